@@ -1,0 +1,76 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli;
+
+/// <summary><c>bench</c>: images per second, training and inference, on resident data.</summary>
+internal static class BenchCommand
+{
+    private const int Repetitions = 7, Digits = 4096;
+
+    private static readonly Option<string?> Model = CommonOptions.Model();
+    private static readonly Option<string?> Device = CommonOptions.Device();
+    private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
+    private static readonly Option<int?> Steps = CommonOptions.Ranged("--steps", "N", "Steps in each of the 7 repetitions. Default: 20.", 1, 100_000);
+    private static readonly Option<string?> Augment = new("--augment") { Description = "Augmentation of the training steps. Default: none.", HelpName = "none|standard" };
+    private static readonly Option<int?> Threads = CommonOptions.Threads();
+    private static readonly Option<bool> Json = CommonOptions.Json();
+
+    public static Command Create()
+    {
+        Augment.AcceptOnlyFromAmong("none", "standard");
+        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.") { Model, Device, BatchSize, Steps, Augment, Threads, Json };
+        command.SetAction(Run);
+        return command;
+    }
+
+    private static int Run(ParseResult result)
+    {
+        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Improved.Name)!;
+        int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20, threads = result.GetValue(Threads) ?? Environment.ProcessorCount;
+        AugmentationSpec augmentation = result.GetValue(Augment) == "standard" ? AugmentationSpec.Standard : AugmentationSpec.None;
+        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? "auto", network, new BackendOptions(batch, 0, augmentation, threads));
+        backend.Load(Initializer.Create(network, seed: 0), new AdamState(network));
+
+        DigitDataset data = GeneratedDigits.Create(Digits);
+        int[] rows = [.. Enumerable.Range(0, steps * batch).Select(i => i % data.Count)];
+        float[] rates = [.. Enumerable.Repeat(1e-3f, steps)], logits = new float[rows.Length * DigitDataset.Classes];
+        double train = Median(() =>
+        {
+            backend.BeginEpoch(data, 0, rows, default);
+            backend.RunSteps(0, rates);
+            backend.ReadSums();
+        });
+        double infer = Median(() => backend.Predict(data, rows, logits));
+
+        BenchResult bench = new(
+            network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
+            steps, Repetitions, "fp32", augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits");
+        Console.Out.WriteLine(result.GetValue(Json)
+            ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
+            : $"{bench.Model} on {bench.Device}, batch {batch}, fp32, augmentation {bench.Augmentation}\n"
+                + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
+                + $"median of {Repetitions} repetitions of {steps} steps after a warm-up, on resident data");
+        return ExitCode.Done;
+    }
+
+    /// <summary>Median seconds; the first run warms up and is not counted.</summary>
+    private static double Median(Action body)
+    {
+        body();
+        double[] seconds = new double[Repetitions];
+        for (int i = 0; i < seconds.Length; i++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            body();
+            seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        Array.Sort(seconds);
+        return seconds[seconds.Length / 2];
+    }
+}

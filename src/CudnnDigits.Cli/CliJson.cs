@@ -1,0 +1,32 @@
+using System.Text.Json.Serialization;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli;
+
+/// <summary>Result of <c>train --json</c>.</summary>
+internal sealed record TrainResult(
+    string Model, string Device, int Epochs, int KeptEpoch, double Accuracy, double Loss, int Samples, string EvaluatedOn, string Run, string Weights);
+
+/// <summary>Result of <c>predict --json</c>.</summary>
+internal sealed record PredictResult(string Submission, int Digits, int[] Counts);
+
+/// <summary>Result of <c>bench --json</c>.</summary>
+internal sealed record BenchResult(
+    string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond,
+    int Steps, int Repetitions, string Precision, string Augmentation, string Data);
+
+/// <summary>A network in <c>info --json</c>.</summary>
+internal sealed record NetworkInfo(string Name, int Parameters);
+
+/// <summary>Result of <c>info --json</c>.</summary>
+internal sealed record InfoResult(
+    string Version, string Runtime, string System, string Architecture, int Processors, string CpuInstructionSet, string Cuda, NetworkInfo[] Networks);
+
+/// <summary>JSON in snake_case, without reflection.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true)]
+[JsonSerializable(typeof(TrainResult))]
+[JsonSerializable(typeof(PredictResult))]
+[JsonSerializable(typeof(BenchResult))]
+[JsonSerializable(typeof(InfoResult))]
+[JsonSerializable(typeof(Metrics))]
+internal sealed partial class CliJson : JsonSerializerContext;

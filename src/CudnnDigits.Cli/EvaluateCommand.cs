@@ -1,0 +1,75 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli;
+
+/// <summary><c>evaluate</c>: how well weights read labelled digits.</summary>
+internal static class EvaluateCommand
+{
+    private const string SeedKey = "split_seed", ShareKey = "split_validation", FingerprintKey = "data_fingerprint";
+
+    private static readonly Option<string> Weights = CommonOptions.Weights();
+    private static readonly Option<string?> Data = CommonOptions.Data("Labelled digits: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
+    private static readonly Option<string> Subset = new("--subset") { Description = "The rows that the weights' own run held out, or trained on; all is the default.", HelpName = "all|validation|training", DefaultValueFactory = _ => "all" };
+    private static readonly Option<string?> Device = CommonOptions.Device();
+    private static readonly Option<int?> Threads = CommonOptions.Threads();
+    private static readonly Option<bool> Json = CommonOptions.Json();
+
+    public static Command Create()
+    {
+        Subset.AcceptOnlyFromAmong("all", "validation", "training");
+        Data.Required = true;
+        Command command = new("evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.") { Weights, Data, Subset, Device, Threads, Json };
+        command.SetAction(Run);
+        return command;
+    }
+
+    /// <summary>What model.safetensors says of its run's split, so that <c>--subset</c> can draw it again.</summary>
+    public static KeyValuePair<string, string>[] DescribeSplit(RunRecord record) =>
+    [
+        new(SeedKey, record.Options.Seed.ToString(CultureInfo.InvariantCulture)),
+        new(ShareKey, record.Options.Validation.ToString("R", CultureInfo.InvariantCulture)),
+        new(FingerprintKey, record.Data.Fingerprint),
+    ];
+
+    private static int Run(ParseResult result)
+    {
+        string path = result.GetRequiredValue(Weights);
+        BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
+        (Model.NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = Checkpoint.LoadWeights(path);
+        DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Evaluation);
+        int[] rows = SelectRows(result.GetRequiredValue(Subset), data, path, metadata);
+
+        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads));
+        Metrics metrics = Metrics.Evaluate(backend, data, rows);
+        Console.Out.WriteLine(result.GetValue(Json) ? JsonSerializer.Serialize(metrics, CliJson.Default.Metrics) : MetricsTable.Format(metrics));
+        return ExitCode.Done;
+    }
+
+    private static int[] SelectRows(string subset, DigitDataset data, string path, IReadOnlyDictionary<string, string> metadata)
+    {
+        if (subset == "all")
+        {
+            return [.. Enumerable.Range(0, data.Count)];
+        }
+
+        if (!metadata.TryGetValue(SeedKey, out string? seedText) || !ulong.TryParse(seedText, CultureInfo.InvariantCulture, out ulong seed)
+            || !metadata.TryGetValue(ShareKey, out string? shareText) || !double.TryParse(shareText, CultureInfo.InvariantCulture, out double share)
+            || share is not (>= 0 and < 1))
+        {
+            throw new InputException($"{path}: does not say how its run split the data; leave out --subset {subset}");
+        }
+
+        if (metadata.GetValueOrDefault(FingerprintKey) != data.Fingerprint())
+        {
+            throw new InputException($"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown; leave out --subset {subset}");
+        }
+
+        Split split = Split.Stratified(data.Labels, share, seed);
+        int[] rows = subset == "validation" ? split.Validation : split.Training;
+        return rows.Length > 0 ? rows : throw new InputException($"{path}: its run held nothing out; leave out --subset {subset}");
+    }
+}

@@ -1,0 +1,56 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+
+namespace CudnnDigits.Cli;
+
+/// <summary>Appends examples to every command's help.</summary>
+internal static class HelpExamples
+{
+    private static readonly Dictionary<string, string[]> Examples = new()
+    {
+        ["train"] =
+        [
+            "train                                     the improved network on built-in digits, about a minute",
+            "train --data train.csv                    on Kaggle's digits, with defaults worth having",
+            "train --data train.csv --model simple --seed 1 --out runs/first",
+            "train --resume runs/first --epochs 20     on and on, to the same bits as if it had never stopped",
+            "train --data mine.csv --init-from runs/first/model.safetensors --lr 3e-4    fine-tuning",
+        ],
+        ["evaluate"] =
+        [
+            "evaluate --weights runs/first/model.safetensors --data train.csv --subset validation",
+            "evaluate --weights runs/first/model.safetensors --data mnist/ --json",
+        ],
+        ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv"],
+        ["bench"] = ["bench --model simple --batch-size 64 --json"],
+        ["info"] = ["info --json"],
+    };
+
+    public static void AddTo(RootCommand root)
+    {
+        foreach (HelpOption help in root.Options.OfType<HelpOption>())
+        {
+            help.Action = new HelpWithExamples((SynchronousCommandLineAction)help.Action!);
+        }
+    }
+
+    private sealed class HelpWithExamples(SynchronousCommandLineAction inner) : SynchronousCommandLineAction
+    {
+        public override int Invoke(ParseResult parseResult)
+        {
+            int result = inner.Invoke(parseResult);
+            string command = parseResult.CommandResult.Command.Name;
+            IEnumerable<string> lines = Examples.TryGetValue(command, out string[]? own) ? own : Examples.Values.Select(examples => examples[0]);
+            TextWriter output = parseResult.InvocationConfiguration.Output;
+            output.WriteLine("Examples:");
+            foreach (string line in lines)
+            {
+                output.WriteLine($"  cudnn-digits {line}");
+            }
+
+            output.WriteLine();
+            return result;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+using System.CommandLine;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli;
+
+/// <summary><c>predict</c>: from unlabelled digits to a Kaggle submission.</summary>
+internal static class PredictCommand
+{
+    private static readonly Option<string> Weights = CommonOptions.Weights();
+    private static readonly Option<string?> Data = CommonOptions.Data("Digits to read: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
+    private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label. Default: submission.csv.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
+    private static readonly Option<string?> Device = CommonOptions.Device();
+    private static readonly Option<int?> Threads = CommonOptions.Threads();
+    private static readonly Option<bool> Json = CommonOptions.Json();
+
+    public static Command Create()
+    {
+        Data.Required = true;
+        Command command = new("predict", "Read digits and write a Kaggle submission.") { Weights, Data, Out, Device, Threads, Json };
+        command.SetAction(Run);
+        return command;
+    }
+
+    private static int Run(ParseResult result)
+    {
+        string output = result.GetRequiredValue(Out);
+        BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
+        if (Directory.Exists(output))
+        {
+            throw new InputException($"{output}: is a folder; give --out the name of a file");
+        }
+
+        NetworkWeights weights = Checkpoint.LoadWeights(result.GetRequiredValue(Weights)).Weights;
+        DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Prediction);
+        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads));
+        float[] logits = new float[data.Count * DigitDataset.Classes];
+        backend.Predict(data, [.. Enumerable.Range(0, data.Count)], logits);
+
+        int[] counts = new int[DigitDataset.Classes];
+        WriteSubmission(output, data.Count, row =>
+        {
+            int digit = Prediction.Best(logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes));
+            counts[digit]++;
+            return digit;
+        });
+        Console.Out.WriteLine(result.GetValue(Json)
+            ? JsonSerializer.Serialize(new PredictResult(output, data.Count, counts), CliJson.Default.PredictResult)
+            : $"{data.Count:N0} digits read ({string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"))})\nsubmission  {output}");
+        return ExitCode.Done;
+    }
+
+    private static void WriteSubmission(string path, int count, Func<int, int> label)
+    {
+        try
+        {
+            AtomicFile.WriteText(path, writer =>
+            {
+                writer.Write("ImageId,Label\n");
+                for (int row = 0; row < count; row++)
+                {
+                    writer.Write($"{row + 1},{label(row)}\n");
+                }
+            });
+        }
+        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
+        }
+    }
+}

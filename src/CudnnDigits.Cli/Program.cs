@@ -1,0 +1,51 @@
+using System.CommandLine;
+using CudnnDigits.Cli;
+using CudnnDigits.Data;
+
+RootCommand root = new("Trains two CNNs to read digits, and uses them: on the CPU with all its cores.")
+{
+    TrainCommand.Create(),
+    EvaluateCommand.Create(),
+    PredictCommand.Create(),
+    BenchCommand.Create(),
+    InfoCommand.Create(),
+};
+HelpExamples.AddTo(root);
+
+ParseResult parsed = root.Parse(args);
+if (parsed.Errors.Count > 0)
+{
+    string command = parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ";
+    return Fail(ExitCode.BadInput, $"{parsed.Errors[0].Message} (see cudnn-digits {command}--help)");
+}
+
+try
+{
+    return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+}
+catch (InputException e)
+{
+    return Fail(ExitCode.BadInput, e.Message);
+}
+catch (OperationCanceledException)
+{
+    return ExitCode.Interrupted;
+}
+catch (RunFailedException e)
+{
+    return Fail(ExitCode.RunFailed, e.Message);
+}
+catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+{
+    return Fail(ExitCode.RunFailed, $"a file could not be written: {e.Message}; make room or choose another place");
+}
+catch (OutOfMemoryException)
+{
+    return Fail(ExitCode.RunFailed, "out of memory; choose a smaller --batch-size or less data");
+}
+
+static int Fail(int code, string message)
+{
+    Console.Error.WriteLine($"cudnn-digits: error: {message.ReplaceLineEndings(" ")}");
+    return code;
+}

@@ -1,0 +1,111 @@
+using System.Diagnostics;
+using System.Globalization;
+using CudnnDigits.Training;
+using Spectre.Console;
+
+namespace CudnnDigits.Cli;
+
+/// <summary>Tells on standard error how a run goes: nothing, a line per epoch, or a live display in a terminal.</summary>
+internal class TrainingReporter
+{
+    private Stopwatch _clock = new();
+    private int _startEpoch, _startStep;
+
+    protected TrainingReporter(int epochs) => Epochs = epochs;
+
+    protected int Epochs { get; }
+
+    public static TrainingReporter Create(bool quiet, int epochs) =>
+        quiet ? new TrainingReporter(epochs) : Console.IsErrorRedirected ? new PlainReporter(epochs) : new LiveReporter(epochs);
+
+    public void Start(RunRecord record, RunFolder folder, int training, int validation, TrainingState state)
+    {
+        (_startEpoch, _startStep) = (state.Epoch, state.StepInEpoch);
+        TrainingOptions o = record.Options;
+        Note(record.Data.Path is { } path
+            ? $"data      {path}: {record.Data.Count:N0} digits, {training:N0} to train on, {validation:N0} held out"
+            : $"data      built-in generated digits (no --data given): {record.Data.Count:N0}, {training:N0} to train on, {validation:N0} held out");
+        string augmentation = o.Augmentation.IsEnabled ? $"±{o.Rotate}°, ±{o.Shift:P0} shift, ±{o.Zoom:P0} zoom" : "none";
+        Note($"network   {o.Model}: {o.Epochs} epochs of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {ScheduleName(o)} to {o.LearningRate}, augmentation {augmentation}, seed {o.Seed}");
+        string why = BackendFactory.WhyCpu(record.DeviceOption) is { } reason ? $" ({reason})" : "";
+        Note($"device    {record.Device}{why}");
+        Note($"run       {folder.Path}{(state.Optimizer.Step > 0 ? $", resumed after step {state.Optimizer.Step:N0}" : "")}");
+        _clock = Stopwatch.StartNew();
+    }
+
+    public virtual void Note(string line)
+    {
+    }
+
+    public virtual void Run(Action training) => training();
+
+    public virtual void Progress(TrainingProgress progress)
+    {
+    }
+
+    public virtual void EpochEnd(TrainingState state)
+    {
+    }
+
+    protected static string Describe(TrainingState state, int epochs)
+    {
+        EpochRecord e = state.History[^1];
+        string validation = e.ValidationAccuracy is null ? "" : $"  validation {e.ValidationLoss:F4} {Percent(e.ValidationAccuracy.Value)}";
+        string best = state.BestEpoch == e ? "  best" : "";
+        return $"epoch {e.Epoch.ToString(CultureInfo.InvariantCulture).PadLeft(epochs.ToString(CultureInfo.InvariantCulture).Length)}/{epochs}"
+            + $"  train {e.TrainLoss:F4} {Percent(e.TrainAccuracy)}{validation}  lr {e.LearningRate:G3}  {e.ImagesPerSecond:N0} images/s{best}";
+    }
+
+    protected static string Percent(double share) => $"{100 * share:F2} %";
+
+    /// <summary>Time left, from the pace since the start of this process.</summary>
+    protected string Remaining(int epochsDone, int step, int stepsPerEpoch)
+    {
+        double done = (epochsDone - _startEpoch) * (double)stepsPerEpoch + step - _startStep;
+        double left = (Epochs - epochsDone) * (double)stepsPerEpoch - step;
+        return done <= 0 ? "…" : TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / done * left).ToString(left > 0 ? @"h\:mm\:ss" : @"\0", CultureInfo.InvariantCulture);
+    }
+
+    private static string ScheduleName(TrainingOptions options) =>
+        options.Schedule == Numerics.LearningRateSchedule.OneCycle ? "one-cycle" : options.Schedule.ToString().ToLowerInvariant();
+
+    /// <summary>For pipes and logs: plain lines.</summary>
+    private sealed class PlainReporter(int epochs) : TrainingReporter(epochs)
+    {
+        private int _stepsPerEpoch;
+
+        public override void Note(string line) => Console.Error.WriteLine(line);
+
+        public override void Progress(TrainingProgress progress) => _stepsPerEpoch = progress.StepsPerEpoch;
+
+        public override void EpochEnd(TrainingState state) =>
+            Console.Error.WriteLine($"{Describe(state, Epochs)}  {Remaining(state.Epoch, 0, _stepsPerEpoch)} left");
+    }
+
+    /// <summary>For terminals: a line per finished epoch, and a bar below them.</summary>
+    private sealed class LiveReporter(int epochs) : TrainingReporter(epochs)
+    {
+        private readonly IAnsiConsole _console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+        private ProgressTask? _task;
+
+        public override void Note(string line) => _console.WriteLine(line);
+
+        public override void Run(Action training) => _console.Progress()
+            .AutoClear(true)
+            .Columns(new ProgressBarColumn { Width = 30 }, new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
+            .Start(context =>
+            {
+                _task = context.AddTask("first steps", maxValue: 1);
+                training();
+            });
+
+        public override void Progress(TrainingProgress p)
+        {
+            _task!.Value = (p.Epoch - 1 + (double)p.Step / p.StepsPerEpoch) / Epochs;
+            _task.Description = Markup.Escape(
+                $"epoch {p.Epoch}/{Epochs}  loss {p.Loss:F4}  {Percent(p.Accuracy)}  {Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)} left");
+        }
+
+        public override void EpochEnd(TrainingState state) => _console.WriteLine(Describe(state, Epochs));
+    }
+}

@@ -1,0 +1,189 @@
+using CudnnDigits.Numerics;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>Where a block's output goes: the padded input of the next block, or the features of the dense layers.</summary>
+/// <param name="origin">First value of slot 0, inside any padding.</param>
+/// <param name="slot">Elements from one sample to the next.</param>
+/// <param name="row">Elements from one row to the next.</param>
+internal readonly unsafe struct ActivationView(float* origin, nint slot, int row)
+{
+    public int Row => row;
+
+    public float* At(int n) => origin + n * slot;
+}
+
+/// <summary>
+/// Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout]: what the two networks repeat. Every method works on one
+/// sample, so that its activations stay in the core's cache from one operation to the next.
+/// </summary>
+internal sealed unsafe class ConvBlock<S, V>
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    private readonly ConvShape _conv;
+    private readonly PoolShape _pool;
+    private readonly int _channels;
+    private readonly double _dropoutRate;
+    private readonly int _dropoutIndex;
+    private readonly BatchNormState? _norm;
+    private readonly float* _input, _y, _dOutput, _sums, _scale, _evalScale, _evalShift, _slope, _offset, _turned, _mean;
+    private float* _shift;
+    private FlatParameters _parameters = null!;
+    private ActivationView _output;
+
+    /// <param name="arena">Owner of the buffers.</param>
+    /// <param name="plan">The layers of the block.</param>
+    /// <param name="conv">Shapes, padded to whole tiles.</param>
+    /// <param name="slots">Samples kept at a time.</param>
+    public ConvBlock(NativeArena arena, ConvPlan plan, ConvShape conv, int slots)
+    {
+        _conv = conv;
+        _channels = plan.Conv.OutChannels;
+        _pool = new PoolShape(conv.K, conv.OutH, conv.OutW, plan.Pool?.Window ?? 1);
+        _dropoutRate = plan.Dropout?.Rate ?? 0;
+        _dropoutIndex = plan.DropoutIndex;
+        Plan = plan;
+
+        _input = arena.Floats((long)slots * conv.InputSize);
+        _y = arena.Floats((long)slots * conv.OutputSize);
+        _dOutput = arena.Floats((long)slots * _pool.OutputSize);
+        _sums = arena.Floats((long)slots * 2 * conv.K);
+        _turned = arena.Floats(conv.WeightSize);
+        _scale = arena.Floats(conv.K);
+        _slope = arena.Floats(conv.K);
+        _offset = arena.Floats(conv.K);
+        _norm = plan.Norm is null ? null : new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, slots);
+        if (_norm is null)
+        {
+            new Span<float>(_scale, conv.K).Fill(1);
+            _evalScale = _scale;
+            _mean = arena.Floats(conv.K);
+        }
+        else
+        {
+            _shift = arena.Floats(conv.K);
+            _evalScale = arena.Floats(conv.K);
+            _evalShift = arena.Floats(conv.K);
+            _mean = _norm.Mean;
+        }
+    }
+
+    public ConvPlan Plan { get; }
+
+    public ConvShape Conv => _conv;
+
+    public PoolShape Pool => _pool;
+
+    public BatchNormState? Norm => _norm;
+
+    /// <summary>Place of the weights in the flat parameters.</summary>
+    public int WeightOffset { get; init; }
+
+    /// <summary>Place of the bias, or of γ followed by β.</summary>
+    public int BiasOffset { get; init; }
+
+    /// <summary>This block's input as the output of whatever comes before.</summary>
+    public ActivationView Input => new(_input + _conv.Interior, _conv.InputSize, _conv.PaddedW * _conv.C);
+
+    /// <summary>Gradient of the output of sample n, (OutH, OutW, K) f32, written by whatever comes after.</summary>
+    public float* DOutput(int n) => _dOutput + (nint)n * _pool.OutputSize;
+
+    /// <summary>Elements of the padded dY that <see cref="Backward"/> needs per worker.</summary>
+    public int DYSize => _conv.Transposed.InputSize;
+
+    private float* Bias => _parameters.W + BiasOffset;
+
+    public void Connect(FlatParameters parameters, ActivationView output)
+    {
+        _parameters = parameters;
+        _output = output;
+        if (_norm is null)
+        {
+            _shift = Bias;
+        }
+    }
+
+    /// <summary>Weights as the backward pass reads them; the first block passes no gradient on and needs none.</summary>
+    public void TurnWeights() => Conv2d<S, V>.TurnWeights(_conv, _parameters.W + WeightOffset, _turned);
+
+    /// <summary>Convolution of sample n, and its share of the batch statistics.</summary>
+    public void Forward(int n)
+    {
+        float* y = Y(n);
+        Conv2d<S, V>.Forward(_conv, _input + (nint)n * _conv.InputSize, _parameters.W + WeightOffset, y);
+        if (_norm is not null)
+        {
+            BatchNorm2d<S, V>.Moments(y, _conv.OutH, _conv.OutW, _conv.K, _norm.Moments + n * 3 * _conv.K);
+        }
+    }
+
+    /// <summary>Joins the batch statistics once every sample went forward.</summary>
+    public void FinishForward(int images) => _norm?.FinishForward(images, Bias, Bias + _conv.K, _scale, _shift);
+
+    /// <summary>Batch norm or bias, ReLU, pooling and dropout of sample n, into the output.</summary>
+    public void Activate(int n, uint* words, in Philox random, int sample, int epoch)
+    {
+        MaxPool2d<S, V>.Forward(_pool, Y(n), _scale, _shift, _output.At(n), _output.Row);
+        if (_dropoutRate > 0)
+        {
+            Dropout<S, V>.Forward(
+                words, random, _dropoutRate, _dropoutIndex, sample, epoch, _output.At(n), _output.Row, _pool.OutH, _pool.OutW, _channels, _conv.K);
+        }
+    }
+
+    /// <summary>Sample n's share of the sums behind dBias, or dγ and dβ.</summary>
+    public void BackwardSums(int n) => MaxPool2d<S, V>.BackwardSums(
+        _pool, Y(n), _scale, _shift, _mean, _output.At(n), _output.Row, DOutput(n), KeepScale, _sums + n * 2 * _conv.K);
+
+    /// <summary>Joins those sums once every sample has given its share.</summary>
+    public void FinishBackward(int images)
+    {
+        float* dBias = _parameters.DW + BiasOffset;
+        if (_norm is not null)
+        {
+            _norm.FinishBackward(images, _sums, Bias, dBias, dBias + _conv.K, _slope, _offset);
+            return;
+        }
+
+        for (int k = 0; k < _conv.K; k++)
+        {
+            double sum = 0;
+            for (int n = 0; n < images; n++)
+            {
+                sum += _sums[n * 2 * _conv.K + k];
+            }
+
+            dBias[k] = (float)sum;
+        }
+    }
+
+    /// <summary>Gradients of sample n: to the chunk's weight gradients and, unless null, to the input.</summary>
+    public void Backward(int n, int chunk, bool firstOfChunk, float* dY, float* dInput)
+    {
+        ConvShape turned = _conv.Transposed;
+        int dYRow = turned.PaddedW * turned.C;
+        MaxPool2d<S, V>.Backward(
+            _pool, Y(n), _scale, _shift, _slope, _offset, _output.At(n), _output.Row, DOutput(n), KeepScale, dY + turned.Interior, dYRow);
+        float* dw = _parameters.ChunkDW + (nint)chunk * _parameters.ConvLength + WeightOffset;
+        Conv2d<S, V>.BackwardWeights(_conv, _input + (nint)n * _conv.InputSize, dY, dw, !firstOfChunk);
+        if (dInput != null)
+        {
+            Conv2d<S, V>.BackwardData(_conv, dY, _turned, dInput);
+        }
+    }
+
+    /// <summary>Folds the running statistics for <see cref="Predict"/>.</summary>
+    public void PreparePredict() => _norm?.FoldRunning(Bias, Bias + _conv.K, _evalScale, _evalShift);
+
+    /// <summary>The whole block in evaluation mode, on the sample in a slot.</summary>
+    public void Predict(int slot, float* output, int outputRow)
+    {
+        Conv2d<S, V>.Forward(_conv, _input + (nint)slot * _conv.InputSize, _parameters.W + WeightOffset, Y(slot));
+        MaxPool2d<S, V>.Forward(_pool, Y(slot), _evalScale, _norm is null ? _shift : _evalShift, output, outputRow);
+    }
+
+    private float KeepScale => Dropout<S, V>.KeepScale(_dropoutRate);
+
+    private float* Y(int n) => _y + (nint)n * _conv.OutputSize;
+}

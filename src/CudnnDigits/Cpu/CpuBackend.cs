@@ -1,0 +1,486 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Numerics;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>Picks the widest vectors that the machine has.</summary>
+internal static class CpuBackend
+{
+    /// <summary>Bits in the vectors that <see cref="Create"/> takes by itself.</summary>
+    public static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+
+    /// <param name="network">The network, with the dropout rates to train with.</param>
+    /// <param name="options">Batch size, seed, threads.</param>
+    /// <param name="vectorBits">512, 256 or 128; a width that the machine lacks is emulated, slowly.</param>
+    public static ITrainingBackend Create(NetworkSpec network, BackendOptions options, int vectorBits) => vectorBits switch
+    {
+        512 => new CpuBackend<Simd512, Vector512<float>>(network, options),
+        256 => new CpuBackend<Simd256, Vector256<float>>(network, options),
+        _ => new CpuBackend<Simd128, Vector128<float>>(network, options),
+    };
+
+    /// <summary>The instruction set behind a width, for people.</summary>
+    public static string InstructionSet(int vectorBits) => vectorBits switch
+    {
+        512 => "AVX-512",
+        256 => Fma.IsSupported ? "AVX2" : "256-bit vectors",
+        _ => X86Base.IsSupported ? "SSE" : "128-bit vectors",
+    };
+}
+
+/// <summary>
+/// Trains on the CPU. A step is a list of passes over the batch (<see cref="Step"/>); within a pass, samples go to
+/// whichever worker is free, and whatever is summed over the batch is summed per sample or per chunk first and joined in
+/// order, so that the bits do not depend on the number of threads.
+/// </summary>
+internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IGradientSource
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    /// <summary>Chunks of a batch, each with convolution gradients of its own; more for large batches, up to the most.</summary>
+    private const int UsualChunks = 16, MostChunks = 64;
+
+    /// <summary>Elements in one item of the Adam pass.</summary>
+    private const int UpdateBlock = 8192;
+
+    private readonly NativeArena _arena = new();
+    private readonly WorkerPool _pool;
+    private readonly BackendOptions _options;
+    private readonly Philox _random;
+    private readonly ConvBlock<S, V>[] _convs;
+    private readonly DenseBlock<S, V>[] _denses;
+    private readonly FlatParameters _parameters;
+    private readonly Shape _featureShape;
+    private readonly float* _features;
+    private readonly float*[] _dY;
+    private readonly uint*[] _words;
+    private readonly double[] _losses;
+    private readonly bool[] _correct;
+
+    // What the passes of a step share; the delegates are made once so that a step allocates nothing.
+    private readonly Action<int, int> _turnWeights, _convForward, _flatten, _denseForward, _denseActivate, _denseBackwardActivation, _denseBackward,
+        _lastConvSums, _convBackward, _update, _predictImage, _predictDenseActivate;
+
+    private DigitDataset? _data;
+    private int[] _order = [];
+    private int _epoch;
+    private EpochSums _sums;
+    private long _step;
+    private int _first, _batch, _chunks, _chunkSize, _at;
+    private float _learningRate;
+
+    public CpuBackend(NetworkSpec network, BackendOptions options)
+    {
+        Network = network;
+        _options = options;
+        _random = new Philox(options.Seed);
+        _pool = new WorkerPool(options.Threads > 0 ? options.Threads : Environment.ProcessorCount);
+        int slots = Math.Max(options.BatchSize, _pool.Workers), length = 0;
+        BlockPlan plan = new(network);
+        _featureShape = plan.Features;
+
+        // Every input but the first has the padded channels of the output before it.
+        _convs = new ConvBlock<S, V>[plan.Convs.Count];
+        int[] weightOffsets = new int[_convs.Length];
+        ConvShape[] shapes = new ConvShape[_convs.Length];
+        for (int i = 0; i < _convs.Length; i++)
+        {
+            ConvPlan conv = plan.Convs[i];
+            int inChannels = i == 0 ? conv.Input.C : shapes[i - 1].K;
+            shapes[i] = new ConvShape(
+                inChannels, conv.Input.H, conv.Input.W, RegisterTile<S, V>.Pad(conv.Conv.OutChannels), conv.Conv.Kernel, conv.Conv.Padding);
+            weightOffsets[i] = length;
+            length += shapes[i].WeightSize;
+        }
+
+        int convLength = length;
+        for (int i = 0; i < _convs.Length; i++)
+        {
+            _convs[i] = new ConvBlock<S, V>(_arena, plan.Convs[i], shapes[i], slots) { WeightOffset = weightOffsets[i], BiasOffset = length };
+            length += (plan.Convs[i].Norm is null ? 1 : 2) * shapes[i].K;
+        }
+
+        int features = _convs[^1].Pool.OutputSize;
+        _features = _arena.Floats((long)slots * features);
+        _denses = new DenseBlock<S, V>[plan.Denses.Count];
+        float* x = _features;
+        for (int i = 0; i < _denses.Length; i++)
+        {
+            DenseShape shape = new(i == 0 ? features : _denses[i - 1].Shape.Out, RegisterTile<S, V>.Pad(plan.Denses[i].Linear.OutFeatures));
+            _denses[i] = new DenseBlock<S, V>(_arena, plan.Denses[i], shape, x, slots) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
+            length += shape.WeightSize + shape.Out;
+            x = _denses[i].Y;
+        }
+
+        int mostChunks = Enumerable.Range(1, options.BatchSize).Max(batch => Chunks(batch).Count);
+        _parameters = new FlatParameters(_arena, network.Parameters, length, convLength, mostChunks, MapParameters());
+        for (int i = 0; i < _convs.Length; i++)
+        {
+            _convs[i].Connect(_parameters, i + 1 < _convs.Length ? _convs[i + 1].Input : new ActivationView(_features, features, _convs[i].Pool.OutW * _convs[i].Conv.K));
+        }
+
+        foreach (DenseBlock<S, V> dense in _denses)
+        {
+            dense.Connect(_parameters);
+        }
+
+        _dY = new float*[_pool.Workers * _convs.Length];
+        _words = new uint*[_pool.Workers];
+        for (int worker = 0; worker < _pool.Workers; worker++)
+        {
+            _words[worker] = _arena.Words(network.Outputs.Max(shape => shape.Size));
+            for (int i = 0; i < _convs.Length; i++)
+            {
+                _dY[worker * _convs.Length + i] = _arena.Floats(_convs[i].DYSize);
+            }
+        }
+
+        _losses = new double[slots];
+        _correct = new bool[slots];
+        (_turnWeights, _convForward, _flatten, _denseForward, _denseActivate, _denseBackwardActivation) =
+            (TurnWeights, ConvForward, Flatten, DenseForward, DenseActivate, DenseBackwardActivation);
+        (_denseBackward, _lastConvSums, _convBackward, _update, _predictImage, _predictDenseActivate) =
+            (DenseBackward, LastConvSums, ConvBackward, Update, PredictImage, PredictDenseActivate);
+    }
+
+    public NetworkSpec Network { get; }
+
+    public string Device => $"CPU, {_pool.Workers} thread{(_pool.Workers == 1 ? "" : "s")}, {CpuBackend.InstructionSet(S.Lanes * 32)}";
+
+    public int BatchSize => _options.BatchSize;
+
+    public int StepsPerCall => Math.Max(1, 256 / BatchSize);
+
+    public void Load(NetworkWeights weights, AdamState optimizer)
+    {
+        _parameters.Load(weights, optimizer);
+        _step = optimizer.Step;
+        foreach (ConvBlock<S, V> conv in _convs)
+        {
+            if (conv.Norm is { } norm)
+            {
+                string name = conv.Plan.Norm!.Name;
+                weights[$"{name}.running_mean"].CopyTo(new Span<float>(norm.RunningMean, conv.Conv.K));
+                weights[$"{name}.running_var"].CopyTo(new Span<float>(norm.RunningVariance, conv.Conv.K));
+            }
+        }
+    }
+
+    public void Save(NetworkWeights weights, AdamState optimizer)
+    {
+        _parameters.Save(weights, optimizer);
+        optimizer.Step = _step;
+        foreach (ConvBlock<S, V> conv in _convs)
+        {
+            if (conv.Norm is { } norm)
+            {
+                string name = conv.Plan.Norm!.Name;
+                new Span<float>(norm.RunningMean, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_mean"]);
+                new Span<float>(norm.RunningVariance, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_var"]);
+            }
+        }
+    }
+
+    public void SaveGradients(float[] gradients) => _parameters.SaveGradients(gradients);
+
+    public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums)
+    {
+        _data = data;
+        _epoch = epoch;
+        _order = order.ToArray();
+        _sums = sums;
+    }
+
+    public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates)
+    {
+        for (int i = 0; i < learningRates.Length; i++)
+        {
+            _first = (firstStep + i) * BatchSize;
+            _batch = Math.Min(BatchSize, _order.Length - _first);
+            _learningRate = learningRates[i];
+            Step();
+        }
+    }
+
+    public EpochSums ReadSums() => _sums;
+
+    public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
+    {
+        _data = data;
+        int[] trainingOrder = _order;
+        _order = rows.ToArray();
+        foreach (ConvBlock<S, V> conv in _convs)
+        {
+            conv.PreparePredict();
+        }
+
+        for (_first = 0; _first < rows.Length; _first += _batch)
+        {
+            _batch = Math.Min(BatchSize, rows.Length - _first);
+            _pool.Run(_batch, _predictImage);
+            for (_at = 0; _at < _denses.Length; _at++)
+            {
+                _pool.Run(_denses[_at].ForwardItems(_batch), _denseForward);
+                _pool.Run(_batch, _predictDenseActivate);
+            }
+
+            for (int n = 0; n < _batch; n++)
+            {
+                Logits(n).CopyTo(logits[((_first + n) * DigitDataset.Classes)..]);
+            }
+        }
+
+        _order = trainingOrder;
+    }
+
+    public void Dispose()
+    {
+        _pool.Dispose();
+        _arena.Dispose();
+    }
+
+    /// <summary>One training step, top to bottom. Every line with Run is a pass over the batch and a barrier.</summary>
+    private void Step()
+    {
+        (_chunks, _chunkSize) = Chunks(_batch);
+        _step++;
+
+        _pool.Run(_convs.Length - 1, _turnWeights);
+        for (_at = 0; _at < _convs.Length; _at++)
+        {
+            _pool.Run(_chunks, _convForward);   // gather + augment, or the activation before; convolution; moments
+            _convs[_at].FinishForward(_batch);
+        }
+
+        _pool.Run(_chunks, _flatten);           // the last activation becomes the features
+        for (_at = 0; _at < _denses.Length; _at++)
+        {
+            _pool.Run(_denses[_at].ForwardItems(_batch), _denseForward);
+            _pool.Run(_chunks, _denseActivate); // bias, ReLU, dropout; after the last layer loss and its gradient
+        }
+
+        AddUpLosses();
+        for (_at = _denses.Length - 1; _at >= 0; _at--)
+        {
+            _pool.Run(_chunks, _denseBackwardActivation);
+            _pool.Run(_denses[_at].BackwardItems, _denseBackward);
+        }
+
+        _pool.Run(_chunks, _lastConvSums);
+        _convs[^1].FinishBackward(_batch);
+        for (_at = _convs.Length - 1; _at >= 0; _at--)
+        {
+            _pool.Run(_chunks, _convBackward);  // dY; dW; dX, and the sums that the block before needs
+            if (_at > 0)
+            {
+                _convs[_at - 1].FinishBackward(_batch);
+            }
+        }
+
+        _pool.Run((_parameters.Length + UpdateBlock - 1) / UpdateBlock, _update);
+    }
+
+    private void TurnWeights(int item, int worker) => _convs[item + 1].TurnWeights();
+
+    private void ConvForward(int chunk, int worker)
+    {
+        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        {
+            if (_at == 0)
+            {
+                Gather(n, _convs[0].Input);
+            }
+            else
+            {
+                _convs[_at - 1].Activate(n, _words[worker], _random, Row(n), _epoch);
+            }
+
+            _convs[_at].Forward(n);
+        }
+    }
+
+    private void Flatten(int chunk, int worker)
+    {
+        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        {
+            _convs[^1].Activate(n, _words[worker], _random, Row(n), _epoch);
+        }
+    }
+
+    private void DenseForward(int item, int worker) => _denses[_at].Forward(item, _batch);
+
+    private void DenseActivate(int chunk, int worker)
+    {
+        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        {
+            _denses[_at].AddBias(n);
+            _denses[_at].Drop(n, _words[worker], _random, Row(n), _epoch);
+            if (_at == _denses.Length - 1)
+            {
+                Span<float> dLogits = new(_denses[_at].DY + n * _denses[_at].Shape.Out, DigitDataset.Classes);
+                (_losses[n], _correct[n]) = SoftmaxCrossEntropy.Backward(Logits(n), _data!.Labels[Row(n)], 1.0 / _batch, dLogits);
+            }
+        }
+    }
+
+    private void AddUpLosses()
+    {
+        (double loss, long correct, long samples) = _sums;
+        for (int n = 0; n < _batch; n++)
+        {
+            loss += _losses[n];
+            correct += _correct[n] ? 1 : 0;
+        }
+
+        _sums = new EpochSums(loss, correct, samples + _batch);
+    }
+
+    private void DenseBackwardActivation(int chunk, int worker)
+    {
+        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        {
+            _denses[_at].BackwardActivation(n);
+        }
+    }
+
+    private void DenseBackward(int item, int worker) =>
+        _denses[_at].Backward(item, _batch, _at > 0 ? _denses[_at - 1].DY : _convs[^1].DOutput(0));
+
+    private void LastConvSums(int chunk, int worker)
+    {
+        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        {
+            _convs[^1].BackwardSums(n);
+        }
+    }
+
+    private void ConvBackward(int chunk, int worker)
+    {
+        float* dY = _dY[worker * _convs.Length + _at];
+        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        {
+            float* dInput = _at > 0 ? _convs[_at - 1].DOutput(n) : null;
+            _convs[_at].Backward(n, chunk, n == ChunkStart(chunk), dY, dInput);
+            if (_at > 0)
+            {
+                _convs[_at - 1].BackwardSums(n);
+            }
+        }
+    }
+
+    /// <summary>Joins the chunks' convolution gradients, in order, then Adam, on one stretch of the parameters.</summary>
+    private void Update(int item, int worker)
+    {
+        int first = item * UpdateBlock, end = Math.Min(first + UpdateBlock, _parameters.Length);
+        for (int i = first; i < Math.Min(end, _parameters.ConvLength); i += S.Lanes)
+        {
+            V sum = S.Load(_parameters.ChunkDW + i);
+            for (int chunk = 1; chunk < _chunks; chunk++)
+            {
+                sum = S.Add(sum, S.Load(_parameters.ChunkDW + (nint)chunk * _parameters.ConvLength + i));
+            }
+
+            S.Store(_parameters.DW + i, sum);
+        }
+
+        Adam<S, V>.Update(
+            end - first, _parameters.W + first, _parameters.DW + first, _parameters.M + first, _parameters.V + first, _learningRate, _step);
+    }
+
+    private void PredictImage(int n, int worker)
+    {
+        ActivationView input = _convs[0].Input;
+        GatherAugment.Forward(_data!.Image(Row(n)), input.At(worker), input.Row);
+        for (int i = 0; i < _convs.Length; i++)
+        {
+            bool last = i == _convs.Length - 1;
+            PoolShape pool = _convs[i].Pool;
+            ActivationView next = last ? new ActivationView(_features, pool.OutputSize, pool.OutW * pool.Channels) : _convs[i + 1].Input;
+            _convs[i].Predict(worker, next.At(last ? n : worker), next.Row);
+        }
+    }
+
+    private void PredictDenseActivate(int n, int worker) => _denses[_at].AddBias(n);
+
+    private void Gather(int n, ActivationView input)
+    {
+        if (_options.Augmentation.IsEnabled)
+        {
+            GatherAugment.Forward(_data!.Image(Row(n)), _options.Augmentation.Draw(_random, (uint)Row(n), (uint)_epoch), input.At(n), input.Row);
+        }
+        else
+        {
+            GatherAugment.Forward(_data!.Image(Row(n)), input.At(n), input.Row);
+        }
+    }
+
+    private int Row(int n) => _order[_first + n];
+
+    private Span<float> Logits(int n) => new(_denses[^1].Y + n * _denses[^1].Shape.Out, DigitDataset.Classes);
+
+    private int ChunkStart(int chunk) => chunk * _chunkSize;
+
+    private int ChunkEnd(int chunk) => Math.Min((chunk + 1) * _chunkSize, _batch);
+
+    /// <summary>Depends on the size of the batch alone, never on the number of threads.</summary>
+    private static (int Count, int Size) Chunks(int batch)
+    {
+        int size = Math.Max((batch + MostChunks - 1) / MostChunks, Math.Min((batch + UsualChunks - 1) / UsualChunks, UsualChunks));
+        return ((batch + size - 1) / size, size);
+    }
+
+    /// <summary>For each element in PyTorch's layout its place in the flat parameters.</summary>
+    private int[] MapParameters()
+    {
+        List<int> map = [];
+        foreach (ParameterSlice slice in Network.Parameters.Trained)
+        {
+            bool weight = slice.Name.EndsWith(".weight", StringComparison.Ordinal);
+            map.AddRange(slice.Layer switch
+            {
+                Conv2dLayer layer when weight => MapConv(Array.Find(_convs, conv => conv.Plan.Conv == layer)!),
+                Conv2dLayer layer => Enumerable.Range(Array.Find(_convs, conv => conv.Plan.Conv == layer)!.BiasOffset, slice.Size),
+                BatchNorm2dLayer layer => MapNorm(Array.Find(_convs, conv => conv.Plan.Norm == layer)!, weight, slice.Size),
+                LinearLayer layer when weight => MapDense(Array.Find(_denses, dense => dense.Plan.Linear == layer)!),
+                LinearLayer layer => Enumerable.Range(Array.Find(_denses, dense => dense.Plan.Linear == layer)!.BiasOffset, slice.Size),
+                _ => throw new NotSupportedException(slice.Name),
+            });
+        }
+
+        return [.. map];
+    }
+
+    private static IEnumerable<int> MapConv(ConvBlock<S, V> conv) =>
+        from k in Enumerable.Range(0, conv.Plan.Conv.OutChannels)
+        from c in Enumerable.Range(0, conv.Plan.Conv.InChannels)
+        from tap in Enumerable.Range(0, conv.Conv.R * conv.Conv.R)
+        select conv.WeightOffset + Conv2d<S, V>.WeightIndex(conv.Conv, k, c, tap);
+
+    private static IEnumerable<int> MapNorm(ConvBlock<S, V> conv, bool gamma, int size) =>
+        Enumerable.Range(conv.BiasOffset + (gamma ? 0 : conv.Conv.K), size);
+
+    /// <summary>The first dense layer reads features channels last and padded, where PyTorch's are in C, H, W order.</summary>
+    private IEnumerable<int> MapDense(DenseBlock<S, V> dense)
+    {
+        int pixels = _featureShape.H * _featureShape.W, columns = RegisterTile<S, V>.Columns;
+        for (int o = 0; o < dense.Plan.Linear.OutFeatures; o++)
+        {
+            for (int i = 0; i < dense.Plan.Linear.InFeatures; i++)
+            {
+                int input = dense == _denses[0] ? i % pixels * _convs[^1].Conv.K + i / pixels : i;
+                yield return dense.WeightOffset + (o / columns * dense.Shape.In + input) * columns + o % columns;
+            }
+        }
+    }
+}
+
+/// <summary>Gives the gradients of the last step, for tests and for those who compare numerics.</summary>
+internal interface IGradientSource
+{
+    /// <param name="gradients">Flat, in the layout of <see cref="ParameterLayout"/>.</param>
+    void SaveGradients(float[] gradients);
+}

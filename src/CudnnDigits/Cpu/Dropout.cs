@@ -1,0 +1,54 @@
+using CudnnDigits.Numerics;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>
+/// Inverted dropout. Word i of the stream (seed, epoch, sample, Dropout + layer) decides on element i of the sample,
+/// counted channels last, (h·W + w)·C + c: it is dropped where the word is below rate · 2³². The backward pass needs no
+/// mask: a kept, active element is one whose output is above 0.
+/// </summary>
+internal static unsafe class Dropout<S, V>
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    /// <summary>Drops in place.</summary>
+    /// <param name="words">Room for H·W·C words.</param>
+    /// <param name="random">The run's generator.</param>
+    /// <param name="rate">0 &lt; rate &lt; 1.</param>
+    /// <param name="layer">Index of the dropout layer, from 0.</param>
+    /// <param name="sample">Row of the dataset.</param>
+    /// <param name="epoch">Epoch, from 0.</param>
+    /// <param name="x">(rows, columns, paddedChannels) f32, rows xRow elements apart.</param>
+    /// <param name="xRow">Elements from one row to the next.</param>
+    /// <param name="rows">H.</param>
+    /// <param name="columns">W.</param>
+    /// <param name="channels">C.</param>
+    /// <param name="paddedChannels">C in whole tiles.</param>
+    public static void Forward(
+        uint* words, in Philox random, double rate, int layer, int sample, int epoch, float* x, int xRow, int rows, int columns, int channels, int paddedChannels)
+    {
+        random.Fill(new Span<uint>(words, rows * columns * channels), (uint)sample, (uint)epoch, RandomPurpose.Dropout + (uint)layer);
+        uint threshold = (uint)Math.Min(rate * 4294967296.0, uint.MaxValue);
+        V scale = S.Splat(KeepScale(rate));
+        for (int h = 0; h < rows; h++)
+        {
+            for (int w = 0; w < columns; w++, words += channels)
+            {
+                float* pixel = x + h * xRow + w * paddedChannels;
+                int c = 0;
+                for (; c + S.Lanes <= channels; c += S.Lanes)
+                {
+                    S.Store(pixel + c, S.KeepWhere(words + c, threshold, S.Multiply(S.Load(pixel + c), scale)));
+                }
+
+                for (; c < channels; c++)
+                {
+                    pixel[c] = words[c] >= threshold ? pixel[c] * KeepScale(rate) : 0;
+                }
+            }
+        }
+    }
+
+    /// <summary>What kept elements are multiplied by.</summary>
+    public static float KeepScale(double rate) => (float)(1 / (1 - rate));
+}

@@ -1,0 +1,81 @@
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>
+/// All trained parameters in one flat buffer each of weights, gradients and Adam's moments, in this backend's layout
+/// (panels, padded channels); the padding stays zero. Convolution weights come first: their gradients are first summed per
+/// chunk of the batch, in buffers of their own, and joined in the order of the chunks.
+/// </summary>
+internal sealed unsafe class FlatParameters
+{
+    private readonly int[] _map;
+
+    /// <summary>Reserves the buffers.</summary>
+    /// <param name="arena">Owner of the buffers.</param>
+    /// <param name="layout">The host's layout.</param>
+    /// <param name="length">Elements of the flat buffer.</param>
+    /// <param name="convLength">Elements at its start that are convolution weights.</param>
+    /// <param name="chunks">Most chunks a batch is divided into.</param>
+    /// <param name="map">For each element of the host's layout, its place in the flat buffer.</param>
+    public FlatParameters(NativeArena arena, ParameterLayout layout, int length, int convLength, int chunks, int[] map)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(map.Length, layout.TrainedCount);
+        _map = map;
+        Length = length;
+        ConvLength = convLength;
+        W = arena.Floats(length);
+        DW = arena.Floats(length);
+        M = arena.Floats(length);
+        V = arena.Floats(length);
+        ChunkDW = arena.Floats((long)convLength * chunks);
+    }
+
+    public int Length { get; }
+
+    public int ConvLength { get; }
+
+    public float* W { get; }
+
+    public float* DW { get; }
+
+    public float* M { get; }
+
+    public float* V { get; }
+
+    /// <summary>Gradients of the convolution weights, (chunks, ConvLength) f32.</summary>
+    public float* ChunkDW { get; }
+
+    public void Load(NetworkWeights weights, AdamState optimizer)
+    {
+        Scatter(weights.Trained, W);
+        Scatter(optimizer.FirstMoment, M);
+        Scatter(optimizer.SecondMoment, V);
+    }
+
+    public void Save(NetworkWeights weights, AdamState optimizer)
+    {
+        Gather(W, weights.Trained);
+        Gather(M, optimizer.FirstMoment);
+        Gather(V, optimizer.SecondMoment);
+    }
+
+    public void SaveGradients(float[] gradients) => Gather(DW, gradients);
+
+    private void Scatter(float[] from, float* to)
+    {
+        for (int i = 0; i < from.Length; i++)
+        {
+            to[_map[i]] = from[i];
+        }
+    }
+
+    private void Gather(float* from, float[] to)
+    {
+        for (int i = 0; i < to.Length; i++)
+        {
+            to[i] = from[_map[i]];
+        }
+    }
+}

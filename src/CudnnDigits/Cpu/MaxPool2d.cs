@@ -1,0 +1,181 @@
+namespace CudnnDigits.Cpu;
+
+/// <summary>
+/// Everything between two convolutions, in one pass over the activation: y → scale·y + shift (batch norm or bias) → ReLU →
+/// max-pooling. A window of 1 is no pooling. The backward passes find the maximum again from y, which they need anyway, so
+/// no index is stored; the first maximum in row-major order takes the gradient, and none flows where the output is 0, which
+/// covers ReLU and dropout at once.
+/// </summary>
+/// <param name="Channels">Channels, whole tiles.</param>
+/// <param name="H">Height before pooling.</param>
+/// <param name="W">Width before pooling.</param>
+/// <param name="Window">Height, width and stride of the pooling window.</param>
+internal readonly record struct PoolShape(int Channels, int H, int W, int Window)
+{
+    public int OutH => H / Window;
+
+    public int OutW => W / Window;
+
+    /// <summary>Elements of one output, (OutH, OutW, Channels).</summary>
+    public int OutputSize => OutH * OutW * Channels;
+}
+
+/// <inheritdoc cref="PoolShape"/>
+internal static unsafe class MaxPool2d<S, V>
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    /// <summary>a = max over the window of ReLU(scale·y + shift).</summary>
+    /// <param name="shape">Shapes.</param>
+    /// <param name="y">(H, W, channels) f32.</param>
+    /// <param name="scale">(channels) f32.</param>
+    /// <param name="shift">(channels) f32.</param>
+    /// <param name="a">(OutH, OutW, channels) f32, rows aRow elements apart.</param>
+    /// <param name="aRow">Elements from one row of a to the next: more than OutW·channels where a has padding around it.</param>
+    public static void Forward(in PoolShape shape, float* y, float* scale, float* shift, float* a, int aRow)
+    {
+        int channels = shape.Channels, yRow = shape.W * channels, window = shape.Window;
+        for (int h = 0; h < shape.OutH; h++)
+        {
+            for (int w = 0; w < shape.OutW; w++)
+            {
+                float* corner = y + h * window * yRow + w * window * channels, to = a + h * aRow + w * channels;
+                for (int c = 0; c < channels; c += S.Lanes)
+                {
+                    V factor = S.Load(scale + c), offset = S.Load(shift + c), max = default;
+                    for (int i = 0; i < window; i++)
+                    {
+                        for (int j = 0; j < window; j++)
+                        {
+                            max = S.Max(max, S.Fma(S.Load(corner + i * yRow + j * channels + c), factor, offset));
+                        }
+                    }
+
+                    S.Store(to + c, max);
+                }
+            }
+        }
+    }
+
+    /// <summary>Per channel of one image, Σ dZ and Σ dZ·(y − mean), where z = scale·y + shift.</summary>
+    /// <param name="shape">Shapes.</param>
+    /// <param name="y">(H, W, channels) f32.</param>
+    /// <param name="scale">(channels) f32.</param>
+    /// <param name="shift">(channels) f32.</param>
+    /// <param name="mean">(channels) f32.</param>
+    /// <param name="a">Output of the forward pass, after dropout.</param>
+    /// <param name="aRow">Elements from one row of a to the next.</param>
+    /// <param name="dA">(OutH, OutW, channels) f32.</param>
+    /// <param name="keepScale">1/(1 − dropout rate).</param>
+    /// <param name="sums">(2, channels) f32.</param>
+    public static void BackwardSums(
+        in PoolShape shape, float* y, float* scale, float* shift, float* mean, float* a, int aRow, float* dA, float keepScale, float* sums)
+    {
+        int channels = shape.Channels, yRow = shape.W * channels, window = shape.Window;
+        V zero = default, keep = S.Splat(keepScale);
+        for (int c = 0; c < channels; c += S.Lanes)
+        {
+            V factor = S.Load(scale + c), offset = S.Load(shift + c), centre = S.Load(mean + c), sum = default, product = default;
+            for (int h = 0; h < shape.OutH; h++)
+            {
+                V rowSum = default, rowProduct = default; // row by row: the error grows with H + W, not H·W
+                for (int w = 0; w < shape.OutW; w++)
+                {
+                    float* corner = y + h * window * yRow + w * window * channels + c;
+                    V best = S.Load(corner), max = S.Fma(best, factor, offset);
+                    for (int i = 0; i < window; i++)
+                    {
+                        for (int j = i == 0 ? 1 : 0; j < window; j++)
+                        {
+                            V value = S.Load(corner + i * yRow + j * channels), z = S.Fma(value, factor, offset);
+                            best = S.SelectGreater(z, max, value, best);
+                            max = S.Max(z, max);
+                        }
+                    }
+
+                    int at = h * aRow + w * channels + c;
+                    V dz = S.SelectGreater(S.Load(a + at), zero, S.Multiply(S.Load(dA + (h * shape.OutW + w) * channels + c), keep), zero);
+                    rowSum = S.Add(rowSum, dz);
+                    rowProduct = S.Fma(dz, S.Subtract(best, centre), rowProduct);
+                }
+
+                sum = S.Add(sum, rowSum);
+                product = S.Add(product, rowProduct);
+            }
+
+            S.Store(sums + c, sum);
+            S.Store(sums + channels + c, product);
+        }
+    }
+
+    /// <summary>dY = scale·dZ + slope·y + offset, dZ being 0 but at each window's maximum.</summary>
+    /// <param name="shape">Shapes.</param>
+    /// <param name="y">(H, W, channels) f32.</param>
+    /// <param name="scale">(channels) f32.</param>
+    /// <param name="shift">(channels) f32.</param>
+    /// <param name="slope">(channels) f32; 0 without batch norm.</param>
+    /// <param name="offset">(channels) f32; 0 without batch norm.</param>
+    /// <param name="a">Output of the forward pass, after dropout.</param>
+    /// <param name="aRow">Elements from one row of a to the next.</param>
+    /// <param name="dA">(OutH, OutW, channels) f32.</param>
+    /// <param name="keepScale">1/(1 − dropout rate).</param>
+    /// <param name="dY">(H, W, channels) f32, rows dYRow elements apart.</param>
+    /// <param name="dYRow">Elements from one row of dY to the next.</param>
+    public static void Backward(
+        in PoolShape shape, float* y, float* scale, float* shift, float* slope, float* offset, float* a, int aRow, float* dA, float keepScale, float* dY, int dYRow)
+    {
+        int channels = shape.Channels, yRow = shape.W * channels, window = shape.Window;
+        V zero = default, keep = S.Splat(keepScale);
+        for (int h = 0; h < shape.OutH; h++)
+        {
+            for (int w = 0; w < shape.OutW; w++)
+            {
+                int corner = h * window * yRow + w * window * channels, to = h * window * dYRow + w * window * channels;
+                for (int c = 0; c < channels; c += S.Lanes)
+                {
+                    V factor = S.Load(scale + c), addend = S.Load(shift + c), gradientSlope = S.Load(slope + c), gradientOffset = S.Load(offset + c);
+                    V max = S.Fma(S.Load(y + corner + c), factor, addend);
+                    for (int i = 0; i < window; i++)
+                    {
+                        for (int j = i == 0 ? 1 : 0; j < window; j++)
+                        {
+                            max = S.Max(S.Fma(S.Load(y + corner + i * yRow + j * channels + c), factor, addend), max);
+                        }
+                    }
+
+                    V dA0 = S.Multiply(S.Load(dA + (h * shape.OutW + w) * channels + c), keep);
+                    V left = S.Multiply(S.SelectGreater(S.Load(a + h * aRow + w * channels + c), zero, dA0, zero), factor);
+                    for (int i = 0; i < window; i++)
+                    {
+                        for (int j = 0; j < window; j++)
+                        {
+                            V value = S.Load(y + corner + i * yRow + j * channels + c), z = S.Fma(value, factor, addend);
+                            V dz = S.SelectEqual(z, max, left, zero);
+                            left = S.SelectEqual(z, max, zero, left); // given away once: ties go to the first
+                            S.Store(dY + to + i * dYRow + j * channels + c, S.Add(S.Fma(value, gradientSlope, gradientOffset), dz));
+                        }
+                    }
+                }
+            }
+        }
+
+        BackwardOutsideWindows(shape, y, slope, offset, dY, dYRow);
+    }
+
+    /// <summary>Odd rows and columns that no window covers: their dZ is 0.</summary>
+    private static void BackwardOutsideWindows(in PoolShape shape, float* y, float* slope, float* offset, float* dY, int dYRow)
+    {
+        int channels = shape.Channels, coveredH = shape.OutH * shape.Window, coveredW = shape.OutW * shape.Window;
+        for (int h = 0; h < shape.H; h++)
+        {
+            for (int w = h < coveredH ? coveredW : 0; w < shape.W; w++)
+            {
+                for (int c = 0; c < channels; c += S.Lanes)
+                {
+                    V value = S.Load(y + (h * shape.W + w) * channels + c);
+                    S.Store(dY + h * dYRow + w * channels + c, S.Fma(value, S.Load(slope + c), S.Load(offset + c)));
+                }
+            }
+        }
+    }
+}

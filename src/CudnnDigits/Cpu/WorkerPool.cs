@@ -1,0 +1,139 @@
+using System.Runtime.ExceptionServices;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>
+/// Fork and join over a fixed set of threads, without allocation. Items are handed out one by one as workers become free,
+/// so which worker takes an item is a matter of chance: an item must not depend on it.
+/// </summary>
+internal sealed class WorkerPool : IDisposable
+{
+    /// <summary>Turns of waiting before a thread sleeps: the passes of a step follow one another within microseconds.</summary>
+    private const int SpinTurns = 2000;
+
+    private readonly Thread[] _threads;
+    private readonly SemaphoreSlim _wake = new(0);
+    private readonly SemaphoreSlim _done = new(0);
+    private Action<int, int> _body = static (_, _) => { };
+    private int _items;
+    private int _next;
+    private int _sleeping;
+    private volatile int _generation;
+    private volatile int _running;
+    private volatile bool _stopping;
+    private ExceptionDispatchInfo? _failure;
+
+    /// <summary>Starts the threads; the caller of <see cref="Run"/> is one of the workers.</summary>
+    /// <param name="workers">Workers in all, at least 1.</param>
+    public WorkerPool(int workers)
+    {
+        _threads = new Thread[workers - 1];
+        for (int i = 0; i < _threads.Length; i++)
+        {
+            int worker = i + 1;
+            _threads[i] = new Thread(() => Work(worker)) { IsBackground = true, Name = $"cudnn-digits worker {worker}" };
+            _threads[i].Start();
+        }
+    }
+
+    /// <summary>Workers in all.</summary>
+    public int Workers => _threads.Length + 1;
+
+    /// <summary>Calls body(item, worker) for every item 0 … items − 1 and returns when all are done.</summary>
+    public void Run(int items, Action<int, int> body)
+    {
+        _body = body;
+        _items = items;
+        _next = -1;
+        _running = _threads.Length;
+        Interlocked.Increment(ref _generation);
+        int asleep = Interlocked.Exchange(ref _sleeping, 0);
+        if (asleep > 0)
+        {
+            _wake.Release(asleep);
+        }
+
+        Drain(0);
+        WaitForOthers();
+        if (_failure is { } failure)
+        {
+            _failure = null;
+            failure.Throw();
+        }
+    }
+
+    public void Dispose()
+    {
+        _stopping = true;
+        Run(0, static (_, _) => { });
+        foreach (Thread thread in _threads)
+        {
+            thread.Join();
+        }
+
+        _wake.Dispose();
+        _done.Dispose();
+    }
+
+    private void Work(int worker)
+    {
+        int seen = 0;
+        while (!_stopping)
+        {
+            WaitForNext(seen);
+            seen++;
+            Drain(worker);
+            if (Interlocked.Decrement(ref _running) == 0)
+            {
+                _done.Release();
+            }
+        }
+    }
+
+    private void Drain(int worker)
+    {
+        try
+        {
+            for (int item = Interlocked.Increment(ref _next); item < _items; item = Interlocked.Increment(ref _next))
+            {
+                _body(item, worker);
+            }
+        }
+        catch (Exception e)
+        {
+            _failure = ExceptionDispatchInfo.Capture(e);
+        }
+    }
+
+    private void WaitForNext(int seen)
+    {
+        for (int turn = 0; turn < SpinTurns; turn++)
+        {
+            if (_generation != seen)
+            {
+                return;
+            }
+
+            Thread.SpinWait(20);
+        }
+
+        Interlocked.Increment(ref _sleeping);
+        while (_generation == seen)
+        {
+            _wake.Wait();
+        }
+    }
+
+    private void WaitForOthers()
+    {
+        for (int turn = 0; turn < SpinTurns && _running > 0; turn++)
+        {
+            Thread.SpinWait(20);
+        }
+
+        if (_threads.Length > 0)
+        {
+            _done.Wait();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+using CudnnDigits.Numerics;
+
+namespace CudnnDigits.Data;
+
+/// <summary>
+/// Random rotation, shift and zoom about the centre, drawn anew for every sample in every epoch, each uniform in ± its
+/// range; sampled bilinearly, background outside the picture.
+/// </summary>
+/// <param name="RotateDegrees">Rotation, degrees, 0 … 180.</param>
+/// <param name="ShiftFraction">Shift along each axis, as a share of the side, 0 … 0.5.</param>
+/// <param name="ZoomFraction">Zoom, as a share of the size, 0 … 0.5.</param>
+public readonly record struct AugmentationSpec(float RotateDegrees, float ShiftFraction, float ZoomFraction)
+{
+    /// <summary>No augmentation: pixels reach the network as they are.</summary>
+    public static AugmentationSpec None => default;
+
+    /// <summary>±10°, ±10 %, ±10 %.</summary>
+    public static AugmentationSpec Standard => new(10, 0.1f, 0.1f);
+
+    /// <summary>Whether any range is above 0.</summary>
+    public bool IsEnabled => RotateDegrees > 0 || ShiftFraction > 0 || ZoomFraction > 0;
+
+    /// <summary>
+    /// The map from output to source pixel for one sample: source = (XX·x + XY·y + X0, YX·x + YY·y + Y0). It undoes, about
+    /// the centre ((side − 1)/2, (side − 1)/2), a zoom, then a rotation, then a shift.
+    /// </summary>
+    /// <param name="random">The run's generator.</param>
+    /// <param name="sample">Row of the dataset.</param>
+    /// <param name="epoch">Epoch, from 0.</param>
+    public AffineMap Draw(in Philox random, uint sample, uint epoch)
+    {
+        (uint a, uint b, uint c, uint d) = random.Block(0, sample, epoch, RandomPurpose.Augmentation);
+        (float sin, float cos) = MathF.SinCos(Signed(a) * RotateDegrees * (MathF.PI / 180));
+        float shiftX = Signed(b) * ShiftFraction * DigitDataset.Side, shiftY = Signed(c) * ShiftFraction * DigitDataset.Side;
+        float scale = 1 / (1 + Signed(d) * ZoomFraction);
+        const float Centre = (DigitDataset.Side - 1) / 2f;
+
+        float xx = cos * scale, xy = sin * scale;
+        float fromX = Centre + shiftX, fromY = Centre + shiftY;
+        return new AffineMap(xx, xy, Centre - xx * fromX - xy * fromY, -xy, xx, Centre + xy * fromX - xx * fromY);
+    }
+
+    private static float Signed(uint word) => 2 * Philox.ToUniform(word) - 1;
+}
+
+/// <summary>An affine map of the plane: (x, y) → (XX·x + XY·y + X0, YX·x + YY·y + Y0), in pixels.</summary>
+/// <param name="XX">x into x.</param>
+/// <param name="XY">y into x.</param>
+/// <param name="X0">Offset of x.</param>
+/// <param name="YX">x into y.</param>
+/// <param name="YY">y into y.</param>
+/// <param name="Y0">Offset of y.</param>
+public readonly record struct AffineMap(float XX, float XY, float X0, float YX, float YY, float Y0);

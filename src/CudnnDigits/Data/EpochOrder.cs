@@ -1,0 +1,35 @@
+using CudnnDigits.Numerics;
+
+namespace CudnnDigits.Data;
+
+/// <summary>The order in which an epoch visits the training rows.</summary>
+public static class EpochOrder
+{
+    /// <summary>The rows of one epoch, in the order they are trained on.</summary>
+    /// <param name="rows">Training rows.</param>
+    /// <param name="seed">The run's seed.</param>
+    /// <param name="epoch">Epoch, from 0; each has an order of its own.</param>
+    /// <param name="shuffle">False keeps the order of <paramref name="rows"/>.</param>
+    public static int[] Create(ReadOnlySpan<int> rows, ulong seed, int epoch, bool shuffle)
+    {
+        int[] order = rows.ToArray();
+        if (shuffle)
+        {
+            Shuffle(order, seed, (uint)epoch, RandomPurpose.EpochOrder);
+        }
+
+        return order;
+    }
+
+    /// <summary>Fisher–Yates with word i of the stream for position i.</summary>
+    internal static void Shuffle(Span<int> items, ulong seed, uint epoch, uint purpose)
+    {
+        uint[] words = new uint[items.Length];
+        new Philox(seed).Fill(words, sample: 0, epoch, purpose);
+        for (int i = items.Length - 1; i > 0; i--)
+        {
+            int j = Philox.ToIndex(words[i], i + 1);
+            (items[i], items[j]) = (items[j], items[i]);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+using System.Buffers.Binary;
+
+namespace CudnnDigits.Data;
+
+/// <summary>
+/// MNIST's IDX format: a big-endian header (magic 0x00000803 for images, 0x00000801 for labels; then the sizes, 4 bytes
+/// each), then the bytes. Source: http://yann.lecun.com/exdb/mnist/.
+/// </summary>
+public static class IdxFile
+{
+    private const uint ImagesMagic = 0x00000803, LabelsMagic = 0x00000801;
+
+    /// <summary>Reads images, and labels where there are any.</summary>
+    /// <param name="images">An idx3-ubyte stream of 28×28 images.</param>
+    /// <param name="imagesName">What to call it in messages.</param>
+    /// <param name="labels">The idx1-ubyte stream that belongs to it, or null.</param>
+    /// <param name="labelsName">What to call it in messages.</param>
+    /// <exception cref="InputException">Wrong magic, sizes that disagree, data missing or left over, or a label over 9.</exception>
+    public static DigitDataset Read(Stream images, string imagesName, Stream? labels, string labelsName)
+    {
+        uint[] sizes = ReadHeader(images, imagesName, ImagesMagic, 3);
+        if (sizes[1] != DigitDataset.Side || sizes[2] != DigitDataset.Side)
+        {
+            throw new InputException($"{imagesName}: images of {sizes[1]}×{sizes[2]} pixels, expected 28×28");
+        }
+
+        PixelBuffer pixels = new();
+        for (uint i = 0; i < sizes[0]; i++)
+        {
+            ReadExactly(images, pixels.AddImage(), imagesName, sizes[0], i);
+        }
+
+        CheckEnd(images, imagesName, sizes[0]);
+        if (pixels.Count == 0)
+        {
+            throw new InputException($"{imagesName}: the file holds no digits");
+        }
+
+        return new DigitDataset(imagesName, pixels.ToArray(), labels is null ? null : ReadLabels(labels, labelsName, pixels.Count, imagesName));
+    }
+
+    private static byte[] ReadLabels(Stream stream, string name, int expected, string imagesName)
+    {
+        uint count = ReadHeader(stream, name, LabelsMagic, 1)[0];
+        if (count != expected)
+        {
+            throw new InputException($"{name}: {count} labels for the {expected} images of {imagesName}; the two files do not belong together");
+        }
+
+        byte[] labels = new byte[expected];
+        ReadExactly(stream, labels, name, count, 0);
+        CheckEnd(stream, name, count);
+        int bad = Array.FindIndex(labels, label => label >= DigitDataset.Classes);
+        return bad < 0 ? labels : throw new InputException($"{name}: label {bad} (from 0) is {labels[bad]}, expected a digit 0 to 9");
+    }
+
+    private static uint[] ReadHeader(Stream stream, string name, uint magic, int sizes)
+    {
+        byte[] header = new byte[4 * (1 + sizes)];
+        if (stream.ReadAtLeast(header, header.Length, throwOnEndOfStream: false) < header.Length)
+        {
+            throw new InputException($"{name}: cut off within its {header.Length}-byte header; expected an IDX file");
+        }
+
+        uint found = BinaryPrimitives.ReadUInt32BigEndian(header);
+        return found == magic
+            ? [.. Enumerable.Range(1, sizes).Select(i => BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(4 * i)))]
+            : throw new InputException($"{name}: begins with 0x{found:X8}, expected 0x{magic:X8} ({(magic == ImagesMagic ? "IDX images" : "IDX labels")})");
+    }
+
+    private static void ReadExactly(Stream stream, Span<byte> into, string name, uint promised, uint at)
+    {
+        if (stream.ReadAtLeast(into, into.Length, throwOnEndOfStream: false) < into.Length)
+        {
+            throw new InputException($"{name}: promises {promised} digits but ends after {at}; the file is cut off");
+        }
+    }
+
+    private static void CheckEnd(Stream stream, string name, uint promised)
+    {
+        if (stream.ReadByte() >= 0)
+        {
+            throw new InputException($"{name}: promises {promised} digits but goes on after them; the file is damaged");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+namespace CudnnDigits.Model;
+
+/// <summary>The two digit networks: 28×28 pixels (pixel/255) in, ten logits out.</summary>
+public static class DigitNetworks
+{
+    private static readonly Shape Digit = new(1, 28, 28);
+
+    /// <summary>The simple CNN of the university report; 225,034 parameters.</summary>
+    public static NetworkSpec Simple { get; } = new("simple", Digit,
+    [
+        new Conv2dLayer("conv1", 1, 32, Kernel: 3, Padding: 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
+        new Conv2dLayer("conv2", 32, 64, Kernel: 3, Padding: 0, Bias: true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 2),
+        new FlattenLayer("flatten"),
+        new LinearLayer("fc1", 1600, 128), new ReLULayer("relu3"),
+        new LinearLayer("fc2", 128, 10),
+    ]);
+
+    /// <summary>The improved CNN of the university report: more layers, batch normalization, dropout; 870,826 parameters.</summary>
+    public static NetworkSpec Improved { get; } = new("improved", Digit,
+    [
+        new Conv2dLayer("conv1", 1, 32, Kernel: 3, Padding: 1, Bias: false), new BatchNorm2dLayer("bn1", 32), new ReLULayer("relu1"),
+        new Conv2dLayer("conv2", 32, 32, Kernel: 3, Padding: 1, Bias: false), new BatchNorm2dLayer("bn2", 32), new ReLULayer("relu2"),
+        new MaxPool2dLayer("pool1", 2), new DropoutLayer("drop1", 0.25),
+        new Conv2dLayer("conv3", 32, 64, Kernel: 3, Padding: 1, Bias: false), new BatchNorm2dLayer("bn3", 64), new ReLULayer("relu3"),
+        new Conv2dLayer("conv4", 64, 64, Kernel: 3, Padding: 1, Bias: false), new BatchNorm2dLayer("bn4", 64), new ReLULayer("relu4"),
+        new MaxPool2dLayer("pool2", 2), new DropoutLayer("drop2", 0.25),
+        new FlattenLayer("flatten"),
+        new LinearLayer("fc1", 3136, 256), new ReLULayer("relu5"), new DropoutLayer("drop3", 0.5),
+        new LinearLayer("fc2", 256, 10),
+    ]);
+
+    /// <summary>Both networks.</summary>
+    public static IReadOnlyList<NetworkSpec> All { get; } = [Simple, Improved];
+
+    /// <summary>A network by name, or null.</summary>
+    /// <param name="name">"simple" or "improved".</param>
+    public static NetworkSpec? Find(string name) => All.FirstOrDefault(network => network.Name == name);
+}

@@ -1,0 +1,171 @@
+using System.Globalization;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Training;
+
+/// <summary>
+/// Weights and training states as safetensors files, written whole or not at all. Weights carry PyTorch's state_dict names
+/// and layouts, so that PyTorch loads them and files exported from PyTorch load here.
+/// </summary>
+public static class Checkpoint
+{
+    private const string NetworkKey = "network", BestPrefix = "best.", FirstMomentPrefix = "adam.exp_avg.", SecondMomentPrefix = "adam.exp_avg_sq.";
+
+    /// <summary>Version of this program, as it stands in files.</summary>
+    public static string Version { get; } = typeof(Checkpoint).Assembly.GetName().Version?.ToString(3) ?? "0";
+
+    /// <summary>Writes weights.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="weights">The weights.</param>
+    /// <param name="steps">Training steps behind them; PyTorch's num_batches_tracked.</param>
+    /// <param name="extra">Further metadata, or null.</param>
+    public static void SaveWeights(string path, NetworkWeights weights, long steps, IEnumerable<KeyValuePair<string, string>>? extra = null)
+    {
+        ArgumentNullException.ThrowIfNull(weights);
+        List<NamedTensor> tensors = [];
+        AddWeights(tensors, "", weights);
+        tensors.AddRange(weights.Network.Layers.OfType<BatchNorm2dLayer>()
+            .Select(norm => new NamedTensor($"{norm.Name}.num_batches_tracked", [], new[] { steps })));
+        SafeTensors.Write(path, [.. Header(weights.Network), .. extra ?? []], tensors);
+    }
+
+    /// <summary>Reads weights.</summary>
+    /// <param name="path">The file: one of ours, or one exported from PyTorch.</param>
+    /// <param name="network">The network they must fit, or null to find out from the file.</param>
+    /// <returns>The weights, and the file's metadata.</returns>
+    /// <exception cref="InputException">Not a safetensors file, another network's, or with values that are not numbers.</exception>
+    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) LoadWeights(string path, NetworkSpec? network = null)
+    {
+        SafeTensors file = SafeTensors.Read(path);
+        network ??= Recognize(file, path);
+        NetworkWeights weights = new(network);
+        ReadWeights(file, path, "", weights);
+        return (weights, file.Metadata);
+    }
+
+    /// <summary>Writes a training state.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="state">The state.</param>
+    public static void SaveState(string path, TrainingState state)
+    {
+        ArgumentNullException.ThrowIfNull(state);
+        List<NamedTensor> tensors = [];
+        AddWeights(tensors, "", state.Weights);
+        AddWeights(tensors, BestPrefix, state.Best);
+        foreach (ParameterSlice slice in state.Weights.Network.Parameters.Trained)
+        {
+            tensors.Add(new NamedTensor(FirstMomentPrefix + slice.Name, slice.Shape, state.Optimizer.FirstMoment[slice.Offset..(slice.Offset + slice.Size)]));
+            tensors.Add(new NamedTensor(SecondMomentPrefix + slice.Name, slice.Shape, state.Optimizer.SecondMoment[slice.Offset..(slice.Offset + slice.Size)]));
+        }
+
+        StateHeader header = new(
+            state.Optimizer.Step, state.Epoch, state.StepInEpoch, state.Sums.Loss, state.Sums.Correct, state.Sums.Samples, state.SecondsInEpoch, state.History);
+        SafeTensors.Write(path, [.. Header(state.Weights.Network), new("state", JsonSerializer.Serialize(header, TrainingJson.Default.StateHeader))], tensors);
+    }
+
+    /// <summary>Reads a training state.</summary>
+    /// <param name="path">A file written by <see cref="SaveState"/>.</param>
+    /// <param name="network">The network it must fit.</param>
+    /// <exception cref="InputException">Not such a file, another network's, or with values that are not numbers.</exception>
+    public static TrainingState LoadState(string path, NetworkSpec network)
+    {
+        ArgumentNullException.ThrowIfNull(network);
+        SafeTensors file = SafeTensors.Read(path);
+        NetworkWeights weights = new(network);
+        ReadWeights(file, path, "", weights);
+        TrainingState state = new(weights);
+        ReadWeights(file, path, BestPrefix, state.Best);
+        foreach (ParameterSlice slice in network.Parameters.Trained)
+        {
+            ReadTensor(file, path, FirstMomentPrefix + slice.Name, slice, state.Optimizer.FirstMoment.AsSpan(slice.Offset, slice.Size));
+            ReadTensor(file, path, SecondMomentPrefix + slice.Name, slice, state.Optimizer.SecondMoment.AsSpan(slice.Offset, slice.Size));
+        }
+
+        StateHeader header = ReadHeader(file, path);
+        state.Optimizer.Step = header.Step;
+        (state.Epoch, state.StepInEpoch, state.SecondsInEpoch) = (header.Epoch, header.StepInEpoch, header.SecondsInEpoch);
+        state.Sums = new EpochSums(header.LossSum, header.Correct, header.Samples);
+        state.History.AddRange(header.History);
+        return state;
+    }
+
+    private static StateHeader ReadHeader(SafeTensors file, string path)
+    {
+        try
+        {
+            StateHeader? header = file.Metadata.TryGetValue("state", out string? text) ? JsonSerializer.Deserialize(text, TrainingJson.Default.StateHeader) : null;
+            return header is { History: not null, Step: >= 0, StepInEpoch: >= 0 } && header.Epoch == header.History.Count
+                ? header
+                : throw new InputException($"{path}: holds weights but no training state; resume needs last.safetensors");
+        }
+        catch (JsonException e)
+        {
+            throw new InputException($"{path}: its training state is damaged", e);
+        }
+    }
+
+    private static IEnumerable<KeyValuePair<string, string>> Header(NetworkSpec network) =>
+    [
+        new("format", "pt"), // what PyTorch's own tools look for
+        new(NetworkKey, network.Name),
+        new("input_scaling", "pixel/255"),
+        new("version", string.Create(CultureInfo.InvariantCulture, $"CudnnDigits {Version}")),
+    ];
+
+    private static void AddWeights(List<NamedTensor> tensors, string prefix, NetworkWeights weights)
+    {
+        ParameterLayout layout = weights.Network.Parameters;
+        tensors.AddRange(layout.Trained.Concat(layout.Statistics).Select(slice => new NamedTensor(prefix + slice.Name, slice.Shape, weights.Slice(slice).ToArray())));
+    }
+
+    private static NetworkSpec Recognize(SafeTensors file, string path)
+    {
+        if (file.Metadata.TryGetValue(NetworkKey, out string? name))
+        {
+            return DigitNetworks.Find(name) ?? throw new InputException($"{path}: made for a network '{name}', which this version does not know");
+        }
+
+        // Exported from PyTorch: no metadata of ours, but names and shapes tell.
+        return DigitNetworks.All.FirstOrDefault(network => network.Parameters.Trained.All(slice => Fits(file, slice.Name, slice)))
+            ?? throw new InputException($"{path}: its tensors are those of neither network ({string.Join(", ", DigitNetworks.All.Select(n => n.Name))})");
+    }
+
+    private static void ReadWeights(SafeTensors file, string path, string prefix, NetworkWeights weights)
+    {
+        ParameterLayout layout = weights.Network.Parameters;
+        foreach (ParameterSlice slice in layout.Trained.Concat(layout.Statistics))
+        {
+            ReadTensor(file, path, prefix + slice.Name, slice, weights.Slice(slice));
+        }
+
+        foreach (ParameterSlice slice in layout.Statistics.Where(slice => slice.Name.EndsWith(".running_var", StringComparison.Ordinal)))
+        {
+            if (weights.Slice(slice).ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon))
+            {
+                throw new InputException($"{path}: tensor {prefix}{slice.Name} holds a negative variance; the file is damaged");
+            }
+        }
+    }
+
+    private static void ReadTensor(SafeTensors file, string path, string name, ParameterSlice slice, Span<float> into)
+    {
+        if (!Fits(file, name, slice))
+        {
+            string found = file.Shape(name) is { } shape ? $"has shape ({string.Join(", ", shape)})" : "is missing";
+            throw new InputException($"{path}: tensor {name} {found}, expected ({string.Join(", ", slice.Shape)}); these are another network's weights");
+        }
+
+        float[] values = file.Floats(name);
+        if (!Array.TrueForAll(values, float.IsFinite))
+        {
+            throw new InputException($"{path}: tensor {name} holds NaN or infinite values; the weights are unusable");
+        }
+
+        values.CopyTo(into);
+    }
+
+    private static bool Fits(SafeTensors file, string name, ParameterSlice slice) =>
+        file.Shape(name) is { } shape && shape.SequenceEqual(slice.Shape.Select(size => (long)size));
+}

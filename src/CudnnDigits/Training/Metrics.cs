@@ -1,0 +1,110 @@
+using CudnnDigits.Data;
+
+namespace CudnnDigits.Training;
+
+/// <summary>Precision, recall and F1 of one class; 0 where a ratio has no denominator, as in scikit-learn.</summary>
+/// <param name="Digit">0 … 9.</param>
+/// <param name="Precision">Share of the samples called this digit that are.</param>
+/// <param name="Recall">Share of the samples of this digit that are called so.</param>
+/// <param name="F1">Harmonic mean of the two.</param>
+/// <param name="Support">Samples of this digit.</param>
+public sealed record ClassMetrics(int Digit, double Precision, double Recall, double F1, int Support);
+
+/// <summary>How well a network reads a set of labelled digits.</summary>
+/// <param name="Samples">Digits evaluated.</param>
+/// <param name="Accuracy">Share read correctly, 0 … 1.</param>
+/// <param name="Loss">Mean cross-entropy, in nats.</param>
+/// <param name="MacroPrecision">Mean over the classes.</param>
+/// <param name="MacroRecall">Mean over the classes.</param>
+/// <param name="MacroF1">Mean over the classes.</param>
+/// <param name="Classes">One entry per digit.</param>
+/// <param name="Confusion">[label][prediction] counts.</param>
+public sealed record Metrics(
+    int Samples,
+    double Accuracy,
+    double Loss,
+    double MacroPrecision,
+    double MacroRecall,
+    double MacroF1,
+    IReadOnlyList<ClassMetrics> Classes,
+    IReadOnlyList<IReadOnlyList<int>> Confusion)
+{
+    /// <summary>Runs a network over labelled rows.</summary>
+    /// <param name="backend">With the weights loaded.</param>
+    /// <param name="data">Labelled digits.</param>
+    /// <param name="rows">Rows to evaluate, at least one.</param>
+    public static Metrics Evaluate(ITrainingBackend backend, DigitDataset data, ReadOnlySpan<int> rows)
+    {
+        ArgumentNullException.ThrowIfNull(backend);
+        ArgumentNullException.ThrowIfNull(data);
+        float[] logits = new float[rows.Length * DigitDataset.Classes];
+        backend.Predict(data, rows, logits);
+        byte[] labels = new byte[rows.Length];
+        for (int i = 0; i < rows.Length; i++)
+        {
+            labels[i] = data.Labels[rows[i]];
+        }
+
+        return FromLogits(logits, labels);
+    }
+
+    /// <summary>Scores logits against labels.</summary>
+    /// <param name="logits">(N, 10) f32.</param>
+    /// <param name="labels">(N) 0 … 9, N at least 1.</param>
+    public static Metrics FromLogits(ReadOnlySpan<float> logits, ReadOnlySpan<byte> labels)
+    {
+        const int Classes = DigitDataset.Classes;
+        int[][] confusion = [.. Enumerable.Range(0, Classes).Select(_ => new int[Classes])];
+        double loss = 0;
+        for (int n = 0; n < labels.Length; n++)
+        {
+            ReadOnlySpan<float> row = logits.Slice(n * Classes, Classes);
+            int best = Prediction.Best(row);
+            confusion[labels[n]][best]++;
+            double sum = 0;
+            foreach (float logit in row)
+            {
+                sum += Math.Exp((double)logit - row[best]);
+            }
+
+            loss += Math.Log(sum) + row[best] - row[labels[n]];
+        }
+
+        ClassMetrics[] classes = new ClassMetrics[Classes];
+        for (int digit = 0; digit < Classes; digit++)
+        {
+            int hits = confusion[digit][digit], support = confusion[digit].Sum(), called = confusion.Sum(row => row[digit]);
+            double precision = Ratio(hits, called), recall = Ratio(hits, support);
+            classes[digit] = new ClassMetrics(digit, precision, recall, Ratio(2 * hits, called + support), support);
+        }
+
+        return new Metrics(
+            labels.Length,
+            Ratio(confusion.Select((row, digit) => row[digit]).Sum(), labels.Length),
+            loss / labels.Length,
+            classes.Average(c => c.Precision),
+            classes.Average(c => c.Recall),
+            classes.Average(c => c.F1),
+            classes,
+            confusion);
+    }
+
+    private static double Ratio(int part, int whole) => whole == 0 ? 0 : (double)part / whole;
+}
+
+/// <summary>What a row of logits says.</summary>
+public static class Prediction
+{
+    /// <summary>The class with the greatest logit; the first of equals.</summary>
+    /// <param name="logits">(classes) f32.</param>
+    public static int Best(ReadOnlySpan<float> logits)
+    {
+        int best = 0;
+        for (int i = 1; i < logits.Length; i++)
+        {
+            best = logits[i] > logits[best] ? i : best;
+        }
+
+        return best;
+    }
+}

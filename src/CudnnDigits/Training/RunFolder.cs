@@ -1,0 +1,121 @@
+using System.Globalization;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Training;
+
+/// <summary>The data of a run, as run.json records it.</summary>
+/// <param name="Path">Absolute path, or null for the built-in generated digits.</param>
+/// <param name="Count">Number of digits.</param>
+/// <param name="Fingerprint">SHA-256 of pixels and labels.</param>
+public sealed record RunData(string? Path, int Count, string Fingerprint);
+
+/// <summary>What a run was started with: run.json.</summary>
+/// <param name="Version">Version of this program.</param>
+/// <param name="Started">UTC.</param>
+/// <param name="Options">Options as resolved.</param>
+/// <param name="InitFrom">Absolute path of the weights it began with, or null for fresh ones.</param>
+/// <param name="Data">The data.</param>
+/// <param name="DeviceOption">Device as asked for.</param>
+/// <param name="Device">Device as found.</param>
+/// <param name="Precision">Arithmetic of the step.</param>
+/// <param name="Runtime">.NET and operating system.</param>
+public sealed record RunRecord(
+    string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device, string Precision, string Runtime);
+
+/// <summary>The folder of a run. Each file is written whole or not at all, so a kill at any moment leaves a run that resumes.</summary>
+/// <param name="path">The folder.</param>
+public sealed class RunFolder(string path)
+{
+    /// <summary>The folder.</summary>
+    public string Path { get; } = path;
+
+    /// <summary>The kept weights.</summary>
+    public string ModelFile => File("model.safetensors");
+
+    /// <summary>Everything that resuming needs.</summary>
+    public string StateFile => File("last.safetensors");
+
+    /// <summary>Makes a folder for a new run and writes run.json.</summary>
+    /// <param name="path">The folder; may exist if it is empty.</param>
+    /// <param name="record">What the run is started with.</param>
+    /// <exception cref="InputException">It holds something already, or cannot be written.</exception>
+    public static RunFolder Create(string path, RunRecord record)
+    {
+        RunFolder folder = new(path);
+        try
+        {
+            if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any())
+            {
+                throw new InputException(System.IO.File.Exists(folder.File("run.json"))
+                    ? $"{path}: holds a run already; continue it with --resume {path}, or choose another --out"
+                    : $"{path}: is not empty; choose another --out");
+            }
+
+            Directory.CreateDirectory(path);
+            folder.WriteRecord(record);
+            return folder;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
+        }
+    }
+
+    /// <summary>Reads run.json of an existing run.</summary>
+    /// <exception cref="InputException">There is none, or it is damaged.</exception>
+    public RunRecord ReadRecord()
+    {
+        string file = File("run.json");
+        try
+        {
+            RunRecord? record = System.IO.File.Exists(file)
+                ? JsonSerializer.Deserialize(System.IO.File.ReadAllText(file), TrainingJson.Default.RunRecord)
+                : throw new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
+            return record ?? throw new InputException($"{file}: is damaged (null)");
+        }
+        catch (JsonException e)
+        {
+            throw new InputException($"{file}: is damaged, near line {e.LineNumber + 1}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{file}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Writes run.json.</summary>
+    /// <param name="record">What the run is started with.</param>
+    public void WriteRecord(RunRecord record) =>
+        AtomicFile.WriteText(File("run.json"), writer => writer.WriteLine(JsonSerializer.Serialize(record, TrainingJson.Default.RunRecord)));
+
+    /// <summary>Writes last.safetensors, then what follows from it: history.csv and model.safetensors.</summary>
+    /// <param name="state">The state.</param>
+    /// <param name="metadata">Further metadata of model.safetensors.</param>
+    public void Save(TrainingState state, IEnumerable<KeyValuePair<string, string>> metadata)
+    {
+        ArgumentNullException.ThrowIfNull(state);
+        Checkpoint.SaveState(StateFile, state);
+        AtomicFile.WriteText(File("history.csv"), writer => WriteHistory(writer, state.History));
+        Checkpoint.SaveWeights(ModelFile, state.Kept, state.Optimizer.Step, metadata);
+    }
+
+    /// <summary>Writes metrics.json.</summary>
+    /// <param name="metrics">The kept weights' metrics.</param>
+    public void WriteMetrics(Metrics metrics) =>
+        AtomicFile.WriteText(File("metrics.json"), writer => writer.WriteLine(JsonSerializer.Serialize(metrics, TrainingJson.Default.Metrics)));
+
+    private static void WriteHistory(TextWriter writer, IEnumerable<EpochRecord> history)
+    {
+        writer.Write("epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second\n");
+        foreach (EpochRecord e in history)
+        {
+            writer.Write(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{e.Epoch},{e.TrainLoss:R},{e.TrainAccuracy:R},{e.ValidationLoss:R},{e.ValidationAccuracy:R},{e.LearningRate:G7},{e.Seconds:F3},{e.ImagesPerSecond:F1}\n"));
+        }
+    }
+
+    private string File(string name) => System.IO.Path.Combine(Path, name);
+}

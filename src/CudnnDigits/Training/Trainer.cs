@@ -1,0 +1,127 @@
+using System.Diagnostics;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Numerics;
+
+namespace CudnnDigits.Training;
+
+/// <summary>The loss became NaN or infinite. The state is the last good one: that of the end of the epoch before.</summary>
+/// <param name="epoch">Epoch in which it happened, from 1.</param>
+/// <param name="step">Step of that epoch, from 1, by which it had happened.</param>
+public sealed class DivergedException(int epoch, int step) : Exception($"the loss became NaN or infinite in epoch {epoch}, by step {step}")
+{
+    /// <summary>Epoch in which it happened, from 1.</summary>
+    public int Epoch { get; } = epoch;
+}
+
+/// <summary>Where a run is, for a progress display.</summary>
+/// <param name="Epoch">The running epoch, from 1.</param>
+/// <param name="Step">Steps taken in it.</param>
+/// <param name="StepsPerEpoch">Steps in an epoch.</param>
+/// <param name="Loss">Mean training loss in this epoch so far.</param>
+/// <param name="Accuracy">Training accuracy in this epoch so far.</param>
+public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPerEpoch, double Loss, double Accuracy);
+
+/// <summary>Trains a network: epochs, validation after each, schedule, early stop. Writes no files and prints nothing.</summary>
+/// <param name="backend">Where to train; its network is <paramref name="options"/>' own.</param>
+/// <param name="data">Labelled digits.</param>
+/// <param name="options">How.</param>
+/// <param name="state">Where to start, and where the result goes: a fresh state, or one that was saved.</param>
+public sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
+{
+    private readonly Split _split = Split.Stratified(data.Labels, options.Validation, options.Seed);
+
+    /// <summary>Called now and then within an epoch.</summary>
+    public Action<TrainingProgress>? OnProgress { get; init; }
+
+    /// <summary>Called after each epoch, with the state as it is then.</summary>
+    public Action<TrainingState>? OnEpochEnd { get; init; }
+
+    /// <summary>Rows held out.</summary>
+    public ReadOnlySpan<int> ValidationRows => _split.Validation;
+
+    /// <summary>Number of rows trained on.</summary>
+    public int TrainingCount => _split.Training.Length;
+
+    /// <summary>Runs until the last epoch, early stop, or cancellation.</summary>
+    /// <param name="cancellation">Ends the run between steps.</param>
+    /// <exception cref="OperationCanceledException">Cancelled; the state is that of the last step, ready to be saved.</exception>
+    /// <exception cref="DivergedException">The loss is no longer a number; the state is that of the last good epoch.</exception>
+    public void Run(CancellationToken cancellation = default)
+    {
+        backend.Load(state.Weights, state.Optimizer);
+        while (state.Epoch < options.Epochs && !IsStoppedEarly())
+        {
+            RunEpoch(cancellation);
+            OnEpochEnd?.Invoke(state);
+        }
+    }
+
+    /// <summary>Scores weights on the validation rows, or on the training rows where there are none.</summary>
+    /// <param name="weights">The weights; loaded into the backend.</param>
+    public Metrics Evaluate(NetworkWeights weights)
+    {
+        backend.Load(weights, state.Optimizer);
+        return Metrics.Evaluate(backend, data, _split.Validation.Length > 0 ? _split.Validation : _split.Training);
+    }
+
+    private bool IsStoppedEarly() => options.EarlyStop > 0
+        && state.History.Count - (state.BestEpoch?.Epoch ?? 0) >= options.EarlyStop;
+
+    private void RunEpoch(CancellationToken cancellation)
+    {
+        int stepsPerEpoch = options.StepsPerEpoch(_split.Training.Length), epoch = state.Epoch;
+        LearningRate schedule = new(options.Schedule, options.LearningRate, (long)options.Epochs * stepsPerEpoch);
+        int halvings = LearningRate.Halvings(state.BetterEpochs().Select(e => e.Better));
+        float[] rates = new float[stepsPerEpoch];
+        for (int step = 0; step < stepsPerEpoch; step++)
+        {
+            rates[step] = schedule.At((long)epoch * stepsPerEpoch + step, halvings);
+        }
+
+        backend.BeginEpoch(data, epoch, EpochOrder.Create(_split.Training, options.Seed, epoch, options.Shuffle), state.Sums);
+        Stopwatch clock = Stopwatch.StartNew();
+        int done = state.StepInEpoch;
+        while (done < stepsPerEpoch)
+        {
+            int count = Math.Min(backend.StepsPerCall, stepsPerEpoch - done);
+            backend.RunSteps(done, rates.AsSpan(done, count));
+            done += count;
+            EpochSums sums = backend.ReadSums();
+            if (!double.IsFinite(sums.Loss))
+            {
+                throw new DivergedException(epoch + 1, done);
+            }
+
+            OnProgress?.Invoke(new TrainingProgress(epoch + 1, done, stepsPerEpoch, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples));
+            if (cancellation.IsCancellationRequested && done < stepsPerEpoch)
+            {
+                backend.Save(state.Weights, state.Optimizer);
+                (state.StepInEpoch, state.Sums, state.SecondsInEpoch) = (done, sums, state.SecondsInEpoch + clock.Elapsed.TotalSeconds);
+                cancellation.ThrowIfCancellationRequested();
+            }
+        }
+
+        FinishEpoch(backend.ReadSums(), state.SecondsInEpoch + clock.Elapsed.TotalSeconds, rates[^1]);
+    }
+
+    private void FinishEpoch(EpochSums sums, double seconds, double rate)
+    {
+        Metrics? validation = _split.Validation.Length > 0 ? Metrics.Evaluate(backend, data, _split.Validation) : null;
+        if (validation is not null && !double.IsFinite(validation.Loss))
+        {
+            throw new DivergedException(state.Epoch + 1, options.StepsPerEpoch(_split.Training.Length));
+        }
+
+        EpochRecord record = new(
+            state.Epoch + 1, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples, validation?.Loss, validation?.Accuracy, rate, seconds, sums.Samples / seconds);
+        bool better = record.IsBetterThan(state.BestEpoch);
+        backend.Save(state.Weights, state.Optimizer);
+        state.History.Add(record);
+        (state.Epoch, state.StepInEpoch, state.Sums, state.SecondsInEpoch) = (state.Epoch + 1, 0, default, 0);
+        if (better)
+        {
+            state.Best.CopyFrom(state.Weights);
+        }
+    }
+}

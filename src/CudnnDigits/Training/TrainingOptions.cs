@@ -1,0 +1,85 @@
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Numerics;
+
+namespace CudnnDigits.Training;
+
+/// <summary>How to train. <see cref="For"/> gives each network's defaults.</summary>
+public sealed record TrainingOptions
+{
+    /// <summary>Name of the network: "simple" or "improved".</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Passes over the training rows.</summary>
+    public required int Epochs { get; init; }
+
+    /// <summary>Samples in a step.</summary>
+    public required int BatchSize { get; init; }
+
+    /// <summary>Adam's learning rate: the peak for one-cycle, the start for plateau.</summary>
+    public required double LearningRate { get; init; }
+
+    /// <summary>How the learning rate moves.</summary>
+    public required LearningRateSchedule Schedule { get; init; }
+
+    /// <summary>Keys everything random.</summary>
+    public ulong Seed { get; init; }
+
+    /// <summary>Share of each class held out, 0 ≤ share &lt; 1.</summary>
+    public double Validation { get; init; } = 0.2;
+
+    /// <summary>Ends the run after so many epochs without better validation; 0 never does.</summary>
+    public int EarlyStop { get; init; }
+
+    /// <summary>Rotation range, ± degrees.</summary>
+    public float Rotate { get; init; }
+
+    /// <summary>Shift range, ± share of the side.</summary>
+    public float Shift { get; init; }
+
+    /// <summary>Zoom range, ± share of the size.</summary>
+    public float Zoom { get; init; }
+
+    /// <summary>Every dropout rate, or null for the network's own.</summary>
+    public double? Dropout { get; init; }
+
+    /// <summary>Whether each epoch has an order of its own; false keeps the file's.</summary>
+    public bool Shuffle { get; init; } = true;
+
+    /// <summary>Rotation, shift and zoom together.</summary>
+    public AugmentationSpec Augmentation => new(Rotate, Shift, Zoom);
+
+    /// <summary>A network's defaults; docs/performance.md says what they reach.</summary>
+    /// <param name="model">"simple" or "improved".</param>
+    /// <param name="schedule">The schedule, or null for one-cycle; the default learning rate depends on it.</param>
+    public static TrainingOptions For(string model, LearningRateSchedule? schedule = null)
+    {
+        LearningRateSchedule chosen = schedule ?? LearningRateSchedule.OneCycle;
+        bool improved = model == DigitNetworks.Improved.Name;
+        AugmentationSpec augmentation = improved ? AugmentationSpec.Standard : AugmentationSpec.None;
+        return new TrainingOptions
+        {
+            Model = model,
+            Epochs = improved ? 12 : 5,
+            BatchSize = 64,
+            LearningRate = chosen == LearningRateSchedule.OneCycle ? 3e-3 : 1e-3,
+            Schedule = chosen,
+            Rotate = augmentation.RotateDegrees,
+            Shift = augmentation.ShiftFraction,
+            Zoom = augmentation.ZoomFraction,
+        };
+    }
+
+    /// <summary>The network, with the dropout rates to train with.</summary>
+    /// <exception cref="InputException">There is no network of that name.</exception>
+    public NetworkSpec CreateNetwork()
+    {
+        NetworkSpec network = DigitNetworks.Find(Model)
+            ?? throw new InputException($"no network is called '{Model}'; choose {string.Join(" or ", DigitNetworks.All.Select(n => n.Name))}");
+        return Dropout is { } rate ? network.WithDropout(rate) : network;
+    }
+
+    /// <summary>Steps in one epoch.</summary>
+    /// <param name="trainingRows">Rows trained on.</param>
+    public int StepsPerEpoch(int trainingRows) => (trainingRows + BatchSize - 1) / BatchSize;
+}

@@ -1,0 +1,79 @@
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Training;
+
+/// <summary>One finished epoch: a row of history.csv.</summary>
+/// <param name="Epoch">From 1.</param>
+/// <param name="TrainLoss">Mean over the epoch's samples, as they were trained on (augmented, dropout on).</param>
+/// <param name="TrainAccuracy">Share of them read correctly, 0 … 1.</param>
+/// <param name="ValidationLoss">Mean over the validation rows after the epoch; null without validation.</param>
+/// <param name="ValidationAccuracy">Share of them read correctly; null without validation.</param>
+/// <param name="LearningRate">Rate of the epoch's last step.</param>
+/// <param name="Seconds">Training time, validation not counted.</param>
+/// <param name="ImagesPerSecond">Training throughput.</param>
+public sealed record EpochRecord(
+    int Epoch, double TrainLoss, double TrainAccuracy, double? ValidationLoss, double? ValidationAccuracy, double LearningRate, double Seconds, double ImagesPerSecond)
+{
+    /// <summary>
+    /// Whether this epoch is better than another: higher validation accuracy, then lower validation loss; without
+    /// validation, lower training loss.
+    /// </summary>
+    /// <param name="other">An earlier epoch, or null for none.</param>
+    public bool IsBetterThan(EpochRecord? other) => other is null
+        || (ValidationAccuracy is null ? TrainLoss < other.TrainLoss
+            : ValidationAccuracy > other.ValidationAccuracy || (ValidationAccuracy == other.ValidationAccuracy && ValidationLoss < other.ValidationLoss));
+}
+
+/// <summary>Everything a run needs to go on as if it had never stopped; what last.safetensors holds.</summary>
+/// <param name="weights">The weights to start from; taken over.</param>
+public sealed class TrainingState(NetworkWeights weights)
+{
+    /// <summary>The weights now.</summary>
+    public NetworkWeights Weights { get; } = weights;
+
+    /// <summary>Adam's moments and step.</summary>
+    public AdamState Optimizer { get; } = new(weights.Network);
+
+    /// <summary>Epochs finished.</summary>
+    public int Epoch { get; set; }
+
+    /// <summary>Steps taken in the epoch after those; above 0 only where a run was interrupted.</summary>
+    public int StepInEpoch { get; set; }
+
+    /// <summary>Sums of that epoch so far.</summary>
+    public EpochSums Sums { get; set; }
+
+    /// <summary>Seconds trained in that epoch so far.</summary>
+    public double SecondsInEpoch { get; set; }
+
+    /// <summary>The finished epochs.</summary>
+    public List<EpochRecord> History { get; } = [];
+
+    /// <summary>Weights of the best epoch so far; those at the start before the first.</summary>
+    public NetworkWeights Best { get; } = Copy(weights);
+
+    /// <summary>The best epoch so far (see <see cref="EpochRecord.IsBetterThan"/>), or null before the first.</summary>
+    public EpochRecord? BestEpoch => BetterEpochs().LastOrDefault(epoch => epoch.Better).Record;
+
+    /// <summary>The weights worth keeping: the best by validation, or the last where there is none.</summary>
+    public NetworkWeights Kept => History is [.., { ValidationAccuracy: not null }] ? Best : Weights;
+
+    /// <summary>Each epoch, and whether it was better than every one before.</summary>
+    public IEnumerable<(EpochRecord Record, bool Better)> BetterEpochs()
+    {
+        EpochRecord? best = null;
+        foreach (EpochRecord record in History)
+        {
+            bool better = record.IsBetterThan(best);
+            best = better ? record : best;
+            yield return (record, better);
+        }
+    }
+
+    private static NetworkWeights Copy(NetworkWeights weights)
+    {
+        NetworkWeights copy = new(weights.Network);
+        copy.CopyFrom(weights);
+        return copy;
+    }
+}
