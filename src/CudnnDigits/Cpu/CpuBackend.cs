@@ -37,7 +37,7 @@ internal static class CpuBackend
 /// whichever worker is free, and whatever is summed over the batch is summed per sample or per chunk first and joined in
 /// order, so that the bits do not depend on the number of threads.
 /// </summary>
-internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IGradientSource
+internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     where S : struct, ISimd<V>
     where V : struct
 {
@@ -187,6 +187,14 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IGradientSourc
 
     public void SaveGradients(float[] gradients) => _parameters.SaveGradients(gradients);
 
+    public void SaveLogits(Span<float> logits)
+    {
+        for (int n = 0; n < _batch; n++)
+        {
+            Logits(n).CopyTo(logits[(n * DigitDataset.Classes)..]);
+        }
+    }
+
     public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums)
     {
         _data = data;
@@ -228,10 +236,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IGradientSourc
                 _pool.Run(_batch, _predictDenseActivate);
             }
 
-            for (int n = 0; n < _batch; n++)
-            {
-                Logits(n).CopyTo(logits[((_first + n) * DigitDataset.Classes)..]);
-            }
+            SaveLogits(logits[(_first * DigitDataset.Classes)..]);
         }
 
         _order = trainingOrder;
@@ -478,9 +483,12 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IGradientSourc
     }
 }
 
-/// <summary>Gives the gradients of the last step, for tests and for those who compare numerics.</summary>
-internal interface IGradientSource
+/// <summary>Shows what the last step computed, to those who compare numerics.</summary>
+internal interface IStepInspector
 {
     /// <param name="gradients">Flat, in the layout of <see cref="ParameterLayout"/>.</param>
     void SaveGradients(float[] gradients);
+
+    /// <param name="logits">(batch, classes) f32.</param>
+    void SaveLogits(Span<float> logits);
 }

@@ -9,15 +9,14 @@ namespace CudnnDigits.Cpu;
 internal sealed class WorkerPool : IDisposable
 {
     /// <summary>Turns of waiting before a thread sleeps: the passes of a step follow one another within microseconds.</summary>
-    private const int SpinTurns = 2000;
+    private const int SpinsBeforeSleep = 200;
 
     private readonly Thread[] _threads;
-    private readonly SemaphoreSlim _wake = new(0);
-    private readonly SemaphoreSlim _done = new(0);
+    private readonly int _spins;
+    private readonly object _gate = new(); // pulsed when a run begins and when it ends
     private Action<int, int> _body = static (_, _) => { };
     private int _items;
     private int _next;
-    private int _sleeping;
     private volatile int _generation;
     private volatile int _running;
     private volatile bool _stopping;
@@ -28,6 +27,7 @@ internal sealed class WorkerPool : IDisposable
     public WorkerPool(int workers)
     {
         _threads = new Thread[workers - 1];
+        _spins = workers <= Environment.ProcessorCount ? SpinsBeforeSleep : 0; // spinning would keep another worker from its processor
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
@@ -46,11 +46,10 @@ internal sealed class WorkerPool : IDisposable
         _items = items;
         _next = -1;
         _running = _threads.Length;
-        Interlocked.Increment(ref _generation);
-        int asleep = Interlocked.Exchange(ref _sleeping, 0);
-        if (asleep > 0)
+        lock (_gate)
         {
-            _wake.Release(asleep);
+            _generation++;
+            Monitor.PulseAll(_gate);
         }
 
         Drain(0);
@@ -70,22 +69,22 @@ internal sealed class WorkerPool : IDisposable
         {
             thread.Join();
         }
-
-        _wake.Dispose();
-        _done.Dispose();
     }
 
     private void Work(int worker)
     {
-        int seen = 0;
-        while (!_stopping)
+        bool last = false;
+        for (int seen = 0; !last; seen++)
         {
             WaitForNext(seen);
-            seen++;
+            last = _stopping; // read before this run is reported done: set later, it belongs to the next
             Drain(worker);
             if (Interlocked.Decrement(ref _running) == 0)
             {
-                _done.Release();
+                lock (_gate)
+                {
+                    Monitor.PulseAll(_gate);
+                }
             }
         }
     }
@@ -107,33 +106,39 @@ internal sealed class WorkerPool : IDisposable
 
     private void WaitForNext(int seen)
     {
-        for (int turn = 0; turn < SpinTurns; turn++)
+        for (int turn = 0; turn < _spins && _generation == seen; turn++)
         {
-            if (_generation != seen)
-            {
-                return;
-            }
-
             Thread.SpinWait(20);
         }
 
-        Interlocked.Increment(ref _sleeping);
-        while (_generation == seen)
+        if (_generation == seen)
         {
-            _wake.Wait();
+            lock (_gate)
+            {
+                while (_generation == seen)
+                {
+                    Monitor.Wait(_gate);
+                }
+            }
         }
     }
 
     private void WaitForOthers()
     {
-        for (int turn = 0; turn < SpinTurns && _running > 0; turn++)
+        for (int turn = 0; turn < _spins && _running > 0; turn++)
         {
             Thread.SpinWait(20);
         }
 
-        if (_threads.Length > 0)
+        if (_running > 0)
         {
-            _done.Wait();
+            lock (_gate)
+            {
+                while (_running > 0)
+                {
+                    Monitor.Wait(_gate);
+                }
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
@@ -47,6 +48,7 @@ public sealed record TrainingOptions
     public bool Shuffle { get; init; } = true;
 
     /// <summary>Rotation, shift and zoom together.</summary>
+    [JsonIgnore]
     public AugmentationSpec Augmentation => new(Rotate, Shift, Zoom);
 
     /// <summary>A network's defaults; docs/performance.md says what they reach.</summary>

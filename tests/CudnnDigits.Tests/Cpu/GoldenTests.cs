@@ -1,0 +1,81 @@
+using CudnnDigits.Cpu;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cpu;
+
+/// <summary>Both networks against PyTorch in float64: five Adam steps on one batch of 64.</summary>
+public class GoldenTests
+{
+    public static TheoryData<string, int> Cases => new()
+    {
+        { "simple", 512 }, { "simple", 256 }, { "simple", 128 }, { "improved", 512 }, { "improved", 256 }, { "improved", 128 },
+    };
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Five_steps_follow_PyTorch(string model, int vectorBits)
+    {
+        Golden golden = Golden.Load(model);
+        NetworkSpec network = golden.Start.Network;
+        AdamState optimizer = new(network);
+        using ITrainingBackend backend = CpuBackend.Create(network, new BackendOptions(64, 0, AugmentationSpec.None), vectorBits);
+        backend.Load(golden.Start, optimizer);
+        int[] order = [.. Enumerable.Range(0, 64)];
+        float[] logits = new float[640];
+        NetworkWeights gradients = new(network);
+        for (int step = 0; step < 5; step++)
+        {
+            backend.BeginEpoch(golden.Data, step, order, default);
+            backend.RunSteps(0, [1e-3f]);
+            double loss = backend.ReadSums().Loss / 64;
+            Assert.InRange(loss, golden.Losses[step] * (1 - 1e-4), golden.Losses[step] * (1 + 1e-4));
+            if (step == 0)
+            {
+                ((IStepInspector)backend).SaveLogits(logits);
+                Compare.Close(logits, golden.File.Doubles("step0.logits"), 1e-5, "logits");
+                ((IStepInspector)backend).SaveGradients(gradients.Trained);
+                foreach (ParameterSlice slice in network.Parameters.Trained)
+                {
+                    Compare.Close(gradients.Slice(slice), golden.File.Doubles($"step0.grad.{slice.Name}"), 1e-5, $"gradient of {slice.Name}");
+                }
+            }
+        }
+
+        NetworkWeights final = new(network);
+        backend.Save(final, optimizer);
+        foreach (ParameterSlice slice in network.Parameters.Trained.Concat(network.Parameters.Statistics))
+        {
+            Compare.Close(final.Slice(slice), golden.File.Doubles($"final.{slice.Name}"), 1e-3, slice.Name);
+        }
+
+        backend.Predict(golden.Data, order, logits);
+        Compare.Close(logits, golden.File.Doubles("final.logits_eval"), 1e-3, "logits in evaluation mode");
+    }
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void The_reference_network_follows_PyTorch_to_double_precision(string model)
+    {
+        Golden golden = Golden.Load(model);
+        ReferenceNetwork reference = new(golden.Start);
+        double loss = reference.ForwardBackward(Compare.Images(golden.Data, 64), golden.Data.Labels.ToArray());
+        Assert.Equal(golden.Losses[0], loss, 1e-9);
+        foreach (ParameterSlice slice in golden.Start.Network.Parameters.Trained)
+        {
+            float[] gradient = Array.ConvertAll(reference.Gradients[slice.Name], value => (float)value);
+            Compare.Close(gradient, golden.File.Doubles($"step0.grad.{slice.Name}"), 1e-6, slice.Name); // the file holds float32
+        }
+    }
+
+    [Fact]
+    public void Golden_images_are_the_first_rows_of_the_csv()
+    {
+        Golden golden = Golden.Load("simple");
+        DigitDataset csv = SharedFiles.TrainingDigits;
+        Assert.Equal(csv.Pixels[..golden.Data.Pixels.Length].ToArray(), golden.Data.Pixels.ToArray());
+    }
+}

@@ -1,0 +1,356 @@
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Tests.Reference;
+
+/// <summary>
+/// The networks once more, in double, with plain loops over N, C, H, W as PyTorch defines the layers: what the fast code is
+/// compared with. Dropout is off. Its own backward passes are checked by finite differences.
+/// </summary>
+internal sealed class ReferenceNetwork
+{
+    private readonly NetworkSpec _network;
+    private readonly Dictionary<string, double[]> _parameters = [];
+    private readonly Dictionary<string, double[]> _m = [];
+    private readonly Dictionary<string, double[]> _v = [];
+    private int _step;
+
+    public ReferenceNetwork(NetworkWeights weights)
+    {
+        _network = weights.Network;
+        foreach (ParameterSlice slice in _network.Parameters.Trained.Concat(_network.Parameters.Statistics))
+        {
+            _parameters[slice.Name] = Array.ConvertAll(weights.Slice(slice).ToArray(), value => (double)value);
+        }
+    }
+
+    /// <summary>Values by state_dict name.</summary>
+    public IReadOnlyDictionary<string, double[]> Parameters => _parameters;
+
+    /// <summary>Gradients of the last step by state_dict name.</summary>
+    public Dictionary<string, double[]> Gradients { get; } = [];
+
+    /// <summary>Gradient with respect to the input of the last step, (N, C, H, W).</summary>
+    public double[] InputGradient { get; private set; } = [];
+
+    /// <summary>Logits of the last forward pass, (N, classes).</summary>
+    public double[] Logits { get; private set; } = [];
+
+    /// <summary>Mean cross-entropy of a batch; fills <see cref="Gradients"/>.</summary>
+    public double ForwardBackward(double[] images, byte[] labels)
+    {
+        int batch = labels.Length;
+        List<double[]> inputs = [images];
+        for (int i = 0; i < _network.Layers.Count; i++)
+        {
+            inputs.Add(Forward(_network.Layers[i], InputShape(i), _network.Outputs[i], batch, inputs[^1], training: true));
+        }
+
+        Logits = inputs[^1];
+        (double loss, double[] gradient) = CrossEntropy(Logits, labels);
+        Gradients.Clear();
+        for (int i = _network.Layers.Count - 1; i >= 0; i--)
+        {
+            gradient = Backward(_network.Layers[i], InputShape(i), _network.Outputs[i], batch, inputs[i], gradient);
+        }
+
+        InputGradient = gradient;
+        return loss;
+    }
+
+    /// <summary>Mean cross-entropy of a batch, nothing kept: for finite differences.</summary>
+    public double Loss(double[] images, byte[] labels)
+    {
+        double[] x = images;
+        for (int i = 0; i < _network.Layers.Count; i++)
+        {
+            x = Forward(_network.Layers[i], InputShape(i), _network.Outputs[i], labels.Length, x, training: true, updateStatistics: false);
+        }
+
+        return CrossEntropy(x, labels).Loss;
+    }
+
+    /// <summary>Logits with running statistics.</summary>
+    public double[] Predict(double[] images)
+    {
+        double[] x = images;
+        int batch = images.Length / _network.Input.Size;
+        for (int i = 0; i < _network.Layers.Count; i++)
+        {
+            x = Forward(_network.Layers[i], InputShape(i), _network.Outputs[i], batch, x, training: false);
+        }
+
+        return x;
+    }
+
+    /// <summary>One step of Adam on <see cref="Gradients"/>.</summary>
+    public void Adam(double learningRate)
+    {
+        _step++;
+        foreach ((string name, double[] gradient) in Gradients)
+        {
+            double[] w = _parameters[name], m = _m.TryGetValue(name, out double[]? a) ? a : _m[name] = new double[w.Length];
+            double[] v = _v.TryGetValue(name, out double[]? b) ? b : _v[name] = new double[w.Length];
+            for (int i = 0; i < w.Length; i++)
+            {
+                m[i] = 0.9 * m[i] + 0.1 * gradient[i];
+                v[i] = 0.999 * v[i] + 0.001 * gradient[i] * gradient[i];
+                w[i] -= learningRate * (m[i] / (1 - Math.Pow(0.9, _step))) / (Math.Sqrt(v[i] / (1 - Math.Pow(0.999, _step))) + 1e-8);
+            }
+        }
+    }
+
+    private static (double Loss, double[] Gradient) CrossEntropy(double[] logits, byte[] labels)
+    {
+        int classes = logits.Length / labels.Length;
+        double loss = 0;
+        double[] gradient = new double[logits.Length];
+        for (int n = 0; n < labels.Length; n++)
+        {
+            double[] row = logits[(n * classes)..((n + 1) * classes)];
+            double max = row.Max(), sum = row.Sum(z => Math.Exp(z - max));
+            loss += Math.Log(sum) + max - row[labels[n]];
+            for (int k = 0; k < classes; k++)
+            {
+                gradient[n * classes + k] = (Math.Exp(row[k] - max) / sum - (k == labels[n] ? 1 : 0)) / labels.Length;
+            }
+        }
+
+        return (loss / labels.Length, gradient);
+    }
+
+    private Shape InputShape(int layer) => layer == 0 ? _network.Input : _network.Outputs[layer - 1];
+
+    private double[] Forward(Layer layer, Shape input, Shape output, int batch, double[] x, bool training, bool updateStatistics = true)
+    {
+        switch (layer)
+        {
+            case Conv2dLayer conv:
+                return Conv(conv, input, output, batch, x);
+            case BatchNorm2dLayer norm:
+                return Norm(norm, input, batch, x, training, updateStatistics);
+            case ReLULayer:
+                return Array.ConvertAll(x, value => Math.Max(value, 0));
+            case MaxPool2dLayer pool:
+                return Array.ConvertAll(Maxima(pool, input, output, batch, x), i => x[i]);
+            case LinearLayer linear:
+                {
+                    double[] w = _parameters[$"{linear.Name}.weight"], b = _parameters[$"{linear.Name}.bias"], y = new double[batch * linear.OutFeatures];
+                    for (int i = 0; i < y.Length; i++)
+                    {
+                        int n = i / linear.OutFeatures, o = i % linear.OutFeatures;
+                        y[i] = b[o];
+                        for (int j = 0; j < linear.InFeatures; j++)
+                        {
+                            y[i] += w[o * linear.InFeatures + j] * x[n * linear.InFeatures + j];
+                        }
+                    }
+
+                    return y;
+                }
+
+            default:
+                return x;
+        }
+    }
+
+    private double[] Backward(Layer layer, Shape input, Shape output, int batch, double[] x, double[] dy)
+    {
+        switch (layer)
+        {
+            case Conv2dLayer conv:
+                return ConvBackward(conv, input, output, batch, x, dy);
+            case BatchNorm2dLayer norm:
+                return NormBackward(norm, input, batch, x, dy);
+            case ReLULayer:
+                return [.. x.Zip(dy, (value, gradient) => value > 0 ? gradient : 0)];
+            case MaxPool2dLayer pool:
+                {
+                    double[] dx = new double[x.Length];
+                    int[] maxima = Maxima(pool, input, output, batch, x);
+                    for (int i = 0; i < maxima.Length; i++)
+                    {
+                        dx[maxima[i]] += dy[i];
+                    }
+
+                    return dx;
+                }
+
+            case LinearLayer linear:
+                {
+                    double[] w = _parameters[$"{linear.Name}.weight"], dw = Gradients[$"{linear.Name}.weight"] = new double[w.Length];
+                    double[] db = Gradients[$"{linear.Name}.bias"] = new double[linear.OutFeatures], dx = new double[x.Length];
+                    for (int i = 0; i < dy.Length; i++)
+                    {
+                        int n = i / linear.OutFeatures, o = i % linear.OutFeatures;
+                        db[o] += dy[i];
+                        for (int j = 0; j < linear.InFeatures; j++)
+                        {
+                            dw[o * linear.InFeatures + j] += dy[i] * x[n * linear.InFeatures + j];
+                            dx[n * linear.InFeatures + j] += dy[i] * w[o * linear.InFeatures + j];
+                        }
+                    }
+
+                    return dx;
+                }
+
+            default:
+                return dy;
+        }
+    }
+
+    private double[] Conv(Conv2dLayer conv, Shape input, Shape output, int batch, double[] x)
+    {
+        double[] w = _parameters[$"{conv.Name}.weight"], y = new double[batch * output.Size];
+        double[]? bias = conv.Bias ? _parameters[$"{conv.Name}.bias"] : null;
+        for (int n = 0; n < batch; n++)
+        {
+            for (int k = 0; k < output.C; k++)
+            {
+                Span<double> plane = y.AsSpan((n * output.C + k) * output.H * output.W, output.H * output.W);
+                plane.Fill(bias?[k] ?? 0);
+                VisitTaps(conv, input, output, n, k, (weight, from, to, length) =>
+                {
+                    for (int i = 0; i < length; i++)
+                    {
+                        y[to + i] += w[weight] * x[from + i];
+                    }
+                });
+            }
+        }
+
+        return y;
+    }
+
+    private double[] ConvBackward(Conv2dLayer conv, Shape input, Shape output, int batch, double[] x, double[] dy)
+    {
+        double[] w = _parameters[$"{conv.Name}.weight"], dw = Gradients[$"{conv.Name}.weight"] = new double[w.Length], dx = new double[x.Length];
+        if (conv.Bias)
+        {
+            double[] db = Gradients[$"{conv.Name}.bias"] = new double[conv.OutChannels];
+            for (int i = 0; i < dy.Length; i++)
+            {
+                db[i / (output.H * output.W) % output.C] += dy[i];
+            }
+        }
+
+        for (int n = 0; n < batch; n++)
+        {
+            for (int k = 0; k < output.C; k++)
+            {
+                VisitTaps(conv, input, output, n, k, (weight, from, to, length) =>
+                {
+                    double sum = 0;
+                    for (int i = 0; i < length; i++)
+                    {
+                        sum += dy[to + i] * x[from + i];
+                        dx[from + i] += dy[to + i] * w[weight];
+                    }
+
+                    dw[weight] += sum;
+                });
+            }
+        }
+
+        return dx;
+    }
+
+    /// <summary>For output plane k of sample n: each weight with the stretches of x and y that it joins.</summary>
+    private static void VisitTaps(Conv2dLayer conv, Shape input, Shape output, int n, int k, Action<int, int, int, int> visit)
+    {
+        int kernel = conv.Kernel, padding = conv.Padding;
+        for (int c = 0; c < input.C; c++)
+        {
+            for (int r = 0; r < kernel; r++)
+            {
+                for (int s = 0; s < kernel; s++)
+                {
+                    int first = Math.Max(0, padding - s), last = Math.Min(output.W, input.W + padding - s);
+                    for (int h = Math.Max(0, padding - r); h < Math.Min(output.H, input.H + padding - r); h++)
+                    {
+                        int from = ((n * input.C + c) * input.H + h + r - padding) * input.W + first + s - padding;
+                        visit(((k * input.C + c) * kernel + r) * kernel + s, from, ((n * output.C + k) * output.H + h) * output.W + first, last - first);
+                    }
+                }
+            }
+        }
+    }
+
+    private static (double Mean, double Variance) Moments(Shape input, int batch, double[] x, int c)
+    {
+        double[] values = [.. Enumerable.Range(0, batch).SelectMany(n => x.Skip((n * input.C + c) * input.H * input.W).Take(input.H * input.W))];
+        double mean = values.Average();
+        return (mean, values.Average(value => (value - mean) * (value - mean)));
+    }
+
+    private double[] Norm(BatchNorm2dLayer norm, Shape input, int batch, double[] x, bool training, bool updateStatistics)
+    {
+        double[] gamma = _parameters[$"{norm.Name}.weight"], beta = _parameters[$"{norm.Name}.bias"];
+        double[] runningMean = _parameters[$"{norm.Name}.running_mean"], runningVariance = _parameters[$"{norm.Name}.running_var"], y = new double[x.Length];
+        int pixels = input.H * input.W;
+        for (int c = 0; c < input.C; c++)
+        {
+            (double mean, double variance) = training ? Moments(input, batch, x, c) : (runningMean[c], runningVariance[c]);
+            if (training && updateStatistics)
+            {
+                double count = batch * pixels;
+                runningMean[c] = 0.9 * runningMean[c] + 0.1 * mean;
+                runningVariance[c] = 0.9 * runningVariance[c] + 0.1 * variance * count / (count - 1);
+            }
+
+            double factor = gamma[c] / Math.Sqrt(variance + 1e-5);
+            for (int n = 0; n < batch; n++)
+            {
+                for (int i = (n * input.C + c) * pixels; i < (n * input.C + c + 1) * pixels; i++)
+                {
+                    y[i] = (x[i] - mean) * factor + beta[c];
+                }
+            }
+        }
+
+        return y;
+    }
+
+    private double[] NormBackward(BatchNorm2dLayer norm, Shape input, int batch, double[] x, double[] dy)
+    {
+        double[] gamma = _parameters[$"{norm.Name}.weight"], dx = new double[x.Length];
+        double[] dGamma = Gradients[$"{norm.Name}.weight"] = new double[input.C], dBeta = Gradients[$"{norm.Name}.bias"] = new double[input.C];
+        int pixels = input.H * input.W;
+        for (int c = 0; c < input.C; c++)
+        {
+            (double mean, double variance) = Moments(input, batch, x, c);
+            double inverse = 1 / Math.Sqrt(variance + 1e-5), count = batch * pixels;
+            int[] places = [.. Enumerable.Range(0, batch).SelectMany(n => Enumerable.Range((n * input.C + c) * pixels, pixels))];
+            dBeta[c] = places.Sum(i => dy[i]);
+            dGamma[c] = places.Sum(i => dy[i] * (x[i] - mean) * inverse);
+            foreach (int i in places)
+            {
+                dx[i] = gamma[c] * inverse * (dy[i] - dBeta[c] / count - (x[i] - mean) * inverse * dGamma[c] / count);
+            }
+        }
+
+        return dx;
+    }
+
+    /// <summary>For each pooled value, where in x its maximum is; the first of equals in row-major order.</summary>
+    private static int[] Maxima(MaxPool2dLayer pool, Shape input, Shape output, int batch, double[] x)
+    {
+        int[] maxima = new int[batch * output.Size];
+        for (int i = 0; i < maxima.Length; i++)
+        {
+            int plane = i / (output.H * output.W), h = i / output.W % output.H, w = i % output.W;
+            int best = (plane * input.H + h * pool.Window) * input.W + w * pool.Window;
+            for (int r = 0; r < pool.Window; r++)
+            {
+                for (int s = 0; s < pool.Window; s++)
+                {
+                    int at = (plane * input.H + h * pool.Window + r) * input.W + w * pool.Window + s;
+                    best = x[at] > x[best] ? at : best;
+                }
+            }
+
+            maxima[i] = best;
+        }
+
+        return maxima;
+    }
+}
