@@ -35,8 +35,13 @@ internal static class HelpExamples
         }
     }
 
+    /// <summary>Whether to show help, whatever else is wrong with the command line.</summary>
+    public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples;
+
     private sealed class HelpWithExamples(SynchronousCommandLineAction inner) : SynchronousCommandLineAction
     {
+        public override bool ClearsParseErrors => true;
+
         public override int Invoke(ParseResult parseResult)
         {
             int result = inner.Invoke(parseResult);

@@ -13,10 +13,11 @@ RootCommand root = new("Trains two CNNs to read digits, and uses them: on the CP
 HelpExamples.AddTo(root);
 
 ParseResult parsed = root.Parse(args);
-if (parsed.Errors.Count > 0)
+if (parsed.Errors.Count > 0 && !HelpExamples.IsAskedFor(parsed))
 {
     string command = parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ";
-    return Fail(ExitCode.BadInput, $"{parsed.Errors[0].Message} (see cudnn-digits {command}--help)");
+    string message = parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood." : parsed.Errors[0].Message;
+    return Fail(ExitCode.BadInput, $"{message} (see cudnn-digits {command}--help)");
 }
 
 try
@@ -42,6 +43,10 @@ catch (Exception e) when (e is IOException or UnauthorizedAccessException)
 catch (OutOfMemoryException)
 {
     return Fail(ExitCode.RunFailed, "out of memory; choose a smaller --batch-size or less data");
+}
+catch (Exception e)
+{
+    return Fail(ExitCode.RunFailed, $"an error in the program itself: {e.GetType().Name}: {e.Message}; please report it with the command you ran");
 }
 
 static int Fail(int code, string message)

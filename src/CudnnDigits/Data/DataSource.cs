@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.IO.Compression;
 
 namespace CudnnDigits.Data;
@@ -104,7 +105,17 @@ public static class DataSource
     {
         FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
         return path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase)
-            ? new BoundedStream(new GZipStream(file, CompressionMode.Decompress), file.Length, path)
+            ? new BoundedStream(new GZipStream(file, CompressionMode.Decompress), file.Length, path, ReadGzipLength(file))
             : file;
+    }
+
+    /// <summary>The last four bytes of a gzip file: the length of what it holds, modulo 2³² (RFC 1952).</summary>
+    private static uint ReadGzipLength(FileStream file)
+    {
+        Span<byte> length = stackalloc byte[4];
+        file.Position = Math.Max(0, file.Length - length.Length);
+        file.ReadAtLeast(length, length.Length, throwOnEndOfStream: false);
+        file.Position = 0;
+        return BinaryPrimitives.ReadUInt32LittleEndian(length);
     }
 }

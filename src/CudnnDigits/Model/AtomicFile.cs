@@ -20,9 +20,15 @@ public static class AtomicFile
 
             File.Move(temporary, path, overwrite: true);
         }
-        catch
+        catch (Exception e)
         {
             TryDelete(temporary);
+            if (e is ArgumentOutOfRangeException)
+            {
+                // What .NET makes of EFBIG: the file system or a quota takes no file of this size.
+                throw new IOException($"File too large : '{temporary}'", e);
+            }
+
             throw;
         }
     }

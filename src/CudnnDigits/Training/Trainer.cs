@@ -52,6 +52,7 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
         backend.Load(state.Weights, state.Optimizer);
         while (state.Epoch < options.Epochs && !IsStoppedEarly())
         {
+            cancellation.ThrowIfCancellationRequested();
             RunEpoch(cancellation);
             OnEpochEnd?.Invoke(state);
         }

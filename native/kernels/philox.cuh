@@ -1,0 +1,28 @@
+// Philox4x32-10, counter-based random numbers: the same words as src/CudnnDigits/Numerics/Philox.cs draws, so that a GPU
+// and a CPU augment and drop alike. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+// SC 2011.
+//
+// Key = (low, high half of the seed); counter = (word index / 4, sample, epoch, purpose).
+#pragma once
+
+#include "device.cuh"
+
+struct PhiloxBlock {
+    unsigned x, y, z, w;
+};
+
+DEVICE_INLINE PhiloxBlock philox_block(unsigned long long seed, unsigned block, unsigned sample, unsigned epoch,
+                                       unsigned purpose) {
+    PhiloxBlock c = {block, sample, epoch, purpose};
+    unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+        const unsigned long long p0 = 0xD2511F53ull * c.x, p1 = 0xCD9E8D57ull * c.z;
+        c = {(unsigned)(p1 >> 32) ^ c.y ^ k0, (unsigned)p1, (unsigned)(p0 >> 32) ^ c.w ^ k1, (unsigned)p0};
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return c;
+}
+
+// Upper 24 bits, in [0, 1): every value is exact in float.
+DEVICE_INLINE float philox_uniform(unsigned word) { return (float)(word >> 8) * (1.0f / (1 << 24)); }

@@ -1,0 +1,52 @@
+using System.Diagnostics;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>Runs the program as a user would, in a process of its own.</summary>
+internal static class Program
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+
+    public sealed record Result(int ExitCode, string Output, string Error);
+
+    public static Result Run(params string[] arguments) => Finish(Start(arguments));
+
+    public static Result RunIn(string folder, string environment, string value, params string[] arguments)
+    {
+        ProcessStartInfo info = Info(arguments);
+        info.WorkingDirectory = folder;
+        info.Environment[environment] = value;
+        return Finish(Process.Start(info)!);
+    }
+
+    public static Process Start(params string[] arguments) => Process.Start(Info(arguments))!;
+
+    public static Result Finish(Process process)
+    {
+        using (process)
+        {
+            Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
+            if (!process.WaitForExit(Patience))
+            {
+                process.Kill();
+                Assert.Fail($"the program hung: {error.Result}");
+            }
+
+            return new Result(process.ExitCode, output.Result, error.Result);
+        }
+    }
+
+    /// <summary>Exit code 2 and one line on standard error that says the right thing.</summary>
+    public static void AssertRefused(string says, params string[] arguments)
+    {
+        Result result = Run(arguments);
+        Assert.Equal(2, result.ExitCode);
+        Assert.Empty(result.Output);
+        string line = Assert.Single(result.Error.TrimEnd('\n').Split('\n'));
+        Assert.StartsWith("cudnn-digits: error: ", line, StringComparison.Ordinal);
+        Assert.Contains(says, line, StringComparison.Ordinal);
+    }
+
+    public static ProcessStartInfo Info(params string[] arguments) =>
+        new("dotnet", ["exec", Path.Combine(AppContext.BaseDirectory, "cudnn-digits.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+}

@@ -1,0 +1,319 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>The command-line contract, through the program itself.</summary>
+public sealed class ProgramTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _train, _test;
+
+    public ProgramTests()
+    {
+        DigitDataset digits = GeneratedDigits.Create(300, seed: 2);
+        _train = _folder.Write("train.csv", DigitFiles.Csv(digits));
+        _test = _folder.Write("test.csv", DigitFiles.Csv(DigitFiles.WithoutLabels(digits)));
+    }
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void From_csv_to_run_folder_to_submission()
+    {
+        string run = _folder["run"], submission = _folder["submission.csv"];
+        Program.Result train = Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "3", "--out", run);
+        Assert.Equal(0, train.ExitCode);
+        Assert.Contains("weights   ", train.Output, StringComparison.Ordinal);
+        string[] progress = train.Error.TrimEnd('\n').Split('\n');
+        Assert.StartsWith("data  ", progress[0], StringComparison.Ordinal);
+        Assert.Equal(3, progress.Count(line => line.StartsWith("epoch ", StringComparison.Ordinal)));
+        Assert.DoesNotContain('\u001b', train.Error);
+        Assert.Equal(
+            ["history.csv", "last.safetensors", "metrics.json", "model.safetensors", "run.json"],
+            Directory.GetFiles(run).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+
+        string[] history = File.ReadAllLines(Path.Combine(run, "history.csv"));
+        Assert.Equal("epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second", history[0]);
+        Assert.Equal(4, history.Length);
+
+        // evaluate on the run's own validation rows agrees with metrics.json.
+        string weights = Path.Combine(run, "model.safetensors");
+        Program.Result evaluate = Program.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json");
+        Assert.Equal(0, evaluate.ExitCode);
+        Assert.Equal(File.ReadAllText(Path.Combine(run, "metrics.json")).Trim(), evaluate.Output.Trim());
+        using JsonDocument metrics = JsonDocument.Parse(evaluate.Output);
+        Assert.Equal(60, metrics.RootElement.GetProperty("samples").GetInt32());
+        Assert.Equal(10, metrics.RootElement.GetProperty("confusion").GetArrayLength());
+        Assert.Equal(6, metrics.RootElement.GetProperty("classes")[3].GetProperty("support").GetInt32());
+
+        Program.Result predict = Program.Run("predict", "--weights", weights, "--data", _test, "--out", submission);
+        Assert.Equal(0, predict.ExitCode);
+        string[] rows = File.ReadAllLines(submission);
+        Assert.Equal("ImageId,Label", rows[0]);
+        Assert.Equal(301, rows.Length);
+        Assert.All(rows.Skip(1).Select((row, i) => (row, i)), r => Assert.Matches($"^{r.i + 1},[0-9]$", r.row));
+    }
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void Golden_losses_and_final_weights_come_out_of_the_program(string model)
+    {
+        Golden golden = Golden.Load(model);
+        string csv = _folder.Write("batch.csv", DigitFiles.Csv(golden.Data)), start = _folder["start.safetensors"], run = _folder["run"];
+        SafeTensors.Write(start, [], [.. golden.Start.Network.Parameters.Trained.Concat(golden.Start.Network.Parameters.Statistics)
+            .Select(slice => new NamedTensor(slice.Name, slice.Shape, golden.Start.Slice(slice).ToArray()))]);
+        Program.Result result = Program.Run(
+            "train", "--data", csv, "--init-from", start, "--no-shuffle", "--augment", "none", "--dropout", "0", "--validation", "0",
+            "--schedule", "constant", "--precision", "fp32", "--epochs", "5", "--out", run);
+        Assert.True(result.ExitCode == 0, result.Error);
+
+        double[] losses = [.. File.ReadLines(Path.Combine(run, "history.csv")).Skip(1).Select(row => double.Parse(row.Split(',')[1], CultureInfo.InvariantCulture))];
+        Assert.Equal(5, losses.Length);
+        Assert.All(losses.Zip(golden.Losses), pair => Assert.InRange(pair.First, pair.Second * (1 - 1e-4), pair.Second * (1 + 1e-4)));
+        NetworkWeights final = Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights;
+        foreach (ParameterSlice slice in final.Network.Parameters.Trained.Concat(final.Network.Parameters.Statistics))
+        {
+            Compare.Close(final.Slice(slice), golden.File.Doubles($"final.{slice.Name}"), 1e-3, slice.Name);
+        }
+    }
+
+    [Fact]
+    public void A_killed_run_resumes_to_the_same_bits()
+    {
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
+        string whole = _folder["whole"], killed = _folder["killed"];
+        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
+        using (Process process = Program.Start(["train", .. options, "--out", killed]))
+        {
+            WaitFor(() => File.Exists(Path.Combine(killed, "history.csv")) && File.ReadAllLines(Path.Combine(killed, "history.csv")).Length > 1, process);
+            process.Kill(); // SIGKILL
+            process.WaitForExit();
+        }
+
+        Program.Result resumed = Program.Run("train", "--resume", killed, "--threads", "1");
+        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        AssertSameRun(whole, killed);
+
+        // Once done, resuming changes nothing.
+        byte[] model = File.ReadAllBytes(Path.Combine(killed, "model.safetensors"));
+        Assert.Equal(0, Program.Run("train", "--resume", killed).ExitCode);
+        Assert.Equal(model, File.ReadAllBytes(Path.Combine(killed, "model.safetensors")));
+    }
+
+    [Fact]
+    public void A_run_killed_before_its_first_save_starts_over()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "2"];
+        string whole = _folder["whole"], killed = _folder["killed"];
+        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
+        Directory.CreateDirectory(killed);
+        File.Copy(Path.Combine(whole, "run.json"), Path.Combine(killed, "run.json")); // all there is after the first moment
+        File.WriteAllBytes(Path.Combine(killed, "last.safetensors.tmp"), [1, 2, 3]);
+        Assert.Equal(0, Program.Run("train", "--resume", killed).ExitCode);
+        AssertSameRun(whole, killed);
+        Assert.False(File.Exists(Path.Combine(killed, "last.safetensors.tmp")));
+    }
+
+    [Fact]
+    public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
+    {
+        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
+        string whole = _folder["whole"], stopped = _folder["stopped"];
+        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
+        Process process = Program.Start(["train", .. options, "--out", stopped]);
+        WaitFor(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
+        Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        Program.Result result = Program.Finish(process);
+        Assert.Equal(130, result.ExitCode);
+        Assert.Contains($"--resume {stopped}", result.Error, StringComparison.Ordinal);
+
+        Assert.Equal(0, Program.Run("train", "--resume", stopped).ExitCode);
+        AssertSameRun(whole, stopped);
+    }
+
+    [Fact]
+    public void Resume_extends_a_run_and_refuses_other_changes()
+    {
+        string run = _folder["run"];
+        Assert.Equal(0, Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "2", "--schedule", "constant", "--out", run).ExitCode);
+        Program.AssertRefused("--lr cannot be changed by --resume", "train", "--resume", run, "--lr", "0.1");
+        Program.AssertRefused("--resume can only extend", "train", "--resume", run, "--epochs", "1");
+        Program.AssertRefused($"continue it with --resume {run}", "train", "--data", _train, "--out", run);
+        Assert.Equal(0, Program.Run("train", "--resume", run, "--epochs", "3").ExitCode);
+        Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
+
+        File.WriteAllBytes(_train, DigitFiles.Csv(GeneratedDigits.Create(200, seed: 8)));
+        Program.AssertRefused("is not the data that", "train", "--resume", run);
+        Program.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
+    }
+
+    [Fact]
+    public void Fine_tuning_starts_from_given_weights()
+    {
+        string first = _folder["first"], second = _folder["second"];
+        Assert.Equal(0, Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "6", "--out", first).ExitCode);
+        Program.Result result = Program.Run(
+            "train", "--data", _folder.Write("new.csv", DigitFiles.Csv(GeneratedDigits.Create(200, seed: 9))),
+            "--init-from", Path.Combine(first, "model.safetensors"), "--epochs", "1", "--lr", "3e-4", "--schedule", "constant", "--out", second, "--json");
+        Assert.Equal(0, result.ExitCode);
+        using JsonDocument summary = JsonDocument.Parse(result.Output);
+        Assert.Equal("simple", summary.RootElement.GetProperty("model").GetString()); // read from the weights
+        double firstLoss = double.Parse(File.ReadLines(Path.Combine(second, "history.csv")).ElementAt(1).Split(',')[1], CultureInfo.InvariantCulture);
+        Assert.True(firstLoss < 1.5, $"a fresh network would begin near ln 10, this one at {firstLoss}");
+    }
+
+    [Fact]
+    public void A_diverging_run_fails_with_exit_code_1_and_keeps_its_state()
+    {
+        string run = _folder["run"], huge = _folder["huge.safetensors"];
+        NetworkWeights weights = Initializer.Create(DigitNetworks.Simple, 0);
+        weights["conv1.weight"].Fill(1e30f);
+        weights["conv2.weight"].Fill(1e30f);
+        Checkpoint.SaveWeights(huge, weights, 0);
+        Program.Result result = Program.Run("train", "--data", _train, "--init-from", huge, "--out", run, "--quiet");
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains("the loss became NaN or infinite", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+        Checkpoint.LoadState(Path.Combine(run, "last.safetensors"), DigitNetworks.Simple); // finite, or this throws
+    }
+
+    [Fact]
+    public void A_full_disk_fails_with_exit_code_1_and_leaves_nothing_half_written()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "limits the size of files by the shell's ulimit");
+        string run = _folder["run"];
+        ProcessStartInfo info = Program.Info("train", "--data", _train, "--model", "improved", "--epochs", "1", "--out", run);
+        ProcessStartInfo limited = new("bash", ["-c", "ulimit -f 4000; trap '' XFSZ; exec \"$0\" \"$@\"", info.FileName, .. info.ArgumentList])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            Environment = { ["DOTNET_EnableWriteXorExecute"] = "0" }, // whose own file would be over the limit
+        };
+        Program.Result result = Program.Finish(Process.Start(limited)!);
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains("could not be written", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+        Assert.Equal(["run.json"], Directory.GetFiles(run).Select(Path.GetFileName));
+    }
+
+    /// <summary>Arguments, {train}, {test} and {folder} standing for paths, and what the one line must say.</summary>
+    public static TheoryData<string, string> BadUsage => new()
+    {
+        { "train --epochs 0 --data {train}", "--epochs is 0, expected 1 to" },
+        { "train --batch-size 0 --data {train}", "--batch-size is 0" },
+        { "train --lr nan --data {train}", "--lr" },
+        { "train --lr -1 --data {train}", "--lr is -1" },
+        { "train --validation 1 --data {train}", "--validation is 1" },
+        { "train --dropout 1 --data {train}", "--dropout is 1" },
+        { "train --rotate 181 --data {train}", "--rotate is 181" },
+        { "train --threads 0 --data {train}", "--threads is 0" },
+        { "train --model resnet --data {train}", "resnet" },
+        { "train --schedule cosine --data {train}", "cosine" },
+        { "train --precision tf32 --data {train}", "tf32" },
+        { "train --seed -1 --data {train}", "--seed" },
+        { "train --frobnicate", "--frobnicate" },
+        { "train --data {folder}/absent.csv", "no such file" },
+        { "train --data {test}", "no label column" },
+        { "train --data {train} --out {train}", "cannot be written" },
+        { "train --data {train} --out {folder}", "is not empty" },
+        { "train --data {train} --out /proc/no/run", "cannot be written" },
+        { "train --data {train} --device tpu", "no such device" },
+        { "train --data {train} --device cuda", "--device cuda" },
+        { "train --data {train} --init-from {train}", "not a safetensors file" },
+        { "evaluate --data {train}", "--weights" },
+        { "evaluate --weights {train} --data {train}", "not a safetensors file" },
+        { "predict --weights {folder}/absent --data {test}", "no such file" },
+        { "bench --steps 0", "--steps is 0" },
+        { "", "" },
+        { "dance", "dance" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadUsage))]
+    public void Bad_usage_is_one_line_and_exit_code_2(string arguments, string says)
+    {
+        ArgumentNullException.ThrowIfNull(arguments);
+        string[] list = [.. arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(argument => argument
+            .Replace("{train}", _train, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal).Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
+        Program.AssertRefused(says, list);
+        Assert.Equal(2, Directory.GetFileSystemEntries(_folder.Path).Length); // nothing written
+    }
+
+    [Fact]
+    public void Bench_and_info_print_one_json_object()
+    {
+        using JsonDocument bench = JsonDocument.Parse(Program.Run("bench", "--model", "simple", "--steps", "1", "--batch-size", "16", "--json").Output);
+        Assert.Equal("simple", bench.RootElement.GetProperty("model").GetString());
+        Assert.Equal(16, bench.RootElement.GetProperty("batch_size").GetInt32());
+        Assert.True(bench.RootElement.GetProperty("threads").GetInt32() >= 1);
+        Assert.StartsWith("CPU", bench.RootElement.GetProperty("device").GetString(), StringComparison.Ordinal);
+        Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
+        Assert.True(bench.RootElement.GetProperty("infer_images_per_second").GetDouble() > 0);
+
+        using JsonDocument info = JsonDocument.Parse(Program.Run("info", "--json").Output);
+        Assert.Equal(870_826, info.RootElement.GetProperty("networks")[1].GetProperty("parameters").GetInt32());
+    }
+
+    [Theory]
+    [InlineData("train")]
+    [InlineData("evaluate")]
+    [InlineData("predict")]
+    [InlineData("bench")]
+    [InlineData("info")]
+    public void Help_has_examples(string command)
+    {
+        Program.Result result = Program.Run(command, "--help");
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains($"Examples:\n  cudnn-digits {command}", result.Output, StringComparison.Ordinal);
+    }
+
+    /// <summary>Without wide vectors the same program must still meet the reference; the JIT is told to leave them out.</summary>
+    [Theory]
+    [InlineData("DOTNET_EnableAVX512", "AVX2")]
+    [InlineData("DOTNET_EnableAVX2", "SSE")]
+    public void Narrower_machines_train_too(string variable, string instructionSet)
+    {
+        Assert.SkipUnless(System.Runtime.Intrinsics.X86.Avx512F.IsSupported, "this machine has no AVX-512 to leave out");
+        string start = _folder["start.safetensors"], run = _folder["run"];
+        Checkpoint.SaveWeights(start, Initializer.Create(DigitNetworks.Improved, 4), 0);
+        Assert.Contains(instructionSet, Program.RunIn(_folder.Path, variable, "0", "info").Output, StringComparison.Ordinal);
+        Program.Result result = Program.RunIn(
+            _folder.Path, variable, "0", "train", "--data", _train, "--init-from", start, "--no-shuffle", "--augment", "none", "--dropout", "0",
+            "--validation", "0", "--schedule", "constant", "--batch-size", "300", "--epochs", "1", "--out", run);
+        Assert.True(result.ExitCode == 0, result.Error);
+        DigitDataset data = DataSource.Open(_train, DataPart.Training);
+        using ITrainingBackend wide = BackendFactory.Create("cpu", DigitNetworks.Improved.WithDropout(0), new BackendOptions(300, 0, AugmentationSpec.None));
+        wide.Load(Initializer.Create(DigitNetworks.Improved.WithDropout(0), 4), new AdamState(DigitNetworks.Improved));
+        wide.BeginEpoch(data, 0, [.. Enumerable.Range(0, 300)], default);
+        wide.RunSteps(0, [1e-3f]);
+        double loss = double.Parse(File.ReadLines(Path.Combine(run, "history.csv")).ElementAt(1).Split(',')[1], CultureInfo.InvariantCulture);
+        Assert.Equal(wide.ReadSums().Loss / 300, loss, 1e-4);
+    }
+
+    private static void WaitFor(Func<bool> condition, Process process)
+    {
+        Stopwatch clock = Stopwatch.StartNew();
+        while (!condition() && !process.HasExited && clock.Elapsed < TimeSpan.FromMinutes(1))
+        {
+            Thread.Sleep(5);
+        }
+    }
+
+    private static void AssertSameRun(string expected, string actual)
+    {
+        TrainingState a = Checkpoint.LoadState(Path.Combine(expected, "last.safetensors"), Network(expected));
+        TrainingState b = Checkpoint.LoadState(Path.Combine(actual, "last.safetensors"), Network(actual));
+        Assert.Equal(a.Weights.Trained, b.Weights.Trained);
+        Assert.Equal(a.Weights.Statistics, b.Weights.Statistics);
+        Assert.Equal(File.ReadAllBytes(Path.Combine(expected, "model.safetensors")), File.ReadAllBytes(Path.Combine(actual, "model.safetensors")));
+        Assert.Equal(File.ReadAllText(Path.Combine(expected, "metrics.json")), File.ReadAllText(Path.Combine(actual, "metrics.json")));
+    }
+
+    private static NetworkSpec Network(string run) => DigitNetworks.Find(new RunFolder(run).ReadRecord().Options.Model)!;
+}

@@ -1,0 +1,190 @@
+using System.Text;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Tests.Data;
+
+public sealed class DataSourceTests : IDisposable
+{
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(12);
+    private static readonly byte[] Csv = DigitFiles.Csv(Digits), TestCsv = DigitFiles.Csv(DigitFiles.WithoutLabels(Digits));
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Kaggle_csv_is_read_plain_gzipped_and_zipped()
+    {
+        DigitFiles.AssertSame(Digits, Open("train.csv", Csv));
+        DigitFiles.AssertSame(Digits, Open("train.csv.gz", DigitFiles.Gzip(Csv)));
+        byte[] zip = DigitFiles.Zip(("sample_submission.csv", "ImageId,Label\n"u8.ToArray()), ("test.csv", TestCsv), ("train.csv", Csv));
+        DigitFiles.AssertSame(Digits, Open("digit-recognizer.zip", zip));
+        DigitDataset prediction = Open("digit-recognizer.zip", zip, DataPart.Prediction);
+        Assert.False(prediction.HasLabels);
+        Assert.Equal(Digits.Pixels.ToArray(), prediction.Pixels.ToArray());
+    }
+
+    [Fact]
+    public void Csv_may_have_a_byte_order_mark_windows_line_ends_quotes_and_no_last_newline()
+    {
+        string text = Encoding.UTF8.GetString(Csv).TrimEnd('\n').Replace("\n", "\r\n", StringComparison.Ordinal).Replace("label,", "\"label\",", StringComparison.Ordinal);
+        DigitFiles.AssertSame(Digits, Open("train.csv", [0xEF, 0xBB, 0xBF, .. Encoding.UTF8.GetBytes(text)]));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(".gz")]
+    public void Mnist_idx_is_read_from_a_folder(string suffix)
+    {
+        foreach ((string name, byte[] bytes) in new[]
+        {
+            ("train-images-idx3-ubyte", DigitFiles.IdxImages(Digits)), ("train-labels-idx1-ubyte", DigitFiles.IdxLabels(Digits)),
+        })
+        {
+            _folder.Write(name + suffix, suffix == "" ? bytes : DigitFiles.Gzip(bytes));
+        }
+
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Evaluation)); // no t10k files: the training set
+        AssertRefused("t10k-images", () => DataSource.Open(_folder.Path, DataPart.Prediction));
+    }
+
+    /// <summary>Each edit of a good file, and what the one line must say.</summary>
+    public static TheoryData<string, string, string> BadCsv => new()
+    {
+        { "", "", "is empty" },
+        { "header only", "", "no digits" },
+        { "label,pixel0", "lable,pixel0", "row 1, column 1 is headed 'lable'" },
+        { "pixel7,", "pixel8,", "row 1, column 9 is headed 'pixel8', expected 'pixel7'" },
+        { ",pixel783\n", "\n", "row 1 has 784 columns, expected 785" },
+        { ",pixel783\n", ",pixel783,pixel784\n", "row 1 has 786 columns, expected 785" },
+        { "\n0,", "\n10,", "row 2, column label is '10', expected a digit 0 to 9" },
+        { "\n1,", "\n-1,", "row 3, column label is '-1'" },
+        { "\n1,", "\n,", "row 3, column label is empty" },
+        { "\n1,0,", "\n1,256,", "row 3, column pixel0 is '256', expected a whole number 0 to 255" },
+        { "\n1,0,", "\n1,-3,", "row 3, column pixel0 is '-3'" },
+        { "\n1,0,", "\n1,,", "row 3, column pixel0 is empty" },
+        { "\n1,0,", "\n1,ink,", "row 3, column pixel0 is 'ink'" },
+        { "\n1,0,", "\n1,0.5,", "row 3, column pixel0 is '0.5'" },
+        { "\n1,0,", "\n1,", "row 3 has 784 columns, expected 785" },
+        { "\n1,0,", "\n1,0,0,", "row 3 has 786 columns, expected 785" },
+        { "\n1,0,", "\n\"1,0,", "row 3" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadCsv))]
+    public void Bad_csv_is_refused_with_file_row_and_column(string find, string replace, string says)
+    {
+        string good = Encoding.UTF8.GetString(Csv);
+        string text = find switch
+        {
+            "" => "",
+            "header only" => good[..(good.IndexOf('\n', StringComparison.Ordinal) + 1)],
+            _ => ReplaceFirst(good, find, replace),
+        };
+        AssertRefused(says, () => Open("digits.csv", Encoding.UTF8.GetBytes(text)));
+    }
+
+    [Fact]
+    public void Files_that_are_not_there_or_not_csv_are_refused()
+    {
+        AssertRefused("no such file", () => DataSource.Open(_folder["absent.csv"], DataPart.Training));
+        AssertRefused("idx3-ubyte", () => DataSource.Open(_folder.Path, DataPart.Training));
+        byte[] junk = new byte[100_000];
+        new Random(1).NextBytes(junk);
+        AssertRefused("junk.csv", () => Open("junk.csv", junk));
+        AssertRefused("zero.csv", () => Open("zero.csv", new byte[1_000_000]));
+        AssertRefused("digits.csv", () => Open("digits.csv", Csv[..(Csv.Length - 100)]));
+        AssertRefused("no label column", () => Open("test.csv", TestCsv));
+    }
+
+    [Fact]
+    public void Damaged_archives_are_refused()
+    {
+        byte[] gzip = DigitFiles.Gzip(Csv), zip = DigitFiles.Zip(("train.csv", Csv));
+        AssertRefused("a.csv.gz", () => Open("a.csv.gz", gzip[..(gzip.Length / 2)]));
+        AssertRefused("b.csv.gz", () => Open("b.csv.gz", Csv));
+        AssertRefused("c.csv.gz", () => Open("c.csv.gz", [.. gzip[..(gzip.Length - 8)], 1, 2, 3, 4, 5, 6, 7, 8]));
+        AssertRefused("d.zip", () => Open("d.zip", zip[..(zip.Length / 2)]));
+        AssertRefused("e.zip", () => Open("e.zip", []));
+        AssertRefused("holds no train.csv", () => Open("f.zip", DigitFiles.Zip(("other.csv", Csv))));
+    }
+
+    [Fact]
+    public void A_gzip_that_lacks_its_last_bytes_is_refused()
+    {
+        byte[] gzip = DigitFiles.Gzip(Csv);
+        for (int length = gzip.Length - 1; length >= gzip.Length - 24; length--)
+        {
+            AssertRefused("cut.csv.gz", () => Open("cut.csv.gz", gzip[..length]));
+        }
+    }
+
+    [Fact]
+    public void An_archive_that_unpacks_without_end_is_refused()
+    {
+        string row = "0" + string.Concat(Enumerable.Repeat(",0", 784)) + "\n", header = Encoding.UTF8.GetString(Csv).Split('\n')[0] + "\n";
+        byte[] many = Encoding.UTF8.GetBytes(header + string.Concat(Enumerable.Repeat(row, 30_000)));
+        AssertRefused("100 times its size", () => Open("bomb.zip", DigitFiles.Zip(("train.csv", many))));
+        AssertRefused("100 times its size", () => Open("bomb.csv.gz", DigitFiles.Gzip(many)));
+    }
+
+    /// <summary>Headers of image and label files, and what the one line must say.</summary>
+    public static TheoryData<uint[], uint[], string> BadIdx => new()
+    {
+        { [0x00000801, 12, 28, 28], [0x00000801, 12], "begins with 0x00000801, expected 0x00000803" },
+        { [0x00000803, 12, 28, 28], [0x00000803, 12], "begins with 0x00000803, expected 0x00000801" },
+        { [0x00000803, 12, 32, 32], [0x00000801, 12], "32×32" },
+        { [0x00000803, 13, 28, 28], [0x00000801, 13], "promises 13 digits but ends after 12" },
+        { [0x00000803, 11, 28, 28], [0x00000801, 11], "goes on after" },
+        { [0x00000803, 4_000_000_000, 28, 28], [0x00000801, 12], "promises 4000000000 digits but ends after 12" },
+        { [0x00000803, 12, 28, 28], [0x00000801, 11], "11 labels for the 12 images" },
+        { [0x00000803, 12, 28, 28], [0x00000801, 4_000_000_000], "4000000000 labels" },
+        { [0x00000803], [0x00000801, 12], "cut off within its 16-byte header" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadIdx))]
+    public void Bad_idx_is_refused(uint[] imageHeader, uint[] labelHeader, string says)
+    {
+        ArgumentNullException.ThrowIfNull(imageHeader);
+        _folder.Write("train-images-idx3-ubyte", [.. DigitFiles.Header(imageHeader), .. imageHeader.Length > 1 ? Digits.Pixels : []]);
+        _folder.Write("train-labels-idx1-ubyte", [.. DigitFiles.Header(labelHeader), .. Digits.Labels]);
+        AssertRefused(says, () => DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
+    [Fact]
+    public void An_idx_label_over_nine_is_refused()
+    {
+        byte[] labels = DigitFiles.IdxLabels(Digits);
+        labels[^1] = 10;
+        _folder.Write("train-images-idx3-ubyte", DigitFiles.IdxImages(Digits));
+        _folder.Write("train-labels-idx1-ubyte", labels);
+        AssertRefused("label 11 (from 0) is 10", () => DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
+    [Fact]
+    public void The_real_digits_are_those_known()
+    {
+        DigitDataset data = SharedFiles.TrainingDigits;
+        Assert.Equal(42_000, data.Count);
+        Assert.Equal([4147, 4700, 4229, 4352, 4102, 3805, 4060, 4335, 4066, 4204], Enumerable.Range(0, 10).Select(digit => data.Labels.Count((byte)digit)));
+    }
+
+    internal static void AssertRefused(string says, Action action)
+    {
+        InputException e = Assert.Throws<InputException>(action);
+        Assert.Contains(says, e.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', e.Message);
+    }
+
+    private static string ReplaceFirst(string text, string find, string replace)
+    {
+        int at = text.IndexOf(find, StringComparison.Ordinal);
+        Assert.True(at >= 0, $"the good file holds no '{find}'");
+        return text[..at] + replace + text[(at + find.Length)..];
+    }
+
+    private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) => DataSource.Open(_folder.Write(name, bytes), part);
+}

@@ -1,0 +1,129 @@
+using CsCheck;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Data;
+
+/// <summary>
+/// Random and mutated files at every reader: each parses, or gives an <see cref="InputException"/> of one line; nothing else
+/// is thrown, and memory stays in proportion to the file.
+/// </summary>
+public sealed class ReaderPropertyTests : IDisposable
+{
+    private const int Iterations = 300;
+    private const long AlwaysAllowedMemory = 64 << 20;
+
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(3);
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    public static TheoryData<string> Formats => ["csv", "csv.gz", "zip", "idx", "idx.gz", "weights", "state", "run.json"];
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void Mutated_files_parse_or_are_refused(string format)
+    {
+        byte[] good = Good(format);
+        Gen<(int Kind, int At, int Length, byte Value)> edits = Gen.Select(Gen.Int[0, 4], Gen.Int[0, Math.Max(0, good.Length - 1)], Gen.Int[1, 64], Gen.Byte);
+        edits.Array[1, 6].Sample(list => Check(format, list.Aggregate(good, Mutate)), iter: Iterations, threads: 1);
+    }
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void Random_bytes_are_refused(string format) =>
+        Gen.Byte.Array[0, 2000].Sample(bytes => Check(format, bytes), iter: Iterations, threads: 1);
+
+    private static byte[] Mutate(byte[] bytes, (int Kind, int At, int Length, byte Value) edit)
+    {
+        if (bytes.Length == 0)
+        {
+            return bytes;
+        }
+
+        // Most of what can go wrong stands near the front: headers, sizes.
+        int at = edit.Value % 2 == 0 ? edit.At % Math.Min(bytes.Length, 600) : edit.At % bytes.Length, end = Math.Min(bytes.Length, at + edit.Length);
+        return edit.Kind switch
+        {
+            0 => [.. bytes[..at], edit.Value, .. bytes[(at + 1)..]],                                  // another byte
+            1 => bytes[..at],                                                                         // cut off
+            2 => [.. bytes[..at], .. bytes[end..]],                                                   // a piece missing
+            3 => [.. bytes[..end], .. bytes[at..]],                                                   // a piece twice
+            _ => [.. bytes[..at], .. Enumerable.Repeat(edit.Value, end - at), .. bytes[end..]],       // a piece overwritten
+        };
+    }
+
+    private byte[] Good(string format)
+    {
+        switch (format)
+        {
+            case "csv":
+                return DigitFiles.Csv(Digits);
+            case "csv.gz":
+                return DigitFiles.Gzip(DigitFiles.Csv(Digits));
+            case "zip":
+                return DigitFiles.Zip(("train.csv", DigitFiles.Csv(Digits)));
+            case "idx":
+                return DigitFiles.IdxImages(Digits);
+            case "idx.gz":
+                return DigitFiles.Gzip(DigitFiles.IdxImages(Digits));
+            case "weights":
+                Checkpoint.SaveWeights(_folder["good"], Initializer.Create(DigitNetworks.Simple, 0), 1);
+                return File.ReadAllBytes(_folder["good"]);
+            case "state":
+                Checkpoint.SaveState(_folder["good"], new TrainingState(Initializer.Create(DigitNetworks.Simple, 0)));
+                return File.ReadAllBytes(_folder["good"]);
+            default:
+                RunFolder.Create(_folder["run"], new RunRecord(
+                    "1", DateTime.UnixEpoch, TrainingOptions.For("simple"), null, new RunData(null, 1, ""), "cpu", "CPU", "fp32", ""));
+                return File.ReadAllBytes(Path.Combine(_folder["run"], "run.json"));
+        }
+    }
+
+    private void Check(string format, byte[] bytes)
+    {
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        try
+        {
+            Parse(format, bytes);
+        }
+        catch (InputException e)
+        {
+            Assert.DoesNotContain('\n', e.Message);
+            Assert.InRange(e.Message.Length, 10, 600);
+        }
+
+        long used = GC.GetAllocatedBytesForCurrentThread() - before;
+        Assert.True(used < AlwaysAllowedMemory + 100L * bytes.Length, $"{used} bytes for a file of {bytes.Length}");
+    }
+
+    private void Parse(string format, byte[] bytes)
+    {
+        switch (format)
+        {
+            case "weights":
+                Checkpoint.LoadWeights(_folder.Write("file.safetensors", bytes));
+                break;
+            case "state":
+                Checkpoint.LoadState(_folder.Write("file.safetensors", bytes), DigitNetworks.Simple);
+                break;
+            case "run.json":
+                Directory.CreateDirectory(_folder["run"]);
+                _folder.Write("run/run.json", bytes);
+                new RunFolder(_folder["run"]).ReadRecord();
+                break;
+            case "idx" or "idx.gz":
+                string folder = _folder["idx"];
+                Directory.CreateDirectory(folder);
+                _folder.Write(format == "idx" ? "idx/t10k-images-idx3-ubyte" : "idx/t10k-images-idx3-ubyte.gz", bytes);
+                DataSource.Open(folder, DataPart.Prediction);
+                break;
+            default:
+                DataSource.Open(_folder.Write($"file.{format}", bytes), DataPart.Training);
+                break;
+        }
+    }
+}

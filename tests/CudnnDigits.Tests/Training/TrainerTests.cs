@@ -1,0 +1,195 @@
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Numerics;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Training;
+
+public sealed class TrainerTests : IDisposable
+{
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(400);
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    private static TrainingOptions Options(string model, int epochs) =>
+        TrainingOptions.For(model) with { Epochs = epochs, BatchSize = 48, Seed = 7, Rotate = 10, Shift = 0.1f, Zoom = 0.1f };
+
+    [Fact]
+    public void Simple_learns_and_the_history_says_so()
+    {
+        TrainingState state = Train(Options("simple", 8) with { Rotate = 0, Shift = 0, Zoom = 0 });
+        Assert.Equal(8, state.History.Count);
+        Assert.Equal(8 * 7, state.Optimizer.Step); // 320 rows in batches of 48
+        Assert.True(state.History[^1].ValidationAccuracy > 0.8, $"{state.History[^1]}");
+        Assert.True(state.History[^1].TrainLoss < state.History[0].TrainLoss / 2);
+    }
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void A_run_stopped_anywhere_resumes_to_the_same_bits(string model)
+    {
+        TrainingOptions options = Options(model, 3);
+        TrainingState whole = Train(options);
+        foreach (int stopAfterSteps in new[] { 2, 7, 11 })
+        {
+            // Stopped within or at the end of an epoch, through a file each time, until done.
+            string file = _folder["last.safetensors"];
+            Checkpoint.SaveState(file, Fresh(options));
+            TrainingState state;
+            do
+            {
+                state = Checkpoint.LoadState(file, options.CreateNetwork());
+                using CancellationTokenSource cancel = new();
+                int steps = 0;
+                try
+                {
+                    Train(options, state, cancel: cancel, progress: _ =>
+                    {
+                        if (++steps == stopAfterSteps)
+                        {
+                            cancel.Cancel();
+                        }
+                    });
+                }
+                catch (OperationCanceledException)
+                {
+                }
+
+                Checkpoint.SaveState(file, state);
+            }
+            while (state.Epoch < 3);
+
+            Assert.Equal(whole.Weights.Trained, state.Weights.Trained);
+            Assert.Equal(whole.Weights.Statistics, state.Weights.Statistics);
+            Assert.Equal(whole.Optimizer.SecondMoment, state.Optimizer.SecondMoment);
+            Assert.Equal(whole.Best.Trained, state.Best.Trained);
+            Assert.Equal(whole.History.Select(Timeless), state.History.Select(Timeless));
+        }
+    }
+
+    [Fact]
+    public void A_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_state()
+    {
+        TrainingOptions options = Options("simple", 4);
+        TrainingState state = Train(options with { Epochs = 1 });
+        NetworkWeights before = new(state.Weights.Network);
+        before.CopyFrom(state.Weights);
+        DivergedException e = Assert.Throws<DivergedException>(() => Train(options with { LearningRate = 1e30, Schedule = LearningRateSchedule.Constant }, state));
+        Assert.Equal(2, e.Epoch);
+        Assert.Equal(before.Trained, state.Weights.Trained);
+        Assert.Equal(1, state.Epoch);
+    }
+
+    [Fact]
+    public void Early_stop_ends_the_run_and_keeps_the_best_weights()
+    {
+        // A rate of almost nothing: after the first epochs nothing gets better.
+        TrainingOptions options = Options("simple", 60) with { LearningRate = 0.05, Schedule = LearningRateSchedule.Constant, EarlyStop = 3 };
+        TrainingState state = Train(options);
+        Assert.True(state.Epoch < 60);
+        Assert.Equal(state.Epoch - 3, state.BestEpoch!.Epoch);
+        Assert.Same(state.Best, state.Kept);
+        Assert.Equal(state.History.Max(epoch => epoch.ValidationAccuracy), state.BestEpoch.ValidationAccuracy);
+    }
+
+    [Fact]
+    public void Plateau_halves_the_rate_when_validation_stands_still()
+    {
+        TrainingOptions options = Options("simple", 12) with { LearningRate = 0.02, Schedule = LearningRateSchedule.Plateau };
+        TrainingState state = Train(options);
+        List<EpochRecord> history = state.History;
+        for (int epoch = 0; epoch < history.Count; epoch++)
+        {
+            int halvings = LearningRate.Halvings(state.BetterEpochs().Take(epoch).Select(e => e.Better));
+            Assert.Equal((float)(0.02 / Math.Pow(2, halvings)), (float)history[epoch].LearningRate);
+        }
+    }
+
+    [Fact]
+    public void Without_validation_everything_is_trained_on_and_the_last_weights_are_kept()
+    {
+        TrainingState state = Train(Options("simple", 1) with { Validation = 0 });
+        Assert.Null(state.History[0].ValidationAccuracy);
+        Assert.Same(state.Weights, state.Kept);
+        Assert.Equal(9, state.Optimizer.Step); // 400 rows in batches of 48
+    }
+
+    [Fact]
+    public void Metrics_are_those_of_the_confusion_matrix()
+    {
+        float[] logits = new float[60];
+        byte[] labels = [0, 0, 0, 1, 1, 2];
+        int[] calls = [0, 0, 1, 1, 0, 2];
+        for (int n = 0; n < 6; n++)
+        {
+            logits[n * 10 + calls[n]] = 3;
+        }
+
+        Metrics metrics = Metrics.FromLogits(logits, labels);
+        Assert.Equal(4 / 6.0, metrics.Accuracy, 1e-12);
+        Assert.Equal(2 / 3.0, metrics.Classes[0].Precision, 1e-12);
+        Assert.Equal(2 / 3.0, metrics.Classes[0].Recall, 1e-12);
+        Assert.Equal(0.5, metrics.Classes[1].F1, 1e-12);
+        Assert.Equal(1, metrics.Confusion[0][1]);
+        Assert.Equal((2 / 3.0 + 0.5 + 1) / 10, metrics.MacroF1, 1e-12);
+        Assert.Equal(0, metrics.Classes[7].Precision);
+        double right = Math.Log(1 + 9 * Math.Exp(-3)), wrong = right + 3;
+        Assert.Equal((4 * right + 2 * wrong) / 6, metrics.Loss, 1e-6);
+    }
+
+    [Fact]
+    public void Accuracy_of_the_report_is_reached_on_real_digits()
+    {
+        DigitDataset real = SharedFiles.TrainingDigits;
+        TrainingOptions options = TrainingOptions.For("simple");
+        TrainingState state = Train(options, data: real);
+        Assert.Equal(5, state.Epoch);
+        Assert.True(state.History[^1].ValidationAccuracy >= 0.985, $"{state.History[^1]}");
+    }
+
+    private static EpochRecord Timeless(EpochRecord record) => record with { Seconds = 0, ImagesPerSecond = 0 };
+
+    private static TrainingState Fresh(TrainingOptions options) => new(Initializer.Create(options.CreateNetwork(), options.Seed));
+
+    private static TrainingState Train(
+        TrainingOptions options, TrainingState? state = null, CancellationTokenSource? cancel = null, Action<TrainingProgress>? progress = null, DigitDataset? data = null)
+    {
+        state ??= Fresh(options);
+        using ITrainingBackend cpu = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options.BatchSize, options.Seed, options.Augmentation));
+        using StepByStep backend = new(cpu);
+        new Trainer(backend, data ?? Digits, options, state) { OnProgress = progress }.Run(cancel?.Token ?? TestContext.Current.CancellationToken);
+        return state;
+    }
+
+    /// <summary>The same backend, asked for one step at a time, so that a test can stop after any.</summary>
+    private sealed class StepByStep(ITrainingBackend inner) : ITrainingBackend
+    {
+        public NetworkSpec Network => inner.Network;
+
+        public string Device => inner.Device;
+
+        public int BatchSize => inner.BatchSize;
+
+        public int StepsPerCall => 1;
+
+        public void Load(NetworkWeights weights, AdamState optimizer) => inner.Load(weights, optimizer);
+
+        public void Save(NetworkWeights weights, AdamState optimizer) => inner.Save(weights, optimizer);
+
+        public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => inner.BeginEpoch(data, epoch, order, sums);
+
+        public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates) => inner.RunSteps(firstStep, learningRates);
+
+        public EpochSums ReadSums() => inner.ReadSums();
+
+        public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits) => inner.Predict(data, rows, logits);
+
+        public void Dispose()
+        {
+        }
+    }
+}
