@@ -15,8 +15,8 @@ internal static class TrainCommand
     private static readonly Option<string?> Model = CommonOptions.Model();
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<string?> Out = new("--out") { Description = "Folder of the run. Default: runs/<model>-<UTC time>.", HelpName = "DIR" };
-    private static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Passes over the training digits. Default: 12 for improved, 5 for simple; 8 on built-in digits.", 1, 100_000);
-    private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
+    private static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Passes over the training digits. Default: 12 for improved, 5 for simple; 10 on built-in digits.", 1, 100_000);
+    private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 128 for improved, 64 for simple.", 1, CommonOptions.MostBatch);
     private static readonly Option<double?> Rate = CommonOptions.Ranged("--lr", "X", "Adam's learning rate: the peak for one-cycle. Default: 3e-3 for one-cycle, else 1e-3.", 1e-12, 1000);
     private static readonly Option<string?> Schedule = new("--schedule") { Description = "How the learning rate moves. Default: one-cycle.", HelpName = "plateau|one-cycle|constant" };
     private static readonly Option<ulong?> Seed = new("--seed") { Description = "Keys everything random: same seed, same bits. Default: 0.", HelpName = "N" };

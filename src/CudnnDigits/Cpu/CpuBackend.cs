@@ -1,36 +1,9 @@
-using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;
-
-/// <summary>Picks the widest vectors that the machine has.</summary>
-internal static class CpuBackend
-{
-    /// <summary>Bits in the vectors that <see cref="Create"/> takes by itself.</summary>
-    public static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
-
-    /// <param name="network">The network, with the dropout rates to train with.</param>
-    /// <param name="options">Batch size, seed, threads.</param>
-    /// <param name="vectorBits">512, 256 or 128; a width that the machine lacks is emulated, slowly.</param>
-    public static ITrainingBackend Create(NetworkSpec network, BackendOptions options, int vectorBits) => vectorBits switch
-    {
-        512 => new CpuBackend<Simd512, Vector512<float>>(network, options),
-        256 => new CpuBackend<Simd256, Vector256<float>>(network, options),
-        _ => new CpuBackend<Simd128, Vector128<float>>(network, options),
-    };
-
-    /// <summary>The instruction set behind a width, for people.</summary>
-    public static string InstructionSet(int vectorBits) => vectorBits switch
-    {
-        512 => "AVX-512",
-        256 => Fma.IsSupported ? "AVX2" : "256-bit vectors",
-        _ => X86Base.IsSupported ? "SSE" : "128-bit vectors",
-    };
-}
 
 /// <summary>
 /// Trains on the CPU. A step is a list of passes over the batch (<see cref="Step"/>); within a pass, samples go to
@@ -51,11 +24,10 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     private readonly WorkerPool _pool;
     private readonly BackendOptions _options;
     private readonly Philox _random;
+    private readonly CpuNetwork<S, V> _net;
     private readonly ConvBlock<S, V>[] _convs;
     private readonly DenseBlock<S, V>[] _denses;
     private readonly FlatParameters _parameters;
-    private readonly Shape _featureShape;
-    private readonly float* _features;
     private readonly float*[] _dY;
     private readonly uint*[] _words;
     private readonly double[] _losses;
@@ -78,56 +50,10 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         Network = network;
         _options = options;
         _random = new Philox(options.Seed);
-        _pool = new WorkerPool(options.Threads > 0 ? options.Threads : Environment.ProcessorCount);
-        int slots = Math.Max(options.BatchSize, _pool.Workers), length = 0;
-        BlockPlan plan = new(network);
-        _featureShape = plan.Features;
-
-        // Every input but the first has the padded channels of the output before it.
-        _convs = new ConvBlock<S, V>[plan.Convs.Count];
-        int[] weightOffsets = new int[_convs.Length];
-        ConvShape[] shapes = new ConvShape[_convs.Length];
-        for (int i = 0; i < _convs.Length; i++)
-        {
-            ConvPlan conv = plan.Convs[i];
-            int inChannels = i == 0 ? conv.Input.C : shapes[i - 1].K;
-            shapes[i] = new ConvShape(
-                inChannels, conv.Input.H, conv.Input.W, RegisterTile<S, V>.Pad(conv.Conv.OutChannels), conv.Conv.Kernel, conv.Conv.Padding);
-            weightOffsets[i] = length;
-            length += shapes[i].WeightSize;
-        }
-
-        int convLength = length;
-        for (int i = 0; i < _convs.Length; i++)
-        {
-            _convs[i] = new ConvBlock<S, V>(_arena, plan.Convs[i], shapes[i], slots) { WeightOffset = weightOffsets[i], BiasOffset = length };
-            length += (plan.Convs[i].Norm is null ? 1 : 2) * shapes[i].K;
-        }
-
-        int features = _convs[^1].Pool.OutputSize;
-        _features = _arena.Floats((long)slots * features);
-        _denses = new DenseBlock<S, V>[plan.Denses.Count];
-        float* x = _features;
-        for (int i = 0; i < _denses.Length; i++)
-        {
-            DenseShape shape = new(i == 0 ? features : _denses[i - 1].Shape.Out, RegisterTile<S, V>.Pad(plan.Denses[i].Linear.OutFeatures));
-            _denses[i] = new DenseBlock<S, V>(_arena, plan.Denses[i], shape, x, slots) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
-            length += shape.WeightSize + shape.Out;
-            x = _denses[i].Y;
-        }
-
-        int mostChunks = Enumerable.Range(1, options.BatchSize).Max(batch => Chunks(batch).Count);
-        _parameters = new FlatParameters(_arena, network.Parameters, length, convLength, mostChunks, MapParameters());
-        for (int i = 0; i < _convs.Length; i++)
-        {
-            _convs[i].Connect(_parameters, i + 1 < _convs.Length ? _convs[i + 1].Input : new ActivationView(_features, features, _convs[i].Pool.OutW * _convs[i].Conv.K));
-        }
-
-        foreach (DenseBlock<S, V> dense in _denses)
-        {
-            dense.Connect(_parameters);
-        }
-
+        int workers = options.Threads > 0 ? options.Threads : Environment.ProcessorCount, slots = Math.Max(options.BatchSize, workers);
+        _net = new CpuNetwork<S, V>(_arena, network, slots, Enumerable.Range(1, options.BatchSize).Max(batch => Chunks(batch).Count));
+        (_convs, _denses, _parameters) = (_net.Convs, _net.Denses, _net.Parameters);
+        _pool = new WorkerPool(workers);
         _dY = new float*[_pool.Workers * _convs.Length];
         _words = new uint*[_pool.Workers];
         for (int worker = 0; worker < _pool.Workers; worker++)
@@ -149,7 +75,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     public NetworkSpec Network { get; }
 
-    public string Device => $"CPU, {_pool.Workers} thread{(_pool.Workers == 1 ? "" : "s")}, {CpuBackend.InstructionSet(S.Lanes * 32)}";
+    public string Device => $"CPU, {_pool.Workers} thread{(_pool.Workers == 1 ? "" : "s")}, {CpuDevice.InstructionSet(S.Lanes * 32)}";
 
     public int BatchSize => _options.BatchSize;
 
@@ -157,32 +83,14 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     public void Load(NetworkWeights weights, AdamState optimizer)
     {
-        _parameters.Load(weights, optimizer);
+        _net.Load(weights, optimizer);
         _step = optimizer.Step;
-        foreach (ConvBlock<S, V> conv in _convs)
-        {
-            if (conv.Norm is { } norm)
-            {
-                string name = conv.Plan.Norm!.Name;
-                weights[$"{name}.running_mean"].CopyTo(new Span<float>(norm.RunningMean, conv.Conv.K));
-                weights[$"{name}.running_var"].CopyTo(new Span<float>(norm.RunningVariance, conv.Conv.K));
-            }
-        }
     }
 
     public void Save(NetworkWeights weights, AdamState optimizer)
     {
-        _parameters.Save(weights, optimizer);
+        _net.Save(weights, optimizer);
         optimizer.Step = _step;
-        foreach (ConvBlock<S, V> conv in _convs)
-        {
-            if (conv.Norm is { } norm)
-            {
-                string name = conv.Plan.Norm!.Name;
-                new Span<float>(norm.RunningMean, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_mean"]);
-                new Span<float>(norm.RunningVariance, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_var"]);
-            }
-        }
     }
 
     public void SaveGradients(float[] gradients) => _parameters.SaveGradients(gradients);
@@ -403,8 +311,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         for (int i = 0; i < _convs.Length; i++)
         {
             bool last = i == _convs.Length - 1;
-            PoolShape pool = _convs[i].Pool;
-            ActivationView next = last ? new ActivationView(_features, pool.OutputSize, pool.OutW * pool.Channels) : _convs[i + 1].Input;
+            ActivationView next = last ? _net.Features : _convs[i + 1].Input;
             _convs[i].Predict(worker, next.At(last ? n : worker), next.Row);
         }
     }
@@ -437,58 +344,4 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         int size = Math.Max((batch + MostChunks - 1) / MostChunks, Math.Min((batch + UsualChunks - 1) / UsualChunks, UsualChunks));
         return ((batch + size - 1) / size, size);
     }
-
-    /// <summary>For each element in PyTorch's layout its place in the flat parameters.</summary>
-    private int[] MapParameters()
-    {
-        List<int> map = [];
-        foreach (ParameterSlice slice in Network.Parameters.Trained)
-        {
-            bool weight = slice.Name.EndsWith(".weight", StringComparison.Ordinal);
-            map.AddRange(slice.Layer switch
-            {
-                Conv2dLayer layer when weight => MapConv(Array.Find(_convs, conv => conv.Plan.Conv == layer)!),
-                Conv2dLayer layer => Enumerable.Range(Array.Find(_convs, conv => conv.Plan.Conv == layer)!.BiasOffset, slice.Size),
-                BatchNorm2dLayer layer => MapNorm(Array.Find(_convs, conv => conv.Plan.Norm == layer)!, weight, slice.Size),
-                LinearLayer layer when weight => MapDense(Array.Find(_denses, dense => dense.Plan.Linear == layer)!),
-                LinearLayer layer => Enumerable.Range(Array.Find(_denses, dense => dense.Plan.Linear == layer)!.BiasOffset, slice.Size),
-                _ => throw new NotSupportedException(slice.Name),
-            });
-        }
-
-        return [.. map];
-    }
-
-    private static IEnumerable<int> MapConv(ConvBlock<S, V> conv) =>
-        from k in Enumerable.Range(0, conv.Plan.Conv.OutChannels)
-        from c in Enumerable.Range(0, conv.Plan.Conv.InChannels)
-        from tap in Enumerable.Range(0, conv.Conv.R * conv.Conv.R)
-        select conv.WeightOffset + Conv2d<S, V>.WeightIndex(conv.Conv, k, c, tap);
-
-    private static IEnumerable<int> MapNorm(ConvBlock<S, V> conv, bool gamma, int size) =>
-        Enumerable.Range(conv.BiasOffset + (gamma ? 0 : conv.Conv.K), size);
-
-    /// <summary>The first dense layer reads features channels last and padded, where PyTorch's are in C, H, W order.</summary>
-    private IEnumerable<int> MapDense(DenseBlock<S, V> dense)
-    {
-        int pixels = _featureShape.H * _featureShape.W, columns = RegisterTile<S, V>.Columns;
-        for (int o = 0; o < dense.Plan.Linear.OutFeatures; o++)
-        {
-            for (int i = 0; i < dense.Plan.Linear.InFeatures; i++)
-            {
-                int input = dense == _denses[0] ? i % pixels * _convs[^1].Conv.K + i / pixels : i;
-                yield return dense.WeightOffset + (o / columns * dense.Shape.In + input) * columns + o % columns;
-            }
-        }
-    }
-}
-
-/// <summary>Shows what the last step computed, to those who compare numerics.</summary>
-internal interface IStepInspector
-{
-    /// <param name="gradients">Flat, in the layout of <see cref="ParameterLayout"/>.</param>
-    void SaveGradients(float[] gradients);
-
-    /// <param name="logits">(batch, classes) f32.</param>
-    void SaveLogits(Span<float> logits);
 }

@@ -8,7 +8,7 @@ namespace CudnnDigits.Training;
 public static class BackendFactory
 {
     /// <summary>Instruction set of the CPU backend on this machine, for people: "AVX-512".</summary>
-    public static string CpuInstructionSet => CpuBackend.InstructionSet(CpuBackend.VectorBits);
+    public static string CpuInstructionSet => CpuDevice.InstructionSet(CpuDevice.VectorBits);
 
     /// <summary>Creates a backend.</summary>
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
@@ -21,7 +21,7 @@ public static class BackendFactory
         CheckDevice(device);
         try
         {
-            return CpuBackend.Create(network, options, CpuBackend.VectorBits);
+            return CpuDevice.Create(network, options, CpuDevice.VectorBits);
         }
         catch (OutOfMemoryException e)
         {

@@ -63,7 +63,7 @@ public sealed record TrainingOptions
         {
             Model = model,
             Epochs = improved ? 12 : 5,
-            BatchSize = 64,
+            BatchSize = improved ? 128 : 64,
             LearningRate = chosen == LearningRateSchedule.OneCycle ? 3e-3 : 1e-3,
             Schedule = chosen,
             Rotate = augmentation.RotateDegrees,

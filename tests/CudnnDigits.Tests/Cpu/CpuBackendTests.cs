@@ -90,7 +90,7 @@ public class CpuBackendTests
     {
         NetworkSpec network = DigitNetworks.Find(model)!;
         DigitDataset data = GeneratedDigits.Create(64);
-        using ITrainingBackend backend = CpuBackend.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2), CpuBackend.VectorBits);
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2), CpuDevice.VectorBits);
         backend.Load(Initializer.Create(network, 0), new AdamState(network));
         backend.BeginEpoch(data, 0, [.. Enumerable.Range(0, 64)], default);
         float[] rates = [1e-3f, 1e-3f];
@@ -110,7 +110,7 @@ public class CpuBackendTests
         float[][] logits = [.. new[] { 1, 7, 64 }.Select(batch =>
         {
             float[] result = new float[500];
-            using ITrainingBackend backend = CpuBackend.Create(network, new BackendOptions(batch, 0, AugmentationSpec.None), CpuBackend.VectorBits);
+            using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 0, AugmentationSpec.None), CpuDevice.VectorBits);
             backend.Load(Initializer.Create(network, 0), new AdamState(network));
             backend.Predict(data, rows, result);
             return result;
@@ -126,7 +126,7 @@ public class CpuBackendTests
         NetworkWeights weights = Initializer.Create(network, 5), saved = new(network);
         AdamState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
         new Random(2).NextBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(optimizer.FirstMoment.AsSpan()));
-        using ITrainingBackend backend = CpuBackend.Create(network, new BackendOptions(2, 0, AugmentationSpec.None), CpuBackend.VectorBits);
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(2, 0, AugmentationSpec.None), CpuDevice.VectorBits);
         backend.Load(weights, optimizer);
         backend.Save(saved, savedOptimizer);
         Assert.Equal(weights.Trained, saved.Trained);
@@ -139,14 +139,14 @@ public class CpuBackendTests
     public void A_network_of_another_pattern_is_refused()
     {
         NetworkSpec network = new("odd", new Shape(1, 28, 28), [new FlattenLayer("flatten"), new LinearLayer("fc1", 784, 10)]);
-        Assert.Throws<NotSupportedException>(() => CpuBackend.Create(network, new BackendOptions(1, 0, AugmentationSpec.None), 512));
+        Assert.Throws<NotSupportedException>(() => CpuDevice.Create(network, new BackendOptions(1, 0, AugmentationSpec.None), 512));
     }
 
     private static float[] TrainedBits(string model, int threads)
     {
         NetworkSpec network = DigitNetworks.Find(model)!;
         DigitDataset data = GeneratedDigits.Create(40);
-        using ITrainingBackend backend = CpuBackend.Create(network, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), CpuBackend.VectorBits);
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), CpuDevice.VectorBits);
         NetworkWeights weights = Initializer.Create(network, 1);
         AdamState optimizer = new(network);
         backend.Load(weights, optimizer);
@@ -166,7 +166,7 @@ public class CpuBackendTests
         NetworkWeights weights = Initializer.Create(network, 9);
         AdamState optimizer = new(network);
         ReferenceNetwork reference = new(weights);
-        using ITrainingBackend backend = CpuBackend.Create(network, new BackendOptions(batch, 0, AugmentationSpec.None, Threads: 2), vectorBits);
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 0, AugmentationSpec.None, Threads: 2), vectorBits);
         backend.Load(weights, optimizer);
         NetworkWeights gradients = new(network);
         float[] logits = new float[batch * 10];

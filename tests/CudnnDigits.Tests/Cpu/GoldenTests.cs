@@ -21,7 +21,7 @@ public class GoldenTests
         Golden golden = Golden.Load(model);
         NetworkSpec network = golden.Start.Network;
         AdamState optimizer = new(network);
-        using ITrainingBackend backend = CpuBackend.Create(network, new BackendOptions(64, 0, AugmentationSpec.None), vectorBits);
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(64, 0, AugmentationSpec.None), vectorBits);
         backend.Load(golden.Start, optimizer);
         int[] order = [.. Enumerable.Range(0, 64)];
         float[] logits = new float[640];

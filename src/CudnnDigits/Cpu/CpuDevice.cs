@@ -1,0 +1,31 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>Picks the widest vectors that the machine has.</summary>
+internal static class CpuDevice
+{
+    /// <summary>Bits in the vectors that <see cref="Create"/> takes by itself.</summary>
+    public static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+
+    /// <param name="network">The network, with the dropout rates to train with.</param>
+    /// <param name="options">Batch size, seed, threads.</param>
+    /// <param name="vectorBits">512, 256 or 128; a width that the machine lacks is emulated, slowly.</param>
+    public static ITrainingBackend Create(NetworkSpec network, BackendOptions options, int vectorBits) => vectorBits switch
+    {
+        512 => new CpuBackend<Simd512, Vector512<float>>(network, options),
+        256 => new CpuBackend<Simd256, Vector256<float>>(network, options),
+        _ => new CpuBackend<Simd128, Vector128<float>>(network, options),
+    };
+
+    /// <summary>The instruction set behind a width, for people.</summary>
+    public static string InstructionSet(int vectorBits) => vectorBits switch
+    {
+        512 => "AVX-512",
+        256 => Fma.IsSupported ? "AVX2" : "256-bit vectors",
+        _ => X86Base.IsSupported ? "SSE" : "128-bit vectors",
+    };
+}

@@ -1,0 +1,150 @@
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>A network laid out for this backend: its blocks with their buffers, and its parameters in panels.</summary>
+internal sealed unsafe class CpuNetwork<S, V>
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    private readonly Shape _featureShape;
+
+    /// <param name="arena">Owner of the buffers.</param>
+    /// <param name="network">The network.</param>
+    /// <param name="slots">Samples kept at a time.</param>
+    /// <param name="chunks">Most chunks a batch is divided into.</param>
+    public CpuNetwork(NativeArena arena, NetworkSpec network, int slots, int chunks)
+    {
+        BlockPlan plan = new(network);
+        _featureShape = plan.Features;
+        int length = 0;
+
+        // Every input but the first has the padded channels of the output before it.
+        Convs = new ConvBlock<S, V>[plan.Convs.Count];
+        int[] weightOffsets = new int[Convs.Length];
+        ConvShape[] shapes = new ConvShape[Convs.Length];
+        for (int i = 0; i < Convs.Length; i++)
+        {
+            ConvPlan conv = plan.Convs[i];
+            int inChannels = i == 0 ? conv.Input.C : shapes[i - 1].K;
+            shapes[i] = new ConvShape(
+                inChannels, conv.Input.H, conv.Input.W, RegisterTile<S, V>.Pad(conv.Conv.OutChannels), conv.Conv.Kernel, conv.Conv.Padding);
+            weightOffsets[i] = length;
+            length += shapes[i].WeightSize;
+        }
+
+        int convLength = length;
+        for (int i = 0; i < Convs.Length; i++)
+        {
+            Convs[i] = new ConvBlock<S, V>(arena, plan.Convs[i], shapes[i], slots) { WeightOffset = weightOffsets[i], BiasOffset = length };
+            length += (plan.Convs[i].Norm is null ? 1 : 2) * shapes[i].K;
+        }
+
+        int features = Convs[^1].Pool.OutputSize;
+        float* x = arena.Floats((long)slots * features);
+        Features = new ActivationView(x, features, Convs[^1].Pool.OutW * Convs[^1].Conv.K);
+        Denses = new DenseBlock<S, V>[plan.Denses.Count];
+        for (int i = 0; i < Denses.Length; i++)
+        {
+            DenseShape shape = new(i == 0 ? features : Denses[i - 1].Shape.Out, RegisterTile<S, V>.Pad(plan.Denses[i].Linear.OutFeatures));
+            Denses[i] = new DenseBlock<S, V>(arena, plan.Denses[i], shape, x, slots) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
+            length += shape.WeightSize + shape.Out;
+            x = Denses[i].Y;
+        }
+
+        Parameters = new FlatParameters(arena, network.Parameters, length, convLength, chunks, MapParameters(network.Parameters));
+        for (int i = 0; i < Convs.Length; i++)
+        {
+            Convs[i].Connect(Parameters, i + 1 < Convs.Length ? Convs[i + 1].Input : Features);
+        }
+
+        foreach (DenseBlock<S, V> dense in Denses)
+        {
+            dense.Connect(Parameters);
+        }
+    }
+
+    /// <summary>The convolution blocks, first to last.</summary>
+    public ConvBlock<S, V>[] Convs { get; }
+
+    /// <summary>The dense blocks, first to last.</summary>
+    public DenseBlock<S, V>[] Denses { get; }
+
+    public FlatParameters Parameters { get; }
+
+    /// <summary>Output of the last convolution block, (slots, H, W, C) f32, which the first dense block reads as features.</summary>
+    public ActivationView Features { get; }
+
+    public void Load(NetworkWeights weights, AdamState optimizer)
+    {
+        Parameters.Load(weights, optimizer);
+        foreach (ConvBlock<S, V> conv in Convs)
+        {
+            if (conv.Norm is { } norm)
+            {
+                string name = conv.Plan.Norm!.Name;
+                weights[$"{name}.running_mean"].CopyTo(new Span<float>(norm.RunningMean, conv.Conv.K));
+                weights[$"{name}.running_var"].CopyTo(new Span<float>(norm.RunningVariance, conv.Conv.K));
+            }
+        }
+    }
+
+    public void Save(NetworkWeights weights, AdamState optimizer)
+    {
+        Parameters.Save(weights, optimizer);
+        foreach (ConvBlock<S, V> conv in Convs)
+        {
+            if (conv.Norm is { } norm)
+            {
+                string name = conv.Plan.Norm!.Name;
+                new Span<float>(norm.RunningMean, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_mean"]);
+                new Span<float>(norm.RunningVariance, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_var"]);
+            }
+        }
+    }
+
+    /// <summary>For each element in PyTorch's layout its place in the flat parameters.</summary>
+    private int[] MapParameters(ParameterLayout layout)
+    {
+        List<int> map = [];
+        foreach (ParameterSlice slice in layout.Trained)
+        {
+            bool weight = slice.Name.EndsWith(".weight", StringComparison.Ordinal);
+            map.AddRange(slice.Layer switch
+            {
+                Conv2dLayer layer when weight => MapConv(Array.Find(Convs, conv => conv.Plan.Conv == layer)!),
+                Conv2dLayer layer => Enumerable.Range(Array.Find(Convs, conv => conv.Plan.Conv == layer)!.BiasOffset, slice.Size),
+                BatchNorm2dLayer layer => MapNorm(Array.Find(Convs, conv => conv.Plan.Norm == layer)!, weight, slice.Size),
+                LinearLayer layer when weight => MapDense(Array.Find(Denses, dense => dense.Plan.Linear == layer)!),
+                LinearLayer layer => Enumerable.Range(Array.Find(Denses, dense => dense.Plan.Linear == layer)!.BiasOffset, slice.Size),
+                _ => throw new NotSupportedException(slice.Name),
+            });
+        }
+
+        return [.. map];
+    }
+
+    private static IEnumerable<int> MapConv(ConvBlock<S, V> conv) =>
+        from k in Enumerable.Range(0, conv.Plan.Conv.OutChannels)
+        from c in Enumerable.Range(0, conv.Plan.Conv.InChannels)
+        from tap in Enumerable.Range(0, conv.Conv.R * conv.Conv.R)
+        select conv.WeightOffset + Conv2d<S, V>.WeightIndex(conv.Conv, k, c, tap);
+
+    private static IEnumerable<int> MapNorm(ConvBlock<S, V> conv, bool gamma, int size) =>
+        Enumerable.Range(conv.BiasOffset + (gamma ? 0 : conv.Conv.K), size);
+
+    /// <summary>The first dense layer reads features channels last and padded, where PyTorch's are in C, H, W order.</summary>
+    private IEnumerable<int> MapDense(DenseBlock<S, V> dense)
+    {
+        int pixels = _featureShape.H * _featureShape.W, columns = RegisterTile<S, V>.Columns;
+        for (int o = 0; o < dense.Plan.Linear.OutFeatures; o++)
+        {
+            for (int i = 0; i < dense.Plan.Linear.InFeatures; i++)
+            {
+                int input = dense == Denses[0] ? i % pixels * Convs[^1].Conv.K + i / pixels : i;
+                yield return dense.WeightOffset + (o / columns * dense.Shape.In + input) * columns + o % columns;
+            }
+        }
+    }
+}
