@@ -86,6 +86,17 @@ public class CpuBackendTests
     [Theory]
     [InlineData("simple")]
     [InlineData("improved")]
+    public void Bits_do_not_depend_on_the_vector_width_where_there_is_fma(string model)
+    {
+        Assert.SkipUnless(System.Runtime.Intrinsics.X86.Fma.IsSupported || System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported, "this machine has no fused multiply-add");
+        float[] widest = TrainedBits(model, threads: 2, vectorBits: 512);
+        Assert.Equal(widest, TrainedBits(model, threads: 2, vectorBits: 256));
+        Assert.Equal(widest, TrainedBits(model, threads: 2, vectorBits: 128));
+    }
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
     public void A_step_allocates_nothing(string model)
     {
         NetworkSpec network = DigitNetworks.Find(model)!;
@@ -142,11 +153,11 @@ public class CpuBackendTests
         Assert.Throws<NotSupportedException>(() => CpuDevice.Create(network, new BackendOptions(1, 0, AugmentationSpec.None), 512));
     }
 
-    private static float[] TrainedBits(string model, int threads)
+    private static float[] TrainedBits(string model, int threads, int? vectorBits = null)
     {
         NetworkSpec network = DigitNetworks.Find(model)!;
         DigitDataset data = GeneratedDigits.Create(40);
-        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), CpuDevice.VectorBits);
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), vectorBits ?? CpuDevice.VectorBits);
         NetworkWeights weights = Initializer.Create(network, 1);
         AdamState optimizer = new(network);
         backend.Load(weights, optimizer);
