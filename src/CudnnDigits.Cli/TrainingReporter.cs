@@ -58,12 +58,14 @@ internal class TrainingReporter
 
     protected static string Percent(double share) => $"{100 * share:F2} %";
 
-    /// <summary>Time left, from the pace since the start of this process.</summary>
+    /// <summary>"0:01:23 left", from the pace since the start of this process; empty at the end.</summary>
     protected string Remaining(int epochsDone, int step, int stepsPerEpoch)
     {
         double done = (epochsDone - _startEpoch) * (double)stepsPerEpoch + step - _startStep;
         double left = (Epochs - epochsDone) * (double)stepsPerEpoch - step;
-        return done <= 0 ? "…" : TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / done * left).ToString(left > 0 ? @"h\:mm\:ss" : @"\0", CultureInfo.InvariantCulture);
+        return done <= 0 || left <= 0
+            ? ""
+            : TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / done * left).ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture) + " left";
     }
 
     private static string ScheduleName(TrainingOptions options) =>
@@ -79,7 +81,7 @@ internal class TrainingReporter
         public override void Progress(TrainingProgress progress) => _stepsPerEpoch = progress.StepsPerEpoch;
 
         public override void EpochEnd(TrainingState state) =>
-            Console.Error.WriteLine($"{Describe(state, Epochs)}  {Remaining(state.Epoch, 0, _stepsPerEpoch)} left");
+            Console.Error.WriteLine($"{Describe(state, Epochs)}  {Remaining(state.Epoch, 0, _stepsPerEpoch)}".TrimEnd());
     }
 
     /// <summary>For terminals: a line per finished epoch, and a bar below them.</summary>
@@ -103,7 +105,7 @@ internal class TrainingReporter
         {
             _task!.Value = (p.Epoch - 1 + (double)p.Step / p.StepsPerEpoch) / Epochs;
             _task.Description = Markup.Escape(
-                $"epoch {p.Epoch}/{Epochs}  loss {p.Loss:F4}  {Percent(p.Accuracy)}  {Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)} left");
+                $"epoch {p.Epoch}/{Epochs}  loss {p.Loss:F4}  {Percent(p.Accuracy)}  {Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)}");
         }
 
         public override void EpochEnd(TrainingState state) => _console.WriteLine(Describe(state, Epochs));

@@ -90,7 +90,7 @@ public sealed class RunFolder(string path)
     public void WriteRecord(RunRecord record) =>
         AtomicFile.WriteText(File("run.json"), writer => writer.WriteLine(JsonSerializer.Serialize(record, TrainingJson.Default.RunRecord)));
 
-    /// <summary>Writes last.safetensors, then what follows from it: history.csv and model.safetensors.</summary>
+    /// <summary>Writes last.safetensors, then what follows from it: history.csv and, once anything is trained, model.safetensors.</summary>
     /// <param name="state">The state.</param>
     /// <param name="metadata">Further metadata of model.safetensors.</param>
     public void Save(TrainingState state, IEnumerable<KeyValuePair<string, string>> metadata)
@@ -98,7 +98,10 @@ public sealed class RunFolder(string path)
         ArgumentNullException.ThrowIfNull(state);
         Checkpoint.SaveState(StateFile, state);
         AtomicFile.WriteText(File("history.csv"), writer => WriteHistory(writer, state.History));
-        Checkpoint.SaveWeights(ModelFile, state.Kept, state.Optimizer.Step, metadata);
+        if (state.Optimizer.Step > 0)
+        {
+            Checkpoint.SaveWeights(ModelFile, state.Kept, state.Optimizer.Step, metadata);
+        }
     }
 
     /// <summary>Writes metrics.json.</summary>
