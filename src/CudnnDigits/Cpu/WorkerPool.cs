@@ -9,7 +9,7 @@ namespace CudnnDigits.Cpu;
 internal sealed class WorkerPool : IDisposable
 {
     /// <summary>Turns of waiting before a thread sleeps: the passes of a step follow one another within microseconds.</summary>
-    private const int SpinsBeforeSleep = 200;
+    private const int SpinsBeforeSleep = 2000, SpinsBetweenYields = 8;
 
     private readonly Thread[] _threads;
     private readonly int _spins;
@@ -108,7 +108,7 @@ internal sealed class WorkerPool : IDisposable
     {
         for (int turn = 0; turn < _spins && _generation == seen; turn++)
         {
-            Thread.SpinWait(20);
+            Spin(turn);
         }
 
         if (_generation == seen)
@@ -127,7 +127,7 @@ internal sealed class WorkerPool : IDisposable
     {
         for (int turn = 0; turn < _spins && _running > 0; turn++)
         {
-            Thread.SpinWait(20);
+            Spin(turn);
         }
 
         if (_running > 0)
@@ -139,6 +139,19 @@ internal sealed class WorkerPool : IDisposable
                     Monitor.Wait(_gate);
                 }
             }
+        }
+    }
+
+    /// <summary>Now and then offers the processor to others: the one waited for may have been put on the same one.</summary>
+    private static void Spin(int turn)
+    {
+        if (turn % SpinsBetweenYields == SpinsBetweenYields - 1)
+        {
+            Thread.Yield();
+        }
+        else
+        {
+            Thread.SpinWait(20);
         }
     }
 }
