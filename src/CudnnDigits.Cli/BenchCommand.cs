@@ -16,13 +16,12 @@ internal static class BenchCommand
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
     private static readonly Option<int?> Steps = CommonOptions.Ranged("--steps", "N", "Steps in each of the 7 repetitions. Default: 20.", 1, 100_000);
-    private static readonly Option<string?> Augment = new("--augment") { Description = "Augmentation of the training steps. Default: none.", HelpName = "none|standard" };
+    private static readonly Option<string?> Augment = CommonOptions.Choice("--augment", "Augmentation of the training steps. Default: none.", "none", "standard");
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
-        Augment.AcceptOnlyFromAmong("none", "standard");
         Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.") { Model, Device, BatchSize, Steps, Augment, Threads, Json };
         command.SetAction(Run);
         return command;

@@ -1,6 +1,6 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using System.Globalization;
+using System.Numerics;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -19,12 +19,8 @@ internal static class CommonOptions
 
     public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network, such as runs/first/model.safetensors.", HelpName = "FILE", Required = true };
 
-    public static Option<string?> Model()
-    {
-        Option<string?> option = new("--model") { Description = "The network: simple (225,034 parameters) or improved (870,826).", HelpName = "simple|improved" };
-        option.AcceptOnlyFromAmong([.. DigitNetworks.All.Select(network => network.Name)]);
-        return option;
-    }
+    public static Option<string?> Model() =>
+        Choice("--model", "The network: simple (225,034 parameters) or improved (870,826).", [.. DigitNetworks.All.Select(network => network.Name)]);
 
     public static Option<string?> Device() => new("--device")
     {
@@ -36,18 +32,29 @@ internal static class CommonOptions
 
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object on standard output, and nothing else." };
 
-    public static Option<int?> Ranged(string name, string helpName, string description, int least, int most)
-    {
-        Option<int?> option = new(name) { Description = description, HelpName = helpName };
-        option.Validators.Add(result => Check<int>(result, value => value >= least && value <= most, $"{least} to {most}"));
-        return option;
-    }
+    public static Option<int?> Ranged(string name, string helpName, string description, int least, int most) =>
+        Number<int>(name, helpName, description, NumberStyles.AllowLeadingSign, value => value >= least && value <= most, $"a whole number {least} to {most}");
 
     public static Option<double?> Ranged(string name, string helpName, string description, double least, double most, bool includeMost = true)
     {
-        Option<double?> option = new(name) { Description = description, HelpName = helpName };
-        string range = string.Create(CultureInfo.InvariantCulture, $"{least} {(includeMost ? "to" : "up to, but not including,")} {most}");
-        option.Validators.Add(result => Check<double>(result, value => value >= least && (value < most || (includeMost && value == most)), range));
+        string range = string.Create(CultureInfo.InvariantCulture, $"a number {least} {(includeMost ? "to" : "up to, but not including,")} {most}");
+        return Number<double>(name, helpName, description, NumberStyles.Float, value => value >= least && (value < most || (includeMost && value == most)), range);
+    }
+
+    public static Option<ulong?> Seed() =>
+        Number<ulong>("--seed", "N", "Keys everything random: same seed, same bits. Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
+
+    public static Option<string?> Choice(string name, string description, params string[] choices)
+    {
+        Option<string?> option = new(name) { Description = description, HelpName = string.Join('|', choices) };
+        option.CompletionSources.Add(choices);
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: string value }] && !choices.Contains(value))
+            {
+                result.AddError($"{name} is {value}, expected {string.Join(" or ", choices)}");
+            }
+        });
         return option;
     }
 
@@ -59,12 +66,22 @@ internal static class CommonOptions
         return backend;
     }
 
-    private static void Check<T>(OptionResult result, Func<T, bool> isInRange, string range)
-        where T : struct
-    {
-        if (result.Tokens.Count == 1 && result.GetValueOrDefault<T?>() is { } value && !isInRange(value))
+    /// <summary>Parsed here, because the library's own words name .NET types and its parser takes 1,5 for 15.</summary>
+    private static Option<T?> Number<T>(string name, string helpName, string description, NumberStyles styles, Func<T, bool> isInRange, string expected)
+        where T : struct, INumber<T> => new(name)
         {
-            result.AddError($"{result.Option.Name} is {result.Tokens[0].Value}, expected {range}");
-        }
-    }
+            Description = description,
+            HelpName = helpName,
+            CustomParser = result =>
+            {
+                string text = result.Tokens[0].Value;
+                if (T.TryParse(text, styles, CultureInfo.InvariantCulture, out T value) && isInRange(value))
+                {
+                    return value;
+                }
+
+                result.AddError($"{name} is {text}, expected {expected}");
+                return null;
+            },
+        };
 }

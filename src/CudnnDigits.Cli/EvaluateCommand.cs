@@ -13,14 +13,13 @@ internal static class EvaluateCommand
 
     private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data("Labelled digits: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
-    private static readonly Option<string> Subset = new("--subset") { Description = "The rows that the weights' own run held out, or trained on; all is the default.", HelpName = "all|validation|training", DefaultValueFactory = _ => "all" };
+    private static readonly Option<string?> Subset = CommonOptions.Choice("--subset", "The rows that the weights' own run held out, or trained on. Default: all.", "all", "validation", "training");
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
-        Subset.AcceptOnlyFromAmong("all", "validation", "training");
         Data.Required = true;
         Command command = new("evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.") { Weights, Data, Subset, Device, Threads, Json };
         command.SetAction(Run);
@@ -41,7 +40,7 @@ internal static class EvaluateCommand
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
         (Model.NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = Checkpoint.LoadWeights(path);
         DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Evaluation);
-        int[] rows = SelectRows(result.GetRequiredValue(Subset), data, path, metadata);
+        int[] rows = SelectRows(result.GetValue(Subset) ?? "all", data, path, metadata);
 
         using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads));
         Metrics metrics = Metrics.Evaluate(backend, data, rows);

@@ -16,7 +16,8 @@ ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0 && !HelpExamples.IsAskedFor(parsed))
 {
     string command = parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ";
-    string message = parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood." : parsed.Errors[0].Message;
+    string message = parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
+        ?? (parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood" : parsed.Errors[0].Message.TrimEnd('.'));
     return Fail(ExitCode.BadInput, $"{message} (see cudnn-digits {command}--help)");
 }
 

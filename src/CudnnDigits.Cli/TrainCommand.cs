@@ -18,11 +18,11 @@ internal static class TrainCommand
     private static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Passes over the training digits. Default: 12 for improved, 5 for simple; 10 on built-in digits.", 1, 100_000);
     private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 128 for improved, 64 for simple.", 1, CommonOptions.MostBatch);
     private static readonly Option<double?> Rate = CommonOptions.Ranged("--lr", "X", "Adam's learning rate: the peak for one-cycle. Default: 3e-3 for one-cycle, else 1e-3.", 1e-12, 1000);
-    private static readonly Option<string?> Schedule = new("--schedule") { Description = "How the learning rate moves. Default: one-cycle.", HelpName = "plateau|one-cycle|constant" };
-    private static readonly Option<ulong?> Seed = new("--seed") { Description = "Keys everything random: same seed, same bits. Default: 0.", HelpName = "N" };
+    private static readonly Option<string?> Schedule = CommonOptions.Choice("--schedule", "How the learning rate moves. Default: one-cycle.", "plateau", "one-cycle", "constant");
+    private static readonly Option<ulong?> Seed = CommonOptions.Seed();
     private static readonly Option<double?> Validation = CommonOptions.Ranged("--validation", "F", "Share of each class held out. Default: 0.2; 0 trains on everything.", 0, 0.9);
     private static readonly Option<int?> EarlyStop = CommonOptions.Ranged("--early-stop", "N", "Stop after N epochs without better validation. Default: 0, never.", 0, 100_000);
-    private static readonly Option<string?> Augment = new("--augment") { Description = "Random rotation, shift and zoom: standard is ±10°, ±10 %, ±10 %. Default: standard for improved, none for simple.", HelpName = "none|standard" };
+    private static readonly Option<string?> Augment = CommonOptions.Choice("--augment", "Random rotation, shift and zoom: standard is ±10°, ±10 %, ±10 %. Default: standard for improved, none for simple.", "none", "standard");
     private static readonly Option<double?> Rotate = CommonOptions.Ranged("--rotate", "DEG", "Rotation, ± degrees.", 0.0, 180);
     private static readonly Option<double?> Shift = CommonOptions.Ranged("--shift", "F", "Shift, ± share of the side.", 0, 0.5);
     private static readonly Option<double?> Zoom = CommonOptions.Ranged("--zoom", "F", "Zoom, ± share of the size.", 0, 0.5);
@@ -30,7 +30,7 @@ internal static class TrainCommand
     private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: ours, or exported from PyTorch.", HelpName = "FILE" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it.", HelpName = "DIR" };
     private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Keep the order of the file." };
-    private static readonly Option<string?> Precision = new("--precision") { Description = "Arithmetic of the step; the CPU trains in fp32.", HelpName = "fp32" };
+    private static readonly Option<string?> Precision = CommonOptions.Choice("--precision", "Arithmetic of the step; the CPU trains in fp32.", "fp32");
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
     private static readonly Option<bool> Json = CommonOptions.Json();
@@ -40,9 +40,6 @@ internal static class TrainCommand
 
     public static Command Create()
     {
-        Schedule.AcceptOnlyFromAmong("plateau", "one-cycle", "constant");
-        Augment.AcceptOnlyFromAmong("none", "standard");
-        Precision.AcceptOnlyFromAmong("fp32");
         Command command = new("train", "Train a network and write a run folder: weights, history, metrics.")
         {
             Data, Model, Device, Out, Epochs, BatchSize, Rate, Schedule, Seed, Validation, EarlyStop, Augment, Rotate, Shift, Zoom, Dropout,

@@ -72,6 +72,11 @@ public class CpuBackendTests
         CompareSteps(DigitNetworks.Improved.WithDropout(0), vectorBits, batch: 3, steps: 2);
 
     [Theory]
+    [MemberData(nameof(VectorBits))]
+    public void Dropout_drops_the_words_that_it_should_and_its_gradient_follows(int vectorBits) =>
+        CompareSteps(DigitNetworks.Improved, vectorBits, batch: 3, steps: 2);
+
+    [Theory]
     [InlineData("simple")]
     [InlineData("improved")]
     public void Bits_do_not_depend_on_the_number_of_threads(string model)
@@ -176,8 +181,8 @@ public class CpuBackendTests
         byte[] labels = data.Labels.ToArray();
         NetworkWeights weights = Initializer.Create(network, 9);
         AdamState optimizer = new(network);
-        ReferenceNetwork reference = new(weights);
-        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 0, AugmentationSpec.None, Threads: 2), vectorBits);
+        ReferenceNetwork reference = new(weights, seed: 6);
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 6, AugmentationSpec.None, Threads: 2), vectorBits);
         backend.Load(weights, optimizer);
         NetworkWeights gradients = new(network);
         float[] logits = new float[batch * 10];

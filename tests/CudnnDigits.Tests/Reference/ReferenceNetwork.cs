@@ -1,10 +1,11 @@
 using CudnnDigits.Model;
+using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>
 /// The networks once more, in double, with plain loops over N, C, H, W as PyTorch defines the layers: what the fast code is
-/// compared with. Dropout is off. Its own backward passes are checked by finite differences.
+/// compared with. Sample n of a batch is row n of the dataset. Its own backward passes are checked by finite differences.
 /// </summary>
 internal sealed class ReferenceNetwork
 {
@@ -12,11 +13,15 @@ internal sealed class ReferenceNetwork
     private readonly Dictionary<string, double[]> _parameters = [];
     private readonly Dictionary<string, double[]> _m = [];
     private readonly Dictionary<string, double[]> _v = [];
+    private readonly Philox _random;
     private int _step;
 
-    public ReferenceNetwork(NetworkWeights weights)
+    /// <param name="weights">The start.</param>
+    /// <param name="seed">Keys dropout, whose epoch is the number of steps taken.</param>
+    public ReferenceNetwork(NetworkWeights weights, ulong seed = 0)
     {
         _network = weights.Network;
+        _random = new Philox(seed);
         foreach (ParameterSlice slice in _network.Parameters.Trained.Concat(_network.Parameters.Statistics))
         {
             _parameters[slice.Name] = Array.ConvertAll(weights.Slice(slice).ToArray(), value => (double)value);
@@ -148,6 +153,8 @@ internal sealed class ReferenceNetwork
                     return y;
                 }
 
+            case DropoutLayer dropout when training:
+                return [.. x.Zip(DropoutFactors(dropout, input, batch), (value, factor) => value * factor)];
             default:
                 return x;
         }
@@ -193,9 +200,30 @@ internal sealed class ReferenceNetwork
                     return dx;
                 }
 
+            case DropoutLayer dropout:
+                return [.. dy.Zip(DropoutFactors(dropout, input, batch), (value, factor) => value * factor)];
             default:
                 return dy;
         }
+    }
+
+    /// <summary>0 or 1/(1 − rate) for each value of a batch, (N, C, H, W); the words count channels last.</summary>
+    private double[] DropoutFactors(DropoutLayer dropout, Shape shape, int batch)
+    {
+        uint layer = (uint)_network.Layers.OfType<DropoutLayer>().TakeWhile(other => other != dropout).Count();
+        double[] factors = new double[batch * shape.Size];
+        uint[] words = new uint[shape.Size];
+        for (int n = 0; n < batch; n++)
+        {
+            _random.Fill(words, (uint)n, (uint)_step, RandomPurpose.Dropout + layer);
+            for (int i = 0; i < shape.Size; i++)
+            {
+                int c = i / (shape.H * shape.W), pixel = i % (shape.H * shape.W);
+                factors[n * shape.Size + i] = words[pixel * shape.C + c] < dropout.Rate * 4294967296.0 ? 0 : 1 / (1 - dropout.Rate);
+            }
+        }
+
+        return factors;
     }
 
     private double[] Conv(Conv2dLayer conv, Shape input, Shape output, int batch, double[] x)
