@@ -108,6 +108,26 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void A_run_killed_again_and_again_ends_with_the_same_bits()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
+        string whole = _folder["whole"], killed = _folder["killed"];
+        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
+        foreach (int milliseconds in new[] { 250, 320, 400, 480, 560 })
+        {
+            bool begun = File.Exists(Path.Combine(killed, "run.json"));
+            using Process process = Program.Start(begun ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
+            process.WaitForExit(milliseconds);
+            process.Kill();
+            process.WaitForExit();
+        }
+
+        Program.Result resumed = Program.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
+        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        AssertSameRun(whole, killed);
+    }
+
+    [Fact]
     public void A_run_killed_before_its_first_save_starts_over()
     {
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "2"];
