@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Training;
@@ -9,8 +8,6 @@ namespace CudnnDigits.Cli;
 /// <summary><c>evaluate</c>: how well weights read labelled digits.</summary>
 internal static class EvaluateCommand
 {
-    private const string SeedKey = "split_seed", ShareKey = "split_validation", FingerprintKey = "data_fingerprint";
-
     private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data("Labelled digits: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
     private static readonly Option<string?> Subset = CommonOptions.Choice("--subset", "The rows that the weights' own run held out, or trained on. Default: all.", "all", "validation", "training");
@@ -25,14 +22,6 @@ internal static class EvaluateCommand
         command.SetAction(Run);
         return command;
     }
-
-    /// <summary>What model.safetensors says of its run's split, so that <c>--subset</c> can draw it again.</summary>
-    public static KeyValuePair<string, string>[] DescribeSplit(RunRecord record) =>
-    [
-        new(SeedKey, record.Options.Seed.ToString(CultureInfo.InvariantCulture)),
-        new(ShareKey, record.Options.Validation.ToString("R", CultureInfo.InvariantCulture)),
-        new(FingerprintKey, record.Data.Fingerprint),
-    ];
 
     private static int Run(ParseResult result)
     {
@@ -55,19 +44,14 @@ internal static class EvaluateCommand
             return [.. Enumerable.Range(0, data.Count)];
         }
 
-        if (!metadata.TryGetValue(SeedKey, out string? seedText) || !ulong.TryParse(seedText, CultureInfo.InvariantCulture, out ulong seed)
-            || !metadata.TryGetValue(ShareKey, out string? shareText) || !double.TryParse(shareText, CultureInfo.InvariantCulture, out double share)
-            || share is not (>= 0 and < 1))
-        {
-            throw new InputException($"{path}: does not say how its run split the data; leave out --subset {subset}");
-        }
-
-        if (metadata.GetValueOrDefault(FingerprintKey) != data.Fingerprint())
+        SplitRecord record = SplitRecord.FromMetadata(metadata)
+            ?? throw new InputException($"{path}: does not say how its run split the data; leave out --subset {subset}");
+        if (record.DataFingerprint != data.Fingerprint())
         {
             throw new InputException($"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown; leave out --subset {subset}");
         }
 
-        Split split = Split.Stratified(data.Labels, share, seed);
+        Split split = Split.Stratified(data.Labels, record.Validation, record.Seed);
         int[] rows = subset == "validation" ? split.Validation : split.Training;
         return rows.Length > 0 ? rows : throw new InputException($"{path}: its run held nothing out; leave out --subset {subset}");
     }

@@ -100,8 +100,8 @@ internal static class TrainCommand
 
     private static int Run(ParseResult result, RunFolder folder, RunRecord record, ITrainingBackend backend, DigitDataset data, TrainingState state)
     {
-        KeyValuePair<string, string>[] metadata = EvaluateCommand.DescribeSplit(record);
-        folder.Save(state, metadata);
+        SplitRecord split = new(record.Options.Seed, record.Options.Validation, record.Data.Fingerprint);
+        folder.Save(state, split);
         using Interruption interruption = new();
         TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), record.Options.Epochs);
         Trainer trainer = new(backend, data, record.Options, state)
@@ -109,7 +109,7 @@ internal static class TrainCommand
             OnProgress = reporter.Progress,
             OnEpochEnd = epoch =>
             {
-                folder.Save(epoch, metadata);
+                folder.Save(epoch, split);
                 reporter.EpochEnd(epoch);
             },
         };
@@ -120,7 +120,7 @@ internal static class TrainCommand
         }
         catch (OperationCanceledException)
         {
-            folder.Save(state, metadata);
+            folder.Save(state, split);
             reporter.Note($"interrupted in epoch {state.Epoch + 1} of {record.Options.Epochs}; saved: go on with cudnn-digits train --resume {folder.Path}");
             throw;
         }

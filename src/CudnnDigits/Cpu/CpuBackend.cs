@@ -126,9 +126,8 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
     {
-        _data = data;
-        int[] trainingOrder = _order;
-        _order = rows.ToArray();
+        (DigitDataset? trainingData, int[] trainingOrder) = (_data, _order);
+        (_data, _order) = (data, rows.ToArray());
         foreach (ConvBlock<S, V> conv in _convs)
         {
             conv.PreparePredict();
@@ -147,7 +146,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
             SaveLogits(logits[(_first * DigitDataset.Classes)..]);
         }
 
-        _order = trainingOrder;
+        (_data, _order) = (trainingData, trainingOrder); // an epoch may go on after it
     }
 
     public void Dispose()

@@ -13,8 +13,6 @@ internal sealed unsafe class NativeArena : IDisposable
 
     public float* Floats(long count) => (float*)Allocate(count, sizeof(float));
 
-    public double* Doubles(long count) => (double*)Allocate(count, sizeof(double));
-
     public uint* Words(long count) => (uint*)Allocate(count, sizeof(uint));
 
     public void Dispose()

@@ -3,11 +3,34 @@ using System.Security.Cryptography;
 namespace CudnnDigits.Data;
 
 /// <summary>Digits as they are kept everywhere: one byte a pixel, row by row.</summary>
-/// <param name="name">Where they come from, for messages: a path, or "generated digits".</param>
-/// <param name="pixels">(N, 28, 28) uint8, 0 = background … 255 = ink.</param>
-/// <param name="labels">(N) 0 … 9, or null where the digits carry no labels.</param>
-public sealed class DigitDataset(string name, byte[] pixels, byte[]? labels)
+public sealed class DigitDataset
 {
+    private readonly byte[] _pixels;
+    private readonly byte[]? _labels;
+
+    /// <summary>Takes the arrays over, without a copy.</summary>
+    /// <param name="name">Where they come from, for messages: a path, or "generated digits".</param>
+    /// <param name="pixels">(N, 28, 28) uint8, 0 = background … 255 = ink.</param>
+    /// <param name="labels">(N) 0 … 9, or null where the digits carry no labels.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit each other, or a label is over 9.</exception>
+    public DigitDataset(string name, byte[] pixels, byte[]? labels)
+    {
+        ArgumentNullException.ThrowIfNull(pixels);
+        if (pixels.Length % PixelCount != 0 || (labels is not null && labels.Length != pixels.Length / PixelCount))
+        {
+            throw new ArgumentException($"{pixels.Length} pixels and {labels?.Length ?? 0} labels are not whole digits of {PixelCount} pixels with a label each");
+        }
+
+        if (labels.AsSpan().ContainsAnyExceptInRange((byte)0, (byte)(Classes - 1)))
+        {
+            throw new ArgumentException("a label is over 9");
+        }
+
+        Name = name;
+        _pixels = pixels;
+        _labels = labels;
+    }
+
     /// <summary>Height and width of a digit, in pixels.</summary>
     public const int Side = 28;
 
@@ -18,30 +41,30 @@ public sealed class DigitDataset(string name, byte[] pixels, byte[]? labels)
     public const int Classes = 10;
 
     /// <summary>Where the digits come from.</summary>
-    public string Name { get; } = name;
+    public string Name { get; }
 
     /// <summary>Number of digits, N.</summary>
-    public int Count { get; } = pixels.Length / PixelCount;
+    public int Count => _pixels.Length / PixelCount;
 
     /// <summary>Whether the digits carry labels.</summary>
-    public bool HasLabels => labels is not null;
+    public bool HasLabels => _labels is not null;
 
     /// <summary>All pixels, (N, 28, 28) uint8.</summary>
-    public ReadOnlySpan<byte> Pixels => pixels;
+    public ReadOnlySpan<byte> Pixels => _pixels;
 
     /// <summary>All labels, (N) 0 … 9; empty where there are none.</summary>
-    public ReadOnlySpan<byte> Labels => labels;
+    public ReadOnlySpan<byte> Labels => _labels;
 
     /// <summary>One digit, (28, 28) uint8.</summary>
     /// <param name="row">Index of the digit, from 0.</param>
-    public ReadOnlySpan<byte> Image(int row) => pixels.AsSpan(row * PixelCount, PixelCount);
+    public ReadOnlySpan<byte> Image(int row) => _pixels.AsSpan(row * PixelCount, PixelCount);
 
     /// <summary>SHA-256 over pixels, then labels, as 64 hexadecimal digits: tells whether two runs saw the same data.</summary>
     public string Fingerprint()
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(pixels);
-        hash.AppendData(labels ?? []);
+        hash.AppendData(_pixels);
+        hash.AppendData(_labels ?? []);
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 }

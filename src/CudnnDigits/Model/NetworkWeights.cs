@@ -13,6 +13,9 @@ public sealed class NetworkWeights(NetworkSpec network)
     /// <summary>Running means and variances, flat, f32.</summary>
     public float[] Statistics { get; } = new float[network.Parameters.StatisticsCount];
 
+    /// <summary>Whether every value is a number: neither NaN nor infinite.</summary>
+    public bool IsFinite => Array.TrueForAll(Trained, float.IsFinite) && Array.TrueForAll(Statistics, float.IsFinite);
+
     /// <summary>The elements of one tensor, by its state_dict name.</summary>
     /// <param name="name">Such as "conv1.weight".</param>
     public Span<float> this[string name] => Slice(Network.Parameters[name]);

@@ -92,15 +92,16 @@ public sealed class RunFolder(string path)
 
     /// <summary>Writes last.safetensors, then what follows from it: history.csv and, once anything is trained, model.safetensors.</summary>
     /// <param name="state">The state.</param>
-    /// <param name="metadata">Further metadata of model.safetensors.</param>
-    public void Save(TrainingState state, IEnumerable<KeyValuePair<string, string>> metadata)
+    /// <param name="split">How the run split its data.</param>
+    public void Save(TrainingState state, SplitRecord split)
     {
         ArgumentNullException.ThrowIfNull(state);
+        ArgumentNullException.ThrowIfNull(split);
         Checkpoint.SaveState(StateFile, state);
         AtomicFile.WriteText(File("history.csv"), writer => WriteHistory(writer, state.History));
         if (state.Optimizer.Step > 0)
         {
-            Checkpoint.SaveWeights(ModelFile, state.Kept, state.Optimizer.Step, metadata);
+            Checkpoint.SaveWeights(ModelFile, state.Kept, state.Optimizer.Step, split.ToMetadata());
         }
     }
 

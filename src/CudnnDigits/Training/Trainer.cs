@@ -5,10 +5,10 @@ using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Training;
 
-/// <summary>The loss became NaN or infinite. The state is the last good one: that of the end of the epoch before.</summary>
+/// <summary>The loss, or a weight, became NaN or infinite. The state is the last good one: that of the end of the epoch before.</summary>
 /// <param name="epoch">Epoch in which it happened, from 1.</param>
 /// <param name="step">Step of that epoch, from 1, by which it had happened.</param>
-public sealed class DivergedException(int epoch, int step) : Exception($"the loss became NaN or infinite in epoch {epoch}, by step {step}")
+public sealed class DivergedException(int epoch, int step) : Exception($"the loss or a weight became NaN or infinite in epoch {epoch}, by step {step}")
 {
     /// <summary>Epoch in which it happened, from 1.</summary>
     public int Epoch { get; } = epoch;
@@ -46,9 +46,15 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
     /// <summary>Runs until the last epoch, early stop, or cancellation.</summary>
     /// <param name="cancellation">Ends the run between steps.</param>
     /// <exception cref="OperationCanceledException">Cancelled; the state is that of the last step, ready to be saved.</exception>
-    /// <exception cref="DivergedException">The loss is no longer a number; the state is that of the last good epoch.</exception>
+    /// <exception cref="InputException">There is nothing to train on.</exception>
+    /// <exception cref="DivergedException">Loss or weights are no longer numbers; the state is that of the last good epoch.</exception>
     public void Run(CancellationToken cancellation = default)
     {
+        if (TrainingCount == 0)
+        {
+            throw new InputException($"{data.Name}: holds no labelled digits to train on");
+        }
+
         backend.Load(state.Weights, state.Optimizer);
         while (state.Epoch < options.Epochs && !IsStoppedEarly())
         {
@@ -97,7 +103,7 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
             OnProgress?.Invoke(new TrainingProgress(epoch + 1, done, stepsPerEpoch, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples));
             if (cancellation.IsCancellationRequested && done < stepsPerEpoch)
             {
-                backend.Save(state.Weights, state.Optimizer);
+                TakeOver(done);
                 (state.StepInEpoch, state.Sums, state.SecondsInEpoch) = (done, sums, state.SecondsInEpoch + clock.Elapsed.TotalSeconds);
                 cancellation.ThrowIfCancellationRequested();
             }
@@ -117,12 +123,27 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
         EpochRecord record = new(
             state.Epoch + 1, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples, validation?.Loss, validation?.Accuracy, rate, seconds, sums.Samples / seconds);
         bool better = record.IsBetterThan(state.BestEpoch);
-        backend.Save(state.Weights, state.Optimizer);
+        TakeOver(options.StepsPerEpoch(_split.Training.Length));
         state.History.Add(record);
         (state.Epoch, state.StepInEpoch, state.Sums, state.SecondsInEpoch) = (state.Epoch + 1, 0, default, 0);
         if (better)
         {
             state.Best.CopyFrom(state.Weights);
         }
+    }
+
+    /// <summary>The backend's weights into the state, unless the last update made them useless: the loss would tell a step too late.</summary>
+    private void TakeOver(int step)
+    {
+        NetworkWeights weights = new(backend.Network);
+        AdamState optimizer = new(backend.Network);
+        backend.Save(weights, optimizer);
+        if (!weights.IsFinite)
+        {
+            throw new DivergedException(state.Epoch + 1, step);
+        }
+
+        state.Weights.CopyFrom(weights);
+        state.Optimizer.CopyFrom(optimizer);
     }
 }

@@ -85,6 +85,51 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void Weights_that_the_last_step_ruined_are_not_taken_over()
+    {
+        // One step an epoch: its loss is that of the weights before, and fine; the update itself is infinite.
+        TrainingOptions options = Options("simple", 1) with { BatchSize = 400, Validation = 0, LearningRate = 1e39, Schedule = LearningRateSchedule.Constant };
+        TrainingState state = Fresh(options);
+        Assert.Throws<DivergedException>(() => Train(options, state));
+        Assert.Equal(Fresh(options).Weights.Trained, state.Weights.Trained);
+        Assert.Equal(0, state.Epoch);
+        Assert.Empty(state.History);
+    }
+
+    [Fact]
+    public void Predicting_other_digits_within_an_epoch_does_not_disturb_it()
+    {
+        NetworkSpec network = DigitNetworks.Simple;
+        float[][] trained = [.. new[] { false, true }.Select(interrupt =>
+        {
+            using ITrainingBackend backend = BackendFactory.Create("cpu", network, new BackendOptions(50, 1, AugmentationSpec.Standard));
+            NetworkWeights weights = Initializer.Create(network, 1);
+            AdamState optimizer = new(network);
+            backend.Load(weights, optimizer);
+            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 100)], default);
+            backend.RunSteps(0, [1e-3f]);
+            if (interrupt)
+            {
+                backend.Predict(GeneratedDigits.Create(70, seed: 9), [.. Enumerable.Range(0, 70)], new float[700]);
+            }
+
+            backend.RunSteps(1, [1e-3f]);
+            backend.Save(weights, optimizer);
+            return weights.Trained;
+        })];
+        Assert.Equal(trained[0], trained[1]);
+    }
+
+    [Fact]
+    public void Digits_without_labels_cannot_be_trained_on()
+    {
+        Assert.Throws<InputException>(() => Train(Options("simple", 1), data: DigitFiles.WithoutLabels(Digits)));
+        Assert.Throws<ArgumentException>(() => new DigitDataset("short", new byte[784], []));
+        Assert.Throws<ArgumentException>(() => new DigitDataset("torn", new byte[785], null));
+        Assert.Throws<ArgumentException>(() => new DigitDataset("ten", new byte[784], [10]));
+    }
+
+    [Fact]
     public void Early_stop_ends_the_run_and_keeps_the_best_weights()
     {
         // A rate of almost nothing: after the first epochs nothing gets better.
