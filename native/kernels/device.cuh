@@ -1,10 +1,61 @@
-// The only place that knows which compiler is reading: nvcc or clang for a GPU, or a host C++ compiler for tests.
+// The only place that knows which compiler is reading: nvcc, clang without any CUDA SDK, or a host C++ compiler (for
+// tests, which give every thread of a block a fiber of its own).
 #pragma once
+
+#if defined(__CUDACC__) || defined(__CUDA__)
 
 #if defined(__CUDACC__)
 #define DEVICE_INLINE __device__ __forceinline__
-#elif defined(__CUDA__)
-#define DEVICE_INLINE __attribute__((device)) inline __attribute__((always_inline))
 #else
-#define DEVICE_INLINE inline
+#include <__clang_cuda_builtin_vars.h>
+#define __device__ __attribute__((device))
+#define __global__ __attribute__((global))
+#define __shared__ __attribute__((shared))
+#define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
+#define DEVICE_INLINE __device__ inline __attribute__((always_inline))
 #endif
+
+// Device addresses travel in StepState as integers, so that a captured graph does not depend on where the data lie.
+template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address) {
+    return reinterpret_cast<T *>(address);
+}
+
+#else
+
+struct DeviceIndex {
+    unsigned x, y, z;
+};
+extern thread_local DeviceIndex threadIdx, blockIdx, blockDim, gridDim;
+void __syncthreads();
+void *device_address(unsigned long long address); // checked by whoever runs the kernels
+
+#define __global__
+#define __shared__ static thread_local
+#define __launch_bounds__(threads)
+#define DEVICE_INLINE inline
+
+template <typename T> T *device_pointer(unsigned long long address) { return static_cast<T *>(device_address(address)); }
+
+#endif
+
+#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+
+DEVICE_INLINE float fused_multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+DEVICE_INLINE double square_root(double x) { return __builtin_sqrt(x); }
+
+DEVICE_INLINE unsigned float_bits(float x) {
+    union {
+        float f;
+        unsigned u;
+    } both = {x};
+    return both.u;
+}
+
+DEVICE_INLINE float bits_float(unsigned u) {
+    union {
+        unsigned u;
+        float f;
+    } both = {u};
+    return both.f;
+}

@@ -1,0 +1,130 @@
+// Bias, ReLU and dropout in one pass, forward and backward. Activations are (samples, size), channels last.
+#include "numbers.cuh"
+#include "philox.cuh"
+#include "step_state.cuh"
+
+namespace {
+
+constexpr unsigned dropout_purpose = 16;
+constexpr int lanes = 32, groups = 8; // a block of column sums: 32 channels × 8 groups of rows
+
+// z = dropout(relu(y + bias)). A thread makes the four elements that one Philox block decides on: element i of a sample
+// is dropped where word i of its stream is below the threshold, which is rate · 2^32; 0 drops nothing.
+template <typename T>
+DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const float *bias, T *z, int samples, int size,
+                                      int channels, unsigned threshold, float keep_scale, unsigned long long seed,
+                                      unsigned layer) {
+    const int quads = (size + 3) / 4;
+    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= (long long)samples * quads) {
+        return;
+    }
+    const int n = (int)(at / quads), quad = (int)(at % quads), count = size - 4 * quad < 4 ? size - 4 * quad : 4;
+    const long long offset = (long long)n * size + 4 * quad;
+    unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
+    if (threshold > 0) {
+        const PhiloxBlock block =
+            philox_block(seed, (unsigned)quad, (unsigned)dataset_row(state, n), state->epoch, dropout_purpose + layer);
+        words[0] = block.x;
+        words[1] = block.y;
+        words[2] = block.z;
+        words[3] = block.w;
+    }
+
+    Four<T> four = {};
+    const bool whole = (size & 3) == 0; // then every sample begins where four elements can be loaded at once
+    if (whole) {
+        four = *reinterpret_cast<const Four<T> *>(y + offset);
+    }
+    for (int i = 0; i < 4; ++i) {
+        if (i < count) {
+            float value = to_float(whole ? four.v[i] : y[offset + i]);
+            value += bias ? bias[(4 * quad + i) % channels] : 0.0f;
+            value = value > 0 ? value : value != value ? value : 0.0f; // NaN stays, so that a run that diverged says so
+            four.v[i] = from_float<T>(words[i] < threshold ? 0.0f : value * keep_scale);
+        }
+    }
+    if (whole) {
+        *reinterpret_cast<Four<T> *>(z + offset) = four;
+        return;
+    }
+    for (int i = 0; i < 4; ++i) {
+        if (i < count) {
+            z[offset + i] = four.v[i];
+        }
+    }
+}
+
+// dZ to dY in place: what is above 0 was kept and active, so z is its own mask. Where sums are asked for, also the sum of
+// dY over a stretch of rows, per channel: sums is (gridDim.y, channels), added up by column_sums.
+template <typename T>
+DEVICE_INLINE void activation_backward(const T *z, T *dz, float *sums, int rows, int channels, float keep_scale) {
+    __shared__ float partial[groups][lanes];
+    const int c = (int)(blockIdx.x * lanes + threadIdx.x), stride = (int)(gridDim.y * groups);
+    float sum = 0;
+    if (c < channels) {
+        for (int row = (int)(blockIdx.y * groups + threadIdx.y); row < rows; row += stride) {
+            const long long at = (long long)row * channels + c;
+            float gradient = to_float(dz[at]);
+            if (z) {
+                gradient = to_float(z[at]) > 0 ? gradient * keep_scale : 0.0f;
+                dz[at] = from_float<T>(gradient);
+            }
+            sum += gradient;
+        }
+    }
+    if (!sums) {
+        return;
+    }
+    partial[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && c < channels) {
+        for (int group = 1; group < groups; ++group) {
+            sum += partial[group][threadIdx.x];
+        }
+        sums[(long long)blockIdx.y * channels + c] = sum;
+    }
+}
+
+} // namespace
+
+KERNEL(256) activation_forward_f32(const StepState *state, const float *y, const float *bias, float *z, int samples,
+                                   int size, int channels, unsigned threshold, float keep_scale,
+                                   unsigned long long seed, unsigned layer) {
+    activation_forward(state, y, bias, z, samples, size, channels, threshold, keep_scale, seed, layer);
+}
+
+KERNEL(256) activation_forward_bf16(const StepState *state, const bfloat16 *y, const float *bias, bfloat16 *z,
+                                    int samples, int size, int channels, unsigned threshold, float keep_scale,
+                                    unsigned long long seed, unsigned layer) {
+    activation_forward(state, y, bias, z, samples, size, channels, threshold, keep_scale, seed, layer);
+}
+
+KERNEL(256) activation_backward_f32(const float *z, float *dz, float *sums, int rows, int channels, float keep_scale) {
+    activation_backward(z, dz, sums, rows, channels, keep_scale);
+}
+
+KERNEL(256) activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows, int channels,
+                                     float keep_scale) {
+    activation_backward(z, dz, sums, rows, channels, keep_scale);
+}
+
+// Adds up the rows of (rows, channels), always in the same order. Blocks of 32 channels × 8 groups of rows.
+KERNEL(256) column_sums(const float *x, float *sums, int rows, int channels) {
+    __shared__ double partial[groups][lanes];
+    const int c = (int)(blockIdx.x * lanes + threadIdx.x);
+    double sum = 0;
+    if (c < channels) {
+        for (int row = (int)threadIdx.y; row < rows; row += groups) {
+            sum += x[(long long)row * channels + c];
+        }
+    }
+    partial[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && c < channels) {
+        for (int group = 1; group < groups; ++group) {
+            sum += partial[group][threadIdx.x];
+        }
+        sums[c] = (float)sum;
+    }
+}

@@ -1,0 +1,6 @@
+// All kernels as one module: one PTX to embed, one to compile at start.
+#include "activation.cu"
+#include "adam.cu"
+#include "gather_augment.cu"
+#include "softmax_cross_entropy.cu"
+#include "step_state.cu"

@@ -1,0 +1,31 @@
+// What a captured step reads and advances: a graph is replayed as it is, so everything that changes from step to step
+// lives in device memory. src/CudnnDigits/Cuda/StepState.cs has the same fields in the same order.
+#pragma once
+
+#include "device.cuh"
+
+struct StepState {
+    unsigned long long pixels;         // address of (digits, 28, 28) uint8, the dataset
+    unsigned long long labels;         // address of (digits) uint8
+    unsigned long long order;          // address of (rows) int32, the rows of the dataset in the order they are run
+    unsigned long long learning_rates; // address of (steps) f32, the epoch's
+    unsigned long long adam_step;      // steps of Adam, the running one included
+    double loss;                       // sums since the epoch began
+    unsigned long long correct;
+    unsigned long long samples;
+    unsigned rows;       // length of the order
+    unsigned step;       // next step of the epoch
+    unsigned next;       // where in the order it begins
+    unsigned first;      // where in the order the running step begins
+    unsigned epoch;      // keys augmentation and dropout
+    float step_size;     // −learning rate / (1 − β₁ᵗ)
+    float root_scale;    // 1 / √(1 − β₂ᵗ)
+    unsigned reserved;
+};
+
+// Row of the dataset that sample n of the running step is. Past the end of the order, where a last batch of predictions
+// is filled up, the last row again.
+DEVICE_INLINE int dataset_row(const StepState *state, int n) {
+    const unsigned at = state->first + (unsigned)n;
+    return device_pointer<const int>(state->order)[at < state->rows ? at : state->rows - 1];
+}

@@ -1,0 +1,167 @@
+// Memory, streams, failures on demand, and the account of what was not given back.
+#include "device.h"
+#include "driver.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace softcuda {
+
+namespace {
+
+constexpr uint64_t device_tag = 1ull << 60; // makes an address that no x86-64 or Arm processor accepts
+constexpr size_t alignment = 256;
+
+struct Allocation {
+    size_t bytes;
+    void *mapping;
+    size_t mapped;
+};
+
+struct PlannedFailure {
+    std::string call;
+    uint64_t countdown;
+    int status;
+};
+
+struct State {
+    std::recursive_mutex mutex;
+    std::map<uint64_t, Allocation> device, pinned; // by first address
+    std::map<std::string, int> handles;
+    std::vector<PlannedFailure> failures;
+    uint64_t used = 0;
+    Result sticky = success;
+
+    State() {
+        const char *plan = std::getenv("SOFTCUDA_FAIL");
+        for (std::string rest = plan ? plan : ""; !rest.empty();) {
+            const size_t comma = rest.find(',');
+            const std::string item = rest.substr(0, comma);
+            char call[128];
+            unsigned long long n;
+            int status;
+            if (std::sscanf(item.c_str(), "%127[^:]:%llu:%d", call, &n, &status) == 3) {
+                failures.push_back({call, n, status});
+            } else {
+                std::fprintf(stderr, "softcuda: SOFTCUDA_FAIL: '%s' is not name:n:status\n", item.c_str());
+            }
+            rest = comma == std::string::npos ? "" : rest.substr(comma + 1);
+        }
+    }
+
+    // Once a device is lost, nothing can be given back any more; a real driver cleans up after the process too.
+    ~State() {
+        for (const auto &[kind, count] : handles) {
+            if (count != 0 && sticky == success) {
+                std::fprintf(stderr, "softcuda: leak: %d %s not given back\n", count, kind.c_str());
+            }
+        }
+    }
+};
+
+State &state() {
+    static State instance;
+    return instance;
+}
+
+size_t up(size_t value, size_t to) { return (value + to - 1) / to * to; }
+
+const Allocation *find(const std::map<uint64_t, Allocation> &from, uint64_t address, size_t bytes) {
+    auto at = from.upper_bound(address);
+    if (at == from.begin()) {
+        return nullptr;
+    }
+    --at;
+    return address - at->first + bytes <= at->second.bytes ? &at->second : nullptr;
+}
+
+} // namespace
+
+Result refuse(Result status, const char *call, const std::string &why) {
+    std::fprintf(stderr, "softcuda: %s: %s\n", call, why.c_str());
+    return status;
+}
+
+int planned_failure(const char *call) {
+    std::lock_guard lock(state().mutex);
+    for (PlannedFailure &failure : state().failures) {
+        if (failure.call == call && failure.countdown > 0 && --failure.countdown == 0) {
+            return failure.status;
+        }
+    }
+    return 0;
+}
+
+Result sticky_error() { return state().sticky; }
+
+void set_sticky_error(Result status) { state().sticky = state().sticky ? state().sticky : status; }
+
+uint64_t setting(const char *name, uint64_t otherwise) {
+    const char *text = std::getenv(name);
+    return text ? std::strtoull(text, nullptr, 0) : otherwise;
+}
+
+void count_handle(const char *kind, int change) {
+    std::lock_guard lock(state().mutex);
+    state().handles[kind] += change;
+}
+
+MemoryInfo memory_info() {
+    const uint64_t total = setting("SOFTCUDA_MEMORY", 8ull << 30), taken = setting("SOFTCUDA_MEMORY_TAKEN", 0);
+    std::lock_guard lock(state().mutex);
+    const uint64_t used = state().used + taken;
+    return {used < total ? total - used : 0, total};
+}
+
+void *memory(uint64_t address, size_t bytes, const char *call) {
+    std::lock_guard lock(state().mutex);
+    if (!(address & device_tag) || !find(state().device, address & ~device_tag, bytes)) {
+        char text[160];
+        std::snprintf(text, sizeof text, "%zu bytes at 0x%llx lie in no live allocation of the device", bytes,
+                      (unsigned long long)address);
+        refuse(illegal_address, call, text);
+        return nullptr;
+    }
+    return reinterpret_cast<void *>(address & ~device_tag);
+}
+
+bool is_pinned(const void *host, size_t bytes) {
+    std::lock_guard lock(state().mutex);
+    return find(state().pinned, reinterpret_cast<uint64_t>(host), bytes) != nullptr;
+}
+
+uint64_t allocate(size_t bytes, bool on_device) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), body = up(up(bytes, alignment), page), mapped = body + 2 * page;
+    char *mapping = (char *)mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED || mprotect(mapping + page, body, PROT_READ | PROT_WRITE) != 0) {
+        return 0;
+    }
+    std::memset(mapping + page, 0xFF, body); // NaN in every format
+    const uint64_t first = reinterpret_cast<uint64_t>(mapping + page + body - up(bytes, alignment));
+    std::lock_guard lock(state().mutex);
+    (on_device ? state().device : state().pinned)[first] = {bytes, mapping, mapped};
+    state().used += on_device ? bytes : 0;
+    count_handle(on_device ? "device allocations" : "pinned allocations", 1);
+    return on_device ? first | device_tag : first;
+}
+
+bool release(uint64_t address, bool on_device) {
+    std::lock_guard lock(state().mutex);
+    auto &from = on_device ? state().device : state().pinned;
+    const auto at = from.find(on_device ? address & ~device_tag : address);
+    if (at == from.end() || (on_device && !(address & device_tag))) {
+        return false;
+    }
+    munmap(at->second.mapping, at->second.mapped);
+    state().used -= on_device ? at->second.bytes : 0;
+    from.erase(at);
+    count_handle(on_device ? "device allocations" : "pinned allocations", -1);
+    return true;
+}
+
+} // namespace softcuda

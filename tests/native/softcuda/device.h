@@ -1,0 +1,83 @@
+// A software CUDA device: what libcuda, libcublas and libcudnn share. An instrument for tests: it runs on the CPU just the
+// calls that CudnnDigits makes, and is strict where a GPU is silent.
+//
+// - A device address is a host address with a tag that no processor accepts, so that using one on the host crashes.
+// - Work is queued and runs when the host waits for it, no sooner: a missing wait shows as poisoned memory.
+// - Fresh memory is full of NaN; an allocation ends at a guard page.
+// - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace softcuda {
+
+enum Result {
+    success = 0,
+    invalid_value = 1,
+    out_of_memory = 2,
+    not_initialized = 3,
+    invalid_device = 101,
+    invalid_image = 200,
+    invalid_context = 201,
+    no_binary_for_gpu = 209,
+    unsupported_ptx_version = 222,
+    invalid_handle = 400,
+    not_found = 500,
+    illegal_address = 700,
+    launch_failed = 719,
+    capture_unsupported = 900,
+    capture_invalidated = 901,
+    capture_wrong_thread = 908,
+};
+
+using Work = std::function<Result()>;
+
+struct Stream;
+
+// Says on standard error what is wrong with a call, and returns the status it fails with.
+Result refuse(Result status, const char *call, const std::string &why);
+
+// To be called first in every entry point: a status that was asked for by SOFTCUDA_FAIL, or the sticky error, or 0.
+// For cuBLAS and cuDNN any status other than 0 is returned as it is.
+int planned_failure(const char *call);
+Result sticky_error();
+
+// The host address of `bytes` of device memory, or null with a message where they do not lie in one live allocation.
+void *memory(uint64_t address, size_t bytes, const char *call);
+bool is_pinned(const void *host, size_t bytes);
+
+Result enqueue(Stream *stream, const char *call, Work work);
+bool is_live(Stream *stream);
+bool is_capturing(Stream *stream);
+bool thread_is_capturing();
+bool has_current_context();
+
+// Things that must be given back before the process ends.
+void count_handle(const char *kind, int change);
+
+// A number from the environment.
+uint64_t setting(const char *name, uint64_t otherwise);
+
+// A kernel, and how to call it with the parameters of a launch.
+struct Kernel {
+    const char *name;
+    std::vector<size_t> parameter_sizes;
+    // Copies the parameters and turns device pointers into host pointers; null where one of them is no live memory.
+    std::function<std::function<void()>(const std::vector<uint64_t> &)> bind;
+};
+
+const Kernel *find_kernel(const std::string &name);
+
+struct Dimensions {
+    unsigned x, y, z;
+};
+
+// Runs every thread of every block; false where a thread left while others wait at a barrier.
+bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions block);
+
+} // namespace softcuda

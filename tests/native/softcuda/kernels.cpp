@@ -1,0 +1,73 @@
+// The kernels of native/kernels, compiled as host C++ and found by name.
+#include "device.h"
+#include "kernels.cu"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <tuple>
+#include <type_traits>
+
+void *device_address(unsigned long long address) {
+    void *host = softcuda::memory(address, 1, "a kernel");
+    if (!host) {
+        std::abort(); // a fiber cannot be unwound
+    }
+    return host;
+}
+
+namespace {
+
+template <typename T> bool translate(uint64_t slot, T &value, const char *kernel) {
+    if constexpr (std::is_pointer_v<T>) {
+        value = slot ? static_cast<T>(softcuda::memory(slot, 1, kernel)) : nullptr;
+        return value || !slot;
+    } else {
+        std::memcpy(&value, &slot, sizeof value);
+        return true;
+    }
+}
+
+template <typename... A, size_t... I>
+softcuda::Kernel describe(const char *name, void (*kernel)(A...), std::index_sequence<I...>) {
+    auto bind = [=](const std::vector<uint64_t> &slots) -> std::function<void()> {
+        std::tuple<std::remove_const_t<A>...> values;
+        if (!(translate(slots[I], std::get<I>(values), name) && ...)) {
+            return nullptr;
+        }
+        return [=] { std::apply(kernel, values); };
+    };
+    return {name, {sizeof(A)...}, bind};
+}
+
+template <typename... A> softcuda::Kernel describe(const char *name, void (*kernel)(A...)) {
+    return describe(name, kernel, std::index_sequence_for<A...>());
+}
+
+#define ENTRY(name) describe(#name, name)
+
+const std::vector<softcuda::Kernel> &kernels() {
+    static const std::vector<softcuda::Kernel> table = {
+        ENTRY(begin_training_step),       ENTRY(begin_prediction_step),   ENTRY(gather_augment_f32),
+        ENTRY(gather_augment_bf16),       ENTRY(activation_forward_f32),  ENTRY(activation_forward_bf16),
+        ENTRY(activation_backward_f32),   ENTRY(activation_backward_bf16), ENTRY(column_sums),
+        ENTRY(softmax_cross_entropy_f32), ENTRY(softmax_cross_entropy_bf16), ENTRY(store_logits),
+        ENTRY(adam),                      ENTRY(round_weights),
+    };
+    return table;
+}
+
+} // namespace
+
+namespace softcuda {
+
+const Kernel *find_kernel(const std::string &name) {
+    for (const Kernel &kernel : kernels()) {
+        if (name == kernel.name) {
+            return &kernel;
+        }
+    }
+    return nullptr;
+}
+
+} // namespace softcuda

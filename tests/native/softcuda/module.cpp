@@ -1,0 +1,38 @@
+#include "module.h"
+
+#include <cstdio>
+#include <regex>
+
+namespace softcuda {
+
+bool parse_ptx(const std::string &text, Module &module) {
+    int major = 0, minor = 0;
+    const size_t version = text.find("\n.version "), target = text.find("\n.target sm_");
+    if (version == std::string::npos || target == std::string::npos ||
+        std::sscanf(text.c_str() + version, " .version %d.%d", &major, &minor) != 2 ||
+        std::sscanf(text.c_str() + target, " .target sm_%d", &module.target) != 1) {
+        return false;
+    }
+    module.version = 10 * major + minor;
+
+    static const std::regex parameter(R"(\.param\s+\.[a-z](\d+)\s)");
+    for (size_t at = text.find(".visible .entry "); at != std::string::npos; at = text.find(".visible .entry ", at + 1)) {
+        const size_t name = at + 16, open = text.find('(', name), close = text.find(')', open), body = text.find('{', close);
+        if (body == std::string::npos) {
+            return false;
+        }
+        Module::Entry entry;
+        const std::string parameters = text.substr(open, close - open), directives = text.substr(close, body - close);
+        for (std::sregex_iterator it(parameters.begin(), parameters.end(), parameter), end; it != end; ++it) {
+            entry.parameter_sizes.push_back((size_t)std::stoi((*it)[1]) / 8);
+        }
+        const size_t threads = directives.find(".maxntid ");
+        if (threads != std::string::npos) {
+            entry.max_threads = (unsigned)std::stoi(directives.substr(threads + 9));
+        }
+        module.entries[text.substr(name, open - name)] = entry;
+    }
+    return !module.entries.empty();
+}
+
+} // namespace softcuda
