@@ -63,12 +63,11 @@ KERNEL(512) softmax_cross_entropy_bf16(StepState *state, float *logits, const fl
     softmax_cross_entropy(state, logits, bias, d_logits, samples, classes);
 }
 
-// Logits of the running prediction step, with their bias, to where the host will read them: row first + n of out. A
-// thread per logit; what fills up the last batch is left out.
-KERNEL(256) store_logits(const StepState *state, const float *logits, const float *bias, float *out, int samples,
-                         int classes) {
+// Logits of the running prediction step, with their bias, to where the host will read them: row first + n. A thread per
+// logit; what fills up the last batch is left out.
+KERNEL(256) store_logits(const StepState *state, const float *logits, const float *bias, int samples, int classes) {
     const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (at < (long long)samples * classes && state->first + at / classes < state->rows) {
-        out[(long long)state->first * classes + at] = logits[at] + bias[at % classes];
+        device_pointer<float>(state->predictions)[(long long)state->first * classes + at] = logits[at] + bias[at % classes];
     }
 }

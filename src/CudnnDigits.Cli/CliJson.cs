@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using CudnnDigits.Cuda;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
@@ -20,7 +21,7 @@ internal sealed record NetworkInfo(string Name, int Parameters);
 
 /// <summary>Result of <c>info --json</c>.</summary>
 internal sealed record InfoResult(
-    string Version, string Runtime, string System, string Architecture, int Processors, string CpuInstructionSet, string Cuda, NetworkInfo[] Networks);
+    string Version, string Runtime, string System, string Architecture, int Processors, string CpuInstructionSet, CudaInfo Cuda, NetworkInfo[] Networks);
 
 /// <summary>JSON in snake_case, without reflection.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true)]

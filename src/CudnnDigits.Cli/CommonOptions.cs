@@ -24,11 +24,21 @@ internal static class CommonOptions
 
     public static Option<string?> Device() => new("--device")
     {
-        Description = "Where to run; auto takes CUDA where it works, else the CPU. This version runs on the CPU.",
+        Description = "Where to run; auto takes the first GPU where CUDA works, else the CPU. Default: auto.",
         HelpName = "auto|cpu|cuda|cuda:N",
     };
 
     public static Option<int?> Threads() => Ranged("--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, MostThreads);
+
+    public static Option<string?> Precision() =>
+        Choice("--precision", "Arithmetic of the step. Default: tf32 on a GPU; the CPU computes in fp32 only.", "fp32", "tf32", "bf16");
+
+    public static Option<bool> Deterministic() => new("--deterministic") { Description = "On a GPU: only algorithms that give the same bits every time, as the CPU always does." };
+
+    public static Option<bool> NoCudaGraph() => new("--no-cuda-graph") { Description = "On a GPU: run the step call by call instead of replaying it as a captured graph." };
+
+    /// <summary>The value of <see cref="Precision()"/>, or null.</summary>
+    public static Precision? PrecisionOf(string? text) => text is null ? null : Enum.Parse<Precision>(text, ignoreCase: true);
 
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object on standard output, and nothing else." };
 
@@ -59,9 +69,10 @@ internal static class CommonOptions
     }
 
     /// <summary>A backend for evaluation and prediction, with the weights loaded.</summary>
-    public static ITrainingBackend CreateForInference(NetworkWeights weights, string? device, int? threads)
+    public static ITrainingBackend CreateForInference(NetworkWeights weights, string? device, int? threads, string? precision)
     {
-        ITrainingBackend backend = BackendFactory.Create(device ?? "auto", weights.Network, new BackendOptions(InferenceBatch, 0, AugmentationSpec.None, threads ?? 0));
+        BackendOptions options = new(InferenceBatch, 0, AugmentationSpec.None, threads ?? 0) { Precision = PrecisionOf(precision) };
+        ITrainingBackend backend = BackendFactory.Create(device ?? "auto", weights.Network, options);
         backend.Load(weights, new AdamState(weights.Network));
         return backend;
     }

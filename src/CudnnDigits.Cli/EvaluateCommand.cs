@@ -12,13 +12,14 @@ internal static class EvaluateCommand
     private static readonly Option<string?> Data = CommonOptions.Data("Labelled digits: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
     private static readonly Option<string?> Subset = CommonOptions.Choice("--subset", "The rows that the weights' own run held out, or trained on. Default: all.", "all", "validation", "training");
     private static readonly Option<string?> Device = CommonOptions.Device();
+    private static readonly Option<string?> Precision = CommonOptions.Precision();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
         Data.Required = true;
-        Command command = new("evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.") { Weights, Data, Subset, Device, Threads, Json };
+        Command command = new("evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.") { Weights, Data, Subset, Device, Precision, Threads, Json };
         command.SetAction(Run);
         return command;
     }
@@ -31,7 +32,7 @@ internal static class EvaluateCommand
         DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Evaluation);
         int[] rows = SelectRows(result.GetValue(Subset) ?? "all", data, path, metadata);
 
-        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads));
+        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         Metrics metrics = Metrics.Evaluate(backend, data, rows);
         Console.Out.WriteLine(result.GetValue(Json) ? JsonSerializer.Serialize(metrics, CliJson.Default.Metrics) : MetricsTable.Format(metrics));
         return ExitCode.Done;

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using System.Text;
 using System.Text.Json;
+using CudnnDigits.Cuda;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 
@@ -13,7 +15,7 @@ internal static class InfoCommand
 
     public static Command Create()
     {
-        Command command = new("info", "Show version, processor, devices and networks.") { Json };
+        Command command = new("info", "Show version, processor, GPUs, NVIDIA's libraries and networks.") { Json };
         command.SetAction(Run);
         return command;
     }
@@ -27,19 +29,40 @@ internal static class InfoCommand
             RuntimeInformation.ProcessArchitecture.ToString(),
             Environment.ProcessorCount,
             BackendFactory.CpuInstructionSet,
-            "not in this version",
+            BackendFactory.Cuda,
             [.. DigitNetworks.All.Select(network => new NetworkInfo(network.Name, network.Parameters.TrainedCount))]);
-        Console.Out.WriteLine(result.GetValue(Json)
-            ? JsonSerializer.Serialize(info, CliJson.Default.InfoResult)
-            : $"""
-              cudnn-digits  {info.Version}
-              runtime       {info.Runtime}
-              system        {info.System}, {info.Architecture}
-              processors    {info.Processors}
-              cpu backend   {info.CpuInstructionSet}, fp32
-              cuda          {info.Cuda}
-              networks      {string.Join(", ", info.Networks.Select(n => $"{n.Name} ({n.Parameters:N0} parameters)"))}
-              """);
+        Console.Out.WriteLine(result.GetValue(Json) ? JsonSerializer.Serialize(info, CliJson.Default.InfoResult) : Format(info));
         return ExitCode.Done;
+    }
+
+    private static string Format(InfoResult info)
+    {
+        StringBuilder text = new();
+        Line("cudnn-digits", info.Version);
+        Line("runtime", info.Runtime);
+        Line("system", $"{info.System}, {info.Architecture}");
+        Line("processors", $"{info.Processors}");
+        Line("cpu backend", $"{info.CpuInstructionSet}, fp32");
+        Line("cuda backend", info.Cuda.WhyNot is null ? "tf32, fp32, bf16" : $"not on this machine: {info.Cuda.WhyNot}");
+        foreach (CudaGpu gpu in info.Cuda.Gpus)
+        {
+            Line($"  cuda:{gpu.Ordinal}", $"{gpu.Name}, {gpu.MemoryMiB:N0} MiB, compute capability {gpu.ComputeCapability}, {gpu.Multiprocessors} multiprocessors");
+        }
+
+        foreach (CudaLibrary library in info.Cuda.Libraries)
+        {
+            Line($"  {(library.Name == "cuda" ? "driver" : library.Name)}", $"{(library.Version is null ? "" : library.Version + ", ")}{library.Path}");
+        }
+
+        Line("  kernels", info.Cuda.Kernels);
+        foreach (string tried in info.Cuda.Tried)
+        {
+            Line("  tried", tried);
+        }
+
+        Line("networks", string.Join(", ", info.Networks.Select(n => $"{n.Name} ({n.Parameters:N0} parameters)")));
+        return text.ToString().TrimEnd();
+
+        void Line(string name, string value) => text.AppendLine($"{name,-13} {value}");
     }
 }

@@ -13,13 +13,14 @@ internal static class PredictCommand
     private static readonly Option<string?> Data = CommonOptions.Data("Digits to read: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
     private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label. Default: submission.csv.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
     private static readonly Option<string?> Device = CommonOptions.Device();
+    private static readonly Option<string?> Precision = CommonOptions.Precision();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
         Data.Required = true;
-        Command command = new("predict", "Read digits and write a Kaggle submission.") { Weights, Data, Out, Device, Threads, Json };
+        Command command = new("predict", "Read digits and write a Kaggle submission.") { Weights, Data, Out, Device, Precision, Threads, Json };
         command.SetAction(Run);
         return command;
     }
@@ -35,7 +36,7 @@ internal static class PredictCommand
 
         NetworkWeights weights = Checkpoint.LoadWeights(result.GetRequiredValue(Weights)).Weights;
         DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Prediction);
-        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads));
+        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         float[] logits = new float[data.Count * DigitDataset.Classes];
         backend.Predict(data, [.. Enumerable.Range(0, data.Count)], logits);
 

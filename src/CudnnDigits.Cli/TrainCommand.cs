@@ -30,20 +30,22 @@ internal static class TrainCommand
     private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: ours, or exported from PyTorch.", HelpName = "FILE" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it.", HelpName = "DIR" };
     private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Keep the order of the file." };
-    private static readonly Option<string?> Precision = CommonOptions.Choice("--precision", "Arithmetic of the step; the CPU trains in fp32.", "fp32");
+    private static readonly Option<string?> Precision = CommonOptions.Precision();
+    private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
+    private static readonly Option<bool> NoCudaGraph = CommonOptions.NoCudaGraph();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     private static readonly Option[] FixedByRun =
-        [Data, Model, Out, BatchSize, Rate, Schedule, Seed, Validation, EarlyStop, Augment, Rotate, Shift, Zoom, Dropout, InitFrom, NoShuffle, Precision];
+        [Data, Model, Out, BatchSize, Rate, Schedule, Seed, Validation, EarlyStop, Augment, Rotate, Shift, Zoom, Dropout, InitFrom, NoShuffle, Precision, Deterministic];
 
     public static Command Create()
     {
         Command command = new("train", "Train a network and write a run folder: weights, history, metrics.")
         {
             Data, Model, Device, Out, Epochs, BatchSize, Rate, Schedule, Seed, Validation, EarlyStop, Augment, Rotate, Shift, Zoom, Dropout,
-            InitFrom, Resume, NoShuffle, Precision, Threads, Quiet, Json,
+            InitFrom, Resume, NoShuffle, Precision, Deterministic, NoCudaGraph, Threads, Quiet, Json,
         };
         command.SetAction(result => result.GetValue(Resume) is { } folder ? ResumeRun(result, folder) : NewRun(result));
         return command;
@@ -59,12 +61,13 @@ internal static class TrainCommand
 
         DigitDataset data = Load(path);
         CheckSplit(data, options);
-        using ITrainingBackend backend = CreateBackend(result, device, options);
+        bool deterministic = result.GetValue(Deterministic);
+        using ITrainingBackend backend = CreateBackend(result, device, options, CommonOptions.PrecisionOf(result.GetValue(Precision)), deterministic, out string? whyCpu);
         RunRecord record = new(
             Checkpoint.Version, DateTime.UtcNow, options, FullPath(initFrom), new RunData(FullPath(path), data.Count, data.Fingerprint()),
-            device, backend.Device, "fp32", $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}");
+            device, backend.Device, backend.Precision, deterministic, $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}", backend.CudaDetails);
         RunFolder folder = RunFolder.Create(result.GetValue(Out) ?? DefaultFolder(options.Model, record.Started), record);
-        return Run(result, folder, record, backend, data, FreshState(backend.Network, options, start));
+        return Run(result, folder, record, backend, data, FreshState(backend.Network, options, start), whyCpu);
     }
 
     private static int ResumeRun(ParseResult result, string path)
@@ -90,15 +93,17 @@ internal static class TrainCommand
             throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new run");
         }
 
-        using ITrainingBackend backend = CreateBackend(result, device, record.Options);
+        Precision? precision = device == "cpu" ? null : record.Precision; // a run goes on in its own, but where the CPU has but one
+        using ITrainingBackend backend = CreateBackend(result, device, record.Options, precision, record.Deterministic, out string? whyCpu);
+        record = record with { DeviceOption = device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
         TrainingState state = File.Exists(folder.StateFile)
             ? Checkpoint.LoadState(folder.StateFile, backend.Network)
             : FreshState(backend.Network, record.Options, record.InitFrom is null ? null : Checkpoint.LoadWeights(record.InitFrom, backend.Network).Weights);
         folder.WriteRecord(record);
-        return Run(result, folder, record, backend, data, state);
+        return Run(result, folder, record, backend, data, state, whyCpu);
     }
 
-    private static int Run(ParseResult result, RunFolder folder, RunRecord record, ITrainingBackend backend, DigitDataset data, TrainingState state)
+    private static int Run(ParseResult result, RunFolder folder, RunRecord record, ITrainingBackend backend, DigitDataset data, TrainingState state, string? whyCpu)
     {
         SplitRecord split = new(record.Options.Seed, record.Options.Validation, record.Data.Fingerprint);
         folder.Save(state, split);
@@ -113,7 +118,7 @@ internal static class TrainCommand
                 reporter.EpochEnd(epoch);
             },
         };
-        reporter.Start(record, folder, trainer.TrainingCount, trainer.ValidationRows.Length, state);
+        reporter.Start(record, folder, trainer.TrainingCount, trainer.ValidationRows.Length, state, whyCpu);
         try
         {
             reporter.Run(() => trainer.Run(interruption.Token));
@@ -179,8 +184,17 @@ internal static class TrainCommand
         }
     }
 
-    private static ITrainingBackend CreateBackend(ParseResult result, string device, TrainingOptions options) => BackendFactory.Create(
-        device, options.CreateNetwork(), new BackendOptions(options.BatchSize, options.Seed, options.Augmentation, result.GetValue(Threads) ?? 0));
+    private static ITrainingBackend CreateBackend(ParseResult result, string device, TrainingOptions options, Precision? precision, bool deterministic, out string? whyCpu) =>
+        BackendFactory.Create(
+            device,
+            options.CreateNetwork(),
+            new BackendOptions(options.BatchSize, options.Seed, options.Augmentation, result.GetValue(Threads) ?? 0)
+            {
+                Precision = precision,
+                Deterministic = deterministic,
+                CudaGraph = !result.GetValue(NoCudaGraph),
+            },
+            out whyCpu);
 
     private static TrainingState FreshState(NetworkSpec network, TrainingOptions options, NetworkWeights? start)
     {

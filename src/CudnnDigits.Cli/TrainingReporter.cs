@@ -18,7 +18,7 @@ internal class TrainingReporter
     public static TrainingReporter Create(bool quiet, int epochs) =>
         quiet ? new TrainingReporter(epochs) : Console.IsErrorRedirected ? new PlainReporter(epochs) : new LiveReporter(epochs);
 
-    public void Start(RunRecord record, RunFolder folder, int training, int validation, TrainingState state)
+    public void Start(RunRecord record, RunFolder folder, int training, int validation, TrainingState state, string? whyCpu)
     {
         (_startEpoch, _startStep) = (state.Epoch, state.StepInEpoch);
         TrainingOptions o = record.Options;
@@ -27,8 +27,7 @@ internal class TrainingReporter
             : $"data      built-in generated digits (no --data given): {record.Data.Count:N0}, {training:N0} to train on, {validation:N0} held out");
         string augmentation = o.Augmentation.IsEnabled ? $"±{o.Rotate}°, ±{o.Shift:P0} shift, ±{o.Zoom:P0} zoom" : "none";
         Note($"network   {o.Model}: {o.Epochs} epochs of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {ScheduleName(o)} to {o.LearningRate}, augmentation {augmentation}, seed {o.Seed}");
-        string why = BackendFactory.WhyCpu(record.DeviceOption) is { } reason ? $" ({reason})" : "";
-        Note($"device    {record.Device}{why}");
+        Note($"device    {record.Device}, {record.Precision.ToString().ToLowerInvariant()}{(whyCpu is null ? "" : $"; not on a GPU: {whyCpu}")}");
         Note($"run       {folder.Path}{(state.Optimizer.Step > 0 ? $", resumed after step {state.Optimizer.Step:N0}" : "")}");
         _clock = Stopwatch.StartNew();
     }

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
@@ -76,6 +77,10 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     public NetworkSpec Network { get; }
 
     public string Device => $"CPU, {_pool.Workers} thread{(_pool.Workers == 1 ? "" : "s")}, {CpuDevice.InstructionSet(S.Lanes * 32)}";
+
+    public Precision Precision => Precision.Fp32;
+
+    public CudaDetails? CudaDetails => null;
 
     public int BatchSize => _options.BatchSize;
 

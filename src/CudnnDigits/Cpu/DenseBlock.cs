@@ -1,3 +1,4 @@
+using CudnnDigits.Model;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Cpu;

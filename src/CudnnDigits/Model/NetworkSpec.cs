@@ -29,6 +29,10 @@ public abstract record Layer(string Name)
 /// <param name="Bias">Whether there is a bias (OutChannels).</param>
 public sealed record Conv2dLayer(string Name, int InChannels, int OutChannels, int Kernel, int Padding, bool Bias) : Layer(Name)
 {
+    internal string WeightName => $"{Name}.weight";
+
+    internal string BiasName => $"{Name}.bias";
+
     /// <inheritdoc/>
     public override Shape Infer(Shape input)
     {
@@ -97,6 +101,10 @@ public sealed record FlattenLayer(string Name) : Layer(Name)
 /// <param name="OutFeatures">Length of y.</param>
 public sealed record LinearLayer(string Name, int InFeatures, int OutFeatures) : Layer(Name)
 {
+    internal string WeightName => $"{Name}.weight";
+
+    internal string BiasName => $"{Name}.bias";
+
     /// <inheritdoc/>
     public override Shape Infer(Shape input) => input == new Shape(InFeatures, 1, 1)
         ? new Shape(OutFeatures, 1, 1)

@@ -1,4 +1,5 @@
 using CudnnDigits.Cpu;
+using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
@@ -10,15 +11,45 @@ public static class BackendFactory
     /// <summary>Instruction set of the CPU backend on this machine, for people: "AVX-512".</summary>
     public static string CpuInstructionSet => CpuDevice.InstructionSet(CpuDevice.VectorBits);
 
+    /// <summary>GPUs and NVIDIA's libraries on this machine, or what is missing.</summary>
+    public static CudaInfo Cuda => CudaDevice.Info();
+
     /// <summary>Creates a backend.</summary>
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
     /// <param name="network">The network, with the dropout rates to train with.</param>
-    /// <param name="options">Batch size, seed, augmentation, threads.</param>
-    /// <exception cref="InputException">There is no such device.</exception>
-    public static ITrainingBackend Create(string device, NetworkSpec network, BackendOptions options)
+    /// <param name="options">Batch size, seed, augmentation, precision.</param>
+    /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
+    public static ITrainingBackend Create(string device, NetworkSpec network, BackendOptions options) => Create(device, network, options, out _);
+
+    /// <summary>Creates a backend, and tells why "auto" came down to the CPU.</summary>
+    /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
+    /// <param name="network">The network, with the dropout rates to train with.</param>
+    /// <param name="options">Batch size, seed, augmentation, precision.</param>
+    /// <param name="whyCpu">One line; null where a GPU was taken or the CPU was asked for.</param>
+    /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
+    public static ITrainingBackend Create(string device, NetworkSpec network, BackendOptions options, out string? whyCpu)
     {
         ArgumentNullException.ThrowIfNull(options);
-        CheckDevice(device);
+        int? ordinal = Parse(device);
+        whyCpu = null;
+        if (device == "auto" || ordinal is not null)
+        {
+            try
+            {
+                return CudaDevice.Create(ordinal ?? 0, network, options);
+            }
+            catch (CudaUnavailableException e)
+            {
+                whyCpu = ordinal is null ? e.Message : throw new InputException($"--device {device}: {e.Message}", e);
+            }
+        }
+
+        if (options.Precision is not (null or Precision.Fp32))
+        {
+            throw new InputException(
+                $"--precision {options.Precision.ToString()!.ToLowerInvariant()}: the CPU trains in fp32{(whyCpu is null ? "" : $", and there is no GPU to use: {whyCpu}")}; leave the option out, or go on with --device cpu");
+        }
+
         try
         {
             return CpuDevice.Create(network, options, CpuDevice.VectorBits);
@@ -31,22 +62,19 @@ public static class BackendFactory
 
     /// <summary>Checks a device's name without making anything.</summary>
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
-    /// <exception cref="InputException">There is no such device.</exception>
-    public static void CheckDevice(string device)
+    /// <exception cref="InputException">It is none of these.</exception>
+    public static void CheckDevice(string device) => Parse(device);
+
+    /// <summary>Ordinal of a GPU, or null for "auto" and "cpu".</summary>
+    private static int? Parse(string device)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (device is "auto" or "cpu")
+        return device switch
         {
-            return;
-        }
-
-        bool cuda = device == "cuda" || (device.StartsWith("cuda:", StringComparison.Ordinal) && uint.TryParse(device.AsSpan(5), out _));
-        throw new InputException(cuda
-            ? $"--device {device}: this version trains on the CPU only; choose --device cpu or auto"
-            : $"--device {device}: no such device; choose auto, cpu, cuda or cuda:N");
+            "auto" or "cpu" => null,
+            "cuda" => 0,
+            _ when device.StartsWith("cuda:", StringComparison.Ordinal) && ushort.TryParse(device.AsSpan(5), System.Globalization.NumberStyles.None, null, out ushort ordinal) => ordinal,
+            _ => throw new InputException($"--device {device}: no such device; choose auto, cpu, cuda or cuda:N"),
+        };
     }
-
-    /// <summary>Why "auto" came down to the CPU, in one line; null where the device was asked for by name.</summary>
-    /// <param name="device">As given.</param>
-    public static string? WhyCpu(string device) => device == "auto" ? "this version trains on the CPU only" : null;
 }

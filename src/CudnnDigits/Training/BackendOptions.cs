@@ -7,4 +7,14 @@ namespace CudnnDigits.Training;
 /// <param name="Seed">Keys augmentation and dropout.</param>
 /// <param name="Augmentation">Applied to every training sample.</param>
 /// <param name="Threads">CPU threads; 0 takes as many as there are processors. Results do not depend on it.</param>
-public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec Augmentation, int Threads = 0);
+public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec Augmentation, int Threads = 0)
+{
+    /// <summary>Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and tf32 on a GPU.</summary>
+    public Precision? Precision { get; init; }
+
+    /// <summary>On a GPU: only algorithms that give the same bits every time.</summary>
+    public bool Deterministic { get; init; }
+
+    /// <summary>On a GPU: capture the step into a graph and replay it; false runs the same step call by call.</summary>
+    public bool CudaGraph { get; init; } = true;
+}

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
@@ -45,6 +46,12 @@ public interface ITrainingBackend : IDisposable
 
     /// <summary>What it runs on, for people: "CPU, 2 threads, AVX-512".</summary>
     string Device { get; }
+
+    /// <summary>Arithmetic of the step.</summary>
+    Precision Precision { get; }
+
+    /// <summary>Versions of NVIDIA's libraries and the algorithms chosen; null on the CPU.</summary>
+    CudaDetails? CudaDetails { get; }
 
     /// <summary>Samples in a step; the last step of an epoch may have fewer.</summary>
     int BatchSize { get; }

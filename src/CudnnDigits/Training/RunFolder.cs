@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
@@ -20,9 +21,12 @@ public sealed record RunData(string? Path, int Count, string Fingerprint);
 /// <param name="DeviceOption">Device as asked for.</param>
 /// <param name="Device">Device as found.</param>
 /// <param name="Precision">Arithmetic of the step.</param>
+/// <param name="Deterministic">Whether a GPU was held to algorithms that give the same bits every time.</param>
 /// <param name="Runtime">.NET and operating system.</param>
+/// <param name="Cuda">NVIDIA's libraries and cuDNN's algorithms; null on the CPU.</param>
 public sealed record RunRecord(
-    string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device, string Precision, string Runtime);
+    string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device, Precision Precision, bool Deterministic,
+    string Runtime, CudaDetails? Cuda);
 
 /// <summary>The folder of a run. Each file is written whole or not at all, so a kill at any moment leaves a run that resumes.</summary>
 /// <param name="path">The folder.</param>

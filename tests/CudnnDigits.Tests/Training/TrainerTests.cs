@@ -217,6 +217,10 @@ public sealed class TrainerTests : IDisposable
 
         public string Device => inner.Device;
 
+        public Precision Precision => inner.Precision;
+
+        public Cuda.CudaDetails? CudaDetails => inner.CudaDetails;
+
         public int BatchSize => inner.BatchSize;
 
         public int StepsPerCall => 1;

@@ -1,6 +1,6 @@
 using CudnnDigits.Model;
 
-namespace CudnnDigits.Cpu;
+namespace CudnnDigits.Training;
 
 /// <summary>Shows what the last step computed, to those who compare numerics.</summary>
 internal interface IStepInspector

@@ -1,6 +1,4 @@
-using CudnnDigits.Model;
-
-namespace CudnnDigits.Cpu;
+namespace CudnnDigits.Model;
 
 /// <summary>Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout], as found in a network.</summary>
 internal sealed record ConvPlan(Conv2dLayer Conv, BatchNorm2dLayer? Norm, MaxPool2dLayer? Pool, DropoutLayer? Dropout, int DropoutIndex, Shape Input);
@@ -8,7 +6,7 @@ internal sealed record ConvPlan(Conv2dLayer Conv, BatchNorm2dLayer? Norm, MaxPoo
 /// <summary>Linear [→ ReLU [→ dropout]], as found in a network.</summary>
 internal sealed record DensePlan(LinearLayer Linear, ReLULayer? Relu, DropoutLayer? Dropout, int DropoutIndex);
 
-/// <summary>A network's layers grouped into the blocks that this backend runs as one.</summary>
+/// <summary>A network's layers grouped into the blocks that a backend runs as one.</summary>
 internal sealed class BlockPlan
 {
     private readonly NetworkSpec _network;
@@ -71,5 +69,5 @@ internal sealed class BlockPlan
     }
 
     private NotSupportedException Unsupported() => new(
-        $"network '{_network.Name}': the CPU backend runs (conv [bn] relu [pool] [dropout])+ flatten (linear relu [dropout])* linear, with a bias where there is no batch norm");
+        $"network '{_network.Name}': backends run (conv [bn] relu [pool] [dropout])+ flatten (linear relu [dropout])* linear, with a bias where there is no batch norm");
 }

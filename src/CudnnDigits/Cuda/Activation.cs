@@ -1,0 +1,59 @@
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>Bias, ReLU and dropout in one pass over an activation, by our own kernels; and the gradient of a bias.</summary>
+/// <param name="session">The device.</param>
+/// <param name="n">Samples.</param>
+/// <param name="shape">Shape of one sample, channels last.</param>
+/// <param name="dropout">Dropout after the ReLU, or null.</param>
+/// <param name="dropoutIndex">Which dropout layer of the network it is, from 0.</param>
+internal sealed unsafe class Activation(CudaSession session, int n, Shape shape, DropoutLayer? dropout, int dropoutIndex)
+{
+    /// <summary>Rows of partial sums of a bias gradient, at most.</summary>
+    public const int MostSums = 512;
+
+    private const int Threads = 256, Lanes = 32, Groups = Threads / Lanes;
+
+    private readonly float _keepScale = dropout is { Rate: > 0 } ? (float)(1 / (1 - dropout.Rate)) : 1;
+
+    /// <summary>z = dropout(relu(y + bias)); z may be y.</summary>
+    /// <param name="state">Says which samples these are, for dropout.</param>
+    /// <param name="y">(N, H, W, C).</param>
+    /// <param name="bias">(C) f32, or null.</param>
+    /// <param name="z">(N, H, W, C).</param>
+    /// <param name="seed">The run's seed.</param>
+    /// <param name="training">False leaves dropout out.</param>
+    public void Forward(DeviceTensor state, DeviceTensor y, DeviceTensor? bias, DeviceTensor z, ulong seed, bool training)
+    {
+        uint threshold = training && dropout is { Rate: > 0 } ? (uint)Math.Min(dropout.Rate * 4294967296.0, uint.MaxValue) : 0;
+        float keepScale = training ? _keepScale : 1;
+        nint stateAt = state.Address, yAt = y.Address, biasAt = bias?.Address ?? 0, zAt = z.Address;
+        int samples = n, size = shape.Size, channels = shape.C;
+        uint layer = (uint)dropoutIndex;
+        void** parameters = stackalloc void*[] { &stateAt, &yAt, &biasAt, &zAt, &samples, &size, &channels, &threshold, &keepScale, &seed, &layer };
+        long quads = (long)n * ((size + 3) / 4);
+        session.Kernels.Launch(session.Stream, "activation_forward" + session.KernelSuffix, ((quads + Threads - 1) / Threads, 1), (Threads, 1), parameters);
+    }
+
+    /// <summary>dZ to dY in place, and the bias gradient where there is a bias.</summary>
+    /// <param name="z">What forward gave; null where there was no ReLU: then only the bias gradient is computed.</param>
+    /// <param name="dz">(N, H, W, C), overwritten by dY.</param>
+    /// <param name="dBias">(C) f32, or null.</param>
+    /// <param name="sums">Room for (<see cref="MostSums"/>, C) f32.</param>
+    public void Backward(DeviceTensor? z, DeviceTensor dz, DeviceTensor? dBias, DeviceTensor sums)
+    {
+        int channels = shape.C, rows = n * shape.H * shape.W, chunks = Math.Min((rows + Lanes - 1) / Lanes, MostSums);
+        nint zAt = z?.Address ?? 0, dzAt = dz.Address, sumsAt = dBias is null ? 0 : sums.Address;
+        float keepScale = _keepScale;
+        void** parameters = stackalloc void*[] { &zAt, &dzAt, &sumsAt, &rows, &channels, &keepScale };
+        long across = (channels + Lanes - 1) / Lanes;
+        session.Kernels.Launch(session.Stream, "activation_backward" + session.KernelSuffix, (across, chunks), (Lanes, Groups), parameters);
+        if (dBias is { } to)
+        {
+            nint toAt = to.Address;
+            void** totals = stackalloc void*[] { &sumsAt, &toAt, &chunks, &channels };
+            session.Kernels.Launch(session.Stream, "column_sums", (across, 1), (Lanes, Groups), totals);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+using static CudnnDigits.Cuda.CudaException;
+using static CudnnDigits.Cuda.Interop.Cudnn;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>
+/// Convolution by cuDNN, channels last. The algorithm of each pass is cuDNN's own first proposal that is allowed: a choice
+/// without timing, so that a resumed run makes the same one.
+/// </summary>
+internal sealed unsafe class Conv2d : IDisposable
+{
+    private const int MostProposals = 16;
+
+    private readonly CudaSession _session;
+    private readonly CudnnDescriptor _x, _w, _y;
+    private readonly Pass _forward, _backwardData, _backwardWeights;
+
+    /// <param name="session">The device.</param>
+    /// <param name="plan">Shapes.</param>
+    /// <param name="n">Samples.</param>
+    /// <param name="workspaceLimit">Bytes that an algorithm may ask for.</param>
+    public Conv2d(CudaSession session, ConvPlan plan, int n, long workspaceLimit)
+    {
+        _session = session;
+        (Conv2dLayer conv, Shape input, Shape output) = (plan.Conv, plan.Input, plan.Conv.Infer(plan.Input));
+        int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
+        _x = CudnnDescriptor.Tensor(session.Context, type, n, input.C, input.H, input.W);
+        _w = CudnnDescriptor.Filter(session.Context, type, conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel);
+        _y = CudnnDescriptor.Tensor(session.Context, type, n, output.C, output.H, output.W);
+        (nint handle, nint x, nint w, nint y) = (session.Cudnn.Value, _x.Value, _w.Value, _y.Value);
+
+        _forward = Choose(
+            "forward", (d, count, returned, results) => cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, d, y, count, returned, results),
+            (d, algorithm, bytes) => cudnnGetConvolutionForwardWorkspaceSize(handle, x, w, d, y, algorithm, bytes));
+        _backwardData = Choose(
+            "backward data", (d, count, returned, results) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, results),
+            (d, algorithm, bytes) => cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, d, x, algorithm, bytes));
+        _backwardWeights = Choose(
+            "backward weights", (d, count, returned, results) => cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, d, w, count, returned, results),
+            (d, algorithm, bytes) => cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x, y, d, w, algorithm, bytes));
+
+        Pass Choose(string pass, Propose propose, Measure measure)
+        {
+            int math = session.Precision switch { Precision.Fp32 => MathFma, Precision.Tf32 => MathDefault, _ => MathTensorOp };
+            CudnnDescriptor descriptor = CudnnDescriptor.Convolution(session.Context, conv.Padding, math);
+            CudnnAlgorithm* results = stackalloc CudnnAlgorithm[MostProposals];
+            int returned;
+            Check(propose(descriptor.Value, MostProposals, &returned, results), $"{conv.Name}, {pass}: algorithms");
+            for (int i = 0; i < returned; i++)
+            {
+                if (results[i].Status != CudnnStatus.Success || (session.Deterministic && results[i].Determinism != 1))
+                {
+                    continue;
+                }
+
+                // In fp32 the mathematics stay as asked for, whatever is proposed: nothing may round products to TF32.
+                Check(cudnnSetConvolutionMathType(descriptor.Value, session.Precision == Precision.Fp32 ? MathFma : results[i].MathType));
+                nuint bytes = 0;
+                if (measure(descriptor.Value, results[i].Algorithm, &bytes) == CudnnStatus.Success && (long)bytes <= workspaceLimit)
+                {
+                    return new Pass(descriptor, results[i].Algorithm, (long)bytes);
+                }
+            }
+
+            throw new CudaUnavailableException(
+                $"cuDNN has no {(session.Deterministic ? "deterministic " : "")}algorithm for {conv.Name}, {pass}, in {session.Precision} on this GPU; try another --precision");
+        }
+    }
+
+    private delegate CudnnStatus Propose(nint convolution, int requested, int* returned, CudnnAlgorithm* results);
+
+    private delegate CudnnStatus Measure(nint convolution, int algorithm, nuint* bytes);
+
+    /// <summary>Bytes of workspace that the three passes need.</summary>
+    public long WorkspaceBytes => new[] { _forward.WorkspaceBytes, _backwardData.WorkspaceBytes, _backwardWeights.WorkspaceBytes }.Max();
+
+    /// <summary>The algorithms that were chosen, by cuDNN's names.</summary>
+    public string Algorithms => $"forward {ForwardName(_forward.Algorithm)}, backward data {BackwardDataName(_backwardData.Algorithm)}, backward weights {BackwardWeightsName(_backwardWeights.Algorithm)}";
+
+    /// <summary>y = x ∗ w; x (N, H, W, C), w (K, R, S, C), y (N, H, W, K).</summary>
+    public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace)
+    {
+        float one = 1, zero = 0;
+        Check(cudnnConvolutionForward(
+            _session.Cudnn.Value, &one, _x.Value, x.Address, _w.Value, w.Address, _forward.Descriptor.Value, _forward.Algorithm,
+            workspace.Address, (nuint)_forward.WorkspaceBytes, &zero, _y.Value, y.Address));
+    }
+
+    /// <summary>dX from dY.</summary>
+    public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace)
+    {
+        float one = 1, zero = 0;
+        Check(cudnnConvolutionBackwardData(
+            _session.Cudnn.Value, &one, _w.Value, w.Address, _y.Value, dy.Address, _backwardData.Descriptor.Value, _backwardData.Algorithm,
+            workspace.Address, (nuint)_backwardData.WorkspaceBytes, &zero, _x.Value, dx.Address));
+    }
+
+    /// <summary>dW from x and dY, in the type of the activations.</summary>
+    public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw, DeviceTensor workspace)
+    {
+        float one = 1, zero = 0;
+        Check(cudnnConvolutionBackwardFilter(
+            _session.Cudnn.Value, &one, _x.Value, x.Address, _y.Value, dy.Address, _backwardWeights.Descriptor.Value, _backwardWeights.Algorithm,
+            workspace.Address, (nuint)_backwardWeights.WorkspaceBytes, &zero, _w.Value, dw.Address));
+    }
+
+    public void Dispose()
+    {
+        foreach (CudnnDescriptor descriptor in new[] { _x, _w, _y, _forward.Descriptor, _backwardData.Descriptor, _backwardWeights.Descriptor })
+        {
+            descriptor.Dispose();
+        }
+    }
+
+    private static string ForwardName(int algorithm) => Name(
+        algorithm, "IMPLICIT_GEMM", "IMPLICIT_PRECOMP_GEMM", "GEMM", "DIRECT", "FFT", "FFT_TILING", "WINOGRAD", "WINOGRAD_NONFUSED");
+
+    private static string BackwardDataName(int algorithm) => Name(algorithm, "ALGO_0", "ALGO_1", "FFT", "FFT_TILING", "WINOGRAD", "WINOGRAD_NONFUSED");
+
+    private static string BackwardWeightsName(int algorithm) => Name(algorithm, "ALGO_0", "ALGO_1", "FFT", "ALGO_3", "WINOGRAD", "WINOGRAD_NONFUSED", "FFT_TILING");
+
+    private static string Name(int algorithm, params string[] names) => (uint)algorithm < names.Length ? names[algorithm] : $"{algorithm}";
+
+    /// <summary>One direction: a descriptor of its own, because its mathematics may differ.</summary>
+    private sealed record Pass(CudnnDescriptor Descriptor, int Algorithm, long WorkspaceBytes);
+}

@@ -1,0 +1,145 @@
+using System.Globalization;
+using System.Text;
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+using static CudnnDigits.Cuda.CudaException;
+using static CudnnDigits.Cuda.Interop.CudaDriver;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>The GPUs of this machine, and the libraries to use them with.</summary>
+internal static unsafe class CudaDevice
+{
+    /// <summary>Creates a backend on a GPU.</summary>
+    /// <param name="ordinal">Which GPU, from 0.</param>
+    /// <param name="network">The network, with the dropout rates to train with.</param>
+    /// <param name="options">Batch size, seed, precision.</param>
+    /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
+    public static ITrainingBackend Create(int ordinal, NetworkSpec network, BackendOptions options)
+    {
+        int count = Initialise();
+        if (ordinal >= count)
+        {
+            throw new CudaUnavailableException($"there is no GPU {ordinal}: this machine has {count}, {(count == 1 ? "cuda:0" : $"cuda:0 to cuda:{count - 1}")}");
+        }
+
+        NativeLibraries.LoadMath(DriverVersion());
+        return new CudaBackend(ordinal, network, options);
+    }
+
+    /// <summary>Loads the driver and counts its GPUs, at least one.</summary>
+    /// <exception cref="CudaUnavailableException">There is none.</exception>
+    public static int Initialise()
+    {
+        NativeLibraries.LoadDriver();
+        CuResult status = cuInit(0);
+        int count = 0;
+        status = status == CuResult.Success ? cuDeviceGetCount(&count) : status;
+        if (status is CuResult.NoDevice || (status == CuResult.Success && count == 0))
+        {
+            throw new CudaUnavailableException("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi and CUDA_VISIBLE_DEVICES)");
+        }
+
+        try
+        {
+            Check(status, nameof(cuInit));
+        }
+        catch (CudaException e)
+        {
+            throw new CudaUnavailableException($"the NVIDIA driver does not start: {e.Message}; see what nvidia-smi says");
+        }
+
+        return count;
+    }
+
+    /// <summary>The newest CUDA that the driver runs: 12090 for 12.9.</summary>
+    public static int DriverVersion()
+    {
+        int version;
+        Check(cuDriverGetVersion(&version));
+        return version;
+    }
+
+    /// <summary>"12.9" for 12090.</summary>
+    public static string FormatVersion(int version) => string.Create(CultureInfo.InvariantCulture, $"{version / 1000}.{version % 1000 / 10}");
+
+    /// <summary>Name of a GPU, as its driver says it.</summary>
+    public static string Name(int ordinal)
+    {
+        const int Length = 256;
+        byte* name = stackalloc byte[Length];
+        Check(cuDeviceGetName(name, Length, Handle(ordinal)));
+        return Encoding.UTF8.GetString(System.Runtime.InteropServices.MemoryMarshal.CreateReadOnlySpanFromNullTerminated(name));
+    }
+
+    /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
+    public static CudaDetails Describe(IReadOnlyDictionary<string, string> algorithms) =>
+        new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms);
+
+    /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
+    public static CudaInfo Info()
+    {
+        List<CudaGpu> gpus = [];
+        string? driver = null, why = null;
+        try
+        {
+            int count = Initialise();
+            driver = FormatVersion(DriverVersion());
+            gpus.AddRange(Enumerable.Range(0, count).Select(Gpu));
+            NativeLibraries.LoadMath(DriverVersion());
+        }
+        catch (Exception e) when (e is CudaUnavailableException or CudaException)
+        {
+            why = e.Message;
+        }
+
+        LoadedLibrary? nvtx = NativeLibraries.FindNvtx();
+        CudaLibrary[] libraries =
+        [
+            .. Describe(NativeLibraries.Driver, driver is null ? null : $"CUDA {driver}"),
+            .. why is null ? Describe(NativeLibraries.Blas, BlasVersion()) : [],
+            .. why is null ? Describe(NativeLibraries.Dnn, DnnVersion()) : [],
+            .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
+        ];
+        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion} for {KernelModule.PtxTarget} and newer, {KernelModule.Entries.Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried]);
+
+        static IEnumerable<CudaLibrary> Describe(string name, string? version) =>
+            NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];
+    }
+
+    private static CudaGpu Gpu(int ordinal)
+    {
+        int device = Handle(ordinal), major, minor, multiprocessors;
+        nuint bytes;
+        Check(cuDeviceGetAttribute(&major, AttributeComputeCapabilityMajor, device));
+        Check(cuDeviceGetAttribute(&minor, AttributeComputeCapabilityMinor, device));
+        Check(cuDeviceGetAttribute(&multiprocessors, AttributeMultiprocessorCount, device));
+        Check(cuDeviceTotalMem_v2(&bytes, device));
+        return new CudaGpu(ordinal, Name(ordinal), $"{major}.{minor}", multiprocessors, (long)(bytes >> 20));
+    }
+
+    private static int Handle(int ordinal)
+    {
+        int device;
+        Check(cuDeviceGet(&device, ordinal));
+        return device;
+    }
+
+    private static string BlasVersion()
+    {
+        int* parts = stackalloc int[3];
+        for (int i = 0; i < 3; i++)
+        {
+            Check(Cublas.cublasGetProperty(i, parts + i));
+        }
+
+        return string.Create(CultureInfo.InvariantCulture, $"{parts[0]}.{parts[1]}.{parts[2]}");
+    }
+
+    private static string DnnVersion()
+    {
+        int version = (int)Cudnn.cudnnGetVersion();
+        return string.Create(CultureInfo.InvariantCulture, $"{version / 10000}.{version / 100 % 100}.{version % 100}");
+    }
+}

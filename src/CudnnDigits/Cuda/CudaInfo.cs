@@ -1,0 +1,31 @@
+namespace CudnnDigits.Cuda;
+
+/// <summary>What a CUDA backend runs on, as run.json records it.</summary>
+/// <param name="Driver">Newest CUDA that the driver runs, such as "13.0".</param>
+/// <param name="Cublas">Version of cuBLAS.</param>
+/// <param name="Cudnn">Version of cuDNN.</param>
+/// <param name="Algorithms">cuDNN's algorithms by the names of the convolutions.</param>
+public sealed record CudaDetails(string Driver, string Cublas, string Cudnn, IReadOnlyDictionary<string, string> Algorithms);
+
+/// <summary>A GPU.</summary>
+/// <param name="Ordinal">N in "cuda:N".</param>
+/// <param name="Name">As its driver says it.</param>
+/// <param name="ComputeCapability">Such as "9.0".</param>
+/// <param name="Multiprocessors">Streaming multiprocessors.</param>
+/// <param name="MemoryMiB">Device memory, MiB.</param>
+public sealed record CudaGpu(int Ordinal, string Name, string ComputeCapability, int Multiprocessors, long MemoryMiB);
+
+/// <summary>One of NVIDIA's libraries.</summary>
+/// <param name="Name">"cuda" (the driver), "cublas", "cudnn" or "nvtx".</param>
+/// <param name="Version">Its version, where it tells.</param>
+/// <param name="Path">The file that was loaded.</param>
+public sealed record CudaLibrary(string Name, string? Version, string Path);
+
+/// <summary>CUDA on this machine.</summary>
+/// <param name="WhyNot">Why it cannot be used, in one line; null where it can.</param>
+/// <param name="Gpus">The GPUs.</param>
+/// <param name="Libraries">What was found.</param>
+/// <param name="Kernels">Our own kernels: the PTX in this assembly.</param>
+/// <param name="Tried">Where libraries were looked for, one line a file; empty where all were found.</param>
+public sealed record CudaInfo(
+    string? WhyNot, IReadOnlyList<CudaGpu> Gpus, IReadOnlyList<CudaLibrary> Libraries, string Kernels, IReadOnlyList<string> Tried);

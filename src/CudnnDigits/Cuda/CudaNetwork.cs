@@ -1,0 +1,118 @@
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>
+/// Buffers of one convolution block. Where a block has no batch norm, Normal is Y; where it has no pooling, Pooled is
+/// Normal and Z overwrites it: nothing that the backward pass reads is lost by that.
+/// </summary>
+/// <param name="Plan">The layers.</param>
+/// <param name="X">Input, (N, H, W, C).</param>
+/// <param name="Y">The convolution's output, (N, H', W', K).</param>
+/// <param name="Normal">After batch norm, (N, H', W', K).</param>
+/// <param name="Pooled">After pooling, (N, H'', W'', K).</param>
+/// <param name="Z">After bias, ReLU and dropout, (N, H'', W'', K).</param>
+/// <param name="Norm">Batch norm's own tensors, or null.</param>
+internal sealed record ConvTensors(
+    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm);
+
+/// <summary>Buffers of one dense block.</summary>
+/// <param name="Plan">The layers.</param>
+/// <param name="X">Input, (N, In).</param>
+/// <param name="Y">Output, (N, Out), activated in place; the last layer's, the logits, are f32.</param>
+internal sealed record DenseTensors(DensePlan Plan, DeviceTensor X, DeviceTensor Y);
+
+/// <summary>A network's tensors on the device, sized for the largest batch; steps of any smaller batch share them.</summary>
+internal sealed class CudaNetwork
+{
+    /// <summary>Reserves everything in the arena.</summary>
+    /// <exception cref="NotSupportedException">A hidden dense layer has no ReLU.</exception>
+    public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch)
+    {
+        BlockPlan plan = new(network);
+        if (plan.Denses.Exists(dense => dense != plan.Denses[^1] && dense.Relu is null))
+        {
+            throw new NotSupportedException($"network '{network.Name}': on CUDA every dense layer but the last is followed by a ReLU");
+        }
+
+        // What training changes comes first and in one piece, so that a warm-up can put it back.
+        Parameters = new DeviceParameters(session, arena, network, plan);
+        TrainingState = arena.Reserve(ByteSize, DeviceType.U8);
+        PredictionState = arena.Reserve(ByteSize, DeviceType.U8);
+        long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;
+        Changed = new DeviceTensor(arena, Parameters.W.Offset, changed, DeviceType.U8);
+        Snapshot = arena.Reserve(changed, DeviceType.U8);
+
+        Input = arena.Reserve((long)batch * network.Input.Size, session.ActivationType);
+        DeviceTensor x = Input;
+        long largest = 0;
+        int channels = network.Parameters.Trained.Max(slice => slice.Shape[0]);
+        foreach (ConvPlan block in plan.Convs)
+        {
+            Shape output = block.Conv.Infer(block.Input), pooled = block.Pool?.Infer(output) ?? output;
+            DeviceTensor y = Activations(output), normal = block.Norm is null ? y : Activations(output);
+            DeviceTensor p = block.Pool is null ? normal : Activations(pooled), z = block.Pool is null ? p : Activations(pooled);
+            BatchNormTensors? norm = block.Norm is { } layer
+                ? new BatchNormTensors(
+                    Parameters.Master($"{layer.Name}.weight"), Parameters.Master($"{layer.Name}.bias"), Parameters.Gradient($"{layer.Name}.weight"), Parameters.Gradient($"{layer.Name}.bias"),
+                    Parameters.Statistic($"{layer.Name}.running_mean"), Parameters.Statistic($"{layer.Name}.running_var"),
+                    arena.Reserve(layer.Channels, DeviceType.F32), arena.Reserve(layer.Channels, DeviceType.F32))
+                : null;
+            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm));
+            largest = Math.Max(largest, Math.Max(block.Input.Size, output.Size));
+            x = z;
+        }
+
+        foreach (DensePlan block in plan.Denses)
+        {
+            bool last = block == plan.Denses[^1];
+            DeviceTensor y = arena.Reserve((long)batch * block.Linear.OutFeatures, last ? DeviceType.F32 : session.ActivationType);
+            Denses.Add(new DenseTensors(block, x, y));
+            largest = Math.Max(largest, Math.Max(block.Linear.InFeatures, block.Linear.OutFeatures));
+            x = y;
+        }
+
+        GradientA = arena.Reserve(batch * largest, session.ActivationType);
+        GradientB = arena.Reserve(batch * largest, session.ActivationType);
+        Sums = arena.Reserve((long)Activation.MostSums * channels, DeviceType.F32);
+
+        DeviceTensor Activations(Shape shape) => arena.Reserve((long)batch * shape.Size, session.ActivationType);
+    }
+
+    public DeviceParameters Parameters { get; }
+
+    /// <summary>A <see cref="StepState"/>, of training.</summary>
+    public DeviceTensor TrainingState { get; }
+
+    /// <summary>A <see cref="StepState"/>, of prediction, so that an epoch goes on as it was.</summary>
+    public DeviceTensor PredictionState { get; }
+
+    /// <summary>Everything that a step changes and a warm-up must not, in one piece.</summary>
+    public DeviceTensor Changed { get; }
+
+    /// <summary>Room for a copy of <see cref="Changed"/>.</summary>
+    public DeviceTensor Snapshot { get; }
+
+    /// <summary>(N, 28, 28, 1).</summary>
+    public DeviceTensor Input { get; }
+
+    /// <summary>First to last.</summary>
+    public List<ConvTensors> Convs { get; } = [];
+
+    /// <summary>First to last.</summary>
+    public List<DenseTensors> Denses { get; } = [];
+
+    /// <summary>The last layer's output, (N, classes) f32; with its bias after the loss was computed.</summary>
+    public DeviceTensor Logits => Denses[^1].Y;
+
+    /// <summary>Gradients of activations: each operation of the backward pass reads one of the two and may write the other.</summary>
+    public DeviceTensor GradientA { get; }
+
+    /// <summary>See <see cref="GradientA"/>.</summary>
+    public DeviceTensor GradientB { get; }
+
+    /// <summary>Partial sums of a bias gradient, (<see cref="Activation.MostSums"/>, C) f32.</summary>
+    public DeviceTensor Sums { get; }
+
+    private static unsafe int ByteSize => sizeof(StepState);
+}

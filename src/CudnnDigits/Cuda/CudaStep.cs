@@ -1,0 +1,188 @@
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>
+/// The step for one size of batch: its descriptors and algorithms, and the step itself as a list of calls. The list is run
+/// as it is, or captured once and replayed; it allocates nothing, waits for nothing and chooses nothing.
+/// </summary>
+internal sealed unsafe class CudaStep : IDisposable
+{
+    private readonly CudaSession _session;
+    private readonly CudaNetwork _net;
+    private readonly BackendOptions _options;
+    private readonly GatherAugment _gather;
+    private readonly ConvOperations[] _convs;
+    private readonly DenseOperations[] _denses;
+    private readonly SoftmaxCrossEntropy _loss;
+    private readonly Adam _adam;
+    private DeviceTensor _workspace;
+
+    /// <param name="session">The device.</param>
+    /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
+    /// <param name="options">Seed and augmentation.</param>
+    /// <param name="batch">Samples in this step.</param>
+    /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
+    public CudaStep(CudaSession session, CudaNetwork net, BackendOptions options, int batch, long workspaceLimit)
+    {
+        (_session, _net, _options, Batch) = (session, net, options, batch);
+        _gather = new GatherAugment(session, batch);
+        _convs = [.. net.Convs.Select(tensors => new ConvOperations(session, tensors, batch, workspaceLimit))];
+        _denses = [.. net.Denses.Select(tensors => new DenseOperations(session, tensors.Plan, batch))];
+        _loss = new SoftmaxCrossEntropy(session, batch, DigitDataset.Classes);
+        _adam = new Adam(session);
+    }
+
+    /// <summary>Samples.</summary>
+    public int Batch { get; }
+
+    /// <summary>Bytes of workspace that the convolutions need.</summary>
+    public long WorkspaceBytes => _convs.Max(conv => conv.Conv.WorkspaceBytes);
+
+    /// <summary>The graphs of this step, once captured: training, prediction.</summary>
+    public CudaGraph? Training { get; set; }
+
+    /// <summary>See <see cref="Training"/>.</summary>
+    public CudaGraph? Prediction { get; set; }
+
+    /// <summary>cuDNN's algorithms by the names of the convolutions.</summary>
+    public IReadOnlyDictionary<string, string> Algorithms => _convs.ToDictionary(conv => conv.Tensors.Plan.Conv.Name, conv => conv.Conv.Algorithms);
+
+    /// <summary>Where the convolutions find their workspace.</summary>
+    public void SetWorkspace(DeviceTensor workspace) => _workspace = workspace;
+
+    /// <summary>One training step, top to bottom.</summary>
+    public void EnqueueTraining()
+    {
+        DeviceParameters p = _net.Parameters;
+        DeviceTensor state = _net.TrainingState;
+        ulong seed = _options.Seed;
+
+        Begin("begin_training_step", state);
+        _gather.Forward(state, _net.Input, _options.Augmentation, seed);
+        foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _convs)
+        {
+            conv.Forward(t.X, p.Operand(t.Plan.Conv.WeightName), t.Y, _workspace);
+            norm?.Forward(t.Y, t.Normal, t.Norm!.Value);
+            pool?.Forward(t.Normal, t.Pooled);
+            activation.Forward(state, t.Pooled, Bias(t), t.Z, seed, training: true);
+        }
+
+        for (int i = 0; i < _denses.Length; i++)
+        {
+            DenseTensors t = _net.Denses[i];
+            _denses[i].Dense.Forward(t.X, p.Operand(t.Plan.Linear.WeightName), t.Y);
+            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, seed, training: true);
+        }
+
+        (DeviceTensor gradient, DeviceTensor other) = (_net.GradientA, _net.GradientB);
+        _loss.Backward(state, _net.Logits, p.Master(_net.Denses[^1].Plan.Linear.BiasName), gradient);
+
+        for (int i = _denses.Length - 1; i >= 0; i--)
+        {
+            DenseTensors t = _net.Denses[i];
+            _denses[i].BackwardActivation.Backward(t.Plan.Relu is null ? null : t.Y, gradient, p.Gradient(t.Plan.Linear.BiasName), _net.Sums);
+            _denses[i].Dense.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Linear.WeightName));
+            _denses[i].Dense.BackwardData(p.Operand(t.Plan.Linear.WeightName), gradient, other);
+            (gradient, other) = (other, gradient);
+        }
+
+        for (int i = _convs.Length - 1; i >= 0; i--)
+        {
+            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) = _convs[i];
+            activation.Backward(t.Z, gradient, BiasGradient(t), _net.Sums);
+            if (pool is not null)
+            {
+                pool.Backward(t.Pooled, gradient, t.Normal, other);
+                (gradient, other) = (other, gradient);
+            }
+
+            if (norm is not null)
+            {
+                norm.Backward(t.Y, gradient, other, t.Norm!.Value);
+                (gradient, other) = (other, gradient);
+            }
+
+            conv.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Conv.WeightName), _workspace);
+            if (i > 0)
+            {
+                conv.BackwardData(p.Operand(t.Plan.Conv.WeightName), gradient, other, _workspace);
+                (gradient, other) = (other, gradient);
+            }
+        }
+
+        _adam.Update(state, p);
+    }
+
+    /// <summary>One step of prediction: running statistics, no dropout, no augmentation.</summary>
+    public void EnqueuePrediction()
+    {
+        DeviceParameters p = _net.Parameters;
+        DeviceTensor state = _net.PredictionState;
+        Begin("begin_prediction_step", state);
+        _gather.Forward(state, _net.Input, AugmentationSpec.None, 0);
+        foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _convs)
+        {
+            conv.Forward(t.X, p.Operand(t.Plan.Conv.WeightName), t.Y, _workspace);
+            norm?.Predict(t.Y, t.Normal, t.Norm!.Value);
+            pool?.Forward(t.Normal, t.Pooled);
+            activation.Forward(state, t.Pooled, Bias(t), t.Z, 0, training: false);
+        }
+
+        for (int i = 0; i < _denses.Length; i++)
+        {
+            DenseTensors t = _net.Denses[i];
+            _denses[i].Dense.Forward(t.X, p.Operand(t.Plan.Linear.WeightName), t.Y);
+            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, 0, training: false);
+        }
+
+        _loss.Store(state, _net.Logits, p.Master(_net.Denses[^1].Plan.Linear.BiasName));
+    }
+
+    public void Dispose()
+    {
+        Training?.Dispose();
+        Prediction?.Dispose();
+        foreach (ConvOperations conv in _convs)
+        {
+            conv.Conv.Dispose();
+            conv.Norm?.Dispose();
+            conv.Pool?.Dispose();
+        }
+    }
+
+    private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
+
+    private DeviceTensor? BiasGradient(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Gradient(t.Plan.Conv.BiasName) : null;
+
+    private void Begin(string kernel, DeviceTensor state)
+    {
+        nint stateAt = state.Address;
+        int samples = Batch;
+        void** parameters = stackalloc void*[] { &stateAt, &samples };
+        _session.Kernels.Launch(_session.Stream, kernel, (1, 1), (32, 1), parameters);
+    }
+
+    /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change.</summary>
+    private sealed record ConvOperations(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, ConvTensors Tensors)
+    {
+        public ConvOperations(CudaSession session, ConvTensors t, int n, long workspaceLimit)
+            : this(new Conv2d(session, t.Plan, n, workspaceLimit), null, null, null!, t)
+        {
+            Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
+            Norm = t.Plan.Norm is null ? null : new BatchNorm2d(session, n, output);
+            Pool = t.Plan.Pool is null ? null : new MaxPool2d(session, t.Plan.Pool, n, output);
+            Activation = new Activation(session, n, pooled, t.Plan.Dropout, t.Plan.DropoutIndex);
+        }
+    }
+
+    /// <summary>The operations of a dense block; the last one's bias and softmax are the loss's, so it has no activation forward.</summary>
+    private sealed record DenseOperations(Dense Dense, Activation? Activation, Activation BackwardActivation)
+    {
+        public DenseOperations(CudaSession session, DensePlan plan, int n)
+            : this(new Dense(session, n, plan.Linear.InFeatures, plan.Linear.OutFeatures), null, new Activation(session, n, new Shape(plan.Linear.OutFeatures, 1, 1), plan.Dropout, plan.DropoutIndex)) =>
+            Activation = plan.Relu is null ? null : BackwardActivation;
+    }
+}

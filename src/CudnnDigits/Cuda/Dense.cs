@@ -1,0 +1,40 @@
+using CudnnDigits.Training;
+using static CudnnDigits.Cuda.CudaException;
+using static CudnnDigits.Cuda.Interop.Cublas;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>
+/// Dense layer by cuBLAS, whose matrices are column-major: our row-major (N, In) is its (In, N). Biases are added by
+/// whoever reads the product next.
+/// </summary>
+/// <param name="session">The device.</param>
+/// <param name="n">Samples, N.</param>
+/// <param name="inFeatures">In.</param>
+/// <param name="outFeatures">Out.</param>
+internal sealed unsafe class Dense(CudaSession session, int n, int inFeatures, int outFeatures)
+{
+    private readonly int _compute = session.Precision == Precision.Tf32 ? Compute32FFastTf32 : Compute32F;
+
+    /// <summary>y (N, Out) = x (N, In) · wᵀ, w (Out, In).</summary>
+    public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y) =>
+        Multiply(Transposed, NotTransposed, outFeatures, n, inFeatures, w, inFeatures, x, inFeatures, y, outFeatures);
+
+    /// <summary>dX (N, In) = dY (N, Out) · w.</summary>
+    public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx) =>
+        Multiply(NotTransposed, NotTransposed, inFeatures, n, outFeatures, w, inFeatures, dy, outFeatures, dx, inFeatures);
+
+    /// <summary>dW (Out, In) f32 = dYᵀ · x.</summary>
+    public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw) =>
+        Multiply(NotTransposed, Transposed, inFeatures, outFeatures, n, x, inFeatures, dy, outFeatures, dw, inFeatures);
+
+    private void Multiply(int ta, int tb, int m, int columns, int k, DeviceTensor a, int lda, DeviceTensor b, int ldb, DeviceTensor c, int ldc)
+    {
+        float one = 1, zero = 0;
+        Check(cublasGemmEx(
+            session.Cublas.Value, ta, tb, m, columns, k, &one, a.Address, TypeOf(a), lda, b.Address, TypeOf(b), ldb,
+            &zero, c.Address, TypeOf(c), ldc, _compute, DefaultAlgorithm));
+    }
+
+    private static int TypeOf(DeviceTensor tensor) => tensor.Type == DeviceType.Bf16 ? TypeBFloat16 : TypeFloat;
+}

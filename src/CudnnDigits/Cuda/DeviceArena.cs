@@ -1,0 +1,66 @@
+using CudnnDigits.Cuda.Interop;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>What a tensor's elements are.</summary>
+internal enum DeviceType
+{
+    /// <summary>uint8 or raw bytes.</summary>
+    U8 = 1,
+
+    /// <summary>bfloat16.</summary>
+    Bf16 = 2,
+
+    /// <summary>float32.</summary>
+    F32 = 4,
+}
+
+/// <summary>A stretch of the arena: owns nothing. Its address is known once the arena is allocated.</summary>
+/// <param name="Arena">Where it lies.</param>
+/// <param name="Offset">Bytes from the start.</param>
+/// <param name="Count">Elements.</param>
+/// <param name="Type">Type of the elements.</param>
+internal readonly record struct DeviceTensor(DeviceArena Arena, long Offset, long Count, DeviceType Type)
+{
+    public nint Address => (nint)(Arena.Base + Offset);
+
+    public long Bytes => Count * (int)Type;
+
+    /// <summary>A part of it.</summary>
+    /// <param name="first">First element.</param>
+    /// <param name="count">Elements.</param>
+    public DeviceTensor Slice(long first, long count) => this with { Offset = Offset + first * (int)Type, Count = count };
+}
+
+/// <summary>All device memory of a backend's step: reserved piece by piece, then allocated at once.</summary>
+internal sealed class DeviceArena : IDisposable
+{
+    /// <summary>What cuDNN and cuBLAS like best, and all allocations of the driver have.</summary>
+    private const long Alignment = 256;
+
+    private DeviceMemory? _memory;
+
+    /// <summary>Bytes reserved so far.</summary>
+    public long Bytes { get; private set; }
+
+    /// <summary>Address of the first byte.</summary>
+    public long Base => _memory?.Value ?? throw new InvalidOperationException("the arena is not allocated yet");
+
+    /// <summary>Reserves a tensor; only before <see cref="Allocate"/>.</summary>
+    public DeviceTensor Reserve(long count, DeviceType type)
+    {
+        if (_memory is not null)
+        {
+            throw new InvalidOperationException("the arena is allocated already");
+        }
+
+        DeviceTensor tensor = new(this, Bytes, count, type);
+        Bytes += (tensor.Bytes + Alignment - 1) / Alignment * Alignment;
+        return tensor;
+    }
+
+    /// <summary>Allocates all that was reserved.</summary>
+    public void Allocate(CudaContext context) => _memory = new DeviceMemory(context, Bytes);
+
+    public void Dispose() => _memory?.Dispose();
+}

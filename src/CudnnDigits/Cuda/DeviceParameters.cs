@@ -1,0 +1,180 @@
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>
+/// All parameters on the device in one flat buffer each for weights, gradients and moments: convolution weights first
+/// (K, R, S, C), then the rest, every tensor at a multiple of 256 bytes. The padding between them is zero and stays so.
+/// </summary>
+internal sealed unsafe class DeviceParameters : IDisposable
+{
+    private const int AlignedElements = 64;
+
+    private readonly ParameterLayout _layout;
+    private readonly Dictionary<string, (int Offset, int Size)> _places = [];
+    private readonly int[] _map, _statisticsMap; // from an element of the host's layout to one of ours
+    private readonly PinnedMemory _staging;
+    private readonly long _saved; // bytes of W, M, V and Statistics, which lie one after another
+
+    /// <param name="session">The device.</param>
+    /// <param name="arena">Where to reserve.</param>
+    /// <param name="network">The network.</param>
+    /// <param name="plan">The same, in blocks.</param>
+    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan)
+    {
+        _layout = network.Parameters;
+        int count = 0, statistics = 0, convolutions = 0;
+        foreach (ParameterSlice slice in _layout.Trained.OrderBy(slice => IsConvWeight(slice) ? 0 : 1))
+        {
+            Place(slice, ref count);
+            convolutions = IsConvWeight(slice) ? count : convolutions;
+        }
+
+        foreach (ParameterSlice slice in _layout.Statistics)
+        {
+            Place(slice, ref statistics);
+        }
+
+        bool narrow = session.Precision == Precision.Bf16;
+        W = arena.Reserve(count, DeviceType.F32);
+        M = arena.Reserve(count, DeviceType.F32);
+        V = arena.Reserve(count, DeviceType.F32);
+        Statistics = arena.Reserve(statistics, DeviceType.F32);
+        _saved = W.Bytes + M.Bytes + V.Bytes + Statistics.Bytes;
+        Rounded = narrow ? arena.Reserve(count, DeviceType.Bf16) : null;
+        DW = arena.Reserve(count, DeviceType.F32);
+        NarrowDW = narrow ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
+
+        _map = [.. _layout.Trained.SelectMany(slice => Map(slice, plan).Select(at => _places[slice.Name].Offset + at))];
+        _statisticsMap = [.. _layout.Statistics.SelectMany(slice => Enumerable.Range(_places[slice.Name].Offset, slice.Size))];
+        _staging = new PinnedMemory(session.Context, _saved);
+    }
+
+    /// <summary>Master weights, f32.</summary>
+    public DeviceTensor W { get; }
+
+    /// <summary>Gradients, f32; those of convolution weights only where products are float32.</summary>
+    public DeviceTensor DW { get; }
+
+    /// <summary>First moments, f32.</summary>
+    public DeviceTensor M { get; }
+
+    /// <summary>Second moments, f32.</summary>
+    public DeviceTensor V { get; }
+
+    /// <summary>Running means and variances, f32.</summary>
+    public DeviceTensor Statistics { get; }
+
+    /// <summary>The weights rounded to bfloat16; null where products are float32.</summary>
+    public DeviceTensor? Rounded { get; }
+
+    /// <summary>Gradients of convolution weights in bfloat16; null where products are float32.</summary>
+    public DeviceTensor? NarrowDW { get; }
+
+    /// <summary>A weight as products read it.</summary>
+    public DeviceTensor Operand(string name) => Slice(Rounded ?? W, name);
+
+    /// <summary>A parameter's master, f32.</summary>
+    public DeviceTensor Master(string name) => Slice(W, name);
+
+    /// <summary>A parameter's gradient as whoever computes it writes it.</summary>
+    public DeviceTensor Gradient(string name) => NarrowDW is { } narrow && _places[name].Offset < narrow.Count ? Slice(narrow, name) : Slice(DW, name);
+
+    /// <summary>A running statistic, f32.</summary>
+    public DeviceTensor Statistic(string name) => Slice(Statistics, name);
+
+    /// <summary>Host to device; the stream is idle afterwards.</summary>
+    public void Load(CudaStream stream, NetworkWeights weights, AdamState optimizer)
+    {
+        stream.Synchronize();
+        Span<float> staging = new(_staging.Pointer, (int)(_saved / sizeof(float)));
+        staging.Clear();
+        Scatter(weights.Trained, staging, _map);
+        Scatter(optimizer.FirstMoment, staging[(int)W.Count..], _map);
+        Scatter(optimizer.SecondMoment, staging[(int)(2 * W.Count)..], _map);
+        Scatter(weights.Statistics, staging[(int)(3 * W.Count)..], _statisticsMap);
+        stream.Upload(W.Address, _staging.Pointer, _saved);
+        stream.Synchronize();
+    }
+
+    /// <summary>Device to host.</summary>
+    public void Save(CudaStream stream, NetworkWeights weights, AdamState optimizer)
+    {
+        ReadOnlySpan<float> staging = Download(stream, W, (int)(_saved / sizeof(float)));
+        Gather(staging, weights.Trained, _map);
+        Gather(staging[(int)W.Count..], optimizer.FirstMoment, _map);
+        Gather(staging[(int)(2 * W.Count)..], optimizer.SecondMoment, _map);
+        Gather(staging[(int)(3 * W.Count)..], weights.Statistics, _statisticsMap);
+    }
+
+    /// <summary>The last step's gradients in the host's layout, for those who compare numerics.</summary>
+    public void SaveGradients(CudaStream stream, float[] gradients)
+    {
+        Gather(Download(stream, DW, (int)DW.Count), gradients, _map);
+        if (NarrowDW is { } narrow)
+        {
+            stream.Download(_staging.Pointer, narrow.Address, narrow.Bytes);
+            stream.Synchronize();
+            ReadOnlySpan<ushort> words = new(_staging.Pointer, (int)narrow.Count);
+            for (int i = 0; i < _map.Length; i++)
+            {
+                gradients[i] = _map[i] < words.Length ? BitConverter.UInt32BitsToSingle((uint)words[_map[i]] << 16) : gradients[i];
+            }
+        }
+    }
+
+    public void Dispose() => _staging.Dispose();
+
+    private ReadOnlySpan<float> Download(CudaStream stream, DeviceTensor from, int count)
+    {
+        stream.Download(_staging.Pointer, from.Address, (long)count * sizeof(float));
+        stream.Synchronize();
+        return new ReadOnlySpan<float>(_staging.Pointer, count);
+    }
+
+    private DeviceTensor Slice(DeviceTensor all, string name) => all.Slice(_places[name].Offset, _places[name].Size);
+
+    private void Place(ParameterSlice slice, ref int end)
+    {
+        _places[slice.Name] = (end, slice.Size);
+        end += (slice.Size + AlignedElements - 1) / AlignedElements * AlignedElements;
+    }
+
+    private static bool IsConvWeight(ParameterSlice slice) => slice.Layer is Conv2dLayer && slice.Shape.Count == 4;
+
+    /// <summary>For each element in PyTorch's layout its place in the device's: channels last, and the first dense layer's inputs in that order.</summary>
+    private static IEnumerable<int> Map(ParameterSlice slice, BlockPlan plan)
+    {
+        if (IsConvWeight(slice))
+        {
+            (int k, int c, int taps) = (slice.Shape[0], slice.Shape[1], slice.Shape[2] * slice.Shape[3]);
+            return from i in Enumerable.Range(0, k) from j in Enumerable.Range(0, c) from tap in Enumerable.Range(0, taps) select (i * taps + tap) * c + j;
+        }
+
+        if (slice.Layer == plan.Denses[0].Linear && slice.Shape.Count == 2)
+        {
+            (int features, int channels, int pixels) = (slice.Shape[1], plan.Features.C, plan.Features.H * plan.Features.W);
+            return from o in Enumerable.Range(0, slice.Shape[0]) from i in Enumerable.Range(0, features) select o * features + i % pixels * channels + i / pixels;
+        }
+
+        return Enumerable.Range(0, slice.Size);
+    }
+
+    private static void Scatter(ReadOnlySpan<float> from, Span<float> to, int[] map)
+    {
+        for (int i = 0; i < map.Length; i++)
+        {
+            to[map[i]] = from[i];
+        }
+    }
+
+    private static void Gather(ReadOnlySpan<float> from, Span<float> to, int[] map)
+    {
+        for (int i = 0; i < map.Length; i++)
+        {
+            to[i] = from[map[i]];
+        }
+    }
+}

@@ -1,0 +1,218 @@
+using System.Runtime.InteropServices;
+
+namespace CudnnDigits.Cuda.Interop;
+
+/// <summary>A library that was loaded.</summary>
+/// <param name="Name">File name that was looked for.</param>
+/// <param name="Path">Where it lies.</param>
+/// <param name="Handle">The operating system's handle.</param>
+internal sealed record LoadedLibrary(string Name, string Path, nint Handle);
+
+/// <summary>
+/// Finds NVIDIA's libraries at run time: the driver, and one set of cuBLAS and cuDNN for one major version of CUDA.
+/// Whatever was tried is remembered, so that a missing library can be explained.
+/// </summary>
+internal static class NativeLibraries
+{
+    /// <summary>Names under which <c>LibraryImport</c> asks for the libraries.</summary>
+    public const string Driver = "cuda", Blas = "cublas", Dnn = "cudnn";
+
+    /// <summary>The setting that comes first: one or more folders.</summary>
+    public const string PathVariable = "CUDNN_DIGITS_CUDA_PATH";
+
+    private static readonly bool Windows = OperatingSystem.IsWindows();
+    private static readonly int[] Majors = [13, 12];
+    private static readonly Lock Gate = new();
+    private static readonly Dictionary<string, LoadedLibrary> Libraries = [];
+    private static readonly List<string> Attempts = [];
+
+    static NativeLibraries() => NativeLibrary.SetDllImportResolver(
+        typeof(NativeLibraries).Assembly, (name, _, _) => Libraries.TryGetValue(name, out LoadedLibrary? library) ? library.Handle : 0);
+
+    /// <summary>What was tried so far, one line each: file, then what became of it.</summary>
+    public static IReadOnlyList<string> Tried => Attempts;
+
+    private static string DriverFile => Windows ? "nvcuda.dll" : "libcuda.so.1";
+
+    private static string DnnFile => Windows ? "cudnn64_9.dll" : "libcudnn.so.9";
+
+    /// <summary>A library that is loaded, or null.</summary>
+    /// <param name="name">One of this class's constants.</param>
+    public static LoadedLibrary? Loaded(string name) => Libraries.GetValueOrDefault(name);
+
+    /// <summary>Loads the driver.</summary>
+    /// <exception cref="CudaUnavailableException">There is none.</exception>
+    public static void LoadDriver()
+    {
+        lock (Gate)
+        {
+            if (!Libraries.ContainsKey(Driver))
+            {
+                LibraryPlace[] places = [.. LibraryPlace.Own(), LibraryPlace.Loader, .. LibraryPlace.Drivers()];
+                Libraries[Driver] = places.Select(place => Load(place, DriverFile)).FirstOrDefault(library => library is not null)
+                    ?? throw new CudaUnavailableException($"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; install the driver");
+            }
+        }
+    }
+
+    /// <summary>Loads cuBLAS and cuDNN; the driver must be loaded.</summary>
+    /// <param name="driverVersion">The newest CUDA that the driver runs: 12090 for 12.9.</param>
+    /// <exception cref="CudaUnavailableException">One is missing, or they do not belong together.</exception>
+    public static void LoadMath(int driverVersion)
+    {
+        lock (Gate)
+        {
+            if (Libraries.ContainsKey(Dnn))
+            {
+                return;
+            }
+
+            LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
+            int[] majors = [.. Majors.Where(major => major <= driverVersion / 1000)];
+            string? mismatch = null;
+            foreach (LibraryPlace place in places)
+            {
+                foreach (int major in majors)
+                {
+                    // cuBLAS first, because parts of cuDNN need it; from where cuDNN is, if it is there too, else from anywhere.
+                    if (!MayHold(place, DnnFile) || LoadBlas([place, .. places], major) is not { } blas || LoadDnn(place) is not { } dnn)
+                    {
+                        continue;
+                    }
+
+                    mismatch = Mismatch(dnn, blas, major);
+                    if (mismatch is null)
+                    {
+                        (Libraries[Blas], Libraries[Dnn]) = (blas, dnn);
+                        return;
+                    }
+
+                    Note(mismatch);
+                }
+            }
+
+            string advice = $"install cuBLAS and cuDNN 9 of one CUDA version (pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}";
+            string missing = places.Any(place => LoadDnn(place) is not null)
+                ? $"cuBLAS is missing: {string.Join(" or ", majors.Select(BlasFile))} (the driver runs CUDA up to {driverVersion / 1000}) was not found {Where(places)}"
+                : $"cuDNN is missing: {DnnFile} was not found {Where(places)}{OtherMajor(places)}";
+            throw new CudaUnavailableException($"{mismatch ?? missing}; {advice}");
+        }
+    }
+
+    /// <summary>NVIDIA's library of profiler ranges, or null.</summary>
+    public static LoadedLibrary? FindNvtx()
+    {
+        string[] names = Windows ? ["nvtx3interop.dll"] : ["libnvtx3interop.so.1", "libnvToolsExt.so.1"];
+        LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
+        lock (Gate)
+        {
+            return (from place in places from name in names select Load(place, name)).FirstOrDefault(library => library is not null);
+        }
+    }
+
+    /// <summary>Why two libraries do not belong together, or null.</summary>
+    private static string? Mismatch(LoadedLibrary dnn, LoadedLibrary blas, int major)
+    {
+        int version = VersionOf(dnn, "cudnnGetVersion"), builtFor = VersionOf(dnn, "cudnnGetCudartVersion") / 1000;
+        return version / 10000 != 9 ? $"{dnn.Path} is cuDNN {(version >= 10000 ? version / 10000 : version / 1000)}, and cuDNN 9 is needed"
+            : builtFor != major ? $"{dnn.Path} is built for CUDA {builtFor}, but {blas.Path} is of CUDA {major}"
+            : null;
+    }
+
+    private static string BlasFile(int major) => Windows ? $"cublas64_{major}.dll" : $"libcublas.so.{major}";
+
+    private static string BlasLtFile(int major) => Windows ? $"cublasLt64_{major}.dll" : $"libcublasLt.so.{major}";
+
+    /// <summary>cublasLt first: cuBLAS must take the one that lies beside it.</summary>
+    private static LoadedLibrary? LoadBlas(LibraryPlace[] places, int major)
+    {
+        foreach (LibraryPlace place in places)
+        {
+            Load(place, BlasLtFile(major));
+            if (Load(place, BlasFile(major)) is { } blas)
+            {
+                return blas;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The parts before the whole, all from one folder: cuDNN otherwise takes parts of another version where the loader finds them first.</summary>
+    private static LoadedLibrary? LoadDnn(LibraryPlace place)
+    {
+        if (place.Find(DnnFile) is { } path)
+        {
+            string folder = Path.GetDirectoryName(path)!;
+            foreach (string part in Directory.EnumerateFiles(folder, Windows ? "cudnn_*64_9.dll" : "libcudnn_*.so.9").Order(StringComparer.Ordinal))
+            {
+                Load(new LibraryPlace([folder]), Path.GetFileName(part));
+            }
+        }
+
+        return Load(place, DnnFile);
+    }
+
+    private static LoadedLibrary? Load(LibraryPlace place, string file)
+    {
+        if (place.IsLoader)
+        {
+            bool found = NativeLibrary.TryLoad(file, typeof(NativeLibraries).Assembly, DllImportSearchPath.SafeDirectories, out nint byName);
+            Note($"{file}: {(found ? "found" : "not found")} by the system's loader");
+            return found ? new LoadedLibrary(file, LibraryPlace.PathOfLoaded(file), byName) : null;
+        }
+
+        if (!MayHold(place, file))
+        {
+            return null;
+        }
+
+        string path = place.Find(file)!;
+        try
+        {
+            LoadedLibrary library = new(file, path, NativeLibrary.Load(path));
+            Note($"{path}: loaded");
+            return library;
+        }
+        catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
+        {
+            Note($"{path}: {e.Message.ReplaceLineEndings(" ")}");
+            return null;
+        }
+    }
+
+    private static bool MayHold(LibraryPlace place, string file)
+    {
+        foreach (string folder in place.Folders.Where(folder => place.Find(file) is null))
+        {
+            Note($"{Path.Combine(folder, file)}: absent");
+        }
+
+        return place.IsLoader || place.Find(file) is not null;
+    }
+
+    private static void Note(string attempt)
+    {
+        if (!Attempts.Contains(attempt))
+        {
+            Attempts.Add(attempt);
+        }
+    }
+
+    private static unsafe int VersionOf(LoadedLibrary library, string function) =>
+        NativeLibrary.TryGetExport(library.Handle, function, out nint address) ? (int)((delegate* unmanaged<nuint>)address)() : 0;
+
+    private static string Where(IEnumerable<LibraryPlace> places)
+    {
+        string[] folders = [.. places.SelectMany(place => place.Folders).Distinct()];
+        return $"by the system's loader{(folders.Length > 0 ? " or in " + string.Join(", ", folders) : "")}";
+    }
+
+    private static string OtherMajor(IEnumerable<LibraryPlace> places)
+    {
+        string? other = places.SelectMany(place => place.Folders).Where(Directory.Exists)
+            .SelectMany(folder => Directory.EnumerateFiles(folder, Windows ? "cudnn64_*.dll" : "libcudnn.so.*"))
+            .FirstOrDefault();
+        return other is null ? "" : $" ({other} is of another major version)";
+    }
+}

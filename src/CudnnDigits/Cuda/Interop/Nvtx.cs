@@ -1,0 +1,51 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace CudnnDigits.Cuda.Interop;
+
+/// <summary>Named ranges on a profiler's timeline. Without NVIDIA's NVTX library they cost nothing and do nothing.</summary>
+internal static unsafe class Nvtx
+{
+    private static readonly delegate* unmanaged<byte*, int> Push;
+    private static readonly delegate* unmanaged<int> Pop;
+
+    static Nvtx()
+    {
+        if (NativeLibraries.FindNvtx() is { } library
+            && NativeLibrary.TryGetExport(library.Handle, "nvtxRangePushA", out nint push)
+            && NativeLibrary.TryGetExport(library.Handle, "nvtxRangePop", out nint pop))
+        {
+            Push = (delegate* unmanaged<byte*, int>)push;
+            Pop = (delegate* unmanaged<int>)pop;
+        }
+    }
+
+    /// <summary>Opens a range on this thread; disposing closes it.</summary>
+    /// <param name="name">As the timeline shows it.</param>
+    public static Range Open(string name)
+    {
+        if (Push is not null)
+        {
+            fixed (byte* text = Encoding.UTF8.GetBytes(name + "\0"))
+            {
+                Push(text);
+            }
+        }
+
+        return new Range(Pop);
+    }
+
+    /// <summary>An open range, or nothing.</summary>
+    public readonly ref struct Range(delegate* unmanaged<int> pop)
+    {
+        private readonly delegate* unmanaged<int> _pop = pop;
+
+        public void Dispose()
+        {
+            if (_pop is not null)
+            {
+                _pop();
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+using System.Runtime.InteropServices;
+using static CudnnDigits.Cuda.CudaException;
+using static CudnnDigits.Cuda.Interop.CudaDriver;
+
+namespace CudnnDigits.Cuda.Interop;
+
+/// <summary>A device's primary context: retained, never created beside it, so that others in this process share it.</summary>
+internal sealed unsafe class CudaContext : SafeHandle
+{
+    private readonly int _device;
+
+    public CudaContext(int device)
+        : base(0, ownsHandle: true)
+    {
+        nint context;
+        Check(cuDevicePrimaryCtxRetain(&context, device));
+        _device = device;
+        SetHandle(context);
+    }
+
+    public override bool IsInvalid => handle == 0;
+
+    /// <summary>Makes the context current on this thread until the scope is disposed of; whatever was current before is again.</summary>
+    public Scope Enter()
+    {
+        ObjectDisposedException.ThrowIf(IsClosed, this);
+        Check(cuCtxPushCurrent_v2(handle));
+        return new Scope(handle);
+    }
+
+    /// <summary>Bytes of device memory that are free, and that there are.</summary>
+    public static (long Free, long Total) MemoryInfo()
+    {
+        nuint free, total;
+        Check(cuMemGetInfo_v2(&free, &total));
+        return ((long)free, (long)total);
+    }
+
+    protected override bool ReleaseHandle() => cuDevicePrimaryCtxRelease_v2(_device) == CuResult.Success;
+
+    /// <summary>While it lives, the context is current.</summary>
+    public readonly ref struct Scope(nint entered)
+    {
+        private readonly nint _entered = entered;
+
+        public void Dispose()
+        {
+            nint popped;
+            cuCtxPopCurrent_v2(&popped);
+            System.Diagnostics.Debug.Assert(popped == _entered, "scopes are closed in the order opposite to that of opening");
+        }
+    }
+}
+
+/// <summary>
+/// A native object that we own. It keeps its context alive and enters it to be released, on whichever thread that happens;
+/// releasing never throws, and a failure then is that of a device which is lost anyway.
+/// </summary>
+internal abstract class CudaHandle : SafeHandle
+{
+    private readonly CudaContext _context;
+
+    /// <param name="context">Current on this thread.</param>
+    protected CudaHandle(CudaContext context)
+        : base(0, ownsHandle: true) => _context = context;
+
+    public override bool IsInvalid => handle == 0;
+
+    /// <summary>The native handle or address.</summary>
+    public nint Value => handle;
+
+    protected abstract void Destroy(nint value);
+
+    /// <summary>Takes over what was created; only from here on the context is held.</summary>
+    protected void Own(nint value)
+    {
+        bool isHeld = false;
+        _context.DangerousAddRef(ref isHeld);
+        SetHandle(value);
+    }
+
+    protected override bool ReleaseHandle()
+    {
+        nint popped = 0;
+        CuResult entered = cuCtxPushCurrent_v2(_context.DangerousGetHandle());
+        Destroy(handle);
+        if (entered == CuResult.Success)
+        {
+            unsafe
+            {
+                cuCtxPopCurrent_v2(&popped);
+            }
+        }
+
+        _context.DangerousRelease();
+        return true;
+    }
+}
+
+/// <summary>Device memory.</summary>
+internal sealed unsafe class DeviceMemory : CudaHandle
+{
+    public DeviceMemory(CudaContext context, long bytes)
+        : base(context)
+    {
+        nint address;
+        Check(cuMemAlloc_v2(&address, (nuint)bytes));
+        Own(address);
+        Bytes = bytes;
+    }
+
+    public long Bytes { get; }
+
+    protected override void Destroy(nint value) => cuMemFree_v2(value);
+}
+
+/// <summary>Page-locked host memory, which copies to and from the device without a stop in between.</summary>
+internal sealed unsafe class PinnedMemory : CudaHandle
+{
+    public PinnedMemory(CudaContext context, long bytes)
+        : base(context)
+    {
+        nint address;
+        Check(cuMemHostAlloc(&address, (nuint)bytes, 0));
+        Own(address);
+    }
+
+    public void* Pointer => (void*)handle;
+
+    protected override void Destroy(nint value) => cuMemFreeHost(value);
+}
+
+/// <summary>A stream that does not wait for the legacy stream.</summary>
+internal sealed unsafe class CudaStream : CudaHandle
+{
+    public CudaStream(CudaContext context)
+        : base(context)
+    {
+        nint stream;
+        Check(cuStreamCreate(&stream, StreamNonBlocking));
+        Own(stream);
+    }
+
+    public void Synchronize() => Check(cuStreamSynchronize(handle));
+
+    public void Upload(nint to, void* from, long bytes) => Check(cuMemcpyHtoDAsync_v2(to, from, (nuint)bytes, handle));
+
+    public void Download(void* to, nint from, long bytes) => Check(cuMemcpyDtoHAsync_v2(to, from, (nuint)bytes, handle));
+
+    public void Copy(nint to, nint from, long bytes) => Check(cuMemcpyDtoDAsync_v2(to, from, (nuint)bytes, handle));
+
+    public void Clear(nint to, long bytes) => Check(cuMemsetD8Async(to, 0, (nuint)bytes, handle));
+
+    protected override void Destroy(nint value) => cuStreamDestroy_v2(value);
+}
+
+/// <summary>A cuBLAS handle on a stream, with a workspace of its own; without one, capture would allocate.</summary>
+internal sealed unsafe class CublasHandle : CudaHandle
+{
+    /// <summary>What NVIDIA advises for Hopper; it is enough everywhere.</summary>
+    public const long WorkspaceBytes = 32 << 20;
+
+    private readonly CudaStream _stream;
+
+    public CublasHandle(CudaContext context, CudaStream stream)
+        : base(context)
+    {
+        _stream = stream;
+        nint created;
+        Check(Cublas.cublasCreate_v2(&created));
+        Own(created);
+    }
+
+    /// <summary>Setting the stream resets the workspace, so both are set here, in this order.</summary>
+    public void SetWorkspace(nint workspace)
+    {
+        Check(Cublas.cublasSetStream_v2(handle, _stream.Value));
+        Check(Cublas.cublasSetWorkspace_v2(handle, workspace, (nuint)WorkspaceBytes));
+    }
+
+    protected override void Destroy(nint value) => Cublas.cublasDestroy_v2(value);
+}
+
+/// <summary>A cuDNN handle on a stream.</summary>
+internal sealed unsafe class CudnnHandle : CudaHandle
+{
+    public CudnnHandle(CudaContext context, CudaStream stream)
+        : base(context)
+    {
+        nint created;
+        CudnnStatus status = Cudnn.cudnnCreate(&created);
+        if (status == CudnnStatus.SublibraryVersionMismatch)
+        {
+            throw new CudaUnavailableException(
+                $"the cuDNN files in {Path.GetDirectoryName(NativeLibraries.Loaded(NativeLibraries.Dnn)?.Path)} are of different versions; install one version of cuDNN 9, or point CUDNN_DIGITS_CUDA_PATH at a whole one");
+        }
+
+        Check(status, nameof(Cudnn.cudnnCreate));
+        Own(created);
+        Check(Cudnn.cudnnSetStream(handle, stream.Value));
+    }
+
+    protected override void Destroy(nint value) => Cudnn.cudnnDestroy(value);
+}
+
+/// <summary>A cuDNN descriptor of any kind.</summary>
+internal sealed unsafe class CudnnDescriptor : CudaHandle
+{
+    private readonly delegate*<nint, CudnnStatus> _destroy;
+
+    private CudnnDescriptor(CudaContext context, nint created, delegate*<nint, CudnnStatus> destroy)
+        : base(context)
+    {
+        _destroy = destroy;
+        Own(created);
+    }
+
+    /// <summary>A tensor (N, H, W, C), channels last.</summary>
+    public static CudnnDescriptor Tensor(CudaContext context, int type, int n, int c, int h, int w)
+    {
+        CudnnDescriptor tensor = Tensor(context);
+        Check(Cudnn.cudnnSetTensor4dDescriptor(tensor.Value, Cudnn.FormatNhwc, type, n, c, h, w));
+        return tensor;
+    }
+
+    /// <summary>A tensor whose shape another call sets.</summary>
+    public static CudnnDescriptor Tensor(CudaContext context)
+    {
+        nint created;
+        Check(Cudnn.cudnnCreateTensorDescriptor(&created));
+        return new CudnnDescriptor(context, created, &Cudnn.cudnnDestroyTensorDescriptor);
+    }
+
+    /// <summary>Convolution weights (K, R, S, C), channels last.</summary>
+    public static CudnnDescriptor Filter(CudaContext context, int type, int k, int c, int r, int s)
+    {
+        nint created;
+        Check(Cudnn.cudnnCreateFilterDescriptor(&created));
+        CudnnDescriptor filter = new(context, created, &Cudnn.cudnnDestroyFilterDescriptor);
+        Check(Cudnn.cudnnSetFilter4dDescriptor(created, type, Cudnn.FormatNhwc, k, c, r, s));
+        return filter;
+    }
+
+    /// <summary>A convolution: cross-correlation, stride 1, sums in float32.</summary>
+    public static CudnnDescriptor Convolution(CudaContext context, int padding, int mathType)
+    {
+        nint created;
+        Check(Cudnn.cudnnCreateConvolutionDescriptor(&created));
+        CudnnDescriptor convolution = new(context, created, &Cudnn.cudnnDestroyConvolutionDescriptor);
+        Check(Cudnn.cudnnSetConvolution2dDescriptor(created, padding, padding, 1, 1, 1, 1, Cudnn.CrossCorrelation, Cudnn.TypeFloat));
+        Check(Cudnn.cudnnSetConvolutionMathType(created, mathType));
+        return convolution;
+    }
+
+    /// <summary>Max-pooling, window = stride; NaN goes through, so that a run that diverged says so.</summary>
+    public static CudnnDescriptor MaxPooling(CudaContext context, int window, bool deterministic)
+    {
+        nint created;
+        Check(Cudnn.cudnnCreatePoolingDescriptor(&created));
+        CudnnDescriptor pooling = new(context, created, &Cudnn.cudnnDestroyPoolingDescriptor);
+        int mode = deterministic ? Cudnn.PoolingMaxDeterministic : Cudnn.PoolingMax;
+        Check(Cudnn.cudnnSetPooling2dDescriptor(created, mode, Cudnn.PropagateNaN, window, window, 0, 0, window, window));
+        return pooling;
+    }
+
+    protected override void Destroy(nint value) => _destroy(value);
+}

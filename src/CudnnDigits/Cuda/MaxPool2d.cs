@@ -1,0 +1,49 @@
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+using static CudnnDigits.Cuda.CudaException;
+using static CudnnDigits.Cuda.Interop.Cudnn;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>Max-pooling by cuDNN, channels last, window = stride.</summary>
+internal sealed unsafe class MaxPool2d : IDisposable
+{
+    private readonly CudaSession _session;
+    private readonly CudnnDescriptor _pooling, _x, _y;
+
+    /// <param name="session">The device.</param>
+    /// <param name="layer">The window.</param>
+    /// <param name="n">Samples.</param>
+    /// <param name="input">Shape of one sample.</param>
+    public MaxPool2d(CudaSession session, MaxPool2dLayer layer, int n, Shape input)
+    {
+        _session = session;
+        int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
+        Shape output = layer.Infer(input);
+        _pooling = CudnnDescriptor.MaxPooling(session.Context, layer.Window, session.Deterministic);
+        _x = CudnnDescriptor.Tensor(session.Context, type, n, input.C, input.H, input.W);
+        _y = CudnnDescriptor.Tensor(session.Context, type, n, output.C, output.H, output.W);
+    }
+
+    public void Forward(DeviceTensor x, DeviceTensor y)
+    {
+        float one = 1, zero = 0;
+        Check(cudnnPoolingForward(_session.Cudnn.Value, _pooling.Value, &one, _x.Value, x.Address, &zero, _y.Value, y.Address));
+    }
+
+    /// <summary>dX from dY; x and y as they were in the forward pass.</summary>
+    public void Backward(DeviceTensor y, DeviceTensor dy, DeviceTensor x, DeviceTensor dx)
+    {
+        float one = 1, zero = 0;
+        Check(cudnnPoolingBackward(
+            _session.Cudnn.Value, _pooling.Value, &one, _y.Value, y.Address, _y.Value, dy.Address, _x.Value, x.Address, &zero, _x.Value, dx.Address));
+    }
+
+    public void Dispose()
+    {
+        _pooling.Dispose();
+        _x.Dispose();
+        _y.Dispose();
+    }
+}

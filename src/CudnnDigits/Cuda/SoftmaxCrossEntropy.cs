@@ -1,0 +1,36 @@
+namespace CudnnDigits.Cuda;
+
+/// <summary>The last bias, softmax, cross-entropy and its gradient in one kernel, which also adds to the epoch's sums.</summary>
+/// <param name="session">The device.</param>
+/// <param name="n">Samples.</param>
+/// <param name="classes">Classes.</param>
+internal sealed unsafe class SoftmaxCrossEntropy(CudaSession session, int n, int classes)
+{
+    /// <summary>One block; the kernel's source says why.</summary>
+    private const int Threads = 512;
+
+    /// <param name="state">Labels and sums.</param>
+    /// <param name="logits">(N, classes) f32; the bias is added in place.</param>
+    /// <param name="bias">(classes) f32.</param>
+    /// <param name="dLogits">(N, classes), the gradient of the batch's mean loss.</param>
+    public void Backward(DeviceTensor state, DeviceTensor logits, DeviceTensor bias, DeviceTensor dLogits)
+    {
+        nint stateAt = state.Address, logitsAt = logits.Address, biasAt = bias.Address, dLogitsAt = dLogits.Address;
+        int samples = n, width = classes;
+        void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &dLogitsAt, &samples, &width };
+        session.Kernels.Launch(session.Stream, "softmax_cross_entropy" + session.KernelSuffix, (1, 1), (Threads, 1), parameters);
+    }
+
+    /// <summary>Logits and bias to where the host will read them.</summary>
+    /// <param name="state">Says which rows these are, and where they go.</param>
+    /// <param name="logits">(N, classes) f32, without the bias.</param>
+    /// <param name="bias">(classes) f32.</param>
+    public void Store(DeviceTensor state, DeviceTensor logits, DeviceTensor bias)
+    {
+        const int StoreThreads = 256;
+        nint stateAt = state.Address, logitsAt = logits.Address, biasAt = bias.Address;
+        int samples = n, width = classes;
+        void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &samples, &width };
+        session.Kernels.Launch(session.Stream, "store_logits", (((long)n * classes + StoreThreads - 1) / StoreThreads, 1), (StoreThreads, 1), parameters);
+    }
+}
