@@ -17,12 +17,16 @@ internal static class BenchCommand
     private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
     private static readonly Option<int?> Steps = CommonOptions.Ranged("--steps", "N", "Steps in each of the 7 repetitions. Default: 20.", 1, 100_000);
     private static readonly Option<string?> Augment = CommonOptions.Choice("--augment", "Augmentation of the training steps. Default: none.", "none", "standard");
+    private static readonly Option<string?> Precision = CommonOptions.Precision();
+    private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
+    private static readonly Option<bool> NoCudaGraph = CommonOptions.NoCudaGraph();
+    private static readonly Option<bool> Profile = new("--profile") { Description = "On a GPU: start and stop a waiting profiler (nsys, ncu) around the measured repetitions." };
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
-        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.") { Model, Device, BatchSize, Steps, Augment, Threads, Json };
+        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.") { Model, Device, BatchSize, Steps, Augment, Precision, Deterministic, NoCudaGraph, Profile, Threads, Json };
         command.SetAction(Run);
         return command;
     }
@@ -32,38 +36,47 @@ internal static class BenchCommand
         NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Improved.Name)!;
         int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20, threads = result.GetValue(Threads) ?? Environment.ProcessorCount;
         AugmentationSpec augmentation = result.GetValue(Augment) == "standard" ? AugmentationSpec.Standard : AugmentationSpec.None;
-        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? "auto", network, new BackendOptions(batch, 0, augmentation, threads));
+        BackendOptions options = new(batch, 0, augmentation, threads)
+        {
+            Precision = CommonOptions.PrecisionOf(result.GetValue(Precision)),
+            Deterministic = result.GetValue(Deterministic),
+            CudaGraph = !result.GetValue(NoCudaGraph),
+        };
+        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? "auto", network, options);
         backend.Load(Initializer.Create(network, seed: 0), new AdamState(network));
 
         DigitDataset data = GeneratedDigits.Create(Digits);
         int[] rows = [.. Enumerable.Range(0, steps * batch).Select(i => i % data.Count)];
         float[] rates = [.. Enumerable.Repeat(1e-3f, steps)], logits = new float[rows.Length * DigitDataset.Classes];
-        double train = Median(() =>
+        bool profile = result.GetValue(Profile);
+        double train = Median(profile, () => backend.BeginEpoch(data, 0, rows, default), () =>
         {
-            backend.BeginEpoch(data, 0, rows, default);
             backend.RunSteps(0, rates);
             backend.ReadSums();
         });
-        double infer = Median(() => backend.Predict(data, rows, logits));
+        double infer = Median(profile, () => { }, () => backend.Predict(data, rows, logits));
 
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
-            steps, Repetitions, "fp32", augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits");
+            steps, Repetitions, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits");
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
-            : $"{bench.Model} on {bench.Device}, batch {batch}, fp32, augmentation {bench.Augmentation}\n"
+            : $"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + $"median of {Repetitions} repetitions of {steps} steps after a warm-up, on resident data");
         return ExitCode.Done;
     }
 
-    /// <summary>Median seconds; the first run warms up and is not counted.</summary>
-    private static double Median(Action body)
+    /// <summary>Median seconds of the body; the first run warms up and is not counted, nor is what prepares it.</summary>
+    private static double Median(bool profile, Action prepare, Action body)
     {
+        prepare();
         body();
         double[] seconds = new double[Repetitions];
+        using IDisposable? profiled = profile ? BackendFactory.Profile() : null;
         for (int i = 0; i < seconds.Length; i++)
         {
+            prepare();
             long start = Stopwatch.GetTimestamp();
             body();
             seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds;

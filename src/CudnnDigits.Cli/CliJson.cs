@@ -14,7 +14,7 @@ internal sealed record PredictResult(string Submission, int Digits, int[] Counts
 /// <summary>Result of <c>bench --json</c>.</summary>
 internal sealed record BenchResult(
     string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond,
-    int Steps, int Repetitions, string Precision, string Augmentation, string Data);
+    int Steps, int Repetitions, Precision Precision, string Augmentation, string Data);
 
 /// <summary>A network in <c>info --json</c>.</summary>
 internal sealed record NetworkInfo(string Name, int Parameters);

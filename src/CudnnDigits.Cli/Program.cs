@@ -1,8 +1,9 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
+using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 
-RootCommand root = new("Trains two CNNs to read digits, and uses them: on the CPU with all its cores.")
+RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVIDIA GPU, or on the CPU with all its cores.")
 {
     TrainCommand.Create(),
     EvaluateCommand.Create(),
@@ -32,6 +33,10 @@ catch (InputException e)
 catch (OperationCanceledException)
 {
     return ExitCode.Interrupted;
+}
+catch (CudaException e)
+{
+    return Fail(ExitCode.RunFailed, $"the GPU failed: {e.Message}; see what nvidia-smi says, then try again, or use --device cpu");
 }
 catch (RunFailedException e)
 {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
@@ -131,8 +132,12 @@ internal static class TrainCommand
         }
         catch (DivergedException e)
         {
-            string kept = state.Epoch > 0 ? $"the state after epoch {state.Epoch}" : "the state at the start";
-            throw new RunFailedException($"{e.Message}; {folder.Path} keeps {kept}; try a lower --lr than {record.Options.LearningRate}", e);
+            throw new RunFailedException($"{e.Message}; {folder.Path} keeps {Kept(state)}; try a lower --lr than {record.Options.LearningRate}", e);
+        }
+        catch (CudaException e)
+        {
+            throw new RunFailedException(
+                $"the GPU failed in epoch {Math.Min(state.Epoch + 1, record.Options.Epochs)}: {e.Message}; {folder.Path} keeps {Kept(state)}; see what nvidia-smi says, then go on with cudnn-digits train --resume {folder.Path}", e);
         }
 
         Metrics metrics = trainer.Evaluate(state.Kept);
@@ -140,6 +145,8 @@ internal static class TrainCommand
         PrintResult(result.GetValue(Json), folder, record, state, metrics);
         return ExitCode.Done;
     }
+
+    private static string Kept(TrainingState state) => state.Epoch > 0 ? $"the state after epoch {state.Epoch}" : "the state at the start";
 
     private static TrainingOptions Resolve(ParseResult result, string? networkOfWeights, bool generated)
     {

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -23,7 +24,8 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     private readonly Dictionary<int, CudaStep> _steps = []; // by batch: the whole one, and what is left over at the end of an epoch
     private readonly PinnedMemory _stateStaging;
 
-    private ResidentData? _training, _prediction;
+    private ResidentDigits? _training, _prediction; // one and the same where training and validation rows are of one dataset
+    private RowBuffers? _trainingRows, _predictionRows;
     private int _rows, _nextStep;
     private long _adamStep;
 
@@ -43,9 +45,11 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
             _steps[options.BatchSize] = step;
             _workspace = _arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
             DeviceTensor blasWorkspace = _arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
-            _session.Allocate(_arena, share => share * options.BatchSize >= 2
-                ? $"try --batch-size {(int)Math.Pow(2, Math.Floor(Math.Log2(0.9 * share * options.BatchSize)))}, or close other programs on the GPU"
-                : "close other programs on the GPU");
+            _session.Allocate(_arena, free =>
+            {
+                long fits = options.BatchSize - (_arena.Bytes - free) / _net.BytesPerSample - 1;
+                return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
+            });
             step.SetWorkspace(_workspace);
             _session.Cublas.SetWorkspace(blasWorkspace.Address);
             _stateStaging = new PinnedMemory(_session.Context, sizeof(StepState));
@@ -115,7 +119,9 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         _adamStep = _training is null ? _adamStep : ReadState().AdamStep; // waits, so that what is uploaded now is not in use
-        StepState state = MakeResident(ref _training, data, order).Begin(_session.Stream, order) with
+        MakeResident(ref _training, _prediction, data);
+        MakeRoom(ref _trainingRows, order.Length);
+        StepState state = _trainingRows.Begin(_session.Stream, _training, order) with
         {
             AdamStep = _adamStep,
             Epoch = (uint)epoch,
@@ -125,14 +131,25 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         };
         UploadState(_net.TrainingState, state);
         (_rows, _nextStep) = (order.Length, 0);
+
+        // Everything that the epoch will run is made ready here, so that RunSteps does nothing but launch.
+        if (order.Length >= BatchSize)
+        {
+            Prepare(BatchSize, training: true);
+        }
+
+        if (order.Length % BatchSize > 0)
+        {
+            Prepare(order.Length % BatchSize, training: true);
+        }
     }
 
     public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         using Nvtx.Range range = Nvtx.Open("steps");
-        ResidentData data = _training ?? throw new InvalidOperationException("no epoch was begun");
-        data.UploadRates(_session.Stream, firstStep, learningRates);
+        RowBuffers rows = _trainingRows ?? throw new InvalidOperationException("no epoch was begun");
+        rows.UploadRates(_session.Stream, firstStep, learningRates);
         if (firstStep != _nextStep)
         {
             UploadState(_net.TrainingState, ReadState() with { Step = (uint)firstStep, Next = (uint)(firstStep * BatchSize) });
@@ -141,7 +158,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _nextStep = firstStep + learningRates.Length;
         for (int step = firstStep; step < _nextStep; step++)
         {
-            Run(Step(Math.Min(BatchSize, _rows - step * BatchSize)), training: true);
+            Run(_steps[Math.Min(BatchSize, _rows - step * BatchSize)], training: true);
         }
     }
 
@@ -162,20 +179,24 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         }
 
         _session.Stream.Synchronize();
-        ResidentData resident = MakeResident(ref _prediction, data, rows);
-        UploadState(_net.PredictionState, resident.Begin(_session.Stream, rows));
+        MakeResident(ref _prediction, _training, data);
+        MakeRoom(ref _predictionRows, rows.Length);
+        UploadState(_net.PredictionState, _predictionRows.Begin(_session.Stream, _prediction, rows));
+        CudaStep step = Prepare(BatchSize, training: false);
         for (int first = 0; first < rows.Length; first += BatchSize)
         {
-            Run(Step(BatchSize), training: false); // the last one filled up with its last row
+            Run(step, training: false); // the last one filled up with its last row
         }
 
-        resident.ReadLogits(_session.Stream, logits[..(rows.Length * DigitDataset.Classes)]);
+        _predictionRows.ReadLogits(_session.Stream, logits[..(rows.Length * DigitDataset.Classes)]);
     }
 
     public void Dispose()
     {
         _training?.Dispose();
         _prediction?.Dispose();
+        _trainingRows?.Dispose();
+        _predictionRows?.Dispose();
         _stateStaging?.Dispose();
         foreach (CudaStep step in _steps.Values)
         {
@@ -189,35 +210,27 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
 
     private void Run(CudaStep step, bool training)
     {
-        Action body = training ? step.EnqueueTraining : step.EnqueuePrediction;
-        if (!_options.CudaGraph)
+        if ((training ? step.Training : step.Prediction) is { } graph)
         {
-            body();
-            return;
+            graph.Launch(_session.Stream);
         }
-
-        CudaGraph graph = (training ? step.Training : step.Prediction) ?? Capture(step, body, training);
-        graph.Launch(_session.Stream);
+        else if (training)
+        {
+            step.EnqueueTraining();
+        }
+        else
+        {
+            step.EnqueuePrediction();
+        }
     }
 
-    /// <summary>Runs the step once, so that the libraries load what they load late, puts everything back, and captures it.</summary>
-    private CudaGraph Capture(CudaStep step, Action body, bool training)
-    {
-        using Nvtx.Range range = Nvtx.Open($"capture {(training ? "training" : "prediction")} step, batch {step.Batch}");
-        _session.Stream.Copy(_net.Snapshot.Address, _net.Changed.Address, _net.Changed.Bytes);
-        body();
-        _session.Stream.Copy(_net.Changed.Address, _net.Snapshot.Address, _net.Changed.Bytes);
-        _session.Stream.Synchronize();
-        CudaGraph graph = CudaGraph.Capture(_session.Context, _session.Stream, body);
-        (step.Training, step.Prediction) = training ? (graph, step.Prediction) : (step.Training, graph);
-        return graph;
-    }
-
-    private CudaStep Step(int batch)
+    /// <summary>A step for a batch of this size, captured if it is to be.</summary>
+    private CudaStep Prepare(int batch, bool training)
     {
         if (!_steps.TryGetValue(batch, out CudaStep? step))
         {
-            // Batch norm must see the real samples only, so what is left over at the end of an epoch is a step of its own size.
+            // Batch norm must see the real samples only, so what is left over at the end of an epoch is a step of its own
+            // size. Only the last such size is kept: they differ when the data do.
             foreach ((int other, CudaStep old) in _steps.Where(entry => entry.Key != BatchSize).ToArray())
             {
                 _session.Stream.Synchronize();
@@ -230,20 +243,50 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
             _steps[batch] = step;
         }
 
+        if (_options.CudaGraph && (training ? step.Training : step.Prediction) is null)
+        {
+            Capture(step, training);
+        }
+
         return step;
     }
 
-    private ResidentData MakeResident(ref ResidentData? slot, DigitDataset data, ReadOnlySpan<int> rows)
+    /// <summary>Runs the step once, so that the libraries load what they load late, puts everything back, and captures it.</summary>
+    private void Capture(CudaStep step, bool training)
     {
-        if (slot?.Dataset != data || slot.Rows < rows.Length)
-        {
-            using Nvtx.Range range = Nvtx.Open("upload dataset");
-            slot?.Dispose();
-            slot = null;
-            slot = new ResidentData(_session, data, Math.Max(data.Count, rows.Length));
-        }
+        using Nvtx.Range range = Nvtx.Open($"capture {(training ? "training" : "prediction")} step, batch {step.Batch}");
+        Action body = training ? step.EnqueueTraining : step.EnqueuePrediction;
+        _session.Stream.Copy(_net.Snapshot.Address, _net.Changed.Address, _net.Changed.Bytes);
+        body();
+        _session.Stream.Copy(_net.Changed.Address, _net.Snapshot.Address, _net.Changed.Bytes);
+        _session.Stream.Synchronize();
+        CudaGraph graph = CudaGraph.Capture(_session.Context, _session.Stream, body);
+        (step.Training, step.Prediction) = training ? (graph, step.Prediction) : (step.Training, graph);
+    }
 
-        return slot;
+    private void MakeResident([NotNull] ref ResidentDigits? slot, ResidentDigits? other, DigitDataset data)
+    {
+        if (slot?.Dataset != data)
+        {
+            ResidentDigits? old = slot;
+            slot = null;
+            if (old != other)
+            {
+                old?.Dispose();
+            }
+
+            slot = other?.Dataset == data ? other : new ResidentDigits(_session, data);
+        }
+    }
+
+    private void MakeRoom([NotNull] ref RowBuffers? buffers, int rows)
+    {
+        if (buffers is null || buffers.Rows < rows)
+        {
+            buffers?.Dispose();
+            buffers = null;
+            buffers = new RowBuffers(_session, rows);
+        }
     }
 
     private void UploadState(DeviceTensor to, StepState state)

@@ -43,6 +43,7 @@ internal sealed class CudaNetwork
         Changed = new DeviceTensor(arena, Parameters.W.Offset, changed, DeviceType.U8);
         Snapshot = arena.Reserve(changed, DeviceType.U8);
 
+        long fixedBytes = arena.Bytes;
         Input = arena.Reserve((long)batch * network.Input.Size, session.ActivationType);
         DeviceTensor x = Input;
         long largest = 0;
@@ -74,6 +75,7 @@ internal sealed class CudaNetwork
 
         GradientA = arena.Reserve(batch * largest, session.ActivationType);
         GradientB = arena.Reserve(batch * largest, session.ActivationType);
+        BytesPerSample = (arena.Bytes - fixedBytes) / batch;
         Sums = arena.Reserve((long)Activation.MostSums * channels, DeviceType.F32);
 
         DeviceTensor Activations(Shape shape) => arena.Reserve((long)batch * shape.Size, session.ActivationType);
@@ -110,6 +112,9 @@ internal sealed class CudaNetwork
 
     /// <summary>See <see cref="GradientA"/>.</summary>
     public DeviceTensor GradientB { get; }
+
+    /// <summary>What one more sample in the batch costs.</summary>
+    public long BytesPerSample { get; }
 
     /// <summary>Partial sums of a bias gradient, (<see cref="Activation.MostSums"/>, C) f32.</summary>
     public DeviceTensor Sums { get; }

@@ -50,9 +50,9 @@ internal sealed class CudaSession : IDisposable
 
     /// <summary>Allocates an arena, or says how much is needed and how much there is.</summary>
     /// <param name="arena">Everything reserved.</param>
-    /// <param name="advice">What needs the memory and what to do, after "needs".</param>
+    /// <param name="advice">What to do, given the bytes that are free.</param>
     /// <exception cref="InputException">The device's memory is too small, or taken by others.</exception>
-    public void Allocate(DeviceArena arena, Func<double, string> advice)
+    public void Allocate(DeviceArena arena, Func<long, string> advice)
     {
         (long free, long total) = CudaContext.MemoryInfo();
         try
@@ -69,7 +69,7 @@ internal sealed class CudaSession : IDisposable
         }
 
         throw new InputException(
-            $"the GPU's memory is too small: {MiB(arena.Bytes)} MiB are needed, {MiB(free)} of {MiB(total)} MiB are free; {advice((double)free / arena.Bytes)}");
+            $"the GPU's memory is too small: {MiB(arena.Bytes)} MiB are needed, {MiB(free)} of {MiB(total)} MiB are free; {advice(free)}");
 
         static string MiB(long bytes) => $"{(bytes + (1 << 20) - 1) >> 20:N0}";
     }

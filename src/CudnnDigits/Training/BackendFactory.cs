@@ -14,6 +14,9 @@ public static class BackendFactory
     /// <summary>GPUs and NVIDIA's libraries on this machine, or what is missing.</summary>
     public static CudaInfo Cuda => CudaDevice.Info();
 
+    /// <summary>Starts a profiler that waits for it (nsys with --capture-range=cudaProfilerApi, ncu) until disposed of; without a GPU, nothing.</summary>
+    public static IDisposable? Profile() => CudaDevice.Profile();
+
     /// <summary>Creates a backend.</summary>
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
     /// <param name="network">The network, with the dropout rates to train with.</param>
@@ -41,6 +44,10 @@ public static class BackendFactory
             catch (CudaUnavailableException e)
             {
                 whyCpu = ordinal is null ? e.Message : throw new InputException($"--device {device}: {e.Message}", e);
+            }
+            catch (CudaException e) when (ordinal is null)
+            {
+                whyCpu = e.Message;
             }
         }
 

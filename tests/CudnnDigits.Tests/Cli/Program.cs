@@ -11,11 +11,17 @@ internal static class Program
 
     public static Result Run(params string[] arguments) => Finish(Start(arguments));
 
-    public static Result RunIn(string folder, string environment, string value, params string[] arguments)
+    public static Result RunIn(string folder, string environment, string value, params string[] arguments) => RunIn(folder, [(environment, value)], arguments);
+
+    public static Result RunIn(string folder, IEnumerable<(string Name, string Value)> environment, params string[] arguments)
     {
         ProcessStartInfo info = Info(arguments);
         info.WorkingDirectory = folder;
-        info.Environment[environment] = value;
+        foreach ((string name, string value) in environment)
+        {
+            info.Environment[name] = value;
+        }
+
         return Finish(Process.Start(info)!);
     }
 

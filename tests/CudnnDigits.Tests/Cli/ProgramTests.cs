@@ -66,22 +66,9 @@ public sealed class ProgramTests : IDisposable
     public void Golden_losses_and_final_weights_come_out_of_the_program(string model)
     {
         Golden golden = Golden.Load(model);
-        string csv = _folder.Write("batch.csv", DigitFiles.Csv(golden.Data)), start = _folder["start.safetensors"], run = _folder["run"];
-        SafeTensors.Write(start, [], [.. golden.Start.Network.Parameters.Trained.Concat(golden.Start.Network.Parameters.Statistics)
-            .Select(slice => new NamedTensor(slice.Name, slice.Shape, golden.Start.Slice(slice).ToArray()))]);
-        Program.Result result = Program.Run(
-            "train", "--data", csv, "--init-from", start, "--no-shuffle", "--augment", "none", "--dropout", "0", "--validation", "0",
-            "--schedule", "constant", "--precision", "fp32", "--epochs", "5", "--out", run);
+        Program.Result result = Program.Run(golden.TrainArguments(_folder, "run"));
         Assert.True(result.ExitCode == 0, result.Error);
-
-        double[] losses = [.. File.ReadLines(Path.Combine(run, "history.csv")).Skip(1).Select(row => double.Parse(row.Split(',')[1], CultureInfo.InvariantCulture))];
-        Assert.Equal(5, losses.Length);
-        Assert.All(losses.Zip(golden.Losses), pair => Assert.InRange(pair.First, pair.Second * (1 - 1e-4), pair.Second * (1 + 1e-4)));
-        NetworkWeights final = Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights;
-        foreach (ParameterSlice slice in final.Network.Parameters.Trained.Concat(final.Network.Parameters.Statistics))
-        {
-            Compare.Close(final.Slice(slice), golden.File.Doubles($"final.{slice.Name}"), 1e-3, slice.Name);
-        }
+        golden.AssertFollowedBy(_folder["run"]);
     }
 
     [Fact]

@@ -1,5 +1,7 @@
+using System.Globalization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Reference;
 
@@ -19,5 +21,31 @@ internal sealed record Golden(SafeTensors File, NetworkWeights Start, DigitDatas
         byte[] pixels = Array.ConvertAll(file.Floats("input.images"), value => (byte)MathF.Round(value * 255));
         byte[] labels = Array.ConvertAll(file.Integers("input.labels"), value => (byte)value);
         return new Golden(file, start, new DigitDataset("golden batch", pixels, labels), file.Doubles("losses"));
+    }
+
+    /// <summary>Arguments that make <c>cudnn-digits train</c> take the same five steps; their files are written into the folder.</summary>
+    public string[] TrainArguments(TemporaryFolder folder, string run)
+    {
+        string csv = folder.Write("batch.csv", DigitFiles.Csv(Data)), start = folder["start.safetensors"];
+        SafeTensors.Write(start, [], [.. Start.Network.Parameters.Trained.Concat(Start.Network.Parameters.Statistics)
+            .Select(slice => new NamedTensor(slice.Name, slice.Shape, Start.Slice(slice).ToArray()))]);
+        return
+        [
+            "train", "--data", csv, "--init-from", start, "--no-shuffle", "--augment", "none", "--dropout", "0", "--validation", "0",
+            "--schedule", "constant", "--precision", "fp32", "--epochs", "5", "--out", folder[run],
+        ];
+    }
+
+    /// <summary>Fails unless a run folder holds PyTorch's losses and final weights.</summary>
+    public void AssertFollowedBy(string run)
+    {
+        double[] losses = [.. System.IO.File.ReadLines(Path.Combine(run, "history.csv")).Skip(1).Select(row => double.Parse(row.Split(',')[1], CultureInfo.InvariantCulture))];
+        Assert.Equal(5, losses.Length);
+        Assert.All(losses.Zip(Losses), pair => Assert.InRange(pair.First, pair.Second * (1 - 1e-4), pair.Second * (1 + 1e-4)));
+        NetworkWeights final = Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights;
+        foreach (ParameterSlice slice in final.Network.Parameters.Trained.Concat(final.Network.Parameters.Statistics))
+        {
+            Compare.Close(final.Slice(slice), File.Doubles($"final.{slice.Name}"), 1e-3, slice.Name);
+        }
     }
 }

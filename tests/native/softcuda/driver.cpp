@@ -103,7 +103,7 @@ bool has_current_context() { return !current.empty() && retained > 0; }
 
 bool thread_is_capturing() {
     for (Stream *stream : streams) {
-        if (stream->capture) {
+        if (stream->capture && stream->capturing_thread == std::this_thread::get_id()) {
             return true;
         }
     }
@@ -504,6 +504,7 @@ EXPORT cuStreamBeginCapture_v2(Stream *stream, int mode) {
     }
     stream->capture = std::make_unique<Graph>();
     stream->capture_is_broken = false;
+    stream->capturing_thread = std::this_thread::get_id();
     return success;
 }
 

@@ -3,6 +3,8 @@
 
 #include "device.h"
 
+#include <thread>
+
 namespace softcuda {
 
 struct MemoryInfo {
@@ -29,6 +31,7 @@ struct Stream {
     std::vector<Work> queue;
     uint64_t done = 0; // works that have run since the stream was created
     std::unique_ptr<Graph> capture;
+    std::thread::id capturing_thread; // capture is thread-local: other threads may do what they like
     bool capture_is_broken = false;
 };
 

@@ -68,6 +68,12 @@ internal static class NativeLibraries
             }
 
             LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
+            if (driverVersion < 1000 * Majors[^1])
+            {
+                throw new CudaUnavailableException(
+                    $"the NVIDIA driver is too old: it runs CUDA up to {CudaDevice.FormatVersion(driverVersion)}, and cuBLAS and cuDNN 9 need CUDA {Majors[^1]} or newer; update the driver");
+            }
+
             int[] majors = [.. Majors.Where(major => major <= driverVersion / 1000)];
             string? mismatch = null;
             foreach (LibraryPlace place in places)

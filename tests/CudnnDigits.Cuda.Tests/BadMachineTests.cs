@@ -1,0 +1,171 @@
+using System.Diagnostics;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Cli;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Cuda.Tests;
+
+/// <summary>The program on machines where something is missing or breaks, played by the software device: one line that says what and what to do.</summary>
+public sealed class BadMachineTests : IDisposable
+{
+    private const string Device = "libcuda.so.1 libcublas.so.12 libcudnn.so.9";
+
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _data;
+
+    public BadMachineTests()
+    {
+        Gpu.RequireSoftware();
+        _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(80)));
+    }
+
+    /// <summary>Libraries that are there (name=other puts one under another's name), settings of the software device, what the line says.</summary>
+    public static TheoryData<string, string, string> Missing => new()
+    {
+        { "libcublas.so.12 libcudnn.so.9", "", "there is no NVIDIA driver: libcuda.so.1 was not found" },
+        { Device, "SOFTCUDA_DEVICES=0", "there is no NVIDIA GPU on this machine" },
+        { Device, "SOFTCUDA_FAIL=cuInit:1:803", "the NVIDIA driver does not start: cuInit failed: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" },
+        { Device, "SOFTCUDA_DRIVER_VERSION=11080", "the NVIDIA driver is too old: it runs CUDA up to 11.8" },
+        { Device, "SOFTCUDA_DRIVER_VERSION=12000 SOFTCUDA_PTX_VERSION=70", "the driver (CUDA 12.0) cannot run the kernels (PTX 7.5, for sm_75 and newer); update the NVIDIA driver" },
+        { Device, "SOFTCUDA_COMPUTE_CAPABILITY=61", "cannot run the kernels (PTX 7.5, for sm_75 and newer)" },
+        { "libcuda.so.1 libcublas.so.12", "", "cuDNN is missing: libcudnn.so.9 was not found" },
+        { "libcuda.so.1 libcublas.so.12 libcudnn.so.9=libcudnn.so.8", "", "libcudnn.so.8 is of another major version" },
+        { Device, "SOFTCUDA_CUDNN_VERSION=8907", "libcudnn.so.9 is cuDNN 8, and cuDNN 9 is needed" },
+        { Device, "SOFTCUDA_CUDNN_CUDART=13000", "libcudnn.so.9 is built for CUDA 13, but" },
+        { Device, "SOFTCUDA_FAIL=cudnnCreate:1:1002", "are of different versions" },
+        { "libcuda.so.1 libcudnn.so.9", "", "cuBLAS is missing: libcublas.so.12 (the driver runs CUDA up to 12) was not found" },
+    };
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [MemberData(nameof(Missing))]
+    public void What_is_missing_is_said_and_auto_trains_on_the_CPU(string libraries, string settings, string says)
+    {
+        (string, string)[] machine = Machine(libraries, settings);
+        Program.Result refused = Program.RunIn(_folder.Path, machine, Train("refused", "--device", "cuda"));
+        Assert.Equal(2, refused.ExitCode);
+        Assert.Contains($"--device cuda: ", OnlyLine(refused.Error), StringComparison.Ordinal);
+        Assert.Contains(says, refused.Error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(_folder["refused"]));
+
+        Program.Result auto = Program.RunIn(_folder.Path, machine, Train("auto"));
+        Assert.Equal(0, auto.ExitCode);
+        string device = Assert.Single(auto.Error.Split('\n'), line => line.StartsWith("device ", StringComparison.Ordinal));
+        Assert.Contains("CPU, ", device, StringComparison.Ordinal);
+        Assert.Contains(says, device, StringComparison.Ordinal);
+
+        Program.Result info = Program.RunIn(_folder.Path, machine, "info");
+        Assert.Equal(0, info.ExitCode);
+        if (!settings.Contains("PTX", StringComparison.Ordinal) && !settings.Contains("CAPABILITY", StringComparison.Ordinal) && !settings.Contains("cudnnCreate", StringComparison.Ordinal))
+        {
+            Assert.Contains(says, info.Output, StringComparison.Ordinal); // the others show when a device is opened
+        }
+    }
+
+    [Theory]
+    [InlineData("--device cuda:7", "", 2, "there is no GPU 7: this machine has 1, cuda:0")]
+    [InlineData("--device cuda --batch-size 4096", "SOFTCUDA_MEMORY=400000000", 2, "MiB are free; try --batch-size 1024, or close other programs on the GPU")]
+    [InlineData("--device cuda --batch-size 64", "SOFTCUDA_MEMORY=1500000000 SOFTCUDA_MEMORY_TAKEN=1480000000", 2, "of 1,431 MiB are free; close other programs")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:1:2", 2, "the GPU's memory is too small")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:2:2", 2, "the 80 digits do not fit")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cublasCreate_v2:1:3", 1, "the GPU failed: cublasCreate_v2 failed: CUBLAS_STATUS_ALLOC_FAILED")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamEndCapture:1:901", 1, "the GPU failed in epoch 1: cuStreamEndCapture failed: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cudnnConvolutionForward:2:5000", 1, "the GPU failed in epoch 1: cudnnConvolutionForward failed: CUDNN_STATUS_EXECUTION_FAILED")]
+    [InlineData("--device cuda --no-cuda-graph", "SOFTCUDA_FAIL=cublasGemmEx:3:13", 1, "the GPU failed in epoch 1: cublasGemmEx failed: CUBLAS_STATUS_EXECUTION_FAILED")]
+    [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU trains in fp32")]
+    [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2, "the CPU trains in fp32, and there is no GPU to use: there is no NVIDIA GPU")]
+    public void What_goes_wrong_is_said_in_one_line(string options, string settings, int exitCode, string says)
+    {
+        Program.Result result = Program.RunIn(_folder.Path, Machine(Device, settings), Train("run", options.Split(' ')));
+        Assert.Equal(exitCode, result.ExitCode);
+        string line = Assert.Single(result.Error.Split('\n'), line => line.StartsWith("cudnn-digits: error: ", StringComparison.Ordinal));
+        Assert.Contains(says, line, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_GPU_that_fails_in_the_middle_of_a_run_costs_the_running_epoch_at_most()
+    {
+        // Four epochs of two steps; "adam" runs once more to warm up each of the two sizes of batch. The sixth is in epoch 2.
+        string[] train = Train("run", "--device", "cuda", "--deterministic", "--precision", "fp32", "--epochs", "4", "--batch-size", "40");
+        Program.Result failed = Program.RunIn(_folder.Path, Machine(Device, "SOFTCUDA_FAIL=adam:6:700"), train);
+        Assert.Equal(1, failed.ExitCode);
+        Assert.Contains("the GPU failed in epoch 2: ", failed.Error, StringComparison.Ordinal);
+        Assert.Contains("CUDA_ERROR_ILLEGAL_ADDRESS", failed.Error, StringComparison.Ordinal);
+        Assert.Contains("keeps the state after epoch 1", failed.Error, StringComparison.Ordinal);
+
+        Program.Result resumed = Program.RunIn(_folder.Path, Machine(Device, ""), "train", "--resume", _folder["run"]);
+        Assert.Equal(0, resumed.ExitCode);
+        train[Array.IndexOf(train, "--out") + 1] = _folder["whole"];
+        Assert.Equal(0, Program.RunIn(_folder.Path, Machine(Device, ""), train).ExitCode);
+        Assert.Equal(File.ReadAllBytes(_folder["whole/model.safetensors"]), File.ReadAllBytes(_folder["run/model.safetensors"]));
+    }
+
+    [Fact]
+    public void Two_processes_share_a_GPU()
+    {
+        Process[] processes = [.. Enumerable.Range(0, 2).Select(i => Process.Start(Start(Train($"run{i}", "--device", "cuda")))!)];
+        Assert.All(processes.Select(Program.Finish), result => Assert.Equal(0, result.ExitCode));
+    }
+
+    [Fact]
+    public void Interrupted_while_capturing_it_saves_and_ends()
+    {
+        using Process process = Process.Start(Start(Train("run", "--device", "cuda", "--epochs", "1000")))!;
+        string? line;
+        while ((line = process.StandardError.ReadLine()) is not null && !line.StartsWith("run ", StringComparison.Ordinal))
+        {
+            // The next thing it does is to load, build and capture.
+        }
+
+        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+        {
+            kill.WaitForExit();
+        }
+
+        string error = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        Assert.Equal(130, process.ExitCode);
+        Assert.Contains("saved: go on with", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("softcuda:", error, StringComparison.Ordinal);
+        Assert.Equal(0, Program.RunIn(_folder.Path, Machine(Device, ""), "train", "--resume", _folder["run"], "--epochs", "1000", "--device", "cpu", "--quiet").ExitCode);
+    }
+
+    private string[] Train(string run, params string[] options)
+    {
+        (string, string)[] defaults = [("--data", _data), ("--model", "simple"), ("--epochs", "2"), ("--batch-size", "40"), ("--out", _folder[run])];
+        return ["train", .. defaults.Where(option => !options.Contains(option.Item1)).SelectMany(option => new[] { option.Item1, option.Item2 }), .. options];
+    }
+
+    private static ProcessStartInfo Start(string[] arguments)
+    {
+        ProcessStartInfo info = Program.Info(arguments);
+        info.Environment["OMP_NUM_THREADS"] = "1";
+        return info;
+    }
+
+    /// <summary>An environment in which only these libraries are to be found.</summary>
+    private (string Name, string Value)[] Machine(string libraries, string settings)
+    {
+        string from = Environment.GetEnvironmentVariable("CUDNN_DIGITS_CUDA_PATH")!, folder = _folder["cuda"];
+        Directory.CreateDirectory(folder);
+        foreach (string library in libraries.Split(' '))
+        {
+            string[] names = library.Split('=');
+            string link = Path.Combine(folder, names[^1]);
+            if (!File.Exists(link))
+            {
+                File.Copy(Path.Combine(from, names[0]), link);
+            }
+        }
+
+        return
+        [
+            ("CUDNN_DIGITS_CUDA_PATH", folder), ("VIRTUAL_ENV", ""), ("CONDA_PREFIX", ""), ("CUDA_PATH", ""),
+            .. settings.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(setting => (setting.Split('=')[0], setting[(setting.IndexOf('=', StringComparison.Ordinal) + 1)..])),
+        ];
+    }
+
+    private static string OnlyLine(string error) => Assert.Single(error.TrimEnd('\n').Split('\n'), line => !line.StartsWith("softcuda:", StringComparison.Ordinal));
+}

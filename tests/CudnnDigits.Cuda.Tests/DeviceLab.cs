@@ -1,0 +1,111 @@
+using System.Runtime.InteropServices;
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda.Tests;
+
+/// <summary>Tensors on the device for tests of single operations; each has an allocation of its own, so that none may be overrun.</summary>
+internal sealed unsafe class DeviceLab : IDisposable
+{
+    private readonly List<DeviceArena> _arenas = [];
+
+    private DeviceLab(CudaSession session) => Session = session;
+
+    public CudaSession Session { get; }
+
+    public static void Run(Precision precision, Action<DeviceLab> body)
+    {
+        using CudaSession session = Gpu.Open(precision);
+        using CudaContext.Scope scope = session.Context.Enter();
+        using DeviceLab lab = new(session);
+        body(lab);
+    }
+
+    public DeviceTensor Empty(long count, DeviceType? type = null)
+    {
+        DeviceArena arena = new();
+        DeviceTensor tensor = arena.Reserve(count, type ?? Session.ActivationType);
+        arena.Allocate(Session.Context);
+        _arenas.Add(arena);
+        return tensor;
+    }
+
+    /// <summary>Values as activations are stored: rounded where that is bfloat16.</summary>
+    public DeviceTensor Upload(float[] values, DeviceType? type = null)
+    {
+        DeviceTensor tensor = Empty(values.Length, type);
+        if (tensor.Type == DeviceType.Bf16)
+        {
+            Upload(MemoryMarshal.AsBytes<ushort>(Array.ConvertAll(values, Round)), tensor);
+        }
+        else
+        {
+            Upload(MemoryMarshal.AsBytes<float>(values), tensor);
+        }
+
+        return tensor;
+    }
+
+    public DeviceTensor Upload<T>(ReadOnlySpan<T> values)
+        where T : unmanaged
+    {
+        DeviceTensor tensor = Empty(values.Length * sizeof(T), DeviceType.U8);
+        Upload(MemoryMarshal.AsBytes(values), tensor);
+        return tensor;
+    }
+
+    public float[] Download(DeviceTensor tensor)
+    {
+        using PinnedMemory staging = new(Session.Context, tensor.Bytes);
+        Session.Stream.Download(staging.Pointer, tensor.Address, tensor.Bytes);
+        Session.Stream.Synchronize();
+        return tensor.Type == DeviceType.Bf16
+            ? [.. new ReadOnlySpan<ushort>(staging.Pointer, (int)tensor.Count).ToArray().Select(bits => BitConverter.UInt32BitsToSingle((uint)bits << 16))]
+            : new ReadOnlySpan<float>(staging.Pointer, (int)tensor.Count).ToArray();
+    }
+
+    public T Download<T>(DeviceTensor tensor)
+        where T : unmanaged
+    {
+        using PinnedMemory staging = new(Session.Context, tensor.Bytes);
+        Session.Stream.Download(staging.Pointer, tensor.Address, tensor.Bytes);
+        Session.Stream.Synchronize();
+        return *(T*)staging.Pointer;
+    }
+
+    /// <summary>A step state in which sample n is row n of a dataset.</summary>
+    public DeviceTensor State(int rows, byte[]? pixels = null, byte[]? labels = null, uint epoch = 0, long adamStep = 0, float rate = 0) => Upload<StepState>(
+    [
+        new StepState
+        {
+            Pixels = pixels is null ? 0 : Upload<byte>(pixels).Address,
+            Labels = labels is null ? 0 : Upload<byte>(labels).Address,
+            Order = Upload<int>([.. Enumerable.Range(0, rows)]).Address,
+            LearningRates = Upload<float>([rate]).Address,
+            Rows = (uint)rows,
+            Epoch = epoch,
+            AdamStep = adamStep,
+        },
+    ]);
+
+    public void Dispose()
+    {
+        Session.Stream.Synchronize();
+        _arenas.ForEach(arena => arena.Dispose());
+    }
+
+    /// <summary>Nearest bfloat16, ties to even.</summary>
+    public static ushort Round(float value)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        return (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+
+    private void Upload(ReadOnlySpan<byte> from, DeviceTensor to)
+    {
+        using PinnedMemory staging = new(Session.Context, to.Bytes);
+        from.CopyTo(new Span<byte>(staging.Pointer, from.Length));
+        Session.Stream.Upload(to.Address, staging.Pointer, to.Bytes);
+        Session.Stream.Synchronize();
+    }
+}

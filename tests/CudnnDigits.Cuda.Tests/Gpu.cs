@@ -1,0 +1,52 @@
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+[assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)] // the tests count device memory
+
+namespace CudnnDigits.Cuda.Tests;
+
+/// <summary>The device under test: a GPU, or the software device where CUDNN_DIGITS_CUDA_PATH names it.</summary>
+internal static class Gpu
+{
+    private static readonly Lazy<CudaInfo> Info = new(CudaDevice.Info);
+
+    public static bool IsSoftware => Info.Value.Gpus[0].Name.StartsWith("software", StringComparison.Ordinal);
+
+    /// <summary>Skips the test where there is no device; with CUDNN_DIGITS_REQUIRE_GPU=1 that is a failure.</summary>
+    public static void Require()
+    {
+        string? why = Info.Value.WhyNot;
+        Assert.True(why is null || Environment.GetEnvironmentVariable("CUDNN_DIGITS_REQUIRE_GPU") != "1", $"a GPU is required: {why}");
+        Assert.SkipUnless(why is null, $"no CUDA device: {why}");
+    }
+
+    /// <summary>Skips the test where the device cannot be told to fail.</summary>
+    public static void RequireSoftware()
+    {
+        Require();
+        Assert.SkipUnless(IsSoftware, "only the software device can be told to fail");
+    }
+
+    public static ITrainingBackend Create(NetworkSpec network, BackendOptions options)
+    {
+        Require();
+        return CudaDevice.Create(0, network, options);
+    }
+
+    /// <summary>An open device without a backend.</summary>
+    public static CudaSession Open(Precision precision, bool deterministic = true)
+    {
+        Require();
+        CudaDevice.Initialise();
+        NativeLibraries.LoadMath(CudaDevice.DriverVersion());
+        return new CudaSession(0, precision, deterministic);
+    }
+
+    public static long FreeMemory()
+    {
+        using CudaContext context = new(0);
+        using CudaContext.Scope scope = context.Enter();
+        return CudaContext.MemoryInfo().Free;
+    }
+}

@@ -1,0 +1,94 @@
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Cli;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Cuda.Tests;
+
+/// <summary>The program with <c>--device cuda</c>, as a user would run it.</summary>
+public sealed class ProgramOnCudaTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _data;
+
+    public ProgramOnCudaTests()
+    {
+        Gpu.Require();
+        _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(200)));
+    }
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData("simple", "")]
+    [InlineData("improved", "")]
+    [InlineData("simple", "--no-cuda-graph")]
+    [InlineData("improved", "--no-cuda-graph")]
+    public void Golden_losses_and_final_weights_come_out_of_the_program(string model, string option)
+    {
+        Golden golden = Golden.Load(model);
+        Succeeds([.. golden.TrainArguments(_folder, "run"), "--device", "cuda", "--deterministic", .. option.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
+        golden.AssertFollowedBy(_folder["run"]);
+    }
+
+    [Fact]
+    public void A_run_records_its_device_and_two_deterministic_ones_write_the_same_bytes()
+    {
+        foreach (string run in new[] { "first", "second" })
+        {
+            Succeeds("train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", "2", "--out", _folder[run]);
+        }
+
+        Assert.Equal(File.ReadAllBytes(_folder["first/model.safetensors"]), File.ReadAllBytes(_folder["second/model.safetensors"]));
+        using JsonDocument run1 = JsonDocument.Parse(File.ReadAllText(_folder["first/run.json"]));
+        Assert.Equal("tf32", run1.RootElement.GetProperty("precision").GetString());
+        Assert.True(run1.RootElement.GetProperty("deterministic").GetBoolean());
+        JsonElement cuda = run1.RootElement.GetProperty("cuda");
+        Assert.StartsWith("9.", cuda.GetProperty("cudnn").GetString(), StringComparison.Ordinal);
+        Assert.Contains("forward ", cuda.GetProperty("algorithms").GetProperty("conv2").GetString(), StringComparison.Ordinal);
+
+        // The weights travel: read by the other device, they say the same.
+        string[] evaluate = ["evaluate", "--data", _data, "--weights", _folder["first/model.safetensors"], "--json", "--device"];
+        using JsonDocument onCuda = JsonDocument.Parse(Succeeds([.. evaluate, "cuda", "--precision", "fp32"]).Output), onCpu = JsonDocument.Parse(Succeeds([.. evaluate, "cpu"]).Output);
+        Assert.Equal(onCpu.RootElement.GetProperty("accuracy").GetDouble(), onCuda.RootElement.GetProperty("accuracy").GetDouble());
+        Assert.Equal(onCpu.RootElement.GetProperty("loss").GetDouble(), onCuda.RootElement.GetProperty("loss").GetDouble(), 1e-5);
+    }
+
+    [Fact]
+    public void A_run_moves_from_one_device_to_the_other_in_its_own_precision()
+    {
+        Succeeds("train", "--data", _data, "--device", "cpu", "--model", "simple", "--epochs", "2", "--out", _folder["run"]);
+        Succeeds("train", "--resume", _folder["run"], "--device", "cuda", "--epochs", "3");
+        using (JsonDocument run = JsonDocument.Parse(File.ReadAllText(_folder["run/run.json"])))
+        {
+            Assert.Equal("fp32", run.RootElement.GetProperty("precision").GetString());
+        }
+
+        Succeeds("train", "--resume", _folder["run"], "--device", "cpu", "--epochs", "4");
+        Assert.Equal(5, File.ReadAllLines(_folder["run/history.csv"]).Length);
+    }
+
+    [Fact]
+    public void Info_and_bench_name_the_device()
+    {
+        string info = Succeeds("info").Output;
+        Assert.Contains("cuda:0", info, StringComparison.Ordinal);
+        Assert.Contains("cudnn", info, StringComparison.Ordinal);
+        using JsonDocument json = JsonDocument.Parse(Succeeds("info", "--json").Output);
+        Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("cuda").GetProperty("why_not").ValueKind);
+        Assert.Equal(3, json.RootElement.GetProperty("cuda").GetProperty("libraries").EnumerateArray().Count(library => library.GetProperty("name").GetString() != "nvtx"));
+
+        using JsonDocument bench = JsonDocument.Parse(
+            Succeeds("bench", "--device", "cuda", "--model", "simple", "--steps", "1", "--batch-size", "16", "--precision", "bf16", "--profile", "--json").Output);
+        Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
+        Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
+    }
+
+    private static Program.Result Succeeds(params string[] arguments)
+    {
+        Program.Result result = Program.Run(arguments);
+        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.DoesNotContain("softcuda:", result.Error, StringComparison.Ordinal); // nothing refused, nothing left behind
+        return result;
+    }
+}

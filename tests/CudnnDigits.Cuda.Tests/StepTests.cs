@@ -1,0 +1,305 @@
+using CudnnDigits.Cpu;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda.Tests;
+
+/// <summary>Whole steps: against the CPU backend from the same seed, and against themselves bit by bit.</summary>
+public class StepTests
+{
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(400, seed: 11);
+
+    /// <summary>Shapes that are no multiple of anything, kernels of 1, 3 and 5, pooling that leaves rows over.</summary>
+    private static readonly NetworkSpec Odd = new("odd", new Shape(1, 28, 28),
+    [
+        new Conv2dLayer("conv1", 1, 9, 5, 2, false), new BatchNorm2dLayer("bn1", 9), new ReLULayer("relu1"), new DropoutLayer("drop1", 0.1),
+        new Conv2dLayer("conv2", 9, 7, 3, 0, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 3), new DropoutLayer("drop2", 0.2),
+        new Conv2dLayer("conv3", 7, 21, 1, 0, false), new BatchNorm2dLayer("bn3", 21), new ReLULayer("relu3"), new MaxPool2dLayer("pool3", 2),
+        new FlattenLayer("flatten"), new LinearLayer("fc1", 336, 33), new ReLULayer("relu4"), new DropoutLayer("drop3", 0.3), new LinearLayer("fc2", 33, 10),
+    ]);
+
+    public static TheoryData<string> Networks => ["simple", "improved", "odd"];
+
+    private static NetworkSpec Find(string name) => DigitNetworks.Find(name) ?? Odd;
+
+    private static BackendOptions Options(int batch, Precision precision = Precision.Fp32, bool graph = true) =>
+        new(batch, 3, AugmentationSpec.Standard) { Precision = precision, CudaGraph = graph, Deterministic = true };
+
+    [Theory]
+    [MemberData(nameof(Networks))]
+    public void Fifty_steps_with_augmentation_and_dropout_follow_the_CPU(string name)
+    {
+        NetworkSpec network = Find(name).WithDropout(0.2);
+        const int Batch = 16, Steps = 50;
+        int[] order = EpochOrder.Create([.. Enumerable.Range(0, 400)], 3, 0, shuffle: true);
+        float[] rates = [.. Enumerable.Repeat(1e-4f, 25)]; // small: rounding must not grow into another path within 50 steps
+        using ITrainingBackend cuda = Gpu.Create(network, Options(Batch)), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
+        NetworkWeights start = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
+        AdamState optimizer = new(network);
+        cuda.Load(start, optimizer);
+        cpu.Load(start, optimizer);
+        for (int epoch = 0; epoch < Steps / 25; epoch++)
+        {
+            cuda.BeginEpoch(Digits, epoch, order, default);
+            cpu.BeginEpoch(Digits, epoch, order, default);
+            for (int step = 0; step < 25; step++)
+            {
+                cuda.RunSteps(step, rates.AsSpan(step, 1));
+                cpu.RunSteps(step, rates.AsSpan(step, 1));
+                (double expected, double actual) = (cpu.ReadSums().Loss, cuda.ReadSums().Loss);
+                Assert.True(Math.Abs(actual / expected - 1) <= 1e-3, $"epoch {epoch}, step {step}: losses so far are {actual}, on the CPU {expected}");
+            }
+        }
+
+        Assert.Equal(cpu.ReadSums().Samples, cuda.ReadSums().Samples);
+        cuda.Save(onCuda, optimizer);
+        Assert.Equal(Steps, optimizer.Step);
+        cpu.Save(onCpu, optimizer);
+        foreach (ParameterSlice slice in network.Parameters.Trained.Concat(network.Parameters.Statistics))
+        {
+            // What matters is how far training has moved, not where it began.
+            double[] moved = [.. onCpu.Slice(slice).ToArray().Zip(start.Slice(slice).ToArray(), (a, b) => (double)a - b)];
+            float[] movedOnCuda = [.. onCuda.Slice(slice).ToArray().Zip(start.Slice(slice).ToArray(), (a, b) => a - b)];
+            if (slice.Name != "bn1.bias" || name != "odd")
+            {
+                Compare.Close(movedOnCuda, moved, 5e-2, $"the way of {slice.Name}");
+            }
+        }
+
+        float[] logits = new float[1000], logitsOnCpu = new float[1000];
+        cuda.Predict(Digits, order.AsSpan(0, 100), logits);
+        cpu.Predict(Digits, order.AsSpan(0, 100), logitsOnCpu);
+        Compare.Close(logits, Array.ConvertAll(logitsOnCpu, value => (double)value), 5e-2, "predictions");
+    }
+
+    [Theory]
+    [InlineData("simple", Precision.Fp32)]
+    [InlineData("simple", Precision.Bf16)]
+    [InlineData("improved", Precision.Tf32)]
+    [InlineData("improved", Precision.Bf16)]
+    [InlineData("odd", Precision.Fp32)]
+    public void Captured_and_eager_steps_give_the_same_bits(string name, Precision precision) =>
+        Assert.Equal(TrainedBits(Find(name), Options(32, precision)), TrainedBits(Find(name), Options(32, precision, graph: false)));
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void Two_deterministic_runs_give_the_same_bits(string name) =>
+        Assert.Equal(TrainedBits(Find(name), Options(32)), TrainedBits(Find(name), Options(32)));
+
+    [Fact]
+    public void Without_determinism_the_software_device_shows_that_it_matters()
+    {
+        Gpu.RequireSoftware(); // a GPU may happen to repeat itself
+        BackendOptions options = Options(32) with { Deterministic = false };
+        Assert.NotEqual(TrainedBits(Find("simple"), options), TrainedBits(Find("simple"), options));
+    }
+
+    [Theory]
+    [InlineData("simple", Precision.Fp32)]
+    [InlineData("improved", Precision.Bf16)]
+    public void A_run_stopped_anywhere_resumes_to_the_same_bits(string name, Precision precision)
+    {
+        Gpu.Require();
+        TrainingOptions options = TrainingOptions.For(name) with { Epochs = 2, BatchSize = 48, Seed = 7, Validation = 0.2 };
+        TrainingState whole = Fresh(options);
+        Train(whole, options, precision);
+
+        // Stopped after three steps of the first epoch, and once more at its end, through a file each time.
+        using TemporaryFolder folder = new();
+        TrainingState state = Fresh(options);
+        foreach (int stepsAtOnce in new[] { 3, int.MaxValue, int.MaxValue })
+        {
+            Train(state, options, precision, stepsAtOnce, stopAfterFirstCall: true);
+            Checkpoint.SaveState(folder["last"], state);
+            state = Checkpoint.LoadState(folder["last"], options.CreateNetwork());
+        }
+
+        Assert.Equal(whole.Weights.Trained, state.Weights.Trained);
+        Assert.Equal(whole.Weights.Statistics, state.Weights.Statistics);
+        Assert.Equal(whole.Optimizer.SecondMoment, state.Optimizer.SecondMoment);
+        Assert.Equal(whole.History.Select(e => (e.TrainLoss, e.ValidationLoss)), state.History.Select(e => (e.TrainLoss, e.ValidationLoss)));
+    }
+
+    [Fact]
+    public void A_run_begun_on_one_device_goes_on_and_is_evaluated_on_the_other()
+    {
+        Gpu.Require();
+        TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 6, BatchSize = 32, Seed = 1 };
+        TrainingState state = Fresh(options);
+        using ITrainingBackend cuda = Gpu.Create(options.CreateNetwork(), Options(32)), cpu = CpuDevice.Create(options.CreateNetwork(), Options(32), CpuDevice.VectorBits);
+        new Trainer(cuda, Digits, options with { Epochs = 3 }, state).Run(TestContext.Current.CancellationToken);
+        new Trainer(cpu, Digits, options, state).Run(TestContext.Current.CancellationToken);
+        Metrics onCpu = new Trainer(cpu, Digits, options, state).Evaluate(state.Kept), onCuda = new Trainer(cuda, Digits, options, state).Evaluate(state.Kept);
+        Assert.Equal(6, state.Epoch);
+        Assert.True(state.History[5].TrainLoss < state.History[2].TrainLoss);
+        Assert.Equal(onCpu.Loss, onCuda.Loss, 1e-5);
+        Assert.Equal(onCpu.Accuracy, onCuda.Accuracy);
+    }
+
+    [Fact]
+    public void Predictions_in_the_middle_of_an_epoch_leave_it_as_it_was_and_do_not_depend_on_the_batch()
+    {
+        NetworkSpec network = Find("improved");
+        DigitDataset others = GeneratedDigits.Create(50, seed: 12);
+        float[] undisturbed = TrainedBits(network, Options(32)), disturbed = TrainedBits(network, Options(32), between: backend => backend.Predict(others, [3, 1, 4], new float[30]));
+        Assert.Equal(undisturbed, disturbed);
+
+        float[][] logits = [.. new[] { 1, 7, 64 }.Select(batch =>
+        {
+            using ITrainingBackend backend = Gpu.Create(network, Options(batch));
+            backend.Load(Initializer.Create(network, 0), new AdamState(network));
+            float[] result = new float[500];
+            backend.Predict(others, [.. Enumerable.Range(0, 50)], result);
+            return result;
+        })];
+        double[] first = Array.ConvertAll(logits[0], value => (double)value);
+        Compare.Close(logits[1], first, 1e-5, "batches of 7");
+        Compare.Close(logits[2], first, 1e-5, "batches of 64");
+    }
+
+    [Theory]
+    [InlineData(Precision.Fp32)]
+    [InlineData(Precision.Bf16)]
+    public void Loading_what_was_saved_gives_the_same_bits(Precision precision)
+    {
+        NetworkSpec network = Find("improved");
+        NetworkWeights weights = Initializer.Create(network, 5), saved = new(network);
+        AdamState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
+        new Random(2).NextBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(optimizer.FirstMoment.AsSpan()));
+        using ITrainingBackend backend = Gpu.Create(network, Options(2, precision));
+        backend.Load(weights, optimizer);
+        backend.Save(saved, savedOptimizer);
+        Assert.Equal(weights.Trained, saved.Trained);
+        Assert.Equal(weights.Statistics, saved.Statistics);
+        Assert.Equal(Array.ConvertAll(optimizer.FirstMoment, BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.FirstMoment, BitConverter.SingleToInt32Bits));
+        Assert.Equal(7, savedOptimizer.Step);
+    }
+
+    [Fact]
+    public void A_loss_that_is_no_number_is_seen()
+    {
+        NetworkSpec network = Find("simple");
+        NetworkWeights weights = Initializer.Create(network, 0);
+        weights["conv1.weight"][0] = float.NaN;
+        using ITrainingBackend backend = Gpu.Create(network, Options(32));
+        backend.Load(weights, new AdamState(network));
+        backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 32)], default);
+        backend.RunSteps(0, [1e-3f]);
+        Assert.False(double.IsFinite(backend.ReadSums().Loss));
+    }
+
+    [Fact]
+    public void A_hundred_backends_leave_device_memory_as_it_was()
+    {
+        NetworkSpec network = Find("simple");
+        using ITrainingBackend first = Gpu.Create(network, Options(16)); // keeps the context, and what libraries keep for good
+        Use(first);
+        long before = Gpu.FreeMemory();
+        for (int i = 0; i < 100; i++)
+        {
+            using ITrainingBackend backend = Gpu.Create(network, Options(16, graph: i % 2 == 0));
+            Use(backend);
+        }
+
+        long lost = before - Gpu.FreeMemory();
+        Assert.True(lost <= (Gpu.IsSoftware ? 0 : 2 << 20), $"{lost} bytes of device memory were not given back"); // a driver hands out 2 MiB at a time
+
+        static void Use(ITrainingBackend backend)
+        {
+            backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
+            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 20)], default);
+            backend.RunSteps(0, [1e-3f, 1e-3f]);
+            backend.ReadSums();
+        }
+    }
+
+    [Fact]
+    public void Two_backends_on_one_GPU_do_not_disturb_each_other()
+    {
+        NetworkSpec network = Find("simple");
+        float[] alone = TrainedBits(network, Options(32)), beside = [];
+        float[] other = TrainedBits(network, Options(32), between: _ => beside = TrainedBits(network, Options(32)));
+        Assert.Equal(alone, other);
+        Assert.Equal(alone, beside);
+    }
+
+    [Fact]
+    public void Every_kernel_in_the_PTX_is_used_and_every_entry_has_its_variants()
+    {
+        string[] entries = [.. KernelModule.Entries];
+        Assert.NotEmpty(entries);
+        Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)), name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
+    }
+
+    /// <summary>Everything that two epochs of three steps, the last of 8 samples, leave behind.</summary>
+    private static float[] TrainedBits(NetworkSpec network, BackendOptions options, Action<ITrainingBackend>? between = null)
+    {
+        using ITrainingBackend backend = Gpu.Create(network, options);
+        NetworkWeights weights = Initializer.Create(network, 1);
+        AdamState optimizer = new(network);
+        backend.Load(weights, optimizer);
+        for (int epoch = 0; epoch < 2; epoch++)
+        {
+            backend.BeginEpoch(Digits, epoch, EpochOrder.Create([.. Enumerable.Range(0, 72)], 1, epoch, shuffle: true), default);
+            backend.RunSteps(0, [1e-3f, 1e-3f]);
+            between?.Invoke(backend);
+            backend.RunSteps(2, [1e-3f]);
+        }
+
+        float[] logits = new float[720];
+        backend.Predict(Digits, [.. Enumerable.Range(0, 72)], logits);
+        backend.Save(weights, optimizer);
+        EpochSums sums = backend.ReadSums();
+        Assert.Equal(72, sums.Samples);
+        return [.. weights.Trained, .. weights.Statistics, .. optimizer.SecondMoment, .. logits, (float)sums.Loss, sums.Correct];
+    }
+
+    private static TrainingState Fresh(TrainingOptions options) => new(Initializer.Create(options.CreateNetwork(), options.Seed));
+
+    private static void Train(TrainingState state, TrainingOptions options, Precision precision, int stepsAtOnce = int.MaxValue, bool stopAfterFirstCall = false)
+    {
+        BackendOptions backendOptions = new(options.BatchSize, options.Seed, options.Augmentation) { Precision = precision, Deterministic = true };
+        using StepsAtOnce backend = new(Gpu.Create(options.CreateNetwork(), backendOptions), stepsAtOnce);
+        using CancellationTokenSource cancel = new();
+        try
+        {
+            new Trainer(backend, Digits, options, state) { OnProgress = _ => { if (stopAfterFirstCall) { cancel.Cancel(); } } }.Run(cancel.Token);
+        }
+        catch (OperationCanceledException)
+        {
+        }
+    }
+
+    /// <summary>A backend that is asked for few steps at once, so that a run can be stopped between them.</summary>
+    private sealed class StepsAtOnce(ITrainingBackend inner, int steps) : ITrainingBackend
+    {
+        public NetworkSpec Network => inner.Network;
+
+        public string Device => inner.Device;
+
+        public Precision Precision => inner.Precision;
+
+        public CudaDetails? CudaDetails => inner.CudaDetails;
+
+        public int BatchSize => inner.BatchSize;
+
+        public int StepsPerCall => steps;
+
+        public void Load(NetworkWeights weights, AdamState optimizer) => inner.Load(weights, optimizer);
+
+        public void Save(NetworkWeights weights, AdamState optimizer) => inner.Save(weights, optimizer);
+
+        public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => inner.BeginEpoch(data, epoch, order, sums);
+
+        public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates) => inner.RunSteps(firstStep, learningRates);
+
+        public EpochSums ReadSums() => inner.ReadSums();
+
+        public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits) => inner.Predict(data, rows, logits);
+
+        public void Dispose() => inner.Dispose();
+    }
+}
