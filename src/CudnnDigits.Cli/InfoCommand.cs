@@ -46,7 +46,7 @@ internal static class InfoCommand
         Line("cuda backend", info.Cuda.WhyNot is null ? "tf32, fp32, bf16" : $"not on this machine: {info.Cuda.WhyNot}");
         foreach (CudaGpu gpu in info.Cuda.Gpus)
         {
-            Line($"  cuda:{gpu.Ordinal}", $"{gpu.Name}, {gpu.MemoryMiB:N0} MiB, compute capability {gpu.ComputeCapability}, {gpu.Multiprocessors} multiprocessors");
+            Line($"  cuda:{gpu.Ordinal}", $"{gpu.Name}, {gpu.MemoryBytes >> 20:N0} MiB, compute capability {gpu.ComputeCapability}, {gpu.Multiprocessors} multiprocessors");
         }
 
         foreach (CudaLibrary library in info.Cuda.Libraries)

@@ -128,7 +128,7 @@ internal static unsafe class CudaDevice
         Check(cuDeviceGetAttribute(&minor, AttributeComputeCapabilityMinor, device));
         Check(cuDeviceGetAttribute(&multiprocessors, AttributeMultiprocessorCount, device));
         Check(cuDeviceTotalMem_v2(&bytes, device));
-        return new CudaGpu(ordinal, Name(ordinal), $"{major}.{minor}", multiprocessors, (long)(bytes >> 20));
+        return new CudaGpu(ordinal, Name(ordinal), $"{major}.{minor}", multiprocessors, (long)bytes);
     }
 
     private static int Handle(int ordinal)

@@ -12,8 +12,8 @@ public sealed record CudaDetails(string Driver, string Cublas, string Cudnn, IRe
 /// <param name="Name">As its driver says it.</param>
 /// <param name="ComputeCapability">Such as "9.0".</param>
 /// <param name="Multiprocessors">Streaming multiprocessors.</param>
-/// <param name="MemoryMiB">Device memory, MiB.</param>
-public sealed record CudaGpu(int Ordinal, string Name, string ComputeCapability, int Multiprocessors, long MemoryMiB);
+/// <param name="MemoryBytes">Device memory.</param>
+public sealed record CudaGpu(int Ordinal, string Name, string ComputeCapability, int Multiprocessors, long MemoryBytes);
 
 /// <summary>One of NVIDIA's libraries.</summary>
 /// <param name="Name">"cuda" (the driver), "cublas", "cudnn" or "nvtx".</param>

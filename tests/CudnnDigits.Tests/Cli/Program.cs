@@ -53,6 +53,14 @@ internal static class Program
         Assert.Contains(says, line, StringComparison.Ordinal);
     }
 
-    public static ProcessStartInfo Info(params string[] arguments) =>
-        new("dotnet", ["exec", Path.Combine(AppContext.BaseDirectory, "cudnn-digits.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+    /// <summary>By the installed runtime, or by the one beside the tests where they were published with it.</summary>
+    public static ProcessStartInfo Info(params string[] arguments)
+    {
+        string program = Path.Combine(AppContext.BaseDirectory, "cudnn-digits");
+        ProcessStartInfo info = File.Exists(Path.Combine(AppContext.BaseDirectory, "libcoreclr.so"))
+            ? new ProcessStartInfo(program, arguments)
+            : new ProcessStartInfo("dotnet", ["exec", program + ".dll", .. arguments]);
+        (info.RedirectStandardOutput, info.RedirectStandardError) = (true, true);
+        return info;
+    }
 }

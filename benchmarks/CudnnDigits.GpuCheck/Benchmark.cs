@@ -1,0 +1,132 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace CudnnDigits.GpuCheck;
+
+/// <summary>Images per second beside PyTorch's best mode at the same precision, in one run on one machine.</summary>
+internal static class Benchmark
+{
+    private static readonly string[] Models = ["improved", "simple"], Precisions = ["fp32", "tf32", "bf16"];
+
+    /// <summary>The python3 that would run the peer, or null.</summary>
+    public static string? Python() => Workplace.Find("python3");
+
+    public static CheckResult Run(Workplace place)
+    {
+        int[] batches = place.Quick ? [16] : [64, 256, 1024, 4096];
+        List<JsonObject> ours = [.. Models.SelectMany(model => batches.SelectMany(batch => Precisions.SelectMany(precision => Ours(place, model, batch, precision))))];
+        double? toTarget = PeerSecondsToTarget(place);
+        List<JsonObject> peers = [.. Peer(place, batches)];
+        JsonArray table = [];
+        foreach (string model in Models)
+        {
+            foreach (int batch in batches)
+            {
+                foreach (string precision in Precisions)
+                {
+                    table.Add(Row(model, batch, precision, ours, peers));
+                }
+            }
+        }
+
+        double[] ratios = [.. table.Select(row => (double?)row!["training_ratio"]).OfType<double>()];
+        string summary = ours.Exists(entry => entry["error"] is not null) ? (string)ours.First(entry => entry["error"] is not null)["error"]!
+            : ratios.Length == 0 ? $"{ours.Count} configurations measured; PyTorch with CUDA is not on this machine"
+            : string.Create(CultureInfo.InvariantCulture, $"training at {ratios.Min():F2} to {ratios.Max():F2} times PyTorch's best mode of the same precision");
+        return new CheckResult(
+            "benchmark", ours.Exists(entry => entry["error"] is not null) ? Status.Failed : Status.Passed, summary,
+            new JsonObject { ["table"] = table, ["ours"] = new JsonArray([.. ours]), ["pytorch"] = new JsonArray([.. peers]), ["pytorch_seconds_to_99_percent"] = toTarget });
+    }
+
+    /// <summary>PyTorch's seconds from process start to 99 % of the validation digits; null where it cannot be measured.</summary>
+    private static double? PeerSecondsToTarget(Workplace place)
+    {
+        string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py");
+        if (place.Data is null || Python() is not { } python || !File.Exists(script))
+        {
+            return null;
+        }
+
+        ToolResult result = place.Run("pytorch-until", 90, python, ["-u", script, "--data", place.Data, "--until", "0.99"]);
+        return result.Output.Where(line => line.Text.StartsWith('{')).Select(line => JsonNode.Parse(line.Text)!)
+            .Where(epoch => (double)epoch["accuracy"]! >= 0.99).Select(epoch => (double?)epoch["seconds_since_process_start"]!.GetValue<double>()).FirstOrDefault();
+    }
+
+    private static JsonObject Row(string model, int batch, string precision, List<JsonObject> ours, List<JsonObject> peers)
+    {
+        JsonObject row = new() { ["model"] = model, ["batch_size"] = batch, ["precision"] = precision };
+        foreach (string what in new[] { "training", "inference" })
+        {
+            string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
+            double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
+            double? peer = Best(peers, field, _ => true), peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
+            row[$"{what}"] = graph;
+            row[$"{what}_eager"] = eager;
+            row[$"{what}_pytorch_best"] = peer;
+            row[$"{what}_pytorch_best_mode"] = peers.Where(Matches).MaxBy(entry => (double?)entry[field] ?? 0)?["mode"]?.ToString();
+            row[$"{what}_pytorch_eager"] = peerEager;
+            row[$"{what}_ratio"] = graph / peer;
+            row[$"{what}_ratio_to_eager"] = graph / peerEager;
+        }
+
+        return row;
+
+        bool Matches(JsonObject entry) => (string?)entry["model"] == model && (int?)entry["batch_size"] == batch && (string?)entry["precision"] == precision;
+
+        double? Best(List<JsonObject> entries, string field, Func<JsonObject, bool> filter) =>
+            entries.Where(entry => Matches(entry) && filter(entry)).Max(entry => (double?)entry[field]);
+    }
+
+    private static IEnumerable<JsonObject> Ours(Workplace place, string model, int batch, string precision)
+    {
+        int steps = place.Quick ? 1 : Math.Max(20, 131072 / batch);
+        foreach (string mode in precision == "tf32" ? new[] { "graph", "eager" } : ["graph"])
+        {
+            string[] arguments =
+            [
+                "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision, "--steps", $"{steps}",
+                "--augment", "standard", "--json", .. mode == "eager" ? new[] { "--no-cuda-graph" } : [],
+            ];
+            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments);
+            JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
+            entry["mode"] = mode;
+            entry["model"] = model;
+            entry["batch_size"] = batch;
+            entry["precision"] = precision;
+            yield return entry;
+        }
+    }
+
+    /// <summary>One JSON line per model, batch, precision and mode, as long as there is time.</summary>
+    private static IEnumerable<JsonObject> Peer(Workplace place, int[] batches)
+    {
+        string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py");
+        if (Python() is not { } python || !File.Exists(script))
+        {
+            yield break;
+        }
+
+        double seconds = Math.Max(20, place.Left.TotalSeconds - 60); // the sanitizer comes after
+        ToolResult result = place.Run(
+            "pytorch", seconds + 20, python,
+            ["-u", script, "--batch-sizes", string.Join(',', batches), "--seconds", seconds.ToString("F0", CultureInfo.InvariantCulture)]);
+        foreach (TimedLine line in result.Output.Where(line => line.Text.StartsWith('{')))
+        {
+            JsonObject? entry = null;
+            try
+            {
+                entry = JsonNode.Parse(line.Text)!.AsObject();
+            }
+            catch (JsonException)
+            {
+                // A line that was cut off when time ran out.
+            }
+
+            if (entry is not null)
+            {
+                yield return entry;
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using CudnnDigits.Data;
+
+namespace CudnnDigits.GpuCheck;
+
+internal enum Status
+{
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// <summary>What a check found.</summary>
+/// <param name="Name">Which check.</param>
+/// <param name="Status">How it went.</param>
+/// <param name="Summary">One line.</param>
+/// <param name="Details">What it measured, as it stands in the report.</param>
+internal sealed record CheckResult(string Name, Status Status, string Summary, JsonNode? Details = null);
+
+/// <summary>The checks, in the order they run: what is cheap and tells most first.</summary>
+internal static partial class Checks
+{
+    public static readonly string[] Names = ["machine", "ptx", "tests", "train", "benchmark", "sanitizer"];
+
+    private static readonly string[] Targets = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"];
+
+    public static CheckResult Run(string name, Workplace place)
+    {
+        if (place.Left < TimeSpan.FromSeconds(5))
+        {
+            return new CheckResult(name, Status.Skipped, "no time left; run it alone with --only");
+        }
+
+        try
+        {
+            return name switch
+            {
+                "machine" => Machine(place),
+                "ptx" => Ptx(place),
+                "tests" => Tests(place),
+                "train" => Train(place),
+                "benchmark" => Benchmark.Run(place),
+                _ => Sanitizer(place),
+            };
+        }
+        catch (Exception e) when (e is JsonException or IOException or InvalidOperationException or System.ComponentModel.Win32Exception)
+        {
+            return new CheckResult(name, Status.Failed, $"the check itself failed: {e.Message}");
+        }
+    }
+
+    /// <summary>Driver, GPU and libraries, as the program finds them.</summary>
+    private static CheckResult Machine(Workplace place)
+    {
+        ToolResult info = place.Run("info", 30, Workplace.Digits, ["info", "--json"]);
+        JsonNode details = JsonNode.Parse(info.Text)!;
+        string commit = Path.Combine(Workplace.Bundle, "commit.txt");
+        details["commit"] = File.Exists(commit) ? File.ReadAllText(commit).Trim() : null;
+        if (Workplace.Find("nvidia-smi") is { } smi)
+        {
+            ToolResult driver = place.Run("nvidia-smi", 30, smi, ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]);
+            details["nvidia_smi"] = driver.Text.Trim();
+        }
+
+        string? why = (string?)details["cuda"]!["why_not"];
+        string gpus = string.Join(", ", details["cuda"]!["gpus"]!.AsArray().Select(gpu => (string?)gpu!["name"]));
+        return new CheckResult("machine", why is null ? Status.Passed : Status.Failed, why ?? gpus, details);
+    }
+
+    /// <summary>Every PTX through NVIDIA's assembler, for every generation of GPU.</summary>
+    private static CheckResult Ptx(Workplace place)
+    {
+        if (Workplace.Find("ptxas", [.. PythonFolders("triton/backends/nvidia/bin")]) is not { } ptxas)
+        {
+            return new CheckResult("ptx", Status.Skipped, "ptxas is not on this machine");
+        }
+
+        JsonArray details = [];
+        foreach (string file in Directory.EnumerateFiles(Path.Combine(Workplace.Bundle, "ptx"), "*.ptx"))
+        {
+            foreach (string target in Targets)
+            {
+                ToolResult result = place.Run($"ptxas-{Path.GetFileNameWithoutExtension(file)}-{target}", 60, ptxas, ["-v", $"-arch={target}", file, "-o", "/dev/null"]);
+                int spills = result.Error.Concat(result.Output).SelectMany(line => SpillCount().Matches(line.Text)).Sum(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
+                details.Add(new JsonObject { ["file"] = Path.GetFileName(file), ["target"] = target, ["assembles"] = result.ExitCode == 0, ["spill_bytes"] = spills });
+            }
+        }
+
+        int failed = details.Count(entry => !(bool)entry!["assembles"]!);
+        return new CheckResult("ptx", failed == 0 ? Status.Passed : Status.Failed, $"{details.Count - failed} of {details.Count} assemble", details);
+    }
+
+    /// <summary>The CUDA tests, a GPU required.</summary>
+    private static CheckResult Tests(Workplace place)
+    {
+        string references = Path.Combine(Workplace.Bundle, "references");
+        (string, string)[] environment = [("CUDNN_DIGITS_REQUIRE_GPU", "1"), ("CUDNN_DIGITS_SHARED", references)];
+        string[] arguments = place.Quick ? ["-class", "CudnnDigits.Cuda.Tests.OperationTests"] : [];
+        ToolResult result = place.Run("tests", 300, Path.Combine(Workplace.App, "CudnnDigits.Cuda.Tests"), arguments, environment);
+        Match summary = TestSummary().Match(result.Text);
+        string[] failures = [.. result.Output.Where(line => line.Text.Contains("[FAIL]", StringComparison.Ordinal)).Select(line => Escapes().Replace(line.Text, "").Trim())];
+        JsonObject details = new() { ["summary"] = summary.Value, ["failures"] = new JsonArray([.. failures.Select(line => JsonValue.Create(line))]) };
+        return result.ExitCode == 0
+            ? new CheckResult("tests", Status.Passed, summary.Value, details)
+            : new CheckResult("tests", Status.Failed, result.TimedOut ? "out of time" : $"{summary.Value}: {string.Join("; ", failures.Take(3))}", details);
+    }
+
+    /// <summary>Both networks on the given digits; when validation first reached 99 %, from process start.</summary>
+    private static CheckResult Train(Workplace place)
+    {
+        JsonArray details = [];
+        foreach (string model in new[] { "simple", "improved" })
+        {
+            string run = Path.Combine(place.Output, $"run-{model}");
+            if (Directory.Exists(run))
+            {
+                Directory.Delete(run, recursive: true);
+            }
+
+            List<string> arguments = ["train", "--device", "cuda", "--model", model, "--out", run, "--json"];
+            arguments.AddRange(place.Data is null ? [] : ["--data", place.Data]);
+            arguments.AddRange(place.Quick ? ["--data", SmallData(place), "--epochs", "1"] : []);
+            ToolResult result = place.Run($"train-{model}", 240, Workplace.Digits, arguments);
+            if (result.ExitCode != 0)
+            {
+                return new CheckResult("train", Status.Failed, $"{model}: {result.LastWord}", details);
+            }
+
+            JsonNode summary = JsonNode.Parse(result.Text)!;
+            TimedLine reached = result.Error.FirstOrDefault(line => ValidationAccuracy().Match(line.Text) is { Success: true } match
+                && double.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture) >= 99);
+            details.Add(new JsonObject
+            {
+                ["model"] = model,
+                ["accuracy"] = (double)summary["accuracy"]!,
+                ["epochs"] = (int)summary["epochs"]!,
+                ["seconds_in_all"] = Math.Round(result.Seconds, 3),
+                ["seconds_to_99_percent"] = reached.Text is null ? null : Math.Round(reached.Seconds, 3),
+            });
+        }
+
+        string line = string.Join(", ", details.Select(run => string.Create(
+            CultureInfo.InvariantCulture, $"{(string?)run!["model"]} {100 * (double)run["accuracy"]!:F2} % in {(double)run["seconds_in_all"]!:F1} s")));
+        return new CheckResult("train", Status.Passed, line, details);
+    }
+
+    /// <summary>A short training under NVIDIA's checkers of memory accesses and races.</summary>
+    private static CheckResult Sanitizer(Workplace place)
+    {
+        if (Workplace.Find("compute-sanitizer") is not { } sanitizer)
+        {
+            return new CheckResult("sanitizer", Status.Skipped, "compute-sanitizer is not on this machine");
+        }
+
+        JsonArray details = [];
+        foreach (string tool in new[] { "memcheck", "racecheck" })
+        {
+            foreach (string model in new[] { "simple", "improved" })
+            {
+                string run = Path.Combine(place.Output, $"run-{tool}-{model}");
+                string[] train = ["train", "--device", "cuda", "--data", SmallData(place), "--model", model, "--epochs", "1", "--batch-size", "48", "--augment", "standard", "--out", run];
+                ToolResult result = place.Run(
+                    $"{tool}-{model}", 90, sanitizer, ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train]);
+                details.Add(new JsonObject { ["tool"] = tool, ["model"] = model, ["clean"] = result.ExitCode == 0, ["says"] = result.TimedOut ? "out of time" : result.LastWord });
+                if (Directory.Exists(run))
+                {
+                    Directory.Delete(run, recursive: true);
+                }
+            }
+        }
+
+        int bad = details.Count(entry => !(bool)entry!["clean"]!);
+        return new CheckResult("sanitizer", bad == 0 ? Status.Passed : Status.Failed, $"{details.Count - bad} of {details.Count} clean", details);
+    }
+
+    private static string SmallData(Workplace place)
+    {
+        string path = Path.Combine(place.Output, "small.csv");
+        using StreamWriter writer = new(path);
+        KaggleCsv.Write(writer, GeneratedDigits.Create(180));
+        return path;
+    }
+
+    private static IEnumerable<string> PythonFolders(string below)
+    {
+        string lib = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Benchmark.Python()) ?? "/", "..", "lib"));
+        return Directory.Exists(lib) ? Directory.GetDirectories(lib, "python3*").Select(python => Path.Combine(python, "site-packages", below)) : [];
+    }
+
+    [GeneratedRegex(@"(\d+) bytes spill stores")]
+    private static partial Regex SpillCount();
+
+    [GeneratedRegex(@"Total: .*Time: [\d.]+s")]
+    private static partial Regex TestSummary();
+
+    [GeneratedRegex(@"validation [\d.]+ ([\d.]+) %")]
+    private static partial Regex ValidationAccuracy();
+
+    [GeneratedRegex(@"\x1b\[[\d;]*m")]
+    private static partial Regex Escapes();
+}

@@ -1,0 +1,35 @@
+using System.CommandLine;
+using CudnnDigits.GpuCheck;
+
+Option<FileInfo?> data = new("--data") { Description = "Kaggle's train.csv (or .gz, .zip) to train on. Default: the built-in digits.", HelpName = "FILE" };
+Option<string> output = new("--out") { Description = "Folder of the report. Default: gpu-report.", HelpName = "DIR", DefaultValueFactory = _ => "gpu-report" };
+Option<string[]> only = new("--only") { Description = $"Only these checks: {string.Join(", ", Checks.Names)}.", HelpName = "CHECK", AllowMultipleArgumentsPerToken = true };
+Option<double> minutes = new("--minutes") { Description = "Time for everything; what does not fit is left out and said. Default: 9.", DefaultValueFactory = _ => 9 };
+Option<bool> quick = new("--quick") { Description = "Smallest sizes, to try the check itself." };
+only.AcceptOnlyFromAmong(Checks.Names);
+
+RootCommand root = new("Checks CudnnDigits on this machine's GPU and measures it beside PyTorch; writes gpu-report.json, gpu-report.md and logs.") { data, output, only, minutes, quick };
+root.SetAction(result =>
+{
+    string[] chosen = result.GetValue(only) is { Length: > 0 } names ? names : Checks.Names;
+    Workplace place = new(Path.GetFullPath(result.GetValue(output)!), result.GetValue(data)?.FullName, TimeSpan.FromMinutes(result.GetValue(minutes)), result.GetValue(quick));
+    if (place.Data is not null && !File.Exists(place.Data))
+    {
+        Console.Error.WriteLine($"gpu-check: error: {place.Data}: no such file");
+        return 2;
+    }
+
+    List<CheckResult> results = [];
+    foreach (string name in Checks.Names.Where(chosen.Contains))
+    {
+        Console.Error.WriteLine($"{place.Elapsed:mm\\:ss}  {name} …");
+        CheckResult check = Checks.Run(name, place);
+        Console.Error.WriteLine($"{place.Elapsed:mm\\:ss}  {name}: {check.Status.ToString().ToLowerInvariant()}, {check.Summary}");
+        results.Add(check);
+        Report.Write(place, results); // whatever happens next, what was measured is kept
+    }
+
+    Console.Out.WriteLine(Path.Combine(place.Output, "gpu-report.md"));
+    return results.Any(check => check.Status == Status.Failed) ? 1 : 0;
+});
+return root.Parse(args).Invoke();

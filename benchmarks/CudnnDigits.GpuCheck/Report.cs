@@ -1,0 +1,109 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace CudnnDigits.GpuCheck;
+
+/// <summary>The results as JSON for programs and as Markdown for people.</summary>
+internal static class Report
+{
+    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    public static void Write(Workplace place, IReadOnlyList<CheckResult> results)
+    {
+        Directory.CreateDirectory(place.Output);
+        JsonObject json = new()
+        {
+            ["date"] = DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture) + " UTC",
+            ["command"] = Environment.CommandLine,
+            ["seconds"] = Math.Round(place.Elapsed.TotalSeconds, 1),
+            ["checks"] = new JsonArray([.. results.Select(result => new JsonObject
+            {
+                ["name"] = result.Name,
+                ["status"] = result.Status.ToString().ToLowerInvariant(),
+                ["summary"] = result.Summary,
+                ["details"] = result.Details?.DeepClone(),
+            })]),
+        };
+        File.WriteAllText(Path.Combine(place.Output, "gpu-report.json"), json.ToJsonString(Indented));
+
+        StringBuilder text = new();
+        text.AppendLine("# GPU report").AppendLine();
+        text.AppendLine(CultureInfo.InvariantCulture, $"{json["date"]}, {place.Elapsed.TotalMinutes:F1} minutes").AppendLine();
+        text.AppendLine("| check | | |").AppendLine("|---|---|---|");
+        foreach (CheckResult result in results)
+        {
+            text.AppendLine($"| {result.Name} | {result.Status.ToString().ToLowerInvariant()} | {result.Summary.Replace('|', '/')} |");
+        }
+
+        foreach (CheckResult result in results)
+        {
+            switch (result)
+            {
+                case { Name: "machine", Details: { } machine }:
+                    WriteMachine(text, machine);
+                    break;
+                case { Name: "train", Details: JsonArray { Count: > 0 } runs }:
+                    text.AppendLine().AppendLine("## Training").AppendLine();
+                    WriteTable(text, runs, ["model", "epochs", "accuracy", "seconds_in_all", "seconds_to_99_percent"]);
+                    break;
+                case { Name: "benchmark", Details: { } benchmark }:
+                    foreach (string what in new[] { "training", "inference" })
+                    {
+                        text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}").AppendLine();
+                        WriteTable(text, benchmark["table"]!.AsArray(),
+                            ["model", "batch_size", "precision", what, $"{what}_eager", $"{what}_pytorch_best", $"{what}_pytorch_best_mode", $"{what}_pytorch_eager", $"{what}_ratio"]);
+                    }
+
+                    if (benchmark["pytorch_seconds_to_99_percent"] is { } seconds)
+                    {
+                        text.AppendLine().AppendLine($"PyTorch reached 99 % of the validation digits {seconds} s after process start (improved, batch 128, tf32, captured step).");
+                    }
+
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        File.WriteAllText(Path.Combine(place.Output, "gpu-report.md"), text.ToString());
+    }
+
+    private static void WriteMachine(StringBuilder text, JsonNode machine)
+    {
+        text.AppendLine().AppendLine("## Machine").AppendLine();
+        foreach (JsonNode? gpu in machine["cuda"]!["gpus"]!.AsArray())
+        {
+            text.AppendLine($"- {gpu!["name"]}, {Format((double)gpu["memory_bytes"]! / (1 << 20))} MiB, compute capability {gpu["compute_capability"]}");
+        }
+
+        foreach (JsonNode? library in machine["cuda"]!["libraries"]!.AsArray())
+        {
+            text.AppendLine($"- {library!["name"]} {library["version"]}: {library["path"]}");
+        }
+
+        text.AppendLine($"- {machine["runtime"]}, {machine["system"]}, {machine["processors"]} processors");
+        text.AppendLine($"- cudnn-digits {machine["version"]}, commit {machine["commit"]}");
+    }
+
+    private static void WriteTable(StringBuilder text, JsonArray rows, string[] columns)
+    {
+        text.AppendLine($"| {string.Join(" | ", columns.Select(column => column.Replace('_', ' ')))} |");
+        text.AppendLine($"|{string.Concat(columns.Select(_ => "---|"))}");
+        foreach (JsonNode? row in rows)
+        {
+            text.AppendLine($"| {string.Join(" | ", columns.Select(column => Format(row![column])))} |");
+        }
+    }
+
+    private static string Format(JsonNode? value) => value switch
+    {
+        null => "",
+        JsonValue number when number.GetValueKind() == JsonValueKind.Number => Format(double.Parse(number.ToJsonString(), CultureInfo.InvariantCulture)),
+        _ => value.ToString(),
+    };
+
+    private static string Format(double value) => value.ToString(Math.Abs(value) >= 1000 || value == Math.Floor(value) ? "N0" : "0.####", CultureInfo.InvariantCulture);
+}

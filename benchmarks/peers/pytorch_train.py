@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""The same two networks, augmentation and optimizer in PyTorch, with every advantage PyTorch has: data resident on the
+GPU as uint8, augmentation batched on the GPU, channels_last, TF32 or bf16 autocast, fused Adam, cuDNN autotuning, the
+whole step captured as a CUDA graph, and torch.compile.
+
+    pytorch_train.py [--models improved,simple] [--batch-sizes 64,256,1024,4096] [--seconds 240]
+    pytorch_train.py --data train.csv --until 0.99
+
+Prints one JSON object a line: images per second of training with augmentation and of inference per model, batch size,
+precision and mode; or, with --until, seconds from process start to that validation accuracy.
+
+Modes: eager; graph (the eager step, captured whole); compiled+graph (torch.compile, the whole step captured);
+compiled (torch.compile mode="reduce-overhead", which captures forward and backward on its own).
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+DEVICE = "cuda"
+REPETITIONS = 5
+
+
+class Simple(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.fc1 = nn.Linear(1600, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class Improved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(32)
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(64)
+        self.conv4 = nn.Conv2d(64, 64, 3, padding=1, bias=False)
+        self.bn4 = nn.BatchNorm2d(64)
+        self.fc1 = nn.Linear(3136, 256)
+        self.fc2 = nn.Linear(256, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn2(self.conv2(x)))
+        x = F.dropout(F.max_pool2d(x, 2), 0.25, self.training)
+        x = F.relu(self.bn3(self.conv3(x)))
+        x = F.relu(self.bn4(self.conv4(x)))
+        x = F.dropout(F.max_pool2d(x, 2), 0.25, self.training)
+        x = F.dropout(F.relu(self.fc1(x.flatten(1))), 0.5, self.training)
+        return self.fc2(x)
+
+
+MODELS = {"simple": Simple, "improved": Improved}
+
+
+def augment(x):
+    """±10°, ±10 % shift, ±10 % zoom about the centre, bilinear, background outside."""
+    n = x.shape[0]
+    r = torch.rand(4, n, device=x.device) * 2 - 1
+    angle, scale = r[0] * (10 * math.pi / 180), 1 / (1 + 0.1 * r[3])
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    tx, ty = r[1] * 0.2, r[2] * 0.2  # the picture is 2 wide in grid_sample's coordinates
+    theta = torch.stack([cos, sin, tx, -sin, cos, ty], dim=1).view(n, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def set_precision(precision):
+    tf32 = precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True
+
+
+class Trainer:
+    """One model, one batch size, one precision; step() and predict() in one of the modes."""
+
+    def __init__(self, model, batch, precision, mode, pixels, labels, augmented=True):
+        set_precision(precision)
+        torch.manual_seed(0)
+        self.batch, self.precision, self.mode, self.augmented = batch, precision, mode, augmented
+        self.pixels, self.labels = pixels, labels
+        self.model = MODELS[model]().to(DEVICE).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=torch.tensor(1e-3, device=DEVICE), fused=True, capturable=True)
+        self.rows = torch.zeros(batch, dtype=torch.long, device=DEVICE)
+        compiled = {"compiled": "reduce-overhead", "compiled+graph": "default"}.get(mode)
+        self.loss_of = torch.compile(self.loss, mode=compiled, dynamic=False) if compiled else self.loss
+        self.logits_of = torch.compile(self.logits, mode=compiled, dynamic=False) if compiled else self.logits
+        self.training_graph = self.prediction_graph = None
+
+    def input(self):
+        x = self.pixels[self.rows].to(torch.float32).mul_(1 / 255).unsqueeze(1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def autocast(self):
+        return torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
+
+    def loss(self):
+        x = self.input()
+        if self.augmented:
+            x = augment(x)
+        with self.autocast():
+            logits = self.model(x)
+        return F.cross_entropy(logits.float(), self.labels[self.rows])
+
+    def logits(self):
+        with self.autocast():
+            return self.model(self.input()).float()
+
+    def run_step(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss_of()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def capture(self, body):
+        """Warm up on a side stream, as PyTorch's documentation asks, then capture."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                body()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = body()
+        return graph, result
+
+    def step(self, rows):
+        self.rows.copy_(rows)
+        if "graph" in self.mode:
+            if self.training_graph is None:
+                self.model.train()
+                self.training_graph, _ = self.capture(self.run_step)
+            self.training_graph.replay()
+        else:
+            if self.mode == "compiled":
+                torch.compiler.cudagraph_mark_step_begin()
+            self.run_step()
+
+    @torch.no_grad()
+    def predict(self, rows):
+        self.rows.copy_(rows)
+        if "graph" in self.mode:
+            if self.prediction_graph is None:
+                self.model.eval()
+                self.prediction_graph, self.prediction = self.capture(self.logits_of)
+            self.prediction_graph.replay()
+            return self.prediction
+        if self.mode == "compiled":
+            torch.compiler.cudagraph_mark_step_begin()
+        return self.logits_of()
+
+
+def rate(images, body):
+    """Images per second: median of some repetitions after a warm-up."""
+    body()
+    torch.cuda.synchronize()
+    seconds = []
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        body()
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return images / statistics.median(seconds)
+
+
+def measure(model, batch, precision, mode, pixels, labels):
+    steps = max(20, 131072 // batch)
+    order = torch.randint(0, pixels.shape[0], (steps, batch), device=DEVICE)
+    trainer = Trainer(model, batch, precision, mode, pixels, labels)
+
+    def train():
+        for i in range(steps):
+            trainer.step(order[i])
+
+    def infer():
+        for i in range(steps):
+            trainer.predict(order[i])
+
+    trainer.model.train()
+    training = rate(steps * batch, train)
+    trainer.model.eval()
+    inference = rate(steps * batch, infer)
+    return {
+        "model": model, "batch_size": batch, "precision": precision, "mode": mode,
+        "train_images_per_second": round(training, 1), "infer_images_per_second": round(inference, 1),
+    }
+
+
+def benchmark(options):
+    generator = torch.Generator(device=DEVICE).manual_seed(0)
+    pixels = torch.randint(0, 256, (16384, 28, 28), dtype=torch.uint8, device=DEVICE, generator=generator)
+    labels = torch.randint(0, 10, (16384,), device=DEVICE, generator=generator)
+    end = time.monotonic() + options.seconds
+    # What is quick to set up first; compiling, which takes most of the time, for as long as there is some.
+    plan = [
+        (model, batch, precision, mode)
+        for mode in ("graph", "eager", "compiled+graph", "compiled")
+        for model in options.models.split(",")
+        for batch in map(int, options.batch_sizes.split(","))
+        for precision in (("tf32", "bf16", "fp32") if "compiled" not in mode else ("bf16", "tf32"))
+    ]
+    for model, batch, precision, mode in plan:
+        if time.monotonic() > end:
+            print(f"out of time before {model}, batch {batch}, {precision}, {mode}", file=sys.stderr)
+            return
+        try:
+            result = measure(model, batch, precision, mode, pixels, labels)
+        except Exception as error:  # one mode that fails must not cost the others
+            result = {"model": model, "batch_size": batch, "precision": precision, "mode": mode, "error": str(error)[:300]}
+        print(json.dumps(result), flush=True)
+        torch.compiler.reset()
+        torch.cuda.empty_cache()
+
+
+def read_csv(path):
+    """Labels and pixels of Kaggle's train.csv by the fastest reader there is."""
+    try:
+        from pyarrow import csv
+
+        table = csv.read_csv(path)
+        columns = [table.column(i).to_numpy().astype("uint8") for i in range(table.num_columns)]
+    except ImportError:
+        import numpy
+
+        values = numpy.loadtxt(path, delimiter=",", skiprows=1, dtype="uint8")
+        columns = list(values.T)
+    labels = torch.from_numpy(columns[0].copy())
+    pixels = torch.stack([torch.from_numpy(column) for column in columns[1:]], dim=1).view(-1, 28, 28)
+    return pixels, labels
+
+
+def seconds_since_process_start():
+    with open("/proc/self/stat") as stat:
+        ticks = float(stat.read().rsplit(")", 1)[1].split()[19])
+    with open("/proc/uptime") as uptime:
+        return float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def train_until(options):
+    pixels, labels = (tensor.to(DEVICE) for tensor in read_csv(options.data))
+    labels = labels.long()
+    batch, epochs = 128, 12
+    order = torch.randperm(pixels.shape[0], generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    held_out = pixels.shape[0] // 5
+    validation, training = order[:held_out], order[held_out:]
+    trainer = Trainer("improved", batch, "tf32", "graph", pixels, labels)
+    steps = training.shape[0] // batch
+    for epoch in range(epochs):
+        shuffled = training[torch.randperm(training.shape[0], device=DEVICE)]
+        trainer.model.train()
+        for step in range(steps):
+            done = (epoch * steps + step) / (epochs * steps)
+            lr = 3e-3 * (done / 0.3 if done < 0.3 else 0.5 * (1 + math.cos(math.pi * (done - 0.3) / 0.7)))
+            trainer.optimizer.param_groups[0]["lr"].fill_(max(lr, 1e-5))
+            trainer.step(shuffled[step * batch : (step + 1) * batch])
+        trainer.model.eval()
+        correct = 0
+        for first in range(0, held_out - batch + 1, batch):
+            rows = validation[first : first + batch]
+            correct += int((trainer.predict(rows).argmax(1) == labels[rows]).sum())
+        accuracy = correct / (held_out // batch * batch)
+        seconds = seconds_since_process_start()
+        print(json.dumps({"epoch": epoch + 1, "accuracy": accuracy, "seconds_since_process_start": round(seconds, 3)}), flush=True)
+        if accuracy >= options.until:
+            return
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--models", default="improved,simple")
+    parser.add_argument("--batch-sizes", default="64,256,1024,4096")
+    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--data", help="Kaggle's train.csv, for --until")
+    parser.add_argument("--until", type=float, help="train to this validation accuracy")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("pytorch_train.py: PyTorch sees no GPU")
+    if options.until is not None:
+        train_until(options)
+    else:
+        benchmark(options)
+
+
+if __name__ == "__main__":
+    main()
