@@ -11,9 +11,9 @@ constexpr int lanes = 32, groups = 8; // a block of column sums: 32 channels × 
 // z = dropout(relu(y + bias)). A thread makes the four elements that one Philox block decides on: element i of a sample
 // is dropped where word i of its stream is below the threshold, which is rate · 2^32; 0 drops nothing.
 template <typename T>
-DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const float *bias, T *z, int samples, int size,
-                                      int channels, unsigned threshold, float keep_scale, unsigned long long seed,
-                                      unsigned layer) {
+DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const float *bias, T *z, int samples,
+                                      int size, int channels, unsigned threshold, float keep_scale,
+                                      unsigned long long seed, unsigned layer) {
     const int quads = (size + 3) / 4;
     const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= (long long)samples * quads) {
@@ -55,8 +55,8 @@ DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const 
     }
 }
 
-// dZ to dY in place: what is above 0 was kept and active, so z is its own mask. Where sums are asked for, also the sum of
-// dY over a stretch of rows, per channel: sums is (gridDim.y, channels), added up by column_sums.
+// dZ to dY in place: what is above 0 was kept and active, so z is its own mask. Where sums are asked for, also the sum
+// of dY over a stretch of rows, per channel: sums is (gridDim.y, channels), added up by column_sums.
 template <typename T>
 DEVICE_INLINE void activation_backward(const T *z, T *dz, float *sums, int rows, int channels, float keep_scale) {
     __shared__ float partial[groups][lanes];
@@ -88,15 +88,16 @@ DEVICE_INLINE void activation_backward(const T *z, T *dz, float *sums, int rows,
 
 } // namespace
 
-KERNEL(256) activation_forward_f32(const StepState *state, const float *y, const float *bias, float *z, int samples,
-                                   int size, int channels, unsigned threshold, float keep_scale,
-                                   unsigned long long seed, unsigned layer) {
+KERNEL(256)
+activation_forward_f32(const StepState *state, const float *y, const float *bias, float *z, int samples, int size,
+                       int channels, unsigned threshold, float keep_scale, unsigned long long seed, unsigned layer) {
     activation_forward(state, y, bias, z, samples, size, channels, threshold, keep_scale, seed, layer);
 }
 
-KERNEL(256) activation_forward_bf16(const StepState *state, const bfloat16 *y, const float *bias, bfloat16 *z,
-                                    int samples, int size, int channels, unsigned threshold, float keep_scale,
-                                    unsigned long long seed, unsigned layer) {
+KERNEL(256)
+activation_forward_bf16(const StepState *state, const bfloat16 *y, const float *bias, bfloat16 *z, int samples,
+                        int size, int channels, unsigned threshold, float keep_scale, unsigned long long seed,
+                        unsigned layer) {
     activation_forward(state, y, bias, z, samples, size, channels, threshold, keep_scale, seed, layer);
 }
 
@@ -104,8 +105,8 @@ KERNEL(256) activation_backward_f32(const float *z, float *dz, float *sums, int 
     activation_backward(z, dz, sums, rows, channels, keep_scale);
 }
 
-KERNEL(256) activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows, int channels,
-                                     float keep_scale) {
+KERNEL(256)
+activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows, int channels, float keep_scale) {
     activation_backward(z, dz, sums, rows, channels, keep_scale);
 }
 

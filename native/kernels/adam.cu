@@ -3,10 +3,11 @@
 #include "numbers.cuh"
 #include "step_state.cuh"
 
-// In bf16 the first `narrow` gradients are bfloat16 (cuDNN gives weight gradients in the type of the weights), and every
-// master weight is rounded into w16; in fp32 and tf32 there are neither.
-KERNEL(256) adam(const StepState *state, float *w, const float *dw, const bfloat16 *dw16, float *m, float *v,
-                 bfloat16 *w16, int count, int narrow) {
+// In bf16 the first `narrow` gradients are bfloat16 (cuDNN gives weight gradients in the type of the weights), and
+// every master weight is rounded into w16; in fp32 and tf32 there are neither.
+KERNEL(256)
+adam(const StepState *state, float *w, const float *dw, const bfloat16 *dw16, float *m, float *v, bfloat16 *w16,
+     int count, int narrow) {
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     if (i >= count) {
         return;

@@ -34,7 +34,9 @@ void *device_address(unsigned long long address); // checked by whoever runs the
 #define __launch_bounds__(threads)
 #define DEVICE_INLINE inline
 
-template <typename T> T *device_pointer(unsigned long long address) { return static_cast<T *>(device_address(address)); }
+template <typename T> T *device_pointer(unsigned long long address) {
+    return static_cast<T *>(device_address(address));
+}
 
 #endif
 

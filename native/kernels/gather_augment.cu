@@ -55,12 +55,14 @@ DEVICE_INLINE void gather_augment(const StepState *state, T *x, unsigned long lo
 
 } // namespace
 
-KERNEL(128) gather_augment_f32(const StepState *state, float *x, unsigned long long seed, float rotate_radians,
-                               float shift_pixels, float zoom) {
+KERNEL(128)
+gather_augment_f32(const StepState *state, float *x, unsigned long long seed, float rotate_radians, float shift_pixels,
+                   float zoom) {
     gather_augment(state, x, seed, rotate_radians, shift_pixels, zoom);
 }
 
-KERNEL(128) gather_augment_bf16(const StepState *state, bfloat16 *x, unsigned long long seed, float rotate_radians,
-                                float shift_pixels, float zoom) {
+KERNEL(128)
+gather_augment_bf16(const StepState *state, bfloat16 *x, unsigned long long seed, float rotate_radians,
+                    float shift_pixels, float zoom) {
     gather_augment(state, x, seed, rotate_radians, shift_pixels, zoom);
 }

@@ -24,9 +24,7 @@ template <> DEVICE_INLINE bfloat16 from_float<bfloat16>(float x) {
 }
 
 // Four neighbours at a time, as one load or store of 16 or 8 bytes.
-template <typename T> struct alignas(4 * sizeof(T)) Four {
-    T v[4];
-};
+template <typename T> struct alignas(4 * sizeof(T)) Four { T v[4]; };
 
 // The nearest integer, |x| < 2^22: adding 1.5 · 2^23 leaves no bits for a fraction.
 DEVICE_INLINE float nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
@@ -47,7 +45,8 @@ DEVICE_INLINE float exp_nonpositive(float x) {
     return sum * bits_float((unsigned)((int)n + 127) << 23);
 }
 
-// ln x for normal x > 0: e · ln 2 + 2 artanh((m − 1) / (m + 1)) with m between 1/√2 and √2, to s^9 (next term below 1e-9).
+// ln x for normal x > 0: e · ln 2 + 2 artanh((m − 1) / (m + 1)) with m between 1/√2 and √2, to s^9 (next term below
+// 1e-9).
 DEVICE_INLINE float log_positive(float x) {
     const unsigned u = float_bits(x);
     int exponent = (int)(u >> 23) - 127;
@@ -65,7 +64,8 @@ DEVICE_INLINE float log_positive(float x) {
     return fused_multiply_add((float)exponent, 0.693147181f, log_m);
 }
 
-// Sine and cosine for |x| <= 4: a quarter turn at a time, Taylor to r^11 and r^10 on |r| <= π/4 (next terms below 3e-8).
+// Sine and cosine for |x| <= 4: a quarter turn at a time, Taylor to r^11 and r^10 on |r| <= π/4 (next terms below
+// 3e-8).
 DEVICE_INLINE void sin_cos(float x, float *sine, float *cosine) {
     const float quarter = nearest(x * 0.636619772f);
     float r = fused_multiply_add(quarter, -1.5703125f, x); // π/2 in two parts, the first exact in 8 bits

@@ -1,6 +1,6 @@
-// Philox4x32-10, counter-based random numbers: the same words as src/CudnnDigits/Numerics/Philox.cs draws, so that a GPU
-// and a CPU augment and drop alike. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011.
+// Philox4x32-10, counter-based random numbers: the same words as src/CudnnDigits/Numerics/Philox.cs draws, so that a
+// GPU and a CPU augment and drop alike. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
+// 3", SC 2011.
 //
 // Key = (low, high half of the seed); counter = (word index / 4, sample, epoch, purpose).
 #pragma once

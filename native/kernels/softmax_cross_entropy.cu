@@ -53,13 +53,15 @@ DEVICE_INLINE void softmax_cross_entropy(StepState *state, float *logits, const 
 
 } // namespace
 
-KERNEL(512) softmax_cross_entropy_f32(StepState *state, float *logits, const float *bias, float *d_logits, int samples,
-                                      int classes) {
+KERNEL(512)
+softmax_cross_entropy_f32(StepState *state, float *logits, const float *bias, float *d_logits, int samples,
+                          int classes) {
     softmax_cross_entropy(state, logits, bias, d_logits, samples, classes);
 }
 
-KERNEL(512) softmax_cross_entropy_bf16(StepState *state, float *logits, const float *bias, bfloat16 *d_logits,
-                                       int samples, int classes) {
+KERNEL(512)
+softmax_cross_entropy_bf16(StepState *state, float *logits, const float *bias, bfloat16 *d_logits, int samples,
+                           int classes) {
     softmax_cross_entropy(state, logits, bias, d_logits, samples, classes);
 }
 
@@ -68,6 +70,7 @@ KERNEL(512) softmax_cross_entropy_bf16(StepState *state, float *logits, const fl
 KERNEL(256) store_logits(const StepState *state, const float *logits, const float *bias, int samples, int classes) {
     const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (at < (long long)samples * classes && state->first + at / classes < state->rows) {
-        device_pointer<float>(state->predictions)[(long long)state->first * classes + at] = logits[at] + bias[at % classes];
+        device_pointer<float>(state->predictions)[(long long)state->first * classes + at] =
+            logits[at] + bias[at % classes];
     }
 }

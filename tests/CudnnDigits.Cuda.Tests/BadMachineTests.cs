@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Cli;
 using CudnnDigits.Tests.Reference;
@@ -102,53 +102,16 @@ public sealed class BadMachineTests : IDisposable
         Assert.Equal(File.ReadAllBytes(_folder["whole/model.safetensors"]), File.ReadAllBytes(_folder["run/model.safetensors"]));
     }
 
-    [Fact]
-    public void Two_processes_share_a_GPU()
-    {
-        Process[] processes = [.. Enumerable.Range(0, 2).Select(i => Process.Start(Start(Train($"run{i}", "--device", "cuda")))!)];
-        Assert.All(processes.Select(Program.Finish), result => Assert.Equal(0, result.ExitCode));
-    }
-
-    [Fact]
-    public void Interrupted_while_capturing_it_saves_and_ends()
-    {
-        using Process process = Process.Start(Start(Train("run", "--device", "cuda", "--epochs", "1000")))!;
-        string? line;
-        while ((line = process.StandardError.ReadLine()) is not null && !line.StartsWith("run ", StringComparison.Ordinal))
-        {
-            // The next thing it does is to load, build and capture.
-        }
-
-        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
-        {
-            kill.WaitForExit();
-        }
-
-        string error = process.StandardError.ReadToEnd();
-        process.WaitForExit();
-        Assert.Equal(130, process.ExitCode);
-        Assert.Contains("saved: go on with", error, StringComparison.Ordinal);
-        Assert.DoesNotContain("softcuda:", error, StringComparison.Ordinal);
-        Assert.Equal(0, Program.RunIn(_folder.Path, Machine(Device, ""), "train", "--resume", _folder["run"], "--epochs", "1000", "--device", "cpu", "--quiet").ExitCode);
-    }
-
     private string[] Train(string run, params string[] options)
     {
         (string, string)[] defaults = [("--data", _data), ("--model", "simple"), ("--epochs", "2"), ("--batch-size", "40"), ("--out", _folder[run])];
         return ["train", .. defaults.Where(option => !options.Contains(option.Item1)).SelectMany(option => new[] { option.Item1, option.Item2 }), .. options];
     }
 
-    private static ProcessStartInfo Start(string[] arguments)
-    {
-        ProcessStartInfo info = Program.Info(arguments);
-        info.Environment["OMP_NUM_THREADS"] = "1";
-        return info;
-    }
-
     /// <summary>An environment in which only these libraries are to be found.</summary>
     private (string Name, string Value)[] Machine(string libraries, string settings)
     {
-        string from = Environment.GetEnvironmentVariable("CUDNN_DIGITS_CUDA_PATH")!, folder = _folder["cuda"];
+        string from = Path.GetDirectoryName(NativeLibraries.Loaded(NativeLibraries.Driver)!.Path)!, folder = _folder["cuda"];
         Directory.CreateDirectory(folder);
         foreach (string library in libraries.Split(' '))
         {

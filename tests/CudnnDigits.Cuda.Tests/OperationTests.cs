@@ -245,7 +245,7 @@ public class OperationTests
     /// <summary>Normalised mean squared error, Σ (a − b)² / Σ a².</summary>
     private static void Close(Precision precision, float[] expected, float[] actual, string what, double? tolerated = null)
     {
-        double tolerance = tolerated ?? precision switch { Precision.Fp32 => 1e-10, Precision.Tf32 => 1e-6, _ => 1e-4 };
+        double tolerance = tolerated ?? precision switch { Precision.Fp32 => 1e-8, Precision.Tf32 => 1e-6, _ => 1e-4 };
         Assert.Equal(expected.Length, actual.Length);
         double error = 0, norm = 0;
         for (int i = 0; i < expected.Length; i++)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Cli;
@@ -83,6 +84,40 @@ public sealed class ProgramOnCudaTests : IDisposable
         Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
     }
+
+    [Fact]
+    public void Two_processes_share_a_GPU()
+    {
+        Process[] processes = [.. Enumerable.Range(0, 2).Select(i => Program.Start(Train($"run{i}", epochs: 2)))];
+        Assert.All(processes.Select(Program.Finish), result => Assert.Equal(0, result.ExitCode));
+        Assert.Equal(File.ReadAllBytes(_folder["run0/model.safetensors"]), File.ReadAllBytes(_folder["run1/model.safetensors"]));
+    }
+
+    [Fact]
+    public void Interrupted_while_it_builds_and_captures_it_saves_and_ends()
+    {
+        using Process process = Program.Start(Train("run", epochs: 1000));
+        string? line;
+        while ((line = process.StandardError.ReadLine()) is not null && !line.StartsWith("run ", StringComparison.Ordinal))
+        {
+            // The next thing it does is to load, upload, warm up and capture.
+        }
+
+        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
+        {
+            kill.WaitForExit();
+        }
+
+        string error = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        Assert.Equal(130, process.ExitCode);
+        Assert.Contains("saved: go on with", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("softcuda:", error, StringComparison.Ordinal);
+        Assert.True(File.Exists(_folder["run/last.safetensors"]));
+    }
+
+    private string[] Train(string run, int epochs) =>
+        ["train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", $"{epochs}", "--out", _folder[run]];
 
     private static Program.Result Succeeds(params string[] arguments)
     {

@@ -147,7 +147,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        using Nvtx.Range range = Nvtx.Open("steps");
+        using Nvtx.Range range = Nvtx.Open("epoch");
         RowBuffers rows = _trainingRows ?? throw new InvalidOperationException("no epoch was begun");
         rows.UploadRates(_session.Stream, firstStep, learningRates);
         if (firstStep != _nextStep)
@@ -165,6 +165,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public EpochSums ReadSums()
     {
         using CudaContext.Scope scope = _session.Context.Enter();
+        using Nvtx.Range range = Nvtx.Open("wait for the epoch");
         StepState state = ReadState();
         return new EpochSums(state.Loss, state.Correct, state.Samples);
     }
@@ -172,7 +173,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        using Nvtx.Range range = Nvtx.Open("predict");
+        using Nvtx.Range range = Nvtx.Open("evaluation");
         if (rows.IsEmpty)
         {
             return;

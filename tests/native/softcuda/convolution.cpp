@@ -23,9 +23,20 @@ struct Shape {
     bool tf32;
 };
 
-bool fits(const TensorDescriptor *x, const FilterDescriptor *w, const ConvolutionDescriptor *d, const TensorDescriptor *y, Shape &shape) {
-    shape = {x->n, x->c, x->h, x->w, w->k, w->r, d->pad, x->h + 2 * d->pad - w->r + 1, x->w + 2 * d->pad - w->r + 1, d->math != 3 && x->type == Type::f32};
-    return w->c == x->c && y->n == x->n && y->c == w->k && y->h == shape.oh && y->w == shape.ow && x->type == w->type && x->type == y->type;
+bool fits(const TensorDescriptor *x, const FilterDescriptor *w, const ConvolutionDescriptor *d,
+          const TensorDescriptor *y, Shape &shape) {
+    shape = {x->n,
+             x->c,
+             x->h,
+             x->w,
+             w->k,
+             w->r,
+             d->pad,
+             x->h + 2 * d->pad - w->r + 1,
+             x->w + 2 * d->pad - w->r + 1,
+             d->math != 3 && x->type == Type::f32};
+    return w->c == x->c && y->n == x->n && y->c == w->k && y->h == shape.oh && y->w == shape.ow && x->type == w->type &&
+           x->type == y->type;
 }
 
 size_t workspace_of(int algorithm, size_t filter_bytes) { return algorithm == 1 ? filter_bytes + 512 : 0; }
@@ -49,7 +60,8 @@ void forward(const Shape &s, const float *x, const float *w, float *y) {
                     if (h < 0 || h >= s.h || v < 0 || v >= s.w) {
                         continue;
                     }
-                    const float *in = x + (((size_t)n * (size_t)s.h + (size_t)h) * (size_t)s.w + (size_t)v) * (size_t)s.c;
+                    const float *in =
+                        x + (((size_t)n * (size_t)s.h + (size_t)h) * (size_t)s.w + (size_t)v) * (size_t)s.c;
                     const float *tap = w + (size_t)(i * s.r + j) * (size_t)s.c * (size_t)s.k;
                     for (int c = 0; c < s.c; ++c) {
                         for (int k = 0; k < s.k; ++k) {
@@ -69,8 +81,9 @@ std::vector<float> turned(const Shape &s, const std::vector<float> &w, bool tran
     for (int k = 0; k < s.k; ++k) {
         for (int tap = 0; tap < taps; ++tap) {
             for (int c = 0; c < s.c; ++c) {
-                const size_t to = transposed ? ((size_t)(taps - 1 - tap) * (size_t)s.k + (size_t)k) * (size_t)s.c + (size_t)c
-                                             : ((size_t)tap * (size_t)s.c + (size_t)c) * (size_t)s.k + (size_t)k;
+                const size_t to = transposed
+                                      ? ((size_t)(taps - 1 - tap) * (size_t)s.k + (size_t)k) * (size_t)s.c + (size_t)c
+                                      : ((size_t)tap * (size_t)s.c + (size_t)c) * (size_t)s.k + (size_t)k;
                 result[to] = w[((size_t)k * (size_t)taps + (size_t)tap) * (size_t)s.c + (size_t)c];
             }
         }
@@ -84,7 +97,8 @@ void weight_gradient(const Shape &s, const float *x, const float *dy, float *dw)
         for (int j = 0; j < s.r; ++j) {
             for (int oh = std::max(0, s.pad - i); oh < std::min(s.oh, s.h + s.pad - i); ++oh) {
                 for (int ow = std::max(0, s.pad - j); ow < std::min(s.ow, s.w + s.pad - j); ++ow) {
-                    const float *in = x + ((size_t)(oh + i - s.pad) * (size_t)s.w + (size_t)(ow + j - s.pad)) * (size_t)s.c;
+                    const float *in =
+                        x + ((size_t)(oh + i - s.pad) * (size_t)s.w + (size_t)(ow + j - s.pad)) * (size_t)s.c;
                     const float *out = dy + ((size_t)oh * (size_t)s.ow + (size_t)ow) * (size_t)s.k;
                     float *to = dw + (size_t)(i * s.r + j) * (size_t)s.c * (size_t)s.k;
                     for (int c = 0; c < s.c; ++c) {
@@ -98,7 +112,8 @@ void weight_gradient(const Shape &s, const float *x, const float *dy, float *dw)
     }
 }
 
-int propose(const char *call, int requested, int *returned, Performance *performance, int math, size_t filter_bytes, bool zero_is_deterministic) {
+int propose(const char *call, int requested, int *returned, Performance *performance, int math, size_t filter_bytes,
+            bool zero_is_deterministic) {
     // The fastest first; what is not supported comes last, as cuDNN lists it.
     const Performance all[] = {
         {0, dnn_ok, 0.5f, 0, zero_is_deterministic, math, {}},
@@ -113,7 +128,8 @@ int propose(const char *call, int requested, int *returned, Performance *perform
     return dnn_ok;
 }
 
-int check(const char *call, bool fitting, const float *alpha, const float *beta, int algorithm, size_t filter_bytes, uint64_t workspace, size_t bytes) {
+int check(const char *call, bool fitting, const float *alpha, const float *beta, int algorithm, size_t filter_bytes,
+          uint64_t workspace, size_t bytes) {
     if (!fitting || !alpha || !beta || *alpha != 1 || *beta != 0) {
         return refuse_dnn(bad_param, call, "descriptors do not fit each other");
     }
@@ -129,7 +145,8 @@ int check(const char *call, bool fitting, const float *alpha, const float *beta,
 
 } // namespace
 
-EXPORT int cudnnGetConvolution2dForwardOutputDim(const ConvolutionDescriptor *d, const TensorDescriptor *x, const FilterDescriptor *w, int *n, int *c, int *h, int *v) {
+EXPORT int cudnnGetConvolution2dForwardOutputDim(const ConvolutionDescriptor *d, const TensorDescriptor *x,
+                                                 const FilterDescriptor *w, int *n, int *c, int *h, int *v) {
     ENTER;
     *n = x->n;
     *c = w->k;
@@ -138,105 +155,128 @@ EXPORT int cudnnGetConvolution2dForwardOutputDim(const ConvolutionDescriptor *d,
     return dnn_ok;
 }
 
-EXPORT int cudnnGetConvolutionForwardAlgorithm_v7(DnnHandle *, TensorDescriptor *, FilterDescriptor *w, ConvolutionDescriptor *d, TensorDescriptor *, int requested,
+EXPORT int cudnnGetConvolutionForwardAlgorithm_v7(DnnHandle *, TensorDescriptor *, FilterDescriptor *w,
+                                                  ConvolutionDescriptor *d, TensorDescriptor *, int requested,
                                                   int *returned, Performance *performance) {
     ENTER;
     return propose(__func__, requested, returned, performance, d->math, w->bytes(), true);
 }
 
-EXPORT int cudnnGetConvolutionBackwardDataAlgorithm_v7(DnnHandle *, FilterDescriptor *w, TensorDescriptor *, ConvolutionDescriptor *d, TensorDescriptor *, int requested,
+EXPORT int cudnnGetConvolutionBackwardDataAlgorithm_v7(DnnHandle *, FilterDescriptor *w, TensorDescriptor *,
+                                                       ConvolutionDescriptor *d, TensorDescriptor *, int requested,
                                                        int *returned, Performance *performance) {
     ENTER;
     return propose(__func__, requested, returned, performance, d->math, w->bytes(), false);
 }
 
-EXPORT int cudnnGetConvolutionBackwardFilterAlgorithm_v7(DnnHandle *, TensorDescriptor *, TensorDescriptor *, ConvolutionDescriptor *d, FilterDescriptor *w, int requested,
+EXPORT int cudnnGetConvolutionBackwardFilterAlgorithm_v7(DnnHandle *, TensorDescriptor *, TensorDescriptor *,
+                                                         ConvolutionDescriptor *d, FilterDescriptor *w, int requested,
                                                          int *returned, Performance *performance) {
     ENTER;
     return propose(__func__, requested, returned, performance, d->math, w->bytes(), false);
 }
 
-EXPORT int cudnnGetConvolutionForwardWorkspaceSize(DnnHandle *, TensorDescriptor *, FilterDescriptor *w, ConvolutionDescriptor *, TensorDescriptor *, int algorithm, size_t *bytes) {
+EXPORT int cudnnGetConvolutionForwardWorkspaceSize(DnnHandle *, TensorDescriptor *, FilterDescriptor *w,
+                                                   ConvolutionDescriptor *, TensorDescriptor *, int algorithm,
+                                                   size_t *bytes) {
     ENTER;
     *bytes = workspace_of(algorithm, w->bytes());
     return dnn_ok;
 }
 
-EXPORT int cudnnGetConvolutionBackwardDataWorkspaceSize(DnnHandle *, FilterDescriptor *w, TensorDescriptor *, ConvolutionDescriptor *, TensorDescriptor *, int algorithm, size_t *bytes) {
+EXPORT int cudnnGetConvolutionBackwardDataWorkspaceSize(DnnHandle *, FilterDescriptor *w, TensorDescriptor *,
+                                                        ConvolutionDescriptor *, TensorDescriptor *, int algorithm,
+                                                        size_t *bytes) {
     ENTER;
     *bytes = workspace_of(algorithm, w->bytes());
     return dnn_ok;
 }
 
-EXPORT int cudnnGetConvolutionBackwardFilterWorkspaceSize(DnnHandle *, TensorDescriptor *, TensorDescriptor *, ConvolutionDescriptor *, FilterDescriptor *w, int algorithm,
+EXPORT int cudnnGetConvolutionBackwardFilterWorkspaceSize(DnnHandle *, TensorDescriptor *, TensorDescriptor *,
+                                                          ConvolutionDescriptor *, FilterDescriptor *w, int algorithm,
                                                           size_t *bytes) {
     ENTER;
     *bytes = workspace_of(algorithm, w->bytes());
     return dnn_ok;
 }
 
-EXPORT int cudnnConvolutionForward(DnnHandle *handle, const float *alpha, TensorDescriptor *xd, uint64_t x, FilterDescriptor *wd, uint64_t w, ConvolutionDescriptor *d, int algorithm,
-                                   uint64_t workspace, size_t bytes, const float *beta, TensorDescriptor *yd, uint64_t y) {
+EXPORT int cudnnConvolutionForward(DnnHandle *handle, const float *alpha, TensorDescriptor *xd, uint64_t x,
+                                   FilterDescriptor *wd, uint64_t w, ConvolutionDescriptor *d, int algorithm,
+                                   uint64_t workspace, size_t bytes, const float *beta, TensorDescriptor *yd,
+                                   uint64_t y) {
     ENTER;
     Shape s;
     const bool fitting = fits(xd, wd, d, yd, s);
     if (const int status = check(__func__, fitting, alpha, beta, algorithm, wd->bytes(), workspace, bytes)) {
         return status;
     }
-    return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {w, wd->bytes()}, {y, yd->bytes()}}, [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
-        const std::vector<float> in = load(p[0], xd.count(), xd.type, s.tf32), weights = turned(s, load(p[1], wd.count(), wd.type, s.tf32), false);
-        std::vector<float> out(yd.count());
-        forward(s, in.data(), weights.data(), out.data());
-        store(p[2], out, yd.type);
-    });
+    return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {w, wd->bytes()}, {y, yd->bytes()}},
+                       [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
+                           const std::vector<float> in = load(p[0], xd.count(), xd.type, s.tf32),
+                                                    weights = turned(s, load(p[1], wd.count(), wd.type, s.tf32), false);
+                           std::vector<float> out(yd.count());
+                           forward(s, in.data(), weights.data(), out.data());
+                           store(p[2], out, yd.type);
+                       });
 }
 
-EXPORT int cudnnConvolutionBackwardData(DnnHandle *handle, const float *alpha, FilterDescriptor *wd, uint64_t w, TensorDescriptor *yd, uint64_t dy, ConvolutionDescriptor *d,
-                                        int algorithm, uint64_t workspace, size_t bytes, const float *beta, TensorDescriptor *xd, uint64_t dx) {
+EXPORT int cudnnConvolutionBackwardData(DnnHandle *handle, const float *alpha, FilterDescriptor *wd, uint64_t w,
+                                        TensorDescriptor *yd, uint64_t dy, ConvolutionDescriptor *d, int algorithm,
+                                        uint64_t workspace, size_t bytes, const float *beta, TensorDescriptor *xd,
+                                        uint64_t dx) {
     ENTER;
     Shape s;
     const bool fitting = fits(xd, wd, d, yd, s);
     if (const int status = check(__func__, fitting, alpha, beta, algorithm, wd->bytes(), workspace, bytes)) {
         return status;
     }
-    return enqueue_dnn(handle, __func__, {{w, wd->bytes()}, {dy, yd->bytes()}, {dx, xd->bytes()}}, [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
-        const std::vector<float> weights = turned(s, load(p[0], wd.count(), wd.type, s.tf32), true), gradient = load(p[1], yd.count(), yd.type, s.tf32);
-        std::vector<float> out(xd.count());
-        forward({s.n, s.k, s.oh, s.ow, s.c, s.r, s.r - 1 - s.pad, s.h, s.w, s.tf32}, gradient.data(), weights.data(), out.data());
-        store(p[2], out, xd.type);
-    });
+    return enqueue_dnn(handle, __func__, {{w, wd->bytes()}, {dy, yd->bytes()}, {dx, xd->bytes()}},
+                       [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
+                           const std::vector<float> weights = turned(s, load(p[0], wd.count(), wd.type, s.tf32), true),
+                                                    gradient = load(p[1], yd.count(), yd.type, s.tf32);
+                           std::vector<float> out(xd.count());
+                           forward({s.n, s.k, s.oh, s.ow, s.c, s.r, s.r - 1 - s.pad, s.h, s.w, s.tf32}, gradient.data(),
+                                   weights.data(), out.data());
+                           store(p[2], out, xd.type);
+                       });
 }
 
-EXPORT int cudnnConvolutionBackwardFilter(DnnHandle *handle, const float *alpha, TensorDescriptor *xd, uint64_t x, TensorDescriptor *yd, uint64_t dy, ConvolutionDescriptor *d,
-                                          int algorithm, uint64_t workspace, size_t bytes, const float *beta, FilterDescriptor *wd, uint64_t dw) {
+EXPORT int cudnnConvolutionBackwardFilter(DnnHandle *handle, const float *alpha, TensorDescriptor *xd, uint64_t x,
+                                          TensorDescriptor *yd, uint64_t dy, ConvolutionDescriptor *d, int algorithm,
+                                          uint64_t workspace, size_t bytes, const float *beta, FilterDescriptor *wd,
+                                          uint64_t dw) {
     ENTER;
     Shape s;
     const bool fitting = fits(xd, wd, d, yd, s);
     if (const int status = check(__func__, fitting, alpha, beta, algorithm, wd->bytes(), workspace, bytes)) {
         return status;
     }
-    return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {dy, yd->bytes()}, {dw, wd->bytes()}}, [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
-        const std::vector<float> in = load(p[0], xd.count(), xd.type, s.tf32), gradient = load(p[1], yd.count(), yd.type, s.tf32);
-        const size_t count = wd.count(), image = xd.count() / (size_t)s.n, out_image = yd.count() / (size_t)s.n;
-        std::vector<float> each(count * (size_t)s.n, 0.0f); // a sample's own sum first: what nearly cancels loses least
+    return enqueue_dnn(
+        handle, __func__, {{x, xd->bytes()}, {dy, yd->bytes()}, {dw, wd->bytes()}},
+        [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
+            const std::vector<float> in = load(p[0], xd.count(), xd.type, s.tf32),
+                                     gradient = load(p[1], yd.count(), yd.type, s.tf32);
+            const size_t count = wd.count(), image = xd.count() / (size_t)s.n, out_image = yd.count() / (size_t)s.n;
+            std::vector<float> each(count * (size_t)s.n,
+                                    0.0f); // a sample's own sum first: what nearly cancels loses least
 #pragma omp parallel for schedule(static)
-        for (int n = 0; n < s.n; ++n) {
-            weight_gradient(s, &in[(size_t)n * image], &gradient[(size_t)n * out_image], &each[(size_t)n * count]);
-        }
-        const unsigned start = first_sample(algorithm, s.n);
-        std::vector<float> sums(count);
-        for (int k = 0; k < s.k; ++k) {
-            for (size_t tap = 0; tap < count / (size_t)s.k; ++tap) { // (r, s, c) is the same index in both layouts
-                double sum = 0;
-                float single = 0;
-                for (unsigned i = 0; i < (unsigned)s.n; ++i) {
-                    const float value = each[((i + start) % (unsigned)s.n) * count + tap * (size_t)s.k + (size_t)k];
-                    sum += value;
-                    single += value;
-                }
-                sums[(size_t)k * (count / (size_t)s.k) + tap] = algorithm == 0 ? single : (float)sum;
+            for (int n = 0; n < s.n; ++n) {
+                weight_gradient(s, &in[(size_t)n * image], &gradient[(size_t)n * out_image], &each[(size_t)n * count]);
             }
-        }
-        store(p[2], sums, wd.type);
-    });
+            const unsigned start = first_sample(algorithm, s.n);
+            std::vector<float> sums(count);
+            for (int k = 0; k < s.k; ++k) {
+                for (size_t tap = 0; tap < count / (size_t)s.k; ++tap) { // (r, s, c) is the same index in both layouts
+                    double sum = 0;
+                    float single = 0;
+                    for (unsigned i = 0; i < (unsigned)s.n; ++i) {
+                        const float value = each[((i + start) % (unsigned)s.n) * count + tap * (size_t)s.k + (size_t)k];
+                        sum += value;
+                        single += value;
+                    }
+                    sums[(size_t)k * (count / (size_t)s.k) + tap] = algorithm == 0 ? single : (float)sum;
+                }
+            }
+            store(p[2], sums, wd.type);
+        });
 }

@@ -38,8 +38,10 @@ struct Operand {
         std::vector<float> result((size_t)rows * (size_t)columns);
         for (int r = 0; r < rows; ++r) {
             for (int c = 0; c < columns; ++c) {
-                const size_t from = transposed ? (size_t)r * (size_t)leading + (size_t)c : (size_t)c * (size_t)leading + (size_t)r;
-                result[rows_are_outer ? (size_t)r * (size_t)columns + (size_t)c : (size_t)c * (size_t)rows + (size_t)r] = stored[from];
+                const size_t from =
+                    transposed ? (size_t)r * (size_t)leading + (size_t)c : (size_t)c * (size_t)leading + (size_t)r;
+                result[rows_are_outer ? (size_t)r * (size_t)columns + (size_t)c
+                                      : (size_t)c * (size_t)rows + (size_t)r] = stored[from];
             }
         }
         return result;
@@ -90,27 +92,36 @@ EXPORT int cublasGetProperty(int property, int *value) { // 0 major, 1 minor, 2 
 
 EXPORT const char *cublasGetStatusName(int status) {
     switch (status) {
-    case ok: return "CUBLAS_STATUS_SUCCESS";
-    case not_initialised: return "CUBLAS_STATUS_NOT_INITIALIZED";
-    case alloc_failed: return "CUBLAS_STATUS_ALLOC_FAILED";
-    case invalid: return "CUBLAS_STATUS_INVALID_VALUE";
-    case execution_failed: return "CUBLAS_STATUS_EXECUTION_FAILED";
-    case not_supported: return "CUBLAS_STATUS_NOT_SUPPORTED";
-    default: return "CUBLAS_STATUS_UNKNOWN";
+    case ok:
+        return "CUBLAS_STATUS_SUCCESS";
+    case not_initialised:
+        return "CUBLAS_STATUS_NOT_INITIALIZED";
+    case alloc_failed:
+        return "CUBLAS_STATUS_ALLOC_FAILED";
+    case invalid:
+        return "CUBLAS_STATUS_INVALID_VALUE";
+    case execution_failed:
+        return "CUBLAS_STATUS_EXECUTION_FAILED";
+    case not_supported:
+        return "CUBLAS_STATUS_NOT_SUPPORTED";
+    default:
+        return "CUBLAS_STATUS_UNKNOWN";
     }
 }
 
 EXPORT const char *cublasGetStatusString(int) { return "as the name says"; }
 
-EXPORT int cublasGemmEx(Handle *handle, int ta, int tb, int m, int n, int k, const float *alpha, uint64_t a, int a_type, int lda,
-                        uint64_t b, int b_type, int ldb, const float *beta, uint64_t c, int c_type, int ldc, int compute, int) {
+EXPORT int cublasGemmEx(Handle *handle, int ta, int tb, int m, int n, int k, const float *alpha, uint64_t a, int a_type,
+                        int lda, uint64_t b, int b_type, int ldb, const float *beta, uint64_t c, int c_type, int ldc,
+                        int compute, int) {
     ENTER;
     Type types[3];
     if (!type_of(a_type, types[0]) || !type_of(b_type, types[1]) || !type_of(c_type, types[2]) || a_type != b_type ||
         (a_type == 0 && c_type != 0) || (compute != 68 && compute != 77)) {
         return refuse_blas(not_supported, __func__, "this combination of types is not supported");
     }
-    if (m <= 0 || n <= 0 || k <= 0 || lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m || *alpha != 1 || *beta != 0) {
+    if (m <= 0 || n <= 0 || k <= 0 || lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m || *alpha != 1 ||
+        *beta != 0) {
         return refuse_blas(invalid, __func__, "a dimension, alpha or beta is out of range");
     }
     if (!handle->workspace && is_capturing(handle->stream)) {
@@ -122,26 +133,31 @@ EXPORT int cublasGemmEx(Handle *handle, int ta, int tb, int m, int n, int k, con
     if (!memory(a, left.bytes(), __func__) || !memory(b, right.bytes(), __func__) || !memory(c, bytes, __func__)) {
         return invalid;
     }
-    return enqueue(handle->stream, __func__, [=]() -> Result {
-        void *target = memory(c, bytes, "cublasGemmEx");
-        if (!target || !memory(a, left.bytes(), "cublasGemmEx") || !memory(b, right.bytes(), "cublasGemmEx")) {
-            return illegal_address;
-        }
-        const std::vector<float> x = left.packed(true, compute == 77), y = right.packed(false, compute == 77);
-        std::vector<float> column((size_t)m);
+    return enqueue(handle->stream, __func__,
+                   [=]() -> Result {
+                       void *target = memory(c, bytes, "cublasGemmEx");
+                       if (!target || !memory(a, left.bytes(), "cublasGemmEx") ||
+                           !memory(b, right.bytes(), "cublasGemmEx")) {
+                           return illegal_address;
+                       }
+                       const std::vector<float> x = left.packed(true, compute == 77),
+                                                y = right.packed(false, compute == 77);
+                       std::vector<float> column((size_t)m);
 #pragma omp parallel for firstprivate(column) schedule(static)
-        for (int j = 0; j < n; ++j) {
-            for (int i = 0; i < m; ++i) {
-                const float *p = &x[(size_t)i * (size_t)k], *q = &y[(size_t)j * (size_t)k];
-                float sum = 0;
+                       for (int j = 0; j < n; ++j) {
+                           for (int i = 0; i < m; ++i) {
+                               const float *p = &x[(size_t)i * (size_t)k], *q = &y[(size_t)j * (size_t)k];
+                               float sum = 0;
 #pragma omp simd reduction(+ : sum)
-                for (int l = 0; l < k; ++l) {
-                    sum += p[l] * q[l];
-                }
-                column[(size_t)i] = sum;
-            }
-            store(static_cast<char *>(target) + (size_t)j * (size_t)ldc * size_of(out), column, out);
-        }
-        return success;
-    }) ? execution_failed : ok;
+                               for (int l = 0; l < k; ++l) {
+                                   sum += p[l] * q[l];
+                               }
+                               column[(size_t)i] = sum;
+                           }
+                           store(static_cast<char *>(target) + (size_t)j * (size_t)ldc * size_of(out), column, out);
+                       }
+                       return success;
+                   })
+               ? execution_failed
+               : ok;
 }

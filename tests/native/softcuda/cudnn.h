@@ -5,7 +5,13 @@
 
 namespace softcuda {
 
-enum DnnStatus { dnn_ok = 0, dnn_not_initialised = 1001, bad_param = 2000, dnn_not_supported = 3000, dnn_execution_failed = 5000 };
+enum DnnStatus {
+    dnn_ok = 0,
+    dnn_not_initialised = 1001,
+    bad_param = 2000,
+    dnn_not_supported = 3000,
+    dnn_execution_failed = 5000
+};
 
 struct TensorDescriptor {
     Type type = Type::f32;
@@ -44,7 +50,8 @@ struct Operand {
     size_t bytes;
 };
 
-int enqueue_dnn(DnnHandle *handle, const char *call, std::vector<Operand> operands, std::function<void(const std::vector<void *> &)> body);
+int enqueue_dnn(DnnHandle *handle, const char *call, std::vector<Operand> operands,
+                std::function<void(const std::vector<void *> &)> body);
 
 } // namespace softcuda
 

@@ -1,5 +1,5 @@
-// A software CUDA device: what libcuda, libcublas and libcudnn share. An instrument for tests: it runs on the CPU just the
-// calls that CudnnDigits makes, and is strict where a GPU is silent.
+// A software CUDA device: what libcuda, libcublas and libcudnn share. An instrument for tests: it runs on the CPU just
+// the calls that CudnnDigits makes, and is strict where a GPU is silent.
 //
 // - A device address is a host address with a tag that no processor accepts, so that using one on the host crashes.
 // - Work is queued and runs when the host waits for it, no sooner: a missing wait shows as poisoned memory.

@@ -1,23 +1,15 @@
-// libcuda.so.1: the driver API, as far as CudnnDigits calls it.
+// libcuda.so.1: devices, the primary context, memory, modules and kernels, as far as CudnnDigits calls them.
 #include "driver.h"
 #include "module.h"
 
-#include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
-#include <set>
 
 using namespace softcuda;
 
 namespace {
 
-std::recursive_mutex driver_mutex;
-std::set<Stream *> streams;
-bool initialised = false;
-int retained = 0;
 int context_object; // its address is the primary context
-thread_local std::vector<void *> current;
 
 struct LoadedFunction {
     const Kernel *kernel;
@@ -55,93 +47,16 @@ const ErrorName errors[] = {
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 
-// A call that capture forbids breaks the capture of this thread, as a driver does.
-Result break_captures(const char *call) {
-    for (Stream *stream : streams) {
-        stream->capture_is_broken |= stream->capture != nullptr;
-    }
-    return refuse(capture_unsupported, call, "is not permitted while a stream is capturing");
-}
-
-enum Needs { nothing, context, context_outside_capture };
-
-int enter(const char *call, Needs needs) {
-    if (const int status = planned_failure(call)) {
-        return status;
-    }
-    if (!initialised) {
-        return refuse(not_initialized, call, "cuInit was not called");
-    }
-    if (needs == nothing) {
-        return success;
-    }
-    if (current.empty() || retained == 0) {
-        return refuse(invalid_context, call, "no context is current on this thread");
-    }
-    if (needs == context_outside_capture && thread_is_capturing()) {
-        return break_captures(call);
-    }
-    return sticky_error();
-}
-
-#define ENTER(needs)                                                                                                   \
-    std::lock_guard lock(driver_mutex);                                                                                \
-    if (const int status = enter(__func__, needs))                                                                     \
-        return status;
-
-#define EXPORT extern "C" __attribute__((visibility("default"))) int
-
-template <typename T> T *known(T *object, std::set<T *> &all) { return all.count(object) ? object : nullptr; }
-
 } // namespace
-
-namespace softcuda {
-
-bool is_live(Stream *stream) { return known(stream, streams) != nullptr; }
-bool is_capturing(Stream *stream) { return stream->capture != nullptr; }
-bool has_current_context() { return !current.empty() && retained > 0; }
-
-bool thread_is_capturing() {
-    for (Stream *stream : streams) {
-        if (stream->capture && stream->capturing_thread == std::this_thread::get_id()) {
-            return true;
-        }
-    }
-    return false;
-}
-
-Result enqueue(Stream *stream, const char *call, Work work) {
-    std::lock_guard lock(driver_mutex);
-    if (!stream || !is_live(stream)) {
-        return refuse(invalid_handle, call, stream ? "unknown stream" : "the legacy stream is not to be used");
-    }
-    (stream->capture ? stream->capture->nodes : stream->queue).push_back(std::move(work));
-    return success;
-}
-
-Result run_until(Stream *stream, uint64_t position) {
-    size_t i = 0;
-    for (; stream->done < position && i < stream->queue.size(); ++i, ++stream->done) {
-        if (sticky_error() == success) {
-            set_sticky_error(stream->queue[i]());
-        }
-    }
-    stream->queue.erase(stream->queue.begin(), stream->queue.begin() + (long)i);
-    return sticky_error();
-}
-
-} // namespace softcuda
-
-static uint64_t end_of(Stream *stream) { return stream->done + stream->queue.size(); }
 
 // ---- initialisation, errors, devices
 
 EXPORT cuInit(unsigned) {
-    std::lock_guard lock(driver_mutex);
+    std::lock_guard lock(driver().mutex);
     if (const int status = planned_failure(__func__)) {
         return status;
     }
-    initialised = true;
+    driver().initialised = true;
     return success;
 }
 
@@ -201,10 +116,17 @@ EXPORT cuDeviceGetAttribute(int *value, int attribute, int) {
     ENTER(nothing)
     const int capability = (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90);
     switch (attribute) {
-    case 16: *value = 2; return success;
-    case 75: *value = capability / 10; return success;
-    case 76: *value = capability % 10; return success;
-    default: return refuse(invalid_value, __func__, "unknown attribute");
+    case 16:
+        *value = 2;
+        return success;
+    case 75:
+        *value = capability / 10;
+        return success;
+    case 76:
+        *value = capability % 10;
+        return success;
+    default:
+        return refuse(invalid_value, __func__, "unknown attribute");
     }
 }
 
@@ -212,7 +134,7 @@ EXPORT cuDeviceGetAttribute(int *value, int attribute, int) {
 
 EXPORT cuDevicePrimaryCtxRetain(void **result, int) {
     ENTER(nothing)
-    ++retained;
+    ++driver().retained;
     count_handle("primary contexts", 1);
     *result = &context_object;
     return success;
@@ -220,35 +142,35 @@ EXPORT cuDevicePrimaryCtxRetain(void **result, int) {
 
 EXPORT cuDevicePrimaryCtxRelease_v2(int) {
     ENTER(nothing)
-    if (retained == 0) {
+    if (driver().retained == 0) {
         return refuse(invalid_context, __func__, "the primary context was released too often");
     }
-    --retained;
+    --driver().retained;
     count_handle("primary contexts", -1);
     return success;
 }
 
 EXPORT cuCtxPushCurrent_v2(void *pushed) {
     ENTER(nothing)
-    if (pushed != &context_object || retained == 0) {
+    if (pushed != &context_object || driver().retained == 0) {
         return refuse(invalid_context, __func__, "no such context");
     }
-    current.push_back(pushed);
+    current_contexts().push_back(pushed);
     return success;
 }
 
 EXPORT cuCtxPopCurrent_v2(void **popped) {
     ENTER(nothing)
-    if (current.empty()) {
+    if (current_contexts().empty()) {
         return refuse(invalid_context, __func__, "no context is current on this thread");
     }
-    *popped = current.back();
-    current.pop_back();
+    *popped = current_contexts().back();
+    current_contexts().pop_back();
     return success;
 }
 
 EXPORT cuCtxGetCurrent(void **result) {
-    *result = current.empty() ? nullptr : current.back();
+    *result = current_contexts().empty() ? nullptr : current_contexts().back();
     return success;
 }
 
@@ -273,9 +195,7 @@ EXPORT cuMemAlloc_v2(uint64_t *address, size_t bytes) {
 
 EXPORT cuMemFree_v2(uint64_t address) {
     ENTER(context_outside_capture)
-    for (Stream *stream : streams) {
-        run_until(stream, end_of(stream)); // a driver waits for work that is under way
-    }
+    run_everything(); // a driver waits for work that is under way
     return release(address, true) ? success : refuse(invalid_value, __func__, "no such allocation");
 }
 
@@ -287,13 +207,13 @@ EXPORT cuMemHostAlloc(void **host, size_t bytes, unsigned) {
 
 EXPORT cuMemFreeHost(void *host) {
     ENTER(context_outside_capture)
-    for (Stream *stream : streams) {
-        run_until(stream, end_of(stream));
-    }
-    return release(reinterpret_cast<uint64_t>(host), false) ? success : refuse(invalid_value, __func__, "no such allocation");
+    run_everything();
+    return release(reinterpret_cast<uint64_t>(host), false) ? success
+                                                            : refuse(invalid_value, __func__, "no such allocation");
 }
 
-static int copy(const char *call, Stream *stream, uint64_t to, uint64_t from, size_t bytes, bool to_host, bool from_host) {
+static int copy(const char *call, Stream *stream, uint64_t to, uint64_t from, size_t bytes, bool to_host,
+                bool from_host) {
     const void *host = reinterpret_cast<const void *>(to_host ? to : from);
     if ((to_host || from_host) && !is_pinned(host, bytes)) {
         return refuse(invalid_value, call, "the host memory is not pinned");
@@ -353,8 +273,10 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
     const int newest = (int)setting("SOFTCUDA_PTX_VERSION", 88);
     if (loaded->ptx.version > newest) {
         if (log) {
-            std::snprintf(log, log_bytes, "ptxas application ptx input, line 5; fatal   : Unsupported .version %d.%d; current version is '%d.%d'",
-                          loaded->ptx.version / 10, loaded->ptx.version % 10, newest / 10, newest % 10);
+            std::snprintf(
+                log, log_bytes,
+                "ptxas application ptx input, line 5; fatal   : Unsupported .version %d.%d; current version is '%d.%d'",
+                loaded->ptx.version / 10, loaded->ptx.version % 10, newest / 10, newest % 10);
         }
         return unsupported_ptx_version;
     }
@@ -371,7 +293,8 @@ EXPORT cuModuleGetFunction(LoadedFunction **function, LoadedModule *module, cons
     const auto entry = module->ptx.entries.find(name);
     const Kernel *kernel = find_kernel(name);
     if (entry == module->ptx.entries.end() || !kernel) {
-        return refuse(not_found, __func__, std::string(name) + (kernel ? " is not in the PTX" : " is not compiled for the host"));
+        return refuse(not_found, __func__,
+                      std::string(name) + (kernel ? " is not in the PTX" : " is not compiled for the host"));
     }
     if (entry->second.parameter_sizes != kernel->parameter_sizes) {
         return refuse(invalid_image, __func__, std::string(name) + " has other parameters in the PTX than on the host");
@@ -389,11 +312,12 @@ EXPORT cuModuleUnload(LoadedModule *module) {
     return success;
 }
 
-EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                      unsigned shared, Stream *stream, void **parameters, void **extra) {
+EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                      unsigned bz, unsigned shared, Stream *stream, void **parameters, void **extra) {
     ENTER(context)
     const unsigned threads = bx * by * bz;
-    if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || threads == 0 || threads > function->entry.max_threads || shared || extra) {
+    if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || threads == 0 || threads > function->entry.max_threads ||
+        shared || extra) {
         return refuse(invalid_value, __func__, std::string(function->kernel->name) + ": grid or block out of range");
     }
     std::vector<uint64_t> slots;
@@ -411,167 +335,8 @@ EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsign
         if (!body) {
             return illegal_address;
         }
-        return run_kernel(body, {gx, gy, gz}, {bx, by, bz}) ? success
-                                                           : refuse(launch_failed, kernel->name, "a thread left while others wait");
+        return run_kernel(body, {gx, gy, gz}, {bx, by, bz})
+                   ? success
+                   : refuse(launch_failed, kernel->name, "a thread left while others wait");
     });
 }
-
-// ---- streams and events
-
-EXPORT cuStreamCreate(Stream **stream, unsigned flags) {
-    ENTER(context)
-    if (flags != 1) {
-        return refuse(invalid_value, __func__, "the stream waits for the legacy stream");
-    }
-    *stream = new Stream;
-    streams.insert(*stream);
-    count_handle("streams", 1);
-    return success;
-}
-
-EXPORT cuStreamDestroy_v2(Stream *stream) {
-    ENTER(context)
-    if (!is_live(stream)) {
-        return invalid_handle;
-    }
-    run_until(stream, end_of(stream));
-    streams.erase(stream);
-    delete stream;
-    count_handle("streams", -1);
-    return success;
-}
-
-EXPORT cuStreamSynchronize(Stream *stream) {
-    ENTER(context)
-    if (!is_live(stream)) {
-        return invalid_handle;
-    }
-    return stream->capture ? break_captures(__func__) : run_until(stream, end_of(stream));
-}
-
-EXPORT cuEventCreate(Event **event, unsigned) {
-    ENTER(context)
-    *event = new Event;
-    count_handle("events", 1);
-    return success;
-}
-
-EXPORT cuEventDestroy_v2(Event *event) {
-    ENTER(context)
-    delete event;
-    count_handle("events", -1);
-    return success;
-}
-
-EXPORT cuEventRecord(Event *event, Stream *stream) {
-    ENTER(context)
-    const int status = enqueue(stream, __func__, [=]() -> Result {
-        event->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-        return success;
-    });
-    event->after = {stream};
-    event->position = end_of(stream);
-    return status;
-}
-
-EXPORT cuEventSynchronize(Event *event) {
-    ENTER(context_outside_capture)
-    return event->after.empty() ? success : run_until(event->after[0], event->position);
-}
-
-EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
-    ENTER(context)
-    *milliseconds = (float)(1e3 * (end->seconds - start->seconds));
-    return success;
-}
-
-EXPORT cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
-    ENTER(context)
-    if (event->after.empty()) {
-        return success;
-    }
-    Stream *other = event->after[0];
-    const uint64_t position = event->position;
-    return enqueue(stream, __func__, [=] { return run_until(other, position); });
-}
-
-// ---- graphs
-
-EXPORT cuStreamBeginCapture_v2(Stream *stream, int mode) {
-    ENTER(context)
-    if (!is_live(stream) || stream->capture || mode != 1) {
-        return refuse(invalid_value, __func__, "unknown stream, nested capture, or not thread-local");
-    }
-    stream->capture = std::make_unique<Graph>();
-    stream->capture_is_broken = false;
-    stream->capturing_thread = std::this_thread::get_id();
-    return success;
-}
-
-EXPORT cuStreamEndCapture(Stream *stream, Graph **graph) {
-    std::lock_guard lock(driver_mutex);
-    *graph = nullptr;
-    if (!stream->capture) {
-        return refuse(invalid_value, __func__, "the stream is not capturing");
-    }
-    std::unique_ptr<Graph> captured = std::move(stream->capture);
-    if (const int status = planned_failure(__func__)) {
-        return status;
-    }
-    if (stream->capture_is_broken) {
-        return capture_invalidated;
-    }
-    *graph = captured.release();
-    count_handle("graphs", 1);
-    return success;
-}
-
-EXPORT cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, unsigned long long) {
-    ENTER(context_outside_capture)
-    *executable = new Graph(*graph);
-    count_handle("executable graphs", 1);
-    return success;
-}
-
-EXPORT cuGraphUpload(Graph *, Stream *) {
-    ENTER(context)
-    return success;
-}
-
-EXPORT cuGraphLaunch(Graph *executable, Stream *stream) {
-    ENTER(context)
-    return enqueue(stream, __func__, [executable]() -> Result {
-        for (const Work &node : executable->nodes) {
-            if (const Result status = node()) {
-                return status;
-            }
-        }
-        return success;
-    });
-}
-
-EXPORT cuGraphGetNodes(Graph *graph, void **, size_t *count) {
-    ENTER(context)
-    *count = graph->nodes.size();
-    return success;
-}
-
-EXPORT cuGraphExecDestroy(Graph *executable) {
-    ENTER(context)
-    for (Stream *stream : streams) {
-        run_until(stream, end_of(stream)); // it may be queued
-    }
-    delete executable;
-    count_handle("executable graphs", -1);
-    return success;
-}
-
-EXPORT cuGraphDestroy(Graph *graph) {
-    ENTER(context)
-    delete graph;
-    count_handle("graphs", -1);
-    return success;
-}
-
-EXPORT cuProfilerStart() { return success; }
-EXPORT cuProfilerStop() { return success; }

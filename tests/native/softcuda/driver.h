@@ -3,6 +3,8 @@
 
 #include "device.h"
 
+#include <mutex>
+#include <set>
 #include <thread>
 
 namespace softcuda {
@@ -35,6 +37,31 @@ struct Stream {
     bool capture_is_broken = false;
 };
 
+struct Driver {
+    std::recursive_mutex mutex;
+    std::set<Stream *> streams;
+    bool initialised = false;
+    int retained = 0; // how often the primary context is
+};
+
+Driver &driver();
+std::vector<void *> &current_contexts(); // of this thread, the current one last
+
+uint64_t end_of(Stream *stream);
 Result run_until(Stream *stream, uint64_t position);
+void run_everything();
+
+// What every entry point asks for first.
+enum Needs { nothing, context, context_outside_capture };
+
+int enter(const char *call, Needs needs);
+Result break_captures(const char *call);
 
 } // namespace softcuda
+
+#define ENTER(needs)                                                                                                   \
+    std::lock_guard lock(softcuda::driver().mutex);                                                                    \
+    if (const int status = softcuda::enter(__func__, needs))                                                           \
+        return status;
+
+#define EXPORT extern "C" __attribute__((visibility("default"))) int

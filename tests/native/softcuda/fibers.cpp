@@ -1,7 +1,7 @@
-// The threads of a block as fibers of one host thread. A thread runs until it ends or waits at a barrier; only then does
-// another fiber take over, so a kernel without barriers costs no switch at all.
-#include "device.h"
+// The threads of a block as fibers of one host thread. A thread runs until it ends or waits at a barrier; only then
+// does another fiber take over, so a kernel without barriers costs no switch at all.
 #include "device.cuh"
+#include "device.h"
 
 #include <csetjmp>
 #include <sys/mman.h>

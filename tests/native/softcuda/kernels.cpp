@@ -1,6 +1,6 @@
 // The kernels of native/kernels, compiled as host C++ and found by name.
-#include "device.h"
 #include "kernels.cu"
+#include "device.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -48,11 +48,20 @@ template <typename... A> softcuda::Kernel describe(const char *name, void (*kern
 
 const std::vector<softcuda::Kernel> &kernels() {
     static const std::vector<softcuda::Kernel> table = {
-        ENTRY(begin_training_step),       ENTRY(begin_prediction_step),   ENTRY(gather_augment_f32),
-        ENTRY(gather_augment_bf16),       ENTRY(activation_forward_f32),  ENTRY(activation_forward_bf16),
-        ENTRY(activation_backward_f32),   ENTRY(activation_backward_bf16), ENTRY(column_sums),
-        ENTRY(softmax_cross_entropy_f32), ENTRY(softmax_cross_entropy_bf16), ENTRY(store_logits),
-        ENTRY(adam),                      ENTRY(round_weights),
+        ENTRY(begin_training_step),
+        ENTRY(begin_prediction_step),
+        ENTRY(gather_augment_f32),
+        ENTRY(gather_augment_bf16),
+        ENTRY(activation_forward_f32),
+        ENTRY(activation_forward_bf16),
+        ENTRY(activation_backward_f32),
+        ENTRY(activation_backward_bf16),
+        ENTRY(column_sums),
+        ENTRY(softmax_cross_entropy_f32),
+        ENTRY(softmax_cross_entropy_bf16),
+        ENTRY(store_logits),
+        ENTRY(adam),
+        ENTRY(round_weights),
     };
     return table;
 }

@@ -16,8 +16,10 @@ bool parse_ptx(const std::string &text, Module &module) {
     module.version = 10 * major + minor;
 
     static const std::regex parameter(R"(\.param\s+\.[a-z](\d+)\s)");
-    for (size_t at = text.find(".visible .entry "); at != std::string::npos; at = text.find(".visible .entry ", at + 1)) {
-        const size_t name = at + 16, open = text.find('(', name), close = text.find(')', open), body = text.find('{', close);
+    for (size_t at = text.find(".visible .entry "); at != std::string::npos;
+         at = text.find(".visible .entry ", at + 1)) {
+        const size_t name = at + 16, open = text.find('(', name), close = text.find(')', open),
+                     body = text.find('{', close);
         if (body == std::string::npos) {
             return false;
         }

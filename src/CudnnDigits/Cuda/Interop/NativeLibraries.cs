@@ -127,13 +127,19 @@ internal static class NativeLibraries
 
     private static string BlasFile(int major) => Windows ? $"cublas64_{major}.dll" : $"libcublas.so.{major}";
 
+    private static string NvrtcFile(int major) => Windows ? $"nvrtc64_{major}0_0.dll" : $"libnvrtc.so.{major}";
+
     private static string BlasLtFile(int major) => Windows ? $"cublasLt64_{major}.dll" : $"libcublasLt.so.{major}";
 
-    /// <summary>cublasLt first: cuBLAS must take the one that lies beside it.</summary>
+    /// <summary>
+    /// cublasLt first: cuBLAS must take the one that lies beside it. NVRTC where it is to be had: cuDNN compiles some kernels
+    /// with it, and would look for it by bare name.
+    /// </summary>
     private static LoadedLibrary? LoadBlas(LibraryPlace[] places, int major)
     {
         foreach (LibraryPlace place in places)
         {
+            Load(place, NvrtcFile(major));
             Load(place, BlasLtFile(major));
             if (Load(place, BlasFile(major)) is { } blas)
             {

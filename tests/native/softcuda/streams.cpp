@@ -1,0 +1,246 @@
+// libcuda.so.1: streams, events and graphs. Work runs when the host waits for it, in order, and not before.
+#include "driver.h"
+
+#include <chrono>
+
+using namespace softcuda;
+
+namespace softcuda {
+
+Driver &driver() {
+    static Driver instance;
+    return instance;
+}
+
+std::vector<void *> &current_contexts() {
+    thread_local std::vector<void *> contexts;
+    return contexts;
+}
+
+// A call that capture forbids breaks the capture of this thread, as a driver does.
+Result break_captures(const char *call) {
+    for (Stream *stream : driver().streams) {
+        stream->capture_is_broken |= stream->capture && stream->capturing_thread == std::this_thread::get_id();
+    }
+    return refuse(capture_unsupported, call, "is not permitted while a stream is capturing");
+}
+
+int enter(const char *call, Needs needs) {
+    if (const int status = planned_failure(call)) {
+        return status;
+    }
+    if (!driver().initialised) {
+        return refuse(not_initialized, call, "cuInit was not called");
+    }
+    if (needs == nothing) {
+        return success;
+    }
+    if (current_contexts().empty() || driver().retained == 0) {
+        return refuse(invalid_context, call, "no context is current on this thread");
+    }
+    if (needs == context_outside_capture && thread_is_capturing()) {
+        return break_captures(call);
+    }
+    return sticky_error();
+}
+
+bool is_live(Stream *stream) { return driver().streams.count(stream) > 0; }
+bool is_capturing(Stream *stream) { return stream->capture != nullptr; }
+bool has_current_context() { return !current_contexts().empty() && driver().retained > 0; }
+
+bool thread_is_capturing() {
+    for (Stream *stream : driver().streams) {
+        if (stream->capture && stream->capturing_thread == std::this_thread::get_id()) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Result enqueue(Stream *stream, const char *call, Work work) {
+    std::lock_guard lock(driver().mutex);
+    if (!stream || !is_live(stream)) {
+        return refuse(invalid_handle, call, stream ? "unknown stream" : "the legacy stream is not to be used");
+    }
+    (stream->capture ? stream->capture->nodes : stream->queue).push_back(std::move(work));
+    return success;
+}
+
+Result run_until(Stream *stream, uint64_t position) {
+    size_t i = 0;
+    for (; stream->done < position && i < stream->queue.size(); ++i, ++stream->done) {
+        if (sticky_error() == success) {
+            set_sticky_error(stream->queue[i]());
+        }
+    }
+    stream->queue.erase(stream->queue.begin(), stream->queue.begin() + (long)i);
+    return sticky_error();
+}
+
+uint64_t end_of(Stream *stream) { return stream->done + stream->queue.size(); }
+
+void run_everything() {
+    for (Stream *stream : driver().streams) {
+        run_until(stream, end_of(stream));
+    }
+}
+
+} // namespace softcuda
+
+// ---- streams and events
+
+EXPORT cuStreamCreate(Stream **stream, unsigned flags) {
+    ENTER(context)
+    if (flags != 1) {
+        return refuse(invalid_value, __func__, "the stream waits for the legacy stream");
+    }
+    *stream = new Stream;
+    driver().streams.insert(*stream);
+    count_handle("streams", 1);
+    return success;
+}
+
+EXPORT cuStreamDestroy_v2(Stream *stream) {
+    ENTER(context)
+    if (!is_live(stream)) {
+        return invalid_handle;
+    }
+    run_until(stream, end_of(stream));
+    driver().streams.erase(stream);
+    delete stream;
+    count_handle("streams", -1);
+    return success;
+}
+
+EXPORT cuStreamSynchronize(Stream *stream) {
+    ENTER(context)
+    if (!is_live(stream)) {
+        return invalid_handle;
+    }
+    return stream->capture ? break_captures(__func__) : run_until(stream, end_of(stream));
+}
+
+EXPORT cuEventCreate(Event **event, unsigned) {
+    ENTER(context)
+    *event = new Event;
+    count_handle("events", 1);
+    return success;
+}
+
+EXPORT cuEventDestroy_v2(Event *event) {
+    ENTER(context)
+    delete event;
+    count_handle("events", -1);
+    return success;
+}
+
+EXPORT cuEventRecord(Event *event, Stream *stream) {
+    ENTER(context)
+    const int status = enqueue(stream, __func__, [=]() -> Result {
+        event->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+        return success;
+    });
+    event->after = {stream};
+    event->position = end_of(stream);
+    return status;
+}
+
+EXPORT cuEventSynchronize(Event *event) {
+    ENTER(context_outside_capture)
+    return event->after.empty() ? success : run_until(event->after[0], event->position);
+}
+
+EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
+    ENTER(context)
+    *milliseconds = (float)(1e3 * (end->seconds - start->seconds));
+    return success;
+}
+
+EXPORT cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
+    ENTER(context)
+    if (event->after.empty()) {
+        return success;
+    }
+    Stream *other = event->after[0];
+    const uint64_t position = event->position;
+    return enqueue(stream, __func__, [=] { return run_until(other, position); });
+}
+
+// ---- graphs
+
+EXPORT cuStreamBeginCapture_v2(Stream *stream, int mode) {
+    ENTER(context)
+    if (!is_live(stream) || stream->capture || mode != 1) {
+        return refuse(invalid_value, __func__, "unknown stream, nested capture, or not thread-local");
+    }
+    stream->capture = std::make_unique<Graph>();
+    stream->capture_is_broken = false;
+    stream->capturing_thread = std::this_thread::get_id();
+    return success;
+}
+
+EXPORT cuStreamEndCapture(Stream *stream, Graph **graph) {
+    std::lock_guard lock(driver().mutex);
+    *graph = nullptr;
+    if (!stream->capture) {
+        return refuse(invalid_value, __func__, "the stream is not capturing");
+    }
+    std::unique_ptr<Graph> captured = std::move(stream->capture);
+    if (const int status = planned_failure(__func__)) {
+        return status;
+    }
+    if (stream->capture_is_broken) {
+        return capture_invalidated;
+    }
+    *graph = captured.release();
+    count_handle("graphs", 1);
+    return success;
+}
+
+EXPORT cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, unsigned long long) {
+    ENTER(context_outside_capture)
+    *executable = new Graph(*graph);
+    count_handle("executable graphs", 1);
+    return success;
+}
+
+EXPORT cuGraphUpload(Graph *, Stream *) {
+    ENTER(context)
+    return success;
+}
+
+EXPORT cuGraphLaunch(Graph *executable, Stream *stream) {
+    ENTER(context)
+    return enqueue(stream, __func__, [executable]() -> Result {
+        for (const Work &node : executable->nodes) {
+            if (const Result status = node()) {
+                return status;
+            }
+        }
+        return success;
+    });
+}
+
+EXPORT cuGraphGetNodes(Graph *graph, void **, size_t *count) {
+    ENTER(context)
+    *count = graph->nodes.size();
+    return success;
+}
+
+EXPORT cuGraphExecDestroy(Graph *executable) {
+    ENTER(context)
+    run_everything(); // it may be queued
+    delete executable;
+    count_handle("executable graphs", -1);
+    return success;
+}
+
+EXPORT cuGraphDestroy(Graph *graph) {
+    ENTER(context)
+    delete graph;
+    count_handle("graphs", -1);
+    return success;
+}
+
+EXPORT cuProfilerStart() { return success; }
+EXPORT cuProfilerStop() { return success; }

@@ -1,0 +1,178 @@
+// The software CUDA device must be strict where a GPU is silent. Each rule is broken once, on purpose; its complaints
+// on standard error are expected.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern "C" {
+int cuInit(unsigned);
+int cuDevicePrimaryCtxRetain(void **, int);
+int cuDevicePrimaryCtxRelease_v2(int);
+int cuCtxPushCurrent_v2(void *);
+int cuMemAlloc_v2(uint64_t *, size_t);
+int cuMemFree_v2(uint64_t);
+int cuMemHostAlloc(void **, size_t, unsigned);
+int cuMemFreeHost(void *);
+int cuMemcpyHtoDAsync_v2(uint64_t, const void *, size_t, void *);
+int cuMemcpyDtoHAsync_v2(void *, uint64_t, size_t, void *);
+int cuModuleLoadDataEx(void **, const char *, unsigned, int *, void **);
+int cuModuleGetFunction(void **, void *, const char *);
+int cuModuleUnload(void *);
+int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,
+                   void **);
+int cuStreamCreate(void **, unsigned);
+int cuStreamDestroy_v2(void *);
+int cuStreamSynchronize(void *);
+int cuStreamBeginCapture_v2(void *, int);
+int cuStreamEndCapture(void *, void **);
+int cudnnCreate(void **);
+int cudnnDestroy(void *);
+int cudnnSetStream(void *, void *);
+int cudnnCreateTensorDescriptor(void **);
+int cudnnSetTensor4dDescriptor(void *, int, int, int, int, int, int);
+int cudnnDestroyTensorDescriptor(void *);
+int cudnnCreatePoolingDescriptor(void **);
+int cudnnSetPooling2dDescriptor(void *, int, int, int, int, int, int, int, int);
+int cudnnDestroyPoolingDescriptor(void *);
+int cudnnPoolingForward(void *, void *, const float *, void *, uint64_t, const float *, void *, uint64_t);
+}
+
+namespace {
+
+int failures = 0;
+
+void expect(bool holds, const char *what) {
+    std::printf("%s: %s\n", holds ? "holds " : "BROKEN", what);
+    failures += !holds;
+}
+
+std::string read_ptx() {
+    std::ifstream file(PTX_FILE);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Runs a body in a process of its own and gives what it said on standard error.
+template <typename Body> std::string errors_of(Body body) {
+    int ends[2];
+    if (pipe(ends) != 0) {
+        return "";
+    }
+    if (fork() == 0) {
+        dup2(ends[1], 2);
+        body();
+        std::exit(0); // static destructors report leaks
+    }
+    close(ends[1]);
+    std::string said;
+    char buffer[512];
+    for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) {
+        said.append(buffer, (size_t)n);
+    }
+    wait(nullptr);
+    return said;
+}
+
+void *open_device() {
+    void *context = nullptr, *stream = nullptr;
+    cuInit(0);
+    cuDevicePrimaryCtxRetain(&context, 0);
+    cuCtxPushCurrent_v2(context);
+    cuStreamCreate(&stream, 1);
+    return stream;
+}
+
+} // namespace
+
+int main(int argc, char **) {
+    if (argc > 1) { // as a process of its own: see the end
+        open_device();
+        uint64_t memory;
+        cuMemAlloc_v2(&memory, 16);
+        std::fprintf(stderr, "second allocation: %d\n", cuMemAlloc_v2(&memory, 16));
+        return 0;
+    }
+    expect(errors_of([] { open_device(); }).find("leak: 1 streams") != std::string::npos,
+           "a stream that is not destroyed is reported");
+
+    uint64_t early;
+    expect(cuMemAlloc_v2(&early, 16) != 0, "nothing works before cuInit");
+    void *stream = open_device(), *pinned;
+    uint64_t memory;
+    expect(cuMemAlloc_v2(&memory, 1000) == 0 && cuMemHostAlloc(&pinned, 1000, 0) == 0, "memory can be had");
+    float *values = static_cast<float *>(pinned);
+
+    // Waiting, poison, and pages that are not pinned.
+    values[0] = 1;
+    expect(cuMemcpyDtoHAsync_v2(pinned, memory, 1000, stream) == 0 && values[0] == 1,
+           "nothing arrives before the host waits");
+    expect(cuStreamSynchronize(stream) == 0 && std::isnan(values[0]), "fresh memory is full of NaN");
+    float pageable[4];
+    expect(cuMemcpyDtoHAsync_v2(pageable, memory, 16, stream) != 0, "copies from and to pageable memory are refused");
+    expect(cuMemcpyDtoHAsync_v2(pinned, memory, 16, nullptr) != 0, "the legacy stream is refused");
+
+    // Descriptors and sizes.
+    void *dnn, *x, *y, *pooling;
+    cudnnCreate(&dnn);
+    cudnnSetStream(dnn, stream);
+    cudnnCreateTensorDescriptor(&x);
+    cudnnCreateTensorDescriptor(&y);
+    cudnnCreatePoolingDescriptor(&pooling);
+    cudnnSetTensor4dDescriptor(x, 1, 0, 1, 1, 10, 10);
+    cudnnSetTensor4dDescriptor(y, 1, 0, 1, 1, 5, 4);
+    cudnnSetPooling2dDescriptor(pooling, 3, 1, 2, 2, 0, 0, 2, 2);
+    const float one = 1, zero = 0;
+    uint64_t output;
+    cuMemAlloc_v2(&output, 4 * 25);
+    expect(cudnnPoolingForward(dnn, pooling, &one, x, memory, &zero, y, output) != 0,
+           "descriptors that do not fit each other are refused");
+    cudnnSetTensor4dDescriptor(y, 1, 0, 1, 1, 5, 5);
+    expect(cudnnPoolingForward(dnn, pooling, &one, x, memory, &zero, y, output) == 0, "those that fit are not");
+    expect(cudnnPoolingForward(dnn, pooling, &one, x, memory + 640, &zero, y, output) != 0,
+           "a tensor that ends after its allocation is refused");
+    expect(cudnnPoolingForward(dnn, pooling, &one, x, reinterpret_cast<uint64_t>(pinned), &zero, y, output) != 0,
+           "a host address is no device address");
+
+    // Kernels: their parameters are those of the PTX, and their pointers must be live.
+    void *module, *function;
+    const std::string ptx = read_ptx();
+    expect(cuModuleLoadDataEx(&module, ptx.c_str(), 0, nullptr, nullptr) == 0, "the PTX is read");
+    expect(cuModuleGetFunction(&function, module, "no_such_kernel") != 0, "a kernel that is not there is not found");
+    expect(cuModuleGetFunction(&function, module, "column_sums") == 0, "one that is there is");
+    std::string other = ptx;
+    other.replace(other.find(".param .u32 column_sums_param_2"), 11, ".param .u64");
+    void *changed, *mismatched;
+    cuModuleLoadDataEx(&changed, other.c_str(), 0, nullptr, nullptr);
+    expect(cuModuleGetFunction(&mismatched, changed, "column_sums") != 0,
+           "parameters of another size than on the host are seen");
+    int rows = 5, channels = 5;
+    void *parameters[] = {&memory, &output, &rows, &channels};
+    expect(cuLaunchKernel(function, 1, 1, 1, 32, 32, 1, 0, stream, parameters, nullptr) != 0,
+           "more threads than the kernel allows are refused");
+
+    // Capture.
+    void *graph;
+    cuStreamBeginCapture_v2(stream, 1);
+    expect(cuMemAlloc_v2(&early, 16) == 900, "capture forbids to allocate");
+    expect(cuStreamSynchronize(stream) == 900, "capture forbids to wait");
+    expect(cuStreamEndCapture(stream, &graph) == 901, "and is broken afterwards");
+
+    cuMemFree_v2(output);
+    expect(cuLaunchKernel(function, 1, 1, 1, 32, 8, 1, 0, stream, parameters, nullptr) == 0 &&
+               cuStreamSynchronize(stream) == 700,
+           "a kernel that is given freed memory fails, when it runs");
+    expect(cuMemAlloc_v2(&early, 16) == 700, "and so does everything after it");
+
+    expect(errors_of([] {
+               setenv("SOFTCUDA_FAIL", "cuMemAlloc_v2:2:2", 1);
+               execl("/proc/self/exe", "softcuda_test", "fail", nullptr);
+           }).find("second allocation: 2") != std::string::npos,
+           "the nth call fails as asked");
+    std::printf("%d failures\n", failures);
+    return failures != 0;
+}
