@@ -107,7 +107,7 @@ internal static class Benchmark
             yield break;
         }
 
-        double seconds = Math.Max(20, place.Left.TotalSeconds - 60); // the sanitizer comes after
+        double seconds = Math.Max(20, place.Left.TotalSeconds - 120); // the sanitizer comes after
         ToolResult result = place.Run(
             "pytorch", seconds + 20, python,
             ["-u", script, "--batch-sizes", string.Join(',', batches), "--seconds", seconds.ToString("F0", CultureInfo.InvariantCulture)]);

@@ -23,6 +23,7 @@ struct StepState {
     float root_scale; // 1 / √(1 − β₂ᵗ)
     unsigned reserved;
 };
+static_assert(sizeof(StepState) == 104, "StepState.cs has the same layout");
 
 // Row of the dataset that sample n of the running step is. Past the end of the order, where a last batch of predictions
 // is filled up, the last row again.

@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using CudnnDigits.Cpu;
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
@@ -165,7 +167,7 @@ public class StepTests
         NetworkSpec network = Find("improved");
         NetworkWeights weights = Initializer.Create(network, 5), saved = new(network);
         AdamState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
-        new Random(2).NextBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(optimizer.FirstMoment.AsSpan()));
+        new Random(2).NextBytes(MemoryMarshal.AsBytes(optimizer.FirstMoment.AsSpan()));
         using ITrainingBackend backend = Gpu.Create(network, Options(2, precision));
         backend.Load(weights, optimizer);
         backend.Save(saved, savedOptimizer);
@@ -222,6 +224,37 @@ public class StepTests
         Assert.Equal(alone, other);
         Assert.Equal(alone, beside);
     }
+
+    [Fact]
+    public unsafe void Within_an_epoch_there_is_nothing_but_graph_launches()
+    {
+        Gpu.RequireSoftware(); // it counts the calls
+        delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, "softcuda_calls");
+        using ITrainingBackend backend = Gpu.Create(Find("simple"), Options(8));
+        backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
+        backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 100)], default);
+        ulong launches = Count("cuGraphLaunch\0"u8), all = count(null);
+        backend.RunSteps(0, [.. Enumerable.Repeat(1e-3f, 13)]); // the last has 4 samples
+        Assert.Equal(13UL, Count("cuGraphLaunch\0"u8) - launches);
+        Assert.Equal(13UL + 3, count(null) - all); // and: enter the context, upload the learning rates, leave the context
+
+        float[] rates = [1e-3f, 1e-3f];
+        backend.BeginEpoch(Digits, 1, [.. Enumerable.Range(0, 100)], default);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        backend.RunSteps(0, rates);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+
+        ulong Count(ReadOnlySpan<byte> name)
+        {
+            fixed (byte* text = name)
+            {
+                return count(text);
+            }
+        }
+    }
+
+    [Fact]
+    public unsafe void The_step_state_has_the_layout_of_the_kernels() => Assert.Equal(104, sizeof(StepState)); // step_state.cuh asserts the same
 
     [Fact]
     public void Every_kernel_in_the_PTX_is_used_and_every_entry_has_its_variants()

@@ -3,13 +3,16 @@ namespace CudnnDigits.Model;
 /// <summary>Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it.</summary>
 public static class AtomicFile
 {
+    /// <summary>Ending of a file that is being written; what a kill leaves of it is worth nothing.</summary>
+    internal const string Temporary = ".tmp";
+
     /// <summary>Replaces a file; whatever stood there stays as it is if anything fails.</summary>
     /// <param name="path">The file.</param>
     /// <param name="write">Writes its content.</param>
     public static void Write(string path, Action<Stream> write)
     {
         ArgumentNullException.ThrowIfNull(write);
-        string temporary = path + ".tmp";
+        string temporary = path + Temporary;
         try
         {
             using (FileStream file = new(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16))

@@ -115,6 +115,17 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void A_run_killed_while_its_first_file_is_written_can_be_started_again()
+    {
+        string run = _folder["run"];
+        Directory.CreateDirectory(run);
+        File.WriteAllText(Path.Combine(run, "run.json.tmp"), "{");
+        Program.Result result = Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run);
+        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.False(File.Exists(Path.Combine(run, "run.json.tmp")));
+    }
+
+    [Fact]
     public void A_run_killed_before_its_first_save_starts_over()
     {
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "2"];

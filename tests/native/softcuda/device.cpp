@@ -34,6 +34,7 @@ struct State {
     std::map<uint64_t, Allocation> device, pinned; // by first address
     std::map<std::string, int> handles;
     std::vector<PlannedFailure> failures;
+    std::map<std::string, uint64_t> calls;
     uint64_t used = 0;
     Result sticky = success;
 
@@ -89,12 +90,23 @@ Result refuse(Result status, const char *call, const std::string &why) {
 
 int planned_failure(const char *call) {
     std::lock_guard lock(state().mutex);
+    ++state().calls[call];
     for (PlannedFailure &failure : state().failures) {
         if (failure.call == call && failure.countdown > 0 && --failure.countdown == 0) {
             return failure.status;
         }
     }
     return 0;
+}
+
+// For tests that count calls: how often an entry point was called, or all of them where there is no name.
+extern "C" uint64_t softcuda_calls(const char *call) {
+    std::lock_guard lock(state().mutex);
+    uint64_t count = 0;
+    for (const auto &[name, calls] : state().calls) {
+        count += !call || name == call ? calls : 0;
+    }
+    return count;
 }
 
 Result sticky_error() { return state().sticky; }
