@@ -146,6 +146,16 @@ public class OperationTests
     });
 
     [Fact]
+    public void A_tensor_that_is_too_small_or_of_another_type_is_refused() => DeviceLab.Run(Precision.Fp32, lab =>
+    {
+        Dense dense = new(lab.Session, 4, 8, 3);
+        DeviceTensor x = lab.Empty(32), w = lab.Empty(24), y = lab.Empty(12);
+        Assert.Throws<InvalidOperationException>(() => dense.Forward(x, w, y.Slice(0, 11)));
+        Assert.Throws<InvalidOperationException>(() => dense.Forward(x.Slice(0, 31), w, y));
+        Assert.Throws<InvalidOperationException>(() => dense.Forward(lab.Empty(32, DeviceType.Bf16), w, y));
+    });
+
+    [Fact]
     public void A_bias_gradient_alone_leaves_the_gradient_as_it_is() => DeviceLab.Run(Precision.Fp32, lab =>
     {
         const int N = 70, Classes = 10;

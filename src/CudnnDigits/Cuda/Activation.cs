@@ -28,7 +28,7 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     {
         uint threshold = training && dropout is { Rate: > 0 } ? (uint)Math.Min(dropout.Rate * 4294967296.0, uint.MaxValue) : 0;
         float keepScale = training ? _keepScale : 1;
-        nint stateAt = state.Address, yAt = y.Address, biasAt = bias?.Address ?? 0, zAt = z.Address;
+        nint stateAt = state.Address, yAt = Z(y), biasAt = bias?.Holding(shape.C, DeviceType.F32) ?? 0, zAt = Z(z);
         int samples = n, size = shape.Size, channels = shape.C;
         uint layer = (uint)dropoutIndex;
         void** parameters = stackalloc void*[] { &stateAt, &yAt, &biasAt, &zAt, &samples, &size, &channels, &threshold, &keepScale, &seed, &layer };
@@ -44,16 +44,18 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     public void Backward(DeviceTensor? z, DeviceTensor dz, DeviceTensor? dBias, DeviceTensor sums)
     {
         int channels = shape.C, rows = n * shape.H * shape.W, chunks = Math.Min((rows + Lanes - 1) / Lanes, MostSums);
-        nint zAt = z?.Address ?? 0, dzAt = dz.Address, sumsAt = dBias is null ? 0 : sums.Address;
+        nint zAt = z is { } activated ? Z(activated) : 0, dzAt = Z(dz), sumsAt = dBias is null ? 0 : sums.Holding((long)chunks * channels, DeviceType.F32);
         float keepScale = _keepScale;
         void** parameters = stackalloc void*[] { &zAt, &dzAt, &sumsAt, &rows, &channels, &keepScale };
         long across = (channels + Lanes - 1) / Lanes;
         session.Kernels.Launch(session.Stream, "activation_backward" + session.KernelSuffix, (across, chunks), (Lanes, Groups), parameters);
         if (dBias is { } to)
         {
-            nint toAt = to.Address;
+            nint toAt = to.Holding(channels, DeviceType.F32);
             void** totals = stackalloc void*[] { &sumsAt, &toAt, &chunks, &channels };
             session.Kernels.Launch(session.Stream, "column_sums", (across, 1), (Lanes, Groups), totals);
         }
     }
+
+    private nint Z(DeviceTensor tensor) => tensor.Holding((long)n * shape.Size, session.ActivationType);
 }

@@ -16,6 +16,8 @@ internal sealed unsafe class BatchNorm2d : IDisposable
 {
     private readonly CudaSession _session;
     private readonly CudnnDescriptor _x, _parameters;
+    private readonly long _count;
+    private readonly int _channels;
 
     /// <param name="session">The device.</param>
     /// <param name="n">Samples.</param>
@@ -23,6 +25,7 @@ internal sealed unsafe class BatchNorm2d : IDisposable
     public BatchNorm2d(CudaSession session, int n, Shape shape)
     {
         _session = session;
+        (_count, _channels) = ((long)n * shape.Size, shape.C);
         _x = CudnnDescriptor.Tensor(session.Context, session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat, n, shape.C, shape.H, shape.W);
         _parameters = CudnnDescriptor.Tensor(session.Context);
         Check(cudnnDeriveBNTensorDescriptor(_parameters.Value, _x.Value, BatchNormSpatial));
@@ -33,8 +36,8 @@ internal sealed unsafe class BatchNorm2d : IDisposable
     {
         float one = 1, zero = 0;
         Check(cudnnBatchNormalizationForwardTraining(
-            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, x.Address, _x.Value, y.Address, _parameters.Value, t.Gamma.Address, t.Beta.Address,
-            BatchNorm2dLayer.Momentum, t.RunningMean.Address, t.RunningVariance.Address, BatchNorm2dLayer.Epsilon, t.SavedMean.Address, t.SavedInverseDeviation.Address));
+            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
+            BatchNorm2dLayer.Momentum, C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation)));
     }
 
     /// <summary>The same by the running statistics.</summary>
@@ -42,8 +45,8 @@ internal sealed unsafe class BatchNorm2d : IDisposable
     {
         float one = 1, zero = 0;
         Check(cudnnBatchNormalizationForwardInference(
-            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, x.Address, _x.Value, y.Address, _parameters.Value, t.Gamma.Address, t.Beta.Address,
-            t.RunningMean.Address, t.RunningVariance.Address, BatchNorm2dLayer.Epsilon));
+            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
+            C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon));
     }
 
     /// <summary>dX, dγ and dβ from dY; dX may not lie where dY does.</summary>
@@ -51,8 +54,8 @@ internal sealed unsafe class BatchNorm2d : IDisposable
     {
         float one = 1, zero = 0;
         Check(cudnnBatchNormalizationBackward(
-            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, &one, &zero, _x.Value, x.Address, _x.Value, dy.Address, _x.Value, dx.Address,
-            _parameters.Value, t.Gamma.Address, t.DGamma.Address, t.DBeta.Address, BatchNorm2dLayer.Epsilon, t.SavedMean.Address, t.SavedInverseDeviation.Address));
+            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, &one, &zero, _x.Value, X(x), _x.Value, X(dy), _x.Value, X(dx),
+            _parameters.Value, C(t.Gamma), C(t.DGamma), C(t.DBeta), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation)));
     }
 
     public void Dispose()
@@ -60,4 +63,8 @@ internal sealed unsafe class BatchNorm2d : IDisposable
         _x.Dispose();
         _parameters.Dispose();
     }
+
+    private nint X(DeviceTensor tensor) => tensor.Holding(_count, _session.ActivationType);
+
+    private nint C(DeviceTensor tensor) => tensor.Holding(_channels, DeviceType.F32);
 }

@@ -16,6 +16,7 @@ internal sealed unsafe class Conv2d : IDisposable
 
     private readonly CudaSession _session;
     private readonly CudnnDescriptor _x, _w, _y;
+    private readonly long _xCount, _wCount, _yCount;
     private readonly Pass _forward, _backwardData, _backwardWeights;
 
     /// <param name="session">The device.</param>
@@ -26,6 +27,7 @@ internal sealed unsafe class Conv2d : IDisposable
     {
         _session = session;
         (Conv2dLayer conv, Shape input, Shape output) = (plan.Conv, plan.Input, plan.Conv.Infer(plan.Input));
+        (_xCount, _wCount, _yCount) = ((long)n * input.Size, (long)conv.OutChannels * conv.InChannels * conv.Kernel * conv.Kernel, (long)n * output.Size);
         int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
         _x = CudnnDescriptor.Tensor(session.Context, type, n, input.C, input.H, input.W);
         _w = CudnnDescriptor.Filter(session.Context, type, conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel);
@@ -85,8 +87,8 @@ internal sealed unsafe class Conv2d : IDisposable
     {
         float one = 1, zero = 0;
         Check(cudnnConvolutionForward(
-            _session.Cudnn.Value, &one, _x.Value, x.Address, _w.Value, w.Address, _forward.Descriptor.Value, _forward.Algorithm,
-            workspace.Address, (nuint)_forward.WorkspaceBytes, &zero, _y.Value, y.Address));
+            _session.Cudnn.Value, &one, _x.Value, X(x), _w.Value, W(w), _forward.Descriptor.Value, _forward.Algorithm,
+            workspace.Holding(_forward.WorkspaceBytes, DeviceType.U8), (nuint)_forward.WorkspaceBytes, &zero, _y.Value, Y(y)));
     }
 
     /// <summary>dX from dY.</summary>
@@ -94,8 +96,8 @@ internal sealed unsafe class Conv2d : IDisposable
     {
         float one = 1, zero = 0;
         Check(cudnnConvolutionBackwardData(
-            _session.Cudnn.Value, &one, _w.Value, w.Address, _y.Value, dy.Address, _backwardData.Descriptor.Value, _backwardData.Algorithm,
-            workspace.Address, (nuint)_backwardData.WorkspaceBytes, &zero, _x.Value, dx.Address));
+            _session.Cudnn.Value, &one, _w.Value, W(w), _y.Value, Y(dy), _backwardData.Descriptor.Value, _backwardData.Algorithm,
+            workspace.Holding(_backwardData.WorkspaceBytes, DeviceType.U8), (nuint)_backwardData.WorkspaceBytes, &zero, _x.Value, X(dx)));
     }
 
     /// <summary>dW from x and dY, in the type of the activations.</summary>
@@ -103,8 +105,8 @@ internal sealed unsafe class Conv2d : IDisposable
     {
         float one = 1, zero = 0;
         Check(cudnnConvolutionBackwardFilter(
-            _session.Cudnn.Value, &one, _x.Value, x.Address, _y.Value, dy.Address, _backwardWeights.Descriptor.Value, _backwardWeights.Algorithm,
-            workspace.Address, (nuint)_backwardWeights.WorkspaceBytes, &zero, _w.Value, dw.Address));
+            _session.Cudnn.Value, &one, _x.Value, X(x), _y.Value, Y(dy), _backwardWeights.Descriptor.Value, _backwardWeights.Algorithm,
+            workspace.Holding(_backwardWeights.WorkspaceBytes, DeviceType.U8), (nuint)_backwardWeights.WorkspaceBytes, &zero, _w.Value, W(dw)));
     }
 
     public void Dispose()
@@ -114,6 +116,12 @@ internal sealed unsafe class Conv2d : IDisposable
             descriptor.Dispose();
         }
     }
+
+    private nint X(DeviceTensor tensor) => tensor.Holding(_xCount, _session.ActivationType);
+
+    private nint W(DeviceTensor tensor) => tensor.Holding(_wCount, _session.ActivationType);
+
+    private nint Y(DeviceTensor tensor) => tensor.Holding(_yCount, _session.ActivationType);
 
     private static string ForwardName(int algorithm) => Name(
         algorithm, "IMPLICIT_GEMM", "IMPLICIT_PRECOMP_GEMM", "GEMM", "DIRECT", "FFT", "FFT_TILING", "WINOGRAD", "WINOGRAD_NONFUSED");

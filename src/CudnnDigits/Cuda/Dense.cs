@@ -31,9 +31,10 @@ internal sealed unsafe class Dense(CudaSession session, int n, int inFeatures, i
     private void Multiply(int ta, int tb, int m, int columns, int k, DeviceTensor a, int lda, DeviceTensor b, int ldb, DeviceTensor c, int ldc)
     {
         float one = 1, zero = 0;
+        long aCount = (long)lda * (ta == Transposed ? m : k), bCount = (long)ldb * (tb == Transposed ? k : columns), cCount = (long)ldc * columns;
         Check(cublasGemmEx(
-            session.Cublas.Value, ta, tb, m, columns, k, &one, a.Address, TypeOf(a), lda, b.Address, TypeOf(b), ldb,
-            &zero, c.Address, TypeOf(c), ldc, _compute, DefaultAlgorithm));
+            session.Cublas.Value, ta, tb, m, columns, k, &one, a.Holding(aCount, session.ActivationType), TypeOf(a), lda, b.Holding(bCount, session.ActivationType), TypeOf(b), ldb,
+            &zero, c.Holding(cCount, c.Type), TypeOf(c), ldc, _compute, DefaultAlgorithm));
     }
 
     private static int TypeOf(DeviceTensor tensor) => tensor.Type == DeviceType.Bf16 ? TypeBFloat16 : TypeFloat;

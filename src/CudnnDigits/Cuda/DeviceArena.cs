@@ -26,6 +26,17 @@ internal readonly record struct DeviceTensor(DeviceArena Arena, long Offset, lon
 
     public long Bytes => Count * (int)Type;
 
+    /// <summary>
+    /// The address, for a call that will touch so many elements. Nothing else would notice: a neighbour in the arena is as
+    /// accessible as the tensor itself. It costs nothing where it matters, since a replayed graph makes no such calls.
+    /// </summary>
+    /// <param name="count">Elements that will be read or written.</param>
+    /// <param name="type">Their type.</param>
+    /// <exception cref="InvalidOperationException">The tensor is too small, or of another type.</exception>
+    public nint Holding(long count, DeviceType type) => count <= Count && type == Type
+        ? Address
+        : throw new InvalidOperationException($"a call for {count} elements of {type} was given a tensor of {Count} of {Type}");
+
     /// <summary>A part of it.</summary>
     /// <param name="first">First element.</param>
     /// <param name="count">Elements.</param>

@@ -15,7 +15,7 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n)
     /// <param name="seed">The run's seed.</param>
     public void Forward(DeviceTensor state, DeviceTensor x, AugmentationSpec augmentation, ulong seed)
     {
-        nint stateAt = state.Address, xAt = x.Address;
+        nint stateAt = state.Address, xAt = x.Holding((long)n * DigitDataset.PixelCount, session.ActivationType);
         float rotate = augmentation.RotateDegrees * (MathF.PI / 180), shift = augmentation.ShiftFraction * DigitDataset.Side, zoom = augmentation.ZoomFraction;
         void** parameters = stackalloc void*[] { &stateAt, &xAt, &seed, &rotate, &shift, &zoom };
         session.Kernels.Launch(session.Stream, "gather_augment" + session.KernelSuffix, (n, 1), (Threads, 1), parameters);

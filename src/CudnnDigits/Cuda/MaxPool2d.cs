@@ -11,6 +11,7 @@ internal sealed unsafe class MaxPool2d : IDisposable
 {
     private readonly CudaSession _session;
     private readonly CudnnDescriptor _pooling, _x, _y;
+    private readonly long _xCount, _yCount;
 
     /// <param name="session">The device.</param>
     /// <param name="layer">The window.</param>
@@ -21,6 +22,7 @@ internal sealed unsafe class MaxPool2d : IDisposable
         _session = session;
         int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
         Shape output = layer.Infer(input);
+        (_xCount, _yCount) = ((long)n * input.Size, (long)n * output.Size);
         _pooling = CudnnDescriptor.MaxPooling(session.Context, layer.Window, session.Deterministic);
         _x = CudnnDescriptor.Tensor(session.Context, type, n, input.C, input.H, input.W);
         _y = CudnnDescriptor.Tensor(session.Context, type, n, output.C, output.H, output.W);
@@ -29,7 +31,7 @@ internal sealed unsafe class MaxPool2d : IDisposable
     public void Forward(DeviceTensor x, DeviceTensor y)
     {
         float one = 1, zero = 0;
-        Check(cudnnPoolingForward(_session.Cudnn.Value, _pooling.Value, &one, _x.Value, x.Address, &zero, _y.Value, y.Address));
+        Check(cudnnPoolingForward(_session.Cudnn.Value, _pooling.Value, &one, _x.Value, X(x), &zero, _y.Value, Y(y)));
     }
 
     /// <summary>dX from dY; x and y as they were in the forward pass.</summary>
@@ -37,7 +39,7 @@ internal sealed unsafe class MaxPool2d : IDisposable
     {
         float one = 1, zero = 0;
         Check(cudnnPoolingBackward(
-            _session.Cudnn.Value, _pooling.Value, &one, _y.Value, y.Address, _y.Value, dy.Address, _x.Value, x.Address, &zero, _x.Value, dx.Address));
+            _session.Cudnn.Value, _pooling.Value, &one, _y.Value, Y(y), _y.Value, Y(dy), _x.Value, X(x), &zero, _x.Value, X(dx)));
     }
 
     public void Dispose()
@@ -46,4 +48,8 @@ internal sealed unsafe class MaxPool2d : IDisposable
         _x.Dispose();
         _y.Dispose();
     }
+
+    private nint X(DeviceTensor tensor) => tensor.Holding(_xCount, _session.ActivationType);
+
+    private nint Y(DeviceTensor tensor) => tensor.Holding(_yCount, _session.ActivationType);
 }

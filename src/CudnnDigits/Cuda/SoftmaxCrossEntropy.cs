@@ -15,7 +15,7 @@ internal sealed unsafe class SoftmaxCrossEntropy(CudaSession session, int n, int
     /// <param name="dLogits">(N, classes), the gradient of the batch's mean loss.</param>
     public void Backward(DeviceTensor state, DeviceTensor logits, DeviceTensor bias, DeviceTensor dLogits)
     {
-        nint stateAt = state.Address, logitsAt = logits.Address, biasAt = bias.Address, dLogitsAt = dLogits.Address;
+        nint stateAt = state.Address, logitsAt = Logits(logits), biasAt = Bias(bias), dLogitsAt = dLogits.Holding((long)n * classes, session.ActivationType);
         int samples = n, width = classes;
         void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &dLogitsAt, &samples, &width };
         session.Kernels.Launch(session.Stream, "softmax_cross_entropy" + session.KernelSuffix, (1, 1), (Threads, 1), parameters);
@@ -28,9 +28,13 @@ internal sealed unsafe class SoftmaxCrossEntropy(CudaSession session, int n, int
     public void Store(DeviceTensor state, DeviceTensor logits, DeviceTensor bias)
     {
         const int StoreThreads = 256;
-        nint stateAt = state.Address, logitsAt = logits.Address, biasAt = bias.Address;
+        nint stateAt = state.Address, logitsAt = Logits(logits), biasAt = Bias(bias);
         int samples = n, width = classes;
         void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &samples, &width };
         session.Kernels.Launch(session.Stream, "store_logits", (((long)n * classes + StoreThreads - 1) / StoreThreads, 1), (StoreThreads, 1), parameters);
     }
+
+    private nint Logits(DeviceTensor tensor) => tensor.Holding((long)n * classes, DeviceType.F32);
+
+    private nint Bias(DeviceTensor tensor) => tensor.Holding(classes, DeviceType.F32);
 }
