@@ -70,7 +70,7 @@ internal static partial class Checks
         return new CheckResult("machine", why is null ? Status.Passed : Status.Failed, why ?? gpus, details);
     }
 
-    /// <summary>Every PTX through NVIDIA's assembler, for every generation of GPU.</summary>
+    /// <summary>Every PTX through NVIDIA's assembler, for every generation of GPU; and the sources through NVIDIA's compiler.</summary>
     private static CheckResult Ptx(Workplace place)
     {
         if (Workplace.Find("ptxas", [.. PythonFolders("triton/backends/nvidia/bin")]) is not { } ptxas)
@@ -87,6 +87,13 @@ internal static partial class Checks
                 int spills = result.Error.Concat(result.Output).SelectMany(line => SpillCount().Matches(line.Text)).Sum(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
                 details.Add(new JsonObject { ["file"] = Path.GetFileName(file), ["target"] = target, ["assembles"] = result.ExitCode == 0, ["spill_bytes"] = spills });
             }
+        }
+
+        if (Workplace.Find("nvcc") is { } nvcc)
+        {
+            string source = Path.Combine(Workplace.Bundle, "kernels", "kernels.cu");
+            ToolResult result = place.Run("nvcc", 60, nvcc, ["-std=c++17", "-arch=sm_75", "-cubin", source, "-o", Path.Combine(place.Output, "kernels.cubin")]);
+            details.Add(new JsonObject { ["file"] = "kernels.cu", ["target"] = "nvcc", ["assembles"] = result.ExitCode == 0 });
         }
 
         int failed = details.Count(entry => !(bool)entry!["assembles"]!);

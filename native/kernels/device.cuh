@@ -42,9 +42,15 @@ template <typename T> T *device_pointer(unsigned long long address) {
 
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
 
+#if defined(__CUDACC__)
+DEVICE_INLINE float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+DEVICE_INLINE float square_root(float x) { return sqrtf(x); }
+DEVICE_INLINE double square_root(double x) { return sqrt(x); }
+#else
 DEVICE_INLINE float fused_multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEVICE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 DEVICE_INLINE double square_root(double x) { return __builtin_sqrt(x); }
+#endif
 
 DEVICE_INLINE unsigned float_bits(float x) {
     union {

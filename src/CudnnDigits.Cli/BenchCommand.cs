@@ -42,7 +42,8 @@ internal static class BenchCommand
             Deterministic = result.GetValue(Deterministic),
             CudaGraph = !result.GetValue(NoCudaGraph),
         };
-        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? "auto", network, options);
+        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? "auto", network, options, out string? whyCpu);
+        CommonOptions.NoteCpu(whyCpu);
         backend.Load(Initializer.Create(network, seed: 0), new AdamState(network));
 
         DigitDataset data = GeneratedDigits.Create(Digits);

@@ -52,7 +52,7 @@ internal static class CommonOptions
     }
 
     public static Option<ulong?> Seed() =>
-        Number<ulong>("--seed", "N", "Keys everything random: same seed, same bits. Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
+        Number<ulong>("--seed", "N", "Keys everything random: same seed, same bits; on a GPU with --deterministic. Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
 
     public static Option<string?> Choice(string name, string description, params string[] choices)
     {
@@ -72,9 +72,19 @@ internal static class CommonOptions
     public static ITrainingBackend CreateForInference(NetworkWeights weights, string? device, int? threads, string? precision)
     {
         BackendOptions options = new(InferenceBatch, 0, AugmentationSpec.None, threads ?? 0) { Precision = PrecisionOf(precision) };
-        ITrainingBackend backend = BackendFactory.Create(device ?? "auto", weights.Network, options);
+        ITrainingBackend backend = BackendFactory.Create(device ?? "auto", weights.Network, options, out string? whyCpu);
+        NoteCpu(whyCpu);
         backend.Load(weights, new AdamState(weights.Network));
         return backend;
+    }
+
+    /// <summary>One line on standard error that says why "auto" came down to the CPU; nothing where there is nothing to say.</summary>
+    public static void NoteCpu(string? why)
+    {
+        if (why is not null)
+        {
+            Console.Error.WriteLine($"device    CPU; not on a GPU: {why}");
+        }
     }
 
     /// <summary>Parsed here, because the library's own words name .NET types and its parser takes 1,5 for 15.</summary>

@@ -14,6 +14,7 @@ internal static class HelpExamples
             "train                                     the improved network on built-in digits, about a minute",
             "train --data train.csv                    on Kaggle's digits, with defaults worth having",
             "train --data train.csv --model simple --seed 1 --out runs/first",
+            "train --data train.csv --device cuda --precision bf16 --batch-size 512    on a GPU",
             "train --resume runs/first --epochs 20     on and on, to the same bits as if it had never stopped",
             "train --data mine.csv --init-from runs/first/model.safetensors --lr 3e-4    fine-tuning",
         ],
@@ -23,8 +24,8 @@ internal static class HelpExamples
             "evaluate --weights runs/first/model.safetensors --data mnist/ --json",
         ],
         ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv"],
-        ["bench"] = ["bench --model simple --batch-size 64 --json"],
-        ["info"] = ["info --json"],
+        ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
+        ["info"] = ["info", "info --json"],
     };
 
     public static void AddTo(RootCommand root)
