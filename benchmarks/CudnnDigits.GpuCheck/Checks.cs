@@ -128,8 +128,8 @@ internal static partial class Checks
             }
 
             List<string> arguments = ["train", "--device", "cuda", "--model", model, "--out", run, "--json"];
-            arguments.AddRange(place.Data is null ? [] : ["--data", place.Data]);
-            arguments.AddRange(place.Quick ? ["--data", SmallData(place), "--epochs", "1"] : []);
+            arguments.AddRange((place.Quick ? SmallData(place) : place.Data) is { } data ? ["--data", data] : []);
+            arguments.AddRange(place.Quick ? ["--epochs", "1"] : []);
             ToolResult result = place.Run($"train-{model}", 240, Workplace.Digits, arguments);
             if (result.ExitCode != 0)
             {

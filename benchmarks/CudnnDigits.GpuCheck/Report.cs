@@ -79,6 +79,11 @@ internal static class Report
             text.AppendLine($"- {gpu!["name"]}, {Format((double)gpu["memory_bytes"]! / (1 << 20))} MiB, compute capability {gpu["compute_capability"]}");
         }
 
+        if (machine["nvidia_smi"] is { } smi)
+        {
+            text.AppendLine($"- nvidia-smi: {smi.ToString().ReplaceLineEndings("; ")}");
+        }
+
         foreach (JsonNode? library in machine["cuda"]!["libraries"]!.AsArray())
         {
             text.AppendLine($"- {library!["name"]} {library["version"]}: {library["path"]}");
