@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using CudnnDigits.Cpu;
 using CudnnDigits.Cuda.Interop;
@@ -212,6 +213,31 @@ public class StepTests
             backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 20)], default);
             backend.RunSteps(0, [1e-3f, 1e-3f]);
             backend.ReadSums();
+        }
+    }
+
+    [Fact]
+    public void A_backend_that_is_forgotten_gives_its_memory_back_when_it_is_collected()
+    {
+        using ITrainingBackend first = Gpu.Create(Find("simple"), Options(16));
+        long before = Gpu.FreeMemory();
+        Forget();
+        Assert.True(Gpu.FreeMemory() < before);
+        for (int i = 0; i < 10 && Gpu.FreeMemory() < before; i++)
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+
+        Assert.InRange(before - Gpu.FreeMemory(), long.MinValue, Gpu.IsSoftware ? 0 : 2 << 20);
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static void Forget()
+        {
+            ITrainingBackend forgotten = Gpu.Create(Find("simple"), Options(256));
+            forgotten.Load(Initializer.Create(forgotten.Network, 0), new AdamState(forgotten.Network));
+            forgotten.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 20)], default);
+            forgotten.RunSteps(0, [1e-3f]);
         }
     }
 

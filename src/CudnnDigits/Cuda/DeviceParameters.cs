@@ -47,7 +47,13 @@ internal sealed unsafe class DeviceParameters : IDisposable
         DW = arena.Reserve(count, DeviceType.F32);
         NarrowDW = narrow ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
-        _map = [.. _layout.Trained.SelectMany(slice => Map(slice, plan).Select(at => _places[slice.Name].Offset + at))];
+        List<int> map = new(_layout.TrainedCount);
+        foreach (ParameterSlice slice in _layout.Trained)
+        {
+            Map(slice, plan, map);
+        }
+
+        _map = [.. map];
         _statisticsMap = [.. _layout.Statistics.SelectMany(slice => Enumerable.Range(_places[slice.Name].Offset, slice.Size))];
         _staging = new PinnedMemory(session.Context, _saved);
     }
@@ -144,22 +150,32 @@ internal sealed unsafe class DeviceParameters : IDisposable
 
     private static bool IsConvWeight(ParameterSlice slice) => slice.Layer is Conv2dLayer && slice.Shape.Count == 4;
 
-    /// <summary>For each element in PyTorch's layout its place in the device's: channels last, and the first dense layer's inputs in that order.</summary>
-    private static IEnumerable<int> Map(ParameterSlice slice, BlockPlan plan)
+    /// <summary>Appends, for each element in PyTorch's layout, its place in the device's: channels last, and the first dense layer's inputs in that order.</summary>
+    private void Map(ParameterSlice slice, BlockPlan plan, List<int> map)
     {
+        int offset = _places[slice.Name].Offset;
         if (IsConvWeight(slice))
         {
-            (int k, int c, int taps) = (slice.Shape[0], slice.Shape[1], slice.Shape[2] * slice.Shape[3]);
-            return from i in Enumerable.Range(0, k) from j in Enumerable.Range(0, c) from tap in Enumerable.Range(0, taps) select (i * taps + tap) * c + j;
+            (int channels, int taps) = (slice.Shape[1], slice.Shape[2] * slice.Shape[3]);
+            for (int i = 0; i < slice.Size; i++)
+            {
+                (int k, int c, int tap) = (i / (channels * taps), i / taps % channels, i % taps);
+                map.Add(offset + (k * taps + tap) * channels + c);
+            }
         }
-
-        if (slice.Layer == plan.Denses[0].Linear && slice.Shape.Count == 2)
+        else if (slice.Layer == plan.Denses[0].Linear && slice.Shape.Count == 2)
         {
             (int features, int channels, int pixels) = (slice.Shape[1], plan.Features.C, plan.Features.H * plan.Features.W);
-            return from o in Enumerable.Range(0, slice.Shape[0]) from i in Enumerable.Range(0, features) select o * features + i % pixels * channels + i / pixels;
+            for (int i = 0; i < slice.Size; i++)
+            {
+                (int o, int c, int pixel) = (i / features, i % features / pixels, i % features % pixels);
+                map.Add(offset + o * features + pixel * channels + c);
+            }
         }
-
-        return Enumerable.Range(0, slice.Size);
+        else
+        {
+            map.AddRange(Enumerable.Range(offset, slice.Size));
+        }
     }
 
     private static void Scatter(ReadOnlySpan<float> from, Span<float> to, int[] map)
