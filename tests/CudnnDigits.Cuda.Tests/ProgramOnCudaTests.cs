@@ -86,6 +86,22 @@ public sealed class ProgramOnCudaTests : IDisposable
     }
 
     [Fact]
+    public void A_profiler_sees_named_ranges()
+    {
+        Gpu.RequireSoftware(); // it writes the ranges to a file
+        string log = _folder["ranges"];
+        Assert.Equal(0, Program.RunIn(_folder.Path, "SOFTCUDA_NVTX", log, Train("run", epochs: 1)).ExitCode);
+        string[] ranges = File.ReadAllLines(log);
+        string[] expected =
+        [
+            "build", "load", "upload digits", "capture training step, batch 64", "capture training step, batch 32", "epoch", "wait for the epoch",
+            "evaluation", " capture prediction step, batch 64", // within the evaluation
+        ];
+        Assert.All(expected, range => Assert.Contains(range, ranges));
+        Assert.DoesNotContain(ranges, range => range.StartsWith("  ", StringComparison.Ordinal)); // every range was closed
+    }
+
+    [Fact]
     public void Two_processes_share_a_GPU()
     {
         Process[] processes = [.. Enumerable.Range(0, 2).Select(i => Program.Start(Train($"run{i}", epochs: 2)))];

@@ -34,7 +34,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     /// <param name="options">Batch size, seed, precision.</param>
     public CudaBackend(int device, NetworkSpec network, BackendOptions options)
     {
-        using Nvtx.Range range = Nvtx.Open("build");
+        using Nvtx.Range range = Nvtx.Open("build"u8);
         (Network, _options) = (network, options);
         _session = new CudaSession(device, options.Precision ?? Precision.Tf32, options.Deterministic);
         try
@@ -81,7 +81,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public void Load(NetworkWeights weights, AdamState optimizer)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        using Nvtx.Range range = Nvtx.Open("load");
+        using Nvtx.Range range = Nvtx.Open("load"u8);
         _net.Parameters.Load(_session.Stream, weights, optimizer);
         new Adam(_session).RoundWeights(_net.Parameters);
         _adamStep = optimizer.Step;
@@ -147,7 +147,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        using Nvtx.Range range = Nvtx.Open("epoch");
+        using Nvtx.Range range = Nvtx.Open("epoch"u8);
         RowBuffers rows = _trainingRows ?? throw new InvalidOperationException("no epoch was begun");
         rows.UploadRates(_session.Stream, firstStep, learningRates);
         if (firstStep != _nextStep)
@@ -165,7 +165,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public EpochSums ReadSums()
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        using Nvtx.Range range = Nvtx.Open("wait for the epoch");
+        using Nvtx.Range range = Nvtx.Open("wait for the epoch"u8);
         StepState state = ReadState();
         return new EpochSums(state.Loss, state.Correct, state.Samples);
     }
@@ -173,7 +173,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        using Nvtx.Range range = Nvtx.Open("evaluation");
+        using Nvtx.Range range = Nvtx.Open("evaluation"u8);
         if (rows.IsEmpty)
         {
             return;
@@ -286,7 +286,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         {
             buffers?.Dispose();
             buffers = null;
-            buffers = new RowBuffers(_session, rows);
+            buffers = new RowBuffers(_session, Math.Max(rows, 1));
         }
     }
 

@@ -14,7 +14,7 @@ internal sealed unsafe class ResidentDigits : IDisposable
     /// <param name="dataset">The digits.</param>
     public ResidentDigits(CudaSession session, DigitDataset dataset)
     {
-        using Nvtx.Range range = Nvtx.Open("upload digits");
+        using Nvtx.Range range = Nvtx.Open("upload digits"u8);
         Dataset = dataset;
         Pixels = _arena.Reserve(dataset.Pixels.Length, DeviceType.U8);
         Labels = _arena.Reserve(dataset.Count, DeviceType.U8);
