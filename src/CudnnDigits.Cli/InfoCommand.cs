@@ -29,7 +29,7 @@ internal static class InfoCommand
             RuntimeInformation.ProcessArchitecture.ToString(),
             Environment.ProcessorCount,
             BackendFactory.CpuInstructionSet,
-            BackendFactory.Cuda,
+            BackendFactory.DescribeCuda(),
             [.. DigitNetworks.All.Select(network => new NetworkInfo(network.Name, network.Parameters.TrainedCount))]);
         Console.Out.WriteLine(result.GetValue(Json) ? JsonSerializer.Serialize(info, CliJson.Default.InfoResult) : Format(info));
         return ExitCode.Done;

@@ -1,5 +1,4 @@
 using CudnnDigits.Data;
-using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
 
@@ -30,50 +29,15 @@ public class GoldenTests
     public void Five_steps_follow_PyTorch(string model, Precision precision, bool graph)
     {
         Gpu.Require();
-        (double logitsTolerance, double gradientTolerance, double lossTolerance, double weightTolerance) = precision switch
+        GoldenTolerance tolerance = precision switch
         {
-            Precision.Fp32 => (1e-5, 1e-5, 1e-4, 1e-3),
-            Precision.Tf32 => (2e-3, 0.1, 2e-2, 0.6),
-            _ => (2e-2, 0.3, 4e-2, 0.6),
+            Precision.Fp32 => GoldenTolerance.Fp32,
+            Precision.Tf32 => new GoldenTolerance(2e-3, 0.1, 2e-2, 0.6),
+            _ => new GoldenTolerance(2e-2, 0.3, 4e-2, 0.6),
         };
         Golden golden = Golden.Load(model);
-        NetworkSpec network = golden.Start.Network;
-        AdamState optimizer = new(network);
-        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(64, 0, AugmentationSpec.None) { Precision = precision, Deterministic = true, CudaGraph = graph });
-        backend.Load(golden.Start, optimizer);
-        int[] order = [.. Enumerable.Range(0, 64)];
-        float[] logits = new float[640];
-        NetworkWeights gradients = new(network);
-        for (int step = 0; step < 5; step++)
-        {
-            backend.BeginEpoch(golden.Data, step, order, default);
-            backend.RunSteps(0, [1e-3f]);
-            double loss = backend.ReadSums().Loss / 64;
-            Within(Math.Abs(loss / golden.Losses[step] - 1), lossTolerance, $"loss of step {step}");
-            if (step == 0)
-            {
-                ((IStepInspector)backend).SaveLogits(logits);
-                Within(Compare.RelativeL2(logits, golden.File.Doubles("step0.logits")), logitsTolerance, "logits");
-                ((IStepInspector)backend).SaveGradients(gradients.Trained);
-                foreach (ParameterSlice slice in network.Parameters.Trained)
-                {
-                    Within(Compare.RelativeL2(gradients.Slice(slice), golden.File.Doubles($"step0.grad.{slice.Name}")), gradientTolerance, $"gradient of {slice.Name}");
-                }
-            }
-        }
-
-        NetworkWeights final = new(network);
-        backend.Save(final, optimizer);
-        Assert.Equal(5, optimizer.Step);
-        foreach (ParameterSlice slice in network.Parameters.Trained.Concat(network.Parameters.Statistics))
-        {
-            Within(Compare.RelativeL2(final.Slice(slice), golden.File.Doubles($"final.{slice.Name}")), weightTolerance, slice.Name);
-        }
-
-        backend.Predict(golden.Data, order, logits);
-        Within(Compare.RelativeL2(logits, golden.File.Doubles("final.logits_eval")), weightTolerance, "logits in evaluation mode");
+        BackendOptions options = new(64, 0, AugmentationSpec.None) { Precision = precision, Deterministic = true, CudaGraph = graph };
+        using ITrainingBackend backend = Gpu.Create(golden.Start.Network, options);
+        golden.AssertFollowedBy(backend, tolerance);
     }
-
-    private static void Within(double distance, double tolerance, string what) =>
-        Assert.True(distance <= tolerance, $"{what}: distance {distance:E2}, tolerated {tolerance:E1}");
 }

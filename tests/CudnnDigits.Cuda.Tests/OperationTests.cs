@@ -98,7 +98,7 @@ public class OperationTests
         using BatchNorm2d layer = new(lab.Session, N, shape);
         using MaxPool2d? pooling = window > 1 ? new MaxPool2d(lab.Session, new MaxPool2dLayer("pool", window), N, shape) : null;
         Activation activation = new(lab.Session, N, pooled, null, 0);
-        layer.Forward(x, normal, norm);
+        layer.Forward(x, normal, norm, training: true);
         pooling?.Forward(normal, p);
         activation.Forward(lab.State(N), p, null, z, Seed, training: true);
         activation.Backward(z, gradient, null, gradient);

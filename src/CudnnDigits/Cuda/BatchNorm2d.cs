@@ -31,22 +31,22 @@ internal sealed unsafe class BatchNorm2d : IDisposable
         Check(cudnnDeriveBNTensorDescriptor(_parameters.Value, _x.Value, BatchNormSpatial));
     }
 
-    /// <summary>y = γ (x − mean) / σ + β by the batch's statistics, which also move the running ones.</summary>
-    public void Forward(DeviceTensor x, DeviceTensor y, in BatchNormTensors t)
+    /// <summary>y = γ (x − mean) / σ + β: in training by the batch's statistics, which also move the running ones; else by the running ones.</summary>
+    public void Forward(DeviceTensor x, DeviceTensor y, in BatchNormTensors t, bool training)
     {
         float one = 1, zero = 0;
-        Check(cudnnBatchNormalizationForwardTraining(
-            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
-            BatchNorm2dLayer.Momentum, C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation)));
-    }
-
-    /// <summary>The same by the running statistics.</summary>
-    public void Predict(DeviceTensor x, DeviceTensor y, in BatchNormTensors t)
-    {
-        float one = 1, zero = 0;
-        Check(cudnnBatchNormalizationForwardInference(
-            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
-            C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon));
+        if (training)
+        {
+            Check(cudnnBatchNormalizationForwardTraining(
+                _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
+                BatchNorm2dLayer.Momentum, C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation)));
+        }
+        else
+        {
+            Check(cudnnBatchNormalizationForwardInference(
+                _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
+                C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon));
+        }
     }
 
     /// <summary>dX, dγ and dβ from dY; dX may not lie where dY does.</summary>

@@ -68,7 +68,7 @@ internal sealed unsafe class Conv2d : IDisposable
             }
 
             throw new CudaUnavailableException(
-                $"cuDNN has no {(session.Deterministic ? "deterministic " : "")}algorithm for {conv.Name}, {pass}, in {session.Precision} on this GPU; try another --precision");
+                $"cuDNN has no {(session.Deterministic ? "deterministic " : "")}algorithm for {conv.Name}, {pass}, in {session.Precision.ToString().ToLowerInvariant()} on this GPU; try another --precision");
         }
     }
 

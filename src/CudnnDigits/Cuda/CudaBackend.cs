@@ -149,12 +149,12 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         using CudaContext.Scope scope = _session.Context.Enter();
         using Nvtx.Range range = Nvtx.Open("epoch"u8);
         RowBuffers rows = _trainingRows ?? throw new InvalidOperationException("no epoch was begun");
-        rows.UploadRates(_session.Stream, firstStep, learningRates);
         if (firstStep != _nextStep)
         {
             UploadState(_net.TrainingState, ReadState() with { Step = (uint)firstStep, Next = (uint)(firstStep * BatchSize) });
         }
 
+        rows.UploadRates(_session.Stream, firstStep, learningRates);
         _nextStep = firstStep + learningRates.Length;
         for (int step = firstStep; step < _nextStep; step++)
         {

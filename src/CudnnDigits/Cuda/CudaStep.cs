@@ -58,24 +58,8 @@ internal sealed unsafe class CudaStep : IDisposable
     {
         DeviceParameters p = _net.Parameters;
         DeviceTensor state = _net.TrainingState;
-        ulong seed = _options.Seed;
-
         Begin("begin_training_step", state);
-        _gather.Forward(state, _net.Input, _options.Augmentation, seed);
-        foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _convs)
-        {
-            conv.Forward(t.X, p.Operand(t.Plan.Conv.WeightName), t.Y, _workspace);
-            norm?.Forward(t.Y, t.Normal, t.Norm!.Value);
-            pool?.Forward(t.Normal, t.Pooled);
-            activation.Forward(state, t.Pooled, Bias(t), t.Z, seed, training: true);
-        }
-
-        for (int i = 0; i < _denses.Length; i++)
-        {
-            DenseTensors t = _net.Denses[i];
-            _denses[i].Dense.Forward(t.X, p.Operand(t.Plan.Linear.WeightName), t.Y);
-            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, seed, training: true);
-        }
+        EnqueueForward(state, _options.Augmentation, training: true);
 
         (DeviceTensor gradient, DeviceTensor other) = (_net.GradientA, _net.GradientB);
         _loss.Backward(state, _net.Logits, p.Master(_net.Denses[^1].Plan.Linear.BiasName), gradient);
@@ -119,26 +103,10 @@ internal sealed unsafe class CudaStep : IDisposable
     /// <summary>One step of prediction: running statistics, no dropout, no augmentation.</summary>
     public void EnqueuePrediction()
     {
-        DeviceParameters p = _net.Parameters;
         DeviceTensor state = _net.PredictionState;
         Begin("begin_prediction_step", state);
-        _gather.Forward(state, _net.Input, AugmentationSpec.None, 0);
-        foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _convs)
-        {
-            conv.Forward(t.X, p.Operand(t.Plan.Conv.WeightName), t.Y, _workspace);
-            norm?.Predict(t.Y, t.Normal, t.Norm!.Value);
-            pool?.Forward(t.Normal, t.Pooled);
-            activation.Forward(state, t.Pooled, Bias(t), t.Z, 0, training: false);
-        }
-
-        for (int i = 0; i < _denses.Length; i++)
-        {
-            DenseTensors t = _net.Denses[i];
-            _denses[i].Dense.Forward(t.X, p.Operand(t.Plan.Linear.WeightName), t.Y);
-            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, 0, training: false);
-        }
-
-        _loss.Store(state, _net.Logits, p.Master(_net.Denses[^1].Plan.Linear.BiasName));
+        EnqueueForward(state, AugmentationSpec.None, training: false);
+        _loss.Store(state, _net.Logits, _net.Parameters.Master(_net.Denses[^1].Plan.Linear.BiasName));
     }
 
     public void Dispose()
@@ -150,6 +118,27 @@ internal sealed unsafe class CudaStep : IDisposable
             conv.Conv.Dispose();
             conv.Norm?.Dispose();
             conv.Pool?.Dispose();
+        }
+    }
+
+    /// <summary>From pixels to logits, which still lack their bias.</summary>
+    private void EnqueueForward(DeviceTensor state, AugmentationSpec augmentation, bool training)
+    {
+        DeviceParameters p = _net.Parameters;
+        _gather.Forward(state, _net.Input, augmentation, _options.Seed);
+        foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _convs)
+        {
+            conv.Forward(t.X, p.Operand(t.Plan.Conv.WeightName), t.Y, _workspace);
+            norm?.Forward(t.Y, t.Normal, t.Norm!.Value, training);
+            pool?.Forward(t.Normal, t.Pooled);
+            activation.Forward(state, t.Pooled, Bias(t), t.Z, _options.Seed, training);
+        }
+
+        for (int i = 0; i < _denses.Length; i++)
+        {
+            DenseTensors t = _net.Denses[i];
+            _denses[i].Dense.Forward(t.X, p.Operand(t.Plan.Linear.WeightName), t.Y);
+            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, _options.Seed, training);
         }
     }
 

@@ -11,8 +11,8 @@ public static class BackendFactory
     /// <summary>Instruction set of the CPU backend on this machine, for people: "AVX-512".</summary>
     public static string CpuInstructionSet => CpuDevice.InstructionSet(CpuDevice.VectorBits);
 
-    /// <summary>GPUs and NVIDIA's libraries on this machine, or what is missing.</summary>
-    public static CudaInfo Cuda => CudaDevice.Info();
+    /// <summary>Looks for GPUs and NVIDIA's libraries on this machine, and tells what is there or what is missing; never throws.</summary>
+    public static CudaInfo DescribeCuda() => CudaDevice.Info();
 
     /// <summary>Starts a profiler that waits for it (nsys with --capture-range=cudaProfilerApi, ncu) until disposed of; without a GPU, nothing.</summary>
     public static IDisposable? Profile() => CudaDevice.Profile();

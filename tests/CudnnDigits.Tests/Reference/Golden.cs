@@ -5,6 +5,13 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Reference;
 
+/// <summary>How far a backend may be from PyTorch, relative (L2 for tensors); docs/numerics.md says why.</summary>
+internal sealed record GoldenTolerance(double Logits, double Gradient, double Loss, double Weights)
+{
+    /// <summary>What float32 reaches.</summary>
+    public static GoldenTolerance Fp32 { get; } = new(1e-5, 1e-5, 1e-4, 1e-3);
+}
+
 /// <summary>A PyTorch reference: one batch, the start, and what five steps made of it.</summary>
 internal sealed record Golden(SafeTensors File, NetworkWeights Start, DigitDataset Data, double[] Losses)
 {
@@ -21,6 +28,44 @@ internal sealed record Golden(SafeTensors File, NetworkWeights Start, DigitDatas
         byte[] pixels = Array.ConvertAll(file.Floats("input.images"), value => (byte)MathF.Round(value * 255));
         byte[] labels = Array.ConvertAll(file.Integers("input.labels"), value => (byte)value);
         return new Golden(file, start, new DigitDataset("golden batch", pixels, labels), file.Doubles("losses"));
+    }
+
+    /// <summary>Takes five steps with a backend of batch size 64, dropout and augmentation off, and fails unless they are PyTorch's.</summary>
+    public void AssertFollowedBy(ITrainingBackend backend, GoldenTolerance tolerance)
+    {
+        NetworkSpec network = backend.Network;
+        AdamState optimizer = new(network);
+        backend.Load(Start, optimizer);
+        int[] order = [.. Enumerable.Range(0, 64)];
+        float[] logits = new float[640];
+        NetworkWeights gradients = new(network), final = new(network);
+        for (int step = 0; step < 5; step++)
+        {
+            backend.BeginEpoch(Data, step, order, default);
+            backend.RunSteps(0, [1e-3f]);
+            double loss = backend.ReadSums().Loss / 64;
+            Assert.InRange(loss, Losses[step] * (1 - tolerance.Loss), Losses[step] * (1 + tolerance.Loss));
+            if (step == 0)
+            {
+                ((IStepInspector)backend).SaveLogits(logits);
+                Compare.Close(logits, File.Doubles("step0.logits"), tolerance.Logits, "logits");
+                ((IStepInspector)backend).SaveGradients(gradients.Trained);
+                foreach (ParameterSlice slice in network.Parameters.Trained)
+                {
+                    Compare.Close(gradients.Slice(slice), File.Doubles($"step0.grad.{slice.Name}"), tolerance.Gradient, $"gradient of {slice.Name}");
+                }
+            }
+        }
+
+        backend.Save(final, optimizer);
+        Assert.Equal(5, optimizer.Step);
+        foreach (ParameterSlice slice in network.Parameters.Trained.Concat(network.Parameters.Statistics))
+        {
+            Compare.Close(final.Slice(slice), File.Doubles($"final.{slice.Name}"), tolerance.Weights, slice.Name);
+        }
+
+        backend.Predict(Data, order, logits);
+        Compare.Close(logits, File.Doubles("final.logits_eval"), tolerance.Weights, "logits in evaluation mode");
     }
 
     /// <summary>Arguments that make <c>cudnn-digits train</c> take the same five steps; their files are written into the folder.</summary>
