@@ -28,7 +28,8 @@ internal sealed unsafe class ConvBlock<S, V>
     private readonly double _dropoutRate;
     private readonly int _dropoutIndex;
     private readonly BatchNormState? _norm;
-    private readonly float* _input, _y, _dOutput, _sums, _scale, _evalScale, _evalShift, _slope, _offset, _turned, _mean;
+    private readonly WinogradShape? _winograd;
+    private readonly float* _input, _y, _dOutput, _sums, _scale, _evalScale, _evalShift, _evalWeights, _slope, _offset, _turned, _mean;
     private float* _shift;
     private FlatParameters _parameters = null!;
     private ActivationView _output;
@@ -45,6 +46,7 @@ internal sealed unsafe class ConvBlock<S, V>
         _dropoutRate = plan.Dropout?.Rate ?? 0;
         _dropoutIndex = plan.DropoutIndex;
         Plan = plan;
+        _winograd = WinogradShape.For(conv, _pool, RegisterTile<S, V>.Columns);
 
         _input = arena.Floats((long)slots * conv.InputSize);
         _y = arena.Floats((long)slots * conv.OutputSize);
@@ -52,6 +54,7 @@ internal sealed unsafe class ConvBlock<S, V>
         _sums = arena.Floats((long)slots * 2 * conv.K);
         _turned = arena.Floats(conv.WeightSize);
         _scale = arena.Floats(conv.K);
+        _evalWeights = arena.Floats(_winograd?.WeightSize ?? 0);
         _slope = arena.Floats(conv.K);
         _offset = arena.Floats(conv.K);
         _norm = plan.Norm is null ? null : new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, slots);
@@ -174,14 +177,37 @@ internal sealed unsafe class ConvBlock<S, V>
         }
     }
 
-    /// <summary>Folds the running statistics for <see cref="Predict"/>.</summary>
-    public void PreparePredict() => _norm?.FoldRunning(Bias, Bias + _conv.K, _evalScale, _evalShift);
+    /// <summary>Elements of scratch memory that <see cref="Predict"/> needs.</summary>
+    public int PredictScratch => _winograd is { } shape ? Winograd<S, V>.ScratchSize(shape) : _pool.Window * _conv.OutW * _conv.K;
 
-    /// <summary>The whole block in evaluation mode, on the sample in a slot.</summary>
-    public void Predict(int slot, float* output, int outputRow)
+    /// <summary>Folds the running statistics, for <see cref="Predict"/>.</summary>
+    public void PreparePredict()
     {
-        Conv2d<S, V>.Forward(_conv, _input + (nint)slot * _conv.InputSize, _parameters.W + WeightOffset, Y(slot));
-        MaxPool2d<S, V>.Forward(_pool, Y(slot), _evalScale, _norm is null ? _shift : _evalShift, output, outputRow);
+        _norm?.FoldRunning(Bias, Bias + _conv.K, _evalScale, _evalShift);
+        if (_winograd is { } shape)
+        {
+            Winograd<S, V>.TransformWeights(shape, _parameters.W + WeightOffset, _evalScale, _evalWeights);
+        }
+    }
+
+    /// <summary>The whole block in evaluation mode, on the sample in a slot; the convolution's output never leaves the cache.</summary>
+    public void Predict(int slot, float* scratch, float* output, int outputRow)
+    {
+        float* x = _input + (nint)slot * _conv.InputSize, shift = _norm is null ? _shift : _evalShift;
+        if (_winograd is { } shape)
+        {
+            Winograd<S, V>.Forward(shape, x, _evalWeights, shift, _pool.Window, scratch, output, outputRow);
+            return;
+        }
+
+        // Band by band: as many rows of the convolution as make one row of the pooled output.
+        ConvShape band = _conv with { H = _pool.Window + _conv.R - 1 - 2 * _conv.Padding };
+        PoolShape bandPool = _pool with { H = _pool.Window };
+        for (int h = 0; h < _pool.OutH; h++, x += _pool.Window * _conv.PaddedW * _conv.C, output += outputRow)
+        {
+            Conv2d<S, V>.Forward(band, x, _parameters.W + WeightOffset, scratch);
+            MaxPool2d<S, V>.Forward(bandPool, scratch, _evalScale, shift, output, outputRow);
+        }
     }
 
     private float KeepScale => Dropout<S, V>.KeepScale(_dropoutRate);

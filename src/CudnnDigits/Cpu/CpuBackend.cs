@@ -29,7 +29,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     private readonly ConvBlock<S, V>[] _convs;
     private readonly DenseBlock<S, V>[] _denses;
     private readonly FlatParameters _parameters;
-    private readonly float*[] _dY;
+    private readonly float*[] _dY, _scratch;
     private readonly uint*[] _words;
     private readonly double[] _losses;
     private readonly bool[] _correct;
@@ -45,6 +45,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     private long _step;
     private int _first, _batch, _chunks, _chunkSize, _at;
     private float _learningRate;
+    private bool _prepared;
 
     public CpuBackend(NetworkSpec network, BackendOptions options)
     {
@@ -56,9 +57,11 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         (_convs, _denses, _parameters) = (_net.Convs, _net.Denses, _net.Parameters);
         _pool = new WorkerPool(workers);
         _dY = new float*[_pool.Workers * _convs.Length];
+        _scratch = new float*[_pool.Workers];
         _words = new uint*[_pool.Workers];
         for (int worker = 0; worker < _pool.Workers; worker++)
         {
+            _scratch[worker] = _arena.Floats(_convs.Max(conv => conv.PredictScratch));
             _words[worker] = _arena.Words(network.Outputs.Max(shape => shape.Size));
             for (int i = 0; i < _convs.Length; i++)
             {
@@ -89,6 +92,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     public void Load(NetworkWeights weights, AdamState optimizer)
     {
         _net.Load(weights, optimizer);
+        _prepared = false;
         _step = optimizer.Step;
     }
 
@@ -133,11 +137,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     {
         (DigitDataset? trainingData, int[] trainingOrder) = (_data, _order);
         (_data, _order) = (data, rows.ToArray());
-        foreach (ConvBlock<S, V> conv in _convs)
-        {
-            conv.PreparePredict();
-        }
-
+        PreparePredict();
         for (_first = 0; _first < rows.Length; _first += _batch)
         {
             _batch = Math.Min(BatchSize, rows.Length - _first);
@@ -154,6 +154,20 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         (_data, _order) = (trainingData, trainingOrder); // an epoch may go on after it
     }
 
+    /// <summary>Makes what inference derives from the weights, if they changed since it was last made.</summary>
+    private void PreparePredict()
+    {
+        if (!_prepared)
+        {
+            foreach (ConvBlock<S, V> conv in _convs)
+            {
+                conv.PreparePredict();
+            }
+        }
+
+        _prepared = true;
+    }
+
     public void Dispose()
     {
         _pool.Dispose();
@@ -165,6 +179,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     {
         (_chunks, _chunkSize) = Chunks(_batch);
         _step++;
+        _prepared = false;
 
         _pool.Run(_convs.Length - 1, _turnWeights);
         for (_at = 0; _at < _convs.Length; _at++)
@@ -316,7 +331,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         {
             bool last = i == _convs.Length - 1;
             ActivationView next = last ? _net.Features : _convs[i + 1].Input;
-            _convs[i].Predict(worker, next.At(last ? n : worker), next.Row);
+            _convs[i].Predict(worker, _scratch[worker], next.At(last ? n : worker), next.Row);
         }
     }
 

@@ -1,0 +1,21 @@
+using System.CommandLine;
+using CudnnDigits.Benchmarks;
+using CudnnDigits.Model;
+using Microsoft.ML.OnnxRuntime;
+
+Option<string> model = new("--model") { Description = "simple or improved.", DefaultValueFactory = _ => "improved" };
+Option<int> batch = new("--batch") { Description = "Digits in a call.", DefaultValueFactory = _ => 64 };
+Option<int> threads = new("--threads") { Description = "Threads. Default: all cores.", DefaultValueFactory = _ => Environment.ProcessorCount };
+Option<int> steps = new("--steps") { Description = "Calls in a repetition.", DefaultValueFactory = _ => 20 };
+Option<int> repetitions = new("--reps") { Description = "Repetitions; the best counts.", DefaultValueFactory = _ => 7 };
+model.AcceptOnlyFromAmong([.. DigitNetworks.All.Select(network => network.Name)]);
+
+Command onnx = new("onnx", "Images per second of ONNX Runtime on our weights, as one line of JSON.") { model, batch, threads, steps, repetitions };
+onnx.SetAction(result =>
+{
+    NetworkSpec network = DigitNetworks.Find(result.GetValue(model)!)!;
+    double rate = OnnxPeer.Measure(network, result.GetValue(batch), result.GetValue(threads), result.GetValue(steps), result.GetValue(repetitions));
+    Console.Out.WriteLine(
+        $"{{\"peer\":\"ONNX Runtime {OrtEnv.Instance().GetVersionString()}\",\"threads\":{result.GetValue(threads)},\"model\":\"{network.Name}\",\"batch\":{result.GetValue(batch)},\"infer_img_s\":{rate:F0}}}");
+});
+return new RootCommand("Peers and layers of CudnnDigits, measured.") { onnx }.Parse(args).Invoke();
