@@ -21,12 +21,13 @@ internal static class BenchCommand
     private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<bool> NoCudaGraph = CommonOptions.NoCudaGraph();
     private static readonly Option<bool> Profile = new("--profile") { Description = "On a GPU: start and stop a waiting profiler (nsys, ncu) around the measured repetitions." };
+    private static readonly Option<bool> Layers = new("--layers") { Description = "On the CPU: a table of the operations, each with its floor, the least time that multiply-adds or memory allow, and its time." };
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
-        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.") { Model, Device, BatchSize, Steps, Augment, Precision, Deterministic, NoCudaGraph, Profile, Threads, Json };
+        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.") { Model, Device, BatchSize, Steps, Augment, Precision, Deterministic, NoCudaGraph, Profile, Layers, Threads, Json };
         command.SetAction(Run);
         return command;
     }
@@ -35,20 +36,27 @@ internal static class BenchCommand
     {
         NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Improved.Name)!;
         int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20, threads = result.GetValue(Threads) ?? Environment.ProcessorCount;
+        bool layers = result.GetValue(Layers);
         AugmentationSpec augmentation = result.GetValue(Augment) == "standard" ? AugmentationSpec.Standard : AugmentationSpec.None;
         BackendOptions options = new(batch, 0, augmentation, threads)
         {
             Precision = CommonOptions.PrecisionOf(result.GetValue(Precision)),
             Deterministic = result.GetValue(Deterministic),
             CudaGraph = !result.GetValue(NoCudaGraph),
+            LayerTimes = layers,
         };
-        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? "auto", network, options, out string? whyCpu);
+        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? (layers ? "cpu" : "auto"), network, options, out string? whyCpu);
         CommonOptions.NoteCpu(whyCpu);
         backend.Load(Initializer.Create(network, seed: 0), new AdamState(network));
 
         DigitDataset data = GeneratedDigits.Create(Digits);
         int[] rows = [.. Enumerable.Range(0, steps * batch).Select(i => i % data.Count)];
         float[] rates = [.. Enumerable.Repeat(1e-3f, steps)], logits = new float[rows.Length * DigitDataset.Classes];
+        if (layers)
+        {
+            return RunLayers(backend, data, rows, rates, result.GetValue(Json));
+        }
+
         bool profile = result.GetValue(Profile);
         double train = Median(profile, () => backend.BeginEpoch(data, 0, rows, default), () =>
         {
@@ -65,6 +73,35 @@ internal static class BenchCommand
             : $"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + $"median of {Repetitions} repetitions of {steps} steps after a warm-up, on resident data");
+        return ExitCode.Done;
+    }
+
+    private static int RunLayers(ITrainingBackend backend, DigitDataset data, int[] rows, float[] rates, bool json)
+    {
+        ILayerTimes clock = backend as ILayerTimes ?? throw new InputException("--layers measures the CPU; on a GPU, docs/profiling.md shows how to see each kernel; leave out --device or --layers");
+        float[] logits = new float[rows.Length * DigitDataset.Classes];
+        for (int i = 0; i <= Repetitions; i++)
+        {
+            if (i == 1)
+            {
+                clock.ReadLayerTimes(); // the first repetition only warmed up
+            }
+
+            backend.BeginEpoch(data, 0, rows, default);
+            backend.RunSteps(0, rates);
+            backend.Predict(data, rows, logits);
+        }
+
+        IReadOnlyList<LayerTime> times = clock.ReadLayerTimes();
+        Ceilings ceilings = clock.MeasureCeilings();
+        LayerRow[] Rows(bool inference) => LayerReport.Rows(times.Where(time => time.Inference == inference), ceilings, clock.Workers, rows.Length * Repetitions);
+        LayerResult bench = new(
+            backend.Network.Name, backend.Device, backend.BatchSize, Math.Round(ceilings.FlopsPerSecond / 1e9, 1), Math.Round(ceilings.BytesPerSecond / 1e9, 1),
+            Rows(inference: false), Rows(inference: true));
+        Console.Out.WriteLine(json
+            ? JsonSerializer.Serialize(bench, CliJson.Default.LayerResult)
+            : $"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {bench.PeakGflops:F0} GFLOP/s of multiply-adds, {bench.CopyGigabytesPerSecond:F0} GB/s of copying\n"
+                + $"per digit\n\ntraining\n\n{LayerReport.Format(bench.Training)}\n\ninference\n\n{LayerReport.Format(bench.Inference)}");
         return ExitCode.Done;
     }
 

@@ -28,6 +28,7 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(TrainResult))]
 [JsonSerializable(typeof(PredictResult))]
 [JsonSerializable(typeof(BenchResult))]
+[JsonSerializable(typeof(LayerResult))]
 [JsonSerializable(typeof(InfoResult))]
 [JsonSerializable(typeof(Metrics))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -275,11 +275,11 @@ public class OperationTests
         {
             if (augmentation.IsEnabled)
             {
-                CudnnDigits.Cpu.GatherAugment.Forward(image, augmentation.Draw(new Philox(Seed), (uint)sample, epoch), to, DigitDataset.Side);
+                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image, augmentation.Draw(new Philox(Seed), (uint)sample, epoch), to, DigitDataset.Side);
             }
             else
             {
-                CudnnDigits.Cpu.GatherAugment.Forward(image, to, DigitDataset.Side);
+                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image, to, DigitDataset.Side);
             }
         }
     }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace CudnnDigits.Cpu;
 
 /// <summary>Adam (Kingma, Ba 2015) as torch.optim.Adam: β 0.9 and 0.999, ε 1e-8 outside the root, bias-corrected, no decay.</summary>
@@ -16,6 +18,7 @@ internal static unsafe class Adam<S, V>
     /// <param name="v">Second moments.</param>
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="step">Step, counted from 1.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Update(int count, float* w, float* dw, float* m, float* v, float learningRate, long step)
     {
         V stepSize = S.Splat((float)(-learningRate / (1 - Math.Pow(Beta1, step))));

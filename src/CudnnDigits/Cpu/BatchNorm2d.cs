@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Cpu;
@@ -19,6 +20,7 @@ internal static unsafe class BatchNorm2d<S, V>
     /// <param name="width">W.</param>
     /// <param name="channels">Channels, whole tiles.</param>
     /// <param name="moments">(3, channels) f32: mean, Σ d, Σ d².</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Moments(float* y, int height, int width, int channels, float* moments)
     {
         V inverse = S.Splat(1f / (height * width));

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace CudnnDigits.Cpu;
 
 /// <summary>Shapes of one convolution, stride 1, on channels-last data. K (and C, but for the first layer) is padded to whole tiles.</summary>
@@ -59,6 +61,88 @@ internal static unsafe class Conv2d<S, V>
                     shape.OutW, x + h * rowSize, shape.C, 1, rowSize,
                     w + panel * shape.R * depth * Columns, Columns, depth * Columns, shape.R, depth,
                     y + h * shape.OutW * shape.K + panel * Columns, shape.K, accumulate: false);
+            }
+        }
+    }
+
+    /// <summary>
+    /// a = max over the window of ReLU(scale·(x ∗ w) + shift), for inference. Four outputs at a time stay in registers from the
+    /// first product to the maximum: one window of 2×2, or without pooling four neighbours in a row.
+    /// </summary>
+    /// <param name="shape">Shapes of the convolution.</param>
+    /// <param name="pool">Shapes of the pooling; a window of 1 or 2.</param>
+    /// <param name="x">(PaddedH, PaddedW, C) f32, zeros in the padding.</param>
+    /// <param name="w">Panels of weights.</param>
+    /// <param name="scale">(K) f32.</param>
+    /// <param name="shift">(K) f32.</param>
+    /// <param name="a">(OutH, OutW, K) f32 of the pooling, rows aRow elements apart.</param>
+    /// <param name="aRow">Elements from one row of a to the next.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Predict(in ConvShape shape, in PoolShape pool, float* x, float* w, float* scale, float* shift, float* a, int aRow)
+    {
+        int channels = shape.C, rowSize = shape.PaddedW * channels, depth = shape.R * channels;
+        bool windows = pool.Window == 2;
+        for (int panel = 0; panel < shape.K; panel += Columns, w += shape.R * depth * Columns)
+        {
+            V scale0 = S.Load(scale + panel), scale1 = S.Load(scale + panel + S.Lanes), shift0 = S.Load(shift + panel), shift1 = S.Load(shift + panel + S.Lanes);
+            for (int h = 0; h < pool.OutH; h++)
+            {
+                for (int column = 0; column < pool.OutW; column += windows ? 1 : 4)
+                {
+                    // Beyond the end of a row the last output is computed again.
+                    int last = pool.OutW - 1 - column;
+                    nint step1 = windows ? channels : Math.Min(1, last) * channels, step2 = windows ? rowSize : Math.Min(2, last) * channels;
+                    nint step3 = windows ? rowSize + channels : Math.Min(3, last) * channels;
+                    float* row = x + h * pool.Window * rowSize + column * pool.Window * channels, b = w;
+                    V c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default, c30 = default, c31 = default;
+                    for (int r = 0; r < shape.R; r++, row += rowSize)
+                    {
+                        float* at = row;
+                        for (int k = 0; k < depth; k++, at++, b += Columns)
+                        {
+                            V b0 = S.Load(b), b1 = S.Load(b + S.Lanes), value = S.Splat(*at);
+                            c00 = S.Fma(value, b0, c00);
+                            c01 = S.Fma(value, b1, c01);
+                            value = S.Splat(at[step1]);
+                            c10 = S.Fma(value, b0, c10);
+                            c11 = S.Fma(value, b1, c11);
+                            value = S.Splat(at[step2]);
+                            c20 = S.Fma(value, b0, c20);
+                            c21 = S.Fma(value, b1, c21);
+                            value = S.Splat(at[step3]);
+                            c30 = S.Fma(value, b0, c30);
+                            c31 = S.Fma(value, b1, c31);
+                        }
+                    }
+
+                    float* to = a + h * aRow + column * shape.K + panel;
+                    c00 = S.Max(default, S.Fma(c00, scale0, shift0));
+                    c01 = S.Max(default, S.Fma(c01, scale1, shift1));
+                    c10 = S.Fma(c10, scale0, shift0);
+                    c11 = S.Fma(c11, scale1, shift1);
+                    c20 = S.Fma(c20, scale0, shift0);
+                    c21 = S.Fma(c21, scale1, shift1);
+                    c30 = S.Fma(c30, scale0, shift0);
+                    c31 = S.Fma(c31, scale1, shift1);
+                    if (windows)
+                    {
+                        S.Store(to, S.Max(S.Max(c00, c10), S.Max(c20, c30)));
+                        S.Store(to + S.Lanes, S.Max(S.Max(c01, c11), S.Max(c21, c31)));
+                        continue;
+                    }
+
+                    S.Store(to, c00);
+                    S.Store(to + S.Lanes, c01);
+                    to += Math.Min(1, last) * shape.K;
+                    S.Store(to, S.Max(default, c10));
+                    S.Store(to + S.Lanes, S.Max(default, c11));
+                    to += last > 1 ? shape.K : 0;
+                    S.Store(to, S.Max(default, c20));
+                    S.Store(to + S.Lanes, S.Max(default, c21));
+                    to += last > 2 ? shape.K : 0;
+                    S.Store(to, S.Max(default, c30));
+                    S.Store(to + S.Lanes, S.Max(default, c31));
+                }
             }
         }
     }

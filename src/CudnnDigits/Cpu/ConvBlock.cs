@@ -29,17 +29,22 @@ internal sealed unsafe class ConvBlock<S, V>
     private readonly int _dropoutIndex;
     private readonly BatchNormState? _norm;
     private readonly WinogradShape? _winograd;
-    private readonly float* _input, _y, _dOutput, _sums, _scale, _evalScale, _evalShift, _evalWeights, _slope, _offset, _turned, _mean;
+    private readonly int _index;
+    private readonly Operation _forward, _moments, _join, _activate, _sums, _dY, _dW, _dX, _predict;
+    private readonly float* _input, _y, _dOutput, _partSums, _scale, _evalScale, _evalShift, _evalWeights, _slope, _offset, _turned, _mean;
     private float* _shift;
     private FlatParameters _parameters = null!;
     private ActivationView _output;
 
     /// <param name="arena">Owner of the buffers.</param>
+    /// <param name="operations">Where the block lists its operations.</param>
+    /// <param name="index">Place among the convolution blocks.</param>
     /// <param name="plan">The layers of the block.</param>
     /// <param name="conv">Shapes, padded to whole tiles.</param>
     /// <param name="slots">Samples kept at a time.</param>
-    public ConvBlock(NativeArena arena, ConvPlan plan, ConvShape conv, int slots)
+    public ConvBlock(NativeArena arena, OperationList operations, int index, ConvPlan plan, ConvShape conv, int slots)
     {
+        _index = index;
         _conv = conv;
         _channels = plan.Conv.OutChannels;
         _pool = new PoolShape(conv.K, conv.OutH, conv.OutW, plan.Pool?.Window ?? 1);
@@ -51,7 +56,7 @@ internal sealed unsafe class ConvBlock<S, V>
         _input = arena.Floats((long)slots * conv.InputSize);
         _y = arena.Floats((long)slots * conv.OutputSize);
         _dOutput = arena.Floats((long)slots * _pool.OutputSize);
-        _sums = arena.Floats((long)slots * 2 * conv.K);
+        _partSums = arena.Floats((long)slots * 2 * conv.K);
         _turned = arena.Floats(conv.WeightSize);
         _scale = arena.Floats(conv.K);
         _evalWeights = arena.Floats(_winograd?.WeightSize ?? 0);
@@ -71,6 +76,20 @@ internal sealed unsafe class ConvBlock<S, V>
             _evalShift = arena.Floats(conv.K);
             _mean = _norm.Mean;
         }
+
+        // Multiply-adds of the direct method without the padding of channels; of the rest, operations on a value as they stand in the loops.
+        string name = plan.Conv.Name;
+        double y = (double)conv.OutH * conv.OutW * _channels, x = plan.Input.Size, a = (double)_pool.OutH * _pool.OutW * _channels;
+        double flops = 2 * y * plan.Conv.InChannels * conv.R * conv.R, weights = plan.Conv.OutChannels * plan.Conv.InChannels * conv.R * conv.R;
+        _forward = operations.Train(name, "forward", flops, y, weights);
+        _moments = operations.Train(name, "statistics", plan.Norm is null ? 0 : 5 * y);
+        _join = operations.Train(name, "join over the batch", plan.Norm is null ? 1 : 20, 5 * _channels);
+        _activate = operations.Train(name, Activation(plan, plan.Dropout is not null), 3 * y, y + a);
+        _sums = operations.Train(name, "backward: sums", 4 * y, y + a);
+        _dY = operations.Train(name, "backward: activation", 8 * y, y + 2 * a);
+        _dW = operations.Train(name, "backward: weights", flops, x, weights);
+        _dX = operations.Train(name, "backward: input", index == 0 ? 0 : flops, index == 0 ? 0 : x, weights);
+        _predict = operations.Infer(name, $"forward, {Activation(plan, dropout: false)}", flops + 3 * y, 0, weights);
     }
 
     public ConvPlan Plan { get; }
@@ -112,41 +131,59 @@ internal sealed unsafe class ConvBlock<S, V>
     public void TurnWeights() => Conv2d<S, V>.TurnWeights(_conv, _parameters.W + WeightOffset, _turned);
 
     /// <summary>Convolution of sample n, and its share of the batch statistics.</summary>
-    public void Forward(int n)
+    public void Forward(int n, Worker worker)
     {
         float* y = Y(n);
         Conv2d<S, V>.Forward(_conv, _input + (nint)n * _conv.InputSize, _parameters.W + WeightOffset, y);
+        worker.Lap(_forward);
         if (_norm is not null)
         {
             BatchNorm2d<S, V>.Moments(y, _conv.OutH, _conv.OutW, _conv.K, _norm.Moments + n * 3 * _conv.K);
+            worker.Lap(_moments);
         }
     }
 
     /// <summary>Joins the batch statistics once every sample went forward.</summary>
-    public void FinishForward(int images) => _norm?.FinishForward(images, Bias, Bias + _conv.K, _scale, _shift);
+    public void FinishForward(int images, Worker worker)
+    {
+        _norm?.FinishForward(images, Bias, Bias + _conv.K, _scale, _shift);
+        worker.Lap(_join);
+    }
 
     /// <summary>Batch norm or bias, ReLU, pooling and dropout of sample n, into the output.</summary>
-    public void Activate(int n, uint* words, in Philox random, int sample, int epoch)
+    public void Activate(int n, Worker worker, in Philox random, int sample, int epoch)
     {
         MaxPool2d<S, V>.Forward(_pool, Y(n), _scale, _shift, _output.At(n), _output.Row);
         if (_dropoutRate > 0)
         {
             Dropout<S, V>.Forward(
-                words, random, _dropoutRate, _dropoutIndex, sample, epoch, _output.At(n), _output.Row, _pool.OutH, _pool.OutW, _channels, _conv.K);
+                worker.Words, random, _dropoutRate, _dropoutIndex, sample, epoch, _output.At(n), _output.Row, _pool.OutH, _pool.OutW, _channels, _conv.K);
         }
+
+        worker.Lap(_activate);
     }
 
     /// <summary>Sample n's share of the sums behind dBias, or dγ and dβ.</summary>
-    public void BackwardSums(int n) => MaxPool2d<S, V>.BackwardSums(
-        _pool, Y(n), _scale, _shift, _mean, _output.At(n), _output.Row, DOutput(n), KeepScale, _sums + n * 2 * _conv.K);
+    public void BackwardSums(int n, Worker worker)
+    {
+        MaxPool2d<S, V>.BackwardSums(
+            _pool, Y(n), _scale, _shift, _mean, Dropped(n), _output.Row, DOutput(n), KeepScale, _partSums + n * 2 * _conv.K);
+        worker.Lap(_sums);
+    }
 
     /// <summary>Joins those sums once every sample has given its share.</summary>
-    public void FinishBackward(int images)
+    public void FinishBackward(int images, Worker worker)
+    {
+        JoinSums(images);
+        worker.Lap(_join);
+    }
+
+    private void JoinSums(int images)
     {
         float* dBias = _parameters.DW + BiasOffset;
         if (_norm is not null)
         {
-            _norm.FinishBackward(images, _sums, Bias, dBias, dBias + _conv.K, _slope, _offset);
+            _norm.FinishBackward(images, _partSums, Bias, dBias, dBias + _conv.K, _slope, _offset);
             return;
         }
 
@@ -155,7 +192,7 @@ internal sealed unsafe class ConvBlock<S, V>
             double sum = 0;
             for (int n = 0; n < images; n++)
             {
-                sum += _sums[n * 2 * _conv.K + k];
+                sum += _partSums[n * 2 * _conv.K + k];
             }
 
             dBias[k] = (float)sum;
@@ -163,22 +200,25 @@ internal sealed unsafe class ConvBlock<S, V>
     }
 
     /// <summary>Gradients of sample n: to the chunk's weight gradients and, unless null, to the input.</summary>
-    public void Backward(int n, int chunk, bool firstOfChunk, float* dY, float* dInput)
+    public void Backward(int n, int chunk, bool firstOfChunk, Worker worker, float* dInput)
     {
         ConvShape turned = _conv.Transposed;
-        int dYRow = turned.PaddedW * turned.C;
+        float* dY = worker.DY(_index);
         MaxPool2d<S, V>.Backward(
-            _pool, Y(n), _scale, _shift, _slope, _offset, _output.At(n), _output.Row, DOutput(n), KeepScale, dY + turned.Interior, dYRow);
+            _pool, Y(n), _scale, _shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), KeepScale, dY + turned.Interior, turned.PaddedW * turned.C);
+        worker.Lap(_dY);
         float* dw = _parameters.ChunkDW + (nint)chunk * _parameters.ConvLength + WeightOffset;
         Conv2d<S, V>.BackwardWeights(_conv, _input + (nint)n * _conv.InputSize, dY, dw, !firstOfChunk);
+        worker.Lap(_dW);
         if (dInput != null)
         {
             Conv2d<S, V>.BackwardData(_conv, dY, _turned, dInput);
+            worker.Lap(_dX);
         }
     }
 
     /// <summary>Elements of scratch memory that <see cref="Predict"/> needs.</summary>
-    public int PredictScratch => _winograd is { } shape ? Winograd<S, V>.ScratchSize(shape) : _pool.Window * _conv.OutW * _conv.K;
+    public int PredictScratch => _winograd is { } shape ? Winograd<S, V>.ScratchSize(shape) : _conv.OutputSize;
 
     /// <summary>Folds the running statistics, for <see cref="Predict"/>.</summary>
     public void PreparePredict()
@@ -190,25 +230,32 @@ internal sealed unsafe class ConvBlock<S, V>
         }
     }
 
-    /// <summary>The whole block in evaluation mode, on the sample in a slot; the convolution's output never leaves the cache.</summary>
-    public void Predict(int slot, float* scratch, float* output, int outputRow)
+    /// <summary>The whole block in evaluation mode, on the sample in the worker's slot; the convolution's output never leaves the cache.</summary>
+    public void Predict(Worker worker, float* output, int outputRow)
     {
-        float* x = _input + (nint)slot * _conv.InputSize, shift = _norm is null ? _shift : _evalShift;
+        float* x = _input + (nint)worker.Index * _conv.InputSize, shift = _norm is null ? _shift : _evalShift;
         if (_winograd is { } shape)
         {
-            Winograd<S, V>.Forward(shape, x, _evalWeights, shift, _pool.Window, scratch, output, outputRow);
-            return;
+            Winograd<S, V>.Forward(shape, x, _evalWeights, shift, _pool.Window, worker.Scratch, output, outputRow);
+        }
+        else if (_pool.Window <= 2)
+        {
+            Conv2d<S, V>.Predict(_conv, _pool, x, _parameters.W + WeightOffset, _evalScale, shift, output, outputRow);
+        }
+        else
+        {
+            Conv2d<S, V>.Forward(_conv, x, _parameters.W + WeightOffset, worker.Scratch);
+            MaxPool2d<S, V>.Forward(_pool, worker.Scratch, _evalScale, shift, output, outputRow);
         }
 
-        // Band by band: as many rows of the convolution as make one row of the pooled output.
-        ConvShape band = _conv with { H = _pool.Window + _conv.R - 1 - 2 * _conv.Padding };
-        PoolShape bandPool = _pool with { H = _pool.Window };
-        for (int h = 0; h < _pool.OutH; h++, x += _pool.Window * _conv.PaddedW * _conv.C, output += outputRow)
-        {
-            Conv2d<S, V>.Forward(band, x, _parameters.W + WeightOffset, scratch);
-            MaxPool2d<S, V>.Forward(bandPool, scratch, _evalScale, shift, output, outputRow);
-        }
+        worker.Lap(_predict);
     }
+
+    private static string Activation(ConvPlan plan, bool dropout) =>
+        $"{(plan.Norm is null ? "bias" : "norm")}, relu{(plan.Pool is null ? "" : ", pool")}{(dropout ? ", dropout" : "")}";
+
+    /// <summary>The output of sample n where dropout made holes in it, else null.</summary>
+    private float* Dropped(int n) => _dropoutRate > 0 ? _output.At(n) : null;
 
     private float KeepScale => Dropout<S, V>.KeepScale(_dropoutRate);
 

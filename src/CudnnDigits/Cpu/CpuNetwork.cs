@@ -1,3 +1,4 @@
+using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 
@@ -11,13 +12,15 @@ internal sealed unsafe class CpuNetwork<S, V>
     private readonly Shape _featureShape;
 
     /// <param name="arena">Owner of the buffers.</param>
+    /// <param name="operations">Where the blocks list their operations.</param>
     /// <param name="network">The network.</param>
     /// <param name="slots">Samples kept at a time.</param>
     /// <param name="chunks">Most chunks a batch is divided into.</param>
-    public CpuNetwork(NativeArena arena, NetworkSpec network, int slots, int chunks)
+    public CpuNetwork(NativeArena arena, OperationList operations, NetworkSpec network, int slots, int chunks)
     {
         BlockPlan plan = new(network);
         _featureShape = plan.Features;
+        InputSize = network.Input.Size;
         int length = 0;
 
         // Every input but the first has the padded channels of the output before it.
@@ -37,7 +40,7 @@ internal sealed unsafe class CpuNetwork<S, V>
         int convLength = length;
         for (int i = 0; i < Convs.Length; i++)
         {
-            Convs[i] = new ConvBlock<S, V>(arena, plan.Convs[i], shapes[i], slots) { WeightOffset = weightOffsets[i], BiasOffset = length };
+            Convs[i] = new ConvBlock<S, V>(arena, operations, i, plan.Convs[i], shapes[i], slots) { WeightOffset = weightOffsets[i], BiasOffset = length };
             length += (plan.Convs[i].Norm is null ? 1 : 2) * shapes[i].K;
         }
 
@@ -48,7 +51,7 @@ internal sealed unsafe class CpuNetwork<S, V>
         for (int i = 0; i < Denses.Length; i++)
         {
             DenseShape shape = new(i == 0 ? features : Denses[i - 1].Shape.Out, RegisterTile<S, V>.Pad(plan.Denses[i].Linear.OutFeatures));
-            Denses[i] = new DenseBlock<S, V>(arena, plan.Denses[i], shape, x, slots) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
+            Denses[i] = new DenseBlock<S, V>(arena, operations, plan.Denses[i], shape, x, slots) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
             length += shape.WeightSize + shape.Out;
             x = Denses[i].Y;
         }
@@ -64,6 +67,9 @@ internal sealed unsafe class CpuNetwork<S, V>
             dense.Connect(Parameters);
         }
     }
+
+    /// <summary>Pixels of a sample.</summary>
+    public int InputSize { get; }
 
     /// <summary>The convolution blocks, first to last.</summary>
     public ConvBlock<S, V>[] Convs { get; }
@@ -101,6 +107,18 @@ internal sealed unsafe class CpuNetwork<S, V>
                 new Span<float>(norm.RunningMean, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_mean"]);
                 new Span<float>(norm.RunningVariance, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_var"]);
             }
+        }
+    }
+
+    /// <summary>Logits of sample n, (classes) f32.</summary>
+    public Span<float> Logits(int n) => new(Denses[^1].Y + n * Denses[^1].Shape.Out, DigitDataset.Classes);
+
+    /// <summary>Logits of the first samples, (batch, classes) f32.</summary>
+    public void SaveLogits(int batch, Span<float> logits)
+    {
+        for (int n = 0; n < batch; n++)
+        {
+            Logits(n).CopyTo(logits[(n * DigitDataset.Classes)..]);
         }
     }
 

@@ -15,14 +15,16 @@ internal sealed unsafe class DenseBlock<S, V>
     private readonly int _dropoutIndex;
     private readonly int _paddedBatch;
     private readonly float* _x, _y, _dY, _dYTransposed;
+    private readonly Operation _forward, _drop, _maskDY, _backward, _predict;
     private FlatParameters _parameters = null!;
 
     /// <param name="arena">Owner of the buffers.</param>
+    /// <param name="operations">Where the block lists its operations.</param>
     /// <param name="plan">The layers of the block.</param>
     /// <param name="shape">Shapes, padded to whole tiles.</param>
     /// <param name="x">The output of what comes before, (batch, In) f32.</param>
     /// <param name="capacity">Samples in the largest batch.</param>
-    public DenseBlock(NativeArena arena, DensePlan plan, DenseShape shape, float* x, int capacity)
+    public DenseBlock(NativeArena arena, OperationList operations, DensePlan plan, DenseShape shape, float* x, int capacity)
     {
         Plan = plan;
         _shape = shape;
@@ -35,6 +37,14 @@ internal sealed unsafe class DenseBlock<S, V>
         _y = arena.Floats((long)capacity * shape.Out);
         _dY = arena.Floats((long)capacity * shape.Out);
         _dYTransposed = arena.Floats((long)_paddedBatch * shape.Out);
+
+        string name = plan.Linear.Name, forward = _relu ? "forward, bias, relu" : "forward, bias";
+        double inputs = plan.Linear.InFeatures, outputs = plan.Linear.OutFeatures, weights = inputs * outputs;
+        _forward = operations.Train(name, forward, 2 * weights, inputs + outputs, weights);
+        _drop = operations.Train(name, "dropout", outputs, 2 * outputs);
+        _maskDY = operations.Train(name, "backward: activation", 2 * outputs, 4 * outputs);
+        _backward = operations.Train(name, "backward: weights and input", 4 * weights, 2 * (inputs + outputs), 2 * weights);
+        _predict = operations.Infer(name, forward, 2 * weights, inputs + outputs, weights);
     }
 
     public DensePlan Plan { get; }
@@ -55,25 +65,27 @@ internal sealed unsafe class DenseBlock<S, V>
 
     public void Connect(FlatParameters parameters) => _parameters = parameters;
 
+    /// <summary>Whether <see cref="Drop"/> has anything to do.</summary>
+    public bool HasDropout => _dropoutRate > 0;
+
     public int ForwardItems(int batch) => Dense<S, V>.ForwardItems(_shape, batch);
 
-    public void Forward(int item, int batch) => Dense<S, V>.Forward(item, _shape, batch, _x, _parameters.W + WeightOffset, _y);
-
-    /// <summary>Bias, and ReLU where there is one, of sample n.</summary>
-    public void AddBias(int n) => Dense<S, V>.AddBias(_shape, _y + n * _shape.Out, _parameters.W + BiasOffset, _relu);
+    public void Forward(int item, int batch, Worker worker, bool inference)
+    {
+        Dense<S, V>.Forward(item, _shape, batch, _x, _parameters.W + WeightOffset, _parameters.W + BiasOffset, _relu, _y);
+        worker.Lap(inference ? _predict : _forward);
+    }
 
     /// <summary>Dropout of sample n.</summary>
-    public void Drop(int n, uint* words, in Philox random, int sample, int epoch)
+    public void Drop(int n, Worker worker, in Philox random, int sample, int epoch)
     {
-        if (_dropoutRate > 0)
-        {
-            Dropout<S, V>.Forward(
-                words, random, _dropoutRate, _dropoutIndex, sample, epoch, _y + n * _shape.Out, _shape.Out, 1, 1, _outputs, _shape.Out);
-        }
+        Dropout<S, V>.Forward(
+            worker.Words, random, _dropoutRate, _dropoutIndex, sample, epoch, _y + n * _shape.Out, _shape.Out, 1, 1, _outputs, _shape.Out);
+        worker.Lap(_drop);
     }
 
     /// <summary>Gradient of sample n through dropout and ReLU, and its transposed copy.</summary>
-    public void BackwardActivation(int n)
+    public void BackwardActivation(int n, Worker worker)
     {
         float* dy = _dY + n * _shape.Out;
         if (_relu)
@@ -85,20 +97,25 @@ internal sealed unsafe class DenseBlock<S, V>
         {
             _dYTransposed[(nint)i * _paddedBatch + n] = dy[i];
         }
+
+        worker.Lap(_maskDY);
     }
 
     /// <summary>One item for the bias, the rest for weights and input.</summary>
     public int BackwardItems => 1 + Dense<S, V>.BackwardItems(_shape);
 
-    public void Backward(int item, int batch, float* dX)
+    public void Backward(int item, int batch, Worker worker, float* dX)
     {
         if (item == 0)
         {
             Dense<S, V>.BackwardBias(_shape, batch, _dY, _parameters.DW + BiasOffset);
-            return;
+        }
+        else
+        {
+            Dense<S, V>.Backward(
+                item - 1, _shape, batch, _x, _parameters.W + WeightOffset, _dY, _dYTransposed, _paddedBatch, _parameters.DW + WeightOffset, dX);
         }
 
-        Dense<S, V>.Backward(
-            item - 1, _shape, batch, _x, _parameters.W + WeightOffset, _dY, _dYTransposed, _paddedBatch, _parameters.DW + WeightOffset, dX);
+        worker.Lap(_backward);
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Cpu;
@@ -24,6 +25,7 @@ internal static unsafe class Dropout<S, V>
     /// <param name="columns">W.</param>
     /// <param name="channels">C.</param>
     /// <param name="paddedChannels">C in whole tiles.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(
         uint* words, in Philox random, double rate, int layer, int sample, int epoch, float* x, int xRow, int rows, int columns, int channels, int paddedChannels)
     {

@@ -1,29 +1,33 @@
+using System.Runtime.CompilerServices;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cpu;
 
 /// <summary>uint8 pixels of one sample to the network's input, pixel/255, augmented on the way.</summary>
-internal static unsafe class GatherAugment
+internal static unsafe class GatherAugment<S, V>
+    where S : struct, ISimd<V>
+    where V : struct
 {
     /// <summary>Side of a picture with a border of background: 1 before, 2 after, so that any clamped sample stays inside.</summary>
     private const int BorderedSide = DigitDataset.Side + 3;
-
-    private static readonly float[] Unit = [.. Enumerable.Range(0, 256).Select(pixel => pixel / 255f)];
 
     /// <summary>Pixels as they are.</summary>
     /// <param name="image">(28, 28) uint8.</param>
     /// <param name="x">(28, 28) f32, rows xRow elements apart.</param>
     /// <param name="xRow">Elements from one row to the next.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(ReadOnlySpan<byte> image, float* x, int xRow)
     {
-        ReadOnlySpan<float> unit = Unit;
-        for (int h = 0; h < DigitDataset.Side; h++)
+        V most = S.Splat(255);
+        fixed (byte* pixels = image)
         {
-            float* to = x + h * xRow;
-            ReadOnlySpan<byte> from = image.Slice(h * DigitDataset.Side, DigitDataset.Side);
-            for (int w = 0; w < from.Length; w++)
+            for (int h = 0; h < DigitDataset.Side; h++)
             {
-                to[w] = unit[from[w]];
+                for (int column = 0; column < DigitDataset.Side; column += S.Lanes)
+                {
+                    int w = Math.Min(column, DigitDataset.Side - S.Lanes); // the last vector overlaps the one before
+                    S.Store(x + h * xRow + w, S.Divide(S.FromBytes(pixels + h * DigitDataset.Side + w), most));
+                }
             }
         }
     }
@@ -33,6 +37,7 @@ internal static unsafe class GatherAugment
     /// <param name="map">From output to source pixel.</param>
     /// <param name="x">(28, 28) f32, rows xRow elements apart.</param>
     /// <param name="xRow">Elements from one row to the next.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(ReadOnlySpan<byte> image, in AffineMap map, float* x, int xRow)
     {
         float* source = stackalloc float[BorderedSide * BorderedSide];

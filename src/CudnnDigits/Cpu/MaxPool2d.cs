@@ -1,10 +1,12 @@
+using System.Runtime.CompilerServices;
+
 namespace CudnnDigits.Cpu;
 
 /// <summary>
 /// Everything between two convolutions, in one pass over the activation: y → scale·y + shift (batch norm or bias) → ReLU →
 /// max-pooling. A window of 1 is no pooling. The backward passes find the maximum again from y, which they need anyway, so
-/// no index is stored; the first maximum in row-major order takes the gradient, and none flows where the output is 0, which
-/// covers ReLU and dropout at once.
+/// no index is stored; the first maximum in row-major order takes the gradient. None flows where the output is 0, which covers
+/// ReLU and dropout at once.
 /// </summary>
 /// <param name="Channels">Channels, whole tiles.</param>
 /// <param name="H">Height before pooling.</param>
@@ -34,26 +36,11 @@ internal static unsafe class MaxPool2d<S, V>
     /// <param name="aRow">Elements from one row of a to the next: more than OutW·channels where a has padding around it.</param>
     public static void Forward(in PoolShape shape, float* y, float* scale, float* shift, float* a, int aRow)
     {
-        int channels = shape.Channels, yRow = shape.W * channels, window = shape.Window;
-        for (int h = 0; h < shape.OutH; h++)
+        switch (shape.Window)
         {
-            for (int w = 0; w < shape.OutW; w++)
-            {
-                float* corner = y + h * window * yRow + w * window * channels, to = a + h * aRow + w * channels;
-                for (int c = 0; c < channels; c += S.Lanes)
-                {
-                    V factor = S.Load(scale + c), offset = S.Load(shift + c), max = default;
-                    for (int i = 0; i < window; i++)
-                    {
-                        for (int j = 0; j < window; j++)
-                        {
-                            max = S.Max(max, S.Fma(S.Load(corner + i * yRow + j * channels + c), factor, offset));
-                        }
-                    }
-
-                    S.Store(to + c, max);
-                }
-            }
+            case 1: Forward<Window1>(shape, y, scale, shift, a, aRow); break;
+            case 2: Forward<Window2>(shape, y, scale, shift, a, aRow); break;
+            default: Forward<AnyWindow>(shape, y, scale, shift, a, aRow); break;
         }
     }
 
@@ -63,7 +50,7 @@ internal static unsafe class MaxPool2d<S, V>
     /// <param name="scale">(channels) f32.</param>
     /// <param name="shift">(channels) f32.</param>
     /// <param name="mean">(channels) f32.</param>
-    /// <param name="a">Output of the forward pass, after dropout.</param>
+    /// <param name="a">Output of the forward pass after dropout; null where nothing was dropped, since y tells then where ReLU cut off.</param>
     /// <param name="aRow">Elements from one row of a to the next.</param>
     /// <param name="dA">(OutH, OutW, channels) f32.</param>
     /// <param name="keepScale">1/(1 − dropout rate).</param>
@@ -71,40 +58,11 @@ internal static unsafe class MaxPool2d<S, V>
     public static void BackwardSums(
         in PoolShape shape, float* y, float* scale, float* shift, float* mean, float* a, int aRow, float* dA, float keepScale, float* sums)
     {
-        int channels = shape.Channels, yRow = shape.W * channels, window = shape.Window;
-        V zero = default, keep = S.Splat(keepScale);
-        for (int c = 0; c < channels; c += S.Lanes)
+        switch (shape.Window)
         {
-            V factor = S.Load(scale + c), offset = S.Load(shift + c), centre = S.Load(mean + c), sum = default, product = default;
-            for (int h = 0; h < shape.OutH; h++)
-            {
-                V rowSum = default, rowProduct = default; // row by row: the error grows with H + W, not H·W
-                for (int w = 0; w < shape.OutW; w++)
-                {
-                    float* corner = y + h * window * yRow + w * window * channels + c;
-                    V best = S.Load(corner), max = S.Fma(best, factor, offset);
-                    for (int i = 0; i < window; i++)
-                    {
-                        for (int j = i == 0 ? 1 : 0; j < window; j++)
-                        {
-                            V value = S.Load(corner + i * yRow + j * channels), z = S.Fma(value, factor, offset);
-                            best = S.SelectGreater(z, max, value, best);
-                            max = S.Max(z, max);
-                        }
-                    }
-
-                    int at = h * aRow + w * channels + c;
-                    V dz = S.SelectGreater(S.Load(a + at), zero, S.Multiply(S.Load(dA + (h * shape.OutW + w) * channels + c), keep), zero);
-                    rowSum = S.Add(rowSum, dz);
-                    rowProduct = S.Fma(dz, S.Subtract(best, centre), rowProduct);
-                }
-
-                sum = S.Add(sum, rowSum);
-                product = S.Add(product, rowProduct);
-            }
-
-            S.Store(sums + c, sum);
-            S.Store(sums + channels + c, product);
+            case 1: BackwardSums<Window1>(shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
+            case 2: BackwardSums<Window2>(shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
+            default: BackwardSums<AnyWindow>(shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
         }
     }
 
@@ -115,12 +73,13 @@ internal static unsafe class MaxPool2d<S, V>
     /// <param name="shift">(channels) f32.</param>
     /// <param name="slope">(channels) f32; 0 without batch norm.</param>
     /// <param name="offset">(channels) f32; 0 without batch norm.</param>
-    /// <param name="a">Output of the forward pass, after dropout.</param>
+    /// <param name="a">Output of the forward pass after dropout; null where nothing was dropped, since y tells then where ReLU cut off.</param>
     /// <param name="aRow">Elements from one row of a to the next.</param>
     /// <param name="dA">(OutH, OutW, channels) f32.</param>
     /// <param name="keepScale">1/(1 − dropout rate).</param>
     /// <param name="dY">(H, W, channels) f32, rows dYRow elements apart.</param>
     /// <param name="dYRow">Elements from one row of dY to the next.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Backward(
         in PoolShape shape, float* y, float* scale, float* shift, float* slope, float* offset, float* a, int aRow, float* dA, float keepScale, float* dY, int dYRow)
     {
@@ -144,7 +103,7 @@ internal static unsafe class MaxPool2d<S, V>
                     }
 
                     V dA0 = S.Multiply(S.Load(dA + (h * shape.OutW + w) * channels + c), keep);
-                    V left = S.Multiply(S.SelectGreater(S.Load(a + h * aRow + w * channels + c), zero, dA0, zero), factor);
+                    V left = S.Multiply(S.SelectGreater(a == null ? max : S.Load(a + h * aRow + w * channels + c), zero, dA0, zero), factor);
                     for (int i = 0; i < window; i++)
                     {
                         for (int j = 0; j < window; j++)
@@ -162,6 +121,75 @@ internal static unsafe class MaxPool2d<S, V>
         BackwardOutsideWindows(shape, y, slope, offset, dY, dYRow);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Forward<W>(in PoolShape shape, float* y, float* scale, float* shift, float* a, int aRow)
+        where W : struct, IWindow
+    {
+        int channels = shape.Channels, window = W.Size(shape), yRow = shape.W * channels, end = shape.OutW * channels;
+        for (int h = 0; h < shape.OutH; h++, y += window * yRow, a += aRow)
+        {
+            for (int c = 0; c < channels; c += S.Lanes)
+            {
+                V factor = S.Load(scale + c), offset = S.Load(shift + c);
+                float* corner = y + c;
+                for (int at = c; at < end; at += channels, corner += window * channels)
+                {
+                    V max = default;
+                    for (int i = 0; i < window; i++)
+                    {
+                        for (int j = 0; j < window; j++)
+                        {
+                            max = S.Max(max, S.Fma(S.Load(corner + i * yRow + j * channels), factor, offset));
+                        }
+                    }
+
+                    S.Store(a + at, max);
+                }
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void BackwardSums<W>(
+        in PoolShape shape, float* y, float* scale, float* shift, float* mean, float* a, int aRow, float* dA, float keepScale, float* sums)
+        where W : struct, IWindow
+    {
+        int channels = shape.Channels, window = W.Size(shape), yRow = shape.W * channels, end = shape.OutW * channels;
+        V zero = default, keep = S.Splat(keepScale);
+        for (int c = 0; c < channels; c += S.Lanes)
+        {
+            V factor = S.Load(scale + c), offset = S.Load(shift + c), centre = S.Load(mean + c), sum = default, product = default;
+            for (int h = 0; h < shape.OutH; h++)
+            {
+                V rowSum = default, rowProduct = default; // row by row: the error grows with H + W, not H·W
+                float* corner = y + h * window * yRow + c, aHere = a + h * aRow, dAHere = dA + h * end;
+                for (int at = c; at < end; at += channels, corner += window * channels)
+                {
+                    V best = S.Load(corner), max = S.Fma(best, factor, offset);
+                    for (int i = 0; i < window; i++)
+                    {
+                        for (int j = i == 0 ? 1 : 0; j < window; j++)
+                        {
+                            V value = S.Load(corner + i * yRow + j * channels), z = S.Fma(value, factor, offset);
+                            best = S.SelectGreater(z, max, value, best);
+                            max = S.Max(z, max);
+                        }
+                    }
+
+                    V dz = S.SelectGreater(a == null ? max : S.Load(aHere + at), zero, S.Multiply(S.Load(dAHere + at), keep), zero);
+                    rowSum = S.Add(rowSum, dz);
+                    rowProduct = S.Fma(dz, S.Subtract(best, centre), rowProduct);
+                }
+
+                sum = S.Add(sum, rowSum);
+                product = S.Add(product, rowProduct);
+            }
+
+            S.Store(sums + c, sum);
+            S.Store(sums + channels + c, product);
+        }
+    }
+
     /// <summary>Odd rows and columns that no window covers: their dZ is 0.</summary>
     private static void BackwardOutsideWindows(in PoolShape shape, float* y, float* slope, float* offset, float* dY, int dYRow)
     {
@@ -177,5 +205,26 @@ internal static unsafe class MaxPool2d<S, V>
                 }
             }
         }
+    }
+
+    /// <summary>The window's size: a constant to the JIT for the usual ones, which unrolls the loops over it.</summary>
+    private interface IWindow
+    {
+        static abstract int Size(in PoolShape shape);
+    }
+
+    private readonly struct Window1 : IWindow
+    {
+        public static int Size(in PoolShape shape) => 1;
+    }
+
+    private readonly struct Window2 : IWindow
+    {
+        public static int Size(in PoolShape shape) => 2;
+    }
+
+    private readonly struct AnyWindow : IWindow
+    {
+        public static int Size(in PoolShape shape) => shape.Window;
     }
 }

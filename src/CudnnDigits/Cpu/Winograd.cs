@@ -22,7 +22,7 @@ internal readonly record struct WinogradShape(ConvShape Conv, int H, int W)
     public const int Points = 6, EdgePoints = 4;
 
     /// <summary>Tiles that are transformed at a time: enough rows for a register tile, few enough to stay in the cache.</summary>
-    private const int BlockTiles = 16;
+    private const int BlockTiles = 28;
 
     /// <summary>Tiles from top to bottom.</summary>
     public int TilesH => (H + 2) / 4;
@@ -72,6 +72,7 @@ internal static unsafe class Winograd<S, V>
     /// <param name="w">Panels of weights, as <see cref="Conv2d{S, V}"/> has them.</param>
     /// <param name="scale">(K) f32.</param>
     /// <param name="u">(K / columns, 6, 6, C, columns) f32.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void TransformWeights(in WinogradShape shape, float* w, float* scale, float* u)
     {
         ConvShape conv = shape.Conv;
@@ -157,6 +158,7 @@ internal static unsafe class Winograd<S, V>
     }
 
     /// <summary>v = Bᵀ d B for a row of tiles: first down the columns, then along the rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void InputRow(in WinogradShape shape, float* x, int outputs, int row, float* halfway, float* v)
     {
         int channels = shape.Conv.C, width = (shape.W + 2) * channels, stride = shape.InputStride, points = outputs < 4 ? EdgePoints : Points;
@@ -223,6 +225,7 @@ internal static unsafe class Winograd<S, V>
     }
 
     /// <summary>y = Aᵀ m A for a row of tiles, one panel of channels; then shift, ReLU and pooling.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void OutputRow(in WinogradShape shape, float* m, int row, int outputs, float* shift, bool pool, float* tile, float* a, int aRow)
     {
         int stride = OutputStride(shape), full = shape.W / 4, tiles = shape.TilesW, channels = shape.Conv.K, height = Math.Min(4, outputs);

@@ -14,7 +14,8 @@ internal sealed class WorkerPool : IDisposable
     private readonly Thread[] _threads;
     private readonly int _spins;
     private readonly object _gate = new(); // pulsed when a run begins and when it ends
-    private Action<int, int> _body = static (_, _) => { };
+    private readonly Worker[] _workers;
+    private Action<int, Worker> _body = static (_, _) => { };
     private int _items;
     private int _next;
     private volatile int _generation;
@@ -23,24 +24,59 @@ internal sealed class WorkerPool : IDisposable
     private ExceptionDispatchInfo? _failure;
 
     /// <summary>Starts the threads; the caller of <see cref="Run"/> is one of the workers.</summary>
-    /// <param name="workers">Workers in all, at least 1.</param>
-    public WorkerPool(int workers)
+    /// <param name="workers">What each worker has to itself, at least one.</param>
+    public WorkerPool(Worker[] workers)
     {
-        _threads = new Thread[workers - 1];
-        _spins = workers <= Environment.ProcessorCount ? SpinsBeforeSleep : 0; // spinning would keep another worker from its processor
+        _workers = workers;
+        _threads = new Thread[workers.Length - 1];
+        _spins = workers.Length <= Environment.ProcessorCount ? SpinsBeforeSleep : 0; // spinning would keep another worker from its processor
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
-            _threads[i] = new Thread(() => Work(worker)) { IsBackground = true, Name = $"cudnn-digits worker {worker}" };
+            _threads[i] = new Thread(() => Work(workers[worker])) { IsBackground = true, Name = $"cudnn-digits worker {worker}" };
             _threads[i].Start();
         }
     }
 
-    /// <summary>Workers in all.</summary>
-    public int Workers => _threads.Length + 1;
+    /// <summary>All workers; the first is the calling thread.</summary>
+    public IReadOnlyList<Worker> Workers => _workers;
+
+    /// <summary>The calling thread's worker between two runs, its clock started anew.</summary>
+    public Worker Caller
+    {
+        get
+        {
+            _workers[0].Start();
+            return _workers[0];
+        }
+    }
+
+    /// <summary>Has all clocks run from now on.</summary>
+    public void Measure(int operations)
+    {
+        foreach (Worker worker in _workers)
+        {
+            worker.Measure(operations);
+        }
+    }
 
     /// <summary>Calls body(item, worker) for every item 0 … items − 1 and returns when all are done.</summary>
-    public void Run(int items, Action<int, int> body)
+    public void Run(int items, Action<int, Worker> body)
+    {
+        if (items <= 1 || _threads.Length == 0)
+        {
+            for (int item = 0; item < items; item++)
+            {
+                body(item, Caller); // waking others would cost more than it saves
+            }
+
+            return;
+        }
+
+        Share(items, body);
+    }
+
+    private void Share(int items, Action<int, Worker> body)
     {
         _body = body;
         _items = items;
@@ -52,7 +88,7 @@ internal sealed class WorkerPool : IDisposable
             Monitor.PulseAll(_gate);
         }
 
-        Drain(0);
+        Drain(_workers[0]);
         WaitForOthers();
         if (_failure is { } failure)
         {
@@ -64,14 +100,14 @@ internal sealed class WorkerPool : IDisposable
     public void Dispose()
     {
         _stopping = true;
-        Run(0, static (_, _) => { });
+        Share(0, static (_, _) => { });
         foreach (Thread thread in _threads)
         {
             thread.Join();
         }
     }
 
-    private void Work(int worker)
+    private void Work(Worker worker)
     {
         bool last = false;
         for (int seen = 0; !last; seen++)
@@ -89,12 +125,13 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
-    private void Drain(int worker)
+    private void Drain(Worker worker)
     {
         try
         {
             for (int item = Interlocked.Increment(ref _next); item < _items; item = Interlocked.Increment(ref _next))
             {
+                worker.Start();
                 _body(item, worker);
             }
         }

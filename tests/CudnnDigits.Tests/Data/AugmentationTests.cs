@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using CudnnDigits.Cpu;
 using CudnnDigits.Data;
 using CudnnDigits.Numerics;
@@ -69,7 +70,7 @@ public unsafe class AugmentationTests
         float[] x = new float[784];
         fixed (float* to = x)
         {
-            GatherAugment.Forward(Digits.Image(row), to, 28);
+            GatherAugment<Simd256, Vector256<float>>.Forward(Digits.Image(row), to, 28);
         }
 
         return x;
@@ -80,7 +81,7 @@ public unsafe class AugmentationTests
         float[] x = new float[784];
         fixed (float* to = x)
         {
-            GatherAugment.Forward(Digits.Image(row), map, to, 28);
+            GatherAugment<Simd256, Vector256<float>>.Forward(Digits.Image(row), map, to, 28);
         }
 
         return x;

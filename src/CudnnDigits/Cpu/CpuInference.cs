@@ -1,0 +1,90 @@
+using CudnnDigits.Data;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>
+/// The network in evaluation mode. A worker takes an image through all convolution blocks, whose activations stay in its
+/// core's cache; the dense layers follow batch by batch.
+/// </summary>
+internal sealed class CpuInference<S, V>
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    private readonly CpuNetwork<S, V> _net;
+    private readonly WorkerPool _pool;
+    private readonly OperationList _operations;
+    private readonly Operation _gather;
+    private readonly Action<int, Worker> _convForward, _denseForward;
+    private DigitDataset? _data;
+    private int[] _rows = [];
+    private int _first, _at, _batch, _items;
+    private bool _prepared, _backwards;
+
+    public CpuInference(CpuNetwork<S, V> net, WorkerPool pool, OperationList operations)
+    {
+        (_net, _pool, _operations) = (net, pool, operations);
+        _gather = operations.Infer("input", "gather", values: net.InputSize);
+        (_convForward, _denseForward) = (ConvForward, DenseForward);
+    }
+
+    /// <summary>To be called when the weights have changed.</summary>
+    public void Invalidate() => _prepared = false;
+
+    /// <summary>Logits of the rows, batch by batch.</summary>
+    public void Predict(DigitDataset data, ReadOnlySpan<int> rows, int batchSize, Span<float> logits)
+    {
+        Prepare();
+        _data = data;
+        if (_rows.Length < batchSize)
+        {
+            _rows = new int[batchSize];
+        }
+
+        for (_first = 0; _first < rows.Length; _first += _batch)
+        {
+            _batch = Math.Min(batchSize, rows.Length - _first);
+            rows.Slice(_first, _batch).CopyTo(_rows);
+            _pool.Run(_batch, _convForward);
+            for (_at = 0; _at < _net.Denses.Length; _at++)
+            {
+                _items = _net.Denses[_at].ForwardItems(_batch);
+                _pool.Run(_items, _denseForward);
+            }
+
+            _net.SaveLogits(_batch, logits[(_first * DigitDataset.Classes)..]);
+            _operations.CountBatch(_batch, inference: true);
+            _backwards = !_backwards;
+        }
+    }
+
+    /// <summary>Makes what is derived from the weights, where they have changed since.</summary>
+    private void Prepare()
+    {
+        if (!_prepared)
+        {
+            foreach (ConvBlock<S, V> conv in _net.Convs)
+            {
+                conv.PreparePredict();
+            }
+
+            _prepared = true;
+        }
+    }
+
+    private unsafe void ConvForward(int n, Worker worker)
+    {
+        ActivationView input = _net.Convs[0].Input;
+        GatherAugment<S, V>.Forward(_data!.Image(_rows[n]), input.At(worker.Index), input.Row);
+        worker.Lap(_gather);
+        for (int i = 0; i < _net.Convs.Length; i++)
+        {
+            bool last = i == _net.Convs.Length - 1;
+            ActivationView next = last ? _net.Features : _net.Convs[i + 1].Input;
+            _net.Convs[i].Predict(worker, next.At(last ? n : worker.Index), next.Row);
+        }
+    }
+
+    /// <summary>Every other batch from the last item to the first: what a cache still holds of the weights is read before it is lost.</summary>
+    private void DenseForward(int item, Worker worker) =>
+        _net.Denses[_at].Forward(_backwards ? _items - 1 - item : item, _batch, worker, inference: true);
+}
