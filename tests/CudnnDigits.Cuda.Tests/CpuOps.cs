@@ -60,12 +60,12 @@ internal static unsafe class CpuOps
 
     public static float[] DenseForward(DenseShape s, int n, float[] x, float[] w)
     {
-        float[] panels = Panels(s, w), y = new float[n * s.Out];
-        fixed (float* from = x, weights = panels, to = y)
+        float[] panels = Panels(s, w), y = new float[n * s.Out], noBias = new float[s.Out];
+        fixed (float* from = x, weights = panels, to = y, bias = noBias)
         {
             for (int item = 0; item < CpuDense.ForwardItems(s, n); item++)
             {
-                CpuDense.Forward(item, s, n, from, weights, to);
+                CpuDense.Forward(item, s, n, from, weights, bias, relu: false, to);
             }
         }
 

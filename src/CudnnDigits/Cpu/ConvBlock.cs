@@ -28,10 +28,11 @@ internal sealed unsafe class ConvBlock<S, V>
     private readonly double _dropoutRate;
     private readonly int _dropoutIndex;
     private readonly BatchNormState? _norm;
-    private readonly WinogradShape? _winograd;
+    private readonly bool _winograd;
+    private readonly WinogradShape _forwardTiles, _backwardTiles, _predictTiles;
     private readonly int _index;
-    private readonly Operation _forward, _moments, _join, _activate, _sums, _dY, _dW, _dX, _predict;
-    private readonly float* _input, _y, _dOutput, _partSums, _scale, _evalScale, _evalShift, _evalWeights, _slope, _offset, _turned, _mean;
+    private readonly Operation _forward, _moments, _join, _activate, _sums, _dY, _dW, _dX, _prepare, _predict;
+    private readonly float* _input, _y, _dOutput, _partSums, _scale, _evalScale, _evalShift, _slope, _offset, _turned, _transformed, _turnedTransformed, _mean;
     private float* _shift;
     private FlatParameters _parameters = null!;
     private ActivationView _output;
@@ -51,15 +52,19 @@ internal sealed unsafe class ConvBlock<S, V>
         _dropoutRate = plan.Dropout?.Rate ?? 0;
         _dropoutIndex = plan.DropoutIndex;
         Plan = plan;
-        _winograd = WinogradShape.For(conv, _pool, RegisterTile<S, V>.Columns);
+        _winograd = conv.R == 3 && conv.C % RegisterTile<S, V>.Columns == 0;
+        _predictTiles = new WinogradShape(conv, _pool.OutH * _pool.Window, _pool.OutW * _pool.Window, Small: false);
+        _forwardTiles = plan.Norm is null ? _predictTiles with { Small = true } : new WinogradShape(conv, conv.OutH, conv.OutW, Small: true); // statistics are of all outputs
+        _backwardTiles = new WinogradShape(conv.Transposed, conv.H, conv.W, Small: false);
 
-        _input = arena.Floats((long)slots * conv.InputSize);
+        _input = arena.Floats((long)slots * conv.InputSize + WinogradShape.Slack(conv));
         _y = arena.Floats((long)slots * conv.OutputSize);
         _dOutput = arena.Floats((long)slots * _pool.OutputSize);
         _partSums = arena.Floats((long)slots * 2 * conv.K);
         _turned = arena.Floats(conv.WeightSize);
         _scale = arena.Floats(conv.K);
-        _evalWeights = arena.Floats(_winograd?.WeightSize ?? 0);
+        _transformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
+        _turnedTransformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
         _slope = arena.Floats(conv.K);
         _offset = arena.Floats(conv.K);
         _norm = plan.Norm is null ? null : new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, slots);
@@ -89,6 +94,7 @@ internal sealed unsafe class ConvBlock<S, V>
         _dY = operations.Train(name, "backward: activation", 8 * y, y + 2 * a);
         _dW = operations.Train(name, "backward: weights", flops, x, weights);
         _dX = operations.Train(name, "backward: input", index == 0 ? 0 : flops, index == 0 ? 0 : x, weights);
+        _prepare = operations.Train(name, "weights for the step", 0, 0, weights + (_winograd ? 8 * weights : 0) + (index > 0 ? weights : 0));
         _predict = operations.Infer(name, $"forward, {Activation(plan, dropout: false)}", flops + 3 * y, 0, weights);
     }
 
@@ -113,7 +119,7 @@ internal sealed unsafe class ConvBlock<S, V>
     public float* DOutput(int n) => _dOutput + (nint)n * _pool.OutputSize;
 
     /// <summary>Elements of the padded dY that <see cref="Backward"/> needs per worker.</summary>
-    public int DYSize => _conv.Transposed.InputSize;
+    public int DYSize => _conv.Transposed.InputSize + WinogradShape.Slack(_conv.Transposed);
 
     private float* Bias => _parameters.W + BiasOffset;
 
@@ -127,14 +133,40 @@ internal sealed unsafe class ConvBlock<S, V>
         }
     }
 
-    /// <summary>Weights as the backward pass reads them; the first block passes no gradient on and needs none.</summary>
-    public void TurnWeights() => Conv2d<S, V>.TurnWeights(_conv, _parameters.W + WeightOffset, _turned);
+    /// <summary>Weights as the passes of a step read them; the first block passes no gradient on.</summary>
+    public void PrepareStep(Worker worker)
+    {
+        float* w = _parameters.W + WeightOffset;
+        if (_winograd)
+        {
+            Winograd<S, V>.TransformWeights(_conv, w, null, _transformed);
+        }
+
+        if (_index > 0)
+        {
+            Conv2d<S, V>.TurnWeights(_conv, w, _turned);
+            if (_winograd)
+            {
+                Winograd<S, V>.TransformWeights(_conv.Transposed, _turned, null, _turnedTransformed);
+            }
+        }
+
+        worker.Lap(_prepare);
+    }
 
     /// <summary>Convolution of sample n, and its share of the batch statistics.</summary>
     public void Forward(int n, Worker worker)
     {
-        float* y = Y(n);
-        Conv2d<S, V>.Forward(_conv, _input + (nint)n * _conv.InputSize, _parameters.W + WeightOffset, y);
+        float* x = _input + (nint)n * _conv.InputSize, y = Y(n);
+        if (_winograd)
+        {
+            Winograd<S, V>.Forward(_forwardTiles, x, _transformed, null, 1, worker.Scratch, y, _conv.OutW * _conv.K);
+        }
+        else
+        {
+            Conv2d<S, V>.Forward(_conv, x, _parameters.W + WeightOffset, y);
+        }
+
         worker.Lap(_forward);
         if (_norm is not null)
         {
@@ -212,21 +244,29 @@ internal sealed unsafe class ConvBlock<S, V>
         worker.Lap(_dW);
         if (dInput != null)
         {
-            Conv2d<S, V>.BackwardData(_conv, dY, _turned, dInput);
+            if (_winograd)
+            {
+                Winograd<S, V>.Forward(_backwardTiles, dY, _turnedTransformed, null, 1, worker.Scratch, dInput, _conv.W * _conv.C);
+            }
+            else
+            {
+                Conv2d<S, V>.BackwardData(_conv, dY, _turned, dInput);
+            }
+
             worker.Lap(_dX);
         }
     }
 
-    /// <summary>Elements of scratch memory that <see cref="Predict"/> needs.</summary>
-    public int PredictScratch => _winograd is { } shape ? Winograd<S, V>.ScratchSize(shape) : _conv.OutputSize;
+    /// <summary>Elements of scratch memory that a convolution needs.</summary>
+    public int Scratch => new[] { _forwardTiles, _backwardTiles, _predictTiles }.Max(tiles => _winograd ? Winograd<S, V>.ScratchSize(tiles) : 0) + _conv.OutputSize;
 
-    /// <summary>Folds the running statistics, for <see cref="Predict"/>.</summary>
+    /// <summary>Folds the running statistics, for <see cref="Predict"/>; into the weights, where these are transformed anyway.</summary>
     public void PreparePredict()
     {
         _norm?.FoldRunning(Bias, Bias + _conv.K, _evalScale, _evalShift);
-        if (_winograd is { } shape)
+        if (_winograd)
         {
-            Winograd<S, V>.TransformWeights(shape, _parameters.W + WeightOffset, _evalScale, _evalWeights);
+            Winograd<S, V>.TransformWeights(_conv, _parameters.W + WeightOffset, _evalScale, _transformed);
         }
     }
 
@@ -234,9 +274,9 @@ internal sealed unsafe class ConvBlock<S, V>
     public void Predict(Worker worker, float* output, int outputRow)
     {
         float* x = _input + (nint)worker.Index * _conv.InputSize, shift = _norm is null ? _shift : _evalShift;
-        if (_winograd is { } shape)
+        if (_winograd && _pool.Window <= 2)
         {
-            Winograd<S, V>.Forward(shape, x, _evalWeights, shift, _pool.Window, worker.Scratch, output, outputRow);
+            Winograd<S, V>.Forward(_predictTiles, x, _transformed, shift, _pool.Window, worker.Scratch, output, outputRow);
         }
         else if (_pool.Window <= 2)
         {

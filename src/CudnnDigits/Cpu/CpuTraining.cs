@@ -23,14 +23,14 @@ internal sealed unsafe class CpuTraining<S, V>
     private readonly CpuNetwork<S, V> _net;
     private readonly WorkerPool _pool;
     private readonly OperationList _operations;
-    private readonly Operation _gather, _loss, _turn, _update;
+    private readonly Operation _gather, _loss, _update;
     private readonly Philox _random;
     private readonly ConvBlock<S, V>[] _convs;
     private readonly DenseBlock<S, V>[] _denses;
     private readonly FlatParameters _parameters;
 
     // What the passes of a step share; the delegates are made once so that a step allocates nothing.
-    private readonly Action<int, Worker> _turnWeights, _convForward, _flatten, _denseForward, _denseDropout, _denseBackwardActivation, _denseBackward,
+    private readonly Action<int, Worker> _prepareStep, _convForward, _flatten, _denseForward, _denseDropout, _denseBackwardActivation, _denseBackward,
         _lastConvSums, _convBackward, _updateParameters;
 
     private DigitDataset? _data;
@@ -46,10 +46,9 @@ internal sealed unsafe class CpuTraining<S, V>
         _random = new Philox(options.Seed);
         _gather = operations.Train("input", options.Augmentation.IsEnabled ? "gather, augment" : "gather", values: net.InputSize);
         _loss = operations.Train("loss", "softmax, cross-entropy");
-        _turn = operations.Train("weights", "turn for the backward pass", fixedValues: 2 * _parameters.ConvLength);
         double chunks = Chunks(options.BatchSize).Count;
         _update = operations.Train("weights", "join chunks, adam", fixedValues: (chunks * _parameters.ConvLength) + (7.0 * _parameters.Length));
-        (_turnWeights, _convForward, _flatten, _denseForward, _denseDropout) = (TurnWeights, ConvForward, Flatten, DenseForward, DenseDropout);
+        (_prepareStep, _convForward, _flatten, _denseForward, _denseDropout) = (PrepareStep, ConvForward, Flatten, DenseForward, DenseDropout);
         (_denseBackwardActivation, _denseBackward, _lastConvSums, _convBackward, _updateParameters) =
             (DenseBackwardActivation, DenseBackward, LastConvSums, ConvBackward, Update);
     }
@@ -91,7 +90,7 @@ internal sealed unsafe class CpuTraining<S, V>
         (_chunks, _chunkSize) = Chunks(_batch);
         Steps++;
 
-        _pool.Run(_convs.Length - 1, _turnWeights);
+        _pool.Run(_convs.Length, _prepareStep);
         for (_at = 0; _at < _convs.Length; _at++)
         {
             _pool.Run(_chunks, _convForward);   // gather + augment, or the activation before; convolution; moments
@@ -130,11 +129,7 @@ internal sealed unsafe class CpuTraining<S, V>
         _operations.CountBatch(_batch, inference: false);
     }
 
-    private void TurnWeights(int item, Worker worker)
-    {
-        _convs[item + 1].TurnWeights();
-        worker.Lap(_turn);
-    }
+    private void PrepareStep(int item, Worker worker) => _convs[_convs.Length - 1 - item].PrepareStep(worker); // the largest first
 
     private void ConvForward(int chunk, Worker worker)
     {

@@ -1,49 +1,60 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace CudnnDigits.Cpu;
 
 /// <summary>
-/// What <see cref="Winograd{S, V}"/> needs to know of a 3×3 convolution. Along each axis the outputs are cut into tiles of 4,
-/// and a last one of 2 where 4 does not divide them.
+/// What <see cref="Winograd{S, V}"/> needs to know of a 3×3 convolution. Along each axis the outputs are cut into large tiles of
+/// 4 and, if no more than 2 are left, a small one of 2; or, for accuracy, into small ones alone. A last tile with fewer outputs
+/// left than it has computes the rest from whatever follows the input, and drops it.
 /// </summary>
 /// <param name="Conv">Shapes of the convolution.</param>
-/// <param name="H">Rows of the output that are wanted, even: pooling may leave an odd last one out.</param>
-/// <param name="W">Columns of the output that are wanted, even.</param>
-internal readonly record struct WinogradShape(ConvShape Conv, int H, int W)
+/// <param name="H">Rows of the output that are wanted: pooling may leave an odd last one out.</param>
+/// <param name="W">Columns of the output that are wanted.</param>
+/// <param name="Small">Small tiles alone.</param>
+internal readonly record struct WinogradShape(ConvShape Conv, int H, int W, bool Small)
 {
-    /// <summary>The shape, or null where the filter is not 3×3 or tiles do not cover the outputs that pooling reads.</summary>
-    public static WinogradShape? For(in ConvShape conv, in PoolShape pool, int columns)
-    {
-        WinogradShape shape = new(conv, pool.OutH * pool.Window, pool.OutW * pool.Window);
-        return conv.R == 3 && conv.C % columns == 0 && pool.Window <= 2 && shape.H % 2 == 0 && shape.W % 2 == 0 ? shape : null;
-    }
+    /// <summary>Points along one axis: 0, 1, −1, ∞, which small tiles need, then 2, −2.</summary>
+    public const int Points = 6, SmallPoints = 4;
 
-    /// <summary>Points along one axis: 0, 1, −1, ∞ as in F(2, 3), then 2, −2.</summary>
-    public const int Points = 6, EdgePoints = 4;
-
-    /// <summary>Tiles that are transformed at a time: enough rows for a register tile, few enough to stay in the cache.</summary>
+    /// <summary>Tiles that are transformed at a time: whole register tiles, few enough to stay in the cache.</summary>
     private const int BlockTiles = 28;
 
     /// <summary>Tiles from top to bottom.</summary>
-    public int TilesH => (H + 2) / 4;
+    public int TilesH => Tiles(H);
 
     /// <summary>Tiles from left to right.</summary>
-    public int TilesW => (W + 2) / 4;
+    public int TilesW => Tiles(W);
 
     /// <summary>Rows of tiles in a block.</summary>
     public int BlockRows => Math.Clamp(BlockTiles / TilesW, 1, TilesH);
 
-    /// <summary>Whether the tiles of a row, or of a column, all know this point: the last of two outputs knows only the first four.</summary>
-    public static int TilesAt(int point, int outputs) => point < EdgePoints ? (outputs + 2) / 4 : outputs / 4;
-
-    /// <summary>Elements of the transformed weights, (K / columns, 6, 6, C, columns).</summary>
-    public int WeightSize => Conv.K * Conv.C * Points * Points;
+    /// <summary>Columns of the input that tiles read.</summary>
+    public int InputW => First(TilesW, W) + 2;
 
     /// <summary>Elements of one point's matrix of inputs; the odd cache line keeps the 36 of them out of one cache set.</summary>
     public int InputStride => BlockRows * TilesW * Conv.C + 16;
 
     /// <summary>Elements of a row of tiles transformed along the first axis.</summary>
-    public int HalfwaySize => Points * Conv.PaddedW * Conv.C;
+    public int HalfwaySize => Points * InputW * Conv.C;
+
+    /// <summary>Large tiles among so many outputs.</summary>
+    public int LargeTiles(int outputs) => Small ? 0 : (outputs + 1) / 4;
+
+    /// <summary>All tiles among so many outputs.</summary>
+    public int Tiles(int outputs) => LargeTiles(outputs) + (outputs - 4 * LargeTiles(outputs) + 1) / 2;
+
+    /// <summary>Tiles among so many outputs that know a point.</summary>
+    public int TilesAt(int point, int outputs) => point < SmallPoints ? Tiles(outputs) : LargeTiles(outputs);
+
+    /// <summary>First output of a tile.</summary>
+    public int First(int tile, int outputs) => 2 * (tile + Math.Min(tile, LargeTiles(outputs)));
+
+    /// <summary>Elements of the transformed weights, (K / columns, 6, 6, C, columns).</summary>
+    public static int WeightSize(in ConvShape conv) => conv.K * conv.C * Points * Points;
+
+    /// <summary>Floats beyond an input that a last tile may read.</summary>
+    public static int Slack(in ConvShape conv) => (conv.PaddedW + 2) * conv.C;
 }
 
 /// <summary>
@@ -56,7 +67,7 @@ internal static unsafe class Winograd<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    private const int Points = WinogradShape.Points, EdgePoints = WinogradShape.EdgePoints;
+    private const int Points = WinogradShape.Points, SmallPoints = WinogradShape.SmallPoints;
 
     private static int Columns => RegisterTile<S, V>.Columns;
 
@@ -67,91 +78,111 @@ internal static unsafe class Winograd<S, V>
     public static int ScratchSize(in WinogradShape shape) =>
         shape.HalfwaySize + Points * Points * (shape.InputStride + OutputStride(shape)) + 2 * Points * Points * S.Lanes;
 
-    /// <summary>u = G w Gᵀ, times a factor per output channel.</summary>
+    /// <summary>u = G w Gᵀ, times a factor per output channel; in double, so that a weight is rounded but once.</summary>
     /// <param name="shape">Shapes.</param>
     /// <param name="w">Panels of weights, as <see cref="Conv2d{S, V}"/> has them.</param>
-    /// <param name="scale">(K) f32.</param>
+    /// <param name="scale">(K) f32; null for 1.</param>
     /// <param name="u">(K / columns, 6, 6, C, columns) f32.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void TransformWeights(in WinogradShape shape, float* w, float* scale, float* u)
+    public static void TransformWeights(in ConvShape shape, float* w, float* scale, float* u)
     {
-        ConvShape conv = shape.Conv;
-        Span<double> half = stackalloc double[Points * 3], full = stackalloc double[Points];
-        for (int k = 0; k < conv.K; k++)
+        const int Line = 16; // floats of a cache line: written whole, because the points lie a multiple of the page apart
+        int tap = shape.C * Columns; // elements from one tap, or point, to the next
+        Vector256<double>* half = stackalloc Vector256<double>[Points * 3], full = stackalloc Vector256<double>[Points];
+        float* lines = stackalloc float[Points * Points * Line];
+        for (int panel = 0; panel < shape.K / Columns; panel++, w += 9 * tap, u += Points * Points * tap)
         {
-            for (int c = 0; c < conv.C; c++)
+            for (int line = 0; line < tap; line += Line)
             {
-                for (int s = 0; s < 3; s++)
+                for (int i = 0; i < Line; i += Vector128<float>.Count)
                 {
-                    Evaluate(At(0, s), At(1, s), At(2, s), full);
-                    for (int i = 0; i < Points; i++)
+                    float* g = w + line + i;
+                    for (int s = 0; s < 3; s++, g += tap)
                     {
-                        half[i * 3 + s] = full[i];
+                        Evaluate(Widen(g), Widen(g + 3 * tap), Widen(g + 6 * tap), half + s, 3);
+                    }
+
+                    Vector256<double> factor = scale == null ? Vector256<double>.One : Widen(scale + panel * Columns + (line + i) % Columns);
+                    for (int point = 0; point < Points; point++)
+                    {
+                        Evaluate(half[point * 3] * factor, half[point * 3 + 1] * factor, half[point * 3 + 2] * factor, full, 1);
+                        for (int j = 0; j < Points; j++)
+                        {
+                            Vector128.Narrow(full[j].GetLower(), full[j].GetUpper()).Store(lines + (point * Points + j) * Line + i);
+                        }
                     }
                 }
 
-                for (int i = 0; i < Points; i++)
+                for (int point = 0; point < Points * Points; point++)
                 {
-                    Evaluate(half[i * 3], half[i * 3 + 1], half[i * 3 + 2], full);
-                    for (int j = 0; j < Points; j++)
+                    for (int i = 0; i < Line; i += S.Lanes)
                     {
-                        u[((k / Columns * Points * Points + i * Points + j) * conv.C + c) * Columns + k % Columns] = (float)(full[j] * scale[k]);
+                        S.Store(u + point * tap + line + i, S.Load(lines + point * Line + i));
                     }
                 }
-
-                double At(int r, int s) => w[Conv2d<S, V>.WeightIndex(conv, k, c, r * 3 + s)];
             }
         }
     }
 
     /// <summary>G g: a filter of three taps at 0, 1, −1, ∞, 2, −2.</summary>
-    private static void Evaluate(double g0, double g1, double g2, Span<double> at)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Evaluate(Vector256<double> g0, Vector256<double> g1, Vector256<double> g2, Vector256<double>* at, int step)
     {
-        at[0] = g0 / 4;
-        at[1] = -(g0 + g1 + g2) / 6;
-        at[2] = -(g0 - g1 + g2) / 6;
-        at[3] = g2;
-        at[4] = (g0 + 2 * g1 + 4 * g2) / 24;
-        at[5] = (g0 - 2 * g1 + 4 * g2) / 24;
+        Vector256<double> ends = (g0 + g2) * (-1.0 / 6), middle = g1 * (-1.0 / 6), outerEnds = (g0 + g2 * 4) * (1.0 / 24), outerMiddle = g1 * (1.0 / 12);
+        at[0] = g0 * 0.25;
+        at[step] = ends + middle;
+        at[2 * step] = ends - middle;
+        at[3 * step] = g2;
+        at[4 * step] = outerEnds + outerMiddle;
+        at[5 * step] = outerEnds - outerMiddle;
     }
 
-    /// <summary>a = max over the window of ReLU(x ∗ w + shift).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<double> Widen(float* p)
+    {
+        (Vector128<double> lower, Vector128<double> upper) = Vector128.Widen(Vector128.Load(p));
+        return Vector256.Create(lower, upper);
+    }
+
+    /// <summary>a = x ∗ w, or with a shift a = max over the window of ReLU(x ∗ w + shift).</summary>
     /// <param name="shape">Shapes.</param>
-    /// <param name="x">(PaddedH, PaddedW, C) f32, zeros in the padding.</param>
+    /// <param name="x">(PaddedH, PaddedW, C) f32, zeros in the padding; <see cref="WinogradShape.Slack"/> more floats can be read.</param>
     /// <param name="u">Weights from <see cref="TransformWeights"/>.</param>
-    /// <param name="shift">(K) f32.</param>
-    /// <param name="window">1 or 2: max-pooling.</param>
+    /// <param name="shift">(K) f32; null for the bare convolution.</param>
+    /// <param name="window">1, or with a shift 2: max-pooling, of which H and W are multiples.</param>
     /// <param name="scratch"><see cref="ScratchSize"/> elements.</param>
     /// <param name="a">(H / window, W / window, K) f32, rows aRow elements apart.</param>
     /// <param name="aRow">Elements from one row of a to the next.</param>
     public static void Forward(in WinogradShape shape, float* x, float* u, float* shift, int window, float* scratch, float* a, int aRow)
     {
         ConvShape conv = shape.Conv;
-        int inputStride = shape.InputStride, outputStride = OutputStride(shape);
+        int inputStride = shape.InputStride, outputStride = OutputStride(shape), largeRows = shape.LargeTiles(shape.H);
         float* halfway = scratch, v = halfway + shape.HalfwaySize, m = v + Points * Points * inputStride, tile = m + Points * Points * outputStride;
-        for (int first = 0; first < shape.TilesH; first += shape.BlockRows)
+        for (int block = 0; block < shape.TilesH; block += shape.BlockRows)
         {
-            int outputs = Math.Min(shape.H - 4 * first, 4 * shape.BlockRows), rows = (outputs + 2) / 4;
-            for (int row = 0; row < rows; row++)
+            int end = Math.Min(block + shape.BlockRows, shape.TilesH), large = Math.Clamp(largeRows - block, 0, end - block);
+            for (int row = block; row < end; row++)
             {
-                InputRow(shape, x + 4 * (first + row) * conv.PaddedW * conv.C, outputs - 4 * row, row, halfway, v);
+                InputRow(shape, x + shape.First(row, shape.H) * conv.PaddedW * conv.C, row < largeRows, row - block, halfway, v);
             }
 
-            for (int panel = 0; panel < conv.K / Columns; panel++)
+            for (int panel = 0; panel < conv.K; panel += Columns)
             {
                 for (int point = 0; point < Points * Points; point++)
                 {
-                    int tiles = WinogradShape.TilesAt(point / Points, outputs) * WinogradShape.TilesAt(point % Points, shape.W);
+                    int tiles = (point / Points < SmallPoints ? end - block : large) * shape.TilesAt(point % Points, shape.W);
                     RegisterTile<S, V>.Multiply(
                         tiles, v + point * inputStride, conv.C, 1, 0,
-                        u + (panel * Points * Points + point) * conv.C * Columns, Columns, 0, 1, conv.C,
+                        u + (panel * Points * Points + point * Columns) * conv.C, Columns, 0, 1, conv.C,
                         m + point * outputStride, Columns, accumulate: false);
                 }
 
-                for (int row = 0; row < rows; row++)
+                for (int row = block; row < end; row++)
                 {
-                    float* to = a + 4 * (first + row) / window * aRow + panel * Columns;
-                    OutputRow(shape, m, row, outputs - 4 * row, shift + panel * Columns, window == 2, tile, to, aRow);
+                    int h = shape.First(row, shape.H);
+                    OutputRow(
+                        shape, m, row - block, row < largeRows, shape.H - h, shift == null ? null : shift + panel, window == 2, tile,
+                        a + h / window * aRow + panel, aRow);
                 }
             }
         }
@@ -159,28 +190,27 @@ internal static unsafe class Winograd<S, V>
 
     /// <summary>v = Bᵀ d B for a row of tiles: first down the columns, then along the rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void InputRow(in WinogradShape shape, float* x, int outputs, int row, float* halfway, float* v)
+    private static void InputRow(in WinogradShape shape, float* x, bool tall, int row, float* halfway, float* v)
     {
-        int channels = shape.Conv.C, width = (shape.W + 2) * channels, stride = shape.InputStride, points = outputs < 4 ? EdgePoints : Points;
-        nint xRow = shape.Conv.PaddedW * channels;
-        for (int i = 0; i < width; i += S.Lanes)
+        int channels = shape.Conv.C, large = shape.LargeTiles(shape.W), tiles = shape.TilesW, stride = shape.InputStride;
+        nint xRow = shape.Conv.PaddedW * channels, halfwayRow = shape.InputW * channels;
+        for (int i = 0; i < halfwayRow; i += S.Lanes)
         {
-            if (points == Points)
+            if (tall)
             {
-                Input4(x + i, xRow, halfway + i, xRow, halfway + i, xRow);
+                Input4(x + i, xRow, halfway + i, halfwayRow, halfway + i, halfwayRow);
             }
             else
             {
-                Input2(x + i, xRow, halfway + i, xRow);
+                Input2(x + i, xRow, halfway + i, halfwayRow);
             }
         }
 
-        int full = shape.W / 4, tiles = shape.TilesW;
-        for (int point = 0; point < points; point++)
+        for (int point = 0; point < (tall ? Points : SmallPoints); point++)
         {
-            float* from = halfway + point * xRow, to = v + point * Points * stride;
-            float* shared = to + row * tiles * channels, inner = to + row * full * channels;
-            for (int column = 0; column < full; column++, from += 4 * channels, shared += channels, inner += channels)
+            float* from = halfway + point * halfwayRow, to = v + point * Points * stride;
+            float* shared = to + row * tiles * channels, inner = to + row * large * channels;
+            for (int column = 0; column < large; column++, from += 4 * channels, shared += channels, inner += channels)
             {
                 for (int c = 0; c < channels; c += S.Lanes)
                 {
@@ -188,14 +218,17 @@ internal static unsafe class Winograd<S, V>
                 }
             }
 
-            for (int c = 0; full < tiles && c < channels; c += S.Lanes)
+            for (int column = large; column < tiles; column++, from += 2 * channels, shared += channels)
             {
-                Input2(from + c, channels, shared + c, stride);
+                for (int c = 0; c < channels; c += S.Lanes)
+                {
+                    Input2(from + c, channels, shared + c, stride);
+                }
             }
         }
     }
 
-    /// <summary>Six values at six points; the two that edge tiles lack may lie in rows of their own.</summary>
+    /// <summary>Six values at six points; the two that small tiles lack may lie in rows of their own.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Input4(float* d, nint step, float* t, nint tStep, float* inner, nint innerStep)
     {
@@ -212,7 +245,7 @@ internal static unsafe class Winograd<S, V>
         S.Store(inner + 5 * innerStep, S.Fma(odd, minusTwo, even));
     }
 
-    /// <summary>Four values at the four points of an edge tile, scaled to suit the weights of the large one.</summary>
+    /// <summary>Four values at the four points of a small tile, scaled to suit the weights of the large one.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Input2(float* d, nint step, float* t, nint tStep)
     {
@@ -224,82 +257,91 @@ internal static unsafe class Winograd<S, V>
         S.Store(t + 3 * tStep, S.Subtract(d3, d1));
     }
 
-    /// <summary>y = Aᵀ m A for a row of tiles, one panel of channels; then shift, ReLU and pooling.</summary>
+    /// <summary>y = Aᵀ m A for a row of tiles, one panel of channels; then shift, ReLU and pooling where there is a shift.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OutputRow(in WinogradShape shape, float* m, int row, int outputs, float* shift, bool pool, float* tile, float* a, int aRow)
+    private static void OutputRow(
+        in WinogradShape shape, float* m, int row, bool tall, int rowsLeft, float* shift, bool pool, float* tile, float* a, int aRow)
     {
-        int stride = OutputStride(shape), full = shape.W / 4, tiles = shape.TilesW, channels = shape.Conv.K, height = Math.Min(4, outputs);
-        float* shared = m + row * tiles * Columns, inner = m + row * full * Columns;
+        int stride = OutputStride(shape), large = shape.LargeTiles(shape.W), tiles = shape.TilesW, channels = shape.Conv.K;
+        float* shared = m + row * tiles * Columns, inner = m + row * large * Columns, end = tile + Math.Min(tall ? 4 : 2, rowsLeft) * Points * S.Lanes;
         for (int column = 0; column < tiles; column++, shared += Columns, inner += Columns)
         {
+            bool wide = column < large;
+            int left = shape.W - shape.First(column, shape.W); // outputs from here to the end of the row
             for (int lane = 0; lane < Columns; lane += S.Lanes)
             {
-                for (int point = 0; point < EdgePoints; point++)
+                for (int point = 0; point < SmallPoints; point++)
                 {
-                    OutputColumn(shared + point * stride + lane, Points * stride, height, tile + point * S.Lanes);
+                    OutputColumn(shared + point * stride + lane, Points * stride, tall, tile + point * S.Lanes);
                 }
 
-                for (int point = EdgePoints; column < full && point < Points; point++)
+                for (int point = SmallPoints; wide && point < Points; point++)
                 {
-                    OutputColumn(inner + point * stride + lane, Points * stride, height, tile + point * S.Lanes);
+                    OutputColumn(inner + point * stride + lane, Points * stride, tall, tile + point * S.Lanes);
                 }
 
-                V constant = S.Load(shift + lane);
                 float* to = a + lane;
-                if (pool)
+                V constant = shift == null ? default : S.Load(shift + lane);
+                for (float* from = tile; from < end; from += (pool ? 2 : 1) * Points * S.Lanes, to += aRow)
                 {
-                    for (float* from = tile; from < tile + height * Points * S.Lanes; from += 2 * Points * S.Lanes, to += aRow)
+                    Interpolate(from, S.Lanes, wide, out V y0, out V y1, out V y2, out V y3);
+                    if (pool)
                     {
-                        Interpolate(from, S.Lanes, column < full, out V a0, out V a1, out V a2, out V a3);
-                        Interpolate(from + Points * S.Lanes, S.Lanes, column < full, out V b0, out V b1, out V b2, out V b3);
-                        S.Store(to, S.Max(default, S.Add(constant, S.Max(S.Max(a0, a1), S.Max(b0, b1)))));
-                        if (column < full)
-                        {
-                            S.Store(to + channels, S.Max(default, S.Add(constant, S.Max(S.Max(a2, a3), S.Max(b2, b3)))));
-                        }
+                        Interpolate(from + Points * S.Lanes, S.Lanes, wide, out V z0, out V z1, out V z2, out V z3);
+                        y0 = S.Max(S.Max(y0, y1), S.Max(z0, z1));
+                        y1 = S.Max(S.Max(y2, y3), S.Max(z2, z3));
                     }
-                }
-                else
-                {
-                    for (float* from = tile; from < tile + height * Points * S.Lanes; from += Points * S.Lanes, to += aRow)
+
+                    if (shift != null)
                     {
-                        Interpolate(from, S.Lanes, column < full, out V a0, out V a1, out V a2, out V a3);
-                        S.Store(to, S.Max(default, S.Add(constant, a0)));
-                        S.Store(to + channels, S.Max(default, S.Add(constant, a1)));
-                        if (column < full)
+                        y0 = S.Max(default, S.Add(constant, y0));
+                        y1 = S.Max(default, S.Add(constant, y1));
+                        y2 = S.Max(default, S.Add(constant, y2));
+                        y3 = S.Max(default, S.Add(constant, y3));
+                    }
+
+                    S.Store(to, y0);
+                    if (pool ? wide : left > 1)
+                    {
+                        S.Store(to + channels, y1);
+                    }
+
+                    if (wide && !pool)
+                    {
+                        S.Store(to + 2 * channels, y2);
+                        if (left > 3)
                         {
-                            S.Store(to + 2 * channels, S.Max(default, S.Add(constant, a2)));
-                            S.Store(to + 3 * channels, S.Max(default, S.Add(constant, a3)));
+                            S.Store(to + 3 * channels, y3);
                         }
                     }
                 }
             }
 
-            a += (pool ? 2 : 4) * channels;
+            a += (wide ? 4 : 2) / (pool ? 2 : 1) * channels;
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void OutputColumn(float* m, nint step, int height, float* tile)
+    private static void OutputColumn(float* m, nint step, bool tall, float* tile)
     {
-        Interpolate(m, step, height == 4, out V y0, out V y1, out V y2, out V y3);
+        Interpolate(m, step, tall, out V y0, out V y1, out V y2, out V y3);
         S.Store(tile, y0);
         S.Store(tile + Points * S.Lanes, y1);
-        if (height == 4)
+        if (tall)
         {
             S.Store(tile + 2 * Points * S.Lanes, y2);
             S.Store(tile + 3 * Points * S.Lanes, y3);
         }
     }
 
-    /// <summary>Aᵀ m: values at the points to four outputs, or from the four points of an edge tile to two.</summary>
+    /// <summary>Aᵀ m: values at the points to four outputs, or from the four points of a small tile to two.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Interpolate(float* m, nint step, bool whole, out V y0, out V y1, out V y2, out V y3)
+    private static void Interpolate(float* m, nint step, bool full, out V y0, out V y1, out V y2, out V y3)
     {
         V m1 = S.Load(m + step), m2 = S.Load(m + 2 * step), m3 = S.Load(m + 3 * step), sum = S.Add(m1, m2), difference = S.Subtract(m1, m2);
         y0 = S.Add(S.Load(m), sum);
         y1 = y2 = y3 = default;
-        if (whole)
+        if (full)
         {
             V m4 = S.Load(m + 4 * step), m5 = S.Load(m + 5 * step), outerSum = S.Add(m4, m5), outerDifference = S.Subtract(m4, m5);
             y0 = S.Add(y0, outerSum);
