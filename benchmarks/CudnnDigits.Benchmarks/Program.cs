@@ -1,4 +1,5 @@
 using System.CommandLine;
+using BenchmarkDotNet.Running;
 using CudnnDigits.Benchmarks;
 using CudnnDigits.Model;
 using Microsoft.ML.OnnxRuntime;
@@ -18,4 +19,9 @@ onnx.SetAction(result =>
     Console.Out.WriteLine(
         $"{{\"peer\":\"ONNX Runtime {OrtEnv.Instance().GetVersionString()}\",\"threads\":{result.GetValue(threads)},\"model\":\"{network.Name}\",\"batch\":{result.GetValue(batch)},\"infer_img_s\":{rate:F0}}}");
 });
-return new RootCommand("Peers and layers of CudnnDigits, measured.") { onnx }.Parse(args).Invoke();
+
+Argument<string[]> options = new("options") { Description = "Options of BenchmarkDotNet, after --.", Arity = ArgumentArity.ZeroOrMore };
+Command layers = new("layers", "Single operations under BenchmarkDotNet, such as: layers -- --filter *Winograd* --job short") { options };
+layers.SetAction(result => { BenchmarkSwitcher.FromAssembly(typeof(ConvBenchmarks).Assembly).Run(result.GetValue(options)); });
+
+return new RootCommand("Peers and layers of CudnnDigits, measured.") { onnx, layers }.Parse(args).Invoke();

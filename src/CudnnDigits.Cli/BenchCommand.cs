@@ -12,6 +12,9 @@ internal static class BenchCommand
 {
     private const int Repetitions = 7, Digits = 4096;
 
+    /// <summary>The runtime compiles what is called often once more, in the background, within about half a second.</summary>
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(1);
+
     private static readonly Option<string?> Model = CommonOptions.Model();
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
@@ -80,16 +83,22 @@ internal static class BenchCommand
     {
         ILayerTimes clock = backend as ILayerTimes ?? throw new InputException("--layers measures the CPU; on a GPU, docs/profiling.md shows how to see each kernel; leave out --device or --layers");
         float[] logits = new float[rows.Length * DigitDataset.Classes];
-        for (int i = 0; i <= Repetitions; i++)
+        void Body()
         {
-            if (i == 1)
-            {
-                clock.ReadLayerTimes(); // the first repetition only warmed up
-            }
-
             backend.BeginEpoch(data, 0, rows, default);
             backend.RunSteps(0, rates);
             backend.Predict(data, rows, logits);
+        }
+
+        for (long begin = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(begin) < WarmUp;)
+        {
+            Body();
+        }
+
+        clock.ReadLayerTimes(); // what warmed up does not count
+        for (int i = 0; i < Repetitions; i++)
+        {
+            Body();
         }
 
         IReadOnlyList<LayerTime> times = clock.ReadLayerTimes();
@@ -105,11 +114,17 @@ internal static class BenchCommand
         return ExitCode.Done;
     }
 
-    /// <summary>Median seconds of the body; the first run warms up and is not counted, nor is what prepares it.</summary>
+    /// <summary>Median seconds of the body after a warm-up; what prepares it is not counted.</summary>
     private static double Median(bool profile, Action prepare, Action body)
     {
-        prepare();
-        body();
+        long begin = Stopwatch.GetTimestamp();
+        do
+        {
+            prepare();
+            body();
+        }
+        while (Stopwatch.GetElapsedTime(begin) < WarmUp);
+
         double[] seconds = new double[Repetitions];
         using IDisposable? profiled = profile ? BackendFactory.Profile() : null;
         for (int i = 0; i < seconds.Length; i++)

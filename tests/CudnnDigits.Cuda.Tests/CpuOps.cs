@@ -29,7 +29,7 @@ internal static unsafe class CpuOps
 
     public static float[] ConvBackwardData(ConvShape s, int n, float[] w, float[] dy)
     {
-        ConvShape t = s.Transposed;
+        ConvShape t = s.Transpose();
         float[] padded = Pad(t, n, dy), panels = Panels(s, w), turned = new float[t.WeightSize], dx = new float[n * t.OutputSize];
         fixed (float* from = padded, weights = panels, back = turned, to = dx)
         {
@@ -45,7 +45,7 @@ internal static unsafe class CpuOps
 
     public static float[] ConvBackwardWeights(ConvShape s, int n, float[] x, float[] dy)
     {
-        ConvShape t = s.Transposed;
+        ConvShape t = s.Transpose();
         float[] paddedX = Pad(s, n, x), paddedDY = Pad(t, n, dy), panels = new float[s.WeightSize];
         fixed (float* from = paddedX, gradient = paddedDY, to = panels)
         {

@@ -81,6 +81,7 @@ public sealed class ProgramOnCudaTests : IDisposable
 
         using JsonDocument bench = JsonDocument.Parse(
             Succeeds("bench", "--device", "cuda", "--model", "simple", "--steps", "1", "--batch-size", "16", "--precision", "bf16", "--profile", "--json").Output);
+        Program.AssertRefused("--layers measures the CPU", "bench", "--layers", "--device", "cuda");
         Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
     }

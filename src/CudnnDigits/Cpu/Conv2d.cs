@@ -32,7 +32,7 @@ internal readonly record struct ConvShape(int C, int H, int W, int K, int R, int
     public int Interior => (Padding * PaddedW + Padding) * C;
 
     /// <summary>The convolution that takes output gradients to input gradients: K to C, with the kernel turned round.</summary>
-    public ConvShape Transposed => new(K, OutH, OutW, C, R, R - 1 - Padding);
+    public ConvShape Transpose() => new(K, OutH, OutW, C, R, R - 1 - Padding);
 }
 
 /// <summary>
@@ -152,7 +152,7 @@ internal static unsafe class Conv2d<S, V>
     /// <param name="dy">dY with R − 1 − Padding zeros on each side, (…, …, K) f32.</param>
     /// <param name="turned">Weights from <see cref="TurnWeights"/>.</param>
     /// <param name="dx">(H, W, C) f32.</param>
-    public static void BackwardData(in ConvShape shape, float* dy, float* turned, float* dx) => Forward(shape.Transposed, dy, turned, dx);
+    public static void BackwardData(in ConvShape shape, float* dy, float* turned, float* dx) => Forward(shape.Transpose(), dy, turned, dx);
 
     /// <summary>dW (+)= Σ over pixels of x · dY: rows of a tile are (s, c), summed along the rows of the picture.</summary>
     /// <param name="shape">Shapes of the forward pass.</param>
@@ -162,7 +162,7 @@ internal static unsafe class Conv2d<S, V>
     /// <param name="accumulate">False overwrites dW.</param>
     public static void BackwardWeights(in ConvShape shape, float* x, float* dy, float* dw, bool accumulate)
     {
-        ConvShape transposed = shape.Transposed;
+        ConvShape transposed = shape.Transpose();
         int rowSize = shape.PaddedW * shape.C, depth = shape.R * shape.C;
         for (int panel = 0; panel < shape.K / Columns; panel++)
         {
@@ -180,6 +180,7 @@ internal static unsafe class Conv2d<S, V>
     public static void TurnWeights(in ConvShape shape, float* w, float* turned)
     {
         int taps = shape.R * shape.R;
+        ConvShape transposed = shape.Transpose();
         for (int k = 0; k < shape.K; k++)
         {
             for (int tap = 0; tap < taps; tap++)
@@ -187,7 +188,7 @@ internal static unsafe class Conv2d<S, V>
                 float* from = w + WeightIndex(shape, k, 0, tap);
                 for (int c = 0; c < shape.C; c++)
                 {
-                    turned[WeightIndex(shape.Transposed, c, k, taps - 1 - tap)] = from[c * Columns];
+                    turned[WeightIndex(transposed, c, k, taps - 1 - tap)] = from[c * Columns];
                 }
             }
         }

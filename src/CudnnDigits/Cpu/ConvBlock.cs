@@ -55,7 +55,7 @@ internal sealed unsafe class ConvBlock<S, V>
         _winograd = conv.R == 3 && conv.C % RegisterTile<S, V>.Columns == 0;
         _predictTiles = new WinogradShape(conv, _pool.OutH * _pool.Window, _pool.OutW * _pool.Window, Small: false);
         _forwardTiles = plan.Norm is null ? _predictTiles with { Small = true } : new WinogradShape(conv, conv.OutH, conv.OutW, Small: true); // statistics are of all outputs
-        _backwardTiles = new WinogradShape(conv.Transposed, conv.H, conv.W, Small: false);
+        _backwardTiles = new WinogradShape(conv.Transpose(), conv.H, conv.W, Small: false);
 
         _input = arena.Floats((long)slots * conv.InputSize + WinogradShape.Slack(conv));
         _y = arena.Floats((long)slots * conv.OutputSize);
@@ -119,7 +119,7 @@ internal sealed unsafe class ConvBlock<S, V>
     public float* DOutput(int n) => _dOutput + (nint)n * _pool.OutputSize;
 
     /// <summary>Elements of the padded dY that <see cref="Backward"/> needs per worker.</summary>
-    public int DYSize => _conv.Transposed.InputSize + WinogradShape.Slack(_conv.Transposed);
+    public int DYSize => _conv.Transpose().InputSize + WinogradShape.Slack(_conv.Transpose());
 
     private float* Bias => _parameters.W + BiasOffset;
 
@@ -147,7 +147,7 @@ internal sealed unsafe class ConvBlock<S, V>
             Conv2d<S, V>.TurnWeights(_conv, w, _turned);
             if (_winograd)
             {
-                Winograd<S, V>.TransformWeights(_conv.Transposed, _turned, null, _turnedTransformed);
+                Winograd<S, V>.TransformWeights(_conv.Transpose(), _turned, null, _turnedTransformed);
             }
         }
 
@@ -234,7 +234,7 @@ internal sealed unsafe class ConvBlock<S, V>
     /// <summary>Gradients of sample n: to the chunk's weight gradients and, unless null, to the input.</summary>
     public void Backward(int n, int chunk, bool firstOfChunk, Worker worker, float* dInput)
     {
-        ConvShape turned = _conv.Transposed;
+        ConvShape turned = _conv.Transpose();
         float* dY = worker.DY(_index);
         MaxPool2d<S, V>.Backward(
             _pool, Y(n), _scale, _shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), KeepScale, dY + turned.Interior, turned.PaddedW * turned.C);

@@ -25,6 +25,10 @@ internal static class Program
         return Finish(Process.Start(info)!);
     }
 
+    /// <summary>The program as machine code.</summary>
+    public static Result RunNative(string file, params string[] arguments) =>
+        Finish(Process.Start(new ProcessStartInfo(file, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!);
+
     public static Process Start(params string[] arguments) => Process.Start(Info(arguments))!;
 
     public static Result Finish(Process process)

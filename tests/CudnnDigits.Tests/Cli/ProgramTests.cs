@@ -60,15 +60,44 @@ public sealed class ProgramTests : IDisposable
         Assert.All(rows.Skip(1).Select((row, i) => (row, i)), r => Assert.Matches($"^{r.i + 1},[0-9]$", r.row));
     }
 
+    /// <summary>PyTorch's losses and weights, on every instruction set that the machine has; the runtime is told to leave the wider ones out.</summary>
+    [Theory]
+    [InlineData("simple", "AVX-512", "")]
+    [InlineData("simple", "AVX2", "DOTNET_EnableAVX512")]
+    [InlineData("simple", "SSE", "DOTNET_EnableAVX2")]
+    [InlineData("simple", "128-bit vectors", "DOTNET_EnableHWIntrinsic")]
+    [InlineData("improved", "AVX-512", "")]
+    [InlineData("improved", "AVX2", "DOTNET_EnableAVX512")]
+    [InlineData("improved", "SSE", "DOTNET_EnableAVX2")]
+    [InlineData("improved", "128-bit vectors", "DOTNET_EnableHWIntrinsic")]
+    public void Five_epochs_of_one_batch_follow_PyTorch(string model, string instructionSet, string leftOut)
+    {
+        Golden golden = Golden.Load(model);
+        (string, string)[] environment = leftOut.Length == 0 ? [] : [(leftOut, "0")];
+        string has = Program.RunIn(_folder.Path, environment, "info").Output;
+        Assert.SkipUnless(has.Contains(instructionSet, StringComparison.Ordinal) || BackendFactory.CpuInstructionSet == "AVX-512", $"this machine has no {instructionSet}");
+        Assert.Contains(instructionSet, has, StringComparison.Ordinal);
+        Program.Result result = Program.RunIn(_folder.Path, environment, golden.TrainArguments(_folder, "run"));
+        Assert.True(result.ExitCode == 0, result.Error);
+        golden.AssertFollowedBy(_folder["run"]);
+    }
+
+    /// <summary>The same out of the program as machine code, which CUDNN_DIGITS_NATIVE names.</summary>
     [Theory]
     [InlineData("simple")]
     [InlineData("improved")]
-    public void Golden_losses_and_final_weights_come_out_of_the_program(string model)
+    public void A_native_build_follows_PyTorch(string model)
     {
+        string? native = Environment.GetEnvironmentVariable("CUDNN_DIGITS_NATIVE");
+        Assert.SkipWhen(native is null, "CUDNN_DIGITS_NATIVE names no native build of the program");
         Golden golden = Golden.Load(model);
-        Program.Result result = Program.Run(golden.TrainArguments(_folder, "run"));
+        Program.Result result = Program.RunNative(native, golden.TrainArguments(_folder, "run"));
         Assert.True(result.ExitCode == 0, result.Error);
         golden.AssertFollowedBy(_folder["run"]);
+        if (System.Runtime.Intrinsics.X86.Avx2.IsSupported)
+        {
+            Assert.Contains("AVX", Program.RunNative(native, "info").Output, StringComparison.Ordinal);
+        }
     }
 
     [Fact]
@@ -278,6 +307,13 @@ public sealed class ProgramTests : IDisposable
         Assert.StartsWith("CPU", bench.RootElement.GetProperty("device").GetString(), StringComparison.Ordinal);
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
         Assert.True(bench.RootElement.GetProperty("infer_images_per_second").GetDouble() > 0);
+
+        using JsonDocument layers = JsonDocument.Parse(Program.Run("bench", "--layers", "--model", "simple", "--steps", "1", "--json").Output);
+        JsonElement forward = layers.RootElement.GetProperty("training").EnumerateArray().First(row => row.GetProperty("layer").GetString() == "conv2");
+        Assert.Equal("forward", forward.GetProperty("operation").GetString());
+        Assert.Equal(4.4605, forward.GetProperty("mflop_per_image").GetDouble()); // 2 · 11² · 9 · 32 · 64
+        Assert.Equal("all", layers.RootElement.GetProperty("inference").EnumerateArray().Last().GetProperty("layer").GetString());
+        Assert.True(layers.RootElement.GetProperty("peak_gflops").GetDouble() > 1);
 
         using JsonDocument info = JsonDocument.Parse(Program.Run("info", "--json").Output);
         Assert.Equal(870_826, info.RootElement.GetProperty("networks")[1].GetProperty("parameters").GetInt32());

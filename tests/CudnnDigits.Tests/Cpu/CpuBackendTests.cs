@@ -115,12 +115,77 @@ public class CpuBackendTests
         long before = GC.GetAllocatedBytesForCurrentThread();
         backend.RunSteps(2, rates);
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+
+        int[] rows = [0, 1, 2];
+        float[] logits = new float[30];
+        backend.Predict(data, rows, logits);
+        before = GC.GetAllocatedBytesForCurrentThread();
+        backend.Predict(data, rows, logits);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    /// <summary>Inference derives weights of its own, once; they must follow every step and every load.</summary>
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void Predictions_follow_the_weights(string model)
+    {
+        NetworkSpec network = DigitNetworks.Find(model)!;
+        DigitDataset data = GeneratedDigits.Create(32);
+        int[] rows = [.. Enumerable.Range(0, 32)];
+        NetworkWeights weights = Initializer.Create(network, 0);
+        AdamState optimizer = new(network);
+        float[] first = new float[320], trained = new float[320], again = new float[320];
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.None), CpuDevice.VectorBits);
+        backend.Load(weights, optimizer);
+        backend.Predict(data, rows, first);
+        backend.BeginEpoch(data, 0, rows, default);
+        backend.RunSteps(0, [1e-3f, 1e-3f]);
+        backend.Predict(data, rows, trained);
+        Assert.NotEqual(first, trained);
+        NetworkWeights after = new(network);
+        backend.Save(after, new AdamState(network));
+
+        backend.Load(weights, optimizer);
+        backend.Predict(data, rows, again);
+        Assert.Equal(first, again);
+        backend.Load(after, optimizer);
+        backend.Predict(data, rows, again);
+        Assert.Equal(trained, again);
     }
 
     [Fact]
-    public void Predictions_do_not_depend_on_the_batch()
+    public void Layer_times_add_up_to_the_workers_time()
     {
-        NetworkSpec network = DigitNetworks.Simple;
+        NetworkSpec network = DigitNetworks.Improved;
+        DigitDataset data = GeneratedDigits.Create(32);
+        int[] rows = [.. Enumerable.Range(0, 32)];
+        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2) { LayerTimes = true }, CpuDevice.VectorBits);
+        ILayerTimes clock = (ILayerTimes)backend;
+        backend.Load(Initializer.Create(network, 0), new AdamState(network));
+        backend.BeginEpoch(data, 0, rows, default);
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        backend.RunSteps(0, [1e-3f, 1e-3f]);
+        backend.Predict(data, rows, new float[320]);
+        double wall = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds;
+
+        IReadOnlyList<LayerTime> times = clock.ReadLayerTimes();
+        Assert.All(times, time => Assert.True(time.Seconds >= -1e-4, $"{time}"));
+        Assert.InRange(times.Sum(time => time.Seconds), 0, 2 * wall);
+        double multiplyAdds = 28 * 28 * 9 * (32 + 32 * 32) + 14 * 14 * 9 * (32 * 64 + 64 * 64) + 3136 * 256 + 2560; // of one digit, forward
+        Assert.InRange(times.Where(time => time.Inference).Sum(time => time.Flops), 2 * 32 * multiplyAdds, 2 * 32 * multiplyAdds * 1.02);
+        Assert.InRange(times.Where(time => !time.Inference).Sum(time => time.Flops), 5.9 * 32 * multiplyAdds, 6 * 32 * multiplyAdds * 1.04);
+        Assert.All(clock.ReadLayerTimes(), time => Assert.Equal(0, time.Flops));
+        Ceilings ceilings = clock.MeasureCeilings();
+        Assert.True(ceilings.FlopsPerSecond > 1e9 && ceilings.BytesPerSecond > 1e8, $"{ceilings}");
+    }
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void Predictions_do_not_depend_on_the_batch(string model)
+    {
+        NetworkSpec network = DigitNetworks.Find(model)!;
         DigitDataset data = GeneratedDigits.Create(50);
         int[] rows = [.. Enumerable.Range(0, 50)];
         float[][] logits = [.. new[] { 1, 7, 64 }.Select(batch =>
