@@ -1,4 +1,5 @@
 using System.CommandLine;
+using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
 using CudnnDigits.Benchmarks;
 using CudnnDigits.Model;
@@ -22,6 +23,10 @@ onnx.SetAction(result =>
 
 Argument<string[]> options = new("options") { Description = "Options of BenchmarkDotNet, after --.", Arity = ArgumentArity.ZeroOrMore };
 Command layers = new("layers", "Single operations under BenchmarkDotNet, such as: layers -- --filter *Winograd* --job short") { options };
-layers.SetAction(result => { BenchmarkSwitcher.FromAssembly(typeof(ConvBenchmarks).Assembly).Run(result.GetValue(options)); });
+layers.SetAction(result =>
+{
+    IEnumerable<Summary> summaries = BenchmarkSwitcher.FromAssembly(typeof(ConvBenchmarks).Assembly).Run(result.GetValue(options));
+    return summaries.Any(summary => summary.HasCriticalValidationErrors || summary.Reports.Any(report => !report.Success)) ? 1 : 0;
+});
 
 return new RootCommand("Peers and layers of CudnnDigits, measured.") { onnx, layers }.Parse(args).Invoke();

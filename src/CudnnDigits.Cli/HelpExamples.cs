@@ -24,7 +24,7 @@ internal static class HelpExamples
             "evaluate --weights runs/first/model.safetensors --data mnist/ --json",
         ],
         ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv"],
-        ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
+        ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
         ["info"] = ["info", "info --json"],
     };
 

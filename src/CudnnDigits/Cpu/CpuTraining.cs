@@ -93,28 +93,28 @@ internal sealed unsafe class CpuTraining<S, V>
         _pool.Run(_convs.Length, _prepareStep);
         for (_at = 0; _at < _convs.Length; _at++)
         {
-            _pool.Run(_chunks, _convForward);   // gather + augment, or the activation before; convolution; moments
+            _pool.Run(_batch, _convForward);    // gather + augment, or the activation before; convolution; moments
             _convs[_at].FinishForward(_batch, _pool.Caller);
         }
 
-        _pool.Run(_chunks, _flatten);           // the last activation becomes the features
+        _pool.Run(_batch, _flatten);            // the last activation becomes the features
         for (_at = 0; _at < _denses.Length; _at++)
         {
             _pool.Run(_denses[_at].ForwardItems(_batch), _denseForward);
             if (_denses[_at].HasDropout)
             {
-                _pool.Run(_chunks, _denseDropout);
+                _pool.Run(_batch, _denseDropout);
             }
         }
 
         Loss();
         for (_at = _denses.Length - 1; _at >= 0; _at--)
         {
-            _pool.Run(_chunks, _denseBackwardActivation);
+            _pool.Run(_batch, _denseBackwardActivation);
             _pool.Run(_denses[_at].BackwardItems, _denseBackward);
         }
 
-        _pool.Run(_chunks, _lastConvSums);
+        _pool.Run(_batch, _lastConvSums);
         _convs[^1].FinishBackward(_batch, _pool.Caller);
         for (_at = _convs.Length - 1; _at >= 0; _at--)
         {
@@ -131,41 +131,26 @@ internal sealed unsafe class CpuTraining<S, V>
 
     private void PrepareStep(int item, Worker worker) => _convs[_convs.Length - 1 - item].PrepareStep(worker); // the largest first
 
-    private void ConvForward(int chunk, Worker worker)
+    private void ConvForward(int n, Worker worker)
     {
-        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        if (_at == 0)
         {
-            if (_at == 0)
-            {
-                Gather(n, _convs[0].Input);
-                worker.Lap(_gather);
-            }
-            else
-            {
-                _convs[_at - 1].Activate(n, worker, _random, Row(n), _epoch);
-            }
-
-            _convs[_at].Forward(n, worker);
+            Gather(n, _convs[0].Input);
+            worker.Lap(_gather);
         }
+        else
+        {
+            _convs[_at - 1].Activate(n, worker, _random, Row(n), _epoch);
+        }
+
+        _convs[_at].Forward(n, worker);
     }
 
-    private void Flatten(int chunk, Worker worker)
-    {
-        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
-        {
-            _convs[^1].Activate(n, worker, _random, Row(n), _epoch);
-        }
-    }
+    private void Flatten(int n, Worker worker) => _convs[^1].Activate(n, worker, _random, Row(n), _epoch);
 
     private void DenseForward(int item, Worker worker) => _denses[_at].Forward(item, _batch, worker, inference: false);
 
-    private void DenseDropout(int chunk, Worker worker)
-    {
-        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
-        {
-            _denses[_at].Drop(n, worker, _random, Row(n), _epoch);
-        }
-    }
+    private void DenseDropout(int n, Worker worker) => _denses[_at].Drop(n, worker, _random, Row(n), _epoch);
 
     /// <summary>Loss and its gradient, added up in the order of the samples.</summary>
     private void Loss()
@@ -185,31 +170,20 @@ internal sealed unsafe class CpuTraining<S, V>
         caller.Lap(_loss);
     }
 
-    private void DenseBackwardActivation(int chunk, Worker worker)
-    {
-        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
-        {
-            _denses[_at].BackwardActivation(n, worker);
-        }
-    }
+    private void DenseBackwardActivation(int n, Worker worker) => _denses[_at].BackwardActivation(n, worker);
 
     private void DenseBackward(int item, Worker worker) =>
         _denses[_at].Backward(item, _batch, worker, _at > 0 ? _denses[_at - 1].DY : _convs[^1].DOutput(0));
 
-    private void LastConvSums(int chunk, Worker worker)
-    {
-        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
-        {
-            _convs[^1].BackwardSums(n, worker);
-        }
-    }
+    private void LastConvSums(int n, Worker worker) => _convs[^1].BackwardSums(n, worker);
 
     private void ConvBackward(int chunk, Worker worker)
     {
-        for (int n = ChunkStart(chunk); n < ChunkEnd(chunk); n++)
+        int first = chunk * _chunkSize, end = Math.Min(first + _chunkSize, _batch);
+        for (int n = first; n < end; n++)
         {
             float* dInput = _at > 0 ? _convs[_at - 1].DOutput(n) : null;
-            _convs[_at].Backward(n, chunk, n == ChunkStart(chunk), worker, dInput);
+            _convs[_at].Backward(n, chunk, n == first, worker, dInput);
             if (_at > 0)
             {
                 _convs[_at - 1].BackwardSums(n, worker);
@@ -250,10 +224,6 @@ internal sealed unsafe class CpuTraining<S, V>
     }
 
     private int Row(int n) => _order[_first + n];
-
-    private int ChunkStart(int chunk) => chunk * _chunkSize;
-
-    private int ChunkEnd(int chunk) => Math.Min((chunk + 1) * _chunkSize, _batch);
 
     /// <summary>Depends on the size of the batch alone, never on the number of threads.</summary>
     private static (int Count, int Size) Chunks(int batch)

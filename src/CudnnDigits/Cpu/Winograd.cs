@@ -58,10 +58,12 @@ internal readonly record struct WinogradShape(ConvShape Conv, int H, int W, bool
 }
 
 /// <summary>
-/// 3×3 convolution of one image by Winograd's minimal filtering, F(4×4, 3×3) and at the edges F(2×2, 3×3): inputs and
-/// weights are evaluated at 6 points along each axis, multiplied there by 36 small matrix products, and interpolated (Lavin,
-/// Gray, "Fast Algorithms for Convolutional Neural Networks", 2015). 36 multiplications do the work of 144. The points of
-/// F(2, 3) are among those of F(4, 3), so edge tiles share its weights, and 14 is 4 + 4 + 4 + 2 without waste.
+/// 3×3 convolution of one image by Winograd's minimal filtering (Lavin, Gray, "Fast Algorithms for Convolutional Neural
+/// Networks", 2015). Inputs and weights are evaluated at a few points along each axis, multiplied there by small matrix
+/// products, and interpolated. Large tiles, F(4×4, 3×3), do the work of 144 multiplications by 36 at six points along each
+/// axis; small ones, F(2×2, 3×3), that of 36 by 16 at four. The four are among the six, so both take the same weights, and 14
+/// is 4 + 4 + 4 + 2 without waste. Small tiles round less than the direct sum, because they add up a ninth as many products;
+/// large ones round about twice as much (docs/numerics.md).
 /// </summary>
 internal static unsafe class Winograd<S, V>
     where S : struct, ISimd<V>
@@ -76,7 +78,7 @@ internal static unsafe class Winograd<S, V>
 
     /// <summary>Elements of the scratch memory that <see cref="Forward"/> needs.</summary>
     public static int ScratchSize(in WinogradShape shape) =>
-        shape.HalfwaySize + Points * Points * (shape.InputStride + OutputStride(shape)) + 2 * Points * Points * S.Lanes;
+        shape.HalfwaySize + Points * Points * (shape.InputStride + OutputStride(shape)) + 4 * Points * S.Lanes;
 
     /// <summary>u = G w Gᵀ, times a factor per output channel; in double, so that a weight is rounded but once.</summary>
     /// <param name="shape">Shapes.</param>
