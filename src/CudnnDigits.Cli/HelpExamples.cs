@@ -11,7 +11,7 @@ internal static class HelpExamples
     {
         ["train"] =
         [
-            "train                                     the improved network on built-in digits, about a minute",
+            "train                                     the improved network on built-in digits, half a minute",
             "train --data train.csv                    on Kaggle's digits, with defaults worth having",
             "train --data train.csv --model simple --seed 1 --out runs/first",
             "train --data train.csv --device cuda --precision bf16 --batch-size 512    on a GPU",

@@ -13,7 +13,7 @@ public static class GeneratedDigits
     /// <summary>Digits that <c>train</c> makes when no data is given.</summary>
     public const int DefaultCount = 12_000;
 
-    /// <summary>Epochs for them: about a minute for the improved network on two cores.</summary>
+    /// <summary>Epochs for them: half a minute for the improved network on two cores.</summary>
     public const int DefaultEpochs = 10;
 
     private const int PointsPerSpan = 6;
