@@ -12,8 +12,8 @@ internal static class BenchCommand
 {
     private const int Repetitions = 7, Digits = 4096;
 
-    /// <summary>The runtime compiles what is called often once more, in the background, within about half a second.</summary>
-    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(1);
+    /// <summary>The runtime compiles what is called often once more, in the background, within a few tenths of a second.</summary>
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.5);
 
     private static readonly Option<string?> Model = CommonOptions.Model();
     private static readonly Option<string?> Device = CommonOptions.Device();
