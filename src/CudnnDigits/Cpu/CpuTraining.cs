@@ -94,7 +94,7 @@ internal sealed unsafe class CpuTraining<S, V>
         for (_at = 0; _at < _convs.Length; _at++)
         {
             _pool.Run(_batch, _convForward);    // gather + augment, or the activation before; convolution; moments
-            _convs[_at].FinishForward(_batch, _pool.Caller);
+            _convs[_at].FinishForward(_batch, _pool.StartCaller());
         }
 
         _pool.Run(_batch, _flatten);            // the last activation becomes the features
@@ -115,13 +115,13 @@ internal sealed unsafe class CpuTraining<S, V>
         }
 
         _pool.Run(_batch, _lastConvSums);
-        _convs[^1].FinishBackward(_batch, _pool.Caller);
+        _convs[^1].FinishBackward(_batch, _pool.StartCaller());
         for (_at = _convs.Length - 1; _at >= 0; _at--)
         {
             _pool.Run(_chunks, _convBackward);  // dY; dW; dX, and the sums that the block before needs
             if (_at > 0)
             {
-                _convs[_at - 1].FinishBackward(_batch, _pool.Caller);
+                _convs[_at - 1].FinishBackward(_batch, _pool.StartCaller());
             }
         }
 
@@ -157,7 +157,7 @@ internal sealed unsafe class CpuTraining<S, V>
     {
         DenseBlock<S, V> last = _denses[^1];
         (double loss, long correct, long samples) = Sums;
-        Worker caller = _pool.Caller;
+        Worker caller = _pool.StartCaller();
         for (int n = 0; n < _batch; n++)
         {
             Span<float> dLogits = new(last.DY + n * last.Shape.Out, DigitDataset.Classes);

@@ -66,7 +66,7 @@ internal static unsafe class MaxPool2d<S, V>
         }
     }
 
-    /// <summary>dY = scale·dZ + slope·y + offset, dZ being 0 but at each window's maximum.</summary>
+    /// <summary>dY = scale·dZ + slope·y + offset, dZ being 0 but at each window's maximum. With the window as a constant it measured slower in a step.</summary>
     /// <param name="shape">Shapes.</param>
     /// <param name="y">(H, W, channels) f32.</param>
     /// <param name="scale">(channels) f32.</param>

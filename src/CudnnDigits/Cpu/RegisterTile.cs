@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace CudnnDigits.Cpu;
 
 /// <summary>
-/// The one inner loop behind every convolution and dense layer, forward and backward: a tile of up to 14 rows × two
+/// The inner loop behind convolutions, direct and by Winograd, and dense layers, forward and backward: a tile of up to 14 rows × two
 /// vectors of the product of two matrices, summed in registers. Both operands are read where they lie, through strides:
 /// <code>c[m][n] (+)= Σ_segment Σ_k  a[m·aRow + k·aStep + segment·aSegment] · b[n + k·bStep + segment·bSegment]</code>
 /// A segment is one row of the kernel window (or of the picture), inside which channels-last data is contiguous, so a

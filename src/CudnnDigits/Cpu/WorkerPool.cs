@@ -42,13 +42,10 @@ internal sealed class WorkerPool : IDisposable
     public IReadOnlyList<Worker> Workers => _workers;
 
     /// <summary>The calling thread's worker between two runs, its clock started anew.</summary>
-    public Worker Caller
+    public Worker StartCaller()
     {
-        get
-        {
-            _workers[0].Start();
-            return _workers[0];
-        }
+        _workers[0].Start();
+        return _workers[0];
     }
 
     /// <summary>Has all clocks run from now on.</summary>
@@ -67,7 +64,7 @@ internal sealed class WorkerPool : IDisposable
         {
             for (int item = 0; item < items; item++)
             {
-                body(item, Caller); // waking others would cost more than it saves
+                body(item, StartCaller()); // waking others would cost more than it saves
             }
 
             return;

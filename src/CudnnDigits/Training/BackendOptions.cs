@@ -18,6 +18,6 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
     /// <summary>On a GPU: capture the step into a graph and replay it; false runs the same step call by call.</summary>
     public bool CudaGraph { get; init; } = true;
 
-    /// <summary>On the CPU: measure every operation (<see cref="ILayerTimes"/>), which costs about one part in a hundred.</summary>
+    /// <summary>On the CPU: measure every operation (<see cref="ILayerTimes"/>), which costs a look at the clock for each.</summary>
     public bool LayerTimes { get; init; }
 }
