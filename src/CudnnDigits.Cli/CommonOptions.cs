@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Numerics;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
+using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
@@ -66,6 +67,24 @@ internal static class CommonOptions
             }
         });
         return option;
+    }
+
+    /// <summary>A schedule's name on the command line.</summary>
+    public static string ScheduleName(LearningRateSchedule schedule) => schedule == LearningRateSchedule.OneCycle ? "one-cycle" : schedule.ToString().ToLowerInvariant();
+
+    /// <summary>Digits to train on: those at a path, or without one the built-in generated digits.</summary>
+    public static DigitDataset LoadTraining(string? path) => path is null ? GeneratedDigits.Create() : DataSource.Open(path, DataPart.Training);
+
+    /// <summary>A folder under runs/ that is not there yet.</summary>
+    public static string NewFolder(string what, DateTime now)
+    {
+        string stem = Path.Combine("runs", $"{what}-{now:yyyyMMdd-HHmmss}"), folder = stem;
+        for (int i = 2; Directory.Exists(folder); i++)
+        {
+            folder = $"{stem}-{i}";
+        }
+
+        return folder;
     }
 
     /// <summary>A backend for evaluation and prediction, with the weights loaded.</summary>

@@ -52,7 +52,7 @@ internal static class EvaluateCommand
             throw new InputException($"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown; leave out --subset {subset}");
         }
 
-        Split split = Split.Stratified(data.Labels, record.Validation, record.Seed);
+        Split split = record.Split.Draw(data.Labels);
         int[] rows = subset == "validation" ? split.Validation : split.Training;
         return rows.Length > 0 ? rows : throw new InputException($"{path}: its run held nothing out; leave out --subset {subset}");
     }

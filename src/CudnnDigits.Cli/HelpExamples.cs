@@ -24,6 +24,7 @@ internal static class HelpExamples
             "evaluate --weights runs/first/model.safetensors --data mnist/ --json",
         ],
         ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv"],
+        ["report"] = ["report runs/first", "report runs/first runs/second --out both.html"],
         ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
         ["info"] = ["info", "info --json"],
     };

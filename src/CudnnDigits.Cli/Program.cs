@@ -8,6 +8,7 @@ RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVI
     TrainCommand.Create(),
     EvaluateCommand.Create(),
     PredictCommand.Create(),
+    ReportCommand.Create(),
     BenchCommand.Create(),
     InfoCommand.Create(),
 };

@@ -132,7 +132,7 @@ public class StepTests
         using ITrainingBackend cuda = Gpu.Create(options.CreateNetwork(), Options(32)), cpu = CpuDevice.Create(options.CreateNetwork(), Options(32), CpuDevice.VectorBits);
         new Trainer(cuda, Digits, options with { Epochs = 3 }, state).Run(TestContext.Current.CancellationToken);
         new Trainer(cpu, Digits, options, state).Run(TestContext.Current.CancellationToken);
-        Metrics onCpu = new Trainer(cpu, Digits, options, state).Evaluate(state.Kept), onCuda = new Trainer(cuda, Digits, options, state).Evaluate(state.Kept);
+        Metrics onCpu = new Trainer(cpu, Digits, options, state).Evaluate(state.Kept(options)), onCuda = new Trainer(cuda, Digits, options, state).Evaluate(state.Kept(options));
         Assert.Equal(6, state.Epoch);
         Assert.True(state.History[5].TrainLoss < state.History[2].TrainLoss);
         Assert.Equal(onCpu.Loss, onCuda.Loss, 1e-5);

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+using CudnnDigits.Cpu;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Data;
@@ -38,6 +40,26 @@ public readonly record struct AugmentationSpec(float RotateDegrees, float ShiftF
         float xx = cos * scale, xy = sin * scale;
         float fromX = Centre + shiftX, fromY = Centre + shiftY;
         return new AffineMap(xx, xy, Centre - xx * fromX - xy * fromY, -xy, xx, Centre + xy * fromX - xx * fromY);
+    }
+
+    /// <summary>One sample as training sees it, as a picture.</summary>
+    /// <param name="random">The run's generator.</param>
+    /// <param name="sample">Row of the dataset.</param>
+    /// <param name="epoch">Epoch, from 0.</param>
+    /// <param name="image">(28, 28) uint8.</param>
+    /// <param name="augmented">(28, 28) uint8, overwritten.</param>
+    public unsafe void Apply(in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image, Span<byte> augmented)
+    {
+        float[] x = new float[DigitDataset.PixelCount];
+        fixed (float* input = x)
+        {
+            GatherAugment<Simd128, Vector128<float>>.Forward(image, Draw(random, sample, epoch), input, DigitDataset.Side);
+        }
+
+        for (int i = 0; i < x.Length; i++)
+        {
+            augmented[i] = (byte)MathF.Round(255 * x[i]);
+        }
     }
 
     private static float Signed(uint word) => 2 * Philox.ToUniform(word) - 1;

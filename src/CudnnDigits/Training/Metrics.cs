@@ -107,4 +107,21 @@ public static class Prediction
 
         return best;
     }
+
+    /// <summary>Probabilities of the classes: softmax, computed in double.</summary>
+    /// <param name="logits">(classes) f32.</param>
+    /// <param name="probabilities">(classes) f32, overwritten; they sum to 1.</param>
+    public static void Softmax(ReadOnlySpan<float> logits, Span<float> probabilities)
+    {
+        double greatest = logits[Best(logits)], sum = 0;
+        foreach (float logit in logits)
+        {
+            sum += Math.Exp(logit - greatest);
+        }
+
+        for (int i = 0; i < logits.Length; i++)
+        {
+            probabilities[i] = (float)(Math.Exp(logits[i] - greatest) / sum);
+        }
+    }
 }

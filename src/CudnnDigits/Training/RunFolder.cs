@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -10,7 +11,17 @@ namespace CudnnDigits.Training;
 /// <param name="Path">Absolute path, or null for the built-in generated digits.</param>
 /// <param name="Count">Number of digits.</param>
 /// <param name="Fingerprint">SHA-256 of pixels and labels.</param>
-public sealed record RunData(string? Path, int Count, string Fingerprint);
+public sealed record RunData(string? Path, int Count, string Fingerprint)
+{
+    /// <summary>Describes loaded data.</summary>
+    /// <param name="path">Where it was loaded from, or null for the built-in generated digits.</param>
+    /// <param name="data">The data.</param>
+    public static RunData Of(string? path, DigitDataset data)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        return new(path is null ? null : System.IO.Path.GetFullPath(path), data.Count, data.Fingerprint());
+    }
+}
 
 /// <summary>What a run was started with: run.json.</summary>
 /// <param name="Version">Version of this program.</param>
@@ -32,6 +43,8 @@ public sealed record RunRecord(
 /// <param name="path">The folder.</param>
 public sealed class RunFolder(string path)
 {
+    private const string HistoryHeader = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second";
+
     /// <summary>The folder.</summary>
     public string Path { get; } = path;
 
@@ -40,6 +53,9 @@ public sealed class RunFolder(string path)
 
     /// <summary>Everything that resuming needs.</summary>
     public string StateFile => File("last.safetensors");
+
+    /// <summary>The run as a page to look at; written by the program, not by this library.</summary>
+    public string ReportFile => File("report.html");
 
     /// <summary>Makes a folder for a new run and writes run.json.</summary>
     /// <param name="path">The folder; may exist if it is empty, or holds but the run.json that a kill left half-written.</param>
@@ -69,24 +85,27 @@ public sealed class RunFolder(string path)
 
     /// <summary>Reads run.json of an existing run.</summary>
     /// <exception cref="InputException">There is none, or it is damaged.</exception>
-    public RunRecord ReadRecord()
+    public RunRecord ReadRecord() => ReadJson("run.json", TrainingJson.Default.RunRecord)
+        ?? throw new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
+
+    /// <summary>Reads metrics.json; null where the run has not ended.</summary>
+    /// <exception cref="InputException">It is damaged.</exception>
+    public Metrics? ReadMetrics() => ReadJson("metrics.json", TrainingJson.Default.Metrics);
+
+    /// <summary>Reads history.csv; empty where no epoch has ended.</summary>
+    /// <exception cref="InputException">It is damaged.</exception>
+    public IReadOnlyList<EpochRecord> ReadHistory()
     {
-        string file = File("run.json");
-        try
+        string file = File("history.csv");
+        if (!System.IO.File.Exists(file))
         {
-            RunRecord? record = System.IO.File.Exists(file)
-                ? JsonSerializer.Deserialize(System.IO.File.ReadAllText(file), TrainingJson.Default.RunRecord)
-                : throw new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
-            return record ?? throw new InputException($"{file}: is damaged (null)");
+            return [];
         }
-        catch (JsonException e)
-        {
-            throw new InputException($"{file}: is damaged, near line {e.LineNumber + 1}", e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{file}: cannot be read: {e.Message}", e);
-        }
+
+        string[] lines = Read(file, System.IO.File.ReadAllLines);
+        return [.. lines.Skip(1).Select((line, i) => ReadEpoch(line) is { } epoch && epoch.Epoch == i + 1
+            ? epoch
+            : throw new InputException($"{file}: row {i + 2} is damaged; {(System.IO.File.Exists(StateFile) ? "cudnn-digits train --resume writes it again" : "take it out")}"))];
     }
 
     /// <summary>Writes run.json.</summary>
@@ -96,16 +115,17 @@ public sealed class RunFolder(string path)
 
     /// <summary>Writes last.safetensors, then what follows from it: history.csv and, once anything is trained, model.safetensors.</summary>
     /// <param name="state">The state.</param>
-    /// <param name="split">How the run split its data.</param>
-    public void Save(TrainingState state, SplitRecord split)
+    /// <param name="record">What the run was started with.</param>
+    public void Save(TrainingState state, RunRecord record)
     {
         ArgumentNullException.ThrowIfNull(state);
-        ArgumentNullException.ThrowIfNull(split);
+        ArgumentNullException.ThrowIfNull(record);
         Checkpoint.SaveState(StateFile, state);
         AtomicFile.WriteText(File("history.csv"), writer => WriteHistory(writer, state.History));
         if (state.Optimizer.Step > 0)
         {
-            Checkpoint.SaveWeights(ModelFile, state.Kept, state.Optimizer.Step, split.ToMetadata());
+            SplitRecord split = new(record.Options.Split, record.Data.Fingerprint);
+            Checkpoint.SaveWeights(ModelFile, state.Kept(record.Options), state.Optimizer.Step, split.ToMetadata());
         }
     }
 
@@ -116,12 +136,48 @@ public sealed class RunFolder(string path)
 
     private static void WriteHistory(TextWriter writer, IEnumerable<EpochRecord> history)
     {
-        writer.Write("epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second\n");
+        writer.Write(HistoryHeader + "\n");
         foreach (EpochRecord e in history)
         {
             writer.Write(string.Create(
                 CultureInfo.InvariantCulture,
                 $"{e.Epoch},{e.TrainLoss:R},{e.TrainAccuracy:R},{e.ValidationLoss:R},{e.ValidationAccuracy:R},{e.LearningRate:G7},{e.Seconds:F3},{e.ImagesPerSecond:F1}\n"));
+        }
+    }
+
+    private static EpochRecord? ReadEpoch(string line)
+    {
+        double?[] cells = [.. line.Split(',').Select(cell => double.TryParse(cell, CultureInfo.InvariantCulture, out double value) ? value : (double?)null)];
+        return cells is [{ } epoch, { } trainLoss, { } trainAccuracy, var validationLoss, var validationAccuracy, { } rate, { } seconds, { } speed]
+            ? new EpochRecord((int)epoch, trainLoss, trainAccuracy, validationLoss, validationAccuracy, rate, seconds, speed)
+            : null;
+    }
+
+    private T? ReadJson<T>(string name, JsonTypeInfo<T> type)
+        where T : class
+    {
+        string file = File(name);
+        try
+        {
+            return System.IO.File.Exists(file)
+                ? JsonSerializer.Deserialize(Read(file, System.IO.File.ReadAllText), type) ?? throw new InputException($"{file}: is damaged (null)")
+                : null;
+        }
+        catch (JsonException e)
+        {
+            throw new InputException($"{file}: is damaged, near line {e.LineNumber + 1}", e);
+        }
+    }
+
+    private static T Read<T>(string file, Func<string, T> read)
+    {
+        try
+        {
+            return read(file);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{file}: cannot be read: {e.Message}", e);
         }
     }
 

@@ -4,31 +4,51 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Training;
 
 /// <summary>How a run split its data: enough to draw the same split again. Travels in the metadata of model.safetensors.</summary>
-/// <param name="Seed">The run's seed.</param>
-/// <param name="Validation">Share of each class held out.</param>
+/// <param name="Split">What was held out.</param>
 /// <param name="DataFingerprint">See <see cref="DigitDataset.Fingerprint"/>.</param>
-public sealed record SplitRecord(ulong Seed, double Validation, string DataFingerprint)
+public sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
 {
-    private const string SeedKey = "split_seed", ShareKey = "split_validation", FingerprintKey = "data_fingerprint";
+    private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold", FingerprintKey = "data_fingerprint";
 
     /// <summary>The split that a weights file tells of, or null where it tells of none.</summary>
     /// <param name="metadata">The file's metadata.</param>
     public static SplitRecord? FromMetadata(IReadOnlyDictionary<string, string> metadata)
     {
         ArgumentNullException.ThrowIfNull(metadata);
-        return metadata.TryGetValue(FingerprintKey, out string? fingerprint)
-            && metadata.TryGetValue(SeedKey, out string? seedText) && ulong.TryParse(seedText, CultureInfo.InvariantCulture, out ulong seed)
-            && metadata.TryGetValue(ShareKey, out string? shareText) && double.TryParse(shareText, CultureInfo.InvariantCulture, out double share)
-            && share is >= 0 and < 1
-            ? new SplitRecord(seed, share, fingerprint)
-            : null;
+        if (!metadata.TryGetValue(FingerprintKey, out string? fingerprint)
+            || !metadata.TryGetValue(SeedKey, out string? seedText) || !ulong.TryParse(seedText, CultureInfo.InvariantCulture, out ulong seed))
+        {
+            return null;
+        }
+
+        SplitSpec? spec = metadata.TryGetValue(FoldsKey, out string? folds) && metadata.TryGetValue(FoldKey, out string? fold)
+            ? ReadFold(seed, folds, fold)
+            : metadata.TryGetValue(ShareKey, out string? share) && double.TryParse(share, CultureInfo.InvariantCulture, out double part) && part is >= 0 and < 1
+                ? new SplitSpec(seed, part)
+                : null;
+        return spec is { } split ? new SplitRecord(split, fingerprint) : null;
     }
 
     /// <summary>As metadata of a weights file.</summary>
-    public IEnumerable<KeyValuePair<string, string>> ToMetadata() =>
-    [
-        new(SeedKey, Seed.ToString(CultureInfo.InvariantCulture)),
-        new(ShareKey, Validation.ToString("R", CultureInfo.InvariantCulture)),
-        new(FingerprintKey, DataFingerprint),
-    ];
+    public IEnumerable<KeyValuePair<string, string>> ToMetadata()
+    {
+        yield return new(SeedKey, Text(Split.Seed));
+        yield return new(FingerprintKey, DataFingerprint);
+        if (Split.Folds > 0)
+        {
+            yield return new(FoldsKey, Text(Split.Folds));
+            yield return new(FoldKey, Text(Split.Fold));
+        }
+        else
+        {
+            yield return new(ShareKey, Split.Validation.ToString("R", CultureInfo.InvariantCulture));
+        }
+    }
+
+    private static SplitSpec? ReadFold(ulong seed, string folds, string fold) =>
+        int.TryParse(folds, CultureInfo.InvariantCulture, out int count) && int.TryParse(fold, CultureInfo.InvariantCulture, out int held) && count >= 2 && held >= 1 && held <= count
+            ? new SplitSpec(seed, 0, count, held)
+            : null;
+
+    private static string Text(IFormattable value) => value.ToString(null, CultureInfo.InvariantCulture);
 }

@@ -29,7 +29,7 @@ public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPer
 /// <param name="state">Where to start, and where the result goes: a fresh state, or one that was saved.</param>
 public sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
 {
-    private readonly Split _split = Split.Stratified(data.Labels, options.Validation, options.Seed);
+    private readonly Split _split = options.Split.Draw(data.Labels);
 
     /// <summary>Called now and then within an epoch.</summary>
     public Action<TrainingProgress>? OnProgress { get; init; }
@@ -39,6 +39,9 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
 
     /// <summary>Rows held out.</summary>
     public ReadOnlySpan<int> ValidationRows => _split.Validation;
+
+    /// <summary>Rows that <see cref="Evaluate"/> scores: those held out, or those trained on where there are none.</summary>
+    public ReadOnlySpan<int> ScoredRows => _split.Validation.Length > 0 ? _split.Validation : _split.Training;
 
     /// <summary>Number of rows trained on.</summary>
     public int TrainingCount => _split.Training.Length;
@@ -64,12 +67,12 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
         }
     }
 
-    /// <summary>Scores weights on the validation rows, or on the training rows where there are none.</summary>
+    /// <summary>Scores weights on <see cref="ScoredRows"/>.</summary>
     /// <param name="weights">The weights; loaded into the backend.</param>
     public Metrics Evaluate(NetworkWeights weights)
     {
         backend.Load(weights, state.Optimizer);
-        return Metrics.Evaluate(backend, data, _split.Validation.Length > 0 ? _split.Validation : _split.Training);
+        return Metrics.Evaluate(backend, data, ScoredRows);
     }
 
     private bool IsStoppedEarly() => options.EarlyStop > 0

@@ -29,6 +29,15 @@ public sealed record TrainingOptions
     /// <summary>Share of each class held out, 0 ≤ share &lt; 1.</summary>
     public double Validation { get; init; } = 0.2;
 
+    /// <summary>Cross-validation: number of folds, of which <see cref="Fold"/> is held out; 0 holds out <see cref="Validation"/>.</summary>
+    public int Folds { get; init; }
+
+    /// <summary>The fold held out, 1 … <see cref="Folds"/>.</summary>
+    public int Fold { get; init; }
+
+    /// <summary>Keeps the last epoch's weights even where an earlier epoch validated better: for figures that nothing was picked by.</summary>
+    public bool KeepLast { get; init; }
+
     /// <summary>Ends the run after so many epochs without better validation; 0 never does.</summary>
     public int EarlyStop { get; init; }
 
@@ -46,6 +55,10 @@ public sealed record TrainingOptions
 
     /// <summary>Whether each epoch has an order of its own; false keeps the file's.</summary>
     public bool Shuffle { get; init; } = true;
+
+    /// <summary>What is held out.</summary>
+    [JsonIgnore]
+    public SplitSpec Split => new(Seed, Validation, Folds, Fold);
 
     /// <summary>Rotation, shift and zoom together.</summary>
     [JsonIgnore]

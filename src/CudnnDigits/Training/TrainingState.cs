@@ -55,8 +55,13 @@ public sealed class TrainingState(NetworkWeights weights)
     /// <summary>The best epoch so far (see <see cref="EpochRecord.IsBetterThan"/>), or null before the first.</summary>
     public EpochRecord? BestEpoch => BetterEpochs().LastOrDefault(epoch => epoch.Better).Record;
 
-    /// <summary>The weights worth keeping: the best by validation, or the last where there is none.</summary>
-    public NetworkWeights Kept => History is [.., { ValidationAccuracy: not null }] ? Best : Weights;
+    /// <summary>The weights worth keeping: the best by validation, or the last where there is none or where the options say so.</summary>
+    /// <param name="options">The run's options.</param>
+    public NetworkWeights Kept(TrainingOptions options) => KeepsBest(options) ? Best : Weights;
+
+    /// <summary>The epoch of <see cref="Kept"/>, from 1; 0 before the first has ended.</summary>
+    /// <param name="options">The run's options.</param>
+    public int KeptEpoch(TrainingOptions options) => KeepsBest(options) ? BestEpoch!.Epoch : Epoch;
 
     /// <summary>Each epoch, and whether it was better than every one before.</summary>
     public IEnumerable<(EpochRecord Record, bool Better)> BetterEpochs()
@@ -68,6 +73,12 @@ public sealed class TrainingState(NetworkWeights weights)
             best = better ? record : best;
             yield return (record, better);
         }
+    }
+
+    private bool KeepsBest(TrainingOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return !options.KeepLast && History is [.., { ValidationAccuracy: not null }];
     }
 
     private static NetworkWeights Copy(NetworkWeights weights)

@@ -35,7 +35,7 @@ public sealed class ProgramTests : IDisposable
         Assert.Equal(3, progress.Count(line => line.StartsWith("epoch ", StringComparison.Ordinal)));
         Assert.DoesNotContain('\u001b', train.Error);
         Assert.Equal(
-            ["history.csv", "last.safetensors", "metrics.json", "model.safetensors", "run.json"],
+            ["history.csv", "last.safetensors", "metrics.json", "model.safetensors", "report.html", "run.json"],
             Directory.GetFiles(run).Select(Path.GetFileName).Order(StringComparer.Ordinal));
 
         string[] history = File.ReadAllLines(Path.Combine(run, "history.csv"));
@@ -325,6 +325,7 @@ public sealed class ProgramTests : IDisposable
     [InlineData("predict")]
     [InlineData("bench")]
     [InlineData("info")]
+    [InlineData("report")]
     public void Help_has_examples(string command)
     {
         Program.Result result = Program.Run(command, "--help");

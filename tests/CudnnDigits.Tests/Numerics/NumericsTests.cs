@@ -109,4 +109,25 @@ public class OrderTests
         Assert.NotEqual(split.Validation, Split.Stratified(labels, 0.2, seed: 4).Validation);
         Assert.Empty(Split.Stratified(labels, 0, seed: 3).Validation);
     }
+
+    [Theory]
+    [InlineData(2)]
+    [InlineData(5)]
+    [InlineData(7)]
+    public void Folds_hold_out_every_row_once_and_are_alike(int folds)
+    {
+        byte[] labels = [.. Enumerable.Range(0, 1003).Select(i => (byte)(i % 11 % 10))];
+        Split[] splits = [.. Enumerable.Range(1, folds).Select(fold => new SplitSpec(3, 0.2, folds, fold).Draw(labels))];
+        Assert.Equal(Enumerable.Range(0, labels.Length), splits.SelectMany(split => split.Validation).Order());
+        Assert.All(splits, split => Assert.Equal(Enumerable.Range(0, labels.Length), split.Training.Concat(split.Validation).Order()));
+        Assert.InRange(splits.Max(split => split.Validation.Length) - splits.Min(split => split.Validation.Length), 0, 1);
+        for (int digit = 0; digit < 10; digit++)
+        {
+            int[] held = [.. splits.Select(split => split.Validation.Count(row => labels[row] == digit))];
+            Assert.InRange(held.Max() - held.Min(), 0, 1);
+        }
+
+        Assert.NotEqual(splits[0].Validation, Split.StratifiedFold(labels, folds, 1, seed: 4).Validation);
+        Assert.Throws<ArgumentOutOfRangeException>(() => Split.StratifiedFold(labels, folds, folds + 1, 3));
+    }
 }

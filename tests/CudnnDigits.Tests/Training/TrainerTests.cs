@@ -137,7 +137,10 @@ public sealed class TrainerTests : IDisposable
         TrainingState state = Train(options);
         Assert.True(state.Epoch < 60);
         Assert.Equal(state.Epoch - 3, state.BestEpoch!.Epoch);
-        Assert.Same(state.Best, state.Kept);
+        Assert.Same(state.Best, state.Kept(options));
+        Assert.Equal(state.Epoch - 3, state.KeptEpoch(options));
+        Assert.Same(state.Weights, state.Kept(options with { KeepLast = true }));
+        Assert.Equal(state.Epoch, state.KeptEpoch(options with { KeepLast = true }));
         Assert.Equal(state.History.Max(epoch => epoch.ValidationAccuracy), state.BestEpoch.ValidationAccuracy);
     }
 
@@ -157,9 +160,10 @@ public sealed class TrainerTests : IDisposable
     [Fact]
     public void Without_validation_everything_is_trained_on_and_the_last_weights_are_kept()
     {
-        TrainingState state = Train(Options("simple", 1) with { Validation = 0 });
+        TrainingOptions options = Options("simple", 1) with { Validation = 0 };
+        TrainingState state = Train(options);
         Assert.Null(state.History[0].ValidationAccuracy);
-        Assert.Same(state.Weights, state.Kept);
+        Assert.Same(state.Weights, state.Kept(options));
         Assert.Equal(9, state.Optimizer.Step); // 400 rows in batches of 48
     }
 

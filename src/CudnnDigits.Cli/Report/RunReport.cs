@@ -1,0 +1,73 @@
+using CudnnDigits.Data;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Report;
+
+/// <summary>All that a report says of one run.</summary>
+/// <param name="Folder">The run's folder.</param>
+/// <param name="Record">run.json.</param>
+/// <param name="History">Finished epochs.</param>
+/// <param name="KeptEpoch">Epoch of the kept weights, from 1.</param>
+/// <param name="Metrics">The kept weights' metrics, or null where the run has not ended.</param>
+/// <param name="Scored">The held-out digits as the kept weights read them, or null where the data is not at hand.</param>
+/// <param name="WhyNoPictures">Why <paramref name="Scored"/> is null.</param>
+internal sealed record RunReport(
+    RunFolder Folder, RunRecord Record, IReadOnlyList<EpochRecord> History, int KeptEpoch, Metrics? Metrics, ScoredDigits? Scored, string? WhyNoPictures)
+{
+    /// <summary>The run's name: that of its folder.</summary>
+    public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder.Path)));
+
+    /// <summary>Training time, validation not counted.</summary>
+    public double Seconds => History.Sum(epoch => epoch.Seconds);
+
+    /// <summary>Median training throughput of its epochs; 0 before the first has ended.</summary>
+    public double ImagesPerSecond => History.Count == 0 ? 0 : History.Select(epoch => epoch.ImagesPerSecond).Order().ElementAt(History.Count / 2);
+
+    /// <summary>Reads a run from its folder, and reads its held-out digits again where the data is still there.</summary>
+    /// <param name="path">The folder.</param>
+    /// <param name="cache">Data already loaded, by path; added to.</param>
+    /// <exception cref="InputException">No run there, or a damaged one.</exception>
+    public static RunReport Load(string path, Dictionary<string, DigitDataset> cache)
+    {
+        RunFolder folder = new(path);
+        RunRecord record = folder.ReadRecord();
+        IReadOnlyList<EpochRecord> history = folder.ReadHistory();
+        (ScoredDigits? scored, string? why) = File.Exists(folder.ModelFile) ? Score(folder, record, cache) : (null, "the run has kept no weights yet");
+        Metrics? metrics = folder.ReadMetrics() ?? scored?.Metrics;
+        return new RunReport(folder, record, history, KeptEpochOf(history, record.Options), metrics, scored, why);
+    }
+
+    private static (ScoredDigits? Scored, string? Why) Score(RunFolder folder, RunRecord record, Dictionary<string, DigitDataset> cache)
+    {
+        string? path = record.Data.Path;
+        DigitDataset data;
+        try
+        {
+            data = cache.TryGetValue(path ?? "", out DigitDataset? loaded) ? loaded : cache[path ?? ""] = CommonOptions.LoadTraining(path);
+        }
+        catch (InputException e)
+        {
+            return (null, e.Message);
+        }
+
+        if (data.Fingerprint() != record.Data.Fingerprint)
+        {
+            return (null, $"{data.Name}: is no longer the data that the run was started with");
+        }
+
+        Split split = record.Options.Split.Draw(data.Labels);
+        using ITrainingBackend backend = CommonOptions.CreateForInference(Checkpoint.LoadWeights(folder.ModelFile).Weights, "cpu", threads: null, precision: null);
+        return (ScoredDigits.Predict(backend, data, split.Validation.Length > 0 ? split.Validation : split.Training), null);
+    }
+
+    private static int KeptEpochOf(IReadOnlyList<EpochRecord> history, TrainingOptions options)
+    {
+        EpochRecord? best = null;
+        foreach (EpochRecord epoch in history)
+        {
+            best = epoch.IsBetterThan(best) ? epoch : best;
+        }
+
+        return options.KeepLast || history is [.., { ValidationAccuracy: null }] ? history.Count : best?.Epoch ?? 0;
+    }
+}

@@ -1,0 +1,71 @@
+using CudnnDigits.Data;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Report;
+
+/// <summary>One digit as a network read it.</summary>
+/// <param name="Row">Row of the dataset, from 0.</param>
+/// <param name="Label">What it is.</param>
+/// <param name="Read">What the network said.</param>
+/// <param name="Sure">Probability of that.</param>
+internal readonly record struct ScoredDigit(int Row, int Label, int Read, float Sure);
+
+/// <summary>A bin of a calibration curve.</summary>
+/// <param name="Sure">Mean probability of what was said.</param>
+/// <param name="Right">Share of it that was right.</param>
+/// <param name="Count">Digits in the bin.</param>
+internal readonly record struct CalibrationBin(double Sure, double Right, int Count);
+
+/// <summary>Labelled digits with what a network said of each.</summary>
+internal sealed class ScoredDigits
+{
+    private readonly ScoredDigit[] _digits;
+
+    private ScoredDigits(DigitDataset data, ScoredDigit[] digits, Metrics metrics) => (Data, _digits, Metrics) = (data, digits, metrics);
+
+    public DigitDataset Data { get; }
+
+    public Metrics Metrics { get; }
+
+    /// <summary>Runs a network, whose weights are loaded, over labelled rows.</summary>
+    public static ScoredDigits Predict(ITrainingBackend backend, DigitDataset data, ReadOnlySpan<int> rows)
+    {
+        float[] logits = new float[rows.Length * DigitDataset.Classes];
+        backend.Predict(data, rows, logits);
+        byte[] labels = new byte[rows.Length];
+        ScoredDigit[] digits = new ScoredDigit[rows.Length];
+        Span<float> probabilities = stackalloc float[DigitDataset.Classes];
+        for (int i = 0; i < rows.Length; i++)
+        {
+            ReadOnlySpan<float> own = logits.AsSpan(i * DigitDataset.Classes, DigitDataset.Classes);
+            Prediction.Softmax(own, probabilities);
+            int read = Prediction.Best(own);
+            labels[i] = data.Labels[rows[i]];
+            digits[i] = new ScoredDigit(rows[i], labels[i], read, probabilities[read]);
+        }
+
+        return new ScoredDigits(data, digits, Metrics.FromLogits(logits, labels));
+    }
+
+    /// <summary>What it got wrong, the surest first.</summary>
+    public IEnumerable<ScoredDigit> Wrong() => _digits.Where(digit => digit.Read != digit.Label).OrderByDescending(digit => digit.Sure).ThenBy(digit => digit.Row);
+
+    /// <summary>What it got right, the least sure first.</summary>
+    public IEnumerable<ScoredDigit> LeastSure() => _digits.Where(digit => digit.Read == digit.Label).OrderBy(digit => digit.Sure).ThenBy(digit => digit.Row);
+
+    /// <summary>
+    /// The digits in order of how sure the network was, cut where the bins of a reliability diagram end: at 50, 70, 80, 90, 95, 98,
+    /// 99 and 99.9 %, because a good network is seldom less sure than that. Empty bins are left out.
+    /// </summary>
+    public IReadOnlyList<CalibrationBin> Calibration()
+    {
+        double[] edges = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999];
+        return [.. _digits
+            .GroupBy(digit => edges.Count(edge => digit.Sure >= edge))
+            .OrderBy(bin => bin.Key)
+            .Select(bin => new CalibrationBin(bin.Average(digit => digit.Sure), bin.Average(digit => digit.Read == digit.Label ? 1.0 : 0), bin.Count()))];
+    }
+
+    /// <summary>Expected calibration error over those bins: mean |sure − right|, weighted by digits. Source: Guo et al. 2017, "On calibration of modern neural networks".</summary>
+    public double CalibrationError() => Calibration().Sum(bin => bin.Count * Math.Abs(bin.Sure - bin.Right)) / _digits.Length;
+}

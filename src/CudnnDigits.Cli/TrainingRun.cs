@@ -1,0 +1,151 @@
+using System.Runtime.InteropServices;
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Cuda;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli;
+
+/// <summary>A run in its folder: made new, or taken up where it stopped; trained to its end, scored and reported.</summary>
+internal sealed class TrainingRun : IDisposable
+{
+    private readonly DigitDataset _data;
+    private readonly ITrainingBackend _backend;
+    private readonly string? _whyCpu;
+
+    private TrainingRun(RunFolder folder, RunRecord record, DigitDataset data, ITrainingBackend backend, TrainingState state, string? whyCpu) =>
+        (Folder, Record, _data, _backend, State, _whyCpu) = (folder, record, data, backend, state, whyCpu);
+
+    public RunFolder Folder { get; }
+
+    public RunRecord Record { get; }
+
+    public TrainingState State { get; }
+
+    /// <summary>Makes the folder of a new run.</summary>
+    /// <param name="path">The folder, once the run is known to be possible.</param>
+    /// <param name="data">The digits, and what run.json says of them.</param>
+    /// <param name="options">How to train.</param>
+    /// <param name="machine">Where to train.</param>
+    /// <param name="initFrom">Weights to begin with, and the file they come from; null for fresh ones.</param>
+    public static TrainingRun Create(Func<DateTime, string> path, (DigitDataset Digits, RunData Record) data, TrainingOptions options, Machine machine, (string Path, NetworkWeights Weights)? initFrom = null)
+    {
+        CheckSplit(data.Digits, options);
+        ITrainingBackend backend = machine.CreateBackend(options, out string? whyCpu);
+        try
+        {
+            RunRecord record = new(
+                Checkpoint.Version, DateTime.UtcNow, options, initFrom is { } start ? Path.GetFullPath(start.Path) : null, data.Record, machine.Device, backend.Device,
+                backend.Precision, machine.Deterministic, $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}", backend.CudaDetails);
+            RunFolder folder = RunFolder.Create(path(record.Started), record);
+            return new TrainingRun(folder, record, data.Digits, backend, FreshState(backend.Network, options, initFrom?.Weights), whyCpu);
+        }
+        catch
+        {
+            backend.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Takes a run up where it stopped.</summary>
+    /// <param name="folder">Its folder.</param>
+    /// <param name="record">Its record, perhaps with more epochs.</param>
+    /// <param name="data">The digits it was started with.</param>
+    /// <param name="machine">Where to go on; precision and determinism are the run's own.</param>
+    public static TrainingRun Resume(RunFolder folder, RunRecord record, DigitDataset data, Machine machine)
+    {
+        Precision? precision = machine.Device == "cpu" ? null : record.Precision; // a run goes on in its own, but where the CPU has but one
+        ITrainingBackend backend = (machine with { Precision = precision, Deterministic = record.Deterministic }).CreateBackend(record.Options, out string? whyCpu);
+        try
+        {
+            record = record with { DeviceOption = machine.Device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
+            TrainingState state = File.Exists(folder.StateFile)
+                ? Checkpoint.LoadState(folder.StateFile, backend.Network)
+                : FreshState(backend.Network, record.Options, record.InitFrom is null ? null : Checkpoint.LoadWeights(record.InitFrom, backend.Network).Weights);
+            folder.WriteRecord(record);
+            return new TrainingRun(folder, record, data, backend, state, whyCpu);
+        }
+        catch
+        {
+            backend.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Trains to the end, and writes metrics.json and report.html.</summary>
+    /// <param name="reporter">Tells how it goes.</param>
+    /// <param name="resumeWith">The command that would go on, for messages.</param>
+    /// <param name="cancellation">Ends the run between steps, with its state saved.</param>
+    /// <returns>The kept weights' metrics.</returns>
+    public Metrics Train(TrainingReporter reporter, string resumeWith, CancellationToken cancellation)
+    {
+        Folder.Save(State, Record);
+        Trainer trainer = new(_backend, _data, Record.Options, State)
+        {
+            OnProgress = reporter.Progress,
+            OnEpochEnd = epoch =>
+            {
+                Folder.Save(epoch, Record);
+                reporter.EpochEnd(epoch);
+            },
+        };
+        reporter.Start(Record, Folder, trainer.TrainingCount, trainer.ValidationRows.Length, State, _whyCpu);
+        try
+        {
+            reporter.Run(() => trainer.Run(cancellation));
+        }
+        catch (OperationCanceledException)
+        {
+            Folder.Save(State, Record);
+            reporter.Note($"interrupted in epoch {State.Epoch + 1} of {Record.Options.Epochs}; saved: go on with cudnn-digits {resumeWith}");
+            throw;
+        }
+        catch (DivergedException e)
+        {
+            throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Record.Options.LearningRate}", e);
+        }
+        catch (CudaException e)
+        {
+            throw new RunFailedException(
+                $"the GPU failed in epoch {Math.Min(State.Epoch + 1, Record.Options.Epochs)}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; see what nvidia-smi says, then go on with cudnn-digits {resumeWith}", e);
+        }
+
+        return Score(trainer.ScoredRows);
+    }
+
+    public void Dispose() => _backend.Dispose();
+
+    private string WhatIsKept => State.Epoch > 0 ? $"the state after epoch {State.Epoch}" : "the state at the start";
+
+    private Metrics Score(ReadOnlySpan<int> rows)
+    {
+        _backend.Load(State.Kept(Record.Options), State.Optimizer);
+        ScoredDigits scored = ScoredDigits.Predict(_backend, _data, rows);
+        Folder.WriteMetrics(scored.Metrics);
+        HtmlReport.Write(Folder.ReportFile, [new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), scored.Metrics, scored, WhyNoPictures: null)]);
+        return scored.Metrics;
+    }
+
+    private static TrainingState FreshState(NetworkSpec network, TrainingOptions options, NetworkWeights? start)
+    {
+        NetworkWeights weights = Initializer.Create(network, options.Seed);
+        if (start is not null)
+        {
+            weights.CopyFrom(start);
+        }
+
+        return new TrainingState(weights);
+    }
+
+    private static void CheckSplit(DigitDataset data, TrainingOptions options)
+    {
+        Split split = options.Split.Draw(data.Labels);
+        if (split.Training.Length == 0 || (options.Split.HoldsOut && split.Validation.Length == 0))
+        {
+            throw new InputException(options.Folds > 0
+                ? $"{data.Name}: {data.Count} digits are too few for {options.Folds} folds; give more data or fewer --folds"
+                : $"{data.Name}: {data.Count} digits are too few to hold out {options.Validation:P0} of each class; give more data or --validation 0");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>report.html, as a file: what stands in it, and that it needs nothing else.</summary>
+public sealed class ReportTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _train;
+
+    public ReportTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(400, seed: 2)));
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void A_run_leaves_a_report_that_needs_no_network()
+    {
+        string run = Train("run", "--augment", "standard", "--epochs", "2");
+        string page = File.ReadAllText(Path.Combine(run, "report.html"));
+        foreach (string heading in new[] { "Curves", "Confusion matrix", "Per class", "Digits it read wrong", "Digits it read right, but was least sure of", "Calibration: is it as sure as it is right?", "Augmentation", "How it was made" })
+        {
+            Assert.Contains($"<h3>{heading}</h3>", page, StringComparison.Ordinal);
+        }
+
+        Assert.DoesNotMatch("(src|href)=\"(?!data:|#)", page);
+        Assert.DoesNotContain("url(", page.Replace("url(#", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.DoesNotContain("<script", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("rgb(1,1,", page, StringComparison.Ordinal); // every colour of a chart became a variable of the page
+        Assert.All(Svgs(page), svg => XElement.Parse(svg));
+        Assert.Equal(4, Svgs(page).Count());
+        Assert.Equal(6, Regex.Count(page, "in epoch 8\">"));
+        Assert.All(Variables(page), variable => Assert.Contains($"  {variable}: ", page, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void It_shows_the_digits_that_the_network_reads_wrong()
+    {
+        string run = Train("run", "--epochs", "3");
+        string page = File.ReadAllText(Path.Combine(run, "report.html"));
+        DigitDataset data = DataSource.Open(_train, DataPart.Training);
+        RunRecord record = new RunFolder(run).ReadRecord();
+        int[] rows = record.Options.Split.Draw(data.Labels).Validation;
+        float[] logits = new float[10 * rows.Length];
+        using ITrainingBackend backend = BackendFactory.Create("cpu", record.Options.CreateNetwork(), new BackendOptions(16, 0, AugmentationSpec.None));
+        backend.Load(Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights, new AdamState(backend.Network));
+        backend.Predict(data, rows, logits);
+        int wrong = 0;
+        for (int i = 0; i < rows.Length; i++)
+        {
+            int read = Prediction.Best(logits.AsSpan(10 * i, 10)), label = data.Labels[rows[i]];
+            if (read != label)
+            {
+                Assert.Contains($"alt=\"row {rows[i]}: a {label}, read as {read}\"", page, StringComparison.Ordinal);
+                wrong++;
+            }
+        }
+
+        Assert.InRange(wrong, 5, 60); // three epochs of 320 digits: it has not learned all
+        Assert.Equal(wrong, Regex.Count(page, "→ <b>"));
+        Assert.Contains($"<strong>{wrong}</strong>", page, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Runs_stand_side_by_side_with_the_options_in_which_they_differ()
+    {
+        string first = Train("first", "--epochs", "1"), second = Train("a <b> & \"c\"", "--epochs", "2", "--seed", "5"), page = _folder["both.html"];
+        Assert.Equal(0, Program.Run("report", first, second, "--out", page).ExitCode);
+        string text = File.ReadAllText(page);
+        Assert.Contains("2 runs side by side", text, StringComparison.Ordinal);
+        Assert.Contains("a &lt;b&gt; &amp; &quot;c&quot;", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("a <b>", text, StringComparison.Ordinal);
+        string table = text[text.IndexOf("<table class=\"sides\">", StringComparison.Ordinal)..text.IndexOf("</table>", StringComparison.Ordinal)];
+        Assert.Contains("<th scope=\"row\">seed</th><td>0</td><td>5</td>", table, StringComparison.Ordinal);
+        Assert.DoesNotContain("batch size", table, StringComparison.Ordinal);
+        string[] ids = [.. Regex.Matches(text, " id=\"([^\"]+)\"").Select(match => match.Groups[1].Value)];
+        Assert.Equal(ids.Length, ids.Distinct().Count());
+    }
+
+    [Fact]
+    public void Without_its_data_or_its_end_a_run_is_still_reported()
+    {
+        string run = Train("run", "--epochs", "1");
+        File.Delete(_train);
+        Program.Result result = Program.Run("report", run);
+        Assert.True(result.ExitCode == 0, result.Error);
+        string page = File.ReadAllText(Path.Combine(run, "report.html"));
+        Assert.Contains("No pictures of digits and no calibration", page, StringComparison.Ordinal);
+        Assert.Contains("train.csv: no such file", page, StringComparison.Ordinal);
+        Assert.Contains("Confusion matrix", page, StringComparison.Ordinal); // from metrics.json
+
+        foreach (string file in new[] { "metrics.json", "model.safetensors", "history.csv" })
+        {
+            File.Delete(Path.Combine(run, file));
+        }
+
+        Assert.Equal(0, Program.Run("report", run).ExitCode);
+        Assert.Contains("The run has not ended: 0 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_no_run_or_damaged_is_refused()
+    {
+        string run = Train("run", "--epochs", "1");
+        Program.AssertRefused("holds no run", "report", _folder["absent"]);
+        Program.AssertRefused("is a folder", "report", run, "--out", _folder.Path);
+        Program.AssertRefused("cannot be written", "report", run, "--out", _folder["absent/report.html"]);
+        Program.AssertRefused("report", "report");
+        File.AppendAllText(Path.Combine(run, "history.csv"), "2,x\n");
+        Program.AssertRefused("history.csv: row 3 is damaged", "report", run);
+        File.WriteAllText(Path.Combine(run, "metrics.json"), "{");
+        File.WriteAllText(Path.Combine(run, "history.csv"), "");
+        Program.AssertRefused("metrics.json: is damaged", "report", run);
+    }
+
+    [Fact]
+    public void Calibration_is_exact_where_a_network_is_always_sure_and_half_right()
+    {
+        // Weights that say "3" and are sure of it: a bias on the last layer and nothing else.
+        DigitDataset data = GeneratedDigits.Create(200, seed: 1);
+        using ITrainingBackend backend = BackendFactory.Create("cpu", Model.DigitNetworks.Simple, new BackendOptions(16, 0, AugmentationSpec.None));
+        Model.NetworkWeights weights = new(backend.Network);
+        weights["fc2.bias"][3] = 30;
+        backend.Load(weights, new AdamState(backend.Network));
+        int[] rows = [.. Enumerable.Range(0, 200).Where(row => row % 10 is 3 or 4)];
+        ScoredDigits scored = ScoredDigits.Predict(backend, data, rows);
+        CalibrationBin bin = Assert.Single(scored.Calibration());
+        Assert.Equal((40, 0.5), (bin.Count, bin.Right));
+        Assert.Equal(0.5, scored.CalibrationError(), 1e-6);
+        Assert.Equal(20, scored.Wrong().Count());
+        Assert.All(scored.Wrong(), digit => Assert.Equal((4, 3), (digit.Label, digit.Read)));
+    }
+
+    private string Train(string name, params string[] options)
+    {
+        string run = _folder[name];
+        Program.Result result = Program.Run(["train", "--data", _train, "--model", "simple", "--out", run, .. options]);
+        Assert.True(result.ExitCode == 0, result.Error);
+        return run;
+    }
+
+    private static IEnumerable<string> Svgs(string page) => Regex.Matches(page, "<svg.*?</svg>", RegexOptions.Singleline).Select(match => match.Value);
+
+    private static IEnumerable<string> Variables(string page) => Regex.Matches(page, @"var\((--[a-z0-9-]+)\)").Select(match => match.Groups[1].Value).Where(name => name is not ("--own" or "--share")).Distinct();
+}
