@@ -10,7 +10,7 @@ internal static class EvaluateCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data("Labelled digits: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
-    private static readonly Option<string?> Subset = CommonOptions.Choice("--subset", "The rows that the weights' own run held out, or trained on. Default: all.", "all", "validation", "training");
+    private static readonly Option<string?> Subset = CommonOptions.Choice("--subset", "The rows that the weights' own run held out, trained on, or (tune) kept away from both. Default: all.", "all", "validation", "training", "test");
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<string?> Precision = CommonOptions.Precision();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
@@ -53,7 +53,7 @@ internal static class EvaluateCommand
         }
 
         Split split = record.Split.Draw(data.Labels);
-        int[] rows = subset == "validation" ? split.Validation : split.Training;
-        return rows.Length > 0 ? rows : throw new InputException($"{path}: its run held nothing out; leave out --subset {subset}");
+        int[] rows = subset switch { "validation" => split.Validation, "test" => split.Test, _ => split.Training };
+        return rows.Length > 0 ? rows : throw new InputException($"{path}: its run has no {subset} rows; leave out --subset {subset}");
     }
 }

@@ -25,6 +25,14 @@ internal static class HelpExamples
         ],
         ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv"],
         ["report"] = ["report runs/first", "report runs/first runs/second --out both.html"],
+        ["compare"] = ["compare --data train.csv --seeds 5        the university report's table, made again"],
+        ["crossval"] =
+        [
+            "crossval --data train.csv --folds 5",
+            "crossval --data train.csv --folds 10 --fold 3 --out cv/fold-3      one fold, for a job array",
+            "crossval --collect cv                     the folds put together",
+        ],
+        ["tune"] = ["tune --data train.csv --model simple --budget 60", "tune --resume runs/tune-20260101-120000"],
         ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
         ["info"] = ["info", "info --json"],
     };

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
+using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 
@@ -9,6 +10,9 @@ RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVI
     EvaluateCommand.Create(),
     PredictCommand.Create(),
     ReportCommand.Create(),
+    CompareCommand.Create(),
+    CrossvalCommand.Create(),
+    TuneCommand.Create(),
     BenchCommand.Create(),
     InfoCommand.Create(),
 };

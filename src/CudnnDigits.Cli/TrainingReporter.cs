@@ -10,6 +10,7 @@ internal class TrainingReporter
 {
     private Stopwatch _clock = new();
     private int _startEpoch, _startStep;
+    private string? _label;
 
     protected TrainingReporter(int epochs) => Epochs = epochs;
 
@@ -18,9 +19,26 @@ internal class TrainingReporter
     public static TrainingReporter Create(bool quiet, int epochs) =>
         quiet ? new TrainingReporter(epochs) : Console.IsErrorRedirected ? new PlainReporter(epochs) : new LiveReporter(epochs);
 
+    /// <summary>For a run among several, where a line each is enough: a live bar in a terminal, nothing but notes in a pipe.</summary>
+    /// <param name="quiet">No progress at all.</param>
+    /// <param name="epochs">Epochs of the run.</param>
+    /// <param name="label">What it is: "fold 2 of 5".</param>
+    public static TrainingReporter CreateBrief(bool quiet, int epochs, string label)
+    {
+        TrainingReporter reporter = Create(quiet, epochs);
+        reporter._label = label;
+        return reporter;
+    }
+
     public void Start(RunRecord record, RunFolder folder, int training, int validation, TrainingState state, string? whyCpu)
     {
         (_startEpoch, _startStep) = (state.Epoch, state.StepInEpoch);
+        _clock = Stopwatch.StartNew();
+        if (_label is not null)
+        {
+            return;
+        }
+
         TrainingOptions o = record.Options;
         Note(record.Data.Path is { } path
             ? $"data      {path}: {record.Data.Count:N0} digits, {training:N0} to train on, {validation:N0} held out"
@@ -29,7 +47,6 @@ internal class TrainingReporter
         Note($"network   {o.Model}: {o.Epochs} epochs of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {o.LearningRate}, augmentation {augmentation}, seed {o.Seed}");
         Note($"device    {record.Device}, {record.Precision.ToString().ToLowerInvariant()}{(whyCpu is null ? "" : $"; not on a GPU: {whyCpu}")}");
         Note($"run       {folder.Path}{(state.Optimizer.Step > 0 ? $", resumed after step {state.Optimizer.Step:N0}" : "")}");
-        _clock = Stopwatch.StartNew();
     }
 
     public virtual void Note(string line)
@@ -42,9 +59,21 @@ internal class TrainingReporter
     {
     }
 
-    public virtual void EpochEnd(TrainingState state)
+    public void EpochEnd(TrainingState state)
+    {
+        if (_label is null)
+        {
+            Line(state);
+        }
+    }
+
+    /// <summary>A line for a finished epoch.</summary>
+    protected virtual void Line(TrainingState state)
     {
     }
+
+    /// <summary>What the run is among several, to begin a line with; empty for one by itself.</summary>
+    protected string Prefix => _label is null ? "" : _label + "  ";
 
     protected static string Describe(TrainingState state, int epochs)
     {
@@ -76,7 +105,7 @@ internal class TrainingReporter
 
         public override void Progress(TrainingProgress progress) => _stepsPerEpoch = progress.StepsPerEpoch;
 
-        public override void EpochEnd(TrainingState state) =>
+        protected override void Line(TrainingState state) =>
             Console.Error.WriteLine($"{Describe(state, Epochs)}  {Remaining(state.Epoch, 0, _stepsPerEpoch)}".TrimEnd());
     }
 
@@ -101,9 +130,9 @@ internal class TrainingReporter
         {
             _task!.Value = (p.Epoch - 1 + (double)p.Step / p.StepsPerEpoch) / Epochs;
             _task.Description = Markup.Escape(
-                $"epoch {p.Epoch}/{Epochs}  loss {p.Loss:F4}  {Percent(p.Accuracy)}  {Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)}");
+                $"{Prefix}epoch {p.Epoch}/{Epochs}  loss {p.Loss:F4}  {Percent(p.Accuracy)}  {Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)}");
         }
 
-        public override void EpochEnd(TrainingState state) => _console.WriteLine(Describe(state, Epochs));
+        protected override void Line(TrainingState state) => _console.WriteLine(Describe(state, Epochs));
     }
 }

@@ -132,7 +132,8 @@ internal sealed partial class Chart
 /// <param name="Least">Where it begins, or null for where the points do.</param>
 /// <param name="Most">Where it ends, or null for where the points do.</param>
 /// <param name="Whole">Whether only whole numbers make sense.</param>
-internal sealed record ChartAxis(string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false)
+/// <param name="Labels">Names of the places 0, 1, … of an axis of choices, or null for numbers.</param>
+internal sealed record ChartAxis(string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false, IReadOnlyList<string>? Labels = null)
 {
     public Axis Create(AxisPosition position, OxyColor muted, OxyColor line)
     {
@@ -145,9 +146,15 @@ internal sealed record ChartAxis(string Title, bool Logarithmic = false, double?
         axis.MinorTickSize = 0;
         axis.MajorTickSize = 0;
         axis.AxisTickToLabelDistance = 6;
-        axis.IntervalLength = position == AxisPosition.Left ? 32 : 45;
+        axis.IntervalLength = position == AxisPosition.Left ? 32 : Logarithmic ? 75 : 45;
         axis.MinimumPadding = axis.MaximumPadding = 0.03;
         (axis.Minimum, axis.Maximum) = (Least ?? double.NaN, Most ?? double.NaN);
+        if (Labels is not null)
+        {
+            (axis.Minimum, axis.Maximum, axis.MajorStep) = (-0.5, Labels.Count - 0.5, 1);
+            axis.LabelFormatter = place => place >= 0 && place < Labels.Count && place == Math.Floor(place) ? Labels[(int)place] : "";
+        }
+
         return axis;
     }
 }

@@ -24,7 +24,7 @@ internal static class Html
         <meta name="color-scheme" content="light dark">
         <title>{Text(title)}</title>
         <style>
-        {Resource("page.css")}
+        {Resource("colors.css")}{Resource("page.css")}
         </style>
         </head>
         <body>

@@ -7,29 +7,36 @@ using static CudnnDigits.Cli.Report.Html;
 
 namespace CudnnDigits.Cli.Report;
 
+/// <summary>What stands before several runs that answer one question.</summary>
+/// <param name="Title">The question.</param>
+/// <param name="Table">The answer, as it stands in a terminal.</param>
+/// <param name="Remark">What to keep in mind; may be empty.</param>
+internal sealed record HtmlPreface(string Title, string Table, string Remark = "");
+
 /// <summary>One or more runs as one page that needs no network: figures, curves, confusion, pictures, calibration, options.</summary>
 internal static class HtmlReport
 {
     private const int MostWrong = 60, LeastSure = 20, AugmentedDigits = 6, AugmentedEpochs = 8;
 
     /// <summary>Writes the page, whole or not at all.</summary>
-    public static void Write(string path, IReadOnlyList<RunReport> runs) => AtomicFile.WriteText(path, writer => writer.Write(Page(runs)));
+    public static void Write(string path, IReadOnlyList<RunReport> runs, HtmlPreface? preface = null) => AtomicFile.WriteText(path, writer => writer.Write(Page(runs, preface)));
 
-    private static string Page(IReadOnlyList<RunReport> runs)
+    private static string Page(IReadOnlyList<RunReport> runs, HtmlPreface? preface)
     {
-        if (runs is [RunReport only])
+        if (runs is [RunReport only] && preface is null)
         {
             return Html.Page($"{only.Name}: {only.Record.Options.Model}", Run(only, 0, "h1") + Footer(runs));
         }
 
         string list = string.Concat(runs.Select((run, i) => $"<li><a href=\"#run-{i}\">{Text(run.Name)}</a></li>"));
+        string title = preface?.Title ?? $"{runs.Count} runs side by side";
         string body = $"""
-            <header><h1>{runs.Count} runs side by side</h1><nav aria-label="Runs"><ul>{list}</ul></nav></header>
+            <header><h1>{Text(title)}</h1>{(preface is null ? "" : $"<pre>{Text(preface.Table)}</pre><p class=\"note\">{Text(preface.Remark)}</p>")}<nav aria-label="Runs"><ul>{list}</ul></nav></header>
             {SideBySide(runs)}
             {Curves(runs, "all")}
             {string.Concat(runs.Select((run, i) => Run(run, i, "h2")))}
             """;
-        return Html.Page($"{runs.Count} runs", body + Footer(runs));
+        return Html.Page(title, body + Footer(runs));
     }
 
     private static string Run(RunReport run, int index, string heading)
@@ -245,7 +252,7 @@ internal static class HtmlReport
         yield return ("learning rate", string.Create(CultureInfo.InvariantCulture, $"{o.LearningRate}, {CommonOptions.ScheduleName(o.Schedule)}"));
         yield return ("augmentation", Describe(o.Augmentation));
         yield return ("dropout", o.Dropout is { } rate ? rate.ToString(CultureInfo.InvariantCulture) : "the network's own");
-        yield return ("held out", o.Folds > 0 ? $"fold {o.Fold} of {o.Folds}" : $"{o.Validation:P0} of each class");
+        yield return ("held out", o.Folds > 0 ? $"fold {o.Fold} of {o.Folds}" : $"{o.Validation:P0} of each class{(o.Test > 0 ? $"; a further {o.Test:P0} kept away" : "")}");
         yield return ("seed", $"{o.Seed}");
         yield return ("order", o.Shuffle ? "shuffled" : "the file's");
         yield return ("began with", record.InitFrom ?? "fresh weights");

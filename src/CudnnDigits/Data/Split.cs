@@ -7,41 +7,46 @@ namespace CudnnDigits.Data;
 /// <param name="Validation">Share of each class held out, 0 ≤ share &lt; 1; ignored where there are folds.</param>
 /// <param name="Folds">Number of folds, or 0 for a share.</param>
 /// <param name="Fold">The fold held out, 1 … Folds.</param>
-public readonly record struct SplitSpec(ulong Seed, double Validation, int Folds = 0, int Fold = 0)
+/// <param name="Test">Share of each class kept away from training and validation alike; ignored where there are folds.</param>
+public readonly record struct SplitSpec(ulong Seed, double Validation, int Folds = 0, int Fold = 0, double Test = 0)
 {
     /// <summary>Whether anything is held out.</summary>
     public bool HoldsOut => Folds > 0 || Validation > 0;
 
     /// <summary>Draws the split.</summary>
     /// <param name="labels">(N) 0 … 9.</param>
-    public Split Draw(ReadOnlySpan<byte> labels) => Folds > 0 ? Split.StratifiedFold(labels, Folds, Fold, Seed) : Split.Stratified(labels, Validation, Seed);
+    public Split Draw(ReadOnlySpan<byte> labels) => Folds > 0 ? Split.StratifiedFold(labels, Folds, Fold, Seed) : Split.Stratified(labels, Validation, Seed, Test);
 }
 
-/// <summary>Rows to train on and rows held out, both ascending.</summary>
+/// <summary>Rows to train on and rows held out, ascending.</summary>
 /// <param name="Training">Rows to train on.</param>
 /// <param name="Validation">Rows held out; empty where everything is trained on.</param>
-public sealed record Split(int[] Training, int[] Validation)
+/// <param name="Test">Rows kept away from both, for a last judgement; mostly empty.</param>
+public sealed record Split(int[] Training, int[] Validation, int[] Test)
 {
     /// <summary>Draws a stratified hold-out: the same share of every class, rounded to whole digits.</summary>
     /// <param name="labels">(N) 0 … 9.</param>
     /// <param name="validationShare">Share held out, 0 ≤ share &lt; 1; 0 holds nothing out.</param>
-    /// <param name="seed">Same seed, same split.</param>
-    public static Split Stratified(ReadOnlySpan<byte> labels, double validationShare, ulong seed)
+    /// <param name="seed">Same seed, same split; the rows held out for validation do not depend on the test share.</param>
+    /// <param name="testShare">Share kept away from training and validation; together with validation less than 1.</param>
+    public static Split Stratified(ReadOnlySpan<byte> labels, double validationShare, ulong seed, double testShare = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(validationShare);
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(validationShare, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(testShare);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(validationShare + testShare, 1);
 
-        bool[] heldOut = new bool[labels.Length];
+        Part[] parts = new Part[labels.Length];
         foreach (int[] shuffled in ShuffledClasses(labels, seed))
         {
-            int held = (int)Math.Round(validationShare * shuffled.Length, MidpointRounding.AwayFromZero);
-            foreach (int row in shuffled.AsSpan(0, held))
+            int validation = (int)Math.Round(validationShare * shuffled.Length, MidpointRounding.AwayFromZero);
+            int test = Math.Min((int)Math.Round(testShare * shuffled.Length, MidpointRounding.AwayFromZero), shuffled.Length - validation);
+            for (int i = 0; i < validation + test; i++)
             {
-                heldOut[row] = true;
+                parts[shuffled[i]] = i < validation ? Part.Validation : Part.Test;
             }
         }
 
-        return Of(heldOut);
+        return Of(parts);
     }
 
     /// <summary>
@@ -58,14 +63,14 @@ public sealed record Split(int[] Training, int[] Validation)
         ArgumentOutOfRangeException.ThrowIfLessThan(fold, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(fold, folds);
 
-        bool[] heldOut = new bool[labels.Length];
+        Part[] parts = new Part[labels.Length];
         int dealt = 0; // on from class to class, so that what does not divide evenly is spread over the folds
         foreach (int row in ShuffledClasses(labels, seed).SelectMany(rows => rows))
         {
-            heldOut[row] = dealt++ % folds == fold - 1;
+            parts[row] = dealt++ % folds == fold - 1 ? Part.Validation : Part.Training;
         }
 
-        return Of(heldOut);
+        return Of(parts);
     }
 
     /// <summary>The rows of each class, in an order drawn by the seed.</summary>
@@ -91,9 +96,17 @@ public sealed record Split(int[] Training, int[] Validation)
         return classes;
     }
 
-    private static Split Of(bool[] heldOut)
+    private static Split Of(Part[] parts)
     {
-        int[] all = [.. Enumerable.Range(0, heldOut.Length)];
-        return new Split([.. all.Where(row => !heldOut[row])], [.. all.Where(row => heldOut[row])]);
+        return new Split(Rows(Part.Training), Rows(Part.Validation), Rows(Part.Test));
+
+        int[] Rows(Part part) => [.. Enumerable.Range(0, parts.Length).Where(row => parts[row] == part)];
+    }
+
+    private enum Part : byte
+    {
+        Training,
+        Validation,
+        Test,
     }
 }

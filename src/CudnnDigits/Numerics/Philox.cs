@@ -21,6 +21,9 @@ public static class RandomPurpose
     /// <summary>The built-in generated digits.</summary>
     public const uint GeneratedDigits = 5;
 
+    /// <summary>Trials of a search over training options; sample = trial.</summary>
+    public const uint Tuning = 6;
+
     /// <summary>Dropout; add the index of the dropout layer, counted from 0.</summary>
     public const uint Dropout = 16;
 }

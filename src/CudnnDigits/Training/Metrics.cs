@@ -70,6 +70,17 @@ public sealed record Metrics(
             loss += Math.Log(sum) + row[best] - row[labels[n]];
         }
 
+        return FromConfusion(confusion, loss);
+    }
+
+    /// <summary>Metrics of counts: those of several sets pooled, say.</summary>
+    /// <param name="confusion">(10, 10) [label][prediction] counts, at least one of them above 0.</param>
+    /// <param name="loss">Sum of the samples' cross-entropies.</param>
+    public static Metrics FromConfusion(IReadOnlyList<IReadOnlyList<int>> confusion, double loss)
+    {
+        ArgumentNullException.ThrowIfNull(confusion);
+        const int Classes = DigitDataset.Classes;
+        int samples = confusion.Sum(row => row.Sum());
         ClassMetrics[] classes = new ClassMetrics[Classes];
         for (int digit = 0; digit < Classes; digit++)
         {
@@ -79,9 +90,9 @@ public sealed record Metrics(
         }
 
         return new Metrics(
-            labels.Length,
-            Ratio(confusion.Select((row, digit) => row[digit]).Sum(), labels.Length),
-            loss / labels.Length,
+            samples,
+            Ratio(confusion.Select((row, digit) => row[digit]).Sum(), samples),
+            loss / samples,
             classes.Average(c => c.Precision),
             classes.Average(c => c.Recall),
             classes.Average(c => c.F1),

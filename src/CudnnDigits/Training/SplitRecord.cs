@@ -8,7 +8,7 @@ namespace CudnnDigits.Training;
 /// <param name="DataFingerprint">See <see cref="DigitDataset.Fingerprint"/>.</param>
 public sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
 {
-    private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold", FingerprintKey = "data_fingerprint";
+    private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold", TestKey = "split_test", FingerprintKey = "data_fingerprint";
 
     /// <summary>The split that a weights file tells of, or null where it tells of none.</summary>
     /// <param name="metadata">The file's metadata.</param>
@@ -24,7 +24,7 @@ public sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
         SplitSpec? spec = metadata.TryGetValue(FoldsKey, out string? folds) && metadata.TryGetValue(FoldKey, out string? fold)
             ? ReadFold(seed, folds, fold)
             : metadata.TryGetValue(ShareKey, out string? share) && double.TryParse(share, CultureInfo.InvariantCulture, out double part) && part is >= 0 and < 1
-                ? new SplitSpec(seed, part)
+                ? ReadShares(seed, part, metadata)
                 : null;
         return spec is { } split ? new SplitRecord(split, fingerprint) : null;
     }
@@ -42,8 +42,19 @@ public sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
         else
         {
             yield return new(ShareKey, Split.Validation.ToString("R", CultureInfo.InvariantCulture));
+            if (Split.Test > 0)
+            {
+                yield return new(TestKey, Split.Test.ToString("R", CultureInfo.InvariantCulture));
+            }
         }
     }
+
+    private static SplitSpec? ReadShares(ulong seed, double validation, IReadOnlyDictionary<string, string> metadata) =>
+        !metadata.TryGetValue(TestKey, out string? text)
+            ? new SplitSpec(seed, validation)
+            : double.TryParse(text, CultureInfo.InvariantCulture, out double test) && test >= 0 && validation + test < 1
+                ? new SplitSpec(seed, validation, Test: test)
+                : null;
 
     private static SplitSpec? ReadFold(ulong seed, string folds, string fold) =>
         int.TryParse(folds, CultureInfo.InvariantCulture, out int count) && int.TryParse(fold, CultureInfo.InvariantCulture, out int held) && count >= 2 && held >= 1 && held <= count

@@ -35,6 +35,9 @@ public sealed record TrainingOptions
     /// <summary>The fold held out, 1 … <see cref="Folds"/>.</summary>
     public int Fold { get; init; }
 
+    /// <summary>Share of each class kept away from training and validation alike, to judge what validation was used to choose; 0 ≤ share, with <see cref="Validation"/> less than 1.</summary>
+    public double Test { get; init; }
+
     /// <summary>Keeps the last epoch's weights even where an earlier epoch validated better: for figures that nothing was picked by.</summary>
     public bool KeepLast { get; init; }
 
@@ -58,7 +61,7 @@ public sealed record TrainingOptions
 
     /// <summary>What is held out.</summary>
     [JsonIgnore]
-    public SplitSpec Split => new(Seed, Validation, Folds, Fold);
+    public SplitSpec Split => new(Seed, Validation, Folds, Fold, Test);
 
     /// <summary>Rotation, shift and zoom together.</summary>
     [JsonIgnore]

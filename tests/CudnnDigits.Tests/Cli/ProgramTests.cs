@@ -326,6 +326,9 @@ public sealed class ProgramTests : IDisposable
     [InlineData("bench")]
     [InlineData("info")]
     [InlineData("report")]
+    [InlineData("compare")]
+    [InlineData("crossval")]
+    [InlineData("tune")]
     public void Help_has_examples(string command)
     {
         Program.Result result = Program.Run(command, "--help");

@@ -108,6 +108,11 @@ public class OrderTests
         Assert.Equal(split.Validation, Split.Stratified(labels, 0.2, seed: 3).Validation);
         Assert.NotEqual(split.Validation, Split.Stratified(labels, 0.2, seed: 4).Validation);
         Assert.Empty(Split.Stratified(labels, 0, seed: 3).Validation);
+
+        Split tested = Split.Stratified(labels, 0.2, seed: 3, testShare: 0.3);
+        Assert.Equal(split.Validation, tested.Validation);
+        Assert.Equal(Enumerable.Range(0, 1000), tested.Training.Concat(tested.Validation).Concat(tested.Test).Order());
+        Assert.InRange(tested.Test.Length, 295, 305);
     }
 
     [Theory]

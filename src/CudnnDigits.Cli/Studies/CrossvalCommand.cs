@@ -1,0 +1,173 @@
+using System.CommandLine;
+using System.Text;
+using System.Text.Json;
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Data;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Studies;
+
+/// <summary>A fold's part of <see cref="CrossvalResult"/>.</summary>
+internal sealed record FoldResult(int Fold, string Run, int Samples, double Accuracy, double MacroF1, double Loss);
+
+/// <summary>Result of <c>crossval --json</c>: shares of the held-out digits, each digit held out once.</summary>
+internal sealed record CrossvalResult(string Model, int Epochs, IReadOnlyList<FoldResult> Folds, Spread Accuracy, Spread MacroF1, Metrics Pooled);
+
+/// <summary><c>crossval</c>: stratified k-fold cross-validation, on one machine or fold by fold on several.</summary>
+internal static class CrossvalCommand
+{
+    private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, 100);
+    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, 100);
+    private static readonly Option<string[]> Collect = new("--collect") { Description = "Put runs of --fold together: their folders, or folders that hold them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
+    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the study, or of the run of --fold. Default: runs/crossval-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a cross-validation that was interrupted.", HelpName = "DIR" };
+
+    private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Folds, Fold, Collect, Out, .. Machine.Options];
+
+    public static Command Create()
+    {
+        Command command = new("crossval", "Cross-validate: train on all folds but one, score that one, for each fold in turn; last epoch, nothing picked.");
+        command.AddRange([Folds, Fold, Collect, Out, Resume, .. TrainingOptionSet.Training, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
+        command.SetAction(Run);
+        return command;
+    }
+
+    private static int Run(ParseResult result)
+    {
+        bool json = result.GetValue(TrainingOptionSet.Json);
+        if (result.GetValue(Collect) is { Length: > 0 } folders)
+        {
+            Print(Summarize([.. folders.SelectMany(FindRuns).Select(Read)]), json, report: null);
+            return ExitCode.Done;
+        }
+
+        using Interruption interruption = new();
+        if (result.GetValue(Fold) is { } fold && result.GetValue(Resume) is null)
+        {
+            return RunFold(result, fold, json, interruption.Token);
+        }
+
+        Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
+            result.GetValue(Out), "crossval", result.GetValue(TrainingOptionSet.Data), Machine.From(result), OptionsOf(result, fold: 1),
+            result.GetValue(Folds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
+        int count = study.Record.Size;
+        TrainingOptions[] folds = [.. Enumerable.Range(1, count).Select(k => study.Record.Options with { Fold = k })];
+        study.Plan(folds);
+        CrossvalResult summary = Summarize([.. folds.Select(o => study.Run($"fold-{o.Fold}", $"fold {o.Fold} of {count}", o, interruption.Token))]);
+        string report = Path.Combine(study.Folder, "report.html");
+        Dictionary<string, DigitDataset> cache = new() { [study.Record.Data.Path ?? ""] = study.Data };
+        HtmlReport.Write(report, [.. folds.Select(o => RunReport.Load(Path.Combine(study.Folder, $"fold-{o.Fold}"), cache))], new HtmlPreface($"{count}-fold cross-validation", Format(summary)));
+        study.Write("crossval.json", JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult) + "\n");
+        Print(summary, json, report);
+        return ExitCode.Done;
+    }
+
+    private static int RunFold(ParseResult result, int fold, bool json, CancellationToken cancellation)
+    {
+        TrainingOptions options = OptionsOf(result, fold);
+        if (fold > options.Folds)
+        {
+            throw new InputException($"--fold {fold} of --folds {options.Folds}: there is no such fold; choose 1 to {options.Folds}");
+        }
+
+        string? path = result.GetValue(TrainingOptionSet.Data);
+        DigitDataset data = CommonOptions.LoadTraining(path);
+        using TrainingRun run = TrainingRun.Create(
+            started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started), (data, RunData.Of(path, data)), options, Machine.From(result));
+        Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options.Epochs), $"train --resume {run.Folder.Path}", cancellation);
+        FoldResult summary = new(fold, run.Folder.Path, metrics.Samples, metrics.Accuracy, metrics.MacroF1, metrics.Loss);
+        Console.Out.WriteLine(json
+            ? JsonSerializer.Serialize(summary, StudyJson.Default.FoldResult)
+            : $"fold {fold} of {options.Folds}: {Html.Percent(metrics.Accuracy)} of {metrics.Samples:N0} digits, macro F1 {Html.Percent(metrics.MacroF1)}\nrun       {run.Folder.Path}");
+        return ExitCode.Done;
+    }
+
+    private static TrainingOptions OptionsOf(ParseResult result, int fold) =>
+        TrainingOptionSet.Resolve(result) with { Folds = result.GetValue(Folds) ?? 5, Fold = fold, KeepLast = true };
+
+    /// <summary>A run's own folder, or those of all runs right under a folder.</summary>
+    private static IEnumerable<string> FindRuns(string folder)
+    {
+        if (File.Exists(Path.Combine(folder, "run.json")))
+        {
+            return [folder];
+        }
+
+        string[] below = Directory.Exists(folder)
+            ? [.. Directory.GetDirectories(folder).Where(path => File.Exists(Path.Combine(path, "run.json"))).Order(StringComparer.Ordinal)]
+            : throw new InputException($"{folder}: no such folder; give --collect the runs of --fold, or a folder that holds them");
+        return below.Length > 0 ? below : throw new InputException($"{folder}: holds no runs; give --collect the runs of --fold, or a folder that holds them");
+    }
+
+    private static FinishedRun Read(string folder) => FinishedRun.Read(folder)
+        ?? throw new InputException($"{folder}: has not ended; go on with cudnn-digits train --resume {folder}");
+
+    private static CrossvalResult Summarize(IReadOnlyList<FinishedRun> runs)
+    {
+        FinishedRun[] folds = [.. runs.OrderBy(run => run.Options.Fold)];
+        Check(folds);
+        Metrics pooled = Metrics.FromConfusion(
+            [.. Enumerable.Range(0, DigitDataset.Classes).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, DigitDataset.Classes).Select(read => folds.Sum(run => run.Metrics.Confusion[label][read]))])],
+            folds.Sum(run => run.Metrics.Loss * run.Metrics.Samples));
+        return new CrossvalResult(
+            folds[0].Options.Model,
+            folds[0].Options.Epochs,
+            [.. folds.Select(run => new FoldResult(run.Options.Fold, run.Folder.Path, run.Metrics.Samples, run.Metrics.Accuracy, run.Metrics.MacroF1, run.Metrics.Loss))],
+            Spread.Of(folds.Select(run => run.Metrics.Accuracy)),
+            Spread.Of(folds.Select(run => run.Metrics.MacroF1)),
+            pooled);
+    }
+
+    /// <summary>All folds of one cross-validation, each once.</summary>
+    private static void Check(FinishedRun[] folds)
+    {
+        FinishedRun first = folds[0];
+        foreach (FinishedRun run in folds)
+        {
+            if (run.Options.Folds == 0)
+            {
+                throw new InputException($"{run.Folder.Path}: is no run of crossval --fold; leave it out");
+            }
+
+            if (run.Options with { Fold = first.Options.Fold } != first.Options || run.Folder.ReadRecord().Data.Fingerprint != first.Folder.ReadRecord().Data.Fingerprint)
+            {
+                throw new InputException($"{run.Folder.Path}: was made with other options or data than {first.Folder.Path}; collect the folds of one cross-validation");
+            }
+        }
+
+        for (int fold = 1; fold <= first.Options.Folds; fold++)
+        {
+            FinishedRun[] held = [.. folds.Where(run => run.Options.Fold == fold)];
+            if (held.Length != 1)
+            {
+                throw new InputException(held.Length == 0
+                    ? $"fold {fold} of {first.Options.Folds} is missing; make it with cudnn-digits crossval --fold {fold}"
+                    : $"fold {fold} is there {held.Length} times ({string.Join(", ", held.Select(run => run.Folder.Path))}); leave all but one out");
+            }
+        }
+    }
+
+    private static void Print(CrossvalResult summary, bool json, string? report) => Console.Out.WriteLine(json
+        ? JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult)
+        : Format(summary) + (report is null ? "" : $"\nreport    {report}"));
+
+    private static string Format(CrossvalResult summary)
+    {
+        StringBuilder text = new();
+        text.AppendLine($"{summary.Model}, {summary.Epochs} epochs, {summary.Folds.Count} folds, each digit held out once; the last epoch of each");
+        text.AppendLine();
+        text.AppendLine("fold   accuracy   macro F1      loss    digits");
+        foreach (FoldResult fold in summary.Folds)
+        {
+            text.AppendLine($"{fold.Fold,4}  {Html.Percent(fold.Accuracy),9}  {Html.Percent(fold.MacroF1),9}  {fold.Loss,8:F4}  {fold.Samples,8:N0}");
+        }
+
+        text.AppendLine();
+        text.AppendLine($"accuracy  {summary.Accuracy.ToPercent()}");
+        text.AppendLine($"macro F1  {summary.MacroF1.ToPercent()}");
+        text.AppendLine();
+        text.AppendLine("all folds together");
+        text.Append(MetricsTable.Format(summary.Pooled));
+        return text.ToString();
+    }
+}

@@ -1,0 +1,22 @@
+using System.Globalization;
+
+namespace CudnnDigits.Cli.Studies;
+
+/// <summary>Several measurements of the same thing.</summary>
+/// <param name="Mean">Their mean.</param>
+/// <param name="Deviation">Their standard deviation, n − 1 in the denominator; 0 for a single one.</param>
+/// <param name="Values">The measurements.</param>
+internal sealed record Spread(double Mean, double Deviation, IReadOnlyList<double> Values)
+{
+    public static Spread Of(IEnumerable<double> values)
+    {
+        double[] all = [.. values];
+        double mean = all.Average();
+        return new Spread(mean, all.Length < 2 ? 0 : Math.Sqrt(all.Sum(value => (value - mean) * (value - mean)) / (all.Length - 1)), all);
+    }
+
+    /// <summary>Shares as "98.57 ± 0.12 %".</summary>
+    public string ToPercent() => Values.Count < 2
+        ? Report.Html.Percent(Mean)
+        : string.Create(CultureInfo.InvariantCulture, $"{100 * Mean:F2} ± {100 * Deviation:F2} %");
+}

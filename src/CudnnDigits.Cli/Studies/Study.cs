@@ -1,0 +1,213 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Studies;
+
+/// <summary>What a study was started with: study.json.</summary>
+/// <param name="Command">The command that made it: compare, crossval or tune.</param>
+/// <param name="Version">Version of this program.</param>
+/// <param name="Started">UTC.</param>
+/// <param name="Data">The data.</param>
+/// <param name="Machine">Where to train, as asked for.</param>
+/// <param name="Options">What its runs have in common.</param>
+/// <param name="Size">How large it is: seeds of compare, folds of crossval, epochs of tune.</param>
+internal sealed record StudyRecord(string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size);
+
+/// <summary>A run of a study that has come to its end.</summary>
+/// <param name="Name">Name of its folder.</param>
+/// <param name="Folder">Its folder.</param>
+/// <param name="Options">How it was trained.</param>
+/// <param name="History">Its epochs.</param>
+/// <param name="Metrics">Metrics of the last epoch's weights.</param>
+internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOptions Options, IReadOnlyList<EpochRecord> History, Metrics Metrics)
+{
+    /// <summary>Its last epoch.</summary>
+    public EpochRecord Last => History[^1];
+
+    /// <summary>Reads a run that has ended; null where it has not.</summary>
+    public static FinishedRun? Read(string path)
+    {
+        RunFolder folder = new(path);
+        return folder.ReadMetrics() is { } metrics && folder.ReadHistory() is { Count: > 0 } history
+            ? new FinishedRun(Path.GetFileName(path), folder, folder.ReadRecord().Options, history, metrics)
+            : null;
+    }
+}
+
+/// <summary>
+/// Several runs that answer one question, in folders under one. What has ended is not trained again, what was interrupted goes
+/// on where it stopped, so a study resumes by running it once more.
+/// </summary>
+internal sealed class Study
+{
+    private readonly (DigitDataset Digits, RunData Record) _data;
+    private readonly bool _quiet;
+    private readonly Stopwatch _clock = Stopwatch.StartNew();
+    private double _work, _workDone, _workSkipped;
+
+    private Study(string path, StudyRecord record, DigitDataset data, bool quiet) =>
+        (Folder, Record, _data, _quiet) = (path, record, (data, record.Data), quiet);
+
+    public string Folder { get; }
+
+    public StudyRecord Record { get; }
+
+    public DigitDataset Data => _data.Digits;
+
+    /// <summary>The command that goes on with it.</summary>
+    public string ResumeWith => $"{Record.Command} --resume {Folder}";
+
+    /// <summary>Makes the folder of a new study.</summary>
+    /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
+    public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
+    {
+        DigitDataset data = CommonOptions.LoadTraining(dataPath);
+        StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
+        string folder = path ?? CommonOptions.NewFolder(command, record.Started);
+        try
+        {
+            if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any())
+            {
+                throw new InputException($"{folder}: is not empty; go on with --resume {folder}, or choose another --out");
+            }
+
+            Directory.CreateDirectory(folder);
+            AtomicFile.WriteText(Path.Combine(folder, "study.json"), writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{folder}: cannot be written: {e.Message}; choose another --out", e);
+        }
+
+        return new Study(folder, record, data, quiet);
+    }
+
+    /// <summary>Takes a study up where it stopped.</summary>
+    /// <exception cref="InputException">There is none, or its data has changed.</exception>
+    public static Study Resume(string path, string command, bool quiet)
+    {
+        string file = Path.Combine(path, "study.json");
+        StudyRecord record = ReadRecord(file, command);
+        DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
+        return data.Fingerprint() == record.Data.Fingerprint
+            ? new Study(path, record, data, quiet)
+            : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
+    }
+
+    /// <summary>Takes up the study named by an option, or makes a new one; options beside --resume are refused.</summary>
+    public static Study Open(ParseResult result, Option<string?> resume, IEnumerable<Option> fixedByStudy, Func<Study> create)
+    {
+        string command = result.CommandResult.Command.Name;
+        if (result.GetValue(resume) is not { } folder)
+        {
+            return create();
+        }
+
+        return fixedByStudy.FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } given
+            ? throw new InputException($"{given.Name} cannot be changed by --resume; a {command} goes on as it was started")
+            : Resume(folder, command, result.GetValue(TrainingOptionSet.Quiet));
+    }
+
+    /// <summary>Says how much there is to do, for the time left.</summary>
+    public void Plan(IEnumerable<TrainingOptions> runs) => _work = runs.Sum(Work);
+
+    /// <summary>Trains one run to its end, or reads it where that has been done.</summary>
+    /// <param name="name">Name of its folder.</param>
+    /// <param name="label">What it is, for people: "fold 2 of 5".</param>
+    /// <param name="options">How to train it.</param>
+    /// <param name="cancellation">Ends it between steps, with its state saved.</param>
+    /// <param name="data">Other digits than the study's, or null.</param>
+    public FinishedRun Run(string name, string label, TrainingOptions options, CancellationToken cancellation, (DigitDataset Digits, RunData Record)? data = null)
+    {
+        string path = Path.Combine(Folder, name);
+        if (FinishedRun.Read(path) is { } ended)
+        {
+            _workSkipped += Work(options);
+            return ended;
+        }
+
+        cancellation.ThrowIfCancellationRequested();
+        TrainingReporter reporter = TrainingReporter.CreateBrief(_quiet, options.Epochs, label);
+        using (TrainingRun run = Take(path, options, data ?? _data))
+        {
+            run.Train(reporter, ResumeWith, cancellation);
+        }
+
+        _workDone += Work(options);
+        FinishedRun finished = FinishedRun.Read(path)!;
+        reporter.Note($"{label}: {Report.Html.Percent(finished.Metrics.Accuracy)}{Remaining()}");
+        return finished;
+    }
+
+    /// <summary>Writes a result of the study beside its runs.</summary>
+    public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), writer => writer.Write(text));
+
+    private TrainingRun Take(string path, TrainingOptions options, (DigitDataset Digits, RunData Record) data)
+    {
+        RunFolder folder = new(path);
+        if (!File.Exists(Path.Combine(path, "run.json")))
+        {
+            return TrainingRun.Create(_ => path, data, options, Record.Machine);
+        }
+
+        RunRecord record = folder.ReadRecord();
+        return record.Data.Fingerprint == data.Record.Fingerprint && record.Options == options
+            ? TrainingRun.Resume(folder, record, data.Digits, Record.Machine)
+            : throw new InputException($"{path}: is another run than the one this {Record.Command} would make there; move it away");
+    }
+
+    private string Remaining()
+    {
+        double left = _work - _workDone - _workSkipped;
+        return left <= 0 ? "" : $", about {TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * left).ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture)} left";
+    }
+
+    /// <summary>Multiply-adds of a run, in relation to each other: an epoch of the improved network takes several of the simple one.</summary>
+    private static double Work(TrainingOptions options)
+    {
+        NetworkSpec network = options.CreateNetwork();
+        return options.Epochs * network.Layers.Zip(network.Outputs).Sum(layer => layer.First switch
+        {
+            Conv2dLayer conv => (double)layer.Second.Size * conv.InChannels * conv.Kernel * conv.Kernel,
+            LinearLayer linear => (double)linear.InFeatures * linear.OutFeatures,
+            _ => 0,
+        });
+    }
+
+    private static StudyRecord ReadRecord(string file, string command)
+    {
+        try
+        {
+            StudyRecord record = File.Exists(file)
+                ? JsonSerializer.Deserialize(File.ReadAllText(file), StudyJson.Default.StudyRecord) ?? throw new InputException($"{file}: is damaged (null)")
+                : throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command} (no study.json); give the folder that {command} wrote");
+            return record.Command == command
+                ? record
+                : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with cudnn-digits {record.Command} --resume");
+        }
+        catch (JsonException e)
+        {
+            throw new InputException($"{file}: is damaged, near line {e.LineNumber + 1}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{file}: cannot be read: {e.Message}", e);
+        }
+    }
+}
+
+/// <summary>JSON in snake_case, without reflection.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true)]
+[JsonSerializable(typeof(StudyRecord))]
+[JsonSerializable(typeof(CompareResult))]
+[JsonSerializable(typeof(CrossvalResult))]
+[JsonSerializable(typeof(FoldResult))]
+[JsonSerializable(typeof(TuneResult))]
+internal sealed partial class StudyJson : JsonSerializerContext;

@@ -1,0 +1,163 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Data;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Studies;
+
+/// <summary>A trial as it stands in trials.csv.</summary>
+/// <param name="Number">Its number; 0 is the network's defaults.</param>
+/// <param name="Options">Its options.</param>
+/// <param name="Run">Its run, or null where its loss became no number.</param>
+internal sealed record Trial(int Number, TrainingOptions Options, FinishedRun? Run)
+{
+    /// <summary>Its last epoch.</summary>
+    public EpochRecord? Last => Run?.Last;
+
+    /// <summary>Sorts the better first: validation accuracy, then loss.</summary>
+    public static IEnumerable<Trial> Best(IEnumerable<Trial> trials) =>
+        trials.OrderByDescending(trial => trial.Last?.ValidationAccuracy ?? -1).ThenBy(trial => trial.Last?.ValidationLoss ?? double.MaxValue).ThenBy(trial => trial.Number);
+}
+
+/// <summary>Result of <c>tune --json</c>: the winner and the defaults, both trained for the most epochs, on digits that the search never saw.</summary>
+internal sealed record TuneResult(
+    string Model, int Trials, int EpochsSpent, int Winner, TrainingOptions Options, double ValidationAccuracy, double TestAccuracy,
+    double DefaultsValidationAccuracy, double DefaultsTestAccuracy, int TestDigits, string Run);
+
+/// <summary><c>tune</c>: a seeded search for training options, within a budget, that resumes.</summary>
+internal static class TuneCommand
+{
+    private const double TestShare = 0.2, ValidationShare = 0.2;
+
+    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, 10_000_000);
+    private static readonly Option<ulong?> Seed = CommonOptions.Seed();
+    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the search. Default: runs/tune-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a search that was interrupted.", HelpName = "DIR" };
+
+    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Seed, Budget, Out, .. Machine.Options];
+
+    public static Command Create()
+    {
+        Command command = new("tune", "Search learning rate, batch size, schedule, dropout and augmentation by successive halving within a budget of epochs.");
+        command.AddRange([TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, Seed, Out, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
+        command.SetAction(Run);
+        return command;
+    }
+
+    private static int Run(ParseResult result)
+    {
+        using Interruption interruption = new();
+        Study study = Study.Open(result, Resume, FixedByStudy, () =>
+        {
+            TrainingOptions options = TrainingOptionSet.Resolve(result) with { Seed = result.GetValue(Seed) ?? 0, Validation = ValidationShare, Test = TestShare, KeepLast = true };
+            int budget = result.GetValue(Budget) ?? 10 * options.Epochs, least = Rung.LeastBudget(options.Epochs);
+            return budget >= least
+                ? Study.Create(result.GetValue(Out), "tune", result.GetValue(TrainingOptionSet.Data), Machine.From(result), options, budget, result.GetValue(TrainingOptionSet.Quiet))
+                : throw new InputException($"--budget {budget} is too little to compare anything at {options.Epochs} epochs; give at least {least}, or fewer --epochs");
+        });
+
+        List<Trial> trials = [];
+        Trial[] last = Search(study, trials, interruption.Token);
+        TuneResult summary = Judge(study, trials, Trial.Best(last).First(), last.First(trial => trial.Number == 0));
+        study.Write("tune.json", JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) + "\n");
+        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json) ? JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) : Format(study, summary));
+        return ExitCode.Done;
+    }
+
+    /// <summary>Runs rung after rung.</summary>
+    /// <returns>The trials of the last rung; the defaults are among them.</returns>
+    private static Trial[] Search(Study study, List<Trial> trials, CancellationToken cancellation)
+    {
+        TrainingOptions defaults = study.Record.Options;
+        IReadOnlyList<Rung> rungs = Rung.Plan(defaults.Epochs, study.Record.Size);
+        study.Plan(rungs.SelectMany(rung => Enumerable.Repeat(defaults with { Epochs = rung.Epochs }, rung.Trials)));
+        int[] numbers = [.. Enumerable.Range(0, rungs[0].Trials)];
+        Trial[] rungTrials = [];
+        foreach (Rung rung in rungs)
+        {
+            // The defaults go all the way, whatever they score: they are what the winner is compared with.
+            numbers = rungTrials.Length == 0 ? numbers : [0, .. Trial.Best(rungTrials).Select(trial => trial.Number).Where(number => number > 0).Take(rung.Trials - 1)];
+            rungTrials = new Trial[numbers.Length];
+            for (int i = 0; i < numbers.Length; i++)
+            {
+                rungTrials[i] = RunTrial(study, numbers[i], rung, $"{rung.Epochs} epoch{(rung.Epochs == 1 ? "" : "s")}, {i + 1} of {numbers.Length}, trial {numbers[i]}", keep: rung == rungs[^1], cancellation);
+                trials.Add(rungTrials[i]);
+                study.Write("trials.csv", TuneFiles.Csv(trials));
+                study.Write("tune.svg", TuneFiles.Picture(study.Record, trials));
+            }
+        }
+
+        return rungTrials;
+    }
+
+    private static Trial RunTrial(Study study, int number, Rung rung, string label, bool keep, CancellationToken cancellation)
+    {
+        TrainingOptions options = TrialSpace.Draw(study.Record.Options, number) with { Epochs = rung.Epochs };
+        try
+        {
+            FinishedRun run = study.Run(NameOf(number, rung.Epochs), label, options, cancellation);
+            if (!keep)
+            {
+                // The figures stay; weights and page of hundreds of trials would fill a disk.
+                foreach (string file in new[] { run.Folder.StateFile, run.Folder.ModelFile, run.Folder.ReportFile })
+                {
+                    File.Delete(file);
+                }
+            }
+
+            return new Trial(number, options, run);
+        }
+        catch (RunFailedException e) when (e.InnerException is DivergedException)
+        {
+            return new Trial(number, options, null);
+        }
+    }
+
+    /// <summary>Scores winner and defaults on the digits that neither training nor choosing has seen.</summary>
+    private static TuneResult Judge(Study study, List<Trial> trials, Trial winner, Trial defaults)
+    {
+        int[] rows = study.Record.Options.Split.Draw(study.Data.Labels).Test;
+        return new TuneResult(
+            study.Record.Options.Model, trials.Select(trial => trial.Number).Distinct().Count(), trials.Sum(trial => trial.Options.Epochs), winner.Number, winner.Options,
+            winner.Last?.ValidationAccuracy ?? 0, Test(winner), defaults.Last?.ValidationAccuracy ?? 0, Test(defaults), rows.Length,
+            Path.Combine(study.Folder, NameOf(winner.Number, winner.Options.Epochs)));
+
+        double Test(Trial trial)
+        {
+            if (trial.Last is null)
+            {
+                return 0;
+            }
+
+            string weights = new RunFolder(Path.Combine(study.Folder, NameOf(trial.Number, trial.Options.Epochs))).ModelFile;
+            using ITrainingBackend backend = CommonOptions.CreateForInference(Checkpoint.LoadWeights(weights).Weights, "cpu", threads: null, precision: null);
+            return Metrics.Evaluate(backend, study.Data, rows).Accuracy;
+        }
+    }
+
+    private static string NameOf(int trial, int epochs) => string.Create(CultureInfo.InvariantCulture, $"trial-{trial:D3}-epochs-{epochs}");
+
+    private static string Format(Study study, TuneResult result)
+    {
+        TrainingOptions o = result.Options;
+        StringBuilder text = new();
+        text.AppendLine($"{result.Trials} trials, {result.EpochsSpent:N0} epochs; winner trial {result.Winner}{(result.Winner == 0 ? ", the defaults" : "")}");
+        text.AppendLine();
+        text.AppendLine($"                validation   test: {result.TestDigits:N0} digits that the search never saw");
+        text.AppendLine($"winner          {Html.Percent(result.ValidationAccuracy),-11}  {Html.Percent(result.TestAccuracy)}");
+        text.AppendLine($"the defaults    {Html.Percent(result.DefaultsValidationAccuracy),-11}  {Html.Percent(result.DefaultsTestAccuracy)}");
+        text.AppendLine();
+        text.AppendLine("The winner was chosen by its validation accuracy, which therefore flatters it; compare the test column.");
+        text.AppendLine();
+        text.AppendLine($"trials    {Path.Combine(study.Folder, "trials.csv")}");
+        text.AppendLine($"picture   {Path.Combine(study.Folder, "tune.svg")}");
+        text.AppendLine($"run       {result.Run}");
+        string data = study.Record.Data.Path is { } path ? $" --data {path}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {rate}") : "";
+        text.Append(CultureInfo.InvariantCulture, $"use it    cudnn-digits train{data} --model {o.Model} --epochs {o.Epochs} --lr {o.LearningRate} --batch-size {o.BatchSize} --schedule {CommonOptions.ScheduleName(o.Schedule)}");
+        text.Append(CultureInfo.InvariantCulture, $"{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
+        return text.ToString();
+    }
+}

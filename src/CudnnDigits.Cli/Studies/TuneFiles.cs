@@ -1,0 +1,81 @@
+using System.Globalization;
+using System.Text;
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Numerics;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Studies;
+
+/// <summary>A search as a table and as a picture.</summary>
+internal static class TuneFiles
+{
+    private const int PanelWidth = 380, PanelHeight = 250, Gap = 24, Top = 74, Heading = 26;
+
+    public static string Csv(IEnumerable<Trial> trials)
+    {
+        StringBuilder text = new("trial,epochs,learning_rate,batch_size,schedule,dropout,rotate,shift,zoom,validation_accuracy,validation_loss,train_loss,seconds\n");
+        foreach ((int number, TrainingOptions o, FinishedRun? run) in trials)
+        {
+            EpochRecord? last = run?.Last;
+            text.Append(CultureInfo.InvariantCulture, $"{number},{o.Epochs},{o.LearningRate},{o.BatchSize},{CommonOptions.ScheduleName(o.Schedule)},{o.Dropout},{o.Rotate},{o.Shift},{o.Zoom},");
+            text.Append(CultureInfo.InvariantCulture, $"{last?.ValidationAccuracy:R},{last?.ValidationLoss:R},{last?.TrainLoss:R},{run?.History.Sum(epoch => epoch.Seconds):F1}\n");
+        }
+
+        return text.ToString();
+    }
+
+    /// <summary>Validation error against each option that was searched, a colour per length of training.</summary>
+    public static string Picture(StudyRecord study, IReadOnlyList<Trial> trials)
+    {
+        int[] batchSizes = [.. trials.Select(trial => trial.Options.BatchSize).Distinct().Order()];
+        LearningRateSchedule[] schedules = Enum.GetValues<LearningRateSchedule>();
+        (string Title, ChartAxis Axis, Func<TrainingOptions, double?> Value)[] panels =
+        [
+            ("learning rate", new ChartAxis("", Logarithmic: true), o => o.LearningRate),
+            ("batch size", new ChartAxis("", Labels: [.. batchSizes.Select(size => $"{size}")]), o => Array.IndexOf(batchSizes, o.BatchSize)),
+            ("schedule", new ChartAxis("", Labels: [.. schedules.Select(CommonOptions.ScheduleName)]), o => Array.IndexOf(schedules, o.Schedule)),
+            ("rotation, ± degrees", UpTo(TrialSpace.MostRotate), o => o.Rotate),
+            ("shift, ± share of the side", UpTo(TrialSpace.MostShift), o => o.Shift),
+            ("zoom, ± share of the size", UpTo(TrialSpace.MostZoom), o => o.Zoom),
+            ("dropout", UpTo(TrialSpace.MostDropout), o => o.Dropout),
+        ];
+        panels = [.. panels.Where(panel => trials.Any(trial => panel.Value(trial.Options) is not null))];
+        int[] lengths = [.. trials.Select(trial => trial.Options.Epochs).Distinct().Order()];
+        int rows = (panels.Length + 2) / 3, width = 3 * PanelWidth + 4 * Gap, height = Top + rows * (PanelHeight + Heading + Gap);
+        StringBuilder body = new();
+        for (int i = 0; i < panels.Length; i++)
+        {
+            (string title, ChartAxis axis, Func<TrainingOptions, double?> value) = panels[i];
+            Chart chart = new(axis, new ChartAxis("", Logarithmic: true));
+            for (int color = 0; color < lengths.Length; color++)
+            {
+                chart.AddPoints(null, color, trials
+                    .Where(trial => trial.Options.Epochs == lengths[color] && trial.Last?.ValidationAccuracy is < 1 && value(trial.Options) is not null)
+                    .Select(trial => (value(trial.Options)!.Value, 100 * (1 - trial.Last!.ValidationAccuracy!.Value))));
+            }
+
+            int x = Gap + i % 3 * (PanelWidth + Gap), y = Top + i / 3 * (PanelHeight + Heading + Gap);
+            body.Append(CultureInfo.InvariantCulture, $"<text class=\"title\" x=\"{x}\" y=\"{y + 16}\">{Html.Text(title)}</text>");
+            body.AppendLine(chart.ToSvg($"panel{i}", $"Validation error against {title}", $"x=\"{x}\" y=\"{y + Heading}\" width=\"{PanelWidth}\" height=\"{PanelHeight}\""));
+        }
+
+        string legend = string.Concat(lengths.Select((length, color) => string.Create(
+            CultureInfo.InvariantCulture, $"<circle cx=\"{Gap + 6 + 120 * color}\" cy=\"56\" r=\"5\" fill=\"var(--series-{color % Chart.SeriesColors})\"/><text x=\"{Gap + 18 + 120 * color}\" y=\"61\">{length} epoch{(length == 1 ? "" : "s")}</text>")));
+        return $$"""
+            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{width}} {{height}}" width="{{width}}" height="{{height}}" font-family="system-ui, sans-serif" font-size="14">
+            <style>
+            {{Html.Resource("colors.css")}}
+            text { fill: var(--muted); }
+            .title { fill: var(--ink); font-weight: 600; }
+            </style>
+            <rect width="100%" height="100%" fill="var(--ground)"/>
+            <text class="title" x="{{Gap}}" y="30" font-size="19">Validation error, %, of {{trials.Select(trial => trial.Number).Distinct().Count()}} trials of {{Html.Text(study.Options.Model)}}</text>
+            {{legend}}
+            {{body}}</svg>
+
+            """;
+    }
+
+    /// <summary>From 0, with room beside the first and the last point.</summary>
+    private static ChartAxis UpTo(double most) => new("", Least: -0.03 * most, Most: 1.03 * most);
+}

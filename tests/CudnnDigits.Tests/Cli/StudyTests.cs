@@ -1,0 +1,207 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using System.Xml.Linq;
+using CudnnDigits.Cli.Studies;
+using CudnnDigits.Data;
+using CudnnDigits.Numerics;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>compare, crossval and tune, through the program itself.</summary>
+public sealed class StudyTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _train;
+
+    public StudyTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(203, seed: 2)));
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Folds_made_one_by_one_and_collected_are_the_whole_cross_validation()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "1", "--folds", "3"];
+        using JsonDocument whole = JsonDocument.Parse(Run(["crossval", .. options, "--out", _folder["whole"], "--json"]));
+        foreach (int fold in new[] { 3, 1, 2 })
+        {
+            Run(["crossval", .. options, "--fold", $"{fold}", "--out", _folder[$"cv/fold-{fold}"]]);
+        }
+
+        using JsonDocument collected = JsonDocument.Parse(Run("crossval", "--collect", _folder["cv"], "--json"));
+        foreach (string part in new[] { "accuracy", "macro_f1", "pooled" })
+        {
+            Assert.Equal(whole.RootElement.GetProperty(part).GetRawText(), collected.RootElement.GetProperty(part).GetRawText());
+        }
+
+        JsonElement pooled = whole.RootElement.GetProperty("pooled");
+        Assert.Equal(203, pooled.GetProperty("samples").GetInt32());
+        Assert.Equal([68, 68, 67], whole.RootElement.GetProperty("folds").EnumerateArray().Select(fold => fold.GetProperty("samples").GetInt32()));
+        int[] support = [.. pooled.GetProperty("classes").EnumerateArray().Select(c => c.GetProperty("support").GetInt32())];
+        Assert.Equal([21, 21, 21, 20, 20, 20, 20, 20, 20, 20], support);
+        Assert.True(File.Exists(_folder["whole/report.html"]));
+        Assert.True(File.Exists(_folder["whole/fold-2/report.html"]));
+
+        // A fold is a run like any other: its weights know which rows it held out.
+        string evaluated = Run("evaluate", "--weights", _folder["cv/fold-2/model.safetensors"], "--data", _train, "--subset", "validation", "--json");
+        Assert.Equal(File.ReadAllText(_folder["cv/fold-2/metrics.json"]).Trim(), evaluated.Trim());
+
+        Program.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
+        Program.AssertRefused("is there 2 times", "crossval", "--collect", _folder["cv"], _folder["whole/fold-1"]);
+        Program.AssertRefused("no such folder", "crossval", "--collect", _folder["absent"]);
+        Program.AssertRefused("holds no runs", "crossval", "--collect", Directory.CreateDirectory(_folder["empty"]).FullName);
+        Program.AssertRefused("there is no such fold", ["crossval", .. options, "--fold", "4"]);
+        Run(["train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", _folder["cv/plain"]]);
+        Program.AssertRefused("plain: is no run of crossval --fold", "crossval", "--collect", _folder["cv"]);
+        Directory.Delete(_folder["cv/plain"], recursive: true);
+        Directory.Delete(_folder["cv/fold-1"], recursive: true);
+        Run(["crossval", .. options, "--fold", "1", "--seed", "7", "--out", _folder["cv/fold-1"]]);
+        Program.AssertRefused("other options or data", "crossval", "--collect", _folder["cv"]);
+        File.Delete(_folder["cv/fold-2/metrics.json"]);
+        Program.AssertRefused("fold-2: has not ended", "crossval", "--collect", _folder["cv"]);
+    }
+
+    [Fact]
+    public void An_interrupted_study_resumes_to_the_same_figures()
+    {
+        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--batch-size", "16", "--folds", "3"];
+        string whole = Run(["crossval", .. options, "--out", _folder["whole"], "--json"]);
+        Process process = Program.Start(["crossval", .. options, "--out", _folder["stopped"]]);
+        for (Stopwatch clock = Stopwatch.StartNew(); !File.Exists(_folder["stopped/fold-2/history.csv"]) && clock.Elapsed < TimeSpan.FromMinutes(1);)
+        {
+            Thread.Sleep(5);
+        }
+
+        Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        Program.Result stopped = Program.Finish(process);
+        Assert.Equal(130, stopped.ExitCode);
+        Assert.Contains($"crossval --resume {_folder["stopped"]}", stopped.Error, StringComparison.Ordinal);
+        Assert.False(File.Exists(_folder["stopped/crossval.json"]));
+
+        DateTime first = File.GetLastWriteTimeUtc(_folder["stopped/fold-1/model.safetensors"]);
+        Assert.Equal(whole.Replace(_folder["whole"], _folder["stopped"], StringComparison.Ordinal), Run("crossval", "--resume", _folder["stopped"], "--json"));
+        Assert.Equal(first, File.GetLastWriteTimeUtc(_folder["stopped/fold-1/model.safetensors"])); // not trained again
+
+        Program.AssertRefused("--folds cannot be changed by --resume", "crossval", "--resume", _folder["stopped"], "--folds", "4");
+        Program.AssertRefused("holds no crossval", "crossval", "--resume", _folder["absent"]);
+        Program.AssertRefused("holds a crossval", "tune", "--resume", _folder["stopped"]);
+        Program.AssertRefused("is not empty", ["crossval", .. options, "--out", _folder["stopped"]]);
+        File.WriteAllText(_folder["stopped/study.json"], "{ \"command\": 3");
+        Program.AssertRefused("study.json: is damaged", "crossval", "--resume", _folder["stopped"]);
+    }
+
+    [Fact]
+    public void Compare_trains_by_the_reports_protocol_and_sets_its_table_beside_ours()
+    {
+        string text = Run("compare", "--data", _train, "--seeds", "2", "--epochs", "1", "--out", _folder["compare"]);
+        Assert.Contains("eight digits apart in 28,000", text, StringComparison.Ordinal);
+        Assert.Contains("99.12 %   98.54 %     0.98585", text, StringComparison.Ordinal);
+        Assert.Contains("98.84 %   98.90 %     0.98614", text, StringComparison.Ordinal);
+        foreach (string kind in new[] { "simple-plain", "simple-augmented", "improved-plain", "improved-augmented" })
+        {
+            for (int seed = 0; seed < 2; seed++)
+            {
+                TrainingOptions o = new RunFolder(_folder[$"compare/{kind}-seed{seed}"]).ReadRecord().Options;
+                Assert.Equal((0.001, 64, 0.2, (ulong)seed, true), (o.LearningRate, o.BatchSize, o.Validation, o.Seed, o.KeepLast));
+                Assert.Equal(kind.EndsWith("augmented", StringComparison.Ordinal), o.Augmentation.IsEnabled);
+                Assert.Equal(kind.StartsWith("simple", StringComparison.Ordinal) ? LearningRateSchedule.Constant : LearningRateSchedule.Plateau, o.Schedule);
+            }
+        }
+
+        // The means are those of the runs' own files; a second call reads what the first one trained.
+        using JsonDocument json = JsonDocument.Parse(Run("compare", "--resume", _folder["compare"], "--json"));
+        JsonElement row = json.RootElement.GetProperty("rows")[0];
+        double[] accuracies = [.. new[] { 0, 1 }.Select(seed => new RunFolder(_folder[$"compare/simple-plain-seed{seed}"]).ReadHistory()[^1].ValidationAccuracy!.Value)];
+        Assert.Equal(accuracies.Average(), row.GetProperty("validation_accuracy").GetProperty("mean").GetDouble(), 1e-12);
+        Assert.Equal(0.98585, row.GetProperty("report_kaggle_score").GetDouble());
+        Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("rows")[1].GetProperty("report_kaggle_score").ValueKind);
+        Assert.Contains("eight digits apart", File.ReadAllText(_folder["compare/report.html"]), StringComparison.Ordinal);
+        Assert.Equal(text[..text.IndexOf("\n\nreport ", StringComparison.Ordinal)], File.ReadAllText(_folder["compare/compare.txt"]).TrimEnd());
+    }
+
+    [Fact]
+    public void Tune_spends_its_budget_resumes_and_judges_on_digits_it_never_saw()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "3", "--budget", "18", "--seed", "4"];
+        using JsonDocument whole = JsonDocument.Parse(Run(["tune", .. options, "--out", _folder["whole"], "--json"]));
+        string[] rows = File.ReadAllLines(_folder["whole/trials.csv"]);
+        Assert.Equal("trial,epochs,learning_rate,batch_size,schedule,dropout,rotate,shift,zoom,validation_accuracy,validation_loss,train_loss,seconds", rows[0]);
+        Assert.Equal([9, 3], rows.Skip(1).GroupBy(row => row.Split(',')[1]).Select(rung => rung.Count())); // 9 × 1 + 3 × 3 epochs
+        Assert.Equal(18, whole.RootElement.GetProperty("epochs_spent").GetInt32());
+        Assert.Equal("0", rows[10].Split(',')[0]); // the defaults reach the last rung
+
+        string best = rows.Skip(10).Select(row => row.Split(',')).OrderByDescending(cells => double.Parse(cells[9], CultureInfo.InvariantCulture)).ThenBy(cells => double.Parse(cells[10], CultureInfo.InvariantCulture)).First()[0];
+        Assert.Equal(best, $"{whole.RootElement.GetProperty("winner").GetInt32()}");
+        string weights = Path.Combine(whole.RootElement.GetProperty("run").GetString()!, "model.safetensors");
+        using JsonDocument test = JsonDocument.Parse(Run("evaluate", "--weights", weights, "--data", _train, "--subset", "test", "--json"));
+        Assert.Equal(test.RootElement.GetProperty("accuracy").GetDouble(), whole.RootElement.GetProperty("test_accuracy").GetDouble());
+        Assert.Equal(40, test.RootElement.GetProperty("samples").GetInt32());
+        XElement.Load(_folder["whole/tune.svg"]);
+
+        // As if it had been stopped in the last rung.
+        Directory.CreateDirectory(_folder["stopped"]);
+        foreach (string trial in Directory.GetDirectories(_folder["whole"]).Where(path => path.EndsWith("epochs-1", StringComparison.Ordinal)))
+        {
+            string copy = Directory.CreateDirectory(Path.Combine(_folder["stopped"], Path.GetFileName(trial))).FullName;
+            Array.ForEach(Directory.GetFiles(trial), file => File.Copy(file, Path.Combine(copy, Path.GetFileName(file))));
+        }
+
+        File.Copy(_folder["whole/study.json"], _folder["stopped/study.json"]);
+        Run("tune", "--resume", _folder["stopped"]);
+        Assert.Equal(rows.Select(WithoutSeconds), File.ReadAllLines(_folder["stopped/trials.csv"]).Select(WithoutSeconds));
+        Program.AssertRefused("--budget 3 is too little", "tune", "--data", _train, "--model", "simple", "--epochs", "3", "--budget", "3");
+        static string WithoutSeconds(string row) => row[..row.LastIndexOf(',')];
+    }
+
+    [Theory]
+    [InlineData(12, 120)]
+    [InlineData(5, 30)]
+    [InlineData(1, 2)]
+    [InlineData(27, 1000)]
+    public void Rungs_stay_within_the_budget_and_get_fewer_and_longer(int epochs, int budget)
+    {
+        IReadOnlyList<Rung> rungs = Rung.Plan(epochs, budget);
+        Assert.InRange(rungs.Sum(rung => rung.Epochs * rung.Trials), 1, budget);
+        Assert.Equal(epochs, rungs[^1].Epochs);
+        Assert.True(rungs[^1].Trials >= 2);
+        Assert.All(rungs.Zip(rungs.Skip(1)), pair => Assert.True(pair.First.Epochs < pair.Second.Epochs && pair.First.Trials > pair.Second.Trials));
+        Assert.True(Rung.LeastBudget(epochs) <= budget);
+        Assert.True(Rung.Plan(epochs, Rung.LeastBudget(epochs))[^1].Trials >= 2);
+    }
+
+    [Fact]
+    public void Trials_are_drawn_by_the_seed_from_the_whole_space()
+    {
+        TrainingOptions defaults = TrainingOptions.For("improved");
+        TrainingOptions[] trials = [.. Enumerable.Range(0, 200).Select(trial => TrialSpace.Draw(defaults, trial))];
+        Assert.Equal(defaults, trials[0]);
+        Assert.Equal(trials[77], TrialSpace.Draw(defaults, 77));
+        Assert.NotEqual(trials[77], TrialSpace.Draw(defaults with { Seed = 1 }, 77) with { Seed = 0 });
+        Assert.Equal([32, 64, 128, 256], trials.Select(o => o.BatchSize).Distinct().Order());
+        Assert.Equal(3, trials.Select(o => o.Schedule).Distinct().Count());
+        Assert.All(trials, o => Assert.InRange(o.LearningRate, 3e-4, 1e-2));
+        Assert.InRange(trials.Count(o => o.LearningRate < 1.7e-3), 70, 130); // the middle of a logarithmic scale
+        Assert.InRange(trials.Skip(1).Average(o => o.Dropout!.Value), 0.2, 0.3);
+        Assert.Null(TrialSpace.Draw(TrainingOptions.For("simple"), 5).Dropout); // it has none
+        Assert.All(trials, o => Assert.Equal(o.LearningRate, double.Parse(o.LearningRate.ToString("G2", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)));
+    }
+
+    [Fact]
+    public void The_deviation_is_that_of_a_sample()
+    {
+        Spread spread = Spread.Of([2, 4, 4, 4, 5, 5, 7, 9]);
+        Assert.Equal((5.0, Math.Sqrt(32.0 / 7)), (spread.Mean, spread.Deviation));
+        Assert.Equal("98.57 ± 0.14 %", Spread.Of([0.9847, 0.9867]).ToPercent());
+        Assert.Equal("98.54 %", Spread.Of([0.9854]).ToPercent());
+    }
+
+    private static string Run(params string[] arguments)
+    {
+        Program.Result result = Program.Run(arguments);
+        Assert.True(result.ExitCode == 0, result.Error);
+        return result.Output;
+    }
+}
