@@ -16,6 +16,9 @@ internal sealed record BenchResult(
     string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond,
     int Steps, int Repetitions, Precision Precision, string Augmentation, string Data);
 
+/// <summary>First line of <c>serve --json</c>.</summary>
+internal sealed record ServeResult(string Url, string Model);
+
 /// <summary>A network in <c>info --json</c>.</summary>
 internal sealed record NetworkInfo(string Name, int Parameters);
 
@@ -28,6 +31,7 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(TrainResult))]
 [JsonSerializable(typeof(PredictResult))]
 [JsonSerializable(typeof(BenchResult))]
+[JsonSerializable(typeof(ServeResult))]
 [JsonSerializable(typeof(LayerResult))]
 [JsonSerializable(typeof(InfoResult))]
 [JsonSerializable(typeof(Metrics))]

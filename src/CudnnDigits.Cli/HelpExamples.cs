@@ -33,6 +33,7 @@ internal static class HelpExamples
             "crossval --collect cv                     the folds put together",
         ],
         ["tune"] = ["tune --data train.csv --model simple --budget 60", "tune --resume runs/tune-20260101-120000"],
+        ["serve"] = ["serve --weights runs/first/model.safetensors", "serve                                     a quick model on built-in digits first"],
         ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
         ["info"] = ["info", "info --json"],
     };

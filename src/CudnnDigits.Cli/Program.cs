@@ -1,5 +1,6 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
+using CudnnDigits.Cli.Serve;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
@@ -13,6 +14,7 @@ RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVI
     CompareCommand.Create(),
     CrossvalCommand.Create(),
     TuneCommand.Create(),
+    ServeCommand.Create(),
     BenchCommand.Create(),
     InfoCommand.Create(),
 };

@@ -43,19 +43,19 @@ public sealed class BadMachineTests : IDisposable
     public void What_is_missing_is_said_and_auto_trains_on_the_CPU(string libraries, string settings, string says)
     {
         (string, string)[] machine = Machine(libraries, settings);
-        Program.Result refused = Program.RunIn(_folder.Path, machine, Train("refused", "--device", "cuda"));
+        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, Train("refused", "--device", "cuda"));
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains($"--device cuda: ", OnlyLine(refused.Error), StringComparison.Ordinal);
         Assert.Contains(says, refused.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder["refused"]));
 
-        Program.Result auto = Program.RunIn(_folder.Path, machine, Train("auto"));
+        CliProgram.Result auto = CliProgram.RunIn(_folder.Path, machine, Train("auto"));
         Assert.Equal(0, auto.ExitCode);
         string device = Assert.Single(auto.Error.Split('\n'), line => line.StartsWith("device ", StringComparison.Ordinal));
         Assert.Contains("CPU, ", device, StringComparison.Ordinal);
         Assert.Contains(says, device, StringComparison.Ordinal);
 
-        Program.Result info = Program.RunIn(_folder.Path, machine, "info");
+        CliProgram.Result info = CliProgram.RunIn(_folder.Path, machine, "info");
         Assert.Equal(0, info.ExitCode);
         if (!settings.Contains("PTX", StringComparison.Ordinal) && !settings.Contains("CAPABILITY", StringComparison.Ordinal) && !settings.Contains("cudnnCreate", StringComparison.Ordinal))
         {
@@ -77,7 +77,7 @@ public sealed class BadMachineTests : IDisposable
     [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2, "the CPU trains in fp32, and there is no GPU to use: there is no NVIDIA GPU")]
     public void What_goes_wrong_is_said_in_one_line(string options, string settings, int exitCode, string says)
     {
-        Program.Result result = Program.RunIn(_folder.Path, Machine(Device, settings), Train("run", options.Split(' ')));
+        CliProgram.Result result = CliProgram.RunIn(_folder.Path, Machine(Device, settings), Train("run", options.Split(' ')));
         Assert.Equal(exitCode, result.ExitCode);
         string line = Assert.Single(result.Error.Split('\n'), line => line.StartsWith("cudnn-digits: error: ", StringComparison.Ordinal));
         Assert.Contains(says, line, StringComparison.Ordinal);
@@ -89,16 +89,16 @@ public sealed class BadMachineTests : IDisposable
     {
         // Four epochs of two steps; "adam" runs once more to warm up each of the two sizes of batch. The sixth is in epoch 2.
         string[] train = Train("run", "--device", "cuda", "--deterministic", "--precision", "fp32", "--epochs", "4", "--batch-size", "40");
-        Program.Result failed = Program.RunIn(_folder.Path, Machine(Device, "SOFTCUDA_FAIL=adam:6:700"), train);
+        CliProgram.Result failed = CliProgram.RunIn(_folder.Path, Machine(Device, "SOFTCUDA_FAIL=adam:6:700"), train);
         Assert.Equal(1, failed.ExitCode);
         Assert.Contains("the GPU failed in epoch 2: ", failed.Error, StringComparison.Ordinal);
         Assert.Contains("CUDA_ERROR_ILLEGAL_ADDRESS", failed.Error, StringComparison.Ordinal);
         Assert.Contains("keeps the state after epoch 1", failed.Error, StringComparison.Ordinal);
 
-        Program.Result resumed = Program.RunIn(_folder.Path, Machine(Device, ""), "train", "--resume", _folder["run"]);
+        CliProgram.Result resumed = CliProgram.RunIn(_folder.Path, Machine(Device, ""), "train", "--resume", _folder["run"]);
         Assert.Equal(0, resumed.ExitCode);
         train[Array.IndexOf(train, "--out") + 1] = _folder["whole"];
-        Assert.Equal(0, Program.RunIn(_folder.Path, Machine(Device, ""), train).ExitCode);
+        Assert.Equal(0, CliProgram.RunIn(_folder.Path, Machine(Device, ""), train).ExitCode);
         Assert.Equal(File.ReadAllBytes(_folder["whole/model.safetensors"]), File.ReadAllBytes(_folder["run/model.safetensors"]));
     }
 

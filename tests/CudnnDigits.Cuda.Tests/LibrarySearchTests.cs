@@ -97,7 +97,7 @@ public sealed class LibrarySearchTests : IDisposable
 
     private void AssertFound(string blas, string dnn, string own, params (string, string)[] environment)
     {
-        Program.Result result = Info(own, environment, "--json");
+        CliProgram.Result result = Info(own, environment, "--json");
         Assert.Equal(0, result.ExitCode);
         using JsonDocument json = JsonDocument.Parse(result.Output);
         JsonElement cuda = json.RootElement.GetProperty("cuda");
@@ -107,7 +107,7 @@ public sealed class LibrarySearchTests : IDisposable
         Assert.Equal(_folder[dnn], paths["cudnn"]);
     }
 
-    private Program.Result Info(string own, (string, string)[] environment, params string[] options) => Program.RunIn(
+    private CliProgram.Result Info(string own, (string, string)[] environment, params string[] options) => CliProgram.RunIn(
         _folder.Path,
         [
             ("VIRTUAL_ENV", ""), ("CONDA_PREFIX", ""), ("CUDA_PATH", ""),

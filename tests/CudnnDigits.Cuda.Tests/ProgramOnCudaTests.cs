@@ -81,7 +81,7 @@ public sealed class ProgramOnCudaTests : IDisposable
 
         using JsonDocument bench = JsonDocument.Parse(
             Succeeds("bench", "--device", "cuda", "--model", "simple", "--steps", "1", "--batch-size", "16", "--precision", "bf16", "--profile", "--json").Output);
-        Program.AssertRefused("--layers measures the CPU", "bench", "--layers", "--device", "cuda");
+        CliProgram.AssertRefused("--layers measures the CPU", "bench", "--layers", "--device", "cuda");
         Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
     }
@@ -91,7 +91,7 @@ public sealed class ProgramOnCudaTests : IDisposable
     {
         Gpu.RequireSoftware(); // it writes the ranges to a file
         string log = _folder["ranges"];
-        Assert.Equal(0, Program.RunIn(_folder.Path, "SOFTCUDA_NVTX", log, Train("run", epochs: 1)).ExitCode);
+        Assert.Equal(0, CliProgram.RunIn(_folder.Path, "SOFTCUDA_NVTX", log, Train("run", epochs: 1)).ExitCode);
         string[] ranges = File.ReadAllLines(log);
         string[] expected =
         [
@@ -105,15 +105,15 @@ public sealed class ProgramOnCudaTests : IDisposable
     [Fact]
     public void Two_processes_share_a_GPU()
     {
-        Process[] processes = [.. Enumerable.Range(0, 2).Select(i => Program.Start(Train($"run{i}", epochs: 2)))];
-        Assert.All(processes.Select(Program.Finish), result => Assert.Equal(0, result.ExitCode));
+        Process[] processes = [.. Enumerable.Range(0, 2).Select(i => CliProgram.Start(Train($"run{i}", epochs: 2)))];
+        Assert.All(processes.Select(CliProgram.Finish), result => Assert.Equal(0, result.ExitCode));
         Assert.Equal(File.ReadAllBytes(_folder["run0/model.safetensors"]), File.ReadAllBytes(_folder["run1/model.safetensors"]));
     }
 
     [Fact]
     public void Interrupted_while_it_builds_and_captures_it_saves_and_ends()
     {
-        using Process process = Program.Start(Train("run", epochs: 1000));
+        using Process process = CliProgram.Start(Train("run", epochs: 1000));
         string? line;
         while ((line = process.StandardError.ReadLine()) is not null && !line.StartsWith("run ", StringComparison.Ordinal))
         {
@@ -136,9 +136,9 @@ public sealed class ProgramOnCudaTests : IDisposable
     private string[] Train(string run, int epochs) =>
         ["train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", $"{epochs}", "--out", _folder[run]];
 
-    private static Program.Result Succeeds(params string[] arguments)
+    private static CliProgram.Result Succeeds(params string[] arguments)
     {
-        Program.Result result = Program.Run(arguments);
+        CliProgram.Result result = CliProgram.Run(arguments);
         Assert.True(result.ExitCode == 0, result.Error);
         Assert.DoesNotContain("softcuda:", result.Error, StringComparison.Ordinal); // nothing refused, nothing left behind
         return result;

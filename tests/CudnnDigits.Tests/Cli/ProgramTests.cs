@@ -27,7 +27,7 @@ public sealed class ProgramTests : IDisposable
     public void From_csv_to_run_folder_to_submission()
     {
         string run = _folder["run"], submission = _folder["submission.csv"];
-        Program.Result train = Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "3", "--out", run);
+        CliProgram.Result train = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "3", "--out", run);
         Assert.Equal(0, train.ExitCode);
         Assert.Contains("weights   ", train.Output, StringComparison.Ordinal);
         string[] progress = train.Error.TrimEnd('\n').Split('\n');
@@ -44,7 +44,7 @@ public sealed class ProgramTests : IDisposable
 
         // evaluate on the run's own validation rows agrees with metrics.json.
         string weights = Path.Combine(run, "model.safetensors");
-        Program.Result evaluate = Program.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json");
+        CliProgram.Result evaluate = CliProgram.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json");
         Assert.Equal(0, evaluate.ExitCode);
         Assert.Equal(File.ReadAllText(Path.Combine(run, "metrics.json")).Trim(), evaluate.Output.Trim());
         using JsonDocument metrics = JsonDocument.Parse(evaluate.Output);
@@ -52,7 +52,7 @@ public sealed class ProgramTests : IDisposable
         Assert.Equal(10, metrics.RootElement.GetProperty("confusion").GetArrayLength());
         Assert.Equal(6, metrics.RootElement.GetProperty("classes")[3].GetProperty("support").GetInt32());
 
-        Program.Result predict = Program.Run("predict", "--weights", weights, "--data", _test, "--out", submission);
+        CliProgram.Result predict = CliProgram.Run("predict", "--weights", weights, "--data", _test, "--out", submission);
         Assert.Equal(0, predict.ExitCode);
         string[] rows = File.ReadAllLines(submission);
         Assert.Equal("ImageId,Label", rows[0]);
@@ -74,10 +74,10 @@ public sealed class ProgramTests : IDisposable
     {
         Golden golden = Golden.Load(model);
         (string, string)[] environment = leftOut.Length == 0 ? [] : [(leftOut, "0")];
-        string has = Program.RunIn(_folder.Path, environment, "info").Output;
+        string has = CliProgram.RunIn(_folder.Path, environment, "info").Output;
         Assert.SkipUnless(has.Contains(instructionSet, StringComparison.Ordinal) || BackendFactory.CpuInstructionSet == "AVX-512", $"this machine has no {instructionSet}");
         Assert.Contains(instructionSet, has, StringComparison.Ordinal);
-        Program.Result result = Program.RunIn(_folder.Path, environment, golden.TrainArguments(_folder, "run"));
+        CliProgram.Result result = CliProgram.RunIn(_folder.Path, environment, golden.TrainArguments(_folder, "run"));
         Assert.True(result.ExitCode == 0, result.Error);
         golden.AssertFollowedBy(_folder["run"]);
     }
@@ -91,12 +91,12 @@ public sealed class ProgramTests : IDisposable
         string? native = Environment.GetEnvironmentVariable("CUDNN_DIGITS_NATIVE");
         Assert.SkipWhen(native is null, "CUDNN_DIGITS_NATIVE names no native build of the program");
         Golden golden = Golden.Load(model);
-        Program.Result result = Program.RunNative(native, golden.TrainArguments(_folder, "run"));
+        CliProgram.Result result = CliProgram.RunNative(native, golden.TrainArguments(_folder, "run"));
         Assert.True(result.ExitCode == 0, result.Error);
         golden.AssertFollowedBy(_folder["run"]);
         if (System.Runtime.Intrinsics.X86.Avx2.IsSupported)
         {
-            Assert.Contains("AVX", Program.RunNative(native, "info").Output, StringComparison.Ordinal);
+            Assert.Contains("AVX", CliProgram.RunNative(native, "info").Output, StringComparison.Ordinal);
         }
     }
 
@@ -105,21 +105,21 @@ public sealed class ProgramTests : IDisposable
     {
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
-        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
-        using (Process process = Program.Start(["train", .. options, "--out", killed]))
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        using (Process process = CliProgram.Start(["train", .. options, "--out", killed]))
         {
             WaitFor(() => File.Exists(Path.Combine(killed, "history.csv")) && File.ReadAllLines(Path.Combine(killed, "history.csv")).Length > 1, process);
             process.Kill(); // SIGKILL
             process.WaitForExit();
         }
 
-        Program.Result resumed = Program.Run("train", "--resume", killed, "--threads", "1");
+        CliProgram.Result resumed = CliProgram.Run("train", "--resume", killed, "--threads", "1");
         Assert.True(resumed.ExitCode == 0, resumed.Error);
         AssertSameRun(whole, killed);
 
         // Once done, resuming changes nothing.
         byte[] model = File.ReadAllBytes(Path.Combine(killed, "model.safetensors"));
-        Assert.Equal(0, Program.Run("train", "--resume", killed).ExitCode);
+        Assert.Equal(0, CliProgram.Run("train", "--resume", killed).ExitCode);
         Assert.Equal(model, File.ReadAllBytes(Path.Combine(killed, "model.safetensors")));
     }
 
@@ -128,17 +128,17 @@ public sealed class ProgramTests : IDisposable
     {
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
-        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         foreach (int milliseconds in new[] { 250, 320, 400, 480, 560 })
         {
             bool begun = File.Exists(Path.Combine(killed, "run.json"));
-            using Process process = Program.Start(begun ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
+            using Process process = CliProgram.Start(begun ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
             process.WaitForExit(milliseconds);
             process.Kill();
             process.WaitForExit();
         }
 
-        Program.Result resumed = Program.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
+        CliProgram.Result resumed = CliProgram.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
         Assert.True(resumed.ExitCode == 0, resumed.Error);
         AssertSameRun(whole, killed);
     }
@@ -149,7 +149,7 @@ public sealed class ProgramTests : IDisposable
         string run = _folder["run"];
         Directory.CreateDirectory(run);
         File.WriteAllText(Path.Combine(run, "run.json.tmp"), "{");
-        Program.Result result = Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run);
+        CliProgram.Result result = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run);
         Assert.True(result.ExitCode == 0, result.Error);
         Assert.False(File.Exists(Path.Combine(run, "run.json.tmp")));
     }
@@ -159,11 +159,11 @@ public sealed class ProgramTests : IDisposable
     {
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "2"];
         string whole = _folder["whole"], killed = _folder["killed"];
-        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Directory.CreateDirectory(killed);
         File.Copy(Path.Combine(whole, "run.json"), Path.Combine(killed, "run.json")); // all there is after the first moment
         File.WriteAllBytes(Path.Combine(killed, "last.safetensors.tmp"), [1, 2, 3]);
-        Assert.Equal(0, Program.Run("train", "--resume", killed).ExitCode);
+        Assert.Equal(0, CliProgram.Run("train", "--resume", killed).ExitCode);
         AssertSameRun(whole, killed);
         Assert.False(File.Exists(Path.Combine(killed, "last.safetensors.tmp")));
     }
@@ -174,15 +174,15 @@ public sealed class ProgramTests : IDisposable
         Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
-        Assert.Equal(0, Program.Run(["train", .. options, "--out", whole]).ExitCode);
-        Process process = Program.Start(["train", .. options, "--out", stopped]);
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
         WaitFor(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
         Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
-        Program.Result result = Program.Finish(process);
+        CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal(130, result.ExitCode);
         Assert.Contains($"--resume {stopped}", result.Error, StringComparison.Ordinal);
 
-        Assert.Equal(0, Program.Run("train", "--resume", stopped).ExitCode);
+        Assert.Equal(0, CliProgram.Run("train", "--resume", stopped).ExitCode);
         AssertSameRun(whole, stopped);
     }
 
@@ -190,24 +190,24 @@ public sealed class ProgramTests : IDisposable
     public void Resume_extends_a_run_and_refuses_other_changes()
     {
         string run = _folder["run"];
-        Assert.Equal(0, Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "2", "--schedule", "constant", "--out", run).ExitCode);
-        Program.AssertRefused("--lr cannot be changed by --resume", "train", "--resume", run, "--lr", "0.1");
-        Program.AssertRefused("--resume can only extend", "train", "--resume", run, "--epochs", "1");
-        Program.AssertRefused($"continue it with --resume {run}", "train", "--data", _train, "--out", run);
-        Assert.Equal(0, Program.Run("train", "--resume", run, "--epochs", "3").ExitCode);
+        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "2", "--schedule", "constant", "--out", run).ExitCode);
+        CliProgram.AssertRefused("--lr cannot be changed by --resume", "train", "--resume", run, "--lr", "0.1");
+        CliProgram.AssertRefused("--resume can only extend", "train", "--resume", run, "--epochs", "1");
+        CliProgram.AssertRefused($"continue it with --resume {run}", "train", "--data", _train, "--out", run);
+        Assert.Equal(0, CliProgram.Run("train", "--resume", run, "--epochs", "3").ExitCode);
         Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
 
         File.WriteAllBytes(_train, DigitFiles.Csv(GeneratedDigits.Create(200, seed: 8)));
-        Program.AssertRefused("is not the data that", "train", "--resume", run);
-        Program.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
+        CliProgram.AssertRefused("is not the data that", "train", "--resume", run);
+        CliProgram.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
     }
 
     [Fact]
     public void Fine_tuning_starts_from_given_weights()
     {
         string first = _folder["first"], second = _folder["second"];
-        Assert.Equal(0, Program.Run("train", "--data", _train, "--model", "simple", "--epochs", "6", "--out", first).ExitCode);
-        Program.Result result = Program.Run(
+        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "6", "--out", first).ExitCode);
+        CliProgram.Result result = CliProgram.Run(
             "train", "--data", _folder.Write("new.csv", DigitFiles.Csv(GeneratedDigits.Create(200, seed: 9))),
             "--init-from", Path.Combine(first, "model.safetensors"), "--epochs", "1", "--lr", "3e-4", "--schedule", "constant", "--out", second, "--json");
         Assert.Equal(0, result.ExitCode);
@@ -225,7 +225,7 @@ public sealed class ProgramTests : IDisposable
         weights["conv1.weight"].Fill(1e30f);
         weights["conv2.weight"].Fill(1e30f);
         Checkpoint.SaveWeights(huge, weights, 0);
-        Program.Result result = Program.Run("train", "--data", _train, "--init-from", huge, "--out", run, "--quiet");
+        CliProgram.Result result = CliProgram.Run("train", "--data", _train, "--init-from", huge, "--out", run, "--quiet");
         Assert.Equal(1, result.ExitCode);
         Assert.Contains("the loss or a weight became NaN or infinite", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
         Checkpoint.LoadState(Path.Combine(run, "last.safetensors"), DigitNetworks.Simple); // finite, or this throws
@@ -236,14 +236,14 @@ public sealed class ProgramTests : IDisposable
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "limits the size of files by the shell's ulimit");
         string run = _folder["run"];
-        ProcessStartInfo info = Program.Info("train", "--data", _train, "--model", "improved", "--epochs", "1", "--out", run);
+        ProcessStartInfo info = CliProgram.Info("train", "--data", _train, "--model", "improved", "--epochs", "1", "--out", run);
         ProcessStartInfo limited = new("bash", ["-c", "ulimit -f 4000; trap '' XFSZ; exec \"$0\" \"$@\"", info.FileName, .. info.ArgumentList])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             Environment = { ["DOTNET_EnableWriteXorExecute"] = "0" }, // whose own file would be over the limit
         };
-        Program.Result result = Program.Finish(Process.Start(limited)!);
+        CliProgram.Result result = CliProgram.Finish(Process.Start(limited)!);
         Assert.Equal(1, result.ExitCode);
         Assert.Contains("could not be written", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
         Assert.Equal(["run.json"], Directory.GetFiles(run).Select(Path.GetFileName));
@@ -293,14 +293,14 @@ public sealed class ProgramTests : IDisposable
         ArgumentNullException.ThrowIfNull(arguments);
         string[] list = [.. arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(argument => argument
             .Replace("{train}", _train, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal).Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
-        Program.AssertRefused(says, list);
+        CliProgram.AssertRefused(says, list);
         Assert.Equal(2, Directory.GetFileSystemEntries(_folder.Path).Length); // nothing written
     }
 
     [Fact]
     public void Bench_and_info_print_one_json_object()
     {
-        using JsonDocument bench = JsonDocument.Parse(Program.Run("bench", "--model", "simple", "--steps", "1", "--batch-size", "16", "--json").Output);
+        using JsonDocument bench = JsonDocument.Parse(CliProgram.Run("bench", "--model", "simple", "--steps", "1", "--batch-size", "16", "--json").Output);
         Assert.Equal("simple", bench.RootElement.GetProperty("model").GetString());
         Assert.Equal(16, bench.RootElement.GetProperty("batch_size").GetInt32());
         Assert.True(bench.RootElement.GetProperty("threads").GetInt32() >= 1);
@@ -308,14 +308,14 @@ public sealed class ProgramTests : IDisposable
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
         Assert.True(bench.RootElement.GetProperty("infer_images_per_second").GetDouble() > 0);
 
-        using JsonDocument layers = JsonDocument.Parse(Program.Run("bench", "--layers", "--model", "simple", "--steps", "1", "--json").Output);
+        using JsonDocument layers = JsonDocument.Parse(CliProgram.Run("bench", "--layers", "--model", "simple", "--steps", "1", "--json").Output);
         JsonElement forward = layers.RootElement.GetProperty("training").EnumerateArray().First(row => row.GetProperty("layer").GetString() == "conv2");
         Assert.Equal("forward", forward.GetProperty("operation").GetString());
         Assert.Equal(4.4605, forward.GetProperty("mflop_per_image").GetDouble()); // 2 · 11² · 9 · 32 · 64
         Assert.Equal("all", layers.RootElement.GetProperty("inference").EnumerateArray().Last().GetProperty("layer").GetString());
         Assert.True(layers.RootElement.GetProperty("peak_gflops").GetDouble() > 1);
 
-        using JsonDocument info = JsonDocument.Parse(Program.Run("info", "--json").Output);
+        using JsonDocument info = JsonDocument.Parse(CliProgram.Run("info", "--json").Output);
         Assert.Equal(870_826, info.RootElement.GetProperty("networks")[1].GetProperty("parameters").GetInt32());
     }
 
@@ -329,9 +329,10 @@ public sealed class ProgramTests : IDisposable
     [InlineData("compare")]
     [InlineData("crossval")]
     [InlineData("tune")]
+    [InlineData("serve")]
     public void Help_has_examples(string command)
     {
-        Program.Result result = Program.Run(command, "--help");
+        CliProgram.Result result = CliProgram.Run(command, "--help");
         Assert.Equal(0, result.ExitCode);
         Assert.Contains($"Examples:\n  cudnn-digits {command}", result.Output, StringComparison.Ordinal);
     }
@@ -345,8 +346,8 @@ public sealed class ProgramTests : IDisposable
         Assert.SkipUnless(System.Runtime.Intrinsics.X86.Avx512F.IsSupported, "this machine has no AVX-512 to leave out");
         string start = _folder["start.safetensors"], run = _folder["run"];
         Checkpoint.SaveWeights(start, Initializer.Create(DigitNetworks.Improved, 4), 0);
-        Assert.Contains(instructionSet, Program.RunIn(_folder.Path, variable, "0", "info").Output, StringComparison.Ordinal);
-        Program.Result result = Program.RunIn(
+        Assert.Contains(instructionSet, CliProgram.RunIn(_folder.Path, variable, "0", "info").Output, StringComparison.Ordinal);
+        CliProgram.Result result = CliProgram.RunIn(
             _folder.Path, variable, "0", "train", "--data", _train, "--init-from", start, "--no-shuffle", "--augment", "none", "--dropout", "0",
             "--validation", "0", "--schedule", "constant", "--batch-size", "300", "--epochs", "1", "--out", run);
         Assert.True(result.ExitCode == 0, result.Error);

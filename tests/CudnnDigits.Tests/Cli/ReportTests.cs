@@ -69,7 +69,7 @@ public sealed class ReportTests : IDisposable
     public void Runs_stand_side_by_side_with_the_options_in_which_they_differ()
     {
         string first = Train("first", "--epochs", "1"), second = Train("a <b> & \"c\"", "--epochs", "2", "--seed", "5"), page = _folder["both.html"];
-        Assert.Equal(0, Program.Run("report", first, second, "--out", page).ExitCode);
+        Assert.Equal(0, CliProgram.Run("report", first, second, "--out", page).ExitCode);
         string text = File.ReadAllText(page);
         Assert.Contains("2 runs side by side", text, StringComparison.Ordinal);
         Assert.Contains("a &lt;b&gt; &amp; &quot;c&quot;", text, StringComparison.Ordinal);
@@ -86,7 +86,7 @@ public sealed class ReportTests : IDisposable
     {
         string run = Train("run", "--epochs", "1");
         File.Delete(_train);
-        Program.Result result = Program.Run("report", run);
+        CliProgram.Result result = CliProgram.Run("report", run);
         Assert.True(result.ExitCode == 0, result.Error);
         string page = File.ReadAllText(Path.Combine(run, "report.html"));
         Assert.Contains("No pictures of digits and no calibration", page, StringComparison.Ordinal);
@@ -98,7 +98,7 @@ public sealed class ReportTests : IDisposable
             File.Delete(Path.Combine(run, file));
         }
 
-        Assert.Equal(0, Program.Run("report", run).ExitCode);
+        Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
         Assert.Contains("The run has not ended: 0 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
     }
 
@@ -106,15 +106,15 @@ public sealed class ReportTests : IDisposable
     public void What_is_no_run_or_damaged_is_refused()
     {
         string run = Train("run", "--epochs", "1");
-        Program.AssertRefused("holds no run", "report", _folder["absent"]);
-        Program.AssertRefused("is a folder", "report", run, "--out", _folder.Path);
-        Program.AssertRefused("cannot be written", "report", run, "--out", _folder["absent/report.html"]);
-        Program.AssertRefused("report", "report");
+        CliProgram.AssertRefused("holds no run", "report", _folder["absent"]);
+        CliProgram.AssertRefused("is a folder", "report", run, "--out", _folder.Path);
+        CliProgram.AssertRefused("cannot be written", "report", run, "--out", _folder["absent/report.html"]);
+        CliProgram.AssertRefused("report", "report");
         File.AppendAllText(Path.Combine(run, "history.csv"), "2,x\n");
-        Program.AssertRefused("history.csv: row 3 is damaged", "report", run);
+        CliProgram.AssertRefused("history.csv: row 3 is damaged", "report", run);
         File.WriteAllText(Path.Combine(run, "metrics.json"), "{");
         File.WriteAllText(Path.Combine(run, "history.csv"), "");
-        Program.AssertRefused("metrics.json: is damaged", "report", run);
+        CliProgram.AssertRefused("metrics.json: is damaged", "report", run);
     }
 
     [Fact]
@@ -138,7 +138,7 @@ public sealed class ReportTests : IDisposable
     private string Train(string name, params string[] options)
     {
         string run = _folder[name];
-        Program.Result result = Program.Run(["train", "--data", _train, "--model", "simple", "--out", run, .. options]);
+        CliProgram.Result result = CliProgram.Run(["train", "--data", _train, "--model", "simple", "--out", run, .. options]);
         Assert.True(result.ExitCode == 0, result.Error);
         return run;
     }

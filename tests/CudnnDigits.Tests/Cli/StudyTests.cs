@@ -48,19 +48,19 @@ public sealed class StudyTests : IDisposable
         string evaluated = Run("evaluate", "--weights", _folder["cv/fold-2/model.safetensors"], "--data", _train, "--subset", "validation", "--json");
         Assert.Equal(File.ReadAllText(_folder["cv/fold-2/metrics.json"]).Trim(), evaluated.Trim());
 
-        Program.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
-        Program.AssertRefused("is there 2 times", "crossval", "--collect", _folder["cv"], _folder["whole/fold-1"]);
-        Program.AssertRefused("no such folder", "crossval", "--collect", _folder["absent"]);
-        Program.AssertRefused("holds no runs", "crossval", "--collect", Directory.CreateDirectory(_folder["empty"]).FullName);
-        Program.AssertRefused("there is no such fold", ["crossval", .. options, "--fold", "4"]);
+        CliProgram.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
+        CliProgram.AssertRefused("is there 2 times", "crossval", "--collect", _folder["cv"], _folder["whole/fold-1"]);
+        CliProgram.AssertRefused("no such folder", "crossval", "--collect", _folder["absent"]);
+        CliProgram.AssertRefused("holds no runs", "crossval", "--collect", Directory.CreateDirectory(_folder["empty"]).FullName);
+        CliProgram.AssertRefused("there is no such fold", ["crossval", .. options, "--fold", "4"]);
         Run(["train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", _folder["cv/plain"]]);
-        Program.AssertRefused("plain: is no run of crossval --fold", "crossval", "--collect", _folder["cv"]);
+        CliProgram.AssertRefused("plain: is no run of crossval --fold", "crossval", "--collect", _folder["cv"]);
         Directory.Delete(_folder["cv/plain"], recursive: true);
         Directory.Delete(_folder["cv/fold-1"], recursive: true);
         Run(["crossval", .. options, "--fold", "1", "--seed", "7", "--out", _folder["cv/fold-1"]]);
-        Program.AssertRefused("other options or data", "crossval", "--collect", _folder["cv"]);
+        CliProgram.AssertRefused("other options or data", "crossval", "--collect", _folder["cv"]);
         File.Delete(_folder["cv/fold-2/metrics.json"]);
-        Program.AssertRefused("fold-2: has not ended", "crossval", "--collect", _folder["cv"]);
+        CliProgram.AssertRefused("fold-2: has not ended", "crossval", "--collect", _folder["cv"]);
     }
 
     [Fact]
@@ -69,14 +69,14 @@ public sealed class StudyTests : IDisposable
         Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--batch-size", "16", "--folds", "3"];
         string whole = Run(["crossval", .. options, "--out", _folder["whole"], "--json"]);
-        Process process = Program.Start(["crossval", .. options, "--out", _folder["stopped"]]);
+        Process process = CliProgram.Start(["crossval", .. options, "--out", _folder["stopped"]]);
         for (Stopwatch clock = Stopwatch.StartNew(); !File.Exists(_folder["stopped/fold-2/history.csv"]) && clock.Elapsed < TimeSpan.FromMinutes(1);)
         {
             Thread.Sleep(5);
         }
 
         Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
-        Program.Result stopped = Program.Finish(process);
+        CliProgram.Result stopped = CliProgram.Finish(process);
         Assert.Equal(130, stopped.ExitCode);
         Assert.Contains($"crossval --resume {_folder["stopped"]}", stopped.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(_folder["stopped/crossval.json"]));
@@ -85,12 +85,12 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(whole.Replace(_folder["whole"], _folder["stopped"], StringComparison.Ordinal), Run("crossval", "--resume", _folder["stopped"], "--json"));
         Assert.Equal(first, File.GetLastWriteTimeUtc(_folder["stopped/fold-1/model.safetensors"])); // not trained again
 
-        Program.AssertRefused("--folds cannot be changed by --resume", "crossval", "--resume", _folder["stopped"], "--folds", "4");
-        Program.AssertRefused("holds no crossval", "crossval", "--resume", _folder["absent"]);
-        Program.AssertRefused("holds a crossval", "tune", "--resume", _folder["stopped"]);
-        Program.AssertRefused("is not empty", ["crossval", .. options, "--out", _folder["stopped"]]);
+        CliProgram.AssertRefused("--folds cannot be changed by --resume", "crossval", "--resume", _folder["stopped"], "--folds", "4");
+        CliProgram.AssertRefused("holds no crossval", "crossval", "--resume", _folder["absent"]);
+        CliProgram.AssertRefused("holds a crossval", "tune", "--resume", _folder["stopped"]);
+        CliProgram.AssertRefused("is not empty", ["crossval", .. options, "--out", _folder["stopped"]]);
         File.WriteAllText(_folder["stopped/study.json"], "{ \"command\": 3");
-        Program.AssertRefused("study.json: is damaged", "crossval", "--resume", _folder["stopped"]);
+        CliProgram.AssertRefused("study.json: is damaged", "crossval", "--resume", _folder["stopped"]);
     }
 
     [Fact]
@@ -152,7 +152,7 @@ public sealed class StudyTests : IDisposable
         File.Copy(_folder["whole/study.json"], _folder["stopped/study.json"]);
         Run("tune", "--resume", _folder["stopped"]);
         Assert.Equal(rows.Select(WithoutSeconds), File.ReadAllLines(_folder["stopped/trials.csv"]).Select(WithoutSeconds));
-        Program.AssertRefused("--budget 3 is too little", "tune", "--data", _train, "--model", "simple", "--epochs", "3", "--budget", "3");
+        CliProgram.AssertRefused("--budget 3 is too little", "tune", "--data", _train, "--model", "simple", "--epochs", "3", "--budget", "3");
         static string WithoutSeconds(string row) => row[..row.LastIndexOf(',')];
     }
 
@@ -200,7 +200,7 @@ public sealed class StudyTests : IDisposable
 
     private static string Run(params string[] arguments)
     {
-        Program.Result result = Program.Run(arguments);
+        CliProgram.Result result = CliProgram.Run(arguments);
         Assert.True(result.ExitCode == 0, result.Error);
         return result.Output;
     }

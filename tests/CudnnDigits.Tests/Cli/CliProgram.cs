@@ -3,7 +3,7 @@ using System.Diagnostics;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Runs the program as a user would, in a process of its own.</summary>
-internal static class Program
+internal static class CliProgram
 {
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
 

@@ -1,0 +1,73 @@
+using System.CommandLine;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Hosting;
+
+namespace CudnnDigits.Cli.Serve;
+
+/// <summary><c>serve</c>: a page to draw digits on, and predictions over HTTP.</summary>
+internal static class ServeCommand
+{
+    /// <summary>Epochs of the model that is trained where no weights are given: enough for drawings, and soon over.</summary>
+    private const int QuickEpochs = 4;
+
+    private static readonly Option<string?> Weights = new("--weights") { Description = "Weights of a trained network. Default: a quick model, trained first on the built-in digits.", HelpName = "FILE" };
+    private static readonly Option<string?> Model = CommonOptions.Model();
+    private static readonly Option<int?> Port = CommonOptions.Ranged("--port", "N", "Port on 127.0.0.1; 0 takes any that is free. Default: 8080.", 0, 65535);
+    private static readonly Option<string?> Device = CommonOptions.Device();
+    private static readonly Option<string?> Precision = CommonOptions.Precision();
+    private static readonly Option<int?> Threads = CommonOptions.Threads();
+    private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the address." };
+    private static readonly Option<bool> Json = CommonOptions.Json();
+
+    public static Command Create()
+    {
+        Command command = new("serve", "Serve a page to draw digits on, and predictions over HTTP, on 127.0.0.1.") { Weights, Model, Port, Device, Precision, Threads, Quiet, Json };
+        command.SetAction(Run);
+        return command;
+    }
+
+    private static int Run(ParseResult result)
+    {
+        BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
+        string? path = result.GetValue(Weights);
+        NetworkWeights weights = path is null ? TrainQuickModel(result) : Checkpoint.LoadWeights(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
+        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
+        using Batcher batcher = new(backend);
+        WebApplication app = DigitServer.Build(result.GetValue(Port) ?? 8080, batcher, () =>
+            new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", backend.Device, batcher.Digits, batcher.Passes));
+        try
+        {
+            app.Start();
+        }
+        catch (IOException e)
+        {
+            throw new InputException($"--port {result.GetValue(Port) ?? 8080}: cannot be listened on: {e.Message}; choose another, or 0 for any that is free", e);
+        }
+
+        string address = app.Urls.First() + "/";
+        Console.Out.WriteLine(result.GetValue(Json)
+            ? JsonSerializer.Serialize(new ServeResult(address, weights.Network.Name), CliJson.Default.ServeResult)
+            : $"page      {address}\npredict   curl --data-binary @digit.png -H 'Content-Type: image/png' {address}predict\ndescribed {address}openapi.json\nCtrl-C stops it.");
+        Console.Out.Flush();
+        app.WaitForShutdown();
+        return ExitCode.Done;
+    }
+
+    private static NetworkWeights TrainQuickModel(ParseResult result)
+    {
+        TrainingOptions options = TrainingOptions.For(result.GetValue(Model) ?? DigitNetworks.Improved.Name) with { Epochs = QuickEpochs, Validation = 0 };
+        Machine machine = new(result.GetValue(Device) ?? "auto", CommonOptions.PrecisionOf(result.GetValue(Precision)), Deterministic: false, CudaGraph: true, result.GetValue(Threads) ?? 0);
+        using ITrainingBackend backend = machine.CreateBackend(options, out _);
+        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options.Epochs);
+        reporter.Note($"no --weights: training a quick {options.Model} model on {GeneratedDigits.DefaultCount:N0} built-in digits; weights of your own read better");
+        TrainingState state = new(Initializer.Create(backend.Network, options.Seed));
+        using Interruption interruption = new();
+        Trainer trainer = new(backend, GeneratedDigits.Create(), options, state) { OnProgress = reporter.Progress, OnEpochEnd = reporter.EpochEnd };
+        reporter.Run(() => trainer.Run(interruption.Token));
+        return state.Weights;
+    }
+}

@@ -1,0 +1,62 @@
+using System.Diagnostics;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>The server in a process of its own, with a network that has learned the built-in digits; shared by the tests of a class.</summary>
+public sealed class RunningServer : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly Process _process;
+
+    public RunningServer()
+    {
+        DigitDataset digits = GeneratedDigits.Create();
+        TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 3, Validation = 0 };
+        using (ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options.BatchSize, 0, AugmentationSpec.None)))
+        {
+            TrainingState state = new(Initializer.Create(backend.Network, 0));
+            new Trainer(backend, digits, options, state).Run();
+            Weights = state.Weights;
+        }
+
+        WeightsFile = _folder["model.safetensors"];
+        Checkpoint.SaveWeights(WeightsFile, Weights, 1);
+        _process = CliProgram.Start("serve", "--weights", WeightsFile, "--device", "cpu", "--port", "0", "--json");
+        Address = new Uri(ReadAddress(_process));
+        Client = new HttpClient { BaseAddress = Address };
+    }
+
+    public NetworkWeights Weights { get; }
+
+    public string WeightsFile { get; }
+
+    public Uri Address { get; }
+
+    public HttpClient Client { get; }
+
+    /// <summary>Reads the JSON that a server prints when it is ready.</summary>
+    public static string ReadAddress(Process process)
+    {
+        string json = "";
+        while (!json.EndsWith("}\n", StringComparison.Ordinal))
+        {
+            json += (process.StandardOutput.ReadLine() ?? throw new InvalidOperationException($"the server did not start: {process.StandardError.ReadToEnd()}")) + "\n";
+        }
+
+        using JsonDocument ready = JsonDocument.Parse(json);
+        return ready.RootElement.GetProperty("url").GetString()!;
+    }
+
+    public void Dispose()
+    {
+        Client.Dispose();
+        _process.Kill();
+        _process.Dispose();
+        _folder.Dispose();
+    }
+}

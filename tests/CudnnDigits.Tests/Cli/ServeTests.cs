@@ -1,0 +1,323 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Http.Json;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json.Nodes;
+using CudnnDigits.Cli.Serve;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>The server, over HTTP.</summary>
+public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServer>
+{
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(64, seed: 9);
+
+    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Predictions_are_those_of_the_library_in_every_form()
+    {
+        float[] expected = Expected();
+        int[][] images = [.. Enumerable.Range(0, Digits.Count).Select(Pixels)];
+        AssertPredictions(expected, await Post(JsonContent.Create(new { images })));
+        for (int row = 0; row < 10; row++)
+        {
+            float[] own = expected[(10 * row)..(10 * row + 10)];
+            AssertPredictions(own, await Post(JsonContent.Create(new { pixels = images[row] })));
+            AssertPredictions(own, await Post(Png(PngFiles.Write(Digits.Image(row), 28))));
+        }
+
+        using MultipartFormDataContent form = [];
+        for (int row = 0; row < 20; row++)
+        {
+            form.Add(Png(PngFiles.Write(Digits.Image(row), 28, PngFiles.Rgba)), "digit", $"{row}.png");
+        }
+
+        AssertPredictions(expected[..200], await Post(form));
+    }
+
+    [Fact]
+    public async Task Large_pictures_and_strokes_come_back_as_the_network_saw_them()
+    {
+        byte[] large = new byte[300 * 300], seen = new byte[784];
+        for (int i = 0; i < large.Length; i++)
+        {
+            large[i] = (byte)(255 - Digits.Image(7)[Math.Min(27, i / 300 / 10) * 28 + Math.Min(27, i % 300 / 10)]);
+        }
+
+        JsonNode answer = await Post(Png(PngFiles.Write(large, 300)));
+        PngPicture.Read(PngFiles.Write(large, 300), seen);
+        Assert.Equal(seen.Select(pixel => (int)pixel), answer["predictions"]![0]!["image"]!.AsArray().Select(pixel => pixel!.GetValue<int>()));
+        Assert.Equal(7, answer["predictions"]![0]!["digit"]!.GetValue<int>());
+        Assert.Null((await Post(Png(PngFiles.Write(Digits.Image(7), 28))))["predictions"]![0]!["image"]);
+    }
+
+    [Fact]
+    public async Task Requests_that_come_together_share_forward_passes()
+    {
+        float[] expected = Expected();
+        JsonNode before = await Get("health");
+        await Parallel.ForEachAsync(Enumerable.Range(0, 640), new ParallelOptions { MaxDegreeOfParallelism = 32, CancellationToken = Cancellation }, async (i, _) =>
+        {
+            int row = i % Digits.Count;
+            AssertPredictions(expected[(10 * row)..(10 * row + 10)], await Post(JsonContent.Create(new { pixels = Pixels(row) })));
+        });
+        JsonNode after = await Get("health");
+        Assert.Equal(640, after["digits"]!.GetValue<long>() - before["digits"]!.GetValue<long>());
+        Assert.InRange(after["passes"]!.GetValue<long>() - before["passes"]!.GetValue<long>(), 20, 400);
+    }
+
+    [Fact]
+    public async Task What_openapi_describes_is_what_there_is()
+    {
+        JsonNode description = await Get("openapi.json");
+        JsonObject paths = description["paths"]!.AsObject();
+        Assert.Equal(["/predict", "/health"], paths.Select(path => path.Key));
+        JsonNode request = paths["/predict"]!["post"]!["requestBody"]!["content"]!["application/json"]!;
+        foreach ((string name, JsonNode? example) in request["examples"]!.AsObject())
+        {
+            JsonNode answer = await Post(new StringContent(example!["value"]!.ToJsonString(), Encoding.UTF8, "application/json"));
+            Assert.True(answer["predictions"]![0]!["digit"]!.GetValue<int>() == (name == "strokes" ? 7 : 1), name);
+        }
+
+        AssertDescribed(description, "PredictResponse", await Post(JsonContent.Create(new { pixels = Pixels(0) })));
+        AssertDescribed(description, "Health", await Get("health"));
+        Assert.Equal(PredictBody.MostDigits, description["components"]!["schemas"]!["PredictRequest"]!["properties"]!["images"]!["maxItems"]!.GetValue<int>());
+    }
+
+    public static TheoryData<string, string, int, string> BadRequests => new()
+    {
+        { "application/json", "", 400, "the body is empty" },
+        { "application/json", "{", 400, "the JSON is not understood at $, line 1, byte 1" },
+        { "application/json", "[]", 400, "the JSON is not understood" },
+        { "application/json", "null", 400, "exactly one of pixels, images and strokes" },
+        { "application/json", "{}", 400, "exactly one of pixels, images and strokes" },
+        { "application/json", "{\"pixels\":[1],\"images\":[[1]]}", 400, "exactly one of" },
+        { "application/json", "{\"pixel\":[1]}", 400, "at $.pixel" },
+        { "application/json", "{\"pixels\":[1,2]}", 400, "pixels has 2 values, expected 784" },
+        { "application/json", "{\"pixels\":[1,0.5]}", 400, "at $.pixels[1]" },
+        { "application/json", "{\"images\":[]}", 400, "0 digits; expected 1 to 1024" },
+        { "application/json", "{\"images\":[null]}", 400, "images[0] has 0 values" },
+        { "application/json", "{\"strokes\":[]}", 400, "of 0 points in all; expected" },
+        { "application/json", "{\"strokes\":[[]]}", 400, "of 0 points in all; expected" },
+        { "application/json", "{\"strokes\":[[[1,2]],null]}", 400, "strokes[1] is null" },
+        { "application/json", "{\"strokes\":[[[1]]]}", 400, "strokes[0][0] is no point" },
+        { "application/json", "{\"strokes\":[[[1,1e30]]]}", 400, "strokes[0][0] is no point" },
+        { "application/json", "DEEP", 400, "the JSON is not understood" },
+        { "application/json", "OVER", 400, "pixels[783] is 256, expected 0 (paper) to 255 (ink)" },
+        { "application/json", "HUGE", 413, "larger than 4 MiB" },
+        { "image/png", "text", 400, "not a PNG" },
+        { "image/jpeg", "text", 415, "Content-Type is image/jpeg; expected image/png" },
+        { "text/plain; charset=utf-8", "text", 415, "Content-Type is text/plain" },
+        { "multipart/form-data", "text", 400, "the form is damaged" },
+        { "multipart/form-data; boundary=x", "--x--", 400, "0 digits" },
+        { "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\nhello\r\n--x--", 400, "not a PNG" },
+        { "multipart/form-data; boundary=x", "--x\r\nContent-Dispo", 400, "the form is damaged" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadRequests))]
+    public async Task A_bad_request_is_told_what_is_wrong(string type, string body, int status, string says)
+    {
+        ByteArrayContent content = new(Encoding.UTF8.GetBytes(body switch
+        {
+            "DEEP" => new string('[', 100_000),
+            "OVER" => $"{{\"pixels\":[{string.Concat(Enumerable.Repeat("0,", 783))}256]}}",
+            "HUGE" => new string(' ', DigitServer.MostBodyBytes + 1),
+            _ => body,
+        }));
+        content.Headers.ContentType = MediaTypeHeaderValue.Parse(type);
+        // The server does not wait for a body that it will not read; a client that asks first gets its answer.
+        using HttpRequestMessage request = new(HttpMethod.Post, "predict") { Content = content, Headers = { ExpectContinue = body == "HUGE" } };
+        await AssertProblem(await server.Client.SendAsync(request, Cancellation), status, says);
+    }
+
+    [Fact]
+    public async Task Other_places_methods_and_hosts_are_refused()
+    {
+        await AssertProblem(await server.Client.GetAsync("predict", Cancellation), 405, "GET is not for /predict; expected POST");
+        await AssertProblem(await server.Client.GetAsync("nothing", Cancellation), 404, "there is nothing at /nothing");
+        using HttpRequestMessage foreign = new(HttpMethod.Get, "health") { Headers = { Host = "rebound.example" } };
+        await AssertProblem(await server.Client.SendAsync(foreign, Cancellation), 400, "rebound.example is not answered for");
+        using TcpClient elsewhere = new();
+        Assert.Throws<SocketException>(() => elsewhere.Connect(IPAddress.Parse("127.0.0.2"), server.Address.Port)); // 127.0.0.1 and nothing else
+    }
+
+    [Fact]
+    public async Task A_stopping_server_answers_what_it_has_begun_and_exits_with_0()
+    {
+        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
+        Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
+        Uri address = new(RunningServer.ReadAddress(process));
+        byte[] body = Encoding.UTF8.GetBytes("{\"strokes\":[[[140,30],[138,250]]]}");
+        using TcpClient client = new(address.Host, address.Port);
+        NetworkStream stream = client.GetStream();
+        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: {address.Authority}\r\nContent-Type: application/json\r\nContent-Length: {body.Length}\r\n\r\n"), Cancellation);
+        await stream.WriteAsync(body.AsMemory(0, 10), Cancellation);
+        await Task.Delay(300, Cancellation); // until the request has begun
+        Process.Start("kill", ["-TERM", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        await Task.Delay(300, Cancellation);
+        await stream.WriteAsync(body.AsMemory(10), Cancellation);
+        using StreamReader reader = new(stream);
+        string answer = await reader.ReadToEndAsync(Cancellation);
+        Assert.StartsWith("HTTP/1.1 200 OK", answer, StringComparison.Ordinal);
+        Assert.Contains("\"digit\":1", answer, StringComparison.Ordinal);
+        CliProgram.Result result = CliProgram.Finish(process);
+        Assert.True(result.ExitCode == 0, result.Error);
+    }
+
+    [Fact]
+    public void A_port_that_is_taken_and_weights_that_are_none_are_refused()
+    {
+        CliProgram.AssertRefused($"--port {server.Address.Port}: cannot be listened on", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", $"{server.Address.Port}");
+        CliProgram.AssertRefused("no such file", "serve", "--weights", server.WeightsFile + ".absent");
+        CliProgram.AssertRefused("--port is 70000", "serve", "--port", "70000");
+    }
+
+    [Fact]
+    public async Task Without_weights_a_quick_model_is_trained_first()
+    {
+        Process process = CliProgram.Start("serve", "--model", "simple", "--device", "cpu", "--port", "0", "--json");
+        using HttpClient client = new() { BaseAddress = new Uri(RunningServer.ReadAddress(process)) };
+        JsonNode health = (await client.GetFromJsonAsync<JsonNode>("health", Cancellation))!;
+        Assert.Equal("quick model, trained on built-in digits", health["weights"]!.GetValue<string>());
+        JsonNode answer = await Answer(await client.PostAsync("predict", JsonContent.Create(new { images = Enumerable.Range(0, Digits.Count).Select(Pixels) }), Cancellation));
+        Assert.InRange(answer["predictions"]!.AsArray().Select((one, row) => one!["digit"]!.GetValue<int>() == Digits.Labels[row] ? 1 : 0).Sum(), 60, 64);
+        process.Kill();
+        Assert.Contains("epoch 4/4", CliProgram.Finish(process).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task When_too_many_digits_wait_the_next_is_turned_away_and_nothing_is_lost()
+    {
+        using SlowBackend backend = new(server.Weights);
+        using Batcher batcher = new(backend);
+        byte[] many = [.. Enumerable.Range(0, 1024).SelectMany(i => Digits.Image(i % 64).ToArray())];
+        List<Task<float[]>> waiting = [];
+        for (Task<float[]>? task; (task = batcher.Predict(many)) is not null;)
+        {
+            waiting.Add(task);
+            Assert.True(waiting.Count <= 10); // eight wait, and one or two are being read
+        }
+
+        Assert.InRange(waiting.Count, 8, 10);
+        backend.Gate.Set();
+        float[] expected = Expected();
+        foreach (float[] probabilities in await Task.WhenAll(waiting))
+        {
+            Assert.Equal(expected.Length * 16, probabilities.Length);
+            Assert.All(Enumerable.Range(0, probabilities.Length), i => Assert.Equal(expected[i % expected.Length], probabilities[i], 1e-5f));
+        }
+    }
+
+    private float[] Expected()
+    {
+        using ITrainingBackend backend = BackendFactory.Create("cpu", server.Weights.Network, new BackendOptions(16, 0, AugmentationSpec.None));
+        backend.Load(server.Weights, new AdamState(server.Weights.Network));
+        float[] values = new float[10 * Digits.Count];
+        backend.Predict(Digits, [.. Enumerable.Range(0, Digits.Count)], values);
+        for (int row = 0; row < Digits.Count; row++)
+        {
+            Prediction.Softmax(values.AsSpan(10 * row, 10).ToArray(), values.AsSpan(10 * row, 10));
+        }
+
+        return values;
+    }
+
+    private static int[] Pixels(int row) => [.. Digits.Image(row).ToArray().Select(pixel => (int)pixel)];
+
+    private static ByteArrayContent Png(byte[] bytes) => new(bytes) { Headers = { ContentType = new MediaTypeHeaderValue("image/png") } };
+
+    private async Task<JsonNode> Post(HttpContent content) => await Answer(await server.Client.PostAsync("predict", content, Cancellation));
+
+    private async Task<JsonNode> Get(string path) => await Answer(await server.Client.GetAsync(path, Cancellation));
+
+    private static async Task<JsonNode> Answer(HttpResponseMessage response)
+    {
+        string text = await response.Content.ReadAsStringAsync(Cancellation);
+        Assert.True(response.StatusCode == HttpStatusCode.OK, text);
+        return JsonNode.Parse(text)!;
+    }
+
+    private static async Task AssertProblem(HttpResponseMessage response, int status, string says)
+    {
+        JsonNode problem = JsonNode.Parse(await response.Content.ReadAsStringAsync(Cancellation))!;
+        Assert.Equal("application/problem+json", response.Content.Headers.ContentType!.MediaType);
+        Assert.Equal((status, status), ((int)response.StatusCode, problem["status"]!.GetValue<int>()));
+        Assert.Contains(says, problem["detail"]!.GetValue<string>(), StringComparison.Ordinal);
+    }
+
+    private static void AssertPredictions(float[] expected, JsonNode answer)
+    {
+        JsonArray predictions = answer["predictions"]!.AsArray();
+        Assert.Equal(expected.Length / 10, predictions.Count);
+        for (int i = 0; i < predictions.Count; i++)
+        {
+            float[] probabilities = [.. predictions[i]!["probabilities"]!.AsArray().Select(value => value!.GetValue<float>())];
+            Assert.All(probabilities.Zip(expected.AsSpan(10 * i, 10).ToArray()), pair => Assert.Equal(pair.Second, pair.First, 1e-5f));
+            int digit = predictions[i]!["digit"]!.GetValue<int>();
+            Assert.Equal(Prediction.Best(expected.AsSpan(10 * i, 10)), digit);
+            Assert.Equal(probabilities[digit], predictions[i]!["probability"]!.GetValue<float>());
+        }
+    }
+
+    private static void AssertDescribed(JsonNode description, string schema, JsonNode value)
+    {
+        JsonObject properties = description["components"]!["schemas"]![schema]!["properties"]!.AsObject();
+        Assert.Equal(properties.Select(property => property.Key).Order(StringComparer.Ordinal), value.AsObject().Select(property => property.Key).Order(StringComparer.Ordinal));
+    }
+
+    /// <summary>The CPU backend behind a gate.</summary>
+    private sealed class SlowBackend : ITrainingBackend
+    {
+        private readonly ITrainingBackend _inner;
+
+        public SlowBackend(Model.NetworkWeights weights)
+        {
+            _inner = BackendFactory.Create("cpu", weights.Network, new BackendOptions(256, 0, AugmentationSpec.None));
+            _inner.Load(weights, new AdamState(weights.Network));
+        }
+
+        public ManualResetEventSlim Gate { get; } = new();
+
+        public Model.NetworkSpec Network => _inner.Network;
+
+        public string Device => _inner.Device;
+
+        public Precision Precision => _inner.Precision;
+
+        public Cuda.CudaDetails? CudaDetails => null;
+
+        public int BatchSize => _inner.BatchSize;
+
+        public int StepsPerCall => _inner.StepsPerCall;
+
+        public void Load(Model.NetworkWeights weights, AdamState optimizer) => _inner.Load(weights, optimizer);
+
+        public void Save(Model.NetworkWeights weights, AdamState optimizer) => _inner.Save(weights, optimizer);
+
+        public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => _inner.BeginEpoch(data, epoch, order, sums);
+
+        public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates) => _inner.RunSteps(firstStep, learningRates);
+
+        public EpochSums ReadSums() => _inner.ReadSums();
+
+        public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
+        {
+            Gate.Wait();
+            _inner.Predict(data, rows, logits);
+        }
+
+        public void Dispose()
+        {
+            _inner.Dispose();
+            Gate.Dispose();
+        }
+    }
+}

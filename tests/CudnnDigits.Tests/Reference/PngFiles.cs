@@ -1,0 +1,142 @@
+using System.Buffers.Binary;
+using System.IO.Compression;
+
+namespace CudnnDigits.Tests.Reference;
+
+/// <summary>PNG files of every kind, written from the specification (ISO/IEC 15948), to test a reader with.</summary>
+internal static class PngFiles
+{
+    public const int Grey = 0, Rgb = 2, Palette = 3, GreyAlpha = 4, Rgba = 6;
+
+    /// <summary>All pairs of colour type and bit depth that the format has.</summary>
+    public static readonly (int ColorType, int BitDepth)[] Kinds =
+        [(Grey, 1), (Grey, 2), (Grey, 4), (Grey, 8), (Grey, 16), (Rgb, 8), (Rgb, 16), (Palette, 1), (Palette, 2), (Palette, 4), (Palette, 8), (GreyAlpha, 8), (GreyAlpha, 16), (Rgba, 8), (Rgba, 16)];
+
+    /// <summary>Values that a grey of so many bits can take, nearest to a given one.</summary>
+    public static byte Quantize(byte value, int bits) => bits >= 8 ? value : (byte)(Math.Round(value * ((1 << bits) - 1) / 255.0) * 255 / ((1 << bits) - 1));
+
+    /// <summary>A grey picture.</summary>
+    /// <param name="pixels">(height, width) uint8.</param>
+    /// <param name="width">Pixels in a row.</param>
+    /// <param name="colorType">See the constants.</param>
+    /// <param name="bitDepth">Bits per channel, or per palette index.</param>
+    /// <param name="interlaced">Adam7.</param>
+    /// <param name="alpha">(height, width) uint8 for the types that have it, or null for opaque.</param>
+    public static byte[] Write(ReadOnlySpan<byte> pixels, int width, int colorType = Grey, int bitDepth = 8, bool interlaced = false, byte[]? alpha = null)
+    {
+        byte[] grey = pixels.ToArray();
+        int height = grey.Length / width;
+        using MemoryStream raw = new();
+        (int X, int Y, int DX, int DY)[] passes = interlaced
+            ? [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+            : [(0, 0, 1, 1)];
+        foreach ((int startX, int startY, int stepX, int stepY) in passes)
+        {
+            byte[] above = [];
+            int rows = 0;
+            for (int y = startY; y < height && startX < width; y += stepY, rows++)
+            {
+                byte[] row = Row(y, startX, stepX);
+                above = above.Length == 0 ? new byte[row.Length] : above;
+                int bytesPerPixel = Math.Max(1, Channels(colorType) * bitDepth / 8), filter = rows % 5;
+                raw.WriteByte((byte)filter);
+                for (int i = 0; i < row.Length; i++)
+                {
+                    int left = i >= bytesPerPixel ? row[i - bytesPerPixel] : 0, up = above[i], corner = i >= bytesPerPixel ? above[i - bytesPerPixel] : 0;
+                    raw.WriteByte((byte)(row[i] - filter switch { 1 => left, 2 => up, 3 => (left + up) / 2, 4 => Paeth(left, up, corner), _ => 0 }));
+                }
+
+                above = row;
+            }
+        }
+
+        using MemoryStream png = new();
+        png.Write([0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A]);
+        byte[] header = new byte[13];
+        BinaryPrimitives.WriteInt32BigEndian(header, width);
+        BinaryPrimitives.WriteInt32BigEndian(header.AsSpan(4), height);
+        (header[8], header[9], header[12]) = ((byte)bitDepth, (byte)colorType, (byte)(interlaced ? 1 : 0));
+        Chunk(png, "IHDR", header);
+        if (colorType == Palette)
+        {
+            Chunk(png, "PLTE", [.. Enumerable.Range(0, 1 << bitDepth).SelectMany(i => Enumerable.Repeat((byte)(i * 255 / ((1 << bitDepth) - 1)), 3))]);
+        }
+
+        Chunk(png, "IDAT", Pack(raw.ToArray()));
+        Chunk(png, "IEND", []);
+        return png.ToArray();
+
+        byte[] Row(int y, int startX, int stepX)
+        {
+            List<byte> row = [];
+            int bits = 0, filled = 0;
+            for (int x = startX; x < width; x += stepX)
+            {
+                byte value = grey[y * width + x], opaque = alpha?[y * width + x] ?? 255;
+                if (bitDepth < 8)
+                {
+                    bits = bits << bitDepth | (int)Math.Round(value * ((1 << bitDepth) - 1) / 255.0);
+                    filled += bitDepth;
+                    if (filled == 8)
+                    {
+                        row.Add((byte)bits);
+                        (bits, filled) = (0, 0);
+                    }
+
+                    continue;
+                }
+
+                byte[] channels = colorType switch { Grey or Palette => [value], Rgb => [value, value, value], GreyAlpha => [value, opaque], _ => [value, value, value, opaque] };
+                row.AddRange(channels.SelectMany(channel => Enumerable.Repeat(channel, bitDepth / 8)));
+            }
+
+            if (filled > 0)
+            {
+                row.Add((byte)(bits << (8 - filled)));
+            }
+
+            return [.. row];
+        }
+    }
+
+    /// <summary>A chunk with its checksum.</summary>
+    public static void Chunk(Stream png, string type, byte[] content)
+    {
+        byte[] named = [.. type.Select(letter => (byte)letter), .. content];
+        byte[] number = new byte[4];
+        BinaryPrimitives.WriteInt32BigEndian(number, content.Length);
+        png.Write(number);
+        png.Write(named);
+        uint crc = 0xFFFFFFFF;
+        foreach (byte b in named)
+        {
+            crc ^= b;
+            for (int bit = 0; bit < 8; bit++)
+            {
+                crc = (crc & 1) != 0 ? crc >> 1 ^ 0xEDB88320 : crc >> 1;
+            }
+        }
+
+        BinaryPrimitives.WriteUInt32BigEndian(number, ~crc);
+        png.Write(number);
+    }
+
+    public static byte[] Pack(byte[] raw)
+    {
+        using MemoryStream packed = new();
+        using (ZLibStream zlib = new(packed, CompressionLevel.Optimal))
+        {
+            zlib.Write(raw);
+        }
+
+        return packed.ToArray();
+    }
+
+    private static int Channels(int colorType) => colorType switch { Rgb => 3, GreyAlpha => 2, Rgba => 4, _ => 1 };
+
+    private static int Paeth(int left, int up, int corner)
+    {
+        int p = left + up - corner, a = Math.Abs(p - left), b = Math.Abs(p - up), c = Math.Abs(p - corner);
+        return a <= b && a <= c ? left : b <= c ? up : corner;
+    }
+}
