@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cuda;
 using CudnnDigits.Training;
 
@@ -32,6 +33,9 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(PredictResult))]
 [JsonSerializable(typeof(BenchResult))]
 [JsonSerializable(typeof(ServeResult))]
+[JsonSerializable(typeof(DataShowResult))]
+[JsonSerializable(typeof(DataGenerateResult))]
+[JsonSerializable(typeof(DataDownloadResult))]
 [JsonSerializable(typeof(LayerResult))]
 [JsonSerializable(typeof(InfoResult))]
 [JsonSerializable(typeof(Metrics))]

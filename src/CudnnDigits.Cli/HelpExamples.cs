@@ -34,6 +34,10 @@ internal static class HelpExamples
         ],
         ["tune"] = ["tune --data train.csv --model simple --budget 60", "tune --resume runs/tune-20260101-120000"],
         ["serve"] = ["serve --weights runs/first/model.safetensors", "serve                                     a quick model on built-in digits first"],
+        ["data"] = ["data show --data train.csv", "data generate --count 60000 --out digits.csv.gz", "data download mnist"],
+        ["show"] = ["data show --data train.csv --out sheet.png", "data show --data digit-recognizer.zip --part test --json"],
+        ["generate"] = ["data generate --count 60000 --seed 1 --out digits.csv.gz", "data generate --out digits-idx"],
+        ["download"] = ["data download mnist", "data download mnist --mirror https://mirror.example.org/mnist/ --out mnist"],
         ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
         ["info"] = ["info", "info --json"],
     };

@@ -1,5 +1,7 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using CudnnDigits.Cli;
+using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Serve;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cuda;
@@ -15,6 +17,7 @@ RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVI
     CrossvalCommand.Create(),
     TuneCommand.Create(),
     ServeCommand.Create(),
+    DataCommand.Create(),
     BenchCommand.Create(),
     InfoCommand.Create(),
 };
@@ -23,7 +26,12 @@ HelpExamples.AddTo(root);
 ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0 && !HelpExamples.IsAskedFor(parsed))
 {
-    string command = parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ";
+    string command = "";
+    for (CommandResult? at = parsed.CommandResult; at is { Command: not RootCommand }; at = at.Parent as CommandResult)
+    {
+        command = $"{at.Command.Name} {command}";
+    }
+
     string message = parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
         ?? (parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood" : parsed.Errors[0].Message.TrimEnd('.'));
     return Fail(ExitCode.BadInput, $"{message} (see cudnn-digits {command}--help)");

@@ -39,6 +39,38 @@ public static class IdxFile
         return new DigitDataset(imagesName, pixels.ToArray(), labels is null ? null : ReadLabels(labels, labelsName, pixels.Count, imagesName));
     }
 
+    /// <summary>Writes images, idx3-ubyte.</summary>
+    /// <param name="stream">Where to.</param>
+    /// <param name="data">The digits.</param>
+    public static void WriteImages(Stream stream, DigitDataset data)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        ArgumentNullException.ThrowIfNull(data);
+        WriteHeader(stream, ImagesMagic, (uint)data.Count, DigitDataset.Side, DigitDataset.Side);
+        stream.Write(data.Pixels);
+    }
+
+    /// <summary>Writes labels, idx1-ubyte.</summary>
+    /// <param name="stream">Where to.</param>
+    /// <param name="data">Labelled digits.</param>
+    public static void WriteLabels(Stream stream, DigitDataset data)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        ArgumentNullException.ThrowIfNull(data);
+        WriteHeader(stream, LabelsMagic, (uint)data.Labels.Length);
+        stream.Write(data.Labels);
+    }
+
+    private static void WriteHeader(Stream stream, params ReadOnlySpan<uint> words)
+    {
+        Span<byte> bytes = stackalloc byte[4];
+        foreach (uint word in words)
+        {
+            BinaryPrimitives.WriteUInt32BigEndian(bytes, word);
+            stream.Write(bytes);
+        }
+    }
+
     private static byte[] ReadLabels(Stream stream, string name, int expected, string imagesName)
     {
         uint count = ReadHeader(stream, name, LabelsMagic, 1)[0];

@@ -330,6 +330,7 @@ public sealed class ProgramTests : IDisposable
     [InlineData("crossval")]
     [InlineData("tune")]
     [InlineData("serve")]
+    [InlineData("data")]
     public void Help_has_examples(string command)
     {
         CliProgram.Result result = CliProgram.Run(command, "--help");

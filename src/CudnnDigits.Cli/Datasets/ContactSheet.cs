@@ -1,0 +1,62 @@
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Data;
+
+namespace CudnnDigits.Cli.Datasets;
+
+/// <summary>Many digits in one picture: a row per class, evenly picked, and below them what is odd.</summary>
+internal static class ContactSheet
+{
+    private const int Columns = 24, Scale = 2, Cell = DigitDataset.Side * Scale + 2, Margin = 8, Gap = 20;
+    private const byte Ground = 48;
+
+    /// <summary>Draws the sheet.</summary>
+    /// <param name="data">The digits.</param>
+    /// <param name="odd">Rows to show below the others; as many as fit in two lines.</param>
+    /// <returns>A PNG.</returns>
+    public static byte[] Draw(DigitDataset data, IReadOnlyList<int> odd)
+    {
+        List<int[]> lines = [];
+        if (data.HasLabels)
+        {
+            byte[] labels = data.Labels.ToArray();
+            lines.AddRange(Enumerable.Range(0, DigitDataset.Classes)
+                .Select(digit => Spread([.. Enumerable.Range(0, data.Count).Where(row => labels[row] == digit)], Columns))
+                .Where(line => line.Length > 0));
+        }
+        else
+        {
+            lines.AddRange(Spread([.. Enumerable.Range(0, data.Count)], DigitDataset.Classes * Columns).Chunk(Columns));
+        }
+
+        int usual = lines.Count;
+        lines.AddRange(odd.Take(2 * Columns).Chunk(Columns));
+        int width = 2 * Margin + Columns * Cell, height = 2 * Margin + lines.Count * Cell + (lines.Count > usual ? Gap : 0);
+        byte[] sheet = new byte[width * height];
+        Array.Fill(sheet, Ground);
+        for (int line = 0; line < lines.Count; line++)
+        {
+            int top = Margin + line * Cell + (line >= usual ? Gap : 0);
+            for (int column = 0; column < lines[line].Length; column++)
+            {
+                Paste(sheet, width, Margin + column * Cell, top, data.Image(lines[line][column]));
+            }
+        }
+
+        return Picture.ToPng(sheet, width, height);
+    }
+
+    /// <summary>So many of them, from the first to the last.</summary>
+    private static int[] Spread(int[] rows, int count) =>
+        rows.Length <= count ? rows : [.. Enumerable.Range(0, count).Select(i => rows[(int)((long)i * rows.Length / count)])];
+
+    private static void Paste(byte[] sheet, int width, int left, int top, ReadOnlySpan<byte> image)
+    {
+        for (int y = 0; y < DigitDataset.Side * Scale; y++)
+        {
+            for (int x = 0; x < DigitDataset.Side * Scale; x++)
+            {
+                sheet[(top + y) * width + left + x] = image[y / Scale * DigitDataset.Side + x / Scale];
+            }
+        }
+    }
+}

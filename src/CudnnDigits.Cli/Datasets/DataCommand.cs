@@ -1,0 +1,211 @@
+using System.CommandLine;
+using System.Globalization;
+using System.IO.Compression;
+using System.Text;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cli.Datasets;
+
+/// <summary>Result of <c>data show --json</c>.</summary>
+internal sealed record DataShowResult(string Data, int Digits, bool Labelled, string Fingerprint, DatasetCheck Check, string Sheet);
+
+/// <summary>Result of <c>data generate --json</c>.</summary>
+internal sealed record DataGenerateResult(int Digits, ulong Seed, string[] Files);
+
+/// <summary>Result of <c>data download --json</c>.</summary>
+internal sealed record DataDownloadResult(string Folder, string[] Files, int Downloaded);
+
+/// <summary><c>data</c>: to look at digits, to make them, to get them.</summary>
+internal static class DataCommand
+{
+    /// <summary>MNIST as it has been distributed since 1998, and the sums that data loaders of all languages check.</summary>
+    private static readonly RemoteFile[] Mnist =
+    [
+        new("train-images-idx3-ubyte.gz", 9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        new("train-labels-idx1-ubyte.gz", 28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        new("t10k-images-idx3-ubyte.gz", 1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        new("t10k-labels-idx1-ubyte.gz", 4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+    ];
+
+    /// <summary>The mirrors that PyTorch and TensorFlow take it from.</summary>
+    private static readonly Uri[] Mirrors = [new("https://ossci-datasets.s3.amazonaws.com/mnist/"), new("https://storage.googleapis.com/cvdf-datasets/mnist/")];
+
+    private static readonly Option<bool> Json = CommonOptions.Json();
+    private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
+
+    public static Command Create() => new("data", "Look at digits, make them, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
+
+    /// <summary>Where downloads go: the user's cache folder, as the platform has it.</summary>
+    public static string CacheFolder()
+    {
+        string home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+        string cache = OperatingSystem.IsWindows()
+            ? Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData)
+            : OperatingSystem.IsMacOS()
+                ? Path.Combine(home, "Library", "Caches")
+                : Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { } xdg && Path.IsPathRooted(xdg) ? xdg : Path.Combine(home, ".cache"); // the specification has relative paths ignored
+        return Path.Combine(cache, "cudnn-digits", "mnist");
+    }
+
+    private static Command CreateShow()
+    {
+        Option<string?> data = CommonOptions.Data("Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files. Default: built-in generated digits.");
+        Option<string> sheet = new("--out") { Description = "The contact sheet, a PNG. Default: contact-sheet.png.", HelpName = "FILE", DefaultValueFactory = _ => "contact-sheet.png" };
+        Option<string?> part = CommonOptions.Choice("--part", "Which part of a zip or folder. Default: train.", "train", "test");
+        Command command = new("show", "Class counts, duplicates, odd digits and files, and a contact sheet.") { data, part, sheet, Json };
+        command.SetAction(result => Show(result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training, result.GetRequiredValue(sheet), result.GetValue(Json)));
+        return command;
+    }
+
+    private static int Show(string? path, DataPart part, string sheet, bool json)
+    {
+        DigitDataset data = path is null
+            ? GeneratedDigits.Create()
+            : DataSource.Open(path, part == DataPart.Training && (Directory.Exists(path) || path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase)) ? DataPart.Training : DataPart.Prediction);
+        DatasetCheck check = DatasetCheck.Of(data, path);
+        WriteOut(sheet, stream => stream.Write(ContactSheet.Draw(data, [.. check.Blank.Concat(check.Inverted).Concat(check.Duplicates.Where(d => d.Conflict).SelectMany(d => d.Rows)).Concat(check.Unusual).Concat(check.Misplaced).Distinct()])));
+        Console.Out.WriteLine(json
+            ? JsonSerializer.Serialize(new DataShowResult(data.Name, data.Count, data.HasLabels, data.Fingerprint(), check, sheet), CliJson.Default.DataShowResult)
+            : Format(data, check, sheet));
+        return ExitCode.Done;
+    }
+
+    private static string Format(DigitDataset data, DatasetCheck check, string sheet)
+    {
+        StringBuilder text = new();
+        text.AppendLine($"data         {data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}");
+        if (data.HasLabels)
+        {
+            text.AppendLine($"classes      {string.Join("  ", check.Classes.Select((count, digit) => $"{digit}: {count:N0}"))}");
+        }
+
+        text.AppendLine(CultureInfo.InvariantCulture, $"mean ink     {check.MeanInk:F1} of 255 ({check.MeanInk / 2.55:F2} %)");
+        Duplicates[] conflicts = [.. check.Duplicates.Where(duplicates => duplicates.Conflict)];
+        text.AppendLine($"duplicates   {(check.Duplicates.Count == 0 ? "none" : $"{check.Duplicates.Count:N0} pictures more than once, {check.Duplicates.Sum(d => d.Rows.Length - 1):N0} copies: {Rows([.. check.Duplicates.SelectMany(d => d.Rows)])}")}");
+        if (conflicts.Length > 0)
+        {
+            text.AppendLine($"conflicts    {conflicts.Length:N0} pictures with different labels: {string.Join("; ", conflicts.Take(5).Select(d => string.Join(", ", d.Rows.Zip(d.Labels, (row, label) => $"{row} is {label}"))))}");
+        }
+
+        Line("blank", check.Blank, "without ink");
+        Line("inverted", check.Inverted, "dark ink on light paper; the networks expect light on dark");
+        Line("misplaced", check.Misplaced, "off the middle: not normalised as MNIST is");
+        Line("unusual ink", check.Unusual, "far more or less than the rest of their class");
+        if (check.UnusedFiles.Length > 0)
+        {
+            text.AppendLine($"not used     {string.Join(", ", check.UnusedFiles.Take(10))}{(check.UnusedFiles.Length > 10 ? $" and {check.UnusedFiles.Length - 10} more" : "")}");
+        }
+
+        text.Append($"sheet        {sheet}");
+        return text.ToString();
+
+        void Line(string name, int[] rows, string what) => text.AppendLine($"{name,-12} {(rows.Length == 0 ? "none" : $"{rows.Length:N0} {what}: {Rows(rows)}")}");
+    }
+
+    /// <summary>"rows 3, 5, 8 …", counted from 0.</summary>
+    private static string Rows(int[] rows) => $"rows {string.Join(", ", rows.Take(8))}{(rows.Length > 8 ? " …" : "")}";
+
+    private static Command CreateGenerate()
+    {
+        Option<int?> count = CommonOptions.Ranged("--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, 10_000_000);
+        Option<ulong?> seed = CommonOptions.Seed();
+        Option<string> destination = new("--out") { Description = "A .csv or .csv.gz file in Kaggle's layout, or else a folder for MNIST's IDX files.", HelpName = "PATH", Required = true };
+        Command command = new("generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.") { count, seed, destination, Json };
+        command.SetAction(result => Generate(result.GetValue(count) ?? GeneratedDigits.DefaultCount, result.GetValue(seed) ?? 0, result.GetRequiredValue(destination), result.GetValue(Json)));
+        return command;
+    }
+
+    private static int Generate(int count, ulong seed, string path, bool json)
+    {
+        DigitDataset digits = GeneratedDigits.Create(count, seed);
+        string[] files;
+        if (path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase))
+        {
+            files = [path];
+            WriteOut(path, stream =>
+            {
+                using GZipStream? packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new(stream, CompressionLevel.Optimal, leaveOpen: true) : null;
+                using StreamWriter writer = new(packed ?? stream, leaveOpen: true);
+                KaggleCsv.Write(writer, digits);
+            });
+        }
+        else
+        {
+            CreateFolder(path);
+            files = [Path.Combine(path, "train-images-idx3-ubyte.gz"), Path.Combine(path, "train-labels-idx1-ubyte.gz")];
+            WriteOut(files[0], stream => Pack(stream, packed => IdxFile.WriteImages(packed, digits)));
+            WriteOut(files[1], stream => Pack(stream, packed => IdxFile.WriteLabels(packed, digits)));
+        }
+
+        Console.Out.WriteLine(json
+            ? JsonSerializer.Serialize(new DataGenerateResult(count, seed, files), CliJson.Default.DataGenerateResult)
+            : $"{count:N0} digits\n{string.Join('\n', files.Select(file => $"file      {file}"))}\nnext      cudnn-digits train --data {path}");
+        return ExitCode.Done;
+    }
+
+    private static void Pack(Stream stream, Action<Stream> write)
+    {
+        using GZipStream packed = new(stream, CompressionLevel.Optimal, leaveOpen: true);
+        write(packed);
+    }
+
+    private static Command CreateDownload()
+    {
+        Argument<string> what = new("SET") { Description = "mnist: 60,000 digits to train on and 10,000 to test, 12 MB." };
+        what.AcceptOnlyFromAmong("mnist");
+        Option<string?> destination = new("--out") { Description = $"Folder for the files. Default: {CacheFolder()}.", HelpName = "DIR" };
+        Option<string[]> mirror = new("--mirror") { Description = "Address of a folder that has the files, tried before the public mirrors.", HelpName = "URL" };
+        Command command = new("download", "Download MNIST from public mirrors, checked by its checksums; goes on where it was cut off.") { what, destination, mirror, Quiet, Json };
+        command.SetAction((result, cancellation) => Download(result.GetValue(destination) ?? CacheFolder(), result.GetValue(mirror) ?? [], result.GetValue(Quiet), result.GetValue(Json)));
+        return command;
+    }
+
+    private static async Task<int> Download(string folder, string[] mirrors, bool quiet, bool json)
+    {
+        Uri[] first = [.. mirrors.Select(mirror => Uri.TryCreate(mirror.TrimEnd('/') + "/", UriKind.Absolute, out Uri? uri) && uri.Scheme is "http" or "https"
+            ? uri
+            : throw new InputException($"--mirror {mirror}: is no address; expected such as https://example.org/mnist/"))];
+        CreateFolder(folder);
+        using Interruption interruption = new();
+        DownloadProgress progress = new(quiet, Mnist.Sum(file => file.Bytes));
+        using Downloader downloader = new([.. first, .. Mirrors], folder, progress.Report);
+        int downloaded = 0;
+        foreach (RemoteFile file in Mnist)
+        {
+            bool fetched = await downloader.Download(file, interruption.Token);
+            downloaded += fetched ? 1 : 0;
+            progress.Done(file, fetched);
+        }
+
+        Console.Out.WriteLine(json
+            ? JsonSerializer.Serialize(new DataDownloadResult(folder, [.. Mnist.Select(file => file.Name)], downloaded), CliJson.Default.DataDownloadResult)
+            : $"mnist     {folder}\nnext      cudnn-digits train --data {folder}\n          cudnn-digits evaluate --data {folder} --weights runs/…/model.safetensors    on the 10,000 test digits");
+        return ExitCode.Done;
+    }
+
+    private static void CreateFolder(string path)
+    {
+        try
+        {
+            Directory.CreateDirectory(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be made: {e.Message}; choose another --out", e);
+        }
+    }
+
+    private static void WriteOut(string path, Action<Stream> write)
+    {
+        try
+        {
+            AtomicFile.Write(path, write);
+        }
+        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
+        }
+    }
+}

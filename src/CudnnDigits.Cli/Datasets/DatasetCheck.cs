@@ -1,0 +1,148 @@
+using System.IO.Compression;
+using System.Text.RegularExpressions;
+using CudnnDigits.Data;
+
+namespace CudnnDigits.Cli.Datasets;
+
+/// <summary>Digits that are the same picture.</summary>
+/// <param name="Rows">Their rows, from 0.</param>
+/// <param name="Labels">Their labels, in the same order; empty where there are none.</param>
+internal sealed record Duplicates(int[] Rows, int[] Labels)
+{
+    /// <summary>Whether at least one of the labels must be wrong.</summary>
+    public bool Conflict => Labels.Distinct().Count() > 1;
+}
+
+/// <summary>What there is to know of a set of digits before one trains on it; rows count from 0.</summary>
+/// <param name="Classes">Digits of each class; empty where there are no labels.</param>
+/// <param name="MeanInk">Mean pixel, 0 … 255.</param>
+/// <param name="Duplicates">Pictures that are there more than once.</param>
+/// <param name="Blank">Rows without ink.</param>
+/// <param name="Inverted">Rows with dark ink on light paper.</param>
+/// <param name="Misplaced">Rows whose ink is off the middle: not normalised as MNIST is.</param>
+/// <param name="Unusual">Rows with far more or far less ink than the rest of their class, the oddest first.</param>
+/// <param name="UnusedFiles">Files beside the data, or in its zip, that are no part of it.</param>
+internal sealed partial record DatasetCheck(
+    int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual, string[] UnusedFiles)
+{
+    private const int Side = DigitDataset.Side;
+
+    /// <summary>A digit's centre of mass may be so many pixels off the middle; in MNIST it is at most half a pixel.</summary>
+    private const double MostOffCentre = 3;
+
+    /// <summary>Robust standard deviations of the logarithm of the ink beyond which a digit is unusual.</summary>
+    private const double UnusualAt = 4.5;
+
+    /// <summary>Looks at every digit.</summary>
+    /// <param name="data">The digits.</param>
+    /// <param name="path">Where they come from, or null for the built-in generated digits.</param>
+    public static DatasetCheck Of(DigitDataset data, string? path)
+    {
+        Shape[] shapes = [.. Enumerable.Range(0, data.Count).Select(row => Shape.Of(data.Image(row)))];
+        int[] blank = Where(shape => shape.Most < 32), inverted = Where(shape => shape.Border > 127);
+        int[] misplaced = Where(shape => shape is { Most: >= 32, Border: <= 127 } && shape.OffCentre > MostOffCentre);
+        return new DatasetCheck(
+            data.HasLabels ? [.. Enumerable.Range(0, DigitDataset.Classes).Select(digit => data.Labels.Count((byte)digit))] : [],
+            shapes.Average(shape => shape.Ink),
+            FindDuplicates(data),
+            blank,
+            inverted,
+            misplaced,
+            FindUnusual(data, shapes, [.. blank, .. inverted]),
+            FindUnusedFiles(path));
+
+        int[] Where(Func<Shape, bool> condition) => [.. Enumerable.Range(0, shapes.Length).Where(row => condition(shapes[row]))];
+    }
+
+    private static List<Duplicates> FindDuplicates(DigitDataset data)
+    {
+        Dictionary<int, List<int>> rows = new(data.Count, new SamePicture(data));
+        for (int row = 0; row < data.Count; row++)
+        {
+            if (!rows.TryAdd(row, [row]))
+            {
+                rows[row].Add(row);
+            }
+        }
+
+        return [.. rows.Values.Where(same => same.Count > 1).Select(same => new Duplicates([.. same], data.HasLabels ? [.. same.Select(row => (int)data.Labels[row])] : []))];
+    }
+
+    /// <summary>Far from the median of its class, in units of the median distance (scaled to be a standard deviation for a normal distribution).</summary>
+    private static int[] FindUnusual(DigitDataset data, Shape[] shapes, int[] except)
+    {
+        List<(int Row, double Distance)> found = [];
+        foreach (IGrouping<int, int> rows in Enumerable.Range(0, data.Count).Except(except).GroupBy(row => data.HasLabels ? data.Labels[row] : 0))
+        {
+            double median = Median(rows.Select(row => Math.Log(shapes[row].Ink))), deviation = 1.4826 * Median(rows.Select(row => Math.Abs(Math.Log(shapes[row].Ink) - median)));
+            found.AddRange(rows.Select(row => (row, Math.Abs(Math.Log(shapes[row].Ink) - median) / Math.Max(deviation, 1e-3))).Where(pair => pair.Item2 > UnusualAt));
+        }
+
+        return [.. found.OrderByDescending(pair => pair.Distance).ThenBy(pair => pair.Row).Select(pair => pair.Row)];
+    }
+
+    private static double Median(IEnumerable<double> values)
+    {
+        double[] sorted = [.. values.Order()];
+        return sorted[sorted.Length / 2];
+    }
+
+    private static string[] FindUnusedFiles(string? path)
+    {
+        if (Directory.Exists(path))
+        {
+            return [.. Directory.GetFileSystemEntries(path).Select(file => Path.GetFileName(file)!).Where(name => !IsMnist(name)).Order(StringComparer.Ordinal)];
+        }
+
+        if (path?.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) == true)
+        {
+            using ZipArchive zip = ZipFile.OpenRead(path);
+            return [.. zip.Entries.Select(entry => entry.FullName).Where(name => Path.GetFileName(name) is not ("train.csv" or "test.csv" or "sample_submission.csv")).Order(StringComparer.Ordinal)];
+        }
+
+        return [];
+    }
+
+    /// <summary>Whether <see cref="DataSource"/> would take a file for one of MNIST's.</summary>
+    private static bool IsMnist(string name) => MnistName().IsMatch(name);
+
+    [GeneratedRegex(@"^(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?$")]
+    private static partial Regex MnistName();
+
+    /// <summary>Where and how much ink a digit has.</summary>
+    private readonly record struct Shape(double Ink, byte Most, double Border, double OffCentre)
+    {
+        public static Shape Of(ReadOnlySpan<byte> image)
+        {
+            double mass = 0, x = 0, y = 0, border = 0;
+            byte most = 0;
+            for (int i = 0; i < image.Length; i++)
+            {
+                (int row, int column) = (i / Side, i % Side);
+                most = Math.Max(most, image[i]);
+                mass += image[i];
+                x += image[i] * (column - (Side - 1) / 2.0);
+                y += image[i] * (row - (Side - 1) / 2.0);
+                if (row is 0 or Side - 1 || column is 0 or Side - 1)
+                {
+                    border += image[i];
+                }
+            }
+
+            return new Shape(mass / image.Length, most, border / (4 * (Side - 1)), mass == 0 ? 0 : Math.Sqrt(x * x + y * y) / mass);
+        }
+    }
+
+    /// <summary>Compares digits by their pixels.</summary>
+    private sealed class SamePicture(DigitDataset data) : IEqualityComparer<int>
+    {
+        public bool Equals(int first, int second) => data.Image(first).SequenceEqual(data.Image(second));
+
+        public int GetHashCode(int row)
+        {
+            HashCode hash = default;
+            hash.AddBytes(data.Image(row));
+            return hash.ToHashCode();
+        }
+    }
+}

@@ -1,0 +1,197 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Security.Cryptography;
+
+namespace CudnnDigits.Cli.Datasets;
+
+/// <summary>A file to download, known to the last bit.</summary>
+/// <param name="Name">Its name, on the mirrors and here.</param>
+/// <param name="Bytes">Its size.</param>
+/// <param name="Sha256">Its SHA-256, lower-case hexadecimal.</param>
+internal sealed record RemoteFile(string Name, long Bytes, string Sha256);
+
+/// <summary>
+/// Downloads known files from mirrors that may be slow, broken or lying: goes on where a connection was cut, believes no size
+/// but the known one, and gives a file its name only when its checksum is right.
+/// </summary>
+/// <param name="mirrors">Addresses to which a file's name is appended, the best first.</param>
+/// <param name="folder">Where the files go.</param>
+/// <param name="progress">Told of every piece: file, and bytes of it that are here.</param>
+internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Action<RemoteFile, long> progress) : IDisposable
+{
+    private const int AttemptsPerMirror = 4;
+    private const string Partial = ".part";
+
+    private readonly HttpClient _client = new(new SocketsHttpHandler { ConnectTimeout = TimeSpan.FromSeconds(15) }) { Timeout = Timeout.InfiniteTimeSpan };
+
+    /// <summary>How long a server may say nothing.</summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Wait before the second attempt; doubled for each further one.</summary>
+    public TimeSpan FirstPause { get; init; } = TimeSpan.FromSeconds(0.5);
+
+    /// <summary>Makes sure that a file is there.</summary>
+    /// <returns>Whether it had to be downloaded.</returns>
+    /// <exception cref="RunFailedException">No mirror gave it; what has arrived of it is kept for the next time.</exception>
+    public async Task<bool> Download(RemoteFile file, CancellationToken cancellation)
+    {
+        string path = Path.Combine(folder, file.Name);
+        if (File.Exists(path) && new FileInfo(path).Length == file.Bytes && await Sha256(path, cancellation) == file.Sha256)
+        {
+            return false;
+        }
+
+        string why = "";
+        foreach (Uri mirror in mirrors)
+        {
+            for (int attempt = 0; attempt < AttemptsPerMirror; attempt++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                try
+                {
+                    await Continue(new Uri(mirror, file.Name), file, path + Partial, cancellation);
+                    File.Move(path + Partial, path, overwrite: true);
+                    return true;
+                }
+                catch (WrongFileException e)
+                {
+                    why = $"{mirror}: {e.Message}";
+                    break; // it would give the same again
+                }
+                catch (HttpRequestException e) when (e.HttpRequestError == HttpRequestError.NameResolutionError)
+                {
+                    why = $"{mirror}: {e.Message}";
+                    break; // no network, or no such mirror
+                }
+                catch (Exception e) when (e is HttpRequestException or HttpIOException or TimeoutException)
+                {
+                    why = $"{mirror}: {e.Message}";
+                    await Task.Delay(FirstPause * (1 << attempt), cancellation);
+                }
+            }
+        }
+
+        if (File.Exists(path + Partial) && new FileInfo(path + Partial).Length == 0)
+        {
+            File.Delete(path + Partial);
+        }
+
+        throw new RunFailedException($"{file.Name} could not be downloaded; {mirrors.Count} mirror{(mirrors.Count == 1 ? "" : "s")} tried, last {why}; try again later, or put the file into {folder} yourself");
+    }
+
+    public void Dispose() => _client.Dispose();
+
+    /// <summary>Gets what is missing of a file, and checks the whole.</summary>
+    private async Task Continue(Uri address, RemoteFile file, string path, CancellationToken cancellation)
+    {
+        using (FileStream here = new(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.None))
+        {
+            if (here.Length > file.Bytes)
+            {
+                here.SetLength(0);
+            }
+
+            here.Position = here.Length;
+            if (here.Length < file.Bytes)
+            {
+                await Receive(address, file, here, cancellation);
+            }
+        }
+
+        if (await Sha256(path, cancellation) != file.Sha256)
+        {
+            File.Delete(path);
+            throw new WrongFileException("the file's checksum is wrong");
+        }
+    }
+
+    private async Task Receive(Uri address, RemoteFile file, FileStream here, CancellationToken cancellation)
+    {
+        using HttpRequestMessage request = new(HttpMethod.Get, address);
+        request.Headers.AcceptEncoding.Add(new StringWithQualityHeaderValue("identity")); // the bytes as they are
+        if (here.Length > 0)
+        {
+            request.Headers.Range = new RangeHeaderValue(here.Length, null);
+        }
+
+        using HttpResponseMessage response = await Patiently(token => _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token), cancellation);
+        if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable)
+        {
+            here.SetLength(0);
+            throw new HttpRequestException("the mirror has another file");
+        }
+
+        if ((int)response.StatusCode is >= 400 and < 500)
+        {
+            throw new WrongFileException($"answered {(int)response.StatusCode} {response.ReasonPhrase}");
+        }
+
+        response.EnsureSuccessStatusCode();
+        if (response.StatusCode != HttpStatusCode.PartialContent || response.Content.Headers.ContentRange?.From != here.Length)
+        {
+            here.SetLength(0); // it begins at the beginning, or who knows where
+            if (response.StatusCode == HttpStatusCode.PartialContent)
+            {
+                throw new HttpRequestException("the mirror sent another part than the one asked for");
+            }
+        }
+
+        if (response.Content.Headers.ContentLength is { } promised && promised != file.Bytes - here.Length)
+        {
+            throw new WrongFileException($"promises {promised:N0} bytes, expected {file.Bytes - here.Length:N0}");
+        }
+
+        await Copy(response, file, here, cancellation);
+    }
+
+    private async Task Copy(HttpResponseMessage response, RemoteFile file, FileStream here, CancellationToken cancellation)
+    {
+        using Stream body = await response.Content.ReadAsStreamAsync(cancellation);
+        byte[] buffer = new byte[1 << 16];
+        while (true)
+        {
+            int read = await Patiently(token => body.ReadAsync(buffer, token).AsTask(), cancellation);
+            if (read == 0)
+            {
+                break;
+            }
+
+            if (here.Length + read > file.Bytes)
+            {
+                here.SetLength(0);
+                throw new WrongFileException($"sends more than the file's {file.Bytes:N0} bytes");
+            }
+
+            await here.WriteAsync(buffer.AsMemory(0, read), cancellation);
+            progress(file, here.Length);
+        }
+
+        if (here.Length < file.Bytes)
+        {
+            throw new HttpRequestException($"the connection ended after {here.Length:N0} of {file.Bytes:N0} bytes");
+        }
+    }
+
+    private async Task<T> Patiently<T>(Func<CancellationToken, Task<T>> action, CancellationToken cancellation)
+    {
+        using CancellationTokenSource patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(Patience);
+        try
+        {
+            return await action(patience.Token);
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            throw new TimeoutException($"nothing came for {Patience.TotalSeconds:0.#} seconds");
+        }
+    }
+
+    private static async Task<string> Sha256(string path, CancellationToken cancellation)
+    {
+        using FileStream stream = File.OpenRead(path);
+        return Convert.ToHexStringLower(await SHA256.HashDataAsync(stream, cancellation));
+    }
+
+    /// <summary>The mirror has something else under the name; asking it again is no use.</summary>
+    private sealed class WrongFileException(string message) : Exception(message);
+}

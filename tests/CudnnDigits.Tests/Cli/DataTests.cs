@@ -1,0 +1,240 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using CudnnDigits.Cli;
+using CudnnDigits.Cli.Datasets;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>data show, generate and download.</summary>
+public sealed class DataTests : IDisposable
+{
+    private static readonly byte[] Content = RandomBytes(300_000);
+    private static readonly RemoteFile Known = new("digits.gz", Content.Length, Convert.ToHexStringLower(SHA256.HashData(Content)));
+
+    private readonly TemporaryFolder _folder = new();
+
+    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Show_finds_what_is_wrong_with_a_set()
+    {
+        DigitDataset digits = GeneratedDigits.Create(400, seed: 1);
+        byte[] pixels = digits.Pixels.ToArray(), labels = digits.Labels.ToArray();
+        Image(20).CopyTo(Image(10)); // a copy: both are zeros
+        Image(31).CopyTo(Image(45)); // a copy with another label: 1 and 5
+        Image(50).Clear();
+        Image(60).Clear();
+        for (int i = 0; i < 784; i++)
+        {
+            Image(73)[i] = (byte)(255 - Image(73)[i]);
+            Image(84)[i] = i / 28 >= 5 ? Image(4)[i - 5 * 28] : (byte)0; // five rows too low
+            Image(95)[i] = (byte)(Image(95)[i] / 60);
+        }
+
+        Image(95)[400] = 40; // faint, but not blank
+        string sheet = _folder["sheet.png"], csv = _folder.Write("odd.csv", DigitFiles.Csv(new DigitDataset("odd", pixels, labels)));
+        JsonElement result = JsonDocument.Parse(Run("data", "show", "--data", csv, "--out", sheet, "--json")).RootElement, check = result.GetProperty("check");
+        Assert.Equal(400, result.GetProperty("digits").GetInt32());
+        Assert.Equal(Enumerable.Repeat(40, 10), Numbers(check.GetProperty("classes")));
+        Assert.Equal([50, 60], Numbers(check.GetProperty("blank")));
+        Assert.Equal([73], Numbers(check.GetProperty("inverted")));
+        Assert.Contains(84, Numbers(check.GetProperty("misplaced")));
+        Assert.Equal(95, Numbers(check.GetProperty("unusual"))[0]);
+        (int[] Rows, bool Conflict)[] duplicates = [.. check.GetProperty("duplicates").EnumerateArray().Select(d => (Numbers(d.GetProperty("rows")), d.GetProperty("conflict").GetBoolean()))];
+        Assert.Equal(3, duplicates.Length);
+        Assert.Contains(duplicates, d => d.Rows is [10, 20] && !d.Conflict);
+        Assert.Contains(duplicates, d => d.Rows is [31, 45] && d.Conflict);
+        Assert.Contains(duplicates, d => d.Rows is [50, 60] && !d.Conflict);
+
+        string text = Run("data", "show", "--data", csv, "--out", sheet);
+        Assert.Contains("conflicts    1 pictures with different labels: 31 is 1, 45 is 5", text, StringComparison.Ordinal);
+        Assert.Contains("blank        2 without ink: rows 50, 60", text, StringComparison.Ordinal);
+        StbImageSharp.ImageResult picture = StbImageSharp.ImageResult.FromMemory(File.ReadAllBytes(sheet), StbImageSharp.ColorComponents.Grey);
+        Assert.Equal((1408, 674), (picture.Width, picture.Height)); // ten classes, and a line of odd ones
+        Assert.Equal(digits.Image(0)[10 * 28 + 9], picture.Data[(8 + 20) * picture.Width + 8 + 18]); // each pixel twice as large
+
+        Span<byte> Image(int row) => pixels.AsSpan(784 * row, 784);
+    }
+
+    [Fact]
+    public void Show_looks_into_folders_and_zips_and_names_what_is_no_part_of_them()
+    {
+        DigitDataset digits = GeneratedDigits.Create(30, seed: 1);
+        Directory.CreateDirectory(_folder["idx"]);
+        _folder.Write("idx/train-images-idx3-ubyte", DigitFiles.IdxImages(digits));
+        _folder.Write("idx/train-labels-idx1-ubyte", DigitFiles.IdxLabels(digits));
+        _folder.Write("idx/train-images-idx3-ubyte.gz.crdownload", [1]);
+        Assert.Contains("not used     train-images-idx3-ubyte.gz.crdownload\n", Run("data", "show", "--data", _folder["idx"], "--out", _folder["a.png"]), StringComparison.Ordinal);
+
+        byte[] csv = DigitFiles.Csv(digits), test = DigitFiles.Csv(DigitFiles.WithoutLabels(digits));
+        string zip = _folder.Write("kaggle.zip", DigitFiles.Zip(("train.csv", csv), ("test.csv", test), ("notes.txt", [1])));
+        Assert.Contains("not used     notes.txt", Run("data", "show", "--data", zip, "--out", _folder["a.png"]), StringComparison.Ordinal);
+        Assert.Contains("30 digits, no labels", Run("data", "show", "--data", zip, "--part", "test", "--out", _folder["a.png"]), StringComparison.Ordinal);
+        Assert.Contains("12,000 digits", Run("data", "show", "--out", _folder["a.png"]), StringComparison.Ordinal);
+        CliProgram.AssertRefused("no such file", "data", "show", "--data", _folder["absent.csv"]);
+        CliProgram.AssertRefused("cannot be written", "data", "show", "--out", _folder["absent/a.png"]);
+    }
+
+    [Theory]
+    [InlineData("digits.csv")]
+    [InlineData("digits.csv.gz")]
+    [InlineData("digits")]
+    public void Generate_writes_what_train_would_make(string name)
+    {
+        string path = _folder[name];
+        Run("data", "generate", "--count", "120", "--seed", "3", "--out", path);
+        Assert.Equal(GeneratedDigits.Create(120, 3).Fingerprint(), DataSource.Open(path, DataPart.Training).Fingerprint());
+        CliProgram.AssertRefused("cannot be", "data", "generate", "--out", "/proc/no/digits");
+        CliProgram.AssertRefused("--count is 0", "data", "generate", "--count", "0", "--out", path);
+        CliProgram.AssertRefused("--out", "data", "generate");
+    }
+
+    [Fact]
+    public async Task A_connection_that_is_cut_again_and_again_is_gone_on_with()
+    {
+        using LyingServer server = new(LyingServer.CutAfter(Content, 100_000), LyingServer.CutAfter(Content, 50_000), LyingServer.CutAfter(Content, 1), LyingServer.Honest(Content));
+        Assert.True(await Download(server.Address));
+        Assert.Equal([null, 100_000, 150_000, 150_001], server.Requests.Select(request => request.From));
+        Assert.All(server.Requests, request => Assert.Equal("/mnist/digits.gz", request.Path));
+        AssertDownloaded();
+        Assert.False(await Download(server.Address)); // there already
+        Assert.Equal(4, server.Requests.Count);
+    }
+
+    [Fact]
+    public async Task What_an_earlier_attempt_left_is_gone_on_with()
+    {
+        await File.WriteAllBytesAsync(_folder["digits.gz.part"], Content[..123_456], Cancellation);
+        using LyingServer server = new(LyingServer.Honest(Content));
+        Assert.True(await Download(server.Address));
+        Assert.Equal(123_456, Assert.Single(server.Requests).From);
+        AssertDownloaded();
+    }
+
+    public static TheoryData<string, string> Liars => new()
+    {
+        { "no ranges", "" },
+        { "other part", "" },
+        { "no length, short", "" },
+        { "range refused", "" },
+        { "server error", "" },
+        { "stalls", "" },
+        { "promises more", "promises 300,001 bytes, expected 300,000" },
+        { "promises less", "promises 299,999 bytes, expected 300,000" },
+        { "sends more", "sends more than the file's 300,000 bytes" },
+        { "other content", "checksum is wrong" },
+        { "not found", "answered 404" },
+    };
+
+    /// <summary>A liar that a second attempt can do without is forgiven; one with another file is left for the next mirror.</summary>
+    [Theory]
+    [MemberData(nameof(Liars))]
+    public async Task A_server_that_lies_costs_time_but_nothing_else(string lie, string says)
+    {
+        byte[] other = [.. Content[..^1], (byte)(Content[^1] ^ 1)];
+        await File.WriteAllBytesAsync(_folder["digits.gz.part"], Content[..1000], Cancellation);
+        Func<LyingServer.Request, Stream, Task> act = lie switch
+        {
+            "no ranges" => LyingServer.WithoutRanges(Content),
+            "other part" => LyingServer.OtherPart(Content),
+            "no length, short" => LyingServer.Promise(Content[..5000], null),
+            "range refused" => LyingServer.Status("416 Range Not Satisfiable"),
+            "server error" => LyingServer.Status("503 Service Unavailable"),
+            "stalls" => LyingServer.Stall(Content, 2000),
+            "promises more" => LyingServer.Promise([.. Content, 1], Content.Length + 1),
+            "promises less" => LyingServer.Promise(Content[..^1], Content.Length - 1),
+            "sends more" => LyingServer.Promise([.. Content, .. Content], null),
+            "other content" => LyingServer.Promise(other, other.Length),
+            _ => LyingServer.Status("404 Not Found"),
+        };
+        using LyingServer liar = new(act, LyingServer.Honest(Content)), persistent = new(act), honest = new(LyingServer.Honest(Content));
+        if (says.Length == 0)
+        {
+            Assert.True(await Download(liar.Address)); // the second attempt
+            Assert.InRange(liar.Requests.Count, 1, 2);
+        }
+        else
+        {
+            Assert.Contains(says, (await Assert.ThrowsAsync<RunFailedException>(() => Download(persistent.Address))).Message, StringComparison.Ordinal);
+            Assert.Single(persistent.Requests);
+            Assert.False(File.Exists(_folder["digits.gz"]));
+            Assert.True(await Download(persistent.Address, honest.Address)); // the next mirror
+        }
+
+        AssertDownloaded();
+    }
+
+    [Fact]
+    public async Task Cancelling_keeps_what_has_arrived()
+    {
+        using LyingServer server = new(LyingServer.Stall(Content, 70_000));
+        using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(Cancellation);
+        using Downloader downloader = new([server.Address], _folder.Path, (_, bytes) =>
+        {
+            if (bytes == 70_000)
+            {
+                source.Cancel();
+            }
+        });
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => downloader.Download(Known, source.Token));
+        Assert.Equal(Content[..70_000], await File.ReadAllBytesAsync(_folder["digits.gz.part"], Cancellation));
+    }
+
+    [Fact]
+    public void The_program_tries_the_given_mirror_first_and_says_why_it_failed()
+    {
+        using LyingServer server = new(LyingServer.Promise(new byte[10], 10));
+        CliProgram.Result result = CliProgram.Run("data", "download", "mnist", "--mirror", server.Address.ToString(), "--out", _folder["mnist"]);
+        Assert.Equal("/mnist/train-images-idx3-ubyte.gz", server.Requests.First().Path);
+        if (result.ExitCode != 0) // without a network
+        {
+            Assert.Equal(1, result.ExitCode);
+            Assert.Contains("train-images-idx3-ubyte.gz could not be downloaded; 3 mirrors tried", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+            Assert.Empty(Directory.GetFiles(_folder["mnist"]));
+        }
+
+        CliProgram.AssertRefused("--mirror ftp://x: is no address", "data", "download", "mnist", "--mirror", "ftp://x");
+        CliProgram.AssertRefused("cifar", "data", "download", "cifar");
+    }
+
+    [Fact]
+    public void Downloads_go_where_the_platform_keeps_caches()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "looks at XDG_CACHE_HOME");
+        string Help(string cache) => string.Concat(CliProgram.RunIn(_folder.Path, [("XDG_CACHE_HOME", cache), ("HOME", "/home/ada")], "data", "download", "--help").Output.Where(letter => !char.IsWhiteSpace(letter)));
+        Assert.Contains("/var/caches/cudnn-digits/mnist", Help("/var/caches"), StringComparison.Ordinal);
+        Assert.Contains("/home/ada/.cache/cudnn-digits/mnist", Help("relative"), StringComparison.Ordinal);
+    }
+
+    private async Task<bool> Download(params Uri[] mirrors)
+    {
+        using Downloader downloader = new(mirrors, _folder.Path, (_, _) => { }) { Patience = TimeSpan.FromSeconds(0.5), FirstPause = TimeSpan.FromMilliseconds(1) };
+        return await downloader.Download(Known, Cancellation);
+    }
+
+    private void AssertDownloaded()
+    {
+        Assert.Equal(Content, File.ReadAllBytes(_folder["digits.gz"]));
+        Assert.False(File.Exists(_folder["digits.gz.part"]));
+    }
+
+    private static byte[] RandomBytes(int count)
+    {
+        byte[] bytes = new byte[count];
+        new Random(5).NextBytes(bytes);
+        return bytes;
+    }
+
+    private static int[] Numbers(JsonElement array) => [.. array.EnumerateArray().Select(value => value.GetInt32())];
+
+    private static string Run(params string[] arguments)
+    {
+        CliProgram.Result result = CliProgram.Run(arguments);
+        Assert.True(result.ExitCode == 0, result.Error);
+        return result.Output;
+    }
+}
