@@ -40,13 +40,16 @@ internal static class DataCommand
     /// <summary>Where downloads go: the user's cache folder, as the platform has it.</summary>
     public static string CacheFolder()
     {
-        string home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+        string home = Folder(Environment.SpecialFolder.UserProfile);
         string cache = OperatingSystem.IsWindows()
-            ? Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData)
+            ? Folder(Environment.SpecialFolder.LocalApplicationData)
             : OperatingSystem.IsMacOS()
                 ? Path.Combine(home, "Library", "Caches")
                 : Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { } xdg && Path.IsPathRooted(xdg) ? xdg : Path.Combine(home, ".cache"); // the specification has relative paths ignored
         return Path.Combine(cache, "cudnn-digits", "mnist");
+
+        // Whether it exists is seen when something is written there.
+        static string Folder(Environment.SpecialFolder folder) => Environment.GetFolderPath(folder, Environment.SpecialFolderOption.DoNotVerify);
     }
 
     private static Command CreateShow()
