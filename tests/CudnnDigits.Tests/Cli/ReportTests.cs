@@ -65,6 +65,19 @@ public sealed class ReportTests : IDisposable
         Assert.Contains($"<strong>{wrong}</strong>", page, StringComparison.Ordinal);
     }
 
+    /// <summary>The library that draws the charts is not annotated for trimming; this shows that nothing it needs is trimmed away.</summary>
+    [Fact]
+    public void A_native_build_draws_the_same_page()
+    {
+        string? native = Environment.GetEnvironmentVariable("CUDNN_DIGITS_NATIVE");
+        Assert.SkipWhen(native is null, "CUDNN_DIGITS_NATIVE names no native build of the program");
+        string run = Train("run", "--augment", "standard", "--epochs", "2"), page = _folder["page.html"];
+        Assert.Equal(0, CliProgram.RunNative(native, "report", run, "--out", page).ExitCode);
+        string drawn = File.ReadAllText(page);
+        Assert.Equal(0, CliProgram.RunIn(_folder.Path, "DOTNET_EnableAVX512", "0", "report", run, "--out", page).ExitCode); // the native build has AVX2
+        Assert.Equal(File.ReadAllText(page), drawn);
+    }
+
     [Fact]
     public void Runs_stand_side_by_side_with_the_options_in_which_they_differ()
     {
