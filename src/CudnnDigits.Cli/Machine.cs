@@ -15,7 +15,7 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     /// <summary>The options, for a command's list.</summary>
     public static IEnumerable<Option> Options => [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, ThreadsOption];
 
-    /// <summary>Those of them that a run settles once for all.</summary>
+    /// <summary>Those of them that a run settles once for all; device and threads may change when it resumes.</summary>
     public static IEnumerable<Option> FixedByRun => [PrecisionOption, DeterministicOption];
 
     /// <summary>Reads the options; where the device is not given, it is <paramref name="device"/>.</summary>
@@ -27,6 +27,14 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
             result.GetValue(DeterministicOption),
             !result.GetValue(NoCudaGraphOption),
             result.GetValue(ThreadsOption) ?? 0);
+        BackendFactory.CheckDevice(machine.Device);
+        return machine;
+    }
+
+    /// <summary>The same, but where the command line names another device or number of threads.</summary>
+    public Machine MovedBy(ParseResult result)
+    {
+        Machine machine = this with { Device = result.GetValue(DeviceOption) ?? Device, Threads = result.GetValue(ThreadsOption) ?? Threads };
         BackendFactory.CheckDevice(machine.Device);
         return machine;
     }

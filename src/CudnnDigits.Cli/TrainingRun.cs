@@ -122,8 +122,8 @@ internal sealed class TrainingRun : IDisposable
     {
         _backend.Load(State.Kept(Record.Options), State.Optimizer);
         ScoredDigits scored = ScoredDigits.Predict(_backend, _data, rows);
-        Folder.WriteMetrics(scored.Metrics);
         HtmlReport.Write(Folder.ReportFile, [new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), scored.Metrics, scored, WhyNoPictures: null)]);
+        Folder.WriteMetrics(scored.Metrics); // last: what has metrics has ended
         return scored.Metrics;
     }
 

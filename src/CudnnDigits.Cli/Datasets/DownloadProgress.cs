@@ -8,15 +8,14 @@ internal sealed class DownloadProgress(bool quiet, long totalBytes)
 {
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private readonly bool _live = !quiet && !Console.IsErrorRedirected;
-    private readonly Dictionary<string, long> _first = [];
+    private readonly Dictionary<string, long> _last = [];
     private long _bytesBefore, _received;
     private TimeSpan _shown;
 
     public void Report(RemoteFile file, long bytes)
     {
-        _first.TryAdd(file.Name, bytes); // what an earlier attempt had left says nothing of the pace
-        _received += bytes - Math.Min(bytes, _first[file.Name]);
-        _first[file.Name] = bytes;
+        _received += Math.Max(0, bytes - _last.GetValueOrDefault(file.Name, bytes)); // what an earlier attempt had left says nothing of the pace
+        _last[file.Name] = bytes;
         if (_live && _clock.Elapsed - _shown > TimeSpan.FromMilliseconds(100))
         {
             _shown = _clock.Elapsed;

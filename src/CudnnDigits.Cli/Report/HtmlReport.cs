@@ -230,7 +230,7 @@ internal static class HtmlReport
             ("images/s", run => $"{run.ImagesPerSecond:N0}"),
         ];
         string[] shown = [.. rows.Select(row => row.Name)];
-        IEnumerable<(string Name, string[] Values)> facts = runs[0].Record.Options is null ? [] : Options(runs[0]).Select((fact, i) => (fact.Name, runs.Select(run => Options(run).ElementAt(i).Value).ToArray()));
+        IEnumerable<(string Name, string[] Values)> facts = Options(runs[0]).Select((fact, i) => (fact.Name, runs.Select(run => Options(run).ElementAt(i).Value).ToArray()));
         string table = string.Concat(rows.Select(row => Row(row.Name, [.. runs.Select(row.Value)])))
             + string.Concat(facts.Where(fact => !shown.Contains(fact.Name) && fact.Values.Distinct().Count() > 1).Select(fact => Row(fact.Name, fact.Values)));
         return $"""

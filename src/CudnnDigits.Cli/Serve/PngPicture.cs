@@ -146,7 +146,7 @@ internal static class PngPicture
                 }
             }
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is InvalidDataException or IOException) // IOException: zlib wants a dictionary, which PNG does not have
         {
             throw new InputException("the PNG is damaged", e);
         }

@@ -26,7 +26,7 @@ internal static class CompareCommand
     private static readonly Option<string?> Out = new("--out") { Description = "Folder of the comparison. Default: runs/compare-<UTC time>.", HelpName = "DIR" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a comparison that was interrupted.", HelpName = "DIR" };
 
-    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, Seeds, Epochs, Out, .. Machine.Options];
+    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, Seeds, Epochs, Out, .. Machine.FixedByRun];
 
     public static Command Create()
     {

@@ -22,7 +22,7 @@ internal static class CrossvalCommand
     private static readonly Option<string?> Out = new("--out") { Description = "Folder of the study, or of the run of --fold. Default: runs/crossval-<UTC time>.", HelpName = "DIR" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a cross-validation that was interrupted.", HelpName = "DIR" };
 
-    private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Folds, Fold, Collect, Out, .. Machine.Options];
+    private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Folds, Fold, Collect, Out, .. Machine.FixedByRun];
 
     public static Command Create()
     {

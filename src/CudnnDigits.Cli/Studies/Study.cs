@@ -90,28 +90,27 @@ internal sealed class Study
 
     /// <summary>Takes a study up where it stopped.</summary>
     /// <exception cref="InputException">There is none, or its data has changed.</exception>
-    public static Study Resume(string path, string command, bool quiet)
+    private static Study Resume(string path, ParseResult result)
     {
-        string file = Path.Combine(path, "study.json");
-        StudyRecord record = ReadRecord(file, command);
+        StudyRecord record = ReadRecord(Path.Combine(path, "study.json"), result.CommandResult.Command.Name);
+        record = record with { Machine = record.Machine.MovedBy(result) };
         DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
         return data.Fingerprint() == record.Data.Fingerprint
-            ? new Study(path, record, data, quiet)
+            ? new Study(path, record, data, result.GetValue(TrainingOptionSet.Quiet))
             : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
     }
 
-    /// <summary>Takes up the study named by an option, or makes a new one; options beside --resume are refused.</summary>
+    /// <summary>Takes up the study named by an option, or makes a new one; beside --resume, only device and threads may change.</summary>
     public static Study Open(ParseResult result, Option<string?> resume, IEnumerable<Option> fixedByStudy, Func<Study> create)
     {
-        string command = result.CommandResult.Command.Name;
         if (result.GetValue(resume) is not { } folder)
         {
             return create();
         }
 
         return fixedByStudy.FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } given
-            ? throw new InputException($"{given.Name} cannot be changed by --resume; a {command} goes on as it was started")
-            : Resume(folder, command, result.GetValue(TrainingOptionSet.Quiet));
+            ? throw new InputException($"{given.Name} cannot be changed by --resume; a {result.CommandResult.Command.Name} goes on as it was started, but for --device and --threads")
+            : Resume(folder, result);
     }
 
     /// <summary>Says how much there is to do, for the time left.</summary>
@@ -122,10 +121,11 @@ internal sealed class Study
     /// <param name="label">What it is, for people: "fold 2 of 5".</param>
     /// <param name="options">How to train it.</param>
     /// <param name="cancellation">Ends it between steps, with its state saved.</param>
-    /// <param name="data">Other digits than the study's, or null.</param>
-    public FinishedRun Run(string name, string label, TrainingOptions options, CancellationToken cancellation, (DigitDataset Digits, RunData Record)? data = null)
+    /// <exception cref="InputException">Another run stands in its place.</exception>
+    public FinishedRun Run(string name, string label, TrainingOptions options, CancellationToken cancellation)
     {
         string path = Path.Combine(Folder, name);
+        CheckPlace(path, options);
         if (FinishedRun.Read(path) is { } ended)
         {
             _workSkipped += Work(options);
@@ -134,7 +134,9 @@ internal sealed class Study
 
         cancellation.ThrowIfCancellationRequested();
         TrainingReporter reporter = TrainingReporter.CreateBrief(_quiet, options.Epochs, label);
-        using (TrainingRun run = Take(path, options, data ?? _data))
+        using (TrainingRun run = File.Exists(Path.Combine(path, "run.json"))
+            ? TrainingRun.Resume(new RunFolder(path), new RunFolder(path).ReadRecord(), Data, Record.Machine)
+            : TrainingRun.Create(_ => path, _data, options, Record.Machine))
         {
             run.Train(reporter, ResumeWith, cancellation);
         }
@@ -148,18 +150,13 @@ internal sealed class Study
     /// <summary>Writes a result of the study beside its runs.</summary>
     public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), writer => writer.Write(text));
 
-    private TrainingRun Take(string path, TrainingOptions options, (DigitDataset Digits, RunData Record) data)
+    private void CheckPlace(string path, TrainingOptions options)
     {
-        RunFolder folder = new(path);
-        if (!File.Exists(Path.Combine(path, "run.json")))
+        if (File.Exists(Path.Combine(path, "run.json")) && new RunFolder(path).ReadRecord() is var record
+            && (record.Data.Fingerprint != Record.Data.Fingerprint || record.Options != options))
         {
-            return TrainingRun.Create(_ => path, data, options, Record.Machine);
+            throw new InputException($"{path}: is another run than the one this {Record.Command} makes there; move it away");
         }
-
-        RunRecord record = folder.ReadRecord();
-        return record.Data.Fingerprint == data.Record.Fingerprint && record.Options == options
-            ? TrainingRun.Resume(folder, record, data.Digits, Record.Machine)
-            : throw new InputException($"{path}: is another run than the one this {Record.Command} would make there; move it away");
     }
 
     private string Remaining()

@@ -37,7 +37,7 @@ internal static class TuneCommand
     private static readonly Option<string?> Out = new("--out") { Description = "Folder of the search. Default: runs/tune-<UTC time>.", HelpName = "DIR" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a search that was interrupted.", HelpName = "DIR" };
 
-    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Seed, Budget, Out, .. Machine.Options];
+    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Seed, Budget, Out, .. Machine.FixedByRun];
 
     public static Command Create()
     {
