@@ -8,7 +8,7 @@ namespace CudnnDigits.Cli;
 /// <summary>Tells on standard error how a run goes: nothing, a line per epoch, or a live display in a terminal.</summary>
 internal class TrainingReporter
 {
-    private Stopwatch _clock = new();
+    private Stopwatch _clock = Stopwatch.StartNew();
     private int _startEpoch, _startStep;
     private string? _label;
 
