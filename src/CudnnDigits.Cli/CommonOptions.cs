@@ -87,6 +87,19 @@ internal static class CommonOptions
         return folder;
     }
 
+    /// <summary>Makes the folder of an --out, where it is not there.</summary>
+    public static void CreateFolder(string path)
+    {
+        try
+        {
+            Directory.CreateDirectory(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be made: {e.Message}; choose another --out", e);
+        }
+    }
+
     /// <summary>A backend for evaluation and prediction, with the weights loaded.</summary>
     public static ITrainingBackend CreateForInference(NetworkWeights weights, string? device, int? threads, string? precision)
     {

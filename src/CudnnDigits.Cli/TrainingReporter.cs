@@ -78,13 +78,11 @@ internal class TrainingReporter
     protected static string Describe(TrainingState state, int epochs)
     {
         EpochRecord e = state.History[^1];
-        string validation = e.ValidationAccuracy is null ? "" : $"  validation {e.ValidationLoss:F4} {Percent(e.ValidationAccuracy.Value)}";
+        string validation = e.ValidationAccuracy is null ? "" : $"  validation {e.ValidationLoss:F4} {e.ValidationAccuracy.Value:P2}";
         string best = state.BestEpoch == e ? "  best" : "";
         return $"epoch {e.Epoch.ToString(CultureInfo.InvariantCulture).PadLeft(epochs.ToString(CultureInfo.InvariantCulture).Length)}/{epochs}"
-            + $"  train {e.TrainLoss:F4} {Percent(e.TrainAccuracy)}{validation}  lr {e.LearningRate:G3}  {e.ImagesPerSecond:N0} images/s{best}";
+            + $"  train {e.TrainLoss:F4} {e.TrainAccuracy:P2}{validation}  lr {e.LearningRate:G3}  {e.ImagesPerSecond:N0} images/s{best}";
     }
-
-    protected static string Percent(double share) => $"{100 * share:F2} %";
 
     /// <summary>"0:01:23 left", from the pace since the start of this process; empty at the end.</summary>
     protected string Remaining(int epochsDone, int step, int stepsPerEpoch)
@@ -130,7 +128,7 @@ internal class TrainingReporter
         {
             _task!.Value = (p.Epoch - 1 + (double)p.Step / p.StepsPerEpoch) / Epochs;
             _task.Description = Markup.Escape(
-                $"{Prefix}epoch {p.Epoch}/{Epochs}  loss {p.Loss:F4}  {Percent(p.Accuracy)}  {Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)}");
+                $"{Prefix}epoch {p.Epoch}/{Epochs}  loss {p.Loss:F4}  {p.Accuracy:P2}  {Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)}");
         }
 
         protected override void Line(TrainingState state) => _console.WriteLine(Describe(state, Epochs));

@@ -136,7 +136,7 @@ internal static class DataCommand
         }
         else
         {
-            CreateFolder(path);
+            CommonOptions.CreateFolder(path);
             files = [Path.Combine(path, "train-images-idx3-ubyte.gz"), Path.Combine(path, "train-labels-idx1-ubyte.gz")];
             WriteOut(files[0], stream => Pack(stream, packed => IdxFile.WriteImages(packed, digits)));
             WriteOut(files[1], stream => Pack(stream, packed => IdxFile.WriteLabels(packed, digits)));
@@ -170,7 +170,7 @@ internal static class DataCommand
         Uri[] first = [.. mirrors.Select(mirror => Uri.TryCreate(mirror.TrimEnd('/') + "/", UriKind.Absolute, out Uri? uri) && uri.Scheme is "http" or "https"
             ? uri
             : throw new InputException($"--mirror {mirror}: is no address; expected such as https://example.org/mnist/"))];
-        CreateFolder(folder);
+        CommonOptions.CreateFolder(folder);
         using Interruption interruption = new();
         DownloadProgress progress = new(quiet, Mnist.Sum(file => file.Bytes));
         using Downloader downloader = new([.. first, .. Mirrors], folder, progress.Report);
@@ -186,18 +186,6 @@ internal static class DataCommand
             ? JsonSerializer.Serialize(new DataDownloadResult(folder, [.. Mnist.Select(file => file.Name)], downloaded), CliJson.Default.DataDownloadResult)
             : $"mnist     {folder}\nnext      cudnn-digits train --data {folder}\n          cudnn-digits evaluate --data {folder} --weights runs/…/model.safetensors    on the 10,000 test digits");
         return ExitCode.Done;
-    }
-
-    private static void CreateFolder(string path)
-    {
-        try
-        {
-            Directory.CreateDirectory(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be made: {e.Message}; choose another --out", e);
-        }
     }
 
     private static void WriteOut(string path, Action<Stream> write)

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Net;
 using System.Reflection;
 
@@ -9,8 +8,6 @@ internal static class Html
 {
     /// <summary>Text, made safe for a page and for the value of an attribute.</summary>
     public static string Text(string text) => WebUtility.HtmlEncode(text);
-
-    public static string Percent(double share) => string.Create(CultureInfo.InvariantCulture, $"{100 * share:F2} %");
 
     /// <summary>A whole page that needs nothing but itself.</summary>
     /// <param name="title">Its title.</param>

@@ -69,9 +69,9 @@ internal static class HtmlReport
         string digits = o.Split.HoldsOut ? "held-out digits" : "training digits; nothing was held out";
         return $"""
             <ul class="tiles">
-            {Tile("accuracy", Percent(metrics.Accuracy), $"of {metrics.Samples:N0} {digits}")}
+            {Tile("accuracy", $"{metrics.Accuracy:P2}", $"of {metrics.Samples:N0} {digits}")}
             {Tile("read wrong", $"{wrong:N0}", "digits")}
-            {Tile("macro F1", Percent(metrics.MacroF1), "mean over the ten classes")}
+            {Tile("macro F1", $"{metrics.MacroF1:P2}", "mean over the ten classes")}
             {Tile("loss", metrics.Loss.ToString("F4", CultureInfo.InvariantCulture), "mean cross-entropy")}
             {Tile("weights kept", $"epoch {run.KeptEpoch}", $"of {run.History.Count}{(o.KeepLast || !o.Split.HoldsOut ? ", the last" : ", the best")}")}
             {Tile("throughput", $"{run.ImagesPerSecond:N0}", $"images/s; {Duration(run.Seconds)} of training")}
@@ -108,7 +108,7 @@ internal static class HtmlReport
         }
 
         string last = runs is [{ History: [.., EpochRecord end] }]
-            ? $"; after the last epoch, training {Percent(end.TrainAccuracy)}{(end.ValidationAccuracy is { } held ? $" and validation {Percent(held)}" : "")}"
+            ? $"; after the last epoch, training {end.TrainAccuracy:P2}{(end.ValidationAccuracy is { } held ? $" and validation {held:P2}" : "")}"
             : "";
         return $"""
             <h3>Curves</h3>
@@ -144,8 +144,8 @@ internal static class HtmlReport
         <h3>Per class</h3>
         <div class="scroll"><table class="classes">
         <thead><tr><th scope="col">digit</th><th scope="col">precision</th><th scope="col">recall</th><th scope="col">F1</th><th scope="col">digits</th></tr></thead>
-        <tbody>{string.Concat(metrics.Classes.Select(c => $"<tr><th scope=\"row\">{c.Digit}</th><td>{Percent(c.Precision)}</td><td>{Percent(c.Recall)}</td><td>{Percent(c.F1)}</td><td>{c.Support:N0}</td></tr>"))}</tbody>
-        <tfoot><tr><th scope="row">mean</th><td>{Percent(metrics.MacroPrecision)}</td><td>{Percent(metrics.MacroRecall)}</td><td>{Percent(metrics.MacroF1)}</td><td>{metrics.Samples:N0}</td></tr></tfoot>
+        <tbody>{string.Concat(metrics.Classes.Select(c => $"<tr><th scope=\"row\">{c.Digit}</th><td>{c.Precision:P2}</td><td>{c.Recall:P2}</td><td>{c.F1:P2}</td><td>{c.Support:N0}</td></tr>"))}</tbody>
+        <tfoot><tr><th scope="row">mean</th><td>{metrics.MacroPrecision:P2}</td><td>{metrics.MacroRecall:P2}</td><td>{metrics.MacroF1:P2}</td><td>{metrics.Samples:N0}</td></tr></tfoot>
         </table></div>
         """;
 
@@ -173,13 +173,13 @@ internal static class HtmlReport
         IReadOnlyList<CalibrationBin> bins = scored.Calibration();
         Chart chart = new(new ChartAxis("sure, %", Least: 0, Most: 102), new ChartAxis("", Least: 0, Most: 102));
         chart.AddGuide((0, 0), (100, 100)).Add(null, 1, bins.Select(bin => (100 * bin.Sure, 100 * bin.Right)));
-        string rows = string.Concat(bins.Select(bin => $"<tr><td>{Percent(bin.Sure)}</td><td>{Percent(bin.Right)}</td><td>{bin.Count:N0}</td></tr>"));
+        string rows = string.Concat(bins.Select(bin => $"<tr><td>{bin.Sure:P2}</td><td>{bin.Right:P2}</td><td>{bin.Count:N0}</td></tr>"));
         return $"""
             <h3>Calibration: is it as sure as it is right?</h3>
             <div class="charts">
             {chart.ToFigure($"run{index}-calibration", "Right, %", "Share of right answers against how sure the network was; the table beside it has the same figures")}
             <div><table class="classes"><thead><tr><th scope="col">sure</th><th scope="col">right</th><th scope="col">digits</th></tr></thead><tbody>{rows}</tbody></table>
-            <p class="note">Expected calibration error {Percent(scored.CalibrationError())}. On the dotted line, being 80 % sure would mean being right 80 % of the time; points of few digits scatter.</p></div>
+            <p class="note">Expected calibration error {scored.CalibrationError():P2}. On the dotted line, being 80 % sure would mean being right 80 % of the time; points of few digits scatter.</p></div>
             </div>
             """;
     }
@@ -221,12 +221,12 @@ internal static class HtmlReport
         (string Name, Func<RunReport, string> Value)[] rows =
         [
             ("network", run => run.Record.Options.Model),
-            ("accuracy", run => run.Metrics is { } m ? Percent(m.Accuracy) : "not ended"),
+            ("accuracy", run => run.Metrics is { } m ? $"{m.Accuracy:P2}" : "not ended"),
             ("loss", run => run.Metrics is { } m ? m.Loss.ToString("F4", CultureInfo.InvariantCulture) : ""),
-            ("macro F1", run => run.Metrics is { } m ? Percent(m.MacroF1) : ""),
-            ("calibration error", run => run.Scored is { } scored ? Percent(scored.CalibrationError()) : ""),
-            ("last epoch: training", run => run.History is [.., EpochRecord last] ? Percent(last.TrainAccuracy) : ""),
-            ("last epoch: validation", run => run.History is [.., { ValidationAccuracy: { } last }] ? Percent(last) : ""),
+            ("macro F1", run => run.Metrics is { } m ? $"{m.MacroF1:P2}" : ""),
+            ("calibration error", run => run.Scored is { } scored ? $"{scored.CalibrationError():P2}" : ""),
+            ("last epoch: training", run => run.History is [.., EpochRecord last] ? $"{last.TrainAccuracy:P2}" : ""),
+            ("last epoch: validation", run => run.History is [.., { ValidationAccuracy: { } last }] ? $"{last:P2}" : ""),
             ("images/s", run => $"{run.ImagesPerSecond:N0}"),
         ];
         string[] shown = [.. rows.Select(row => row.Name)];

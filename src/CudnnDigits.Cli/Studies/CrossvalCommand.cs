@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
+using CudnnDigits.Model;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
@@ -19,7 +20,7 @@ internal static class CrossvalCommand
     private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, 100);
     private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, 100);
     private static readonly Option<string[]> Collect = new("--collect") { Description = "Put runs of --fold together: their folders, or folders that hold them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
-    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the study, or of the run of --fold. Default: runs/crossval-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the study, of the run of --fold, or for the report of --collect. Default: runs/crossval-<UTC time>; none for --collect.", HelpName = "DIR" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a cross-validation that was interrupted.", HelpName = "DIR" };
 
     private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Folds, Fold, Collect, Out, .. Machine.FixedByRun];
@@ -34,17 +35,16 @@ internal static class CrossvalCommand
 
     private static int Run(ParseResult result)
     {
-        bool json = result.GetValue(TrainingOptionSet.Json);
         if (result.GetValue(Collect) is { Length: > 0 } folders)
         {
-            Print(Summarize([.. folders.SelectMany(FindRuns).Select(Read)]), json, report: null);
+            Report(result, [.. folders.SelectMany(FindRuns).Select(Read)], result.GetValue(Out), []);
             return ExitCode.Done;
         }
 
         using Interruption interruption = new();
         if (result.GetValue(Fold) is { } fold && result.GetValue(Resume) is null)
         {
-            return RunFold(result, fold, json, interruption.Token);
+            return RunFold(result, fold, interruption.Token);
         }
 
         Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
@@ -53,16 +53,12 @@ internal static class CrossvalCommand
         int count = study.Record.Size;
         TrainingOptions[] folds = [.. Enumerable.Range(1, count).Select(k => study.Record.Options with { Fold = k })];
         study.Plan(folds);
-        CrossvalResult summary = Summarize([.. folds.Select(o => study.Run($"fold-{o.Fold}", $"fold {o.Fold} of {count}", o, interruption.Token))]);
-        string report = Path.Combine(study.Folder, "report.html");
-        Dictionary<string, DigitDataset> cache = new() { [study.Record.Data.Path ?? ""] = study.Data };
-        HtmlReport.Write(report, [.. folds.Select(o => RunReport.Load(Path.Combine(study.Folder, $"fold-{o.Fold}"), cache))], new HtmlPreface($"{count}-fold cross-validation", Format(summary)));
-        study.Write("crossval.json", JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult) + "\n");
-        Print(summary, json, report);
+        FinishedRun[] runs = [.. folds.Select(o => study.Run($"fold-{o.Fold}", $"fold {o.Fold} of {count}", o, interruption.Token))];
+        Report(result, runs, study.Folder, new() { [study.Record.Data.Path ?? ""] = study.Data });
         return ExitCode.Done;
     }
 
-    private static int RunFold(ParseResult result, int fold, bool json, CancellationToken cancellation)
+    private static int RunFold(ParseResult result, int fold, CancellationToken cancellation)
     {
         TrainingOptions options = OptionsOf(result, fold);
         if (fold > options.Folds)
@@ -76,9 +72,9 @@ internal static class CrossvalCommand
             started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started), (data, RunData.Of(path, data)), options, Machine.From(result));
         Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options.Epochs), $"train --resume {run.Folder.Path}", cancellation);
         FoldResult summary = new(fold, run.Folder.Path, metrics.Samples, metrics.Accuracy, metrics.MacroF1, metrics.Loss);
-        Console.Out.WriteLine(json
+        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json)
             ? JsonSerializer.Serialize(summary, StudyJson.Default.FoldResult)
-            : $"fold {fold} of {options.Folds}: {Html.Percent(metrics.Accuracy)} of {metrics.Samples:N0} digits, macro F1 {Html.Percent(metrics.MacroF1)}\nrun       {run.Folder.Path}");
+            : $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\nrun       {run.Folder.Path}");
         return ExitCode.Done;
     }
 
@@ -147,9 +143,22 @@ internal static class CrossvalCommand
         }
     }
 
-    private static void Print(CrossvalResult summary, bool json, string? report) => Console.Out.WriteLine(json
-        ? JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult)
-        : Format(summary) + (report is null ? "" : $"\nreport    {report}"));
+    /// <summary>Prints the summary and, where there is a folder, leaves it there too, with a page.</summary>
+    private static void Report(ParseResult result, IReadOnlyList<FinishedRun> runs, string? folder, Dictionary<string, DigitDataset> cache)
+    {
+        CrossvalResult summary = Summarize(runs);
+        string json = JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult), text = Format(summary);
+        if (folder is not null)
+        {
+            string page = Path.Combine(folder, "report.html");
+            CommonOptions.CreateFolder(folder);
+            HtmlReport.Write(page, [.. summary.Folds.Select(fold => RunReport.Load(fold.Run, cache))], new HtmlPreface($"{summary.Folds.Count}-fold cross-validation", text));
+            AtomicFile.WriteText(Path.Combine(folder, "crossval.json"), writer => writer.WriteLine(json));
+            text += $"\nreport    {page}";
+        }
+
+        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json) ? json : text);
+    }
 
     private static string Format(CrossvalResult summary)
     {
@@ -159,7 +168,7 @@ internal static class CrossvalCommand
         text.AppendLine("fold   accuracy   macro F1      loss    digits");
         foreach (FoldResult fold in summary.Folds)
         {
-            text.AppendLine($"{fold.Fold,4}  {Html.Percent(fold.Accuracy),9}  {Html.Percent(fold.MacroF1),9}  {fold.Loss,8:F4}  {fold.Samples,8:N0}");
+            text.AppendLine($"{fold.Fold,4}  {fold.Accuracy,9:P2}  {fold.MacroF1,9:P2}  {fold.Loss,8:F4}  {fold.Samples,8:N0}");
         }
 
         text.AppendLine();

@@ -17,6 +17,6 @@ internal sealed record Spread(double Mean, double Deviation, IReadOnlyList<doubl
 
     /// <summary>Shares as "98.57 ± 0.12 %".</summary>
     public string ToPercent() => Values.Count < 2
-        ? Report.Html.Percent(Mean)
+        ? $"{Mean:P2}"
         : string.Create(CultureInfo.InvariantCulture, $"{100 * Mean:F2} ± {100 * Deviation:F2} %");
 }

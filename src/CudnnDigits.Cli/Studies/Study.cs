@@ -143,7 +143,7 @@ internal sealed class Study
 
         _workDone += Work(options);
         FinishedRun finished = FinishedRun.Read(path)!;
-        reporter.Note($"{label}: {Report.Html.Percent(finished.Metrics.Accuracy)}{Remaining()}");
+        reporter.Note($"{label}: {finished.Metrics.Accuracy:P2}{Remaining()}");
         return finished;
     }
 

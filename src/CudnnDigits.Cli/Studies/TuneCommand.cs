@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
 using CudnnDigits.Training;
 
@@ -147,8 +146,8 @@ internal static class TuneCommand
         text.AppendLine($"{result.Trials} trials, {result.EpochsSpent:N0} epochs; winner trial {result.Winner}{(result.Winner == 0 ? ", the defaults" : "")}");
         text.AppendLine();
         text.AppendLine($"                validation   test: {result.TestDigits:N0} digits that the search never saw");
-        text.AppendLine($"winner          {Html.Percent(result.ValidationAccuracy),-11}  {Html.Percent(result.TestAccuracy)}");
-        text.AppendLine($"the defaults    {Html.Percent(result.DefaultsValidationAccuracy),-11}  {Html.Percent(result.DefaultsTestAccuracy)}");
+        text.AppendLine($"winner          {result.ValidationAccuracy,-11:P2}  {result.TestAccuracy:P2}");
+        text.AppendLine($"the defaults    {result.DefaultsValidationAccuracy,-11:P2}  {result.DefaultsTestAccuracy:P2}");
         text.AppendLine();
         text.AppendLine("The winner was chosen by its validation accuracy, which therefore flatters it; compare the test column.");
         text.AppendLine();

@@ -36,6 +36,10 @@ public sealed class StudyTests : IDisposable
             Assert.Equal(whole.RootElement.GetProperty(part).GetRawText(), collected.RootElement.GetProperty(part).GetRawText());
         }
 
+        Run("crossval", "--collect", _folder["cv"], "--out", _folder["together"]);
+        Assert.Contains("3-fold cross-validation", File.ReadAllText(_folder["together/report.html"]), StringComparison.Ordinal);
+        Assert.Equal(collected.RootElement.GetRawText(), File.ReadAllText(_folder["together/crossval.json"]).Trim());
+
         JsonElement pooled = whole.RootElement.GetProperty("pooled");
         Assert.Equal(203, pooled.GetProperty("samples").GetInt32());
         Assert.Equal([68, 68, 67], whole.RootElement.GetProperty("folds").EnumerateArray().Select(fold => fold.GetProperty("samples").GetInt32()));
