@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.Net;
+using System.Net.Sockets;
 using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -33,21 +35,15 @@ internal static class ServeCommand
     private static int Run(ParseResult result)
     {
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
+        int port = result.GetValue(Port) ?? 8080;
+        CheckPort(port);
         string? path = result.GetValue(Weights);
         NetworkWeights weights = path is null ? TrainQuickModel(result) : Checkpoint.LoadWeights(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
         using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         using Batcher batcher = new(backend);
-        WebApplication app = DigitServer.Build(result.GetValue(Port) ?? 8080, batcher, () =>
+        WebApplication app = DigitServer.Build(port, batcher, () =>
             new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", backend.Device, batcher.Digits, batcher.Passes));
-        try
-        {
-            app.Start();
-        }
-        catch (IOException e)
-        {
-            throw new InputException($"--port {result.GetValue(Port) ?? 8080}: cannot be listened on: {e.Message}; choose another, or 0 for any that is free", e);
-        }
-
+        app.Start();
         string address = app.Urls.First() + "/";
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(new ServeResult(address, weights.Network.Name), CliJson.Default.ServeResult)
@@ -55,6 +51,20 @@ internal static class ServeCommand
         Console.Out.Flush();
         app.WaitForShutdown();
         return ExitCode.Done;
+    }
+
+    /// <summary>A port that is taken is said before anything is trained.</summary>
+    private static void CheckPort(int port)
+    {
+        try
+        {
+            using TcpListener listener = new(IPAddress.Loopback, port);
+            listener.Start();
+        }
+        catch (SocketException e)
+        {
+            throw new InputException($"--port {port}: cannot be listened on: {e.Message}; choose another, or 0 for any that is free", e);
+        }
     }
 
     private static NetworkWeights TrainQuickModel(ParseResult result)
