@@ -80,6 +80,7 @@ internal sealed class TrainingRun : IDisposable
     /// <returns>The kept weights' metrics.</returns>
     public Metrics Train(TrainingReporter reporter, string resumeWith, CancellationToken cancellation)
     {
+        Folder.DiscardMetrics();
         Folder.Save(State, Record);
         Trainer trainer = new(_backend, _data, Record.Options, State)
         {
@@ -122,7 +123,7 @@ internal sealed class TrainingRun : IDisposable
     {
         _backend.Load(State.Kept(Record.Options), State.Optimizer);
         ScoredDigits scored = ScoredDigits.Predict(_backend, _data, rows);
-        HtmlReport.Write(Folder.ReportFile, [new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), scored.Metrics, scored, WhyNoPictures: null)]);
+        HtmlReport.Write(Folder.ReportFile, [new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), HasEnded: true, scored.Metrics, scored, WhyNoPictures: null)]);
         Folder.WriteMetrics(scored.Metrics); // last: what has metrics has ended
         return scored.Metrics;
     }

@@ -60,14 +60,18 @@ internal static class HtmlReport
     private static string Headlines(RunReport run)
     {
         TrainingOptions o = run.Record.Options;
+        string unfinished = run.HasEnded
+            ? ""
+            : $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. Go on with <code>cudnn-digits train --resume {Text(run.Folder.Path)}</code>.</p>";
         if (run.Metrics is not { } metrics)
         {
-            return $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. Go on with <code>cudnn-digits train --resume {Text(run.Folder.Path)}</code>.</p>";
+            return unfinished;
         }
 
         int wrong = metrics.Samples - metrics.Classes.Sum(c => metrics.Confusion[c.Digit][c.Digit]);
         string digits = o.Split.HoldsOut ? "held-out digits" : "training digits; nothing was held out";
         return $"""
+            {unfinished}
             <ul class="tiles">
             {Tile("accuracy", $"{metrics.Accuracy:P2}", $"of {metrics.Samples:N0} {digits}")}
             {Tile("read wrong", $"{wrong:N0}", "digits")}

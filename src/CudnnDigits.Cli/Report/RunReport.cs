@@ -8,11 +8,12 @@ namespace CudnnDigits.Cli.Report;
 /// <param name="Record">run.json.</param>
 /// <param name="History">Finished epochs.</param>
 /// <param name="KeptEpoch">Epoch of the kept weights, from 1.</param>
-/// <param name="Metrics">The kept weights' metrics, or null where the run has not ended.</param>
+/// <param name="HasEnded">Whether it came to its end.</param>
+/// <param name="Metrics">The kept weights' metrics, or null where there are neither weights nor metrics.</param>
 /// <param name="Scored">The held-out digits as the kept weights read them, or null where the data is not at hand.</param>
 /// <param name="WhyNoPictures">Why <paramref name="Scored"/> is null.</param>
 internal sealed record RunReport(
-    RunFolder Folder, RunRecord Record, IReadOnlyList<EpochRecord> History, int KeptEpoch, Metrics? Metrics, ScoredDigits? Scored, string? WhyNoPictures)
+    RunFolder Folder, RunRecord Record, IReadOnlyList<EpochRecord> History, int KeptEpoch, bool HasEnded, Metrics? Metrics, ScoredDigits? Scored, string? WhyNoPictures)
 {
     /// <summary>The run's name: that of its folder.</summary>
     public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder.Path)));
@@ -33,8 +34,8 @@ internal sealed record RunReport(
         RunRecord record = folder.ReadRecord();
         IReadOnlyList<EpochRecord> history = folder.ReadHistory();
         (ScoredDigits? scored, string? why) = File.Exists(folder.ModelFile) ? Score(folder, record, cache) : (null, "the run has kept no weights yet");
-        Metrics? metrics = folder.ReadMetrics() ?? scored?.Metrics;
-        return new RunReport(folder, record, history, KeptEpochOf(history, record.Options), metrics, scored, why);
+        Metrics? metrics = folder.ReadMetrics();
+        return new RunReport(folder, record, history, KeptEpochOf(history, record.Options), metrics is not null, metrics ?? scored?.Metrics, scored, why);
     }
 
     private static (ScoredDigits? Scored, string? Why) Score(RunFolder folder, RunRecord record, Dictionary<string, DigitDataset> cache)

@@ -90,7 +90,13 @@ public sealed class RunFolder(string path)
 
     /// <summary>Reads metrics.json; null where the run has not ended.</summary>
     /// <exception cref="InputException">It is damaged.</exception>
-    public Metrics? ReadMetrics() => ReadJson("metrics.json", TrainingJson.Default.Metrics);
+    public Metrics? ReadMetrics()
+    {
+        Metrics? metrics = ReadJson("metrics.json", TrainingJson.Default.Metrics);
+        return metrics is null || (metrics.Classes.Count == DigitDataset.Classes && metrics.Confusion.Count == DigitDataset.Classes && metrics.Confusion.All(row => row.Count == DigitDataset.Classes))
+            ? metrics
+            : throw new InputException($"{File("metrics.json")}: is damaged, its tables are not of {DigitDataset.Classes} classes");
+    }
 
     /// <summary>Reads history.csv; empty where no epoch has ended.</summary>
     /// <exception cref="InputException">It is damaged.</exception>
@@ -133,6 +139,9 @@ public sealed class RunFolder(string path)
     /// <param name="metrics">The kept weights' metrics.</param>
     public void WriteMetrics(Metrics metrics) =>
         AtomicFile.WriteText(File("metrics.json"), writer => writer.WriteLine(JsonSerializer.Serialize(metrics, TrainingJson.Default.Metrics)));
+
+    /// <summary>Takes metrics.json away: a run that goes on has not ended.</summary>
+    public void DiscardMetrics() => System.IO.File.Delete(File("metrics.json"));
 
     private static void WriteHistory(TextWriter writer, IEnumerable<EpochRecord> history)
     {

@@ -155,6 +155,26 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void A_run_that_is_extended_and_killed_has_not_ended()
+    {
+        string run = _folder["run"], history = Path.Combine(run, "history.csv");
+        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "improved", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
+        Assert.True(File.Exists(Path.Combine(run, "metrics.json")));
+        using (Process process = CliProgram.Start("train", "--resume", run, "--epochs", "1000"))
+        {
+            WaitFor(() => File.ReadAllLines(history).Length > 2, process);
+            process.Kill();
+            process.WaitForExit();
+        }
+
+        Assert.False(File.Exists(Path.Combine(run, "metrics.json")));
+        Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
+        string page = File.ReadAllText(Path.Combine(run, "report.html"));
+        Assert.Contains("The run has not ended", page, StringComparison.Ordinal);
+        Assert.Contains("<h3>Digits it read wrong</h3>", page, StringComparison.Ordinal); // by the weights that it has kept so far
+    }
+
+    [Fact]
     public void A_run_killed_before_its_first_save_starts_over()
     {
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "2"];

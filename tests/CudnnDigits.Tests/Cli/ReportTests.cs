@@ -125,8 +125,10 @@ public sealed class ReportTests : IDisposable
         CliProgram.AssertRefused("report", "report");
         File.AppendAllText(Path.Combine(run, "history.csv"), "2,x\n");
         CliProgram.AssertRefused("history.csv: row 3 is damaged", "report", run);
-        File.WriteAllText(Path.Combine(run, "metrics.json"), "{");
+        File.WriteAllText(Path.Combine(run, "metrics.json"), File.ReadAllText(Path.Combine(run, "metrics.json")).Replace("\"confusion\": [", "\"confusion\": [[1],", StringComparison.Ordinal));
         File.WriteAllText(Path.Combine(run, "history.csv"), "");
+        CliProgram.AssertRefused("metrics.json: is damaged, its tables", "report", run);
+        File.WriteAllText(Path.Combine(run, "metrics.json"), "{");
         CliProgram.AssertRefused("metrics.json: is damaged", "report", run);
     }
 
