@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 
 namespace CudnnDigits.Cli;
 
@@ -30,14 +31,14 @@ internal static class HelpExamples
         [
             "crossval --data train.csv --folds 5",
             "crossval --data train.csv --folds 10 --fold 3 --out cv/fold-3      one fold, for a job array",
-            "crossval --collect cv                     the folds put together",
+            "crossval --collect cv --out cv            the folds put together",
         ],
         ["tune"] = ["tune --data train.csv --model simple --budget 60", "tune --resume runs/tune-20260101-120000"],
         ["serve"] = ["serve --weights runs/first/model.safetensors", "serve                                     a quick model on built-in digits first"],
         ["data"] = ["data show --data train.csv", "data generate --count 60000 --out digits.csv.gz", "data download mnist"],
-        ["show"] = ["data show --data train.csv --out sheet.png", "data show --data digit-recognizer.zip --part test --json"],
-        ["generate"] = ["data generate --count 60000 --seed 1 --out digits.csv.gz", "data generate --out digits-idx"],
-        ["download"] = ["data download mnist", "data download mnist --mirror https://mirror.example.org/mnist/ --out mnist"],
+        ["data show"] = ["data show --data train.csv --out sheet.png", "data show --data digit-recognizer.zip --part test --json"],
+        ["data generate"] = ["data generate --count 60000 --seed 1 --out digits.csv.gz", "data generate --out digits-idx"],
+        ["data download"] = ["data download mnist", "data download mnist --mirror https://mirror.example.org/mnist/ --out mnist"],
         ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
         ["info"] = ["info", "info --json"],
     };
@@ -53,6 +54,10 @@ internal static class HelpExamples
     /// <summary>Whether to show help, whatever else is wrong with the command line.</summary>
     public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples;
 
+    /// <summary>A command as it is typed: "data show"; empty for the program itself.</summary>
+    public static string PathOf(CommandResult? command) =>
+        command is null or { Command: RootCommand } ? "" : $"{PathOf(command.Parent as CommandResult)} {command.Command.Name}".Trim();
+
     private sealed class HelpWithExamples(SynchronousCommandLineAction inner) : SynchronousCommandLineAction
     {
         public override bool ClearsParseErrors => true;
@@ -60,8 +65,9 @@ internal static class HelpExamples
         public override int Invoke(ParseResult parseResult)
         {
             int result = inner.Invoke(parseResult);
-            string command = parseResult.CommandResult.Command.Name;
-            IEnumerable<string> lines = Examples.TryGetValue(command, out string[]? own) ? own : Examples.Values.Select(examples => examples[0]);
+            IEnumerable<string> lines = Examples.TryGetValue(PathOf(parseResult.CommandResult), out string[]? own)
+                ? own
+                : Examples.Where(entry => !entry.Key.Contains(' ', StringComparison.Ordinal)).Select(entry => entry.Value[0]);
             TextWriter output = parseResult.InvocationConfiguration.Output;
             output.WriteLine("Examples:");
             foreach (string line in lines)

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Serve;
@@ -26,15 +25,9 @@ HelpExamples.AddTo(root);
 ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0 && !HelpExamples.IsAskedFor(parsed))
 {
-    string command = "";
-    for (CommandResult? at = parsed.CommandResult; at is { Command: not RootCommand }; at = at.Parent as CommandResult)
-    {
-        command = $"{at.Command.Name} {command}";
-    }
-
     string message = parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
         ?? (parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood" : parsed.Errors[0].Message.TrimEnd('.'));
-    return Fail(ExitCode.BadInput, $"{message} (see cudnn-digits {command}--help)");
+    return Fail(ExitCode.BadInput, $"{message} (see {$"cudnn-digits {HelpExamples.PathOf(parsed.CommandResult)}".Trim()} --help)");
 }
 
 try
