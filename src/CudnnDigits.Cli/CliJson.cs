@@ -17,7 +17,10 @@ internal sealed record BenchResult(
     string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond,
     int Steps, int Repetitions, Precision Precision, string Augmentation, string Data);
 
-/// <summary>First line of <c>serve --json</c>.</summary>
+/// <summary>Result of <c>report --json</c>.</summary>
+internal sealed record ReportResult(string Report, string[] Runs);
+
+/// <summary>What <c>serve --json</c> prints when it is ready.</summary>
 internal sealed record ServeResult(string Url, string Model);
 
 /// <summary>A network in <c>info --json</c>.</summary>
@@ -33,6 +36,7 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(PredictResult))]
 [JsonSerializable(typeof(BenchResult))]
 [JsonSerializable(typeof(ServeResult))]
+[JsonSerializable(typeof(ReportResult))]
 [JsonSerializable(typeof(DataShowResult))]
 [JsonSerializable(typeof(DataGenerateResult))]
 [JsonSerializable(typeof(DataDownloadResult))]

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Json;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
 
@@ -9,10 +10,11 @@ internal static class ReportCommand
 {
     private static readonly Argument<string[]> Runs = new("DIR") { Description = "Folders of runs; several are shown side by side.", Arity = ArgumentArity.OneOrMore };
     private static readonly Option<string?> Out = new("--out") { Description = "The page. Default: report.html, in the run's folder or, for several, here.", HelpName = "FILE" };
+    private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
-        Command command = new("report", "Show runs as one page: curves, confusion matrix, the digits read wrong, calibration.") { Runs, Out };
+        Command command = new("report", "Show runs as one page: curves, confusion matrix, the digits read wrong, calibration.") { Runs, Out, Json };
         command.SetAction(Run);
         return command;
     }
@@ -36,7 +38,9 @@ internal static class ReportCommand
             throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
         }
 
-        Console.Out.WriteLine($"report    {path}");
+        Console.Out.WriteLine(result.GetValue(Json)
+            ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)]), CliJson.Default.ReportResult)
+            : $"report    {path}");
         return ExitCode.Done;
     }
 }

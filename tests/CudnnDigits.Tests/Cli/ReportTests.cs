@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Report;
@@ -82,7 +83,8 @@ public sealed class ReportTests : IDisposable
     public void Runs_stand_side_by_side_with_the_options_in_which_they_differ()
     {
         string first = Train("first", "--epochs", "1"), second = Train("a <b> & \"c\"", "--epochs", "2", "--seed", "5"), page = _folder["both.html"];
-        Assert.Equal(0, CliProgram.Run("report", first, second, "--out", page).ExitCode);
+        using JsonDocument result = JsonDocument.Parse(CliProgram.Run("report", first, second, "--out", page, "--json").Output);
+        Assert.Equal(page, result.RootElement.GetProperty("report").GetString());
         string text = File.ReadAllText(page);
         Assert.Contains("2 runs side by side", text, StringComparison.Ordinal);
         Assert.Contains("a &lt;b&gt; &amp; &quot;c&quot;", text, StringComparison.Ordinal);
