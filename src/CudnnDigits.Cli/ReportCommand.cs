@@ -9,7 +9,7 @@ namespace CudnnDigits.Cli;
 internal static class ReportCommand
 {
     private static readonly Argument<string[]> Runs = new("DIR") { Description = "Folders of runs; several are shown side by side.", Arity = ArgumentArity.OneOrMore };
-    private static readonly Option<string?> Out = new("--out") { Description = "The page. Default: report.html, in the run's folder or, for several, here.", HelpName = "FILE" };
+    private static readonly Option<string?> Out = new("--out") { Description = "The page. Default: report.html in the run's folder; for several, runs.html here.", HelpName = "FILE" };
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
@@ -23,7 +23,7 @@ internal static class ReportCommand
     {
         Dictionary<string, DigitDataset> cache = [];
         RunReport[] runs = [.. result.GetRequiredValue(Runs).Select(folder => RunReport.Load(folder, cache))];
-        string path = result.GetValue(Out) ?? (runs is [RunReport only] ? only.Folder.ReportFile : "report.html");
+        string path = result.GetValue(Out) ?? (runs is [RunReport only] ? only.Folder.ReportFile : "runs.html");
         if (Directory.Exists(path))
         {
             throw new InputException($"{path}: is a folder; give --out the name of a file");

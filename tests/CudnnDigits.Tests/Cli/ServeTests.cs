@@ -176,12 +176,13 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         byte[] body = Encoding.UTF8.GetBytes("{\"strokes\":[[[140,30],[138,250]]]}");
         using TcpClient client = new(address.Host, address.Port);
         NetworkStream stream = client.GetStream();
-        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: {address.Authority}\r\nContent-Type: application/json\r\nContent-Length: {body.Length}\r\n\r\n"), Cancellation);
-        await stream.WriteAsync(body.AsMemory(0, 10), Cancellation);
-        await Task.Delay(300, Cancellation); // until the request has begun
+        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: {address.Authority}\r\nContent-Type: application/json\r\nContent-Length: {body.Length}\r\nExpect: 100-continue\r\n\r\n"), Cancellation);
+        byte[] goOn = new byte["HTTP/1.1 100 Continue\r\n\r\n".Length];
+        await stream.ReadExactlyAsync(goOn, Cancellation); // the request has begun: the server asks for its body
+        Assert.StartsWith("HTTP/1.1 100", Encoding.ASCII.GetString(goOn), StringComparison.Ordinal);
         Process.Start("kill", ["-TERM", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
         await Task.Delay(300, Cancellation);
-        await stream.WriteAsync(body.AsMemory(10), Cancellation);
+        await stream.WriteAsync(body, Cancellation);
         using StreamReader reader = new(stream);
         string answer = await reader.ReadToEndAsync(Cancellation);
         Assert.StartsWith("HTTP/1.1 200 OK", answer, StringComparison.Ordinal);
