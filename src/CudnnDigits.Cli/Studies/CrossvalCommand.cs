@@ -163,7 +163,7 @@ internal static class CrossvalCommand
     private static string Format(CrossvalResult summary)
     {
         StringBuilder text = new();
-        text.AppendLine($"{summary.Model}, {summary.Epochs} epochs, {summary.Folds.Count} folds, each digit held out once; the last epoch of each");
+        text.AppendLine($"{summary.Model}, {summary.Epochs} epoch{(summary.Epochs == 1 ? "" : "s")}, {summary.Folds.Count} folds, each digit held out once; the last epoch of each");
         text.AppendLine();
         text.AppendLine("fold   accuracy   macro F1      loss    digits");
         foreach (FoldResult fold in summary.Folds)
