@@ -31,10 +31,10 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
         return machine;
     }
 
-    /// <summary>The same, but where the command line names another device or number of threads.</summary>
+    /// <summary>The same, but where the command line names another device or number of threads, or turns the graph off.</summary>
     public Machine MovedBy(ParseResult result)
     {
-        Machine machine = this with { Device = result.GetValue(DeviceOption) ?? Device, Threads = result.GetValue(ThreadsOption) ?? Threads };
+        Machine machine = this with { Device = result.GetValue(DeviceOption) ?? Device, Threads = result.GetValue(ThreadsOption) ?? Threads, CudaGraph = CudaGraph && !result.GetValue(NoCudaGraphOption) };
         BackendFactory.CheckDevice(machine.Device);
         return machine;
     }

@@ -17,6 +17,9 @@ internal sealed partial class Chart
     /// <summary>Number of colours for series: --series-0 and on.</summary>
     public const int SeriesColors = 6;
 
+    /// <summary>Size in pixels, at which the text has 13.</summary>
+    public const int Width = 380, Height = 250;
+
     private const byte Mark = 1, FirstSeries = 10;
 
     private static readonly string[] Variables = ["--ink", "--muted", "--line"];
@@ -24,15 +27,11 @@ internal sealed partial class Chart
 
     private readonly PlotModel _model;
     private readonly List<(string Title, int Color, bool Dashed)> _legend = [];
-    private readonly int _width, _height;
 
-    /// <param name="x">Title of the horizontal axis.</param>
-    /// <param name="y">Title of the vertical axis.</param>
-    /// <param name="width">Width in pixels, at which the text has 13.</param>
-    /// <param name="height">Height in pixels.</param>
-    public Chart(ChartAxis x, ChartAxis y, int width = 380, int height = 250)
+    /// <param name="x">The horizontal axis.</param>
+    /// <param name="y">The vertical axis.</param>
+    public Chart(ChartAxis x, ChartAxis y)
     {
-        (_width, _height) = (width, height);
         _model = new PlotModel
         {
             DefaultFont = "system-ui, sans-serif",
@@ -47,29 +46,34 @@ internal sealed partial class Chart
     }
 
     /// <summary>Adds a line through points, left out of the legend where it has no title.</summary>
-    public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false, bool markers = true)
+    public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false)
     {
         LineSeries line = new()
         {
             Color = Series(color),
             StrokeThickness = 2,
             LineStyle = dashed ? LineStyle.Dash : LineStyle.Solid,
-            MarkerType = markers ? MarkerType.Circle : MarkerType.None,
+            MarkerType = MarkerType.Circle,
             MarkerSize = 3,
             MarkerFill = Series(color),
         };
         line.Points.AddRange(points.Select(point => new DataPoint(point.X, point.Y)));
         _model.Series.Add(line);
-        return Name(title, color, dashed);
+        if (title is not null)
+        {
+            _legend.Add((title, color, dashed));
+        }
+
+        return this;
     }
 
     /// <summary>Adds points without a line.</summary>
-    public Chart AddPoints(string? title, int color, IEnumerable<(double X, double Y)> points)
+    public Chart AddPoints(int color, IEnumerable<(double X, double Y)> points)
     {
         LineSeries marks = new() { Color = Series(color), StrokeThickness = 0, LineStyle = LineStyle.None, MarkerType = MarkerType.Circle, MarkerSize = 4, MarkerFill = Series(color) };
         marks.Points.AddRange(points.Select(point => new DataPoint(point.X, point.Y)));
         _model.Series.Add(marks);
-        return Name(title, color, dashed: false);
+        return this;
     }
 
     /// <summary>Adds a thin straight line for comparison.</summary>
@@ -99,23 +103,13 @@ internal sealed partial class Chart
     public string ToSvg(string id, string description, string place = "")
     {
         using MemoryStream stream = new();
-        new SvgExporter { Width = _width, Height = _height, IsDocument = true }.Export(_model, stream);
+        new SvgExporter { Width = Width, Height = Height, IsDocument = true }.Export(_model, stream);
         string svg = Encoding.UTF8.GetString(stream.ToArray());
         svg = svg[(svg.IndexOf('>', svg.IndexOf("<svg", StringComparison.Ordinal)) + 1)..].Trim();
         svg = Sentinel().Replace(svg, match => $"var({Variable(byte.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture))})");
         svg = svg.Replace("clipPath", $"{id}-clip", StringComparison.Ordinal).Replace($"<{id}-clip ", "<clipPath ", StringComparison.Ordinal).Replace($"</{id}-clip>", "</clipPath>", StringComparison.Ordinal);
         svg = svg.Replace(" shape-rendering=\"crispEdges\"", "", StringComparison.Ordinal); // made for screens at 1:1, uneven when scaled
-        return $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {_width} {_height}\" role=\"img\" aria-label=\"{Html.Text(description)}\" {place}>{svg}";
-    }
-
-    private Chart Name(string? title, int color, bool dashed)
-    {
-        if (title is not null)
-        {
-            _legend.Add((title, color, dashed));
-        }
-
-        return this;
+        return $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{Html.Text(description)}\" {place}>{svg}";
     }
 
     private static OxyColor Series(int index) => OxyColor.FromRgb(Mark, Mark, (byte)(FirstSeries + index % SeriesColors));

@@ -35,7 +35,7 @@ internal sealed record RunReport(
         IReadOnlyList<EpochRecord> history = folder.ReadHistory();
         (ScoredDigits? scored, string? why) = File.Exists(folder.ModelFile) ? Score(folder, record, cache) : (null, "the run has kept no weights yet");
         Metrics? metrics = folder.ReadMetrics();
-        return new RunReport(folder, record, history, KeptEpochOf(history, record.Options), metrics is not null, metrics ?? scored?.Metrics, scored, why);
+        return new RunReport(folder, record, history, TrainingState.KeptEpoch(history, record.Options), metrics is not null, metrics ?? scored?.Metrics, scored, why);
     }
 
     private static (ScoredDigits? Scored, string? Why) Score(RunFolder folder, RunRecord record, Dictionary<string, DigitDataset> cache)
@@ -56,19 +56,7 @@ internal sealed record RunReport(
             return (null, $"{data.Name}: is no longer the data that the run was started with");
         }
 
-        Split split = record.Options.Split.Draw(data.Labels);
         using ITrainingBackend backend = CommonOptions.CreateForInference(Checkpoint.LoadWeights(folder.ModelFile).Weights, "cpu", threads: null, precision: null);
-        return (ScoredDigits.Predict(backend, data, split.Validation.Length > 0 ? split.Validation : split.Training), null);
-    }
-
-    private static int KeptEpochOf(IReadOnlyList<EpochRecord> history, TrainingOptions options)
-    {
-        EpochRecord? best = null;
-        foreach (EpochRecord epoch in history)
-        {
-            best = epoch.IsBetterThan(best) ? epoch : best;
-        }
-
-        return options.KeepLast || history is [.., { ValidationAccuracy: null }] ? history.Count : best?.Epoch ?? 0;
+        return (ScoredDigits.Predict(backend, data, record.Options.Split.Draw(data.Labels).Scored), null);
     }
 }

@@ -13,7 +13,7 @@ namespace CudnnDigits.Cli.Serve;
 /// <summary><c>serve</c>: a page to draw digits on, and predictions over HTTP.</summary>
 internal static class ServeCommand
 {
-    /// <summary>Epochs of the model that is trained where no weights are given: a quarter of a minute on two cores; more read no better.</summary>
+    /// <summary>Epochs of the model that is trained where no weights are given: a quarter of a minute on two cores; four or six read real digits no better.</summary>
     private const int QuickEpochs = 3;
 
     private static readonly Option<string?> Weights = new("--weights") { Description = "Weights of a trained network. Default: a quick model, trained first on the built-in digits.", HelpName = "FILE" };

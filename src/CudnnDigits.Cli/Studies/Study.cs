@@ -46,6 +46,8 @@ internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOption
 /// </summary>
 internal sealed class Study
 {
+    private const string RecordName = "study.json";
+
     private readonly (DigitDataset Digits, RunData Record) _data;
     private readonly bool _quiet;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
@@ -72,13 +74,17 @@ internal sealed class Study
         string folder = path ?? CommonOptions.NewFolder(command, record.Started);
         try
         {
-            if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any())
+            string file = Path.Combine(folder, RecordName);
+            // What a kill leaves of a record half-written is worth nothing.
+            if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => Path.GetFileName(entry) != RecordName + ".tmp"))
             {
-                throw new InputException($"{folder}: is not empty; go on with --resume {folder}, or choose another --out");
+                throw new InputException(File.Exists(file)
+                    ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"
+                    : $"{folder}: is not empty; choose another --out");
             }
 
             Directory.CreateDirectory(folder);
-            AtomicFile.WriteText(Path.Combine(folder, "study.json"), writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
+            AtomicFile.WriteText(file, writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -92,7 +98,7 @@ internal sealed class Study
     /// <exception cref="InputException">There is none, or its data has changed.</exception>
     private static Study Resume(string path, ParseResult result)
     {
-        StudyRecord record = ReadRecord(Path.Combine(path, "study.json"), result.CommandResult.Command.Name);
+        StudyRecord record = ReadRecord(Path.Combine(path, RecordName), result.CommandResult.Command.Name);
         record = record with { Machine = record.Machine.MovedBy(result) };
         DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
         return data.Fingerprint() == record.Data.Fingerprint
@@ -183,7 +189,7 @@ internal sealed class Study
         {
             StudyRecord record = File.Exists(file)
                 ? JsonSerializer.Deserialize(File.ReadAllText(file), StudyJson.Default.StudyRecord) ?? throw new InputException($"{file}: is damaged (null)")
-                : throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command} (no study.json); give the folder that {command} wrote");
+                : throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command} (no {RecordName}); give the folder that {command} wrote");
             return record.Command == command
                 ? record
                 : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with cudnn-digits {record.Command} --resume");

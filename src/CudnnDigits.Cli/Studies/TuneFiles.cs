@@ -9,7 +9,7 @@ namespace CudnnDigits.Cli.Studies;
 /// <summary>A search as a table and as a picture.</summary>
 internal static class TuneFiles
 {
-    private const int PanelWidth = 380, PanelHeight = 250, Gap = 24, Top = 74, Heading = 26;
+    private const int PanelWidth = Chart.Width, PanelHeight = Chart.Height, Gap = 24, Top = 74, Heading = 26;
 
     public static string Csv(IEnumerable<Trial> trials)
     {
@@ -49,7 +49,7 @@ internal static class TuneFiles
             Chart chart = new(axis, new ChartAxis("", Logarithmic: true));
             for (int color = 0; color < lengths.Length; color++)
             {
-                chart.AddPoints(null, color, trials
+                chart.AddPoints(color, trials
                     .Where(trial => trial.Options.Epochs == lengths[color] && trial.Last?.ValidationAccuracy is < 1 && value(trial.Options) is not null)
                     .Select(trial => (value(trial.Options)!.Value, 100 * (1 - trial.Last!.ValidationAccuracy!.Value))));
             }

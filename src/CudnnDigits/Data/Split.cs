@@ -24,6 +24,9 @@ public readonly record struct SplitSpec(ulong Seed, double Validation, int Folds
 /// <param name="Test">Rows kept away from both, for a last judgement; mostly empty.</param>
 public sealed record Split(int[] Training, int[] Validation, int[] Test)
 {
+    /// <summary>Rows that a run is scored on: those held out for validation, or those trained on where there are none.</summary>
+    public int[] Scored => Validation.Length > 0 ? Validation : Training;
+
     /// <summary>Draws a stratified hold-out: the same share of every class, rounded to whole digits.</summary>
     /// <param name="labels">(N) 0 … 9.</param>
     /// <param name="validationShare">Share held out, 0 ≤ share &lt; 1; 0 holds nothing out.</param>

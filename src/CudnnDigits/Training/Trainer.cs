@@ -41,7 +41,7 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
     public ReadOnlySpan<int> ValidationRows => _split.Validation;
 
     /// <summary>Rows that <see cref="Evaluate"/> scores: those held out, or those trained on where there are none.</summary>
-    public ReadOnlySpan<int> ScoredRows => _split.Validation.Length > 0 ? _split.Validation : _split.Training;
+    public ReadOnlySpan<int> ScoredRows => _split.Scored;
 
     /// <summary>Number of rows trained on.</summary>
     public int TrainingCount => _split.Training.Length;
@@ -82,7 +82,7 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
     {
         int stepsPerEpoch = options.StepsPerEpoch(_split.Training.Length), epoch = state.Epoch;
         LearningRate schedule = new(options.Schedule, options.LearningRate, (long)options.Epochs * stepsPerEpoch);
-        int halvings = LearningRate.Halvings(state.BetterEpochs().Select(e => e.Better));
+        int halvings = LearningRate.Halvings(EpochRecord.Better(state.History).Select(e => e.Better));
         float[] rates = new float[stepsPerEpoch];
         for (int step = 0; step < stepsPerEpoch; step++)
         {

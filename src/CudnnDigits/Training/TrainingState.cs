@@ -22,6 +22,20 @@ public sealed record EpochRecord(
     public bool IsBetterThan(EpochRecord? other) => other is null
         || (ValidationAccuracy is null ? TrainLoss < other.TrainLoss
             : ValidationAccuracy > other.ValidationAccuracy || (ValidationAccuracy == other.ValidationAccuracy && ValidationLoss < other.ValidationLoss));
+
+    /// <summary>Each epoch, and whether it was better than every one before.</summary>
+    /// <param name="history">Epochs in order.</param>
+    public static IEnumerable<(EpochRecord Record, bool Better)> Better(IEnumerable<EpochRecord> history)
+    {
+        ArgumentNullException.ThrowIfNull(history);
+        EpochRecord? best = null;
+        foreach (EpochRecord record in history)
+        {
+            bool better = record.IsBetterThan(best);
+            best = better ? record : best;
+            yield return (record, better);
+        }
+    }
 }
 
 /// <summary>Everything a run needs to go on as if it had never stopped; what last.safetensors holds.</summary>
@@ -53,32 +67,29 @@ public sealed class TrainingState(NetworkWeights weights)
     public NetworkWeights Best { get; } = Copy(weights);
 
     /// <summary>The best epoch so far (see <see cref="EpochRecord.IsBetterThan"/>), or null before the first.</summary>
-    public EpochRecord? BestEpoch => BetterEpochs().LastOrDefault(epoch => epoch.Better).Record;
+    public EpochRecord? BestEpoch => EpochRecord.Better(History).LastOrDefault(epoch => epoch.Better).Record;
 
     /// <summary>The weights worth keeping: the best by validation, or the last where there is none or where the options say so.</summary>
     /// <param name="options">The run's options.</param>
-    public NetworkWeights Kept(TrainingOptions options) => KeepsBest(options) ? Best : Weights;
+    public NetworkWeights Kept(TrainingOptions options) => KeepsBest(History, options) ? Best : Weights;
 
     /// <summary>The epoch of <see cref="Kept"/>, from 1; 0 before the first has ended.</summary>
     /// <param name="options">The run's options.</param>
-    public int KeptEpoch(TrainingOptions options) => KeepsBest(options) ? BestEpoch!.Epoch : Epoch;
+    public int KeptEpoch(TrainingOptions options) => KeptEpoch(History, options);
 
-    /// <summary>Each epoch, and whether it was better than every one before.</summary>
-    public IEnumerable<(EpochRecord Record, bool Better)> BetterEpochs()
+    /// <summary>The epoch whose weights a run keeps, from 1; 0 before the first has ended.</summary>
+    /// <param name="history">Its finished epochs.</param>
+    /// <param name="options">Its options.</param>
+    public static int KeptEpoch(IReadOnlyList<EpochRecord> history, TrainingOptions options)
     {
-        EpochRecord? best = null;
-        foreach (EpochRecord record in History)
-        {
-            bool better = record.IsBetterThan(best);
-            best = better ? record : best;
-            yield return (record, better);
-        }
+        ArgumentNullException.ThrowIfNull(history);
+        return KeepsBest(history, options) ? EpochRecord.Better(history).Last(epoch => epoch.Better).Record.Epoch : history.Count;
     }
 
-    private bool KeepsBest(TrainingOptions options)
+    private static bool KeepsBest(IReadOnlyList<EpochRecord> history, TrainingOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        return !options.KeepLast && History is [.., { ValidationAccuracy: not null }];
+        return !options.KeepLast && history is [.., { ValidationAccuracy: not null }];
     }
 
     private static NetworkWeights Copy(NetworkWeights weights)

@@ -92,7 +92,12 @@ public sealed class StudyTests : IDisposable
         CliProgram.AssertRefused("--folds cannot be changed by --resume", "crossval", "--resume", _folder["stopped"], "--folds", "4");
         CliProgram.AssertRefused("holds no crossval", "crossval", "--resume", _folder["absent"]);
         CliProgram.AssertRefused("holds a crossval", "tune", "--resume", _folder["stopped"]);
-        CliProgram.AssertRefused("is not empty", ["crossval", .. options, "--out", _folder["stopped"]]);
+        CliProgram.AssertRefused("holds a study already; go on with --resume", ["crossval", .. options, "--out", _folder["stopped"]]);
+        CliProgram.AssertRefused("is not empty; choose another", ["crossval", .. options, "--out", _folder.Path]);
+        Directory.CreateDirectory(_folder["killed"]);
+        File.WriteAllText(_folder["killed/study.json.tmp"], "{");
+        Run(["crossval", "--data", _train, "--model", "simple", "--epochs", "1", "--folds", "2", "--out", _folder["killed"]]);
+        Assert.False(File.Exists(_folder["killed/study.json.tmp"]));
         File.WriteAllText(_folder["stopped/study.json"], "{ \"command\": 3");
         CliProgram.AssertRefused("study.json: is damaged", "crossval", "--resume", _folder["stopped"]);
     }

@@ -152,7 +152,7 @@ public sealed class TrainerTests : IDisposable
         List<EpochRecord> history = state.History;
         for (int epoch = 0; epoch < history.Count; epoch++)
         {
-            int halvings = LearningRate.Halvings(state.BetterEpochs().Take(epoch).Select(e => e.Better));
+            int halvings = LearningRate.Halvings(EpochRecord.Better(state.History).Take(epoch).Select(e => e.Better));
             Assert.Equal((float)(0.02 / Math.Pow(2, halvings)), (float)history[epoch].LearningRate);
         }
     }

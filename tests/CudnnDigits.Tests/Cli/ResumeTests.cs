@@ -1,0 +1,162 @@
+using System.Diagnostics;
+using System.Globalization;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>Runs that are killed, interrupted, extended: through the program itself.</summary>
+public sealed class ResumeTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _train;
+
+    public ResumeTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2)));
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void A_killed_run_resumes_to_the_same_bits()
+    {
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
+        string whole = _folder["whole"], killed = _folder["killed"];
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        using (Process process = CliProgram.Start(["train", .. options, "--out", killed]))
+        {
+            WaitFor(() => File.Exists(Path.Combine(killed, "history.csv")) && File.ReadAllLines(Path.Combine(killed, "history.csv")).Length > 1, process);
+            process.Kill(); // SIGKILL
+            process.WaitForExit();
+        }
+
+        CliProgram.Result resumed = CliProgram.Run("train", "--resume", killed, "--threads", "1");
+        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        AssertSameRun(whole, killed);
+
+        // Once done, resuming changes nothing.
+        byte[] model = File.ReadAllBytes(Path.Combine(killed, "model.safetensors"));
+        Assert.Equal(0, CliProgram.Run("train", "--resume", killed).ExitCode);
+        Assert.Equal(model, File.ReadAllBytes(Path.Combine(killed, "model.safetensors")));
+    }
+
+    [Fact]
+    public void A_run_killed_again_and_again_ends_with_the_same_bits()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
+        string whole = _folder["whole"], killed = _folder["killed"];
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        foreach (int milliseconds in new[] { 250, 320, 400, 480, 560 })
+        {
+            bool begun = File.Exists(Path.Combine(killed, "run.json"));
+            using Process process = CliProgram.Start(begun ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
+            process.WaitForExit(milliseconds);
+            process.Kill();
+            process.WaitForExit();
+        }
+
+        CliProgram.Result resumed = CliProgram.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
+        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        AssertSameRun(whole, killed);
+    }
+
+    [Fact]
+    public void A_run_killed_while_its_first_file_is_written_can_be_started_again()
+    {
+        string run = _folder["run"];
+        Directory.CreateDirectory(run);
+        File.WriteAllText(Path.Combine(run, "run.json.tmp"), "{");
+        CliProgram.Result result = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run);
+        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.False(File.Exists(Path.Combine(run, "run.json.tmp")));
+    }
+
+    [Fact]
+    public void A_run_that_is_extended_and_killed_has_not_ended()
+    {
+        string run = _folder["run"], history = Path.Combine(run, "history.csv");
+        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "improved", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
+        Assert.True(File.Exists(Path.Combine(run, "metrics.json")));
+        using (Process process = CliProgram.Start("train", "--resume", run, "--epochs", "1000"))
+        {
+            WaitFor(() => File.ReadAllLines(history).Length > 2, process);
+            process.Kill();
+            process.WaitForExit();
+        }
+
+        Assert.False(File.Exists(Path.Combine(run, "metrics.json")));
+        Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
+        string page = File.ReadAllText(Path.Combine(run, "report.html"));
+        Assert.Contains("The run has not ended", page, StringComparison.Ordinal);
+        Assert.Contains("<h3>Digits it read wrong</h3>", page, StringComparison.Ordinal); // by the weights that it has kept so far
+    }
+
+    [Fact]
+    public void A_run_killed_before_its_first_save_starts_over()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "2"];
+        string whole = _folder["whole"], killed = _folder["killed"];
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        Directory.CreateDirectory(killed);
+        File.Copy(Path.Combine(whole, "run.json"), Path.Combine(killed, "run.json")); // all there is after the first moment
+        File.WriteAllBytes(Path.Combine(killed, "last.safetensors.tmp"), [1, 2, 3]);
+        Assert.Equal(0, CliProgram.Run("train", "--resume", killed).ExitCode);
+        AssertSameRun(whole, killed);
+        Assert.False(File.Exists(Path.Combine(killed, "last.safetensors.tmp")));
+    }
+
+    [Fact]
+    public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
+    {
+        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
+        string whole = _folder["whole"], stopped = _folder["stopped"];
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
+        WaitFor(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
+        Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        CliProgram.Result result = CliProgram.Finish(process);
+        Assert.Equal(130, result.ExitCode);
+        Assert.Contains($"--resume {stopped}", result.Error, StringComparison.Ordinal);
+
+        Assert.Equal(0, CliProgram.Run("train", "--resume", stopped).ExitCode);
+        AssertSameRun(whole, stopped);
+    }
+
+    [Fact]
+    public void Resume_extends_a_run_and_refuses_other_changes()
+    {
+        string run = _folder["run"];
+        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "2", "--schedule", "constant", "--out", run).ExitCode);
+        CliProgram.AssertRefused("--lr cannot be changed by --resume", "train", "--resume", run, "--lr", "0.1");
+        CliProgram.AssertRefused("--resume can only extend", "train", "--resume", run, "--epochs", "1");
+        CliProgram.AssertRefused($"continue it with --resume {run}", "train", "--data", _train, "--out", run);
+        Assert.Equal(0, CliProgram.Run("train", "--resume", run, "--epochs", "3").ExitCode);
+        Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
+
+        File.WriteAllBytes(_train, DigitFiles.Csv(GeneratedDigits.Create(200, seed: 8)));
+        CliProgram.AssertRefused("is not the data that", "train", "--resume", run);
+        CliProgram.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
+    }
+
+    private static void WaitFor(Func<bool> condition, Process process)
+    {
+        Stopwatch clock = Stopwatch.StartNew();
+        while (!condition() && !process.HasExited && clock.Elapsed < TimeSpan.FromMinutes(1))
+        {
+            Thread.Sleep(5);
+        }
+    }
+
+    private static void AssertSameRun(string expected, string actual)
+    {
+        TrainingState a = Checkpoint.LoadState(Path.Combine(expected, "last.safetensors"), Network(expected));
+        TrainingState b = Checkpoint.LoadState(Path.Combine(actual, "last.safetensors"), Network(actual));
+        Assert.Equal(a.Weights.Trained, b.Weights.Trained);
+        Assert.Equal(a.Weights.Statistics, b.Weights.Statistics);
+        Assert.Equal(File.ReadAllBytes(Path.Combine(expected, "model.safetensors")), File.ReadAllBytes(Path.Combine(actual, "model.safetensors")));
+        Assert.Equal(File.ReadAllText(Path.Combine(expected, "metrics.json")), File.ReadAllText(Path.Combine(actual, "metrics.json")));
+    }
+
+    private static NetworkSpec Network(string run) => DigitNetworks.Find(new RunFolder(run).ReadRecord().Options.Model)!;
+}
