@@ -2,5 +2,6 @@
 #include "activation.cu"
 #include "adam.cu"
 #include "gather_augment.cu"
+#include "gather_images.cu"
 #include "softmax_cross_entropy.cu"
 #include "step_state.cu"

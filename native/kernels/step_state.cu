@@ -31,3 +31,18 @@ KERNEL(32) begin_prediction_step(StepState *state, int n) {
         state->next += (unsigned)n;
     }
 }
+
+// A step over images that are not a dataset: (rows, 28, 28) of uint8 or f32 wherever the caller has them. What the
+// step reads comes as parameters, which a launch copies, so that the host need not wait before it describes the next.
+KERNEL(32)
+begin_image_step(StepState *state, unsigned long long images, long long stride, unsigned float_pixels,
+                 unsigned long long logits, unsigned rows) {
+    if (threadIdx.x == 0) {
+        state->pixels = images;
+        state->stride = stride;
+        state->float_pixels = float_pixels;
+        state->predictions = logits;
+        state->rows = rows;
+        state->first = 0;
+    }
+}

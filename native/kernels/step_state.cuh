@@ -10,20 +10,21 @@ struct StepState {
     unsigned long long order;          // address of (rows) int32, the rows of the dataset in the order they are run
     unsigned long long learning_rates; // address of (steps) f32, the epoch's
     unsigned long long predictions;    // address of (rows, classes) f32, where logits go
+    long long stride;                  // elements from one image to the next, where the images are not a dataset
     unsigned long long adam_step;      // steps of Adam, the running one included
     double loss;                       // sums since the epoch began
     unsigned long long correct;
     unsigned long long samples;
-    unsigned rows;    // length of the order
-    unsigned step;    // next step of the epoch
-    unsigned next;    // where in the order it begins
-    unsigned first;   // where in the order the running step begins
-    unsigned epoch;   // keys augmentation and dropout
-    float step_size;  // −learning rate / (1 − β₁ᵗ)
-    float root_scale; // 1 / √(1 − β₂ᵗ)
-    unsigned reserved;
+    unsigned rows;         // length of the order
+    unsigned step;         // next step of the epoch
+    unsigned next;         // where in the order it begins
+    unsigned first;        // where in the order the running step begins
+    unsigned epoch;        // keys augmentation and dropout
+    float step_size;       // −learning rate / (1 − β₁ᵗ)
+    float root_scale;      // 1 / √(1 − β₂ᵗ)
+    unsigned float_pixels; // whether such images are f32, 0 ... 1, rather than uint8
 };
-static_assert(sizeof(StepState) == 104, "StepState.cs has the same layout");
+static_assert(sizeof(StepState) == 112, "StepState.cs has the same layout");
 
 // Row of the dataset that sample n of the running step is. Past the end of the order, where a last batch of predictions
 // is filled up, the last row again.

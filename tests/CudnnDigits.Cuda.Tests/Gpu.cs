@@ -38,9 +38,7 @@ internal static class Gpu
     public static CudaSession Open(Precision precision, bool deterministic = true)
     {
         Require();
-        CudaDevice.Initialise();
-        NativeLibraries.LoadMath(CudaDevice.DriverVersion());
-        return new CudaSession(0, precision, deterministic);
+        return new CudaSession(CudaDevice.Open(0), precision, deterministic);
     }
 
     public static long FreeMemory()

@@ -35,6 +35,16 @@ public sealed class LibrarySearchTests : IDisposable
     }
 
     [Fact]
+    public void What_the_process_has_loaded_already_comes_before_other_places()
+    {
+        Put("loaded", "libcublas.so.12", "libcudnn.so.9", "libcuda.so.1");
+        PutWheels("venv", cuda: 12);
+        AssertFound(
+            "loaded/libcublas.so.12", "loaded/libcudnn.so.9", own: "", ("VIRTUAL_ENV", _folder["venv"]),
+            ("LD_PRELOAD", $"{_folder["loaded/libcublas.so.12"]} {_folder["loaded/libcudnn.so.9"]}"));
+    }
+
+    [Fact]
     public void A_virtual_environment_with_wheels_for_CUDA_12()
     {
         string site = PutWheels("venv", cuda: 12);

@@ -39,7 +39,7 @@ public class OperationTests
     {
         ConvShape shape = new(c, side, side, k, kernel, padding);
         float[] x = Values(precision, 1, n * side * side * c), w = Values(precision, 2, shape.WeightSize), dy = Values(precision, 3, n * shape.OutputSize);
-        using Conv2d conv = new(lab.Session, new ConvPlan(new Conv2dLayer("conv", c, k, kernel, padding, false), null, null, null, 0, new Shape(c, side, side)), n, 64 << 20);
+        using Conv2d conv = new(lab.Session, new ConvPlan(new Conv2dLayer("conv", c, k, kernel, padding, false), null, null, null, 0, new Shape(c, side, side)), n, 64 << 20, training: true);
         DeviceTensor workspace = lab.Empty(Math.Max(conv.WorkspaceBytes, 1), DeviceType.U8);
         DeviceTensor dX = lab.Upload(x), dW = lab.Upload(w), dDY = lab.Upload(dy), y = lab.Empty(dy.Length), dx = lab.Empty(x.Length), dw = lab.Empty(w.Length);
         conv.Forward(dX, dW, y, workspace);
@@ -61,7 +61,7 @@ public class OperationTests
         DenseShape shape = new(320, 48);
         float[] x = Values(precision, 1, N * shape.In), w = Values(precision, 2, shape.WeightSize), dy = Values(precision, 3, N * shape.Out);
         Dense dense = new(lab.Session, N, shape.In, shape.Out);
-        lab.Session.Cublas.SetWorkspace(lab.Empty(Interop.CublasHandle.WorkspaceBytes, DeviceType.U8).Address);
+        lab.Session.SetBlasWorkspace(lab.Empty(Interop.CublasHandle.WorkspaceBytes, DeviceType.U8));
         DeviceTensor dX = lab.Upload(x), dW = lab.Upload(w), dDY = lab.Upload(dy);
         DeviceTensor y = lab.Empty(dy.Length), logits = lab.Empty(dy.Length, DeviceType.F32), dx = lab.Empty(x.Length), dw = lab.Empty(w.Length, DeviceType.F32);
         dense.Forward(dX, dW, y);
@@ -228,9 +228,9 @@ public class OperationTests
         nint stateAt = state.Address, wAt = dW.Address, gradientAt = lab.Upload(dw).Address, mAt = dM.Address, vAt = dV.Address, none = 0;
         int one = 1, count = Count, narrow = 0;
         void** begin = stackalloc void*[] { &stateAt, &one };
-        lab.Session.Kernels.Launch(lab.Session.Stream, "begin_training_step", (1, 1), (32, 1), begin);
+        lab.Session.Launch("begin_training_step", (1, 1), (32, 1), begin);
         void** update = stackalloc void*[] { &stateAt, &wAt, &gradientAt, &none, &mAt, &vAt, &none, &count, &narrow };
-        lab.Session.Kernels.Launch(lab.Session.Stream, "adam", (4, 1), (256, 1), update);
+        lab.Session.Launch("adam", (4, 1), (256, 1), update);
         float[] before = [.. w];
         fixed (float* cw = w, cdw = dw, cm = m, cv = v)
         {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Serve;
@@ -15,16 +16,16 @@ internal sealed class Batcher : IDisposable
 
     private static readonly TimeSpan Window = TimeSpan.FromMilliseconds(1);
 
-    private readonly ITrainingBackend _backend;
+    private readonly DigitClassifier _classifier;
     private readonly Queue<Job> _waiting = new();
     private readonly Thread _thread;
     private int _digitsWaiting;
     private bool _stopping;
 
-    /// <param name="backend">With the weights loaded; used by this object's thread alone from now on.</param>
-    public Batcher(ITrainingBackend backend)
+    /// <param name="classifier">Whose batch size is that of the forward passes.</param>
+    public Batcher(DigitClassifier classifier)
     {
-        _backend = backend;
+        _classifier = classifier;
         _thread = new Thread(Run) { IsBackground = true, Name = "predictions" };
         _thread.Start();
     }
@@ -50,7 +51,7 @@ internal sealed class Batcher : IDisposable
 
             _waiting.Enqueue(job);
             _digitsWaiting += job.Count;
-            if (_waiting.Count == 1 || _digitsWaiting >= _backend.BatchSize)
+            if (_waiting.Count == 1 || _digitsWaiting >= _classifier.BatchSize)
             {
                 Monitor.Pulse(_waiting); // the first wakes the thread, a full batch ends its wait
             }
@@ -104,13 +105,13 @@ internal sealed class Batcher : IDisposable
                 Monitor.Wait(_waiting);
             }
 
-            while (!_stopping && _digitsWaiting < _backend.BatchSize && Stopwatch.GetElapsedTime(_waiting.Peek().Arrived) < Window)
+            while (!_stopping && _digitsWaiting < _classifier.BatchSize && Stopwatch.GetElapsedTime(_waiting.Peek().Arrived) < Window)
             {
                 Monitor.Wait(_waiting, Window); // the timer knows no less than a millisecond
             }
 
             int digits = 0;
-            while (_waiting.TryPeek(out Job? next) && (digits == 0 || digits + next.Count <= _backend.BatchSize))
+            while (_waiting.TryPeek(out Job? next) && (digits == 0 || digits + next.Count <= _classifier.BatchSize))
             {
                 batch.Add(_waiting.Dequeue());
                 digits += next.Count;
@@ -124,11 +125,11 @@ internal sealed class Batcher : IDisposable
     private void Predict(List<Job> batch)
     {
         byte[] pixels = batch is [Job only] ? only.Pixels : [.. batch.SelectMany(job => job.Pixels)];
-        DigitDataset data = new("requests", pixels, labels: null);
-        float[] logits = new float[data.Count * DigitDataset.Classes];
-        _backend.Predict(data, [.. Enumerable.Range(0, data.Count)], logits);
+        int count = pixels.Length / DigitDataset.PixelCount;
+        float[] logits = new float[count * DigitDataset.Classes];
+        _classifier.Predict(pixels, logits);
         Passes++;
-        Digits += data.Count;
+        Digits += count;
         int row = 0;
         foreach (Job job in batch)
         {

@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 using Microsoft.AspNetCore.Builder;
@@ -39,10 +40,17 @@ internal static class ServeCommand
         CheckPort(port);
         string? path = result.GetValue(Weights);
         NetworkWeights weights = path is null ? TrainQuickModel(result) : Checkpoint.LoadWeights(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
-        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
-        using Batcher batcher = new(backend);
+        using DigitClassifier classifier = new(weights, new ClassifierOptions
+        {
+            Device = result.GetValue(Device) ?? "auto",
+            BatchSize = CommonOptions.InferenceBatch,
+            Precision = CommonOptions.PrecisionOf(result.GetValue(Precision)),
+            Threads = result.GetValue(Threads) ?? 0,
+        });
+        CommonOptions.NoteCpu(classifier.WhyCpu);
+        using Batcher batcher = new(classifier);
         WebApplication app = DigitServer.Build(port, batcher, () =>
-            new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", backend.Device, batcher.Digits, batcher.Passes));
+            new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes));
         app.Start();
         string address = app.Urls.First() + "/";
         Console.Out.WriteLine(result.GetValue(Json)

@@ -42,8 +42,9 @@ internal sealed unsafe class ConvBlock<S, V>
     /// <param name="index">Place among the convolution blocks.</param>
     /// <param name="plan">The layers of the block.</param>
     /// <param name="conv">Shapes, padded to whole tiles.</param>
-    /// <param name="slots">Samples kept at a time.</param>
-    public ConvBlock(NativeArena arena, OperationList operations, int index, ConvPlan plan, ConvShape conv, int slots)
+    /// <param name="inputs">Inputs kept at a time.</param>
+    /// <param name="trained">Samples trained at a time; 0 where nothing is.</param>
+    public ConvBlock(NativeArena arena, OperationList operations, int index, ConvPlan plan, ConvShape conv, int inputs, int trained)
     {
         _index = index;
         _conv = conv;
@@ -57,17 +58,17 @@ internal sealed unsafe class ConvBlock<S, V>
         _forwardTiles = plan.Norm is null ? _predictTiles with { Small = true } : new WinogradShape(conv, conv.OutH, conv.OutW, Small: true); // statistics are of all outputs
         _backwardTiles = new WinogradShape(conv.Transpose(), conv.H, conv.W, Small: false);
 
-        _input = arena.Floats((long)slots * conv.InputSize + WinogradShape.Slack(conv));
-        _y = arena.Floats((long)slots * conv.OutputSize);
-        _dOutput = arena.Floats((long)slots * _pool.OutputSize);
-        _partSums = arena.Floats((long)slots * 2 * conv.K);
+        _input = arena.Floats((long)inputs * conv.InputSize + WinogradShape.Slack(conv));
+        _y = arena.Floats((long)trained * conv.OutputSize);
+        _dOutput = arena.Floats((long)trained * _pool.OutputSize);
+        _partSums = arena.Floats((long)trained * 2 * conv.K);
         _turned = arena.Floats(conv.WeightSize);
         _scale = arena.Floats(conv.K);
         _transformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
         _turnedTransformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
         _slope = arena.Floats(conv.K);
         _offset = arena.Floats(conv.K);
-        _norm = plan.Norm is null ? null : new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, slots);
+        _norm = plan.Norm is null ? null : new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, trained);
         if (_norm is null)
         {
             new Span<float>(_scale, conv.K).Fill(1);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 
@@ -24,8 +25,8 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     {
         Network = network;
         _options = options;
-        int workers = options.Threads > 0 ? options.Threads : Environment.ProcessorCount, slots = Math.Max(options.BatchSize, workers);
-        _net = new CpuNetwork<S, V>(_arena, _operations, network, slots, CpuTraining<S, V>.MostChunksOf(options.BatchSize));
+        int workers = options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
+        _net = new CpuNetwork<S, V>(_arena, _operations, network, workers, options.BatchSize, training: true);
         _pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(CreateWorker)]);
         _training = new CpuTraining<S, V>(_net, _pool, _operations, options);
         _inference = new CpuInference<S, V>(_net, _pool, _operations);
@@ -37,7 +38,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     public NetworkSpec Network { get; }
 
-    public string Device => $"CPU, {Workers} thread{(Workers == 1 ? "" : "s")}, {CpuDevice.InstructionSet(S.Lanes * 32)}";
+    public string Device => CpuDevice.Name(Workers, S.Lanes * 32);
 
     public Precision Precision => Precision.Fp32;
 
@@ -81,7 +82,11 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
     {
         long start = Stopwatch.GetTimestamp();
-        _inference.Predict(data, rows, BatchSize, logits);
+        fixed (byte* pixels = data.Pixels)
+        {
+            _inference.Predict(new ImageBatch((nint)pixels, data.Count), rows, BatchSize, logits);
+        }
+
         _inferenceTicks += Stopwatch.GetTimestamp() - start;
     }
 

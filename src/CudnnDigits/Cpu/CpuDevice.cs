@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 
@@ -20,6 +21,19 @@ internal static class CpuDevice
         256 => new CpuBackend<Simd256, Vector256<float>>(network, options),
         _ => new CpuBackend<Simd128, Vector128<float>>(network, options),
     };
+
+    /// <param name="weights">The weights.</param>
+    /// <param name="options">Batch size, threads.</param>
+    /// <param name="vectorBits">512, 256 or 128; a width that the machine lacks is emulated, slowly.</param>
+    public static IClassifierDevice CreateClassifier(NetworkWeights weights, ClassifierOptions options, int vectorBits) => vectorBits switch
+    {
+        512 => new CpuClassifier<Simd512, Vector512<float>>(weights, options),
+        256 => new CpuClassifier<Simd256, Vector256<float>>(weights, options),
+        _ => new CpuClassifier<Simd128, Vector128<float>>(weights, options),
+    };
+
+    /// <summary>For people: "CPU, 2 threads, AVX-512".</summary>
+    public static string Name(int workers, int vectorBits) => $"CPU, {workers} thread{(workers == 1 ? "" : "s")}, {InstructionSet(vectorBits)}";
 
     /// <summary>The instruction set behind a width, for people.</summary>
     public static string InstructionSet(int vectorBits) => vectorBits switch

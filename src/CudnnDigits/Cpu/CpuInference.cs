@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 
 namespace CudnnDigits.Cpu;
 
@@ -15,10 +16,10 @@ internal sealed class CpuInference<S, V>
     private readonly OperationList _operations;
     private readonly Operation _gather;
     private readonly Action<int, Worker> _convForward, _denseForward;
-    private DigitDataset? _data;
+    private ImageBatch _images;
     private int[] _rows = [];
     private int _first, _at, _batch, _items;
-    private bool _prepared, _backwards;
+    private bool _prepared, _backwards, _inOrder;
 
     public CpuInference(CpuNetwork<S, V> net, WorkerPool pool, OperationList operations)
     {
@@ -30,20 +31,39 @@ internal sealed class CpuInference<S, V>
     /// <summary>To be called when the weights have changed.</summary>
     public void Invalidate() => _prepared = false;
 
-    /// <summary>Logits of the rows, batch by batch.</summary>
-    public void Predict(DigitDataset data, ReadOnlySpan<int> rows, int batchSize, Span<float> logits)
+    /// <summary>Logits of some images, batch by batch.</summary>
+    /// <param name="images">The images.</param>
+    /// <param name="rows">Which of them.</param>
+    /// <param name="batchSize">Images in a batch.</param>
+    /// <param name="logits">(rows, classes) f32.</param>
+    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, int batchSize, Span<float> logits)
     {
-        Prepare();
-        _data = data;
         if (_rows.Length < batchSize)
         {
             _rows = new int[batchSize];
         }
 
-        for (_first = 0; _first < rows.Length; _first += _batch)
+        Predict(images, rows, rows.Length, batchSize, logits);
+    }
+
+    /// <summary>Logits of all images, batch by batch.</summary>
+    /// <param name="images">The images.</param>
+    /// <param name="batchSize">Images in a batch.</param>
+    /// <param name="logits">(images, classes) f32.</param>
+    public void Predict(in ImageBatch images, int batchSize, Span<float> logits) => Predict(images, [], images.Count, batchSize, logits);
+
+    private void Predict(in ImageBatch images, ReadOnlySpan<int> rows, int count, int batchSize, Span<float> logits)
+    {
+        Prepare();
+        (_images, _inOrder) = (images, rows.IsEmpty);
+        for (_first = 0; _first < count; _first += _batch)
         {
-            _batch = Math.Min(batchSize, rows.Length - _first);
-            rows.Slice(_first, _batch).CopyTo(_rows);
+            _batch = Math.Min(batchSize, count - _first);
+            if (!_inOrder)
+            {
+                rows.Slice(_first, _batch).CopyTo(_rows);
+            }
+
             _pool.Run(_batch, _convForward);
             for (_at = 0; _at < _net.Denses.Length; _at++)
             {
@@ -74,7 +94,7 @@ internal sealed class CpuInference<S, V>
     private unsafe void ConvForward(int n, Worker worker)
     {
         ActivationView input = _net.Convs[0].Input;
-        GatherAugment<S, V>.Forward(_data!.Image(_rows[n]), input.At(worker.Index), input.Row);
+        GatherAugment<S, V>.Forward(_images.Slice(_inOrder ? _first + n : _rows[n], 1), input.At(worker.Index), input.Row);
         worker.Lap(_gather);
         for (int i = 0; i < _net.Convs.Length; i++)
         {

@@ -14,10 +14,12 @@ internal sealed unsafe class CpuNetwork<S, V>
     /// <param name="arena">Owner of the buffers.</param>
     /// <param name="operations">Where the blocks list their operations.</param>
     /// <param name="network">The network.</param>
-    /// <param name="slots">Samples kept at a time.</param>
-    /// <param name="chunks">Most chunks a batch is divided into.</param>
-    public CpuNetwork(NativeArena arena, OperationList operations, NetworkSpec network, int slots, int chunks)
+    /// <param name="workers">Number of workers, each of which predicts in a slot of its own.</param>
+    /// <param name="batch">Samples in the largest batch.</param>
+    /// <param name="training">Whether it is to be trained; prediction alone needs neither gradients nor the activations of a whole batch.</param>
+    public CpuNetwork(NativeArena arena, OperationList operations, NetworkSpec network, int workers, int batch, bool training)
     {
+        int slots = Math.Max(batch, workers), inputs = training ? slots : workers, trained = training ? slots : 0;
         BlockPlan plan = new(network);
         _featureShape = plan.Features;
         InputSize = network.Input.Size;
@@ -40,7 +42,7 @@ internal sealed unsafe class CpuNetwork<S, V>
         int convLength = length;
         for (int i = 0; i < Convs.Length; i++)
         {
-            Convs[i] = new ConvBlock<S, V>(arena, operations, i, plan.Convs[i], shapes[i], slots) { WeightOffset = weightOffsets[i], BiasOffset = length };
+            Convs[i] = new ConvBlock<S, V>(arena, operations, i, plan.Convs[i], shapes[i], inputs, trained) { WeightOffset = weightOffsets[i], BiasOffset = length };
             length += (plan.Convs[i].Norm is null ? 1 : 2) * shapes[i].K;
         }
 
@@ -56,7 +58,7 @@ internal sealed unsafe class CpuNetwork<S, V>
             x = Denses[i].Y;
         }
 
-        Parameters = new FlatParameters(arena, network.Parameters, length, convLength, chunks, MapParameters(network.Parameters));
+        Parameters = new FlatParameters(arena, network.Parameters, length, convLength, training ? CpuTraining<S, V>.MostChunksOf(batch) : 0, MapParameters(network.Parameters));
         for (int i = 0; i < Convs.Length; i++)
         {
             Convs[i].Connect(Parameters, i + 1 < Convs.Length ? Convs[i + 1].Input : Features);
@@ -82,7 +84,7 @@ internal sealed unsafe class CpuNetwork<S, V>
     /// <summary>Output of the last convolution block, (slots, H, W, C) f32, which the first dense block reads as features.</summary>
     public ActivationView Features { get; }
 
-    public void Load(NetworkWeights weights, AdamState optimizer)
+    public void Load(NetworkWeights weights, AdamState? optimizer)
     {
         Parameters.Load(weights, optimizer);
         foreach (ConvBlock<S, V> conv in Convs)

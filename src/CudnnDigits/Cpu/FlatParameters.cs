@@ -17,7 +17,7 @@ internal sealed unsafe class FlatParameters
     /// <param name="layout">The host's layout.</param>
     /// <param name="length">Elements of the flat buffer.</param>
     /// <param name="convLength">Elements at its start that are convolution weights.</param>
-    /// <param name="chunks">Most chunks a batch is divided into.</param>
+    /// <param name="chunks">Most chunks a batch is divided into; 0 where nothing is trained, which needs neither gradients nor moments.</param>
     /// <param name="map">For each element of the host's layout, its place in the flat buffer.</param>
     public FlatParameters(NativeArena arena, ParameterLayout layout, int length, int convLength, int chunks, int[] map)
     {
@@ -26,9 +26,10 @@ internal sealed unsafe class FlatParameters
         Length = length;
         ConvLength = convLength;
         W = arena.Floats(length);
-        DW = arena.Floats(length);
-        M = arena.Floats(length);
-        V = arena.Floats(length);
+        int trained = chunks > 0 ? length : 0;
+        DW = arena.Floats(trained);
+        M = arena.Floats(trained);
+        V = arena.Floats(trained);
         ChunkDW = arena.Floats((long)convLength * chunks);
     }
 
@@ -47,11 +48,14 @@ internal sealed unsafe class FlatParameters
     /// <summary>Gradients of the convolution weights, (chunks, ConvLength) f32.</summary>
     public float* ChunkDW { get; }
 
-    public void Load(NetworkWeights weights, AdamState optimizer)
+    public void Load(NetworkWeights weights, AdamState? optimizer)
     {
         Scatter(weights.Trained, W);
-        Scatter(optimizer.FirstMoment, M);
-        Scatter(optimizer.SecondMoment, V);
+        if (optimizer is not null)
+        {
+            Scatter(optimizer.FirstMoment, M);
+            Scatter(optimizer.SecondMoment, V);
+        }
     }
 
     public void Save(NetworkWeights weights, AdamState optimizer)

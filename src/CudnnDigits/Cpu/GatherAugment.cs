@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 
 namespace CudnnDigits.Cpu;
 
@@ -10,6 +11,24 @@ internal static unsafe class GatherAugment<S, V>
 {
     /// <summary>Side of a picture with a border of background: 1 before, 2 after, so that any clamped sample stays inside.</summary>
     private const int BorderedSide = DigitDataset.Side + 3;
+
+    /// <summary>The first of some images as it is.</summary>
+    /// <param name="images">(28, 28) uint8 or f32, 0 … 1.</param>
+    /// <param name="x">(28, 28) f32, rows xRow elements apart.</param>
+    /// <param name="xRow">Elements from one row to the next.</param>
+    public static void Forward(in ImageBatch images, float* x, int xRow)
+    {
+        if (images.Type == PixelType.UInt8)
+        {
+            Forward(new ReadOnlySpan<byte>((byte*)images.Address, DigitDataset.PixelCount), x, xRow);
+            return;
+        }
+
+        for (int h = 0; h < DigitDataset.Side; h++)
+        {
+            new ReadOnlySpan<float>((float*)images.Address + h * DigitDataset.Side, DigitDataset.Side).CopyTo(new Span<float>(x + h * xRow, DigitDataset.Side));
+        }
+    }
 
     /// <summary>Pixels as they are.</summary>
     /// <param name="image">(28, 28) uint8.</param>

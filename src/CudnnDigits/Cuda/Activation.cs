@@ -15,6 +15,7 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
 
     private const int Threads = 256, Lanes = 32, Groups = Threads / Lanes;
 
+    private readonly string _forward = "activation_forward" + session.KernelSuffix, _backward = "activation_backward" + session.KernelSuffix;
     private readonly float _keepScale = dropout is { Rate: > 0 } ? (float)(1 / (1 - dropout.Rate)) : 1;
 
     /// <summary>z = dropout(relu(y + bias)); z may be y.</summary>
@@ -33,7 +34,7 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
         uint layer = (uint)dropoutIndex;
         void** parameters = stackalloc void*[] { &stateAt, &yAt, &biasAt, &zAt, &samples, &size, &channels, &threshold, &keepScale, &seed, &layer };
         long quads = (long)n * ((size + 3) / 4);
-        session.Kernels.Launch(session.Stream, "activation_forward" + session.KernelSuffix, ((quads + Threads - 1) / Threads, 1), (Threads, 1), parameters);
+        session.Launch(_forward, ((quads + Threads - 1) / Threads, 1), (Threads, 1), parameters);
     }
 
     /// <summary>dZ to dY in place, and the bias gradient where there is a bias.</summary>
@@ -48,12 +49,12 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
         float keepScale = _keepScale;
         void** parameters = stackalloc void*[] { &zAt, &dzAt, &sumsAt, &rows, &channels, &keepScale };
         long across = (channels + Lanes - 1) / Lanes;
-        session.Kernels.Launch(session.Stream, "activation_backward" + session.KernelSuffix, (across, chunks), (Lanes, Groups), parameters);
+        session.Launch(_backward, (across, chunks), (Lanes, Groups), parameters);
         if (dBias is { } to)
         {
             nint toAt = to.Holding(channels, DeviceType.F32);
             void** totals = stackalloc void*[] { &sumsAt, &toAt, &chunks, &channels };
-            session.Kernels.Launch(session.Stream, "column_sums", (across, 1), (Lanes, Groups), totals);
+            session.Launch("column_sums", (across, 1), (Lanes, Groups), totals);
         }
     }
 

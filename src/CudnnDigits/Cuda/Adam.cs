@@ -14,7 +14,7 @@ internal sealed unsafe class Adam(CudaSession session)
         nint rounded = p.Rounded?.Address ?? 0;
         int count = (int)p.W.Count, narrow = (int)(p.NarrowDW?.Count ?? 0);
         void** parameters = stackalloc void*[] { &stateAt, &w, &dw, &narrowDW, &m, &v, &rounded, &count, &narrow };
-        session.Kernels.Launch(session.Stream, "adam", (Blocks(count), 1), (Threads, 1), parameters);
+        session.Launch("adam", (Blocks(count), 1), (Threads, 1), parameters);
     }
 
     /// <summary>After loading: the weights once more as the products read them, where those are bfloat16.</summary>
@@ -25,7 +25,7 @@ internal sealed unsafe class Adam(CudaSession session)
             nint w = p.W.Address, rounded = to.Address;
             int count = (int)p.W.Count;
             void** parameters = stackalloc void*[] { &w, &rounded, &count };
-            session.Kernels.Launch(session.Stream, "round_weights", (Blocks(count), 1), (Threads, 1), parameters);
+            session.Launch("round_weights", (Blocks(count), 1), (Threads, 1), parameters);
         }
     }
 

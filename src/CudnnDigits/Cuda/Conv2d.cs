@@ -17,13 +17,14 @@ internal sealed unsafe class Conv2d : IDisposable
     private readonly CudaSession _session;
     private readonly CudnnDescriptor _x, _w, _y;
     private readonly long _xCount, _wCount, _yCount;
-    private readonly Pass _forward, _backwardData, _backwardWeights;
+    private readonly Pass _forward, _backwardData = null!, _backwardWeights = null!; // forward alone where nothing is trained
 
     /// <param name="session">The device.</param>
     /// <param name="plan">Shapes.</param>
     /// <param name="n">Samples.</param>
     /// <param name="workspaceLimit">Bytes that an algorithm may ask for.</param>
-    public Conv2d(CudaSession session, ConvPlan plan, int n, long workspaceLimit)
+    /// <param name="training">Whether the backward passes are needed.</param>
+    public Conv2d(CudaSession session, ConvPlan plan, int n, long workspaceLimit, bool training)
     {
         _session = session;
         (Conv2dLayer conv, Shape input, Shape output) = (plan.Conv, plan.Input, plan.Conv.Infer(plan.Input));
@@ -37,6 +38,11 @@ internal sealed unsafe class Conv2d : IDisposable
         _forward = Choose(
             "forward", (d, count, returned, results) => cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, d, y, count, returned, results),
             (d, algorithm, bytes) => cudnnGetConvolutionForwardWorkspaceSize(handle, x, w, d, y, algorithm, bytes));
+        if (!training)
+        {
+            return;
+        }
+
         _backwardData = Choose(
             "backward data", (d, count, returned, results) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, results),
             (d, algorithm, bytes) => cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, d, x, algorithm, bytes));
@@ -76,8 +82,8 @@ internal sealed unsafe class Conv2d : IDisposable
 
     private delegate CudnnStatus Measure(nint convolution, int algorithm, nuint* bytes);
 
-    /// <summary>Bytes of workspace that the three passes need.</summary>
-    public long WorkspaceBytes => new[] { _forward.WorkspaceBytes, _backwardData.WorkspaceBytes, _backwardWeights.WorkspaceBytes }.Max();
+    /// <summary>Bytes of workspace that the passes need.</summary>
+    public long WorkspaceBytes => Passes.Max(pass => pass.WorkspaceBytes);
 
     /// <summary>The algorithms that were chosen, by cuDNN's names.</summary>
     public string Algorithms => $"forward {ForwardName(_forward.Algorithm)}, backward data {BackwardDataName(_backwardData.Algorithm)}, backward weights {BackwardWeightsName(_backwardWeights.Algorithm)}";
@@ -111,11 +117,13 @@ internal sealed unsafe class Conv2d : IDisposable
 
     public void Dispose()
     {
-        foreach (CudnnDescriptor descriptor in new[] { _x, _w, _y, _forward.Descriptor, _backwardData.Descriptor, _backwardWeights.Descriptor })
+        foreach (CudnnDescriptor descriptor in new[] { _x, _w, _y }.Concat(Passes.Select(pass => pass.Descriptor)))
         {
             descriptor.Dispose();
         }
     }
+
+    private IEnumerable<Pass> Passes => _backwardData is null ? [_forward] : [_forward, _backwardData, _backwardWeights];
 
     private nint X(DeviceTensor tensor) => tensor.Holding(_xCount, _session.ActivationType);
 

@@ -29,18 +29,18 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     private int _rows, _nextStep;
     private long _adamStep;
 
-    /// <param name="device">Ordinal of the GPU.</param>
+    /// <param name="context">Where to train; disposed of with the backend.</param>
     /// <param name="network">The network.</param>
     /// <param name="options">Batch size, seed, precision.</param>
-    public CudaBackend(int device, NetworkSpec network, BackendOptions options)
+    public CudaBackend(CudaContext context, NetworkSpec network, BackendOptions options)
     {
         using Nvtx.Range range = Nvtx.Open("build"u8);
         (Network, _options) = (network, options);
-        _session = new CudaSession(device, options.Precision ?? Precision.Tf32, options.Deterministic);
+        _session = new CudaSession(context, options.Precision ?? Precision.Tf32, options.Deterministic);
         try
         {
             using CudaContext.Scope scope = _session.Context.Enter();
-            _net = new CudaNetwork(_session, _arena, network, options.BatchSize);
+            _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true);
             CudaStep step = new(_session, _net, options, options.BatchSize, WorkspaceLimit);
             _steps[options.BatchSize] = step;
             _workspace = _arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
@@ -51,12 +51,12 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
                 return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
             });
             step.SetWorkspace(_workspace);
-            _session.Cublas.SetWorkspace(blasWorkspace.Address);
+            _session.SetBlasWorkspace(blasWorkspace);
             _stateStaging = new PinnedMemory(_session.Context, sizeof(StepState));
             _session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
             _session.Stream.Synchronize();
             CudaDetails = CudaDevice.Describe(step.Algorithms);
-            Device = CudaDevice.Name(device);
+            Device = CudaDevice.Name(context.Device);
         }
         catch
         {
@@ -213,7 +213,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         if ((training ? step.Training : step.Prediction) is { } graph)
         {
-            graph.Launch(_session.Stream);
+            graph.Launch(_session.Stream.Value);
         }
         else if (training)
         {

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
@@ -14,18 +15,33 @@ internal static unsafe class CudaDevice
     /// <summary>Creates a backend on a GPU.</summary>
     /// <param name="ordinal">Which GPU, from 0.</param>
     /// <param name="network">The network, with the dropout rates to train with.</param>
-    /// <param name="options">Batch size, seed, precision.</param>
+    /// <param name="options">Batch size, seed, precision, and perhaps a context to borrow.</param>
     /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
-    public static ITrainingBackend Create(int ordinal, NetworkSpec network, BackendOptions options)
+    public static ITrainingBackend Create(int ordinal, NetworkSpec network, BackendOptions options) =>
+        new CudaBackend(Open(ordinal, options.CudaContext), network, options);
+
+    /// <summary>Creates a classifier on a GPU.</summary>
+    /// <param name="ordinal">Which GPU, from 0.</param>
+    /// <param name="weights">The weights.</param>
+    /// <param name="options">Batch size, precision, and perhaps a context to borrow.</param>
+    /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
+    public static IClassifierDevice CreateClassifier(int ordinal, NetworkWeights weights, ClassifierOptions options) =>
+        new CudaClassifier(Open(ordinal, options.CudaContext), weights, options);
+
+    /// <summary>Loads the libraries and opens a context.</summary>
+    /// <param name="ordinal">Which GPU, from 0.</param>
+    /// <param name="borrowed">A context to borrow instead, or 0.</param>
+    /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
+    public static CudaContext Open(int ordinal, nint borrowed = 0)
     {
         int count = Initialise();
-        if (ordinal >= count)
+        if (borrowed == 0 && ordinal >= count)
         {
             throw new CudaUnavailableException($"there is no GPU {ordinal}: this machine has {count}, {(count == 1 ? "cuda:0" : $"cuda:0 to cuda:{count - 1}")}");
         }
 
         NativeLibraries.LoadMath(DriverVersion());
-        return new CudaBackend(ordinal, network, options);
+        return borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
     }
 
     /// <summary>Loads the driver and counts its GPUs, at least one.</summary>

@@ -59,7 +59,7 @@ internal sealed unsafe class CudaGraph : CudaHandle
     }
 
     /// <summary>Replays it.</summary>
-    public void Launch(CudaStream stream) => Check(cuGraphLaunch(Value, stream.Value));
+    public void Launch(nint stream) => Check(cuGraphLaunch(Value, stream));
 
     protected override void Destroy(nint value) => cuGraphExecDestroy(value);
 }

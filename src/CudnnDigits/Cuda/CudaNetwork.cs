@@ -26,8 +26,13 @@ internal sealed record DenseTensors(DensePlan Plan, DeviceTensor X, DeviceTensor
 internal sealed class CudaNetwork
 {
     /// <summary>Reserves everything in the arena.</summary>
+    /// <param name="session">The device.</param>
+    /// <param name="arena">Where to reserve.</param>
+    /// <param name="network">The network.</param>
+    /// <param name="batch">Samples in the largest step.</param>
+    /// <param name="training">Whether it is to be trained; prediction alone needs no gradients, and two activations at a time.</param>
     /// <exception cref="NotSupportedException">A hidden dense layer has no ReLU.</exception>
-    public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch)
+    public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training)
     {
         BlockPlan plan = new(network);
         if (plan.Denses.Exists(dense => dense != plan.Denses[^1] && dense.Relu is null))
@@ -36,14 +41,22 @@ internal sealed class CudaNetwork
         }
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
-        Parameters = new DeviceParameters(session, arena, network, plan);
+        Parameters = new DeviceParameters(session, arena, network, plan, training);
         TrainingState = arena.Reserve(ByteSize, DeviceType.U8);
         PredictionState = arena.Reserve(ByteSize, DeviceType.U8);
         long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;
         Changed = new DeviceTensor(arena, Parameters.W.Offset, changed, DeviceType.U8);
-        Snapshot = arena.Reserve(changed, DeviceType.U8);
+        Snapshot = arena.Reserve(training ? changed : 0, DeviceType.U8);
 
         long fixedBytes = arena.Bytes;
+        bool flipped = false;
+        DeviceTensor? even = null, odd = null; // prediction: each operation reads one of the two and may write the other
+        if (!training)
+        {
+            long most = (long)batch * network.Outputs.Max(shape => shape.Size);
+            (even, odd) = (arena.Reserve(most, session.ActivationType), arena.Reserve(most, session.ActivationType));
+        }
+
         Input = arena.Reserve((long)batch * network.Input.Size, session.ActivationType);
         DeviceTensor x = Input;
         long largest = 0;
@@ -73,12 +86,16 @@ internal sealed class CudaNetwork
             x = y;
         }
 
-        GradientA = arena.Reserve(batch * largest, session.ActivationType);
-        GradientB = arena.Reserve(batch * largest, session.ActivationType);
+        GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
+        GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         BytesPerSample = (arena.Bytes - fixedBytes) / batch;
-        Sums = arena.Reserve((long)Activation.MostSums * channels, DeviceType.F32);
+        Sums = arena.Reserve(training ? (long)Activation.MostSums * channels : 0, DeviceType.F32);
 
-        DeviceTensor Activations(Shape shape) => arena.Reserve((long)batch * shape.Size, session.ActivationType);
+        DeviceTensor Activations(Shape shape)
+        {
+            flipped = !flipped;
+            return (flipped ? even : odd)?.Slice(0, (long)batch * shape.Size) ?? arena.Reserve((long)batch * shape.Size, session.ActivationType);
+        }
     }
 
     public DeviceParameters Parameters { get; }

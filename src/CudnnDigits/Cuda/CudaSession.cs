@@ -4,22 +4,30 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>An open device: its context, one stream, the libraries' handles on it, our kernels, and how to compute.</summary>
-internal sealed class CudaSession : IDisposable
+/// <summary>An open device: its context, a stream of our own, the libraries' handles, our kernels, and how to compute.</summary>
+internal sealed unsafe class CudaSession : IDisposable
 {
-    /// <summary>Opens a device; the libraries must be loaded (<see cref="CudaDevice.Create"/>).</summary>
-    public CudaSession(int device, Precision precision, bool deterministic)
+    private nint _target;
+    private nint _blasWorkspace;
+
+    /// <summary>Opens a device; the libraries must be loaded (<see cref="CudaDevice"/>).</summary>
+    /// <param name="context">The context, disposed of with the session.</param>
+    /// <param name="precision">Arithmetic.</param>
+    /// <param name="deterministic">Whether only algorithms that give the same bits every time may be chosen.</param>
+    public CudaSession(CudaContext context, Precision precision, bool deterministic)
     {
         Precision = precision;
         Deterministic = deterministic;
-        Context = new CudaContext(device);
+        Context = context;
         try
         {
             using CudaContext.Scope scope = Context.Enter();
             Stream = new CudaStream(Context);
-            Cudnn = new CudnnHandle(Context, Stream);
-            Cublas = new CublasHandle(Context, Stream);
+            Cudnn = new CudnnHandle(Context);
+            Cublas = new CublasHandle(Context);
             Kernels = new KernelModule(Context);
+            _target = Stream.Value;
+            Cudnn.Use(_target);
         }
         catch
         {
@@ -34,6 +42,7 @@ internal sealed class CudaSession : IDisposable
 
     public CudaContext Context { get; }
 
+    /// <summary>Our own stream. Copies and waits go here; where a step's calls go, <see cref="Direct"/> says.</summary>
     public CudaStream Stream { get; } = null!;
 
     public CudnnHandle Cudnn { get; } = null!;
@@ -47,6 +56,29 @@ internal sealed class CudaSession : IDisposable
 
     /// <summary>The ending of a kernel's name for this precision.</summary>
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
+
+    /// <summary>Gives cuBLAS its workspace.</summary>
+    public void SetBlasWorkspace(DeviceTensor workspace)
+    {
+        _blasWorkspace = workspace.Holding(CublasHandle.WorkspaceBytes, DeviceType.U8);
+        Direct(Stream.Value);
+    }
+
+    /// <summary>Has the calls of a step go to a stream: our own, or a caller's. Nothing is enqueued by that.</summary>
+    public void Direct(nint stream)
+    {
+        _target = stream;
+        Cudnn.Use(stream);
+        Cublas.Use(stream, _blasWorkspace);
+    }
+
+    /// <summary>Launches one of our kernels on the stream that calls go to.</summary>
+    /// <param name="kernel">Name of the kernel.</param>
+    /// <param name="grid">Blocks along x and y.</param>
+    /// <param name="block">Threads along x and y.</param>
+    /// <param name="parameters">A pointer to each parameter.</param>
+    public void Launch(string kernel, (long X, long Y) grid, (int X, int Y) block, void** parameters) =>
+        Kernels.Launch(_target, kernel, grid, block, parameters);
 
     /// <summary>Allocates an arena, or says how much is needed and how much there is.</summary>
     /// <param name="arena">Everything reserved.</param>

@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 
@@ -12,7 +13,8 @@ internal sealed unsafe class CudaStep : IDisposable
 {
     private readonly CudaSession _session;
     private readonly CudaNetwork _net;
-    private readonly BackendOptions _options;
+    private readonly AugmentationSpec _augmentation;
+    private readonly ulong _seed;
     private readonly GatherAugment _gather;
     private readonly ConvOperations[] _convs;
     private readonly DenseOperations[] _denses;
@@ -22,14 +24,15 @@ internal sealed unsafe class CudaStep : IDisposable
 
     /// <param name="session">The device.</param>
     /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
-    /// <param name="options">Seed and augmentation.</param>
+    /// <param name="training">Seed and augmentation; null for a step that only predicts, images of a caller.</param>
     /// <param name="batch">Samples in this step.</param>
     /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
-    public CudaStep(CudaSession session, CudaNetwork net, BackendOptions options, int batch, long workspaceLimit)
+    public CudaStep(CudaSession session, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
     {
-        (_session, _net, _options, Batch) = (session, net, options, batch);
+        (_session, _net, Batch) = (session, net, batch);
+        (_seed, _augmentation) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None);
         _gather = new GatherAugment(session, batch);
-        _convs = [.. net.Convs.Select(tensors => new ConvOperations(session, tensors, batch, workspaceLimit))];
+        _convs = [.. net.Convs.Select(tensors => new ConvOperations(session, tensors, batch, workspaceLimit, training is not null))];
         _denses = [.. net.Denses.Select(tensors => new DenseOperations(session, tensors.Plan, batch))];
         _loss = new SoftmaxCrossEntropy(session, batch, DigitDataset.Classes);
         _adam = new Adam(session);
@@ -41,7 +44,7 @@ internal sealed unsafe class CudaStep : IDisposable
     /// <summary>Bytes of workspace that the convolutions need.</summary>
     public long WorkspaceBytes => _convs.Max(conv => conv.Conv.WorkspaceBytes);
 
-    /// <summary>The graphs of this step, once captured: training, prediction.</summary>
+    /// <summary>The graphs of this step, once captured: training, prediction (of resident digits or of images, as its network is for).</summary>
     public CudaGraph? Training { get; set; }
 
     /// <summary>See <see cref="Training"/>.</summary>
@@ -59,7 +62,8 @@ internal sealed unsafe class CudaStep : IDisposable
         DeviceParameters p = _net.Parameters;
         DeviceTensor state = _net.TrainingState;
         Begin("begin_training_step", state);
-        EnqueueForward(state, _options.Augmentation, training: true);
+        _gather.Forward(state, _net.Input, _augmentation, _seed);
+        EnqueueForward(state, training: true);
 
         (DeviceTensor gradient, DeviceTensor other) = (_net.GradientA, _net.GradientB);
         _loss.Backward(state, _net.Logits, p.Master(_net.Denses[^1].Plan.Linear.BiasName), gradient);
@@ -100,13 +104,36 @@ internal sealed unsafe class CudaStep : IDisposable
         _adam.Update(state, p);
     }
 
-    /// <summary>One step of prediction: running statistics, no dropout, no augmentation.</summary>
+    /// <summary>One step of prediction over resident digits: running statistics, no dropout, no augmentation.</summary>
     public void EnqueuePrediction()
     {
         DeviceTensor state = _net.PredictionState;
         Begin("begin_prediction_step", state);
-        EnqueueForward(state, AugmentationSpec.None, training: false);
-        _loss.Store(state, _net.Logits, _net.Parameters.Master(_net.Denses[^1].Plan.Linear.BiasName));
+        _gather.Forward(state, _net.Input, AugmentationSpec.None, _seed);
+        EnqueueForward(state, training: false);
+        StoreLogits(state);
+    }
+
+    /// <summary>One step of prediction over images of a caller, once <see cref="BeginImages"/> has said where they are.</summary>
+    public void EnqueueImages()
+    {
+        DeviceTensor state = _net.PredictionState;
+        _gather.Forward(state, _net.Input);
+        EnqueueForward(state, training: false);
+        StoreLogits(state);
+    }
+
+    /// <summary>Tells a step over images of a caller, in the order of the stream, where they are and where their logits go.</summary>
+    /// <param name="images">1 … <see cref="Batch"/> of them.</param>
+    /// <param name="logits">Device address of (count, classes) f32.</param>
+    /// <param name="stream">The stream.</param>
+    public void BeginImages(in ImageBatch images, nint logits, nint stream)
+    {
+        nint stateAt = _net.PredictionState.Address, imagesAt = images.Address;
+        long stride = images.Stride;
+        uint floats = images.Type == PixelType.Float32 ? 1u : 0, rows = (uint)images.Count;
+        void** parameters = stackalloc void*[] { &stateAt, &imagesAt, &stride, &floats, &logits, &rows };
+        _session.Kernels.Launch(stream, "begin_image_step", (1, 1), (32, 1), parameters);
     }
 
     public void Dispose()
@@ -121,26 +148,27 @@ internal sealed unsafe class CudaStep : IDisposable
         }
     }
 
-    /// <summary>From pixels to logits, which still lack their bias.</summary>
-    private void EnqueueForward(DeviceTensor state, AugmentationSpec augmentation, bool training)
+    /// <summary>From the input to logits, which still lack their bias.</summary>
+    private void EnqueueForward(DeviceTensor state, bool training)
     {
         DeviceParameters p = _net.Parameters;
-        _gather.Forward(state, _net.Input, augmentation, _options.Seed);
         foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _convs)
         {
             conv.Forward(t.X, p.Operand(t.Plan.Conv.WeightName), t.Y, _workspace);
             norm?.Forward(t.Y, t.Normal, t.Norm!.Value, training);
             pool?.Forward(t.Normal, t.Pooled);
-            activation.Forward(state, t.Pooled, Bias(t), t.Z, _options.Seed, training);
+            activation.Forward(state, t.Pooled, Bias(t), t.Z, _seed, training);
         }
 
         for (int i = 0; i < _denses.Length; i++)
         {
             DenseTensors t = _net.Denses[i];
             _denses[i].Dense.Forward(t.X, p.Operand(t.Plan.Linear.WeightName), t.Y);
-            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, _options.Seed, training);
+            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, _seed, training);
         }
     }
+
+    private void StoreLogits(DeviceTensor state) => _loss.Store(state, _net.Logits, _net.Parameters.Master(_net.Denses[^1].Plan.Linear.BiasName));
 
     private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
 
@@ -151,14 +179,14 @@ internal sealed unsafe class CudaStep : IDisposable
         nint stateAt = state.Address;
         int samples = Batch;
         void** parameters = stackalloc void*[] { &stateAt, &samples };
-        _session.Kernels.Launch(_session.Stream, kernel, (1, 1), (32, 1), parameters);
+        _session.Launch(kernel, (1, 1), (32, 1), parameters);
     }
 
     /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change.</summary>
     private sealed record ConvOperations(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, ConvTensors Tensors)
     {
-        public ConvOperations(CudaSession session, ConvTensors t, int n, long workspaceLimit)
-            : this(new Conv2d(session, t.Plan, n, workspaceLimit), null, null, null!, t)
+        public ConvOperations(CudaSession session, ConvTensors t, int n, long workspaceLimit, bool training)
+            : this(new Conv2d(session, t.Plan, n, workspaceLimit, training), null, null, null!, t)
         {
             Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
             Norm = t.Plan.Norm is null ? null : new BatchNorm2d(session, n, output);

@@ -22,7 +22,8 @@ internal sealed unsafe class DeviceParameters : IDisposable
     /// <param name="arena">Where to reserve.</param>
     /// <param name="network">The network.</param>
     /// <param name="plan">The same, in blocks.</param>
-    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan)
+    /// <param name="training">Whether there are to be gradients and moments.</param>
+    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training)
     {
         _layout = network.Parameters;
         int count = 0, statistics = 0, convolutions = 0;
@@ -38,14 +39,15 @@ internal sealed unsafe class DeviceParameters : IDisposable
         }
 
         bool narrow = session.Precision == Precision.Bf16;
+        int trained = training ? count : 0;
         W = arena.Reserve(count, DeviceType.F32);
-        M = arena.Reserve(count, DeviceType.F32);
-        V = arena.Reserve(count, DeviceType.F32);
+        M = arena.Reserve(trained, DeviceType.F32);
+        V = arena.Reserve(trained, DeviceType.F32);
         Statistics = arena.Reserve(statistics, DeviceType.F32);
         _saved = W.Bytes + M.Bytes + V.Bytes + Statistics.Bytes;
         Rounded = narrow ? arena.Reserve(count, DeviceType.Bf16) : null;
-        DW = arena.Reserve(count, DeviceType.F32);
-        NarrowDW = narrow ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
+        DW = arena.Reserve(trained, DeviceType.F32);
+        NarrowDW = narrow && training ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
         List<int> map = new(_layout.TrainedCount);
         foreach (ParameterSlice slice in _layout.Trained)
@@ -92,15 +94,22 @@ internal sealed unsafe class DeviceParameters : IDisposable
     public DeviceTensor Statistic(string name) => Slice(Statistics, name);
 
     /// <summary>Host to device; the stream is idle afterwards.</summary>
-    public void Load(CudaStream stream, NetworkWeights weights, AdamState optimizer)
+    /// <param name="stream">The stream.</param>
+    /// <param name="weights">The weights.</param>
+    /// <param name="optimizer">The moments; null where there are none.</param>
+    public void Load(CudaStream stream, NetworkWeights weights, AdamState? optimizer)
     {
         stream.Synchronize();
         Span<float> staging = new(_staging.Pointer, (int)(_saved / sizeof(float)));
         staging.Clear();
         Scatter(weights.Trained, staging, _map);
-        Scatter(optimizer.FirstMoment, staging[(int)W.Count..], _map);
-        Scatter(optimizer.SecondMoment, staging[(int)(2 * W.Count)..], _map);
-        Scatter(weights.Statistics, staging[(int)(3 * W.Count)..], _statisticsMap);
+        if (optimizer is not null)
+        {
+            Scatter(optimizer.FirstMoment, staging[(int)W.Count..], _map);
+            Scatter(optimizer.SecondMoment, staging[(int)(2 * W.Count)..], _map);
+        }
+
+        Scatter(weights.Statistics, staging[(int)(W.Count + M.Count + V.Count)..], _statisticsMap);
         stream.Upload(W.Address, _staging.Pointer, _saved);
         stream.Synchronize();
     }

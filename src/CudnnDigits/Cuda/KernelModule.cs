@@ -55,8 +55,8 @@ internal sealed unsafe class KernelModule : CudaHandle
     /// <param name="grid">Blocks along x and y.</param>
     /// <param name="block">Threads along x and y.</param>
     /// <param name="parameters">A pointer to each parameter.</param>
-    public void Launch(CudaStream stream, string name, (long X, long Y) grid, (int X, int Y) block, void** parameters) => Check(
-        cuLaunchKernel(Function(name), checked((uint)grid.X), checked((uint)grid.Y), 1, (uint)block.X, (uint)block.Y, 1, 0, stream.Value, parameters, null),
+    public void Launch(nint stream, string name, (long X, long Y) grid, (int X, int Y) block, void** parameters) => Check(
+        cuLaunchKernel(Function(name), checked((uint)grid.X), checked((uint)grid.Y), 1, (uint)block.X, (uint)block.Y, 1, 0, stream, parameters, null),
         name);
 
     protected override void Destroy(nint value) => cuModuleUnload(value);

@@ -9,6 +9,8 @@ internal sealed unsafe class SoftmaxCrossEntropy(CudaSession session, int n, int
     /// <summary>One block; the kernel's source says why.</summary>
     private const int Threads = 512;
 
+    private readonly string _backward = "softmax_cross_entropy" + session.KernelSuffix;
+
     /// <param name="state">Labels and sums.</param>
     /// <param name="logits">(N, classes) f32; the bias is added in place.</param>
     /// <param name="bias">(classes) f32.</param>
@@ -18,7 +20,7 @@ internal sealed unsafe class SoftmaxCrossEntropy(CudaSession session, int n, int
         nint stateAt = state.Address, logitsAt = Logits(logits), biasAt = Bias(bias), dLogitsAt = dLogits.Holding((long)n * classes, session.ActivationType);
         int samples = n, width = classes;
         void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &dLogitsAt, &samples, &width };
-        session.Kernels.Launch(session.Stream, "softmax_cross_entropy" + session.KernelSuffix, (1, 1), (Threads, 1), parameters);
+        session.Launch(_backward, (1, 1), (Threads, 1), parameters);
     }
 
     /// <summary>Logits and bias to where the host will read them.</summary>
@@ -31,7 +33,7 @@ internal sealed unsafe class SoftmaxCrossEntropy(CudaSession session, int n, int
         nint stateAt = state.Address, logitsAt = Logits(logits), biasAt = Bias(bias);
         int samples = n, width = classes;
         void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &samples, &width };
-        session.Kernels.Launch(session.Stream, "store_logits", (((long)n * classes + StoreThreads - 1) / StoreThreads, 1), (StoreThreads, 1), parameters);
+        session.Launch("store_logits", (((long)n * classes + StoreThreads - 1) / StoreThreads, 1), (StoreThreads, 1), parameters);
     }
 
     private nint Logits(DeviceTensor tensor) => tensor.Holding((long)n * classes, DeviceType.F32);

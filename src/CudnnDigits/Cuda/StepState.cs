@@ -14,6 +14,7 @@ internal struct StepState
     public long Order;
     public long LearningRates;
     public long Predictions;
+    public long Stride;
     public long AdamStep;
     public double Loss;
     public long Correct;
@@ -25,5 +26,5 @@ internal struct StepState
     public uint Epoch;
     public float StepSize;
     public float RootScale;
-    public uint Reserved;
+    public uint FloatPixels;
 }

@@ -1,6 +1,7 @@
 using CudnnDigits.Cpu;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
@@ -30,16 +31,34 @@ public static class BackendFactory
     /// <param name="options">Batch size, seed, augmentation, precision.</param>
     /// <param name="whyCpu">One line; null where a GPU was taken or the CPU was asked for.</param>
     /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
+    /// <exception cref="ArgumentException">A CUDA context is given, and another device than "auto" or "cuda".</exception>
     public static ITrainingBackend Create(string device, NetworkSpec network, BackendOptions options, out string? whyCpu)
     {
         ArgumentNullException.ThrowIfNull(options);
+        return Choose(
+            device, options.CudaContext, options.Precision, options.BatchSize,
+            ordinal => CudaDevice.Create(ordinal, network, options), () => CpuDevice.Create(network, options, CpuDevice.VectorBits), out whyCpu);
+    }
+
+    /// <summary>Creates what a <see cref="DigitClassifier"/> runs on.</summary>
+    internal static IClassifierDevice CreateClassifier(NetworkWeights weights, ClassifierOptions options, out string? whyCpu) => Choose(
+        options.Device, options.CudaContext, options.Precision, options.BatchSize,
+        ordinal => CudaDevice.CreateClassifier(ordinal, weights, options), () => CpuDevice.CreateClassifier(weights, options, CpuDevice.VectorBits), out whyCpu);
+
+    private static T Choose<T>(string device, nint context, Precision? precision, int batchSize, Func<int, T> createCuda, Func<T> createCpu, out string? whyCpu)
+    {
         int? ordinal = Parse(device);
         whyCpu = null;
+        if (context != 0)
+        {
+            ordinal = device is "auto" or "cuda" ? 0 : throw new ArgumentException($"a CUDA context is given, which settles the device, and so is device {device}; leave one out");
+        }
+
         if (device == "auto" || ordinal is not null)
         {
             try
             {
-                return CudaDevice.Create(ordinal ?? 0, network, options);
+                return createCuda(ordinal ?? 0);
             }
             catch (CudaUnavailableException e)
             {
@@ -51,19 +70,19 @@ public static class BackendFactory
             }
         }
 
-        if (options.Precision is not (null or Precision.Fp32))
+        if (precision is not (null or Precision.Fp32))
         {
             throw new InputException(
-                $"--precision {options.Precision.ToString()!.ToLowerInvariant()}: the CPU trains in fp32{(whyCpu is null ? "" : $", and there is no GPU to use: {whyCpu}")}; leave the option out, or go on with --device cpu");
+                $"--precision {precision.ToString()!.ToLowerInvariant()}: the CPU computes in fp32{(whyCpu is null ? "" : $", and there is no GPU to use: {whyCpu}")}; leave the option out, or go on with --device cpu");
         }
 
         try
         {
-            return CpuDevice.Create(network, options, CpuDevice.VectorBits);
+            return createCpu();
         }
         catch (OutOfMemoryException e)
         {
-            throw new InputException($"a batch of {options.BatchSize} does not fit this machine's memory; choose a smaller --batch-size", e);
+            throw new InputException($"a batch of {batchSize} does not fit this machine's memory; choose a smaller --batch-size", e);
         }
     }
 

@@ -18,6 +18,12 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
     /// <summary>On a GPU: capture the step into a graph and replay it; false runs the same step call by call.</summary>
     public bool CudaGraph { get; init; } = true;
 
+    /// <summary>
+    /// A CUDA context (CUcontext) of the caller's to train in, in place of the device's primary one; 0 for none. It must
+    /// outlive the backend, which makes a stream of its own in it.
+    /// </summary>
+    public nint CudaContext { get; init; }
+
     /// <summary>On the CPU: measure every operation (<see cref="ILayerTimes"/>), which costs a look at the clock for each.</summary>
     public bool LayerTimes { get; init; }
 }

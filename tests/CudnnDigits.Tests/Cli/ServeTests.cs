@@ -7,7 +7,9 @@ using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 using CudnnDigits.Cli.Serve;
+using CudnnDigits.Cpu;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
 
@@ -76,11 +78,12 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     [Fact]
     public async Task Requests_that_wait_share_a_forward_pass()
     {
-        using SlowBackend backend = new(server.Weights);
-        using Batcher batcher = new(backend);
+        SlowDevice device = new(server.Weights);
+        using DigitClassifier classifier = new(server.Weights.Network, 256, device);
+        using Batcher batcher = new(classifier);
         float[] expected = Expected();
         Task<float[]>[] tasks = [.. Enumerable.Range(0, 200).Select(i => batcher.Predict(Digits.Image(i % 64).ToArray())!)];
-        backend.Gate.Set();
+        device.Gate.Set();
         float[][] answers = await Task.WhenAll(tasks);
         for (int i = 0; i < answers.Length; i++)
         {
@@ -215,8 +218,9 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     [Fact]
     public async Task When_too_many_digits_wait_the_next_is_turned_away_and_nothing_is_lost()
     {
-        using SlowBackend backend = new(server.Weights);
-        using Batcher batcher = new(backend);
+        SlowDevice device = new(server.Weights);
+        using DigitClassifier classifier = new(server.Weights.Network, 256, device);
+        using Batcher batcher = new(classifier);
         byte[] many = [.. Enumerable.Range(0, 1024).SelectMany(i => Digits.Image(i % 64).ToArray())];
         List<Task<float[]>> waiting = [];
         for (Task<float[]>? task; (task = batcher.Predict(many)) is not null;)
@@ -226,7 +230,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         }
 
         Assert.InRange(waiting.Count, 8, 10);
-        backend.Gate.Set();
+        device.Gate.Set();
         float[] expected = Expected();
         foreach (float[] probabilities in await Task.WhenAll(waiting))
         {
@@ -292,46 +296,24 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         Assert.Equal(properties.Select(property => property.Key).Order(StringComparer.Ordinal), value.AsObject().Select(property => property.Key).Order(StringComparer.Ordinal));
     }
 
-    /// <summary>The CPU backend behind a gate.</summary>
-    private sealed class SlowBackend : ITrainingBackend
+    /// <summary>The CPU behind a gate.</summary>
+    private sealed class SlowDevice(Model.NetworkWeights weights) : IClassifierDevice
     {
-        private readonly ITrainingBackend _inner;
-
-        public SlowBackend(Model.NetworkWeights weights)
-        {
-            _inner = BackendFactory.Create("cpu", weights.Network, new BackendOptions(256, 0, AugmentationSpec.None));
-            _inner.Load(weights, new AdamState(weights.Network));
-        }
+        private readonly IClassifierDevice _inner = CpuDevice.CreateClassifier(weights, new ClassifierOptions(), CpuDevice.VectorBits);
 
         public ManualResetEventSlim Gate { get; } = new();
 
-        public Model.NetworkSpec Network => _inner.Network;
-
-        public string Device => _inner.Device;
+        public string Name => _inner.Name;
 
         public Precision Precision => _inner.Precision;
 
-        public Cuda.CudaDetails? CudaDetails => null;
-
-        public int BatchSize => _inner.BatchSize;
-
-        public int StepsPerCall => _inner.StepsPerCall;
-
-        public void Load(Model.NetworkWeights weights, AdamState optimizer) => _inner.Load(weights, optimizer);
-
-        public void Save(Model.NetworkWeights weights, AdamState optimizer) => _inner.Save(weights, optimizer);
-
-        public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => _inner.BeginEpoch(data, epoch, order, sums);
-
-        public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates) => _inner.RunSteps(firstStep, learningRates);
-
-        public EpochSums ReadSums() => _inner.ReadSums();
-
-        public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
+        public void Predict(in ImageBatch images, Span<float> logits)
         {
             Gate.Wait();
-            _inner.Predict(data, rows, logits);
+            _inner.Predict(images, logits);
         }
+
+        public void Enqueue(in ImageBatch images, nint logits, nint stream) => _inner.Enqueue(images, logits, stream);
 
         public void Dispose()
         {

@@ -32,6 +32,7 @@ enum Result {
     launch_failed = 719,
     capture_unsupported = 900,
     capture_invalidated = 901,
+    capture_isolation = 905,
     capture_wrong_thread = 908,
 };
 

@@ -169,6 +169,12 @@ EXPORT cuCtxPopCurrent_v2(void **popped) {
     return success;
 }
 
+EXPORT cuCtxGetDevice(int *device) {
+    ENTER(context)
+    *device = 0;
+    return success;
+}
+
 EXPORT cuCtxGetCurrent(void **result) {
     *result = current_contexts().empty() ? nullptr : current_contexts().back();
     return success;

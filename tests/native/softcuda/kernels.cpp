@@ -50,8 +50,11 @@ const std::vector<softcuda::Kernel> &kernels() {
     static const std::vector<softcuda::Kernel> table = {
         ENTRY(begin_training_step),
         ENTRY(begin_prediction_step),
+        ENTRY(begin_image_step),
         ENTRY(gather_augment_f32),
         ENTRY(gather_augment_bf16),
+        ENTRY(gather_images_f32),
+        ENTRY(gather_images_bf16),
         ENTRY(activation_forward_f32),
         ENTRY(activation_forward_bf16),
         ENTRY(activation_backward_f32),

@@ -120,6 +120,15 @@ EXPORT cuStreamSynchronize(Stream *stream) {
     return stream->capture ? break_captures(__func__) : run_until(stream, end_of(stream));
 }
 
+EXPORT cuStreamIsCapturing(Stream *stream, int *status) {
+    ENTER(context)
+    if (stream && !is_live(stream)) {
+        return invalid_handle;
+    }
+    *status = stream && stream->capture ? stream->capture_is_broken ? 2 : 1 : 0;
+    return success;
+}
+
 EXPORT cuEventCreate(Event **event, unsigned) {
     ENTER(context)
     *event = new Event;
@@ -140,14 +149,16 @@ EXPORT cuEventRecord(Event *event, Stream *stream) {
         event->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
         return success;
     });
-    event->after = {stream};
-    event->position = end_of(stream);
+    if (status == success && !stream->capture) {
+        event->after = {stream};
+        event->position = end_of(stream);
+    }
     return status;
 }
 
 EXPORT cuEventSynchronize(Event *event) {
     ENTER(context_outside_capture)
-    return event->after.empty() ? success : run_until(event->after[0], event->position);
+    return event->after.empty() || !is_live(event->after[0]) ? success : run_until(event->after[0], event->position);
 }
 
 EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
@@ -158,12 +169,15 @@ EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
 
 EXPORT cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
     ENTER(context)
+    if (stream && is_live(stream) && stream->capture) {
+        return refuse(capture_isolation, __func__, "the event was recorded outside the capture");
+    }
     if (event->after.empty()) {
         return success;
     }
     Stream *other = event->after[0];
     const uint64_t position = event->position;
-    return enqueue(stream, __func__, [=] { return run_until(other, position); });
+    return enqueue(stream, __func__, [=] { return is_live(other) ? run_until(other, position) : success; });
 }
 
 // ---- graphs
@@ -211,6 +225,9 @@ EXPORT cuGraphUpload(Graph *, Stream *) {
 
 EXPORT cuGraphLaunch(Graph *executable, Stream *stream) {
     ENTER(context)
+    if (stream && is_live(stream) && stream->capture) {
+        return break_captures(__func__);
+    }
     return enqueue(stream, __func__, [executable]() -> Result {
         for (const Work &node : executable->nodes) {
             if (const Result status = node()) {

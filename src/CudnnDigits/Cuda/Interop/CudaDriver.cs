@@ -16,7 +16,8 @@ internal enum CuResult
 /// <summary>The driver API under its own names, in the ABI versions that these names stand for; CUDA 12 and 13 export all of them.</summary>
 internal static unsafe partial class CudaDriver
 {
-    public const int StreamNonBlocking = 1, CaptureThreadLocal = 1;
+    public const int StreamNonBlocking = 1, CaptureThreadLocal = 1, CaptureStatusNone = 0;
+    public const uint EventDisableTiming = 2;
     public const int AttributeMultiprocessorCount = 16, AttributeComputeCapabilityMajor = 75, AttributeComputeCapabilityMinor = 76;
     public const int JitErrorLogBuffer = 5, JitErrorLogBufferSizeBytes = 6;
 
@@ -58,6 +59,9 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuCtxPopCurrent_v2(nint* context);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuCtxGetDevice(int* device);
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuMemGetInfo_v2(nuint* free, nuint* total);
@@ -107,6 +111,24 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuStreamSynchronize(nint stream);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuStreamWaitEvent(nint stream, nint recorded, uint flags);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuStreamIsCapturing(nint stream, int* status);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuEventCreate(nint* created, uint flags);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuEventDestroy_v2(nint destroyed);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuEventRecord(nint recorded, nint stream);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuEventSynchronize(nint recorded);
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuStreamBeginCapture_v2(nint stream, int mode);

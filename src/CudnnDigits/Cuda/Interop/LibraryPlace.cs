@@ -14,6 +14,17 @@ internal sealed record LibraryPlace(IReadOnlyList<string> Folders)
     /// <summary>What the user names in <see cref="NativeLibraries.PathVariable"/>.</summary>
     public static IEnumerable<LibraryPlace> Own() => Of(Split(NativeLibraries.PathVariable).Select(Path.GetFullPath));
 
+    /// <summary>
+    /// Where the files lie that this process has loaded already: PyTorch's, where it is the caller. A second cuDNN beside
+    /// them would share their parts, which the loader knows by name, and fail where the versions differ.
+    /// </summary>
+    /// <param name="stems">Beginnings of the files' names.</param>
+    public static IEnumerable<LibraryPlace> InProcess(params string[] stems) => !OperatingSystem.IsLinux() ? [] : Of(
+        from line in File.ReadLines("/proc/self/maps")
+        let path = line.IndexOf('/') is int at and >= 0 ? line[at..] : ""
+        where stems.Any(stem => Path.GetFileName(path).StartsWith(stem, StringComparison.Ordinal)) && File.Exists(path)
+        select Path.GetDirectoryName(path));
+
     public static IEnumerable<LibraryPlace> BesideProgram() => Of([AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar)]);
 
     /// <summary>The Python environment in use: a GPU machine often has its CUDA libraries inside PyTorch's only.</summary>

@@ -67,7 +67,7 @@ internal static class NativeLibraries
                 return;
             }
 
-            LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
+            LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.InProcess("libcudnn.so", "libcublas.so"), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
             if (driverVersion < 1000 * Majors[^1])
             {
                 throw new CudaUnavailableException(

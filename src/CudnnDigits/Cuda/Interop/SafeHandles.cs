@@ -4,19 +4,36 @@ using static CudnnDigits.Cuda.Interop.CudaDriver;
 
 namespace CudnnDigits.Cuda.Interop;
 
-/// <summary>A device's primary context: retained, never created beside it, so that others in this process share it.</summary>
+/// <summary>A context: a device's primary one, retained and never created beside it, so that others in this process share it; or a caller's.</summary>
 internal sealed unsafe class CudaContext : SafeHandle
 {
-    private readonly int _device;
+    private readonly bool _retained;
 
+    /// <summary>Retains a device's primary context.</summary>
+    /// <param name="device">Ordinal of the GPU.</param>
     public CudaContext(int device)
         : base(0, ownsHandle: true)
     {
         nint context;
         Check(cuDevicePrimaryCtxRetain(&context, device));
-        _device = device;
+        (Device, _retained) = (device, true);
         SetHandle(context);
     }
+
+    /// <summary>Borrows a context, which must outlive this object and everything made in it.</summary>
+    /// <param name="borrowed">A CUcontext, not 0.</param>
+    public CudaContext(nint borrowed)
+        : base(0, ownsHandle: true)
+    {
+        SetHandle(borrowed);
+        using Scope scope = Enter();
+        int device;
+        Check(cuCtxGetDevice(&device));
+        Device = device;
+    }
+
+    /// <summary>Ordinal of the GPU.</summary>
+    public int Device { get; }
 
     public override bool IsInvalid => handle == 0;
 
@@ -36,7 +53,7 @@ internal sealed unsafe class CudaContext : SafeHandle
         return ((long)free, (long)total);
     }
 
-    protected override bool ReleaseHandle() => cuDevicePrimaryCtxRelease_v2(_device) == CuResult.Success;
+    protected override bool ReleaseHandle() => !_retained || cuDevicePrimaryCtxRelease_v2(Device) == CuResult.Success;
 
     /// <summary>While it lives, the context is current.</summary>
     public readonly ref struct Scope(nint entered)
@@ -154,37 +171,75 @@ internal sealed unsafe class CudaStream : CudaHandle
     protected override void Destroy(nint value) => cuStreamDestroy_v2(value);
 }
 
-/// <summary>A cuBLAS handle on a stream, with a workspace of its own; without one, capture would allocate.</summary>
+/// <summary>A place in a stream's work that others can wait for.</summary>
+internal sealed unsafe class CudaEvent : CudaHandle
+{
+    private bool _recorded;
+
+    public CudaEvent(CudaContext context)
+        : base(context)
+    {
+        nint created;
+        Check(cuEventCreate(&created, EventDisableTiming));
+        Own(created);
+    }
+
+    /// <summary>Stands for the work that a stream has been given until now.</summary>
+    public void Record(nint stream)
+    {
+        Check(cuEventRecord(handle, stream));
+        _recorded = true;
+    }
+
+    /// <summary>Has what a stream is given from now on wait for that work; the host does not wait.</summary>
+    public void HoldBack(nint stream)
+    {
+        if (_recorded)
+        {
+            Check(cuStreamWaitEvent(stream, handle, 0));
+        }
+    }
+
+    /// <summary>Waits for that work, or until it has failed.</summary>
+    public void Synchronize()
+    {
+        if (_recorded)
+        {
+            cuEventSynchronize(handle);
+        }
+    }
+
+    protected override void Destroy(nint value) => cuEventDestroy_v2(value);
+}
+
+/// <summary>A cuBLAS handle, with a workspace of its own; without one, capture would allocate.</summary>
 internal sealed unsafe class CublasHandle : CudaHandle
 {
     /// <summary>What NVIDIA advises for Hopper; it is enough everywhere.</summary>
     public const long WorkspaceBytes = 32 << 20;
 
-    private readonly CudaStream _stream;
-
-    public CublasHandle(CudaContext context, CudaStream stream)
+    public CublasHandle(CudaContext context)
         : base(context)
     {
-        _stream = stream;
         nint created;
         Check(Cublas.cublasCreate_v2(&created));
         Own(created);
     }
 
     /// <summary>Setting the stream resets the workspace, so both are set here, in this order.</summary>
-    public void SetWorkspace(nint workspace)
+    public void Use(nint stream, nint workspace)
     {
-        Check(Cublas.cublasSetStream_v2(handle, _stream.Value));
+        Check(Cublas.cublasSetStream_v2(handle, stream));
         Check(Cublas.cublasSetWorkspace_v2(handle, workspace, (nuint)WorkspaceBytes));
     }
 
     protected override void Destroy(nint value) => Cublas.cublasDestroy_v2(value);
 }
 
-/// <summary>A cuDNN handle on a stream.</summary>
+/// <summary>A cuDNN handle.</summary>
 internal sealed unsafe class CudnnHandle : CudaHandle
 {
-    public CudnnHandle(CudaContext context, CudaStream stream)
+    public CudnnHandle(CudaContext context)
         : base(context)
     {
         nint created;
@@ -197,8 +252,9 @@ internal sealed unsafe class CudnnHandle : CudaHandle
 
         Check(status, nameof(Cudnn.cudnnCreate));
         Own(created);
-        Check(Cudnn.cudnnSetStream(handle, stream.Value));
     }
+
+    public void Use(nint stream) => Check(Cudnn.cudnnSetStream(handle, stream));
 
     protected override void Destroy(nint value) => Cudnn.cudnnDestroy(value);
 }

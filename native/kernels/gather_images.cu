@@ -1,0 +1,30 @@
+// Images of a caller, uint8 or f32, to the network's input. One block per sample; each thread makes every 128th
+// pixel. Where the step has more samples than there are images, the last image again.
+#include "numbers.cuh"
+#include "step_state.cuh"
+
+namespace {
+
+template <typename T> DEVICE_INLINE void gather_images(const StepState *state, T *x) {
+    constexpr int pixels = 28 * 28;
+    const unsigned n = blockIdx.x, last = state->rows - 1;
+    const long long at = (long long)(n < last ? n : last) * state->stride;
+    T *to = x + (long long)n * pixels;
+    if (state->float_pixels) {
+        const float *image = device_pointer<const float>(state->pixels) + at;
+        for (int i = (int)threadIdx.x; i < pixels; i += (int)blockDim.x) {
+            to[i] = from_float<T>(image[i]);
+        }
+        return;
+    }
+    const unsigned char *image = device_pointer<const unsigned char>(state->pixels) + at;
+    for (int i = (int)threadIdx.x; i < pixels; i += (int)blockDim.x) {
+        to[i] = from_float<T>((float)image[i] / 255.0f);
+    }
+}
+
+} // namespace
+
+KERNEL(128) gather_images_f32(const StepState *state, float *x) { gather_images(state, x); }
+
+KERNEL(128) gather_images_bf16(const StepState *state, bfloat16 *x) { gather_images(state, x); }

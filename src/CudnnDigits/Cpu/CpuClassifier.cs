@@ -1,0 +1,42 @@
+using CudnnDigits.Inference;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cpu;
+
+/// <summary>Inference alone on the CPU.</summary>
+internal sealed unsafe class CpuClassifier<S, V> : IClassifierDevice
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    private readonly NativeArena _arena = new();
+    private readonly WorkerPool _pool;
+    private readonly CpuInference<S, V> _inference;
+    private readonly int _batchSize;
+
+    public CpuClassifier(NetworkWeights weights, ClassifierOptions options)
+    {
+        int workers = options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
+        _batchSize = options.BatchSize;
+        OperationList operations = new();
+        CpuNetwork<S, V> net = new(_arena, operations, weights.Network, workers, _batchSize, training: false);
+        net.Load(weights, null);
+        _pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(index => new Worker(index, [], null, _arena.Floats(net.Convs.Max(conv => conv.Scratch))))]);
+        _inference = new CpuInference<S, V>(net, _pool, operations);
+    }
+
+    public string Name => CpuDevice.Name(_pool.Workers.Count, S.Lanes * 32);
+
+    public Precision Precision => Precision.Fp32;
+
+    public void Predict(in ImageBatch images, Span<float> logits) => _inference.Predict(images, _batchSize, logits);
+
+    public void Enqueue(in ImageBatch images, nint logits, nint stream) =>
+        throw new InvalidOperationException("this classifier runs on the CPU, which has no device memory; create one with Device = \"cuda\"");
+
+    public void Dispose()
+    {
+        _pool.Dispose();
+        _arena.Dispose();
+    }
+}

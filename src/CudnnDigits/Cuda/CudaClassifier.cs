@@ -1,0 +1,194 @@
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Data;
+using CudnnDigits.Inference;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+using static CudnnDigits.Cuda.CudaException;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>
+/// Inference alone on an NVIDIA GPU, on any stream of its context. A call is cut into steps of a few sizes, each captured
+/// once: a kernel whose parameters say where the images are, then the graph. Where the caller is capturing himself, the
+/// step's calls go into his graph one by one, because a graph cannot be launched into a capture.
+/// </summary>
+internal sealed unsafe class CudaClassifier : IClassifierDevice
+{
+    private const long WorkspaceLimit = 256 << 20;
+
+    /// <summary>From one size of step to the next: what is left over fills at least a quarter of its step.</summary>
+    private const int SizeRatio = 4;
+
+    private readonly CudaSession _session;
+    private readonly DeviceArena _arena = new();
+    private readonly CudaNetwork _net;
+    private readonly List<CudaStep> _steps = []; // smallest first
+    private readonly DeviceTensor _images, _logits; // of host calls
+    private readonly PinnedMemory _imagesStaging, _logitsStaging;
+    private readonly CudaEvent _done;
+
+    /// <param name="context">Where to compute; disposed of with the classifier.</param>
+    /// <param name="weights">The weights.</param>
+    /// <param name="options">Batch size and precision.</param>
+    public CudaClassifier(CudaContext context, NetworkWeights weights, ClassifierOptions options)
+    {
+        _session = new CudaSession(context, options.Precision ?? Precision.Tf32, deterministic: false);
+        try
+        {
+            using CudaContext.Scope scope = context.Enter();
+            int batch = options.BatchSize;
+            _net = new CudaNetwork(_session, _arena, weights.Network, batch, training: false);
+            for (int size = 1; size < batch; size *= SizeRatio)
+            {
+                _steps.Add(new CudaStep(_session, _net, null, size, WorkspaceLimit));
+            }
+
+            _steps.Add(new CudaStep(_session, _net, null, batch, WorkspaceLimit));
+            DeviceTensor workspace = _arena.Reserve(Math.Max(_steps.Max(step => step.WorkspaceBytes), 1), DeviceType.U8);
+            DeviceTensor blasWorkspace = _arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+            _images = _arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);
+            _logits = _arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
+            _session.Allocate(_arena, _ => "choose a smaller batch, or close other programs on the GPU");
+            _session.SetBlasWorkspace(blasWorkspace);
+            _imagesStaging = new PinnedMemory(context, _images.Bytes);
+            _logitsStaging = new PinnedMemory(context, _logits.Bytes);
+            _done = new CudaEvent(context);
+
+            _session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
+            _net.Parameters.Load(_session.Stream, weights, null);
+            new Adam(_session).RoundWeights(_net.Parameters);
+            foreach (CudaStep step in _steps)
+            {
+                step.SetWorkspace(workspace);
+                Capture(step);
+            }
+
+            Name = CudaDevice.Name(context.Device);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    public string Name { get; } = null!;
+
+    public Precision Precision => _session.Precision;
+
+    public void Predict(in ImageBatch images, Span<float> logits)
+    {
+        using CudaContext.Scope scope = _session.Context.Enter();
+        using Nvtx.Range range = Nvtx.Open("predict"u8);
+        CudaStream stream = _session.Stream;
+        _done.HoldBack(stream.Value);
+        for (int done = 0, count; done < images.Count; done += count)
+        {
+            CudaStep step = StepFor(images.Count - done);
+            count = Math.Min(step.Batch, images.Count - done);
+            ImageBatch part = images.Slice(done, count), resident = Stage(part);
+            stream.Upload(_images.Address, _imagesStaging.Pointer, (long)count * DigitDataset.PixelCount * part.BytesPerPixel);
+            Run(step, resident, _logits.Address, stream.Value, capturing: false);
+            Span<float> to = logits.Slice(done * DigitDataset.Classes, count * DigitDataset.Classes);
+            stream.Download(_logitsStaging.Pointer, _logits.Address, (long)to.Length * sizeof(float));
+            stream.Synchronize();
+            new ReadOnlySpan<float>(_logitsStaging.Pointer, to.Length).CopyTo(to);
+        }
+    }
+
+    public void Enqueue(in ImageBatch images, nint logits, nint stream)
+    {
+        using CudaContext.Scope scope = _session.Context.Enter();
+        int status;
+        Check(CudaDriver.cuStreamIsCapturing(stream, &status));
+        bool capturing = status != CudaDriver.CaptureStatusNone;
+        if (!capturing)
+        {
+            _done.HoldBack(stream); // a capture must not wait for what was enqueued outside of it
+        }
+
+        for (int done = 0, count; done < images.Count; done += count)
+        {
+            CudaStep step = StepFor(images.Count - done);
+            count = Math.Min(step.Batch, images.Count - done);
+            Run(step, images.Slice(done, count), logits + (nint)done * DigitDataset.Classes * sizeof(float), stream, capturing);
+        }
+
+        if (!capturing)
+        {
+            _done.Record(stream);
+        }
+    }
+
+    public void Dispose()
+    {
+        if (_done is not null)
+        {
+            using CudaContext.Scope scope = _session.Context.Enter();
+            _done.Synchronize();
+            _done.Dispose();
+        }
+
+        _steps.ForEach(step => step.Dispose());
+        _logitsStaging?.Dispose();
+        _imagesStaging?.Dispose();
+        _net?.Parameters.Dispose();
+        _arena.Dispose();
+        _session.Dispose();
+    }
+
+    /// <summary>The smallest step that takes so many images at once, or the largest.</summary>
+    private CudaStep StepFor(int count)
+    {
+        foreach (CudaStep step in _steps)
+        {
+            if (step.Batch >= count)
+            {
+                return step;
+            }
+        }
+
+        return _steps[^1];
+    }
+
+    private void Run(CudaStep step, in ImageBatch images, nint logits, nint stream, bool capturing)
+    {
+        step.BeginImages(images, logits, stream);
+        if (!capturing)
+        {
+            step.Prediction!.Launch(stream);
+            return;
+        }
+
+        _session.Direct(stream);
+        try
+        {
+            step.EnqueueImages();
+        }
+        finally
+        {
+            _session.Direct(_session.Stream.Value);
+        }
+    }
+
+    /// <summary>Runs the step once, so that the libraries load what they load late, and captures it.</summary>
+    private void Capture(CudaStep step)
+    {
+        step.BeginImages(new ImageBatch(_images.Address, 1, PixelType.Float32), _logits.Address, _session.Stream.Value);
+        step.EnqueueImages();
+        _session.Stream.Synchronize();
+        step.Prediction = CudaGraph.Capture(_session.Context, _session.Stream, step.EnqueueImages);
+    }
+
+    /// <summary>Packs images into page-locked memory; gives them as they will be in device memory.</summary>
+    private ImageBatch Stage(in ImageBatch images)
+    {
+        int bytes = DigitDataset.PixelCount * images.BytesPerPixel;
+        for (int n = 0; n < images.Count; n++)
+        {
+            Buffer.MemoryCopy((byte*)images.Address + n * images.Stride * images.BytesPerPixel, (byte*)_imagesStaging.Pointer + (nint)n * bytes, bytes, bytes);
+        }
+
+        return new ImageBatch(_images.Address, images.Count, images.Type);
+    }
+}

@@ -1,0 +1,289 @@
+using System.Runtime.InteropServices;
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Data;
+using CudnnDigits.Inference;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda.Tests;
+
+/// <summary>Prediction inside a caller's pipeline: his context, his streams, his graphs.</summary>
+public sealed unsafe class ClassifierTests
+{
+    private const int Count = 37, Batch = 16, Logits = Count * DigitDataset.Classes;
+
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(Count, seed: 4);
+
+    public static TheoryData<string, Precision, PixelType, int> Cases => new MatrixTheoryData<string, Precision, PixelType, int>(
+        ["simple", "improved"], [Precision.Fp32, Precision.Tf32, Precision.Bf16], [PixelType.UInt8, PixelType.Float32], [784, 1001]);
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Prediction_from_device_memory_is_that_from_the_host_to_the_bit(string name, Precision precision, PixelType type, int stride)
+    {
+        using Pipeline caller = new();
+        using DigitClassifier classifier = caller.Classifier(Weights(name), precision);
+        (byte[] bytes, float[] floats) = Spread(stride);
+        float[] fromHost = new float[Logits];
+        if (type == PixelType.UInt8)
+        {
+            classifier.Predict(bytes, fromHost, stride);
+        }
+        else
+        {
+            classifier.Predict(floats, fromHost, stride);
+        }
+
+        nint images = caller.Upload(type == PixelType.UInt8 ? bytes : MemoryMarshal.AsBytes<float>(floats)), logits = caller.Allocate(Logits * sizeof(float));
+        classifier.Enqueue(new ImageBatch(images, Count, type, stride), logits, caller.Stream.Value);
+        Assert.Equal(fromHost, caller.Download(logits));
+    }
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void In_fp32_it_reads_as_the_CPU_does(string name)
+    {
+        using Pipeline caller = new();
+        using DigitClassifier onGpu = caller.Classifier(Weights(name), Precision.Fp32), onCpu = new(Weights(name), new ClassifierOptions { Device = "cpu" });
+        float[] actual = new float[Logits], expected = new float[Logits];
+        onGpu.Predict(Digits.Pixels, actual);
+        onCpu.Predict(Digits.Pixels, expected);
+        Compare.Close(actual, Array.ConvertAll(expected, value => (double)value), 1e-5, "logits");
+    }
+
+    [Fact]
+    public void It_takes_its_turn_on_the_caller_s_stream_and_waits_for_nothing()
+    {
+        using Pipeline caller = new();
+        using DigitClassifier classifier = caller.Classifier(Weights("simple"));
+        float[] expected = new float[Logits];
+        classifier.Predict(Digits.Pixels, expected);
+        nint images = caller.Allocate(Digits.Pixels.Length), source = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
+        using PinnedMemory result = new(caller.Context, Logits * sizeof(float));
+        new Span<float>(result.Pointer, Logits).Fill(7);
+
+        // All of this is only enqueued. Before: the images arrive. After: they are wiped, and so are the logits once they are copied.
+        caller.Stream.Copy(images, source, Digits.Pixels.Length);
+        ulong waits = Gpu.IsSoftware ? Calls("cuStreamSynchronize\0"u8) + Calls("cuEventSynchronize\0"u8) : 0;
+        classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value);
+        caller.Stream.Clear(images, Digits.Pixels.Length);
+        caller.Stream.Download(result.Pointer, logits, Logits * sizeof(float));
+        caller.Stream.Clear(logits, Logits * sizeof(float));
+        if (Gpu.IsSoftware)
+        {
+            Assert.Equal(waits, Calls("cuStreamSynchronize\0"u8) + Calls("cuEventSynchronize\0"u8));
+            Assert.Equal(7, ((float*)result.Pointer)[0]); // the software device runs nothing before the host waits
+        }
+
+        caller.Stream.Synchronize();
+        Assert.Equal(expected, new ReadOnlySpan<float>(result.Pointer, Logits).ToArray());
+        Assert.All(caller.Download(logits), logit => Assert.Equal(0, logit));
+    }
+
+    [Fact]
+    public void It_can_be_captured_into_the_caller_s_graph_and_replayed_on_other_images()
+    {
+        using Pipeline caller = new();
+        using DigitClassifier classifier = caller.Classifier(Weights("improved"));
+        nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
+        using CudaGraph graph = CudaGraph.Capture(caller.Context, caller.Stream, () => classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
+        Assert.True(graph.Nodes >= 3 * 20, $"{graph.Nodes} nodes"); // 16 + 16 + 5 images; a GPU's libraries may launch more
+        foreach (ulong seed in new ulong[] { 5, 6 })
+        {
+            DigitDataset others = GeneratedDigits.Create(Count, seed);
+            float[] expected = new float[Logits];
+            classifier.Predict(others.Pixels, expected);
+            caller.Upload(others.Pixels, images);
+            graph.Launch(caller.Stream.Value);
+            Assert.Equal(expected, caller.Download(logits));
+        }
+    }
+
+    [Fact]
+    public void Calls_on_two_streams_wait_for_each_other_on_the_device()
+    {
+        using Pipeline caller = new();
+        using DigitClassifier classifier = caller.Classifier(Weights("simple"));
+        using CudaStream other = new(caller.Context);
+        float[] expected = new float[Logits], expectedReversed = new float[Logits];
+        byte[] reversed = [.. Digits.Pixels.ToArray().Chunk(DigitDataset.PixelCount).Reverse().SelectMany(image => image)];
+        classifier.Predict(Digits.Pixels, expected);
+        classifier.Predict(reversed, expectedReversed);
+        nint first = caller.Upload(Digits.Pixels), second = caller.Upload(reversed), ofFirst = caller.Allocate(Logits * sizeof(float)), ofSecond = caller.Allocate(Logits * sizeof(float));
+        using PinnedMemory result = new(caller.Context, Logits * sizeof(float));
+        for (int turn = 0; turn < 3; turn++)
+        {
+            classifier.Enqueue(new ImageBatch(first, Count), ofFirst, caller.Stream.Value);
+            caller.Stream.Download(result.Pointer, ofFirst, Logits * sizeof(float));
+            classifier.Enqueue(new ImageBatch(second, Count), ofSecond, other.Value);
+        }
+
+        other.Synchronize(); // so the first stream's last prediction has run as well, though nobody waited for it
+        using PinnedMemory result2 = new(caller.Context, Logits * sizeof(float));
+        other.Download(result2.Pointer, ofFirst, Logits * sizeof(float));
+        other.Synchronize();
+        Assert.Equal(expected, new ReadOnlySpan<float>(result2.Pointer, Logits).ToArray());
+        caller.Stream.Synchronize();
+        Assert.Equal(expected, new ReadOnlySpan<float>(result.Pointer, Logits).ToArray());
+        Assert.Equal(expectedReversed, caller.Download(ofSecond));
+    }
+
+    [Fact]
+    public void After_it_is_made_nothing_is_allocated_on_either_side()
+    {
+        using Pipeline caller = new();
+        using DigitClassifier classifier = caller.Classifier(Weights("improved"));
+        nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
+        float[] onHost = new float[Logits];
+        long free = CudaContext.MemoryInfo().Free;
+        for (int round = 0; round < 2; round++)
+        {
+            ulong made = Allocations();
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value);
+            classifier.Predict(Digits.Pixels, onHost);
+            long after = GC.GetAllocatedBytesForCurrentThread();
+            Assert.True(round == 0 || after == before, $"{after - before} bytes on the host");
+            Assert.Equal(made, Allocations());
+            Assert.Equal(free, CudaContext.MemoryInfo().Free);
+        }
+
+        static ulong Allocations() => Gpu.IsSoftware ? Calls("cuMemAlloc_v2\0"u8) + Calls("cuMemHostAlloc\0"u8) + Calls("cudnnCreateTensorDescriptor\0"u8) : 0;
+    }
+
+    [Fact]
+    public void The_caller_s_context_stays_his_and_everything_is_given_back()
+    {
+        Gpu.Require();
+        long free = Gpu.FreeMemory();
+        using (Pipeline caller = new())
+        {
+            ulong retained = Gpu.IsSoftware ? Calls("cuDevicePrimaryCtxRetain\0"u8) : 0;
+            nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
+            long before = CudaContext.MemoryInfo().Free;
+            DigitClassifier classifier = caller.Classifier(Weights("simple"));
+            Assert.Equal(CudaDevice.Name(0), classifier.Device);
+            classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value);
+            classifier.Dispose();
+            classifier.Dispose();
+            Assert.Throws<ObjectDisposedException>(() => classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
+            Assert.Equal(retained, Gpu.IsSoftware ? Calls("cuDevicePrimaryCtxRetain\0"u8) : 0);
+            Assert.True(before - CudaContext.MemoryInfo().Free < 2 << 20, "memory is not given back");
+            Assert.Contains(caller.Download(logits), logit => logit != 0); // what was enqueued has run, and his stream still works
+        }
+
+        Assert.True(free - Gpu.FreeMemory() < 2 << 20, "memory is not given back");
+    }
+
+    [Fact]
+    public void Training_in_a_borrowed_context_gives_the_bits_of_training_in_our_own()
+    {
+        using Pipeline caller = new();
+        Assert.Equal(Train(0), Train(caller.Handle));
+
+        static float[] Train(nint context)
+        {
+            BackendOptions options = new(8, 1, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true, CudaContext = context };
+            using ITrainingBackend backend = BackendFactory.Create("cuda", DigitNetworks.Simple, options);
+            NetworkWeights weights = Weights("simple");
+            AdamState optimizer = new(weights.Network);
+            backend.Load(weights, optimizer);
+            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, Count)], default);
+            backend.RunSteps(0, [1e-3f, 1e-3f, 1e-3f, 1e-3f, 1e-3f]);
+            backend.Save(weights, optimizer);
+            return weights.Trained;
+        }
+    }
+
+    [Fact]
+    public void A_context_that_is_none_is_refused()
+    {
+        Gpu.RequireSoftware(); // a real driver may take any number for an address, and follow it
+        Assert.Throws<CudaException>(() => new DigitClassifier(Weights("simple"), new ClassifierOptions { CudaContext = 4096 }));
+    }
+
+    private static NetworkWeights Weights(string name) => Initializer.Create(DigitNetworks.Find(name)!, 2);
+
+    /// <summary>The digits, so many pixels from one to the next, as bytes and as floats.</summary>
+    private static (byte[] Bytes, float[] Floats) Spread(int stride)
+    {
+        byte[] bytes = new byte[(Count - 1) * stride + DigitDataset.PixelCount];
+        bytes.AsSpan().Fill(77); // what is between images must not be read
+        for (int n = 0; n < Count; n++)
+        {
+            Digits.Image(n).CopyTo(bytes.AsSpan(n * stride));
+        }
+
+        return (bytes, Array.ConvertAll(bytes, value => value / 255f));
+    }
+
+    private static ulong Calls(ReadOnlySpan<byte> name)
+    {
+        delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, "softcuda_calls");
+        fixed (byte* text = name)
+        {
+            return count(text);
+        }
+    }
+
+    /// <summary>A caller with a context, a stream and memory of his own.</summary>
+    private sealed class Pipeline : IDisposable
+    {
+        private readonly List<DeviceMemory> _memory = [];
+
+        public Pipeline()
+        {
+            Gpu.Require();
+            Context = CudaDevice.Open(0);
+            nint handle = Context.DangerousGetHandle();
+            Assert.Equal(CuResult.Success, CudaDriver.cuCtxPushCurrent_v2(handle));
+            Handle = handle;
+            Stream = new CudaStream(Context);
+        }
+
+        public CudaContext Context { get; }
+
+        public nint Handle { get; }
+
+        public CudaStream Stream { get; }
+
+        public DigitClassifier Classifier(NetworkWeights weights, Precision precision = Precision.Fp32) =>
+            new(weights, new ClassifierOptions { CudaContext = Handle, BatchSize = Batch, Precision = precision });
+
+        public nint Allocate(long bytes)
+        {
+            _memory.Add(new DeviceMemory(Context, bytes));
+            return _memory[^1].Value;
+        }
+
+        public nint Upload(ReadOnlySpan<byte> bytes, nint to = 0)
+        {
+            to = to == 0 ? Allocate(bytes.Length) : to;
+            using PinnedMemory staging = new(Context, bytes.Length);
+            bytes.CopyTo(new Span<byte>(staging.Pointer, bytes.Length));
+            Stream.Upload(to, staging.Pointer, bytes.Length);
+            Stream.Synchronize();
+            return to;
+        }
+
+        public float[] Download(nint logits)
+        {
+            using PinnedMemory staging = new(Context, Logits * sizeof(float));
+            Stream.Download(staging.Pointer, logits, Logits * sizeof(float));
+            Stream.Synchronize();
+            return new ReadOnlySpan<float>(staging.Pointer, Logits).ToArray();
+        }
+
+        public void Dispose()
+        {
+            Stream.Dispose();
+            _memory.ForEach(memory => memory.Dispose());
+            nint current;
+            Assert.Equal(CuResult.Success, CudaDriver.cuCtxPopCurrent_v2(&current));
+            Assert.Equal(Handle, current); // no call left another one behind
+            Context.Dispose();
+        }
+    }
+}
