@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -31,7 +32,7 @@ internal static class OnnxPeer
             GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_ALL,
         };
         NetworkWeights weights = Initializer.Create(network, seed: 0);
-        using InferenceSession session = new(OnnxModel.Write(weights), options);
+        using InferenceSession session = new(OnnxWriter.Write(weights, keepBatchNorm: true), options);
         Compare(session, weights);
 
         using Call call = new(session, Pixels(GeneratedDigits.Create(batch)), batch);

@@ -12,6 +12,9 @@ internal sealed record TrainResult(
 /// <summary>Result of <c>predict --json</c>.</summary>
 internal sealed record PredictResult(string Submission, int Digits, int[] Counts);
 
+/// <summary>Result of <c>export --json</c>.</summary>
+internal sealed record ExportResult(string Onnx, string Model, long Bytes);
+
 /// <summary>Result of <c>bench --json</c>.</summary>
 internal sealed record BenchResult(
     string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond,
@@ -35,6 +38,7 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(TrainResult))]
 [JsonSerializable(typeof(PredictResult))]
 [JsonSerializable(typeof(BenchResult))]
+[JsonSerializable(typeof(ExportResult))]
 [JsonSerializable(typeof(ServeResult))]
 [JsonSerializable(typeof(ReportResult))]
 [JsonSerializable(typeof(DataShowResult))]

@@ -18,7 +18,7 @@ internal static class CommonOptions
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 
-    public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network, such as runs/first/model.safetensors.", HelpName = "FILE", Required = true };
+    public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network, such as runs/first/model.safetensors; ONNX where it ends in .onnx.", HelpName = "FILE", Required = true };
 
     public static Option<string?> Model() =>
         Choice("--model", "The network: simple (225,034 parameters) or improved (870,826).", [.. DigitNetworks.All.Select(network => network.Name)]);

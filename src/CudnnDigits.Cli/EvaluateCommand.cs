@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Training;
 
@@ -28,7 +29,7 @@ internal static class EvaluateCommand
     {
         string path = result.GetRequiredValue(Weights);
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
-        (Model.NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = Checkpoint.LoadWeights(path);
+        (Model.NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(path);
         DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Evaluation);
         int[] rows = SelectRows(result.GetValue(Subset) ?? "all", data, path, metadata);
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -34,7 +35,7 @@ internal static class PredictCommand
             throw new InputException($"{output}: is a folder; give --out the name of a file");
         }
 
-        NetworkWeights weights = Checkpoint.LoadWeights(result.GetRequiredValue(Weights)).Weights;
+        NetworkWeights weights = WeightsFile.Load(result.GetRequiredValue(Weights)).Weights;
         DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Prediction);
         using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         float[] logits = new float[data.Count * DigitDataset.Classes];

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Datasets;
+using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Cli.Serve;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cuda;
@@ -11,6 +12,7 @@ RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVI
     TrainCommand.Create(),
     EvaluateCommand.Create(),
     PredictCommand.Create(),
+    ExportCommand.Create(),
     ReportCommand.Create(),
     CompareCommand.Create(),
     CrossvalCommand.Create(),

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
+using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
@@ -39,7 +40,7 @@ internal static class ServeCommand
         int port = result.GetValue(Port) ?? 8080;
         CheckPort(port);
         string? path = result.GetValue(Weights);
-        NetworkWeights weights = path is null ? TrainQuickModel(result) : Checkpoint.LoadWeights(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
+        NetworkWeights weights = path is null ? TrainQuickModel(result) : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
         using DigitClassifier classifier = new(weights, new ClassifierOptions
         {
             Device = result.GetValue(Device) ?? "auto",

@@ -31,10 +31,11 @@ public static class BackendFactory
     /// <param name="options">Batch size, seed, augmentation, precision.</param>
     /// <param name="whyCpu">One line; null where a GPU was taken or the CPU was asked for.</param>
     /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
-    /// <exception cref="ArgumentException">A CUDA context is given, and another device than "auto" or "cuda".</exception>
+    /// <exception cref="ArgumentException">The batch is empty; or a CUDA context is given, and another device than "auto" or "cuda".</exception>
     public static ITrainingBackend Create(string device, NetworkSpec network, BackendOptions options, out string? whyCpu)
     {
         ArgumentNullException.ThrowIfNull(options);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.BatchSize, 1);
         return Choose(
             device, options.CudaContext, options.Precision, options.BatchSize,
             ordinal => CudaDevice.Create(ordinal, network, options), () => CpuDevice.Create(network, options, CpuDevice.VectorBits), out whyCpu);

@@ -27,9 +27,10 @@ public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPer
 /// <param name="data">Labelled digits.</param>
 /// <param name="options">How.</param>
 /// <param name="state">Where to start, and where the result goes: a fresh state, or one that was saved.</param>
+/// <exception cref="ArgumentException">An option is out of its range.</exception>
 public sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
 {
-    private readonly Split _split = options.Split.Draw(data.Labels);
+    private readonly Split _split = options.Checked().Split.Draw(data.Labels);
 
     /// <summary>Called now and then within an epoch.</summary>
     public Action<TrainingProgress>? OnProgress { get; init; }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -95,6 +96,30 @@ public sealed record TrainingOptions
         NetworkSpec network = DigitNetworks.Find(Model)
             ?? throw new InputException($"no network is called '{Model}'; choose {string.Join(" or ", DigitNetworks.All.Select(n => n.Name))}");
         return Dropout is { } rate ? network.WithDropout(rate) : network;
+    }
+
+    /// <summary>Refuses what nothing can be trained with.</summary>
+    /// <exception cref="ArgumentException">A number is out of its range, or none.</exception>
+    internal TrainingOptions Checked()
+    {
+        Check(Epochs >= 1, nameof(Epochs), Epochs, "at least 1");
+        Check(BatchSize >= 1, nameof(BatchSize), BatchSize, "at least 1");
+        Check(LearningRate is > 0 and <= 1000, nameof(LearningRate), LearningRate, "above 0, up to 1000");
+        Check(Validation is >= 0 and < 1, nameof(Validation), Validation, "0 or more, less than 1");
+        Check(Test >= 0 && Validation + Test < 1, nameof(Test), Test, "0 or more, with Validation less than 1");
+        Check(Dropout is null or (>= 0 and < 1), nameof(Dropout), Dropout ?? 0, "0 or more, less than 1");
+        Check(Rotate is >= 0 and <= 180, nameof(Rotate), Rotate, "0 to 180");
+        Check(Shift is >= 0 and <= 0.5f, nameof(Shift), Shift, "0 to 0.5");
+        Check(Zoom is >= 0 and <= 0.5f, nameof(Zoom), Zoom, "0 to 0.5");
+        return this;
+
+        static void Check(bool holds, string name, double value, string expected)
+        {
+            if (!holds)
+            {
+                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} is {value}, expected {expected}"));
+            }
+        }
     }
 
     /// <summary>Steps in one epoch.</summary>

@@ -1,4 +1,5 @@
 using CsCheck;
+using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
@@ -21,7 +22,7 @@ public sealed class ReaderPropertyTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    public static TheoryData<string> Formats => ["csv", "csv.gz", "zip", "idx", "idx.gz", "weights", "state", "run.json"];
+    public static TheoryData<string> Formats => ["csv", "csv.gz", "zip", "idx", "idx.gz", "weights", "onnx", "state", "run.json"];
 
     [Theory]
     [MemberData(nameof(Formats))]
@@ -73,6 +74,8 @@ public sealed class ReaderPropertyTests : IDisposable
             case "weights":
                 Checkpoint.SaveWeights(_folder["good"], Initializer.Create(DigitNetworks.Simple, 0), 1);
                 return File.ReadAllBytes(_folder["good"]);
+            case "onnx":
+                return OnnxWriter.Write(Initializer.Create(DigitNetworks.Simple, 0), keepBatchNorm: true);
             case "state":
                 Checkpoint.SaveState(_folder["good"], new TrainingState(Initializer.Create(DigitNetworks.Simple, 0)));
                 return File.ReadAllBytes(_folder["good"]);
@@ -106,6 +109,9 @@ public sealed class ReaderPropertyTests : IDisposable
         {
             case "weights":
                 Checkpoint.LoadWeights(_folder.Write("file.safetensors", bytes));
+                break;
+            case "onnx":
+                WeightsFile.Load(_folder.Write("file.onnx", bytes));
                 break;
             case "state":
                 Checkpoint.LoadState(_folder.Write("file.safetensors", bytes), DigitNetworks.Simple);

@@ -1,0 +1,47 @@
+using System.CommandLine;
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cli.Exchange;
+
+/// <summary><c>export</c>: weights in another format.</summary>
+internal static class ExportCommand
+{
+    private static readonly Option<string> Weights = CommonOptions.Weights();
+    private static readonly Option<string> Target = new("--onnx") { Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out.", HelpName = "FILE", Required = true };
+    private static readonly Option<bool> KeepBatchNorm = new("--keep-batch-norm") { Description = "Leave batch norm as nodes of its own. Default: folded into the convolutions." };
+    private static readonly Option<bool> Json = CommonOptions.Json();
+
+    public static Command Create()
+    {
+        Command command = new("export", "Write weights as an ONNX model, for other runtimes.") { Weights, Target, KeepBatchNorm, Json };
+        command.SetAction(Run);
+        return command;
+    }
+
+    private static int Run(ParseResult result)
+    {
+        string target = result.GetRequiredValue(Target);
+        if (Directory.Exists(target))
+        {
+            throw new InputException($"{target}: is a folder; give --onnx the name of a file");
+        }
+
+        (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(result.GetRequiredValue(Weights));
+        byte[] model = OnnxWriter.Write(weights, result.GetValue(KeepBatchNorm), metadata);
+        try
+        {
+            AtomicFile.Write(target, file => file.Write(model));
+        }
+        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{target}: cannot be written: {e.Message}; choose another --onnx", e);
+        }
+
+        Console.Out.WriteLine(result.GetValue(Json)
+            ? JsonSerializer.Serialize(new ExportResult(target, weights.Network.Name, model.Length), CliJson.Default.ExportResult)
+            : $"{weights.Network.Name}, {model.Length:N0} bytes\nmodel     {target}");
+        return ExitCode.Done;
+    }
+}

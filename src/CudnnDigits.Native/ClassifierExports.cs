@@ -1,0 +1,158 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using CudnnDigits.Data;
+using CudnnDigits.Inference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Native;
+
+/// <summary>Prediction for C; include/cudnn_digits.h describes every function.</summary>
+internal static unsafe class ClassifierExports
+{
+    private static readonly Precision?[] Precisions = [null, Precision.Fp32, Precision.Tf32, Precision.Bf16];
+
+    /// <summary>By numbers that are never used twice, so that a destroyed classifier is recognised.</summary>
+    private static readonly ConcurrentDictionary<nint, DigitClassifier> Classifiers = new();
+    private static readonly byte* VersionText = (byte*)Marshal.StringToCoTaskMemUTF8(Checkpoint.Version);
+    private static long _last;
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_version", CallConvs = [typeof(CallConvCdecl)])]
+    public static byte* Version() => VersionText;
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_last_error", CallConvs = [typeof(CallConvCdecl)])]
+    public static byte* LastErrorText() => LastError.Text;
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_classifier_options_init", CallConvs = [typeof(CallConvCdecl)])]
+    public static int Init(ClassifierStructure* options)
+    {
+        try
+        {
+            Arguments.NotNull(options);
+            *options = new ClassifierStructure { StructSize = (nuint)sizeof(ClassifierStructure), BatchSize = new ClassifierOptions().BatchSize };
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_create", CallConvs = [typeof(CallConvCdecl)])]
+    public static int Create(byte* weights, ClassifierStructure* options, nint* classifier)
+    {
+        try
+        {
+            Arguments.NotNull(classifier);
+            *classifier = 0;
+            DigitClassifier created = DigitClassifier.Load(Arguments.Text(weights), Read(options));
+            nint number = (nint)Interlocked.Increment(ref _last);
+            Classifiers[number] = created;
+            *classifier = number;
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_predict", CallConvs = [typeof(CallConvCdecl)])]
+    public static int Predict(nint classifier, void* images, int pixelType, long stride, long count, float* logits)
+    {
+        try
+        {
+            DigitClassifier found = Find(classifier);
+            bool bytes = PixelTypeOf(pixelType) == PixelType.UInt8;
+            ArgumentOutOfRangeException.ThrowIfNegative(count);
+            ArgumentOutOfRangeException.ThrowIfNegative(stride);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(stride, int.MaxValue - DigitDataset.PixelCount);
+            if (count > 0)
+            {
+                Arguments.NotNull(images);
+                Arguments.NotNull(logits);
+            }
+
+            long most = (int.MaxValue - DigitDataset.PixelCount) / Math.Max(stride, DigitDataset.PixelCount) + 1; // a span has no more elements
+            for (long done = 0; done < count; done += most)
+            {
+                int part = (int)Math.Min(most, count - done), pixels = (int)((part - 1) * stride) + DigitDataset.PixelCount;
+                Span<float> to = new(logits + done * DigitDataset.Classes, part * DigitDataset.Classes);
+                if (bytes)
+                {
+                    found.Predict(new ReadOnlySpan<byte>((byte*)images + done * stride, pixels), to, (int)stride);
+                }
+                else
+                {
+                    found.Predict(new ReadOnlySpan<float>((float*)images + done * stride, pixels), to, (int)stride);
+                }
+            }
+
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_predict_device", CallConvs = [typeof(CallConvCdecl)])]
+    public static int PredictDevice(nint classifier, nint images, int pixelType, long stride, long count, nint logits, nint stream)
+    {
+        try
+        {
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(count, int.MaxValue);
+            ArgumentOutOfRangeException.ThrowIfNegative(count);
+            Find(classifier).Enqueue(new ImageBatch(images, (int)count, PixelTypeOf(pixelType), stride), logits, stream);
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_destroy", CallConvs = [typeof(CallConvCdecl)])]
+    public static int Destroy(nint classifier)
+    {
+        try
+        {
+            if (classifier != 0)
+            {
+                (Classifiers.TryRemove(classifier, out DigitClassifier? found) ? found : throw Unknown()).Dispose();
+            }
+
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+    }
+
+    public static Precision? PrecisionOf(int precision) => Arguments.Choice(precision, Precisions, nameof(precision));
+
+    private static ClassifierOptions Read(ClassifierStructure* options)
+    {
+        if (options == null)
+        {
+            return new ClassifierOptions();
+        }
+
+        Arguments.Size(options->StructSize, sizeof(ClassifierStructure), "cudnn_digits_classifier_options");
+        return new ClassifierOptions
+        {
+            Device = options->Device == null ? "auto" : Arguments.Text(options->Device),
+            CudaContext = options->CudaContext,
+            BatchSize = options->BatchSize,
+            Precision = PrecisionOf(options->Precision),
+            Threads = options->Threads,
+        };
+    }
+
+    private static PixelType PixelTypeOf(int pixelType) => Arguments.Choice(pixelType, [PixelType.UInt8, PixelType.Float32], "pixel_type");
+
+    private static DigitClassifier Find(nint classifier) => Classifiers.TryGetValue(classifier, out DigitClassifier? found) ? found : throw Unknown();
+
+    private static ArgumentException Unknown() => new("classifier is none: it was never created, or is destroyed");
+}

@@ -1,0 +1,102 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace CudnnDigits.Native;
+
+/// <summary>What a function returns; include/cudnn_digits.h says what each means.</summary>
+internal enum Status
+{
+    Ok = 0,
+    InvalidArgument = 1,
+    BadInput = 2,
+    Failed = 3,
+    Cancelled = 4,
+}
+
+/// <summary>cudnn_digits_classifier_options.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct ClassifierStructure
+{
+    public nuint StructSize;
+    public byte* Device;
+    public nint CudaContext;
+    public int BatchSize;
+    public int Precision;
+    public int Threads;
+    public int Reserved;
+}
+
+/// <summary>cudnn_digits_progress.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ProgressStructure
+{
+    public int Epoch;
+    public int Epochs;
+    public int Step;
+    public int StepsPerEpoch;
+    public double Loss;
+    public double Accuracy;
+    public double ValidationAccuracy;
+}
+
+/// <summary>cudnn_digits_training_options.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct TrainingStructure
+{
+    public nuint StructSize;
+    public byte* Device;
+    public nint CudaContext;
+    public int Network;
+    public int Epochs;
+    public int BatchSize;
+    public int Precision;
+    public int Threads;
+    public int Deterministic;
+    public ulong Seed;
+    public double LearningRate;
+    public double Validation;
+    public double Rotate;
+    public double Shift;
+    public double Zoom;
+    public delegate* unmanaged[Cdecl]<ProgressStructure*, void*, int> Callback;
+    public void* User;
+}
+
+/// <summary>cudnn_digits_metrics.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct MetricsStructure
+{
+    public double Accuracy;
+    public double Loss;
+    public long Samples;
+    public long Epoch;
+}
+
+/// <summary>What a caller hands over, checked.</summary>
+internal static unsafe class Arguments
+{
+    /// <summary>A path or a name in UTF-8.</summary>
+    public static string Text(byte* text, [CallerArgumentExpression(nameof(text))] string name = "") =>
+        text == null ? throw new ArgumentException($"{name} is null") : Marshal.PtrToStringUTF8((nint)text)!;
+
+    public static void NotNull(void* pointer, [CallerArgumentExpression(nameof(pointer))] string name = "")
+    {
+        if (pointer == null)
+        {
+            throw new ArgumentException($"{name} is null");
+        }
+    }
+
+    /// <summary>A structure that was compiled against another header has another size.</summary>
+    public static void Size(nuint structSize, int expected, string name)
+    {
+        if (structSize != (nuint)expected)
+        {
+            throw new ArgumentException($"{name} has struct_size {structSize}, expected {expected}: call {name}_init first, and compile against the header of this version");
+        }
+    }
+
+    /// <summary>A choice; 0 is the first.</summary>
+    public static T Choice<T>(int value, T[] choices, string name) =>
+        (uint)value < (uint)choices.Length ? choices[value] : throw new ArgumentException($"{name} is {value}, expected 0 to {choices.Length - 1}");
+}

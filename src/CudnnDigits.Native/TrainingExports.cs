@@ -1,0 +1,158 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Native;
+
+/// <summary>Training for C; include/cudnn_digits.h describes every function.</summary>
+internal static unsafe class TrainingExports
+{
+    private static readonly NetworkSpec[] Networks = [DigitNetworks.Simple, DigitNetworks.Improved];
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_training_options_init", CallConvs = [typeof(CallConvCdecl)])]
+    public static int Init(TrainingStructure* options, int network)
+    {
+        try
+        {
+            Arguments.NotNull(options);
+            *options = Defaults(network);
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_train_from_file", CallConvs = [typeof(CallConvCdecl)])]
+    public static int TrainFromFile(byte* data, TrainingStructure* options, byte* weights, MetricsStructure* metrics)
+    {
+        try
+        {
+            string path = Arguments.Text(data);
+            Train(() => DataSource.Open(path, DataPart.Training), options, Arguments.Text(weights), metrics);
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+    }
+
+    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_train_from_memory", CallConvs = [typeof(CallConvCdecl)])]
+    public static int TrainFromMemory(byte* images, byte* labels, long count, TrainingStructure* options, byte* weights, MetricsStructure* metrics)
+    {
+        try
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(count, Array.MaxLength / DigitDataset.PixelCount);
+            Arguments.NotNull(images);
+            Arguments.NotNull(labels);
+            Train(Copy, options, Arguments.Text(weights), metrics);
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return LastError.Set(e);
+        }
+
+        DigitDataset Copy() => new(
+            "the caller's digits", new ReadOnlySpan<byte>(images, (int)count * DigitDataset.PixelCount).ToArray(), new ReadOnlySpan<byte>(labels, (int)count).ToArray());
+    }
+
+    private static void Train(Func<DigitDataset> open, TrainingStructure* given, string weights, MetricsStructure* metrics)
+    {
+        TrainingStructure structure = given == null ? Defaults(Array.IndexOf(Networks, DigitNetworks.Improved)) : *given;
+        TrainingOptions options = Read(structure);
+        CheckTarget(weights);
+        DigitDataset data = open();
+        BackendOptions backendOptions = new(options.BatchSize, options.Seed, options.Augmentation, structure.Threads)
+        {
+            Precision = ClassifierExports.PrecisionOf(structure.Precision),
+            Deterministic = structure.Deterministic != 0,
+            CudaContext = structure.CudaContext,
+        };
+        string device = structure.Device == null ? "auto" : Arguments.Text(structure.Device);
+        using ITrainingBackend backend = BackendFactory.Create(device, options.CreateNetwork(), backendOptions);
+        TrainingState state = new(Initializer.Create(backend.Network, options.Seed));
+        using CancellationTokenSource cancellation = new();
+        int steps = 0;
+        Trainer trainer = new(backend, data, options, state)
+        {
+            OnProgress = p => Report(p.Epoch, p.Step, steps = p.StepsPerEpoch, p.Loss, p.Accuracy, double.NaN),
+            OnEpochEnd = s => Report(s.Epoch, steps, steps, s.History[^1].TrainLoss, s.History[^1].TrainAccuracy, s.History[^1].ValidationAccuracy ?? double.NaN),
+        };
+        trainer.Run(cancellation.Token);
+        cancellation.Token.ThrowIfCancellationRequested(); // after the last epoch
+        NetworkWeights kept = state.Kept(options);
+        Metrics scored = trainer.Evaluate(kept);
+        Checkpoint.SaveWeights(weights, kept, state.Optimizer.Step, new SplitRecord(options.Split, data.Fingerprint()).ToMetadata());
+        if (metrics != null)
+        {
+            *metrics = new MetricsStructure { Accuracy = scored.Accuracy, Loss = scored.Loss, Samples = scored.Samples, Epoch = state.KeptEpoch(options) };
+        }
+
+        void Report(int epoch, int step, int stepsPerEpoch, double loss, double accuracy, double validation)
+        {
+            ProgressStructure progress = new()
+            {
+                Epoch = epoch,
+                Epochs = options.Epochs,
+                Step = step,
+                StepsPerEpoch = stepsPerEpoch,
+                Loss = loss,
+                Accuracy = accuracy,
+                ValidationAccuracy = validation,
+            };
+            if (structure.Callback != null && !cancellation.IsCancellationRequested && structure.Callback(&progress, structure.User) != 0)
+            {
+                cancellation.Cancel();
+            }
+        }
+    }
+
+    private static TrainingStructure Defaults(int network)
+    {
+        TrainingOptions defaults = TrainingOptions.For(Arguments.Choice(network, Networks, nameof(network)).Name);
+        return new TrainingStructure
+        {
+            StructSize = (nuint)sizeof(TrainingStructure),
+            Network = network,
+            Epochs = defaults.Epochs,
+            BatchSize = defaults.BatchSize,
+            LearningRate = defaults.LearningRate,
+            Validation = defaults.Validation,
+            Rotate = defaults.Rotate,
+            Shift = defaults.Shift,
+            Zoom = defaults.Zoom,
+        };
+    }
+
+    private static TrainingOptions Read(in TrainingStructure given)
+    {
+        Arguments.Size(given.StructSize, sizeof(TrainingStructure), "cudnn_digits_training_options");
+        return TrainingOptions.For(Arguments.Choice(given.Network, Networks, "network").Name) with
+        {
+            Epochs = given.Epochs,
+            BatchSize = given.BatchSize,
+            Seed = given.Seed,
+            LearningRate = given.LearningRate,
+            Validation = given.Validation,
+            Rotate = (float)given.Rotate,
+            Shift = (float)given.Shift,
+            Zoom = (float)given.Zoom,
+        };
+    }
+
+    /// <summary>A path that cannot be written is said before anything is trained.</summary>
+    private static void CheckTarget(string weights)
+    {
+        string folder = Path.GetDirectoryName(Path.GetFullPath(weights)) ?? weights;
+        if (Directory.Exists(weights) || !Directory.Exists(folder))
+        {
+            throw new InputException(Directory.Exists(weights) ? $"{weights}: is a folder; give the name of a file" : $"{folder}: no such folder; make it first");
+        }
+    }
+}

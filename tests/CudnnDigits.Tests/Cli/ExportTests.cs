@@ -1,0 +1,196 @@
+using CudnnDigits.Cli.Exchange;
+using CudnnDigits.Data;
+using CudnnDigits.Inference;
+using CudnnDigits.Model;
+using CudnnDigits.Numerics;
+using CudnnDigits.Tests.Reference;
+using Microsoft.ML.OnnxRuntime;
+
+namespace CudnnDigits.Tests.Cli;
+
+public class ExportTests
+{
+    private const int Count = 1000;
+
+    /// <summary>Two orders of summation in float32 over these networks part by about 1e-6; docs/numerics.md.</summary>
+    private const double Tolerance = 1e-5;
+
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(Count, seed: 9);
+
+    public static TheoryData<string, bool> Cases => new MatrixTheoryData<string, bool>(["simple", "improved"], [true, false]);
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void ONNX_Runtime_gives_our_logits_for_any_number_of_digits(string name, bool keepBatchNorm)
+    {
+        NetworkWeights weights = Weights(name);
+        using InferenceSession session = new(OnnxWriter.Write(weights, keepBatchNorm));
+        float[] expected = OurLogits(weights);
+        foreach (int batch in new[] { Count, 7, 1 })
+        {
+            Compare.Close(Run(session, batch), InDouble(expected.AsSpan(0, batch * DigitDataset.Classes)), Tolerance, $"logits of {batch}");
+        }
+
+        Assert.Equal(name, session.ModelMetadata.CustomMetadataMap["network"]);
+        Assert.Equal("pixel/255", session.ModelMetadata.CustomMetadataMap["input_scaling"]);
+        Assert.Equal("CudnnDigits", session.ModelMetadata.ProducerName);
+        Assert.Equal([-1, 1, 28, 28], session.InputMetadata["images"].Dimensions);
+        Assert.Equal([-1, 10], session.OutputMetadata["logits"].Dimensions);
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void What_was_exported_is_read_back(string name, bool keepBatchNorm)
+    {
+        NetworkWeights weights = Weights(name);
+        byte[] model = OnnxWriter.Write(weights, keepBatchNorm, [new("data_fingerprint", "f00")]);
+        (NetworkWeights back, IReadOnlyDictionary<string, string> metadata) = OnnxReader.Find("a model", OnnxGraph.Parse("a model", model), null);
+        Assert.Equal(name, back.Network.Name);
+        Assert.Equal("f00", metadata["data_fingerprint"]);
+        if (keepBatchNorm || name == "simple")
+        {
+            Assert.Equal(weights.Trained, back.Trained);
+            Assert.Equal(weights.Statistics, back.Statistics);
+        }
+
+        Compare.Close(OurLogits(back), InDouble(OurLogits(weights)), Tolerance, "logits");
+    }
+
+    [Fact]
+    public void The_names_and_ornaments_of_other_writers_do_not_matter()
+    {
+        NetworkWeights weights = Weights("improved");
+        OnnxGraph graph = OnnxGraph.Parse("a model", OnnxWriter.Write(weights, keepBatchNorm: false));
+        foreach ((string old, OnnxTensor tensor) in graph.Initializers.ToArray())
+        {
+            graph.Initializers.Remove(old);
+            graph.Initializers[$"onnx::{old}_17"] = tensor;
+        }
+
+        for (int i = 0; i < graph.Nodes.Count; i++)
+        {
+            OnnxNode node = graph.Nodes[i];
+            for (int input = 1; input < node.Inputs.Count; input++)
+            {
+                node.Inputs[input] = $"onnx::{node.Inputs[input]}_17";
+            }
+
+            if (node.OpType == "Relu") // followed by a dropout in evaluation mode
+            {
+                OnnxNode dropout = new() { OpType = i % 2 == 0 ? "Identity" : "Dropout" };
+                dropout.Inputs.Add(node.Outputs[0]);
+                dropout.Outputs.Add($"/drop{i}");
+                graph.Nodes.Insert(i + 1, dropout);
+                graph.Nodes[i + 2].Inputs[0] = $"/drop{i}";
+            }
+        }
+
+        Compare.Close(OurLogits(OnnxReader.Find("a model", graph, null).Weights), InDouble(OurLogits(weights)), Tolerance, "logits");
+    }
+
+    [Theory]
+    [InlineData("a node fewer", "node 13 is a Gemm where a Relu was expected")]
+    [InlineData("a node more", "node 15 is one more Relu")]
+    [InlineData("another operation", "node 4 is a Tanh where a Relu was expected")]
+    [InlineData("other padding", "conv1 has other attributes")]
+    [InlineData("other strides", "pool1 has other attributes")]
+    [InlineData("another shape", "fc1.weight has shape (1, 802816) and 802816 float32 values, expected (256, 3136)")]
+    [InlineData("a tensor missing", "fc2.bias (10) is missing")]
+    [InlineData("NaN", "NaN")]
+    [InlineData("a detour", "its Relu nodes are not in one line")]
+    public void Other_networks_are_refused(string change, string says)
+    {
+        OnnxGraph graph = OnnxGraph.Parse("a model", OnnxWriter.Write(Weights("improved"), keepBatchNorm: false));
+        switch (change)
+        {
+            case "a node fewer": graph.Nodes.RemoveAt(12); graph.Nodes[12].Inputs[0] = graph.Nodes[11].Outputs[0]; break;
+            case "a node more": graph.Nodes.Add(new OnnxNode { OpType = "Relu", Inputs = { "logits" }, Outputs = { "more" } }); break;
+            case "another operation": graph.Nodes[3].OpType = "Tanh"; break;
+            case "other padding": graph.Nodes[0].Ints["pads"] = [1, 1, 0, 1]; break;
+            case "other strides": graph.Nodes.Find(node => node.OpType == "MaxPool")!.Ints.Remove("strides"); break;
+            case "another shape": graph.Initializers["fc1.weight"] = graph.Initializers["fc1.weight"] with { Shape = [1, 802816] }; break;
+            case "a tensor missing": graph.Initializers.Remove("fc2.bias"); break;
+            case "NaN": graph.Initializers["fc2.bias"].Values[3] = float.NaN; break;
+            default: graph.Nodes[3].Inputs[0] = graph.Nodes[0].Outputs[0]; break;
+        }
+
+        InputException refused = Assert.Throws<InputException>(() => OnnxReader.Find("a model", graph, null));
+        Assert.StartsWith("a model: holds", refused.Message, StringComparison.Ordinal);
+        Assert.Contains(says, refused.Message, StringComparison.Ordinal);
+        Assert.Throws<InputException>(() => OnnxReader.Find("a model", graph, DigitNetworks.Simple));
+    }
+
+    [Fact]
+    public void The_program_exports_and_takes_its_exports_back()
+    {
+        using TemporaryFolder folder = new();
+        string data = folder.Write("digits.csv", DigitFiles.Csv(Digits)), run = folder["run"], weights = Path.Combine(run, "model.safetensors");
+        Assert.Equal(0, CliProgram.Run("train", "--model", "improved", "--data", data, "--epochs", "1", "--device", "cpu", "--out", run, "--quiet").ExitCode);
+        foreach ((string file, string[] options) in new[] { ("folded.onnx", Array.Empty<string>()), ("kept.onnx", ["--keep-batch-norm"]) })
+        {
+            CliProgram.Result exported = CliProgram.Run(["export", "--weights", weights, "--onnx", folder[file], .. options]);
+            Assert.Equal((0, ""), (exported.ExitCode, exported.Error));
+            Assert.Equal(Evaluate(weights, "validation"), Evaluate(folder[file], "validation"));
+            Assert.Equal(Predict(weights), Predict(folder[file]));
+        }
+
+        CliProgram.AssertRefused("is a folder", "export", "--weights", weights, "--onnx", folder.Path);
+        CliProgram.AssertRefused("cannot be written", "export", "--weights", weights, "--onnx", folder["no/such/model.onnx"]);
+        CliProgram.AssertRefused("no such file", "export", "--weights", folder["absent.safetensors"], "--onnx", folder["x.onnx"]);
+        CliProgram.AssertRefused("no such file", "evaluate", "--weights", folder["absent.onnx"], "--data", data);
+        CliProgram.AssertRefused("not an ONNX file", "evaluate", "--weights", folder.Write("text.onnx", "digits"u8.ToArray()), "--data", data);
+        CliProgram.AssertRefused("--onnx", "export", "--weights", weights);
+
+        string Evaluate(string file, string subset) => Printed("evaluate", "--weights", file, "--data", data, "--subset", subset);
+
+        string Predict(string file)
+        {
+            Printed("predict", "--weights", file, "--data", data, "--out", folder["submission.csv"]);
+            return File.ReadAllText(folder["submission.csv"]);
+        }
+
+        static string Printed(params string[] arguments)
+        {
+            CliProgram.Result result = CliProgram.Run([.. arguments, "--device", "cpu"]);
+            Assert.Equal((0, ""), (result.ExitCode, result.Error));
+            return result.Output;
+        }
+    }
+
+    /// <summary>Weights whose batch norm does something: scales, shifts and statistics as a trained network's.</summary>
+    private static NetworkWeights Weights(string name)
+    {
+        NetworkWeights weights = Initializer.Create(DigitNetworks.Find(name)!, 3);
+        Philox random = new(8);
+        foreach (ParameterSlice slice in weights.Network.Parameters.Trained.Concat(weights.Network.Parameters.Statistics).Where(slice => slice.Layer is BatchNorm2dLayer))
+        {
+            Span<float> values = weights.Slice(slice);
+            for (int i = 0; i < values.Length; i++)
+            {
+                float uniform = (random.Block((uint)i, (uint)slice.Name[^1], 0, 0).Item1 >> 8) / (float)(1 << 24);
+                values[i] = slice.Name.EndsWith(".running_var", StringComparison.Ordinal) || slice.Name.EndsWith(".weight", StringComparison.Ordinal) ? 0.3f + uniform : uniform - 0.5f;
+            }
+        }
+
+        return weights;
+    }
+
+    private static float[] OurLogits(NetworkWeights weights)
+    {
+        float[] logits = new float[Count * DigitDataset.Classes];
+        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cpu" });
+        classifier.Predict(Digits.Pixels, logits);
+        return logits;
+    }
+
+    private static float[] Run(InferenceSession session, int batch)
+    {
+        float[] pixels = [.. Digits.Pixels[..(batch * DigitDataset.PixelCount)].ToArray().Select(pixel => pixel / 255f)];
+        using RunOptions options = new();
+        using OrtValue images = OrtValue.CreateTensorValueFromMemory(pixels, [batch, 1, DigitDataset.Side, DigitDataset.Side]);
+        using IDisposableReadOnlyCollection<OrtValue> outputs = session.Run(options, ["images"], [images], ["logits"]);
+        return outputs[0].GetTensorDataAsSpan<float>().ToArray();
+    }
+
+    private static double[] InDouble(ReadOnlySpan<float> values) => [.. values.ToArray().Select(value => (double)value)];
+}
