@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Datasets;
+using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cuda;
 using CudnnDigits.Training;
 
@@ -21,7 +22,10 @@ internal sealed record BenchResult(
     int Steps, int Repetitions, Precision Precision, string Augmentation, string Data);
 
 /// <summary>Result of <c>report --json</c>.</summary>
-internal sealed record ReportResult(string Report, string[] Runs);
+/// <param name="Report">The page.</param>
+/// <param name="Runs">The runs' folders.</param>
+/// <param name="Validation">Accuracy after the last epochs, where the runs are one training from several seeds.</param>
+internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation);
 
 /// <summary>What <c>serve --json</c> prints when it is ready.</summary>
 internal sealed record ServeResult(string Url, string Model);

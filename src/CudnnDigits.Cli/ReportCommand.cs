@@ -39,8 +39,8 @@ internal static class ReportCommand
         }
 
         Console.Out.WriteLine(result.GetValue(Json)
-            ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)]), CliJson.Default.ReportResult)
-            : $"report    {path}");
+            ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)], runs.Length > 1 ? new RunsTable(runs).OverSeeds : null), CliJson.Default.ReportResult)
+            : $"{(runs.Length > 1 ? new RunsTable(runs) : "")}report    {path}");
         return ExitCode.Done;
     }
 }

@@ -247,7 +247,8 @@ internal static class HtmlReport
 
     private static string Row(string name, string[] values) => $"<tr><th scope=\"row\">{Text(name)}</th>{string.Concat(values.Select(value => $"<td>{Text(value)}</td>"))}</tr>";
 
-    private static IEnumerable<(string Name, string Value)> Options(RunReport run)
+    /// <summary>A run's options and circumstances, in words; the same names in the same order for every run.</summary>
+    public static IEnumerable<(string Name, string Value)> Options(RunReport run)
     {
         (RunRecord record, TrainingOptions o) = (run.Record, run.Record.Options);
         yield return ("network", $"{o.Model}, {DigitNetworks.Find(o.Model)?.Parameters.TrainedCount:N0} parameters");
