@@ -140,6 +140,10 @@ static void test_training(void) {
     wrong = training(NULL);
     wrong.precision = CUDNN_DIGITS_BF16;
     EXPECT(train(&wrong, unwritten, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    wrong = training(NULL);
+    wrong.learning_rate = 1e39; /* the first update is infinite */
+    EXPECT(train(&wrong, unwritten, NULL) == CUDNN_DIGITS_FAILED);
+    SAYS("NaN or infinite");
     EXPECT(train(&options, "/proc/c-interface.safetensors", NULL) ==
            CUDNN_DIGITS_FAILED); /* no file can be made there */
     EXPECT(!exists(unwritten));
@@ -362,6 +366,19 @@ static void test_cuda(void) {
     CUDA(cuStreamSynchronize(stream));
     CUDA(cuMemcpyDtoHAsync(host, logits, bytes, stream));
     CUDA(cuStreamSynchronize(stream));
+    EXPECT(same(expected, host));
+    CUDA(cuMemsetD8Async(logits, 0, bytes, stream));
+    CUDA(cuStreamSynchronize(stream));
+
+    /* On the legacy default stream, which is PyTorch's unless it is told otherwise. */
+    memcpy(host, digits, images * pixels);
+    CUDA(cuMemcpyHtoDAsync(target, host, images * pixels, NULL));
+    SUCCEEDS(cudnn_digits_predict_device(classifier, (void *)(uintptr_t)target, CUDNN_DIGITS_UINT8, pixels, images,
+                                         (float *)(uintptr_t)logits, NULL));
+    CUDA(cuMemsetD8Async(target, 0, images * pixels, NULL));
+    CUDA(cuStreamSynchronize(NULL));
+    CUDA(cuMemcpyDtoHAsync(host, logits, bytes, NULL));
+    CUDA(cuStreamSynchronize(NULL));
     EXPECT(same(expected, host));
 
     /* Captured, and replayed when the images are back. */

@@ -122,13 +122,8 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
 
     public void Dispose()
     {
-        if (_done is not null)
-        {
-            using CudaContext.Scope scope = _session.Context.Enter();
-            _done.Synchronize();
-            _done.Dispose();
-        }
-
+        _done?.Synchronize();
+        _done?.Dispose();
         _steps.ForEach(step => step.Dispose());
         _logitsStaging?.Dispose();
         _imagesStaging?.Dispose();

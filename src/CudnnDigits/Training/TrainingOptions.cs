@@ -104,7 +104,7 @@ public sealed record TrainingOptions
     {
         Check(Epochs >= 1, nameof(Epochs), Epochs, "at least 1");
         Check(BatchSize >= 1, nameof(BatchSize), BatchSize, "at least 1");
-        Check(LearningRate is > 0 and <= 1000, nameof(LearningRate), LearningRate, "above 0, up to 1000");
+        Check(LearningRate > 0 && double.IsFinite(LearningRate), nameof(LearningRate), LearningRate, "a number above 0");
         Check(Validation is >= 0 and < 1, nameof(Validation), Validation, "0 or more, less than 1");
         Check(Test >= 0 && Validation + Test < 1, nameof(Test), Test, "0 or more, with Validation less than 1");
         Check(Dropout is null or (>= 0 and < 1), nameof(Dropout), Dropout ?? 0, "0 or more, less than 1");

@@ -57,8 +57,20 @@ bool thread_is_capturing() {
     return false;
 }
 
+// Null is the legacy stream: refused, as our own work must never go there, unless a test plays a caller who uses it.
+Stream *named(Stream *stream) {
+    static Stream legacy;
+    static const bool allowed = setting("SOFTCUDA_LEGACY_STREAM", 0) != 0;
+    if (stream || !allowed) {
+        return stream;
+    }
+    driver().streams.insert(&legacy);
+    return &legacy;
+}
+
 Result enqueue(Stream *stream, const char *call, Work work) {
     std::lock_guard lock(driver().mutex);
+    stream = named(stream);
     if (!stream || !is_live(stream)) {
         return refuse(invalid_handle, call, stream ? "unknown stream" : "the legacy stream is not to be used");
     }
@@ -114,6 +126,7 @@ EXPORT cuStreamDestroy_v2(Stream *stream) {
 
 EXPORT cuStreamSynchronize(Stream *stream) {
     ENTER(context)
+    stream = named(stream);
     if (!is_live(stream)) {
         return invalid_handle;
     }
@@ -122,10 +135,11 @@ EXPORT cuStreamSynchronize(Stream *stream) {
 
 EXPORT cuStreamIsCapturing(Stream *stream, int *status) {
     ENTER(context)
-    if (stream && !is_live(stream)) {
+    stream = named(stream);
+    if (!is_live(stream)) {
         return invalid_handle;
     }
-    *status = stream && stream->capture ? stream->capture_is_broken ? 2 : 1 : 0;
+    *status = stream->capture ? stream->capture_is_broken ? 2 : 1 : 0;
     return success;
 }
 
@@ -145,6 +159,7 @@ EXPORT cuEventDestroy_v2(Event *event) {
 
 EXPORT cuEventRecord(Event *event, Stream *stream) {
     ENTER(context)
+    stream = named(stream);
     const int status = enqueue(stream, __func__, [=]() -> Result {
         event->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
         return success;
@@ -169,7 +184,8 @@ EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
 
 EXPORT cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
     ENTER(context)
-    if (stream && is_live(stream) && stream->capture) {
+    stream = named(stream);
+    if (is_live(stream) && stream->capture) {
         return refuse(capture_isolation, __func__, "the event was recorded outside the capture");
     }
     if (event->after.empty()) {
@@ -225,7 +241,7 @@ EXPORT cuGraphUpload(Graph *, Stream *) {
 
 EXPORT cuGraphLaunch(Graph *executable, Stream *stream) {
     ENTER(context)
-    if (stream && is_live(stream) && stream->capture) {
+    if (is_live(stream) && stream->capture) {
         return break_captures(__func__);
     }
     return enqueue(stream, __func__, [executable]() -> Result {

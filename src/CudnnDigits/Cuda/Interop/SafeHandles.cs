@@ -75,11 +75,11 @@ internal sealed unsafe class CudaContext : SafeHandle
 /// </summary>
 internal abstract class CudaHandle : SafeHandle
 {
-    private readonly CudaContext _context;
-
     /// <param name="context">Current on this thread.</param>
     protected CudaHandle(CudaContext context)
-        : base(0, ownsHandle: true) => _context = context;
+        : base(0, ownsHandle: true) => Context = context;
+
+    protected CudaContext Context { get; }
 
     public override bool IsInvalid => handle == 0;
 
@@ -92,14 +92,14 @@ internal abstract class CudaHandle : SafeHandle
     protected void Own(nint value)
     {
         bool isHeld = false;
-        _context.DangerousAddRef(ref isHeld);
+        Context.DangerousAddRef(ref isHeld);
         SetHandle(value);
     }
 
     protected override bool ReleaseHandle()
     {
         nint popped = 0;
-        CuResult entered = cuCtxPushCurrent_v2(_context.DangerousGetHandle());
+        CuResult entered = cuCtxPushCurrent_v2(Context.DangerousGetHandle());
         Destroy(handle);
         if (entered == CuResult.Success)
         {
@@ -109,7 +109,7 @@ internal abstract class CudaHandle : SafeHandle
             }
         }
 
-        _context.DangerousRelease();
+        Context.DangerousRelease();
         return true;
     }
 }
@@ -200,12 +200,14 @@ internal sealed unsafe class CudaEvent : CudaHandle
         }
     }
 
-    /// <summary>Waits for that work, or until it has failed.</summary>
+    /// <summary>Waits for that work, or until it has failed; for those who dispose, so it never throws.</summary>
     public void Synchronize()
     {
-        if (_recorded)
+        nint popped;
+        if (_recorded && cuCtxPushCurrent_v2(Context.DangerousGetHandle()) == CuResult.Success)
         {
             cuEventSynchronize(handle);
+            cuCtxPopCurrent_v2(&popped);
         }
     }
 
