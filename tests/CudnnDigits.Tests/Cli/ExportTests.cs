@@ -15,6 +15,9 @@ public class ExportTests
     /// <summary>Two orders of summation in float32 over these networks part by about 1e-6; docs/numerics.md.</summary>
     private const double Tolerance = 1e-5;
 
+    /// <summary>The same order of summation, each weight rounded once more; an epsilon forgotten shows as 1e-5.</summary>
+    private const double FoldingTolerance = 2e-6;
+
     private static readonly DigitDataset Digits = GeneratedDigits.Create(Count, seed: 9);
 
     public static TheoryData<string, bool> Cases => new MatrixTheoryData<string, bool>(["simple", "improved"], [true, false]);
@@ -53,7 +56,7 @@ public class ExportTests
             Assert.Equal(weights.Statistics, back.Statistics);
         }
 
-        Compare.Close(OurLogits(back), InDouble(OurLogits(weights)), Tolerance, "logits");
+        Compare.Close(OurLogits(back), InDouble(OurLogits(weights)), FoldingTolerance, "logits");
     }
 
     [Fact]
