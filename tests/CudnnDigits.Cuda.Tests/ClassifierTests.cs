@@ -41,6 +41,22 @@ public sealed unsafe class ClassifierTests
     }
 
     [Theory]
+    [InlineData(-784, 36)] // the last one first
+    [InlineData(0, 5)] // the same one again and again
+    [InlineData(28, 0)] // windows that overlap
+    public void Any_stride_will_do(int stride, int first)
+    {
+        using Pipeline caller = new();
+        using DigitClassifier classifier = caller.Classifier(Weights("simple"));
+        byte[] packed = [.. Enumerable.Range(0, Count).SelectMany(n => Digits.Pixels.Slice(first * DigitDataset.PixelCount + n * stride, DigitDataset.PixelCount).ToArray())];
+        float[] expected = new float[Logits];
+        classifier.Predict(packed, expected);
+        nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
+        classifier.Enqueue(new ImageBatch(images + first * DigitDataset.PixelCount, Count, PixelType.UInt8, stride), logits, caller.Stream.Value);
+        Assert.Equal(expected, caller.Download(logits));
+    }
+
+    [Theory]
     [InlineData("simple")]
     [InlineData("improved")]
     public void In_fp32_it_reads_as_the_CPU_does(string name)

@@ -1,4 +1,4 @@
-/* The C interface, used as it should be and as it should not. Usage: c_interface_test FOLDER */
+/* The C interface, used as it should be and as it should not. Usage: c_interface_test FOLDER [first] */
 #include <cudnn_digits.h>
 
 #include <cuda.h>
@@ -423,11 +423,24 @@ static void test_cuda(void) {
     CUDA(cuDevicePrimaryCtxRelease(0));
 }
 
+/* The very first calls of a process, from all threads at once. */
+static void *call_first(void *unused) {
+    (void)unused;
+    cudnn_digits_training_options options;
+    EXPECT(strlen(cudnn_digits_version()) >= 5);
+    SUCCEEDS(cudnn_digits_training_options_init(&options, CUDNN_DIGITS_IMPROVED));
+    REFUSES(cudnn_digits_training_options_init(NULL, CUDNN_DIGITS_IMPROVED));
+    return NULL;
+}
+
 /* What the .NET runtime keeps until the process ends is no leak of ours; test_memory looks for those. */
 const char *__lsan_default_suppressions(void) { return "leak:libcudnndigits.so\n"; }
 
 int main(int argc, char **argv) {
-    (void)argc;
+    if (argc > 2) {
+        run_threads(call_first, threads, 0);
+        return failures != 0;
+    }
     snprintf(model, sizeof model, "%s/c-interface.safetensors", argv[1]);
     snprintf(unwritten, sizeof unwritten, "%s/c-interface-unwritten.safetensors", argv[1]);
     remove(model);
