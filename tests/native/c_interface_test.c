@@ -1,82 +1,11 @@
 /* The C interface, used as it should be and as it should not. Usage: c_interface_test FOLDER [first] */
-#include <cudnn_digits.h>
+#include "c_interface.h"
 
-#include <cuda.h>
-#include <math.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum { images = 200, pixels = 784, classes = 10, threads = 16 };
-
-static char model[512], unwritten[512];
-static unsigned char *digits, *labels;
-static int failures = 0;
-
-static void expect_at(int holds, const char *what, int line) {
-    if (!holds) {
-        fprintf(stderr, "line %d: BROKEN: %s (last error: %s)\n", line, what, cudnn_digits_last_error());
-        __atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
-    }
-}
-
-#define EXPECT(holds) expect_at((holds), #holds, __LINE__)
-#define SUCCEEDS(call) EXPECT((call) == CUDNN_DIGITS_OK)
-#define REFUSES(call) EXPECT((call) == CUDNN_DIGITS_INVALID_ARGUMENT && *cudnn_digits_last_error() != 0)
-#define SAYS(text) EXPECT(strstr(cudnn_digits_last_error(), text) != NULL)
-
-static int exists(const char *path) {
-    FILE *file = fopen(path, "rb");
-    if (file) {
-        fclose(file);
-    }
-    return file != NULL;
-}
-
-/* A stroke whose place depends on the label: enough to learn from. */
-static void draw(void) {
-    digits = calloc(images, pixels);
-    labels = malloc(images);
-    for (int n = 0; n < images; n++) {
-        labels[n] = (unsigned char)(n % classes);
-        for (int row = 4; row < 24; row++) {
-            memset(digits + n * pixels + row * 28 + 2 + 2 * (n % classes), 255 - n / 4, 3);
-        }
-    }
-}
+enum { threads = 16 };
 
 /* ---- training */
-
-typedef struct {
-    int calls, epochs, cancel_at;
-    double last_loss;
-} Watch;
-
-static int watch(const cudnn_digits_progress *p, void *user) {
-    Watch *w = user;
-    w->calls++;
-    w->epochs += !isnan(p->validation_accuracy);
-    w->last_loss = p->loss;
-    EXPECT(p->epoch >= 1 && p->epoch <= p->epochs && p->step >= 1 && p->step <= p->steps_per_epoch);
-    EXPECT(p->loss > 0 && p->accuracy >= 0 && p->accuracy <= 1);
-    return w->cancel_at > 0 && w->calls >= w->cancel_at;
-}
-
-static cudnn_digits_training_options training(Watch *w) {
-    cudnn_digits_training_options options;
-    SUCCEEDS(cudnn_digits_training_options_init(&options, CUDNN_DIGITS_SIMPLE));
-    options.device = "cpu";
-    options.epochs = 3;
-    options.batch_size = 16;
-    options.callback = w ? watch : NULL;
-    options.user = w;
-    return options;
-}
-
-static int train(const cudnn_digits_training_options *options, const char *path, cudnn_digits_metrics *metrics) {
-    return cudnn_digits_train_from_memory(digits, labels, images, options, path, metrics);
-}
 
 static void test_training(void) {
     Watch w = {0};
@@ -150,26 +79,6 @@ static void test_training(void) {
 }
 
 /* ---- prediction */
-
-static cudnn_digits_classifier create(const char *device) {
-    cudnn_digits_classifier_options options;
-    cudnn_digits_classifier classifier = NULL;
-    SUCCEEDS(cudnn_digits_classifier_options_init(&options));
-    options.device = device;
-    options.batch_size = 16;
-    options.precision = CUDNN_DIGITS_FP32;
-    SUCCEEDS(cudnn_digits_create(model, &options, &classifier));
-    EXPECT(classifier != NULL);
-    return classifier;
-}
-
-static float *predict(cudnn_digits_classifier classifier) {
-    float *logits = malloc(images * classes * sizeof *logits);
-    SUCCEEDS(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, pixels, images, logits));
-    return logits;
-}
-
-static int same(const float *a, const float *b) { return memcmp(a, b, images * classes * sizeof *a) == 0; }
 
 static void test_prediction(void) {
     cudnn_digits_classifier classifier = create("cpu"), none = (cudnn_digits_classifier)&failures;
@@ -328,101 +237,6 @@ static void test_threads(void) {
     free(shared_expected);
 }
 
-/* ---- a CUDA pipeline */
-
-#define CUDA(call) EXPECT((call) == CUDA_SUCCESS)
-
-static void test_cuda(void) {
-    const size_t bytes = images * classes * sizeof(float);
-    CUcontext context;
-    CUstream stream;
-    CUdeviceptr source, target, logits;
-    CUgraph graph;
-    CUgraphExec executable;
-    void *host;
-    CUDA(cuInit(0));
-    CUDA(cuDevicePrimaryCtxRetain(&context, 0));
-    CUDA(cuCtxPushCurrent(context));
-    CUDA(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-    CUDA(cuMemAlloc(&source, images * pixels));
-    CUDA(cuMemAlloc(&target, images * pixels));
-    CUDA(cuMemAlloc(&logits, bytes));
-    CUDA(cuMemHostAlloc(&host, images * pixels, 0));
-
-    cudnn_digits_classifier_options options;
-    cudnn_digits_classifier classifier;
-    SUCCEEDS(cudnn_digits_classifier_options_init(&options));
-    options.cuda_context = context;
-    options.batch_size = 64;
-    SUCCEEDS(cudnn_digits_create(model, &options, &classifier));
-    float *expected = predict(classifier);
-
-    /* On the stream: before, the images arrive; after, they are wiped. */
-    memcpy(host, digits, images * pixels);
-    CUDA(cuMemcpyHtoDAsync(target, host, images * pixels, stream));
-    SUCCEEDS(cudnn_digits_predict_device(classifier, (void *)(uintptr_t)target, CUDNN_DIGITS_UINT8, pixels, images,
-                                         (float *)(uintptr_t)logits, stream));
-    CUDA(cuMemsetD8Async(target, 0, images * pixels, stream));
-    CUDA(cuStreamSynchronize(stream));
-    CUDA(cuMemcpyDtoHAsync(host, logits, bytes, stream));
-    CUDA(cuStreamSynchronize(stream));
-    EXPECT(same(expected, host));
-    CUDA(cuMemsetD8Async(logits, 0, bytes, stream));
-    CUDA(cuStreamSynchronize(stream));
-
-    /* On the legacy default stream, which is PyTorch's unless it is told otherwise. */
-    memcpy(host, digits, images * pixels);
-    CUDA(cuMemcpyHtoDAsync(target, host, images * pixels, NULL));
-    SUCCEEDS(cudnn_digits_predict_device(classifier, (void *)(uintptr_t)target, CUDNN_DIGITS_UINT8, pixels, images,
-                                         (float *)(uintptr_t)logits, NULL));
-    CUDA(cuMemsetD8Async(target, 0, images * pixels, NULL));
-    CUDA(cuStreamSynchronize(NULL));
-    CUDA(cuMemcpyDtoHAsync(host, logits, bytes, NULL));
-    CUDA(cuStreamSynchronize(NULL));
-    EXPECT(same(expected, host));
-
-    /* Captured, and replayed when the images are back. */
-    CUDA(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
-    SUCCEEDS(cudnn_digits_predict_device(classifier, (void *)(uintptr_t)target, CUDNN_DIGITS_UINT8, pixels, images,
-                                         (float *)(uintptr_t)logits, stream));
-    CUDA(cuStreamEndCapture(stream, &graph));
-    CUDA(cuGraphInstantiateWithFlags(&executable, graph, 0));
-    memcpy(host, digits, images * pixels);
-    CUDA(cuMemcpyHtoDAsync(target, host, images * pixels, stream));
-    CUDA(cuMemsetD8Async(logits, 0, bytes, stream));
-    CUDA(cuGraphLaunch(executable, stream));
-    CUDA(cuStreamSynchronize(stream));
-    CUDA(cuMemcpyDtoHAsync(host, logits, bytes, stream));
-    CUDA(cuStreamSynchronize(stream));
-    EXPECT(same(expected, host));
-
-    /* Training in the same context. */
-    Watch w = {0};
-    cudnn_digits_training_options on_device = training(&w);
-    on_device.device = NULL;
-    on_device.cuda_context = context;
-    cudnn_digits_metrics metrics;
-    SUCCEEDS(train(&on_device, unwritten, &metrics));
-    EXPECT(metrics.accuracy > 0.9 && w.epochs == 3);
-    remove(unwritten);
-
-    REFUSES(cudnn_digits_predict_device(classifier, (void *)(uintptr_t)(target + 1), CUDNN_DIGITS_FLOAT32, pixels, 1,
-                                        (float *)(uintptr_t)logits, stream));
-    SUCCEEDS(cudnn_digits_destroy(classifier));
-    REFUSES(cudnn_digits_predict_device(classifier, (void *)(uintptr_t)target, CUDNN_DIGITS_UINT8, pixels, 1,
-                                        (float *)(uintptr_t)logits, stream));
-    free(expected);
-    CUDA(cuGraphExecDestroy(executable));
-    CUDA(cuGraphDestroy(graph));
-    CUDA(cuMemFreeHost(host));
-    CUDA(cuMemFree(logits));
-    CUDA(cuMemFree(target));
-    CUDA(cuMemFree(source));
-    CUDA(cuStreamDestroy(stream));
-    CUDA(cuCtxPopCurrent(&context));
-    CUDA(cuDevicePrimaryCtxRelease(0));
-}
-
 /* The very first calls of a process, from all threads at once. */
 static void *call_first(void *unused) {
     (void)unused;
@@ -433,28 +247,17 @@ static void *call_first(void *unused) {
     return NULL;
 }
 
-/* What the .NET runtime keeps until the process ends is no leak of ours; test_memory looks for those. */
-const char *__lsan_default_suppressions(void) { return "leak:libcudnndigits.so\n"; }
-
 int main(int argc, char **argv) {
     if (argc > 2) {
         run_threads(call_first, threads, 0);
         return failures != 0;
     }
-    snprintf(model, sizeof model, "%s/c-interface.safetensors", argv[1]);
-    snprintf(unwritten, sizeof unwritten, "%s/c-interface-unwritten.safetensors", argv[1]);
-    remove(model);
-    remove(unwritten);
     EXPECT(strcmp(cudnn_digits_last_error(), "") == 0);
     EXPECT(strlen(cudnn_digits_version()) >= 5);
-    draw();
+    begin(argv[1], "c-interface");
     test_training();
     test_prediction();
     test_memory();
     test_threads();
-    test_cuda();
-    free(digits);
-    free(labels);
-    printf("%s: %d failures\n", cudnn_digits_version(), failures);
-    return failures != 0;
+    return end();
 }

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using CudnnDigits.Data;
 using Google.Protobuf;
 
@@ -54,7 +53,7 @@ internal sealed class OnnxGraph
                 ? Parse(path, File.ReadAllBytes(path))
                 : throw new InputException($"{path}: {file.Length} bytes are too many for a digit network");
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException && e is not InvalidProtocolBufferException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new InputException($"{path}: cannot be read: {e.Message}", e);
         }
@@ -69,22 +68,23 @@ internal sealed class OnnxGraph
         OnnxGraph graph = new();
         try
         {
-            Each(new CodedInputStream(bytes), (tag, input) =>
+            ProtoMessage model = new(ByteString.CopyFrom(bytes));
+            foreach (ProtoMessage entry in model.Messages(Onnx.Model.MetadataProps))
             {
-                switch (WireFormat.GetTagFieldNumber(tag))
+                graph.Metadata[entry.Text(Onnx.Entry.Key)] = entry.Text(Onnx.Entry.Value);
+            }
+
+            foreach (ProtoMessage content in model.Messages(Onnx.Model.Graph))
+            {
+                graph.Nodes.AddRange(content.Messages(Onnx.Graph.Node).Select(ReadNode));
+                foreach (ProtoMessage tensor in content.Messages(Onnx.Graph.Initializer).Where(tensor => tensor.Integers(Onnx.Tensor.DataType) is [.., Onnx.Float]))
                 {
-                    case Onnx.Model.Graph:
-                        graph.ReadGraph(input.ReadBytes());
-                        return true;
-                    case Onnx.Model.MetadataProps:
-                        graph.ReadMetadata(input.ReadBytes());
-                        return true;
-                    default:
-                        return false;
+                    graph.Initializers[tensor.Text(Onnx.Tensor.Name)] =
+                        new OnnxTensor(tensor.Integers(Onnx.Tensor.Dims), [.. tensor.Reals(Onnx.Tensor.RawData), .. tensor.Reals(Onnx.Tensor.FloatData)]);
                 }
-            });
+            }
         }
-        catch (Exception e) when (e is InvalidProtocolBufferException or InvalidOperationException or FormatException)
+        catch (Exception e) when (e is InvalidProtocolBufferException or InvalidOperationException)
         {
             throw new InputException($"{name}: not an ONNX file, or damaged: {e.Message}", e);
         }
@@ -92,170 +92,25 @@ internal sealed class OnnxGraph
         return graph.Nodes.Count > 0 ? graph : throw new InputException($"{name}: not an ONNX file: it holds no graph");
     }
 
-    private void ReadGraph(ByteString message) => Each(message.CreateCodedInput(), (tag, input) =>
+    private static OnnxNode ReadNode(ProtoMessage message)
     {
-        switch (WireFormat.GetTagFieldNumber(tag))
+        OnnxNode node = new() { OpType = message.Text(Onnx.Node.OpType) };
+        node.Inputs.AddRange(message.Texts(Onnx.Node.Input));
+        node.Outputs.AddRange(message.Texts(Onnx.Node.Output));
+        foreach (ProtoMessage attribute in message.Messages(Onnx.Node.Attribute))
         {
-            case Onnx.Graph.Node:
-                Nodes.Add(ReadNode(input.ReadBytes()));
-                return true;
-            case Onnx.Graph.Initializer:
-                ReadTensor(input.ReadBytes());
-                return true;
-            default:
-                return false;
+            string name = attribute.Text(Onnx.Attribute.Name);
+            if (attribute.Reals(Onnx.Attribute.Float) is [.., float real])
+            {
+                node.Reals[name] = real;
+            }
+
+            if (attribute.Integers(Onnx.Attribute.Int).Concat(attribute.Integers(Onnx.Attribute.Ints)).ToArray() is { Length: > 0 } integers)
+            {
+                node.Ints[name] = integers;
+            }
         }
-    });
 
-    private void ReadMetadata(ByteString message)
-    {
-        string key = "", value = "";
-        Each(message.CreateCodedInput(), (tag, input) =>
-        {
-            switch (WireFormat.GetTagFieldNumber(tag))
-            {
-                case Onnx.Entry.Key:
-                    key = input.ReadString();
-                    return true;
-                case Onnx.Entry.Value:
-                    value = input.ReadString();
-                    return true;
-                default:
-                    return false;
-            }
-        });
-        Metadata[key] = value;
-    }
-
-    private static OnnxNode ReadNode(ByteString message)
-    {
-        OnnxNode node = new();
-        Each(message.CreateCodedInput(), (tag, input) =>
-        {
-            switch (WireFormat.GetTagFieldNumber(tag))
-            {
-                case Onnx.Node.Input:
-                    node.Inputs.Add(input.ReadString());
-                    return true;
-                case Onnx.Node.Output:
-                    node.Outputs.Add(input.ReadString());
-                    return true;
-                case Onnx.Node.OpType:
-                    node.OpType = input.ReadString();
-                    return true;
-                case Onnx.Node.Attribute:
-                    ReadAttribute(node, input.ReadBytes());
-                    return true;
-                default:
-                    return false;
-            }
-        });
         return node;
-    }
-
-    private static void ReadAttribute(OnnxNode node, ByteString message)
-    {
-        string name = "";
-        List<long> ints = [];
-        float? real = null;
-        Each(message.CreateCodedInput(), (tag, input) =>
-        {
-            switch (WireFormat.GetTagFieldNumber(tag))
-            {
-                case Onnx.Attribute.Name:
-                    name = input.ReadString();
-                    return true;
-                case Onnx.Attribute.Float:
-                    real = input.ReadFloat();
-                    return true;
-                case Onnx.Attribute.Int:
-                    ints.Add(input.ReadInt64());
-                    return true;
-                case Onnx.Attribute.Ints:
-                    ReadInts(tag, input, ints);
-                    return true;
-                default:
-                    return false;
-            }
-        });
-        if (real is { } value)
-        {
-            node.Reals[name] = value;
-        }
-
-        if (ints.Count > 0)
-        {
-            node.Ints[name] = [.. ints];
-        }
-    }
-
-    private void ReadTensor(ByteString message)
-    {
-        string name = "";
-        long type = 0;
-        List<long> shape = [];
-        List<float> values = [];
-        Each(message.CreateCodedInput(), (tag, input) =>
-        {
-            switch (WireFormat.GetTagFieldNumber(tag))
-            {
-                case Onnx.Tensor.Dims:
-                    ReadInts(tag, input, shape);
-                    return true;
-                case Onnx.Tensor.DataType:
-                    type = input.ReadInt64();
-                    return true;
-                case Onnx.Tensor.Name:
-                    name = input.ReadString();
-                    return true;
-                case Onnx.Tensor.RawData or Onnx.Tensor.FloatData when Packed(tag):
-                    ReadOnlySpan<byte> bytes = input.ReadBytes().Span;
-                    for (int i = 0; type is Onnx.Float or 0 && i + sizeof(float) <= bytes.Length; i += sizeof(float))
-                    {
-                        values.Add(BinaryPrimitives.ReadSingleLittleEndian(bytes[i..]));
-                    }
-
-                    return true;
-                case Onnx.Tensor.FloatData:
-                    values.Add(input.ReadFloat());
-                    return true;
-                default:
-                    return false;
-            }
-        });
-        if (type == Onnx.Float)
-        {
-            Initializers[name] = new OnnxTensor([.. shape], [.. values]);
-        }
-    }
-
-    /// <summary>A repeated number may stand alone or packed with its like.</summary>
-    private static void ReadInts(uint tag, CodedInputStream input, List<long> into)
-    {
-        if (!Packed(tag))
-        {
-            into.Add(input.ReadInt64());
-            return;
-        }
-
-        CodedInputStream packed = input.ReadBytes().CreateCodedInput();
-        while (!packed.IsAtEnd)
-        {
-            into.Add(packed.ReadInt64());
-        }
-    }
-
-    private static bool Packed(uint tag) => WireFormat.GetTagWireType(tag) == WireFormat.WireType.LengthDelimited;
-
-    /// <summary>Calls a reader for every field of a message; false from it passes the field over.</summary>
-    private static void Each(CodedInputStream input, Func<uint, CodedInputStream, bool> read)
-    {
-        while (input.ReadTag() is var tag and not 0)
-        {
-            if (!read(tag, input))
-            {
-                input.SkipLastField();
-            }
-        }
     }
 }
