@@ -140,6 +140,7 @@ internal static unsafe class ClassifierExports
         }
 
         Arguments.Size(options->StructSize, sizeof(ClassifierStructure), "cudnn_digits_classifier_options");
+        Arguments.Choice(options->Reserved, [0], "reserved");
         return new ClassifierOptions
         {
             Device = options->Device == null ? "auto" : Arguments.Text(options->Device),

@@ -142,6 +142,9 @@ static void test_prediction(void) {
     options.batch_size = 0;
     REFUSES(cudnn_digits_create(model, &options, &classifier));
     options.batch_size = 1;
+    options.reserved = 1;
+    REFUSES(cudnn_digits_create(model, &options, &classifier));
+    options.reserved = 0;
     options.struct_size--;
     REFUSES(cudnn_digits_create(model, &options, &classifier));
     free(expected);

@@ -24,7 +24,7 @@ public sealed unsafe class DigitClassifier : IDisposable
     private readonly IClassifierDevice _device;
     private bool _disposed;
 
-    /// <summary>Makes a classifier ready; on a GPU this takes some hundred milliseconds.</summary>
+    /// <summary>Makes a classifier ready: on a GPU, libraries are loaded, algorithms chosen and steps captured now, and not later.</summary>
     /// <param name="weights">The network's weights, copied.</param>
     /// <param name="options">Where and how; null for the defaults.</param>
     /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
@@ -136,7 +136,7 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
     }
 
-    /// <summary>Waits for what is under way and gives everything back.</summary>
+    /// <summary>Waits for what is under way and gives everything back. Not to be called while a stream is being captured: CUDA would break the capture off.</summary>
     public void Dispose()
     {
         lock (_gate)
