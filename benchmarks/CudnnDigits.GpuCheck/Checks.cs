@@ -23,7 +23,9 @@ internal sealed record CheckResult(string Name, Status Status, string Summary, J
 /// <summary>The checks, in the order they run: what is cheap and tells most first.</summary>
 internal static partial class Checks
 {
-    public static readonly string[] Names = ["machine", "ptx", "tests", "train", "benchmark", "sanitizer"];
+    public static readonly string[] Names = ["machine", "ptx", "tests", "embedding", "train", "benchmark", "sanitizer"];
+
+    private static readonly string[] SameBits = ["default_stream", "other_stream", "float_pixels", "captured"]; // what pytorch_embed.py compares
 
     private static readonly string[] Targets = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"];
 
@@ -41,6 +43,7 @@ internal static partial class Checks
                 "machine" => Machine(place),
                 "ptx" => Ptx(place),
                 "tests" => Tests(place),
+                "embedding" => Embedding(place),
                 "train" => Train(place),
                 "benchmark" => Benchmark.Run(place),
                 _ => Sanitizer(place),
@@ -113,6 +116,37 @@ internal static partial class Checks
         return result.ExitCode == 0
             ? new CheckResult("tests", Status.Passed, summary.Value, details)
             : new CheckResult("tests", Status.Failed, result.TimedOut ? "out of time" : $"{summary.Value}: {string.Join("; ", failures.Take(3))}", details);
+    }
+
+    /// <summary>The C interface inside a PyTorch program: its tensors, its streams, its graph, its logits.</summary>
+    private static CheckResult Embedding(Workplace place)
+    {
+        string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_embed.py"), run = Path.Combine(place.Output, "run-embedding");
+        if (Benchmark.Python() is not { } python || place.Run("torch", 60, python, ["-c", "import torch; assert torch.cuda.is_available()"]).ExitCode != 0)
+        {
+            return new CheckResult("embedding", Status.Skipped, "there is no PyTorch with CUDA on this machine");
+        }
+
+        ToolResult train = place.Run("train-embedding", 120, Workplace.Digits, ["train", "--device", "cuda", "--data", SmallData(place), "--model", "simple", "--epochs", "1", "--out", run, "--quiet"]);
+        if (train.ExitCode != 0)
+        {
+            return new CheckResult("embedding", Status.Failed, train.LastWord);
+        }
+
+        string library = Path.Combine(Workplace.Bundle, "native", "libcudnndigits.so");
+        ToolResult result = place.Run("embedding", 120, python, [script, library, Path.Combine(run, "model.safetensors")]);
+        Directory.Delete(run, recursive: true);
+        if (result.ExitCode != 0)
+        {
+            return new CheckResult("embedding", Status.Failed, result.LastWord);
+        }
+
+        JsonNode details = JsonNode.Parse(result.Text)!;
+        string[] wrong = [.. SameBits.Where(name => !(bool)details[name]!)];
+        double difference = (double)details["relative_difference_to_pytorch"]!;
+        return wrong.Length == 0 && difference < 1e-5
+            ? new CheckResult("embedding", Status.Passed, string.Create(CultureInfo.InvariantCulture, $"the same bits from tensors; logits {difference:e1} from PyTorch's"), details)
+            : new CheckResult("embedding", Status.Failed, string.Create(CultureInfo.InvariantCulture, $"other bits: {string.Join(", ", wrong)}; logits {difference:e1} from PyTorch's"), details);
     }
 
     /// <summary>Both networks on the given digits; when validation first reached 99 %, from process start.</summary>
