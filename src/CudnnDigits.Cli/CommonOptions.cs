@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Numerics;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
 using CudnnDigits.Training;
@@ -12,9 +13,6 @@ namespace CudnnDigits.Cli;
 internal static class CommonOptions
 {
     public const int MostThreads = 1024, MostBatch = 16384;
-
-    /// <summary>Batch of evaluation and prediction; the result does not depend on it.</summary>
-    public const int InferenceBatch = 256;
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 
@@ -100,14 +98,12 @@ internal static class CommonOptions
         }
     }
 
-    /// <summary>A backend for evaluation and prediction, with the weights loaded.</summary>
-    public static ITrainingBackend CreateForInference(NetworkWeights weights, string? device, int? threads, string? precision)
+    /// <summary>A classifier; says so on standard error where "auto" came down to the CPU.</summary>
+    public static DigitClassifier CreateClassifier(NetworkWeights weights, string? device = null, int? threads = null, string? precision = null)
     {
-        BackendOptions options = new(InferenceBatch, 0, AugmentationSpec.None, threads ?? 0) { Precision = PrecisionOf(precision) };
-        ITrainingBackend backend = BackendFactory.Create(device ?? "auto", weights.Network, options, out string? whyCpu);
-        NoteCpu(whyCpu);
-        backend.Load(weights, new AdamState(weights.Network));
-        return backend;
+        DigitClassifier classifier = new(weights, new ClassifierOptions { Device = device ?? "auto", Precision = PrecisionOf(precision), Threads = threads ?? 0 });
+        NoteCpu(classifier.WhyCpu);
+        return classifier;
     }
 
     /// <summary>One line on standard error that says why "auto" came down to the CPU; nothing where there is nothing to say.</summary>

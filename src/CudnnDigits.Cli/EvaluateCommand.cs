@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
@@ -33,8 +34,8 @@ internal static class EvaluateCommand
         DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Evaluation);
         int[] rows = SelectRows(result.GetValue(Subset) ?? "all", data, path, metadata);
 
-        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
-        Metrics metrics = Metrics.Evaluate(backend, data, rows);
+        using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
+        Metrics metrics = Metrics.Evaluate(classifier, data, rows);
         Console.Out.WriteLine(result.GetValue(Json) ? JsonSerializer.Serialize(metrics, CliJson.Default.Metrics) : MetricsTable.Format(metrics));
         return ExitCode.Done;
     }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 
@@ -37,9 +38,9 @@ internal static class PredictCommand
 
         NetworkWeights weights = WeightsFile.Load(result.GetRequiredValue(Weights)).Weights;
         DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Prediction);
-        using ITrainingBackend backend = CommonOptions.CreateForInference(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
+        using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         float[] logits = new float[data.Count * DigitDataset.Classes];
-        backend.Predict(data, [.. Enumerable.Range(0, data.Count)], logits);
+        classifier.Predict(data.Pixels, logits);
 
         int[] counts = new int[DigitDataset.Classes];
         WriteSubmission(output, data.Count, row =>

@@ -121,8 +121,10 @@ internal sealed class TrainingRun : IDisposable
 
     private Metrics Score(ReadOnlySpan<int> rows)
     {
+        float[] logits = new float[rows.Length * DigitDataset.Classes];
         _backend.Load(State.Kept(Record.Options), State.Optimizer);
-        ScoredDigits scored = ScoredDigits.Predict(_backend, _data, rows);
+        _backend.Predict(_data, rows, logits);
+        ScoredDigits scored = ScoredDigits.Of(logits, _data, rows);
         HtmlReport.Write(Folder.ReportFile, [new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), HasEnded: true, scored.Metrics, scored, WhyNoPictures: null)]);
         Folder.WriteMetrics(scored.Metrics); // last: what has metrics has ended
         return scored.Metrics;

@@ -67,6 +67,10 @@ public sealed unsafe class ClassifierTests
         onGpu.Predict(Digits.Pixels, actual);
         onCpu.Predict(Digits.Pixels, expected);
         Compare.Close(actual, Array.ConvertAll(expected, value => (double)value), 1e-5, "logits");
+        int[] rows = [.. Enumerable.Range(0, Count).Reverse()];
+        onGpu.Predict(Digits, rows, actual);
+        onCpu.Predict(Digits, rows, expected);
+        Compare.Close(actual, Array.ConvertAll(expected, value => (double)value), 1e-5, "logits of rows");
     }
 
     [Fact]

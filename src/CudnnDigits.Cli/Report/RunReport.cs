@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
@@ -56,7 +57,10 @@ internal sealed record RunReport(
             return (null, $"{data.Name}: is no longer the data that the run was started with");
         }
 
-        using ITrainingBackend backend = CommonOptions.CreateForInference(Checkpoint.LoadWeights(folder.ModelFile).Weights, "cpu", threads: null, precision: null);
-        return (ScoredDigits.Predict(backend, data, record.Options.Split.Draw(data.Labels).Scored), null);
+        int[] rows = record.Options.Split.Draw(data.Labels).Scored;
+        float[] logits = new float[rows.Length * DigitDataset.Classes];
+        using DigitClassifier classifier = CommonOptions.CreateClassifier(Checkpoint.LoadWeights(folder.ModelFile).Weights, "cpu");
+        classifier.Predict(data, rows, logits);
+        return (ScoredDigits.Of(logits, data, rows), null);
     }
 }

@@ -27,17 +27,18 @@ internal sealed class ScoredDigits
 
     public Metrics Metrics { get; }
 
-    /// <summary>Runs a network, whose weights are loaded, over labelled rows.</summary>
-    public static ScoredDigits Predict(ITrainingBackend backend, DigitDataset data, ReadOnlySpan<int> rows)
+    /// <summary>Takes logits for what a network said.</summary>
+    /// <param name="logits">(rows, 10) f32.</param>
+    /// <param name="data">Labelled digits.</param>
+    /// <param name="rows">The rows that were read.</param>
+    public static ScoredDigits Of(ReadOnlySpan<float> logits, DigitDataset data, ReadOnlySpan<int> rows)
     {
-        float[] logits = new float[rows.Length * DigitDataset.Classes];
-        backend.Predict(data, rows, logits);
         byte[] labels = new byte[rows.Length];
         ScoredDigit[] digits = new ScoredDigit[rows.Length];
         Span<float> probabilities = stackalloc float[DigitDataset.Classes];
         for (int i = 0; i < rows.Length; i++)
         {
-            ReadOnlySpan<float> own = logits.AsSpan(i * DigitDataset.Classes, DigitDataset.Classes);
+            ReadOnlySpan<float> own = logits.Slice(i * DigitDataset.Classes, DigitDataset.Classes);
             Prediction.Softmax(own, probabilities);
             int read = Prediction.Best(own);
             labels[i] = data.Labels[rows[i]];

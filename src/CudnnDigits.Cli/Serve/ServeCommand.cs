@@ -41,14 +41,7 @@ internal static class ServeCommand
         CheckPort(port);
         string? path = result.GetValue(Weights);
         NetworkWeights weights = path is null ? TrainQuickModel(result) : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
-        using DigitClassifier classifier = new(weights, new ClassifierOptions
-        {
-            Device = result.GetValue(Device) ?? "auto",
-            BatchSize = CommonOptions.InferenceBatch,
-            Precision = CommonOptions.PrecisionOf(result.GetValue(Precision)),
-            Threads = result.GetValue(Threads) ?? 0,
-        });
-        CommonOptions.NoteCpu(classifier.WhyCpu);
+        using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         using Batcher batcher = new(classifier);
         WebApplication app = DigitServer.Build(port, batcher, () =>
             new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes));

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
@@ -132,8 +133,8 @@ internal static class TuneCommand
             }
 
             string weights = new RunFolder(Path.Combine(study.Folder, NameOf(trial.Number, trial.Options.Epochs))).ModelFile;
-            using ITrainingBackend backend = CommonOptions.CreateForInference(Checkpoint.LoadWeights(weights).Weights, "cpu", threads: null, precision: null);
-            return Metrics.Evaluate(backend, study.Data, rows).Accuracy;
+            using DigitClassifier classifier = CommonOptions.CreateClassifier(Checkpoint.LoadWeights(weights).Weights, "cpu");
+            return Metrics.Evaluate(classifier, study.Data, rows).Accuracy;
         }
     }
 

@@ -84,7 +84,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         long start = Stopwatch.GetTimestamp();
         fixed (byte* pixels = data.Pixels)
         {
-            _inference.Predict(new ImageBatch((nint)pixels, data.Count), rows, BatchSize, logits);
+            _inference.Predict(new ImageBatch((nint)pixels, data.Count), rows, BatchSize, logits[..(rows.Length * DigitDataset.Classes)]);
         }
 
         _inferenceTicks += Stopwatch.GetTimestamp() - start;

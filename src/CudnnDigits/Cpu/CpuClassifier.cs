@@ -29,7 +29,7 @@ internal sealed unsafe class CpuClassifier<S, V> : IClassifierDevice
 
     public Precision Precision => Precision.Fp32;
 
-    public void Predict(in ImageBatch images, Span<float> logits) => _inference.Predict(images, _batchSize, logits);
+    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits) => _inference.Predict(images, rows, _batchSize, logits);
 
     public void Enqueue(in ImageBatch images, nint logits, nint stream) =>
         throw new InvalidOperationException("this classifier runs on the CPU, which has no device memory; create one with Device = \"cuda\"");

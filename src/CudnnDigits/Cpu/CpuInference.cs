@@ -33,27 +33,17 @@ internal sealed class CpuInference<S, V>
 
     /// <summary>Logits of some images, batch by batch.</summary>
     /// <param name="images">The images.</param>
-    /// <param name="rows">Which of them.</param>
+    /// <param name="rows">Which of them; all in order where this is empty.</param>
     /// <param name="batchSize">Images in a batch.</param>
     /// <param name="logits">(rows, classes) f32.</param>
     public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, int batchSize, Span<float> logits)
     {
+        int count = logits.Length / DigitDataset.Classes;
         if (_rows.Length < batchSize)
         {
             _rows = new int[batchSize];
         }
 
-        Predict(images, rows, rows.Length, batchSize, logits);
-    }
-
-    /// <summary>Logits of all images, batch by batch.</summary>
-    /// <param name="images">The images.</param>
-    /// <param name="batchSize">Images in a batch.</param>
-    /// <param name="logits">(images, classes) f32.</param>
-    public void Predict(in ImageBatch images, int batchSize, Span<float> logits) => Predict(images, [], images.Count, batchSize, logits);
-
-    private void Predict(in ImageBatch images, ReadOnlySpan<int> rows, int count, int batchSize, Span<float> logits)
-    {
         Prepare();
         (_images, _inOrder) = (images, rows.IsEmpty);
         for (_first = 0; _first < count; _first += _batch)

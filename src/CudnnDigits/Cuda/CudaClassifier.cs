@@ -76,19 +76,20 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
 
     public Precision Precision => _session.Precision;
 
-    public void Predict(in ImageBatch images, Span<float> logits)
+    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         using Nvtx.Range range = Nvtx.Open("predict"u8);
         CudaStream stream = _session.Stream;
         _done.HoldBack(stream.Value);
-        for (int done = 0, count; done < images.Count; done += count)
+        int total = logits.Length / DigitDataset.Classes;
+        for (int done = 0, count; done < total; done += count)
         {
-            CudaStep step = StepFor(images.Count - done);
-            count = Math.Min(step.Batch, images.Count - done);
-            ImageBatch part = images.Slice(done, count), resident = Stage(part);
-            stream.Upload(_images.Address, _imagesStaging.Pointer, (long)count * DigitDataset.PixelCount * part.BytesPerPixel);
-            Run(step, resident, _logits.Address, stream.Value, capturing: false);
+            CudaStep step = StepFor(total - done);
+            count = Math.Min(step.Batch, total - done);
+            Stage(images, rows, done, count);
+            stream.Upload(_images.Address, _imagesStaging.Pointer, (long)count * DigitDataset.PixelCount * images.BytesPerPixel);
+            Run(step, new ImageBatch(_images.Address, count, images.Type), _logits.Address, stream.Value, capturing: false);
             Span<float> to = logits.Slice(done * DigitDataset.Classes, count * DigitDataset.Classes);
             stream.Download(_logitsStaging.Pointer, _logits.Address, (long)to.Length * sizeof(float));
             stream.Synchronize();
@@ -175,15 +176,14 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         step.Prediction = CudaGraph.Capture(_session.Context, _session.Stream, step.EnqueueImages);
     }
 
-    /// <summary>Packs images into page-locked memory; gives them as they will be in device memory.</summary>
-    private ImageBatch Stage(in ImageBatch images)
+    /// <summary>Packs images into page-locked memory.</summary>
+    private void Stage(in ImageBatch images, ReadOnlySpan<int> rows, int first, int count)
     {
         int bytes = DigitDataset.PixelCount * images.BytesPerPixel;
-        for (int n = 0; n < images.Count; n++)
+        for (int n = 0; n < count; n++)
         {
-            Buffer.MemoryCopy((byte*)images.Address + n * images.Stride * images.BytesPerPixel, (byte*)_imagesStaging.Pointer + (nint)n * bytes, bytes, bytes);
+            ImageBatch image = images.Slice(rows.IsEmpty ? first + n : rows[first + n], 1);
+            Buffer.MemoryCopy((void*)image.Address, (byte*)_imagesStaging.Pointer + (nint)n * bytes, bytes, bytes);
         }
-
-        return new ImageBatch(_images.Address, images.Count, images.Type);
     }
 }

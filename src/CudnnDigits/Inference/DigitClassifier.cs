@@ -75,7 +75,7 @@ public sealed unsafe class DigitClassifier : IDisposable
         int count = CheckHost(images.Length, logits.Length, stride);
         fixed (byte* pixels = images)
         {
-            Predict(new ImageBatch((nint)pixels, count, PixelType.UInt8, stride), logits);
+            Predict(new ImageBatch((nint)pixels, count, PixelType.UInt8, stride), [], logits);
         }
     }
 
@@ -90,7 +90,32 @@ public sealed unsafe class DigitClassifier : IDisposable
         int count = CheckHost(images.Length, logits.Length, stride);
         fixed (float* pixels = images)
         {
-            Predict(new ImageBatch((nint)pixels, count, PixelType.Float32, stride), logits);
+            Predict(new ImageBatch((nint)pixels, count, PixelType.Float32, stride), [], logits);
+        }
+    }
+
+    /// <summary>Reads some digits of a dataset.</summary>
+    /// <param name="data">The digits.</param>
+    /// <param name="rows">Which of them.</param>
+    /// <param name="logits">(rows, 10) f32, overwritten.</param>
+    /// <exception cref="ArgumentException">There is no such row, or the lengths do not fit each other.</exception>
+    /// <exception cref="CudaException">A call of CUDA failed.</exception>
+    public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        if (logits.Length != (long)rows.Length * DigitDataset.Classes)
+        {
+            throw new ArgumentException($"there is room for {logits.Length} logits, and {rows.Length} rows have {(long)rows.Length * DigitDataset.Classes}", nameof(logits));
+        }
+
+        if (rows.ContainsAnyExceptInRange(0, data.Count - 1))
+        {
+            throw new ArgumentException($"a row is not one of the {data.Count}", nameof(rows));
+        }
+
+        fixed (byte* pixels = data.Pixels)
+        {
+            Predict(new ImageBatch((nint)pixels, data.Count), rows, logits);
         }
     }
 
@@ -149,14 +174,14 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
     }
 
-    private void Predict(in ImageBatch images, Span<float> logits)
+    private void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            if (images.Count > 0)
+            if (!logits.IsEmpty)
             {
-                _device.Predict(images, logits);
+                _device.Predict(images, rows, logits);
             }
         }
     }

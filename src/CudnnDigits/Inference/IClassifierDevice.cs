@@ -11,9 +11,10 @@ internal interface IClassifierDevice : IDisposable
     Precision Precision { get; }
 
     /// <summary>Logits of images in host memory; returns when they are there.</summary>
-    /// <param name="images">At least one.</param>
-    /// <param name="logits">(count, classes) f32.</param>
-    void Predict(in ImageBatch images, Span<float> logits);
+    /// <param name="images">The images.</param>
+    /// <param name="rows">Which of them; all in order where this is empty.</param>
+    /// <param name="logits">(rows, classes) f32; at least one row.</param>
+    void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits);
 
     /// <summary>Enqueues the same for images in device memory, and returns.</summary>
     /// <param name="images">At least one.</param>

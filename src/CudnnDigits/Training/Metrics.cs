@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 
 namespace CudnnDigits.Training;
 
@@ -39,6 +40,24 @@ public sealed record Metrics(
         ArgumentNullException.ThrowIfNull(data);
         float[] logits = new float[rows.Length * DigitDataset.Classes];
         backend.Predict(data, rows, logits);
+        return FromLogits(logits, data, rows);
+    }
+
+    /// <summary>Runs a classifier over labelled rows.</summary>
+    /// <param name="classifier">The classifier.</param>
+    /// <param name="data">Labelled digits.</param>
+    /// <param name="rows">Rows to evaluate, at least one.</param>
+    public static Metrics Evaluate(DigitClassifier classifier, DigitDataset data, ReadOnlySpan<int> rows)
+    {
+        ArgumentNullException.ThrowIfNull(classifier);
+        ArgumentNullException.ThrowIfNull(data);
+        float[] logits = new float[rows.Length * DigitDataset.Classes];
+        classifier.Predict(data, rows, logits);
+        return FromLogits(logits, data, rows);
+    }
+
+    private static Metrics FromLogits(ReadOnlySpan<float> logits, DigitDataset data, ReadOnlySpan<int> rows)
+    {
         byte[] labels = new byte[rows.Length];
         for (int i = 0; i < rows.Length; i++)
         {

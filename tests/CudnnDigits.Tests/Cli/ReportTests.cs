@@ -3,6 +3,7 @@ using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
 
@@ -139,12 +140,13 @@ public sealed class ReportTests : IDisposable
     {
         // Weights that say "3" and are sure of it: a bias on the last layer and nothing else.
         DigitDataset data = GeneratedDigits.Create(200, seed: 1);
-        using ITrainingBackend backend = BackendFactory.Create("cpu", Model.DigitNetworks.Simple, new BackendOptions(16, 0, AugmentationSpec.None));
-        Model.NetworkWeights weights = new(backend.Network);
+        Model.NetworkWeights weights = new(Model.DigitNetworks.Simple);
         weights["fc2.bias"][3] = 30;
-        backend.Load(weights, new AdamState(backend.Network));
         int[] rows = [.. Enumerable.Range(0, 200).Where(row => row % 10 is 3 or 4)];
-        ScoredDigits scored = ScoredDigits.Predict(backend, data, rows);
+        float[] logits = new float[rows.Length * DigitDataset.Classes];
+        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cpu" });
+        classifier.Predict(data, rows, logits);
+        ScoredDigits scored = ScoredDigits.Of(logits, data, rows);
         CalibrationBin bin = Assert.Single(scored.Calibration());
         Assert.Equal((40, 0.5), (bin.Count, bin.Right));
         Assert.Equal(0.5, scored.CalibrationError(), 1e-6);

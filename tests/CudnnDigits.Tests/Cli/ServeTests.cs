@@ -307,10 +307,10 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
 
         public Precision Precision => _inner.Precision;
 
-        public void Predict(in ImageBatch images, Span<float> logits)
+        public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits)
         {
             Gate.Wait();
-            _inner.Predict(images, logits);
+            _inner.Predict(images, rows, logits);
         }
 
         public void Enqueue(in ImageBatch images, nint logits, nint stream) => _inner.Enqueue(images, logits, stream);

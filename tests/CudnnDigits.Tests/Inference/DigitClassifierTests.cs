@@ -33,6 +33,22 @@ public class DigitClassifierTests
         Assert.Null(classifier.WhyCpu);
     }
 
+    [Fact]
+    public void Reads_some_rows_of_a_dataset()
+    {
+        int[] rows = [36, 0, 5, 5, 17];
+        float[] all = OfBackend(Simple), logits = new float[rows.Length * DigitDataset.Classes];
+        using DigitClassifier classifier = new(Simple, OnCpu with { BatchSize = 2 });
+        classifier.Predict(Digits, rows, logits);
+        Assert.Equal(rows.SelectMany(row => all[(10 * row)..(10 * row + 10)]), logits);
+        Metrics metrics = Metrics.Evaluate(classifier, Digits, rows);
+        Assert.Equal(rows.Count(row => Prediction.Best(all.AsSpan(10 * row, 10)) == Digits.Labels[row]) / 5.0, metrics.Accuracy, 1e-12);
+        Assert.Throws<ArgumentException>(() => classifier.Predict(Digits, [0, 37], new float[20]));
+        Assert.Throws<ArgumentException>(() => classifier.Predict(Digits, [0, -1], new float[20]));
+        Assert.Throws<ArgumentException>(() => classifier.Predict(Digits, [0, 1], new float[30]));
+        classifier.Predict(Digits, [], Span<float>.Empty);
+    }
+
     [Theory]
     [InlineData(512)]
     [InlineData(256)]
@@ -45,7 +61,7 @@ public class DigitClassifierTests
         {
             fixed (byte* pixels = Digits.Pixels)
             {
-                device.Predict(new ImageBatch((nint)pixels, Count), logits);
+                device.Predict(new ImageBatch((nint)pixels, Count), [], logits);
             }
         }
 
