@@ -17,7 +17,7 @@ namespace CudnnDigits.Inference;
 /// </remarks>
 public sealed unsafe class DigitClassifier : IDisposable
 {
-    /// <summary>Most images in a forward pass; the grid of a kernel has no more rows.</summary>
+    /// <summary>Most images in a forward pass; more would take gigabytes and gain nothing.</summary>
     private const int MostBatchSize = 65536;
 
     private readonly Lock _gate = new();
