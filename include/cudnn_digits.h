@@ -2,8 +2,9 @@
  * CudnnDigits from C, C++, Python and whatever else can call a shared library: libcudnndigits.
  *
  * Every function may be called from any thread. It returns a cudnn_digits_status; where that is not CUDNN_DIGITS_OK,
- * cudnn_digits_last_error() says in one line what was wrong and what to do, and nothing was written. No exception
- * leaves the library, and none may be thrown into it by a callback. It cannot be unloaded.
+ * cudnn_digits_last_error() says in one line what was wrong and what to do. What is refused has written nothing; where
+ * a prediction fails on its way (CUDNN_DIGITS_FAILED), some of its logits may have been written, a file never in part.
+ * No exception leaves the library, and none may be thrown into it by a callback. It cannot be unloaded.
  */
 #ifndef CUDNN_DIGITS_H
 #define CUDNN_DIGITS_H

@@ -31,6 +31,12 @@ int cuStreamDestroy_v2(void *);
 int cuStreamSynchronize(void *);
 int cuStreamBeginCapture_v2(void *, int);
 int cuStreamEndCapture(void *, void **);
+int cuStreamIsCapturing(void *, int *);
+int cuStreamWaitEvent(void *, void *, unsigned);
+int cuEventCreate(void **, unsigned);
+int cuEventRecord(void *, void *);
+int cuGraphInstantiateWithFlags(void **, void *, unsigned long long);
+int cuGraphLaunch(void *, void *);
 int cudnnCreate(void **);
 int cudnnDestroy(void *);
 int cudnnSetStream(void *, void *);
@@ -161,6 +167,21 @@ int main(int argc, char **) {
     expect(cuMemAlloc_v2(&early, 16) == 900, "capture forbids to allocate");
     expect(cuStreamSynchronize(stream) == 900, "capture forbids to wait");
     expect(cuStreamEndCapture(stream, &graph) == 901, "and is broken afterwards");
+
+    void *empty, *executable, *event;
+    cuStreamBeginCapture_v2(stream, 1);
+    cuStreamEndCapture(stream, &empty);
+    cuGraphInstantiateWithFlags(&executable, empty, 0);
+    cuStreamBeginCapture_v2(stream, 1);
+    expect(cuGraphLaunch(executable, stream) == 900, "a graph cannot be launched into a capture");
+    cuStreamEndCapture(stream, &graph);
+    cuEventCreate(&event, 2);
+    cuEventRecord(event, stream);
+    cuStreamBeginCapture_v2(stream, 1);
+    expect(cuStreamWaitEvent(stream, event, 0) == 905, "a capture cannot wait for what lies outside it");
+    cuStreamEndCapture(stream, &graph);
+    int capturing;
+    expect(cuStreamIsCapturing(nullptr, &capturing) != 0, "the legacy stream is not even asked about");
 
     cuMemFree_v2(output);
     expect(cuLaunchKernel(function, 1, 1, 1, 32, 8, 1, 0, stream, parameters, nullptr) == 0 &&

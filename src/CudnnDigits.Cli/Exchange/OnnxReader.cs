@@ -4,7 +4,7 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cli.Exchange;
 
 /// <summary>
-/// Weights from an ONNX file that holds one of our networks: written by <see cref="OnnxWriter"/>, or by PyTorch from the same
+/// Weights from an ONNX file that holds one of our networks: written by <see cref="OnnxWriter"/>, or by others from the same
 /// layers. Where batch norm was folded into the convolutions, it comes back as one that changes nothing but adds the bias.
 /// </summary>
 internal sealed class OnnxReader

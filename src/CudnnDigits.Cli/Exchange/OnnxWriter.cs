@@ -34,6 +34,7 @@ internal sealed class OnnxWriter
             ["input_scaling"] = "pixel/255",
             ["version"] = string.Create(CultureInfo.InvariantCulture, $"CudnnDigits {Checkpoint.Version}"),
         };
+        entries.Remove("format"); // of the safetensors file
         OnnxWriter writer = new(weights, keepBatchNorm);
         return Message(model =>
         {

@@ -29,7 +29,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         _net = new CpuNetwork<S, V>(_arena, _operations, network, workers, options.BatchSize, training: true);
         _pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(CreateWorker)]);
         _training = new CpuTraining<S, V>(_net, _pool, _operations, options);
-        _inference = new CpuInference<S, V>(_net, _pool, _operations);
+        _inference = new CpuInference<S, V>(_net, _pool, _operations, BatchSize);
         if (options.LayerTimes)
         {
             _pool.Measure(_operations.Count);
@@ -84,7 +84,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         long start = Stopwatch.GetTimestamp();
         fixed (byte* pixels = data.Pixels)
         {
-            _inference.Predict(new ImageBatch((nint)pixels, data.Count), rows, BatchSize, logits[..(rows.Length * DigitDataset.Classes)]);
+            _inference.Predict(new ImageBatch((nint)pixels, data.Count), rows, logits[..(rows.Length * DigitDataset.Classes)]);
         }
 
         _inferenceTicks += Stopwatch.GetTimestamp() - start;

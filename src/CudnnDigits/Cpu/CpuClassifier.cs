@@ -12,24 +12,22 @@ internal sealed unsafe class CpuClassifier<S, V> : IClassifierDevice
     private readonly NativeArena _arena = new();
     private readonly WorkerPool _pool;
     private readonly CpuInference<S, V> _inference;
-    private readonly int _batchSize;
 
     public CpuClassifier(NetworkWeights weights, ClassifierOptions options)
     {
         int workers = options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
-        _batchSize = options.BatchSize;
         OperationList operations = new();
-        CpuNetwork<S, V> net = new(_arena, operations, weights.Network, workers, _batchSize, training: false);
+        CpuNetwork<S, V> net = new(_arena, operations, weights.Network, workers, options.BatchSize, training: false);
         net.Load(weights, null);
         _pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(index => new Worker(index, [], null, _arena.Floats(net.Convs.Max(conv => conv.Scratch))))]);
-        _inference = new CpuInference<S, V>(net, _pool, operations);
+        _inference = new CpuInference<S, V>(net, _pool, operations, options.BatchSize);
     }
 
     public string Name => CpuDevice.Name(_pool.Workers.Count, S.Lanes * 32);
 
     public Precision Precision => Precision.Fp32;
 
-    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits) => _inference.Predict(images, rows, _batchSize, logits);
+    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits) => _inference.Predict(images, rows, logits);
 
     public void Enqueue(in ImageBatch images, nint logits, nint stream) =>
         throw new InvalidOperationException("this classifier runs on the CPU, which has no device memory; create one with Device = \"cuda\"");

@@ -17,12 +17,17 @@ internal sealed class CpuInference<S, V>
     private readonly Operation _gather;
     private readonly Action<int, Worker> _convForward, _denseForward;
     private ImageBatch _images;
-    private int[] _rows = [];
+    private readonly int[] _rows;
     private int _first, _at, _batch, _items;
     private bool _prepared, _backwards, _inOrder;
 
-    public CpuInference(CpuNetwork<S, V> net, WorkerPool pool, OperationList operations)
+    /// <param name="net">The network.</param>
+    /// <param name="pool">The workers.</param>
+    /// <param name="operations">Where to list operations.</param>
+    /// <param name="batchSize">Images in a batch.</param>
+    public CpuInference(CpuNetwork<S, V> net, WorkerPool pool, OperationList operations, int batchSize)
     {
+        _rows = new int[batchSize];
         (_net, _pool, _operations) = (net, pool, operations);
         _gather = operations.Infer("input", "gather", values: net.InputSize);
         (_convForward, _denseForward) = (ConvForward, DenseForward);
@@ -34,21 +39,15 @@ internal sealed class CpuInference<S, V>
     /// <summary>Logits of some images, batch by batch.</summary>
     /// <param name="images">The images.</param>
     /// <param name="rows">Which of them; all in order where this is empty.</param>
-    /// <param name="batchSize">Images in a batch.</param>
     /// <param name="logits">(rows, classes) f32.</param>
-    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, int batchSize, Span<float> logits)
+    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits)
     {
         int count = logits.Length / DigitDataset.Classes;
-        if (_rows.Length < batchSize)
-        {
-            _rows = new int[batchSize];
-        }
-
         Prepare();
         (_images, _inOrder) = (images, rows.IsEmpty);
         for (_first = 0; _first < count; _first += _batch)
         {
-            _batch = Math.Min(batchSize, count - _first);
+            _batch = Math.Min(_rows.Length, count - _first);
             if (!_inOrder)
             {
                 rows.Slice(_first, _batch).CopyTo(_rows);
