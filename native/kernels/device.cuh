@@ -11,9 +11,12 @@
 #define __device__ __attribute__((device))
 #define __global__ __attribute__((global))
 #define __shared__ __attribute__((shared))
-#define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
+#define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 #define DEVICE_INLINE __device__ inline __attribute__((always_inline))
 #endif
+
+// As many bytes as the launch asks for.
+extern __shared__ unsigned char dynamic_shared_memory[];
 
 // Device addresses travel in StepState as integers, so that a captured graph does not depend on where the data lie.
 template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address) {
@@ -26,12 +29,13 @@ struct DeviceIndex {
     unsigned x, y, z;
 };
 extern thread_local DeviceIndex threadIdx, blockIdx, blockDim, gridDim;
+extern thread_local unsigned char *dynamic_shared_memory;
 void __syncthreads();
 void *device_address(unsigned long long address); // checked by whoever runs the kernels
 
 #define __global__
 #define __shared__ static thread_local
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define DEVICE_INLINE inline
 
 template <typename T> T *device_pointer(unsigned long long address) {
@@ -40,7 +44,8 @@ template <typename T> T *device_pointer(unsigned long long address) {
 
 #endif
 
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// A kernel for blocks of so many threads; where it is said, of which so many shall fit on a multiprocessor.
+#define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 #if defined(__CUDACC__)
 DEVICE_INLINE float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }

@@ -21,6 +21,9 @@ internal sealed unsafe class DeviceLab : IDisposable
         body(lab);
     }
 
+    /// <summary>In a session that is there already.</summary>
+    public static DeviceLab On(CudaSession session) => new(session);
+
     public DeviceTensor Empty(long count, DeviceType? type = null)
     {
         DeviceArena arena = new();
@@ -34,6 +37,13 @@ internal sealed unsafe class DeviceLab : IDisposable
     public DeviceTensor Upload(float[] values, DeviceType? type = null)
     {
         DeviceTensor tensor = Empty(values.Length, type);
+        Upload(values, tensor);
+        return tensor;
+    }
+
+    /// <summary>The same, to where there is a tensor already.</summary>
+    public void Upload(float[] values, DeviceTensor tensor)
+    {
         if (tensor.Type == DeviceType.Bf16)
         {
             Upload(MemoryMarshal.AsBytes<ushort>(Array.ConvertAll(values, Round)), tensor);
@@ -42,8 +52,6 @@ internal sealed unsafe class DeviceLab : IDisposable
         {
             Upload(MemoryMarshal.AsBytes<float>(values), tensor);
         }
-
-        return tensor;
     }
 
     public DeviceTensor Upload<T>(ReadOnlySpan<T> values)

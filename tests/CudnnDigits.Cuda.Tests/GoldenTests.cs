@@ -7,26 +7,27 @@ namespace CudnnDigits.Cuda.Tests;
 /// <summary>Both networks against PyTorch in float64: five Adam steps on one batch of 64. docs/numerics.md says why each tolerance is what it is.</summary>
 public class GoldenTests
 {
-    public static TheoryData<string, Precision, bool> Cases
+    public static TheoryData<string, Precision, bool, string> Cases
     {
         get
         {
-            TheoryData<string, Precision, bool> data = [];
+            TheoryData<string, Precision, bool, string> data = [];
             foreach (string model in new[] { "simple", "improved" })
             {
-                data.Add(model, Precision.Fp32, true);
-                data.Add(model, Precision.Fp32, false);
-                data.Add(model, Precision.Tf32, true);
-                data.Add(model, Precision.Bf16, true);
+                data.Add(model, Precision.Fp32, true, "cudnn");
+                data.Add(model, Precision.Fp32, false, "cudnn");
+                data.Add(model, Precision.Tf32, true, "cudnn");
+                data.Add(model, Precision.Bf16, true, "cudnn");
             }
 
+            data.Add("improved", Precision.Bf16, true, "fused");
             return data;
         }
     }
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void Five_steps_follow_PyTorch(string model, Precision precision, bool graph)
+    public void Five_steps_follow_PyTorch(string model, Precision precision, bool graph, string convolutions)
     {
         Gpu.Require();
         GoldenTolerance tolerance = precision switch
@@ -36,7 +37,7 @@ public class GoldenTests
             _ => new GoldenTolerance(2e-2, 0.3, 4e-2, 0.6),
         };
         Golden golden = Golden.Load(model);
-        BackendOptions options = new(64, 0, AugmentationSpec.None) { Precision = precision, Deterministic = true, CudaGraph = graph };
+        BackendOptions options = new(64, 0, AugmentationSpec.None) { Precision = precision, Deterministic = true, CudaGraph = graph, Convolutions = convolutions };
         using ITrainingBackend backend = Gpu.Create(golden.Start.Network, options);
         golden.AssertFollowedBy(backend, tolerance);
     }

@@ -27,7 +27,7 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     /// <param name="training">False leaves dropout out.</param>
     public void Forward(DeviceTensor state, DeviceTensor y, DeviceTensor? bias, DeviceTensor z, ulong seed, bool training)
     {
-        uint threshold = training && dropout is { Rate: > 0 } ? (uint)Math.Min(dropout.Rate * 4294967296.0, uint.MaxValue) : 0;
+        uint threshold = training && dropout is { Rate: > 0 } ? dropout.Threshold : 0;
         float keepScale = training ? _keepScale : 1;
         nint stateAt = state.Address, yAt = Z(y), biasAt = bias?.Holding(shape.C, DeviceType.F32) ?? 0, zAt = Z(z);
         int samples = n, size = shape.Size, channels = shape.C;

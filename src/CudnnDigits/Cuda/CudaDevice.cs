@@ -89,6 +89,14 @@ internal static unsafe class CudaDevice
         return Encoding.UTF8.GetString(System.Runtime.InteropServices.MemoryMarshal.CreateReadOnlySpanFromNullTerminated(name));
     }
 
+    /// <summary>A number that the driver knows about a GPU.</summary>
+    public static int Attribute(int ordinal, int attribute)
+    {
+        int value;
+        Check(cuDeviceGetAttribute(&value, attribute, Handle(ordinal)));
+        return value;
+    }
+
     /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
     public static CudaDetails Describe(IReadOnlyDictionary<string, string> algorithms) =>
         new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms);
@@ -118,7 +126,7 @@ internal static unsafe class CudaDevice
             .. why is null ? Describe(NativeLibraries.Dnn, DnnVersion()) : [],
             .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
         ];
-        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion} for {KernelModule.PtxTarget} and newer, {KernelModule.Entries.Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried]);
+        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion(KernelModule.Common)} for {KernelModule.PtxTarget(KernelModule.Common)} and newer, {KernelModule.Entries(KernelModule.Common).Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried]);
 
         static IEnumerable<CudaLibrary> Describe(string name, string? version) =>
             NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];
@@ -138,13 +146,11 @@ internal static unsafe class CudaDevice
 
     private static CudaGpu Gpu(int ordinal)
     {
-        int device = Handle(ordinal), major, minor, multiprocessors;
         nuint bytes;
-        Check(cuDeviceGetAttribute(&major, AttributeComputeCapabilityMajor, device));
-        Check(cuDeviceGetAttribute(&minor, AttributeComputeCapabilityMinor, device));
-        Check(cuDeviceGetAttribute(&multiprocessors, AttributeMultiprocessorCount, device));
-        Check(cuDeviceTotalMem_v2(&bytes, device));
-        return new CudaGpu(ordinal, Name(ordinal), $"{major}.{minor}", multiprocessors, (long)bytes);
+        Check(cuDeviceTotalMem_v2(&bytes, Handle(ordinal)));
+        return new CudaGpu(
+            ordinal, Name(ordinal), $"{Attribute(ordinal, AttributeComputeCapabilityMajor)}.{Attribute(ordinal, AttributeComputeCapabilityMinor)}",
+            Attribute(ordinal, AttributeMultiprocessorCount), (long)bytes);
     }
 
     private static int Handle(int ordinal)

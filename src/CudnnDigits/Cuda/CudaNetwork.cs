@@ -31,8 +31,9 @@ internal sealed class CudaNetwork
     /// <param name="network">The network.</param>
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is to be trained; prediction alone needs no gradients, and two activations at a time.</param>
+    /// <param name="fused">Whether the fused kernels run its convolutions.</param>
     /// <exception cref="NotSupportedException">A hidden dense layer has no ReLU.</exception>
-    public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training)
+    public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fused)
     {
         BlockPlan plan = new(network);
         if (plan.Denses.Exists(dense => dense != plan.Denses[^1] && dense.Relu is null))
@@ -41,7 +42,7 @@ internal sealed class CudaNetwork
         }
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
-        Parameters = new DeviceParameters(session, arena, network, plan, training);
+        Parameters = new DeviceParameters(session, arena, network, plan, training, narrowGradients: !fused);
         TrainingState = arena.Reserve(ByteSize, DeviceType.U8);
         PredictionState = arena.Reserve(ByteSize, DeviceType.U8);
         long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;
@@ -51,7 +52,7 @@ internal sealed class CudaNetwork
         long fixedBytes = arena.Bytes;
         bool flipped = false;
         DeviceTensor? even = null, odd = null; // prediction: each operation reads one of the two and may write the other
-        if (!training)
+        if (!training && !fused)
         {
             long most = (long)batch * network.Outputs.Max(shape => shape.Size);
             (even, odd) = (arena.Reserve(most, session.ActivationType), arena.Reserve(most, session.ActivationType));
@@ -61,7 +62,13 @@ internal sealed class CudaNetwork
         DeviceTensor x = Input;
         long largest = 0;
         int channels = network.Parameters.Trained.Max(slice => slice.Shape[0]);
-        foreach (ConvPlan block in plan.Convs)
+        if (fused)
+        {
+            Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training);
+            x = Fused.Z4;
+        }
+
+        foreach (ConvPlan block in fused ? [] : plan.Convs)
         {
             Shape output = block.Conv.Infer(block.Input), pooled = block.Pool?.Infer(output) ?? output;
             DeviceTensor y = Activations(output), normal = block.Norm is null ? y : Activations(output);
@@ -115,8 +122,11 @@ internal sealed class CudaNetwork
     /// <summary>(N, 28, 28, 1).</summary>
     public DeviceTensor Input { get; }
 
-    /// <summary>First to last.</summary>
+    /// <summary>First to last; none where there is <see cref="Fused"/>.</summary>
     public List<ConvTensors> Convs { get; } = [];
+
+    /// <summary>What the fused kernels have instead, or null.</summary>
+    public FusedTensors? Fused { get; }
 
     /// <summary>First to last.</summary>
     public List<DenseTensors> Denses { get; } = [];

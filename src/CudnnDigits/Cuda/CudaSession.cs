@@ -7,6 +7,7 @@ namespace CudnnDigits.Cuda;
 /// <summary>An open device: its context, a stream of our own, the libraries' handles, our kernels, and how to compute.</summary>
 internal sealed unsafe class CudaSession : IDisposable
 {
+    private KernelModule? _fusedKernels;
     private nint _target;
     private nint _blasWorkspace;
 
@@ -22,10 +23,11 @@ internal sealed unsafe class CudaSession : IDisposable
         try
         {
             using CudaContext.Scope scope = Context.Enter();
+            Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
             Stream = new CudaStream(Context);
             Cudnn = new CudnnHandle(Context);
             Cublas = new CublasHandle(Context);
-            Kernels = new KernelModule(Context);
+            Kernels = new KernelModule(Context, KernelModule.Common);
             _target = Stream.Value;
             Cudnn.Use(_target);
         }
@@ -50,6 +52,12 @@ internal sealed unsafe class CudaSession : IDisposable
     public CublasHandle Cublas { get; } = null!;
 
     public KernelModule Kernels { get; } = null!;
+
+    /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
+    public KernelModule FusedKernels => _fusedKernels ??= new KernelModule(Context, KernelModule.Fused);
+
+    /// <summary>Streaming multiprocessors of the device.</summary>
+    public int Multiprocessors { get; }
 
     /// <summary>What activations, and the weights that multiply them, are stored as.</summary>
     public DeviceType ActivationType => Precision == Precision.Bf16 ? DeviceType.Bf16 : DeviceType.F32;
@@ -80,6 +88,10 @@ internal sealed unsafe class CudaSession : IDisposable
     public void Launch(string kernel, (long X, long Y) grid, (int X, int Y) block, void** parameters) =>
         Kernels.Launch(_target, kernel, grid, block, parameters);
 
+    /// <summary>Launches one of the fused kernels, blocks of 256 threads unless it is said.</summary>
+    public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256) =>
+        FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes);
+
     /// <summary>Allocates an arena, or says how much is needed and how much there is.</summary>
     /// <param name="arena">Everything reserved.</param>
     /// <param name="advice">What to do, given the bytes that are free.</param>
@@ -108,6 +120,7 @@ internal sealed unsafe class CudaSession : IDisposable
 
     public void Dispose()
     {
+        _fusedKernels?.Dispose();
         Kernels?.Dispose();
         Cublas?.Dispose();
         Cudnn?.Dispose();

@@ -16,7 +16,7 @@ internal sealed unsafe class CudaStep : IDisposable
     private readonly AugmentationSpec _augmentation;
     private readonly ulong _seed;
     private readonly GatherAugment _gather;
-    private readonly ConvOperations[] _convs;
+    private readonly IConvolutions _convs;
     private readonly DenseOperations[] _denses;
     private readonly SoftmaxCrossEntropy _loss;
     private readonly Adam _adam;
@@ -32,7 +32,9 @@ internal sealed unsafe class CudaStep : IDisposable
         (_session, _net, Batch) = (session, net, batch);
         (_seed, _augmentation) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None);
         _gather = new GatherAugment(session, batch);
-        _convs = [.. net.Convs.Select(tensors => new ConvOperations(session, tensors, batch, workspaceLimit, training is not null))];
+        _convs = net.Fused is { } fused
+            ? new FusedConvolutions(session, net, fused, _seed, batch)
+            : new CudnnConvolutions(session, net, _seed, batch, workspaceLimit, training is not null);
         _denses = [.. net.Denses.Select(tensors => new DenseOperations(session, tensors.Plan, batch))];
         _loss = new SoftmaxCrossEntropy(session, batch, DigitDataset.Classes);
         _adam = new Adam(session);
@@ -42,7 +44,7 @@ internal sealed unsafe class CudaStep : IDisposable
     public int Batch { get; }
 
     /// <summary>Bytes of workspace that the convolutions need.</summary>
-    public long WorkspaceBytes => _convs.Max(conv => conv.Conv.WorkspaceBytes);
+    public long WorkspaceBytes => _convs.WorkspaceBytes;
 
     /// <summary>The graphs of this step, once captured: training, prediction (of resident digits or of images, as its network is for).</summary>
     public CudaGraph? Training { get; set; }
@@ -50,8 +52,8 @@ internal sealed unsafe class CudaStep : IDisposable
     /// <summary>See <see cref="Training"/>.</summary>
     public CudaGraph? Prediction { get; set; }
 
-    /// <summary>cuDNN's algorithms by the names of the convolutions.</summary>
-    public IReadOnlyDictionary<string, string> Algorithms => _convs.ToDictionary(conv => conv.Tensors.Plan.Conv.Name, conv => conv.Conv.Algorithms);
+    /// <summary>What computes each convolution, by their names.</summary>
+    public IReadOnlyDictionary<string, string> Algorithms => _convs.Algorithms;
 
     /// <summary>Where the convolutions find their workspace.</summary>
     public void SetWorkspace(DeviceTensor workspace) => _workspace = workspace;
@@ -77,30 +79,7 @@ internal sealed unsafe class CudaStep : IDisposable
             (gradient, other) = (other, gradient);
         }
 
-        for (int i = _convs.Length - 1; i >= 0; i--)
-        {
-            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) = _convs[i];
-            activation.Backward(t.Z, gradient, BiasGradient(t), _net.Sums);
-            if (pool is not null)
-            {
-                pool.Backward(t.Pooled, gradient, t.Normal, other);
-                (gradient, other) = (other, gradient);
-            }
-
-            if (norm is not null)
-            {
-                norm.Backward(t.Y, gradient, other, t.Norm!.Value);
-                (gradient, other) = (other, gradient);
-            }
-
-            conv.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Conv.WeightName), _workspace);
-            if (i > 0)
-            {
-                conv.BackwardData(p.Operand(t.Plan.Conv.WeightName), gradient, other, _workspace);
-                (gradient, other) = (other, gradient);
-            }
-        }
-
+        _convs.Backward(gradient, other, _workspace);
         _adam.Update(state, p);
     }
 
@@ -140,26 +119,14 @@ internal sealed unsafe class CudaStep : IDisposable
     {
         Training?.Dispose();
         Prediction?.Dispose();
-        foreach (ConvOperations conv in _convs)
-        {
-            conv.Conv.Dispose();
-            conv.Norm?.Dispose();
-            conv.Pool?.Dispose();
-        }
+        _convs.Dispose();
     }
 
     /// <summary>From the input to logits, which still lack their bias.</summary>
     private void EnqueueForward(DeviceTensor state, bool training)
     {
         DeviceParameters p = _net.Parameters;
-        foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _convs)
-        {
-            conv.Forward(t.X, p.Operand(t.Plan.Conv.WeightName), t.Y, _workspace);
-            norm?.Forward(t.Y, t.Normal, t.Norm!.Value, training);
-            pool?.Forward(t.Normal, t.Pooled);
-            activation.Forward(state, t.Pooled, Bias(t), t.Z, _seed, training);
-        }
-
+        _convs.Forward(state, training, _workspace);
         for (int i = 0; i < _denses.Length; i++)
         {
             DenseTensors t = _net.Denses[i];
@@ -170,29 +137,12 @@ internal sealed unsafe class CudaStep : IDisposable
 
     private void StoreLogits(DeviceTensor state) => _loss.Store(state, _net.Logits, _net.Parameters.Master(_net.Denses[^1].Plan.Linear.BiasName));
 
-    private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
-
-    private DeviceTensor? BiasGradient(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Gradient(t.Plan.Conv.BiasName) : null;
-
     private void Begin(string kernel, DeviceTensor state)
     {
         nint stateAt = state.Address;
         int samples = Batch;
         void** parameters = stackalloc void*[] { &stateAt, &samples };
         _session.Launch(kernel, (1, 1), (32, 1), parameters);
-    }
-
-    /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change.</summary>
-    private sealed record ConvOperations(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, ConvTensors Tensors)
-    {
-        public ConvOperations(CudaSession session, ConvTensors t, int n, long workspaceLimit, bool training)
-            : this(new Conv2d(session, t.Plan, n, workspaceLimit, training), null, null, null!, t)
-        {
-            Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
-            Norm = t.Plan.Norm is null ? null : new BatchNorm2d(session, n, output);
-            Pool = t.Plan.Pool is null ? null : new MaxPool2d(session, t.Plan.Pool, n, output);
-            Activation = new Activation(session, n, pooled, t.Plan.Dropout, t.Plan.DropoutIndex);
-        }
     }
 
     /// <summary>The operations of a dense block; the last one's bias and softmax are the loss's, so it has no activation forward.</summary>

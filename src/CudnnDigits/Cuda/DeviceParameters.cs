@@ -23,7 +23,8 @@ internal sealed unsafe class DeviceParameters : IDisposable
     /// <param name="network">The network.</param>
     /// <param name="plan">The same, in blocks.</param>
     /// <param name="training">Whether there are to be gradients and moments.</param>
-    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training)
+    /// <param name="narrowGradients">Whether gradients of convolution weights come in the type of the weights, as cuDNN gives them.</param>
+    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool narrowGradients)
     {
         _layout = network.Parameters;
         int count = 0, statistics = 0, convolutions = 0;
@@ -47,7 +48,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
         _saved = W.Bytes + M.Bytes + V.Bytes + Statistics.Bytes;
         Rounded = narrow ? arena.Reserve(count, DeviceType.Bf16) : null;
         DW = arena.Reserve(trained, DeviceType.F32);
-        NarrowDW = narrow && training ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
+        NarrowDW = narrow && training && narrowGradients ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
         List<int> map = new(_layout.TrainedCount);
         foreach (ParameterSlice slice in _layout.Trained)
@@ -63,7 +64,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
     /// <summary>Master weights, f32.</summary>
     public DeviceTensor W { get; }
 
-    /// <summary>Gradients, f32; those of convolution weights only where products are float32.</summary>
+    /// <summary>Gradients, f32; those of convolution weights only where there is no <see cref="NarrowDW"/>.</summary>
     public DeviceTensor DW { get; }
 
     /// <summary>First moments, f32.</summary>
@@ -78,7 +79,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
     /// <summary>The weights rounded to bfloat16; null where products are float32.</summary>
     public DeviceTensor? Rounded { get; }
 
-    /// <summary>Gradients of convolution weights in bfloat16; null where products are float32.</summary>
+    /// <summary>Gradients of convolution weights in bfloat16, or null.</summary>
     public DeviceTensor? NarrowDW { get; }
 
     /// <summary>A weight as products read it.</summary>

@@ -6,21 +6,28 @@ using static CudnnDigits.Cuda.Interop.CudaDriver;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>Our own kernels (native/kernels), loaded from the PTX embedded in this assembly and compiled by the driver.</summary>
+/// <summary>Our own kernels (native/kernels), loaded from PTX embedded in this assembly and compiled by the driver.</summary>
 internal sealed unsafe class KernelModule : CudaHandle
 {
-    private const string Resource = "kernels.ptx";
+    /// <summary>What every step needs, and the convolutions of <see cref="FusedConvolutions"/>.</summary>
+    public const string Common = "kernels.ptx", Fused = "fused.ptx";
+
+    /// <summary>What a block may have of dynamic shared memory without being asked for more.</summary>
+    private const int UsualSharedBytes = 48 << 10;
+
     private const int LogBytes = 8192;
 
     private readonly Dictionary<string, nint> _functions = [];
 
-    public KernelModule(CudaContext context)
+    /// <param name="context">Where to load it.</param>
+    /// <param name="resource"><see cref="Common"/> or <see cref="Fused"/>.</param>
+    public KernelModule(CudaContext context, string resource)
         : base(context)
     {
         byte[] log = new byte[LogBytes];
         nint module;
         CuResult status;
-        fixed (byte* image = Ptx(), buffer = log)
+        fixed (byte* image = Ptx(resource), buffer = log)
         {
             int* names = stackalloc int[] { JitErrorLogBuffer, JitErrorLogBufferSizeBytes };
             void** values = stackalloc void*[] { buffer, (void*)LogBytes };
@@ -31,7 +38,7 @@ internal sealed unsafe class KernelModule : CudaHandle
         {
             string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
             throw new CudaUnavailableException(
-                $"the driver (CUDA {CudaDevice.FormatVersion(CudaDevice.DriverVersion())}) cannot run the kernels (PTX {PtxVersion}, for {PtxTarget} and newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
+                $"the driver (CUDA {CudaDevice.FormatVersion(CudaDevice.DriverVersion())}) cannot run the kernels (PTX {PtxVersion(resource)}, for {PtxTarget(resource)} and newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
         }
 
         Check(status, nameof(cuModuleLoadDataEx));
@@ -39,13 +46,13 @@ internal sealed unsafe class KernelModule : CudaHandle
     }
 
     /// <summary>Version of the PTX language, such as "7.5".</summary>
-    public static string PtxVersion => Directive(".version ");
+    public static string PtxVersion(string resource) => Directive(resource, ".version ");
 
     /// <summary>The oldest GPU the kernels run on, such as "sm_75".</summary>
-    public static string PtxTarget => Directive(".target ");
+    public static string PtxTarget(string resource) => Directive(resource, ".target ");
 
     /// <summary>Names of the kernels.</summary>
-    public static IEnumerable<string> Entries => Lines()
+    public static IEnumerable<string> Entries(string resource) => Lines(resource)
         .Where(line => line.StartsWith(".visible .entry ", StringComparison.Ordinal))
         .Select(line => line[".visible .entry ".Length..].TrimEnd('('));
 
@@ -55,13 +62,15 @@ internal sealed unsafe class KernelModule : CudaHandle
     /// <param name="grid">Blocks along x and y.</param>
     /// <param name="block">Threads along x and y.</param>
     /// <param name="parameters">A pointer to each parameter.</param>
-    public void Launch(nint stream, string name, (long X, long Y) grid, (int X, int Y) block, void** parameters) => Check(
-        cuLaunchKernel(Function(name), checked((uint)grid.X), checked((uint)grid.Y), 1, (uint)block.X, (uint)block.Y, 1, 0, stream, parameters, null),
+    /// <param name="sharedBytes">Dynamic shared memory of a block, the same for every launch of this kernel.</param>
+    public void Launch(nint stream, string name, (long X, long Y) grid, (int X, int Y) block, void** parameters, int sharedBytes = 0) => Check(
+        cuLaunchKernel(
+            Function(name, sharedBytes), checked((uint)grid.X), checked((uint)grid.Y), 1, (uint)block.X, (uint)block.Y, 1, (uint)sharedBytes, stream, parameters, null),
         name);
 
     protected override void Destroy(nint value) => cuModuleUnload(value);
 
-    private nint Function(string name)
+    private nint Function(string name, int sharedBytes)
     {
         if (!_functions.TryGetValue(name, out nint function))
         {
@@ -70,22 +79,27 @@ internal sealed unsafe class KernelModule : CudaHandle
                 Check(cuModuleGetFunction(&function, Value, text), name);
             }
 
+            if (sharedBytes > UsualSharedBytes)
+            {
+                Check(cuFuncSetAttribute(function, FunctionMaxDynamicSharedBytes, sharedBytes), name);
+            }
+
             _functions[name] = function;
         }
 
         return function;
     }
 
-    private static byte[] Ptx()
+    private static byte[] Ptx(string resource)
     {
-        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(Resource)
-            ?? throw new InvalidOperationException($"{Resource} is not embedded");
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource)
+            ?? throw new InvalidOperationException($"{resource} is not embedded");
         byte[] text = new byte[stream.Length + 1]; // the driver wants a zero at the end
         stream.ReadExactly(text, 0, (int)stream.Length);
         return text;
     }
 
-    private static string[] Lines() => Encoding.UTF8.GetString(Ptx()).Split('\n');
+    private static string[] Lines(string resource) => Encoding.UTF8.GetString(Ptx(resource)).Split('\n');
 
-    private static string Directive(string name) => Lines().First(line => line.StartsWith(name, StringComparison.Ordinal))[name.Length..].Trim();
+    private static string Directive(string resource, string name) => Lines(resource).First(line => line.StartsWith(name, StringComparison.Ordinal))[name.Length..].Trim();
 }

@@ -22,4 +22,7 @@ public sealed record ClassifierOptions
 
     /// <summary>CPU threads; 0 takes as many as there are processors. Results do not depend on it.</summary>
     public int Threads { get; init; }
+
+    /// <summary>Who convolves on a GPU: "cudnn" or "fused"; null for what the environment says.</summary>
+    internal string? Convolutions { get; init; }
 }

@@ -83,6 +83,9 @@ public sealed record MaxPool2dLayer(string Name, int Window) : Layer(Name)
 /// <param name="Rate">0 ≤ Rate &lt; 1.</param>
 public sealed record DropoutLayer(string Name, double Rate) : Layer(Name)
 {
+    /// <summary>An element is dropped where its random word is below this: Rate · 2³².</summary>
+    internal uint Threshold => (uint)Math.Min(Rate * 4294967296.0, uint.MaxValue);
+
     /// <inheritdoc/>
     public override Shape Infer(Shape input) => input;
 }

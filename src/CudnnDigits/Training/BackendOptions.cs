@@ -26,4 +26,7 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
 
     /// <summary>On the CPU: measure every operation (<see cref="ILayerTimes"/>), which costs a look at the clock for each.</summary>
     public bool LayerTimes { get; init; }
+
+    /// <summary>Who convolves on a GPU: "cudnn" or "fused"; null for what the environment says.</summary>
+    internal string? Convolutions { get; init; }
 }

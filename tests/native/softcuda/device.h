@@ -78,7 +78,8 @@ struct Dimensions {
     unsigned x, y, z;
 };
 
-// Runs every thread of every block; false where a thread left while others wait at a barrier.
-bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions block);
+// Runs every thread of every block; false where a thread left while others wait for it, or where the lanes of a warp met at
+// different instructions.
+bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions block, unsigned shared_bytes);
 
 } // namespace softcuda

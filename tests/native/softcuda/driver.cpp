@@ -14,6 +14,7 @@ int context_object; // its address is the primary context
 struct LoadedFunction {
     const Kernel *kernel;
     Module::Entry entry;
+    unsigned most_shared = 48 << 10; // dynamic shared memory that a launch may ask for
 };
 
 struct LoadedModule {
@@ -311,6 +312,15 @@ EXPORT cuModuleGetFunction(LoadedFunction **function, LoadedModule *module, cons
     return success;
 }
 
+EXPORT cuFuncSetAttribute(LoadedFunction *function, int attribute, int value) {
+    ENTER(context)
+    if (attribute != 8 || value < 0 || value > (int)setting("SOFTCUDA_SHARED_BYTES", 227 << 10)) {
+        return refuse(invalid_value, __func__, "the attribute is not known here, or is more than a multiprocessor has");
+    }
+    function->most_shared = (unsigned)value;
+    return success;
+}
+
 EXPORT cuModuleUnload(LoadedModule *module) {
     ENTER(context_outside_capture)
     count_handle("modules", -1);
@@ -323,8 +333,8 @@ EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsign
     ENTER(context)
     const unsigned threads = bx * by * bz;
     if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || threads == 0 || threads > function->entry.max_threads ||
-        shared || extra) {
-        return refuse(invalid_value, __func__, std::string(function->kernel->name) + ": grid or block out of range");
+        shared > function->most_shared || extra) {
+        return refuse(invalid_value, __func__, std::string(function->kernel->name) + ": grid, block or shared memory out of range");
     }
     std::vector<uint64_t> slots;
     for (size_t i = 0; i < function->entry.parameter_sizes.size(); ++i) {
@@ -341,8 +351,8 @@ EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsign
         if (!body) {
             return illegal_address;
         }
-        return run_kernel(body, {gx, gy, gz}, {bx, by, bz})
+        return run_kernel(body, {gx, gy, gz}, {bx, by, bz}, shared)
                    ? success
-                   : refuse(launch_failed, kernel->name, "a thread left while others wait");
+                   : refuse(launch_failed, kernel->name, "a thread left while others wait, or a warp diverged");
     });
 }

@@ -1,13 +1,16 @@
-// The threads of a block as fibers of one host thread. A thread runs until it ends or waits at a barrier; only then
-// does another fiber take over, so a kernel without barriers costs no switch at all.
+// The threads of a block as fibers of one host thread. A thread runs until it ends or waits, for its block or for its
+// warp; only then does another fiber take over, so a kernel that never waits costs no switch at all.
 #include "device.cuh"
 #include "device.h"
+#include "warp.h"
 
 #include <csetjmp>
+#include <cstring>
 #include <sys/mman.h>
 #include <ucontext.h>
 
 thread_local DeviceIndex threadIdx, blockIdx, blockDim, gridDim;
+thread_local unsigned char *dynamic_shared_memory;
 
 namespace {
 
@@ -20,13 +23,24 @@ struct Fiber {
     bool is_started = false;
 };
 
+// Lanes of a warp that wait for the others at one collective instruction.
+struct Warp {
+    void *lanes[warp_lanes] = {};
+    Fiber *waiting[warp_lanes] = {};
+    unsigned arrived = 0;
+    const void *instruction = nullptr;
+};
+
 struct Block {
     std::vector<std::unique_ptr<Fiber>> fibers; // kept from block to block
-    std::vector<Fiber *> waiting;
+    std::vector<Fiber *> idle, ready, at_barrier;
+    std::vector<Warp> warps;
+    std::vector<unsigned char> shared;
     const std::function<void()> *body = nullptr;
     Fiber *running = nullptr;
     jmp_buf scheduler = {};
     unsigned next = 0, total = 0, finished = 0;
+    bool diverged = false;
 };
 
 thread_local Block block;
@@ -40,6 +54,7 @@ void fiber_main() {
             (*block.body)();
             ++block.finished;
         }
+        block.idle.push_back(block.running);
         if (!_setjmp(block.running->resume)) {
             _longjmp(block.scheduler, 1);
         }
@@ -48,6 +63,7 @@ void fiber_main() {
 
 void switch_to(Fiber *fiber) {
     block.running = fiber;
+    threadIdx = fiber->thread;
     if (_setjmp(block.scheduler)) {
         return;
     }
@@ -58,66 +74,92 @@ void switch_to(Fiber *fiber) {
     setcontext(&fiber->context);
 }
 
-Fiber *idle_fiber(size_t index) {
-    if (index == block.fibers.size()) {
-        auto fiber = std::make_unique<Fiber>();
-        getcontext(&fiber->context);
-        fiber->context.uc_stack.ss_sp =
-            mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        fiber->context.uc_stack.ss_size = stack_bytes;
-        makecontext(&fiber->context, fiber_main, 0);
-        block.fibers.push_back(std::move(fiber));
+Fiber *idle_fiber() {
+    if (!block.idle.empty()) {
+        Fiber *fiber = block.idle.back();
+        block.idle.pop_back();
+        return fiber;
     }
-    return block.fibers[index].get();
+    auto fiber = std::make_unique<Fiber>();
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp =
+        mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    fiber->context.uc_stack.ss_size = stack_bytes;
+    makecontext(&fiber->context, fiber_main, 0);
+    block.fibers.push_back(std::move(fiber));
+    return block.fibers.back().get();
+}
+
+// Leaves the running thread until someone puts its fiber among those that are ready.
+void wait() {
+    Fiber *self = block.running;
+    self->thread = threadIdx;
+    if (!_setjmp(self->resume)) {
+        _longjmp(block.scheduler, 1);
+    }
 }
 
 bool run_block(const std::function<void()> &body) {
     block.body = &body;
     block.next = block.finished = 0;
     block.total = blockDim.x * blockDim.y * blockDim.z;
-    block.waiting.clear();
-    while (block.finished < block.total) {
-        while (block.next < block.total) {
-            switch_to(idle_fiber(block.waiting.size())); // those that wait are the first ones
-        }
-        if (block.waiting.empty()) {
-            break;
-        }
-        if (block.waiting.size() + block.finished != block.total || block.finished > 0) {
-            return false;
-        }
-        std::vector<Fiber *> released;
-        released.swap(block.waiting);
-        for (Fiber *fiber : released) {
-            threadIdx = fiber->thread;
+    block.warps.assign((block.total + warp_lanes - 1) / warp_lanes, {});
+    block.diverged = false;
+    while (block.finished < block.total && !block.diverged) {
+        if (!block.ready.empty()) {
+            Fiber *fiber = block.ready.back();
+            block.ready.pop_back();
             switch_to(fiber);
+        } else if (block.next < block.total) {
+            switch_to(idle_fiber());
+        } else if (block.at_barrier.size() == block.total) {
+            block.ready.swap(block.at_barrier);
+        } else {
+            return false; // some wait for others that have left, or that wait elsewhere
         }
     }
-    return true;
+    return !block.diverged;
 }
 
 } // namespace
 
 void __syncthreads() {
-    Fiber *self = block.running;
-    self->thread = threadIdx;
-    block.waiting.push_back(self);
-    if (!_setjmp(self->resume)) {
-        _longjmp(block.scheduler, 1);
+    block.at_barrier.push_back(block.running);
+    wait();
+}
+
+void warp_collective(void *mine, void (*all)(void **lanes)) {
+    const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    Warp &warp = block.warps[thread / warp_lanes];
+    const void *instruction = reinterpret_cast<const void *>(all);
+    if (warp.arrived > 0 && warp.instruction != instruction) {
+        block.diverged = true; // lanes of one warp at different instructions
+        wait();
     }
-    block.running = self;
+    warp.instruction = instruction;
+    warp.lanes[thread % warp_lanes] = mine;
+    if (warp.arrived + 1 < warp_lanes) {
+        warp.waiting[warp.arrived++] = block.running;
+        wait();
+        return;
+    }
+    all(warp.lanes);
+    block.ready.insert(block.ready.end(), warp.waiting, warp.waiting + warp.arrived);
+    warp.arrived = 0;
 }
 
 namespace softcuda {
 
-bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions threads) {
+bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions threads, unsigned shared_bytes) {
     const long blocks = (long)grid.x * grid.y * grid.z;
     bool ok = true;
-#pragma omp parallel for schedule(static) if (blocks >= 8) reduction(&& : ok)
+#pragma omp parallel for schedule(static) if (blocks >= 8 || (blocks > 1 && shared_bytes > 0)) reduction(&& : ok)
     for (long i = 0; i < blocks; ++i) {
         gridDim = {grid.x, grid.y, grid.z};
         blockDim = {threads.x, threads.y, threads.z};
         blockIdx = {(unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y), (unsigned)(i / grid.x / grid.y)};
+        block.shared.assign(shared_bytes + 16, 0xFF); // NaN, as nothing is zero on a GPU either
+        dynamic_shared_memory = block.shared.data() + (-reinterpret_cast<uintptr_t>(block.shared.data()) & 15);
         ok = run_block(body) && ok;
     }
     return ok;

@@ -1,4 +1,5 @@
 // The kernels of native/kernels, compiled as host C++ and found by name.
+#include "fused.cu"
 #include "kernels.cu"
 #include "device.h"
 
@@ -65,6 +66,23 @@ const std::vector<softcuda::Kernel> &kernels() {
         ENTRY(store_logits),
         ENTRY(adam),
         ENTRY(round_weights),
+        ENTRY(window_moments),
+        ENTRY(first_statistics),
+        ENTRY(first_gradients),
+        ENTRY(batch_norm_statistics),
+        ENTRY(batch_norm_gradients),
+        ENTRY(batch_norm_running),
+        ENTRY(conv2_forward),
+        ENTRY(conv3_forward),
+        ENTRY(conv4_forward),
+        ENTRY(pool4_forward),
+        ENTRY(pool4_backward),
+        ENTRY(conv4_backward_data),
+        ENTRY(conv3_backward_data),
+        ENTRY(conv2_backward_data),
+        ENTRY(conv4_backward_weights),
+        ENTRY(conv3_backward_weights),
+        ENTRY(conv2_backward_weights),
     };
     return table;
 }

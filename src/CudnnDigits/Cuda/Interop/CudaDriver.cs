@@ -19,6 +19,7 @@ internal static unsafe partial class CudaDriver
     public const int StreamNonBlocking = 1, CaptureThreadLocal = 1, CaptureStatusNone = 0;
     public const uint EventDisableTiming = 2;
     public const int AttributeMultiprocessorCount = 16, AttributeComputeCapabilityMajor = 75, AttributeComputeCapabilityMinor = 76;
+    public const int FunctionMaxDynamicSharedBytes = 8;
     public const int JitErrorLogBuffer = 5, JitErrorLogBufferSizeBytes = 6;
 
     [LibraryImport(NativeLibraries.Driver)]
@@ -95,6 +96,9 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuModuleGetFunction(nint* function, nint module, byte* name);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CuResult cuFuncSetAttribute(nint function, int attribute, int value);
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuModuleUnload(nint module);

@@ -1,0 +1,284 @@
+// The convolutions of `improved` backward. dY is made from y and the gradient of u (after ReLU and dropout, before
+// batch norm: "du") on the way into shared memory. The gradient of the data leaves as the du of the layer below, with
+// the sums for that layer's batch norm; weight gradients leave as one sum per block.
+#include "convolution.cuh"
+
+namespace {
+
+template <int Side, int In, int Out> struct BackwardData {
+    Weights<In, Out> weights; // In: channels of dY, Out: channels of the layer below
+    ChannelSums sums;         // of du and du · y of the layer below
+
+    // below: y of the layer below; pooled, where it is pooled.
+    DEVICE_INLINE void run(const Tile<Side, In> &tile, const bfloat16 *below, const float *coefficients,
+                           float keep_scale, bfloat16 *du) {
+        convolve<Out>(tile, weights, [&](int row, int column, const float(&made)[4]) {
+            const FourChannels gradient = by_pixel(made);
+            const int x = column + (lane() >> 2), channel = weights.first_channel() + 4 * (lane() & 3);
+            if (x < Side) {
+                const int at = (row * Side + x) * Out + channel;
+                *reinterpret_cast<FourChannels *>(du + at) = masked(
+                    gradient, *reinterpret_cast<const FourChannels *>(below + at), coefficients + channel, keep_scale);
+            }
+        });
+    }
+
+    DEVICE_INLINE FourChannels masked(const FourChannels &gradient, const FourChannels &y, const float *coefficients,
+                                      float keep_scale) {
+        float du[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const unsigned bits = i & 1 ? y.w[i / 2] >> 16 : y.w[i / 2] & 0xFFFFu;
+            const float u = fused_multiply_add(element(y, i), coefficients[scale + i], coefficients[shift + i]);
+            du[i] = bits != dropped && u > 0 ? element(gradient, i) * keep_scale : 0.0f;
+        }
+        const FourChannels out = {{pack(du[0], du[1]), pack(du[2], du[3])}};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const float kept = element(out, i); // 0 where y may be no number
+            sums.first[i] += kept;
+            sums.second[i] = kept != 0 ? fused_multiply_add(kept, element(y, i), sums.second[i]) : sums.second[i];
+        }
+        return out;
+    }
+};
+
+// dW (Out, 3, 3, In) = sum over pixels of dY (…, Out) times what each tap sees of the input (…, In). A warp takes eight
+// input channels, all taps, and its share of the output channels and of each row's pixels, sixteen at a time.
+template <int Side, int In, int Out> struct BackwardWeights {
+    static constexpr int column_groups = In / 8, chunks = (Side + 15) / 16;
+    static constexpr int row_groups = block_warps / column_groups / chunks, rows = Out / 16 / row_groups;
+
+    float sums[taps][rows][4] = {};
+
+    DEVICE_INLINE static int first_in() { return warp() % column_groups * 8; }
+    DEVICE_INLINE static int chunk() { return warp() / column_groups % chunks; }
+    DEVICE_INLINE static int first_out() { return warp() / column_groups / chunks * rows * 16; }
+
+    DEVICE_INLINE void add(const Tile<Side, Out> &dy, const Tile<Side, In> &input) {
+        const int i = lane() & 7, matrix = lane() >> 3;
+        const bfloat16 *gradients = dy.at(1, 16 * chunk() + 8 * (matrix >> 1) + i + 1) + first_out() + 8 * (matrix & 1);
+        const bfloat16 *pixels = input.at(0, 16 * chunk() + (lane() & 15)) + first_in();
+        unsigned a[3][rows][4]; // dY of three rows
+        for (int first = 0; first < Side + 2; first += 3) {
+#pragma unroll
+            for (int step = 0; step < 3; ++step) {
+                const int y = first + step; // row of the input, with its border
+                if (y < Side) {
+#pragma unroll
+                    for (int r = 0; r < rows; ++r) {
+                        load_matrices_transposed(a[step][r], gradients + y * (dy.columns * dy.pitch) + 16 * r);
+                    }
+                }
+                if (y < Side + 2) {
+#pragma unroll
+                    for (int x = 0; x < 3; ++x) {
+                        unsigned b[2];
+                        load_matrices_transposed(b, pixels + (y * input.columns + x) * input.pitch);
+#pragma unroll
+                        for (int above = 0; above < 3; ++above) {
+                            if (y - above >= 0 && y - above < Side) {
+#pragma unroll
+                                for (int r = 0; r < rows; ++r) {
+                                    multiply_accumulate_k16(sums[3 * above + x][r], a[(step - above + 3) % 3][r], b);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // To partial (blocks · chunks, Out, 3, 3, In).
+    DEVICE_INLINE void store(float *partial) const {
+        float *to = partial + ((long long)blockIdx.x * chunks + chunk()) * (Out * taps * In);
+        const int g = lane() >> 2, t = lane() & 3;
+#pragma unroll
+        for (int tap = 0; tap < taps; ++tap) {
+#pragma unroll
+            for (int r = 0; r < rows; ++r) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int out = first_out() + 16 * r + g + 8 * (i >> 1), in = first_in() + 2 * t + (i & 1);
+                    to[(out * taps + tap) * In + in] = sums[tap][r][i];
+                }
+            }
+        }
+    }
+};
+
+} // namespace
+
+// dz4 (N, 7, 7, 64) becomes du4 in its place; the sums of du4 and du4 · y4 for batch norm. A warp takes sixteen
+// channels of eight pixels at a time.
+KERNEL(256)
+pool4_backward(const bfloat16 *pooled4, const float *coefficients4, float keep_scale, bfloat16 *dz4, float *partial,
+               int samples) {
+    BackwardData<14, 64, 64> layer; // its mask and sums
+    const int channel = layer.weights.first_channel() + 4 * (lane() & 3), pixels = samples * 49;
+    for (int p = (int)(blockIdx.x * 2 + (threadIdx.x >> 7)) * 8 + (lane() >> 2); p < pixels; p += (int)gridDim.x * 16) {
+        const long long at = (long long)p * 64 + channel;
+        FourChannels *du = reinterpret_cast<FourChannels *>(dz4 + at);
+        *du = layer.masked(*du, *reinterpret_cast<const FourChannels *>(pooled4 + at), coefficients4 + channel,
+                           keep_scale);
+    }
+    layer.sums.store<64>(partial);
+}
+
+// y4, du4 → du3 (N, 14, 14, 64).
+KERNEL(256, 1)
+conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *w4,
+                    const bfloat16 *y3, const float *coefficients3, bfloat16 *du3, float *partial, int samples) {
+    const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    BackwardData<14, 64, 64> conv;
+    conv.weights.load_turned(w4);
+    tile.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        const long long at = (long long)n * (196 * 64);
+        __syncthreads();
+        fill_pooled_gradient(tile, y4 + at, du4 + at / 4, coefficients4);
+        __syncthreads();
+        conv.run(tile, y3 + at, coefficients3, 1.0f, du3 + at);
+    }
+    conv.sums.store<64>(partial);
+}
+
+// y3, du3 → du2 (N, 14, 14, 32), pooled.
+KERNEL(256, 1)
+conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *w3,
+                    const bfloat16 *pooled2, const float *coefficients2, float keep_scale, bfloat16 *du2,
+                    float *partial, int samples) {
+    const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    BackwardData<14, 64, 32> conv;
+    conv.weights.load_turned(w3);
+    tile.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        const long long at = (long long)n * (196 * 64);
+        __syncthreads();
+        fill_gradient(tile, y3 + at, du3 + at, coefficients3);
+        __syncthreads();
+        conv.run(tile, pooled2 + at / 2, coefficients2, keep_scale, du2 + at / 2);
+    }
+    conv.sums.store<32>(partial);
+}
+
+// y2, du2 → for the first layer, the sums over all pixels of du1 times what each tap sees, and of du1: partial (blocks,
+// 32, 16), taps first, then the sum of du1. Its whole backward pass follows from them; du1 itself is never stored.
+KERNEL(256, 2)
+conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *w2,
+                    const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
+    const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const ImageTile image{tile.data + tile.elements};
+    Weights<32, 32> weights;
+    weights.load_turned(w2);
+    FirstConvolution first;
+    first.load(w1, coefficients1, weights.first_channel());
+    float sums[2][4] = {};
+    tile.clear();
+    image.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        __syncthreads();
+        fill_pooled_gradient(tile, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), coefficients2);
+        image.fill(x + (long long)n * 784);
+        __syncthreads();
+        convolve<32>(tile, weights, [&](int row, int column, const float(&gradient)[4]) {
+            unsigned b[2];
+            float u[4], du[4];
+            FirstConvolution::windows(image, row, column, b);
+            first.normalized(b, u);
+            const int g = lane() >> 2, t = lane() & 3, pixel = column + 2 * t;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                du[i] = u[i] > 0 && pixel + (i & 1) < 28 ? gradient[i] : 0.0f;
+            }
+
+            // Row g of the left factor is a channel, its columns are pixels: just as the sums lie. The right factor has
+            // the windows of these pixels as rows.
+            const unsigned a[2] = {pack(du[0], du[1]), pack(du[2], du[3])};
+            const unsigned rest = g == 0   ? image.tap(8, row, pixel) | image.tap(8, row, pixel + 1) << 16
+                                  : g == 1 ? 0x3F803F80u // 1
+                                           : 0u;
+            multiply_accumulate_k8(sums[0], a, image.tap(g, row, pixel) | image.tap(g, row, pixel + 1) << 16);
+            multiply_accumulate_k8(sums[1], a, rest);
+        });
+    }
+
+    __shared__ float of_warps[block_warps][16][16];
+    const int g = lane() >> 2, t = lane() & 3;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        of_warps[warp()][channel_of(i >> 1, g)][2 * t + (i & 1)] = sums[0][i];
+        of_warps[warp()][channel_of(i >> 1, g)][8 + 2 * t + (i & 1)] = sums[1][i];
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < 512; i += block_threads) {
+        const int channel = i / 16;
+        float sum = 0;
+        for (int w = channel / 16; w < block_warps; w += 2) {
+            sum += of_warps[w][channel % 16][i % 16];
+        }
+        partial[(long long)blockIdx.x * 512 + i] = sum;
+    }
+}
+
+// partial (blocks, 64, 3, 3, 64).
+KERNEL(256, 1)
+conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
+                       const float *coefficients3, float *partial, int samples) {
+    const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
+    BackwardWeights<14, 64, 64> conv;
+    dy.clear();
+    input.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        const long long at = (long long)n * (196 * 64);
+        __syncthreads();
+        fill_pooled_gradient(dy, y4 + at, du4 + at / 4, coefficients4);
+        fill_activated(input, y3 + at, coefficients3);
+        __syncthreads();
+        conv.add(dy, input);
+    }
+    conv.store(partial);
+}
+
+// partial (blocks, 64, 3, 3, 32).
+KERNEL(256, 2)
+conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *pooled2,
+                       const float *coefficients2, float keep_scale, float *partial, int samples) {
+    const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Tile<14, 32> input{dy.data + dy.elements};
+    BackwardWeights<14, 32, 64> conv;
+    dy.clear();
+    input.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        const long long at = (long long)n * (196 * 64);
+        __syncthreads();
+        fill_gradient(dy, y3 + at, du3 + at, coefficients3);
+        fill_from_pooled(input, pooled2 + at / 2, coefficients2, keep_scale);
+        __syncthreads();
+        conv.add(dy, input);
+    }
+    conv.store(partial);
+}
+
+// partial (blocks · 2, 32, 3, 3, 32).
+KERNEL(256, 1)
+conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *x,
+                       const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
+    const Tile<28, 32> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
+    const ImageTile image{input.data + input.elements};
+    BackwardWeights<28, 32, 32> conv;
+    dy.clear();
+    input.clear();
+    image.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        __syncthreads();
+        fill_pooled_gradient(dy, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), coefficients2);
+        image.fill(x + (long long)n * 784);
+        __syncthreads();
+        fill_first_layer(input, image, w1, coefficients1);
+        __syncthreads();
+        conv.add(dy, input);
+    }
+    conv.store(partial);
+}

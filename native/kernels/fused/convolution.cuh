@@ -1,0 +1,203 @@
+// A 3×3 convolution of one image in shared memory on tensor cores. The matrix of weights is the left factor and stays
+// in registers: a warp keeps sixteen output channels for all taps and input channels. The right factor is eight
+// neighbouring pixels of a row, read once for each of the window's three columns and used for three rows of output.
+#pragma once
+
+#include "tile.cuh"
+
+constexpr int strip_rows = 7; // rows of output that a warp makes at once
+
+DEVICE_INLINE int lane() { return (int)threadIdx.x & 31; }
+DEVICE_INLINE int warp() { return (int)threadIdx.x >> 5; }
+
+// Row i of sixteen is which channel: so that after transposition lane 4 g + t holds channels 4 t … 4 t + 3 of pixel g.
+DEVICE_INLINE int channel_of(int half, int g) { return (g >> 1) * 4 + 2 * half + (g & 1); }
+
+template <int In, int Out> struct Weights {
+    static constexpr int groups = Out / 16;
+
+    unsigned a[taps][In / 16][4];
+
+    DEVICE_INLINE static int first_channel() { return warp() % groups * 16; }
+
+    // (Out, 3, 3, In).
+    DEVICE_INLINE void load(const bfloat16 *w) {
+        const int g = lane() >> 2, t = lane() & 3;
+#pragma unroll
+        for (int tap = 0; tap < taps; ++tap) {
+#pragma unroll
+            for (int k = 0; k < In / 16; ++k) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int channel = first_channel() + channel_of(i & 1, g);
+                    const bfloat16 *at = w + (channel * taps + tap) * In + 16 * k + 8 * (i >> 1) + 2 * t;
+                    a[tap][k][i] = *reinterpret_cast<const unsigned *>(at);
+                }
+            }
+        }
+    }
+
+    // (In, 3, 3, Out), turned round: the gradient of the data is a convolution of the gradient of the output with it.
+    DEVICE_INLINE void load_turned(const bfloat16 *w) {
+        const int g = lane() >> 2, t = lane() & 3;
+#pragma unroll
+        for (int tap = 0; tap < taps; ++tap) {
+#pragma unroll
+            for (int k = 0; k < In / 16; ++k) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int channel = first_channel() + channel_of(i & 1, g), from = 16 * k + 8 * (i >> 1) + 2 * t;
+                    const bfloat16 *at = w + (from * taps + taps - 1 - tap) * Out + channel;
+                    a[tap][k][i] = at[0].bits | (unsigned)at[taps * Out].bits << 16;
+                }
+            }
+        }
+    }
+};
+
+// epilogue(row, first column, sums of rows g and g + 8 at pixels 2t and 2t + 1) for every strip of eight pixels; those
+// right of the image are to be ignored.
+template <int Out, class T, class Epilogue>
+DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
+    constexpr int places = T::strips * (T::side / strip_rows), groups = Weights<T::channels, Out>::groups;
+    for (int place = warp() / groups; place < places; place += block_warps / groups) {
+        const int row = place / T::strips * strip_rows, column = place % T::strips * 8;
+        const bfloat16 *from = tile.at(row, column + (lane() & 7)) + 8 * (lane() >> 3);
+        float sums[strip_rows][4] = {};
+#pragma unroll
+        for (int y = 0; y < strip_rows + 2; ++y) {
+#pragma unroll
+            for (int x = 0; x < 3; ++x) {
+#pragma unroll
+                for (int k = 0; k < T::channels / 32; ++k) {
+                    unsigned pixels[4];
+                    load_matrices(pixels, from + (y * T::columns + x) * T::pitch + 32 * k);
+#pragma unroll
+                    for (int half = 0; half < 2; ++half) {
+                        const unsigned b[2] = {pixels[2 * half], pixels[2 * half + 1]};
+#pragma unroll
+                        for (int above = 0; above < 3; ++above) {
+                            if (y - above >= 0 && y - above < strip_rows) {
+                                multiply_accumulate_k16(sums[y - above], weights.a[3 * above + x][2 * k + half], b);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int y = 0; y < strip_rows; ++y) {
+            epilogue(row + y, column, sums[y]);
+        }
+    }
+}
+
+// Four channels of a pixel, 4 t … 4 t + 3 of the warp's sixteen, in the hands of lane 4 g + t: pixel g.
+struct alignas(8) FourChannels {
+    unsigned w[2];
+};
+
+DEVICE_INLINE FourChannels by_pixel(const float (&sums)[4]) {
+    return {{transpose_matrix(pack(sums[0], sums[1])), transpose_matrix(pack(sums[2], sums[3]))}};
+}
+
+DEVICE_INLINE float element(const FourChannels &four, int i) {
+    return i & 1 ? high_half(four.w[i / 2]) : low_half(four.w[i / 2]);
+}
+
+// Two sums per channel over all images of a block.
+struct ChannelSums {
+    float first[4] = {}, second[4] = {};
+
+    // To partial (blocks, 2, Channels), always in the same order. A warp holds sixteen channels, groups · 16 =
+    // Channels.
+    template <int Channels> DEVICE_INLINE void store(float *partial) {
+        constexpr int groups = Channels / 16;
+        __shared__ float of_warps[block_warps][2][16];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int mask = 4; mask < 32; mask *= 2) {
+                first[i] += shuffle_xor(first[i], mask);
+                second[i] += shuffle_xor(second[i], mask);
+            }
+            if (lane() < 4) {
+                of_warps[warp()][0][4 * lane() + i] = first[i];
+                of_warps[warp()][1][4 * lane() + i] = second[i];
+            }
+        }
+        __syncthreads();
+        const int i = (int)threadIdx.x, which = i / Channels, channel = i % Channels;
+        if (i < 2 * Channels) {
+            float sum = 0;
+            for (int w = channel / 16; w < block_warps; w += groups) {
+                sum += of_warps[w][which][channel % 16];
+            }
+            partial[(long long)blockIdx.x * 2 * Channels + i] = sum;
+        }
+    }
+};
+
+// The first convolution, from one channel: its window is one product over sixteen taps of which nine exist.
+struct FirstConvolution {
+    unsigned a[4];
+    float scale_of[2], shift_of[2]; // of channels g and g + 8 of the warp's sixteen
+
+    // w (32, 3, 3); channels from `first` on.
+    DEVICE_INLINE void load(const bfloat16 *w, const float *coefficients, int first) {
+        const int g = lane() >> 2, t = lane() & 3;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int channel = first + channel_of(half, g);
+            a[half] = w[channel * taps + 2 * t].bits | (unsigned)w[channel * taps + 2 * t + 1].bits << 16;
+            a[half + 2] = t == 0 ? w[channel * taps + 8].bits : 0u;
+            scale_of[half] = coefficients[scale + channel];
+            shift_of[half] = coefficients[shift + channel];
+        }
+    }
+
+    // The windows of eight neighbouring pixels, as the right factor.
+    DEVICE_INLINE static void windows(const ImageTile &image, int row, int column, unsigned (&b)[2]) {
+        const int x = column + (lane() >> 2), t = lane() & 3;
+        b[0] = image.tap(2 * t, row, x) | image.tap(2 * t + 1, row, x) << 16;
+        b[1] = t == 0 ? image.tap(8, row, x) : 0u;
+    }
+
+    // u = batch norm of the convolution: rows g and g + 8 at pixels 2t and 2t + 1.
+    DEVICE_INLINE void normalized(const unsigned (&b)[2], float (&u)[4]) const {
+        float sums[4] = {};
+        multiply_accumulate_k16(sums, a, b);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            u[i] = fused_multiply_add(sums[i], scale_of[i >> 1], shift_of[i >> 1]);
+        }
+    }
+};
+
+// relu(u) of the first layer, computed from the image.
+DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &image, const bfloat16 *w,
+                                    const float *coefficients) {
+    using T = Tile<28, 32>;
+    FirstConvolution first[2];
+    first[0].load(w, coefficients, 0);
+    first[1].load(w, coefficients, 16);
+    const int g = lane() >> 2, t = lane() & 3;
+    for (int i = warp(); i < T::side * T::strips; i += block_warps) {
+        const int row = i / T::strips, column = i % T::strips * 8;
+        unsigned b[2];
+        FirstConvolution::windows(image, row, column, b);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            float u[4];
+            first[half].normalized(b, u);
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                u[k] = relu(u[k]);
+            }
+            const FourChannels out = by_pixel(u);
+            if (column + g < T::side) {
+                *reinterpret_cast<FourChannels *>(tile.at(row + 1, column + g + 1) + 16 * half + 4 * t) = out;
+            }
+        }
+    }
+}

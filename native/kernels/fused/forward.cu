@@ -1,0 +1,112 @@
+// The convolutions of `improved` forward: each kernel reads what the one before has left (y, before batch norm),
+// normalizes, activates, pools and drops it on the way into shared memory, convolves, and leaves its own y with the
+// sums for its batch norm. bfloat16, channels last; blocks take one image after another.
+#include "convolution.cuh"
+
+namespace {
+
+template <int Side, int In, int Out> struct Forward {
+    Weights<In, Out> weights;
+    ChannelSums sums; // of y and y², as it is stored
+
+    DEVICE_INLINE void run(const Tile<Side, In> &tile, bfloat16 *y) {
+        convolve<Out>(tile, weights, [&](int row, int column, const float(&made)[4]) {
+            const FourChannels out = by_pixel(made);
+            const int x = column + (lane() >> 2), channel = weights.first_channel() + 4 * (lane() & 3);
+            if (x < Side) {
+                *reinterpret_cast<FourChannels *>(y + (row * Side + x) * Out + channel) = out;
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const float value = element(out, i);
+                    sums.first[i] += value;
+                    sums.second[i] = fused_multiply_add(value, value, sums.second[i]);
+                }
+            }
+        });
+    }
+};
+
+} // namespace
+
+// x (N, 28, 28) → y2 (N, 28, 28, 32), through the first layer.
+KERNEL(256, 2)
+conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, const bfloat16 *w2, bfloat16 *y2,
+              float *partial, int samples) {
+    const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const ImageTile image{tile.data + tile.elements};
+    Forward<28, 32, 32> conv;
+    conv.weights.load(w2);
+    tile.clear();
+    image.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        __syncthreads();
+        image.fill(x + (long long)n * 784);
+        __syncthreads();
+        fill_first_layer(tile, image, w1, coefficients1);
+        __syncthreads();
+        conv.run(tile, y2 + (long long)n * (784 * 32));
+    }
+    conv.sums.store<32>(partial);
+}
+
+// y2 → pooled2 (N, 14, 14, 32) and y3 (N, 14, 14, 64).
+KERNEL(256, 2)
+conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficients2, const bfloat16 *w3,
+              bfloat16 *pooled2, bfloat16 *y3, float *partial, int samples, unsigned threshold, float keep_scale,
+              unsigned long long seed, unsigned layer) {
+    const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Dropout dropout = {threshold, keep_scale, seed, layer};
+    Forward<14, 32, 64> conv;
+    conv.weights.load(w3);
+    tile.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        __syncthreads();
+        const int octet = (int)threadIdx.x % tile.octets;
+        const Eight a = load_eight(coefficients2 + scale + 8 * octet),
+                    b = load_eight(coefficients2 + shift + 8 * octet);
+        for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += block_threads) {
+            const int pixel = i / tile.octets;
+            const Octet pooled =
+                pool_octet<Tile<28, 32>>(state, n, y2 + (long long)n * (784 * 32), pixel, octet, a, b, dropout);
+            store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
+            store_octet(tile.at(pixel / 14 + 1, pixel % 14 + 1) + 8 * octet, activate_pooled(pooled, a, b, keep_scale));
+        }
+        __syncthreads();
+        conv.run(tile, y3 + (long long)n * (196 * 64));
+    }
+    conv.sums.store<64>(partial);
+}
+
+// y3 → y4 (N, 14, 14, 64).
+KERNEL(256, 1)
+conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4, bfloat16 *y4, float *partial,
+              int samples) {
+    const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    Forward<14, 64, 64> conv;
+    conv.weights.load(w4);
+    tile.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        __syncthreads();
+        fill_activated(tile, y3 + (long long)n * (196 * 64), coefficients3);
+        __syncthreads();
+        conv.run(tile, y4 + (long long)n * (196 * 64));
+    }
+    conv.sums.store<64>(partial);
+}
+
+// y4 → pooled4 and z4, (N, 7, 7, 64): what the dense layers read. A thread per eight channels of a pooled pixel.
+KERNEL(256)
+pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficients4, bfloat16 *pooled4, bfloat16 *z4,
+              int samples, unsigned threshold, float keep_scale, unsigned long long seed, unsigned layer) {
+    using T = Tile<14, 64>;
+    const long long i = (long long)blockIdx.x * block_threads + threadIdx.x;
+    const int n = (int)(i / (49 * T::octets)), pixel = (int)(i / T::octets % 49), octet = (int)(i % T::octets);
+    if (n < samples) {
+        const Eight a = load_eight(coefficients4 + scale + 8 * octet),
+                    b = load_eight(coefficients4 + shift + 8 * octet);
+        const Octet pooled = pool_octet<T>(state, n, y4 + (long long)n * (196 * 64), pixel, octet, a, b,
+                                           {threshold, keep_scale, seed, layer});
+        store_octet(pooled4 + 8 * i, pooled);
+        store_octet(z4 + 8 * i, activate_pooled(pooled, a, b, keep_scale));
+    }
+}

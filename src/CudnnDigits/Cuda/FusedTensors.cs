@@ -1,0 +1,91 @@
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>
+/// What the fused kernels keep of `improved`: bfloat16, channels last. y: a convolution's output, before batch norm; pooled:
+/// y at the maximum of each 2×2 window, or a mark where dropout took it; du: gradient after batch norm, before ReLU.
+/// </summary>
+internal sealed class FusedTensors
+{
+    /// <summary>Elements of one layer's coefficients: six rows of 64, as native/kernels/fused/tile.cuh has them.</summary>
+    public const int CoefficientCount = 6 * 64;
+
+    /// <summary>Reserves everything in the arena.</summary>
+    /// <param name="session">The device.</param>
+    /// <param name="arena">Where to reserve.</param>
+    /// <param name="plan">The network.</param>
+    /// <param name="parameters">Its parameters.</param>
+    /// <param name="x">Its input, (N, 28, 28, 1).</param>
+    /// <param name="batch">Samples in the largest step.</param>
+    /// <param name="training">Whether there are to be gradients.</param>
+    public FusedTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, DeviceTensor x, int batch, bool training)
+    {
+        X = x;
+        Y2 = Activations(28 * 28 * 32);
+        Pooled2 = Activations(14 * 14 * 32);
+        Y3 = Activations(14 * 14 * 64);
+        Y4 = Activations(14 * 14 * 64);
+        Pooled4 = Activations(7 * 7 * 64);
+        Z4 = Activations(7 * 7 * 64);
+        Du3 = Activations(training ? 14 * 14 * 64 : 0);
+        Du2 = Activations(training ? 14 * 14 * 32 : 0);
+        Layers = [.. plan.Convs.Select(block => new FusedLayer(
+            block,
+            parameters.Operand(block.Conv.WeightName), training ? parameters.Gradient(block.Conv.WeightName) : default,
+            new BatchNormTensors(
+                parameters.Master($"{block.Norm!.Name}.weight"), parameters.Master($"{block.Norm.Name}.bias"),
+                training ? parameters.Gradient($"{block.Norm.Name}.weight") : default, training ? parameters.Gradient($"{block.Norm.Name}.bias") : default,
+                parameters.Statistic($"{block.Norm.Name}.running_mean"), parameters.Statistic($"{block.Norm.Name}.running_var"),
+                default, default),
+            arena.Reserve(CoefficientCount, DeviceType.F32)))];
+        Moments = arena.Reserve(16 * 16 * (sizeof(double) / sizeof(float)), DeviceType.F32);
+        Partial = arena.Reserve((long)session.Multiprocessors * (training ? 9 * 64 * 64 : 2 * 2 * 64), DeviceType.F32);
+
+        DeviceTensor Activations(int perSample) => arena.Reserve((long)batch * perSample, DeviceType.Bf16);
+    }
+
+    /// <summary>(N, 28, 28, 1).</summary>
+    public DeviceTensor X { get; }
+
+    /// <summary>(N, 28, 28, 32).</summary>
+    public DeviceTensor Y2 { get; }
+
+    /// <summary>(N, 14, 14, 32).</summary>
+    public DeviceTensor Pooled2 { get; }
+
+    /// <summary>(N, 14, 14, 64).</summary>
+    public DeviceTensor Y3 { get; }
+
+    /// <summary>(N, 14, 14, 64).</summary>
+    public DeviceTensor Y4 { get; }
+
+    /// <summary>(N, 7, 7, 64).</summary>
+    public DeviceTensor Pooled4 { get; }
+
+    /// <summary>The features: after pooling, ReLU and dropout, (N, 7, 7, 64).</summary>
+    public DeviceTensor Z4 { get; }
+
+    /// <summary>(N, 14, 14, 32).</summary>
+    public DeviceTensor Du2 { get; }
+
+    /// <summary>(N, 14, 14, 64).</summary>
+    public DeviceTensor Du3 { get; }
+
+    /// <summary>The four convolutions.</summary>
+    public IReadOnlyList<FusedLayer> Layers { get; }
+
+    /// <summary>Sums over the input's windows, (16, 16) of double.</summary>
+    public DeviceTensor Moments { get; }
+
+    /// <summary>Sums of the blocks of whichever kernel ran last, added up by the next.</summary>
+    public DeviceTensor Partial { get; }
+}
+
+/// <summary>One convolution with its batch norm.</summary>
+/// <param name="Plan">The layers.</param>
+/// <param name="W">Its weights, (K, 3, 3, C) bf16.</param>
+/// <param name="DW">Their gradient, f32.</param>
+/// <param name="Norm">Batch norm's parameters, gradients and running statistics.</param>
+/// <param name="Coefficients">What batch norm comes to, f32.</param>
+internal sealed record FusedLayer(ConvPlan Plan, DeviceTensor W, DeviceTensor DW, BatchNormTensors Norm, DeviceTensor Coefficients);
