@@ -73,6 +73,13 @@ DEVICE_INLINE unsigned transpose_matrix(unsigned pair) {
     return transposed;
 }
 
+// Sixteen bytes from global to shared memory, behind the back of the thread that asks; there once it has waited.
+DEVICE_INLINE void copy_async(bfloat16 *shared, const bfloat16 *global) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(shared_address(shared)), "l"(global) : "memory");
+}
+
+DEVICE_INLINE void wait_for_copies() { asm volatile("cp.async.wait_all;" : : : "memory"); }
+
 DEVICE_INLINE float shuffle_xor(float value, int mask) {
     unsigned other;
     asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(float_bits(value)), "r"(mask));
@@ -91,6 +98,8 @@ void load_matrices(unsigned (&to)[4], const bfloat16 *row);
 void load_matrices_transposed(unsigned (&to)[4], const bfloat16 *row);
 void load_matrices_transposed(unsigned (&to)[2], const bfloat16 *row);
 unsigned transpose_matrix(unsigned pair);
+void copy_async(bfloat16 *shared, const bfloat16 *global);
+void wait_for_copies();
 float shuffle_xor(float value, int mask);
 
 #endif

@@ -24,6 +24,7 @@ int cuMemcpyDtoHAsync_v2(void *, uint64_t, size_t, void *);
 int cuModuleLoadDataEx(void **, const char *, unsigned, int *, void **);
 int cuModuleGetFunction(void **, void *, const char *);
 int cuModuleUnload(void *);
+int cuFuncSetAttribute(void *, int, int);
 int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,
                    void **);
 int cuStreamCreate(void **, unsigned);
@@ -160,6 +161,10 @@ int main(int argc, char **) {
     void *parameters[] = {&memory, &output, &rows, &channels};
     expect(cuLaunchKernel(function, 1, 1, 1, 32, 32, 1, 0, stream, parameters, nullptr) != 0,
            "more threads than the kernel allows are refused");
+    expect(cuLaunchKernel(function, 1, 1, 1, 32, 8, 1, 64 << 10, stream, parameters, nullptr) != 0,
+           "more than 48 KiB of shared memory must be asked for first");
+    expect(cuFuncSetAttribute(function, 8, 256 << 10) != 0, "and there is not more than a multiprocessor has");
+    expect(cuFuncSetAttribute(function, 8, 64 << 10) == 0, "what it has can be had");
 
     // Capture.
     void *graph;

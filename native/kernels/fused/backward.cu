@@ -131,15 +131,28 @@ KERNEL(256, 1)
 conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *w4,
                     const bfloat16 *y3, const float *coefficients3, bfloat16 *du3, float *partial, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
+    alignas(16) __shared__ float of_layer4[coefficient_count], of_layer3[coefficient_count];
     BackwardData<14, 64, 64> conv;
+    const auto prepare = [&](int n) {
+        fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
+        fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
+    };
+    prepare((int)blockIdx.x);
     conv.weights.load_turned(w4);
+    load_coefficients(of_layer4, coefficients4);
+    load_coefficients(of_layer3, coefficients3);
     tile.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
+        wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(tile, y4 + at, du4 + at / 4, coefficients4);
+        fill_pooled_gradient(tile, next_y4, next_du4, of_layer4);
         __syncthreads();
-        conv.run(tile, y3 + at, coefficients3, 1.0f, du3 + at);
+        if (n + (int)gridDim.x < samples) {
+            prepare(n + (int)gridDim.x);
+        }
+        conv.run(tile, y3 + at, of_layer3, 1.0f, du3 + at);
     }
     conv.sums.store<64>(partial);
 }
@@ -150,15 +163,28 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
                     const bfloat16 *pooled2, const float *coefficients2, float keep_scale, bfloat16 *du2,
                     float *partial, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
+    alignas(16) __shared__ float of_layer3[coefficient_count], of_layer2[coefficient_count];
     BackwardData<14, 64, 32> conv;
+    const auto prepare = [&](int n) {
+        fetch(next_y3, y3 + (long long)n * (196 * 64), 196 * 64);
+        fetch(next_du3, du3 + (long long)n * (196 * 64), 196 * 64);
+    };
+    prepare((int)blockIdx.x);
     conv.weights.load_turned(w3);
+    load_coefficients(of_layer3, coefficients3);
+    load_coefficients(of_layer2, coefficients2);
     tile.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
-        const long long at = (long long)n * (196 * 64);
+        const long long at = (long long)n * (196 * 32);
+        wait_for_copies();
         __syncthreads();
-        fill_gradient(tile, y3 + at, du3 + at, coefficients3);
+        fill_gradient(tile, next_y3, next_du3, of_layer3);
         __syncthreads();
-        conv.run(tile, pooled2 + at / 2, coefficients2, keep_scale, du2 + at / 2);
+        if (n + (int)gridDim.x < samples) {
+            prepare(n + (int)gridDim.x);
+        }
+        conv.run(tile, pooled2 + at, of_layer2, keep_scale, du2 + at);
     }
     conv.sums.store<32>(partial);
 }
@@ -170,16 +196,18 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
                     const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
+    alignas(16) __shared__ float of_layer2[coefficient_count];
     Weights<32, 32> weights;
     weights.load_turned(w2);
     FirstConvolution first;
     first.load(w1, coefficients1, weights.first_channel());
+    load_coefficients(of_layer2, coefficients2);
     float sums[2][4] = {};
     tile.clear();
     image.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
-        fill_pooled_gradient(tile, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), coefficients2);
+        fill_pooled_gradient(tile, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), of_layer2);
         image.fill(x + (long long)n * 784);
         __syncthreads();
         convolve<32>(tile, weights, [&](int row, int column, const float(&gradient)[4]) {
@@ -227,15 +255,28 @@ KERNEL(256, 1)
 conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
                        const float *coefficients3, float *partial, int samples) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
+    bfloat16 *next_y4 = input.data + input.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
+    alignas(16) __shared__ float of_layer4[coefficient_count], of_layer3[coefficient_count];
     BackwardWeights<14, 64, 64> conv;
+    const auto prepare = [&](int n) {
+        fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
+        fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
+        fetch(next_y3, y3 + (long long)n * (196 * 64), 196 * 64);
+    };
+    prepare((int)blockIdx.x);
+    load_coefficients(of_layer4, coefficients4);
+    load_coefficients(of_layer3, coefficients3);
     dy.clear();
     input.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
-        const long long at = (long long)n * (196 * 64);
+        wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, y4 + at, du4 + at / 4, coefficients4);
-        fill_activated(input, y3 + at, coefficients3);
+        fill_pooled_gradient(dy, next_y4, next_du4, of_layer4);
+        fill_activated(input, next_y3, of_layer3);
         __syncthreads();
+        if (n + (int)gridDim.x < samples) {
+            prepare(n + (int)gridDim.x);
+        }
         conv.add(dy, input);
     }
     conv.store(partial);
@@ -247,14 +288,17 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
                        const float *coefficients2, float keep_scale, float *partial, int samples) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Tile<14, 32> input{dy.data + dy.elements};
+    alignas(16) __shared__ float of_layer3[coefficient_count], of_layer2[coefficient_count];
     BackwardWeights<14, 32, 64> conv;
+    load_coefficients(of_layer3, coefficients3);
+    load_coefficients(of_layer2, coefficients2);
     dy.clear();
     input.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         __syncthreads();
-        fill_gradient(dy, y3 + at, du3 + at, coefficients3);
-        fill_from_pooled(input, pooled2 + at / 2, coefficients2, keep_scale);
+        fill_gradient(dy, y3 + at, du3 + at, of_layer3);
+        fill_from_pooled(input, pooled2 + at / 2, of_layer2, keep_scale);
         __syncthreads();
         conv.add(dy, input);
     }
@@ -267,16 +311,29 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
                        const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
     const Tile<28, 32> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     const ImageTile image{input.data + input.elements};
+    bfloat16 *next_y2 = image.data + image.elements, *next_du2 = next_y2 + 784 * 32;
+    alignas(16) __shared__ float of_layer2[coefficient_count], of_layer1[coefficient_count];
     BackwardWeights<28, 32, 32> conv;
+    const auto prepare = [&](int n) {
+        fetch(next_y2, y2 + (long long)n * (784 * 32), 784 * 32);
+        fetch(next_du2, du2 + (long long)n * (196 * 32), 196 * 32);
+    };
+    prepare((int)blockIdx.x);
+    load_coefficients(of_layer2, coefficients2);
+    load_coefficients(of_layer1, coefficients1);
     dy.clear();
     input.clear();
     image.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), coefficients2);
+        fill_pooled_gradient(dy, next_y2, next_du2, of_layer2);
         image.fill(x + (long long)n * 784);
         __syncthreads();
-        fill_first_layer(input, image, w1, coefficients1);
+        if (n + (int)gridDim.x < samples) {
+            prepare(n + (int)gridDim.x);
+        }
+        fill_first_layer(input, image, w1, of_layer1);
         __syncthreads();
         conv.add(dy, input);
     }

@@ -5,8 +5,6 @@
 
 #include "tile.cuh"
 
-constexpr int strip_rows = 7; // rows of output that a warp makes at once
-
 DEVICE_INLINE int lane() { return (int)threadIdx.x & 31; }
 DEVICE_INLINE int warp() { return (int)threadIdx.x >> 5; }
 
@@ -59,6 +57,8 @@ template <int In, int Out> struct Weights {
 // right of the image are to be ignored.
 template <int Out, class T, class Epilogue>
 DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
+    constexpr int strip_rows =
+        T::side % 4 == 0 ? 4 : 7; // rows that a warp makes at once: few registers, few rows read twice
     constexpr int places = T::strips * (T::side / strip_rows), groups = Weights<T::channels, Out>::groups;
     for (int place = warp() / groups; place < places; place += block_warps / groups) {
         const int row = place / T::strips * strip_rows, column = place % T::strips * 8;

@@ -34,15 +34,17 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
               float *partial, int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
+    alignas(16) __shared__ float of_layer1[coefficient_count];
     Forward<28, 32, 32> conv;
     conv.weights.load(w2);
+    load_coefficients(of_layer1, coefficients1);
     tile.clear();
     image.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
         image.fill(x + (long long)n * 784);
         __syncthreads();
-        fill_first_layer(tile, image, w1, coefficients1);
+        fill_first_layer(tile, image, w1, of_layer1);
         __syncthreads();
         conv.run(tile, y2 + (long long)n * (784 * 32));
     }
@@ -56,16 +58,17 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
               unsigned long long seed, unsigned layer) {
     const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Dropout dropout = {threshold, keep_scale, seed, layer};
+    alignas(16) __shared__ float of_layer2[coefficient_count];
     Forward<14, 32, 64> conv;
     conv.weights.load(w3);
+    load_coefficients(of_layer2, coefficients2);
     tile.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
         const int octet = (int)threadIdx.x % tile.octets;
-        const Eight a = load_eight(coefficients2 + scale + 8 * octet),
-                    b = load_eight(coefficients2 + shift + 8 * octet);
         for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += block_threads) {
             const int pixel = i / tile.octets;
+            const Eight a = load_eight(of_layer2 + scale + 8 * octet), b = load_eight(of_layer2 + shift + 8 * octet);
             const Octet pooled =
                 pool_octet<Tile<28, 32>>(state, n, y2 + (long long)n * (784 * 32), pixel, octet, a, b, dropout);
             store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
@@ -82,13 +85,22 @@ KERNEL(256, 1)
 conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4, bfloat16 *y4, float *partial,
               int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    bfloat16 *next_y3 = tile.data + tile.elements;
+    alignas(16) __shared__ float of_layer3[coefficient_count];
     Forward<14, 64, 64> conv;
+    fetch(next_y3, y3 + (long long)blockIdx.x * (196 * 64), 196 * 64);
     conv.weights.load(w4);
+    load_coefficients(of_layer3, coefficients3);
     tile.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        wait_for_copies();
         __syncthreads();
-        fill_activated(tile, y3 + (long long)n * (196 * 64), coefficients3);
+        fill_activated(tile, next_y3, of_layer3);
         __syncthreads();
+        const int next = n + (int)gridDim.x;
+        if (next < samples) {
+            fetch(next_y3, y3 + (long long)next * (196 * 64), 196 * 64);
+        }
         conv.run(tile, y4 + (long long)n * (196 * 64));
     }
     conv.sums.store<64>(partial);

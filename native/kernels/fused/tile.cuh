@@ -10,7 +10,29 @@ constexpr int block_threads = 256, block_warps = 8, taps = 9;
 
 // What batch norm comes to for one layer: f32, 64 places each. u = scale · y + shift forward; dY = scale · dU + from_y
 // · y + constant backward.
-enum Coefficient { scale = 0, shift = 64, mean = 128, inverse_deviation = 192, from_y = 256, constant = 320 };
+enum Coefficient {
+    scale = 0,
+    shift = 64,
+    mean = 128,
+    inverse_deviation = 192,
+    from_y = 256,
+    constant = 320,
+    coefficient_count = 384
+};
+
+// A kernel reads them out of shared memory: registers are for weights and sums.
+DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
+    for (int i = (int)threadIdx.x; i < coefficient_count; i += block_threads) {
+        shared[i] = coefficients[i];
+    }
+}
+
+// Sixteen bytes a thread at a time, there after wait_for_copies and a barrier.
+DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global, int elements) {
+    for (int i = 8 * (int)threadIdx.x; i < elements; i += 8 * block_threads) {
+        copy_async(shared + i, global + i);
+    }
+}
 
 // In the place of a pooled value that dropout takes away. No arithmetic gives this NaN.
 constexpr unsigned dropped = 0xFFFF;
@@ -59,7 +81,6 @@ template <int Side, int Channels> struct Tile {
     static constexpr int columns = 8 * strips + 2; // what lies right of the image is zero, too
     static constexpr int pitch = Channels + 8;     // so that eight neighbours lie in different banks
     static constexpr int elements = (Side + 2) * columns * pitch;
-    static constexpr int bytes = 2 * elements;
 
     bfloat16 *data;
 
@@ -75,7 +96,7 @@ template <int Side, int Channels> struct Tile {
 
 // (28, 28) bfloat16 with its border.
 struct ImageTile {
-    static constexpr int side = 28, columns = 34, elements = 30 * columns, bytes = 2 * elements;
+    static constexpr int side = 28, columns = 34, elements = 30 * columns + 4; // whole units of 16 bytes
 
     bfloat16 *data;
 
@@ -99,30 +120,17 @@ struct ImageTile {
 
 // relu(u) of a layer that is not pooled.
 template <class T> DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float *coefficients) {
-    constexpr int count = T::side * T::side * T::octets, at_once = 4;
     const int octet = (int)threadIdx.x % T::octets;
-    const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
-    for (int first = (int)threadIdx.x; first < count; first += at_once * block_threads) {
-        Octet in[at_once];
+    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += block_threads) {
+        const int pixel = i / T::octets;
+        const Octet in = load_octet(y + 8 * i);
+        const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
+        Eight out;
 #pragma unroll
-        for (int j = 0; j < at_once; ++j) {
-            const int i = first + j * block_threads;
-            if (i < count) {
-                in[j] = load_octet(y + 8 * i);
-            }
+        for (int c = 0; c < 8; ++c) {
+            out.v[c] = relu(fused_multiply_add(element(in, c), a.v[c], b.v[c]));
         }
-#pragma unroll
-        for (int j = 0; j < at_once; ++j) {
-            const int i = first + j * block_threads, pixel = i / T::octets;
-            if (i < count) {
-                Eight out;
-#pragma unroll
-                for (int c = 0; c < 8; ++c) {
-                    out.v[c] = relu(fused_multiply_add(element(in[j], c), a.v[c], b.v[c]));
-                }
-                store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow(out));
-            }
-        }
+        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow(out));
     }
 }
 
@@ -198,9 +206,9 @@ template <class T>
 DEVICE_INLINE void fill_from_pooled(const T &tile, const bfloat16 *pooled, const float *coefficients,
                                     float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
-    const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
     for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += block_threads) {
         const int pixel = i / T::octets;
+        const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
         store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet,
                     activate_pooled(load_octet(pooled + 8 * i), a, b, keep_scale));
     }
@@ -209,33 +217,19 @@ DEVICE_INLINE void fill_from_pooled(const T &tile, const bfloat16 *pooled, const
 // dY of a layer that is not pooled, from the gradient of u.
 template <class T>
 DEVICE_INLINE void fill_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du, const float *coefficients) {
-    constexpr int count = T::side * T::side * T::octets, at_once = 4;
     const int octet = (int)threadIdx.x % T::octets;
-    const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + from_y + 8 * octet),
-                c0 = load_eight(coefficients + constant + 8 * octet);
-    for (int first = (int)threadIdx.x; first < count; first += at_once * block_threads) {
-        Octet in[at_once], gradient[at_once];
+    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += block_threads) {
+        const int pixel = i / T::octets;
+        const Octet in = load_octet(y + 8 * i), gradient = load_octet(du + 8 * i);
+        const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + from_y + 8 * octet),
+                    c0 = load_eight(coefficients + constant + 8 * octet);
+        Eight out;
 #pragma unroll
-        for (int j = 0; j < at_once; ++j) {
-            const int i = first + j * block_threads;
-            if (i < count) {
-                in[j] = load_octet(y + 8 * i);
-                gradient[j] = load_octet(du + 8 * i);
-            }
+        for (int c = 0; c < 8; ++c) {
+            const float rest = fused_multiply_add(element(in, c), b.v[c], c0.v[c]);
+            out.v[c] = fused_multiply_add(element(gradient, c), a.v[c], rest);
         }
-#pragma unroll
-        for (int j = 0; j < at_once; ++j) {
-            const int i = first + j * block_threads, pixel = i / T::octets;
-            if (i < count) {
-                Eight out;
-#pragma unroll
-                for (int c = 0; c < 8; ++c) {
-                    const float rest = fused_multiply_add(element(in[j], c), b.v[c], c0.v[c]);
-                    out.v[c] = fused_multiply_add(element(gradient[j], c), a.v[c], rest);
-                }
-                store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow(out));
-            }
-        }
+        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow(out));
     }
 }
 
@@ -245,28 +239,36 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const bfloat16 *y, const 
                                         const float *coefficients) {
     constexpr int half = T::side / 2;
     const int octet = (int)threadIdx.x % T::octets;
-    const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet),
-                b1 = load_eight(coefficients + from_y + 8 * octet),
-                c1 = load_eight(coefficients + constant + 8 * octet);
     for (int i = (int)threadIdx.x; i < half * half * T::octets; i += block_threads) {
         const int pooled = i / T::octets, row = pooled / half * 2 + 1, column = pooled % half * 2 + 1;
         Quad quad;
         quad.load<T>(y, pooled, octet);
         const Octet gradient = load_octet(du + 8 * i);
-        Eight out[4];
+        Octet out[4];
 #pragma unroll
-        for (int c = 0; c < 8; ++c) {
-            const int at = quad.best(c, a.v[c], b.v[c]);
-            const float to_best = element(gradient, c) * a.v[c];
+        for (int pair = 0; pair < 4; ++pair) {
+            float of_pair[4][2];
+#pragma unroll
+            for (int second = 0; second < 2; ++second) {
+                const int c = 2 * pair + second;
+                const float *of_channel = coefficients + 8 * octet + c;
+                const float a = of_channel[scale], b = of_channel[from_y], c0 = of_channel[constant];
+                const int at = quad.best(c, a, of_channel[shift]);
+                const float to_best = element(gradient, c) * a;
+#pragma unroll
+                for (int k = 0; k < 4; ++k) {
+                    const float rest = fused_multiply_add(element(quad.y[k], c), b, c0);
+                    of_pair[k][second] = at == k ? rest + to_best : rest;
+                }
+            }
 #pragma unroll
             for (int k = 0; k < 4; ++k) {
-                const float rest = fused_multiply_add(element(quad.y[k], c), b1.v[c], c1.v[c]);
-                out[k].v[c] = at == k ? rest + to_best : rest;
+                out[k].w[pair] = pack(of_pair[k][0], of_pair[k][1]);
             }
         }
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            store_octet(tile.at(row + k / 2, column + k % 2) + 8 * octet, narrow(out[k]));
+            store_octet(tile.at(row + k / 2, column + k % 2) + 8 * octet, out[k]);
         }
     }
 }

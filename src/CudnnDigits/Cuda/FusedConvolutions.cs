@@ -17,7 +17,9 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private const int LeastMajor = 8; // tensor cores that take bfloat16
 
     // Shared memory of a block, as native/kernels/fused/tile.cuh lays it out: rows × columns × (channels + 8) of two bytes.
-    private const int Image = 30 * 34 * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
+    // And what is fetched ahead: the tensors of one sample.
+    private const int Image = (30 * 34 + 4) * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
+    private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2;
 
     private readonly CudaSession _session;
     private readonly FusedTensors _t;
@@ -151,7 +153,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4(), partial = Partial(Blocks(1) * 128);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &partial, &samples };
-        _session.LaunchFused("conv4_forward", Blocks(1), parameters, Small64);
+        _session.LaunchFused("conv4_forward", Blocks(1), parameters, Small64 + SampleY3);
         return Blocks(1);
     }
 
@@ -179,7 +181,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), w4 = W(_4), y3 = Y3(), coefficients3 = Coefficients(_3), du3 = Du3(), partial = Partial(Blocks(1) * 128);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &w4, &y3, &coefficients3, &du3, &partial, &samples };
-        _session.LaunchFused("conv4_backward_data", Blocks(1), parameters, Small64);
+        _session.LaunchFused("conv4_backward_data", Blocks(1), parameters, Small64 + SampleY4 + SampleDu4);
         return Blocks(1);
     }
 
@@ -188,7 +190,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), y3 = Y3(), coefficients3 = Coefficients(_3), partial = Partial(Blocks(1) * 9 * 64 * 64);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &y3, &coefficients3, &partial, &samples };
-        _session.LaunchFused("conv4_backward_weights", Blocks(1), parameters, 2 * Small64);
+        _session.LaunchFused("conv4_backward_weights", Blocks(1), parameters, 2 * Small64 + SampleY4 + SampleDu4 + SampleY3);
         return Blocks(1);
     }
 
@@ -198,7 +200,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int samples = _n;
         (_, float keepScale, _, _) = Dropout(_2, training: true);
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &w3, &pooled2, &coefficients2, &keepScale, &du2, &partial, &samples };
-        _session.LaunchFused("conv3_backward_data", Blocks(1), parameters, Small64);
+        _session.LaunchFused("conv3_backward_data", Blocks(1), parameters, Small64 + 2 * SampleY3);
         return Blocks(1);
     }
 
@@ -226,7 +228,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = Partial(2 * Blocks(1) * 9 * 32 * 32);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &x, &w1, &coefficients1, &partial, &samples };
-        _session.LaunchFused("conv2_backward_weights", Blocks(1), parameters, 2 * Wide32 + Image);
+        _session.LaunchFused("conv2_backward_weights", Blocks(1), parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2);
         return 2 * Blocks(1);
     }
 

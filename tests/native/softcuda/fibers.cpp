@@ -104,6 +104,8 @@ bool run_block(const std::function<void()> &body) {
     block.next = block.finished = 0;
     block.total = blockDim.x * blockDim.y * blockDim.z;
     block.warps.assign((block.total + warp_lanes - 1) / warp_lanes, {});
+    block.ready.clear(); // a block that failed has left its threads where they were
+    block.at_barrier.clear();
     block.diverged = false;
     while (block.finished < block.total && !block.diverged) {
         if (!block.ready.empty()) {
@@ -128,8 +130,10 @@ void __syncthreads() {
     wait();
 }
 
+unsigned thread_of_block() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
+
 void warp_collective(void *mine, void (*all)(void **lanes)) {
-    const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const unsigned thread = thread_of_block();
     Warp &warp = block.warps[thread / warp_lanes];
     const void *instruction = reinterpret_cast<const void *>(all);
     if (warp.arrived > 0 && warp.instruction != instruction) {

@@ -2,7 +2,11 @@
 #include "warp.h"
 #include "tensor_core.cuh"
 
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <vector>
 
 namespace {
 
@@ -15,6 +19,14 @@ struct Load {
     unsigned *to;
     const bfloat16 *row;
 };
+
+// Sixteen bytes at an address that is no multiple of sixteen are an error on a GPU.
+void require_aligned(const void *p, const char *instruction) {
+    if (reinterpret_cast<uintptr_t>(p) % 16 != 0) {
+        std::fprintf(stderr, "softcuda: %s: the address is not aligned\n", instruction);
+        std::abort(); // a fiber cannot be unwound
+    }
+}
 
 float low(unsigned pair) { return bits_float(pair << 16); }
 float high(unsigned pair) { return bits_float(pair & 0xFFFF0000u); }
@@ -62,7 +74,9 @@ template <int Matrices, bool Transposed> void load(void **lanes) {
     for (int i = 0; i < Matrices; ++i) {
         unsigned short matrix[8][8];
         for (int row = 0; row < 8; ++row) {
-            std::memcpy(matrix[row], static_cast<Load *>(lanes[8 * i + row])->row, sizeof matrix[row]);
+            const bfloat16 *from = static_cast<Load *>(lanes[8 * i + row])->row;
+            require_aligned(from, "ldmatrix");
+            std::memcpy(matrix[row], from, sizeof matrix[row]);
         }
         for (unsigned lane = 0; lane < warp_lanes; ++lane) {
             const unsigned g = lane / 4, t = lane % 4;
@@ -139,4 +153,36 @@ float shuffle_xor(float value, int mask) {
     Exchange mine = {value, mask};
     warp_collective(&mine, exchange);
     return mine.value;
+}
+
+// Copies happen when their thread waits and no sooner, so that a missing wait shows.
+namespace {
+
+struct Copy {
+    bfloat16 *to;
+    const bfloat16 *from;
+};
+
+std::vector<Copy> &copies_of_thread() {
+    thread_local std::vector<std::vector<Copy>> copies;
+    const unsigned thread = thread_of_block();
+    if (copies.size() <= thread) {
+        copies.resize(thread + 1);
+    }
+    return copies[thread];
+}
+
+} // namespace
+
+void copy_async(bfloat16 *shared, const bfloat16 *global) {
+    require_aligned(shared, "cp.async");
+    require_aligned(global, "cp.async");
+    copies_of_thread().push_back({shared, global});
+}
+
+void wait_for_copies() {
+    for (const Copy &copy : copies_of_thread()) {
+        std::memcpy(copy.to, copy.from, 16);
+    }
+    copies_of_thread().clear();
 }
