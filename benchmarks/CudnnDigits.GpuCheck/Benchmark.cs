@@ -7,6 +7,9 @@ namespace CudnnDigits.GpuCheck;
 /// <summary>Images per second beside PyTorch's best mode at the same precision, in one run on one machine.</summary>
 internal static class Benchmark
 {
+    /// <summary>Chooses who convolves; see docs/performance.md.</summary>
+    public const string Convolutions = "CUDNN_DIGITS_CONVOLUTIONS";
+
     private static readonly string[] Models = ["improved", "simple"], Precisions = ["fp32", "tf32", "bf16"];
 
     /// <summary>The python3 that would run the peer, or null.</summary>
@@ -60,14 +63,16 @@ internal static class Benchmark
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
             double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
+            double? fused = Best(ours, field, entry => (string?)entry["mode"] == "fused"), best = fused > graph ? fused : graph;
             double? peer = Best(peers, field, _ => true), peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
             row[$"{what}"] = graph;
             row[$"{what}_eager"] = eager;
+            row[$"{what}_fused"] = fused;
             row[$"{what}_pytorch_best"] = peer;
             row[$"{what}_pytorch_best_mode"] = peers.Where(Matches).MaxBy(entry => (double?)entry[field] ?? 0)?["mode"]?.ToString();
             row[$"{what}_pytorch_eager"] = peerEager;
-            row[$"{what}_ratio"] = graph / peer;
-            row[$"{what}_ratio_to_eager"] = graph / peerEager;
+            row[$"{what}_ratio"] = best / peer;
+            row[$"{what}_ratio_to_eager"] = best / peerEager;
         }
 
         return row;
@@ -81,14 +86,19 @@ internal static class Benchmark
     private static IEnumerable<JsonObject> Ours(Workplace place, string model, int batch, string precision)
     {
         int steps = place.Quick ? 1 : Math.Max(20, 131072 / batch);
-        foreach (string mode in precision == "tf32" ? new[] { "graph", "eager" } : ["graph"])
+        string[] modes = [
+            "graph",
+            .. precision != "fp32" ? new[] { "eager" } : [],
+            .. (model, precision) == ("improved", "bf16") ? new[] { "fused" } : [],
+        ];
+        foreach (string mode in modes)
         {
             string[] arguments =
             [
                 "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision, "--steps", $"{steps}",
                 "--augment", "standard", "--json", .. mode == "eager" ? new[] { "--no-cuda-graph" } : [],
             ];
-            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments);
+            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode == "fused" ? "fused" : "cudnn"));
             JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
             entry["mode"] = mode;
             entry["model"] = model;

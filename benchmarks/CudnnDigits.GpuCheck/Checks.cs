@@ -23,7 +23,7 @@ internal sealed record CheckResult(string Name, Status Status, string Summary, J
 /// <summary>The checks, in the order they run: what is cheap and tells most first.</summary>
 internal static partial class Checks
 {
-    public static readonly string[] Names = ["machine", "ptx", "tests", "embedding", "train", "benchmark", "sanitizer"];
+    public static readonly string[] Names = ["machine", "ptx", "tests", "embedding", "train", "benchmark", "kernels", "sanitizer"];
 
     private static readonly string[] SameBits = ["default_stream", "other_stream", "float_pixels", "captured"]; // what pytorch_embed.py compares
 
@@ -46,6 +46,7 @@ internal static partial class Checks
                 "embedding" => Embedding(place),
                 "train" => Train(place),
                 "benchmark" => Benchmark.Run(place),
+                "kernels" => Kernels.Run(place),
                 _ => Sanitizer(place),
             };
         }
@@ -84,7 +85,8 @@ internal static partial class Checks
         JsonArray details = [];
         foreach (string file in Directory.EnumerateFiles(Path.Combine(Workplace.Bundle, "ptx"), "*.ptx"))
         {
-            foreach (string target in Targets)
+            string oldest = OwnTarget(file);
+            foreach (string target in Targets.SkipWhile(target => target != oldest))
             {
                 ToolResult result = place.Run($"ptxas-{Path.GetFileNameWithoutExtension(file)}-{target}", 60, ptxas, ["-v", $"-arch={target}", file, "-o", "/dev/null"]);
                 int spills = result.Error.Concat(result.Output).SelectMany(line => SpillCount().Matches(line.Text)).Sum(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
@@ -94,14 +96,20 @@ internal static partial class Checks
 
         if (Workplace.Find("nvcc") is { } nvcc)
         {
-            string source = Path.Combine(Workplace.Bundle, "kernels", "kernels.cu");
-            ToolResult result = place.Run("nvcc", 60, nvcc, ["-std=c++17", "-arch=sm_75", "-cubin", source, "-o", Path.Combine(place.Output, "kernels.cubin")]);
-            details.Add(new JsonObject { ["file"] = "kernels.cu", ["target"] = "nvcc", ["assembles"] = result.ExitCode == 0 });
+            foreach (string file in Directory.EnumerateFiles(Path.Combine(Workplace.Bundle, "ptx"), "*.ptx"))
+            {
+                string name = Path.GetFileNameWithoutExtension(file), source = Path.Combine(Workplace.Bundle, "kernels", $"{name}.cu");
+                ToolResult result = place.Run($"nvcc-{name}", 90, nvcc, ["-std=c++17", $"-arch={OwnTarget(file)}", "-cubin", source, "-o", Path.Combine(place.Output, $"{name}.cubin")]);
+                details.Add(new JsonObject { ["file"] = $"{name}.cu", ["target"] = "nvcc", ["assembles"] = result.ExitCode == 0 });
+            }
         }
 
         int failed = details.Count(entry => !(bool)entry!["assembles"]!);
         return new CheckResult("ptx", failed == 0 ? Status.Passed : Status.Failed, $"{details.Count - failed} of {details.Count} assemble", details);
     }
+
+    /// <summary>The oldest GPU that a PTX is for.</summary>
+    private static string OwnTarget(string file) => File.ReadLines(file).First(line => line.StartsWith(".target ", StringComparison.Ordinal))[".target ".Length..].Trim();
 
     /// <summary>The CUDA tests, a GPU required.</summary>
     private static CheckResult Tests(Workplace place)
@@ -199,13 +207,25 @@ internal static partial class Checks
         JsonArray details = [];
         foreach (string tool in new[] { "memcheck", "racecheck" })
         {
-            foreach (string model in new[] { "simple", "improved" })
+            foreach ((string model, string precision, string convolutions) in new[] { ("improved", "bf16", "fused"), ("simple", "tf32", "cudnn"), ("improved", "tf32", "cudnn") })
             {
                 string run = Path.Combine(place.Output, $"run-{tool}-{model}");
-                string[] train = ["train", "--device", "cuda", "--data", SmallData(place), "--model", model, "--epochs", "1", "--batch-size", "48", "--augment", "standard", "--out", run];
+                string[] train =
+                [
+                    "train", "--device", "cuda", "--data", SmallData(place), "--model", model, "--precision", precision, "--epochs", "1", "--batch-size", "48",
+                    "--augment", "standard", "--out", run,
+                ];
                 ToolResult result = place.Run(
-                    $"{tool}-{model}", 90, sanitizer, ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train]);
-                details.Add(new JsonObject { ["tool"] = tool, ["model"] = model, ["clean"] = result.ExitCode == 0, ["says"] = result.TimedOut ? "out of time" : result.LastWord });
+                    $"{tool}-{model}-{convolutions}", 90, sanitizer, ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train],
+                    (Benchmark.Convolutions, convolutions));
+                details.Add(new JsonObject
+                {
+                    ["tool"] = tool,
+                    ["model"] = model,
+                    ["convolutions"] = convolutions,
+                    ["clean"] = result.ExitCode == 0,
+                    ["says"] = result.TimedOut ? "out of time" : result.LastWord,
+                });
                 if (Directory.Exists(run))
                 {
                     Directory.Delete(run, recursive: true);

@@ -54,12 +54,25 @@ internal static class Report
                     {
                         text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}").AppendLine();
                         WriteTable(text, benchmark["table"]!.AsArray(),
-                            ["model", "batch_size", "precision", what, $"{what}_eager", $"{what}_pytorch_best", $"{what}_pytorch_best_mode", $"{what}_pytorch_eager", $"{what}_ratio"]);
+                            ["model", "batch_size", "precision", what, $"{what}_eager", $"{what}_fused", $"{what}_pytorch_best", $"{what}_pytorch_best_mode", $"{what}_pytorch_eager", $"{what}_ratio"]);
                     }
 
                     if (benchmark["pytorch_seconds_to_99_percent"] is { } seconds)
                     {
                         text.AppendLine().AppendLine($"PyTorch reached 99 % of the validation digits {seconds} s after process start (improved, batch 128, tf32, captured step).");
+                    }
+
+                    break;
+                case { Name: "kernels", Details: { } kernels }:
+                    if (kernels["ceilings"] is { } ceilings)
+                    {
+                        text.AppendLine().AppendLine($"Ceilings: {string.Join(", ", ceilings.AsObject().Select(entry => $"{entry.Key.Replace('_', ' ')} {Format(entry.Value)}"))}.");
+                    }
+
+                    foreach (JsonNode? step in kernels["steps"]!.AsArray())
+                    {
+                        text.AppendLine().AppendLine($"## Kernels of training and inference, each launch: {step!["name"]}").AppendLine();
+                        WriteTable(text, step["kernels"]!.AsArray(), ["kernel", "launches", "microseconds", "share", "megabytes", "floor_microseconds", "busiest"]);
                     }
 
                     break;

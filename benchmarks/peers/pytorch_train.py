@@ -5,9 +5,11 @@ whole step captured as a CUDA graph, and torch.compile.
 
     pytorch_train.py [--models improved,simple] [--batch-sizes 64,256,1024,4096] [--seconds 240]
     pytorch_train.py --data train.csv --until 0.99
+    pytorch_train.py --ceilings
 
 Prints one JSON object a line: images per second of training with augmentation and of inference per model, batch size,
-precision and mode; or, with --until, seconds from process start to that validation accuracy.
+precision and mode; or, with --until, seconds from process start to that validation accuracy; or, with --ceilings, what
+the GPU can do at most: copying, and products of large matrices.
 
 Modes: eager; graph (the eager step, captured whole); compiled+graph (torch.compile, the whole step captured);
 compiled (torch.compile mode="reduce-overhead", which captures forward and backward on its own).
@@ -286,6 +288,30 @@ def train_until(options):
             return
 
 
+def ceilings():
+    def best(amount, body):
+        body()
+        seconds = []
+        for _ in range(10):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            body()
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return amount / statistics.median(seconds)
+
+    source = torch.empty(1 << 30, dtype=torch.float32, device=DEVICE).normal_()
+    target = torch.empty_like(source)
+    result = {"copy_gigabytes_per_second": round(best(2 * 4 * source.numel(), lambda: target.copy_(source)) / 1e9)}
+    del source, target
+    n = 8192
+    for name, dtype in (("bf16", torch.bfloat16), ("tf32", torch.float32)):
+        set_precision(name)
+        a, b = (torch.randn(n, n, device=DEVICE, dtype=dtype) for _ in range(2))
+        result[f"{name}_teraflops"] = round(best(2 * n**3, lambda: a @ b) / 1e12)
+    print(json.dumps(result), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--models", default="improved,simple")
@@ -293,10 +319,13 @@ def main():
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--data", help="Kaggle's train.csv, for --until")
     parser.add_argument("--until", type=float, help="train to this validation accuracy")
+    parser.add_argument("--ceilings", action="store_true", help="copy bandwidth and matrix rates")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("pytorch_train.py: PyTorch sees no GPU")
-    if options.until is not None:
+    if options.ceilings:
+        ceilings()
+    elif options.until is not None:
         train_until(options)
     else:
         benchmark(options)

@@ -1,0 +1,132 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+
+namespace CudnnDigits.GpuCheck;
+
+/// <summary>
+/// Every kernel of a step as Nsight Compute sees it: its time, the bytes it moved through device memory, and the least time
+/// that so many bytes take at the rate of copying; and the machine's ceilings.
+/// </summary>
+internal static class Kernels
+{
+    private const string Time = "gpu__time_duration.sum", Bytes = "dram__bytes.sum", Busiest = "sm__throughput.avg.pct_of_peak_sustained_elapsed";
+    private const int Batch = 1024;
+
+    public static CheckResult Run(Workplace place)
+    {
+        JsonNode? ceilings = Ceilings(place);
+        if (Workplace.Find("ncu") is not { } ncu)
+        {
+            return new CheckResult("kernels", Status.Skipped, "ncu is not on this machine", new JsonObject { ["ceilings"] = ceilings, ["steps"] = new JsonArray() });
+        }
+
+        double? bandwidth = (double?)ceilings?["copy_gigabytes_per_second"];
+        JsonArray steps = [];
+        foreach (string convolutions in new[] { "fused", "cudnn" })
+        {
+            string csv = Path.Combine(place.Output, "logs", $"ncu-{convolutions}.csv");
+            ToolResult result = place.Run(
+                $"ncu-{convolutions}", 120, ncu,
+                [
+                    "--clock-control", "none", "--target-processes", "all", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base", "--log-file", csv,
+                    "--metrics", $"{Time},{Bytes},{Busiest}",
+                    Workplace.Digits, "bench", "--device", "cuda", "--model", "improved", "--batch-size", $"{(place.Quick ? 16 : Batch)}", "--precision", "bf16", "--augment", "standard",
+                    "--steps", "2", "--no-cuda-graph", "--profile",
+                ],
+                (Benchmark.Convolutions, convolutions));
+            if (!File.Exists(csv))
+            {
+                return new CheckResult("kernels", Status.Failed, result.LastWord);
+            }
+
+            steps.Add(new JsonObject { ["name"] = $"improved, batch {Batch}, bf16, {convolutions}", ["kernels"] = Table(Read(csv), bandwidth) });
+        }
+
+        int seen = steps.Sum(step => step!["kernels"]!.AsArray().Count);
+        return new CheckResult(
+            "kernels", seen > 0 ? Status.Passed : Status.Failed, $"{seen} kernels measured",
+            new JsonObject { ["ceilings"] = ceilings, ["steps"] = steps });
+    }
+
+    /// <summary>Rows of ncu's raw page by column names; what precedes the header, and the row of units, are left out.</summary>
+    public static IEnumerable<Dictionary<string, string>> Read(string csv)
+    {
+        string[]? header = null;
+        bool units = false;
+        foreach (string line in File.ReadLines(csv).Where(line => line.StartsWith('"')))
+        {
+            string[] fields = Split(line);
+            if (header is null)
+            {
+                header = fields.Contains("Kernel Name") ? fields : null;
+            }
+            else if (!units)
+            {
+                units = true;
+            }
+            else if (fields.Length == header.Length)
+            {
+                yield return header.Zip(fields).DistinctBy(pair => pair.First).ToDictionary(pair => pair.First, pair => pair.Second);
+            }
+        }
+    }
+
+    /// <summary>Launches of the same kernel together, those that take longest first.</summary>
+    public static JsonArray Table(IEnumerable<Dictionary<string, string>> launches, double? gigabytesPerSecond)
+    {
+        var kernels = launches.GroupBy(row => ShortName(row["Kernel Name"])).Select(group => (
+            Name: group.Key, Count: group.Count(), Nanoseconds: group.Sum(row => Number(row, Time)), Bytes: group.Sum(row => Number(row, Bytes)), Busiest: group.Average(row => Number(row, Busiest)))).ToArray();
+        double all = kernels.Sum(kernel => kernel.Nanoseconds);
+        return
+        [
+            .. kernels.OrderByDescending(kernel => kernel.Nanoseconds).Select(kernel => (JsonNode)new JsonObject
+            {
+                ["kernel"] = kernel.Name,
+                ["launches"] = kernel.Count,
+                ["microseconds"] = Math.Round(kernel.Nanoseconds / 1e3 / kernel.Count, 1),
+                ["share"] = $"{100 * kernel.Nanoseconds / all:F0} %",
+                ["megabytes"] = Math.Round(kernel.Bytes / 1e6 / kernel.Count, 1),
+                ["floor_microseconds"] = gigabytesPerSecond is { } rate ? Math.Round(kernel.Bytes / rate / 1e3 / kernel.Count, 1) : null,
+                ["busiest"] = string.Create(CultureInfo.InvariantCulture, $"{kernel.Busiest:F0} %"),
+            }),
+        ];
+    }
+
+    /// <summary>Copy bandwidth and matrix rates, by PyTorch; null where it is not there.</summary>
+    private static JsonNode? Ceilings(Workplace place)
+    {
+        string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py");
+        if (Benchmark.Python() is not { } python || !File.Exists(script))
+        {
+            return null;
+        }
+
+        ToolResult result = place.Run("ceilings", 60, python, ["-u", script, "--ceilings"]);
+        return result.Output.LastOrDefault(line => line.Text.StartsWith('{')).Text is { } json ? JsonNode.Parse(json) : null;
+    }
+
+    /// <summary>Template arguments and parameters make cuDNN's names unreadable.</summary>
+    private static string ShortName(string name)
+    {
+        string first = name.Split('<', '(')[0].Trim();
+        first = first.StartsWith("void ", StringComparison.Ordinal) ? first["void ".Length..] : first;
+        return first.Length > 60 ? first[..60] : first;
+    }
+
+    private static double Number(Dictionary<string, string> row, string column) =>
+        double.TryParse(row.GetValueOrDefault(column, "").Replace(",", "", StringComparison.Ordinal), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value : 0;
+
+    private static string[] Split(string line)
+    {
+        List<string> fields = [];
+        for (int at = 0; at < line.Length;)
+        {
+            int end = line[at] == '"' ? line.IndexOf('"', at + 1) : line.IndexOf(',', at);
+            end = end < 0 ? line.Length : end;
+            fields.Add(line[at] == '"' ? line[(at + 1)..end] : line[at..end]);
+            at = line[at] == '"' ? end + 2 : end + 1;
+        }
+
+        return [.. fields];
+    }
+}
