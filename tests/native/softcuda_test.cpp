@@ -185,6 +185,21 @@ int main(int argc, char **) {
     cuStreamBeginCapture_v2(stream, 1);
     expect(cuStreamWaitEvent(stream, event, 0) == 905, "a capture cannot wait for what lies outside it");
     cuStreamEndCapture(stream, &graph);
+    void *branch;
+    cuStreamCreate(&branch, 1);
+    for (const bool joins : {true, false}) {
+        cuStreamBeginCapture_v2(stream, 1);
+        cuEventRecord(event, stream);
+        cuStreamWaitEvent(branch, event, 0);
+        cuMemcpyHtoDAsync_v2(memory, pinned, 16, branch);
+        cuEventRecord(event, branch);
+        if (joins) {
+            cuStreamWaitEvent(stream, event, 0);
+        }
+        expect(cuStreamEndCapture(stream, &graph) == (joins ? 0 : 904), "a capture takes in a branch, which must join");
+    }
+    expect(cuMemcpyHtoDAsync_v2(memory, pinned, 16, branch) == 0 && cuStreamSynchronize(branch) == 0,
+           "and is on its own again");
     int capturing;
     expect(cuStreamIsCapturing(nullptr, &capturing) != 0, "the legacy stream is not even asked about");
 

@@ -47,7 +47,7 @@ template <int Side, int In, int Out> struct BackwardData {
 // input channels, all taps, and its share of the output channels and of each row's pixels, sixteen at a time.
 template <int Side, int In, int Out> struct BackwardWeights {
     static constexpr int column_groups = In / 8, chunks = (Side + 15) / 16;
-    static constexpr int row_groups = block_warps / column_groups / chunks, rows = Out / 16 / row_groups;
+    static constexpr int row_groups = image_warps / column_groups / chunks, rows = Out / 16 / row_groups;
 
     float sums[taps][rows][4] = {};
 
@@ -232,7 +232,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         });
     }
 
-    __shared__ float of_warps[block_warps][16][16];
+    __shared__ float of_warps[image_warps][16][16];
     const int g = lane() >> 2, t = lane() & 3;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -240,10 +240,10 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         of_warps[warp()][channel_of(i >> 1, g)][8 + 2 * t + (i & 1)] = sums[1][i];
     }
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < 512; i += block_threads) {
+    for (int i = (int)threadIdx.x; i < 512; i += image_threads) {
         const int channel = i / 16;
         float sum = 0;
-        for (int w = channel / 16; w < block_warps; w += 2) {
+        for (int w = channel / 16; w < image_warps; w += 2) {
             sum += of_warps[w][channel % 16][i % 16];
         }
         partial[(long long)blockIdx.x * 512 + i] = sum;

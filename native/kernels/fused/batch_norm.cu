@@ -96,7 +96,7 @@ batch_norm_running(const float *gamma, const float *beta, const float *running_m
 // (blocks, 16, 16).
 KERNEL(256, 2) window_moments(const bfloat16 *x, float *partial, int samples) {
     __shared__ bfloat16 image_memory[ImageTile::elements];
-    __shared__ float of_warps[block_warps][256];
+    __shared__ float of_warps[image_warps][256];
     const ImageTile image{image_memory};
     const int g = lane() >> 2, t = lane() & 3;
     float sums[2][4] = {};
@@ -105,7 +105,7 @@ KERNEL(256, 2) window_moments(const bfloat16 *x, float *partial, int samples) {
         __syncthreads();
         image.fill(x + (long long)n * 784);
         __syncthreads();
-        for (int i = warp(); i < 56; i += block_warps) {
+        for (int i = warp(); i < 56; i += image_warps) {
             const int row = i / 2, column = i % 2 * 16;
             unsigned
                 a[4]; // a[i]: taps g (i even) or g + 8 (odd) at pixels 2t and 2t + 1, from the ninth pixel on for i > 1
@@ -132,7 +132,7 @@ KERNEL(256, 2) window_moments(const bfloat16 *x, float *partial, int samples) {
     }
     __syncthreads();
     float sum = 0;
-    for (int w = 0; w < block_warps; ++w) {
+    for (int w = 0; w < image_warps; ++w) {
         sum += of_warps[w][threadIdx.x];
     }
     partial[blockIdx.x * 256 + threadIdx.x] = sum;

@@ -60,7 +60,7 @@ DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weig
     constexpr int strip_rows =
         T::side % 4 == 0 ? 4 : 7; // rows that a warp makes at once: few registers, few rows read twice
     constexpr int places = T::strips * (T::side / strip_rows), groups = Weights<T::channels, Out>::groups;
-    for (int place = warp() / groups; place < places; place += block_warps / groups) {
+    for (int place = warp() / groups; place < places; place += image_warps / groups) {
         const int row = place / T::strips * strip_rows, column = place % T::strips * 8;
         const bfloat16 *from = tile.at(row, column + (lane() & 7)) + 8 * (lane() >> 3);
         float sums[strip_rows][4] = {};
@@ -113,7 +113,7 @@ struct ChannelSums {
     // Channels.
     template <int Channels> DEVICE_INLINE void store(float *partial) {
         constexpr int groups = Channels / 16;
-        __shared__ float of_warps[block_warps][2][16];
+        __shared__ float of_warps[image_warps][2][16];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -130,7 +130,7 @@ struct ChannelSums {
         const int i = (int)threadIdx.x, which = i / Channels, channel = i % Channels;
         if (i < 2 * Channels) {
             float sum = 0;
-            for (int w = channel / 16; w < block_warps; w += groups) {
+            for (int w = channel / 16; w < image_warps; w += groups) {
                 sum += of_warps[w][which][channel % 16];
             }
             partial[(long long)blockIdx.x * 2 * Channels + i] = sum;
@@ -182,7 +182,7 @@ DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &i
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);
     const int g = lane() >> 2, t = lane() & 3;
-    for (int i = warp(); i < T::side * T::strips; i += block_warps) {
+    for (int i = warp(); i < T::side * T::strips; i += image_warps) {
         const int row = i / T::strips, column = i % T::strips * 8;
         unsigned b[2];
         FirstConvolution::windows(image, row, column, b);

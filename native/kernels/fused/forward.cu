@@ -66,7 +66,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
         const int octet = (int)threadIdx.x % tile.octets;
-        for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += block_threads) {
+        for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += image_threads) {
             const int pixel = i / tile.octets;
             const Eight a = load_eight(of_layer2 + scale + 8 * octet), b = load_eight(of_layer2 + shift + 8 * octet);
             const Octet pooled =
@@ -111,7 +111,7 @@ KERNEL(256)
 pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficients4, bfloat16 *pooled4, bfloat16 *z4,
               int samples, unsigned threshold, float keep_scale, unsigned long long seed, unsigned layer) {
     using T = Tile<14, 64>;
-    const long long i = (long long)blockIdx.x * block_threads + threadIdx.x;
+    const long long i = (long long)blockIdx.x * image_threads + threadIdx.x;
     const int n = (int)(i / (49 * T::octets)), pixel = (int)(i / T::octets % 49), octet = (int)(i % T::octets);
     if (n < samples) {
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),

@@ -6,7 +6,7 @@
 #include "../step_state.cuh"
 #include "../tensor_core.cuh"
 
-constexpr int block_threads = 256, block_warps = 8, taps = 9;
+constexpr int image_threads = 256, image_warps = 8, taps = 9;
 
 // What batch norm comes to for one layer: f32, 64 places each. u = scale · y + shift forward; dY = scale · dU + from_y
 // · y + constant backward.
@@ -22,14 +22,14 @@ enum Coefficient {
 
 // A kernel reads them out of shared memory: registers are for weights and sums.
 DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
-    for (int i = (int)threadIdx.x; i < coefficient_count; i += block_threads) {
+    for (int i = (int)threadIdx.x; i < coefficient_count; i += image_threads) {
         shared[i] = coefficients[i];
     }
 }
 
 // Sixteen bytes a thread at a time, there after wait_for_copies and a barrier.
 DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global, int elements) {
-    for (int i = 8 * (int)threadIdx.x; i < elements; i += 8 * block_threads) {
+    for (int i = 8 * (int)threadIdx.x; i < elements; i += 8 * image_threads) {
         copy_async(shared + i, global + i);
     }
 }
@@ -88,7 +88,7 @@ template <int Side, int Channels> struct Tile {
     DEVICE_INLINE bfloat16 *at(int row, int column) const { return data + (row * columns + column) * pitch; }
 
     DEVICE_INLINE void clear() const {
-        for (int i = (int)threadIdx.x; i < elements / 8; i += block_threads) {
+        for (int i = (int)threadIdx.x; i < elements / 8; i += image_threads) {
             store_octet(data + 8 * i, {{0, 0, 0, 0}});
         }
     }
@@ -101,13 +101,13 @@ struct ImageTile {
     bfloat16 *data;
 
     DEVICE_INLINE void clear() const {
-        for (int i = (int)threadIdx.x; i < elements; i += block_threads) {
+        for (int i = (int)threadIdx.x; i < elements; i += image_threads) {
             data[i] = {0};
         }
     }
 
     DEVICE_INLINE void fill(const bfloat16 *image) const {
-        for (int i = (int)threadIdx.x; i < side * side; i += block_threads) {
+        for (int i = (int)threadIdx.x; i < side * side; i += image_threads) {
             data[(i / side + 1) * columns + i % side + 1] = image[i];
         }
     }
@@ -121,7 +121,7 @@ struct ImageTile {
 // relu(u) of a layer that is not pooled.
 template <class T> DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float *coefficients) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += block_threads) {
+    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
         const int pixel = i / T::octets;
         const Octet in = load_octet(y + 8 * i);
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
@@ -206,7 +206,7 @@ template <class T>
 DEVICE_INLINE void fill_from_pooled(const T &tile, const bfloat16 *pooled, const float *coefficients,
                                     float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += block_threads) {
+    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
         const int pixel = i / T::octets;
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
         store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet,
@@ -218,7 +218,7 @@ DEVICE_INLINE void fill_from_pooled(const T &tile, const bfloat16 *pooled, const
 template <class T>
 DEVICE_INLINE void fill_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du, const float *coefficients) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += block_threads) {
+    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
         const int pixel = i / T::octets;
         const Octet in = load_octet(y + 8 * i), gradient = load_octet(du + 8 * i);
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + from_y + 8 * octet),
@@ -239,7 +239,7 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const bfloat16 *y, const 
                                         const float *coefficients) {
     constexpr int half = T::side / 2;
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < half * half * T::octets; i += block_threads) {
+    for (int i = (int)threadIdx.x; i < half * half * T::octets; i += image_threads) {
         const int pooled = i / T::octets, row = pooled / half * 2 + 1, column = pooled % half * 2 + 1;
         Quad quad;
         quad.load<T>(y, pooled, octet);

@@ -8,6 +8,8 @@ namespace CudnnDigits.Cuda;
 internal sealed unsafe class CudaSession : IDisposable
 {
     private KernelModule? _fusedKernels;
+    private CudaStream? _branch;
+    private CudaEvent? _forked, _joined;
     private nint _target;
     private nint _blasWorkspace;
 
@@ -92,6 +94,24 @@ internal sealed unsafe class CudaSession : IDisposable
     public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256) =>
         FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes);
 
+    /// <summary>Until disposed of, our kernels go to a stream of their own, after all that the step has been given so far and beside what comes next.</summary>
+    public Branch OpenBranch() => new(this);
+
+    /// <summary>Has the step wait for its branches.</summary>
+    public void Join()
+    {
+        _joined!.Record(_branch!.Value);
+        _joined.HoldBack(_target);
+    }
+
+    /// <summary>Makes branches possible; not while something is captured.</summary>
+    public void PrepareBranches()
+    {
+        _branch ??= new CudaStream(Context);
+        _forked ??= new CudaEvent(Context);
+        _joined ??= new CudaEvent(Context);
+    }
+
     /// <summary>Allocates an arena, or says how much is needed and how much there is.</summary>
     /// <param name="arena">Everything reserved.</param>
     /// <param name="advice">What to do, given the bytes that are free.</param>
@@ -120,11 +140,32 @@ internal sealed unsafe class CudaSession : IDisposable
 
     public void Dispose()
     {
+        _joined?.Dispose();
+        _forked?.Dispose();
+        _branch?.Dispose();
         _fusedKernels?.Dispose();
         Kernels?.Dispose();
         Cublas?.Dispose();
         Cudnn?.Dispose();
         Stream?.Dispose();
         Context.Dispose();
+    }
+
+    /// <summary>See <see cref="OpenBranch"/>.</summary>
+    public readonly ref struct Branch
+    {
+        private readonly CudaSession _session;
+        private readonly nint _main;
+
+        internal Branch(CudaSession session)
+        {
+            (_session, _main) = (session, session._target);
+            session._forked!.Record(_main);
+            session._forked.HoldBack(session._branch!.Value);
+            session._target = session._branch.Value;
+        }
+
+        /// <summary>Back to the step's own stream.</summary>
+        public void Dispose() => _session._target = _main;
     }
 }

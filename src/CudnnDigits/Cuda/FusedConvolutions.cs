@@ -37,6 +37,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         (_session, _t, _seed, _n) = (session, tensors, seed, batch);
         (_1, _2, _3, _4) = (tensors.Layers[0], tensors.Layers[1], tensors.Layers[2], tensors.Layers[3]);
         _ = session.FusedKernels; // loaded now: not while something is captured
+        session.PrepareBranches();
     }
 
     public long WorkspaceBytes => 0;
@@ -95,13 +96,27 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     public void Backward(DeviceTensor gradient, DeviceTensor other, DeviceTensor workspace)
     {
+        // Nothing waits for gradients of weights but Adam: they run beside the gradients of data, which wait for each other.
         BatchNormGradients(_4, Pool4Backward(gradient));
-        AddUp(_4, Conv4BackwardWeights(gradient));
+        using (_session.OpenBranch())
+        {
+            AddUp(_4, Conv4BackwardWeights(gradient));
+        }
+
         BatchNormGradients(_3, Conv4BackwardData(gradient));
-        AddUp(_3, Conv3BackwardWeights());
+        using (_session.OpenBranch())
+        {
+            AddUp(_3, Conv3BackwardWeights());
+        }
+
         BatchNormGradients(_2, Conv3BackwardData());
-        AddUp(_2, Conv2BackwardWeights());
+        using (_session.OpenBranch())
+        {
+            AddUp(_2, Conv2BackwardWeights());
+        }
+
         FirstGradients(Conv2BackwardData());
+        _session.Join();
     }
 
     public void Dispose()
@@ -187,7 +202,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private int Conv4BackwardWeights(DeviceTensor gradient)
     {
-        nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), y3 = Y3(), coefficients3 = Coefficients(_3), partial = Partial(Blocks(1) * 9 * 64 * 64);
+        nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), y3 = Y3(), coefficients3 = Coefficients(_3), partial = PartialWeights(Blocks(1) * 9 * 64 * 64);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &y3, &coefficients3, &partial, &samples };
         _session.LaunchFused("conv4_backward_weights", Blocks(1), parameters, 2 * Small64 + SampleY4 + SampleDu4 + SampleY3);
@@ -206,7 +221,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private int Conv3BackwardWeights()
     {
-        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), partial = Partial(Blocks(2) * 9 * 32 * 64);
+        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), partial = PartialWeights(Blocks(2) * 9 * 32 * 64);
         int samples = _n;
         (_, float keepScale, _, _) = Dropout(_2, training: true);
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &pooled2, &coefficients2, &keepScale, &partial, &samples };
@@ -225,7 +240,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private int Conv2BackwardWeights()
     {
-        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = Partial(2 * Blocks(1) * 9 * 32 * 32);
+        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = PartialWeights(2 * Blocks(1) * 9 * 32 * 32);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &x, &w1, &coefficients1, &partial, &samples };
         _session.LaunchFused("conv2_backward_weights", Blocks(1), parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2);
@@ -274,7 +289,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     {
         const int Lanes = 32, Groups = 8; // of column_sums
         int count = (int)layer.W.Count;
-        nint partial = Partial((long)rows * count), dw = layer.DW.Holding(count, DeviceType.F32);
+        nint partial = PartialWeights((long)rows * count), dw = layer.DW.Holding(count, DeviceType.F32);
         void** parameters = stackalloc void*[] { &partial, &dw, &rows, &count };
         _session.Launch("column_sums", ((count + Lanes - 1) / Lanes, 1), (Lanes, Groups), parameters);
     }
@@ -309,6 +324,8 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private nint Features(DeviceTensor tensor) => tensor.Holding(_n * (49L * 64), DeviceType.Bf16);
 
     private nint Partial(long count) => _t.Partial.Holding(count, DeviceType.F32);
+
+    private nint PartialWeights(long count) => _t.PartialWeights.Holding(count, DeviceType.F32);
 
     private static nint W(FusedLayer layer) => layer.W.Holding(9L * layer.Plan.Input.C * layer.Plan.Conv.OutChannels, DeviceType.Bf16);
 

@@ -40,7 +40,8 @@ internal sealed class FusedTensors
                 default, default),
             arena.Reserve(CoefficientCount, DeviceType.F32)))];
         Moments = arena.Reserve(16 * 16 * (sizeof(double) / sizeof(float)), DeviceType.F32);
-        Partial = arena.Reserve((long)session.Multiprocessors * (training ? 9 * 64 * 64 : 2 * 2 * 64), DeviceType.F32);
+        Partial = arena.Reserve(2L * session.Multiprocessors * (training ? 32 * 16 : 2 * 64), DeviceType.F32);
+        PartialWeights = arena.Reserve(training ? (long)session.Multiprocessors * 9 * 64 * 64 : 0, DeviceType.F32);
 
         DeviceTensor Activations(int perSample) => arena.Reserve((long)batch * perSample, DeviceType.Bf16);
     }
@@ -80,6 +81,9 @@ internal sealed class FusedTensors
 
     /// <summary>Sums of the blocks of whichever kernel ran last, added up by the next.</summary>
     public DeviceTensor Partial { get; }
+
+    /// <summary>The same for gradients of weights, which are computed beside the rest.</summary>
+    public DeviceTensor PartialWeights { get; }
 }
 
 /// <summary>One convolution with its batch norm.</summary>

@@ -32,6 +32,7 @@ enum Result {
     launch_failed = 719,
     capture_unsupported = 900,
     capture_invalidated = 901,
+    capture_unjoined = 904,
     capture_isolation = 905,
     capture_wrong_thread = 908,
 };
@@ -78,8 +79,8 @@ struct Dimensions {
     unsigned x, y, z;
 };
 
-// Runs every thread of every block; false where a thread left while others wait for it, or where the lanes of a warp met at
-// different instructions.
+// Runs every thread of every block; false where a thread left while others wait for it, or where the lanes of a warp
+// met at different instructions.
 bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions block, unsigned shared_bytes);
 
 } // namespace softcuda

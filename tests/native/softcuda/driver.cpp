@@ -334,7 +334,8 @@ EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsign
     const unsigned threads = bx * by * bz;
     if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || threads == 0 || threads > function->entry.max_threads ||
         shared > function->most_shared || extra) {
-        return refuse(invalid_value, __func__, std::string(function->kernel->name) + ": grid, block or shared memory out of range");
+        return refuse(invalid_value, __func__,
+                      std::string(function->kernel->name) + ": grid, block or shared memory out of range");
     }
     std::vector<uint64_t> slots;
     for (size_t i = 0; i < function->entry.parameter_sizes.size(); ++i) {

@@ -26,13 +26,17 @@ struct Event {
     std::vector<Stream *> after; // empty until recorded
     uint64_t position = 0;
     double seconds = 0;
+    std::weak_ptr<Graph> capture; // that it was last recorded in
 };
 
 // Work in order; the capture of a graph puts it there instead.
 struct Stream {
     std::vector<Work> queue;
-    uint64_t done = 0; // works that have run since the stream was created
-    std::unique_ptr<Graph> capture;
+    uint64_t done = 0;              // works that have run since the stream was created
+    std::shared_ptr<Graph> capture; // of its own, or of the stream that this one waited for
+    bool is_branch = false;         // of another stream's capture
+    uint64_t captured = 0,
+             joined = 0;              // a branch's works in the capture, and how many of them its origin has waited for
     std::thread::id capturing_thread; // capture is thread-local: other threads may do what they like
     bool capture_is_broken = false;
 };

@@ -1,7 +1,7 @@
 // The kernels of native/kernels, compiled as host C++ and found by name.
+#include "device.h"
 #include "fused.cu"
 #include "kernels.cu"
-#include "device.h"
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,7 @@
 // libcuda.so.1: streams, events and graphs. Work runs when the host waits for it, in order, and not before.
 #include "driver.h"
 
+#include <algorithm>
 #include <chrono>
 
 using namespace softcuda;
@@ -75,6 +76,7 @@ Result enqueue(Stream *stream, const char *call, Work work) {
         return refuse(invalid_handle, call, stream ? "unknown stream" : "the legacy stream is not to be used");
     }
     (stream->capture ? stream->capture->nodes : stream->queue).push_back(std::move(work));
+    stream->captured += stream->capture ? 1 : 0;
     return success;
 }
 
@@ -164,16 +166,19 @@ EXPORT cuEventRecord(Event *event, Stream *stream) {
         event->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
         return success;
     });
-    if (status == success && !stream->capture) {
+    if (status == success) {
         event->after = {stream};
-        event->position = end_of(stream);
+        event->position = stream->capture ? stream->captured : end_of(stream);
+        event->capture = stream->capture;
     }
     return status;
 }
 
 EXPORT cuEventSynchronize(Event *event) {
     ENTER(context_outside_capture)
-    return event->after.empty() || !is_live(event->after[0]) ? success : run_until(event->after[0], event->position);
+    return event->after.empty() || event->capture.lock() || !is_live(event->after[0])
+               ? success
+               : run_until(event->after[0], event->position);
 }
 
 EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
@@ -185,10 +190,22 @@ EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
 EXPORT cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
     ENTER(context)
     stream = named(stream);
-    if (is_live(stream) && stream->capture) {
+    const std::shared_ptr<Graph> capture = event->capture.lock();
+    if (is_live(stream) && stream->capture && stream->capture != capture) {
         return refuse(capture_isolation, __func__, "the event was recorded outside the capture");
     }
-    if (event->after.empty()) {
+    if (event->after.empty() || !is_live(stream)) {
+        return is_live(stream) ? success : invalid_handle;
+    }
+    if (capture && !stream->capture) { // the capture takes this stream in
+        stream->capture = capture;
+        stream->is_branch = true;
+        stream->captured = stream->joined = 0;
+        stream->capturing_thread = std::this_thread::get_id();
+        return success;
+    }
+    if (capture) { // works of a capture lie in one list, in the order of the calls
+        event->after[0]->joined = std::max(event->after[0]->joined, event->position);
         return success;
     }
     Stream *other = event->after[0];
@@ -203,8 +220,8 @@ EXPORT cuStreamBeginCapture_v2(Stream *stream, int mode) {
     if (!is_live(stream) || stream->capture || mode != 1) {
         return refuse(invalid_value, __func__, "unknown stream, nested capture, or not thread-local");
     }
-    stream->capture = std::make_unique<Graph>();
-    stream->capture_is_broken = false;
+    stream->capture = std::make_shared<Graph>();
+    stream->is_branch = stream->capture_is_broken = false;
     stream->capturing_thread = std::this_thread::get_id();
     return success;
 }
@@ -212,17 +229,28 @@ EXPORT cuStreamBeginCapture_v2(Stream *stream, int mode) {
 EXPORT cuStreamEndCapture(Stream *stream, Graph **graph) {
     std::lock_guard lock(driver().mutex);
     *graph = nullptr;
-    if (!stream->capture) {
-        return refuse(invalid_value, __func__, "the stream is not capturing");
+    if (!stream->capture || stream->is_branch) {
+        return refuse(invalid_value, __func__, "the stream is not capturing, or not the one that began");
     }
-    std::unique_ptr<Graph> captured = std::move(stream->capture);
+    const std::shared_ptr<Graph> captured = std::move(stream->capture);
+    stream->capture = nullptr;
+    bool joined = true;
+    for (Stream *branch : driver().streams) {
+        if (branch->capture == captured) {
+            joined = joined && branch->joined == branch->captured;
+            branch->capture = nullptr;
+        }
+    }
     if (const int status = planned_failure(__func__)) {
         return status;
     }
     if (stream->capture_is_broken) {
         return capture_invalidated;
     }
-    *graph = captured.release();
+    if (!joined) {
+        return refuse(capture_unjoined, __func__, "another stream's work was taken in and not waited for");
+    }
+    *graph = new Graph(*captured);
     count_handle("graphs", 1);
     return success;
 }
