@@ -10,6 +10,8 @@ internal static class Benchmark
     /// <summary>Chooses who convolves; see docs/performance.md.</summary>
     public const string Convolutions = "CUDNN_DIGITS_CONVOLUTIONS";
 
+    private const string StepsPerLaunch = "CUDNN_DIGITS_STEPS_PER_LAUNCH";
+
     private static readonly string[] Models = ["improved", "simple"], Precisions = ["fp32", "tf32", "bf16"];
 
     /// <summary>The python3 that would run the peer, or null.</summary>
@@ -63,7 +65,7 @@ internal static class Benchmark
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
             double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
-            double? fused = Best(ours, field, entry => (string?)entry["mode"] == "fused"), best = fused > graph ? fused : graph;
+            double? fused = Best(ours, field, entry => ((string?)entry["mode"])!.StartsWith("fused", StringComparison.Ordinal)), best = fused > graph ? fused : graph;
             double? peer = Best(peers, field, _ => true), peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
             row[$"{what}"] = graph;
             row[$"{what}_eager"] = eager;
@@ -89,7 +91,7 @@ internal static class Benchmark
         string[] modes = [
             "graph",
             .. precision != "fp32" ? new[] { "eager" } : [],
-            .. (model, precision) == ("improved", "bf16") ? new[] { "fused" } : [],
+            .. (model, precision) == ("improved", "bf16") ? batch <= 256 ? new[] { "fused", "fused, 8 steps a launch" } : ["fused"] : [],
         ];
         foreach (string mode in modes)
         {
@@ -98,7 +100,7 @@ internal static class Benchmark
                 "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision, "--steps", $"{steps}",
                 "--augment", "standard", "--json", .. mode == "eager" ? new[] { "--no-cuda-graph" } : [],
             ];
-            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode == "fused" ? "fused" : "cudnn"));
+            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode.StartsWith("fused", StringComparison.Ordinal) ? "fused" : "cudnn"), (StepsPerLaunch, mode.EndsWith("launch", StringComparison.Ordinal) ? "8" : "1"));
             JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
             entry["mode"] = mode;
             entry["model"] = model;

@@ -188,6 +188,7 @@ internal static partial class Checks
                 ["epochs"] = (int)summary["epochs"]!,
                 ["seconds_in_all"] = Math.Round(result.Seconds, 3),
                 ["seconds_to_99_percent"] = reached.Text is null ? null : Math.Round(reached.Seconds, 3),
+                ["start_up_seconds"] = summary["start_up_seconds"]!.DeepClone(),
             });
         }
 

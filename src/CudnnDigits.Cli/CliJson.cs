@@ -8,7 +8,8 @@ namespace CudnnDigits.Cli;
 
 /// <summary>Result of <c>train --json</c>.</summary>
 internal sealed record TrainResult(
-    string Model, string Device, int Epochs, int KeptEpoch, double Accuracy, double Loss, int Samples, string EvaluatedOn, string Run, string Weights);
+    string Model, string Device, int Epochs, int KeptEpoch, double Accuracy, double Loss, int Samples, string EvaluatedOn, string Run, string Weights,
+    IReadOnlyDictionary<string, double> StartUpSeconds);
 
 /// <summary>Result of <c>predict --json</c>.</summary>
 internal sealed record PredictResult(string Submission, int Digits, int[] Counts);

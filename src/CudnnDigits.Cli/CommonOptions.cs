@@ -71,7 +71,11 @@ internal static class CommonOptions
     public static string ScheduleName(LearningRateSchedule schedule) => schedule == LearningRateSchedule.OneCycle ? "one-cycle" : schedule.ToString().ToLowerInvariant();
 
     /// <summary>Digits to train on: those at a path, or without one the built-in generated digits.</summary>
-    public static DigitDataset LoadTraining(string? path) => path is null ? GeneratedDigits.Create() : DataSource.Open(path, DataPart.Training);
+    public static DigitDataset LoadTraining(string? path)
+    {
+        using StartUp.Phase phase = StartUp.Measure("data");
+        return path is null ? GeneratedDigits.Create() : DataSource.Open(path, DataPart.Training);
+    }
 
     /// <summary>A folder under runs/ that is not there yet.</summary>
     public static string NewFolder(string what, DateTime now)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -23,7 +24,15 @@ internal static class TrainCommand
     {
         Command command = new("train", "Train a network and write a run folder: weights, history, metrics, a report to look at.");
         command.AddRange([.. TrainingOptionSet.Training, Out, Validation, EarlyStop, InitFrom, Resume, NoShuffle, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
-        command.SetAction(result => result.GetValue(Resume) is { } folder ? ResumeRun(result, folder) : NewRun(result));
+        command.SetAction(result =>
+        {
+            using (Process self = Process.GetCurrentProcess())
+            {
+                StartUp.Add("runtime", (DateTime.Now - self.StartTime).TotalSeconds);
+            }
+
+            return result.GetValue(Resume) is { } folder ? ResumeRun(result, folder) : NewRun(result);
+        });
         return command;
     }
 
@@ -39,6 +48,7 @@ internal static class TrainCommand
             Shuffle = !result.GetValue(NoShuffle),
         };
         Machine machine = Machine.From(result);
+        using IDisposable opening = BackendFactory.Prepare(machine.Device);
         DigitDataset data = CommonOptions.LoadTraining(path);
         using TrainingRun run = TrainingRun.Create(
             started => result.GetValue(Out) ?? CommonOptions.NewFolder(options.Model, started), (data, RunData.Of(path, data)), options, machine, start is null ? null : (initFrom!, start));
@@ -62,6 +72,7 @@ internal static class TrainCommand
         }
 
         Machine machine = Machine.From(result, record.DeviceOption);
+        using IDisposable opening = BackendFactory.Prepare(machine.Device);
         DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
         if (data.Fingerprint() != record.Data.Fingerprint)
         {
@@ -88,7 +99,8 @@ internal static class TrainCommand
         {
             TrainResult summary = new(
                 options.Model, run.Record.Device, run.State.Epoch, keptEpoch, metrics.Accuracy, metrics.Loss, metrics.Samples,
-                options.Split.HoldsOut ? "validation" : "training", run.Folder.Path, run.Folder.ModelFile);
+                options.Split.HoldsOut ? "validation" : "training", run.Folder.Path, run.Folder.ModelFile,
+                StartUp.Seconds.ToDictionary(phase => phase.Key, phase => Math.Round(phase.Value, 4)));
             Console.Out.WriteLine(JsonSerializer.Serialize(summary, CliJson.Default.TrainResult));
             return;
         }

@@ -83,6 +83,10 @@ public class StepTests
     public void Captured_and_eager_steps_give_the_same_bits(string name, Precision precision) =>
         Assert.Equal(TrainedBits(Find(name), Options(32, precision)), TrainedBits(Find(name), Options(32, precision, graph: false)));
 
+    [Fact]
+    public void Several_steps_in_one_launch_give_the_same_bits() =>
+        Assert.Equal(TrainedBits(Find("simple"), Options(32)), TrainedBits(Find("simple"), Options(32) with { StepsPerLaunch = 2 }));
+
     [Theory]
     [InlineData("simple")]
     [InlineData("improved")]
@@ -251,18 +255,20 @@ public class StepTests
         Assert.Equal(alone, beside);
     }
 
-    [Fact]
-    public unsafe void Within_an_epoch_there_is_nothing_but_graph_launches()
+    [Theory]
+    [InlineData(1, 13)]
+    [InlineData(5, 5)] // two of five steps, two whole ones, and the last
+    public unsafe void Within_an_epoch_there_is_nothing_but_graph_launches(int stepsPerLaunch, ulong expected)
     {
         Gpu.RequireSoftware(); // it counts the calls
         delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, "softcuda_calls");
-        using ITrainingBackend backend = Gpu.Create(Find("simple"), Options(8));
+        using ITrainingBackend backend = Gpu.Create(Find("simple"), Options(8) with { StepsPerLaunch = stepsPerLaunch });
         backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
         backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 100)], default);
         ulong launches = Count("cuGraphLaunch\0"u8), all = count(null);
         backend.RunSteps(0, [.. Enumerable.Repeat(1e-3f, 13)]); // the last has 4 samples
-        Assert.Equal(13UL, Count("cuGraphLaunch\0"u8) - launches);
-        Assert.Equal(13UL + 3, count(null) - all); // and: enter the context, upload the learning rates, leave the context
+        Assert.Equal(expected, Count("cuGraphLaunch\0"u8) - launches);
+        Assert.Equal(expected + 3, count(null) - all); // and: enter the context, upload the learning rates, leave the context
 
         float[] rates = [1e-3f, 1e-3f];
         backend.BeginEpoch(Digits, 1, [.. Enumerable.Range(0, 100)], default);

@@ -34,14 +34,39 @@ internal static unsafe class CudaDevice
     /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
     public static CudaContext Open(int ordinal, nint borrowed = 0)
     {
-        int count = Initialise();
+        int count;
+        using (StartUp.Measure("driver"))
+        {
+            count = Initialise();
+        }
+
         if (borrowed == 0 && ordinal >= count)
         {
             throw new CudaUnavailableException($"there is no GPU {ordinal}: this machine has {count}, {(count == 1 ? "cuda:0" : $"cuda:0 to cuda:{count - 1}")}");
         }
 
-        NativeLibraries.LoadMath(DriverVersion());
-        return borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
+        using (StartUp.Measure("libraries"))
+        {
+            NativeLibraries.LoadMath(DriverVersion());
+        }
+
+        using (StartUp.Measure("context"))
+        {
+            return borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
+        }
+    }
+
+    /// <summary>The same, or null where there is none to open.</summary>
+    public static CudaContext? TryOpen(int ordinal)
+    {
+        try
+        {
+            return Open(ordinal);
+        }
+        catch (Exception e) when (e is CudaUnavailableException or CudaException)
+        {
+            return null;
+        }
     }
 
     /// <summary>Loads the driver and counts its GPUs, at least one.</summary>

@@ -27,8 +27,16 @@ internal sealed unsafe class CudaSession : IDisposable
             using CudaContext.Scope scope = Context.Enter();
             Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
             Stream = new CudaStream(Context);
-            Cudnn = new CudnnHandle(Context);
-            Cublas = new CublasHandle(Context);
+            using (StartUp.Measure("cudnn"))
+            {
+                Cudnn = new CudnnHandle(Context);
+            }
+
+            using (StartUp.Measure("cublas"))
+            {
+                Cublas = new CublasHandle(Context);
+            }
+
             Kernels = new KernelModule(Context, KernelModule.Common);
             _target = Stream.Value;
             Cudnn.Use(_target);

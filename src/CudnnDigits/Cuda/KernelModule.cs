@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text;
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.CudaDriver;
 
@@ -24,6 +25,7 @@ internal sealed unsafe class KernelModule : CudaHandle
     public KernelModule(CudaContext context, string resource)
         : base(context)
     {
+        using StartUp.Phase phase = StartUp.Measure("kernels");
         byte[] log = new byte[LogBytes];
         nint module;
         CuResult status;

@@ -1,5 +1,6 @@
 using CudnnDigits.Cpu;
 using CudnnDigits.Cuda;
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
@@ -17,6 +18,18 @@ public static class BackendFactory
 
     /// <summary>Starts a profiler that waits for it (nsys with --capture-range=cudaProfilerApi, ncu) until disposed of; without a GPU, nothing.</summary>
     public static IDisposable? Profile() => CudaDevice.Profile();
+
+    /// <summary>
+    /// Opens a GPU beside whatever the caller does next, such as reading data, so that <see cref="Create(string, NetworkSpec, BackendOptions)"/>
+    /// need not wait for driver, libraries and context. To be disposed of once the backend is made; fails silently, as the backend will say why.
+    /// </summary>
+    /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
+    /// <exception cref="InputException">It is none of these.</exception>
+    public static IDisposable Prepare(string device)
+    {
+        int? ordinal = Parse(device);
+        return new Opening(device == "cpu" ? Task.FromResult<CudaContext?>(null) : Task.Run(() => CudaDevice.TryOpen(ordinal ?? 0)));
+    }
 
     /// <summary>Creates a backend.</summary>
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
@@ -103,5 +116,11 @@ public static class BackendFactory
             _ when device.StartsWith("cuda:", StringComparison.Ordinal) && ushort.TryParse(device.AsSpan(5), System.Globalization.NumberStyles.None, null, out ushort ordinal) => ordinal,
             _ => throw new InputException($"--device {device}: no such device; choose auto, cpu, cuda or cuda:N"),
         };
+    }
+
+    /// <summary>A context that is being opened, and kept until the backend has it.</summary>
+    private sealed class Opening(Task<CudaContext?> context) : IDisposable
+    {
+        public void Dispose() => context.Result?.Dispose();
     }
 }

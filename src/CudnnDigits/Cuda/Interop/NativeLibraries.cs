@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 
 namespace CudnnDigits.Cuda.Interop;
@@ -23,7 +24,7 @@ internal static class NativeLibraries
     private static readonly bool Windows = OperatingSystem.IsWindows();
     private static readonly int[] Majors = [13, 12];
     private static readonly Lock Gate = new();
-    private static readonly Dictionary<string, LoadedLibrary> Libraries = [];
+    private static readonly ConcurrentDictionary<string, LoadedLibrary> Libraries = []; // read by whichever thread calls a function first
     private static readonly List<string> Attempts = [];
 
     static NativeLibraries() => NativeLibrary.SetDllImportResolver(
