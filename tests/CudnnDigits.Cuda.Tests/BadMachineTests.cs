@@ -24,7 +24,7 @@ public sealed class BadMachineTests : IDisposable
     {
         { "libcublas.so.12 libcudnn.so.9", "", "there is no NVIDIA driver: libcuda.so.1 was not found" },
         { Device, "SOFTCUDA_DEVICES=0", "there is no NVIDIA GPU on this machine" },
-        { Device, "SOFTCUDA_FAIL=cuInit:1:803", "the NVIDIA driver does not start: cuInit failed: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" },
+        { Device, "SOFTCUDA_FAIL=cuInit:1:803,cuInit:1:803", "the NVIDIA driver does not start: cuInit failed: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" },
         { Device, "SOFTCUDA_DRIVER_VERSION=11080", "the NVIDIA driver is too old: it runs CUDA up to 11.8" },
         { Device, "SOFTCUDA_DRIVER_VERSION=12000 SOFTCUDA_PTX_VERSION=70", "the driver (CUDA 12.0) cannot run the kernels (PTX 7.5, for sm_75 and newer); update the NVIDIA driver" },
         { Device, "SOFTCUDA_COMPUTE_CAPABILITY=61", "cannot run the kernels (PTX 7.5, for sm_75 and newer)" },
@@ -82,6 +82,18 @@ public sealed class BadMachineTests : IDisposable
         string line = Assert.Single(result.Error.Split('\n'), line => line.StartsWith("cudnn-digits: error: ", StringComparison.Ordinal));
         Assert.Contains(says, line, StringComparison.Ordinal);
         Assert.DoesNotContain("   at ", result.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("SOFTCUDA_SHARED_BYTES=166912 CUDNN_DIGITS_CONVOLUTIONS=fused", "need 226 KiB of shared memory for a block, and this GPU has 163")]
+    [InlineData("CUDNN_DIGITS_CONVOLUTIONS=winograd", "CUDNN_DIGITS_CONVOLUTIONS=winograd: expected cudnn or fused")]
+    [InlineData("CUDNN_DIGITS_STEPS_PER_LAUNCH=0", "CUDNN_DIGITS_STEPS_PER_LAUNCH=0: expected a whole number 1 to 64")]
+    public void A_setting_that_cannot_be_is_refused(string settings, string says)
+    {
+        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, Machine(Device, settings), Train("refused", "--device", "cuda", "--precision", "bf16", "--model", "improved"));
+        Assert.Equal(2, refused.ExitCode);
+        Assert.Contains(says, OnlyLine(refused.Error), StringComparison.Ordinal);
+        Assert.False(Directory.Exists(_folder["refused"]));
     }
 
     [Fact]

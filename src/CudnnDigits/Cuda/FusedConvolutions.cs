@@ -14,12 +14,13 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     /// <summary>Chooses who convolves where the caller does not.</summary>
     public const string Setting = "CUDNN_DIGITS_CONVOLUTIONS";
 
-    private const int LeastMajor = 8; // tensor cores that take bfloat16
-
     // Shared memory of a block, as native/kernels/fused/tile.cuh lays it out: rows × columns × (channels + 8) of two bytes.
     // And what is fetched ahead: the tensors of one sample.
     private const int Image = (30 * 34 + 4) * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
     private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2;
+
+    /// <summary>What conv2_backward_weights takes, with 4 KiB that kernels have anyway.</summary>
+    private const int MostShared = 2 * Wide32 + Image + SampleY2 + SampleDu2 + (4 << 10);
 
     private readonly CudaSession _session;
     private readonly FusedTensors _t;
@@ -61,10 +62,10 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
                 throw new InputException($"{Setting}={other}: expected cudnn or fused");
         }
 
-        int major = CudaDevice.Attribute(session.Context.Device, CudaDriver.AttributeComputeCapabilityMajor);
+        int shared = CudaDevice.Attribute(session.Context.Device, CudaDriver.AttributeMaxSharedBytesPerBlock);
         string? why = session.Precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
-            : major < LeastMajor ? $"need a GPU of compute capability {LeastMajor}.0 or newer"
+            : shared < MostShared ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {shared >> 10} (Hopper and newer have enough)"
             : null;
         return why is null ? true : throw new InputException($"{Setting}=fused: the fused kernels {why}; or leave the setting out");
     }

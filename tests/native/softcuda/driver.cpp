@@ -120,6 +120,9 @@ EXPORT cuDeviceGetAttribute(int *value, int attribute, int) {
     case 16:
         *value = 2;
         return success;
+    case 97:
+        *value = (int)setting("SOFTCUDA_SHARED_BYTES", 227 << 10);
+        return success;
     case 75:
         *value = capability / 10;
         return success;
