@@ -47,7 +47,13 @@ internal static class Report
                     break;
                 case { Name: "train", Details: JsonArray { Count: > 0 } runs }:
                     text.AppendLine().AppendLine("## Training").AppendLine();
-                    WriteTable(text, runs, ["model", "epochs", "accuracy", "seconds_in_all", "seconds_to_99_percent"]);
+                    WriteTable(text, runs, ["name", "accuracy", "deviation", "seeds", "training_seconds", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
+                    text.AppendLine().AppendLine("Seconds before the first step, of the first seed; what overlaps is counted for each:").AppendLine();
+                    foreach (JsonNode? run in runs)
+                    {
+                        text.AppendLine($"- {run!["name"]}: {string.Join(", ", run["runs"]![0]!["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"))}");
+                    }
+
                     break;
                 case { Name: "benchmark", Details: { } benchmark }:
                     foreach (string what in new[] { "training", "inference" })

@@ -28,8 +28,13 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
 struct DeviceIndex {
     unsigned x, y, z;
 };
-extern thread_local DeviceIndex threadIdx, blockIdx, blockDim, gridDim;
-extern thread_local unsigned char *dynamic_shared_memory;
+// Each host thread runs a block of its own. Kernels look at these all the time: within one library a function can find
+// all of them with one question.
+#ifndef OF_HOST_THREAD
+#define OF_HOST_THREAD thread_local __attribute__((tls_model("local-dynamic")))
+#endif
+extern OF_HOST_THREAD DeviceIndex threadIdx, blockIdx, blockDim, gridDim;
+extern OF_HOST_THREAD unsigned char *dynamic_shared_memory;
 void __syncthreads();
 void *device_address(unsigned long long address); // checked by whoever runs the kernels
 

@@ -8,8 +8,8 @@
 
 constexpr int image_threads = 256, image_warps = 8, taps = 9;
 
-// What batch norm comes to for one layer: f32, 64 places each. u = scale · y + shift forward; dY = scale · dU + from_y
-// · y + constant backward.
+// What batch norm comes to for one layer: f32, 64 places each. Forward, u = scale · y + shift; backward,
+// dY = scale · du + from_y · y + constant.
 enum Coefficient {
     scale = 0,
     shift = 64,

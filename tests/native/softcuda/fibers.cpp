@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-thread_local DeviceIndex threadIdx, blockIdx, blockDim, gridDim;
-thread_local unsigned char *dynamic_shared_memory;
+OF_HOST_THREAD DeviceIndex threadIdx, blockIdx, blockDim, gridDim;
+OF_HOST_THREAD unsigned char *dynamic_shared_memory;
 
 namespace {
 
@@ -43,28 +43,28 @@ struct Block {
     bool diverged = false;
 };
 
-thread_local Block block;
+OF_HOST_THREAD Block *current; // made with the first kernel of a host thread
 
 // What a fiber does for ever: take the next thread of whichever block is running.
 void fiber_main() {
     for (;;) {
-        while (block.next < block.total) {
-            const unsigned i = block.next++, x = blockDim.x, y = blockDim.y;
+        while (current->next < current->total) {
+            const unsigned i = current->next++, x = blockDim.x, y = blockDim.y;
             threadIdx = {i % x, i / x % y, i / x / y};
-            (*block.body)();
-            ++block.finished;
+            (*current->body)();
+            ++current->finished;
         }
-        block.idle.push_back(block.running);
-        if (!_setjmp(block.running->resume)) {
-            _longjmp(block.scheduler, 1);
+        current->idle.push_back(current->running);
+        if (!_setjmp(current->running->resume)) {
+            _longjmp(current->scheduler, 1);
         }
     }
 }
 
 void switch_to(Fiber *fiber) {
-    block.running = fiber;
+    current->running = fiber;
     threadIdx = fiber->thread;
-    if (_setjmp(block.scheduler)) {
+    if (_setjmp(current->scheduler)) {
         return;
     }
     if (fiber->is_started) {
@@ -75,9 +75,9 @@ void switch_to(Fiber *fiber) {
 }
 
 Fiber *idle_fiber() {
-    if (!block.idle.empty()) {
-        Fiber *fiber = block.idle.back();
-        block.idle.pop_back();
+    if (!current->idle.empty()) {
+        Fiber *fiber = current->idle.back();
+        current->idle.pop_back();
         return fiber;
     }
     auto fiber = std::make_unique<Fiber>();
@@ -86,47 +86,47 @@ Fiber *idle_fiber() {
         mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     fiber->context.uc_stack.ss_size = stack_bytes;
     makecontext(&fiber->context, fiber_main, 0);
-    block.fibers.push_back(std::move(fiber));
-    return block.fibers.back().get();
+    current->fibers.push_back(std::move(fiber));
+    return current->fibers.back().get();
 }
 
 // Leaves the running thread until someone puts its fiber among those that are ready.
 void wait() {
-    Fiber *self = block.running;
+    Fiber *self = current->running;
     self->thread = threadIdx;
     if (!_setjmp(self->resume)) {
-        _longjmp(block.scheduler, 1);
+        _longjmp(current->scheduler, 1);
     }
 }
 
 bool run_block(const std::function<void()> &body) {
-    block.body = &body;
-    block.next = block.finished = 0;
-    block.total = blockDim.x * blockDim.y * blockDim.z;
-    block.warps.assign((block.total + warp_lanes - 1) / warp_lanes, {});
-    block.ready.clear(); // a block that failed has left its threads where they were
-    block.at_barrier.clear();
-    block.diverged = false;
-    while (block.finished < block.total && !block.diverged) {
-        if (!block.ready.empty()) {
-            Fiber *fiber = block.ready.back();
-            block.ready.pop_back();
+    current->body = &body;
+    current->next = current->finished = 0;
+    current->total = blockDim.x * blockDim.y * blockDim.z;
+    current->warps.assign((current->total + warp_lanes - 1) / warp_lanes, {});
+    current->ready.clear(); // a block that failed has left its threads where they were
+    current->at_barrier.clear();
+    current->diverged = false;
+    while (current->finished < current->total && !current->diverged) {
+        if (!current->ready.empty()) {
+            Fiber *fiber = current->ready.back();
+            current->ready.pop_back();
             switch_to(fiber);
-        } else if (block.next < block.total) {
+        } else if (current->next < current->total) {
             switch_to(idle_fiber());
-        } else if (block.at_barrier.size() == block.total) {
-            block.ready.swap(block.at_barrier);
+        } else if (current->at_barrier.size() == current->total) {
+            current->ready.swap(current->at_barrier);
         } else {
             return false; // some wait for others that have left, or that wait elsewhere
         }
     }
-    return !block.diverged;
+    return !current->diverged;
 }
 
 } // namespace
 
 void __syncthreads() {
-    block.at_barrier.push_back(block.running);
+    current->at_barrier.push_back(current->running);
     wait();
 }
 
@@ -134,21 +134,21 @@ unsigned thread_of_block() { return threadIdx.x + blockDim.x * (threadIdx.y + bl
 
 void warp_collective(void *mine, void (*all)(void **lanes)) {
     const unsigned thread = thread_of_block();
-    Warp &warp = block.warps[thread / warp_lanes];
+    Warp &warp = current->warps[thread / warp_lanes];
     const void *instruction = reinterpret_cast<const void *>(all);
     if (warp.arrived > 0 && warp.instruction != instruction) {
-        block.diverged = true; // lanes of one warp at different instructions
+        current->diverged = true; // lanes of one warp at different instructions
         wait();
     }
     warp.instruction = instruction;
     warp.lanes[thread % warp_lanes] = mine;
     if (warp.arrived + 1 < warp_lanes) {
-        warp.waiting[warp.arrived++] = block.running;
+        warp.waiting[warp.arrived++] = current->running;
         wait();
         return;
     }
     all(warp.lanes);
-    block.ready.insert(block.ready.end(), warp.waiting, warp.waiting + warp.arrived);
+    current->ready.insert(current->ready.end(), warp.waiting, warp.waiting + warp.arrived);
     warp.arrived = 0;
 }
 
@@ -162,8 +162,10 @@ bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions t
         gridDim = {grid.x, grid.y, grid.z};
         blockDim = {threads.x, threads.y, threads.z};
         blockIdx = {(unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y), (unsigned)(i / grid.x / grid.y)};
-        block.shared.assign(shared_bytes + 16, 0xFF); // NaN, as nothing is zero on a GPU either
-        dynamic_shared_memory = block.shared.data() + (-reinterpret_cast<uintptr_t>(block.shared.data()) & 15);
+        static thread_local Block block_of_thread;
+        current = &block_of_thread;
+        current->shared.assign(shared_bytes + 16, 0xFF); // NaN, as nothing is zero on a GPU either
+        dynamic_shared_memory = current->shared.data() + (-reinterpret_cast<uintptr_t>(current->shared.data()) & 15);
         ok = run_block(body) && ok;
     }
     return ok;
