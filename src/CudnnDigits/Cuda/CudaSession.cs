@@ -7,6 +7,7 @@ namespace CudnnDigits.Cuda;
 /// <summary>An open device: its context, a stream of our own, the libraries' handles, our kernels, and how to compute.</summary>
 internal sealed unsafe class CudaSession : IDisposable
 {
+    private CudnnHandle? _cudnn;
     private KernelModule? _fusedKernels;
     private CudaStream? _branch;
     private CudaEvent? _forked, _joined;
@@ -27,11 +28,6 @@ internal sealed unsafe class CudaSession : IDisposable
             using CudaContext.Scope scope = Context.Enter();
             Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
             Stream = new CudaStream(Context);
-            using (StartUp.Measure("cudnn"))
-            {
-                Cudnn = new CudnnHandle(Context);
-            }
-
             using (StartUp.Measure("cublas"))
             {
                 Cublas = new CublasHandle(Context);
@@ -39,7 +35,6 @@ internal sealed unsafe class CudaSession : IDisposable
 
             Kernels = new KernelModule(Context, KernelModule.Common);
             _target = Stream.Value;
-            Cudnn.Use(_target);
         }
         catch
         {
@@ -57,7 +52,21 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Our own stream. Copies and waits go here; where a step's calls go, <see cref="Direct"/> says.</summary>
     public CudaStream Stream { get; } = null!;
 
-    public CudnnHandle Cudnn { get; } = null!;
+    /// <summary>Made when first asked for, which must not be while something is captured: the fused kernels do without.</summary>
+    public CudnnHandle Cudnn
+    {
+        get
+        {
+            if (_cudnn is null)
+            {
+                using StartUp.Phase phase = StartUp.Measure("cudnn");
+                _cudnn = new CudnnHandle(Context);
+                _cudnn.Use(_target);
+            }
+
+            return _cudnn;
+        }
+    }
 
     public CublasHandle Cublas { get; } = null!;
 
@@ -86,7 +95,7 @@ internal sealed unsafe class CudaSession : IDisposable
     public void Direct(nint stream)
     {
         _target = stream;
-        Cudnn.Use(stream);
+        _cudnn?.Use(stream);
         Cublas.Use(stream, _blasWorkspace);
     }
 
@@ -154,7 +163,7 @@ internal sealed unsafe class CudaSession : IDisposable
         _fusedKernels?.Dispose();
         Kernels?.Dispose();
         Cublas?.Dispose();
-        Cudnn?.Dispose();
+        _cudnn?.Dispose();
         Stream?.Dispose();
         Context.Dispose();
     }
