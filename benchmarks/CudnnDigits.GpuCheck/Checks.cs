@@ -183,7 +183,7 @@ internal static partial class Checks
                 string[] data = (place.Quick ? SmallData(place, 40) : place.Data) is { } path ? ["--data", path] : [];
                 ToolResult result = place.Run(
                     $"train-{details.Count}-{seed}", 120, Workplace.Digits,
-                    ["train", "--device", "cuda", "--seed", $"{seed}", "--out", run, "--json", .. data, .. options, .. place.Quick ? Once : []],
+                    ["train", "--device", "cuda", "--seed", $"{seed}", "--out", run, "--json", .. data, .. options, .. place.Quick && !options.Contains(Once[0]) ? Once : []],
                     (Benchmark.Convolutions, convolutions));
                 if (result.ExitCode != 0)
                 {
