@@ -35,7 +35,7 @@ struct Block {
     std::vector<std::unique_ptr<Fiber>> fibers; // kept from block to block
     std::vector<Fiber *> idle, ready, at_barrier;
     std::vector<Warp> warps;
-    std::vector<unsigned char> shared;
+    unsigned char *shared_end = nullptr; // of what blocks have as dynamic shared memory: a page that cannot be touched
     const std::function<void()> *body = nullptr;
     Fiber *running = nullptr;
     jmp_buf scheduler = {};
@@ -88,6 +88,19 @@ Fiber *idle_fiber() {
     makecontext(&fiber->context, fiber_main, 0);
     current->fibers.push_back(std::move(fiber));
     return current->fibers.back().get();
+}
+
+// Fresh shared memory of so many bytes, full of NaN; what reaches past its end crashes.
+unsigned char *fresh_shared(unsigned bytes) {
+    constexpr size_t most = 256 << 10, guard = 4096;
+    if (!current->shared_end) {
+        void *region = mmap(nullptr, most + guard, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        current->shared_end = static_cast<unsigned char *>(region) + most;
+        mprotect(current->shared_end, guard, PROT_NONE);
+    }
+    unsigned char *begin = current->shared_end - (bytes + 15) / 16 * 16;
+    std::memset(begin, 0xFF, (size_t)(current->shared_end - begin));
+    return begin;
 }
 
 // Leaves the running thread until someone puts its fiber among those that are ready.
@@ -164,8 +177,7 @@ bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions t
         blockIdx = {(unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y), (unsigned)(i / grid.x / grid.y)};
         static thread_local Block block_of_thread;
         current = &block_of_thread;
-        current->shared.assign(shared_bytes + 16, 0xFF); // NaN, as nothing is zero on a GPU either
-        dynamic_shared_memory = current->shared.data() + (-reinterpret_cast<uintptr_t>(current->shared.data()) & 15);
+        dynamic_shared_memory = fresh_shared(shared_bytes);
         ok = run_block(body) && ok;
     }
     return ok;
