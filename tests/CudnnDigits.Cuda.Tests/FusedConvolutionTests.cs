@@ -1,5 +1,6 @@
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
+using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
 using CudnnDigits.Tests.Reference;
@@ -96,6 +97,10 @@ public class FusedConvolutionTests
         }
 
         Compare.Close(fused, Widen(reference), 2e-2, "logits");
+        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cuda", BatchSize = 16, Precision = Precision.Bf16, Convolutions = "fused" });
+        float[] classified = new float[400];
+        classifier.Predict(digits.Pixels, classified);
+        Compare.Close(classified, Widen(fused), Gpu.IsSoftware ? 0 : 1e-3, "logits of the classifier"); // cuBLAS may sum otherwise for other sizes of step
     }
 
     [Fact]

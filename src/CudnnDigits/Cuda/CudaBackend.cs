@@ -203,6 +203,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         MakeRoom(ref _predictionRows, rows.Length);
         UploadState(_net.PredictionState, _predictionRows.Begin(_session.Stream, _prediction, rows));
         CudaStep step = Prepare(BatchSize, training: false);
+        step.PreparePrediction();
         for (int first = 0; first < rows.Length; first += BatchSize)
         {
             Run(step, training: false); // the last one filled up with its last row

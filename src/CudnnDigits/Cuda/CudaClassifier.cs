@@ -57,6 +57,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
             _session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
             _net.Parameters.Load(_session.Stream, weights, null);
             new Adam(_session).RoundWeights(_net.Parameters);
+            _steps[0].PreparePrediction();
             foreach (CudaStep step in _steps)
             {
                 step.SetWorkspace(workspace);

@@ -86,6 +86,9 @@ internal sealed unsafe class CudaStep : IDisposable
         _adam.Update(state, p);
     }
 
+    /// <summary>To be called before steps of prediction, once the parameters are what they are to be.</summary>
+    public void PreparePrediction() => _convs.PreparePrediction();
+
     /// <summary>One step of prediction over resident digits: running statistics, no dropout, no augmentation.</summary>
     public void EnqueuePrediction()
     {

@@ -25,6 +25,10 @@ internal sealed class CudnnConvolutions : IConvolutions
 
     public IReadOnlyDictionary<string, string> Algorithms => _blocks.ToDictionary(block => block.Tensors.Plan.Conv.Name, block => block.Conv.Algorithms);
 
+    public void PreparePrediction()
+    {
+    }
+
     public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
     {
         foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _blocks)

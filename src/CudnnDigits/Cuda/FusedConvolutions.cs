@@ -70,6 +70,14 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         return why is null ? true : throw new InputException($"{Setting}=fused: the fused kernels {why}; or leave the setting out");
     }
 
+    public void PreparePrediction()
+    {
+        foreach (FusedLayer layer in _t.Layers)
+        {
+            BatchNormRunning(layer);
+        }
+    }
+
     public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
     {
         if (training)
@@ -82,11 +90,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         }
         else
         {
-            foreach (FusedLayer layer in _t.Layers)
-            {
-                BatchNormRunning(layer);
-            }
-
             Conv2Forward();
             Conv3Forward(state, training);
             Conv4Forward();

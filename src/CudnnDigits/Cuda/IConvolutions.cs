@@ -13,6 +13,9 @@ internal interface IConvolutions : IDisposable
     /// <summary>What computes each convolution, by their names.</summary>
     IReadOnlyDictionary<string, string> Algorithms { get; }
 
+    /// <summary>What predictions need once for all, as long as the parameters and running statistics stay what they are.</summary>
+    void PreparePrediction();
+
     /// <summary>From the network's input to its features.</summary>
     /// <param name="state">Says which samples these are, for dropout.</param>
     /// <param name="training">By the batch's statistics, with dropout; else by the running ones, without.</param>
