@@ -37,7 +37,7 @@ public class FusedConvolutionTests
         parameters.Load(session.Stream, weights, new AdamState(network));
         new Adam(session).RoundWeights(parameters);
         FusedTensors t = net.Fused!;
-        using FusedConvolutions convolutions = new(session, net, t, Seed, n);
+        using FusedConvolutions convolutions = new(session, t, Seed, n);
         Random random = new(n);
         float[] x = Values(n * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble()), dz = Values(n * 3136, () => random.NextDouble() - 0.5);
         lab.Upload(x, t.X);

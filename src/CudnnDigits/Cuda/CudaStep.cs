@@ -33,7 +33,7 @@ internal sealed unsafe class CudaStep : IDisposable
         (_seed, _augmentation) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None);
         _gather = new GatherAugment(session, batch);
         _convs = net.Fused is { } fused
-            ? new FusedConvolutions(session, net, fused, _seed, batch)
+            ? new FusedConvolutions(session, fused, _seed, batch)
             : new CudnnConvolutions(session, net, _seed, batch, workspaceLimit, training is not null);
         _denses = [.. net.Denses.Select(tensors => new DenseOperations(session, tensors.Plan, batch))];
         _loss = new SoftmaxCrossEntropy(session, batch, DigitDataset.Classes);

@@ -29,11 +29,10 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private readonly int _n;
 
     /// <param name="session">The device.</param>
-    /// <param name="net">The network.</param>
-    /// <param name="tensors">Its tensors, for at least <paramref name="batch"/> samples.</param>
+    /// <param name="tensors">The network's tensors, for at least <paramref name="batch"/> samples.</param>
     /// <param name="seed">Keys dropout.</param>
     /// <param name="batch">Samples.</param>
-    public FusedConvolutions(CudaSession session, CudaNetwork net, FusedTensors tensors, ulong seed, int batch)
+    public FusedConvolutions(CudaSession session, FusedTensors tensors, ulong seed, int batch)
     {
         (_session, _t, _seed, _n) = (session, tensors, seed, batch);
         (_1, _2, _3, _4) = (tensors.Layers[0], tensors.Layers[1], tensors.Layers[2], tensors.Layers[3]);
@@ -100,7 +99,8 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     public void Backward(DeviceTensor gradient, DeviceTensor other, DeviceTensor workspace)
     {
-        // Nothing waits for gradients of weights but Adam: they run beside the gradients of data, which wait for each other.
+        // Nothing waits for gradients of weights but Adam: they run beside the gradients of data, which wait for each other. Of
+        // the coefficients of the layer below, which are completed meanwhile, they use those of the forward pass alone.
         BatchNormGradients(_4, Pool4Backward(gradient));
         using (_session.OpenBranch())
         {
