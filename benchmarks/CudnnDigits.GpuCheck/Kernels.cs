@@ -21,6 +21,7 @@ internal static class Kernels
         }
 
         double? bandwidth = (double?)ceilings?["copy_gigabytes_per_second"];
+        int batch = place.Quick ? 16 : Batch;
         JsonArray steps = [];
         foreach (string convolutions in new[] { "fused", "cudnn" })
         {
@@ -30,7 +31,7 @@ internal static class Kernels
                 [
                     "--clock-control", "none", "--target-processes", "all", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base", "--log-file", csv,
                     "--metrics", $"{Time},{Bytes},{Busiest}",
-                    Workplace.Digits, "bench", "--device", "cuda", "--model", "improved", "--batch-size", $"{(place.Quick ? 16 : Batch)}", "--precision", "bf16", "--augment", "standard",
+                    Workplace.Digits, "bench", "--device", "cuda", "--model", "improved", "--batch-size", $"{batch}", "--precision", "bf16", "--augment", "standard",
                     "--steps", "2", "--no-cuda-graph", "--profile",
                 ],
                 (Benchmark.Convolutions, convolutions));
@@ -39,7 +40,7 @@ internal static class Kernels
                 return new CheckResult("kernels", Status.Failed, result.LastWord);
             }
 
-            steps.Add(new JsonObject { ["name"] = $"improved, batch {Batch}, bf16, {convolutions}", ["kernels"] = Table(Read(csv), bandwidth) });
+            steps.Add(new JsonObject { ["name"] = $"improved, batch {batch}, bf16, {convolutions}", ["kernels"] = Table(Read(csv), bandwidth) });
         }
 
         int seen = steps.Sum(step => step!["kernels"]!.AsArray().Count);

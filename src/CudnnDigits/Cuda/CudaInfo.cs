@@ -4,7 +4,7 @@ namespace CudnnDigits.Cuda;
 /// <param name="Driver">Newest CUDA that the driver runs, such as "13.0".</param>
 /// <param name="Cublas">Version of cuBLAS.</param>
 /// <param name="Cudnn">Version of cuDNN.</param>
-/// <param name="Algorithms">cuDNN's algorithms by the names of the convolutions.</param>
+/// <param name="Algorithms">What computes each convolution, by their names: cuDNN's algorithms, or "fused".</param>
 public sealed record CudaDetails(string Driver, string Cublas, string Cudnn, IReadOnlyDictionary<string, string> Algorithms);
 
 /// <summary>A GPU.</summary>
