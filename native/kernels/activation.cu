@@ -65,11 +65,8 @@ DEVICE_INLINE void activation_backward(const T *z, T *dz, float *sums, int rows,
     if (c < channels) {
         for (int row = (int)(blockIdx.y * groups + threadIdx.y); row < rows; row += stride) {
             const long long at = (long long)row * channels + c;
-            float gradient = to_float(dz[at]);
-            if (z) {
-                gradient = to_float(z[at]) > 0 ? gradient * keep_scale : 0.0f;
-                dz[at] = from_float<T>(gradient);
-            }
+            const float gradient = to_float(z[at]) > 0 ? to_float(dz[at]) * keep_scale : 0.0f;
+            dz[at] = from_float<T>(gradient);
             sum += gradient;
         }
     }

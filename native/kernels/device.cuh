@@ -62,6 +62,32 @@ DEVICE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 DEVICE_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 #endif
 
+// What a thread wrote before is there for every block before anything it writes after.
+DEVICE_INLINE void memory_fence() {
+#if defined(__CUDACC__)
+    __threadfence();
+#elif defined(__CUDA__)
+    __nvvm_membar_gl();
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+// Counts on, after `most` from 0 again; what the counter was before. No two threads get the same.
+DEVICE_INLINE unsigned count_on(unsigned *counter, unsigned most) {
+#if defined(__CUDACC__)
+    return atomicInc(counter, most);
+#elif defined(__CUDA__)
+    return __nvvm_atom_inc_gen_ui(counter, most);
+#else
+    unsigned before = __atomic_load_n(counter, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(counter, &before, before >= most ? 0 : before + 1, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED)) {
+    }
+    return before;
+#endif
+}
+
 DEVICE_INLINE unsigned float_bits(float x) {
     union {
         float f;

@@ -6,11 +6,12 @@ namespace {
 
 constexpr int block_threads = 512;
 
-// logits += bias; dLogits = (softmax(logits) − one-hot(label)) / samples; adds to the epoch's loss and correct count.
-// One block for the whole batch, a sample per thread at a time, so that the sums have one order and need no atomics.
+// logits += bias; dLogits = (softmax(logits) − one-hot(label)) / samples; dBias, the sum of dLogits over the batch;
+// adds to the epoch's loss and correct count. One block for the whole batch, a sample per thread at a time, so that the
+// sums have one order and need no atomics.
 template <typename T>
-DEVICE_INLINE void softmax_cross_entropy(StepState *state, float *logits, const float *bias, T *d_logits, int samples,
-                                         int classes) {
+DEVICE_INLINE void softmax_cross_entropy(StepState *state, float *logits, const float *bias, T *d_logits, float *d_bias,
+                                         int samples, int classes) {
     __shared__ double losses[block_threads];
     __shared__ unsigned hits[block_threads];
     double loss = 0;
@@ -49,20 +50,36 @@ DEVICE_INLINE void softmax_cross_entropy(StepState *state, float *logits, const 
         state->loss += losses[0];
         state->correct += hits[0];
     }
+
+    // Of the gradients as they are stored: a thread sums one class over every so many samples.
+    __syncthreads();
+    const int groups = block_threads / classes, c = (int)threadIdx.x % classes, group = (int)threadIdx.x / classes;
+    double sum = 0;
+    for (int n = group; n < samples && group < groups; n += groups) {
+        sum += to_float(d_logits[(long long)n * classes + c]);
+    }
+    losses[threadIdx.x] = sum;
+    __syncthreads();
+    if (group == 0) {
+        for (int other = 1; other < groups; ++other) {
+            sum += losses[other * classes + c];
+        }
+        d_bias[c] = (float)sum;
+    }
 }
 
 } // namespace
 
 KERNEL(512)
-softmax_cross_entropy_f32(StepState *state, float *logits, const float *bias, float *d_logits, int samples,
-                          int classes) {
-    softmax_cross_entropy(state, logits, bias, d_logits, samples, classes);
+softmax_cross_entropy_f32(StepState *state, float *logits, const float *bias, float *d_logits, float *d_bias,
+                          int samples, int classes) {
+    softmax_cross_entropy(state, logits, bias, d_logits, d_bias, samples, classes);
 }
 
 KERNEL(512)
-softmax_cross_entropy_bf16(StepState *state, float *logits, const float *bias, bfloat16 *d_logits, int samples,
-                           int classes) {
-    softmax_cross_entropy(state, logits, bias, d_logits, samples, classes);
+softmax_cross_entropy_bf16(StepState *state, float *logits, const float *bias, bfloat16 *d_logits, float *d_bias,
+                           int samples, int classes) {
+    softmax_cross_entropy(state, logits, bias, d_logits, d_bias, samples, classes);
 }
 
 // Logits of the running prediction step, with their bias, to where the host will read them: row first + n. A thread per

@@ -61,7 +61,10 @@ public class FusedConvolutionTests
         AssertPooled(pooled4, y4, layers[3], n, 14, rate, 1);
         Assert.Equal(Activate(Widen(pooled4), layers[3], Keep(rate)), Widen(lab.Download(t.Z4)));
 
+        session.PrepareBranches();
+        session.SetBlasWorkspace(lab.Empty(CublasHandle.WorkspaceBytes, DeviceType.U8), lab.Empty(CublasHandle.WorkspaceBytes, DeviceType.U8));
         convolutions.Backward(gradient, net.GradientB, net.Sums);
+        session.Join();
         Layer[] after = [.. Enumerable.Range(0, 4).Select(i => new Layer(lab, t.Layers[i], weights, n))];
         double[] du4 = Widen(lab.Download(gradient));
         Assert.Equal(Mask(Widen(dz), pooled4, layers[3], Keep(rate)), du4);

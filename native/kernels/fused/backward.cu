@@ -113,8 +113,8 @@ template <int Side, int In, int Out> struct BackwardWeights {
 // dz4 (N, 7, 7, 64) becomes du4 in its place; the sums of du4 and du4 · y4 for batch norm. A warp takes sixteen
 // channels of eight pixels at a time.
 KERNEL(256)
-pool4_backward(const bfloat16 *pooled4, const float *coefficients4, float keep_scale, bfloat16 *dz4, float *partial,
-               int samples) {
+pool4_backward(const bfloat16 *pooled4, float keep_scale, bfloat16 *dz4, BatchNorm norm4, int samples) {
+    const float *coefficients4 = device_pointer<const float>(norm4.coefficients);
     BackwardData<14, 64, 64> layer; // its mask and sums
     const int channel = layer.weights.first_channel() + 4 * (lane() & 3), pixels = samples * 49;
     for (int p = (int)(blockIdx.x * 2 + (threadIdx.x >> 7)) * 8 + (lane() >> 2); p < pixels; p += (int)gridDim.x * 16) {
@@ -123,13 +123,13 @@ pool4_backward(const bfloat16 *pooled4, const float *coefficients4, float keep_s
         *du = layer.masked(*du, *reinterpret_cast<const FourChannels *>(pooled4 + at), coefficients4 + channel,
                            keep_scale);
     }
-    layer.sums.store<64>(partial);
+    layer.sums.finish_gradients<64>(norm4);
 }
 
 // y4, du4 → du3 (N, 14, 14, 64).
 KERNEL(256, 1)
 conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *w4,
-                    const bfloat16 *y3, const float *coefficients3, bfloat16 *du3, float *partial, int samples) {
+                    const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
     alignas(16) __shared__ float of_layer4[coefficient_count], of_layer3[coefficient_count];
@@ -139,10 +139,10 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
         fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
     };
     prepare((int)blockIdx.x);
-    conv.weights.load_turned(w4);
     load_coefficients(of_layer4, coefficients4);
-    load_coefficients(of_layer3, coefficients3);
+    load_coefficients(of_layer3, device_pointer<const float>(norm3.coefficients));
     tile.clear();
+    conv.weights.load_turned(w4);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         wait_for_copies();
@@ -154,14 +154,13 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
         }
         conv.run(tile, y3 + at, of_layer3, 1.0f, du3 + at);
     }
-    conv.sums.store<64>(partial);
+    conv.sums.finish_gradients<64>(norm3);
 }
 
 // y3, du3 → du2 (N, 14, 14, 32), pooled.
 KERNEL(256, 1)
 conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *w3,
-                    const bfloat16 *pooled2, const float *coefficients2, float keep_scale, bfloat16 *du2,
-                    float *partial, int samples) {
+                    const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
     alignas(16) __shared__ float of_layer3[coefficient_count], of_layer2[coefficient_count];
@@ -171,10 +170,10 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
         fetch(next_du3, du3 + (long long)n * (196 * 64), 196 * 64);
     };
     prepare((int)blockIdx.x);
-    conv.weights.load_turned(w3);
     load_coefficients(of_layer3, coefficients3);
-    load_coefficients(of_layer2, coefficients2);
+    load_coefficients(of_layer2, device_pointer<const float>(norm2.coefficients));
     tile.clear();
+    conv.weights.load_turned(w3);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 32);
         wait_for_copies();
@@ -186,21 +185,23 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
         }
         conv.run(tile, pooled2 + at, of_layer2, keep_scale, du2 + at);
     }
-    conv.sums.store<32>(partial);
+    conv.sums.finish_gradients<32>(norm2);
 }
 
-// y2, du2 → for the first layer, the sums over all pixels of du1 times what each tap sees, and of du1: partial (blocks,
-// 32, 16), taps first, then the sum of du1. Its whole backward pass follows from them; du1 itself is never stored.
+// y2, du2 → the whole backward pass of the first layer: sums (32, 16) over all pixels of du1 times what each tap sees,
+// then of du1. y1 is linear in what the taps see, so that with the moments of the windows all else follows; du1 itself
+// is never stored.
 KERNEL(256, 2)
 conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *w2,
-                    const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
+                    const bfloat16 *x, const bfloat16 *w1, BatchNorm norm1, const double *moments, float *d_w1,
+                    int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     alignas(16) __shared__ float of_layer2[coefficient_count];
     Weights<32, 32> weights;
     weights.load_turned(w2);
     FirstConvolution first;
-    first.load(w1, coefficients1, weights.first_channel());
+    first.load(w1, device_pointer<const float>(norm1.coefficients), weights.first_channel());
     load_coefficients(of_layer2, coefficients2);
     float sums[2][4] = {};
     tile.clear();
@@ -246,7 +247,27 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         for (int w = channel / 16; w < image_warps; w += 2) {
             sum += of_warps[w][channel % 16][i % 16];
         }
-        partial[(long long)blockIdx.x * 512 + i] = sum;
+        device_pointer<float>(norm1.partial)[(long long)blockIdx.x * 512 + i] = sum;
+    }
+
+    __shared__ double totals[512];
+    if (add_up_in_last_block<512>(norm1, totals) && threadIdx.x < 32) {
+        const int c = (int)threadIdx.x;
+        const double *of_taps = totals + 16 * c, du = of_taps[taps];
+        double du_y = 0;
+        for (int k = 0; k < taps; ++k) {
+            du_y += (double)to_float(w1[c * taps + k]) * of_taps[k];
+        }
+        use_gradients(norm1, du, du_y, c);
+        const float *of_channel = device_pointer<const float>(norm1.coefficients) + c;
+        for (int k = 0; k < taps; ++k) {
+            double y_window = 0; // the sum of y1 · p_k
+            for (int j = 0; j < taps; ++j) {
+                y_window += (double)to_float(w1[c * taps + j]) * moments[16 * j + k];
+            }
+            d_w1[c * taps + k] = (float)(of_channel[scale] * of_taps[k] + of_channel[from_y] * y_window +
+                                         of_channel[constant] * moments[16 * taps + k]);
+        }
     }
 }
 

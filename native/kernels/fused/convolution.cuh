@@ -3,6 +3,7 @@
 // neighbouring pixels of a row, read once for each of the window's three columns and used for three rows of output.
 #pragma once
 
+#include "batch_norm.cuh"
 #include "tile.cuh"
 
 DEVICE_INLINE int lane() { return (int)threadIdx.x & 31; }
@@ -109,9 +110,28 @@ DEVICE_INLINE float element(const FourChannels &four, int i) {
 struct ChannelSums {
     float first[4] = {}, second[4] = {};
 
-    // To partial (blocks, 2, Channels), always in the same order. A warp holds sixteen channels, groups · 16 =
+    // y and y²: the layer's statistics.
+    template <int Channels> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {
+        __shared__ double totals[2 * Channels];
+        if (norm.values > 0 && add_up<Channels>(norm, totals) && threadIdx.x < Channels) {
+            const int c = (int)threadIdx.x;
+            const double average = totals[c] / norm.values, square = totals[Channels + c] / norm.values;
+            use_statistics(norm, average, square - average * average, c);
+        }
+    }
+
+    // du and du · y: its gradients.
+    template <int Channels> DEVICE_INLINE void finish_gradients(const BatchNorm &norm) {
+        __shared__ double totals[2 * Channels];
+        if (add_up<Channels>(norm, totals) && threadIdx.x < Channels) {
+            use_gradients(norm, totals[threadIdx.x], totals[Channels + threadIdx.x], (int)threadIdx.x);
+        }
+    }
+
+  private:
+    // This block's sums, always in the same order, then those of all. A warp holds sixteen channels, groups · 16 =
     // Channels.
-    template <int Channels> DEVICE_INLINE void store(float *partial) {
+    template <int Channels> DEVICE_INLINE bool add_up(const BatchNorm &norm, double *totals) {
         constexpr int groups = Channels / 16;
         __shared__ float of_warps[image_warps][2][16];
 #pragma unroll
@@ -133,8 +153,9 @@ struct ChannelSums {
             for (int w = channel / 16; w < image_warps; w += groups) {
                 sum += of_warps[w][which][channel % 16];
             }
-            partial[(long long)blockIdx.x * 2 * Channels + i] = sum;
+            device_pointer<float>(norm.partial)[(long long)blockIdx.x * 2 * Channels + i] = sum;
         }
+        return add_up_in_last_block<2 * Channels>(norm, totals);
     }
 };
 

@@ -31,7 +31,7 @@ template <int Side, int In, int Out> struct Forward {
 // x (N, 28, 28) → y2 (N, 28, 28, 32), through the first layer.
 KERNEL(256, 2)
 conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, const bfloat16 *w2, bfloat16 *y2,
-              float *partial, int samples) {
+              BatchNorm norm2, int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     alignas(16) __shared__ float of_layer1[coefficient_count];
@@ -48,13 +48,13 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
         __syncthreads();
         conv.run(tile, y2 + (long long)n * (784 * 32));
     }
-    conv.sums.store<32>(partial);
+    conv.sums.finish_statistics<32>(norm2);
 }
 
 // y2 → pooled2 (N, 14, 14, 32) and y3 (N, 14, 14, 64).
 KERNEL(256, 2)
 conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficients2, const bfloat16 *w3,
-              bfloat16 *pooled2, bfloat16 *y3, float *partial, int samples, unsigned threshold, float keep_scale,
+              bfloat16 *pooled2, bfloat16 *y3, BatchNorm norm3, int samples, unsigned threshold, float keep_scale,
               unsigned long long seed, unsigned layer) {
     const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Dropout dropout = {threshold, keep_scale, seed, layer};
@@ -77,12 +77,12 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
         __syncthreads();
         conv.run(tile, y3 + (long long)n * (196 * 64));
     }
-    conv.sums.store<64>(partial);
+    conv.sums.finish_statistics<64>(norm3);
 }
 
 // y3 → y4 (N, 14, 14, 64).
 KERNEL(256, 1)
-conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4, bfloat16 *y4, float *partial,
+conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4, bfloat16 *y4, BatchNorm norm4,
               int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements;
@@ -103,7 +103,7 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
         }
         conv.run(tile, y4 + (long long)n * (196 * 64));
     }
-    conv.sums.store<64>(partial);
+    conv.sums.finish_statistics<64>(norm4);
 }
 
 // y4 → pooled4 and z4, (N, 7, 7, 64): what the dense layers read. A thread per eight channels of a pooled pixel.

@@ -37,26 +37,35 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
         session.Launch(_forward, ((quads + Threads - 1) / Threads, 1), (Threads, 1), parameters);
     }
 
-    /// <summary>dZ to dY in place, and the bias gradient where there is a bias.</summary>
-    /// <param name="z">What forward gave; null where there was no ReLU: then only the bias gradient is computed.</param>
+    /// <summary>dZ to dY in place, and sums of it for <see cref="BackwardBias"/> where there is a bias.</summary>
+    /// <param name="z">What forward gave.</param>
     /// <param name="dz">(N, H, W, C), overwritten by dY.</param>
-    /// <param name="dBias">(C) f32, or null.</param>
-    /// <param name="sums">Room for (<see cref="MostSums"/>, C) f32.</param>
-    public void Backward(DeviceTensor? z, DeviceTensor dz, DeviceTensor? dBias, DeviceTensor sums)
+    /// <param name="sums">Room for (<see cref="MostSums"/>, C) f32, or null.</param>
+    public void Backward(DeviceTensor z, DeviceTensor dz, DeviceTensor? sums)
     {
-        int channels = shape.C, rows = n * shape.H * shape.W, chunks = Math.Min((rows + Lanes - 1) / Lanes, MostSums);
-        nint zAt = z is { } activated ? Z(activated) : 0, dzAt = Z(dz), sumsAt = dBias is null ? 0 : sums.Holding((long)chunks * channels, DeviceType.F32);
+        int channels = shape.C, rows = n * shape.H * shape.W;
+        nint zAt = Z(z), dzAt = Z(dz), sumsAt = sums is { } room ? Sums(room) : 0;
         float keepScale = _keepScale;
         void** parameters = stackalloc void*[] { &zAt, &dzAt, &sumsAt, &rows, &channels, &keepScale };
-        long across = (channels + Lanes - 1) / Lanes;
-        session.Launch(_backward, (across, chunks), (Lanes, Groups), parameters);
-        if (dBias is { } to)
-        {
-            nint toAt = to.Holding(channels, DeviceType.F32);
-            void** totals = stackalloc void*[] { &sumsAt, &toAt, &chunks, &channels };
-            session.Launch("column_sums", (across, 1), (Lanes, Groups), totals);
-        }
+        session.Launch(_backward, (Across, Chunks), (Lanes, Groups), parameters);
     }
+
+    /// <summary>The bias gradient, once <see cref="Backward"/> has left its sums.</summary>
+    /// <param name="sums">Those.</param>
+    /// <param name="dBias">(C) f32.</param>
+    public void BackwardBias(DeviceTensor sums, DeviceTensor dBias)
+    {
+        int channels = shape.C, chunks = Chunks;
+        nint sumsAt = Sums(sums), dBiasAt = dBias.Holding(channels, DeviceType.F32);
+        void** parameters = stackalloc void*[] { &sumsAt, &dBiasAt, &chunks, &channels };
+        session.Launch("column_sums", (Across, 1), (Lanes, Groups), parameters);
+    }
+
+    private int Across => (shape.C + Lanes - 1) / Lanes;
+
+    private int Chunks => Math.Min((n * shape.H * shape.W + Lanes - 1) / Lanes, MostSums);
+
+    private nint Sums(DeviceTensor tensor) => tensor.Holding((long)Chunks * shape.C, DeviceType.F32);
 
     private nint Z(DeviceTensor tensor) => tensor.Holding((long)n * shape.Size, session.ActivationType);
 }

@@ -20,7 +20,9 @@ internal sealed record ConvTensors(
 /// <param name="Plan">The layers.</param>
 /// <param name="X">Input, (N, In).</param>
 /// <param name="Y">Output, (N, Out), activated in place; the last layer's, the logits, are f32.</param>
-internal sealed record DenseTensors(DensePlan Plan, DeviceTensor X, DeviceTensor Y);
+/// <param name="DY">Gradient of Y: its own, because what reads it runs beside what comes next.</param>
+/// <param name="Sums">Partial sums of the bias gradient, (<see cref="Activation.MostSums"/>, Out) f32.</param>
+internal sealed record DenseTensors(DensePlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor DY, DeviceTensor Sums);
 
 /// <summary>A network's tensors on the device, sized for the largest batch; steps of any smaller batch share them.</summary>
 internal sealed class CudaNetwork
@@ -61,7 +63,6 @@ internal sealed class CudaNetwork
         Input = arena.Reserve((long)batch * network.Input.Size, session.ActivationType);
         DeviceTensor x = Input;
         long largest = 0;
-        int channels = network.Parameters.Trained.Max(slice => slice.Shape[0]);
         if (fused)
         {
             Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training);
@@ -88,7 +89,8 @@ internal sealed class CudaNetwork
         {
             bool last = block == plan.Denses[^1];
             DeviceTensor y = arena.Reserve((long)batch * block.Linear.OutFeatures, last ? DeviceType.F32 : session.ActivationType);
-            Denses.Add(new DenseTensors(block, x, y));
+            DeviceTensor dy = arena.Reserve(training ? y.Count : 0, session.ActivationType), sums = arena.Reserve(training ? (long)Activation.MostSums * block.Linear.OutFeatures : 0, DeviceType.F32);
+            Denses.Add(new DenseTensors(block, x, y, dy, sums));
             largest = Math.Max(largest, Math.Max(block.Linear.InFeatures, block.Linear.OutFeatures));
             x = y;
         }
@@ -96,7 +98,7 @@ internal sealed class CudaNetwork
         GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         BytesPerSample = (arena.Bytes - fixedBytes) / batch;
-        Sums = arena.Reserve(training ? (long)Activation.MostSums * channels : 0, DeviceType.F32);
+        Sums = arena.Reserve(training ? Activation.MostSums * plan.Convs.Max(block => (long)block.Conv.OutChannels) : 0, DeviceType.F32);
 
         DeviceTensor Activations(Shape shape)
         {
@@ -134,7 +136,7 @@ internal sealed class CudaNetwork
     /// <summary>The last layer's output, (N, classes) f32; with its bias after the loss was computed.</summary>
     public DeviceTensor Logits => Denses[^1].Y;
 
-    /// <summary>Gradients of activations: each operation of the backward pass reads one of the two and may write the other.</summary>
+    /// <summary>Gradients of the convolutions' activations: each operation of the backward pass reads one of the two and may write the other.</summary>
     public DeviceTensor GradientA { get; }
 
     /// <summary>See <see cref="GradientA"/>.</summary>
@@ -143,7 +145,7 @@ internal sealed class CudaNetwork
     /// <summary>What one more sample in the batch costs.</summary>
     public long BytesPerSample { get; }
 
-    /// <summary>Partial sums of a bias gradient, (<see cref="Activation.MostSums"/>, C) f32.</summary>
+    /// <summary>Partial sums of a convolution's bias gradient, (<see cref="Activation.MostSums"/>, C) f32.</summary>
     public DeviceTensor Sums { get; }
 
     private static unsafe int ByteSize => sizeof(StepState);

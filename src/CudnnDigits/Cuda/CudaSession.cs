@@ -12,7 +12,7 @@ internal sealed unsafe class CudaSession : IDisposable
     private CudaStream? _branch;
     private CudaEvent? _forked, _joined;
     private nint _target;
-    private nint _blasWorkspace;
+    private nint _blasWorkspace, _branchBlasWorkspace;
 
     /// <summary>Opens a device; the libraries must be loaded (<see cref="CudaDevice"/>).</summary>
     /// <param name="context">The context, disposed of with the session.</param>
@@ -84,10 +84,13 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>The ending of a kernel's name for this precision.</summary>
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
 
-    /// <summary>Gives cuBLAS its workspace.</summary>
-    public void SetBlasWorkspace(DeviceTensor workspace)
+    /// <summary>Gives cuBLAS its workspaces: what runs beside each other must not share one.</summary>
+    /// <param name="workspace">The step's.</param>
+    /// <param name="ofBranches">Of its branches; null where there are none.</param>
+    public void SetBlasWorkspace(DeviceTensor workspace, DeviceTensor? ofBranches = null)
     {
         _blasWorkspace = workspace.Holding(CublasHandle.WorkspaceBytes, DeviceType.U8);
+        _branchBlasWorkspace = ofBranches?.Holding(CublasHandle.WorkspaceBytes, DeviceType.U8) ?? 0;
         Direct(Stream.Value);
     }
 
@@ -111,7 +114,7 @@ internal sealed unsafe class CudaSession : IDisposable
     public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256) =>
         FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes);
 
-    /// <summary>Until disposed of, our kernels go to a stream of their own, after all that the step has been given so far and beside what comes next.</summary>
+    /// <summary>Until disposed of, our kernels and cuBLAS go to a stream of their own, after all that the step has been given so far and beside what comes next.</summary>
     public Branch OpenBranch() => new(this);
 
     /// <summary>Has the step wait for its branches.</summary>
@@ -180,9 +183,14 @@ internal sealed unsafe class CudaSession : IDisposable
             session._forked!.Record(_main);
             session._forked.HoldBack(session._branch!.Value);
             session._target = session._branch.Value;
+            session.Cublas.Use(session._target, session._branchBlasWorkspace);
         }
 
         /// <summary>Back to the step's own stream.</summary>
-        public void Dispose() => _session._target = _main;
+        public void Dispose()
+        {
+            _session._target = _main;
+            _session.Cublas.Use(_main, _session._blasWorkspace);
+        }
     }
 }

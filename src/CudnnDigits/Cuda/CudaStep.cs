@@ -38,6 +38,7 @@ internal sealed unsafe class CudaStep : IDisposable
         _denses = [.. net.Denses.Select(tensors => new DenseOperations(session, tensors.Plan, batch))];
         _loss = new SoftmaxCrossEntropy(session, batch, DigitDataset.Classes);
         _adam = new Adam(session);
+        session.PrepareBranches();
     }
 
     /// <summary>Samples.</summary>
@@ -70,19 +71,25 @@ internal sealed unsafe class CudaStep : IDisposable
         _gather.Forward(state, _net.Input, _augmentation, _seed);
         EnqueueForward(state, training: true);
 
-        (DeviceTensor gradient, DeviceTensor other) = (_net.GradientA, _net.GradientB);
-        _loss.Backward(state, _net.Logits, p.Master(_net.Denses[^1].Plan.Linear.BiasName), gradient);
-
+        // Nothing waits for gradients of parameters but Adam: they run on a branch, beside the gradients of data.
+        string lastBias = _net.Denses[^1].Plan.Linear.BiasName;
+        _loss.Backward(state, _net.Logits, p.Master(lastBias), _net.Denses[^1].DY, p.Gradient(lastBias));
         for (int i = _denses.Length - 1; i >= 0; i--)
         {
             DenseTensors t = _net.Denses[i];
-            _denses[i].BackwardActivation.Backward(t.Plan.Relu is null ? null : t.Y, gradient, p.Gradient(t.Plan.Linear.BiasName), _net.Sums);
-            _denses[i].Dense.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Linear.WeightName));
-            _denses[i].Dense.BackwardData(p.Operand(t.Plan.Linear.WeightName), gradient, other);
-            (gradient, other) = (other, gradient);
+            (Dense dense, Activation? activation) = _denses[i];
+            activation?.Backward(t.Y, t.DY, t.Sums);
+            using (_session.OpenBranch())
+            {
+                activation?.BackwardBias(t.Sums, p.Gradient(t.Plan.Linear.BiasName));
+                dense.BackwardWeights(t.X, t.DY, p.Gradient(t.Plan.Linear.WeightName));
+            }
+
+            dense.BackwardData(p.Operand(t.Plan.Linear.WeightName), t.DY, i > 0 ? _net.Denses[i - 1].DY : _net.GradientA);
         }
 
-        _convs.Backward(gradient, other, _workspace);
+        _convs.Backward(_net.GradientA, _net.GradientB, _workspace);
+        _session.Join();
         _adam.Update(state, p);
     }
 
@@ -152,11 +159,14 @@ internal sealed unsafe class CudaStep : IDisposable
         _session.Launch(kernel, (1, 1), (32, 1), parameters);
     }
 
-    /// <summary>The operations of a dense block; the last one's bias and softmax are the loss's, so it has no activation forward.</summary>
-    private sealed record DenseOperations(Dense Dense, Activation? Activation, Activation BackwardActivation)
+    /// <summary>The operations of a dense block; the last one's bias and softmax are the loss's, so it has no activation.</summary>
+    private sealed record DenseOperations(Dense Dense, Activation? Activation)
     {
         public DenseOperations(CudaSession session, DensePlan plan, int n)
-            : this(new Dense(session, n, plan.Linear.InFeatures, plan.Linear.OutFeatures), null, new Activation(session, n, new Shape(plan.Linear.OutFeatures, 1, 1), plan.Dropout, plan.DropoutIndex)) =>
-            Activation = plan.Relu is null ? null : BackwardActivation;
+            : this(
+                new Dense(session, n, plan.Linear.InFeatures, plan.Linear.OutFeatures),
+                plan.Relu is null ? null : new Activation(session, n, new Shape(plan.Linear.OutFeatures, 1, 1), plan.Dropout, plan.DropoutIndex))
+        {
+        }
     }
 }

@@ -46,7 +46,12 @@ internal sealed class CudnnConvolutions : IConvolutions
         for (int i = _blocks.Length - 1; i >= 0; i--)
         {
             (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) = _blocks[i];
-            activation.Backward(t.Z, gradient, BiasGradient(t), _net.Sums);
+            activation.Backward(t.Z, gradient, t.Plan.Conv.Bias ? _net.Sums : null);
+            if (t.Plan.Conv.Bias)
+            {
+                activation.BackwardBias(_net.Sums, p.Gradient(t.Plan.Conv.BiasName));
+            }
+
             if (pool is not null)
             {
                 pool.Backward(t.Pooled, gradient, t.Normal, other);
@@ -79,8 +84,6 @@ internal sealed class CudnnConvolutions : IConvolutions
     }
 
     private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
-
-    private DeviceTensor? BiasGradient(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Gradient(t.Plan.Conv.BiasName) : null;
 
     /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change.</summary>
     private sealed record Block(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, ConvTensors Tensors)

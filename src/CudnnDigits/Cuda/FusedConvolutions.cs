@@ -37,7 +37,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         (_session, _t, _seed, _n) = (session, tensors, seed, batch);
         (_1, _2, _3, _4) = (tensors.Layers[0], tensors.Layers[1], tensors.Layers[2], tensors.Layers[3]);
         _ = session.FusedKernels; // loaded now: not while something is captured
-        session.PrepareBranches();
     }
 
     public long WorkspaceBytes => 0;
@@ -81,99 +80,87 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     {
         if (training)
         {
-            int rows = WindowMoments();
-            FirstStatistics(rows);
-            BatchNormStatistics(_2, Conv2Forward());
-            BatchNormStatistics(_3, Conv3Forward(state, training));
-            BatchNormStatistics(_4, Conv4Forward());
-        }
-        else
-        {
-            Conv2Forward();
-            Conv3Forward(state, training);
-            Conv4Forward();
+            WindowMoments();
         }
 
+        Conv2Forward(training);
+        Conv3Forward(state, training);
+        Conv4Forward(training);
         Pool4Forward(state, training);
     }
 
     public void Backward(DeviceTensor gradient, DeviceTensor other, DeviceTensor workspace)
     {
-        // Nothing waits for gradients of weights but Adam: they run beside the gradients of data, which wait for each other. Of
-        // the coefficients of the layer below, which are completed meanwhile, they use those of the forward pass alone.
-        BatchNormGradients(_4, Pool4Backward(gradient));
+        // Of the coefficients of the layer below, which are completed meanwhile, gradients of weights use those of the forward
+        // pass alone.
+        Pool4Backward(gradient);
         using (_session.OpenBranch())
         {
             AddUp(_4, Conv4BackwardWeights(gradient));
         }
 
-        BatchNormGradients(_3, Conv4BackwardData(gradient));
+        Conv4BackwardData(gradient);
         using (_session.OpenBranch())
         {
             AddUp(_3, Conv3BackwardWeights());
         }
 
-        BatchNormGradients(_2, Conv3BackwardData());
+        Conv3BackwardData();
         using (_session.OpenBranch())
         {
             AddUp(_2, Conv2BackwardWeights());
         }
 
-        FirstGradients(Conv2BackwardData());
-        _session.Join();
+        Conv2BackwardData();
     }
 
     public void Dispose()
     {
     }
 
-    // Each launch that leaves partial sums returns how many rows of them there are.
-
-    private int WindowMoments()
+    private void BatchNormRunning(FusedLayer layer)
     {
-        nint x = X(), partial = Partial(Blocks(2) * 256);
-        int samples = _n;
-        void** parameters = stackalloc void*[] { &x, &partial, &samples };
-        _session.LaunchFused("window_moments", Blocks(2), parameters);
-        return Blocks(2);
+        int channels = layer.Plan.Conv.OutChannels;
+        FusedBatchNorm norm = BatchNorm(layer, 0, training: false);
+        void** parameters = stackalloc void*[] { &norm, &channels };
+        _session.LaunchFused("batch_norm_running", 1, parameters, threads: 64);
     }
 
-    private void FirstStatistics(int rows)
+    private void WindowMoments()
     {
-        BatchNormTensors b = _1.Norm;
-        nint partial = Partial(rows * 256), w1 = W(_1), gamma = C(_1, b.Gamma), beta = C(_1, b.Beta), mean = C(_1, b.RunningMean), variance = C(_1, b.RunningVariance);
-        nint moments = _t.Moments.Address, coefficients = Coefficients(_1);
-        double values = Values(_1);
-        void** parameters = stackalloc void*[] { &partial, &rows, &values, &w1, &gamma, &beta, &mean, &variance, &moments, &coefficients };
-        _session.LaunchFused("first_statistics", 1, parameters, threads: 1024);
+        int blocks = Blocks(2), samples = _n;
+        nint x = X(), w1 = W(_1), moments = _t.Moments.Address;
+        FusedBatchNorm norm1 = BatchNorm(_1, blocks * 256);
+        void** parameters = stackalloc void*[] { &x, &w1, &norm1, &moments, &samples };
+        _session.LaunchFused("window_moments", blocks, parameters);
     }
 
-    private int Conv2Forward()
+    private void Conv2Forward(bool training)
     {
-        nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2(), partial = Partial(Blocks(2) * 64);
-        int samples = _n;
-        void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &partial, &samples };
-        _session.LaunchFused("conv2_forward", Blocks(2), parameters, Wide32 + Image);
-        return Blocks(2);
+        int blocks = Blocks(2), samples = _n;
+        nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2();
+        FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64, training);
+        void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &norm2, &samples };
+        _session.LaunchFused("conv2_forward", blocks, parameters, Wide32 + Image);
     }
 
-    private int Conv3Forward(DeviceTensor state, bool training)
+    private void Conv3Forward(DeviceTensor state, bool training)
     {
-        nint stateAt = state.Address, y2 = Y2(), coefficients2 = Coefficients(_2), w3 = W(_3), pooled2 = Pooled2(), y3 = Y3(), partial = Partial(Blocks(2) * 128);
-        int samples = _n;
+        int blocks = Blocks(2), samples = _n;
+        nint stateAt = state.Address, y2 = Y2(), coefficients2 = Coefficients(_2), w3 = W(_3), pooled2 = Pooled2(), y3 = Y3();
+        FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128, training);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2, training);
-        void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &partial, &samples, &threshold, &keepScale, &seed, &layer };
-        _session.LaunchFused("conv3_forward", Blocks(2), parameters, Small32);
-        return Blocks(2);
+        void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
+        _session.LaunchFused("conv3_forward", blocks, parameters, Small32);
     }
 
-    private int Conv4Forward()
+    private void Conv4Forward(bool training)
     {
-        nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4(), partial = Partial(Blocks(1) * 128);
-        int samples = _n;
-        void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &partial, &samples };
-        _session.LaunchFused("conv4_forward", Blocks(1), parameters, Small64 + SampleY3);
-        return Blocks(1);
+        int blocks = Blocks(1), samples = _n;
+        nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4();
+        FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128, training);
+        void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &norm4, &samples };
+        _session.LaunchFused("conv4_forward", blocks, parameters, Small64 + SampleY3);
     }
 
     private void Pool4Forward(DeviceTensor state, bool training)
@@ -185,24 +172,45 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         _session.LaunchFused("pool4_forward", (_n * 49L * 8 + 255) / 256, parameters);
     }
 
-    private int Pool4Backward(DeviceTensor gradient)
+    private void Pool4Backward(DeviceTensor gradient)
     {
-        int rows = (int)Math.Min((_n * 49L + 15) / 16, _session.Multiprocessors), samples = _n;
-        nint pooled4 = Pooled4(), coefficients4 = Coefficients(_4), dz4 = Features(gradient), partial = Partial(rows * 128);
+        int blocks = (int)Math.Min((_n * 49L + 15) / 16, _session.Multiprocessors), samples = _n;
+        nint pooled4 = Pooled4(), dz4 = Features(gradient);
+        FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         (_, float keepScale, _, _) = Dropout(_4, training: true);
-        void** parameters = stackalloc void*[] { &pooled4, &coefficients4, &keepScale, &dz4, &partial, &samples };
-        _session.LaunchFused("pool4_backward", rows, parameters);
-        return rows;
+        void** parameters = stackalloc void*[] { &pooled4, &keepScale, &dz4, &norm4, &samples };
+        _session.LaunchFused("pool4_backward", blocks, parameters);
     }
 
-    private int Conv4BackwardData(DeviceTensor gradient)
+    private void Conv4BackwardData(DeviceTensor gradient)
     {
-        nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), w4 = W(_4), y3 = Y3(), coefficients3 = Coefficients(_3), du3 = Du3(), partial = Partial(Blocks(1) * 128);
-        int samples = _n;
-        void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &w4, &y3, &coefficients3, &du3, &partial, &samples };
-        _session.LaunchFused("conv4_backward_data", Blocks(1), parameters, Small64 + SampleY4 + SampleDu4);
-        return Blocks(1);
+        int blocks = Blocks(1), samples = _n;
+        nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), w4 = W(_4), y3 = Y3(), du3 = Du3();
+        FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
+        void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &w4, &y3, &du3, &norm3, &samples };
+        _session.LaunchFused("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4);
     }
+
+    private void Conv3BackwardData()
+    {
+        int blocks = Blocks(1), samples = _n;
+        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), w3 = W(_3), pooled2 = Pooled2(), du2 = Du2();
+        FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
+        (_, float keepScale, _, _) = Dropout(_2, training: true);
+        void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &w3, &pooled2, &keepScale, &du2, &norm2, &samples };
+        _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + 2 * SampleY3);
+    }
+
+    private void Conv2BackwardData()
+    {
+        int blocks = Blocks(2), samples = _n;
+        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), w2 = W(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
+        FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
+        void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &w2, &x, &w1, &norm1, &moments, &dw1, &samples };
+        _session.LaunchFused("conv2_backward_data", blocks, parameters, Wide32 + Image);
+    }
+
+    // A weight gradient leaves one sum per block: how many there are is returned.
 
     private int Conv4BackwardWeights(DeviceTensor gradient)
     {
@@ -210,16 +218,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int samples = _n;
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &y3, &coefficients3, &partial, &samples };
         _session.LaunchFused("conv4_backward_weights", Blocks(1), parameters, 2 * Small64 + SampleY4 + SampleDu4 + SampleY3);
-        return Blocks(1);
-    }
-
-    private int Conv3BackwardData()
-    {
-        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), w3 = W(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), du2 = Du2(), partial = Partial(Blocks(1) * 64);
-        int samples = _n;
-        (_, float keepScale, _, _) = Dropout(_2, training: true);
-        void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &w3, &pooled2, &coefficients2, &keepScale, &du2, &partial, &samples };
-        _session.LaunchFused("conv3_backward_data", Blocks(1), parameters, Small64 + 2 * SampleY3);
         return Blocks(1);
     }
 
@@ -233,15 +231,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         return Blocks(2);
     }
 
-    private int Conv2BackwardData()
-    {
-        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), w2 = W(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = Partial(Blocks(2) * 512);
-        int samples = _n;
-        void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &w2, &x, &w1, &coefficients1, &partial, &samples };
-        _session.LaunchFused("conv2_backward_data", Blocks(2), parameters, Wide32 + Image);
-        return Blocks(2);
-    }
-
     private int Conv2BackwardWeights()
     {
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = PartialWeights(2 * Blocks(1) * 9 * 32 * 32);
@@ -249,43 +238,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &x, &w1, &coefficients1, &partial, &samples };
         _session.LaunchFused("conv2_backward_weights", Blocks(1), parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2);
         return 2 * Blocks(1);
-    }
-
-    private void FirstGradients(int rows)
-    {
-        nint partial = Partial(rows * 512), w1 = W(_1), moments = _t.Moments.Address, coefficients = Coefficients(_1);
-        nint dGamma = C(_1, _1.Norm.DGamma), dBeta = C(_1, _1.Norm.DBeta), dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
-        double values = Values(_1);
-        void** parameters = stackalloc void*[] { &partial, &rows, &values, &w1, &moments, &coefficients, &dGamma, &dBeta, &dw1 };
-        _session.LaunchFused("first_gradients", 1, parameters, threads: 1024);
-    }
-
-    private void BatchNormStatistics(FusedLayer layer, int rows)
-    {
-        BatchNormTensors b = layer.Norm;
-        int channels = layer.Plan.Conv.OutChannels;
-        nint partial = Partial(rows * 2 * channels), gamma = C(layer, b.Gamma), beta = C(layer, b.Beta), mean = C(layer, b.RunningMean), variance = C(layer, b.RunningVariance), coefficients = Coefficients(layer);
-        double values = Values(layer);
-        void** parameters = stackalloc void*[] { &partial, &rows, &channels, &values, &gamma, &beta, &mean, &variance, &coefficients };
-        _session.LaunchFused("batch_norm_statistics", 1, parameters, threads: 1024);
-    }
-
-    private void BatchNormRunning(FusedLayer layer)
-    {
-        BatchNormTensors b = layer.Norm;
-        int channels = layer.Plan.Conv.OutChannels;
-        nint gamma = C(layer, b.Gamma), beta = C(layer, b.Beta), mean = C(layer, b.RunningMean), variance = C(layer, b.RunningVariance), coefficients = Coefficients(layer);
-        void** parameters = stackalloc void*[] { &gamma, &beta, &mean, &variance, &channels, &coefficients };
-        _session.LaunchFused("batch_norm_running", 1, parameters, threads: 64);
-    }
-
-    private void BatchNormGradients(FusedLayer layer, int rows)
-    {
-        int channels = layer.Plan.Conv.OutChannels;
-        nint partial = Partial(rows * 2 * channels), coefficients = Coefficients(layer), dGamma = C(layer, layer.Norm.DGamma), dBeta = C(layer, layer.Norm.DBeta);
-        double values = Values(layer);
-        void** parameters = stackalloc void*[] { &partial, &rows, &channels, &values, &coefficients, &dGamma, &dBeta };
-        _session.LaunchFused("batch_norm_gradients", 1, parameters, threads: 1024);
     }
 
     /// <summary>A weight gradient from its partial sums.</summary>
@@ -301,8 +253,24 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     /// <summary>Blocks of a kernel of which so many fit on a multiprocessor; each takes one sample after another.</summary>
     private int Blocks(int perMultiprocessor) => Math.Min(_n, perMultiprocessor * _session.Multiprocessors);
 
-    /// <summary>Values that one channel's batch norm is over.</summary>
-    private double Values(FusedLayer layer) => (double)_n * layer.Plan.Input.H * layer.Plan.Input.W; // padding keeps the size
+    /// <summary>For a kernel whose blocks leave so many sums together.</summary>
+    private FusedBatchNorm BatchNorm(FusedLayer layer, long sums, bool training = true)
+    {
+        BatchNormTensors norm = layer.Norm;
+        return new FusedBatchNorm
+        {
+            Partial = _t.Partial.Holding(sums, DeviceType.F32),
+            Arrived = _t.Arrived.Address,
+            Coefficients = Coefficients(layer),
+            Gamma = C(layer, norm.Gamma),
+            Beta = C(layer, norm.Beta),
+            RunningMean = C(layer, norm.RunningMean),
+            RunningVariance = C(layer, norm.RunningVariance),
+            DGamma = norm.DGamma.Count == 0 ? 0 : C(layer, norm.DGamma), // a classifier has no gradients
+            DBeta = norm.DBeta.Count == 0 ? 0 : C(layer, norm.DBeta),
+            Values = training ? (double)_n * layer.Plan.Input.H * layer.Plan.Input.W : 0, // padding keeps the size
+        };
+    }
 
     private (uint Threshold, float KeepScale, ulong Seed, uint Layer) Dropout(FusedLayer layer, bool training) =>
         training && layer.Plan.Dropout is { Rate: > 0 } dropout
@@ -326,8 +294,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private nint Du3() => _t.Du3.Holding(_n * (196L * 64), DeviceType.Bf16);
 
     private nint Features(DeviceTensor tensor) => tensor.Holding(_n * (49L * 64), DeviceType.Bf16);
-
-    private nint Partial(long count) => _t.Partial.Holding(count, DeviceType.F32);
 
     private nint PartialWeights(long count) => _t.PartialWeights.Holding(count, DeviceType.F32);
 

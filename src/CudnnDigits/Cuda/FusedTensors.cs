@@ -41,6 +41,7 @@ internal sealed class FusedTensors
             arena.Reserve(CoefficientCount, DeviceType.F32)))];
         Moments = arena.Reserve(16 * 16 * (sizeof(double) / sizeof(float)), DeviceType.F32);
         Partial = arena.Reserve(2L * session.Multiprocessors * (training ? 32 * 16 : 2 * 64), DeviceType.F32);
+        Arrived = arena.Reserve(1, DeviceType.F32);
         PartialWeights = arena.Reserve(training ? (long)session.Multiprocessors * 9 * 64 * 64 : 0, DeviceType.F32);
 
         DeviceTensor Activations(int perSample) => arena.Reserve((long)batch * perSample, DeviceType.Bf16);
@@ -79,8 +80,11 @@ internal sealed class FusedTensors
     /// <summary>Sums over the input's windows, (16, 16) of double.</summary>
     public DeviceTensor Moments { get; }
 
-    /// <summary>Sums of the blocks of whichever kernel ran last, added up by the next.</summary>
+    /// <summary>Sums of the blocks of the running kernel, added up by the last of them.</summary>
     public DeviceTensor Partial { get; }
+
+    /// <summary>How many blocks have left their sums, u32; 0 between kernels.</summary>
+    public DeviceTensor Arrived { get; }
 
     /// <summary>The same for gradients of weights, which are computed beside the rest.</summary>
     public DeviceTensor PartialWeights { get; }

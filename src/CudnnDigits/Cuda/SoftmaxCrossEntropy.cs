@@ -1,6 +1,6 @@
 namespace CudnnDigits.Cuda;
 
-/// <summary>The last bias, softmax, cross-entropy and its gradient in one kernel, which also adds to the epoch's sums.</summary>
+/// <summary>The last bias, softmax, cross-entropy and its gradients in one kernel, which also adds to the epoch's sums.</summary>
 /// <param name="session">The device.</param>
 /// <param name="n">Samples.</param>
 /// <param name="classes">Classes.</param>
@@ -15,11 +15,12 @@ internal sealed unsafe class SoftmaxCrossEntropy(CudaSession session, int n, int
     /// <param name="logits">(N, classes) f32; the bias is added in place.</param>
     /// <param name="bias">(classes) f32.</param>
     /// <param name="dLogits">(N, classes), the gradient of the batch's mean loss.</param>
-    public void Backward(DeviceTensor state, DeviceTensor logits, DeviceTensor bias, DeviceTensor dLogits)
+    /// <param name="dBias">(classes) f32.</param>
+    public void Backward(DeviceTensor state, DeviceTensor logits, DeviceTensor bias, DeviceTensor dLogits, DeviceTensor dBias)
     {
-        nint stateAt = state.Address, logitsAt = Logits(logits), biasAt = Bias(bias), dLogitsAt = dLogits.Holding((long)n * classes, session.ActivationType);
+        nint stateAt = state.Address, logitsAt = Logits(logits), biasAt = Bias(bias), dLogitsAt = dLogits.Holding((long)n * classes, session.ActivationType), dBiasAt = Bias(dBias);
         int samples = n, width = classes;
-        void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &dLogitsAt, &samples, &width };
+        void** parameters = stackalloc void*[] { &stateAt, &logitsAt, &biasAt, &dLogitsAt, &dBiasAt, &samples, &width };
         session.Launch(_backward, (1, 1), (Threads, 1), parameters);
     }
 

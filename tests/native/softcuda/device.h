@@ -7,6 +7,7 @@
 // - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -65,12 +66,14 @@ void count_handle(const char *kind, int change);
 // A number from the environment.
 uint64_t setting(const char *name, uint64_t otherwise);
 
+using Parameter = std::array<unsigned char, 128>; // the value of one parameter, at its beginning
+
 // A kernel, and how to call it with the parameters of a launch.
 struct Kernel {
     const char *name;
     std::vector<size_t> parameter_sizes;
     // Copies the parameters and turns device pointers into host pointers; null where one of them is no live memory.
-    std::function<std::function<void()>(const std::vector<uint64_t> &)> bind;
+    std::function<std::function<void()>(const std::vector<Parameter> &)> bind;
 };
 
 const Kernel *find_kernel(const std::string &name);

@@ -340,18 +340,16 @@ EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsign
         return refuse(invalid_value, __func__,
                       std::string(function->kernel->name) + ": grid, block or shared memory out of range");
     }
-    std::vector<uint64_t> slots;
-    for (size_t i = 0; i < function->entry.parameter_sizes.size(); ++i) {
-        uint64_t slot = 0;
-        std::memcpy(&slot, parameters[i], function->entry.parameter_sizes[i]);
-        slots.push_back(slot);
+    std::vector<Parameter> values(function->entry.parameter_sizes.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+        std::memcpy(&values[i], parameters[i], function->entry.parameter_sizes[i]);
     }
     const Kernel *kernel = function->kernel;
     return enqueue(stream, __func__, [=]() -> Result {
         if (const int status = planned_failure(kernel->name)) {
             return (Result)status;
         }
-        const auto body = kernel->bind(slots);
+        const auto body = kernel->bind(values);
         if (!body) {
             return illegal_address;
         }

@@ -1,7 +1,7 @@
 // The kernels of native/kernels, compiled as host C++ and found by name.
+#include "kernels.cu"
 #include "device.h"
 #include "fused.cu"
-#include "kernels.cu"
 
 #include <cstdio>
 #include <cstdlib>
@@ -19,21 +19,25 @@ void *device_address(unsigned long long address) {
 
 namespace {
 
-template <typename T> bool translate(uint64_t slot, T &value, const char *kernel) {
+// Structures hold device addresses as integers: whoever reads them translates.
+template <typename T> bool translate(const softcuda::Parameter &parameter, T &value, const char *kernel) {
+    static_assert(sizeof(T) <= sizeof parameter);
     if constexpr (std::is_pointer_v<T>) {
+        uint64_t slot;
+        std::memcpy(&slot, &parameter, sizeof slot);
         value = slot ? static_cast<T>(softcuda::memory(slot, 1, kernel)) : nullptr;
         return value || !slot;
     } else {
-        std::memcpy(&value, &slot, sizeof value);
+        std::memcpy(&value, &parameter, sizeof value);
         return true;
     }
 }
 
 template <typename... A, size_t... I>
 softcuda::Kernel describe(const char *name, void (*kernel)(A...), std::index_sequence<I...>) {
-    auto bind = [=](const std::vector<uint64_t> &slots) -> std::function<void()> {
+    auto bind = [=](const std::vector<softcuda::Parameter> &parameters) -> std::function<void()> {
         std::tuple<std::remove_const_t<A>...> values;
-        if (!(translate(slots[I], std::get<I>(values), name) && ...)) {
+        if (!(translate(parameters[I], std::get<I>(values), name) && ...)) {
             return nullptr;
         }
         return [=] { std::apply(kernel, values); };
@@ -67,10 +71,6 @@ const std::vector<softcuda::Kernel> &kernels() {
         ENTRY(adam),
         ENTRY(round_weights),
         ENTRY(window_moments),
-        ENTRY(first_statistics),
-        ENTRY(first_gradients),
-        ENTRY(batch_norm_statistics),
-        ENTRY(batch_norm_gradients),
         ENTRY(batch_norm_running),
         ENTRY(conv2_forward),
         ENTRY(conv3_forward),

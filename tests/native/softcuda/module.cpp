@@ -15,7 +15,8 @@ bool parse_ptx(const std::string &text, Module &module) {
     }
     module.version = 10 * major + minor;
 
-    static const std::regex parameter(R"(\.param\s+\.[a-z](\d+)\s)");
+    // A number (.param .u64 x) or a structure (.param .align 8 .b8 x[80]).
+    static const std::regex parameter(R"(\.param\s+(\.align\s+\d+\s+)?\.[a-z](\d+)\s+\w+(\[(\d+)\])?)");
     for (size_t at = text.find(".visible .entry "); at != std::string::npos;
          at = text.find(".visible .entry ", at + 1)) {
         const size_t name = at + 16, open = text.find('(', name), close = text.find(')', open),
@@ -26,7 +27,8 @@ bool parse_ptx(const std::string &text, Module &module) {
         Module::Entry entry;
         const std::string parameters = text.substr(open, close - open), directives = text.substr(close, body - close);
         for (std::sregex_iterator it(parameters.begin(), parameters.end(), parameter), end; it != end; ++it) {
-            entry.parameter_sizes.push_back((size_t)std::stoi((*it)[1]) / 8);
+            const size_t count = (*it)[4].matched ? (size_t)std::stoi((*it)[4]) : 1;
+            entry.parameter_sizes.push_back(count * (size_t)std::stoi((*it)[2]) / 8);
         }
         const size_t threads = directives.find(".maxntid ");
         if (threads != std::string::npos) {

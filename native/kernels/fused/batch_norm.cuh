@@ -1,0 +1,102 @@
+// Batch norm over N, H, W at the end of the kernel that makes the values: every block leaves its sums, and the last one
+// turns them all into coefficients, or into gradients. In double, so that differences of large sums keep their digits.
+#pragma once
+
+#include "tile.cuh"
+
+constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
+
+// One layer's, by value; addresses as integers. src/CudnnDigits/Cuda/FusedBatchNorm.cs has the same fields in the same
+// order.
+struct BatchNorm {
+    unsigned long long partial;          // (blocks, sums) f32
+    unsigned long long arrived;          // u32, blocks that have left their sums: 0 before a launch and after it
+    unsigned long long coefficients;     // f32
+    unsigned long long gamma;            // (channels) f32, and so are the others
+    unsigned long long beta;             //
+    unsigned long long running_mean;     //
+    unsigned long long running_variance; //
+    unsigned long long d_gamma;          //
+    unsigned long long d_beta;           //
+    double values;                       // of one channel; 0 for prediction, which leaves batch norm as it is
+};
+static_assert(sizeof(BatchNorm) == 80, "FusedBatchNorm.cs has the same layout");
+
+// Whether all other blocks of the launch were here: what they wrote before can be read. To be asked by every thread.
+DEVICE_INLINE bool is_last_block(unsigned *arrived) {
+    __shared__ bool is_last;
+    memory_fence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        is_last = count_on(arrived, gridDim.x - 1) == gridDim.x - 1;
+        memory_fence();
+    }
+    __syncthreads();
+    return is_last;
+}
+
+// totals[i] = sum over rows of partial (rows, Count), always in the same order.
+template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals) {
+    constexpr int quads = Count / 4, groups = image_threads / quads;
+    __shared__ double of_groups[groups * Count];
+    const int quad = (int)threadIdx.x % quads, group = (int)threadIdx.x / quads;
+    double sums[4] = {};
+#pragma unroll 8
+    for (int row = group; row < rows; row += groups) {
+        const Four16 of_row = *reinterpret_cast<const Four16 *>(partial + (long long)row * Count + 4 * quad);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            sums[i] += of_row.v[i];
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        of_groups[group * Count + 4 * quad + i] = sums[i];
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < Count; i += image_threads) {
+        double sum = 0;
+        for (int other = 0; other < groups; ++other) {
+            sum += of_groups[other * Count + i];
+        }
+        totals[i] = sum;
+    }
+    __syncthreads();
+}
+
+// In the last block, totals (Count) of what every block left in its row of partial; false in all others.
+template <int Count> DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals) {
+    if (!is_last_block(device_pointer<unsigned>(norm.arrived))) {
+        return false;
+    }
+    add_rows<Count>(device_pointer<const float>(norm.partial), (int)gridDim.x, totals);
+    return true;
+}
+
+// The batch's mean and variance of one channel to coefficients, and into the running ones.
+DEVICE_INLINE void use_statistics(const BatchNorm &norm, double average, double variance, int channel) {
+    float *coefficients = device_pointer<float>(norm.coefficients) + channel;
+    float *running_mean = device_pointer<float>(norm.running_mean) + channel;
+    float *running_variance = device_pointer<float>(norm.running_variance) + channel;
+    variance = variance > 0 ? variance : variance != variance ? variance : 0;
+    const double inverse = 1 / square_root(variance + epsilon);
+    const double a = device_pointer<const float>(norm.gamma)[channel] * inverse;
+    coefficients[scale] = (float)a;
+    coefficients[shift] = (float)(device_pointer<const float>(norm.beta)[channel] - a * average);
+    coefficients[mean] = (float)average;
+    coefficients[inverse_deviation] = (float)inverse;
+    *running_mean = (float)((1 - momentum) * *running_mean + momentum * average);
+    *running_variance =
+        (float)((1 - momentum) * *running_variance + momentum * variance * (norm.values / (norm.values - 1)));
+}
+
+// dγ, dβ and what dY takes from y, given the sums of du and of du · y of one channel.
+DEVICE_INLINE void use_gradients(const BatchNorm &norm, double du, double du_y, int channel) {
+    float *coefficients = device_pointer<float>(norm.coefficients) + channel;
+    const double a = coefficients[scale], average = coefficients[mean], inverse = coefficients[inverse_deviation];
+    const double d_gamma = inverse * (du_y - average * du), b = -a * inverse * d_gamma / norm.values;
+    device_pointer<float>(norm.d_beta)[channel] = (float)du;
+    device_pointer<float>(norm.d_gamma)[channel] = (float)d_gamma;
+    coefficients[from_y] = (float)b;
+    coefficients[constant] = (float)(-a * du / norm.values - b * average);
+}
