@@ -34,6 +34,7 @@ internal static class HelpExamples
             "crossval --data train.csv --folds 10 --fold 3 --out cv/fold-3      one fold, for a job array",
             "crossval --collect cv --out cv            the folds put together",
         ],
+        ["repeat"] = ["repeat --data train.csv --seeds 10 --epochs 30", "repeat --resume runs/repeat-20260101-120000"],
         ["tune"] = ["tune --data train.csv --model simple --budget 60", "tune --resume runs/tune-20260101-120000"],
         ["serve"] = ["serve --weights runs/first/model.safetensors", "serve                                     a quick model on built-in digits first"],
         ["data"] = ["data show --data train.csv", "data generate --count 60000 --out digits.csv.gz", "data download mnist"],

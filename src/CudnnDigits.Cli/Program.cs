@@ -16,6 +16,7 @@ RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVI
     ReportCommand.Create(),
     CompareCommand.Create(),
     CrossvalCommand.Create(),
+    RepeatCommand.Create(),
     TuneCommand.Create(),
     ServeCommand.Create(),
     DataCommand.Create(),

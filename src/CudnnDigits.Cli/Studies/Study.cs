@@ -10,13 +10,13 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Studies;
 
 /// <summary>What a study was started with: study.json.</summary>
-/// <param name="Command">The command that made it: compare, crossval or tune.</param>
+/// <param name="Command">The command that made it: compare, crossval, repeat or tune.</param>
 /// <param name="Version">Version of this program.</param>
 /// <param name="Started">UTC.</param>
 /// <param name="Data">The data.</param>
 /// <param name="Machine">Where to train, as asked for.</param>
 /// <param name="Options">What its runs have in common.</param>
-/// <param name="Size">How large it is: seeds of compare, folds of crossval, epochs of tune.</param>
+/// <param name="Size">How large it is: seeds of compare and repeat, folds of crossval, epochs of tune.</param>
 internal sealed record StudyRecord(string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size);
 
 /// <summary>A run of a study that has come to its end.</summary>
@@ -212,5 +212,6 @@ internal sealed class Study
 [JsonSerializable(typeof(CompareResult))]
 [JsonSerializable(typeof(CrossvalResult))]
 [JsonSerializable(typeof(FoldResult))]
+[JsonSerializable(typeof(RepeatResult))]
 [JsonSerializable(typeof(TuneResult))]
 internal sealed partial class StudyJson : JsonSerializerContext;

@@ -10,7 +10,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 
-/// <summary>compare, crossval and tune, through the program itself.</summary>
+/// <summary>compare, crossval, repeat and tune, through the program itself.</summary>
 public sealed class StudyTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -129,6 +129,28 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("rows")[1].GetProperty("report_kaggle_score").ValueKind);
         Assert.Contains("eight digits apart", File.ReadAllText(_folder["compare/report.html"]), StringComparison.Ordinal);
         Assert.Equal(text[..text.IndexOf("\n\nreport ", StringComparison.Ordinal)], File.ReadAllText(_folder["compare/compare.txt"]).TrimEnd());
+    }
+
+    [Fact]
+    public void Repeat_is_what_train_does_with_each_seed()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "2", "--batch-size", "32"];
+        string text = Run(["repeat", .. options, "--seeds", "3", "--seed", "7", "--out", _folder["repeat"]]);
+        Run(["train", .. options, "--seed", "8", "--out", _folder["alone"]]);
+        Assert.Equal(File.ReadLines(_folder["alone/history.csv"]).Select(Without), File.ReadLines(_folder["repeat/seed-8/history.csv"]).Select(Without));
+
+        using JsonDocument json = JsonDocument.Parse(Run("repeat", "--resume", _folder["repeat"], "--json"));
+        double[] accuracies = [.. new[] { 7, 8, 9 }.Select(seed => new RunFolder(_folder[$"repeat/seed-{seed}"]).ReadHistory()[^1].ValidationAccuracy!.Value)];
+        JsonElement accuracy = json.RootElement.GetProperty("accuracy");
+        Assert.Equal(accuracies, accuracy.GetProperty("values").EnumerateArray().Select(value => value.GetDouble()));
+        Assert.Equal(accuracies.Average(), accuracy.GetProperty("mean").GetDouble(), 1e-12);
+        Assert.Equal([7UL, 8, 9], json.RootElement.GetProperty("seeds").EnumerateArray().Select(seed => seed.GetProperty("seed").GetUInt64()));
+        Assert.Equal(json.RootElement.GetRawText(), File.ReadAllText(_folder["repeat/repeat.json"]).Trim());
+        Assert.Contains("simple, 2 epochs, 3 seeds", text, StringComparison.Ordinal);
+        Assert.Contains("3 seeds", File.ReadAllText(_folder["repeat/report.html"]), StringComparison.Ordinal);
+        CliProgram.AssertRefused("--seeds cannot be changed by --resume", "repeat", "--resume", _folder["repeat"], "--seeds", "4");
+
+        static string Without(string row) => string.Join(',', row.Split(',')[..6]); // seconds are those of the clock
     }
 
     [Fact]

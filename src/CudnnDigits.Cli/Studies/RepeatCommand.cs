@@ -1,0 +1,72 @@
+using System.CommandLine;
+using System.Text;
+using System.Text.Json;
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Data;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Studies;
+
+/// <summary>A seed's part of <see cref="RepeatResult"/>.</summary>
+internal sealed record SeedResult(ulong Seed, string Run, double Accuracy, double MacroF1, double Loss);
+
+/// <summary>Result of <c>repeat --json</c>: shares of the validation digits after the last epoch.</summary>
+internal sealed record RepeatResult(string Model, int Epochs, IReadOnlyList<SeedResult> Seeds, Spread Accuracy, Spread MacroF1);
+
+/// <summary><c>repeat</c>: one training from several seeds, each with its own weights, split, order, augmentation and dropout.</summary>
+internal static class RepeatCommand
+{
+    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of trainings, from --seed on. Default: 5.", 2, 1000);
+    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the study. Default: runs/repeat-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a study that was interrupted.", HelpName = "DIR" };
+
+    private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Seeds, Out, .. Machine.FixedByRun];
+
+    public static Command Create()
+    {
+        Command command = new("repeat", "Train the same from several seeds: mean ± deviation of the last epoch, nothing picked.");
+        command.AddRange([Seeds, Out, Resume, .. TrainingOptionSet.Training, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
+        command.SetAction(Run);
+        return command;
+    }
+
+    private static int Run(ParseResult result)
+    {
+        using Interruption interruption = new();
+        Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
+            result.GetValue(Out), "repeat", result.GetValue(TrainingOptionSet.Data), Machine.From(result), TrainingOptionSet.Resolve(result) with { KeepLast = true },
+            result.GetValue(Seeds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
+        TrainingOptions[] seeds = [.. Enumerable.Range(0, study.Record.Size).Select(i => study.Record.Options with { Seed = study.Record.Options.Seed + (ulong)i })];
+        study.Plan(seeds);
+        FinishedRun[] runs = [.. seeds.Select(o => study.Run($"seed-{o.Seed}", $"seed {o.Seed}", o, interruption.Token))];
+
+        RepeatResult summary = new(
+            runs[0].Options.Model, runs[0].Options.Epochs,
+            [.. runs.Select(run => new SeedResult(run.Options.Seed, run.Folder.Path, run.Metrics.Accuracy, run.Metrics.MacroF1, run.Metrics.Loss))],
+            Spread.Of(runs.Select(run => run.Metrics.Accuracy)),
+            Spread.Of(runs.Select(run => run.Metrics.MacroF1)));
+        string report = Path.Combine(study.Folder, "report.html"), json = JsonSerializer.Serialize(summary, StudyJson.Default.RepeatResult), text = Format(summary);
+        Dictionary<string, DigitDataset> cache = new() { [study.Record.Data.Path ?? ""] = study.Data };
+        HtmlReport.Write(report, [.. runs.Select(run => RunReport.Load(run.Folder.Path, cache))], new HtmlPreface($"{runs.Length} seeds", text));
+        study.Write("repeat.json", json + "\n");
+        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json) ? json : $"{text}\nreport    {report}");
+        return ExitCode.Done;
+    }
+
+    private static string Format(RepeatResult summary)
+    {
+        StringBuilder text = new();
+        text.AppendLine($"{summary.Model}, {summary.Epochs} epoch{(summary.Epochs == 1 ? "" : "s")}, {summary.Seeds.Count} seeds, each with a split of its own; the last epoch of each");
+        text.AppendLine();
+        text.AppendLine("seed   accuracy   macro F1      loss");
+        foreach (SeedResult seed in summary.Seeds)
+        {
+            text.AppendLine($"{seed.Seed,4}  {seed.Accuracy,9:P2}  {seed.MacroF1,9:P2}  {seed.Loss,8:F4}");
+        }
+
+        text.AppendLine();
+        text.AppendLine($"accuracy  {summary.Accuracy.ToPercent()}");
+        text.AppendLine($"macro F1  {summary.MacroF1.ToPercent()}");
+        return text.ToString();
+    }
+}
