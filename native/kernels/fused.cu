@@ -3,3 +3,4 @@
 #include "fused/backward.cu"
 #include "fused/batch_norm.cu"
 #include "fused/forward.cu"
+#include "fused/predict.cu"

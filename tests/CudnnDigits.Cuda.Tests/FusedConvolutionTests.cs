@@ -84,6 +84,70 @@ public class FusedConvolutionTests
     }
 
     [Fact]
+    public void Features_of_a_prediction_follow_plain_loops_one_image_or_two_at_a_time()
+    {
+        Gpu.Require();
+        NetworkSpec network = DigitNetworks.Improved;
+        using CudaSession session = Gpu.Open(Precision.Bf16);
+        using CudaContext.Scope scope = session.Context.Enter();
+        using DeviceArena arena = new();
+        int many = session.Multiprocessors + 3; // two at a time, and one that is left over
+        CudaNetwork net = new(session, arena, network, many, training: false, fused: true);
+        using DeviceLab lab = DeviceLab.On(session);
+        arena.Allocate(session.Context);
+        session.Stream.Clear((nint)arena.Base, arena.Bytes);
+        using DeviceParameters parameters = net.Parameters;
+        NetworkWeights weights = Start(network);
+        Random random = new(3);
+        for (int i = 0; i < weights.Statistics.Length; i++)
+        {
+            weights.Statistics[i] = (float)(0.2 + random.NextDouble());
+        }
+
+        parameters.Load(session.Stream, weights, null);
+        new Adam(session).RoundWeights(parameters);
+        FusedTensors t = net.Fused!;
+        using FusedConvolutions together = new(session, t, Seed, many), alone = new(session, t, Seed, 1);
+        together.PreparePrediction();
+        float[] x = Values(many * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble());
+        lab.Upload(x, t.X);
+        together.Forward(lab.State(many), training: false, net.Sums);
+        float[] features = lab.Download(t.Z4);
+
+        const int Sample = 2;
+        Layer[] layers = [.. Enumerable.Range(0, 4).Select(i => new Layer(lab, t.Layers[i], weights, 1))];
+        float[] image = x[(Sample * 784)..((Sample + 1) * 784)];
+        double[] a1 = Activate(Convolve(Widen(image), layers[0].W, 1, 28, 1, 32), layers[0], 1);
+        double[] a2 = Pool(Convolve(a1, layers[1].W, 1, 28, 32, 32), layers[1], 28);
+        double[] a3 = Activate(Convolve(a2, layers[2].W, 1, 14, 32, 64), layers[2], 1);
+        double[] z4 = Pool(Convolve(a3, layers[3].W, 1, 14, 64, 64), layers[3], 14);
+        float[] actual = features[(Sample * 3136)..((Sample + 1) * 3136)];
+        Compare.Close(actual, z4, Rounded, "features");
+        foreach (Layer layer in layers)
+        {
+            layer.CheckRunning();
+        }
+
+        lab.Upload(image, t.X);
+        alone.Forward(lab.State(1), training: false, net.Sums);
+        Assert.Equal(actual, lab.Download(t.Z4)[..3136]);
+
+        static double[] Pool(double[] y, Layer layer, int side)
+        {
+            int half = side / 2;
+            double[] pooled = new double[half * half * layer.Channels];
+            for (int i = 0; i < pooled.Length; i++)
+            {
+                (int row, int column, int channel) = (i / layer.Channels / half, i / layer.Channels % half, i % layer.Channels);
+                IEnumerable<float> window = new[] { (0, 0), (0, 1), (1, 0), (1, 1) }.Select(d => ((2 * row + d.Item1) * side + 2 * column + d.Item2) * layer.Channels + channel).Select(at => layer.U((float)y[at], at));
+                pooled[i] = Bf16(Math.Max(window.Max(), 0));
+            }
+
+            return pooled;
+        }
+    }
+
+    [Fact]
     public void Predictions_take_the_running_statistics_and_drop_nothing()
     {
         Gpu.Require();
@@ -267,11 +331,13 @@ public class FusedConvolutionTests
     {
         public Layer(DeviceLab lab, FusedLayer layer, NetworkWeights weights, int n)
             : this(
-                layer.Plan.Conv.OutChannels, lab.Download(layer.W), lab.Download(layer.DW), lab.Download(layer.Norm.DGamma), lab.Download(layer.Norm.DBeta),
+                layer.Plan.Conv.OutChannels, lab.Download(layer.W), Gradient(lab, layer.DW), Gradient(lab, layer.Norm.DGamma), Gradient(lab, layer.Norm.DBeta),
                 lab.Download(layer.Norm.RunningMean), lab.Download(layer.Norm.RunningVariance), weights[$"{layer.Plan.Norm!.Name}.weight"].ToArray(), weights[$"{layer.Plan.Norm.Name}.bias"].ToArray(),
                 lab.Download(layer.Coefficients), n)
         {
         }
+
+        private static float[] Gradient(DeviceLab lab, DeviceTensor tensor) => tensor.Count > 0 ? lab.Download(tensor) : []; // none where nothing is trained
 
         public float[] Scale { get; init; } = All[..64];
 
@@ -279,6 +345,16 @@ public class FusedConvolutionTests
 
         /// <summary>After batch norm, as the kernels compute it.</summary>
         public float U(float y, int index) => MathF.FusedMultiplyAdd(y, Scale[index % Channels], Shift[index % Channels]);
+
+        public void CheckRunning()
+        {
+            for (int c = 0; c < Channels; c++)
+            {
+                double scale = Gamma[c] / Math.Sqrt(RunningVariance[c] + 1e-5);
+                Assert.Equal(scale, Scale[c], 1e-6);
+                Assert.Equal(Beta[c] - scale * RunningMean[c], Shift[c], 1e-6);
+            }
+        }
 
         public void CheckStatistics(double[] y)
         {

@@ -18,7 +18,7 @@ struct BatchNorm {
     unsigned long long running_variance; //
     unsigned long long d_gamma;          //
     unsigned long long d_beta;           //
-    double values;                       // of one channel; 0 for prediction, which leaves batch norm as it is
+    double values;                       // of one channel
 };
 static_assert(sizeof(BatchNorm) == 80, "FusedBatchNorm.cs has the same layout");
 

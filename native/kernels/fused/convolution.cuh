@@ -54,19 +54,18 @@ template <int In, int Out> struct Weights {
     }
 };
 
-// epilogue(row, first column, sums of rows g and g + 8 at pixels 2t and 2t + 1) for every strip of eight pixels; those
-// right of the image are to be ignored.
-template <int Out, class T, class Epilogue>
-DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
-    constexpr int strip_rows =
-        T::side % 4 == 0 ? 4 : 7; // rows that a warp makes at once: few registers, few rows read twice
-    constexpr int places = T::strips * (T::side / strip_rows), groups = Weights<T::channels, Out>::groups;
+// epilogue(first row, first column, sums) for strips of eight pixels, Rows rows of them at once: sums of channels g and
+// g + 8 at pixels 2t and 2t + 1. Pixels right of the image are to be ignored.
+template <int Out, int Rows, class T, class Epilogue>
+DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
+    static_assert(T::side % Rows == 0, "no row is left over");
+    constexpr int places = T::strips * (T::side / Rows), groups = Weights<T::channels, Out>::groups;
     for (int place = warp() / groups; place < places; place += image_warps / groups) {
-        const int row = place / T::strips * strip_rows, column = place % T::strips * 8;
+        const int row = place / T::strips * Rows, column = place % T::strips * 8;
         const bfloat16 *from = tile.at(row, column + (lane() & 7)) + 8 * (lane() >> 3);
-        float sums[strip_rows][4] = {};
+        float sums[Rows][4] = {};
 #pragma unroll
-        for (int y = 0; y < strip_rows + 2; ++y) {
+        for (int y = 0; y < Rows + 2; ++y) {
 #pragma unroll
             for (int x = 0; x < 3; ++x) {
 #pragma unroll
@@ -78,7 +77,7 @@ DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weig
                         const unsigned b[2] = {pixels[2 * half], pixels[2 * half + 1]};
 #pragma unroll
                         for (int above = 0; above < 3; ++above) {
-                            if (y - above >= 0 && y - above < strip_rows) {
+                            if (y - above >= 0 && y - above < Rows) {
                                 multiply_accumulate_k16(sums[y - above], weights.a[3 * above + x][2 * k + half], b);
                             }
                         }
@@ -86,11 +85,20 @@ DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weig
                 }
             }
         }
+        epilogue(row, column, sums);
+    }
+}
+
+// epilogue(row, first column, sums) row by row.
+template <int Out, class T, class Epilogue>
+DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
+    constexpr int rows = T::side % 4 == 0 ? 4 : 7; // few registers, few rows read twice
+    convolve_strips<Out, rows>(tile, weights, [&](int row, int column, const float(&sums)[rows][4]) {
 #pragma unroll
-        for (int y = 0; y < strip_rows; ++y) {
+        for (int y = 0; y < rows; ++y) {
             epilogue(row + y, column, sums[y]);
         }
-    }
+    });
 }
 
 // Four channels of a pixel, 4 t … 4 t + 3 of the warp's sixteen, in the hands of lane 4 g + t: pixel g.
@@ -113,7 +121,7 @@ struct ChannelSums {
     // y and y²: the layer's statistics.
     template <int Channels> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {
         __shared__ double totals[2 * Channels];
-        if (norm.values > 0 && add_up<Channels>(norm, totals) && threadIdx.x < Channels) {
+        if (add_up<Channels>(norm, totals) && threadIdx.x < Channels) {
             const int c = (int)threadIdx.x;
             const double average = totals[c] / norm.values, square = totals[Channels + c] / norm.values;
             use_statistics(norm, average, square - average * average, c);

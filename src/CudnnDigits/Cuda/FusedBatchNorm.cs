@@ -11,6 +11,6 @@ internal struct FusedBatchNorm
 {
     public nint Partial, Arrived, Coefficients, Gamma, Beta, RunningMean, RunningVariance, DGamma, DBeta;
 
-    /// <summary>Of one channel; 0 for prediction, which leaves batch norm as it is.</summary>
+    /// <summary>Of one channel.</summary>
     public double Values;
 }

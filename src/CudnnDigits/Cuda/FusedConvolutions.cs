@@ -78,15 +78,17 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
     {
-        if (training)
+        if (!training)
         {
-            WindowMoments();
+            PredictFeatures();
+            return;
         }
 
-        Conv2Forward(training);
-        Conv3Forward(state, training);
-        Conv4Forward(training);
-        Pool4Forward(state, training);
+        WindowMoments();
+        Conv2Forward();
+        Conv3Forward(state);
+        Conv4Forward();
+        Pool4Forward(state);
     }
 
     public void Backward(DeviceTensor gradient, DeviceTensor other, DeviceTensor workspace)
@@ -121,9 +123,18 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private void BatchNormRunning(FusedLayer layer)
     {
         int channels = layer.Plan.Conv.OutChannels;
-        FusedBatchNorm norm = BatchNorm(layer, 0, training: false);
+        FusedBatchNorm norm = BatchNorm(layer, 0);
         void** parameters = stackalloc void*[] { &norm, &channels };
         _session.LaunchFused("batch_norm_running", 1, parameters, threads: 64);
+    }
+
+    private void PredictFeatures()
+    {
+        int samples = _n, atOnce = _n > _session.Multiprocessors ? 2 : 1;
+        nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), coefficients2 = Coefficients(_2);
+        nint w3 = W(_3), coefficients3 = Coefficients(_3), w4 = W(_4), coefficients4 = Coefficients(_4), z4 = Features(_t.Z4);
+        void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &coefficients2, &w3, &coefficients3, &w4, &coefficients4, &z4, &samples, &atOnce };
+        _session.LaunchFused("predict_features", Math.Min((_n + atOnce - 1) / atOnce, _session.Multiprocessors), parameters, Wide32 + Image + 2 * (Small32 + Small64));
     }
 
     private void WindowMoments()
@@ -135,39 +146,39 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         _session.LaunchFused("window_moments", blocks, parameters);
     }
 
-    private void Conv2Forward(bool training)
+    private void Conv2Forward()
     {
         int blocks = Blocks(2), samples = _n;
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2();
-        FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64, training);
+        FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &norm2, &samples };
         _session.LaunchFused("conv2_forward", blocks, parameters, Wide32 + Image);
     }
 
-    private void Conv3Forward(DeviceTensor state, bool training)
+    private void Conv3Forward(DeviceTensor state)
     {
         int blocks = Blocks(2), samples = _n;
         nint stateAt = state.Address, y2 = Y2(), coefficients2 = Coefficients(_2), w3 = W(_3), pooled2 = Pooled2(), y3 = Y3();
-        FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128, training);
-        (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2, training);
+        FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
+        (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
         void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
         _session.LaunchFused("conv3_forward", blocks, parameters, Small32);
     }
 
-    private void Conv4Forward(bool training)
+    private void Conv4Forward()
     {
         int blocks = Blocks(1), samples = _n;
         nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4();
-        FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128, training);
+        FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &norm4, &samples };
         _session.LaunchFused("conv4_forward", blocks, parameters, Small64 + SampleY3);
     }
 
-    private void Pool4Forward(DeviceTensor state, bool training)
+    private void Pool4Forward(DeviceTensor state)
     {
         nint stateAt = state.Address, y4 = Y4(), coefficients4 = Coefficients(_4), pooled4 = Pooled4(), z4 = Features(_t.Z4);
         int samples = _n;
-        (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_4, training);
+        (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_4);
         void** parameters = stackalloc void*[] { &stateAt, &y4, &coefficients4, &pooled4, &z4, &samples, &threshold, &keepScale, &seed, &layer };
         _session.LaunchFused("pool4_forward", (_n * 49L * 8 + 255) / 256, parameters);
     }
@@ -177,7 +188,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int blocks = (int)Math.Min((_n * 49L + 15) / 16, _session.Multiprocessors), samples = _n;
         nint pooled4 = Pooled4(), dz4 = Features(gradient);
         FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
-        (_, float keepScale, _, _) = Dropout(_4, training: true);
+        (_, float keepScale, _, _) = Dropout(_4);
         void** parameters = stackalloc void*[] { &pooled4, &keepScale, &dz4, &norm4, &samples };
         _session.LaunchFused("pool4_backward", blocks, parameters);
     }
@@ -196,7 +207,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int blocks = Blocks(1), samples = _n;
         nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), w3 = W(_3), pooled2 = Pooled2(), du2 = Du2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
-        (_, float keepScale, _, _) = Dropout(_2, training: true);
+        (_, float keepScale, _, _) = Dropout(_2);
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &w3, &pooled2, &keepScale, &du2, &norm2, &samples };
         _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + 2 * SampleY3);
     }
@@ -225,7 +236,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     {
         nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), partial = PartialWeights(Blocks(2) * 9 * 32 * 64);
         int samples = _n;
-        (_, float keepScale, _, _) = Dropout(_2, training: true);
+        (_, float keepScale, _, _) = Dropout(_2);
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &pooled2, &coefficients2, &keepScale, &partial, &samples };
         _session.LaunchFused("conv3_backward_weights", Blocks(2), parameters, Small64 + Small32);
         return Blocks(2);
@@ -254,7 +265,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private int Blocks(int perMultiprocessor) => Math.Min(_n, perMultiprocessor * _session.Multiprocessors);
 
     /// <summary>For a kernel whose blocks leave so many sums together.</summary>
-    private FusedBatchNorm BatchNorm(FusedLayer layer, long sums, bool training = true)
+    private FusedBatchNorm BatchNorm(FusedLayer layer, long sums)
     {
         BatchNormTensors norm = layer.Norm;
         return new FusedBatchNorm
@@ -268,12 +279,12 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
             RunningVariance = C(layer, norm.RunningVariance),
             DGamma = norm.DGamma.Count == 0 ? 0 : C(layer, norm.DGamma), // a classifier has no gradients
             DBeta = norm.DBeta.Count == 0 ? 0 : C(layer, norm.DBeta),
-            Values = training ? (double)_n * layer.Plan.Input.H * layer.Plan.Input.W : 0, // padding keeps the size
+            Values = (double)_n * layer.Plan.Input.H * layer.Plan.Input.W, // padding keeps the size
         };
     }
 
-    private (uint Threshold, float KeepScale, ulong Seed, uint Layer) Dropout(FusedLayer layer, bool training) =>
-        training && layer.Plan.Dropout is { Rate: > 0 } dropout
+    private (uint Threshold, float KeepScale, ulong Seed, uint Layer) Dropout(FusedLayer layer) =>
+        layer.Plan.Dropout is { Rate: > 0 } dropout
             ? (dropout.Threshold, (float)(1 / (1 - dropout.Rate)), _seed, (uint)layer.Plan.DropoutIndex)
             : (0, 1, _seed, 0);
 

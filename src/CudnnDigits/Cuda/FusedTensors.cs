@@ -22,14 +22,14 @@ internal sealed class FusedTensors
     public FusedTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, DeviceTensor x, int batch, bool training)
     {
         X = x;
-        Y2 = Activations(28 * 28 * 32);
-        Pooled2 = Activations(14 * 14 * 32);
-        Y3 = Activations(14 * 14 * 64);
-        Y4 = Activations(14 * 14 * 64);
-        Pooled4 = Activations(7 * 7 * 64);
-        Z4 = Activations(7 * 7 * 64);
-        Du3 = Activations(training ? 14 * 14 * 64 : 0);
-        Du2 = Activations(training ? 14 * 14 * 32 : 0);
+        Z4 = arena.Reserve(batch * (7L * 7 * 64), DeviceType.Bf16);
+        Y2 = OfTraining(28 * 28 * 32);
+        Pooled2 = OfTraining(14 * 14 * 32);
+        Y3 = OfTraining(14 * 14 * 64);
+        Y4 = OfTraining(14 * 14 * 64);
+        Pooled4 = OfTraining(7 * 7 * 64);
+        Du3 = OfTraining(14 * 14 * 64);
+        Du2 = OfTraining(14 * 14 * 32);
         Layers = [.. plan.Convs.Select(block => new FusedLayer(
             block,
             parameters.Operand(block.Conv.WeightName), training ? parameters.Gradient(block.Conv.WeightName) : default,
@@ -40,11 +40,11 @@ internal sealed class FusedTensors
                 default, default),
             arena.Reserve(CoefficientCount, DeviceType.F32)))];
         Moments = arena.Reserve(16 * 16 * (sizeof(double) / sizeof(float)), DeviceType.F32);
-        Partial = arena.Reserve(2L * session.Multiprocessors * (training ? 32 * 16 : 2 * 64), DeviceType.F32);
+        Partial = arena.Reserve(training ? 2L * session.Multiprocessors * 32 * 16 : 0, DeviceType.F32);
         Arrived = arena.Reserve(1, DeviceType.F32);
         PartialWeights = arena.Reserve(training ? (long)session.Multiprocessors * 9 * 64 * 64 : 0, DeviceType.F32);
 
-        DeviceTensor Activations(int perSample) => arena.Reserve((long)batch * perSample, DeviceType.Bf16);
+        DeviceTensor OfTraining(int perSample) => arena.Reserve(training ? (long)batch * perSample : 0, DeviceType.Bf16);
     }
 
     /// <summary>(N, 28, 28, 1).</summary>

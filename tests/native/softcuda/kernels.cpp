@@ -76,6 +76,7 @@ const std::vector<softcuda::Kernel> &kernels() {
         ENTRY(conv3_forward),
         ENTRY(conv4_forward),
         ENTRY(pool4_forward),
+        ENTRY(predict_features),
         ENTRY(pool4_backward),
         ENTRY(conv4_backward_data),
         ENTRY(conv3_backward_data),

@@ -1,0 +1,141 @@
+// All convolutions of `improved` for prediction, by the running statistics: from the input to the features in one
+// kernel, nothing stored between the layers.
+#include "convolution.cuh"
+
+namespace {
+
+DEVICE_INLINE float maximum(float a, float b) { return a > b || a != a ? a : b; } // NaN stays
+
+// A convolution with its batch norm and ReLU.
+template <int In, int Out> struct Layer {
+    Weights<In, Out> weights;
+    float scale_of[2], shift_of[2]; // of channels g and g + 8 of the warp's sixteen
+
+    DEVICE_INLINE void load(const bfloat16 *w, const float *coefficients) {
+        weights.load(w);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int channel = weights.first_channel() + channel_of(half, lane() >> 2);
+            scale_of[half] = coefficients[scale + channel];
+            shift_of[half] = coefficients[shift + channel];
+        }
+    }
+
+    // store(row, column, first channel, four channels) for every pixel of the image. A warp makes so many rows at once.
+    template <int Rows, class T, class Store> DEVICE_INLINE void run(const T &tile, const Store &store) const {
+        convolve_strips<Out, Rows>(tile, weights, [&](int row, int column, const float(&sums)[Rows][4]) {
+#pragma unroll
+            for (int y = 0; y < Rows; ++y) {
+                float out[4];
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    out[i] = relu(normalized(sums[y], i));
+                }
+                const FourChannels four = by_pixel(out);
+                const int x = column + (lane() >> 2);
+                if (x < T::side) {
+                    store(row + y, x, first_channel(), four);
+                }
+            }
+        });
+    }
+
+    // The same after 2×2 max-pooling. Two rows of four pooled pixels come out of four rows of eight: in the place of
+    // pixel 2t what is of the upper row, of 2t + 1 what is of the lower.
+    template <int Rows, class T, class Store> DEVICE_INLINE void run_pooled(const T &tile, const Store &store) const {
+        convolve_strips<Out, Rows>(tile, weights, [&](int row, int column, const float(&sums)[Rows][4]) {
+#pragma unroll
+            for (int y = 0; y < Rows; y += 4) {
+                float out[4] = {};
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int above = y + 2 * (i & 1), left = i & 2;
+                    if (above < Rows) {
+                        const float upper = maximum(normalized(sums[above], left), normalized(sums[above], left + 1));
+                        const float lower =
+                            maximum(normalized(sums[above + 1], left), normalized(sums[above + 1], left + 1));
+                        out[i] = relu(maximum(upper, lower));
+                    }
+                }
+                const FourChannels four = by_pixel(out);
+                const int lower = lane() >> 2 & 1, x = column / 2 + (lane() >> 3);
+                if (x < T::side / 2 && y + 2 * lower < Rows) {
+                    store((row + y) / 2 + lower, x, first_channel(), four);
+                }
+            }
+        });
+    }
+
+  private:
+    DEVICE_INLINE float normalized(const float (&sums)[4], int i) const {
+        return fused_multiply_add(sums[i], scale_of[i >> 1], shift_of[i >> 1]);
+    }
+
+    DEVICE_INLINE static int first_channel() { return Weights<In, Out>::first_channel() + 4 * (lane() & 3); }
+};
+
+DEVICE_INLINE void store_four(bfloat16 *to, const FourChannels &four) { *reinterpret_cast<FourChannels *>(to) = four; }
+
+} // namespace
+
+// x (N, 28, 28) → z4 (N, 7, 7, 64). A block takes one image or two at a time: two load each layer's weights once for
+// both, one has more blocks where there are few images.
+KERNEL(256, 1)
+predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, const bfloat16 *w2,
+                 const float *coefficients2, const bfloat16 *w3, const float *coefficients3, const bfloat16 *w4,
+                 const float *coefficients4, bfloat16 *z4, int samples, int at_once) {
+    using Wide = Tile<28, 32>;
+    using Pooled = Tile<14, 32>;
+    using Deep = Tile<14, 64>;
+    const Wide first{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const ImageTile image{first.data + first.elements};
+    bfloat16 *pooled = image.data + image.elements, *deep = pooled + at_once * Pooled::elements;
+    const auto second = [&](int i) { return Pooled{pooled + i * Pooled::elements}; };
+    const auto third = [&](int i) { return Deep{deep + i * Deep::elements}; };
+    alignas(16) __shared__ float of_layer1[coefficient_count];
+    load_coefficients(of_layer1, coefficients1);
+    first.clear();
+    image.clear();
+    for (int i = 0; i < at_once; ++i) {
+        second(i).clear();
+        third(i).clear();
+    }
+    for (int n = (int)blockIdx.x * at_once; n < samples; n += (int)gridDim.x * at_once) {
+        const int count = samples - n < at_once ? samples - n : at_once;
+        {
+            Layer<32, 32> layer;
+            layer.load(w2, coefficients2);
+            for (int i = 0; i < count; ++i) {
+                __syncthreads();
+                image.fill(x + (long long)(n + i) * 784);
+                __syncthreads();
+                fill_first_layer(first, image, w1, of_layer1);
+                __syncthreads();
+                layer.run_pooled<4>(first, [&](int row, int column, int channel, const FourChannels &four) {
+                    store_four(second(i).at(row + 1, column + 1) + channel, four);
+                });
+            }
+        }
+        {
+            Layer<32, 64> layer;
+            layer.load(w3, coefficients3);
+            __syncthreads();
+            for (int i = 0; i < count; ++i) {
+                layer.run<14>(second(i), [&](int row, int column, int channel, const FourChannels &four) {
+                    store_four(third(i).at(row + 1, column + 1) + channel, four);
+                });
+            }
+        }
+        {
+            Layer<64, 64> layer;
+            layer.load(w4, coefficients4);
+            __syncthreads();
+            for (int i = 0; i < count; ++i) {
+                bfloat16 *to = z4 + (long long)(n + i) * (49 * 64);
+                layer.run_pooled<14>(third(i), [&](int row, int column, int channel, const FourChannels &four) {
+                    store_four(to + (row * 7 + column) * 64 + channel, four);
+                });
+            }
+        }
+    }
+}
