@@ -3,5 +3,5 @@
 #include "adam.cu"
 #include "gather_augment.cu"
 #include "gather_images.cu"
-#include "softmax_cross_entropy.cu"
+#include "head.cu"
 #include "step_state.cu"

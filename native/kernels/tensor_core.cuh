@@ -3,6 +3,7 @@
 #pragma once
 
 #include "numbers.cuh"
+#include "warp.cuh"
 
 // Two neighbours, the first in the lower half.
 DEVICE_INLINE float low_half(unsigned pair) { return bits_float(pair << 16); }
@@ -80,12 +81,6 @@ DEVICE_INLINE void copy_async(bfloat16 *shared, const bfloat16 *global) {
 
 DEVICE_INLINE void wait_for_copies() { asm volatile("cp.async.wait_all;" : : : "memory"); }
 
-DEVICE_INLINE float shuffle_xor(float value, int mask) {
-    unsigned other;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(float_bits(value)), "r"(mask));
-    return bits_float(other);
-}
-
 #else
 
 inline unsigned pack(float first, float second) {
@@ -100,6 +95,5 @@ void load_matrices_transposed(unsigned (&to)[2], const bfloat16 *row);
 unsigned transpose_matrix(unsigned pair);
 void copy_async(bfloat16 *shared, const bfloat16 *global);
 void wait_for_copies();
-float shuffle_xor(float value, int mask);
 
 #endif

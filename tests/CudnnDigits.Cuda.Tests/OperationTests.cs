@@ -177,35 +177,86 @@ public class OperationTests
     });
 
     [Theory]
+    [InlineData(Precision.Fp32, 1)]
     [InlineData(Precision.Fp32, 64)]
-    [InlineData(Precision.Fp32, 1500)] // more than one sample per thread
+    [InlineData(Precision.Fp32, 1500)] // more than one sample per warp
     [InlineData(Precision.Bf16, 64)]
-    public void Softmax_and_cross_entropy(Precision precision, int n) => DeviceLab.Run(precision, lab =>
+    public void Head(Precision precision, int n) => DeviceLab.Run(precision, lab =>
     {
-        const int Classes = 10;
-        float[] z = [.. Values(Precision.Fp32, 1, n * Classes).Select(value => 6 * value)], bias = Values(Precision.Fp32, 2, Classes), dz = new float[z.Length];
-        z[0] = 300; // far from the others: probabilities of exactly 1 and 0
+        const int Classes = 10, Features = 70; // no multiple of four
+        const double Rate = 0.3;
+        NetworkSpec network = new(
+            "narrow", new Shape(1, 28, 28),
+            [
+                new Conv2dLayer("conv1", 1, 2, 3, 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2), new FlattenLayer("flatten"),
+                new LinearLayer("fc1", 2 * 13 * 13, Features), new ReLULayer("relu2"), new DropoutLayer("drop1", Rate), new LinearLayer("fc2", Features, Classes),
+            ]);
+        using DeviceArena arena = new();
+        CudaNetwork net = new(lab.Session, arena, network, n, training: true, fused: false);
+        arena.Allocate(lab.Session.Context);
+        lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
+        using DeviceParameters parameters = net.Parameters;
+        NetworkWeights weights = Initializer.Create(network, 1);
+        float[] hiddenBias = Values(Precision.Fp32, 3, Features), w = [.. Values(precision, 4, Classes * Features).Select(value => value / 8)], bias = Values(Precision.Fp32, 5, Classes);
+        hiddenBias.CopyTo(weights["fc1.bias"]);
+        w.CopyTo(weights["fc2.weight"]);
+        bias.CopyTo(weights["fc2.bias"]);
+        bias[3] = weights["fc2.bias"][3] += 40; // far from the others: probabilities of 1 and next to 0
+        parameters.Load(lab.Session.Stream, weights, new AdamState(network));
+        new Adam(lab.Session).RoundWeights(parameters);
+
+        float[] y = Values(precision, 6, n * Features);
         byte[] labels = [.. Enumerable.Range(0, n).Select(i => (byte)(i * 7 % Classes))];
-        float[] biased = [.. z.Select((value, i) => value + bias[i % Classes])];
+        float[] biased = [.. y.Select((value, i) => value + hiddenBias[i % Features])], z = CpuOps.Dropout(n, Features, biased, Seed, Rate, layer: 0, epoch: 5);
+        double[] dLogits = new double[n * Classes];
+        float[] logits = new float[n * Classes], one = new float[Classes];
         double loss = 0;
         long correct = 0;
         for (int i = 0; i < n; i++)
         {
-            (double one, bool hit) = CudnnDigits.Cpu.SoftmaxCrossEntropy.Backward(biased.AsSpan(i * Classes, Classes), labels[i], 1.0 / n, dz.AsSpan(i * Classes, Classes));
-            loss += one;
-            correct += hit ? 1 : 0;
+            for (int c = 0; c < Classes; c++)
+            {
+                logits[i * Classes + c] = (float)(bias[c] + Enumerable.Range(0, Features).Sum(k => (double)z[i * Features + k] * w[c * Features + k]));
+            }
+
+            (double of, bool hit) = CudnnDigits.Cpu.SoftmaxCrossEntropy.Backward(logits.AsSpan(i * Classes, Classes), labels[i], 1.0 / n, one);
+            (loss, correct) = (loss + of, correct + (hit ? 1 : 0));
+            Array.ConvertAll(one, value => (double)value).CopyTo(dLogits, i * Classes);
         }
 
-        DeviceTensor state = lab.State(n, labels: labels), logits = lab.Upload(z, DeviceType.F32), gradient = lab.Empty(z.Length), dBias = lab.Empty(Classes, DeviceType.F32);
-        SoftmaxCrossEntropy operation = new(lab.Session, n, Classes);
-        operation.Backward(state, logits, lab.Upload(bias, DeviceType.F32), gradient, dBias);
-        float[] stored = lab.Download(gradient);
-        Close(precision, dz, stored, "dLogits");
-        Close(Precision.Fp32, [.. Enumerable.Range(0, Classes).Select(c => (float)Enumerable.Range(0, n).Sum(row => (double)stored[row * Classes + c]))], lab.Download(dBias), "dB");
-        Assert.Equal(biased, lab.Download(logits));
+        float keep = (float)(1 / (1 - Rate));
+        float[] dy = [.. z.Select((value, i) => value > 0 ? keep * (float)Enumerable.Range(0, Classes).Sum(c => dLogits[i / Features * Classes + c] * w[c * Features + i % Features]) : 0)];
+
+        lab.Upload(y, net.Head.Y);
+        DeviceTensor state = lab.State(n, labels: labels, epoch: 5);
+        Head head = new(lab.Session, net.Head, n);
+        head.Training(state, Seed);
+        head.AddUp();
+        Close(precision, logits, lab.Download(net.Head.Logits), "logits");
+        Close(precision, dy, lab.Download(net.Head.DY), "dY");
+        Close(precision, Sums(Features, (i, k) => dy[i * Features + k]), lab.Download(parameters.Gradient("fc1.bias")), "d hidden bias");
+        Close(precision, Sums(Classes, (i, c) => dLogits[i * Classes + c]), lab.Download(parameters.Gradient("fc2.bias")), "d bias");
+        Close(precision, Sums(Classes * Features, (i, at) => dLogits[i * Classes + at / Features] * z[i * Features + at % Features]), lab.Download(parameters.Gradient("fc2.weight")), "dW");
+        Assert.All(lab.Download(net.Head.Gradients)[Features..128], padding => Assert.Equal(0, padding));
         StepState sums = lab.Download<StepState>(state);
         Assert.Equal(loss, sums.Loss, loss * 1e-6);
         Assert.Equal(correct, sums.Correct);
+
+        // Prediction: no dropout; rows that only fill up the batch are left out.
+        float[] whole = Array.ConvertAll(biased, value => Math.Max(value, 0)), predicted = new float[n * Classes];
+        for (int i = 0; i < (n - 1) * Classes; i++)
+        {
+            predicted[i] = (float)(bias[i % Classes] + Enumerable.Range(0, Features).Sum(k => (double)whole[i / Classes * Features + k] * w[i % Classes * Features + k]));
+        }
+
+        DeviceTensor to = lab.Upload(new float[n * Classes], DeviceType.F32);
+        head.Prediction(lab.Upload<StepState>([new StepState { Rows = (uint)(n - 1), Predictions = to.Address }]));
+        if (n > 1)
+        {
+            Close(precision, predicted, lab.Download(to), "predictions");
+        }
+
+        float[] Sums(int count, Func<int, int, double> value) => [.. Enumerable.Range(0, count).Select(at => (float)Enumerable.Range(0, n).Sum(i => value(i, at)))];
     });
 
     [Theory]

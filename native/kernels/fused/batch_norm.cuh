@@ -2,6 +2,7 @@
 // turns them all into coefficients, or into gradients. In double, so that differences of large sums keep their digits.
 #pragma once
 
+#include "../last_block.cuh"
 #include "tile.cuh"
 
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
@@ -21,19 +22,6 @@ struct BatchNorm {
     double values;                       // of one channel
 };
 static_assert(sizeof(BatchNorm) == 80, "FusedBatchNorm.cs has the same layout");
-
-// Whether all other blocks of the launch were here: what they wrote before can be read. To be asked by every thread.
-DEVICE_INLINE bool is_last_block(unsigned *arrived) {
-    __shared__ bool is_last;
-    memory_fence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        is_last = count_on(arrived, gridDim.x - 1) == gridDim.x - 1;
-        memory_fence();
-    }
-    __syncthreads();
-    return is_last;
-}
 
 // totals[i] = sum over rows of partial (rows, Count), always in the same order.
 template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals) {

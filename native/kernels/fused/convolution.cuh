@@ -6,9 +6,6 @@
 #include "batch_norm.cuh"
 #include "tile.cuh"
 
-DEVICE_INLINE int lane() { return (int)threadIdx.x & 31; }
-DEVICE_INLINE int warp() { return (int)threadIdx.x >> 5; }
-
 // Row i of sixteen is which channel: so that after transposition lane 4 g + t holds channels 4 t … 4 t + 3 of pixel g.
 DEVICE_INLINE int channel_of(int half, int g) { return (g >> 1) * 4 + 2 * half + (g & 1); }
 

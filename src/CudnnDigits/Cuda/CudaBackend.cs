@@ -119,7 +119,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         using PinnedMemory staging = new(_session.Context, (long)logits.Length * sizeof(float));
-        _session.Stream.Download(staging.Pointer, _net.Logits.Address, (long)logits.Length * sizeof(float));
+        _session.Stream.Download(staging.Pointer, _net.Head.Logits.Address, (long)logits.Length * sizeof(float));
         _session.Stream.Synchronize();
         new ReadOnlySpan<float>(staging.Pointer, logits.Length).CopyTo(logits);
     }

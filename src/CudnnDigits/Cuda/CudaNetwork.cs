@@ -16,14 +16,6 @@ namespace CudnnDigits.Cuda;
 internal sealed record ConvTensors(
     ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm);
 
-/// <summary>Buffers of one dense block.</summary>
-/// <param name="Plan">The layers.</param>
-/// <param name="X">Input, (N, In).</param>
-/// <param name="Y">Output, (N, Out), activated in place; the last layer's, the logits, are f32.</param>
-/// <param name="DY">Gradient of Y: its own, because what reads it runs beside what comes next.</param>
-/// <param name="Sums">Partial sums of the bias gradient, (<see cref="Activation.MostSums"/>, Out) f32.</param>
-internal sealed record DenseTensors(DensePlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor DY, DeviceTensor Sums);
-
 /// <summary>A network's tensors on the device, sized for the largest batch; steps of any smaller batch share them.</summary>
 internal sealed class CudaNetwork
 {
@@ -34,14 +26,10 @@ internal sealed class CudaNetwork
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is to be trained; prediction alone needs no gradients, and two activations at a time.</param>
     /// <param name="fused">Whether the fused kernels run its convolutions.</param>
-    /// <exception cref="NotSupportedException">A hidden dense layer has no ReLU.</exception>
+    /// <exception cref="NotSupportedException">It has other dense layers than <see cref="HeadTensors"/> is for.</exception>
     public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fused)
     {
         BlockPlan plan = new(network);
-        if (plan.Denses.Exists(dense => dense != plan.Denses[^1] && dense.Relu is null))
-        {
-            throw new NotSupportedException($"network '{network.Name}': on CUDA every dense layer but the last is followed by a ReLU");
-        }
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
         Parameters = new DeviceParameters(session, arena, network, plan, training, narrowGradients: !fused);
@@ -62,7 +50,7 @@ internal sealed class CudaNetwork
 
         Input = arena.Reserve((long)batch * network.Input.Size, session.ActivationType);
         DeviceTensor x = Input;
-        long largest = 0;
+        long largest = plan.Features.Size;
         if (fused)
         {
             Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training);
@@ -85,16 +73,8 @@ internal sealed class CudaNetwork
             x = z;
         }
 
-        foreach (DensePlan block in plan.Denses)
-        {
-            bool last = block == plan.Denses[^1];
-            DeviceTensor y = arena.Reserve((long)batch * block.Linear.OutFeatures, last ? DeviceType.F32 : session.ActivationType);
-            DeviceTensor dy = arena.Reserve(training ? y.Count : 0, session.ActivationType), sums = arena.Reserve(training ? (long)Activation.MostSums * block.Linear.OutFeatures : 0, DeviceType.F32);
-            Denses.Add(new DenseTensors(block, x, y, dy, sums));
-            largest = Math.Max(largest, Math.Max(block.Linear.InFeatures, block.Linear.OutFeatures));
-            x = y;
-        }
-
+        Features = x;
+        Head = new HeadTensors(session, arena, plan, Parameters, batch, training);
         GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         BytesPerSample = (arena.Bytes - fixedBytes) / batch;
@@ -130,11 +110,11 @@ internal sealed class CudaNetwork
     /// <summary>What the fused kernels have instead, or null.</summary>
     public FusedTensors? Fused { get; }
 
-    /// <summary>First to last.</summary>
-    public List<DenseTensors> Denses { get; } = [];
+    /// <summary>What the convolutions leave: the hidden dense layer's input.</summary>
+    public DeviceTensor Features { get; }
 
-    /// <summary>The last layer's output, (N, classes) f32; with its bias after the loss was computed.</summary>
-    public DeviceTensor Logits => Denses[^1].Y;
+    /// <summary>From the hidden dense layer's product on.</summary>
+    public HeadTensors Head { get; }
 
     /// <summary>Gradients of the convolutions' activations: each operation of the backward pass reads one of the two and may write the other.</summary>
     public DeviceTensor GradientA { get; }

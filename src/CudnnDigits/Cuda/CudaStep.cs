@@ -17,8 +17,8 @@ internal sealed unsafe class CudaStep : IDisposable
     private readonly ulong _seed;
     private readonly GatherAugment _gather;
     private readonly IConvolutions _convs;
-    private readonly DenseOperations[] _denses;
-    private readonly SoftmaxCrossEntropy _loss;
+    private readonly Dense _hidden;
+    private readonly Head _head;
     private readonly Adam _adam;
     private DeviceTensor _workspace;
 
@@ -35,8 +35,8 @@ internal sealed unsafe class CudaStep : IDisposable
         _convs = net.Fused is { } fused
             ? new FusedConvolutions(session, fused, _seed, batch)
             : new CudnnConvolutions(session, net, _seed, batch, workspaceLimit, training is not null);
-        _denses = [.. net.Denses.Select(tensors => new DenseOperations(session, tensors.Plan, batch))];
-        _loss = new SoftmaxCrossEntropy(session, batch, DigitDataset.Classes);
+        _hidden = new Dense(session, batch, net.Head.Hidden.Linear.InFeatures, net.Head.Hidden.Linear.OutFeatures);
+        _head = new Head(session, net.Head, batch);
         _adam = new Adam(session);
         session.PrepareBranches();
     }
@@ -70,24 +70,17 @@ internal sealed unsafe class CudaStep : IDisposable
         Begin("begin_training_step", state);
         _gather.Forward(state, _net.Input, _augmentation, _seed);
         EnqueueForward(state, training: true);
+        _head.Training(state, _seed);
 
         // Nothing waits for gradients of parameters but Adam: they run on a branch, beside the gradients of data.
-        string lastBias = _net.Denses[^1].Plan.Linear.BiasName;
-        _loss.Backward(state, _net.Logits, p.Master(lastBias), _net.Denses[^1].DY, p.Gradient(lastBias));
-        for (int i = _denses.Length - 1; i >= 0; i--)
+        LinearLayer hidden = _net.Head.Hidden.Linear;
+        using (_session.OpenBranch())
         {
-            DenseTensors t = _net.Denses[i];
-            (Dense dense, Activation? activation) = _denses[i];
-            activation?.Backward(t.Y, t.DY, t.Sums);
-            using (_session.OpenBranch())
-            {
-                activation?.BackwardBias(t.Sums, p.Gradient(t.Plan.Linear.BiasName));
-                dense.BackwardWeights(t.X, t.DY, p.Gradient(t.Plan.Linear.WeightName));
-            }
-
-            dense.BackwardData(p.Operand(t.Plan.Linear.WeightName), t.DY, i > 0 ? _net.Denses[i - 1].DY : _net.GradientA);
+            _head.AddUp();
+            _hidden.BackwardWeights(_net.Features, _net.Head.DY, p.Gradient(hidden.WeightName));
         }
 
+        _hidden.BackwardData(p.Operand(hidden.WeightName), _net.Head.DY, _net.GradientA);
         _convs.Backward(_net.GradientA, _net.GradientB, _workspace);
         _session.Join();
         _adam.Update(state, p);
@@ -103,7 +96,7 @@ internal sealed unsafe class CudaStep : IDisposable
         Begin("begin_prediction_step", state);
         _gather.Forward(state, _net.Input, AugmentationSpec.None, _seed);
         EnqueueForward(state, training: false);
-        StoreLogits(state);
+        _head.Prediction(state);
     }
 
     /// <summary>One step of prediction over images of a caller, once <see cref="BeginImages"/> has said where they are.</summary>
@@ -112,7 +105,7 @@ internal sealed unsafe class CudaStep : IDisposable
         DeviceTensor state = _net.PredictionState;
         _gather.Forward(state, _net.Input);
         EnqueueForward(state, training: false);
-        StoreLogits(state);
+        _head.Prediction(state);
     }
 
     /// <summary>Tells a step over images of a caller, in the order of the stream, where they are and where their logits go.</summary>
@@ -136,20 +129,12 @@ internal sealed unsafe class CudaStep : IDisposable
         _convs.Dispose();
     }
 
-    /// <summary>From the input to logits, which still lack their bias.</summary>
+    /// <summary>From the input to the product that the head begins with.</summary>
     private void EnqueueForward(DeviceTensor state, bool training)
     {
-        DeviceParameters p = _net.Parameters;
         _convs.Forward(state, training, _workspace);
-        for (int i = 0; i < _denses.Length; i++)
-        {
-            DenseTensors t = _net.Denses[i];
-            _denses[i].Dense.Forward(t.X, p.Operand(t.Plan.Linear.WeightName), t.Y);
-            _denses[i].Activation?.Forward(state, t.Y, p.Master(t.Plan.Linear.BiasName), t.Y, _seed, training);
-        }
+        _hidden.Forward(_net.Features, _net.Parameters.Operand(_net.Head.Hidden.Linear.WeightName), _net.Head.Y);
     }
-
-    private void StoreLogits(DeviceTensor state) => _loss.Store(state, _net.Logits, _net.Parameters.Master(_net.Denses[^1].Plan.Linear.BiasName));
 
     private void Begin(string kernel, DeviceTensor state)
     {
@@ -157,16 +142,5 @@ internal sealed unsafe class CudaStep : IDisposable
         int samples = Batch;
         void** parameters = stackalloc void*[] { &stateAt, &samples };
         _session.Launch(kernel, (1, 1), (32, 1), parameters);
-    }
-
-    /// <summary>The operations of a dense block; the last one's bias and softmax are the loss's, so it has no activation.</summary>
-    private sealed record DenseOperations(Dense Dense, Activation? Activation)
-    {
-        public DenseOperations(CudaSession session, DensePlan plan, int n)
-            : this(
-                new Dense(session, n, plan.Linear.InFeatures, plan.Linear.OutFeatures),
-                plan.Relu is null ? null : new Activation(session, n, new Shape(plan.Linear.OutFeatures, 1, 1), plan.Dropout, plan.DropoutIndex))
-        {
-        }
     }
 }

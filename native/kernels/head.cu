@@ -1,0 +1,267 @@
+// The end of the network in one kernel: the hidden dense layer's bias, ReLU and dropout, the last dense layer, softmax,
+// cross-entropy, and the way back to the gradient of the hidden layer's product. A warp takes a sample at a time; a
+// lane holds its features in fours, as dropout draws them, and all weights that meet them.
+#include "last_block.cuh"
+#include "numbers.cuh"
+#include "philox.cuh"
+#include "step_state.cuh"
+#include "warp.cuh"
+
+namespace {
+
+constexpr int classes = 10, most_features = 256, of_lane = most_features / 32, head_warps = 8;
+constexpr unsigned head_dropout_purpose = 16;
+
+// Which feature a lane's e-th is.
+DEVICE_INLINE int feature_of(int e) { return 4 * (lane() + 32 * (e >> 2)) + (e & 3); }
+
+struct Head {
+    float w[classes][of_lane], hidden_bias[of_lane], bias;
+    int features;
+
+    // w (classes, features), biases f32. Lane c keeps the bias of class c.
+    template <typename T>
+    DEVICE_INLINE void load(const float *of_hidden, const T *weights, const float *of_classes, int count) {
+        features = count;
+        bias = lane() < classes ? of_classes[lane()] : 0.0f;
+#pragma unroll
+        for (int e = 0; e < of_lane; ++e) {
+            const int k = feature_of(e);
+            hidden_bias[e] = k < features ? of_hidden[k] : 0.0f;
+#pragma unroll
+            for (int c = 0; c < classes; ++c) {
+                w[c][e] = k < features ? to_float(weights[c * features + k]) : 0.0f;
+            }
+        }
+    }
+
+    // relu(y + bias) of one sample.
+    template <typename T> DEVICE_INLINE void activate(const T *y, float (&z)[of_lane]) const {
+#pragma unroll
+        for (int e = 0; e < of_lane; ++e) {
+            const int k = feature_of(e);
+            const float value = (k < features ? to_float(y[k]) : 0.0f) + hidden_bias[e];
+            z[e] = value > 0 ? value : value != value ? value : 0.0f; // NaN stays, so that a run that diverged says so
+        }
+    }
+
+    // Lane c gets the logit of class c; every lane gets the others too.
+    DEVICE_INLINE float logits(const float (&z)[of_lane], float (&all)[classes]) const {
+        float own = 0;
+#pragma unroll
+        for (int c = 0; c < classes; ++c) {
+            float sum = lane() == c ? bias : 0.0f;
+#pragma unroll
+            for (int e = 0; e < of_lane; ++e) {
+                sum = fused_multiply_add(z[e], w[c][e], sum);
+            }
+#pragma unroll
+            for (int mask = 16; mask > 0; mask /= 2) {
+                sum += shuffle_xor(sum, mask);
+            }
+            all[c] = sum;
+            own = lane() == c ? sum : own;
+        }
+        return own;
+    }
+};
+
+// What one warp adds up over its samples, and the block at its end.
+struct HeadSums {
+    float w[classes][of_lane] = {}, hidden_bias[of_lane] = {}, bias = 0; // lane c: of class c
+    double loss = 0;
+    unsigned correct = 0;
+
+    // To this block's row of partial: hidden bias, weights, bias, as far apart as in the buffer of all gradients.
+    DEVICE_INLINE void store(float *row, int features, int at_weights, int at_bias) const {
+        __shared__ float of_warps[head_warps][most_features];
+#pragma unroll
+        for (int c = -1; c < classes; ++c) {
+            __syncthreads();
+#pragma unroll
+            for (int e = 0; e < of_lane; ++e) {
+                of_warps[warp()][feature_of(e)] = c < 0 ? hidden_bias[e] : w[c < 0 ? 0 : c][e];
+            }
+            __syncthreads();
+            const int k = (int)threadIdx.x;
+            if (k < features) {
+                row[c < 0 ? k : at_weights + c * features + k] = total(of_warps, k);
+            }
+        }
+        __syncthreads();
+        of_warps[warp()][lane()] = bias;
+        __syncthreads();
+        if (threadIdx.x < classes) {
+            row[at_bias + threadIdx.x] = total(of_warps, (int)threadIdx.x);
+        }
+    }
+
+  private:
+    DEVICE_INLINE static float total(const float (&of_warps)[head_warps][most_features], int k) {
+        float sum = 0;
+        for (int i = 0; i < head_warps; ++i) {
+            sum += of_warps[i][k];
+        }
+        return sum;
+    }
+};
+
+// The epoch's sums, from those of all warps of all blocks: outcome (blocks, 2), loss and hits.
+DEVICE_INLINE void add_outcome(StepState *state, const HeadSums &sums, double *outcome, unsigned *arrived) {
+    constexpr int threads = 32 * head_warps;
+    __shared__ double losses[threads], hits[threads];
+    if (lane() == 0) {
+        losses[warp()] = sums.loss;
+        hits[warp()] = sums.correct;
+    }
+    __syncthreads();
+    if (threadIdx.x < 2) {
+        const double *of_warps = threadIdx.x == 0 ? losses : hits;
+        double sum = 0;
+        for (int i = 0; i < head_warps; ++i) {
+            sum += of_warps[i];
+        }
+        outcome[2 * blockIdx.x + threadIdx.x] = sum;
+    }
+    if (!is_last_block(arrived)) {
+        return;
+    }
+    losses[threadIdx.x] = threadIdx.x < gridDim.x ? outcome[2 * threadIdx.x] : 0.0;
+    hits[threadIdx.x] = threadIdx.x < gridDim.x ? outcome[2 * threadIdx.x + 1] : 0.0;
+    for (unsigned half = threads / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) {
+            losses[threadIdx.x] += losses[threadIdx.x + half];
+            hits[threadIdx.x] += hits[threadIdx.x + half];
+        }
+    }
+    if (threadIdx.x == 0) {
+        state->loss += losses[0];
+        state->correct += (unsigned long long)hits[0];
+    }
+}
+
+// y (N, features), the hidden layer's product → logits (N, classes), dY, and sums of the gradients of the two biases
+// and the weights: partial (blocks, columns). Features are dropped where their random word is below the threshold,
+// rate · 2^32. At most 256 blocks.
+template <typename T>
+DEVICE_INLINE void head_training(StepState *state, const T *y, const float *hidden_bias, const T *w, const float *bias,
+                                 T *dy, float *logits, float *partial, double *outcome, unsigned *arrived, int samples,
+                                 int features, int at_weights, int at_bias, int columns, unsigned threshold,
+                                 float keep_scale, unsigned long long seed, unsigned layer) {
+    Head head;
+    HeadSums sums;
+    head.load(hidden_bias, w, bias, features);
+    const float scale = 1.0f / (float)samples;
+    for (int n = (int)blockIdx.x * head_warps + warp(); n < samples; n += (int)gridDim.x * head_warps) {
+        const int row = dataset_row(state, n);
+        const int label = device_pointer<const unsigned char>(state->labels)[row];
+        float z[of_lane], all[classes];
+        head.activate(y + (long long)n * features, z);
+#pragma unroll
+        for (int q = 0; q < of_lane / 4; ++q) {
+            unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
+            if (threshold > 0) {
+                const PhiloxBlock block = philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, state->epoch,
+                                                       head_dropout_purpose + layer);
+                words[0] = block.x, words[1] = block.y, words[2] = block.z, words[3] = block.w;
+            }
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                z[4 * q + i] = words[i] < threshold ? 0.0f : z[4 * q + i] * keep_scale;
+            }
+        }
+        const float own = head.logits(z, all);
+        if (lane() < classes) {
+            logits[(long long)n * classes + lane()] = own;
+        }
+
+        int best = 0;
+        float most = all[0], of_label = all[0], sum = 0;
+#pragma unroll
+        for (int c = 1; c < classes; ++c) {
+            best = all[c] > most ? c : best;
+            most = all[c] > most ? all[c] : most;
+            of_label = c == label ? all[c] : of_label;
+        }
+        float d[classes]; // the gradient of the batch's mean loss by the logits
+#pragma unroll
+        for (int c = 0; c < classes; ++c) {
+            d[c] = exp_nonpositive(all[c] - most);
+            sum += d[c];
+        }
+        sums.loss += (double)log_positive(sum) + (double)most - (double)of_label;
+        sums.correct += best == label ? 1 : 0;
+        float dz[of_lane] = {};
+#pragma unroll
+        for (int c = 0; c < classes; ++c) {
+            d[c] = (d[c] / sum - (c == label ? 1.0f : 0.0f)) * scale;
+            sums.bias += lane() == c ? d[c] : 0.0f;
+#pragma unroll
+            for (int e = 0; e < of_lane; ++e) {
+                sums.w[c][e] = fused_multiply_add(d[c], z[e], sums.w[c][e]);
+                dz[e] = fused_multiply_add(d[c], head.w[c][e], dz[e]);
+            }
+        }
+#pragma unroll
+        for (int e = 0; e < of_lane; ++e) {
+            const float gradient = z[e] > 0 ? dz[e] * keep_scale : 0.0f; // what is above 0 was kept and active
+            sums.hidden_bias[e] += gradient;
+            if (feature_of(e) < features) {
+                dy[(long long)n * features + feature_of(e)] = from_float<T>(gradient);
+            }
+        }
+    }
+    sums.store(partial + (long long)blockIdx.x * columns, features, at_weights, at_bias);
+    add_outcome(state, sums, outcome, arrived);
+}
+
+// The same as far as the logits, and without dropout, to where the host or the caller will read them: row first + n;
+// what fills up the last batch is left out.
+template <typename T>
+DEVICE_INLINE void head_prediction(const StepState *state, const T *y, const float *hidden_bias, const T *w,
+                                   const float *bias, int samples, int features) {
+    Head head;
+    head.load(hidden_bias, w, bias, features);
+    for (int n = (int)blockIdx.x * head_warps + warp(); n < samples; n += (int)gridDim.x * head_warps) {
+        float z[of_lane], all[classes];
+        head.activate(y + (long long)n * features, z);
+        const float own = head.logits(z, all);
+        if (lane() < classes && state->first + (unsigned)n < state->rows) {
+            const long long row = (long long)state->first + n;
+            device_pointer<float>(state->predictions)[row * classes + lane()] = own;
+        }
+    }
+}
+
+} // namespace
+
+KERNEL(256)
+head_training_f32(StepState *state, const float *y, const float *hidden_bias, const float *w, const float *bias,
+                  float *dy, float *logits, float *partial, double *outcome, unsigned *arrived, int samples,
+                  int features, int at_weights, int at_bias, int columns, unsigned threshold, float keep_scale,
+                  unsigned long long seed, unsigned layer) {
+    head_training(state, y, hidden_bias, w, bias, dy, logits, partial, outcome, arrived, samples, features, at_weights,
+                  at_bias, columns, threshold, keep_scale, seed, layer);
+}
+
+KERNEL(256)
+head_training_bf16(StepState *state, const bfloat16 *y, const float *hidden_bias, const bfloat16 *w, const float *bias,
+                   bfloat16 *dy, float *logits, float *partial, double *outcome, unsigned *arrived, int samples,
+                   int features, int at_weights, int at_bias, int columns, unsigned threshold, float keep_scale,
+                   unsigned long long seed, unsigned layer) {
+    head_training(state, y, hidden_bias, w, bias, dy, logits, partial, outcome, arrived, samples, features, at_weights,
+                  at_bias, columns, threshold, keep_scale, seed, layer);
+}
+
+KERNEL(256)
+head_prediction_f32(const StepState *state, const float *y, const float *hidden_bias, const float *w, const float *bias,
+                    int samples, int features) {
+    head_prediction(state, y, hidden_bias, w, bias, samples, features);
+}
+
+KERNEL(256)
+head_prediction_bf16(const StepState *state, const bfloat16 *y, const float *hidden_bias, const bfloat16 *w,
+                     const float *bias, int samples, int features) {
+    head_prediction(state, y, hidden_bias, w, bias, samples, features);
+}
