@@ -12,7 +12,7 @@ internal static class Benchmark
 
     private const string StepsPerLaunch = "CUDNN_DIGITS_STEPS_PER_LAUNCH";
 
-    private static readonly string[] Models = ["improved", "simple"], Precisions = ["fp32", "tf32", "bf16"];
+    private static readonly string[] Models = ["improved", "simple"], Precisions = ["fp32", "tf32", "bf16"], Own = ["fused", "overlapped"];
 
     /// <summary>The python3 that would run the peer, or null.</summary>
     public static string? Python() => Workplace.Find("python3");
@@ -65,7 +65,7 @@ internal static class Benchmark
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
             double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
-            double? fused = Best(ours, field, entry => ((string?)entry["mode"])!.StartsWith("fused", StringComparison.Ordinal)), best = fused > graph ? fused : graph;
+            double? fused = Best(ours, field, entry => Own.Contains(((string?)entry["mode"])!.Split(',')[0])), best = fused > graph ? fused : graph;
             double? peer = Best(peers, field, _ => true), peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
             row[$"{what}"] = graph;
             row[$"{what}_eager"] = eager;
@@ -91,7 +91,7 @@ internal static class Benchmark
         string[] modes = [
             "graph",
             .. precision != "fp32" ? new[] { "eager" } : [],
-            .. (model, precision) == ("improved", "bf16") ? batch <= 256 ? new[] { "fused", "fused, 8 steps a launch" } : ["fused"] : [],
+            .. (model, precision) == ("improved", "bf16") ? batch <= 256 ? [.. Own, "overlapped, 8 steps a launch"] : Own : [],
         ];
         foreach (string mode in modes)
         {
@@ -100,7 +100,7 @@ internal static class Benchmark
                 "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision, "--steps", $"{steps}",
                 "--augment", "standard", "--json", .. mode == "eager" ? new[] { "--no-cuda-graph" } : [],
             ];
-            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode.StartsWith("fused", StringComparison.Ordinal) ? "fused" : "cudnn"), (StepsPerLaunch, mode.EndsWith("launch", StringComparison.Ordinal) ? "8" : "1"));
+            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode.Split(',')[0] is var own && Own.Contains(own) ? own : "cudnn"), (StepsPerLaunch, mode.EndsWith("launch", StringComparison.Ordinal) ? "8" : "1"));
             JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
             entry["mode"] = mode;
             entry["model"] = model;

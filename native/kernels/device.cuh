@@ -16,7 +16,7 @@
 #endif
 
 // As many bytes as the launch asks for.
-extern __shared__ unsigned char dynamic_shared_memory[];
+alignas(16) extern __shared__ unsigned char dynamic_shared_memory[];
 
 // Device addresses travel in StepState as integers, so that a captured graph does not depend on where the data lie.
 template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address) {

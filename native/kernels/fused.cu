@@ -1,5 +1,5 @@
 // The convolutions of `improved` in bfloat16, fused with all that lies between them: a module of its own, because
-// tensor cores need sm_80.
+// they need sm_90.
 #include "fused/backward.cu"
 #include "fused/batch_norm.cu"
 #include "fused/forward.cu"

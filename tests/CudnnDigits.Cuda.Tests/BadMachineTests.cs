@@ -86,7 +86,8 @@ public sealed class BadMachineTests : IDisposable
 
     [Theory]
     [InlineData("SOFTCUDA_SHARED_BYTES=166912 CUDNN_DIGITS_CONVOLUTIONS=fused", "need 226 KiB of shared memory for a block, and this GPU has 163")]
-    [InlineData("CUDNN_DIGITS_CONVOLUTIONS=winograd", "CUDNN_DIGITS_CONVOLUTIONS=winograd: expected cudnn or fused")]
+    [InlineData("CUDNN_DIGITS_CONVOLUTIONS=winograd", "CUDNN_DIGITS_CONVOLUTIONS=winograd: expected cudnn, fused or overlapped")]
+    [InlineData("SOFTCUDA_DRIVER_VERSION=12020 CUDNN_DIGITS_CONVOLUTIONS=overlapped", "CUDNN_DIGITS_CONVOLUTIONS=overlapped: the fused kernels overlap with a driver for CUDA 12.3 or newer")]
     [InlineData("CUDNN_DIGITS_STEPS_PER_LAUNCH=0", "CUDNN_DIGITS_STEPS_PER_LAUNCH=0: expected a whole number 1 to 64")]
     public void A_setting_that_cannot_be_is_refused(string settings, string says)
     {

@@ -28,7 +28,7 @@ public class FusedConvolutionTests
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
         using DeviceArena arena = new();
-        CudaNetwork net = new(session, arena, network, n, training: true, fused: true);
+        CudaNetwork net = new(session, arena, network, n, training: true, Convolver.Overlapped);
         using DeviceLab lab = DeviceLab.On(session);
         arena.Allocate(session.Context);
         session.Stream.Clear((nint)arena.Base, arena.Bytes);
@@ -92,7 +92,7 @@ public class FusedConvolutionTests
         using CudaContext.Scope scope = session.Context.Enter();
         using DeviceArena arena = new();
         int many = session.Multiprocessors + 3; // two at a time, and one that is left over
-        CudaNetwork net = new(session, arena, network, many, training: false, fused: true);
+        CudaNetwork net = new(session, arena, network, many, training: false, Convolver.Overlapped);
         using DeviceLab lab = DeviceLab.On(session);
         arena.Allocate(session.Context);
         session.Stream.Clear((nint)arena.Base, arena.Bytes);
@@ -164,7 +164,7 @@ public class FusedConvolutionTests
         }
 
         Compare.Close(fused, Widen(reference), 2e-2, "logits");
-        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cuda", BatchSize = 16, Precision = Precision.Bf16, Convolutions = "fused" });
+        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cuda", BatchSize = 16, Precision = Precision.Bf16, Convolutions = "overlapped" });
         float[] classified = new float[400];
         classifier.Predict(digits.Pixels, classified);
         Compare.Close(classified, Widen(fused), Gpu.IsSoftware ? 0 : 1e-3, "logits of the classifier"); // cuBLAS may sum otherwise for other sizes of step
@@ -174,17 +174,18 @@ public class FusedConvolutionTests
     public void Steps_are_the_same_bits_captured_and_eager_every_time()
     {
         Gpu.Require();
-        float[] captured = Bits(graph: true);
-        Assert.Equal(captured, Bits(graph: false));
-        Assert.Equal(captured, Bits(graph: true));
+        float[] captured = Bits("fused", graph: true);
+        Assert.Equal(captured, Bits("fused", graph: false));
+        Assert.Equal(captured, Bits("overlapped", graph: true));
+        Assert.Equal(captured, Bits("overlapped", graph: false));
 
-        static float[] Bits(bool graph)
+        static float[] Bits(string convolutions, bool graph)
         {
             DigitDataset digits = GeneratedDigits.Create(40, seed: 11);
             NetworkSpec network = DigitNetworks.Improved;
             NetworkWeights weights = Start(network);
             AdamState optimizer = new(network);
-            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, CudaGraph = graph, Convolutions = "fused" });
+            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, CudaGraph = graph, Convolutions = convolutions });
             backend.Load(weights, optimizer);
             backend.BeginEpoch(digits, 0, [.. Enumerable.Range(0, 36)], default); // the last step has four
             backend.RunSteps(0, [1e-3f, 1e-3f, 1e-3f]);

@@ -192,7 +192,7 @@ public class OperationTests
                 new LinearLayer("fc1", 2 * 13 * 13, Features), new ReLULayer("relu2"), new DropoutLayer("drop1", Rate), new LinearLayer("fc2", Features, Classes),
             ]);
         using DeviceArena arena = new();
-        CudaNetwork net = new(lab.Session, arena, network, n, training: true, fused: false);
+        CudaNetwork net = new(lab.Session, arena, network, n, training: true, Convolver.Cudnn);
         arena.Allocate(lab.Session.Context);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
         using DeviceParameters parameters = net.Parameters;

@@ -25,8 +25,16 @@ int cuModuleLoadDataEx(void **, const char *, unsigned, int *, void **);
 int cuModuleGetFunction(void **, void *, const char *);
 int cuModuleUnload(void *);
 int cuFuncSetAttribute(void *, int, int);
-int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,
-                   void **);
+struct LaunchAttribute {
+    int id, padding, value, rest[15];
+};
+struct LaunchConfig {
+    unsigned grid[3], block[3], shared;
+    void *stream;
+    LaunchAttribute *attributes;
+    unsigned attribute_count;
+};
+int cuLaunchKernelEx(const LaunchConfig *, void *, void **, void **);
 int cuStreamCreate(void **, unsigned);
 int cuStreamDestroy_v2(void *);
 int cuStreamSynchronize(void *);
@@ -159,10 +167,14 @@ int main(int argc, char **) {
            "parameters of another size than on the host are seen");
     int rows = 5, channels = 5;
     void *parameters[] = {&memory, &output, &rows, &channels};
-    expect(cuLaunchKernel(function, 1, 1, 1, 32, 32, 1, 0, stream, parameters, nullptr) != 0,
-           "more threads than the kernel allows are refused");
-    expect(cuLaunchKernel(function, 1, 1, 1, 32, 8, 1, 64 << 10, stream, parameters, nullptr) != 0,
-           "more than 48 KiB of shared memory must be asked for first");
+    LaunchAttribute overlapped = {6, 0, 1, {}};
+    const auto launch = [&](unsigned height, unsigned shared, unsigned attributes = 0) {
+        const LaunchConfig config = {{1, 1, 1}, {32, height, 1}, shared, stream, &overlapped, attributes};
+        return cuLaunchKernelEx(&config, function, parameters, nullptr);
+    };
+    expect(launch(32, 0) != 0, "more threads than the kernel allows are refused");
+    expect(launch(8, 64 << 10) != 0, "more than 48 KiB of shared memory must be asked for first");
+    expect(launch(8, 0, 1) != 0, "a kernel that does not wait for the one before must not begin before that one ends");
     expect(cuFuncSetAttribute(function, 8, 256 << 10) != 0, "and there is not more than a multiprocessor has");
     expect(cuFuncSetAttribute(function, 8, 64 << 10) == 0, "what it has can be had");
 
@@ -204,8 +216,7 @@ int main(int argc, char **) {
     expect(cuStreamIsCapturing(nullptr, &capturing) != 0, "the legacy stream is not even asked about");
 
     cuMemFree_v2(output);
-    expect(cuLaunchKernel(function, 1, 1, 1, 32, 8, 1, 0, stream, parameters, nullptr) == 0 &&
-               cuStreamSynchronize(stream) == 700,
+    expect(launch(8, 0) == 0 && cuStreamSynchronize(stream) == 700,
            "a kernel that is given freed memory fails, when it runs");
     expect(cuMemAlloc_v2(&early, 16) == 700, "and so does everything after it");
 

@@ -117,12 +117,14 @@ pool4_backward(const bfloat16 *pooled4, float keep_scale, bfloat16 *dz4, BatchNo
     const float *coefficients4 = device_pointer<const float>(norm4.coefficients);
     BackwardData<14, 64, 64> layer; // its mask and sums
     const int channel = layer.weights.first_channel() + 4 * (lane() & 3), pixels = samples * 49;
+    wait_for_kernel_before();
     for (int p = (int)(blockIdx.x * 2 + (threadIdx.x >> 7)) * 8 + (lane() >> 2); p < pixels; p += (int)gridDim.x * 16) {
         const long long at = (long long)p * 64 + channel;
         FourChannels *du = reinterpret_cast<FourChannels *>(dz4 + at);
         *du = layer.masked(*du, *reinterpret_cast<const FourChannels *>(pooled4 + at), coefficients4 + channel,
                            keep_scale);
     }
+    let_next_kernel_begin();
     layer.sums.finish_gradients<64>(norm4);
 }
 
@@ -138,11 +140,12 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
         fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
         fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
     };
+    tile.clear();
+    conv.weights.load_turned(w4);
+    wait_for_kernel_before();
     prepare((int)blockIdx.x);
     load_coefficients(of_layer4, coefficients4);
     load_coefficients(of_layer3, device_pointer<const float>(norm3.coefficients));
-    tile.clear();
-    conv.weights.load_turned(w4);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         wait_for_copies();
@@ -154,6 +157,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
         }
         conv.run(tile, y3 + at, of_layer3, 1.0f, du3 + at);
     }
+    let_next_kernel_begin();
     conv.sums.finish_gradients<64>(norm3);
 }
 
@@ -169,11 +173,12 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
         fetch(next_y3, y3 + (long long)n * (196 * 64), 196 * 64);
         fetch(next_du3, du3 + (long long)n * (196 * 64), 196 * 64);
     };
+    tile.clear();
+    conv.weights.load_turned(w3);
+    wait_for_kernel_before();
     prepare((int)blockIdx.x);
     load_coefficients(of_layer3, coefficients3);
     load_coefficients(of_layer2, device_pointer<const float>(norm2.coefficients));
-    tile.clear();
-    conv.weights.load_turned(w3);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 32);
         wait_for_copies();
@@ -185,6 +190,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
         }
         conv.run(tile, pooled2 + at, of_layer2, keep_scale, du2 + at);
     }
+    let_next_kernel_begin();
     conv.sums.finish_gradients<32>(norm2);
 }
 
@@ -200,12 +206,13 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     alignas(16) __shared__ float of_layer2[coefficient_count];
     Weights<32, 32> weights;
     weights.load_turned(w2);
+    tile.clear();
+    image.clear();
+    wait_for_kernel_before();
     FirstConvolution first;
     first.load(w1, device_pointer<const float>(norm1.coefficients), weights.first_channel());
     load_coefficients(of_layer2, coefficients2);
     float sums[2][4] = {};
-    tile.clear();
-    image.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
         fill_pooled_gradient(tile, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), of_layer2);

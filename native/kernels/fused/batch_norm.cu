@@ -12,6 +12,7 @@ KERNEL(256, 2) window_moments(const bfloat16 *x, const bfloat16 *w1, BatchNorm n
     const int g = lane() >> 2, t = lane() & 3;
     float sums[2][4] = {};
     image.clear();
+    wait_for_kernel_before();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
         image.fill(x + (long long)n * 784);
@@ -35,6 +36,7 @@ KERNEL(256, 2) window_moments(const bfloat16 *x, const bfloat16 *w1, BatchNorm n
             multiply_accumulate_k16(sums[1], a, high);
         }
     }
+    let_next_kernel_begin();
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         const int j = g + 8 * (i >> 1), k = 2 * t + (i & 1);

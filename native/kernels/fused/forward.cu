@@ -37,9 +37,10 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     alignas(16) __shared__ float of_layer1[coefficient_count];
     Forward<28, 32, 32> conv;
     conv.weights.load(w2);
-    load_coefficients(of_layer1, coefficients1);
     tile.clear();
     image.clear();
+    wait_for_kernel_before();
+    load_coefficients(of_layer1, coefficients1);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
         image.fill(x + (long long)n * 784);
@@ -48,6 +49,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
         __syncthreads();
         conv.run(tile, y2 + (long long)n * (784 * 32));
     }
+    let_next_kernel_begin();
     conv.sums.finish_statistics<32>(norm2);
 }
 
@@ -61,8 +63,9 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     alignas(16) __shared__ float of_layer2[coefficient_count];
     Forward<14, 32, 64> conv;
     conv.weights.load(w3);
-    load_coefficients(of_layer2, coefficients2);
     tile.clear();
+    wait_for_kernel_before();
+    load_coefficients(of_layer2, coefficients2);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         __syncthreads();
         const int octet = (int)threadIdx.x % tile.octets;
@@ -77,6 +80,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
         __syncthreads();
         conv.run(tile, y3 + (long long)n * (196 * 64));
     }
+    let_next_kernel_begin();
     conv.sums.finish_statistics<64>(norm3);
 }
 
@@ -88,10 +92,11 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
     bfloat16 *next_y3 = tile.data + tile.elements;
     alignas(16) __shared__ float of_layer3[coefficient_count];
     Forward<14, 64, 64> conv;
-    fetch(next_y3, y3 + (long long)blockIdx.x * (196 * 64), 196 * 64);
     conv.weights.load(w4);
-    load_coefficients(of_layer3, coefficients3);
     tile.clear();
+    wait_for_kernel_before();
+    fetch(next_y3, y3 + (long long)blockIdx.x * (196 * 64), 196 * 64);
+    load_coefficients(of_layer3, coefficients3);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
@@ -103,6 +108,7 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
         }
         conv.run(tile, y4 + (long long)n * (196 * 64));
     }
+    let_next_kernel_begin();
     conv.sums.finish_statistics<64>(norm4);
 }
 
@@ -112,6 +118,7 @@ pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficie
               int samples, unsigned threshold, float keep_scale, unsigned long long seed, unsigned layer) {
     using T = Tile<14, 64>;
     const long long i = (long long)blockIdx.x * image_threads + threadIdx.x;
+    wait_for_kernel_before();
     const int n = (int)(i / (49 * T::octets)), pixel = (int)(i / T::octets % 49), octet = (int)(i % T::octets);
     if (n < samples) {
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),

@@ -93,13 +93,14 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
     const auto second = [&](int i) { return Pooled{pooled + i * Pooled::elements}; };
     const auto third = [&](int i) { return Deep{deep + i * Deep::elements}; };
     alignas(16) __shared__ float of_layer1[coefficient_count];
-    load_coefficients(of_layer1, coefficients1);
     first.clear();
     image.clear();
     for (int i = 0; i < at_once; ++i) {
         second(i).clear();
         third(i).clear();
     }
+    wait_for_kernel_before();
+    load_coefficients(of_layer1, coefficients1);
     for (int n = (int)blockIdx.x * at_once; n < samples; n += (int)gridDim.x * at_once) {
         const int count = samples - n < at_once ? samples - n : at_once;
         {

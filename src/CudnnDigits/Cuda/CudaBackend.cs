@@ -49,7 +49,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         {
             using CudaContext.Scope scope = _session.Context.Enter();
             using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
-            _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true, FusedConvolutions.Takes(_session, network, options.Convolutions));
+            _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true, FusedConvolutions.Choose(_session, network, options.Convolutions));
             CudaStep step = new(_session, _net, options, options.BatchSize, WorkspaceLimit);
             _steps[options.BatchSize] = step;
             _workspace = _arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);

@@ -25,10 +25,11 @@ internal sealed class CudaNetwork
     /// <param name="network">The network.</param>
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is to be trained; prediction alone needs no gradients, and two activations at a time.</param>
-    /// <param name="fused">Whether the fused kernels run its convolutions.</param>
+    /// <param name="convolver">Who runs its convolutions.</param>
     /// <exception cref="NotSupportedException">It has other dense layers than <see cref="HeadTensors"/> is for.</exception>
-    public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fused)
+    public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, Convolver convolver)
     {
+        bool fused = convolver != Convolver.Cudnn;
         BlockPlan plan = new(network);
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
@@ -53,7 +54,7 @@ internal sealed class CudaNetwork
         long largest = plan.Features.Size;
         if (fused)
         {
-            Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training);
+            Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training) { Overlapped = convolver == Convolver.Overlapped };
             x = Fused.Z4;
         }
 

@@ -111,8 +111,8 @@ internal sealed unsafe class CudaSession : IDisposable
         Kernels.Launch(_target, kernel, grid, block, parameters);
 
     /// <summary>Launches one of the fused kernels, blocks of 256 threads unless it is said.</summary>
-    public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256) =>
-        FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes);
+    public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256, bool overlapped = false) =>
+        FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped);
 
     /// <summary>Until disposed of, our kernels and cuBLAS go to a stream of their own, after all that the step has been given so far and beside what comes next.</summary>
     public Branch OpenBranch() => new(this);

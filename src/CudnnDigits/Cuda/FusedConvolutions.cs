@@ -5,6 +5,19 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda;
 
+/// <summary>Who runs the convolutions.</summary>
+internal enum Convolver
+{
+    /// <summary><see cref="CudnnConvolutions"/>.</summary>
+    Cudnn,
+
+    /// <summary><see cref="FusedConvolutions"/>.</summary>
+    Fused,
+
+    /// <summary>The same, each kernel beginning before the one before it has ended.</summary>
+    Overlapped,
+}
+
 /// <summary>
 /// The convolutions of `improved` in bfloat16 by our own fused kernels (native/kernels/fused), on tensor cores: what lies
 /// between two convolutions never goes through device memory, only their outputs do. One launch per line.
@@ -43,29 +56,34 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     public IReadOnlyDictionary<string, string> Algorithms => _t.Layers.ToDictionary(layer => layer.Plan.Conv.Name, _ => "fused");
 
-    /// <summary>Whether the fused kernels are to run a network's convolutions.</summary>
+    /// <summary>Who is to run a network's convolutions.</summary>
     /// <param name="session">The device and precision.</param>
     /// <param name="network">The network.</param>
-    /// <param name="choice">"cudnn", "fused", or null for what <see cref="Setting"/> says; cuDNN where it says nothing.</param>
-    /// <exception cref="InputException">They are asked for and cannot, or the choice is neither.</exception>
-    public static bool Takes(CudaSession session, NetworkSpec network, string? choice)
+    /// <param name="choice">"cudnn", "fused", "overlapped", or null for what <see cref="Setting"/> says; cuDNN where it says nothing.</param>
+    /// <exception cref="InputException">The fused kernels are asked for and cannot, or the choice is none of these.</exception>
+    public static Convolver Choose(CudaSession session, NetworkSpec network, string? choice)
     {
-        switch (choice ?? Environment.GetEnvironmentVariable(Setting))
+        const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
+        choice ??= Environment.GetEnvironmentVariable(Setting);
+        if (choice is null or "" or "cudnn")
         {
-            case null or "" or "cudnn":
-                return false;
-            case "fused":
-                break;
-            case string other:
-                throw new InputException($"{Setting}={other}: expected cudnn or fused");
+            return Convolver.Cudnn;
         }
 
+        if (choice is not ("fused" or "overlapped"))
+        {
+            throw new InputException($"{Setting}={choice}: expected cudnn, fused or overlapped");
+        }
+
+        bool overlapped = choice == "overlapped";
         int shared = CudaDevice.Attribute(session.Context.Device, CudaDriver.AttributeMaxSharedBytesPerBlock);
         string? why = session.Precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
             : shared < MostShared ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {shared >> 10} (Hopper and newer have enough)"
+            : overlapped && CudaDevice.DriverVersion() < OverlapInGraphs ? $"overlap with a driver for CUDA {CudaDevice.FormatVersion(OverlapInGraphs)} or newer; take 'fused'"
             : null;
-        return why is null ? true : throw new InputException($"{Setting}=fused: the fused kernels {why}; or leave the setting out");
+        return why is not null ? throw new InputException($"{Setting}={choice}: the fused kernels {why}; or leave the setting out")
+            : overlapped ? Convolver.Overlapped : Convolver.Fused;
     }
 
     public void PreparePrediction()
@@ -134,7 +152,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), coefficients2 = Coefficients(_2);
         nint w3 = W(_3), coefficients3 = Coefficients(_3), w4 = W(_4), coefficients4 = Coefficients(_4), z4 = Features(_t.Z4);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &coefficients2, &w3, &coefficients3, &w4, &coefficients4, &z4, &samples, &atOnce };
-        _session.LaunchFused("predict_features", Math.Min((_n + atOnce - 1) / atOnce, _session.Multiprocessors), parameters, Wide32 + Image + 2 * (Small32 + Small64));
+        _session.LaunchFused("predict_features", Math.Min((_n + atOnce - 1) / atOnce, _session.Multiprocessors), parameters, Wide32 + Image + 2 * (Small32 + Small64), overlapped: _t.Overlapped);
     }
 
     private void WindowMoments()
@@ -143,7 +161,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint x = X(), w1 = W(_1), moments = _t.Moments.Address;
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 256);
         void** parameters = stackalloc void*[] { &x, &w1, &norm1, &moments, &samples };
-        _session.LaunchFused("window_moments", blocks, parameters);
+        _session.LaunchFused("window_moments", blocks, parameters, overlapped: _t.Overlapped);
     }
 
     private void Conv2Forward()
@@ -152,7 +170,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &norm2, &samples };
-        _session.LaunchFused("conv2_forward", blocks, parameters, Wide32 + Image);
+        _session.LaunchFused("conv2_forward", blocks, parameters, Wide32 + Image, overlapped: _t.Overlapped);
     }
 
     private void Conv3Forward(DeviceTensor state)
@@ -162,7 +180,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
         void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
-        _session.LaunchFused("conv3_forward", blocks, parameters, Small32);
+        _session.LaunchFused("conv3_forward", blocks, parameters, Small32, overlapped: _t.Overlapped);
     }
 
     private void Conv4Forward()
@@ -171,7 +189,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4();
         FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &norm4, &samples };
-        _session.LaunchFused("conv4_forward", blocks, parameters, Small64 + SampleY3);
+        _session.LaunchFused("conv4_forward", blocks, parameters, Small64 + SampleY3, overlapped: _t.Overlapped);
     }
 
     private void Pool4Forward(DeviceTensor state)
@@ -180,7 +198,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int samples = _n;
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_4);
         void** parameters = stackalloc void*[] { &stateAt, &y4, &coefficients4, &pooled4, &z4, &samples, &threshold, &keepScale, &seed, &layer };
-        _session.LaunchFused("pool4_forward", (_n * 49L * 8 + 255) / 256, parameters);
+        _session.LaunchFused("pool4_forward", (_n * 49L * 8 + 255) / 256, parameters, overlapped: _t.Overlapped);
     }
 
     private void Pool4Backward(DeviceTensor gradient)
@@ -190,7 +208,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         (_, float keepScale, _, _) = Dropout(_4);
         void** parameters = stackalloc void*[] { &pooled4, &keepScale, &dz4, &norm4, &samples };
-        _session.LaunchFused("pool4_backward", blocks, parameters);
+        _session.LaunchFused("pool4_backward", blocks, parameters, overlapped: _t.Overlapped);
     }
 
     private void Conv4BackwardData(DeviceTensor gradient)
@@ -199,7 +217,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), w4 = W(_4), y3 = Y3(), du3 = Du3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &w4, &y3, &du3, &norm3, &samples };
-        _session.LaunchFused("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4);
+        _session.LaunchFused("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4, overlapped: _t.Overlapped);
     }
 
     private void Conv3BackwardData()
@@ -209,7 +227,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         (_, float keepScale, _, _) = Dropout(_2);
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &w3, &pooled2, &keepScale, &du2, &norm2, &samples };
-        _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + 2 * SampleY3);
+        _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + 2 * SampleY3, overlapped: _t.Overlapped);
     }
 
     private void Conv2BackwardData()
@@ -218,7 +236,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), w2 = W(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &w2, &x, &w1, &norm1, &moments, &dw1, &samples };
-        _session.LaunchFused("conv2_backward_data", blocks, parameters, Wide32 + Image);
+        _session.LaunchFused("conv2_backward_data", blocks, parameters, Wide32 + Image, overlapped: _t.Overlapped);
     }
 
     // A weight gradient leaves one sum per block: how many there are is returned.

@@ -47,6 +47,9 @@ internal sealed class FusedTensors
         DeviceTensor OfTraining(int perSample) => arena.Reserve(training ? (long)batch * perSample : 0, DeviceType.Bf16);
     }
 
+    /// <summary>Whether a kernel may begin before the one before it has ended.</summary>
+    public bool Overlapped { get; init; }
+
     /// <summary>(N, 28, 28, 1).</summary>
     public DeviceTensor X { get; }
 

@@ -65,10 +65,25 @@ internal sealed unsafe class KernelModule : CudaHandle
     /// <param name="block">Threads along x and y.</param>
     /// <param name="parameters">A pointer to each parameter.</param>
     /// <param name="sharedBytes">Dynamic shared memory of a block, the same for every launch of this kernel.</param>
-    public void Launch(nint stream, string name, (long X, long Y) grid, (int X, int Y) block, void** parameters, int sharedBytes = 0) => Check(
-        cuLaunchKernel(
-            Function(name, sharedBytes), checked((uint)grid.X), checked((uint)grid.Y), 1, (uint)block.X, (uint)block.Y, 1, (uint)sharedBytes, stream, parameters, null),
-        name);
+    /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself (native/kernels/tensor_core.cuh).</param>
+    public void Launch(nint stream, string name, (long X, long Y) grid, (int X, int Y) block, void** parameters, int sharedBytes = 0, bool overlapped = false)
+    {
+        CuLaunchAttribute attribute = new() { Id = LaunchProgrammaticStreamSerialization, Value = 1 };
+        CuLaunchConfig config = new()
+        {
+            GridX = checked((uint)grid.X),
+            GridY = checked((uint)grid.Y),
+            GridZ = 1,
+            BlockX = (uint)block.X,
+            BlockY = (uint)block.Y,
+            BlockZ = 1,
+            SharedBytes = (uint)sharedBytes,
+            Stream = stream,
+            Attributes = &attribute,
+            AttributeCount = overlapped ? 1u : 0,
+        };
+        Check(cuLaunchKernelEx(&config, Function(name, sharedBytes), parameters, null), name);
+    }
 
     protected override void Destroy(nint value) => cuModuleUnload(value);
 

@@ -331,14 +331,36 @@ EXPORT cuModuleUnload(LoadedModule *module) {
     return success;
 }
 
-EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                      unsigned bz, unsigned shared, Stream *stream, void **parameters, void **extra) {
+struct LaunchAttribute {
+    int id, padding, value;
+    unsigned char rest[60];
+};
+
+struct LaunchConfig {
+    Dimensions grid, block;
+    unsigned shared;
+    Stream *stream;
+    const LaunchAttribute *attributes;
+    unsigned attribute_count;
+};
+
+EXPORT cuLaunchKernelEx(const LaunchConfig *config, LoadedFunction *function, void **parameters, void **extra) {
     ENTER(context)
-    const unsigned threads = bx * by * bz;
-    if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || threads == 0 || threads > function->entry.max_threads ||
-        shared > function->most_shared || extra) {
+    const auto [grid, block, shared, stream, attributes, attribute_count] = *config;
+    const unsigned threads = block.x * block.y * block.z;
+    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || threads == 0 ||
+        threads > function->entry.max_threads || shared > function->most_shared || extra) {
         return refuse(invalid_value, __func__,
                       std::string(function->kernel->name) + ": grid, block or shared memory out of range");
+    }
+    for (unsigned i = 0; i < attribute_count; ++i) {
+        constexpr int programmatic_stream_serialization = 6;
+        if (attributes[i].id != programmatic_stream_serialization || attributes[i].value != 1 ||
+            !function->entry.waits) {
+            return refuse(invalid_value, __func__,
+                          std::string(function->kernel->name) +
+                              ": an attribute that is not known here, or the kernel never waits for the one before");
+        }
     }
     std::vector<Parameter> values(function->entry.parameter_sizes.size());
     for (size_t i = 0; i < values.size(); ++i) {
@@ -353,7 +375,7 @@ EXPORT cuLaunchKernel(LoadedFunction *function, unsigned gx, unsigned gy, unsign
         if (!body) {
             return illegal_address;
         }
-        return run_kernel(body, {gx, gy, gz}, {bx, by, bz}, shared)
+        return run_kernel(body, grid, block, shared)
                    ? success
                    : refuse(launch_failed, kernel->name, "a thread left while others wait, or a warp diverged");
     });

@@ -34,6 +34,8 @@ bool parse_ptx(const std::string &text, Module &module) {
         if (threads != std::string::npos) {
             entry.max_threads = (unsigned)std::stoi(directives.substr(threads + 9));
         }
+        const size_t wait = text.find("griddepcontrol.wait", body), next = text.find(".visible .entry ", body);
+        entry.waits = wait != std::string::npos && wait < next;
         module.entries[text.substr(name, open - name)] = entry;
     }
     return !module.entries.empty();

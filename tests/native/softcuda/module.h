@@ -13,6 +13,7 @@ struct Module {
     struct Entry {
         std::vector<size_t> parameter_sizes;
         unsigned max_threads = 1024;
+        bool waits = false; // for the kernel before, so that it may begin before that one has ended
     };
     std::map<std::string, Entry> entries;
 };

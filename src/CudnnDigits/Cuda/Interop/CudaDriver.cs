@@ -13,6 +13,25 @@ internal enum CuResult
     UnsupportedPtxVersion = 222,
 }
 
+/// <summary>CUlaunchConfig.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct CuLaunchConfig
+{
+    public uint GridX, GridY, GridZ, BlockX, BlockY, BlockZ, SharedBytes;
+    public nint Stream;
+    public CuLaunchAttribute* Attributes;
+    public uint AttributeCount;
+}
+
+/// <summary>CUlaunchAttribute, whose value is a union of 64 bytes.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 72)]
+internal struct CuLaunchAttribute
+{
+    public int Id;
+    private readonly int _padding;
+    public int Value;
+}
+
 /// <summary>The driver API under its own names, in the ABI versions that these names stand for; CUDA 12 and 13 export all of them.</summary>
 internal static unsafe partial class CudaDriver
 {
@@ -20,6 +39,7 @@ internal static unsafe partial class CudaDriver
     public const uint EventDisableTiming = 2;
     public const int AttributeMultiprocessorCount = 16, AttributeComputeCapabilityMajor = 75, AttributeComputeCapabilityMinor = 76, AttributeMaxSharedBytesPerBlock = 97;
     public const int FunctionMaxDynamicSharedBytes = 8;
+    public const int LaunchProgrammaticStreamSerialization = 6;
     public const int JitErrorLogBuffer = 5, JitErrorLogBufferSizeBytes = 6;
 
     [LibraryImport(NativeLibraries.Driver)]
@@ -104,8 +124,7 @@ internal static unsafe partial class CudaDriver
     public static partial CuResult cuModuleUnload(nint module);
 
     [LibraryImport(NativeLibraries.Driver)]
-    public static partial CuResult cuLaunchKernel(
-        nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra);
+    public static partial CuResult cuLaunchKernelEx(CuLaunchConfig* config, nint function, void** parameters, void** extra);
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuStreamCreate(nint* stream, uint flags);
