@@ -125,6 +125,7 @@ typedef struct cudnn_digits_training_options {
     int32_t deterministic; /* on a GPU: not 0 gives the same bits every time, as the CPU does anyway */
     uint64_t seed;         /* keys everything random */
     double learning_rate;  /* peak of the one-cycle schedule */
+    double weight_decay;   /* of AdamW; 0 is plain Adam */
     double validation;     /* share of each class held out, 0 <= share < 1; the best epoch by it is kept */
     double rotate;         /* augmentation: +- degrees */
     double shift;          /* augmentation: +- share of the side */

@@ -1,5 +1,5 @@
-// Adam (Kingma, Ba 2015) as torch.optim.Adam: β 0.9 and 0.999, ε 1e-8 outside the root, bias-corrected, no decay. One
-// launch over the flat buffer of all parameters, a thread per element.
+// Adam (Kingma, Ba 2015) with decoupled weight decay (Loshchilov, Hutter 2019) as torch.optim.AdamW: β 0.9 and 0.999,
+// ε 1e-8 outside the root, bias-corrected. One launch over the flat buffer of all parameters, a thread per element.
 #include "numbers.cuh"
 #include "step_state.cuh"
 
@@ -18,7 +18,7 @@ adam(const StepState *state, float *w, const float *dw, const bfloat16 *dw16, fl
     m[i] = first;
     v[i] = second;
     const float denominator = fused_multiply_add(square_root(second), state->root_scale, 1e-8f);
-    const float updated = fused_multiply_add(state->step_size, first / denominator, w[i]);
+    const float updated = fused_multiply_add(state->step_size, first / denominator, w[i] * state->weight_scale);
     w[i] = updated;
     if (w16) {
         w16[i] = from_float<bfloat16>(updated);

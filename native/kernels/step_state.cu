@@ -11,12 +11,13 @@ DEVICE_INLINE double power(double base, unsigned long long t) {
 }
 
 // A step that trains: Adam's step, its learning rate and bias corrections, and where in the order it begins.
-KERNEL(32) begin_training_step(StepState *state, int n) {
+KERNEL(32) begin_training_step(StepState *state, int n, double weight_decay) {
     if (threadIdx.x == 0) {
         const double rate = device_pointer<const float>(state->learning_rates)[state->step];
         const unsigned long long t = ++state->adam_step;
         state->step_size = (float)(-rate / (1 - power(0.9, t)));
         state->root_scale = (float)(1 / square_root(1 - power(0.999, t)));
+        state->weight_scale = (float)(1 - rate * weight_decay);
         state->first = state->next;
         state->next += (unsigned)n;
         state->step += 1;

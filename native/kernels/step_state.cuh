@@ -23,8 +23,9 @@ struct StepState {
     float step_size;       // −learning rate / (1 − β₁ᵗ)
     float root_scale;      // 1 / √(1 − β₂ᵗ)
     unsigned float_pixels; // whether such images are f32, 0 ... 1, rather than uint8
+    float weight_scale;    // 1 − learning rate · weight decay
 };
-static_assert(sizeof(StepState) == 112, "StepState.cs has the same layout");
+static_assert(sizeof(StepState) == 120, "StepState.cs has the same layout");
 
 // Row of the dataset that sample n of the running step is. Past the end of the order, where a last batch of predictions
 // is filled up, the last row again.

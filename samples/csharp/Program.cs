@@ -8,7 +8,7 @@ DigitDataset data = DataSource.Open(args[0], DataPart.Training);
 TrainingOptions options = TrainingOptions.For("simple");
 TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed));
 using (ITrainingBackend backend = BackendFactory.Create(
-    "auto", options.CreateNetwork(), new BackendOptions(options.BatchSize, options.Seed, options.Augmentation)))
+    "auto", options.CreateNetwork(), new BackendOptions(options)))
 {
     Trainer trainer = new(backend, data, options, state)
     {

@@ -43,6 +43,6 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     public ITrainingBackend CreateBackend(TrainingOptions options, out string? whyCpu) => BackendFactory.Create(
         Device,
         options.CreateNetwork(),
-        new BackendOptions(options.BatchSize, options.Seed, options.Augmentation, Threads) { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph },
+        new BackendOptions(options, Threads) { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph },
         out whyCpu);
 }

@@ -17,6 +17,7 @@ internal static class TrainingOptionSet
 
     private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 128 for improved, 64 for simple.", 1, CommonOptions.MostBatch);
     private static readonly Option<double?> Rate = CommonOptions.Ranged("--lr", "X", "Adam's learning rate: the peak for one-cycle. Default: 3e-3 for one-cycle, else 1e-3.", 1e-12, 1000);
+    private static readonly Option<double?> WeightDecay = CommonOptions.Ranged("--weight-decay", "F", "Decoupled weight decay, as AdamW's: a step takes the learning rate times F off every weight. Default: 0.", 0.0, 100);
     private static readonly Option<string?> Schedule = CommonOptions.Choice("--schedule", "How the learning rate moves. Default: one-cycle.", "plateau", "one-cycle", "constant");
     private static readonly Option<ulong?> Seed = CommonOptions.Seed();
     private static readonly Option<string?> Augment = CommonOptions.Choice("--augment", "Random rotation, shift and zoom: standard is ±10°, ±10 %, ±10 %. Default: standard for improved, none for simple.", "none", "standard");
@@ -26,7 +27,7 @@ internal static class TrainingOptionSet
     private static readonly Option<double?> Dropout = CommonOptions.Ranged("--dropout", "F", "Every dropout rate; 0 turns dropout off. Default: the network's own.", 0, 1, includeMost: false);
 
     /// <summary>The options that say how to train, for a command's list.</summary>
-    public static IReadOnlyList<Option> Training => [Data, Model, Epochs, BatchSize, Rate, Schedule, Seed, Augment, Rotate, Shift, Zoom, Dropout];
+    public static IReadOnlyList<Option> Training => [Data, Model, Epochs, BatchSize, Rate, WeightDecay, Schedule, Seed, Augment, Rotate, Shift, Zoom, Dropout];
 
     /// <summary>Reads them; what is not given is the network's default.</summary>
     /// <param name="result">The command line.</param>
@@ -52,6 +53,7 @@ internal static class TrainingOptionSet
             Epochs = result.GetValue(Epochs) ?? (result.GetValue(Data) is null ? GeneratedDigits.DefaultEpochs : defaults.Epochs),
             BatchSize = result.GetValue(BatchSize) ?? defaults.BatchSize,
             LearningRate = result.GetValue(Rate) ?? defaults.LearningRate,
+            WeightDecay = result.GetValue(WeightDecay) ?? defaults.WeightDecay,
             Seed = result.GetValue(Seed) ?? defaults.Seed,
             Rotate = (float?)result.GetValue(Rotate) ?? augmentation.RotateDegrees,
             Shift = (float?)result.GetValue(Shift) ?? augmentation.ShiftFraction,

@@ -44,7 +44,7 @@ internal class TrainingReporter
             ? $"data      {path}: {record.Data.Count:N0} digits, {training:N0} to train on, {validation:N0} held out"
             : $"data      built-in generated digits (no --data given): {record.Data.Count:N0}, {training:N0} to train on, {validation:N0} held out");
         string augmentation = o.Augmentation.IsEnabled ? $"±{o.Rotate}°, ±{o.Shift:P0} shift, ±{o.Zoom:P0} zoom" : "none";
-        Note($"network   {o.Model}: {o.Epochs} epochs of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {o.LearningRate}, augmentation {augmentation}, seed {o.Seed}");
+        Note($"network   {o.Model}: {o.Epochs} epochs of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {o.LearningRate}{(o.WeightDecay > 0 ? $", weight decay {o.WeightDecay}" : "")}, augmentation {augmentation}, seed {o.Seed}");
         Note($"device    {record.Device}, {record.Precision.ToString().ToLowerInvariant()}{(whyCpu is null ? "" : $"; not on a GPU: {whyCpu}")}");
         Note($"run       {folder.Path}{(state.Optimizer.Step > 0 ? $", resumed after step {state.Optimizer.Step:N0}" : "")}");
     }

@@ -54,6 +54,7 @@ internal unsafe struct TrainingStructure
     public int Deterministic;
     public ulong Seed;
     public double LearningRate;
+    public double WeightDecay;
     public double Validation;
     public double Rotate;
     public double Shift;

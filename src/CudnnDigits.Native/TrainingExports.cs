@@ -68,7 +68,7 @@ internal static unsafe class TrainingExports
         TrainingOptions options = Read(structure);
         CheckTarget(weights);
         DigitDataset data = open();
-        BackendOptions backendOptions = new(options.BatchSize, options.Seed, options.Augmentation, structure.Threads)
+        BackendOptions backendOptions = new(options, structure.Threads)
         {
             Precision = ClassifierExports.PrecisionOf(structure.Precision),
             Deterministic = structure.Deterministic != 0,
@@ -123,6 +123,7 @@ internal static unsafe class TrainingExports
             Epochs = defaults.Epochs,
             BatchSize = defaults.BatchSize,
             LearningRate = defaults.LearningRate,
+            WeightDecay = defaults.WeightDecay,
             Validation = defaults.Validation,
             Rotate = defaults.Rotate,
             Shift = defaults.Shift,
@@ -139,6 +140,7 @@ internal static unsafe class TrainingExports
             BatchSize = given.BatchSize,
             Seed = given.Seed,
             LearningRate = given.LearningRate,
+            WeightDecay = given.WeightDecay,
             Validation = given.Validation,
             Rotate = (float)given.Rotate,
             Shift = (float)given.Shift,

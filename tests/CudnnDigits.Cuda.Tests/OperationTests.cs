@@ -260,9 +260,10 @@ public class OperationTests
     });
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(999)]
-    public unsafe void Adam_update(int stepsBefore) => DeviceLab.Run(Precision.Fp32, lab =>
+    [InlineData(0, 0)]
+    [InlineData(0, 30)] // far more than anyone takes: each parameter loses a tenth
+    [InlineData(999, 0.1)]
+    public unsafe void Adam_update(int stepsBefore, double weightDecay) => DeviceLab.Run(Precision.Fp32, lab =>
     {
         const int Count = 1000;
         const float Rate = 3e-3f;
@@ -270,14 +271,15 @@ public class OperationTests
         DeviceTensor state = lab.State(1, adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w), dM = lab.Upload(m), dV = lab.Upload(v);
         nint stateAt = state.Address, wAt = dW.Address, gradientAt = lab.Upload(dw).Address, mAt = dM.Address, vAt = dV.Address, none = 0;
         int one = 1, count = Count, narrow = 0;
-        void** begin = stackalloc void*[] { &stateAt, &one };
+        double decay = weightDecay;
+        void** begin = stackalloc void*[] { &stateAt, &one, &decay };
         lab.Session.Launch("begin_training_step", (1, 1), (32, 1), begin);
         void** update = stackalloc void*[] { &stateAt, &wAt, &gradientAt, &none, &mAt, &vAt, &none, &count, &narrow };
         lab.Session.Launch("adam", (4, 1), (256, 1), update);
         float[] before = [.. w];
         fixed (float* cw = w, cdw = dw, cm = m, cv = v)
         {
-            Adam<Simd128, System.Runtime.Intrinsics.Vector128<float>>.Update(Count, cw, cdw, cm, cv, Rate, stepsBefore + 1);
+            Adam<Simd128, System.Runtime.Intrinsics.Vector128<float>>.Update(Count, cw, cdw, cm, cv, Rate, weightDecay, stepsBefore + 1);
         }
 
         Close(Precision.Fp32, m, lab.Download(dM), "m");

@@ -285,8 +285,36 @@ public class StepTests
         }
     }
 
+    /// <summary>One step with decay is one without, and besides a part of the weights it began with.</summary>
+    [Theory]
+    [InlineData(Precision.Fp32, "cudnn")]
+    [InlineData(Precision.Bf16, "overlapped")]
+    public void Weight_decay_reaches_every_parameter(Precision precision, string convolutions)
+    {
+        Gpu.Require();
+        const float Rate = 1e-3f;
+        NetworkSpec network = DigitNetworks.Improved;
+        NetworkWeights start = Initializer.Create(network, 1), plain = Step(0), decayed = Step(20);
+        for (int i = 0; i < start.Trained.Length; i++)
+        {
+            Assert.Equal(plain.Trained[i] - Rate * 20 * start.Trained[i], decayed.Trained[i], 1e-6f);
+        }
+
+        NetworkWeights Step(double weightDecay)
+        {
+            using ITrainingBackend backend = Gpu.Create(network, Options(16, precision) with { WeightDecay = weightDecay, Convolutions = convolutions });
+            NetworkWeights weights = new(network);
+            AdamState optimizer = new(network);
+            backend.Load(start, optimizer);
+            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 16)], default);
+            backend.RunSteps(0, [Rate]);
+            backend.Save(weights, optimizer);
+            return weights;
+        }
+    }
+
     [Fact]
-    public unsafe void The_step_state_has_the_layout_of_the_kernels() => Assert.Equal(112, sizeof(StepState)); // step_state.cuh asserts the same
+    public unsafe void The_step_state_has_the_layout_of_the_kernels() => Assert.Equal(120, sizeof(StepState)); // step_state.cuh asserts the same
 
     [Fact]
     public void Every_kernel_in_the_PTX_is_used_and_every_entry_has_its_variants()
@@ -323,7 +351,7 @@ public class StepTests
 
     private static void Train(TrainingState state, TrainingOptions options, Precision precision, int stepsAtOnce = int.MaxValue, bool stopAfterFirstCall = false)
     {
-        BackendOptions backendOptions = new(options.BatchSize, options.Seed, options.Augmentation) { Precision = precision, Deterministic = true };
+        BackendOptions backendOptions = new(options) { Precision = precision, Deterministic = true };
         using StepsAtOnce backend = new(Gpu.Create(options.CreateNetwork(), backendOptions), stepsAtOnce);
         using CancellationTokenSource cancel = new();
         try

@@ -57,6 +57,7 @@ static void test_training(void) {
     WRONG(precision = 4)
     WRONG(learning_rate = 0)
     WRONG(learning_rate = NAN)
+    WRONG(weight_decay = -1)
     WRONG(validation = 1)
     WRONG(validation = NAN)
     WRONG(rotate = -1)

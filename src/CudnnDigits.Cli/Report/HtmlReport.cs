@@ -256,6 +256,7 @@ internal static class HtmlReport
         yield return ("batch size", $"{o.BatchSize}");
         yield return ("learning rate", string.Create(CultureInfo.InvariantCulture, $"{o.LearningRate}, {CommonOptions.ScheduleName(o.Schedule)}"));
         yield return ("augmentation", Describe(o.Augmentation));
+        yield return ("weight decay", o.WeightDecay.ToString(CultureInfo.InvariantCulture));
         yield return ("dropout", o.Dropout is { } rate ? rate.ToString(CultureInfo.InvariantCulture) : "the network's own");
         yield return ("held out", o.Folds > 0 ? $"fold {o.Fold} of {o.Folds}" : $"{o.Validation:P0} of each class{(o.Test > 0 ? $"; a further {o.Test:P0} kept away" : "")}");
         yield return ("seed", $"{o.Seed}");

@@ -155,9 +155,9 @@ internal static class TuneCommand
         text.AppendLine($"trials    {Path.Combine(study.Folder, "trials.csv")}");
         text.AppendLine($"picture   {Path.Combine(study.Folder, "tune.svg")}");
         text.AppendLine($"run       {result.Run}");
-        string data = study.Record.Data.Path is { } path ? $" --data {path}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {rate}") : "";
+        string data = study.Record.Data.Path is { } path ? $" --data {path}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {rate}") : "", decay = o.WeightDecay > 0 ? string.Create(CultureInfo.InvariantCulture, $" --weight-decay {o.WeightDecay}") : "";
         text.Append(CultureInfo.InvariantCulture, $"use it    cudnn-digits train{data} --model {o.Model} --epochs {o.Epochs} --lr {o.LearningRate} --batch-size {o.BatchSize} --schedule {CommonOptions.ScheduleName(o.Schedule)}");
-        text.Append(CultureInfo.InvariantCulture, $"{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
+        text.Append(CultureInfo.InvariantCulture, $"{decay}{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
         return text.ToString();
     }
 }

@@ -15,6 +15,7 @@ internal sealed unsafe class CudaStep : IDisposable
     private readonly CudaNetwork _net;
     private readonly AugmentationSpec _augmentation;
     private readonly ulong _seed;
+    private readonly double _weightDecay;
     private readonly GatherAugment _gather;
     private readonly IConvolutions _convs;
     private readonly Dense _hidden;
@@ -24,13 +25,13 @@ internal sealed unsafe class CudaStep : IDisposable
 
     /// <param name="session">The device.</param>
     /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
-    /// <param name="training">Seed and augmentation; null for a step that only predicts, images of a caller.</param>
+    /// <param name="training">Seed, augmentation and weight decay; null for a step that only predicts, images of a caller.</param>
     /// <param name="batch">Samples in this step.</param>
     /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
     public CudaStep(CudaSession session, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
     {
         (_session, _net, Batch) = (session, net, batch);
-        (_seed, _augmentation) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None);
+        (_seed, _augmentation, _weightDecay) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None, training?.WeightDecay ?? 0);
         _gather = new GatherAugment(session, batch);
         _convs = net.Fused is { } fused
             ? new FusedConvolutions(session, fused, _seed, batch)
@@ -67,7 +68,7 @@ internal sealed unsafe class CudaStep : IDisposable
     {
         DeviceParameters p = _net.Parameters;
         DeviceTensor state = _net.TrainingState;
-        Begin("begin_training_step", state);
+        Begin(state);
         _gather.Forward(state, _net.Input, _augmentation, _seed);
         EnqueueForward(state, training: true);
         _head.Training(state, _seed);
@@ -93,7 +94,7 @@ internal sealed unsafe class CudaStep : IDisposable
     public void EnqueuePrediction()
     {
         DeviceTensor state = _net.PredictionState;
-        Begin("begin_prediction_step", state);
+        BeginPrediction(state);
         _gather.Forward(state, _net.Input, AugmentationSpec.None, _seed);
         EnqueueForward(state, training: false);
         _head.Prediction(state);
@@ -136,11 +137,20 @@ internal sealed unsafe class CudaStep : IDisposable
         _hidden.Forward(_net.Features, _net.Parameters.Operand(_net.Head.Hidden.Linear.WeightName), _net.Head.Y);
     }
 
-    private void Begin(string kernel, DeviceTensor state)
+    private void Begin(DeviceTensor state)
+    {
+        nint stateAt = state.Address;
+        int samples = Batch;
+        double weightDecay = _weightDecay;
+        void** parameters = stackalloc void*[] { &stateAt, &samples, &weightDecay };
+        _session.Launch("begin_training_step", (1, 1), (32, 1), parameters);
+    }
+
+    private void BeginPrediction(DeviceTensor state)
     {
         nint stateAt = state.Address;
         int samples = Batch;
         void** parameters = stackalloc void*[] { &stateAt, &samples };
-        _session.Launch(kernel, (1, 1), (32, 1), parameters);
+        _session.Launch("begin_prediction_step", (1, 1), (32, 1), parameters);
     }
 }

@@ -27,4 +27,5 @@ internal struct StepState
     public float StepSize;
     public float RootScale;
     public uint FloatPixels;
+    public float WeightScale;
 }

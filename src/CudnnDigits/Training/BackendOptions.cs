@@ -9,6 +9,15 @@ namespace CudnnDigits.Training;
 /// <param name="Threads">CPU threads; 0 takes as many as there are processors. Results do not depend on it.</param>
 public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec Augmentation, int Threads = 0)
 {
+    /// <summary>What a training's own options say.</summary>
+    /// <param name="options">How to train.</param>
+    /// <param name="threads">CPU threads; 0 takes as many as there are processors.</param>
+    public BackendOptions(TrainingOptions options, int threads = 0)
+        : this(options.BatchSize, options.Seed, options.Augmentation, threads) => WeightDecay = options.WeightDecay;
+
+    /// <summary>Decoupled weight decay of AdamW, at least 0: a step takes the learning rate times so much off every parameter.</summary>
+    public double WeightDecay { get; init; }
+
     /// <summary>Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and tf32 on a GPU.</summary>
     public Precision? Precision { get; init; }
 
@@ -30,6 +39,6 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
     /// <summary>On a GPU: whole steps in one launch of a graph, at least 1; 0 for what the environment says.</summary>
     internal int StepsPerLaunch { get; init; }
 
-    /// <summary>Who convolves on a GPU: "cudnn" or "fused"; null for what the environment says.</summary>
+    /// <summary>Who convolves on a GPU: "cudnn", "fused" or "overlapped"; null for what the environment says.</summary>
     internal string? Convolutions { get; init; }
 }

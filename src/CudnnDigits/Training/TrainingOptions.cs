@@ -21,6 +21,9 @@ public sealed record TrainingOptions
     /// <summary>Adam's learning rate: the peak for one-cycle, the start for plateau.</summary>
     public required double LearningRate { get; init; }
 
+    /// <summary>Decoupled weight decay, as torch.optim.AdamW's; 0 is plain Adam.</summary>
+    public double WeightDecay { get; init; }
+
     /// <summary>How the learning rate moves.</summary>
     public required LearningRateSchedule Schedule { get; init; }
 
@@ -105,6 +108,7 @@ public sealed record TrainingOptions
         Check(Epochs >= 1, nameof(Epochs), Epochs, "at least 1");
         Check(BatchSize >= 1, nameof(BatchSize), BatchSize, "at least 1");
         Check(LearningRate > 0 && double.IsFinite(LearningRate), nameof(LearningRate), LearningRate, "a number above 0");
+        Check(WeightDecay >= 0 && double.IsFinite(WeightDecay), nameof(WeightDecay), WeightDecay, "0 or more");
         Check(Validation is >= 0 and < 1, nameof(Validation), Validation, "0 or more, less than 1");
         Check(Test >= 0 && Validation + Test < 1, nameof(Test), Test, "0 or more, with Validation less than 1");
         Check(Dropout is null or (>= 0 and < 1), nameof(Dropout), Dropout ?? 0, "0 or more, less than 1");

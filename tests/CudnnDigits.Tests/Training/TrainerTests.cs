@@ -208,7 +208,7 @@ public sealed class TrainerTests : IDisposable
         TrainingOptions options, TrainingState? state = null, CancellationTokenSource? cancel = null, Action<TrainingProgress>? progress = null, DigitDataset? data = null)
     {
         state ??= Fresh(options);
-        using ITrainingBackend cpu = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options.BatchSize, options.Seed, options.Augmentation));
+        using ITrainingBackend cpu = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options));
         using StepByStep backend = new(cpu);
         new Trainer(backend, data ?? Digits, options, state) { OnProgress = progress }.Run(cancel?.Token ?? TestContext.Current.CancellationToken);
         return state;

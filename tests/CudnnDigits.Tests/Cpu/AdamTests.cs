@@ -1,0 +1,78 @@
+using System.Runtime.Intrinsics;
+using CudnnDigits.Cpu;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cpu;
+
+/// <summary>The optimizer's step. Golden references hold plain Adam to PyTorch's; this is about weight decay.</summary>
+public unsafe class AdamTests
+{
+    [Theory]
+    [InlineData(0)]
+    [InlineData(0.1)]
+    [InlineData(30)]
+    public void Steps_are_those_of_AdamW_in_double(double weightDecay)
+    {
+        const int Count = 64;
+        const float Rate = 3e-3f;
+        Random random = new(1);
+        float[] w = [.. Enumerable.Range(0, Count).Select(_ => (float)random.NextDouble() - 0.5f)], dw = new float[Count], m = new float[Count], v = new float[Count];
+        double[] expected = Array.ConvertAll(w, value => (double)value), first = new double[Count], second = new double[Count];
+        for (int step = 1; step <= 5; step++)
+        {
+            for (int i = 0; i < Count; i++)
+            {
+                dw[i] = (float)random.NextDouble() - 0.5f;
+                (first[i], second[i]) = (0.9 * first[i] + 0.1 * dw[i], 0.999 * second[i] + 0.001 * dw[i] * dw[i]);
+                expected[i] -= Rate * weightDecay * expected[i];
+                expected[i] -= Rate * (first[i] / (1 - Math.Pow(0.9, step))) / (Math.Sqrt(second[i] / (1 - Math.Pow(0.999, step))) + 1e-8);
+            }
+
+            fixed (float* pw = w, pdw = dw, pm = m, pv = v)
+            {
+                Adam<Simd256, Vector256<float>>.Update(Count, pw, pdw, pm, pv, Rate, weightDecay, step);
+            }
+        }
+
+        Assert.All(expected.Zip(w), pair => Assert.Equal(pair.First, pair.Second, 1e-6));
+    }
+
+    /// <summary>One step with decay is one without, and besides a part of the weights it began with.</summary>
+    [Fact]
+    public void A_training_s_weight_decay_reaches_every_parameter()
+    {
+        TrainingOptions options = TrainingOptions.For("simple") with { BatchSize = 16, WeightDecay = 20 };
+        NetworkWeights start = Initializer.Create(options.CreateNetwork(), 1), plain = Step(options with { WeightDecay = 0 }), decayed = Step(options);
+        for (int i = 0; i < start.Trained.Length; i++)
+        {
+            Assert.Equal(plain.Trained[i] - 1e-3f * 20 * start.Trained[i], decayed.Trained[i], 1e-6f);
+        }
+
+        NetworkWeights Step(TrainingOptions how)
+        {
+            using ITrainingBackend backend = BackendFactory.Create("cpu", how.CreateNetwork(), new BackendOptions(how));
+            NetworkWeights weights = new(backend.Network);
+            AdamState optimizer = new(backend.Network);
+            backend.Load(start, optimizer);
+            backend.BeginEpoch(GeneratedDigits.Create(16), 0, [.. Enumerable.Range(0, 16)], default);
+            backend.RunSteps(0, [1e-3f]);
+            backend.Save(weights, optimizer);
+            return weights;
+        }
+    }
+
+    [Fact]
+    public void What_is_no_weight_decay_is_refused()
+    {
+        DigitDataset data = GeneratedDigits.Create(20);
+        foreach (double wrong in new[] { -0.1, double.NaN, double.PositiveInfinity })
+        {
+            TrainingOptions options = TrainingOptions.For("simple") with { WeightDecay = wrong };
+            using ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options));
+            ArgumentException e = Assert.Throws<ArgumentException>(() => new Trainer(backend, data, options, new TrainingState(Initializer.Create(backend.Network, 0))));
+            Assert.Contains("WeightDecay", e.Message, StringComparison.Ordinal);
+        }
+    }
+}
