@@ -49,7 +49,7 @@ internal static class Report
                     text.AppendLine().AppendLine("## Training").AppendLine();
                     WriteTable(text, runs, ["name", "accuracy", "deviation", "seeds", "training_seconds", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
                     text.AppendLine().AppendLine("Seconds before the first step, of the first seed; what overlaps is counted for each:").AppendLine();
-                    foreach (JsonNode? run in runs)
+                    foreach (JsonNode? run in runs.Where(run => run!["runs"] is not null))
                     {
                         text.AppendLine($"- {run!["name"]}: {string.Join(", ", run["runs"]![0]!["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"))}");
                     }

@@ -195,7 +195,8 @@ DEVICE_INLINE void head_training(StepState *state, const T *y, const float *hidd
         float dz[of_lane] = {};
 #pragma unroll
         for (int c = 0; c < classes; ++c) {
-            d[c] = (d[c] / sum - (c == label ? 1.0f : 0.0f)) * scale;
+            // In double: where the network is sure, 1 is taken from what is nearly 1.
+            d[c] = (float)(((double)d[c] / sum - (c == label ? 1 : 0)) * scale);
             sums.bias += lane() == c ? d[c] : 0.0f;
 #pragma unroll
             for (int e = 0; e < of_lane; ++e) {

@@ -60,7 +60,7 @@ internal static class CompareCommand
     {
         using Interruption interruption = new();
         // study.json keeps the epochs that were asked for in the options; 0 stands for each network's own.
-        Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
+        using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
             result.GetValue(Out), "compare", result.GetValue(TrainingOptionSet.Data), Machine.From(result),
             Protocol(DigitNetworks.Simple.Name, augmented: false, seed: 0, result.GetValue(Epochs) ?? 0), result.GetValue(Seeds) ?? 3, result.GetValue(TrainingOptionSet.Quiet)));
         int? epochs = study.Record.Options.Epochs is > 0 and int given ? given : null;

@@ -47,7 +47,7 @@ internal static class CrossvalCommand
             return RunFold(result, fold, interruption.Token);
         }
 
-        Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
+        using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
             result.GetValue(Out), "crossval", result.GetValue(TrainingOptionSet.Data), Machine.From(result), OptionsOf(result, fold: 1),
             result.GetValue(Folds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
         int count = study.Record.Size;

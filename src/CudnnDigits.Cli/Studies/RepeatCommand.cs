@@ -33,7 +33,7 @@ internal static class RepeatCommand
     private static int Run(ParseResult result)
     {
         using Interruption interruption = new();
-        Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
+        using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
             result.GetValue(Out), "repeat", result.GetValue(TrainingOptionSet.Data), Machine.From(result), TrainingOptionSet.Resolve(result) with { KeepLast = true },
             result.GetValue(Seeds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
         TrainingOptions[] seeds = [.. Enumerable.Range(0, study.Record.Size).Select(i => study.Record.Options with { Seed = study.Record.Options.Seed + (ulong)i })];

@@ -44,17 +44,18 @@ internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOption
 /// Several runs that answer one question, in folders under one. What has ended is not trained again, what was interrupted goes
 /// on where it stopped, so a study resumes by running it once more.
 /// </summary>
-internal sealed class Study
+internal sealed class Study : IDisposable
 {
     private const string RecordName = "study.json";
 
     private readonly (DigitDataset Digits, RunData Record) _data;
     private readonly bool _quiet;
+    private readonly IDisposable _gpu; // open from the first run to the last
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private double _work, _workDone, _workSkipped;
 
-    private Study(string path, StudyRecord record, DigitDataset data, bool quiet) =>
-        (Folder, Record, _data, _quiet) = (path, record, (data, record.Data), quiet);
+    private Study(string path, StudyRecord record, DigitDataset data, IDisposable gpu, bool quiet) =>
+        (Folder, Record, _data, _gpu, _quiet) = (path, record, (data, record.Data), gpu, quiet);
 
     public string Folder { get; }
 
@@ -69,6 +70,7 @@ internal sealed class Study
     /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
     public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
     {
+        IDisposable gpu = BackendFactory.Prepare(machine.Device);
         DigitDataset data = CommonOptions.LoadTraining(dataPath);
         StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
         string folder = path ?? CommonOptions.NewFolder(command, record.Started);
@@ -91,7 +93,7 @@ internal sealed class Study
             throw new InputException($"{folder}: cannot be written: {e.Message}; choose another --out", e);
         }
 
-        return new Study(folder, record, data, quiet);
+        return new Study(folder, record, data, gpu, quiet);
     }
 
     /// <summary>Takes a study up where it stopped.</summary>
@@ -100,9 +102,10 @@ internal sealed class Study
     {
         StudyRecord record = ReadRecord(Path.Combine(path, RecordName), result.CommandResult.Command.Name);
         record = record with { Machine = record.Machine.MovedBy(result) };
+        IDisposable gpu = BackendFactory.Prepare(record.Machine.Device);
         DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
         return data.Fingerprint() == record.Data.Fingerprint
-            ? new Study(path, record, data, result.GetValue(TrainingOptionSet.Quiet))
+            ? new Study(path, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
             : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
     }
 
@@ -152,6 +155,8 @@ internal sealed class Study
         reporter.Note($"{label}: {finished.Metrics.Accuracy:P2}{Remaining()}");
         return finished;
     }
+
+    public void Dispose() => _gpu.Dispose();
 
     /// <summary>Writes a result of the study beside its runs.</summary>
     public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), writer => writer.Write(text));

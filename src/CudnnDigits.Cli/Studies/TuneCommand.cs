@@ -50,7 +50,7 @@ internal static class TuneCommand
     private static int Run(ParseResult result)
     {
         using Interruption interruption = new();
-        Study study = Study.Open(result, Resume, FixedByStudy, () =>
+        using Study study = Study.Open(result, Resume, FixedByStudy, () =>
         {
             TrainingOptions options = TrainingOptionSet.Resolve(result) with { Seed = result.GetValue(Seed) ?? 0, Validation = ValidationShare, Test = TestShare, KeepLast = true };
             int budget = result.GetValue(Budget) ?? 10 * options.Epochs, least = Rung.LeastBudget(options.Epochs);
