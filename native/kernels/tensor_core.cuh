@@ -79,13 +79,6 @@ DEVICE_INLINE void copy_async(bfloat16 *shared, const bfloat16 *global) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(shared_address(shared)), "l"(global) : "memory");
 }
 
-// Programmatic dependent launch (sm_90 and newer): where a launch allows it, a kernel begins before the one before it
-// has ended, as soon as all blocks of that one have said so. It may read what older kernels wrote; from here on, also
-// what that one did. Everything that a kernel writes to global memory, it writes after it has waited; and it lets the
-// next begin after it has waited, so that the next need not wait for more than one.
-DEVICE_INLINE void wait_for_kernel_before() { asm volatile("griddepcontrol.wait;" : : : "memory"); }
-DEVICE_INLINE void let_next_kernel_begin() { asm volatile("griddepcontrol.launch_dependents;" : : : "memory"); }
-
 DEVICE_INLINE void wait_for_copies() { asm volatile("cp.async.wait_all;" : : : "memory"); }
 
 #else
@@ -100,8 +93,6 @@ void load_matrices(unsigned (&to)[4], const bfloat16 *row);
 void load_matrices_transposed(unsigned (&to)[4], const bfloat16 *row);
 void load_matrices_transposed(unsigned (&to)[2], const bfloat16 *row);
 unsigned transpose_matrix(unsigned pair);
-inline void wait_for_kernel_before() {}
-inline void let_next_kernel_begin() {}
 void copy_async(bfloat16 *shared, const bfloat16 *global);
 void wait_for_copies();
 

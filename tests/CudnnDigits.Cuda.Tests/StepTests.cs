@@ -316,6 +316,30 @@ public class StepTests
     [Fact]
     public unsafe void The_step_state_has_the_layout_of_the_kernels() => Assert.Equal(120, sizeof(StepState)); // step_state.cuh asserts the same
 
+    /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
+    [Theory]
+    [InlineData("cudnn", 39, 18)]
+    [InlineData("fused", 23, 5)]
+    public void A_step_is_so_many_launches(string convolutions, int training, int prediction)
+    {
+        Gpu.Require();
+        Assert.SkipUnless(Gpu.IsSoftware, "the libraries of a GPU may launch several kernels for a call");
+        using CudaSession session = Gpu.Open(Precision.Bf16);
+        using CudaContext.Scope scope = session.Context.Enter();
+        using DeviceArena arena = new();
+        NetworkSpec network = DigitNetworks.Improved;
+        CudaNetwork net = new(session, arena, network, 4, training: true, FusedConvolutions.Choose(session, network, convolutions));
+        using CudaStep step = new(session, net, Options(4, Precision.Bf16), 4, 1 << 30);
+        DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
+        DeviceTensor blas = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8), ofBranches = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+        arena.Allocate(session.Context);
+        using DeviceParameters parameters = net.Parameters;
+        step.SetWorkspace(workspace);
+        session.SetBlasWorkspace(blas, ofBranches);
+        using CudaGraph train = CudaGraph.Capture(session.Context, session.Stream, step.EnqueueTraining), predict = CudaGraph.Capture(session.Context, session.Stream, step.EnqueuePrediction);
+        Assert.Equal((training, prediction), (train.Nodes, predict.Nodes));
+    }
+
     [Fact]
     public void Every_kernel_in_the_PTX_is_used_and_every_entry_has_its_variants()
     {

@@ -2,6 +2,7 @@
 // it is filled from what the passes before have left. A block of 256 threads works on one image at a time.
 #pragma once
 
+#include "../dependent_launch.cuh"
 #include "../philox.cuh"
 #include "../step_state.cuh"
 #include "../tensor_core.cuh"

@@ -65,7 +65,7 @@ internal sealed unsafe class KernelModule : CudaHandle
     /// <param name="block">Threads along x and y.</param>
     /// <param name="parameters">A pointer to each parameter.</param>
     /// <param name="sharedBytes">Dynamic shared memory of a block, the same for every launch of this kernel.</param>
-    /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself (native/kernels/tensor_core.cuh).</param>
+    /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself (native/kernels/dependent_launch.cuh).</param>
     public void Launch(nint stream, string name, (long X, long Y) grid, (int X, int Y) block, void** parameters, int sharedBytes = 0, bool overlapped = false)
     {
         CuLaunchAttribute attribute = new() { Id = LaunchProgrammaticStreamSerialization, Value = 1 };

@@ -162,14 +162,20 @@ EXPORT cuEventDestroy_v2(Event *event) {
 EXPORT cuEventRecord(Event *event, Stream *stream) {
     ENTER(context)
     stream = named(stream);
+    if (is_live(stream) && stream->capture) { // marks a place among the works, and is none itself
+        event->after = {stream};
+        event->position = stream->captured;
+        event->capture = stream->capture;
+        return success;
+    }
     const int status = enqueue(stream, __func__, [=]() -> Result {
         event->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
         return success;
     });
     if (status == success) {
         event->after = {stream};
-        event->position = stream->capture ? stream->captured : end_of(stream);
-        event->capture = stream->capture;
+        event->position = end_of(stream);
+        event->capture.reset();
     }
     return status;
 }
