@@ -6,10 +6,5 @@
 
 #include "device.cuh"
 
-#if defined(__CUDACC__) || defined(__CUDA__)
 DEVICE_INLINE void wait_for_kernel_before() { asm volatile("griddepcontrol.wait;" : : : "memory"); }
 DEVICE_INLINE void let_next_kernel_begin() { asm volatile("griddepcontrol.launch_dependents;" : : : "memory"); }
-#else
-inline void wait_for_kernel_before() {}
-inline void let_next_kernel_begin() {}
-#endif

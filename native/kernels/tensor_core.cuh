@@ -9,8 +9,6 @@
 DEVICE_INLINE float low_half(unsigned pair) { return bits_float(pair << 16); }
 DEVICE_INLINE float high_half(unsigned pair) { return bits_float(pair & 0xFFFF0000u); }
 
-#if defined(__CUDACC__) || defined(__CUDA__)
-
 DEVICE_INLINE unsigned shared_address(const void *p) {
 #if defined(__CUDACC__)
     return (unsigned)__cvta_generic_to_shared(p);
@@ -80,20 +78,3 @@ DEVICE_INLINE void copy_async(bfloat16 *shared, const bfloat16 *global) {
 }
 
 DEVICE_INLINE void wait_for_copies() { asm volatile("cp.async.wait_all;" : : : "memory"); }
-
-#else
-
-inline unsigned pack(float first, float second) {
-    return from_float<bfloat16>(first).bits | (unsigned)from_float<bfloat16>(second).bits << 16;
-}
-
-void multiply_accumulate_k16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
-void multiply_accumulate_k8(float (&d)[4], const unsigned (&a)[2], unsigned b);
-void load_matrices(unsigned (&to)[4], const bfloat16 *row);
-void load_matrices_transposed(unsigned (&to)[4], const bfloat16 *row);
-void load_matrices_transposed(unsigned (&to)[2], const bfloat16 *row);
-unsigned transpose_matrix(unsigned pair);
-void copy_async(bfloat16 *shared, const bfloat16 *global);
-void wait_for_copies();
-
-#endif

@@ -7,12 +7,8 @@ DEVICE_INLINE int lane() { return (int)threadIdx.x & 31; }
 DEVICE_INLINE int warp() { return (int)threadIdx.x >> 5; }
 
 // The value of the lane whose number differs in the bits of mask. All 32 lanes call together.
-#if defined(__CUDACC__) || defined(__CUDA__)
 DEVICE_INLINE float shuffle_xor(float value, int mask) {
     unsigned other;
     asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(float_bits(value)), "r"(mask));
     return bits_float(other);
 }
-#else
-float shuffle_xor(float value, int mask);
-#endif

@@ -142,6 +142,16 @@ void *memory(uint64_t address, size_t bytes, const char *call) {
     return reinterpret_cast<void *>(address & ~device_tag);
 }
 
+AllocationRange allocation_at(uint64_t address, size_t bytes) {
+    std::lock_guard lock(state().mutex);
+    const auto at = state().device.upper_bound(address & ~device_tag);
+    if (!(address & device_tag) || !find(state().device, address & ~device_tag, bytes)) {
+        return {};
+    }
+    const auto &[first, allocation] = *std::prev(at);
+    return {first | device_tag, allocation.bytes, reinterpret_cast<void *>(first)};
+}
+
 bool is_pinned(const void *host, size_t bytes) {
     std::lock_guard lock(state().mutex);
     return find(state().pinned, reinterpret_cast<uint64_t>(host), bytes) != nullptr;

@@ -4,6 +4,7 @@
 // - A device address is a host address with a tag that no processor accepts, so that using one on the host crashes.
 // - Work is queued and runs when the host waits for it, no sooner: a missing wait shows as poisoned memory.
 // - Fresh memory is full of NaN; an allocation ends at a guard page.
+// - Kernels run as the PTX they are loaded from; every access is checked, and races in shared memory are seen.
 // - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail.
 #pragma once
 
@@ -30,6 +31,7 @@ enum Result {
     invalid_handle = 400,
     not_found = 500,
     illegal_address = 700,
+    misaligned_address = 716,
     launch_failed = 719,
     capture_unsupported = 900,
     capture_invalidated = 901,
@@ -37,8 +39,6 @@ enum Result {
     capture_isolation = 905,
     capture_wrong_thread = 908,
 };
-
-using Work = std::function<Result()>;
 
 struct Stream;
 
@@ -52,9 +52,18 @@ Result sticky_error();
 
 // The host address of `bytes` of device memory, or null with a message where they do not lie in one live allocation.
 void *memory(uint64_t address, size_t bytes, const char *call);
+
+// The live allocation that holds `bytes` of device memory; one of no bytes where there is none.
+struct AllocationRange {
+    uint64_t first;
+    size_t bytes;
+    void *host;
+};
+AllocationRange allocation_at(uint64_t address, size_t bytes);
+
 bool is_pinned(const void *host, size_t bytes);
 
-Result enqueue(Stream *stream, const char *call, Work work);
+Result enqueue(Stream *stream, const char *call, std::function<Result()> run);
 bool is_live(Stream *stream);
 bool is_capturing(Stream *stream);
 bool thread_is_capturing();
@@ -66,24 +75,8 @@ void count_handle(const char *kind, int change);
 // A number from the environment.
 uint64_t setting(const char *name, uint64_t otherwise);
 
-using Parameter = std::array<unsigned char, 128>; // the value of one parameter, at its beginning
-
-// A kernel, and how to call it with the parameters of a launch.
-struct Kernel {
-    const char *name;
-    std::vector<size_t> parameter_sizes;
-    // Copies the parameters and turns device pointers into host pointers; null where one of them is no live memory.
-    std::function<std::function<void()>(const std::vector<Parameter> &)> bind;
-};
-
-const Kernel *find_kernel(const std::string &name);
-
 struct Dimensions {
     unsigned x, y, z;
 };
-
-// Runs every thread of every block; false where a thread left while others wait for it, or where the lanes of a warp
-// met at different instructions.
-bool run_kernel(const std::function<void()> &body, Dimensions grid, Dimensions block, unsigned shared_bytes);
 
 } // namespace softcuda

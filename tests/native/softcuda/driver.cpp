@@ -1,6 +1,6 @@
 // libcuda.so.1: devices, the primary context, memory, modules and kernels, as far as CudnnDigits calls them.
 #include "driver.h"
-#include "module.h"
+#include "grid.h"
 
 #include <cstdio>
 #include <cstring>
@@ -13,7 +13,6 @@ int context_object; // its address is the primary context
 
 struct LoadedFunction {
     const Kernel *kernel;
-    Module::Entry entry;
     unsigned most_shared = 48 << 10; // dynamic shared memory that a launch may ask for
 };
 
@@ -277,8 +276,10 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
         log_bytes = names[i] == 6 ? reinterpret_cast<size_t>(values[i]) : log_bytes;
     }
     auto loaded = std::make_unique<LoadedModule>();
-    if (!parse_ptx(image, loaded->ptx)) {
-        return refuse(invalid_image, __func__, "the image is no PTX");
+    try {
+        loaded->ptx = parse_ptx(image);
+    } catch (const std::runtime_error &error) {
+        return refuse(invalid_image, __func__, std::string("the PTX cannot be read: ") + error.what());
     }
     const int newest = (int)setting("SOFTCUDA_PTX_VERSION", 88);
     if (loaded->ptx.version > newest) {
@@ -300,17 +301,12 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
 
 EXPORT cuModuleGetFunction(LoadedFunction **function, LoadedModule *module, const char *name) {
     ENTER(context)
-    const auto entry = module->ptx.entries.find(name);
-    const Kernel *kernel = find_kernel(name);
-    if (entry == module->ptx.entries.end() || !kernel) {
-        return refuse(not_found, __func__,
-                      std::string(name) + (kernel ? " is not in the PTX" : " is not compiled for the host"));
-    }
-    if (entry->second.parameter_sizes != kernel->parameter_sizes) {
-        return refuse(invalid_image, __func__, std::string(name) + " has other parameters in the PTX than on the host");
+    const auto kernel = module->ptx.kernels.find(name);
+    if (kernel == module->ptx.kernels.end()) {
+        return refuse(not_found, __func__, std::string(name) + " is not in the PTX");
     }
     LoadedFunction &loaded = module->functions[name];
-    loaded = {kernel, entry->second};
+    loaded = {&kernel->second};
     *function = &loaded;
     return success;
 }
@@ -349,34 +345,31 @@ EXPORT cuLaunchKernelEx(const LaunchConfig *config, LoadedFunction *function, vo
     const auto [grid, block, shared, stream, attributes, attribute_count] = *config;
     const unsigned threads = block.x * block.y * block.z;
     if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || threads == 0 ||
-        threads > function->entry.max_threads || shared > function->most_shared || extra) {
-        return refuse(invalid_value, __func__,
-                      std::string(function->kernel->name) + ": grid, block or shared memory out of range");
+        threads > function->kernel->max_threads || shared > function->most_shared || extra) {
+        return refuse(invalid_value, __func__, function->kernel->name + ": grid, block or shared memory out of range");
     }
     for (unsigned i = 0; i < attribute_count; ++i) {
         constexpr int programmatic_stream_serialization = 6;
         if (attributes[i].id != programmatic_stream_serialization || attributes[i].value != 1 ||
-            !function->entry.waits) {
+            !function->kernel->waits) {
             return refuse(invalid_value, __func__,
-                          std::string(function->kernel->name) +
+                          function->kernel->name +
                               ": an attribute that is not known here, or the kernel never waits for the one before");
         }
     }
-    std::vector<Parameter> values(function->entry.parameter_sizes.size());
-    for (size_t i = 0; i < values.size(); ++i) {
-        std::memcpy(&values[i], parameters[i], function->entry.parameter_sizes[i]);
+    const Kernel &kernel = *function->kernel;
+    std::vector<unsigned char> values(kernel.parameter_bytes);
+    for (size_t i = 0; i < kernel.parameter_sizes.size(); ++i) {
+        std::memcpy(&values[kernel.parameter_offsets[i]], parameters[i], kernel.parameter_sizes[i]);
     }
-    const Kernel *kernel = function->kernel;
-    return enqueue(stream, __func__, [=]() -> Result {
-        if (const int status = planned_failure(kernel->name)) {
-            return (Result)status;
-        }
-        const auto body = kernel->bind(values);
-        if (!body) {
-            return illegal_address;
-        }
-        return run_kernel(body, grid, block, shared)
-                   ? success
-                   : refuse(launch_failed, kernel->name, "a thread left while others wait, or a warp diverged");
-    });
+    const auto launch = std::make_shared<Launch>(kernel, std::move(values), grid, block, shared);
+    const auto run = [=]() -> Result {
+        const int status = planned_failure(launch->name().c_str());
+        return status ? (Result)status : launch->run();
+    };
+    std::function<Result()> begin;
+    if (attribute_count > 0) {
+        begin = [=] { return launch->begin(); };
+    }
+    return enqueue_kernel(stream, __func__, run, begin, kernel.lets_next_begin);
 }

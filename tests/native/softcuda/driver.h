@@ -18,6 +18,11 @@ uint64_t allocate(size_t bytes, bool on_device); // 0 where the host has no memo
 bool release(uint64_t address, bool on_device);
 void set_sticky_error(Result status);
 
+struct Work {
+    std::function<Result()> run;
+    std::function<Result()> before; // where a kernel may begin before this one ends: the beginning of that one
+};
+
 struct Graph {
     std::vector<Work> nodes;
 };
@@ -39,7 +44,14 @@ struct Stream {
              joined = 0;              // a branch's works in the capture, and how many of them its origin has waited for
     std::thread::id capturing_thread; // capture is thread-local: other threads may do what they like
     bool capture_is_broken = false;
+    bool lets_next_begin = false; // the last work is a kernel that says so
+    size_t last_captured = 0;     // that work in the capture
 };
+
+// A kernel; begin: what it does before it waits for the kernel before, null where it must not begin before that has
+// ended.
+Result enqueue_kernel(Stream *stream, const char *call, std::function<Result()> run, std::function<Result()> begin,
+                      bool lets_next_begin);
 
 struct Driver {
     std::recursive_mutex mutex;

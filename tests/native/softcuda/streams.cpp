@@ -69,25 +69,44 @@ Stream *named(Stream *stream) {
     return &legacy;
 }
 
-Result enqueue(Stream *stream, const char *call, Work work) {
+// Where a kernel lets the next one begin, that one begins before it: as early as it may, so that what it reads too
+// early is not there yet.
+Result enqueue_kernel(Stream *stream, const char *call, std::function<Result()> run, std::function<Result()> begin,
+                      bool lets_next_begin) {
     std::lock_guard lock(driver().mutex);
     stream = named(stream);
     if (!stream || !is_live(stream)) {
         return refuse(invalid_handle, call, stream ? "unknown stream" : "the legacy stream is not to be used");
     }
-    (stream->capture ? stream->capture->nodes : stream->queue).push_back(std::move(work));
+    std::vector<Work> &works = stream->capture ? stream->capture->nodes : stream->queue;
+    if (begin && stream->lets_next_begin) {
+        (stream->capture ? works[stream->last_captured] : works.back()).before = std::move(begin);
+    }
+    works.push_back({std::move(run), nullptr});
     stream->captured += stream->capture ? 1 : 0;
+    stream->last_captured = works.size() - 1;
+    stream->lets_next_begin = lets_next_begin;
     return success;
+}
+
+Result enqueue(Stream *stream, const char *call, std::function<Result()> run) {
+    return enqueue_kernel(stream, call, std::move(run), nullptr, false);
+}
+
+static Result run_work(const Work &work) {
+    const Result status = work.before ? work.before() : success;
+    return status ? status : work.run();
 }
 
 Result run_until(Stream *stream, uint64_t position) {
     size_t i = 0;
     for (; stream->done < position && i < stream->queue.size(); ++i, ++stream->done) {
         if (sticky_error() == success) {
-            set_sticky_error(stream->queue[i]());
+            set_sticky_error(run_work(stream->queue[i]));
         }
     }
     stream->queue.erase(stream->queue.begin(), stream->queue.begin() + (long)i);
+    stream->lets_next_begin &= stream->capture || !stream->queue.empty();
     return sticky_error();
 }
 
@@ -203,6 +222,7 @@ EXPORT cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
     if (event->after.empty() || !is_live(stream)) {
         return is_live(stream) ? success : invalid_handle;
     }
+    stream->lets_next_begin = false;
     if (capture && !stream->capture) { // the capture takes this stream in
         stream->capture = capture;
         stream->is_branch = true;
@@ -229,6 +249,7 @@ EXPORT cuStreamBeginCapture_v2(Stream *stream, int mode) {
     stream->capture = std::make_shared<Graph>();
     stream->is_branch = stream->capture_is_broken = false;
     stream->capturing_thread = std::this_thread::get_id();
+    stream->lets_next_begin = false;
     return success;
 }
 
@@ -240,6 +261,7 @@ EXPORT cuStreamEndCapture(Stream *stream, Graph **graph) {
     }
     const std::shared_ptr<Graph> captured = std::move(stream->capture);
     stream->capture = nullptr;
+    stream->lets_next_begin = false;
     bool joined = true;
     for (Stream *branch : driver().streams) {
         if (branch->capture == captured) {
@@ -280,7 +302,7 @@ EXPORT cuGraphLaunch(Graph *executable, Stream *stream) {
     }
     return enqueue(stream, __func__, [executable]() -> Result {
         for (const Work &node : executable->nodes) {
-            if (const Result status = node()) {
+            if (const Result status = run_work(node)) {
                 return status;
             }
         }

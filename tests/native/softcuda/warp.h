@@ -1,11 +1,93 @@
-// What the 32 threads of a warp do together.
+// The 32 lanes of a warp, and the block that it belongs to, while a kernel runs.
 #pragma once
 
-constexpr unsigned warp_lanes = 32;
+#include "device.h"
+#include "ptx.h"
 
-// Every lane of the calling thread's warp must come here with the same `all`. The last to come runs it on what the
-// lanes brought; then all go on.
-void warp_collective(void *mine, void (*all)(void **lanes));
+namespace softcuda {
 
-// Which thread of the block this is.
-unsigned thread_of_block();
+using Lanes = uint32_t; // one bit each
+constexpr Lanes all_lanes = ~0u;
+
+// What is wrong with what a kernel does.
+struct Fault {
+    Result status;
+    std::string why;
+};
+
+// Who was where in shared memory since all threads last met at a barrier.
+class Races {
+  public:
+    void clear(size_t bytes);
+    void meet() { ++interval; }
+    void read(size_t offset, size_t bytes, unsigned thread);
+    void write(size_t offset, size_t bytes, unsigned thread);
+
+  private:
+    struct Access {
+        uint32_t interval, thread;
+    };
+    struct Place {
+        Access read, written;
+    };
+    std::vector<Place> places; // two bytes each
+    uint32_t interval = 0;
+};
+
+struct Block {
+    const Kernel *kernel = nullptr;
+    const unsigned char *parameters = nullptr;
+    unsigned char *shared = nullptr;
+    size_t shared_bytes = 0;
+    bool kernel_before_has_ended = true;
+    AllocationRange range = {}; // where the last access to global memory was
+    Races races;
+};
+
+enum class State { running, at_barrier, waits_for_kernel_before, finished };
+
+struct Warp {
+    Block *block;
+    unsigned first_thread; // of the block
+    unsigned char *registers;
+    Lanes everyone = 0;             // who began
+    Lanes active = 0;               // who is at `next`
+    uint32_t next = 0, limit = ~0u; // limit: where the first of the others waits
+    State state = State::running;
+    bool has_waited = false; // for the kernel before
+
+    // Lanes that are elsewhere. Those that wait need all others for the instruction where they are.
+    struct Group {
+        uint32_t at;
+        Lanes lanes;
+        bool waits;
+    };
+    std::vector<Group> others;
+
+    struct Copy { // on its way to shared memory
+        uint32_t lane, to;
+        unsigned char bytes[16];
+    };
+    std::vector<Copy> copies;
+
+    template <typename T> T *at(uint32_t offset) { return reinterpret_cast<T *>(registers + offset); }
+
+    // Runs until its state is another.
+    void run();
+
+    // Whether all lanes are here; where not, those that are will wait.
+    bool all_are_here();
+    bool is_whole_here();                  // the same for an instruction of 32 lanes
+    void leave();                          // the active lanes
+    void branch(Lanes taken, uint32_t to); // taken: of the active ones
+
+    // Where a lane's access goes, checked.
+    unsigned char *global(uint64_t address, size_t bytes, bool writes);
+    unsigned char *shared(uint64_t address, size_t bytes, unsigned lane, bool writes);
+    const unsigned char *parameter(uint64_t address, size_t bytes) const;
+
+  private:
+    void regroup();
+};
+
+} // namespace softcuda

@@ -1,0 +1,164 @@
+// The blocks of a launch, side by side on the threads of the host; the warps of a block in turn, each until it waits.
+#include "grid.h"
+#include "warp.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace softcuda {
+
+struct BlockRun {
+    Block block;
+    std::vector<Warp> warps;
+
+    void start(const Kernel &kernel, const std::vector<unsigned char> &parameters, Dimensions grid, Dimensions threads,
+               size_t shared_bytes, size_t index);
+    // Whether it has ended, and does not wait for the kernel before.
+    bool run();
+
+  private:
+    struct Free {
+        void operator()(void *memory) const { std::free(memory); }
+    };
+    std::unique_ptr<unsigned char, Free> registers;
+    size_t register_bytes = 0;
+    uint64_t constants_of = 0; // the kernel whose constants are in the registers
+    std::vector<unsigned char> shared;
+};
+
+void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &parameters, Dimensions grid,
+                     Dimensions threads, size_t shared_bytes, size_t index) {
+    const unsigned count = threads.x * threads.y * threads.z;
+    const size_t warp_count = (count + warp_lanes - 1) / warp_lanes;
+    if (constants_of != kernel.serial || warps.size() != warp_count) {
+        if (register_bytes < warp_count * kernel.register_bytes) {
+            register_bytes = warp_count * kernel.register_bytes;
+            registers.reset(static_cast<unsigned char *>(std::aligned_alloc(64, register_bytes)));
+        }
+        std::memset(registers.get(), 0xFF, warp_count * kernel.register_bytes);
+        warps.assign(warp_count, {});
+        for (size_t i = 0; i < warp_count; ++i) {
+            warps[i].block = &block;
+            warps[i].first_thread = (unsigned)i * warp_lanes;
+            warps[i].registers = registers.get() + i * kernel.register_bytes;
+            for (const Kernel::Constant &constant : kernel.constants) {
+                for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+                    std::memcpy(warps[i].registers + constant.at + lane * constant.bytes, &constant.value,
+                                constant.bytes);
+                }
+            }
+        }
+        constants_of = kernel.serial;
+    }
+    const unsigned x = (unsigned)(index % grid.x), y = (unsigned)(index / grid.x % grid.y);
+    for (Warp &warp : warps) {
+        uint32_t *special = warp.at<uint32_t>(0);
+        warp.everyone = 0;
+        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+            const unsigned thread = warp.first_thread + lane;
+            warp.everyone |= (Lanes)(thread < count) << lane;
+            const uint32_t values[] = {
+                thread % threads.x, thread / threads.x % threads.y, x, y, threads.x, threads.y, grid.x, grid.y};
+            for (size_t i = 0; i < std::size(values); ++i) {
+                special[i * warp_lanes + lane] = values[i];
+            }
+        }
+        warp.active = warp.everyone;
+        warp.next = 0;
+        warp.limit = ~0u;
+        warp.state = State::running;
+        warp.has_waited = false;
+        warp.others.clear();
+        warp.copies.clear();
+    }
+    shared.assign(kernel.shared_bytes + shared_bytes, 0xFF); // NaN in every format
+    block.kernel = &kernel;
+    block.parameters = parameters.data();
+    block.shared = shared.data();
+    block.shared_bytes = shared.size();
+    block.range = {};
+    block.races.clear(shared.size());
+}
+
+bool BlockRun::run() {
+    for (;;) {
+        size_t at_barrier = 0, finished = 0, waiting = 0;
+        for (Warp &warp : warps) {
+            if (warp.state == State::running ||
+                (warp.state == State::waits_for_kernel_before && block.kernel_before_has_ended)) {
+                try {
+                    warp.run();
+                } catch (Fault &fault) {
+                    fault.why =
+                        "line " + std::to_string(block.kernel->code[warp.next - 1].line) + " of the PTX: " + fault.why;
+                    throw;
+                }
+            }
+            at_barrier += warp.state == State::at_barrier;
+            finished += warp.state == State::finished;
+            waiting += warp.state == State::waits_for_kernel_before;
+        }
+        if (waiting > 0 || finished == warps.size()) {
+            return waiting == 0;
+        }
+        if (at_barrier < warps.size()) {
+            throw Fault{launch_failed, "threads have left while others wait at a barrier"};
+        }
+        for (Warp &warp : warps) {
+            warp.state = State::running;
+        }
+        block.races.meet();
+    }
+}
+
+Launch::Launch(const Kernel &kernel, std::vector<unsigned char> parameters, Dimensions grid, Dimensions threads,
+               unsigned shared_bytes)
+    : kernel(kernel), parameters(std::move(parameters)), grid(grid), threads(threads), shared_bytes(shared_bytes) {}
+
+Launch::~Launch() = default;
+
+template <typename Body> Result Launch::for_every_block(Body body) {
+    const long blocks = (long)grid.x * grid.y * grid.z;
+    Result result = success;
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (long i = 0; i < blocks; ++i) {
+        try {
+            body(i);
+        } catch (const Fault &fault) {
+#pragma omp critical
+            result = result != success
+                         ? result
+                         : refuse(fault.status, kernel.name.c_str(), "block " + std::to_string(i) + ", " + fault.why);
+        }
+    }
+    return result;
+}
+
+Result Launch::begin() {
+    begun.clear();
+    for (long i = 0; i < (long)grid.x * grid.y * grid.z; ++i) {
+        begun.push_back(std::make_unique<BlockRun>());
+    }
+    return for_every_block([&](long i) {
+        begun[(size_t)i]->start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
+        begun[(size_t)i]->block.kernel_before_has_ended = false;
+        begun[(size_t)i]->run();
+    });
+}
+
+Result Launch::run() {
+    const auto blocks = std::move(begun);
+    begun.clear();
+    return for_every_block([&](long i) {
+        if (!blocks.empty()) {
+            blocks[(size_t)i]->block.kernel_before_has_ended = true;
+            blocks[(size_t)i]->run();
+            return;
+        }
+        static thread_local BlockRun one_after_the_other;
+        one_after_the_other.start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
+        one_after_the_other.run();
+    });
+}
+
+} // namespace softcuda

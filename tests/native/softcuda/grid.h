@@ -1,0 +1,34 @@
+// One launch of a kernel: its blocks, and how far they are.
+#pragma once
+
+#include "device.h"
+#include "ptx.h"
+
+namespace softcuda {
+
+struct BlockRun;
+
+class Launch {
+  public:
+    Launch(const Kernel &kernel, std::vector<unsigned char> parameters, Dimensions grid, Dimensions threads,
+           unsigned shared_bytes);
+    ~Launch();
+
+    // Runs every block as far as it may before the kernel before this one has ended.
+    Result begin();
+    // Runs every block to its end.
+    Result run();
+
+    const std::string &name() const { return kernel.name; }
+
+  private:
+    const Kernel &kernel;
+    const std::vector<unsigned char> parameters;
+    const Dimensions grid, threads;
+    const unsigned shared_bytes;
+    std::vector<std::unique_ptr<BlockRun>> begun;
+
+    template <typename Body> Result for_every_block(Body body);
+};
+
+} // namespace softcuda

@@ -1,0 +1,385 @@
+// Instructions that each lane runs for itself, as the PTX ISA defines them.
+#include "forms.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+namespace softcuda {
+
+namespace {
+
+template <typename T> using Unsigned = std::make_unsigned_t<T>;
+
+// One loop for all lanes where all are active: compilers make vectors of it.
+template <typename D, typename A, typename Op> void unary(Warp &warp, const Instruction &i) {
+    D *d = warp.at<D>(i.at[0]);
+    const A *a = warp.at<A>(i.at[1]);
+    if (warp.active == all_lanes) {
+#pragma GCC ivdep
+        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+            d[lane] = (D)Op::of(a[lane]);
+        }
+        return;
+    }
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            d[lane] = (D)Op::of(a[lane]);
+        }
+    }
+}
+
+template <typename D, typename A, typename B, typename Op> void binary(Warp &warp, const Instruction &i) {
+    D *d = warp.at<D>(i.at[0]);
+    const A *a = warp.at<A>(i.at[1]);
+    const B *b = warp.at<B>(i.at[2]);
+    if (warp.active == all_lanes) {
+#pragma GCC ivdep
+        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+            d[lane] = (D)Op::of(a[lane], b[lane]);
+        }
+        return;
+    }
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            d[lane] = (D)Op::of(a[lane], b[lane]);
+        }
+    }
+}
+
+template <typename D, typename A, typename B, typename C, typename Op> void ternary(Warp &warp, const Instruction &i) {
+    D *d = warp.at<D>(i.at[0]);
+    const A *a = warp.at<A>(i.at[1]);
+    const B *b = warp.at<B>(i.at[2]);
+    const C *c = warp.at<C>(i.at[3]);
+    if (warp.active == all_lanes) {
+#pragma GCC ivdep
+        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+            d[lane] = (D)Op::of(a[lane], b[lane], c[lane]);
+        }
+        return;
+    }
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            d[lane] = (D)Op::of(a[lane], b[lane], c[lane]);
+        }
+    }
+}
+
+void set_predicate(Warp &warp, uint32_t at, Lanes value) {
+    Lanes &predicate = *warp.at<Lanes>(at);
+    predicate = (predicate & ~warp.active) | (value & warp.active);
+}
+
+template <typename T, typename Op> void compare(Warp &warp, const Instruction &i) {
+    const T *a = warp.at<T>(i.at[1]), *b = warp.at<T>(i.at[2]);
+    Lanes holds = 0;
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        holds |= (Lanes)Op::of(a[lane], b[lane]) << lane;
+    }
+    set_predicate(warp, i.at[0], holds);
+}
+
+template <typename T> void select(Warp &warp, const Instruction &i) {
+    T *d = warp.at<T>(i.at[0]);
+    const T *a = warp.at<T>(i.at[1]), *b = warp.at<T>(i.at[2]);
+    const Lanes first = *warp.at<Lanes>(i.at[3]);
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        const T chosen = first >> lane & 1 ? a[lane] : b[lane];
+        d[lane] = warp.active >> lane & 1 ? chosen : d[lane];
+    }
+}
+
+template <typename Op> void of_predicates(Warp &warp, const Instruction &i) {
+    set_predicate(warp, i.at[0], Op::of(*warp.at<Lanes>(i.at[1]), *warp.at<Lanes>(i.at[2])));
+}
+
+template <typename Whole, typename Half> void take_apart(Warp &warp, const Instruction &i) {
+    const Whole *whole = warp.at<Whole>(i.at[2]);
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            warp.at<Half>(i.at[0])[lane] = (Half)whole[lane];
+            warp.at<Half>(i.at[1])[lane] = (Half)(whole[lane] >> 8 * sizeof(Half));
+        }
+    }
+}
+
+struct Copy {
+    template <typename T> static T of(T a) { return a; }
+};
+struct Not {
+    template <typename T> static T of(T a) { return (T)~a; }
+};
+struct Negate {
+    template <typename T> static T of(T a) { return -a; }
+};
+struct Absolute {
+    template <typename T> static T of(T a) { return std::fabs(a); }
+};
+struct Root {
+    template <typename T> static T of(T a) { return std::sqrt(a); }
+};
+struct Reciprocal {
+    template <typename T> static T of(T a) { return 1 / a; }
+};
+struct Add {
+    template <typename T> static T of(T a, T b) { return (T)(a + b); }
+};
+struct Subtract {
+    template <typename T> static T of(T a, T b) { return (T)(a - b); }
+};
+struct Multiply {
+    template <typename T> static T of(T a, T b) { return (T)(a * b); }
+};
+struct MultiplyLow { // sixteen bits would become an int, which must not overflow
+    template <typename T> static T of(T a, T b) { return (T)((uint64_t)a * (uint64_t)b); }
+};
+struct MultiplyHigh {
+    template <typename T> static T of(T a, T b) { return (T)((unsigned __int128)a * b >> 8 * sizeof(T)); }
+};
+template <typename D> struct MultiplyWide {
+    template <typename T> static D of(T a, T b) { return (D)a * (D)b; }
+};
+struct MultiplyAdd {
+    template <typename T> static T of(T a, T b, T c) { return (T)(a * b + c); }
+};
+struct FusedMultiplyAdd {
+    static float of(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+    static double of(double a, double b, double c) { return __builtin_fma(a, b, c); }
+};
+struct Divide {
+    template <typename T> static T of(T a, T b) {
+        if constexpr (std::is_integral_v<T>) {
+            if (b == 0) {
+                return (T)-1;
+            }
+            return std::is_signed_v<T> && b == (T)-1 ? (T)(0 - (Unsigned<T>)a)
+                                                     : (T)(a / b); // the least one has no opposite
+        } else {
+            return a / b;
+        }
+    }
+};
+struct Remainder {
+    template <typename T> static T of(T a, T b) { return b == 0 || b == (T)-1 ? 0 : (T)(a % b); }
+};
+struct Minimum {
+    template <typename T> static T of(T a, T b) { return b < a ? b : a; }
+};
+struct Maximum {
+    template <typename T> static T of(T a, T b) { return a < b ? b : a; }
+};
+struct And {
+    template <typename T> static T of(T a, T b) { return (T)(a & b); }
+};
+struct Or {
+    template <typename T> static T of(T a, T b) { return (T)(a | b); }
+};
+struct ExclusiveOr {
+    template <typename T> static T of(T a, T b) { return (T)(a ^ b); }
+};
+struct ShiftLeft { // what is shifted by all bits or more is gone
+    template <typename T> static T of(T a, uint32_t by) { return by < 8 * sizeof(T) ? (T)(a << by) : 0; }
+};
+struct ShiftRight { // or only the sign is left
+    template <typename T> static T of(T a, uint32_t by) {
+        return by < 8 * sizeof(T) ? (T)(a >> by) : a < 0 ? (T)-1 : 0;
+    }
+};
+struct ExtractBits {
+    static uint32_t of(uint32_t a, uint32_t from, uint32_t count) {
+        from &= 255;
+        count &= 255;
+        return from > 31 || count == 0 ? 0 : (a >> from) & (count > 31 ? ~0u : (1u << count) - 1);
+    }
+};
+
+struct Equal {
+    template <typename T> static bool of(T a, T b) { return a == b; }
+};
+struct NotEqual {
+    template <typename T> static bool of(T a, T b) { return a < b || a > b; } // false where one is NaN
+};
+struct Less {
+    template <typename T> static bool of(T a, T b) { return a < b; }
+};
+struct LessOrEqual {
+    template <typename T> static bool of(T a, T b) { return a <= b; }
+};
+struct Greater {
+    template <typename T> static bool of(T a, T b) { return a > b; }
+};
+struct GreaterOrEqual {
+    template <typename T> static bool of(T a, T b) { return a >= b; }
+};
+struct BothNumbers {
+    template <typename T> static bool of(T a, T b) { return a == a && b == b; }
+};
+template <typename Op> struct OrUnordered {
+    template <typename T> static bool of(T a, T b) { return a != a || b != b || Op::of(a, b); }
+};
+struct Never {
+    template <typename T> static bool of(T, T) { return false; }
+};
+
+struct LowHalf {
+    static int64_t of(uint64_t a) { return (int32_t)a; }
+};
+template <typename D> struct Truncate { // NaN is 0, and what is out of range the nearest there is
+    template <typename T> static D of(T a) {
+        constexpr T most = (T)std::numeric_limits<D>::max(), least = (T)std::numeric_limits<D>::min();
+        return a != a       ? 0
+               : a >= most  ? std::numeric_limits<D>::max()
+               : a <= least ? std::numeric_limits<D>::min()
+                            : (D)a;
+    }
+};
+
+uint32_t bfloat16_bits(float x) { // to nearest, ties to even
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return x != x ? 0x7FFF : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+}
+struct PackBfloat16 { // the first operand above
+    static uint32_t of(float a, float b) { return bfloat16_bits(a) << 16 | bfloat16_bits(b); }
+};
+template <typename Whole> struct Together { // the first operand below
+    template <typename T> static Whole of(T a, T b) { return a | (Whole)b << 8 * sizeof(T); }
+};
+
+template <typename T, typename Op> Form form_of_one() { return {unary<T, T, Op>, {sizeof(T), sizeof(T)}}; }
+template <typename T, typename Op> Form form_of_two() {
+    return {binary<T, T, T, Op>, {sizeof(T), sizeof(T), sizeof(T)}};
+}
+template <typename T, typename Op> Form comparison() { return {compare<T, Op>, {0, sizeof(T), sizeof(T)}}; }
+template <typename D, typename A, typename Op> Form conversion() { return {unary<D, A, Op>, {sizeof(D), sizeof(A)}}; }
+
+template <typename T> void add_moves(Forms &forms, const std::string &type) {
+    forms["mov" + type] = form_of_one<T, Copy>();
+    forms["selp" + type] = {select<T>, {sizeof(T), sizeof(T), sizeof(T), 0}};
+}
+
+template <typename T> void add_comparisons(Forms &forms, const std::string &type) {
+    forms["setp.eq" + type] = comparison<T, Equal>();
+    forms["setp.ne" + type] = comparison<T, NotEqual>();
+    forms["setp.lt" + type] = comparison<T, Less>();
+    forms["setp.le" + type] = comparison<T, LessOrEqual>();
+    forms["setp.gt" + type] = comparison<T, Greater>();
+    forms["setp.ge" + type] = comparison<T, GreaterOrEqual>();
+}
+
+template <typename T> void add_bits(Forms &forms, const std::string &type) {
+    add_moves<T>(forms, type);
+    forms["setp.eq" + type] = comparison<T, Equal>();
+    forms["setp.ne" + type] = comparison<T, NotEqual>();
+    forms["and" + type] = form_of_two<T, And>();
+    forms["or" + type] = form_of_two<T, Or>();
+    forms["xor" + type] = form_of_two<T, ExclusiveOr>();
+    forms["not" + type] = form_of_one<T, Not>();
+    forms["shl" + type] = {binary<T, T, uint32_t, ShiftLeft>, {sizeof(T), sizeof(T), 4}};
+}
+
+template <typename T> void add_integers(Forms &forms, const std::string &type) {
+    using U = Unsigned<T>; // overflow wraps
+    add_moves<T>(forms, type);
+    add_comparisons<T>(forms, type);
+    forms["add" + type] = form_of_two<U, Add>();
+    forms["sub" + type] = form_of_two<U, Subtract>();
+    forms["mul.lo" + type] = form_of_two<U, MultiplyLow>();
+    forms["mad.lo" + type] = {ternary<U, U, U, U, MultiplyAdd>, {sizeof(T), sizeof(T), sizeof(T), sizeof(T)}};
+    forms["div" + type] = form_of_two<T, Divide>();
+    forms["rem" + type] = form_of_two<T, Remainder>();
+    forms["min" + type] = form_of_two<T, Minimum>();
+    forms["max" + type] = form_of_two<T, Maximum>();
+    forms["shr" + type] = {binary<T, T, uint32_t, ShiftRight>, {sizeof(T), sizeof(T), 4}};
+    if constexpr (std::is_unsigned_v<T>) {
+        forms["mul.hi" + type] = form_of_two<T, MultiplyHigh>();
+    }
+}
+
+template <typename T, typename Wide> void add_wide(Forms &forms, const std::string &type) {
+    forms["mul.wide" + type] = {binary<Wide, T, T, MultiplyWide<Wide>>, {sizeof(Wide), sizeof(T), sizeof(T)}};
+}
+
+template <typename T> void add_floats(Forms &forms, const std::string &type) {
+    add_moves<T>(forms, type);
+    add_comparisons<T>(forms, type);
+    forms["setp.num" + type] = comparison<T, BothNumbers>();
+    forms["setp.nan" + type] = comparison<T, OrUnordered<Never>>();
+    forms["setp.neu" + type] = comparison<T, OrUnordered<NotEqual>>();
+    forms["setp.leu" + type] = comparison<T, OrUnordered<LessOrEqual>>();
+    forms["setp.ltu" + type] = comparison<T, OrUnordered<Less>>();
+    forms["setp.geu" + type] = comparison<T, OrUnordered<GreaterOrEqual>>();
+    forms["setp.gtu" + type] = comparison<T, OrUnordered<Greater>>();
+    forms["add" + type] = form_of_two<T, Add>();
+    forms["sub" + type] = form_of_two<T, Subtract>();
+    forms["mul" + type] = form_of_two<T, Multiply>();
+    forms["div.rn" + type] = form_of_two<T, Divide>();
+    forms["fma.rn" + type] = {ternary<T, T, T, T, FusedMultiplyAdd>, {sizeof(T), sizeof(T), sizeof(T), sizeof(T)}};
+    forms["neg" + type] = form_of_one<T, Negate>();
+    forms["abs" + type] = form_of_one<T, Absolute>();
+    forms["sqrt.rn" + type] = form_of_one<T, Root>();
+    forms["rcp.rn" + type] = form_of_one<T, Reciprocal>();
+}
+
+Forms all_forms() {
+    Forms forms;
+    add_bits<uint16_t>(forms, ".b16");
+    add_bits<uint32_t>(forms, ".b32");
+    add_bits<uint64_t>(forms, ".b64");
+    add_integers<uint16_t>(forms, ".u16");
+    add_integers<int16_t>(forms, ".s16");
+    add_integers<uint32_t>(forms, ".u32");
+    add_integers<int32_t>(forms, ".s32");
+    add_integers<uint64_t>(forms, ".u64");
+    add_integers<int64_t>(forms, ".s64");
+    add_wide<uint16_t, uint32_t>(forms, ".u16");
+    add_wide<uint32_t, uint64_t>(forms, ".u32");
+    add_wide<int32_t, int64_t>(forms, ".s32");
+    add_floats<float>(forms, ".f32");
+    add_floats<double>(forms, ".f64");
+    forms["and.pred"] = {of_predicates<And>, {0, 0, 0}};
+    forms["or.pred"] = {of_predicates<Or>, {0, 0, 0}};
+    forms["bfe.u32"] = {ternary<uint32_t, uint32_t, uint32_t, uint32_t, ExtractBits>, {4, 4, 4, 4}};
+    forms["cvta.global.u64"] = forms["cvta.to.global.u64"] =
+        form_of_one<uint64_t, Copy>(); // global addresses are generic ones
+    forms["cvt.u16.u32"] = conversion<uint16_t, uint32_t, Copy>();
+    forms["cvt.u16.u64"] = conversion<uint16_t, uint64_t, Copy>();
+    forms["cvt.u32.u16"] = conversion<uint32_t, uint16_t, Copy>();
+    forms["cvt.u32.u64"] = conversion<uint32_t, uint64_t, Copy>();
+    forms["cvt.u64.u16"] = conversion<uint64_t, uint16_t, Copy>();
+    forms["cvt.u64.u32"] = conversion<uint64_t, uint32_t, Copy>();
+    forms["cvt.s64.s32"] = conversion<int64_t, int32_t, Copy>();
+    forms["cvt.s64.s32/8"] =
+        conversion<int64_t, uint64_t, LowHalf>(); // a register may be wider than what is taken from it
+    forms["cvt.f64.f32"] = conversion<double, float, Copy>();
+    forms["cvt.rn.f32.f64"] = conversion<float, double, Copy>();
+    forms["cvt.rn.f32.u16"] = conversion<float, uint16_t, Copy>();
+    forms["cvt.rn.f32.u32"] = conversion<float, uint32_t, Copy>();
+    forms["cvt.rn.f32.s32"] = conversion<float, int32_t, Copy>();
+    forms["cvt.rn.f64.u32"] = conversion<double, uint32_t, Copy>();
+    forms["cvt.rzi.s32.f32"] = conversion<int32_t, float, Truncate<int32_t>>();
+    forms["cvt.rzi.u64.f64"] = conversion<uint64_t, double, Truncate<uint64_t>>();
+    forms["cvt.rn.bf16x2.f32"] = {binary<uint32_t, float, float, PackBfloat16>, {4, 4, 4}};
+    forms["mov.b32.together"] = {binary<uint32_t, uint16_t, uint16_t, Together<uint32_t>>, {4, 2, 2}};
+    forms["mov.b64.together"] = {binary<uint64_t, uint32_t, uint32_t, Together<uint64_t>>, {8, 4, 4}};
+    forms["mov.b32.apart"] = {take_apart<uint32_t, uint16_t>, {2, 2, 4}};
+    forms["mov.b64.apart"] = {take_apart<uint64_t, uint32_t>, {4, 4, 8}};
+    add_memory_forms(forms);
+    add_warp_forms(forms);
+    return forms;
+}
+
+} // namespace
+
+const Form *find_form(const std::string &opcode, unsigned register_bytes) {
+    static const Forms forms = all_forms();
+    auto found = forms.find(opcode + "/" + std::to_string(register_bytes));
+    if (found == forms.end()) {
+        found = forms.find(opcode);
+    }
+    return found == forms.end() ? nullptr : &found->second;
+}
+
+} // namespace softcuda

@@ -1,0 +1,170 @@
+// Instructions that read and write memory.
+#include "forms.h"
+
+#include <cstring>
+
+namespace softcuda {
+
+namespace {
+
+enum class Space { global, shared, parameter };
+
+template <Space space> const unsigned char *source(Warp &warp, uint64_t address, size_t bytes, unsigned lane) {
+    if constexpr (space == Space::parameter) {
+        return warp.parameter(address, bytes);
+    } else {
+        return space == Space::global ? warp.global(address, bytes, false) : warp.shared(address, bytes, lane, false);
+    }
+}
+
+// M: in memory; R: in registers, which may be wider.
+template <Space space, typename M, typename R, unsigned count> void load(Warp &warp, const Instruction &i) {
+    const uint64_t *address = warp.at<uint64_t>(i.at[count]);
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            M values[count];
+            std::memcpy(values, source<space>(warp, address[lane] + (uint64_t)i.displacement, sizeof values, lane),
+                        sizeof values);
+            for (unsigned k = 0; k < count; ++k) {
+                warp.at<R>(i.at[k])[lane] = values[k];
+            }
+        }
+    }
+}
+
+template <Space space, typename M, typename R, unsigned count> void store(Warp &warp, const Instruction &i) {
+    const uint64_t *address = warp.at<uint64_t>(i.at[0]);
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            M values[count];
+            for (unsigned k = 0; k < count; ++k) {
+                values[k] = (M)warp.at<R>(i.at[1 + k])[lane];
+            }
+            const uint64_t to = address[lane] + (uint64_t)i.displacement;
+            std::memcpy(space == Space::global ? warp.global(to, sizeof values, true)
+                                               : warp.shared(to, sizeof values, lane, true),
+                        values, sizeof values);
+        }
+    }
+}
+
+// Blocks run side by side, and count together.
+void atomic_increment(Warp &warp, const Instruction &i) {
+    const uint64_t *address = warp.at<uint64_t>(i.at[1]);
+    const uint32_t *most = warp.at<uint32_t>(i.at[2]);
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            auto *counter = reinterpret_cast<uint32_t *>(
+                warp.global(address[lane] + (uint64_t)i.displacement, sizeof(uint32_t), true));
+            uint32_t before = __atomic_load_n(counter, __ATOMIC_RELAXED);
+            while (!__atomic_compare_exchange_n(counter, &before, before >= most[lane] ? 0 : before + 1, false,
+                                                __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+            }
+            warp.at<uint32_t>(i.at[0])[lane] = before;
+        }
+    }
+}
+
+void fence(Warp &, const Instruction &) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+// Reads at once and writes when the thread waits: the copy may be made at any time between.
+void copy_async(Warp &warp, const Instruction &i) {
+    const uint32_t *to = warp.at<uint32_t>(i.at[0]);
+    const uint64_t *from = warp.at<uint64_t>(i.at[1]);
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        if (warp.active >> lane & 1) {
+            Warp::Copy copy = {lane, to[lane], {}};
+            std::memcpy(copy.bytes, warp.global(from[lane] + (uint64_t)i.displacement, sizeof copy.bytes, false),
+                        sizeof copy.bytes);
+            warp.shared(copy.to, sizeof copy.bytes, lane, true); // nobody else must be there from now on
+            warp.copies.push_back(copy);
+        }
+    }
+}
+
+void wait_for_copies(Warp &warp, const Instruction &) {
+    std::vector<Warp::Copy> of_others;
+    for (const Warp::Copy &copy : warp.copies) {
+        if (warp.active >> copy.lane & 1) {
+            std::memcpy(warp.shared(copy.to, sizeof copy.bytes, copy.lane, true), copy.bytes, sizeof copy.bytes);
+        } else {
+            of_others.push_back(copy);
+        }
+    }
+    warp.copies.swap(of_others);
+}
+
+// Matrix m has its eight rows, 16 bytes each, at the addresses of lanes 8 m … 8 m + 7. Lane 4 g + t gets columns 2 t
+// and 2 t + 1 of row g; transposed, rows 2 t and 2 t + 1 of column g.
+template <unsigned matrices, bool transposed> void load_matrices(Warp &warp, const Instruction &i) {
+    if (!warp.is_whole_here()) {
+        return;
+    }
+    const uint32_t *address = warp.at<uint32_t>(i.at[matrices]);
+    uint16_t loaded[matrices][8][8];
+    for (unsigned row = 0; row < 8 * matrices; ++row) {
+        std::memcpy(loaded[row / 8][row % 8], warp.shared(address[row] + (uint64_t)i.displacement, 16, row, false), 16);
+    }
+    for (unsigned m = 0; m < matrices; ++m) {
+        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+            const unsigned g = lane / 4, t = lane % 4;
+            const uint32_t first = transposed ? loaded[m][2 * t][g] : loaded[m][g][2 * t];
+            const uint32_t second = transposed ? loaded[m][2 * t + 1][g] : loaded[m][g][2 * t + 1];
+            warp.at<uint32_t>(i.at[m])[lane] = first | second << 16;
+        }
+    }
+}
+
+template <Space space, typename M, typename R, unsigned count> void add_load(Forms &forms, const std::string &name) {
+    Form form = {load<space, M, R, count>, std::vector<uint8_t>(count, sizeof(R))};
+    form.operands.push_back(sizeof(uint64_t));
+    forms["ld" + name + "/" + std::to_string(sizeof(R))] = form;
+}
+
+template <Space space, typename M, typename R, unsigned count> void add_store(Forms &forms, const std::string &name) {
+    Form form = {store<space, M, R, count>, std::vector<uint8_t>(count, sizeof(R))};
+    form.operands.insert(form.operands.begin(), sizeof(uint64_t));
+    forms["st" + name + "/" + std::to_string(sizeof(R))] = form;
+}
+
+template <Space space, typename M, typename R>
+void add_accesses(Forms &forms, const std::string &name, const std::string &type) {
+    add_load<space, M, R, 1>(forms, name + type);
+    add_load<space, M, R, 2>(forms, name + ".v2" + type);
+    add_load<space, M, R, 4>(forms, name + ".v4" + type);
+    if constexpr (space != Space::parameter) {
+        add_store<space, M, R, 1>(forms, name + type);
+        add_store<space, M, R, 2>(forms, name + ".v2" + type);
+        add_store<space, M, R, 4>(forms, name + ".v4" + type);
+    }
+}
+
+template <Space space> void add_space(Forms &forms, const std::string &name) {
+    add_accesses<space, uint8_t, uint16_t>(forms, name, ".u8");
+    add_accesses<space, uint8_t, uint32_t>(forms, name, ".u8");
+    add_accesses<space, uint16_t, uint16_t>(forms, name, ".u16");
+    add_accesses<space, uint16_t, uint32_t>(forms, name, ".u16");
+    add_accesses<space, uint32_t, uint32_t>(forms, name, ".u32");
+    add_accesses<space, uint32_t, uint32_t>(forms, name, ".f32");
+    add_accesses<space, uint32_t, uint64_t>(forms, name, ".u32");
+    add_accesses<space, uint64_t, uint64_t>(forms, name, ".u64");
+    add_accesses<space, uint64_t, uint64_t>(forms, name, ".f64");
+}
+
+} // namespace
+
+void add_memory_forms(Forms &forms) {
+    add_space<Space::global>(forms, ".global");
+    add_space<Space::global>(forms, ""); // generic: here always global
+    add_space<Space::shared>(forms, ".shared");
+    add_space<Space::parameter>(forms, ".param");
+    forms["atom.inc.u32"] = {atomic_increment, {4, 8, 4}};
+    forms["membar.gl"] = {fence, {}};
+    forms["cp.async.cg.shared.global"] = {copy_async, {4, 8, 4}};
+    forms["cp.async.wait_all"] = {wait_for_copies, {}};
+    forms["ldmatrix.sync.aligned.m8n8.x4.shared.b16"] = {load_matrices<4, false>, {4, 4, 4, 4, 4}};
+    forms["ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"] = {load_matrices<4, true>, {4, 4, 4, 4, 4}};
+    forms["ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16"] = {load_matrices<2, true>, {4, 4, 4}};
+}
+
+} // namespace softcuda

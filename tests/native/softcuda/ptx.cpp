@@ -1,0 +1,360 @@
+// From the text of a PTX file to kernels.
+#include "ptx.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cctype>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+
+namespace softcuda {
+
+namespace {
+
+struct Token {
+    std::string text; // empty at the end
+    uint32_t line;
+};
+
+std::vector<Token> tokens_of(const std::string &text) {
+    const auto is_word = [](char c) { return std::isalnum((unsigned char)c) || std::strchr("_.$%-\"", c); };
+    std::vector<Token> tokens;
+    uint32_t line = 1;
+    for (size_t i = 0; i < text.size();) {
+        if (text.compare(i, 2, "//") == 0) {
+            i = std::min(text.find('\n', i), text.size());
+        } else if (std::isspace((unsigned char)text[i])) {
+            line += text[i++] == '\n';
+        } else {
+            size_t end = i + 1;
+            while (is_word(text[i]) && end < text.size() && is_word(text[end])) {
+                ++end;
+            }
+            tokens.push_back({text.substr(i, end - i), line});
+            i = end;
+        }
+    }
+    tokens.push_back({"", line});
+    return tokens;
+}
+
+uint64_t up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
+
+// .b8, .u64, .f32 … in bytes; 0 for .pred.
+unsigned bytes_of(const std::string &type) { return (unsigned)std::strtoul(type.c_str() + 2, nullptr, 10) / 8; }
+
+class Parser {
+  public:
+    explicit Parser(const std::string &text) : tokens(tokens_of(text)) {}
+
+    Module parse() {
+        while (!peek().empty()) {
+            const std::string word = next();
+            if (word == ".version") {
+                const std::string version = next();
+                module.version = std::atoi(version.c_str()) * 10 + std::atoi(version.c_str() + version.find('.') + 1);
+            } else if (word == ".target") {
+                module.target = std::atoi(next().c_str() + std::strlen("sm_"));
+            } else if (word == ".address_size") {
+                next();
+            } else if (word == ".entry") {
+                entry();
+            } else if (word == ".shared") {
+                variables.push_back(shared_variable());
+            } else if (word != ".visible" && word != ".extern" && word != ".weak") {
+                fail("'" + word + "' is not known here");
+            }
+        }
+        if (module.version == 0 || module.target == 0 || module.kernels.empty()) {
+            fail("no version, no target, or no kernel");
+        }
+        return std::move(module);
+    }
+
+  private:
+    struct Variable {
+        std::string name;
+        uint64_t alignment, bytes; // 0 where the launch says how many
+    };
+    struct Registers { // %r<100>
+        uint32_t first, count;
+        unsigned bytes;
+    };
+
+    std::vector<Token> tokens;
+    size_t position = 0;
+    Module module;
+    std::vector<Variable> variables; // of the module, in shared memory
+
+    // Of the kernel that is being read.
+    Kernel *kernel = nullptr;
+    std::map<std::string, uint64_t> symbols; // addresses of parameters and of variables in shared memory
+    std::map<std::string, Registers> registers;
+    std::map<std::pair<uint64_t, unsigned>, uint32_t> constants;
+    std::vector<size_t> dynamic; // constants that are the address of what a launch adds to shared memory
+    std::map<std::string, size_t> labels;
+    std::vector<std::pair<size_t, std::string>> branches;
+
+    const std::string &peek() const { return tokens[position].text; }
+
+    std::string next() {
+        const std::string text = peek();
+        position += position + 1 < tokens.size();
+        return text;
+    }
+
+    bool take(const char *text) {
+        const bool is_there = peek() == text;
+        if (is_there) {
+            next();
+        }
+        return is_there;
+    }
+
+    [[noreturn]] void fail(const std::string &why) const {
+        throw std::runtime_error("line " + std::to_string(tokens[position ? position - 1 : 0].line) + ": " + why);
+    }
+
+    void expect(const char *text) {
+        if (!take(text)) {
+            fail("'" + std::string(text) + "' expected before '" + peek() + "'");
+        }
+    }
+
+    uint64_t number() { return std::strtoull(next().c_str(), nullptr, 0); }
+
+    // [.align n] .b8 name[n];
+    Variable shared_variable() {
+        const uint64_t alignment = take(".align") ? number() : 1;
+        Variable variable = {"", std::max<uint64_t>(alignment, 4), bytes_of(next())};
+        variable.name = next();
+        if (take("[")) {
+            variable.bytes *= peek() == "]" ? 0 : number();
+            expect("]");
+        }
+        expect(";");
+        return variable;
+    }
+
+    uint64_t place(const Variable &variable) {
+        const uint64_t at = up(shared_base + kernel->shared_bytes, variable.alignment);
+        kernel->shared_bytes = (uint32_t)(at + variable.bytes - shared_base);
+        return symbols[variable.name] = at;
+    }
+
+    void parameters() {
+        expect("(");
+        while (!take(")")) {
+            expect(".param");
+            size_t alignment = take(".align") ? number() : 0, bytes = bytes_of(next());
+            alignment = std::max(alignment, bytes);
+            const std::string name = next();
+            if (take("[")) {
+                bytes *= number();
+                expect("]");
+            }
+            const size_t at = up(kernel->parameter_bytes, alignment);
+            kernel->parameter_sizes.push_back(bytes);
+            kernel->parameter_offsets.push_back(at);
+            kernel->parameter_bytes = (uint32_t)(at + bytes);
+            symbols[name] = at;
+            take(",");
+        }
+    }
+
+    uint32_t reserve(unsigned bytes, uint32_t count) {
+        const uint32_t at = kernel->register_bytes;
+        kernel->register_bytes += count * (bytes ? bytes * warp_lanes : sizeof(uint32_t));
+        kernel->register_bytes = (uint32_t)up(kernel->register_bytes, 64);
+        return at;
+    }
+
+    void entry() {
+        const std::string name = next();
+        kernel = &module.kernels[name];
+        kernel->name = name;
+        static std::atomic<uint64_t> read_so_far = 0;
+        kernel->serial = ++read_so_far;
+        symbols.clear();
+        registers.clear();
+        constants.clear();
+        dynamic.clear();
+        labels.clear();
+        branches.clear();
+        for (const char *special : special_registers) {
+            registers[special] = {reserve(4, 1), 1, 4};
+        }
+        parameters();
+        while (peek() != "{") {
+            const std::string directive = next();
+            if (directive == ".maxntid") {
+                kernel->max_threads = (unsigned)number();
+            } else if (directive.empty()) {
+                fail("no body");
+            }
+        }
+        next();
+        for (int depth = 1; depth > 0;) {
+            if (take("{")) {
+                ++depth;
+            } else if (take("}")) {
+                --depth;
+            } else if (peek().empty()) {
+                fail("a body without an end");
+            } else {
+                statement();
+            }
+        }
+        kernel->shared_bytes = (uint32_t)up(kernel->shared_bytes, 16);
+        for (const size_t i : dynamic) {
+            kernel->constants[i].value = shared_base + kernel->shared_bytes;
+        }
+        for (const auto &[instruction, label] : branches) {
+            const auto at = labels.find(label);
+            if (at == labels.end()) {
+                fail("no label " + label);
+            }
+            kernel->code[instruction].displacement = (int64_t)at->second;
+        }
+    }
+
+    void statement() {
+        if (take(".reg")) {
+            const unsigned bytes = bytes_of(next());
+            const std::string family = next();
+            uint32_t count = 1;
+            if (take("<")) {
+                count = (uint32_t)number();
+                expect(">");
+            }
+            expect(";");
+            registers[family] = {reserve(bytes, count), count, bytes};
+        } else if (take(".shared")) {
+            place(shared_variable());
+        } else if (take(".pragma")) {
+            next();
+            expect(";");
+        } else if (tokens[position + 1].text == ":") {
+            labels[next()] = kernel->code.size();
+            next();
+        } else {
+            instruction();
+        }
+    }
+
+    void instruction() {
+        Instruction made;
+        made.line = tokens[position].line;
+        if (take("@")) {
+            made.negated = take("!");
+            made.guard = (int32_t)place_of(next(), 0);
+        }
+        std::string opcode = next();
+        if (made.guard >= 0 && opcode != "bra") {
+            fail("only branches can have a guard here");
+        }
+        if (opcode == "bra" || opcode == "bra.uni") {
+            branches.emplace_back(kernel->code.size(), next());
+        }
+        std::vector<std::string> operands;
+        while (!take(";")) {
+            if (peek() == "{" && opcode.compare(0, 3, "mov") == 0) { // puts halves together, or takes them apart
+                opcode += operands.empty() ? ".apart" : ".together";
+            }
+            if (take("{") || take("}") || take(",") || take("[") || take("]")) {
+                continue;
+            }
+            if (take("+")) {
+                made.displacement = std::strtoll(next().c_str(), nullptr, 0);
+            } else {
+                operands.push_back(next());
+            }
+            if (peek().empty()) {
+                fail("an instruction without an end");
+            }
+        }
+        // The register that may be wider than the instruction's type: what is stored or converted, or where is loaded
+        // to.
+        const bool is_source = opcode.compare(0, 2, "st") == 0 || opcode.compare(0, 3, "cvt") == 0;
+        const Form *form =
+            find_form(opcode, operands.empty() ? 0 : width_of(is_source ? operands.back() : operands.front()));
+        if (!form) {
+            fail("the instruction '" + opcode + "' is not known here");
+        }
+        if (form->operands.size() != operands.size() || operands.size() > made.at.size()) {
+            fail("'" + opcode + "' with " + std::to_string(operands.size()) + " operands");
+        }
+        for (size_t i = 0; i < operands.size(); ++i) {
+            made.at[i] = place_of(operands[i], form->operands[i]);
+        }
+        made.run = form->run;
+        kernel->waits |= opcode == "griddepcontrol.wait";
+        kernel->lets_next_begin |= opcode == "griddepcontrol.launch_dependents";
+        kernel->code.push_back(made);
+    }
+
+    // Where the word is a register: the family, and which of it.
+    const Registers *find_register(const std::string &word, uint32_t &index) const {
+        index = 0;
+        auto family = registers.find(word);
+        if (family == registers.end() && word[0] == '%') {
+            const size_t digits = word.find_last_not_of("0123456789") + 1;
+            family = registers.find(word.substr(0, digits));
+            index = digits < word.size() ? (uint32_t)std::atoi(word.c_str() + digits) : 0;
+        }
+        return family != registers.end() && index < family->second.count ? &family->second : nullptr;
+    }
+
+    unsigned width_of(const std::string &word) const {
+        uint32_t index;
+        const Registers *found = find_register(word, index);
+        return found ? found->bytes : 0;
+    }
+
+    // The offset of a register, or of a constant that is made for it.
+    uint32_t place_of(const std::string &word, unsigned bytes) {
+        uint32_t index;
+        if (const Registers *found = find_register(word, index)) {
+            if (found->bytes != bytes) {
+                fail(word + " has " + std::to_string(8 * found->bytes) + " bits and not " + std::to_string(8 * bytes));
+            }
+            return found->first + index * (bytes ? bytes * warp_lanes : (uint32_t)sizeof(uint32_t));
+        }
+        uint64_t value = 0;
+        bool is_dynamic = false;
+        if (word[0] == '-' || std::isdigit((unsigned char)word[0])) {
+            value = word[1] == 'f' || word[1] == 'd' ? std::strtoull(word.c_str() + 2, nullptr, 16)
+                    : word[0] == '-'                 ? (uint64_t)std::strtoll(word.c_str(), nullptr, 0)
+                                                     : std::strtoull(word.c_str(), nullptr, 0);
+        } else if (const auto symbol = symbols.find(word); symbol != symbols.end()) {
+            value = symbol->second;
+        } else {
+            const auto variable =
+                std::find_if(variables.begin(), variables.end(), [&](const Variable &v) { return v.name == word; });
+            if (variable == variables.end()) {
+                fail("no register or variable " + word);
+            }
+            is_dynamic = variable->bytes == 0;
+            value = is_dynamic ? ~0ull : place(*variable);
+        }
+        const auto [constant, is_new] = constants.emplace(std::make_pair(value, bytes), 0);
+        if (is_new) {
+            if (bytes == 0) {
+                fail("a predicate cannot be a number");
+            }
+            constant->second = reserve(bytes, 1);
+            if (is_dynamic) {
+                dynamic.push_back(kernel->constants.size());
+            }
+            kernel->constants.push_back({constant->second, bytes, value});
+        }
+        return constant->second;
+    }
+};
+
+} // namespace
+
+Module parse_ptx(const std::string &text) { return Parser(text).parse(); }
+
+} // namespace softcuda

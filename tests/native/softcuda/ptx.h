@@ -1,0 +1,66 @@
+// PTX, read: kernels as lists of instructions that a warp can run.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace softcuda {
+
+struct Warp;
+struct Instruction;
+using Handler = void (*)(Warp &, const Instruction &);
+
+// Operands are offsets into the registers of a warp: constants and special registers have a place there too.
+struct Instruction {
+    Handler run = nullptr;
+    std::array<uint32_t, 14> at = {}; // the destination first, vectors one by one
+    int64_t displacement = 0;         // of an address; of a branch, the instruction that it goes to
+    int32_t guard = -1;               // a predicate; -1: none
+    bool negated = false;
+    uint32_t line = 0; // of the text
+};
+
+// What an opcode stands for: the width of each operand in bytes, 0 for a predicate.
+struct Form {
+    Handler run;
+    std::vector<uint8_t> operands;
+};
+
+// Null where no such instruction is known here. register_bytes: of the one that may be wider than its name says.
+const Form *find_form(const std::string &opcode, unsigned register_bytes);
+
+constexpr const char *special_registers[] = {"%tid.x",  "%tid.y",  "%ctaid.x",  "%ctaid.y",
+                                             "%ntid.x", "%ntid.y", "%nctaid.x", "%nctaid.y"};
+
+struct Kernel {
+    std::string name;
+    uint64_t serial = 0; // no other kernel has it
+    std::vector<size_t> parameter_sizes, parameter_offsets;
+    unsigned max_threads = 1024;
+    bool waits = false;           // for the kernel before, so that it may begin before that one has ended
+    bool lets_next_begin = false; // before it has ended itself
+    std::vector<Instruction> code;
+    struct Constant {
+        uint32_t at, bytes;
+        uint64_t value;
+    };
+    std::vector<Constant> constants;
+    uint32_t register_bytes = 0, parameter_bytes = 0, shared_bytes = 0; // shared: what it declares
+};
+
+struct Module {
+    int version = 0; // of the language, 75 for 7.5
+    int target = 0;  // 75 for sm_75
+    std::map<std::string, Kernel> kernels;
+};
+
+constexpr unsigned warp_lanes = 32;
+constexpr uint64_t shared_base = 1024; // the first address of shared memory: 0 is none
+
+// Throws std::runtime_error, with the line, where the text is no PTX or has something that is not known here.
+Module parse_ptx(const std::string &text);
+
+} // namespace softcuda

@@ -1,0 +1,137 @@
+// Instructions that lanes run together, and those that say where they go on.
+#include "forms.h"
+
+#include <cstring>
+
+namespace softcuda {
+
+namespace {
+
+float low(uint32_t pair) {
+    const uint32_t bits = pair << 16;
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+float high(uint32_t pair) { return low(pair >> 16); }
+
+// D (16×8) = A (16×K) · B (K×8) + C. Lane 4 g + t holds rows g and g + 8 of A, C and D, and column g of B, two
+// neighbours at a time.
+template <unsigned K> void multiply_accumulate(Warp &warp, const Instruction &i) {
+    if (!warp.is_whole_here()) {
+        return;
+    }
+    constexpr unsigned of_a = K / 4, of_b = K / 8;
+    float a[16][K], b[K][8], d[16][8];
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        const unsigned g = lane / 4, t = lane % 4;
+        for (unsigned half = 0; half < of_b; ++half) {
+            const uint32_t above = warp.at<uint32_t>(i.at[4 + 2 * half])[lane],
+                           below = warp.at<uint32_t>(i.at[5 + 2 * half])[lane];
+            const uint32_t right = warp.at<uint32_t>(i.at[4 + of_a + half])[lane];
+            const unsigned k = 8 * half + 2 * t;
+            a[g][k] = low(above);
+            a[g][k + 1] = high(above);
+            a[g + 8][k] = low(below);
+            a[g + 8][k + 1] = high(below);
+            b[k][g] = low(right);
+            b[k + 1][g] = high(right);
+        }
+        for (unsigned n = 0; n < 4; ++n) {
+            d[g + n / 2 * 8][2 * t + n % 2] = warp.at<float>(i.at[4 + of_a + of_b + n])[lane];
+        }
+    }
+    for (unsigned row = 0; row < 16; ++row) {
+        for (unsigned k = 0; k < K; ++k) {
+            for (unsigned column = 0; column < 8; ++column) {
+                d[row][column] += a[row][k] * b[k][column];
+            }
+        }
+    }
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        for (unsigned n = 0; n < 4; ++n) {
+            warp.at<float>(i.at[n])[lane] = d[lane / 4 + n / 2 * 8][2 * (lane % 4) + n % 2];
+        }
+    }
+}
+
+void transpose_matrix(Warp &warp, const Instruction &i) {
+    if (!warp.is_whole_here()) {
+        return;
+    }
+    uint32_t before[warp_lanes];
+    std::memcpy(before, warp.at<uint32_t>(i.at[1]), sizeof before);
+    const auto element = [&](unsigned row, unsigned column) {
+        return before[4 * row + column / 2] >> (column % 2 * 16) & 0xFFFFu;
+    };
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        const unsigned g = lane / 4, t = lane % 4;
+        warp.at<uint32_t>(i.at[0])[lane] = element(2 * t, g) | element(2 * t + 1, g) << 16;
+    }
+}
+
+// Of the lane whose number differs in the bits of a mask.
+void shuffle(Warp &warp, const Instruction &i) {
+    if (!warp.is_whole_here()) {
+        return;
+    }
+    uint32_t before[warp_lanes];
+    std::memcpy(before, warp.at<uint32_t>(i.at[1]), sizeof before);
+    const uint32_t *mask = warp.at<uint32_t>(i.at[2]);
+    if (*warp.at<uint32_t>(i.at[3]) != 0x1F || *warp.at<uint32_t>(i.at[4]) != all_lanes) {
+        throw Fault{launch_failed, "a shuffle of less than a warp"};
+    }
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        warp.at<uint32_t>(i.at[0])[lane] = before[(lane ^ mask[lane]) % warp_lanes];
+    }
+}
+
+void branch(Warp &warp, const Instruction &i) {
+    Lanes taken = warp.active;
+    if (i.guard >= 0) {
+        const Lanes guard = *warp.at<Lanes>((uint32_t)i.guard);
+        taken &= i.negated ? ~guard : guard;
+    }
+    warp.branch(taken, (uint32_t)i.displacement);
+}
+
+void leave(Warp &warp, const Instruction &) { warp.leave(); }
+
+void barrier(Warp &warp, const Instruction &) {
+    if (warp.all_are_here()) {
+        warp.state = State::at_barrier;
+    }
+}
+
+void wait_for_kernel_before(Warp &warp, const Instruction &) {
+    warp.has_waited = warp.block->kernel_before_has_ended;
+    if (!warp.has_waited) {
+        --warp.next;
+        warp.state = State::waits_for_kernel_before;
+    }
+}
+
+// The next kernel waits for this one only: so this one must have waited for those before.
+void let_next_kernel_begin(Warp &warp, const Instruction &) {
+    if (!warp.has_waited) {
+        throw Fault{launch_failed, "it lets the next kernel begin before it has waited for the one before"};
+    }
+}
+
+} // namespace
+
+void add_warp_forms(Forms &forms) {
+    const std::string multiply = "mma.sync.aligned.", types = ".row.col.f32.bf16.bf16.f32";
+    forms[multiply + "m16n8k16" + types] = {multiply_accumulate<16>, std::vector<uint8_t>(14, 4)};
+    forms[multiply + "m16n8k8" + types] = {multiply_accumulate<8>, std::vector<uint8_t>(11, 4)};
+    forms["movmatrix.sync.aligned.m8n8.trans.b16"] = {transpose_matrix, {4, 4}};
+    forms["shfl.sync.bfly.b32"] = {shuffle, {4, 4, 4, 4, 4}};
+    forms["bra"] = forms["bra.uni"] = {branch, {}};
+    forms["ret"] = {leave, {}};
+    forms["bar.sync"] = {barrier, {4}};
+    forms["griddepcontrol.wait"] = {wait_for_kernel_before, {}};
+    forms["griddepcontrol.launch_dependents"] = {let_next_kernel_begin, {}};
+}
+
+} // namespace softcuda
