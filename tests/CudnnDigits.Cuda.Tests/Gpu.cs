@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -12,6 +14,19 @@ internal static class Gpu
     private static readonly Lazy<CudaInfo> Info = new(CudaDevice.Info);
 
     public static bool IsSoftware => Info.Value.Gpus[0].Name.StartsWith("software", StringComparison.Ordinal);
+
+    /// <summary>Where it can, the device watches over each tensor: its neighbours in the arena would hide what reaches past its end.</summary>
+    [ModuleInitializer]
+    public static void WatchTensors() => DeviceArena.Allocated = Watch;
+
+    private static unsafe void Watch(DeviceTensor tensor)
+    {
+        if (IsSoftware && tensor.Bytes > 0)
+        {
+            var watch = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, "softcuda_tensor");
+            Assert.Equal(0, watch(tensor.Address, (nint)tensor.Bytes));
+        }
+    }
 
     /// <summary>Skips the test where there is no device; with CUDNN_DIGITS_REQUIRE_GPU=1 that is a failure.</summary>
     public static void Require()

@@ -11,6 +11,8 @@
 
 using namespace softcuda;
 
+extern "C" int softcuda_tensor(uint64_t address, size_t bytes);
+
 namespace {
 
 int failures = 0;
@@ -316,6 +318,12 @@ void check_memory() {
                run("mov.u64 %rd3, tile; ld.shared.u32 %r1, [%rd3+512];") == illegal_address,
            "nor what lies behind shared memory");
     expect(run("ld.shared.u32 %r1, [%rd2];") == illegal_address, "and shared memory does not begin at 0");
+
+    Memory divided, out;
+    softcuda_tensor(divided.address, 64 * 32 - 4);
+    expect(run("ld.global.u32 %r1, [%rd0+56];", divided, out) == success &&
+               run("ld.global.u32 %r1, [%rd0+60];", divided, out) == illegal_address,
+           "nor what lies between tensors, once it is known where they are");
 
     const std::string mine =
                           "shl.b32 %r1, %r0, 2; cvt.u64.u32 %rd3, %r1; mov.u64 %rd4, tile; add.s64 %rd3, %rd4, %rd3;\n",

@@ -49,7 +49,11 @@ internal sealed class DeviceArena : IDisposable
     /// <summary>What cuDNN and cuBLAS like best, and all allocations of the driver have.</summary>
     private const long Alignment = 256;
 
+    private readonly List<DeviceTensor> _tensors = [];
     private DeviceMemory? _memory;
+
+    /// <summary>Told of every tensor that is allocated: tests find what touches the room between them.</summary>
+    internal static Action<DeviceTensor>? Allocated { get; set; }
 
     /// <summary>Bytes reserved so far.</summary>
     public long Bytes { get; private set; }
@@ -66,12 +70,20 @@ internal sealed class DeviceArena : IDisposable
         }
 
         DeviceTensor tensor = new(this, Bytes, count, type);
+        _tensors.Add(tensor);
         Bytes += (tensor.Bytes + Alignment - 1) / Alignment * Alignment;
         return tensor;
     }
 
     /// <summary>Allocates all that was reserved.</summary>
-    public void Allocate(CudaContext context) => _memory = new DeviceMemory(context, Bytes);
+    public void Allocate(CudaContext context)
+    {
+        _memory = new DeviceMemory(context, Bytes);
+        if (Allocated is { } allocated)
+        {
+            _tensors.ForEach(allocated);
+        }
+    }
 
     public void Dispose() => _memory?.Dispose();
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <sys/mman.h>
+#include <tuple>
 #include <unistd.h>
 
 namespace softcuda {
@@ -18,9 +19,11 @@ constexpr uint64_t device_tag = 1ull << 60; // makes an address that no x86-64 o
 constexpr size_t alignment = 256;
 
 struct Allocation {
+    uint64_t first;
     size_t bytes;
     void *mapping;
     size_t mapped;
+    std::map<uint64_t, size_t> tensors; // what callers have said lies in it: nothing but these may be touched then
 };
 
 struct PlannedFailure {
@@ -81,6 +84,27 @@ const Allocation *find(const std::map<uint64_t, Allocation> &from, uint64_t addr
     return address - at->first + bytes <= at->second.bytes ? &at->second : nullptr;
 }
 
+// The tensor or, where its allocation is not divided, the allocation that holds so many bytes.
+AllocationRange find_on_device(uint64_t address, size_t bytes, bool in_a_tensor) {
+    const uint64_t untagged = address & ~device_tag;
+    const Allocation *allocation = address & device_tag ? find(state().device, untagged, bytes) : nullptr;
+    if (!allocation) {
+        return {};
+    }
+    uint64_t first = allocation->first;
+    size_t length = allocation->bytes;
+    if (in_a_tensor && !allocation->tensors.empty()) {
+        const auto after = allocation->tensors.upper_bound(untagged);
+        if (after == allocation->tensors.begin()) {
+            return {};
+        }
+        std::tie(first, length) = *std::prev(after);
+    }
+    return untagged - first + bytes <= length
+               ? AllocationRange{first | device_tag, length, reinterpret_cast<void *>(first)}
+               : AllocationRange{};
+}
+
 } // namespace
 
 Result refuse(Result status, const char *call, const std::string &why) {
@@ -130,9 +154,9 @@ MemoryInfo memory_info() {
     return {used < total ? total - used : 0, total};
 }
 
-void *memory(uint64_t address, size_t bytes, const char *call) {
+void *memory(uint64_t address, size_t bytes, const char *call, bool in_a_tensor) {
     std::lock_guard lock(state().mutex);
-    if (!(address & device_tag) || !find(state().device, address & ~device_tag, bytes)) {
+    if (find_on_device(address, bytes, in_a_tensor).bytes == 0) {
         char text[160];
         std::snprintf(text, sizeof text, "%zu bytes at 0x%llx lie in no live allocation of the device", bytes,
                       (unsigned long long)address);
@@ -144,12 +168,19 @@ void *memory(uint64_t address, size_t bytes, const char *call) {
 
 AllocationRange allocation_at(uint64_t address, size_t bytes) {
     std::lock_guard lock(state().mutex);
+    return find_on_device(address, bytes, true);
+}
+
+// For tests: a tensor lies here. Kernels and libraries that touch the same allocation outside of its tensors are
+// refused.
+extern "C" int softcuda_tensor(uint64_t address, size_t bytes) {
+    std::lock_guard lock(state().mutex);
     const auto at = state().device.upper_bound(address & ~device_tag);
-    if (!(address & device_tag) || !find(state().device, address & ~device_tag, bytes)) {
-        return {};
+    if (!find(state().device, address & ~device_tag, bytes)) {
+        return invalid_value;
     }
-    const auto &[first, allocation] = *std::prev(at);
-    return {first | device_tag, allocation.bytes, reinterpret_cast<void *>(first)};
+    std::prev(at)->second.tensors[address & ~device_tag] = bytes;
+    return success;
 }
 
 bool is_pinned(const void *host, size_t bytes) {
@@ -166,7 +197,7 @@ uint64_t allocate(size_t bytes, bool on_device) {
     std::memset(mapping + page, 0xFF, body); // NaN in every format
     const uint64_t first = reinterpret_cast<uint64_t>(mapping + page + body - up(bytes, alignment));
     std::lock_guard lock(state().mutex);
-    (on_device ? state().device : state().pinned)[first] = {bytes, mapping, mapped};
+    (on_device ? state().device : state().pinned)[first] = {first, bytes, mapping, mapped, {}};
     state().used += on_device ? bytes : 0;
     count_handle(on_device ? "device allocations" : "pinned allocations", 1);
     return on_device ? first | device_tag : first;

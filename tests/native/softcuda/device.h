@@ -51,9 +51,10 @@ int planned_failure(const char *call);
 Result sticky_error();
 
 // The host address of `bytes` of device memory, or null with a message where they do not lie in one live allocation.
-void *memory(uint64_t address, size_t bytes, const char *call);
+// Or, where tests have said which tensors lie there, in one tensor.
+void *memory(uint64_t address, size_t bytes, const char *call, bool in_a_tensor = true);
 
-// The live allocation that holds `bytes` of device memory; one of no bytes where there is none.
+// The live allocation or tensor that holds `bytes` of device memory; one of no bytes where there is none.
 struct AllocationRange {
     uint64_t first;
     size_t bytes;

@@ -228,8 +228,8 @@ static int copy(const char *call, Stream *stream, uint64_t to, uint64_t from, si
         return refuse(invalid_value, call, "the host memory is not pinned");
     }
     return enqueue(stream, call, [=]() -> Result {
-        void *target = to_host ? reinterpret_cast<void *>(to) : memory(to, bytes, call);
-        const void *source = from_host ? reinterpret_cast<const void *>(from) : memory(from, bytes, call);
+        void *target = to_host ? reinterpret_cast<void *>(to) : memory(to, bytes, call, false);
+        const void *source = from_host ? reinterpret_cast<const void *>(from) : memory(from, bytes, call, false);
         if (!target || !source) {
             return illegal_address;
         }
@@ -256,7 +256,7 @@ EXPORT cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Stream *st
 EXPORT cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream *stream) {
     ENTER(context)
     return enqueue(stream, __func__, [=]() -> Result {
-        void *target = memory(to, bytes, "cuMemsetD8Async");
+        void *target = memory(to, bytes, "cuMemsetD8Async", false);
         if (!target) {
             return illegal_address;
         }
