@@ -2,6 +2,7 @@
 // Its complaints on standard error are expected.
 #include "driver.h"
 #include "grid.h"
+#include "warp.h"
 
 #include <cmath>
 #include <cstdio>
@@ -174,6 +175,15 @@ const Example examples[] = {
     {"cvt.f64.f32 %fd10, %f1;", bits(0.1f), 0, 0, bits((double)0.1f)},
     // Two bfloat16, the first operand above; halfway to the even one.
     {"cvt.rn.bf16x2.f32 %r10, %f1, %f2;", bits(1 + 0x1p-8f), bits(1 + 3 * 0x1p-8f), 0, 0x3F803F82},
+    {"cvt.rn.relu.bf16x2.f32 %r10, %f1, %f2;", bits(-1.0f), bits(1 + 3 * 0x1p-8f), 0, 0x00003F82},
+    {"cvt.rn.relu.bf16x2.f32 %r10, %f1, %f2;", bits(nan32), bits(-0x1p-100f), 0, 0x7FFF0000},
+    {"max.bf16x2 %r10, %r1, %r2;", 0x3F80BF80, 0x4000C000, 0, 0x4000BF80}, // 1, -1 and 2, -2
+    {"max.bf16x2 %r10, %r1, %r2;", 0xFFFF8000, 0xC0000000, 0, 0xC0000000}, // NaN, -0 and -2, 0
+    {"set.gt.u32.bf16x2 %r10, %r1, %r2;", 0x3F80BF80, 0x3F80C000, 0, 0x0000FFFF},
+    {"set.gt.u32.bf16x2 %r10, %r1, %r2;", 0xFFFF0000, 0x3F808000, 0, 0}, // NaN, 0 and 1, -0
+    {"set.nan.u32.bf16x2 %r10, %r1, %r2;", 0xFFFF3F80, 0x00003F80, 0, 0xFFFF0000},
+    {"max.NaN.f32 %f10, %f1, %f2;", bits(-1.0f), bits(-2.0f), 0, bits(-1.0f)},
+    {"max.NaN.f32 %f10, %f1, %f2;", bits(-1.0f), bits(nan32), 0, bits(nan32)},
     {"fma.rn.f32 %f10, %f1, %f2, %f3;", bits(1 + 0x1p-23f), bits(1 - 0x1p-23f), bits(-1.0f), bits(-0x1p-46f)},
     {"fma.rn.f32 %f10, %f1, 0f40000000, 0f3F800000;", bits(3.0f), 0, 0, bits(7.0f)},
     {"fma.rn.f64 %fd10, %fd1, %fd2, %fd3;", bits(1 + 0x1p-52), bits(1 - 0x1p-52), bits(-1.0), bits(-0x1p-104)},
@@ -294,6 +304,17 @@ void check_lanes() {
                 in, out) == success;
     expect(holds && out.at<uint32_t>(31, 0) == 30, "also where the way of some is longer");
 
+    // A loop whose end stands before its body, as compilers like to have it: lanes that part within meet there.
+    holds = run(R"(
+        mov.u32 %r1, 0; mov.u32 %r4, 0; and.b32 %r2, %r0, 1; setp.eq.s32 %p1, %r2, 0; bra.uni BODY;
+    END: shfl.sync.bfly.b32 %r3, %r4, 1, 0x1f, 0xffffffff; add.s32 %r1, %r1, 1; setp.lt.u32 %p2, %r1, 3; @%p2 bra BODY; bra.uni OUT;
+    BODY: @%p1 bra EVEN; add.s32 %r4, %r4, 2; bra.uni END;
+    EVEN: add.s32 %r4, %r4, 1; bra.uni END;
+    OUT: st.global.u32 [%rd1], %r3;)",
+                in, out) == success;
+    expect(holds && out.at<uint32_t>(0, 0) == 6 && out.at<uint32_t>(1, 0) == 3,
+           "and at the end of a loop that stands before its body");
+
     const std::string exchange = "shfl.sync.bfly.b32 %r3, %r0, 1, 0x1f, 0xffffffff;\n";
     expect(run(exchange, 16) == launch_failed, "a warp that is not whole cannot run its instructions");
     expect(run("setp.lt.u32 %p1, %r0, 8; @%p1 bra OTHER;\n" + exchange +
@@ -360,9 +381,34 @@ void check_beginning() {
     expect(run("griddepcontrol.wait; griddepcontrol.launch_dependents;") == success, "but may do so afterwards");
 }
 
+// Accesses `step` bytes apart from lane to lane.
+void expect_passes(uint64_t step, unsigned bytes, uint64_t passes, uint64_t least, uint64_t sectors) {
+    uint64_t addresses[warp_lanes];
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        addresses[lane] = 1024 + step * lane;
+    }
+    Counts counts;
+    counts.count_shared(addresses, all_lanes, bytes);
+    counts.count_global(addresses, all_lanes, bytes);
+    expect(counts.shared_passes == passes && counts.shared_passes_least == least && counts.sectors == sectors,
+           std::to_string(bytes) + " bytes a lane, " + std::to_string(step) +
+               " apart: passes through shared memory and sectors");
+}
+
 } // namespace
 
 int main() {
+    expect_passes(4, 4, 1, 1, 4);
+    expect_passes(0, 4, 1, 1, 1);
+    expect_passes(2, 2, 1, 1, 2);
+    expect_passes(8, 4, 2, 1, 8);
+    expect_passes(128, 4, 32, 1, 32);
+    expect_passes(132, 4, 1, 1, 32);
+    expect_passes(8, 8, 2, 2, 8);
+    expect_passes(16, 16, 4, 4, 16);
+    expect_passes(80, 16, 4, 4, 32); // eight rows of a tile whose pitch is 40 numbers
+    expect_passes(64, 16, 16, 4, 32);
+
     for (const Example &example : examples) {
         check(example);
     }

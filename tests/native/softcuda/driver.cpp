@@ -117,7 +117,7 @@ EXPORT cuDeviceGetAttribute(int *value, int attribute, int) {
     const int capability = (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90);
     switch (attribute) {
     case 16:
-        *value = 2;
+        *value = (int)setting("SOFTCUDA_MULTIPROCESSORS", 2);
         return success;
     case 97:
         *value = (int)setting("SOFTCUDA_SHARED_BYTES", 227 << 10);

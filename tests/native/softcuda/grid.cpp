@@ -13,8 +13,8 @@ struct BlockRun {
 
     void start(const Kernel &kernel, const std::vector<unsigned char> &parameters, Dimensions grid, Dimensions threads,
                size_t shared_bytes, size_t index);
-    // Whether it has ended, and does not wait for the kernel before.
-    bool run();
+    // Until it has ended, or waits for the kernel before.
+    void run();
 
   private:
     struct Free {
@@ -65,7 +65,7 @@ void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &par
         }
         warp.active = warp.everyone;
         warp.next = 0;
-        warp.limit = ~0u;
+        warp.meets = ~0u;
         warp.state = State::running;
         warp.has_waited = false;
         warp.others.clear();
@@ -78,9 +78,10 @@ void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &par
     block.shared_bytes = shared.size();
     block.range = {};
     block.races.clear(shared.size());
+    block.counts = {};
 }
 
-bool BlockRun::run() {
+void BlockRun::run() {
     for (;;) {
         size_t at_barrier = 0, finished = 0, waiting = 0;
         for (Warp &warp : warps) {
@@ -99,7 +100,7 @@ bool BlockRun::run() {
             waiting += warp.state == State::waits_for_kernel_before;
         }
         if (waiting > 0 || finished == warps.size()) {
-            return waiting == 0;
+            return;
         }
         if (at_barrier < warps.size()) {
             throw Fault{launch_failed, "threads have left while others wait at a barrier"};
@@ -147,17 +148,26 @@ Result Launch::begin() {
 }
 
 Result Launch::run() {
+    const auto count = [this](BlockRun &run, long i) {
+        if (is_counting()) {
+            run.block.counts.launches = i == 0;
+            run.block.counts.blocks = 1;
+            add_counts(kernel.name, run.block.counts);
+        }
+    };
     const auto blocks = std::move(begun);
     begun.clear();
     return for_every_block([&](long i) {
         if (!blocks.empty()) {
             blocks[(size_t)i]->block.kernel_before_has_ended = true;
             blocks[(size_t)i]->run();
+            count(*blocks[(size_t)i], i);
             return;
         }
         static thread_local BlockRun one_after_the_other;
         one_after_the_other.start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
         one_after_the_other.run();
+        count(one_after_the_other, i);
     });
 }
 

@@ -244,6 +244,40 @@ uint32_t bfloat16_bits(float x) { // to nearest, ties to even
 struct PackBfloat16 { // the first operand above
     static uint32_t of(float a, float b) { return bfloat16_bits(a) << 16 | bfloat16_bits(b); }
 };
+float float_of(uint32_t bfloat16) {
+    const uint32_t bits = bfloat16 << 16;
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+struct PackRelu {
+    static uint32_t of(float a, float b) { return bfloat16_bits(a < 0 ? 0 : a) << 16 | bfloat16_bits(b < 0 ? 0 : b); }
+};
+template <typename Op> struct OfPairs {
+    static uint32_t of(uint32_t a, uint32_t b) {
+        return Op::of(a >> 16, b >> 16) << 16 | Op::of(a & 0xFFFF, b & 0xFFFF);
+    }
+};
+struct GreatestBfloat16 { // of a number and NaN, the number
+    static uint32_t of(uint32_t a, uint32_t b) {
+        const float x = float_of(a), y = float_of(b);
+        if (x != x || y != y) {
+            return x == x ? a : y == y ? b : 0x7FFF;
+        }
+        return x > y || (x == y && a < b) ? a : b; // 0 above -0
+    }
+};
+template <typename Op> struct MaskOfBfloat16 {
+    static uint32_t of(uint32_t a, uint32_t b) { return Op::of(float_of(a), float_of(b)) ? 0xFFFF : 0; }
+};
+struct MaximumOrNan {
+    static float of(float a, float b) {
+        if (a != a || b != b) {
+            return std::numeric_limits<float>::quiet_NaN();
+        }
+        return a > b || (a == b && std::signbit(b)) ? a : b;
+    }
+};
 template <typename Whole> struct Together { // the first operand below
     template <typename T> static Whole of(T a, T b) { return a | (Whole)b << 8 * sizeof(T); }
 };
@@ -362,6 +396,11 @@ Forms all_forms() {
     forms["cvt.rzi.s32.f32"] = conversion<int32_t, float, Truncate<int32_t>>();
     forms["cvt.rzi.u64.f64"] = conversion<uint64_t, double, Truncate<uint64_t>>();
     forms["cvt.rn.bf16x2.f32"] = {binary<uint32_t, float, float, PackBfloat16>, {4, 4, 4}};
+    forms["cvt.rn.relu.bf16x2.f32"] = {binary<uint32_t, float, float, PackRelu>, {4, 4, 4}};
+    forms["max.bf16x2"] = form_of_two<uint32_t, OfPairs<GreatestBfloat16>>();
+    forms["set.gt.u32.bf16x2"] = form_of_two<uint32_t, OfPairs<MaskOfBfloat16<Greater>>>();
+    forms["set.nan.u32.bf16x2"] = form_of_two<uint32_t, OfPairs<MaskOfBfloat16<OrUnordered<Never>>>>();
+    forms["max.NaN.f32"] = form_of_two<float, MaximumOrNan>();
     forms["mov.b32.together"] = {binary<uint32_t, uint16_t, uint16_t, Together<uint32_t>>, {4, 2, 2}};
     forms["mov.b64.together"] = {binary<uint64_t, uint32_t, uint32_t, Together<uint64_t>>, {8, 4, 4}};
     forms["mov.b32.apart"] = {take_apart<uint32_t, uint16_t>, {2, 2, 4}};

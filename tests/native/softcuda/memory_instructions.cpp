@@ -17,27 +17,43 @@ template <Space space> const unsigned char *source(Warp &warp, uint64_t address,
     }
 }
 
+// What one access of the warp costs, where that is counted.
+template <Space space, typename Address>
+void count(Warp &warp, const Address *address, int64_t displacement, size_t bytes, Lanes lanes) {
+    if (space == Space::parameter || !is_counting()) {
+        return;
+    }
+    uint64_t addresses[warp_lanes];
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        addresses[lane] = address[lane] + (uint64_t)displacement;
+    }
+    space == Space::shared ? warp.block->counts.count_shared(addresses, lanes, (unsigned)bytes)
+                           : warp.block->counts.count_global(addresses, lanes, (unsigned)bytes);
+}
+
 // M: in memory; R: in registers, which may be wider.
-template <Space space, typename M, typename R, unsigned count> void load(Warp &warp, const Instruction &i) {
-    const uint64_t *address = warp.at<uint64_t>(i.at[count]);
+template <Space space, typename M, typename R, unsigned width> void load(Warp &warp, const Instruction &i) {
+    const uint64_t *address = warp.at<uint64_t>(i.at[width]);
+    count<space>(warp, address, i.displacement, width * sizeof(M), warp.active);
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
-            M values[count];
+            M values[width];
             std::memcpy(values, source<space>(warp, address[lane] + (uint64_t)i.displacement, sizeof values, lane),
                         sizeof values);
-            for (unsigned k = 0; k < count; ++k) {
+            for (unsigned k = 0; k < width; ++k) {
                 warp.at<R>(i.at[k])[lane] = values[k];
             }
         }
     }
 }
 
-template <Space space, typename M, typename R, unsigned count> void store(Warp &warp, const Instruction &i) {
+template <Space space, typename M, typename R, unsigned width> void store(Warp &warp, const Instruction &i) {
     const uint64_t *address = warp.at<uint64_t>(i.at[0]);
+    count<space>(warp, address, i.displacement, width * sizeof(M), warp.active);
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
-            M values[count];
-            for (unsigned k = 0; k < count; ++k) {
+            M values[width];
+            for (unsigned k = 0; k < width; ++k) {
                 values[k] = (M)warp.at<R>(i.at[1 + k])[lane];
             }
             const uint64_t to = address[lane] + (uint64_t)i.displacement;
@@ -71,6 +87,8 @@ void fence(Warp &, const Instruction &) { __atomic_thread_fence(__ATOMIC_SEQ_CST
 void copy_async(Warp &warp, const Instruction &i) {
     const uint32_t *to = warp.at<uint32_t>(i.at[0]);
     const uint64_t *from = warp.at<uint64_t>(i.at[1]);
+    count<Space::global>(warp, from, i.displacement, sizeof Warp::Copy::bytes, warp.active);
+    count<Space::shared>(warp, to, 0, sizeof Warp::Copy::bytes, warp.active);
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
             Warp::Copy copy = {lane, to[lane], {}};
@@ -97,10 +115,9 @@ void wait_for_copies(Warp &warp, const Instruction &) {
 // Matrix m has its eight rows, 16 bytes each, at the addresses of lanes 8 m … 8 m + 7. Lane 4 g + t gets columns 2 t
 // and 2 t + 1 of row g; transposed, rows 2 t and 2 t + 1 of column g.
 template <unsigned matrices, bool transposed> void load_matrices(Warp &warp, const Instruction &i) {
-    if (!warp.is_whole_here()) {
-        return;
-    }
+    warp.require_whole();
     const uint32_t *address = warp.at<uint32_t>(i.at[matrices]);
+    count<Space::shared>(warp, address, i.displacement, 16, all_lanes >> (warp_lanes - 8 * matrices));
     uint16_t loaded[matrices][8][8];
     for (unsigned row = 0; row < 8 * matrices; ++row) {
         std::memcpy(loaded[row / 8][row % 8], warp.shared(address[row] + (uint64_t)i.displacement, 16, row, false), 16);

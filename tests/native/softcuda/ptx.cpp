@@ -210,13 +210,16 @@ class Parser {
         for (const size_t i : dynamic) {
             kernel->constants[i].value = shared_base + kernel->shared_bytes;
         }
+        std::vector<size_t> branch_instructions;
         for (const auto &[instruction, label] : branches) {
             const auto at = labels.find(label);
             if (at == labels.end()) {
                 fail("no label " + label);
             }
             kernel->code[instruction].displacement = (int64_t)at->second;
+            branch_instructions.push_back(instruction);
         }
+        find_meeting_points(*kernel, branch_instructions);
     }
 
     void statement() {
@@ -289,6 +292,7 @@ class Parser {
             made.at[i] = place_of(operands[i], form->operands[i]);
         }
         made.run = form->run;
+        made.leaves = opcode == "ret";
         kernel->waits |= opcode == "griddepcontrol.wait";
         kernel->lets_next_begin |= opcode == "griddepcontrol.launch_dependents";
         kernel->code.push_back(made);

@@ -25,74 +25,65 @@ void Warp::run() {
     state = State::running;
     const Instruction *code = block->kernel->code.data();
     while (state == State::running) {
-        if (next >= limit) {
-            regroup();
+        if (next == meets) {
+            go_on();
         }
         const Instruction &instruction = code[next++];
+        ++block->counts.instructions;
         instruction.run(*this, instruction);
     }
 }
 
-// Lanes that have parted go on one group at a time, first those that are furthest behind: so they meet where their
-// ways do.
-void Warp::regroup() {
-    if (active) {
-        others.push_back({next, active, false});
-    }
-    std::sort(others.begin(), others.end(), [](const Group &a, const Group &b) { return a.at < b.at; });
-    size_t kept = 0;
-    for (size_t i = 0; i < others.size(); ++i) {
-        if (kept > 0 && others[kept - 1].at == others[i].at) {
-            others[kept - 1].lanes |= others[i].lanes;
-            others[kept - 1].waits &= others[i].waits;
-        } else {
-            others[kept++] = others[i];
-        }
-    }
-    others.resize(kept);
-    const auto chosen = std::find_if(others.begin(), others.end(), [](const Group &group) { return !group.waits; });
-    if (chosen == others.end()) {
-        throw Fault{launch_failed, "lanes of a warp wait for others that are elsewhere or have left"};
-    }
-    active = chosen->lanes;
-    next = chosen->at;
-    others.erase(chosen);
-    limit = others.empty() ? ~0u : others.front().at;
+// Those who wait for the active lanes take over.
+void Warp::go_on() {
+    do {
+        const Group group = others.back();
+        others.pop_back();
+        next = group.next;
+        active = group.lanes;
+        meets = group.meets;
+    } while (next == meets || active == 0);
 }
 
-bool Warp::all_are_here() {
-    if (active == everyone) {
-        return true;
-    }
-    others.push_back({next - 1, active, true});
-    active = 0;
-    limit = 0;
-    return false;
-}
-
-bool Warp::is_whole_here() {
-    if (everyone != all_lanes) {
-        throw Fault{launch_failed, "an instruction of a whole warp in a block whose last warp is not whole"};
-    }
-    return all_are_here();
-}
-
-void Warp::leave() {
-    active = 0;
-    limit = 0;
-    if (others.empty()) {
-        state = State::finished;
-    }
-}
-
-void Warp::branch(Lanes taken, uint32_t to) {
+void Warp::branch(Lanes taken, const Instruction &instruction) {
+    const uint32_t to = (uint32_t)instruction.displacement;
     if (taken == active) {
         next = to;
     } else if (taken) {
-        others.push_back({to, taken, false});
-        active &= ~taken;
-        limit = 0;
+        if (instruction.meets != meets) {
+            others.push_back({instruction.meets, active, meets});
+        }
+        others.push_back({next, active & ~taken, instruction.meets});
+        active = taken;
+        next = to;
+        meets = instruction.meets;
     }
+}
+
+void Warp::leave() {
+    bool is_last = true;
+    for (Group &group : others) {
+        group.lanes &= ~active;
+        is_last = is_last && group.lanes == 0;
+    }
+    if (is_last) {
+        state = State::finished;
+    } else {
+        go_on();
+    }
+}
+
+void Warp::require_all() const {
+    if (active != everyone) {
+        throw Fault{launch_failed, "lanes of a warp come here without others, which are elsewhere or have left"};
+    }
+}
+
+void Warp::require_whole() const {
+    if (everyone != all_lanes) {
+        throw Fault{launch_failed, "an instruction of a whole warp in a block whose last warp is not whole"};
+    }
+    require_all();
 }
 
 unsigned char *Warp::global(uint64_t address, size_t bytes, bool writes) {

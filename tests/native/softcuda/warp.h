@@ -1,6 +1,7 @@
 // The 32 lanes of a warp, and the block that it belongs to, while a kernel runs.
 #pragma once
 
+#include "counts.h"
 #include "device.h"
 #include "ptx.h"
 
@@ -42,6 +43,7 @@ struct Block {
     bool kernel_before_has_ended = true;
     AllocationRange range = {}; // where the last access to global memory was
     Races races;
+    Counts counts;
 };
 
 enum class State { running, at_barrier, waits_for_kernel_before, finished };
@@ -52,15 +54,15 @@ struct Warp {
     unsigned char *registers;
     Lanes everyone = 0;             // who began
     Lanes active = 0;               // who is at `next`
-    uint32_t next = 0, limit = ~0u; // limit: where the first of the others waits
+    uint32_t next = 0, meets = ~0u; // meets: where they are to meet those that they have parted from
     State state = State::running;
     bool has_waited = false; // for the kernel before
 
-    // Lanes that are elsewhere. Those that wait need all others for the instruction where they are.
+    // Lanes that go on when the active ones have come to where they meet, the last ones first.
     struct Group {
-        uint32_t at;
+        uint32_t next;
         Lanes lanes;
-        bool waits;
+        uint32_t meets;
     };
     std::vector<Group> others;
 
@@ -75,11 +77,10 @@ struct Warp {
     // Runs until its state is another.
     void run();
 
-    // Whether all lanes are here; where not, those that are will wait.
-    bool all_are_here();
-    bool is_whole_here();                  // the same for an instruction of 32 lanes
-    void leave();                          // the active lanes
-    void branch(Lanes taken, uint32_t to); // taken: of the active ones
+    void require_all() const;                                 // lanes that began: for a barrier
+    void require_whole() const;                               // 32 lanes
+    void leave();                                             // the active lanes
+    void branch(Lanes taken, const Instruction &instruction); // taken: of the active ones
 
     // Where a lane's access goes, checked.
     unsigned char *global(uint64_t address, size_t bytes, bool writes);
@@ -87,7 +88,7 @@ struct Warp {
     const unsigned char *parameter(uint64_t address, size_t bytes) const;
 
   private:
-    void regroup();
+    void go_on();
 };
 
 } // namespace softcuda

@@ -19,9 +19,8 @@ float high(uint32_t pair) { return low(pair >> 16); }
 // D (16×8) = A (16×K) · B (K×8) + C. Lane 4 g + t holds rows g and g + 8 of A, C and D, and column g of B, two
 // neighbours at a time.
 template <unsigned K> void multiply_accumulate(Warp &warp, const Instruction &i) {
-    if (!warp.is_whole_here()) {
-        return;
-    }
+    warp.require_whole();
+    warp.block->counts.matrix_products += K / 8;
     constexpr unsigned of_a = K / 4, of_b = K / 8;
     float a[16][K], b[K][8], d[16][8];
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
@@ -57,9 +56,7 @@ template <unsigned K> void multiply_accumulate(Warp &warp, const Instruction &i)
 }
 
 void transpose_matrix(Warp &warp, const Instruction &i) {
-    if (!warp.is_whole_here()) {
-        return;
-    }
+    warp.require_whole();
     uint32_t before[warp_lanes];
     std::memcpy(before, warp.at<uint32_t>(i.at[1]), sizeof before);
     const auto element = [&](unsigned row, unsigned column) {
@@ -73,9 +70,7 @@ void transpose_matrix(Warp &warp, const Instruction &i) {
 
 // Of the lane whose number differs in the bits of a mask.
 void shuffle(Warp &warp, const Instruction &i) {
-    if (!warp.is_whole_here()) {
-        return;
-    }
+    warp.require_whole();
     uint32_t before[warp_lanes];
     std::memcpy(before, warp.at<uint32_t>(i.at[1]), sizeof before);
     const uint32_t *mask = warp.at<uint32_t>(i.at[2]);
@@ -93,15 +88,15 @@ void branch(Warp &warp, const Instruction &i) {
         const Lanes guard = *warp.at<Lanes>((uint32_t)i.guard);
         taken &= i.negated ? ~guard : guard;
     }
-    warp.branch(taken, (uint32_t)i.displacement);
+    warp.branch(taken, i);
 }
 
 void leave(Warp &warp, const Instruction &) { warp.leave(); }
 
 void barrier(Warp &warp, const Instruction &) {
-    if (warp.all_are_here()) {
-        warp.state = State::at_barrier;
-    }
+    warp.require_all();
+    warp.state = State::at_barrier;
+    ++warp.block->counts.barriers;
 }
 
 void wait_for_kernel_before(Warp &warp, const Instruction &) {

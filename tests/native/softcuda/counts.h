@@ -1,0 +1,30 @@
+// What kernels ask of a multiprocessor, counted where SOFTCUDA_COUNTS names a file for it: a table with a line for each
+// kernel, written when the process ends. None of it depends on a clock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace softcuda {
+
+struct Counts {
+    uint64_t launches = 0, blocks = 0;
+    uint64_t instructions = 0;    // of warps, one issue slot each
+    uint64_t matrix_products = 0; // mma.sync, in units of 16×8×8
+    uint64_t barriers = 0;        // of warps
+    // Passes through shared memory, 32 banks of 4 bytes each, and how many it were without conflicts.
+    uint64_t shared_passes = 0, shared_passes_least = 0;
+    // 32-byte sectors of global memory, and how many it were if all bytes of each were used.
+    uint64_t sectors = 0, sectors_least = 0;
+
+    void operator+=(const Counts &other);
+
+    // An access of a warp, `bytes` by each active lane.
+    void count_shared(const uint64_t (&addresses)[32], uint32_t active, unsigned bytes);
+    void count_global(const uint64_t (&addresses)[32], uint32_t active, unsigned bytes);
+};
+
+bool is_counting();
+void add_counts(const std::string &kernel, const Counts &counts);
+
+} // namespace softcuda
