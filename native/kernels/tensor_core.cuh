@@ -2,12 +2,8 @@
 // together. Fragments are those of the PTX ISA; lane = 4 g + t, g = 0 … 7, t = 0 … 3.
 #pragma once
 
-#include "numbers.cuh"
+#include "pairs.cuh"
 #include "warp.cuh"
-
-// Two neighbours, the first in the lower half.
-DEVICE_INLINE float low_half(unsigned pair) { return bits_float(pair << 16); }
-DEVICE_INLINE float high_half(unsigned pair) { return bits_float(pair & 0xFFFF0000u); }
 
 DEVICE_INLINE unsigned shared_address(const void *p) {
 #if defined(__CUDACC__)
@@ -15,13 +11,6 @@ DEVICE_INLINE unsigned shared_address(const void *p) {
 #else
     return (unsigned)(unsigned long long)(__attribute__((address_space(3))) const void *)p;
 #endif
-}
-
-// Rounded to nearest, ties to even.
-DEVICE_INLINE unsigned pack(float first, float second) {
-    unsigned pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
-    return pair;
 }
 
 // D (16×8) += A (16×16) · B (16×8). a: rows g and g + 8 at columns 2t, then both at columns 2t + 8; b: column g at rows

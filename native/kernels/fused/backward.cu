@@ -27,10 +27,9 @@ template <int Side, int In, int Out> struct BackwardData {
                                       float keep_scale) {
         float du[4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const unsigned bits = i & 1 ? y.w[i / 2] >> 16 : y.w[i / 2] & 0xFFFFu;
+        for (int i = 0; i < 4; ++i) { // what was dropped is NaN, and no u above 0
             const float u = fused_multiply_add(element(y, i), coefficients[scale + i], coefficients[shift + i]);
-            du[i] = bits != dropped && u > 0 ? element(gradient, i) * keep_scale : 0.0f;
+            du[i] = u > 0 ? element(gradient, i) * keep_scale : 0.0f;
         }
         const FourChannels out = {{pack(du[0], du[1]), pack(du[2], du[3])}};
 #pragma unroll
@@ -134,7 +133,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
                     const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
-    alignas(16) __shared__ float of_layer4[coefficient_count], of_layer3[coefficient_count];
+    alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
     BackwardData<14, 64, 64> conv;
     const auto prepare = [&](int n) {
         fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
@@ -167,7 +166,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
                     const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
-    alignas(16) __shared__ float of_layer3[coefficient_count], of_layer2[coefficient_count];
+    alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
     BackwardData<14, 64, 32> conv;
     const auto prepare = [&](int n) {
         fetch(next_y3, y3 + (long long)n * (196 * 64), 196 * 64);
@@ -203,7 +202,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
                     int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
-    alignas(16) __shared__ float of_layer2[coefficient_count];
+    alignas(16) __shared__ float of_layer2[shared_count];
     Weights<32, 32> weights;
     weights.load_turned(w2);
     tile.clear();
@@ -223,20 +222,17 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
             float u[4], du[4];
             FirstConvolution::windows(image, row, column, b);
             first.normalized(b, u);
-            const int g = lane() >> 2, t = lane() & 3, pixel = column + 2 * t;
+            const int t = lane() & 3, pixel = column + 2 * t;
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 du[i] = u[i] > 0 && pixel + (i & 1) < 28 ? gradient[i] : 0.0f;
             }
 
-            // Row g of the left factor is a channel, its columns are pixels: just as the sums lie. The right factor has
-            // the windows of these pixels as rows.
+            // Row g of the left factor is a channel, its columns are pixels: just as the sums lie. The right factor is
+            // the windows turned round, with a tenth tap that sees 1 everywhere.
             const unsigned a[2] = {pack(du[0], du[1]), pack(du[2], du[3])};
-            const unsigned rest = g == 0   ? image.tap(8, row, pixel) | image.tap(8, row, pixel + 1) << 16
-                                  : g == 1 ? 0x3F803F80u // 1
-                                           : 0u;
-            multiply_accumulate_k8(sums[0], a, image.tap(g, row, pixel) | image.tap(g, row, pixel + 1) << 16);
-            multiply_accumulate_k8(sums[1], a, rest);
+            multiply_accumulate_k8(sums[0], a, transpose_matrix(b[0]));
+            multiply_accumulate_k8(sums[1], a, transpose_matrix(t == 0 ? b[1] | 0x3F800000u : 0u));
         });
     }
 
@@ -284,7 +280,7 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
                        const float *coefficients3, float *partial, int samples) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     bfloat16 *next_y4 = input.data + input.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
-    alignas(16) __shared__ float of_layer4[coefficient_count], of_layer3[coefficient_count];
+    alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
     BackwardWeights<14, 64, 64> conv;
     const auto prepare = [&](int n) {
         fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
@@ -316,7 +312,7 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
                        const float *coefficients2, float keep_scale, float *partial, int samples) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Tile<14, 32> input{dy.data + dy.elements};
-    alignas(16) __shared__ float of_layer3[coefficient_count], of_layer2[coefficient_count];
+    alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
     BackwardWeights<14, 32, 64> conv;
     load_coefficients(of_layer3, coefficients3);
     load_coefficients(of_layer2, coefficients2);
@@ -340,7 +336,7 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     const Tile<28, 32> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     const ImageTile image{input.data + input.elements};
     bfloat16 *next_y2 = image.data + image.elements, *next_du2 = next_y2 + 784 * 32;
-    alignas(16) __shared__ float of_layer2[coefficient_count], of_layer1[coefficient_count];
+    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
     BackwardWeights<28, 32, 32> conv;
     const auto prepare = [&](int n) {
         fetch(next_y2, y2 + (long long)n * (784 * 32), 784 * 32);

@@ -107,6 +107,10 @@ DEVICE_INLINE FourChannels by_pixel(const float (&sums)[4]) {
     return {{transpose_matrix(pack(sums[0], sums[1])), transpose_matrix(pack(sums[2], sums[3]))}};
 }
 
+DEVICE_INLINE FourChannels relu_by_pixel(const float (&u)[4]) {
+    return {{transpose_matrix(pack_relu(u[0], u[1])), transpose_matrix(pack_relu(u[2], u[3]))}};
+}
+
 DEVICE_INLINE float element(const FourChannels &four, int i) {
     return i & 1 ? high_half(four.w[i / 2]) : low_half(four.w[i / 2]);
 }
@@ -216,11 +220,7 @@ DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &i
         for (int half = 0; half < 2; ++half) {
             float u[4];
             first[half].normalized(b, u);
-#pragma unroll
-            for (int k = 0; k < 4; ++k) {
-                u[k] = relu(u[k]);
-            }
-            const FourChannels out = by_pixel(u);
+            const FourChannels out = relu_by_pixel(u);
             if (column + g < T::side) {
                 *reinterpret_cast<FourChannels *>(tile.at(row + 1, column + g + 1) + 16 * half + 4 * t) = out;
             }

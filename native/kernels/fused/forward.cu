@@ -34,7 +34,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
               BatchNorm norm2, int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
-    alignas(16) __shared__ float of_layer1[coefficient_count];
+    alignas(16) __shared__ float of_layer1[shared_count];
     Forward<28, 32, 32> conv;
     conv.weights.load(w2);
     tile.clear();
@@ -60,7 +60,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
               unsigned long long seed, unsigned layer) {
     const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Dropout dropout = {threshold, keep_scale, seed, layer};
-    alignas(16) __shared__ float of_layer2[coefficient_count];
+    alignas(16) __shared__ float of_layer2[shared_count];
     Forward<14, 32, 64> conv;
     conv.weights.load(w3);
     tile.clear();
@@ -72,8 +72,8 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
         for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += image_threads) {
             const int pixel = i / tile.octets;
             const Eight a = load_eight(of_layer2 + scale + 8 * octet), b = load_eight(of_layer2 + shift + 8 * octet);
-            const Octet pooled =
-                pool_octet<Tile<28, 32>>(state, n, y2 + (long long)n * (784 * 32), pixel, octet, a, b, dropout);
+            const Octet pooled = pool_octet<Tile<28, 32>>(state, n, y2 + (long long)n * (784 * 32), pixel, octet,
+                                                          load_octet(of_layer2 + signs + 4 * octet), dropout);
             store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
             store_octet(tile.at(pixel / 14 + 1, pixel % 14 + 1) + 8 * octet, activate_pooled(pooled, a, b, keep_scale));
         }
@@ -90,7 +90,7 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
               int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements;
-    alignas(16) __shared__ float of_layer3[coefficient_count];
+    alignas(16) __shared__ float of_layer3[shared_count];
     Forward<14, 64, 64> conv;
     conv.weights.load(w4);
     tile.clear();
@@ -123,7 +123,7 @@ pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficie
     if (n < samples) {
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),
                     b = load_eight(coefficients4 + shift + 8 * octet);
-        const Octet pooled = pool_octet<T>(state, n, y4 + (long long)n * (196 * 64), pixel, octet, a, b,
+        const Octet pooled = pool_octet<T>(state, n, y4 + (long long)n * (196 * 64), pixel, octet, signs_of(a),
                                            {threshold, keep_scale, seed, layer});
         store_octet(pooled4 + 8 * i, pooled);
         store_octet(z4 + 8 * i, activate_pooled(pooled, a, b, keep_scale));

@@ -4,7 +4,11 @@
 
 namespace {
 
-DEVICE_INLINE float maximum(float a, float b) { return a > b || a != a ? a : b; } // NaN stays
+DEVICE_INLINE float maximum(float a, float b) { // NaN stays
+    float most;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(most) : "f"(a), "f"(b));
+    return most;
+}
 
 // A convolution with its batch norm and ReLU.
 template <int In, int Out> struct Layer {
@@ -29,9 +33,9 @@ template <int In, int Out> struct Layer {
                 float out[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
-                    out[i] = relu(normalized(sums[y], i));
+                    out[i] = normalized(sums[y], i);
                 }
-                const FourChannels four = by_pixel(out);
+                const FourChannels four = relu_by_pixel(out);
                 const int x = column + (lane() >> 2);
                 if (x < T::side) {
                     store(row + y, x, first_channel(), four);
@@ -54,10 +58,10 @@ template <int In, int Out> struct Layer {
                         const float upper = maximum(normalized(sums[above], left), normalized(sums[above], left + 1));
                         const float lower =
                             maximum(normalized(sums[above + 1], left), normalized(sums[above + 1], left + 1));
-                        out[i] = relu(maximum(upper, lower));
+                        out[i] = maximum(upper, lower);
                     }
                 }
-                const FourChannels four = by_pixel(out);
+                const FourChannels four = relu_by_pixel(out);
                 const int lower = lane() >> 2 & 1, x = column / 2 + (lane() >> 3);
                 if (x < T::side / 2 && y + 2 * lower < Rows) {
                     store((row + y) / 2 + lower, x, first_channel(), four);
@@ -92,7 +96,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
     bfloat16 *pooled = image.data + image.elements, *deep = pooled + at_once * Pooled::elements;
     const auto second = [&](int i) { return Pooled{pooled + i * Pooled::elements}; };
     const auto third = [&](int i) { return Deep{deep + i * Deep::elements}; };
-    alignas(16) __shared__ float of_layer1[coefficient_count];
+    alignas(16) __shared__ float of_layer1[shared_count];
     first.clear();
     image.clear();
     for (int i = 0; i < at_once; ++i) {

@@ -18,13 +18,19 @@ enum Coefficient {
     inverse_deviation = 192,
     from_y = 256,
     constant = 320,
-    coefficient_count = 384
+    coefficient_count = 384,
+    signs = 384, // of the scales, as pairs: only in shared memory
+    shared_count = 416
 };
 
 // A kernel reads them out of shared memory: registers are for weights and sums.
 DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
     for (int i = (int)threadIdx.x; i < coefficient_count; i += image_threads) {
         shared[i] = coefficients[i];
+    }
+    if (threadIdx.x < 32) {
+        const float *of_pair = coefficients + scale + 2 * threadIdx.x;
+        shared[signs + threadIdx.x] = bits_float((of_pair[0] < 0 ? 0x8000u : 0u) | (of_pair[1] < 0 ? 0x80000000u : 0u));
     }
 }
 
@@ -58,13 +64,19 @@ struct alignas(16) Four16 {
     float v[4];
 };
 
-DEVICE_INLINE Octet load_octet(const bfloat16 *from) { return *reinterpret_cast<const Octet *>(from); }
+template <typename T> DEVICE_INLINE Octet load_octet(const T *from) { return *reinterpret_cast<const Octet *>(from); }
 DEVICE_INLINE void store_octet(bfloat16 *to, const Octet &octet) { *reinterpret_cast<Octet *>(to) = octet; }
 
 DEVICE_INLINE Eight load_eight(const float *from) {
     const Four16 first = reinterpret_cast<const Four16 *>(from)[0], second = reinterpret_cast<const Four16 *>(from)[1];
     return {{first.v[0], first.v[1], first.v[2], first.v[3], second.v[0], second.v[1], second.v[2], second.v[3]}};
 }
+
+struct alignas(8) Two {
+    float v[2];
+};
+
+DEVICE_INLINE Two load_two(const float *from) { return *reinterpret_cast<const Two *>(from); }
 
 DEVICE_INLINE float element(const Octet &octet, int i) {
     return i & 1 ? high_half(octet.w[i / 2]) : low_half(octet.w[i / 2]);
@@ -74,7 +86,20 @@ DEVICE_INLINE Octet narrow(const Eight &x) {
     return {{pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(x.v[4], x.v[5]), pack(x.v[6], x.v[7])}};
 }
 
-DEVICE_INLINE float relu(float u) { return u > 0 ? u : u != u ? u : 0.0f; } // NaN stays
+DEVICE_INLINE Octet narrow_relu(const Eight &x) {
+    return {
+        {pack_relu(x.v[0], x.v[1]), pack_relu(x.v[2], x.v[3]), pack_relu(x.v[4], x.v[5]), pack_relu(x.v[6], x.v[7])}};
+}
+
+// The signs of eight scales, as pairs.
+DEVICE_INLINE Octet signs_of(const Eight &scales) {
+    Octet out;
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+        out.w[pair] = (scales.v[2 * pair] < 0 ? 0x8000u : 0u) | (scales.v[2 * pair + 1] < 0 ? 0x80000000u : 0u);
+    }
+    return out;
+}
 
 template <int Side, int Channels> struct Tile {
     static constexpr int side = Side, channels = Channels, octets = Channels / 8;
@@ -97,7 +122,9 @@ template <int Side, int Channels> struct Tile {
 
 // (28, 28) bfloat16 with its border.
 struct ImageTile {
-    static constexpr int side = 28, columns = 34, elements = 30 * columns + 4; // whole units of 16 bytes
+    static constexpr int side = 28;
+    static constexpr int columns = 38;                // so that the three rows of a window lie in different banks
+    static constexpr int elements = 30 * columns + 4; // whole units of 16 bytes
 
     bfloat16 *data;
 
@@ -115,7 +142,7 @@ struct ImageTile {
 
     // What tap k of the window at (row, column) sees.
     DEVICE_INLINE unsigned tap(int k, int row, int column) const {
-        return data[(row + k / 3) * columns + column + k % 3].bits;
+        return data[row * columns + column + (k / 3 * columns + k % 3)].bits;
     }
 };
 
@@ -129,13 +156,14 @@ template <class T> DEVICE_INLINE void fill_activated(const T &tile, const bfloat
         Eight out;
 #pragma unroll
         for (int c = 0; c < 8; ++c) {
-            out.v[c] = relu(fused_multiply_add(element(in, c), a.v[c], b.v[c]));
+            out.v[c] = fused_multiply_add(element(in, c), a.v[c], b.v[c]);
         }
-        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow(out));
+        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow_relu(out));
     }
 }
 
-// The four pixels that a pooled one is the maximum of, and which of them it is: the first maximum of u.
+// The four pixels that a pooled one is the maximum of. u rises with y, or falls where the scale is negative: with the
+// scale's sign on all of them, the greatest u is the greatest y.
 struct Quad {
     Octet y[4];
 
@@ -148,58 +176,64 @@ struct Quad {
         y[3] = load_octet(from + (T::side + 1) * T::channels);
     }
 
-    DEVICE_INLINE int best(int c, float a, float b) const {
-        int at = 0;
-        float most = fused_multiply_add(element(y[0], c), a, b);
-#pragma unroll
-        for (int i = 1; i < 4; ++i) {
-            const float u = fused_multiply_add(element(y[i], c), a, b);
-            at = u > most || u != u ? i : at;
-            most = u > most || u != u ? u : most;
-        }
-        return at;
+    // The y of two channels where their u is greatest.
+    DEVICE_INLINE unsigned best(int pair, unsigned sign) const {
+        return greatest(greatest(y[0].w[pair] ^ sign, y[1].w[pair] ^ sign),
+                        greatest(y[2].w[pair] ^ sign, y[3].w[pair] ^ sign)) ^
+               sign;
     }
 
-    DEVICE_INLINE unsigned bits(int i, int c) const { return c & 1 ? y[i].w[c / 2] >> 16 : y[i].w[c / 2] & 0xFFFFu; }
+    // What is given, for each pixel, where it is the first of these, and 0 elsewhere.
+    DEVICE_INLINE void give_to_best(int pair, unsigned sign, unsigned given, unsigned (&to)[4]) const {
+        const unsigned y0 = y[0].w[pair] ^ sign, y1 = y[1].w[pair] ^ sign, y2 = y[2].w[pair] ^ sign,
+                       y3 = y[3].w[pair] ^ sign;
+        const unsigned right = where_greater(y1, y0), right_below = where_greater(y3, y2),
+                       below = where_greater(greatest(y2, y3), greatest(y0, y1));
+        to[0] = given & ~below & ~right;
+        to[1] = given & ~below & right;
+        to[2] = given & below & ~right_below;
+        to[3] = given & below & right_below;
+    }
 };
 
 // The pooled y of one octet: the y of the maximum, or `dropped`. T is the tile of the layer before pooling.
 template <class T>
 DEVICE_INLINE Octet pool_octet(const StepState *state, int n, const bfloat16 *image, int pooled, int octet,
-                               const Eight &a, const Eight &b, const Dropout &dropout) {
+                               const Octet &sign, const Dropout &dropout) {
     Quad quad;
     quad.load<T>(image, pooled, octet);
-    unsigned words[8];
+    Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
         const unsigned block = (unsigned)(pooled * T::channels + 8 * octet) / 4, row = (unsigned)dataset_row(state, n);
         constexpr unsigned dropout_purpose = 16;
         const PhiloxBlock first = philox_block(dropout.seed, block, row, state->epoch, dropout_purpose + dropout.layer);
         const PhiloxBlock second =
             philox_block(dropout.seed, block + 1, row, state->epoch, dropout_purpose + dropout.layer);
-        words[0] = first.x, words[1] = first.y, words[2] = first.z, words[3] = first.w;
-        words[4] = second.x, words[5] = second.y, words[6] = second.z, words[7] = second.w;
+        const auto drop = [&](unsigned &pair, unsigned word, unsigned next_word) {
+            pair |= (word < dropout.threshold ? dropped : 0u) | (next_word < dropout.threshold ? dropped << 16 : 0u);
+        };
+        drop(out.w[0], first.x, first.y);
+        drop(out.w[1], first.z, first.w);
+        drop(out.w[2], second.x, second.y);
+        drop(out.w[3], second.z, second.w);
     }
-    unsigned bits[8];
-#pragma unroll
-    for (int c = 0; c < 8; ++c) {
-        const int at = quad.best(c, a.v[c], b.v[c]);
-        const unsigned y0 = quad.bits(0, c), y1 = quad.bits(1, c), y2 = quad.bits(2, c), y3 = quad.bits(3, c);
-        bits[c] = at == 0 ? y0 : at == 1 ? y1 : at == 2 ? y2 : y3;
-        bits[c] = dropout.threshold > 0 && words[c] < dropout.threshold ? dropped : bits[c];
-    }
-    return {{bits[0] | bits[1] << 16, bits[2] | bits[3] << 16, bits[4] | bits[5] << 16, bits[6] | bits[7] << 16}};
+    return out;
 }
 
-// relu and dropout of a pooled octet.
+// relu and dropout of a pooled octet. A y that is NaN is one that was dropped: where a convolution makes any, the
+// statistics are NaN, and with them all others of the channel.
 DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const Eight &b, float keep_scale) {
-    Eight out;
+    Eight u;
 #pragma unroll
     for (int c = 0; c < 8; ++c) {
-        const unsigned bits = c & 1 ? pooled.w[c / 2] >> 16 : pooled.w[c / 2] & 0xFFFFu;
-        const float u = fused_multiply_add(element(pooled, c), a.v[c], b.v[c]);
-        out.v[c] = bits == dropped ? 0.0f : relu(u) * keep_scale;
+        u.v[c] = fused_multiply_add(element(pooled, c), a.v[c], b.v[c]) * keep_scale;
     }
-    return narrow(out);
+    Octet out = narrow_relu(u);
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+        out.w[pair] &= ~where_nan(pooled.w[pair]);
+    }
+    return out;
 }
 
 // The activation of a layer that is pooled, from its pooled y.
@@ -241,30 +275,28 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const bfloat16 *y, const 
     constexpr int half = T::side / 2;
     const int octet = (int)threadIdx.x % T::octets;
     for (int i = (int)threadIdx.x; i < half * half * T::octets; i += image_threads) {
-        const int pooled = i / T::octets, row = pooled / half * 2 + 1, column = pooled % half * 2 + 1;
+        // Two rows of pooled pixels in turn, where eight threads make two of them: these lie in different banks then.
+        constexpr int rows = T::octets == 4 ? 2 : 1;
+        const int place = i / T::octets, pooled_row = place / (rows * half) * rows + place % rows,
+                  pooled_column = place / rows % half;
+        const int pooled = pooled_row * half + pooled_column, row = 2 * pooled_row + 1, column = 2 * pooled_column + 1;
         Quad quad;
         quad.load<T>(y, pooled, octet);
-        const Octet gradient = load_octet(du + 8 * i);
+        const Octet gradient = load_octet(du + 8 * (pooled * T::octets + octet)),
+                    sign = load_octet(coefficients + signs + 4 * octet);
         Octet out[4];
 #pragma unroll
         for (int pair = 0; pair < 4; ++pair) {
-            float of_pair[4][2];
-#pragma unroll
-            for (int second = 0; second < 2; ++second) {
-                const int c = 2 * pair + second;
-                const float *of_channel = coefficients + 8 * octet + c;
-                const float a = of_channel[scale], b = of_channel[from_y], c0 = of_channel[constant];
-                const int at = quad.best(c, a, of_channel[shift]);
-                const float to_best = element(gradient, c) * a;
-#pragma unroll
-                for (int k = 0; k < 4; ++k) {
-                    const float rest = fused_multiply_add(element(quad.y[k], c), b, c0);
-                    of_pair[k][second] = at == k ? rest + to_best : rest;
-                }
-            }
+            unsigned to_best[4];
+            quad.give_to_best(pair, sign.w[pair], gradient.w[pair], to_best);
+            const float *of_pair = coefficients + 8 * octet + 2 * pair;
+            const Two a = load_two(of_pair + scale), b = load_two(of_pair + from_y), c0 = load_two(of_pair + constant);
 #pragma unroll
             for (int k = 0; k < 4; ++k) {
-                out[k].w[pair] = pack(of_pair[k][0], of_pair[k][1]);
+                const float first = fused_multiply_add(low_half(quad.y[k].w[pair]), b.v[0], c0.v[0]),
+                            second = fused_multiply_add(high_half(quad.y[k].w[pair]), b.v[1], c0.v[1]);
+                out[k].w[pair] = pack(fused_multiply_add(low_half(to_best[k]), a.v[0], first),
+                                      fused_multiply_add(high_half(to_best[k]), a.v[1], second));
             }
         }
 #pragma unroll

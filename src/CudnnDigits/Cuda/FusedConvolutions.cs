@@ -29,7 +29,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     // Shared memory of a block, as native/kernels/fused/tile.cuh lays it out: rows × columns × (channels + 8) of two bytes.
     // And what is fetched ahead: the tensors of one sample.
-    private const int Image = (30 * 34 + 4) * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
+    private const int Image = (30 * 38 + 4) * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
     private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2;
 
     /// <summary>What conv2_backward_weights takes, with 4 KiB that kernels have anyway.</summary>
