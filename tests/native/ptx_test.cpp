@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <omp.h>
 #include <stdexcept>
 
 using namespace softcuda;
@@ -358,6 +359,30 @@ void check_memory() {
     expect(run(mine + next + write + barrier + read + barrier + write, 64) == success, "with barriers there is none");
 }
 
+// Two blocks of one thread each: what one leaves for the other.
+void check_blocks() {
+    const auto run_two = [](const std::string &body) {
+        Memory in, out;
+        std::memset(in.host, 0, 64 * 64);
+        const Module module = assemble(body);
+        return Launch(module.kernels.at("test"), parameters(in, out), {2, 1, 1}, {1, 1, 1}, 0).run();
+    };
+    // Each writes its own number to its own place.
+    const std::string
+        write =
+            "mov.u32 %r1, %ctaid.x; mul.wide.u32 %rd3, %r1, 4; add.s64 %rd4, %rd1, %rd3; st.global.u32 [%rd4], %r1;\n",
+        read = "ld.global.u32 %r2, [%rd1]; ld.global.u32 %r3, [%rd1+4];\n", fence = "membar.gl;\n",
+        count = "mov.u32 %r4, 1; atom.inc.u32 %r5, [%rd0], %r4; setp.ne.s32 %p1, %r5, 1; @%p1 bra END;\n", end = "END:";
+    expect(run_two(write) == success, "blocks write side by side");
+    expect(run_two("st.global.u32 [%rd1], %r0;") == launch_failed, "two blocks that write to one place are a race");
+    expect(run_two(write + read) == launch_failed, "as is one that reads what another writes");
+    expect(run_two(write + fence + read) == launch_failed, "a fence alone does not help");
+    expect(run_two(write + count + read + end) == launch_failed, "nor does counting without a fence");
+    expect(run_two(write + count + fence + read + end) == launch_failed, "nor a fence that comes later");
+    expect(run_two(write + fence + count + read + end) == success,
+           "the last to count reads what all have left before a fence");
+}
+
 // A kernel that may begin before the one before it has ended.
 void check_beginning() {
     const std::string early = "ld.global.u32 %r1, [%rd0]; griddepcontrol.wait; ld.global.u32 %r2, [%rd0]; "
@@ -398,6 +423,7 @@ void expect_passes(uint64_t step, unsigned bytes, uint64_t passes, uint64_t leas
 } // namespace
 
 int main() {
+    omp_set_num_threads(1); // two threads of the host at the very same place may miss each other
     expect_passes(4, 4, 1, 1, 4);
     expect_passes(0, 4, 1, 1, 1);
     expect_passes(2, 2, 1, 1, 2);
@@ -419,6 +445,7 @@ int main() {
     check_matrices();
     check_lanes();
     check_memory();
+    check_blocks();
     check_beginning();
 
     expect(is_refused("tanh.approx.f32 %f1, %f2;"), "an instruction that is not known is refused");

@@ -1,6 +1,7 @@
 // Memory, streams, failures on demand, and the account of what was not given back.
 #include "device.h"
 #include "driver.h"
+#include "races.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +24,7 @@ struct Allocation {
     size_t bytes;
     void *mapping;
     size_t mapped;
+    Users *users;
     std::map<uint64_t, size_t> tensors; // what callers have said lies in it: nothing but these may be touched then
 };
 
@@ -73,6 +75,14 @@ State &state() {
     return instance;
 }
 
+size_t users_bytes(size_t allocated) { return (allocated + 3) / 4 * sizeof(Users); }
+
+// Zeros, of which only those that are touched take memory; null where there are none to be had.
+char *map(size_t bytes, int protection) {
+    void *zeros = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return zeros == MAP_FAILED ? nullptr : static_cast<char *>(zeros);
+}
+
 size_t up(size_t value, size_t to) { return (value + to - 1) / to * to; }
 
 const Allocation *find(const std::map<uint64_t, Allocation> &from, uint64_t address, size_t bytes) {
@@ -101,7 +111,8 @@ AllocationRange find_on_device(uint64_t address, size_t bytes, bool in_a_tensor)
         std::tie(first, length) = *std::prev(after);
     }
     return untagged - first + bytes <= length
-               ? AllocationRange{first | device_tag, length, reinterpret_cast<void *>(first)}
+               ? AllocationRange{first | device_tag, length, reinterpret_cast<void *>(first),
+                                 allocation->users + (first - allocation->first) / 4}
                : AllocationRange{};
 }
 
@@ -190,14 +201,15 @@ bool is_pinned(const void *host, size_t bytes) {
 
 uint64_t allocate(size_t bytes, bool on_device) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), body = up(up(bytes, alignment), page), mapped = body + 2 * page;
-    char *mapping = (char *)mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping == MAP_FAILED || mprotect(mapping + page, body, PROT_READ | PROT_WRITE) != 0) {
+    char *mapping = map(mapped, PROT_NONE);
+    Users *users = reinterpret_cast<Users *>(on_device ? map(users_bytes(mapped), PROT_READ | PROT_WRITE) : nullptr);
+    if (!mapping || (on_device && !users) || mprotect(mapping + page, body, PROT_READ | PROT_WRITE) != 0) {
         return 0;
     }
     std::memset(mapping + page, 0xFF, body); // NaN in every format
     const uint64_t first = reinterpret_cast<uint64_t>(mapping + page + body - up(bytes, alignment));
     std::lock_guard lock(state().mutex);
-    (on_device ? state().device : state().pinned)[first] = {first, bytes, mapping, mapped, {}};
+    (on_device ? state().device : state().pinned)[first] = {first, bytes, mapping, mapped, users, {}};
     state().used += on_device ? bytes : 0;
     count_handle(on_device ? "device allocations" : "pinned allocations", 1);
     return on_device ? first | device_tag : first;
@@ -211,6 +223,9 @@ bool release(uint64_t address, bool on_device) {
         return false;
     }
     munmap(at->second.mapping, at->second.mapped);
+    if (on_device) {
+        munmap(at->second.users, users_bytes(at->second.mapped));
+    }
     state().used -= on_device ? at->second.bytes : 0;
     from.erase(at);
     count_handle(on_device ? "device allocations" : "pinned allocations", -1);

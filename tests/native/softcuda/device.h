@@ -4,7 +4,8 @@
 // - A device address is a host address with a tag that no processor accepts, so that using one on the host crashes.
 // - Work is queued and runs when the host waits for it, no sooner: a missing wait shows as poisoned memory.
 // - Fresh memory is full of NaN; an allocation ends at a guard page.
-// - Kernels run as the PTX they are loaded from; every access is checked, and races in shared memory are seen.
+// - Kernels run as the PTX they are loaded from; every access is checked, and races in shared memory and
+//   between blocks are seen.
 // - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail.
 #pragma once
 
@@ -59,6 +60,7 @@ struct AllocationRange {
     uint64_t first;
     size_t bytes;
     void *host;
+    struct Users *users; // of every four bytes: who among the blocks of a kernel has used them last
 };
 AllocationRange allocation_at(uint64_t address, size_t bytes);
 

@@ -2,6 +2,7 @@
 #include "grid.h"
 #include "warp.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -135,13 +136,21 @@ template <typename Body> Result Launch::for_every_block(Body body) {
     return result;
 }
 
+void Launch::start() {
+    static std::atomic<uint32_t> runs = 0;
+    serial = ++runs;
+    counted.assign((size_t)grid.x * grid.y * grid.z, 0);
+}
+
 Result Launch::begin() {
+    start();
     begun.clear();
     for (long i = 0; i < (long)grid.x * grid.y * grid.z; ++i) {
         begun.push_back(std::make_unique<BlockRun>());
     }
     return for_every_block([&](long i) {
         begun[(size_t)i]->start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
+        begun[(size_t)i]->block.block_races.start(serial, (uint32_t)i, counted);
         begun[(size_t)i]->block.kernel_before_has_ended = false;
         begun[(size_t)i]->run();
     });
@@ -157,6 +166,9 @@ Result Launch::run() {
     };
     const auto blocks = std::move(begun);
     begun.clear();
+    if (blocks.empty()) {
+        start();
+    }
     return for_every_block([&](long i) {
         if (!blocks.empty()) {
             blocks[(size_t)i]->block.kernel_before_has_ended = true;
@@ -166,6 +178,7 @@ Result Launch::run() {
         }
         static thread_local BlockRun one_after_the_other;
         one_after_the_other.start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
+        one_after_the_other.block.block_races.start(serial, (uint32_t)i, counted);
         one_after_the_other.run();
         count(one_after_the_other, i);
     });

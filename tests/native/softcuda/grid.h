@@ -27,7 +27,10 @@ class Launch {
     const Dimensions grid, threads;
     const unsigned shared_bytes;
     std::vector<std::unique_ptr<BlockRun>> begun;
+    std::vector<uint32_t> counted; // by its blocks: see races.h
+    uint32_t serial = 0;           // of this run; no other has it
 
+    void start();
     template <typename Body> Result for_every_block(Body body);
 };
 

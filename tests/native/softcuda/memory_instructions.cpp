@@ -13,7 +13,8 @@ template <Space space> const unsigned char *source(Warp &warp, uint64_t address,
     if constexpr (space == Space::parameter) {
         return warp.parameter(address, bytes);
     } else {
-        return space == Space::global ? warp.global(address, bytes, false) : warp.shared(address, bytes, lane, false);
+        return space == Space::global ? warp.global(address, bytes, Access::reads)
+                                      : warp.shared(address, bytes, lane, false);
     }
 }
 
@@ -57,7 +58,7 @@ template <Space space, typename M, typename R, unsigned width> void store(Warp &
                 values[k] = (M)warp.at<R>(i.at[1 + k])[lane];
             }
             const uint64_t to = address[lane] + (uint64_t)i.displacement;
-            std::memcpy(space == Space::global ? warp.global(to, sizeof values, true)
+            std::memcpy(space == Space::global ? warp.global(to, sizeof values, Access::writes)
                                                : warp.shared(to, sizeof values, lane, true),
                         values, sizeof values);
         }
@@ -71,7 +72,7 @@ void atomic_increment(Warp &warp, const Instruction &i) {
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
             auto *counter = reinterpret_cast<uint32_t *>(
-                warp.global(address[lane] + (uint64_t)i.displacement, sizeof(uint32_t), true));
+                warp.global(address[lane] + (uint64_t)i.displacement, sizeof(uint32_t), Access::counts));
             uint32_t before = __atomic_load_n(counter, __ATOMIC_RELAXED);
             while (!__atomic_compare_exchange_n(counter, &before, before >= most[lane] ? 0 : before + 1, false,
                                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
@@ -81,7 +82,10 @@ void atomic_increment(Warp &warp, const Instruction &i) {
     }
 }
 
-void fence(Warp &, const Instruction &) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+void fence(Warp &warp, const Instruction &) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    warp.block->block_races.fence();
+}
 
 // Reads at once and writes when the thread waits: the copy may be made at any time between.
 void copy_async(Warp &warp, const Instruction &i) {
@@ -92,7 +96,8 @@ void copy_async(Warp &warp, const Instruction &i) {
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
             Warp::Copy copy = {lane, to[lane], {}};
-            std::memcpy(copy.bytes, warp.global(from[lane] + (uint64_t)i.displacement, sizeof copy.bytes, false),
+            std::memcpy(copy.bytes,
+                        warp.global(from[lane] + (uint64_t)i.displacement, sizeof copy.bytes, Access::reads),
                         sizeof copy.bytes);
             warp.shared(copy.to, sizeof copy.bytes, lane, true); // nobody else must be there from now on
             warp.copies.push_back(copy);

@@ -86,7 +86,7 @@ void Warp::require_whole() const {
     require_all();
 }
 
-unsigned char *Warp::global(uint64_t address, size_t bytes, bool writes) {
+unsigned char *Warp::global(uint64_t address, size_t bytes, Access access) {
     AllocationRange &range = block->range;
     if (address - range.first > range.bytes || range.bytes - (address - range.first) < bytes) {
         const AllocationRange found = allocation_at(address, bytes);
@@ -99,10 +99,18 @@ unsigned char *Warp::global(uint64_t address, size_t bytes, bool writes) {
     if (address % bytes != 0) {
         misaligned(address, bytes);
     }
-    if (writes && !block->kernel_before_has_ended) {
+    if (access != Access::reads && !block->kernel_before_has_ended) {
         throw Fault{launch_failed, "it writes to global memory before it has waited for the kernel before"};
     }
-    return static_cast<unsigned char *>(range.host) + (address - range.first);
+    const uint64_t offset = address - range.first;
+    if (access == Access::counts) {
+        block->block_races.count();
+    } else if (access == Access::writes) {
+        block->block_races.write(range.users, offset, bytes);
+    } else {
+        block->block_races.read(range.users, offset, bytes);
+    }
+    return static_cast<unsigned char *>(range.host) + offset;
 }
 
 unsigned char *Warp::shared(uint64_t address, size_t bytes, unsigned lane, bool writes) {
@@ -125,35 +133,6 @@ const unsigned char *Warp::parameter(uint64_t address, size_t bytes) const {
         throw Fault{illegal_address, "a parameter at " + hexadecimal(address)};
     }
     return block->parameters + address;
-}
-
-void Races::clear(size_t bytes) {
-    places.assign(bytes / 2 + 1, {});
-    interval = 1;
-}
-
-void Races::read(size_t offset, size_t bytes, unsigned thread) {
-    for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
-        Place &place = places[i];
-        if (place.written.interval == interval && place.written.thread != thread) {
-            throw Fault{launch_failed, "a race: another thread wrote here, and no barrier lies between"};
-        }
-        // Several threads may read; only one of them is kept, and a second one as nobody.
-        const bool another = place.read.interval == interval && place.read.thread != thread;
-        place.read = {interval, another ? ~0u : thread};
-    }
-}
-
-void Races::write(size_t offset, size_t bytes, unsigned thread) {
-    for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
-        Place &place = places[i];
-        for (const Access &access : {place.written, place.read}) {
-            if (access.interval == interval && access.thread != thread) {
-                throw Fault{launch_failed, "a race: another thread was here, and no barrier lies between"};
-            }
-        }
-        place.written = {interval, thread};
-    }
 }
 
 } // namespace softcuda

@@ -4,6 +4,7 @@
 #include "counts.h"
 #include "device.h"
 #include "ptx.h"
+#include "races.h"
 
 namespace softcuda {
 
@@ -16,25 +17,6 @@ struct Fault {
     std::string why;
 };
 
-// Who was where in shared memory since all threads last met at a barrier.
-class Races {
-  public:
-    void clear(size_t bytes);
-    void meet() { ++interval; }
-    void read(size_t offset, size_t bytes, unsigned thread);
-    void write(size_t offset, size_t bytes, unsigned thread);
-
-  private:
-    struct Access {
-        uint32_t interval, thread;
-    };
-    struct Place {
-        Access read, written;
-    };
-    std::vector<Place> places; // two bytes each
-    uint32_t interval = 0;
-};
-
 struct Block {
     const Kernel *kernel = nullptr;
     const unsigned char *parameters = nullptr;
@@ -43,8 +25,11 @@ struct Block {
     bool kernel_before_has_ended = true;
     AllocationRange range = {}; // where the last access to global memory was
     Races races;
+    BlockRaces block_races;
     Counts counts;
 };
+
+enum class Access { reads, writes, counts }; // counts: in one step with reading
 
 enum class State { running, at_barrier, waits_for_kernel_before, finished };
 
@@ -83,7 +68,7 @@ struct Warp {
     void branch(Lanes taken, const Instruction &instruction); // taken: of the active ones
 
     // Where a lane's access goes, checked.
-    unsigned char *global(uint64_t address, size_t bytes, bool writes);
+    unsigned char *global(uint64_t address, size_t bytes, Access access);
     unsigned char *shared(uint64_t address, size_t bytes, unsigned lane, bool writes);
     const unsigned char *parameter(uint64_t address, size_t bytes) const;
 

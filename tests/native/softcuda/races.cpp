@@ -1,0 +1,64 @@
+#include "races.h"
+#include "warp.h"
+
+namespace softcuda {
+
+void Races::clear(size_t bytes) {
+    places.assign(bytes / 2 + 1, {});
+    interval = 1;
+}
+
+void Races::read(size_t offset, size_t bytes, unsigned thread) {
+    for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
+        Place &place = places[i];
+        if (place.written.interval == interval && place.written.thread != thread) {
+            throw Fault{launch_failed, "a race: another thread wrote here, and no barrier lies between"};
+        }
+        // Several threads may read; only one of them is kept, and a second one as nobody.
+        const bool another = place.read.interval == interval && place.read.thread != thread;
+        place.read = {interval, another ? ~0u : thread};
+    }
+}
+
+void Races::write(size_t offset, size_t bytes, unsigned thread) {
+    for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
+        Place &place = places[i];
+        for (const Access &access : {place.written, place.read}) {
+            if (access.interval == interval && access.thread != thread) {
+                throw Fault{launch_failed, "a race: another thread was here, and no barrier lies between"};
+            }
+        }
+        place.written = {interval, thread};
+    }
+}
+
+namespace {
+
+constexpr uint32_t most_fences = 4095;
+
+uint32_t block_of(uint64_t use) { return use >> 12 & 0xFFFFF; }
+uint32_t fences_of(uint64_t use) { return use & most_fences; }
+
+} // namespace
+
+void BlockRaces::start(uint32_t launch, uint32_t block, std::vector<uint32_t> &of_all) {
+    mine = (uint64_t)launch << 32 | (block & 0xFFFFF) << 12;
+    counted = &of_all;
+    has_counted = false;
+}
+
+void BlockRaces::fence() { mine += fences_of(mine) < most_fences; }
+
+void BlockRaces::count() {
+    has_counted = true;
+    __atomic_store_n(&(*counted)[block_of(mine)], fences_of(mine), __ATOMIC_RELEASE);
+}
+
+void BlockRaces::require_counted(uint64_t use) const {
+    if (!has_counted || __atomic_load_n(&(*counted)[block_of(use)], __ATOMIC_ACQUIRE) <= fences_of(use)) {
+        throw Fault{launch_failed,
+                    "a race: another block of the launch was here, and nothing says which of them is first"};
+    }
+}
+
+} // namespace softcuda

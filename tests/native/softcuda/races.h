@@ -1,0 +1,72 @@
+// Who was where in memory, so that two threads that are there without an order between them are seen.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace softcuda {
+
+// In shared memory since all threads last met at a barrier.
+class Races {
+  public:
+    void clear(size_t bytes);
+    void meet() { ++interval; }
+    void read(size_t offset, size_t bytes, unsigned thread);
+    void write(size_t offset, size_t bytes, unsigned thread);
+
+  private:
+    struct Access {
+        uint32_t interval, thread;
+    };
+    struct Place {
+        Access read, written;
+    };
+    std::vector<Place> places; // two bytes each
+    uint32_t interval = 0;
+};
+
+// The last uses of four bytes of global memory: launch (32 bits), block (20), and how many fences the block had passed
+// (12).
+struct Users {
+    uint64_t written, read;
+};
+
+// Between the blocks of a launch there is no order but this: what a block did before a fence, and then counted with an
+// atomic instruction, is done for any that counts after it, as the last block to end does.
+class BlockRaces {
+  public:
+    // counted: of each block of the launch, how many fences it had passed when it counted last.
+    void start(uint32_t launch, uint32_t block, std::vector<uint32_t> &counted);
+    void fence();
+    void count();
+
+    void read(Users *first, uint64_t offset, size_t bytes) {
+        for (Users *users = first + offset / 4; users <= first + (offset + bytes - 1) / 4; ++users) {
+            require_before(users->written);
+            users->read = mine; // the last one to read stands for all
+        }
+    }
+
+    void write(Users *first, uint64_t offset, size_t bytes) {
+        for (Users *users = first + offset / 4; users <= first + (offset + bytes - 1) / 4; ++users) {
+            require_before(users->written);
+            require_before(users->read);
+            users->written = mine;
+        }
+    }
+
+  private:
+    uint64_t mine = 0; // what this block leaves as a use
+    std::vector<uint32_t> *counted = nullptr;
+    bool has_counted = false;
+
+    void require_before(uint64_t use) const {
+        if (use >> 32 == mine >> 32 && use >> 12 != mine >> 12) { // of this launch, and of another block
+            require_counted(use);
+        }
+    }
+    void require_counted(uint64_t use) const;
+};
+
+} // namespace softcuda
