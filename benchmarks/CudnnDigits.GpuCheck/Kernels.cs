@@ -5,11 +5,15 @@ namespace CudnnDigits.GpuCheck;
 
 /// <summary>
 /// Every kernel of a step as Nsight Compute sees it: its time, the bytes it moved through device memory, and the least time
-/// that so many bytes take at the rate of copying; and the machine's ceilings.
+/// that so many bytes take at the rate of copying; the instructions of its warps and their passes through shared memory; and the
+/// machine's ceilings.
 /// </summary>
 internal static class Kernels
 {
     private const string Time = "gpu__time_duration.sum", Bytes = "dram__bytes.sum", Busiest = "sm__throughput.avg.pct_of_peak_sustained_elapsed";
+
+    // What the software device counts, too: docs/profiling.md, "Counts without a GPU".
+    private const string Instructions = "smsp__inst_executed.sum", SharedPasses = "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum";
     private const int Batch = 1024;
 
     public static CheckResult Run(Workplace place)
@@ -30,7 +34,7 @@ internal static class Kernels
                 $"ncu-{convolutions}", 120, ncu,
                 [
                     "--clock-control", "none", "--target-processes", "all", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base", "--log-file", csv,
-                    "--metrics", $"{Time},{Bytes},{Busiest}",
+                    "--metrics", $"{Time},{Bytes},{Busiest},{Instructions},{SharedPasses}",
                     Workplace.Digits, "bench", "--device", "cuda", "--model", "improved", "--batch-size", $"{batch}", "--precision", "bf16", "--augment", "standard",
                     "--steps", "2", "--no-cuda-graph", "--profile",
                 ],
@@ -76,7 +80,8 @@ internal static class Kernels
     public static JsonArray Table(IEnumerable<Dictionary<string, string>> launches, double? gigabytesPerSecond)
     {
         var kernels = launches.GroupBy(row => ShortName(row["Kernel Name"])).Select(group => (
-            Name: group.Key, Count: group.Count(), Nanoseconds: group.Sum(row => Number(row, Time)), Bytes: group.Sum(row => Number(row, Bytes)), Busiest: group.Average(row => Number(row, Busiest)))).ToArray();
+            Name: group.Key, Count: group.Count(), Nanoseconds: group.Sum(row => Number(row, Time)), Bytes: group.Sum(row => Number(row, Bytes)), Busiest: group.Average(row => Number(row, Busiest)),
+            Instructions: group.Average(row => Number(row, Instructions)), SharedPasses: group.Average(row => Number(row, SharedPasses)))).ToArray();
         double all = kernels.Sum(kernel => kernel.Nanoseconds);
         return
         [
@@ -88,6 +93,8 @@ internal static class Kernels
                 ["share"] = $"{100 * kernel.Nanoseconds / all:F0} %",
                 ["megabytes"] = Math.Round(kernel.Bytes / 1e6 / kernel.Count, 1),
                 ["floor_microseconds"] = gigabytesPerSecond is { } rate ? Math.Round(kernel.Bytes / rate / 1e3 / kernel.Count, 1) : null,
+                ["million_instructions"] = Math.Round(kernel.Instructions / 1e6, 2),
+                ["million_shared_passes"] = Math.Round(kernel.SharedPasses / 1e6, 2),
                 ["busiest"] = string.Create(CultureInfo.InvariantCulture, $"{kernel.Busiest:F0} %"),
             }),
         ];
