@@ -34,6 +34,13 @@ DEVICE_INLINE unsigned where_greater(unsigned a, unsigned b) {
     return mask;
 }
 
+// 0xFFFF where the sign bit is set, else 0.
+DEVICE_INLINE unsigned where_signed(unsigned x) {
+    unsigned mask;
+    asm("prmt.b32 %0, %1, %1, 0xBB99;" : "=r"(mask) : "r"(x)); // the sign of byte 3, twice, and of byte 1, twice
+    return mask;
+}
+
 // 0xFFFF where x is NaN, else 0.
 DEVICE_INLINE unsigned where_nan(unsigned x) {
     unsigned mask;

@@ -167,6 +167,27 @@ public class FusedConvolutionTests
         Compare.Close(classified, Widen(fused), Gpu.IsSoftware ? 0 : 1e-3, "logits of the classifier"); // cuBLAS may sum otherwise for other sizes of step
     }
 
+    /// <summary>What dropout has taken away is marked by a NaN: it must not be taken for one that the arithmetic has made.</summary>
+    [Theory]
+    [InlineData("conv1.weight")]
+    [InlineData("conv2.weight")]
+    [InlineData("bn2.weight")]
+    [InlineData("conv3.weight")]
+    [InlineData("conv4.weight")]
+    [InlineData("bn4.bias")]
+    public void A_run_that_diverged_says_so(string parameter)
+    {
+        Gpu.Require();
+        NetworkSpec network = DigitNetworks.Improved;
+        NetworkWeights weights = Start(network);
+        weights[parameter].Fill(float.NaN);
+        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Convolutions = "fused" });
+        backend.Load(weights, new AdamState(network));
+        backend.BeginEpoch(GeneratedDigits.Create(8, seed: 11), 0, [.. Enumerable.Range(0, 8)], default);
+        backend.RunSteps(0, [1e-3f]);
+        Assert.True(double.IsNaN(backend.ReadSums().Loss));
+    }
+
     [Fact]
     public void Steps_are_the_same_bits_captured_and_eager_every_time()
     {

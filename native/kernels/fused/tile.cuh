@@ -41,7 +41,7 @@ DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global, int elements)
     }
 }
 
-// In the place of a pooled value that dropout takes away. No arithmetic gives this NaN.
+// In the place of a pooled value that dropout takes away. No arithmetic gives this NaN: it has a sign.
 constexpr unsigned dropped = 0xFFFF;
 
 struct Dropout {
@@ -220,8 +220,8 @@ DEVICE_INLINE Octet pool_octet(const StepState *state, int n, const bfloat16 *im
     return out;
 }
 
-// relu and dropout of a pooled octet. A y that is NaN is one that was dropped: where a convolution makes any, the
-// statistics are NaN, and with them all others of the channel.
+// relu and dropout of a pooled octet. What was dropped is a NaN with a sign; those that arithmetic makes have none, and
+// stay, so that a run that diverged says so.
 DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const Eight &b, float keep_scale) {
     Eight u;
 #pragma unroll
@@ -231,7 +231,7 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
     Octet out = narrow_relu(u);
 #pragma unroll
     for (int pair = 0; pair < 4; ++pair) {
-        out.w[pair] &= ~where_nan(pooled.w[pair]);
+        out.w[pair] &= ~(where_nan(pooled.w[pair]) & where_signed(pooled.w[pair]));
     }
     return out;
 }

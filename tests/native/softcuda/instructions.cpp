@@ -244,6 +244,17 @@ uint32_t bfloat16_bits(float x) { // to nearest, ties to even
 struct PackBfloat16 { // the first operand above
     static uint32_t of(float a, float b) { return bfloat16_bits(a) << 16 | bfloat16_bits(b); }
 };
+struct Permute { // four bytes of eight, or their signs
+    static uint32_t of(uint32_t a, uint32_t b, uint32_t selectors) {
+        const uint64_t from = (uint64_t)b << 32 | a;
+        uint32_t bytes = 0;
+        for (unsigned i = 0; i < 4; ++i) {
+            const uint32_t selector = selectors >> 4 * i & 15, byte = from >> 8 * (selector & 7) & 0xFF;
+            bytes |= (selector & 8 ? (byte & 0x80 ? 0xFF : 0) : byte) << 8 * i;
+        }
+        return bytes;
+    }
+};
 float float_of(uint32_t bfloat16) {
     const uint32_t bits = bfloat16 << 16;
     float x;
@@ -396,6 +407,7 @@ Forms all_forms() {
     forms["cvt.rzi.s32.f32"] = conversion<int32_t, float, Truncate<int32_t>>();
     forms["cvt.rzi.u64.f64"] = conversion<uint64_t, double, Truncate<uint64_t>>();
     forms["cvt.rn.bf16x2.f32"] = {binary<uint32_t, float, float, PackBfloat16>, {4, 4, 4}};
+    forms["prmt.b32"] = {ternary<uint32_t, uint32_t, uint32_t, uint32_t, Permute>, {4, 4, 4, 4}};
     forms["cvt.rn.relu.bf16x2.f32"] = {binary<uint32_t, float, float, PackRelu>, {4, 4, 4}};
     forms["max.bf16x2"] = form_of_two<uint32_t, OfPairs<GreatestBfloat16>>();
     forms["set.gt.u32.bf16x2"] = form_of_two<uint32_t, OfPairs<MaskOfBfloat16<Greater>>>();
