@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 namespace softcuda {
 
@@ -12,59 +13,32 @@ namespace {
 
 template <typename T> using Unsigned = std::make_unsigned_t<T>;
 
-// One loop for all lanes where all are active: compilers make vectors of it.
-template <typename D, typename A, typename Op> void unary(Warp &warp, const Instruction &i) {
-    D *d = warp.at<D>(i.at[0]);
-    const A *a = warp.at<A>(i.at[1]);
-    if (warp.active == all_lanes) {
+// D = Op::of(S …) for each active lane; one loop for all where all are active: compilers make vectors of it.
+template <typename Op, typename D, typename... S> void run_each(Lanes active, D *d, const S *...sources) {
+    if (active == all_lanes) {
 #pragma GCC ivdep
         for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-            d[lane] = (D)Op::of(a[lane]);
+            d[lane] = (D)Op::of(sources[lane]...);
         }
         return;
     }
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        if (warp.active >> lane & 1) {
-            d[lane] = (D)Op::of(a[lane]);
+        if (active >> lane & 1) {
+            d[lane] = (D)Op::of(sources[lane]...);
         }
     }
 }
 
-template <typename D, typename A, typename B, typename Op> void binary(Warp &warp, const Instruction &i) {
-    D *d = warp.at<D>(i.at[0]);
-    const A *a = warp.at<A>(i.at[1]);
-    const B *b = warp.at<B>(i.at[2]);
-    if (warp.active == all_lanes) {
-#pragma GCC ivdep
-        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-            d[lane] = (D)Op::of(a[lane], b[lane]);
-        }
-        return;
+template <typename Op, typename D, typename... S> struct Each {
+    template <size_t... I> static void run(Warp &warp, const Instruction &i, std::index_sequence<I...>) {
+        run_each<Op, D, S...>(warp.active, warp.at<D>(i.at[0]), warp.at<S>(i.at[1 + I])...);
     }
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        if (warp.active >> lane & 1) {
-            d[lane] = (D)Op::of(a[lane], b[lane]);
-        }
-    }
-}
+    static void run(Warp &warp, const Instruction &i) { run(warp, i, std::index_sequence_for<S...>()); }
+};
 
-template <typename D, typename A, typename B, typename C, typename Op> void ternary(Warp &warp, const Instruction &i) {
-    D *d = warp.at<D>(i.at[0]);
-    const A *a = warp.at<A>(i.at[1]);
-    const B *b = warp.at<B>(i.at[2]);
-    const C *c = warp.at<C>(i.at[3]);
-    if (warp.active == all_lanes) {
-#pragma GCC ivdep
-        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-            d[lane] = (D)Op::of(a[lane], b[lane], c[lane]);
-        }
-        return;
-    }
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        if (warp.active >> lane & 1) {
-            d[lane] = (D)Op::of(a[lane], b[lane], c[lane]);
-        }
-    }
+// An instruction for D = Op::of(S …): operands as wide as their types.
+template <typename Op, typename D, typename... S> Form form() {
+    return {Each<Op, D, S...>::run, {sizeof(D), sizeof(S)...}};
 }
 
 void set_predicate(Warp &warp, uint32_t at, Lanes value) {
@@ -293,15 +267,10 @@ template <typename Whole> struct Together { // the first operand below
     template <typename T> static Whole of(T a, T b) { return a | (Whole)b << 8 * sizeof(T); }
 };
 
-template <typename T, typename Op> Form form_of_one() { return {unary<T, T, Op>, {sizeof(T), sizeof(T)}}; }
-template <typename T, typename Op> Form form_of_two() {
-    return {binary<T, T, T, Op>, {sizeof(T), sizeof(T), sizeof(T)}};
-}
 template <typename T, typename Op> Form comparison() { return {compare<T, Op>, {0, sizeof(T), sizeof(T)}}; }
-template <typename D, typename A, typename Op> Form conversion() { return {unary<D, A, Op>, {sizeof(D), sizeof(A)}}; }
 
 template <typename T> void add_moves(Forms &forms, const std::string &type) {
-    forms["mov" + type] = form_of_one<T, Copy>();
+    forms["mov" + type] = form<Copy, T, T>();
     forms["selp" + type] = {select<T>, {sizeof(T), sizeof(T), sizeof(T), 0}};
 }
 
@@ -318,33 +287,33 @@ template <typename T> void add_bits(Forms &forms, const std::string &type) {
     add_moves<T>(forms, type);
     forms["setp.eq" + type] = comparison<T, Equal>();
     forms["setp.ne" + type] = comparison<T, NotEqual>();
-    forms["and" + type] = form_of_two<T, And>();
-    forms["or" + type] = form_of_two<T, Or>();
-    forms["xor" + type] = form_of_two<T, ExclusiveOr>();
-    forms["not" + type] = form_of_one<T, Not>();
-    forms["shl" + type] = {binary<T, T, uint32_t, ShiftLeft>, {sizeof(T), sizeof(T), 4}};
+    forms["and" + type] = form<And, T, T, T>();
+    forms["or" + type] = form<Or, T, T, T>();
+    forms["xor" + type] = form<ExclusiveOr, T, T, T>();
+    forms["not" + type] = form<Not, T, T>();
+    forms["shl" + type] = form<ShiftLeft, T, T, uint32_t>();
 }
 
 template <typename T> void add_integers(Forms &forms, const std::string &type) {
     using U = Unsigned<T>; // overflow wraps
     add_moves<T>(forms, type);
     add_comparisons<T>(forms, type);
-    forms["add" + type] = form_of_two<U, Add>();
-    forms["sub" + type] = form_of_two<U, Subtract>();
-    forms["mul.lo" + type] = form_of_two<U, MultiplyLow>();
-    forms["mad.lo" + type] = {ternary<U, U, U, U, MultiplyAdd>, {sizeof(T), sizeof(T), sizeof(T), sizeof(T)}};
-    forms["div" + type] = form_of_two<T, Divide>();
-    forms["rem" + type] = form_of_two<T, Remainder>();
-    forms["min" + type] = form_of_two<T, Minimum>();
-    forms["max" + type] = form_of_two<T, Maximum>();
-    forms["shr" + type] = {binary<T, T, uint32_t, ShiftRight>, {sizeof(T), sizeof(T), 4}};
+    forms["add" + type] = form<Add, U, U, U>();
+    forms["sub" + type] = form<Subtract, U, U, U>();
+    forms["mul.lo" + type] = form<MultiplyLow, U, U, U>();
+    forms["mad.lo" + type] = form<MultiplyAdd, U, U, U, U>();
+    forms["div" + type] = form<Divide, T, T, T>();
+    forms["rem" + type] = form<Remainder, T, T, T>();
+    forms["min" + type] = form<Minimum, T, T, T>();
+    forms["max" + type] = form<Maximum, T, T, T>();
+    forms["shr" + type] = form<ShiftRight, T, T, uint32_t>();
     if constexpr (std::is_unsigned_v<T>) {
-        forms["mul.hi" + type] = form_of_two<T, MultiplyHigh>();
+        forms["mul.hi" + type] = form<MultiplyHigh, T, T, T>();
     }
 }
 
 template <typename T, typename Wide> void add_wide(Forms &forms, const std::string &type) {
-    forms["mul.wide" + type] = {binary<Wide, T, T, MultiplyWide<Wide>>, {sizeof(Wide), sizeof(T), sizeof(T)}};
+    forms["mul.wide" + type] = form<MultiplyWide<Wide>, Wide, T, T>();
 }
 
 template <typename T> void add_floats(Forms &forms, const std::string &type) {
@@ -357,15 +326,15 @@ template <typename T> void add_floats(Forms &forms, const std::string &type) {
     forms["setp.ltu" + type] = comparison<T, OrUnordered<Less>>();
     forms["setp.geu" + type] = comparison<T, OrUnordered<GreaterOrEqual>>();
     forms["setp.gtu" + type] = comparison<T, OrUnordered<Greater>>();
-    forms["add" + type] = form_of_two<T, Add>();
-    forms["sub" + type] = form_of_two<T, Subtract>();
-    forms["mul" + type] = form_of_two<T, Multiply>();
-    forms["div.rn" + type] = form_of_two<T, Divide>();
-    forms["fma.rn" + type] = {ternary<T, T, T, T, FusedMultiplyAdd>, {sizeof(T), sizeof(T), sizeof(T), sizeof(T)}};
-    forms["neg" + type] = form_of_one<T, Negate>();
-    forms["abs" + type] = form_of_one<T, Absolute>();
-    forms["sqrt.rn" + type] = form_of_one<T, Root>();
-    forms["rcp.rn" + type] = form_of_one<T, Reciprocal>();
+    forms["add" + type] = form<Add, T, T, T>();
+    forms["sub" + type] = form<Subtract, T, T, T>();
+    forms["mul" + type] = form<Multiply, T, T, T>();
+    forms["div.rn" + type] = form<Divide, T, T, T>();
+    forms["fma.rn" + type] = form<FusedMultiplyAdd, T, T, T, T>();
+    forms["neg" + type] = form<Negate, T, T>();
+    forms["abs" + type] = form<Absolute, T, T>();
+    forms["sqrt.rn" + type] = form<Root, T, T>();
+    forms["rcp.rn" + type] = form<Reciprocal, T, T>();
 }
 
 Forms all_forms() {
@@ -386,35 +355,34 @@ Forms all_forms() {
     add_floats<double>(forms, ".f64");
     forms["and.pred"] = {of_predicates<And>, {0, 0, 0}};
     forms["or.pred"] = {of_predicates<Or>, {0, 0, 0}};
-    forms["bfe.u32"] = {ternary<uint32_t, uint32_t, uint32_t, uint32_t, ExtractBits>, {4, 4, 4, 4}};
+    forms["bfe.u32"] = form<ExtractBits, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["cvta.global.u64"] = forms["cvta.to.global.u64"] =
-        form_of_one<uint64_t, Copy>(); // global addresses are generic ones
-    forms["cvt.u16.u32"] = conversion<uint16_t, uint32_t, Copy>();
-    forms["cvt.u16.u64"] = conversion<uint16_t, uint64_t, Copy>();
-    forms["cvt.u32.u16"] = conversion<uint32_t, uint16_t, Copy>();
-    forms["cvt.u32.u64"] = conversion<uint32_t, uint64_t, Copy>();
-    forms["cvt.u64.u16"] = conversion<uint64_t, uint16_t, Copy>();
-    forms["cvt.u64.u32"] = conversion<uint64_t, uint32_t, Copy>();
-    forms["cvt.s64.s32"] = conversion<int64_t, int32_t, Copy>();
-    forms["cvt.s64.s32/8"] =
-        conversion<int64_t, uint64_t, LowHalf>(); // a register may be wider than what is taken from it
-    forms["cvt.f64.f32"] = conversion<double, float, Copy>();
-    forms["cvt.rn.f32.f64"] = conversion<float, double, Copy>();
-    forms["cvt.rn.f32.u16"] = conversion<float, uint16_t, Copy>();
-    forms["cvt.rn.f32.u32"] = conversion<float, uint32_t, Copy>();
-    forms["cvt.rn.f32.s32"] = conversion<float, int32_t, Copy>();
-    forms["cvt.rn.f64.u32"] = conversion<double, uint32_t, Copy>();
-    forms["cvt.rzi.s32.f32"] = conversion<int32_t, float, Truncate<int32_t>>();
-    forms["cvt.rzi.u64.f64"] = conversion<uint64_t, double, Truncate<uint64_t>>();
-    forms["cvt.rn.bf16x2.f32"] = {binary<uint32_t, float, float, PackBfloat16>, {4, 4, 4}};
-    forms["prmt.b32"] = {ternary<uint32_t, uint32_t, uint32_t, uint32_t, Permute>, {4, 4, 4, 4}};
-    forms["cvt.rn.relu.bf16x2.f32"] = {binary<uint32_t, float, float, PackRelu>, {4, 4, 4}};
-    forms["max.bf16x2"] = form_of_two<uint32_t, OfPairs<GreatestBfloat16>>();
-    forms["set.gt.u32.bf16x2"] = form_of_two<uint32_t, OfPairs<MaskOfBfloat16<Greater>>>();
-    forms["set.nan.u32.bf16x2"] = form_of_two<uint32_t, OfPairs<MaskOfBfloat16<OrUnordered<Never>>>>();
-    forms["max.NaN.f32"] = form_of_two<float, MaximumOrNan>();
-    forms["mov.b32.together"] = {binary<uint32_t, uint16_t, uint16_t, Together<uint32_t>>, {4, 2, 2}};
-    forms["mov.b64.together"] = {binary<uint64_t, uint32_t, uint32_t, Together<uint64_t>>, {8, 4, 4}};
+        form<Copy, uint64_t, uint64_t>(); // global addresses are generic ones
+    forms["cvt.u16.u32"] = form<Copy, uint16_t, uint32_t>();
+    forms["cvt.u16.u64"] = form<Copy, uint16_t, uint64_t>();
+    forms["cvt.u32.u16"] = form<Copy, uint32_t, uint16_t>();
+    forms["cvt.u32.u64"] = form<Copy, uint32_t, uint64_t>();
+    forms["cvt.u64.u16"] = form<Copy, uint64_t, uint16_t>();
+    forms["cvt.u64.u32"] = form<Copy, uint64_t, uint32_t>();
+    forms["cvt.s64.s32"] = form<Copy, int64_t, int32_t>();
+    forms["cvt.s64.s32/8"] = form<LowHalf, int64_t, uint64_t>(); // a register may be wider than what is taken from it
+    forms["cvt.f64.f32"] = form<Copy, double, float>();
+    forms["cvt.rn.f32.f64"] = form<Copy, float, double>();
+    forms["cvt.rn.f32.u16"] = form<Copy, float, uint16_t>();
+    forms["cvt.rn.f32.u32"] = form<Copy, float, uint32_t>();
+    forms["cvt.rn.f32.s32"] = form<Copy, float, int32_t>();
+    forms["cvt.rn.f64.u32"] = form<Copy, double, uint32_t>();
+    forms["cvt.rzi.s32.f32"] = form<Truncate<int32_t>, int32_t, float>();
+    forms["cvt.rzi.u64.f64"] = form<Truncate<uint64_t>, uint64_t, double>();
+    forms["cvt.rn.bf16x2.f32"] = form<PackBfloat16, uint32_t, float, float>();
+    forms["prmt.b32"] = form<Permute, uint32_t, uint32_t, uint32_t, uint32_t>();
+    forms["cvt.rn.relu.bf16x2.f32"] = form<PackRelu, uint32_t, float, float>();
+    forms["max.bf16x2"] = form<OfPairs<GreatestBfloat16>, uint32_t, uint32_t, uint32_t>();
+    forms["set.gt.u32.bf16x2"] = form<OfPairs<MaskOfBfloat16<Greater>>, uint32_t, uint32_t, uint32_t>();
+    forms["set.nan.u32.bf16x2"] = form<OfPairs<MaskOfBfloat16<OrUnordered<Never>>>, uint32_t, uint32_t, uint32_t>();
+    forms["max.NaN.f32"] = form<MaximumOrNan, float, float, float>();
+    forms["mov.b32.together"] = form<Together<uint32_t>, uint32_t, uint16_t, uint16_t>();
+    forms["mov.b64.together"] = form<Together<uint64_t>, uint64_t, uint32_t, uint32_t>();
     forms["mov.b32.apart"] = {take_apart<uint32_t, uint16_t>, {2, 2, 4}};
     forms["mov.b64.apart"] = {take_apart<uint64_t, uint32_t>, {4, 4, 8}};
     add_memory_forms(forms);
