@@ -280,7 +280,7 @@ public sealed unsafe class ClassifierTests
 
     private static ulong Calls(ReadOnlySpan<byte> name)
     {
-        delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, "softcuda_calls");
+        delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)Gpu.SoftwareExport("softcuda_calls");
         fixed (byte* text = name)
         {
             return count(text);

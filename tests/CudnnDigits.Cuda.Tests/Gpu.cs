@@ -23,7 +23,7 @@ internal static class Gpu
     {
         if (IsSoftware && tensor.Bytes > 0)
         {
-            var watch = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, "softcuda_tensor");
+            var watch = (delegate* unmanaged<nint, nint, int>)SoftwareExport("softcuda_tensor");
             Assert.Equal(0, watch(tensor.Address, (nint)tensor.Bytes));
         }
     }
@@ -42,6 +42,9 @@ internal static class Gpu
         Require();
         Assert.SkipUnless(IsSoftware, "only the software device can be told to fail");
     }
+
+    /// <summary>A function that only the software device has.</summary>
+    public static nint SoftwareExport(string name) => NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, name);
 
     public static ITrainingBackend Create(NetworkSpec network, BackendOptions options)
     {

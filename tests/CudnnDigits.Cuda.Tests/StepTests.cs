@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using CudnnDigits.Cpu;
-using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
@@ -255,36 +254,6 @@ public class StepTests
         Assert.Equal(alone, beside);
     }
 
-    [Theory]
-    [InlineData(1, 13)]
-    [InlineData(5, 5)] // two of five steps, two whole ones, and the last
-    public unsafe void Within_an_epoch_there_is_nothing_but_graph_launches(int stepsPerLaunch, ulong expected)
-    {
-        Gpu.RequireSoftware(); // it counts the calls
-        delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)NativeLibrary.GetExport(NativeLibraries.Loaded(NativeLibraries.Driver)!.Handle, "softcuda_calls");
-        using ITrainingBackend backend = Gpu.Create(Find("simple"), Options(8) with { StepsPerLaunch = stepsPerLaunch });
-        backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
-        backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 100)], default);
-        ulong launches = Count("cuGraphLaunch\0"u8), all = count(null);
-        backend.RunSteps(0, [.. Enumerable.Repeat(1e-3f, 13)]); // the last has 4 samples
-        Assert.Equal(expected, Count("cuGraphLaunch\0"u8) - launches);
-        Assert.Equal(expected + 3, count(null) - all); // and: enter the context, upload the learning rates, leave the context
-
-        float[] rates = [1e-3f, 1e-3f];
-        backend.BeginEpoch(Digits, 1, [.. Enumerable.Range(0, 100)], default);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        backend.RunSteps(0, rates);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-
-        ulong Count(ReadOnlySpan<byte> name)
-        {
-            fixed (byte* text = name)
-            {
-                return count(text);
-            }
-        }
-    }
-
     /// <summary>One step with decay is one without, and besides a part of the weights it began with.</summary>
     [Theory]
     [InlineData(Precision.Fp32, "cudnn")]
@@ -311,41 +280,6 @@ public class StepTests
             backend.Save(weights, optimizer);
             return weights;
         }
-    }
-
-    [Fact]
-    public unsafe void The_step_state_has_the_layout_of_the_kernels() => Assert.Equal(120, sizeof(StepState)); // step_state.cuh asserts the same
-
-    /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
-    [Theory]
-    [InlineData("cudnn", 39, 18)]
-    [InlineData("fused", 23, 5)]
-    public void A_step_is_so_many_launches(string convolutions, int training, int prediction)
-    {
-        Gpu.Require();
-        Assert.SkipUnless(Gpu.IsSoftware, "the libraries of a GPU may launch several kernels for a call");
-        using CudaSession session = Gpu.Open(Precision.Bf16);
-        using CudaContext.Scope scope = session.Context.Enter();
-        using DeviceArena arena = new();
-        NetworkSpec network = DigitNetworks.Improved;
-        CudaNetwork net = new(session, arena, network, 4, training: true, FusedConvolutions.Choose(session, network, convolutions));
-        using CudaStep step = new(session, net, Options(4, Precision.Bf16), 4, 1 << 30);
-        DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
-        DeviceTensor blas = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8), ofBranches = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
-        arena.Allocate(session.Context);
-        using DeviceParameters parameters = net.Parameters;
-        step.SetWorkspace(workspace);
-        session.SetBlasWorkspace(blas, ofBranches);
-        using CudaGraph train = CudaGraph.Capture(session.Context, session.Stream, step.EnqueueTraining), predict = CudaGraph.Capture(session.Context, session.Stream, step.EnqueuePrediction);
-        Assert.Equal((training, prediction), (train.Nodes, predict.Nodes));
-    }
-
-    [Fact]
-    public void Every_kernel_in_the_PTX_is_used_and_every_entry_has_its_variants()
-    {
-        string[] entries = [.. KernelModule.Entries(KernelModule.Common)];
-        Assert.NotEmpty(entries);
-        Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)), name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
     }
 
     /// <summary>Everything that two epochs of three steps, the last of 8 samples, leave behind.</summary>

@@ -23,6 +23,11 @@ enum Coefficient {
     shared_count = 416
 };
 
+// The sign bits of two scales, as of a pair; NaN has none.
+DEVICE_INLINE unsigned signs_of(float first, float second) {
+    return (first < 0 ? 0x8000u : 0u) | (second < 0 ? 0x80000000u : 0u);
+}
+
 // A kernel reads them out of shared memory: registers are for weights and sums.
 DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
     for (int i = (int)threadIdx.x; i < coefficient_count; i += image_threads) {
@@ -30,7 +35,7 @@ DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
     }
     if (threadIdx.x < 32) {
         const float *of_pair = coefficients + scale + 2 * threadIdx.x;
-        shared[signs + threadIdx.x] = bits_float((of_pair[0] < 0 ? 0x8000u : 0u) | (of_pair[1] < 0 ? 0x80000000u : 0u));
+        shared[signs + threadIdx.x] = bits_float(signs_of(of_pair[0], of_pair[1]));
     }
 }
 
@@ -91,12 +96,11 @@ DEVICE_INLINE Octet narrow_relu(const Eight &x) {
         {pack_relu(x.v[0], x.v[1]), pack_relu(x.v[2], x.v[3]), pack_relu(x.v[4], x.v[5]), pack_relu(x.v[6], x.v[7])}};
 }
 
-// The signs of eight scales, as pairs.
 DEVICE_INLINE Octet signs_of(const Eight &scales) {
     Octet out;
 #pragma unroll
     for (int pair = 0; pair < 4; ++pair) {
-        out.w[pair] = (scales.v[2 * pair] < 0 ? 0x8000u : 0u) | (scales.v[2 * pair + 1] < 0 ? 0x80000000u : 0u);
+        out.w[pair] = signs_of(scales.v[2 * pair], scales.v[2 * pair + 1]);
     }
     return out;
 }

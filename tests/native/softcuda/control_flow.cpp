@@ -6,52 +6,69 @@
 
 namespace softcuda {
 
-void find_meeting_points(Kernel &kernel, const std::vector<size_t> &branches) {
-    std::vector<Instruction> &code = kernel.code;
-    const size_t end = code.size();
-    std::vector<bool> is_branch(end), is_end(end);
-    for (const size_t branch : branches) {
-        is_branch[branch] = true;
-    }
-    std::vector<size_t> begins = {0}; // of stretches without a branch
-    for (size_t i = 0; i < end; ++i) {
-        is_end[i] = is_branch[i] || code[i].leaves;
-        if (is_branch[i]) {
-            begins.push_back((size_t)code[i].displacement);
+namespace {
+
+// Instructions between which no way leads in or out, and where it leads from the last of them. The exit comes after
+// all.
+struct Stretches {
+    std::vector<size_t> begins;
+    std::vector<std::vector<size_t>> next, before;
+
+    explicit Stretches(const std::vector<Instruction> &code) : begins({0}), end(code.size()) {
+        for (size_t i = 0; i < end; ++i) {
+            if (code[i].branches) {
+                begins.push_back((size_t)code[i].displacement);
+            }
+            if (code[i].branches || code[i].leaves) {
+                begins.push_back(i + 1);
+            }
         }
-        if (is_end[i]) {
-            begins.push_back(i + 1);
-        }
-    }
-    std::sort(begins.begin(), begins.end());
-    begins.erase(std::unique(begins.begin(), begins.end()), begins.end());
-    begins.erase(std::remove_if(begins.begin(), begins.end(), [&](size_t i) { return i >= end; }), begins.end());
-    const size_t count = begins.size(), exit = count;
-    const auto stretch_at = [&](size_t instruction) {
-        return instruction >= end
-                   ? exit
-                   : (size_t)(std::lower_bound(begins.begin(), begins.end(), instruction) - begins.begin());
-    };
-    std::vector<std::vector<size_t>> next(count), before(count + 1);
-    for (size_t s = 0; s < count; ++s) {
-        const size_t last = (s + 1 < count ? begins[s + 1] : end) - 1;
-        if (is_branch[last]) {
-            next[s].push_back(stretch_at((size_t)code[last].displacement));
-        }
-        if (code[last].leaves) {
-            next[s].push_back(exit);
-        } else if (!is_branch[last] || code[last].guard >= 0) {
-            next[s].push_back(stretch_at(last + 1));
-        }
-        for (const size_t to : next[s]) {
-            before[to].push_back(s);
+        std::sort(begins.begin(), begins.end());
+        begins.erase(std::unique(begins.begin(), begins.end()), begins.end());
+        begins.erase(std::lower_bound(begins.begin(), begins.end(), end), begins.end());
+        next.resize(exit());
+        before.resize(exit() + 1);
+        for (size_t s = 0; s < exit(); ++s) {
+            const Instruction &instruction = code[last(s)];
+            if (instruction.branches) {
+                next[s].push_back(at((size_t)instruction.displacement));
+            }
+            if (instruction.leaves) {
+                next[s].push_back(exit());
+            } else if (!instruction.branches || instruction.guard >= 0) {
+                next[s].push_back(at(last(s) + 1));
+            }
+            for (const size_t to : next[s]) {
+                before[to].push_back(s);
+            }
         }
     }
 
+    size_t exit() const { return begins.size(); }
+    size_t last(size_t stretch) const { return (stretch + 1 < exit() ? begins[stretch + 1] : end) - 1; }
+
+  private:
+    size_t end;
+
+    size_t at(size_t instruction) const {
+        return instruction >= end
+                   ? exit()
+                   : (size_t)(std::lower_bound(begins.begin(), begins.end(), instruction) - begins.begin());
+    }
+};
+
+} // namespace
+
+void find_meeting_points(Kernel &kernel) {
+    const Stretches stretches(kernel.code);
+    const auto &begins = stretches.begins;
+    const auto &next = stretches.next, &before = stretches.before;
+    const size_t exit = stretches.exit(), end = kernel.code.size();
+
     // Numbers such that a stretch comes after those that it leads to, but for loops.
-    std::vector<size_t> order, number(count + 1, count + 1);
+    std::vector<size_t> order, number(exit + 1, exit + 1);
     std::vector<std::pair<size_t, size_t>> path = {{exit, 0}};
-    std::vector<bool> seen(count + 1);
+    std::vector<bool> seen(exit + 1);
     seen[exit] = true;
     while (!path.empty()) {
         auto &[at, i] = path.back();
@@ -68,7 +85,7 @@ void find_meeting_points(Kernel &kernel, const std::vector<size_t> &branches) {
         }
     }
     constexpr size_t unknown = ~(size_t)0;
-    std::vector<size_t> meets(count + 1, unknown);
+    std::vector<size_t> meets(exit + 1, unknown);
     meets[exit] = exit;
     for (bool changed = true; changed;) {
         changed = false;
@@ -96,9 +113,9 @@ void find_meeting_points(Kernel &kernel, const std::vector<size_t> &branches) {
             }
         }
     }
-    for (size_t s = 0; s < count; ++s) {
-        const size_t last = (s + 1 < count ? begins[s + 1] : end) - 1;
-        code[last].meets = meets[s] == unknown || meets[s] == exit ? (uint32_t)end : (uint32_t)begins[meets[s]];
+    for (size_t s = 0; s < exit; ++s) {
+        kernel.code[stretches.last(s)].meets =
+            meets[s] == unknown || meets[s] == exit ? (uint32_t)end : (uint32_t)begins[meets[s]];
     }
 }
 

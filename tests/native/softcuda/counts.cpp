@@ -19,6 +19,9 @@ struct Table {
     ~Table() {
         FILE *to = file ? std::fopen(file, "w") : nullptr;
         if (!to) {
+            if (file) {
+                std::fprintf(stderr, "softcuda: SOFTCUDA_COUNTS: %s cannot be written\n", file);
+            }
             return;
         }
         std::fprintf(to, "kernel\tlaunches\tblocks\tinstructions\tmatrix products\tbarriers\tshared passes\twithout "

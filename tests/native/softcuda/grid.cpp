@@ -142,6 +142,11 @@ void Launch::start() {
     counted.assign((size_t)grid.x * grid.y * grid.z, 0);
 }
 
+void Launch::start_block(BlockRun &run, long i) {
+    run.start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
+    run.block.block_races.start(serial, (uint32_t)i, counted);
+}
+
 Result Launch::begin() {
     start();
     begun.clear();
@@ -149,8 +154,7 @@ Result Launch::begin() {
         begun.push_back(std::make_unique<BlockRun>());
     }
     return for_every_block([&](long i) {
-        begun[(size_t)i]->start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
-        begun[(size_t)i]->block.block_races.start(serial, (uint32_t)i, counted);
+        start_block(*begun[(size_t)i], i);
         begun[(size_t)i]->block.kernel_before_has_ended = false;
         begun[(size_t)i]->run();
     });
@@ -177,8 +181,7 @@ Result Launch::run() {
             return;
         }
         static thread_local BlockRun one_after_the_other;
-        one_after_the_other.start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
-        one_after_the_other.block.block_races.start(serial, (uint32_t)i, counted);
+        start_block(one_after_the_other, i);
         one_after_the_other.run();
         count(one_after_the_other, i);
     });

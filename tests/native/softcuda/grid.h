@@ -31,6 +31,7 @@ class Launch {
     uint32_t serial = 0;           // of this run; no other has it
 
     void start();
+    void start_block(BlockRun &run, long i);
     template <typename Body> Result for_every_block(Body body);
 };
 

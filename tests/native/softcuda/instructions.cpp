@@ -2,44 +2,13 @@
 #include "forms.h"
 
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <type_traits>
-#include <utility>
 
 namespace softcuda {
 
 namespace {
 
 template <typename T> using Unsigned = std::make_unsigned_t<T>;
-
-// D = Op::of(S …) for each active lane; one loop for all where all are active: compilers make vectors of it.
-template <typename Op, typename D, typename... S> void run_each(Lanes active, D *d, const S *...sources) {
-    if (active == all_lanes) {
-#pragma GCC ivdep
-        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-            d[lane] = (D)Op::of(sources[lane]...);
-        }
-        return;
-    }
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        if (active >> lane & 1) {
-            d[lane] = (D)Op::of(sources[lane]...);
-        }
-    }
-}
-
-template <typename Op, typename D, typename... S> struct Each {
-    template <size_t... I> static void run(Warp &warp, const Instruction &i, std::index_sequence<I...>) {
-        run_each<Op, D, S...>(warp.active, warp.at<D>(i.at[0]), warp.at<S>(i.at[1 + I])...);
-    }
-    static void run(Warp &warp, const Instruction &i) { run(warp, i, std::index_sequence_for<S...>()); }
-};
-
-// An instruction for D = Op::of(S …): operands as wide as their types.
-template <typename Op, typename D, typename... S> Form form() {
-    return {Each<Op, D, S...>::run, {sizeof(D), sizeof(S)...}};
-}
 
 void set_predicate(Warp &warp, uint32_t at, Lanes value) {
     Lanes &predicate = *warp.at<Lanes>(at);
@@ -69,19 +38,6 @@ template <typename Op> void of_predicates(Warp &warp, const Instruction &i) {
     set_predicate(warp, i.at[0], Op::of(*warp.at<Lanes>(i.at[1]), *warp.at<Lanes>(i.at[2])));
 }
 
-template <typename Whole, typename Half> void take_apart(Warp &warp, const Instruction &i) {
-    const Whole *whole = warp.at<Whole>(i.at[2]);
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        if (warp.active >> lane & 1) {
-            warp.at<Half>(i.at[0])[lane] = (Half)whole[lane];
-            warp.at<Half>(i.at[1])[lane] = (Half)(whole[lane] >> 8 * sizeof(Half));
-        }
-    }
-}
-
-struct Copy {
-    template <typename T> static T of(T a) { return a; }
-};
 struct Not {
     template <typename T> static T of(T a) { return (T)~a; }
 };
@@ -197,76 +153,6 @@ struct Never {
     template <typename T> static bool of(T, T) { return false; }
 };
 
-struct LowHalf {
-    static int64_t of(uint64_t a) { return (int32_t)a; }
-};
-template <typename D> struct Truncate { // NaN is 0, and what is out of range the nearest there is
-    template <typename T> static D of(T a) {
-        constexpr T most = (T)std::numeric_limits<D>::max(), least = (T)std::numeric_limits<D>::min();
-        return a != a       ? 0
-               : a >= most  ? std::numeric_limits<D>::max()
-               : a <= least ? std::numeric_limits<D>::min()
-                            : (D)a;
-    }
-};
-
-uint32_t bfloat16_bits(float x) { // to nearest, ties to even
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return x != x ? 0x7FFF : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-}
-struct PackBfloat16 { // the first operand above
-    static uint32_t of(float a, float b) { return bfloat16_bits(a) << 16 | bfloat16_bits(b); }
-};
-struct Permute { // four bytes of eight, or their signs
-    static uint32_t of(uint32_t a, uint32_t b, uint32_t selectors) {
-        const uint64_t from = (uint64_t)b << 32 | a;
-        uint32_t bytes = 0;
-        for (unsigned i = 0; i < 4; ++i) {
-            const uint32_t selector = selectors >> 4 * i & 15, byte = from >> 8 * (selector & 7) & 0xFF;
-            bytes |= (selector & 8 ? (byte & 0x80 ? 0xFF : 0) : byte) << 8 * i;
-        }
-        return bytes;
-    }
-};
-float float_of(uint32_t bfloat16) {
-    const uint32_t bits = bfloat16 << 16;
-    float x;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
-}
-struct PackRelu {
-    static uint32_t of(float a, float b) { return bfloat16_bits(a < 0 ? 0 : a) << 16 | bfloat16_bits(b < 0 ? 0 : b); }
-};
-template <typename Op> struct OfPairs {
-    static uint32_t of(uint32_t a, uint32_t b) {
-        return Op::of(a >> 16, b >> 16) << 16 | Op::of(a & 0xFFFF, b & 0xFFFF);
-    }
-};
-struct GreatestBfloat16 { // of a number and NaN, the number
-    static uint32_t of(uint32_t a, uint32_t b) {
-        const float x = float_of(a), y = float_of(b);
-        if (x != x || y != y) {
-            return x == x ? a : y == y ? b : 0x7FFF;
-        }
-        return x > y || (x == y && a < b) ? a : b; // 0 above -0
-    }
-};
-template <typename Op> struct MaskOfBfloat16 {
-    static uint32_t of(uint32_t a, uint32_t b) { return Op::of(float_of(a), float_of(b)) ? 0xFFFF : 0; }
-};
-struct MaximumOrNan {
-    static float of(float a, float b) {
-        if (a != a || b != b) {
-            return std::numeric_limits<float>::quiet_NaN();
-        }
-        return a > b || (a == b && std::signbit(b)) ? a : b;
-    }
-};
-template <typename Whole> struct Together { // the first operand below
-    template <typename T> static Whole of(T a, T b) { return a | (Whole)b << 8 * sizeof(T); }
-};
-
 template <typename T, typename Op> Form comparison() { return {compare<T, Op>, {0, sizeof(T), sizeof(T)}}; }
 
 template <typename T> void add_moves(Forms &forms, const std::string &type) {
@@ -358,33 +244,7 @@ Forms all_forms() {
     forms["bfe.u32"] = form<ExtractBits, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["cvta.global.u64"] = forms["cvta.to.global.u64"] =
         form<Copy, uint64_t, uint64_t>(); // global addresses are generic ones
-    forms["cvt.u16.u32"] = form<Copy, uint16_t, uint32_t>();
-    forms["cvt.u16.u64"] = form<Copy, uint16_t, uint64_t>();
-    forms["cvt.u32.u16"] = form<Copy, uint32_t, uint16_t>();
-    forms["cvt.u32.u64"] = form<Copy, uint32_t, uint64_t>();
-    forms["cvt.u64.u16"] = form<Copy, uint64_t, uint16_t>();
-    forms["cvt.u64.u32"] = form<Copy, uint64_t, uint32_t>();
-    forms["cvt.s64.s32"] = form<Copy, int64_t, int32_t>();
-    forms["cvt.s64.s32/8"] = form<LowHalf, int64_t, uint64_t>(); // a register may be wider than what is taken from it
-    forms["cvt.f64.f32"] = form<Copy, double, float>();
-    forms["cvt.rn.f32.f64"] = form<Copy, float, double>();
-    forms["cvt.rn.f32.u16"] = form<Copy, float, uint16_t>();
-    forms["cvt.rn.f32.u32"] = form<Copy, float, uint32_t>();
-    forms["cvt.rn.f32.s32"] = form<Copy, float, int32_t>();
-    forms["cvt.rn.f64.u32"] = form<Copy, double, uint32_t>();
-    forms["cvt.rzi.s32.f32"] = form<Truncate<int32_t>, int32_t, float>();
-    forms["cvt.rzi.u64.f64"] = form<Truncate<uint64_t>, uint64_t, double>();
-    forms["cvt.rn.bf16x2.f32"] = form<PackBfloat16, uint32_t, float, float>();
-    forms["prmt.b32"] = form<Permute, uint32_t, uint32_t, uint32_t, uint32_t>();
-    forms["cvt.rn.relu.bf16x2.f32"] = form<PackRelu, uint32_t, float, float>();
-    forms["max.bf16x2"] = form<OfPairs<GreatestBfloat16>, uint32_t, uint32_t, uint32_t>();
-    forms["set.gt.u32.bf16x2"] = form<OfPairs<MaskOfBfloat16<Greater>>, uint32_t, uint32_t, uint32_t>();
-    forms["set.nan.u32.bf16x2"] = form<OfPairs<MaskOfBfloat16<OrUnordered<Never>>>, uint32_t, uint32_t, uint32_t>();
-    forms["max.NaN.f32"] = form<MaximumOrNan, float, float, float>();
-    forms["mov.b32.together"] = form<Together<uint32_t>, uint32_t, uint16_t, uint16_t>();
-    forms["mov.b64.together"] = form<Together<uint64_t>, uint64_t, uint32_t, uint32_t>();
-    forms["mov.b32.apart"] = {take_apart<uint32_t, uint16_t>, {2, 2, 4}};
-    forms["mov.b64.apart"] = {take_apart<uint64_t, uint32_t>, {4, 4, 8}};
+    add_conversion_forms(forms);
     add_memory_forms(forms);
     add_warp_forms(forms);
     return forms;

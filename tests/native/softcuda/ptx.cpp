@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
+#include <tuple>
 
 namespace softcuda {
 
@@ -91,8 +92,8 @@ class Parser {
     Kernel *kernel = nullptr;
     std::map<std::string, uint64_t> symbols; // addresses of parameters and of variables in shared memory
     std::map<std::string, Registers> registers;
-    std::map<std::pair<uint64_t, unsigned>, uint32_t> constants;
-    std::vector<size_t> dynamic; // constants that are the address of what a launch adds to shared memory
+    std::map<std::tuple<uint64_t, unsigned, bool>, uint32_t> constants; // value, bytes, whether it is one of these:
+    std::vector<size_t> dynamic; // the address of what a launch adds to shared memory, known when all else is placed
     std::map<std::string, size_t> labels;
     std::vector<std::pair<size_t, std::string>> branches;
 
@@ -210,16 +211,14 @@ class Parser {
         for (const size_t i : dynamic) {
             kernel->constants[i].value = shared_base + kernel->shared_bytes;
         }
-        std::vector<size_t> branch_instructions;
         for (const auto &[instruction, label] : branches) {
             const auto at = labels.find(label);
             if (at == labels.end()) {
                 fail("no label " + label);
             }
             kernel->code[instruction].displacement = (int64_t)at->second;
-            branch_instructions.push_back(instruction);
         }
-        find_meeting_points(*kernel, branch_instructions);
+        find_meeting_points(*kernel);
     }
 
     void statement() {
@@ -259,6 +258,7 @@ class Parser {
         }
         if (opcode == "bra" || opcode == "bra.uni") {
             branches.emplace_back(kernel->code.size(), next());
+            made.branches = true;
         }
         std::vector<std::string> operands;
         while (!take(";")) {
@@ -340,9 +340,9 @@ class Parser {
                 fail("no register or variable " + word);
             }
             is_dynamic = variable->bytes == 0;
-            value = is_dynamic ? ~0ull : place(*variable);
+            value = is_dynamic ? 0 : place(*variable);
         }
-        const auto [constant, is_new] = constants.emplace(std::make_pair(value, bytes), 0);
+        const auto [constant, is_new] = constants.emplace(std::make_tuple(value, bytes, is_dynamic), 0);
         if (is_new) {
             if (bytes == 0) {
                 fail("a predicate cannot be a number");

@@ -20,9 +20,9 @@ struct Instruction {
     int64_t displacement = 0;         // of an address; of a branch, the instruction that it goes to
     int32_t guard = -1;               // a predicate; -1: none
     bool negated = false;
-    bool leaves = false; // ends the thread
-    uint32_t meets = 0;  // of a branch: where the ways of lanes that part here meet again
-    uint32_t line = 0;   // of the text
+    bool branches = false, leaves = false; // leaves: ends the thread
+    uint32_t meets = 0;                    // of a branch: where the ways of lanes that part here meet again
+    uint32_t line = 0;                     // of the text
 };
 
 // What an opcode stands for: the width of each operand in bytes, 0 for a predicate.
@@ -62,8 +62,8 @@ struct Module {
 constexpr unsigned warp_lanes = 32;
 constexpr uint64_t shared_base = 1024; // the first address of shared memory: 0 is none
 
-// Fills in `meets`. branches: which instructions are.
-void find_meeting_points(Kernel &kernel, const std::vector<size_t> &branches);
+// Fills in `meets`.
+void find_meeting_points(Kernel &kernel);
 
 // Throws std::runtime_error, with the line, where the text is no PTX or has something that is not known here.
 Module parse_ptx(const std::string &text);

@@ -1,0 +1,78 @@
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda.Tests;
+
+/// <summary>How a step gets to the device: how many launches, and that what they take has the shape that kernels expect.</summary>
+public class LaunchTests
+{
+    private static BackendOptions Options(int batch, Precision precision) => new(batch, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true };
+
+    [Theory]
+    [InlineData(1, 13)]
+    [InlineData(5, 5)] // two of five steps, two whole ones, and the last
+    public unsafe void Within_an_epoch_there_is_nothing_but_graph_launches(int stepsPerLaunch, ulong expected)
+    {
+        Gpu.RequireSoftware(); // it counts the calls
+        DigitDataset digits = GeneratedDigits.Create(100, seed: 11);
+        delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)Gpu.SoftwareExport("softcuda_calls");
+        using ITrainingBackend backend = Gpu.Create(DigitNetworks.Simple, Options(8, Precision.Fp32) with { StepsPerLaunch = stepsPerLaunch });
+        backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
+        backend.BeginEpoch(digits, 0, [.. Enumerable.Range(0, 100)], default);
+        ulong launches = Count("cuGraphLaunch\0"u8), all = count(null);
+        backend.RunSteps(0, [.. Enumerable.Repeat(1e-3f, 13)]); // the last has 4 samples
+        Assert.Equal(expected, Count("cuGraphLaunch\0"u8) - launches);
+        Assert.Equal(expected + 3, count(null) - all); // and: enter the context, upload the learning rates, leave the context
+
+        float[] rates = [1e-3f, 1e-3f];
+        backend.BeginEpoch(digits, 1, [.. Enumerable.Range(0, 100)], default);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        backend.RunSteps(0, rates);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+
+        ulong Count(ReadOnlySpan<byte> name)
+        {
+            fixed (byte* text = name)
+            {
+                return count(text);
+            }
+        }
+    }
+
+    [Fact]
+    public unsafe void The_step_state_has_the_layout_of_the_kernels() => Assert.Equal(120, sizeof(StepState)); // step_state.cuh asserts the same
+
+    /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
+    [Theory]
+    [InlineData("cudnn", 39, 18)]
+    [InlineData("fused", 23, 5)]
+    public void A_step_is_so_many_launches(string convolutions, int training, int prediction)
+    {
+        Gpu.Require();
+        Assert.SkipUnless(Gpu.IsSoftware, "the libraries of a GPU may launch several kernels for a call");
+        using CudaSession session = Gpu.Open(Precision.Bf16);
+        using CudaContext.Scope scope = session.Context.Enter();
+        using DeviceArena arena = new();
+        NetworkSpec network = DigitNetworks.Improved;
+        CudaNetwork net = new(session, arena, network, 4, training: true, FusedConvolutions.Choose(session, network, convolutions));
+        using CudaStep step = new(session, net, Options(4, Precision.Bf16), 4, 1 << 30);
+        DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
+        DeviceTensor blas = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8), ofBranches = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+        arena.Allocate(session.Context);
+        using DeviceParameters parameters = net.Parameters;
+        step.SetWorkspace(workspace);
+        session.SetBlasWorkspace(blas, ofBranches);
+        using CudaGraph train = CudaGraph.Capture(session.Context, session.Stream, step.EnqueueTraining), predict = CudaGraph.Capture(session.Context, session.Stream, step.EnqueuePrediction);
+        Assert.Equal((training, prediction), (train.Nodes, predict.Nodes));
+    }
+
+    [Fact]
+    public void Every_kernel_for_float32_has_one_for_bfloat16()
+    {
+        string[] entries = [.. KernelModule.Entries(KernelModule.Common)];
+        Assert.NotEmpty(entries);
+        Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)), name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
+    }
+}
