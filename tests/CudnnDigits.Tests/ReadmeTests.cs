@@ -1,18 +1,14 @@
-using System.Runtime.CompilerServices;
+using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests;
 
 public class ReadmeTests
 {
-    private static readonly string Root = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ThisFile())!, "../.."));
-
     [Fact]
     public void Its_listings_are_the_samples_that_are_built_and_run()
     {
-        string readme = Path.Combine(Root, "README.md");
-        Assert.SkipUnless(File.Exists(readme), "the sources are not on this machine");
-        string text = File.ReadAllText(readme);
-        string[] samples = [.. new[] { "*.cs", "*.cpp", "*.py" }.SelectMany(pattern => Directory.GetFiles(Path.Combine(Root, "samples"), pattern, SearchOption.AllDirectories)).Where(file => !file.Contains("/obj/", StringComparison.Ordinal))];
+        string text = File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "README.md"));
+        string[] samples = [.. new[] { "*.cs", "*.cpp", "*.py" }.SelectMany(pattern => Directory.GetFiles(Path.Combine(SharedFiles.RepositoryRoot, "samples"), pattern, SearchOption.AllDirectories)).Where(file => !file.Contains("/obj/", StringComparison.Ordinal))];
         Assert.Equal(5, samples.Length);
         Assert.All(samples, sample => Assert.Contains($"\n{File.ReadAllText(sample)}```\n", text, StringComparison.Ordinal));
     }
@@ -20,14 +16,10 @@ public class ReadmeTests
     [Fact]
     public void It_names_every_command()
     {
-        string readme = Path.Combine(Root, "README.md");
-        Assert.SkipUnless(File.Exists(readme), "the sources are not on this machine");
-        string text = File.ReadAllText(readme);
+        string text = File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "README.md"));
         string[] commands = [.. Cli.CliProgram.Run("--help").Output.Split('\n').SkipWhile(line => !line.StartsWith("Commands:", StringComparison.Ordinal)).Skip(1)
             .TakeWhile(line => line.StartsWith("  ", StringComparison.Ordinal)).Select(line => line.Trim().Split(' ')[0]).Where(word => word.Length > 0)];
         Assert.Contains("export", commands);
         Assert.All(commands, command => Assert.Contains($"| `{command}` |", text, StringComparison.Ordinal));
     }
-
-    private static string ThisFile([CallerFilePath] string path = "") => path;
 }

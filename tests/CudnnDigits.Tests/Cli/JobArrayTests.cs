@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Reference;
@@ -9,13 +8,12 @@ namespace CudnnDigits.Tests.Cli;
 /// <summary>The scripts for Slurm's job arrays, by the stand-in that runs their tasks one after another.</summary>
 public sealed class JobArrayTests : IDisposable
 {
-    private static readonly string Scripts = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ThisFile())!, "../../../scripts/slurm"));
+    private static readonly string Scripts = Path.Combine(SharedFiles.RepositoryRoot, "scripts/slurm");
 
     private readonly TemporaryFolder _folder = new();
 
     public JobArrayTests()
     {
-        Assert.SkipUnless(Directory.Exists(Scripts), "the scripts are not on this machine");
         _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(300)));
     }
 
@@ -84,6 +82,4 @@ public sealed class JobArrayTests : IDisposable
         Assert.True(result.ExitCode == 0, result.Error);
         return result.Output;
     }
-
-    private static string ThisFile([CallerFilePath] string path = "") => path;
 }
