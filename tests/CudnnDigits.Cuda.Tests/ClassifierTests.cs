@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
@@ -234,6 +235,33 @@ public sealed unsafe class ClassifierTests
         }
 
         Assert.True(free - Gpu.FreeMemory() < 2 << 20, "memory is not given back");
+    }
+
+    [Fact]
+    public void One_that_is_forgotten_ends_its_work_before_it_is_collected()
+    {
+        using Pipeline caller = new();
+        nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
+        float[] expected = Forget();
+        long taken = CudaContext.MemoryInfo().Free;
+        for (int i = 0; i < 10 && CudaContext.MemoryInfo().Free == taken; i++)
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+
+        Assert.True(CudaContext.MemoryInfo().Free > taken, "it was not collected");
+        Assert.Equal(expected, caller.Download(logits));
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        float[] Forget()
+        {
+            DigitClassifier forgotten = caller.Classifier(Weights("simple"));
+            float[] onHost = new float[Logits];
+            forgotten.Predict(Digits.Pixels, onHost);
+            forgotten.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value);
+            return onHost;
+        }
     }
 
     [Fact]

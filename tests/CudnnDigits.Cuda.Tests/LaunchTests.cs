@@ -41,6 +41,33 @@ public class LaunchTests
         }
     }
 
+    /// <summary>No driver promises to wait for kernels before it unloads them, and what is forgotten is collected in any order.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public unsafe void Kernels_stay_loaded_until_what_was_launched_is_done(bool onOurStream)
+    {
+        using CudaSession session = Gpu.Open(Precision.Fp32);
+        using CudaContext.Scope scope = session.Context.Enter();
+        using CudaStream caller = new(session.Context);
+        using CudaEvent done = new(session.Context);
+        using DeviceMemory state = new(session.Context, sizeof(StepState));
+        nint stateAt = state.Value;
+        int samples = 1;
+        void** parameters = stackalloc void*[] { &stateAt, &samples };
+        session.Kernels.Launch(onOurStream ? session.Stream.Value : caller.Value, "begin_prediction_step", (1, 1), (32, 1), parameters);
+        if (!onOurStream)
+        {
+            done.Record(caller.Value);
+            session.KeepKernels(done);
+        }
+
+        session.Kernels.Dispose();
+        session.Stream.Dispose();
+        done.Dispose();
+        caller.Synchronize(); // it would say that a kernel has failed
+    }
+
     [Fact]
     public unsafe void The_step_state_has_the_layout_of_the_kernels() => Assert.Equal(120, sizeof(StepState)); // step_state.cuh asserts the same
 

@@ -17,8 +17,8 @@ inline void expect(bool holds, const std::string &what) {
 }
 
 // A kernel whose threads have 64 bytes each of what they read (at %rd0) and write (at %rd1); thread in %r0.
-inline Module assemble(const std::string &body) {
-    return parse_ptx(
+inline std::shared_ptr<const Kernel> assemble(const std::string &body) {
+    const Module module = parse_ptx(
         ".version 7.8\n.target sm_90\n.address_size 64\n.extern .shared .align 16 .b8 dynamic[];\n"
         ".visible .entry test(.param .u64 in, .param .u64 out)\n{\n"
         ".reg .pred %p<8>; .reg .b16 %rs<16>; .reg .b32 %r<64>; .reg .b64 %rd<32>; .reg .f32 %f<32>; .reg .f64 "
@@ -27,6 +27,7 @@ inline Module assemble(const std::string &body) {
         "mov.u32 %r0, %tid.x; ld.param.u64 %rd0, [in]; ld.param.u64 %rd1, [out]; mul.wide.u32 %rd2, %r0, 64;\n"
         "add.s64 %rd0, %rd0, %rd2; add.s64 %rd1, %rd1, %rd2;\n" +
         body + "\nret;\n}\n");
+    return std::make_shared<Kernel>(module.kernels.at("test"));
 }
 
 struct Memory { // of the device, as the host sees it
@@ -46,8 +47,7 @@ inline std::vector<unsigned char> parameters(const Memory &in, const Memory &out
 }
 
 inline Result run(const std::string &body, Memory &in, Memory &out, unsigned threads = 32, unsigned shared = 0) {
-    const Module module = assemble(body);
-    return Launch(module.kernels.at("test"), parameters(in, out), {1, 1, 1}, {threads, 1, 1}, shared).run();
+    return Launch(assemble(body), parameters(in, out), {1, 1, 1}, {threads, 1, 1}, shared).run();
 }
 
 inline Result run(const std::string &body, unsigned threads = 32) {

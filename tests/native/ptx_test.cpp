@@ -106,8 +106,7 @@ void check_blocks() {
     const auto run_two = [](const std::string &body) {
         Memory in, out;
         std::memset(in.host, 0, 64 * 64);
-        const Module module = assemble(body);
-        return Launch(module.kernels.at("test"), parameters(in, out), {2, 1, 1}, {1, 1, 1}, 0).run();
+        return Launch(assemble(body), parameters(in, out), {2, 1, 1}, {1, 1, 1}, 0).run();
     };
     // Each writes its own number to its own place.
     const std::string
@@ -129,9 +128,8 @@ void check_blocks() {
 void check_beginning() {
     const std::string early = "ld.global.u32 %r1, [%rd0]; griddepcontrol.wait; ld.global.u32 %r2, [%rd0]; "
                               "st.global.v2.u32 [%rd1], {%r1, %r2};";
-    const Module module = assemble(early);
     Memory in, out;
-    Launch launch(module.kernels.at("test"), parameters(in, out), {1, 1, 1}, {32, 1, 1}, 0);
+    Launch launch(assemble(early), parameters(in, out), {1, 1, 1}, {32, 1, 1}, 0);
     in.at<uint32_t>(3, 0) = 1;
     const bool begun = launch.begin() == success;
     in.at<uint32_t>(3, 0) = 2;
@@ -140,8 +138,7 @@ void check_beginning() {
     expect(launch.run() == success && out.at<uint32_t>(3, 0) == 2, "launched in order, it sees what is");
 
     const auto begin = [&](const std::string &body) {
-        const Module other = assemble(body);
-        return Launch(other.kernels.at("test"), parameters(in, out), {1, 1, 1}, {32, 1, 1}, 0).begin();
+        return Launch(assemble(body), parameters(in, out), {1, 1, 1}, {32, 1, 1}, 0).begin();
     };
     expect(begin("st.global.u32 [%rd1], %r0; griddepcontrol.wait;") == launch_failed, "it must not write before");
     expect(run("griddepcontrol.launch_dependents; griddepcontrol.wait;") == launch_failed, "nor let the next begin");

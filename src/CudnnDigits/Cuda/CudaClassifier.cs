@@ -64,6 +64,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
                 Capture(step);
             }
 
+            _session.KeepKernels(_done);
             Name = CudaDevice.Name(context.Device);
         }
         catch
@@ -124,8 +125,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
 
     public void Dispose()
     {
-        _done?.Synchronize();
-        _done?.Dispose();
+        _done?.Dispose(); // waits for calls on callers' streams
         _steps.ForEach(step => step.Dispose());
         _logitsStaging?.Dispose();
         _imagesStaging?.Dispose();

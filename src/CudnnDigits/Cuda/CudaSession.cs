@@ -33,7 +33,7 @@ internal sealed unsafe class CudaSession : IDisposable
                 Cublas = new CublasHandle(Context);
             }
 
-            Kernels = new KernelModule(Context, KernelModule.Common);
+            Kernels = Load(KernelModule.Common);
             _target = Stream.Value;
         }
         catch
@@ -73,7 +73,7 @@ internal sealed unsafe class CudaSession : IDisposable
     public KernelModule Kernels { get; } = null!;
 
     /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
-    public KernelModule FusedKernels => _fusedKernels ??= new KernelModule(Context, KernelModule.Fused);
+    public KernelModule FusedKernels => _fusedKernels ??= Load(KernelModule.Fused);
 
     /// <summary>Streaming multiprocessors of the device.</summary>
     public int Multiprocessors { get; }
@@ -113,6 +113,16 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Launches one of the fused kernels, blocks of 256 threads unless it is said.</summary>
     public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256, bool overlapped = false) =>
         FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped);
+
+    /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
+    public void KeepKernels(CudaHandle until)
+    {
+        until.Keep(Kernels);
+        if (_fusedKernels is not null)
+        {
+            until.Keep(_fusedKernels);
+        }
+    }
 
     /// <summary>Until disposed of, our kernels and cuBLAS go to a stream of their own, after all that the step has been given so far and beside what comes next.</summary>
     public Branch OpenBranch() => new(this);
@@ -169,6 +179,13 @@ internal sealed unsafe class CudaSession : IDisposable
         _cudnn?.Dispose();
         Stream?.Dispose();
         Context.Dispose();
+    }
+
+    private KernelModule Load(string resource)
+    {
+        KernelModule kernels = new(Context, resource);
+        Stream.Keep(kernels);
+        return kernels;
     }
 
     /// <summary>See <see cref="OpenBranch"/>.</summary>

@@ -6,6 +6,8 @@
 // - Fresh memory is full of NaN; an allocation ends at a guard page.
 // - Kernels run as the PTX they are loaded from; every access is checked, and races in shared memory and
 //   between blocks are seen.
+// - What work still needs is not saved for it: kernels whose module is unloaded, and streams that are destroyed, before
+//   that work has run make it fail.
 // - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail.
 #pragma once
 

@@ -12,12 +12,12 @@ namespace {
 int context_object; // its address is the primary context
 
 struct LoadedFunction {
-    const Kernel *kernel;
+    std::shared_ptr<Kernel> kernel;
     unsigned most_shared = 48 << 10; // dynamic shared memory that a launch may ask for
 };
 
 struct LoadedModule {
-    Module ptx;
+    std::shared_ptr<Module> ptx = std::make_shared<Module>(); // shared with launches that have not run
     std::map<std::string, LoadedFunction> functions;
 };
 
@@ -277,21 +277,21 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
     }
     auto loaded = std::make_unique<LoadedModule>();
     try {
-        loaded->ptx = parse_ptx(image);
+        *loaded->ptx = parse_ptx(image);
     } catch (const std::runtime_error &error) {
         return refuse(invalid_image, __func__, std::string("the PTX cannot be read: ") + error.what());
     }
     const int newest = (int)setting("SOFTCUDA_PTX_VERSION", 88);
-    if (loaded->ptx.version > newest) {
+    if (loaded->ptx->version > newest) {
         if (log) {
             std::snprintf(
                 log, log_bytes,
                 "ptxas application ptx input, line 5; fatal   : Unsupported .version %d.%d; current version is '%d.%d'",
-                loaded->ptx.version / 10, loaded->ptx.version % 10, newest / 10, newest % 10);
+                loaded->ptx->version / 10, loaded->ptx->version % 10, newest / 10, newest % 10);
         }
         return unsupported_ptx_version;
     }
-    if (loaded->ptx.target > (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90)) {
+    if (loaded->ptx->target > (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90)) {
         return no_binary_for_gpu;
     }
     count_handle("modules", 1);
@@ -301,12 +301,12 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
 
 EXPORT cuModuleGetFunction(LoadedFunction **function, LoadedModule *module, const char *name) {
     ENTER(context)
-    const auto kernel = module->ptx.kernels.find(name);
-    if (kernel == module->ptx.kernels.end()) {
+    const auto kernel = module->ptx->kernels.find(name);
+    if (kernel == module->ptx->kernels.end()) {
         return refuse(not_found, __func__, std::string(name) + " is not in the PTX");
     }
     LoadedFunction &loaded = module->functions[name];
-    loaded = {&kernel->second};
+    loaded = {{module->ptx, &kernel->second}};
     *function = &loaded;
     return success;
 }
@@ -322,6 +322,9 @@ EXPORT cuFuncSetAttribute(LoadedFunction *function, int attribute, int value) {
 
 EXPORT cuModuleUnload(LoadedModule *module) {
     ENTER(context_outside_capture)
+    for (auto &[name, kernel] : module->ptx->kernels) {
+        kernel.is_unloaded = true; // nothing says that a driver waits for those that have not run
+    }
     count_handle("modules", -1);
     delete module;
     return success;
@@ -362,7 +365,7 @@ EXPORT cuLaunchKernelEx(const LaunchConfig *config, LoadedFunction *function, vo
     for (size_t i = 0; i < kernel.parameter_sizes.size(); ++i) {
         std::memcpy(&values[kernel.parameter_offsets[i]], parameters[i], kernel.parameter_sizes[i]);
     }
-    const auto launch = std::make_shared<Launch>(kernel, std::move(values), grid, block, shared);
+    const auto launch = std::make_shared<Launch>(function->kernel, std::move(values), grid, block, shared);
     const auto run = [=]() -> Result {
         const int status = planned_failure(launch->name().c_str());
         return status ? (Result)status : launch->run();

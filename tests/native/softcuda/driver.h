@@ -30,8 +30,8 @@ struct Graph {
 struct Event {
     std::vector<Stream *> after; // empty until recorded
     uint64_t position = 0;
-    double seconds = 0;
-    std::weak_ptr<Graph> capture; // that it was last recorded in
+    std::shared_ptr<double> seconds = std::make_shared<double>(0); // it may be destroyed before its time has come
+    std::weak_ptr<Graph> capture;                                  // that it was last recorded in
 };
 
 // Work in order; the capture of a graph puts it there instead.

@@ -113,9 +113,10 @@ void BlockRun::run() {
     }
 }
 
-Launch::Launch(const Kernel &kernel, std::vector<unsigned char> parameters, Dimensions grid, Dimensions threads,
-               unsigned shared_bytes)
-    : kernel(kernel), parameters(std::move(parameters)), grid(grid), threads(threads), shared_bytes(shared_bytes) {}
+Launch::Launch(std::shared_ptr<const Kernel> kernel, std::vector<unsigned char> parameters, Dimensions grid,
+               Dimensions threads, unsigned shared_bytes)
+    : kernel(std::move(kernel)), parameters(std::move(parameters)), grid(grid), threads(threads),
+      shared_bytes(shared_bytes) {}
 
 Launch::~Launch() = default;
 
@@ -130,25 +131,31 @@ template <typename Body> Result Launch::for_every_block(Body body) {
 #pragma omp critical
             result = result != success
                          ? result
-                         : refuse(fault.status, kernel.name.c_str(), "block " + std::to_string(i) + ", " + fault.why);
+                         : refuse(fault.status, name().c_str(), "block " + std::to_string(i) + ", " + fault.why);
         }
     }
     return result;
 }
 
-void Launch::start() {
+Result Launch::start() {
+    if (kernel->is_unloaded) {
+        return refuse(launch_failed, name().c_str(), "its module was unloaded before it ran");
+    }
     static std::atomic<uint32_t> runs = 0;
     serial = ++runs;
     counted.assign((size_t)grid.x * grid.y * grid.z, 0);
+    return success;
 }
 
 void Launch::start_block(BlockRun &run, long i) {
-    run.start(kernel, parameters, grid, threads, shared_bytes, (size_t)i);
+    run.start(*kernel, parameters, grid, threads, shared_bytes, (size_t)i);
     run.block.block_races.start(serial, (uint32_t)i, counted);
 }
 
 Result Launch::begin() {
-    start();
+    if (const Result status = start()) {
+        return status;
+    }
     begun.clear();
     for (long i = 0; i < (long)grid.x * grid.y * grid.z; ++i) {
         begun.push_back(std::make_unique<BlockRun>());
@@ -165,13 +172,15 @@ Result Launch::run() {
         if (is_counting()) {
             run.block.counts.launches = i == 0;
             run.block.counts.blocks = 1;
-            add_counts(kernel.name, run.block.counts);
+            add_counts(name(), run.block.counts);
         }
     };
     const auto blocks = std::move(begun);
     begun.clear();
     if (blocks.empty()) {
-        start();
+        if (const Result status = start()) {
+            return status;
+        }
     }
     return for_every_block([&](long i) {
         if (!blocks.empty()) {

@@ -10,8 +10,8 @@ struct BlockRun;
 
 class Launch {
   public:
-    Launch(const Kernel &kernel, std::vector<unsigned char> parameters, Dimensions grid, Dimensions threads,
-           unsigned shared_bytes);
+    Launch(std::shared_ptr<const Kernel> kernel, std::vector<unsigned char> parameters, Dimensions grid,
+           Dimensions threads, unsigned shared_bytes);
     ~Launch();
 
     // Runs every block as far as it may before the kernel before this one has ended.
@@ -19,10 +19,10 @@ class Launch {
     // Runs every block to its end.
     Result run();
 
-    const std::string &name() const { return kernel.name; }
+    const std::string &name() const { return kernel->name; }
 
   private:
-    const Kernel &kernel;
+    const std::shared_ptr<const Kernel> kernel;
     const std::vector<unsigned char> parameters;
     const Dimensions grid, threads;
     const unsigned shared_bytes;
@@ -30,7 +30,7 @@ class Launch {
     std::vector<uint32_t> counted; // by its blocks: see races.h
     uint32_t serial = 0;           // of this run; no other has it
 
-    void start();
+    Result start();
     void start_block(BlockRun &run, long i);
     template <typename Body> Result for_every_block(Body body);
 };

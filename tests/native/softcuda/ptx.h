@@ -44,6 +44,7 @@ struct Kernel {
     unsigned max_threads = 1024;
     bool waits = false;           // for the kernel before, so that it may begin before that one has ended
     bool lets_next_begin = false; // before it has ended itself
+    bool is_unloaded = false;     // by now
     std::vector<Instruction> code;
     struct Constant {
         uint32_t at, bytes;

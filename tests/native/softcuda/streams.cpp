@@ -45,11 +45,23 @@ int enter(const char *call, Needs needs) {
     return sticky_error();
 }
 
-bool is_live(Stream *stream) { return driver().streams.count(stream) > 0; }
-bool is_capturing(Stream *stream) { return stream->capture != nullptr; }
-bool has_current_context() { return !current_contexts().empty() && driver().retained > 0; }
+bool is_live(Stream *stream) {
+    std::lock_guard lock(driver().mutex);
+    return driver().streams.count(stream) > 0;
+}
+
+bool is_capturing(Stream *stream) {
+    std::lock_guard lock(driver().mutex);
+    return is_live(stream) && stream->capture;
+}
+
+bool has_current_context() {
+    std::lock_guard lock(driver().mutex);
+    return !current_contexts().empty() && driver().retained > 0;
+}
 
 bool thread_is_capturing() {
+    std::lock_guard lock(driver().mutex);
     for (Stream *stream : driver().streams) {
         if (stream->capture && stream->capturing_thread == std::this_thread::get_id()) {
             return true;
@@ -138,7 +150,9 @@ EXPORT cuStreamDestroy_v2(Stream *stream) {
     if (!is_live(stream)) {
         return invalid_handle;
     }
-    run_until(stream, end_of(stream));
+    if (!stream->queue.empty()) { // a driver would go on, and nobody could wait for that any more
+        set_sticky_error(refuse(launch_failed, __func__, "nobody has waited for the stream's work"));
+    }
     driver().streams.erase(stream);
     delete stream;
     count_handle("streams", -1);
@@ -187,8 +201,8 @@ EXPORT cuEventRecord(Event *event, Stream *stream) {
         event->capture = stream->capture;
         return success;
     }
-    const int status = enqueue(stream, __func__, [=]() -> Result {
-        event->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    const int status = enqueue(stream, __func__, [seconds = event->seconds]() -> Result {
+        *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
         return success;
     });
     if (status == success) {
@@ -208,7 +222,7 @@ EXPORT cuEventSynchronize(Event *event) {
 
 EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
     ENTER(context)
-    *milliseconds = (float)(1e3 * (end->seconds - start->seconds));
+    *milliseconds = (float)(1e3 * (*end->seconds - *start->seconds));
     return success;
 }
 

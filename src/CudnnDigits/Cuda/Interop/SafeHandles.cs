@@ -75,6 +75,8 @@ internal sealed unsafe class CudaContext : SafeHandle
 /// </summary>
 internal abstract class CudaHandle : SafeHandle
 {
+    private readonly List<CudaHandle> _kept = [];
+
     /// <param name="context">Current on this thread.</param>
     protected CudaHandle(CudaContext context)
         : base(0, ownsHandle: true) => Context = context;
@@ -86,7 +88,20 @@ internal abstract class CudaHandle : SafeHandle
     /// <summary>The native handle or address.</summary>
     public nint Value => handle;
 
+    /// <summary>Keeps what work that this handle stands for makes use of until that is done, in whichever order the two are disposed of or collected.</summary>
+    public void Keep(CudaHandle used)
+    {
+        bool isHeld = false;
+        used.DangerousAddRef(ref isHeld);
+        _kept.Add(used);
+    }
+
     protected abstract void Destroy(nint value);
+
+    /// <summary>Waits for the work that the handle stands for, or until it has failed.</summary>
+    protected virtual void Finish(nint value)
+    {
+    }
 
     /// <summary>Takes over what was created; only from here on the context is held.</summary>
     protected void Own(nint value)
@@ -100,7 +115,9 @@ internal abstract class CudaHandle : SafeHandle
     {
         nint popped = 0;
         CuResult entered = cuCtxPushCurrent_v2(Context.DangerousGetHandle());
+        Finish(handle);
         Destroy(handle);
+        _kept.ForEach(used => used.DangerousRelease());
         if (entered == CuResult.Success)
         {
             unsafe
@@ -147,7 +164,7 @@ internal sealed unsafe class PinnedMemory : CudaHandle
     protected override void Destroy(nint value) => cuMemFreeHost(value);
 }
 
-/// <summary>A stream that does not wait for the legacy stream.</summary>
+/// <summary>A stream that does not wait for the legacy stream; to dispose of it is to wait for its work.</summary>
 internal sealed unsafe class CudaStream : CudaHandle
 {
     public CudaStream(CudaContext context)
@@ -168,10 +185,12 @@ internal sealed unsafe class CudaStream : CudaHandle
 
     public void Clear(nint to, long bytes) => Check(cuMemsetD8Async(to, 0, (nuint)bytes, handle));
 
+    protected override void Finish(nint value) => cuStreamSynchronize(value);
+
     protected override void Destroy(nint value) => cuStreamDestroy_v2(value);
 }
 
-/// <summary>A place in a stream's work that others can wait for.</summary>
+/// <summary>A place in a stream's work that others can wait for; to dispose of it is to wait.</summary>
 internal sealed unsafe class CudaEvent : CudaHandle
 {
     private bool _recorded;
@@ -200,14 +219,11 @@ internal sealed unsafe class CudaEvent : CudaHandle
         }
     }
 
-    /// <summary>Waits for that work, or until it has failed; for those who dispose, so it never throws.</summary>
-    public void Synchronize()
+    protected override void Finish(nint value)
     {
-        nint popped;
-        if (_recorded && cuCtxPushCurrent_v2(Context.DangerousGetHandle()) == CuResult.Success)
+        if (_recorded)
         {
-            cuEventSynchronize(handle);
-            cuCtxPopCurrent_v2(&popped);
+            cuEventSynchronize(value);
         }
     }
 
