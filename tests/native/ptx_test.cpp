@@ -146,7 +146,7 @@ void check_beginning() {
 }
 
 // Accesses `step` bytes apart from lane to lane.
-void expect_passes(uint64_t step, unsigned bytes, uint64_t passes, uint64_t least, uint64_t sectors) {
+void expect_passes(uint64_t step, unsigned bytes, uint64_t passes, uint64_t least, uint64_t sectors, uint64_t lines) {
     uint64_t addresses[warp_lanes];
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         addresses[lane] = 1024 + step * lane;
@@ -154,25 +154,26 @@ void expect_passes(uint64_t step, unsigned bytes, uint64_t passes, uint64_t leas
     Counts counts;
     counts.count_shared(addresses, all_lanes, bytes);
     counts.count_global(addresses, all_lanes, bytes);
-    expect(counts.shared_passes == passes && counts.shared_passes_least == least && counts.sectors == sectors,
+    expect(counts.shared_passes == passes && counts.shared_passes_least == least && counts.sectors == sectors &&
+               counts.lines == lines,
            std::to_string(bytes) + " bytes a lane, " + std::to_string(step) +
-               " apart: passes through shared memory and sectors");
+               " apart: passes through shared memory, sectors and lines");
 }
 
 } // namespace
 
 int main() {
     omp_set_num_threads(1); // two threads of the host at the very same place may miss each other
-    expect_passes(4, 4, 1, 1, 4);
-    expect_passes(0, 4, 1, 1, 1);
-    expect_passes(2, 2, 1, 1, 2);
-    expect_passes(8, 4, 2, 1, 8);
-    expect_passes(128, 4, 32, 1, 32);
-    expect_passes(132, 4, 1, 1, 32);
-    expect_passes(8, 8, 2, 2, 8);
-    expect_passes(16, 16, 4, 4, 16);
-    expect_passes(80, 16, 4, 4, 32); // eight rows of a tile whose pitch is 40 numbers
-    expect_passes(64, 16, 16, 4, 32);
+    expect_passes(4, 4, 1, 1, 4, 1);
+    expect_passes(0, 4, 1, 1, 1, 1);
+    expect_passes(2, 2, 1, 1, 2, 1);
+    expect_passes(8, 4, 2, 1, 8, 2);
+    expect_passes(128, 4, 32, 1, 32, 32);
+    expect_passes(132, 4, 1, 1, 32, 32);
+    expect_passes(8, 8, 2, 2, 8, 2);
+    expect_passes(16, 16, 4, 4, 16, 4);
+    expect_passes(80, 16, 4, 4, 32, 20); // eight rows of a tile whose pitch is 40 numbers
+    expect_passes(64, 16, 16, 4, 32, 16);
 
     check_lanes();
     check_memory();

@@ -25,12 +25,12 @@ struct Table {
             return;
         }
         std::fprintf(to, "kernel\tlaunches\tblocks\tinstructions\tmatrix products\tbarriers\tshared passes\twithout "
-                         "conflicts\tsectors\tif all were used\n");
+                         "conflicts\tsectors\tif all were used\tlines\n");
         for (const auto &[name, counts] : kernels) {
             std::fprintf(to, "%s", name.c_str());
-            for (const uint64_t count :
-                 {counts.launches, counts.blocks, counts.instructions, counts.matrix_products, counts.barriers,
-                  counts.shared_passes, counts.shared_passes_least, counts.sectors, counts.sectors_least}) {
+            for (const uint64_t count : {counts.launches, counts.blocks, counts.instructions, counts.matrix_products,
+                                         counts.barriers, counts.shared_passes, counts.shared_passes_least,
+                                         counts.sectors, counts.sectors_least, counts.lines}) {
                 std::fprintf(to, "\t%llu", (unsigned long long)count);
             }
             std::fprintf(to, "\n");
@@ -66,6 +66,7 @@ void Counts::operator+=(const Counts &other) {
     shared_passes_least += other.shared_passes_least;
     sectors += other.sectors;
     sectors_least += other.sectors_least;
+    lines += other.lines;
 }
 
 // As many lanes at a time as 128 bytes serve; in one pass a bank gives one word, to whoever wants it.
@@ -89,14 +90,16 @@ void Counts::count_shared(const uint64_t (&addresses)[32], uint32_t active, unsi
 }
 
 void Counts::count_global(const uint64_t (&addresses)[32], uint32_t active, unsigned bytes) {
-    std::set<uint64_t> touched, places;
+    std::set<uint64_t> touched, touched_lines, places;
     for (unsigned lane = 0; lane < 32; ++lane) {
         if (active >> lane & 1) {
             touched.insert(addresses[lane] / 32);
+            touched_lines.insert(addresses[lane] / 128);
             places.insert(addresses[lane]);
         }
     }
     sectors += touched.size();
+    lines += touched_lines.size();
     sectors_least += (places.size() * bytes + 31) / 32;
 }
 

@@ -14,8 +14,9 @@ struct Counts {
     uint64_t barriers = 0;        // of warps
     // Passes through shared memory, 32 banks of 4 bytes each, and how many it were without conflicts.
     uint64_t shared_passes = 0, shared_passes_least = 0;
-    // 32-byte sectors of global memory, and how many it were if all bytes of each were used.
-    uint64_t sectors = 0, sectors_least = 0;
+    // 32-byte sectors of global memory, and how many it were if all bytes of each were used; 128-byte lines, each of
+    // which an access has to find in the first-level cache.
+    uint64_t sectors = 0, sectors_least = 0, lines = 0;
 
     void operator+=(const Counts &other);
 

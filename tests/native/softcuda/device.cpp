@@ -75,7 +75,7 @@ State &state() {
     return instance;
 }
 
-size_t users_bytes(size_t allocated) { return (allocated + 3) / 4 * sizeof(Users); }
+size_t users_bytes(size_t allocated) { return (allocated + 1) / 2 * sizeof(Users); }
 
 // Zeros, of which only those that are touched take memory; null where there are none to be had.
 char *map(size_t bytes, int protection) {
@@ -112,7 +112,7 @@ AllocationRange find_on_device(uint64_t address, size_t bytes, bool in_a_tensor)
     }
     return untagged - first + bytes <= length
                ? AllocationRange{first | device_tag, length, reinterpret_cast<void *>(first),
-                                 allocation->users + (first - allocation->first) / 4}
+                                 allocation->users + (first - allocation->first) / 2}
                : AllocationRange{};
 }
 

@@ -62,7 +62,7 @@ struct AllocationRange {
     uint64_t first;
     size_t bytes;
     void *host;
-    struct Users *users; // of every four bytes: who among the blocks of a kernel has used them last
+    struct Users *users; // of every two bytes: who among the blocks of a kernel has used them last
 };
 AllocationRange allocation_at(uint64_t address, size_t bytes);
 

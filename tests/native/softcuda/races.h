@@ -26,7 +26,7 @@ class Races {
     uint32_t interval = 0;
 };
 
-// The last uses of four bytes of global memory: launch (32 bits), block (20), and how many fences the block had passed
+// The last uses of two bytes of global memory: launch (32 bits), block (20), and how many fences the block had passed
 // (12).
 struct Users {
     uint64_t written, read;
@@ -42,14 +42,14 @@ class BlockRaces {
     void count();
 
     void read(Users *first, uint64_t offset, size_t bytes) {
-        for (Users *users = first + offset / 4; users <= first + (offset + bytes - 1) / 4; ++users) {
+        for (Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
             require_before(users->written);
             users->read = mine; // the last one to read stands for all
         }
     }
 
     void write(Users *first, uint64_t offset, size_t bytes) {
-        for (Users *users = first + offset / 4; users <= first + (offset + bytes - 1) / 4; ++users) {
+        for (Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
             require_before(users->written);
             require_before(users->read);
             users->written = mine;
