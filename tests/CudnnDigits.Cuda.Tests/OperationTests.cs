@@ -270,11 +270,11 @@ public class OperationTests
         float[] w = Values(Precision.Fp32, 1, Count), dw = Values(Precision.Fp32, 2, Count), m = Values(Precision.Fp32, 3, Count), v = Array.ConvertAll(Values(Precision.Fp32, 4, Count), Math.Abs);
         DeviceTensor state = lab.State(1, adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w), dM = lab.Upload(m), dV = lab.Upload(v);
         nint stateAt = state.Address, wAt = dW.Address, gradientAt = lab.Upload(dw).Address, mAt = dM.Address, vAt = dV.Address, none = 0;
-        int one = 1, count = Count, narrow = 0;
+        int one = 1, count = Count, narrow = 0, first = 0, end = 0;
         double decay = weightDecay;
         void** begin = stackalloc void*[] { &stateAt, &one, &decay };
         lab.Session.Launch("begin_training_step", (1, 1), (32, 1), begin);
-        void** update = stackalloc void*[] { &stateAt, &wAt, &gradientAt, &none, &mAt, &vAt, &none, &count, &narrow };
+        void** update = stackalloc void*[] { &stateAt, &wAt, &gradientAt, &none, &mAt, &vAt, &none, &none, &first, &end, &count, &narrow };
         lab.Session.Launch("adam", (4, 1), (256, 1), update);
         float[] before = [.. w];
         fixed (float* cw = w, cdw = dw, cm = m, cv = v)

@@ -135,15 +135,29 @@ internal static class PlainLoops
         return turned;
     }
 
-    /// <summary>A layer's weights and what batch norm came to, as they lie on the device.</summary>
+    /// <summary>A layer's weights and what its batch norm on the device came to.</summary>
     public sealed record LayerState(int Channels, float[] W, float[] DW, float[] DGamma, float[] DBeta, float[] RunningMean, float[] RunningVariance, float[] Gamma, float[] Beta, float[] All, int N)
     {
         public LayerState(DeviceLab lab, FusedLayer layer, NetworkWeights weights, int n)
             : this(
-                layer.Plan.Conv.OutChannels, lab.Download(layer.W), Gradient(lab, layer.DW), Gradient(lab, layer.Norm.DGamma), Gradient(lab, layer.Norm.DBeta),
+                layer.Plan.Conv.OutChannels, ChannelsLast(layer.Plan, weights), Gradient(lab, layer.DW), Gradient(lab, layer.Norm.DGamma), Gradient(lab, layer.Norm.DBeta),
                 lab.Download(layer.Norm.RunningMean), lab.Download(layer.Norm.RunningVariance), weights[$"{layer.Plan.Norm!.Name}.weight"].ToArray(), weights[$"{layer.Plan.Norm.Name}.bias"].ToArray(),
                 lab.Download(layer.Coefficients), n)
         {
+        }
+
+        /// <summary>(K, 3, 3, C), rounded.</summary>
+        private static float[] ChannelsLast(ConvPlan plan, NetworkWeights weights)
+        {
+            ReadOnlySpan<float> from = weights[plan.Conv.WeightName];
+            float[] w = new float[from.Length];
+            for (int i = 0; i < w.Length; i++)
+            {
+                (int k, int c, int tap) = (i / (9 * plan.Input.C), i / 9 % plan.Input.C, i % 9);
+                w[(k * 9 + tap) * plan.Input.C + c] = BitConverter.UInt32BitsToSingle((uint)DeviceLab.Round(from[i]) << 16);
+            }
+
+            return w;
         }
 
         public static float[] Gradient(DeviceLab lab, DeviceTensor tensor) => tensor.Count > 0 ? lab.Download(tensor) : []; // none where nothing is trained

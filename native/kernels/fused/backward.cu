@@ -6,29 +6,35 @@
 namespace {
 
 template <int Side, int In, int Out> struct BackwardData {
-    Weights<In, Out> weights; // In: channels of dY, Out: channels of the layer below
-    ChannelSums sums;         // of du and du · y of the layer below
+    Weights<In, Out> weights;  // In: channels of dY, Out: channels of the layer below
+    ChannelSums sums;          // of du and du · y of the layer below
+    Four16 scale_of, shift_of; // of the layer below: four channels from first_channel() on
+
+    DEVICE_INLINE static int first_channel() { return Weights<In, Out>::first_channel() + 4 * (lane() & 3); }
+
+    DEVICE_INLINE void load_below(const BatchNorm &norm) {
+        const float *coefficients = device_pointer<const float>(norm.coefficients) + first_channel();
+        scale_of = *reinterpret_cast<const Four16 *>(coefficients + scale);
+        shift_of = *reinterpret_cast<const Four16 *>(coefficients + shift);
+    }
 
     // below: y of the layer below; pooled, where it is pooled.
-    DEVICE_INLINE void run(const Tile<Side, In> &tile, const bfloat16 *below, const float *coefficients,
-                           float keep_scale, bfloat16 *du) {
+    DEVICE_INLINE void run(const Tile<Side, In> &tile, const bfloat16 *below, float keep_scale, bfloat16 *du) {
         convolve<Out>(tile, weights, [&](int row, int column, const float(&made)[4]) {
             const FourChannels gradient = by_pixel(made);
-            const int x = column + (lane() >> 2), channel = weights.first_channel() + 4 * (lane() & 3);
+            const int x = column + (lane() >> 2);
             if (x < Side) {
-                const int at = (row * Side + x) * Out + channel;
-                *reinterpret_cast<FourChannels *>(du + at) = masked(
-                    gradient, *reinterpret_cast<const FourChannels *>(below + at), coefficients + channel, keep_scale);
+                const int at = (row * Side + x) * Out + first_channel();
+                *reinterpret_cast<FourChannels *>(du + at) = masked(gradient, load_four(below + at), keep_scale);
             }
         });
     }
 
-    DEVICE_INLINE FourChannels masked(const FourChannels &gradient, const FourChannels &y, const float *coefficients,
-                                      float keep_scale) {
+    DEVICE_INLINE FourChannels masked(const FourChannels &gradient, const FourChannels &y, float keep_scale) {
         float du[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) { // what was dropped is NaN, and no u above 0
-            const float u = fused_multiply_add(element(y, i), coefficients[scale + i], coefficients[shift + i]);
+            const float u = fused_multiply_add(element(y, i), scale_of.v[i], shift_of.v[i]);
             du[i] = u > 0 ? element(gradient, i) * keep_scale : 0.0f;
         }
         const FourChannels out = {{pack(du[0], du[1]), pack(du[2], du[3])}};
@@ -98,9 +104,10 @@ template <int Side, int In, int Out> struct BackwardWeights {
 #pragma unroll
             for (int r = 0; r < rows; ++r) {
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const int out = first_out() + 16 * r + g + 8 * (i >> 1), in = first_in() + 2 * t + (i & 1);
-                    to[(out * taps + tap) * In + in] = sums[tap][r][i];
+                for (int i = 0; i < 2; ++i) {
+                    const int out = first_out() + 16 * r + g + 8 * i, in = first_in() + 2 * t;
+                    *reinterpret_cast<Two *>(to + (out * taps + tap) * In +
+                                             in) = {{sums[tap][r][2 * i], sums[tap][r][2 * i + 1]}};
                 }
             }
         }
@@ -113,15 +120,14 @@ template <int Side, int In, int Out> struct BackwardWeights {
 // channels of eight pixels at a time.
 KERNEL(256)
 pool4_backward(const bfloat16 *pooled4, float keep_scale, bfloat16 *dz4, BatchNorm norm4, int samples) {
-    const float *coefficients4 = device_pointer<const float>(norm4.coefficients);
     BackwardData<14, 64, 64> layer; // its mask and sums
-    const int channel = layer.weights.first_channel() + 4 * (lane() & 3), pixels = samples * 49;
+    const int pixels = samples * 49;
     wait_for_kernel_before();
+    layer.load_below(norm4);
     for (int p = (int)(blockIdx.x * 2 + (threadIdx.x >> 7)) * 8 + (lane() >> 2); p < pixels; p += (int)gridDim.x * 16) {
-        const long long at = (long long)p * 64 + channel;
-        FourChannels *du = reinterpret_cast<FourChannels *>(dz4 + at);
-        *du = layer.masked(*du, *reinterpret_cast<const FourChannels *>(pooled4 + at), coefficients4 + channel,
-                           keep_scale);
+        const long long at = (long long)p * 64 + layer.first_channel();
+        *reinterpret_cast<FourChannels *>(dz4 + at) =
+            layer.masked(load_four(dz4 + at), load_four(pooled4 + at), keep_scale);
     }
     let_next_kernel_begin();
     layer.sums.finish_gradients<64>(norm4);
@@ -129,22 +135,22 @@ pool4_backward(const bfloat16 *pooled4, float keep_scale, bfloat16 *dz4, BatchNo
 
 // y4, du4 → du3 (N, 14, 14, 64).
 KERNEL(256, 1)
-conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *w4,
+conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *turned4,
                     const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
-    alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
+    alignas(16) __shared__ float of_layer4[shared_count];
     BackwardData<14, 64, 64> conv;
     const auto prepare = [&](int n) {
         fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
         fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
     };
     tile.clear();
-    conv.weights.load_turned(w4);
+    conv.weights.load(turned4);
     wait_for_kernel_before();
     prepare((int)blockIdx.x);
     load_coefficients(of_layer4, coefficients4);
-    load_coefficients(of_layer3, device_pointer<const float>(norm3.coefficients));
+    conv.load_below(norm3);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         wait_for_copies();
@@ -154,7 +160,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
         if (n + (int)gridDim.x < samples) {
             prepare(n + (int)gridDim.x);
         }
-        conv.run(tile, y3 + at, of_layer3, 1.0f, du3 + at);
+        conv.run(tile, y3 + at, 1.0f, du3 + at);
     }
     let_next_kernel_begin();
     conv.sums.finish_gradients<64>(norm3);
@@ -162,22 +168,22 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
 
 // y3, du3 → du2 (N, 14, 14, 32), pooled.
 KERNEL(256, 1)
-conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *w3,
+conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *turned3,
                     const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
-    alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
+    alignas(16) __shared__ float of_layer3[shared_count];
     BackwardData<14, 64, 32> conv;
     const auto prepare = [&](int n) {
         fetch(next_y3, y3 + (long long)n * (196 * 64), 196 * 64);
         fetch(next_du3, du3 + (long long)n * (196 * 64), 196 * 64);
     };
     tile.clear();
-    conv.weights.load_turned(w3);
+    conv.weights.load(turned3);
     wait_for_kernel_before();
     prepare((int)blockIdx.x);
     load_coefficients(of_layer3, coefficients3);
-    load_coefficients(of_layer2, device_pointer<const float>(norm2.coefficients));
+    conv.load_below(norm2);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 32);
         wait_for_copies();
@@ -187,7 +193,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
         if (n + (int)gridDim.x < samples) {
             prepare(n + (int)gridDim.x);
         }
-        conv.run(tile, pooled2 + at, of_layer2, keep_scale, du2 + at);
+        conv.run(tile, pooled2 + at, keep_scale, du2 + at);
     }
     let_next_kernel_begin();
     conv.sums.finish_gradients<32>(norm2);
@@ -197,14 +203,14 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
 // then of du1. y1 is linear in what the taps see, so that with the moments of the windows all else follows; du1 itself
 // is never stored.
 KERNEL(256, 2)
-conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *w2,
+conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *turned2,
                     const bfloat16 *x, const bfloat16 *w1, BatchNorm norm1, const double *moments, float *d_w1,
                     int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     alignas(16) __shared__ float of_layer2[shared_count];
     Weights<32, 32> weights;
-    weights.load_turned(w2);
+    weights.load(turned2);
     tile.clear();
     image.clear();
     wait_for_kernel_before();

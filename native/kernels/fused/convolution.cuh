@@ -9,43 +9,29 @@
 // Row i of sixteen is which channel: so that after transposition lane 4 g + t holds channels 4 t … 4 t + 3 of pixel g.
 DEVICE_INLINE int channel_of(int half, int g) { return (g >> 1) * 4 + 2 * half + (g & 1); }
 
-template <int In, int Out> struct Weights {
-    static constexpr int groups = Out / 16;
+// A lane's part of sixteen rows by sixteen columns of the left factor.
+struct alignas(16) Fragment {
+    unsigned a[4];
+};
 
-    unsigned a[taps][In / 16][4];
+template <int In, int Out> struct Weights {
+    static constexpr int groups = Out / 16, steps = In / 16;
+
+    Fragment of[taps][steps];
 
     DEVICE_INLINE static int first_channel() { return warp() % groups * 16; }
 
-    // (Out, 3, 3, In).
-    DEVICE_INLINE void load(const bfloat16 *w) {
-        const int g = lane() >> 2, t = lane() & 3;
+    // (groups, taps, steps, 32 lanes) of fragments: Adam leaves the weights as they are needed here (Fragments.cs says
+    // where), once for the way forward and once turned round: the gradient of the data is a convolution of the gradient
+    // of the output with those.
+    DEVICE_INLINE void load(const bfloat16 *fragments) {
+        const Fragment *from =
+            reinterpret_cast<const Fragment *>(fragments) + warp() % groups * (taps * steps * 32) + lane();
 #pragma unroll
         for (int tap = 0; tap < taps; ++tap) {
 #pragma unroll
-            for (int k = 0; k < In / 16; ++k) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const int channel = first_channel() + channel_of(i & 1, g);
-                    const bfloat16 *at = w + (channel * taps + tap) * In + 16 * k + 8 * (i >> 1) + 2 * t;
-                    a[tap][k][i] = *reinterpret_cast<const unsigned *>(at);
-                }
-            }
-        }
-    }
-
-    // (In, 3, 3, Out), turned round: the gradient of the data is a convolution of the gradient of the output with it.
-    DEVICE_INLINE void load_turned(const bfloat16 *w) {
-        const int g = lane() >> 2, t = lane() & 3;
-#pragma unroll
-        for (int tap = 0; tap < taps; ++tap) {
-#pragma unroll
-            for (int k = 0; k < In / 16; ++k) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const int channel = first_channel() + channel_of(i & 1, g), from = 16 * k + 8 * (i >> 1) + 2 * t;
-                    const bfloat16 *at = w + (from * taps + taps - 1 - tap) * Out + channel;
-                    a[tap][k][i] = at[0].bits | (unsigned)at[taps * Out].bits << 16;
-                }
+            for (int k = 0; k < steps; ++k) {
+                of[tap][k] = from[(tap * steps + k) * 32];
             }
         }
     }
@@ -75,7 +61,7 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
 #pragma unroll
                         for (int above = 0; above < 3; ++above) {
                             if (y - above >= 0 && y - above < Rows) {
-                                multiply_accumulate_k16(sums[y - above], weights.a[3 * above + x][2 * k + half], b);
+                                multiply_accumulate_k16(sums[y - above], weights.of[3 * above + x][2 * k + half].a, b);
                             }
                         }
                     }
@@ -102,6 +88,12 @@ DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weig
 struct alignas(8) FourChannels {
     unsigned w[2];
 };
+
+// One load of eight bytes: left to itself, the compiler makes several of parts.
+DEVICE_INLINE FourChannels load_four(const bfloat16 *from) {
+    const unsigned long long both = *reinterpret_cast<const unsigned long long *>(from);
+    return {{(unsigned)both, (unsigned)(both >> 32)}};
+}
 
 DEVICE_INLINE FourChannels by_pixel(const float (&sums)[4]) {
     return {{transpose_matrix(pack(sums[0], sums[1])), transpose_matrix(pack(sums[2], sums[3]))}};

@@ -116,7 +116,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
                 __syncthreads();
                 fill_first_layer(first, image, w1, of_layer1);
                 __syncthreads();
-                layer.run_pooled<4>(first, [&](int row, int column, int channel, const FourChannels &four) {
+                layer.run_pooled<14>(first, [&](int row, int column, int channel, const FourChannels &four) {
                     store_four(second(i).at(row + 1, column + 1) + channel, four);
                 });
             }

@@ -11,9 +11,10 @@ internal sealed unsafe class Adam(CudaSession session)
     public void Update(DeviceTensor state, DeviceParameters p)
     {
         nint stateAt = state.Address, w = p.W.Address, dw = p.DW.Address, narrowDW = p.NarrowDW?.Address ?? 0, m = p.M.Address, v = p.V.Address;
-        nint rounded = p.Rounded?.Address ?? 0;
+        nint rounded = p.Rounded?.Address ?? 0, places = p.Places?.Address ?? 0;
+        (int first, int end) = p.Arranged;
         int count = (int)p.W.Count, narrow = (int)(p.NarrowDW?.Count ?? 0);
-        void** parameters = stackalloc void*[] { &stateAt, &w, &dw, &narrowDW, &m, &v, &rounded, &count, &narrow };
+        void** parameters = stackalloc void*[] { &stateAt, &w, &dw, &narrowDW, &m, &v, &rounded, &places, &first, &end, &count, &narrow };
         session.Launch("adam", (Blocks(count), 1), (Threads, 1), parameters);
     }
 
@@ -22,9 +23,10 @@ internal sealed unsafe class Adam(CudaSession session)
     {
         if (p.Rounded is { } to)
         {
-            nint w = p.W.Address, rounded = to.Address;
+            nint w = p.W.Address, rounded = to.Address, places = p.Places?.Address ?? 0;
+            (int first, int end) = p.Arranged;
             int count = (int)p.W.Count;
-            void** parameters = stackalloc void*[] { &w, &rounded, &count };
+            void** parameters = stackalloc void*[] { &w, &rounded, &places, &first, &end, &count };
             session.Launch("round_weights", (Blocks(count), 1), (Threads, 1), parameters);
         }
     }

@@ -33,7 +33,7 @@ internal sealed class CudaNetwork
         BlockPlan plan = new(network);
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
-        Parameters = new DeviceParameters(session, arena, network, plan, training, narrowGradients: !fused);
+        Parameters = new DeviceParameters(session, arena, network, plan, training, fused);
         TrainingState = arena.Reserve(ByteSize, DeviceType.U8);
         PredictionState = arena.Reserve(ByteSize, DeviceType.U8);
         long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;

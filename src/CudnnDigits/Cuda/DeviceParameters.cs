@@ -15,6 +15,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
     private readonly ParameterLayout _layout;
     private readonly Dictionary<string, (int Offset, int Size)> _places = [];
     private readonly int[] _map, _statisticsMap; // from an element of the host's layout to one of ours
+    private readonly int[] _arrangement = []; // of each arranged weight, two places in Rounded; the second may be -1
     private readonly PinnedMemory _staging;
     private readonly long _saved; // bytes of W, M, V and Statistics, which lie one after another
 
@@ -23,8 +24,11 @@ internal sealed unsafe class DeviceParameters : IDisposable
     /// <param name="network">The network.</param>
     /// <param name="plan">The same, in blocks.</param>
     /// <param name="training">Whether there are to be gradients and moments.</param>
-    /// <param name="narrowGradients">Whether gradients of convolution weights come in the type of the weights, as cuDNN gives them.</param>
-    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool narrowGradients)
+    /// <param name="fused">
+    /// Whether the fused kernels run the convolutions: they read the weights of all but the first as <see cref="Fragments"/>, and
+    /// their gradients are f32, where cuDNN's have the type of the weights.
+    /// </param>
+    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fused)
     {
         _layout = network.Parameters;
         int count = 0, statistics = 0, convolutions = 0;
@@ -32,6 +36,13 @@ internal sealed unsafe class DeviceParameters : IDisposable
         {
             Place(slice, ref count);
             convolutions = IsConvWeight(slice) ? count : convolutions;
+        }
+
+        if (fused)
+        {
+            Arranged = (_layout.Trained.Where(IsArranged).Min(slice => _places[slice.Name].Offset), convolutions);
+            _arrangement = Arrange(count, training);
+            Places = arena.Reserve(_arrangement.Length, DeviceType.F32);
         }
 
         foreach (ParameterSlice slice in _layout.Statistics)
@@ -46,9 +57,10 @@ internal sealed unsafe class DeviceParameters : IDisposable
         V = arena.Reserve(trained, DeviceType.F32);
         Statistics = arena.Reserve(statistics, DeviceType.F32);
         _saved = W.Bytes + M.Bytes + V.Bytes + Statistics.Bytes;
-        Rounded = narrow ? arena.Reserve(count, DeviceType.Bf16) : null;
+        int turned = training ? Arranged.End - Arranged.First : 0;
+        Rounded = narrow ? arena.Reserve(count + turned, DeviceType.Bf16) : null;
         DW = arena.Reserve(trained, DeviceType.F32);
-        NarrowDW = narrow && training && narrowGradients ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
+        NarrowDW = narrow && training && !fused ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
         List<int> map = new(_layout.TrainedCount);
         foreach (ParameterSlice slice in _layout.Trained)
@@ -76,14 +88,23 @@ internal sealed unsafe class DeviceParameters : IDisposable
     /// <summary>Running means and variances, f32.</summary>
     public DeviceTensor Statistics { get; }
 
-    /// <summary>The weights rounded to bfloat16; null where products are float32.</summary>
+    /// <summary>The weights rounded to bfloat16, and those of <see cref="Turned"/>; null where products are float32.</summary>
     public DeviceTensor? Rounded { get; }
+
+    /// <summary>The elements that lie in <see cref="Rounded"/> as <see cref="Fragments"/>; none unless the fused kernels run the convolutions.</summary>
+    public (int First, int End) Arranged { get; }
+
+    /// <summary>Where they lie: two places each, s32, the second, in <see cref="Turned"/>, -1 where there is no training. Null where there are none.</summary>
+    public DeviceTensor? Places { get; }
 
     /// <summary>Gradients of convolution weights in bfloat16, or null.</summary>
     public DeviceTensor? NarrowDW { get; }
 
     /// <summary>A weight as products read it.</summary>
     public DeviceTensor Operand(string name) => Slice(Rounded ?? W, name);
+
+    /// <summary>An arranged weight turned round, its channels exchanged: what the gradient of the data is convolved with.</summary>
+    public DeviceTensor Turned(string name) => Rounded!.Value.Slice(W.Count + _places[name].Offset - Arranged.First, _places[name].Size);
 
     /// <summary>A parameter's master, f32.</summary>
     public DeviceTensor Master(string name) => Slice(W, name);
@@ -113,6 +134,12 @@ internal sealed unsafe class DeviceParameters : IDisposable
         Scatter(weights.Statistics, staging[(int)(W.Count + M.Count + V.Count)..], _statisticsMap);
         stream.Upload(W.Address, _staging.Pointer, _saved);
         stream.Synchronize();
+        if (Places is { } places)
+        {
+            _arrangement.CopyTo(new Span<int>(_staging.Pointer, _arrangement.Length));
+            stream.Upload(places.Address, _staging.Pointer, places.Bytes);
+            stream.Synchronize();
+        }
     }
 
     /// <summary>Device to host.</summary>
@@ -156,6 +183,27 @@ internal sealed unsafe class DeviceParameters : IDisposable
     {
         _places[slice.Name] = (end, slice.Size);
         end += (slice.Size + AlignedElements - 1) / AlignedElements * AlignedElements;
+    }
+
+    private static bool IsArranged(ParameterSlice slice) => IsConvWeight(slice) && slice.Shape[1] > 1;
+
+    private int[] Arrange(int count, bool training)
+    {
+        int[] places = new int[2 * (Arranged.End - Arranged.First)];
+        foreach (ParameterSlice slice in _layout.Trained.Where(IsArranged))
+        {
+            (int offset, int inputs, int outputs) = (_places[slice.Name].Offset, slice.Shape[1], slice.Shape[0]);
+            int turnedOffset = count + offset - Arranged.First;
+            for (int i = 0; i < slice.Size; i++)
+            {
+                (int k, int tap, int c) = (i / inputs / Fragments.Taps, i / inputs % Fragments.Taps, i % inputs);
+                Span<int> at = places.AsSpan(2 * (offset + i - Arranged.First), 2);
+                at[0] = offset + Fragments.Place(k, tap, c, inputs);
+                at[1] = training ? turnedOffset + Fragments.Place(c, Fragments.Taps - 1 - tap, k, outputs) : -1;
+            }
+        }
+
+        return places;
     }
 
     private static bool IsConvWeight(ParameterSlice slice) => slice.Layer is Conv2dLayer && slice.Shape.Count == 4;

@@ -214,28 +214,28 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private void Conv4BackwardData(DeviceTensor gradient)
     {
         int blocks = Blocks(1), samples = _n;
-        nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), w4 = W(_4), y3 = Y3(), du3 = Du3();
+        nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), turned4 = Turned(_4), y3 = Y3(), du3 = Du3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
-        void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &w4, &y3, &du3, &norm3, &samples };
+        void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &turned4, &y3, &du3, &norm3, &samples };
         _session.LaunchFused("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4, overlapped: _t.Overlapped);
     }
 
     private void Conv3BackwardData()
     {
         int blocks = Blocks(1), samples = _n;
-        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), w3 = W(_3), pooled2 = Pooled2(), du2 = Du2();
+        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), turned3 = Turned(_3), pooled2 = Pooled2(), du2 = Du2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         (_, float keepScale, _, _) = Dropout(_2);
-        void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &w3, &pooled2, &keepScale, &du2, &norm2, &samples };
+        void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &turned3, &pooled2, &keepScale, &du2, &norm2, &samples };
         _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + 2 * SampleY3, overlapped: _t.Overlapped);
     }
 
     private void Conv2BackwardData()
     {
         int blocks = Blocks(2), samples = _n;
-        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), w2 = W(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
+        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), turned2 = Turned(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
-        void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &w2, &x, &w1, &norm1, &moments, &dw1, &samples };
+        void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &turned2, &x, &w1, &norm1, &moments, &dw1, &samples };
         _session.LaunchFused("conv2_backward_data", blocks, parameters, Wide32 + Image, overlapped: _t.Overlapped);
     }
 
@@ -326,7 +326,11 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private nint PartialWeights(long count) => _t.PartialWeights.Holding(count, DeviceType.F32);
 
-    private static nint W(FusedLayer layer) => layer.W.Holding(9L * layer.Plan.Input.C * layer.Plan.Conv.OutChannels, DeviceType.Bf16);
+    private static nint W(FusedLayer layer) => Weights(layer, layer.W);
+
+    private static nint Turned(FusedLayer layer) => Weights(layer, layer.Turned);
+
+    private static nint Weights(FusedLayer layer, DeviceTensor tensor) => tensor.Holding(9L * layer.Plan.Input.C * layer.Plan.Conv.OutChannels, DeviceType.Bf16);
 
     private static nint C(FusedLayer layer, DeviceTensor tensor) => tensor.Holding(layer.Plan.Conv.OutChannels, DeviceType.F32);
 

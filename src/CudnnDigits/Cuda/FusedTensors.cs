@@ -32,7 +32,8 @@ internal sealed class FusedTensors
         Du2 = OfTraining(14 * 14 * 32);
         Layers = [.. plan.Convs.Select(block => new FusedLayer(
             block,
-            parameters.Operand(block.Conv.WeightName), training ? parameters.Gradient(block.Conv.WeightName) : default,
+            parameters.Operand(block.Conv.WeightName), training && block.Input.C > 1 ? parameters.Turned(block.Conv.WeightName) : default,
+            training ? parameters.Gradient(block.Conv.WeightName) : default,
             new BatchNormTensors(
                 parameters.Master($"{block.Norm!.Name}.weight"), parameters.Master($"{block.Norm.Name}.bias"),
                 training ? parameters.Gradient($"{block.Norm.Name}.weight") : default, training ? parameters.Gradient($"{block.Norm.Name}.bias") : default,
@@ -95,8 +96,9 @@ internal sealed class FusedTensors
 
 /// <summary>One convolution with its batch norm.</summary>
 /// <param name="Plan">The layers.</param>
-/// <param name="W">Its weights, (K, 3, 3, C) bf16.</param>
+/// <param name="W">Its weights, bf16: the first one's (32, 3, 3, 1), the others' as <see cref="Fragments"/>.</param>
+/// <param name="Turned">The same for the gradient of the data; none of the first.</param>
 /// <param name="DW">Their gradient, f32.</param>
 /// <param name="Norm">Batch norm's parameters, gradients and running statistics.</param>
 /// <param name="Coefficients">What batch norm comes to, f32.</param>
-internal sealed record FusedLayer(ConvPlan Plan, DeviceTensor W, DeviceTensor DW, BatchNormTensors Norm, DeviceTensor Coefficients);
+internal sealed record FusedLayer(ConvPlan Plan, DeviceTensor W, DeviceTensor Turned, DeviceTensor DW, BatchNormTensors Norm, DeviceTensor Coefficients);
