@@ -19,8 +19,9 @@ template <int Side, int In, int Out> struct BackwardData {
     }
 
     // below: y of the layer below; pooled, where it is pooled.
-    DEVICE_INLINE void run(const Tile<Side, In> &tile, const bfloat16 *below, float keep_scale, bfloat16 *du) {
-        convolve<Out>(tile, weights, [&](int row, int column, const float(&made)[4]) {
+    DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, const bfloat16 *below, float keep_scale,
+                           bfloat16 *du) {
+        convolve<Out>(tile, weights, rows, [&](int row, int column, const float(&made)[4]) {
             const FourChannels gradient = by_pixel(made);
             const int x = column + (lane() >> 2);
             if (x < Side) {
@@ -140,27 +141,28 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
     alignas(16) __shared__ float of_layer4[shared_count];
+    const Share share = share_of<Tile<14, 64>>(samples);
     BackwardData<14, 64, 64> conv;
     const auto prepare = [&](int n) {
-        fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
+        fetch_rows<Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64), share.read);
         fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
     };
     tile.clear();
     conv.weights.load(turned4);
     wait_for_kernel_before();
-    prepare((int)blockIdx.x);
+    prepare(share.image);
     load_coefficients(of_layer4, coefficients4);
     conv.load_below(norm3);
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = share.image; n < samples; n += share.stride) {
         const long long at = (long long)n * (196 * 64);
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(tile, next_y4, next_du4, of_layer4);
+        fill_pooled_gradient(tile, next_y4, next_du4, of_layer4, share.read);
         __syncthreads();
-        if (n + (int)gridDim.x < samples) {
-            prepare(n + (int)gridDim.x);
+        if (n + share.stride < samples) {
+            prepare(n + share.stride);
         }
-        conv.run(tile, y3 + at, 1.0f, du3 + at);
+        conv.run(tile, share.made, y3 + at, 1.0f, du3 + at);
     }
     let_next_kernel_begin();
     conv.sums.finish_gradients<64>(norm3);
@@ -173,27 +175,28 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
     alignas(16) __shared__ float of_layer3[shared_count];
+    const Share share = share_of<Tile<14, 64>>(samples);
     BackwardData<14, 64, 32> conv;
     const auto prepare = [&](int n) {
-        fetch(next_y3, y3 + (long long)n * (196 * 64), 196 * 64);
-        fetch(next_du3, du3 + (long long)n * (196 * 64), 196 * 64);
+        fetch_rows<Tile<14, 64>>(next_y3, y3 + (long long)n * (196 * 64), share.read);
+        fetch_rows<Tile<14, 64>>(next_du3, du3 + (long long)n * (196 * 64), share.read);
     };
     tile.clear();
     conv.weights.load(turned3);
     wait_for_kernel_before();
-    prepare((int)blockIdx.x);
+    prepare(share.image);
     load_coefficients(of_layer3, coefficients3);
     conv.load_below(norm2);
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = share.image; n < samples; n += share.stride) {
         const long long at = (long long)n * (196 * 32);
         wait_for_copies();
         __syncthreads();
-        fill_gradient(tile, next_y3, next_du3, of_layer3);
+        fill_gradient(tile, next_y3, next_du3, of_layer3, share.read);
         __syncthreads();
-        if (n + (int)gridDim.x < samples) {
-            prepare(n + (int)gridDim.x);
+        if (n + share.stride < samples) {
+            prepare(n + share.stride);
         }
-        conv.run(tile, pooled2 + at, keep_scale, du2 + at);
+        conv.run(tile, share.made, pooled2 + at, keep_scale, du2 + at);
     }
     let_next_kernel_begin();
     conv.sums.finish_gradients<32>(norm2);
@@ -209,6 +212,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     alignas(16) __shared__ float of_layer2[shared_count];
+    const Share share = share_of<Tile<28, 32>>(samples);
     Weights<32, 32> weights;
     weights.load(turned2);
     tile.clear();
@@ -218,12 +222,13 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     first.load(w1, device_pointer<const float>(norm1.coefficients), weights.first_channel());
     load_coefficients(of_layer2, coefficients2);
     float sums[2][4] = {};
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = share.image; n < samples; n += share.stride) {
         __syncthreads();
-        fill_pooled_gradient(tile, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), of_layer2);
+        fill_pooled_gradient(tile, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), of_layer2,
+                             share.read);
         image.fill(x + (long long)n * 784);
         __syncthreads();
-        convolve<32>(tile, weights, [&](int row, int column, const float(&gradient)[4]) {
+        convolve<32>(tile, weights, share.made, [&](int row, int column, const float(&gradient)[4]) {
             unsigned b[2];
             float u[4], du[4];
             FirstConvolution::windows(image, row, column, b);
@@ -301,8 +306,8 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, next_y4, next_du4, of_layer4);
-        fill_activated(input, next_y3, of_layer3);
+        fill_pooled_gradient(dy, next_y4, next_du4, of_layer4, dy.all());
+        fill_activated(input, next_y3, of_layer3, input.all());
         __syncthreads();
         if (n + (int)gridDim.x < samples) {
             prepare(n + (int)gridDim.x);
@@ -327,7 +332,7 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         __syncthreads();
-        fill_gradient(dy, y3 + at, du3 + at, of_layer3);
+        fill_gradient(dy, y3 + at, du3 + at, of_layer3, dy.all());
         fill_from_pooled(input, pooled2 + at / 2, of_layer2, keep_scale);
         __syncthreads();
         conv.add(dy, input);
@@ -357,13 +362,13 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, next_y2, next_du2, of_layer2);
+        fill_pooled_gradient(dy, next_y2, next_du2, of_layer2, dy.all());
         image.fill(x + (long long)n * 784);
         __syncthreads();
         if (n + (int)gridDim.x < samples) {
             prepare(n + (int)gridDim.x);
         }
-        fill_first_layer(input, image, w1, of_layer1);
+        fill_first_layer(input, image, w1, of_layer1, input.all());
         __syncthreads();
         conv.add(dy, input);
     }

@@ -37,18 +37,20 @@ template <int In, int Out> struct Weights {
     }
 };
 
-// epilogue(first row, first column, sums) for strips of eight pixels, Rows rows of them at once: sums of channels g and
+// epilogue(first row, first column, sums) for strips of eight pixels, AtOnce rows of them: sums of channels g and
 // g + 8 at pixels 2t and 2t + 1. Pixels right of the image are to be ignored.
-template <int Out, int Rows, class T, class Epilogue>
-DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
-    static_assert(T::side % Rows == 0, "no row is left over");
-    constexpr int places = T::strips * (T::side / Rows), groups = Weights<T::channels, Out>::groups;
+template <int Out, int AtOnce, class T, class Epilogue>
+DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows,
+                                   const Epilogue &epilogue) {
+    static_assert(T::side % AtOnce == 0, "no row is left over");
+    constexpr int groups = Weights<T::channels, Out>::groups;
+    const int places = T::strips * (int)((rows.end - rows.first) / AtOnce);
     for (int place = warp() / groups; place < places; place += image_warps / groups) {
-        const int row = place / T::strips * Rows, column = place % T::strips * 8;
+        const int row = (int)rows.first + place / T::strips * AtOnce, column = place % T::strips * 8;
         const bfloat16 *from = tile.at(row, column + (lane() & 7)) + 8 * (lane() >> 3);
-        float sums[Rows][4] = {};
+        float sums[AtOnce][4] = {};
 #pragma unroll
-        for (int y = 0; y < Rows + 2; ++y) {
+        for (int y = 0; y < AtOnce + 2; ++y) {
 #pragma unroll
             for (int x = 0; x < 3; ++x) {
 #pragma unroll
@@ -60,7 +62,7 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
                         const unsigned b[2] = {pixels[2 * half], pixels[2 * half + 1]};
 #pragma unroll
                         for (int above = 0; above < 3; ++above) {
-                            if (y - above >= 0 && y - above < Rows) {
+                            if (y - above >= 0 && y - above < AtOnce) {
                                 multiply_accumulate_k16(sums[y - above], weights.of[3 * above + x][2 * k + half].a, b);
                             }
                         }
@@ -74,11 +76,11 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
 
 // epilogue(row, first column, sums) row by row.
 template <int Out, class T, class Epilogue>
-DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
-    constexpr int rows = T::side % 4 == 0 ? 4 : 7; // few registers, few rows read twice
-    convolve_strips<Out, rows>(tile, weights, [&](int row, int column, const float(&sums)[rows][4]) {
+DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows,
+                            const Epilogue &epilogue) {
+    convolve_strips<Out, T::at_once>(tile, weights, rows, [&](int row, int column, const float(&sums)[T::at_once][4]) {
 #pragma unroll
-        for (int y = 0; y < rows; ++y) {
+        for (int y = 0; y < T::at_once; ++y) {
             epilogue(row + y, column, sums[y]);
         }
     });
@@ -198,14 +200,14 @@ struct FirstConvolution {
 
 // relu(u) of the first layer, computed from the image.
 DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &image, const bfloat16 *w,
-                                    const float *coefficients) {
+                                    const float *coefficients, const Rows &rows) {
     using T = Tile<28, 32>;
     FirstConvolution first[2];
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);
     const int g = lane() >> 2, t = lane() & 3;
-    for (int i = warp(); i < T::side * T::strips; i += image_warps) {
-        const int row = i / T::strips, column = i % T::strips * 8;
+    for (unsigned i = rows.first * T::strips + (unsigned)warp(); i < rows.end * T::strips; i += image_warps) {
+        const int row = (int)(i / T::strips), column = (int)(i % T::strips) * 8;
         unsigned b[2];
         FirstConvolution::windows(image, row, column, b);
 #pragma unroll

@@ -9,8 +9,8 @@ template <int Side, int In, int Out> struct Forward {
     Weights<In, Out> weights;
     ChannelSums sums; // of y and y², as it is stored
 
-    DEVICE_INLINE void run(const Tile<Side, In> &tile, bfloat16 *y) {
-        convolve<Out>(tile, weights, [&](int row, int column, const float(&made)[4]) {
+    DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, bfloat16 *y) {
+        convolve<Out>(tile, weights, rows, [&](int row, int column, const float(&made)[4]) {
             const FourChannels out = by_pixel(made);
             const int x = column + (lane() >> 2), channel = weights.first_channel() + 4 * (lane() & 3);
             if (x < Side) {
@@ -35,19 +35,20 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     alignas(16) __shared__ float of_layer1[shared_count];
+    const Share share = share_of<Tile<28, 32>>(samples);
     Forward<28, 32, 32> conv;
     conv.weights.load(w2);
     tile.clear();
     image.clear();
     wait_for_kernel_before();
     load_coefficients(of_layer1, coefficients1);
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = share.image; n < samples; n += share.stride) {
         __syncthreads();
         image.fill(x + (long long)n * 784);
         __syncthreads();
-        fill_first_layer(tile, image, w1, of_layer1);
+        fill_first_layer(tile, image, w1, of_layer1, share.read);
         __syncthreads();
-        conv.run(tile, y2 + (long long)n * (784 * 32));
+        conv.run(tile, share.made, y2 + (long long)n * (784 * 32));
     }
     let_next_kernel_begin();
     conv.sums.finish_statistics<32>(norm2);
@@ -61,24 +62,28 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Dropout dropout = {threshold, keep_scale, seed, layer};
     alignas(16) __shared__ float of_layer2[shared_count];
+    const Share share = share_of<Tile<14, 32>>(samples);
     Forward<14, 32, 64> conv;
     conv.weights.load(w3);
     tile.clear();
     wait_for_kernel_before();
     load_coefficients(of_layer2, coefficients2);
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = share.image; n < samples; n += share.stride) {
         __syncthreads();
         const int octet = (int)threadIdx.x % tile.octets;
-        for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += image_threads) {
-            const int pixel = i / tile.octets;
+        for (unsigned i = share.read.first * 14 * tile.octets + threadIdx.x; i < share.read.end * 14 * tile.octets;
+             i += image_threads) {
+            const int pixel = (int)(i / tile.octets), row = pixel / 14;
             const Eight a = load_eight(of_layer2 + scale + 8 * octet), b = load_eight(of_layer2 + shift + 8 * octet);
             const Octet pooled = pool_octet<Tile<28, 32>>(state, n, y2 + (long long)n * (784 * 32), pixel, octet,
                                                           load_octet(of_layer2 + signs + 4 * octet), dropout);
-            store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
-            store_octet(tile.at(pixel / 14 + 1, pixel % 14 + 1) + 8 * octet, activate_pooled(pooled, a, b, keep_scale));
+            if (row >= (int)share.made.first && row < (int)share.made.end) {
+                store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
+            }
+            store_octet(tile.at(row + 1, pixel % 14 + 1) + 8 * octet, activate_pooled(pooled, a, b, keep_scale));
         }
         __syncthreads();
-        conv.run(tile, y3 + (long long)n * (196 * 64));
+        conv.run(tile, share.made, y3 + (long long)n * (196 * 64));
     }
     let_next_kernel_begin();
     conv.sums.finish_statistics<64>(norm3);
@@ -91,22 +96,23 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements;
     alignas(16) __shared__ float of_layer3[shared_count];
+    const Share share = share_of<Tile<14, 64>>(samples);
     Forward<14, 64, 64> conv;
     conv.weights.load(w4);
     tile.clear();
     wait_for_kernel_before();
-    fetch(next_y3, y3 + (long long)blockIdx.x * (196 * 64), 196 * 64);
+    fetch_rows<Tile<14, 64>>(next_y3, y3 + (long long)share.image * (196 * 64), share.read);
     load_coefficients(of_layer3, coefficients3);
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = share.image; n < samples; n += share.stride) {
         wait_for_copies();
         __syncthreads();
-        fill_activated(tile, next_y3, of_layer3);
+        fill_activated(tile, next_y3, of_layer3, share.read);
         __syncthreads();
-        const int next = n + (int)gridDim.x;
+        const int next = n + share.stride;
         if (next < samples) {
-            fetch(next_y3, y3 + (long long)next * (196 * 64), 196 * 64);
+            fetch_rows<Tile<14, 64>>(next_y3, y3 + (long long)next * (196 * 64), share.read);
         }
-        conv.run(tile, y4 + (long long)n * (196 * 64));
+        conv.run(tile, share.made, y4 + (long long)n * (196 * 64));
     }
     let_next_kernel_begin();
     conv.sums.finish_statistics<64>(norm4);

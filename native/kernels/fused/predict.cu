@@ -26,10 +26,10 @@ template <int In, int Out> struct Layer {
     }
 
     // store(row, column, first channel, four channels) for every pixel of the image. A warp makes so many rows at once.
-    template <int Rows, class T, class Store> DEVICE_INLINE void run(const T &tile, const Store &store) const {
-        convolve_strips<Out, Rows>(tile, weights, [&](int row, int column, const float(&sums)[Rows][4]) {
+    template <int AtOnce, class T, class Store> DEVICE_INLINE void run(const T &tile, const Store &store) const {
+        convolve_strips<Out, AtOnce>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
-            for (int y = 0; y < Rows; ++y) {
+            for (int y = 0; y < AtOnce; ++y) {
                 float out[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
@@ -46,15 +46,15 @@ template <int In, int Out> struct Layer {
 
     // The same after 2×2 max-pooling. Two rows of four pooled pixels come out of four rows of eight: in the place of
     // pixel 2t what is of the upper row, of 2t + 1 what is of the lower.
-    template <int Rows, class T, class Store> DEVICE_INLINE void run_pooled(const T &tile, const Store &store) const {
-        convolve_strips<Out, Rows>(tile, weights, [&](int row, int column, const float(&sums)[Rows][4]) {
+    template <int AtOnce, class T, class Store> DEVICE_INLINE void run_pooled(const T &tile, const Store &store) const {
+        convolve_strips<Out, AtOnce>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
-            for (int y = 0; y < Rows; y += 4) {
+            for (int y = 0; y < AtOnce; y += 4) {
                 float out[4] = {};
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
                     const int above = y + 2 * (i & 1), left = i & 2;
-                    if (above < Rows) {
+                    if (above < AtOnce) {
                         const float upper = maximum(normalized(sums[above], left), normalized(sums[above], left + 1));
                         const float lower =
                             maximum(normalized(sums[above + 1], left), normalized(sums[above + 1], left + 1));
@@ -63,7 +63,7 @@ template <int In, int Out> struct Layer {
                 }
                 const FourChannels four = relu_by_pixel(out);
                 const int lower = lane() >> 2 & 1, x = column / 2 + (lane() >> 3);
-                if (x < T::side / 2 && y + 2 * lower < Rows) {
+                if (x < T::side / 2 && y + 2 * lower < AtOnce) {
                     store((row + y) / 2 + lower, x, first_channel(), four);
                 }
             }
@@ -114,7 +114,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
                 __syncthreads();
                 image.fill(x + (long long)(n + i) * 784);
                 __syncthreads();
-                fill_first_layer(first, image, w1, of_layer1);
+                fill_first_layer(first, image, w1, of_layer1, first.all());
                 __syncthreads();
                 layer.run_pooled<14>(first, [&](int row, int column, int channel, const FourChannels &four) {
                     store_four(second(i).at(row + 1, column + 1) + channel, four);

@@ -105,14 +105,22 @@ DEVICE_INLINE Octet signs_of(const Eight &scales) {
     return out;
 }
 
+// Rows of an image, first … end - 1.
+struct Rows {
+    unsigned first, end;
+};
+
 template <int Side, int Channels> struct Tile {
     static constexpr int side = Side, channels = Channels, octets = Channels / 8;
     static constexpr int strips = (Side + 7) / 8;  // a warp takes eight pixels of a row at a time
     static constexpr int columns = 8 * strips + 2; // what lies right of the image is zero, too
     static constexpr int pitch = Channels + 8;     // so that eight neighbours lie in different banks
     static constexpr int elements = (Side + 2) * columns * pitch;
+    static constexpr int at_once = Side % 4 == 0 ? 4 : 7; // rows of a strip: few registers, few rows read twice
 
     bfloat16 *data;
+
+    DEVICE_INLINE static Rows all() { return {0, Side}; }
 
     // Row and column count from the border: the image begins at (1, 1).
     DEVICE_INLINE bfloat16 *at(int row, int column) const { return data + (row * columns + column) * pitch; }
@@ -123,6 +131,24 @@ template <int Side, int Channels> struct Tile {
         }
     }
 };
+
+// Which images a block of a grid takes, one after another, and which of their rows it makes: all; or half of them where
+// the grid is twice as many blocks as there are images, because more would fit on the device.
+struct Share {
+    int image, stride;
+    Rows made, read; // read: with those beside, which the windows see
+};
+
+template <class T> DEVICE_INLINE Share share_of(int samples) {
+    const unsigned parts = (int)gridDim.x > samples ? 2 : 1, part = blockIdx.x % parts;
+    constexpr unsigned strips = T::side / T::at_once;
+    const unsigned first = (strips * part + parts - 1) / parts * T::at_once,
+                   end = (strips * (part + 1) + parts - 1) / parts * T::at_once;
+    return {(int)(blockIdx.x / parts),
+            (int)(gridDim.x / parts),
+            {first, end},
+            {first > 0 ? first - 1 : 0, end < T::side ? end + 1 : T::side}};
+}
 
 // (28, 28) bfloat16 with its border.
 struct ImageTile {
@@ -150,11 +176,19 @@ struct ImageTile {
     }
 };
 
+// The same for rows of an image.
+template <class T> DEVICE_INLINE void fetch_rows(bfloat16 *shared, const bfloat16 *global, const Rows &rows) {
+    constexpr int row = T::side * T::channels;
+    fetch(shared + rows.first * row, global + rows.first * row, (int)(rows.end - rows.first) * row);
+}
+
 // relu(u) of a layer that is not pooled.
-template <class T> DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float *coefficients) {
+template <class T>
+DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float *coefficients, const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
-        const int pixel = i / T::octets;
+    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
+         i += image_threads) {
+        const int pixel = (int)(i / T::octets);
         const Octet in = load_octet(y + 8 * i);
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
         Eight out;
@@ -255,10 +289,12 @@ DEVICE_INLINE void fill_from_pooled(const T &tile, const bfloat16 *pooled, const
 
 // dY of a layer that is not pooled, from the gradient of u.
 template <class T>
-DEVICE_INLINE void fill_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du, const float *coefficients) {
+DEVICE_INLINE void fill_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du, const float *coefficients,
+                                 const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
-        const int pixel = i / T::octets;
+    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
+         i += image_threads) {
+        const int pixel = (int)(i / T::octets);
         const Octet in = load_octet(y + 8 * i), gradient = load_octet(du + 8 * i);
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + from_y + 8 * octet),
                     c0 = load_eight(coefficients + constant + 8 * octet);
@@ -274,15 +310,16 @@ DEVICE_INLINE void fill_gradient(const T &tile, const bfloat16 *y, const bfloat1
 
 // dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere.
 template <class T>
-DEVICE_INLINE void fill_pooled_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du,
-                                        const float *coefficients) {
+DEVICE_INLINE void fill_pooled_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du, const float *coefficients,
+                                        const Rows &rows) {
     constexpr int half = T::side / 2;
+    // Two rows of pooled pixels in turn, where eight threads make two of them: these lie in different banks then.
+    constexpr int in_turn = T::octets == 4 ? 2 : 1, height = 2 * in_turn;
+    const unsigned first = rows.first / height * in_turn, end = (rows.end + height - 1) / height * in_turn;
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < half * half * T::octets; i += image_threads) {
-        // Two rows of pooled pixels in turn, where eight threads make two of them: these lie in different banks then.
-        constexpr int rows = T::octets == 4 ? 2 : 1;
-        const int place = i / T::octets, pooled_row = place / (rows * half) * rows + place % rows,
-                  pooled_column = place / rows % half;
+    for (unsigned i = first * half * T::octets + threadIdx.x; i < end * half * T::octets; i += image_threads) {
+        const int place = (int)(i / T::octets), pooled_row = place / (in_turn * half) * in_turn + place % in_turn,
+                  pooled_column = place / in_turn % half;
         const int pooled = pooled_row * half + pooled_column, row = 2 * pooled_row + 1, column = 2 * pooled_column + 1;
         Quad quad;
         quad.load<T>(y, pooled, octet);

@@ -166,7 +166,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv2Forward()
     {
-        int blocks = Blocks(2), samples = _n;
+        int blocks = Halves(2), samples = _n;
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &norm2, &samples };
@@ -175,7 +175,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv3Forward(DeviceTensor state)
     {
-        int blocks = Blocks(2), samples = _n;
+        int blocks = Halves(2), samples = _n;
         nint stateAt = state.Address, y2 = Y2(), coefficients2 = Coefficients(_2), w3 = W(_3), pooled2 = Pooled2(), y3 = Y3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
@@ -185,7 +185,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv4Forward()
     {
-        int blocks = Blocks(1), samples = _n;
+        int blocks = Halves(1), samples = _n;
         nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4();
         FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &norm4, &samples };
@@ -213,7 +213,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv4BackwardData(DeviceTensor gradient)
     {
-        int blocks = Blocks(1), samples = _n;
+        int blocks = Halves(1), samples = _n;
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), turned4 = Turned(_4), y3 = Y3(), du3 = Du3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &turned4, &y3, &du3, &norm3, &samples };
@@ -222,7 +222,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv3BackwardData()
     {
-        int blocks = Blocks(1), samples = _n;
+        int blocks = Halves(1), samples = _n;
         nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), turned3 = Turned(_3), pooled2 = Pooled2(), du2 = Du2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         (_, float keepScale, _, _) = Dropout(_2);
@@ -232,7 +232,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv2BackwardData()
     {
-        int blocks = Blocks(2), samples = _n;
+        int blocks = Halves(2), samples = _n;
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), turned2 = Turned(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &turned2, &x, &w1, &norm1, &moments, &dw1, &samples };
@@ -281,6 +281,9 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     /// <summary>Blocks of a kernel of which so many fit on a multiprocessor; each takes one sample after another.</summary>
     private int Blocks(int perMultiprocessor) => Math.Min(_n, perMultiprocessor * _session.Multiprocessors);
+
+    /// <summary>The same for kernels that can have two blocks make an image, each half of its rows: they do where that many fit at once.</summary>
+    private int Halves(int perMultiprocessor) => 2 * _n <= perMultiprocessor * _session.Multiprocessors ? 2 * _n : Blocks(perMultiprocessor);
 
     /// <summary>For a kernel whose blocks leave so many sums together.</summary>
     private FusedBatchNorm BatchNorm(FusedLayer layer, long sums)
