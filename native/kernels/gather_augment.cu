@@ -1,5 +1,7 @@
-// uint8 pixels of the step's samples to the network's input, pixel/255, rotated, shifted and zoomed on the way.
-// One block per sample; each thread makes every 128th pixel.
+// The first kernel of a step over a dataset: uint8 pixels of its samples to the network's input, pixel/255, rotated,
+// shifted and zoomed on the way; and the step's state moves on. One block per sample; each thread makes every 128th
+// pixel.
+#include "last_block.cuh"
 #include "numbers.cuh"
 #include "philox.cuh"
 #include "step_state.cuh"
@@ -19,27 +21,53 @@ DEVICE_INLINE float pixel_at(const unsigned char *image, int row, int column) {
 
 DEVICE_INLINE float clamped(float at) { return at < -1.0f ? -1.0f : at > (float)side ? (float)side : at; }
 
+// β^t by repeated squaring: a function of t alone, so that a resumed run has the same bits.
+DEVICE_INLINE double power(double base, unsigned long long t) {
+    double result = 1;
+    for (; t > 0; t >>= 1, base *= base) {
+        result = t & 1 ? result * base : result;
+    }
+    return result;
+}
+
+// Adam's step, its learning rate and bias corrections.
+DEVICE_INLINE void begin_training(StepState *state, int n, double weight_decay) {
+    const double rate = device_pointer<const float>(state->learning_rates)[state->step];
+    const unsigned long long t = ++state->adam_step;
+    state->step_size = (float)(-rate / (1 - power(0.9, t)));
+    state->root_scale = (float)(1 / square_root(1 - power(0.999, t)));
+    state->weight_scale = (float)(1 - rate * weight_decay);
+    state->step += 1;
+    state->samples += (unsigned)n;
+}
+
+// What a step is to do beside predicting.
+struct Gathering {
+    unsigned trains;
+    float rotate_radians, shift_pixels, zoom;
+    double weight_decay;
+    unsigned long long seed;
+};
+
 // The map and the sampling are those of AugmentationSpec.Draw and Cpu/GatherAugment.
-template <typename T>
-DEVICE_INLINE void gather_augment(const StepState *state, T *x, unsigned long long seed, float rotate_radians,
-                                  float shift_pixels, float zoom) {
-    const int n = (int)blockIdx.x, row = dataset_row(state, n);
+template <typename T> DEVICE_INLINE void gather_augment(const StepState *state, T *x, const Gathering &gathering) {
+    const int n = (int)blockIdx.x, row = dataset_row(state, state->next, n);
     const unsigned char *image = device_pointer<const unsigned char>(state->pixels) + (long long)row * side * side;
     T *to = x + (long long)n * side * side;
-    if (rotate_radians == 0 && shift_pixels == 0 && zoom == 0) {
+    if (gathering.rotate_radians == 0 && gathering.shift_pixels == 0 && gathering.zoom == 0) {
         for (int i = (int)threadIdx.x; i < side * side; i += (int)blockDim.x) {
             to[i] = from_float<T>((float)image[i] / 255.0f);
         }
         return;
     }
 
-    const PhiloxBlock words = philox_block(seed, 0, (unsigned)row, state->epoch, augmentation_purpose);
+    const PhiloxBlock words = philox_block(gathering.seed, 0, (unsigned)row, state->epoch, augmentation_purpose);
     float sine, cosine;
-    sin_cos(signed_uniform(words.x) * rotate_radians, &sine, &cosine);
-    const float scale = 1 / (1 + signed_uniform(words.w) * zoom);
+    sin_cos(signed_uniform(words.x) * gathering.rotate_radians, &sine, &cosine);
+    const float scale = 1 / (1 + signed_uniform(words.w) * gathering.zoom);
     const float xx = cosine * scale, xy = sine * scale, centre = (side - 1) / 2.0f;
-    const float from_x = centre + signed_uniform(words.y) * shift_pixels;
-    const float from_y = centre + signed_uniform(words.z) * shift_pixels;
+    const float from_x = centre + signed_uniform(words.y) * gathering.shift_pixels;
+    const float from_y = centre + signed_uniform(words.z) * gathering.shift_pixels;
     const float x0 = centre - xx * from_x - xy * from_y, y0 = centre + xy * from_x - xx * from_y;
     for (int i = (int)threadIdx.x; i < side * side; i += (int)blockDim.x) {
         const float h = (float)(i / side), w = (float)(i % side);
@@ -53,16 +81,20 @@ DEVICE_INLINE void gather_augment(const StepState *state, T *x, unsigned long lo
     }
 }
 
+template <typename T> DEVICE_INLINE void begin_step(StepState *state, T *x, const Gathering &gathering) {
+    gather_augment(state, x, gathering);
+    if (is_last_block(&state->arrived) && threadIdx.x == 0) { // all others have read where the step begins
+        const int n = (int)gridDim.x;
+        if (gathering.trains) {
+            begin_training(state, n, gathering.weight_decay);
+        }
+        state->first = state->next;
+        state->next += (unsigned)n;
+    }
+}
+
 } // namespace
 
-KERNEL(128)
-gather_augment_f32(const StepState *state, float *x, unsigned long long seed, float rotate_radians, float shift_pixels,
-                   float zoom) {
-    gather_augment(state, x, seed, rotate_radians, shift_pixels, zoom);
-}
+KERNEL(128) gather_augment_f32(StepState *state, float *x, Gathering gathering) { begin_step(state, x, gathering); }
 
-KERNEL(128)
-gather_augment_bf16(const StepState *state, bfloat16 *x, unsigned long long seed, float rotate_radians,
-                    float shift_pixels, float zoom) {
-    gather_augment(state, x, seed, rotate_radians, shift_pixels, zoom);
-}
+KERNEL(128) gather_augment_bf16(StepState *state, bfloat16 *x, Gathering gathering) { begin_step(state, x, gathering); }

@@ -28,3 +28,18 @@ template <typename T> DEVICE_INLINE void gather_images(const StepState *state, T
 KERNEL(128) gather_images_f32(const StepState *state, float *x) { gather_images(state, x); }
 
 KERNEL(128) gather_images_bf16(const StepState *state, bfloat16 *x) { gather_images(state, x); }
+
+// A step over images that are not a dataset: (rows, 28, 28) of uint8 or f32 wherever the caller has them. What the
+// step reads comes as parameters, which a launch copies, so that the host need not wait before it describes the next.
+KERNEL(32)
+begin_image_step(StepState *state, unsigned long long images, long long stride, unsigned float_pixels,
+                 unsigned long long logits, unsigned rows) {
+    if (threadIdx.x == 0) {
+        state->pixels = images;
+        state->stride = stride;
+        state->float_pixels = float_pixels;
+        state->predictions = logits;
+        state->rows = rows;
+        state->first = 0;
+    }
+}

@@ -4,4 +4,3 @@
 #include "gather_augment.cu"
 #include "gather_images.cu"
 #include "head.cu"
-#include "step_state.cu"

@@ -24,12 +24,17 @@ struct StepState {
     float root_scale;      // 1 / √(1 − β₂ᵗ)
     unsigned float_pixels; // whether such images are f32, 0 ... 1, rather than uint8
     float weight_scale;    // 1 − learning rate · weight decay
+    unsigned arrived;      // blocks of the step's first kernel that have ended, 0 between steps
+    unsigned unused;
 };
-static_assert(sizeof(StepState) == 120, "StepState.cs has the same layout");
+static_assert(sizeof(StepState) == 128, "StepState.cs has the same layout");
 
-// Row of the dataset that sample n of the running step is. Past the end of the order, where a last batch of predictions
-// is filled up, the last row again.
-DEVICE_INLINE int dataset_row(const StepState *state, int n) {
-    const unsigned at = state->first + (unsigned)n;
+// Row of the dataset that sample n of a step is which begins at `first`. Past the end of the order, where a last batch
+// of predictions is filled up, the last row again.
+DEVICE_INLINE int dataset_row(const StepState *state, unsigned first, int n) {
+    const unsigned at = first + (unsigned)n;
     return device_pointer<const int>(state->order)[at < state->rows ? at : state->rows - 1];
 }
+
+// The same for the running step.
+DEVICE_INLINE int dataset_row(const StepState *state, int n) { return dataset_row(state, state->first, n); }

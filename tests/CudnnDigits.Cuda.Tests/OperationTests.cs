@@ -172,8 +172,11 @@ public class OperationTests
         }
 
         DeviceTensor x = lab.Empty(expected.Length);
-        new GatherAugment(lab.Session, N).Forward(lab.State(N, data.Pixels.ToArray(), epoch: 7), x, augmentation, Seed);
+        DeviceTensor state = lab.State(N + 1, data.Pixels.ToArray(), epoch: 7, rate: 1e-3f);
+        new GatherAugment(lab.Session, N).Training(state, x, augmentation, Seed, weightDecay: 0);
         Close(precision, expected, lab.Download(x), "x");
+        StepState after = lab.Download<StepState>(state);
+        Assert.Equal((0u, (uint)N, 1u, 1L, (long)N, 0u), (after.First, after.Next, after.Step, after.AdamStep, after.Samples, after.Arrived));
     });
 
     [Theory]
@@ -268,12 +271,10 @@ public class OperationTests
         const int Count = 1000;
         const float Rate = 3e-3f;
         float[] w = Values(Precision.Fp32, 1, Count), dw = Values(Precision.Fp32, 2, Count), m = Values(Precision.Fp32, 3, Count), v = Array.ConvertAll(Values(Precision.Fp32, 4, Count), Math.Abs);
-        DeviceTensor state = lab.State(1, adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w), dM = lab.Upload(m), dV = lab.Upload(v);
+        DeviceTensor state = lab.State(1, new byte[DigitDataset.PixelCount], adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w), dM = lab.Upload(m), dV = lab.Upload(v);
         nint stateAt = state.Address, wAt = dW.Address, gradientAt = lab.Upload(dw).Address, mAt = dM.Address, vAt = dV.Address, none = 0;
-        int one = 1, count = Count, narrow = 0, first = 0, end = 0;
-        double decay = weightDecay;
-        void** begin = stackalloc void*[] { &stateAt, &one, &decay };
-        lab.Session.Launch("begin_training_step", (1, 1), (32, 1), begin);
+        int count = Count, narrow = 0, first = 0, end = 0;
+        new GatherAugment(lab.Session, 1).Training(state, lab.Empty(DigitDataset.PixelCount), AugmentationSpec.None, Seed, weightDecay);
         void** update = stackalloc void*[] { &stateAt, &wAt, &gradientAt, &none, &mAt, &vAt, &none, &none, &first, &end, &count, &narrow };
         lab.Session.Launch("adam", (4, 1), (256, 1), update);
         float[] before = [.. w];

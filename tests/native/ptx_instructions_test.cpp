@@ -130,6 +130,7 @@ const Example examples[] = {
     {"neg.f32 %f10, %f1;", bits(0.0f), 0, 0, bits(-0.0f)},
     {"abs.f32 %f10, %f1;", bits(-2.0f), 0, 0, bits(2.0f)},
     {"selp.f32 %f10, 0f3F800000, %f1, %p7;", bits(2.0f), 0, 0, bits(1.0f)}, // %p7 is true in active lanes
+    {"mov.f32 %f10, %f1; not.pred %p1, %p7; selp.f32 %f10, 0f3F800000, %f10, %p1;", bits(2.0f), 0, 0, bits(2.0f)},
 };
 
 // a, b → eq ne lt le gt ge, then num nan neu leu, a bit each.

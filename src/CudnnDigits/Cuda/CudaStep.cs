@@ -68,8 +68,7 @@ internal sealed unsafe class CudaStep : IDisposable
     {
         DeviceParameters p = _net.Parameters;
         DeviceTensor state = _net.TrainingState;
-        Begin(state);
-        _gather.Forward(state, _net.Input, _augmentation, _seed);
+        _gather.Training(state, _net.Input, _augmentation, _seed, _weightDecay);
         EnqueueForward(state, training: true);
         _head.Training(state, _seed);
 
@@ -94,8 +93,7 @@ internal sealed unsafe class CudaStep : IDisposable
     public void EnqueuePrediction()
     {
         DeviceTensor state = _net.PredictionState;
-        BeginPrediction(state);
-        _gather.Forward(state, _net.Input, AugmentationSpec.None, _seed);
+        _gather.Prediction(state, _net.Input);
         EnqueueForward(state, training: false);
         _head.Prediction(state);
     }
@@ -104,7 +102,7 @@ internal sealed unsafe class CudaStep : IDisposable
     public void EnqueueImages()
     {
         DeviceTensor state = _net.PredictionState;
-        _gather.Forward(state, _net.Input);
+        _gather.Images(state, _net.Input);
         EnqueueForward(state, training: false);
         _head.Prediction(state);
     }
@@ -135,22 +133,5 @@ internal sealed unsafe class CudaStep : IDisposable
     {
         _convs.Forward(state, training, _workspace);
         _hidden.Forward(_net.Features, _net.Parameters.Operand(_net.Head.Hidden.Linear.WeightName), _net.Head.Y);
-    }
-
-    private void Begin(DeviceTensor state)
-    {
-        nint stateAt = state.Address;
-        int samples = Batch;
-        double weightDecay = _weightDecay;
-        void** parameters = stackalloc void*[] { &stateAt, &samples, &weightDecay };
-        _session.Launch("begin_training_step", (1, 1), (32, 1), parameters);
-    }
-
-    private void BeginPrediction(DeviceTensor state)
-    {
-        nint stateAt = state.Address;
-        int samples = Batch;
-        void** parameters = stackalloc void*[] { &stateAt, &samples };
-        _session.Launch("begin_prediction_step", (1, 1), (32, 1), parameters);
     }
 }

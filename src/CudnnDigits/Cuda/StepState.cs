@@ -28,4 +28,6 @@ internal struct StepState
     public float RootScale;
     public uint FloatPixels;
     public float WeightScale;
+    public uint Arrived;
+    public uint Unused;
 }

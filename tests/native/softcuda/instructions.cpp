@@ -38,6 +38,8 @@ template <typename Op> void of_predicates(Warp &warp, const Instruction &i) {
     set_predicate(warp, i.at[0], Op::of(*warp.at<Lanes>(i.at[1]), *warp.at<Lanes>(i.at[2])));
 }
 
+void not_predicate(Warp &warp, const Instruction &i) { set_predicate(warp, i.at[0], ~*warp.at<Lanes>(i.at[1])); }
+
 struct Not {
     template <typename T> static T of(T a) { return (T)~a; }
 };
@@ -241,6 +243,7 @@ Forms all_forms() {
     add_floats<double>(forms, ".f64");
     forms["and.pred"] = {of_predicates<And>, {0, 0, 0}};
     forms["or.pred"] = {of_predicates<Or>, {0, 0, 0}};
+    forms["not.pred"] = {not_predicate, {0, 0}};
     forms["bfe.u32"] = form<ExtractBits, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["cvta.global.u64"] = forms["cvta.to.global.u64"] =
         form<Copy, uint64_t, uint64_t>(); // global addresses are generic ones
