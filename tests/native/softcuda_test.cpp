@@ -1,5 +1,7 @@
 // The software CUDA device must be strict where a GPU is silent. Each rule is broken once, on purpose; its complaints
 // on standard error are expected.
+#include "cuda_calls.h"
+
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -9,54 +11,6 @@
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern "C" {
-int cuInit(unsigned);
-int cuDevicePrimaryCtxRetain(void **, int);
-int cuDevicePrimaryCtxRelease_v2(int);
-int cuCtxPushCurrent_v2(void *);
-int cuMemAlloc_v2(uint64_t *, size_t);
-int cuMemFree_v2(uint64_t);
-int cuMemHostAlloc(void **, size_t, unsigned);
-int cuMemFreeHost(void *);
-int cuMemcpyHtoDAsync_v2(uint64_t, const void *, size_t, void *);
-int cuMemcpyDtoHAsync_v2(void *, uint64_t, size_t, void *);
-int cuModuleLoadDataEx(void **, const char *, unsigned, int *, void **);
-int cuModuleGetFunction(void **, void *, const char *);
-int cuModuleUnload(void *);
-int cuFuncSetAttribute(void *, int, int);
-struct LaunchAttribute {
-    int id, padding, value, rest[15];
-};
-struct LaunchConfig {
-    unsigned grid[3], block[3], shared;
-    void *stream;
-    LaunchAttribute *attributes;
-    unsigned attribute_count;
-};
-int cuLaunchKernelEx(const LaunchConfig *, void *, void **, void **);
-int cuStreamCreate(void **, unsigned);
-int cuStreamDestroy_v2(void *);
-int cuStreamSynchronize(void *);
-int cuStreamBeginCapture_v2(void *, int);
-int cuStreamEndCapture(void *, void **);
-int cuStreamIsCapturing(void *, int *);
-int cuStreamWaitEvent(void *, void *, unsigned);
-int cuEventCreate(void **, unsigned);
-int cuEventRecord(void *, void *);
-int cuGraphInstantiateWithFlags(void **, void *, unsigned long long);
-int cuGraphLaunch(void *, void *);
-int cudnnCreate(void **);
-int cudnnDestroy(void *);
-int cudnnSetStream(void *, void *);
-int cudnnCreateTensorDescriptor(void **);
-int cudnnSetTensor4dDescriptor(void *, int, int, int, int, int, int);
-int cudnnDestroyTensorDescriptor(void *);
-int cudnnCreatePoolingDescriptor(void **);
-int cudnnSetPooling2dDescriptor(void *, int, int, int, int, int, int, int, int);
-int cudnnDestroyPoolingDescriptor(void *);
-int cudnnPoolingForward(void *, void *, const float *, void *, uint64_t, const float *, void *, uint64_t);
-}
 
 namespace {
 

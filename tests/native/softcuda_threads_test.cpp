@@ -1,49 +1,11 @@
 // The software CUDA device under many threads at once, and things given back while work that uses them still waits.
+#include "cuda_calls.h"
+
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
 #include <thread>
 #include <vector>
-
-extern "C" {
-int cuInit(unsigned);
-int cuDevicePrimaryCtxRetain(void **, int);
-int cuDevicePrimaryCtxRelease_v2(int);
-int cuCtxPushCurrent_v2(void *);
-int cuMemAlloc_v2(uint64_t *, size_t);
-int cuMemFree_v2(uint64_t);
-int cuMemHostAlloc(void **, size_t, unsigned);
-int cuMemFreeHost(void *);
-int cuMemcpyDtoHAsync_v2(void *, uint64_t, size_t, void *);
-int cuMemsetD8Async(uint64_t, unsigned char, size_t, void *);
-int cuModuleLoadDataEx(void **, const char *, unsigned, int *, void **);
-int cuModuleGetFunction(void **, void *, const char *);
-int cuModuleUnload(void *);
-struct LaunchConfig {
-    unsigned grid[3], block[3], shared;
-    void *stream, *attributes;
-    unsigned attribute_count;
-};
-int cuLaunchKernelEx(const LaunchConfig *, void *, void **, void **);
-int cuStreamCreate(void **, unsigned);
-int cuStreamDestroy_v2(void *);
-int cuStreamSynchronize(void *);
-int cuStreamBeginCapture_v2(void *, int);
-int cuStreamEndCapture(void *, void **);
-int cuStreamWaitEvent(void *, void *, unsigned);
-int cuEventCreate(void **, unsigned);
-int cuEventDestroy_v2(void *);
-int cuEventRecord(void *, void *);
-int cuGraphDestroy(void *);
-int cudnnCreate(void **);
-int cudnnDestroy(void *);
-int cudnnSetStream(void *, void *);
-int cublasCreate_v2(void **);
-int cublasDestroy_v2(void *);
-int cublasSetStream_v2(void *, void *);
-int cublasGemmEx(void *, int, int, int, int, int, const float *, uint64_t, int, int, uint64_t, int, int, const float *,
-                 uint64_t, int, int, int, int);
-}
 
 namespace {
 
