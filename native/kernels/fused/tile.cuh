@@ -141,9 +141,9 @@ struct Share {
 
 template <class T> DEVICE_INLINE Share share_of(int samples) {
     const unsigned parts = (int)gridDim.x > samples ? 2 : 1, part = blockIdx.x % parts;
-    constexpr unsigned strips = T::side / T::at_once;
-    const unsigned first = (strips * part + parts - 1) / parts * T::at_once,
-                   end = (strips * (part + 1) + parts - 1) / parts * T::at_once;
+    constexpr unsigned groups = T::side / T::at_once; // of rows that a warp makes at once: those are not parted
+    const unsigned first = (groups * part + parts - 1) / parts * T::at_once,
+                   end = (groups * (part + 1) + parts - 1) / parts * T::at_once;
     return {(int)(blockIdx.x / parts),
             (int)(gridDim.x / parts),
             {first, end},

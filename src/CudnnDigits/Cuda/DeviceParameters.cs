@@ -94,7 +94,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
     /// <summary>The elements that lie in <see cref="Rounded"/> as <see cref="Fragments"/>; none unless the fused kernels run the convolutions.</summary>
     public (int First, int End) Arranged { get; }
 
-    /// <summary>Where they lie: two places each, s32, the second, in <see cref="Turned"/>, -1 where there is no training. Null where there are none.</summary>
+    /// <summary>Where they lie in <see cref="Rounded"/>, two places of 32 bits each: forward, and <see cref="Turned"/>, or -1 where nothing is trained. Null where there are none.</summary>
     public DeviceTensor? Places { get; }
 
     /// <summary>Gradients of convolution weights in bfloat16, or null.</summary>
@@ -185,8 +185,10 @@ internal sealed unsafe class DeviceParameters : IDisposable
         end += (slice.Size + AlignedElements - 1) / AlignedElements * AlignedElements;
     }
 
+    /// <summary>All but the first convolution: a fragment holds sixteen input channels.</summary>
     private static bool IsArranged(ParameterSlice slice) => IsConvWeight(slice) && slice.Shape[1] > 1;
 
+    /// <summary>What <see cref="Places"/> holds.</summary>
     private int[] Arrange(int count, bool training)
     {
         int[] places = new int[2 * (Arranged.End - Arranged.First)];
