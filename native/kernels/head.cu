@@ -9,11 +9,32 @@
 
 namespace {
 
-constexpr int classes = 10, most_features = 256, of_lane = most_features / 32, head_warps = 8;
+constexpr int classes = 10, most_features = 256, of_lane = most_features / 32, fours = of_lane / 4, head_warps = 8;
 constexpr unsigned head_dropout_purpose = 16;
 
-// Which feature a lane's e-th is.
-DEVICE_INLINE int feature_of(int e) { return 4 * (lane() + 32 * (e >> 2)) + (e & 3); }
+// Where a lane's q-th four features begin. There is a multiple of four of them.
+DEVICE_INLINE int four_of(int q) { return 4 * (lane() + 32 * q); }
+
+// A lane's features out of a row of them; 0 behind its end.
+template <typename T> DEVICE_INLINE void load_features(const T *row, int features, float (&to)[of_lane]) {
+#pragma unroll
+    for (int q = 0; q < fours; ++q) {
+        Four<T> four = {};
+        if (four_of(q) < features) {
+            four = *reinterpret_cast<const Four<T> *>(row + four_of(q));
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            to[4 * q + i] = to_float(four.v[i]);
+        }
+    }
+}
+
+// The hidden layer's product, (parts, N, features): the sum of the parts is what it would be in one piece.
+struct Product {
+    const float *y;
+    int parts;
+};
 
 struct Head {
     float w[classes][of_lane], hidden_bias[of_lane], bias;
@@ -24,23 +45,27 @@ struct Head {
     DEVICE_INLINE void load(const float *of_hidden, const T *weights, const float *of_classes, int count) {
         features = count;
         bias = lane() < classes ? of_classes[lane()] : 0.0f;
+        load_features(of_hidden, features, hidden_bias);
 #pragma unroll
-        for (int e = 0; e < of_lane; ++e) {
-            const int k = feature_of(e);
-            hidden_bias[e] = k < features ? of_hidden[k] : 0.0f;
-#pragma unroll
-            for (int c = 0; c < classes; ++c) {
-                w[c][e] = k < features ? to_float(weights[c * features + k]) : 0.0f;
-            }
+        for (int c = 0; c < classes; ++c) {
+            load_features(weights + c * features, features, w[c]);
         }
     }
 
-    // relu(y + bias) of one sample.
-    template <typename T> DEVICE_INLINE void activate(const T *y, float (&z)[of_lane]) const {
+    // relu(y + bias) of sample n of so many.
+    DEVICE_INLINE void activate(const Product &product, int n, int samples, float (&z)[of_lane]) const {
+        load_features(product.y + (long long)n * features, features, z);
+        for (int part = 1; part < product.parts; ++part) {
+            float more[of_lane];
+            load_features(product.y + ((long long)part * samples + n) * features, features, more);
+#pragma unroll
+            for (int e = 0; e < of_lane; ++e) {
+                z[e] += more[e];
+            }
+        }
 #pragma unroll
         for (int e = 0; e < of_lane; ++e) {
-            const int k = feature_of(e);
-            const float value = (k < features ? to_float(y[k]) : 0.0f) + hidden_bias[e];
+            const float value = z[e] + hidden_bias[e];
             z[e] = value > 0 ? value : value != value ? value : 0.0f; // NaN stays, so that a run that diverged says so
         }
     }
@@ -80,7 +105,7 @@ struct HeadSums {
             __syncthreads();
 #pragma unroll
             for (int e = 0; e < of_lane; ++e) {
-                of_warps[warp()][feature_of(e)] = c < 0 ? hidden_bias[e] : w[c < 0 ? 0 : c][e];
+                of_warps[warp()][four_of(e / 4) + e % 4] = c < 0 ? hidden_bias[e] : w[c < 0 ? 0 : c][e];
             }
             __syncthreads();
             const int k = (int)threadIdx.x;
@@ -141,14 +166,14 @@ DEVICE_INLINE void add_outcome(StepState *state, const HeadSums &sums, double *o
     }
 }
 
-// y (N, features), the hidden layer's product → logits (N, classes), dY, and sums of the gradients of the two biases
-// and the weights: partial (blocks, columns). Features are dropped where their random word is below the threshold,
-// rate · 2^32. At most 256 blocks.
+// The hidden layer's product → logits (N, classes), its gradient dY (N, features), and sums of the gradients of the two
+// biases and the weights: partial (blocks, columns). Features are dropped where their random word is below the
+// threshold, rate · 2^32. At most 256 blocks.
 template <typename T>
-DEVICE_INLINE void head_training(StepState *state, const T *y, const float *hidden_bias, const T *w, const float *bias,
-                                 T *dy, float *logits, float *partial, double *outcome, unsigned *arrived, int samples,
-                                 int features, int at_weights, int at_bias, int columns, unsigned threshold,
-                                 float keep_scale, unsigned long long seed, unsigned layer) {
+DEVICE_INLINE void head_training(StepState *state, const Product &product, const float *hidden_bias, const T *w,
+                                 const float *bias, T *dy, float *logits, float *partial, double *outcome,
+                                 unsigned *arrived, int samples, int features, int at_weights, int at_bias, int columns,
+                                 unsigned threshold, float keep_scale, unsigned long long seed, unsigned layer) {
     Head head;
     HeadSums sums;
     head.load(hidden_bias, w, bias, features);
@@ -157,9 +182,9 @@ DEVICE_INLINE void head_training(StepState *state, const T *y, const float *hidd
         const int row = dataset_row(state, n);
         const int label = device_pointer<const unsigned char>(state->labels)[row];
         float z[of_lane], all[classes];
-        head.activate(y + (long long)n * features, z);
+        head.activate(product, n, samples, z);
 #pragma unroll
-        for (int q = 0; q < of_lane / 4; ++q) {
+        for (int q = 0; q < fours; ++q) {
             unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
             if (threshold > 0) {
                 const PhiloxBlock block = philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, state->epoch,
@@ -205,11 +230,17 @@ DEVICE_INLINE void head_training(StepState *state, const T *y, const float *hidd
             }
         }
 #pragma unroll
-        for (int e = 0; e < of_lane; ++e) {
-            const float gradient = z[e] > 0 ? dz[e] * keep_scale : 0.0f; // what is above 0 was kept and active
-            sums.hidden_bias[e] += gradient;
-            if (feature_of(e) < features) {
-                dy[(long long)n * features + feature_of(e)] = from_float<T>(gradient);
+        for (int q = 0; q < fours; ++q) {
+            Four<T> gradients;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int e = 4 * q + i;
+                const float gradient = z[e] > 0 ? dz[e] * keep_scale : 0.0f; // what is above 0 was kept and active
+                sums.hidden_bias[e] += gradient;
+                gradients.v[i] = from_float<T>(gradient);
+            }
+            if (four_of(q) < features) {
+                *reinterpret_cast<Four<T> *>(dy + (long long)n * features + four_of(q)) = gradients;
             }
         }
     }
@@ -220,13 +251,13 @@ DEVICE_INLINE void head_training(StepState *state, const T *y, const float *hidd
 // The same as far as the logits, and without dropout, to where the host or the caller will read them: row first + n;
 // what fills up the last batch is left out.
 template <typename T>
-DEVICE_INLINE void head_prediction(const StepState *state, const T *y, const float *hidden_bias, const T *w,
+DEVICE_INLINE void head_prediction(const StepState *state, const Product &product, const float *hidden_bias, const T *w,
                                    const float *bias, int samples, int features) {
     Head head;
     head.load(hidden_bias, w, bias, features);
     for (int n = (int)blockIdx.x * head_warps + warp(); n < samples; n += (int)gridDim.x * head_warps) {
         float z[of_lane], all[classes];
-        head.activate(y + (long long)n * features, z);
+        head.activate(product, n, samples, z);
         const float own = head.logits(z, all);
         if (lane() < classes && state->first + (unsigned)n < state->rows) {
             const long long row = (long long)state->first + n;
@@ -238,31 +269,31 @@ DEVICE_INLINE void head_prediction(const StepState *state, const T *y, const flo
 } // namespace
 
 KERNEL(256)
-head_training_f32(StepState *state, const float *y, const float *hidden_bias, const float *w, const float *bias,
-                  float *dy, float *logits, float *partial, double *outcome, unsigned *arrived, int samples,
-                  int features, int at_weights, int at_bias, int columns, unsigned threshold, float keep_scale,
-                  unsigned long long seed, unsigned layer) {
-    head_training(state, y, hidden_bias, w, bias, dy, logits, partial, outcome, arrived, samples, features, at_weights,
-                  at_bias, columns, threshold, keep_scale, seed, layer);
+head_training_f32(StepState *state, const float *y, int parts, const float *hidden_bias, const float *w,
+                  const float *bias, float *dy, float *logits, float *partial, double *outcome, unsigned *arrived,
+                  int samples, int features, int at_weights, int at_bias, int columns, unsigned threshold,
+                  float keep_scale, unsigned long long seed, unsigned layer) {
+    head_training(state, {y, parts}, hidden_bias, w, bias, dy, logits, partial, outcome, arrived, samples, features,
+                  at_weights, at_bias, columns, threshold, keep_scale, seed, layer);
 }
 
 KERNEL(256)
-head_training_bf16(StepState *state, const bfloat16 *y, const float *hidden_bias, const bfloat16 *w, const float *bias,
-                   bfloat16 *dy, float *logits, float *partial, double *outcome, unsigned *arrived, int samples,
-                   int features, int at_weights, int at_bias, int columns, unsigned threshold, float keep_scale,
-                   unsigned long long seed, unsigned layer) {
-    head_training(state, y, hidden_bias, w, bias, dy, logits, partial, outcome, arrived, samples, features, at_weights,
-                  at_bias, columns, threshold, keep_scale, seed, layer);
+head_training_bf16(StepState *state, const float *y, int parts, const float *hidden_bias, const bfloat16 *w,
+                   const float *bias, bfloat16 *dy, float *logits, float *partial, double *outcome, unsigned *arrived,
+                   int samples, int features, int at_weights, int at_bias, int columns, unsigned threshold,
+                   float keep_scale, unsigned long long seed, unsigned layer) {
+    head_training(state, {y, parts}, hidden_bias, w, bias, dy, logits, partial, outcome, arrived, samples, features,
+                  at_weights, at_bias, columns, threshold, keep_scale, seed, layer);
 }
 
 KERNEL(256)
-head_prediction_f32(const StepState *state, const float *y, const float *hidden_bias, const float *w, const float *bias,
-                    int samples, int features) {
-    head_prediction(state, y, hidden_bias, w, bias, samples, features);
+head_prediction_f32(const StepState *state, const float *y, int parts, const float *hidden_bias, const float *w,
+                    const float *bias, int samples, int features) {
+    head_prediction(state, {y, parts}, hidden_bias, w, bias, samples, features);
 }
 
 KERNEL(256)
-head_prediction_bf16(const StepState *state, const bfloat16 *y, const float *hidden_bias, const bfloat16 *w,
+head_prediction_bf16(const StepState *state, const float *y, int parts, const float *hidden_bias, const bfloat16 *w,
                      const float *bias, int samples, int features) {
-    head_prediction(state, y, hidden_bias, w, bias, samples, features);
+    head_prediction(state, {y, parts}, hidden_bias, w, bias, samples, features);
 }

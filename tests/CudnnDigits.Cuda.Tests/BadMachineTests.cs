@@ -115,6 +115,24 @@ public sealed class BadMachineTests : IDisposable
         Assert.Equal(File.ReadAllBytes(_folder["whole/model.safetensors"]), File.ReadAllBytes(_folder["run/model.safetensors"]));
     }
 
+    [Fact]
+    public void The_fused_kernels_need_nothing_but_the_driver()
+    {
+        (string, string)[] machine = Machine("libcuda.so.1", "CUDNN_DIGITS_CONVOLUTIONS=fused");
+        CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, Train("run", "--device", "cuda", "--precision", "bf16", "--model", "improved"));
+        Assert.True(trained.ExitCode == 0, trained.Error);
+        string record = File.ReadAllText(_folder["run/run.json"]);
+        Assert.Contains("\"cublas\": null", record, StringComparison.Ordinal);
+        Assert.Contains("\"cudnn\": null", record, StringComparison.Ordinal);
+        string[] predict = ["predict", "--data", _data, "--weights", _folder["run/model.safetensors"], "--out", _folder["submission.csv"], "--device", "cuda", "--precision", "bf16"];
+        CliProgram.Result predicted = CliProgram.RunIn(_folder.Path, machine, predict);
+        Assert.True(predicted.ExitCode == 0, predicted.Error);
+
+        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, [.. machine, ("CUDNN_DIGITS_CONVOLUTIONS", "cudnn")], predict);
+        Assert.Equal(2, refused.ExitCode);
+        Assert.Contains("--device cuda: cuDNN is missing", OnlyLine(refused.Error), StringComparison.Ordinal);
+    }
+
     private string[] Train(string run, params string[] options)
     {
         (string, string)[] defaults = [("--data", _data), ("--model", "simple"), ("--epochs", "2"), ("--batch-size", "40"), ("--out", _folder[run])];

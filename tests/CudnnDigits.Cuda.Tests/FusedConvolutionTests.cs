@@ -38,9 +38,8 @@ public class FusedConvolutionTests
         FusedTensors t = net.Fused!;
         using FusedConvolutions convolutions = new(session, t, Seed, n);
         Random random = new(n);
-        float[] x = Values(n * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble()), dz = Values(n * 3136, () => random.NextDouble() - 0.5);
+        float[] x = Values(n * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble()), dy = Values(n * 256, () => random.NextDouble() - 0.5);
         lab.Upload(x, t.X);
-        DeviceTensor gradient = lab.Upload(dz, DeviceType.Bf16);
 
         convolutions.Forward(lab.State(n), training: true, net.Sums);
         LayerState[] layers = [.. Enumerable.Range(0, 4).Select(i => new LayerState(lab, t.Layers[i], weights, n))];
@@ -58,15 +57,24 @@ public class FusedConvolutionTests
         Compare.Close(y4, Convolve(a3, layers[3].W, n, 14, 64, 64), Rounded, "y4");
         layers[3].CheckStatistics(Widen(y4));
         AssertPooled(pooled4, y4, layers[3], n, 14, rate, 1);
-        Assert.Equal(Activate(Widen(pooled4), layers[3], Keep(rate)), Widen(lab.Download(t.Z4)));
+        double[] z4 = Widen(lab.Download(t.Z4));
+        Assert.Equal(Activate(Widen(pooled4), layers[3], Keep(rate)), z4);
 
         session.PrepareBranches();
-        session.SetBlasWorkspace(lab.Empty(CublasHandle.WorkspaceBytes, DeviceType.U8), lab.Empty(CublasHandle.WorkspaceBytes, DeviceType.U8));
+        lab.Upload(dy, net.Head.DY);
+        FusedDense hidden = new(session, t, n);
+        DeviceTensor gradient = net.GradientA, dw = parameters.Gradient("fc1.weight"), w = parameters.Operand("fc1.weight");
+        hidden.Forward(t.Z4, w, net.Head.Y);
+        hidden.BackwardWeights(t.Z4, net.Head.DY, dw);
+        hidden.BackwardData(w, net.Head.DY, gradient);
         convolutions.Backward(gradient, net.GradientB, net.Sums);
         session.Join();
+        (double[] y, double[] dz, double[] dwExpected) = Dense(z4, Widen(lab.Download(w)), Widen(dy), n);
+        Compare.Close(AddUp(lab.Download(net.Head.Y), hidden.Parts, y.Length), y, Summed, "y");
+        Compare.Close(lab.Download(dw), dwExpected, Summed, "gradient of the hidden layer's weights");
         LayerState[] after = [.. Enumerable.Range(0, 4).Select(i => new LayerState(lab, t.Layers[i], weights, n))];
         double[] du4 = Widen(lab.Download(gradient));
-        Assert.Equal(Mask(Widen(dz), pooled4, layers[3], Keep(rate)), du4);
+        Compare.Close(Narrow(du4), Mask(dz, pooled4, layers[3], Keep(rate)), Rounded, "du4");
         double[] dy4 = after[3].CheckGradients(Widen(y4), Unpool(du4, y4, layers[3], n, 14));
         after[3].CheckWeights(dy4, a3, 14, 64, 64);
         double[] du3 = Widen(lab.Download(t.Du3));
@@ -80,6 +88,50 @@ public class FusedConvolutionTests
         double[] du1 = Mask(Convolve(dy2, Turn(layers[1].W, 32, 32), n, 28, 32, 32), Narrow(a1), layers[0] with { Scale = Ones, Shift = new float[64] }, 1);
         double[] dy1 = after[0].CheckGradients(y1, du1, Rounded);
         after[0].CheckWeights(dy1, Widen(x), 28, 1, 32);
+    }
+
+    /// <summary>More samples than the test of all kernels can take: several blocks in every direction, the other size of tiles, fewer parts.</summary>
+    [Theory]
+    [InlineData(100)]
+    [InlineData(600)]
+    [InlineData(1100)]
+    public void Products_of_the_hidden_layer_follow_plain_loops(int n)
+    {
+        Gpu.Require();
+        NetworkSpec network = DigitNetworks.Improved.WithDropout(0);
+        using CudaSession session = Gpu.Open(Precision.Bf16);
+        using CudaContext.Scope scope = session.Context.Enter();
+        using DeviceArena arena = new();
+        CudaNetwork net = new(session, arena, network, n, training: true, Convolver.Overlapped);
+        using DeviceLab lab = DeviceLab.On(session);
+        arena.Allocate(session.Context);
+        session.Stream.Clear((nint)arena.Base, arena.Bytes);
+        using DeviceParameters parameters = net.Parameters;
+        FusedTensors t = net.Fused!;
+        Random random = new(n);
+        DeviceTensor w = parameters.Operand("fc1.weight"), dw = parameters.Gradient("fc1.weight"), gradient = net.GradientA;
+        float[] x = Values(n * 3136, () => random.NextDouble() - 0.5), weights = Values(256 * 3136, () => random.NextDouble() - 0.5), dy = Values(n * 256, () => random.NextDouble() - 0.5);
+        lab.Upload(x, t.Z4);
+        lab.Upload(x, t.Pooled4); // its signs are the mask
+        lab.Upload(weights, w);
+        lab.Upload(dy, net.Head.DY);
+        lab.Upload([.. Ones, .. new float[FusedTensors.CoefficientCount - 64]], t.Layers[3].Coefficients);
+        FusedDense hidden = new(session, t, n);
+        hidden.Forward(t.Z4, w, net.Head.Y);
+        hidden.BackwardWeights(t.Z4, net.Head.DY, dw);
+        hidden.BackwardData(w, net.Head.DY, gradient);
+        (double[] y, double[] dz, double[] dwExpected) = Dense(Widen(x), Widen(weights), Widen(dy), n);
+        Compare.Close(AddUp(lab.Download(net.Head.Y), hidden.Parts, y.Length), y, Summed, "y");
+        Compare.Close(lab.Download(dw), dwExpected, Summed, "dW");
+        float[] du4 = lab.Download(gradient);
+        Compare.Close(du4, [.. dz.Select((value, i) => x[i] > 0 ? value : 0)], Rounded, "du4");
+        double[] sums = new double[64];
+        for (int i = 0; i < du4.Length; i++)
+        {
+            sums[i % 64] += du4[i];
+        }
+
+        Compare.Close(lab.Download(t.Layers[3].Norm.DBeta), sums, Summed, "dβ");
     }
 
     [Fact]

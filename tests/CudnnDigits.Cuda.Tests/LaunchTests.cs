@@ -73,7 +73,7 @@ public class LaunchTests
     /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
     [Theory]
     [InlineData("cudnn", 38, 17)]
-    [InlineData("fused", 22, 4)]
+    [InlineData("fused", 21, 4)]
     public void A_step_is_so_many_launches(string convolutions, int training, int prediction)
     {
         Gpu.Require();
@@ -82,14 +82,14 @@ public class LaunchTests
         using CudaContext.Scope scope = session.Context.Enter();
         using DeviceArena arena = new();
         NetworkSpec network = DigitNetworks.Improved;
-        CudaNetwork net = new(session, arena, network, 4, training: true, FusedConvolutions.Choose(session, network, convolutions));
+        CudaNetwork net = new(session, arena, network, 4, training: true, Convolvers.Choose(session, network, convolutions));
         using CudaStep step = new(session, net, Options(4, Precision.Bf16), 4, 1 << 30);
         DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
-        DeviceTensor blas = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8), ofBranches = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+        session.ReserveBlasWorkspaces(arena, ofBranches: true);
         arena.Allocate(session.Context);
         using DeviceParameters parameters = net.Parameters;
         step.SetWorkspace(workspace);
-        session.SetBlasWorkspace(blas, ofBranches);
+        session.UseBlasWorkspaces();
         using CudaGraph train = CudaGraph.Capture(session.Context, session.Stream, step.EnqueueTraining), predict = CudaGraph.Capture(session.Context, session.Stream, step.EnqueuePrediction);
         Assert.Equal((training, prediction), (train.Nodes, predict.Nodes));
     }

@@ -122,6 +122,47 @@ internal static class PlainLoops
         return y;
     }
 
+    /// <summary>What comes in parts.</summary>
+    public static float[] AddUp(float[] parts, int count, int size) => [.. Enumerable.Range(0, size).Select(i => Enumerable.Range(0, count).Sum(part => parts[(part * size) + i]))];
+
+    /// <summary>The hidden layer: y (N, 256) of x (N, 3136) and w (256, 3136), and from dY the gradients of both.</summary>
+    public static (double[] Y, double[] DX, double[] DW) Dense(double[] x, double[] w, double[] dy, int n)
+    {
+        const int In = 3136, Out = 256;
+        double[] y = new double[n * Out], dx = new double[n * In], dw = new double[Out * In];
+        Parallel.For(0, n, sample =>
+        {
+            Span<double> into = dx.AsSpan(sample * In, In);
+            for (int k = 0; k < Out; k++)
+            {
+                ReadOnlySpan<double> row = w.AsSpan(k * In, In);
+                ReadOnlySpan<double> from = x.AsSpan(sample * In, In);
+                double sum = 0, gradient = dy[(sample * Out) + k];
+                for (int i = 0; i < In; i++)
+                {
+                    sum += from[i] * row[i];
+                    into[i] += gradient * row[i];
+                }
+
+                y[(sample * Out) + k] = sum;
+            }
+        });
+        Parallel.For(0, Out, k =>
+        {
+            Span<double> into = dw.AsSpan(k * In, In);
+            for (int sample = 0; sample < n; sample++)
+            {
+                ReadOnlySpan<double> from = x.AsSpan(sample * In, In);
+                double gradient = dy[(sample * Out) + k];
+                for (int i = 0; i < In; i++)
+                {
+                    into[i] += gradient * from[i];
+                }
+            }
+        });
+        return (y, dx, dw);
+    }
+
     /// <summary>(Out, 3, 3, In) to (In, 3, 3, Out), each window turned round.</summary>
     public static float[] Turn(float[] w, int inputs, int outputs)
     {

@@ -19,7 +19,7 @@ public class StepTests
         new Conv2dLayer("conv1", 1, 9, 5, 2, false), new BatchNorm2dLayer("bn1", 9), new ReLULayer("relu1"), new DropoutLayer("drop1", 0.1),
         new Conv2dLayer("conv2", 9, 7, 3, 0, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 3), new DropoutLayer("drop2", 0.2),
         new Conv2dLayer("conv3", 7, 21, 1, 0, false), new BatchNorm2dLayer("bn3", 21), new ReLULayer("relu3"), new MaxPool2dLayer("pool3", 2),
-        new FlattenLayer("flatten"), new LinearLayer("fc1", 336, 33), new ReLULayer("relu4"), new DropoutLayer("drop3", 0.3), new LinearLayer("fc2", 33, 10),
+        new FlattenLayer("flatten"), new LinearLayer("fc1", 336, 36), new ReLULayer("relu4"), new DropoutLayer("drop3", 0.3), new LinearLayer("fc2", 36, 10),
     ]);
 
     public static TheoryData<string> Networks => ["simple", "improved", "odd"];

@@ -1,22 +1,13 @@
 // The convolutions of `improved` backward. dY is made from y and the gradient of u (after ReLU and dropout, before
 // batch norm: "du") on the way into shared memory. The gradient of the data leaves as the du of the layer below, with
 // the sums for that layer's batch norm; weight gradients leave as one sum per block.
-#include "convolution.cuh"
+#include "masked_gradient.cuh"
 
 namespace {
 
 template <int Side, int In, int Out> struct BackwardData {
-    Weights<In, Out> weights;  // In: channels of dY, Out: channels of the layer below
-    ChannelSums sums;          // of du and du · y of the layer below
-    Four16 scale_of, shift_of; // of the layer below: four channels from first_channel() on
-
-    DEVICE_INLINE static int first_channel() { return Weights<In, Out>::first_channel() + 4 * (lane() & 3); }
-
-    DEVICE_INLINE void load_below(const BatchNorm &norm) {
-        const float *coefficients = device_pointer<const float>(norm.coefficients) + first_channel();
-        scale_of = *reinterpret_cast<const Four16 *>(coefficients + scale);
-        shift_of = *reinterpret_cast<const Four16 *>(coefficients + shift);
-    }
+    Weights<In, Out> weights;    // In: channels of dY, Out: channels of the layer below
+    MaskedGradient<Out> masking; // of the layer below
 
     // below: y of the layer below; pooled, where it is pooled.
     DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, const bfloat16 *below, float keep_scale,
@@ -25,27 +16,10 @@ template <int Side, int In, int Out> struct BackwardData {
             const FourChannels gradient = by_pixel(made);
             const int x = column + (lane() >> 2);
             if (x < Side) {
-                const int at = (row * Side + x) * Out + first_channel();
-                *reinterpret_cast<FourChannels *>(du + at) = masked(gradient, load_four(below + at), keep_scale);
+                const int at = (row * Side + x) * Out + masking.first_channel();
+                *reinterpret_cast<FourChannels *>(du + at) = masking.apply(gradient, load_four(below + at), keep_scale);
             }
         });
-    }
-
-    DEVICE_INLINE FourChannels masked(const FourChannels &gradient, const FourChannels &y, float keep_scale) {
-        float du[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) { // what was dropped is NaN, and no u above 0
-            const float u = fused_multiply_add(element(y, i), scale_of.v[i], shift_of.v[i]);
-            du[i] = u > 0 ? element(gradient, i) * keep_scale : 0.0f;
-        }
-        const FourChannels out = {{pack(du[0], du[1]), pack(du[2], du[3])}};
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const float kept = element(out, i); // 0 where y may be no number
-            sums.first[i] += kept;
-            sums.second[i] = kept != 0 ? fused_multiply_add(kept, element(y, i), sums.second[i]) : sums.second[i];
-        }
-        return out;
     }
 };
 
@@ -117,23 +91,6 @@ template <int Side, int In, int Out> struct BackwardWeights {
 
 } // namespace
 
-// dz4 (N, 7, 7, 64) becomes du4 in its place; the sums of du4 and du4 · y4 for batch norm. A warp takes sixteen
-// channels of eight pixels at a time.
-KERNEL(256)
-pool4_backward(const bfloat16 *pooled4, float keep_scale, bfloat16 *dz4, BatchNorm norm4, int samples) {
-    BackwardData<14, 64, 64> layer; // its mask and sums
-    const int pixels = samples * 49;
-    wait_for_kernel_before();
-    layer.load_below(norm4);
-    for (int p = (int)(blockIdx.x * 2 + (threadIdx.x >> 7)) * 8 + (lane() >> 2); p < pixels; p += (int)gridDim.x * 16) {
-        const long long at = (long long)p * 64 + layer.first_channel();
-        *reinterpret_cast<FourChannels *>(dz4 + at) =
-            layer.masked(load_four(dz4 + at), load_four(pooled4 + at), keep_scale);
-    }
-    let_next_kernel_begin();
-    layer.sums.finish_gradients<64>(norm4);
-}
-
 // y4, du4 → du3 (N, 14, 14, 64).
 KERNEL(256, 1)
 conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *turned4,
@@ -152,7 +109,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     wait_for_kernel_before();
     prepare(share.image);
     load_coefficients(of_layer4, coefficients4);
-    conv.load_below(norm3);
+    conv.masking.load(norm3);
     for (int n = share.image; n < samples; n += share.stride) {
         const long long at = (long long)n * (196 * 64);
         wait_for_copies();
@@ -165,7 +122,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
         conv.run(tile, share.made, y3 + at, 1.0f, du3 + at);
     }
     let_next_kernel_begin();
-    conv.sums.finish_gradients<64>(norm3);
+    conv.masking.sums.finish_gradients<64>(norm3);
 }
 
 // y3, du3 → du2 (N, 14, 14, 32), pooled.
@@ -186,7 +143,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     wait_for_kernel_before();
     prepare(share.image);
     load_coefficients(of_layer3, coefficients3);
-    conv.load_below(norm2);
+    conv.masking.load(norm2);
     for (int n = share.image; n < samples; n += share.stride) {
         const long long at = (long long)n * (196 * 32);
         wait_for_copies();
@@ -199,7 +156,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
         conv.run(tile, share.made, pooled2 + at, keep_scale, du2 + at);
     }
     let_next_kernel_begin();
-    conv.sums.finish_gradients<32>(norm2);
+    conv.masking.sums.finish_gradients<32>(norm2);
 }
 
 // y2, du2 → the whole backward pass of the first layer: sums (32, 16) over all pixels of du1 times what each tap sees,

@@ -49,22 +49,23 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         {
             using CudaContext.Scope scope = _session.Context.Enter();
             using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
-            _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true, FusedConvolutions.Choose(_session, network, options.Convolutions));
+            Convolver convolver = Convolvers.Choose(_session, network, options.Convolutions);
+            _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true, convolver);
             CudaStep step = new(_session, _net, options, options.BatchSize, WorkspaceLimit);
             _steps[options.BatchSize] = step;
             _workspace = _arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
-            DeviceTensor blasWorkspace = _arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8), ofBranches = _arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+            _session.ReserveBlasWorkspaces(_arena, ofBranches: true);
             _session.Allocate(_arena, free =>
             {
                 long fits = options.BatchSize - (_arena.Bytes - free) / _net.BytesPerSample - 1;
                 return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
             });
             step.SetWorkspace(_workspace);
-            _session.SetBlasWorkspace(blasWorkspace, ofBranches);
+            _session.UseBlasWorkspaces();
             _stateStaging = new PinnedMemory(_session.Context, sizeof(StepState));
             _session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
             _session.Stream.Synchronize();
-            CudaDetails = CudaDevice.Describe(step.Algorithms);
+            CudaDetails = CudaDevice.Describe(convolver, step.Algorithms);
             Device = CudaDevice.Name(context.Device);
         }
         catch

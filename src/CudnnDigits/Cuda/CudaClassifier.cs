@@ -37,7 +37,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         {
             using CudaContext.Scope scope = context.Enter();
             int batch = options.BatchSize;
-            _net = new CudaNetwork(_session, _arena, weights.Network, batch, training: false, FusedConvolutions.Choose(_session, weights.Network, options.Convolutions));
+            _net = new CudaNetwork(_session, _arena, weights.Network, batch, training: false, Convolvers.Choose(_session, weights.Network, options.Convolutions));
             for (int size = 1; size < batch; size *= SizeRatio)
             {
                 _steps.Add(new CudaStep(_session, _net, null, size, WorkspaceLimit));
@@ -45,11 +45,11 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
 
             _steps.Add(new CudaStep(_session, _net, null, batch, WorkspaceLimit));
             DeviceTensor workspace = _arena.Reserve(Math.Max(_steps.Max(step => step.WorkspaceBytes), 1), DeviceType.U8);
-            DeviceTensor blasWorkspace = _arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+            _session.ReserveBlasWorkspaces(_arena, ofBranches: false);
             _images = _arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);
             _logits = _arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
             _session.Allocate(_arena, _ => "choose a smaller batch, or close other programs on the GPU");
-            _session.SetBlasWorkspace(blasWorkspace);
+            _session.UseBlasWorkspaces();
             _imagesStaging = new PinnedMemory(context, _images.Bytes);
             _logitsStaging = new PinnedMemory(context, _logits.Bytes);
             _done = new CudaEvent(context);

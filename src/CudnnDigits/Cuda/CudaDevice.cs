@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -28,10 +29,10 @@ internal static unsafe class CudaDevice
     public static IClassifierDevice CreateClassifier(int ordinal, NetworkWeights weights, ClassifierOptions options) =>
         new CudaClassifier(Open(ordinal, options.CudaContext), weights, options);
 
-    /// <summary>Loads the libraries and opens a context.</summary>
+    /// <summary>Loads the driver and opens a context.</summary>
     /// <param name="ordinal">Which GPU, from 0.</param>
     /// <param name="borrowed">A context to borrow instead, or 0.</param>
-    /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
+    /// <exception cref="CudaUnavailableException">No driver, or no GPU.</exception>
     public static CudaContext Open(int ordinal, nint borrowed = 0)
     {
         int count;
@@ -45,28 +46,39 @@ internal static unsafe class CudaDevice
             throw new CudaUnavailableException($"there is no GPU {ordinal}: this machine has {count}, {(count == 1 ? "cuda:0" : $"cuda:0 to cuda:{count - 1}")}");
         }
 
-        using (StartUp.Measure("libraries"))
-        {
-            NativeLibraries.LoadMath(DriverVersion());
-        }
-
         using (StartUp.Measure("context"))
         {
             return borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
         }
     }
 
-    /// <summary>The same, or null where there is none to open.</summary>
-    public static CudaContext? TryOpen(int ordinal)
+    /// <summary>Opens a GPU and loads what a backend on it is going to need; null where that fails, as the backend will say why.</summary>
+    public static CudaContext? TryPrepare(int ordinal)
     {
+        CudaContext? context = null;
         try
         {
-            return Open(ordinal);
+            context = Open(ordinal);
+            if (Convolvers.Asked(null) == Convolver.Cudnn)
+            {
+                LoadLibraries();
+            }
+
+            return context;
         }
-        catch (Exception e) when (e is CudaUnavailableException or CudaException)
+        catch (Exception e) when (e is CudaUnavailableException or CudaException or InputException)
         {
+            context?.Dispose();
             return null;
         }
+    }
+
+    /// <summary>Loads cuBLAS and cuDNN, which their first function would do else; the driver must be loaded.</summary>
+    /// <exception cref="CudaUnavailableException">One is missing, or they do not belong together.</exception>
+    public static void LoadLibraries()
+    {
+        using StartUp.Phase phase = StartUp.Measure("libraries");
+        NativeLibraries.LoadMath(DriverVersion());
     }
 
     /// <summary>Loads the driver and counts its GPUs, at least one.</summary>
@@ -123,8 +135,11 @@ internal static unsafe class CudaDevice
     }
 
     /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
-    public static CudaDetails Describe(IReadOnlyDictionary<string, string> algorithms) =>
-        new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms);
+    /// <param name="convolver">Who runs its layers.</param>
+    /// <param name="algorithms">By the convolutions' names.</param>
+    public static CudaDetails Describe(Convolver convolver, IReadOnlyDictionary<string, string> algorithms) => convolver == Convolver.Cudnn
+        ? new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms)
+        : new(FormatVersion(DriverVersion()), null, null, algorithms);
 
     /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
     public static CudaInfo Info()
@@ -136,7 +151,7 @@ internal static unsafe class CudaDevice
             int count = Initialise();
             driver = FormatVersion(DriverVersion());
             gpus.AddRange(Enumerable.Range(0, count).Select(Gpu));
-            NativeLibraries.LoadMath(DriverVersion());
+            LoadLibraries();
         }
         catch (Exception e) when (e is CudaUnavailableException or CudaException)
         {

@@ -2,10 +2,10 @@ namespace CudnnDigits.Cuda;
 
 /// <summary>What a CUDA backend runs on, as run.json records it.</summary>
 /// <param name="Driver">Newest CUDA that the driver runs, such as "13.0".</param>
-/// <param name="Cublas">Version of cuBLAS.</param>
-/// <param name="Cudnn">Version of cuDNN.</param>
+/// <param name="Cublas">Version of cuBLAS; null where our own kernels do without it.</param>
+/// <param name="Cudnn">Version of cuDNN; null where our own kernels do without it.</param>
 /// <param name="Algorithms">What computes each convolution, by their names: cuDNN's algorithms, or "fused".</param>
-public sealed record CudaDetails(string Driver, string Cublas, string Cudnn, IReadOnlyDictionary<string, string> Algorithms);
+public sealed record CudaDetails(string Driver, string? Cublas, string? Cudnn, IReadOnlyDictionary<string, string> Algorithms);
 
 /// <summary>A GPU.</summary>
 /// <param name="Ordinal">N in "cuda:N".</param>

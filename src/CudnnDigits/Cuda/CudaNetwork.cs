@@ -25,7 +25,7 @@ internal sealed class CudaNetwork
     /// <param name="network">The network.</param>
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is to be trained; prediction alone needs no gradients, and two activations at a time.</param>
-    /// <param name="convolver">Who runs its convolutions.</param>
+    /// <param name="convolver">Who runs its layers.</param>
     /// <exception cref="NotSupportedException">It has other dense layers than <see cref="HeadTensors"/> is for.</exception>
     public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, Convolver convolver)
     {
@@ -75,7 +75,7 @@ internal sealed class CudaNetwork
         }
 
         Features = x;
-        Head = new HeadTensors(session, arena, plan, Parameters, batch, training);
+        Head = new HeadTensors(session, arena, plan, Parameters, batch, fused ? FusedDense.MostParts : 1, training);
         GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         BytesPerSample = (arena.Bytes - fixedBytes) / batch;

@@ -8,13 +8,14 @@ namespace CudnnDigits.Cuda;
 internal sealed unsafe class CudaSession : IDisposable
 {
     private CudnnHandle? _cudnn;
+    private CublasHandle? _cublas;
     private KernelModule? _fusedKernels;
     private CudaStream? _branch;
     private CudaEvent? _forked, _joined;
     private nint _target;
-    private nint _blasWorkspace, _branchBlasWorkspace;
+    private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
 
-    /// <summary>Opens a device; the libraries must be loaded (<see cref="CudaDevice"/>).</summary>
+    /// <summary>Opens a device.</summary>
     /// <param name="context">The context, disposed of with the session.</param>
     /// <param name="precision">Arithmetic.</param>
     /// <param name="deterministic">Whether only algorithms that give the same bits every time may be chosen.</param>
@@ -28,11 +29,6 @@ internal sealed unsafe class CudaSession : IDisposable
             using CudaContext.Scope scope = Context.Enter();
             Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
             Stream = new CudaStream(Context);
-            using (StartUp.Measure("cublas"))
-            {
-                Cublas = new CublasHandle(Context);
-            }
-
             Kernels = Load(KernelModule.Common);
             _target = Stream.Value;
         }
@@ -53,6 +49,7 @@ internal sealed unsafe class CudaSession : IDisposable
     public CudaStream Stream { get; } = null!;
 
     /// <summary>Made when first asked for, which must not be while something is captured: the fused kernels do without.</summary>
+    /// <exception cref="CudaUnavailableException">A library is missing, or they do not belong together.</exception>
     public CudnnHandle Cudnn
     {
         get
@@ -68,7 +65,21 @@ internal sealed unsafe class CudaSession : IDisposable
         }
     }
 
-    public CublasHandle Cublas { get; } = null!;
+    /// <summary>The same.</summary>
+    /// <exception cref="CudaUnavailableException">A library is missing, or they do not belong together.</exception>
+    public CublasHandle Cublas
+    {
+        get
+        {
+            if (_cublas is null)
+            {
+                using StartUp.Phase phase = StartUp.Measure("cublas");
+                _cublas = new CublasHandle(Context);
+            }
+
+            return _cublas;
+        }
+    }
 
     public KernelModule Kernels { get; } = null!;
 
@@ -84,22 +95,27 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>The ending of a kernel's name for this precision.</summary>
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
 
-    /// <summary>Gives cuBLAS its workspaces: what runs beside each other must not share one.</summary>
-    /// <param name="workspace">The step's.</param>
-    /// <param name="ofBranches">Of its branches; null where there are none.</param>
-    public void SetBlasWorkspace(DeviceTensor workspace, DeviceTensor? ofBranches = null)
+    /// <summary>Reserves what cuBLAS needs, if it was asked for: what runs beside each other must not share a workspace.</summary>
+    /// <param name="arena">Where to reserve.</param>
+    /// <param name="ofBranches">Whether it is also used on branches.</param>
+    public void ReserveBlasWorkspaces(DeviceArena arena, bool ofBranches)
     {
-        _blasWorkspace = workspace.Holding(CublasHandle.WorkspaceBytes, DeviceType.U8);
-        _branchBlasWorkspace = ofBranches?.Holding(CublasHandle.WorkspaceBytes, DeviceType.U8) ?? 0;
-        Direct(Stream.Value);
+        if (_cublas is not null)
+        {
+            _blasWorkspace = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+            _branchBlasWorkspace = ofBranches ? arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8) : _blasWorkspace;
+        }
     }
+
+    /// <summary>Gives it to cuBLAS, once it is allocated.</summary>
+    public void UseBlasWorkspaces() => Direct(Stream.Value);
 
     /// <summary>Has the calls of a step go to a stream: our own, or a caller's. Nothing is enqueued by that.</summary>
     public void Direct(nint stream)
     {
         _target = stream;
         _cudnn?.Use(stream);
-        Cublas.Use(stream, _blasWorkspace);
+        _cublas?.Use(stream, _blasWorkspace.Address);
     }
 
     /// <summary>Launches one of our kernels on the stream that calls go to.</summary>
@@ -175,7 +191,7 @@ internal sealed unsafe class CudaSession : IDisposable
         _branch?.Dispose();
         _fusedKernels?.Dispose();
         Kernels?.Dispose();
-        Cublas?.Dispose();
+        _cublas?.Dispose();
         _cudnn?.Dispose();
         Stream?.Dispose();
         Context.Dispose();
@@ -200,14 +216,14 @@ internal sealed unsafe class CudaSession : IDisposable
             session._forked!.Record(_main);
             session._forked.HoldBack(session._branch!.Value);
             session._target = session._branch.Value;
-            session.Cublas.Use(session._target, session._branchBlasWorkspace);
+            session._cublas?.Use(session._target, session._branchBlasWorkspace.Address);
         }
 
         /// <summary>Back to the step's own stream.</summary>
         public void Dispose()
         {
             _session._target = _main;
-            _session.Cublas.Use(_main, _session._blasWorkspace);
+            _session._cublas?.Use(_main, _session._blasWorkspace.Address);
         }
     }
 }

@@ -18,7 +18,7 @@ internal sealed unsafe class CudaStep : IDisposable
     private readonly double _weightDecay;
     private readonly GatherAugment _gather;
     private readonly IConvolutions _convs;
-    private readonly Dense _hidden;
+    private readonly IDense _hidden;
     private readonly Head _head;
     private readonly Adam _adam;
     private DeviceTensor _workspace;
@@ -33,11 +33,11 @@ internal sealed unsafe class CudaStep : IDisposable
         (_session, _net, Batch) = (session, net, batch);
         (_seed, _augmentation, _weightDecay) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None, training?.WeightDecay ?? 0);
         _gather = new GatherAugment(session, batch);
-        _convs = net.Fused is { } fused
-            ? new FusedConvolutions(session, fused, _seed, batch)
-            : new CudnnConvolutions(session, net, _seed, batch, workspaceLimit, training is not null);
-        _hidden = new Dense(session, batch, net.Head.Hidden.Linear.InFeatures, net.Head.Hidden.Linear.OutFeatures);
-        _head = new Head(session, net.Head, batch);
+        (_convs, _hidden) = net.Fused is { } fused
+            ? ((IConvolutions)new FusedConvolutions(session, fused, _seed, batch), (IDense)new FusedDense(session, fused, batch))
+            : (new CudnnConvolutions(session, net, _seed, batch, workspaceLimit, training is not null),
+                new Dense(session, batch, net.Head.Hidden.Linear.InFeatures, net.Head.Hidden.Linear.OutFeatures));
+        _head = new Head(session, net.Head, batch, _hidden.Parts);
         _adam = new Adam(session);
         session.PrepareBranches();
     }

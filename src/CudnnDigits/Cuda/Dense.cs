@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.Cublas;
@@ -12,19 +13,19 @@ namespace CudnnDigits.Cuda;
 /// <param name="n">Samples, N.</param>
 /// <param name="inFeatures">In.</param>
 /// <param name="outFeatures">Out.</param>
-internal sealed unsafe class Dense(CudaSession session, int n, int inFeatures, int outFeatures)
+internal sealed unsafe class Dense(CudaSession session, int n, int inFeatures, int outFeatures) : IDense
 {
+    private readonly CublasHandle _cublas = session.Cublas; // made now: not while something is captured
     private readonly int _compute = session.Precision == Precision.Tf32 ? Compute32FFastTf32 : Compute32F;
 
-    /// <summary>y (N, Out) = x (N, In) · wᵀ, w (Out, In).</summary>
+    public int Parts => 1;
+
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y) =>
         Multiply(Transposed, NotTransposed, outFeatures, n, inFeatures, w, inFeatures, x, inFeatures, y, outFeatures);
 
-    /// <summary>dX (N, In) = dY (N, Out) · w.</summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx) =>
         Multiply(NotTransposed, NotTransposed, inFeatures, n, outFeatures, w, inFeatures, dy, outFeatures, dx, inFeatures);
 
-    /// <summary>dW (Out, In) f32 = dYᵀ · x.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw) =>
         Multiply(NotTransposed, Transposed, inFeatures, outFeatures, n, x, inFeatures, dy, outFeatures, dw, inFeatures);
 
@@ -33,7 +34,7 @@ internal sealed unsafe class Dense(CudaSession session, int n, int inFeatures, i
         float one = 1, zero = 0;
         long aCount = (long)lda * (ta == Transposed ? m : k), bCount = (long)ldb * (tb == Transposed ? k : columns), cCount = (long)ldc * columns;
         Check(cublasGemmEx(
-            session.Cublas.Value, ta, tb, m, columns, k, &one, a.Holding(aCount, session.ActivationType), TypeOf(a), lda, b.Holding(bCount, session.ActivationType), TypeOf(b), ldb,
+            _cublas.Value, ta, tb, m, columns, k, &one, a.Holding(aCount, session.ActivationType), TypeOf(a), lda, b.Holding(bCount, session.ActivationType), TypeOf(b), ldb,
             &zero, c.Holding(cCount, c.Type), TypeOf(c), ldc, _compute, DefaultAlgorithm));
     }
 

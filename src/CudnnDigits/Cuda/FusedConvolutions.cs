@@ -1,22 +1,4 @@
-using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cuda;
-
-/// <summary>Who runs the convolutions.</summary>
-internal enum Convolver
-{
-    /// <summary><see cref="CudnnConvolutions"/>.</summary>
-    Cudnn,
-
-    /// <summary><see cref="FusedConvolutions"/>.</summary>
-    Fused,
-
-    /// <summary>The same, each kernel beginning before the one before it has ended.</summary>
-    Overlapped,
-}
 
 /// <summary>
 /// The convolutions of `improved` in bfloat16 by our own fused kernels (native/kernels/fused), on tensor cores: what lies
@@ -24,16 +6,13 @@ internal enum Convolver
 /// </summary>
 internal sealed unsafe class FusedConvolutions : IConvolutions
 {
-    /// <summary>Chooses who convolves where the caller does not.</summary>
-    public const string Setting = "CUDNN_DIGITS_CONVOLUTIONS";
+    /// <summary>Shared memory of a block, the most that any takes: conv2_backward_weights, with 4 KiB that kernels have anyway.</summary>
+    public const int MostShared = 2 * Wide32 + Image + SampleY2 + SampleDu2 + (4 << 10);
 
     // Shared memory of a block, as native/kernels/fused/tile.cuh lays it out: rows × columns × (channels + 8) of two bytes.
     // And what is fetched ahead: the tensors of one sample.
     private const int Image = (30 * 38 + 4) * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
     private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2;
-
-    /// <summary>What conv2_backward_weights takes, with 4 KiB that kernels have anyway.</summary>
-    private const int MostShared = 2 * Wide32 + Image + SampleY2 + SampleDu2 + (4 << 10);
 
     private readonly CudaSession _session;
     private readonly FusedTensors _t;
@@ -55,36 +34,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     public long WorkspaceBytes => 0;
 
     public IReadOnlyDictionary<string, string> Algorithms => _t.Layers.ToDictionary(layer => layer.Plan.Conv.Name, _ => "fused");
-
-    /// <summary>Who is to run a network's convolutions.</summary>
-    /// <param name="session">The device and precision.</param>
-    /// <param name="network">The network.</param>
-    /// <param name="choice">"cudnn", "fused", "overlapped", or null for what <see cref="Setting"/> says; cuDNN where it says nothing.</param>
-    /// <exception cref="InputException">The fused kernels are asked for and cannot, or the choice is none of these.</exception>
-    public static Convolver Choose(CudaSession session, NetworkSpec network, string? choice)
-    {
-        const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
-        choice ??= Environment.GetEnvironmentVariable(Setting);
-        if (choice is null or "" or "cudnn")
-        {
-            return Convolver.Cudnn;
-        }
-
-        if (choice is not ("fused" or "overlapped"))
-        {
-            throw new InputException($"{Setting}={choice}: expected cudnn, fused or overlapped");
-        }
-
-        bool overlapped = choice == "overlapped";
-        int shared = CudaDevice.Attribute(session.Context.Device, CudaDriver.AttributeMaxSharedBytesPerBlock);
-        string? why = session.Precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
-            : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
-            : shared < MostShared ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {shared >> 10} (Hopper and newer have enough)"
-            : overlapped && CudaDevice.DriverVersion() < OverlapInGraphs ? $"overlap with a driver for CUDA {CudaDevice.FormatVersion(OverlapInGraphs)} or newer; take 'fused'"
-            : null;
-        return why is not null ? throw new InputException($"{Setting}={choice}: the fused kernels {why}; or leave the setting out")
-            : overlapped ? Convolver.Overlapped : Convolver.Fused;
-    }
 
     public void PreparePrediction()
     {
@@ -113,7 +62,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     {
         // Of the coefficients of the layer below, which are completed meanwhile, gradients of weights use those of the forward
         // pass alone.
-        Pool4Backward(gradient);
         using (_session.OpenBranch())
         {
             AddUp(_4, Conv4BackwardWeights(gradient));
@@ -201,16 +149,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         _session.LaunchFused("pool4_forward", (_n * 49L * 8 + 255) / 256, parameters, overlapped: _t.Overlapped);
     }
 
-    private void Pool4Backward(DeviceTensor gradient)
-    {
-        int blocks = (int)Math.Min((_n * 49L + 15) / 16, _session.Multiprocessors), samples = _n;
-        nint pooled4 = Pooled4(), dz4 = Features(gradient);
-        FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
-        (_, float keepScale, _, _) = Dropout(_4);
-        void** parameters = stackalloc void*[] { &pooled4, &keepScale, &dz4, &norm4, &samples };
-        _session.LaunchFused("pool4_backward", blocks, parameters, overlapped: _t.Overlapped);
-    }
-
     private void Conv4BackwardData(DeviceTensor gradient)
     {
         int blocks = Halves(1), samples = _n;
@@ -225,7 +163,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int blocks = Halves(1), samples = _n;
         nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), turned3 = Turned(_3), pooled2 = Pooled2(), du2 = Du2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
-        (_, float keepScale, _, _) = Dropout(_2);
+        float keepScale = _2.KeepScale;
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &turned3, &pooled2, &keepScale, &du2, &norm2, &samples };
         _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + 2 * SampleY3, overlapped: _t.Overlapped);
     }
@@ -254,7 +192,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     {
         nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), partial = PartialWeights(Blocks(2) * 9 * 32 * 64);
         int samples = _n;
-        (_, float keepScale, _, _) = Dropout(_2);
+        float keepScale = _2.KeepScale;
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &pooled2, &coefficients2, &keepScale, &partial, &samples };
         _session.LaunchFused("conv3_backward_weights", Blocks(2), parameters, Small64 + Small32);
         return Blocks(2);
@@ -285,28 +223,11 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     /// <summary>The same for kernels that can have two blocks make an image, each half of its rows: they do where that many fit at once.</summary>
     private int Halves(int perMultiprocessor) => 2 * _n <= perMultiprocessor * _session.Multiprocessors ? 2 * _n : Blocks(perMultiprocessor);
 
-    /// <summary>For a kernel whose blocks leave so many sums together.</summary>
-    private FusedBatchNorm BatchNorm(FusedLayer layer, long sums)
-    {
-        BatchNormTensors norm = layer.Norm;
-        return new FusedBatchNorm
-        {
-            Partial = _t.Partial.Holding(sums, DeviceType.F32),
-            Arrived = _t.Arrived.Address,
-            Coefficients = Coefficients(layer),
-            Gamma = C(layer, norm.Gamma),
-            Beta = C(layer, norm.Beta),
-            RunningMean = C(layer, norm.RunningMean),
-            RunningVariance = C(layer, norm.RunningVariance),
-            DGamma = norm.DGamma.Count == 0 ? 0 : C(layer, norm.DGamma), // a classifier has no gradients
-            DBeta = norm.DBeta.Count == 0 ? 0 : C(layer, norm.DBeta),
-            Values = (double)_n * layer.Plan.Input.H * layer.Plan.Input.W, // padding keeps the size
-        };
-    }
+    private FusedBatchNorm BatchNorm(FusedLayer layer, long sums) => _t.BatchNorm(layer, _n, sums);
 
     private (uint Threshold, float KeepScale, ulong Seed, uint Layer) Dropout(FusedLayer layer) =>
         layer.Plan.Dropout is { Rate: > 0 } dropout
-            ? (dropout.Threshold, (float)(1 / (1 - dropout.Rate)), _seed, (uint)layer.Plan.DropoutIndex)
+            ? (dropout.Threshold, layer.KeepScale, _seed, (uint)layer.Plan.DropoutIndex)
             : (0, 1, _seed, 0);
 
     private nint X() => _t.X.Holding(_n * 784L, DeviceType.Bf16);
@@ -334,8 +255,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private static nint Turned(FusedLayer layer) => Weights(layer, layer.Turned);
 
     private static nint Weights(FusedLayer layer, DeviceTensor tensor) => tensor.Holding(9L * layer.Plan.Input.C * layer.Plan.Conv.OutChannels, DeviceType.Bf16);
-
-    private static nint C(FusedLayer layer, DeviceTensor tensor) => tensor.Holding(layer.Plan.Conv.OutChannels, DeviceType.F32);
 
     private static nint Coefficients(FusedLayer layer) => layer.Coefficients.Holding(FusedTensors.CoefficientCount, DeviceType.F32);
 }

@@ -41,7 +41,7 @@ internal sealed class FusedTensors
                 default, default),
             arena.Reserve(CoefficientCount, DeviceType.F32)))];
         Moments = arena.Reserve(16 * 16 * (sizeof(double) / sizeof(float)), DeviceType.F32);
-        Partial = arena.Reserve(training ? 2L * session.Multiprocessors * 32 * 16 : 0, DeviceType.F32);
+        Partial = arena.Reserve(training ? Math.Max(2L * session.Multiprocessors * 32 * 16, FusedDense.MostBlocks * 2 * 64) : 0, DeviceType.F32);
         Arrived = arena.Reserve(1, DeviceType.F32);
         PartialWeights = arena.Reserve(training ? (long)session.Multiprocessors * 9 * 64 * 64 : 0, DeviceType.F32);
 
@@ -92,6 +92,30 @@ internal sealed class FusedTensors
 
     /// <summary>The same for gradients of weights, which are computed beside the rest.</summary>
     public DeviceTensor PartialWeights { get; }
+
+    /// <summary>A layer's batch norm, for a kernel whose blocks leave so many sums together.</summary>
+    /// <param name="layer">The layer.</param>
+    /// <param name="n">Samples.</param>
+    /// <param name="sums">Of all blocks.</param>
+    public FusedBatchNorm BatchNorm(FusedLayer layer, int n, long sums)
+    {
+        BatchNormTensors norm = layer.Norm;
+        return new FusedBatchNorm
+        {
+            Partial = Partial.Holding(sums, DeviceType.F32),
+            Arrived = Arrived.Address,
+            Coefficients = layer.Coefficients.Holding(CoefficientCount, DeviceType.F32),
+            Gamma = OfChannels(norm.Gamma),
+            Beta = OfChannels(norm.Beta),
+            RunningMean = OfChannels(norm.RunningMean),
+            RunningVariance = OfChannels(norm.RunningVariance),
+            DGamma = norm.DGamma.Count == 0 ? 0 : OfChannels(norm.DGamma), // a classifier has no gradients
+            DBeta = norm.DBeta.Count == 0 ? 0 : OfChannels(norm.DBeta),
+            Values = (double)n * layer.Plan.Input.H * layer.Plan.Input.W, // padding keeps the size
+        };
+
+        nint OfChannels(DeviceTensor tensor) => tensor.Holding(layer.Plan.Conv.OutChannels, DeviceType.F32);
+    }
 }
 
 /// <summary>One convolution with its batch norm.</summary>
@@ -101,4 +125,8 @@ internal sealed class FusedTensors
 /// <param name="DW">Their gradient, f32.</param>
 /// <param name="Norm">Batch norm's parameters, gradients and running statistics.</param>
 /// <param name="Coefficients">What batch norm comes to, f32.</param>
-internal sealed record FusedLayer(ConvPlan Plan, DeviceTensor W, DeviceTensor Turned, DeviceTensor DW, BatchNormTensors Norm, DeviceTensor Coefficients);
+internal sealed record FusedLayer(ConvPlan Plan, DeviceTensor W, DeviceTensor Turned, DeviceTensor DW, BatchNormTensors Norm, DeviceTensor Coefficients)
+{
+    /// <summary>What dropout multiplies by what it keeps.</summary>
+    public float KeepScale => Plan.Dropout is { Rate: > 0 } dropout ? (float)(1 / (1 - dropout.Rate)) : 1;
+}

@@ -10,7 +10,8 @@ namespace CudnnDigits.Cuda;
 /// <param name="session">The device.</param>
 /// <param name="tensors">Its tensors.</param>
 /// <param name="n">Samples.</param>
-internal sealed unsafe class Head(CudaSession session, HeadTensors tensors, int n)
+/// <param name="parts">In how many parts the product comes: <see cref="IDense.Parts"/>.</param>
+internal sealed unsafe class Head(CudaSession session, HeadTensors tensors, int n, int parts)
 {
     /// <summary>Features that a warp holds in its registers.</summary>
     public const int MostFeatures = 256;
@@ -32,16 +33,16 @@ internal sealed unsafe class Head(CudaSession session, HeadTensors tensors, int 
     public void Training(DeviceTensor state, ulong seed)
     {
         DropoutLayer? dropout = tensors.Hidden.Dropout is { Rate: > 0 } layerWithRate ? layerWithRate : null;
-        nint stateAt = state.Address, y = Y(tensors.Y), hiddenBias = HiddenBias(), w = W(), bias = Bias(), dy = Y(tensors.DY);
+        nint stateAt = state.Address, y = Y(), hiddenBias = HiddenBias(), w = W(), bias = Bias(), dy = tensors.DY.Holding((long)n * Features, session.ActivationType);
         nint logits = tensors.Logits.Holding((long)n * DigitDataset.Classes, DeviceType.F32), partial = tensors.Partial.Holding(Blocks * tensors.Gradients.Count, DeviceType.F32);
         nint outcome = tensors.Outcome.Address, arrived = tensors.Arrived.Address;
-        int samples = n, features = Features, columns = (int)tensors.Gradients.Count;
+        int ofProduct = parts, samples = n, features = Features, columns = (int)tensors.Gradients.Count;
         int atWeights = (int)((tensors.DW.Offset - tensors.Gradients.Offset) / sizeof(float)), atBias = (int)((tensors.DBias.Offset - tensors.Gradients.Offset) / sizeof(float));
         uint threshold = dropout?.Threshold ?? 0, layer = (uint)tensors.Hidden.DropoutIndex;
         float keepScale = dropout is null ? 1 : (float)(1 / (1 - dropout.Rate));
         void** parameters = stackalloc void*[]
         {
-            &stateAt, &y, &hiddenBias, &w, &bias, &dy, &logits, &partial, &outcome, &arrived, &samples, &features, &atWeights, &atBias, &columns, &threshold, &keepScale, &seed, &layer,
+            &stateAt, &y, &ofProduct, &hiddenBias, &w, &bias, &dy, &logits, &partial, &outcome, &arrived, &samples, &features, &atWeights, &atBias, &columns, &threshold, &keepScale, &seed, &layer,
         };
         session.Launch(_training, (Blocks, 1), (Threads, 1), parameters);
     }
@@ -60,13 +61,13 @@ internal sealed unsafe class Head(CudaSession session, HeadTensors tensors, int 
     /// <param name="state">Says which rows these are, and where they go.</param>
     public void Prediction(DeviceTensor state)
     {
-        nint stateAt = state.Address, y = Y(tensors.Y), hiddenBias = HiddenBias(), w = W(), bias = Bias();
-        int samples = n, features = Features;
-        void** parameters = stackalloc void*[] { &stateAt, &y, &hiddenBias, &w, &bias, &samples, &features };
+        nint stateAt = state.Address, y = Y(), hiddenBias = HiddenBias(), w = W(), bias = Bias();
+        int ofProduct = parts, samples = n, features = Features;
+        void** parameters = stackalloc void*[] { &stateAt, &y, &ofProduct, &hiddenBias, &w, &bias, &samples, &features };
         session.Launch(_prediction, (Blocks, 1), (Threads, 1), parameters);
     }
 
-    private nint Y(DeviceTensor tensor) => tensor.Holding((long)n * Features, session.ActivationType);
+    private nint Y() => tensors.Y.Holding((long)parts * n * Features, DeviceType.F32);
 
     private nint HiddenBias() => tensors.HiddenBias.Holding(Features, DeviceType.F32);
 
@@ -84,24 +85,26 @@ internal sealed class HeadTensors
     /// <param name="plan">The network.</param>
     /// <param name="parameters">Its parameters.</param>
     /// <param name="batch">Samples in the largest step.</param>
+    /// <param name="parts">In how many parts the product may come.</param>
     /// <param name="training">Whether there are to be gradients.</param>
     /// <exception cref="NotSupportedException">The network has other dense layers than a head is for.</exception>
-    public HeadTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, bool training)
+    public HeadTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, int parts, bool training)
     {
-        if (plan.Denses is not [{ Relu: not null, Linear.OutFeatures: <= Head.MostFeatures } hidden, { Linear.OutFeatures: DigitDataset.Classes } last])
+        if (plan.Denses is not [{ Relu: not null, Linear.OutFeatures: <= Head.MostFeatures } hidden, { Linear.OutFeatures: DigitDataset.Classes } last] || hidden.Linear.OutFeatures % 4 != 0)
         {
-            throw new NotSupportedException($"on CUDA a network ends in two dense layers, the first with a ReLU and at most {Head.MostFeatures} features, the last with {DigitDataset.Classes}");
+            throw new NotSupportedException(
+                $"on CUDA a network ends in two dense layers, the first with a ReLU and at most {Head.MostFeatures} features, a multiple of 4, the last with {DigitDataset.Classes}");
         }
 
         Hidden = hidden;
         (HiddenBias, W, Bias) = (parameters.Master(hidden.Linear.BiasName), parameters.Operand(last.Linear.WeightName), parameters.Master(last.Linear.BiasName));
-        Y = arena.Reserve((long)batch * hidden.Linear.OutFeatures, session.ActivationType);
+        Y = arena.Reserve((long)parts * batch * hidden.Linear.OutFeatures, DeviceType.F32);
         if (training)
         {
             (DW, DBias) = (parameters.Gradient(last.Linear.WeightName), parameters.Gradient(last.Linear.BiasName));
             DeviceTensor first = parameters.Gradient(hidden.Linear.BiasName);
             Gradients = first with { Count = (DBias.Offset + DBias.Bytes - first.Offset) / sizeof(float) };
-            DY = arena.Reserve(Y.Count, session.ActivationType);
+            DY = arena.Reserve((long)batch * hidden.Linear.OutFeatures, session.ActivationType);
             Logits = arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
             int blocks = Math.Min(session.Multiprocessors, Head.MostBlocks);
             Partial = arena.Reserve(blocks * Gradients.Count, DeviceType.F32);
@@ -122,10 +125,10 @@ internal sealed class HeadTensors
     /// <summary>(classes) f32.</summary>
     public DeviceTensor Bias { get; }
 
-    /// <summary>The hidden layer's product, (N, features), without its bias.</summary>
+    /// <summary>The hidden layer's product without its bias, (parts, N, features) f32: to be added up.</summary>
     public DeviceTensor Y { get; }
 
-    /// <summary>Its gradient.</summary>
+    /// <summary>Its gradient, (N, features).</summary>
     public DeviceTensor DY { get; }
 
     /// <summary>(N, classes) f32, of training.</summary>

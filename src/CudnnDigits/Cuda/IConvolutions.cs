@@ -22,7 +22,7 @@ internal interface IConvolutions : IDisposable
     /// <param name="workspace">At least <see cref="WorkspaceBytes"/>.</param>
     void Forward(DeviceTensor state, bool training, DeviceTensor workspace);
 
-    /// <summary>Gradients of all parameters, from that of the features.</summary>
+    /// <summary>Gradients of all parameters, from what the hidden layer's <see cref="IDense.BackwardData"/> leaves.</summary>
     /// <param name="gradient">Overwritten.</param>
     /// <param name="other">Overwritten: room for another one.</param>
     /// <param name="workspace">At least <see cref="WorkspaceBytes"/>.</param>

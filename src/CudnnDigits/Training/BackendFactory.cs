@@ -28,7 +28,7 @@ public static class BackendFactory
     public static IDisposable Prepare(string device)
     {
         int? ordinal = Parse(device);
-        return new Opening(device == "cpu" ? Task.FromResult<CudaContext?>(null) : Task.Run(() => CudaDevice.TryOpen(ordinal ?? 0)));
+        return new Opening(device == "cpu" ? Task.FromResult<CudaContext?>(null) : Task.Run(() => CudaDevice.TryPrepare(ordinal ?? 0)));
     }
 
     /// <summary>Creates a backend.</summary>

@@ -27,8 +27,7 @@ internal static class NativeLibraries
     private static readonly ConcurrentDictionary<string, LoadedLibrary> Libraries = []; // read by whichever thread calls a function first
     private static readonly List<string> Attempts = [];
 
-    static NativeLibraries() => NativeLibrary.SetDllImportResolver(
-        typeof(NativeLibraries).Assembly, (name, _, _) => Libraries.TryGetValue(name, out LoadedLibrary? library) ? library.Handle : 0);
+    static NativeLibraries() => NativeLibrary.SetDllImportResolver(typeof(NativeLibraries).Assembly, Resolve);
 
     /// <summary>What was tried so far, one line each: file, then what became of it.</summary>
     public static IReadOnlyList<string> Tried => Attempts;
@@ -115,6 +114,17 @@ internal static class NativeLibraries
         {
             return (from place in places from name in names select Load(place, name)).FirstOrDefault(library => library is not null);
         }
+    }
+
+    /// <summary>Where functions are. cuBLAS and cuDNN are loaded for the first of theirs: they are large, and who runs fused kernels alone calls none.</summary>
+    private static nint Resolve(string name, System.Reflection.Assembly assembly, DllImportSearchPath? path)
+    {
+        if (name is Blas or Dnn)
+        {
+            CudaDevice.LoadLibraries();
+        }
+
+        return Libraries.TryGetValue(name, out LoadedLibrary? library) ? library.Handle : 0;
     }
 
     /// <summary>Why two libraries do not belong together, or null.</summary>
