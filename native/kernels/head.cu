@@ -209,24 +209,26 @@ DEVICE_INLINE void head_training(StepState *state, const Product &product, const
             most = all[c] > most ? all[c] : most;
             of_label = c == label ? all[c] : of_label;
         }
-        float d[classes]; // the gradient of the batch's mean loss by the logits
+        // Lane c computes for class c; summed in the order of the classes, by all.
+        const float power = exp_nonpositive(own - most);
 #pragma unroll
         for (int c = 0; c < classes; ++c) {
-            d[c] = exp_nonpositive(all[c] - most);
-            sum += d[c];
+            sum += shuffle_from(power, c);
         }
         sums.loss += (double)log_positive(sum) + (double)most - (double)of_label;
         sums.correct += best == label ? 1 : 0;
+        // The gradient of the batch's mean loss by the logit, in double: where the network is sure, 1 is taken from
+        // what is nearly 1.
+        const float of_logit = (float)(((double)power / sum - (lane() == label ? 1 : 0)) * scale);
+        sums.bias += lane() < classes ? of_logit : 0.0f;
         float dz[of_lane] = {};
 #pragma unroll
         for (int c = 0; c < classes; ++c) {
-            // In double: where the network is sure, 1 is taken from what is nearly 1.
-            d[c] = (float)(((double)d[c] / sum - (c == label ? 1 : 0)) * scale);
-            sums.bias += lane() == c ? d[c] : 0.0f;
+            const float d = shuffle_from(of_logit, c);
 #pragma unroll
             for (int e = 0; e < of_lane; ++e) {
-                sums.w[c][e] = fused_multiply_add(d[c], z[e], sums.w[c][e]);
-                dz[e] = fused_multiply_add(d[c], head.w[c][e], dz[e]);
+                sums.w[c][e] = fused_multiply_add(d, z[e], sums.w[c][e]);
+                dz[e] = fused_multiply_add(d, head.w[c][e], dz[e]);
             }
         }
 #pragma unroll

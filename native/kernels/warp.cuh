@@ -12,3 +12,10 @@ DEVICE_INLINE float shuffle_xor(float value, int mask) {
     asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(float_bits(value)), "r"(mask));
     return bits_float(other);
 }
+
+// The value of one lane. All 32 lanes call together.
+DEVICE_INLINE float shuffle_from(float value, int source) {
+    unsigned other;
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(float_bits(value)), "r"(source));
+    return bits_float(other);
+}

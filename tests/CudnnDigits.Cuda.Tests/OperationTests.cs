@@ -200,7 +200,7 @@ public class OperationTests
             ]);
         using DeviceArena arena = new();
         CudaNetwork net = new(lab.Session, arena, network, n, training: true, Convolver.Cudnn);
-        HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, parts, training: true);
+        HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, parts * n, training: true);
         arena.Allocate(lab.Session.Context);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
         using DeviceParameters parameters = net.Parameters;

@@ -206,14 +206,15 @@ void check_matrices() {
     expect(run("shl.b32 %r1, %r0, 1; add.s32 %r2, %r1, 1; shl.b32 %r2, %r2, 16; or.b32 %r1, %r1, %r2; // elements 2 "
                "lane, 2 lane + 1\n"
                "movmatrix.sync.aligned.m8n8.trans.b16 %r3, %r1; st.global.u32 [%rd1], %r3;\n"
-               "shfl.sync.bfly.b32 %r4, %r0, 12, 0x1f, 0xffffffff; st.global.u32 [%rd1+4], %r4;",
+               "shfl.sync.bfly.b32 %r4, %r0, 12, 0x1f, 0xffffffff; st.global.u32 [%rd1+4], %r4;\n"
+               "shfl.sync.idx.b32 %r4, %r0, 12, 0x1f, 0xffffffff; st.global.u32 [%rd1+8], %r4;",
                in, turned) == success,
            "matrices turn, lanes exchange");
     bool holds = true;
     for (unsigned lane = 0; lane < 32; ++lane) {
         const unsigned g = lane / 4, t = lane % 4;
         holds = holds && turned.at<uint32_t>(lane, 0) == ((8 * 2 * t + g) | (8 * (2 * t + 1) + g) << 16) &&
-                turned.at<uint32_t>(lane, 1) == (lane ^ 12);
+                turned.at<uint32_t>(lane, 1) == (lane ^ 12) && turned.at<uint32_t>(lane, 2) == 12;
     }
     expect(holds, "to where they should");
 }

@@ -110,7 +110,6 @@ DEVICE_INLINE void hidden_forward(const bfloat16 *z4, const bfloat16 *w, float *
             }
         }
     }
-    let_next_kernel_begin();
 #pragma unroll
     for (int i = 0; i < Samples; ++i) {
 #pragma unroll

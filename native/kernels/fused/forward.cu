@@ -125,6 +125,7 @@ pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficie
     using T = Tile<14, 64>;
     const long long i = (long long)blockIdx.x * image_threads + threadIdx.x;
     wait_for_kernel_before();
+    let_next_kernel_begin();
     const int n = (int)(i / (49 * T::octets)), pixel = (int)(i / T::octets % 49), octet = (int)(i % T::octets);
     if (n < samples) {
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),

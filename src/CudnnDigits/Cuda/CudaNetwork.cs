@@ -75,7 +75,7 @@ internal sealed class CudaNetwork
         }
 
         Features = x;
-        Head = new HeadTensors(session, arena, plan, Parameters, batch, fused ? FusedDense.MostParts : 1, training);
+        Head = new HeadTensors(session, arena, plan, Parameters, batch, fused ? FusedDense.MostRows(batch) : batch, training);
         GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         BytesPerSample = (arena.Bytes - fixedBytes) / batch;

@@ -9,19 +9,21 @@ namespace CudnnDigits.Cuda;
 /// <param name="n">Samples.</param>
 internal sealed unsafe class FusedDense(CudaSession session, FusedTensors tensors, int n) : IDense
 {
-    /// <summary>The head reads them all.</summary>
-    public const int MostParts = 8;
-
     /// <summary>Blocks that leave sums for batch norm, at most: so many fit an H200 at once.</summary>
     public const int MostBlocks = 5 * Pixels;
 
     private const int Pixels = 49, In = 64 * Pixels, Out = 256;
 
+    /// <summary>So many samples times parts fill an H200; but the head reads every part.</summary>
+    private const int Filling = 8192, MostParts = 16;
+
     // Shared memory of a block, as dense.cu lays it out.
     private const int SharedOfData = Out * (64 + 8) * 2, SharedOfWeights = 2 * 64 * (128 + 8 + 64 + 8) * 2;
 
-    /// <summary>So many that tiles and parts together fill an H200.</summary>
-    public int Parts => Math.Clamp(8192 / n, 1, MostParts);
+    public int Parts => Math.Clamp(Filling / n, 1, MostParts);
+
+    /// <summary>Rows of y in steps of up to so many samples: samples times parts, at most.</summary>
+    public static long MostRows(int batch) => Math.Min((long)batch * MostParts, Math.Max(batch, Filling));
 
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y)
     {

@@ -85,10 +85,10 @@ internal sealed class HeadTensors
     /// <param name="plan">The network.</param>
     /// <param name="parameters">Its parameters.</param>
     /// <param name="batch">Samples in the largest step.</param>
-    /// <param name="parts">In how many parts the product may come.</param>
+    /// <param name="rows">Of the product, at most: samples times the parts in which it comes.</param>
     /// <param name="training">Whether there are to be gradients.</param>
     /// <exception cref="NotSupportedException">The network has other dense layers than a head is for.</exception>
-    public HeadTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, int parts, bool training)
+    public HeadTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, long rows, bool training)
     {
         if (plan.Denses is not [{ Relu: not null, Linear.OutFeatures: <= Head.MostFeatures } hidden, { Linear.OutFeatures: DigitDataset.Classes } last] || hidden.Linear.OutFeatures % 4 != 0)
         {
@@ -98,7 +98,7 @@ internal sealed class HeadTensors
 
         Hidden = hidden;
         (HiddenBias, W, Bias) = (parameters.Master(hidden.Linear.BiasName), parameters.Operand(last.Linear.WeightName), parameters.Master(last.Linear.BiasName));
-        Y = arena.Reserve((long)parts * batch * hidden.Linear.OutFeatures, DeviceType.F32);
+        Y = arena.Reserve(rows * hidden.Linear.OutFeatures, DeviceType.F32);
         if (training)
         {
             (DW, DBias) = (parameters.Gradient(last.Linear.WeightName), parameters.Gradient(last.Linear.BiasName));

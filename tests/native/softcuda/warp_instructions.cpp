@@ -68,17 +68,17 @@ void transpose_matrix(Warp &warp, const Instruction &i) {
     }
 }
 
-// Of the lane whose number differs in the bits of a mask.
-void shuffle(Warp &warp, const Instruction &i) {
+// Of the lane whose number differs in the bits of a mask, or of one that is named.
+template <bool Named> void shuffle(Warp &warp, const Instruction &i) {
     warp.require_whole();
     uint32_t before[warp_lanes];
     std::memcpy(before, warp.at<uint32_t>(i.at[1]), sizeof before);
-    const uint32_t *mask = warp.at<uint32_t>(i.at[2]);
+    const uint32_t *which = warp.at<uint32_t>(i.at[2]);
     if (*warp.at<uint32_t>(i.at[3]) != 0x1F || *warp.at<uint32_t>(i.at[4]) != all_lanes) {
         throw Fault{launch_failed, "a shuffle of less than a warp"};
     }
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        warp.at<uint32_t>(i.at[0])[lane] = before[(lane ^ mask[lane]) % warp_lanes];
+        warp.at<uint32_t>(i.at[0])[lane] = before[(Named ? which[lane] : lane ^ which[lane]) % warp_lanes];
     }
 }
 
@@ -121,7 +121,8 @@ void add_warp_forms(Forms &forms) {
     forms[multiply + "m16n8k16" + types] = {multiply_accumulate<16>, std::vector<uint8_t>(14, 4)};
     forms[multiply + "m16n8k8" + types] = {multiply_accumulate<8>, std::vector<uint8_t>(11, 4)};
     forms["movmatrix.sync.aligned.m8n8.trans.b16"] = {transpose_matrix, {4, 4}};
-    forms["shfl.sync.bfly.b32"] = {shuffle, {4, 4, 4, 4, 4}};
+    forms["shfl.sync.bfly.b32"] = {shuffle<false>, {4, 4, 4, 4, 4}};
+    forms["shfl.sync.idx.b32"] = {shuffle<true>, {4, 4, 4, 4, 4}};
     forms["bra"] = forms["bra.uni"] = {branch, {}};
     forms["ret"] = {leave, {}};
     forms["bar.sync"] = {barrier, {4}};
