@@ -198,8 +198,8 @@ hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pool
         for (int half = 0; half < 2; ++half) {
             if (rows[half] < samples) {
                 const long long at = (long long)rows[half] * features4 + pixel * 64 + masking.first_channel();
-                const FourChannels gradient = {
-                    {pack(sums[0][2 * half], sums[0][2 * half + 1]), pack(sums[1][2 * half], sums[1][2 * half + 1])}};
+                const float gradient[4] = {sums[0][2 * half], sums[0][2 * half + 1], sums[1][2 * half],
+                                           sums[1][2 * half + 1]};
                 *reinterpret_cast<FourChannels *>(du4 + at) =
                     masking.apply(gradient, load_four(pooled4 + at), keep_scale);
             }
