@@ -94,7 +94,6 @@ public class FusedConvolutionTests
     [Theory]
     [InlineData(100)]
     [InlineData(600)]
-    [InlineData(1100)]
     public void Products_of_the_hidden_layer_follow_plain_loops(int n)
     {
         Gpu.Require();

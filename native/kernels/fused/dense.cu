@@ -28,82 +28,75 @@ struct RowPair {
     }
 };
 
+// Count times sixteen rows, of which a lane loads Stage · 32 columns at a time.
+template <int Count, int Stage> struct Operand {
+    struct Columns {
+        RowPair of[Stage][Count];
+    };
+
+    const bfloat16 *rows[Count][2]; // where the lane's part of them begins
+    Columns next;
+
+    DEVICE_INLINE void load(int stage) {
+#pragma unroll
+        for (int s = 0; s < Stage; ++s) {
+#pragma unroll
+            for (int i = 0; i < Count; ++i) {
+                next.of[s][i].load(rows[i][0] + 32 * (stage * Stage + s), rows[i][1] + 32 * (stage * Stage + s));
+            }
+        }
+    }
+};
+
 // One part of y (parts, N, 256) f32: z4 (N, 3136) · w (256, 3136)ᵀ summed over its share of the features. A block makes
-// 32 · Samples samples by 64 · Outs outputs; a warp half of these by a quarter of those, Stage · 32 features ahead of
-// itself.
+// 32 · Samples samples by 64 · Outs outputs, a warp half of these by a quarter of those; it loads one stage ahead.
 template <int Samples, int Outs, int Stage>
 DEVICE_INLINE void hidden_forward(const bfloat16 *z4, const bfloat16 *w, float *y, int samples, int parts) {
-    constexpr int across = hidden / (64 * Outs), chunks = features4 / (32 * Stage);
+    constexpr int across = hidden / (64 * Outs), stages = features4 / (32 * Stage);
     const int g = lane() >> 2, t = lane() & 3;
     const int part = (int)blockIdx.x % parts, tile = (int)blockIdx.x / parts;
     const int first_sample = (tile / across * 2 + (warp() & 1)) * 16 * Samples;
     const int first_out = (tile % across * 4 + (warp() >> 1)) * 16 * Outs;
-    const bfloat16 *z_rows[Samples][2], *w_rows[Outs][2];
+    Operand<Samples, Stage> left;
+    Operand<Outs, Stage> right;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
 #pragma unroll
         for (int i = 0; i < Samples; ++i) { // the last one stands in for those that do not exist
             const int n = first_sample + 16 * i + 8 * half + g;
-            z_rows[i][half] = z4 + (long long)(n < samples ? n : samples - 1) * features4 + 8 * t;
+            left.rows[i][half] = z4 + (long long)(n < samples ? n : samples - 1) * features4 + 8 * t;
         }
 #pragma unroll
         for (int j = 0; j < Outs; ++j) { // so that a lane gets four neighbouring sums
-            w_rows[j][half] = w + (long long)(first_out + 16 * j + channel_of(half, g)) * features4 + 8 * t;
+            right.rows[j][half] = w + (long long)(first_out + 16 * j + channel_of(half, g)) * features4 + 8 * t;
         }
     }
 
-    RowPair z[Stage][Samples], v[Stage][Outs], next_z[Stage][Samples], next_v[Stage][Outs];
-    const auto load_z = [&](int chunk) {
-#pragma unroll
-        for (int s = 0; s < Stage; ++s) {
-#pragma unroll
-            for (int i = 0; i < Samples; ++i) {
-                next_z[s][i].load(z_rows[i][0] + 32 * (chunk * Stage + s), z_rows[i][1] + 32 * (chunk * Stage + s));
-            }
-        }
-    };
-    const auto load_w = [&](int chunk) {
-#pragma unroll
-        for (int s = 0; s < Stage; ++s) {
-#pragma unroll
-            for (int j = 0; j < Outs; ++j) {
-                next_v[s][j].load(w_rows[j][0] + 32 * (chunk * Stage + s), w_rows[j][1] + 32 * (chunk * Stage + s));
-            }
-        }
-    };
-    const int first = chunks * part / parts, end = chunks * (part + 1) / parts;
     float sums[Samples][Outs][2][4] = {};
-    load_w(first);
+    const int end = stages * (part + 1) / parts;
+    int stage = stages * part / parts;
+    right.load(stage);
     wait_for_kernel_before();
-    load_z(first);
-    for (int chunk = first; chunk < end; ++chunk) {
-#pragma unroll
-        for (int s = 0; s < Stage; ++s) {
-#pragma unroll
-            for (int i = 0; i < Samples; ++i) {
-                z[s][i] = next_z[s][i];
-            }
-#pragma unroll
-            for (int j = 0; j < Outs; ++j) {
-                v[s][j] = next_v[s][j];
-            }
-        }
-        if (chunk + 1 < end) {
-            load_w(chunk + 1);
-            load_z(chunk + 1);
+    left.load(stage);
+    while (stage < end) {
+        const auto z = left.next;
+        const auto v = right.next;
+        if (++stage < end) {
+            left.load(stage);
+            right.load(stage);
         }
 #pragma unroll
-        for (int s = 0; s < 2 * Stage; ++s) {
+        for (int step = 0; step < 2 * Stage; ++step) {
 #pragma unroll
             for (int i = 0; i < Samples; ++i) {
                 unsigned a[4];
-                z[s / 2][i].left(s % 2, a);
+                z.of[step / 2][i].left(step % 2, a);
 #pragma unroll
                 for (int j = 0; j < Outs; ++j) {
 #pragma unroll
                     for (int half = 0; half < 2; ++half) {
                         unsigned b[2];
-                        v[s / 2][j].right(s % 2, half, b);
+                        v.of[step / 2][j].right(step % 2, half, b);
                         multiply_accumulate_k16(sums[i][j][half], a, b);
                     }
                 }
