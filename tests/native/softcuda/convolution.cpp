@@ -63,7 +63,16 @@ void forward(const Shape &s, const float *x, const float *w, float *y) {
                     const float *in =
                         x + (((size_t)n * (size_t)s.h + (size_t)h) * (size_t)s.w + (size_t)v) * (size_t)s.c;
                     const float *tap = w + (size_t)(i * s.r + j) * (size_t)s.c * (size_t)s.k;
-                    for (int c = 0; c < s.c; ++c) {
+                    int c = 0;
+                    for (; c + 4 <= s.c; c += 4) { // fewer loads and stores of the sums, in the same order
+                        const float *of[4] = {tap + c * s.k, tap + (c + 1) * s.k, tap + (c + 2) * s.k,
+                                              tap + (c + 3) * s.k};
+                        for (int k = 0; k < s.k; ++k) {
+                            out[k] = out[k] + in[c] * of[0][k] + in[c + 1] * of[1][k] + in[c + 2] * of[2][k] +
+                                     in[c + 3] * of[3][k];
+                        }
+                    }
+                    for (; c < s.c; ++c) {
                         for (int k = 0; k < s.k; ++k) {
                             out[k] += in[c] * tap[c * s.k + k];
                         }
@@ -96,14 +105,25 @@ void weight_gradient(const Shape &s, const float *x, const float *dy, float *dw)
     for (int i = 0; i < s.r; ++i) {
         for (int j = 0; j < s.r; ++j) {
             for (int oh = std::max(0, s.pad - i); oh < std::min(s.oh, s.h + s.pad - i); ++oh) {
-                for (int ow = std::max(0, s.pad - j); ow < std::min(s.ow, s.w + s.pad - j); ++ow) {
-                    const float *in =
-                        x + ((size_t)(oh + i - s.pad) * (size_t)s.w + (size_t)(ow + j - s.pad)) * (size_t)s.c;
-                    const float *out = dy + ((size_t)oh * (size_t)s.ow + (size_t)ow) * (size_t)s.k;
-                    float *to = dw + (size_t)(i * s.r + j) * (size_t)s.c * (size_t)s.k;
+                const float *in = x + (size_t)(oh + i - s.pad) * (size_t)s.w * (size_t)s.c,
+                            *out = dy + (size_t)oh * (size_t)s.ow * (size_t)s.k;
+                float *to = dw + (size_t)(i * s.r + j) * (size_t)s.c * (size_t)s.k;
+                int ow = std::max(0, s.pad - j);
+                const int end = std::min(s.ow, s.w + s.pad - j);
+                for (; ow + 4 <= end; ow += 4) { // as above
+                    const float *from = in + (ow + j - s.pad) * s.c, *of = out + ow * s.k;
                     for (int c = 0; c < s.c; ++c) {
                         for (int k = 0; k < s.k; ++k) {
-                            to[c * s.k + k] += in[c] * out[k];
+                            to[c * s.k + k] = to[c * s.k + k] + from[c] * of[k] + from[c + s.c] * of[k + s.k] +
+                                              from[c + 2 * s.c] * of[k + 2 * s.k] + from[c + 3 * s.c] * of[k + 3 * s.k];
+                        }
+                    }
+                }
+                for (; ow < end; ++ow) {
+                    const float *from = in + (ow + j - s.pad) * s.c, *of = out + ow * s.k;
+                    for (int c = 0; c < s.c; ++c) {
+                        for (int k = 0; k < s.k; ++k) {
+                            to[c * s.k + k] += from[c] * of[k];
                         }
                     }
                 }

@@ -63,6 +63,10 @@ struct AllocationRange {
     size_t bytes;
     void *host;
     struct Users *users; // of every two bytes: who among the blocks of a kernel has used them last
+
+    bool holds(uint64_t address, size_t count) const {
+        return address - first <= bytes && bytes - (address - first) >= count;
+    }
 };
 AllocationRange allocation_at(uint64_t address, size_t bytes);
 

@@ -2,6 +2,7 @@
 #include "grid.h"
 #include "warp.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -77,7 +78,7 @@ void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &par
     block.parameters = parameters.data();
     block.shared = shared.data();
     block.shared_bytes = shared.size();
-    block.range = {};
+    std::fill(std::begin(block.ranges), std::end(block.ranges), AllocationRange{});
     block.races.clear(shared.size());
     block.counts = {};
 }

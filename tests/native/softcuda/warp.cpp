@@ -86,17 +86,28 @@ void Warp::require_whole() const {
     require_all();
 }
 
-unsigned char *Warp::global(uint64_t address, size_t bytes, Access access) {
-    AllocationRange &range = block->range;
-    if (address - range.first > range.bytes || range.bytes - (address - range.first) < bytes) {
-        const AllocationRange found = allocation_at(address, bytes);
+void Warp::stray_parameter(uint64_t address) { throw Fault{illegal_address, "a parameter at " + hexadecimal(address)}; }
+
+const AllocationRange &Warp::range_of(uint64_t address, size_t bytes) {
+    AllocationRange(&ranges)[8] = block->ranges;
+    if (!ranges[0].holds(address, bytes)) {
+        const auto known = std::find_if(std::begin(ranges) + 1, std::end(ranges),
+                                        [&](const AllocationRange &range) { return range.holds(address, bytes); });
+        const AllocationRange found = known == std::end(ranges) ? allocation_at(address, bytes) : *known;
         if (found.bytes == 0) {
             throw Fault{illegal_address,
                         std::to_string(bytes) + " bytes at " + hexadecimal(address) + " lie in no live allocation"};
         }
-        range = found;
+        const auto gone = known == std::end(ranges) ? known - 1 : known;
+        std::move_backward(std::begin(ranges), gone, gone + 1);
+        ranges[0] = found;
     }
-    if (address % bytes != 0) {
+    return ranges[0];
+}
+
+unsigned char *Warp::global(uint64_t address, size_t bytes, Access access) {
+    const AllocationRange &range = range_of(address, bytes);
+    if ((address & (bytes - 1)) != 0) { // a power of two
         misaligned(address, bytes);
     }
     if (access != Access::reads && !block->kernel_before_has_ended) {
@@ -120,19 +131,12 @@ unsigned char *Warp::shared(uint64_t address, size_t bytes, unsigned lane, bool 
                                          " of shared memory, which has " + std::to_string(block->shared_bytes) +
                                          " from " + hexadecimal(shared_base)};
     }
-    if (address % bytes != 0) {
+    if ((address & (bytes - 1)) != 0) { // a power of two
         misaligned(address, bytes);
     }
     writes ? block->races.write(offset, bytes, first_thread + lane)
            : block->races.read(offset, bytes, first_thread + lane);
     return block->shared + offset;
-}
-
-const unsigned char *Warp::parameter(uint64_t address, size_t bytes) const {
-    if (address + bytes > block->kernel->parameter_bytes) {
-        throw Fault{illegal_address, "a parameter at " + hexadecimal(address)};
-    }
-    return block->parameters + address;
 }
 
 } // namespace softcuda

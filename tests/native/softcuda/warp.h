@@ -23,7 +23,7 @@ struct Block {
     unsigned char *shared = nullptr;
     size_t shared_bytes = 0;
     bool kernel_before_has_ended = true;
-    AllocationRange range = {}; // where the last access to global memory was
+    AllocationRange ranges[8] = {}; // where the last accesses to global memory were, the last one first
     Races races;
     BlockRaces block_races;
     Counts counts;
@@ -70,9 +70,16 @@ struct Warp {
     // Where a lane's access goes, checked.
     unsigned char *global(uint64_t address, size_t bytes, Access access);
     unsigned char *shared(uint64_t address, size_t bytes, unsigned lane, bool writes);
-    const unsigned char *parameter(uint64_t address, size_t bytes) const;
+    const unsigned char *parameter(uint64_t address, size_t bytes) const {
+        if (address + bytes > block->kernel->parameter_bytes) {
+            stray_parameter(address);
+        }
+        return block->parameters + address;
+    }
 
   private:
+    const AllocationRange &range_of(uint64_t address, size_t bytes);
+    [[noreturn]] static void stray_parameter(uint64_t address);
     void go_on();
 };
 
