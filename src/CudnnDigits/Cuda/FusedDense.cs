@@ -27,12 +27,12 @@ internal sealed unsafe class FusedDense(CudaSession session, FusedTensors tensor
 
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y)
     {
-        (string tiles, int samplesOfTile, int outsOfTile) = n <= 512 ? ("32x64", 32, 64) : ("64x128", 64, 128);
+        (string kernel, int samplesOfTile, int outsOfTile) = n <= 512 ? ("hidden_forward_32x64", 32, 64) : ("hidden_forward_64x128", 64, 128);
         long blocks = (long)((n + samplesOfTile - 1) / samplesOfTile) * (Out / outsOfTile) * Parts;
         nint z4 = Features(x), weights = Weights(w), sums = y.Holding((long)Parts * n * Out, DeviceType.F32);
         int samples = n, parts = Parts;
         void** parameters = stackalloc void*[] { &z4, &weights, &sums, &samples, &parts };
-        session.LaunchFused($"hidden_forward_{tiles}", blocks, parameters, overlapped: tensors.Overlapped);
+        session.LaunchFused(kernel, blocks, parameters, overlapped: tensors.Overlapped);
     }
 
     /// <summary>dX is not the gradient of x, but what it is before pooling's ReLU and dropout: du4 (N, 7, 7, 64). Completes batch norm's gradients.</summary>
