@@ -21,17 +21,12 @@ public class FusedConvolutionTests
     [InlineData(0, 0)] // more images than blocks fit at once
     public void Every_kernel_follows_plain_loops(int n, double rate)
     {
-        Gpu.Require();
         NetworkSpec network = DigitNetworks.Improved.WithDropout(rate);
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
         n = n > 0 ? n : 2 * session.Multiprocessors + 1;
-        using DeviceArena arena = new();
-        CudaNetwork net = new(session, arena, network, n, training: true, Convolver.Overlapped);
-        using DeviceLab lab = DeviceLab.On(session);
-        arena.Allocate(session.Context);
-        session.Stream.Clear((nint)arena.Base, arena.Bytes);
-        using DeviceParameters parameters = net.Parameters;
+        using FusedLab fused = new(session, network, n, training: true);
+        (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         NetworkWeights weights = Start(network);
         parameters.Load(session.Stream, weights, new AdamState(network));
         new Adam(session).RoundWeights(parameters);
@@ -96,16 +91,10 @@ public class FusedConvolutionTests
     [InlineData(600)]
     public void Products_of_the_hidden_layer_follow_plain_loops(int n)
     {
-        Gpu.Require();
-        NetworkSpec network = DigitNetworks.Improved.WithDropout(0);
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
-        using DeviceArena arena = new();
-        CudaNetwork net = new(session, arena, network, n, training: true, Convolver.Overlapped);
-        using DeviceLab lab = DeviceLab.On(session);
-        arena.Allocate(session.Context);
-        session.Stream.Clear((nint)arena.Base, arena.Bytes);
-        using DeviceParameters parameters = net.Parameters;
+        using FusedLab fused = new(session, DigitNetworks.Improved.WithDropout(0), n, training: true);
+        (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         FusedTensors t = net.Fused!;
         Random random = new(n);
         DeviceTensor w = parameters.Operand("fc1.weight"), dw = parameters.Gradient("fc1.weight"), gradient = net.GradientA;
@@ -136,17 +125,12 @@ public class FusedConvolutionTests
     [Fact]
     public void Features_of_a_prediction_follow_plain_loops_one_image_or_two_at_a_time()
     {
-        Gpu.Require();
         NetworkSpec network = DigitNetworks.Improved;
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
-        using DeviceArena arena = new();
         int many = session.Multiprocessors + 3; // two at a time, and one that is left over
-        CudaNetwork net = new(session, arena, network, many, training: false, Convolver.Overlapped);
-        using DeviceLab lab = DeviceLab.On(session);
-        arena.Allocate(session.Context);
-        session.Stream.Clear((nint)arena.Base, arena.Bytes);
-        using DeviceParameters parameters = net.Parameters;
+        using FusedLab fused = new(session, network, many, training: false);
+        (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         NetworkWeights weights = Start(network);
         Random random = new(3);
         for (int i = 0; i < weights.Statistics.Length; i++)
@@ -303,5 +287,30 @@ public class FusedConvolutionTests
         Gpu.Require();
         InputException e = Assert.Throws<InputException>(() => Gpu.Create(DigitNetworks.Find(model)!, new BackendOptions(4, 0, AugmentationSpec.None) { Precision = precision, Convolutions = "fused" }));
         Assert.Contains(expected, e.Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>A network for the fused kernels, all of its tensors zero.</summary>
+    private sealed class FusedLab : IDisposable
+    {
+        private readonly DeviceArena _arena = new();
+
+        public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training)
+        {
+            Net = new CudaNetwork(session, _arena, network, samples, training, Convolver.Overlapped);
+            Lab = DeviceLab.On(session);
+            _arena.Allocate(session.Context);
+            session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
+        }
+
+        public CudaNetwork Net { get; }
+
+        public DeviceLab Lab { get; }
+
+        public void Dispose()
+        {
+            Lab.Dispose();
+            Net.Parameters.Dispose();
+            _arena.Dispose();
+        }
     }
 }

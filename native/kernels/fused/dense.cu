@@ -135,13 +135,13 @@ hidden_forward_64x128(const bfloat16 *z4, const bfloat16 *w, float *y, int sampl
     hidden_forward<2, 2, 1>(z4, w, y, samples, parts);
 }
 
-// dy (N, 256) · w, and on through dropout, ReLU and pooling's ReLU to du4 (N, 7, 7, 64), with the sums for batch norm.
+// dy (N, 256) · w, and on through dropout and ReLU to du4 (N, 7, 7, 64), with the sums for batch norm.
 // A block has the weights of one pixel, a warp those of sixteen channels in its registers, and takes sixteen samples at
 // a time.
 KERNEL(256, 2)
 hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pooled4, float keep_scale, bfloat16 *du4,
                      BatchNorm norm4, int samples) {
-    constexpr int pitch = 64 + 8, chunks = hidden / 32, lines = 16 / (256 / 32); // lines: of warps
+    constexpr int pitch = 64 + 8, chunks = hidden / 32, groups = 64 / 16, at_once = image_warps / groups * 16;
     bfloat16 *tile = reinterpret_cast<bfloat16 *>(dynamic_shared_memory);
     const int pixel = (int)blockIdx.x % 49, g = lane() >> 2, t = lane() & 3;
     MaskedGradient<64> masking;
@@ -161,12 +161,12 @@ hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pool
     for (int step = 0; step < 2 * chunks; ++step) {
         const int i = lane() >> 3, j = lane() & 7; // matrix and row: columns first by k, then by channels
         load_matrices_transposed(weights[step],
-                                 tile + (16 * step + 8 * (i & 1) + j) * pitch + warp() % 4 * 16 + 8 * (i >> 1));
+                                 tile + (16 * step + 8 * (i & 1) + j) * pitch + warp() % groups * 16 + 8 * (i >> 1));
     }
     wait_for_kernel_before();
     masking.load(norm4);
-    for (int first = ((int)blockIdx.x / 49 * lines + warp() / 4) * 16; first < samples;
-         first += (int)gridDim.x / 49 * lines * 16) {
+    for (int first = (int)blockIdx.x / 49 * at_once + warp() / groups * 16; first < samples;
+         first += (int)gridDim.x / 49 * at_once) {
         const int rows[2] = {first + g, first + g + 8};
         const bfloat16 *from[2];
 #pragma unroll

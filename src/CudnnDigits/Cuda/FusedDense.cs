@@ -35,7 +35,7 @@ internal sealed unsafe class FusedDense(CudaSession session, FusedTensors tensor
         session.LaunchFused(kernel, blocks, parameters, overlapped: tensors.Overlapped);
     }
 
-    /// <summary>dX is not the gradient of x, but what it is before pooling's ReLU and dropout: du4 (N, 7, 7, 64). Completes batch norm's gradients.</summary>
+    /// <summary>dX is not the gradient of x, but what it becomes through dropout and ReLU: du4 (N, 7, 7, 64). Completes batch norm's gradients.</summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx)
     {
         const int SamplesOfBlock = 32, Sums = 2 * 64;

@@ -10,7 +10,7 @@ namespace CudnnDigits.Cuda;
 /// <summary>Our own kernels (native/kernels), loaded from PTX embedded in this assembly and compiled by the driver.</summary>
 internal sealed unsafe class KernelModule : CudaHandle
 {
-    /// <summary>What every step needs, and the convolutions of <see cref="FusedConvolutions"/>.</summary>
+    /// <summary>What every step needs, and the layers of <see cref="FusedConvolutions"/> and <see cref="FusedDense"/>.</summary>
     public const string Common = "kernels.ptx", Fused = "fused.ptx";
 
     /// <summary>What a block may have of dynamic shared memory without being asked for more.</summary>
