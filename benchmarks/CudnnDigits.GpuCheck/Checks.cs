@@ -29,13 +29,14 @@ internal static partial class Checks
 
     private const int Seeds = 5;
 
-    private static readonly string[] Once = ["--epochs", "1"];
+    /// <summary>What a quick check trains instead.</summary>
+    private static readonly string[] Once = ["--epochs", "1", "--batch-size", "20"];
 
     /// <summary>Few passes in large batches: docs/performance.md says what led there.</summary>
     private static readonly string[] Soon = ["--epochs", "3", "--batch-size", "256", "--lr", "4e-3", "--dropout", "0.1"];
 
     /// <summary>Thirty epochs from ten seeds: docs/performance.md says what that reaches on the CPU.</summary>
-    private static readonly string[] Long = ["--epochs", "30", "--weight-decay", "0.1", "--seeds", "10"];
+    private static readonly string[] Long = ["--epochs", "30", "--weight-decay", "0.1"];
 
     private static readonly string[] Targets = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"];
 
@@ -186,7 +187,7 @@ internal static partial class Checks
                 string[] data = (place.Quick ? SmallData(place, 40) : place.Data) is { } path ? ["--data", path] : [];
                 ToolResult result = place.Run(
                     $"train-{details.Count}-{seed}", 120, Workplace.Digits,
-                    ["train", "--device", "cuda", "--seed", $"{seed}", "--out", run, "--json", .. data, .. options, .. place.Quick && !options.Contains(Once[0]) ? Once : []],
+                    ["train", "--device", "cuda", "--seed", $"{seed}", "--out", run, "--json", .. data, .. Chosen(place, options)],
                     (Benchmark.Convolutions, convolutions));
                 if (result.ExitCode != 0)
                 {
@@ -217,7 +218,7 @@ internal static partial class Checks
         string[] digits = (place.Quick ? SmallData(place, 40) : place.Data) is { } file ? ["--data", file] : [];
         ToolResult repeat = place.Run(
             "repeat", 120, Workplace.Digits,
-            ["repeat", "--device", "cuda", "--precision", "bf16", "--out", study, "--json", "--quiet", .. digits, .. place.Quick ? [.. Once, "--seeds", "2"] : Long],
+            ["repeat", "--device", "cuda", "--precision", "bf16", "--out", study, "--json", "--quiet", .. digits, .. Chosen(place, Long), "--seeds", place.Quick ? "2" : "10"],
             (Benchmark.Convolutions, "fused"));
         if (repeat.ExitCode != 0)
         {
@@ -238,6 +239,9 @@ internal static partial class Checks
         string line = string.Join("; ", details.Select(run => string.Create(CultureInfo.InvariantCulture, $"{(string?)run!["name"]} {100 * (double)run["accuracy"]!:F2} %")));
         return new CheckResult("train", Status.Passed, line, details);
     }
+
+    private static string[] Chosen(Workplace place, string[] options) =>
+        place.Quick ? [.. options.Chunk(2).Where(option => !Once.Contains(option[0])).SelectMany(option => option), .. Once] : options;
 
     /// <summary>One run: accuracy after its last epoch, and seconds; those to 99 % are null where it was not reached.</summary>
     private static JsonObject Summary(ToolResult result, string history)

@@ -69,7 +69,6 @@ public sealed class ProgramTests : IDisposable
     [InlineData("improved", "AVX-512", "")]
     [InlineData("improved", "AVX2", "DOTNET_EnableAVX512")]
     [InlineData("improved", "SSE", "DOTNET_EnableAVX2")]
-    [InlineData("improved", "128-bit vectors", "DOTNET_EnableHWIntrinsic")]
     public void Five_epochs_of_one_batch_follow_PyTorch(string model, string instructionSet, string leftOut)
     {
         Golden golden = Golden.Load(model);
