@@ -4,4 +4,5 @@
 #include "fused/batch_norm.cu"
 #include "fused/dense.cu"
 #include "fused/forward.cu"
+#include "fused/gather.cu"
 #include "fused/predict.cu"

@@ -33,10 +33,14 @@ public class FusedConvolutionTests
         FusedTensors t = net.Fused!;
         using FusedConvolutions convolutions = new(session, t, Seed, n);
         Random random = new(n);
-        float[] x = Values(n * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble()), dy = Values(n * 256, () => random.NextDouble() - 0.5);
-        lab.Upload(x, t.X);
+        byte[] pixels = [.. Enumerable.Range(0, n * 784).Select(_ => (byte)(random.NextDouble() < 0.7 ? 0 : random.Next(256)))];
+        float[] dy = Values(n * 256, () => random.NextDouble() - 0.5);
 
-        convolutions.Forward(lab.State(n), training: true, net.Sums);
+        DeviceTensor state = lab.State(n, pixels);
+        new GatherAugment(session, n, t).Training(state, t.X, AugmentationSpec.None, Seed, weightDecay: 0);
+        convolutions.Forward(state, training: true, net.Sums);
+        float[] x = lab.Download(t.X);
+        Assert.Equal(pixels.Select(pixel => (float)Bf16(pixel / 255f)), x);
         LayerState[] layers = [.. Enumerable.Range(0, 4).Select(i => new LayerState(lab, t.Layers[i], weights, n))];
         double[] y1 = Convolve(Widen(x), layers[0].W, n, 28, 1, 32);
         layers[0].CheckStatistics(y1);
@@ -83,6 +87,33 @@ public class FusedConvolutionTests
         double[] du1 = Mask(Convolve(dy2, Turn(layers[1].W, 32, 32), n, 28, 32, 32), Narrow(a1), layers[0] with { Scale = Ones, Shift = new float[64] }, 1);
         double[] dy1 = after[0].CheckGradients(y1, du1, Rounded);
         after[0].CheckWeights(dy1, Widen(x), 28, 1, 32);
+    }
+
+    /// <summary>More samples than blocks; and the statistics of the first layer follow from the input as it was rounded.</summary>
+    [Fact]
+    public void A_step_begins_with_the_same_bits_whether_its_convolutions_are_fused_or_not()
+    {
+        NetworkSpec network = DigitNetworks.Improved;
+        using CudaSession session = Gpu.Open(Precision.Bf16);
+        using CudaContext.Scope scope = session.Context.Enter();
+        int n = 4 * session.Multiprocessors + 3;
+        using FusedLab fused = new(session, network, n, training: true);
+        DeviceLab lab = fused.Lab;
+        NetworkWeights weights = Start(network);
+        fused.Net.Parameters.Load(session.Stream, weights, new AdamState(network));
+        new Adam(session).RoundWeights(fused.Net.Parameters);
+        byte[] pixels = GeneratedDigits.Create(n, seed: 3).Pixels.ToArray();
+        DeviceTensor one = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), other = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), x = lab.Empty(n * 784);
+        FusedTensors t = fused.Net.Fused!;
+        new GatherAugment(session, n, t).Training(one, t.X, AugmentationSpec.Standard, Seed, weightDecay: 0.1);
+        new GatherAugment(session, n, null).Training(other, x, AugmentationSpec.Standard, Seed, weightDecay: 0.1);
+        float[] actual = lab.Download(t.X);
+        Assert.Equal(lab.Download(x), actual);
+        (StepState after, StepState expected) = (lab.Download<StepState>(one), lab.Download<StepState>(other));
+        (expected.Pixels, expected.Order, expected.LearningRates) = (after.Pixels, after.Order, after.LearningRates);
+        Assert.Equal(expected, after);
+        LayerState first = new(lab, t.Layers[0], weights, n);
+        first.CheckStatistics(Convolve(Widen(actual), first.W, n, 28, 1, 32));
     }
 
     /// <summary>More samples than the test of all kernels can take: several blocks in every direction, the other size of tiles, fewer parts.</summary>

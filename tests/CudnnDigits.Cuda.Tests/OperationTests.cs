@@ -176,7 +176,7 @@ public class OperationTests
 
         DeviceTensor x = lab.Empty(expected.Length);
         DeviceTensor state = lab.State(N + 1, data.Pixels.ToArray(), epoch: 7, rate: 1e-3f);
-        new GatherAugment(lab.Session, N).Training(state, x, augmentation, Seed, weightDecay: 0);
+        new GatherAugment(lab.Session, N, fused: null).Training(state, x, augmentation, Seed, weightDecay: 0);
         Close(precision, expected, lab.Download(x), "x");
         StepState after = lab.Download<StepState>(state);
         Assert.Equal((0u, (uint)N, 1u, 1L, (long)N, 0u), (after.First, after.Next, after.Step, after.AdamStep, after.Samples, after.Arrived));
@@ -285,7 +285,7 @@ public class OperationTests
         DeviceTensor state = lab.State(1, new byte[DigitDataset.PixelCount], adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w), dM = lab.Upload(m), dV = lab.Upload(v);
         nint stateAt = state.Address, wAt = dW.Address, gradientAt = lab.Upload(dw).Address, mAt = dM.Address, vAt = dV.Address, none = 0;
         int count = Count, narrow = 0, first = 0, end = 0;
-        new GatherAugment(lab.Session, 1).Training(state, lab.Empty(DigitDataset.PixelCount), AugmentationSpec.None, Seed, weightDecay);
+        new GatherAugment(lab.Session, 1, fused: null).Training(state, lab.Empty(DigitDataset.PixelCount), AugmentationSpec.None, Seed, weightDecay);
         void** update = stackalloc void*[] { &stateAt, &wAt, &gradientAt, &none, &mAt, &vAt, &none, &none, &first, &end, &count, &narrow };
         lab.Session.Launch("adam", (4, 1), (256, 1), update);
         float[] before = [.. w];

@@ -235,10 +235,10 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         for (int k = 0; k < taps; ++k) {
             double y_window = 0; // the sum of y1 · p_k
             for (int j = 0; j < taps; ++j) {
-                y_window += (double)to_float(w1[c * taps + j]) * moments[16 * j + k];
+                y_window += (double)to_float(w1[c * taps + j]) * moments[Moments::at(j, k)];
             }
             d_w1[c * taps + k] = (float)(of_channel[scale] * of_taps[k] + of_channel[from_y] * y_window +
-                                         of_channel[constant] * moments[16 * taps + k]);
+                                         of_channel[constant] * moments[Moments::at(taps, k)]);
         }
     }
 }

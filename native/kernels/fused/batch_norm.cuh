@@ -23,6 +23,13 @@ struct BatchNorm {
 };
 static_assert(sizeof(BatchNorm) == 80, "FusedBatchNorm.cs has the same layout");
 
+// Where the sum of p_j · p_k over all windows of the input stands: p_0 … p_8 are what the taps see, p_9 is 1.
+struct Moments {
+    static constexpr int rows = taps + 1, columns = 12, count = 128; // the last eight are 0
+
+    DEVICE_INLINE static constexpr int at(int j, int k) { return columns * j + k; }
+};
+
 // totals[i] = sum over rows of partial (rows, Count), always in the same order.
 template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals) {
     constexpr int quads = Count / 4, groups = image_threads / quads;

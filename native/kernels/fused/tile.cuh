@@ -164,9 +164,13 @@ struct ImageTile {
         }
     }
 
+    DEVICE_INLINE void set(int row, int column, bfloat16 value) const {
+        data[(row + 1) * columns + column + 1] = value;
+    }
+
     DEVICE_INLINE void fill(const bfloat16 *image) const {
         for (int i = (int)threadIdx.x; i < side * side; i += image_threads) {
-            data[(i / side + 1) * columns + i % side + 1] = image[i];
+            set(i / side, i % side, image[i]);
         }
     }
 

@@ -32,7 +32,7 @@ internal sealed unsafe class CudaStep : IDisposable
     {
         (_session, _net, Batch) = (session, net, batch);
         (_seed, _augmentation, _weightDecay) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None, training?.WeightDecay ?? 0);
-        _gather = new GatherAugment(session, batch);
+        _gather = new GatherAugment(session, batch, net.Fused);
         (_convs, _hidden) = net.Fused is { } fused
             ? ((IConvolutions)new FusedConvolutions(session, fused, _seed, batch), (IDense)new FusedDense(session, fused, batch))
             : (new CudnnConvolutions(session, net, _seed, batch, workspaceLimit, training is not null),

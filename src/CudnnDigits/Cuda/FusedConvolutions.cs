@@ -51,8 +51,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
             return;
         }
 
-        WindowMoments();
-        Conv2Forward();
+        Conv2Forward(); // and the first layer, by the statistics that GatherAugment leaves with the input
         Conv3Forward(state);
         Conv4Forward();
         Pool4Forward(state);
@@ -101,15 +100,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint w3 = W(_3), coefficients3 = Coefficients(_3), w4 = W(_4), coefficients4 = Coefficients(_4), z4 = Features(_t.Z4);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &coefficients2, &w3, &coefficients3, &w4, &coefficients4, &z4, &samples, &atOnce };
         _session.LaunchFused("predict_features", Math.Min((_n + atOnce - 1) / atOnce, _session.Multiprocessors), parameters, Wide32 + Image + 2 * (Small32 + Small64), overlapped: _t.Overlapped);
-    }
-
-    private void WindowMoments()
-    {
-        int blocks = Blocks(2), samples = _n;
-        nint x = X(), w1 = W(_1), moments = _t.Moments.Address;
-        FusedBatchNorm norm1 = BatchNorm(_1, blocks * 256);
-        void** parameters = stackalloc void*[] { &x, &w1, &norm1, &moments, &samples };
-        _session.LaunchFused("window_moments", blocks, parameters, overlapped: _t.Overlapped);
     }
 
     private void Conv2Forward()

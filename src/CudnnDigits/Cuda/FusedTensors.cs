@@ -11,6 +11,9 @@ internal sealed class FusedTensors
     /// <summary>Elements of one layer's coefficients: six rows of 64, as native/kernels/fused/tile.cuh has them.</summary>
     public const int CoefficientCount = 6 * 64;
 
+    /// <summary>Sums of products of what taps see: native/kernels/fused/batch_norm.cuh says which stands where.</summary>
+    public const int MomentCount = 128;
+
     /// <summary>Reserves everything in the arena.</summary>
     /// <param name="session">The device.</param>
     /// <param name="arena">Where to reserve.</param>
@@ -40,7 +43,7 @@ internal sealed class FusedTensors
                 parameters.Statistic($"{block.Norm.Name}.running_mean"), parameters.Statistic($"{block.Norm.Name}.running_var"),
                 default, default),
             arena.Reserve(CoefficientCount, DeviceType.F32)))];
-        Moments = arena.Reserve(16 * 16 * (sizeof(double) / sizeof(float)), DeviceType.F32);
+        Moments = arena.Reserve(training ? MomentCount * (sizeof(double) / sizeof(float)) : 0, DeviceType.F32);
         Partial = arena.Reserve(training ? Math.Max(2L * session.Multiprocessors * 32 * 16, FusedDense.MostBlocks * 2 * 64) : 0, DeviceType.F32);
         Arrived = arena.Reserve(1, DeviceType.F32);
         PartialWeights = arena.Reserve(training ? (long)session.Multiprocessors * 9 * 64 * 64 : 0, DeviceType.F32);
@@ -81,7 +84,7 @@ internal sealed class FusedTensors
     /// <summary>The four convolutions.</summary>
     public IReadOnlyList<FusedLayer> Layers { get; }
 
-    /// <summary>Sums over the input's windows, (16, 16) of double.</summary>
+    /// <summary>Sums over the input's windows, <see cref="MomentCount"/> of double.</summary>
     public DeviceTensor Moments { get; }
 
     /// <summary>Sums of the blocks of the running kernel, added up by the last of them.</summary>

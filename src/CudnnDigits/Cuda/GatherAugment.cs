@@ -5,7 +5,8 @@ namespace CudnnDigits.Cuda;
 /// <summary>The beginning of a step: its samples to the network's input, pixel/255, by our own kernels, and its state moves on.</summary>
 /// <param name="session">The device.</param>
 /// <param name="n">Samples.</param>
-internal sealed unsafe class GatherAugment(CudaSession session, int n)
+/// <param name="fused">Where convolutions are fused: a training step then begins with the first layer's statistics, too.</param>
+internal sealed unsafe class GatherAugment(CudaSession session, int n, FusedTensors? fused)
 {
     private const int Threads = 128;
 
@@ -17,15 +18,26 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n)
     /// <param name="augmentation">Ranges; none leaves the pixels as they are.</param>
     /// <param name="seed">The run's seed.</param>
     /// <param name="weightDecay">AdamW's.</param>
-    public void Training(DeviceTensor state, DeviceTensor x, AugmentationSpec augmentation, ulong seed, double weightDecay) => Begin(state, x, new Gathering
+    public void Training(DeviceTensor state, DeviceTensor x, AugmentationSpec augmentation, ulong seed, double weightDecay)
     {
-        Trains = 1,
-        RotateRadians = augmentation.RotateDegrees * (MathF.PI / 180),
-        ShiftPixels = augmentation.ShiftFraction * DigitDataset.Side,
-        Zoom = augmentation.ZoomFraction,
-        WeightDecay = weightDecay,
-        Seed = seed,
-    });
+        Gathering gathering = new()
+        {
+            Trains = 1,
+            RotateRadians = augmentation.RotateDegrees * (MathF.PI / 180),
+            ShiftPixels = augmentation.ShiftFraction * DigitDataset.Side,
+            Zoom = augmentation.ZoomFraction,
+            WeightDecay = weightDecay,
+            Seed = seed,
+        };
+        if (fused is null)
+        {
+            Begin(state, x, gathering);
+        }
+        else
+        {
+            BeginWithMoments(fused, state, x, gathering);
+        }
+    }
 
     /// <summary>The next samples of a resident dataset, as they are.</summary>
     /// <param name="state">Says which samples are next.</param>
@@ -49,9 +61,20 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n)
         session.Launch(_augment, (n, 1), (Threads, 1), parameters);
     }
 
+    private void BeginWithMoments(FusedTensors t, DeviceTensor state, DeviceTensor x, Gathering gathering)
+    {
+        const int BlocksOfMultiprocessor = 4;
+        int blocks = Math.Min(n, BlocksOfMultiprocessor * session.Multiprocessors), samples = n;
+        FusedLayer first = t.Layers[0];
+        nint stateAt = state.Address, xAt = X(x), w1 = first.W.Holding(9L * first.Plan.Conv.OutChannels, DeviceType.Bf16), moments = t.Moments.Address;
+        FusedBatchNorm norm1 = t.BatchNorm(first, n, (long)blocks * FusedTensors.MomentCount);
+        void** parameters = stackalloc void*[] { &stateAt, &xAt, &gathering, &w1, &norm1, &moments, &samples };
+        session.LaunchFused("gather_window_moments", blocks, parameters);
+    }
+
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * DigitDataset.PixelCount, session.ActivationType);
 
-    /// <summary>As gather_augment.cu has it.</summary>
+    /// <summary>As gather_augment.cuh has it.</summary>
     private struct Gathering
     {
         public uint Trains;

@@ -1,0 +1,120 @@
+// The beginning of a step over a dataset: uint8 pixels of its samples to the network's input, pixel/255, rotated,
+// shifted and zoomed on the way; and the step's state moves on. The map and the sampling are those of
+// AugmentationSpec.Draw and Cpu/GatherAugment.
+#pragma once
+
+#include "numbers.cuh"
+#include "philox.cuh"
+#include "step_state.cuh"
+
+// What a step is to do beside predicting.
+struct Gathering {
+    unsigned trains;
+    float rotate_radians, shift_pixels, zoom;
+    double weight_decay;
+    unsigned long long seed;
+};
+
+// From a pixel of the input to where it lies in the picture: (xx · w + xy · h + x0, −xy · w + xx · h + y0).
+struct AffineMap {
+    float xx, xy, x0, y0;
+};
+
+// A digit in shared memory, pixel/255, with a border of background: 1 before, 2 after, so that any clamped sample stays
+// inside.
+struct Picture {
+    static constexpr int side = 28, pitch = 32, elements = (side + 3) * pitch;
+
+    float *data;
+
+    DEVICE_INLINE void clear() const {
+        for (int i = (int)threadIdx.x; i < elements; i += (int)blockDim.x) {
+            data[i] = 0;
+        }
+    }
+
+    // image: uint8, at a multiple of four bytes.
+    DEVICE_INLINE void fill(const unsigned char *image) const {
+        constexpr int fours = side / 4;
+        for (int i = (int)threadIdx.x; i < side * fours; i += (int)blockDim.x) {
+            const unsigned four = reinterpret_cast<const unsigned *>(image)[i];
+            float *to = data + (i / fours + 1) * pitch + i % fours * 4 + 1;
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                to[k] = (float)(four >> 8 * k & 255) / 255.0f;
+            }
+        }
+    }
+
+    DEVICE_INLINE static float clamped(float at) { return at < -1.0f ? -1.0f : at > (float)side ? (float)side : at; }
+
+    // What the input has at row h, column w: bilinear.
+    DEVICE_INLINE float sample(const AffineMap &map, float h, float w) const {
+        const float u = clamped(map.xx * w + map.xy * h + map.x0) + 1,
+                    v = clamped(-map.xy * w + map.xx * h + map.y0) + 1;
+        const int column = (int)u, row = (int)v; // u, v >= 0: truncation is floor
+        const float right = u - (float)column, down = v - (float)row;
+        const float *at = data + row * pitch + column;
+        const float above = at[0] + right * (at[1] - at[0]);
+        const float below = at[pitch] + right * (at[pitch + 1] - at[pitch]);
+        return above + down * (below - above);
+    }
+};
+
+DEVICE_INLINE float signed_uniform(unsigned word) { return 2 * philox_uniform(word) - 1; }
+
+// Where nothing is to be rotated, shifted or zoomed, the map leaves every pixel as it is, to the bit.
+DEVICE_INLINE AffineMap draw_map(const Gathering &gathering, unsigned row, unsigned epoch) {
+    constexpr unsigned augmentation_purpose = 4;
+    const PhiloxBlock words = philox_block(gathering.seed, 0, row, epoch, augmentation_purpose);
+    float sine, cosine;
+    sin_cos(signed_uniform(words.x) * gathering.rotate_radians, &sine, &cosine);
+    const float scale = 1 / (1 + signed_uniform(words.w) * gathering.zoom);
+    const float xx = cosine * scale, xy = sine * scale, centre = (Picture::side - 1) / 2.0f;
+    const float from_x = centre + signed_uniform(words.y) * gathering.shift_pixels;
+    const float from_y = centre + signed_uniform(words.z) * gathering.shift_pixels;
+    return {xx, xy, centre - xx * from_x - xy * from_y, centre + xy * from_x - xx * from_y};
+}
+
+// Sample n of the step that begins, by all threads of a block: each pixel of the input is given to put(i, value).
+// Between clearing the picture and this lies a barrier, and so it does between this and the next time.
+template <class Put>
+DEVICE_INLINE void gather_augment(const StepState *state, int n, const Gathering &gathering, const Picture &picture,
+                                  const Put &put) {
+    __shared__ AffineMap map;
+    const int row = dataset_row(state, state->next, n);
+    picture.fill(device_pointer<const unsigned char>(state->pixels) + (long long)row * (Picture::side * Picture::side));
+    if (threadIdx.x == blockDim.x - 1) { // has the least to fill
+        map = draw_map(gathering, (unsigned)row, state->epoch);
+    }
+    __syncthreads();
+    const int w = (int)threadIdx.x % 32; // a warp makes a row: its neighbours lie in different banks
+    for (int h = (int)threadIdx.x / 32; h < Picture::side && w < Picture::side; h += (int)blockDim.x / 32) {
+        put(h, w, picture.sample(map, (float)h, (float)w));
+    }
+}
+
+// β^t by repeated squaring: a function of t alone, so that a resumed run has the same bits.
+DEVICE_INLINE double power(double base, unsigned long long t) {
+    double result = 1;
+    for (; t > 0; t >>= 1, base *= base) {
+        result = t & 1 ? result * base : result;
+    }
+    return result;
+}
+
+// By one thread, once all blocks have read where the step of n samples begins: its place in the order, and for training
+// Adam's step, its learning rate and bias corrections.
+DEVICE_INLINE void move_on(StepState *state, int n, const Gathering &gathering) {
+    if (gathering.trains) {
+        const double rate = device_pointer<const float>(state->learning_rates)[state->step];
+        const unsigned long long t = ++state->adam_step;
+        state->step_size = (float)(-rate / (1 - power(0.9, t)));
+        state->root_scale = (float)(1 / square_root(1 - power(0.999, t)));
+        state->weight_scale = (float)(1 - rate * gathering.weight_decay);
+        state->step += 1;
+        state->samples += (unsigned)n;
+    }
+    state->first = state->next;
+    state->next += (unsigned)n;
+}
