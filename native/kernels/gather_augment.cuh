@@ -48,10 +48,10 @@ struct Picture {
 
     DEVICE_INLINE static float clamped(float at) { return at < -1.0f ? -1.0f : at > (float)side ? (float)side : at; }
 
-    // What the input has at row h, column w: bilinear.
+    // What the input has at row h, column w: bilinear. Which product is rounded is said, not left to the compiler.
     DEVICE_INLINE float sample(const AffineMap &map, float h, float w) const {
-        const float u = clamped(map.xx * w + map.xy * h + map.x0) + 1,
-                    v = clamped(-map.xy * w + map.xx * h + map.y0) + 1;
+        const float u = clamped(fused_multiply_add(map.xx, w, map.xy * h) + map.x0) + 1;
+        const float v = clamped(fused_multiply_add(map.xx, h, -map.xy * w) + map.y0) + 1;
         const int column = (int)u, row = (int)v; // u, v >= 0: truncation is floor
         const float right = u - (float)column, down = v - (float)row;
         const float *at = data + row * pitch + column;
