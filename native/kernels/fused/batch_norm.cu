@@ -1,3 +1,4 @@
+// What batch norm needs once before predictions.
 #include "batch_norm.cuh"
 
 // Coefficients from the running statistics, for prediction. One block of 64 threads.
