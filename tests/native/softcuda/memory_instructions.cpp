@@ -36,6 +36,18 @@ void count(Warp &warp, const Address *address, int64_t displacement, size_t byte
 template <Space space, typename M, typename R, unsigned width> void load(Warp &warp, const Instruction &i) {
     const uint64_t *address = warp.at<uint64_t>(i.at[width]);
     count<space>(warp, address, i.displacement, width * sizeof(M), warp.active);
+    if constexpr (space == Space::global) {
+        if (const void *from = warp.side_by_side(address, i.displacement, width * sizeof(M), Access::reads)) {
+            M values[warp_lanes][width];
+            std::memcpy(values, from, sizeof values);
+            for (unsigned k = 0; k < width; ++k) {
+                for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+                    warp.at<R>(i.at[k])[lane] = values[lane][k];
+                }
+            }
+            return;
+        }
+    }
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
             M values[width];
@@ -51,6 +63,18 @@ template <Space space, typename M, typename R, unsigned width> void load(Warp &w
 template <Space space, typename M, typename R, unsigned width> void store(Warp &warp, const Instruction &i) {
     const uint64_t *address = warp.at<uint64_t>(i.at[0]);
     count<space>(warp, address, i.displacement, width * sizeof(M), warp.active);
+    if constexpr (space == Space::global) {
+        if (void *to = warp.side_by_side(address, i.displacement, width * sizeof(M), Access::writes)) {
+            M values[warp_lanes][width];
+            for (unsigned k = 0; k < width; ++k) {
+                for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+                    values[lane][k] = (M)warp.at<R>(i.at[1 + k])[lane];
+                }
+            }
+            std::memcpy(to, values, sizeof values);
+            return;
+        }
+    }
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
             M values[width];

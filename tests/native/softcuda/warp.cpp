@@ -88,27 +88,38 @@ void Warp::require_whole() const {
 
 void Warp::stray_parameter(uint64_t address) { throw Fault{illegal_address, "a parameter at " + hexadecimal(address)}; }
 
-const AllocationRange &Warp::range_of(uint64_t address, size_t bytes) {
+const AllocationRange *Warp::known_range(uint64_t address, size_t bytes) {
     AllocationRange(&ranges)[8] = block->ranges;
     if (!ranges[0].holds(address, bytes)) {
         const auto known = std::find_if(std::begin(ranges) + 1, std::end(ranges),
                                         [&](const AllocationRange &range) { return range.holds(address, bytes); });
-        const AllocationRange found = known == std::end(ranges) ? allocation_at(address, bytes) : *known;
-        if (found.bytes == 0) {
-            throw Fault{illegal_address,
-                        std::to_string(bytes) + " bytes at " + hexadecimal(address) + " lie in no live allocation"};
+        if (known == std::end(ranges)) {
+            return nullptr;
         }
-        const auto gone = known == std::end(ranges) ? known - 1 : known;
-        std::move_backward(std::begin(ranges), gone, gone + 1);
-        ranges[0] = found;
+        std::rotate(std::begin(ranges), known, known + 1);
     }
-    return ranges[0];
+    return &ranges[0];
 }
 
-unsigned char *Warp::global(uint64_t address, size_t bytes, Access access) {
-    const AllocationRange &range = range_of(address, bytes);
-    if ((address & (bytes - 1)) != 0) { // a power of two
-        misaligned(address, bytes);
+const AllocationRange &Warp::range_of(uint64_t address, size_t bytes) {
+    if (const AllocationRange *known = known_range(address, bytes)) {
+        return *known;
+    }
+    const AllocationRange found = allocation_at(address, bytes);
+    if (found.bytes == 0) {
+        throw Fault{illegal_address,
+                    std::to_string(bytes) + " bytes at " + hexadecimal(address) + " lie in no live allocation"};
+    }
+    AllocationRange(&ranges)[8] = block->ranges;
+    std::move_backward(std::begin(ranges), std::end(ranges) - 1, std::end(ranges));
+    return ranges[0] = found;
+}
+
+// multiple_of: a power of two.
+unsigned char *Warp::use(const AllocationRange &range, uint64_t address, size_t bytes, size_t multiple_of,
+                         Access access) {
+    if ((address & (multiple_of - 1)) != 0) {
+        misaligned(address, multiple_of);
     }
     if (access != Access::reads && !block->kernel_before_has_ended) {
         throw Fault{launch_failed, "it writes to global memory before it has waited for the kernel before"};
@@ -122,6 +133,20 @@ unsigned char *Warp::global(uint64_t address, size_t bytes, Access access) {
         block->block_races.read(range.users, offset, bytes);
     }
     return static_cast<unsigned char *>(range.host) + offset;
+}
+
+unsigned char *Warp::global(uint64_t address, size_t bytes, Access access) {
+    return use(range_of(address, bytes), address, bytes, bytes, access);
+}
+
+unsigned char *Warp::side_by_side(const uint64_t *addresses, int64_t displacement, size_t bytes, Access access) {
+    uint64_t elsewhere = active ^ all_lanes;
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        elsewhere |= addresses[lane] ^ (addresses[0] + lane * bytes);
+    }
+    const uint64_t first = addresses[0] + (uint64_t)displacement;
+    const AllocationRange *range = elsewhere ? nullptr : known_range(first, warp_lanes * bytes);
+    return range ? use(*range, first, warp_lanes * bytes, bytes, access) : nullptr;
 }
 
 unsigned char *Warp::shared(uint64_t address, size_t bytes, unsigned lane, bool writes) {

@@ -70,6 +70,8 @@ struct Warp {
     // Where a lane's access goes, checked.
     unsigned char *global(uint64_t address, size_t bytes, Access access);
     unsigned char *shared(uint64_t address, size_t bytes, unsigned lane, bool writes);
+    // The same for all 32 lanes at once, where they are side by side and in one tensor; null where they are not.
+    unsigned char *side_by_side(const uint64_t *addresses, int64_t displacement, size_t bytes, Access access);
     const unsigned char *parameter(uint64_t address, size_t bytes) const {
         if (address + bytes > block->kernel->parameter_bytes) {
             stray_parameter(address);
@@ -78,7 +80,9 @@ struct Warp {
     }
 
   private:
+    const AllocationRange *known_range(uint64_t address, size_t bytes);
     const AllocationRange &range_of(uint64_t address, size_t bytes);
+    unsigned char *use(const AllocationRange &range, uint64_t address, size_t bytes, size_t multiple_of, Access access);
     [[noreturn]] static void stray_parameter(uint64_t address);
     void go_on();
 };

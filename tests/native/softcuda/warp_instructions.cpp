@@ -16,41 +16,69 @@ float low(uint32_t pair) {
 
 float high(uint32_t pair) { return low(pair >> 16); }
 
+using Row = float __attribute__((vector_size(32)));
+
 // D (16×8) = A (16×K) · B (K×8) + C. Lane 4 g + t holds rows g and g + 8 of A, C and D, and column g of B, two
 // neighbours at a time.
 template <unsigned K> void multiply_accumulate(Warp &warp, const Instruction &i) {
     warp.require_whole();
     warp.block->counts.matrix_products += K / 8;
     constexpr unsigned of_a = K / 4, of_b = K / 8;
-    float a[16][K], b[K][8], d[16][8];
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        const unsigned g = lane / 4, t = lane % 4;
-        for (unsigned half = 0; half < of_b; ++half) {
-            const uint32_t above = warp.at<uint32_t>(i.at[4 + 2 * half])[lane],
-                           below = warp.at<uint32_t>(i.at[5 + 2 * half])[lane];
-            const uint32_t right = warp.at<uint32_t>(i.at[4 + of_a + half])[lane];
-            const unsigned k = 8 * half + 2 * t;
-            a[g][k] = low(above);
-            a[g][k + 1] = high(above);
-            a[g + 8][k] = low(below);
-            a[g + 8][k + 1] = high(below);
-            b[k][g] = low(right);
-            b[k + 1][g] = high(right);
+    float a[16][K];
+    union {
+        Row rows[K];
+        float at[K][8];
+    } b;
+    union {
+        Row rows[16];
+        float at[16][8];
+    } d;
+    for (unsigned half = 0; half < of_b; ++half) {
+        const uint32_t *above = warp.at<uint32_t>(i.at[4 + 2 * half]), *below = warp.at<uint32_t>(i.at[5 + 2 * half]),
+                       *right = warp.at<uint32_t>(i.at[4 + of_a + half]);
+        for (unsigned g = 0; g < 8; ++g) {
+            for (unsigned t = 0; t < 4; ++t) {
+                const unsigned k = 8 * half + 2 * t;
+                a[g][k] = low(above[4 * g + t]);
+                a[g][k + 1] = high(above[4 * g + t]);
+                a[g + 8][k] = low(below[4 * g + t]);
+                a[g + 8][k + 1] = high(below[4 * g + t]);
+            }
         }
-        for (unsigned n = 0; n < 4; ++n) {
-            d[g + n / 2 * 8][2 * t + n % 2] = warp.at<float>(i.at[4 + of_a + of_b + n])[lane];
-        }
-    }
-    for (unsigned row = 0; row < 16; ++row) {
-        for (unsigned k = 0; k < K; ++k) {
-            for (unsigned column = 0; column < 8; ++column) {
-                d[row][column] += a[row][k] * b[k][column];
+        for (unsigned t = 0; t < 4; ++t) {
+            for (unsigned g = 0; g < 8; ++g) {
+                b.at[8 * half + 2 * t][g] = low(right[4 * g + t]);
+                b.at[8 * half + 2 * t + 1][g] = high(right[4 * g + t]);
             }
         }
     }
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
-        for (unsigned n = 0; n < 4; ++n) {
-            warp.at<float>(i.at[n])[lane] = d[lane / 4 + n / 2 * 8][2 * (lane % 4) + n % 2];
+    for (unsigned half = 0; half < 2; ++half) {
+        const float *left = warp.at<float>(i.at[4 + of_a + of_b + 2 * half]),
+                    *right = warp.at<float>(i.at[5 + of_a + of_b + 2 * half]);
+        for (unsigned g = 0; g < 8; ++g) {
+            for (unsigned t = 0; t < 4; ++t) {
+                d.at[8 * half + g][2 * t] = left[4 * g + t];
+                d.at[8 * half + g][2 * t + 1] = right[4 * g + t];
+            }
+        }
+    }
+    for (unsigned half = 0; half < 16; half += 8) { // eight sums side by side: one would wait for itself
+        Row sums[8];
+        std::memcpy(sums, d.rows + half, sizeof sums);
+        for (unsigned k = 0; k < K; ++k) {
+            for (unsigned row = 0; row < 8; ++row) {
+                sums[row] += a[half + row][k] * b.rows[k];
+            }
+        }
+        std::memcpy(d.rows + half, sums, sizeof sums);
+    }
+    for (unsigned half = 0; half < 2; ++half) {
+        float *left = warp.at<float>(i.at[2 * half]), *right = warp.at<float>(i.at[2 * half + 1]);
+        for (unsigned g = 0; g < 8; ++g) {
+            for (unsigned t = 0; t < 4; ++t) {
+                left[4 * g + t] = d.at[8 * half + g][2 * t];
+                right[4 * g + t] = d.at[8 * half + g][2 * t + 1];
+            }
         }
     }
 }
