@@ -24,7 +24,6 @@ public sealed class ProgramOnCudaTests : IDisposable
     [InlineData("simple", "")]
     [InlineData("improved", "")]
     [InlineData("simple", "--no-cuda-graph")]
-    [InlineData("improved", "--no-cuda-graph")]
     public void Golden_losses_and_final_weights_come_out_of_the_program(string model, string option)
     {
         Golden golden = Golden.Load(model);

@@ -11,7 +11,7 @@ namespace CudnnDigits.Cuda.Tests;
 /// <summary>Whole steps: against the CPU backend from the same seed, and against themselves bit by bit.</summary>
 public class StepTests
 {
-    private static readonly DigitDataset Digits = GeneratedDigits.Create(400, seed: 11);
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(400, seed: 11), Fewer = GeneratedDigits.Create(160, seed: 11);
 
     /// <summary>Shapes that are no multiple of anything, kernels of 1, 3 and 5, pooling that leaves rows over.</summary>
     private static readonly NetworkSpec Odd = new("odd", new Shape(1, 28, 28),
@@ -29,48 +29,58 @@ public class StepTests
     private static BackendOptions Options(int batch, Precision precision = Precision.Fp32, bool graph = true) =>
         new(batch, 3, AugmentationSpec.Standard) { Precision = precision, CudaGraph = graph, Deterministic = true };
 
+    /// <summary>
+    /// Two runs that part by a rounding go different ways in the end, so what they share after many steps says little.
+    /// Hence two bounds: on the loss all along, and on single steps from wherever the GPU's run has come to.
+    /// </summary>
     [Theory]
     [MemberData(nameof(Networks))]
-    public void Fifty_steps_with_augmentation_and_dropout_follow_the_CPU(string name)
+    public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name)
     {
         NetworkSpec network = Find(name).WithDropout(0.2);
-        const int Batch = 16, Steps = 50;
-        int[] order = EpochOrder.Create([.. Enumerable.Range(0, 400)], 3, 0, shuffle: true);
-        float[] rates = [.. Enumerable.Repeat(1e-4f, 25)]; // small: rounding must not grow into another path within 50 steps
+        const int Batch = 16, Steps = 10; // of an epoch
+        int[] order = EpochOrder.Create([.. Enumerable.Range(0, Batch * Steps)], 3, 0, shuffle: true);
+        float[] rates = [.. Enumerable.Repeat(1e-4f, Steps)];
         using ITrainingBackend cuda = Gpu.Create(network, Options(Batch)), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
         NetworkWeights start = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
         AdamState optimizer = new(network);
         cuda.Load(start, optimizer);
         cpu.Load(start, optimizer);
-        for (int epoch = 0; epoch < Steps / 25; epoch++)
+        for (int epoch = 0; epoch < 2; epoch++)
         {
             cuda.BeginEpoch(Digits, epoch, order, default);
             cpu.BeginEpoch(Digits, epoch, order, default);
-            for (int step = 0; step < 25; step++)
+            for (int step = 0; step < Steps; step++)
             {
                 cuda.RunSteps(step, rates.AsSpan(step, 1));
                 cpu.RunSteps(step, rates.AsSpan(step, 1));
                 (double expected, double actual) = (cpu.ReadSums().Loss, cuda.ReadSums().Loss);
                 Assert.True(Math.Abs(actual / expected - 1) <= 1e-3, $"epoch {epoch}, step {step}: losses so far are {actual}, on the CPU {expected}");
             }
+
+            Assert.Equal(cpu.ReadSums().Samples, cuda.ReadSums().Samples);
         }
 
-        Assert.Equal(cpu.ReadSums().Samples, cuda.ReadSums().Samples);
+        cuda.Save(start, optimizer);
+        cpu.Load(start, optimizer);
+        cuda.BeginEpoch(Digits, 2, order, default);
+        cpu.BeginEpoch(Digits, 2, order, default);
+        cuda.RunSteps(0, rates.AsSpan(0, 1));
+        cpu.RunSteps(0, rates.AsSpan(0, 1));
         cuda.Save(onCuda, optimizer);
-        Assert.Equal(Steps, optimizer.Step);
+        Assert.Equal(2 * Steps + 1, optimizer.Step);
         cpu.Save(onCpu, optimizer);
         foreach (ParameterSlice slice in network.Parameters.Trained.Concat(network.Parameters.Statistics))
         {
-            // What matters is how far training has moved, not where it began.
             double[] moved = [.. onCpu.Slice(slice).ToArray().Zip(start.Slice(slice).ToArray(), (a, b) => (double)a - b)];
             float[] movedOnCuda = [.. onCuda.Slice(slice).ToArray().Zip(start.Slice(slice).ToArray(), (a, b) => a - b)];
-            Compare.Close(movedOnCuda, moved, 5e-2, $"the way of {slice.Name}");
+            Compare.Close(movedOnCuda, moved, 1e-3, $"the step of {slice.Name}");
         }
 
         float[] logits = new float[1000], logitsOnCpu = new float[1000];
         cuda.Predict(Digits, order.AsSpan(0, 100), logits);
         cpu.Predict(Digits, order.AsSpan(0, 100), logitsOnCpu);
-        Compare.Close(logits, Array.ConvertAll(logitsOnCpu, value => (double)value), 5e-2, "predictions");
+        Compare.Close(logits, Array.ConvertAll(logitsOnCpu, value => (double)value), 1e-4, "predictions");
     }
 
     [Theory]
@@ -80,23 +90,23 @@ public class StepTests
     [InlineData("improved", Precision.Bf16)]
     [InlineData("odd", Precision.Fp32)]
     public void Captured_and_eager_steps_give_the_same_bits(string name, Precision precision) =>
-        Assert.Equal(TrainedBits(Find(name), Options(32, precision)), TrainedBits(Find(name), Options(32, precision, graph: false)));
+        Assert.Equal(TrainedBits(Find(name), Options(16, precision)), TrainedBits(Find(name), Options(16, precision, graph: false)));
 
     [Fact]
     public void Several_steps_in_one_launch_give_the_same_bits() =>
-        Assert.Equal(TrainedBits(Find("simple"), Options(32)), TrainedBits(Find("simple"), Options(32) with { StepsPerLaunch = 2 }));
+        Assert.Equal(TrainedBits(Find("simple"), Options(16)), TrainedBits(Find("simple"), Options(16) with { StepsPerLaunch = 2 }));
 
     [Theory]
     [InlineData("simple")]
     [InlineData("improved")]
     public void Two_deterministic_runs_give_the_same_bits(string name) =>
-        Assert.Equal(TrainedBits(Find(name), Options(32)), TrainedBits(Find(name), Options(32)));
+        Assert.Equal(TrainedBits(Find(name), Options(16)), TrainedBits(Find(name), Options(16)));
 
     [Fact]
     public void Without_determinism_the_software_device_shows_that_it_matters()
     {
         Gpu.RequireSoftware(); // a GPU may happen to repeat itself
-        BackendOptions options = Options(32) with { Deterministic = false };
+        BackendOptions options = Options(15) with { Deterministic = false }; // sums begin 7 samples further on at every call: with 16, in the end, where they began
         Assert.NotEqual(TrainedBits(Find("simple"), options), TrainedBits(Find("simple"), options));
     }
 
@@ -106,7 +116,7 @@ public class StepTests
     public void A_run_stopped_anywhere_resumes_to_the_same_bits(string name, Precision precision)
     {
         Gpu.Require();
-        TrainingOptions options = TrainingOptions.For(name) with { Epochs = 2, BatchSize = 48, Seed = 7, Validation = 0.2 };
+        TrainingOptions options = TrainingOptions.For(name) with { Epochs = 2, BatchSize = 24, Seed = 7, Validation = 0.2 };
         TrainingState whole = Fresh(options);
         Train(whole, options, precision);
 
@@ -146,21 +156,21 @@ public class StepTests
     public void Predictions_in_the_middle_of_an_epoch_leave_it_as_it_was_and_do_not_depend_on_the_batch()
     {
         NetworkSpec network = Find("improved");
-        DigitDataset others = GeneratedDigits.Create(50, seed: 12);
-        float[] undisturbed = TrainedBits(network, Options(32)), disturbed = TrainedBits(network, Options(32), between: backend => backend.Predict(others, [3, 1, 4], new float[30]));
+        DigitDataset others = GeneratedDigits.Create(20, seed: 12);
+        float[] undisturbed = TrainedBits(network, Options(16)), disturbed = TrainedBits(network, Options(16), between: backend => backend.Predict(others, [3, 1, 4], new float[30]));
         Assert.Equal(undisturbed, disturbed);
 
-        float[][] logits = [.. new[] { 1, 7, 64 }.Select(batch =>
+        float[][] logits = [.. new[] { 1, 7, 32 }.Select(batch =>
         {
             using ITrainingBackend backend = Gpu.Create(network, Options(batch));
             backend.Load(Initializer.Create(network, 0), new AdamState(network));
-            float[] result = new float[500];
-            backend.Predict(others, [.. Enumerable.Range(0, 50)], result);
+            float[] result = new float[200];
+            backend.Predict(others, [.. Enumerable.Range(0, 20)], result);
             return result;
         })];
         double[] first = Array.ConvertAll(logits[0], value => (double)value);
         Compare.Close(logits[1], first, 1e-5, "batches of 7");
-        Compare.Close(logits[2], first, 1e-5, "batches of 64");
+        Compare.Close(logits[2], first, 1e-5, "batches of 32");
     }
 
     [Theory]
@@ -198,12 +208,12 @@ public class StepTests
     public void A_hundred_backends_leave_device_memory_as_it_was()
     {
         NetworkSpec network = Find("simple");
-        using ITrainingBackend first = Gpu.Create(network, Options(16)); // keeps the context, and what libraries keep for good
+        using ITrainingBackend first = Gpu.Create(network, Options(2)); // keeps the context, and what libraries keep for good
         Use(first);
         long before = Gpu.FreeMemory();
         for (int i = 0; i < 100; i++)
         {
-            using ITrainingBackend backend = Gpu.Create(network, Options(16, graph: i % 2 == 0));
+            using ITrainingBackend backend = Gpu.Create(network, Options(2, graph: i % 2 == 0));
             Use(backend);
         }
 
@@ -213,7 +223,7 @@ public class StepTests
         static void Use(ITrainingBackend backend)
         {
             backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
-            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 20)], default);
+            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 3)], default);
             backend.RunSteps(0, [1e-3f, 1e-3f]);
             backend.ReadSums();
         }
@@ -248,8 +258,8 @@ public class StepTests
     public void Two_backends_on_one_GPU_do_not_disturb_each_other()
     {
         NetworkSpec network = Find("simple");
-        float[] alone = TrainedBits(network, Options(32)), beside = [];
-        float[] other = TrainedBits(network, Options(32), between: _ => beside = TrainedBits(network, Options(32)));
+        float[] alone = TrainedBits(network, Options(16)), beside = [];
+        float[] other = TrainedBits(network, Options(16), between: _ => beside = TrainedBits(network, Options(16)));
         Assert.Equal(alone, other);
         Assert.Equal(alone, beside);
     }
@@ -291,17 +301,17 @@ public class StepTests
         backend.Load(weights, optimizer);
         for (int epoch = 0; epoch < 2; epoch++)
         {
-            backend.BeginEpoch(Digits, epoch, EpochOrder.Create([.. Enumerable.Range(0, 72)], 1, epoch, shuffle: true), default);
+            backend.BeginEpoch(Digits, epoch, EpochOrder.Create([.. Enumerable.Range(0, 40)], 1, epoch, shuffle: true), default);
             backend.RunSteps(0, [1e-3f, 1e-3f]);
             between?.Invoke(backend);
             backend.RunSteps(2, [1e-3f]);
         }
 
-        float[] logits = new float[720];
-        backend.Predict(Digits, [.. Enumerable.Range(0, 72)], logits);
+        float[] logits = new float[400];
+        backend.Predict(Digits, [.. Enumerable.Range(0, 40)], logits);
         backend.Save(weights, optimizer);
         EpochSums sums = backend.ReadSums();
-        Assert.Equal(72, sums.Samples);
+        Assert.Equal(40, sums.Samples);
         return [.. weights.Trained, .. weights.Statistics, .. optimizer.SecondMoment, .. logits, (float)sums.Loss, sums.Correct];
     }
 
@@ -314,7 +324,7 @@ public class StepTests
         using CancellationTokenSource cancel = new();
         try
         {
-            new Trainer(backend, Digits, options, state) { OnProgress = _ => { if (stopAfterFirstCall) { cancel.Cancel(); } } }.Run(cancel.Token);
+            new Trainer(backend, Fewer, options, state) { OnProgress = _ => { if (stopAfterFirstCall) { cancel.Cancel(); } } }.Run(cancel.Token);
         }
         catch (OperationCanceledException)
         {
