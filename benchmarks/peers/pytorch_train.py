@@ -4,7 +4,8 @@ GPU as uint8, augmentation batched on the GPU, channels_last, TF32 or bf16 autoc
 whole step captured as a CUDA graph, and torch.compile; for inference, batch norm folded into the convolutions and weights
 in bf16.
 
-    pytorch_train.py [--models improved,simple] [--batch-sizes 64,256,1024,4096] [--seconds 240]
+    pytorch_train.py [--models improved,simple] [--batch-sizes 64,256,1024,4096] [--precisions fp32,tf32,bf16]
+                     [--modes graph,eager,compiled+graph,compiled] [--seconds 240]
     pytorch_train.py --data train.csv --until 0.99
     pytorch_train.py --ceilings
 
@@ -237,6 +238,7 @@ def benchmark(options):
         for mode in modes
         for batch in map(int, options.batch_sizes.split(","))
         for precision in precisions
+        if mode in options.modes.split(",") and precision in options.precisions.split(",")
     ]
     for model, batch, precision, mode in plan:
         if time.monotonic() > end:
@@ -332,6 +334,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--models", default="improved,simple")
     parser.add_argument("--batch-sizes", default="64,256,1024,4096")
+    parser.add_argument("--precisions", default="fp32,tf32,bf16")
+    parser.add_argument("--modes", default="graph,eager,compiled+graph,compiled")
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--data", help="Kaggle's train.csv, for --until")
     parser.add_argument("--until", type=float, help="train to this validation accuracy")
