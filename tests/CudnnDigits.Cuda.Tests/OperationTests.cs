@@ -98,15 +98,16 @@ public class OperationTests
             lab.Upload(new float[Channels], DeviceType.F32), lab.Upload([.. Enumerable.Repeat(1f, Channels)], DeviceType.F32), lab.Empty(Channels, DeviceType.F32), lab.Empty(Channels, DeviceType.F32));
         DeviceTensor x = lab.Upload(y), normal = lab.Empty(y.Length), p = window > 1 ? lab.Empty(dA.Length) : normal, z = window > 1 ? lab.Empty(dA.Length) : normal;
         DeviceTensor gradient = lab.Upload(dA), unpooled = window > 1 ? lab.Empty(y.Length) : gradient, dX = lab.Empty(y.Length);
-        using BatchNorm2d layer = new(lab.Session, N, shape);
+        using BatchNorm2d layer = new(lab.Session, N, shape, training: true);
+        DeviceTensor workspace = lab.Empty(Math.Max(layer.WorkspaceBytes, 1), DeviceType.U8), reserve = lab.Empty(Math.Max(layer.ReserveBytes, 1), DeviceType.U8);
         using MaxPool2d? pooling = window > 1 ? new MaxPool2d(lab.Session, new MaxPool2dLayer("pool", window), N, shape) : null;
         Activation activation = new(lab.Session, N, pooled, null, 0);
-        layer.Forward(x, normal, norm, training: true);
+        layer.Training(x, normal, norm, workspace, reserve);
         pooling?.Forward(normal, p);
         activation.Forward(lab.State(N), p, null, z, Seed, training: true);
         activation.Backward(z, gradient, null);
         pooling?.Backward(p, gradient, normal, unpooled);
-        layer.Backward(x, unpooled, dX, norm);
+        layer.Backward(x, unpooled, dX, norm, workspace, reserve);
 
         Close(precision, expected.A, lab.Download(z), "a");
         // Rounded to bfloat16, neighbours in a window may be equal, and the first takes the gradient that was the other's.

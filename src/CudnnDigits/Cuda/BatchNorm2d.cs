@@ -11,7 +11,10 @@ internal readonly record struct BatchNormTensors(
     DeviceTensor Gamma, DeviceTensor Beta, DeviceTensor DGamma, DeviceTensor DBeta,
     DeviceTensor RunningMean, DeviceTensor RunningVariance, DeviceTensor SavedMean, DeviceTensor SavedInverseDeviation);
 
-/// <summary>Batch normalization over N, H, W by cuDNN, channels last; statistics in float32 whatever the activations are.</summary>
+/// <summary>
+/// Batch normalization over N, H, W by cuDNN, channels last; statistics in float32 whatever the activations are. Training takes
+/// cuDNN's persistent mode, as PyTorch does: with channels last the plain one is a hundred times slower (docs/performance.md).
+/// </summary>
 internal sealed unsafe class BatchNorm2d : IDisposable
 {
     private readonly CudaSession _session;
@@ -22,40 +25,59 @@ internal sealed unsafe class BatchNorm2d : IDisposable
     /// <param name="session">The device.</param>
     /// <param name="n">Samples.</param>
     /// <param name="shape">Shape of one sample.</param>
-    public BatchNorm2d(CudaSession session, int n, Shape shape)
+    /// <param name="training">Whether it is to be trained.</param>
+    public BatchNorm2d(CudaSession session, int n, Shape shape, bool training)
     {
         _session = session;
         (_count, _channels) = ((long)n * shape.Size, shape.C);
         _x = CudnnDescriptor.Tensor(session.Context, session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat, n, shape.C, shape.H, shape.W);
         _parameters = CudnnDescriptor.Tensor(session.Context);
-        Check(cudnnDeriveBNTensorDescriptor(_parameters.Value, _x.Value, BatchNormSpatial));
-    }
-
-    /// <summary>y = γ (x − mean) / σ + β: in training by the batch's statistics, which also move the running ones; else by the running ones.</summary>
-    public void Forward(DeviceTensor x, DeviceTensor y, in BatchNormTensors t, bool training)
-    {
-        float one = 1, zero = 0;
+        (nint handle, nint x, nint parameters) = (session.Cudnn.Value, _x.Value, _parameters.Value);
+        Check(cudnnDeriveBNTensorDescriptor(parameters, x, training ? BatchNormSpatialPersistent : BatchNormSpatial));
         if (training)
         {
-            Check(cudnnBatchNormalizationForwardTraining(
-                _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
-                BatchNorm2dLayer.Momentum, C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation)));
+            nuint forward, backward, reserve;
+            Check(cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize(handle, BatchNormSpatialPersistent, BatchNormAlone, x, 0, x, parameters, 0, &forward));
+            Check(cudnnGetBatchNormalizationBackwardExWorkspaceSize(handle, BatchNormSpatialPersistent, BatchNormAlone, x, 0, x, 0, x, parameters, 0, &backward));
+            Check(cudnnGetBatchNormalizationTrainingExReserveSpaceSize(handle, BatchNormSpatialPersistent, BatchNormAlone, 0, x, &reserve));
+            (WorkspaceBytes, ReserveBytes) = ((long)Math.Max(forward, backward), (long)reserve);
         }
-        else
-        {
-            Check(cudnnBatchNormalizationForwardInference(
-                _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
-                C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon));
-        }
+    }
+
+    /// <summary>Bytes that a training pass uses while it runs.</summary>
+    public long WorkspaceBytes { get; }
+
+    /// <summary>Bytes that the forward pass leaves for the backward pass.</summary>
+    public long ReserveBytes { get; }
+
+    /// <summary>y = γ (x − mean) / σ + β by the batch's statistics, which also move the running ones.</summary>
+    public void Training(DeviceTensor x, DeviceTensor y, in BatchNormTensors t, DeviceTensor workspace, DeviceTensor reserve)
+    {
+        float one = 1, zero = 0;
+        Check(cudnnBatchNormalizationForwardTrainingEx(
+            _session.Cudnn.Value, BatchNormSpatialPersistent, BatchNormAlone, &one, &zero, _x.Value, X(x), 0, 0, _x.Value, X(y), _parameters.Value,
+            C(t.Gamma), C(t.Beta), BatchNorm2dLayer.Momentum, C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon,
+            C(t.SavedMean), C(t.SavedInverseDeviation), 0, workspace.Holding(WorkspaceBytes, DeviceType.U8), (nuint)WorkspaceBytes,
+            reserve.Holding(ReserveBytes, DeviceType.U8), (nuint)ReserveBytes));
+    }
+
+    /// <summary>The same by the running statistics.</summary>
+    public void Prediction(DeviceTensor x, DeviceTensor y, in BatchNormTensors t)
+    {
+        float one = 1, zero = 0;
+        Check(cudnnBatchNormalizationForwardInference(
+            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, _x.Value, X(x), _x.Value, X(y), _parameters.Value, C(t.Gamma), C(t.Beta),
+            C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon));
     }
 
     /// <summary>dX, dγ and dβ from dY; dX may not lie where dY does.</summary>
-    public void Backward(DeviceTensor x, DeviceTensor dy, DeviceTensor dx, in BatchNormTensors t)
+    public void Backward(DeviceTensor x, DeviceTensor dy, DeviceTensor dx, in BatchNormTensors t, DeviceTensor workspace, DeviceTensor reserve)
     {
         float one = 1, zero = 0;
-        Check(cudnnBatchNormalizationBackward(
-            _session.Cudnn.Value, BatchNormSpatial, &one, &zero, &one, &zero, _x.Value, X(x), _x.Value, X(dy), _x.Value, X(dx),
-            _parameters.Value, C(t.Gamma), C(t.DGamma), C(t.DBeta), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation)));
+        Check(cudnnBatchNormalizationBackwardEx(
+            _session.Cudnn.Value, BatchNormSpatialPersistent, BatchNormAlone, &one, &zero, &one, &zero, _x.Value, X(x), 0, 0, _x.Value, X(dy), 0, 0, _x.Value, X(dx),
+            _parameters.Value, C(t.Gamma), 0, C(t.DGamma), C(t.DBeta), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation),
+            0, workspace.Holding(WorkspaceBytes, DeviceType.U8), (nuint)WorkspaceBytes, reserve.Holding(ReserveBytes, DeviceType.U8), (nuint)ReserveBytes));
     }
 
     public void Dispose()

@@ -8,6 +8,7 @@ internal sealed class CudnnConvolutions : IConvolutions
     private readonly CudaNetwork _net;
     private readonly ulong _seed;
     private readonly Block[] _blocks;
+    private readonly long[] _reserves;
 
     /// <param name="session">The device.</param>
     /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
@@ -18,10 +19,13 @@ internal sealed class CudnnConvolutions : IConvolutions
     public CudnnConvolutions(CudaSession session, CudaNetwork net, ulong seed, int batch, long workspaceLimit, bool training)
     {
         (_net, _seed) = (net, seed);
-        _blocks = [.. net.Convs.Select(tensors => new Block(session, tensors, batch, workspaceLimit, training))];
+        BatchNorm2d?[] norms = [.. net.Convs.Select(t => t.Norm is null ? null : new BatchNorm2d(session, batch, t.Plan.Conv.Infer(t.Plan.Input), training))];
+        _reserves = [.. norms.Select(norm => Aligned(norm?.ReserveBytes ?? 0))];
+        _blocks = [.. net.Convs.Zip(norms, (tensors, norm) => new Block(session, tensors, norm, batch, workspaceLimit - _reserves.Sum(), training))];
     }
 
-    public long WorkspaceBytes => _blocks.Max(block => block.Conv.WorkspaceBytes);
+    /// <summary>What batch norm leaves for the backward pass, layer by layer, then what is used by one call after another.</summary>
+    public long WorkspaceBytes => _reserves.Sum() + _blocks.Max(block => Math.Max(block.Conv.WorkspaceBytes, block.Norm?.WorkspaceBytes ?? 0));
 
     public IReadOnlyDictionary<string, string> Algorithms => _blocks.ToDictionary(block => block.Tensors.Plan.Conv.Name, block => block.Conv.Algorithms);
 
@@ -31,10 +35,20 @@ internal sealed class CudnnConvolutions : IConvolutions
 
     public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
     {
-        foreach ((Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) in _blocks)
+        DeviceTensor shared = Shared(workspace);
+        for (int i = 0; i < _blocks.Length; i++)
         {
-            conv.Forward(t.X, _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, workspace);
-            norm?.Forward(t.Y, t.Normal, t.Norm!.Value, training);
+            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) = _blocks[i];
+            conv.Forward(t.X, _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
+            if (training)
+            {
+                norm?.Training(t.Y, t.Normal, t.Norm!.Value, shared, Reserve(workspace, i));
+            }
+            else
+            {
+                norm?.Prediction(t.Y, t.Normal, t.Norm!.Value);
+            }
+
             pool?.Forward(t.Normal, t.Pooled);
             activation.Forward(state, t.Pooled, Bias(t), t.Z, _seed, training);
         }
@@ -43,6 +57,7 @@ internal sealed class CudnnConvolutions : IConvolutions
     public void Backward(DeviceTensor gradient, DeviceTensor other, DeviceTensor workspace)
     {
         DeviceParameters p = _net.Parameters;
+        DeviceTensor shared = Shared(workspace);
         for (int i = _blocks.Length - 1; i >= 0; i--)
         {
             (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) = _blocks[i];
@@ -60,14 +75,14 @@ internal sealed class CudnnConvolutions : IConvolutions
 
             if (norm is not null)
             {
-                norm.Backward(t.Y, gradient, other, t.Norm!.Value);
+                norm.Backward(t.Y, gradient, other, t.Norm!.Value, shared, Reserve(workspace, i));
                 (gradient, other) = (other, gradient);
             }
 
-            conv.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Conv.WeightName), workspace);
+            conv.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Conv.WeightName), shared);
             if (i > 0)
             {
-                conv.BackwardData(p.Operand(t.Plan.Conv.WeightName), gradient, other, workspace);
+                conv.BackwardData(p.Operand(t.Plan.Conv.WeightName), gradient, other, shared);
                 (gradient, other) = (other, gradient);
             }
         }
@@ -83,16 +98,21 @@ internal sealed class CudnnConvolutions : IConvolutions
         }
     }
 
+    private DeviceTensor Shared(DeviceTensor workspace) => workspace.Slice(_reserves.Sum(), workspace.Count - _reserves.Sum());
+
+    private DeviceTensor Reserve(DeviceTensor workspace, int block) => workspace.Slice(_reserves.Take(block).Sum(), _reserves[block]);
+
+    private static long Aligned(long bytes) => (bytes + 255) / 256 * 256;
+
     private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
 
     /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change.</summary>
     private sealed record Block(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, ConvTensors Tensors)
     {
-        public Block(CudaSession session, ConvTensors t, int n, long workspaceLimit, bool training)
-            : this(new Conv2d(session, t.Plan, n, workspaceLimit, training), null, null, null!, t)
+        public Block(CudaSession session, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)
+            : this(new Conv2d(session, t.Plan, n, workspaceLimit, training), norm, null, null!, t)
         {
             Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
-            Norm = t.Plan.Norm is null ? null : new BatchNorm2d(session, n, output);
             Pool = t.Plan.Pool is null ? null : new MaxPool2d(session, t.Plan.Pool, n, output);
             Activation = new Activation(session, n, pooled, t.Plan.Dropout, t.Plan.DropoutIndex);
         }

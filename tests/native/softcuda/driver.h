@@ -32,6 +32,7 @@ struct Event {
     uint64_t position = 0;
     std::shared_ptr<double> seconds = std::make_shared<double>(0); // it may be destroyed before its time has come
     std::weak_ptr<Graph> capture;                                  // that it was last recorded in
+    bool was_captured = false;                                     // the same, when that graph may be gone
 };
 
 // Work in order; the capture of a graph puts it there instead.

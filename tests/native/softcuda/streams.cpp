@@ -199,6 +199,7 @@ EXPORT cuEventRecord(Event *event, Stream *stream) {
         event->after = {stream};
         event->position = stream->captured;
         event->capture = stream->capture;
+        event->was_captured = true;
         return success;
     }
     const int status = enqueue(stream, __func__, [seconds = event->seconds]() -> Result {
@@ -209,13 +210,17 @@ EXPORT cuEventRecord(Event *event, Stream *stream) {
         event->after = {stream};
         event->position = end_of(stream);
         event->capture.reset();
+        event->was_captured = false;
     }
     return status;
 }
 
 EXPORT cuEventSynchronize(Event *event) {
     ENTER(context_outside_capture)
-    return event->after.empty() || event->capture.lock() || !is_live(event->after[0])
+    if (event->was_captured) { // as the driver says, whether the graph is still there or not
+        return refuse(invalid_value, __func__, "the event was last recorded in a capture");
+    }
+    return event->after.empty() || !is_live(event->after[0])
                ? success
                : run_until(event->after[0], event->position);
 }

@@ -28,7 +28,7 @@ internal static unsafe partial class Cudnn
     public const int TypeFloat = 0, TypeBFloat16 = 9;
     public const int FormatNhwc = 1, CrossCorrelation = 1, NotPropagateNaN = 0, PropagateNaN = 1;
     public const int MathDefault = 0, MathTensorOp = 1, MathFma = 3;
-    public const int PoolingMax = 0, PoolingMaxDeterministic = 3, BatchNormSpatial = 1;
+    public const int PoolingMax = 0, PoolingMaxDeterministic = 3, BatchNormSpatial = 1, BatchNormSpatialPersistent = 2, BatchNormAlone = 0;
 
     [LibraryImport(NativeLibraries.Dnn)]
     public static partial nuint cudnnGetVersion();
@@ -132,9 +132,23 @@ internal static unsafe partial class Cudnn
     public static partial CudnnStatus cudnnDeriveBNTensorDescriptor(nint derived, nint x, int mode);
 
     [LibraryImport(NativeLibraries.Dnn)]
-    public static partial CudnnStatus cudnnBatchNormalizationForwardTraining(
-        nint handle, int mode, void* alpha, void* beta, nint xDescriptor, nint x, nint yDescriptor, nint y, nint bnDescriptor, nint scale, nint bias,
-        double averageFactor, nint runningMean, nint runningVariance, double epsilon, nint savedMean, nint savedInverseDeviation);
+    public static partial CudnnStatus cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize(
+        nint handle, int mode, int operations, nint xDescriptor, nint zDescriptor, nint yDescriptor, nint bnDescriptor, nint activation, nuint* bytes);
+
+    [LibraryImport(NativeLibraries.Dnn)]
+    public static partial CudnnStatus cudnnGetBatchNormalizationBackwardExWorkspaceSize(
+        nint handle, int mode, int operations, nint xDescriptor, nint yDescriptor, nint dyDescriptor, nint dzDescriptor, nint dxDescriptor,
+        nint bnDescriptor, nint activation, nuint* bytes);
+
+    [LibraryImport(NativeLibraries.Dnn)]
+    public static partial CudnnStatus cudnnGetBatchNormalizationTrainingExReserveSpaceSize(
+        nint handle, int mode, int operations, nint activation, nint xDescriptor, nuint* bytes);
+
+    [LibraryImport(NativeLibraries.Dnn)]
+    public static partial CudnnStatus cudnnBatchNormalizationForwardTrainingEx(
+        nint handle, int mode, int operations, void* alpha, void* beta, nint xDescriptor, nint x, nint zDescriptor, nint z, nint yDescriptor, nint y,
+        nint bnDescriptor, nint scale, nint bias, double averageFactor, nint runningMean, nint runningVariance, double epsilon,
+        nint savedMean, nint savedInverseDeviation, nint activation, nint workspace, nuint workspaceBytes, nint reserve, nuint reserveBytes);
 
     [LibraryImport(NativeLibraries.Dnn)]
     public static partial CudnnStatus cudnnBatchNormalizationForwardInference(
@@ -142,10 +156,11 @@ internal static unsafe partial class Cudnn
         nint mean, nint variance, double epsilon);
 
     [LibraryImport(NativeLibraries.Dnn)]
-    public static partial CudnnStatus cudnnBatchNormalizationBackward(
-        nint handle, int mode, void* alphaData, void* betaData, void* alphaParameters, void* betaParameters,
-        nint xDescriptor, nint x, nint dyDescriptor, nint dy, nint dxDescriptor, nint dx, nint bnDescriptor, nint scale, nint dScale, nint dBias,
-        double epsilon, nint savedMean, nint savedInverseDeviation);
+    public static partial CudnnStatus cudnnBatchNormalizationBackwardEx(
+        nint handle, int mode, int operations, void* alphaData, void* betaData, void* alphaParameters, void* betaParameters,
+        nint xDescriptor, nint x, nint yDescriptor, nint y, nint dyDescriptor, nint dy, nint dzDescriptor, nint dz, nint dxDescriptor, nint dx,
+        nint bnDescriptor, nint scale, nint bias, nint dScale, nint dBias, double epsilon, nint savedMean, nint savedInverseDeviation,
+        nint activation, nint workspace, nuint workspaceBytes, nint reserve, nuint reserveBytes);
 
     [LibraryImport(NativeLibraries.Dnn)]
     public static partial CudnnStatus cudnnPoolingForward(

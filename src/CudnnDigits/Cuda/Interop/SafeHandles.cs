@@ -88,6 +88,9 @@ internal abstract class CudaHandle : SafeHandle
     /// <summary>The native handle or address.</summary>
     public nint Value => handle;
 
+    /// <summary>Whether it keeps anything.</summary>
+    protected bool IsKeeping => _kept.Count > 0;
+
     /// <summary>Keeps what work that this handle stands for makes use of until that is done, in whichever order the two are disposed of or collected.</summary>
     public void Keep(CudaHandle used)
     {
@@ -190,7 +193,7 @@ internal sealed unsafe class CudaStream : CudaHandle
     protected override void Destroy(nint value) => cuStreamDestroy_v2(value);
 }
 
-/// <summary>A place in a stream's work that others can wait for; to dispose of it is to wait.</summary>
+/// <summary>A place in a stream's work that others can wait for; to dispose of it is to wait, where it keeps what that work uses.</summary>
 internal sealed unsafe class CudaEvent : CudaHandle
 {
     private bool _recorded;
@@ -221,7 +224,7 @@ internal sealed unsafe class CudaEvent : CudaHandle
 
     protected override void Finish(nint value)
     {
-        if (_recorded)
+        if (_recorded && IsKeeping) // an event of a branch keeps nothing: it may have been recorded in a capture last, and nobody can wait for that
         {
             cuEventSynchronize(value);
         }
