@@ -60,13 +60,13 @@ internal static class BenchCommand
             return RunLayers(backend, data, rows, rates, result.GetValue(Json));
         }
 
-        bool profile = result.GetValue(Profile);
-        double train = Median(profile, () => backend.BeginEpoch(data, 0, rows, default), () =>
+        ITrainingBackend? profiled = result.GetValue(Profile) ? backend : null;
+        double train = Median(profiled, () => backend.BeginEpoch(data, 0, rows, default), () =>
         {
             backend.RunSteps(0, rates);
             backend.ReadSums();
         });
-        double infer = Median(profile, () => { }, () => backend.Predict(data, rows, logits));
+        double infer = Median(profiled, () => { }, () => backend.Predict(data, rows, logits));
 
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
@@ -114,8 +114,8 @@ internal static class BenchCommand
         return ExitCode.Done;
     }
 
-    /// <summary>Median seconds of the body after a warm-up; what prepares it is not counted.</summary>
-    private static double Median(bool profile, Action prepare, Action body)
+    /// <summary>Median seconds of the body after a warm-up; what prepares it is not counted. A profiler may see it on one backend.</summary>
+    private static double Median(ITrainingBackend? profiled, Action prepare, Action body)
     {
         long begin = Stopwatch.GetTimestamp();
         do
@@ -126,7 +126,7 @@ internal static class BenchCommand
         while (Stopwatch.GetElapsedTime(begin) < WarmUp);
 
         double[] seconds = new double[Repetitions];
-        using IDisposable? profiled = profile ? BackendFactory.Profile() : null;
+        using IDisposable? range = profiled is null ? null : BackendFactory.Profile(profiled);
         for (int i = 0; i < seconds.Length; i++)
         {
             prepare();

@@ -213,6 +213,14 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _predictionRows.ReadLogits(_session.Stream, logits[..(rows.Length * DigitDataset.Classes)]);
     }
 
+    /// <summary>cuProfilerStart now, cuProfilerStop when disposed of, both in the backend's context, without which the driver refuses them.</summary>
+    public IDisposable Profile()
+    {
+        using CudaContext.Scope scope = _session.Context.Enter();
+        CudaException.Check(CudaDriver.cuProfilerStart());
+        return new ProfilerRange(_session.Context);
+    }
+
     public void Dispose()
     {
         _training?.Dispose();
@@ -342,5 +350,14 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _session.Stream.Download(_stateStaging.Pointer, _net.TrainingState.Address, sizeof(StepState));
         _session.Stream.Synchronize();
         return *(StepState*)_stateStaging.Pointer;
+    }
+
+    private sealed class ProfilerRange(CudaContext context) : IDisposable
+    {
+        public void Dispose()
+        {
+            using CudaContext.Scope scope = context.Enter();
+            CudaDriver.cuProfilerStop();
+        }
     }
 }

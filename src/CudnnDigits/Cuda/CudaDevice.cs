@@ -172,18 +172,6 @@ internal static unsafe class CudaDevice
             NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];
     }
 
-    /// <summary>cuProfilerStart now, cuProfilerStop when disposed of; null where no driver was loaded.</summary>
-    public static IDisposable? Profile()
-    {
-        if (NativeLibraries.Loaded(NativeLibraries.Driver) is null)
-        {
-            return null;
-        }
-
-        Check(cuProfilerStart());
-        return new ProfilerRange();
-    }
-
     private static CudaGpu Gpu(int ordinal)
     {
         nuint bytes;
@@ -215,10 +203,5 @@ internal static unsafe class CudaDevice
     {
         int version = (int)Cudnn.cudnnGetVersion();
         return string.Create(CultureInfo.InvariantCulture, $"{version / 10000}.{version / 100 % 100}.{version % 100}");
-    }
-
-    private sealed class ProfilerRange : IDisposable
-    {
-        public void Dispose() => cuProfilerStop();
     }
 }

@@ -16,8 +16,9 @@ public static class BackendFactory
     /// <summary>Looks for GPUs and NVIDIA's libraries on this machine, and tells what is there or what is missing; never throws.</summary>
     public static CudaInfo DescribeCuda() => CudaDevice.Info();
 
-    /// <summary>Starts a profiler that waits for it (nsys with --capture-range=cudaProfilerApi, ncu) until disposed of; without a GPU, nothing.</summary>
-    public static IDisposable? Profile() => CudaDevice.Profile();
+    /// <summary>Starts a profiler that waits for it (nsys with --capture-range=cudaProfilerApi, ncu) until disposed of; for a backend on the CPU, nothing.</summary>
+    /// <param name="backend">What is to be profiled.</param>
+    public static IDisposable? Profile(ITrainingBackend backend) => (backend as CudaBackend)?.Profile();
 
     /// <summary>
     /// Opens a GPU beside whatever the caller does next, such as reading data, so that <see cref="Create(string, NetworkSpec, BackendOptions)"/>

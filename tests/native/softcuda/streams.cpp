@@ -350,5 +350,12 @@ EXPORT cuGraphDestroy(Graph *graph) {
     return success;
 }
 
-EXPORT cuProfilerStart() { return success; }
-EXPORT cuProfilerStop() { return success; }
+EXPORT cuProfilerStart() {
+    ENTER(context)
+    return success;
+}
+
+EXPORT cuProfilerStop() {
+    ENTER(context)
+    return success;
+}
