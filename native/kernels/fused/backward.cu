@@ -5,20 +5,29 @@
 
 namespace {
 
+template <class T> DEVICE_INLINE void exchange(T &a, T &b) {
+    const T was = a;
+    a = b;
+    b = was;
+}
+
 template <int Side, int In, int Out> struct BackwardData {
     Weights<In, Out> weights;    // In: channels of dY, Out: channels of the layer below
     MaskedGradient<Out> masking; // of the layer below
 
+    using Below = Spread<Tile<Side, Out>>;
+
     // below: y of the layer below; pooled, where it is pooled.
-    DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, const bfloat16 *below, float keep_scale,
+    DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, const Below &below, float keep_scale,
                            bfloat16 *du) {
         convolve<Out>(tile, weights, rows, [&](int row, int column, const float(&made)[4]) {
             const FourChannels turned = by_pixel(made);
             const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2), element(turned, 3)};
             const int x = column + (lane() >> 2);
             if (x < Side) {
-                const int at = (row * Side + x) * Out + masking.first_channel();
-                *reinterpret_cast<FourChannels *>(du + at) = masking.apply(gradient, load_four(below + at), keep_scale);
+                const int channel = masking.first_channel();
+                *reinterpret_cast<FourChannels *>(du + (row * Side + x) * Out + channel) =
+                    masking.apply(gradient, load_four(below.at(row, x) + channel), keep_scale);
             }
         });
     }
@@ -97,30 +106,32 @@ KERNEL(256, 1)
 conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *turned4,
                     const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    BackwardData<14, 64, 64> conv;
     bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
+    decltype(conv)::Below below{next_du4 + 49 * 64}, next_below{below.data + below.elements};
     alignas(16) __shared__ float of_layer4[shared_count];
     const Share share = share_of<Tile<14, 64>>(samples);
-    BackwardData<14, 64, 64> conv;
-    const auto prepare = [&](int n) {
+    const auto prepare = [&](int n, const auto &of_below) {
         fetch_rows<Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64), share.read);
         fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
+        of_below.fetch(y3 + (long long)n * (196 * 64), share.made);
     };
     tile.clear();
     conv.weights.load(turned4);
     wait_for_kernel_before();
-    prepare(share.image);
+    prepare(share.image, below);
     load_coefficients(of_layer4, coefficients4);
     conv.masking.load(norm3);
     for (int n = share.image; n < samples; n += share.stride) {
-        const long long at = (long long)n * (196 * 64);
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(tile, next_y4, next_du4, of_layer4, share.read);
+        fill_pooled_gradient(tile, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4, share.read);
         __syncthreads();
         if (n + share.stride < samples) {
-            prepare(n + share.stride);
+            prepare(n + share.stride, next_below);
         }
-        conv.run(tile, share.made, y3 + at, 1.0f, du3 + at);
+        conv.run(tile, share.made, below, 1.0f, du3 + (long long)n * (196 * 64));
+        exchange(below, next_below);
     }
     let_next_kernel_begin();
     conv.masking.sums.finish_gradients<64>(norm3);
@@ -131,30 +142,32 @@ KERNEL(256, 1)
 conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *turned3,
                     const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    BackwardData<14, 64, 32> conv;
     bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
+    decltype(conv)::Below below{next_du3 + 196 * 64}, next_below{below.data + below.elements};
     alignas(16) __shared__ float of_layer3[shared_count];
     const Share share = share_of<Tile<14, 64>>(samples);
-    BackwardData<14, 64, 32> conv;
-    const auto prepare = [&](int n) {
+    const auto prepare = [&](int n, const auto &of_below) {
         fetch_rows<Tile<14, 64>>(next_y3, y3 + (long long)n * (196 * 64), share.read);
         fetch_rows<Tile<14, 64>>(next_du3, du3 + (long long)n * (196 * 64), share.read);
+        of_below.fetch(pooled2 + (long long)n * (196 * 32), share.made);
     };
     tile.clear();
     conv.weights.load(turned3);
     wait_for_kernel_before();
-    prepare(share.image);
+    prepare(share.image, below);
     load_coefficients(of_layer3, coefficients3);
     conv.masking.load(norm2);
     for (int n = share.image; n < samples; n += share.stride) {
-        const long long at = (long long)n * (196 * 32);
         wait_for_copies();
         __syncthreads();
-        fill_gradient(tile, next_y3, next_du3, of_layer3, share.read);
+        fill_gradient(tile, Packed<Tile<14, 64>>{next_y3}, next_du3, of_layer3, share.read);
         __syncthreads();
         if (n + share.stride < samples) {
-            prepare(n + share.stride);
+            prepare(n + share.stride, next_below);
         }
-        conv.run(tile, share.made, pooled2 + at, keep_scale, du2 + at);
+        conv.run(tile, share.made, below, keep_scale, du2 + (long long)n * (196 * 32));
+        exchange(below, next_below);
     }
     let_next_kernel_begin();
     conv.masking.sums.finish_gradients<32>(norm2);
@@ -169,9 +182,14 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
                     int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
+    bfloat16 *next_du2 = image.data + image.elements;
     alignas(16) __shared__ float of_layer2[shared_count];
     const Share share = share_of<Tile<28, 32>>(samples);
+    const Rows filled = whole_turns<Tile<28, 32>>(share.read);
     Weights<32, 32> weights;
+    const auto fetch_du2 = [&](int n) {
+        fetch_rows<Tile<14, 32>>(next_du2, du2 + (long long)n * (196 * 32), {filled.first / 2, filled.end / 2});
+    };
     weights.load(turned2);
     tile.clear();
     image.clear();
@@ -179,13 +197,21 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     FirstConvolution first;
     first.load(w1, device_pointer<const float>(norm1.coefficients), weights.first_channel());
     load_coefficients(of_layer2, coefficients2);
+    ImageTile::Piece next = image.load(x + (long long)share.image * 784);
+    fetch_du2(share.image);
     float sums[2][4] = {};
     for (int n = share.image; n < samples; n += share.stride) {
         __syncthreads();
-        fill_pooled_gradient(tile, y2 + (long long)n * (784 * 32), du2 + (long long)n * (196 * 32), of_layer2,
-                             share.read);
-        image.fill(x + (long long)n * 784);
+        fetch_in_place(tile, y2 + (long long)n * (784 * 32), filled);
+        image.fill(next);
+        wait_for_copies();
         __syncthreads();
+        fill_pooled_gradient(tile, tile, next_du2, of_layer2, share.read);
+        __syncthreads();
+        if (n + share.stride < samples) {
+            next = image.load(x + (long long)(n + share.stride) * 784);
+            fetch_du2(n + share.stride);
+        }
         convolve<32>(tile, weights, share.made, [&](int row, int column, const float(&gradient)[4]) {
             unsigned b[2];
             float u[4], du[4];
@@ -205,41 +231,53 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         });
     }
 
-    __shared__ float of_warps[image_warps][16][16];
+    // The tile's place is free for what follows: sums of warps first, then doubles.
+    constexpr int count = 512;
+    float(&of_warps)[image_warps][16][16] = *reinterpret_cast<float(*)[image_warps][16][16]>(dynamic_shared_memory);
+    double *scratch = reinterpret_cast<double *>(dynamic_shared_memory), *totals = scratch + 1024,
+           *of_windows = totals + count;
     const int g = lane() >> 2, t = lane() & 3;
+    __syncthreads();
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         of_warps[warp()][channel_of(i >> 1, g)][2 * t + (i & 1)] = sums[0][i];
         of_warps[warp()][channel_of(i >> 1, g)][8 + 2 * t + (i & 1)] = sums[1][i];
     }
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < 512; i += image_threads) {
+    for (int i = (int)threadIdx.x; i < count; i += image_threads) {
         const int channel = i / 16;
         float sum = 0;
         for (int w = channel / 16; w < image_warps; w += 2) {
             sum += of_warps[w][channel % 16][i % 16];
         }
-        device_pointer<float>(norm1.partial)[(long long)blockIdx.x * 512 + i] = sum;
+        device_pointer<float>(norm1.partial)[(long long)blockIdx.x * count + i] = sum;
     }
-
-    __shared__ double totals[512];
-    if (add_up_in_last_block<512>(norm1, totals) && threadIdx.x < 32) {
+    if (!add_up_in_last_block<count>(norm1, totals, scratch)) {
+        return;
+    }
+    if (threadIdx.x < Moments::count) {
+        of_windows[threadIdx.x] = moments[threadIdx.x];
+    }
+    if (threadIdx.x < 32) {
         const int c = (int)threadIdx.x;
-        const double *of_taps = totals + 16 * c, du = of_taps[taps];
         double du_y = 0;
+#pragma unroll
         for (int k = 0; k < taps; ++k) {
-            du_y += (double)to_float(w1[c * taps + k]) * of_taps[k];
+            du_y += (double)to_float(w1[c * taps + k]) * totals[16 * c + k];
         }
-        use_gradients(norm1, du, du_y, c);
+        use_gradients(norm1, totals[16 * c + taps], du_y, c);
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < 32 * taps; i += image_threads) {
+        const int c = i / taps, k = i % taps;
         const float *of_channel = device_pointer<const float>(norm1.coefficients) + c;
-        for (int k = 0; k < taps; ++k) {
-            double y_window = 0; // the sum of y1 · p_k
-            for (int j = 0; j < taps; ++j) {
-                y_window += (double)to_float(w1[c * taps + j]) * moments[Moments::at(j, k)];
-            }
-            d_w1[c * taps + k] = (float)(of_channel[scale] * of_taps[k] + of_channel[from_y] * y_window +
-                                         of_channel[constant] * moments[Moments::at(taps, k)]);
+        double y_window = 0; // the sum of y1 · p_k
+#pragma unroll
+        for (int j = 0; j < taps; ++j) {
+            y_window += (double)to_float(w1[c * taps + j]) * of_windows[Moments::at(j, k)];
         }
+        d_w1[i] = (float)(of_channel[scale] * totals[16 * c + k] + of_channel[from_y] * y_window +
+                          of_channel[constant] * of_windows[Moments::at(taps, k)]);
     }
 }
 
@@ -264,7 +302,7 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, next_y4, next_du4, of_layer4, dy.all());
+        fill_pooled_gradient(dy, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4, dy.all());
         fill_activated(input, next_y3, of_layer3, input.all());
         __syncthreads();
         if (n + (int)gridDim.x < samples) {
@@ -281,8 +319,11 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
                        const float *coefficients2, float keep_scale, float *partial, int samples) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Tile<14, 32> input{dy.data + dy.elements};
+    bfloat16 *next_du3 = input.data + input.elements;
     alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
     BackwardWeights<14, 32, 64> conv;
+    const auto fetch_du3 = [&](int n) { fetch(next_du3, du3 + (long long)n * (196 * 64), 196 * 64); };
+    fetch_du3((int)blockIdx.x);
     load_coefficients(of_layer3, coefficients3);
     load_coefficients(of_layer2, coefficients2);
     dy.clear();
@@ -290,9 +331,16 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         __syncthreads();
-        fill_gradient(dy, y3 + at, du3 + at, of_layer3, dy.all());
-        fill_from_pooled(input, pooled2 + at / 2, of_layer2, keep_scale);
+        fetch_in_place(dy, y3 + at, dy.all());
+        fetch_in_place(input, pooled2 + at / 2, input.all());
+        wait_for_copies();
         __syncthreads();
+        fill_gradient(dy, dy, next_du3, of_layer3, dy.all());
+        activate_in_place(input, of_layer2, keep_scale);
+        __syncthreads();
+        if (n + (int)gridDim.x < samples) {
+            fetch_du3(n + (int)gridDim.x);
+        }
         conv.add(dy, input);
     }
     conv.store(partial);
@@ -312,6 +360,7 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
         fetch(next_du2, du2 + (long long)n * (196 * 32), 196 * 32);
     };
     prepare((int)blockIdx.x);
+    ImageTile::Piece next = image.load(x + (long long)blockIdx.x * 784);
     load_coefficients(of_layer2, coefficients2);
     load_coefficients(of_layer1, coefficients1);
     dy.clear();
@@ -320,11 +369,12 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, next_y2, next_du2, of_layer2, dy.all());
-        image.fill(x + (long long)n * 784);
+        fill_pooled_gradient(dy, Packed<Tile<28, 32>>{next_y2}, next_du2, of_layer2, dy.all());
+        image.fill(next);
         __syncthreads();
         if (n + (int)gridDim.x < samples) {
             prepare(n + (int)gridDim.x);
+            next = image.load(x + (long long)(n + (int)gridDim.x) * 784);
         }
         fill_first_layer(input, image, w1, of_layer1, input.all());
         __syncthreads();

@@ -30,18 +30,29 @@ struct Moments {
     DEVICE_INLINE static constexpr int at(int j, int k) { return columns * j + k; }
 };
 
-// totals[i] = sum over rows of partial (rows, Count), always in the same order.
-template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals) {
-    constexpr int quads = Count / 4, groups = image_threads / quads;
-    __shared__ double of_groups[groups * Count];
+// totals[i] = sum over rows of partial (rows, Count), always in the same order. All other blocks have ended, and nothing
+// hides what a load takes but other loads: several rows are on their way at once. of_groups: room for 1024.
+template <int Count>
+DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, double *of_groups) {
+    constexpr int quads = Count / 4, groups = image_threads / quads, at_once = 8;
     const int quad = (int)threadIdx.x % quads, group = (int)threadIdx.x / quads;
     double sums[4] = {};
-#pragma unroll 8
-    for (int row = group; row < rows; row += groups) {
-        const Four16 of_row = *reinterpret_cast<const Four16 *>(partial + (long long)row * Count + 4 * quad);
+    for (int first = group; first < rows; first += at_once * groups) {
+        Four16 of_rows[at_once];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            sums[i] += of_row.v[i];
+        for (int k = 0; k < at_once; ++k) {
+            const int row = first + k * groups;
+            of_rows[k] = {};
+            if (row < rows) {
+                of_rows[k] = *reinterpret_cast<const Four16 *>(partial + (long long)row * Count + 4 * quad);
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < at_once; ++k) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                sums[i] += of_rows[k].v[i];
+            }
         }
     }
 #pragma unroll
@@ -59,12 +70,14 @@ template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows,
     __syncthreads();
 }
 
-// In the last block, totals (Count) of what every block left in its row of partial; false in all others.
-template <int Count> DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals) {
+// In the last block, totals (Count) of what every block left in its row of partial; false in all others. scratch: room
+// for 1024, which a barrier has set free.
+template <int Count>
+DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, double *scratch) {
     if (!is_last_block(device_pointer<unsigned>(norm.arrived))) {
         return false;
     }
-    add_rows<Count>(device_pointer<const float>(norm.partial), (int)gridDim.x, totals);
+    add_rows<Count>(device_pointer<const float>(norm.partial), (int)gridDim.x, totals, scratch);
     return true;
 }
 

@@ -38,17 +38,18 @@ template <int In, int Out> struct Weights {
 };
 
 // epilogue(first row, first column, sums) for strips of eight pixels, AtOnce rows of them: sums of channels g and
-// g + 8 at pixels 2t and 2t + 1. Pixels right of the image are to be ignored.
-template <int Out, int AtOnce, class T, class Epilogue>
+// g + 8 at pixels 2t and 2t + 1. Pixels right of the image are to be ignored. A product waits for the one before on the
+// same sums, and there are three to turn to; with Apart, even and odd sixteens of channels are summed apart, so six.
+template <int Out, int AtOnce, bool Apart, class T, class Epilogue>
 DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows,
                                    const Epilogue &epilogue) {
     static_assert(T::side % AtOnce == 0, "no row is left over");
-    constexpr int groups = Weights<T::channels, Out>::groups;
+    constexpr int groups = Weights<T::channels, Out>::groups, parts = Apart ? 2 : 1;
     const int places = T::strips * (int)((rows.end - rows.first) / AtOnce);
     for (int place = warp() / groups; place < places; place += image_warps / groups) {
         const int row = (int)rows.first + place / T::strips * AtOnce, column = place % T::strips * 8;
         const bfloat16 *from = tile.at(row, column + (lane() & 7)) + 8 * (lane() >> 3);
-        float sums[AtOnce][4] = {};
+        float sums[parts][AtOnce][4] = {};
 #pragma unroll
         for (int y = 0; y < AtOnce + 2; ++y) {
 #pragma unroll
@@ -63,14 +64,24 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
 #pragma unroll
                         for (int above = 0; above < 3; ++above) {
                             if (y - above >= 0 && y - above < AtOnce) {
-                                multiply_accumulate_k16(sums[y - above], weights.of[3 * above + x][2 * k + half].a, b);
+                                multiply_accumulate_k16(sums[half % parts][y - above],
+                                                        weights.of[3 * above + x][2 * k + half].a, b);
                             }
                         }
                     }
                 }
             }
         }
-        epilogue(row, column, sums);
+        if constexpr (Apart) {
+#pragma unroll
+            for (int y = 0; y < AtOnce; ++y) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    sums[0][y][i] += sums[1][y][i];
+                }
+            }
+        }
+        epilogue(row, column, sums[0]);
     }
 }
 
@@ -78,12 +89,14 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
 template <int Out, class T, class Epilogue>
 DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows,
                             const Epilogue &epilogue) {
-    convolve_strips<Out, T::at_once>(tile, weights, rows, [&](int row, int column, const float(&sums)[T::at_once][4]) {
+    constexpr bool apart = T::channels == 64; // one block a multiprocessor: two warps for each of its tensor cores
+    convolve_strips<Out, T::at_once, apart>(tile, weights, rows,
+                                            [&](int row, int column, const float(&sums)[T::at_once][4]) {
 #pragma unroll
-        for (int y = 0; y < T::at_once; ++y) {
-            epilogue(row + y, column, sums[y]);
-        }
-    });
+                                                for (int y = 0; y < T::at_once; ++y) {
+                                                    epilogue(row + y, column, sums[y]);
+                                                }
+                                            });
 }
 
 // Four channels of a pixel, 4 t … 4 t + 3 of the warp's sixteen, in the hands of lane 4 g + t: pixel g.
@@ -158,7 +171,8 @@ struct ChannelSums {
             }
             device_pointer<float>(norm.partial)[(long long)blockIdx.x * 2 * Channels + i] = sum;
         }
-        return add_up_in_last_block<2 * Channels>(norm, totals);
+        // The tiles are no longer needed once all threads have come to the barrier in there.
+        return add_up_in_last_block<2 * Channels>(norm, totals, reinterpret_cast<double *>(dynamic_shared_memory));
     }
 };
 

@@ -137,7 +137,7 @@ hidden_forward_64x128(const bfloat16 *z4, const bfloat16 *w, float *y, int sampl
 
 // dy (N, 256) · w, and on through dropout and ReLU to du4 (N, 7, 7, 64), with the sums for batch norm.
 // A block has the weights of one pixel, a warp those of sixteen channels in its registers, and takes sixteen samples at
-// a time.
+// a time, of which the block fetches the next ones meanwhile.
 KERNEL(256, 2)
 hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pooled4, float keep_scale, bfloat16 *du4,
                      BatchNorm norm4, int samples) {
@@ -163,38 +163,61 @@ hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pool
         load_matrices_transposed(weights[step],
                                  tile + (16 * step + 8 * (i & 1) + j) * pitch + warp() % groups * 16 + 8 * (i >> 1));
     }
+    __syncthreads();
+
+    // Rows of gradients take the weights' place, spread so that two rows of four lanes lie in different banks.
+    constexpr int row_pitch = hidden + 32, stage = at_once * row_pitch;
+    static_assert(2 * stage <= hidden * pitch, "two stages are no larger than the weights were");
+    const auto prepare = [&](int first, bfloat16 *to) {
+        for (int i = (int)threadIdx.x; i < at_once * hidden / 8; i += image_threads) {
+            const int row = i / (hidden / 8), n = first + row < samples ? first + row : samples - 1;
+            copy_async(to + row * row_pitch + i % (hidden / 8) * 8, dy + (long long)n * hidden + i % (hidden / 8) * 8);
+        }
+    };
+    const int stride = (int)gridDim.x / 49 * at_once, row = warp() / groups * 16 + g;
+    int first = (int)blockIdx.x / 49 * at_once;
     wait_for_kernel_before();
+    prepare(first, tile);
     masking.load(norm4);
-    for (int first = (int)blockIdx.x / 49 * at_once + warp() / groups * 16; first < samples;
-         first += (int)gridDim.x / 49 * at_once) {
-        const int rows[2] = {first + g, first + g + 8};
-        const bfloat16 *from[2];
+    for (int turn = 0; first < samples; first += stride, turn ^= 1) {
+        const long long at = (long long)(first + row) * features4 + pixel * 64 + masking.first_channel();
+        FourChannels y[2] = {};
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            from[half] = dy + (long long)(rows[half] < samples ? rows[half] : samples - 1) * hidden + 8 * t;
+            if (first + row + 8 * half < samples) {
+                y[half] = load_four(pooled4 + at + 8 * half * features4);
+            }
         }
-        float sums[2][4] = {};
+        wait_for_copies();
+        __syncthreads();
+        if (first + stride < samples) {
+            prepare(first + stride, tile + (turn ^ 1) * stage);
+        }
+        const bfloat16 *from = tile + turn * stage + row * row_pitch + 8 * t;
+        float sums[2][2][4] = {}; // even and odd steps apart: a product waits for the one before on the same sums
 #pragma unroll
         for (int chunk = 0; chunk < chunks; ++chunk) {
             RowPair gradients;
-            gradients.load(from[0] + 32 * chunk, from[1] + 32 * chunk);
+            gradients.load(from + 32 * chunk, from + 8 * row_pitch + 32 * chunk);
 #pragma unroll
             for (int step = 0; step < 2; ++step) {
                 unsigned a[4];
                 gradients.left(step, a);
                 const unsigned(&b)[4] = weights[2 * chunk + step];
-                multiply_accumulate_k16(sums[0], a, {b[0], b[1]});
-                multiply_accumulate_k16(sums[1], a, {b[2], b[3]});
+                multiply_accumulate_k16(sums[step][0], a, {b[0], b[1]});
+                multiply_accumulate_k16(sums[step][1], a, {b[2], b[3]});
             }
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            if (rows[half] < samples) {
-                const long long at = (long long)rows[half] * features4 + pixel * 64 + masking.first_channel();
-                const float gradient[4] = {sums[0][2 * half], sums[0][2 * half + 1], sums[1][2 * half],
-                                           sums[1][2 * half + 1]};
-                *reinterpret_cast<FourChannels *>(du4 + at) =
-                    masking.apply(gradient, load_four(pooled4 + at), keep_scale);
+            if (first + row + 8 * half < samples) {
+                float gradient[4];
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    gradient[i] = sums[0][i / 2][2 * half + i % 2] + sums[1][i / 2][2 * half + i % 2];
+                }
+                *reinterpret_cast<FourChannels *>(du4 + at + 8 * half * features4) =
+                    masking.apply(gradient, y[half], keep_scale);
             }
         }
     }

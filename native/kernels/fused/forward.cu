@@ -41,13 +41,17 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     tile.clear();
     image.clear();
     wait_for_kernel_before();
+    ImageTile::Piece next = image.load(x + (long long)share.image * 784);
     load_coefficients(of_layer1, coefficients1);
     for (int n = share.image; n < samples; n += share.stride) {
         __syncthreads();
-        image.fill(x + (long long)n * 784);
+        image.fill(next);
         __syncthreads();
         fill_first_layer(tile, image, w1, of_layer1, share.read);
         __syncthreads();
+        if (n + share.stride < samples) {
+            next = image.load(x + (long long)(n + share.stride) * 784);
+        }
         conv.run(tile, share.made, y2 + (long long)n * (784 * 32));
     }
     let_next_kernel_begin();
@@ -60,22 +64,28 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
               bfloat16 *pooled2, bfloat16 *y3, BatchNorm norm3, int samples, unsigned threshold, float keep_scale,
               unsigned long long seed, unsigned layer) {
     const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    bfloat16 *next_y2 = tile.data + tile.elements;
     const Dropout dropout = {threshold, keep_scale, seed, layer};
     alignas(16) __shared__ float of_layer2[shared_count];
     const Share share = share_of<Tile<14, 32>>(samples);
+    const auto prepare = [&](int n) {
+        fetch_rows<Tile<28, 32>>(next_y2, y2 + (long long)n * (784 * 32), {2 * share.read.first, 2 * share.read.end});
+    };
     Forward<14, 32, 64> conv;
     conv.weights.load(w3);
     tile.clear();
     wait_for_kernel_before();
+    prepare(share.image);
     load_coefficients(of_layer2, coefficients2);
     for (int n = share.image; n < samples; n += share.stride) {
+        wait_for_copies();
         __syncthreads();
         const int octet = (int)threadIdx.x % tile.octets;
         for (unsigned i = share.read.first * 14 * tile.octets + threadIdx.x; i < share.read.end * 14 * tile.octets;
              i += image_threads) {
             const int pixel = (int)(i / tile.octets), row = pixel / 14;
             const Eight a = load_eight(of_layer2 + scale + 8 * octet), b = load_eight(of_layer2 + shift + 8 * octet);
-            const Octet pooled = pool_octet<Tile<28, 32>>(state, n, y2 + (long long)n * (784 * 32), pixel, octet,
+            const Octet pooled = pool_octet<Tile<28, 32>>(state, n, next_y2, pixel, octet,
                                                           load_octet(of_layer2 + signs + 4 * octet), dropout);
             if (row >= (int)share.made.first && row < (int)share.made.end) {
                 store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
@@ -83,6 +93,9 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
             store_octet(tile.at(row + 1, pixel % 14 + 1) + 8 * octet, activate_pooled(pooled, a, b, keep_scale));
         }
         __syncthreads();
+        if (n + share.stride < samples) {
+            prepare(n + share.stride);
+        }
         conv.run(tile, share.made, y3 + (long long)n * (196 * 64));
     }
     let_next_kernel_begin();

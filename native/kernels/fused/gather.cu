@@ -65,8 +65,8 @@ gather_window_moments(StepState *state, bfloat16 *x, Gathering gathering, const 
         device_pointer<float>(norm1.partial)[blockIdx.x * Moments::count + threadIdx.x] = sum;
     }
 
-    __shared__ double totals[Moments::count];
-    if (add_up_in_last_block<Moments::count>(norm1, totals)) {
+    __shared__ double totals[Moments::count], scratch[1024];
+    if (add_up_in_last_block<Moments::count>(norm1, totals, scratch)) {
         const int c = (int)threadIdx.x;
         if (c < Moments::count) {
             moments[c] = totals[c];

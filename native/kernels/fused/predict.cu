@@ -27,7 +27,7 @@ template <int In, int Out> struct Layer {
 
     // store(row, column, first channel, four channels) for every pixel of the image. A warp makes so many rows at once.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve_strips<Out, AtOnce, false>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
             for (int y = 0; y < AtOnce; ++y) {
                 float out[4];
@@ -47,7 +47,7 @@ template <int In, int Out> struct Layer {
     // The same after 2×2 max-pooling. Two rows of four pooled pixels come out of four rows of eight: in the place of
     // pixel 2t what is of the upper row, of 2t + 1 what is of the lower.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run_pooled(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve_strips<Out, AtOnce, false>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
             for (int y = 0; y < AtOnce; y += 4) {
                 float out[4] = {};
@@ -112,7 +112,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
             layer.load(w2, coefficients2);
             for (int i = 0; i < count; ++i) {
                 __syncthreads();
-                image.fill(x + (long long)(n + i) * 784);
+                image.fill(image.load(x + (long long)(n + i) * 784));
                 __syncthreads();
                 fill_first_layer(first, image, w1, of_layer1, first.all());
                 __syncthreads();

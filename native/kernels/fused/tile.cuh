@@ -168,9 +168,24 @@ struct ImageTile {
         data[(row + 1) * columns + column + 1] = value;
     }
 
-    DEVICE_INLINE void fill(const bfloat16 *image) const {
-        for (int i = (int)threadIdx.x; i < side * side; i += image_threads) {
-            set(i / side, i % side, image[i]);
+    // Four neighbours of a row, for a thread: they can be loaded long before there is room for them.
+    struct Piece {
+        unsigned long long four;
+    };
+
+    static constexpr int pieces = side * side / 4;
+
+    DEVICE_INLINE static Piece load(const bfloat16 *image) {
+        return {threadIdx.x < pieces ? reinterpret_cast<const unsigned long long *>(image)[threadIdx.x] : 0};
+    }
+
+    DEVICE_INLINE void fill(const Piece &piece) const {
+        if (threadIdx.x < pieces) {
+            const int row = (int)threadIdx.x / (side / 4), column = (int)threadIdx.x % (side / 4) * 4;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                set(row, column + i, {(unsigned short)(piece.four >> (16 * i))});
+            }
         }
     }
 
@@ -185,6 +200,43 @@ template <class T> DEVICE_INLINE void fetch_rows(bfloat16 *shared, const bfloat1
     constexpr int row = T::side * T::channels;
     fetch(shared + rows.first * row, global + rows.first * row, (int)(rows.end - rows.first) * row);
 }
+
+// Rows of an image straight to where its pixels lie in the tile: what they are to become is made in place, all of them
+// being on their way at once. There after wait_for_copies and a barrier.
+template <class T> DEVICE_INLINE void fetch_in_place(const T &tile, const bfloat16 *image, const Rows &rows) {
+    const int octet = (int)threadIdx.x % T::octets;
+    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
+         i += image_threads) {
+        const int pixel = (int)(i / T::octets);
+        copy_async(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, image + 8 * i);
+    }
+}
+
+// An image in shared memory as it lies in global memory; row and column count from the border that it does not have.
+template <class T> struct Packed {
+    const bfloat16 *data;
+
+    DEVICE_INLINE const bfloat16 *at(int row, int column) const {
+        return data + ((row - 1) * T::side + column - 1) * T::channels;
+    }
+};
+
+// An image with room between its pixels: what four lanes read of each of four pixels lies in different banks.
+template <class T> struct Spread {
+    static constexpr int pitch = T::channels + 16, elements = T::side * T::side * pitch;
+
+    bfloat16 *data;
+
+    DEVICE_INLINE const bfloat16 *at(int row, int column) const { return data + (row * T::side + column) * pitch; }
+
+    DEVICE_INLINE void fetch(const bfloat16 *image, const Rows &rows) const {
+        const int octet = (int)threadIdx.x % T::octets;
+        for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
+             i += image_threads) {
+            copy_async(data + (int)(i / T::octets) * pitch + 8 * octet, image + 8 * i);
+        }
+    }
+};
 
 // relu(u) of a layer that is not pooled.
 template <class T>
@@ -209,13 +261,12 @@ DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float 
 struct Quad {
     Octet y[4];
 
-    template <class T> DEVICE_INLINE void load(const bfloat16 *image, int pooled, int octet) {
-        constexpr int half = T::side / 2;
-        const bfloat16 *from = image + ((pooled / half * 2) * T::side + pooled % half * 2) * T::channels + 8 * octet;
-        y[0] = load_octet(from);
-        y[1] = load_octet(from + T::channels);
-        y[2] = load_octet(from + T::side * T::channels);
-        y[3] = load_octet(from + (T::side + 1) * T::channels);
+    // The first at (row, column), from the border.
+    template <class Source> DEVICE_INLINE void load(const Source &source, int row, int column, int octet) {
+        y[0] = load_octet(source.at(row, column) + 8 * octet);
+        y[1] = load_octet(source.at(row, column + 1) + 8 * octet);
+        y[2] = load_octet(source.at(row + 1, column) + 8 * octet);
+        y[3] = load_octet(source.at(row + 1, column + 1) + 8 * octet);
     }
 
     // The y of two channels where their u is greatest.
@@ -242,8 +293,9 @@ struct Quad {
 template <class T>
 DEVICE_INLINE Octet pool_octet(const StepState *state, int n, const bfloat16 *image, int pooled, int octet,
                                const Octet &sign, const Dropout &dropout) {
+    constexpr int half = T::side / 2;
     Quad quad;
-    quad.load<T>(image, pooled, octet);
+    quad.load(Packed<T>{image}, pooled / half * 2 + 1, pooled % half * 2 + 1, octet);
     Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
         const unsigned block = (unsigned)(pooled * T::channels + 8 * octet) / 4, row = (unsigned)dataset_row(state, n);
@@ -278,28 +330,27 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
     return out;
 }
 
-// The activation of a layer that is pooled, from its pooled y.
+// The activation of a layer that is pooled, from its pooled y: in place.
 template <class T>
-DEVICE_INLINE void fill_from_pooled(const T &tile, const bfloat16 *pooled, const float *coefficients,
-                                    float keep_scale) {
+DEVICE_INLINE void activate_in_place(const T &tile, const float *coefficients, float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
     for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
         const int pixel = i / T::octets;
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
-        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet,
-                    activate_pooled(load_octet(pooled + 8 * i), a, b, keep_scale));
+        bfloat16 *at = tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet;
+        store_octet(at, activate_pooled(load_octet(at), a, b, keep_scale));
     }
 }
 
-// dY of a layer that is not pooled, from the gradient of u.
-template <class T>
-DEVICE_INLINE void fill_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du, const float *coefficients,
+// dY of a layer that is not pooled, from the gradient of u; y is an image in shared memory, or the tile itself.
+template <class T, class Source>
+DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du, const float *coefficients,
                                  const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
          i += image_threads) {
-        const int pixel = (int)(i / T::octets);
-        const Octet in = load_octet(y + 8 * i), gradient = load_octet(du + 8 * i);
+        const int pixel = (int)(i / T::octets), row = pixel / T::side + 1, column = pixel % T::side + 1;
+        const Octet in = load_octet(y.at(row, column) + 8 * octet), gradient = load_octet(du + 8 * i);
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + from_y + 8 * octet),
                     c0 = load_eight(coefficients + constant + 8 * octet);
         Eight out;
@@ -308,25 +359,33 @@ DEVICE_INLINE void fill_gradient(const T &tile, const bfloat16 *y, const bfloat1
             const float rest = fused_multiply_add(element(in, c), b.v[c], c0.v[c]);
             out.v[c] = fused_multiply_add(element(gradient, c), a.v[c], rest);
         }
-        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow(out));
+        store_octet(tile.at(row, column) + 8 * octet, narrow(out));
     }
 }
 
-// dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere.
-template <class T>
-DEVICE_INLINE void fill_pooled_gradient(const T &tile, const bfloat16 *y, const bfloat16 *du, const float *coefficients,
+// Two rows of pooled pixels are made in turn where eight threads make two of them: these lie in different banks then.
+template <class T> constexpr int in_turn = T::octets == 4 ? 2 : 1;
+
+// The rows that fill_pooled_gradient makes where some are asked for: whole turns.
+template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
+    constexpr unsigned height = 2 * in_turn<T>;
+    return {rows.first / height * height, (rows.end + height - 1) / height * height};
+}
+
+// dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere. y is an
+// image in shared memory, or the tile itself.
+template <class T, class Source>
+DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du, const float *coefficients,
                                         const Rows &rows) {
-    constexpr int half = T::side / 2;
-    // Two rows of pooled pixels in turn, where eight threads make two of them: these lie in different banks then.
-    constexpr int in_turn = T::octets == 4 ? 2 : 1, height = 2 * in_turn;
-    const unsigned first = rows.first / height * in_turn, end = (rows.end + height - 1) / height * in_turn;
+    constexpr int half = T::side / 2, turn = in_turn<T>;
+    const unsigned first = whole_turns<T>(rows).first / 2, end = whole_turns<T>(rows).end / 2;
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = first * half * T::octets + threadIdx.x; i < end * half * T::octets; i += image_threads) {
-        const int place = (int)(i / T::octets), pooled_row = place / (in_turn * half) * in_turn + place % in_turn,
-                  pooled_column = place / in_turn % half;
+        const int place = (int)(i / T::octets), pooled_row = place / (turn * half) * turn + place % turn,
+                  pooled_column = place / turn % half;
         const int pooled = pooled_row * half + pooled_column, row = 2 * pooled_row + 1, column = 2 * pooled_column + 1;
         Quad quad;
-        quad.load<T>(y, pooled, octet);
+        quad.load(y, row, column, octet);
         const Octet gradient = load_octet(du + 8 * (pooled * T::octets + octet)),
                     sign = load_octet(coefficients + signs + 4 * octet);
         Octet out[4];

@@ -12,7 +12,10 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     // Shared memory of a block, as native/kernels/fused/tile.cuh lays it out: rows × columns × (channels + 8) of two bytes.
     // And what is fetched ahead: the tensors of one sample.
     private const int Image = (30 * 38 + 4) * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
-    private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2;
+    private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleDu3 = SampleY3, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2;
+
+    // The layer below, with room between its pixels.
+    private const int Spread32 = 196 * (32 + 16) * 2, Spread64 = 196 * (64 + 16) * 2;
 
     private readonly CudaSession _session;
     private readonly FusedTensors _t;
@@ -118,7 +121,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
         void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
-        _session.LaunchFused("conv3_forward", blocks, parameters, Small32, overlapped: _t.Overlapped);
+        _session.LaunchFused("conv3_forward", blocks, parameters, Small32 + SampleY2, overlapped: _t.Overlapped);
     }
 
     private void Conv4Forward()
@@ -145,7 +148,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), turned4 = Turned(_4), y3 = Y3(), du3 = Du3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &turned4, &y3, &du3, &norm3, &samples };
-        _session.LaunchFused("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4, overlapped: _t.Overlapped);
+        _session.LaunchFused("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4 + 2 * Spread64, overlapped: _t.Overlapped);
     }
 
     private void Conv3BackwardData()
@@ -155,7 +158,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         float keepScale = _2.KeepScale;
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &turned3, &pooled2, &keepScale, &du2, &norm2, &samples };
-        _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + 2 * SampleY3, overlapped: _t.Overlapped);
+        _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + SampleY3 + SampleDu3 + 2 * Spread32, overlapped: _t.Overlapped);
     }
 
     private void Conv2BackwardData()
@@ -164,7 +167,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), turned2 = Turned(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &turned2, &x, &w1, &norm1, &moments, &dw1, &samples };
-        _session.LaunchFused("conv2_backward_data", blocks, parameters, Wide32 + Image, overlapped: _t.Overlapped);
+        _session.LaunchFused("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, overlapped: _t.Overlapped);
     }
 
     // A weight gradient leaves one sum per block: how many there are is returned.
@@ -184,7 +187,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int samples = _n;
         float keepScale = _2.KeepScale;
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &pooled2, &coefficients2, &keepScale, &partial, &samples };
-        _session.LaunchFused("conv3_backward_weights", Blocks(2), parameters, Small64 + Small32);
+        _session.LaunchFused("conv3_backward_weights", Blocks(2), parameters, Small64 + Small32 + SampleDu3);
         return Blocks(2);
     }
 
