@@ -111,10 +111,20 @@ activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows,
 KERNEL(256) column_sums(const float *x, float *sums, int rows, int channels) {
     __shared__ double partial[groups][lanes];
     const int c = (int)(blockIdx.x * lanes + threadIdx.x);
+    constexpr int at_once = 8; // loads that are on their way together
     double sum = 0;
     if (c < channels) {
-        for (int row = (int)threadIdx.y; row < rows; row += groups) {
-            sum += x[(long long)row * channels + c];
+        for (int first = (int)threadIdx.y; first < rows; first += at_once * groups) {
+            float values[at_once];
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) {
+                const int row = first + k * groups;
+                values[k] = row < rows ? x[(long long)row * channels + c] : 0.0f;
+            }
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) {
+                sum += values[k];
+            }
         }
     }
     partial[threadIdx.y][threadIdx.x] = sum;

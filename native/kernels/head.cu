@@ -54,13 +54,22 @@ struct Head {
 
     // relu(y + bias) of sample n of so many.
     DEVICE_INLINE void activate(const Product &product, int n, int samples, float (&z)[of_lane]) const {
+        constexpr int at_once = 4; // loads that are on their way together
         load_features(product.y + (long long)n * features, features, z);
-        for (int part = 1; part < product.parts; ++part) {
-            float more[of_lane];
-            load_features(product.y + ((long long)part * samples + n) * features, features, more);
+        for (int first = 1; first < product.parts; first += at_once) {
+            float more[at_once][of_lane];
 #pragma unroll
-            for (int e = 0; e < of_lane; ++e) {
-                z[e] += more[e];
+            for (int k = 0; k < at_once; ++k) {
+                const long long part = first + k;
+                load_features(product.y + (part * samples + n) * features, part < product.parts ? features : 0,
+                              more[k]);
+            }
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) {
+#pragma unroll
+                for (int e = 0; e < of_lane; ++e) {
+                    z[e] += more[k][e];
+                }
             }
         }
 #pragma unroll
@@ -176,18 +185,25 @@ DEVICE_INLINE void head_training(StepState *state, const Product &product, const
                                  unsigned threshold, float keep_scale, unsigned long long seed, unsigned layer) {
     Head head;
     HeadSums sums;
+    const int first = (int)blockIdx.x * head_warps + warp(), stride = (int)gridDim.x * head_warps;
+    const unsigned char *labels = device_pointer<const unsigned char>(state->labels);
+    const unsigned epoch = state->epoch;
+    int next_row = dataset_row(state, first < samples ? first : 0), next_label = labels[next_row]; // loaded ahead
     head.load(hidden_bias, w, bias, features);
     const float scale = 1.0f / (float)samples;
-    for (int n = (int)blockIdx.x * head_warps + warp(); n < samples; n += (int)gridDim.x * head_warps) {
-        const int row = dataset_row(state, n);
-        const int label = device_pointer<const unsigned char>(state->labels)[row];
+    for (int n = first; n < samples; n += stride) {
+        const int row = next_row, label = next_label;
+        if (n + stride < samples) {
+            next_row = dataset_row(state, n + stride);
+            next_label = labels[next_row];
+        }
         float z[of_lane], all[classes];
         head.activate(product, n, samples, z);
 #pragma unroll
         for (int q = 0; q < fours; ++q) {
             unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
             if (threshold > 0) {
-                const PhiloxBlock block = philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, state->epoch,
+                const PhiloxBlock block = philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, epoch,
                                                        head_dropout_purpose + layer);
                 words[0] = block.x, words[1] = block.y, words[2] = block.z, words[3] = block.w;
             }

@@ -354,6 +354,7 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     const ImageTile image{input.data + input.elements};
     bfloat16 *next_y2 = image.data + image.elements, *next_du2 = next_y2 + 784 * 32;
     alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ bfloat16 weights1[32 * taps];
     BackwardWeights<28, 32, 32> conv;
     const auto prepare = [&](int n) {
         fetch(next_y2, y2 + (long long)n * (784 * 32), 784 * 32);
@@ -363,6 +364,7 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     ImageTile::Piece next = image.load(x + (long long)blockIdx.x * 784);
     load_coefficients(of_layer2, coefficients2);
     load_coefficients(of_layer1, coefficients1);
+    copy_first_weights(weights1, w1);
     dy.clear();
     input.clear();
     image.clear();
@@ -376,7 +378,7 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
             prepare(n + (int)gridDim.x);
             next = image.load(x + (long long)(n + (int)gridDim.x) * 784);
         }
-        fill_first_layer(input, image, w1, of_layer1, input.all());
+        fill_first_layer(input, image, weights1, of_layer1, input.all());
         __syncthreads();
         conv.add(dy, input);
     }

@@ -212,7 +212,14 @@ struct FirstConvolution {
     }
 };
 
-// relu(u) of the first layer, computed from the image.
+// The first layer's weights into shared memory: fill_first_layer loads them for every image.
+DEVICE_INLINE void copy_first_weights(bfloat16 *shared, const bfloat16 *w) {
+    for (int i = (int)threadIdx.x; i < 32 * taps; i += image_threads) {
+        shared[i] = w[i];
+    }
+}
+
+// relu(u) of the first layer, computed from the image; weights and coefficients lie in shared memory.
 DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &image, const bfloat16 *w,
                                     const float *coefficients, const Rows &rows) {
     using T = Tile<28, 32>;
@@ -220,17 +227,23 @@ DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &i
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);
     const int g = lane() >> 2, t = lane() & 3;
-    for (unsigned i = rows.first * T::strips + (unsigned)warp(); i < rows.end * T::strips; i += image_warps) {
-        const int row = (int)(i / T::strips), column = (int)(i % T::strips) * 8;
-        unsigned b[2];
-        FirstConvolution::windows(image, row, column, b);
+    constexpr unsigned pairs = T::strips / 2; // of strips, so that a warp need not wait for one of them
+    for (unsigned i = rows.first * pairs + (unsigned)warp(); i < rows.end * pairs; i += image_warps) {
+        const int row = (int)(i / pairs), column = (int)(i % pairs) * 16;
+        unsigned b[2][2];
+        FirstConvolution::windows(image, row, column, b[0]);
+        FirstConvolution::windows(image, row, column + 8, b[1]);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            float u[4];
-            first[half].normalized(b, u);
-            const FourChannels out = relu_by_pixel(u);
-            if (column + g < T::side) {
-                *reinterpret_cast<FourChannels *>(tile.at(row + 1, column + g + 1) + 16 * half + 4 * t) = out;
+#pragma unroll
+            for (int strip = 0; strip < 2; ++strip) {
+                float u[4];
+                first[half].normalized(b[strip], u);
+                const FourChannels out = relu_by_pixel(u);
+                const int x = column + 8 * strip + g;
+                if (x < T::side) {
+                    *reinterpret_cast<FourChannels *>(tile.at(row + 1, x + 1) + 16 * half + 4 * t) = out;
+                }
             }
         }
     }

@@ -35,9 +35,11 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     alignas(16) __shared__ float of_layer1[shared_count];
+    __shared__ bfloat16 weights1[32 * taps];
     const Share share = share_of<Tile<28, 32>>(samples);
     Forward<28, 32, 32> conv;
     conv.weights.load(w2);
+    copy_first_weights(weights1, w1);
     tile.clear();
     image.clear();
     wait_for_kernel_before();
@@ -47,7 +49,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
         __syncthreads();
         image.fill(next);
         __syncthreads();
-        fill_first_layer(tile, image, w1, of_layer1, share.read);
+        fill_first_layer(tile, image, weights1, of_layer1, share.read);
         __syncthreads();
         if (n + share.stride < samples) {
             next = image.load(x + (long long)(n + share.stride) * 784);

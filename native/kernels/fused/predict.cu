@@ -97,6 +97,8 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
     const auto second = [&](int i) { return Pooled{pooled + i * Pooled::elements}; };
     const auto third = [&](int i) { return Deep{deep + i * Deep::elements}; };
     alignas(16) __shared__ float of_layer1[shared_count];
+    __shared__ bfloat16 weights1[32 * taps];
+    copy_first_weights(weights1, w1);
     first.clear();
     image.clear();
     for (int i = 0; i < at_once; ++i) {
@@ -114,7 +116,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
                 __syncthreads();
                 image.fill(image.load(x + (long long)(n + i) * 784));
                 __syncthreads();
-                fill_first_layer(first, image, w1, of_layer1, first.all());
+                fill_first_layer(first, image, weights1, of_layer1, first.all());
                 __syncthreads();
                 layer.run_pooled<14>(first, [&](int row, int column, int channel, const FourChannels &four) {
                     store_four(second(i).at(row + 1, column + 1) + channel, four);

@@ -4,7 +4,7 @@ namespace CudnnDigits.Cuda;
 /// <param name="session">The device.</param>
 internal sealed unsafe class Adam(CudaSession session)
 {
-    private const int Threads = 256;
+    private const int Threads = 256, OfThread = 4; // as adam.cu has them
 
     /// <param name="state">Step size and bias correction of the running step.</param>
     /// <param name="p">Weights, gradients and moments.</param>
@@ -15,7 +15,7 @@ internal sealed unsafe class Adam(CudaSession session)
         (int first, int end) = p.Arranged;
         int count = (int)p.W.Count, narrow = (int)(p.NarrowDW?.Count ?? 0);
         void** parameters = stackalloc void*[] { &stateAt, &w, &dw, &narrowDW, &m, &v, &rounded, &places, &first, &end, &count, &narrow };
-        session.Launch("adam", (Blocks(count), 1), (Threads, 1), parameters);
+        session.Launch("adam", (Blocks(count, OfThread), 1), (Threads, 1), parameters);
     }
 
     /// <summary>After loading: the weights once more as the products read them, where those are bfloat16.</summary>
@@ -27,9 +27,9 @@ internal sealed unsafe class Adam(CudaSession session)
             (int first, int end) = p.Arranged;
             int count = (int)p.W.Count;
             void** parameters = stackalloc void*[] { &w, &rounded, &places, &first, &end, &count };
-            session.Launch("round_weights", (Blocks(count), 1), (Threads, 1), parameters);
+            session.Launch("round_weights", (Blocks(count, 1), 1), (Threads, 1), parameters);
         }
     }
 
-    private static int Blocks(int count) => (count + Threads - 1) / Threads;
+    private static int Blocks(int count, int ofThread) => (count + Threads * ofThread - 1) / (Threads * ofThread);
 }
