@@ -12,7 +12,13 @@ internal static class Benchmark
 
     private const string StepsPerLaunch = "CUDNN_DIGITS_STEPS_PER_LAUNCH";
 
-    private static readonly string[] Models = ["improved", "simple"], Own = ["fused", "overlapped"];
+    /// <summary>What is left for the check after this one.</summary>
+    private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(40);
+
+    private static readonly string[] Models = ["improved", "simple"];
+
+    /// <summary>Our ways to run a step: what <see cref="Convolutions"/> says of each. The fused kernels are taken where nothing is said.</summary>
+    private static readonly Dictionary<string, string> Settings = new() { ["graph"] = "cudnn", ["eager"] = "cudnn", ["fused"] = "", ["fused, not overlapped"] = "fused", ["fused, 8 steps a launch"] = "" };
 
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
     private static readonly string[] Precisions = ["fp32", "tf32", "bf16"];
@@ -20,12 +26,35 @@ internal static class Benchmark
     /// <summary>The python3 that would run the peer, or null.</summary>
     public static string? Python() => Workplace.Find("python3");
 
+    /// <summary>Has PyTorch's compiler do its work, which takes most of a minute, before the benchmark: it finds it in the compiler's cache.</summary>
+    public static CheckResult Compile(Workplace place)
+    {
+        if (Peer is not { } peer)
+        {
+            return new CheckResult("compile", Status.Skipped, "there is no PyTorch on this machine");
+        }
+
+        int[] batches = Batches(place);
+        ToolResult[] results = new ToolResult[batches.Length];
+        Parallel.For(0, batches.Length, i => results[i] = place.Run(
+            $"compile-{batches[i]}", 120, peer.Python, [.. peer.Script, "--models", "improved", "--modes", "compiled+graph", "--precisions", "bf16", "--batch-sizes", $"{batches[i]}", "--images", "1"]));
+        return results.FirstOrDefault(result => result.ExitCode != 0) is { } failed
+            ? new CheckResult("compile", Status.Skipped, $"PyTorch does not compile here: {(failed.TimedOut ? "out of time" : failed.LastWord)}")
+            : new CheckResult("compile", Status.Passed, $"{batches.Length} sizes of batch");
+    }
+
     public static CheckResult Run(Workplace place)
     {
-        int[] batches = place.Quick ? [1] : [64, 256, 1024, 4096];
-        List<JsonObject> ours = [.. Models.SelectMany(model => batches.SelectMany(batch => Precisions.SelectMany(precision => Ours(place, model, batch, precision))))];
-        double? toTarget = PeerSecondsToTarget(place);
-        List<JsonObject> peers = [.. Peer(place, batches)];
+        int[] batches = Batches(place);
+        List<JsonObject> ours = [], peers = [];
+        double? toTarget = null;
+        foreach (string model in Models)
+        {
+            ours.AddRange(batches.SelectMany(batch => Precisions.SelectMany(precision => Ours(place, model, batch, precision))));
+            peers.AddRange(Peers(place, model, batches));
+            toTarget ??= PeerSecondsToTarget(place);
+        }
+
         JsonArray table = [];
         foreach (string model in Models)
         {
@@ -47,18 +76,23 @@ internal static class Benchmark
             new JsonObject { ["table"] = table, ["ours"] = new JsonArray([.. ours]), ["pytorch"] = new JsonArray([.. peers]), ["pytorch_seconds_to_99_percent"] = toTarget });
     }
 
+    private static int[] Batches(Workplace place) => place.Quick ? [1] : [64, 256, 1024, 4096];
+
+    /// <summary>How to run the peer, or null.</summary>
+    private static (string Python, string[] Script)? Peer => Python() is { } python && Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py") is var script && File.Exists(script)
+        ? (python, ["-u", script])
+        : null;
+
     /// <summary>PyTorch's seconds from process start to 99 % of the validation digits; null where it cannot be measured.</summary>
     private static double? PeerSecondsToTarget(Workplace place)
     {
-        string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py");
-        if (place.Data is null || Python() is not { } python || !File.Exists(script))
+        if (place.Data is null || Peer is not { } peer || place.Left < TimeSpan.FromSeconds(60))
         {
             return null;
         }
 
-        ToolResult result = place.Run("pytorch-until", 90, python, ["-u", script, "--data", place.Data, "--until", "0.99"]);
-        return result.Output.Where(line => line.Text.StartsWith('{')).Select(line => JsonNode.Parse(line.Text)!)
-            .Where(epoch => (double)epoch["accuracy"]! >= 0.99).Select(epoch => (double?)epoch["seconds_since_process_start"]!.GetValue<double>()).FirstOrDefault();
+        ToolResult result = place.Run("pytorch-until", 60, peer.Python, [.. peer.Script, "--data", place.Data, "--until", "0.99"]);
+        return Entries(result).Where(epoch => (double)epoch["accuracy"]! >= 0.99).Select(epoch => (double?)epoch["seconds_since_process_start"]!.GetValue<double>()).FirstOrDefault();
     }
 
     private static JsonObject Row(string model, int batch, string precision, List<JsonObject> ours, List<JsonObject> peers)
@@ -69,7 +103,7 @@ internal static class Benchmark
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
             double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
-            double? fused = Best(ours, field, entry => Own.Contains(((string?)entry["mode"])!.Split(',')[0])), best = fused > graph ? fused : graph;
+            double? fused = Best(ours, field, entry => ((string?)entry["mode"])!.StartsWith("fused", StringComparison.Ordinal)), best = fused > graph ? fused : graph;
             JsonObject? fastest = peers.Where(entry => OfSize(entry) && orBetter.Contains((string?)entry["precision"])).MaxBy(entry => (double?)entry[field] ?? 0);
             double? peer = (double?)fastest?[field], peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
             row[$"{what}"] = graph;
@@ -92,20 +126,19 @@ internal static class Benchmark
 
     private static IEnumerable<JsonObject> Ours(Workplace place, string model, int batch, string precision)
     {
-        int steps = place.Quick ? 1 : Math.Max(20, 131072 / batch);
-        string[] modes = [
-            "graph",
-            .. precision != "fp32" ? new[] { "eager" } : [],
-            .. (model, precision) == ("improved", "bf16") ? batch <= 256 ? [.. Own, "overlapped, 8 steps a launch"] : Own : [],
-        ];
-        foreach (string mode in modes)
+        int steps = place.Quick ? 1 : Math.Max(20, 65536 / batch);
+        bool fused = (model, precision) == ("improved", "bf16");
+        string[] modes = ["graph", .. precision == "fp32" ? [] : new[] { "eager" }, .. fused ? batch <= 256 ? Settings.Keys.Skip(2) : ["fused"] : []];
+        foreach (string mode in modes.TakeWhile(_ => place.Left > ForKernels))
         {
             string[] arguments =
             [
                 "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision, "--steps", $"{steps}",
                 "--augment", "standard", "--json", .. mode == "eager" ? new[] { "--no-cuda-graph" } : [],
             ];
-            ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode.Split(',')[0] is var own && Own.Contains(own) ? own : "cudnn"), (StepsPerLaunch, mode.EndsWith("launch", StringComparison.Ordinal) ? "8" : "1"));
+            ToolResult result = place.Run(
+                $"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments,
+                (Convolutions, Settings[mode]), (StepsPerLaunch, mode.EndsWith("launch", StringComparison.Ordinal) ? "8" : "1"));
             JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
             entry["mode"] = mode;
             entry["model"] = model;
@@ -115,19 +148,24 @@ internal static class Benchmark
         }
     }
 
-    /// <summary>One JSON line per model, batch, precision and mode, as long as there is time.</summary>
-    private static IEnumerable<JsonObject> Peer(Workplace place, int[] batches)
+    /// <summary>One JSON line per batch, precision and mode, as long as there is time.</summary>
+    private static IEnumerable<JsonObject> Peers(Workplace place, string model, int[] batches)
     {
-        string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py");
-        if (Python() is not { } python || !File.Exists(script))
+        double seconds = (place.Left - ForKernels).TotalSeconds - 10; // a configuration that has begun is finished
+        if (Peer is not { } peer || seconds < 10)
         {
-            yield break;
+            return [];
         }
 
-        double seconds = Math.Max(20, place.Left.TotalSeconds - 120); // the sanitizer comes after
         ToolResult result = place.Run(
-            "pytorch", seconds + 20, python,
-            ["-u", script, "--batch-sizes", string.Join(',', batches), "--seconds", seconds.ToString("F0", CultureInfo.InvariantCulture)]);
+            $"pytorch-{model}", seconds + 10, peer.Python,
+            [.. peer.Script, "--models", model, "--batch-sizes", string.Join(',', batches), "--images", "32768", "--seconds", seconds.ToString("F0", CultureInfo.InvariantCulture)]);
+        return Entries(result);
+    }
+
+    /// <summary>Lines of JSON; one that was cut off when time ran out is left out.</summary>
+    private static IEnumerable<JsonObject> Entries(ToolResult result)
+    {
         foreach (TimedLine line in result.Output.Where(line => line.Text.StartsWith('{')))
         {
             JsonObject? entry = null;
@@ -137,7 +175,6 @@ internal static class Benchmark
             }
             catch (JsonException)
             {
-                // A line that was cut off when time ran out.
             }
 
             if (entry is not null)

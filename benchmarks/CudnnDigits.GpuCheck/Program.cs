@@ -19,14 +19,37 @@ root.SetAction(result =>
         return 2;
     }
 
+    ThreadPool.SetMinThreads(64, 64); // they wait for other programs
     List<CheckResult> results = [];
-    foreach (string name in Checks.Names.Where(chosen.Contains))
+    void Run(string name)
     {
-        Console.Error.WriteLine($"{place.Elapsed:mm\\:ss}  {name} …");
+        Say($"{name} …");
         CheckResult check = Checks.Run(name, place);
-        Console.Error.WriteLine($"{place.Elapsed:mm\\:ss}  {name}: {check.Status.ToString().ToLowerInvariant()}, {check.Summary}");
-        results.Add(check);
-        Report.Write(place, results); // whatever happens next, what was measured is kept
+        Say($"{name}: {check.Status.ToString().ToLowerInvariant()}, {check.Summary}");
+        lock (results)
+        {
+            results.Add(check);
+            Report.Write(place, [.. results.OrderBy(one => Array.IndexOf(Checks.Names, one.Name))]); // whatever happens next, what was measured is kept
+        }
+    }
+
+    void Say(string text)
+    {
+        lock (results)
+        {
+            Console.Error.WriteLine($"{place.Elapsed:mm\\:ss}  {text}");
+        }
+    }
+
+    foreach (string name in chosen.Where(name => name == Checks.First))
+    {
+        Run(name);
+    }
+
+    Task.WaitAll([.. Checks.Untimed.Where(chosen.Contains).Select(name => Task.Run(() => Run(name)))]);
+    foreach (string name in Checks.Alone.Where(chosen.Contains))
+    {
+        Run(name);
     }
 
     Console.Out.WriteLine(Path.Combine(place.Output, "gpu-report.md"));

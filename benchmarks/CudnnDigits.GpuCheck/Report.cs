@@ -47,13 +47,13 @@ internal static class Report
                     break;
                 case { Name: "train", Details: JsonArray { Count: > 0 } runs }:
                     text.AppendLine().AppendLine("## Training").AppendLine();
-                    WriteTable(text, runs, ["name", "accuracy", "deviation", "seeds", "training_seconds", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
-                    text.AppendLine().AppendLine("Seconds before the first step, of the first seed; what overlaps is counted for each:").AppendLine();
-                    foreach (JsonNode? run in runs.Where(run => run!["runs"] is not null))
-                    {
-                        text.AppendLine($"- {run!["name"]}: {string.Join(", ", run["runs"]![0]!["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"))}");
-                    }
-
+                    WriteTable(text, runs, ["name", "epochs", "accuracy", "deviation", "seeds"]);
+                    break;
+                case { Name: "soon", Details: { } soon }:
+                    text.AppendLine().AppendLine("## To 99 %").AppendLine();
+                    WriteTable(text, soon["runs"]!.AsArray(), ["accuracy", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
+                    string phases = string.Join(", ", soon["median"]!["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"));
+                    text.AppendLine().AppendLine($"Seconds before the first step, of the median run; what overlaps is counted for each: {phases}.");
                     break;
                 case { Name: "benchmark", Details: { } benchmark }:
                     foreach (string what in new[] { "training", "inference" })

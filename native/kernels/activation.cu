@@ -60,6 +60,23 @@ DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const 
 template <typename T>
 DEVICE_INLINE void activation_backward(const T *z, T *dz, float *sums, int rows, int channels, float keep_scale) {
     __shared__ float partial[groups][lanes];
+    const long long count = (long long)rows * channels;
+    if (!sums && count % 4 == 0) { // nothing depends on the channel: four neighbours a thread
+        constexpr int threads = lanes * groups;
+        const long long threads_of_grid = (long long)gridDim.x * gridDim.y * threads;
+        for (long long i = (blockIdx.y * gridDim.x + blockIdx.x) * threads + threadIdx.y * lanes + threadIdx.x;
+             i < count / 4; i += threads_of_grid) {
+            const Four<T> active = reinterpret_cast<const Four<T> *>(z)[i];
+            Four<T> gradient = reinterpret_cast<Four<T> *>(dz)[i];
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                gradient.v[k] =
+                    from_float<T>(to_float(active.v[k]) > 0 ? to_float(gradient.v[k]) * keep_scale : 0.0f);
+            }
+            reinterpret_cast<Four<T> *>(dz)[i] = gradient;
+        }
+        return;
+    }
     const int c = (int)(blockIdx.x * lanes + threadIdx.x), stride = (int)(gridDim.y * groups);
     float sum = 0;
     if (c < channels) {

@@ -39,6 +39,9 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
         return machine;
     }
 
+    /// <summary>Opens the GPU, if there is to be one, beside whatever comes next; see <see cref="BackendFactory.Prepare"/>.</summary>
+    public IDisposable Prepare(TrainingOptions options) => BackendFactory.Prepare(Device, options.CreateNetwork(), Precision);
+
     /// <summary>A backend to train with.</summary>
     public ITrainingBackend CreateBackend(TrainingOptions options, out string? whyCpu) => BackendFactory.Create(
         Device,

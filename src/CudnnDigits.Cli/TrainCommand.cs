@@ -48,7 +48,7 @@ internal static class TrainCommand
             Shuffle = !result.GetValue(NoShuffle),
         };
         Machine machine = Machine.From(result);
-        using IDisposable opening = BackendFactory.Prepare(machine.Device);
+        using IDisposable opening = machine.Prepare(options);
         DigitDataset data = CommonOptions.LoadTraining(path);
         using TrainingRun run = TrainingRun.Create(
             started => result.GetValue(Out) ?? CommonOptions.NewFolder(options.Model, started), (data, RunData.Of(path, data)), options, machine, start is null ? null : (initFrom!, start));
@@ -72,7 +72,7 @@ internal static class TrainCommand
         }
 
         Machine machine = Machine.From(result, record.DeviceOption);
-        using IDisposable opening = BackendFactory.Prepare(machine.Device);
+        using IDisposable opening = (machine with { Precision = record.Precision }).Prepare(record.Options);
         DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
         if (data.Fingerprint() != record.Data.Fingerprint)
         {

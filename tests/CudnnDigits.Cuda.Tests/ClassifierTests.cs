@@ -208,6 +208,7 @@ public sealed unsafe class ClassifierTests
     }
 
     [Fact]
+    [Trait(Gpu.Alone, "memory")] // free memory is the whole device's
     public void The_caller_s_context_stays_his_and_everything_is_given_back()
     {
         Gpu.Require();

@@ -59,6 +59,9 @@ internal static class Gpu
         return new CudaSession(CudaDevice.Open(0), precision, deterministic);
     }
 
+    /// <summary>Name of the trait of tests that no other program may use the device beside.</summary>
+    public const string Alone = "alone";
+
     public static long FreeMemory()
     {
         using CudaContext context = new(0);

@@ -82,7 +82,7 @@ public class LaunchTests
         using CudaContext.Scope scope = session.Context.Enter();
         using DeviceArena arena = new();
         NetworkSpec network = DigitNetworks.Improved;
-        CudaNetwork net = new(session, arena, network, 4, training: true, Convolvers.Choose(session, network, convolutions));
+        CudaNetwork net = new(session, arena, network, 4, training: true, Convolvers.Choose(session.Context.Device, session.Precision, network, convolutions));
         using CudaStep step = new(session, net, Options(4, Precision.Bf16), 4, 1 << 30);
         DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
         session.ReserveBlasWorkspaces(arena, ofBranches: true);

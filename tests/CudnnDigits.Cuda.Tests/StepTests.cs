@@ -74,7 +74,7 @@ public class StepTests
         {
             double[] moved = [.. onCpu.Slice(slice).ToArray().Zip(start.Slice(slice).ToArray(), (a, b) => (double)a - b)];
             float[] movedOnCuda = [.. onCuda.Slice(slice).ToArray().Zip(start.Slice(slice).ToArray(), (a, b) => a - b)];
-            Compare.Close(movedOnCuda, moved, 1e-3, $"the step of {slice.Name}");
+            Compare.Close(movedOnCuda, moved, Gpu.IsSoftware ? 1e-3 : 3e-3, $"the step of {slice.Name}"); // docs/numerics.md
         }
 
         float[] logits = new float[1000], logitsOnCpu = new float[1000];
@@ -106,7 +106,7 @@ public class StepTests
     public void Without_determinism_the_software_device_shows_that_it_matters()
     {
         Gpu.RequireSoftware(); // a GPU may happen to repeat itself
-        BackendOptions options = Options(15) with { Deterministic = false }; // sums begin 7 samples further on at every call: with 16, in the end, where they began
+        BackendOptions options = Options(15, Precision.Tf32) with { Deterministic = false }; // sums begin 7 samples further on at every call: with 16, in the end, where they began
         Assert.NotEqual(TrainedBits(Find("simple"), options), TrainedBits(Find("simple"), options));
     }
 
@@ -205,6 +205,7 @@ public class StepTests
     }
 
     [Fact]
+    [Trait(Gpu.Alone, "memory")] // free memory is the whole device's
     public void A_hundred_backends_leave_device_memory_as_it_was()
     {
         NetworkSpec network = Find("simple");
@@ -230,6 +231,7 @@ public class StepTests
     }
 
     [Fact]
+    [Trait(Gpu.Alone, "memory")] // free memory is the whole device's
     public void A_backend_that_is_forgotten_gives_its_memory_back_when_it_is_collected()
     {
         using ITrainingBackend first = Gpu.Create(Find("simple"), Options(16));

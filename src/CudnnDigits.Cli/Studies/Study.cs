@@ -70,7 +70,7 @@ internal sealed class Study : IDisposable
     /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
     public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
     {
-        IDisposable gpu = BackendFactory.Prepare(machine.Device);
+        IDisposable gpu = machine.Prepare(options);
         DigitDataset data = CommonOptions.LoadTraining(dataPath);
         StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
         string folder = path ?? CommonOptions.NewFolder(command, record.Started);
@@ -102,7 +102,7 @@ internal sealed class Study : IDisposable
     {
         StudyRecord record = ReadRecord(Path.Combine(path, RecordName), result.CommandResult.Command.Name);
         record = record with { Machine = record.Machine.MovedBy(result) };
-        IDisposable gpu = BackendFactory.Prepare(record.Machine.Device);
+        IDisposable gpu = record.Machine.Prepare(record.Options);
         DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
         return data.Fingerprint() == record.Data.Fingerprint
             ? new Study(path, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))

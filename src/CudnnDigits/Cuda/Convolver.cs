@@ -24,37 +24,42 @@ internal static class Convolvers
     /// <summary>Chooses where the caller does not.</summary>
     public const string Setting = "CUDNN_DIGITS_CONVOLUTIONS";
 
-    /// <summary>Who is asked for.</summary>
-    /// <param name="choice">"cudnn", "fused", "overlapped", or null for what <see cref="Setting"/> says; cuDNN where it says nothing.</param>
-    /// <exception cref="InputException">None of these.</exception>
-    public static Convolver Asked(string? choice) => (choice ?? Environment.GetEnvironmentVariable(Setting)) switch
-    {
-        null or "" or "cudnn" => Convolver.Cudnn,
-        "fused" => Convolver.Fused,
-        "overlapped" => Convolver.Overlapped,
-        string other => throw new InputException($"{Setting}={other}: expected cudnn, fused or overlapped"),
-    };
+    private const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
 
-    /// <summary>Who is to run a network.</summary>
-    /// <param name="session">The device and precision.</param>
+    /// <summary>Who is to run a network: where nothing is said, the fused kernels wherever they can, else cuDNN.</summary>
+    /// <param name="device">Ordinal of the GPU.</param>
+    /// <param name="precision">Arithmetic.</param>
     /// <param name="network">The network.</param>
-    /// <param name="choice">As <see cref="Asked"/> takes it.</param>
+    /// <param name="choice">"cudnn", "fused", "overlapped", or null for what <see cref="Setting"/> says.</param>
     /// <exception cref="InputException">The fused kernels are asked for and cannot, or the choice is none of these.</exception>
-    public static Convolver Choose(CudaSession session, NetworkSpec network, string? choice)
+    public static Convolver Choose(int device, Precision precision, NetworkSpec network, string? choice)
     {
-        const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
-        Convolver asked = Asked(choice);
+        bool overlaps = CudaDevice.DriverVersion() >= OverlapInGraphs;
+        Convolver? asked = (choice ?? Environment.GetEnvironmentVariable(Setting)) switch
+        {
+            null or "" => null,
+            "cudnn" => Convolver.Cudnn,
+            "fused" => Convolver.Fused,
+            "overlapped" => Convolver.Overlapped,
+            string other => throw new InputException($"{Setting}={other}: expected cudnn, fused or overlapped"),
+        };
         if (asked == Convolver.Cudnn)
         {
-            return asked;
+            return Convolver.Cudnn;
         }
 
-        int shared = CudaDevice.Attribute(session.Context.Device, CudaDriver.AttributeMaxSharedBytesPerBlock);
-        string? why = session.Precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
+        int shared = CudaDevice.Attribute(device, CudaDriver.AttributeMaxSharedBytesPerBlock);
+        string? why = precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
             : shared < FusedConvolutions.MostShared ? $"need {FusedConvolutions.MostShared >> 10} KiB of shared memory for a block, and this GPU has {shared >> 10} (Hopper and newer have enough)"
-            : asked == Convolver.Overlapped && CudaDevice.DriverVersion() < OverlapInGraphs ? $"overlap with a driver for CUDA {CudaDevice.FormatVersion(OverlapInGraphs)} or newer; take 'fused'"
+            : asked == Convolver.Overlapped && !overlaps ? $"overlap with a driver for CUDA {CudaDevice.FormatVersion(OverlapInGraphs)} or newer; take 'fused'"
             : null;
-        return why is null ? asked : throw new InputException($"{Setting}={asked.ToString().ToLowerInvariant()}: the fused kernels {why}; or leave the setting out");
+        return (asked, why) switch
+        {
+            (null, null) => overlaps ? Convolver.Overlapped : Convolver.Fused,
+            (null, _) => Convolver.Cudnn,
+            (_, null) => asked.Value,
+            _ => throw new InputException($"{Setting}={asked.Value.ToString().ToLowerInvariant()}: the fused kernels {why}; or leave the setting out"),
+        };
     }
 }

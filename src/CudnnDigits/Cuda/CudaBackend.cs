@@ -49,7 +49,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         {
             using CudaContext.Scope scope = _session.Context.Enter();
             using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
-            Convolver convolver = Convolvers.Choose(_session, network, options.Convolutions);
+            Convolver convolver = Convolvers.Choose(context.Device, _session.Precision, network, options.Convolutions);
             _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true, convolver);
             CudaStep step = new(_session, _net, options, options.BatchSize, WorkspaceLimit);
             _steps[options.BatchSize] = step;

@@ -37,7 +37,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         {
             using CudaContext.Scope scope = context.Enter();
             int batch = options.BatchSize;
-            _net = new CudaNetwork(_session, _arena, weights.Network, batch, training: false, Convolvers.Choose(_session, weights.Network, options.Convolutions));
+            _net = new CudaNetwork(_session, _arena, weights.Network, batch, training: false, Convolvers.Choose(context.Device, _session.Precision, weights.Network, options.Convolutions));
             for (int size = 1; size < batch; size *= SizeRatio)
             {
                 _steps.Add(new CudaStep(_session, _net, null, size, WorkspaceLimit));

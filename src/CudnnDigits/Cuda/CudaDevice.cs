@@ -53,13 +53,16 @@ internal static unsafe class CudaDevice
     }
 
     /// <summary>Opens a GPU and loads what a backend on it is going to need; null where that fails, as the backend will say why.</summary>
-    public static CudaContext? TryPrepare(int ordinal)
+    /// <param name="ordinal">Which GPU, from 0.</param>
+    /// <param name="network">What is going to be trained.</param>
+    /// <param name="precision">In which arithmetic; null for the default.</param>
+    public static CudaContext? TryPrepare(int ordinal, NetworkSpec network, Precision? precision)
     {
         CudaContext? context = null;
         try
         {
             context = Open(ordinal);
-            if (Convolvers.Asked(null) == Convolver.Cudnn)
+            if (Convolvers.Choose(ordinal, precision ?? Precision.Tf32, network, null) == Convolver.Cudnn)
             {
                 LoadLibraries();
             }

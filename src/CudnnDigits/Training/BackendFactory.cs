@@ -25,11 +25,13 @@ public static class BackendFactory
     /// need not wait for driver, libraries and context. To be disposed of once the backend is made; fails silently, as the backend will say why.
     /// </summary>
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
-    /// <exception cref="InputException">It is none of these.</exception>
-    public static IDisposable Prepare(string device)
+    /// <param name="network">What is going to be trained.</param>
+    /// <param name="precision">In which arithmetic; null for the device's default.</param>
+    /// <exception cref="InputException">There is no such device.</exception>
+    public static IDisposable Prepare(string device, NetworkSpec network, Precision? precision)
     {
         int? ordinal = Parse(device);
-        return new Opening(device == "cpu" ? Task.FromResult<CudaContext?>(null) : Task.Run(() => CudaDevice.TryPrepare(ordinal ?? 0)));
+        return new Opening(device == "cpu" ? Task.FromResult<CudaContext?>(null) : Task.Run(() => CudaDevice.TryPrepare(ordinal ?? 0, network, precision)));
     }
 
     /// <summary>Creates a backend.</summary>
