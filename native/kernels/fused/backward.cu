@@ -183,7 +183,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     bfloat16 *next_du2 = image.data + image.elements;
-    alignas(16) __shared__ float of_layer2[shared_count];
+    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ bfloat16 weights1[32 * taps];
     const Share share = share_of<Tile<28, 32>>(samples);
     const Rows filled = whole_turns<Tile<28, 32>>(share.read);
     Weights<32, 32> weights;
@@ -194,9 +195,9 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     tile.clear();
     image.clear();
     wait_for_kernel_before();
-    FirstConvolution first;
-    first.load(w1, device_pointer<const float>(norm1.coefficients), weights.first_channel());
     load_coefficients(of_layer2, coefficients2);
+    load_coefficients(of_layer1, device_pointer<const float>(norm1.coefficients));
+    copy_first_weights(weights1, w1);
     ImageTile::Piece next = image.load(x + (long long)share.image * 784);
     fetch_du2(share.image);
     float sums[2][4] = {};
@@ -212,6 +213,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
             next = image.load(x + (long long)(n + share.stride) * 784);
             fetch_du2(n + share.stride);
         }
+        FirstConvolution first; // not before: registers are what the filling is short of
+        first.load(weights1, of_layer1, weights.first_channel());
         convolve<32>(tile, weights, share.made, [&](int row, int column, const float(&gradient)[4]) {
             unsigned b[2];
             float u[4], du[4];
@@ -368,18 +371,22 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     dy.clear();
     input.clear();
     image.clear();
+    __syncthreads();
+    image.fill(next);
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        const bool more = n + (int)gridDim.x < samples;
+        if (more) {
+            next = image.load(x + (long long)(n + (int)gridDim.x) * 784);
+        }
         wait_for_copies();
         __syncthreads();
         fill_pooled_gradient(dy, Packed<Tile<28, 32>>{next_y2}, next_du2, of_layer2, dy.all());
-        image.fill(next);
-        __syncthreads();
-        if (n + (int)gridDim.x < samples) {
-            prepare(n + (int)gridDim.x);
-            next = image.load(x + (long long)(n + (int)gridDim.x) * 784);
-        }
         fill_first_layer(input, image, weights1, of_layer1, input.all());
         __syncthreads();
+        if (more) {
+            prepare(n + (int)gridDim.x);
+            image.fill(next);
+        }
         conv.add(dy, input);
     }
     conv.store(partial);

@@ -43,16 +43,20 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     tile.clear();
     image.clear();
     wait_for_kernel_before();
-    ImageTile::Piece next = image.load(x + (long long)share.image * 784);
     load_coefficients(of_layer1, coefficients1);
+    ImageTile::Piece next = image.load(x + (long long)share.image * 784);
+    __syncthreads();
+    image.fill(next);
     for (int n = share.image; n < samples; n += share.stride) {
-        __syncthreads();
-        image.fill(next);
+        const bool more = n + share.stride < samples;
+        if (more) {
+            next = image.load(x + (long long)(n + share.stride) * 784);
+        }
         __syncthreads();
         fill_first_layer(tile, image, weights1, of_layer1, share.read);
         __syncthreads();
-        if (n + share.stride < samples) {
-            next = image.load(x + (long long)(n + share.stride) * 784);
+        if (more) {
+            image.fill(next);
         }
         conv.run(tile, share.made, y2 + (long long)n * (784 * 32));
     }

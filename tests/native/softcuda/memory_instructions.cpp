@@ -190,6 +190,7 @@ template <Space space> void add_space(Forms &forms, const std::string &name) {
     add_accesses<space, uint8_t, uint32_t>(forms, name, ".u8");
     add_accesses<space, uint16_t, uint16_t>(forms, name, ".u16");
     add_accesses<space, uint16_t, uint32_t>(forms, name, ".u16");
+    add_accesses<space, uint16_t, uint64_t>(forms, name, ".u16"); // the lower bits of a wider register
     add_accesses<space, uint32_t, uint32_t>(forms, name, ".u32");
     add_accesses<space, uint32_t, uint32_t>(forms, name, ".f32");
     add_accesses<space, uint32_t, uint64_t>(forms, name, ".u32");
