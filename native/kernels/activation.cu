@@ -70,8 +70,7 @@ DEVICE_INLINE void activation_backward(const T *z, T *dz, float *sums, int rows,
             Four<T> gradient = reinterpret_cast<Four<T> *>(dz)[i];
 #pragma unroll
             for (int k = 0; k < 4; ++k) {
-                gradient.v[k] =
-                    from_float<T>(to_float(active.v[k]) > 0 ? to_float(gradient.v[k]) * keep_scale : 0.0f);
+                gradient.v[k] = from_float<T>(to_float(active.v[k]) > 0 ? to_float(gradient.v[k]) * keep_scale : 0.0f);
             }
             reinterpret_cast<Four<T> *>(dz)[i] = gradient;
         }

@@ -203,8 +203,8 @@ DEVICE_INLINE void head_training(StepState *state, const Product &product, const
         for (int q = 0; q < fours; ++q) {
             unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
             if (threshold > 0) {
-                const PhiloxBlock block = philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, epoch,
-                                                       head_dropout_purpose + layer);
+                const PhiloxBlock block =
+                    philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, epoch, head_dropout_purpose + layer);
                 words[0] = block.x, words[1] = block.y, words[2] = block.z, words[3] = block.w;
             }
 #pragma unroll

@@ -113,7 +113,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     const Share share = share_of<Tile<14, 64>>(samples);
     const auto prepare = [&](int n, const auto &of_below) {
         fetch_rows<Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64), share.read);
-        fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
+        fetch<49 * 64>(next_du4, du4 + (long long)n * (49 * 64));
         of_below.fetch(y3 + (long long)n * (196 * 64), share.made);
     };
     tile.clear();
@@ -293,9 +293,9 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
     alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
     BackwardWeights<14, 64, 64> conv;
     const auto prepare = [&](int n) {
-        fetch(next_y4, y4 + (long long)n * (196 * 64), 196 * 64);
-        fetch(next_du4, du4 + (long long)n * (49 * 64), 49 * 64);
-        fetch(next_y3, y3 + (long long)n * (196 * 64), 196 * 64);
+        fetch<196 * 64>(next_y4, y4 + (long long)n * (196 * 64));
+        fetch<49 * 64>(next_du4, du4 + (long long)n * (49 * 64));
+        fetch<196 * 64>(next_y3, y3 + (long long)n * (196 * 64));
     };
     prepare((int)blockIdx.x);
     load_coefficients(of_layer4, coefficients4);
@@ -325,7 +325,7 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
     bfloat16 *next_du3 = input.data + input.elements;
     alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
     BackwardWeights<14, 32, 64> conv;
-    const auto fetch_du3 = [&](int n) { fetch(next_du3, du3 + (long long)n * (196 * 64), 196 * 64); };
+    const auto fetch_du3 = [&](int n) { fetch<196 * 64>(next_du3, du3 + (long long)n * (196 * 64)); };
     fetch_du3((int)blockIdx.x);
     load_coefficients(of_layer3, coefficients3);
     load_coefficients(of_layer2, coefficients2);
@@ -360,8 +360,8 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     __shared__ bfloat16 weights1[32 * taps];
     BackwardWeights<28, 32, 32> conv;
     const auto prepare = [&](int n) {
-        fetch(next_y2, y2 + (long long)n * (784 * 32), 784 * 32);
-        fetch(next_du2, du2 + (long long)n * (196 * 32), 196 * 32);
+        fetch<784 * 32>(next_y2, y2 + (long long)n * (784 * 32));
+        fetch<196 * 32>(next_du2, du2 + (long long)n * (196 * 32));
     };
     prepare((int)blockIdx.x);
     ImageTile::Piece next = image.load(x + (long long)blockIdx.x * 784);

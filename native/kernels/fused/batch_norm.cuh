@@ -30,10 +30,9 @@ struct Moments {
     DEVICE_INLINE static constexpr int at(int j, int k) { return columns * j + k; }
 };
 
-// totals[i] = sum over rows of partial (rows, Count), always in the same order. All other blocks have ended, and nothing
-// hides what a load takes but other loads: several rows are on their way at once. of_groups: room for 1024.
-template <int Count>
-DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, double *of_groups) {
+// totals[i] = sum over rows of partial (rows, Count), always in the same order. All other blocks have ended, and
+// nothing hides what a load takes but other loads: several rows are on their way at once. of_groups: room for 1024.
+template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, double *of_groups) {
     constexpr int quads = Count / 4, groups = image_threads / quads, at_once = 8;
     const int quad = (int)threadIdx.x % quads, group = (int)threadIdx.x / quads;
     double sums[4] = {};
@@ -72,8 +71,7 @@ DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, doub
 
 // In the last block, totals (Count) of what every block left in its row of partial; false in all others. scratch: room
 // for 1024, which a barrier has set free.
-template <int Count>
-DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, double *scratch) {
+template <int Count> DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, double *scratch) {
     if (!is_last_block(device_pointer<unsigned>(norm.arrived))) {
         return false;
     }

@@ -25,49 +25,55 @@ template <int In, int Out> struct Layer {
         }
     }
 
+    // With 64 channels there are no registers for sums of even and odd sixteens apart.
+    static constexpr bool apart = In == 32;
+
     // store(row, column, first channel, four channels) for every pixel of the image. A warp makes so many rows at once.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce, false>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve_strips<Out, AtOnce, apart>(tile, weights, T::all(),
+                                            [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
-            for (int y = 0; y < AtOnce; ++y) {
-                float out[4];
+                                                for (int y = 0; y < AtOnce; ++y) {
+                                                    float out[4];
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    out[i] = normalized(sums[y], i);
-                }
-                const FourChannels four = relu_by_pixel(out);
-                const int x = column + (lane() >> 2);
-                if (x < T::side) {
-                    store(row + y, x, first_channel(), four);
-                }
-            }
-        });
+                                                    for (int i = 0; i < 4; ++i) {
+                                                        out[i] = normalized(sums[y], i);
+                                                    }
+                                                    const FourChannels four = relu_by_pixel(out);
+                                                    const int x = column + (lane() >> 2);
+                                                    if (x < T::side) {
+                                                        store(row + y, x, first_channel(), four);
+                                                    }
+                                                }
+                                            });
     }
 
     // The same after 2×2 max-pooling. Two rows of four pooled pixels come out of four rows of eight: in the place of
     // pixel 2t what is of the upper row, of 2t + 1 what is of the lower.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run_pooled(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce, false>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve_strips<Out, AtOnce, apart>(
+            tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
-            for (int y = 0; y < AtOnce; y += 4) {
-                float out[4] = {};
+                for (int y = 0; y < AtOnce; y += 4) {
+                    float out[4] = {};
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const int above = y + 2 * (i & 1), left = i & 2;
-                    if (above < AtOnce) {
-                        const float upper = maximum(normalized(sums[above], left), normalized(sums[above], left + 1));
-                        const float lower =
-                            maximum(normalized(sums[above + 1], left), normalized(sums[above + 1], left + 1));
-                        out[i] = maximum(upper, lower);
+                    for (int i = 0; i < 4; ++i) {
+                        const int above = y + 2 * (i & 1), left = i & 2;
+                        if (above < AtOnce) {
+                            const float upper =
+                                maximum(normalized(sums[above], left), normalized(sums[above], left + 1));
+                            const float lower =
+                                maximum(normalized(sums[above + 1], left), normalized(sums[above + 1], left + 1));
+                            out[i] = maximum(upper, lower);
+                        }
+                    }
+                    const FourChannels four = relu_by_pixel(out);
+                    const int lower = lane() >> 2 & 1, x = column / 2 + (lane() >> 3);
+                    if (x < T::side / 2 && y + 2 * lower < AtOnce) {
+                        store((row + y) / 2 + lower, x, first_channel(), four);
                     }
                 }
-                const FourChannels four = relu_by_pixel(out);
-                const int lower = lane() >> 2 & 1, x = column / 2 + (lane() >> 3);
-                if (x < T::side / 2 && y + 2 * lower < AtOnce) {
-                    store((row + y) / 2 + lower, x, first_channel(), four);
-                }
-            }
-        });
+            });
     }
 
   private:

@@ -40,9 +40,15 @@ DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
 }
 
 // Sixteen bytes a thread at a time, there after wait_for_copies and a barrier.
-DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global, int elements) {
-    for (int i = 8 * (int)threadIdx.x; i < elements; i += 8 * image_threads) {
-        copy_async(shared + i, global + i);
+template <int Elements> DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
+    constexpr int at_once = 8 * image_threads, rest = Elements % at_once;
+    const int i = 8 * (int)threadIdx.x;
+#pragma unroll
+    for (int first = 0; first + at_once <= Elements; first += at_once) {
+        copy_async(shared + first + i, global + first + i);
+    }
+    if (i < rest) {
+        copy_async(shared + Elements - rest + i, global + Elements - rest + i);
     }
 }
 
@@ -197,8 +203,10 @@ struct ImageTile {
 
 // The same for rows of an image.
 template <class T> DEVICE_INLINE void fetch_rows(bfloat16 *shared, const bfloat16 *global, const Rows &rows) {
-    constexpr int row = T::side * T::channels;
-    fetch(shared + rows.first * row, global + rows.first * row, (int)(rows.end - rows.first) * row);
+    constexpr unsigned row = T::side * T::channels;
+    for (unsigned i = rows.first * row + 8 * threadIdx.x; i < rows.end * row; i += 8 * image_threads) {
+        copy_async(shared + i, global + i);
+    }
 }
 
 // Rows of an image straight to where its pixels lie in the tile: what they are to become is made in place, all of them
@@ -331,8 +339,7 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
 }
 
 // The activation of a layer that is pooled, from its pooled y: in place.
-template <class T>
-DEVICE_INLINE void activate_in_place(const T &tile, const float *coefficients, float keep_scale) {
+template <class T> DEVICE_INLINE void activate_in_place(const T &tile, const float *coefficients, float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
     for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
         const int pixel = i / T::octets;

@@ -292,11 +292,14 @@ EXPORT int cudnnGetBatchNormalizationTrainingExReserveSpaceSize(DnnHandle *, int
     return dnn_ok;
 }
 
-EXPORT int cudnnBatchNormalizationForwardTrainingEx(
-    DnnHandle *handle, int mode, int operations, const float *alpha, const float *beta, TensorDescriptor *xd, uint64_t x,
-    TensorDescriptor *, uint64_t z, TensorDescriptor *yd, uint64_t y, TensorDescriptor *bn, uint64_t scale,
-    uint64_t bias, double factor, uint64_t running_mean, uint64_t running_variance, double epsilon, uint64_t saved_mean,
-    uint64_t saved_inverse, void *, uint64_t workspace, size_t workspace_bytes, uint64_t reserve, size_t reserve_bytes) {
+EXPORT int cudnnBatchNormalizationForwardTrainingEx(DnnHandle *handle, int mode, int operations, const float *alpha,
+                                                    const float *beta, TensorDescriptor *xd, uint64_t x,
+                                                    TensorDescriptor *, uint64_t z, TensorDescriptor *yd, uint64_t y,
+                                                    TensorDescriptor *bn, uint64_t scale, uint64_t bias, double factor,
+                                                    uint64_t running_mean, uint64_t running_variance, double epsilon,
+                                                    uint64_t saved_mean, uint64_t saved_inverse, void *,
+                                                    uint64_t workspace, size_t workspace_bytes, uint64_t reserve,
+                                                    size_t reserve_bytes) {
     ENTER;
     if (!normalises(xd, yd, bn) || mode != persistent || operations != alone || z || !is_unit(alpha, beta) ||
         workspace_bytes < workspace_needed || reserve_bytes < reserve_needed) {
@@ -372,12 +375,14 @@ EXPORT int cudnnBatchNormalizationForwardInference(DnnHandle *handle, int mode, 
         });
 }
 
-EXPORT int cudnnBatchNormalizationBackwardEx(
-    DnnHandle *handle, int mode, int operations, const float *alpha, const float *beta, const float *alpha_p,
-    const float *beta_p, TensorDescriptor *xd, uint64_t x, TensorDescriptor *, uint64_t y, TensorDescriptor *dyd,
-    uint64_t dy, TensorDescriptor *, uint64_t dz, TensorDescriptor *dxd, uint64_t dx, TensorDescriptor *bn,
-    uint64_t scale, uint64_t, uint64_t d_scale, uint64_t d_bias, double, uint64_t saved_mean, uint64_t saved_inverse,
-    void *, uint64_t workspace, size_t workspace_bytes, uint64_t reserve, size_t reserve_bytes) {
+EXPORT int cudnnBatchNormalizationBackwardEx(DnnHandle *handle, int mode, int operations, const float *alpha,
+                                             const float *beta, const float *alpha_p, const float *beta_p,
+                                             TensorDescriptor *xd, uint64_t x, TensorDescriptor *, uint64_t y,
+                                             TensorDescriptor *dyd, uint64_t dy, TensorDescriptor *, uint64_t dz,
+                                             TensorDescriptor *dxd, uint64_t dx, TensorDescriptor *bn, uint64_t scale,
+                                             uint64_t, uint64_t d_scale, uint64_t d_bias, double, uint64_t saved_mean,
+                                             uint64_t saved_inverse, void *, uint64_t workspace, size_t workspace_bytes,
+                                             uint64_t reserve, size_t reserve_bytes) {
     ENTER;
     if (!normalises(xd, dyd, bn) || !normalises(xd, dxd, bn) || mode != persistent || operations != alone || y || dz ||
         !is_unit(alpha, beta) || !is_unit(alpha_p, beta_p) || dx == x || dx == dy ||

@@ -220,9 +220,7 @@ EXPORT cuEventSynchronize(Event *event) {
     if (event->was_captured) { // as the driver says, whether the graph is still there or not
         return refuse(invalid_value, __func__, "the event was last recorded in a capture");
     }
-    return event->after.empty() || !is_live(event->after[0])
-               ? success
-               : run_until(event->after[0], event->position);
+    return event->after.empty() || !is_live(event->after[0]) ? success : run_until(event->after[0], event->position);
 }
 
 EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
