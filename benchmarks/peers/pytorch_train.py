@@ -235,7 +235,7 @@ def benchmark(options):
     plan = [
         (model, batch, precision, mode)
         for mode, precisions in (
-            ("graph", ("bf16", "tf32")), ("compiled+graph", ("bf16",)), ("eager", ("bf16", "tf32")),
+            ("graph", ("bf16",)), ("compiled+graph", ("bf16",)), ("graph", ("tf32",)), ("eager", ("bf16", "tf32")),
             ("graph", ("fp32",)), ("eager", ("fp32",)), ("compiled+graph", ("tf32",)), ("compiled", ("bf16", "tf32")),
         )
         for model in options.models.split(",")

@@ -23,7 +23,7 @@ internal static class BenchCommand
     private static readonly Option<string?> Precision = CommonOptions.Precision();
     private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<bool> NoCudaGraph = CommonOptions.NoCudaGraph();
-    private static readonly Option<bool> Profile = new("--profile") { Description = "On a GPU: start and stop a waiting profiler (nsys, ncu) around the measured repetitions." };
+    private static readonly Option<bool> Profile = new("--profile") { Description = "On a GPU: start and stop a waiting profiler (nsys, ncu) around what is measured, and measure one repetition." };
     private static readonly Option<bool> Layers = new("--layers") { Description = "On the CPU: a table of the operations, each with its floor, the least time that multiply-adds or memory allow, and its time." };
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<bool> Json = CommonOptions.Json();
@@ -71,12 +71,12 @@ internal static class BenchCommand
 
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
-            steps, Repetitions, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits");
+            steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits");
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
             : $"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
-                + $"median of {Repetitions} repetitions of {steps} steps after a warm-up, on resident data");
+                + $"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data");
         return ExitCode.Done;
     }
 
@@ -126,7 +126,7 @@ internal static class BenchCommand
         }
         while (Stopwatch.GetElapsedTime(begin) < warmUp);
 
-        double[] seconds = new double[Repetitions];
+        double[] seconds = new double[profiled is null ? Repetitions : 1];
         using IDisposable? range = profiled is null ? null : BackendFactory.Profile(profiled);
         for (int i = 0; i < seconds.Length; i++)
         {
