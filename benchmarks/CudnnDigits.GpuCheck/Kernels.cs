@@ -16,6 +16,12 @@ internal static class Kernels
     private const string Instructions = "smsp__inst_executed.sum", SharedPasses = "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum";
     private const int Batch = 1024;
 
+    // How long the average multiprocessor had a block, of the whole time: the rest is launching, and waiting for the last block.
+    private const string Active = "sm__cycles_active.avg", Elapsed = "sm__cycles_elapsed.max", Occupancy = "sm__warps_active.avg.pct_of_peak_sustained_active";
+
+    /// <summary>What warps wait for, in cycles for each instruction that they issue.</summary>
+    private static readonly string[] Stalls = ["long_scoreboard", "short_scoreboard", "barrier", "wait", "math_pipe_throttle", "mio_throttle", "lg_throttle", "membar", "no_instruction"];
+
     public static CheckResult Run(Workplace place)
     {
         JsonNode? ceilings = Ceilings(place);
@@ -34,9 +40,9 @@ internal static class Kernels
                 $"ncu-{convolutions}", 120, ncu,
                 [
                     "--clock-control", "none", "--target-processes", "all", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base", "--log-file", csv,
-                    "--metrics", $"{Time},{Bytes},{Busiest},{Instructions},{SharedPasses}",
+                    "--metrics", string.Join(',', [Time, Bytes, Busiest, Instructions, SharedPasses, Active, Elapsed, Occupancy, .. Stalls.Select(Stall)]),
                     Workplace.Digits, "bench", "--device", "cuda", "--model", "improved", "--batch-size", $"{batch}", "--precision", "bf16", "--augment", "standard",
-                    "--steps", "2", "--no-cuda-graph", "--profile",
+                    "--steps", "1", "--no-cuda-graph", "--profile",
                 ],
                 (Benchmark.Convolutions, convolutions));
             if (!File.Exists(csv))
@@ -81,7 +87,10 @@ internal static class Kernels
     {
         var kernels = launches.GroupBy(row => ShortName(row["Kernel Name"])).Select(group => (
             Name: group.Key, Count: group.Count(), Nanoseconds: group.Sum(row => Number(row, Time)), Bytes: group.Sum(row => Number(row, Bytes)), Busiest: group.Average(row => Number(row, Busiest)),
-            Instructions: group.Average(row => Number(row, Instructions)), SharedPasses: group.Average(row => Number(row, SharedPasses)))).ToArray();
+            Instructions: group.Average(row => Number(row, Instructions)), SharedPasses: group.Average(row => Number(row, SharedPasses)),
+            Idle: group.Average(row => Number(row, Time) / 1e3 * (1 - Number(row, Active) / Math.Max(1, Number(row, Elapsed)))), Occupancy: group.Average(row => Number(row, Occupancy)),
+            Stalls: string.Join(", ", Stalls.Select(stall => (Name: stall, Cycles: group.Average(row => Number(row, Stall(stall))))).OrderByDescending(stall => stall.Cycles).Take(3)
+                .Select(stall => string.Create(CultureInfo.InvariantCulture, $"{stall.Name.Replace('_', ' ')} {stall.Cycles:F1}"))))).ToArray();
         double all = kernels.Sum(kernel => kernel.Nanoseconds);
         return
         [
@@ -96,9 +105,14 @@ internal static class Kernels
                 ["million_instructions"] = Math.Round(kernel.Instructions / 1e6, 2),
                 ["million_shared_passes"] = Math.Round(kernel.SharedPasses / 1e6, 2),
                 ["busiest"] = string.Create(CultureInfo.InvariantCulture, $"{kernel.Busiest:F0} %"),
+                ["idle_microseconds"] = Math.Round(kernel.Idle, 1),
+                ["occupancy"] = string.Create(CultureInfo.InvariantCulture, $"{kernel.Occupancy:F0} %"),
+                ["stalls"] = kernel.Stalls,
             }),
         ];
     }
+
+    private static string Stall(string what) => $"smsp__average_warps_issue_stalled_{what}_per_issue_active.ratio";
 
     /// <summary>Copy bandwidth and matrix rates, by PyTorch; null where it is not there.</summary>
     private static JsonNode? Ceilings(Workplace place)

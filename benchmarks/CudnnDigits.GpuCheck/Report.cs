@@ -78,7 +78,7 @@ internal static class Report
                     foreach (JsonNode? step in kernels["steps"]!.AsArray())
                     {
                         text.AppendLine().AppendLine($"## Kernels of training and inference, each launch: {step!["name"]}").AppendLine();
-                        WriteTable(text, step["kernels"]!.AsArray(), ["kernel", "launches", "microseconds", "share", "megabytes", "floor_microseconds", "million_instructions", "million_shared_passes", "busiest"]);
+                        WriteTable(text, step["kernels"]!.AsArray(), ["kernel", "launches", "microseconds", "share", "megabytes", "floor_microseconds", "million_instructions", "million_shared_passes", "busiest", "idle_microseconds", "occupancy", "stalls"]);
                     }
 
                     break;

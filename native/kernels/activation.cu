@@ -127,7 +127,7 @@ activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows,
 KERNEL(256) column_sums(const float *x, float *sums, int rows, int channels) {
     __shared__ double partial[groups][lanes];
     const int c = (int)(blockIdx.x * lanes + threadIdx.x);
-    constexpr int at_once = 8; // loads that are on their way together
+    constexpr int at_once = 8; // rows that are on their way together: none is loaded on a condition, which would part them
     double sum = 0;
     if (c < channels) {
         for (int first = (int)threadIdx.y; first < rows; first += at_once * groups) {
@@ -135,11 +135,11 @@ KERNEL(256) column_sums(const float *x, float *sums, int rows, int channels) {
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
                 const int row = first + k * groups;
-                values[k] = row < rows ? x[(long long)row * channels + c] : 0.0f;
+                values[k] = x[(long long)(row < rows ? row : rows - 1) * channels + c];
             }
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
-                sum += values[k];
+                sum += first + k * groups < rows ? values[k] : 0.0f;
             }
         }
     }

@@ -26,22 +26,12 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
 // A kernel for blocks of so many threads; where it is said, of which so many shall fit on a multiprocessor.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
-// What a thread wrote before is there for every block before anything it writes after.
-DEVICE_INLINE void memory_fence() {
-#if defined(__CUDACC__)
-    __threadfence();
-#else
-    __nvvm_membar_gl();
-#endif
-}
-
-// Counts on, after `most` from 0 again; what the counter was before. No two threads get the same.
+// Counts on, after `most` from 0 again; what the counter was before. No two threads get the same. What the thread
+// wrote, or saw written before a barrier, is there for whoever counts after it.
 DEVICE_INLINE unsigned count_on(unsigned *counter, unsigned most) {
-#if defined(__CUDACC__)
-    return atomicInc(counter, most);
-#else
-    return __nvvm_atom_inc_gen_ui(counter, most);
-#endif
+    unsigned before;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(most) : "memory");
+    return before;
 }
 
 #else

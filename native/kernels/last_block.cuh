@@ -8,11 +8,9 @@
 // arrived: how many were here, 0 before a launch and after it.
 DEVICE_INLINE bool is_last_block(unsigned *arrived) {
     __shared__ bool is_last;
-    memory_fence();
     __syncthreads();
     if (threadIdx.x == 0) {
         is_last = count_on(arrived, gridDim.x - 1) == gridDim.x - 1;
-        memory_fence();
     }
     __syncthreads();
     return is_last;

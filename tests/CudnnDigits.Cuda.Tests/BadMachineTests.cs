@@ -88,7 +88,6 @@ public sealed class BadMachineTests : IDisposable
     [InlineData("SOFTCUDA_SHARED_BYTES=166912 CUDNN_DIGITS_CONVOLUTIONS=fused", "need 226 KiB of shared memory for a block, and this GPU has 163")]
     [InlineData("CUDNN_DIGITS_CONVOLUTIONS=winograd", "CUDNN_DIGITS_CONVOLUTIONS=winograd: expected cudnn, fused or overlapped")]
     [InlineData("SOFTCUDA_DRIVER_VERSION=12020 CUDNN_DIGITS_CONVOLUTIONS=overlapped", "CUDNN_DIGITS_CONVOLUTIONS=overlapped: the fused kernels overlap with a driver for CUDA 12.3 or newer")]
-    [InlineData("CUDNN_DIGITS_STEPS_PER_LAUNCH=0", "CUDNN_DIGITS_STEPS_PER_LAUNCH=0: expected a whole number 1 to 64")]
     public void A_setting_that_cannot_be_is_refused(string settings, string says)
     {
         CliProgram.Result refused = CliProgram.RunIn(_folder.Path, Machine(Device, settings), Train("refused", "--device", "cuda", "--precision", "bf16", "--model", "improved"));

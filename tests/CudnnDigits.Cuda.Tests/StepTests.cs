@@ -92,10 +92,6 @@ public class StepTests
     public void Captured_and_eager_steps_give_the_same_bits(string name, Precision precision) =>
         Assert.Equal(TrainedBits(Find(name), Options(16, precision)), TrainedBits(Find(name), Options(16, precision, graph: false)));
 
-    [Fact]
-    public void Several_steps_in_one_launch_give_the_same_bits() =>
-        Assert.Equal(TrainedBits(Find("simple"), Options(16)), TrainedBits(Find("simple"), Options(16) with { StepsPerLaunch = 2 }));
-
     [Theory]
     [InlineData("simple")]
     [InlineData("improved")]
@@ -106,7 +102,7 @@ public class StepTests
     public void Without_determinism_the_software_device_shows_that_it_matters()
     {
         Gpu.RequireSoftware(); // a GPU may happen to repeat itself
-        BackendOptions options = Options(15, Precision.Tf32) with { Deterministic = false }; // sums begin 7 samples further on at every call: with 16, in the end, where they began
+        BackendOptions options = Options(15) with { Deterministic = false }; // sums begin 7 samples further on at every call: with 16, in the end, where they began
         Assert.NotEqual(TrainedBits(Find("simple"), options), TrainedBits(Find("simple"), options));
     }
 
@@ -209,24 +205,23 @@ public class StepTests
     public void A_hundred_backends_leave_device_memory_as_it_was()
     {
         NetworkSpec network = Find("simple");
-        using ITrainingBackend first = Gpu.Create(network, Options(2)); // keeps the context, and what libraries keep for good
-        Use(first);
+        using ITrainingBackend first = Gpu.Create(network, Options(2)); // keeps the context
+        Fifty(); // what libraries and driver keep for good, they have taken after these
         long before = Gpu.FreeMemory();
-        for (int i = 0; i < 100; i++)
-        {
-            using ITrainingBackend backend = Gpu.Create(network, Options(2, graph: i % 2 == 0));
-            Use(backend);
-        }
-
+        Fifty();
         long lost = before - Gpu.FreeMemory();
         Assert.True(lost <= (Gpu.IsSoftware ? 0 : 2 << 20), $"{lost} bytes of device memory were not given back"); // a driver hands out 2 MiB at a time
 
-        static void Use(ITrainingBackend backend)
+        void Fifty()
         {
-            backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
-            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 3)], default);
-            backend.RunSteps(0, [1e-3f, 1e-3f]);
-            backend.ReadSums();
+            for (int i = 0; i < 50; i++)
+            {
+                using ITrainingBackend backend = Gpu.Create(network, Options(2, graph: i % 2 == 0));
+                backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
+                backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 3)], default);
+                backend.RunSteps(0, [1e-3f, 1e-3f]);
+                backend.ReadSums();
+            }
         }
     }
 

@@ -41,6 +41,8 @@ int cuStreamWaitEvent(void *, void *, unsigned);
 int cuEventCreate(void **, unsigned);
 int cuEventDestroy_v2(void *);
 int cuEventRecord(void *, void *);
+int cuEventSynchronize(void *);
+int cuProfilerStart();
 int cuGraphInstantiateWithFlags(void **, void *, unsigned long long);
 int cuGraphLaunch(void *, void *);
 int cuGraphDestroy(void *);

@@ -112,16 +112,20 @@ void check_blocks() {
     const std::string
         write =
             "mov.u32 %r1, %ctaid.x; mul.wide.u32 %rd3, %r1, 4; add.s64 %rd4, %rd1, %rd3; st.global.u32 [%rd4], %r1;\n",
-        read = "ld.global.u32 %r2, [%rd1]; ld.global.u32 %r3, [%rd1+4];\n", fence = "membar.gl;\n",
-        count = "mov.u32 %r4, 1; atom.inc.u32 %r5, [%rd0], %r4; setp.ne.s32 %p1, %r5, 1; @%p1 bra END;\n", end = "END:";
+        read = "ld.global.u32 %r2, [%rd1]; ld.global.u32 %r3, [%rd1+4];\n", end = "END:";
+    const auto count = [](const std::string &order) {
+        return "mov.u32 %r4, 1; atom." + order +
+               ".gpu.global.inc.u32 %r5, [%rd0], %r4; setp.ne.s32 %p1, %r5, 1; @%p1 bra END;\n";
+    };
     expect(run_two(write) == success, "blocks write side by side");
     expect(run_two("st.global.u32 [%rd1], %r0;") == launch_failed, "two blocks that write to one place are a race");
     expect(run_two(write + read) == launch_failed, "as is one that reads what another writes");
-    expect(run_two(write + fence + read) == launch_failed, "a fence alone does not help");
-    expect(run_two(write + count + read + end) == launch_failed, "nor does counting without a fence");
-    expect(run_two(write + count + fence + read + end) == launch_failed, "nor a fence that comes later");
-    expect(run_two(write + fence + count + read + end) == success,
-           "the last to count reads what all have left before a fence");
+    expect(run_two(write + count("relaxed") + read + end) == launch_failed, "counting alone does not help");
+    expect(run_two("mov.u32 %r4, 1; atom.acq_rel.gpu.global.inc.u32 %r5, [%rd0], %r4;\n" + write + count("relaxed") +
+                   read + end) == launch_failed,
+           "nor does a release of what was before");
+    expect(run_two(write + count("acq_rel") + read + end) == success,
+           "the last to count reads what all have left before they released it");
 }
 
 // A kernel that may begin before the one before it has ended.

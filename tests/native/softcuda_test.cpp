@@ -51,6 +51,7 @@ void *open_device() {
     void *context = nullptr, *stream = nullptr;
     cuInit(0);
     cuDevicePrimaryCtxRetain(&context, 0);
+    expect(cuProfilerStart() == 201, "a profiler is started in a context");
     cuCtxPushCurrent_v2(context);
     cuStreamCreate(&stream, 1);
     return stream;
@@ -235,6 +236,8 @@ int main(int argc, char **) {
     }
     expect(cuMemcpyHtoDAsync_v2(memory, pinned, 16, branch) == 0 && cuStreamSynchronize(branch) == 0,
            "and is on its own again");
+    expect(cuEventSynchronize(event) == 1, "nobody can wait for an event of a capture, even when that has ended");
+    expect(cuEventRecord(event, stream) == 0 && cuEventSynchronize(event) == 0, "but for one recorded anew");
     int capturing;
     expect(cuStreamIsCapturing(nullptr, &capturing) != 0, "the legacy stream is not even asked about");
 

@@ -239,6 +239,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     float(&of_warps)[image_warps][16][16] = *reinterpret_cast<float(*)[image_warps][16][16]>(dynamic_shared_memory);
     double *scratch = reinterpret_cast<double *>(dynamic_shared_memory), *totals = scratch + 1024,
            *of_windows = totals + count;
+    Backward *of_y = reinterpret_cast<Backward *>(of_windows + Moments::count);
     const int g = lane() >> 2, t = lane() & 3;
     __syncthreads();
 #pragma unroll
@@ -255,32 +256,33 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         }
         device_pointer<float>(norm1.partial)[(long long)blockIdx.x * count + i] = sum;
     }
+    const double window = moments[threadIdx.x % Moments::count];
     if (!add_up_in_last_block<count>(norm1, totals, scratch)) {
         return;
     }
     if (threadIdx.x < Moments::count) {
-        of_windows[threadIdx.x] = moments[threadIdx.x];
+        of_windows[threadIdx.x] = window;
     }
     if (threadIdx.x < 32) {
         const int c = (int)threadIdx.x;
+        const Forward forward = {of_layer1[scale + c], of_layer1[mean + c], of_layer1[inverse_deviation + c]};
         double du_y = 0;
 #pragma unroll
         for (int k = 0; k < taps; ++k) {
-            du_y += (double)to_float(w1[c * taps + k]) * totals[16 * c + k];
+            du_y += (double)to_float(weights1[c * taps + k]) * totals[16 * c + k];
         }
-        use_gradients(norm1, totals[16 * c + taps], du_y, c);
+        of_y[c] = use_gradients(norm1, forward, totals[16 * c + taps], du_y, c);
     }
     __syncthreads();
     for (int i = (int)threadIdx.x; i < 32 * taps; i += image_threads) {
         const int c = i / taps, k = i % taps;
-        const float *of_channel = device_pointer<const float>(norm1.coefficients) + c;
         double y_window = 0; // the sum of y1 · p_k
 #pragma unroll
         for (int j = 0; j < taps; ++j) {
-            y_window += (double)to_float(w1[c * taps + j]) * of_windows[Moments::at(j, k)];
+            y_window += (double)to_float(weights1[c * taps + j]) * of_windows[Moments::at(j, k)];
         }
-        d_w1[i] = (float)(of_channel[scale] * totals[16 * c + k] + of_channel[from_y] * y_window +
-                          of_channel[constant] * of_windows[Moments::at(taps, k)]);
+        d_w1[i] = (float)(of_layer1[scale + c] * totals[16 * c + k] + of_y[c].from_y * y_window +
+                          of_y[c].constant * of_windows[Moments::at(taps, k)]);
     }
 }
 

@@ -40,17 +40,15 @@ template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows,
         Four16 of_rows[at_once];
 #pragma unroll
         for (int k = 0; k < at_once; ++k) {
-            const int row = first + k * groups;
-            of_rows[k] = {};
-            if (row < rows) {
-                of_rows[k] = *reinterpret_cast<const Four16 *>(partial + (long long)row * Count + 4 * quad);
-            }
+            const int row =
+                first + k * groups < rows ? first + k * groups : rows - 1; // on a condition, loads would wait
+            of_rows[k] = *reinterpret_cast<const Four16 *>(partial + (long long)row * Count + 4 * quad);
         }
 #pragma unroll
         for (int k = 0; k < at_once; ++k) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                sums[i] += of_rows[k].v[i];
+                sums[i] += first + k * groups < rows ? of_rows[k].v[i] : 0.0f;
             }
         }
     }
@@ -79,30 +77,59 @@ template <int Count> DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &no
     return true;
 }
 
-// The batch's mean and variance of one channel to coefficients, and into the running ones.
-DEVICE_INLINE void use_statistics(const BatchNorm &norm, double average, double variance, int channel) {
-    float *coefficients = device_pointer<float>(norm.coefficients) + channel;
-    float *running_mean = device_pointer<float>(norm.running_mean) + channel;
-    float *running_variance = device_pointer<float>(norm.running_variance) + channel;
-    variance = variance > 0 ? variance : variance != variance ? variance : 0;
-    const double inverse = 1 / square_root(variance + epsilon);
-    const double a = device_pointer<const float>(norm.gamma)[channel] * inverse;
-    coefficients[scale] = (float)a;
-    coefficients[shift] = (float)(device_pointer<const float>(norm.beta)[channel] - a * average);
-    coefficients[mean] = (float)average;
-    coefficients[inverse_deviation] = (float)inverse;
-    *running_mean = (float)((1 - momentum) * *running_mean + momentum * average);
-    *running_variance =
-        (float)((1 - momentum) * *running_variance + momentum * variance * (norm.values / (norm.values - 1)));
+// What the end of a kernel needs to know of a channel. It is loaded before the block learns whether it is the last one,
+// and is there then: nothing else would hide what that takes.
+struct Affine {
+    float gamma, beta, running_mean, running_variance;
+};
+
+struct Forward {
+    float scale, mean, inverse_deviation;
+};
+
+DEVICE_INLINE Affine load_affine(const BatchNorm &norm, int channel) {
+    return {device_pointer<const float>(norm.gamma)[channel], device_pointer<const float>(norm.beta)[channel],
+            device_pointer<const float>(norm.running_mean)[channel],
+            device_pointer<const float>(norm.running_variance)[channel]};
 }
 
-// dγ, dβ and what dY takes from y, given the sums of du and of du · y of one channel.
-DEVICE_INLINE void use_gradients(const BatchNorm &norm, double du, double du_y, int channel) {
+DEVICE_INLINE Forward load_forward(const BatchNorm &norm, int channel) {
+    const float *coefficients = device_pointer<const float>(norm.coefficients) + channel;
+    return {coefficients[scale], coefficients[mean], coefficients[inverse_deviation]};
+}
+
+// The batch's mean and variance of one channel to coefficients, and into the running ones.
+DEVICE_INLINE void use_statistics(const BatchNorm &norm, const Affine &affine, double average, double variance,
+                                  int channel) {
     float *coefficients = device_pointer<float>(norm.coefficients) + channel;
-    const double a = coefficients[scale], average = coefficients[mean], inverse = coefficients[inverse_deviation];
+    variance = variance > 0 ? variance : variance != variance ? variance : 0;
+    const double inverse = 1 / square_root(variance + epsilon);
+    const double a = affine.gamma * inverse;
+    coefficients[scale] = (float)a;
+    coefficients[shift] = (float)(affine.beta - a * average);
+    coefficients[mean] = (float)average;
+    coefficients[inverse_deviation] = (float)inverse;
+    device_pointer<float>(norm.running_mean)[channel] =
+        (float)((1 - momentum) * affine.running_mean + momentum * average);
+    device_pointer<float>(norm.running_variance)[channel] =
+        (float)((1 - momentum) * affine.running_variance + momentum * variance * (norm.values / (norm.values - 1)));
+}
+
+// What dY takes from y, and the constant in it.
+struct Backward {
+    float from_y, constant;
+};
+
+// dγ, dβ and what dY takes from y, given the sums of du and of du · y of one channel.
+DEVICE_INLINE Backward use_gradients(const BatchNorm &norm, const Forward &forward, double du, double du_y,
+                                     int channel) {
+    float *coefficients = device_pointer<float>(norm.coefficients) + channel;
+    const double a = forward.scale, average = forward.mean, inverse = forward.inverse_deviation;
     const double d_gamma = inverse * (du_y - average * du), b = -a * inverse * d_gamma / norm.values;
+    const Backward backward = {(float)b, (float)(-a * du / norm.values - b * average)};
     device_pointer<float>(norm.d_beta)[channel] = (float)du;
     device_pointer<float>(norm.d_gamma)[channel] = (float)d_gamma;
-    coefficients[from_y] = (float)b;
-    coefficients[constant] = (float)(-a * du / norm.values - b * average);
+    coefficients[from_y] = backward.from_y;
+    coefficients[constant] = backward.constant;
+    return backward;
 }

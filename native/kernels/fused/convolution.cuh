@@ -129,18 +129,21 @@ struct ChannelSums {
     // y and y²: the layer's statistics.
     template <int Channels> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {
         __shared__ double totals[2 * Channels];
-        if (add_up<Channels>(norm, totals) && threadIdx.x < Channels) {
-            const int c = (int)threadIdx.x;
+        const int c = (int)threadIdx.x;
+        const Affine affine = load_affine(norm, c < Channels ? c : 0);
+        if (add_up<Channels>(norm, totals) && c < Channels) {
             const double average = totals[c] / norm.values, square = totals[Channels + c] / norm.values;
-            use_statistics(norm, average, square - average * average, c);
+            use_statistics(norm, affine, average, square - average * average, c);
         }
     }
 
     // du and du · y: its gradients.
     template <int Channels> DEVICE_INLINE void finish_gradients(const BatchNorm &norm) {
         __shared__ double totals[2 * Channels];
-        if (add_up<Channels>(norm, totals) && threadIdx.x < Channels) {
-            use_gradients(norm, totals[threadIdx.x], totals[Channels + threadIdx.x], (int)threadIdx.x);
+        const int c = (int)threadIdx.x;
+        const Forward forward = load_forward(norm, c < Channels ? c : 0);
+        if (add_up<Channels>(norm, totals) && c < Channels) {
+            use_gradients(norm, forward, totals[c], totals[Channels + c], c);
         }
     }
 

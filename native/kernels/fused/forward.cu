@@ -5,7 +5,7 @@
 
 namespace {
 
-template <int Side, int In, int Out> struct Forward {
+template <int Side, int In, int Out> struct Convolution {
     Weights<In, Out> weights;
     ChannelSums sums; // of y and y², as it is stored
 
@@ -37,7 +37,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     alignas(16) __shared__ float of_layer1[shared_count];
     __shared__ bfloat16 weights1[32 * taps];
     const Share share = share_of<Tile<28, 32>>(samples);
-    Forward<28, 32, 32> conv;
+    Convolution<28, 32, 32> conv;
     conv.weights.load(w2);
     copy_first_weights(weights1, w1);
     tile.clear();
@@ -77,11 +77,12 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     const auto prepare = [&](int n) {
         fetch_rows<Tile<28, 32>>(next_y2, y2 + (long long)n * (784 * 32), {2 * share.read.first, 2 * share.read.end});
     };
-    Forward<14, 32, 64> conv;
+    Convolution<14, 32, 64> conv;
     conv.weights.load(w3);
     tile.clear();
     wait_for_kernel_before();
     prepare(share.image);
+    Digit digit = digit_of(state, share.image);
     load_coefficients(of_layer2, coefficients2);
     for (int n = share.image; n < samples; n += share.stride) {
         wait_for_copies();
@@ -91,7 +92,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
              i += image_threads) {
             const int pixel = (int)(i / tile.octets), row = pixel / 14;
             const Eight a = load_eight(of_layer2 + scale + 8 * octet), b = load_eight(of_layer2 + shift + 8 * octet);
-            const Octet pooled = pool_octet<Tile<28, 32>>(state, n, next_y2, pixel, octet,
+            const Octet pooled = pool_octet<Tile<28, 32>>(digit, next_y2, pixel, octet,
                                                           load_octet(of_layer2 + signs + 4 * octet), dropout);
             if (row >= (int)share.made.first && row < (int)share.made.end) {
                 store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
@@ -101,6 +102,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
         __syncthreads();
         if (n + share.stride < samples) {
             prepare(n + share.stride);
+            digit = digit_of(state, n + share.stride);
         }
         conv.run(tile, share.made, y3 + (long long)n * (196 * 64));
     }
@@ -116,7 +118,7 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
     bfloat16 *next_y3 = tile.data + tile.elements;
     alignas(16) __shared__ float of_layer3[shared_count];
     const Share share = share_of<Tile<14, 64>>(samples);
-    Forward<14, 64, 64> conv;
+    Convolution<14, 64, 64> conv;
     conv.weights.load(w4);
     tile.clear();
     wait_for_kernel_before();
@@ -149,8 +151,8 @@ pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficie
     if (n < samples) {
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),
                     b = load_eight(coefficients4 + shift + 8 * octet);
-        const Octet pooled = pool_octet<T>(state, n, y4 + (long long)n * (196 * 64), pixel, octet, signs_of(a),
-                                           {threshold, keep_scale, seed, layer});
+        const Octet pooled = pool_octet<T>(digit_of(state, n), y4 + (long long)n * (196 * 64), pixel, octet,
+                                           signs_of(a), {threshold, keep_scale, seed, layer});
         store_octet(pooled4 + 8 * i, pooled);
         store_octet(z4 + 8 * i, activate_pooled(pooled, a, b, keep_scale));
     }

@@ -66,23 +66,31 @@ gather_window_moments(StepState *state, bfloat16 *x, Gathering gathering, const 
     }
 
     __shared__ double totals[Moments::count], scratch[1024];
+    const int c = (int)threadIdx.x, channel = c < 32 ? c : 0;
+    const Affine affine = load_affine(norm1, channel);
+    float w[taps];
+#pragma unroll
+    for (int k = 0; k < taps; ++k) {
+        w[k] = to_float(w1[channel * taps + k]);
+    }
     if (add_up_in_last_block<Moments::count>(norm1, totals, scratch)) {
-        const int c = (int)threadIdx.x;
         if (c < Moments::count) {
             moments[c] = totals[c];
         }
         if (c < 32) {
             double average = 0, square = 0;
+#pragma unroll
             for (int j = 0; j < taps; ++j) {
                 double of_j = 0;
+#pragma unroll
                 for (int k = 0; k < taps; ++k) {
-                    of_j += (double)to_float(w1[c * taps + k]) * totals[Moments::at(j, k)];
+                    of_j += (double)w[k] * totals[Moments::at(j, k)];
                 }
-                square += of_j * to_float(w1[c * taps + j]);
-                average += to_float(w1[c * taps + j]) * totals[Moments::at(taps, j)];
+                square += of_j * w[j];
+                average += w[j] * totals[Moments::at(taps, j)];
             }
             average /= norm1.values;
-            use_statistics(norm1, average, square / norm1.values - average * average, c);
+            use_statistics(norm1, affine, average, square / norm1.values - average * average, c);
         } else if (c == 32) {
             move_on(state, samples, gathering);
         }

@@ -297,20 +297,28 @@ struct Quad {
     }
 };
 
+// Which digit an image is, for dropout.
+struct Digit {
+    unsigned row, epoch;
+};
+
+DEVICE_INLINE Digit digit_of(const StepState *state, int n) { return {(unsigned)dataset_row(state, n), state->epoch}; }
+
 // The pooled y of one octet: the y of the maximum, or `dropped`. T is the tile of the layer before pooling.
 template <class T>
-DEVICE_INLINE Octet pool_octet(const StepState *state, int n, const bfloat16 *image, int pooled, int octet,
-                               const Octet &sign, const Dropout &dropout) {
+DEVICE_INLINE Octet pool_octet(const Digit &digit, const bfloat16 *image, int pooled, int octet, const Octet &sign,
+                               const Dropout &dropout) {
     constexpr int half = T::side / 2;
     Quad quad;
     quad.load(Packed<T>{image}, pooled / half * 2 + 1, pooled % half * 2 + 1, octet);
     Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
-        const unsigned block = (unsigned)(pooled * T::channels + 8 * octet) / 4, row = (unsigned)dataset_row(state, n);
+        const unsigned block = (unsigned)(pooled * T::channels + 8 * octet) / 4;
         constexpr unsigned dropout_purpose = 16;
-        const PhiloxBlock first = philox_block(dropout.seed, block, row, state->epoch, dropout_purpose + dropout.layer);
+        const PhiloxBlock first =
+            philox_block(dropout.seed, block, digit.row, digit.epoch, dropout_purpose + dropout.layer);
         const PhiloxBlock second =
-            philox_block(dropout.seed, block + 1, row, state->epoch, dropout_purpose + dropout.layer);
+            philox_block(dropout.seed, block + 1, digit.row, digit.epoch, dropout_purpose + dropout.layer);
         const auto drop = [&](unsigned &pair, unsigned word, unsigned next_word) {
             pair |= (word < dropout.threshold ? dropped : 0u) | (next_word < dropout.threshold ? dropped << 16 : 0u);
         };

@@ -52,9 +52,6 @@ internal sealed unsafe class Conv2d : IDisposable
 
         Pass Choose(string pass, Propose propose, Measure measure)
         {
-            // fp32 is for comparisons. cuDNN's first proposal for gradients of weights is then one whose sums have no fixed order, and
-            // that rounds worse than PyTorch's choice.
-            bool deterministic = session.Deterministic || session.Precision == Precision.Fp32;
             int math = session.Precision switch { Precision.Fp32 => MathFma, Precision.Tf32 => MathDefault, _ => MathTensorOp };
             CudnnDescriptor descriptor = CudnnDescriptor.Convolution(session.Context, conv.Padding, math);
             CudnnAlgorithm* results = stackalloc CudnnAlgorithm[MostProposals];
@@ -62,7 +59,7 @@ internal sealed unsafe class Conv2d : IDisposable
             Check(propose(descriptor.Value, MostProposals, &returned, results), $"{conv.Name}, {pass}: algorithms");
             for (int i = 0; i < returned; i++)
             {
-                if (results[i].Status != CudnnStatus.Success || (deterministic && results[i].Determinism != 1))
+                if (results[i].Status != CudnnStatus.Success || (session.Deterministic && results[i].Determinism != 1))
                 {
                     continue;
                 }
@@ -77,7 +74,7 @@ internal sealed unsafe class Conv2d : IDisposable
             }
 
             throw new CudaUnavailableException(
-                $"cuDNN has no {(deterministic ? "deterministic " : "")}algorithm for {conv.Name}, {pass}, in {session.Precision.ToString().ToLowerInvariant()} on this GPU; try another --precision");
+                $"cuDNN has no {(session.Deterministic ? "deterministic " : "")}algorithm for {conv.Name}, {pass}, in {session.Precision.ToString().ToLowerInvariant()} on this GPU; try another --precision");
         }
     }
 

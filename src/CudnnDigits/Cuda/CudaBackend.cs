@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -17,13 +16,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     /// <summary>What a convolution may ask for; cuDNN's fast algorithms for these shapes ask for far less.</summary>
     private const long WorkspaceLimit = 256 << 20;
 
-    /// <summary>Steps in one launch where the caller does not say.</summary>
-    private const string StepsSetting = "CUDNN_DIGITS_STEPS_PER_LAUNCH";
-
-    private const int MostStepsPerLaunch = 64;
-
     private readonly BackendOptions _options;
-    private readonly int _stepsPerLaunch;
     private readonly CudaSession _session;
     private readonly DeviceArena _arena = new();
     private readonly CudaNetwork _net;
@@ -43,7 +36,6 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         using Nvtx.Range range = Nvtx.Open("build"u8);
         (Network, _options) = (network, options);
-        _stepsPerLaunch = options.StepsPerLaunch > 0 ? options.StepsPerLaunch : StepsPerLaunch();
         _session = new CudaSession(context, options.Precision ?? Precision.Tf32, options.Deterministic);
         try
         {
@@ -166,19 +158,9 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
 
         rows.UploadRates(_session.Stream, firstStep, learningRates);
         _nextStep = firstStep + learningRates.Length;
-        int whole = Math.Min(_nextStep, _rows / BatchSize);
-        for (int step = firstStep; step < _nextStep;)
+        for (int step = firstStep; step < _nextStep; step++)
         {
-            if (whole - step >= _stepsPerLaunch && _steps[BatchSize].TrainingSeveral is { } several)
-            {
-                several.Launch(_session.Stream.Value);
-                step += _stepsPerLaunch;
-            }
-            else
-            {
-                Run(_steps[Math.Min(BatchSize, _rows - step * BatchSize)], training: true);
-                step++;
-            }
+            Run(_steps[Math.Min(BatchSize, _rows - step * BatchSize)], training: true);
         }
     }
 
@@ -293,25 +275,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _session.Stream.Synchronize();
         CudaGraph graph = CudaGraph.Capture(_session.Context, _session.Stream, body);
         (step.Training, step.Prediction) = training ? (graph, step.Prediction) : (step.Training, graph);
-        if (training && _stepsPerLaunch > 1 && step.Batch == BatchSize)
-        {
-            step.TrainingSeveral = CudaGraph.Capture(_session.Context, _session.Stream, () =>
-            {
-                for (int i = 0; i < _stepsPerLaunch; i++)
-                {
-                    body();
-                }
-            });
-        }
     }
-
-    private static int StepsPerLaunch() => Environment.GetEnvironmentVariable(StepsSetting) switch
-    {
-        null or "" => 1,
-        string text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int steps) && steps is >= 1 and <= MostStepsPerLaunch
-            ? steps
-            : throw new InputException($"{StepsSetting}={text}: expected a whole number 1 to {MostStepsPerLaunch}"),
-    };
 
     private void MakeResident([NotNull] ref ResidentDigits? slot, ResidentDigits? other, DigitDataset data)
     {

@@ -51,9 +51,6 @@ internal sealed unsafe class CudaStep : IDisposable
     /// <summary>The graphs of this step, once captured: training, prediction (of resident digits or of images, as its network is for).</summary>
     public CudaGraph? Training { get; set; }
 
-    /// <summary>Several training steps in one graph, where they are to be.</summary>
-    public CudaGraph? TrainingSeveral { get; set; }
-
     /// <summary>See <see cref="Training"/>.</summary>
     public CudaGraph? Prediction { get; set; }
 
@@ -123,7 +120,6 @@ internal sealed unsafe class CudaStep : IDisposable
     public void Dispose()
     {
         Training?.Dispose();
-        TrainingSeveral?.Dispose();
         Prediction?.Dispose();
         _convs.Dispose();
     }

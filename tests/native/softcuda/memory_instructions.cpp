@@ -89,8 +89,12 @@ template <Space space, typename M, typename R, unsigned width> void store(Warp &
     }
 }
 
-// Blocks run side by side, and count together.
-void atomic_increment(Warp &warp, const Instruction &i) {
+// Blocks run side by side, and count together. Releasing, what the block has done before is there for those that
+// acquire.
+template <bool releases> void atomic_increment(Warp &warp, const Instruction &i) {
+    if (releases) {
+        warp.block->block_races.release();
+    }
     const uint64_t *address = warp.at<uint64_t>(i.at[1]);
     const uint32_t *most = warp.at<uint32_t>(i.at[2]);
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
@@ -104,11 +108,6 @@ void atomic_increment(Warp &warp, const Instruction &i) {
             warp.at<uint32_t>(i.at[0])[lane] = before;
         }
     }
-}
-
-void fence(Warp &warp, const Instruction &) {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    warp.block->block_races.fence();
 }
 
 // Reads at once and writes when the thread waits: the copy may be made at any time between.
@@ -205,8 +204,8 @@ void add_memory_forms(Forms &forms) {
     add_space<Space::global>(forms, ""); // generic: here always global
     add_space<Space::shared>(forms, ".shared");
     add_space<Space::parameter>(forms, ".param");
-    forms["atom.inc.u32"] = {atomic_increment, {4, 8, 4}};
-    forms["membar.gl"] = {fence, {}};
+    forms["atom.acq_rel.gpu.global.inc.u32"] = {atomic_increment<true>, {4, 8, 4}};
+    forms["atom.relaxed.gpu.global.inc.u32"] = {atomic_increment<false>, {4, 8, 4}};
     forms["cp.async.cg.shared.global"] = {copy_async, {4, 8, 4}};
     forms["cp.async.wait_all"] = {wait_for_copies, {}};
     forms["ldmatrix.sync.aligned.m8n8.x4.shared.b16"] = {load_matrices<4, false>, {4, 4, 4, 4, 4}};

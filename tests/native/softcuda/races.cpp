@@ -34,10 +34,10 @@ void Races::write(size_t offset, size_t bytes, unsigned thread) {
 
 namespace {
 
-constexpr uint32_t most_fences = 4095;
+constexpr uint32_t most_releases = 4095;
 
 uint32_t block_of(uint64_t use) { return use >> 12 & 0xFFFFF; }
-uint32_t fences_of(uint64_t use) { return use & most_fences; }
+uint32_t releases_of(uint64_t use) { return use & most_releases; }
 
 } // namespace
 
@@ -47,15 +47,15 @@ void BlockRaces::start(uint32_t launch, uint32_t block, std::vector<uint32_t> &o
     has_counted = false;
 }
 
-void BlockRaces::fence() { mine += fences_of(mine) < most_fences; }
+void BlockRaces::release() { mine += releases_of(mine) < most_releases; }
 
 void BlockRaces::count() {
     has_counted = true;
-    __atomic_store_n(&(*counted)[block_of(mine)], fences_of(mine), __ATOMIC_RELEASE);
+    __atomic_store_n(&(*counted)[block_of(mine)], releases_of(mine), __ATOMIC_RELEASE);
 }
 
 void BlockRaces::require_counted(uint64_t use) const {
-    if (!has_counted || __atomic_load_n(&(*counted)[block_of(use)], __ATOMIC_ACQUIRE) <= fences_of(use)) {
+    if (!has_counted || __atomic_load_n(&(*counted)[block_of(use)], __ATOMIC_ACQUIRE) <= releases_of(use)) {
         throw Fault{launch_failed,
                     "a race: another block of the launch was here, and nothing says which of them is first"};
     }

@@ -26,19 +26,19 @@ class Races {
     uint32_t interval = 0;
 };
 
-// The last uses of two bytes of global memory: launch (32 bits), block (20), and how many fences the block had passed
-// (12).
+// The last uses of two bytes of global memory: launch (32 bits), block (20), and how often the block had released what
+// it did (12).
 struct Users {
     uint64_t written, read;
 };
 
-// Between the blocks of a launch there is no order but this: what a block did before a fence, and then counted with an
-// atomic instruction, is done for any that counts after it, as the last block to end does.
+// Between the blocks of a launch there is no order but this: what a block did before it counted with an atomic
+// instruction that releases, is done for any that counts after it, as the last block to end does.
 class BlockRaces {
   public:
-    // counted: of each block of the launch, how many fences it had passed when it counted last.
+    // counted: of each block of the launch, how often it had released when it counted last.
     void start(uint32_t launch, uint32_t block, std::vector<uint32_t> &counted);
-    void fence();
+    void release();
     void count();
 
     void read(Users *first, uint64_t offset, size_t bytes) {
