@@ -366,15 +366,17 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
          i += image_threads) {
         const int pixel = (int)(i / T::octets), row = pixel / T::side + 1, column = pixel % T::side + 1;
         const Octet in = load_octet(y.at(row, column) + 8 * octet), gradient = load_octet(du + 8 * i);
-        const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + from_y + 8 * octet),
-                    c0 = load_eight(coefficients + constant + 8 * octet);
-        Eight out;
+        Octet out;
 #pragma unroll
-        for (int c = 0; c < 8; ++c) {
-            const float rest = fused_multiply_add(element(in, c), b.v[c], c0.v[c]);
-            out.v[c] = fused_multiply_add(element(gradient, c), a.v[c], rest);
+        for (int pair = 0; pair < 4; ++pair) { // of coefficients, two at a time: registers hold sums
+            const float *of_pair = coefficients + 8 * octet + 2 * pair;
+            const Two a = load_two(of_pair + scale), b = load_two(of_pair + from_y), c0 = load_two(of_pair + constant);
+            const float first = fused_multiply_add(low_half(in.w[pair]), b.v[0], c0.v[0]),
+                        second = fused_multiply_add(high_half(in.w[pair]), b.v[1], c0.v[1]);
+            out.w[pair] = pack(fused_multiply_add(low_half(gradient.w[pair]), a.v[0], first),
+                               fused_multiply_add(high_half(gradient.w[pair]), a.v[1], second));
         }
-        store_octet(tile.at(row, column) + 8 * octet, narrow(out));
+        store_octet(tile.at(row, column) + 8 * octet, out);
     }
 }
 

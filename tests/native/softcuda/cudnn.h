@@ -42,6 +42,9 @@ struct DnnHandle {
     Stream *stream = nullptr;
 };
 
+// Whether a result replaces what was there, as it is.
+inline bool is_unit(const float *alpha, const float *beta) { return alpha && beta && *alpha == 1 && *beta == 0; }
+
 DnnStatus refuse_dnn(DnnStatus status, const char *call, const std::string &why);
 
 // Queues work after checking that every operand lies in live device memory; checks again when it runs.

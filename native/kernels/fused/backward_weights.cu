@@ -1,0 +1,181 @@
+// Gradients of the weights of the convolutions of `improved`. dY and the input are made in shared memory from what the
+// passes before have left; one sum leaves each block.
+#include "convolution.cuh"
+
+namespace {
+
+// dW (Out, 3, 3, In) = sum over pixels of dY (…, Out) times what each tap sees of the input (…, In). A warp takes eight
+// input channels, all taps, and its share of the output channels and of each row's pixels, sixteen at a time.
+template <int Side, int In, int Out> struct BackwardWeights {
+    static constexpr int column_groups = In / 8, chunks = (Side + 15) / 16;
+    static constexpr int row_groups = image_warps / column_groups / chunks, rows = Out / 16 / row_groups;
+
+    float sums[taps][rows][4] = {};
+
+    DEVICE_INLINE static int first_in() { return warp() % column_groups * 8; }
+    DEVICE_INLINE static int chunk() { return warp() / column_groups % chunks; }
+    DEVICE_INLINE static int first_out() { return warp() / column_groups / chunks * rows * 16; }
+
+    DEVICE_INLINE void add(const Tile<Side, Out> &dy, const Tile<Side, In> &input) {
+        const int i = lane() & 7, matrix = lane() >> 3;
+        const bfloat16 *gradients = dy.at(1, 16 * chunk() + 8 * (matrix >> 1) + i + 1) + first_out() + 8 * (matrix & 1);
+        const bfloat16 *pixels = input.at(0, 16 * chunk() + (lane() & 15)) + first_in();
+        unsigned a[3][rows][4]; // dY of three rows
+        for (int first = 0; first < Side + 2; first += 3) {
+#pragma unroll
+            for (int step = 0; step < 3; ++step) {
+                const int y = first + step; // row of the input, with its border
+                if (y < Side) {
+#pragma unroll
+                    for (int r = 0; r < rows; ++r) {
+                        load_matrices_transposed(a[step][r], gradients + y * (dy.columns * dy.pitch) + 16 * r);
+                    }
+                }
+                if (y < Side + 2) {
+#pragma unroll
+                    for (int x = 0; x < 3; ++x) {
+                        unsigned b[2];
+                        load_matrices_transposed(b, pixels + (y * input.columns + x) * input.pitch);
+#pragma unroll
+                        for (int above = 0; above < 3; ++above) {
+                            if (y - above >= 0 && y - above < Side) {
+#pragma unroll
+                                for (int r = 0; r < rows; ++r) {
+                                    multiply_accumulate_k16(sums[3 * above + x][r], a[(step - above + 3) % 3][r], b);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // To partial (blocks · chunks, Out, 3, 3, In).
+    DEVICE_INLINE void store(float *partial) const {
+        float *to = partial + ((long long)blockIdx.x * chunks + chunk()) * (Out * taps * In);
+        const int g = lane() >> 2, t = lane() & 3;
+#pragma unroll
+        for (int tap = 0; tap < taps; ++tap) {
+#pragma unroll
+            for (int r = 0; r < rows; ++r) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    const int out = first_out() + 16 * r + g + 8 * i, in = first_in() + 2 * t;
+                    *reinterpret_cast<Two *>(to + (out * taps + tap) * In +
+                                             in) = {{sums[tap][r][2 * i], sums[tap][r][2 * i + 1]}};
+                }
+            }
+        }
+    }
+};
+
+} // namespace
+
+// partial (blocks, 64, 3, 3, 64).
+KERNEL(256, 1)
+conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
+                       const float *coefficients3, float *partial, int samples) {
+    const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
+    bfloat16 *next_y4 = input.data + input.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
+    alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
+    BackwardWeights<14, 64, 64> conv;
+    const auto prepare = [&](int n) {
+        fetch<196 * 64>(next_y4, y4 + (long long)n * (196 * 64));
+        fetch<49 * 64>(next_du4, du4 + (long long)n * (49 * 64));
+        fetch<196 * 64>(next_y3, y3 + (long long)n * (196 * 64));
+    };
+    prepare((int)blockIdx.x);
+    load_coefficients(of_layer4, coefficients4);
+    load_coefficients(of_layer3, coefficients3);
+    dy.clear();
+    input.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        wait_for_copies();
+        __syncthreads();
+        fill_pooled_gradient(dy, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4, dy.all());
+        fill_activated(input, next_y3, of_layer3, input.all());
+        __syncthreads();
+        if (n + (int)gridDim.x < samples) {
+            prepare(n + (int)gridDim.x);
+        }
+        conv.add(dy, input);
+    }
+    conv.store(partial);
+}
+
+// partial (blocks, 64, 3, 3, 32).
+KERNEL(256, 2)
+conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *pooled2,
+                       const float *coefficients2, float keep_scale, float *partial, int samples) {
+    const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Tile<14, 32> input{dy.data + dy.elements};
+    bfloat16 *next_du3 = input.data + input.elements;
+    alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
+    BackwardWeights<14, 32, 64> conv;
+    const auto fetch_du3 = [&](int n) { fetch<196 * 64>(next_du3, du3 + (long long)n * (196 * 64)); };
+    fetch_du3((int)blockIdx.x);
+    load_coefficients(of_layer3, coefficients3);
+    load_coefficients(of_layer2, coefficients2);
+    dy.clear();
+    input.clear();
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        const long long at = (long long)n * (196 * 64);
+        __syncthreads();
+        fetch_in_place(dy, y3 + at, dy.all());
+        fetch_in_place(input, pooled2 + at / 2, input.all());
+        wait_for_copies();
+        __syncthreads();
+        fill_gradient(dy, dy, next_du3, of_layer3, dy.all());
+        activate_in_place(input, of_layer2, keep_scale);
+        __syncthreads();
+        if (n + (int)gridDim.x < samples) {
+            fetch_du3(n + (int)gridDim.x);
+        }
+        conv.add(dy, input);
+    }
+    conv.store(partial);
+}
+
+// partial (blocks · 2, 32, 3, 3, 32).
+KERNEL(256, 1)
+conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *x,
+                       const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
+    const Tile<28, 32> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
+    const ImageTile image{input.data + input.elements};
+    bfloat16 *next_y2 = image.data + image.elements, *next_du2 = next_y2 + 784 * 32;
+    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ bfloat16 weights1[32 * taps];
+    BackwardWeights<28, 32, 32> conv;
+    const auto prepare = [&](int n) {
+        fetch<784 * 32>(next_y2, y2 + (long long)n * (784 * 32));
+        fetch<196 * 32>(next_du2, du2 + (long long)n * (196 * 32));
+    };
+    prepare((int)blockIdx.x);
+    ImageTile::Piece next = image.load(x + (long long)blockIdx.x * 784);
+    load_coefficients(of_layer2, coefficients2);
+    load_coefficients(of_layer1, coefficients1);
+    copy_first_weights(weights1, w1);
+    dy.clear();
+    input.clear();
+    image.clear();
+    __syncthreads();
+    image.fill(next);
+    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+        const bool more = n + (int)gridDim.x < samples;
+        if (more) {
+            next = image.load(x + (long long)(n + (int)gridDim.x) * 784);
+        }
+        wait_for_copies();
+        __syncthreads();
+        fill_pooled_gradient(dy, Packed<Tile<28, 32>>{next_y2}, next_du2, of_layer2, dy.all());
+        fill_first_layer(input, image, weights1, of_layer1, input.all());
+        __syncthreads();
+        if (more) {
+            prepare(n + (int)gridDim.x);
+            image.fill(next);
+        }
+        conv.add(dy, input);
+    }
+    conv.store(partial);
+}
