@@ -101,6 +101,7 @@ internal static class Benchmark
     private static JsonObject Row(string model, int batch, string precision, List<JsonObject> ours, List<JsonObject> peers)
     {
         JsonObject row = new() { ["model"] = model, ["batch_size"] = batch, ["precision"] = precision };
+        bool fusedToo = (model, precision) == ("improved", "bf16");
         string[] orBetter = Precisions[..(Array.IndexOf(Precisions, precision) + 1)];
         foreach (string what in new[] { "training", "inference" })
         {
@@ -118,6 +119,8 @@ internal static class Benchmark
             row[$"{what}_ratio"] = best / peer;
             row[$"{what}_ratio_to_eager"] = best / peerEager;
         }
+
+        row["step_mebibytes"] = Best(ours, "device_memory_bytes", entry => (string?)entry["mode"] == (fusedToo ? "fused" : "graph")) is { } bytes ? Math.Round(bytes / (1 << 20)) : null;
 
         return row;
 

@@ -71,11 +71,12 @@ internal static class BenchCommand
 
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
-            steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits");
+            steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits", backend.CudaDetails?.MemoryBytes);
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
             : $"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
+                + (bench.DeviceMemoryBytes is { } bytes ? $"memory     {bytes >> 20,10:N0} MiB of the GPU's\n" : "")
                 + $"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data");
         return ExitCode.Done;
     }

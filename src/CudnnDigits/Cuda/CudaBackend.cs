@@ -57,7 +57,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
             _stateStaging = new PinnedMemory(_session.Context, sizeof(StepState));
             _session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
             _session.Stream.Synchronize();
-            CudaDetails = CudaDevice.Describe(convolver, step.Algorithms);
+            CudaDetails = CudaDevice.Describe(convolver, step.Algorithms, _arena.Bytes);
             Device = CudaDevice.Name(context.Device);
         }
         catch

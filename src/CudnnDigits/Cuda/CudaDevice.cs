@@ -140,9 +140,10 @@ internal static unsafe class CudaDevice
     /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
     /// <param name="convolver">Who runs its layers.</param>
     /// <param name="algorithms">By the convolutions' names.</param>
-    public static CudaDetails Describe(Convolver convolver, IReadOnlyDictionary<string, string> algorithms) => convolver == Convolver.Cudnn
-        ? new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms)
-        : new(FormatVersion(DriverVersion()), null, null, algorithms);
+    /// <param name="memoryBytes">Device memory of the step.</param>
+    public static CudaDetails Describe(Convolver convolver, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) => convolver == Convolver.Cudnn
+        ? new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms, memoryBytes)
+        : new(FormatVersion(DriverVersion()), null, null, algorithms, memoryBytes);
 
     /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
     public static CudaInfo Info()

@@ -5,7 +5,8 @@ namespace CudnnDigits.Cuda;
 /// <param name="Cublas">Version of cuBLAS; null where our own kernels do without it.</param>
 /// <param name="Cudnn">Version of cuDNN; null where our own kernels do without it.</param>
 /// <param name="Algorithms">What computes each convolution, by their names: cuDNN's algorithms, or "fused".</param>
-public sealed record CudaDetails(string Driver, string? Cublas, string? Cudnn, IReadOnlyDictionary<string, string> Algorithms);
+/// <param name="MemoryBytes">Device memory of the step: parameters and their moments, activations, workspaces. The digits, and what driver and libraries take, come on top.</param>
+public sealed record CudaDetails(string Driver, string? Cublas, string? Cudnn, IReadOnlyDictionary<string, string> Algorithms, long MemoryBytes = 0);
 
 /// <summary>A GPU.</summary>
 /// <param name="Ordinal">N in "cuda:N".</param>
