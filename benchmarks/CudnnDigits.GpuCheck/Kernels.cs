@@ -17,7 +17,7 @@ internal static class Kernels
     private const int Batch = 1024;
 
     // How long the average multiprocessor had a block, of the whole time: the rest is launching, and waiting for the last block.
-    private const string Active = "sm__cycles_active.avg", Elapsed = "sm__cycles_elapsed.max", Occupancy = "sm__warps_active.avg.pct_of_peak_sustained_active";
+    private const string Active = "sm__cycles_active.avg", Elapsed = "gpc__cycles_elapsed.max", Occupancy = "sm__warps_active.avg.pct_of_peak_sustained_active";
 
     /// <summary>What warps wait for, in cycles for each instruction that they issue.</summary>
     private static readonly string[] Stalls = ["long_scoreboard", "short_scoreboard", "barrier", "wait", "math_pipe_throttle", "mio_throttle", "lg_throttle", "membar", "no_instruction"];

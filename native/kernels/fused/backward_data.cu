@@ -145,8 +145,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
             next = image.load(x + (long long)(n + share.stride) * 784);
             fetch_du2(n + share.stride);
         }
-        // For every image: what would not fit into registers while the tile is filled would be spilled, and the
-        // first-level cache, where shared memory takes nearly all of it, has room for the weights but not for that.
+        // For every image, and not once: beside these the filling of the tile would have to spill, and where shared
+        // memory takes nearly all of the first-level cache, what is spilled may be as far as the second.
         Weights<32, 32> weights;
         FirstConvolution first;
         weights.load(turned2);
@@ -175,7 +175,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     float(&of_warps)[image_warps][16][16] = *reinterpret_cast<float(*)[image_warps][16][16]>(dynamic_shared_memory);
     double *scratch = reinterpret_cast<double *>(dynamic_shared_memory), *totals = scratch + 1024,
            *of_windows = totals + count;
-    Backward *of_y = reinterpret_cast<Backward *>(of_windows + Moments::count);
+    BackwardCoefficients *of_y = reinterpret_cast<BackwardCoefficients *>(of_windows + Moments::count);
     const int g = lane() >> 2, t = lane() & 3;
     __syncthreads();
 #pragma unroll
@@ -201,7 +201,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     }
     if (threadIdx.x < 32) {
         const int c = (int)threadIdx.x;
-        const Forward forward = {of_layer1[scale + c], of_layer1[mean + c], of_layer1[inverse_deviation + c]};
+        const ForwardCoefficients forward = {of_layer1[scale + c], of_layer1[mean + c],
+                                             of_layer1[inverse_deviation + c]};
         double du_y = 0;
 #pragma unroll
         for (int k = 0; k < taps; ++k) {

@@ -83,7 +83,7 @@ struct Affine {
     float gamma, beta, running_mean, running_variance;
 };
 
-struct Forward {
+struct ForwardCoefficients {
     float scale, mean, inverse_deviation;
 };
 
@@ -93,7 +93,7 @@ DEVICE_INLINE Affine load_affine(const BatchNorm &norm, int channel) {
             device_pointer<const float>(norm.running_variance)[channel]};
 }
 
-DEVICE_INLINE Forward load_forward(const BatchNorm &norm, int channel) {
+DEVICE_INLINE ForwardCoefficients load_forward(const BatchNorm &norm, int channel) {
     const float *coefficients = device_pointer<const float>(norm.coefficients) + channel;
     return {coefficients[scale], coefficients[mean], coefficients[inverse_deviation]};
 }
@@ -116,17 +116,17 @@ DEVICE_INLINE void use_statistics(const BatchNorm &norm, const Affine &affine, d
 }
 
 // What dY takes from y, and the constant in it.
-struct Backward {
+struct BackwardCoefficients {
     float from_y, constant;
 };
 
 // dγ, dβ and what dY takes from y, given the sums of du and of du · y of one channel.
-DEVICE_INLINE Backward use_gradients(const BatchNorm &norm, const Forward &forward, double du, double du_y,
-                                     int channel) {
+DEVICE_INLINE BackwardCoefficients use_gradients(const BatchNorm &norm, const ForwardCoefficients &forward, double du,
+                                                 double du_y, int channel) {
     float *coefficients = device_pointer<float>(norm.coefficients) + channel;
     const double a = forward.scale, average = forward.mean, inverse = forward.inverse_deviation;
     const double d_gamma = inverse * (du_y - average * du), b = -a * inverse * d_gamma / norm.values;
-    const Backward backward = {(float)b, (float)(-a * du / norm.values - b * average)};
+    const BackwardCoefficients backward = {(float)b, (float)(-a * du / norm.values - b * average)};
     device_pointer<float>(norm.d_beta)[channel] = (float)du;
     device_pointer<float>(norm.d_gamma)[channel] = (float)d_gamma;
     coefficients[from_y] = backward.from_y;

@@ -141,7 +141,7 @@ struct ChannelSums {
     template <int Channels> DEVICE_INLINE void finish_gradients(const BatchNorm &norm) {
         __shared__ double totals[2 * Channels];
         const int c = (int)threadIdx.x;
-        const Forward forward = load_forward(norm, c < Channels ? c : 0);
+        const ForwardCoefficients forward = load_forward(norm, c < Channels ? c : 0);
         if (add_up<Channels>(norm, totals) && c < Channels) {
             use_gradients(norm, forward, totals[c], totals[Channels + c], c);
         }

@@ -27,7 +27,7 @@ public static class BackendFactory
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
     /// <param name="network">What is going to be trained.</param>
     /// <param name="precision">In which arithmetic; null for the device's default.</param>
-    /// <exception cref="InputException">There is no such device.</exception>
+    /// <exception cref="InputException">The device is none of these.</exception>
     public static IDisposable Prepare(string device, NetworkSpec network, Precision? precision)
     {
         int? ordinal = Parse(device);
