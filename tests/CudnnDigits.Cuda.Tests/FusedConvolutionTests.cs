@@ -15,17 +15,18 @@ namespace CudnnDigits.Cuda.Tests;
 public class FusedConvolutionTests
 {
     [Theory]
-    [InlineData(1, 0.25)] // two blocks make an image where there is room
-    [InlineData(2, 0.25)] // on the software device some kernels have it
-    [InlineData(3, 0.25)]
-    [InlineData(0, 0)] // more images than blocks fit at once
-    public void Every_kernel_follows_plain_loops(int n, double rate)
+    [InlineData(1, 0.25, false)] // two blocks make an image where there is room
+    [InlineData(2, 0.25, false)] // on the software device some kernels have it
+    [InlineData(3, 0.25, false)]
+    [InlineData(0, 0, false)] // more images than blocks fit at once
+    [InlineData(0, 0.25, true)]
+    public void Every_kernel_follows_plain_loops(int n, double rate, bool warpgroups)
     {
         NetworkSpec network = DigitNetworks.Improved.WithDropout(rate);
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
         n = n > 0 ? n : 2 * session.Multiprocessors + 1;
-        using FusedLab fused = new(session, network, n, training: true);
+        using FusedLab fused = new(session, network, n, training: true, warpgroups);
         (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         NetworkWeights weights = Start(network);
         parameters.Load(session.Stream, weights, new AdamState(network));
@@ -325,9 +326,9 @@ public class FusedConvolutionTests
     {
         private readonly DeviceArena _arena = new();
 
-        public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training)
+        public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training, bool warpgroups = false)
         {
-            Net = new CudaNetwork(session, _arena, network, samples, training, Convolver.Overlapped);
+            Net = new CudaNetwork(session, _arena, network, samples, training, warpgroups ? Convolver.Warpgroups : Convolver.Overlapped);
             Lab = DeviceLab.On(session);
             _arena.Allocate(session.Context);
             session.Stream.Clear((nint)_arena.Base, _arena.Bytes);

@@ -31,9 +31,11 @@ struct Moments {
 };
 
 // totals[i] = sum over rows of partial (rows, Count), always in the same order. All other blocks have ended, and
-// nothing hides what a load takes but other loads: several rows are on their way at once. of_groups: room for 1024.
-template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, double *of_groups) {
-    constexpr int quads = Count / 4, groups = image_threads / quads, at_once = 8;
+// nothing hides what a load takes but other loads: several rows are on their way at once. of_groups: room for
+// four of each thread.
+template <int Count, int Threads = image_threads>
+DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, double *of_groups) {
+    constexpr int quads = Count / 4, groups = Threads / quads, at_once = 8;
     const int quad = (int)threadIdx.x % quads, group = (int)threadIdx.x / quads;
     double sums[4] = {};
     for (int first = group; first < rows; first += at_once * groups) {
@@ -57,7 +59,7 @@ template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows,
         of_groups[group * Count + 4 * quad + i] = sums[i];
     }
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < Count; i += image_threads) {
+    for (int i = (int)threadIdx.x; i < Count; i += Threads) {
         double sum = 0;
         for (int other = 0; other < groups; ++other) {
             sum += of_groups[other * Count + i];
@@ -68,12 +70,13 @@ template <int Count> DEVICE_INLINE void add_rows(const float *partial, int rows,
 }
 
 // In the last block, totals (Count) of what every block left in its row of partial; false in all others. scratch: room
-// for 1024, which a barrier has set free.
-template <int Count> DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, double *scratch) {
+// for four of each thread, which a barrier has set free.
+template <int Count, int Threads = image_threads>
+DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, double *scratch) {
     if (!is_last_block(device_pointer<unsigned>(norm.arrived))) {
         return false;
     }
-    add_rows<Count>(device_pointer<const float>(norm.partial), (int)gridDim.x, totals, scratch);
+    add_rows<Count, Threads>(device_pointer<const float>(norm.partial), (int)gridDim.x, totals, scratch);
     return true;
 }
 

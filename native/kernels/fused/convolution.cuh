@@ -127,22 +127,22 @@ struct ChannelSums {
     float first[4] = {}, second[4] = {};
 
     // y and y²: the layer's statistics.
-    template <int Channels> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {
+    template <int Channels, int Threads = image_threads> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {
         __shared__ double totals[2 * Channels];
         const int c = (int)threadIdx.x;
         const Affine affine = load_affine(norm, c < Channels ? c : 0);
-        if (add_up<Channels>(norm, totals) && c < Channels) {
+        if (add_up<Channels, Threads>(norm, totals) && c < Channels) {
             const double average = totals[c] / norm.values, square = totals[Channels + c] / norm.values;
             use_statistics(norm, affine, average, square - average * average, c);
         }
     }
 
     // du and du · y: its gradients.
-    template <int Channels> DEVICE_INLINE void finish_gradients(const BatchNorm &norm) {
+    template <int Channels, int Threads = image_threads> DEVICE_INLINE void finish_gradients(const BatchNorm &norm) {
         __shared__ double totals[2 * Channels];
         const int c = (int)threadIdx.x;
         const ForwardCoefficients forward = load_forward(norm, c < Channels ? c : 0);
-        if (add_up<Channels>(norm, totals) && c < Channels) {
+        if (add_up<Channels, Threads>(norm, totals) && c < Channels) {
             use_gradients(norm, forward, totals[c], totals[Channels + c], c);
         }
     }
@@ -150,9 +150,9 @@ struct ChannelSums {
   private:
     // This block's sums, always in the same order, then those of all. A warp holds sixteen channels, groups · 16 =
     // Channels.
-    template <int Channels> DEVICE_INLINE bool add_up(const BatchNorm &norm, double *totals) {
-        constexpr int groups = Channels / 16;
-        __shared__ float of_warps[image_warps][2][16];
+    template <int Channels, int Threads> DEVICE_INLINE bool add_up(const BatchNorm &norm, double *totals) {
+        constexpr int groups = Channels / 16, warps = Threads / 32;
+        __shared__ float of_warps[warps][2][16];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -169,13 +169,14 @@ struct ChannelSums {
         const int i = (int)threadIdx.x, which = i / Channels, channel = i % Channels;
         if (i < 2 * Channels) {
             float sum = 0;
-            for (int w = channel / 16; w < image_warps; w += groups) {
+            for (int w = channel / 16; w < warps; w += groups) {
                 sum += of_warps[w][which][channel % 16];
             }
             device_pointer<float>(norm.partial)[(long long)blockIdx.x * 2 * Channels + i] = sum;
         }
         // The tiles are no longer needed once all threads have come to the barrier in there.
-        return add_up_in_last_block<2 * Channels>(norm, totals, reinterpret_cast<double *>(dynamic_shared_memory));
+        return add_up_in_last_block<2 * Channels, Threads>(norm, totals,
+                                                           reinterpret_cast<double *>(dynamic_shared_memory));
     }
 };
 

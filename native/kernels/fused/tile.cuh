@@ -29,8 +29,8 @@ DEVICE_INLINE unsigned signs_of(float first, float second) {
 }
 
 // A kernel reads them out of shared memory: registers are for weights and sums.
-DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
-    for (int i = (int)threadIdx.x; i < coefficient_count; i += image_threads) {
+template <int Threads = image_threads> DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
+    for (int i = (int)threadIdx.x; i < coefficient_count; i += Threads) {
         shared[i] = coefficients[i];
     }
     if (threadIdx.x < 32) {
@@ -40,8 +40,9 @@ DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
 }
 
 // Sixteen bytes a thread at a time, there after wait_for_copies and a barrier.
-template <int Elements> DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
-    constexpr int at_once = 8 * image_threads, rest = Elements % at_once;
+template <int Elements, int Threads = image_threads>
+DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
+    constexpr int at_once = 8 * Threads, rest = Elements % at_once;
     const int i = 8 * (int)threadIdx.x;
 #pragma unroll
     for (int first = 0; first + at_once <= Elements; first += at_once) {
@@ -130,6 +131,7 @@ template <int Side, int Channels> struct Tile {
 
     // Row and column count from the border: the image begins at (1, 1).
     DEVICE_INLINE bfloat16 *at(int row, int column) const { return data + (row * columns + column) * pitch; }
+    DEVICE_INLINE bfloat16 *octet_at(int row, int column, int octet) const { return at(row, column) + 8 * octet; }
 
     DEVICE_INLINE void clear() const {
         for (int i = (int)threadIdx.x; i < elements / 8; i += image_threads) {
@@ -247,11 +249,11 @@ template <class T> struct Spread {
 };
 
 // relu(u) of a layer that is not pooled.
-template <class T>
+template <int Threads = image_threads, class T>
 DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float *coefficients, const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
-         i += image_threads) {
+         i += Threads) {
         const int pixel = (int)(i / T::octets);
         const Octet in = load_octet(y + 8 * i);
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
@@ -260,7 +262,7 @@ DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float 
         for (int c = 0; c < 8; ++c) {
             out.v[c] = fused_multiply_add(element(in, c), a.v[c], b.v[c]);
         }
-        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, narrow_relu(out));
+        store_octet(tile.octet_at(pixel / T::side + 1, pixel % T::side + 1, octet), narrow_relu(out));
     }
 }
 
@@ -358,12 +360,12 @@ template <class T> DEVICE_INLINE void activate_in_place(const T &tile, const flo
 }
 
 // dY of a layer that is not pooled, from the gradient of u; y is an image in shared memory, or the tile itself.
-template <class T, class Source>
+template <int Threads = image_threads, class T, class Source>
 DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du, const float *coefficients,
                                  const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
-         i += image_threads) {
+         i += Threads) {
         const int pixel = (int)(i / T::octets), row = pixel / T::side + 1, column = pixel % T::side + 1;
         const Octet in = load_octet(y.at(row, column) + 8 * octet), gradient = load_octet(du + 8 * i);
         Octet out;
@@ -376,7 +378,7 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
             out.w[pair] = pack(fused_multiply_add(low_half(gradient.w[pair]), a.v[0], first),
                                fused_multiply_add(high_half(gradient.w[pair]), a.v[1], second));
         }
-        store_octet(tile.at(row, column) + 8 * octet, out);
+        store_octet(tile.octet_at(row, column, octet), out);
     }
 }
 
@@ -391,13 +393,13 @@ template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
 
 // dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere. y is an
 // image in shared memory, or the tile itself.
-template <class T, class Source>
+template <int Threads = image_threads, class T, class Source>
 DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du, const float *coefficients,
                                         const Rows &rows) {
     constexpr int half = T::side / 2, turn = in_turn<T>;
     const unsigned first = whole_turns<T>(rows).first / 2, end = whole_turns<T>(rows).end / 2;
     const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = first * half * T::octets + threadIdx.x; i < end * half * T::octets; i += image_threads) {
+    for (unsigned i = first * half * T::octets + threadIdx.x; i < end * half * T::octets; i += Threads) {
         const int place = (int)(i / T::octets), pooled_row = place / (turn * half) * turn + place % turn,
                   pooled_column = place / turn % half;
         const int pooled = pooled_row * half + pooled_column, row = 2 * pooled_row + 1, column = 2 * pooled_column + 1;
@@ -422,7 +424,7 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bf
         }
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            store_octet(tile.at(row + k / 2, column + k % 2) + 8 * octet, out[k]);
+            store_octet(tile.octet_at(row + k / 2, column + k % 2, octet), out[k]);
         }
     }
 }

@@ -16,6 +16,9 @@ internal enum Convolver
 
     /// <summary>The same, each kernel beginning before the one before it has ended.</summary>
     Overlapped,
+
+    /// <summary>The same, with products by warpgroups (wgmma) in batches of more images than multiprocessors.</summary>
+    Warpgroups,
 }
 
 /// <summary>Chooses between them.</summary>
@@ -30,7 +33,7 @@ internal static class Convolvers
     /// <param name="device">Ordinal of the GPU.</param>
     /// <param name="precision">Arithmetic.</param>
     /// <param name="network">The network.</param>
-    /// <param name="choice">"cudnn", "fused", "overlapped", or null for what <see cref="Setting"/> says.</param>
+    /// <param name="choice">"cudnn", "fused", "overlapped", "warpgroups", or null for what <see cref="Setting"/> says.</param>
     /// <exception cref="InputException">The fused kernels are asked for and cannot, or the choice is none of these.</exception>
     public static Convolver Choose(int device, Precision precision, NetworkSpec network, string? choice)
     {
@@ -41,7 +44,8 @@ internal static class Convolvers
             "cudnn" => Convolver.Cudnn,
             "fused" => Convolver.Fused,
             "overlapped" => Convolver.Overlapped,
-            string other => throw new InputException($"{Setting}={other}: expected cudnn, fused or overlapped"),
+            "warpgroups" => Convolver.Warpgroups,
+            string other => throw new InputException($"{Setting}={other}: expected cudnn, fused, overlapped or warpgroups"),
         };
         if (asked == Convolver.Cudnn)
         {
@@ -52,7 +56,8 @@ internal static class Convolvers
         string? why = precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
             : shared < FusedConvolutions.MostShared ? $"need {FusedConvolutions.MostShared >> 10} KiB of shared memory for a block, and this GPU has {shared >> 10} (Hopper and newer have enough)"
-            : asked == Convolver.Overlapped && !overlaps ? $"overlap with a driver for CUDA {CudaDevice.FormatVersion(OverlapInGraphs)} or newer; take 'fused'"
+            : asked == Convolver.Warpgroups && !CudaDevice.IsHopper(device) ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'overlapped'"
+            : asked is Convolver.Overlapped or Convolver.Warpgroups && !overlaps ? $"overlap with a driver for CUDA {CudaDevice.FormatVersion(OverlapInGraphs)} or newer; take 'fused'"
             : null;
         return (asked, why) switch
         {

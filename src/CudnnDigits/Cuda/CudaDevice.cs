@@ -137,6 +137,9 @@ internal static unsafe class CudaDevice
         return value;
     }
 
+    /// <summary>Whether a GPU has compute capability 9.0.</summary>
+    public static bool IsHopper(int ordinal) => (Attribute(ordinal, AttributeComputeCapabilityMajor), Attribute(ordinal, AttributeComputeCapabilityMinor)) == (9, 0);
+
     /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
     /// <param name="convolver">Who runs its layers.</param>
     /// <param name="algorithms">By the convolutions' names.</param>

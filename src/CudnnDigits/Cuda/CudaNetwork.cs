@@ -54,7 +54,7 @@ internal sealed class CudaNetwork
         long largest = plan.Features.Size;
         if (fused)
         {
-            Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training) { Overlapped = convolver == Convolver.Overlapped };
+            Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training) { Overlapped = convolver is Convolver.Overlapped or Convolver.Warpgroups, UsesWarpgroups = convolver == Convolver.Warpgroups };
             x = Fused.Z4;
         }
 

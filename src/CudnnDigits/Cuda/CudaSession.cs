@@ -9,7 +9,7 @@ internal sealed unsafe class CudaSession : IDisposable
 {
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
-    private KernelModule? _fusedKernels;
+    private KernelModule? _fusedKernels, _hopperKernels;
     private CudaStream? _branch;
     private CudaEvent? _forked, _joined;
     private nint _target;
@@ -86,6 +86,9 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
     public KernelModule FusedKernels => _fusedKernels ??= Load(KernelModule.Fused);
 
+    /// <summary>The same, for GPUs of compute capability 9.0 and no other.</summary>
+    public KernelModule HopperKernels => _hopperKernels ??= Load(KernelModule.Hopper);
+
     /// <summary>Streaming multiprocessors of the device.</summary>
     public int Multiprocessors { get; }
 
@@ -130,13 +133,19 @@ internal sealed unsafe class CudaSession : IDisposable
     public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256, bool overlapped = false) =>
         FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped);
 
+    /// <summary>Launches one of the kernels of warpgroups.</summary>
+    public void LaunchHopper(string kernel, long blocks, void** parameters, int sharedBytes, int threads, bool overlapped = false) =>
+        HopperKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped);
+
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
     {
-        until.Keep(Kernels);
-        if (_fusedKernels is not null)
+        foreach (KernelModule? module in new[] { Kernels, _fusedKernels, _hopperKernels })
         {
-            until.Keep(_fusedKernels);
+            if (module is not null)
+            {
+                until.Keep(module);
+            }
         }
     }
 
@@ -189,6 +198,7 @@ internal sealed unsafe class CudaSession : IDisposable
         _joined?.Dispose();
         _forked?.Dispose();
         _branch?.Dispose();
+        _hopperKernels?.Dispose();
         _fusedKernels?.Dispose();
         Kernels?.Dispose();
         _cublas?.Dispose();

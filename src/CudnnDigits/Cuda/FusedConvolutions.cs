@@ -12,16 +12,21 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     // Shared memory of a block, as native/kernels/fused/tile.cuh lays it out: rows × columns × (channels + 8) of two bytes.
     // And what is fetched ahead: the tensors of one sample.
     private const int Image = (30 * 38 + 4) * 2, Wide32 = 30 * 34 * 40 * 2, Small32 = 16 * 18 * 40 * 2, Small64 = 16 * 18 * 72 * 2;
-    private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleDu3 = SampleY3, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2;
+    private const int SampleY2 = 784 * 32 * 2, SampleDu2 = 196 * 32 * 2, SampleY3 = 196 * 64 * 2, SampleDu3 = SampleY3, SampleY4 = SampleY3, SampleDu4 = 49 * 64 * 2, SamplePooled2 = SampleDu2;
 
     // The layer below, with room between its pixels.
     private const int Spread32 = 196 * (32 + 16) * 2, Spread64 = 196 * (64 + 16) * 2;
+
+    // The same for warpgroups, as native/kernels/hopper/tile.cuh lays it out: weights, and two tiles of each kind.
+    private const int Weights32 = 9 * 32 * 64 * 2, Weights64 = 2 * Weights32, Planes32 = 2 * 4 * 258 * 16, Planes64 = 2 * 8 * 259 * 16, PlanesOfGradient = 2 * 8 * 225 * 16;
+    private const int ConvolutionThreads = 512, WeightsThreads = 384;
 
     private readonly CudaSession _session;
     private readonly FusedTensors _t;
     private readonly FusedLayer _1, _2, _3, _4;
     private readonly ulong _seed;
     private readonly int _n;
+    private readonly bool _warpgroups;
 
     /// <param name="session">The device.</param>
     /// <param name="tensors">The network's tensors, for at least <paramref name="batch"/> samples.</param>
@@ -31,7 +36,9 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     {
         (_session, _t, _seed, _n) = (session, tensors, seed, batch);
         (_1, _2, _3, _4) = (tensors.Layers[0], tensors.Layers[1], tensors.Layers[2], tensors.Layers[3]);
+        _warpgroups = tensors.UsesWarpgroups && batch > session.Multiprocessors; // each block has several images, and makes one while it multiplies another
         _ = session.FusedKernels; // loaded now: not while something is captured
+        _ = _warpgroups ? session.HopperKernels : null;
     }
 
     public long WorkspaceBytes => 0;
@@ -116,21 +123,21 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv3Forward(DeviceTensor state)
     {
-        int blocks = Halves(2), samples = _n;
+        int blocks = _warpgroups ? Blocks(1) : Halves(2), samples = _n;
         nint stateAt = state.Address, y2 = Y2(), coefficients2 = Coefficients(_2), w3 = W(_3), pooled2 = Pooled2(), y3 = Y3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
         void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
-        _session.LaunchFused("conv3_forward", blocks, parameters, Small32 + SampleY2, overlapped: _t.Overlapped);
+        Launch("conv3_forward", blocks, parameters, Small32 + SampleY2, ConvolutionThreads, Weights32 + Planes32 + SampleY2, _t.Overlapped);
     }
 
     private void Conv4Forward()
     {
-        int blocks = Halves(1), samples = _n;
+        int blocks = _warpgroups ? Blocks(1) : Halves(1), samples = _n;
         nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4();
         FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &norm4, &samples };
-        _session.LaunchFused("conv4_forward", blocks, parameters, Small64 + SampleY3, overlapped: _t.Overlapped);
+        Launch("conv4_forward", blocks, parameters, Small64 + SampleY3, ConvolutionThreads, Weights64 + Planes64 + SampleY3, _t.Overlapped);
     }
 
     private void Pool4Forward(DeviceTensor state)
@@ -144,11 +151,11 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv4BackwardData(DeviceTensor gradient)
     {
-        int blocks = Halves(1), samples = _n;
+        int blocks = _warpgroups ? Blocks(1) : Halves(1), samples = _n;
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), turned4 = Turned(_4), y3 = Y3(), du3 = Du3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &turned4, &y3, &du3, &norm3, &samples };
-        _session.LaunchFused("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4 + 2 * Spread64, overlapped: _t.Overlapped);
+        Launch("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4 + 2 * Spread64, ConvolutionThreads, Weights64 + Planes64 + SampleY4 + SampleDu4, _t.Overlapped);
     }
 
     private void Conv3BackwardData()
@@ -177,18 +184,19 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), y3 = Y3(), coefficients3 = Coefficients(_3), partial = PartialWeights(Blocks(1) * 9 * 64 * 64);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &y3, &coefficients3, &partial, &samples };
-        _session.LaunchFused("conv4_backward_weights", Blocks(1), parameters, 2 * Small64 + SampleY4 + SampleDu4 + SampleY3);
+        Launch("conv4_backward_weights", Blocks(1), parameters, 2 * Small64 + SampleY4 + SampleDu4 + SampleY3, WeightsThreads, PlanesOfGradient + Planes64 + SampleY4 + SampleDu4 + SampleY3);
         return Blocks(1);
     }
 
     private int Conv3BackwardWeights()
     {
-        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), partial = PartialWeights(Blocks(2) * 9 * 32 * 64);
+        int blocks = _warpgroups ? Blocks(1) : Blocks(2);
+        nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), partial = PartialWeights(blocks * 9 * 32 * 64);
         int samples = _n;
         float keepScale = _2.KeepScale;
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &pooled2, &coefficients2, &keepScale, &partial, &samples };
-        _session.LaunchFused("conv3_backward_weights", Blocks(2), parameters, Small64 + Small32 + SampleDu3);
-        return Blocks(2);
+        Launch("conv3_backward_weights", blocks, parameters, Small64 + Small32 + SampleDu3, WeightsThreads, PlanesOfGradient + Planes32 + SampleY3 + SampleDu3 + SamplePooled2);
+        return blocks;
     }
 
     private int Conv2BackwardWeights()
@@ -198,6 +206,19 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &x, &w1, &coefficients1, &partial, &samples };
         _session.LaunchFused("conv2_backward_weights", Blocks(1), parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2);
         return 2 * Blocks(1);
+    }
+
+    /// <summary>A kernel that there is twice: with 256 threads a block, or with more and other shared memory where warpgroups multiply.</summary>
+    private void Launch(string kernel, int blocks, void** parameters, int sharedBytes, int threadsOfWarpgroups, int sharedBytesOfWarpgroups, bool overlapped = false)
+    {
+        if (_warpgroups)
+        {
+            _session.LaunchHopper(kernel, blocks, parameters, sharedBytesOfWarpgroups, threadsOfWarpgroups, overlapped);
+        }
+        else
+        {
+            _session.LaunchFused(kernel, blocks, parameters, sharedBytes, overlapped: overlapped);
+        }
     }
 
     /// <summary>A weight gradient from its partial sums.</summary>

@@ -10,8 +10,8 @@ namespace CudnnDigits.Cuda;
 /// <summary>Our own kernels (native/kernels), loaded from PTX embedded in this assembly and compiled by the driver.</summary>
 internal sealed unsafe class KernelModule : CudaHandle
 {
-    /// <summary>What every step needs, and the layers of <see cref="FusedConvolutions"/> and <see cref="FusedDense"/>.</summary>
-    public const string Common = "kernels.ptx", Fused = "fused.ptx";
+    /// <summary>What every step needs, the layers of <see cref="FusedConvolutions"/> and <see cref="FusedDense"/>, and those convolutions by warpgroups.</summary>
+    public const string Common = "kernels.ptx", Fused = "fused.ptx", Hopper = "hopper.ptx";
 
     /// <summary>What a block may have of dynamic shared memory without being asked for more.</summary>
     private const int UsualSharedBytes = 48 << 10;
@@ -21,7 +21,7 @@ internal sealed unsafe class KernelModule : CudaHandle
     private readonly Dictionary<string, nint> _functions = [];
 
     /// <param name="context">Where to load it.</param>
-    /// <param name="resource"><see cref="Common"/> or <see cref="Fused"/>.</param>
+    /// <param name="resource"><see cref="Common"/>, <see cref="Fused"/> or <see cref="Hopper"/>.</param>
     public KernelModule(CudaContext context, string resource)
         : base(context)
     {

@@ -36,6 +36,6 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
     /// <summary>On the CPU: measure every operation (<see cref="ILayerTimes"/>), which costs a look at the clock for each.</summary>
     public bool LayerTimes { get; init; }
 
-    /// <summary>Who convolves on a GPU: "cudnn", "fused" or "overlapped"; null for what the environment says.</summary>
+    /// <summary>Who convolves on a GPU: "cudnn", "fused", "overlapped" or "warpgroups"; null for what the environment says.</summary>
     internal string? Convolutions { get; init; }
 }

@@ -291,7 +291,8 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
         }
         return unsupported_ptx_version;
     }
-    if (loaded->ptx->target > (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90)) {
+    const int capability = (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90);
+    if (loaded->ptx->target > capability || (loaded->ptx->is_specific && loaded->ptx->target != capability)) {
         return no_binary_for_gpu;
     }
     count_handle("modules", 1);

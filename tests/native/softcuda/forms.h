@@ -45,5 +45,6 @@ struct Copy {
 void add_conversion_forms(Forms &forms);
 void add_memory_forms(Forms &forms);
 void add_warp_forms(Forms &forms);
+void add_warpgroup_forms(Forms &forms);
 
 } // namespace softcuda

@@ -250,6 +250,7 @@ Forms all_forms() {
     add_conversion_forms(forms);
     add_memory_forms(forms);
     add_warp_forms(forms);
+    add_warpgroup_forms(forms);
     return forms;
 }
 

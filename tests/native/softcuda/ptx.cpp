@@ -29,8 +29,12 @@ std::vector<Token> tokens_of(const std::string &text) {
             line += text[i++] == '\n';
         } else {
             size_t end = i + 1;
-            while (is_word(text[i]) && end < text.size() && is_word(text[end])) {
-                ++end;
+            while (is_word(text[i]) && end < text.size()) { // shared::cta is one, label: is not
+                const bool is_colons = text.compare(end, 2, "::") == 0;
+                if (!is_colons && !is_word(text[end])) {
+                    break;
+                }
+                end += is_colons ? 2 : 1;
             }
             tokens.push_back({text.substr(i, end - i), line});
             i = end;
@@ -56,7 +60,9 @@ class Parser {
                 const std::string version = next();
                 module.version = std::atoi(version.c_str()) * 10 + std::atoi(version.c_str() + version.find('.') + 1);
             } else if (word == ".target") {
-                module.target = std::atoi(next().c_str() + std::strlen("sm_"));
+                const std::string target = next();
+                module.target = std::atoi(target.c_str() + std::strlen("sm_"));
+                module.is_specific = target.back() == 'a';
             } else if (word == ".address_size") {
                 next();
             } else if (word == ".entry") {
@@ -285,11 +291,13 @@ class Parser {
         if (!form) {
             fail("the instruction '" + opcode + "' is not known here");
         }
-        if (form->operands.size() != operands.size() || operands.size() > made.at.size()) {
+        if (form->operands.size() != operands.size()) {
             fail("'" + opcode + "' with " + std::to_string(operands.size()) + " operands");
         }
+        const bool has_more = operands.size() > made.at.size();
+        made.all.resize(has_more ? operands.size() : 0);
         for (size_t i = 0; i < operands.size(); ++i) {
-            made.at[i] = place_of(operands[i], form->operands[i]);
+            (has_more ? made.all[i] : made.at[i]) = place_of(operands[i], form->operands[i]);
         }
         made.run = form->run;
         made.leaves = opcode == "ret";

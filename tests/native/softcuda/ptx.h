@@ -17,6 +17,7 @@ using Handler = void (*)(Warp &, const Instruction &);
 struct Instruction {
     Handler run = nullptr;
     std::array<uint32_t, 14> at = {}; // the destination first, vectors one by one
+    std::vector<uint32_t> all;        // of an instruction with more
     int64_t displacement = 0;         // of an address; of a branch, the instruction that it goes to
     int32_t guard = -1;               // a predicate; -1: none
     bool negated = false;
@@ -55,8 +56,9 @@ struct Kernel {
 };
 
 struct Module {
-    int version = 0; // of the language, 75 for 7.5
-    int target = 0;  // 75 for sm_75
+    int version = 0;          // of the language, 75 for 7.5
+    int target = 0;           // 75 for sm_75
+    bool is_specific = false; // to that one generation: sm_90a
     std::map<std::string, Kernel> kernels;
 };
 

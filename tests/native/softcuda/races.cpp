@@ -5,6 +5,8 @@ namespace softcuda {
 
 void Races::clear(size_t bytes) {
     places.assign(bytes / 2 + 1, {});
+    fences.assign(1024, 0);
+    fences_met = fences;
     interval = 1;
 }
 
@@ -29,6 +31,18 @@ void Races::write(size_t offset, size_t bytes, unsigned thread) {
             }
         }
         place.written = {interval, thread};
+        place.fences = fences[thread];
+    }
+}
+
+void Races::read_async(size_t offset, size_t bytes, unsigned by) {
+    read(offset, bytes, by);
+    for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
+        const Place &place = places[i];
+        if (place.written.interval != 0 && fences_met[place.written.thread] <= place.fences) {
+            throw Fault{launch_failed,
+                        "tensor cores read what a thread wrote without a fence.proxy.async before the barrier"};
+        }
     }
 }
 

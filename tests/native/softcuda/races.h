@@ -11,9 +11,17 @@ namespace softcuda {
 class Races {
   public:
     void clear(size_t bytes);
-    void meet() { ++interval; }
+    void meet() {
+        ++interval;
+        fences_met = fences;
+    }
     void read(size_t offset, size_t bytes, unsigned thread);
     void write(size_t offset, size_t bytes, unsigned thread);
+
+    // Tensor cores read past the way that threads write: these must have said fence.proxy.async between writing and the
+    // barrier. by: the thread that stands for the group that asks.
+    void read_async(size_t offset, size_t bytes, unsigned by);
+    void fence(unsigned thread) { ++fences[thread]; }
 
   private:
     struct Access {
@@ -21,8 +29,10 @@ class Races {
     };
     struct Place {
         Access read, written;
+        uint32_t fences; // of who has written, before that
     };
-    std::vector<Place> places; // two bytes each
+    std::vector<Place> places;                // two bytes each
+    std::vector<uint32_t> fences, fences_met; // of each thread, until now and until the last barrier
     uint32_t interval = 0;
 };
 

@@ -67,6 +67,9 @@ void Warp::leave() {
         is_last = is_last && group.lanes == 0;
     }
     if (is_last) {
+        if (!products.begun.empty()) {
+            throw Fault{launch_failed, "a warp ends with products on their way"};
+        }
         state = State::finished;
     } else {
         go_on();

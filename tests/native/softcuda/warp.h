@@ -5,6 +5,7 @@
 #include "device.h"
 #include "ptx.h"
 #include "races.h"
+#include "warpgroup.h"
 
 namespace softcuda {
 
@@ -56,6 +57,7 @@ struct Warp {
         unsigned char bytes[16];
     };
     std::vector<Copy> copies;
+    Products products; // on their way
 
     template <typename T> T *at(uint32_t offset) { return reinterpret_cast<T *>(registers + offset); }
 

@@ -1,0 +1,132 @@
+// conv4_backward_weights and conv3_backward_weights as in fused/backward_weights.cu: three warpgroups, one for each row
+// of the window; what they add up stays in registers from the first image to the last.
+#include "tile.cuh"
+
+namespace {
+
+constexpr int weights_threads = 3 * warpgroup_threads;
+
+using Gradient = Planes<64, false>;
+
+// dW (64, 3, 3, In) = sum over pixels of dY (…, 64) times what each tap sees of the input (…, In).
+template <int In> struct WarpgroupWeights {
+    float sums[3][In / 8][4] = {};
+
+    DEVICE_INLINE void begin(const Gradient &dy, const Planes<In, true> &input) {
+        begin_products();
+        const MatrixDescriptor gradients = dy.channels_by_pixels().here(),
+                               views = input.channels_by_pixels().plus(16 * input.columns * warpgroup()).here();
+#pragma unroll
+        for (int row = 0; row < dy.side; ++row) { // sixteen pixels, of which the last two are zeros of dY
+#pragma unroll
+            for (int x = 0; x < 3; ++x) {
+                multiply_transposed_async(sums[x], gradients.plus(16 * dy.columns * row),
+                                          views.plus(16 * (input.columns * row + x)), true);
+            }
+        }
+        end_products();
+    }
+
+    DEVICE_INLINE void finish() {
+        wait_for_products();
+#pragma unroll
+        for (int x = 0; x < 3; ++x) {
+            take(sums[x]);
+        }
+    }
+
+    // To partial (blocks, 64, 3, 3, In).
+    DEVICE_INLINE void store(float *partial) const {
+        const int g = lane() >> 2, t = lane() & 3;
+#pragma unroll
+        for (int x = 0; x < 3; ++x) {
+#pragma unroll
+            for (int strip = 0; strip < In / 8; ++strip) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    const int out = warp() % 4 * 16 + g + 8 * i, tap = 3 * warpgroup() + x, in = 8 * strip + 2 * t;
+                    *reinterpret_cast<Two *>(partial + (long long)blockIdx.x * (64 * taps * In) +
+                                             (out * taps + tap) * In +
+                                             in) = {{sums[x][strip][2 * i], sums[x][strip][2 * i + 1]}};
+                }
+            }
+        }
+    }
+};
+
+// dY and the input, twice each.
+template <int In> struct PairsOfTiles {
+    static constexpr int of_one = Gradient::elements + Planes<In, true>::elements, elements = 2 * of_one;
+
+    bfloat16 *data;
+
+    DEVICE_INLINE Gradient dy(int which) const { return {data + which * of_one}; }
+    DEVICE_INLINE Planes<In, true> input(int which) const { return {data + which * of_one + Gradient::elements}; }
+
+    DEVICE_INLINE void clear() const {
+        for (int i = (int)threadIdx.x; i < elements / 8; i += weights_threads) {
+            store_octet(data + 8 * i, {{0, 0, 0, 0}});
+        }
+    }
+};
+
+} // namespace
+
+// partial (blocks, 64, 3, 3, 64).
+KERNEL(384, 1)
+conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
+                       const float *coefficients3, float *partial, int samples) {
+    const PairsOfTiles<64> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
+    alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
+    WarpgroupWeights<64> conv;
+    const auto fetch_next = [&](int n) {
+        fetch_quads<weights_threads, Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64));
+        fetch<49 * 64, weights_threads>(next_du4, du4 + (long long)n * (49 * 64));
+        fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
+    };
+    fetch_next((int)blockIdx.x);
+    load_coefficients<weights_threads>(of_layer4, coefficients4);
+    load_coefficients<weights_threads>(of_layer3, coefficients3);
+    tiles.clear();
+    __syncthreads();
+    for_every_sample(
+        samples, fetch_next,
+        [&](int, int which) {
+            fill_pooled_gradient<weights_threads>(tiles.dy(which), Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4,
+                                                  Tile<14, 64>::all());
+            fill_activated<weights_threads>(tiles.input(which), next_y3, of_layer3, Tile<14, 64>::all());
+        },
+        [&](int, int which) { conv.begin(tiles.dy(which), tiles.input(which)); }, [&](int) { conv.finish(); });
+    conv.store(partial);
+}
+
+// partial (blocks, 64, 3, 3, 32).
+KERNEL(384, 1)
+conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *pooled2,
+                       const float *coefficients2, float keep_scale, float *partial, int samples) {
+    const PairsOfTiles<32> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64,
+             *next_pooled2 = next_du3 + 196 * 64;
+    alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
+    WarpgroupWeights<32> conv;
+    const auto fetch_next = [&](int n) {
+        fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
+        fetch<196 * 64, weights_threads>(next_du3, du3 + (long long)n * (196 * 64));
+        fetch<196 * 32, weights_threads>(next_pooled2, pooled2 + (long long)n * (196 * 32));
+    };
+    fetch_next((int)blockIdx.x);
+    load_coefficients<weights_threads>(of_layer3, coefficients3);
+    load_coefficients<weights_threads>(of_layer2, coefficients2);
+    tiles.clear();
+    __syncthreads();
+    for_every_sample(
+        samples, fetch_next,
+        [&](int, int which) {
+            fill_gradient<weights_threads>(tiles.dy(which), Packed<Tile<14, 64>>{next_y3}, next_du3, of_layer3,
+                                           Tile<14, 64>::all());
+            fill_activated_pooled<weights_threads>(tiles.input(which), next_pooled2, of_layer2, keep_scale);
+        },
+        [&](int, int which) { conv.begin(tiles.dy(which), tiles.input(which)); }, [&](int) { conv.finish(); });
+    conv.store(partial);
+}

@@ -1,0 +1,94 @@
+// Matrix products by four warps together, from shared memory (wgmma; sm_90a alone): one function per instruction. All
+// 128 threads of a warpgroup call together. They run behind the threads' back: between begin_products and
+// wait_for_products nobody may touch the sums, or write what the products read.
+#pragma once
+
+#include "tensor_core.cuh"
+
+constexpr int warpgroup_threads = 128;
+
+DEVICE_INLINE int warpgroup() { return (int)threadIdx.x / warpgroup_threads; }
+
+// Where a factor lies in shared memory, in blocks of eight rows of sixteen bytes, 128 bytes each: where the first one
+// begins, how far the next sixteen bytes' block is along the rows that lie in one piece (`leading`), and how far the
+// next one along the other dimension is (`stride`): the matrix descriptor of the PTX ISA, without swizzling. In bytes,
+// multiples of 16.
+struct MatrixDescriptor {
+    unsigned long long bits;
+
+    DEVICE_INLINE static MatrixDescriptor of(const bfloat16 *first, unsigned leading, unsigned stride) {
+        return {(unsigned long long)(shared_address(first) >> 4) | (unsigned long long)(leading >> 4) << 16 |
+                (unsigned long long)(stride >> 4) << 32};
+    }
+
+    DEVICE_INLINE MatrixDescriptor plus(unsigned bytes) const { return {bits + (bytes >> 4)}; }
+
+    // The same, of which the compiler knows no more: what it would add to it for every product, it adds when the
+    // product begins, and does not keep in registers from one image to the next.
+    DEVICE_INLINE MatrixDescriptor here() const {
+        MatrixDescriptor unknown = *this;
+        asm volatile("" : "+l"(unknown.bits));
+        return unknown;
+    }
+};
+
+// What threads wrote to shared memory is there for products that begin after a barrier.
+DEVICE_INLINE void let_products_see_writes() { asm volatile("fence.proxy.async.shared::cta;" : : : "memory"); }
+
+// Before the first product on sums that threads have touched.
+DEVICE_INLINE void begin_products() { asm volatile("wgmma.fence.sync.aligned;" : : : "memory"); }
+
+DEVICE_INLINE void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory"); }
+
+// D (64×N) = A (64×16) · B (16×N), plus D where `adds`. Warp w of the group has rows 16 w …; strip by strip of eight
+// columns, row g at columns 2t and 2t + 1, then row g + 8: as multiply_accumulate_k16 leaves them.
+#define SUMS_OF_STRIP(d) "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+
+// Sixteen bytes are eight of the sixteen that are summed over (K-major).
+DEVICE_INLINE void multiply_async(float (&d)[7][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
+    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %30, 0; "
+                 "wgmma.mma_async.sync.aligned.m64n56k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27}, "
+                 "%28, %29, adds, 1, 1, 0, 0;}"
+                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
+                   SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6])
+                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "memory");
+}
+
+// Sixteen bytes are eight rows of A, or eight columns of B (M- and N-major).
+DEVICE_INLINE void multiply_transposed_async(float (&d)[8][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
+    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %34, 0; "
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+                 "%32, %33, adds, 1, 1, 1, 1;}"
+                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
+                   SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7])
+                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "memory");
+}
+
+DEVICE_INLINE void multiply_transposed_async(float (&d)[4][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
+    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %18, 0; "
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+                 "%16, %17, adds, 1, 1, 1, 1;}"
+                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3])
+                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "memory");
+}
+
+// For all products that were begun; the sums are there after it.
+DEVICE_INLINE void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned 0;" : : : "memory"); }
+
+// Says to the compiler that sums are others now.
+template <int Strips> DEVICE_INLINE void take(float (&d)[Strips][4]) {
+#pragma unroll
+    for (int strip = 0; strip < Strips; ++strip) {
+        asm volatile("" : SUMS_OF_STRIP(d[strip]) : : "memory");
+    }
+}
+
+#undef SUMS_OF_STRIP
