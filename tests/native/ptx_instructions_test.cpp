@@ -93,6 +93,8 @@ const Example examples[] = {
     {"not.b32 %r10, %r1;", 5, 0, 0, ~5ull},
     {"bfe.u32 %r10, %r1, %r2, %r3;", 0xABCD1234, 8, 12, 0xD12},
     {"bfe.u32 %r10, %r1, %r2, %r3;", 0xABCD1234, 24, 32, 0xAB},
+    {"bfe.s32 %r10, %r1, %r2, %r3;", 0xABCD1234, 8, 12, 0xFFFFFD12},
+    {"bfe.s32 %r10, %r1, %r2, %r3;", 0xABCD1234, 24, 32, 0xFFFFFFAB},
     {"prmt.b32 %r10, %r1, %r2, 0x7051;", 0x33221100, 0x77665544, 0, 0x77005511},
     {"prmt.b32 %r10, %r1, %r2, 0xBB99;", 0x80FF7FFF, 0, 0, 0xFFFF0000},
     {"mov.b64 %rd10, {%r1, %r2};", 1, 2, 0, 0x200000001},

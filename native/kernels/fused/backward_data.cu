@@ -1,6 +1,7 @@
 // Gradients of data of the convolutions of `improved`. dY is made from y and the gradient of u (after ReLU and dropout,
 // before batch norm: "du") on the way into shared memory. The gradient of the data leaves as the du of the layer below,
 // with the sums for that layer's batch norm.
+#include "first_layer_gradient.cuh"
 #include "masked_gradient.cuh"
 
 namespace {
@@ -107,9 +108,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     conv.masking.sums.finish_gradients<32>(norm2);
 }
 
-// y2, du2 → the whole backward pass of the first layer: sums (32, 16) over all pixels of du1 times what each tap sees,
-// then of du1. y1 is linear in what the taps see, so that with the moments of the windows all else follows; du1 itself
-// is never stored.
+// y2, du2 → the whole backward pass of the first layer.
 KERNEL(256, 2)
 conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *turned2,
                     const bfloat16 *x, const bfloat16 *w1, BatchNorm norm1, const double *moments, float *d_w1,
@@ -132,7 +131,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     copy_first_weights(weights1, w1);
     ImageTile::Piece next = image.load(x + (long long)share.image * 784);
     fetch_du2(share.image);
-    float sums[2][4] = {};
+    FirstLayerGradient gradient1;
     for (int n = share.image; n < samples; n += share.stride) {
         __syncthreads();
         fetch_in_place(tile, y2 + (long long)n * (784 * 32), filled);
@@ -152,73 +151,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         weights.load(turned2);
         first.load(weights1, of_layer1, weights.first_channel());
         convolve<32>(tile, weights, share.made, [&](int row, int column, const float(&gradient)[4]) {
-            unsigned b[2];
-            float u[4], du[4];
-            FirstConvolution::windows(image, row, column, b);
-            first.normalized(b, u);
-            const int t = lane() & 3, pixel = column + 2 * t;
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                du[i] = u[i] > 0 && pixel + (i & 1) < 28 ? gradient[i] : 0.0f;
-            }
-
-            // Row g of the left factor is a channel, its columns are pixels: just as the sums lie. The right factor is
-            // the windows turned round, with a tenth tap that sees 1 everywhere.
-            const unsigned a[2] = {pack(du[0], du[1]), pack(du[2], du[3])};
-            multiply_accumulate_k8(sums[0], a, transpose_matrix(b[0]));
-            multiply_accumulate_k8(sums[1], a, transpose_matrix(t == 0 ? b[1] | 0x3F800000u : 0u));
+            gradient1.add(first, image, row, column, gradient);
         });
     }
-
-    // The tile's place is free for what follows: sums of warps first, then doubles.
-    constexpr int count = 512;
-    float(&of_warps)[image_warps][16][16] = *reinterpret_cast<float(*)[image_warps][16][16]>(dynamic_shared_memory);
-    double *scratch = reinterpret_cast<double *>(dynamic_shared_memory), *totals = scratch + 1024,
-           *of_windows = totals + count;
-    BackwardCoefficients *of_y = reinterpret_cast<BackwardCoefficients *>(of_windows + Moments::count);
-    const int g = lane() >> 2, t = lane() & 3;
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        of_warps[warp()][channel_of(i >> 1, g)][2 * t + (i & 1)] = sums[0][i];
-        of_warps[warp()][channel_of(i >> 1, g)][8 + 2 * t + (i & 1)] = sums[1][i];
-    }
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < count; i += image_threads) {
-        const int channel = i / 16;
-        float sum = 0;
-        for (int w = channel / 16; w < image_warps; w += 2) {
-            sum += of_warps[w][channel % 16][i % 16];
-        }
-        device_pointer<float>(norm1.partial)[(long long)blockIdx.x * count + i] = sum;
-    }
-    const double window = moments[threadIdx.x % Moments::count];
-    if (!add_up_in_last_block<count>(norm1, totals, scratch)) {
-        return;
-    }
-    if (threadIdx.x < Moments::count) {
-        of_windows[threadIdx.x] = window;
-    }
-    if (threadIdx.x < 32) {
-        const int c = (int)threadIdx.x;
-        const ForwardCoefficients forward = {of_layer1[scale + c], of_layer1[mean + c],
-                                             of_layer1[inverse_deviation + c]};
-        double du_y = 0;
-#pragma unroll
-        for (int k = 0; k < taps; ++k) {
-            du_y += (double)to_float(weights1[c * taps + k]) * totals[16 * c + k];
-        }
-        of_y[c] = use_gradients(norm1, forward, totals[16 * c + taps], du_y, c);
-    }
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < 32 * taps; i += image_threads) {
-        const int c = i / taps, k = i % taps;
-        double y_window = 0; // the sum of y1 · p_k
-#pragma unroll
-        for (int j = 0; j < taps; ++j) {
-            y_window += (double)to_float(weights1[c * taps + j]) * of_windows[Moments::at(j, k)];
-        }
-        d_w1[i] = (float)(of_layer1[scale + c] * totals[16 * c + k] + of_y[c].from_y * y_window +
-                          of_y[c].constant * of_windows[Moments::at(taps, k)]);
-    }
+    gradient1.finish(weights1, of_layer1, norm1, moments, d_w1);
 }

@@ -217,22 +217,22 @@ struct FirstConvolution {
 };
 
 // The first layer's weights into shared memory: fill_first_layer loads them for every image.
-DEVICE_INLINE void copy_first_weights(bfloat16 *shared, const bfloat16 *w) {
-    for (int i = (int)threadIdx.x; i < 32 * taps; i += image_threads) {
+template <int Threads = image_threads> DEVICE_INLINE void copy_first_weights(bfloat16 *shared, const bfloat16 *w) {
+    for (int i = (int)threadIdx.x; i < 32 * taps; i += Threads) {
         shared[i] = w[i];
     }
 }
 
 // relu(u) of the first layer, computed from the image; weights and coefficients lie in shared memory.
-DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &image, const bfloat16 *w,
-                                    const float *coefficients, const Rows &rows) {
-    using T = Tile<28, 32>;
+template <int Threads = image_threads, class T>
+DEVICE_INLINE void fill_first_layer(const T &tile, const ImageTile &image, const bfloat16 *w, const float *coefficients,
+                                    const Rows &rows) {
     FirstConvolution first[2];
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);
     const int g = lane() >> 2, t = lane() & 3;
-    constexpr unsigned pairs = T::strips / 2; // of strips, so that a warp need not wait for one of them
-    for (unsigned i = rows.first * pairs + (unsigned)warp(); i < rows.end * pairs; i += image_warps) {
+    constexpr unsigned pairs = (T::side + 15) / 16; // of strips, so that a warp need not wait for one of them
+    for (unsigned i = rows.first * pairs + (unsigned)warp(); i < rows.end * pairs; i += Threads / 32) {
         const int row = (int)(i / pairs), column = (int)(i % pairs) * 16;
         unsigned b[2][2];
         FirstConvolution::windows(image, row, column, b[0]);
@@ -246,7 +246,7 @@ DEVICE_INLINE void fill_first_layer(const Tile<28, 32> &tile, const ImageTile &i
                 const FourChannels out = relu_by_pixel(u);
                 const int x = column + 8 * strip + g;
                 if (x < T::side) {
-                    *reinterpret_cast<FourChannels *>(tile.at(row + 1, x + 1) + 16 * half + 4 * t) = out;
+                    *reinterpret_cast<FourChannels *>(tile.at(row + 1, x + 1, 16 * half + 4 * t)) = out;
                 }
             }
         }

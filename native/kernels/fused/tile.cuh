@@ -131,7 +131,7 @@ template <int Side, int Channels> struct Tile {
 
     // Row and column count from the border: the image begins at (1, 1).
     DEVICE_INLINE bfloat16 *at(int row, int column) const { return data + (row * columns + column) * pitch; }
-    DEVICE_INLINE bfloat16 *octet_at(int row, int column, int octet) const { return at(row, column) + 8 * octet; }
+    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const { return at(row, column) + channel; }
 
     DEVICE_INLINE void clear() const {
         for (int i = (int)threadIdx.x; i < elements / 8; i += image_threads) {
@@ -166,8 +166,8 @@ struct ImageTile {
 
     bfloat16 *data;
 
-    DEVICE_INLINE void clear() const {
-        for (int i = (int)threadIdx.x; i < elements; i += image_threads) {
+    template <int Threads = image_threads> DEVICE_INLINE void clear() const {
+        for (int i = (int)threadIdx.x; i < elements; i += Threads) {
             data[i] = {0};
         }
     }
@@ -223,11 +223,11 @@ template <class T> DEVICE_INLINE void fetch_in_place(const T &tile, const bfloat
 }
 
 // An image in shared memory as it lies in global memory; row and column count from the border that it does not have.
-template <class T> struct Packed {
-    const bfloat16 *data;
+template <class T, class Element = const bfloat16> struct Packed {
+    Element *data;
 
-    DEVICE_INLINE const bfloat16 *at(int row, int column) const {
-        return data + ((row - 1) * T::side + column - 1) * T::channels;
+    DEVICE_INLINE Element *at(int row, int column, int channel) const {
+        return data + ((row - 1) * T::side + column - 1) * T::channels + channel;
     }
 };
 
@@ -262,7 +262,7 @@ DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float 
         for (int c = 0; c < 8; ++c) {
             out.v[c] = fused_multiply_add(element(in, c), a.v[c], b.v[c]);
         }
-        store_octet(tile.octet_at(pixel / T::side + 1, pixel % T::side + 1, octet), narrow_relu(out));
+        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1, 8 * octet), narrow_relu(out));
     }
 }
 
@@ -273,10 +273,10 @@ struct Quad {
 
     // The first at (row, column), from the border.
     template <class Source> DEVICE_INLINE void load(const Source &source, int row, int column, int octet) {
-        y[0] = load_octet(source.at(row, column) + 8 * octet);
-        y[1] = load_octet(source.at(row, column + 1) + 8 * octet);
-        y[2] = load_octet(source.at(row + 1, column) + 8 * octet);
-        y[3] = load_octet(source.at(row + 1, column + 1) + 8 * octet);
+        y[0] = load_octet(source.at(row, column, 8 * octet));
+        y[1] = load_octet(source.at(row, column + 1, 8 * octet));
+        y[2] = load_octet(source.at(row + 1, column, 8 * octet));
+        y[3] = load_octet(source.at(row + 1, column + 1, 8 * octet));
     }
 
     // The y of two channels where their u is greatest.
@@ -367,7 +367,7 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
     for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
          i += Threads) {
         const int pixel = (int)(i / T::octets), row = pixel / T::side + 1, column = pixel % T::side + 1;
-        const Octet in = load_octet(y.at(row, column) + 8 * octet), gradient = load_octet(du + 8 * i);
+        const Octet in = load_octet(y.at(row, column, 8 * octet)), gradient = load_octet(du + 8 * i);
         Octet out;
 #pragma unroll
         for (int pair = 0; pair < 4; ++pair) { // of coefficients, two at a time: registers hold sums
@@ -378,12 +378,18 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
             out.w[pair] = pack(fused_multiply_add(low_half(gradient.w[pair]), a.v[0], first),
                                fused_multiply_add(high_half(gradient.w[pair]), a.v[1], second));
         }
-        store_octet(tile.octet_at(row, column, octet), out);
+        store_octet(tile.at(row, column, 8 * octet), out);
     }
 }
 
 // Two rows of pooled pixels are made in turn where eight threads make two of them: these lie in different banks then.
 template <class T> constexpr int in_turn = T::octets == 4 ? 2 : 1;
+
+// Which pooled pixel is made in whose place.
+template <class T> DEVICE_INLINE int pooled_pixel(int place) {
+    constexpr int half = T::side / 2, turn = in_turn<T>;
+    return (place / (turn * half) * turn + place % turn) * half + place / turn % half;
+}
 
 // The rows that fill_pooled_gradient makes where some are asked for: whole turns.
 template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
@@ -396,13 +402,12 @@ template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
 template <int Threads = image_threads, class T, class Source>
 DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du, const float *coefficients,
                                         const Rows &rows) {
-    constexpr int half = T::side / 2, turn = in_turn<T>;
+    constexpr int half = T::side / 2;
     const unsigned first = whole_turns<T>(rows).first / 2, end = whole_turns<T>(rows).end / 2;
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = first * half * T::octets + threadIdx.x; i < end * half * T::octets; i += Threads) {
-        const int place = (int)(i / T::octets), pooled_row = place / (turn * half) * turn + place % turn,
-                  pooled_column = place / turn % half;
-        const int pooled = pooled_row * half + pooled_column, row = 2 * pooled_row + 1, column = 2 * pooled_column + 1;
+        const int pooled = pooled_pixel<T>((int)(i / T::octets)), row = pooled / half * 2 + 1,
+                  column = pooled % half * 2 + 1;
         Quad quad;
         quad.load(y, row, column, octet);
         const Octet gradient = load_octet(du + 8 * (pooled * T::octets + octet)),
@@ -424,7 +429,7 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bf
         }
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            store_octet(tile.octet_at(row + k / 2, column + k % 2, octet), out[k]);
+            store_octet(tile.at(row + k / 2, column + k % 2, 8 * octet), out[k]);
         }
     }
 }

@@ -1,22 +1,24 @@
-// conv4_backward_data as in fused/backward_data.cu.
+// Gradients of data, as in fused/backward_data.cu.
+#include "../fused/first_layer_gradient.cuh"
 #include "convolution.cuh"
 
 // y4, du4 → du3 (N, 14, 14, 64).
 KERNEL(512, 1)
 conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *turned4,
                     const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
-    const SharedWeights<64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Tiles<64> tiles{weights.data + weights.elements};
+    using Gradient = Planes<14, 64, 64>;
+    const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Pair<Gradient> tiles{weights.data + weights.elements};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64;
     alignas(16) __shared__ float of_layer4[shared_count];
-    WarpgroupConvolution<64> conv;
+    WarpgroupConvolution<14, 64, 64> conv;
     MaskedGradient<64> masking; // of the layer below
     const auto fetch_next = [&](int n) {
-        fetch_quads<convolution_threads, Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64));
-        fetch<49 * 64, convolution_threads>(next_du4, du4 + (long long)n * (49 * 64));
+        fetch_quads<convolution_threads, Gradient>(y4 + (long long)n * (196 * 64), Packed<Gradient, bfloat16>{next_y4});
+        fetch_pooled<convolution_threads, Gradient>(next_du4, du4 + (long long)n * (49 * 64));
     };
     weights.load<convolution_threads>(turned4);
-    tiles.clear<convolution_threads>();
+    clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
     load_coefficients<convolution_threads>(of_layer4, coefficients4);
@@ -24,30 +26,97 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     for_every_sample(
         samples, fetch_next,
         [&](int, int which) {
-            fill_pooled_gradient<convolution_threads>(tiles.of(which), Packed<Tile<14, 64>>{next_y4}, next_du4,
-                                                      of_layer4, Tile<14, 64>::all());
+            fill_pooled_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y4}, next_du4, of_layer4,
+                                                      Tile<14, 64>::all());
         },
         [&](int, int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n) {
-            FourChannels below[conv.strips]; // y of the layer below: on its way until the products are there
-#pragma unroll
-            for (int strip = 0; strip < conv.strips; ++strip) {
-                const int pixel = conv.pixel(strip), column = pixel % 16;
-                below[strip] = load_four(y3 + (long long)n * (196 * 64) +
-                                         (pixel / 16 * 14 + (column < 14 ? column : 13)) * 64 + conv.first_channel());
-            }
-            masking.load(norm3);
-            conv.finish([&](int strip, int row, int column, const float(&made)[4]) {
-                const FourChannels turned = by_pixel(made);
-                const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2),
-                                           element(turned, 3)};
-                if (column < 14) {
-                    *reinterpret_cast<FourChannels *>(du3 + (long long)n * (196 * 64) + (row * 14 + column) * 64 +
-                                                      conv.first_channel()) =
-                        masking.apply(gradient, below[strip], 1.0f);
-                }
-            });
+        [&](int n, int) {
+            const long long at = (long long)n * (196 * 64);
+            store_gradient(conv, y3 + at, 1.0f, du3 + at, masking, norm3);
         });
     let_next_kernel_begin();
     masking.sums.finish_gradients<64, convolution_threads>(norm3);
+}
+
+// y3, du3 → du2 (N, 14, 14, 32), pooled.
+KERNEL(512, 1)
+conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *turned3,
+                    const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
+    using Gradient = Planes<14, 64, 32>;
+    const SharedWeights<64, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Pair<Gradient> tiles{weights.data + weights.elements};
+    bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64;
+    alignas(16) __shared__ float of_layer3[shared_count];
+    WarpgroupConvolution<14, 64, 32> conv;
+    MaskedGradient<32> masking; // of the layer below
+    const auto fetch_next = [&](int n) {
+        fetch<196 * 64, convolution_threads>(next_y3, y3 + (long long)n * (196 * 64));
+        fetch<196 * 64, convolution_threads>(next_du3, du3 + (long long)n * (196 * 64));
+    };
+    weights.load<convolution_threads>(turned3);
+    clear<convolution_threads>(tiles.data, tiles.elements);
+    wait_for_kernel_before();
+    fetch_next((int)blockIdx.x);
+    load_coefficients<convolution_threads>(of_layer3, coefficients3);
+    __syncthreads();
+    for_every_sample(
+        samples, fetch_next,
+        [&](int, int which) {
+            fill_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y3}, next_du3, of_layer3,
+                                               Tile<14, 64>::all());
+        },
+        [&](int, int which) { conv.begin(tiles.of(which), weights); },
+        [&](int n, int) {
+            const long long at = (long long)n * (196 * 32);
+            store_gradient(conv, pooled2 + at, keep_scale, du2 + at, masking, norm2);
+        });
+    let_next_kernel_begin();
+    masking.sums.finish_gradients<32, convolution_threads>(norm2);
+}
+
+// y2, du2 → the whole backward pass of the first layer.
+KERNEL(512, 1)
+conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *turned2,
+                    const bfloat16 *x, const bfloat16 *w1, BatchNorm norm1, const double *moments, float *d_w1,
+                    int samples) {
+    using Gradient = Planes<28, 32, 32>;
+    const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Pair<Gradient> tiles{weights.data + weights.elements};
+    const Pair<ImageTile> images{tiles.data + tiles.elements};
+    bfloat16 *next_du2 = images.data + images.elements;
+    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ bfloat16 weights1[32 * taps];
+    WarpgroupConvolution<28, 32, 32> conv;
+    FirstLayerGradient gradient1;
+    ImageTile::Piece next;
+    const auto fetch_next = [&](int n) {
+        next = ImageTile::load(x + (long long)n * 784);
+        fetch_pooled<convolution_threads, Gradient>(next_du2, du2 + (long long)n * (196 * 32));
+    };
+    weights.load<convolution_threads>(turned2);
+    clear<convolution_threads>(tiles.data, tiles.elements + images.elements);
+    wait_for_kernel_before();
+    fetch_next((int)blockIdx.x);
+    load_coefficients<convolution_threads>(of_layer2, coefficients2);
+    load_coefficients<convolution_threads>(of_layer1, device_pointer<const float>(norm1.coefficients));
+    copy_first_weights<convolution_threads>(weights1, w1);
+    __syncthreads();
+    for_every_sample(
+        samples, fetch_next,
+        [&](int n, int which) { // there is no room to fetch y2 ahead: it comes to where dY is made of it
+            const Gradient tile = tiles.of(which);
+            fetch_quads<convolution_threads, Gradient>(y2 + (long long)n * (784 * 32), tile);
+            images.of(which).fill(next);
+            wait_for_copies();
+            fill_pooled_gradient<convolution_threads>(tile, tile, next_du2, of_layer2, Tile<28, 32>::all());
+        },
+        [&](int, int which) { conv.begin(tiles.of(which), weights); },
+        [&](int, int which) {
+            FirstConvolution first;
+            first.load(weights1, of_layer1, warp() % 2 * 16);
+            conv.finish([&](int strip, const float(&gradient)[4]) {
+                gradient1.add(first, images.of(which), conv.row(strip), conv.column(), gradient);
+            });
+        });
+    gradient1.finish<convolution_threads>(weights1, of_layer1, norm1, moments, d_w1);
 }

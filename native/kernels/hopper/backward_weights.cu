@@ -6,13 +6,11 @@ namespace {
 
 constexpr int weights_threads = 3 * warpgroup_threads;
 
-using Gradient = Planes<64, false>;
-
 // dW (64, 3, 3, In) = sum over pixels of dY (…, 64) times what each tap sees of the input (…, In).
 template <int In> struct WarpgroupWeights {
     float sums[3][In / 8][4] = {};
 
-    DEVICE_INLINE void begin(const Gradient &dy, const Planes<In, true> &input) {
+    DEVICE_INLINE void begin(const GradientPlanes &dy, const Planes<14, In, 64> &input) {
         begin_products();
         const MatrixDescriptor gradients = dy.channels_by_pixels().here(),
                                views = input.channels_by_pixels().plus(16 * input.columns * warpgroup()).here();
@@ -54,20 +52,14 @@ template <int In> struct WarpgroupWeights {
     }
 };
 
-// dY and the input, twice each.
-template <int In> struct PairsOfTiles {
-    static constexpr int of_one = Gradient::elements + Planes<In, true>::elements, elements = 2 * of_one;
+// dY and the input of one sample.
+template <int In> struct GradientAndInput {
+    static constexpr int elements = GradientPlanes::elements + Planes<14, In, 64>::elements;
 
     bfloat16 *data;
 
-    DEVICE_INLINE Gradient dy(int which) const { return {data + which * of_one}; }
-    DEVICE_INLINE Planes<In, true> input(int which) const { return {data + which * of_one + Gradient::elements}; }
-
-    DEVICE_INLINE void clear() const {
-        for (int i = (int)threadIdx.x; i < elements / 8; i += weights_threads) {
-            store_octet(data + 8 * i, {{0, 0, 0, 0}});
-        }
-    }
+    DEVICE_INLINE GradientPlanes dy() const { return {data}; }
+    DEVICE_INLINE Planes<14, In, 64> input() const { return {data + GradientPlanes::elements}; }
 };
 
 } // namespace
@@ -76,28 +68,30 @@ template <int In> struct PairsOfTiles {
 KERNEL(384, 1)
 conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
                        const float *coefficients3, float *partial, int samples) {
-    const PairsOfTiles<64> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Pair<GradientAndInput<64>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
     alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
     WarpgroupWeights<64> conv;
     const auto fetch_next = [&](int n) {
-        fetch_quads<weights_threads, Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64));
-        fetch<49 * 64, weights_threads>(next_du4, du4 + (long long)n * (49 * 64));
+        fetch_quads<weights_threads, GradientPlanes>(y4 + (long long)n * (196 * 64),
+                                                     Packed<GradientPlanes, bfloat16>{next_y4});
+        fetch_pooled<weights_threads, GradientPlanes>(next_du4, du4 + (long long)n * (49 * 64));
         fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
     };
     fetch_next((int)blockIdx.x);
     load_coefficients<weights_threads>(of_layer4, coefficients4);
     load_coefficients<weights_threads>(of_layer3, coefficients3);
-    tiles.clear();
+    clear<weights_threads>(tiles.data, tiles.elements);
     __syncthreads();
     for_every_sample(
         samples, fetch_next,
         [&](int, int which) {
-            fill_pooled_gradient<weights_threads>(tiles.dy(which), Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4,
-                                                  Tile<14, 64>::all());
-            fill_activated<weights_threads>(tiles.input(which), next_y3, of_layer3, Tile<14, 64>::all());
+            fill_pooled_gradient<weights_threads>(tiles.of(which).dy(), Packed<GradientPlanes>{next_y4}, next_du4,
+                                                  of_layer4, Tile<14, 64>::all());
+            fill_activated<weights_threads>(tiles.of(which).input(), next_y3, of_layer3, Tile<14, 64>::all());
         },
-        [&](int, int which) { conv.begin(tiles.dy(which), tiles.input(which)); }, [&](int) { conv.finish(); });
+        [&](int, int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); },
+        [&](int, int) { conv.finish(); });
     conv.store(partial);
 }
 
@@ -105,7 +99,7 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
 KERNEL(384, 1)
 conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *pooled2,
                        const float *coefficients2, float keep_scale, float *partial, int samples) {
-    const PairsOfTiles<32> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Pair<GradientAndInput<32>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64,
              *next_pooled2 = next_du3 + 196 * 64;
     alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
@@ -118,15 +112,16 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
     fetch_next((int)blockIdx.x);
     load_coefficients<weights_threads>(of_layer3, coefficients3);
     load_coefficients<weights_threads>(of_layer2, coefficients2);
-    tiles.clear();
+    clear<weights_threads>(tiles.data, tiles.elements);
     __syncthreads();
     for_every_sample(
         samples, fetch_next,
         [&](int, int which) {
-            fill_gradient<weights_threads>(tiles.dy(which), Packed<Tile<14, 64>>{next_y3}, next_du3, of_layer3,
+            fill_gradient<weights_threads>(tiles.of(which).dy(), Packed<GradientPlanes>{next_y3}, next_du3, of_layer3,
                                            Tile<14, 64>::all());
-            fill_activated_pooled<weights_threads>(tiles.input(which), next_pooled2, of_layer2, keep_scale);
+            fill_activated_pooled<weights_threads>(tiles.of(which).input(), next_pooled2, of_layer2, keep_scale);
         },
-        [&](int, int which) { conv.begin(tiles.dy(which), tiles.input(which)); }, [&](int) { conv.finish(); });
+        [&](int, int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); },
+        [&](int, int) { conv.finish(); });
     conv.store(partial);
 }

@@ -1,47 +1,105 @@
-// A 3×3 convolution of images of 14 by 14 to 64 channels by four warpgroups, a quarter of the image each.
+// A 3×3 convolution of an image by warpgroups, each a share of its pixels.
 #pragma once
 
 #include "tile.cuh"
 
 constexpr int convolution_threads = 4 * warpgroup_threads;
 
-template <int In> struct WarpgroupConvolution {
-    using T = Planes<In, true>;
+template <int Side, int In, int Out> struct WarpgroupConvolution {
+    using T = Planes<Side, In, Out>;
 
-    static constexpr int strips = 7; // of eight pixels, of the image's 28, two to a row: a warpgroup's share
+    // A warpgroup takes one strip of eight columns, of all rows that are made (or pairs of them), or of half. Where
+    // that is too little for four, two do nothing.
+    static constexpr int across = T::columns / 8, rows = Side / T::turn, groups = rows * across % 28 == 0 ? 4 : 2,
+                         strips = rows * across / groups;
+
     float sums[strips][4];
 
-    DEVICE_INLINE static int first_pixel() { return warpgroup() * (8 * strips); }
+    DEVICE_INLINE static bool multiplies() { return groups == 4 || warpgroup() < groups; }
 
-    DEVICE_INLINE void begin(const T &tile, const SharedWeights<In> &weights) {
+    DEVICE_INLINE void begin(const T &tile, const SharedWeights<In, Out> &weights) {
+        if (!multiplies()) {
+            return;
+        }
         begin_products();
-        const MatrixDescriptor pixels = tile.pixels_by_channels(first_pixel()).here(),
-                               of_weights = weights.first_step().here();
+        const MatrixDescriptor pixels = tile.strips_by_channels(first_row(), column()).here(),
+                               first = weights.first().here();
 #pragma unroll
-        for (int tap = 0; tap < taps; ++tap) {
+        for (int row = 0; row < SharedWeights<In, Out>::input_rows; ++row) {
 #pragma unroll
-            for (int step = 0; step < In / 16; ++step) {
-                const unsigned view = 16 * (tap / 3 * T::columns + tap % 3);
-                multiply_async(sums, of_weights.plus((unsigned)(tap * weights.steps + step) * weights.step_bytes),
-                               pixels.plus(view + 2 * step * T::plane_bytes), tap + step > 0);
+            for (int x = 0; x < 3; ++x) {
+#pragma unroll
+                for (int step = 0; step < SharedWeights<In, Out>::steps; ++step) {
+                    multiply_async(sums, first.plus(weights.offset(row, x, step)),
+                                   pixels.plus(16 * (unsigned)T::pixel(row, x) + 2 * step * T::plane_bytes),
+                                   row + x + step > 0);
+                }
             }
         }
         end_products();
     }
 
-    // The lane's, once sums are by_pixel; two of sixteen lie right of the image.
-    DEVICE_INLINE static int pixel(int strip) { return first_pixel() + 8 * strip + (lane() >> 2); }
-
-    // epilogue(strip, row and column of its pixel, sums).
+    // epilogue(strip, sums) for the pixels from (row, column) on; what lies right of the image is to be ignored.
     template <class Epilogue> DEVICE_INLINE void finish(const Epilogue &epilogue) {
+        if (!multiplies()) {
+            return;
+        }
         wait_for_products();
         take(sums);
 #pragma unroll
         for (int strip = 0; strip < strips; ++strip) {
-            epilogue(strip, pixel(strip) / T::columns, pixel(strip) % T::columns, sums[strip]);
+            epilogue(strip, sums[strip]);
         }
     }
 
-    // The sixteen channels of a warp, of which a lane has four.
-    DEVICE_INLINE static int first_channel() { return warp() % 4 * 16 + 4 * (lane() & 3); }
+    DEVICE_INLINE static int first_row() { return warpgroup() / across * strips; } // of the rows, or pairs
+    DEVICE_INLINE static int row(int strip) { return (first_row() + strip) * T::turn + warp() % 4 / (4 / T::turn); }
+    DEVICE_INLINE static int column() { return warpgroup() % across * 8; }
+
+    // A lane's pixel and its four channels of an image (Side, Side, Out), once sums are by_pixel.
+    DEVICE_INLINE static int pixel() { return column() + (lane() >> 2); }
+    DEVICE_INLINE static int place(int strip) {
+        return (row(strip) * Side + pixel()) * Out + warp() % (Out / 16) * 16 + 4 * (lane() & 3);
+    }
 };
+
+// y of the layer, and what it adds to the layer's statistics.
+template <int Side, int In, int Out>
+DEVICE_INLINE void store_output(WarpgroupConvolution<Side, In, Out> &conv, bfloat16 *y, ChannelSums &statistics) {
+    conv.finish([&](int strip, const float(&made)[4]) {
+        const FourChannels out = by_pixel(made);
+        if (conv.pixel() < Side) {
+            *reinterpret_cast<FourChannels *>(y + conv.place(strip)) = out;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const float value = element(out, i);
+                statistics.first[i] += value;
+                statistics.second[i] = fused_multiply_add(value, value, statistics.second[i]);
+            }
+        }
+    });
+}
+
+// du of the layer below, through its ReLU and dropout. below: its y; pooled, where it is pooled.
+template <int Side, int In, int Out>
+DEVICE_INLINE void store_gradient(WarpgroupConvolution<Side, In, Out> &conv, const bfloat16 *below, float keep_scale,
+                                  bfloat16 *du, MaskedGradient<Out> &masking, const BatchNorm &norm) {
+    constexpr int strips = WarpgroupConvolution<Side, In, Out>::strips;
+    if (!conv.multiplies()) {
+        return;
+    }
+    FourChannels of_below[strips]; // on their way until the products are there
+#pragma unroll
+    for (int strip = 0; strip < strips; ++strip) {
+        of_below[strip] = load_four(below + (conv.pixel() < Side ? conv.place(strip) : 0));
+    }
+    masking.load(norm); // for every image: in registers they would lie while the next one is made
+    conv.finish([&](int strip, const float(&made)[4]) {
+        const FourChannels turned = by_pixel(made);
+        const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2), element(turned, 3)};
+        if (conv.pixel() < Side) {
+            *reinterpret_cast<FourChannels *>(du + conv.place(strip)) =
+                masking.apply(gradient, of_below[strip], keep_scale);
+        }
+    });
+}

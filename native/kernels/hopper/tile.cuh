@@ -4,50 +4,87 @@
 #include "../fused/masked_gradient.cuh"
 #include "../warpgroup.cuh"
 
-// An image of 14 by 14, channels in eights: for each eight a plane of pixels of sixteen bytes, rows of sixteen. Eight
-// neighbours of a row are one block of a product, from whichever pixel on, so that a window's nine views of the image
-// are nine addresses. Beside a border of zeros, left, above and below, and two columns right of the image that nobody
-// asks for; what a view has of the row below lies in those.
-template <int Channels, bool Border> struct Planes {
-    static constexpr int side = 14, channels = Channels, octets = Channels / 8, columns = 16;
-    static constexpr int border = Border ? 1 : 0;
+// A convolution to 64 channels makes the rows of an image one by one: 64 is how many rows a left factor has. One to 32
+// makes two at a time, each its own 32 of them: from four rows of the input, the windows of both.
+template <int Out> constexpr int rows_at_once = 64 / Out;
+
+// What a convolution to Out channels reads: an image, channels in eights, for each eight a plane of pixels of sixteen
+// bytes; where two rows are made at once, the even rows come before the odd ones, so that those which all pairs see
+// alike follow each other. Eight neighbours of a row are one block of a product, from whichever pixel on: each view
+// that the windows have of the image is an address. The border is zeros, left, above and below, and the columns right
+// of the image; in the last ones a view shows the row below, and nobody asks for what is made of that.
+template <int Side, int Channels, int Out> struct Planes {
+    static constexpr int side = Side, channels = Channels, octets = Channels / 8;
+    static constexpr unsigned turn = rows_at_once<Out>;
+    static constexpr int columns = (Side + 15) / 16 * 16;
     // Neighbouring planes begin in other banks: 48 bytes on for eight of them, 32 for four and two pixels.
-    static constexpr int pixels = Border ? columns * columns + (octets == 8 ? 3 : 2) : columns * side + 1;
+    static constexpr int pixels = (Side + 2) * columns + (octets == 8 ? 3 : 2);
     static constexpr unsigned plane_bytes = 16 * pixels;
     static constexpr int elements = 8 * pixels * octets;
 
     bfloat16 *data;
 
-    // Row and column count from the border, where there is one or not: the image begins at (1, 1).
-    DEVICE_INLINE bfloat16 *octet_at(int row, int column, int octet) const {
-        return data + 8 * (octet * pixels + (row - 1 + border) * columns + column - 1 + border);
+    // Row and column count from the border: the image begins at (1, 1).
+    DEVICE_INLINE static int pixel(unsigned row, int column) {
+        return (int)(row % turn * ((Side + 2) / turn) + row / turn) * columns + column;
+    }
+    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
+        return data + 8 * (channel / 8 * pixels + pixel((unsigned)row, column)) + channel % 8;
     }
 
-    template <int Threads> DEVICE_INLINE void clear() const {
-        for (int i = (int)threadIdx.x; i < elements / 8; i += Threads) {
-            store_octet(data + 8 * i, {{0, 0, 0, 0}});
-        }
-    }
-
-    // Pixels from one on as the right factor's columns, sixteen channels to be summed over.
-    DEVICE_INLINE MatrixDescriptor pixels_by_channels(int first_pixel) const {
-        return MatrixDescriptor::of(data + 8 * first_pixel, plane_bytes, 128);
+    // Eight pixels of a row, and of those that follow, as columns of the right factor; sixteen channels to be summed
+    // over. first_row: of those that are made at once.
+    DEVICE_INLINE MatrixDescriptor strips_by_channels(int first_row, int column) const {
+        return MatrixDescriptor::of(data + 8 * (first_row * columns + column), plane_bytes, 16 * columns);
     }
 
     // Sixteen pixels, to be summed over, by all channels.
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, plane_bytes); }
 };
 
-// Weights of a convolution to 64 channels as left factors, (taps, In / 16) of 64 by 16: what a lane has of a fragment
-// (Weights, convolution.cuh) is what it has here, and channels of sums stand in the same order.
-template <int In> struct SharedWeights {
-    static constexpr int steps = In / 16, elements = taps * In * 64;
+// The same for a gradient of 64 channels of which nothing but sums over pixels is wanted: it needs no border.
+struct GradientPlanes {
+    static constexpr int side = 14, channels = 64, octets = 8, columns = 16, pixels = side * columns + 1;
+    static constexpr unsigned plane_bytes = 16 * pixels;
+    static constexpr int elements = 8 * pixels * octets;
+
+    bfloat16 *data;
+
+    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
+        return data + 8 * (channel / 8 * pixels + (row - 1) * columns + column - 1) + channel % 8;
+    }
+
+    DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, plane_bytes); }
+};
+
+// Two of them: one is read while the other is made.
+template <class Tile> struct Pair {
+    static constexpr int elements = 2 * Tile::elements;
+
+    bfloat16 *data;
+
+    DEVICE_INLINE Tile of(int which) const { return {data + which * Tile::elements}; }
+};
+
+template <int Threads> DEVICE_INLINE void clear(bfloat16 *data, int elements) {
+    for (int i = (int)threadIdx.x; i < elements / 8; i += Threads) {
+        store_octet(data + 8 * i, {{0, 0, 0, 0}});
+    }
+}
+
+// Weights of a convolution as left factors of 64 by 16: for each row of the input that the rows made at once see, each
+// of the window's columns and sixteen channels. Row r at once has the weights of the window's row y where the input's
+// is r + y, and zeros elsewhere. What a lane has of a fragment (Weights, convolution.cuh) is what it has here, and
+// channels of sums stand in the same order.
+template <int In, int Out> struct SharedWeights {
+    static constexpr int turn = rows_at_once<Out>, input_rows = 2 + turn, steps = In / 16;
+    static constexpr int elements = input_rows * 3 * In * 64;
     static constexpr unsigned step_bytes = 64 * 16 * 2, half_bytes = step_bytes / 2;
 
     bfloat16 *data;
 
     template <int Threads> DEVICE_INLINE void load(const bfloat16 *fragments) const {
-        constexpr int count = 4 * of_group, whole = count / Threads, rest = count % Threads;
+        constexpr int count = Out / 16 * of_group, whole = count / Threads, rest = count % Threads;
         const Fragment *from = reinterpret_cast<const Fragment *>(fragments) + threadIdx.x;
         Fragment loaded[whole]; // all on their way at once
 #pragma unroll
@@ -63,49 +100,57 @@ template <int In> struct SharedWeights {
         }
     }
 
-    // The first of them; each of the others is step_bytes behind the one before.
-    DEVICE_INLINE MatrixDescriptor first_step() const { return MatrixDescriptor::of(data, half_bytes, 128); }
+    DEVICE_INLINE MatrixDescriptor first() const { return MatrixDescriptor::of(data, half_bytes, 128); }
+    // How far the others are behind it.
+    DEVICE_INLINE static constexpr unsigned offset(int input_row, int x, int step) {
+        return (unsigned)((input_row * 3 + x) * steps + step) * step_bytes;
+    }
 
   private:
     static constexpr int of_group = taps * steps * 32; // fragments of sixteen channels
 
     DEVICE_INLINE void store(int i, const Fragment &fragment) const {
-        unsigned *to = reinterpret_cast<unsigned *>(data);
-        const int group = i / of_group, step = i % of_group / 32;
+        const int group = i / of_group, tap = i % of_group / (steps * 32), step = i / 32 % steps;
+#pragma unroll
+        for (int row = 0; row < turn; ++row) {
+            store(tap / 3 + row, tap % 3, step, row * (Out / 16) + group, fragment);
+            if (turn > 1 && tap < 3) { // the one row of the input that this row does not see
+                store(row == 0 ? input_rows - 1 : 0, tap, step, row * (Out / 16) + group, {{0, 0, 0, 0}});
+            }
+        }
+    }
+
+    DEVICE_INLINE void store(int input_row, int x, int step, int sixteen, const Fragment &fragment) const {
+        unsigned *to = reinterpret_cast<unsigned *>(data) + offset(input_row, x, step) / 4 + lane();
 #pragma unroll
         for (int part = 0; part < 4; ++part) { // rows 0 … 7 of sixteen, then 8 … 15; then the same eight columns on
-            to[((step * 2 + part / 2) * 8 + 2 * group + part % 2) * 32 + lane()] = fragment.a[part];
+            to[(part / 2 * 8 + 2 * sixteen + part % 2) * 32] = fragment.a[part];
         }
     }
 };
 
-// Two of them: one is read while the other is made.
-template <int Channels> struct Tiles {
-    using T = Planes<Channels, true>;
-
-    static constexpr int elements = 2 * T::elements;
-
-    bfloat16 *data;
-
-    DEVICE_INLINE T of(int which) const { return {data + which * T::elements}; }
-
-    template <int Threads> DEVICE_INLINE void clear() const {
-        of(0).template clear<Threads>();
-        of(1).template clear<Threads>();
-    }
-};
-
-// Quads of an image, each by the thread that makes a pooled octet of it: T is the tile of the layer before pooling.
-template <int Threads, class T> DEVICE_INLINE void fetch_quads(bfloat16 *shared, const bfloat16 *image) {
+// Quads of an image, each by the thread that fill_pooled_gradient or pool_octet gives it to, to where they
+// lie in `to`. T is the tile that is made of it, or the one before pooling.
+template <int Threads, class T, class To> DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to) {
     constexpr int half = T::side / 2;
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = threadIdx.x; i < half * half * T::octets; i += Threads) {
-        const int pooled = (int)(i / T::octets);
+        const int pooled = pooled_pixel<T>((int)(i / T::octets));
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            const int pixel = (pooled / half * 2 + k / 2) * T::side + pooled % half * 2 + k % 2;
-            copy_async(shared + pixel * T::channels + 8 * octet, image + pixel * T::channels + 8 * octet);
+            const int row = pooled / half * 2 + k / 2, column = pooled % half * 2 + k % 2;
+            copy_async(to.at(row + 1, column + 1, 8 * octet),
+                       image + (row * T::side + column) * T::channels + 8 * octet);
         }
+    }
+}
+
+// Pooled octets that go with them.
+template <int Threads, class T> DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled) {
+    const int octet = (int)threadIdx.x % T::octets;
+    for (unsigned i = threadIdx.x; i < T::side * T::side / 4 * T::octets; i += Threads) {
+        const int at = pooled_pixel<T>((int)(i / T::octets)) * T::channels + 8 * octet;
+        copy_async(shared + at, pooled + at);
     }
 }
 
@@ -117,15 +162,15 @@ DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, 
     for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += Threads) {
         const int pixel = i / T::octets;
         const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
-        store_octet(tile.octet_at(pixel / T::side + 1, pixel % T::side + 1, octet),
+        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1, 8 * octet),
                     activate_pooled(load_octet(pooled + 8 * i), a, b, keep_scale));
     }
 }
 
 // The samples of a block, one after another. While the tensor cores multiply one, all threads make the next: fetch(n)
 // asks for what the thread will itself use of sample n, so that there is one barrier a sample; make(n, which) makes its
-// tiles, one pair of two; begin(n, which) begins its products, and finish(n) takes them. To be called when a barrier
-// has set the tiles free and the first sample is being fetched.
+// tiles, one pair of two; begin(n, which) begins its products, and finish(n, which) takes them. To be called when a
+// barrier has set the tiles free and the first sample is being fetched.
 template <class Fetch, class Make, class Begin, class Finish>
 DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin,
                                     const Finish &finish) {
@@ -146,6 +191,6 @@ DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make 
         __syncthreads();
         begin(n, which);
         prepare(n + stride, which ^ 1);
-        finish(n);
+        finish(n, which);
     }
 }

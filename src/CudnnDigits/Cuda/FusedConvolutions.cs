@@ -18,7 +18,8 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private const int Spread32 = 196 * (32 + 16) * 2, Spread64 = 196 * (64 + 16) * 2;
 
     // The same for warpgroups, as native/kernels/hopper/tile.cuh lays it out: weights, and two tiles of each kind.
-    private const int Weights32 = 9 * 32 * 64 * 2, Weights64 = 2 * Weights32, Planes32 = 2 * 4 * 258 * 16, Planes64 = 2 * 8 * 259 * 16, PlanesOfGradient = 2 * 8 * 225 * 16;
+    private const int Weights32x32 = 12 * 32 * 64 * 2, Weights32x64 = 9 * 32 * 64 * 2, Weights64x32 = 12 * 64 * 64 * 2, Weights64x64 = 9 * 64 * 64 * 2;
+    private const int WidePlanes32 = 2 * 4 * 962 * 16, Planes32 = 2 * 4 * 258 * 16, Planes64 = 2 * 8 * 259 * 16, PlanesOfGradient = 2 * 8 * 225 * 16;
     private const int ConvolutionThreads = 512, WeightsThreads = 384;
 
     private readonly CudaSession _session;
@@ -114,30 +115,30 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv2Forward()
     {
-        int blocks = Halves(2), samples = _n;
+        int blocks = BlocksOrHalves(2), samples = _n;
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &norm2, &samples };
-        _session.LaunchFused("conv2_forward", blocks, parameters, Wide32 + Image, overlapped: _t.Overlapped);
+        Launch("conv2_forward", blocks, parameters, Wide32 + Image, ConvolutionThreads, Weights32x32 + WidePlanes32 + 2 * Image, _t.Overlapped);
     }
 
     private void Conv3Forward(DeviceTensor state)
     {
-        int blocks = _warpgroups ? Blocks(1) : Halves(2), samples = _n;
+        int blocks = BlocksOrHalves(2), samples = _n;
         nint stateAt = state.Address, y2 = Y2(), coefficients2 = Coefficients(_2), w3 = W(_3), pooled2 = Pooled2(), y3 = Y3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
         void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
-        Launch("conv3_forward", blocks, parameters, Small32 + SampleY2, ConvolutionThreads, Weights32 + Planes32 + SampleY2, _t.Overlapped);
+        Launch("conv3_forward", blocks, parameters, Small32 + SampleY2, ConvolutionThreads, Weights32x64 + Planes32 + SampleY2, _t.Overlapped);
     }
 
     private void Conv4Forward()
     {
-        int blocks = _warpgroups ? Blocks(1) : Halves(1), samples = _n;
+        int blocks = BlocksOrHalves(1), samples = _n;
         nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4();
         FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &norm4, &samples };
-        Launch("conv4_forward", blocks, parameters, Small64 + SampleY3, ConvolutionThreads, Weights64 + Planes64 + SampleY3, _t.Overlapped);
+        Launch("conv4_forward", blocks, parameters, Small64 + SampleY3, ConvolutionThreads, Weights64x64 + Planes64 + SampleY3, _t.Overlapped);
     }
 
     private void Pool4Forward(DeviceTensor state)
@@ -151,30 +152,30 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private void Conv4BackwardData(DeviceTensor gradient)
     {
-        int blocks = _warpgroups ? Blocks(1) : Halves(1), samples = _n;
+        int blocks = BlocksOrHalves(1), samples = _n;
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), turned4 = Turned(_4), y3 = Y3(), du3 = Du3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &turned4, &y3, &du3, &norm3, &samples };
-        Launch("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4 + 2 * Spread64, ConvolutionThreads, Weights64 + Planes64 + SampleY4 + SampleDu4, _t.Overlapped);
+        Launch("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4 + 2 * Spread64, ConvolutionThreads, Weights64x64 + Planes64 + SampleY4 + SampleDu4, _t.Overlapped);
     }
 
     private void Conv3BackwardData()
     {
-        int blocks = Halves(1), samples = _n;
+        int blocks = BlocksOrHalves(1), samples = _n;
         nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), turned3 = Turned(_3), pooled2 = Pooled2(), du2 = Du2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         float keepScale = _2.KeepScale;
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &turned3, &pooled2, &keepScale, &du2, &norm2, &samples };
-        _session.LaunchFused("conv3_backward_data", blocks, parameters, Small64 + SampleY3 + SampleDu3 + 2 * Spread32, overlapped: _t.Overlapped);
+        Launch("conv3_backward_data", blocks, parameters, Small64 + SampleY3 + SampleDu3 + 2 * Spread32, ConvolutionThreads, Weights64x32 + Planes64 + SampleY3 + SampleDu3, _t.Overlapped);
     }
 
     private void Conv2BackwardData()
     {
-        int blocks = Halves(2), samples = _n;
+        int blocks = BlocksOrHalves(2), samples = _n;
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), turned2 = Turned(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &turned2, &x, &w1, &norm1, &moments, &dw1, &samples };
-        _session.LaunchFused("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, overlapped: _t.Overlapped);
+        Launch("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, ConvolutionThreads, Weights32x32 + WidePlanes32 + 2 * Image + SampleDu2, _t.Overlapped);
     }
 
     // A weight gradient leaves one sum per block: how many there are is returned.
@@ -234,8 +235,11 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     /// <summary>Blocks of a kernel of which so many fit on a multiprocessor; each takes one sample after another.</summary>
     private int Blocks(int perMultiprocessor) => Math.Min(_n, perMultiprocessor * _session.Multiprocessors);
 
-    /// <summary>The same for kernels that can have two blocks make an image, each half of its rows: they do where that many fit at once.</summary>
-    private int Halves(int perMultiprocessor) => 2 * _n <= perMultiprocessor * _session.Multiprocessors ? 2 * _n : Blocks(perMultiprocessor);
+    /// <summary>The same for kernels that can have two blocks make an image, each half of its rows: they do where that many fit at once. Of warpgroups there is one block for each multiprocessor.</summary>
+    private int BlocksOrHalves(int perMultiprocessor) =>
+        _warpgroups ? Blocks(1)
+        : 2 * _n <= perMultiprocessor * _session.Multiprocessors ? 2 * _n
+        : Blocks(perMultiprocessor);
 
     private FusedBatchNorm BatchNorm(FusedLayer layer, long sums) => _t.BatchNorm(layer, _n, sums);
 

@@ -1,6 +1,7 @@
 // Instructions that each lane runs for itself, as the PTX ISA defines them.
 #include "forms.h"
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
@@ -126,6 +127,13 @@ struct ExtractBits {
         return from > 31 || count == 0 ? 0 : (a >> from) & (count > 31 ? ~0u : (1u << count) - 1);
     }
 };
+struct ExtractSignedBits { // above them, the highest of them
+    static int32_t of(int32_t a, uint32_t from, uint32_t count) {
+        const int32_t bits = a >> std::min(from & 255u, 31u);
+        const unsigned above = 32 - std::min(count & 255u, 32u);
+        return above == 32 ? 0 : (int32_t)((uint32_t)bits << above) >> above;
+    }
+};
 
 struct Equal {
     template <typename T> static bool of(T a, T b) { return a == b; }
@@ -245,6 +253,7 @@ Forms all_forms() {
     forms["or.pred"] = {of_predicates<Or>, {0, 0, 0}};
     forms["not.pred"] = {not_predicate, {0, 0}};
     forms["bfe.u32"] = form<ExtractBits, uint32_t, uint32_t, uint32_t, uint32_t>();
+    forms["bfe.s32"] = form<ExtractSignedBits, int32_t, int32_t, uint32_t, uint32_t>();
     forms["cvta.global.u64"] = forms["cvta.to.global.u64"] =
         form<Copy, uint64_t, uint64_t>(); // global addresses are generic ones
     add_conversion_forms(forms);
