@@ -100,7 +100,7 @@ DEVICE_INLINE void multiply_transposed_async(float (&d)[4][4], MatrixDescriptor 
 DEVICE_INLINE void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned 0;" : : : "memory"); }
 
 // Says to the compiler that sums are others now.
-template <int Strips> DEVICE_INLINE void take(float (&d)[Strips][4]) {
+template <int Strips> DEVICE_INLINE void settle(float (&d)[Strips][4]) {
 #pragma unroll
     for (int strip = 0; strip < Strips; ++strip) {
         asm volatile("" : SUMS_OF_STRIP(d[strip]) : : "memory");

@@ -8,7 +8,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
                     const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
     using Gradient = Planes<14, 64, 64>;
     const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Pair<Gradient> tiles{weights.data + weights.elements};
+    const Several<Gradient> tiles{weights.data + weights.elements};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64;
     alignas(16) __shared__ float of_layer4[shared_count];
     WarpgroupConvolution<14, 64, 64> conv;
@@ -29,8 +29,8 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
             fill_pooled_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y4}, next_du4, of_layer4,
                                                       Tile<14, 64>::all());
         },
-        [&](int, int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n, int) {
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int n) {
             const long long at = (long long)n * (196 * 64);
             store_gradient(conv, y3 + at, 1.0f, du3 + at, masking, norm3);
         });
@@ -44,7 +44,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
                     const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
     using Gradient = Planes<14, 64, 32>;
     const SharedWeights<64, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Pair<Gradient> tiles{weights.data + weights.elements};
+    const Several<Gradient> tiles{weights.data + weights.elements};
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64;
     alignas(16) __shared__ float of_layer3[shared_count];
     WarpgroupConvolution<14, 64, 32> conv;
@@ -65,8 +65,8 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
             fill_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y3}, next_du3, of_layer3,
                                                Tile<14, 64>::all());
         },
-        [&](int, int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n, int) {
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int n) {
             const long long at = (long long)n * (196 * 32);
             store_gradient(conv, pooled2 + at, keep_scale, du2 + at, masking, norm2);
         });
@@ -81,8 +81,9 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
                     int samples) {
     using Gradient = Planes<28, 32, 32>;
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Pair<Gradient> tiles{weights.data + weights.elements};
-    const Pair<ImageTile> images{tiles.data + tiles.elements};
+    const Several<Gradient> tiles{weights.data + weights.elements};
+    const Several<ImageTile, 3> images{tiles.data + tiles.elements}; // of what is used, multiplied and made
+    int filled = 0, used = 0;
     bfloat16 *next_du2 = images.data + images.elements;
     alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
     __shared__ bfloat16 weights1[32 * taps];
@@ -106,17 +107,23 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         [&](int n, int which) { // there is no room to fetch y2 ahead: it comes to where dY is made of it
             const Gradient tile = tiles.of(which);
             fetch_quads<convolution_threads, Gradient>(y2 + (long long)n * (784 * 32), tile);
-            images.of(which).fill(next);
+            images.of(filled).fill(next);
+            filled = filled == 2 ? 0 : filled + 1;
             wait_for_copies();
             fill_pooled_gradient<convolution_threads>(tile, tile, next_du2, of_layer2, Tile<28, 32>::all());
         },
-        [&](int, int which) { conv.begin(tiles.of(which), weights); },
-        [&](int, int which) {
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int) {
             FirstConvolution first;
             first.load(weights1, of_layer1, warp() % 2 * 16);
-            conv.finish([&](int strip, const float(&gradient)[4]) {
-                gradient1.add(first, images.of(which), conv.row(strip), conv.column(), gradient);
-            });
+#pragma unroll
+            for (int strip = 0; strip < conv.strips; ++strip) {
+                const auto &made = conv.made[strip];
+                const float gradient[4] = {low_half(made.w[0]), high_half(made.w[0]), low_half(made.w[1]),
+                                           high_half(made.w[1])};
+                gradient1.add(first, images.of(used), conv.row(strip), conv.column(), gradient);
+            }
+            used = used == 2 ? 0 : used + 1;
         });
     gradient1.finish<convolution_threads>(weights1, of_layer1, norm1, moments, d_w1);
 }

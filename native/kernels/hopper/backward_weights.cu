@@ -25,11 +25,11 @@ template <int In> struct WarpgroupWeights {
         end_products();
     }
 
-    DEVICE_INLINE void finish() {
+    DEVICE_INLINE void take() {
         wait_for_products();
 #pragma unroll
         for (int x = 0; x < 3; ++x) {
-            take(sums[x]);
+            settle(sums[x]);
         }
     }
 
@@ -68,7 +68,7 @@ template <int In> struct GradientAndInput {
 KERNEL(384, 1)
 conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
                        const float *coefficients3, float *partial, int samples) {
-    const Pair<GradientAndInput<64>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Several<GradientAndInput<64>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
     alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
     WarpgroupWeights<64> conv;
@@ -90,8 +90,8 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
                                                   of_layer4, Tile<14, 64>::all());
             fill_activated<weights_threads>(tiles.of(which).input(), next_y3, of_layer3, Tile<14, 64>::all());
         },
-        [&](int, int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); },
-        [&](int, int) { conv.finish(); });
+        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&] { conv.take(); },
+        [](int) {});
     conv.store(partial);
 }
 
@@ -99,7 +99,7 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
 KERNEL(384, 1)
 conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *pooled2,
                        const float *coefficients2, float keep_scale, float *partial, int samples) {
-    const Pair<GradientAndInput<32>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Several<GradientAndInput<32>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64,
              *next_pooled2 = next_du3 + 196 * 64;
     alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
@@ -121,7 +121,7 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
                                            Tile<14, 64>::all());
             fill_activated_pooled<weights_threads>(tiles.of(which).input(), next_pooled2, of_layer2, keep_scale);
         },
-        [&](int, int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); },
-        [&](int, int) { conv.finish(); });
+        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&] { conv.take(); },
+        [](int) {});
     conv.store(partial);
 }

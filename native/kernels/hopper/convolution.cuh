@@ -13,7 +13,10 @@ template <int Side, int In, int Out> struct WarpgroupConvolution {
     static constexpr int across = T::columns / 8, rows = Side / T::turn, groups = rows * across % 28 == 0 ? 4 : 2,
                          strips = rows * across / groups;
 
-    float sums[strips][4];
+    float sums[strips][4]; // while products are on their way
+    struct {
+        unsigned w[2];
+    } made[strips]; // channels g and g + 8 at pixels 2t and 2t + 1 of each strip, rounded; half as many registers
 
     DEVICE_INLINE static bool multiplies() { return groups == 4 || warpgroup() < groups; }
 
@@ -39,17 +42,21 @@ template <int Side, int In, int Out> struct WarpgroupConvolution {
         end_products();
     }
 
-    // epilogue(strip, sums) for the pixels from (row, column) on; what lies right of the image is to be ignored.
-    template <class Epilogue> DEVICE_INLINE void finish(const Epilogue &epilogue) {
+    DEVICE_INLINE void take() {
         if (!multiplies()) {
             return;
         }
         wait_for_products();
-        take(sums);
+        settle(sums);
 #pragma unroll
         for (int strip = 0; strip < strips; ++strip) {
-            epilogue(strip, sums[strip]);
+            made[strip] = {{pack(sums[strip][0], sums[strip][1]), pack(sums[strip][2], sums[strip][3])}};
         }
+    }
+
+    // Four channels of the lane's pixel.
+    DEVICE_INLINE FourChannels by_pixel(int strip) const {
+        return {{transpose_matrix(made[strip].w[0]), transpose_matrix(made[strip].w[1])}};
     }
 
     DEVICE_INLINE static int first_row() { return warpgroup() / across * strips; } // of the rows, or pairs
@@ -65,9 +72,13 @@ template <int Side, int In, int Out> struct WarpgroupConvolution {
 
 // y of the layer, and what it adds to the layer's statistics.
 template <int Side, int In, int Out>
-DEVICE_INLINE void store_output(WarpgroupConvolution<Side, In, Out> &conv, bfloat16 *y, ChannelSums &statistics) {
-    conv.finish([&](int strip, const float(&made)[4]) {
-        const FourChannels out = by_pixel(made);
+DEVICE_INLINE void store_output(const WarpgroupConvolution<Side, In, Out> &conv, bfloat16 *y, ChannelSums &statistics) {
+    if (!conv.multiplies()) {
+        return;
+    }
+#pragma unroll
+    for (int strip = 0; strip < conv.strips; ++strip) {
+        const FourChannels out = conv.by_pixel(strip);
         if (conv.pixel() < Side) {
             *reinterpret_cast<FourChannels *>(y + conv.place(strip)) = out;
 #pragma unroll
@@ -77,29 +88,30 @@ DEVICE_INLINE void store_output(WarpgroupConvolution<Side, In, Out> &conv, bfloa
                 statistics.second[i] = fused_multiply_add(value, value, statistics.second[i]);
             }
         }
-    });
+    }
 }
 
 // du of the layer below, through its ReLU and dropout. below: its y; pooled, where it is pooled.
 template <int Side, int In, int Out>
-DEVICE_INLINE void store_gradient(WarpgroupConvolution<Side, In, Out> &conv, const bfloat16 *below, float keep_scale,
-                                  bfloat16 *du, MaskedGradient<Out> &masking, const BatchNorm &norm) {
+DEVICE_INLINE void store_gradient(const WarpgroupConvolution<Side, In, Out> &conv, const bfloat16 *below,
+                                  float keep_scale, bfloat16 *du, MaskedGradient<Out> &masking, const BatchNorm &norm) {
     constexpr int strips = WarpgroupConvolution<Side, In, Out>::strips;
     if (!conv.multiplies()) {
         return;
     }
-    FourChannels of_below[strips]; // on their way until the products are there
+    FourChannels of_below[strips]; // all on their way at once
 #pragma unroll
     for (int strip = 0; strip < strips; ++strip) {
         of_below[strip] = load_four(below + (conv.pixel() < Side ? conv.place(strip) : 0));
     }
     masking.load(norm); // for every image: in registers they would lie while the next one is made
-    conv.finish([&](int strip, const float(&made)[4]) {
-        const FourChannels turned = by_pixel(made);
+#pragma unroll
+    for (int strip = 0; strip < strips; ++strip) {
+        const FourChannels turned = conv.by_pixel(strip);
         const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2), element(turned, 3)};
         if (conv.pixel() < Side) {
             *reinterpret_cast<FourChannels *>(du + conv.place(strip)) =
                 masking.apply(gradient, of_below[strip], keep_scale);
         }
-    });
+    }
 }

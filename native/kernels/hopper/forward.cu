@@ -6,8 +6,8 @@ KERNEL(512, 1)
 conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, const bfloat16 *w2, bfloat16 *y2,
               BatchNorm norm2, int samples) {
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Pair<Planes<28, 32, 32>> tiles{weights.data + weights.elements};
-    const Pair<ImageTile> images{tiles.data + tiles.elements};
+    const Several<Planes<28, 32, 32>> tiles{weights.data + weights.elements};
+    const Several<ImageTile> images{tiles.data + tiles.elements};
     alignas(16) __shared__ float of_layer1[shared_count];
     __shared__ bfloat16 weights1[32 * taps];
     WarpgroupConvolution<28, 32, 32> conv;
@@ -36,8 +36,8 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
             fill_first_layer<convolution_threads>(tiles.of(which), images.of(which), weights1, of_layer1,
                                                   Tile<28, 32>::all());
         },
-        [&](int, int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n, int) { store_output(conv, y2 + (long long)n * (784 * 32), statistics); });
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int n) { store_output(conv, y2 + (long long)n * (784 * 32), statistics); });
     let_next_kernel_begin();
     statistics.finish_statistics<32, convolution_threads>(norm2);
 }
@@ -49,7 +49,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
               unsigned long long seed, unsigned layer) {
     using Before = Tile<28, 32>;
     const SharedWeights<32, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Pair<Planes<14, 32, 64>> tiles{weights.data + weights.elements};
+    const Several<Planes<14, 32, 64>> tiles{weights.data + weights.elements};
     bfloat16 *next_y2 = tiles.data + tiles.elements;
     const Dropout dropout = {threshold, keep_scale, seed, layer};
     alignas(16) __shared__ float of_layer2[shared_count];
@@ -82,8 +82,8 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
                             activate_pooled(pooled, a, b, keep_scale));
             }
         },
-        [&](int, int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n, int) { store_output(conv, y3 + (long long)n * (196 * 64), statistics); });
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int n) { store_output(conv, y3 + (long long)n * (196 * 64), statistics); });
     let_next_kernel_begin();
     statistics.finish_statistics<64, convolution_threads>(norm3);
 }
@@ -93,7 +93,7 @@ KERNEL(512, 1)
 conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4, bfloat16 *y4, BatchNorm norm4,
               int samples) {
     const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Pair<Planes<14, 64, 64>> tiles{weights.data + weights.elements};
+    const Several<Planes<14, 64, 64>> tiles{weights.data + weights.elements};
     bfloat16 *next_y3 = tiles.data + tiles.elements;
     alignas(16) __shared__ float of_layer3[shared_count];
     WarpgroupConvolution<14, 64, 64> conv;
@@ -112,8 +112,8 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
         [&](int, int which) {
             fill_activated<convolution_threads>(tiles.of(which), next_y3, of_layer3, Tile<14, 64>::all());
         },
-        [&](int, int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n, int) { store_output(conv, y4 + (long long)n * (196 * 64), statistics); });
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int n) { store_output(conv, y4 + (long long)n * (196 * 64), statistics); });
     let_next_kernel_begin();
     statistics.finish_statistics<64, convolution_threads>(norm4);
 }

@@ -57,9 +57,9 @@ struct GradientPlanes {
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, plane_bytes); }
 };
 
-// Two of them: one is read while the other is made.
-template <class Tile> struct Pair {
-    static constexpr int elements = 2 * Tile::elements;
+// Some of them: one is read while another is made.
+template <class Tile, int Count = 2> struct Several {
+    static constexpr int elements = Count * Tile::elements;
 
     bfloat16 *data;
 
@@ -167,14 +167,15 @@ DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, 
     }
 }
 
-// The samples of a block, one after another. While the tensor cores multiply one, all threads make the next: fetch(n)
-// asks for what the thread will itself use of sample n, so that there is one barrier a sample; make(n, which) makes its
-// tiles, one pair of two; begin(n, which) begins its products, and finish(n, which) takes them. To be called when a
-// barrier has set the tiles free and the first sample is being fetched.
-template <class Fetch, class Make, class Begin, class Finish>
+// The samples of a block, one after another. While the tensor cores multiply one, all threads use what came of the one
+// before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that there is one
+// barrier a sample; make(n, which) makes its tiles, one pair of two; begin(n, which) begins its products, take() waits
+// for them, and use(n) uses them. To be called when a barrier has set the tiles free and the first sample is being
+// fetched.
+template <class Fetch, class Make, class Begin, class Take, class Use>
 DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin,
-                                    const Finish &finish) {
-    const int stride = (int)gridDim.x;
+                                    const Take &take, const Use &use) {
+    const int first = (int)blockIdx.x, stride = (int)gridDim.x;
     const auto prepare = [&](int n, int which) {
         if (n < samples) {
             wait_for_copies();
@@ -185,12 +186,16 @@ DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make 
             let_products_see_writes();
         }
     };
-    int which = 0;
-    prepare((int)blockIdx.x, which);
-    for (int n = (int)blockIdx.x; n < samples; n += stride, which ^= 1) {
+    int n = first, which = 0;
+    prepare(n, which);
+    for (; n < samples; n += stride, which ^= 1) {
         __syncthreads();
-        begin(n, which);
+        begin(which);
+        if (n != first) {
+            use(n - stride);
+        }
         prepare(n + stride, which ^ 1);
-        finish(n, which);
+        take();
     }
+    use(n - stride);
 }

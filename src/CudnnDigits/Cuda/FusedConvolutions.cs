@@ -175,7 +175,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), turned2 = Turned(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &turned2, &x, &w1, &norm1, &moments, &dw1, &samples };
-        Launch("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, ConvolutionThreads, Weights32x32 + WidePlanes32 + 2 * Image + SampleDu2, _t.Overlapped);
+        Launch("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, ConvolutionThreads, Weights32x32 + WidePlanes32 + 3 * Image + SampleDu2, _t.Overlapped);
     }
 
     // A weight gradient leaves one sum per block: how many there are is returned.
