@@ -16,10 +16,10 @@ internal static class Benchmark
     private static readonly string[] Models = ["improved", "simple"];
 
     /// <summary>Our ways to run a step: what <see cref="Convolutions"/> says of each. The fused kernels are taken where nothing is said.</summary>
-    private static readonly Dictionary<string, string> Settings = new() { ["graph"] = "cudnn", ["eager"] = "cudnn", ["fused"] = "", ["fused, not overlapped"] = "fused" };
+    private static readonly Dictionary<string, string> Settings = new() { ["graph"] = "cudnn", ["eager"] = "cudnn", ["fused"] = "", ["fused, not overlapped"] = "fused", ["warpgroups"] = "warpgroups" };
 
     /// <summary>What tells most, measured before PyTorch; and the rest after it, as long as there is time.</summary>
-    private static readonly (string Precision, string Mode)[] Before = [("bf16", "fused"), ("bf16", "graph")],
+    private static readonly (string Precision, string Mode)[] Before = [("bf16", "fused"), ("bf16", "warpgroups"), ("bf16", "graph")],
         After = [("tf32", "graph"), ("bf16", "fused, not overlapped"), ("fp32", "graph"), ("tf32", "eager"), ("bf16", "eager")];
 
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
@@ -107,12 +107,14 @@ internal static class Benchmark
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
             double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
-            double? fused = Best(ours, field, entry => ((string?)entry["mode"])!.StartsWith("fused", StringComparison.Ordinal)), best = fused > graph ? fused : graph;
+            double? fused = Best(ours, field, entry => ((string?)entry["mode"])!.StartsWith("fused", StringComparison.Ordinal)), warpgroups = Best(ours, field, entry => (string?)entry["mode"] == "warpgroups");
+            double? best = new[] { graph, fused, warpgroups }.Max();
             JsonObject? fastest = peers.Where(entry => OfSize(entry) && orBetter.Contains((string?)entry["precision"])).MaxBy(entry => (double?)entry[field] ?? 0);
             double? peer = (double?)fastest?[field], peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
             row[$"{what}"] = graph;
             row[$"{what}_eager"] = eager;
             row[$"{what}_fused"] = fused;
+            row[$"{what}_warpgroups"] = warpgroups;
             row[$"{what}_pytorch_best"] = peer;
             row[$"{what}_pytorch_best_mode"] = peer is null ? null : $"{fastest!["precision"]} {fastest["mode"]}";
             row[$"{what}_pytorch_eager"] = peerEager;
@@ -132,11 +134,11 @@ internal static class Benchmark
 
     private static IEnumerable<JsonObject> Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan)
     {
-        foreach ((string precision, string mode) in plan.Where(entry => model == "improved" || !entry.Mode.StartsWith("fused", StringComparison.Ordinal)))
+        foreach ((string precision, string mode) in plan.Where(entry => Settings[entry.Mode] == "cudnn" || (model == "improved" && (entry.Mode != "warpgroups" || place.HasWarpgroups))))
         {
             foreach (int batch in batches.TakeWhile(_ => place.Left > ForKernels))
             {
-                int images = mode == "fused" ? 65536 : precision == "fp32" || mode == "eager" ? 8192 : 32768;
+                int images = mode is "fused" or "warpgroups" ? 65536 : precision == "fp32" || mode == "eager" ? 8192 : 32768;
                 string[] arguments =
                 [
                     "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision,

@@ -110,7 +110,7 @@ internal static partial class Checks
         foreach (string file in Directory.EnumerateFiles(Path.Combine(Workplace.Bundle, "ptx"), "*.ptx"))
         {
             string oldest = OwnTarget(file);
-            foreach (string target in Targets.SkipWhile(target => target != oldest))
+            foreach (string target in oldest.EndsWith('a') ? [oldest] : Targets.SkipWhile(target => target != oldest))
             {
                 ToolResult result = place.Run($"ptxas-{Path.GetFileNameWithoutExtension(file)}-{target}", 60, ptxas, ["-v", $"-arch={target}", file, "-o", "/dev/null"]);
                 int spills = result.Error.Concat(result.Output).SelectMany(line => SpillCount().Matches(line.Text)).Sum(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
@@ -287,6 +287,7 @@ internal static partial class Checks
         (string Tool, string Model, string Precision, string Convolutions)[] runs =
         [
             .. Sanitizers.SelectMany(tool => new[] { (tool, "improved", "bf16", "fused"), (tool, "simple", "tf32", "cudnn"), (tool, "improved", "tf32", "cudnn") }),
+            .. Sanitizers.Where(_ => place.HasWarpgroups).Select(tool => (tool, "improved", "bf16", "warpgroups")),
         ];
         JsonObject[] found = new JsonObject[runs.Length];
         Parallel.For(0, runs.Length, i =>

@@ -33,7 +33,7 @@ internal static class Kernels
         double? bandwidth = (double?)ceilings?["copy_gigabytes_per_second"];
         int batch = place.Quick ? 16 : Batch;
         JsonArray steps = [];
-        foreach (string convolutions in new[] { "fused", "cudnn" })
+        foreach (string convolutions in place.HasWarpgroups ? ["fused", "warpgroups", "cudnn"] : new[] { "fused", "cudnn" })
         {
             string csv = Path.Combine(place.Output, "logs", $"ncu-{convolutions}.csv");
             ToolResult result = place.Run(

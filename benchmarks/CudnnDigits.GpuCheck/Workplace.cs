@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json.Nodes;
 
 namespace CudnnDigits.GpuCheck;
 
@@ -24,6 +25,8 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
 {
     private readonly Stopwatch _clock = Stopwatch.StartNew();
 
+    private bool? _hasWarpgroups;
+
     public TimeSpan Elapsed => _clock.Elapsed;
 
     /// <summary>Time that is left, less what the report needs.</summary>
@@ -35,6 +38,10 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
     public static string Bundle => Path.GetFullPath(Path.Combine(App, ".."));
 
     public static string Digits => Path.Combine(App, "cudnn-digits");
+
+    /// <summary>Whether the first GPU can run what is only for compute capability 9.0.</summary>
+    public bool HasWarpgroups => _hasWarpgroups ??=
+        (string?)JsonNode.Parse(Run("gpus", 30, Digits, ["info", "--json"]).Text)!["cuda"]!["gpus"]!.AsArray().FirstOrDefault()?["compute_capability"] == "9.0";
 
     /// <summary>A program on PATH, in the usual places of the CUDA toolkit, or below one of these patterns; or null.</summary>
     public static string? Find(string name, params string[] more) => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)

@@ -1,5 +1,5 @@
 // Convolutions of `improved` in bfloat16 by warpgroups, for GPUs that have wgmma: compute capability 9.0 and no other.
-// The same kernels as those of that name in fused.cu, for batches of more images than multiprocessors.
+// The same kernels as those of that name in fused.cu, in other blocks.
 #include "hopper/backward_data.cu"
 #include "hopper/backward_weights.cu"
 #include "hopper/forward.cu"

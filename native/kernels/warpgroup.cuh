@@ -96,6 +96,22 @@ DEVICE_INLINE void multiply_transposed_async(float (&d)[4][4], MatrixDescriptor 
                  : "memory");
 }
 
+DEVICE_INLINE void multiply_transposed_async(float (&d)[16][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
+    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %66, 0; "
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+                 "%64, %65, adds, 1, 1, 1, 1;}"
+                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
+                   SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7]),
+                   SUMS_OF_STRIP(d[8]), SUMS_OF_STRIP(d[9]), SUMS_OF_STRIP(d[10]), SUMS_OF_STRIP(d[11]),
+                   SUMS_OF_STRIP(d[12]), SUMS_OF_STRIP(d[13]), SUMS_OF_STRIP(d[14]), SUMS_OF_STRIP(d[15])
+                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "memory");
+}
+
 // For all products that were begun; the sums are there after it.
 DEVICE_INLINE void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned 0;" : : : "memory"); }
 

@@ -19,11 +19,14 @@ public class FusedConvolutionTests
     [InlineData(2, 0.25, false)] // on the software device some kernels have it
     [InlineData(3, 0.25, false)]
     [InlineData(0, 0, false)] // more images than blocks fit at once
+    [InlineData(1, 0, true)]
+    [InlineData(3, 0.25, true)] // some blocks have two images and some have one
     [InlineData(0, 0.25, true)]
     public void Every_kernel_follows_plain_loops(int n, double rate, bool warpgroups)
     {
         NetworkSpec network = DigitNetworks.Improved.WithDropout(rate);
         using CudaSession session = Gpu.Open(Precision.Bf16);
+        Assert.SkipUnless(!warpgroups || Gpu.HasWarpgroups, "only GPUs of compute capability 9.0 multiply by warpgroups");
         using CudaContext.Scope scope = session.Context.Enter();
         n = n > 0 ? n : 2 * session.Multiprocessors + 1;
         using FusedLab fused = new(session, network, n, training: true, warpgroups);
@@ -265,6 +268,10 @@ public class FusedConvolutionTests
         Assert.Equal(captured, Bits("fused", graph: false));
         Assert.Equal(captured, Bits("overlapped", graph: true));
         Assert.Equal(captured, Bits("overlapped", graph: false));
+        if (Gpu.HasWarpgroups)
+        {
+            Assert.Equal(Bits("warpgroups", graph: true), Bits("warpgroups", graph: false));
+        }
 
         static float[] Bits(string convolutions, bool graph)
         {

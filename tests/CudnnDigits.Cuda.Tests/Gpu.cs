@@ -15,6 +15,9 @@ internal static class Gpu
 
     public static bool IsSoftware => Info.Value.Gpus[0].Name.StartsWith("software", StringComparison.Ordinal);
 
+    /// <summary>Whether it can run what is only for compute capability 9.0.</summary>
+    public static bool HasWarpgroups => Info.Value.Gpus[0].ComputeCapability == "9.0";
+
     /// <summary>Where it can, the device watches over each tensor: its neighbours in the arena would hide what reaches past its end.</summary>
     [ModuleInitializer]
     public static void WatchTensors() => DeviceArena.Allocated = Watch;

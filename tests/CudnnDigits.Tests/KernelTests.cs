@@ -9,6 +9,7 @@ public class KernelTests
     [Theory]
     [InlineData(KernelModule.Common)]
     [InlineData(KernelModule.Fused)]
+    [InlineData(KernelModule.Hopper)]
     public void Every_kernel_has_a_caller(string module)
     {
         string folder = Path.Combine(SharedFiles.RepositoryRoot, "src", "CudnnDigits", "Cuda");

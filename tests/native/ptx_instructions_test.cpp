@@ -129,6 +129,8 @@ const Example examples[] = {
     {"div.rn.f32 %f10, %f1, %f2;", bits(1.0f), bits(3.0f), 0, bits(1.0f / 3)},
     {"rcp.rn.f64 %fd10, %fd1;", bits(3.0), 0, 0, bits(1.0 / 3)},
     {"sqrt.rn.f32 %f10, %f1;", bits(2.0f), 0, 0, bits(std::sqrt(2.0f))},
+    {"neg.s32 %r10, %r1;", 5, 0, 0, 0xFFFFFFFB},
+    {"neg.s32 %r10, %r1;", 0x80000000, 0, 0, 0x80000000},
     {"neg.f32 %f10, %f1;", bits(0.0f), 0, 0, bits(-0.0f)},
     {"abs.f32 %f10, %f1;", bits(-2.0f), 0, 0, bits(2.0f)},
     {"selp.f32 %f10, 0f3F800000, %f1, %p7;", bits(2.0f), 0, 0, bits(1.0f)}, // %p7 is true in active lanes

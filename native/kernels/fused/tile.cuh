@@ -124,6 +124,9 @@ template <int Side, int Channels> struct Tile {
     static constexpr int pitch = Channels + 8;     // so that eight neighbours lie in different banks
     static constexpr int elements = (Side + 2) * columns * pitch;
     static constexpr int at_once = Side % 4 == 0 ? 4 : 7; // rows of a strip: few registers, few rows read twice
+    // Rows of pooled pixels that are made in turn: where eight threads make two pixels, these lie in different banks
+    // then.
+    static constexpr int in_turn = octets == 4 ? 2 : 1;
 
     bfloat16 *data;
 
@@ -382,18 +385,15 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
     }
 }
 
-// Two rows of pooled pixels are made in turn where eight threads make two of them: these lie in different banks then.
-template <class T> constexpr int in_turn = T::octets == 4 ? 2 : 1;
-
 // Which pooled pixel is made in whose place.
 template <class T> DEVICE_INLINE int pooled_pixel(int place) {
-    constexpr int half = T::side / 2, turn = in_turn<T>;
+    constexpr int half = T::side / 2, turn = T::in_turn;
     return (place / (turn * half) * turn + place % turn) * half + place / turn % half;
 }
 
 // The rows that fill_pooled_gradient makes where some are asked for: whole turns.
 template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
-    constexpr unsigned height = 2 * in_turn<T>;
+    constexpr unsigned height = 2 * T::in_turn;
     return {rows.first / height * height, (rows.end + height - 1) / height * height};
 }
 

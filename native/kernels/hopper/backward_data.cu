@@ -14,8 +14,9 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     WarpgroupConvolution<14, 64, 64> conv;
     MaskedGradient<64> masking; // of the layer below
     const auto fetch_next = [&](int n) {
-        fetch_quads<convolution_threads, Gradient>(y4 + (long long)n * (196 * 64), Packed<Gradient, bfloat16>{next_y4});
-        fetch_pooled<convolution_threads, Gradient>(next_du4, du4 + (long long)n * (49 * 64));
+        fetch_quads<convolution_threads, Gradient>(y4 + (long long)n * (196 * 64), Packed<Gradient, bfloat16>{next_y4},
+                                                   Tile<14, 64>::all());
+        fetch_pooled<convolution_threads, Gradient>(next_du4, du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
     };
     weights.load<convolution_threads>(turned4);
     clear<convolution_threads>(tiles.data, tiles.elements);
@@ -92,7 +93,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     ImageTile::Piece next;
     const auto fetch_next = [&](int n) {
         next = ImageTile::load(x + (long long)n * 784);
-        fetch_pooled<convolution_threads, Gradient>(next_du2, du2 + (long long)n * (196 * 32));
+        fetch_pooled<convolution_threads, Gradient>(next_du2, du2 + (long long)n * (196 * 32), Tile<28, 32>::all());
     };
     weights.load<convolution_threads>(turned2);
     clear<convolution_threads>(tiles.data, tiles.elements + images.elements);
@@ -106,7 +107,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         samples, fetch_next,
         [&](int n, int which) { // there is no room to fetch y2 ahead: it comes to where dY is made of it
             const Gradient tile = tiles.of(which);
-            fetch_quads<convolution_threads, Gradient>(y2 + (long long)n * (784 * 32), tile);
+            fetch_quads<convolution_threads, Gradient>(y2 + (long long)n * (784 * 32), tile, Tile<28, 32>::all());
             images.of(filled).fill(next);
             filled = filled == 2 ? 0 : filled + 1;
             wait_for_copies();

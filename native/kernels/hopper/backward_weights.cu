@@ -74,8 +74,8 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
     WarpgroupWeights<64> conv;
     const auto fetch_next = [&](int n) {
         fetch_quads<weights_threads, GradientPlanes>(y4 + (long long)n * (196 * 64),
-                                                     Packed<GradientPlanes, bfloat16>{next_y4});
-        fetch_pooled<weights_threads, GradientPlanes>(next_du4, du4 + (long long)n * (49 * 64));
+                                                     Packed<GradientPlanes, bfloat16>{next_y4}, Tile<14, 64>::all());
+        fetch_pooled<weights_threads, GradientPlanes>(next_du4, du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
         fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
     };
     fetch_next((int)blockIdx.x);
@@ -123,5 +123,115 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
         },
         [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&] { conv.take(); },
         [](int) {});
+    conv.store(partial);
+}
+
+namespace {
+
+// dW (32, 3, 3, 32) from two rows of dY and the four of the input that their windows see: of these pairs of rows, three
+// of four make the windows' rows. A warpgroup has a column of the window.
+struct PairsOfRows {
+    using Gradient = RowPlanes<false, 2>; // neighbouring octets of channels begin in other banks
+    using Input = RowPlanes<true, 4>;     // and those of four channels, for which this is
+
+    float sums[16][4] = {}; // (two rows of 32 channels, four rows of 32 channels)
+
+    DEVICE_INLINE void begin(const Gradient &dy, const Input &input) {
+        begin_products();
+        const MatrixDescriptor gradients = dy.channels_by_pixels().here(),
+                               views = input.channels_by_pixels().plus(16 * (unsigned)warpgroup()).here();
+#pragma unroll
+        for (int row = 0; row < 14; row += 2) {
+#pragma unroll
+            for (int column = 0; column < 32; column += 16) { // of dY, the last four are zeros
+                multiply_transposed_async(sums, gradients.plus(row * Gradient::row_bytes + 16 * column),
+                                          views.plus(row * Input::row_bytes + 16 * column), true);
+            }
+        }
+        end_products();
+    }
+
+    DEVICE_INLINE void take() {
+        wait_for_products();
+        settle(sums);
+    }
+
+    // To partial (blocks · 2, 32, 3, 3, 32): each of the two rows leaves its own.
+    DEVICE_INLINE void store(float *partial) const {
+        const int g = lane() >> 2, t = lane() & 3, row = warp() % 4 / 2;
+        float *to = partial + (2LL * blockIdx.x + row) * (32 * taps * 32);
+#pragma unroll
+        for (int y = 0; y < 3; ++y) {
+#pragma unroll
+            for (int strip = 0; strip < 4; ++strip) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    const float(&above)[4] = sums[4 * y + strip], (&below)[4] = sums[4 * y + 4 + strip];
+                    const int out = warp() % 2 * 16 + g + 8 * i, tap = 3 * y + warpgroup(), in = 8 * strip + 2 * t;
+                    *reinterpret_cast<Two *>(to + (out * taps + tap) * 32 + in) = {
+                        {row == 0 ? above[2 * i] : below[2 * i], row == 0 ? above[2 * i + 1] : below[2 * i + 1]}};
+                }
+            }
+        }
+    }
+};
+
+struct PairsOfRowsTiles {
+    static constexpr int elements = PairsOfRows::Gradient::elements + PairsOfRows::Input::elements;
+
+    bfloat16 *data;
+
+    DEVICE_INLINE PairsOfRows::Gradient dy(int first_row) const { return {data, first_row}; }
+    DEVICE_INLINE PairsOfRows::Input input(int first_row) const {
+        return {data + PairsOfRows::Gradient::elements, first_row};
+    }
+};
+
+} // namespace
+
+// partial (blocks · 2, 32, 3, 3, 32). A block makes one half of its images, the upper one or the lower one; there is an
+// even number of blocks.
+KERNEL(384, 1)
+conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *x,
+                       const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
+    using Gradient = PairsOfRows::Gradient;
+    const Several<PairsOfRowsTiles> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+    const Several<ImageTile> images{tiles.data + tiles.elements};
+    bfloat16 *next_y2 = images.data + images.elements, *next_du2 = next_y2 + 784 * 32 / 2;
+    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ bfloat16 weights1[32 * taps];
+    const int first = (int)blockIdx.x / 2, stride = (int)gridDim.x / 2, first_row = (int)blockIdx.x % 2 * 14;
+    const Rows made = {(unsigned)first_row, (unsigned)first_row + 14},
+               read = {made.first > 0 ? 13u : 0u, made.first > 0 ? 28u : 15u};
+    // As if they were whole images.
+    const Packed<Gradient, bfloat16> of_y2{next_y2 - first_row * 28 * 32};
+    bfloat16 *of_du2 = next_du2 - first_row / 2 * 14 * 32;
+    PairsOfRows conv;
+    int next_image = 0;
+    ImageTile::Piece next;
+    const auto fetch_next = [&](int n) {
+        fetch_quads<weights_threads, Gradient>(y2 + (long long)n * (784 * 32), of_y2, made);
+        fetch_pooled<weights_threads, Gradient>(of_du2, du2 + (long long)n * (196 * 32), made);
+        images.of(next_image).fill(next);
+        next_image ^= 1;
+        next = ImageTile::load(x + (long long)(n + stride < samples ? n + stride : n) * 784);
+    };
+    next = ImageTile::load(x + (long long)first * 784);
+    load_coefficients<weights_threads>(of_layer2, coefficients2);
+    load_coefficients<weights_threads>(of_layer1, coefficients1);
+    copy_first_weights<weights_threads>(weights1, w1);
+    clear<weights_threads>(tiles.data, tiles.elements + images.elements);
+    __syncthreads();
+    fetch_next(first);
+    __syncthreads();
+    for_every_sample(
+        samples, fetch_next,
+        [&](int, int which) {
+            fill_pooled_gradient<weights_threads>(tiles.of(which).dy(first_row), of_y2, of_du2, of_layer2, made);
+            fill_first_layer<weights_threads>(tiles.of(which).input(first_row), images.of(which), weights1, of_layer1,
+                                              read);
+        },
+        [&](int which) { conv.begin(tiles.of(which).dy(first_row), tiles.of(which).input(first_row)); },
+        [&] { conv.take(); }, [](int) {}, first, stride);
     conv.store(partial);
 }

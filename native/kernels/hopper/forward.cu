@@ -57,7 +57,8 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     ChannelSums statistics;
     Digit digit;
     const auto fetch_next = [&](int n) {
-        fetch_quads<convolution_threads, Before>(y2 + (long long)n * (784 * 32), Packed<Before, bfloat16>{next_y2});
+        fetch_quads<convolution_threads, Before>(y2 + (long long)n * (784 * 32), Packed<Before, bfloat16>{next_y2},
+                                                 Tile<28, 32>::all());
         digit = digit_of(state, n);
     };
     weights.load<convolution_threads>(w3);

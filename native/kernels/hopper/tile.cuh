@@ -14,7 +14,7 @@ template <int Out> constexpr int rows_at_once = 64 / Out;
 // that the windows have of the image is an address. The border is zeros, left, above and below, and the columns right
 // of the image; in the last ones a view shows the row below, and nobody asks for what is made of that.
 template <int Side, int Channels, int Out> struct Planes {
-    static constexpr int side = Side, channels = Channels, octets = Channels / 8;
+    static constexpr int side = Side, channels = Channels, octets = Channels / 8, in_turn = 1;
     static constexpr unsigned turn = rows_at_once<Out>;
     static constexpr int columns = (Side + 15) / 16 * 16;
     // Neighbouring planes begin in other banks: 48 bytes on for eight of them, 32 for four and two pixels.
@@ -44,7 +44,8 @@ template <int Side, int Channels, int Out> struct Planes {
 
 // The same for a gradient of 64 channels of which nothing but sums over pixels is wanted: it needs no border.
 struct GradientPlanes {
-    static constexpr int side = 14, channels = 64, octets = 8, columns = 16, pixels = side * columns + 1;
+    static constexpr int side = 14, channels = 64, octets = 8, in_turn = 1;
+    static constexpr int columns = 16, pixels = side * columns + 1;
     static constexpr unsigned plane_bytes = 16 * pixels;
     static constexpr int elements = 8 * pixels * octets;
 
@@ -55,6 +56,28 @@ struct GradientPlanes {
     }
 
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, plane_bytes); }
+};
+
+// Fourteen rows of an image of 28 by 28 and 32 channels, row by row: of each row the channels in eights. So the
+// channels of rows that follow each other are the 64 rows of a left factor for two of them, or the columns of a right
+// one for more.
+template <bool Border, int Pad> struct RowPlanes {
+    static constexpr int side = 28, channels = 32, octets = 4, in_turn = 1, border = Border ? 1 : 0;
+    static constexpr int pixels = 32 + Pad; // of each eight channels of a row
+    static constexpr unsigned octet_bytes = 16 * pixels, row_bytes = octets * octet_bytes;
+    static constexpr int elements = (14 + 2 * border) * octets * pixels * 8;
+
+    bfloat16 *data;
+    int first_row; // which row of the image is the first that is not border
+
+    // Row and column of the image count from 1, for it may have a border.
+    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
+        return data + 8 * (((row - 1 - first_row + border) * octets + channel / 8) * pixels + column - 1 + border) +
+               channel % 8;
+    }
+
+    // Sixteen pixels of a row, to be summed over, by all channels of that and the following rows.
+    DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, octet_bytes); }
 };
 
 // Some of them: one is read while another is made.
@@ -129,12 +152,14 @@ template <int In, int Out> struct SharedWeights {
     }
 };
 
-// Quads of an image, each by the thread that fill_pooled_gradient or pool_octet gives it to, to where they
-// lie in `to`. T is the tile that is made of it, or the one before pooling.
-template <int Threads, class T, class To> DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to) {
+// Quads of rows of an image, each by the thread that fill_pooled_gradient or pool_octet gives it to, to where they lie
+// in `to`. T is the tile that is made of it, or the one before pooling.
+template <int Threads, class T, class To>
+DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &rows) {
     constexpr int half = T::side / 2;
     const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = threadIdx.x; i < half * half * T::octets; i += Threads) {
+    for (unsigned i = rows.first / 2 * half * T::octets + threadIdx.x; i < rows.end / 2 * half * T::octets;
+         i += Threads) {
         const int pooled = pooled_pixel<T>((int)(i / T::octets));
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
@@ -146,9 +171,12 @@ template <int Threads, class T, class To> DEVICE_INLINE void fetch_quads(const b
 }
 
 // Pooled octets that go with them.
-template <int Threads, class T> DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled) {
+template <int Threads, class T>
+DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const Rows &rows) {
+    constexpr int half = T::side / 2;
     const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = threadIdx.x; i < T::side * T::side / 4 * T::octets; i += Threads) {
+    for (unsigned i = rows.first / 2 * half * T::octets + threadIdx.x; i < rows.end / 2 * half * T::octets;
+         i += Threads) {
         const int at = pooled_pixel<T>((int)(i / T::octets)) * T::channels + 8 * octet;
         copy_async(shared + at, pooled + at);
     }
@@ -167,15 +195,15 @@ DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, 
     }
 }
 
-// The samples of a block, one after another. While the tensor cores multiply one, all threads use what came of the one
-// before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that there is one
-// barrier a sample; make(n, which) makes its tiles, one pair of two; begin(n, which) begins its products, take() waits
-// for them, and use(n) uses them. To be called when a barrier has set the tiles free and the first sample is being
-// fetched.
+// The samples of a block, one after another. While the tensor cores multiply one, all threads use what
+// came of the one before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that
+// there is one barrier a sample; make(n, which) makes its tiles, one pair of two; begin(n, which) begins its products,
+// take() waits for them, and use(n) uses them. To be called when a barrier has set the tiles free and the first sample
+// is being fetched.
 template <class Fetch, class Make, class Begin, class Take, class Use>
 DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin,
-                                    const Take &take, const Use &use) {
-    const int first = (int)blockIdx.x, stride = (int)gridDim.x;
+                                    const Take &take, const Use &use, int first = (int)blockIdx.x,
+                                    int stride = (int)gridDim.x) {
     const auto prepare = [&](int n, int which) {
         if (n < samples) {
             wait_for_copies();

@@ -17,7 +17,7 @@ internal enum Convolver
     /// <summary>The same, each kernel beginning before the one before it has ended.</summary>
     Overlapped,
 
-    /// <summary>The same, with products by warpgroups (wgmma) in batches of more images than multiprocessors.</summary>
+    /// <summary>The same, convolutions in training with products by warpgroups (wgmma).</summary>
     Warpgroups,
 }
 

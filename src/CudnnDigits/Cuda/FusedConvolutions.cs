@@ -19,7 +19,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     // The same for warpgroups, as native/kernels/hopper/tile.cuh lays it out: weights, and two tiles of each kind.
     private const int Weights32x32 = 12 * 32 * 64 * 2, Weights32x64 = 9 * 32 * 64 * 2, Weights64x32 = 12 * 64 * 64 * 2, Weights64x64 = 9 * 64 * 64 * 2;
-    private const int WidePlanes32 = 2 * 4 * 962 * 16, Planes32 = 2 * 4 * 258 * 16, Planes64 = 2 * 8 * 259 * 16, PlanesOfGradient = 2 * 8 * 225 * 16;
+    private const int WidePlanes32 = 2 * 4 * 962 * 16, Planes32 = 2 * 4 * 258 * 16, Planes64 = 2 * 8 * 259 * 16, PlanesOfGradient = 2 * 8 * 225 * 16, Rows32 = 2 * ((14 * 4 * 34 * 16) + (16 * 4 * 36 * 16));
     private const int ConvolutionThreads = 512, WeightsThreads = 384;
 
     private readonly CudaSession _session;
@@ -27,7 +27,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     private readonly FusedLayer _1, _2, _3, _4;
     private readonly ulong _seed;
     private readonly int _n;
-    private readonly bool _warpgroups;
 
     /// <param name="session">The device.</param>
     /// <param name="tensors">The network's tensors, for at least <paramref name="batch"/> samples.</param>
@@ -37,9 +36,8 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     {
         (_session, _t, _seed, _n) = (session, tensors, seed, batch);
         (_1, _2, _3, _4) = (tensors.Layers[0], tensors.Layers[1], tensors.Layers[2], tensors.Layers[3]);
-        _warpgroups = tensors.UsesWarpgroups && batch > session.Multiprocessors; // each block has several images, and makes one while it multiplies another
         _ = session.FusedKernels; // loaded now: not while something is captured
-        _ = _warpgroups ? session.HopperKernels : null;
+        _ = tensors.UsesWarpgroups ? session.HopperKernels : null;
     }
 
     public long WorkspaceBytes => 0;
@@ -191,7 +189,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private int Conv3BackwardWeights()
     {
-        int blocks = _warpgroups ? Blocks(1) : Blocks(2);
+        int blocks = _t.UsesWarpgroups ? Blocks(1) : Blocks(2);
         nint y3 = Y3(), du3 = Du3(), coefficients3 = Coefficients(_3), pooled2 = Pooled2(), coefficients2 = Coefficients(_2), partial = PartialWeights(blocks * 9 * 32 * 64);
         int samples = _n;
         float keepScale = _2.KeepScale;
@@ -202,17 +200,18 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private int Conv2BackwardWeights()
     {
-        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = PartialWeights(2 * Blocks(1) * 9 * 32 * 32);
+        int blocks = _t.UsesWarpgroups ? 2 * Math.Min(_n, _session.Multiprocessors / 2) : Blocks(1); // two of them make an image
+        nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = PartialWeights(2 * blocks * 9 * 32 * 32);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &x, &w1, &coefficients1, &partial, &samples };
-        _session.LaunchFused("conv2_backward_weights", Blocks(1), parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2);
-        return 2 * Blocks(1);
+        Launch("conv2_backward_weights", blocks, parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2, WeightsThreads, Rows32 + 2 * Image + ((SampleY2 + SampleDu2) / 2));
+        return 2 * blocks;
     }
 
     /// <summary>A kernel that there is twice: with 256 threads a block, or with more and other shared memory where warpgroups multiply.</summary>
     private void Launch(string kernel, int blocks, void** parameters, int sharedBytes, int threadsOfWarpgroups, int sharedBytesOfWarpgroups, bool overlapped = false)
     {
-        if (_warpgroups)
+        if (_t.UsesWarpgroups)
         {
             _session.LaunchHopper(kernel, blocks, parameters, sharedBytesOfWarpgroups, threadsOfWarpgroups, overlapped);
         }
@@ -237,7 +236,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     /// <summary>The same for kernels that can have two blocks make an image, each half of its rows: they do where that many fit at once. Of warpgroups there is one block for each multiprocessor.</summary>
     private int BlocksOrHalves(int perMultiprocessor) =>
-        _warpgroups ? Blocks(1)
+        _t.UsesWarpgroups ? Blocks(1)
         : 2 * _n <= perMultiprocessor * _session.Multiprocessors ? 2 * _n
         : Blocks(perMultiprocessor);
 

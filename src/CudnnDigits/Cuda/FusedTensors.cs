@@ -54,7 +54,7 @@ internal sealed class FusedTensors
     /// <summary>Whether a kernel may begin before the one before it has ended.</summary>
     public bool Overlapped { get; init; }
 
-    /// <summary>Whether products are made by warpgroups where that can be.</summary>
+    /// <summary>Whether warpgroups make the products of convolutions in training.</summary>
     public bool UsesWarpgroups { get; init; }
 
     /// <summary>(N, 28, 28, 1).</summary>

@@ -47,6 +47,9 @@ struct Not {
 struct Negate {
     template <typename T> static T of(T a) { return -a; }
 };
+struct NegateInteger { // of unsigned ones: the least one has no opposite
+    template <typename T> static T of(T a) { return (T)(0 - a); }
+};
 struct Absolute {
     template <typename T> static T of(T a) { return std::fabs(a); }
 };
@@ -205,6 +208,8 @@ template <typename T> void add_integers(Forms &forms, const std::string &type) {
     forms["shr" + type] = form<ShiftRight, T, T, uint32_t>();
     if constexpr (std::is_unsigned_v<T>) {
         forms["mul.hi" + type] = form<MultiplyHigh, T, T, T>();
+    } else {
+        forms["neg" + type] = form<NegateInteger, U, U>();
     }
 }
 

@@ -186,6 +186,7 @@ void add_warpgroup_forms(Forms &forms) {
     add_product<56>(forms);
     add_product<64>(forms);
     add_product<112>(forms);
+    add_product<128>(forms);
     forms["wgmma.fence.sync.aligned"] = {begin_products, {}};
     forms["wgmma.commit_group.sync.aligned"] = {end_products, {}};
     forms["wgmma.wait_group.sync.aligned"] = {wait_for_products, {4}};
