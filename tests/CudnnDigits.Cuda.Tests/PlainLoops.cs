@@ -227,8 +227,8 @@ internal static class PlainLoops
                 double[] values = [.. y.Where((_, i) => i % Channels == c)];
                 double mean = values.Average(), variance = values.Average(value => (value - mean) * (value - mean)), scale = Gamma[c] / Math.Sqrt(variance + 1e-5);
                 double deviation = Math.Sqrt(variance);
-                Assert.Equal(mean, All[128 + c], Summed * deviation);
-                Assert.Equal(1, All[192 + c] * Math.Sqrt(variance + 1e-5), Summed);
+                Assert.Equal(mean, All[256 + c], Summed * deviation);
+                Assert.Equal(1, All[320 + c] * Math.Sqrt(variance + 1e-5), Summed);
                 Assert.Equal(scale, Scale[c], Summed * Math.Abs(scale));
                 Assert.Equal(Beta[c] - scale * mean, Shift[c], Summed);
                 Assert.Equal(0.1 * mean, RunningMean[c], Summed * deviation);
@@ -243,7 +243,7 @@ internal static class PlainLoops
             double[] gamma = new double[Channels], beta = new double[Channels];
             for (int i = 0; i < y.Length; i++)
             {
-                gamma[i % Channels] += du[i] * (y[i] - All[128 + i % Channels]) * All[192 + i % Channels];
+                gamma[i % Channels] += du[i] * (y[i] - All[256 + i % Channels]) * All[320 + i % Channels];
                 beta[i % Channels] += du[i];
             }
 
@@ -252,7 +252,7 @@ internal static class PlainLoops
             return [.. y.Select((value, i) =>
             {
                 int c = i % Channels;
-                double normal = (value - All[128 + c]) * All[192 + c];
+                double normal = (value - All[256 + c]) * All[320 + c];
                 return (double)Bf16(Scale[c] * (du[i] - beta[c] / count - normal * gamma[c] / count));
             })];
         }

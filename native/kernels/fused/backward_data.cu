@@ -44,7 +44,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     BackwardData<14, 64, 64> conv;
     bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
     decltype(conv)::Below below{next_du4 + 49 * 64}, next_below{below.data + below.elements};
-    alignas(16) __shared__ float of_layer4[shared_count];
+    __shared__ SharedCoefficients of_layer4;
     const Share share = share_of<Tile<14, 64>>(samples);
     const auto prepare = [&](int n, const auto &of_below) {
         fetch_rows<Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64), share.read);
@@ -55,7 +55,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     conv.weights.load(turned4);
     wait_for_kernel_before();
     prepare(share.image, below);
-    load_coefficients(of_layer4, coefficients4);
+    of_layer4.load(coefficients4);
     conv.masking.load(norm3);
     for (int n = share.image; n < samples; n += share.stride) {
         wait_for_copies();
@@ -80,7 +80,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     BackwardData<14, 64, 32> conv;
     bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
     decltype(conv)::Below below{next_du3 + 196 * 64}, next_below{below.data + below.elements};
-    alignas(16) __shared__ float of_layer3[shared_count];
+    __shared__ SharedCoefficients of_layer3;
     const Share share = share_of<Tile<14, 64>>(samples);
     const auto prepare = [&](int n, const auto &of_below) {
         fetch_rows<Tile<14, 64>>(next_y3, y3 + (long long)n * (196 * 64), share.read);
@@ -91,7 +91,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     conv.weights.load(turned3);
     wait_for_kernel_before();
     prepare(share.image, below);
-    load_coefficients(of_layer3, coefficients3);
+    of_layer3.load(coefficients3);
     conv.masking.load(norm2);
     for (int n = share.image; n < samples; n += share.stride) {
         wait_for_copies();
@@ -116,7 +116,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     bfloat16 *next_du2 = image.data + image.elements;
-    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     const Share share = share_of<Tile<28, 32>>(samples);
     const Rows filled = whole_turns<Tile<28, 32>>(share.read);
@@ -126,8 +126,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     tile.clear();
     image.clear();
     wait_for_kernel_before();
-    load_coefficients(of_layer2, coefficients2);
-    load_coefficients(of_layer1, device_pointer<const float>(norm1.coefficients));
+    of_layer2.load(coefficients2);
+    of_layer1.load(device_pointer<const float>(norm1.coefficients));
     copy_first_weights(weights1, w1);
     ImageTile::Piece next = image.load(x + (long long)share.image * 784);
     fetch_du2(share.image);

@@ -78,7 +78,7 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
                        const float *coefficients3, float *partial, int samples) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     bfloat16 *next_y4 = input.data + input.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
-    alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
+    __shared__ SharedCoefficients of_layer4, of_layer3;
     BackwardWeights<14, 64, 64> conv;
     const auto prepare = [&](int n) {
         fetch<196 * 64>(next_y4, y4 + (long long)n * (196 * 64));
@@ -86,8 +86,8 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
         fetch<196 * 64>(next_y3, y3 + (long long)n * (196 * 64));
     };
     prepare((int)blockIdx.x);
-    load_coefficients(of_layer4, coefficients4);
-    load_coefficients(of_layer3, coefficients3);
+    of_layer4.load(coefficients4);
+    of_layer3.load(coefficients3);
     dy.clear();
     input.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
@@ -111,12 +111,12 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Tile<14, 32> input{dy.data + dy.elements};
     bfloat16 *next_du3 = input.data + input.elements;
-    alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
+    __shared__ SharedCoefficients of_layer3, of_layer2;
     BackwardWeights<14, 32, 64> conv;
     const auto fetch_du3 = [&](int n) { fetch<196 * 64>(next_du3, du3 + (long long)n * (196 * 64)); };
     fetch_du3((int)blockIdx.x);
-    load_coefficients(of_layer3, coefficients3);
-    load_coefficients(of_layer2, coefficients2);
+    of_layer3.load(coefficients3);
+    of_layer2.load(coefficients2);
     dy.clear();
     input.clear();
     for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
@@ -144,7 +144,7 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     const Tile<28, 32> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     const ImageTile image{input.data + input.elements};
     bfloat16 *next_y2 = image.data + image.elements, *next_du2 = next_y2 + 784 * 32;
-    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     BackwardWeights<28, 32, 32> conv;
     const auto prepare = [&](int n) {
@@ -153,8 +153,8 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     };
     prepare((int)blockIdx.x);
     ImageTile::Piece next = image.load(x + (long long)blockIdx.x * 784);
-    load_coefficients(of_layer2, coefficients2);
-    load_coefficients(of_layer1, coefficients1);
+    of_layer2.load(coefficients2);
+    of_layer1.load(coefficients1);
     copy_first_weights(weights1, w1);
     dy.clear();
     input.clear();

@@ -186,15 +186,15 @@ struct FirstConvolution {
     float scale_of[2], shift_of[2]; // of channels g and g + 8 of the warp's sixteen
 
     // w (32, 3, 3); channels from `first` on.
-    DEVICE_INLINE void load(const bfloat16 *w, const float *coefficients, int first) {
+    DEVICE_INLINE void load(const bfloat16 *w, const SharedCoefficients &coefficients, int first) {
         const int g = lane() >> 2, t = lane() & 3;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int channel = first + channel_of(half, g);
             a[half] = w[channel * taps + 2 * t].bits | (unsigned)w[channel * taps + 2 * t + 1].bits << 16;
             a[half + 2] = t == 0 ? w[channel * taps + 8].bits : 0u;
-            scale_of[half] = coefficients[scale + channel];
-            shift_of[half] = coefficients[shift + channel];
+            scale_of[half] = coefficients.of(scale, channel);
+            shift_of[half] = coefficients.of(shift, channel);
         }
     }
 
@@ -225,8 +225,8 @@ template <int Threads = image_threads> DEVICE_INLINE void copy_first_weights(bfl
 
 // relu(u) of the first layer, computed from the image; weights and coefficients lie in shared memory.
 template <int Threads = image_threads, class T>
-DEVICE_INLINE void fill_first_layer(const T &tile, const ImageTile &image, const bfloat16 *w, const float *coefficients,
-                                    const Rows &rows) {
+DEVICE_INLINE void fill_first_layer(const T &tile, const ImageTile &image, const bfloat16 *w,
+                                    const SharedCoefficients &coefficients, const Rows &rows) {
     FirstConvolution first[2];
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);

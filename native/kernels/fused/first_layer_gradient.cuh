@@ -29,7 +29,7 @@ struct FirstLayerGradient {
 
     // d_w1 and batch norm's gradients, in the last block. Warps have sixteen channels each in turn.
     template <int Threads = image_threads>
-    DEVICE_INLINE void finish(const bfloat16 *weights1, const float *of_layer1, const BatchNorm &norm1,
+    DEVICE_INLINE void finish(const bfloat16 *weights1, const SharedCoefficients &of_layer1, const BatchNorm &norm1,
                               const double *moments, float *d_w1) {
         // The tile's place is free for what follows: sums of warps first, then doubles.
         constexpr int count = 512, warps = Threads / 32;
@@ -54,6 +54,7 @@ struct FirstLayerGradient {
             device_pointer<float>(norm1.partial)[(long long)blockIdx.x * count + i] = sum;
         }
         const double window = moments[threadIdx.x % Moments::count];
+        const ForwardCoefficients forward = load_forward(norm1, (int)threadIdx.x % 32);
         if (!add_up_in_last_block<count, Threads>(norm1, totals, scratch)) {
             return;
         }
@@ -62,8 +63,6 @@ struct FirstLayerGradient {
         }
         if (threadIdx.x < 32) {
             const int c = (int)threadIdx.x;
-            const ForwardCoefficients forward = {of_layer1[scale + c], of_layer1[mean + c],
-                                                 of_layer1[inverse_deviation + c]};
             double du_y = 0;
 #pragma unroll
             for (int k = 0; k < taps; ++k) {
@@ -79,7 +78,7 @@ struct FirstLayerGradient {
             for (int j = 0; j < taps; ++j) {
                 y_window += (double)to_float(weights1[c * taps + j]) * of_windows[Moments::at(j, k)];
             }
-            d_w1[i] = (float)(of_layer1[scale + c] * totals[16 * c + k] + of_y[c].from_y * y_window +
+            d_w1[i] = (float)(of_layer1.of(scale, c) * totals[16 * c + k] + of_y[c].from_y * y_window +
                               of_y[c].constant * of_windows[Moments::at(taps, k)]);
         }
     }

@@ -34,7 +34,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
               BatchNorm norm2, int samples) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
-    alignas(16) __shared__ float of_layer1[shared_count];
+    __shared__ SharedCoefficients of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     const Share share = share_of<Tile<28, 32>>(samples);
     Convolution<28, 32, 32> conv;
@@ -43,7 +43,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     tile.clear();
     image.clear();
     wait_for_kernel_before();
-    load_coefficients(of_layer1, coefficients1);
+    of_layer1.load(coefficients1);
     ImageTile::Piece next = image.load(x + (long long)share.image * 784);
     __syncthreads();
     image.fill(next);
@@ -72,7 +72,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y2 = tile.data + tile.elements;
     const Dropout dropout = {threshold, keep_scale, seed, layer};
-    alignas(16) __shared__ float of_layer2[shared_count];
+    __shared__ SharedCoefficients of_layer2;
     const Share share = share_of<Tile<14, 32>>(samples);
     const auto prepare = [&](int n) {
         fetch_rows<Tile<28, 32>>(next_y2, y2 + (long long)n * (784 * 32), {2 * share.read.first, 2 * share.read.end});
@@ -83,7 +83,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     wait_for_kernel_before();
     prepare(share.image);
     Digit digit = digit_of(state, share.image);
-    load_coefficients(of_layer2, coefficients2);
+    of_layer2.load(coefficients2);
     for (int n = share.image; n < samples; n += share.stride) {
         wait_for_copies();
         __syncthreads();
@@ -91,9 +91,9 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
         for (unsigned i = share.read.first * 14 * tile.octets + threadIdx.x; i < share.read.end * 14 * tile.octets;
              i += image_threads) {
             const int pixel = (int)(i / tile.octets), row = pixel / 14;
-            const Eight a = load_eight(of_layer2 + scale + 8 * octet), b = load_eight(of_layer2 + shift + 8 * octet);
-            const Octet pooled = pool_octet<Tile<28, 32>>(digit, next_y2, pixel, octet,
-                                                          load_octet(of_layer2 + signs + 4 * octet), dropout);
+            const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
+            const Octet pooled =
+                pool_octet<Tile<28, 32>>(digit, next_y2, pixel, octet, of_layer2.signs_of_octet(octet), dropout);
             if (row >= (int)share.made.first && row < (int)share.made.end) {
                 store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
             }
@@ -116,14 +116,14 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
               int samples) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tile.data + tile.elements;
-    alignas(16) __shared__ float of_layer3[shared_count];
+    __shared__ SharedCoefficients of_layer3;
     const Share share = share_of<Tile<14, 64>>(samples);
     Convolution<14, 64, 64> conv;
     conv.weights.load(w4);
     tile.clear();
     wait_for_kernel_before();
     fetch_rows<Tile<14, 64>>(next_y3, y3 + (long long)share.image * (196 * 64), share.read);
-    load_coefficients(of_layer3, coefficients3);
+    of_layer3.load(coefficients3);
     for (int n = share.image; n < samples; n += share.stride) {
         wait_for_copies();
         __syncthreads();

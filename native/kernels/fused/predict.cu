@@ -102,7 +102,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
     bfloat16 *pooled = image.data + image.elements, *deep = pooled + at_once * Pooled::elements;
     const auto second = [&](int i) { return Pooled{pooled + i * Pooled::elements}; };
     const auto third = [&](int i) { return Deep{deep + i * Deep::elements}; };
-    alignas(16) __shared__ float of_layer1[shared_count];
+    __shared__ SharedCoefficients of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     copy_first_weights(weights1, w1);
     first.clear();
@@ -112,7 +112,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
         third(i).clear();
     }
     wait_for_kernel_before();
-    load_coefficients(of_layer1, coefficients1);
+    of_layer1.load(coefficients1);
     for (int n = (int)blockIdx.x * at_once; n < samples; n += (int)gridDim.x * at_once) {
         const int count = samples - n < at_once ? samples - n : at_once;
         {

@@ -14,30 +14,12 @@ constexpr int image_threads = 256, image_warps = 8, taps = 9;
 enum Coefficient {
     scale = 0,
     shift = 64,
-    mean = 128,
-    inverse_deviation = 192,
-    from_y = 256,
-    constant = 320,
-    coefficient_count = 384,
-    signs = 384, // of the scales, as pairs: only in shared memory
-    shared_count = 416
+    from_y = 128,
+    constant = 192,
+    shared_count = 256, // those that kernels keep in shared memory
+    mean = 256,
+    inverse_deviation = 320
 };
-
-// The sign bits of two scales, as of a pair; NaN has none.
-DEVICE_INLINE unsigned signs_of(float first, float second) {
-    return (first < 0 ? 0x8000u : 0u) | (second < 0 ? 0x80000000u : 0u);
-}
-
-// A kernel reads them out of shared memory: registers are for weights and sums.
-template <int Threads = image_threads> DEVICE_INLINE void load_coefficients(float *shared, const float *coefficients) {
-    for (int i = (int)threadIdx.x; i < coefficient_count; i += Threads) {
-        shared[i] = coefficients[i];
-    }
-    if (threadIdx.x < 32) {
-        const float *of_pair = coefficients + scale + 2 * threadIdx.x;
-        shared[signs + threadIdx.x] = bits_float(signs_of(of_pair[0], of_pair[1]));
-    }
-}
 
 // Sixteen bytes a thread at a time, there after wait_for_copies and a barrier.
 template <int Elements, int Threads = image_threads>
@@ -103,6 +85,11 @@ DEVICE_INLINE Octet narrow_relu(const Eight &x) {
         {pack_relu(x.v[0], x.v[1]), pack_relu(x.v[2], x.v[3]), pack_relu(x.v[4], x.v[5]), pack_relu(x.v[6], x.v[7])}};
 }
 
+// The sign bits of two scales, as of a pair; NaN has none.
+DEVICE_INLINE unsigned signs_of(float first, float second) {
+    return (first < 0 ? 0x8000u : 0u) | (second < 0 ? 0x80000000u : 0u);
+}
+
 DEVICE_INLINE Octet signs_of(const Eight &scales) {
     Octet out;
 #pragma unroll
@@ -111,6 +98,36 @@ DEVICE_INLINE Octet signs_of(const Eight &scales) {
     }
     return out;
 }
+
+// A kernel reads them out of shared memory: registers are for weights and sums. Four places lie between eight channels
+// and the next, so that threads which read the same of each find it in different banks.
+struct alignas(16) SharedCoefficients {
+    static constexpr int apart = 8 + 4;
+
+    float values[shared_count / 8 * apart];
+    unsigned signs[32]; // of the scales, as pairs
+
+    DEVICE_INLINE static int place(int which, int channel) {
+        return (which / 8 + channel / 8) * apart + channel % 8; // which: a whole number of eights
+    }
+
+    template <int Threads = image_threads> DEVICE_INLINE void load(const float *coefficients) {
+        for (int i = (int)threadIdx.x; i < shared_count; i += Threads) {
+            values[place(0, i)] = coefficients[i];
+        }
+        if (threadIdx.x < 32) {
+            const float *of_pair = coefficients + scale + 2 * threadIdx.x;
+            signs[threadIdx.x] = signs_of(of_pair[0], of_pair[1]);
+        }
+    }
+
+    DEVICE_INLINE float of(Coefficient which, int channel) const { return values[place(which, channel)]; }
+    DEVICE_INLINE Two of_two(Coefficient which, int channel) const { return load_two(values + place(which, channel)); }
+    DEVICE_INLINE Eight of_octet(Coefficient which, int octet) const {
+        return load_eight(values + place(which, 8 * octet));
+    }
+    DEVICE_INLINE Octet signs_of_octet(int octet) const { return load_octet(signs + 4 * octet); }
+};
 
 // Rows of an image, first … end - 1.
 struct Rows {
@@ -253,13 +270,14 @@ template <class T> struct Spread {
 
 // relu(u) of a layer that is not pooled.
 template <int Threads = image_threads, class T>
-DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const float *coefficients, const Rows &rows) {
+DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const SharedCoefficients &coefficients,
+                                  const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
          i += Threads) {
         const int pixel = (int)(i / T::octets);
         const Octet in = load_octet(y + 8 * i);
-        const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
+        const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         Eight out;
 #pragma unroll
         for (int c = 0; c < 8; ++c) {
@@ -352,11 +370,12 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
 }
 
 // The activation of a layer that is pooled, from its pooled y: in place.
-template <class T> DEVICE_INLINE void activate_in_place(const T &tile, const float *coefficients, float keep_scale) {
+template <class T>
+DEVICE_INLINE void activate_in_place(const T &tile, const SharedCoefficients &coefficients, float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
     for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
         const int pixel = i / T::octets;
-        const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
+        const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         bfloat16 *at = tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet;
         store_octet(at, activate_pooled(load_octet(at), a, b, keep_scale));
     }
@@ -364,8 +383,8 @@ template <class T> DEVICE_INLINE void activate_in_place(const T &tile, const flo
 
 // dY of a layer that is not pooled, from the gradient of u; y is an image in shared memory, or the tile itself.
 template <int Threads = image_threads, class T, class Source>
-DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du, const float *coefficients,
-                                 const Rows &rows) {
+DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du,
+                                 const SharedCoefficients &coefficients, const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
          i += Threads) {
@@ -374,8 +393,9 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
         Octet out;
 #pragma unroll
         for (int pair = 0; pair < 4; ++pair) { // of coefficients, two at a time: registers hold sums
-            const float *of_pair = coefficients + 8 * octet + 2 * pair;
-            const Two a = load_two(of_pair + scale), b = load_two(of_pair + from_y), c0 = load_two(of_pair + constant);
+            const int channel = 8 * octet + 2 * pair;
+            const Two a = coefficients.of_two(scale, channel), b = coefficients.of_two(from_y, channel),
+                      c0 = coefficients.of_two(constant, channel);
             const float first = fused_multiply_add(low_half(in.w[pair]), b.v[0], c0.v[0]),
                         second = fused_multiply_add(high_half(in.w[pair]), b.v[1], c0.v[1]);
             out.w[pair] = pack(fused_multiply_add(low_half(gradient.w[pair]), a.v[0], first),
@@ -400,8 +420,8 @@ template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
 // dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere. y is an
 // image in shared memory, or the tile itself.
 template <int Threads = image_threads, class T, class Source>
-DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du, const float *coefficients,
-                                        const Rows &rows) {
+DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du,
+                                        const SharedCoefficients &coefficients, const Rows &rows) {
     constexpr int half = T::side / 2;
     const unsigned first = whole_turns<T>(rows).first / 2, end = whole_turns<T>(rows).end / 2;
     const int octet = (int)threadIdx.x % T::octets;
@@ -411,14 +431,15 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bf
         Quad quad;
         quad.load(y, row, column, octet);
         const Octet gradient = load_octet(du + 8 * (pooled * T::octets + octet)),
-                    sign = load_octet(coefficients + signs + 4 * octet);
+                    sign = coefficients.signs_of_octet(octet);
         Octet out[4];
 #pragma unroll
         for (int pair = 0; pair < 4; ++pair) {
             unsigned to_best[4];
             quad.give_to_best(pair, sign.w[pair], gradient.w[pair], to_best);
-            const float *of_pair = coefficients + 8 * octet + 2 * pair;
-            const Two a = load_two(of_pair + scale), b = load_two(of_pair + from_y), c0 = load_two(of_pair + constant);
+            const int channel = 8 * octet + 2 * pair;
+            const Two a = coefficients.of_two(scale, channel), b = coefficients.of_two(from_y, channel),
+                      c0 = coefficients.of_two(constant, channel);
 #pragma unroll
             for (int k = 0; k < 4; ++k) {
                 const float first = fused_multiply_add(low_half(quad.y[k].w[pair]), b.v[0], c0.v[0]),

@@ -10,7 +10,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Gradient> tiles{weights.data + weights.elements};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64;
-    alignas(16) __shared__ float of_layer4[shared_count];
+    __shared__ SharedCoefficients of_layer4;
     WarpgroupConvolution<14, 64, 64> conv;
     MaskedGradient<64> masking; // of the layer below
     const auto fetch_next = [&](int n) {
@@ -22,7 +22,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    load_coefficients<convolution_threads>(of_layer4, coefficients4);
+    of_layer4.load<convolution_threads>(coefficients4);
     __syncthreads();
     for_every_sample(
         samples, fetch_next,
@@ -47,7 +47,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     const SharedWeights<64, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Gradient> tiles{weights.data + weights.elements};
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64;
-    alignas(16) __shared__ float of_layer3[shared_count];
+    __shared__ SharedCoefficients of_layer3;
     WarpgroupConvolution<14, 64, 32> conv;
     MaskedGradient<32> masking; // of the layer below
     const auto fetch_next = [&](int n) {
@@ -58,7 +58,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    load_coefficients<convolution_threads>(of_layer3, coefficients3);
+    of_layer3.load<convolution_threads>(coefficients3);
     __syncthreads();
     for_every_sample(
         samples, fetch_next,
@@ -86,7 +86,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     const Several<ImageTile, 3> images{tiles.data + tiles.elements}; // of what is used, multiplied and made
     int filled = 0, used = 0;
     bfloat16 *next_du2 = images.data + images.elements;
-    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     WarpgroupConvolution<28, 32, 32> conv;
     FirstLayerGradient gradient1;
@@ -99,8 +99,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     clear<convolution_threads>(tiles.data, tiles.elements + images.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    load_coefficients<convolution_threads>(of_layer2, coefficients2);
-    load_coefficients<convolution_threads>(of_layer1, device_pointer<const float>(norm1.coefficients));
+    of_layer2.load<convolution_threads>(coefficients2);
+    of_layer1.load<convolution_threads>(device_pointer<const float>(norm1.coefficients));
     copy_first_weights<convolution_threads>(weights1, w1);
     __syncthreads();
     for_every_sample(

@@ -70,7 +70,7 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
                        const float *coefficients3, float *partial, int samples) {
     const Several<GradientAndInput<64>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
-    alignas(16) __shared__ float of_layer4[shared_count], of_layer3[shared_count];
+    __shared__ SharedCoefficients of_layer4, of_layer3;
     WarpgroupWeights<64> conv;
     const auto fetch_next = [&](int n) {
         fetch_quads<weights_threads, GradientPlanes>(y4 + (long long)n * (196 * 64),
@@ -79,8 +79,8 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
         fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
     };
     fetch_next((int)blockIdx.x);
-    load_coefficients<weights_threads>(of_layer4, coefficients4);
-    load_coefficients<weights_threads>(of_layer3, coefficients3);
+    of_layer4.load<weights_threads>(coefficients4);
+    of_layer3.load<weights_threads>(coefficients3);
     clear<weights_threads>(tiles.data, tiles.elements);
     __syncthreads();
     for_every_sample(
@@ -102,7 +102,7 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
     const Several<GradientAndInput<32>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64,
              *next_pooled2 = next_du3 + 196 * 64;
-    alignas(16) __shared__ float of_layer3[shared_count], of_layer2[shared_count];
+    __shared__ SharedCoefficients of_layer3, of_layer2;
     WarpgroupWeights<32> conv;
     const auto fetch_next = [&](int n) {
         fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
@@ -110,8 +110,8 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
         fetch<196 * 32, weights_threads>(next_pooled2, pooled2 + (long long)n * (196 * 32));
     };
     fetch_next((int)blockIdx.x);
-    load_coefficients<weights_threads>(of_layer3, coefficients3);
-    load_coefficients<weights_threads>(of_layer2, coefficients2);
+    of_layer3.load<weights_threads>(coefficients3);
+    of_layer2.load<weights_threads>(coefficients2);
     clear<weights_threads>(tiles.data, tiles.elements);
     __syncthreads();
     for_every_sample(
@@ -198,7 +198,7 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     const Several<PairsOfRowsTiles> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<ImageTile> images{tiles.data + tiles.elements};
     bfloat16 *next_y2 = images.data + images.elements, *next_du2 = next_y2 + 784 * 32 / 2;
-    alignas(16) __shared__ float of_layer2[shared_count], of_layer1[shared_count];
+    __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     const int first = (int)blockIdx.x / 2, stride = (int)gridDim.x / 2, first_row = (int)blockIdx.x % 2 * 14;
     const Rows made = {(unsigned)first_row, (unsigned)first_row + 14},
@@ -217,8 +217,8 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
         next = ImageTile::load(x + (long long)(n + stride < samples ? n + stride : n) * 784);
     };
     next = ImageTile::load(x + (long long)first * 784);
-    load_coefficients<weights_threads>(of_layer2, coefficients2);
-    load_coefficients<weights_threads>(of_layer1, coefficients1);
+    of_layer2.load<weights_threads>(coefficients2);
+    of_layer1.load<weights_threads>(coefficients1);
     copy_first_weights<weights_threads>(weights1, w1);
     clear<weights_threads>(tiles.data, tiles.elements + images.elements);
     __syncthreads();

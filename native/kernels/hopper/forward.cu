@@ -8,7 +8,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Planes<28, 32, 32>> tiles{weights.data + weights.elements};
     const Several<ImageTile> images{tiles.data + tiles.elements};
-    alignas(16) __shared__ float of_layer1[shared_count];
+    __shared__ SharedCoefficients of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     WarpgroupConvolution<28, 32, 32> conv;
     ChannelSums statistics;
@@ -26,7 +26,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
     clear<convolution_threads>(tiles.data, tiles.elements + images.elements);
     wait_for_kernel_before();
     next = ImageTile::load(x + (long long)blockIdx.x * 784);
-    load_coefficients<convolution_threads>(of_layer1, coefficients1);
+    of_layer1.load<convolution_threads>(coefficients1);
     __syncthreads();
     fetch_next((int)blockIdx.x);
     __syncthreads();
@@ -52,7 +52,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     const Several<Planes<14, 32, 64>> tiles{weights.data + weights.elements};
     bfloat16 *next_y2 = tiles.data + tiles.elements;
     const Dropout dropout = {threshold, keep_scale, seed, layer};
-    alignas(16) __shared__ float of_layer2[shared_count];
+    __shared__ SharedCoefficients of_layer2;
     WarpgroupConvolution<14, 32, 64> conv;
     ChannelSums statistics;
     Digit digit;
@@ -65,7 +65,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    load_coefficients<convolution_threads>(of_layer2, coefficients2);
+    of_layer2.load<convolution_threads>(coefficients2);
     __syncthreads();
     for_every_sample(
         samples, fetch_next,
@@ -74,10 +74,9 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
             const int octet = (int)threadIdx.x % tile.octets;
             for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += convolution_threads) {
                 const int pixel = pooled_pixel<Before>(i / tile.octets);
-                const Eight a = load_eight(of_layer2 + scale + 8 * octet),
-                            b = load_eight(of_layer2 + shift + 8 * octet);
-                const Octet pooled = pool_octet<Before>(digit, next_y2, pixel, octet,
-                                                        load_octet(of_layer2 + signs + 4 * octet), dropout);
+                const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
+                const Octet pooled =
+                    pool_octet<Before>(digit, next_y2, pixel, octet, of_layer2.signs_of_octet(octet), dropout);
                 store_octet(pooled2 + (long long)n * (196 * 32) + pixel * 32 + 8 * octet, pooled);
                 store_octet(tile.at(pixel / 14 + 1, pixel % 14 + 1, 8 * octet),
                             activate_pooled(pooled, a, b, keep_scale));
@@ -96,7 +95,7 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
     const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Planes<14, 64, 64>> tiles{weights.data + weights.elements};
     bfloat16 *next_y3 = tiles.data + tiles.elements;
-    alignas(16) __shared__ float of_layer3[shared_count];
+    __shared__ SharedCoefficients of_layer3;
     WarpgroupConvolution<14, 64, 64> conv;
     ChannelSums statistics;
     const auto fetch_next = [&](int n) {
@@ -106,7 +105,7 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
     clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    load_coefficients<convolution_threads>(of_layer3, coefficients3);
+    of_layer3.load<convolution_threads>(coefficients3);
     __syncthreads();
     for_every_sample(
         samples, fetch_next,

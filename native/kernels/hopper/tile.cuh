@@ -184,12 +184,12 @@ DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const 
 
 // The activation of a layer that is pooled, from its pooled y.
 template <int Threads, class T>
-DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, const float *coefficients,
+DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, const SharedCoefficients &coefficients,
                                          float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
     for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += Threads) {
         const int pixel = i / T::octets;
-        const Eight a = load_eight(coefficients + scale + 8 * octet), b = load_eight(coefficients + shift + 8 * octet);
+        const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1, 8 * octet),
                     activate_pooled(load_octet(pooled + 8 * i), a, b, keep_scale));
     }
