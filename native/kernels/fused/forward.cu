@@ -92,8 +92,8 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
              i += image_threads) {
             const int pixel = (int)(i / tile.octets), row = pixel / 14;
             const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
-            const Octet pooled =
-                pool_octet<Tile<28, 32>>(digit, next_y2, pixel, octet, of_layer2.signs_of_octet(octet), dropout);
+            const Octet pooled = pool_octet<Tile<28, 32>>(digit, Packed<Tile<28, 32>>{next_y2}, pixel, octet,
+                                                          of_layer2.signs_of_octet(octet), dropout);
             if (row >= (int)share.made.first && row < (int)share.made.end) {
                 store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
             }
@@ -151,7 +151,7 @@ pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficie
     if (n < samples) {
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),
                     b = load_eight(coefficients4 + shift + 8 * octet);
-        const Octet pooled = pool_octet<T>(digit_of(state, n), y4 + (long long)n * (196 * 64), pixel, octet,
+        const Octet pooled = pool_octet<T>(digit_of(state, n), Packed<T>{y4 + (long long)n * (196 * 64)}, pixel, octet,
                                            signs_of(a), {threshold, keep_scale, seed, layer});
         store_octet(pooled4 + 8 * i, pooled);
         store_octet(z4 + 8 * i, activate_pooled(pooled, a, b, keep_scale));

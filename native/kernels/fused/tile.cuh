@@ -147,6 +147,12 @@ template <int Side, int Channels> struct Tile {
 
     bfloat16 *data;
 
+    // Which pooled pixel is made in whose place.
+    DEVICE_INLINE static int pooled_pixel(unsigned place) {
+        constexpr unsigned half = Side / 2;
+        return (int)((place / (in_turn * half) * in_turn + place % in_turn) * half + place / in_turn % half);
+    }
+
     DEVICE_INLINE static Rows all() { return {0, Side}; }
 
     // Row and column count from the border: the image begins at (1, 1).
@@ -328,12 +334,12 @@ struct Digit {
 DEVICE_INLINE Digit digit_of(const StepState *state, int n) { return {(unsigned)dataset_row(state, n), state->epoch}; }
 
 // The pooled y of one octet: the y of the maximum, or `dropped`. T is the tile of the layer before pooling.
-template <class T>
-DEVICE_INLINE Octet pool_octet(const Digit &digit, const bfloat16 *image, int pooled, int octet, const Octet &sign,
+template <class T, class Source>
+DEVICE_INLINE Octet pool_octet(const Digit &digit, const Source &y, int pooled, int octet, const Octet &sign,
                                const Dropout &dropout) {
     constexpr int half = T::side / 2;
     Quad quad;
-    quad.load(Packed<T>{image}, pooled / half * 2 + 1, pooled % half * 2 + 1, octet);
+    quad.load(y, pooled / half * 2 + 1, pooled % half * 2 + 1, octet);
     Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
         const unsigned block = (unsigned)(pooled * T::channels + 8 * octet) / 4;
@@ -405,12 +411,6 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
     }
 }
 
-// Which pooled pixel is made in whose place.
-template <class T> DEVICE_INLINE int pooled_pixel(int place) {
-    constexpr int half = T::side / 2, turn = T::in_turn;
-    return (place / (turn * half) * turn + place % turn) * half + place / turn % half;
-}
-
 // The rows that fill_pooled_gradient makes where some are asked for: whole turns.
 template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
     constexpr unsigned height = 2 * T::in_turn;
@@ -426,8 +426,7 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bf
     const unsigned first = whole_turns<T>(rows).first / 2, end = whole_turns<T>(rows).end / 2;
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = first * half * T::octets + threadIdx.x; i < end * half * T::octets; i += Threads) {
-        const int pooled = pooled_pixel<T>((int)(i / T::octets)), row = pooled / half * 2 + 1,
-                  column = pooled % half * 2 + 1;
+        const int pooled = T::pooled_pixel(i / T::octets), row = pooled / half * 2 + 1, column = pooled % half * 2 + 1;
         Quad quad;
         quad.load(y, row, column, octet);
         const Octet gradient = load_octet(du + 8 * (pooled * T::octets + octet)),

@@ -11,7 +11,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     const Several<Gradient> tiles{weights.data + weights.elements};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64;
     __shared__ SharedCoefficients of_layer4;
-    WarpgroupConvolution<14, 64, 64> conv;
+    WarpgroupConvolution<Gradient, 64> conv;
     MaskedGradient<64> masking; // of the layer below
     const auto fetch_next = [&](int n) {
         fetch_quads<convolution_threads, Gradient>(y4 + (long long)n * (196 * 64), Packed<Gradient, bfloat16>{next_y4},
@@ -48,7 +48,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     const Several<Gradient> tiles{weights.data + weights.elements};
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64;
     __shared__ SharedCoefficients of_layer3;
-    WarpgroupConvolution<14, 64, 32> conv;
+    WarpgroupConvolution<Gradient, 32> conv;
     MaskedGradient<32> masking; // of the layer below
     const auto fetch_next = [&](int n) {
         fetch<196 * 64, convolution_threads>(next_y3, y3 + (long long)n * (196 * 64));
@@ -80,7 +80,7 @@ KERNEL(512, 1)
 conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *turned2,
                     const bfloat16 *x, const bfloat16 *w1, BatchNorm norm1, const double *moments, float *d_w1,
                     int samples) {
-    using Gradient = Planes<28, 32, 32>;
+    using Gradient = Planes<28, 32, 32, 1>;
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Gradient> tiles{weights.data + weights.elements};
     const Several<ImageTile, 3> images{tiles.data + tiles.elements}; // of what is used, multiplied and made
@@ -88,7 +88,7 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     bfloat16 *next_du2 = images.data + images.elements;
     __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
-    WarpgroupConvolution<28, 32, 32> conv;
+    WarpgroupConvolution<Gradient, 32> conv;
     FirstLayerGradient gradient1;
     ImageTile::Piece next;
     const auto fetch_next = [&](int n) {

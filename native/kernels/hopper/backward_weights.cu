@@ -131,8 +131,8 @@ namespace {
 // dW (32, 3, 3, 32) from two rows of dY and the four of the input that their windows see: of these pairs of rows, three
 // of four make the windows' rows. A warpgroup has a column of the window.
 struct PairsOfRows {
-    using Gradient = RowPlanes<false, 2>; // neighbouring octets of channels begin in other banks
-    using Input = RowPlanes<true, 4>;     // and those of four channels, for which this is
+    using Gradient = RowPlanes<false, 1>; // apart like those of every_second
+    using Input = RowPlanes<true, 4>;     // like those of four pixels of which a thread has four channels
 
     float sums[16][4] = {}; // (two rows of 32 channels, four rows of 32 channels)
 
@@ -195,16 +195,17 @@ KERNEL(384, 1)
 conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *x,
                        const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
     using Gradient = PairsOfRows::Gradient;
+    using Before = Unpooled<40>;
     const Several<PairsOfRowsTiles> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<ImageTile> images{tiles.data + tiles.elements};
-    bfloat16 *next_y2 = images.data + images.elements, *next_du2 = next_y2 + 784 * 32 / 2;
+    bfloat16 *next_y2 = images.data + images.elements, *next_du2 = next_y2 + 14 * 28 * Before::pitch;
     __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     const int first = (int)blockIdx.x / 2, stride = (int)gridDim.x / 2, first_row = (int)blockIdx.x % 2 * 14;
     const Rows made = {(unsigned)first_row, (unsigned)first_row + 14},
                read = {made.first > 0 ? 13u : 0u, made.first > 0 ? 28u : 15u};
     // As if they were whole images.
-    const Packed<Gradient, bfloat16> of_y2{next_y2 - first_row * 28 * 32};
+    const Before of_y2{next_y2 - first_row * Before::side * Before::pitch};
     bfloat16 *of_du2 = next_du2 - first_row / 2 * 14 * 32;
     PairsOfRows conv;
     int next_image = 0;

@@ -5,8 +5,8 @@
 
 constexpr int convolution_threads = 4 * warpgroup_threads;
 
-template <int Side, int In, int Out> struct WarpgroupConvolution {
-    using T = Planes<Side, In, Out>;
+template <class T, int Out> struct WarpgroupConvolution {
+    static constexpr int Side = T::side, In = T::channels;
 
     // A warpgroup takes one strip of eight columns, of all rows that are made (or pairs of them), or of half. Where
     // that is too little for four, two do nothing.
@@ -71,15 +71,15 @@ template <int Side, int In, int Out> struct WarpgroupConvolution {
 };
 
 // y of the layer, and what it adds to the layer's statistics.
-template <int Side, int In, int Out>
-DEVICE_INLINE void store_output(const WarpgroupConvolution<Side, In, Out> &conv, bfloat16 *y, ChannelSums &statistics) {
+template <class T, int Out>
+DEVICE_INLINE void store_output(const WarpgroupConvolution<T, Out> &conv, bfloat16 *y, ChannelSums &statistics) {
     if (!conv.multiplies()) {
         return;
     }
 #pragma unroll
     for (int strip = 0; strip < conv.strips; ++strip) {
         const FourChannels out = conv.by_pixel(strip);
-        if (conv.pixel() < Side) {
+        if (conv.pixel() < T::side) {
             *reinterpret_cast<FourChannels *>(y + conv.place(strip)) = out;
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
@@ -92,24 +92,24 @@ DEVICE_INLINE void store_output(const WarpgroupConvolution<Side, In, Out> &conv,
 }
 
 // du of the layer below, through its ReLU and dropout. below: its y; pooled, where it is pooled.
-template <int Side, int In, int Out>
-DEVICE_INLINE void store_gradient(const WarpgroupConvolution<Side, In, Out> &conv, const bfloat16 *below,
-                                  float keep_scale, bfloat16 *du, MaskedGradient<Out> &masking, const BatchNorm &norm) {
-    constexpr int strips = WarpgroupConvolution<Side, In, Out>::strips;
+template <class T, int Out>
+DEVICE_INLINE void store_gradient(const WarpgroupConvolution<T, Out> &conv, const bfloat16 *below, float keep_scale,
+                                  bfloat16 *du, MaskedGradient<Out> &masking, const BatchNorm &norm) {
+    constexpr int strips = WarpgroupConvolution<T, Out>::strips;
     if (!conv.multiplies()) {
         return;
     }
     FourChannels of_below[strips]; // all on their way at once
 #pragma unroll
     for (int strip = 0; strip < strips; ++strip) {
-        of_below[strip] = load_four(below + (conv.pixel() < Side ? conv.place(strip) : 0));
+        of_below[strip] = load_four(below + (conv.pixel() < T::side ? conv.place(strip) : 0));
     }
     masking.load(norm); // for every image: in registers they would lie while the next one is made
 #pragma unroll
     for (int strip = 0; strip < strips; ++strip) {
         const FourChannels turned = conv.by_pixel(strip);
         const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2), element(turned, 3)};
-        if (conv.pixel() < Side) {
+        if (conv.pixel() < T::side) {
             *reinterpret_cast<FourChannels *>(du + conv.place(strip)) =
                 masking.apply(gradient, of_below[strip], keep_scale);
         }

@@ -5,12 +5,13 @@
 KERNEL(512, 1)
 conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, const bfloat16 *w2, bfloat16 *y2,
               BatchNorm norm2, int samples) {
+    using Input = Planes<28, 32, 32, 4>;
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Several<Planes<28, 32, 32>> tiles{weights.data + weights.elements};
+    const Several<Input> tiles{weights.data + weights.elements};
     const Several<ImageTile> images{tiles.data + tiles.elements};
     __shared__ SharedCoefficients of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
-    WarpgroupConvolution<28, 32, 32> conv;
+    WarpgroupConvolution<Input, 32> conv;
     ChannelSums statistics;
     // What a thread loads of an image others use: it is in shared memory a barrier before they do.
     const int stride = (int)gridDim.x;
@@ -47,18 +48,18 @@ KERNEL(512, 1)
 conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficients2, const bfloat16 *w3,
               bfloat16 *pooled2, bfloat16 *y3, BatchNorm norm3, int samples, unsigned threshold, float keep_scale,
               unsigned long long seed, unsigned layer) {
-    using Before = Tile<28, 32>;
+    using Input = Planes<14, 32, 64>;
+    using Before = Unpooled<48>;
     const SharedWeights<32, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Several<Planes<14, 32, 64>> tiles{weights.data + weights.elements};
-    bfloat16 *next_y2 = tiles.data + tiles.elements;
+    const Several<Input> tiles{weights.data + weights.elements};
+    const Before next_y2{tiles.data + tiles.elements};
     const Dropout dropout = {threshold, keep_scale, seed, layer};
     __shared__ SharedCoefficients of_layer2;
-    WarpgroupConvolution<14, 32, 64> conv;
+    WarpgroupConvolution<Input, 64> conv;
     ChannelSums statistics;
     Digit digit;
     const auto fetch_next = [&](int n) {
-        fetch_quads<convolution_threads, Before>(y2 + (long long)n * (784 * 32), Packed<Before, bfloat16>{next_y2},
-                                                 Tile<28, 32>::all());
+        fetch_quads<convolution_threads, Before>(y2 + (long long)n * (784 * 32), next_y2, Tile<28, 32>::all());
         digit = digit_of(state, n);
     };
     weights.load<convolution_threads>(w3);
@@ -73,7 +74,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
             const auto tile = tiles.of(which);
             const int octet = (int)threadIdx.x % tile.octets;
             for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += convolution_threads) {
-                const int pixel = pooled_pixel<Before>(i / tile.octets);
+                const int pixel = Before::pooled_pixel((unsigned)i / tile.octets);
                 const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
                 const Octet pooled =
                     pool_octet<Before>(digit, next_y2, pixel, octet, of_layer2.signs_of_octet(octet), dropout);
@@ -92,11 +93,12 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
 KERNEL(512, 1)
 conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4, bfloat16 *y4, BatchNorm norm4,
               int samples) {
+    using Input = Planes<14, 64, 64>;
     const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Several<Planes<14, 64, 64>> tiles{weights.data + weights.elements};
+    const Several<Input> tiles{weights.data + weights.elements};
     bfloat16 *next_y3 = tiles.data + tiles.elements;
     __shared__ SharedCoefficients of_layer3;
-    WarpgroupConvolution<14, 64, 64> conv;
+    WarpgroupConvolution<Input, 64> conv;
     ChannelSums statistics;
     const auto fetch_next = [&](int n) {
         fetch<196 * 64, convolution_threads>(next_y3, y3 + (long long)n * (196 * 64));

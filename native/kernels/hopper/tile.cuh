@@ -4,6 +4,13 @@
 #include "../fused/masked_gradient.cuh"
 #include "../warpgroup.cuh"
 
+// Which pooled pixel is made in whose place. Where eight threads make two of them, and so pixels that lie four apart,
+// these lie in different banks if neighbouring octets of channels do: of four pooled pixels, the third is the second.
+DEVICE_INLINE int every_second(unsigned place) {
+    const unsigned row = place / 14, column = place % 14;
+    return (int)(row * 14 + (column < 12 ? (column & ~3u) + (column & 1) * 2 + (column >> 1 & 1) : column));
+}
+
 // A convolution to 64 channels makes the rows of an image one by one: 64 is how many rows a left factor has. One to 32
 // makes two at a time, each its own 32 of them: from four rows of the input, the windows of both.
 template <int Out> constexpr int rows_at_once = 64 / Out;
@@ -13,12 +20,13 @@ template <int Out> constexpr int rows_at_once = 64 / Out;
 // alike follow each other. Eight neighbours of a row are one block of a product, from whichever pixel on: each view
 // that the windows have of the image is an address. The border is zeros, left, above and below, and the columns right
 // of the image; in the last ones a view shows the row below, and nobody asks for what is made of that.
-template <int Side, int Channels, int Out> struct Planes {
+template <int Side, int Channels, int Out, int Apart = Channels == 64 ? 3 : 2> struct Planes {
     static constexpr int side = Side, channels = Channels, octets = Channels / 8, in_turn = 1;
     static constexpr unsigned turn = rows_at_once<Out>;
     static constexpr int columns = (Side + 15) / 16 * 16;
-    // Neighbouring planes begin in other banks: 48 bytes on for eight of them, 32 for four and two pixels.
-    static constexpr int pixels = (Side + 2) * columns + (octets == 8 ? 3 : 2);
+    // Neighbouring planes begin in other banks: 48 bytes on for eight of them; for four, by what is written together:
+    // four pixels of which a thread has four channels, two pixels, or two that are every_second.
+    static constexpr int pixels = (Side + 2) * columns + Apart;
     static constexpr unsigned plane_bytes = 16 * pixels;
     static constexpr int elements = 8 * pixels * octets;
 
@@ -31,6 +39,7 @@ template <int Side, int Channels, int Out> struct Planes {
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
         return data + 8 * (channel / 8 * pixels + pixel((unsigned)row, column)) + channel % 8;
     }
+    DEVICE_INLINE static int pooled_pixel(unsigned place) { return octets == 4 ? every_second(place) : (int)place; }
 
     // Eight pixels of a row, and of those that follow, as columns of the right factor; sixteen channels to be summed
     // over. first_row: of those that are made at once.
@@ -54,6 +63,7 @@ struct GradientPlanes {
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
         return data + 8 * (channel / 8 * pixels + (row - 1) * columns + column - 1) + channel % 8;
     }
+    DEVICE_INLINE static int pooled_pixel(unsigned place) { return (int)place; }
 
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, plane_bytes); }
 };
@@ -75,9 +85,23 @@ template <bool Border, int Pad> struct RowPlanes {
         return data + 8 * (((row - 1 - first_row + border) * octets + channel / 8) * pixels + column - 1 + border) +
                channel % 8;
     }
+    DEVICE_INLINE static int pooled_pixel(unsigned place) { return every_second(place); }
 
     // Sixteen pixels of a row, to be summed over, by all channels of that and the following rows.
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, octet_bytes); }
+};
+
+// An image of 28 by 28 and 32 channels in shared memory, before pooling, with room between its pixels: so much that two
+// neighbouring quads lie in different banks, or two that are every_second.
+template <int Pitch> struct Unpooled {
+    static constexpr int side = 28, channels = 32, octets = 4, pitch = Pitch;
+
+    bfloat16 *data;
+
+    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
+        return data + ((row - 1) * side + column - 1) * pitch + channel;
+    }
+    DEVICE_INLINE static int pooled_pixel(unsigned place) { return (int)place; }
 };
 
 // Some of them: one is read while another is made.
@@ -160,7 +184,7 @@ DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = rows.first / 2 * half * T::octets + threadIdx.x; i < rows.end / 2 * half * T::octets;
          i += Threads) {
-        const int pooled = pooled_pixel<T>((int)(i / T::octets));
+        const int pooled = T::pooled_pixel(i / T::octets);
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
             const int row = pooled / half * 2 + k / 2, column = pooled % half * 2 + k % 2;
@@ -177,7 +201,7 @@ DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const 
     const int octet = (int)threadIdx.x % T::octets;
     for (unsigned i = rows.first / 2 * half * T::octets + threadIdx.x; i < rows.end / 2 * half * T::octets;
          i += Threads) {
-        const int at = pooled_pixel<T>((int)(i / T::octets)) * T::channels + 8 * octet;
+        const int at = T::pooled_pixel(i / T::octets) * T::channels + 8 * octet;
         copy_async(shared + at, pooled + at);
     }
 }

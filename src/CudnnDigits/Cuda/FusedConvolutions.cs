@@ -19,7 +19,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     // The same for warpgroups, as native/kernels/hopper/tile.cuh lays it out: weights, and two tiles of each kind.
     private const int Weights32x32 = 12 * 32 * 64 * 2, Weights32x64 = 9 * 32 * 64 * 2, Weights64x32 = 12 * 64 * 64 * 2, Weights64x64 = 9 * 64 * 64 * 2;
-    private const int WidePlanes32 = 2 * 4 * 962 * 16, Planes32 = 2 * 4 * 258 * 16, Planes64 = 2 * 8 * 259 * 16, PlanesOfGradient = 2 * 8 * 225 * 16, Rows32 = 2 * ((14 * 4 * 34 * 16) + (16 * 4 * 36 * 16));
+    private const int WideInput = 2 * 4 * 964 * 16, WideGradient = 2 * 4 * 961 * 16, Planes32 = 2 * 4 * 258 * 16, Planes64 = 2 * 8 * 259 * 16, PlanesOfGradient = 2 * 8 * 225 * 16, Rows32 = 2 * ((14 * 4 * 33 * 16) + (16 * 4 * 36 * 16)), ApartY2 = 784 * 48 * 2, HalfY2 = 392 * 40 * 2;
     private const int ConvolutionThreads = 512, WeightsThreads = 384;
 
     private readonly CudaSession _session;
@@ -117,7 +117,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &norm2, &samples };
-        Launch("conv2_forward", blocks, parameters, Wide32 + Image, ConvolutionThreads, Weights32x32 + WidePlanes32 + 2 * Image, _t.Overlapped);
+        Launch("conv2_forward", blocks, parameters, Wide32 + Image, ConvolutionThreads, Weights32x32 + WideInput + 2 * Image, _t.Overlapped);
     }
 
     private void Conv3Forward(DeviceTensor state)
@@ -127,7 +127,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
         void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
-        Launch("conv3_forward", blocks, parameters, Small32 + SampleY2, ConvolutionThreads, Weights32x64 + Planes32 + SampleY2, _t.Overlapped);
+        Launch("conv3_forward", blocks, parameters, Small32 + SampleY2, ConvolutionThreads, Weights32x64 + Planes32 + ApartY2, _t.Overlapped);
     }
 
     private void Conv4Forward()
@@ -173,7 +173,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), turned2 = Turned(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &turned2, &x, &w1, &norm1, &moments, &dw1, &samples };
-        Launch("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, ConvolutionThreads, Weights32x32 + WidePlanes32 + 3 * Image + SampleDu2, _t.Overlapped);
+        Launch("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, ConvolutionThreads, Weights32x32 + WideGradient + 3 * Image + SampleDu2, _t.Overlapped);
     }
 
     // A weight gradient leaves one sum per block: how many there are is returned.
@@ -204,7 +204,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = PartialWeights(2 * blocks * 9 * 32 * 32);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &x, &w1, &coefficients1, &partial, &samples };
-        Launch("conv2_backward_weights", blocks, parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2, WeightsThreads, Rows32 + 2 * Image + ((SampleY2 + SampleDu2) / 2));
+        Launch("conv2_backward_weights", blocks, parameters, 2 * Wide32 + Image + SampleY2 + SampleDu2, WeightsThreads, Rows32 + 2 * Image + HalfY2 + (SampleDu2 / 2));
         return 2 * blocks;
     }
 
