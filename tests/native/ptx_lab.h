@@ -16,7 +16,8 @@ inline void expect(bool holds, const std::string &what) {
     failures += !holds;
 }
 
-// A kernel whose threads have 64 bytes each of what they read (at %rd0) and write (at %rd1); thread in %r0.
+// A kernel whose threads have 64 bytes each of what they read (at %rd0) and write (at %rd1); thread in %r0, %rd2 is 64
+// times that.
 inline std::shared_ptr<const Kernel> assemble(const std::string &body) {
     const Module module = parse_ptx(
         ".version 7.8\n.target sm_90\n.address_size 64\n.extern .shared .align 16 .b8 dynamic[];\n"
@@ -31,8 +32,8 @@ inline std::shared_ptr<const Kernel> assemble(const std::string &body) {
 }
 
 struct Memory { // of the device, as the host sees it
-    uint64_t address = allocate(64 * 64, true);
-    unsigned char *host = static_cast<unsigned char *>(memory(address, 64 * 64, "test"));
+    uint64_t address = allocate(128 * 64, true);
+    unsigned char *host = static_cast<unsigned char *>(memory(address, 128 * 64, "test"));
     ~Memory() { release(address, true); }
     template <typename T> T &at(unsigned thread, unsigned i) {
         return *reinterpret_cast<T *>(host + 64 * thread + sizeof(T) * i);

@@ -70,8 +70,8 @@ void check_memory() {
     expect(run("ld.global.u32 %r1, [%rd0+2];") == misaligned_address,
            "an address that is no multiple of the access is refused");
     expect(run("ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd0+8];") == misaligned_address, "a vector's too");
-    expect(run("ld.global.u32 %r1, [%rd0+2048];", 32) == success &&
-               run("ld.global.u32 %r1, [%rd0+2112];", 32) == illegal_address,
+    expect(run("ld.global.u32 %r1, [%rd0+6144];", 32) == success &&
+               run("ld.global.u32 %r1, [%rd0+6208];", 32) == illegal_address,
            "what lies behind an allocation cannot be read");
     expect(run("mov.u64 %rd3, 64; st.u32 [%rd3], %r0;") == illegal_address, "nor written through a stray pointer");
     expect(run("mov.u64 %rd3, tile; ld.shared.u32 %r1, [%rd3+508];") == success &&
