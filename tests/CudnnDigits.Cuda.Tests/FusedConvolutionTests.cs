@@ -25,8 +25,8 @@ public class FusedConvolutionTests
     public void Every_kernel_follows_plain_loops(int n, double rate, bool warpgroups)
     {
         NetworkSpec network = DigitNetworks.Improved.WithDropout(rate);
+        Gpu.RequireFor(warpgroups ? "warpgroups" : "fused");
         using CudaSession session = Gpu.Open(Precision.Bf16);
-        Assert.SkipUnless(!warpgroups || Gpu.HasWarpgroups, "only GPUs of compute capability 9.0 multiply by warpgroups");
         using CudaContext.Scope scope = session.Context.Enter();
         n = n > 0 ? n : 2 * session.Multiprocessors + 1;
         using FusedLab fused = new(session, network, n, training: true, warpgroups);
@@ -241,19 +241,22 @@ public class FusedConvolutionTests
 
     /// <summary>What dropout has taken away is marked by a NaN: it must not be taken for one that the arithmetic has made.</summary>
     [Theory]
-    [InlineData("conv1.weight")]
-    [InlineData("conv2.weight")]
-    [InlineData("bn2.weight")]
-    [InlineData("conv3.weight")]
-    [InlineData("conv4.weight")]
-    [InlineData("bn4.bias")]
-    public void A_run_that_diverged_says_so(string parameter)
+    [InlineData("conv1.weight", "fused")]
+    [InlineData("conv2.weight", "fused")]
+    [InlineData("bn2.weight", "fused")]
+    [InlineData("conv3.weight", "fused")]
+    [InlineData("conv4.weight", "fused")]
+    [InlineData("bn4.bias", "fused")]
+    [InlineData("conv1.weight", "warpgroups")]
+    [InlineData("bn2.weight", "warpgroups")]
+    [InlineData("conv4.weight", "warpgroups")]
+    public void A_run_that_diverged_says_so(string parameter, string convolutions)
     {
-        Gpu.Require();
+        Gpu.RequireFor(convolutions);
         NetworkSpec network = DigitNetworks.Improved;
         NetworkWeights weights = Start(network);
         weights[parameter].Fill(float.NaN);
-        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Convolutions = "fused" });
+        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Convolutions = convolutions });
         backend.Load(weights, new AdamState(network));
         backend.BeginEpoch(GeneratedDigits.Create(8, seed: 11), 0, [.. Enumerable.Range(0, 8)], default);
         backend.RunSteps(0, [1e-3f]);
@@ -268,10 +271,8 @@ public class FusedConvolutionTests
         Assert.Equal(captured, Bits("fused", graph: false));
         Assert.Equal(captured, Bits("overlapped", graph: true));
         Assert.Equal(captured, Bits("overlapped", graph: false));
-        if (Gpu.HasWarpgroups)
-        {
-            Assert.Equal(Bits("warpgroups", graph: true), Bits("warpgroups", graph: false));
-        }
+        Gpu.RequireFor("warpgroups");
+        Assert.Equal(Bits("warpgroups", graph: true), Bits("warpgroups", graph: false));
 
         static float[] Bits(string convolutions, bool graph)
         {

@@ -21,6 +21,7 @@ public class GoldenTests
             }
 
             data.Add("improved", Precision.Bf16, true, "fused");
+            data.Add("improved", Precision.Bf16, true, "warpgroups");
             return data;
         }
     }
@@ -29,7 +30,7 @@ public class GoldenTests
     [MemberData(nameof(Cases))]
     public void Five_steps_follow_PyTorch(string model, Precision precision, bool graph, string convolutions)
     {
-        Gpu.Require();
+        Gpu.RequireFor(convolutions);
         GoldenTolerance tolerance = precision switch
         {
             Precision.Fp32 => Gpu.IsSoftware ? GoldenTolerance.Fp32 : GoldenTolerance.Fp32 with { Gradient = 5e-5 }, // seen on a GPU: conv2.weight, 2.0e-5

@@ -15,9 +15,6 @@ internal static class Gpu
 
     public static bool IsSoftware => Info.Value.Gpus[0].Name.StartsWith("software", StringComparison.Ordinal);
 
-    /// <summary>Whether it can run what is only for compute capability 9.0.</summary>
-    public static bool HasWarpgroups => Info.Value.Gpus[0].ComputeCapability == "9.0";
-
     /// <summary>Where it can, the device watches over each tensor: its neighbours in the arena would hide what reaches past its end.</summary>
     [ModuleInitializer]
     public static void WatchTensors() => DeviceArena.Allocated = Watch;
@@ -37,6 +34,13 @@ internal static class Gpu
         string? why = Info.Value.WhyNot;
         Assert.True(why is null || Environment.GetEnvironmentVariable("CUDNN_DIGITS_REQUIRE_GPU") != "1", $"a GPU is required: {why}");
         Assert.SkipUnless(why is null, $"no CUDA device: {why}");
+    }
+
+    /// <summary>Skips the test where there is no device, or none for this way to convolve.</summary>
+    public static void RequireFor(string convolutions)
+    {
+        Require();
+        Assert.SkipUnless(convolutions != "warpgroups" || Info.Value.Gpus[0].ComputeCapability == "9.0", "only GPUs of compute capability 9.0 multiply by warpgroups");
     }
 
     /// <summary>Skips the test where the device cannot be told to fail.</summary>

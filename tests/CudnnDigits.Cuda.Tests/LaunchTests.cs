@@ -73,6 +73,7 @@ public class LaunchTests
     [Theory]
     [InlineData("cudnn", 38, 17)]
     [InlineData("fused", 20, 4)]
+    [InlineData("warpgroups", 20, 4)]
     public void A_step_is_so_many_launches(string convolutions, int training, int prediction)
     {
         Gpu.Require();
