@@ -219,11 +219,12 @@ DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, 
     }
 }
 
-// The samples of a block, one after another. While the tensor cores multiply one, all threads use what
-// came of the one before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that
-// there is one barrier a sample; make(n, which) makes its tiles, one pair of two; begin(n, which) begins its products,
-// take() waits for them, and use(n) uses them. To be called when a barrier has set the tiles free and the first sample
-// is being fetched.
+// The samples of a block, one after another. While the tensor cores multiply one, threads use what came of the one
+// before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that there is one
+// barrier a sample; make(n, which) makes its tiles, one pair of two; begin(n, which) begins its products, take() waits
+// for them, and use(n) uses them. Every second warpgroup multiplies first, the others last: how many products a warp
+// may have begun before it has to wait, nobody says, and so there are warpgroups that make something at any time. To be
+// called when a barrier has set the tiles free and the first sample is being fetched.
 template <class Fetch, class Make, class Begin, class Take, class Use>
 DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin,
                                     const Take &take, const Use &use, int first = (int)blockIdx.x,
@@ -238,15 +239,21 @@ DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make 
             let_products_see_writes();
         }
     };
+    const bool is_early = warpgroup() % 2 == 0;
     int n = first, which = 0;
     prepare(n, which);
     for (; n < samples; n += stride, which ^= 1) {
         __syncthreads();
-        begin(which);
+        if (is_early) {
+            begin(which);
+        }
         if (n != first) {
             use(n - stride);
         }
         prepare(n + stride, which ^ 1);
+        if (!is_early) {
+            begin(which);
+        }
         take();
     }
     use(n - stride);
