@@ -71,7 +71,7 @@ internal static class BenchCommand
 
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
-            steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits", backend.CudaDetails?.MemoryBytes);
+            steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms);
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
             : $"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}\n"

@@ -17,10 +17,10 @@ internal sealed record PredictResult(string Submission, int Digits, int[] Counts
 /// <summary>Result of <c>export --json</c>.</summary>
 internal sealed record ExportResult(string Onnx, string Model, long Bytes);
 
-/// <summary>Result of <c>bench --json</c>; device memory is null on the CPU.</summary>
+/// <summary>Result of <c>bench --json</c>; device memory and what computes each convolution are null on the CPU.</summary>
 internal sealed record BenchResult(
     string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond,
-    int Steps, int Repetitions, Precision Precision, string Augmentation, string Data, long? DeviceMemoryBytes);
+    int Steps, int Repetitions, Precision Precision, string Augmentation, string Data, long? DeviceMemoryBytes, IReadOnlyDictionary<string, string>? Algorithms);
 
 /// <summary>Result of <c>report --json</c>.</summary>
 /// <param name="Report">The page.</param>

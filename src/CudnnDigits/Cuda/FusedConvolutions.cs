@@ -42,7 +42,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     public long WorkspaceBytes => 0;
 
-    public IReadOnlyDictionary<string, string> Algorithms => _t.Layers.ToDictionary(layer => layer.Plan.Conv.Name, _ => "fused");
+    public IReadOnlyDictionary<string, string> Algorithms => _t.Layers.ToDictionary(layer => layer.Plan.Conv.Name, _ => _t.UsesWarpgroups ? "fused, by warpgroups" : "fused");
 
     public void PreparePrediction()
     {
