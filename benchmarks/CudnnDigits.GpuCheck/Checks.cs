@@ -196,6 +196,7 @@ internal static partial class Checks
             ("improved", "cudnn", []),
             ("improved, bf16", "", ["--precision", "bf16"]),
             ("improved, bf16, for long", "", Long),
+            .. place.HasWarpgroups ? [("improved, bf16, by warpgroups", "warpgroups", ["--precision", "bf16"])] : Array.Empty<(string, string, string[])>(),
         ];
         JsonObject?[] found = new JsonObject?[studies.Length];
         string?[] failed = new string?[studies.Length];

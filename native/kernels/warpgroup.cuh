@@ -9,10 +9,10 @@ constexpr int warpgroup_threads = 128;
 
 DEVICE_INLINE int warpgroup() { return (int)threadIdx.x / warpgroup_threads; }
 
-// Where a factor lies in shared memory, in blocks of eight rows of sixteen bytes, 128 bytes each: where the first one
-// begins, how far the next sixteen bytes' block is along the rows that lie in one piece (`leading`), and how far the
-// next one along the other dimension is (`stride`): the matrix descriptor of the PTX ISA, without swizzling. In bytes,
-// multiples of 16.
+// Where a factor lies in shared memory, in blocks of eight by sixteen bytes, 128 bytes each: where the first one
+// begins, and how far from there the next eight of what is summed over are (`leading`), and the next eight rows of the
+// left factor, or columns of the right one (`stride`): the matrix descriptor of the PTX ISA, without swizzling. In
+// bytes, multiples of 16.
 struct MatrixDescriptor {
     unsigned long long bits;
 

@@ -200,7 +200,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
 
     private int Conv2BackwardWeights()
     {
-        int blocks = _t.UsesWarpgroups ? 2 * Math.Min(_n, _session.Multiprocessors / 2) : Blocks(1); // two of them make an image
+        int blocks = _t.UsesWarpgroups ? 2 * Math.Clamp(_session.Multiprocessors / 2, 1, _n) : Blocks(1); // two of them make an image
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), partial = PartialWeights(2 * blocks * 9 * 32 * 32);
         int samples = _n;
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &x, &w1, &coefficients1, &partial, &samples };

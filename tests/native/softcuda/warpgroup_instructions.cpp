@@ -9,6 +9,9 @@ namespace softcuda {
 
 namespace {
 
+using Strip = float __attribute__((vector_size(32)));
+constexpr unsigned most_strips = 32; // 256 columns
+
 constexpr uint32_t poison = 0xFFFFFFFF; // NaN: what sums are while products on them are on their way
 
 float widen(uint16_t bf16) {
@@ -30,23 +33,25 @@ Factor factor_of(uint64_t descriptor, bool is_transposed) {
     return {(descriptor & 0x3FFF) << 4, leading, stride, !is_transposed, {}};
 }
 
-// (rows, 16) from row `first` on.
-std::vector<uint16_t> read(Warp &warp, const Factor &factor, unsigned first, unsigned rows) {
+// (rows, 16) from row `first` on. is_new: whether this warp has not read it before, and so leaves a trace of that.
+std::vector<uint16_t> read(Warp &warp, const Factor &factor, unsigned first, unsigned rows, bool is_new) {
+    constexpr uint64_t block_bytes = 128;
     std::vector<uint16_t> values(rows * 16);
     for (unsigned group = 0; group < rows / 8; ++group) {
         for (unsigned half = 0; half < 2; ++half) {
-            const uint64_t block = factor.first + half * factor.along + (first / 8 + group) * factor.across;
+            const uint64_t offset =
+                factor.first + half * factor.along + (first / 8 + group) * factor.across - shared_base;
+            if (offset > warp.block->shared_bytes || warp.block->shared_bytes - offset < block_bytes) {
+                throw Fault{illegal_address, "a factor of a product lies outside shared memory"};
+            }
+            if (is_new) {
+                warp.block->races.read_async(offset, block_bytes, warp.first_thread);
+            }
+            uint16_t block[8][8];
+            std::memcpy(block, warp.block->shared + offset, sizeof block);
             for (unsigned i = 0; i < 8; ++i) {
-                const uint64_t offset = block + 16 * i - shared_base;
-                if (offset > warp.block->shared_bytes || warp.block->shared_bytes - offset < 16) {
-                    throw Fault{illegal_address, "a factor of a product lies outside shared memory"};
-                }
-                warp.block->races.read_async(offset, 16, warp.first_thread);
-                uint16_t sixteen_bytes[8];
-                std::memcpy(sixteen_bytes, warp.block->shared + offset, sizeof sixteen_bytes);
                 for (unsigned j = 0; j < 8; ++j) {
-                    const unsigned row = factor.sums_along_bytes ? i : j, k = factor.sums_along_bytes ? j : i;
-                    values[(8 * group + row) * 16 + 8 * half + k] = sixteen_bytes[j];
+                    values[(8 * group + i) * 16 + 8 * half + j] = factor.sums_along_bytes ? block[i][j] : block[j][i];
                 }
             }
         }
@@ -82,8 +87,9 @@ template <unsigned N> void multiply_async(Warp &warp, const Instruction &i) {
             throw Fault{launch_failed, "lanes of a warp do not agree about a product"};
         }
     }
-    product.left.values = read(warp, product.left, rows_of_warp(warp), 16);
-    product.right.values = read(warp, product.right, 0, N);
+    product.left.values = read(warp, product.left, rows_of_warp(warp), 16, true);
+    product.right.values =
+        read(warp, product.right, 0, N, rows_of_warp(warp) == 0); // the first warp stands for all four
     for (unsigned k = 0; k < sums; ++k) {
         auto [held, is_new] = products.sums.try_emplace(i.all[k]);
         if (is_new) {
@@ -107,38 +113,41 @@ void end_products(Warp &warp, const Instruction &) {
 
 void make(Warp &warp, const Product &product) {
     const unsigned n = (unsigned)product.right.values.size() / 16;
-    if (read(warp, product.left, rows_of_warp(warp), 16) != product.left.values ||
-        read(warp, product.right, 0, n) != product.right.values) {
+    if (read(warp, product.left, rows_of_warp(warp), 16, false) != product.left.values ||
+        read(warp, product.right, 0, n, false) != product.right.values) {
         throw Fault{launch_failed, "a factor of a product was written to while that was on its way"};
     }
-    std::vector<float> columns(16 * n); // (16, N)
+    const unsigned strips = n / 8;
+    Strip columns[16][most_strips]; // (16, N)
     for (unsigned column = 0; column < n; ++column) {
         for (unsigned k = 0; k < 16; ++k) {
-            columns[k * n + column] = widen(product.right.values[column * 16 + k]);
+            columns[k][column / 8][column % 8] = widen(product.right.values[column * 16 + k]);
         }
     }
-    std::vector<float> made(n);
-    std::vector<float *> sums(n / 2);
+    float *sums[4 * most_strips]; // of strip s: row g at columns 2t and 2t + 1, then row g + 8
     for (unsigned k = 0; k < n / 2; ++k) {
         sums[k] = warp.products.sums.at(product.instruction->all[k]).data();
     }
     for (unsigned row = 0; row < 16; ++row) {
-        // Of strip s: row g at columns 2t and 2t + 1, then row g + 8.
-        const auto sum = [&](unsigned column) -> float & {
-            return sums[column / 8 * 4 + row / 8 * 2 + column % 2][row % 8 * 4 + column % 8 / 2];
+        Strip made[most_strips] = {};
+        const auto sum = [&](unsigned strip, unsigned column) -> float & {
+            return sums[strip * 4 + row / 8 * 2 + column % 2][row % 8 * 4 + column / 2];
         };
-        for (unsigned column = 0; column < n; ++column) {
-            made[column] = product.adds ? sum(column) : 0;
+        for (unsigned strip = 0; product.adds && strip < strips; ++strip) {
+            for (unsigned column = 0; column < 8; ++column) {
+                made[strip][column] = sum(strip, column);
+            }
         }
         for (unsigned k = 0; k < 16; ++k) {
             const float left = widen(product.left.values[row * 16 + k]);
-            const float *right = &columns[k * n];
-            for (unsigned column = 0; column < n; ++column) {
-                made[column] += left * right[column];
+            for (unsigned strip = 0; strip < strips; ++strip) {
+                made[strip] += left * columns[k][strip];
             }
         }
-        for (unsigned column = 0; column < n; ++column) {
-            sum(column) = made[column];
+        for (unsigned strip = 0; strip < strips; ++strip) {
+            for (unsigned column = 0; column < 8; ++column) {
+                sum(strip, column) = made[strip][column];
+            }
         }
     }
 }
