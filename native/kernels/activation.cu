@@ -127,20 +127,19 @@ activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows,
 KERNEL(256) column_sums(const float *x, float *sums, int rows, int channels) {
     __shared__ double partial[groups][lanes];
     const int c = (int)(blockIdx.x * lanes + threadIdx.x);
-    constexpr int at_once = 8; // rows that are on their way together: none is loaded on a condition, which would part them
+    constexpr int at_once = 17; // rows that are on their way before the first is waited for: for that is the barrier
     double sum = 0;
-    if (c < channels) {
-        for (int first = (int)threadIdx.y; first < rows; first += at_once * groups) {
-            float values[at_once];
+    for (int first = 0; first < rows; first += at_once * groups) {
+        float values[at_once];
 #pragma unroll
-            for (int k = 0; k < at_once; ++k) {
-                const int row = first + k * groups;
-                values[k] = x[(long long)(row < rows ? row : rows - 1) * channels + c];
-            }
+        for (int k = 0; k < at_once; ++k) { // none on a condition, which would part them
+            const int row = smaller(first + (int)threadIdx.y + k * groups, rows - 1), column = smaller(c, channels - 1);
+            values[k] = x[(unsigned)row * (unsigned)channels + (unsigned)column];
+        }
+        __syncthreads();
 #pragma unroll
-            for (int k = 0; k < at_once; ++k) {
-                sum += first + k * groups < rows ? values[k] : 0.0f;
-            }
+        for (int k = 0; k < at_once; ++k) {
+            sum += first + (int)threadIdx.y + k * groups < rows ? values[k] : 0.0f;
         }
     }
     partial[threadIdx.y][threadIdx.x] = sum;

@@ -48,6 +48,8 @@ DEVICE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 DEVICE_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 #endif
 
+DEVICE_INLINE int smaller(int a, int b) { return a < b ? a : b; }
+
 DEVICE_INLINE unsigned float_bits(float x) {
     union {
         float f;

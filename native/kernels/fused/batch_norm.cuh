@@ -31,26 +31,27 @@ struct Moments {
 };
 
 // totals[i] = sum over rows of partial (rows, Count), always in the same order. All other blocks have ended, and
-// nothing hides what a load takes but other loads: several rows are on their way at once. of_groups: room for
-// four of each thread.
+// nothing hides what a load takes but other loads: seventeen rows are on their way before the first is waited for,
+// which is what the barrier is for. None is loaded on a condition, which would part them. of_groups: room for four of
+// each thread.
 template <int Count, int Threads = image_threads>
 DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, double *of_groups) {
-    constexpr int quads = Count / 4, groups = Threads / quads, at_once = 8;
+    constexpr int quads = Count / 4, groups = Threads / quads, at_once = 17; // 264 rows in sixteen groups
     const int quad = (int)threadIdx.x % quads, group = (int)threadIdx.x / quads;
     double sums[4] = {};
-    for (int first = group; first < rows; first += at_once * groups) {
+    for (int first = 0; first < rows; first += at_once * groups) {
         Four16 of_rows[at_once];
 #pragma unroll
         for (int k = 0; k < at_once; ++k) {
-            const int row =
-                first + k * groups < rows ? first + k * groups : rows - 1; // on a condition, loads would wait
-            of_rows[k] = *reinterpret_cast<const Four16 *>(partial + (long long)row * Count + 4 * quad);
+            const unsigned row = (unsigned)smaller(first + group + k * groups, rows - 1);
+            of_rows[k] = reinterpret_cast<const Four16 *>(partial)[row * quads + (unsigned)quad];
         }
+        __syncthreads();
 #pragma unroll
         for (int k = 0; k < at_once; ++k) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                sums[i] += first + k * groups < rows ? of_rows[k].v[i] : 0.0f;
+                sums[i] += first + group + k * groups < rows ? of_rows[k].v[i] : 0.0f;
             }
         }
     }
