@@ -37,7 +37,8 @@ struct Product {
 };
 
 struct Head {
-    float w[classes][of_lane], hidden_bias[of_lane], bias;
+    float w[classes][of_lane], bias;
+    const float *hidden_bias; // loaded with each product: registers are for weights
     int features;
 
     // w (classes, features), biases f32. Lane c keeps the bias of class c.
@@ -45,7 +46,7 @@ struct Head {
     DEVICE_INLINE void load(const float *of_hidden, const T *weights, const float *of_classes, int count) {
         features = count;
         bias = lane() < classes ? of_classes[lane()] : 0.0f;
-        load_features(of_hidden, features, hidden_bias);
+        hidden_bias = of_hidden;
 #pragma unroll
         for (int c = 0; c < classes; ++c) {
             load_features(weights + c * features, features, w[c]);
@@ -55,6 +56,8 @@ struct Head {
     // relu(y + bias) of sample n of so many.
     DEVICE_INLINE void activate(const Product &product, int n, int samples, float (&z)[of_lane]) const {
         constexpr int at_once = 4; // loads that are on their way together
+        float biases[of_lane];
+        load_features(hidden_bias, features, biases);
         load_features(product.y + (long long)n * features, features, z);
         for (int first = 1; first < product.parts; first += at_once) {
             float more[at_once][of_lane];
@@ -74,7 +77,7 @@ struct Head {
         }
 #pragma unroll
         for (int e = 0; e < of_lane; ++e) {
-            const float value = z[e] + hidden_bias[e];
+            const float value = z[e] + biases[e];
             z[e] = value > 0 ? value : value != value ? value : 0.0f; // NaN stays, so that a run that diverged says so
         }
     }
@@ -108,25 +111,35 @@ struct HeadSums {
 
     // To this block's row of partial: hidden bias, weights, bias, as far apart as in the buffer of all gradients.
     DEVICE_INLINE void store(float *row, int features, int at_weights, int at_bias) const {
-        __shared__ float of_warps[head_warps][most_features];
+        constexpr int at_once = 4; // classes, -1 being the hidden bias: barriers are what this takes
+        __shared__ float of_warps[at_once][head_warps][most_features];
 #pragma unroll
-        for (int c = -1; c < classes; ++c) {
+        for (int first = -1; first < classes; first += at_once) {
             __syncthreads();
 #pragma unroll
-            for (int e = 0; e < of_lane; ++e) {
-                of_warps[warp()][four_of(e / 4) + e % 4] = c < 0 ? hidden_bias[e] : w[c < 0 ? 0 : c][e];
+            for (int c = first; c < first + at_once; ++c) {
+#pragma unroll
+                for (int e = 0; e < of_lane; ++e) {
+                    if (c < classes) {
+                        of_warps[c - first][warp()][four_of(e / 4) + e % 4] =
+                            c < 0 ? hidden_bias[e] : w[c < 0 ? 0 : c][e];
+                    }
+                }
             }
             __syncthreads();
             const int k = (int)threadIdx.x;
-            if (k < features) {
-                row[c < 0 ? k : at_weights + c * features + k] = total(of_warps, k);
+#pragma unroll
+            for (int c = first; c < first + at_once; ++c) {
+                if (c < classes && k < features) {
+                    row[c < 0 ? k : at_weights + c * features + k] = total(of_warps[c - first], k);
+                }
             }
         }
         __syncthreads();
-        of_warps[warp()][lane()] = bias;
+        of_warps[0][warp()][lane()] = bias;
         __syncthreads();
         if (threadIdx.x < classes) {
-            row[at_bias + threadIdx.x] = total(of_warps, (int)threadIdx.x);
+            row[at_bias + threadIdx.x] = total(of_warps[0], (int)threadIdx.x);
         }
     }
 
