@@ -14,8 +14,12 @@ DEVICE_INLINE float shuffle_xor(float value, int mask) {
 }
 
 // The value of one lane. All 32 lanes call together.
-DEVICE_INLINE float shuffle_from(float value, int source) {
+DEVICE_INLINE unsigned shuffle_from(unsigned value, int source) {
     unsigned other;
-    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(float_bits(value)), "r"(source));
-    return bits_float(other);
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(value), "r"(source));
+    return other;
+}
+
+DEVICE_INLINE float shuffle_from(float value, int source) {
+    return bits_float(shuffle_from(float_bits(value), source));
 }

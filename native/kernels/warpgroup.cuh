@@ -14,22 +14,21 @@ DEVICE_INLINE int warpgroup() { return (int)threadIdx.x / warpgroup_threads; }
 // left factor, or columns of the right one (`stride`): the matrix descriptor of the PTX ISA, without swizzling. In
 // bytes, multiples of 16.
 struct MatrixDescriptor {
-    unsigned long long bits;
+    unsigned low, high;
 
     DEVICE_INLINE static MatrixDescriptor of(const bfloat16 *first, unsigned leading, unsigned stride) {
-        return {(unsigned long long)(shared_address(first) >> 4) | (unsigned long long)(leading >> 4) << 16 |
-                (unsigned long long)(stride >> 4) << 32};
+        return {shared_address(first) >> 4 | leading >> 4 << 16, stride >> 4};
     }
 
-    DEVICE_INLINE MatrixDescriptor plus(unsigned bytes) const { return {bits + (bytes >> 4)}; }
+    // No carry leaves the address: shared memory ends before that.
+    DEVICE_INLINE MatrixDescriptor plus(unsigned bytes) const { return {low + (bytes >> 4), high}; }
 
-    // The same, of which the compiler knows no more: what it would add to it for every product, it adds when the
-    // product begins, and does not keep in registers from one image to the next.
-    DEVICE_INLINE MatrixDescriptor here() const {
-        MatrixDescriptor unknown = *this;
-        asm volatile("" : "+l"(unknown.bits));
-        return unknown;
-    }
+    // The same, of which the compiler knows that it is the same for the whole warp, and no more: what it would add to
+    // it for every product, it adds when the product begins, once for a warp, and does not keep in registers from one
+    // image to the next. All 32 lanes call together.
+    DEVICE_INLINE MatrixDescriptor here() const { return {shuffle_from(low, 0), high}; }
+
+    DEVICE_INLINE unsigned long long bits() const { return (unsigned long long)high << 32 | low; }
 };
 
 // What threads wrote to shared memory is there for products that begin after a barrier.
@@ -53,7 +52,7 @@ DEVICE_INLINE void multiply_async(float (&d)[7][4], MatrixDescriptor a, MatrixDe
                  "%28, %29, adds, 1, 1, 0, 0;}"
                  : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
                    SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6])
-                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
                  : "memory");
 }
 
@@ -69,7 +68,7 @@ DEVICE_INLINE void multiply_async(float (&d)[14][4], MatrixDescriptor a, MatrixD
                    SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7]),
                    SUMS_OF_STRIP(d[8]), SUMS_OF_STRIP(d[9]), SUMS_OF_STRIP(d[10]), SUMS_OF_STRIP(d[11]),
                    SUMS_OF_STRIP(d[12]), SUMS_OF_STRIP(d[13])
-                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
                  : "memory");
 }
 
@@ -82,7 +81,7 @@ DEVICE_INLINE void multiply_transposed_async(float (&d)[8][4], MatrixDescriptor 
                  "%32, %33, adds, 1, 1, 1, 1;}"
                  : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
                    SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7])
-                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
                  : "memory");
 }
 
@@ -92,7 +91,7 @@ DEVICE_INLINE void multiply_transposed_async(float (&d)[4][4], MatrixDescriptor 
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
                  "%16, %17, adds, 1, 1, 1, 1;}"
                  : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3])
-                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
                  : "memory");
 }
 
@@ -108,7 +107,7 @@ DEVICE_INLINE void multiply_transposed_async(float (&d)[16][4], MatrixDescriptor
                    SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7]),
                    SUMS_OF_STRIP(d[8]), SUMS_OF_STRIP(d[9]), SUMS_OF_STRIP(d[10]), SUMS_OF_STRIP(d[11]),
                    SUMS_OF_STRIP(d[12]), SUMS_OF_STRIP(d[13]), SUMS_OF_STRIP(d[14]), SUMS_OF_STRIP(d[15])
-                 : "l"(a.bits), "l"(b.bits), "r"((int)adds)
+                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
                  : "memory");
 }
 
