@@ -83,6 +83,8 @@ public sealed class ProgramOnCudaTests : IDisposable
         CliProgram.AssertRefused("--layers measures the CPU", "bench", "--layers", "--device", "cuda");
         Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
+        Assert.True(bench.RootElement.GetProperty("device_memory_bytes").GetInt64() > 0);
+        Assert.Contains("backward weights ", bench.RootElement.GetProperty("algorithms").GetProperty("conv2").GetString(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,5 +1,5 @@
-// conv4_backward_weights and conv3_backward_weights as in fused/backward_weights.cu: three warpgroups, one for each row
-// of the window; what they add up stays in registers from the first image to the last.
+// Gradients of weights, as in fused/backward_weights.cu: three warpgroups, one for each row of the window, or for each
+// column in conv2_backward_weights; what they add up stays in registers from the first image to the last.
 #include "tile.cuh"
 
 namespace {
