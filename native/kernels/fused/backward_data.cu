@@ -151,7 +151,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
         weights.load(turned2);
         first.load(weights1, of_layer1, weights.first_channel());
         convolve<32>(tile, weights, share.made, [&](int row, int column, const float(&gradient)[4]) {
-            gradient1.add(first, image, row, column, gradient);
+            gradient1.add(first, Windows(image, row, column), 0, gradient1.inside(column),
+                          {pack(gradient[0], gradient[1]), pack(gradient[2], gradient[3])});
         });
     }
     gradient1.finish(weights1, of_layer1, norm1, moments, d_w1);

@@ -180,6 +180,26 @@ struct ChannelSums {
     }
 };
 
+// The windows of eight neighbouring pixels, as a right factor: for a lane, those taps of one window that it has. Other
+// windows lie a distance from there that is the same for all lanes.
+struct Windows {
+    const bfloat16 *first, *second; // taps 2t and 2t + 1
+    const bfloat16 *last;           // tap 8, for t = 0 alone
+
+    DEVICE_INLINE Windows(const ImageTile &image, int row, int column) {
+        const int t = lane() & 3;
+        const bfloat16 *window = image.window(row, column + (lane() >> 2));
+        first = window + ImageTile::tap(2 * t);
+        second = window + ImageTile::tap(2 * t + 1);
+        last = window + ImageTile::tap(8);
+    }
+
+    DEVICE_INLINE void load(int distance, unsigned (&b)[2]) const {
+        b[0] = first[distance].bits | second[distance].bits << 16;
+        b[1] = (lane() & 3) == 0 ? last[distance].bits : 0u;
+    }
+};
+
 // The first convolution, from one channel: its window is one product over sixteen taps of which nine exist.
 struct FirstConvolution {
     unsigned a[4];
@@ -196,13 +216,6 @@ struct FirstConvolution {
             scale_of[half] = coefficients.of(scale, channel);
             shift_of[half] = coefficients.of(shift, channel);
         }
-    }
-
-    // The windows of eight neighbouring pixels, as the right factor.
-    DEVICE_INLINE static void windows(const ImageTile &image, int row, int column, unsigned (&b)[2]) {
-        const int x = column + (lane() >> 2), t = lane() & 3;
-        b[0] = image.tap(2 * t, row, x) | image.tap(2 * t + 1, row, x) << 16;
-        b[1] = t == 0 ? image.tap(8, row, x) : 0u;
     }
 
     // u = batch norm of the convolution: rows g and g + 8 at pixels 2t and 2t + 1.
@@ -231,12 +244,14 @@ DEVICE_INLINE void fill_first_layer(const T &tile, const ImageTile &image, const
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);
     const int g = lane() >> 2, t = lane() & 3;
-    constexpr unsigned pairs = (T::side + 15) / 16; // of strips, so that a warp need not wait for one of them
-    for (unsigned i = rows.first * pairs + (unsigned)warp(); i < rows.end * pairs; i += Threads / 32) {
-        const int row = (int)(i / pairs), column = (int)(i % pairs) * 16;
+    constexpr int pairs = (T::side + 15) / 16; // of strips, so that a warp need not wait for one of them
+    static_assert(Threads / 32 % pairs == 0, "a warp stays in its columns");
+    const int column = warp() % pairs * 16;
+    for (int row = (int)rows.first + warp() / pairs; row < (int)rows.end; row += Threads / 32 / pairs) {
+        const Windows windows(image, row, column);
         unsigned b[2][2];
-        FirstConvolution::windows(image, row, column, b[0]);
-        FirstConvolution::windows(image, row, column + 8, b[1]);
+        windows.load(0, b[0]);
+        windows.load(8, b[1]);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
 #pragma unroll

@@ -225,10 +225,11 @@ hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pool
     masking.sums.finish_gradients<64>(norm4);
 }
 
-// dw (256, 3136) f32 = dyᵀ (256, N) · z4 (N, 3136). A block makes 128 outputs by the 64 channels of a pixel, 64 samples
-// at a time, of which it fetches the next meanwhile; a warp 32 by 32.
+// dw (256, 3136) f32 = dyᵀ (256, N) · z4 (N, 3136). A block makes 128 outputs by the 64 channels of a pixel, 128
+// samples at a time, of which it fetches the next meanwhile: so many, because what is fetched takes as long to come as
+// fewer take to be multiplied. A warp makes 32 by 32.
 KERNEL(256, 2) hidden_backward_weights(const bfloat16 *dy, const bfloat16 *z4, float *dw, int samples) {
-    constexpr int at_once = 64, outs = 128, channels = 64, pitch_dy = outs + 8, pitch_z = channels + 8;
+    constexpr int at_once = 128, outs = 128, channels = 64, pitch_dy = outs + 8, pitch_z = channels + 8;
     constexpr int stage = at_once * (pitch_dy + pitch_z);
     bfloat16 *stages = reinterpret_cast<bfloat16 *>(dynamic_shared_memory);
     const int pixel = (int)blockIdx.x / 2, first_out = (int)blockIdx.x % 2 * outs;

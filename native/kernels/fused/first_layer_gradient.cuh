@@ -7,25 +7,24 @@
 struct FirstLayerGradient {
     float sums[2][4] = {}; // (16 channels, 16): du1 times what each tap sees, then du1
 
-    // gradient: of what leaves the layer, channels g and g + 8 at pixels 2t and 2t + 1 from (row, column) on.
-    DEVICE_INLINE void add(const FirstConvolution &first, const ImageTile &image, int row, int column,
-                           const float (&gradient)[4]) {
+    // gradient: of what leaves the layer, channels g and g + 8 at pixels 2t and 2t + 1 of those whose windows lie so
+    // far from the given ones. inside: all bits where the lane's two pixels are in the image, or none.
+    DEVICE_INLINE void add(const FirstConvolution &first, const Windows &windows, int distance, unsigned inside,
+                           const unsigned (&gradient)[2]) {
         unsigned b[2];
-        float u[4], du[4];
-        FirstConvolution::windows(image, row, column, b);
+        float u[4];
+        windows.load(distance, b);
         first.normalized(b, u);
-        const int t = lane() & 3, pixel = column + 2 * t;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            du[i] = u[i] > 0 && pixel + (i & 1) < 28 ? gradient[i] : 0.0f;
-        }
-
         // Row g of the left factor is a channel, its columns are pixels: just as the sums lie. The right factor is
         // the windows turned round, with a tenth tap that sees 1 everywhere.
-        const unsigned a[2] = {pack(du[0], du[1]), pack(du[2], du[3])};
+        const unsigned a[2] = {gradient[0] & where_greater(pack(u[0], u[1]), 0) & inside,
+                               gradient[1] & where_greater(pack(u[2], u[3]), 0) & inside};
         multiply_accumulate_k8(sums[0], a, transpose_matrix(b[0]));
-        multiply_accumulate_k8(sums[1], a, transpose_matrix(t == 0 ? b[1] | 0x3F800000u : 0u));
+        multiply_accumulate_k8(sums[1], a, transpose_matrix(b[1] | ((lane() & 3) == 0 ? 0x3F800000u : 0u)));
     }
+
+    // Of strips of eight pixels from a column on: the width is even, so both of a lane's pixels are inside, or none.
+    DEVICE_INLINE static unsigned inside(int column) { return column + 2 * (lane() & 3) < ImageTile::side ? ~0u : 0u; }
 
     // d_w1 and batch norm's gradients, in the last block. Warps have sixteen channels each in turn.
     template <int Threads = image_threads>

@@ -82,27 +82,28 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     tile.clear();
     wait_for_kernel_before();
     prepare(share.image);
-    Digit digit = digit_of(state, share.image);
+    const Digits digits(state);
+    Digit digit = digits.of(share.image);
     of_layer2.load(coefficients2);
     for (int n = share.image; n < samples; n += share.stride) {
         wait_for_copies();
         __syncthreads();
         const int octet = (int)threadIdx.x % tile.octets;
-        for (unsigned i = share.read.first * 14 * tile.octets + threadIdx.x; i < share.read.end * 14 * tile.octets;
-             i += image_threads) {
-            const int pixel = (int)(i / tile.octets), row = pixel / 14;
+        unsigned i = share.read.first * 14 * tile.octets + threadIdx.x;
+        for (Walk<14, image_threads / tile.octets> at(i / tile.octets); i < share.read.end * 14 * tile.octets;
+             i += image_threads, at.next()) {
             const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
-            const Octet pooled = pool_octet<Tile<28, 32>>(digit, Packed<Tile<28, 32>>{next_y2}, pixel, octet,
+            const Octet pooled = pool_octet<Tile<28, 32>>(digit, Packed<Tile<28, 32>>{next_y2}, at, octet,
                                                           of_layer2.signs_of_octet(octet), dropout);
-            if (row >= (int)share.made.first && row < (int)share.made.end) {
+            if (at.row >= (int)share.made.first && at.row < (int)share.made.end) {
                 store_octet(pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
             }
-            store_octet(tile.at(row + 1, pixel % 14 + 1) + 8 * octet, activate_pooled(pooled, a, b, keep_scale));
+            store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(pooled, a, b, keep_scale));
         }
         __syncthreads();
         if (n + share.stride < samples) {
             prepare(n + share.stride);
-            digit = digit_of(state, n + share.stride);
+            digit = digits.of(n + share.stride);
         }
         conv.run(tile, share.made, y3 + (long long)n * (196 * 64));
     }
@@ -151,8 +152,9 @@ pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficie
     if (n < samples) {
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),
                     b = load_eight(coefficients4 + shift + 8 * octet);
-        const Octet pooled = pool_octet<T>(digit_of(state, n), Packed<T>{y4 + (long long)n * (196 * 64)}, pixel, octet,
-                                           signs_of(a), {threshold, keep_scale, seed, layer});
+        const Octet pooled =
+            pool_octet<T>(digit_of(state, n), Packed<T>{y4 + (long long)n * (196 * 64)}, {pixel / 7, pixel % 7}, octet,
+                          signs_of(a), {threshold, keep_scale, seed, layer});
         store_octet(pooled4 + 8 * i, pooled);
         store_octet(z4 + 8 * i, activate_pooled(pooled, a, b, keep_scale));
     }

@@ -37,8 +37,10 @@ gather_window_moments(StepState *state, bfloat16 *x, Gathering gathering, const 
             for (int half = 0; half < 2; ++half) {
                 const int pixel = column + 8 * half + 2 * t;
                 const unsigned inside = pixel < 28 ? ~0u : 0u; // 28 is even: both are inside, or none
-                a[2 * half] = (image.tap(g, row, pixel) | image.tap(g, row, pixel + 1) << 16) & inside;
-                const unsigned rest = g == 0   ? image.tap(8, row, pixel) | image.tap(8, row, pixel + 1) << 16
+                const bfloat16 *window = image.window(row, pixel), *of_g = window + image.tap(g),
+                               *last = window + image.tap(8);
+                a[2 * half] = (of_g[0].bits | of_g[1].bits << 16) & inside;
+                const unsigned rest = g == 0   ? last[0].bits | last[1].bits << 16
                                       : g == 1 ? 0x3F803F80u // 1
                                                : 0u;
                 a[2 * half + 1] = rest & inside;

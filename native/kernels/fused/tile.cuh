@@ -134,6 +134,25 @@ struct Rows {
     unsigned first, end;
 };
 
+struct Place {
+    int row, column;
+};
+
+// Every so many pixels of an image that is Width wide, row by row: what a thread fills. To add is cheaper than to
+// divide, and little is done for a pixel.
+template <int Width, int Step> struct Walk : Place {
+    DEVICE_INLINE explicit Walk(unsigned pixel) : Place{(int)(pixel / Width), (int)(pixel % Width)} {}
+
+    DEVICE_INLINE void next() {
+        row += Step / Width;
+        column += Step % Width;
+        if (column >= Width) {
+            column -= Width;
+            ++row;
+        }
+    }
+};
+
 template <int Side, int Channels> struct Tile {
     static constexpr int side = Side, channels = Channels, octets = Channels / 8;
     static constexpr int strips = (Side + 7) / 8;  // a warp takes eight pixels of a row at a time
@@ -147,10 +166,9 @@ template <int Side, int Channels> struct Tile {
 
     bfloat16 *data;
 
-    // Which pooled pixel is made in whose place.
-    DEVICE_INLINE static int pooled_pixel(unsigned place) {
-        constexpr unsigned half = Side / 2;
-        return (int)((place / (in_turn * half) * in_turn + place % in_turn) * half + place / in_turn % half);
+    // Which pooled pixel is made in whose place, of rows in_turn times as wide.
+    DEVICE_INLINE static Place pooled(const Place &place) {
+        return {place.row * in_turn + place.column % in_turn, place.column / in_turn};
     }
 
     DEVICE_INLINE static Rows all() { return {0, Side}; }
@@ -223,10 +241,9 @@ struct ImageTile {
         }
     }
 
-    // What tap k of the window at (row, column) sees.
-    DEVICE_INLINE unsigned tap(int k, int row, int column) const {
-        return data[row * columns + column + (k / 3 * columns + k % 3)].bits;
-    }
+    // The window at (row, column), and how far from there what its tap k sees.
+    DEVICE_INLINE const bfloat16 *window(int row, int column) const { return data + row * columns + column; }
+    DEVICE_INLINE static constexpr int tap(int k) { return k / 3 * columns + k % 3; }
 };
 
 // The same for rows of an image.
@@ -279,9 +296,9 @@ template <int Threads = image_threads, class T>
 DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const SharedCoefficients &coefficients,
                                   const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
-         i += Threads) {
-        const int pixel = (int)(i / T::octets);
+    unsigned i = rows.first * T::side * T::octets + threadIdx.x;
+    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets;
+         i += Threads, at.next()) {
         const Octet in = load_octet(y + 8 * i);
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         Eight out;
@@ -289,7 +306,7 @@ DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const Shared
         for (int c = 0; c < 8; ++c) {
             out.v[c] = fused_multiply_add(element(in, c), a.v[c], b.v[c]);
         }
-        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1, 8 * octet), narrow_relu(out));
+        store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), narrow_relu(out));
     }
 }
 
@@ -333,16 +350,30 @@ struct Digit {
 
 DEVICE_INLINE Digit digit_of(const StepState *state, int n) { return {(unsigned)dataset_row(state, n), state->epoch}; }
 
+// The same for many: where their rows stand is loaded once, so that nothing waits for it again.
+struct Digits {
+    const int *order;
+    unsigned first, last, epoch;
+
+    DEVICE_INLINE explicit Digits(const StepState *state)
+        : order(device_pointer<const int>(state->order)), first(state->first), last(state->rows - 1),
+          epoch(state->epoch) {}
+
+    DEVICE_INLINE Digit of(int n) const {
+        const unsigned at = first + (unsigned)n;
+        return {(unsigned)order[at < last ? at : last], epoch};
+    }
+};
+
 // The pooled y of one octet: the y of the maximum, or `dropped`. T is the tile of the layer before pooling.
 template <class T, class Source>
-DEVICE_INLINE Octet pool_octet(const Digit &digit, const Source &y, int pooled, int octet, const Octet &sign,
+DEVICE_INLINE Octet pool_octet(const Digit &digit, const Source &y, const Place &pooled, int octet, const Octet &sign,
                                const Dropout &dropout) {
-    constexpr int half = T::side / 2;
     Quad quad;
-    quad.load(y, pooled / half * 2 + 1, pooled % half * 2 + 1, octet);
+    quad.load(y, pooled.row * 2 + 1, pooled.column * 2 + 1, octet);
     Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
-        const unsigned block = (unsigned)(pooled * T::channels + 8 * octet) / 4;
+        const unsigned block = (unsigned)((pooled.row * (T::side / 2) + pooled.column) * T::channels + 8 * octet) / 4;
         constexpr unsigned dropout_purpose = 16;
         const PhiloxBlock first =
             philox_block(dropout.seed, block, digit.row, digit.epoch, dropout_purpose + dropout.layer);
@@ -379,11 +410,10 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
 template <class T>
 DEVICE_INLINE void activate_in_place(const T &tile, const SharedCoefficients &coefficients, float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += image_threads) {
-        const int pixel = i / T::octets;
+    for (Walk<T::side, image_threads / T::octets> at(threadIdx.x / T::octets); at.row < T::side; at.next()) {
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
-        bfloat16 *at = tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet;
-        store_octet(at, activate_pooled(load_octet(at), a, b, keep_scale));
+        bfloat16 *place = tile.at(at.row + 1, at.column + 1, 8 * octet);
+        store_octet(place, activate_pooled(load_octet(place), a, b, keep_scale));
     }
 }
 
@@ -392,9 +422,10 @@ template <int Threads = image_threads, class T, class Source>
 DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du,
                                  const SharedCoefficients &coefficients, const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
-         i += Threads) {
-        const int pixel = (int)(i / T::octets), row = pixel / T::side + 1, column = pixel % T::side + 1;
+    unsigned i = rows.first * T::side * T::octets + threadIdx.x;
+    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets;
+         i += Threads, at.next()) {
+        const int row = at.row + 1, column = at.column + 1;
         const Octet in = load_octet(y.at(row, column, 8 * octet)), gradient = load_octet(du + 8 * i);
         Octet out;
 #pragma unroll
@@ -417,19 +448,29 @@ template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
     return {rows.first / height * height, (rows.end + height - 1) / height * height};
 }
 
+// f(pooled pixel, octet) for the thread's share of those of an image's rows, in whole turns.
+template <int Threads, class T, class F> DEVICE_INLINE void for_pooled(const Rows &rows, const F &f) {
+    constexpr unsigned height = 2 * T::in_turn, width = T::in_turn * T::side / 2;
+    const Rows whole = whole_turns<T>(rows);
+    // Of three warpgroups the second begins, and so has what is left over: it multiplies last (for_every_sample).
+    constexpr unsigned begins = Threads == 384 ? 128 : 0;
+    const unsigned i = (threadIdx.x + Threads - begins) % Threads;
+    const int octet = (int)i % T::octets, end = (int)(whole.end / height);
+    for (Walk<width, Threads / T::octets> at(whole.first / height * width + i / T::octets); at.row < end; at.next()) {
+        f(T::pooled(at), octet);
+    }
+}
+
 // dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere. y is an
 // image in shared memory, or the tile itself.
 template <int Threads = image_threads, class T, class Source>
 DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du,
                                         const SharedCoefficients &coefficients, const Rows &rows) {
-    constexpr int half = T::side / 2;
-    const unsigned first = whole_turns<T>(rows).first / 2, end = whole_turns<T>(rows).end / 2;
-    const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = first * half * T::octets + threadIdx.x; i < end * half * T::octets; i += Threads) {
-        const int pooled = T::pooled_pixel(i / T::octets), row = pooled / half * 2 + 1, column = pooled % half * 2 + 1;
+    for_pooled<Threads, T>(rows, [&](const Place &pooled, int octet) {
+        const int row = pooled.row * 2 + 1, column = pooled.column * 2 + 1;
         Quad quad;
         quad.load(y, row, column, octet);
-        const Octet gradient = load_octet(du + 8 * (pooled * T::octets + octet)),
+        const Octet gradient = load_octet(du + (pooled.row * (T::side / 2) + pooled.column) * T::channels + 8 * octet),
                     sign = coefficients.signs_of_octet(octet);
         Octet out[4];
 #pragma unroll
@@ -451,5 +492,5 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bf
         for (int k = 0; k < 4; ++k) {
             store_octet(tile.at(row + k / 2, column + k % 2, 8 * octet), out[k]);
         }
-    }
+    });
 }

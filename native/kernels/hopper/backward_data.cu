@@ -12,7 +12,7 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64;
     __shared__ SharedCoefficients of_layer4;
     WarpgroupConvolution<Gradient, 64> conv;
-    MaskedGradient<64> masking; // of the layer below
+    GradientBelow<Gradient, 64> below;
     const auto fetch_next = [&](int n) {
         fetch_quads<convolution_threads, Gradient>(y4 + (long long)n * (196 * 64), Packed<Gradient, bfloat16>{next_y4},
                                                    Tile<14, 64>::all());
@@ -30,13 +30,14 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
             fill_pooled_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y4}, next_du4, of_layer4,
                                                       Tile<14, 64>::all());
         },
-        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which), weights); },
         [&](int n) {
-            const long long at = (long long)n * (196 * 64);
-            store_gradient(conv, y3 + at, 1.0f, du3 + at, masking, norm3);
-        });
+            below.load(y3 + (long long)n * (196 * 64));
+            conv.take();
+        },
+        [&](int n) { below.store(conv, 1.0f, du3 + (long long)n * (196 * 64), norm3); });
     let_next_kernel_begin();
-    masking.sums.finish_gradients<64, convolution_threads>(norm3);
+    below.masking.sums.finish_gradients<64, convolution_threads>(norm3);
 }
 
 // y3, du3 → du2 (N, 14, 14, 32), pooled.
@@ -49,7 +50,7 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64;
     __shared__ SharedCoefficients of_layer3;
     WarpgroupConvolution<Gradient, 32> conv;
-    MaskedGradient<32> masking; // of the layer below
+    GradientBelow<Gradient, 32> below;
     const auto fetch_next = [&](int n) {
         fetch<196 * 64, convolution_threads>(next_y3, y3 + (long long)n * (196 * 64));
         fetch<196 * 64, convolution_threads>(next_du3, du3 + (long long)n * (196 * 64));
@@ -66,13 +67,14 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
             fill_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y3}, next_du3, of_layer3,
                                                Tile<14, 64>::all());
         },
-        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which), weights); },
         [&](int n) {
-            const long long at = (long long)n * (196 * 32);
-            store_gradient(conv, pooled2 + at, keep_scale, du2 + at, masking, norm2);
-        });
+            below.load(pooled2 + (long long)n * (196 * 32));
+            conv.take();
+        },
+        [&](int n) { below.store(conv, keep_scale, du2 + (long long)n * (196 * 32), norm2); });
     let_next_kernel_begin();
-    masking.sums.finish_gradients<32, convolution_threads>(norm2);
+    below.masking.sums.finish_gradients<32, convolution_threads>(norm2);
 }
 
 // y2, du2 → the whole backward pass of the first layer.
@@ -105,26 +107,28 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     __syncthreads();
     for_every_sample(
         samples, fetch_next,
-        [&](int n, int which) { // there is no room to fetch y2 ahead: it comes to where dY is made of it
+        [&](int, int which) {
             const Gradient tile = tiles.of(which);
-            fetch_quads<convolution_threads, Gradient>(y2 + (long long)n * (784 * 32), tile, Tile<28, 32>::all());
             images.of(filled).fill(next);
             filled = filled == 2 ? 0 : filled + 1;
-            wait_for_copies();
             fill_pooled_gradient<convolution_threads>(tile, tile, next_du2, of_layer2, Tile<28, 32>::all());
         },
-        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int) {
             FirstConvolution first;
             first.load(weights1, of_layer1, warp() % 2 * 16);
+            const Windows windows(images.of(used), conv.row(0), conv.column());
+            const unsigned inside = gradient1.inside(conv.column());
 #pragma unroll
             for (int strip = 0; strip < conv.strips; ++strip) {
-                const auto &made = conv.made[strip];
-                const float gradient[4] = {low_half(made.w[0]), high_half(made.w[0]), low_half(made.w[1]),
-                                           high_half(made.w[1])};
-                gradient1.add(first, images.of(used), conv.row(strip), conv.column(), gradient);
+                gradient1.add(first, windows, (conv.row(strip) - conv.row(0)) * ImageTile::columns, inside,
+                              conv.made[strip].w);
             }
             used = used == 2 ? 0 : used + 1;
+        },
+        (int)blockIdx.x, (int)gridDim.x, [&](int n, int which) { // there is no room to fetch y2 ahead
+            fetch_quads<convolution_threads, Gradient>(y2 + (long long)n * (784 * 32), tiles.of(which),
+                                                       Tile<28, 32>::all());
         });
     gradient1.finish<convolution_threads>(weights1, of_layer1, norm1, moments, d_w1);
 }

@@ -90,7 +90,7 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
                                                   of_layer4, Tile<14, 64>::all());
             fill_activated<weights_threads>(tiles.of(which).input(), next_y3, of_layer3, Tile<14, 64>::all());
         },
-        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
         [](int) {});
     conv.store(partial);
 }
@@ -121,7 +121,7 @@ conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coe
                                            Tile<14, 64>::all());
             fill_activated_pooled<weights_threads>(tiles.of(which).input(), next_pooled2, of_layer2, keep_scale);
         },
-        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
         [](int) {});
     conv.store(partial);
 }
@@ -233,6 +233,6 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
                                               read);
         },
         [&](int which) { conv.begin(tiles.of(which).dy(first_row), tiles.of(which).input(first_row)); },
-        [&] { conv.take(); }, [](int) {}, first, stride);
+        [&](int) { conv.take(); }, [](int) {}, first, stride);
     conv.store(partial);
 }

@@ -65,25 +65,31 @@ template <class T, int Out> struct WarpgroupConvolution {
 
     // A lane's pixel and its four channels of an image (Side, Side, Out), once sums are by_pixel.
     DEVICE_INLINE static int pixel() { return column() + (lane() >> 2); }
-    DEVICE_INLINE static int place(int strip) {
-        return (row(strip) * Side + pixel()) * Out + warp() % (Out / 16) * 16 + 4 * (lane() & 3);
+    DEVICE_INLINE static int place(int strip, int pixel) {
+        return (row(strip) * Side + pixel) * Out + warp() % (Out / 16) * 16 + 4 * (lane() & 3);
     }
+    DEVICE_INLINE static int place(int strip) { return place(strip, pixel()); }
 };
 
 // y of the layer, and what it adds to the layer's statistics.
 template <class T, int Out>
 DEVICE_INLINE void store_output(const WarpgroupConvolution<T, Out> &conv, bfloat16 *y, ChannelSums &statistics) {
+    constexpr int strips = WarpgroupConvolution<T, Out>::strips;
     if (!conv.multiplies()) {
         return;
     }
+    FourChannels out[strips];
 #pragma unroll
-    for (int strip = 0; strip < conv.strips; ++strip) {
-        const FourChannels out = conv.by_pixel(strip);
-        if (conv.pixel() < T::side) {
-            *reinterpret_cast<FourChannels *>(y + conv.place(strip)) = out;
+    for (int strip = 0; strip < strips; ++strip) {
+        out[strip] = conv.by_pixel(strip);
+    }
+    if (conv.pixel() < T::side) {
+#pragma unroll
+        for (int strip = 0; strip < strips; ++strip) {
+            *reinterpret_cast<FourChannels *>(y + conv.place(strip)) = out[strip];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                const float value = element(out, i);
+                const float value = element(out[strip], i);
                 statistics.first[i] += value;
                 statistics.second[i] = fused_multiply_add(value, value, statistics.second[i]);
             }
@@ -91,27 +97,43 @@ DEVICE_INLINE void store_output(const WarpgroupConvolution<T, Out> &conv, bfloat
     }
 }
 
-// du of the layer below, through its ReLU and dropout. below: its y; pooled, where it is pooled.
-template <class T, int Out>
-DEVICE_INLINE void store_gradient(const WarpgroupConvolution<T, Out> &conv, const bfloat16 *below, float keep_scale,
-                                  bfloat16 *du, MaskedGradient<Out> &masking, const BatchNorm &norm) {
-    constexpr int strips = WarpgroupConvolution<T, Out>::strips;
-    if (!conv.multiplies()) {
-        return;
-    }
-    FourChannels of_below[strips]; // all on their way at once
+// du of the layer below, through its ReLU and dropout.
+template <class T, int Out> struct GradientBelow {
+    using Convolution = WarpgroupConvolution<T, Out>;
+
+    FourChannels y[Convolution::strips]; // of the layer below; pooled, where it is pooled
+    MaskedGradient<Out> masking;
+
+    // To be called while products are on their way: it takes as long to come.
+    DEVICE_INLINE void load(const bfloat16 *below) {
+        if (!Convolution::multiplies()) {
+            return;
+        }
+        const int pixel = smaller(Convolution::pixel(), T::side - 1); // so that no lane loads on a condition
 #pragma unroll
-    for (int strip = 0; strip < strips; ++strip) {
-        of_below[strip] = load_four(below + (conv.pixel() < T::side ? conv.place(strip) : 0));
-    }
-    masking.load(norm); // for every image: in registers they would lie while the next one is made
-#pragma unroll
-    for (int strip = 0; strip < strips; ++strip) {
-        const FourChannels turned = conv.by_pixel(strip);
-        const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2), element(turned, 3)};
-        if (conv.pixel() < T::side) {
-            *reinterpret_cast<FourChannels *>(du + conv.place(strip)) =
-                masking.apply(gradient, of_below[strip], keep_scale);
+        for (int strip = 0; strip < Convolution::strips; ++strip) {
+            y[strip] = load_four(below + Convolution::place(strip, pixel));
         }
     }
-}
+
+    DEVICE_INLINE void store(const Convolution &conv, float keep_scale, bfloat16 *du, const BatchNorm &norm) {
+        if (!conv.multiplies()) {
+            return;
+        }
+        masking.load(norm); // for every image: in registers they would lie while the next one is made
+        FourChannels turned[Convolution::strips];
+#pragma unroll
+        for (int strip = 0; strip < Convolution::strips; ++strip) {
+            turned[strip] = conv.by_pixel(strip);
+        }
+        if (conv.pixel() < T::side) {
+#pragma unroll
+            for (int strip = 0; strip < Convolution::strips; ++strip) {
+                const float gradient[4] = {element(turned[strip], 0), element(turned[strip], 1),
+                                           element(turned[strip], 2), element(turned[strip], 3)};
+                *reinterpret_cast<FourChannels *>(du + conv.place(strip)) =
+                    masking.apply(gradient, y[strip], keep_scale);
+            }
+        }
+    }
+};

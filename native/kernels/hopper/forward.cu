@@ -37,7 +37,7 @@ conv2_forward(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1,
             fill_first_layer<convolution_threads>(tiles.of(which), images.of(which), weights1, of_layer1,
                                                   Tile<28, 32>::all());
         },
-        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int n) { store_output(conv, y2 + (long long)n * (784 * 32), statistics); });
     let_next_kernel_begin();
     statistics.finish_statistics<32, convolution_threads>(norm2);
@@ -57,10 +57,11 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
     __shared__ SharedCoefficients of_layer2;
     WarpgroupConvolution<Input, 64> conv;
     ChannelSums statistics;
+    const Digits digits(state);
     Digit digit;
     const auto fetch_next = [&](int n) {
         fetch_quads<convolution_threads, Before>(y2 + (long long)n * (784 * 32), next_y2, Tile<28, 32>::all());
-        digit = digit_of(state, n);
+        digit = digits.of(n);
     };
     weights.load<convolution_threads>(w3);
     clear<convolution_threads>(tiles.data, tiles.elements);
@@ -72,18 +73,15 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
         samples, fetch_next,
         [&](int n, int which) {
             const auto tile = tiles.of(which);
-            const int octet = (int)threadIdx.x % tile.octets;
-            for (int i = (int)threadIdx.x; i < 196 * tile.octets; i += convolution_threads) {
-                const int pixel = Before::pooled_pixel((unsigned)i / tile.octets);
+            for_pooled<convolution_threads, Before>(Tile<28, 32>::all(), [&](const Place &at, int octet) {
                 const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
                 const Octet pooled =
-                    pool_octet<Before>(digit, next_y2, pixel, octet, of_layer2.signs_of_octet(octet), dropout);
-                store_octet(pooled2 + (long long)n * (196 * 32) + pixel * 32 + 8 * octet, pooled);
-                store_octet(tile.at(pixel / 14 + 1, pixel % 14 + 1, 8 * octet),
-                            activate_pooled(pooled, a, b, keep_scale));
-            }
+                    pool_octet<Before>(digit, next_y2, at, octet, of_layer2.signs_of_octet(octet), dropout);
+                store_octet(pooled2 + (long long)n * (196 * 32) + (at.row * 14 + at.column) * 32 + 8 * octet, pooled);
+                store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(pooled, a, b, keep_scale));
+            });
         },
-        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int n) { store_output(conv, y3 + (long long)n * (196 * 64), statistics); });
     let_next_kernel_begin();
     statistics.finish_statistics<64, convolution_threads>(norm3);
@@ -114,7 +112,7 @@ conv4_forward(const bfloat16 *y3, const float *coefficients3, const bfloat16 *w4
         [&](int, int which) {
             fill_activated<convolution_threads>(tiles.of(which), next_y3, of_layer3, Tile<14, 64>::all());
         },
-        [&](int which) { conv.begin(tiles.of(which), weights); }, [&] { conv.take(); },
+        [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int n) { store_output(conv, y4 + (long long)n * (196 * 64), statistics); });
     let_next_kernel_begin();
     statistics.finish_statistics<64, convolution_threads>(norm4);

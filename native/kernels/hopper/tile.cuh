@@ -6,9 +6,9 @@
 
 // Which pooled pixel is made in whose place. Where eight threads make two of them, and so pixels that lie four apart,
 // these lie in different banks if neighbouring octets of channels do: of four pooled pixels, the third is the second.
-DEVICE_INLINE int every_second(unsigned place) {
-    const unsigned row = place / 14, column = place % 14;
-    return (int)(row * 14 + (column < 12 ? (column & ~3u) + (column & 1) * 2 + (column >> 1 & 1) : column));
+DEVICE_INLINE Place every_second(const Place &place) {
+    const unsigned column = (unsigned)place.column;
+    return {place.row, (int)(column < 12 ? (column & ~3u) + (column & 1) * 2 + (column >> 1 & 1) : column)};
 }
 
 // A convolution to 64 channels makes the rows of an image one by one: 64 is how many rows a left factor has. One to 32
@@ -39,7 +39,7 @@ template <int Side, int Channels, int Out, int Apart = Channels == 64 ? 3 : 2> s
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
         return data + 8 * (channel / 8 * pixels + pixel((unsigned)row, column)) + channel % 8;
     }
-    DEVICE_INLINE static int pooled_pixel(unsigned place) { return octets == 4 ? every_second(place) : (int)place; }
+    DEVICE_INLINE static Place pooled(const Place &place) { return octets == 4 ? every_second(place) : place; }
 
     // Eight pixels of a row, and of those that follow, as columns of the right factor; sixteen channels to be summed
     // over. first_row: of those that are made at once.
@@ -63,7 +63,7 @@ struct GradientPlanes {
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
         return data + 8 * (channel / 8 * pixels + (row - 1) * columns + column - 1) + channel % 8;
     }
-    DEVICE_INLINE static int pooled_pixel(unsigned place) { return (int)place; }
+    DEVICE_INLINE static Place pooled(const Place &place) { return place; }
 
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, plane_bytes); }
 };
@@ -85,7 +85,7 @@ template <bool Border, int Pad> struct RowPlanes {
         return data + 8 * (((row - 1 - first_row + border) * octets + channel / 8) * pixels + column - 1 + border) +
                channel % 8;
     }
-    DEVICE_INLINE static int pooled_pixel(unsigned place) { return every_second(place); }
+    DEVICE_INLINE static Place pooled(const Place &place) { return every_second(place); }
 
     // Sixteen pixels of a row, to be summed over, by all channels of that and the following rows.
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, octet_bytes); }
@@ -94,14 +94,14 @@ template <bool Border, int Pad> struct RowPlanes {
 // An image of 28 by 28 and 32 channels in shared memory, before pooling, with room between its pixels: so much that two
 // neighbouring quads lie in different banks, or two that are every_second.
 template <int Pitch> struct Unpooled {
-    static constexpr int side = 28, channels = 32, octets = 4, pitch = Pitch;
+    static constexpr int side = 28, channels = 32, octets = 4, in_turn = 1, pitch = Pitch;
 
     bfloat16 *data;
 
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
         return data + ((row - 1) * side + column - 1) * pitch + channel;
     }
-    DEVICE_INLINE static int pooled_pixel(unsigned place) { return (int)place; }
+    DEVICE_INLINE static Place pooled(const Place &place) { return place; }
 };
 
 // Some of them: one is read while another is made.
@@ -180,30 +180,23 @@ template <int In, int Out> struct SharedWeights {
 // in `to`. T is the tile that is made of it, or the one before pooling.
 template <int Threads, class T, class To>
 DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &rows) {
-    constexpr int half = T::side / 2;
-    const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = rows.first / 2 * half * T::octets + threadIdx.x; i < rows.end / 2 * half * T::octets;
-         i += Threads) {
-        const int pooled = T::pooled_pixel(i / T::octets);
+    for_pooled<Threads, T>(rows, [&](const Place &pooled, int octet) {
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            const int row = pooled / half * 2 + k / 2, column = pooled % half * 2 + k % 2;
+            const int row = pooled.row * 2 + k / 2, column = pooled.column * 2 + k % 2;
             copy_async(to.at(row + 1, column + 1, 8 * octet),
                        image + (row * T::side + column) * T::channels + 8 * octet);
         }
-    }
+    });
 }
 
 // Pooled octets that go with them.
 template <int Threads, class T>
 DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const Rows &rows) {
-    constexpr int half = T::side / 2;
-    const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = rows.first / 2 * half * T::octets + threadIdx.x; i < rows.end / 2 * half * T::octets;
-         i += Threads) {
-        const int at = T::pooled_pixel(i / T::octets) * T::channels + 8 * octet;
+    for_pooled<Threads, T>(rows, [&](const Place &place, int octet) {
+        const int at = (place.row * (T::side / 2) + place.column) * T::channels + 8 * octet;
         copy_async(shared + at, pooled + at);
-    }
+    });
 }
 
 // The activation of a layer that is pooled, from its pooled y.
@@ -211,39 +204,49 @@ template <int Threads, class T>
 DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, const SharedCoefficients &coefficients,
                                          float keep_scale) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (int i = (int)threadIdx.x; i < T::side * T::side * T::octets; i += Threads) {
-        const int pixel = i / T::octets;
+    unsigned i = threadIdx.x;
+    for (Walk<T::side, Threads / T::octets> at(i / T::octets); at.row < T::side; i += Threads, at.next()) {
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
-        store_octet(tile.at(pixel / T::side + 1, pixel % T::side + 1, 8 * octet),
+        store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet),
                     activate_pooled(load_octet(pooled + 8 * i), a, b, keep_scale));
     }
 }
 
+// Where nothing is to be asked for in place.
+struct Nothing {
+    DEVICE_INLINE void operator()(int, int) const {}
+};
+
 // The samples of a block, one after another. While the tensor cores multiply one, threads use what came of the one
 // before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that there is one
-// barrier a sample; make(n, which) makes its tiles, one pair of two; begin(n, which) begins its products, take() waits
-// for them, and use(n) uses them. Every second warpgroup multiplies first, the others last: how many products a warp
-// may have begun before it has to wait, nobody says, and so there are warpgroups that make something at any time. To be
-// called when a barrier has set the tiles free and the first sample is being fetched.
-template <class Fetch, class Make, class Begin, class Take, class Use>
+// barrier a sample; make(n, which) makes its tiles, one pair of two, from that and from what fetch_in_place(n, which)
+// has asked for, which lies where they will be; begin(which) begins its products, take(n) waits for them, and use(n)
+// uses them. Every second warpgroup multiplies first, the others last: how many products a warp may have begun before
+// it has to wait, nobody says, and so there are warpgroups that make something at any time. To be called when a barrier
+// has set the tiles free and the first sample is being fetched.
+template <class Fetch, class Make, class Begin, class Take, class Use, class InPlace = Nothing>
 DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin,
                                     const Take &take, const Use &use, int first = (int)blockIdx.x,
-                                    int stride = (int)gridDim.x) {
+                                    int stride = (int)gridDim.x, const InPlace &fetch_in_place = {}) {
     const auto prepare = [&](int n, int which) {
         if (n < samples) {
             wait_for_copies();
             make(n, which);
+            let_products_see_writes(); // before more copies are on their way, lest it wait for them
             if (n + stride < samples) {
                 fetch(n + stride);
             }
-            let_products_see_writes();
         }
     };
     const bool is_early = warpgroup() % 2 == 0;
     int n = first, which = 0;
+    fetch_in_place(n, which);
     prepare(n, which);
     for (; n < samples; n += stride, which ^= 1) {
         __syncthreads();
+        if (n + stride < samples) {
+            fetch_in_place(n + stride, which ^ 1);
+        }
         if (is_early) {
             begin(which);
         }
@@ -254,7 +257,7 @@ DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make 
         if (!is_early) {
             begin(which);
         }
-        take();
+        take(n);
     }
     use(n - stride);
 }

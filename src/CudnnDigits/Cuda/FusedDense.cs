@@ -18,7 +18,7 @@ internal sealed unsafe class FusedDense(CudaSession session, FusedTensors tensor
     private const int Filling = 8192, MostParts = 16;
 
     // Shared memory of a block, as dense.cu lays it out.
-    private const int SharedOfData = Out * (64 + 8) * 2, SharedOfWeights = 2 * 64 * (128 + 8 + 64 + 8) * 2;
+    private const int SharedOfData = Out * (64 + 8) * 2, SharedOfWeights = 2 * 128 * (128 + 8 + 64 + 8) * 2;
 
     public int Parts => Math.Clamp(Filling / n, 1, MostParts);
 
