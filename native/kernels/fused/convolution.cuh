@@ -184,19 +184,17 @@ struct ChannelSums {
 // windows lie a distance from there that is the same for all lanes.
 struct Windows {
     const bfloat16 *first, *second; // taps 2t and 2t + 1
-    const bfloat16 *last;           // tap 8, for t = 0 alone
 
     DEVICE_INLINE Windows(const ImageTile &image, int row, int column) {
         const int t = lane() & 3;
         const bfloat16 *window = image.window(row, column + (lane() >> 2));
         first = window + ImageTile::tap(2 * t);
         second = window + ImageTile::tap(2 * t + 1);
-        last = window + ImageTile::tap(8);
     }
 
     DEVICE_INLINE void load(int distance, unsigned (&b)[2]) const {
         b[0] = first[distance].bits | second[distance].bits << 16;
-        b[1] = (lane() & 3) == 0 ? last[distance].bits : 0u;
+        b[1] = (lane() & 3) == 0 ? first[distance + ImageTile::tap(8)].bits : 0u; // first is tap 0 there
     }
 };
 
@@ -207,14 +205,18 @@ struct FirstConvolution {
 
     // w (32, 3, 3); channels from `first` on.
     DEVICE_INLINE void load(const bfloat16 *w, const SharedCoefficients &coefficients, int first) {
-        const int g = lane() >> 2, t = lane() & 3;
+        // One address for each kind, and distances: addresses of their own would be kept from image to image. Of the
+        // second half, the channel is two further on, among the same eight.
+        const int t = lane() & 3, channel = first + channel_of(0, lane() >> 2);
+        const bfloat16 *of_channel = w + channel * taps;
+        const float *scales = coefficients.at(scale, channel), *shifts = coefficients.at(shift, channel);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            const int channel = first + channel_of(half, g);
-            a[half] = w[channel * taps + 2 * t].bits | (unsigned)w[channel * taps + 2 * t + 1].bits << 16;
-            a[half + 2] = t == 0 ? w[channel * taps + 8].bits : 0u;
-            scale_of[half] = coefficients.of(scale, channel);
-            shift_of[half] = coefficients.of(shift, channel);
+            const bfloat16 *row = of_channel + 2 * half * taps;
+            a[half] = row[2 * t].bits | (unsigned)row[2 * t + 1].bits << 16;
+            a[half + 2] = t == 0 ? row[8].bits : 0u;
+            scale_of[half] = scales[2 * half];
+            shift_of[half] = shifts[2 * half];
         }
     }
 

@@ -121,11 +121,10 @@ struct alignas(16) SharedCoefficients {
         }
     }
 
-    DEVICE_INLINE float of(Coefficient which, int channel) const { return values[place(which, channel)]; }
-    DEVICE_INLINE Two of_two(Coefficient which, int channel) const { return load_two(values + place(which, channel)); }
-    DEVICE_INLINE Eight of_octet(Coefficient which, int octet) const {
-        return load_eight(values + place(which, 8 * octet));
-    }
+    DEVICE_INLINE const float *at(Coefficient which, int channel) const { return values + place(which, channel); }
+    DEVICE_INLINE float of(Coefficient which, int channel) const { return *at(which, channel); }
+    DEVICE_INLINE Two of_two(Coefficient which, int channel) const { return load_two(at(which, channel)); }
+    DEVICE_INLINE Eight of_octet(Coefficient which, int octet) const { return load_eight(at(which, 8 * octet)); }
     DEVICE_INLINE Octet signs_of_octet(int octet) const { return load_octet(signs + 4 * octet); }
 };
 

@@ -63,12 +63,13 @@ template <class T, int Out> struct WarpgroupConvolution {
     DEVICE_INLINE static int row(int strip) { return (first_row() + strip) * T::turn + warp() % 4 / (4 / T::turn); }
     DEVICE_INLINE static int column() { return warpgroup() % across * 8; }
 
-    // A lane's pixel and its four channels of an image (Side, Side, Out), once sums are by_pixel.
+    // A lane's pixel and its four channels of an image (Side, Side, Out), once sums are by_pixel: of the first strip.
+    // The next ones are a distance apart, which costs no register.
+    static constexpr int distance = T::turn * Side * Out;
     DEVICE_INLINE static int pixel() { return column() + (lane() >> 2); }
-    DEVICE_INLINE static int place(int strip, int pixel) {
-        return (row(strip) * Side + pixel) * Out + warp() % (Out / 16) * 16 + 4 * (lane() & 3);
+    DEVICE_INLINE static int place(int pixel) {
+        return (row(0) * Side + pixel) * Out + warp() % (Out / 16) * 16 + 4 * (lane() & 3);
     }
-    DEVICE_INLINE static int place(int strip) { return place(strip, pixel()); }
 };
 
 // y of the layer, and what it adds to the layer's statistics.
@@ -84,9 +85,10 @@ DEVICE_INLINE void store_output(const WarpgroupConvolution<T, Out> &conv, bfloat
         out[strip] = conv.by_pixel(strip);
     }
     if (conv.pixel() < T::side) {
+        bfloat16 *to = y + conv.place(conv.pixel());
 #pragma unroll
         for (int strip = 0; strip < strips; ++strip) {
-            *reinterpret_cast<FourChannels *>(y + conv.place(strip)) = out[strip];
+            *reinterpret_cast<FourChannels *>(to + strip * conv.distance) = out[strip];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const float value = element(out[strip], i);
@@ -109,10 +111,11 @@ template <class T, int Out> struct GradientBelow {
         if (!Convolution::multiplies()) {
             return;
         }
-        const int pixel = smaller(Convolution::pixel(), T::side - 1); // so that no lane loads on a condition
+        // So that no lane loads on a condition.
+        const bfloat16 *from = below + Convolution::place(smaller(Convolution::pixel(), T::side - 1));
 #pragma unroll
         for (int strip = 0; strip < Convolution::strips; ++strip) {
-            y[strip] = load_four(below + Convolution::place(strip, pixel));
+            y[strip] = load_four(from + strip * Convolution::distance);
         }
     }
 
@@ -127,11 +130,12 @@ template <class T, int Out> struct GradientBelow {
             turned[strip] = conv.by_pixel(strip);
         }
         if (conv.pixel() < T::side) {
+            bfloat16 *to = du + conv.place(conv.pixel());
 #pragma unroll
             for (int strip = 0; strip < Convolution::strips; ++strip) {
                 const float gradient[4] = {element(turned[strip], 0), element(turned[strip], 1),
                                            element(turned[strip], 2), element(turned[strip], 3)};
-                *reinterpret_cast<FourChannels *>(du + conv.place(strip)) =
+                *reinterpret_cast<FourChannels *>(to + strip * conv.distance) =
                     masking.apply(gradient, y[strip], keep_scale);
             }
         }

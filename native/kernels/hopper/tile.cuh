@@ -181,11 +181,12 @@ template <int In, int Out> struct SharedWeights {
 template <int Threads, class T, class To>
 DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &rows) {
     for_pooled<Threads, T>(rows, [&](const Place &pooled, int octet) {
+        const int row = pooled.row * 2, column = pooled.column * 2;
+        const bfloat16 *from = image + (row * T::side + column) * T::channels + 8 * octet;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            const int row = pooled.row * 2 + k / 2, column = pooled.column * 2 + k % 2;
-            copy_async(to.at(row + 1, column + 1, 8 * octet),
-                       image + (row * T::side + column) * T::channels + 8 * octet);
+            copy_async(to.at(row + k / 2 + 1, column + k % 2 + 1, 8 * octet),
+                       from + (k / 2 * T::side + k % 2) * T::channels);
         }
     });
 }
