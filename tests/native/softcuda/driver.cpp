@@ -13,7 +13,7 @@ int context_object; // its address is the primary context
 
 struct LoadedFunction {
     std::shared_ptr<Kernel> kernel;
-    unsigned most_shared = 48 << 10; // dynamic shared memory that a launch may ask for
+    unsigned most_shared = 0; // dynamic shared memory that a launch may ask for, beyond 48 KiB with what is declared
 };
 
 struct LoadedModule {
@@ -314,7 +314,8 @@ EXPORT cuModuleGetFunction(LoadedFunction **function, LoadedModule *module, cons
 
 EXPORT cuFuncSetAttribute(LoadedFunction *function, int attribute, int value) {
     ENTER(context)
-    if (attribute != 8 || value < 0 || value > (int)setting("SOFTCUDA_SHARED_BYTES", 227 << 10)) {
+    if (attribute != 8 || value < 0 ||
+        (int)function->kernel->shared_bytes + value > (int)setting("SOFTCUDA_SHARED_BYTES", 227 << 10)) {
         return refuse(invalid_value, __func__, "the attribute is not known here, or is more than a multiprocessor has");
     }
     function->most_shared = (unsigned)value;
@@ -349,7 +350,9 @@ EXPORT cuLaunchKernelEx(const LaunchConfig *config, LoadedFunction *function, vo
     const auto [grid, block, shared, stream, attributes, attribute_count] = *config;
     const unsigned threads = block.x * block.y * block.z;
     if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || threads == 0 ||
-        threads > function->kernel->max_threads || shared > function->most_shared || extra) {
+        threads > function->kernel->max_threads || extra ||
+        function->kernel->shared_bytes + shared >
+            std::max(function->kernel->shared_bytes + function->most_shared, 48u << 10)) {
         return refuse(invalid_value, __func__, function->kernel->name + ": grid, block or shared memory out of range");
     }
     for (unsigned i = 0; i < attribute_count; ++i) {
