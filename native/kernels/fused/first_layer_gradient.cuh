@@ -15,8 +15,9 @@ struct FirstLayerGradient {
         float u[4];
         windows.load(distance, b);
         first.normalized(b, u);
-        // Row g of the left factor is a channel, its columns are pixels: just as the sums lie. The right factor is
-        // the windows turned round, with a tenth tap that sees 1 everywhere.
+        // u is above 0 where it is, rounded, as on the way forward. Row g of the left factor is a channel, its columns
+        // are pixels: just as the sums lie. The right factor is the windows turned round, with a tenth tap that sees 1
+        // everywhere.
         const unsigned a[2] = {gradient[0] & where_greater(pack(u[0], u[1]), 0) & inside,
                                gradient[1] & where_greater(pack(u[2], u[3]), 0) & inside};
         multiply_accumulate_k8(sums[0], a, transpose_matrix(b[0]));

@@ -153,7 +153,7 @@ pool4_forward(const StepState *state, const bfloat16 *y4, const float *coefficie
         const Eight a = load_eight(coefficients4 + scale + 8 * octet),
                     b = load_eight(coefficients4 + shift + 8 * octet);
         const Octet pooled =
-            pool_octet<T>(digit_of(state, n), Packed<T>{y4 + (long long)n * (196 * 64)}, {pixel / 7, pixel % 7}, octet,
+            pool_octet<T>(Digits(state).of(n), Packed<T>{y4 + (long long)n * (196 * 64)}, {pixel / 7, pixel % 7}, octet,
                           signs_of(a), {threshold, keep_scale, seed, layer});
         store_octet(pooled4 + 8 * i, pooled);
         store_octet(z4 + 8 * i, activate_pooled(pooled, a, b, keep_scale));

@@ -347,9 +347,7 @@ struct Digit {
     unsigned row, epoch;
 };
 
-DEVICE_INLINE Digit digit_of(const StepState *state, int n) { return {(unsigned)dataset_row(state, n), state->epoch}; }
-
-// The same for many: where their rows stand is loaded once, so that nothing waits for it again.
+// Where their rows stand is loaded once, so that nothing waits for it again.
 struct Digits {
     const int *order;
     unsigned first, last, epoch;
