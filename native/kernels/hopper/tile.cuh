@@ -245,11 +245,11 @@ DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make 
     prepare(n, which);
     for (; n < samples; n += stride, which ^= 1) {
         __syncthreads();
-        if (n + stride < samples) {
-            fetch_in_place(n + stride, which ^ 1);
-        }
         if (is_early) {
             begin(which);
+        }
+        if (n + stride < samples) {
+            fetch_in_place(n + stride, which ^ 1);
         }
         if (n != first) {
             use(n - stride);
