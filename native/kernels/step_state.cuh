@@ -29,11 +29,13 @@ struct StepState {
 };
 static_assert(sizeof(StepState) == 128, "StepState.cs has the same layout");
 
-// Row of the dataset that sample n of a step is which begins at `first`. Past the end of the order, where a last batch
-// of predictions is filled up, the last row again.
+// Row of the dataset at a place in the order. Past its end, where a last batch of predictions is filled up, the last
+// row again.
+DEVICE_INLINE int dataset_row(const int *order, unsigned rows, unsigned at) { return order[at < rows ? at : rows - 1]; }
+
+// That of sample n of a step which begins at `first`.
 DEVICE_INLINE int dataset_row(const StepState *state, unsigned first, int n) {
-    const unsigned at = first + (unsigned)n;
-    return device_pointer<const int>(state->order)[at < state->rows ? at : state->rows - 1];
+    return dataset_row(device_pointer<const int>(state->order), state->rows, first + (unsigned)n);
 }
 
 // The same for the running step.

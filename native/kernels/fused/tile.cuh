@@ -347,20 +347,21 @@ struct Digit {
     unsigned row, epoch;
 };
 
-// Where their rows stand is loaded once, so that nothing waits for it again.
+// Those of a step: where their rows stand is loaded once, so that nothing waits for it again.
 struct Digits {
     const int *order;
-    unsigned first, last, epoch;
+    unsigned first, rows, epoch;
 
     DEVICE_INLINE explicit Digits(const StepState *state)
-        : order(device_pointer<const int>(state->order)), first(state->first), last(state->rows - 1),
-          epoch(state->epoch) {}
+        : order(device_pointer<const int>(state->order)), first(state->first), rows(state->rows), epoch(state->epoch) {}
 
-    DEVICE_INLINE Digit of(int n) const {
-        const unsigned at = first + (unsigned)n;
-        return {(unsigned)order[at < last ? at : last], epoch};
-    }
+    DEVICE_INLINE Digit of(int n) const { return {(unsigned)dataset_row(order, rows, first + (unsigned)n), epoch}; }
 };
+
+// Where eight channels of a pooled pixel begin. T is the tile of the layer before pooling.
+template <class T> DEVICE_INLINE int pooled_element(const Place &pooled, int octet) {
+    return (pooled.row * (T::side / 2) + pooled.column) * T::channels + 8 * octet;
+}
 
 // The pooled y of one octet: the y of the maximum, or `dropped`. T is the tile of the layer before pooling.
 template <class T, class Source>
@@ -370,7 +371,7 @@ DEVICE_INLINE Octet pool_octet(const Digit &digit, const Source &y, const Place 
     quad.load(y, pooled.row * 2 + 1, pooled.column * 2 + 1, octet);
     Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
-        const unsigned block = (unsigned)((pooled.row * (T::side / 2) + pooled.column) * T::channels + 8 * octet) / 4;
+        const unsigned block = (unsigned)pooled_element<T>(pooled, octet) / 4;
         constexpr unsigned dropout_purpose = 16;
         const PhiloxBlock first =
             philox_block(dropout.seed, block, digit.row, digit.epoch, dropout_purpose + dropout.layer);
@@ -467,7 +468,7 @@ DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bf
         const int row = pooled.row * 2 + 1, column = pooled.column * 2 + 1;
         Quad quad;
         quad.load(y, row, column, octet);
-        const Octet gradient = load_octet(du + (pooled.row * (T::side / 2) + pooled.column) * T::channels + 8 * octet),
+        const Octet gradient = load_octet(du + pooled_element<T>(pooled, octet)),
                     sign = coefficients.signs_of_octet(octet);
         Octet out[4];
 #pragma unroll

@@ -77,7 +77,7 @@ conv3_forward(const StepState *state, const bfloat16 *y2, const float *coefficie
                 const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
                 const Octet pooled =
                     pool_octet<Before>(digit, next_y2, at, octet, of_layer2.signs_of_octet(octet), dropout);
-                store_octet(pooled2 + (long long)n * (196 * 32) + (at.row * 14 + at.column) * 32 + 8 * octet, pooled);
+                store_octet(pooled2 + (long long)n * (196 * 32) + pooled_element<Before>(at, octet), pooled);
                 store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(pooled, a, b, keep_scale));
             });
         },

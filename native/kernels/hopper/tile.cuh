@@ -195,7 +195,7 @@ DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &
 template <int Threads, class T>
 DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const Rows &rows) {
     for_pooled<Threads, T>(rows, [&](const Place &place, int octet) {
-        const int at = (place.row * (T::side / 2) + place.column) * T::channels + 8 * octet;
+        const int at = pooled_element<T>(place, octet);
         copy_async(shared + at, pooled + at);
     });
 }
