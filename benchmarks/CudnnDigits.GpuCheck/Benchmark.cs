@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -25,36 +26,57 @@ internal static class Benchmark
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
     private static readonly string[] Precisions = ["fp32", "tf32", "bf16"];
 
-    /// <summary>The python3 that would run the peer, or null.</summary>
-    public static string? Python() => Workplace.Find("python3");
+    /// <summary>PyTorch's ways. Its own capture of a compiled step (mode="reduce-overhead") is left out: to compile once more takes minutes, for what "compiled+graph" does in one launch.</summary>
+    private const string PeerModes = "graph,eager,compiled+graph";
 
-    /// <summary>Has PyTorch's compiler do its work, which takes most of a minute, before the benchmark: it finds it in the compiler's cache.</summary>
+    /// <summary>How many steps PyTorch has for a network and size of batch: three precisions, but two of them compiled.</summary>
+    private const int PeerSteps = 8;
+
+    private static readonly string[] Compiled = ["bf16", "tf32"];
+
+    /// <summary>How many compile beside each other, and for how long one more begins.</summary>
+    private const int Compilers = 6;
+
+    private static readonly TimeSpan ForCompilers = TimeSpan.FromSeconds(120);
+
+    /// <summary>Has PyTorch's compiler do its work, which takes most of a minute each time, before the benchmark: it finds it in the compiler's cache.</summary>
     public static CheckResult Compile(Workplace place)
     {
-        if (Peer is not { } peer)
+        if (place.Torch is not { } python)
         {
-            return new CheckResult("compile", Status.Skipped, "there is no PyTorch on this machine");
+            return new CheckResult("compile", Status.Skipped, "there is no PyTorch with CUDA on this machine");
         }
 
-        int[] batches = Batches(place);
-        ToolResult[] results = new ToolResult[batches.Length];
-        Parallel.For(0, batches.Length, i => results[i] = place.Run(
-            $"compile-{batches[i]}", 120, peer.Python, [.. peer.Script, "--models", "improved", "--modes", "compiled+graph", "--precisions", "bf16", "--batch-sizes", $"{batches[i]}", "--images", "1"]));
-        return results.FirstOrDefault(result => result.ExitCode != 0) is { } failed
+        (string Model, string Precision, int Batch)[] wanted =
+            [.. from model in Models from precision in Compiled from batch in Batches(place) select (model, precision, batch)]; // what tells most first
+        ToolResult?[] results = new ToolResult?[wanted.Length];
+        Stopwatch clock = Stopwatch.StartNew();
+        Parallel.For(0, Compilers, compiler =>
+        {
+            for (int i = compiler; i < wanted.Length && clock.Elapsed < ForCompilers; i += Compilers)
+            {
+                (string model, string precision, int batch) = wanted[i];
+                results[i] = place.Run(
+                    $"compile-{model}-{batch}-{precision}", 120, python,
+                    [.. Peer, "--models", model, "--modes", "compiled+graph", "--precisions", precision, "--batch-sizes", $"{batch}", "--images", "1"],
+                    ("TORCHINDUCTOR_COMPILE_THREADS", "2"));
+            }
+        });
+        return results.OfType<ToolResult>().FirstOrDefault(result => result.ExitCode != 0) is { } failed
             ? new CheckResult("compile", Status.Skipped, $"PyTorch does not compile here: {(failed.TimedOut ? "out of time" : failed.LastWord)}")
-            : new CheckResult("compile", Status.Passed, $"{batches.Length} sizes of batch");
+            : new CheckResult("compile", Status.Passed, $"{results.Count(result => result is not null)} of {wanted.Length} steps; the others are compiled when they are measured");
     }
 
     public static CheckResult Run(Workplace place)
     {
         int[] batches = Batches(place);
-        List<JsonObject> ours = [], peers = [];
-        double? toTarget = null;
+        List<JsonObject> ours = Measured(place, "ours"), peers = Measured(place, "pytorch");
+        double? toTarget = (double?)place.Measured?["pytorch_seconds_to_99_percent"];
         foreach (string model in Models)
         {
-            ours.AddRange(Ours(place, model, batches, Before));
-            peers.AddRange(Peers(place, model, batches));
-            ours.AddRange(Ours(place, model, batches, After));
+            Ours(place, model, batches, Before, ours);
+            Peers(place, model, batches, peers);
+            Ours(place, model, batches, After, ours);
             toTarget ??= PeerSecondsToTarget(place);
         }
 
@@ -70,33 +92,31 @@ internal static class Benchmark
             }
         }
 
-        int left = Models.Sum(model => batches.Length * Modes(place, model, [.. Before, .. After]).Count()) - ours.Count;
+        int left = Models.Sum(model => batches.Length * (Modes(place, model, [.. Before, .. After]).Count() + (place.Torch is null ? 0 : PeerSteps))) - ours.Count - peers.Count;
         double[] ratios = [.. table.Select(row => (double?)row!["training_ratio"]).OfType<double>()];
         string summary = ours.Exists(entry => entry["error"] is not null) ? (string)ours.First(entry => entry["error"] is not null)["error"]!
             : ratios.Length == 0 ? $"{ours.Count} configurations measured, none beside PyTorch"
             : string.Create(CultureInfo.InvariantCulture, $"training at {ratios.Min():F2} to {ratios.Max():F2} times PyTorch's best mode of the same precision or better");
-        summary += left > 0 ? $"; no time for {left} of {ours.Count + left} configurations" : "";
+        summary += left > 0 ? $"; no time for {left} of {ours.Count + peers.Count + left} configurations" : "";
         return new CheckResult(
-            "benchmark", ours.Exists(entry => entry["error"] is not null) ? Status.Failed : ours.Count == 0 ? Status.Skipped : Status.Passed, summary,
+            "benchmark", ours.Exists(entry => entry["error"] is not null) ? Status.Failed : left > 0 ? Status.Unfinished : Status.Passed, summary,
             new JsonObject { ["table"] = table, ["ours"] = new JsonArray([.. ours]), ["pytorch"] = new JsonArray([.. peers]), ["pytorch_seconds_to_99_percent"] = toTarget });
     }
 
     private static int[] Batches(Workplace place) => place.Quick ? [1] : [64, 256, 1024, 4096];
 
-    /// <summary>How to run the peer, or null.</summary>
-    private static (string Python, string[] Script)? Peer => Python() is { } python && Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py") is var script && File.Exists(script)
-        ? (python, ["-u", script])
-        : null;
+    /// <summary>What python3 is given to measure PyTorch.</summary>
+    public static string[] Peer => ["-u", Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py")];
 
     /// <summary>PyTorch's seconds from process start to 99 % of the validation digits; null where it cannot be measured.</summary>
     private static double? PeerSecondsToTarget(Workplace place)
     {
-        if (place.Data is null || Peer is not { } peer || place.Left < TimeSpan.FromSeconds(60))
+        if (place.Data is null || place.Torch is not { } python || place.Left < TimeSpan.FromSeconds(60))
         {
             return null;
         }
 
-        ToolResult result = place.Run("pytorch-until", 60, peer.Python, [.. peer.Script, "--data", place.Data, "--until", "0.99"]);
+        ToolResult result = place.Run("pytorch-until", 60, python, [.. Peer, "--data", place.Data, "--until", "0.99"]);
         return Entries(result).Where(epoch => (double)epoch["accuracy"]! >= 0.99).Select(epoch => (double?)epoch["seconds_since_process_start"]!.GetValue<double>()).FirstOrDefault();
     }
 
@@ -138,11 +158,11 @@ internal static class Benchmark
     private static IEnumerable<(string Precision, string Mode)> Modes(Workplace place, string model, (string Precision, string Mode)[] plan) =>
         plan.Where(entry => Settings[entry.Mode] == "cudnn" || (model == "improved" && (entry.Mode != "warpgroups" || place.HasWarpgroups)));
 
-    private static IEnumerable<JsonObject> Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan)
+    private static void Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan, List<JsonObject> measured)
     {
         foreach ((string precision, string mode) in Modes(place, model, plan))
         {
-            foreach (int batch in batches.TakeWhile(_ => place.Left > ForKernels))
+            foreach (int batch in batches.Where(batch => !measured.Exists(entry => Is(entry, model, batch, precision, mode))).TakeWhile(_ => place.Left > ForKernels))
             {
                 int images = mode is "fused" or "warpgroups" ? 65536 : precision == "fp32" || mode == "eager" ? 8192 : 32768;
                 string[] options = mode switch { "eager" => ["--no-cuda-graph"], "deterministic" => ["--deterministic"], _ => [] };
@@ -157,25 +177,35 @@ internal static class Benchmark
                 entry["model"] = model;
                 entry["batch_size"] = batch;
                 entry["precision"] = precision;
-                yield return entry;
+                measured.Add(entry);
             }
         }
     }
 
-    /// <summary>One JSON line per batch, precision and mode, as long as there is time.</summary>
-    private static IEnumerable<JsonObject> Peers(Workplace place, string model, int[] batches)
+    /// <summary>What PyTorch has not been measured at yet, as long as there is time: one JSON line per batch, precision and mode.</summary>
+    private static void Peers(Workplace place, string model, int[] batches, List<JsonObject> measured)
     {
         double seconds = 0.7 * (place.Left - ForKernels).TotalSeconds - 10; // a configuration that has begun is finished
-        if (Peer is not { } peer || seconds < 10)
+        if (place.Torch is not { } python || seconds < 10 || measured.Count(entry => (string?)entry["model"] == model) == batches.Length * PeerSteps)
         {
-            return [];
+            return;
         }
 
+        string done = Path.Combine(place.Output, "logs", "pytorch-done.jsonl");
+        File.WriteAllLines(done, measured.Select(entry => entry.ToJsonString()));
         ToolResult result = place.Run(
-            $"pytorch-{model}", seconds + 10, peer.Python,
-            [.. peer.Script, "--models", model, "--batch-sizes", string.Join(',', batches), "--images", "32768", "--seconds", seconds.ToString("F0", CultureInfo.InvariantCulture)]);
-        return Entries(result);
+            $"pytorch-{model}", seconds + 10, python,
+            [
+                .. Peer, "--models", model, "--modes", PeerModes, "--batch-sizes", string.Join(',', batches), "--images", "32768",
+                "--seconds", seconds.ToString("F0", CultureInfo.InvariantCulture), "--done", done,
+            ]);
+        measured.AddRange(Entries(result));
     }
+
+    private static List<JsonObject> Measured(Workplace place, string who) => [.. place.Measured?[who]?.AsArray().Select(entry => entry!.DeepClone().AsObject()) ?? []];
+
+    private static bool Is(JsonObject entry, string model, int batch, string precision, string mode) =>
+        (string?)entry["model"] == model && (int?)entry["batch_size"] == batch && (string?)entry["precision"] == precision && (string?)entry["mode"] == mode;
 
     /// <summary>Lines of JSON; one that was cut off when time ran out is left out.</summary>
     private static IEnumerable<JsonObject> Entries(ToolResult result)

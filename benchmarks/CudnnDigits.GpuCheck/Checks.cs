@@ -11,6 +11,9 @@ internal enum Status
     Passed,
     Failed,
     Skipped,
+
+    /// <summary>For want of time: the same command goes on with it.</summary>
+    Unfinished,
 }
 
 /// <summary>What a check found.</summary>
@@ -18,7 +21,11 @@ internal enum Status
 /// <param name="Status">How it went.</param>
 /// <param name="Summary">One line.</param>
 /// <param name="Details">What it measured, as it stands in the report.</param>
-internal sealed record CheckResult(string Name, Status Status, string Summary, JsonNode? Details = null);
+internal sealed record CheckResult(string Name, Status Status, string Summary, JsonNode? Details = null)
+{
+    /// <summary>When it ended.</summary>
+    public string Date { get; init; } = DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture) + " UTC";
+}
 
 /// <summary>The checks: those that measure no time run beside each other, then the others alone, what tells most first.</summary>
 internal static partial class Checks
@@ -54,7 +61,7 @@ internal static partial class Checks
     {
         if (place.Left < TimeSpan.FromSeconds(5))
         {
-            return new CheckResult(name, Status.Skipped, "no time left; run it alone with --only");
+            return new CheckResult(name, Status.Unfinished, "no time left", name == "benchmark" ? place.Measured?.DeepClone() : null);
         }
 
         try
@@ -89,7 +96,7 @@ internal static partial class Checks
         details["commit"] = File.Exists(commit) ? File.ReadAllText(commit).Trim() : null;
         if (Workplace.Find("nvidia-smi") is { } smi)
         {
-            ToolResult driver = place.Run("nvidia-smi", 30, smi, ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]);
+            ToolResult driver = place.Run("nvidia-smi", 30, smi, ["--query-gpu=name,driver_version,memory.total,uuid", "--format=csv,noheader"]);
             details["nvidia_smi"] = driver.Text.Trim();
         }
 
@@ -114,7 +121,8 @@ internal static partial class Checks
             {
                 ToolResult result = place.Run($"ptxas-{Path.GetFileNameWithoutExtension(file)}-{target}", 60, ptxas, ["-v", $"-arch={target}", file, "-o", "/dev/null"]);
                 int spills = result.Error.Concat(result.Output).SelectMany(line => SpillCount().Matches(line.Text)).Sum(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
-                details.Add(new JsonObject { ["file"] = Path.GetFileName(file), ["target"] = target, ["assembles"] = result.ExitCode == 0, ["spill_bytes"] = spills });
+                string? serialized = result.Error.Concat(result.Output).FirstOrDefault(line => line.Text.Contains("serialized", StringComparison.Ordinal)).Text; // products that wait for each other
+                details.Add(new JsonObject { ["file"] = Path.GetFileName(file), ["target"] = target, ["assembles"] = result.ExitCode == 0, ["spill_bytes"] = spills, ["serialized"] = serialized });
             }
         }
 
@@ -148,7 +156,8 @@ internal static partial class Checks
         (string, string)[] environment = [("CUDNN_DIGITS_REQUIRE_GPU", "1"), ("CUDNN_DIGITS_SHARED", references)];
         ToolResult result = place.Run(name, 300, Path.Combine(Workplace.App, "CudnnDigits.Cuda.Tests"), arguments, environment);
         Match summary = TestSummary().Match(result.Text);
-        string[] failures = [.. result.Output.Where(line => line.Text.Contains("[FAIL]", StringComparison.Ordinal)).Select(line => Escapes().Replace(line.Text, "").Trim())];
+        string[] lines = [.. result.Output.Select(line => Escapes().Replace(line.Text, "").Trim())];
+        string[] failures = [.. lines.Zip(lines.Skip(1)).Where(pair => pair.First.Contains("[FAIL]", StringComparison.Ordinal)).Select(pair => $"{pair.First} {pair.Second}")]; // and why
         JsonObject details = new() { ["summary"] = summary.Value, ["failures"] = new JsonArray([.. failures.Select(line => JsonValue.Create(line))]) };
         return result.ExitCode == 0
             ? new CheckResult(name, Status.Passed, summary.Value, details)
@@ -159,7 +168,7 @@ internal static partial class Checks
     private static CheckResult Embedding(Workplace place)
     {
         string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_embed.py"), run = Path.Combine(place.Output, "run-embedding");
-        if (Benchmark.Python() is not { } python || place.Run("torch", 60, python, ["-c", "import torch; assert torch.cuda.is_available()"]).ExitCode != 0)
+        if (place.Torch is not { } python)
         {
             return new CheckResult("embedding", Status.Skipped, "there is no PyTorch with CUDA on this machine");
         }
@@ -330,7 +339,7 @@ internal static partial class Checks
 
     private static IEnumerable<string> PythonFolders(string below)
     {
-        string lib = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Benchmark.Python()) ?? "/", "..", "lib"));
+        string lib = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Workplace.Find("python3")) ?? "/", "..", "lib"));
         return Directory.Exists(lib) ? Directory.GetDirectories(lib, "python3*").Select(python => Path.Combine(python, "site-packages", below)) : [];
     }
 

@@ -117,13 +117,12 @@ internal static class Kernels
     /// <summary>Copy bandwidth and matrix rates, by PyTorch; null where it is not there.</summary>
     private static JsonNode? Ceilings(Workplace place)
     {
-        string script = Path.Combine(Workplace.Bundle, "peers", "pytorch_train.py");
-        if (Benchmark.Python() is not { } python || !File.Exists(script))
+        if (place.Torch is not { } python)
         {
             return null;
         }
 
-        ToolResult result = place.Run("ceilings", 60, python, ["-u", script, "--ceilings"]);
+        ToolResult result = place.Run("ceilings", 60, python, [.. Benchmark.Peer, "--ceilings"]);
         return result.Output.LastOrDefault(line => line.Text.StartsWith('{')).Text is { } json ? JsonNode.Parse(json) : null;
     }
 

@@ -2,16 +2,15 @@ using System.CommandLine;
 using CudnnDigits.GpuCheck;
 
 Option<FileInfo?> data = new("--data") { Description = "Kaggle's train.csv (or .gz, .zip) to train on. Default: the built-in digits.", HelpName = "FILE" };
-Option<string> output = new("--out") { Description = "Folder of the report. Default: gpu-report.", HelpName = "DIR", DefaultValueFactory = _ => "gpu-report" };
-Option<string[]> only = new("--only") { Description = $"Only these checks: {string.Join(", ", Checks.Names)}.", HelpName = "CHECK", AllowMultipleArgumentsPerToken = true };
-Option<double> minutes = new("--minutes") { Description = "Time for everything; what does not fit is left out and said. Default: 9.", DefaultValueFactory = _ => 9 };
+Option<string> output = new("--out") { Description = "Folder of the report; one that is there already, of the same GPU and commit, is gone on with. Default: gpu-report.", HelpName = "DIR", DefaultValueFactory = _ => "gpu-report" };
+Option<string[]> only = new("--only") { Description = $"Only these checks, passed or not: {string.Join(", ", Checks.Names)}.", HelpName = "CHECK", AllowMultipleArgumentsPerToken = true };
+Option<double> minutes = new("--minutes") { Description = "Time for this run; what does not fit is left to the next with the same --out. Default: 9.", DefaultValueFactory = _ => 9 };
 Option<bool> quick = new("--quick") { Description = "Smallest sizes, to try the check itself." };
 only.AcceptOnlyFromAmong(Checks.Names);
 
 RootCommand root = new("Checks CudnnDigits on this machine's GPU and measures it beside PyTorch; writes gpu-report.json, gpu-report.md and logs.") { data, output, only, minutes, quick };
 root.SetAction(result =>
 {
-    string[] chosen = result.GetValue(only) is { Length: > 0 } names ? names : Checks.Names;
     Workplace place = new(Path.GetFullPath(result.GetValue(output)!), result.GetValue(data)?.FullName, TimeSpan.FromMinutes(result.GetValue(minutes)), result.GetValue(quick));
     if (place.Data is not null && !File.Exists(place.Data))
     {
@@ -20,7 +19,16 @@ root.SetAction(result =>
     }
 
     ThreadPool.SetMinThreads(64, 64); // they wait for other programs
-    List<CheckResult> results = [];
+    CheckResult machine = Checks.Run(Checks.First, place);
+    Say($"{Checks.First}: {machine.Summary}");
+    List<CheckResult> results = [.. Report.Read(place, machine)];
+    if (results.Count > 1)
+    {
+        Say($"going on with the report that is there: {string.Join(", ", results.Skip(1).Select(check => $"{check.Name} {check.Status.ToString().ToLowerInvariant()}"))}");
+        place.Measured = results.Find(check => check is { Name: "benchmark", Status: Status.Unfinished })?.Details;
+    }
+
+    string[] chosen = result.GetValue(only) is { Length: > 0 } names ? names : [.. Checks.Names.Except(results.Where(check => check.Status == Status.Passed).Select(check => check.Name))];
     void Run(string name)
     {
         Say($"{name} …");
@@ -28,6 +36,7 @@ root.SetAction(result =>
         Say($"{name}: {check.Status.ToString().ToLowerInvariant()}, {check.Summary}");
         lock (results)
         {
+            results.RemoveAll(earlier => earlier.Name == name);
             results.Add(check);
             Report.Write(place, [.. results.OrderBy(one => Array.IndexOf(Checks.Names, one.Name))]); // whatever happens next, what was measured is kept
         }
@@ -35,24 +44,25 @@ root.SetAction(result =>
 
     void Say(string text)
     {
-        lock (results)
+        lock (place)
         {
             Console.Error.WriteLine($"{place.Elapsed:mm\\:ss}  {text}");
         }
     }
 
-    foreach (string name in chosen.Where(name => name == Checks.First))
-    {
-        Run(name);
-    }
-
+    Report.Write(place, results);
     Task.WaitAll([.. Checks.Untimed.Where(chosen.Contains).Select(name => Task.Run(() => Run(name)))]);
     foreach (string name in Checks.Alone.Where(chosen.Contains))
     {
         Run(name);
     }
 
+    if (results.Exists(check => check.Status == Status.Unfinished))
+    {
+        Say("not finished: the same command goes on from here");
+    }
+
     Console.Out.WriteLine(Path.Combine(place.Output, "gpu-report.md"));
-    return results.Any(check => check.Status == Status.Failed) ? 1 : 0;
+    return results.Exists(check => check.Status is Status.Failed or Status.Unfinished) ? 1 : 0;
 });
 return root.Parse(args).Invoke();

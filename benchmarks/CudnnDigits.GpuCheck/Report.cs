@@ -11,18 +11,54 @@ internal static class Report
 {
     private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    /// <summary>
+    /// The machine's check, and what an earlier run left of the others in the same folder, where it is known to have been about the same: GPU, driver,
+    /// libraries, commit, data and sizes.
+    /// </summary>
+    public static CheckResult[] Read(Workplace place, CheckResult machine)
+    {
+        string path = Path.Combine(place.Output, "gpu-report.json");
+        string? commit = (string?)machine.Details?["commit"];
+        if (!File.Exists(path) || commit is null || commit.EndsWith("-dirty", StringComparison.Ordinal))
+        {
+            return [machine];
+        }
+
+        JsonNode json;
+        try
+        {
+            json = JsonNode.Parse(File.ReadAllText(path))!;
+        }
+        catch (JsonException) // stopped while it was written
+        {
+            return [machine];
+        }
+
+        if ((string?)json["data"] != place.Data || (bool?)json["quick"] != place.Quick)
+        {
+            return [machine];
+        }
+
+        CheckResult[] earlier = [.. json["checks"]!.AsArray().Select(check => new CheckResult(
+            (string)check!["name"]!, Enum.Parse<Status>((string)check["status"]!, ignoreCase: true), (string)check["summary"]!, check["details"]?.DeepClone()) { Date = (string)check["date"]! })];
+        bool same = JsonNode.DeepEquals(earlier[0].Details, machine.Details); // it is the first
+        return same ? [machine, .. earlier[1..]] : [machine];
+    }
+
     public static void Write(Workplace place, IReadOnlyList<CheckResult> results)
     {
         Directory.CreateDirectory(place.Output);
         JsonObject json = new()
         {
-            ["date"] = DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture) + " UTC",
             ["command"] = Environment.CommandLine,
+            ["data"] = place.Data,
+            ["quick"] = place.Quick,
             ["seconds"] = Math.Round(place.Elapsed.TotalSeconds, 1),
             ["checks"] = new JsonArray([.. results.Select(result => new JsonObject
             {
                 ["name"] = result.Name,
                 ["status"] = result.Status.ToString().ToLowerInvariant(),
+                ["date"] = result.Date,
                 ["summary"] = result.Summary,
                 ["details"] = result.Details?.DeepClone(),
             })]),
@@ -31,11 +67,10 @@ internal static class Report
 
         StringBuilder text = new();
         text.AppendLine("# GPU report").AppendLine();
-        text.AppendLine(CultureInfo.InvariantCulture, $"{json["date"]}, {place.Elapsed.TotalMinutes:F1} minutes").AppendLine();
-        text.AppendLine("| check | | |").AppendLine("|---|---|---|");
+        text.AppendLine("| check | | | ended at |").AppendLine("|---|---|---|---|");
         foreach (CheckResult result in results)
         {
-            text.AppendLine($"| {result.Name} | {result.Status.ToString().ToLowerInvariant()} | {result.Summary.Replace('|', '/')} |");
+            text.AppendLine($"| {result.Name} | {result.Status.ToString().ToLowerInvariant()} | {result.Summary.Replace('|', '/')} | {result.Date} |");
         }
 
         foreach (CheckResult result in results)

@@ -23,9 +23,13 @@ internal sealed record ToolResult(int ExitCode, bool TimedOut, double Seconds, L
 /// <param name="Quick">Smallest sizes.</param>
 internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bool Quick)
 {
-    private readonly Stopwatch _clock = Stopwatch.StartNew();
+    /// <summary>What an earlier run measured of a benchmark that it did not finish, or null.</summary>
+    public JsonNode? Measured { get; set; }
 
+    private readonly Stopwatch _clock = Stopwatch.StartNew();
+    private readonly Lock _asking = new();
     private bool? _hasWarpgroups;
+    private (bool Known, string? Python) _torch;
 
     public TimeSpan Elapsed => _clock.Elapsed;
 
@@ -42,6 +46,24 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
     /// <summary>Whether the first GPU can run what is only for compute capability 9.0.</summary>
     public bool HasWarpgroups => _hasWarpgroups ??=
         (string?)JsonNode.Parse(Run("gpus", 30, Digits, ["info", "--json"]).Text)!["cuda"]!["gpus"]!.AsArray().FirstOrDefault()?["compute_capability"] == "9.0";
+
+    /// <summary>The python3 that has PyTorch with CUDA, or null.</summary>
+    public string? Torch
+    {
+        get
+        {
+            lock (_asking)
+            {
+                if (!_torch.Known)
+                {
+                    string? python = Find("python3");
+                    _torch = (true, python is not null && Run("torch", 60, python, ["-c", "import torch; assert torch.cuda.is_available()"]).ExitCode == 0 ? python : null);
+                }
+
+                return _torch.Python;
+            }
+        }
+    }
 
     /// <summary>A program on PATH, in the usual places of the CUDA toolkit, or below one of these patterns; or null.</summary>
     public static string? Find(string name, params string[] more) => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)

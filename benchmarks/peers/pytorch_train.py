@@ -5,7 +5,7 @@ whole step captured as a CUDA graph, and torch.compile; for inference, batch nor
 in bf16.
 
     pytorch_train.py [--models improved,simple] [--batch-sizes 64,256,1024,4096] [--precisions fp32,tf32,bf16]
-                     [--modes graph,eager,compiled+graph,compiled] [--images 131072] [--seconds 240]
+                     [--modes graph,eager,compiled+graph,compiled] [--images 131072] [--seconds 240] [--done FILE]
     pytorch_train.py --data train.csv --until 0.99
     pytorch_train.py --ceilings
 
@@ -203,7 +203,7 @@ def rate(images, body):
 
 
 def measure(model, batch, precision, mode, pixels, labels, images):
-    steps = max(20, images // batch)
+    steps = max(20, images // (4 if mode == "eager" else 1) // batch)
     order = torch.randint(0, pixels.shape[0], (steps, batch), device=DEVICE)
     trainer = Trainer(model, batch, precision, mode, pixels, labels)
 
@@ -225,6 +225,15 @@ def measure(model, batch, precision, mode, pixels, labels, images):
     }
 
 
+def configurations_of(path):
+    """What the lines of an earlier benchmark's output are about; nothing where there is none."""
+    if path is None:
+        return []
+    with open(path) as lines:
+        entries = [json.loads(line) for line in lines]
+    return [(entry["model"], entry["batch_size"], entry["precision"], entry["mode"]) for entry in entries]
+
+
 def benchmark(options):
     generator = torch.Generator(device=DEVICE).manual_seed(0)
     pixels = torch.randint(0, 256, (16384, 28, 28), dtype=torch.uint8, device=DEVICE, generator=generator)
@@ -243,6 +252,7 @@ def benchmark(options):
         for precision in precisions
         if mode in options.modes.split(",") and precision in options.precisions.split(",")
     ]
+    plan = [configuration for configuration in plan if configuration not in configurations_of(options.done)]
     for model, batch, precision, mode in plan:
         if time.monotonic() > end:
             print(f"out of time before {model}, batch {batch}, {precision}, {mode}", file=sys.stderr)
@@ -341,6 +351,7 @@ def main():
     parser.add_argument("--modes", default="graph,eager,compiled+graph,compiled")
     parser.add_argument("--images", type=int, default=131072, help="in each of the repetitions, and at least 20 steps")
     parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--done", help="lines that this benchmark has printed before: what they are about is not measured again")
     parser.add_argument("--data", help="Kaggle's train.csv, for --until")
     parser.add_argument("--until", type=float, help="train to this validation accuracy")
     parser.add_argument("--ceilings", action="store_true", help="copy bandwidth and matrix rates")
