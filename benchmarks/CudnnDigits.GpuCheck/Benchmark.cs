@@ -64,7 +64,7 @@ internal static class Benchmark
         });
         return results.OfType<ToolResult>().FirstOrDefault(result => result.ExitCode != 0) is { } failed
             ? new CheckResult("compile", Status.Skipped, $"PyTorch does not compile here: {(failed.TimedOut ? "out of time" : failed.LastWord)}")
-            : new CheckResult("compile", Status.Passed, $"{results.Count(result => result is not null)} of {wanted.Length} steps; the others are compiled when they are measured");
+            : new CheckResult("compile", Status.Passed, $"{results.Count(result => result is not null)} of {wanted.Length} steps; what is left is compiled when it is measured");
     }
 
     public static CheckResult Run(Workplace place)

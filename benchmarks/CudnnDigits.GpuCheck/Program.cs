@@ -21,6 +21,11 @@ root.SetAction(result =>
     ThreadPool.SetMinThreads(64, 64); // they wait for other programs
     CheckResult machine = Checks.Run(Checks.First, place);
     Say($"{Checks.First}: {machine.Summary}");
+    if (machine.Status == Status.Failed)
+    {
+        return 1; // nothing else could run, and what an earlier run has written stays
+    }
+
     List<CheckResult> results = [.. Report.Read(place, machine)];
     if (results.Count > 1)
     {
