@@ -23,7 +23,7 @@ internal sealed record ToolResult(int ExitCode, bool TimedOut, double Seconds, L
 /// <param name="Quick">Smallest sizes.</param>
 internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bool Quick)
 {
-    /// <summary>What an earlier run measured of a benchmark that it did not finish, or null.</summary>
+    /// <summary>What an earlier run measured of a benchmark that did not pass, or null.</summary>
     public JsonNode? Measured { get; set; }
 
     private readonly Stopwatch _clock = Stopwatch.StartNew();
