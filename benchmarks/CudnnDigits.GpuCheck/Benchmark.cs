@@ -17,11 +17,11 @@ internal static class Benchmark
     private static readonly string[] Models = ["improved", "simple"];
 
     /// <summary>Our ways to run a step: what <see cref="Convolutions"/> says of each. The fused kernels are taken where nothing is said.</summary>
-    private static readonly Dictionary<string, string> Settings = new() { ["graph"] = "cudnn", ["eager"] = "cudnn", ["fused"] = "", ["fused, not overlapped"] = "fused", ["warpgroups"] = "warpgroups", ["deterministic"] = "cudnn" };
+    private static readonly Dictionary<string, string> Settings = new() { ["graph"] = "cudnn", ["eager"] = "cudnn", ["pooled"] = "pooled", ["fused"] = "", ["fused, not overlapped"] = "fused", ["warpgroups"] = "warpgroups", ["deterministic"] = "cudnn" };
 
     /// <summary>What tells most, measured before PyTorch; and the rest after it, as long as there is time.</summary>
     private static readonly (string Precision, string Mode)[] Before = [("bf16", "fused"), ("bf16", "warpgroups"), ("bf16", "graph")],
-        After = [("tf32", "graph"), ("bf16", "fused, not overlapped"), ("fp32", "graph"), ("tf32", "eager"), ("bf16", "eager"), ("fp32", "deterministic")];
+        After = [("tf32", "graph"), ("tf32", "pooled"), ("bf16", "pooled"), ("bf16", "fused, not overlapped"), ("fp32", "graph"), ("tf32", "eager"), ("bf16", "eager"), ("fp32", "deterministic")];
 
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
     private static readonly string[] Precisions = ["fp32", "tf32", "bf16"];
@@ -129,12 +129,14 @@ internal static class Benchmark
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
             double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
+            double? pooled = Best(ours, field, entry => (string?)entry["mode"] == "pooled");
             double? fused = Best(ours, field, entry => ((string?)entry["mode"])!.StartsWith("fused", StringComparison.Ordinal)), warpgroups = Best(ours, field, entry => (string?)entry["mode"] == "warpgroups");
-            double? best = new[] { graph, fused, warpgroups }.Max();
+            double? best = new[] { graph, pooled, fused, warpgroups }.Max();
             JsonObject? fastest = peers.Where(entry => OfSize(entry) && orBetter.Contains((string?)entry["precision"])).MaxBy(entry => (double?)entry[field] ?? 0);
             double? peer = (double?)fastest?[field], peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
             row[$"{what}"] = graph;
             row[$"{what}_eager"] = eager;
+            row[$"{what}_pooled"] = pooled;
             row[$"{what}_fused"] = fused;
             row[$"{what}_warpgroups"] = warpgroups;
             row[$"{what}_pytorch_best"] = peer;
@@ -156,7 +158,7 @@ internal static class Benchmark
 
     /// <summary>Those that there are for the network and the GPU.</summary>
     private static IEnumerable<(string Precision, string Mode)> Modes(Workplace place, string model, (string Precision, string Mode)[] plan) =>
-        plan.Where(entry => Settings[entry.Mode] == "cudnn" || (model == "improved" && (entry.Mode != "warpgroups" || place.HasWarpgroups)));
+        plan.Where(entry => Settings[entry.Mode] is "cudnn" or "pooled" || (model == "improved" && (entry.Mode != "warpgroups" || place.HasWarpgroups)));
 
     private static void Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan, List<JsonObject> measured)
     {

@@ -95,7 +95,7 @@ internal static class Report
                     {
                         text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}").AppendLine();
                         WriteTable(text, benchmark["table"]!.AsArray(),
-                            ["model", "batch_size", "precision", what, $"{what}_eager", $"{what}_fused", $"{what}_warpgroups", $"{what}_pytorch_best", $"{what}_pytorch_best_mode", $"{what}_pytorch_eager", $"{what}_ratio", "step_mebibytes"]);
+                            ["model", "batch_size", "precision", what, $"{what}_eager", $"{what}_pooled", $"{what}_fused", $"{what}_warpgroups", $"{what}_pytorch_best", $"{what}_pytorch_best_mode", $"{what}_pytorch_eager", $"{what}_ratio", "step_mebibytes"]);
                     }
 
                     if (benchmark["pytorch_seconds_to_99_percent"] is { } seconds)

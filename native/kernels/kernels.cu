@@ -4,3 +4,4 @@
 #include "gather_augment.cu"
 #include "gather_images.cu"
 #include "head.cu"
+#include "pool_activation.cu"

@@ -105,7 +105,7 @@ public class OperationTests
         layer.Training(x, normal, norm, workspace, reserve);
         pooling?.Forward(normal, p);
         activation.Forward(lab.State(N), p, null, z, Seed, training: true);
-        activation.Backward(z, gradient, null);
+        activation.Backward(z, gradient, null, null);
         pooling?.Backward(p, gradient, normal, unpooled);
         layer.Backward(x, unpooled, dX, norm, workspace, reserve);
 
@@ -140,14 +140,64 @@ public class OperationTests
         DeviceTensor z = lab.Empty(y.Length), gradient = lab.Upload(dz), dBias = lab.Empty(channels, DeviceType.F32);
         DeviceTensor sums = lab.Empty(Activation.MostSums * channels, DeviceType.F32), state = lab.State(n, epoch: 5);
         activation.Forward(state, lab.Upload(y), lab.Upload(bias, DeviceType.F32), z, Seed, training: true);
-        activation.Backward(z, gradient, sums);
-        activation.BackwardBias(sums, dBias);
+        activation.Backward(z, gradient, sums, dBias);
         Close(precision, expected, lab.Download(z), "z");
         Close(precision, expectedDY, lab.Download(gradient), "dY");
         Close(precision, expectedDBias, lab.Download(dBias), "dB");
 
         activation.Forward(state, lab.Upload(y), lab.Upload(bias, DeviceType.F32), z, Seed, training: false);
         Close(precision, Array.ConvertAll(biased, value => Math.Max(value, 0)), lab.Download(z), "z in evaluation");
+    });
+
+    [Theory]
+    [InlineData(Precision.Fp32, 3, 28, 32, true)]
+    [InlineData(Precision.Fp32, 4, 11, 64, true)] // a row and a column are in no window
+    [InlineData(Precision.Fp32, 100, 26, 32, true)] // more windows than threads
+    [InlineData(Precision.Fp32, 1, 3, 4, false)]
+    [InlineData(Precision.Bf16, 4, 11, 64, true)]
+    [InlineData(Precision.Bf16, 3, 28, 256, false)]
+    public void Pooling_bias_relu_and_dropout_in_one_pass(Precision precision, int n, int side, int channels, bool withBias) => DeviceLab.Run(precision, lab =>
+    {
+        const double Rate = 0.3;
+        int half = side / 2, pooledSize = half * half * channels;
+        float[] x = Values(precision, 1, n * side * side * channels), bias = withBias ? Values(Precision.Fp32, 2, channels) : new float[channels], dz = Values(precision, 3, n * pooledSize);
+        int[] greatest = [.. Enumerable.Range(0, dz.Length).Select(Greatest)];
+        float[] biased = [.. greatest.Select((at, i) => x[at] + bias[i % channels])];
+        float[] z = CpuOps.Dropout(n, pooledSize, biased, Seed, Rate, layer: 2, epoch: 5), dx = new float[x.Length];
+        double[] dBias = new double[channels];
+        for (int i = 0; i < dz.Length; i++)
+        {
+            float masked = z[i] > 0 ? dz[i] * (float)(1 / (1 - Rate)) : 0;
+            dx[greatest[i]] = masked;
+            dBias[i % channels] += masked;
+        }
+
+        PooledActivation pooled = new(lab.Session, n, new Shape(channels, side, side), new DropoutLayer("drop", Rate), 2);
+        DeviceTensor from = lab.Upload(x), to = lab.Empty(z.Length), gradient = lab.Upload(Array.ConvertAll(dx, _ => float.NaN)), state = lab.State(n, epoch: 5);
+        DeviceTensor? biasOnDevice = withBias ? lab.Upload(bias, DeviceType.F32) : null, sums = withBias ? lab.Empty(Activation.MostSums * channels, DeviceType.F32) : null, total = withBias ? lab.Empty(channels, DeviceType.F32) : null;
+        pooled.Forward(state, from, biasOnDevice, to, Seed, training: true);
+        pooled.Backward(from, to, lab.Upload(dz), gradient, sums, total);
+        Close(precision, z, lab.Download(to), "z");
+        Close(precision, dx, lab.Download(gradient), "dX");
+        Assert.Equal(dx.Select(value => value == 0), lab.Download(gradient).Select(value => value == 0));
+        if (total is { } left)
+        {
+            Close(precision, Array.ConvertAll(dBias, value => (float)value), lab.Download(left), "dB");
+        }
+
+        x[greatest[0]] = float.NaN;
+        lab.Upload(x, from);
+        pooled.Forward(state, from, biasOnDevice, to, Seed, training: false);
+        float[] predicted = lab.Download(to);
+        Assert.True(float.IsNaN(predicted[0]));
+        Close(precision, [.. biased.Select(value => Math.Max(value, 0)).Skip(1)], predicted[1..], "z in evaluation");
+
+        int Greatest(int i) // the first of them
+        {
+            (int channel, int column, int row, int sample) = (i % channels, i / channels % half, i / channels / half % half, i / pooledSize);
+            int corner = ((((sample * side) + (2 * row)) * side) + (2 * column)) * channels + channel;
+            return new[] { corner, corner + channels, corner + (side * channels), corner + ((side + 1) * channels) }.MaxBy(at => x[at]);
+        }
     });
 
     [Fact]

@@ -22,7 +22,20 @@ public class StepTests
         new FlattenLayer("flatten"), new LinearLayer("fc1", 336, 36), new ReLULayer("relu4"), new DropoutLayer("drop3", 0.3), new LinearLayer("fc2", 36, 10),
     ]);
 
-    public static TheoryData<string> Networks => ["simple", "improved", "odd"];
+    public static TheoryData<string, string> Networks
+    {
+        get
+        {
+            TheoryData<string, string> data = [];
+            foreach (string name in new[] { "simple", "improved", "odd" })
+            {
+                data.Add(name, "cudnn");
+                data.Add(name, "pooled");
+            }
+
+            return data;
+        }
+    }
 
     private static NetworkSpec Find(string name) => DigitNetworks.Find(name) ?? Odd;
 
@@ -35,13 +48,13 @@ public class StepTests
     /// </summary>
     [Theory]
     [MemberData(nameof(Networks))]
-    public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name)
+    public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name, string convolutions)
     {
         NetworkSpec network = Find(name).WithDropout(0.2);
         const int Batch = 16, Steps = 10; // of an epoch
         int[] order = EpochOrder.Create([.. Enumerable.Range(0, Batch * Steps)], 3, 0, shuffle: true);
         float[] rates = [.. Enumerable.Repeat(1e-4f, Steps)];
-        using ITrainingBackend cuda = Gpu.Create(network, Options(Batch)), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
+        using ITrainingBackend cuda = Gpu.Create(network, Options(Batch) with { Convolutions = convolutions }), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
         NetworkWeights start = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
         AdamState optimizer = new(network);
         cuda.Load(start, optimizer);

@@ -37,31 +37,38 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
         session.Launch(_forward, ((quads + Threads - 1) / Threads, 1), (Threads, 1), parameters);
     }
 
-    /// <summary>dZ to dY in place, and sums of it for <see cref="BackwardBias"/> where there is a bias.</summary>
+    /// <summary>dZ to dY in place, and the gradient of the bias where there is one.</summary>
     /// <param name="z">What forward gave.</param>
     /// <param name="dz">(N, H, W, C), overwritten by dY.</param>
-    /// <param name="sums">Room for (<see cref="MostSums"/>, C) f32, or null.</param>
-    public void Backward(DeviceTensor z, DeviceTensor dz, DeviceTensor? sums)
+    /// <param name="sums">Room for (<see cref="MostSums"/>, C) f32, or null without a bias.</param>
+    /// <param name="dBias">(C) f32, or null without a bias.</param>
+    public void Backward(DeviceTensor z, DeviceTensor dz, DeviceTensor? sums, DeviceTensor? dBias)
     {
         int channels = shape.C, rows = n * shape.H * shape.W;
         nint zAt = Z(z), dzAt = Z(dz), sumsAt = sums is { } room ? Sums(room) : 0;
         float keepScale = _keepScale;
         void** parameters = stackalloc void*[] { &zAt, &dzAt, &sumsAt, &rows, &channels, &keepScale };
-        session.Launch(_backward, (Across, Chunks), (Lanes, Groups), parameters);
+        session.Launch(_backward, (Across(channels), Chunks), (Lanes, Groups), parameters);
+        if (sums is { } left && dBias is { } total)
+        {
+            AddUp(session, left, Chunks, channels, total);
+        }
     }
 
-    /// <summary>The bias gradient, once <see cref="Backward"/> has left its sums.</summary>
-    /// <param name="sums">Those.</param>
-    /// <param name="dBias">(C) f32.</param>
-    public void BackwardBias(DeviceTensor sums, DeviceTensor dBias)
+    /// <summary>Adds up rows of sums, always in the same order.</summary>
+    /// <param name="session">The device.</param>
+    /// <param name="sums">(rows, channels) f32.</param>
+    /// <param name="rows">How many.</param>
+    /// <param name="channels">How long they are.</param>
+    /// <param name="total">(channels) f32.</param>
+    public static void AddUp(CudaSession session, DeviceTensor sums, int rows, int channels, DeviceTensor total)
     {
-        int channels = shape.C, chunks = Chunks;
-        nint sumsAt = Sums(sums), dBiasAt = dBias.Holding(channels, DeviceType.F32);
-        void** parameters = stackalloc void*[] { &sumsAt, &dBiasAt, &chunks, &channels };
-        session.Launch("column_sums", (Across, 1), (Lanes, Groups), parameters);
+        nint sumsAt = sums.Holding((long)rows * channels, DeviceType.F32), totalAt = total.Holding(channels, DeviceType.F32);
+        void** parameters = stackalloc void*[] { &sumsAt, &totalAt, &rows, &channels };
+        session.Launch("column_sums", (Across(channels), 1), (Lanes, Groups), parameters);
     }
 
-    private int Across => (shape.C + Lanes - 1) / Lanes;
+    private static int Across(int channels) => (channels + Lanes - 1) / Lanes;
 
     private int Chunks => Math.Min((n * shape.H * shape.W + Lanes - 1) / Lanes, MostSums);
 

@@ -11,6 +11,9 @@ internal enum Convolver
     /// <summary>cuDNN and cuBLAS: <see cref="CudnnConvolutions"/>, <see cref="Dense"/>.</summary>
     Cudnn,
 
+    /// <summary>The same, but pooling, bias, ReLU and dropout in one pass: <see cref="PooledActivation"/>.</summary>
+    Pooled,
+
     /// <summary><see cref="FusedConvolutions"/>, <see cref="FusedDense"/>: no library but the driver.</summary>
     Fused,
 
@@ -29,11 +32,14 @@ internal static class Convolvers
 
     private const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
 
+    /// <summary>Whether it runs every layer by kernels of our own.</summary>
+    public static bool IsFused(this Convolver convolver) => convolver is not (Convolver.Cudnn or Convolver.Pooled);
+
     /// <summary>Who is to run a network: where nothing is said, the fused kernels wherever they can, else cuDNN.</summary>
     /// <param name="device">Ordinal of the GPU.</param>
     /// <param name="precision">Arithmetic.</param>
     /// <param name="network">The network.</param>
-    /// <param name="choice">"cudnn", "fused", "overlapped", "warpgroups", or null for what <see cref="Setting"/> says.</param>
+    /// <param name="choice">"cudnn", "pooled", "fused", "overlapped", "warpgroups", or null for what <see cref="Setting"/> says.</param>
     /// <exception cref="InputException">The fused kernels are asked for and cannot, or the choice is none of these.</exception>
     public static Convolver Choose(int device, Precision precision, NetworkSpec network, string? choice)
     {
@@ -42,14 +48,15 @@ internal static class Convolvers
         {
             null or "" => null,
             "cudnn" => Convolver.Cudnn,
+            "pooled" => Convolver.Pooled,
             "fused" => Convolver.Fused,
             "overlapped" => Convolver.Overlapped,
             "warpgroups" => Convolver.Warpgroups,
-            string other => throw new InputException($"{Setting}={other}: expected cudnn, fused, overlapped or warpgroups"),
+            string other => throw new InputException($"{Setting}={other}: expected cudnn, pooled, fused, overlapped or warpgroups"),
         };
-        if (asked == Convolver.Cudnn)
+        if (asked is { } withLibraries && !withLibraries.IsFused())
         {
-            return Convolver.Cudnn;
+            return withLibraries;
         }
 
         int shared = CudaDevice.Attribute(device, CudaDriver.AttributeMaxSharedBytesPerBlock);

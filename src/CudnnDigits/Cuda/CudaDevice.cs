@@ -62,7 +62,7 @@ internal static unsafe class CudaDevice
         try
         {
             context = Open(ordinal);
-            if (Convolvers.Choose(ordinal, precision ?? Precision.Tf32, network, null) == Convolver.Cudnn)
+            if (!Convolvers.Choose(ordinal, precision ?? Precision.Tf32, network, null).IsFused())
             {
                 LoadLibraries();
             }
@@ -144,9 +144,9 @@ internal static unsafe class CudaDevice
     /// <param name="convolver">Who runs its layers.</param>
     /// <param name="algorithms">By the convolutions' names.</param>
     /// <param name="memoryBytes">Device memory of the step.</param>
-    public static CudaDetails Describe(Convolver convolver, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) => convolver == Convolver.Cudnn
-        ? new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms, memoryBytes)
-        : new(FormatVersion(DriverVersion()), null, null, algorithms, memoryBytes);
+    public static CudaDetails Describe(Convolver convolver, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) => convolver.IsFused()
+        ? new(FormatVersion(DriverVersion()), null, null, algorithms, memoryBytes)
+        : new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms, memoryBytes);
 
     /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
     public static CudaInfo Info()

@@ -4,7 +4,7 @@ namespace CudnnDigits.Cuda;
 
 /// <summary>
 /// Buffers of one convolution block. Where a block has no batch norm, Normal is Y; where it has no pooling, Pooled is
-/// Normal and Z overwrites it: nothing that the backward pass reads is lost by that.
+/// Normal and Z overwrites it: nothing that the backward pass reads is lost by that. Where pooling and activation are one pass, Pooled is Z.
 /// </summary>
 /// <param name="Plan">The layers.</param>
 /// <param name="X">Input, (N, H, W, C).</param>
@@ -13,8 +13,9 @@ namespace CudnnDigits.Cuda;
 /// <param name="Pooled">After pooling, (N, H'', W'', K).</param>
 /// <param name="Z">After bias, ReLU and dropout, (N, H'', W'', K).</param>
 /// <param name="Norm">Batch norm's own tensors, or null.</param>
+/// <param name="OnePass">Whether <see cref="PooledActivation"/> is to run it, from Normal to Z.</param>
 internal sealed record ConvTensors(
-    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm);
+    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm, bool OnePass);
 
 /// <summary>A network's tensors on the device, sized for the largest batch; steps of any smaller batch share them.</summary>
 internal sealed class CudaNetwork
@@ -29,7 +30,7 @@ internal sealed class CudaNetwork
     /// <exception cref="NotSupportedException">It has other dense layers than <see cref="HeadTensors"/> is for.</exception>
     public CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, Convolver convolver)
     {
-        bool fused = convolver != Convolver.Cudnn;
+        bool fused = convolver.IsFused();
         BlockPlan plan = new(network);
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
@@ -62,14 +63,15 @@ internal sealed class CudaNetwork
         {
             Shape output = block.Conv.Infer(block.Input), pooled = block.Pool?.Infer(output) ?? output;
             DeviceTensor y = Activations(output), normal = block.Norm is null ? y : Activations(output);
-            DeviceTensor p = block.Pool is null ? normal : Activations(pooled), z = block.Pool is null ? p : Activations(pooled);
+            bool onePass = convolver == Convolver.Pooled && PooledActivation.Fits(block);
+            DeviceTensor p = block.Pool is null ? normal : Activations(pooled), z = block.Pool is null || onePass ? p : Activations(pooled);
             BatchNormTensors? norm = block.Norm is { } layer
                 ? new BatchNormTensors(
                     Parameters.Master($"{layer.Name}.weight"), Parameters.Master($"{layer.Name}.bias"), Parameters.Gradient($"{layer.Name}.weight"), Parameters.Gradient($"{layer.Name}.bias"),
                     Parameters.Statistic($"{layer.Name}.running_mean"), Parameters.Statistic($"{layer.Name}.running_var"),
                     arena.Reserve(layer.Channels, DeviceType.F32), arena.Reserve(layer.Channels, DeviceType.F32))
                 : null;
-            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm));
+            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm, onePass));
             largest = Math.Max(largest, Math.Max(block.Input.Size, output.Size));
             x = z;
         }

@@ -2,7 +2,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>The convolution blocks layer by layer: cuDNN's convolution, batch norm and pooling, and our activation.</summary>
+/// <summary>The convolution blocks layer by layer: cuDNN's convolution, batch norm and pooling, and our activation, which may be one pass with pooling.</summary>
 internal sealed class CudnnConvolutions : IConvolutions
 {
     private readonly CudaNetwork _net;
@@ -38,7 +38,7 @@ internal sealed class CudnnConvolutions : IConvolutions
         DeviceTensor shared = Shared(workspace);
         for (int i = 0; i < _blocks.Length; i++)
         {
-            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) = _blocks[i];
+            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
             conv.Forward(t.X, _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
             if (training)
             {
@@ -47,6 +47,12 @@ internal sealed class CudnnConvolutions : IConvolutions
             else
             {
                 norm?.Prediction(t.Y, t.Normal, t.Norm!.Value);
+            }
+
+            if (onePass is not null)
+            {
+                onePass.Forward(state, t.Normal, Bias(t), t.Z, _seed, training);
+                continue;
             }
 
             pool?.Forward(t.Normal, t.Pooled);
@@ -60,16 +66,20 @@ internal sealed class CudnnConvolutions : IConvolutions
         DeviceTensor shared = Shared(workspace);
         for (int i = _blocks.Length - 1; i >= 0; i--)
         {
-            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, ConvTensors t) = _blocks[i];
-            activation.Backward(t.Z, gradient, t.Plan.Conv.Bias ? _net.Sums : null);
-            if (t.Plan.Conv.Bias)
+            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
+            DeviceTensor? sums = t.Plan.Conv.Bias ? _net.Sums : null, dBias = t.Plan.Conv.Bias ? p.Gradient(t.Plan.Conv.BiasName) : null;
+            if (onePass is not null)
             {
-                activation.BackwardBias(_net.Sums, p.Gradient(t.Plan.Conv.BiasName));
+                onePass.Backward(t.Normal, t.Z, gradient, other, sums, dBias);
+            }
+            else
+            {
+                activation.Backward(t.Z, gradient, sums, dBias);
+                pool?.Backward(t.Pooled, gradient, t.Normal, other);
             }
 
-            if (pool is not null)
+            if (t.Plan.Pool is not null)
             {
-                pool.Backward(t.Pooled, gradient, t.Normal, other);
                 (gradient, other) = (other, gradient);
             }
 
@@ -106,15 +116,16 @@ internal sealed class CudnnConvolutions : IConvolutions
 
     private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
 
-    /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change.</summary>
-    private sealed record Block(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, ConvTensors Tensors)
+    /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change. OnePass, where it is there, stands for the two before it.</summary>
+    private sealed record Block(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
     {
         public Block(CudaSession session, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)
-            : this(new Conv2d(session, t.Plan, n, workspaceLimit, training), norm, null, null!, t)
+            : this(new Conv2d(session, t.Plan, n, workspaceLimit, training), norm, null, null!, null, t)
         {
             Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
-            Pool = t.Plan.Pool is null ? null : new MaxPool2d(session, t.Plan.Pool, n, output);
+            Pool = t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, t.Plan.Pool, n, output);
             Activation = new Activation(session, n, pooled, t.Plan.Dropout, t.Plan.DropoutIndex);
+            OnePass = t.OnePass ? new PooledActivation(session, n, output, t.Plan.Dropout, t.Plan.DropoutIndex) : null;
         }
     }
 }

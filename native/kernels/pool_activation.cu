@@ -1,0 +1,171 @@
+// Max-pooling of 2 by 2 (stride 2, what is left over is left out), bias, ReLU and dropout in one pass, forward and
+// backward. Activations are (samples, height, width, channels); 256 is a multiple of channels / 4. A thread has the
+// same four channels of one window after the other.
+#include "numbers.cuh"
+#include "philox.cuh"
+#include "step_state.cuh"
+
+namespace {
+
+constexpr unsigned pool_dropout_purpose = 16, pool_threads = 256;
+
+// Which windows and channels are a thread's.
+struct PoolThread {
+    unsigned quads, quad, first, stride;
+
+    DEVICE_INLINE static PoolThread of(int channels) {
+        const unsigned quads = (unsigned)channels / 4, groups = pool_threads / quads;
+        return {quads, threadIdx.x % quads, blockIdx.x * groups + threadIdx.x / quads, gridDim.x * groups};
+    }
+};
+
+// NaN is greater than all, so that a run that diverged says so.
+DEVICE_INLINE bool is_greater(float x, float greatest) { return !(x <= greatest) & (greatest == greatest); }
+
+template <typename T>
+DEVICE_INLINE void pool_activation_forward(const StepState *state, const T *x, const float *bias, T *z, int samples,
+                                           int height, int width, int channels, unsigned threshold, float keep_scale,
+                                           unsigned long long seed, unsigned layer) {
+    const PoolThread mine = PoolThread::of(channels);
+    const unsigned rows = (unsigned)height / 2, columns = (unsigned)width / 2, windows = rows * columns;
+    float shift[4] = {};
+    if (bias) {
+        const Four<float> loaded = reinterpret_cast<const Four<float> *>(bias)[mine.quad];
+        for (int k = 0; k < 4; ++k) {
+            shift[k] = loaded.v[k];
+        }
+    }
+    for (unsigned window = mine.first; window < (unsigned)samples * windows; window += mine.stride) {
+        const unsigned n = window / windows, at = window % windows, row = at / columns, column = at % columns;
+        const Four<T> *corner =
+            reinterpret_cast<const Four<T> *>(x) +
+            ((unsigned long long)n * height * width + 2 * row * (unsigned)width + 2 * column) * mine.quads + mine.quad;
+        const Four<T> all[4] = {corner[0], corner[mine.quads], corner[width * mine.quads],
+                                corner[(width + 1) * mine.quads]};
+        unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
+        if (threshold > 0) { // the words of an activation of this size (activation.cu)
+            const PhiloxBlock block =
+                philox_block(seed, at * mine.quads + mine.quad, (unsigned)dataset_row(state, (int)n), state->epoch,
+                             pool_dropout_purpose + layer);
+            words[0] = block.x;
+            words[1] = block.y;
+            words[2] = block.z;
+            words[3] = block.w;
+        }
+        Four<T> four;
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            float greatest = to_float(all[0].v[k]);
+#pragma unroll
+            for (int i = 1; i < 4; ++i) {
+                const float other = to_float(all[i].v[k]);
+                greatest = is_greater(other, greatest) ? other : greatest;
+            }
+            float value = greatest + shift[k];
+            value = value > 0 ? value : value != value ? value : 0.0f;
+            four.v[k] = from_float<T>(words[k] < threshold ? 0.0f : value * keep_scale);
+        }
+        reinterpret_cast<Four<T> *>(z)[(unsigned long long)window * mine.quads + mine.quad] = four;
+    }
+}
+
+// dZ to dX: what is above 0 was kept and active, so z is its mask; the first of the greatest in a window has the
+// gradient, and all others 0, those in no window too. Where sums are asked for, also the sum of the masked dZ over the
+// windows of a block, per channel: sums is (blocks, channels), added up by column_sums.
+template <typename T>
+DEVICE_INLINE void pool_activation_backward(const T *x, const T *z, const T *dz, T *dx, float *sums, int samples,
+                                            int height, int width, int channels, float keep_scale) {
+    __shared__ Four<float> partial[pool_threads];
+    const PoolThread mine = PoolThread::of(channels);
+    const unsigned rows = (unsigned)height / 2, columns = (unsigned)width / 2, all_rows = (unsigned)(height + 1) / 2,
+                   all_columns = (unsigned)(width + 1) / 2, windows = all_rows * all_columns;
+    const unsigned distances[4] = {0, mine.quads, (unsigned)width * mine.quads, (unsigned)(width + 1) * mine.quads};
+    Four<float> sum = {};
+    for (unsigned window = mine.first; window < (unsigned)samples * windows; window += mine.stride) {
+        const unsigned n = window / windows, at = window % windows, row = at / all_columns, column = at % all_columns;
+        const unsigned long long corner =
+            ((unsigned long long)n * height * width + 2 * row * (unsigned)width + 2 * column) * mine.quads + mine.quad;
+        Four<T> *to = reinterpret_cast<Four<T> *>(dx) + corner;
+        if (row == rows || column == columns) { // in no window: no more than a column, or a row, of the image is there
+            const Four<T> none = {};
+            to[0] = none;
+            if (row < rows) {
+                to[distances[2]] = none;
+            } else if (column < columns) {
+                to[distances[1]] = none;
+            }
+            continue;
+        }
+        const Four<T> *from = reinterpret_cast<const Four<T> *>(x) + corner;
+        const Four<T> all[4] = {from[0], from[distances[1]], from[distances[2]], from[distances[3]]};
+        const unsigned long long pooled =
+            (((unsigned long long)n * rows + row) * columns + column) * mine.quads + mine.quad;
+        const Four<T> active = reinterpret_cast<const Four<T> *>(z)[pooled],
+                      gradient = reinterpret_cast<const Four<T> *>(dz)[pooled];
+        Four<T> made[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            // A factor, not a choice: the compiler would make dz's loads wait for z's.
+            const float masked = to_float(gradient.v[k]) * (to_float(active.v[k]) > 0 ? keep_scale : 0.0f);
+            sum.v[k] += masked;
+            float greatest = to_float(all[0].v[k]);
+            int which = 0;
+#pragma unroll
+            for (int i = 1; i < 4; ++i) {
+                const float other = to_float(all[i].v[k]);
+                const bool more = is_greater(other, greatest);
+                greatest = more ? other : greatest;
+                which = more ? i : which;
+            }
+            const T rounded = from_float<T>(masked), zero = {};
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                made[i].v[k] = which == i ? rounded : zero;
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            to[distances[i]] = made[i];
+        }
+    }
+    if (!sums) {
+        return;
+    }
+    partial[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x < (unsigned)channels) {
+        float total = 0;
+        for (unsigned group = 0; group < pool_threads / mine.quads; ++group) {
+            total += partial[group * mine.quads + threadIdx.x / 4].v[threadIdx.x % 4];
+        }
+        sums[blockIdx.x * (unsigned)channels + threadIdx.x] = total;
+    }
+}
+
+} // namespace
+
+KERNEL(256)
+pool_activation_forward_f32(const StepState *state, const float *x, const float *bias, float *z, int samples,
+                            int height, int width, int channels, unsigned threshold, float keep_scale,
+                            unsigned long long seed, unsigned layer) {
+    pool_activation_forward(state, x, bias, z, samples, height, width, channels, threshold, keep_scale, seed, layer);
+}
+
+KERNEL(256)
+pool_activation_forward_bf16(const StepState *state, const bfloat16 *x, const float *bias, bfloat16 *z, int samples,
+                             int height, int width, int channels, unsigned threshold, float keep_scale,
+                             unsigned long long seed, unsigned layer) {
+    pool_activation_forward(state, x, bias, z, samples, height, width, channels, threshold, keep_scale, seed, layer);
+}
+
+KERNEL(256)
+pool_activation_backward_f32(const float *x, const float *z, const float *dz, float *dx, float *sums, int samples,
+                             int height, int width, int channels, float keep_scale) {
+    pool_activation_backward(x, z, dz, dx, sums, samples, height, width, channels, keep_scale);
+}
+
+KERNEL(256)
+pool_activation_backward_bf16(const bfloat16 *x, const bfloat16 *z, const bfloat16 *dz, bfloat16 *dx, float *sums,
+                              int samples, int height, int width, int channels, float keep_scale) {
+    pool_activation_backward(x, z, dz, dx, sums, samples, height, width, channels, keep_scale);
+}

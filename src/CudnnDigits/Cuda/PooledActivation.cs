@@ -1,0 +1,72 @@
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>Max-pooling of 2×2, bias, ReLU and dropout in one pass over an activation, by our own kernels; and the gradient of a bias.</summary>
+/// <param name="session">The device.</param>
+/// <param name="n">Samples.</param>
+/// <param name="input">Shape of one sample before pooling, channels last.</param>
+/// <param name="dropout">Dropout after the ReLU, or null.</param>
+/// <param name="dropoutIndex">Which dropout layer of the network it is, from 0.</param>
+internal sealed unsafe class PooledActivation(CudaSession session, int n, Shape input, DropoutLayer? dropout, int dropoutIndex)
+{
+    private const int Window = 2, Threads = 256;
+
+    private readonly string _forward = "pool_activation_forward" + session.KernelSuffix, _backward = "pool_activation_backward" + session.KernelSuffix;
+    private readonly float _keepScale = dropout is { Rate: > 0 } ? (float)(1 / (1 - dropout.Rate)) : 1;
+
+    /// <summary>Whether the kernels are for such a block: each thread keeps to four channels.</summary>
+    public static bool Fits(ConvPlan block) => block.Pool is { Window: Window } && block.Conv.OutChannels % 4 == 0 && Threads % (block.Conv.OutChannels / 4) == 0 && block.Conv.OutChannels <= Threads;
+
+    /// <summary>z = dropout(relu(max(x) + bias)).</summary>
+    /// <param name="state">Says which samples these are, for dropout.</param>
+    /// <param name="x">(N, H, W, C).</param>
+    /// <param name="bias">(C) f32, or null.</param>
+    /// <param name="z">(N, H / 2, W / 2, C).</param>
+    /// <param name="seed">The run's seed.</param>
+    /// <param name="training">False leaves dropout out.</param>
+    public void Forward(DeviceTensor state, DeviceTensor x, DeviceTensor? bias, DeviceTensor z, ulong seed, bool training)
+    {
+        uint threshold = training && dropout is { Rate: > 0 } ? dropout.Threshold : 0;
+        float keepScale = training ? _keepScale : 1;
+        nint stateAt = state.Address, xAt = X(x), biasAt = bias?.Holding(input.C, DeviceType.F32) ?? 0, zAt = Z(z);
+        (int samples, int height, int width, int channels) = (n, input.H, input.W, input.C);
+        uint layer = (uint)dropoutIndex;
+        void** parameters = stackalloc void*[] { &stateAt, &xAt, &biasAt, &zAt, &samples, &height, &width, &channels, &threshold, &keepScale, &seed, &layer };
+        session.Launch(_forward, (Blocks, 1), (Threads, 1), parameters);
+    }
+
+    /// <summary>dX from dZ, and the gradient of the bias where there is one.</summary>
+    /// <param name="x">As it was in the forward pass.</param>
+    /// <param name="z">What forward gave.</param>
+    /// <param name="dz">(N, H / 2, W / 2, C).</param>
+    /// <param name="dx">(N, H, W, C).</param>
+    /// <param name="sums">Room for (<see cref="Activation.MostSums"/>, C) f32, or null without a bias.</param>
+    /// <param name="dBias">(C) f32, or null without a bias.</param>
+    public void Backward(DeviceTensor x, DeviceTensor z, DeviceTensor dz, DeviceTensor dx, DeviceTensor? sums, DeviceTensor? dBias)
+    {
+        nint xAt = X(x), zAt = Z(z), dzAt = Z(dz), dxAt = X(dx), sumsAt = sums?.Holding(Blocks * input.C, DeviceType.F32) ?? 0;
+        (int samples, int height, int width, int channels) = (n, input.H, input.W, input.C);
+        float keepScale = _keepScale;
+        void** parameters = stackalloc void*[] { &xAt, &zAt, &dzAt, &dxAt, &sumsAt, &samples, &height, &width, &channels, &keepScale };
+        session.Launch(_backward, (Blocks, 1), (Threads, 1), parameters);
+        if (sums is { } left && dBias is { } total)
+        {
+            Activation.AddUp(session, left, (int)Blocks, channels, total);
+        }
+    }
+
+    /// <summary>Each has many windows, one after the other; the windows that there are, left-over rows and columns among them.</summary>
+    private long Blocks
+    {
+        get
+        {
+            long windows = (long)n * ((input.H + 1) / Window) * ((input.W + 1) / Window), atOnce = Threads / (input.C / 4);
+            return Math.Min((windows + atOnce - 1) / atOnce, Activation.MostSums);
+        }
+    }
+
+    private nint X(DeviceTensor tensor) => tensor.Holding((long)n * input.Size, session.ActivationType);
+
+    private nint Z(DeviceTensor tensor) => tensor.Holding((long)n * (input.H / Window) * (input.W / Window) * input.C, session.ActivationType);
+}
