@@ -21,6 +21,17 @@ struct LoadedModule {
     std::map<std::string, LoadedFunction> functions;
 };
 
+// A text is read once, as a driver compiles once; each module has a copy, because they end one by one. Whoever calls
+// has locked the driver.
+Module known_ptx(const char *text) {
+    static std::map<std::string, Module> known;
+    auto found = known.find(text);
+    if (found == known.end()) {
+        found = known.emplace(text, parse_ptx(text)).first;
+    }
+    return found->second;
+}
+
 struct ErrorName {
     int status;
     const char *name, *text;
@@ -277,7 +288,7 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
     }
     auto loaded = std::make_unique<LoadedModule>();
     try {
-        *loaded->ptx = parse_ptx(image);
+        *loaded->ptx = known_ptx(image);
     } catch (const std::runtime_error &error) {
         return refuse(invalid_image, __func__, std::string("the PTX cannot be read: ") + error.what());
     }
