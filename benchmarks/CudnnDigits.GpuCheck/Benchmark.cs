@@ -5,7 +5,7 @@ using System.Text.Json.Nodes;
 
 namespace CudnnDigits.GpuCheck;
 
-/// <summary>Images per second beside PyTorch's best mode at the same precision, in one run on one machine.</summary>
+/// <summary>Images per second beside PyTorch's best mode at the same precision or better, on one machine; where a run has no time for all, the next goes on.</summary>
 internal static class Benchmark
 {
     /// <summary>Chooses who convolves; see docs/performance.md.</summary>

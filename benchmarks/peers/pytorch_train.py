@@ -252,8 +252,8 @@ def benchmark(options):
         for precision in precisions
         if mode in options.modes.split(",") and precision in options.precisions.split(",")
     ]
-    plan = [configuration for configuration in plan if configuration not in configurations_of(options.done)]
-    for model, batch, precision, mode in plan:
+    done = configurations_of(options.done)
+    for model, batch, precision, mode in (configuration for configuration in plan if configuration not in done):
         if time.monotonic() > end:
             print(f"out of time before {model}, batch {batch}, {precision}, {mode}", file=sys.stderr)
             return
@@ -349,7 +349,7 @@ def main():
     parser.add_argument("--batch-sizes", default="64,256,1024,4096")
     parser.add_argument("--precisions", default="fp32,tf32,bf16")
     parser.add_argument("--modes", default="graph,eager,compiled+graph,compiled")
-    parser.add_argument("--images", type=int, default=131072, help="in each of the repetitions, and at least 20 steps")
+    parser.add_argument("--images", type=int, default=131072, help="in each of the repetitions (a quarter in mode eager), and at least 20 steps")
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--done", help="lines that this benchmark has printed before: what they are about is not measured again")
     parser.add_argument("--data", help="Kaggle's train.csv, for --until")
