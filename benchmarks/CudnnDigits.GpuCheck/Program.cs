@@ -21,15 +21,20 @@ root.SetAction(result =>
     ThreadPool.SetMinThreads(64, 64); // they wait for other programs
     CheckResult machine = Checks.Run(Checks.First, place);
     Say($"{Checks.First}: {machine.Summary}");
-    if (machine.Status == Status.Failed)
+    if (machine.Status != Status.Passed)
     {
         return 1; // nothing else could run, and what an earlier run has written stays
     }
 
-    List<CheckResult> results = [.. Report.Read(place, machine)];
-    if (results.Count > 1)
+    CheckResult[]? earlier = Report.Read(place, machine);
+    List<CheckResult> results = [machine, .. earlier ?? []];
+    if (earlier is null)
     {
-        Say($"going on with the report that is there: {string.Join(", ", results.Skip(1).Select(check => $"{check.Name} {check.Status.ToString().ToLowerInvariant()}"))}");
+        Say("a new report: there is none in the folder, or of another GPU, commit or data, or the commit is not known");
+    }
+    else
+    {
+        Say($"going on with the report that is there: {string.Join(", ", earlier.Select(check => $"{check.Name} {check.Status.ToString().ToLowerInvariant()}"))}");
         place.Measured = results.Find(check => check is { Name: "benchmark", Status: not Status.Passed })?.Details;
     }
 
@@ -41,7 +46,7 @@ root.SetAction(result =>
         Say($"{name}: {check.Status.ToString().ToLowerInvariant()}, {check.Summary}");
         lock (results)
         {
-            results.RemoveAll(earlier => earlier.Name == name);
+            results.RemoveAll(one => one.Name == name);
             results.Add(check);
             Report.Write(place, [.. results.OrderBy(one => Array.IndexOf(Checks.Names, one.Name))]); // whatever happens next, what was measured is kept
         }
@@ -70,4 +75,6 @@ root.SetAction(result =>
     Console.Out.WriteLine(Path.Combine(place.Output, "gpu-report.md"));
     return results.Exists(check => check.Status is Status.Failed or Status.Unfinished) ? 1 : 0;
 });
-return root.Parse(args).Invoke();
+ParseResult parsed = root.Parse(args);
+int status = parsed.Invoke();
+return parsed.Errors.Count > 0 ? 2 : status;

@@ -12,37 +12,36 @@ internal static class Report
     private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>
-    /// The machine's check, and what an earlier run left of the others in the same folder, where it is known to have been about the same: GPU, driver,
-    /// libraries, commit, data and sizes.
+    /// What an earlier run in the same folder left of the checks but the machine's, where it is known to have been about the same: GPU, driver,
+    /// libraries, commit, data and sizes. Null where there is nothing to go on with.
     /// </summary>
-    public static CheckResult[] Read(Workplace place, CheckResult machine)
+    public static CheckResult[]? Read(Workplace place, CheckResult machine)
     {
         string path = Path.Combine(place.Output, "gpu-report.json");
         string? commit = (string?)machine.Details?["commit"];
         if (!File.Exists(path) || commit is null || commit.EndsWith("-dirty", StringComparison.Ordinal))
         {
-            return [machine];
+            return null;
         }
 
-        JsonNode json;
+        JsonObject? json;
         try
         {
-            json = JsonNode.Parse(File.ReadAllText(path))!;
+            json = JsonNode.Parse(File.ReadAllText(path)) as JsonObject;
         }
         catch (JsonException) // stopped while it was written
         {
-            return [machine];
+            return null;
         }
 
-        if ((string?)json["data"] != place.Data || (bool?)json["quick"] != place.Quick)
+        if (json is null || (string?)json["data"] != place.Data || (bool?)json["quick"] != place.Quick)
         {
-            return [machine];
+            return null;
         }
 
         CheckResult[] earlier = [.. json["checks"]!.AsArray().Select(check => new CheckResult(
             (string)check!["name"]!, Enum.Parse<Status>((string)check["status"]!, ignoreCase: true), (string)check["summary"]!, check["details"]?.DeepClone()) { Date = (string)check["date"]! })];
-        bool same = JsonNode.DeepEquals(earlier[0].Details, machine.Details); // it is the first
-        return same ? [machine, .. earlier[1..]] : [machine];
+        return JsonNode.DeepEquals(earlier[0].Details, machine.Details) ? earlier[1..] : null; // it is the first
     }
 
     public static void Write(Workplace place, IReadOnlyList<CheckResult> results)

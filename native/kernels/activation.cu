@@ -1,15 +1,11 @@
 // Bias, ReLU and dropout in one pass, forward and backward. Activations are (samples, size), channels last.
-#include "numbers.cuh"
-#include "philox.cuh"
-#include "step_state.cuh"
+#include "activation.cuh"
 
 namespace {
 
-constexpr unsigned dropout_purpose = 16;
 constexpr int lanes = 32, groups = 8; // a block of column sums: 32 channels × 8 groups of rows
 
-// z = dropout(relu(y + bias)). A thread makes the four elements that one Philox block decides on: element i of a sample
-// is dropped where word i of its stream is below the threshold, which is rate · 2^32; 0 drops nothing.
+// z = dropout(relu(y + bias)). A thread makes the four elements that one Philox block decides on.
 template <typename T>
 DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const float *bias, T *z, int samples,
                                       int size, int channels, unsigned threshold, float keep_scale,
@@ -21,15 +17,9 @@ DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const 
     }
     const int n = (int)(at / quads), quad = (int)(at % quads), count = size - 4 * quad < 4 ? size - 4 * quad : 4;
     const long long offset = (long long)n * size + 4 * quad;
-    unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
-    if (threshold > 0) {
-        const PhiloxBlock block =
-            philox_block(seed, (unsigned)quad, (unsigned)dataset_row(state, n), state->epoch, dropout_purpose + layer);
-        words[0] = block.x;
-        words[1] = block.y;
-        words[2] = block.z;
-        words[3] = block.w;
-    }
+    const ReluDropout activation = {threshold, layer, keep_scale, seed};
+    unsigned words[4];
+    activation.words(state, n, (unsigned)quad, words);
 
     Four<T> four = {};
     const bool whole = (size & 3) == 0; // then every sample begins where four elements can be loaded at once
@@ -40,8 +30,7 @@ DEVICE_INLINE void activation_forward(const StepState *state, const T *y, const 
         if (i < count) {
             float value = to_float(whole ? four.v[i] : y[offset + i]);
             value += bias ? bias[(4 * quad + i) % channels] : 0.0f;
-            value = value > 0 ? value : value != value ? value : 0.0f; // NaN stays, so that a run that diverged says so
-            four.v[i] = from_float<T>(words[i] < threshold ? 0.0f : value * keep_scale);
+            four.v[i] = from_float<T>(activation.apply(value, words[i]));
         }
     }
     if (whole) {

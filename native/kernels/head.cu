@@ -10,7 +10,6 @@
 namespace {
 
 constexpr int classes = 10, most_features = 256, of_lane = most_features / 32, fours = of_lane / 4, head_warps = 8;
-constexpr unsigned head_dropout_purpose = 16;
 
 // Where a lane's q-th four features begin. There is a multiple of four of them.
 DEVICE_INLINE int four_of(int q) { return 4 * (lane() + 32 * q); }
@@ -217,7 +216,7 @@ DEVICE_INLINE void head_training(StepState *state, const Product &product, const
             unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
             if (threshold > 0) {
                 const PhiloxBlock block =
-                    philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, epoch, head_dropout_purpose + layer);
+                    philox_block(seed, (unsigned)(lane() + 32 * q), (unsigned)row, epoch, dropout_purpose + layer);
                 words[0] = block.x, words[1] = block.y, words[2] = block.z, words[3] = block.w;
             }
 #pragma unroll

@@ -11,6 +11,9 @@ struct PhiloxBlock {
     unsigned x, y, z, w;
 };
 
+// Of dropout, plus which of the network's dropout layers it is: RandomPurpose in Philox.cs.
+constexpr unsigned dropout_purpose = 16;
+
 DEVICE_INLINE PhiloxBlock philox_block(unsigned long long seed, unsigned block, unsigned sample, unsigned epoch,
                                        unsigned purpose) {
     PhiloxBlock c = {block, sample, epoch, purpose};

@@ -1,13 +1,11 @@
 // Max-pooling of 2 by 2 (stride 2, what is left over is left out), bias, ReLU and dropout in one pass, forward and
 // backward. Activations are (samples, height, width, channels); 256 is a multiple of channels / 4. A thread has the
 // same four channels of one window after the other.
-#include "numbers.cuh"
-#include "philox.cuh"
-#include "step_state.cuh"
+#include "activation.cuh"
 
 namespace {
 
-constexpr unsigned pool_dropout_purpose = 16, pool_threads = 256;
+constexpr unsigned pool_threads = 256;
 
 // Which windows and channels are a thread's.
 struct PoolThread {
@@ -22,11 +20,13 @@ struct PoolThread {
 // NaN is greater than all, so that a run that diverged says so.
 DEVICE_INLINE bool is_greater(float x, float greatest) { return !(x <= greatest) & (greatest == greatest); }
 
+// z = dropout(relu(max(x) + bias)); the words are those of an activation of z's size.
 template <typename T>
 DEVICE_INLINE void pool_activation_forward(const StepState *state, const T *x, const float *bias, T *z, int samples,
                                            int height, int width, int channels, unsigned threshold, float keep_scale,
                                            unsigned long long seed, unsigned layer) {
     const PoolThread mine = PoolThread::of(channels);
+    const ReluDropout activation = {threshold, layer, keep_scale, seed};
     const unsigned rows = (unsigned)height / 2, columns = (unsigned)width / 2, windows = rows * columns;
     float shift[4] = {};
     if (bias) {
@@ -42,16 +42,8 @@ DEVICE_INLINE void pool_activation_forward(const StepState *state, const T *x, c
             ((unsigned long long)n * height * width + 2 * row * (unsigned)width + 2 * column) * mine.quads + mine.quad;
         const Four<T> all[4] = {corner[0], corner[mine.quads], corner[width * mine.quads],
                                 corner[(width + 1) * mine.quads]};
-        unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
-        if (threshold > 0) { // the words of an activation of this size (activation.cu)
-            const PhiloxBlock block =
-                philox_block(seed, at * mine.quads + mine.quad, (unsigned)dataset_row(state, (int)n), state->epoch,
-                             pool_dropout_purpose + layer);
-            words[0] = block.x;
-            words[1] = block.y;
-            words[2] = block.z;
-            words[3] = block.w;
-        }
+        unsigned words[4];
+        activation.words(state, (int)n, at * mine.quads + mine.quad, words);
         Four<T> four;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
@@ -61,9 +53,7 @@ DEVICE_INLINE void pool_activation_forward(const StepState *state, const T *x, c
                 const float other = to_float(all[i].v[k]);
                 greatest = is_greater(other, greatest) ? other : greatest;
             }
-            float value = greatest + shift[k];
-            value = value > 0 ? value : value != value ? value : 0.0f;
-            four.v[k] = from_float<T>(words[k] < threshold ? 0.0f : value * keep_scale);
+            four.v[k] = from_float<T>(activation.apply(greatest + shift[k], words[k]));
         }
         reinterpret_cast<Four<T> *>(z)[(unsigned long long)window * mine.quads + mine.quad] = four;
     }

@@ -372,7 +372,6 @@ DEVICE_INLINE Octet pool_octet(const Digit &digit, const Source &y, const Place 
     Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
         const unsigned block = (unsigned)pooled_element<T>(pooled, octet) / 4;
-        constexpr unsigned dropout_purpose = 16;
         const PhiloxBlock first =
             philox_block(dropout.seed, block, digit.row, digit.epoch, dropout_purpose + dropout.layer);
         const PhiloxBlock second =
