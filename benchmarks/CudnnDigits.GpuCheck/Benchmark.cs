@@ -14,8 +14,6 @@ internal static class Benchmark
     /// <summary>What is left for the check after this one.</summary>
     private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(55);
 
-    private static readonly string[] Models = ["improved", "simple"];
-
     /// <summary>Our ways to run a step: what <see cref="Convolutions"/> says of each. The fused kernels are taken where nothing is said.</summary>
     private static readonly Dictionary<string, string> Settings = new() { ["graph"] = "cudnn", ["eager"] = "cudnn", ["pooled"] = "pooled", ["fused"] = "", ["fused, not overlapped"] = "fused", ["warpgroups"] = "warpgroups", ["deterministic"] = "cudnn" };
 
@@ -48,7 +46,7 @@ internal static class Benchmark
         }
 
         (string Model, string Precision, int Batch)[] wanted =
-            [.. from model in Models from precision in Compiled from batch in Batches(place) select (model, precision, batch)]; // what tells most first
+            [.. from model in Models(place) from precision in Compiled from batch in Batches(place) select (model, precision, batch)]; // what tells most first
         ToolResult?[] results = new ToolResult?[wanted.Length];
         Stopwatch clock = Stopwatch.StartNew();
         Parallel.For(0, Compilers, compiler =>
@@ -72,7 +70,7 @@ internal static class Benchmark
         int[] batches = Batches(place);
         List<JsonObject> ours = [.. Measured(place, "ours").Where(entry => entry["error"] is null)], peers = Measured(place, "pytorch");
         double? toTarget = (double?)place.Measured?["pytorch_seconds_to_99_percent"];
-        foreach (string model in Models)
+        foreach (string model in Models(place))
         {
             Ours(place, model, batches, Before, ours);
             Peers(place, model, batches, peers);
@@ -81,7 +79,7 @@ internal static class Benchmark
         }
 
         JsonArray table = [];
-        foreach (string model in Models)
+        foreach (string model in Models(place))
         {
             foreach (int batch in batches)
             {
@@ -92,7 +90,7 @@ internal static class Benchmark
             }
         }
 
-        int left = Models.Sum(model => batches.Length * (Modes(place, model, [.. Before, .. After]).Count() + (place.Torch is null ? 0 : PeerSteps))) - ours.Count - peers.Count;
+        int left = Models(place).Sum(model => batches.Length * (Modes(place, model, [.. Before, .. After]).Count() + (place.Torch is null ? 0 : PeerSteps))) - ours.Count - peers.Count;
         double[] ratios = [.. table.Select(row => (double?)row!["training_ratio"]).OfType<double>()];
         string summary = ours.Exists(entry => entry["error"] is not null) ? (string)ours.First(entry => entry["error"] is not null)["error"]!
             : ratios.Length == 0 ? $"{ours.Count} configurations measured, none beside PyTorch"
@@ -102,6 +100,8 @@ internal static class Benchmark
             "benchmark", ours.Exists(entry => entry["error"] is not null) ? Status.Failed : left > 0 ? Status.Unfinished : Status.Passed, summary,
             new JsonObject { ["table"] = table, ["ours"] = new JsonArray([.. ours]), ["pytorch"] = new JsonArray([.. peers]), ["pytorch_seconds_to_99_percent"] = toTarget });
     }
+
+    private static string[] Models(Workplace place) => place.Quick ? ["improved"] : ["improved", "simple"];
 
     private static int[] Batches(Workplace place) => place.Quick ? [1] : [64, 256, 1024, 4096];
 

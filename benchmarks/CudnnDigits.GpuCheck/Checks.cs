@@ -148,7 +148,7 @@ internal static partial class Checks
         RunTests(place, "tests", place.Quick ? ["-class", "CudnnDigits.Cuda.Tests.OperationTests"] : ["-trait-", MemoryTests]);
 
     /// <summary>Tests that everything is given back: they look at the whole device's memory, so nothing else may run.</summary>
-    private static CheckResult Memory(Workplace place) => RunTests(place, "memory", ["-trait", MemoryTests]);
+    private static CheckResult Memory(Workplace place) => RunTests(place, "memory", ["-trait", MemoryTests, .. place.Quick ? ["-class", "CudnnDigits.Cuda.Tests.ClassifierTests"] : Array.Empty<string>()]);
 
     private static CheckResult RunTests(Workplace place, string name, string[] arguments)
     {

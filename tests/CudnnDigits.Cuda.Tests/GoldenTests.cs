@@ -19,7 +19,6 @@ public class GoldenTests
                 data.Add(model, Precision.Tf32, true, "cudnn");
                 data.Add(model, Precision.Bf16, true, "cudnn");
                 data.Add(model, Precision.Fp32, true, "pooled");
-                data.Add(model, Precision.Bf16, true, "pooled");
             }
 
             data.Add("improved", Precision.Bf16, true, "fused");
