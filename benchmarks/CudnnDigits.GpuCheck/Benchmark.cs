@@ -14,12 +14,12 @@ internal static class Benchmark
     /// <summary>What is left for the check after this one.</summary>
     private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(55);
 
-    /// <summary>Our ways to run a step: what <see cref="Convolutions"/> says of each. The fused kernels are taken where nothing is said.</summary>
-    private static readonly Dictionary<string, string> Settings = new() { ["graph"] = "cudnn", ["eager"] = "cudnn", ["pooled"] = "pooled", ["fused"] = "", ["fused, not overlapped"] = "fused", ["warpgroups"] = "warpgroups", ["deterministic"] = "cudnn" };
+    /// <summary>Our ways to run a step: captured, as it is taken where nothing is said; call by call; and what else <see cref="Convolutions"/> can name, which is slower.</summary>
+    private const string Graph = "graph", Eager = "eager", Deterministic = "deterministic", Pooled = "pooled", Fused = "fused";
 
     /// <summary>What tells most, measured before PyTorch; and the rest after it, as long as there is time.</summary>
-    private static readonly (string Precision, string Mode)[] Before = [("bf16", "fused"), ("bf16", "warpgroups"), ("bf16", "graph")],
-        After = [("tf32", "graph"), ("tf32", "pooled"), ("bf16", "pooled"), ("bf16", "fused, not overlapped"), ("fp32", "graph"), ("tf32", "eager"), ("bf16", "eager"), ("fp32", "deterministic")];
+    private static readonly (string Precision, string Mode)[] Before = [("bf16", Graph), ("tf32", Graph)],
+        After = [("fp32", Graph), ("bf16", Eager), ("tf32", Eager), ("fp32", Eager), ("bf16", Fused), ("bf16", Pooled), ("fp32", Deterministic)];
 
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
     private static readonly string[] Precisions = ["fp32", "tf32", "bf16"];
@@ -123,42 +123,40 @@ internal static class Benchmark
     private static JsonObject Row(string model, int batch, string precision, List<JsonObject> ours, List<JsonObject> peers)
     {
         JsonObject row = new() { ["model"] = model, ["batch_size"] = batch, ["precision"] = precision };
-        bool fusedToo = (model, precision) == ("improved", "bf16");
         string[] orBetter = Precisions[..(Array.IndexOf(Precisions, precision) + 1)];
         foreach (string what in new[] { "training", "inference" })
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
-            double? graph = Best(ours, field, entry => (string?)entry["mode"] == "graph"), eager = Best(ours, field, entry => (string?)entry["mode"] == "eager");
-            double? pooled = Best(ours, field, entry => (string?)entry["mode"] == "pooled");
-            double? fused = Best(ours, field, entry => ((string?)entry["mode"])!.StartsWith("fused", StringComparison.Ordinal)), warpgroups = Best(ours, field, entry => (string?)entry["mode"] == "warpgroups");
-            double? best = new[] { graph, pooled, fused, warpgroups }.Max();
+            double? graph = Of(ours, field, Graph);
             JsonObject? fastest = peers.Where(entry => OfSize(entry) && orBetter.Contains((string?)entry["precision"])).MaxBy(entry => (double?)entry[field] ?? 0);
-            double? peer = (double?)fastest?[field], peerEager = Best(peers, field, entry => (string?)entry["mode"] == "eager");
-            row[$"{what}"] = graph;
-            row[$"{what}_eager"] = eager;
-            row[$"{what}_pooled"] = pooled;
-            row[$"{what}_fused"] = fused;
-            row[$"{what}_warpgroups"] = warpgroups;
-            row[$"{what}_pytorch_best"] = peer;
+            double? peer = (double?)fastest?[field];
+            row[what] = graph;
+            foreach (string other in new[] { Eager, Deterministic, Fused, Pooled })
+            {
+                row[$"{what}_{other}"] = Of(ours, field, other);
+            }
+
+            foreach (string mode in PeerModes.Split(','))
+            {
+                row[$"{what}_pytorch_{mode}"] = Of(peers, field, mode);
+            }
+
             row[$"{what}_pytorch_best_mode"] = peer is null ? null : $"{fastest!["precision"]} {fastest["mode"]}";
-            row[$"{what}_pytorch_eager"] = peerEager;
-            row[$"{what}_ratio"] = best / peer;
-            row[$"{what}_ratio_to_eager"] = best / peerEager;
+            row[$"{what}_ratio"] = graph / peer;
         }
 
-        row["step_mebibytes"] = Best(ours, "device_memory_bytes", entry => (string?)entry["mode"] == (fusedToo ? "fused" : "graph")) is { } bytes ? Math.Round(bytes / (1 << 20)) : null;
+        row["step_mebibytes"] = Of(ours, "device_memory_bytes", Graph) is { } bytes ? Math.Round(bytes / (1 << 20)) : null;
 
         return row;
 
         bool OfSize(JsonObject entry) => (string?)entry["model"] == model && (int?)entry["batch_size"] == batch;
 
-        double? Best(List<JsonObject> entries, string field, Func<JsonObject, bool> filter) =>
-            entries.Where(entry => OfSize(entry) && (string?)entry["precision"] == precision && filter(entry)).Max(entry => (double?)entry[field]);
+        double? Of(List<JsonObject> entries, string field, string mode) => (double?)entries.Find(entry => Is(entry, model, batch, precision, mode))?[field];
     }
 
-    /// <summary>Those that there are for the network and the GPU.</summary>
+    /// <summary>Those that there are for the network and the GPU, and are not what is taken anyway.</summary>
     private static IEnumerable<(string Precision, string Mode)> Modes(Workplace place, string model, (string Precision, string Mode)[] plan) =>
-        plan.Where(entry => Settings[entry.Mode] is "cudnn" or "pooled" || (model == "improved" && (entry.Mode != "warpgroups" || place.HasWarpgroups)));
+        plan.Where(entry => entry.Mode switch { Fused => model == "improved" && place.HasWarpgroups, Pooled => model == "improved", _ => true });
 
     private static void Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan, List<JsonObject> measured)
     {
@@ -166,14 +164,14 @@ internal static class Benchmark
         {
             foreach (int batch in batches.Where(batch => !measured.Exists(entry => Is(entry, model, batch, precision, mode))).TakeWhile(_ => place.Left > ForKernels))
             {
-                int images = mode is "fused" or "warpgroups" ? 65536 : precision == "fp32" || mode == "eager" ? 8192 : 32768;
-                string[] options = mode switch { "eager" => ["--no-cuda-graph"], "deterministic" => ["--deterministic"], _ => [] };
+                int images = precision == "fp32" || mode == Eager ? 16384 : 131072;
+                string[] options = mode switch { Eager => ["--no-cuda-graph"], Deterministic => ["--deterministic"], _ => [] };
                 string[] arguments =
                 [
                     "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision,
-                    "--steps", $"{(place.Quick ? 1 : Math.Max(20, images / batch))}", "--augment", "standard", "--json", .. options,
+                    "--steps", $"{(place.Quick ? 1 : Math.Max(8, images / batch))}", "--augment", "standard", "--json", .. options,
                 ];
-                ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, Settings[mode]));
+                ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode is Fused or Pooled ? mode : ""));
                 JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
                 entry["mode"] = mode;
                 entry["model"] = model;

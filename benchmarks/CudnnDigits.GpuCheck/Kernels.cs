@@ -33,24 +33,23 @@ internal static class Kernels
         double? bandwidth = (double?)ceilings?["copy_gigabytes_per_second"];
         int batch = place.Quick ? 16 : Batch;
         JsonArray steps = [];
-        foreach (string convolutions in place.HasWarpgroups ? ["fused", "warpgroups", "cudnn"] : new[] { "fused", "cudnn" })
+        foreach ((string model, string precision) in new[] { ("improved", "bf16"), ("improved", "tf32"), ("simple", "tf32") })
         {
-            string csv = Path.Combine(place.Output, "logs", $"ncu-{convolutions}.csv");
+            string csv = Path.Combine(place.Output, "logs", $"ncu-{model}-{precision}.csv");
             ToolResult result = place.Run(
-                $"ncu-{convolutions}", 120, ncu,
+                $"ncu-{model}-{precision}", 120, ncu,
                 [
                     "--clock-control", "none", "--target-processes", "all", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base", "--log-file", csv,
                     "--metrics", string.Join(',', [Time, Bytes, Busiest, Instructions, SharedPasses, Active, Elapsed, Occupancy, .. Stalls.Select(Stall)]),
-                    Workplace.Digits, "bench", "--device", "cuda", "--model", "improved", "--batch-size", $"{batch}", "--precision", "bf16", "--augment", "standard",
+                    Workplace.Digits, "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision, "--augment", "standard",
                     "--steps", "1", "--no-cuda-graph", "--profile",
-                ],
-                (Benchmark.Convolutions, convolutions));
+                ]);
             if (!File.Exists(csv))
             {
                 return new CheckResult("kernels", Status.Failed, result.LastWord);
             }
 
-            steps.Add(new JsonObject { ["name"] = $"improved, batch {batch}, bf16, {convolutions}", ["kernels"] = Table(Read(csv), bandwidth) });
+            steps.Add(new JsonObject { ["name"] = $"{model}, batch {batch}, {precision}", ["kernels"] = Table(Read(csv), bandwidth) });
         }
 
         int seen = steps.Sum(step => step!["kernels"]!.AsArray().Count);

@@ -86,15 +86,18 @@ internal static class Report
                 case { Name: "soon", Details: { } soon }:
                     text.AppendLine().AppendLine("## To 99 %").AppendLine();
                     WriteTable(text, soon["runs"]!.AsArray(), ["accuracy", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
-                    string phases = string.Join(", ", soon["median"]!["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"));
-                    text.AppendLine().AppendLine($"Seconds before the first step, of the median run; what overlaps is counted for each: {phases}.");
+                    text.AppendLine().AppendLine($"Seconds before the first step, of the median run; what overlaps is counted for each: {Phases(soon["median"]!)}.");
+                    text.AppendLine().AppendLine($"The same in tf32, which takes cuBLAS and cuDNN: {Phases(soon["libraries"]!)}.");
                     break;
                 case { Name: "benchmark", Details: { } benchmark }:
                     foreach (string what in new[] { "training", "inference" })
                     {
                         text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}").AppendLine();
                         WriteTable(text, benchmark["table"]!.AsArray(),
-                            ["model", "batch_size", "precision", what, $"{what}_eager", $"{what}_pooled", $"{what}_fused", $"{what}_warpgroups", $"{what}_pytorch_best", $"{what}_pytorch_best_mode", $"{what}_pytorch_eager", $"{what}_ratio", "step_mebibytes"]);
+                            [
+                                "model", "batch_size", "precision", what, $"{what}_eager", $"{what}_deterministic", $"{what}_fused", $"{what}_pooled",
+                                $"{what}_pytorch_graph", $"{what}_pytorch_compiled+graph", $"{what}_pytorch_eager", $"{what}_pytorch_best_mode", $"{what}_ratio", "step_mebibytes",
+                            ]);
                     }
 
                     if (benchmark["pytorch_seconds_to_99_percent"] is { } seconds)
@@ -123,6 +126,8 @@ internal static class Report
 
         File.WriteAllText(Path.Combine(place.Output, "gpu-report.md"), text.ToString());
     }
+
+    private static string Phases(JsonNode run) => string.Join(", ", run["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"));
 
     private static void WriteMachine(StringBuilder text, JsonNode machine)
     {

@@ -277,7 +277,7 @@ public class StepTests
     /// <summary>One step with decay is one without, and besides a part of the weights it began with.</summary>
     [Theory]
     [InlineData(Precision.Fp32, "cudnn")]
-    [InlineData(Precision.Bf16, "overlapped")]
+    [InlineData(Precision.Bf16, "fused")]
     public void Weight_decay_reaches_every_parameter(Precision precision, string convolutions)
     {
         Gpu.Require();

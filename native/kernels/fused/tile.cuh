@@ -449,11 +449,9 @@ template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
 template <int Threads, class T, class F> DEVICE_INLINE void for_pooled(const Rows &rows, const F &f) {
     constexpr unsigned height = 2 * T::in_turn, width = T::in_turn * T::side / 2;
     const Rows whole = whole_turns<T>(rows);
-    // Of three warpgroups the second begins, and so has what is left over: it multiplies last (for_every_sample).
-    constexpr unsigned begins = Threads == 384 ? 128 : 0;
-    const unsigned i = (threadIdx.x + Threads - begins) % Threads;
-    const int octet = (int)i % T::octets, end = (int)(whole.end / height);
-    for (Walk<width, Threads / T::octets> at(whole.first / height * width + i / T::octets); at.row < end; at.next()) {
+    const int octet = (int)threadIdx.x % T::octets, end = (int)(whole.end / height);
+    for (Walk<width, Threads / T::octets> at(whole.first / height * width + threadIdx.x / T::octets); at.row < end;
+         at.next()) {
         f(T::pooled(at), octet);
     }
 }

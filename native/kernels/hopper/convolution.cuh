@@ -42,10 +42,9 @@ template <class T, int Out> struct WarpgroupConvolution {
         end_products();
     }
 
+    // By all, also those that do not multiply: where some wait and others do not, ptxas of CUDA 13 has each product
+    // wait for the one before.
     DEVICE_INLINE void take() {
-        if (!multiplies()) {
-            return;
-        }
         wait_for_products();
         settle(sums);
 #pragma unroll

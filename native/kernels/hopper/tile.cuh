@@ -222,9 +222,7 @@ struct Nothing {
 // before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that there is one
 // barrier a sample; make(n, which) makes its tiles, one pair of two, from that and from what fetch_in_place(n, which)
 // has asked for, which lies where they will be; begin(which) begins its products, take(n) waits for them, and use(n)
-// uses them. Every second warpgroup multiplies first, the others last: how many products a warp may have begun before
-// it has to wait, nobody says, and so there are warpgroups that make something at any time. To be called when a barrier
-// has set the tiles free and the first sample is being fetched.
+// uses them. To be called when a barrier has set the tiles free and the first sample is being fetched.
 template <class Fetch, class Make, class Begin, class Take, class Use, class InPlace = Nothing>
 DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin,
                                     const Take &take, const Use &use, int first = (int)blockIdx.x,
@@ -239,15 +237,12 @@ DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make 
             }
         }
     };
-    const bool is_early = warpgroup() % 2 == 0;
     int n = first, which = 0;
     fetch_in_place(n, which);
     prepare(n, which);
     for (; n < samples; n += stride, which ^= 1) {
         __syncthreads();
-        if (is_early) {
-            begin(which);
-        }
+        begin(which);
         if (n + stride < samples) {
             fetch_in_place(n + stride, which ^ 1);
         }
@@ -255,9 +250,6 @@ DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make 
             use(n - stride);
         }
         prepare(n + stride, which ^ 1);
-        if (!is_early) {
-            begin(which);
-        }
         take(n);
     }
     use(n - stride);

@@ -8,7 +8,7 @@ namespace CudnnDigits.Cuda;
 /// <summary>Who runs the convolutions and the hidden dense layer.</summary>
 internal enum Convolver
 {
-    /// <summary>cuDNN and cuBLAS: <see cref="CudnnConvolutions"/>, <see cref="Dense"/>.</summary>
+    /// <summary>cuDNN and cuBLAS for all that they can do: <see cref="CudnnConvolutions"/>, <see cref="Dense"/>. What the others are held against.</summary>
     Cudnn,
 
     /// <summary>The same, but pooling, bias, ReLU and dropout in one pass: <see cref="PooledActivation"/>.</summary>
@@ -16,9 +16,6 @@ internal enum Convolver
 
     /// <summary><see cref="FusedConvolutions"/>, <see cref="FusedDense"/>: no library but the driver.</summary>
     Fused,
-
-    /// <summary>The same, each kernel beginning before the one before it has ended.</summary>
-    Overlapped,
 
     /// <summary>The same, convolutions in training with products by warpgroups (wgmma).</summary>
     Warpgroups,
@@ -30,29 +27,25 @@ internal static class Convolvers
     /// <summary>Chooses where the caller does not.</summary>
     public const string Setting = "CUDNN_DIGITS_CONVOLUTIONS";
 
-    private const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
-
     /// <summary>Whether it runs every layer by kernels of our own.</summary>
     public static bool IsFused(this Convolver convolver) => convolver is not (Convolver.Cudnn or Convolver.Pooled);
 
-    /// <summary>Who is to run a network: where nothing is said, the fused kernels wherever they can, else cuDNN.</summary>
+    /// <summary>Who is to run a network: where nothing is said, the fastest that can (docs/performance.md).</summary>
     /// <param name="device">Ordinal of the GPU.</param>
     /// <param name="precision">Arithmetic.</param>
     /// <param name="network">The network.</param>
-    /// <param name="choice">"cudnn", "pooled", "fused", "overlapped", "warpgroups", or null for what <see cref="Setting"/> says.</param>
+    /// <param name="choice">"cudnn", "pooled", "fused", "warpgroups", or null for what <see cref="Setting"/> says.</param>
     /// <exception cref="InputException">The fused kernels are asked for and cannot, or the choice is none of these.</exception>
     public static Convolver Choose(int device, Precision precision, NetworkSpec network, string? choice)
     {
-        bool overlaps = CudaDevice.DriverVersion() >= OverlapInGraphs;
         Convolver? asked = (choice ?? Environment.GetEnvironmentVariable(Setting)) switch
         {
             null or "" => null,
             "cudnn" => Convolver.Cudnn,
             "pooled" => Convolver.Pooled,
             "fused" => Convolver.Fused,
-            "overlapped" => Convolver.Overlapped,
             "warpgroups" => Convolver.Warpgroups,
-            string other => throw new InputException($"{Setting}={other}: expected cudnn, pooled, fused, overlapped or warpgroups"),
+            string other => throw new InputException($"{Setting}={other}: expected cudnn, pooled, fused or warpgroups"),
         };
         if (asked is { } withLibraries && !withLibraries.IsFused())
         {
@@ -63,13 +56,12 @@ internal static class Convolvers
         string? why = precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
             : shared < FusedConvolutions.MostShared ? $"need {FusedConvolutions.MostShared >> 10} KiB of shared memory for a block, and this GPU has {shared >> 10} (Hopper and newer have enough)"
-            : asked == Convolver.Warpgroups && !CudaDevice.IsHopper(device) ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'overlapped'"
-            : asked is Convolver.Overlapped or Convolver.Warpgroups && !overlaps ? $"overlap with a driver for CUDA {CudaDevice.FormatVersion(OverlapInGraphs)} or newer; take 'fused'"
+            : asked == Convolver.Warpgroups && !CudaDevice.IsHopper(device) ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'"
             : null;
         return (asked, why) switch
         {
-            (null, null) => overlaps ? Convolver.Overlapped : Convolver.Fused,
-            (null, _) => Convolver.Cudnn,
+            (null, null) => CudaDevice.IsHopper(device) ? Convolver.Warpgroups : Convolver.Fused,
+            (null, _) => Convolver.Pooled,
             (_, null) => asked.Value,
             _ => throw new InputException($"{Setting}={asked.Value.ToString().ToLowerInvariant()}: the fused kernels {why}; or leave the setting out"),
         };

@@ -37,6 +37,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         using Nvtx.Range range = Nvtx.Open("build"u8);
         (Network, _options) = (network, options);
         _session = new CudaSession(context, options.Precision ?? Precision.Tf32, options.Deterministic);
+        _session.Overlaps &= options.Overlap;
         try
         {
             using CudaContext.Scope scope = _session.Context.Enter();

@@ -55,7 +55,7 @@ internal sealed class CudaNetwork
         long largest = plan.Features.Size;
         if (fused)
         {
-            Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training) { Overlapped = convolver is Convolver.Overlapped or Convolver.Warpgroups, UsesWarpgroups = convolver == Convolver.Warpgroups };
+            Fused = new FusedTensors(session, arena, plan, Parameters, Input, batch, training) { UsesWarpgroups = convolver == Convolver.Warpgroups };
             x = Fused.Z4;
         }
 

@@ -7,6 +7,8 @@ namespace CudnnDigits.Cuda;
 /// <summary>An open device: its context, a stream of our own, the libraries' handles, our kernels, and how to compute.</summary>
 internal sealed unsafe class CudaSession : IDisposable
 {
+    private const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
+
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
     private KernelModule? _fusedKernels, _hopperKernels;
@@ -89,6 +91,9 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>The same, for GPUs of compute capability 9.0 and no other.</summary>
     public KernelModule HopperKernels => _hopperKernels ??= Load(KernelModule.Hopper);
 
+    /// <summary>Whether a kernel that can may begin before the one before it has ended: where the driver can capture that.</summary>
+    public bool Overlaps { get; set; } = CudaDevice.DriverVersion() >= OverlapInGraphs;
+
     /// <summary>Streaming multiprocessors of the device.</summary>
     public int Multiprocessors { get; }
 
@@ -129,13 +134,13 @@ internal sealed unsafe class CudaSession : IDisposable
     public void Launch(string kernel, (long X, long Y) grid, (int X, int Y) block, void** parameters) =>
         Kernels.Launch(_target, kernel, grid, block, parameters);
 
-    /// <summary>Launches one of the fused kernels, blocks of 256 threads unless it is said.</summary>
+    /// <summary>Launches one of the fused kernels, blocks of 256 threads unless it is said; one that is overlapped begins before the one before it has ended.</summary>
     public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256, bool overlapped = false) =>
-        FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped);
+        FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped && Overlaps);
 
     /// <summary>Launches one of the kernels of warpgroups.</summary>
     public void LaunchHopper(string kernel, long blocks, void** parameters, int sharedBytes, int threads, bool overlapped = false) =>
-        HopperKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped);
+        HopperKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped && Overlaps);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)

@@ -108,7 +108,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), coefficients2 = Coefficients(_2);
         nint w3 = W(_3), coefficients3 = Coefficients(_3), w4 = W(_4), coefficients4 = Coefficients(_4), z4 = Features(_t.Z4);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &coefficients2, &w3, &coefficients3, &w4, &coefficients4, &z4, &samples, &atOnce };
-        _session.LaunchFused("predict_features", Math.Min((_n + atOnce - 1) / atOnce, _session.Multiprocessors), parameters, Wide32 + Image + 2 * (Small32 + Small64), overlapped: _t.Overlapped);
+        _session.LaunchFused("predict_features", Math.Min((_n + atOnce - 1) / atOnce, _session.Multiprocessors), parameters, Wide32 + Image + 2 * (Small32 + Small64), overlapped: true);
     }
 
     private void Conv2Forward()
@@ -117,7 +117,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint x = X(), w1 = W(_1), coefficients1 = Coefficients(_1), w2 = W(_2), y2 = Y2();
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         void** parameters = stackalloc void*[] { &x, &w1, &coefficients1, &w2, &y2, &norm2, &samples };
-        Launch("conv2_forward", blocks, parameters, Wide32 + Image, ConvolutionThreads, Weights32x32 + WideInput + 2 * Image, _t.Overlapped);
+        Launch("conv2_forward", blocks, parameters, Wide32 + Image, ConvolutionThreads, Weights32x32 + WideInput + 2 * Image, overlapped: true);
     }
 
     private void Conv3Forward(DeviceTensor state)
@@ -127,7 +127,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_2);
         void** parameters = stackalloc void*[] { &stateAt, &y2, &coefficients2, &w3, &pooled2, &y3, &norm3, &samples, &threshold, &keepScale, &seed, &layer };
-        Launch("conv3_forward", blocks, parameters, Small32 + SampleY2, ConvolutionThreads, Weights32x64 + Planes32 + ApartY2, _t.Overlapped);
+        Launch("conv3_forward", blocks, parameters, Small32 + SampleY2, ConvolutionThreads, Weights32x64 + Planes32 + ApartY2, overlapped: true);
     }
 
     private void Conv4Forward()
@@ -136,7 +136,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y3 = Y3(), coefficients3 = Coefficients(_3), w4 = W(_4), y4 = Y4();
         FusedBatchNorm norm4 = BatchNorm(_4, blocks * 128);
         void** parameters = stackalloc void*[] { &y3, &coefficients3, &w4, &y4, &norm4, &samples };
-        Launch("conv4_forward", blocks, parameters, Small64 + SampleY3, ConvolutionThreads, Weights64x64 + Planes64 + SampleY3, _t.Overlapped);
+        Launch("conv4_forward", blocks, parameters, Small64 + SampleY3, ConvolutionThreads, Weights64x64 + Planes64 + SampleY3, overlapped: true);
     }
 
     private void Pool4Forward(DeviceTensor state)
@@ -145,7 +145,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         int samples = _n;
         (uint threshold, float keepScale, ulong seed, uint layer) = Dropout(_4);
         void** parameters = stackalloc void*[] { &stateAt, &y4, &coefficients4, &pooled4, &z4, &samples, &threshold, &keepScale, &seed, &layer };
-        _session.LaunchFused("pool4_forward", (_n * 49L * 8 + 255) / 256, parameters, overlapped: _t.Overlapped);
+        _session.LaunchFused("pool4_forward", (_n * 49L * 8 + 255) / 256, parameters, overlapped: true);
     }
 
     private void Conv4BackwardData(DeviceTensor gradient)
@@ -154,7 +154,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y4 = Y4(), du4 = Features(gradient), coefficients4 = Coefficients(_4), turned4 = Turned(_4), y3 = Y3(), du3 = Du3();
         FusedBatchNorm norm3 = BatchNorm(_3, blocks * 128);
         void** parameters = stackalloc void*[] { &y4, &du4, &coefficients4, &turned4, &y3, &du3, &norm3, &samples };
-        Launch("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4 + 2 * Spread64, ConvolutionThreads, Weights64x64 + Planes64 + SampleY4 + SampleDu4, _t.Overlapped);
+        Launch("conv4_backward_data", blocks, parameters, Small64 + SampleY4 + SampleDu4 + 2 * Spread64, ConvolutionThreads, Weights64x64 + Planes64 + SampleY4 + SampleDu4, overlapped: true);
     }
 
     private void Conv3BackwardData()
@@ -164,7 +164,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         FusedBatchNorm norm2 = BatchNorm(_2, blocks * 64);
         float keepScale = _2.KeepScale;
         void** parameters = stackalloc void*[] { &y3, &du3, &coefficients3, &turned3, &pooled2, &keepScale, &du2, &norm2, &samples };
-        Launch("conv3_backward_data", blocks, parameters, Small64 + SampleY3 + SampleDu3 + 2 * Spread32, ConvolutionThreads, Weights64x32 + Planes64 + SampleY3 + SampleDu3, _t.Overlapped);
+        Launch("conv3_backward_data", blocks, parameters, Small64 + SampleY3 + SampleDu3 + 2 * Spread32, ConvolutionThreads, Weights64x32 + Planes64 + SampleY3 + SampleDu3, overlapped: true);
     }
 
     private void Conv2BackwardData()
@@ -173,7 +173,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         nint y2 = Y2(), du2 = Du2(), coefficients2 = Coefficients(_2), turned2 = Turned(_2), x = X(), w1 = W(_1), moments = _t.Moments.Address, dw1 = _1.DW.Holding(9 * 32, DeviceType.F32);
         FusedBatchNorm norm1 = BatchNorm(_1, blocks * 512);
         void** parameters = stackalloc void*[] { &y2, &du2, &coefficients2, &turned2, &x, &w1, &norm1, &moments, &dw1, &samples };
-        Launch("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, ConvolutionThreads, Weights32x32 + WideGradient + 3 * Image + SampleDu2, _t.Overlapped);
+        Launch("conv2_backward_data", blocks, parameters, Wide32 + Image + SampleDu2, ConvolutionThreads, Weights32x32 + WideGradient + 3 * Image + SampleDu2, overlapped: true);
     }
 
     // A weight gradient leaves one sum per block: how many there are is returned.

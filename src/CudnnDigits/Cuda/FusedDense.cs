@@ -32,7 +32,7 @@ internal sealed unsafe class FusedDense(CudaSession session, FusedTensors tensor
         nint z4 = Features(x), weights = Weights(w), sums = y.Holding((long)Parts * n * Out, DeviceType.F32);
         int samples = n, parts = Parts;
         void** parameters = stackalloc void*[] { &z4, &weights, &sums, &samples, &parts };
-        session.LaunchFused(kernel, blocks, parameters, overlapped: tensors.Overlapped);
+        session.LaunchFused(kernel, blocks, parameters, overlapped: true);
     }
 
     /// <summary>dX is not the gradient of x, but what it becomes through dropout and ReLU: du4 (N, 7, 7, 64). Completes batch norm's gradients.</summary>
@@ -45,7 +45,7 @@ internal sealed unsafe class FusedDense(CudaSession session, FusedTensors tensor
         float keepScale = layer.KeepScale;
         FusedBatchNorm norm4 = tensors.BatchNorm(layer, n, blocks * Sums);
         void** parameters = stackalloc void*[] { &gradients, &weights, &pooled4, &keepScale, &du4, &norm4, &samples };
-        session.LaunchFused("hidden_backward_data", blocks, parameters, SharedOfData, overlapped: tensors.Overlapped);
+        session.LaunchFused("hidden_backward_data", blocks, parameters, SharedOfData, overlapped: true);
     }
 
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw)

@@ -51,9 +51,6 @@ internal sealed class FusedTensors
         DeviceTensor OfTraining(int perSample) => arena.Reserve(training ? (long)batch * perSample : 0, DeviceType.Bf16);
     }
 
-    /// <summary>Whether a kernel may begin before the one before it has ended.</summary>
-    public bool Overlapped { get; init; }
-
     /// <summary>Whether warpgroups make the products of convolutions in training.</summary>
     public bool UsesWarpgroups { get; init; }
 
