@@ -53,6 +53,26 @@ public class OperationTests
         }
     });
 
+    /// <summary>They lay images out anew, and so ask for more the more samples there are.</summary>
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void Deterministic_algorithms_get_their_workspace_however_large_the_batch_is(string model) => DeviceLab.Run(Precision.Fp32, lab =>
+    {
+        foreach (ConvPlan plan in new BlockPlan(DigitNetworks.Find(model)!).Convs)
+        {
+            foreach (int n in new[] { 64, 4096, 8192 })
+            {
+                using Conv2d conv = new(lab.Session, plan, n, Conv2d.MostWorkspace(n), training: true);
+                Assert.Equal(plan.Input.C > 1, conv.Algorithms.Contains("data", StringComparison.Ordinal)); // nobody asks for the gradient of the input
+                if (Gpu.IsSoftware && n > 64 && plan.Input.C > 1)
+                {
+                    Assert.Throws<CudaUnavailableException>(() => new Conv2d(lab.Session, plan, n, 64 << 20, training: true));
+                }
+            }
+        }
+    });
+
     [Theory]
     [MemberData(nameof(Precisions))]
     public void Dense_layer(Precision precision) => DeviceLab.Run(precision, lab =>

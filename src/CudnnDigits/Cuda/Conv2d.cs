@@ -17,13 +17,14 @@ internal sealed unsafe class Conv2d : IDisposable
     private readonly CudaSession _session;
     private readonly CudnnDescriptor _x, _w, _y;
     private readonly long _xCount, _wCount, _yCount;
-    private readonly Pass _forward, _backwardData = null!, _backwardWeights = null!; // forward alone where nothing is trained
+    private readonly Pass _forward;
+    private readonly Pass? _backwardWeights, _backwardData;
 
     /// <param name="session">The device.</param>
     /// <param name="plan">Shapes.</param>
     /// <param name="n">Samples.</param>
     /// <param name="workspaceLimit">Bytes that an algorithm may ask for.</param>
-    /// <param name="training">Whether the backward passes are needed.</param>
+    /// <param name="training">Whether the backward passes are needed; of the first layer, that of the data is not.</param>
     public Conv2d(CudaSession session, ConvPlan plan, int n, long workspaceLimit, bool training)
     {
         _session = session;
@@ -43,12 +44,15 @@ internal sealed unsafe class Conv2d : IDisposable
             return;
         }
 
-        _backwardData = Choose(
-            "backward data", (d, count, returned, results) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, results),
-            (d, algorithm, bytes) => cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, d, x, algorithm, bytes));
         _backwardWeights = Choose(
             "backward weights", (d, count, returned, results) => cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, d, w, count, returned, results),
             (d, algorithm, bytes) => cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x, y, d, w, algorithm, bytes));
+        if (input.C > 1)
+        {
+            _backwardData = Choose(
+                "backward data", (d, count, returned, results) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, results),
+                (d, algorithm, bytes) => cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, d, x, algorithm, bytes));
+        }
 
         Pass Choose(string pass, Propose propose, Measure measure)
         {
@@ -82,11 +86,19 @@ internal sealed unsafe class Conv2d : IDisposable
 
     private delegate CudnnStatus Measure(nint convolution, int algorithm, nuint* bytes);
 
+    /// <summary>
+    /// Bytes that an algorithm may ask for, in a step of so many samples. In float32 those that lay images out anew take up to 200 KiB a sample of
+    /// `improved`; where they may not, cuDNN proposes some that take ten times as long, or no deterministic one at all.
+    /// </summary>
+    public static long MostWorkspace(int batch) => Math.Max(256L << 20, batch * (256L << 10));
+
     /// <summary>Bytes of workspace that the passes need.</summary>
     public long WorkspaceBytes => Passes.Max(pass => pass.WorkspaceBytes);
 
     /// <summary>The algorithms that were chosen, by cuDNN's names.</summary>
-    public string Algorithms => $"forward {ForwardName(_forward.Algorithm)}, backward data {BackwardDataName(_backwardData.Algorithm)}, backward weights {BackwardWeightsName(_backwardWeights.Algorithm)}";
+    public string Algorithms => $"forward {ForwardName(_forward.Algorithm)}"
+        + (_backwardData is { } data ? $", backward data {BackwardDataName(data.Algorithm)}" : "")
+        + (_backwardWeights is { } weights ? $", backward weights {BackwardWeightsName(weights.Algorithm)}" : "");
 
     /// <summary>y = x ∗ w; x (N, H, W, C), w (K, R, S, C), y (N, H, W, K).</summary>
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace)
@@ -101,18 +113,20 @@ internal sealed unsafe class Conv2d : IDisposable
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace)
     {
         float one = 1, zero = 0;
+        Pass pass = _backwardData!;
         Check(cudnnConvolutionBackwardData(
-            _session.Cudnn.Value, &one, _w.Value, W(w), _y.Value, Y(dy), _backwardData.Descriptor.Value, _backwardData.Algorithm,
-            workspace.Holding(_backwardData.WorkspaceBytes, DeviceType.U8), (nuint)_backwardData.WorkspaceBytes, &zero, _x.Value, X(dx)));
+            _session.Cudnn.Value, &one, _w.Value, W(w), _y.Value, Y(dy), pass.Descriptor.Value, pass.Algorithm,
+            workspace.Holding(pass.WorkspaceBytes, DeviceType.U8), (nuint)pass.WorkspaceBytes, &zero, _x.Value, X(dx)));
     }
 
     /// <summary>dW from x and dY, in the type of the activations.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw, DeviceTensor workspace)
     {
         float one = 1, zero = 0;
+        Pass pass = _backwardWeights!;
         Check(cudnnConvolutionBackwardFilter(
-            _session.Cudnn.Value, &one, _x.Value, X(x), _y.Value, Y(dy), _backwardWeights.Descriptor.Value, _backwardWeights.Algorithm,
-            workspace.Holding(_backwardWeights.WorkspaceBytes, DeviceType.U8), (nuint)_backwardWeights.WorkspaceBytes, &zero, _w.Value, W(dw)));
+            _session.Cudnn.Value, &one, _x.Value, X(x), _y.Value, Y(dy), pass.Descriptor.Value, pass.Algorithm,
+            workspace.Holding(pass.WorkspaceBytes, DeviceType.U8), (nuint)pass.WorkspaceBytes, &zero, _w.Value, W(dw)));
     }
 
     public void Dispose()
@@ -123,7 +137,7 @@ internal sealed unsafe class Conv2d : IDisposable
         }
     }
 
-    private IEnumerable<Pass> Passes => _backwardData is null ? [_forward] : [_forward, _backwardData, _backwardWeights];
+    private IEnumerable<Pass> Passes => new[] { _forward, _backwardData, _backwardWeights }.OfType<Pass>();
 
     private nint X(DeviceTensor tensor) => tensor.Holding(_xCount, _session.ActivationType);
 

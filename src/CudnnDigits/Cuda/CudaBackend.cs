@@ -13,9 +13,6 @@ namespace CudnnDigits.Cuda;
 /// </summary>
 internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
 {
-    /// <summary>What a convolution may ask for; cuDNN's fast algorithms for these shapes ask for far less.</summary>
-    private const long WorkspaceLimit = 256 << 20;
-
     private readonly BackendOptions _options;
     private readonly CudaSession _session;
     private readonly DeviceArena _arena = new();
@@ -44,7 +41,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
             using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
             Convolver convolver = Convolvers.Choose(context.Device, _session.Precision, network, options.Convolutions);
             _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true, convolver);
-            CudaStep step = new(_session, _net, options, options.BatchSize, WorkspaceLimit);
+            CudaStep step = new(_session, _net, options, options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
             _steps[options.BatchSize] = step;
             _workspace = _arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
             _session.ReserveBlasWorkspaces(_arena, ofBranches: true);

@@ -14,8 +14,6 @@ namespace CudnnDigits.Cuda;
 /// </summary>
 internal sealed unsafe class CudaClassifier : IClassifierDevice
 {
-    private const long WorkspaceLimit = 256 << 20;
-
     /// <summary>From one size of step to the next: what is left over fills at least a quarter of its step.</summary>
     private const int SizeRatio = 4;
 
@@ -40,10 +38,10 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
             _net = new CudaNetwork(_session, _arena, weights.Network, batch, training: false, Convolvers.Choose(context.Device, _session.Precision, weights.Network, options.Convolutions));
             for (int size = 1; size < batch; size *= SizeRatio)
             {
-                _steps.Add(new CudaStep(_session, _net, null, size, WorkspaceLimit));
+                _steps.Add(new CudaStep(_session, _net, null, size, Conv2d.MostWorkspace(batch)));
             }
 
-            _steps.Add(new CudaStep(_session, _net, null, batch, WorkspaceLimit));
+            _steps.Add(new CudaStep(_session, _net, null, batch, Conv2d.MostWorkspace(batch)));
             DeviceTensor workspace = _arena.Reserve(Math.Max(_steps.Max(step => step.WorkspaceBytes), 1), DeviceType.U8);
             _session.ReserveBlasWorkspaces(_arena, ofBranches: false);
             _images = _arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);

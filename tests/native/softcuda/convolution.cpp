@@ -1,4 +1,5 @@
-// libcudnn.so.9: convolutions, channels last, stride 1. Algorithm 1 wants a workspace and has one order of summation;
+// libcudnn.so.9: convolutions, channels last, stride 1. Algorithm 1 wants a workspace, for images that it lays out anew
+// (as cuDNN's in float32 do: for many samples it is more than anyone grants), and has one order of summation;
 // backward algorithm 0 is not deterministic, as in cuDNN: it begins with another sample at every call.
 #include "cudnn.h"
 
@@ -39,7 +40,9 @@ bool fits(const TensorDescriptor *x, const FilterDescriptor *w, const Convolutio
            x->type == y->type;
 }
 
-size_t workspace_of(int algorithm, size_t filter_bytes) { return algorithm == 1 ? filter_bytes + 512 : 0; }
+size_t workspace_of(int algorithm, const FilterDescriptor *w, const TensorDescriptor *x, const TensorDescriptor *y) {
+    return algorithm == 1 ? w->bytes() + x->bytes() + y->bytes() + 512 : 0;
+}
 
 unsigned first_sample(int algorithm, int samples) {
     static std::atomic<unsigned> calls{(unsigned)(size_t)&calls >> 12};
@@ -132,12 +135,12 @@ void weight_gradient(const Shape &s, const float *x, const float *dy, float *dw)
     }
 }
 
-int propose(const char *call, int requested, int *returned, Performance *performance, int math, size_t filter_bytes,
+int propose(const char *call, int requested, int *returned, Performance *performance, int math, size_t workspace,
             bool zero_is_deterministic) {
     // The fastest first; what is not supported comes last, as cuDNN lists it.
     const Performance all[] = {
         {0, dnn_ok, 0.5f, 0, zero_is_deterministic, math, {}},
-        {1, dnn_ok, 0.6f, workspace_of(1, filter_bytes), 1, math, {}},
+        {1, dnn_ok, 0.6f, workspace, 1, math, {}},
         {4, dnn_not_supported, -1, 0, 0, math, {}},
     };
     if (requested < 1) {
@@ -148,7 +151,7 @@ int propose(const char *call, int requested, int *returned, Performance *perform
     return dnn_ok;
 }
 
-int check(const char *call, bool fitting, const float *alpha, const float *beta, int algorithm, size_t filter_bytes,
+int check(const char *call, bool fitting, const float *alpha, const float *beta, int algorithm, size_t needed,
           uint64_t workspace, size_t bytes) {
     if (!fitting || !alpha || !beta || *alpha != 1 || *beta != 0) {
         return refuse_dnn(bad_param, call, "descriptors do not fit each other");
@@ -156,7 +159,6 @@ int check(const char *call, bool fitting, const float *alpha, const float *beta,
     if (algorithm != 0 && algorithm != 1) {
         return refuse_dnn(dnn_not_supported, call, "this algorithm is not supported");
     }
-    const size_t needed = workspace_of(algorithm, filter_bytes);
     if (bytes < needed || (needed > 0 && !memory(workspace, needed, call))) {
         return refuse_dnn(bad_param, call, "the workspace is too small");
     }
@@ -175,48 +177,48 @@ EXPORT int cudnnGetConvolution2dForwardOutputDim(const ConvolutionDescriptor *d,
     return dnn_ok;
 }
 
-EXPORT int cudnnGetConvolutionForwardAlgorithm_v7(DnnHandle *, TensorDescriptor *, FilterDescriptor *w,
-                                                  ConvolutionDescriptor *d, TensorDescriptor *, int requested,
+EXPORT int cudnnGetConvolutionForwardAlgorithm_v7(DnnHandle *, TensorDescriptor *x, FilterDescriptor *w,
+                                                  ConvolutionDescriptor *d, TensorDescriptor *y, int requested,
                                                   int *returned, Performance *performance) {
     ENTER;
-    return propose(__func__, requested, returned, performance, d->math, w->bytes(), true);
+    return propose(__func__, requested, returned, performance, d->math, workspace_of(1, w, x, y), true);
 }
 
-EXPORT int cudnnGetConvolutionBackwardDataAlgorithm_v7(DnnHandle *, FilterDescriptor *w, TensorDescriptor *,
-                                                       ConvolutionDescriptor *d, TensorDescriptor *, int requested,
+EXPORT int cudnnGetConvolutionBackwardDataAlgorithm_v7(DnnHandle *, FilterDescriptor *w, TensorDescriptor *y,
+                                                       ConvolutionDescriptor *d, TensorDescriptor *x, int requested,
                                                        int *returned, Performance *performance) {
     ENTER;
-    return propose(__func__, requested, returned, performance, d->math, w->bytes(), false);
+    return propose(__func__, requested, returned, performance, d->math, workspace_of(1, w, x, y), false);
 }
 
-EXPORT int cudnnGetConvolutionBackwardFilterAlgorithm_v7(DnnHandle *, TensorDescriptor *, TensorDescriptor *,
+EXPORT int cudnnGetConvolutionBackwardFilterAlgorithm_v7(DnnHandle *, TensorDescriptor *x, TensorDescriptor *y,
                                                          ConvolutionDescriptor *d, FilterDescriptor *w, int requested,
                                                          int *returned, Performance *performance) {
     ENTER;
-    return propose(__func__, requested, returned, performance, d->math, w->bytes(), false);
+    return propose(__func__, requested, returned, performance, d->math, workspace_of(1, w, x, y), false);
 }
 
-EXPORT int cudnnGetConvolutionForwardWorkspaceSize(DnnHandle *, TensorDescriptor *, FilterDescriptor *w,
-                                                   ConvolutionDescriptor *, TensorDescriptor *, int algorithm,
+EXPORT int cudnnGetConvolutionForwardWorkspaceSize(DnnHandle *, TensorDescriptor *x, FilterDescriptor *w,
+                                                   ConvolutionDescriptor *, TensorDescriptor *y, int algorithm,
                                                    size_t *bytes) {
     ENTER;
-    *bytes = workspace_of(algorithm, w->bytes());
+    *bytes = workspace_of(algorithm, w, x, y);
     return dnn_ok;
 }
 
-EXPORT int cudnnGetConvolutionBackwardDataWorkspaceSize(DnnHandle *, FilterDescriptor *w, TensorDescriptor *,
-                                                        ConvolutionDescriptor *, TensorDescriptor *, int algorithm,
+EXPORT int cudnnGetConvolutionBackwardDataWorkspaceSize(DnnHandle *, FilterDescriptor *w, TensorDescriptor *y,
+                                                        ConvolutionDescriptor *, TensorDescriptor *x, int algorithm,
                                                         size_t *bytes) {
     ENTER;
-    *bytes = workspace_of(algorithm, w->bytes());
+    *bytes = workspace_of(algorithm, w, x, y);
     return dnn_ok;
 }
 
-EXPORT int cudnnGetConvolutionBackwardFilterWorkspaceSize(DnnHandle *, TensorDescriptor *, TensorDescriptor *,
+EXPORT int cudnnGetConvolutionBackwardFilterWorkspaceSize(DnnHandle *, TensorDescriptor *x, TensorDescriptor *y,
                                                           ConvolutionDescriptor *, FilterDescriptor *w, int algorithm,
                                                           size_t *bytes) {
     ENTER;
-    *bytes = workspace_of(algorithm, w->bytes());
+    *bytes = workspace_of(algorithm, w, x, y);
     return dnn_ok;
 }
 
@@ -227,7 +229,8 @@ EXPORT int cudnnConvolutionForward(DnnHandle *handle, const float *alpha, Tensor
     ENTER;
     Shape s;
     const bool fitting = fits(xd, wd, d, yd, s);
-    if (const int status = check(__func__, fitting, alpha, beta, algorithm, wd->bytes(), workspace, bytes)) {
+    if (const int status =
+            check(__func__, fitting, alpha, beta, algorithm, workspace_of(algorithm, wd, xd, yd), workspace, bytes)) {
         return status;
     }
     return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {w, wd->bytes()}, {y, yd->bytes()}},
@@ -247,7 +250,8 @@ EXPORT int cudnnConvolutionBackwardData(DnnHandle *handle, const float *alpha, F
     ENTER;
     Shape s;
     const bool fitting = fits(xd, wd, d, yd, s);
-    if (const int status = check(__func__, fitting, alpha, beta, algorithm, wd->bytes(), workspace, bytes)) {
+    if (const int status =
+            check(__func__, fitting, alpha, beta, algorithm, workspace_of(algorithm, wd, xd, yd), workspace, bytes)) {
         return status;
     }
     return enqueue_dnn(handle, __func__, {{w, wd->bytes()}, {dy, yd->bytes()}, {dx, xd->bytes()}},
@@ -268,7 +272,8 @@ EXPORT int cudnnConvolutionBackwardFilter(DnnHandle *handle, const float *alpha,
     ENTER;
     Shape s;
     const bool fitting = fits(xd, wd, d, yd, s);
-    if (const int status = check(__func__, fitting, alpha, beta, algorithm, wd->bytes(), workspace, bytes)) {
+    if (const int status =
+            check(__func__, fitting, alpha, beta, algorithm, workspace_of(algorithm, wd, xd, yd), workspace, bytes)) {
         return status;
     }
     return enqueue_dnn(
