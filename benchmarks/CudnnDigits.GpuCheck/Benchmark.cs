@@ -15,11 +15,11 @@ internal static class Benchmark
     private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(55);
 
     /// <summary>Our ways to run a step: captured, as it is taken where nothing is said; call by call; and what else <see cref="Convolutions"/> can name, which is slower.</summary>
-    private const string Graph = "graph", Eager = "eager", Deterministic = "deterministic", Pooled = "pooled", Fused = "fused";
+    private const string Graph = "graph", Eager = "eager", Deterministic = "deterministic", Hybrid = "hybrid", Fused = "fused";
 
     /// <summary>What tells most, measured before PyTorch; and the rest after it, as long as there is time.</summary>
     private static readonly (string Precision, string Mode)[] Before = [("bf16", Graph), ("tf32", Graph)],
-        After = [("fp32", Graph), ("bf16", Eager), ("tf32", Eager), ("fp32", Eager), ("bf16", Fused), ("bf16", Pooled), ("fp32", Deterministic)];
+        After = [("fp32", Graph), ("bf16", Eager), ("tf32", Eager), ("fp32", Eager), ("bf16", Fused), ("bf16", Hybrid), ("fp32", Deterministic)];
 
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
     private static readonly string[] Precisions = ["fp32", "tf32", "bf16"];
@@ -131,7 +131,7 @@ internal static class Benchmark
             JsonObject? fastest = peers.Where(entry => OfSize(entry) && orBetter.Contains((string?)entry["precision"])).MaxBy(entry => (double?)entry[field] ?? 0);
             double? peer = (double?)fastest?[field];
             row[what] = graph;
-            foreach (string other in new[] { Eager, Deterministic, Fused, Pooled })
+            foreach (string other in new[] { Eager, Deterministic, Fused, Hybrid })
             {
                 row[$"{what}_{other}"] = Of(ours, field, other);
             }
@@ -156,7 +156,7 @@ internal static class Benchmark
 
     /// <summary>Those that there are for the network and the GPU, and are not what is taken anyway.</summary>
     private static IEnumerable<(string Precision, string Mode)> Modes(Workplace place, string model, (string Precision, string Mode)[] plan) =>
-        plan.Where(entry => entry.Mode switch { Fused => model == "improved" && place.HasWarpgroups, Pooled => model == "improved", _ => true });
+        plan.Where(entry => entry.Mode switch { Fused => model == "improved" && place.HasWarpgroups, Hybrid => model == "improved", _ => true });
 
     private static void Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan, List<JsonObject> measured)
     {
@@ -171,7 +171,7 @@ internal static class Benchmark
                     "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision,
                     "--steps", $"{(place.Quick ? 1 : Math.Max(8, images / batch))}", "--augment", "standard", "--json", .. options,
                 ];
-                ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode is Fused or Pooled ? mode : ""));
+                ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode is Fused or Hybrid ? mode : ""));
                 JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
                 entry["mode"] = mode;
                 entry["model"] = model;

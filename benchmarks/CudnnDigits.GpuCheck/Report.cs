@@ -95,7 +95,7 @@ internal static class Report
                         text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}").AppendLine();
                         WriteTable(text, benchmark["table"]!.AsArray(),
                             [
-                                "model", "batch_size", "precision", what, $"{what}_eager", $"{what}_deterministic", $"{what}_fused", $"{what}_pooled",
+                                "model", "batch_size", "precision", what, $"{what}_eager", $"{what}_deterministic", $"{what}_fused", $"{what}_hybrid",
                                 $"{what}_pytorch_graph", $"{what}_pytorch_compiled+graph", $"{what}_pytorch_eager", $"{what}_pytorch_best_mode", $"{what}_ratio", "step_mebibytes",
                             ]);
                     }

@@ -88,6 +88,35 @@ DEVICE_INLINE void activation_backward(const T *z, T *dz, float *sums, int rows,
     }
 }
 
+// Adds up the rows of (rows, channels), always in the same order. Blocks of 32 channels × 8 groups of rows.
+template <typename T> DEVICE_INLINE void column_sums(const float *x, T *sums, int rows, int channels) {
+    __shared__ double partial[groups][lanes];
+    const int c = (int)(blockIdx.x * lanes + threadIdx.x);
+    constexpr int at_once = 17; // rows that are on their way before the first is waited for: for that is the barrier
+    double sum = 0;
+    for (int first = 0; first < rows; first += at_once * groups) {
+        float values[at_once];
+#pragma unroll
+        for (int k = 0; k < at_once; ++k) { // none on a condition, which would part them
+            const int row = smaller(first + (int)threadIdx.y + k * groups, rows - 1), column = smaller(c, channels - 1);
+            values[k] = x[(unsigned)row * (unsigned)channels + (unsigned)column];
+        }
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < at_once; ++k) {
+            sum += first + (int)threadIdx.y + k * groups < rows ? values[k] : 0.0f;
+        }
+    }
+    partial[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && c < channels) {
+        for (int group = 1; group < groups; ++group) {
+            sum += partial[group][threadIdx.x];
+        }
+        sums[c] = from_float<T>((float)sum);
+    }
+}
+
 } // namespace
 
 KERNEL(256)
@@ -112,31 +141,10 @@ activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows,
     activation_backward(z, dz, sums, rows, channels, keep_scale);
 }
 
-// Adds up the rows of (rows, channels), always in the same order. Blocks of 32 channels × 8 groups of rows.
 KERNEL(256) column_sums(const float *x, float *sums, int rows, int channels) {
-    __shared__ double partial[groups][lanes];
-    const int c = (int)(blockIdx.x * lanes + threadIdx.x);
-    constexpr int at_once = 17; // rows that are on their way before the first is waited for: for that is the barrier
-    double sum = 0;
-    for (int first = 0; first < rows; first += at_once * groups) {
-        float values[at_once];
-#pragma unroll
-        for (int k = 0; k < at_once; ++k) { // none on a condition, which would part them
-            const int row = smaller(first + (int)threadIdx.y + k * groups, rows - 1), column = smaller(c, channels - 1);
-            values[k] = x[(unsigned)row * (unsigned)channels + (unsigned)column];
-        }
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < at_once; ++k) {
-            sum += first + (int)threadIdx.y + k * groups < rows ? values[k] : 0.0f;
-        }
-    }
-    partial[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y == 0 && c < channels) {
-        for (int group = 1; group < groups; ++group) {
-            sum += partial[group][threadIdx.x];
-        }
-        sums[c] = (float)sum;
-    }
+    column_sums(x, sums, rows, channels);
+}
+
+KERNEL(256) column_sums_bf16(const float *x, bfloat16 *sums, int rows, int channels) {
+    column_sums(x, sums, rows, channels);
 }

@@ -86,7 +86,7 @@ public sealed class BadMachineTests : IDisposable
 
     [Theory]
     [InlineData("SOFTCUDA_SHARED_BYTES=166912 CUDNN_DIGITS_CONVOLUTIONS=fused", "need 226 KiB of shared memory for a block, and this GPU has 163")]
-    [InlineData("CUDNN_DIGITS_CONVOLUTIONS=winograd", "CUDNN_DIGITS_CONVOLUTIONS=winograd: expected cudnn, pooled, fused or warpgroups")]
+    [InlineData("CUDNN_DIGITS_CONVOLUTIONS=winograd", "CUDNN_DIGITS_CONVOLUTIONS=winograd: expected cudnn, hybrid, fused or warpgroups")]
     [InlineData("SOFTCUDA_COMPUTE_CAPABILITY=100 CUDNN_DIGITS_CONVOLUTIONS=warpgroups", "CUDNN_DIGITS_CONVOLUTIONS=warpgroups: the fused kernels multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'")]
     public void A_setting_that_cannot_be_is_refused(string settings, string says)
     {

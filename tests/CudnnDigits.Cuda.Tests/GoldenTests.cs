@@ -15,10 +15,10 @@ public class GoldenTests
             foreach (string model in new[] { "simple", "improved" })
             {
                 data.Add(model, Precision.Fp32, true, "cudnn");
-                data.Add(model, Precision.Fp32, false, "cudnn");
-                data.Add(model, Precision.Tf32, true, "cudnn");
-                data.Add(model, Precision.Bf16, true, "cudnn");
-                data.Add(model, Precision.Fp32, true, "pooled");
+                data.Add(model, Precision.Fp32, true, "hybrid");
+                data.Add(model, Precision.Fp32, false, "hybrid");
+                data.Add(model, Precision.Tf32, true, "hybrid");
+                data.Add(model, Precision.Bf16, true, "hybrid");
             }
 
             data.Add("improved", Precision.Bf16, true, "fused");

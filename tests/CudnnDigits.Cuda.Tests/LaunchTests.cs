@@ -72,7 +72,7 @@ public class LaunchTests
     /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
     [Theory]
     [InlineData("cudnn", 38, 17)]
-    [InlineData("pooled", 34, 15)]
+    [InlineData("hybrid", 35, 11)]
     [InlineData("fused", 20, 4)]
     [InlineData("warpgroups", 20, 4)]
     public void A_step_is_so_many_launches(string convolutions, int training, int prediction)

@@ -13,20 +13,24 @@ public class OperationTests
 
     public static TheoryData<Precision> Precisions => [Precision.Fp32, Precision.Tf32, Precision.Bf16];
 
-    public static TheoryData<Precision, int, int, int, int, int, int> Convolutions
+    public static TheoryData<Precision, int, int, int, int, int, int, bool> Convolutions
     {
         get
         {
-            TheoryData<Precision, int, int, int, int, int, int> data = [];
+            TheoryData<Precision, int, int, int, int, int, int, bool> data = [];
             foreach (Precision precision in Enum.GetValues<Precision>())
             {
-                data.Add(precision, 3, 1, 28, 32, 3, 1);
-                data.Add(precision, 5, 1, 28, 32, 3, 0);
-                data.Add(precision, 3, 32, 28, 32, 3, 1);
-                data.Add(precision, 2, 32, 13, 64, 3, 0);
-                data.Add(precision, 4, 64, 14, 64, 3, 1);
-                data.Add(precision, 2, 16, 9, 24, 5, 2);
-                data.Add(precision, 2, 8, 7, 8, 1, 0);
+                data.Add(precision, 3, 1, 28, 32, 3, 1, false);
+                data.Add(precision, 5, 1, 28, 32, 3, 0, false);
+                data.Add(precision, 3, 32, 28, 32, 3, 1, false);
+                data.Add(precision, 2, 32, 13, 64, 3, 0, false);
+                data.Add(precision, 4, 64, 14, 64, 3, 1, false);
+                data.Add(precision, 2, 16, 9, 24, 5, 2, false);
+                data.Add(precision, 2, 8, 7, 8, 1, 0, false);
+                data.Add(precision, 3, 1, 28, 32, 3, 1, true);
+                data.Add(precision, 50, 1, 28, 32, 3, 0, true); // more runs of pixels than threads
+                data.Add(precision, 2, 1, 7, 8, 3, 1, true);
+                data.Add(precision, 1, 1, 3, 256, 3, 0, true);
             }
 
             return data;
@@ -35,11 +39,13 @@ public class OperationTests
 
     [Theory]
     [MemberData(nameof(Convolutions))]
-    public void Convolution(Precision precision, int n, int c, int side, int k, int kernel, int padding) => DeviceLab.Run(precision, lab =>
+    public void Convolution(Precision precision, int n, int c, int side, int k, int kernel, int padding, bool ours) => DeviceLab.Run(precision, lab =>
     {
         ConvShape shape = new(c, side, side, k, kernel, padding);
         float[] x = Values(precision, 1, n * side * side * c), w = Values(precision, 2, shape.WeightSize), dy = Values(precision, 3, n * shape.OutputSize);
-        using Conv2d conv = new(lab.Session, new ConvPlan(new Conv2dLayer("conv", c, k, kernel, padding, false), null, null, null, 0, new Shape(c, side, side)), n, 64 << 20, training: true);
+        ConvPlan plan = new(new Conv2dLayer("conv", c, k, kernel, padding, false), null, null, null, 0, new Shape(c, side, side));
+        using IConvolution conv = ours ? new FirstConv2d(lab.Session, plan, n) : new Conv2d(lab.Session, plan, n, 64 << 20, training: true);
+        Assert.True(!ours || FirstConv2d.Fits(plan));
         DeviceTensor workspace = lab.Empty(Math.Max(conv.WorkspaceBytes, 1), DeviceType.U8);
         DeviceTensor dX = lab.Upload(x), dW = lab.Upload(w), dDY = lab.Upload(dy), y = lab.Empty(dy.Length), dx = lab.Empty(x.Length), dw = lab.Empty(w.Length);
         conv.Forward(dX, dW, y, workspace);
@@ -137,6 +143,27 @@ public class OperationTests
         Close(precision, expected.DBeta, lab.Download(norm.DBeta), "dβ");
         Close(precision, expected.RunningMean, lab.Download(norm.RunningMean), "running mean");
         Close(precision, expected.RunningVariance, lab.Download(norm.RunningVariance), "running variance");
+    });
+
+    /// <summary>In evaluation: a convolution by the weights that batch norm is folded into, and a bias, is convolution and batch norm.</summary>
+    [Theory]
+    [MemberData(nameof(Precisions))]
+    public void Batch_norm_folded_into_a_convolution(Precision precision) => DeviceLab.Run(precision, lab =>
+    {
+        const int N = 3, In = 8, Out = 16, Side = 9;
+        ConvShape shape = new(In, Side, Side, Out, 3, 1);
+        float[] x = Values(precision, 1, N * Side * Side * In), w = Values(precision, 2, shape.WeightSize), beta = Values(Precision.Fp32, 4, Out), mean = Values(Precision.Fp32, 5, Out);
+        float[] gamma = [.. Values(Precision.Fp32, 3, Out).Select(value => value - 0.2f)], variance = [.. Values(Precision.Fp32, 6, Out).Select(value => 0.1f + value * value)];
+        float[] y = CpuOps.ConvForward(shape, N, x, w);
+        float[] expected = [.. y.Select((value, i) => (float)(gamma[i % Out] * (value - mean[i % Out]) / Math.Sqrt(variance[i % Out] + BatchNorm2dLayer.Epsilon) + beta[i % Out]))];
+
+        DeviceTensor none = lab.Empty(Out, DeviceType.F32);
+        BatchNormTensors norm = new(lab.Upload(gamma, DeviceType.F32), lab.Upload(beta, DeviceType.F32), none, none, lab.Upload(mean, DeviceType.F32), lab.Upload(variance, DeviceType.F32), none, none);
+        (DeviceTensor Weights, DeviceTensor Bias) folded = (lab.Empty(w.Length), lab.Empty(Out, DeviceType.F32));
+        using BatchNorm2d layer = new(lab.Session, N, new Shape(Out, Side, Side), training: false);
+        layer.Fold(lab.Upload(w, DeviceType.F32), norm, folded);
+        float[] bias = lab.Download(folded.Bias);
+        Close(precision, expected, [.. CpuOps.ConvForward(shape, N, x, lab.Download(folded.Weights)).Select((value, i) => value + bias[i % Out])], "y");
     });
 
     [Theory]

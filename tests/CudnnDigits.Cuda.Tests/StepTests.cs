@@ -30,7 +30,7 @@ public class StepTests
             foreach (string name in new[] { "simple", "improved", "odd" })
             {
                 data.Add(name, "cudnn");
-                data.Add(name, "pooled");
+                data.Add(name, "hybrid");
             }
 
             return data;

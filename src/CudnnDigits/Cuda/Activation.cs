@@ -60,12 +60,12 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     /// <param name="sums">(rows, channels) f32.</param>
     /// <param name="rows">How many.</param>
     /// <param name="channels">How long they are.</param>
-    /// <param name="total">(channels) f32.</param>
+    /// <param name="total">(channels) f32 or bf16.</param>
     public static void AddUp(CudaSession session, DeviceTensor sums, int rows, int channels, DeviceTensor total)
     {
-        nint sumsAt = sums.Holding((long)rows * channels, DeviceType.F32), totalAt = total.Holding(channels, DeviceType.F32);
+        nint sumsAt = sums.Holding((long)rows * channels, DeviceType.F32), totalAt = total.Holding(channels, total.Type);
         void** parameters = stackalloc void*[] { &sumsAt, &totalAt, &rows, &channels };
-        session.Launch("column_sums", (Across(channels), 1), (Lanes, Groups), parameters);
+        session.Launch(total.Type == DeviceType.Bf16 ? "column_sums_bf16" : "column_sums", (Across(channels), 1), (Lanes, Groups), parameters);
     }
 
     private static int Across(int channels) => (channels + Lanes - 1) / Lanes;

@@ -70,6 +70,21 @@ internal sealed unsafe class BatchNorm2d : IDisposable
             C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon));
     }
 
+    /// <summary>The same as part of the convolution before it: weights and a bias that do both.</summary>
+    /// <param name="w">The convolution's master weights, (C, …) f32.</param>
+    /// <param name="t">Parameters and running statistics.</param>
+    /// <param name="folded">Weights in the type of the activations, and a bias, (C) f32.</param>
+    public void Fold(DeviceTensor w, in BatchNormTensors t, (DeviceTensor Weights, DeviceTensor Bias) folded)
+    {
+        const int Threads = 256;
+        nint wAt = w.Holding(w.Count, DeviceType.F32), gamma = C(t.Gamma), beta = C(t.Beta), mean = C(t.RunningMean), variance = C(t.RunningVariance);
+        nint weights = folded.Weights.Holding(w.Count, _session.ActivationType), bias = C(folded.Bias);
+        double epsilon = BatchNorm2dLayer.Epsilon;
+        int channels = _channels, ofChannel = (int)w.Count / channels;
+        void** parameters = stackalloc void*[] { &wAt, &gamma, &beta, &mean, &variance, &epsilon, &weights, &bias, &channels, &ofChannel };
+        _session.Launch("fold_batch_norm" + _session.KernelSuffix, ((w.Count + Threads - 1) / Threads, 1), (Threads, 1), parameters);
+    }
+
     /// <summary>dX, dγ and dβ from dY; dX may not lie where dY does.</summary>
     public void Backward(DeviceTensor x, DeviceTensor dy, DeviceTensor dx, in BatchNormTensors t, DeviceTensor workspace, DeviceTensor reserve)
     {

@@ -10,7 +10,7 @@ namespace CudnnDigits.Cuda;
 /// Convolution by cuDNN, channels last. The algorithm of each pass is cuDNN's own first proposal that is allowed: a choice
 /// without timing, so that a resumed run makes the same one.
 /// </summary>
-internal sealed unsafe class Conv2d : IDisposable
+internal sealed unsafe class Conv2d : IConvolution
 {
     private const int MostProposals = 16;
 
@@ -92,15 +92,12 @@ internal sealed unsafe class Conv2d : IDisposable
     /// </summary>
     public static long MostWorkspace(int batch) => Math.Max(256L << 20, batch * (256L << 10));
 
-    /// <summary>Bytes of workspace that the passes need.</summary>
     public long WorkspaceBytes => Passes.Max(pass => pass.WorkspaceBytes);
 
-    /// <summary>The algorithms that were chosen, by cuDNN's names.</summary>
     public string Algorithms => $"forward {ForwardName(_forward.Algorithm)}"
         + (_backwardData is { } data ? $", backward data {BackwardDataName(data.Algorithm)}" : "")
         + (_backwardWeights is { } weights ? $", backward weights {BackwardWeightsName(weights.Algorithm)}" : "");
 
-    /// <summary>y = x ∗ w; x (N, H, W, C), w (K, R, S, C), y (N, H, W, K).</summary>
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace)
     {
         float one = 1, zero = 0;
@@ -109,7 +106,6 @@ internal sealed unsafe class Conv2d : IDisposable
             workspace.Holding(_forward.WorkspaceBytes, DeviceType.U8), (nuint)_forward.WorkspaceBytes, &zero, _y.Value, Y(y)));
     }
 
-    /// <summary>dX from dY.</summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace)
     {
         float one = 1, zero = 0;
@@ -119,7 +115,6 @@ internal sealed unsafe class Conv2d : IDisposable
             workspace.Holding(pass.WorkspaceBytes, DeviceType.U8), (nuint)pass.WorkspaceBytes, &zero, _x.Value, X(dx)));
     }
 
-    /// <summary>dW from x and dY, in the type of the activations.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw, DeviceTensor workspace)
     {
         float one = 1, zero = 0;

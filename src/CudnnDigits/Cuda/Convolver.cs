@@ -11,8 +11,11 @@ internal enum Convolver
     /// <summary>cuDNN and cuBLAS for all that they can do: <see cref="CudnnConvolutions"/>, <see cref="Dense"/>. What the others are held against.</summary>
     Cudnn,
 
-    /// <summary>The same, but pooling, bias, ReLU and dropout in one pass: <see cref="PooledActivation"/>.</summary>
-    Pooled,
+    /// <summary>
+    /// The same, but for what is faster by kernels of our own: the first convolution (<see cref="FirstConv2d"/>), pooling, bias, ReLU and dropout in one pass
+    /// (<see cref="PooledActivation"/>); in predictions convolutions do batch norm's work (<see cref="BatchNorm2d.Fold"/>).
+    /// </summary>
+    Hybrid,
 
     /// <summary><see cref="FusedConvolutions"/>, <see cref="FusedDense"/>: no library but the driver.</summary>
     Fused,
@@ -28,13 +31,13 @@ internal static class Convolvers
     public const string Setting = "CUDNN_DIGITS_CONVOLUTIONS";
 
     /// <summary>Whether it runs every layer by kernels of our own.</summary>
-    public static bool IsFused(this Convolver convolver) => convolver is not (Convolver.Cudnn or Convolver.Pooled);
+    public static bool IsFused(this Convolver convolver) => convolver is not (Convolver.Cudnn or Convolver.Hybrid);
 
     /// <summary>Who is to run a network: where nothing is said, the fastest that can (docs/performance.md).</summary>
     /// <param name="device">Ordinal of the GPU.</param>
     /// <param name="precision">Arithmetic.</param>
     /// <param name="network">The network.</param>
-    /// <param name="choice">"cudnn", "pooled", "fused", "warpgroups", or null for what <see cref="Setting"/> says.</param>
+    /// <param name="choice">"cudnn", "hybrid", "fused", "warpgroups", or null for what <see cref="Setting"/> says.</param>
     /// <exception cref="InputException">The fused kernels are asked for and cannot, or the choice is none of these.</exception>
     public static Convolver Choose(int device, Precision precision, NetworkSpec network, string? choice)
     {
@@ -42,10 +45,10 @@ internal static class Convolvers
         {
             null or "" => null,
             "cudnn" => Convolver.Cudnn,
-            "pooled" => Convolver.Pooled,
+            "hybrid" => Convolver.Hybrid,
             "fused" => Convolver.Fused,
             "warpgroups" => Convolver.Warpgroups,
-            string other => throw new InputException($"{Setting}={other}: expected cudnn, pooled, fused or warpgroups"),
+            string other => throw new InputException($"{Setting}={other}: expected cudnn, hybrid, fused or warpgroups"),
         };
         if (asked is { } withLibraries && !withLibraries.IsFused())
         {
@@ -61,7 +64,7 @@ internal static class Convolvers
         return (asked, why) switch
         {
             (null, null) => CudaDevice.IsHopper(device) ? Convolver.Warpgroups : Convolver.Fused,
-            (null, _) => Convolver.Pooled,
+            (null, _) => Convolver.Hybrid,
             (_, null) => asked.Value,
             _ => throw new InputException($"{Setting}={asked.Value.ToString().ToLowerInvariant()}: the fused kernels {why}; or leave the setting out"),
         };

@@ -13,9 +13,11 @@ namespace CudnnDigits.Cuda;
 /// <param name="Pooled">After pooling, (N, H'', W'', K).</param>
 /// <param name="Z">After bias, ReLU and dropout, (N, H'', W'', K).</param>
 /// <param name="Norm">Batch norm's own tensors, or null.</param>
+/// <param name="First">Whether <see cref="FirstConv2d"/> is to run its convolution.</param>
 /// <param name="OnePass">Whether <see cref="PooledActivation"/> is to run it, from Normal to Z.</param>
+/// <param name="Folded">Weights and a bias that do for predictions what convolution and batch norm do; null where there is none, or cuDNN is to do it.</param>
 internal sealed record ConvTensors(
-    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm, bool OnePass);
+    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm, bool First, bool OnePass, (DeviceTensor Weights, DeviceTensor Bias)? Folded);
 
 /// <summary>A network's tensors on the device, sized for the largest batch; steps of any smaller batch share them.</summary>
 internal sealed class CudaNetwork
@@ -62,8 +64,8 @@ internal sealed class CudaNetwork
         foreach (ConvPlan block in fused ? [] : plan.Convs)
         {
             Shape output = block.Conv.Infer(block.Input), pooled = block.Pool?.Infer(output) ?? output;
-            DeviceTensor y = Activations(output), normal = block.Norm is null ? y : Activations(output);
-            bool onePass = convolver == Convolver.Pooled && PooledActivation.Fits(block);
+            bool hybrid = convolver == Convolver.Hybrid, folds = hybrid && block.Norm is not null, first = hybrid && FirstConv2d.Fits(block), onePass = hybrid && PooledActivation.Fits(block);
+            DeviceTensor y = Activations(output), normal = block.Norm is null || (folds && !training) ? y : Activations(output);
             DeviceTensor p = block.Pool is null ? normal : Activations(pooled), z = block.Pool is null || onePass ? p : Activations(pooled);
             BatchNormTensors? norm = block.Norm is { } layer
                 ? new BatchNormTensors(
@@ -71,7 +73,8 @@ internal sealed class CudaNetwork
                     Parameters.Statistic($"{layer.Name}.running_mean"), Parameters.Statistic($"{layer.Name}.running_var"),
                     arena.Reserve(layer.Channels, DeviceType.F32), arena.Reserve(layer.Channels, DeviceType.F32))
                 : null;
-            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm, onePass));
+            DeviceTensor w = Parameters.Master(block.Conv.WeightName);
+            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm, first, onePass, folds ? (arena.Reserve(w.Count, session.ActivationType), arena.Reserve(block.Conv.OutChannels, DeviceType.F32)) : null));
             largest = Math.Max(largest, Math.Max(block.Input.Size, output.Size));
             x = z;
         }

@@ -2,7 +2,10 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>The convolution blocks layer by layer: cuDNN's convolution, batch norm and pooling, and our activation, which may be one pass with pooling.</summary>
+/// <summary>
+/// The convolution blocks layer by layer: cuDNN's convolution, batch norm and pooling, and our activation; or, where it is to be fast, with a first convolution of our
+/// own, pooling and activation in one pass, and in predictions with weights that do batch norm's work.
+/// </summary>
 internal sealed class CudnnConvolutions : IConvolutions
 {
     private readonly CudaNetwork _net;
@@ -31,6 +34,13 @@ internal sealed class CudnnConvolutions : IConvolutions
 
     public void PreparePrediction()
     {
+        foreach (Block block in _blocks)
+        {
+            if (block.Tensors is { Folded: { } folded, Norm: { } norm, Plan.Conv.WeightName: { } name })
+            {
+                block.Norm!.Fold(_net.Parameters.Master(name), norm, folded);
+            }
+        }
     }
 
     public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
@@ -38,25 +48,28 @@ internal sealed class CudnnConvolutions : IConvolutions
         DeviceTensor shared = Shared(workspace);
         for (int i = 0; i < _blocks.Length; i++)
         {
-            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
-            conv.Forward(t.X, _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
+            (IConvolution conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
+            (DeviceTensor Weights, DeviceTensor Bias)? folded = training ? null : t.Folded;
+            DeviceTensor normal = folded is null ? t.Normal : t.Y;
+            DeviceTensor? bias = folded?.Bias ?? Bias(t);
+            conv.Forward(t.X, folded?.Weights ?? _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
             if (training)
             {
-                norm?.Training(t.Y, t.Normal, t.Norm!.Value, shared, Reserve(workspace, i));
+                norm?.Training(t.Y, normal, t.Norm!.Value, shared, Reserve(workspace, i));
             }
-            else
+            else if (folded is null)
             {
-                norm?.Prediction(t.Y, t.Normal, t.Norm!.Value);
+                norm?.Prediction(t.Y, normal, t.Norm!.Value);
             }
 
             if (onePass is not null)
             {
-                onePass.Forward(state, t.Normal, Bias(t), t.Z, _seed, training);
+                onePass.Forward(state, normal, bias, t.Z, _seed, training);
                 continue;
             }
 
-            pool?.Forward(t.Normal, t.Pooled);
-            activation.Forward(state, t.Pooled, Bias(t), t.Z, _seed, training);
+            pool?.Forward(normal, t.Pooled);
+            activation.Forward(state, pool is null ? normal : t.Pooled, bias, t.Z, _seed, training);
         }
     }
 
@@ -66,7 +79,7 @@ internal sealed class CudnnConvolutions : IConvolutions
         DeviceTensor shared = Shared(workspace);
         for (int i = _blocks.Length - 1; i >= 0; i--)
         {
-            (Conv2d conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
+            (IConvolution conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
             DeviceTensor? sums = t.Plan.Conv.Bias ? _net.Sums : null, dBias = t.Plan.Conv.Bias ? p.Gradient(t.Plan.Conv.BiasName) : null;
             if (onePass is not null)
             {
@@ -117,10 +130,10 @@ internal sealed class CudnnConvolutions : IConvolutions
     private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
 
     /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change. OnePass, where it is there, stands for the two before it.</summary>
-    private sealed record Block(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
+    private sealed record Block(IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
     {
         public Block(CudaSession session, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)
-            : this(new Conv2d(session, t.Plan, n, workspaceLimit, training), norm, null, null!, null, t)
+            : this(t.First ? new FirstConv2d(session, t.Plan, n) : new Conv2d(session, t.Plan, n, workspaceLimit, training), norm, null, null!, null, t)
         {
             Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
             Pool = t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, t.Plan.Pool, n, output);

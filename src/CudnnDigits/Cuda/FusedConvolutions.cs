@@ -222,14 +222,7 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
     }
 
     /// <summary>A weight gradient from its partial sums.</summary>
-    private void AddUp(FusedLayer layer, int rows)
-    {
-        const int Lanes = 32, Groups = 8; // of column_sums
-        int count = (int)layer.W.Count;
-        nint partial = PartialWeights((long)rows * count), dw = layer.DW.Holding(count, DeviceType.F32);
-        void** parameters = stackalloc void*[] { &partial, &dw, &rows, &count };
-        _session.Launch("column_sums", ((count + Lanes - 1) / Lanes, 1), (Lanes, Groups), parameters);
-    }
+    private void AddUp(FusedLayer layer, int rows) => Activation.AddUp(_session, _t.PartialWeights, rows, (int)layer.W.Count, layer.DW);
 
     /// <summary>Blocks of a kernel of which so many fit on a multiprocessor; each takes one sample after another.</summary>
     private int Blocks(int perMultiprocessor) => Math.Min(_n, perMultiprocessor * _session.Multiprocessors);

@@ -48,14 +48,7 @@ internal sealed unsafe class Head(CudaSession session, HeadTensors tensors, int 
     }
 
     /// <summary>The gradients of both biases and the last layer's weights, once <see cref="Training"/> has left its sums.</summary>
-    public void AddUp()
-    {
-        const int Lanes = 32, Groups = 8; // of column_sums
-        int blocks = Blocks, columns = (int)tensors.Gradients.Count;
-        nint partial = tensors.Partial.Holding(blocks * tensors.Gradients.Count, DeviceType.F32), gradients = tensors.Gradients.Holding(columns, DeviceType.F32);
-        void** parameters = stackalloc void*[] { &partial, &gradients, &blocks, &columns };
-        session.Launch("column_sums", ((columns + Lanes - 1) / Lanes, 1), (Lanes, Groups), parameters);
-    }
+    public void AddUp() => Activation.AddUp(session, tensors.Partial, Blocks, (int)tensors.Gradients.Count, tensors.Gradients);
 
     /// <summary>Logits to where the host, or the caller, will read them.</summary>
     /// <param name="state">Says which rows these are, and where they go.</param>

@@ -36,7 +36,7 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
     /// <summary>On the CPU: measure every operation (<see cref="ILayerTimes"/>), which costs a look at the clock for each.</summary>
     public bool LayerTimes { get; init; }
 
-    /// <summary>Who convolves on a GPU: "cudnn", "pooled", "fused" or "warpgroups"; null for what the environment says.</summary>
+    /// <summary>Who convolves on a GPU: "cudnn", "hybrid", "fused" or "warpgroups"; null for what the environment says.</summary>
     internal string? Convolutions { get; init; }
 
     /// <summary>On a GPU: kernels may begin before the one before them has ended; false is for tests, which compare.</summary>

@@ -1,0 +1,172 @@
+// The first convolution: 3 by 3, one input channel, stride 1, forward and the gradient of its weights. There is so
+// little to multiply that what counts is how its large side is read and written: a thread has four output channels of
+// four neighbours in a row, and keeps its weights, or their gradients, in registers from one such run to the next.
+// x is (samples, height, width), y (samples, height + 2 padding - 2, width + 2 padding - 2, channels), weights
+// (channels, 3, 3); 256 is a multiple of channels / 4.
+#include "numbers.cuh"
+
+namespace {
+
+constexpr unsigned first_threads = 256;
+constexpr int run = 4, side = 3; // pixels that a thread makes at once, and the window's
+
+// Which runs and channels are a thread's.
+struct FirstThread {
+    unsigned quads, quad, first, stride, rows, columns, runs;
+
+    DEVICE_INLINE static FirstThread of(int height, int width, int padding, int channels) {
+        const unsigned quads = (unsigned)channels / 4, groups = first_threads / quads,
+                       columns = (unsigned)(width + 2 * padding - 2);
+        return {quads,
+                threadIdx.x % quads,
+                blockIdx.x * groups + threadIdx.x / quads,
+                gridDim.x * groups,
+                (unsigned)(height + 2 * padding - 2),
+                columns,
+                (columns + run - 1) / run};
+    }
+};
+
+// What the windows of a run see: three rows of six pixels, 0 outside the image. None is loaded on a condition, which
+// would have each load wait for the one before.
+template <typename T> struct Seen {
+    float pixels[side][run + side - 1];
+
+    DEVICE_INLINE Seen(const T *x, unsigned n, unsigned row, unsigned column, int height, int width, int padding) {
+        T loaded[side][run + side - 1];
+        bool inside[side][run + side - 1];
+#pragma unroll
+        for (int r = 0; r < side; ++r) {
+#pragma unroll
+            for (int c = 0; c < run + side - 1; ++c) {
+                const int from_row = (int)row + r - padding, from_column = (int)column + c - padding;
+                inside[r][c] = ((unsigned)from_row < (unsigned)height) & ((unsigned)from_column < (unsigned)width);
+                loaded[r][c] = x[inside[r][c] ? (n * (unsigned)height + (unsigned)from_row) * (unsigned)width +
+                                                    (unsigned)from_column
+                                              : 0u];
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < side; ++r) {
+#pragma unroll
+            for (int c = 0; c < run + side - 1; ++c) {
+                pixels[r][c] = inside[r][c] ? to_float(loaded[r][c]) : 0.0f;
+            }
+        }
+    }
+};
+
+template <typename T>
+DEVICE_INLINE void first_convolution_forward(const T *x, const T *w, T *y, int samples, int height, int width,
+                                             int padding, int channels) {
+    const FirstThread mine = FirstThread::of(height, width, padding, channels);
+    float weights[side][side][4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+#pragma unroll
+        for (int tap = 0; tap < side * side; ++tap) {
+            weights[tap / side][tap % side][k] = to_float(w[(4 * mine.quad + k) * (side * side) + tap]);
+        }
+    }
+    for (unsigned i = mine.first; i < (unsigned)samples * mine.rows * mine.runs; i += mine.stride) {
+        const unsigned line = i / mine.runs, n = line / mine.rows, column = i % mine.runs * run;
+        const Seen<T> seen(x, n, line % mine.rows, column, height, width, padding);
+        Four<T> *to = reinterpret_cast<Four<T> *>(y) + ((unsigned long long)line * mine.columns + column) * mine.quads +
+                      mine.quad;
+#pragma unroll
+        for (int j = 0; j < run; ++j) {
+            Four<T> four;
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                float sum = 0;
+#pragma unroll
+                for (int r = 0; r < side; ++r) {
+#pragma unroll
+                    for (int c = 0; c < side; ++c) {
+                        sum = fused_multiply_add(weights[r][c][k], seen.pixels[r][c + j], sum);
+                    }
+                }
+                four.v[k] = from_float<T>(sum);
+            }
+            if (column + j < mine.columns) {
+                to[j * mine.quads] = four;
+            }
+        }
+    }
+}
+
+// Sums of a block: (blocks, channels, 3, 3), added up by column_sums.
+template <typename T>
+DEVICE_INLINE void first_convolution_backward_weights(const T *x, const T *dy, float *sums, int samples, int height,
+                                                      int width, int padding, int channels) {
+    constexpr unsigned rows = 4 * side * side;
+    __shared__ float partial[rows][first_threads + 8]; // with eight quads, four rows lie in different banks
+    const FirstThread mine = FirstThread::of(height, width, padding, channels);
+    float gradient[side][side][4] = {};
+    for (unsigned i = mine.first; i < (unsigned)samples * mine.rows * mine.runs; i += mine.stride) {
+        const unsigned line = i / mine.runs, n = line / mine.rows, column = i % mine.runs * run;
+        const Four<T> *from =
+            reinterpret_cast<const Four<T> *>(dy) + (unsigned long long)line * mine.columns * mine.quads + mine.quad;
+        Four<T> loaded[run];
+#pragma unroll
+        for (int j = 0; j < run; ++j) {
+            const unsigned at = column + j;
+            loaded[j] = from[(at < mine.columns ? at : mine.columns - 1) * mine.quads];
+        }
+        const Seen<T> seen(x, n, line % mine.rows, column, height, width, padding);
+#pragma unroll
+        for (int j = 0; j < run; ++j) {
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const float of_pixel = column + j < mine.columns ? to_float(loaded[j].v[k]) : 0.0f;
+#pragma unroll
+                for (int r = 0; r < side; ++r) {
+#pragma unroll
+                    for (int c = 0; c < side; ++c) {
+                        gradient[r][c][k] = fused_multiply_add(of_pixel, seen.pixels[r][c + j], gradient[r][c][k]);
+                    }
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (unsigned row = 0; row < rows; ++row) {
+        partial[row][threadIdx.x] = gradient[row / 4 / side][row / 4 % side][row % 4];
+    }
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < rows * mine.quads; i += first_threads) {
+        const unsigned row = i / mine.quads, quad = i % mine.quads;
+        float total = 0;
+#pragma unroll 8
+        for (unsigned group = 0; group < first_threads / mine.quads; ++group) {
+            total += partial[row][group * mine.quads + quad];
+        }
+        sums[(blockIdx.x * (unsigned)channels + 4 * quad + row % 4) * (side * side) + row / 4] = total;
+    }
+}
+
+} // namespace
+
+KERNEL(256, 2)
+first_convolution_forward_f32(const float *x, const float *w, float *y, int samples, int height, int width, int padding,
+                              int channels) {
+    first_convolution_forward(x, w, y, samples, height, width, padding, channels);
+}
+
+KERNEL(256, 2)
+first_convolution_forward_bf16(const bfloat16 *x, const bfloat16 *w, bfloat16 *y, int samples, int height, int width,
+                               int padding, int channels) {
+    first_convolution_forward(x, w, y, samples, height, width, padding, channels);
+}
+
+KERNEL(256, 2)
+first_convolution_backward_weights_f32(const float *x, const float *dy, float *sums, int samples, int height, int width,
+                                       int padding, int channels) {
+    first_convolution_backward_weights(x, dy, sums, samples, height, width, padding, channels);
+}
+
+KERNEL(256, 2)
+first_convolution_backward_weights_bf16(const bfloat16 *x, const bfloat16 *dy, float *sums, int samples, int height,
+                                        int width, int padding, int channels) {
+    first_convolution_backward_weights(x, dy, sums, samples, height, width, padding, channels);
+}
