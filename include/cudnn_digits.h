@@ -35,7 +35,7 @@ typedef enum cudnn_digits_pixel_type {
 } cudnn_digits_pixel_type;
 
 typedef enum cudnn_digits_precision {
-    CUDNN_DIGITS_DEFAULT_PRECISION = 0, /* fp32 on the CPU, tf32 on a GPU */
+    CUDNN_DIGITS_DEFAULT_PRECISION = 0, /* fp32 on the CPU, bf16 on a GPU (tf32 before compute capability 8.0) */
     CUDNN_DIGITS_FP32 = 1,
     CUDNN_DIGITS_TF32 = 2,
     CUDNN_DIGITS_BF16 = 3

@@ -30,7 +30,7 @@ internal static class CommonOptions
     public static Option<int?> Threads() => Ranged("--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, MostThreads);
 
     public static Option<string?> Precision() =>
-        Choice("--precision", "Arithmetic of the step. Default: tf32 on a GPU; the CPU computes in fp32 only.", "fp32", "tf32", "bf16");
+        Choice("--precision", "Arithmetic of the step. Default: bf16 on a GPU (tf32 before Ampere); the CPU computes in fp32 only.", "fp32", "tf32", "bf16");
 
     public static Option<bool> Deterministic() => new("--deterministic") { Description = "On a GPU: only algorithms that give the same bits every time, as the CPU always does." };
 

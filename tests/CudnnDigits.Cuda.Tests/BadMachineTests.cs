@@ -65,7 +65,7 @@ public sealed class BadMachineTests : IDisposable
 
     [Theory]
     [InlineData("--device cuda:7", "", 2, "there is no GPU 7: this machine has 1, cuda:0")]
-    [InlineData("--device cuda --batch-size 4096", "SOFTCUDA_MEMORY=440000000", 2, "MiB are free; try --batch-size 1024, or close other programs on the GPU")]
+    [InlineData("--device cuda --batch-size 4096 --precision fp32", "SOFTCUDA_MEMORY=440000000", 2, "MiB are free; try --batch-size 1024, or close other programs on the GPU")]
     [InlineData("--device cuda --batch-size 64", "SOFTCUDA_MEMORY=1500000000 SOFTCUDA_MEMORY_TAKEN=1480000000", 2, "of 1,431 MiB are free; close other programs")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:1:2", 2, "the GPU's memory is too small")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:2:2", 2, "the 80 digits do not fit")]

@@ -41,7 +41,7 @@ public sealed class ProgramOnCudaTests : IDisposable
 
         Assert.Equal(File.ReadAllBytes(_folder["first/model.safetensors"]), File.ReadAllBytes(_folder["second/model.safetensors"]));
         using JsonDocument run1 = JsonDocument.Parse(File.ReadAllText(_folder["first/run.json"]));
-        Assert.Equal("tf32", run1.RootElement.GetProperty("precision").GetString());
+        Assert.Equal("bf16", run1.RootElement.GetProperty("precision").GetString());
         Assert.True(run1.RootElement.GetProperty("deterministic").GetBoolean());
         JsonElement cuda = run1.RootElement.GetProperty("cuda");
         Assert.StartsWith("9.", cuda.GetProperty("cudnn").GetString(), StringComparison.Ordinal);

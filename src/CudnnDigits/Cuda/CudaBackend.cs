@@ -33,7 +33,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         using Nvtx.Range range = Nvtx.Open("build"u8);
         (Network, _options) = (network, options);
-        _session = new CudaSession(context, options.Precision ?? Precision.Tf32, options.Deterministic);
+        _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Device), options.Deterministic);
         _session.Overlaps &= options.Overlap;
         try
         {

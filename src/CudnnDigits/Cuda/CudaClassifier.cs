@@ -30,7 +30,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
     /// <param name="options">Batch size and precision.</param>
     public CudaClassifier(CudaContext context, NetworkWeights weights, ClassifierOptions options)
     {
-        _session = new CudaSession(context, options.Precision ?? Precision.Tf32, deterministic: false);
+        _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Device), deterministic: false);
         try
         {
             using CudaContext.Scope scope = context.Enter();

@@ -62,7 +62,7 @@ internal static unsafe class CudaDevice
         try
         {
             context = Open(ordinal);
-            if (!Convolvers.Choose(ordinal, precision ?? Precision.Tf32, network, null).IsFused())
+            if (!Convolvers.Choose(ordinal, precision ?? DefaultPrecision(ordinal), network, null).IsFused())
             {
                 LoadLibraries();
             }
@@ -136,6 +136,9 @@ internal static unsafe class CudaDevice
         Check(cuDeviceGetAttribute(&value, attribute, Handle(ordinal)));
         return value;
     }
+
+    /// <summary>What is computed in where nothing is said: docs/decisions/0017-bf16-is-the-default.md.</summary>
+    public static Precision DefaultPrecision(int ordinal) => Attribute(ordinal, AttributeComputeCapabilityMajor) >= 8 ? Precision.Bf16 : Precision.Tf32;
 
     /// <summary>Whether a GPU has compute capability 9.0.</summary>
     public static bool IsHopper(int ordinal) => (Attribute(ordinal, AttributeComputeCapabilityMajor), Attribute(ordinal, AttributeComputeCapabilityMinor)) == (9, 0);

@@ -17,7 +17,7 @@ public sealed record ClassifierOptions
     /// <summary>Images in the largest forward pass, 1 … 65,536; more are run in several. Sets the memory that is taken.</summary>
     public int BatchSize { get; init; } = 256;
 
-    /// <summary>Arithmetic; null takes the device's default, which is fp32 on the CPU and tf32 on a GPU.</summary>
+    /// <summary>Arithmetic; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute capability 8.0).</summary>
     public Precision? Precision { get; init; }
 
     /// <summary>CPU threads; 0 takes as many as there are processors. Results do not depend on it.</summary>

@@ -18,7 +18,7 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
     /// <summary>Decoupled weight decay of AdamW, at least 0: a step takes the learning rate times so much off every parameter.</summary>
     public double WeightDecay { get; init; }
 
-    /// <summary>Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and tf32 on a GPU.</summary>
+    /// <summary>Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute capability 8.0).</summary>
     public Precision? Precision { get; init; }
 
     /// <summary>On a GPU: only algorithms that give the same bits every time.</summary>
