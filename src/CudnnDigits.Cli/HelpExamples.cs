@@ -15,7 +15,7 @@ internal static class HelpExamples
             "train                                     the improved network on built-in digits, half a minute",
             "train --data train.csv                    on Kaggle's digits, with defaults worth having",
             "train --data train.csv --model simple --seed 1 --out runs/first",
-            "train --data train.csv --device cuda --precision bf16 --batch-size 512    on a GPU",
+            "train --data train.csv --device cuda --batch-size 512    on a GPU",
             "train --resume runs/first --epochs 20     on and on, to the same bits as if it had never stopped",
             "train --data mine.csv --init-from runs/first/model.safetensors --lr 3e-4    fine-tuning",
         ],
@@ -41,7 +41,7 @@ internal static class HelpExamples
         ["data show"] = ["data show --data train.csv --out sheet.png", "data show --data digit-recognizer.zip --part test --json"],
         ["data generate"] = ["data generate --count 60000 --seed 1 --out digits.csv.gz", "data generate --out digits-idx"],
         ["data download"] = ["data download mnist", "data download mnist --mirror https://mirror.example.org/mnist/ --out mnist"],
-        ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --precision bf16 --augment standard"],
+        ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --augment standard"],
         ["info"] = ["info", "info --json"],
     };
 

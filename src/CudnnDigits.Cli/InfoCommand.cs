@@ -43,7 +43,12 @@ internal static class InfoCommand
         Line("system", $"{info.System}, {info.Architecture}");
         Line("processors", $"{info.Processors}");
         Line("cpu backend", $"{info.CpuInstructionSet}, fp32");
-        Line("cuda backend", info.Cuda.WhyNot is null ? "tf32, fp32, bf16" : $"not on this machine: {info.Cuda.WhyNot}");
+        Line("cuda backend", info.Cuda switch
+        {
+            { WhyNot: null } => "bf16, tf32, fp32",
+            { FusedAlone: true } => $"'improved' in bf16 alone, which needs no library but the driver; for all else {info.Cuda.WhyNot}",
+            _ => $"not on this machine: {info.Cuda.WhyNot}",
+        });
         foreach (CudaGpu gpu in info.Cuda.Gpus)
         {
             Line($"  cuda:{gpu.Ordinal}", $"{gpu.Name}, {gpu.MemoryBytes >> 20:N0} MiB, compute capability {gpu.ComputeCapability}, {gpu.Multiprocessors} multiprocessors");

@@ -118,14 +118,18 @@ public sealed class BadMachineTests : IDisposable
     public void The_fused_kernels_need_nothing_but_the_driver()
     {
         (string, string)[] machine = Machine("libcuda.so.1", "CUDNN_DIGITS_CONVOLUTIONS=fused");
-        CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, Train("run", "--device", "cuda", "--precision", "bf16", "--model", "improved", "--epochs", "1"));
+        CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, Train("run", "--device", "auto", "--model", "improved", "--epochs", "1"));
         Assert.True(trained.ExitCode == 0, trained.Error);
+        Assert.Contains("device    software CUDA device", trained.Error, StringComparison.Ordinal);
         string record = File.ReadAllText(_folder["run/run.json"]);
         Assert.Contains("\"cublas\": null", record, StringComparison.Ordinal);
         Assert.Contains("\"cudnn\": null", record, StringComparison.Ordinal);
-        string[] predict = ["predict", "--data", _data, "--weights", _folder["run/model.safetensors"], "--out", _folder["submission.csv"], "--device", "cuda", "--precision", "bf16"];
+        string[] predict = ["predict", "--data", _data, "--weights", _folder["run/model.safetensors"], "--out", _folder["submission.csv"], "--device", "cuda"];
         CliProgram.Result predicted = CliProgram.RunIn(_folder.Path, machine, predict);
         Assert.True(predicted.ExitCode == 0, predicted.Error);
+
+        string info = CliProgram.RunIn(_folder.Path, machine, "info").Output;
+        Assert.Contains("cuda backend  'improved' in bf16 alone, which needs no library but the driver; for all else cuDNN is missing", info, StringComparison.Ordinal);
 
         CliProgram.Result refused = CliProgram.RunIn(_folder.Path, [.. machine, ("CUDNN_DIGITS_CONVOLUTIONS", "cudnn")], predict);
         Assert.Equal(2, refused.ExitCode);

@@ -33,6 +33,9 @@ internal static class Convolvers
     /// <summary>Whether it runs every layer by kernels of our own.</summary>
     public static bool IsFused(this Convolver convolver) => convolver is not (Convolver.Cudnn or Convolver.Hybrid);
 
+    /// <summary>Whether a GPU has the shared memory for the fused kernels.</summary>
+    public static bool CanFuse(int device) => SharedBytes(device) >= FusedConvolutions.MostShared;
+
     /// <summary>Who is to run a network: where nothing is said, the fastest that can (docs/performance.md).</summary>
     /// <param name="device">Ordinal of the GPU.</param>
     /// <param name="precision">Arithmetic.</param>
@@ -55,10 +58,9 @@ internal static class Convolvers
             return withLibraries;
         }
 
-        int shared = CudaDevice.Attribute(device, CudaDriver.AttributeMaxSharedBytesPerBlock);
         string? why = precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
-            : shared < FusedConvolutions.MostShared ? $"need {FusedConvolutions.MostShared >> 10} KiB of shared memory for a block, and this GPU has {shared >> 10} (Hopper and newer have enough)"
+            : !CanFuse(device) ? $"need {FusedConvolutions.MostShared >> 10} KiB of shared memory for a block, and this GPU has {SharedBytes(device) >> 10} (H100, H200 and B200 have enough)"
             : asked == Convolver.Warpgroups && !CudaDevice.IsHopper(device) ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'"
             : null;
         return (asked, why) switch
@@ -69,4 +71,6 @@ internal static class Convolvers
             _ => throw new InputException($"{Setting}={asked.Value.ToString().ToLowerInvariant()}: the fused kernels {why}; or leave the setting out"),
         };
     }
+
+    private static int SharedBytes(int device) => CudaDevice.Attribute(device, CudaDriver.AttributeMaxSharedBytesPerBlock);
 }

@@ -168,6 +168,7 @@ internal static unsafe class CudaDevice
             why = e.Message;
         }
 
+        bool fusedAlone = why is not null && gpus.Count > 0 && DefaultPrecision(0) == Precision.Bf16 && Convolvers.CanFuse(0);
         LoadedLibrary? nvtx = NativeLibraries.FindNvtx();
         CudaLibrary[] libraries =
         [
@@ -176,7 +177,7 @@ internal static unsafe class CudaDevice
             .. why is null ? Describe(NativeLibraries.Dnn, DnnVersion()) : [],
             .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
         ];
-        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion(KernelModule.Common)} for {KernelModule.PtxTarget(KernelModule.Common)} and newer, {KernelModule.Entries(KernelModule.Common).Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried]);
+        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion(KernelModule.Common)} for {KernelModule.PtxTarget(KernelModule.Common)} and newer, {KernelModule.Entries(KernelModule.Common).Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried], fusedAlone);
 
         static IEnumerable<CudaLibrary> Describe(string name, string? version) =>
             NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];

@@ -4,7 +4,7 @@ namespace CudnnDigits.Cuda;
 /// <param name="Driver">Newest CUDA that the driver runs, such as "13.0".</param>
 /// <param name="Cublas">Version of cuBLAS; null where our own kernels do without it.</param>
 /// <param name="Cudnn">Version of cuDNN; null where our own kernels do without it.</param>
-/// <param name="Algorithms">What computes each convolution, by their names: cuDNN's algorithms, "fused", or "fused, by warpgroups".</param>
+/// <param name="Algorithms">What computes each convolution, by their names: cuDNN's algorithms, "ours, direct", "fused", or "fused, by warpgroups".</param>
 /// <param name="MemoryBytes">Device memory of the step: parameters and their moments, activations, workspaces. The digits, and what driver and libraries take, come on top.</param>
 public sealed record CudaDetails(string Driver, string? Cublas, string? Cudnn, IReadOnlyDictionary<string, string> Algorithms, long MemoryBytes = 0);
 
@@ -28,5 +28,6 @@ public sealed record CudaLibrary(string Name, string? Version, string Path);
 /// <param name="Libraries">What was found.</param>
 /// <param name="Kernels">Our own kernels: the PTX in this assembly.</param>
 /// <param name="Tried">Where libraries were looked for, one line a file; empty where all were found.</param>
+/// <param name="FusedAlone">Whether the network "improved" runs in bf16 all the same: its kernels need no library but the driver, and the first GPU can run them.</param>
 public sealed record CudaInfo(
-    string? WhyNot, IReadOnlyList<CudaGpu> Gpus, IReadOnlyList<CudaLibrary> Libraries, string Kernels, IReadOnlyList<string> Tried);
+    string? WhyNot, IReadOnlyList<CudaGpu> Gpus, IReadOnlyList<CudaLibrary> Libraries, string Kernels, IReadOnlyList<string> Tried, bool FusedAlone = false);
