@@ -3,7 +3,7 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda;
 
 /// <summary>
-/// Convolution of one input channel, 3×3, by our own kernels: cuDNN's take three to five times as long as its output takes to be written or read. Nobody
+/// Convolution of one input channel, 3×3, by our own kernels: cuDNN's take five to six times as long as its output takes to be written or read. Nobody
 /// asks for the gradient of its input. Products and sums are float32 in every precision, always in the same order.
 /// </summary>
 /// <param name="session">The device.</param>
