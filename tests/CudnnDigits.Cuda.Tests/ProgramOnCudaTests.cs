@@ -22,7 +22,6 @@ public sealed class ProgramOnCudaTests : IDisposable
 
     [Theory]
     [InlineData("simple", "")]
-    [InlineData("improved", "")]
     [InlineData("simple", "--no-cuda-graph")]
     public void Golden_losses_and_final_weights_come_out_of_the_program(string model, string option)
     {
