@@ -27,30 +27,39 @@ struct FirstThread {
     }
 };
 
-// What the windows of a run see: three rows of six pixels, 0 outside the image. None is loaded on a condition, which
-// would have each load wait for the one before.
+// What the windows of a run see: three rows of six pixels, 0 outside the image. All are loaded, from the nearest place
+// inside: a load on a condition would wait for the one before.
 template <typename T> struct Seen {
     float pixels[side][run + side - 1];
 
     DEVICE_INLINE Seen(const T *x, unsigned n, unsigned row, unsigned column, int height, int width, int padding) {
+        const T *rows[side];
+        unsigned row_is_inside[side], columns[run + side - 1], column_is_inside[run + side - 1]; // all bits, or none
         T loaded[side][run + side - 1];
-        bool inside[side][run + side - 1];
+#pragma unroll
+        for (int r = 0; r < side; ++r) {
+            const int from = (int)row + r - padding, nearest = smaller(from < 0 ? 0 : from, height - 1);
+            row_is_inside[r] = from == nearest ? ~0u : 0;
+            rows[r] = x + (n * (unsigned)height + (unsigned)nearest) * (unsigned)width;
+        }
+#pragma unroll
+        for (int c = 0; c < run + side - 1; ++c) {
+            const int from = (int)column + c - padding, nearest = smaller(from < 0 ? 0 : from, width - 1);
+            column_is_inside[c] = from == nearest ? ~0u : 0;
+            columns[c] = (unsigned)nearest;
+        }
 #pragma unroll
         for (int r = 0; r < side; ++r) {
 #pragma unroll
             for (int c = 0; c < run + side - 1; ++c) {
-                const int from_row = (int)row + r - padding, from_column = (int)column + c - padding;
-                inside[r][c] = ((unsigned)from_row < (unsigned)height) & ((unsigned)from_column < (unsigned)width);
-                loaded[r][c] = x[inside[r][c] ? (n * (unsigned)height + (unsigned)from_row) * (unsigned)width +
-                                                    (unsigned)from_column
-                                              : 0u];
+                loaded[r][c] = rows[r][columns[c]];
             }
         }
 #pragma unroll
         for (int r = 0; r < side; ++r) {
 #pragma unroll
             for (int c = 0; c < run + side - 1; ++c) {
-                pixels[r][c] = inside[r][c] ? to_float(loaded[r][c]) : 0.0f;
+                pixels[r][c] = bits_float(float_bits(to_float(loaded[r][c])) & row_is_inside[r] & column_is_inside[c]);
             }
         }
     }
@@ -62,10 +71,12 @@ DEVICE_INLINE void first_convolution_forward(const T *x, const T *w, T *y, int s
     const FirstThread mine = FirstThread::of(height, width, padding, channels);
     float weights[side][side][4];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int i = 0; i < side * side; ++i) { // those of a thread's channels follow each other
+        const Four<T> four = reinterpret_cast<const Four<T> *>(w)[mine.quad * (side * side) + i];
 #pragma unroll
-        for (int tap = 0; tap < side * side; ++tap) {
-            weights[tap / side][tap % side][k] = to_float(w[(4 * mine.quad + k) * (side * side) + tap]);
+        for (int part = 0; part < 4; ++part) {
+            const int k = (4 * i + part) / (side * side), tap = (4 * i + part) % (side * side);
+            weights[tap / side][tap % side][k] = to_float(four.v[part]);
         }
     }
     for (unsigned i = mine.first; i < (unsigned)samples * mine.rows * mine.runs; i += mine.stride) {

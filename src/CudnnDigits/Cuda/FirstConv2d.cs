@@ -13,7 +13,7 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
 {
     private const int Threads = 256, Side = 3, Run = 4; // pixels that a thread makes at once
 
-    /// <summary>So many fill an H200; each leaves a row of sums of its gradients.</summary>
+    /// <summary>So many fill an H200, each with the layer's weights in its threads' registers; and each leaves a row of sums of their gradients.</summary>
     private const int MostBlocks = 264;
 
     private readonly string _forward = "first_convolution_forward" + session.KernelSuffix, _backward = "first_convolution_backward_weights" + session.KernelSuffix;
@@ -32,7 +32,7 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
         nint xAt = X(x), wAt = W(w), yAt = Y(y);
         (int samples, int height, int width, int padding, int channels) = (n, _input.H, _input.W, _padding, _output.C);
         void** parameters = stackalloc void*[] { &xAt, &wAt, &yAt, &samples, &height, &width, &padding, &channels };
-        session.Launch(_forward, (Math.Min(Runs, 4L * MostBlocks), 1), (Threads, 1), parameters);
+        session.Launch(_forward, (Blocks, 1), (Threads, 1), parameters);
     }
 
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace) => throw new NotSupportedException("the gradient of the network's input");
@@ -51,17 +51,15 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
     {
     }
 
-    /// <summary>Blocks, if each thread made one run of pixels.</summary>
-    private long Runs
+    /// <summary>No more than there are runs of pixels for all threads.</summary>
+    private long Blocks
     {
         get
         {
             int groups = Threads / (_output.C / 4);
-            return ((long)n * _output.H * ((_output.W + Run - 1) / Run) + groups - 1) / groups;
+            return Math.Min(((long)n * _output.H * ((_output.W + Run - 1) / Run) + groups - 1) / groups, MostBlocks);
         }
     }
-
-    private long Blocks => Math.Min(Runs, MostBlocks);
 
     private int Weights => _output.C * Side * Side;
 
