@@ -109,23 +109,25 @@ public class DigitClassifierTests
     {
         float[] expected = OfBackend(Simple);
         using DigitClassifier classifier = new(Simple, OnCpu with { BatchSize = 16 });
-        int right = 0, refused = 0;
+        int right = 0, wrong = 0, refused = 0;
         using CountdownEvent under = new(16);
         Thread[] threads = [.. Enumerable.Range(0, 16).Select(_ => new Thread(() =>
         {
+            const int Enough = 100_000; // far more than there is time for
             float[] logits = new float[expected.Length];
-            for (int i = 0; i < 100; i++)
+            for (int i = 0; i < Enough; i++)
             {
                 try
                 {
                     classifier.Predict(Digits.Pixels, logits);
-                    Interlocked.Add(ref right, logits.AsSpan().SequenceEqual(expected) ? 1 : 1_000_000);
                 }
                 catch (ObjectDisposedException)
                 {
                     Interlocked.Increment(ref refused);
+                    return;
                 }
 
+                Interlocked.Increment(ref logits.AsSpan().SequenceEqual(expected) ? ref right : ref wrong);
                 if (i == 2)
                 {
                     under.Signal();
@@ -137,8 +139,8 @@ public class DigitClassifierTests
         classifier.Dispose();
         classifier.Dispose();
         Array.ForEach(threads, thread => thread.Join());
-        Assert.Equal(1600, right + refused);
-        Assert.True(right >= 48 && refused > 0, $"{right} right, {refused} refused");
+        Assert.Equal((0, 16), (wrong, refused));
+        Assert.True(right >= 48, $"{right} right");
     }
 
     [Fact]
