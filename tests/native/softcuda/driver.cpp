@@ -367,7 +367,10 @@ EXPORT cuLaunchKernelEx(const LaunchConfig *config, LoadedFunction *function, vo
         return refuse(invalid_value, __func__, function->kernel->name + ": grid, block or shared memory out of range");
     }
     for (unsigned i = 0; i < attribute_count; ++i) {
-        constexpr int programmatic_stream_serialization = 6;
+        constexpr int programmatic_stream_serialization = 6, captured_since = 12030;
+        if (setting("SOFTCUDA_DRIVER_VERSION", 12090) < captured_since) {
+            return refuse(invalid_value, __func__, "no driver before CUDA 12.3 captures kernels that begin early");
+        }
         if (attributes[i].id != programmatic_stream_serialization || attributes[i].value != 1 ||
             !function->kernel->waits) {
             return refuse(invalid_value, __func__,
