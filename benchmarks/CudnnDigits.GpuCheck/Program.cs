@@ -76,5 +76,10 @@ root.SetAction(result =>
     return results.Exists(check => check.Status is Status.Failed or Status.Unfinished) ? 1 : 0;
 });
 ParseResult parsed = root.Parse(args);
-int status = parsed.Invoke();
-return parsed.Errors.Count > 0 ? 2 : status;
+if (parsed.Errors is [{ Message: string error }, ..])
+{
+    Console.Error.WriteLine($"gpu-check: error: {string.Join(' ', error.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries))}");
+    return 2;
+}
+
+return parsed.Invoke();

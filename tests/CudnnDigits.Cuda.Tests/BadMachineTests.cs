@@ -73,7 +73,7 @@ public sealed class BadMachineTests : IDisposable
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamEndCapture:1:901", 1, "the GPU failed in epoch 1: cuStreamEndCapture failed: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cudnnConvolutionForward:2:5000", 1, "the GPU failed in epoch 1: cudnnConvolutionForward failed: CUDNN_STATUS_EXECUTION_FAILED")]
     [InlineData("--device cuda --no-cuda-graph", "SOFTCUDA_FAIL=cublasGemmEx:3:13", 1, "the GPU failed in epoch 1: cublasGemmEx failed: CUBLAS_STATUS_EXECUTION_FAILED")]
-    [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU computes in fp32")]
+    [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU computes in fp32; leave the option out")]
     [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2, "the CPU computes in fp32, and there is no GPU to use: there is no NVIDIA GPU")]
     public void What_goes_wrong_is_said_in_one_line(string options, string settings, int exitCode, string says)
     {

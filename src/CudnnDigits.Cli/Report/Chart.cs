@@ -38,7 +38,7 @@ internal sealed partial class Chart
             DefaultFontSize = 13,
             TextColor = Ink,
             PlotAreaBorderColor = Line,
-            PlotMargins = new OxyThickness(50, 8, 12, x.Title.Length > 0 ? 44 : 26),
+            PlotMargins = new OxyThickness(56, 8, 12, x.Title.Length > 0 ? 44 : 26),
             Padding = new OxyThickness(0),
         };
         _model.Axes.Add(x.Create(AxisPosition.Bottom, Muted, Line));

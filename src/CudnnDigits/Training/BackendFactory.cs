@@ -90,7 +90,7 @@ public static class BackendFactory
         if (precision is not (null or Precision.Fp32))
         {
             throw new InputException(
-                $"--precision {precision.ToString()!.ToLowerInvariant()}: the CPU computes in fp32{(whyCpu is null ? "" : $", and there is no GPU to use: {whyCpu}")}; leave the option out, or go on with --device cpu");
+                $"--precision {precision.ToString()!.ToLowerInvariant()}: the CPU computes in fp32{(whyCpu is null ? "; leave the option out" : $", and there is no GPU to use: {whyCpu}; leave the option out, or go on with --device cpu")}");
         }
 
         try
