@@ -141,7 +141,9 @@ activation_backward_bf16(const bfloat16 *z, bfloat16 *dz, float *sums, int rows,
     activation_backward(z, dz, sums, rows, channels, keep_scale);
 }
 
-KERNEL(256) column_sums(const float *x, float *sums, int rows, int channels) { column_sums(x, sums, rows, channels); }
+KERNEL(256) column_sums_f32(const float *x, float *sums, int rows, int channels) {
+    column_sums(x, sums, rows, channels);
+}
 
 KERNEL(256) column_sums_bf16(const float *x, bfloat16 *sums, int rows, int channels) {
     column_sums(x, sums, rows, channels);

@@ -24,6 +24,7 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
 }
 
 // A kernel for blocks of so many threads; where it is said, of which so many shall fit on a multiprocessor.
+// Its name must be no device function's: nvcc would call the kernel, and refuse to.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 // Counts on, after `most` from 0 again; what the counter was before. No two threads get the same. What the thread

@@ -188,7 +188,7 @@ int main(int argc, char **) {
     const std::string ptx = read_ptx();
     expect(cuModuleLoadDataEx(&module, ptx.c_str(), 0, nullptr, nullptr) == 0, "the PTX is read");
     expect(cuModuleGetFunction(&function, module, "no_such_kernel") != 0, "a kernel that is not there is not found");
-    expect(cuModuleGetFunction(&function, module, "column_sums") == 0, "one that is there is");
+    expect(cuModuleGetFunction(&function, module, "column_sums_f32") == 0, "one that is there is");
     int rows = 5, channels = 5;
     void *parameters[] = {&memory, &output, &rows, &channels};
     LaunchAttribute overlapped = {6, 0, 1, {}};

@@ -65,7 +65,7 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     {
         nint sumsAt = sums.Holding((long)rows * channels, DeviceType.F32), totalAt = total.Holding(channels, total.Type);
         void** parameters = stackalloc void*[] { &sumsAt, &totalAt, &rows, &channels };
-        session.Launch(total.Type == DeviceType.Bf16 ? "column_sums_bf16" : "column_sums", (Across(channels), 1), (Lanes, Groups), parameters);
+        session.Launch(total.Type == DeviceType.Bf16 ? "column_sums_bf16" : "column_sums_f32", (Across(channels), 1), (Lanes, Groups), parameters);
     }
 
     private static int Across(int channels) => (channels + Lanes - 1) / Lanes;
