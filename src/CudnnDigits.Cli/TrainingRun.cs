@@ -81,13 +81,14 @@ internal sealed class TrainingRun : IDisposable
     public Metrics Train(TrainingReporter reporter, string resumeWith, CancellationToken cancellation)
     {
         Folder.DiscardMetrics();
-        Folder.Save(State, Record);
+        using StateWriter writer = new(Folder, Record);
+        writer.Save(State); // a folder that takes nothing is found out before anything is trained
         Trainer trainer = new(_backend, _data, Record.Options, State)
         {
             OnProgress = reporter.Progress,
             OnEpochEnd = epoch =>
             {
-                Folder.Save(epoch, Record);
+                writer.BeginSave(epoch);
                 reporter.EpochEnd(epoch);
             },
         };
@@ -95,19 +96,22 @@ internal sealed class TrainingRun : IDisposable
         try
         {
             reporter.Run(() => trainer.Run(cancellation));
+            writer.Save(State);
         }
         catch (OperationCanceledException)
         {
-            Folder.Save(State, Record);
+            writer.Save(State);
             reporter.Note($"interrupted in epoch {State.Epoch + 1} of {Record.Options.Epochs}; saved: go on with cudnn-digits {resumeWith}");
             throw;
         }
         catch (DivergedException e)
         {
+            writer.Save(State);
             throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Record.Options.LearningRate}", e);
         }
         catch (CudaException e)
         {
+            writer.Save(State);
             throw new RunFailedException(
                 $"the GPU failed in epoch {Math.Min(State.Epoch + 1, Record.Options.Epochs)}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; see what nvidia-smi says, then go on with cudnn-digits {resumeWith}", e);
         }

@@ -31,6 +31,8 @@ public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPer
 public sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
 {
     private readonly Split _split = options.Checked().Split.Draw(data.Labels);
+    private readonly NetworkWeights _weights = new(backend.Network); // the backend's, before they are known to be numbers
+    private readonly AdamState _optimizer = new(backend.Network);
 
     /// <summary>Called now and then within an epoch.</summary>
     public Action<TrainingProgress>? OnProgress { get; init; }
@@ -139,15 +141,13 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
     /// <summary>The backend's weights into the state, unless the last update made them useless: the loss would tell a step too late.</summary>
     private void TakeOver(int step)
     {
-        NetworkWeights weights = new(backend.Network);
-        AdamState optimizer = new(backend.Network);
-        backend.Save(weights, optimizer);
-        if (!weights.IsFinite)
+        backend.Save(_weights, _optimizer);
+        if (!_weights.IsFinite)
         {
             throw new DivergedException(state.Epoch + 1, step);
         }
 
-        state.Weights.CopyFrom(weights);
-        state.Optimizer.CopyFrom(optimizer);
+        state.Weights.CopyFrom(_weights);
+        state.Optimizer.CopyFrom(_optimizer);
     }
 }

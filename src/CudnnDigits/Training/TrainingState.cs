@@ -86,6 +86,19 @@ public sealed class TrainingState(NetworkWeights weights)
         return KeepsBest(history, options) ? EpochRecord.Better(history).Last(epoch => epoch.Better).Record.Epoch : history.Count;
     }
 
+    /// <summary>Copies everything from a state of the same network.</summary>
+    /// <param name="source">Where from.</param>
+    public void CopyFrom(TrainingState source)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        Weights.CopyFrom(source.Weights);
+        Optimizer.CopyFrom(source.Optimizer);
+        Best.CopyFrom(source.Best);
+        (Epoch, StepInEpoch, Sums, SecondsInEpoch) = (source.Epoch, source.StepInEpoch, source.Sums, source.SecondsInEpoch);
+        History.Clear();
+        History.AddRange(source.History);
+    }
+
     private static bool KeepsBest(IReadOnlyList<EpochRecord> history, TrainingOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
