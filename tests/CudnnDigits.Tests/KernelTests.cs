@@ -1,10 +1,11 @@
+using System.Text.RegularExpressions;
 using CudnnDigits.Cuda;
 using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests;
 
 /// <summary>The PTX in the assembly beside the sources that launch it; no GPU is needed for that.</summary>
-public class KernelTests
+public partial class KernelTests
 {
     [Theory]
     [InlineData(KernelModule.Common)]
@@ -15,7 +16,21 @@ public class KernelTests
         string folder = Path.Combine(SharedFiles.RepositoryRoot, "src", "CudnnDigits", "Cuda");
         string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs").Select(File.ReadAllText));
         Assert.All(KernelModule.Entries(module), name =>
-            Assert.Contains($"\"{name.Replace("_f32", "", StringComparison.Ordinal).Replace("_bf16", "", StringComparison.Ordinal)}\"", sources, StringComparison.Ordinal));
+        {
+            string both = name.Replace("_f32", "", StringComparison.Ordinal).Replace("_bf16", "", StringComparison.Ordinal); // what CudaSession.KernelSuffix is added to
+            Assert.True(sources.Contains($"\"{name}\"", StringComparison.Ordinal) || sources.Contains($"\"{both}\"", StringComparison.Ordinal), name);
+        });
+    }
+
+    /// <summary>nvcc, which is not on every machine, would call the kernel where clang calls the function.</summary>
+    [Fact]
+    public void No_function_on_the_device_has_the_name_of_a_kernel()
+    {
+        string folder = Path.Combine(SharedFiles.RepositoryRoot, "native", "kernels");
+        string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));
+        string[] functions = [.. DeviceFunction().Matches(sources).Select(match => match.Groups[1].Value)];
+        Assert.Contains("philox_block", functions);
+        Assert.Empty(functions.Intersect(new[] { KernelModule.Common, KernelModule.Fused, KernelModule.Hopper }.SelectMany(KernelModule.Entries)));
     }
 
     [Fact]
@@ -25,4 +40,7 @@ public class KernelTests
         Assert.NotEmpty(entries);
         Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)), name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
     }
+
+    [GeneratedRegex(@"(?:DEVICE_INLINE|__device__)[^;{}()]*?(\w+)\(")]
+    private static partial Regex DeviceFunction();
 }
