@@ -5,7 +5,7 @@ namespace CudnnDigits.Cli;
 
 /// <summary>
 /// Writes a run's states while training goes on: on a GPU an epoch may take less time than its 17 MB take to the disk. A state that comes while another is
-/// being written is left to the next one or to <see cref="Save"/>, so the folder is behind by one writing at most, and always whole.
+/// being written is left to the next one or to <see cref="Save"/>, so the folder is behind by an epoch and a writing at most, and always whole.
 /// </summary>
 /// <param name="folder">The run's folder.</param>
 /// <param name="record">What the run was started with.</param>
