@@ -95,23 +95,29 @@ internal sealed class TrainingRun : IDisposable
         reporter.Start(Record, Folder, trainer.TrainingCount, trainer.ValidationRows.Length, State, _whyCpu);
         try
         {
-            reporter.Run(() => trainer.Run(cancellation));
-            writer.Save(State);
+            reporter.Run(() =>
+            {
+                try
+                {
+                    trainer.Run(cancellation);
+                }
+                finally
+                {
+                    writer.Save(State); // however it ended
+                }
+            });
         }
         catch (OperationCanceledException)
         {
-            writer.Save(State);
             reporter.Note($"interrupted in epoch {State.Epoch + 1} of {Record.Options.Epochs}; saved: go on with cudnn-digits {resumeWith}");
             throw;
         }
         catch (DivergedException e)
         {
-            writer.Save(State);
             throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Record.Options.LearningRate}", e);
         }
         catch (CudaException e)
         {
-            writer.Save(State);
             throw new RunFailedException(
                 $"the GPU failed in epoch {Math.Min(State.Epoch + 1, Record.Options.Epochs)}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; see what nvidia-smi says, then go on with cudnn-digits {resumeWith}", e);
         }
