@@ -51,11 +51,12 @@ internal sealed class Study : IDisposable
     private readonly (DigitDataset Digits, RunData Record) _data;
     private readonly bool _quiet;
     private readonly IDisposable _gpu; // open from the first run to the last
+    private readonly IDisposable _lock;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private double _work, _workDone, _workSkipped;
 
-    private Study(string path, StudyRecord record, DigitDataset data, IDisposable gpu, bool quiet) =>
-        (Folder, Record, _data, _gpu, _quiet) = (path, record, (data, record.Data), gpu, quiet);
+    private Study(string path, FolderLock @lock, StudyRecord record, DigitDataset data, IDisposable gpu, bool quiet) =>
+        (Folder, _lock, Record, _data, _gpu, _quiet) = (path, @lock, record, (data, record.Data), gpu, quiet);
 
     public string Folder { get; }
 
@@ -73,39 +74,25 @@ internal sealed class Study : IDisposable
         IDisposable gpu = machine.Prepare(options);
         DigitDataset data = CommonOptions.LoadTraining(dataPath);
         StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
-        string folder = path ?? CommonOptions.NewFolder(command, record.Started);
-        try
-        {
-            string file = Path.Combine(folder, RecordName);
-            // What a kill leaves of a record half-written is worth nothing.
-            if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => Path.GetFileName(entry) != RecordName + ".tmp"))
-            {
-                throw new InputException(File.Exists(file)
-                    ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"
-                    : $"{folder}: is not empty; choose another --out");
-            }
-
-            Directory.CreateDirectory(folder);
-            AtomicFile.WriteText(file, writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{folder}: cannot be written: {e.Message}; choose another --out", e);
-        }
-
-        return new Study(folder, record, data, gpu, quiet);
+        string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
+        FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
+            ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"
+            : $"{folder}: is not empty; choose another --out");
+        AtomicFile.WriteText(file, writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
+        return new Study(folder, folderLock, record, data, gpu, quiet);
     }
 
     /// <summary>Takes a study up where it stopped.</summary>
-    /// <exception cref="InputException">There is none, or its data has changed.</exception>
+    /// <exception cref="InputException">There is none, another process goes on with it, or its data has changed.</exception>
     private static Study Resume(string path, ParseResult result)
     {
         StudyRecord record = ReadRecord(Path.Combine(path, RecordName), result.CommandResult.Command.Name);
         record = record with { Machine = record.Machine.MovedBy(result) };
+        FolderLock folderLock = FolderLock.Take(path);
         IDisposable gpu = record.Machine.Prepare(record.Options);
         DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
         return data.Fingerprint() == record.Data.Fingerprint
-            ? new Study(path, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
+            ? new Study(path, folderLock, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
             : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
     }
 
@@ -144,7 +131,7 @@ internal sealed class Study : IDisposable
         cancellation.ThrowIfCancellationRequested();
         TrainingReporter reporter = TrainingReporter.CreateBrief(_quiet, options.Epochs, label);
         using (TrainingRun run = File.Exists(Path.Combine(path, "run.json"))
-            ? TrainingRun.Resume(new RunFolder(path), new RunFolder(path).ReadRecord(), Data, Record.Machine)
+            ? TrainingRun.Resume(RunFolder.Open(path, out RunRecord record), record, Data, Record.Machine)
             : TrainingRun.Create(_ => path, _data, options, Record.Machine))
         {
             run.Train(reporter, ResumeWith, cancellation);
@@ -156,7 +143,11 @@ internal sealed class Study : IDisposable
         return finished;
     }
 
-    public void Dispose() => _gpu.Dispose();
+    public void Dispose()
+    {
+        _gpu.Dispose();
+        _lock.Dispose();
+    }
 
     /// <summary>Writes a result of the study beside its runs.</summary>
     public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), writer => writer.Write(text));
