@@ -110,13 +110,12 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
     {
-        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
         WaitFor(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
-        Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        Signal(process, "INT");
         CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal(130, result.ExitCode);
         Assert.Contains($"--resume {stopped}", result.Error, StringComparison.Ordinal);
@@ -149,8 +148,10 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Process first = CliProgram.Start(["train", .. options, "--out", run]);
         WaitFor(() => File.Exists(Path.Combine(run, "history.csv")), first);
+        Signal(first, "STOP"); // or it may end before the others come
         CliProgram.AssertRefused($"{run}: is being written by process {first.Id} on {Environment.MachineName}", "train", "--resume", run);
         CliProgram.AssertRefused("holds a run already", ["train", .. options, "--out", run]);
+        Signal(first, "CONT");
         CliProgram.Result result = CliProgram.Finish(first);
         Assert.True(result.ExitCode == 0, result.Error);
         AssertSameRun(whole, run);
@@ -162,11 +163,11 @@ public sealed class ResumeTests : IDisposable
     {
         string run = _folder["run"];
         Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
-        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "60"))];
+        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "150"))];
         CliProgram.Result[] results = [.. both.Select(CliProgram.Finish)];
         Assert.Equal([0, 2], results.Select(result => result.ExitCode).Order());
         Assert.Contains("is being written by process", results.Single(result => result.ExitCode == 2).Error, StringComparison.Ordinal);
-        Assert.Equal(61, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
+        Assert.Equal(151, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
     }
 
     [Fact]
@@ -175,7 +176,9 @@ public sealed class ResumeTests : IDisposable
         string study = _folder["study"];
         Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "40", "--seeds", "2", "--batch-size", "16", "--out", study);
         WaitFor(() => File.Exists(Path.Combine(study, "study.json")), first);
+        Signal(first, "STOP");
         CliProgram.AssertRefused($"{study}: is being written by process {first.Id}", "repeat", "--resume", study);
+        Signal(first, "CONT");
         Assert.Equal(0, CliProgram.Finish(first).ExitCode);
         Assert.Equal(0, CliProgram.Run("repeat", "--resume", study).ExitCode);
     }
@@ -201,6 +204,12 @@ public sealed class ResumeTests : IDisposable
             File.WriteAllBytes(state, bytes);
             CliProgram.AssertRefused(says, "train", "--resume", run, "--epochs", "2");
         }
+    }
+
+    private static void Signal(Process process, string signal)
+    {
+        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
+        Process.Start("kill", [$"-{signal}", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
     }
 
     private static void WaitFor(Func<bool> condition, Process process)
