@@ -63,8 +63,7 @@ internal sealed class OnnxGraph
             graph.Nodes.AddRange(Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Node)), "nodes").Select(ReadNode));
             foreach (ProtoMessage tensor in Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Initializer)), "initializers"))
             {
-                string tensorName = tensor.Text(Onnx.Tensor.Name);
-                if (tensor.Integers(Onnx.Tensor.DataType).LastOrDefault() == Onnx.Float && !graph.Initializers.TryAdd(tensorName, ReadTensor(tensor)))
+                if (tensor.Integers(Onnx.Tensor.DataType).LastOrDefault() == Onnx.Float && !graph.Initializers.TryAdd(tensor.Text(Onnx.Tensor.Name), ReadTensor(tensor)))
                 {
                     throw new InvalidDataException("it holds two initializers of one name");
                 }

@@ -36,7 +36,6 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
 
             if (read > 0)
             {
-                _handout.AnyUnpacked = true;
                 _crc = Crc32.Append(_crc, buffer[..read]);
                 _length += (uint)read;
                 return read;
@@ -102,7 +101,7 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
             throw Damaged("the checksum of the gzip header is wrong");
         }
 
-        (_any, _crc, _length, _handout.AnyUnpacked) = (true, 0, 0, false);
+        (_any, _crc, _length) = (true, 0, 0);
         _member = new DeflateStream(_handout, CompressionMode.Decompress, leaveOpen: true);
         return true;
 
@@ -121,8 +120,8 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
     }
 
     /// <summary>
-    /// Checks and passes over the trailer. DeflateStream does not say where in the bytes handed to it last the compressed data
-    /// ended; the trailer, whose every byte is known, tells.
+    /// Checks and passes over the trailer. DeflateStream does not say where in the bytes handed to it last the compressed data ended,
+    /// but all eight bytes of the trailer are known by now, and are looked for.
     /// </summary>
     private void EndMember()
     {
@@ -144,23 +143,24 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
 
     private InputException Damaged(string how) => new($"{name}: {how}; download or pack the file again");
 
-    /// <summary>Hands the file's bytes to DeflateStream in pieces that can be put back.</summary>
+    /// <summary>
+    /// Hands the file's bytes to DeflateStream: in pieces that can be put back, and one by one where the file ends or another member
+    /// may begin soon after, so that a trailer stands where the compressed data ends and nowhere else.
+    /// </summary>
     private sealed class Handout(InputFile file) : ReadOnlyStream
     {
-        private const int Most = 1 << 13;
+        private const int Piece = 1 << 10, Ahead = 2 * Piece;
 
-        /// <summary>Bytes of the last piece.</summary>
+        /// <summary>How every member begins: the magic number, then its method, deflate.</summary>
+        private static ReadOnlySpan<byte> MemberStart => [0x1F, 0x8B, 8];
+
+        /// <summary>Bytes handed out last.</summary>
         public int Last { get; private set; }
-
-        /// <summary>
-        /// Whether the member has unpacked to anything yet. Until then bytes are handed out one by one: a member that unpacks to
-        /// nothing has a trailer of zeros, which would be found too early.
-        /// </summary>
-        public bool AnyUnpacked { get; set; }
 
         public override int Read(Span<byte> buffer)
         {
-            ReadOnlySpan<byte> next = file.Peek(Math.Min(buffer.Length, AnyUnpacked ? Most : 1));
+            ReadOnlySpan<byte> next = file.Peek(Ahead);
+            next = next[..Math.Min(Math.Min(next.Length, buffer.Length), next.Length < Ahead || next.IndexOf(MemberStart) >= 0 ? 1 : Piece)];
             next.CopyTo(buffer);
             file.Skip(next.Length);
             Last = next.Length;
