@@ -24,7 +24,7 @@ internal sealed class PngContainer
 
     private static readonly SearchValues<byte> Letters = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"u8);
 
-    private readonly MemoryStream _packed = new();
+    private readonly MemoryStream _before = new(), _packed = new();
     private int _depth, _colorType;
     private bool _interlaced, _transparency;
 
@@ -40,6 +40,16 @@ internal sealed class PngContainer
     public int Height { get; private set; }
 
     private static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
+
+    /// <summary>The picture alone, its compressed data in one piece: the decoder stumbles over an empty one.</summary>
+    public byte[] Picture()
+    {
+        using MemoryStream png = new();
+        _before.WriteTo(png);
+        Append(png, "IDAT", _packed.GetBuffer().AsSpan(0, (int)_packed.Length));
+        Append(png, "IEND", []);
+        return png.ToArray();
+    }
 
     /// <summary>Checks a file, whose pixels unpack to what its size asks for and no more.</summary>
     /// <exception cref="InputException">Not a PNG, damaged, against the specification, or too large.</exception>
@@ -58,6 +68,7 @@ internal sealed class PngContainer
             throw new InputException("not a PNG");
         }
 
+        _before.Write(Signature);
         bytes = bytes[Signature.Length..];
         ReadSize(bytes[8..]);
         string before = "", type;
@@ -70,17 +81,20 @@ internal sealed class PngContainer
                 case "IHDR":
                     Require(before.Length == 0, "it has two chunks IHDR");
                     ReadHeader(content);
+                    Append(_before, type, content);
                     break;
                 case "PLTE":
                     Require(_colors == 0 && !_transparency && !pixels && _colorType is not (Gray or GrayAlpha), "its chunk PLTE is out of place");
                     _colors = content.Length / 3;
                     Require(content.Length % 3 == 0 && _colors >= 1 && _colors <= (_colorType == Palette ? 1 << _depth : 256), $"its palette has {content.Length} bytes");
+                    Append(_before, type, content);
                     break;
                 case "tRNS":
                     Require(!_transparency && !pixels && _colorType is Gray or Rgb or Palette, "its chunk tRNS is out of place");
                     _transparency = true;
                     bool fits = _colorType switch { Gray => content.Length == 2, Rgb => content.Length == 6, _ => content.Length >= 1 && content.Length <= _colors };
                     Require(fits, $"its chunk tRNS has {content.Length} bytes");
+                    Append(_before, type, content);
                     break;
                 case "IDAT":
                     Require(!pixels || before == "IDAT", "its chunks IDAT are not in one row");
@@ -104,6 +118,17 @@ internal sealed class PngContainer
             before = type;
         }
         while (type != "IEND");
+    }
+
+    private static void Append(MemoryStream png, string type, ReadOnlySpan<byte> content)
+    {
+        Span<byte> frame = stackalloc byte[8];
+        BinaryPrimitives.WriteInt32BigEndian(frame, content.Length);
+        Encoding.ASCII.GetBytes(type, frame[4..]);
+        png.Write(frame);
+        png.Write(content);
+        BinaryPrimitives.WriteUInt32BigEndian(frame, Crc32.Append(Crc32.Append(0, frame[4..]), content));
+        png.Write(frame[..4]);
     }
 
     /// <summary>Cuts off the next chunk.</summary>

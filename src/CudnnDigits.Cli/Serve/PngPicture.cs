@@ -18,7 +18,7 @@ internal static class PngPicture
     {
         PngContainer png = PngContainer.Check(bytes);
         (int width, int height) = (png.Width, png.Height);
-        byte[] ink = ReadInk(Decode(bytes), width, height);
+        byte[] ink = ReadInk(Decode(png.Picture()), width, height);
         if (width == DigitDataset.Side && height == DigitDataset.Side)
         {
             ink.CopyTo(image);

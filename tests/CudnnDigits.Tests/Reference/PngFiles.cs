@@ -138,6 +138,13 @@ internal static class PngFiles
         return png.ToArray();
     }
 
+    /// <summary>A good file without alpha, whose first colour is made transparent, and with a palette the second by half.</summary>
+    public static byte[] WithTransparency(byte[] png, int colorType)
+    {
+        byte[] transparency = colorType switch { Palette => [0, 128], Rgb => new byte[6], _ => new byte[2] };
+        return Join(Chunks(png).SelectMany(chunk => chunk.Type == "IDAT" ? [("tRNS", transparency), chunk] : new[] { chunk }));
+    }
+
     /// <summary>The rows of a good file, each with its filter in front.</summary>
     public static byte[] Pixels(byte[] png)
     {
