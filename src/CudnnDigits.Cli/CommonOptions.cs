@@ -18,6 +18,20 @@ internal static class CommonOptions
 
     public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network, such as runs/first/model.safetensors; ONNX where it ends in .onnx.", HelpName = "FILE", Required = true };
 
+    /// <summary>The folder that a command writes.</summary>
+    public static Option<string?> OutFolder(string description)
+    {
+        Option<string?> option = new("--out") { Description = description, HelpName = "DIR" };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: OutputFile.StandardOutput }])
+            {
+                result.AddError($"--out {OutputFile.StandardOutput} is standard output, which cannot hold a folder; give the name of a folder");
+            }
+        });
+        return option;
+    }
+
     public static Option<string?> Model() =>
         Choice("--model", "The network: simple (225,034 parameters) or improved (870,826).", [.. DigitNetworks.All.Select(network => network.Name)]);
 

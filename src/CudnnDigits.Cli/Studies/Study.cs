@@ -78,7 +78,7 @@ internal sealed class Study : IDisposable
         {
             string file = Path.Combine(folder, RecordName);
             // What a kill leaves of a record half-written is worth nothing.
-            if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => Path.GetFileName(entry) != RecordName + ".tmp"))
+            if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => !AtomicFile.IsLeftOver(Path.GetFileName(entry))))
             {
                 throw new InputException(File.Exists(file)
                     ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"

@@ -58,7 +58,7 @@ public sealed class RunFolder(string path)
     public string ReportFile => File("report.html");
 
     /// <summary>Makes a folder for a new run and writes run.json.</summary>
-    /// <param name="path">The folder; may exist if it is empty, or holds but the run.json that a kill left half-written.</param>
+    /// <param name="path">The folder; may exist if it is empty, or holds but what a kill left half-written.</param>
     /// <param name="record">What the run is started with.</param>
     /// <exception cref="InputException">It holds something already, or cannot be written.</exception>
     public static RunFolder Create(string path, RunRecord record)
@@ -66,7 +66,7 @@ public sealed class RunFolder(string path)
         RunFolder folder = new(path);
         try
         {
-            if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(entry => System.IO.Path.GetFileName(entry) != "run.json" + AtomicFile.Temporary))
+            if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(entry => !AtomicFile.IsLeftOver(System.IO.Path.GetFileName(entry))))
             {
                 throw new InputException(System.IO.File.Exists(folder.File("run.json"))
                     ? $"{path}: holds a run already; continue it with --resume {path}, or choose another --out"
