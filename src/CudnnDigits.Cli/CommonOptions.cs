@@ -12,7 +12,7 @@ namespace CudnnDigits.Cli;
 /// <summary>Options that several commands share, and the checks of their ranges.</summary>
 internal static class CommonOptions
 {
-    public const int MostThreads = 1024, MostBatch = 16384;
+    public const int MostThreads = 1024, MostBatch = 16384, MostEpochs = 100_000, MostSeeds = 1000, MostFolds = 100, MostBudget = 10_000_000;
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 

@@ -33,6 +33,9 @@ internal sealed class OutputFile
     /// <summary>Whether it is standard output, by this or another name; then whatever else there is to say goes to standard error.</summary>
     public bool IsStandardOutput { get; }
 
+    /// <summary>Whether a name stands for standard output, a device or a FIFO: for what takes one stream of bytes, and never a folder.</summary>
+    public static bool IsStream(string path) => path == StandardOutput || (File.Exists(path) && !OutputPlace.Of(path).IsFile);
+
     /// <summary>For messages.</summary>
     public override string ToString() => IsStandardOutput ? "standard output" : _path;
 

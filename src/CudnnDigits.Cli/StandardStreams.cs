@@ -11,6 +11,7 @@ namespace CudnnDigits.Cli;
 internal static class StandardStreams
 {
     private const int Descriptors = 3; // standard input, output and error
+    private const int TerminalIsGone = 5; // EIO
     private static readonly List<SafeFileHandle> Stoppers = [];
 
     /// <summary>Whether the program was started with its standard output closed, as by the shell's ">&amp;-".</summary>
@@ -37,8 +38,17 @@ internal static class StandardStreams
         Console.SetError(new StreamWriter(new Checked(errorIsClosed ? null : Console.OpenStandardError(), mustArrive: false), encoding) { AutoFlush = true });
     }
 
-    /// <summary>Prints a result, which must arrive, or a summary of what stands in files: without standard output there is nobody to tell that.</summary>
-    public static void Tell(bool isResult, string text) => (isResult || !OutputIsClosed ? Console.Out : TextWriter.Null).WriteLine(text);
+    /// <summary>Prints a result, which must arrive, or a summary of what stands in files: without standard output, or a terminal, there is nobody to tell that.</summary>
+    public static void Tell(bool isResult, string text)
+    {
+        try
+        {
+            (isResult || !OutputIsClosed ? Console.Out : TextWriter.Null).WriteLine(text);
+        }
+        catch (RunFailedException e) when (!isResult && e.InnerException is IOException { HResult: TerminalIsGone })
+        {
+        }
+    }
 
     private sealed class Checked(Stream? stream, bool mustArrive) : Stream
     {

@@ -114,9 +114,9 @@ internal static class DataCommand
 
     private static Command CreateGenerate()
     {
-        Option<int?> count = CommonOptions.Ranged("--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, 10_000_000);
+        Option<int?> count = CommonOptions.Ranged("--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, Array.MaxLength / DigitDataset.PixelCount);
         Option<ulong?> seed = CommonOptions.Seed();
-        Option<string> destination = new(OutName) { Description = "A .csv or .csv.gz file in Kaggle's layout; - is such a CSV on standard output; else a folder for MNIST's IDX files.", HelpName = "PATH", Required = true };
+        Option<string> destination = new(OutName) { Description = "A .csv or .csv.gz file in Kaggle's layout, which - (standard output), a device and a FIFO get too; else a folder for MNIST's IDX files.", HelpName = "PATH", Required = true };
         Command command = new("generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.") { count, seed, destination, Json };
         command.SetAction(result => Generate(result.GetValue(count) ?? GeneratedDigits.DefaultCount, result.GetValue(seed) ?? 0, result.GetRequiredValue(destination), result.GetValue(Json)));
         return command;
@@ -124,7 +124,7 @@ internal static class DataCommand
 
     private static int Generate(int count, ulong seed, string path, bool json)
     {
-        bool one = path == OutputFile.StandardOutput || path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
+        bool stream = OutputFile.IsStream(path), one = stream || path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
         if (!one)
         {
             CommonOptions.CreateFolder(path);
@@ -135,22 +135,22 @@ internal static class DataCommand
         DigitDataset digits = GeneratedDigits.Create(count, seed);
         if (one)
         {
-            outputs[0].Write(stream =>
+            outputs[0].Write(file =>
             {
-                using GZipStream? packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new(stream, CompressionLevel.Optimal, leaveOpen: true) : null;
-                using StreamWriter writer = new(packed ?? stream, leaveOpen: true);
+                using GZipStream? packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
+                using StreamWriter writer = new(packed ?? file, leaveOpen: true);
                 KaggleCsv.Write(writer, digits);
             });
         }
         else
         {
-            outputs[0].Write(stream => Pack(stream, packed => IdxFile.WriteImages(packed, digits)));
-            outputs[1].Write(stream => Pack(stream, packed => IdxFile.WriteLabels(packed, digits)));
+            outputs[0].Write(file => Pack(file, packed => IdxFile.WriteImages(packed, digits)));
+            outputs[1].Write(file => Pack(file, packed => IdxFile.WriteLabels(packed, digits)));
         }
 
         outputs[0].Tell(json
             ? JsonSerializer.Serialize(new DataGenerateResult(count, seed, files), CliJson.Default.DataGenerateResult)
-            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}{(outputs[0].IsStandardOutput ? "" : $"\nnext      cudnn-digits train --data {path}")}");
+            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}{(stream ? "" : $"\nnext      cudnn-digits train --data {path}")}");
         return ExitCode.Done;
     }
 

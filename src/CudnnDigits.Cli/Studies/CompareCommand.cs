@@ -21,8 +21,8 @@ internal sealed record CompareResult(string? Data, int ValidationDigits, int See
 /// <summary><c>compare</c>: the university report's results table, made again by its own protocol, with and without augmentation.</summary>
 internal static class CompareCommand
 {
-    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Trainings of each kind, each with a seed of its own. Default: 3.", 1, 1000);
-    private static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Epochs of both networks. Default: 5 for simple, 12 for improved.", 1, 100_000);
+    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Trainings of each kind, each with a seed of its own. Default: 3.", 1, CommonOptions.MostSeeds);
+    private static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Epochs of both networks. Default: 5 for simple, 12 for improved.", 1, CommonOptions.MostEpochs);
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the comparison. Default: runs/compare-<UTC time>.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a comparison that was interrupted.", HelpName = "DIR" };
 

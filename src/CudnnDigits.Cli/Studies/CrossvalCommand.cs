@@ -17,8 +17,8 @@ internal sealed record CrossvalResult(string Model, int Epochs, IReadOnlyList<Fo
 /// <summary><c>crossval</c>: stratified k-fold cross-validation, on one machine or fold by fold on several.</summary>
 internal static class CrossvalCommand
 {
-    private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, 100);
-    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, 100);
+    private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
+    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, CommonOptions.MostFolds);
     private static readonly Option<string[]> Collect = new("--collect") { Description = "Put runs of --fold together: their folders, or folders that hold them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study, of the run of --fold, or for the report of --collect. Default: runs/crossval-<UTC time>; none for --collect.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a cross-validation that was interrupted.", HelpName = "DIR" };

@@ -16,7 +16,7 @@ internal sealed record RepeatResult(string Model, int Epochs, IReadOnlyList<Seed
 /// <summary><c>repeat</c>: one training from several seeds, each with its own weights, split, order, augmentation and dropout.</summary>
 internal static class RepeatCommand
 {
-    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of trainings, from --seed on. Default: 5.", 2, 1000);
+    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of trainings, from --seed on. Default: 5.", 2, CommonOptions.MostSeeds);
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/repeat-<UTC time>.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a study that was interrupted.", HelpName = "DIR" };
 

@@ -32,7 +32,7 @@ internal static class TuneCommand
 {
     private const double TestShare = 0.2, ValidationShare = 0.2;
 
-    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, 10_000_000);
+    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
     private static readonly Option<ulong?> Seed = CommonOptions.Seed();
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the search. Default: runs/tune-<UTC time>.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a search that was interrupted.", HelpName = "DIR" };

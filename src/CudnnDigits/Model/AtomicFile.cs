@@ -12,13 +12,17 @@ namespace CudnnDigits.Model;
 public static class AtomicFile
 {
     /// <summary>Between a target's name and the ending of its temporary file stand a dot and so many random digits.</summary>
-    private const int RandomDigits = 16, LongestStem = 255 - RandomDigits - 5;
+    private const int RandomDigits = 16;
     private const string Temporary = ".tmp";
+    private const int EndingLength = 1 + RandomDigits + 4, LongestStem = 255 - EndingLength;
     private const int Busy = 16, ReadOnlyFileSystem = 30, Buffer = 1 << 16;
 
     /// <summary>Held while a temporary file comes, goes or gets its name; whoever ends the process takes it and keeps it.</summary>
     private static readonly Lock Gate = new();
     private static readonly HashSet<string> Unfinished = [];
+
+    /// <summary>How a temporary file is open: locked, so that <see cref="RemoveLeftOvers"/> tells it from what a kill has left; on Windows too it can be deleted.</summary>
+    private static FileShare Alone => OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
 
     /// <summary>Replaces a file; whatever stood there stays as it is if anything fails.</summary>
     /// <param name="path">The file, or what leads to it.</param>
@@ -73,9 +77,9 @@ public static class AtomicFile
     /// <param name="fileName">Its name, without folder.</param>
     internal static bool IsLeftOver(string fileName) =>
         fileName.EndsWith(Temporary, StringComparison.Ordinal)
-        && fileName.Length > RandomDigits + 5
-        && fileName[^(RandomDigits + 5)] == '.'
-        && fileName.AsSpan(fileName.Length - RandomDigits - 4, RandomDigits).IndexOfAnyExcept("0123456789abcdef") < 0;
+        && fileName.Length > EndingLength
+        && fileName[^EndingLength] == '.'
+        && fileName.AsSpan(fileName.Length - EndingLength + 1, RandomDigits).IndexOfAnyExcept("0123456789abcdef") < 0;
 
     /// <summary>Takes away what is being written, and lets nobody begin anew: for a process that ends at once.</summary>
     internal static void Abandon()
@@ -83,7 +87,7 @@ public static class AtomicFile
         Gate.Enter(); // and never leaves: whoever comes to the gate now waits for the end
         foreach (string temporary in Unfinished)
         {
-            TryDelete(temporary);
+            Try(() => File.Delete(temporary));
         }
     }
 
@@ -120,7 +124,7 @@ public static class AtomicFile
             lock (Gate)
             {
                 Unfinished.Remove(temporary);
-                TryDelete(temporary); // gone already where all went well
+                Try(() => File.Delete(temporary)); // gone already where all went well
             }
         }
     }
@@ -128,15 +132,15 @@ public static class AtomicFile
     /// <summary>Makes the temporary file; null where the folder takes none though the target is there and may be writable.</summary>
     private static FileStream? TryCreate(string temporary, OutputPlace place)
     {
-        bool replaces = place.Status.Kind == FileKind.Regular, windows = OperatingSystem.IsWindows();
+        bool replaces = place.Status.Kind == FileKind.Regular;
         FileStreamOptions options = new()
         {
             Mode = FileMode.CreateNew,
             Access = FileAccess.ReadWrite,
-            Share = windows ? FileShare.Delete : FileShare.None, // locks it against RemoveLeftOvers, but Abandon must be able to delete it
+            Share = Alone,
             BufferSize = Buffer,
         };
-        if (replaces && !windows)
+        if (replaces && !OperatingSystem.IsWindows())
         {
             options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite; // until it has those of the target
         }
@@ -203,33 +207,29 @@ public static class AtomicFile
     /// <summary>Removes what kills left of the same target: files that nobody has locked, and that are not just being made.</summary>
     private static void RemoveLeftOvers(string folder, string stem)
     {
-        try
+        Try(() =>
         {
-            foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles())
+            foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles().Where(file => file.Name.Length == stem.Length + EndingLength
+                && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name) && (file.Length > 0 || file.LastWriteTimeUtc < DateTime.UtcNow.AddMinutes(-1))))
             {
-                if (file.Name.Length == stem.Length + RandomDigits + 5 && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name)
-                    && (file.Length > 0 || file.LastWriteTimeUtc < DateTime.UtcNow.AddMinutes(-1)))
+                Try(() =>
                 {
-                    using FileStream mine = new(file.FullName, FileMode.Open, FileAccess.Write, OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None);
+                    using FileStream mine = new(file.FullName, FileMode.Open, FileAccess.Write, Alone);
                     file.Delete();
-                }
+                });
             }
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // Another process is writing one, or may: no obstacle to this one, which sees the others next time.
-        }
+        });
     }
 
-    private static void TryDelete(string path)
+    /// <summary>Does what is of use, but whose failure is none: a left-over that stays is removed another time.</summary>
+    private static void Try(Action action)
     {
         try
         {
-            File.Delete(path);
+            action();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // The first failure is the one to report; a left-over is removed next time.
         }
     }
 
