@@ -12,11 +12,25 @@ namespace CudnnDigits.Cli;
 /// <summary>Options that several commands share, and the checks of their ranges.</summary>
 internal static class CommonOptions
 {
-    public const int MostThreads = 1024, MostBatch = 16384;
+    public const int MostThreads = 1024, MostBatch = 16384, MostEpochs = 100_000, MostSeeds = 1000, MostFolds = 100, MostBudget = 10_000_000;
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 
     public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network, such as runs/first/model.safetensors; ONNX where it ends in .onnx.", HelpName = "FILE", Required = true };
+
+    /// <summary>The folder that a command writes.</summary>
+    public static Option<string?> OutFolder(string description)
+    {
+        Option<string?> option = new("--out") { Description = description, HelpName = "DIR" };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: OutputFile.StandardOutput }])
+            {
+                result.AddError($"--out {OutputFile.StandardOutput} is standard output, which cannot hold a folder; give the name of a folder");
+            }
+        });
+        return option;
+    }
 
     public static Option<string?> Model() =>
         Choice("--model", "The network: simple (225,034 parameters) or improved (870,826).", [.. DigitNetworks.All.Select(network => network.Name)]);

@@ -1,20 +1,47 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Ctrl-C (or SIGTERM): the first asks the work to save and end, the second ends the program at once.</summary>
+/// <summary>
+/// Ctrl-C, SIGTERM and SIGHUP. What saves first has one of these: the first signal asks it to save and end, a second one ends the program at once. Any other
+/// command ends at the first. However it ends, nothing is left half-written. Signals that the program was started to ignore, as by nohup, stay ignored: .NET
+/// leaves those alone.
+/// </summary>
 internal sealed class Interruption : IDisposable
 {
+    /// <summary>What comes so soon after the first is the same one: timeout(1) and a terminal that closes send theirs twice.</summary>
+    private static readonly TimeSpan Together = TimeSpan.FromSeconds(0.3);
+
+    private static Interruption? _innermost;
+
+    private readonly Interruption? _outer = _innermost;
     private readonly CancellationTokenSource _source = new();
     private readonly PosixSignalRegistration[] _registrations;
+    private readonly bool _atOnce;
+    private long _first;
 
-    public Interruption() =>
-        _registrations = [PosixSignalRegistration.Create(PosixSignal.SIGINT, Handle), PosixSignalRegistration.Create(PosixSignal.SIGTERM, Handle)];
+    private Interruption(bool atOnce)
+    {
+        (_atOnce, _innermost) = (atOnce, this);
+        _registrations = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP }.Select(signal => PosixSignalRegistration.Create(signal, Handle))];
+    }
+
+    /// <summary>For work that saves first.</summary>
+    public Interruption()
+        : this(atOnce: false)
+    {
+    }
 
     public CancellationToken Token => _source.Token;
 
+    /// <summary>For a whole command: the first signal ends the program, unless there is another one for what saves first.</summary>
+    public static Interruption EndsAtOnce() => new(atOnce: true);
+
     public void Dispose()
     {
+        _innermost = _outer;
         foreach (PosixSignalRegistration registration in _registrations)
         {
             registration.Dispose();
@@ -25,12 +52,23 @@ internal sealed class Interruption : IDisposable
 
     private void Handle(PosixSignalContext context)
     {
-        if (_source.IsCancellationRequested)
+        context.Cancel = true;
+        if (this != _innermost)
         {
+            return;
+        }
+
+        long first = Interlocked.CompareExchange(ref _first, Stopwatch.GetTimestamp(), 0);
+        if (_atOnce || (first != 0 && Stopwatch.GetElapsedTime(first) > Together))
+        {
+            AtomicFile.Abandon();
             Environment.Exit(ExitCode.Interrupted);
         }
 
-        context.Cancel = true;
         _source.Cancel();
+        if (OperatingSystem.IsWindows() && context.Signal != PosixSignal.SIGINT)
+        {
+            Thread.Sleep(Timeout.Infinite); // the window is being closed: Windows waits for this handler, and then for nothing more
+        }
     }
 }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
@@ -13,7 +14,7 @@ internal static class PredictCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data("Digits to read: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
-    private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label. Default: submission.csv.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
+    private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label; - is standard output. Default: submission.csv.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<string?> Precision = CommonOptions.Precision();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
@@ -29,48 +30,29 @@ internal static class PredictCommand
 
     private static int Run(ParseResult result)
     {
-        string output = result.GetRequiredValue(Out);
+        string target = result.GetRequiredValue(Out), weightsPath = result.GetRequiredValue(Weights), dataPath = result.GetRequiredValue(Data)!;
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
-        if (Directory.Exists(output))
-        {
-            throw new InputException($"{output}: is a folder; give --out the name of a file");
-        }
-
-        NetworkWeights weights = WeightsFile.Load(result.GetRequiredValue(Weights)).Weights;
-        DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Prediction);
+        OutputFile output = new(Out.Name, target, result.GetValue(Json), [weightsPath, .. DatasetCheck.FilesOf(dataPath)]);
+        NetworkWeights weights = WeightsFile.Load(weightsPath).Weights;
+        DigitDataset data = DataSource.Open(dataPath, DataPart.Prediction);
         using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         float[] logits = new float[data.Count * DigitDataset.Classes];
         classifier.Predict(data.Pixels, logits);
 
         int[] counts = new int[DigitDataset.Classes];
-        WriteSubmission(output, data.Count, row =>
+        output.WriteText(writer =>
         {
-            int digit = Prediction.Best(logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes));
-            counts[digit]++;
-            return digit;
+            writer.Write("ImageId,Label\n");
+            for (int row = 0; row < data.Count; row++)
+            {
+                int digit = Prediction.Best(logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes));
+                counts[digit]++;
+                writer.Write($"{row + 1},{digit}\n");
+            }
         });
-        Console.Out.WriteLine(result.GetValue(Json)
-            ? JsonSerializer.Serialize(new PredictResult(output, data.Count, counts), CliJson.Default.PredictResult)
+        output.Tell(result.GetValue(Json)
+            ? JsonSerializer.Serialize(new PredictResult(target, data.Count, counts), CliJson.Default.PredictResult)
             : $"{data.Count:N0} digits read ({string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"))})\nsubmission  {output}");
         return ExitCode.Done;
-    }
-
-    private static void WriteSubmission(string path, int count, Func<int, int> label)
-    {
-        try
-        {
-            AtomicFile.WriteText(path, writer =>
-            {
-                writer.Write("ImageId,Label\n");
-                for (int row = 0; row < count; row++)
-                {
-                    writer.Write($"{row + 1},{label(row)}\n");
-                }
-            });
-        }
-        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
-        }
     }
 }

@@ -1,40 +1,18 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
-using CudnnDigits.Cli.Datasets;
-using CudnnDigits.Cli.Exchange;
-using CudnnDigits.Cli.Serve;
-using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 
-RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVIDIA GPU, or on the CPU with all its cores.")
+StandardStreams.Prepare();
+ParseResult parsed = CommandLine.Create().Parse(args);
+if (CommandLine.Refusal(parsed) is { } refusal)
 {
-    TrainCommand.Create(),
-    EvaluateCommand.Create(),
-    PredictCommand.Create(),
-    ExportCommand.Create(),
-    ReportCommand.Create(),
-    CompareCommand.Create(),
-    CrossvalCommand.Create(),
-    RepeatCommand.Create(),
-    TuneCommand.Create(),
-    ServeCommand.Create(),
-    DataCommand.Create(),
-    BenchCommand.Create(),
-    InfoCommand.Create(),
-};
-HelpExamples.AddTo(root);
-
-ParseResult parsed = root.Parse(args);
-if (parsed.Errors.Count > 0 && !HelpExamples.IsAskedFor(parsed))
-{
-    string message = parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
-        ?? (parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood" : parsed.Errors[0].Message.TrimEnd('.'));
-    return Fail(ExitCode.BadInput, $"{message} (see {$"cudnn-digits {HelpExamples.PathOf(parsed.CommandResult)}".Trim()} --help)");
+    return Fail(ExitCode.BadInput, refusal);
 }
 
 try
 {
+    using Interruption interruption = Interruption.EndsAtOnce();
     return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
 }
 catch (InputException e)

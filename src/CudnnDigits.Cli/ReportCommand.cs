@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Text.Json;
+using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
@@ -9,7 +11,7 @@ namespace CudnnDigits.Cli;
 internal static class ReportCommand
 {
     private static readonly Argument<string[]> Runs = new("DIR") { Description = "Folders of runs; several are shown side by side.", Arity = ArgumentArity.OneOrMore };
-    private static readonly Option<string?> Out = new("--out") { Description = "The page. Default: report.html in the run's folder; for several, runs.html here.", HelpName = "FILE" };
+    private static readonly Option<string?> Out = new("--out") { Description = "The page; - is standard output. Default: report.html in the run's folder; for several, runs.html here.", HelpName = "FILE" };
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
@@ -21,26 +23,19 @@ internal static class ReportCommand
 
     private static int Run(ParseResult result)
     {
+        string[] folders = result.GetRequiredValue(Runs);
+        string path = result.GetValue(Out) ?? (folders is [string only] ? new RunFolder(only).ReportFile : "runs.html");
         Dictionary<string, DigitDataset> cache = [];
-        RunReport[] runs = [.. result.GetRequiredValue(Runs).Select(folder => RunReport.Load(folder, cache))];
-        string path = result.GetValue(Out) ?? (runs is [RunReport only] ? only.Folder.ReportFile : "runs.html");
-        if (Directory.Exists(path))
-        {
-            throw new InputException($"{path}: is a folder; give --out the name of a file");
-        }
-
-        try
-        {
-            HtmlReport.Write(path, runs);
-        }
-        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
-        }
-
-        Console.Out.WriteLine(result.GetValue(Json)
+        RunReport[] runs = [.. folders.Select(folder => RunReport.Load(folder, cache))];
+        OutputFile output = new(Out.Name, path, result.GetValue(Json), runs.SelectMany(InputsOf));
+        output.WriteText(writer => writer.Write(HtmlReport.Page(runs)));
+        output.Tell(result.GetValue(Json)
             ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)], runs.Length > 1 ? new RunsTable(runs).OverSeeds : null), CliJson.Default.ReportResult)
-            : $"{(runs.Length > 1 ? new RunsTable(runs) : "")}report    {path}");
+            : $"{(runs.Length > 1 ? new RunsTable(runs) : "")}report    {output}");
         return ExitCode.Done;
     }
+
+    /// <summary>What a page must not be written over: all of a run but the page itself.</summary>
+    private static IEnumerable<string> InputsOf(RunReport run) =>
+        [.. Directory.GetFiles(run.Folder.Path).Where(file => Path.GetFileName(file) != Path.GetFileName(run.Folder.ReportFile)), .. DatasetCheck.FilesOf(run.Record.Data.Path)];
 }

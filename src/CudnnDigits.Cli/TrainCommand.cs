@@ -10,7 +10,7 @@ namespace CudnnDigits.Cli;
 /// <summary><c>train</c>: from data to a run folder, or on from a run folder.</summary>
 internal static class TrainCommand
 {
-    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the run. Default: runs/<model>-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
     private static readonly Option<double?> Validation = CommonOptions.Ranged("--validation", "F", "Share of each class held out. Default: 0.2; 0 trains on everything.", 0, 0.9);
     private static readonly Option<int?> EarlyStop = CommonOptions.Ranged("--early-stop", "N", "Stop after N epochs without better validation. Default: 0, never.", 0, 100_000);
     private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: ours, or exported from PyTorch.", HelpName = "FILE" };
@@ -100,14 +100,14 @@ internal static class TrainCommand
                 options.Model, run.Record.Device, run.State.Epoch, keptEpoch, metrics.Accuracy, metrics.Loss, metrics.Samples,
                 options.Split.HoldsOut ? "validation" : "training", run.Folder.Path, run.Folder.ModelFile,
                 StartUp.Seconds.ToDictionary(phase => phase.Key, phase => Math.Round(phase.Value, 4)));
-            Console.Out.WriteLine(JsonSerializer.Serialize(summary, CliJson.Default.TrainResult));
+            StandardStreams.Tell(isResult: true, JsonSerializer.Serialize(summary, CliJson.Default.TrainResult));
             return;
         }
 
         string digits = options.Split.HoldsOut ? "validation digits" : "training digits (nothing was held out)";
-        Console.Out.WriteLine($"accuracy  {metrics.Accuracy:P2} of {metrics.Samples:N0} {digits}, loss {metrics.Loss:F4} (weights of epoch {keptEpoch})");
-        Console.Out.WriteLine($"weights   {run.Folder.ModelFile}");
-        Console.Out.WriteLine($"report    {run.Folder.ReportFile}");
-        Console.Out.WriteLine($"next      cudnn-digits predict --weights {run.Folder.ModelFile} --data test.csv");
+        StandardStreams.Tell(
+            isResult: false,
+            $"accuracy  {metrics.Accuracy:P2} of {metrics.Samples:N0} {digits}, loss {metrics.Loss:F4} (weights of epoch {keptEpoch})\n"
+            + $"weights   {run.Folder.ModelFile}\nreport    {run.Folder.ReportFile}\nnext      cudnn-digits predict --weights {run.Folder.ModelFile} --data test.csv");
     }
 }

@@ -4,7 +4,6 @@ using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
 using CudnnDigits.Data;
-using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Datasets;
 
@@ -32,6 +31,8 @@ internal static class DataCommand
     /// <summary>The mirrors that PyTorch and TensorFlow take it from.</summary>
     private static readonly Uri[] Mirrors = [new("https://ossci-datasets.s3.amazonaws.com/mnist/"), new("https://storage.googleapis.com/cvdf-datasets/mnist/")];
 
+    private const string OutName = "--out";
+
     private static readonly Option<bool> Json = CommonOptions.Json();
     private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
 
@@ -55,7 +56,7 @@ internal static class DataCommand
     private static Command CreateShow()
     {
         Option<string?> data = CommonOptions.Data("Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files. Default: built-in generated digits.");
-        Option<string> sheet = new("--out") { Description = "The contact sheet, a PNG. Default: contact-sheet.png.", HelpName = "FILE", DefaultValueFactory = _ => "contact-sheet.png" };
+        Option<string> sheet = new(OutName) { Description = "The contact sheet, a PNG; - is standard output. Default: contact-sheet.png.", HelpName = "FILE", DefaultValueFactory = _ => "contact-sheet.png" };
         Option<string?> part = CommonOptions.Choice("--part", "Which part of a zip or folder. Default: train.", "train", "test");
         Command command = new("show", "Class counts, duplicates, odd digits and files, and a contact sheet.") { data, part, sheet, Json };
         command.SetAction(result => Show(result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training, result.GetRequiredValue(sheet), result.GetValue(Json)));
@@ -64,18 +65,19 @@ internal static class DataCommand
 
     private static int Show(string? path, DataPart part, string sheet, bool json)
     {
+        OutputFile output = new(OutName, sheet, json, DatasetCheck.FilesOf(path));
         DigitDataset data = path is null
             ? GeneratedDigits.Create()
             : DataSource.Open(path, part == DataPart.Training && (Directory.Exists(path) || path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase)) ? DataPart.Training : DataPart.Prediction);
         DatasetCheck check = DatasetCheck.Of(data, path);
-        WriteOut(sheet, stream => stream.Write(ContactSheet.Draw(data, [.. check.Blank.Concat(check.Inverted).Concat(check.Duplicates.Where(d => d.Conflict).SelectMany(d => d.Rows)).Concat(check.Unusual).Concat(check.Misplaced).Distinct()])));
-        Console.Out.WriteLine(json
+        output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. check.Blank.Concat(check.Inverted).Concat(check.Duplicates.Where(d => d.Conflict).SelectMany(d => d.Rows)).Concat(check.Unusual).Concat(check.Misplaced).Distinct()])));
+        (output.IsStandardOutput ? Console.Error : Console.Out).WriteLine(json
             ? JsonSerializer.Serialize(new DataShowResult(data.Name, data.Count, data.HasLabels, data.Fingerprint(), check, sheet), CliJson.Default.DataShowResult)
-            : Format(data, check, sheet));
+            : Format(data, check, output));
         return ExitCode.Done;
     }
 
-    private static string Format(DigitDataset data, DatasetCheck check, string sheet)
+    private static string Format(DigitDataset data, DatasetCheck check, OutputFile sheet)
     {
         StringBuilder text = new();
         text.AppendLine($"data         {data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}");
@@ -112,9 +114,9 @@ internal static class DataCommand
 
     private static Command CreateGenerate()
     {
-        Option<int?> count = CommonOptions.Ranged("--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, 10_000_000);
+        Option<int?> count = CommonOptions.Ranged("--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, Array.MaxLength / DigitDataset.PixelCount);
         Option<ulong?> seed = CommonOptions.Seed();
-        Option<string> destination = new("--out") { Description = "A .csv or .csv.gz file in Kaggle's layout, or else a folder for MNIST's IDX files.", HelpName = "PATH", Required = true };
+        Option<string> destination = new(OutName) { Description = "A .csv or .csv.gz file in Kaggle's layout, which - (standard output), a device and a FIFO get too; else a folder for MNIST's IDX files.", HelpName = "PATH", Required = true };
         Command command = new("generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.") { count, seed, destination, Json };
         command.SetAction(result => Generate(result.GetValue(count) ?? GeneratedDigits.DefaultCount, result.GetValue(seed) ?? 0, result.GetRequiredValue(destination), result.GetValue(Json)));
         return command;
@@ -122,29 +124,33 @@ internal static class DataCommand
 
     private static int Generate(int count, ulong seed, string path, bool json)
     {
-        DigitDataset digits = GeneratedDigits.Create(count, seed);
-        string[] files;
-        if (path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase))
+        bool stream = OutputFile.IsStream(path), one = stream || path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
+        if (!one)
         {
-            files = [path];
-            WriteOut(path, stream =>
+            CommonOptions.CreateFolder(path);
+        }
+
+        string[] files = one ? [path] : [Path.Combine(path, "train-images-idx3-ubyte.gz"), Path.Combine(path, "train-labels-idx1-ubyte.gz")];
+        OutputFile[] outputs = [.. files.Select(file => new OutputFile(OutName, file, json, []))];
+        DigitDataset digits = GeneratedDigits.Create(count, seed);
+        if (one)
+        {
+            outputs[0].Write(file =>
             {
-                using GZipStream? packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new(stream, CompressionLevel.Optimal, leaveOpen: true) : null;
-                using StreamWriter writer = new(packed ?? stream, leaveOpen: true);
+                using GZipStream? packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
+                using StreamWriter writer = new(packed ?? file, leaveOpen: true);
                 KaggleCsv.Write(writer, digits);
             });
         }
         else
         {
-            CommonOptions.CreateFolder(path);
-            files = [Path.Combine(path, "train-images-idx3-ubyte.gz"), Path.Combine(path, "train-labels-idx1-ubyte.gz")];
-            WriteOut(files[0], stream => Pack(stream, packed => IdxFile.WriteImages(packed, digits)));
-            WriteOut(files[1], stream => Pack(stream, packed => IdxFile.WriteLabels(packed, digits)));
+            outputs[0].Write(file => Pack(file, packed => IdxFile.WriteImages(packed, digits)));
+            outputs[1].Write(file => Pack(file, packed => IdxFile.WriteLabels(packed, digits)));
         }
 
-        Console.Out.WriteLine(json
+        outputs[0].Tell(json
             ? JsonSerializer.Serialize(new DataGenerateResult(count, seed, files), CliJson.Default.DataGenerateResult)
-            : $"{count:N0} digits\n{string.Join('\n', files.Select(file => $"file      {file}"))}\nnext      cudnn-digits train --data {path}");
+            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}{(stream ? "" : $"\nnext      cudnn-digits train --data {path}")}");
         return ExitCode.Done;
     }
 
@@ -158,7 +164,7 @@ internal static class DataCommand
     {
         Argument<string> what = new("SET") { Description = "mnist: 60,000 digits to train on and 10,000 to test, 12 MB." };
         what.AcceptOnlyFromAmong("mnist");
-        Option<string?> destination = new("--out") { Description = $"Folder for the files. Default: {CacheFolder()}.", HelpName = "DIR" };
+        Option<string?> destination = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder()}.");
         Option<string[]> mirror = new("--mirror") { Description = "Address of a folder that has the files, tried before the public mirrors.", HelpName = "URL" };
         Command command = new("download", "Download MNIST from public mirrors, checked by its checksums; goes on where it was cut off.") { what, destination, mirror, Quiet, Json };
         command.SetAction((result, cancellation) => Download(result.GetValue(destination) ?? CacheFolder(), result.GetValue(mirror) ?? [], result.GetValue(Quiet), result.GetValue(Json)));
@@ -182,21 +188,9 @@ internal static class DataCommand
             progress.Done(file, fetched);
         }
 
-        Console.Out.WriteLine(json
+        StandardStreams.Tell(json, json
             ? JsonSerializer.Serialize(new DataDownloadResult(folder, [.. Mnist.Select(file => file.Name)], downloaded), CliJson.Default.DataDownloadResult)
             : $"mnist     {folder}\nnext      cudnn-digits train --data {folder}\n          cudnn-digits evaluate --data {folder} --weights runs/…/model.safetensors    on the 10,000 test digits");
         return ExitCode.Done;
-    }
-
-    private static void WriteOut(string path, Action<Stream> write)
-    {
-        try
-        {
-            AtomicFile.Write(path, write);
-        }
-        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
-        }
     }
 }

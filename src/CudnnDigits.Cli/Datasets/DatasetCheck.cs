@@ -87,6 +87,11 @@ internal sealed partial record DatasetCheck(
         return sorted[sorted.Length / 2];
     }
 
+    /// <summary>The files that hold a set of digits; none for the built-in ones.</summary>
+    /// <param name="path">Where they are, or null for the built-in ones.</param>
+    public static IEnumerable<string> FilesOf(string? path) =>
+        path is null ? [] : Directory.Exists(path) ? Directory.GetFiles(path).Where(file => IsMnist(Path.GetFileName(file))) : [path];
+
     private static string[] FindUnusedFiles(string? path)
     {
         if (Directory.Exists(path))

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Text.Json;
-using CudnnDigits.Data;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Exchange;
@@ -9,7 +8,7 @@ namespace CudnnDigits.Cli.Exchange;
 internal static class ExportCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
-    private static readonly Option<string> Target = new("--onnx") { Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out.", HelpName = "FILE", Required = true };
+    private static readonly Option<string> Target = new("--onnx") { Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out. - is standard output.", HelpName = "FILE", Required = true };
     private static readonly Option<bool> KeepBatchNorm = new("--keep-batch-norm") { Description = "Leave batch norm as nodes of its own. Default: folded into the convolutions." };
     private static readonly Option<bool> Json = CommonOptions.Json();
 
@@ -23,25 +22,13 @@ internal static class ExportCommand
     private static int Run(ParseResult result)
     {
         string target = result.GetRequiredValue(Target);
-        if (Directory.Exists(target))
-        {
-            throw new InputException($"{target}: is a folder; give --onnx the name of a file");
-        }
-
+        OutputFile output = new(Target.Name, target, result.GetValue(Json), [result.GetRequiredValue(Weights)]);
         (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(result.GetRequiredValue(Weights));
         byte[] model = OnnxWriter.Write(weights, result.GetValue(KeepBatchNorm), metadata);
-        try
-        {
-            AtomicFile.Write(target, file => file.Write(model));
-        }
-        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{target}: cannot be written: {e.Message}; choose another --onnx", e);
-        }
-
-        Console.Out.WriteLine(result.GetValue(Json)
+        output.Write(file => file.Write(model));
+        output.Tell(result.GetValue(Json)
             ? JsonSerializer.Serialize(new ExportResult(target, weights.Network.Name, model.Length), CliJson.Default.ExportResult)
-            : $"{weights.Network.Name}, {model.Length:N0} bytes\nmodel     {target}");
+            : $"{weights.Network.Name}, {model.Length:N0} bytes\nmodel     {output}");
         return ExitCode.Done;
     }
 }

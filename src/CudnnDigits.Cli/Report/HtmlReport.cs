@@ -21,7 +21,8 @@ internal static class HtmlReport
     /// <summary>Writes the page, whole or not at all.</summary>
     public static void Write(string path, IReadOnlyList<RunReport> runs, HtmlPreface? preface = null) => AtomicFile.WriteText(path, writer => writer.Write(Page(runs, preface)));
 
-    private static string Page(IReadOnlyList<RunReport> runs, HtmlPreface? preface)
+    /// <summary>The page.</summary>
+    public static string Page(IReadOnlyList<RunReport> runs, HtmlPreface? preface = null)
     {
         if (runs is [RunReport only] && preface is null)
         {

@@ -21,9 +21,9 @@ internal sealed record CompareResult(string? Data, int ValidationDigits, int See
 /// <summary><c>compare</c>: the university report's results table, made again by its own protocol, with and without augmentation.</summary>
 internal static class CompareCommand
 {
-    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Trainings of each kind, each with a seed of its own. Default: 3.", 1, 1000);
-    private static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Epochs of both networks. Default: 5 for simple, 12 for improved.", 1, 100_000);
-    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the comparison. Default: runs/compare-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Trainings of each kind, each with a seed of its own. Default: 3.", 1, CommonOptions.MostSeeds);
+    private static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Epochs of both networks. Default: 5 for simple, 12 for improved.", 1, CommonOptions.MostEpochs);
+    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the comparison. Default: runs/compare-<UTC time>.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a comparison that was interrupted.", HelpName = "DIR" };
 
     private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, Seeds, Epochs, Out, .. Machine.FixedByRun];
@@ -83,7 +83,7 @@ internal static class CompareCommand
         HtmlReport.Write(report, [.. kinds.Select(kind => RunReport.Load(Path.Combine(study.Folder, NameOf(kind, 0)), cache))], new HtmlPreface("The university report's table, made again", Format(summary), Remark(summary)));
         study.Write("compare.json", JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult) + "\n");
         study.Write("compare.txt", $"{Format(summary)}\n\n{Remark(summary)}\n");
-        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json)
+        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json)
             ? JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult)
             : $"{Format(summary)}\n\n{Remark(summary)}\n\nreport    {report}");
         return ExitCode.Done;

@@ -17,10 +17,10 @@ internal sealed record CrossvalResult(string Model, int Epochs, IReadOnlyList<Fo
 /// <summary><c>crossval</c>: stratified k-fold cross-validation, on one machine or fold by fold on several.</summary>
 internal static class CrossvalCommand
 {
-    private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, 100);
-    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, 100);
+    private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
+    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, CommonOptions.MostFolds);
     private static readonly Option<string[]> Collect = new("--collect") { Description = "Put runs of --fold together: their folders, or folders that hold them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
-    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the study, of the run of --fold, or for the report of --collect. Default: runs/crossval-<UTC time>; none for --collect.", HelpName = "DIR" };
+    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study, of the run of --fold, or for the report of --collect. Default: runs/crossval-<UTC time>; none for --collect.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a cross-validation that was interrupted.", HelpName = "DIR" };
 
     private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Folds, Fold, Collect, Out, .. Machine.FixedByRun];
@@ -72,7 +72,7 @@ internal static class CrossvalCommand
             started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started), (data, RunData.Of(path, data)), options, Machine.From(result));
         Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options.Epochs), $"train --resume {run.Folder.Path}", cancellation);
         FoldResult summary = new(fold, run.Folder.Path, metrics.Samples, metrics.Accuracy, metrics.MacroF1, metrics.Loss);
-        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json)
+        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json)
             ? JsonSerializer.Serialize(summary, StudyJson.Default.FoldResult)
             : $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\nrun       {run.Folder.Path}");
         return ExitCode.Done;
@@ -157,7 +157,7 @@ internal static class CrossvalCommand
             text += $"\nreport    {page}";
         }
 
-        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json) ? json : text);
+        StandardStreams.Tell(folder is null || result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? json : text);
     }
 
     private static string Format(CrossvalResult summary)

@@ -16,8 +16,8 @@ internal sealed record RepeatResult(string Model, int Epochs, IReadOnlyList<Seed
 /// <summary><c>repeat</c>: one training from several seeds, each with its own weights, split, order, augmentation and dropout.</summary>
 internal static class RepeatCommand
 {
-    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of trainings, from --seed on. Default: 5.", 2, 1000);
-    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the study. Default: runs/repeat-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of trainings, from --seed on. Default: 5.", 2, CommonOptions.MostSeeds);
+    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/repeat-<UTC time>.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a study that was interrupted.", HelpName = "DIR" };
 
     private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Seeds, Out, .. Machine.FixedByRun];
@@ -49,7 +49,7 @@ internal static class RepeatCommand
         Dictionary<string, DigitDataset> cache = new() { [study.Record.Data.Path ?? ""] = study.Data };
         HtmlReport.Write(report, [.. runs.Select(run => RunReport.Load(run.Folder.Path, cache))], new HtmlPreface($"{runs.Length} seeds", text));
         study.Write("repeat.json", json + "\n");
-        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json) ? json : $"{text}\nreport    {report}");
+        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? json : $"{text}\nreport    {report}");
         return ExitCode.Done;
     }
 

@@ -179,6 +179,43 @@ internal sealed class Study : IDisposable
         });
     }
 
+    /// <summary>Refuses a record that no command writes, before anything is made of it.</summary>
+    private static StudyRecord Checked(string file, StudyRecord record)
+    {
+        try
+        {
+            TrainingOptions options = record.Options with { Epochs = Math.Max(record.Options.Epochs, record.Command == "compare" ? 1 : record.Options.Epochs) }; // 0 is each network's own
+            options.Checked().CreateNetwork();
+            Check(options.Epochs <= CommonOptions.MostEpochs, "epochs", options.Epochs);
+            Check(options.BatchSize <= CommonOptions.MostBatch, "batch_size", options.BatchSize);
+            Check(Enum.IsDefined(options.Schedule), "schedule", options.Schedule);
+            (int least, int most) = record.Command switch
+            {
+                "compare" => (1, CommonOptions.MostSeeds),
+                "repeat" => (2, CommonOptions.MostSeeds),
+                "crossval" => (Math.Max(2, options.Folds), Math.Min(options.Folds, CommonOptions.MostFolds)),
+                _ => (Rung.LeastBudget(options.Epochs), CommonOptions.MostBudget),
+            };
+            Check(record.Size >= least && record.Size <= most, "size", record.Size);
+            Check(record.Machine.Threads is >= 0 and <= CommonOptions.MostThreads, "threads", record.Machine.Threads);
+            Check(record.Machine.Precision is not { } precision || Enum.IsDefined(precision), "precision", record.Machine.Precision);
+            BackendFactory.CheckDevice(record.Machine.Device);
+            return record;
+        }
+        catch (Exception e) when (e is ArgumentException or InputException)
+        {
+            throw new InputException($"{file}: is damaged: {e.Message}; bring back a copy of it, or start a new study", e);
+        }
+
+        static void Check(bool holds, string name, object? value)
+        {
+            if (!holds)
+            {
+                throw new ArgumentException($"{name} is {value}");
+            }
+        }
+    }
+
     private static StudyRecord ReadRecord(string file, string command)
     {
         try
@@ -187,7 +224,7 @@ internal sealed class Study : IDisposable
                 ? JsonSerializer.Deserialize(File.ReadAllText(file), StudyJson.Default.StudyRecord) ?? throw new InputException($"{file}: is damaged (null)")
                 : throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command} (no {RecordName}); give the folder that {command} wrote");
             return record.Command == command
-                ? record
+                ? Checked(file, record)
                 : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with cudnn-digits {record.Command} --resume");
         }
         catch (JsonException e)
@@ -203,7 +240,7 @@ internal sealed class Study : IDisposable
 
 /// <summary>JSON in snake_case, without reflection.</summary>
 [JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true)]
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(StudyRecord))]
 [JsonSerializable(typeof(CompareResult))]
 [JsonSerializable(typeof(CrossvalResult))]

@@ -32,9 +32,9 @@ internal static class TuneCommand
 {
     private const double TestShare = 0.2, ValidationShare = 0.2;
 
-    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, 10_000_000);
+    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
     private static readonly Option<ulong?> Seed = CommonOptions.Seed();
-    private static readonly Option<string?> Out = new("--out") { Description = "Folder of the search. Default: runs/tune-<UTC time>.", HelpName = "DIR" };
+    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the search. Default: runs/tune-<UTC time>.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a search that was interrupted.", HelpName = "DIR" };
 
     private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Seed, Budget, Out, .. Machine.FixedByRun];
@@ -63,7 +63,7 @@ internal static class TuneCommand
         Trial[] last = Search(study, trials, interruption.Token);
         TuneResult summary = Judge(study, trials, Trial.Best(last).First(), last.First(trial => trial.Number == 0));
         study.Write("tune.json", JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) + "\n");
-        Console.Out.WriteLine(result.GetValue(TrainingOptionSet.Json) ? JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) : Format(study, summary));
+        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) : Format(study, summary));
         return ExitCode.Done;
     }
 

@@ -1,44 +1,68 @@
+using System.Security.Cryptography;
+using System.Text;
+using CudnnDigits.Data;
+
 namespace CudnnDigits.Model;
 
-/// <summary>Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it.</summary>
+/// <summary>
+/// Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it. What is no plain file is written through:
+/// links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is. docs/decisions/0018 says what becomes of permissions,
+/// of hard links, and of a file that cannot be replaced but can be written.
+/// </summary>
 public static class AtomicFile
 {
-    /// <summary>Ending of a file that is being written; what a kill leaves of it is worth nothing.</summary>
-    internal const string Temporary = ".tmp";
+    /// <summary>Between a target's name and the ending of its temporary file stand a dot and so many random digits.</summary>
+    private const int RandomDigits = 16;
+    private const string Temporary = ".tmp";
+    private const int EndingLength = 1 + RandomDigits + 4, LongestStem = 255 - EndingLength;
+    private const int Busy = 16, ReadOnlyFileSystem = 30, Buffer = 1 << 16;
+
+    /// <summary>Held while a temporary file comes, goes or gets its name; whoever ends the process takes it and keeps it.</summary>
+    private static readonly Lock Gate = new();
+    private static readonly HashSet<string> Unfinished = [];
+
+    /// <summary>How a temporary file is open: locked, so that <see cref="RemoveLeftOvers"/> tells it from what a kill has left; on Windows too it can be deleted.</summary>
+    private static FileShare Alone => OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
 
     /// <summary>Replaces a file; whatever stood there stays as it is if anything fails.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="write">Writes its content.</param>
+    /// <param name="path">The file, or what leads to it.</param>
+    /// <param name="write">Writes its content, from the first byte to the last.</param>
+    /// <exception cref="InputException">The path is a folder, or its links go round in a circle.</exception>
+    /// <exception cref="IOException">The content could not be written: the disk is full, say, or there is no such folder.</exception>
+    /// <exception cref="UnauthorizedAccessException">It may not be written.</exception>
     public static void Write(string path, Action<Stream> write)
     {
         ArgumentNullException.ThrowIfNull(write);
-        string temporary = path + Temporary;
+        OutputPlace place = OutputPlace.Of(path);
         try
         {
-            using (FileStream file = new(temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16))
+            if (place.Descriptor is { } descriptor)
             {
-                write(file);
-                file.Flush(flushToDisk: true);
+                using BufferedStream stream = new(new DescriptorStream(descriptor), Buffer);
+                write(stream);
             }
-
-            File.Move(temporary, path, overwrite: true);
+            else if (place.IsFile)
+            {
+                Replace(place, write);
+            }
+            else
+            {
+                WriteThrough(place, write);
+            }
         }
-        catch (Exception e)
+        catch (ArgumentOutOfRangeException e)
         {
-            TryDelete(temporary);
-            if (e is ArgumentOutOfRangeException)
-            {
-                // What .NET makes of EFBIG: the file system or a quota takes no file of this size.
-                throw new IOException($"File too large : '{temporary}'", e);
-            }
-
-            throw;
+            // What .NET makes of EFBIG: the file system or a quota takes no file of this size.
+            throw new IOException($"File too large : '{path}'", e);
         }
     }
 
     /// <summary>Replaces a text file, UTF-8.</summary>
-    /// <param name="path">The file.</param>
+    /// <param name="path">The file, or what leads to it.</param>
     /// <param name="write">Writes its content.</param>
+    /// <exception cref="InputException">The path is a folder, or its links go round in a circle.</exception>
+    /// <exception cref="IOException">The content could not be written.</exception>
+    /// <exception cref="UnauthorizedAccessException">It may not be written.</exception>
     public static void WriteText(string path, Action<TextWriter> write)
     {
         ArgumentNullException.ThrowIfNull(write);
@@ -49,15 +73,191 @@ public static class AtomicFile
         });
     }
 
-    private static void TryDelete(string path)
+    /// <summary>Whether a file is what a kill left of one that was being written; it is worth nothing.</summary>
+    /// <param name="fileName">Its name, without folder.</param>
+    internal static bool IsLeftOver(string fileName) =>
+        fileName.EndsWith(Temporary, StringComparison.Ordinal)
+        && fileName.Length > EndingLength
+        && fileName[^EndingLength] == '.'
+        && fileName.AsSpan(fileName.Length - EndingLength + 1, RandomDigits).IndexOfAnyExcept("0123456789abcdef") < 0;
+
+    /// <summary>Takes away what is being written, and lets nobody begin anew: for a process that ends at once.</summary>
+    internal static void Abandon()
+    {
+        Gate.Enter(); // and never leaves: whoever comes to the gate now waits for the end
+        foreach (string temporary in Unfinished)
+        {
+            Try(() => File.Delete(temporary));
+        }
+    }
+
+    private static void Replace(OutputPlace place, Action<Stream> write)
+    {
+        string folder = Path.GetDirectoryName(place.Path)!, stem = Path.GetFileName(place.Path);
+        while (Encoding.UTF8.GetByteCount(stem) > LongestStem)
+        {
+            stem = stem[..^1];
+        }
+
+        RemoveLeftOvers(folder, stem);
+        string temporary = Path.Join(folder, $"{stem}.{RandomNumberGenerator.GetHexString(RandomDigits, lowercase: true)}{Temporary}");
+        try
+        {
+            using FileStream? file = TryCreate(temporary, place);
+            if (file is null)
+            {
+                WriteInPlace(place, write);
+                return;
+            }
+
+            write(file);
+            file.Flush(flushToDisk: true);
+            KeepPermissions(file, place.Status);
+            Rename(file, temporary, place);
+        }
+        catch (IOException e) when (e.GetType() == typeof(IOException))
+        {
+            throw new IOException(e.Message.Replace(temporary, place.Path, StringComparison.Ordinal), e.HResult); // of the file that the user knows
+        }
+        finally
+        {
+            lock (Gate)
+            {
+                Unfinished.Remove(temporary);
+                Try(() => File.Delete(temporary)); // gone already where all went well
+            }
+        }
+    }
+
+    /// <summary>Makes the temporary file; null where the folder takes none though the target is there and may be writable.</summary>
+    private static FileStream? TryCreate(string temporary, OutputPlace place)
+    {
+        bool replaces = place.Status.Kind == FileKind.Regular;
+        FileStreamOptions options = new()
+        {
+            Mode = FileMode.CreateNew,
+            Access = FileAccess.ReadWrite,
+            Share = Alone,
+            BufferSize = Buffer,
+        };
+        if (replaces && !OperatingSystem.IsWindows())
+        {
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite; // until it has those of the target
+        }
+
+        lock (Gate)
+        {
+            Unfinished.Add(temporary);
+            try
+            {
+                return new FileStream(temporary, options);
+            }
+            catch (Exception e) when (replaces && (e is UnauthorizedAccessException or PathTooLongException || e is IOException { HResult: ReadOnlyFileSystem }))
+            {
+                return null;
+            }
+            catch (UnauthorizedAccessException e)
+            {
+                throw new UnauthorizedAccessException($"Access to the path '{place.Path}' is denied.", e);
+            }
+        }
+    }
+
+    private static void KeepPermissions(FileStream file, FileStatus target)
+    {
+        if (target.Kind == FileKind.Regular && !OperatingSystem.IsWindows())
+        {
+            Posix.TryCopyOwnerAndMode(file.SafeFileHandle, target);
+        }
+    }
+
+    /// <summary>Gives the temporary file the target's name; where that is refused, as for a file that is a mount point, copies it into the target.</summary>
+    private static void Rename(FileStream file, string temporary, OutputPlace place)
     {
         try
         {
-            File.Delete(path);
+            lock (Gate)
+            {
+                File.Move(temporary, place.Path, overwrite: true); // while it is open, and so locked
+            }
+        }
+        catch (Exception e) when (place.Status.Kind == FileKind.Regular && e is UnauthorizedAccessException or IOException { HResult: Busy })
+        {
+            file.Position = 0;
+            WriteInPlace(place, file.CopyTo);
+        }
+    }
+
+    private static void WriteInPlace(OutputPlace place, Action<Stream> write)
+    {
+        using FileStream file = new(place.Path, FileMode.Open, FileAccess.Write, FileShare.Read, Buffer);
+        write(file);
+        file.SetLength(file.Position);
+        file.Flush(flushToDisk: true);
+    }
+
+    /// <summary>Into a device or a FIFO; a FIFO waits for whoever reads it.</summary>
+    private static void WriteThrough(OutputPlace place, Action<Stream> write)
+    {
+        using FileStream stream = new(place.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite, Buffer);
+        write(stream);
+        stream.Flush(flushToDisk: true);
+    }
+
+    /// <summary>Removes what kills left of the same target: files that nobody has locked, and that are not just being made.</summary>
+    private static void RemoveLeftOvers(string folder, string stem)
+    {
+        Try(() =>
+        {
+            foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles().Where(file => file.Name.Length == stem.Length + EndingLength
+                && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name) && (file.Length > 0 || file.LastWriteTimeUtc < DateTime.UtcNow.AddMinutes(-1))))
+            {
+                Try(() =>
+                {
+                    using FileStream mine = new(file.FullName, FileMode.Open, FileAccess.Write, Alone);
+                    file.Delete();
+                });
+            }
+        });
+    }
+
+    /// <summary>Does what is of use, but whose failure is none: a left-over that stays is removed another time.</summary>
+    private static void Try(Action action)
+    {
+        try
+        {
+            action();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // The first failure is the one to report; a left-over .tmp is overwritten next time.
         }
+    }
+
+    /// <summary>Writes where a descriptor stands, as everybody who shares it does.</summary>
+    private sealed class DescriptorStream(int descriptor) : Stream
+    {
+        public override bool CanRead => false;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => true;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public override void Flush()
+        {
+        }
+
+        public override void Write(ReadOnlySpan<byte> buffer) => Posix.Write(descriptor, buffer);
+
+        public override void Write(byte[] buffer, int offset, int count) => Posix.Write(descriptor, buffer.AsSpan(offset, count));
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -97,7 +97,7 @@ public sealed class FolderLock : IDisposable
     private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message}; choose another folder", e);
 
     private static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
-        .All(entry => Path.GetFileName(entry) is LockName or WriterName || entry.EndsWith(AtomicFile.Temporary, StringComparison.Ordinal));
+        .Select(Path.GetFileName).All(name => name is LockName or WriterName || AtomicFile.IsLeftOver(name!));
 
     private static string Read(string writer)
     {

@@ -1,0 +1,62 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using CudnnDigits.Cli.Datasets;
+using CudnnDigits.Cli.Exchange;
+using CudnnDigits.Cli.Serve;
+using CudnnDigits.Cli.Studies;
+
+namespace CudnnDigits.Cli;
+
+/// <summary>The commands, and what is wrong with a command line before any of them looks at it.</summary>
+internal static class CommandLine
+{
+    public static RootCommand Create()
+    {
+        RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVIDIA GPU, or on the CPU with all its cores.")
+        {
+            TrainCommand.Create(),
+            EvaluateCommand.Create(),
+            PredictCommand.Create(),
+            ExportCommand.Create(),
+            ReportCommand.Create(),
+            CompareCommand.Create(),
+            CrossvalCommand.Create(),
+            RepeatCommand.Create(),
+            TuneCommand.Create(),
+            ServeCommand.Create(),
+            DataCommand.Create(),
+            BenchCommand.Create(),
+            InfoCommand.Create(),
+        };
+        HelpExamples.AddTo(root);
+        return root;
+    }
+
+    /// <summary>What is wrong with a command line, in one line; null where it can be run, or where help is asked for.</summary>
+    public static string? Refusal(ParseResult parsed)
+    {
+        if (HelpExamples.IsAskedFor(parsed))
+        {
+            return null;
+        }
+
+        string? message = parsed.CommandResult.Children.Select(WhatIsEmpty).FirstOrDefault(empty => empty is not null)
+            ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
+            ?? (parsed.Errors.Count == 0 ? null
+                : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood"
+                : parsed.Errors[0].Message.TrimEnd('.'));
+        return message is null ? null : $"{message} (see {$"cudnn-digits {HelpExamples.PathOf(parsed.CommandResult)}".Trim()} --help)";
+    }
+
+    /// <summary>A shell's variable that is not set leaves an empty value behind, and none means anything.</summary>
+    private static string? WhatIsEmpty(SymbolResult result)
+    {
+        string? name = result switch
+        {
+            OptionResult option => option.Option.Name,
+            ArgumentResult argument => argument.Argument.Name,
+            _ => null,
+        };
+        return name is not null && result.Tokens.Any(token => string.IsNullOrWhiteSpace(token.Value)) ? $"{name} is empty; give it a value, or leave it out" : null;
+    }
+}

@@ -1,0 +1,110 @@
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cli;
+
+/// <summary>The one file that a command writes, as the user names it: a path, or - for standard output.</summary>
+internal sealed class OutputFile
+{
+    /// <summary>Stands for standard output on the command line.</summary>
+    public const string StandardOutput = "-";
+
+    private const int NoSuchDevice = 6, BrokenPipe = 32, WindowsBrokenPipe = unchecked((int)0x8007006D), WindowsPipeClosing = unchecked((int)0x800700E8);
+
+    private readonly string _option, _path;
+    private readonly bool _json;
+
+    /// <summary>Finds out, before anything is computed, whether something can be written there.</summary>
+    /// <param name="option">The option that names it, for messages.</param>
+    /// <param name="path">What the user calls it.</param>
+    /// <param name="json">Whether --json is given.</param>
+    /// <param name="inputs">Files that the command reads.</param>
+    /// <exception cref="InputException">It is a folder, one of the inputs, in a folder that does not exist, or standard output beside --json.</exception>
+    public OutputFile(string option, string path, bool json, IEnumerable<string> inputs)
+    {
+        (_option, _path, _json) = (option, path, json);
+        IsStandardOutput = path == StandardOutput || Place(inputs).Descriptor == 1;
+        if (IsStandardOutput && json)
+        {
+            throw new InputException($"{option} {path} and --json both take standard output; choose one");
+        }
+    }
+
+    /// <summary>Whether it is standard output, by this or another name; then whatever else there is to say goes to standard error.</summary>
+    public bool IsStandardOutput { get; }
+
+    /// <summary>Whether a name stands for standard output, a device or a FIFO: for what takes one stream of bytes, and never a folder.</summary>
+    public static bool IsStream(string path) => path == StandardOutput || (File.Exists(path) && !OutputPlace.Of(path).IsFile);
+
+    /// <summary>For messages.</summary>
+    public override string ToString() => IsStandardOutput ? "standard output" : _path;
+
+    /// <summary>Writes it; a plain file whole or not at all.</summary>
+    /// <exception cref="InputException">It cannot be written, and another one could.</exception>
+    public void Write(Action<Stream> write)
+    {
+        try
+        {
+            if (IsStandardOutput)
+            {
+                using BufferedStream stream = new(StandardStreams.OpenOutput(), 1 << 16);
+                write(stream);
+            }
+            else
+            {
+                AtomicFile.Write(_path, write);
+            }
+        }
+        catch (IOException e) when (e.HResult is BrokenPipe or WindowsBrokenPipe or WindowsPipeClosing)
+        {
+            // Whoever read it has had enough.
+        }
+        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException or PathTooLongException or IOException { HResult: NoSuchDevice })
+        {
+            throw CannotBeWritten(e);
+        }
+    }
+
+    /// <summary>Writes it as text, UTF-8.</summary>
+    /// <exception cref="InputException">It cannot be written, and another one could.</exception>
+    public void WriteText(Action<TextWriter> write) => Write(stream =>
+    {
+        using StreamWriter writer = new(stream, leaveOpen: true);
+        write(writer);
+    });
+
+    /// <summary>Prints what there is to say of it: with --json an object, which is the result, else a summary.</summary>
+    public void Tell(string text)
+    {
+        if (IsStandardOutput)
+        {
+            Console.Error.WriteLine(text);
+        }
+        else
+        {
+            StandardStreams.Tell(isResult: _json, text);
+        }
+    }
+
+    private OutputPlace Place(IEnumerable<string> inputs)
+    {
+        try
+        {
+            OutputPlace place = OutputPlace.Of(_path);
+            if (place.Descriptor is { } descriptor && !Posix.IsInherited(descriptor))
+            {
+                throw new InputException($"{_path}: the program was started without descriptor {descriptor}; redirect it to something");
+            }
+
+            return inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)) is { } input
+                ? throw new InputException($"{_path}: is {(input == _path ? "a file" : $"{input},")} that this command reads; choose another {_option}")
+                : place;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw CannotBeWritten(e);
+        }
+    }
+
+    private InputException CannotBeWritten(Exception e) => new($"{_path}: cannot be written: {e.Message}; choose another {_option}", e);
+}

@@ -1,0 +1,97 @@
+using System.Text;
+using CudnnDigits.Model;
+using Microsoft.Win32.SafeHandles;
+
+namespace CudnnDigits.Cli;
+
+/// <summary>
+/// Standard output and standard error as this program uses them. What goes to standard output arrives, or the program fails; a reader that leaves early has had
+/// enough. What goes to standard error is for whoever looks: a terminal that is gone, a full disk or a closed stream stops nothing.
+/// </summary>
+internal static class StandardStreams
+{
+    private const int Descriptors = 3; // standard input, output and error
+    private const int TerminalIsGone = 5; // EIO
+    private static readonly List<SafeFileHandle> Stoppers = [];
+
+    /// <summary>Whether the program was started with its standard output closed, as by the shell's ">&amp;-".</summary>
+    public static bool OutputIsClosed { get; private set; }
+
+    /// <summary>Standard output, for bytes.</summary>
+    public static Stream OpenOutput() => new Checked(OutputIsClosed ? null : Console.OpenStandardOutput(), mustArrive: true);
+
+    /// <summary>To be called before any file is opened: a file would take the number of a stream that is closed, and get what is meant for that.</summary>
+    public static void Prepare()
+    {
+        bool errorIsClosed = false;
+        if (!OperatingSystem.IsWindows())
+        {
+            (OutputIsClosed, errorIsClosed) = (!Posix.IsInherited(1), !Posix.IsInherited(2));
+            while (!Enumerable.Range(0, Descriptors).All(Posix.IsOpen))
+            {
+                Stoppers.Add(File.OpenHandle("/dev/null", share: FileShare.ReadWrite)); // it takes the lowest number that is free
+            }
+        }
+
+        Encoding encoding = Console.OutputEncoding is { Preamble.IsEmpty: true } own ? own : new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
+        Console.SetOut(new StreamWriter(OpenOutput(), encoding) { AutoFlush = true });
+        Console.SetError(new StreamWriter(new Checked(errorIsClosed ? null : Console.OpenStandardError(), mustArrive: false), encoding) { AutoFlush = true });
+    }
+
+    /// <summary>Prints a result, which must arrive, or a summary of what stands in files: without standard output, or a terminal, there is nobody to tell that.</summary>
+    public static void Tell(bool isResult, string text)
+    {
+        try
+        {
+            (isResult || !OutputIsClosed ? Console.Out : TextWriter.Null).WriteLine(text);
+        }
+        catch (RunFailedException e) when (!isResult && e.InnerException is IOException { HResult: TerminalIsGone })
+        {
+        }
+    }
+
+    private sealed class Checked(Stream? stream, bool mustArrive) : Stream
+    {
+        public override bool CanRead => false;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => true;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public override void Flush()
+        {
+        }
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            if (stream is null && mustArrive)
+            {
+                throw new RunFailedException("standard output is closed, and the result goes there");
+            }
+
+            try
+            {
+                stream?.Write(buffer);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                if (mustArrive)
+                {
+                    throw new RunFailedException($"standard output could not be written: {e.Message}", e);
+                }
+            }
+        }
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+    }
+}

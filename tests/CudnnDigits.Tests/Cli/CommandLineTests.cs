@@ -1,0 +1,122 @@
+using System.CommandLine;
+using CudnnDigits.Cli;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>Every option of every command, found in the commands themselves: a new one is covered without being listed here.</summary>
+public sealed class CommandLineTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    /// <summary>How each command is called; {csv}, {weights}, {run} and {folder} stand for what is there.</summary>
+    private static readonly Dictionary<string, string> Calls = new()
+    {
+        ["train"] = "--data {csv} --model simple --epochs 1 --quiet",
+        ["evaluate"] = "--weights {weights} --data {csv}",
+        ["predict"] = "--weights {weights} --data {csv} --out {folder}/new.csv",
+        ["export"] = "--weights {weights} --onnx {folder}/new.onnx",
+        ["report"] = "{run}",
+        ["compare"] = "--data {csv} --epochs 1 --quiet",
+        ["crossval"] = "--data {csv} --epochs 1 --quiet",
+        ["repeat"] = "--data {csv} --epochs 1 --quiet",
+        ["tune"] = "--data {csv} --epochs 1 --quiet",
+        ["serve"] = "--port 0",
+        ["data show"] = "--data {csv} --out {folder}/new.png",
+        ["data generate"] = "--count 10 --out {folder}/new.csv",
+        ["data download"] = "mnist",
+        ["bench"] = "--model simple --steps 1",
+        ["info"] = "",
+    };
+
+    [Fact]
+    public void An_empty_value_is_refused_by_the_name_of_its_option()
+    {
+        RootCommand root = CommandLine.Create();
+        int tried = 0;
+        foreach ((string command, Option option) in Options(root).Where(pair => pair.Option.ValueType != typeof(bool)))
+        {
+            foreach (string empty in new[] { "", "   ", "\n" })
+            {
+                string? refusal = CommandLine.Refusal(root.Parse([.. Call(command, option.Name), option.Name, empty]));
+                Assert.StartsWith($"{option.Name} is empty; give it a value, or leave it out", refusal, StringComparison.Ordinal);
+                tried++;
+            }
+        }
+
+        Assert.True(tried > 100, $"only {tried} tried");
+        Assert.StartsWith("DIR is empty", CommandLine.Refusal(root.Parse(["report", ""])), StringComparison.Ordinal);
+        CliProgram.AssertRefused("--weights is empty", "predict", "--weights", "", "--data", "x.csv");
+    }
+
+    /// <summary>A file for a folder, a folder for a file, what is longer than any path, and what is below a file, with a line break in it.</summary>
+    [Fact]
+    public void A_path_that_cannot_be_is_refused_wherever_one_is_given()
+    {
+        string csv = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(60, seed: 2))), run = _folder["run"], empty = Directory.CreateDirectory(_folder["empty"]).FullName;
+        RootCommand root = CommandLine.Create();
+        Assert.Equal(0, Invoke(root, ["train", "--data", csv, "--model", "simple", "--epochs", "1", "--quiet", "--out", run]));
+        string file = _folder.Write("file", [1, 2, 3]);
+        string[] before = Everything();
+        int tried = 0;
+        foreach ((string command, Option option) in Options(root).Where(pair => pair.Option.HelpName is "FILE" or "DIR" or "PATH"))
+        {
+            foreach (string path in new[] { option.HelpName == "FILE" ? empty : file, $"{_folder.Path}/{new string('x', 5000)}", $"{_folder.Path}/{new string('y', 300)}/z", $"{file}/a\nb" })
+            {
+                string[] arguments = [.. Call(command, option.Name), option.Name, path];
+                InputException refused = Assert.Throws<InputException>(() => Invoke(root, arguments));
+                Assert.Contains(path, refused.Message, StringComparison.Ordinal);
+                tried++;
+            }
+        }
+
+        Assert.Throws<InputException>(() => Invoke(root, ["report", file]));
+        Assert.Throws<InputException>(() => Invoke(root, ["report", new string('x', 5000)]));
+        Assert.True(tried > 60, $"only {tried} tried");
+        Assert.Equal(before, Everything());
+
+        string[] Everything() => [.. Directory.EnumerateFileSystemEntries(_folder.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+    }
+
+    [Fact]
+    public void Standard_output_is_refused_where_a_folder_is_written()
+    {
+        RootCommand root = CommandLine.Create();
+        string[] commands = [.. Options(root).Where(pair => pair.Option is { Name: "--out", HelpName: "DIR" }).Select(pair => pair.Command)];
+        Assert.Equal(["train", "compare", "crossval", "repeat", "tune", "data download"], commands);
+        Assert.All(commands, command => Assert.StartsWith(
+            "--out - is standard output, which cannot hold a folder", CommandLine.Refusal(root.Parse([.. Call(command, "--out"), "--out", "-"])), StringComparison.Ordinal));
+    }
+
+    private static int Invoke(RootCommand root, string[] arguments)
+    {
+        ParseResult parsed = root.Parse(arguments);
+        return CommandLine.Refusal(parsed) is { } refusal
+            ? throw new InputException(refusal)
+            : parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+    }
+
+    private static IEnumerable<(string Command, Option Option)> Options(Command root) => root.Subcommands.SelectMany(command => command.Subcommands.Count > 0
+        ? command.Subcommands.SelectMany(sub => sub.Options.Select(option => ($"{command.Name} {sub.Name}", option)))
+        : command.Options.Select(option => (command.Name, option)));
+
+    /// <summary>How a command is called, without one of its options; --resume and --collect take none beside them.</summary>
+    private string[] Call(string command, string without)
+    {
+        Assert.True(Calls.ContainsKey(command), $"say in {nameof(Calls)} how {command} is called");
+        List<string> words = without is "--resume" or "--collect" ? [] : [.. Calls[command].Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        if (words.IndexOf(without) is >= 0 and int at)
+        {
+            words.RemoveRange(at, 2);
+        }
+
+        return [.. command.Split(' '), .. words.Select(word => word
+            .Replace("{csv}", _folder["digits.csv"], StringComparison.Ordinal).Replace("{weights}", _folder["run/model.safetensors"], StringComparison.Ordinal)
+            .Replace("{run}", _folder["run"], StringComparison.Ordinal).Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
+    }
+}
