@@ -69,9 +69,11 @@ internal sealed class Study : IDisposable
 
     /// <summary>Makes the folder of a new study.</summary>
     /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
-    public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
+    public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet) =>
+        Begin(machine, options, gpu => Create(gpu, path, command, dataPath, machine, options, size, quiet));
+
+    private static Study Create(IDisposable gpu, string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
     {
-        IDisposable gpu = machine.Prepare(options);
         DigitDataset data = CommonOptions.LoadTraining(dataPath);
         StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
         string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
@@ -89,11 +91,28 @@ internal sealed class Study : IDisposable
         StudyRecord record = ReadRecord(Path.Combine(path, RecordName), result.CommandResult.Command.Name);
         record = record with { Machine = record.Machine.MovedBy(result) };
         FolderLock folderLock = FolderLock.Take(path);
-        IDisposable gpu = record.Machine.Prepare(record.Options);
-        DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
-        return data.Fingerprint() == record.Data.Fingerprint
-            ? new Study(path, folderLock, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
-            : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
+        return Begin(record.Machine, record.Options, gpu =>
+        {
+            DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
+            return data.Fingerprint() == record.Data.Fingerprint
+                ? new Study(path, folderLock, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
+                : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
+        });
+    }
+
+    /// <summary>Begins a study while the GPU is being opened for it; where it cannot begin, the GPU is closed.</summary>
+    private static Study Begin(Machine machine, TrainingOptions options, Func<IDisposable, Study> begin)
+    {
+        IDisposable gpu = machine.Prepare(options);
+        try
+        {
+            return begin(gpu);
+        }
+        catch
+        {
+            gpu.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Takes up the study named by an option, or makes a new one; beside --resume, only device and threads may change.</summary>
