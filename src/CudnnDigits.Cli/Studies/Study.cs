@@ -216,7 +216,7 @@ internal sealed class Study : IDisposable
                 _ => (Rung.LeastBudget(options.Epochs), CommonOptions.MostBudget),
             };
             Check(record.Size >= least && record.Size <= most, "size", record.Size);
-            Check(record.Machine.Threads is >= 0 and <= CommonOptions.MostThreads, "threads", record.Machine.Threads);
+            Check(record.Machine.Threads is >= 0 and <= BackendOptions.MostThreads, "threads", record.Machine.Threads);
             Check(record.Machine.Precision is not { } precision || Enum.IsDefined(precision), "precision", record.Machine.Precision);
             BackendFactory.CheckDevice(record.Machine.Device);
             return record;
