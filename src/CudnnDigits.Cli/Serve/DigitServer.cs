@@ -111,6 +111,7 @@ internal static class DigitServer
     {
         Peer peer = context.Features.GetRequiredFeature<Peer>();
         peer.StartClock();
+        peer.HasReadAll = context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: false };
         context.Response.Headers.XContentTypeOptions = "nosniff";
         try
         {
@@ -232,7 +233,7 @@ internal static class DigitServer
     private static Task WriteBytes(HttpContext context, int status, string contentType, byte[] bytes)
     {
         Peer peer = context.Features.GetRequiredFeature<Peer>();
-        if (peer.Stopping)
+        if (peer.Stopping && !(peer.HasReadAll && peer.HasMore))
         {
             context.Response.Headers.Connection = "close";
         }

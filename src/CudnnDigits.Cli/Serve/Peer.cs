@@ -51,6 +51,9 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     /// <summary>Whether the body of a request is being read: what ends the connection then is an error that can be answered.</summary>
     public bool ReadsBody { get; set; }
 
+    /// <summary>Whether the present request has been read to its end.</summary>
+    public bool HasReadAll { get; set; }
+
     /// <summary>Whether the server stops.</summary>
     public bool Stopping => _peers.Stopping;
 
@@ -62,6 +65,26 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
     /// <summary>Whether what was to happen by now has not.</summary>
     public bool IsLate => Environment.TickCount64 > Volatile.Read(ref _deadline);
+
+    /// <summary>Whether more has arrived than the present request, which must have been read whole.</summary>
+    public bool HasMore
+    {
+        get
+        {
+            if (HasBytes)
+            {
+                return true;
+            }
+
+            if (!Input.TryRead(out ReadResult rest))
+            {
+                return false;
+            }
+
+            Input.AdvanceTo(rest.Buffer.Start, rest.Buffer.Start);
+            return !rest.Buffer.IsEmpty;
+        }
+    }
 
     private bool HasBytes
     {

@@ -122,7 +122,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
                 }
             }
         }
-        catch (IOException e) when (e is not BadHttpRequestException)
+        catch (Exception e) when (e is not (BadHttpRequestException or BadRequestException or OperationCanceledException)) // Kestrel has several for chunks
         {
             throw new BadHttpRequestException($"the body is damaged: {e.Message.TrimEnd('.')}", e);
         }
@@ -132,6 +132,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
         }
 
         peer.StopClock();
+        peer.HasReadAll = true;
         return length > 0 ? body.AsMemory(0, length) : throw new BadRequestException(StatusCodes.Status400BadRequest, "the body is empty");
     }
 }
