@@ -160,7 +160,7 @@ internal static class DigitServer
         string host = request.Host.Host.ToLowerInvariant();
         if ((host.EndsWith('.') ? host[..^1] : host) is not ("localhost" or "127.0.0.1" or "[::1]"))
         {
-            throw new BadRequestException(StatusCodes.Status400BadRequest, $"{(host.Length == 0 ? "no host is named" : $"the host {request.Host} is not answered for")}; use 127.0.0.1 or localhost");
+            throw new BadRequestException(StatusCodes.Status400BadRequest, $"{(host.Length == 0 ? "no host is named" : $"the host {request.Host.Value} is not answered for")}; use 127.0.0.1 or localhost");
         }
 
         if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
@@ -230,7 +230,7 @@ internal static class DigitServer
         return WriteBytes(context, 200, type + "; charset=utf-8", Encoding.UTF8.GetBytes(text));
     }
 
-    private static Task WriteBytes(HttpContext context, int status, string contentType, byte[] bytes)
+    private static async Task WriteBytes(HttpContext context, int status, string contentType, byte[] bytes)
     {
         Peer peer = context.Features.GetRequiredFeature<Peer>();
         if (peer.Stopping && !(peer.HasReadAll && peer.HasMore))
@@ -240,7 +240,10 @@ internal static class DigitServer
 
         (context.Response.StatusCode, context.Response.ContentType, context.Response.ContentLength) = (status, contentType, bytes.Length);
         peer.StartClock();
-        return context.Response.Body.WriteAsync(bytes).AsTask();
+        for (int at = 0; at < bytes.Length; at += 64 << 10) // Kestrel copies what it has to send
+        {
+            await context.Response.Body.WriteAsync(bytes.AsMemory(at, Math.Min(64 << 10, bytes.Length - at)));
+        }
     }
 
     /// <summary>The page may run its own script and style, recognised by their hashes, and ask this server; nothing else, and nobody may frame it.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using Microsoft.AspNetCore.Http;
@@ -53,11 +54,13 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
             throw new BadRequestException(StatusCodes.Status415UnsupportedMediaType, $"Content-Encoding is {coding}; expected none");
         }
 
-        ReadOnlyMemory<byte> body = await ReadAll(request, peer);
+        (byte[] buffer, int length) = await ReadAll(request, peer);
+        ReadOnlyMemory<byte> body = buffer.AsMemory(0, length);
         try
         {
             return type switch
             {
+                _ when body.IsEmpty => throw new InputException("the body is empty"),
                 "application/json" => PredictJson.Read(body.Span),
                 "image/png" => await FromPngs(body, [Range.All]),
                 _ => await FromPngs(body, PngForm.Files(body.Span, request.ContentType!)),
@@ -66,6 +69,10 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
         catch (InputException e)
         {
             throw new BadRequestException(StatusCodes.Status400BadRequest, e.Message);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
         }
     }
 
@@ -103,24 +110,31 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
         return new PredictBody(pixels, made);
     }
 
-    private static async Task<ReadOnlyMemory<byte>> ReadAll(HttpRequest request, Peer peer)
+    /// <returns>A buffer of the pool, and how much of it is the body.</returns>
+    private static async Task<(byte[] Buffer, int Length)> ReadAll(HttpRequest request, Peer peer)
     {
         int expected = (int)Math.Min(request.ContentLength ?? 4096, DigitServer.MostBodyBytes + 1); // one too many is Kestrel's to refuse
         await peer.Take(expected);
-        byte[] body = GC.AllocateUninitializedArray<byte>(expected);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(expected);
         int length = 0;
+        bool whole = false;
         peer.ReadsBody = true;
         try
         {
-            while (await request.Body.ReadAsync(body.AsMemory(length)) is > 0 and int read)
+            while (await request.Body.ReadAsync(buffer.AsMemory(length)) is > 0 and int read)
             {
                 length += read;
-                if (length == body.Length && length <= DigitServer.MostBodyBytes && request.ContentLength is null)
+                if (length == buffer.Length)
                 {
                     await peer.Take(length);
-                    Array.Resize(ref body, 2 * length);
+                    byte[] larger = ArrayPool<byte>.Shared.Rent(2 * length);
+                    buffer.CopyTo(larger, 0);
+                    ArrayPool<byte>.Shared.Return(buffer);
+                    buffer = larger;
                 }
             }
+
+            whole = true;
         }
         catch (Exception e) when (e is not (BadHttpRequestException or BadRequestException or OperationCanceledException)) // Kestrel has several for chunks
         {
@@ -129,11 +143,15 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
         finally
         {
             peer.ReadsBody = false;
+            if (!whole)
+            {
+                ArrayPool<byte>.Shared.Return(buffer);
+            }
         }
 
         peer.StopClock();
         peer.HasReadAll = true;
-        return length > 0 ? body.AsMemory(0, length) : throw new BadRequestException(StatusCodes.Status400BadRequest, "the body is empty");
+        return (buffer, length);
     }
 }
 

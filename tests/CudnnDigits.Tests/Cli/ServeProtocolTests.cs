@@ -23,6 +23,7 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "no host, which HTTP/1.0 allows", "GET / HTTP/1.0\r\n\r\n", 400, "no host is named" },
         { "two hosts", "GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400, "Multiple Host" },
         { "a port that is none", "GET / HTTP/1.1\r\nHost: localhost:x\r\n\r\n", 400, "Host" },
+        { "a name longer than names are", $"GET / HTTP/1.1\r\nHost: {new string('x', 100)}\r\n\r\n", 400, "is not answered for" },
         { "another host in the target", "GET http://rebound.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "Host" },
         { "another host in target and header", "GET http://rebound.example/ HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 400, "rebound.example is not answered for" },
         { "an asterisk for what needs a path", "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "does not go with such a target" },
