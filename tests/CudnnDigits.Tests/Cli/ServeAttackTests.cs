@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using CudnnDigits.Cli.Serve;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Reference;
 
@@ -50,6 +51,32 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
         Assert.InRange(server.MemoryMiB, 0, before + 200);
         RawClient.Answer honest = Assert.Single(await RawClient.Ask(server.Address, RawClient.Post(One), Cancellation));
         Assert.Contains("\"digit\":1", honest.Body, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Whatever_is_cut_off_and_then_silent_is_answered_or_ended_when_its_time_is_over()
+    {
+        int count = Setting("CUDNN_DIGITS_SERVE_ATTACKS", 1000) / 10, seed = Setting("CUDNN_DIGITS_ATTACK_SEED", 20_001);
+        TimeSpan second = TimeSpan.FromSeconds(1);
+        await using LimitedServer limited = new(server.Weights, new Limits { Headers = second, Body = second, Idle = second });
+        byte[][] whole = Whole();
+        await Task.WhenAll(Enumerable.Range(0, count).Select(async i =>
+        {
+            Random random = new(unchecked((seed * 1_000_003) + i));
+            byte[] request = whole[random.Next(whole.Length)];
+            request = request[..random.Next(request.Length)];
+            try
+            {
+                using RawClient client = new(limited.Address);
+                await client.Send(request, Cancellation);
+                List<RawClient.Answer> answers = await client.Answers(Cancellation).WaitAsync(TimeSpan.FromSeconds(30), Cancellation);
+                Assert.All(answers, answer => Assert.InRange(answer.Status, 200, 499));
+            }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                throw new InvalidOperationException($"seed {seed}, request {i}: {Convert.ToBase64String(request)}", e);
+            }
+        }));
     }
 
     /// <summary>Requests of every kind, as they should be.</summary>

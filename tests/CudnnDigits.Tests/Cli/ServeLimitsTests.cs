@@ -1,14 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using System.Text;
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Cpu;
-using CudnnDigits.Inference;
 using CudnnDigits.Tests.Reference;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.Extensions.Hosting;
 
 namespace CudnnDigits.Tests.Cli;
 
@@ -59,7 +53,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task A_body_that_drips_is_ended_when_its_time_is_over()
     {
-        await using Limited limited = new(server, new Limits { Body = TimeSpan.FromSeconds(1) });
+        await using LimitedServer limited = new(server.Weights, new Limits { Body = TimeSpan.FromSeconds(1) });
         using RawClient client = new(limited.Address);
         await client.Send("POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n", Cancellation);
         Task<List<RawClient.Answer>> answers = client.Answers(Cancellation);
@@ -77,7 +71,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Headers_that_do_not_end_are_answered_when_their_time_is_over()
     {
-        await using Limited limited = new(server, new Limits { Headers = TimeSpan.FromSeconds(1) });
+        await using LimitedServer limited = new(server.Weights, new Limits { Headers = TimeSpan.FromSeconds(1) });
         using RawClient client = new(limited.Address);
         await client.Send("GET / HTTP/1.1\r\nHost: local", Cancellation);
         Assert.Equal(408, Assert.Single(await client.Answers(Cancellation)).Status);
@@ -86,7 +80,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task An_answer_that_nobody_takes_is_cut_off_when_its_time_is_over()
     {
-        await using Limited limited = new(server, new Limits { Body = TimeSpan.FromSeconds(1) });
+        await using LimitedServer limited = new(server.Weights, new Limits { Body = TimeSpan.FromSeconds(1) });
         byte[] picture = new byte[29 * 29];
         picture.AsSpan(300, 60).Fill(255);
         byte[] part = [.. "--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\n"u8, .. PngFiles.Write(picture, 29), .. "\r\n"u8];
@@ -103,7 +97,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Where_places_are_short_who_has_been_silent_longest_gives_way_and_is_told()
     {
-        await using Limited limited = new(server, new Limits { Connections = 6, ConnectionsOfAnAddress = 4 });
+        await using LimitedServer limited = new(server.Weights, new Limits { Connections = 6, ConnectionsOfAnAddress = 4 });
         List<RawClient> clients = [];
         for (int i = 0; i < 4; i++)
         {
@@ -133,7 +127,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Where_memory_is_short_a_silent_body_gives_way_and_a_lively_one_does_not()
     {
-        await using Limited limited = new(server, new Limits { SharedBytes = 1 << 20, Silence = TimeSpan.FromSeconds(0.5), Memory = TimeSpan.FromSeconds(1) });
+        await using LimitedServer limited = new(server.Weights, new Limits { SharedBytes = 1 << 20, Silence = TimeSpan.FromSeconds(0.5), Memory = TimeSpan.FromSeconds(1) });
         byte[] large = RawClient.Post("application/json", Encoding.ASCII.GetBytes(new string(' ', 900_000)));
         using RawClient lively = new(limited.Address);
         await lively.Send(large[..1000], Cancellation);
@@ -189,34 +183,5 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         RawClient.Answer answer = Assert.Single(await RawClient.Ask(address, RawClient.Post(One), Cancellation));
         Assert.Contains("\"digit\":1", answer.Body, StringComparison.Ordinal);
         Assert.InRange(watch.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(5)); // a few ms, on a machine that does nothing else
-    }
-
-    /// <summary>The server in this process, with limits of the test's own.</summary>
-    private sealed class Limited : IAsyncDisposable
-    {
-        private readonly DigitClassifier _classifier;
-        private readonly Batcher _batcher;
-        private readonly WebApplication _app;
-
-        public Limited(RunningServer server, Limits limits)
-        {
-            _classifier = new DigitClassifier(server.Weights.Network, 256, CpuDevice.CreateClassifier(server.Weights, new ClassifierOptions(), CpuDevice.VectorBits));
-            _batcher = new Batcher(_classifier);
-            Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-            listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-            _app = DigitServer.Build(listener, _batcher, () => new HealthAnswer("ok", "", "", "", 0, 0), limits);
-            _app.Start();
-            Address = new Uri(_app.Urls.Single());
-        }
-
-        public Uri Address { get; }
-
-        public async ValueTask DisposeAsync()
-        {
-            await _app.StopAsync();
-            await _app.DisposeAsync();
-            _batcher.Dispose();
-            _classifier.Dispose();
-        }
     }
 }
