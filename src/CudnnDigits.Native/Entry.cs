@@ -15,8 +15,8 @@ internal static unsafe partial class Entry
     private const uint Pin = 1, FromAddress = 4;
 
     /// <summary>The runtime's threads stay, so the library must: FreeLibrary has no effect from the first call on.</summary>
+#pragma warning disable CA2255 // what C loads is no library of .NET's
     [ModuleInitializer]
-#pragma warning disable CA2255 // what C loads is not a library of .NET's
     internal static void Stay() => GetModuleHandleEx(Pin | FromAddress, (nint)(delegate* unmanaged[Cdecl]<byte*>)&ClassifierExports.LastErrorText, out _);
 #pragma warning restore CA2255
 

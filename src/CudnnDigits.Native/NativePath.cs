@@ -99,8 +99,8 @@ internal sealed unsafe partial class NativePath : IDisposable
     {
         Arguments.NotNull(path, name);
         bytes = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(path).ToArray();
-        return Utf8.IsValid(bytes)
-            || (OperatingSystem.IsLinux() ? false : throw new InputException($"{Shown(bytes)}: is not UTF-8, as the names of files are on this system"));
+        bool text = Utf8.IsValid(bytes);
+        return text || OperatingSystem.IsLinux() ? text : throw new InputException($"{Shown(bytes)}: is not UTF-8, as the names of files are on this system");
     }
 
     private static byte[] Terminated(byte[] path) => [.. path, 0];
@@ -114,6 +114,7 @@ internal sealed unsafe partial class NativePath : IDisposable
         while (path.Length > 0)
         {
             bool valid = Rune.DecodeFromUtf8(path, out Rune rune, out int length) == System.Buffers.OperationStatus.Done;
+            length = valid ? length : 1;
             _ = valid ? text.Append(rune) : text.Append("\\x").Append(Convert.ToHexString(path[..length]));
             path = path[length..];
         }

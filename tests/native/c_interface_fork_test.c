@@ -7,6 +7,7 @@
 #include "c_interface.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,6 +54,26 @@ static void work(void) {
 }
 
 static void work_in_a_child(void) { in_child(work); }
+
+/* A system that starts fewer threads than are asked for: here for want of addresses for their stacks. */
+static void start_too_many_threads(void) {
+    work();
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    EXPECT(file && fscanf(file, "%ld", &pages) == 1);
+    fclose(file);
+    struct rlimit addresses = {(rlim_t)(pages * sysconf(_SC_PAGESIZE)) + ((rlim_t)600 << 20), RLIM_INFINITY};
+    EXPECT(setrlimit(RLIMIT_AS, &addresses) == 0);
+    cudnn_digits_classifier_options options;
+    cudnn_digits_classifier classifier;
+    SUCCEEDS(cudnn_digits_classifier_options_init(&options));
+    options.device = "cpu";
+    options.threads = 1024;
+    EXPECT(cudnn_digits_create(model, &options, &classifier) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("threads 1024: the system starts ");
+    SAYS_NOTHING_OF_OPTIONS;
+    SUCCEEDS(cudnn_digits_destroy(create_with(2)));
+}
 
 /* ---- after it */
 
@@ -135,6 +156,7 @@ int main(int argc, char **argv) {
     begin(argv[1], "c-interface-fork");
     in_child(work);
     in_child(work_in_a_child);
+    in_child(start_too_many_threads);
 
     work();
     for (int i = 0; i < 3; i++) {
