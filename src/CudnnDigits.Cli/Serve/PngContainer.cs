@@ -24,7 +24,7 @@ internal sealed class PngContainer
 
     private static readonly SearchValues<byte> Letters = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"u8);
 
-    private readonly MemoryStream _before = new(), _packed = new();
+    private readonly ArrayBufferWriter<byte> _before = new(), _packed = new();
     private int _depth, _colorType;
     private bool _interlaced, _transparency;
 
@@ -44,11 +44,11 @@ internal sealed class PngContainer
     /// <summary>The picture alone, its compressed data in one piece: the decoder stumbles over an empty one.</summary>
     public byte[] Picture()
     {
-        using MemoryStream png = new();
-        _before.WriteTo(png);
-        Append(png, "IDAT", _packed.GetBuffer().AsSpan(0, (int)_packed.Length));
+        ArrayBufferWriter<byte> png = new(_before.WrittenCount + _packed.WrittenCount + 2 * FrameBytes);
+        png.Write(_before.WrittenSpan);
+        Append(png, "IDAT", _packed.WrittenSpan);
         Append(png, "IEND", []);
-        return png.ToArray();
+        return png.WrittenSpan.ToArray();
     }
 
     /// <summary>Checks a file, whose pixels unpack to what its size asks for and no more.</summary>
@@ -120,7 +120,7 @@ internal sealed class PngContainer
         while (type != "IEND");
     }
 
-    private static void Append(MemoryStream png, string type, ReadOnlySpan<byte> content)
+    private static void Append(ArrayBufferWriter<byte> png, string type, ReadOnlySpan<byte> content)
     {
         Span<byte> frame = stackalloc byte[8];
         BinaryPrimitives.WriteInt32BigEndian(frame, content.Length);
@@ -174,8 +174,7 @@ internal sealed class PngContainer
 
     private void CheckPixels()
     {
-        _packed.Position = 0;
-        Pieces packed = new(_packed);
+        Pieces packed = new(_packed.WrittenMemory);
         using ZLibStream unpacked = new(packed, CompressionMode.Decompress);
         try
         {
@@ -246,15 +245,19 @@ internal sealed class PngContainer
     private static InputException Damaged(string how) => new($"the PNG is damaged: {how}; save it again");
 
     /// <summary>The compressed data, which tells whether more of it was wanted than there is: ZLibStream takes that for the end.</summary>
-    private sealed class Pieces(MemoryStream packed) : ReadOnlyStream
+    private sealed class Pieces(ReadOnlyMemory<byte> packed) : ReadOnlyStream
     {
+        private int _at;
+
         public bool AskedBeyond { get; private set; }
 
         public override int Read(Span<byte> buffer)
         {
-            int read = packed.Read(buffer);
-            AskedBeyond |= read == 0;
-            return read;
+            ReadOnlySpan<byte> next = packed.Span.Slice(_at, Math.Min(buffer.Length, packed.Length - _at));
+            next.CopyTo(buffer);
+            _at += next.Length;
+            AskedBeyond |= next.IsEmpty;
+            return next.Length;
         }
     }
 }

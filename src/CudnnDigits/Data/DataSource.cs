@@ -57,6 +57,11 @@ public static class DataSource
 
     private static DigitDataset OpenZip(InputFile file, string path, string wanted)
     {
+        if (file.Peek(1).IsEmpty)
+        {
+            throw new InputException($"{path}: the file is empty; download it again");
+        }
+
         FileStream seekable = file.Seekable()
             ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
         using ZipArchive zip = OpenArchive(seekable, path);

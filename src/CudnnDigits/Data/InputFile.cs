@@ -113,8 +113,12 @@ internal sealed class InputFile : ReadOnlyStream
             return direct;
         }
 
-        ReadOnlySpan<byte> next = Peek(1);
-        next = _buffer.AsSpan(_start, Math.Min(_end - _start, buffer.Length));
+        if (_start == _end)
+        {
+            Peek(1); // fills the buffer
+        }
+
+        ReadOnlySpan<byte> next = _buffer.AsSpan(_start, Math.Min(_end - _start, buffer.Length));
         next.CopyTo(buffer);
         Skip(next.Length);
         return next.Length;

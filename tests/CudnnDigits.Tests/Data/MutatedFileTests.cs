@@ -4,7 +4,6 @@ using CudnnDigits.Cli.Serve;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Data;
 

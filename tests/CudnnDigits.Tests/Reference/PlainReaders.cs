@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using System.Text;
-using CudnnDigits.Data;
+using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Tests.Reference;
 
@@ -155,7 +157,7 @@ internal static class PlainReaders
         string order = string.Join(' ', types.Where(type => char.IsAsciiLetterUpper(type[0]) || type == "tRNS"));
         Require(types[0] == "IHDR" && types.Count(type => type == "IHDR") == 1, "IHDR");
         Require(Array.TrueForAll(types, type => char.IsAsciiLetterLower(type[0]) || type is "IHDR" or "PLTE" or "IDAT" or "IEND"), "an unknown critical chunk");
-        Require(System.Text.RegularExpressions.Regex.IsMatch(order, "^IHDR( PLTE)?( tRNS)?( IDAT)+ IEND$"), "order of chunks");
+        Require(Regex.IsMatch(order, "^IHDR( PLTE)?( tRNS)?( IDAT)+ IEND$"), "order of chunks");
         int firstPixels = Array.IndexOf(types, "IDAT"), lastPixels = Array.LastIndexOf(types, "IDAT");
         Require(types.Count(type => type == "IDAT") == lastPixels - firstPixels + 1, "IDAT in one row");
         byte[] header = chunks[0].Content, palette = Content("PLTE"), transparent = Content("tRNS");
@@ -438,5 +440,5 @@ internal static class OnnxText
         $"{type} ({string.Join(',', inputs)}) -> ({string.Join(',', outputs)}) {string.Join(';', integers)} {string.Join(';', reals)}";
 
     public static string Tensor(IEnumerable<long> shape, float[] values) =>
-        $"({string.Join(',', shape)}) {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(values)))}";
+        $"({string.Join(',', shape)}) {Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes<float>(values)))}";
 }
