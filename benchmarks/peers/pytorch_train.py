@@ -15,7 +15,8 @@ the GPU can do at most: copying, and products of large matrices.
 
 Modes: eager; graph (the eager step, captured whole); compiled+graph (torch.compile, the whole step captured);
 compiled (torch.compile mode="reduce-overhead", which captures forward and backward on its own); tuned+graph (as compiled+graph, after
-torch.compile has searched for the fastest kernels, mode="max-autotune-no-cudagraphs": minutes for each configuration, so only where it is named).
+torch.compile has searched for the fastest kernels, mode="max-autotune-no-cudagraphs": it takes minutes for each
+configuration, so only where it is named).
 """
 
 import argparse
