@@ -147,8 +147,13 @@ internal sealed class Study : IDisposable
             return ended;
         }
 
-        cancellation.ThrowIfCancellationRequested();
         TrainingReporter reporter = TrainingReporter.CreateBrief(_quiet, options.Epochs, label);
+        if (cancellation.IsCancellationRequested)
+        {
+            reporter.Note($"interrupted before {label}; saved: go on with cudnn-digits {ResumeWith}");
+            cancellation.ThrowIfCancellationRequested();
+        }
+
         using (TrainingRun run = File.Exists(Path.Combine(path, "run.json"))
             ? TrainingRun.Resume(RunFolder.Open(path, out RunRecord record), record, Data, Record.Machine)
             : TrainingRun.Create(_ => path, _data, options, Record.Machine))

@@ -6,7 +6,7 @@ namespace CudnnDigits.Model;
 
 /// <summary>
 /// Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it. What is no plain file is written through:
-/// links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is. docs/decisions/0018 says what becomes of permissions,
+/// links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is. docs/decisions/0020 says what becomes of permissions,
 /// of hard links, and of a file that cannot be replaced but can be written.
 /// </summary>
 public static class AtomicFile
@@ -79,7 +79,7 @@ public static class AtomicFile
         fileName.EndsWith(Temporary, StringComparison.Ordinal)
         && fileName.Length > EndingLength
         && fileName[^EndingLength] == '.'
-        && fileName.AsSpan(fileName.Length - EndingLength + 1, RandomDigits).IndexOfAnyExcept("0123456789abcdef") < 0;
+        && fileName.Substring(fileName.Length - EndingLength + 1, RandomDigits).All(char.IsAsciiHexDigitLower);
 
     /// <summary>Takes away what is being written, and lets nobody begin anew: for a process that ends at once.</summary>
     internal static void Abandon()
@@ -112,8 +112,21 @@ public static class AtomicFile
 
             write(file);
             file.Flush(flushToDisk: true);
-            KeepPermissions(file, place.Status);
-            Rename(file, temporary, place);
+            if (OperatingSystem.IsWindows())
+            {
+                file.Dispose(); // whoever opens it by its new name must not find it in use
+            }
+            else
+            {
+                if (place.Status.Kind == FileKind.Regular)
+                {
+                    Posix.TryCopyOwnerAndMode(file.SafeFileHandle, place.Status);
+                }
+
+                Posix.ShareLock(file.SafeFileHandle); // with readers, but not with RemoveLeftOvers
+            }
+
+            Rename(temporary, place);
         }
         catch (IOException e) when (e.GetType() == typeof(IOException))
         {
@@ -136,7 +149,7 @@ public static class AtomicFile
         FileStreamOptions options = new()
         {
             Mode = FileMode.CreateNew,
-            Access = FileAccess.ReadWrite,
+            Access = FileAccess.Write,
             Share = Alone,
             BufferSize = Buffer,
         };
@@ -163,28 +176,20 @@ public static class AtomicFile
         }
     }
 
-    private static void KeepPermissions(FileStream file, FileStatus target)
-    {
-        if (target.Kind == FileKind.Regular && !OperatingSystem.IsWindows())
-        {
-            Posix.TryCopyOwnerAndMode(file.SafeFileHandle, target);
-        }
-    }
-
     /// <summary>Gives the temporary file the target's name; where that is refused, as for a file that is a mount point, copies it into the target.</summary>
-    private static void Rename(FileStream file, string temporary, OutputPlace place)
+    private static void Rename(string temporary, OutputPlace place)
     {
         try
         {
             lock (Gate)
             {
-                File.Move(temporary, place.Path, overwrite: true); // while it is open, and so locked
+                File.Move(temporary, place.Path, overwrite: true);
             }
         }
         catch (Exception e) when (place.Status.Kind == FileKind.Regular && e is UnauthorizedAccessException or IOException { HResult: Busy })
         {
-            file.Position = 0;
-            WriteInPlace(place, file.CopyTo);
+            using FileStream whole = new(temporary, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            WriteInPlace(place, whole.CopyTo);
         }
     }
 

@@ -30,6 +30,7 @@ internal static unsafe partial class Posix
     private const int NoSuchFile = 2, Interrupted = 4, NotPermitted = 1, AccessDenied = 13, NotAFolder = 20;
     private const int GetFlags = 1, CloseOnExec = 1; // of fcntl, alike on both
     private const int LinuxHere = -100, LinuxNoFollow = 0x100; // of statx
+    private const int LockShared = 1, LockNow = 4; // of flock, alike on both
     private const int LongestPath = 4096;
 
     private static int WouldBlock => OperatingSystem.IsMacOS() ? 35 : 11;
@@ -108,6 +109,9 @@ internal static unsafe partial class Posix
         }
     }
 
+    /// <summary>Lets others read a file that this process has locked for itself, as .NET does for FileShare.None; nobody can lock it for himself until it is closed.</summary>
+    public static void ShareLock(SafeHandle file) => _ = Flock(file, LockShared | LockNow);
+
     /// <summary>Gives an open file the owner, the group and the permissions of another, as far as this process may and the file system has them.</summary>
     public static void TryCopyOwnerAndMode(SafeHandle file, FileStatus of)
     {
@@ -155,6 +159,9 @@ internal static unsafe partial class Posix
 
     [LibraryImport("libc", EntryPoint = "fchmod", SetLastError = true)]
     private static partial int Fchmod(SafeHandle file, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
+    private static partial int Flock(SafeHandle file, int operation);
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     private static partial nint Write(int descriptor, byte* bytes, nint count);

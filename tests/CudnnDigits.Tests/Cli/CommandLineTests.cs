@@ -1,9 +1,7 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
 using CudnnDigits.Data;
-using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

@@ -67,10 +67,10 @@ public sealed class ResumeTests : IDisposable
     {
         string run = _folder["run"];
         Directory.CreateDirectory(run);
-        File.WriteAllText(Path.Combine(run, "run.json.tmp"), "{");
+        File.WriteAllText(Path.Combine(run, "run.json.0123456789abcdef.tmp"), "{");
         CliProgram.Result result = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run);
         Assert.True(result.ExitCode == 0, result.Error);
-        Assert.False(File.Exists(Path.Combine(run, "run.json.tmp")));
+        Assert.False(File.Exists(Path.Combine(run, "run.json.0123456789abcdef.tmp")));
     }
 
     [Fact]
@@ -101,10 +101,10 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Directory.CreateDirectory(killed);
         File.Copy(Path.Combine(whole, "run.json"), Path.Combine(killed, "run.json")); // all there is after the first moment
-        File.WriteAllBytes(Path.Combine(killed, "last.safetensors.tmp"), [1, 2, 3]);
+        File.WriteAllBytes(Path.Combine(killed, "last.safetensors.0123456789abcdef.tmp"), [1, 2, 3]);
         Assert.Equal(0, CliProgram.Run("train", "--resume", killed).ExitCode);
         AssertSameRun(whole, killed);
-        Assert.False(File.Exists(Path.Combine(killed, "last.safetensors.tmp")));
+        Assert.False(File.Exists(Path.Combine(killed, "last.safetensors.0123456789abcdef.tmp")));
     }
 
     [Fact]

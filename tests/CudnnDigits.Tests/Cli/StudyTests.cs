@@ -95,11 +95,45 @@ public sealed class StudyTests : IDisposable
         CliProgram.AssertRefused("holds a study already; go on with --resume", ["crossval", .. options, "--out", _folder["stopped"]]);
         CliProgram.AssertRefused("is not empty; choose another", ["crossval", .. options, "--out", _folder.Path]);
         Directory.CreateDirectory(_folder["killed"]);
-        File.WriteAllText(_folder["killed/study.json.tmp"], "{");
+        File.WriteAllText(_folder["killed/study.json.0123456789abcdef.tmp"], "{");
         Run(["crossval", "--data", _train, "--model", "simple", "--epochs", "1", "--folds", "2", "--out", _folder["killed"]]);
-        Assert.False(File.Exists(_folder["killed/study.json.tmp"]));
+        Assert.False(File.Exists(_folder["killed/study.json.0123456789abcdef.tmp"]));
         File.WriteAllText(_folder["stopped/study.json"], "{ \"command\": 3");
         CliProgram.AssertRefused("study.json: is damaged", "crossval", "--resume", _folder["stopped"]);
+    }
+
+    /// <summary>What stands in study.json, and what somebody or something has made of it.</summary>
+    [Fact]
+    public void A_damaged_study_is_refused_in_one_line()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "1"];
+        Run(["repeat", .. options, "--seeds", "2", "--out", _folder["repeat"]]);
+        string file = _folder["repeat/study.json"], good = File.ReadAllText(file);
+        (string From, string To)[] wounds =
+        [
+            ("\"size\": 2", "\"size\": 1"), ("\"size\": 2", "\"size\": 2000000000"), ("\"size\": 2", "\"size\": -1"), ("\"size\": 2", "\"size\": \"2\""), ("\"size\": 2", "\"size\": 1e99"), ("\"size\": 2", "\"width\": 2"),
+            ("\"epochs\": 1", "\"epochs\": 0"), ("\"epochs\": 1", "\"epochs\": 2000000000"), ("\"epochs\": 1", "\"epochs\": null"),
+            ("\"batch_size\": 64", "\"batch_size\": 2000000000"), ("\"batch_size\": 64", "\"batch_size\": 0"),
+            ("\"threads\": 0", "\"threads\": -5"), ("\"threads\": 0", "\"threads\": 2000000000"), ("\"device\": \"auto\"", "\"device\": \"tpu\""), ("\"device\": \"auto\"", "\"device\": null"),
+            ("\"schedule\": \"OneCycle\"", "\"schedule\": 17"), ("\"model\": \"simple\"", "\"model\": \"resnet\""), ("\"learning_rate\": 0.003", "\"learning_rate\": -1"), ("\"validation\": 0.2", "\"validation\": 7"),
+            ("\"command\": \"repeat\"", "\"command\": null"), ("\"command\": \"repeat\"", "\"command\": \"crossval\""), ("\"data\": {", "\"data\": null, \"x\": {"), ("\"fingerprint\"", "\"x\""), ("{", "["), ("{", "null {"),
+        ];
+        foreach ((string from, string to) in wounds)
+        {
+            Assert.Contains(from, good, StringComparison.Ordinal);
+            File.WriteAllText(file, good.Replace(from, to, StringComparison.Ordinal));
+            CliProgram.AssertRefused(_folder["repeat"], "repeat", "--resume", _folder["repeat"]);
+        }
+
+        File.Delete(file);
+        Directory.CreateDirectory(file);
+        CliProgram.AssertRefused(_folder["repeat"], "repeat", "--resume", _folder["repeat"]);
+        Directory.Delete(file);
+        File.WriteAllText(file, good);
+        File.Delete(_folder["repeat/report.html"]);
+        Directory.CreateDirectory(_folder["repeat/report.html/x"]); // where its own page would go
+        File.Delete(_folder["repeat/repeat.json"]);
+        Assert.Equal(2, CliProgram.Run("repeat", "--resume", _folder["repeat"]).ExitCode);
     }
 
     [Fact]
