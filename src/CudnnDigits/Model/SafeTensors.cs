@@ -34,7 +34,7 @@ public sealed class SafeTensors
     {
         _name = name;
         ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(ReadExactly(file, 8, "it is shorter than its 8-byte header length"));
-        if (headerLength > MostHeaderBytes || (file.CanSeek && headerLength > (ulong)file.Length - 8))
+        if (headerLength > MostHeaderBytes)
         {
             throw Damaged($"it claims a header of {headerLength} bytes");
         }
@@ -103,18 +103,14 @@ public sealed class SafeTensors
     /// <exception cref="InputException">Not there, not readable, not in the format, or not what was written.</exception>
     public static SafeTensors Read(string path)
     {
+        using InputFile file = InputFile.Open(path, "a .safetensors file");
         try
         {
-            using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1);
             return new SafeTensors(path, file);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            throw new InputException($"{path}: no such file; give a .safetensors file", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new InputException(Directory.Exists(path) ? $"{path}: is a folder; give a .safetensors file" : $"{path}: cannot be read: {e.Message}", e);
+            throw new InputException($"{path}: cannot be read: {e.Message}", e);
         }
     }
 

@@ -9,7 +9,7 @@ namespace CudnnDigits.Training;
 /// it when the process ends, however that comes about; <c>.writer</c> says who has it, for people. The lock's file stays:
 /// who took it away could take it from under another that has just opened it.
 /// </summary>
-public sealed class FolderLock : IDisposable
+internal sealed class FolderLock : IDisposable
 {
     private const string LockName = ".lock", WriterName = ".writer";
 
