@@ -29,7 +29,7 @@ internal static class DigitServer
     private const string ProblemType = "application/problem+json", Rejected = "Microsoft.AspNetCore.Server.Kestrel.BadRequest";
 
     /// <summary>Builds the server, ready to be started.</summary>
-    /// <param name="listener">Bound; the server listens on it and closes it.</param>
+    /// <param name="listener">Listening; the server closes it when it stops.</param>
     /// <param name="batcher">Predicts.</param>
     /// <param name="health">What it says of itself.</param>
     /// <param name="limits">What its peers get at most.</param>
@@ -50,13 +50,14 @@ internal static class DigitServer
                 listen.Protocols = HttpProtocols.Http1;
                 listen.Use(next => connection =>
                 {
-                    connection.Features.Set<IConnectionLifetimeNotificationFeature>((Peer)connection); // Kestrel's own would not let it read what has arrived
+                    // Kestrel's own would end it at a stop before it has read what has arrived.
+                    connection.Features.Set<IConnectionLifetimeNotificationFeature>((Peer)connection);
                     return next(connection);
                 });
             });
         });
         builder.Services.AddSingleton<IConnectionListenerFactory>(new Peers(listener, limits));
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = limits.Stop + TimeSpan.FromSeconds(3)); // beyond what Peers allows
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = limits.Stop + TimeSpan.FromSeconds(3)); // Peers allows less
 
         WebApplication app = builder.Build();
         app.Services.GetRequiredService<DiagnosticListener>().Subscribe(new RejectedRequests(), name => name == Rejected);
@@ -188,13 +189,13 @@ internal static class DigitServer
             throw new BadHttpRequestException($"Transfer-Encoding is {codings}; expected chunked");
         }
 
-        if (codings.Length > 0 && (request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length"))) // Kestrel's name for what it overrules
+        if (codings.Length > 0 && (request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length"))) // so Kestrel renames it
         {
             throw new BadHttpRequestException("both Transfer-Encoding and Content-Length are given; expected one of them");
         }
     }
 
-    /// <summary>What Kestrel says of a request, in the server's words where those say more. A wrong version (505) is the client's fault as well.</summary>
+    /// <summary>What Kestrel says of a request, in the server's words where those say more. A wrong version (505) is the client's fault.</summary>
     private static (int Status, string Detail) Explain(BadHttpRequestException e, Peer peer) => e.StatusCode switch
     {
         _ when peer.Reason is { } reason => (reason.StatusCode, reason.Message),
@@ -246,7 +247,7 @@ internal static class DigitServer
         }
     }
 
-    /// <summary>The page may run its own script and style, recognised by their hashes, and ask this server; nothing else, and nobody may frame it.</summary>
+    /// <summary>The page may run its own script and style, known by their hashes, and ask this server; nothing else, and not in a frame.</summary>
     private static string PagePolicy(string page)
     {
         return $"default-src 'none'; script-src {Hash("script")}; style-src {Hash("style")}; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

@@ -57,10 +57,10 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     /// <summary>Whether the server stops.</summary>
     public bool Stopping => _peers.Stopping;
 
-    /// <summary>Why the peer is not listened to any longer: the status and sentence that its request is answered with, where it has begun one.</summary>
+    /// <summary>Why the peer is not listened to any longer: what its request is answered with, where it has begun one.</summary>
     public BadHttpRequestException? Reason { get; private set; }
 
-    /// <summary>Milliseconds for which the server has waited for the peer to send or to take something; −1 where the peer waits for the server.</summary>
+    /// <summary>Milliseconds for which the server has waited for the peer to send or to take something; −1 where it does not wait.</summary>
     public long WaitedFor => Volatile.Read(ref _waitingSince) is > 0 and var since ? Environment.TickCount64 - since : -1;
 
     /// <summary>Whether what was to happen by now has not.</summary>
@@ -145,7 +145,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>Listens to the peer no longer. A request that it has begun is answered with the reason; an answer that it does not take is cut off.</summary>
+    /// <summary>Listens to the peer no longer. A request that it has begun is answered with the reason; an answer it does not take is cut off.</summary>
     public void GiveWay(int status, string message)
     {
         Reason ??= new BadHttpRequestException(message, status);
@@ -240,8 +240,10 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>The peer's bytes. Whatever ends the connection is the end of the stream, so that Kestrel knows whether a request was cut off; in a body it is an error
-    /// that the request is answered with, because Kestrel writes nothing more after an end there.</summary>
+    /// <summary>
+    /// The peer's bytes. Whatever ends the connection is the end of the stream, so that Kestrel knows whether a request was cut off. In a body it
+    /// is an error that the request is answered with: after an end there, Kestrel writes nothing more.
+    /// </summary>
     private sealed class Bytes(Peer peer) : NetworkStream(peer._socket, ownsSocket: false)
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)

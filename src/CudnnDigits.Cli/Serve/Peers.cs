@@ -9,7 +9,7 @@ namespace CudnnDigits.Cli.Serve;
 /// All who are connected. A newcomer always gets a place while anybody is silent: whoever has kept the server waiting longest gives way.
 /// The same holds for memory. When the server stops, whoever is in the system's queue is still taken in.
 /// </summary>
-/// <param name="listener">Bound, not yet listening; taken over.</param>
+/// <param name="listener">Listening; taken over.</param>
 /// <param name="limits">What they get at most.</param>
 internal sealed class Peers(Socket listener, Limits limits) : IConnectionListenerFactory, IConnectionListener
 {
@@ -33,7 +33,6 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
 
     public ValueTask<IConnectionListener> BindAsync(EndPoint endpoint, CancellationToken cancellationToken = default)
     {
-        listener.Listen(1024);
         _clock = new Timer(_ => LookAtTheClock(), null, 250, 250);
         return new(this);
     }
@@ -45,21 +44,13 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         {
             try
             {
-                Socket socket = await listener.AcceptAsync(_stopping.Token);
-                if (Admit(socket) is { } peer)
-                {
-                    return peer;
-                }
-            }
-            catch (OperationCanceledException)
-            {
-                if (!listener.Poll(0, SelectMode.SelectRead))
+                if (await Next() is not { } socket)
                 {
                     listener.Dispose();
                     return null;
                 }
 
-                if (Admit(listener.Accept()) is { } peer)
+                if (Admit(socket) is { } peer)
                 {
                     return peer;
                 }
@@ -117,6 +108,18 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
             {
                 _ofAddress.Remove(peer.Address);
             }
+        }
+    }
+
+    private async Task<Socket?> Next()
+    {
+        try
+        {
+            return await listener.AcceptAsync(_stopping.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            return listener.Poll(0, SelectMode.SelectRead) ? listener.Accept() : null;
         }
     }
 

@@ -85,7 +85,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
         }
     }
 
-    private static async Task<PredictBody> FromPngs(ReadOnlyMemory<byte> body, IReadOnlyList<Range> files)
+    private static async Task<PredictBody> FromPngs(ReadOnlyMemory<byte> body, List<Range> files)
     {
         CheckCount(files.Count);
         byte[] pixels = new byte[files.Count * DigitDataset.PixelCount];

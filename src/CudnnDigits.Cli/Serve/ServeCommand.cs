@@ -37,7 +37,7 @@ internal static class ServeCommand
     private static int Run(ParseResult result)
     {
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
-        using Socket listener = Bind(result.GetValue(Port) ?? 8080);
+        using Socket listener = Listen(result.GetValue(Port) ?? 8080);
         using Interruption interruption = new();
         string? path = result.GetValue(Weights);
         NetworkWeights weights = path is null ? TrainQuickModel(result, interruption) : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
@@ -57,12 +57,13 @@ internal static class ServeCommand
     }
 
     /// <summary>A port that is taken is said before anything is trained, and nobody takes it meanwhile.</summary>
-    private static Socket Bind(int port)
+    private static Socket Listen(int port)
     {
         Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         try
         {
             socket.Bind(new IPEndPoint(IPAddress.Loopback, port));
+            socket.Listen(1024); // whoever comes early waits for the model
             return socket;
         }
         catch (SocketException e)

@@ -22,6 +22,7 @@ internal sealed class LimitedServer : IAsyncDisposable
         _batcher = new Batcher(_classifier);
         Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        listener.Listen();
         _app = DigitServer.Build(listener, _batcher, () => new HealthAnswer("ok", "", "", "", 0, 0), limits);
         _app.Start();
         Address = new Uri(_app.Urls.Single());
