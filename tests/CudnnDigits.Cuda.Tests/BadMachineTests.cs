@@ -20,7 +20,10 @@ public sealed class BadMachineTests : IDisposable
         _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(80)));
     }
 
-    /// <summary>Libraries that are there (name=other puts one under another's name, name-function takes a function from it), settings of the software device, what the line says.</summary>
+    /// <summary>
+    /// Libraries that are there (name=other puts one under another's name, name-function takes a function from it), settings of the software
+    /// device, what the line says.
+    /// </summary>
     public static TheoryData<string, string, string> Missing => new()
     {
         { "libcublas.so.12 libcudnn.so.9", "", "there is no NVIDIA driver: libcuda.so.1 was not found" },

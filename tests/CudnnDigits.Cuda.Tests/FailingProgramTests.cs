@@ -7,7 +7,10 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 
-/// <summary>The program where a call of CUDA fails: one line, nothing lost, nothing half-written, nothing of the device kept. CUDNN_DIGITS_ATTACK=N makes N times as many calls fail.</summary>
+/// <summary>
+/// The program where a call of CUDA fails: one line, nothing lost, nothing half-written, nothing of the device kept.
+/// CUDNN_DIGITS_ATTACK=N makes N times as many calls fail.
+/// </summary>
 public sealed class FailingProgramTests : IDisposable
 {
     private static readonly int Attack = int.Parse(Environment.GetEnvironmentVariable("CUDNN_DIGITS_ATTACK") ?? "1", CultureInfo.InvariantCulture);

@@ -19,7 +19,7 @@ public sealed class CudaException : Exception
     }
 
     private CudaException(string call, string status, string text)
-        : base($"{call} failed: {status} ({text.Trim().TrimEnd('.')}){(SaysOutOfMemory(status) ? "; close other programs on the GPU, or choose a smaller batch" : "")}") =>
+        : base($"{call} failed: {status} ({text.ReplaceLineEndings(" ").Trim().TrimEnd('.')}){(SaysOutOfMemory(status) ? "; close other programs on the GPU, or choose a smaller batch" : "")}") =>
         IsOutOfMemory = SaysOutOfMemory(status);
 
     internal bool IsOutOfMemory { get; }

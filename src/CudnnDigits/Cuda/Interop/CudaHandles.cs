@@ -1,8 +1,9 @@
 namespace CudnnDigits.Cuda.Interop;
 
 /// <summary>
-/// Native objects that are released together, the last one first, once the work that uses them is done: those of a context, or of a part of what is made in it.
-/// An object belongs here from the moment it is made. So whoever fails half-way need not know what he has made by then: what began the whole disposes of this.
+/// Native objects that are released together, the last one first, once the work that uses them is done: those of a context, or of a part
+/// of what is made in it. An object belongs here from the moment it is made. So a constructor that fails half-way need not know what it has
+/// made by then: whoever called it disposes of this.
 /// </summary>
 internal sealed class CudaHandles : IDisposable
 {
@@ -20,7 +21,7 @@ internal sealed class CudaHandles : IDisposable
 
     public CudaContext Context { get; }
 
-    /// <summary>Makes something with handles of its own, which it is to dispose of in its end; where it cannot be made they are released.</summary>
+    /// <summary>Makes something with handles of its own, which it disposes of in the end; where it cannot be made, they are released.</summary>
     /// <param name="make">Makes it, given where its handles belong.</param>
     public T Make<T>(Func<CudaHandles, T> make)
     {

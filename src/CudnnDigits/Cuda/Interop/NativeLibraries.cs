@@ -143,7 +143,10 @@ internal static class NativeLibraries
             : null;
     }
 
-    /// <summary>One of the functions declared here that a library lacks, or null. Found out now: where they are called, and above all where something is released, it is too late.</summary>
+    /// <summary>
+    /// One of the functions declared here that a library lacks, or null. To find that out where they are called would be too late, above all
+    /// where something is released.
+    /// </summary>
     private static string? Lacking(LoadedLibrary library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type declared) =>
         declared.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly).FirstOrDefault(function => !NativeLibrary.TryGetExport(library.Handle, function.Name, out _))?.Name;
 
