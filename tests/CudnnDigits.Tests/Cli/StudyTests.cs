@@ -122,9 +122,10 @@ public sealed class StudyTests : IDisposable
         {
             Assert.Contains(from, good, StringComparison.Ordinal);
             File.WriteAllText(file, good.Replace(from, to, StringComparison.Ordinal));
-            CliProgram.AssertRefused(_folder["repeat"], "repeat", "--resume", _folder["repeat"]);
+            Assert.Contains(_folder["repeat"], CliProgram.Refusal("repeat", "--resume", _folder["repeat"], "--quiet"), StringComparison.Ordinal);
         }
 
+        CliProgram.AssertRefused(file, "repeat", "--resume", _folder["repeat"]);
         File.Delete(file);
         Directory.CreateDirectory(file);
         CliProgram.AssertRefused(_folder["repeat"], "repeat", "--resume", _folder["repeat"]);
