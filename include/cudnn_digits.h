@@ -4,7 +4,15 @@
  * Every function may be called from any thread. It returns a cudnn_digits_status; where that is not CUDNN_DIGITS_OK,
  * cudnn_digits_last_error() says in one line what was wrong and what to do. What is refused has written nothing; where
  * a prediction fails on its way (CUDNN_DIGITS_FAILED), some of its logits may have been written, a file never in part.
- * No exception leaves the library, and none may be thrown into it by a callback. It cannot be unloaded.
+ * No exception leaves the library, and none may be thrown into it by a callback. It cannot be unloaded: dlclose leaves
+ * it as it is, with its classifiers.
+ *
+ * A process that fork() made of one that had called the library before cannot go on with it, since the library's
+ * threads are not in the copy: every function fails there at once (CUDNN_DIGITS_FAILED), but for cudnn_digits_destroy,
+ * which succeeds and does nothing, and cudnn_digits_version. Fork before the first call, or start a program anew (exec;
+ * in Python multiprocessing's "spawn"). A process that was forked in a callback must not return from it.
+ *
+ * Texts are UTF-8; on Linux paths may be any bytes.
  */
 #ifndef CUDNN_DIGITS_H
 #define CUDNN_DIGITS_H
@@ -20,8 +28,8 @@ typedef enum cudnn_digits_status {
     CUDNN_DIGITS_OK = 0,
     CUDNN_DIGITS_INVALID_ARGUMENT = 1, /* a null pointer, a wrong size, a classifier that is none or was destroyed */
     CUDNN_DIGITS_BAD_INPUT = 2,        /* a file, data, or a device that is not there or not fit */
-    CUDNN_DIGITS_FAILED = 3,           /* a call of CUDA failed, memory ran out, a training diverged, a disk is full */
-    CUDNN_DIGITS_CANCELLED = 4         /* by the progress callback */
+    CUDNN_DIGITS_FAILED = 3,   /* CUDA failed, memory ran out, a training diverged, a disk is full, after a fork */
+    CUDNN_DIGITS_CANCELLED = 4 /* by the progress callback */
 } cudnn_digits_status;
 
 typedef enum cudnn_digits_network {
@@ -59,7 +67,7 @@ typedef struct cudnn_digits_classifier_options {
     void *cuda_context; /* a CUcontext to compute in, which must outlive the classifier; null for the device's own */
     int32_t batch_size; /* images in the largest forward pass, 1 ... 65536; sets the memory that is taken */
     int32_t precision;  /* cudnn_digits_precision */
-    int32_t threads;    /* of the CPU; 0 for as many as there are processors */
+    int32_t threads;    /* of the CPU, 0 ... 1024; 0 for as many as there are processors */
     int32_t reserved;   /* 0 */
 } cudnn_digits_classifier_options;
 
@@ -88,7 +96,9 @@ int cudnn_digits_predict(cudnn_digits_classifier classifier, const void *images,
 /*
  * Enqueues the same from device memory to device memory on a stream and returns: nothing is copied to the host, nothing
  * is waited for, and the bits are those of cudnn_digits_predict. Where the stream is being captured, it becomes part of
- * the graph; a replay counts as a call of the classifier and must not overlap others. images, logits  device addresses
+ * the graph; a replay counts as a call of the classifier and must not overlap others.
+ *
+ *   images, logits  device addresses
  *   stride          any number
  *   stream          a CUstream or cudaStream_t of the classifier's context; null for the legacy default stream
  */
@@ -121,7 +131,7 @@ typedef struct cudnn_digits_training_options {
     int32_t epochs;        /* at least 1 */
     int32_t batch_size;    /* at least 1 */
     int32_t precision;     /* cudnn_digits_precision */
-    int32_t threads;       /* of the CPU; 0 for as many as there are processors */
+    int32_t threads;       /* of the CPU, 0 ... 1024; 0 for as many as there are processors */
     int32_t deterministic; /* on a GPU: not 0 gives the same bits every time, as the CPU does anyway */
     uint64_t seed;         /* keys everything random */
     double learning_rate;  /* peak of the one-cycle schedule */
@@ -146,9 +156,12 @@ int cudnn_digits_training_options_init(cudnn_digits_training_options *options, i
 
 /*
  * Trains on labelled digits in a file and writes the kept weights; a training that is cancelled or fails writes
- * nothing. data     Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files options  null for the
- * defaults of CUDNN_DIGITS_IMPROVED weights  path of the safetensors file to write metrics  filled in; null where
- * nobody asks
+ * nothing.
+ *
+ *   data     path of Kaggle's CSV (.csv, .csv.gz, .zip), or of a folder with MNIST's IDX files
+ *   options  null for the defaults of CUDNN_DIGITS_IMPROVED
+ *   weights  path of the safetensors file to write
+ *   metrics  filled in; null where nobody asks
  */
 int cudnn_digits_train_from_file(const char *data, const cudnn_digits_training_options *options, const char *weights,
                                  cudnn_digits_metrics *metrics);

@@ -5,7 +5,7 @@ whole step captured as a CUDA graph, and torch.compile; for inference, batch nor
 in bf16.
 
     pytorch_train.py [--models improved,simple] [--batch-sizes 64,256,1024,4096] [--precisions fp32,tf32,bf16]
-                     [--modes graph,eager,compiled+graph,compiled] [--images 131072] [--seconds 240] [--done FILE]
+                     [--modes graph,eager,compiled+graph,compiled,tuned+graph] [--images 131072] [--seconds 240] [--done FILE]
     pytorch_train.py --data train.csv --until 0.99
     pytorch_train.py --ceilings
 
@@ -14,7 +14,9 @@ precision and mode; or, with --until, seconds from process start to that validat
 the GPU can do at most: copying, and products of large matrices.
 
 Modes: eager; graph (the eager step, captured whole); compiled+graph (torch.compile, the whole step captured);
-compiled (torch.compile mode="reduce-overhead", which captures forward and backward on its own).
+compiled (torch.compile mode="reduce-overhead", which captures forward and backward on its own); tuned+graph (as compiled+graph, after
+torch.compile has searched for the fastest kernels, mode="max-autotune-no-cudagraphs": it takes minutes for each
+configuration, so only where it is named).
 """
 
 import argparse
@@ -94,6 +96,7 @@ def set_precision(precision):
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark_limit = 0  # every algorithm, not the first ten
 
 
 class Trainer:
@@ -108,7 +111,7 @@ class Trainer:
         self.predictor = self.model
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=torch.tensor(1e-3, device=DEVICE), fused=True, capturable=True)
         self.rows = torch.zeros(batch, dtype=torch.long, device=DEVICE)
-        compiled = {"compiled": "reduce-overhead", "compiled+graph": "default"}.get(mode)
+        compiled = {"compiled": "reduce-overhead", "compiled+graph": "default", "tuned+graph": "max-autotune-no-cudagraphs"}.get(mode)
         self.loss_of = torch.compile(self.loss, mode=compiled, dynamic=False) if compiled else self.loss
         self.logits_of = torch.compile(self.logits, mode=compiled, dynamic=False) if compiled else self.logits
         self.training_graph = self.prediction_graph = None
@@ -246,6 +249,7 @@ def benchmark(options):
         for mode, precisions in (
             ("graph", ("bf16",)), ("compiled+graph", ("bf16",)), ("graph", ("tf32",)), ("eager", ("bf16", "tf32")),
             ("graph", ("fp32",)), ("eager", ("fp32",)), ("compiled+graph", ("tf32",)), ("compiled", ("bf16", "tf32")),
+            ("tuned+graph", ("bf16", "tf32")),
         )
         for model in options.models.split(",")
         for batch in map(int, options.batch_sizes.split(","))

@@ -1,5 +1,6 @@
 """Reads a digit through the C interface. Usage: read_digit.py libcudnndigits.so model.safetensors"""
 import ctypes
+import os
 import sys
 
 digits = ctypes.CDLL(sys.argv[1])
@@ -15,7 +16,7 @@ def check(status):
 
 
 classifier = ctypes.c_void_p()
-check(digits.cudnn_digits_create(sys.argv[2].encode(), None, ctypes.byref(classifier)))
+check(digits.cudnn_digits_create(os.fsencode(sys.argv[2]), None, ctypes.byref(classifier)))
 image = bytearray(28 * 28)  # a stroke from top to bottom
 for row in range(4, 24):
     image[28 * row + 13:28 * row + 16] = b"\xff" * 3

@@ -12,7 +12,7 @@ namespace CudnnDigits.Cli;
 /// <summary>Options that several commands share, and the checks of their ranges.</summary>
 internal static class CommonOptions
 {
-    public const int MostThreads = 1024, MostBatch = 16384, MostEpochs = 100_000, MostSeeds = 1000, MostFolds = 100, MostBudget = 10_000_000;
+    public const int MostBatch = 16384, MostEpochs = 100_000, MostSeeds = 1000, MostFolds = 100, MostBudget = 10_000_000;
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 
@@ -41,7 +41,7 @@ internal static class CommonOptions
         HelpName = "auto|cpu|cuda|cuda:N",
     };
 
-    public static Option<int?> Threads() => Ranged("--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, MostThreads);
+    public static Option<int?> Threads() => Ranged("--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, BackendOptions.MostThreads);
 
     public static Option<string?> Precision() =>
         Choice("--precision", "Arithmetic of the step. Default: bf16 on a GPU (tf32 before Ampere); the CPU computes in fp32 only.", "fp32", "tf32", "bf16");

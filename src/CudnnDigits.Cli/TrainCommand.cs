@@ -62,8 +62,7 @@ internal static class TrainCommand
             throw new InputException($"{given.Name} cannot be changed by --resume; only --epochs, --device and --threads may be given beside it");
         }
 
-        RunFolder folder = new(path);
-        RunRecord record = folder.ReadRecord();
+        using RunFolder folder = RunFolder.Open(path, out RunRecord record);
         if (result.GetValue(TrainingOptionSet.Epochs) is { } epochs)
         {
             record = epochs >= record.Options.Epochs

@@ -49,7 +49,7 @@ internal sealed class TrainingRun : IDisposable
     }
 
     /// <summary>Takes a run up where it stopped.</summary>
-    /// <param name="folder">Its folder.</param>
+    /// <param name="folder">Its folder, locked; taken over.</param>
     /// <param name="record">Its record, perhaps with more epochs.</param>
     /// <param name="data">The digits it was started with.</param>
     /// <param name="machine">Where to go on; precision and determinism are the run's own.</param>
@@ -60,15 +60,15 @@ internal sealed class TrainingRun : IDisposable
         try
         {
             record = record with { DeviceOption = machine.Device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
-            TrainingState state = File.Exists(folder.StateFile)
-                ? Checkpoint.LoadState(folder.StateFile, backend.Network)
-                : FreshState(backend.Network, record.Options, record.InitFrom is null ? null : Checkpoint.LoadWeights(record.InitFrom, backend.Network).Weights);
+            TrainingState state = folder.ReadState(backend.Network, record.Options, data)
+                ?? FreshState(backend.Network, record.Options, record.InitFrom is null ? null : Checkpoint.LoadWeights(record.InitFrom, backend.Network).Weights);
             folder.WriteRecord(record);
             return new TrainingRun(folder, record, data, backend, state, whyCpu);
         }
         catch
         {
             backend.Dispose();
+            folder.Dispose();
             throw;
         }
     }
@@ -125,7 +125,11 @@ internal sealed class TrainingRun : IDisposable
         return Score(trainer.ScoredRows);
     }
 
-    public void Dispose() => _backend.Dispose();
+    public void Dispose()
+    {
+        _backend.Dispose();
+        Folder.Dispose();
+    }
 
     private string WhatIsKept => State.Epoch > 0 ? $"the state after epoch {State.Epoch}" : "the state at the start";
 

@@ -14,16 +14,19 @@ internal static unsafe class ClassifierExports
 
     /// <summary>By numbers that are never used twice, so that a destroyed classifier is recognised.</summary>
     private static readonly ConcurrentDictionary<nint, DigitClassifier> Classifiers = new();
-    private static readonly byte* VersionText = (byte*)Marshal.StringToCoTaskMemUTF8(Checkpoint.Version);
     private static long _last;
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_version", CallConvs = [typeof(CallConvCdecl)])]
-    public static byte* Version() => VersionText;
+#if WINDOWS
+    private static readonly byte* VersionText = (byte*)Marshal.StringToCoTaskMemUTF8(Checkpoint.Version);
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_last_error", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "version", CallConvs = [typeof(CallConvCdecl)])]
+    public static byte* Version() => VersionText;
+#endif
+
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "last_error", CallConvs = [typeof(CallConvCdecl)])]
     public static byte* LastErrorText() => LastError.Text;
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_classifier_options_init", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "classifier_options_init", CallConvs = [typeof(CallConvCdecl)])]
     public static int Init(ClassifierStructure* options)
     {
         try
@@ -38,17 +41,21 @@ internal static unsafe class ClassifierExports
         }
     }
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_create", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "create", CallConvs = [typeof(CallConvCdecl)])]
     public static int Create(byte* weights, ClassifierStructure* options, nint* classifier)
     {
         try
         {
             Arguments.NotNull(classifier);
             *classifier = 0;
-            DigitClassifier created = DigitClassifier.Load(Arguments.Text(weights), Read(options));
-            nint number = (nint)Interlocked.Increment(ref _last);
-            Classifiers[number] = created;
-            *classifier = number;
+            using NativePath path = NativePath.ToRead(weights, nameof(weights));
+            path.Naming(() =>
+            {
+                DigitClassifier created = DigitClassifier.Load(path.Text, Read(options));
+                nint number = (nint)Interlocked.Increment(ref _last);
+                Classifiers[number] = created;
+                *classifier = number;
+            });
             return (int)Status.Ok;
         }
         catch (Exception e)
@@ -57,7 +64,7 @@ internal static unsafe class ClassifierExports
         }
     }
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_predict", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "predict", CallConvs = [typeof(CallConvCdecl)])]
     public static int Predict(nint classifier, void* images, int pixelType, long stride, long count, float* logits)
     {
         try
@@ -96,7 +103,7 @@ internal static unsafe class ClassifierExports
         }
     }
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_predict_device", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "predict_device", CallConvs = [typeof(CallConvCdecl)])]
     public static int PredictDevice(nint classifier, nint images, int pixelType, long stride, long count, nint logits, nint stream)
     {
         try
@@ -112,7 +119,7 @@ internal static unsafe class ClassifierExports
         }
     }
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_destroy", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "destroy", CallConvs = [typeof(CallConvCdecl)])]
     public static int Destroy(nint classifier)
     {
         try

@@ -7,6 +7,8 @@ namespace CudnnDigits.Native;
 /// <summary>The message of a thread's last failed call, in memory that C may read until the next one fails; freed after the thread has ended.</summary>
 internal sealed unsafe class LastError
 {
+    private static readonly string[] Settings = ["device", "precision", "batch-size", "threads"];
+
     [ThreadStatic]
     private static LastError? _ofThread;
 
@@ -41,9 +43,13 @@ internal sealed unsafe class LastError
             OutOfMemoryException => (Status.Failed, "the memory of this machine ran out; choose a smaller batch"),
             _ => (Status.Failed, e.Message),
         };
-        OfThread.Keep(message.ReplaceLineEndings(" "));
+        OfThread.Keep(InFields(message.ReplaceLineEndings(" ")));
         return (int)status;
     }
+
+    /// <summary>The library calls what can be set by the names of the program's options; here they are fields: "--batch-size" is batch_size.</summary>
+    private static string InFields(string message) => Settings.Aggregate(
+        $" {message}", (text, name) => text.Replace($" --{name}", $" {name.Replace('-', '_')}", StringComparison.Ordinal))[1..];
 
     private byte* Keep(string message)
     {

@@ -11,7 +11,7 @@ internal static unsafe class TrainingExports
 {
     private static readonly NetworkSpec[] Networks = [DigitNetworks.Simple, DigitNetworks.Improved];
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_training_options_init", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "training_options_init", CallConvs = [typeof(CallConvCdecl)])]
     public static int Init(TrainingStructure* options, int network)
     {
         try
@@ -26,13 +26,13 @@ internal static unsafe class TrainingExports
         }
     }
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_train_from_file", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "train_from_file", CallConvs = [typeof(CallConvCdecl)])]
     public static int TrainFromFile(byte* data, TrainingStructure* options, byte* weights, MetricsStructure* metrics)
     {
         try
         {
-            string path = Arguments.Text(data);
-            Train(() => DataSource.Open(path, DataPart.Training), options, Arguments.Text(weights), metrics);
+            using NativePath path = NativePath.ToRead(data, nameof(data));
+            path.Naming(() => Train(() => DataSource.Open(path.Text, DataPart.Training), options, weights, metrics));
             return (int)Status.Ok;
         }
         catch (Exception e)
@@ -41,7 +41,7 @@ internal static unsafe class TrainingExports
         }
     }
 
-    [UnmanagedCallersOnly(EntryPoint = "cudnn_digits_train_from_memory", CallConvs = [typeof(CallConvCdecl)])]
+    [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "train_from_memory", CallConvs = [typeof(CallConvCdecl)])]
     public static int TrainFromMemory(byte* images, byte* labels, long count, TrainingStructure* options, byte* weights, MetricsStructure* metrics)
     {
         try
@@ -50,7 +50,7 @@ internal static unsafe class TrainingExports
             ArgumentOutOfRangeException.ThrowIfGreaterThan(count, Array.MaxLength / DigitDataset.PixelCount);
             Arguments.NotNull(images);
             Arguments.NotNull(labels);
-            Train(Copy, options, Arguments.Text(weights), metrics);
+            Train(Copy, options, weights, metrics);
             return (int)Status.Ok;
         }
         catch (Exception e)
@@ -62,11 +62,17 @@ internal static unsafe class TrainingExports
             "the caller's digits", new ReadOnlySpan<byte>(images, (int)count * DigitDataset.PixelCount).ToArray(), new ReadOnlySpan<byte>(labels, (int)count).ToArray());
     }
 
-    private static void Train(Func<DigitDataset> open, TrainingStructure* given, string weights, MetricsStructure* metrics)
+    private static void Train(Func<DigitDataset> open, TrainingStructure* given, byte* weights, MetricsStructure* metrics)
     {
         TrainingStructure structure = given == null ? Defaults(Array.IndexOf(Networks, DigitNetworks.Improved)) : *given;
         TrainingOptions options = Read(structure);
-        CheckTarget(weights);
+        using NativePath target = NativePath.ToWrite(weights, nameof(weights));
+        target.Naming(() => Train(open, structure, options, target, metrics));
+    }
+
+    private static void Train(Func<DigitDataset> open, TrainingStructure structure, TrainingOptions options, NativePath target, MetricsStructure* metrics)
+    {
+        CheckTarget(target.Text);
         DigitDataset data = open();
         BackendOptions backendOptions = new(options, structure.Threads)
         {
@@ -88,7 +94,7 @@ internal static unsafe class TrainingExports
         cancellation.Token.ThrowIfCancellationRequested(); // after the last epoch
         NetworkWeights kept = state.Kept(options);
         Metrics scored = trainer.Evaluate(kept);
-        Checkpoint.SaveWeights(weights, kept, state.Optimizer.Step, new SplitRecord(options.Split, data.Fingerprint()).ToMetadata());
+        target.Write(path => Checkpoint.SaveWeights(path, kept, state.Optimizer.Step, new SplitRecord(options.Split, data.Fingerprint()).ToMetadata()));
         if (metrics != null)
         {
             *metrics = new MetricsStructure { Accuracy = scored.Accuracy, Loss = scored.Loss, Samples = scored.Samples, Epoch = state.KeptEpoch(options) };

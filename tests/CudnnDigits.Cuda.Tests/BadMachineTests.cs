@@ -1,3 +1,4 @@
+using System.Text;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Cli;
@@ -19,7 +20,7 @@ public sealed class BadMachineTests : IDisposable
         _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(80)));
     }
 
-    /// <summary>Libraries that are there (name=other puts one under another's name), settings of the software device, what the line says.</summary>
+    /// <summary>Libraries that are there (name=other puts one under another's name, name-function takes a function from it), settings of the software device, what the line says.</summary>
     public static TheoryData<string, string, string> Missing => new()
     {
         { "libcublas.so.12 libcudnn.so.9", "", "there is no NVIDIA driver: libcuda.so.1 was not found" },
@@ -33,6 +34,8 @@ public sealed class BadMachineTests : IDisposable
         { Device, "SOFTCUDA_CUDNN_VERSION=8907", "libcudnn.so.9 is cuDNN 8, and cuDNN 9 is needed" },
         { Device, "SOFTCUDA_CUDNN_CUDART=13000", "libcudnn.so.9 is built for CUDA 13, but" },
         { Device, "SOFTCUDA_FAIL=cudnnCreate:1:1002", "are of different versions" },
+        { "libcuda.so.1-cuEventSynchronize libcublas.so.12 libcudnn.so.9", "", "libcuda.so.1 has no cuEventSynchronize; update the driver" },
+        { "libcuda.so.1 libcublas.so.12 libcudnn.so.9-cudnnGetLastErrorString", "", "libcudnn.so.9 has no cudnnGetLastErrorString, and a newer cuDNN 9 is needed" },
         { "libcuda.so.1 libcudnn.so.9", "", "cuBLAS is missing: libcublas.so.12 (the driver runs CUDA up to 12) was not found" },
     };
 
@@ -73,6 +76,16 @@ public sealed class BadMachineTests : IDisposable
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamEndCapture:1:901", 1, "the GPU failed in epoch 1: cuStreamEndCapture failed: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cudnnConvolutionForward:2:5000", 1, "the GPU failed in epoch 1: cudnnConvolutionForward failed: CUDNN_STATUS_EXECUTION_FAILED")]
     [InlineData("--device cuda --no-cuda-graph", "SOFTCUDA_FAIL=cublasGemmEx:3:13", 1, "the GPU failed in epoch 1: cublasGemmEx failed: CUBLAS_STATUS_EXECUTION_FAILED")]
+    [InlineData("--device cuda --batch-size 48", "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:5000", 1, "the GPU failed in epoch 1: conv2, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
+    [InlineData("--device cuda --batch-size 48", "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:3000,cudnnGetConvolutionForwardWorkspaceSize:2:3000", 2, "cuDNN has no algorithm for conv2, forward, in bf16")]
+    [InlineData("--device cuda", "SOFTCUDA_WORKSPACE=18446744073709551615", 1, "the GPU failed: cuDNN says that the workspace of conv2, forward, takes 18446744073709551615 bytes")]
+    [InlineData("--device cuda --model improved --precision fp32", "SOFTCUDA_WORKSPACE=18446744073709551615", 1, "the GPU failed: cuDNN says that the workspace of a batch norm takes")]
+    [InlineData("--device cuda", "SOFTCUDA_DEVICES=-1", 2, "there is no NVIDIA GPU on this machine")]
+    [InlineData("--device cuda", "SOFTCUDA_DRIVER_VERSION=0", 2, "the NVIDIA driver is too old: it runs CUDA up to 0.0")]
+    [InlineData("--device cuda", "SOFTCUDA_CUDNN_VERSION=0", 2, "libcudnn.so.9 is cuDNN 0, and cuDNN 9 is needed")]
+    [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=-1", 1, "the GPU failed: the driver says that attribute 16 of GPU 0 is -1")]
+    [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=0", 1, "the GPU failed in epoch 1: head_training_bf16 failed: CUDA_ERROR_INVALID_VALUE")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamCreate:1:0", 1, "the GPU failed: a call succeeded that was to give a CudaStream, and gave none")]
     [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU computes in fp32; leave the option out")]
     [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2, "the CPU computes in fp32, and there is no GPU to use: there is no NVIDIA GPU")]
     public void What_goes_wrong_is_said_in_one_line(string options, string settings, int exitCode, string says)
@@ -150,11 +163,15 @@ public sealed class BadMachineTests : IDisposable
         Directory.CreateDirectory(folder);
         foreach (string library in libraries.Split(' '))
         {
-            string[] names = library.Split('=');
+            string[] parts = library.Split('-'), names = parts[0].Split('=');
             string link = Path.Combine(folder, names[^1]);
             if (!File.Exists(link))
             {
                 File.Copy(Path.Combine(from, names[0]), link);
+                foreach (string function in parts[1..])
+                {
+                    Rename(link, function);
+                }
             }
         }
 
@@ -163,6 +180,16 @@ public sealed class BadMachineTests : IDisposable
             ("CUDNN_DIGITS_CUDA_PATH", folder), ("VIRTUAL_ENV", ""), ("CONDA_PREFIX", ""), ("CUDA_PATH", ""),
             .. settings.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(setting => (setting.Split('=')[0], setting[(setting.IndexOf('=', StringComparison.Ordinal) + 1)..])),
         ];
+    }
+
+    /// <summary>Takes a function from a library: the table that it is looked up in has it under another name.</summary>
+    private static void Rename(string library, string function)
+    {
+        byte[] bytes = File.ReadAllBytes(library), name = Encoding.ASCII.GetBytes($"\0{function}\0");
+        int at = bytes.AsSpan().IndexOf(name);
+        Assert.True(at >= 0, $"{library} has no {function}");
+        bytes[at + 1] = (byte)'_';
+        File.WriteAllBytes(library, bytes);
     }
 
     private static string OnlyLine(string error) => Assert.Single(error.TrimEnd('\n').Split('\n'), line => !line.StartsWith("softcuda:", StringComparison.Ordinal));

@@ -82,7 +82,7 @@ public sealed unsafe class ClassifierTests
         float[] expected = new float[Logits];
         classifier.Predict(Digits.Pixels, expected);
         nint images = caller.Allocate(Digits.Pixels.Length), source = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
-        using PinnedMemory result = new(caller.Context, Logits * sizeof(float));
+        using PinnedMemory result = new(caller.Context.Handles, Logits * sizeof(float));
         new Span<float>(result.Pointer, Logits).Fill(7);
 
         // All of this is only enqueued. Before: the images arrive. After: they are wiped, and so are the logits once they are copied.
@@ -109,7 +109,7 @@ public sealed unsafe class ClassifierTests
         using Pipeline caller = new();
         using DigitClassifier classifier = caller.Classifier(Weights("improved"));
         nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
-        using CudaGraph graph = CudaGraph.Capture(caller.Context, caller.Stream, () => classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
+        using CudaGraph graph = CudaGraph.Capture(caller.Context.Handles, caller.Stream, () => classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
         Assert.True(graph.Nodes >= 3 * 12, $"{graph.Nodes} nodes"); // 16 + 16 + 5 images; a GPU's libraries may launch more
         foreach (ulong seed in new ulong[] { 5, 6 })
         {
@@ -127,13 +127,13 @@ public sealed unsafe class ClassifierTests
     {
         using Pipeline caller = new();
         using DigitClassifier classifier = caller.Classifier(Weights("simple"));
-        using CudaStream other = new(caller.Context);
+        using CudaStream other = new(caller.Context.Handles);
         float[] expected = new float[Logits], expectedReversed = new float[Logits];
         byte[] reversed = [.. Digits.Pixels.ToArray().Chunk(DigitDataset.PixelCount).Reverse().SelectMany(image => image)];
         classifier.Predict(Digits.Pixels, expected);
         classifier.Predict(reversed, expectedReversed);
         nint first = caller.Upload(Digits.Pixels), second = caller.Upload(reversed), ofFirst = caller.Allocate(Logits * sizeof(float)), ofSecond = caller.Allocate(Logits * sizeof(float));
-        using PinnedMemory result = new(caller.Context, Logits * sizeof(float));
+        using PinnedMemory result = new(caller.Context.Handles, Logits * sizeof(float));
         for (int turn = 0; turn < 3; turn++)
         {
             classifier.Enqueue(new ImageBatch(first, Count), ofFirst, caller.Stream.Value);
@@ -142,7 +142,7 @@ public sealed unsafe class ClassifierTests
         }
 
         other.Synchronize(); // so the first stream's last prediction has run as well, though nobody waited for it
-        using PinnedMemory result2 = new(caller.Context, Logits * sizeof(float));
+        using PinnedMemory result2 = new(caller.Context.Handles, Logits * sizeof(float));
         other.Download(result2.Pointer, ofFirst, Logits * sizeof(float));
         other.Synchronize();
         Assert.Equal(expected, new ReadOnlySpan<float>(result2.Pointer, Logits).ToArray());
@@ -164,8 +164,8 @@ public sealed unsafe class ClassifierTests
         Thread[] threads = [.. logits.Select(target => new Thread(() =>
         {
             using CudaContext.Scope scope = caller.Context.Enter();
-            using CudaStream stream = new(caller.Context);
-            using PinnedMemory result = new(caller.Context, Logits * sizeof(float));
+            using CudaStream stream = new(caller.Context.Handles);
+            using PinnedMemory result = new(caller.Context.Handles, Logits * sizeof(float));
             float[] onHost = new float[Logits];
             for (int round = 0; round < 5; round++)
             {
@@ -319,8 +319,6 @@ public sealed unsafe class ClassifierTests
     /// <summary>A caller with a context, a stream and memory of his own.</summary>
     private sealed class Pipeline : IDisposable
     {
-        private readonly List<DeviceMemory> _memory = [];
-
         public Pipeline()
         {
             Gpu.Require();
@@ -328,7 +326,7 @@ public sealed unsafe class ClassifierTests
             nint handle = Context.DangerousGetHandle();
             Assert.Equal(CuResult.Success, CudaDriver.cuCtxPushCurrent_v2(handle));
             Handle = handle;
-            Stream = new CudaStream(Context);
+            Stream = new CudaStream(Context.Handles);
         }
 
         public CudaContext Context { get; }
@@ -340,16 +338,12 @@ public sealed unsafe class ClassifierTests
         public DigitClassifier Classifier(NetworkWeights weights, Precision precision = Precision.Fp32) =>
             new(weights, new ClassifierOptions { CudaContext = Handle, BatchSize = Batch, Precision = precision });
 
-        public nint Allocate(long bytes)
-        {
-            _memory.Add(new DeviceMemory(Context, bytes));
-            return _memory[^1].Value;
-        }
+        public nint Allocate(long bytes) => new DeviceMemory(Context.Handles, bytes).Value;
 
         public nint Upload(ReadOnlySpan<byte> bytes, nint to = 0)
         {
             to = to == 0 ? Allocate(bytes.Length) : to;
-            using PinnedMemory staging = new(Context, bytes.Length);
+            using PinnedMemory staging = new(Context.Handles, bytes.Length);
             bytes.CopyTo(new Span<byte>(staging.Pointer, bytes.Length));
             Stream.Upload(to, staging.Pointer, bytes.Length);
             Stream.Synchronize();
@@ -358,7 +352,7 @@ public sealed unsafe class ClassifierTests
 
         public float[] Download(nint logits)
         {
-            using PinnedMemory staging = new(Context, Logits * sizeof(float));
+            using PinnedMemory staging = new(Context.Handles, Logits * sizeof(float));
             Stream.Download(staging.Pointer, logits, Logits * sizeof(float));
             Stream.Synchronize();
             return new ReadOnlySpan<float>(staging.Pointer, Logits).ToArray();
@@ -366,8 +360,6 @@ public sealed unsafe class ClassifierTests
 
         public void Dispose()
         {
-            Stream.Dispose();
-            _memory.ForEach(memory => memory.Dispose());
             nint current;
             Assert.Equal(CuResult.Success, CudaDriver.cuCtxPopCurrent_v2(&current));
             Assert.Equal(Handle, current); // no call left another one behind

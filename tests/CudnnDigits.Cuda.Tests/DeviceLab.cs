@@ -7,8 +7,6 @@ namespace CudnnDigits.Cuda.Tests;
 /// <summary>Tensors on the device for tests of single operations; each has an allocation of its own, so that none may be overrun.</summary>
 internal sealed unsafe class DeviceLab : IDisposable
 {
-    private readonly List<DeviceArena> _arenas = [];
-
     private DeviceLab(CudaSession session) => Session = session;
 
     public CudaSession Session { get; }
@@ -28,8 +26,7 @@ internal sealed unsafe class DeviceLab : IDisposable
     {
         DeviceArena arena = new();
         DeviceTensor tensor = arena.Reserve(count, type ?? Session.ActivationType);
-        arena.Allocate(Session.Context);
-        _arenas.Add(arena);
+        arena.Allocate(Session.Context.Handles);
         return tensor;
     }
 
@@ -64,7 +61,7 @@ internal sealed unsafe class DeviceLab : IDisposable
 
     public float[] Download(DeviceTensor tensor)
     {
-        using PinnedMemory staging = new(Session.Context, tensor.Bytes);
+        using PinnedMemory staging = new(Session.Context.Handles, tensor.Bytes);
         Session.Stream.Download(staging.Pointer, tensor.Address, tensor.Bytes);
         Session.Stream.Synchronize();
         return tensor.Type == DeviceType.Bf16
@@ -75,7 +72,7 @@ internal sealed unsafe class DeviceLab : IDisposable
     public T Download<T>(DeviceTensor tensor)
         where T : unmanaged
     {
-        using PinnedMemory staging = new(Session.Context, tensor.Bytes);
+        using PinnedMemory staging = new(Session.Context.Handles, tensor.Bytes);
         Session.Stream.Download(staging.Pointer, tensor.Address, tensor.Bytes);
         Session.Stream.Synchronize();
         return *(T*)staging.Pointer;
@@ -96,11 +93,7 @@ internal sealed unsafe class DeviceLab : IDisposable
         },
     ]);
 
-    public void Dispose()
-    {
-        Session.Stream.Synchronize();
-        _arenas.ForEach(arena => arena.Dispose());
-    }
+    public void Dispose() => Session.Stream.Synchronize(); // the tensors are the session's
 
     /// <summary>Nearest bfloat16, ties to even.</summary>
     public static ushort Round(float value)
@@ -111,7 +104,7 @@ internal sealed unsafe class DeviceLab : IDisposable
 
     private void Upload(ReadOnlySpan<byte> from, DeviceTensor to)
     {
-        using PinnedMemory staging = new(Session.Context, to.Bytes);
+        using PinnedMemory staging = new(Session.Context.Handles, to.Bytes);
         from.CopyTo(new Span<byte>(staging.Pointer, from.Length));
         Session.Stream.Upload(to.Address, staging.Pointer, to.Bytes);
         Session.Stream.Synchronize();

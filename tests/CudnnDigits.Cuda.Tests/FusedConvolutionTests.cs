@@ -35,7 +35,7 @@ public class FusedConvolutionTests
         parameters.Load(session.Stream, weights, new AdamState(network));
         new Adam(session).RoundWeights(parameters);
         FusedTensors t = net.Fused!;
-        using FusedConvolutions convolutions = new(session, t, Seed, n);
+        FusedConvolutions convolutions = new(session, t, Seed, n);
         Random random = new(n);
         byte[] pixels = [.. Enumerable.Range(0, n * 784).Select(_ => (byte)(random.NextDouble() < 0.7 ? 0 : random.Next(256)))];
         float[] dy = Values(n * 256, () => random.NextDouble() - 0.5);
@@ -176,7 +176,7 @@ public class FusedConvolutionTests
         parameters.Load(session.Stream, weights, null);
         new Adam(session).RoundWeights(parameters);
         FusedTensors t = net.Fused!;
-        using FusedConvolutions together = new(session, t, Seed, many), alone = new(session, t, Seed, 1);
+        FusedConvolutions together = new(session, t, Seed, many), alone = new(session, t, Seed, 1);
         together.PreparePrediction();
         float[] x = Values(many * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble());
         lab.Upload(x, t.X);
@@ -331,25 +331,19 @@ public class FusedConvolutionTests
     /// <summary>A network for the fused kernels, all of its tensors zero.</summary>
     private sealed class FusedLab : IDisposable
     {
-        private readonly DeviceArena _arena = new();
-
         public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training, bool warpgroups = false)
         {
-            Net = new CudaNetwork(session, _arena, network, samples, training, warpgroups ? Convolver.Warpgroups : Convolver.Fused);
+            DeviceArena arena = new();
+            Net = new CudaNetwork(session, arena, network, samples, training, warpgroups ? Convolver.Warpgroups : Convolver.Fused);
             Lab = DeviceLab.On(session);
-            _arena.Allocate(session.Context);
-            session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
+            arena.Allocate(session.Context.Handles);
+            session.Stream.Clear((nint)arena.Base, arena.Bytes);
         }
 
         public CudaNetwork Net { get; }
 
         public DeviceLab Lab { get; }
 
-        public void Dispose()
-        {
-            Lab.Dispose();
-            Net.Parameters.Dispose();
-            _arena.Dispose();
-        }
+        public void Dispose() => Lab.Dispose();
     }
 }

@@ -48,9 +48,9 @@ public class LaunchTests
     {
         using CudaSession session = Gpu.Open(Precision.Fp32);
         using CudaContext.Scope scope = session.Context.Enter();
-        using CudaStream caller = new(session.Context);
-        using CudaEvent done = new(session.Context);
-        using DeviceMemory state = new(session.Context, sizeof(StepState));
+        using CudaStream caller = new(session.Context.Handles);
+        using CudaEvent done = new(session.Context.Handles);
+        using DeviceMemory state = new(session.Context.Handles, sizeof(StepState));
         nint stateAt = state.Value, none = 0;
         void** parameters = stackalloc void*[] { &stateAt, &none, &none, &none, &none, &none };
         session.Kernels.Launch(onOurStream ? session.Stream.Value : caller.Value, "begin_image_step", (1, 1), (32, 1), parameters);
@@ -81,17 +81,16 @@ public class LaunchTests
         Assert.SkipUnless(Gpu.IsSoftware, "the libraries of a GPU may launch several kernels for a call");
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
-        using DeviceArena arena = new();
+        DeviceArena arena = new();
         NetworkSpec network = DigitNetworks.Improved;
         CudaNetwork net = new(session, arena, network, 4, training: true, Convolvers.Choose(session.Context.Device, session.Precision, network, convolutions));
-        using CudaStep step = new(session, net, Options(4, Precision.Bf16), 4, 1 << 30);
+        using CudaStep step = session.Context.Handles.Make(handles => new CudaStep(session, handles, net, Options(4, Precision.Bf16), 4, 1 << 30));
         DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
         session.ReserveBlasWorkspaces(arena, ofBranches: true);
-        arena.Allocate(session.Context);
-        using DeviceParameters parameters = net.Parameters;
+        arena.Allocate(session.Context.Handles);
         step.SetWorkspace(workspace);
         session.UseBlasWorkspaces();
-        using CudaGraph train = CudaGraph.Capture(session.Context, session.Stream, step.EnqueueTraining), predict = CudaGraph.Capture(session.Context, session.Stream, step.EnqueuePrediction);
+        using CudaGraph train = CudaGraph.Capture(session.Context.Handles, session.Stream, step.EnqueueTraining), predict = CudaGraph.Capture(session.Context.Handles, session.Stream, step.EnqueuePrediction);
         Assert.Equal((training, prediction), (train.Nodes, predict.Nodes));
     }
 }

@@ -38,7 +38,7 @@ public partial class OperationTests
         ConvShape shape = new(c, side, side, k, kernel, padding);
         float[] x = Values(precision, 1, n * side * side * c), w = Values(precision, 2, shape.WeightSize), dy = Values(precision, 3, n * shape.OutputSize);
         ConvPlan plan = new(new Conv2dLayer("conv", c, k, kernel, padding, false), null, null, null, 0, new Shape(c, side, side));
-        using IConvolution conv = ours ? new FirstConv2d(lab.Session, plan, n) : new Conv2d(lab.Session, plan, n, 64 << 20, training: true);
+        IConvolution conv = ours ? new FirstConv2d(lab.Session, plan, n) : new Conv2d(lab.Session, lab.Session.Context.Handles, plan, n, 64 << 20, training: true);
         Assert.True(!ours || FirstConv2d.Fits(plan));
         DeviceTensor workspace = lab.Empty(Math.Max(conv.WorkspaceBytes, 1), DeviceType.U8);
         DeviceTensor dX = lab.Upload(x), dW = lab.Upload(w), dDY = lab.Upload(dy), y = lab.Empty(dy.Length), dx = lab.Empty(x.Length), dw = lab.Empty(w.Length);
@@ -63,11 +63,11 @@ public partial class OperationTests
         {
             foreach (int n in new[] { 64, 4096, 8192 })
             {
-                using Conv2d conv = new(lab.Session, plan, n, Conv2d.MostWorkspace(n), training: true);
+                Conv2d conv = new(lab.Session, lab.Session.Context.Handles, plan, n, Conv2d.MostWorkspace(n), training: true);
                 Assert.Equal(plan.Input.C > 1, conv.Algorithms.Contains("data", StringComparison.Ordinal)); // nobody asks for the gradient of the input
                 if (Gpu.IsSoftware && n > 64 && plan.Input.C > 1)
                 {
-                    Assert.Throws<CudaUnavailableException>(() => new Conv2d(lab.Session, plan, n, 64 << 20, training: true));
+                    Assert.Throws<CudaUnavailableException>(() => new Conv2d(lab.Session, lab.Session.Context.Handles, plan, n, 64 << 20, training: true));
                 }
             }
         }
@@ -92,9 +92,9 @@ public partial class OperationTests
             lab.Upload(new float[Channels], DeviceType.F32), lab.Upload([.. Enumerable.Repeat(1f, Channels)], DeviceType.F32), lab.Empty(Channels, DeviceType.F32), lab.Empty(Channels, DeviceType.F32));
         DeviceTensor x = lab.Upload(y), normal = lab.Empty(y.Length), p = window > 1 ? lab.Empty(dA.Length) : normal, z = window > 1 ? lab.Empty(dA.Length) : normal;
         DeviceTensor gradient = lab.Upload(dA), unpooled = window > 1 ? lab.Empty(y.Length) : gradient, dX = lab.Empty(y.Length);
-        using BatchNorm2d layer = new(lab.Session, N, shape, training: true);
+        BatchNorm2d layer = new(lab.Session, lab.Session.Context.Handles, N, shape, training: true);
         DeviceTensor workspace = lab.Empty(Math.Max(layer.WorkspaceBytes, 1), DeviceType.U8), reserve = lab.Empty(Math.Max(layer.ReserveBytes, 1), DeviceType.U8);
-        using MaxPool2d? pooling = window > 1 ? new MaxPool2d(lab.Session, new MaxPool2dLayer("pool", window), N, shape) : null;
+        MaxPool2d? pooling = window > 1 ? new MaxPool2d(lab.Session, lab.Session.Context.Handles, new MaxPool2dLayer("pool", window), N, shape) : null;
         Activation activation = new(lab.Session, N, pooled, null, 0);
         layer.Training(x, normal, norm, workspace, reserve);
         pooling?.Forward(normal, p);
@@ -128,7 +128,7 @@ public partial class OperationTests
         DeviceTensor none = lab.Empty(Out, DeviceType.F32);
         BatchNormTensors norm = new(lab.Upload(gamma, DeviceType.F32), lab.Upload(beta, DeviceType.F32), none, none, lab.Upload(mean, DeviceType.F32), lab.Upload(variance, DeviceType.F32), none, none);
         (DeviceTensor Weights, DeviceTensor Bias) folded = (lab.Empty(w.Length), lab.Empty(Out, DeviceType.F32));
-        using BatchNorm2d layer = new(lab.Session, N, new Shape(Out, Side, Side), training: false);
+        BatchNorm2d layer = new(lab.Session, lab.Session.Context.Handles, N, new Shape(Out, Side, Side), training: false);
         layer.Fold(lab.Upload(w, DeviceType.F32), norm, folded);
         float[] bias = lab.Download(folded.Bias);
         Close(precision, expected, [.. CpuOps.ConvForward(shape, N, x, lab.Download(folded.Weights)).Select((value, i) => value + bias[i % Out])], "y");

@@ -21,9 +21,9 @@ public partial class OperationTests
         DenseShape shape = new(320, 48);
         float[] x = Values(precision, 1, N * shape.In), w = Values(precision, 2, shape.WeightSize), dy = Values(precision, 3, N * shape.Out);
         Dense dense = new(lab.Session, N, shape.In, shape.Out);
-        using DeviceArena arena = new();
+        DeviceArena arena = new();
         lab.Session.ReserveBlasWorkspaces(arena, ofBranches: false);
-        arena.Allocate(lab.Session.Context);
+        arena.Allocate(lab.Session.Context.Handles);
         lab.Session.UseBlasWorkspaces();
         DeviceTensor dX = lab.Upload(x), dW = lab.Upload(w), dDY = lab.Upload(dy);
         DeviceTensor y = lab.Empty(dy.Length), logits = lab.Empty(dy.Length, DeviceType.F32), dx = lab.Empty(x.Length), dw = lab.Empty(w.Length, DeviceType.F32);
@@ -118,12 +118,12 @@ public partial class OperationTests
                 new Conv2dLayer("conv1", 1, 2, 3, 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2), new FlattenLayer("flatten"),
                 new LinearLayer("fc1", 2 * 13 * 13, features), new ReLULayer("relu2"), new DropoutLayer("drop1", Rate), new LinearLayer("fc2", features, Classes),
             ]);
-        using DeviceArena arena = new();
+        DeviceArena arena = new();
         CudaNetwork net = new(lab.Session, arena, network, n, training: true, Convolver.Cudnn);
         HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, parts * n, training: true);
-        arena.Allocate(lab.Session.Context);
+        arena.Allocate(lab.Session.Context.Handles);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
-        using DeviceParameters parameters = net.Parameters;
+        DeviceParameters parameters = net.Parameters;
         NetworkWeights weights = Initializer.Create(network, 1);
         float[] hiddenBias = Values(Precision.Fp32, 3, features), w = [.. Values(precision, 4, Classes * features).Select(value => value / 8)], bias = Values(Precision.Fp32, 5, Classes);
         hiddenBias.CopyTo(weights["fc1.bias"]);

@@ -9,7 +9,7 @@ public class ReadmeTests
     {
         string text = File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "README.md"));
         string[] samples = [.. new[] { "*.cs", "*.cpp", "*.py" }.SelectMany(pattern => Directory.GetFiles(Path.Combine(SharedFiles.RepositoryRoot, "samples"), pattern, SearchOption.AllDirectories)).Where(file => !file.Contains("/obj/", StringComparison.Ordinal))];
-        Assert.Equal(5, samples.Length);
+        Assert.Equal(6, samples.Length);
         Assert.All(samples, sample => Assert.Contains($"\n{File.ReadAllText(sample)}```\n", text, StringComparison.Ordinal));
     }
 

@@ -28,6 +28,7 @@ static void expect_at(int holds, const char *what, int line) {
 #define SUCCEEDS(call) EXPECT((call) == CUDNN_DIGITS_OK)
 #define REFUSES(call) EXPECT((call) == CUDNN_DIGITS_INVALID_ARGUMENT && *cudnn_digits_last_error() != 0)
 #define SAYS(text) EXPECT(strstr(cudnn_digits_last_error(), text) != NULL)
+#define SAYS_NOTHING_OF_OPTIONS EXPECT(strstr(cudnn_digits_last_error(), "--") == NULL)
 
 UNUSED static int exists(const char *path) {
     FILE *file = fopen(path, "rb");

@@ -1,7 +1,11 @@
 /* The C interface, used as it should be and as it should not. Usage: c_interface_test FOLDER [first] */
+#define _DEFAULT_SOURCE
 #include "c_interface.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { threads = 16 };
 
@@ -63,13 +67,20 @@ static void test_training(void) {
     WRONG(rotate = -1)
     WRONG(shift = INFINITY)
     WRONG(zoom = 2)
+    WRONG(threads = -1)
+    WRONG(threads = 1025)
+    SAYS("expected 0 to 1024");
     WRONG(cuda_context = &failures) /* and device cpu */
     wrong = training(NULL);
     wrong.device = "tpu";
     EXPECT(train(&wrong, unwritten, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("device tpu");
+    SAYS_NOTHING_OF_OPTIONS;
     wrong = training(NULL);
     wrong.precision = CUDNN_DIGITS_BF16;
     EXPECT(train(&wrong, unwritten, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("precision bf16");
+    SAYS_NOTHING_OF_OPTIONS;
     wrong = training(NULL);
     wrong.learning_rate = 1e39; /* the first update is infinite */
     EXPECT(train(&wrong, unwritten, NULL) == CUDNN_DIGITS_FAILED);
@@ -146,8 +157,108 @@ static void test_prediction(void) {
     options.reserved = 1;
     REFUSES(cudnn_digits_create(model, &options, &classifier));
     options.reserved = 0;
+    for (int device = 0; device < 2; device++) { /* wherever it would run */
+        options.device = device ? "auto" : "cpu";
+        options.threads = 1025;
+        REFUSES(cudnn_digits_create(model, &options, &classifier));
+        SAYS("threads is 1025");
+        options.threads = -1;
+        REFUSES(cudnn_digits_create(model, &options, &classifier));
+    }
+    options.threads = 0;
+    options.device = "cuda:77";
+    EXPECT(cudnn_digits_create(model, &options, &classifier) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("device cuda:77");
+    SAYS_NOTHING_OF_OPTIONS;
     options.struct_size--;
     REFUSES(cudnn_digits_create(model, &options, &classifier));
+    free(expected);
+}
+
+/* ---- paths that are not UTF-8: \xE9 alone is an e with an accent in Latin-1 */
+
+static void write_csv(const char *path) {
+    FILE *file = fopen(path, "w");
+    EXPECT(file != NULL);
+    fprintf(file, "label");
+    for (int i = 0; i < pixels; i++) {
+        fprintf(file, ",pixel%d", i);
+    }
+    for (int n = 0; n < images; n++) {
+        fprintf(file, "\n%d", labels[n]);
+        for (int i = 0; i < pixels; i++) {
+            fprintf(file, ",%d", digits[n * pixels + i]);
+        }
+    }
+    fclose(file);
+}
+
+static int entries(const char *folder) {
+    int count = 0;
+    DIR *entries = opendir(folder);
+    while (entries && readdir(entries)) {
+        count++;
+    }
+    closedir(entries);
+    return count;
+}
+
+static void test_paths(const char *folder) {
+    char inside[512], data[600], weights[600], link[600], missing[600], pipe[600];
+    snprintf(inside, sizeof inside, "%s/c-interface-caf\xE9", folder);
+    snprintf(data, sizeof data,
+             "%s/donn\xE9"
+             "es.csv",
+             inside);
+    snprintf(weights, sizeof weights, "%s/mod\xE8le.safetensors", inside);
+    snprintf(link, sizeof link, "%s/lien\xE9", inside);
+    snprintf(missing, sizeof missing, "%s/absent.safetensors", inside);
+    snprintf(pipe, sizeof pipe, "%s/tuyau\xE9", inside);
+    mkdir(inside, 0777);
+    write_csv(data);
+    cudnn_digits_training_options options = training(NULL);
+    cudnn_digits_classifier classifier;
+    options.epochs = 1;
+    SUCCEEDS(cudnn_digits_train_from_file(data, &options, weights, NULL));
+    SUCCEEDS(cudnn_digits_create(weights, NULL, &classifier));
+    float *expected = predict(classifier);
+    SUCCEEDS(cudnn_digits_destroy(classifier));
+
+    /* Over a file, through a link, in a folder whose name alone is not UTF-8, from where the process stands. */
+    EXPECT(symlink(weights, link) == 0);
+    SUCCEEDS(train(&options, link, NULL));
+    struct stat status;
+    EXPECT(lstat(link, &status) == 0 && S_ISLNK(status.st_mode));
+    SUCCEEDS(cudnn_digits_create(link, NULL, &classifier));
+    SUCCEEDS(cudnn_digits_destroy(classifier));
+    SUCCEEDS(train(&options, missing, NULL));
+    EXPECT(remove(missing) == 0);
+    char here[512];
+    EXPECT(getcwd(here, sizeof here) && chdir(inside) == 0);
+    SUCCEEDS(train(&options, "mod\xE8le.safetensors", NULL));
+    EXPECT(chdir(here) == 0);
+    EXPECT(entries(inside) == 2 + 3);
+
+    /* Errors show the bytes that are no text; what is no plain file stays. */
+    EXPECT(cudnn_digits_create(missing, NULL, &classifier) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("c-interface-caf\\xE9/absent.safetensors: ");
+    EXPECT(cudnn_digits_create(data, NULL, &classifier) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("donn\\xE9"
+         "es.csv: ");
+    EXPECT(cudnn_digits_train_from_file(weights, &options, unwritten, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("mod\\xE8le.safetensors");
+    EXPECT(train(&options, inside, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("is a folder");
+    EXPECT(mkfifo(pipe, 0666) == 0);
+    EXPECT(train(&options, pipe, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("no plain file");
+    EXPECT(lstat(pipe, &status) == 0 && S_ISFIFO(status.st_mode));
+    EXPECT(remove(pipe) == 0 && remove(weights) == 0);
+    EXPECT(train(&options, link, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("leads nowhere");
+    EXPECT(remove(link) == 0 && remove(data) == 0 && remove(inside) == 0);
+    EXPECT(train(&options, weights, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("caf\\xE9");
     free(expected);
 }
 
@@ -261,6 +372,7 @@ int main(int argc, char **argv) {
     begin(argv[1], "c-interface");
     test_training();
     test_prediction();
+    test_paths(argv[1]);
     test_memory();
     test_threads();
     return end();

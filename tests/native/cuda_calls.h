@@ -59,4 +59,9 @@ int cudnnPoolingForward(void *, void *, const float *, void *, uint64_t, const f
 int cublasCreate_v2(void **);
 int cublasDestroy_v2(void *);
 int cublasSetStream_v2(void *, void *);
+
+// The software device's own: tests/native/softcuda/device.cpp says what they do.
+void softcuda_fail(const char *);
+size_t softcuda_called(char *, size_t);
+size_t softcuda_alive(char *, size_t);
 }

@@ -252,6 +252,27 @@ int main(int argc, char **) {
            "a kernel that is given freed memory fails, when it runs");
     expect(cuMemAlloc_v2(&early, 16) == 700, "and so does everything after it");
 
+    // Failures that are planned while the process runs.
+    softcuda_fail("");
+    expect(cuMemAlloc_v2(&early, 16) == 0, "until it is forgotten");
+    softcuda_fail("*:2:2");
+    expect(cuEventRecord(event, stream) == 0 && cuEventRecord(event, stream) == 2 && cuEventRecord(event, stream) == 0,
+           "the nth of all calls fails");
+    void *none = nullptr;
+    softcuda_fail("cuStreamCreate:1:0");
+    expect(cuStreamCreate(&none, 1) == 0 && !none, "a call says that it succeeded, and has done nothing");
+    softcuda_fail("cuMemFree_v2:1:719");
+    expect(cuMemFree_v2(early) == 719 && cuMemAlloc_v2(&early, 16) == 719,
+           "a status stays that no device recovers from");
+    expect(cuStreamDestroy_v2(branch) == 719, "what gives something back says so, too");
+    softcuda_fail("");
+    expect(cuMemFree_v2(early) == 1 && cuStreamDestroy_v2(branch) == 400, "and has done it");
+    char text[512];
+    softcuda_called(text, sizeof text);
+    expect(std::string(text) == "cuMemFree_v2 1\ncuStreamDestroy_v2 1\n", "calls are counted by their names");
+    softcuda_alive(text, sizeof text);
+    expect(std::string(text).find("1 streams\n") != std::string::npos, "and what is not given back by its kind");
+
     expect(errors_of([] {
                setenv("SOFTCUDA_FAIL", "cuMemAlloc_v2:2:2", 1);
                execl("/proc/self/exe", "softcuda_test", "fail", nullptr);

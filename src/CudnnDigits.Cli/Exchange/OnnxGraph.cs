@@ -1,5 +1,5 @@
+using System.Runtime.InteropServices;
 using CudnnDigits.Data;
-using Google.Protobuf;
 
 namespace CudnnDigits.Cli.Exchange;
 
@@ -25,7 +25,11 @@ internal sealed record OnnxTensor(long[] Shape, float[] Values);
 /// <summary>What an ONNX file holds: nodes in order, initializers, metadata. Fields that nobody asks for are passed over.</summary>
 internal sealed class OnnxGraph
 {
-    private const long MostBytes = 256 << 20;
+    /// <summary>Nodes, initializers, inputs of a node, …: a digit network has a few dozen.</summary>
+    private const int Most = 512;
+
+    /// <summary>A digit network's file has a few million.</summary>
+    private const int MostBytes = 64 << 20;
 
     private OnnxGraph()
     {
@@ -39,25 +43,7 @@ internal sealed class OnnxGraph
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="InputException">Not there, not readable, or not in the format.</exception>
-    public static OnnxGraph Read(string path)
-    {
-        try
-        {
-            FileInfo file = new(path);
-            if (!file.Exists)
-            {
-                throw new InputException($"{path}: no such file; give weights, a .safetensors or .onnx file");
-            }
-
-            return file.Length <= MostBytes
-                ? Parse(path, File.ReadAllBytes(path))
-                : throw new InputException($"{path}: {file.Length} bytes are too many for a digit network");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be read: {e.Message}", e);
-        }
-    }
+    public static OnnxGraph Read(string path) => Parse(path, InputFile.ReadAll(path, MostBytes, "weights, a .safetensors or .onnx file"));
 
     /// <summary>Reads the bytes of a file.</summary>
     /// <param name="name">Where they come from, for messages.</param>
@@ -68,23 +54,22 @@ internal sealed class OnnxGraph
         OnnxGraph graph = new();
         try
         {
-            ProtoMessage model = new(ByteString.CopyFrom(bytes));
-            foreach (ProtoMessage entry in model.Messages(Onnx.Model.MetadataProps))
+            ProtoMessage model = new(bytes);
+            foreach (ProtoMessage entry in Bounded(model.Messages(Onnx.Model.MetadataProps), "metadata entries"))
             {
                 graph.Metadata[entry.Text(Onnx.Entry.Key)] = entry.Text(Onnx.Entry.Value);
             }
 
-            foreach (ProtoMessage content in model.Messages(Onnx.Model.Graph))
+            graph.Nodes.AddRange(Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Node)), "nodes").Select(ReadNode));
+            foreach (ProtoMessage tensor in Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Initializer)), "initializers"))
             {
-                graph.Nodes.AddRange(content.Messages(Onnx.Graph.Node).Select(ReadNode));
-                foreach (ProtoMessage tensor in content.Messages(Onnx.Graph.Initializer).Where(tensor => tensor.Integers(Onnx.Tensor.DataType) is [.., Onnx.Float]))
+                if (tensor.Integers(Onnx.Tensor.DataType).LastOrDefault() == Onnx.Float && !graph.Initializers.TryAdd(tensor.Text(Onnx.Tensor.Name), ReadTensor(tensor)))
                 {
-                    graph.Initializers[tensor.Text(Onnx.Tensor.Name)] =
-                        new OnnxTensor(tensor.Integers(Onnx.Tensor.Dims), [.. tensor.Reals(Onnx.Tensor.RawData), .. tensor.Reals(Onnx.Tensor.FloatData)]);
+                    throw new InvalidDataException("it holds two initializers of one name");
                 }
             }
         }
-        catch (Exception e) when (e is InvalidProtocolBufferException or InvalidOperationException)
+        catch (InvalidDataException e)
         {
             throw new InputException($"{name}: not an ONNX file, or damaged: {e.Message}", e);
         }
@@ -92,25 +77,44 @@ internal sealed class OnnxGraph
         return graph.Nodes.Count > 0 ? graph : throw new InputException($"{name}: not an ONNX file: it holds no graph");
     }
 
+    private static OnnxTensor ReadTensor(ProtoMessage tensor)
+    {
+        long[] shape = [.. Bounded(tensor.Integers(Onnx.Tensor.Dims), "dimensions")];
+        ReadOnlySpan<byte> raw = tensor.Bytes(Onnx.Tensor.RawData).Span; // little-endian, as every machine .NET runs on
+        return raw.IsEmpty ? new OnnxTensor(shape, [.. tensor.Reals(Onnx.Tensor.FloatData)])
+            : raw.Length % sizeof(float) == 0 && !tensor.Reals(Onnx.Tensor.FloatData).Any() ? new OnnxTensor(shape, MemoryMarshal.Cast<byte, float>(raw).ToArray())
+            : throw new InvalidDataException("an initializer is not made of whole float32 values");
+    }
+
     private static OnnxNode ReadNode(ProtoMessage message)
     {
         OnnxNode node = new() { OpType = message.Text(Onnx.Node.OpType) };
-        node.Inputs.AddRange(message.Texts(Onnx.Node.Input));
-        node.Outputs.AddRange(message.Texts(Onnx.Node.Output));
-        foreach (ProtoMessage attribute in message.Messages(Onnx.Node.Attribute))
+        node.Inputs.AddRange(Bounded(message.Texts(Onnx.Node.Input), "inputs"));
+        node.Outputs.AddRange(Bounded(message.Texts(Onnx.Node.Output), "outputs"));
+        foreach (ProtoMessage attribute in Bounded(message.Messages(Onnx.Node.Attribute), "attributes"))
         {
             string name = attribute.Text(Onnx.Attribute.Name);
-            if (attribute.Reals(Onnx.Attribute.Float) is [.., float real])
+            foreach (float real in attribute.Reals(Onnx.Attribute.Float))
             {
                 node.Reals[name] = real;
             }
 
-            if (attribute.Integers(Onnx.Attribute.Int).Concat(attribute.Integers(Onnx.Attribute.Ints)).ToArray() is { Length: > 0 } integers)
+            long[] integers = [.. Bounded(attribute.Integers(Onnx.Attribute.Int).Concat(attribute.Integers(Onnx.Attribute.Ints)), "numbers")];
+            if (integers.Length > 0)
             {
                 node.Ints[name] = integers;
             }
         }
 
         return node;
+    }
+
+    private static IEnumerable<T> Bounded<T>(IEnumerable<T> items, string what)
+    {
+        int count = 0;
+        foreach (T item in items)
+        {
+            yield return ++count <= Most ? item : throw new InvalidDataException($"it holds more than {Most} {what}, which no digit network does");
+        }
     }
 }

@@ -1,31 +1,39 @@
-using System.Net;
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
 using CudnnDigits.Training;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.WebUtilities;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using HttpProtocols = Microsoft.AspNetCore.Server.Kestrel.Core.HttpProtocols;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>The web server of <c>serve</c>: a page to draw on, predictions, their description, health. Listens on 127.0.0.1 only.</summary>
+/// <summary>The web server of <c>serve</c>: a page to draw on, predictions, their description, health.</summary>
 internal static class DigitServer
 {
-    /// <summary>Largest body, connections at once, and seconds that requests have to end when the server stops.</summary>
-    public const int MostBodyBytes = 4 << 20, MostConnections = 1024, StopSeconds = 5;
+    /// <summary>Largest body.</summary>
+    public const int MostBodyBytes = 4 << 20;
 
-    private const string PagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    private const string ProblemType = "application/problem+json", Rejected = "Microsoft.AspNetCore.Server.Kestrel.BadRequest";
 
     /// <summary>Builds the server, ready to be started.</summary>
-    /// <param name="port">Port, or 0 for any that is free.</param>
+    /// <param name="listener">Bound; the server listens on it and closes it.</param>
     /// <param name="batcher">Predicts.</param>
     /// <param name="health">What it says of itself.</param>
-    public static WebApplication Build(int port, Batcher batcher, Func<HealthAnswer> health)
+    /// <param name="limits">What its peers get at most.</param>
+    public static WebApplication Build(Socket listener, Batcher batcher, Func<HealthAnswer> health, Limits limits)
     {
         // Empty: no settings from files or variables that happen to lie about, no log but what is written here.
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new());
@@ -34,25 +42,55 @@ internal static class DigitServer
         {
             options.AddServerHeader = false;
             options.Limits.MaxRequestBodySize = MostBodyBytes;
-            options.Limits.MaxConcurrentConnections = MostConnections;
-            options.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
-            options.Listen(IPAddress.Loopback, port);
+            options.Limits.RequestHeadersTimeout = limits.Headers;
+            options.Limits.KeepAliveTimeout = limits.Idle;
+            (options.Limits.MinRequestBodyDataRate, options.Limits.MinResponseDataRate) = (null, null); // Peer has a deadline for the whole
+            options.Listen(listener.LocalEndPoint!, listen =>
+            {
+                listen.Protocols = HttpProtocols.Http1;
+                listen.Use(next => connection =>
+                {
+                    connection.Features.Set<IConnectionLifetimeNotificationFeature>((Peer)connection); // Kestrel's own would not let it read what has arrived
+                    return next(connection);
+                });
+            });
         });
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(StopSeconds));
+        builder.Services.AddSingleton<IConnectionListenerFactory>(new Peers(listener, limits));
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = limits.Stop + TimeSpan.FromSeconds(3)); // beyond what Peers allows
 
         WebApplication app = builder.Build();
-        app.Use(AnswerErrors);
-        string page = Html.Resource("draw.html").Replace("/*colors*/", Html.Resource("colors.css"), StringComparison.Ordinal);
-        app.MapGet("/", (RequestDelegate)(context => WriteText(context, "text/html", page)));
-        app.MapGet("/openapi.json", (RequestDelegate)(context => WriteText(context, "application/json", Html.Resource("openapi.json"))));
-        app.MapGet("/health", (RequestDelegate)(context => Write(context, 200, health(), ServeJson.Default.HealthAnswer)));
+        app.Services.GetRequiredService<DiagnosticListener>().Subscribe(new RejectedRequests(), name => name == Rejected);
+        app.Use(Answer);
+        string page = Html.Resource("draw.html").Replace("/*colors*/", Html.Resource("colors.css"), StringComparison.Ordinal), policy = PagePolicy(page);
+        MapGet("/", context =>
+        {
+            context.Response.Headers.ContentSecurityPolicy = policy;
+            return WriteText(context, "text/html", page);
+        });
+        MapGet("/openapi.json", context => WriteText(context, "application/json", Html.Resource("openapi.json")));
+        MapGet("/health", context => Write(context, 200, health(), ServeJson.Default.HealthAnswer));
         app.MapPost("/predict", (RequestDelegate)(context => Predict(context, batcher)));
         return app;
+
+        void MapGet(string path, RequestDelegate answer) => app.MapMethods(path, [HttpMethods.Get, HttpMethods.Head], answer);
+    }
+
+    /// <summary>A whole answer with an error, for a connection on which Kestrel does not write one.</summary>
+    public static byte[] RawProblem(int status, string detail, bool withBody)
+    {
+        string reason = ReasonPhrases.GetReasonPhrase(status);
+        byte[] json = JsonSerializer.SerializeToUtf8Bytes(new Problem(reason, status, detail), ServeJson.Default.Problem);
+        string retry = status == StatusCodes.Status503ServiceUnavailable ? "Retry-After: 1\r\n" : "";
+        string head = $"HTTP/1.1 {status} {reason}\r\nContent-Length: {json.Length}\r\nContent-Type: {ProblemType}\r\nConnection: close\r\n"
+            + $"Date: {DateTime.UtcNow:R}\r\nX-Content-Type-Options: nosniff\r\n{retry}\r\n";
+        return [.. Encoding.ASCII.GetBytes(head), .. withBody ? json : []];
     }
 
     private static async Task Predict(HttpContext context, Batcher batcher)
     {
-        PredictBody body = await PredictBody.Read(context.Request);
+        Peer peer = context.Features.GetRequiredFeature<Peer>();
+        PredictBody body = await PredictBody.Read(context.Request, peer);
+        await peer.Take(body.Made.Sum(made => made ? 12L << 10 : 1L << 10)); // pixels and answer, as objects and as text
         Task<float[]> prediction = batcher.Predict(body.Pixels)
             ?? throw new BadRequestException(StatusCodes.Status503ServiceUnavailable, $"more than {Batcher.MostWaiting} digits are waiting; try again in a moment");
         float[] probabilities = await prediction.WaitAsync(context.RequestAborted);
@@ -69,23 +107,23 @@ internal static class DigitServer
     }
 
     /// <summary>Every error becomes a problem of RFC 9457, whether it was thrown or is just a status without a body.</summary>
-    private static async Task AnswerErrors(HttpContext context, RequestDelegate next)
+    private static async Task Answer(HttpContext context, RequestDelegate next)
     {
+        Peer peer = context.Features.GetRequiredFeature<Peer>();
+        peer.StartClock();
+        peer.HasReadAll = context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: false };
+        context.Response.Headers.XContentTypeOptions = "nosniff";
         try
         {
-            // A name that a stranger's page had made to point here would let that page read the answers.
-            if (context.Request.Host.Host is not ("localhost" or "127.0.0.1" or "[::1]"))
-            {
-                throw new BadRequestException(StatusCodes.Status400BadRequest, $"the host {context.Request.Host} is not answered for; use 127.0.0.1 or localhost");
-            }
-
+            CheckSender(context.Request);
+            CheckFraming(context.Request);
             await next(context);
             if (context.Response is { HasStarted: false, StatusCode: >= 400, ContentLength: null })
             {
                 string detail = context.Response.StatusCode switch
                 {
                     StatusCodes.Status404NotFound => $"there is nothing at {context.Request.Path}; see / and /openapi.json",
-                    StatusCodes.Status405MethodNotAllowed => $"{context.Request.Method} is not for {context.Request.Path}; expected {context.Response.Headers.Allow}",
+                    StatusCodes.Status405MethodNotAllowed => $"{context.Request.Method} is not for {(context.Request.Path.HasValue ? context.Request.Path : "*")}; expected {context.Response.Headers.Allow}",
                     _ => "",
                 };
                 await WriteProblem(context, context.Response.StatusCode, detail);
@@ -97,7 +135,9 @@ internal static class DigitServer
         }
         catch (BadHttpRequestException e)
         {
-            await WriteProblem(context, e.StatusCode, e.StatusCode == StatusCodes.Status413PayloadTooLarge ? $"the body is larger than {MostBodyBytes >> 20} MiB" : e.Message);
+            (int status, string detail) = Explain(e, peer);
+            context.Response.Headers.Connection = "close";
+            await WriteProblem(context, status, detail);
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
         {
@@ -108,7 +148,61 @@ internal static class DigitServer
             await Console.Error.WriteLineAsync($"cudnn-digits: error: {context.Request.Method} {context.Request.Path}: {e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}");
             await WriteProblem(context, StatusCodes.Status500InternalServerError, "an error in the server itself; its terminal says more");
         }
+        finally
+        {
+            peer.EndRequest();
+        }
     }
+
+    /// <summary>Pages of other sites can neither read answers, by a name that they had made to point here, nor have digits read.</summary>
+    private static void CheckSender(HttpRequest request)
+    {
+        string host = request.Host.Host.ToLowerInvariant();
+        if ((host.EndsWith('.') ? host[..^1] : host) is not ("localhost" or "127.0.0.1" or "[::1]"))
+        {
+            throw new BadRequestException(StatusCodes.Status400BadRequest, $"{(host.Length == 0 ? "no host is named" : $"the host {request.Host.Value} is not answered for")}; use 127.0.0.1 or localhost");
+        }
+
+        if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
+        {
+            return;
+        }
+
+        // Browsers send these, and no page can change them; other programs send neither.
+        string? site = request.Headers.TryGetValue("Sec-Fetch-Site", out var sites) ? sites.ToString() : null;
+        string? origin = request.Headers.TryGetValue("Origin", out var origins) ? origins.ToString() : null;
+        if (site is not (null or "same-origin" or "none") || (origin is not null && !IsOwn(origin)))
+        {
+            throw new BadRequestException(StatusCodes.Status403Forbidden, $"a page of another site sent this ({(origin is null ? $"Sec-Fetch-Site: {site}" : $"Origin: {origin}")}); only the server's own page may");
+        }
+
+        bool IsOwn(string origin) => origin.Split("://") is ["http" or "https", string own] && own.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>Where a body ends is said once, in a way that is understood: two readers must not see two requests.</summary>
+    private static void CheckFraming(HttpRequest request)
+    {
+        string codings = request.Headers.TransferEncoding.ToString();
+        if (codings.Length > 0 && !codings.Equals("chunked", StringComparison.OrdinalIgnoreCase))
+        {
+            throw new BadHttpRequestException($"Transfer-Encoding is {codings}; expected chunked");
+        }
+
+        if (codings.Length > 0 && (request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length"))) // Kestrel's name for what it overrules
+        {
+            throw new BadHttpRequestException("both Transfer-Encoding and Content-Length are given; expected one of them");
+        }
+    }
+
+    /// <summary>What Kestrel says of a request, in the server's words where those say more. A wrong version (505) is the client's fault as well.</summary>
+    private static (int Status, string Detail) Explain(BadHttpRequestException e, Peer peer) => e.StatusCode switch
+    {
+        _ when peer.Reason is { } reason => (reason.StatusCode, reason.Message),
+        StatusCodes.Status405MethodNotAllowed => (StatusCodes.Status400BadRequest, "the method does not go with such a target"), // * and host:port
+        StatusCodes.Status413PayloadTooLarge => (e.StatusCode, $"the body is larger than {MostBodyBytes >> 20} MiB"),
+        StatusCodes.Status505HttpVersionNotsupported => (StatusCodes.Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
+        int status => (status, e.Message.TrimEnd('.').Replace(": ''", "", StringComparison.Ordinal)), // nothing, where it could not be quoted
+    };
 
     private static Task WriteProblem(HttpContext context, int status, string detail)
     {
@@ -123,22 +217,67 @@ internal static class DigitServer
             context.Response.Headers.RetryAfter = "1";
         }
 
-        return Write(context, status, new Problem(ReasonPhrases.GetReasonPhrase(status), status, detail), ServeJson.Default.Problem, "application/problem+json");
+        context.Features.GetRequiredFeature<Peer>().LingerAtTheEnd(); // it may be sending its body still
+        return Write(context, status, new Problem(ReasonPhrases.GetReasonPhrase(status), status, detail), ServeJson.Default.Problem, ProblemType);
     }
 
-    private static Task Write<T>(HttpContext context, int status, T value, JsonTypeInfo<T> type, string contentType = "application/json")
-    {
-        byte[] json = JsonSerializer.SerializeToUtf8Bytes(value, type);
-        (context.Response.StatusCode, context.Response.ContentType, context.Response.ContentLength) = (status, contentType, json.Length);
-        return context.Response.Body.WriteAsync(json).AsTask();
-    }
+    private static Task Write<T>(HttpContext context, int status, T value, JsonTypeInfo<T> type, string contentType = "application/json") =>
+        WriteBytes(context, status, contentType, JsonSerializer.SerializeToUtf8Bytes(value, type));
 
     private static Task WriteText(HttpContext context, string type, string text)
     {
-        context.Response.ContentType = type + "; charset=utf-8";
-        context.Response.Headers.ContentSecurityPolicy = PagePolicy;
-        context.Response.Headers.XContentTypeOptions = "nosniff";
         context.Response.Headers.CacheControl = "no-cache";
-        return context.Response.WriteAsync(text);
+        return WriteBytes(context, 200, type + "; charset=utf-8", Encoding.UTF8.GetBytes(text));
+    }
+
+    private static async Task WriteBytes(HttpContext context, int status, string contentType, byte[] bytes)
+    {
+        Peer peer = context.Features.GetRequiredFeature<Peer>();
+        if (peer.Stopping && !(peer.HasReadAll && peer.HasMore))
+        {
+            context.Response.Headers.Connection = "close";
+        }
+
+        (context.Response.StatusCode, context.Response.ContentType, context.Response.ContentLength) = (status, contentType, bytes.Length);
+        peer.StartClock();
+        for (int at = 0; at < bytes.Length; at += 64 << 10) // Kestrel copies what it has to send
+        {
+            await context.Response.Body.WriteAsync(bytes.AsMemory(at, Math.Min(64 << 10, bytes.Length - at)));
+        }
+    }
+
+    /// <summary>The page may run its own script and style, recognised by their hashes, and ask this server; nothing else, and nobody may frame it.</summary>
+    private static string PagePolicy(string page)
+    {
+        return $"default-src 'none'; script-src {Hash("script")}; style-src {Hash("style")}; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+        string Hash(string element)
+        {
+            int start = page.IndexOf($"<{element}>", StringComparison.Ordinal) + element.Length + 2, end = page.IndexOf($"</{element}>", StringComparison.Ordinal);
+            return $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(page[start..end])))}'";
+        }
+    }
+
+    /// <summary>Kestrel answers what it does not understand with a bare status, but says first what is wrong: that becomes the answer.</summary>
+    private sealed class RejectedRequests : IObserver<KeyValuePair<string, object?>>
+    {
+        public void OnNext(KeyValuePair<string, object?> value)
+        {
+            if (value.Value is IFeatureCollection features && features.Get<Peer>() is { } peer
+                && features.Get<IBadRequestExceptionFeature>()?.Error is BadHttpRequestException e
+                && features.Get<IHttpResponseFeature>() is { HasStarted: false })
+            {
+                (int status, string detail) = Explain(e, peer);
+                peer.Answer(RawProblem(status, detail, withBody: features.Get<IHttpRequestFeature>()?.Method != HttpMethods.Head));
+            }
+        }
+
+        public void OnCompleted()
+        {
+        }
+
+        public void OnError(Exception error)
+        {
+        }
     }
 }

@@ -1,23 +1,11 @@
-using System.Buffers.Binary;
-using System.IO.Compression;
 using CudnnDigits.Data;
 using StbImageSharp;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// A digit from a PNG of any kind. The library that decodes it trusts the lengths that a file states, so those are checked
-/// first, and nothing is unpacked beyond what the picture's size asks for.
-/// </summary>
+/// <summary>A digit from a PNG of any kind.</summary>
 internal static class PngPicture
 {
-    /// <summary>Longest side accepted, in pixels.</summary>
-    public const int MostSide = 1024;
-
-    private const int HeaderEnd = 8 + 8 + 13 + 4;
-
-    private static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
-
     /// <summary>
     /// Reads a digit. Where the picture has transparent parts, its ink is what is not transparent; elsewhere it is what differs in
     /// brightness from the border. A picture of 28×28 is taken as it is, any other is normalised as MNIST is.
@@ -28,8 +16,9 @@ internal static class PngPicture
     /// <exception cref="InputException">Not a PNG, damaged, too large, or blank.</exception>
     public static bool Read(byte[] bytes, Span<byte> image)
     {
-        (int width, int height) = Check(bytes);
-        byte[] ink = ReadInk(Decode(bytes), width, height);
+        PngContainer png = PngContainer.Check(bytes);
+        (int width, int height) = (png.Width, png.Height);
+        byte[] ink = ReadInk(Decode(png.Picture()), width, height);
         if (width == DigitDataset.Side && height == DigitDataset.Side)
         {
             ink.CopyTo(image);
@@ -91,65 +80,6 @@ internal static class PngPicture
         }
 
         return sum > 127 * count;
-    }
-
-    /// <summary>Size of the picture, once its chunks fit the file and its pixels unpack to no more than they should.</summary>
-    private static (int Width, int Height) Check(byte[] bytes)
-    {
-        if (!bytes.AsSpan().StartsWith(Signature) || bytes.Length < HeaderEnd || !bytes.AsSpan(12, 4).SequenceEqual("IHDR"u8))
-        {
-            throw new InputException("not a PNG");
-        }
-
-        uint width = BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(16)), height = BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(20));
-        if (width is 0 or > MostSide || height is 0 or > MostSide)
-        {
-            throw new InputException($"a picture of {width}×{height} pixels; expected at most {MostSide}×{MostSide}");
-        }
-
-        using MemoryStream packed = new();
-        int at = Signature.Length;
-        while (at < bytes.Length)
-        {
-            if (bytes.Length - at < 12 || BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(at)) is var length && length > bytes.Length - at - 12)
-            {
-                throw new InputException("the PNG is cut off");
-            }
-
-            if (bytes.AsSpan(at + 4, 4).SequenceEqual("IDAT"u8))
-            {
-                packed.Write(bytes, at + 8, (int)length);
-            }
-
-            at += 12 + (int)length;
-        }
-
-        // Four channels of 16 bits, a filter byte for each row, and as much again for the passes of an interlaced picture.
-        CheckUnpacked(packed, most: 8L * width * height + 16 * height);
-        return ((int)width, (int)height);
-    }
-
-    private static void CheckUnpacked(MemoryStream packed, long most)
-    {
-        packed.Position = 0;
-        using ZLibStream pixels = new(packed, CompressionMode.Decompress);
-        byte[] buffer = new byte[1 << 14];
-        try
-        {
-            long total = 0;
-            for (int read = 1; read > 0; total += read)
-            {
-                read = pixels.Read(buffer);
-                if (total > most)
-                {
-                    throw new InputException("the PNG unpacks to more than its pixels");
-                }
-            }
-        }
-        catch (Exception e) when (e is InvalidDataException or IOException) // IOException: zlib wants a dictionary, which PNG does not have
-        {
-            throw new InputException("the PNG is damaged", e);
-        }
     }
 
     private static InputException Blank() => new("the picture is blank");

@@ -37,39 +37,42 @@ internal static class ServeCommand
     private static int Run(ParseResult result)
     {
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
-        int port = result.GetValue(Port) ?? 8080;
-        CheckPort(port);
+        using Socket listener = Bind(result.GetValue(Port) ?? 8080);
+        using Interruption interruption = new();
         string? path = result.GetValue(Weights);
-        NetworkWeights weights = path is null ? TrainQuickModel(result) : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
+        NetworkWeights weights = path is null ? TrainQuickModel(result, interruption) : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
         using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         using Batcher batcher = new(classifier);
-        WebApplication app = DigitServer.Build(port, batcher, () =>
-            new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes));
+        WebApplication app = DigitServer.Build(listener, batcher, () =>
+            new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes), new Limits());
         app.Start();
         string address = app.Urls.First() + "/";
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(new ServeResult(address, weights.Network.Name), CliJson.Default.ServeResult)
             : $"page      {address}\npredict   curl --data-binary @digit.png -H 'Content-Type: image/png' {address}predict\ndescribed {address}openapi.json\nCtrl-C stops it.");
         Console.Out.Flush();
-        app.WaitForShutdown();
+        interruption.Token.WaitHandle.WaitOne();
+        app.StopAsync().GetAwaiter().GetResult();
         return ExitCode.Done;
     }
 
-    /// <summary>A port that is taken is said before anything is trained.</summary>
-    private static void CheckPort(int port)
+    /// <summary>A port that is taken is said before anything is trained, and nobody takes it meanwhile.</summary>
+    private static Socket Bind(int port)
     {
+        Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         try
         {
-            using TcpListener listener = new(IPAddress.Loopback, port);
-            listener.Start();
+            socket.Bind(new IPEndPoint(IPAddress.Loopback, port));
+            return socket;
         }
         catch (SocketException e)
         {
+            socket.Dispose();
             throw new InputException($"--port {port}: cannot be listened on: {e.Message}; choose another, or 0 for any that is free", e);
         }
     }
 
-    private static NetworkWeights TrainQuickModel(ParseResult result)
+    private static NetworkWeights TrainQuickModel(ParseResult result, Interruption interruption)
     {
         TrainingOptions options = TrainingOptions.For(result.GetValue(Model) ?? DigitNetworks.Improved.Name) with { Epochs = QuickEpochs, Validation = 0 };
         Machine machine = new(result.GetValue(Device) ?? "auto", CommonOptions.PrecisionOf(result.GetValue(Precision)), Deterministic: false, CudaGraph: true, result.GetValue(Threads) ?? 0);
@@ -77,7 +80,6 @@ internal static class ServeCommand
         TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options.Epochs);
         reporter.Note($"no --weights: training a quick {options.Model} model on {GeneratedDigits.DefaultCount:N0} built-in digits; weights of your own read better");
         TrainingState state = new(Initializer.Create(backend.Network, options.Seed));
-        using Interruption interruption = new();
         Trainer trainer = new(backend, GeneratedDigits.Create(), options, state) { OnProgress = reporter.Progress, OnEpochEnd = reporter.EpochEnd };
         reporter.Run(() => trainer.Run(interruption.Token));
         return state.Weights;

@@ -51,11 +51,12 @@ internal sealed class Study : IDisposable
     private readonly (DigitDataset Digits, RunData Record) _data;
     private readonly bool _quiet;
     private readonly IDisposable _gpu; // open from the first run to the last
+    private readonly IDisposable _lock;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private double _work, _workDone, _workSkipped;
 
-    private Study(string path, StudyRecord record, DigitDataset data, IDisposable gpu, bool quiet) =>
-        (Folder, Record, _data, _gpu, _quiet) = (path, record, (data, record.Data), gpu, quiet);
+    private Study(string path, FolderLock @lock, StudyRecord record, DigitDataset data, IDisposable gpu, bool quiet) =>
+        (Folder, _lock, Record, _data, _gpu, _quiet) = (path, @lock, record, (data, record.Data), gpu, quiet);
 
     public string Folder { get; }
 
@@ -68,45 +69,50 @@ internal sealed class Study : IDisposable
 
     /// <summary>Makes the folder of a new study.</summary>
     /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
-    public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
+    public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet) =>
+        Begin(machine, options, gpu => Create(gpu, path, command, dataPath, machine, options, size, quiet));
+
+    private static Study Create(IDisposable gpu, string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
     {
-        IDisposable gpu = machine.Prepare(options);
         DigitDataset data = CommonOptions.LoadTraining(dataPath);
         StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
-        string folder = path ?? CommonOptions.NewFolder(command, record.Started);
-        try
-        {
-            string file = Path.Combine(folder, RecordName);
-            // What a kill leaves of a record half-written is worth nothing.
-            if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any(entry => !AtomicFile.IsLeftOver(Path.GetFileName(entry))))
-            {
-                throw new InputException(File.Exists(file)
-                    ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"
-                    : $"{folder}: is not empty; choose another --out");
-            }
-
-            Directory.CreateDirectory(folder);
-            AtomicFile.WriteText(file, writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{folder}: cannot be written: {e.Message}; choose another --out", e);
-        }
-
-        return new Study(folder, record, data, gpu, quiet);
+        string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
+        FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
+            ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"
+            : $"{folder}: is not empty; choose another --out");
+        AtomicFile.WriteText(file, writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
+        return new Study(folder, folderLock, record, data, gpu, quiet);
     }
 
     /// <summary>Takes a study up where it stopped.</summary>
-    /// <exception cref="InputException">There is none, or its data has changed.</exception>
+    /// <exception cref="InputException">There is none, another process goes on with it, or its data has changed.</exception>
     private static Study Resume(string path, ParseResult result)
     {
         StudyRecord record = ReadRecord(Path.Combine(path, RecordName), result.CommandResult.Command.Name);
         record = record with { Machine = record.Machine.MovedBy(result) };
-        IDisposable gpu = record.Machine.Prepare(record.Options);
-        DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
-        return data.Fingerprint() == record.Data.Fingerprint
-            ? new Study(path, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
-            : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
+        FolderLock folderLock = FolderLock.Take(path);
+        return Begin(record.Machine, record.Options, gpu =>
+        {
+            DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
+            return data.Fingerprint() == record.Data.Fingerprint
+                ? new Study(path, folderLock, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
+                : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
+        });
+    }
+
+    /// <summary>Begins a study while the GPU is being opened for it; where it cannot begin, the GPU is closed.</summary>
+    private static Study Begin(Machine machine, TrainingOptions options, Func<IDisposable, Study> begin)
+    {
+        IDisposable gpu = machine.Prepare(options);
+        try
+        {
+            return begin(gpu);
+        }
+        catch
+        {
+            gpu.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Takes up the study named by an option, or makes a new one; beside --resume, only device and threads may change.</summary>
@@ -149,7 +155,7 @@ internal sealed class Study : IDisposable
         }
 
         using (TrainingRun run = File.Exists(Path.Combine(path, "run.json"))
-            ? TrainingRun.Resume(new RunFolder(path), new RunFolder(path).ReadRecord(), Data, Record.Machine)
+            ? TrainingRun.Resume(RunFolder.Open(path, out RunRecord record), record, Data, Record.Machine)
             : TrainingRun.Create(_ => path, _data, options, Record.Machine))
         {
             run.Train(reporter, ResumeWith, cancellation);
@@ -161,7 +167,11 @@ internal sealed class Study : IDisposable
         return finished;
     }
 
-    public void Dispose() => _gpu.Dispose();
+    public void Dispose()
+    {
+        _gpu.Dispose();
+        _lock.Dispose();
+    }
 
     /// <summary>Writes a result of the study beside its runs.</summary>
     public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), writer => writer.Write(text));
@@ -211,7 +221,7 @@ internal sealed class Study : IDisposable
                 _ => (Rung.LeastBudget(options.Epochs), CommonOptions.MostBudget),
             };
             Check(record.Size >= least && record.Size <= most, "size", record.Size);
-            Check(record.Machine.Threads is >= 0 and <= CommonOptions.MostThreads, "threads", record.Machine.Threads);
+            Check(record.Machine.Threads is >= 0 and <= BackendOptions.MostThreads, "threads", record.Machine.Threads);
             Check(record.Machine.Precision is not { } precision || Enum.IsDefined(precision), "precision", record.Machine.Precision);
             BackendFactory.CheckDevice(record.Machine.Device);
             return record;

@@ -25,7 +25,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     {
         Network = network;
         _options = options;
-        int workers = options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
+        int workers = CpuDevice.Workers(options.Threads);
         _net = new CpuNetwork<S, V>(_arena, _operations, network, workers, options.BatchSize, training: true);
         _pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(CreateWorker)]);
         _training = new CpuTraining<S, V>(_net, _pool, _operations, options);

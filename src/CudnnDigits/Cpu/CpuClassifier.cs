@@ -15,7 +15,7 @@ internal sealed unsafe class CpuClassifier<S, V> : IClassifierDevice
 
     public CpuClassifier(NetworkWeights weights, ClassifierOptions options)
     {
-        int workers = options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
+        int workers = CpuDevice.Workers(options.Threads);
         OperationList operations = new();
         CpuNetwork<S, V> net = new(_arena, operations, weights.Network, workers, options.BatchSize, training: false);
         net.Load(weights, null);

@@ -32,6 +32,9 @@ internal static class CpuDevice
         _ => new CpuClassifier<Simd128, Vector128<float>>(weights, options),
     };
 
+    /// <summary>As many workers as threads are asked for; 0 asks for one on each processor.</summary>
+    public static int Workers(int threads) => threads > 0 ? threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
+
     /// <summary>For people: "CPU, 2 threads, AVX-512".</summary>
     public static string Name(int workers, int vectorBits) => $"CPU, {workers} thread{(workers == 1 ? "" : "s")}, {InstructionSet(vectorBits)}";
 

@@ -1,4 +1,5 @@
 using System.Runtime.ExceptionServices;
+using CudnnDigits.Data;
 
 namespace CudnnDigits.Cpu;
 
@@ -25,6 +26,7 @@ internal sealed class WorkerPool : IDisposable
 
     /// <summary>Starts the threads; the caller of <see cref="Run"/> is one of the workers.</summary>
     /// <param name="workers">What each worker has to itself, at least one.</param>
+    /// <exception cref="InputException">The system does not start so many threads.</exception>
     public WorkerPool(Worker[] workers)
     {
         _workers = workers;
@@ -34,7 +36,16 @@ internal sealed class WorkerPool : IDisposable
         {
             int worker = i + 1;
             _threads[i] = new Thread(() => Work(workers[worker])) { IsBackground = true, Name = $"cudnn-digits worker {worker}" };
-            _threads[i].Start();
+            try
+            {
+                _threads[i].Start();
+            }
+            catch (OutOfMemoryException e)
+            {
+                _threads = _threads[..i];
+                Dispose();
+                throw new InputException($"--threads {workers.Length}: the system starts {worker} and no more; choose fewer", e);
+            }
         }
     }
 

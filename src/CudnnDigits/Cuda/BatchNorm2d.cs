@@ -15,7 +15,7 @@ internal readonly record struct BatchNormTensors(
 /// Batch normalization over N, H, W by cuDNN, channels last; statistics in float32 whatever the activations are. Training takes
 /// cuDNN's persistent mode, as PyTorch does: with channels last the plain one makes the whole step seventeen times as long (docs/performance.md).
 /// </summary>
-internal sealed unsafe class BatchNorm2d : IDisposable
+internal sealed unsafe class BatchNorm2d
 {
     private readonly CudaSession _session;
     private readonly CudnnDescriptor _x, _parameters;
@@ -23,15 +23,16 @@ internal sealed unsafe class BatchNorm2d : IDisposable
     private readonly int _channels;
 
     /// <param name="session">The device.</param>
+    /// <param name="handles">Where its descriptors belong.</param>
     /// <param name="n">Samples.</param>
     /// <param name="shape">Shape of one sample.</param>
     /// <param name="training">Whether it is to be trained.</param>
-    public BatchNorm2d(CudaSession session, int n, Shape shape, bool training)
+    public BatchNorm2d(CudaSession session, CudaHandles handles, int n, Shape shape, bool training)
     {
         _session = session;
         (_count, _channels) = ((long)n * shape.Size, shape.C);
-        _x = CudnnDescriptor.Tensor(session.Context, session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat, n, shape.C, shape.H, shape.W);
-        _parameters = CudnnDescriptor.Tensor(session.Context);
+        _x = CudnnDescriptor.Tensor(handles, session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat, n, shape.C, shape.H, shape.W);
+        _parameters = CudnnDescriptor.Tensor(handles);
         (nint handle, nint x, nint parameters) = (session.Cudnn.Value, _x.Value, _parameters.Value);
         Check(cudnnDeriveBNTensorDescriptor(parameters, x, training ? BatchNormSpatialPersistent : BatchNormSpatial));
         if (training)
@@ -40,7 +41,7 @@ internal sealed unsafe class BatchNorm2d : IDisposable
             Check(cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize(handle, BatchNormSpatialPersistent, BatchNormAlone, x, 0, x, parameters, 0, &forward));
             Check(cudnnGetBatchNormalizationBackwardExWorkspaceSize(handle, BatchNormSpatialPersistent, BatchNormAlone, x, 0, x, 0, x, parameters, 0, &backward));
             Check(cudnnGetBatchNormalizationTrainingExReserveSpaceSize(handle, BatchNormSpatialPersistent, BatchNormAlone, 0, x, &reserve));
-            (WorkspaceBytes, ReserveBytes) = ((long)Math.Max(forward, backward), (long)reserve);
+            (WorkspaceBytes, ReserveBytes) = (Size(Math.Max(forward, backward), "the workspace of a batch norm"), Size(reserve, "the reserve of a batch norm"));
         }
     }
 
@@ -93,12 +94,6 @@ internal sealed unsafe class BatchNorm2d : IDisposable
             _session.Cudnn.Value, BatchNormSpatialPersistent, BatchNormAlone, &one, &zero, &one, &zero, _x.Value, X(x), 0, 0, _x.Value, X(dy), 0, 0, _x.Value, X(dx),
             _parameters.Value, C(t.Gamma), 0, C(t.DGamma), C(t.DBeta), BatchNorm2dLayer.Epsilon, C(t.SavedMean), C(t.SavedInverseDeviation),
             0, workspace.Holding(WorkspaceBytes, DeviceType.U8), (nuint)WorkspaceBytes, reserve.Holding(ReserveBytes, DeviceType.U8), (nuint)ReserveBytes));
-    }
-
-    public void Dispose()
-    {
-        _x.Dispose();
-        _parameters.Dispose();
     }
 
     private nint X(DeviceTensor tensor) => tensor.Holding(_count, _session.ActivationType);

@@ -21,19 +21,20 @@ internal sealed unsafe class Conv2d : IConvolution
     private readonly Pass? _backwardWeights, _backwardData;
 
     /// <param name="session">The device.</param>
+    /// <param name="handles">Where its descriptors belong.</param>
     /// <param name="plan">Shapes.</param>
     /// <param name="n">Samples.</param>
     /// <param name="workspaceLimit">Bytes that an algorithm may ask for.</param>
     /// <param name="training">Whether the backward passes are needed; of the first layer, that of the data is not.</param>
-    public Conv2d(CudaSession session, ConvPlan plan, int n, long workspaceLimit, bool training)
+    public Conv2d(CudaSession session, CudaHandles handles, ConvPlan plan, int n, long workspaceLimit, bool training)
     {
         _session = session;
         (Conv2dLayer conv, Shape input, Shape output) = (plan.Conv, plan.Input, plan.Conv.Infer(plan.Input));
         (_xCount, _wCount, _yCount) = ((long)n * input.Size, (long)conv.OutChannels * conv.InChannels * conv.Kernel * conv.Kernel, (long)n * output.Size);
         int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
-        _x = CudnnDescriptor.Tensor(session.Context, type, n, input.C, input.H, input.W);
-        _w = CudnnDescriptor.Filter(session.Context, type, conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel);
-        _y = CudnnDescriptor.Tensor(session.Context, type, n, output.C, output.H, output.W);
+        _x = CudnnDescriptor.Tensor(handles, type, n, input.C, input.H, input.W);
+        _w = CudnnDescriptor.Filter(handles, type, conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel);
+        _y = CudnnDescriptor.Tensor(handles, type, n, output.C, output.H, output.W);
         (nint handle, nint x, nint w, nint y) = (session.Cudnn.Value, _x.Value, _w.Value, _y.Value);
 
         _forward = Choose(
@@ -57,11 +58,11 @@ internal sealed unsafe class Conv2d : IConvolution
         Pass Choose(string pass, Propose propose, Measure measure)
         {
             int math = session.Precision switch { Precision.Fp32 => MathFma, Precision.Tf32 => MathDefault, _ => MathTensorOp };
-            CudnnDescriptor descriptor = CudnnDescriptor.Convolution(session.Context, conv.Padding, math);
+            CudnnDescriptor descriptor = CudnnDescriptor.Convolution(handles, conv.Padding, math);
             CudnnAlgorithm* results = stackalloc CudnnAlgorithm[MostProposals];
             int returned;
             Check(propose(descriptor.Value, MostProposals, &returned, results), $"{conv.Name}, {pass}: algorithms");
-            for (int i = 0; i < returned; i++)
+            for (int i = 0; i < Math.Min(returned, MostProposals); i++)
             {
                 if (results[i].Status != CudnnStatus.Success || (session.Deterministic && results[i].Determinism != 1))
                 {
@@ -71,9 +72,17 @@ internal sealed unsafe class Conv2d : IConvolution
                 // In fp32 the mathematics stay as asked for, whatever is proposed: nothing may round products to TF32.
                 Check(cudnnSetConvolutionMathType(descriptor.Value, session.Precision == Precision.Fp32 ? MathFma : results[i].MathType));
                 nuint bytes = 0;
-                if (measure(descriptor.Value, results[i].Algorithm, &bytes) == CudnnStatus.Success && (long)bytes <= workspaceLimit)
+                CudnnStatus measured = measure(descriptor.Value, results[i].Algorithm, &bytes);
+                if (measured is >= CudnnStatus.NotSupported and < CudnnStatus.InternalError)
                 {
-                    return new Pass(descriptor, results[i].Algorithm, (long)bytes);
+                    continue;
+                }
+
+                Check(measured, $"{conv.Name}, {pass}: workspace");
+                long workspaceBytes = Size(bytes, $"the workspace of {conv.Name}, {pass},");
+                if (workspaceBytes <= workspaceLimit)
+                {
+                    return new Pass(descriptor, results[i].Algorithm, workspaceBytes);
                 }
             }
 
@@ -122,14 +131,6 @@ internal sealed unsafe class Conv2d : IConvolution
         Check(cudnnConvolutionBackwardFilter(
             _session.Cudnn.Value, &one, _x.Value, X(x), _y.Value, Y(dy), pass.Descriptor.Value, pass.Algorithm,
             workspace.Holding(pass.WorkspaceBytes, DeviceType.U8), (nuint)pass.WorkspaceBytes, &zero, _w.Value, W(dw)));
-    }
-
-    public void Dispose()
-    {
-        foreach (CudnnDescriptor descriptor in new[] { _x, _w, _y }.Concat(Passes.Select(pass => pass.Descriptor)))
-        {
-            descriptor.Dispose();
-        }
     }
 
     private IEnumerable<Pass> Passes => new[] { _forward, _backwardData, _backwardWeights }.OfType<Pass>();

@@ -15,7 +15,6 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
 {
     private readonly BackendOptions _options;
     private readonly CudaSession _session;
-    private readonly DeviceArena _arena = new();
     private readonly CudaNetwork _net;
     private readonly DeviceTensor _workspace;
     private readonly Dictionary<int, CudaStep> _steps = []; // by batch: the whole one, and what is left over at the end of an epoch
@@ -35,34 +34,26 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         (Network, _options) = (network, options);
         _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Device), options.Deterministic);
         _session.Overlaps &= options.Overlap;
-        try
+        using CudaContext.Scope scope = context.Enter();
+        using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
+        Convolver convolver = Convolvers.Choose(context.Device, _session.Precision, network, options.Convolutions);
+        DeviceArena arena = new();
+        _net = new CudaNetwork(_session, arena, network, options.BatchSize, training: true, convolver);
+        CudaStep step = MakeStep(options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
+        _workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
+        _session.ReserveBlasWorkspaces(arena, ofBranches: true);
+        CudaSession.Allocate(arena, context.Handles, free =>
         {
-            using CudaContext.Scope scope = _session.Context.Enter();
-            using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
-            Convolver convolver = Convolvers.Choose(context.Device, _session.Precision, network, options.Convolutions);
-            _net = new CudaNetwork(_session, _arena, network, options.BatchSize, training: true, convolver);
-            CudaStep step = new(_session, _net, options, options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
-            _steps[options.BatchSize] = step;
-            _workspace = _arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
-            _session.ReserveBlasWorkspaces(_arena, ofBranches: true);
-            _session.Allocate(_arena, free =>
-            {
-                long fits = options.BatchSize - (_arena.Bytes - free) / _net.BytesPerSample - 1;
-                return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
-            });
-            step.SetWorkspace(_workspace);
-            _session.UseBlasWorkspaces();
-            _stateStaging = new PinnedMemory(_session.Context, sizeof(StepState));
-            _session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
-            _session.Stream.Synchronize();
-            CudaDetails = CudaDevice.Describe(convolver, step.Algorithms, _arena.Bytes);
-            Device = CudaDevice.Name(context.Device);
-        }
-        catch
-        {
-            Dispose();
-            throw;
-        }
+            long fits = options.BatchSize - (arena.Bytes - free) / _net.BytesPerSample - 1;
+            return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
+        });
+        step.SetWorkspace(_workspace);
+        _session.UseBlasWorkspaces();
+        _stateStaging = new PinnedMemory(context.Handles, sizeof(StepState));
+        _session.Stream.Clear((nint)arena.Base, arena.Bytes);
+        _session.Stream.Synchronize();
+        CudaDetails = CudaDevice.Describe(convolver, step.Algorithms, arena.Bytes);
+        Device = CudaDevice.Name(context.Device);
     }
 
     public NetworkSpec Network { get; }
@@ -109,7 +100,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     public void SaveLogits(Span<float> logits)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        using PinnedMemory staging = new(_session.Context, (long)logits.Length * sizeof(float));
+        using PinnedMemory staging = new(_session.Context.Handles, (long)logits.Length * sizeof(float));
         _session.Stream.Download(staging.Pointer, _net.Head.Logits.Address, (long)logits.Length * sizeof(float));
         _session.Stream.Synchronize();
         new ReadOnlySpan<float>(staging.Pointer, logits.Length).CopyTo(logits);
@@ -201,22 +192,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         return new ProfilerRange(_session.Context);
     }
 
-    public void Dispose()
-    {
-        _training?.Dispose();
-        _prediction?.Dispose();
-        _trainingRows?.Dispose();
-        _predictionRows?.Dispose();
-        _stateStaging?.Dispose();
-        foreach (CudaStep step in _steps.Values)
-        {
-            step.Dispose();
-        }
-
-        _net?.Parameters.Dispose();
-        _arena.Dispose();
-        _session.Dispose();
-    }
+    public void Dispose() => _session.Dispose();
 
     private void Run(CudaStep step, bool training)
     {
@@ -248,9 +224,16 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
                 _steps.Remove(other);
             }
 
-            step = new CudaStep(_session, _net, _options, batch, _workspace.Bytes);
+            try
+            {
+                step = MakeStep(batch, _workspace.Bytes);
+            }
+            catch (CudaUnavailableException e)
+            {
+                throw new InputException(e.Message, e); // cuDNN has no algorithm for so many samples: it is too late for another device
+            }
+
             step.SetWorkspace(_workspace);
-            _steps[batch] = step;
         }
 
         if (_options.CudaGraph && (training ? step.Training : step.Prediction) is null)
@@ -260,6 +243,9 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
 
         return step;
     }
+
+    private CudaStep MakeStep(int batch, long workspaceLimit) =>
+        _steps[batch] = _session.Context.Handles.Make(handles => new CudaStep(_session, handles, _net, _options, batch, workspaceLimit));
 
     /// <summary>Runs the step once, so that the libraries load what they load late, puts everything back, and captures it.</summary>
     private void Capture(CudaStep step, bool training)
@@ -271,7 +257,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         body();
         _session.Stream.Copy(_net.Changed.Address, _net.Snapshot.Address, _net.Changed.Bytes);
         _session.Stream.Synchronize();
-        CudaGraph graph = CudaGraph.Capture(_session.Context, _session.Stream, body);
+        CudaGraph graph = CudaGraph.Capture(step.Handles, _session.Stream, body);
         (step.Training, step.Prediction) = training ? (graph, step.Prediction) : (step.Training, graph);
     }
 
@@ -286,7 +272,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
                 old?.Dispose();
             }
 
-            slot = other?.Dataset == data ? other : new ResidentDigits(_session, data);
+            slot = other?.Dataset == data ? other : _session.Context.Handles.Make(handles => new ResidentDigits(handles, _session.Stream, data));
         }
     }
 
@@ -296,7 +282,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         {
             buffers?.Dispose();
             buffers = null;
-            buffers = new RowBuffers(_session, Math.Max(rows, 1));
+            buffers = _session.Context.Handles.Make(handles => new RowBuffers(handles, Math.Max(rows, 1)));
         }
     }
 
@@ -318,7 +304,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         public void Dispose()
         {
-            using CudaContext.Scope scope = context.Enter();
+            using CudaContext.Scope scope = context.EnterToRelease();
             CudaDriver.cuProfilerStop();
         }
     }

@@ -18,7 +18,6 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
     private const int SizeRatio = 4;
 
     private readonly CudaSession _session;
-    private readonly DeviceArena _arena = new();
     private readonly CudaNetwork _net;
     private readonly List<CudaStep> _steps = []; // smallest first
     private readonly DeviceTensor _images, _logits; // of host calls
@@ -31,48 +30,43 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
     public CudaClassifier(CudaContext context, NetworkWeights weights, ClassifierOptions options)
     {
         _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Device), deterministic: false);
-        try
+        using CudaContext.Scope scope = context.Enter();
+        int batch = options.BatchSize;
+        DeviceArena arena = new();
+        _net = new CudaNetwork(_session, arena, weights.Network, batch, training: false, Convolvers.Choose(context.Device, _session.Precision, weights.Network, options.Convolutions));
+        for (int size = 1; size < batch; size *= SizeRatio)
         {
-            using CudaContext.Scope scope = context.Enter();
-            int batch = options.BatchSize;
-            _net = new CudaNetwork(_session, _arena, weights.Network, batch, training: false, Convolvers.Choose(context.Device, _session.Precision, weights.Network, options.Convolutions));
-            for (int size = 1; size < batch; size *= SizeRatio)
-            {
-                _steps.Add(new CudaStep(_session, _net, null, size, Conv2d.MostWorkspace(batch)));
-            }
-
-            _steps.Add(new CudaStep(_session, _net, null, batch, Conv2d.MostWorkspace(batch)));
-            DeviceTensor workspace = _arena.Reserve(Math.Max(_steps.Max(step => step.WorkspaceBytes), 1), DeviceType.U8);
-            _session.ReserveBlasWorkspaces(_arena, ofBranches: false);
-            _images = _arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);
-            _logits = _arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
-            _session.Allocate(_arena, _ => "choose a smaller batch, or close other programs on the GPU");
-            _session.UseBlasWorkspaces();
-            _imagesStaging = new PinnedMemory(context, _images.Bytes);
-            _logitsStaging = new PinnedMemory(context, _logits.Bytes);
-            _done = new CudaEvent(context);
-
-            _session.Stream.Clear((nint)_arena.Base, _arena.Bytes);
-            _net.Parameters.Load(_session.Stream, weights, null);
-            new Adam(_session).RoundWeights(_net.Parameters);
-            _steps[0].PreparePrediction();
-            foreach (CudaStep step in _steps)
-            {
-                step.SetWorkspace(workspace);
-                Capture(step);
-            }
-
-            _session.KeepKernels(_done);
-            Name = CudaDevice.Name(context.Device);
+            AddStep(size);
         }
-        catch
+
+        AddStep(batch);
+        DeviceTensor workspace = arena.Reserve(Math.Max(_steps.Max(step => step.WorkspaceBytes), 1), DeviceType.U8);
+        _session.ReserveBlasWorkspaces(arena, ofBranches: false);
+        _images = arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);
+        _logits = arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
+        CudaSession.Allocate(arena, context.Handles, _ => "choose a smaller batch, or close other programs on the GPU");
+        _session.UseBlasWorkspaces();
+        _imagesStaging = new PinnedMemory(context.Handles, _images.Bytes);
+        _logitsStaging = new PinnedMemory(context.Handles, _logits.Bytes);
+        _done = new CudaEvent(context.Handles);
+
+        _session.Stream.Clear((nint)arena.Base, arena.Bytes);
+        _net.Parameters.Load(_session.Stream, weights, null);
+        new Adam(_session).RoundWeights(_net.Parameters);
+        _steps[0].PreparePrediction();
+        foreach (CudaStep step in _steps)
         {
-            Dispose();
-            throw;
+            step.SetWorkspace(workspace);
+            Capture(step);
         }
+
+        _session.KeepKernels(_done);
+        Name = CudaDevice.Name(context.Device);
+
+        void AddStep(int size) => _steps.Add(context.Handles.Make(handles => new CudaStep(_session, handles, _net, null, size, Conv2d.MostWorkspace(batch))));
     }
 
-    public string Name { get; } = null!;
+    public string Name { get; }
 
     public Precision Precision => _session.Precision;
 
@@ -121,16 +115,8 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         }
     }
 
-    public void Dispose()
-    {
-        _done?.Dispose(); // waits for calls on callers' streams
-        _steps.ForEach(step => step.Dispose());
-        _logitsStaging?.Dispose();
-        _imagesStaging?.Dispose();
-        _net?.Parameters.Dispose();
-        _arena.Dispose();
-        _session.Dispose();
-    }
+    /// <summary>Waits for calls on callers' streams, as <see cref="_done"/> stands for them.</summary>
+    public void Dispose() => _session.Dispose();
 
     /// <summary>The smallest step that takes so many images at once, or the largest.</summary>
     private CudaStep StepFor(int count)
@@ -172,7 +158,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         step.BeginImages(new ImageBatch(_images.Address, 1, PixelType.Float32), _logits.Address, _session.Stream.Value);
         step.EnqueueImages();
         _session.Stream.Synchronize();
-        step.Prediction = CudaGraph.Capture(_session.Context, _session.Stream, step.EnqueueImages);
+        step.Prediction = CudaGraph.Capture(step.Handles, _session.Stream, step.EnqueueImages);
     }
 
     /// <summary>Packs images into page-locked memory.</summary>

@@ -19,7 +19,7 @@ internal static unsafe class CudaDevice
     /// <param name="options">Batch size, seed, precision, and perhaps a context to borrow.</param>
     /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
     public static ITrainingBackend Create(int ordinal, NetworkSpec network, BackendOptions options) =>
-        new CudaBackend(Open(ordinal, options.CudaContext), network, options);
+        Open(ordinal, options.CudaContext, context => new CudaBackend(context, network, options));
 
     /// <summary>Creates a classifier on a GPU.</summary>
     /// <param name="ordinal">Which GPU, from 0.</param>
@@ -27,7 +27,7 @@ internal static unsafe class CudaDevice
     /// <param name="options">Batch size, precision, and perhaps a context to borrow.</param>
     /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
     public static IClassifierDevice CreateClassifier(int ordinal, NetworkWeights weights, ClassifierOptions options) =>
-        new CudaClassifier(Open(ordinal, options.CudaContext), weights, options);
+        Open(ordinal, options.CudaContext, context => new CudaClassifier(context, weights, options));
 
     /// <summary>Loads the driver and opens a context.</summary>
     /// <param name="ordinal">Which GPU, from 0.</param>
@@ -49,6 +49,21 @@ internal static unsafe class CudaDevice
         using (StartUp.Measure("context"))
         {
             return borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
+        }
+    }
+
+    /// <summary>Opens a context for something that has it from then on; where that cannot be made, what was made for it by then is released.</summary>
+    private static T Open<T>(int ordinal, nint borrowed, Func<CudaContext, T> make)
+    {
+        CudaContext context = Open(ordinal, borrowed);
+        try
+        {
+            return make(context);
+        }
+        catch
+        {
+            context.Dispose();
+            throw;
         }
     }
 
@@ -92,7 +107,7 @@ internal static unsafe class CudaDevice
         CuResult status = cuInit(0);
         int count = 0;
         status = status == CuResult.Success ? cuDeviceGetCount(&count) : status;
-        if (status is CuResult.NoDevice || (status == CuResult.Success && count == 0))
+        if (status is CuResult.NoDevice || (status == CuResult.Success && count < 1))
         {
             throw new CudaUnavailableException("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi and CUDA_VISIBLE_DEVICES)");
         }
@@ -134,7 +149,7 @@ internal static unsafe class CudaDevice
     {
         int value;
         Check(cuDeviceGetAttribute(&value, attribute, Handle(ordinal)));
-        return value;
+        return value >= 0 ? value : throw Nonsense($"the driver says that attribute {attribute} of GPU {ordinal} is {value}");
     }
 
     /// <summary>What is computed in where nothing is said: docs/decisions/0017-bf16-is-the-default.md.</summary>
@@ -155,29 +170,31 @@ internal static unsafe class CudaDevice
     public static CudaInfo Info()
     {
         List<CudaGpu> gpus = [];
-        string? driver = null, why = null;
+        string? driver = null, blas = null, dnn = null, why = null;
+        bool canFuse = false;
         try
         {
             int count = Initialise();
             driver = FormatVersion(DriverVersion());
             gpus.AddRange(Enumerable.Range(0, count).Select(Gpu));
+            canFuse = DefaultPrecision(0) == Precision.Bf16 && Convolvers.CanFuse(0);
             LoadLibraries();
+            (blas, dnn) = (BlasVersion(), DnnVersion());
         }
         catch (Exception e) when (e is CudaUnavailableException or CudaException)
         {
             why = e.Message;
         }
 
-        bool fusedAlone = why is not null && gpus.Count > 0 && DefaultPrecision(0) == Precision.Bf16 && Convolvers.CanFuse(0);
         LoadedLibrary? nvtx = NativeLibraries.FindNvtx();
         CudaLibrary[] libraries =
         [
             .. Describe(NativeLibraries.Driver, driver is null ? null : $"CUDA {driver}"),
-            .. why is null ? Describe(NativeLibraries.Blas, BlasVersion()) : [],
-            .. why is null ? Describe(NativeLibraries.Dnn, DnnVersion()) : [],
+            .. why is null ? Describe(NativeLibraries.Blas, blas) : [],
+            .. why is null ? Describe(NativeLibraries.Dnn, dnn) : [],
             .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
         ];
-        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion(KernelModule.Common)} for {KernelModule.PtxTarget(KernelModule.Common)} and newer, {KernelModule.Entries(KernelModule.Common).Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried], fusedAlone);
+        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion(KernelModule.Common)} for {KernelModule.PtxTarget(KernelModule.Common)} and newer, {KernelModule.Entries(KernelModule.Common).Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried], why is not null && canFuse);
 
         static IEnumerable<CudaLibrary> Describe(string name, string? version) =>
             NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];

@@ -7,8 +7,8 @@ namespace CudnnDigits.Cuda;
 /// <summary>Work that was captured once, to be replayed with one call.</summary>
 internal sealed unsafe class CudaGraph : CudaHandle
 {
-    private CudaGraph(CudaContext context, nint executable, int nodes)
-        : base(context)
+    private CudaGraph(CudaHandles owner, nint executable, int nodes)
+        : base(owner)
     {
         Own(executable);
         Nodes = nodes;
@@ -18,10 +18,10 @@ internal sealed unsafe class CudaGraph : CudaHandle
     public int Nodes { get; }
 
     /// <summary>Captures what a body enqueues; nothing of it runs. Only this thread's calls are held to the rules of capture.</summary>
-    /// <param name="context">Current on this thread.</param>
+    /// <param name="owner">Where the graph belongs; its context is current on this thread.</param>
     /// <param name="stream">The stream that the body enqueues on.</param>
     /// <param name="enqueue">The body.</param>
-    public static CudaGraph Capture(CudaContext context, CudaStream stream, Action enqueue)
+    public static CudaGraph Capture(CudaHandles owner, CudaStream stream, Action enqueue)
     {
         nint graph = 0, executable;
         Check(cuStreamBeginCapture_v2(stream.Value, CaptureThreadLocal));
@@ -40,9 +40,9 @@ internal sealed unsafe class CudaGraph : CudaHandle
         try
         {
             nuint nodes;
-            Check(cuGraphGetNodes(graph, null, &nodes));
+            Check(cuGraphGetNodes(Given(graph), null, &nodes));
             Check(cuGraphInstantiateWithFlags(&executable, graph, 0));
-            return new CudaGraph(context, executable, (int)nodes);
+            return new CudaGraph(owner, executable, (int)nodes);
         }
         finally
         {

@@ -18,7 +18,7 @@ internal sealed unsafe class CudaSession : IDisposable
     private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
 
     /// <summary>Opens a device.</summary>
-    /// <param name="context">The context, disposed of with the session.</param>
+    /// <param name="context">The context; to dispose of the session is to dispose of it, with all that was made in it.</param>
     /// <param name="precision">Arithmetic.</param>
     /// <param name="deterministic">Whether only algorithms that give the same bits every time may be chosen.</param>
     public CudaSession(CudaContext context, Precision precision, bool deterministic)
@@ -26,19 +26,11 @@ internal sealed unsafe class CudaSession : IDisposable
         Precision = precision;
         Deterministic = deterministic;
         Context = context;
-        try
-        {
-            using CudaContext.Scope scope = Context.Enter();
-            Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
-            Stream = new CudaStream(Context);
-            Kernels = Load(KernelModule.Common);
-            _target = Stream.Value;
-        }
-        catch
-        {
-            Dispose();
-            throw;
-        }
+        using CudaContext.Scope scope = Context.Enter();
+        Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
+        Stream = new CudaStream(Context.Handles);
+        Kernels = Load(KernelModule.Common);
+        _target = Stream.Value;
     }
 
     public Precision Precision { get; }
@@ -48,7 +40,7 @@ internal sealed unsafe class CudaSession : IDisposable
     public CudaContext Context { get; }
 
     /// <summary>Our own stream. Copies and waits go here; where a step's calls go, <see cref="Direct"/> says.</summary>
-    public CudaStream Stream { get; } = null!;
+    public CudaStream Stream { get; }
 
     /// <summary>Made when first asked for, which must not be while something is captured: the fused kernels do without.</summary>
     /// <exception cref="CudaUnavailableException">A library is missing, or they do not belong together.</exception>
@@ -59,7 +51,7 @@ internal sealed unsafe class CudaSession : IDisposable
             if (_cudnn is null)
             {
                 using StartUp.Phase phase = StartUp.Measure("cudnn");
-                _cudnn = new CudnnHandle(Context);
+                _cudnn = new CudnnHandle(Context.Handles);
                 _cudnn.Use(_target);
             }
 
@@ -76,14 +68,14 @@ internal sealed unsafe class CudaSession : IDisposable
             if (_cublas is null)
             {
                 using StartUp.Phase phase = StartUp.Measure("cublas");
-                _cublas = new CublasHandle(Context);
+                _cublas = new CublasHandle(Context.Handles);
             }
 
             return _cublas;
         }
     }
 
-    public KernelModule Kernels { get; } = null!;
+    public KernelModule Kernels { get; }
 
     /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
     public KernelModule FusedKernels => _fusedKernels ??= Load(KernelModule.Fused);
@@ -167,23 +159,24 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Makes branches possible; not while something is captured.</summary>
     public void PrepareBranches()
     {
-        _branch ??= new CudaStream(Context);
-        _forked ??= new CudaEvent(Context);
-        _joined ??= new CudaEvent(Context);
+        _branch ??= new CudaStream(Context.Handles);
+        _forked ??= new CudaEvent(Context.Handles);
+        _joined ??= new CudaEvent(Context.Handles);
     }
 
     /// <summary>Allocates an arena, or says how much is needed and how much there is.</summary>
     /// <param name="arena">Everything reserved.</param>
+    /// <param name="owner">Where the memory belongs.</param>
     /// <param name="advice">What to do, given the bytes that are free.</param>
     /// <exception cref="InputException">The device's memory is too small, or taken by others.</exception>
-    public void Allocate(DeviceArena arena, Func<long, string> advice)
+    public static void Allocate(DeviceArena arena, CudaHandles owner, Func<long, string> advice)
     {
         (long free, long total) = CudaContext.MemoryInfo();
         try
         {
             if (arena.Bytes <= free)
             {
-                arena.Allocate(Context);
+                arena.Allocate(owner);
                 return;
             }
         }
@@ -198,23 +191,11 @@ internal sealed unsafe class CudaSession : IDisposable
         static string MiB(long bytes) => $"{(bytes + (1 << 20) - 1) >> 20:N0}";
     }
 
-    public void Dispose()
-    {
-        _joined?.Dispose();
-        _forked?.Dispose();
-        _branch?.Dispose();
-        _hopperKernels?.Dispose();
-        _fusedKernels?.Dispose();
-        Kernels?.Dispose();
-        _cublas?.Dispose();
-        _cudnn?.Dispose();
-        Stream?.Dispose();
-        Context.Dispose();
-    }
+    public void Dispose() => Context.Dispose();
 
     private KernelModule Load(string resource)
     {
-        KernelModule kernels = new(Context, resource);
+        KernelModule kernels = new(Context.Handles, resource);
         Stream.Keep(kernels);
         return kernels;
     }

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
@@ -24,23 +25,27 @@ internal sealed unsafe class CudaStep : IDisposable
     private DeviceTensor _workspace;
 
     /// <param name="session">The device.</param>
+    /// <param name="handles">Where its descriptors and graphs belong, disposed of with the step.</param>
     /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
     /// <param name="training">Seed, augmentation and weight decay; null for a step that only predicts, images of a caller.</param>
     /// <param name="batch">Samples in this step.</param>
     /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
-    public CudaStep(CudaSession session, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
+    public CudaStep(CudaSession session, CudaHandles handles, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
     {
-        (_session, _net, Batch) = (session, net, batch);
+        (_session, Handles, _net, Batch) = (session, handles, net, batch);
         (_seed, _augmentation, _weightDecay) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None, training?.WeightDecay ?? 0);
         _gather = new GatherAugment(session, batch, net.Fused);
         (_convs, _hidden) = net.Fused is { } fused
             ? ((IConvolutions)new FusedConvolutions(session, fused, _seed, batch), (IDense)new FusedDense(session, fused, batch))
-            : (new CudnnConvolutions(session, net, _seed, batch, workspaceLimit, training is not null),
+            : (new CudnnConvolutions(session, handles, net, _seed, batch, workspaceLimit, training is not null),
                 new Dense(session, batch, net.Head.Hidden.Linear.InFeatures, net.Head.Hidden.Linear.OutFeatures));
         _head = new Head(session, net.Head, batch, _hidden.Parts);
         _adam = new Adam(session);
         session.PrepareBranches();
     }
+
+    /// <summary>Where its descriptors and graphs belong.</summary>
+    public CudaHandles Handles { get; }
 
     /// <summary>Samples.</summary>
     public int Batch { get; }
@@ -117,12 +122,7 @@ internal sealed unsafe class CudaStep : IDisposable
         _session.Kernels.Launch(stream, "begin_image_step", (1, 1), (32, 1), parameters);
     }
 
-    public void Dispose()
-    {
-        Training?.Dispose();
-        Prediction?.Dispose();
-        _convs.Dispose();
-    }
+    public void Dispose() => Handles.Dispose();
 
     /// <summary>From the input to the product that the head begins with.</summary>
     private void EnqueueForward(DeviceTensor state, bool training)

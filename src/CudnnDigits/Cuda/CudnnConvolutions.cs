@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda;
@@ -14,17 +15,18 @@ internal sealed class CudnnConvolutions : IConvolutions
     private readonly long[] _reserves;
 
     /// <param name="session">The device.</param>
+    /// <param name="handles">Where its descriptors belong.</param>
     /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
     /// <param name="seed">Keys dropout.</param>
     /// <param name="batch">Samples.</param>
     /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
     /// <param name="training">Whether the backward passes are needed.</param>
-    public CudnnConvolutions(CudaSession session, CudaNetwork net, ulong seed, int batch, long workspaceLimit, bool training)
+    public CudnnConvolutions(CudaSession session, CudaHandles handles, CudaNetwork net, ulong seed, int batch, long workspaceLimit, bool training)
     {
         (_net, _seed) = (net, seed);
-        BatchNorm2d?[] norms = [.. net.Convs.Select(t => t.Norm is null ? null : new BatchNorm2d(session, batch, t.Plan.Conv.Infer(t.Plan.Input), training))];
+        BatchNorm2d?[] norms = [.. net.Convs.Select(t => t.Norm is null ? null : new BatchNorm2d(session, handles, batch, t.Plan.Conv.Infer(t.Plan.Input), training))];
         _reserves = [.. norms.Select(norm => Aligned(norm?.ReserveBytes ?? 0))];
-        _blocks = [.. net.Convs.Zip(norms, (tensors, norm) => new Block(session, tensors, norm, batch, workspaceLimit - _reserves.Sum(), training))];
+        _blocks = [.. net.Convs.Zip(norms, (tensors, norm) => new Block(session, handles, tensors, norm, batch, workspaceLimit - _reserves.Sum(), training))];
     }
 
     /// <summary>What batch norm leaves for the backward pass, layer by layer, then what is used by one call after another.</summary>
@@ -111,16 +113,6 @@ internal sealed class CudnnConvolutions : IConvolutions
         }
     }
 
-    public void Dispose()
-    {
-        foreach (Block block in _blocks)
-        {
-            block.Conv.Dispose();
-            block.Norm?.Dispose();
-            block.Pool?.Dispose();
-        }
-    }
-
     private DeviceTensor Shared(DeviceTensor workspace) => workspace.Slice(_reserves.Sum(), workspace.Count - _reserves.Sum());
 
     private DeviceTensor Reserve(DeviceTensor workspace, int block) => workspace.Slice(_reserves.Take(block).Sum(), _reserves[block]);
@@ -132,11 +124,11 @@ internal sealed class CudnnConvolutions : IConvolutions
     /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change. OnePass, where it is there, stands for the two before it.</summary>
     private sealed record Block(IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
     {
-        public Block(CudaSession session, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)
-            : this(t.First ? new FirstConv2d(session, t.Plan, n) : new Conv2d(session, t.Plan, n, workspaceLimit, training), norm, null, null!, null, t)
+        public Block(CudaSession session, CudaHandles handles, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)
+            : this(t.First ? new FirstConv2d(session, t.Plan, n) : new Conv2d(session, handles, t.Plan, n, workspaceLimit, training), norm, null, null!, null, t)
         {
             Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
-            Pool = t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, t.Plan.Pool, n, output);
+            Pool = t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, handles, t.Plan.Pool, n, output);
             Activation = new Activation(session, n, pooled, t.Plan.Dropout, t.Plan.DropoutIndex);
             OnePass = t.OnePass ? new PooledActivation(session, n, output, t.Plan.Dropout, t.Plan.DropoutIndex) : null;
         }

@@ -44,13 +44,13 @@ internal readonly record struct DeviceTensor(DeviceArena Arena, long Offset, lon
 }
 
 /// <summary>All device memory of a backend's step: reserved piece by piece, then allocated at once.</summary>
-internal sealed class DeviceArena : IDisposable
+internal sealed class DeviceArena
 {
     /// <summary>What cuDNN and cuBLAS like best, and all allocations of the driver have.</summary>
     private const long Alignment = 256;
 
     private readonly List<DeviceTensor> _tensors = [];
-    private DeviceMemory? _memory;
+    private nint _base;
 
     /// <summary>Told of every tensor that is allocated: tests find what touches the room between them.</summary>
     internal static Action<DeviceTensor>? Allocated { get; set; }
@@ -59,12 +59,12 @@ internal sealed class DeviceArena : IDisposable
     public long Bytes { get; private set; }
 
     /// <summary>Address of the first byte.</summary>
-    public long Base => _memory?.Value ?? throw new InvalidOperationException("the arena is not allocated yet");
+    public long Base => _base != 0 ? _base : throw new InvalidOperationException("the arena is not allocated yet");
 
     /// <summary>Reserves a tensor; only before <see cref="Allocate"/>.</summary>
     public DeviceTensor Reserve(long count, DeviceType type)
     {
-        if (_memory is not null)
+        if (_base != 0)
         {
             throw new InvalidOperationException("the arena is allocated already");
         }
@@ -76,14 +76,13 @@ internal sealed class DeviceArena : IDisposable
     }
 
     /// <summary>Allocates all that was reserved.</summary>
-    public void Allocate(CudaContext context)
+    /// <param name="owner">Where the memory belongs.</param>
+    public void Allocate(CudaHandles owner)
     {
-        _memory = new DeviceMemory(context, Bytes);
+        _base = new DeviceMemory(owner, Bytes).Value;
         if (Allocated is { } allocated)
         {
             _tensors.ForEach(allocated);
         }
     }
-
-    public void Dispose() => _memory?.Dispose();
 }

@@ -8,7 +8,7 @@ namespace CudnnDigits.Cuda;
 /// All parameters on the device in one flat buffer each for weights, gradients and moments: convolution weights first
 /// (K, R, S, C), then the rest, every tensor at a multiple of 256 bytes. The padding between them is zero and stays so.
 /// </summary>
-internal sealed unsafe class DeviceParameters : IDisposable
+internal sealed unsafe class DeviceParameters
 {
     private const int AlignedElements = 64;
 
@@ -16,7 +16,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
     private readonly Dictionary<string, (int Offset, int Size)> _places = [];
     private readonly int[] _map, _statisticsMap; // from an element of the host's layout to one of ours
     private readonly int[] _arrangement = []; // of each arranged weight, two places in Rounded; the second may be -1
-    private readonly PinnedMemory _staging;
+    private readonly void* _staging; // page-locked, as long as the context lives
     private readonly long _saved; // bytes of W, M, V and Statistics, which lie one after another
 
     /// <param name="session">The device.</param>
@@ -70,7 +70,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
 
         _map = [.. map];
         _statisticsMap = [.. _layout.Statistics.SelectMany(slice => Enumerable.Range(_places[slice.Name].Offset, slice.Size))];
-        _staging = new PinnedMemory(session.Context, _saved);
+        _staging = new PinnedMemory(session.Context.Handles, _saved).Pointer;
     }
 
     /// <summary>Master weights, f32.</summary>
@@ -122,7 +122,7 @@ internal sealed unsafe class DeviceParameters : IDisposable
     public void Load(CudaStream stream, NetworkWeights weights, AdamState? optimizer)
     {
         stream.Synchronize();
-        Span<float> staging = new(_staging.Pointer, (int)(_saved / sizeof(float)));
+        Span<float> staging = new(_staging, (int)(_saved / sizeof(float)));
         staging.Clear();
         Scatter(weights.Trained, staging, _map);
         if (optimizer is not null)
@@ -132,12 +132,12 @@ internal sealed unsafe class DeviceParameters : IDisposable
         }
 
         Scatter(weights.Statistics, staging[(int)(W.Count + M.Count + V.Count)..], _statisticsMap);
-        stream.Upload(W.Address, _staging.Pointer, _saved);
+        stream.Upload(W.Address, _staging, _saved);
         stream.Synchronize();
         if (Places is { } places)
         {
-            _arrangement.CopyTo(new Span<int>(_staging.Pointer, _arrangement.Length));
-            stream.Upload(places.Address, _staging.Pointer, places.Bytes);
+            _arrangement.CopyTo(new Span<int>(_staging, _arrangement.Length));
+            stream.Upload(places.Address, _staging, places.Bytes);
             stream.Synchronize();
         }
     }
@@ -158,9 +158,9 @@ internal sealed unsafe class DeviceParameters : IDisposable
         Gather(Download(stream, DW, (int)DW.Count), gradients, _map);
         if (NarrowDW is { } narrow)
         {
-            stream.Download(_staging.Pointer, narrow.Address, narrow.Bytes);
+            stream.Download(_staging, narrow.Address, narrow.Bytes);
             stream.Synchronize();
-            ReadOnlySpan<ushort> words = new(_staging.Pointer, (int)narrow.Count);
+            ReadOnlySpan<ushort> words = new(_staging, (int)narrow.Count);
             for (int i = 0; i < _map.Length; i++)
             {
                 gradients[i] = _map[i] < words.Length ? BitConverter.UInt32BitsToSingle((uint)words[_map[i]] << 16) : gradients[i];
@@ -168,13 +168,11 @@ internal sealed unsafe class DeviceParameters : IDisposable
         }
     }
 
-    public void Dispose() => _staging.Dispose();
-
     private ReadOnlySpan<float> Download(CudaStream stream, DeviceTensor from, int count)
     {
-        stream.Download(_staging.Pointer, from.Address, (long)count * sizeof(float));
+        stream.Download(_staging, from.Address, (long)count * sizeof(float));
         stream.Synchronize();
-        return new ReadOnlySpan<float>(_staging.Pointer, count);
+        return new ReadOnlySpan<float>(_staging, count);
     }
 
     private DeviceTensor Slice(DeviceTensor all, string name) => all.Slice(_places[name].Offset, _places[name].Size);

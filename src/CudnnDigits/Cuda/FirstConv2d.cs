@@ -47,10 +47,6 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
         Activation.AddUp(session, sums, (int)Blocks, Weights, dw);
     }
 
-    public void Dispose()
-    {
-    }
-
     /// <summary>No more than there are runs of pixels for all threads.</summary>
     private long Blocks
     {

@@ -90,10 +90,6 @@ internal sealed unsafe class FusedConvolutions : IConvolutions
         Conv2BackwardData();
     }
 
-    public void Dispose()
-    {
-    }
-
     private void BatchNormRunning(FusedLayer layer)
     {
         int channels = layer.Plan.Conv.OutChannels;

@@ -1,7 +1,7 @@
 namespace CudnnDigits.Cuda;
 
 /// <summary>One convolution: cuDNN's (<see cref="Conv2d"/>), or our own of one input channel (<see cref="FirstConv2d"/>).</summary>
-internal interface IConvolution : IDisposable
+internal interface IConvolution
 {
     /// <summary>Bytes of workspace that the passes need.</summary>
     long WorkspaceBytes { get; }

@@ -5,7 +5,7 @@ namespace CudnnDigits.Cuda;
 /// them: one library call or kernel per layer (<see cref="CudnnConvolutions"/>), and fused kernels of our own
 /// (<see cref="FusedConvolutions"/>), which the first is the reference for.
 /// </summary>
-internal interface IConvolutions : IDisposable
+internal interface IConvolutions
 {
     /// <summary>Bytes of workspace that the calls need.</summary>
     long WorkspaceBytes { get; }

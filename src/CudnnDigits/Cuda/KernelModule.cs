@@ -20,10 +20,10 @@ internal sealed unsafe class KernelModule : CudaHandle
 
     private readonly Dictionary<string, nint> _functions = [];
 
-    /// <param name="context">Where to load it.</param>
+    /// <param name="owner">Where it belongs: it is loaded into that context.</param>
     /// <param name="resource"><see cref="Common"/>, <see cref="Fused"/> or <see cref="Hopper"/>.</param>
-    public KernelModule(CudaContext context, string resource)
-        : base(context)
+    public KernelModule(CudaHandles owner, string resource)
+        : base(owner)
     {
         using StartUp.Phase phase = StartUp.Measure("kernels");
         byte[] log = new byte[LogBytes];
@@ -94,6 +94,7 @@ internal sealed unsafe class KernelModule : CudaHandle
             fixed (byte* text = Encoding.UTF8.GetBytes(name + "\0"))
             {
                 Check(cuModuleGetFunction(&function, Value, text), name);
+                Given(function, name);
             }
 
             if (sharedBytes > UsualSharedBytes)

@@ -7,25 +7,26 @@ using static CudnnDigits.Cuda.Interop.Cudnn;
 namespace CudnnDigits.Cuda;
 
 /// <summary>Max-pooling by cuDNN, channels last, window = stride.</summary>
-internal sealed unsafe class MaxPool2d : IDisposable
+internal sealed unsafe class MaxPool2d
 {
     private readonly CudaSession _session;
     private readonly CudnnDescriptor _pooling, _x, _y;
     private readonly long _xCount, _yCount;
 
     /// <param name="session">The device.</param>
+    /// <param name="handles">Where its descriptors belong.</param>
     /// <param name="layer">The window.</param>
     /// <param name="n">Samples.</param>
     /// <param name="input">Shape of one sample.</param>
-    public MaxPool2d(CudaSession session, MaxPool2dLayer layer, int n, Shape input)
+    public MaxPool2d(CudaSession session, CudaHandles handles, MaxPool2dLayer layer, int n, Shape input)
     {
         _session = session;
         int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
         Shape output = layer.Infer(input);
         (_xCount, _yCount) = ((long)n * input.Size, (long)n * output.Size);
-        _pooling = CudnnDescriptor.MaxPooling(session.Context, layer.Window, session.Deterministic);
-        _x = CudnnDescriptor.Tensor(session.Context, type, n, input.C, input.H, input.W);
-        _y = CudnnDescriptor.Tensor(session.Context, type, n, output.C, output.H, output.W);
+        _pooling = CudnnDescriptor.MaxPooling(handles, layer.Window, session.Deterministic);
+        _x = CudnnDescriptor.Tensor(handles, type, n, input.C, input.H, input.W);
+        _y = CudnnDescriptor.Tensor(handles, type, n, output.C, output.H, output.W);
     }
 
     public void Forward(DeviceTensor x, DeviceTensor y)
@@ -40,13 +41,6 @@ internal sealed unsafe class MaxPool2d : IDisposable
         float one = 1, zero = 0;
         Check(cudnnPoolingBackward(
             _session.Cudnn.Value, _pooling.Value, &one, _y.Value, Y(y), _y.Value, Y(dy), _x.Value, X(x), &zero, _x.Value, X(dx)));
-    }
-
-    public void Dispose()
-    {
-        _pooling.Dispose();
-        _x.Dispose();
-        _y.Dispose();
     }
 
     private nint X(DeviceTensor tensor) => tensor.Holding(_xCount, _session.ActivationType);

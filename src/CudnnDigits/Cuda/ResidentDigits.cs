@@ -8,20 +8,22 @@ internal sealed unsafe class ResidentDigits : IDisposable
 {
     private const int ChunkBytes = 4 << 20;
 
-    private readonly DeviceArena _arena = new();
+    private readonly CudaHandles _handles;
 
-    /// <param name="session">The device; its context is current.</param>
+    /// <param name="handles">Where the memory belongs, disposed of with the digits; the context is current.</param>
+    /// <param name="stream">Uploads the digits.</param>
     /// <param name="dataset">The digits.</param>
-    public ResidentDigits(CudaSession session, DigitDataset dataset)
+    public ResidentDigits(CudaHandles handles, CudaStream stream, DigitDataset dataset)
     {
         using Nvtx.Range range = Nvtx.Open("upload digits"u8);
-        Dataset = dataset;
-        Pixels = _arena.Reserve(dataset.Pixels.Length, DeviceType.U8);
-        Labels = _arena.Reserve(dataset.Count, DeviceType.U8);
-        session.Allocate(_arena, _ => $"the {dataset.Count:N0} digits do not fit; close other programs on the GPU or give less data");
-        using PinnedMemory chunk = new(session.Context, ChunkBytes);
-        Upload(session.Stream, chunk, dataset.Pixels, Pixels);
-        Upload(session.Stream, chunk, dataset.Labels, Labels);
+        (_handles, Dataset) = (handles, dataset);
+        DeviceArena arena = new();
+        Pixels = arena.Reserve(dataset.Pixels.Length, DeviceType.U8);
+        Labels = arena.Reserve(dataset.Count, DeviceType.U8);
+        CudaSession.Allocate(arena, handles, _ => $"the {dataset.Count:N0} digits do not fit; close other programs on the GPU or give less data");
+        using PinnedMemory chunk = new(handles, ChunkBytes);
+        Upload(stream, chunk, dataset.Pixels, Pixels);
+        Upload(stream, chunk, dataset.Labels, Labels);
     }
 
     public DigitDataset Dataset { get; }
@@ -32,7 +34,7 @@ internal sealed unsafe class ResidentDigits : IDisposable
     /// <summary>(digits) uint8; unwritten where the dataset has no labels.</summary>
     public DeviceTensor Labels { get; }
 
-    public void Dispose() => _arena.Dispose();
+    public void Dispose() => _handles.Dispose();
 
     private static void Upload(CudaStream stream, PinnedMemory chunk, ReadOnlySpan<byte> from, DeviceTensor to)
     {
@@ -52,22 +54,23 @@ internal sealed unsafe class ResidentDigits : IDisposable
 /// </summary>
 internal sealed unsafe class RowBuffers : IDisposable
 {
-    private readonly DeviceArena _arena = new();
+    private readonly CudaHandles _handles;
     private readonly DeviceTensor _order, _rates, _logits;
     private readonly PinnedMemory _orderStaging, _ratesStaging, _logitsStaging;
 
-    /// <param name="session">The device; its context is current.</param>
+    /// <param name="handles">Where the memory belongs, disposed of with the buffers; the context is current.</param>
     /// <param name="rows">The longest order there is to be room for.</param>
-    public RowBuffers(CudaSession session, int rows)
+    public RowBuffers(CudaHandles handles, int rows)
     {
-        Rows = rows;
-        _order = _arena.Reserve((long)rows * sizeof(int), DeviceType.U8);
-        _rates = _arena.Reserve(rows, DeviceType.F32); // one per step, and a step has at least one row
-        _logits = _arena.Reserve((long)rows * DigitDataset.Classes, DeviceType.F32);
-        session.Allocate(_arena, _ => $"an order of {rows:N0} rows does not fit; close other programs on the GPU or give less data");
-        _orderStaging = new PinnedMemory(session.Context, _order.Bytes);
-        _ratesStaging = new PinnedMemory(session.Context, _rates.Bytes);
-        _logitsStaging = new PinnedMemory(session.Context, _logits.Bytes);
+        (_handles, Rows) = (handles, rows);
+        DeviceArena arena = new();
+        _order = arena.Reserve((long)rows * sizeof(int), DeviceType.U8);
+        _rates = arena.Reserve(rows, DeviceType.F32); // one per step, and a step has at least one row
+        _logits = arena.Reserve((long)rows * DigitDataset.Classes, DeviceType.F32);
+        CudaSession.Allocate(arena, handles, _ => $"an order of {rows:N0} rows does not fit; close other programs on the GPU or give less data");
+        _orderStaging = new PinnedMemory(handles, _order.Bytes);
+        _ratesStaging = new PinnedMemory(handles, _rates.Bytes);
+        _logitsStaging = new PinnedMemory(handles, _logits.Bytes);
     }
 
     /// <summary>The longest order there is room for.</summary>
@@ -105,11 +108,5 @@ internal sealed unsafe class RowBuffers : IDisposable
         new ReadOnlySpan<float>(_logitsStaging.Pointer, logits.Length).CopyTo(logits);
     }
 
-    public void Dispose()
-    {
-        _logitsStaging.Dispose();
-        _ratesStaging.Dispose();
-        _orderStaging.Dispose();
-        _arena.Dispose();
-    }
+    public void Dispose() => _handles.Dispose();
 }

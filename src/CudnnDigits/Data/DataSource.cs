@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.IO.Compression;
 
 namespace CudnnDigits.Data;
@@ -16,11 +15,16 @@ public enum DataPart
     Prediction,
 }
 
-/// <summary>Opens whatever a user has: a Kaggle CSV (plain, .gz, or Kaggle's .zip), or a folder with MNIST's IDX files (plain or .gz).</summary>
+/// <summary>
+/// Opens whatever a user has: a Kaggle CSV (plain, gzip, or Kaggle's zip), or a folder with MNIST's IDX files (plain or gzip).
+/// What is packed is known by its first bytes, so that a pipe needs no name.
+/// </summary>
 public static class DataSource
 {
+    private static ReadOnlySpan<byte> ZipMagic => "PK\x03\x04"u8;
+
     /// <summary>Reads the digits at a path.</summary>
-    /// <param name="path">A .csv, .csv.gz or .zip file, or a folder of IDX files.</param>
+    /// <param name="path">A .csv, .csv.gz or .zip file, a FIFO or /dev/stdin with CSV, packed by gzip or not, or a folder of IDX files.</param>
     /// <param name="part">Which part is wanted; Training and Evaluation insist on labels.</param>
     /// <exception cref="InputException">Nothing there, or not what it should be.</exception>
     public static DigitDataset Open(string path, DataPart part)
@@ -41,29 +45,44 @@ public static class DataSource
 
     private static DigitDataset OpenFile(string path, DataPart part)
     {
-        if (!File.Exists(path))
+        using InputFile file = InputFile.Open(path, "a Kaggle CSV (.csv, .csv.gz, .zip) or a folder with MNIST's IDX files");
+        if (path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) || file.Peek(ZipMagic.Length).SequenceEqual(ZipMagic))
         {
-            throw new InputException($"{path}: no such file or folder; give a Kaggle CSV (.csv, .csv.gz, .zip) or a folder with MNIST's IDX files");
+            return OpenZip(file, path, part == DataPart.Prediction ? "test.csv" : "train.csv");
         }
 
-        if (path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase))
-        {
-            return OpenZip(path, part == DataPart.Prediction ? "test.csv" : "train.csv");
-        }
-
-        using Stream stream = OpenMaybeGzip(path);
+        using Stream stream = Unpack(file, path);
         return KaggleCsv.Read(stream, path);
     }
 
-    private static DigitDataset OpenZip(string path, string wanted)
+    private static DigitDataset OpenZip(InputFile file, string path, string wanted)
+    {
+        if (file.Peek(1).IsEmpty)
+        {
+            throw new InputException($"{path}: the file is empty; download it again");
+        }
+
+        FileStream seekable = file.Seekable()
+            ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
+        using ZipArchive zip = OpenArchive(seekable, path);
+        ZipArchiveEntry[] entries = [.. zip.Entries.Where(entry => entry.Name == wanted)];
+        string name = $"{path}/{wanted}";
+        using Stream stream = entries switch
+        {
+            [] => throw new InputException($"{path}: holds no {wanted}; expected the zip file of Kaggle's Digit Recognizer"),
+            [var entry] => new BoundedStream(new ZipEntryReader(entry, name), () => seekable.Length, name),
+            _ => throw new InputException($"{path}: holds {entries.Length} files {wanted}; unpack it and give the one that you mean"),
+        };
+        return KaggleCsv.Read(stream, name);
+    }
+
+    private static ZipArchive OpenArchive(FileStream file, string path)
     {
         try
         {
-            using ZipArchive zip = ZipFile.OpenRead(path);
-            ZipArchiveEntry entry = zip.Entries.FirstOrDefault(e => e.Name == wanted)
-                ?? throw new InputException($"{path}: holds no {wanted}; expected the zip file of Kaggle's Digit Recognizer");
-            using Stream stream = new BoundedStream(entry.Open(), new FileInfo(path).Length, path);
-            return KaggleCsv.Read(stream, $"{path}/{wanted}");
+            ZipArchive zip = new(file, ZipArchiveMode.Read, leaveOpen: true);
+            _ = zip.Entries.Count; // reads the list
+            return zip;
         }
         catch (InvalidDataException e)
         {
@@ -101,21 +120,11 @@ public static class DataSource
             .Select(name => Path.Combine(folder, name))
             .FirstOrDefault(File.Exists);
 
-    private static Stream OpenMaybeGzip(string path)
-    {
-        FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
-        return path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase)
-            ? new BoundedStream(new GZipStream(file, CompressionMode.Decompress), file.Length, path, ReadGzipLength(file))
-            : file;
-    }
+    private static Stream OpenMaybeGzip(string path) => Unpack(InputFile.Open(path, "MNIST's IDX files"), path);
 
-    /// <summary>The last four bytes of a gzip file: the length of what it holds, modulo 2³² (RFC 1952).</summary>
-    private static uint ReadGzipLength(FileStream file)
-    {
-        Span<byte> length = stackalloc byte[4];
-        file.Position = Math.Max(0, file.Length - length.Length);
-        file.ReadAtLeast(length, length.Length, throwOnEndOfStream: false);
-        file.Position = 0;
-        return BinaryPrimitives.ReadUInt32LittleEndian(length);
-    }
+    /// <summary>Unpacks what is gzip data, by its first bytes, or should be, by its name.</summary>
+    private static Stream Unpack(InputFile file, string path) =>
+        path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) || file.Peek(GzipReader.Magic.Length).SequenceEqual(GzipReader.Magic)
+            ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path)
+            : file;
 }

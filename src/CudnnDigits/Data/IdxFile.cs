@@ -24,7 +24,7 @@ public static class IdxFile
             throw new InputException($"{imagesName}: images of {sizes[1]}×{sizes[2]} pixels, expected 28×28");
         }
 
-        PixelBuffer pixels = new();
+        PixelBuffer pixels = new(imagesName);
         for (uint i = 0; i < sizes[0]; i++)
         {
             ReadExactly(images, pixels.AddImage(), imagesName, sizes[0], i);

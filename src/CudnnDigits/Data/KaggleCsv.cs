@@ -77,7 +77,7 @@ public static class KaggleCsv
         int columns = DigitDataset.PixelCount + (labelled ? 1 : 0);
         CheckHeader(headers, labelled, columns, name);
 
-        PixelBuffer pixels = new();
+        PixelBuffer pixels = new(name);
         List<byte> labels = [];
         while (reader.Read())
         {

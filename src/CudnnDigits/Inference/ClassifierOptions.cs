@@ -20,7 +20,7 @@ public sealed record ClassifierOptions
     /// <summary>Arithmetic; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute capability 8.0).</summary>
     public Precision? Precision { get; init; }
 
-    /// <summary>CPU threads; 0 takes as many as there are processors. Results do not depend on it.</summary>
+    /// <summary>CPU threads, 0 … 1,024; 0 takes as many as there are processors. Results do not depend on it.</summary>
     public int Threads { get; init; }
 
     /// <summary>Who convolves on a GPU: "cudnn" or "fused"; null for what the environment says.</summary>

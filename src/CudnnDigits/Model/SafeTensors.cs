@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using CudnnDigits.Data;
@@ -14,47 +15,81 @@ public sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Va
 
 /// <summary>
 /// The safetensors format: 8 bytes little-endian header length, a JSON header (name → dtype, shape, data_offsets; and
-/// __metadata__, text to text), then the tensors' bytes. Source: https://huggingface.co/docs/safetensors.
+/// __metadata__, text to text), then the tensors' bytes, without gaps or overlaps and with nothing after them. What is
+/// written here carries a SHA-256 of its content in its metadata; where a file has one, reading compares it.
+/// Source: https://huggingface.co/docs/safetensors.
 /// </summary>
 public sealed class SafeTensors
 {
-    private const long MostBytes = 1L << 30;
-    private const string MetadataKey = "__metadata__";
+    private const int MostHeaderBytes = 100_000_000; // the format's own limit
+    private const int MostDataBytes = 1 << 28;
+    private const string MetadataKey = "__metadata__", ChecksumKey = "sha256";
 
     private readonly string _name;
-    private readonly byte[] _bytes;
-    private readonly int _dataStart;
+    private readonly byte[] _data;
     private readonly Dictionary<string, Entry> _entries = [];
     private readonly Dictionary<string, string> _metadata = [];
 
-    private SafeTensors(string name, byte[] bytes)
+    private SafeTensors(string name, Stream file)
     {
         _name = name;
-        _bytes = bytes;
-        if (bytes.Length < 8)
+        ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(ReadExactly(file, 8, "it is shorter than its 8-byte header length"));
+        if (headerLength > MostHeaderBytes || (file.CanSeek && headerLength > (ulong)file.Length - 8))
         {
-            throw Damaged("shorter than its 8-byte header length");
+            throw Damaged($"it claims a header of {headerLength} bytes");
         }
 
-        ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(bytes);
-        if (headerLength > (ulong)(bytes.Length - 8))
-        {
-            throw Damaged($"claims a header of {headerLength} bytes in a file of {bytes.Length}");
-        }
-
-        _dataStart = 8 + (int)headerLength;
+        byte[] header = ReadExactly(file, (int)headerLength, "its header is cut off");
         try
         {
-            using JsonDocument header = JsonDocument.Parse(bytes.AsMemory(8, (int)headerLength));
-            foreach (JsonProperty property in header.RootElement.EnumerateObject())
+            if (header is not [(byte)'{', ..])
+            {
+                throw new FormatException("does not begin with '{'");
+            }
+
+            using JsonDocument json = JsonDocument.Parse(header, new JsonDocumentOptions { AllowDuplicateProperties = false });
+            foreach (JsonProperty property in json.RootElement.EnumerateObject())
             {
                 ReadEntry(property);
             }
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or KeyNotFoundException)
         {
-            throw new InputException(Damaged("its header is not what the format says").Message, e);
+            throw new InputException(Damaged($"its header is not what the format says ({Shorten(e.Message)})").Message, e);
         }
+
+        _data = ReadExactly(file, CheckPlaces(), "its last tensor does not fit the file; it is damaged or cut off");
+        if (file.ReadByte() >= 0)
+        {
+            throw Damaged("bytes follow its last tensor");
+        }
+
+        if (_metadata.TryGetValue(ChecksumKey, out string? checksum) && checksum != Checksum())
+        {
+            throw new InputException(
+                $"{name}: is damaged, its content is not that of its {ChecksumKey}; bring back a copy of it (what was changed on purpose must not keep the old {ChecksumKey} in its metadata)");
+        }
+    }
+
+    private SafeTensors(string name, IEnumerable<KeyValuePair<string, string>> metadata, IReadOnlyList<NamedTensor> tensors)
+    {
+        _name = name;
+        _data = new byte[tensors.Sum(tensor => Buffer.ByteLength(tensor.Values))];
+        int start = 0;
+        foreach (NamedTensor tensor in tensors)
+        {
+            int length = Buffer.ByteLength(tensor.Values);
+            Buffer.BlockCopy(tensor.Values, 0, _data, start, length);
+            _entries.Add(tensor.Name, new Entry(tensor.Values is long[] _ ? "I64" : "F32", [.. tensor.Shape.Select(size => (long)size)], tensor.Values.Length, start, length));
+            start += length;
+        }
+
+        foreach ((string key, string value) in metadata)
+        {
+            _metadata.Add(key, value);
+        }
+
+        _metadata.Add(ChecksumKey, Checksum());
     }
 
     /// <summary>Free text beside the tensors.</summary>
@@ -63,26 +98,23 @@ public sealed class SafeTensors
     /// <summary>Names of the tensors.</summary>
     public IEnumerable<string> Names => _entries.Keys;
 
-    /// <summary>Reads a file.</summary>
-    /// <param name="path">The file, up to 1 GiB.</param>
-    /// <exception cref="InputException">Not there, not readable, or not in the format.</exception>
+    /// <summary>Reads a file; a pipe will do.</summary>
+    /// <param name="path">The file, with up to 256 MiB of tensors.</param>
+    /// <exception cref="InputException">Not there, not readable, not in the format, or not what was written.</exception>
     public static SafeTensors Read(string path)
     {
         try
         {
-            FileInfo file = new(path);
-            if (!file.Exists)
-            {
-                throw new InputException($"{path}: no such file; give a .safetensors file");
-            }
-
-            return file.Length <= MostBytes
-                ? new SafeTensors(path, File.ReadAllBytes(path))
-                : throw new InputException($"{path}: {file.Length} bytes are too many for the weights of a digit network; give a .safetensors file");
+            using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1);
+            return new SafeTensors(path, file);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new InputException($"{path}: no such file; give a .safetensors file", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{path}: cannot be read: {e.Message}", e);
+            throw new InputException(Directory.Exists(path) ? $"{path}: is a folder; give a .safetensors file" : $"{path}: cannot be read: {e.Message}", e);
         }
     }
 
@@ -94,55 +126,15 @@ public sealed class SafeTensors
     {
         ArgumentNullException.ThrowIfNull(metadata);
         ArgumentNullException.ThrowIfNull(tensors);
-        using MemoryStream header = new();
-        using (Utf8JsonWriter json = new(header))
-        {
-            json.WriteStartObject();
-            json.WriteStartObject(MetadataKey);
-            foreach ((string key, string value) in metadata)
-            {
-                json.WriteString(key, value);
-            }
-
-            json.WriteEndObject();
-            long offset = 0;
-            foreach (NamedTensor tensor in tensors)
-            {
-                json.WriteStartObject(tensor.Name);
-                json.WriteString("dtype", tensor.Values is float[] _ ? "F32" : "I64");
-                json.WriteStartArray("shape");
-                foreach (int size in tensor.Shape)
-                {
-                    json.WriteNumberValue(size);
-                }
-
-                json.WriteEndArray();
-                json.WriteStartArray("data_offsets");
-                json.WriteNumberValue(offset);
-                offset += Buffer.ByteLength(tensor.Values);
-                json.WriteNumberValue(offset);
-                json.WriteEndArray();
-                json.WriteEndObject();
-            }
-
-            json.WriteEndObject();
-        }
-
-        while (header.Length % 8 != 0)
-        {
-            header.WriteByte((byte)' ');
-        }
-
+        SafeTensors content = new(path, metadata, tensors);
+        byte[] header = content.Header();
+        byte[] length = new byte[8];
+        BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
         AtomicFile.Write(path, file =>
         {
-            Span<byte> length = stackalloc byte[8];
-            BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
             file.Write(length);
-            header.WriteTo(file);
-            foreach (NamedTensor tensor in tensors)
-            {
-                file.Write(tensor.Values is long[] integers ? MemoryMarshal.AsBytes(integers.AsSpan()) : MemoryMarshal.AsBytes(((float[])tensor.Values).AsSpan()));
-            }
+            file.Write(header);
+            file.Write(content._data);
         });
     }
 
@@ -156,7 +148,7 @@ public sealed class SafeTensors
     public double[] Doubles(string name)
     {
         Entry entry = Find(name);
-        ReadOnlySpan<byte> bytes = _bytes.AsSpan(_dataStart + entry.Start, entry.Length);
+        ReadOnlySpan<byte> bytes = Bytes(entry);
         double[] values = new double[entry.Count];
         for (int i = 0; i < values.Length; i++)
         {
@@ -166,7 +158,7 @@ public sealed class SafeTensors
                 "F32" => BinaryPrimitives.ReadSingleLittleEndian(bytes[(4 * i)..]),
                 "F16" => (double)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
                 "BF16" => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes[(2 * i)..]) << 16),
-                _ => throw new InputException($"{_name}: tensor {name} is of type {entry.Type}, expected floating-point numbers"),
+                _ => throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected floating-point numbers"),
             };
         }
 
@@ -184,12 +176,14 @@ public sealed class SafeTensors
     {
         Entry entry = Find(name);
         return entry.Type == "I64"
-            ? MemoryMarshal.Cast<byte, long>(_bytes.AsSpan(_dataStart + entry.Start, entry.Length)).ToArray()
-            : throw new InputException($"{_name}: tensor {name} is of type {entry.Type}, expected I64");
+            ? MemoryMarshal.Cast<byte, long>(Bytes(entry)).ToArray()
+            : throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected I64");
     }
 
     private Entry Find(string name) =>
-        _entries.TryGetValue(name, out Entry? entry) ? entry : throw new InputException($"{_name}: holds no tensor {name}");
+        _entries.TryGetValue(name, out Entry? entry) ? entry : throw new InputException($"{_name}: holds no tensor {Shorten(name)}");
+
+    private ReadOnlySpan<byte> Bytes(Entry entry) => _data.AsSpan(entry.Start, entry.Length);
 
     private void ReadEntry(JsonProperty property)
     {
@@ -197,7 +191,7 @@ public sealed class SafeTensors
         {
             foreach (JsonProperty text in property.Value.EnumerateObject())
             {
-                _metadata[text.Name] = text.Value.GetString() ?? "";
+                _metadata[text.Name] = text.Value.GetString() ?? throw new FormatException("null for a text");
             }
 
             return;
@@ -208,34 +202,129 @@ public sealed class SafeTensors
         long[] offsets = [.. property.Value.GetProperty("data_offsets").EnumerateArray().Select(offset => offset.GetInt64())];
         int bytesEach = type switch
         {
-            "F64" or "I64" or "U64" => 8,
+            "F64" or "I64" or "U64" or "C64" => 8,
             "F32" or "I32" or "U32" => 4,
             "F16" or "BF16" or "I16" or "U16" => 2,
-            _ => 1,
+            "I8" or "U8" or "BOOL" or "F8_E5M2" or "F8_E4M3" or "F8_E8M0" => 1,
+            _ => throw Damaged($"tensor {Shorten(property.Name)} is of an unknown type, '{Shorten(type)}'"),
         };
-        long data = _bytes.Length - _dataStart;
         UInt128 count = shape.Aggregate((UInt128)1, (product, size) => size < 0 || product > uint.MaxValue ? UInt128.MaxValue : product * (UInt128)size);
-        if (offsets.Length != 2 || offsets[0] < 0 || offsets[1] > data || offsets[0] > offsets[1] || count > (UInt128)data
-            || count * (UInt128)bytesEach != (UInt128)(offsets[1] - offsets[0]))
+        if (offsets is not [long start, long end] || start < 0 || start > end || end > MostDataBytes || count > MostDataBytes
+            || count * (UInt128)bytesEach != (UInt128)(end - start))
         {
-            throw Damaged($"tensor {Shorten(property.Name)} does not fit the file; it is damaged or cut off");
+            throw Damaged($"tensor {Shorten(property.Name)} does not fit the file; it is damaged or cut off, or far larger than a digit network");
         }
 
-        _entries[property.Name] = new Entry(type, shape, (int)count, (int)offsets[0], (int)(offsets[1] - offsets[0]));
+        _entries.Add(property.Name, new Entry(type, shape, (int)count, (int)start, (int)(end - start)));
+    }
+
+    /// <summary>The tensors stand one after the other, in whatever order.</summary>
+    /// <returns>How many bytes they have together.</returns>
+    private int CheckPlaces()
+    {
+        int end = 0;
+        foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Value.Start).ThenBy(entry => entry.Value.Length))
+        {
+            if (entry.Start != end)
+            {
+                throw Damaged($"tensor {Shorten(name)} {(entry.Start < end ? "overlaps another" : "leaves bytes unused before it")}");
+            }
+
+            end += entry.Length;
+        }
+
+        return end;
+    }
+
+    /// <summary>The header as JSON, padded with spaces to a multiple of 8 bytes.</summary>
+    private byte[] Header()
+    {
+        using MemoryStream header = new();
+        using (Utf8JsonWriter json = new(header))
+        {
+            json.WriteStartObject();
+            json.WriteStartObject(MetadataKey);
+            foreach ((string key, string value) in _metadata)
+            {
+                json.WriteString(key, value);
+            }
+
+            json.WriteEndObject();
+            foreach ((string name, Entry entry) in _entries)
+            {
+                json.WriteStartObject(name);
+                json.WriteString("dtype", entry.Type);
+                json.WriteStartArray("shape");
+                foreach (long size in entry.Shape)
+                {
+                    json.WriteNumberValue(size);
+                }
+
+                json.WriteEndArray();
+                json.WriteStartArray("data_offsets");
+                json.WriteNumberValue(entry.Start);
+                json.WriteNumberValue(entry.Start + entry.Length);
+                json.WriteEndArray();
+                json.WriteEndObject();
+            }
+
+            json.WriteEndObject();
+        }
+
+        while (header.Length % 8 != 0)
+        {
+            header.WriteByte((byte)' ');
+        }
+
+        return header.ToArray();
+    }
+
+    /// <summary>
+    /// SHA-256, in hexadecimal, over a line "key=value" for each entry of the metadata but the checksum itself, in the keys'
+    /// order, then for each tensor, in the names' order, a line "name dtype [shape]" and its bytes. Not over the file as it
+    /// stands, so that a tool that only writes the header in another order keeps it valid.
+    /// </summary>
+    private string Checksum()
+    {
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((string key, string value) in _metadata.Where(entry => entry.Key != ChecksumKey).OrderBy(entry => entry.Key, StringComparer.Ordinal))
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes($"{key}={value}\n"));
+        }
+
+        foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Key, StringComparer.Ordinal))
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes($"{name} {entry.Type} [{string.Join(", ", entry.Shape)}]\n"));
+            hash.AppendData(Bytes(entry));
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    /// <summary>Takes memory as the bytes come, not as the file claims to have them.</summary>
+    private byte[] ReadExactly(Stream file, int count, string otherwise)
+    {
+        byte[] bytes = new byte[Math.Min(count, 1 << 20)];
+        for (int read = 0; ;)
+        {
+            read += file.ReadAtLeast(bytes.AsSpan(read), bytes.Length - read, throwOnEndOfStream: false);
+            if (read < bytes.Length)
+            {
+                throw Damaged(otherwise);
+            }
+
+            if (read == count)
+            {
+                return bytes;
+            }
+
+            Array.Resize(ref bytes, (int)Math.Min(count, 2L * read));
+        }
     }
 
     private InputException Damaged(string how) => new($"{_name}: not a safetensors file: {how}");
 
-    private static string Shorten(string text)
-    {
-        StringBuilder clean = new();
-        foreach (char character in text.Take(40))
-        {
-            clean.Append(char.IsControl(character) ? '?' : character);
-        }
-
-        return clean.ToString();
-    }
+    private static string Shorten(string text) => new([.. text.Take(60).Select(character => char.IsControl(character) ? '?' : character)]);
 
     private sealed record Entry(string Type, long[] Shape, int Count, int Start, int Length);
 }

@@ -47,23 +47,28 @@ public static class BackendFactory
     /// <param name="options">Batch size, seed, augmentation, precision.</param>
     /// <param name="whyCpu">One line; null where a GPU was taken or the CPU was asked for.</param>
     /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
-    /// <exception cref="ArgumentException">The batch is empty; or a CUDA context is given, and another device than "auto" or "cuda".</exception>
+    /// <exception cref="ArgumentException">The batch is empty, or threads are out of range; or a CUDA context is given, and another device than "auto" or "cuda".</exception>
     public static ITrainingBackend Create(string device, NetworkSpec network, BackendOptions options, out string? whyCpu)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.BatchSize, 1);
         return Choose(
-            device, options.CudaContext, options.Precision, options.BatchSize,
+            device, options.CudaContext, options.Precision, options.BatchSize, options.Threads,
             ordinal => CudaDevice.Create(ordinal, network, options), () => CpuDevice.Create(network, options, CpuDevice.VectorBits), out whyCpu);
     }
 
     /// <summary>Creates what a <see cref="DigitClassifier"/> runs on.</summary>
     internal static IClassifierDevice CreateClassifier(NetworkWeights weights, ClassifierOptions options, out string? whyCpu) => Choose(
-        options.Device, options.CudaContext, options.Precision, options.BatchSize,
+        options.Device, options.CudaContext, options.Precision, options.BatchSize, options.Threads,
         ordinal => CudaDevice.CreateClassifier(ordinal, weights, options), () => CpuDevice.CreateClassifier(weights, options, CpuDevice.VectorBits), out whyCpu);
 
-    private static T Choose<T>(string device, nint context, Precision? precision, int batchSize, Func<int, T> createCuda, Func<T> createCpu, out string? whyCpu)
+    private static T Choose<T>(string device, nint context, Precision? precision, int batchSize, int threads, Func<int, T> createCuda, Func<T> createCpu, out string? whyCpu)
     {
+        if (threads is < 0 or > BackendOptions.MostThreads)
+        {
+            throw new ArgumentException($"threads is {threads}, expected 0 to {BackendOptions.MostThreads}; 0 takes as many as there are processors");
+        }
+
         int? ordinal = Parse(device);
         whyCpu = null;
         if (context != 0)

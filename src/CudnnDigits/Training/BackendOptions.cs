@@ -6,12 +6,15 @@ namespace CudnnDigits.Training;
 /// <param name="BatchSize">Samples in a step, at least 1.</param>
 /// <param name="Seed">Keys augmentation and dropout.</param>
 /// <param name="Augmentation">Applied to every training sample.</param>
-/// <param name="Threads">CPU threads; 0 takes as many as there are processors. Results do not depend on it.</param>
+/// <param name="Threads">CPU threads, 0 … 1,024; 0 takes as many as there are processors. Results do not depend on it.</param>
 public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec Augmentation, int Threads = 0)
 {
+    /// <summary>Most threads that may be asked for, in training or inference; each has memory of its own.</summary>
+    public const int MostThreads = 1024;
+
     /// <summary>What a training's own options say.</summary>
     /// <param name="options">How to train.</param>
-    /// <param name="threads">CPU threads; 0 takes as many as there are processors.</param>
+    /// <param name="threads">CPU threads, 0 … 1,024; 0 takes as many as there are processors.</param>
     public BackendOptions(TrainingOptions options, int threads = 0)
         : this(options.BatchSize, options.Seed, options.Augmentation, threads) => WeightDecay = options.WeightDecay;
 

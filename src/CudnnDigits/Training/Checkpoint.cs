@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -11,7 +10,8 @@ namespace CudnnDigits.Training;
 /// </summary>
 public static class Checkpoint
 {
-    private const string NetworkKey = "network", BestPrefix = "best.", FirstMomentPrefix = "adam.exp_avg.", SecondMomentPrefix = "adam.exp_avg_sq.";
+    private const string Program = "CudnnDigits", NetworkKey = "network", VersionKey = "version", ScalingKey = "input_scaling";
+    private const string BestPrefix = "best.", FirstMomentPrefix = "adam.exp_avg.", SecondMomentPrefix = "adam.exp_avg_sq.";
 
     /// <summary>Version of this program, as it stands in files.</summary>
     public static string Version { get; } = typeof(Checkpoint).Assembly.GetName().Version?.ToString(3) ?? "0";
@@ -35,11 +35,12 @@ public static class Checkpoint
     /// <param name="path">The file: one of ours, or one exported from PyTorch.</param>
     /// <param name="network">The network they must fit, or null to find out from the file.</param>
     /// <returns>The weights, and the file's metadata.</returns>
-    /// <exception cref="InputException">Not a safetensors file, another network's, or with values that are not numbers.</exception>
+    /// <exception cref="InputException">Not a safetensors file, damaged, another network's, or with values that are not numbers.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) LoadWeights(string path, NetworkSpec? network = null)
     {
         SafeTensors file = SafeTensors.Read(path);
         network ??= Recognize(file, path);
+        CheckOrigin(file, path, network);
         NetworkWeights weights = new(network);
         ReadWeights(file, path, "", weights);
         return (weights, file.Metadata);
@@ -68,11 +69,12 @@ public static class Checkpoint
     /// <summary>Reads a training state.</summary>
     /// <param name="path">A file written by <see cref="SaveState"/>.</param>
     /// <param name="network">The network it must fit.</param>
-    /// <exception cref="InputException">Not such a file, another network's, or with values that are not numbers.</exception>
+    /// <exception cref="InputException">Not such a file, damaged, another network's, or with values that cannot be.</exception>
     public static TrainingState LoadState(string path, NetworkSpec network)
     {
         ArgumentNullException.ThrowIfNull(network);
         SafeTensors file = SafeTensors.Read(path);
+        CheckOrigin(file, path, network);
         NetworkWeights weights = new(network);
         ReadWeights(file, path, "", weights);
         TrainingState state = new(weights);
@@ -81,6 +83,11 @@ public static class Checkpoint
         {
             ReadTensor(file, path, FirstMomentPrefix + slice.Name, slice, state.Optimizer.FirstMoment.AsSpan(slice.Offset, slice.Size));
             ReadTensor(file, path, SecondMomentPrefix + slice.Name, slice, state.Optimizer.SecondMoment.AsSpan(slice.Offset, slice.Size));
+        }
+
+        if (state.Optimizer.SecondMoment.ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon))
+        {
+            throw new InputException($"{path}: a tensor {SecondMomentPrefix}… holds a mean square below 0; the file is damaged");
         }
 
         StateHeader header = ReadHeader(file, path);
@@ -93,16 +100,47 @@ public static class Checkpoint
 
     private static StateHeader ReadHeader(SafeTensors file, string path)
     {
+        if (!file.Metadata.TryGetValue("state", out string? text))
+        {
+            throw new InputException($"{path}: holds weights but no training state; resume needs last.safetensors");
+        }
+
+        CheckVersion(file, path);
         try
         {
-            StateHeader? header = file.Metadata.TryGetValue("state", out string? text) ? JsonSerializer.Deserialize(text, TrainingJson.Default.StateHeader) : null;
-            return header is { History: not null, Step: >= 0, StepInEpoch: >= 0 } && header.Epoch == header.History.Count
-                ? header
-                : throw new InputException($"{path}: holds weights but no training state; resume needs last.safetensors");
+            StateHeader? header = JsonSerializer.Deserialize(text, TrainingJson.Default.StateHeader);
+            return header is { History: not null } && header.IsPossible ? header : throw new JsonException("values that cannot be");
         }
         catch (JsonException e)
         {
-            throw new InputException($"{path}: its training state is damaged", e);
+            throw new InputException($"{path}: its training state is damaged; bring back a copy of it", e);
+        }
+    }
+
+    /// <summary>What a file says of itself must be what is asked for; files from elsewhere say nothing.</summary>
+    private static void CheckOrigin(SafeTensors file, string path, NetworkSpec network)
+    {
+        foreach ((string key, string expected) in Header(network).Where(entry => entry.Key is NetworkKey or ScalingKey))
+        {
+            if (file.Metadata.TryGetValue(key, out string? found) && found != expected)
+            {
+                throw new InputException($"{path}: its {key} is '{found}', expected '{expected}'; these are another network's weights");
+            }
+        }
+    }
+
+    /// <summary>A state of this version, or of an earlier one.</summary>
+    private static void CheckVersion(SafeTensors file, string path)
+    {
+        string found = file.Metadata.GetValueOrDefault(VersionKey, "");
+        if (!found.StartsWith(Program + " ", StringComparison.Ordinal) || !System.Version.TryParse(found[(Program.Length + 1)..], out Version? version))
+        {
+            throw new InputException($"{path}: its version is '{found}', expected '{Program} {Version}' or an earlier one; resume needs last.safetensors as train wrote it");
+        }
+
+        if (version > System.Version.Parse(Version))
+        {
+            throw new InputException($"{path}: was written by {found}, which is newer than this {Version}; take that one, or start a new run");
         }
     }
 
@@ -110,8 +148,8 @@ public static class Checkpoint
     [
         new("format", "pt"), // what PyTorch's own tools look for
         new(NetworkKey, network.Name),
-        new("input_scaling", "pixel/255"),
-        new("version", string.Create(CultureInfo.InvariantCulture, $"CudnnDigits {Version}")),
+        new(ScalingKey, "pixel/255"),
+        new(VersionKey, $"{Program} {Version}"),
     ];
 
     private static void AddWeights(List<NamedTensor> tensors, string prefix, NetworkWeights weights)

@@ -119,6 +119,27 @@ public sealed record Metrics(
             confusion);
     }
 
+    /// <summary>Whether the numbers fit each other: all but the loss follow from the confusion matrix.</summary>
+    internal bool IsPossible
+    {
+        get
+        {
+            const int Classes = DigitDataset.Classes;
+            if (Confusion.Count != Classes || Confusion.Any(row => row is null || row.Count != Classes || row.Any(count => count < 0))
+                || Samples < 1 || Confusion.Sum(row => row.Sum(count => (long)count)) != Samples || !double.IsFinite(Loss))
+            {
+                return false;
+            }
+
+            Metrics again = FromConfusion(Confusion, Loss);
+            return Near(Accuracy, again.Accuracy) && Near(MacroPrecision, again.MacroPrecision) && Near(MacroRecall, again.MacroRecall) && Near(MacroF1, again.MacroF1)
+                && Classes == this.Classes.Count && this.Classes.Zip(again.Classes).All(pair => pair.First is { } read && read.Digit == pair.Second.Digit && read.Support == pair.Second.Support
+                    && Near(read.Precision, pair.Second.Precision) && Near(read.Recall, pair.Second.Recall) && Near(read.F1, pair.Second.F1));
+
+            static bool Near(double a, double b) => Math.Abs(a - b) < 1e-9;
+        }
+    }
+
     private static double Ratio(int part, int whole) => whole == 0 ? 0 : (double)part / whole;
 }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Cuda;
@@ -41,9 +42,12 @@ public sealed record RunRecord(
 
 /// <summary>The folder of a run. Each file is written whole or not at all, so a kill at any moment leaves a run that resumes.</summary>
 /// <param name="path">The folder.</param>
-public sealed class RunFolder(string path)
+public sealed class RunFolder(string path) : IDisposable
 {
     private const string HistoryHeader = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second";
+    private const int MostCharacters = 1 << 26;
+
+    private FolderLock? _lock;
 
     /// <summary>The folder.</summary>
     public string Path { get; } = path;
@@ -57,45 +61,64 @@ public sealed class RunFolder(string path)
     /// <summary>The run as a page to look at; written by the program, not by this library.</summary>
     public string ReportFile => File("report.html");
 
-    /// <summary>Makes a folder for a new run and writes run.json.</summary>
+    /// <summary>Makes a folder for a new run and writes run.json. Other processes are kept from writing there until it is disposed.</summary>
     /// <param name="path">The folder; may exist if it is empty, or holds but what a kill left half-written.</param>
     /// <param name="record">What the run is started with.</param>
-    /// <exception cref="InputException">It holds something already, or cannot be written.</exception>
+    /// <exception cref="InputException">It holds something already, is being written, or cannot be written.</exception>
     public static RunFolder Create(string path, RunRecord record)
     {
         RunFolder folder = new(path);
-        try
-        {
-            if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(entry => !AtomicFile.IsLeftOver(System.IO.Path.GetFileName(entry))))
-            {
-                throw new InputException(System.IO.File.Exists(folder.File("run.json"))
-                    ? $"{path}: holds a run already; continue it with --resume {path}, or choose another --out"
-                    : $"{path}: is not empty; choose another --out");
-            }
+        folder._lock = FolderLock.TakeEmpty(path) ?? throw new InputException(System.IO.File.Exists(folder.File("run.json"))
+            ? $"{path}: holds a run already; continue it with --resume {path}, or choose another --out"
+            : $"{path}: is not empty; choose another --out");
+        folder.WriteRecord(record);
+        return folder;
+    }
 
-            Directory.CreateDirectory(path);
-            folder.WriteRecord(record);
-            return folder;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be written: {e.Message}; choose another --out", e);
-        }
+    /// <summary>Opens a run to go on with it. Other processes are kept from writing there until it is disposed.</summary>
+    /// <param name="path">The folder.</param>
+    /// <param name="record">What the run was started with.</param>
+    /// <exception cref="InputException">There is no run, run.json is damaged, or another process is writing there.</exception>
+    public static RunFolder Open(string path, out RunRecord record)
+    {
+        RunFolder folder = new(path);
+        folder.ReadRecord(); // nothing is written into a folder that holds no run
+        folder._lock = FolderLock.Take(path);
+        record = folder.ReadRecord(); // as whoever wrote there last has left it
+        return folder;
+    }
+
+    /// <summary>Lets other processes write here.</summary>
+    public void Dispose()
+    {
+        _lock?.Dispose();
+        _lock = null;
     }
 
     /// <summary>Reads run.json of an existing run.</summary>
     /// <exception cref="InputException">There is none, or it is damaged.</exception>
-    public RunRecord ReadRecord() => ReadJson("run.json", TrainingJson.Default.RunRecord)
-        ?? throw new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
+    public RunRecord ReadRecord()
+    {
+        RunRecord record = ReadJson("run.json", TrainingJson.Default.RunRecord)
+            ?? throw new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
+        try
+        {
+            record.Options.Checked().CreateNetwork();
+            BackendFactory.CheckDevice(record.DeviceOption);
+            return Enum.IsDefined(record.Precision) ? record : throw new ArgumentException($"precision is {record.Precision}");
+        }
+        catch (Exception e) when (e is ArgumentException or InputException)
+        {
+            throw new InputException($"{File("run.json")}: is damaged: {e.Message}; bring back a copy of it", e);
+        }
+    }
 
     /// <summary>Reads metrics.json; null where the run has not ended.</summary>
     /// <exception cref="InputException">It is damaged.</exception>
     public Metrics? ReadMetrics()
     {
         Metrics? metrics = ReadJson("metrics.json", TrainingJson.Default.Metrics);
-        return metrics is null || (metrics.Classes.Count == DigitDataset.Classes && metrics.Confusion.Count == DigitDataset.Classes && metrics.Confusion.All(row => row.Count == DigitDataset.Classes))
-            ? metrics
-            : throw new InputException($"{File("metrics.json")}: is damaged, its tables are not of {DigitDataset.Classes} classes");
+        return metrics is null || metrics.IsPossible ? metrics : throw new InputException($"{File("metrics.json")}: is damaged, its numbers do not fit each other; {HowToMend}");
     }
 
     /// <summary>Reads history.csv; empty where no epoch has ended.</summary>
@@ -108,10 +131,45 @@ public sealed class RunFolder(string path)
             return [];
         }
 
-        string[] lines = Read(file, System.IO.File.ReadAllLines);
-        return [.. lines.Skip(1).Select((line, i) => ReadEpoch(line) is { } epoch && epoch.Epoch == i + 1
-            ? epoch
-            : throw new InputException($"{file}: row {i + 2} is damaged; {(System.IO.File.Exists(StateFile) ? "cudnn-digits train --resume writes it again" : "take it out")}"))];
+        string[] lines = [.. ReadText(file).TrimEnd().Split('\n').Select(line => line.TrimEnd('\r'))];
+        List<EpochRecord> history = [];
+        for (int row = 0; row < lines.Length; row++)
+        {
+            bool good = row == 0 ? lines[0] == HistoryHeader : ReadEpoch(lines[row]) is { } epoch && IsNext(epoch);
+            if (!good)
+            {
+                throw new InputException($"{file}: row {row + 1} is damaged; {HowToMend}");
+            }
+        }
+
+        return history;
+
+        bool IsNext(EpochRecord epoch)
+        {
+            history.Add(epoch);
+            return EpochRecord.IsPossible(epoch, history.Count, history[0]);
+        }
+    }
+
+    /// <summary>Reads last.safetensors; null where a run was killed before it could save anything.</summary>
+    /// <param name="network">The run's network.</param>
+    /// <param name="options">The run's options.</param>
+    /// <param name="data">The run's digits.</param>
+    /// <exception cref="InputException">It is damaged, none of this run's, or missing though the run has trained.</exception>
+    public TrainingState? ReadState(NetworkSpec network, TrainingOptions options, DigitDataset data)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(data);
+        if (!System.IO.Path.Exists(StateFile))
+        {
+            return System.IO.File.Exists(ModelFile) || ReadHistory().Count > 0
+                ? throw new InputException($"{StateFile}: is missing, though the run has trained; bring it back, or start a new run (--init-from takes {ModelFile})")
+                : null;
+        }
+
+        TrainingState state = Checkpoint.LoadState(StateFile, network);
+        state.CheckFits(StateFile, options, options.Split.Draw(data.Labels).Training.Length);
+        return state;
     }
 
     /// <summary>Writes run.json.</summary>
@@ -158,7 +216,7 @@ public sealed class RunFolder(string path)
     {
         double?[] cells = [.. line.Split(',').Select(cell => double.TryParse(cell, CultureInfo.InvariantCulture, out double value) ? value : (double?)null)];
         return cells is [{ } epoch, { } trainLoss, { } trainAccuracy, var validationLoss, var validationAccuracy, { } rate, { } seconds, { } speed]
-            ? new EpochRecord((int)epoch, trainLoss, trainAccuracy, validationLoss, validationAccuracy, rate, seconds, speed)
+            && epoch == (int)epoch ? new EpochRecord((int)epoch, trainLoss, trainAccuracy, validationLoss, validationAccuracy, rate, seconds, speed)
             : null;
     }
 
@@ -169,7 +227,7 @@ public sealed class RunFolder(string path)
         try
         {
             return System.IO.File.Exists(file)
-                ? JsonSerializer.Deserialize(Read(file, System.IO.File.ReadAllText), type) ?? throw new InputException($"{file}: is damaged (null)")
+                ? JsonSerializer.Deserialize(ReadText(file), type) ?? throw new InputException($"{file}: is damaged (null)")
                 : null;
         }
         catch (JsonException e)
@@ -178,17 +236,31 @@ public sealed class RunFolder(string path)
         }
     }
 
-    private static T Read<T>(string file, Func<string, T> read)
+    private static string ReadText(string file)
     {
         try
         {
-            return read(file);
+            using StreamReader reader = new(file);
+            StringBuilder text = new();
+            char[] part = new char[1 << 16];
+            for (int count; (count = reader.ReadBlock(part)) > 0;)
+            {
+                text.Append(part, 0, count);
+                if (text.Length > MostCharacters)
+                {
+                    throw new InputException($"{file}: is damaged: far larger than any that train writes");
+                }
+            }
+
+            return text.ToString();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new InputException($"{file}: cannot be read: {e.Message}", e);
         }
     }
+
+    private string HowToMend => System.IO.File.Exists(StateFile) ? $"cudnn-digits train --resume {Path} writes it again" : "take it out";
 
     private string File(string name) => System.IO.Path.Combine(Path, name);
 }

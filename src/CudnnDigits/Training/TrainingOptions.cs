@@ -115,6 +115,10 @@ public sealed record TrainingOptions
         Check(Rotate is >= 0 and <= 180, nameof(Rotate), Rotate, "0 to 180");
         Check(Shift is >= 0 and <= 0.5f, nameof(Shift), Shift, "0 to 0.5");
         Check(Zoom is >= 0 and <= 0.5f, nameof(Zoom), Zoom, "0 to 0.5");
+        Check(EarlyStop >= 0, nameof(EarlyStop), EarlyStop, "0 or more");
+        Check(Folds is 0 or >= 2, nameof(Folds), Folds, "0, or 2 or more");
+        Check(Fold >= (Folds > 0 ? 1 : 0) && Fold <= Folds, nameof(Fold), Fold, "a fold from 1 to Folds, or 0 where there are none");
+        Check(Enum.IsDefined(Schedule), nameof(Schedule), (int)Schedule, "one of the schedules");
         return this;
 
         static void Check(bool holds, string name, double value, string expected)

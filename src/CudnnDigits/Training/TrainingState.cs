@@ -1,3 +1,4 @@
+using CudnnDigits.Data;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
@@ -22,6 +23,16 @@ public sealed record EpochRecord(
     public bool IsBetterThan(EpochRecord? other) => other is null
         || (ValidationAccuracy is null ? TrainLoss < other.TrainLoss
             : ValidationAccuracy > other.ValidationAccuracy || (ValidationAccuracy == other.ValidationAccuracy && ValidationLoss < other.ValidationLoss));
+
+    /// <summary>Whether this can be an epoch of a run: numbers in their ranges, validated as the first one is.</summary>
+    /// <param name="record">The epoch.</param>
+    /// <param name="number">Its number, from 1.</param>
+    /// <param name="first">The run's first epoch.</param>
+    internal static bool IsPossible(EpochRecord record, int number, EpochRecord first) =>
+        record.Epoch == number && double.IsFinite(record.TrainLoss) && record.TrainAccuracy is >= 0 and <= 1
+        && record.ValidationLoss.HasValue == first.ValidationLoss.HasValue && record.ValidationAccuracy.HasValue == first.ValidationLoss.HasValue
+        && double.IsFinite(record.ValidationLoss ?? 0) && record.ValidationAccuracy is null or (>= 0 and <= 1)
+        && Array.TrueForAll([record.LearningRate, record.Seconds, record.ImagesPerSecond], value => value >= 0 && double.IsFinite(value));
 
     /// <summary>Each epoch, and whether it was better than every one before.</summary>
     /// <param name="history">Epochs in order.</param>
@@ -97,6 +108,24 @@ public sealed class TrainingState(NetworkWeights weights)
         (Epoch, StepInEpoch, Sums, SecondsInEpoch) = (source.Epoch, source.StepInEpoch, source.Sums, source.SecondsInEpoch);
         History.Clear();
         History.AddRange(source.History);
+    }
+
+    /// <summary>Refuses a state that is none of a run's: a step that its epochs do not have, say.</summary>
+    /// <param name="file">The file it was read from, for the message.</param>
+    /// <param name="options">The run's options.</param>
+    /// <param name="trainingRows">Rows that the run trains on.</param>
+    /// <exception cref="InputException">It does not fit.</exception>
+    internal void CheckFits(string file, TrainingOptions options, int trainingRows)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        int steps = options.StepsPerEpoch(trainingRows);
+        long samples = Math.Min((long)StepInEpoch * options.BatchSize, trainingRows);
+        if (Epoch > options.Epochs || StepInEpoch >= steps || Optimizer.Step != (long)Epoch * steps + StepInEpoch || Sums.Samples != samples
+            || (History is [var first, ..] && first.ValidationLoss is not null != options.Split.HoldsOut))
+        {
+            throw new InputException(
+                $"{file}: is no state of this run: {Optimizer.Step} steps, {Epoch} epochs and {StepInEpoch} steps where the run has {options.Epochs} epochs of {steps}; bring back its own");
+        }
     }
 
     private static bool KeepsBest(IReadOnlyList<EpochRecord> history, TrainingOptions options)

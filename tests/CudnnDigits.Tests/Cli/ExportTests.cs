@@ -124,6 +124,82 @@ public class ExportTests
         Assert.Throws<InputException>(() => OnnxReader.Find("a model", graph, DigitNetworks.Simple));
     }
 
+    /// <summary>Bytes that repeat within the graph, or within its one node, and what the one line must say.</summary>
+    public static TheoryData<string, int, string> Floods => new()
+    {
+        { "0A00", 1_000_000, "more than 512 nodes" },
+        { "2A00", 1_000_000, "more than 512 initializers" },
+        { "0A020A00", 500_000, "more than 512 nodes" },
+        { "5A00", 1_000_000, "" }, // inputs of the graph, which nobody asks for
+    };
+
+    [Theory]
+    [MemberData(nameof(Floods))]
+    public void A_file_of_millions_of_empty_things_takes_no_more_memory_than_its_bytes(string hexadecimal, int count, string says)
+    {
+        byte[] one = Convert.FromHexString(hexadecimal), graph = [.. Enumerable.Repeat(one, count).SelectMany(bytes => bytes)];
+        byte[] model = [.. Message(7, graph), .. Message(7, Message(1, Message(4, "Relu"u8.ToArray())))];
+        using TemporaryFolder folder = new();
+        string path = folder.Write("flood.onnx", model);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        InputException? refused = Record.Exception(() => OnnxGraph.Read(path)) as InputException;
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 2 * model.Length + (2 << 20));
+        Assert.Equal(says.Length > 0, refused is not null);
+        Assert.Contains(says, refused?.Message ?? "", StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Floods_within_a_node_a_tensor_and_the_metadata_are_refused()
+    {
+        byte[] empty = [.. Enumerable.Repeat<byte[]>([0x0A, 0x00], 1000).SelectMany(bytes => bytes)], zeros = new byte[1000];
+        foreach ((byte[] model, string says) in new (byte[], string)[]
+        {
+            (Message(7, Message(1, empty)), "more than 512 inputs"),
+            (Message(7, Message(1, [.. Enumerable.Repeat(Message(5, []), 1000).SelectMany(bytes => bytes)])), "more than 512 attributes"),
+            (Message(7, Message(1, Message(5, Message(8, zeros)))), "more than 512 numbers"),
+            (Message(7, Message(5, [0x10, 0x01, .. Message(1, zeros)])), "more than 512 dimensions"),
+            ([.. Enumerable.Repeat(Message(14, []), 1000).SelectMany(bytes => bytes)], "more than 512 metadata entries"),
+        })
+        {
+            Assert.Contains(says, Assert.Throws<InputException>(() => OnnxGraph.Parse("a model", model)).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("raw data of 7 bytes", "not made of whole float32 values")]
+    [InlineData("raw data and numbers", "not made of whole float32 values")]
+    [InlineData("two of one name", "two initializers of one name")]
+    public void Ambiguous_initializers_are_refused(string kind, string says)
+    {
+        byte[] name = [0x10, 0x01, .. Message(8, "w"u8.ToArray())], raw = Message(9, new byte[kind == "raw data of 7 bytes" ? 7 : 8]);
+        byte[] tensor = Message(5, kind == "raw data and numbers" ? [.. name, .. raw, .. Message(4, new byte[8])] : [.. name, .. raw]);
+        byte[] model = Message(7, [.. tensor, .. tensor, .. Message(1, [])]);
+        Assert.Contains(says, Assert.Throws<InputException>(() => OnnxGraph.Parse("a model", model)).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>A device's length is 0 and it never ends; a pipe's is unknown.</summary>
+    [Fact]
+    public void Devices_are_not_read_for_ever_and_pipes_are_read()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "needs /dev/zero and mkfifo");
+        using TemporaryFolder folder = new();
+        string zero = File.CreateSymbolicLink(folder["zero.onnx"], "/dev/zero").FullName;
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.Contains("goes on after 64 MiB", Assert.Throws<InputException>(() => WeightsFile.Load(zero)).Message, StringComparison.Ordinal);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 256L << 20);
+
+        NetworkWeights weights = Weights("simple");
+        string pipe = folder["pipe.onnx"], file = folder.Write("model", OnnxWriter.Write(weights, keepBatchNorm: true));
+        using (System.Diagnostics.Process made = System.Diagnostics.Process.Start("mkfifo", pipe))
+        {
+            made.WaitForExit();
+        }
+
+        System.Diagnostics.Process.Start("sh", ["-c", $"cat '{file}' > '{pipe}'"]).Dispose();
+        Assert.Equal(weights.Trained, WeightsFile.Load(pipe).Weights.Trained);
+        Assert.Contains("is a folder", Assert.Throws<InputException>(() => WeightsFile.Load(Directory.CreateDirectory(folder["folder.onnx"]).FullName)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void The_program_exports_and_takes_its_exports_back()
     {
@@ -159,6 +235,18 @@ public class ExportTests
             Assert.Equal((0, ""), (result.ExitCode, result.Error));
             return result.Output;
         }
+    }
+
+    /// <summary>A field of a protocol buffer that holds bytes.</summary>
+    private static byte[] Message(int field, byte[] content)
+    {
+        List<byte> length = [];
+        for (int left = content.Length; length.Count == 0 || left > 0; left >>= 7)
+        {
+            length.Add((byte)(left & 127 | (left > 127 ? 128 : 0)));
+        }
+
+        return [(byte)(field << 3 | 2), .. length, .. content];
     }
 
     /// <summary>Weights whose batch norm does something: scales, shifts and statistics as a trained network's.</summary>

@@ -46,8 +46,10 @@ public sealed class ResumeTests : IDisposable
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
-        foreach (int milliseconds in new[] { 250, 320, 400, 480, 560 })
+        Random random = new(1);
+        for (double left = 5 * Mutations.Factor; left > 0; left--)
         {
+            int milliseconds = random.Next(250, 560);
             bool begun = File.Exists(Path.Combine(killed, "run.json"));
             using Process process = CliProgram.Start(begun ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
             process.WaitForExit(milliseconds);
@@ -108,13 +110,12 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
     {
-        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
         WaitFor(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
-        Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        Signal(process, "INT");
         CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal(130, result.ExitCode);
         Assert.Contains($"--resume {stopped}", result.Error, StringComparison.Ordinal);
@@ -137,6 +138,78 @@ public sealed class ResumeTests : IDisposable
         File.WriteAllBytes(_train, DigitFiles.Csv(GeneratedDigits.Create(200, seed: 8)));
         CliProgram.AssertRefused("is not the data that", "train", "--resume", run);
         CliProgram.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
+    }
+
+    [Fact]
+    public void A_run_that_is_being_written_is_not_resumed_and_ends_with_the_same_bits()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "40", "--seed", "5", "--batch-size", "16"];
+        string whole = _folder["whole"], run = _folder["run"];
+        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        Process first = CliProgram.Start(["train", .. options, "--out", run]);
+        WaitFor(() => File.Exists(Path.Combine(run, "history.csv")), first);
+        Signal(first, "STOP"); // or it may end before the others come
+        CliProgram.AssertRefused($"{run}: is being written by process {first.Id} on {Environment.MachineName}", "train", "--resume", run);
+        CliProgram.AssertRefused("holds a run already", ["train", .. options, "--out", run]);
+        Signal(first, "CONT");
+        CliProgram.Result result = CliProgram.Finish(first);
+        Assert.True(result.ExitCode == 0, result.Error);
+        AssertSameRun(whole, run);
+        Assert.False(File.Exists(Path.Combine(run, ".writer")));
+    }
+
+    [Fact]
+    public void Of_two_that_resume_at_once_one_goes_on()
+    {
+        string run = _folder["run"];
+        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
+        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "150"))];
+        CliProgram.Result[] results = [.. both.Select(CliProgram.Finish)];
+        Assert.Equal([0, 2], results.Select(result => result.ExitCode).Order());
+        Assert.Contains("is being written by process", results.Single(result => result.ExitCode == 2).Error, StringComparison.Ordinal);
+        Assert.Equal(151, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
+    }
+
+    [Fact]
+    public void A_study_that_is_being_written_is_not_resumed()
+    {
+        string study = _folder["study"];
+        Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "40", "--seeds", "2", "--batch-size", "16", "--out", study);
+        WaitFor(() => File.Exists(Path.Combine(study, "study.json")), first);
+        Signal(first, "STOP");
+        CliProgram.AssertRefused($"{study}: is being written by process {first.Id}", "repeat", "--resume", study);
+        Signal(first, "CONT");
+        Assert.Equal(0, CliProgram.Finish(first).ExitCode);
+        Assert.Equal(0, CliProgram.Run("repeat", "--resume", study).ExitCode);
+    }
+
+    [Fact]
+    public void A_damaged_state_is_not_gone_on_with_and_nothing_is_changed()
+    {
+        string run = _folder["run"], state = Path.Combine(run, "last.safetensors");
+        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run).ExitCode);
+        byte[] good = File.ReadAllBytes(state);
+        Dictionary<string, byte[]> before = Directory.GetFiles(run).Where(file => file != state).ToDictionary(file => file, File.ReadAllBytes);
+        byte[] flipped = [.. good];
+        flipped[good.Length / 2] ^= 4;
+        Refused("last.safetensors: is damaged", flipped);
+        Refused("last.safetensors: is damaged", [.. good[..(good.Length / 2)], .. new byte[good.Length - good.Length / 2]]);
+        Refused("bytes follow its last tensor", [.. good, 10]);
+        File.Delete(state);
+        CliProgram.AssertRefused("last.safetensors: is missing, though the run has trained", "train", "--resume", run, "--epochs", "2");
+        Assert.All(before, file => Assert.Equal(file.Value, File.ReadAllBytes(file.Key)));
+
+        void Refused(string says, byte[] bytes)
+        {
+            File.WriteAllBytes(state, bytes);
+            CliProgram.AssertRefused(says, "train", "--resume", run, "--epochs", "2");
+        }
+    }
+
+    private static void Signal(Process process, string signal)
+    {
+        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
+        Process.Start("kill", [$"-{signal}", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
     }
 
     private static void WaitFor(Func<bool> condition, Process process)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Reference;
@@ -121,6 +122,170 @@ public sealed class DataSourceTests : IDisposable
         }
     }
 
+    /// <summary>Every way in which a file may stand in a zip file, damaged or not, and what the one line must say.</summary>
+    public static TheoryData<int, string> ZipKinds
+    {
+        get
+        {
+            TheoryData<int, string> kinds = [];
+            ZipKind[] whole = [ZipKind.Deflated, ZipKind.Stored, ZipKind.Descriptor, ZipKind.Stored | ZipKind.Descriptor, ZipKind.Zip64, ZipKind.Stored | ZipKind.Zip64, ZipKind.Descriptor | ZipKind.Zip64];
+            foreach (ZipKind kind in whole)
+            {
+                kinds.Add((int)kind, "");
+                kinds.Add((int)(kind | ZipKind.WrongChecksum), "digits.zip/train.csv: its checksum (CRC-32) is wrong; download the zip file again");
+                kinds.Add((int)(kind | ZipKind.OneByteMore), "digits.zip/train.csv: ");
+                kinds.Add((int)(kind | ZipKind.OneByteLess), "digits.zip/train.csv: ");
+                kinds.Add((int)(kind | ZipKind.Encrypted), "digits.zip/train.csv: is encrypted; unpack the zip file with its password");
+            }
+
+            kinds.Add((int)(ZipKind.Zip64 | ZipKind.Huge), "where the zip file states 1099511627776");
+            kinds.Add((int)ZipKind.OtherMethod, "packed by another method than deflate");
+            return kinds;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(ZipKinds))]
+    public void A_file_of_a_zip_file_is_read_and_checked_to_its_end(int kind, string says)
+    {
+        byte[] zip = ZipFiles.Write(("sample_submission.csv", "ImageId,Label\n"u8.ToArray(), ZipKind.Deflated), ("train.csv", Csv, (ZipKind)kind));
+        if (says.Length == 0)
+        {
+            DigitFiles.AssertSame(Digits, Open("digits.zip", zip));
+        }
+        else
+        {
+            AssertRefused(says, () => Open("digits.zip", zip));
+        }
+    }
+
+    [Fact]
+    public void No_flipped_bit_of_a_zip_file_changes_a_digit()
+    {
+        byte[] zip = ZipFiles.Write(("train.csv", Csv, ZipKind.Stored));
+        for (int flip = 0; flip < 200; flip++)
+        {
+            byte[] bad = (byte[])zip.Clone();
+            bad[30 + "train.csv".Length + flip * Csv.Length / 200] ^= 1; // the label of a row, for one: 2 is 3
+            AssertRefused("digits.zip", () => Open("digits.zip", bad));
+        }
+
+        AssertRefused("CRC-32", () => DataSource.Open(SharedFiles.Path("cases/zip-bad-crc/train.zip"), DataPart.Training));
+    }
+
+    [Fact]
+    public void Two_files_of_one_name_in_a_zip_file_are_refused() =>
+        AssertRefused("holds 2 files train.csv", () => Open("digits.zip", DigitFiles.Zip(("a/train.csv", Csv), ("b/train.csv", Csv))));
+
+    /// <summary>RFC 1952: a file is one member or several, each with fields of its own; zeros may pad it.</summary>
+    [Fact]
+    public void Every_valid_gzip_file_is_read()
+    {
+        byte[] gzip = DigitFiles.Gzip(Csv), half = DigitFiles.Gzip(Csv[..9000]), rest = DigitFiles.Gzip(Csv[9000..]), empty = DigitFiles.Gzip([]);
+        byte[] header = [0x1F, 0x8B, 8, 2 + 4 + 8 + 16, 1, 2, 3, 4, 0, 3, 5, 0, 1, 2, 3, 4, 5, .. "train.csv\0a comment\0"u8];
+        byte[] checkedHeader = [.. header, .. BitConverter.GetBytes((ushort)PlainInflate.Crc32(header))];
+        foreach (byte[] good in new byte[][]
+        {
+            gzip, [.. half, .. rest], [.. empty, .. half, .. empty, .. empty, .. rest, .. empty], [.. gzip, .. new byte[1]], [.. gzip, .. new byte[100_000]], [.. checkedHeader, .. gzip[10..]],
+        })
+        {
+            DigitFiles.AssertSame(Digits, Open("train.csv.gz", good));
+            DigitFiles.AssertSame(Digits, Open("train", good)); // known by its first bytes
+        }
+
+        byte[] wrong = [.. checkedHeader, .. gzip[10..]];
+        wrong[5] ^= 1;
+        AssertRefused("checksum of the gzip header", () => Open("train.csv.gz", wrong));
+    }
+
+    [Fact]
+    public void A_gzip_file_that_is_damaged_anywhere_is_never_a_shorter_one()
+    {
+        byte[] rows = DigitFiles.Csv(new DigitDataset("", Digits.Pixels[..784].ToArray(), Digits.Labels[..1].ToArray()));
+        byte[] gzip = DigitFiles.Gzip(rows), members = [.. gzip, .. DigitFiles.Gzip("1,2,3\n"u8.ToArray())];
+        for (int length = 0; length < gzip.Length; length += length is > 40 and < 2000 ? 19 : 1)
+        {
+            AssertRefused("cut.csv.gz", () => Open("cut.csv.gz", gzip[..length]));
+        }
+
+        for (int length = gzip.Length + 1; length < members.Length; length++)
+        {
+            AssertRefused("cut.csv.gz", () => Open("cut.csv.gz", members[..length]));
+        }
+
+        for (int bit = 0; bit < 64; bit++)
+        {
+            byte[] bad = (byte[])gzip.Clone();
+            bad[gzip.Length - 8 + bit / 8] ^= (byte)(1 << bit % 8);
+            AssertRefused("CRC-32", () => Open("trailer.csv.gz", bad));
+        }
+
+        foreach (byte[] more in new byte[][] { [1], [0, 0, 1], [0x1F], [0x1F, 0x8B], gzip[..30], new byte[3000].Append((byte)7).ToArray() })
+        {
+            AssertRefused("more.csv.gz", () => Open("more.csv.gz", [.. gzip, .. more]));
+        }
+
+        AssertRefused("long.csv.gz", () => Open("long.csv.gz", [.. gzip[..^8], 0, .. gzip[^8..]])); // a trailer of nine bytes
+        AssertRefused("lost.csv.gz", () => Open("lost.csv.gz", [.. gzip, 0x1F, 0x8C, .. gzip[2..]])); // a second member whose first bytes are damaged
+    }
+
+    /// <summary>What cannot be read twice, and whose length nobody knows.</summary>
+    [Fact]
+    public void Digits_are_read_from_a_pipe()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "needs mkfifo");
+        DigitFiles.AssertSame(Digits, Open(Pipe(Csv)));
+        DigitFiles.AssertSame(Digits, Open(Pipe(DigitFiles.Gzip(Csv))));
+        AssertRefused("is no plain file", () => Open(Pipe(DigitFiles.Zip(("train.csv", Csv)))));
+        AssertRefused("compressed data is cut off", () => Open(Pipe(DigitFiles.Gzip(Csv)[..^1])));
+        AssertRefused("the file is empty", () => Open(Pipe([])));
+
+        static DigitDataset Open(string path) => DataSource.Open(path, DataPart.Training);
+
+        string Pipe(byte[] content)
+        {
+            string pipe = _folder[$"pipe{Guid.NewGuid():N}"], file = _folder.Write("content", content);
+            using (Process made = Process.Start("mkfifo", pipe))
+            {
+                made.WaitForExit();
+            }
+
+            Process.Start("sh", ["-c", $"cat '{file}' > '{pipe}'"]).Dispose();
+            return pipe;
+        }
+    }
+
+    [Fact]
+    public void Gzipped_idx_files_are_known_without_their_suffix()
+    {
+        _folder.Write("t10k-images-idx3-ubyte", DigitFiles.Gzip(DigitFiles.IdxImages(Digits)));
+        _folder.Write("t10k-labels-idx1-ubyte", DigitFiles.Gzip(DigitFiles.IdxLabels(Digits)));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Evaluation));
+    }
+
+    /// <summary>Bytes without end and without a line end: as a header, or as a row.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public void A_line_without_end_is_refused_early(int goodLines)
+    {
+        using Endless text = new(Csv[..(goodLines * (Array.IndexOf(Csv, (byte)'\n') + 1))], (byte)'1');
+        AssertCheap(4 << 20, "endless", () => KaggleCsv.Read(text, "endless"));
+        Assert.InRange(text.Taken, 0, 2 << 20);
+    }
+
+    [Fact]
+    public void Memory_follows_what_is_there_not_what_is_promised()
+    {
+        string images = _folder.Write("train-images-idx3-ubyte", DigitFiles.Header(0x00000803, 1u << 31, 28, 28));
+        AssertCheap(1 << 20, "promises 2147483648 digits but ends after 0", () => DataSource.Open(_folder.Path, DataPart.Training));
+        File.Delete(images);
+        byte[] zip = ZipFiles.Write(("train.csv", Csv, ZipKind.Zip64 | ZipKind.Huge));
+        AssertCheap(4 << 20, "where the zip file states 1099511627776", () => Open("huge.zip", zip));
+        byte[] zeros = DigitFiles.Gzip(new byte[64 << 20]);
+        AssertCheap(4 << 20, "zeros.csv.gz", () => Open("zeros.csv.gz", zeros));
+    }
+
     [Fact]
     public void An_archive_that_unpacks_without_end_is_refused()
     {
@@ -179,6 +344,13 @@ public sealed class DataSourceTests : IDisposable
         Assert.DoesNotContain('\n', e.Message);
     }
 
+    private static void AssertCheap(long mostBytes, string says, Action action)
+    {
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        AssertRefused(says, action);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, mostBytes);
+    }
+
     private static string ReplaceFirst(string text, string find, string replace)
     {
         int at = text.IndexOf(find, StringComparison.Ordinal);
@@ -187,4 +359,24 @@ public sealed class DataSourceTests : IDisposable
     }
 
     private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) => DataSource.Open(_folder.Write(name, bytes), part);
+
+    /// <summary>Some bytes, then one for ever.</summary>
+    private sealed class Endless(byte[] first, byte then) : ReadOnlyStream
+    {
+        public long Taken { get; private set; }
+
+        public override int Read(Span<byte> buffer)
+        {
+            if (Taken == 0 && first.Length > 0)
+            {
+                first.CopyTo(buffer);
+                Taken = first.Length;
+                return first.Length;
+            }
+
+            buffer.Fill(then);
+            Taken += buffer.Length;
+            return buffer.Length;
+        }
+    }
 }

@@ -108,20 +108,70 @@ public sealed class DigitPictureTests
         { "cut", "cut off" },
         { "length", "cut off" },
         { "huge", "pixels; expected at most" },
+        { "no width", "0×28 pixels" },
         { "bomb", "unpacks to more" },
         { "zlib", "damaged" },
-        { "short", "damaged" },
+        { "short", "damaged: it unpacks to less" },
         { "dictionary", "damaged" },
         { "blank", "blank" },
         { "blank28", "blank" },
-        { "depth", "damaged" },
+
+        // The kinds of PngSuite's files that no reader should take: xs1, xs2, xs4, xs7, xcr, xlf, xhd, xc1, xc9, xd0, xd3, xd9, xdt, xcs.
+        { "signature: first bit", "not a PNG" },
+        { "signature: Q for P", "not a PNG" },
+        { "signature: small g", "not a PNG" },
+        { "signature: space for LF", "not a PNG" },
+        { "signature: CR added", "not a PNG" },
+        { "signature: LF added", "not a PNG" },
+        { "header checksum", "the checksum (CRC) of its chunk IHDR is wrong" },
+        { "colour type 1", "there is no colour type 1 of 8 bits" },
+        { "colour type 9", "there is no colour type 9 of 8 bits" },
+        { "depth 0", "there is no colour type 0 of 0 bits" },
+        { "depth 3", "there is no colour type 0 of 3 bits" },
+        { "depth 99", "there is no colour type 0 of 99 bits" },
+        { "no pixels", "it has no pixels" },
+        { "pixel checksum", "the checksum (CRC) of its chunk IDAT is wrong" },
+
+        { "colour type 2 of 4 bits", "there is no colour type 2 of 4 bits" },
+        { "colour type 3 of 16 bits", "there is no colour type 3 of 16 bits" },
+        { "compression", "there is no compression 1" },
+        { "filter method", "filter method 1" },
+        { "interlacing", "interlacing 2" },
+        { "text checksum", "the checksum (CRC) of its chunk tEXt is wrong" },
+        { "IHDR twice", "two chunks IHDR" },
+        { "IHDR of 14 bytes", "its chunk IHDR has 14 bytes" },
+        { "IDAT apart", "not in one row" },
+        { "IEND missing", "cut off" },
+        { "IEND with content", "its chunk IEND is not empty" },
+        { "unknown critical", "its chunk NEWS is unknown" },
+        { "chunk without a name", "a chunk has no name" },
+        { "palette missing", "its palette is missing" },
+        { "palette late", "its chunk PLTE is out of place" },
+        { "palette twice", "its chunk PLTE is out of place" },
+        { "palette of grey", "its chunk PLTE is out of place" },
+        { "palette of 4 bytes", "its palette has 4 bytes" },
+        { "palette too long", "its palette has 9 bytes" },
+        { "palette too short", "a pixel's colour is not in its palette" },
+        { "transparency too long", "its chunk tRNS has 3 bytes" },
+        { "transparency late", "its chunk tRNS is out of place" },
+        { "transparency of alpha", "its chunk tRNS is out of place" },
+        { "row filter 5", "there is no such row filter" },
+        { "a row more", "it unpacks to more than its pixels" },
+        { "a row less", "it unpacks to less than its pixels" },
+        { "Adler-32", "its compressed data" },
+        { "Adler-32 cut off", "its compressed data is cut off" },
+        { "Adler-32 missing", "its compressed data is cut off" },
     };
 
     [Theory]
     [MemberData(nameof(BadPngs))]
     public void A_bad_png_is_refused_in_one_line(string kind, string says)
     {
-        byte[] good = PngFiles.Write(Digits.Image(0), 28);
+        ArgumentNullException.ThrowIfNull(kind);
+        byte[] good = PngFiles.Write(Digits.Image(0), 28), rows = PngFiles.Pixels(good), packed = PngFiles.Pack(rows), text = "Author\0somebody"u8.ToArray();
+        byte[] twoColors = PngFiles.Write(Digits.Image(0), 28, PngFiles.Palette, 1), withAlpha = PngFiles.Write(Digits.Image(0), 28, PngFiles.GreyAlpha);
+        List<(string Type, byte[] Content)> chunks = PngFiles.Chunks(good);
+        (string, byte[]) header = chunks[0], pixels = chunks[1], end = chunks[2], transparent = ("tRNS", new byte[2]), palette = ("PLTE", [0, 0, 0, 255, 255, 255]);
         byte[] bad = kind switch
         {
             "text" => "hello, world: this is text, not a picture, and long enough"u8.ToArray(),
@@ -129,48 +179,117 @@ public sealed class DigitPictureTests
             "cut" => good[..^20],
             "length" => [.. good[..33], 0x7F, 0xFF, 0xFF, 0xFF, .. good[37..]],
             "huge" => [.. good[..16], 0, 1, 0, 0, .. good[20..]],
+            "no width" => WithHeader(3, 0),
             "bomb" => WithPixels(PngFiles.Pack(new byte[5_000_000])),
             "zlib" => WithPixels([1, 2, 3, 4, 5]),
             "dictionary" => WithPixels([0x78, 0xBB, 1, 2, 3, 4, 5, 6]),
             "short" => WithPixels(PngFiles.Pack(new byte[100])),
             "blank" => PngFiles.Write(new byte[2000], 50),
             "blank28" => PngFiles.Write(new byte[784], 28),
-            _ => [.. good[..24], 7, .. good[25..]],
+            "signature: first bit" => [(byte)(good[0] & 0x7F), .. good[1..]],
+            "signature: Q for P" => [good[0], (byte)'Q', .. good[2..]],
+            "signature: small g" => [.. good[..3], (byte)'g', .. good[4..]],
+            "signature: space for LF" => [.. good[..7], (byte)' ', .. good[8..]],
+            "signature: CR added" => [.. good[..5], 13, .. good[5..]],
+            "signature: LF added" => [.. good[..7], 10, .. good[7..]],
+            "header checksum" => Flipped(32),
+            "colour type 1" => WithHeader(9, 1),
+            "colour type 9" => WithHeader(9, 9),
+            "depth 0" => WithHeader(8, 0),
+            "depth 3" => WithHeader(8, 3),
+            "depth 99" => WithHeader(8, 99),
+            "no pixels" => PngFiles.Join(header, end),
+            "pixel checksum" => Flipped(good.Length - 13),
+            "colour type 2 of 4 bits" => PngFiles.Join(("IHDR", [.. header.Item2[..8], 4, 2, 0, 0, 0]), pixels, end),
+            "colour type 3 of 16 bits" => PngFiles.Join(("IHDR", [.. header.Item2[..8], 16, 3, 0, 0, 0]), palette, pixels, end),
+            "compression" => WithHeader(10, 1),
+            "filter method" => WithHeader(11, 1),
+            "interlacing" => WithHeader(12, 2),
+            "text checksum" => PngFiles.Join(header, ("tEXt", text), pixels, end) is var file ? [.. file[..50], (byte)(file[50] ^ 1), .. file[51..]] : [],
+            "IHDR twice" => PngFiles.Join(header, header, pixels, end),
+            "IHDR of 14 bytes" => PngFiles.Join(("IHDR", [.. header.Item2, 0]), pixels, end),
+            "IDAT apart" => PngFiles.Join(header, ("IDAT", packed[..50]), ("tEXt", text), ("IDAT", packed[50..]), end),
+            "IEND missing" => PngFiles.Join(header, pixels),
+            "IEND with content" => PngFiles.Join(header, pixels, ("IEND", text)),
+            "unknown critical" => PngFiles.Join(header, ("NEWS", text), pixels, end),
+            "chunk without a name" => PngFiles.Join(header, ("te t", text), pixels, end),
+            "palette missing" => PngFiles.Join(PngFiles.Chunks(twoColors).Where(chunk => chunk.Type != "PLTE")),
+            "palette late" => PngFiles.Join(PngFiles.Chunks(PngFiles.Write(Digits.Image(0), 28, PngFiles.Rgb)).SelectMany(chunk => chunk.Type == "IDAT" ? [chunk, palette] : new[] { chunk })),
+            "palette twice" => WithPalette(palette, palette),
+            "palette of grey" => PngFiles.Join(header, palette, pixels, end),
+            "palette of 4 bytes" => WithPalette(("PLTE", new byte[4])),
+            "palette too long" => WithPalette(("PLTE", new byte[9])),
+            "palette too short" => WithPalette(("PLTE", new byte[3])),
+            "transparency too long" => WithPalette(palette, ("tRNS", new byte[3])),
+            "transparency late" => PngFiles.Join(header, pixels, transparent, end),
+            "transparency of alpha" => PngFiles.Join(PngFiles.Chunks(withAlpha).SelectMany(chunk => chunk.Type == "IDAT" ? [transparent, chunk] : new[] { chunk })),
+            "row filter 5" => WithPixels(PngFiles.Pack([5, .. rows[1..]])),
+            "a row more" => WithPixels(PngFiles.Pack([.. rows, .. rows[..29]])),
+            "a row less" => WithPixels(PngFiles.Pack(rows[..^29])),
+            "Adler-32" => WithPixels([.. packed[..^1], (byte)(packed[^1] ^ 1)]),
+            "Adler-32 cut off" => WithPixels(packed[..^1]),
+            _ => WithPixels(packed[..^4]),
         };
         Assert.Contains(says, Assert.Throws<InputException>(() => PngPicture.Read(bad, new byte[784])).Message, StringComparison.Ordinal);
 
-        byte[] WithPixels(byte[] packed)
-        {
-            using MemoryStream png = new();
-            png.Write(good.AsSpan(0, 33));
-            PngFiles.Chunk(png, "IDAT", packed);
-            PngFiles.Chunk(png, "IEND", []);
-            return png.ToArray();
-        }
+        byte[] WithPixels(byte[] data) => PngFiles.WithPixels(good, data);
+
+        byte[] WithHeader(int at, byte value) => PngFiles.Join(("IHDR", [.. header.Item2[..at], value, .. header.Item2[(at + 1)..]]), pixels, end);
+
+        byte[] WithPalette(params (string, byte[])[] instead) => PngFiles.Join(PngFiles.Chunks(twoColors).SelectMany(chunk => chunk.Type == "PLTE" ? instead : [chunk]));
+
+        byte[] Flipped(int at) => [.. good[..at], (byte)(good[at] ^ 1), .. good[(at + 1)..]];
     }
 
     [Fact]
-    public void Mutated_pngs_are_read_or_refused_but_nothing_else()
+    public void Bytes_after_the_end_of_a_png_are_ignored()
     {
-        Random random = new(1);
-        for (int round = 0; round < 3000; round++)
+        byte[] png = PngFiles.Write(Digits.Image(0), 28), image = new byte[784];
+        foreach (byte[] more in new byte[][] { [10], new byte[512], png, png[8..] })
         {
-            (int color, int depth) = PngFiles.Kinds[round % PngFiles.Kinds.Length];
-            byte[] png = PngFiles.Write(Digits.Image(round % 40), 28, color, depth, round % 2 == 0);
-            for (int i = random.Next(1, 5); i > 0; i--)
-            {
-                png[random.Next(png.Length)] = (byte)random.Next(256);
-            }
-
-            try
-            {
-                PngPicture.Read(png, new byte[784]);
-            }
-            catch (InputException)
-            {
-                // Refused: as good as read.
-            }
+            PngPicture.Read([.. png, .. more], image);
+            Assert.Equal(Digits.Image(0).ToArray(), image);
         }
+    }
+
+    /// <summary>An animation's chunks, a text in every language, a picture in 100,000 pieces: none of the reader's business, and no work for it.</summary>
+    [Fact]
+    public void Chunks_that_do_not_matter_are_passed_over_however_many()
+    {
+        List<(string Type, byte[] Content)> chunks = PngFiles.Chunks(PngFiles.Write(Digits.Image(0), 28));
+        byte[] packed = chunks[1].Content, image = new byte[784];
+        IEnumerable<(string, byte[])> many =
+        [
+            chunks[0], ("acTL", new byte[8]), ("fcTL", new byte[26]), .. Enumerable.Repeat(("tEXt", "a\0b"u8.ToArray()), 50_000),
+            .. packed.Select(one => ("IDAT", new[] { one })), .. Enumerable.Repeat(("IDAT", Array.Empty<byte>()), 50_000), ("fcTL", new byte[26]), ("fdAT", packed), chunks[2],
+        ];
+        byte[] png = PngFiles.Join(many);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        PngPicture.Read(png, image);
+        Assert.Equal(Digits.Image(0).ToArray(), image);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 8 << 20);
+    }
+
+    /// <summary>A few thousand bytes that state as many pixels as a picture may have: memory for those, several times over, and no more.</summary>
+    [Fact]
+    public void A_tiny_file_of_a_large_picture_takes_memory_for_its_pixels()
+    {
+        byte[] png = PngFiles.Write(new byte[PngContainer.MostSide * PngContainer.MostSide], PngContainer.MostSide, PngFiles.Palette, 1);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.Throws<InputException>(() => PngPicture.Read(png, new byte[784]));
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 24 << 20);
+    }
+
+    public static TheoryData<string> Cases => ["png-bad-crc/idat_crc.png", "png-trailing-bytes/trailing_newline.png", "png-trailing-bytes/trailing_zeros.png"];
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Cases_that_went_wrong_go_right(string file)
+    {
+        byte[] png = File.ReadAllBytes(SharedFiles.Path($"cases/{file}")), image = new byte[784];
+        Exception? refused = Record.Exception(() => PngPicture.Read(png, image));
+        Assert.Equal(file.Contains("bad", StringComparison.Ordinal), refused is InputException e && e.Message.Contains("CRC", StringComparison.Ordinal));
+        Assert.Equal(refused is null, image.AsSpan().ContainsAnyExcept((byte)0));
     }
 
     private static void Centred(byte[] image)

@@ -179,6 +179,9 @@ public class DigitClassifierTests
         Assert.Throws<ArgumentOutOfRangeException>(() => new DigitClassifier(Simple, OnCpu with { BatchSize = 0 }));
         Assert.Throws<ArgumentException>(() => new DigitClassifier(Simple, OnCpu with { CudaContext = 4096 }));
         Assert.Throws<InputException>(() => new DigitClassifier(Simple, OnCpu with { Precision = Precision.Bf16 }));
+        Assert.Contains("expected 0 to 1024", Assert.Throws<ArgumentException>(() => new DigitClassifier(Simple, OnCpu with { Threads = 1025 })).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => new DigitClassifier(Simple, new ClassifierOptions { Device = "cuda", Threads = -1 }));
+        Assert.Throws<ArgumentException>(() => BackendFactory.Create("cpu", DigitNetworks.Simple, new BackendOptions(1, 0, AugmentationSpec.None, 1025)));
         Assert.Throws<InputException>(() => new DigitClassifier(Simple, new ClassifierOptions { Device = "tpu" }));
         Assert.Throws<InputException>(() => new DigitClassifier(Simple, new ClassifierOptions { Device = "cuda" })); // WithoutGpu sees to that
     }

@@ -107,18 +107,66 @@ internal static class PngFiles
         BinaryPrimitives.WriteInt32BigEndian(number, content.Length);
         png.Write(number);
         png.Write(named);
-        uint crc = 0xFFFFFFFF;
-        foreach (byte b in named)
+        BinaryPrimitives.WriteUInt32BigEndian(number, PlainInflate.Crc32(named));
+        png.Write(number);
+    }
+
+    /// <summary>The chunks of a good file.</summary>
+    public static List<(string Type, byte[] Content)> Chunks(byte[] png)
+    {
+        List<(string, byte[])> chunks = [];
+        for (int at = 8; at < png.Length;)
         {
-            crc ^= b;
-            for (int bit = 0; bit < 8; bit++)
-            {
-                crc = (crc & 1) != 0 ? crc >> 1 ^ 0xEDB88320 : crc >> 1;
-            }
+            int length = BinaryPrimitives.ReadInt32BigEndian(png.AsSpan(at));
+            chunks.Add((System.Text.Encoding.ASCII.GetString(png, at + 4, 4), png[(at + 8)..(at + 8 + length)]));
+            at += 12 + length;
         }
 
-        BinaryPrimitives.WriteUInt32BigEndian(number, ~crc);
-        png.Write(number);
+        return chunks;
+    }
+
+    /// <summary>A file of chunks, each with its checksum.</summary>
+    public static byte[] Join(params IEnumerable<(string Type, byte[] Content)> chunks)
+    {
+        using MemoryStream png = new();
+        png.Write([0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A]);
+        foreach ((string type, byte[] content) in chunks)
+        {
+            Chunk(png, type, content);
+        }
+
+        return png.ToArray();
+    }
+
+    /// <summary>A good file without alpha, whose first colour is made transparent, and with a palette the second by half.</summary>
+    public static byte[] WithTransparency(byte[] png, int colorType)
+    {
+        byte[] transparency = colorType switch { Palette => [0, 128], Rgb => new byte[6], _ => new byte[2] };
+        return Join(Chunks(png).SelectMany(chunk => chunk.Type == "IDAT" ? [("tRNS", transparency), chunk] : new[] { chunk }));
+    }
+
+    /// <summary>The rows of a good file, each with its filter in front.</summary>
+    public static byte[] Pixels(byte[] png)
+    {
+        using ZLibStream zlib = new(new MemoryStream([.. Chunks(png).Where(chunk => chunk.Type == "IDAT").SelectMany(chunk => chunk.Content)]), CompressionMode.Decompress);
+        using MemoryStream pixels = new();
+        zlib.CopyTo(pixels);
+        return pixels.ToArray();
+    }
+
+    /// <summary>A good file with one IDAT of other compressed data.</summary>
+    public static byte[] WithPixels(byte[] png, byte[] packed) => Join(Chunks(png).Select(chunk => chunk.Type == "IDAT" ? ("IDAT", packed) : chunk));
+
+    /// <summary>A damaged file whose chunks, as far as they can be followed, have the checksums that fit: so that the damage is met further inside.</summary>
+    public static Mutation WithRightChecksums(Mutation mutation)
+    {
+        byte[] png = (byte[])mutation.Bytes.Clone();
+        for (int at = 8; at + 12 <= png.Length && BinaryPrimitives.ReadUInt32BigEndian(png.AsSpan(at)) is var length && length <= png.Length - at - 12; at += 12 + (int)length)
+        {
+            BinaryPrimitives.WriteUInt32BigEndian(png.AsSpan(at + 8 + (int)length), PlainInflate.Crc32(png.AsSpan(at + 4, 4 + (int)length)));
+        }
+
+        return new Mutation($"{mutation.Name}; checksums made to fit", png);
     }
 
     public static byte[] Pack(byte[] raw)

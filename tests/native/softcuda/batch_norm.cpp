@@ -27,14 +27,14 @@ constexpr unsigned reserve_mark = 0x5AFEBEEF; // forward leaves it, backward loo
 EXPORT int cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize(DnnHandle *, int, int, void *, void *, void *,
                                                                     void *, void *, size_t *bytes) {
     ENTER;
-    *bytes = workspace_needed;
+    *bytes = setting("SOFTCUDA_WORKSPACE", workspace_needed);
     return dnn_ok;
 }
 
 EXPORT int cudnnGetBatchNormalizationBackwardExWorkspaceSize(DnnHandle *, int, int, void *, void *, void *, void *,
                                                              void *, void *, void *, size_t *bytes) {
     ENTER;
-    *bytes = workspace_needed;
+    *bytes = setting("SOFTCUDA_WORKSPACE", workspace_needed);
     return dnn_ok;
 }
 

@@ -202,7 +202,7 @@ EXPORT int cudnnGetConvolutionForwardWorkspaceSize(DnnHandle *, TensorDescriptor
                                                    ConvolutionDescriptor *, TensorDescriptor *y, int algorithm,
                                                    size_t *bytes) {
     ENTER;
-    *bytes = workspace_of(algorithm, w, x, y);
+    *bytes = setting("SOFTCUDA_WORKSPACE", workspace_of(algorithm, w, x, y));
     return dnn_ok;
 }
 
@@ -210,7 +210,7 @@ EXPORT int cudnnGetConvolutionBackwardDataWorkspaceSize(DnnHandle *, FilterDescr
                                                         ConvolutionDescriptor *, TensorDescriptor *x, int algorithm,
                                                         size_t *bytes) {
     ENTER;
-    *bytes = workspace_of(algorithm, w, x, y);
+    *bytes = setting("SOFTCUDA_WORKSPACE", workspace_of(algorithm, w, x, y));
     return dnn_ok;
 }
 
@@ -218,7 +218,7 @@ EXPORT int cudnnGetConvolutionBackwardFilterWorkspaceSize(DnnHandle *, TensorDes
                                                           ConvolutionDescriptor *, FilterDescriptor *w, int algorithm,
                                                           size_t *bytes) {
     ENTER;
-    *bytes = workspace_of(algorithm, w, x, y);
+    *bytes = setting("SOFTCUDA_WORKSPACE", workspace_of(algorithm, w, x, y));
     return dnn_ok;
 }
 

@@ -83,10 +83,10 @@ EXPORT int cudnnCreate(DnnHandle **handle) {
 }
 
 EXPORT int cudnnDestroy(DnnHandle *handle) {
-    ENTER;
+    ENTER_TO_GIVE_BACK;
     delete handle;
     count_handle("cuDNN handles", -1);
-    return dnn_ok;
+    return status;
 }
 
 EXPORT int cudnnSetStream(DnnHandle *handle, Stream *stream) {
@@ -103,10 +103,10 @@ EXPORT int cudnnSetStream(DnnHandle *handle, Stream *stream) {
         return dnn_ok;                                                                                                 \
     }                                                                                                                  \
     EXPORT int cudnnDestroy##name##Descriptor(name##Descriptor *descriptor) {                                          \
-        ENTER;                                                                                                         \
+        ENTER_TO_GIVE_BACK;                                                                                            \
         delete descriptor;                                                                                             \
         count_handle("cuDNN descriptors", -1);                                                                         \
-        return dnn_ok;                                                                                                 \
+        return status;                                                                                                 \
     }
 
 DESCRIPTOR(Tensor)

@@ -61,4 +61,7 @@ int enqueue_dnn(DnnHandle *handle, const char *call, std::vector<Operand> operan
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define ENTER                                                                                                          \
     if (const int status = softcuda::planned_failure(__func__))                                                        \
-    return status
+    return softcuda::returned(status)
+
+// For what gives something back: it does so whatever it returns.
+#define ENTER_TO_GIVE_BACK const int status = softcuda::returned(softcuda::planned_failure(__func__))

@@ -44,8 +44,13 @@ struct State {
     Result sticky = success;
 
     State() {
-        const char *plan = std::getenv("SOFTCUDA_FAIL");
-        for (std::string rest = plan ? plan : ""; !rest.empty();) {
+        const char *failing = std::getenv("SOFTCUDA_FAIL");
+        plan(failing ? failing : "");
+    }
+
+    void plan(std::string rest) {
+        failures.clear();
+        while (!rest.empty()) {
             const size_t comma = rest.find(',');
             const std::string item = rest.substr(0, comma);
             char call[128];
@@ -60,15 +65,25 @@ struct State {
         }
     }
 
-    // Once a device is lost, nothing can be given back any more; a real driver cleans up after the process too.
     ~State() {
         for (const auto &[kind, count] : handles) {
-            if (count != 0 && sticky == success) {
+            if (count != 0) {
                 std::fprintf(stderr, "softcuda: leak: %d %s not given back\n", count, kind.c_str());
             }
         }
     }
 };
+
+// After these a driver returns the same from every call.
+bool is_sticky(int status) {
+    return status == illegal_address || status == misaligned_address || status == launch_failed;
+}
+
+// As many bytes of a text as there is room for, and how many there are.
+size_t give(const std::string &text, char *to, size_t length) {
+    std::snprintf(to, length, "%s", text.c_str());
+    return text.size();
+}
 
 State &state() {
     static State instance;
@@ -131,11 +146,41 @@ int planned_failure(const char *call) {
     std::lock_guard lock(state().mutex);
     ++state().calls[call];
     for (PlannedFailure &failure : state().failures) {
-        if (failure.call == call && failure.countdown > 0 && --failure.countdown == 0) {
-            return failure.status;
+        if ((failure.call == call || failure.call == "*") && failure.countdown > 0 && --failure.countdown == 0) {
+            set_sticky_error(is_sticky(failure.status) ? (Result)failure.status : success);
+            return failure.status == 0 ? nothing_done : failure.status;
         }
     }
     return 0;
+}
+
+// For tests that make calls fail: the plan from now on, written as SOFTCUDA_FAIL is. The device is as after a start:
+// what has failed before is forgotten, the calls so far are not counted.
+extern "C" void softcuda_fail(const char *plan) {
+    std::lock_guard lock(state().mutex);
+    state().plan(plan);
+    state().sticky = success;
+    state().calls.clear();
+}
+
+// The calls so far, a line "name n" for each entry point and kernel.
+extern "C" size_t softcuda_called(char *text, size_t length) {
+    std::lock_guard lock(state().mutex);
+    std::string lines;
+    for (const auto &[name, calls] : state().calls) {
+        lines += name + " " + std::to_string(calls) + "\n";
+    }
+    return give(lines, text, length);
+}
+
+// What is not given back yet, a line "n kind" for each kind of it.
+extern "C" size_t softcuda_alive(char *text, size_t length) {
+    std::lock_guard lock(state().mutex);
+    std::string lines;
+    for (const auto &[kind, count] : state().handles) {
+        lines += count == 0 ? "" : std::to_string(count) + " " + kind + "\n";
+    }
+    return give(lines, text, length);
 }
 
 // For tests that count calls: how often an entry point was called, or all of them where there is no name.

@@ -8,7 +8,12 @@
 //   between blocks are seen.
 // - What work still needs is not saved for it: kernels whose module is unloaded, and streams that are destroyed, before
 //   that work has run make it fail.
-// - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail.
+// - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail; the name *
+// stands
+//   for all of them. A status from which a device does not recover stays; the status 0 says success where nothing was
+//   done. softcuda_fail plans the same while a process runs.
+// - What gives something back does so whatever it returns. What was not given back is said when the process ends, or by
+//   softcuda_alive.
 #pragma once
 
 #include <array>
@@ -48,9 +53,11 @@ struct Stream;
 // Says on standard error what is wrong with a call, and returns the status it fails with.
 Result refuse(Result status, const char *call, const std::string &why);
 
-// To be called first in every entry point: a status that was asked for by SOFTCUDA_FAIL, or the sticky error, or 0.
-// For cuBLAS and cuDNN any status other than 0 is returned as it is.
+// To be called first in every entry point: a status that was asked for by SOFTCUDA_FAIL, or 0. For cuBLAS and cuDNN any
+// status other than 0 is returned as it is.
 int planned_failure(const char *call);
+constexpr int nothing_done = -1; // planned: to be returned as success, without doing anything
+constexpr int returned(int planned) { return planned == nothing_done ? 0 : planned; }
 Result sticky_error();
 
 // The host address of `bytes` of device memory, or null with a message where they do not lie in one live allocation.

@@ -65,13 +65,16 @@ const ErrorName errors[] = {
 EXPORT cuInit(unsigned) {
     std::lock_guard lock(driver().mutex);
     if (const int status = planned_failure(__func__)) {
-        return status;
+        return returned(status);
     }
     driver().initialised = true;
     return success;
 }
 
 EXPORT cuDriverGetVersion(int *version) {
+    if (const int status = planned_failure(__func__)) {
+        return returned(status);
+    }
     *version = (int)setting("SOFTCUDA_DRIVER_VERSION", 12090);
     return success;
 }
@@ -155,13 +158,13 @@ EXPORT cuDevicePrimaryCtxRetain(void **result, int) {
 }
 
 EXPORT cuDevicePrimaryCtxRelease_v2(int) {
-    ENTER(nothing)
+    ENTER_TO_GIVE_BACK(nothing)
     if (driver().retained == 0) {
         return refuse(invalid_context, __func__, "the primary context was released too often");
     }
     --driver().retained;
     count_handle("primary contexts", -1);
-    return success;
+    return status;
 }
 
 EXPORT cuCtxPushCurrent_v2(void *pushed) {
@@ -214,9 +217,9 @@ EXPORT cuMemAlloc_v2(uint64_t *address, size_t bytes) {
 }
 
 EXPORT cuMemFree_v2(uint64_t address) {
-    ENTER(context_outside_capture)
+    ENTER_TO_GIVE_BACK(context_outside_capture)
     run_everything(); // a driver waits for work that is under way
-    return release(address, true) ? success : refuse(invalid_value, __func__, "no such allocation");
+    return release(address, true) ? status : refuse(invalid_value, __func__, "no such allocation");
 }
 
 EXPORT cuMemHostAlloc(void **host, size_t bytes, unsigned) {
@@ -226,9 +229,9 @@ EXPORT cuMemHostAlloc(void **host, size_t bytes, unsigned) {
 }
 
 EXPORT cuMemFreeHost(void *host) {
-    ENTER(context_outside_capture)
+    ENTER_TO_GIVE_BACK(context_outside_capture)
     run_everything();
-    return release(reinterpret_cast<uint64_t>(host), false) ? success
+    return release(reinterpret_cast<uint64_t>(host), false) ? status
                                                             : refuse(invalid_value, __func__, "no such allocation");
 }
 
@@ -334,13 +337,13 @@ EXPORT cuFuncSetAttribute(LoadedFunction *function, int attribute, int value) {
 }
 
 EXPORT cuModuleUnload(LoadedModule *module) {
-    ENTER(context_outside_capture)
+    ENTER_TO_GIVE_BACK(context_outside_capture)
     for (auto &[name, kernel] : module->ptx->kernels) {
         kernel.is_unloaded = true; // nothing says that a driver waits for those that have not run
     }
     count_handle("modules", -1);
     delete module;
-    return success;
+    return status;
 }
 
 struct LaunchAttribute {
@@ -386,7 +389,7 @@ EXPORT cuLaunchKernelEx(const LaunchConfig *config, LoadedFunction *function, vo
     const auto launch = std::make_shared<Launch>(function->kernel, std::move(values), grid, block, shared);
     const auto run = [=]() -> Result {
         const int status = planned_failure(launch->name().c_str());
-        return status ? (Result)status : launch->run();
+        return status ? (Result)returned(status) : launch->run();
     };
     std::function<Result()> begin;
     if (attribute_count > 0) {

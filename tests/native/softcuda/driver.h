@@ -71,6 +71,8 @@ void run_everything();
 // What every entry point asks for first.
 enum Needs { nothing, context, context_outside_capture };
 
+int check(const char *call, Needs needs); // whether the call is right
+int failure(const char *call);            // planned, or the sticky error
 int enter(const char *call, Needs needs);
 Result break_captures(const char *call);
 
@@ -79,6 +81,14 @@ Result break_captures(const char *call);
 #define ENTER(needs)                                                                                                   \
     std::lock_guard lock(softcuda::driver().mutex);                                                                    \
     if (const int status = softcuda::enter(__func__, needs))                                                           \
-        return status;
+        return softcuda::returned(status);
+
+// The same for what gives something back: it does so whatever it returns, and a driver's often return what failed
+// before.
+#define ENTER_TO_GIVE_BACK(needs)                                                                                      \
+    std::lock_guard lock(softcuda::driver().mutex);                                                                    \
+    if (const int refused = softcuda::check(__func__, needs))                                                          \
+        return refused;                                                                                                \
+    const int status = softcuda::returned(softcuda::failure(__func__));
 
 #define EXPORT extern "C" __attribute__((visibility("default"))) int

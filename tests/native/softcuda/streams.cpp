@@ -26,10 +26,7 @@ Result break_captures(const char *call) {
     return refuse(capture_unsupported, call, "is not permitted while a stream is capturing");
 }
 
-int enter(const char *call, Needs needs) {
-    if (const int status = planned_failure(call)) {
-        return status;
-    }
+int check(const char *call, Needs needs) {
     if (!driver().initialised) {
         return refuse(not_initialized, call, "cuInit was not called");
     }
@@ -39,10 +36,22 @@ int enter(const char *call, Needs needs) {
     if (current_contexts().empty() || driver().retained == 0) {
         return refuse(invalid_context, call, "no context is current on this thread");
     }
-    if (needs == context_outside_capture && thread_is_capturing()) {
-        return break_captures(call);
+    return needs == context_outside_capture && thread_is_capturing() ? break_captures(call) : success;
+}
+
+int failure(const char *call) {
+    const int planned = planned_failure(call);
+    return planned ? planned : sticky_error();
+}
+
+int enter(const char *call, Needs needs) {
+    if (const int planned = planned_failure(call)) {
+        return planned;
     }
-    return sticky_error();
+    if (const int refused = check(call, needs)) {
+        return refused;
+    }
+    return needs == nothing ? success : sticky_error();
 }
 
 bool is_live(Stream *stream) {
@@ -146,7 +155,7 @@ EXPORT cuStreamCreate(Stream **stream, unsigned flags) {
 }
 
 EXPORT cuStreamDestroy_v2(Stream *stream) {
-    ENTER(context)
+    ENTER_TO_GIVE_BACK(context)
     if (!is_live(stream)) {
         return invalid_handle;
     }
@@ -156,7 +165,7 @@ EXPORT cuStreamDestroy_v2(Stream *stream) {
     driver().streams.erase(stream);
     delete stream;
     count_handle("streams", -1);
-    return success;
+    return status;
 }
 
 EXPORT cuStreamSynchronize(Stream *stream) {
@@ -186,10 +195,10 @@ EXPORT cuEventCreate(Event **event, unsigned) {
 }
 
 EXPORT cuEventDestroy_v2(Event *event) {
-    ENTER(context)
+    ENTER_TO_GIVE_BACK(context)
     delete event;
     count_handle("events", -1);
-    return success;
+    return status;
 }
 
 EXPORT cuEventRecord(Event *event, Stream *stream) {
@@ -287,7 +296,7 @@ EXPORT cuStreamEndCapture(Stream *stream, Graph **graph) {
         }
     }
     if (const int status = planned_failure(__func__)) {
-        return status;
+        return returned(status);
     }
     if (stream->capture_is_broken) {
         return capture_invalidated;
@@ -304,11 +313,6 @@ EXPORT cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, unsigned lo
     ENTER(context_outside_capture)
     *executable = new Graph(*graph);
     count_handle("executable graphs", 1);
-    return success;
-}
-
-EXPORT cuGraphUpload(Graph *, Stream *) {
-    ENTER(context)
     return success;
 }
 
@@ -334,18 +338,18 @@ EXPORT cuGraphGetNodes(Graph *graph, void **, size_t *count) {
 }
 
 EXPORT cuGraphExecDestroy(Graph *executable) {
-    ENTER(context)
+    ENTER_TO_GIVE_BACK(context)
     run_everything(); // it may be queued
     delete executable;
     count_handle("executable graphs", -1);
-    return success;
+    return status;
 }
 
 EXPORT cuGraphDestroy(Graph *graph) {
-    ENTER(context)
+    ENTER_TO_GIVE_BACK(context)
     delete graph;
     count_handle("graphs", -1);
-    return success;
+    return status;
 }
 
 EXPORT cuProfilerStart() {

@@ -6,7 +6,6 @@ namespace CudnnDigits.Cuda.Interop;
 internal enum CuResult
 {
     Success = 0,
-    OutOfMemory = 2,
     NoDevice = 100,
     InvalidDevice = 101,
     NoBinaryForGpu = 209,
@@ -161,9 +160,6 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuGraphInstantiateWithFlags(nint* executable, nint graph, ulong flags);
-
-    [LibraryImport(NativeLibraries.Driver)]
-    public static partial CuResult cuGraphUpload(nint executable, nint stream);
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CuResult cuGraphLaunch(nint executable, nint stream);

@@ -7,6 +7,8 @@ internal enum CudnnStatus
 {
     Success = 0,
     SublibraryVersionMismatch = 1002,
+    NotSupported = 3000, // those up to 3999 say why
+    InternalError = 4000,
 }
 
 /// <summary>cudnnConvolution…AlgoPerf_t: one proposal of a convolution algorithm, 48 bytes.</summary>

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
+using System.Reflection;
 using System.Runtime.InteropServices;
 
 namespace CudnnDigits.Cuda.Interop;
@@ -49,8 +51,11 @@ internal static class NativeLibraries
             if (!Libraries.ContainsKey(Driver))
             {
                 LibraryPlace[] places = [.. LibraryPlace.Own(), LibraryPlace.Loader, .. LibraryPlace.Drivers()];
-                Libraries[Driver] = places.Select(place => Load(place, DriverFile)).FirstOrDefault(library => library is not null)
+                LoadedLibrary driver = places.Select(place => Load(place, DriverFile)).FirstOrDefault(library => library is not null)
                     ?? throw new CudaUnavailableException($"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; install the driver");
+                Libraries[Driver] = Lacking(driver, typeof(CudaDriver)) is { } function
+                    ? throw new CudaUnavailableException($"the NVIDIA driver is too old: {driver.Path} has no {function}; update the driver")
+                    : driver;
             }
         }
     }
@@ -117,7 +122,7 @@ internal static class NativeLibraries
     }
 
     /// <summary>Where functions are. cuBLAS and cuDNN are loaded for the first of theirs: they are large, and who runs fused kernels alone calls none.</summary>
-    private static nint Resolve(string name, System.Reflection.Assembly assembly, DllImportSearchPath? path)
+    private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? path)
     {
         if (name is Blas or Dnn)
         {
@@ -133,8 +138,14 @@ internal static class NativeLibraries
         int version = VersionOf(dnn, "cudnnGetVersion"), builtFor = VersionOf(dnn, "cudnnGetCudartVersion") / 1000;
         return version / 10000 != 9 ? $"{dnn.Path} is cuDNN {(version >= 10000 ? version / 10000 : version / 1000)}, and cuDNN 9 is needed"
             : builtFor != major ? $"{dnn.Path} is built for CUDA {builtFor}, but {blas.Path} is of CUDA {major}"
+            : Lacking(dnn, typeof(Cudnn)) is { } ofDnn ? $"{dnn.Path} has no {ofDnn}, and a newer cuDNN 9 is needed"
+            : Lacking(blas, typeof(Cublas)) is { } ofBlas ? $"{blas.Path} has no {ofBlas}, and a newer cuBLAS is needed"
             : null;
     }
+
+    /// <summary>One of the functions declared here that a library lacks, or null. Found out now: where they are called, and above all where something is released, it is too late.</summary>
+    private static string? Lacking(LoadedLibrary library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type declared) =>
+        declared.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly).FirstOrDefault(function => !NativeLibrary.TryGetExport(library.Handle, function.Name, out _))?.Name;
 
     private static string BlasFile(int major) => Windows ? $"cublas64_{major}.dll" : $"libcublas.so.{major}";
 

@@ -4,7 +4,10 @@ using static CudnnDigits.Cuda.Interop.CudaDriver;
 
 namespace CudnnDigits.Cuda.Interop;
 
-/// <summary>A context: a device's primary one, retained and never created beside it, so that others in this process share it; or a caller's.</summary>
+/// <summary>
+/// A context: a device's primary one, retained and never created beside it, so that others in this process share it; or a caller's.
+/// To dispose of it is to release everything that was made in it.
+/// </summary>
 internal sealed unsafe class CudaContext : SafeHandle
 {
     private readonly bool _retained;
@@ -16,8 +19,8 @@ internal sealed unsafe class CudaContext : SafeHandle
     {
         nint context;
         Check(cuDevicePrimaryCtxRetain(&context, device));
-        (Device, _retained) = (device, true);
-        SetHandle(context);
+        (Device, _retained, Handles) = (device, true, new CudaHandles(this));
+        SetHandle(Given(context));
     }
 
     /// <summary>Borrows a context, which must outlive this object and everything made in it.</summary>
@@ -26,6 +29,7 @@ internal sealed unsafe class CudaContext : SafeHandle
         : base(0, ownsHandle: true)
     {
         SetHandle(borrowed);
+        Handles = new CudaHandles(this);
         using Scope scope = Enter();
         int device;
         Check(cuCtxGetDevice(&device));
@@ -35,6 +39,9 @@ internal sealed unsafe class CudaContext : SafeHandle
     /// <summary>Ordinal of the GPU.</summary>
     public int Device { get; }
 
+    /// <summary>What was made in it, and is not released yet.</summary>
+    public CudaHandles Handles { get; }
+
     public override bool IsInvalid => handle == 0;
 
     /// <summary>Makes the context current on this thread until the scope is disposed of; whatever was current before is again.</summary>
@@ -42,8 +49,11 @@ internal sealed unsafe class CudaContext : SafeHandle
     {
         ObjectDisposedException.ThrowIf(IsClosed, this);
         Check(cuCtxPushCurrent_v2(handle));
-        return new Scope(handle);
+        return new Scope(this);
     }
+
+    /// <summary>The same for what is going to be released; where it fails, the device is lost, and so is what is released.</summary>
+    public Scope EnterToRelease() => new(cuCtxPushCurrent_v2(handle) == CuResult.Success ? this : null);
 
     /// <summary>Bytes of device memory that are free, and that there are.</summary>
     public static (long Free, long Total) MemoryInfo()
@@ -53,18 +63,30 @@ internal sealed unsafe class CudaContext : SafeHandle
         return ((long)free, (long)total);
     }
 
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            Handles.Dispose();
+        }
+
+        base.Dispose(disposing); // handles that nobody has disposed of keep it until they are collected
+    }
+
     protected override bool ReleaseHandle() => !_retained || cuDevicePrimaryCtxRelease_v2(Device) == CuResult.Success;
 
-    /// <summary>While it lives, the context is current.</summary>
-    public readonly ref struct Scope(nint entered)
+    /// <summary>While it lives, the context is current, unless it could not be entered (null); and nothing that was made in it is collected.</summary>
+    public readonly ref struct Scope(CudaContext? entered)
     {
-        private readonly nint _entered = entered;
+        private readonly CudaContext? _entered = entered;
 
         public void Dispose()
         {
             nint popped;
-            cuCtxPopCurrent_v2(&popped);
-            System.Diagnostics.Debug.Assert(popped == _entered, "scopes are closed in the order opposite to that of opening");
+            if (_entered is not null && cuCtxPopCurrent_v2(&popped) == CuResult.Success)
+            {
+                System.Diagnostics.Debug.Assert(popped == _entered.handle, "scopes are closed in the order opposite to that of opening");
+            }
         }
     }
 }
@@ -75,13 +97,12 @@ internal sealed unsafe class CudaContext : SafeHandle
 /// </summary>
 internal abstract class CudaHandle : SafeHandle
 {
+    private readonly CudaHandles _owner;
     private readonly List<CudaHandle> _kept = [];
 
-    /// <param name="context">Current on this thread.</param>
-    protected CudaHandle(CudaContext context)
-        : base(0, ownsHandle: true) => Context = context;
-
-    protected CudaContext Context { get; }
+    /// <param name="owner">Disposes of it, unless somebody does before; its context is current on this thread.</param>
+    protected CudaHandle(CudaHandles owner)
+        : base(0, ownsHandle: true) => _owner = owner;
 
     public override bool IsInvalid => handle == 0;
 
@@ -102,7 +123,7 @@ internal abstract class CudaHandle : SafeHandle
     protected abstract void Destroy(nint value);
 
     /// <summary>Waits for the work that the handle stands for, or until it has failed.</summary>
-    protected virtual void Finish(nint value)
+    public virtual void Finish()
     {
     }
 
@@ -110,26 +131,23 @@ internal abstract class CudaHandle : SafeHandle
     protected void Own(nint value)
     {
         bool isHeld = false;
-        Context.DangerousAddRef(ref isHeld);
+        Given(value, GetType().Name);
+        _owner.Context.DangerousAddRef(ref isHeld);
         SetHandle(value);
+        _owner.Add(this);
     }
 
     protected override bool ReleaseHandle()
     {
-        nint popped = 0;
-        CuResult entered = cuCtxPushCurrent_v2(Context.DangerousGetHandle());
-        Finish(handle);
-        Destroy(handle);
-        _kept.ForEach(used => used.DangerousRelease());
-        if (entered == CuResult.Success)
+        using (_owner.Context.EnterToRelease())
         {
-            unsafe
-            {
-                cuCtxPopCurrent_v2(&popped);
-            }
+            Finish();
+            Destroy(handle);
+            _kept.ForEach(used => used.DangerousRelease());
         }
 
-        Context.DangerousRelease();
+        _owner.Remove(this);
+        _owner.Context.DangerousRelease();
         return true;
     }
 }
@@ -137,8 +155,8 @@ internal abstract class CudaHandle : SafeHandle
 /// <summary>Device memory.</summary>
 internal sealed unsafe class DeviceMemory : CudaHandle
 {
-    public DeviceMemory(CudaContext context, long bytes)
-        : base(context)
+    public DeviceMemory(CudaHandles owner, long bytes)
+        : base(owner)
     {
         nint address;
         Check(cuMemAlloc_v2(&address, (nuint)bytes));
@@ -154,8 +172,8 @@ internal sealed unsafe class DeviceMemory : CudaHandle
 /// <summary>Page-locked host memory, which copies to and from the device without a stop in between.</summary>
 internal sealed unsafe class PinnedMemory : CudaHandle
 {
-    public PinnedMemory(CudaContext context, long bytes)
-        : base(context)
+    public PinnedMemory(CudaHandles owner, long bytes)
+        : base(owner)
     {
         nint address;
         Check(cuMemHostAlloc(&address, (nuint)bytes, 0));
@@ -170,8 +188,8 @@ internal sealed unsafe class PinnedMemory : CudaHandle
 /// <summary>A stream that does not wait for the legacy stream; to dispose of it is to wait for its work.</summary>
 internal sealed unsafe class CudaStream : CudaHandle
 {
-    public CudaStream(CudaContext context)
-        : base(context)
+    public CudaStream(CudaHandles owner)
+        : base(owner)
     {
         nint stream;
         Check(cuStreamCreate(&stream, StreamNonBlocking));
@@ -188,7 +206,7 @@ internal sealed unsafe class CudaStream : CudaHandle
 
     public void Clear(nint to, long bytes) => Check(cuMemsetD8Async(to, 0, (nuint)bytes, handle));
 
-    protected override void Finish(nint value) => cuStreamSynchronize(value);
+    public override void Finish() => cuStreamSynchronize(handle);
 
     protected override void Destroy(nint value) => cuStreamDestroy_v2(value);
 }
@@ -198,8 +216,8 @@ internal sealed unsafe class CudaEvent : CudaHandle
 {
     private bool _recorded;
 
-    public CudaEvent(CudaContext context)
-        : base(context)
+    public CudaEvent(CudaHandles owner)
+        : base(owner)
     {
         nint created;
         Check(cuEventCreate(&created, EventDisableTiming));
@@ -222,11 +240,11 @@ internal sealed unsafe class CudaEvent : CudaHandle
         }
     }
 
-    protected override void Finish(nint value)
+    public override void Finish()
     {
         if (_recorded && IsKeeping) // an event of a branch keeps nothing: it may have been recorded in a capture last, and nobody can wait for that
         {
-            cuEventSynchronize(value);
+            cuEventSynchronize(handle);
         }
     }
 
@@ -239,8 +257,8 @@ internal sealed unsafe class CublasHandle : CudaHandle
     /// <summary>What NVIDIA advises for Hopper; it is enough everywhere.</summary>
     public const long WorkspaceBytes = 32 << 20;
 
-    public CublasHandle(CudaContext context)
-        : base(context)
+    public CublasHandle(CudaHandles owner)
+        : base(owner)
     {
         nint created;
         Check(Cublas.cublasCreate_v2(&created));
@@ -260,8 +278,8 @@ internal sealed unsafe class CublasHandle : CudaHandle
 /// <summary>A cuDNN handle.</summary>
 internal sealed unsafe class CudnnHandle : CudaHandle
 {
-    public CudnnHandle(CudaContext context)
-        : base(context)
+    public CudnnHandle(CudaHandles owner)
+        : base(owner)
     {
         nint created;
         CudnnStatus status = Cudnn.cudnnCreate(&created);
@@ -285,56 +303,56 @@ internal sealed unsafe class CudnnDescriptor : CudaHandle
 {
     private readonly delegate*<nint, CudnnStatus> _destroy;
 
-    private CudnnDescriptor(CudaContext context, nint created, delegate*<nint, CudnnStatus> destroy)
-        : base(context)
+    private CudnnDescriptor(CudaHandles owner, nint created, delegate*<nint, CudnnStatus> destroy)
+        : base(owner)
     {
         _destroy = destroy;
         Own(created);
     }
 
     /// <summary>A tensor (N, H, W, C), channels last.</summary>
-    public static CudnnDescriptor Tensor(CudaContext context, int type, int n, int c, int h, int w)
+    public static CudnnDescriptor Tensor(CudaHandles owner, int type, int n, int c, int h, int w)
     {
-        CudnnDescriptor tensor = Tensor(context);
+        CudnnDescriptor tensor = Tensor(owner);
         Check(Cudnn.cudnnSetTensor4dDescriptor(tensor.Value, Cudnn.FormatNhwc, type, n, c, h, w));
         return tensor;
     }
 
     /// <summary>A tensor whose shape another call sets.</summary>
-    public static CudnnDescriptor Tensor(CudaContext context)
+    public static CudnnDescriptor Tensor(CudaHandles owner)
     {
         nint created;
         Check(Cudnn.cudnnCreateTensorDescriptor(&created));
-        return new CudnnDescriptor(context, created, &Cudnn.cudnnDestroyTensorDescriptor);
+        return new CudnnDescriptor(owner, created, &Cudnn.cudnnDestroyTensorDescriptor);
     }
 
     /// <summary>Convolution weights (K, R, S, C), channels last.</summary>
-    public static CudnnDescriptor Filter(CudaContext context, int type, int k, int c, int r, int s)
+    public static CudnnDescriptor Filter(CudaHandles owner, int type, int k, int c, int r, int s)
     {
         nint created;
         Check(Cudnn.cudnnCreateFilterDescriptor(&created));
-        CudnnDescriptor filter = new(context, created, &Cudnn.cudnnDestroyFilterDescriptor);
+        CudnnDescriptor filter = new(owner, created, &Cudnn.cudnnDestroyFilterDescriptor);
         Check(Cudnn.cudnnSetFilter4dDescriptor(created, type, Cudnn.FormatNhwc, k, c, r, s));
         return filter;
     }
 
     /// <summary>A convolution: cross-correlation, stride 1, sums in float32.</summary>
-    public static CudnnDescriptor Convolution(CudaContext context, int padding, int mathType)
+    public static CudnnDescriptor Convolution(CudaHandles owner, int padding, int mathType)
     {
         nint created;
         Check(Cudnn.cudnnCreateConvolutionDescriptor(&created));
-        CudnnDescriptor convolution = new(context, created, &Cudnn.cudnnDestroyConvolutionDescriptor);
+        CudnnDescriptor convolution = new(owner, created, &Cudnn.cudnnDestroyConvolutionDescriptor);
         Check(Cudnn.cudnnSetConvolution2dDescriptor(created, padding, padding, 1, 1, 1, 1, Cudnn.CrossCorrelation, Cudnn.TypeFloat));
         Check(Cudnn.cudnnSetConvolutionMathType(created, mathType));
         return convolution;
     }
 
     /// <summary>Max-pooling, window = stride; NaN goes through, so that a run that diverged says so.</summary>
-    public static CudnnDescriptor MaxPooling(CudaContext context, int window, bool deterministic)
+    public static CudnnDescriptor MaxPooling(CudaHandles owner, int window, bool deterministic)
     {
         nint created;
         Check(Cudnn.cudnnCreatePoolingDescriptor(&created));
-        CudnnDescriptor pooling = new(context, created, &Cudnn.cudnnDestroyPoolingDescriptor);
+        CudnnDescriptor pooling = new(owner, created, &Cudnn.cudnnDestroyPoolingDescriptor);
         int mode = deterministic ? Cudnn.PoolingMaxDeterministic : Cudnn.PoolingMax;
         Check(Cudnn.cudnnSetPooling2dDescriptor(created, mode, Cudnn.PropagateNaN, window, window, 0, 0, window, window));
         return pooling;

@@ -1,0 +1,35 @@
+namespace CudnnDigits.Cli.Serve;
+
+/// <summary>What the server gives its peers at most. Tests take less, so that they end sooner.</summary>
+internal sealed record Limits
+{
+    /// <summary>Connections at once, and those of one address: a reverse proxy in front, whose address is everybody's, has room, and leaves some.</summary>
+    public int Connections { get; init; } = 1024;
+
+    /// <inheritdoc cref="Connections"/>
+    public int ConnectionsOfAnAddress { get; init; } = 768;
+
+    /// <summary>Bytes that all requests hold together, beyond the first <see cref="FreeBytes"/> of each.</summary>
+    public long SharedBytes { get; init; } = 64 << 20;
+
+    /// <summary>Bytes that each request may hold whatever the others do: enough for one digit in every form but a large picture.</summary>
+    public int FreeBytes { get; init; } = 64 << 10;
+
+    /// <summary>From the first byte of a request to the end of its headers.</summary>
+    public TimeSpan Headers { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>From the end of the headers to the end of the body, and again for the peer to take the answer.</summary>
+    public TimeSpan Body { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Between two requests of a connection.</summary>
+    public TimeSpan Idle { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How long a request waits for memory before it is turned away.</summary>
+    public TimeSpan Memory { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How long a peer that holds memory may be silent once others need it.</summary>
+    public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>When the server stops: for requests that have begun to arrive. Idle connections have a twentieth of it.</summary>
+    public TimeSpan Stop { get; init; } = TimeSpan.FromSeconds(5);
+}

@@ -1,0 +1,202 @@
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Http;
+
+namespace CudnnDigits.Cli.Serve;
+
+/// <summary>
+/// All who are connected. A newcomer always gets a place while anybody is silent: whoever has kept the server waiting longest gives way.
+/// The same holds for memory. When the server stops, whoever is in the system's queue is still taken in.
+/// </summary>
+/// <param name="listener">Bound, not yet listening; taken over.</param>
+/// <param name="limits">What they get at most.</param>
+internal sealed class Peers(Socket listener, Limits limits) : IConnectionListenerFactory, IConnectionListener
+{
+    private readonly Lock _lock = new();
+    private readonly HashSet<Peer> _all = [];
+    private readonly Dictionary<IPAddress, int> _ofAddress = [];
+    private readonly CancellationTokenSource _stopping = new();
+    private Timer? _clock;
+    private long _sharedBytes;
+    private long _stopAt = long.MaxValue;
+
+    public Limits Limits { get; } = limits;
+
+    /// <summary>Whether the server stops: answers say that they are the last of their connection.</summary>
+    public bool Stopping => _stopping.IsCancellationRequested;
+
+    /// <summary>Whether the server stops and nobody who is silent is waited for any longer.</summary>
+    public bool Closing { get; private set; }
+
+    public EndPoint EndPoint => listener.LocalEndPoint!;
+
+    public ValueTask<IConnectionListener> BindAsync(EndPoint endpoint, CancellationToken cancellationToken = default)
+    {
+        listener.Listen(1024);
+        _clock = new Timer(_ => LookAtTheClock(), null, 250, 250);
+        return new(this);
+    }
+
+    /// <summary>The next peer; null when the server stops and nobody waits in the queue any more.</summary>
+    public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default)
+    {
+        while (true)
+        {
+            try
+            {
+                Socket socket = await listener.AcceptAsync(_stopping.Token);
+                if (Admit(socket) is { } peer)
+                {
+                    return peer;
+                }
+            }
+            catch (OperationCanceledException)
+            {
+                if (!listener.Poll(0, SelectMode.SelectRead))
+                {
+                    listener.Dispose();
+                    return null;
+                }
+
+                if (Admit(listener.Accept()) is { } peer)
+                {
+                    return peer;
+                }
+            }
+            catch (SocketException) // gone again before it was taken in, or the system has no more handles: others give some back
+            {
+                await Task.Delay(20, CancellationToken.None);
+            }
+        }
+    }
+
+    /// <summary>Ends the accepting, and gives those who are silent a moment to say something.</summary>
+    public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
+    {
+        _stopAt = Environment.TickCount64 + (long)Limits.Stop.TotalMilliseconds;
+        await _stopping.CancelAsync();
+        _ = Task.Delay(Limits.Stop / 20, CancellationToken.None).ContinueWith(_ => Close(), TaskScheduler.Default);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_clock is not null)
+        {
+            await _clock.DisposeAsync();
+        }
+
+        listener.Dispose();
+    }
+
+    /// <summary>Books memory; where there is none, whoever holds some and has been silent gives way, and the caller asks again.</summary>
+    /// <param name="bytes">More than 0 to take, less to give back.</param>
+    public bool TryBook(long bytes)
+    {
+        Peer? silent;
+        lock (_lock)
+        {
+            if (bytes <= 0 || _sharedBytes + bytes <= Limits.SharedBytes)
+            {
+                _sharedBytes += bytes;
+                return true;
+            }
+
+            silent = LongestWaiting(peer => peer.Booked > 0 && peer.WaitedFor >= Limits.Silence.TotalMilliseconds);
+        }
+
+        silent?.GiveWay(StatusCodes.Status503ServiceUnavailable, "other requests needed the memory while this one was silent; try again in a moment");
+        return false;
+    }
+
+    public void Remove(Peer peer)
+    {
+        lock (_lock)
+        {
+            if (_all.Remove(peer) && --_ofAddress[peer.Address] == 0)
+            {
+                _ofAddress.Remove(peer.Address);
+            }
+        }
+    }
+
+    private Peer? Admit(Socket socket)
+    {
+        Peer peer;
+        Peer? silent = null;
+        try
+        {
+            socket.NoDelay = true;
+            peer = new Peer(socket, this);
+        }
+        catch (SocketException) // gone already
+        {
+            socket.Dispose();
+            return null;
+        }
+
+        lock (_lock)
+        {
+            int same = _ofAddress.GetValueOrDefault(peer.Address);
+            bool fullForOne = same >= Limits.ConnectionsOfAnAddress, full = fullForOne || _all.Count >= Limits.Connections;
+            if (full)
+            {
+                silent = LongestWaiting(other => !fullForOne || other.Address.Equals(peer.Address));
+            }
+
+            if (!full || silent is not null)
+            {
+                _all.Add(peer);
+                _ofAddress[peer.Address] = same + 1;
+            }
+            else
+            {
+                _ = peer.TurnAway($"{_all.Count} connections are being answered, {same} of this address; try again in a moment");
+                return null;
+            }
+        }
+
+        if (silent is not null)
+        {
+            Remove(silent); // its place is free at once, however long it takes to leave
+            silent.GiveWay(StatusCodes.Status503ServiceUnavailable, "other connections needed the place while this one was silent; try again in a moment");
+        }
+
+        return peer;
+    }
+
+    private Peer? LongestWaiting(Func<Peer, bool> may) => _all.Where(peer => peer.WaitedFor >= 0 && may(peer)).MaxBy(peer => peer.WaitedFor);
+
+    private Peer[] All()
+    {
+        lock (_lock)
+        {
+            return [.. _all];
+        }
+    }
+
+    private void LookAtTheClock()
+    {
+        bool stop = Environment.TickCount64 > _stopAt;
+        foreach (Peer peer in All())
+        {
+            if (peer.IsLate)
+            {
+                peer.GiveWay(StatusCodes.Status408RequestTimeout, $"the body did not arrive whole within {Limits.Body.TotalSeconds:0.#} s");
+            }
+            else if (stop && peer.WaitedFor >= 0)
+            {
+                peer.GiveWay(StatusCodes.Status503ServiceUnavailable, "the server stops, and the request was not whole");
+            }
+        }
+    }
+
+    private void Close()
+    {
+        Closing = true;
+        foreach (Peer peer in All())
+        {
+            peer.CloseIfSilent();
+        }
+    }
+}

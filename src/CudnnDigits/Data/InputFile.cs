@@ -1,0 +1,141 @@
+namespace CudnnDigits.Data;
+
+/// <summary>
+/// A file that the user names: a plain one, or a FIFO, a device, /dev/stdin or a file of /proc, whose length nobody knows before
+/// its end. It is read once from front to back, with a look at what comes next.
+/// </summary>
+internal sealed class InputFile : ReadOnlyStream
+{
+    private readonly FileStream _file;
+    private readonly byte[] _buffer = new byte[1 << 16];
+    private int _start, _end;
+
+    private InputFile(FileStream file) => _file = file;
+
+    /// <summary>Bytes read so far.</summary>
+    public long Taken { get; private set; }
+
+    /// <summary>Opens a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="expected">What to give instead where it is not there: "a .safetensors file".</param>
+    /// <exception cref="InputException">Not there, a folder, or not readable.</exception>
+    public static InputFile Open(string path, string expected)
+    {
+        try
+        {
+            return Directory.Exists(path) ? throw new InputException($"{path}: is a folder; give {expected}")
+                : File.Exists(path) ? new InputFile(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan))
+                : throw new InputException($"{path}: no such file; give {expected}");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(path, e);
+        }
+    }
+
+    /// <summary>All bytes of a file. Memory follows what is there, not what the file system promises.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="most">Bytes beyond which it cannot be what is expected.</param>
+    /// <param name="expected">What to give instead: "a .safetensors file".</param>
+    /// <exception cref="InputException">Not there, a folder, not readable, or longer.</exception>
+    public static byte[] ReadAll(string path, int most, string expected)
+    {
+        using InputFile file = Open(path, expected);
+        try
+        {
+            byte[] bytes = new byte[file.IsPlain ? Math.Min(most, file._file.Length) : 0];
+            int count = 0;
+            while (true)
+            {
+                count += file.ReadAtLeast(bytes.AsSpan(count), bytes.Length - count, throwOnEndOfStream: false);
+                if (count < bytes.Length || file.Peek(1).IsEmpty)
+                {
+                    Array.Resize(ref bytes, count);
+                    return bytes;
+                }
+
+                if (count == most)
+                {
+                    throw new InputException($"{path}: goes on after {most >> 20} MiB, more than it can hold; give {expected}");
+                }
+
+                Array.Resize(ref bytes, (int)Math.Min(most, Math.Max(1 << 16, 2L * count)));
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(path, e);
+        }
+    }
+
+    /// <summary>The file as one to move about in, which a zip file needs, or null where it is none (a pipe).</summary>
+    public FileStream? Seekable()
+    {
+        if (!IsPlain)
+        {
+            return null;
+        }
+
+        _file.Position = 0;
+        return _file;
+    }
+
+    /// <summary>The next bytes, which remain to be read; fewer where the file ends.</summary>
+    /// <param name="count">How many, up to half the buffer: 32 KiB.</param>
+    public ReadOnlySpan<byte> Peek(int count)
+    {
+        if (_end - _start < count)
+        {
+            _buffer.AsSpan(_start.._end).CopyTo(_buffer);
+            (_start, _end) = (0, _end - _start);
+            _end += _file.ReadAtLeast(_buffer.AsSpan(_end), count - _end, throwOnEndOfStream: false);
+        }
+
+        return _buffer.AsSpan(_start, Math.Min(count, _end - _start));
+    }
+
+    /// <summary>Passes over bytes that were looked at.</summary>
+    public void Skip(int count)
+    {
+        _start += count;
+        Taken += count;
+    }
+
+    /// <summary>The last bytes passed over are to be read again; nothing may have been looked at since.</summary>
+    public void PutBack(int count) => Skip(-count);
+
+    public override int Read(Span<byte> buffer)
+    {
+        if (_start == _end && buffer.Length >= _buffer.Length)
+        {
+            int direct = _file.Read(buffer);
+            Taken += direct;
+            return direct;
+        }
+
+        if (_start == _end)
+        {
+            Peek(1); // fills the buffer
+        }
+
+        ReadOnlySpan<byte> next = _buffer.AsSpan(_start, Math.Min(_end - _start, buffer.Length));
+        next.CopyTo(buffer);
+        Skip(next.Length);
+        return next.Length;
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            _file.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    /// <summary>Devices and /proc say that they can be moved about in, and that they are empty.</summary>
+    private bool IsPlain => _file.CanSeek && _file.Length > 0;
+
+    private static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
+}
