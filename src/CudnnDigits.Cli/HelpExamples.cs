@@ -25,7 +25,7 @@ internal static class HelpExamples
             "evaluate --weights runs/first/model.safetensors --data mnist/ --json",
         ],
         ["export"] = ["export --weights runs/first/model.safetensors --onnx digits.onnx", "evaluate --weights digits.onnx --data train.csv"],
-        ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv"],
+        ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv", "predict --weights runs/first/model.safetensors --data test.csv --out - | head    - is standard output"],
         ["report"] = ["report runs/first", "report runs/first runs/second --out both.html"],
         ["compare"] = ["compare --data train.csv --seeds 5        the university report's table, made again"],
         ["crossval"] =

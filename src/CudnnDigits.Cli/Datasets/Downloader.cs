@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Datasets;
 
@@ -32,10 +34,13 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
 
     /// <summary>Makes sure that a file is there.</summary>
     /// <returns>Whether it had to be downloaded.</returns>
+    /// <exception cref="InputException">Where it goes stands what is no plain file.</exception>
     /// <exception cref="RunFailedException">No mirror gave it; what has arrived of it is kept for the next time.</exception>
     public async Task<bool> Download(RemoteFile file, CancellationToken cancellation)
     {
-        string path = Path.Combine(folder, file.Name);
+        string path = OutputPlace.Of(Path.Combine(folder, file.Name)) is { IsFile: true } place
+            ? place.Path
+            : throw new InputException($"{Path.Combine(folder, file.Name)}: is a device or a FIFO, which keeps nothing; choose another --out");
         if (File.Exists(path) && new FileInfo(path).Length == file.Bytes && await Sha256(path, cancellation) == file.Sha256)
         {
             return false;

@@ -151,6 +151,11 @@ internal static class CrossvalCommand
         if (folder is not null)
         {
             string page = Path.Combine(folder, "report.html");
+            if (File.Exists(Path.Combine(folder, "run.json")))
+            {
+                throw new InputException($"{folder}: holds a run, whose report this one would replace; choose another --out");
+            }
+
             CommonOptions.CreateFolder(folder);
             HtmlReport.Write(page, [.. summary.Folds.Select(fold => RunReport.Load(fold.Run, cache))], new HtmlPreface($"{summary.Folds.Count}-fold cross-validation", text));
             AtomicFile.WriteText(Path.Combine(folder, "crossval.json"), writer => writer.WriteLine(json));

@@ -1,4 +1,7 @@
+using System.CommandLine;
 using System.Diagnostics;
+using CudnnDigits.Cli;
+using CudnnDigits.Data;
 
 namespace CudnnDigits.Tests.Cli;
 
@@ -55,6 +58,25 @@ internal static class CliProgram
         string line = Assert.Single(result.Error.TrimEnd('\n').Split('\n'));
         Assert.StartsWith("cudnn-digits: error: ", line, StringComparison.Ordinal);
         Assert.Contains(says, line, StringComparison.Ordinal);
+    }
+
+    /// <summary>Runs a command in this process, up to what it throws: for many refusals in little time.</summary>
+    public static int Invoke(params string[] arguments)
+    {
+        ParseResult parsed = CommandLine.Create().Parse(arguments);
+        return CommandLine.Refusal(parsed) is { } refusal
+            ? throw new InputException(refusal)
+            : parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+    }
+
+    /// <summary>What a command says instead of doing anything, in this process.</summary>
+    public static string Refusal(params string[] arguments) => Assert.Throws<InputException>(() => Invoke(arguments)).Message;
+
+    /// <summary>Starts a shell's script in which "$@" is the program.</summary>
+    public static Process Shell(string script, params string[] arguments)
+    {
+        ProcessStartInfo info = Info(arguments);
+        return Process.Start(new ProcessStartInfo("sh", ["-c", script, "sh", info.FileName, .. info.ArgumentList]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
     }
 
     /// <summary>By the installed runtime, or by the one beside the tests where they were published with it.</summary>

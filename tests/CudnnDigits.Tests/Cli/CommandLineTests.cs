@@ -58,7 +58,7 @@ public sealed class CommandLineTests : IDisposable
     {
         string csv = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(60, seed: 2))), run = _folder["run"], empty = Directory.CreateDirectory(_folder["empty"]).FullName;
         RootCommand root = CommandLine.Create();
-        Assert.Equal(0, Invoke(root, ["train", "--data", csv, "--model", "simple", "--epochs", "1", "--quiet", "--out", run]));
+        Assert.Equal(0, CliProgram.Invoke(["train", "--data", csv, "--model", "simple", "--epochs", "1", "--quiet", "--out", run]));
         string file = _folder.Write("file", [1, 2, 3]);
         string[] before = Everything();
         int tried = 0;
@@ -67,14 +67,13 @@ public sealed class CommandLineTests : IDisposable
             foreach (string path in new[] { option.HelpName == "FILE" ? empty : file, $"{_folder.Path}/{new string('x', 5000)}", $"{_folder.Path}/{new string('y', 300)}/z", $"{file}/a\nb" })
             {
                 string[] arguments = [.. Call(command, option.Name), option.Name, path];
-                InputException refused = Assert.Throws<InputException>(() => Invoke(root, arguments));
-                Assert.Contains(path, refused.Message, StringComparison.Ordinal);
+                Assert.Contains(path, CliProgram.Refusal(arguments), StringComparison.Ordinal);
                 tried++;
             }
         }
 
-        Assert.Throws<InputException>(() => Invoke(root, ["report", file]));
-        Assert.Throws<InputException>(() => Invoke(root, ["report", new string('x', 5000)]));
+        Assert.Contains(file, CliProgram.Refusal("report", file), StringComparison.Ordinal);
+        Assert.Contains("xxx", CliProgram.Refusal("report", new string('x', 5000)), StringComparison.Ordinal);
         Assert.True(tried > 60, $"only {tried} tried");
         Assert.Equal(before, Everything());
 
@@ -89,14 +88,6 @@ public sealed class CommandLineTests : IDisposable
         Assert.Equal(["train", "compare", "crossval", "repeat", "tune", "data download"], commands);
         Assert.All(commands, command => Assert.StartsWith(
             "--out - is standard output, which cannot hold a folder", CommandLine.Refusal(root.Parse([.. Call(command, "--out"), "--out", "-"])), StringComparison.Ordinal));
-    }
-
-    private static int Invoke(RootCommand root, string[] arguments)
-    {
-        ParseResult parsed = root.Parse(arguments);
-        return CommandLine.Refusal(parsed) is { } refusal
-            ? throw new InputException(refusal)
-            : parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
     }
 
     private static IEnumerable<(string Command, Option Option)> Options(Command root) => root.Subcommands.SelectMany(command => command.Subcommands.Count > 0

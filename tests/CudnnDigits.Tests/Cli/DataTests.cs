@@ -3,6 +3,7 @@ using System.Text.Json;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Data;
+using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cli;
@@ -113,6 +114,22 @@ public sealed class DataTests : IDisposable
         Assert.True(await Download(server.Address));
         Assert.Equal(123_456, Assert.Single(server.Requests).From);
         AssertDownloaded();
+    }
+
+    [Fact]
+    public async Task A_download_goes_where_a_link_leads_and_into_no_device()
+    {
+        Directory.CreateDirectory(_folder["disk"]);
+        File.CreateSymbolicLink(_folder["digits.gz"], "disk/digits.gz");
+        using LyingServer server = new(LyingServer.Honest(Content));
+        Assert.True(await Download(server.Address));
+        Assert.Equal("disk/digits.gz", new FileInfo(_folder["digits.gz"]).LinkTarget);
+        Assert.Equal(Content, await File.ReadAllBytesAsync(_folder["disk/digits.gz"], Cancellation));
+
+        File.Delete(_folder["digits.gz"]);
+        FileNodes.Fifo(_folder["digits.gz"]);
+        await Assert.ThrowsAsync<InputException>(() => Download(server.Address));
+        Assert.Equal(FileKind.Special, FileNodes.Kind(_folder["digits.gz"]));
     }
 
     public static TheoryData<string, string> Liars => new()

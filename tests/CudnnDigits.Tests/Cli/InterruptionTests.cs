@@ -71,7 +71,7 @@ public sealed class InterruptionTests : IDisposable
     [Fact]
     public void A_signal_that_is_to_be_ignored_is_ignored()
     {
-        using Process process = Shell("trap '' HUP INT; exec \"$@\"", "train", "--data", _train, "--model", "simple", "--epochs", "100000", "--batch-size", "16", "--out", _folder["run"]);
+        using Process process = CliProgram.Shell("trap '' HUP INT; exec \"$@\"", "train", "--data", _train, "--model", "simple", "--epochs", "100000", "--batch-size", "16", "--out", _folder["run"]);
         Assert.True(Happens(() => File.Exists(_folder["run/history.csv"])));
         Kill(process, "HUP");
         Kill(process, "INT");
@@ -129,7 +129,7 @@ public sealed class InterruptionTests : IDisposable
 
         void AssertEnds(int code, bool outputTold, bool errorTold, params string[] arguments)
         {
-            CliProgram.Result result = CliProgram.Finish(Shell($"exec \"$@\" {closed}", arguments));
+            CliProgram.Result result = CliProgram.Finish(CliProgram.Shell($"exec \"$@\" {closed}", arguments));
             Assert.Equal((code, outputTold, errorTold), (result.ExitCode, result.Output.Length > 0, result.Error.Length > 0));
         }
     }
@@ -139,10 +139,10 @@ public sealed class InterruptionTests : IDisposable
     {
         string full = FileNodes.Memory(_folder["full"], 7);
         string[] train = ["train", "--data", _train, "--model", "simple", "--epochs", "4", "--out"];
-        CliProgram.Result cut = CliProgram.Finish(Shell($"{{ \"$@\" 2>&1; echo $? > {_folder["code"]}; }} | head -1", [.. train, _folder["cut"]]));
+        CliProgram.Result cut = CliProgram.Finish(CliProgram.Shell($"{{ \"$@\" 2>&1; echo $? > {_folder["code"]}; }} | head -1", [.. train, _folder["cut"]]));
         Assert.Equal((0, "0"), (cut.ExitCode, File.ReadAllText(_folder["code"]).Trim()));
         Assert.True(File.Exists(_folder["cut/metrics.json"]));
-        Assert.Equal(0, CliProgram.Finish(Shell($"\"$@\" 2> {full}", [.. train, _folder["full-run"]])).ExitCode);
+        Assert.Equal(0, CliProgram.Finish(CliProgram.Shell($"\"$@\" 2> {full}", [.. train, _folder["full-run"]])).ExitCode);
     }
 
     /// <summary>A terminal that is closed: the run is told, and cannot tell anybody; with its signal ignored, it goes on.</summary>
@@ -174,13 +174,6 @@ public sealed class InterruptionTests : IDisposable
         Assert.True(result.ExitCode == code, $"{result.ExitCode}: {result.Error}");
         Assert.True(Checkpoint.LoadState(_folder["run/last.safetensors"], DigitNetworks.Simple).Epoch >= 3);
         Assert.Equal(code == 0, File.Exists(_folder["run/metrics.json"]));
-    }
-
-    /// <summary>Runs a shell's script in which "$@" is the program.</summary>
-    private static Process Shell(string script, params string[] arguments)
-    {
-        ProcessStartInfo info = CliProgram.Info(arguments);
-        return Process.Start(new ProcessStartInfo("sh", ["-c", script, "sh", info.FileName, .. info.ArgumentList]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
     }
 
     private static void Kill(Process process, string signal) => FileNodes.Run("kill", $"-{signal}", process.Id.ToString(CultureInfo.InvariantCulture));

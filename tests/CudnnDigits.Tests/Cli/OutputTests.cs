@@ -1,7 +1,4 @@
-using System.CommandLine;
-using System.Diagnostics;
 using System.Security.Cryptography;
-using CudnnDigits.Cli;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
@@ -64,7 +61,7 @@ public sealed class OutputTests : IDisposable
         Assert.Equal(("head", "tail", 8), (lines[0], lines[^1], lines.Length));
         foreach (string name in new[] { "-", "/dev/stdout", "/dev/fd/1" })
         {
-            Assert.Contains("--json both take standard output; choose one", Refusal([.. generate, name, "--json"]), StringComparison.Ordinal);
+            Assert.Contains("--json both take standard output; choose one", CliProgram.Refusal([.. generate, name, "--json"]), StringComparison.Ordinal);
         }
     }
 
@@ -114,7 +111,7 @@ public sealed class OutputTests : IDisposable
             .. new[] { "run/run.json", "run/model.safetensors", "run/history.csv", "train.csv" }.Select(name => new[] { "report", run, "--out", _folder[name] }),
         ];
         (string, string)[] before = Contents();
-        Assert.All(overwriting, arguments => Assert.Contains("that this command reads; choose another", Refusal(arguments), StringComparison.Ordinal));
+        Assert.All(overwriting, arguments => Assert.Contains("that this command reads; choose another", CliProgram.Refusal(arguments), StringComparison.Ordinal));
         Assert.Equal(before, Contents());
         CliProgram.AssertRefused("that this command reads; choose another --onnx", "export", "--weights", _weights, "--onnx", _weights);
 
@@ -138,10 +135,6 @@ public sealed class OutputTests : IDisposable
         Assert.Empty(Directory.GetFiles(_folder.Path, "*.tmp"));
     }
 
-    /// <summary>What a command says instead of doing it, in this process.</summary>
-    private static string Refusal(string[] arguments) => Assert.Throws<InputException>(() =>
-        CommandLine.Create().Parse(arguments).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null })).Message;
-
     private string[] Arguments(string command)
     {
         if (command.Contains("{run}", StringComparison.Ordinal) && !Directory.Exists(_folder["run"]))
@@ -154,16 +147,7 @@ public sealed class OutputTests : IDisposable
             .Replace("{weights}", _weights, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal).Replace("{run}", _folder["run"], StringComparison.Ordinal))];
     }
 
-    /// <summary>Runs a shell's script in which "$@" is the program.</summary>
-    private static CliProgram.Result Shell(string script, string[] arguments)
-    {
-        ProcessStartInfo info = CliProgram.Info(arguments);
-        return CliProgram.Finish(Process.Start(new ProcessStartInfo("sh", ["-c", script, "sh", info.FileName, .. info.ArgumentList])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!);
-    }
+    private static CliProgram.Result Shell(string script, string[] arguments) => CliProgram.Finish(CliProgram.Shell(script, arguments));
 
     private static CliProgram.Result Ended(int code, CliProgram.Result result)
     {

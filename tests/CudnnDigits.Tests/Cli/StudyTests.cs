@@ -53,6 +53,7 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(File.ReadAllText(_folder["cv/fold-2/metrics.json"]).Trim(), evaluated.Trim());
 
         CliProgram.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
+        CliProgram.AssertRefused("holds a run, whose report", "crossval", "--collect", _folder["cv"], "--out", _folder["cv/fold-1"]);
         CliProgram.AssertRefused("is there 2 times", "crossval", "--collect", _folder["cv"], _folder["whole/fold-1"]);
         CliProgram.AssertRefused("no such folder", "crossval", "--collect", _folder["absent"]);
         CliProgram.AssertRefused("holds no runs", "crossval", "--collect", Directory.CreateDirectory(_folder["empty"]).FullName);
@@ -122,9 +123,10 @@ public sealed class StudyTests : IDisposable
         {
             Assert.Contains(from, good, StringComparison.Ordinal);
             File.WriteAllText(file, good.Replace(from, to, StringComparison.Ordinal));
-            CliProgram.AssertRefused(_folder["repeat"], "repeat", "--resume", _folder["repeat"]);
+            Assert.Contains(_folder["repeat"], CliProgram.Refusal("repeat", "--resume", _folder["repeat"], "--quiet"), StringComparison.Ordinal);
         }
 
+        CliProgram.AssertRefused(file, "repeat", "--resume", _folder["repeat"]);
         File.Delete(file);
         Directory.CreateDirectory(file);
         CliProgram.AssertRefused(_folder["repeat"], "repeat", "--resume", _folder["repeat"]);
