@@ -47,10 +47,9 @@ internal static class ServeCommand
             new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes), new Limits());
         app.Start();
         string address = app.Urls.First() + "/";
-        Console.Out.WriteLine(result.GetValue(Json)
+        StandardStreams.Tell(result.GetValue(Json), result.GetValue(Json)
             ? JsonSerializer.Serialize(new ServeResult(address, weights.Network.Name), CliJson.Default.ServeResult)
             : $"page      {address}\npredict   curl --data-binary @digit.png -H 'Content-Type: image/png' {address}predict\ndescribed {address}openapi.json\nCtrl-C stops it.");
-        Console.Out.Flush();
         interruption.Token.WaitHandle.WaitOne();
         app.StopAsync().GetAwaiter().GetResult();
         return ExitCode.Done;

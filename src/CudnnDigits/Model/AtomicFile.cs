@@ -100,16 +100,17 @@ public static class AtomicFile
         }
 
         RemoveLeftOvers(folder, stem);
-        string temporary = Path.Join(folder, $"{stem}.{RandomNumberGenerator.GetHexString(RandomDigits, lowercase: true)}{Temporary}");
+        FileStream? created = TryCreate(Path.Join(folder, stem), place);
+        if (created is null)
+        {
+            WriteInPlace(place, write);
+            return;
+        }
+
+        string temporary = created.Name;
         try
         {
-            using FileStream? file = TryCreate(temporary, place);
-            if (file is null)
-            {
-                WriteInPlace(place, write);
-                return;
-            }
-
+            using FileStream file = created;
             write(file);
             file.Flush(flushToDisk: true);
             if (OperatingSystem.IsWindows())
@@ -143,16 +144,10 @@ public static class AtomicFile
     }
 
     /// <summary>Makes the temporary file; null where the folder takes none though the target is there and may be writable.</summary>
-    private static FileStream? TryCreate(string temporary, OutputPlace place)
+    private static FileStream? TryCreate(string stem, OutputPlace place)
     {
         bool replaces = place.Status.Kind == FileKind.Regular;
-        FileStreamOptions options = new()
-        {
-            Mode = FileMode.CreateNew,
-            Access = FileAccess.Write,
-            Share = Alone,
-            BufferSize = Buffer,
-        };
+        FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = Alone, BufferSize = Buffer };
         if (replaces && !OperatingSystem.IsWindows())
         {
             options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite; // until it has those of the target
@@ -160,18 +155,32 @@ public static class AtomicFile
 
         lock (Gate)
         {
-            Unfinished.Add(temporary);
-            try
+            for (int left = 10; ; left--)
             {
-                return new FileStream(temporary, options);
-            }
-            catch (Exception e) when (replaces && (e is UnauthorizedAccessException or PathTooLongException || e is IOException { HResult: ReadOnlyFileSystem }))
-            {
-                return null;
-            }
-            catch (UnauthorizedAccessException e)
-            {
-                throw new UnauthorizedAccessException($"Access to the path '{place.Path}' is denied.", e);
+                string temporary = $"{stem}.{RandomNumberGenerator.GetHexString(RandomDigits, lowercase: true)}{Temporary}";
+                try
+                {
+                    FileStream file = new(temporary, options);
+                    if (File.Exists(temporary))
+                    {
+                        Unfinished.Add(temporary);
+                        return file;
+                    }
+
+                    file.Dispose(); // another process has removed it as a left-over, before it was locked
+                }
+                catch (IOException e) when (left > 0 && !OperatingSystem.IsWindows() && e.HResult == Posix.WouldBlock)
+                {
+                    // Another process is about to.
+                }
+                catch (Exception e) when (replaces && (e is UnauthorizedAccessException or PathTooLongException || e is IOException { HResult: ReadOnlyFileSystem }))
+                {
+                    return null;
+                }
+                catch (UnauthorizedAccessException e)
+                {
+                    throw new UnauthorizedAccessException($"Access to the path '{place.Path}' is denied.", e);
+                }
             }
         }
     }
@@ -209,18 +218,21 @@ public static class AtomicFile
         stream.Flush(flushToDisk: true);
     }
 
-    /// <summary>Removes what kills left of the same target: files that nobody has locked, and that are not just being made.</summary>
+    /// <summary>Removes what kills left of the same target: files that nobody has locked.</summary>
     private static void RemoveLeftOvers(string folder, string stem)
     {
         Try(() =>
         {
             foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles().Where(file => file.Name.Length == stem.Length + EndingLength
-                && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name) && (file.Length > 0 || file.LastWriteTimeUtc < DateTime.UtcNow.AddMinutes(-1))))
+                && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name)))
             {
                 Try(() =>
                 {
-                    using FileStream mine = new(file.FullName, FileMode.Open, FileAccess.Write, Alone);
-                    file.Delete();
+                    if (OperatingSystem.IsWindows() || Posix.Status(file.FullName, follow: false).Kind == FileKind.Regular)
+                    {
+                        using FileStream mine = new(file.FullName, FileMode.Open, FileAccess.Write, Alone);
+                        file.Delete();
+                    }
                 });
             }
         });

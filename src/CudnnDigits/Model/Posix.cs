@@ -33,7 +33,8 @@ internal static unsafe partial class Posix
     private const int LockShared = 1, LockNow = 4; // of flock, alike on both
     private const int LongestPath = 4096;
 
-    private static int WouldBlock => OperatingSystem.IsMacOS() ? 35 : 11;
+    /// <summary>The error of a descriptor that would have to wait, and of a file that another process has locked.</summary>
+    public static int WouldBlock => OperatingSystem.IsMacOS() ? 35 : 11;
 
     private static int NameTooLong => OperatingSystem.IsMacOS() ? 63 : 36;
 

@@ -124,6 +124,7 @@ public sealed class AtomicFileTests : IDisposable
     {
         string dead = _folder["x.csv" + LeftOver], alive = _folder["x.csv.00000000000000ff.tmp"];
         File.WriteAllText(dead, "half");
+        File.WriteAllText(_folder["x.csv.aaaaaaaaaaaaaaaa.tmp"], "");
         using (FileStream writing = new(alive, FileMode.CreateNew, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None))
         {
             writing.Write([1]);
