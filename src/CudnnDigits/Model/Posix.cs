@@ -111,7 +111,8 @@ internal static unsafe partial class Posix
     }
 
     /// <summary>Lets others read a file that this process has locked for itself, as .NET does for FileShare.None; nobody can lock it for himself until it is closed.</summary>
-    public static void ShareLock(SafeHandle file) => _ = Flock(file, LockShared | LockNow);
+    /// <returns>False where another was quicker and has locked it for itself.</returns>
+    public static bool ShareLock(SafeHandle file) => Flock(file, LockShared | LockNow) == 0 || Marshal.GetLastPInvokeError() != WouldBlock;
 
     /// <summary>Gives an open file the owner, the group and the permissions of another, as far as this process may and the file system has them.</summary>
     public static void TryCopyOwnerAndMode(SafeHandle file, FileStatus of)

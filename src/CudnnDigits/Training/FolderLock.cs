@@ -1,22 +1,23 @@
 using System.Globalization;
+using System.Text;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
 /// <summary>
-/// The right to write into a folder, for one process at a time. The system holds it, on the file <c>.lock</c>, and releases
-/// it when the process ends, however that comes about; <c>.writer</c> says who has it, for people. The lock's file stays:
-/// who took it away could take it from under another that has just opened it.
+/// The right to write into a folder, for one process at a time: a lock on the file <c>.lock</c>, which says for people who has it.
+/// The system releases the lock when the process ends, however that comes about.
 /// </summary>
 internal sealed class FolderLock : IDisposable
 {
-    private const string LockName = ".lock", WriterName = ".writer";
+    private const string Name = ".lock";
+    private const int SharingViolation = 32; // ERROR_SHARING_VIOLATION
 
-    private readonly string _writer;
+    private readonly string _path;
     private readonly FileStream _file;
 
-    private FolderLock(string writer, FileStream file) => (_writer, _file) = (writer, file);
+    private FolderLock(string path, FileStream file) => (_path, _file) = (path, file);
 
     /// <summary>Makes a folder, where it is not there, and takes the right to write into it.</summary>
     /// <param name="folder">The folder. What a kill left of a file half-written is worth nothing, and so does not count.</param>
@@ -53,22 +54,33 @@ internal sealed class FolderLock : IDisposable
     /// <exception cref="InputException">Another process has it, or it cannot be written.</exception>
     public static FolderLock Take(string folder)
     {
-        string writer = Path.Combine(folder, WriterName);
-        FileStream? file = null;
+        string path = Path.Combine(folder, Name);
         try
         {
-            file = new FileStream(Path.Combine(folder, LockName), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1);
-            File.WriteAllText(writer, string.Create(
-                CultureInfo.InvariantCulture, $"process {Environment.ProcessId} on {Environment.MachineName}, since {DateTime.UtcNow:yyyy-MM-dd HH:mm:ss} UTC"));
-            return new FolderLock(writer, file);
+            while (true)
+            {
+                FileStream file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None, 1);
+                string holder = Sign(file);
+                if (!OperatingSystem.IsWindows() && !Posix.ShareLock(file.SafeFileHandle))
+                {
+                    file.Dispose();
+                    throw Held(folder, path);
+                }
+
+                if (Read(path) == holder)
+                {
+                    return new FolderLock(path, file);
+                }
+
+                file.Dispose(); // whoever had it took the file away after it had been opened here
+            }
         }
-        catch (IOException e) when (IsHeld(e))
+        catch (IOException e) when (OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == SharingViolation : e.HResult == Posix.WouldBlock)
         {
-            throw new InputException($"{folder}: is being written by {Read(writer)}; wait for its end, or end it, and try again", e);
+            throw Held(folder, path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            file?.Dispose();
             throw NotWritable(folder, e);
         }
     }
@@ -80,37 +92,59 @@ internal sealed class FolderLock : IDisposable
         {
             try
             {
-                File.Delete(_writer);
+                File.Delete(_path); // while it is locked
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                // The lock decides; what is said of its holder only helps people.
+                // The lock decides; a file that stays does no harm.
             }
 
             _file.Dispose();
         }
     }
 
-    /// <summary>What the system answers where another has the file: EWOULDBLOCK, 11 on Linux and 35 on macOS; on Windows a sharing violation.</summary>
-    private static bool IsHeld(IOException e) => OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == 32 : e.HResult is 11 or 35;
+    /// <summary>Writes who has the lock, in words that nobody else writes; where the disk is full, nothing.</summary>
+    private static string Sign(FileStream file)
+    {
+        string holder = string.Create(
+            CultureInfo.InvariantCulture, $"process {Environment.ProcessId} on {Environment.MachineName}, since {DateTime.UtcNow:yyyy-MM-dd HH:mm:ss.fffffff} UTC");
+        file.SetLength(0);
+        try
+        {
+            file.Write(Encoding.UTF8.GetBytes(holder));
+            return holder;
+        }
+        catch (IOException)
+        {
+            file.SetLength(0);
+            return "";
+        }
+    }
+
+    private static InputException Held(string folder, string path) =>
+        new($"{folder}: is being written by {(Read(path) is { Length: > 0 } holder ? holder : "another process")}; wait for its end, or end it, and try again");
 
     private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message}; choose another folder", e);
 
     private static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
-        .Select(Path.GetFileName).All(name => name is LockName or WriterName || AtomicFile.IsLeftOver(name!));
+        .Select(Path.GetFileName).All(name => name == Name || AtomicFile.IsLeftOver(name!));
 
-    private static string Read(string writer)
+    /// <summary>Who has the lock; empty where that cannot be read, null where there is none.</summary>
+    private static string? Read(string path)
     {
         try
         {
-            using StreamReader reader = new(writer);
+            using StreamReader reader = new(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
             char[] text = new char[200];
-            string line = new([.. text.Take(reader.ReadBlock(text)).Where(character => !char.IsControl(character))]);
-            return line.Length > 0 ? line : "another process";
+            return new([.. text.Take(reader.ReadBlock(text)).Where(character => !char.IsControl(character))]);
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return "another process";
+            return "";
         }
     }
 }

@@ -155,7 +155,7 @@ public sealed class ResumeTests : IDisposable
         CliProgram.Result result = CliProgram.Finish(first);
         Assert.True(result.ExitCode == 0, result.Error);
         AssertSameRun(whole, run);
-        Assert.False(File.Exists(Path.Combine(run, ".writer")));
+        Assert.False(File.Exists(Path.Combine(run, ".lock")));
     }
 
     [Fact]

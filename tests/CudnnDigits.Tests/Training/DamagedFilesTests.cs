@@ -307,10 +307,17 @@ public sealed class DamagedFilesTests : IDisposable
 
         using (RunFolder.Open(_folder["run"], out _))
         {
-            File.Delete(_folder["run/.writer"]);
+            using (FileStream text = new(_folder["run/.lock"], FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+            {
+                text.SetLength(0);
+            }
+
             DataSourceTests.AssertRefused("is being written by another process", () => RunFolder.Open(_folder["run"], out _));
         }
 
+        RunFolder.Open(_folder["run"], out _).Dispose();
+        Assert.Equal(["run.json"], Directory.GetFiles(_folder["run"]).Select(Path.GetFileName)); // the lock is gone
+        File.WriteAllText(_folder["run/.lock"], "process 1 on elsewhere"); // as a kill leaves it
         RunFolder.Open(_folder["run"], out _).Dispose();
         DataSourceTests.AssertRefused("holds no run", () => RunFolder.Open(_folder.Path, out _));
         Assert.False(File.Exists(_folder[".lock"]));
