@@ -1,4 +1,3 @@
-using System.Globalization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Tests.Cli;
@@ -8,13 +7,11 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>
-/// The program where a call of CUDA fails: one line, nothing lost, nothing half-written, nothing of the device kept.
-/// CUDNN_DIGITS_ATTACK=N makes N times as many calls fail.
+/// The program where a call of CUDA fails: one line, nothing lost, nothing half-written, nothing of the device kept;
+/// <see cref="Mutations.Factor"/> multiplies how many calls fail.
 /// </summary>
 public sealed class FailingProgramTests : IDisposable
 {
-    private static readonly int Attack = int.Parse(Environment.GetEnvironmentVariable("CUDNN_DIGITS_ATTACK") ?? "1", CultureInfo.InvariantCulture);
-
     private readonly TemporaryFolder _folder = new();
     private readonly string _data, _weights;
 
@@ -63,7 +60,7 @@ public sealed class FailingProgramTests : IDisposable
         Assert.Equal(0, Run("", Train("whole")).ExitCode);
         byte[] whole = File.ReadAllBytes(_folder["whole/model.safetensors"]);
         Random random = new(27);
-        for (int i = 0; i < 3 * Attack; i++)
+        for (int i = 0; i < 3 * Mutations.Factor; i++)
         {
             // Any of the five hundred calls that there are; from the hundredth on there is a folder.
             string run = $"run{i}", failure = $"*:{random.Next(1, 500)}:{(i % 3) switch { 0 => 700, 1 => 999, _ => 719 }}";
@@ -102,7 +99,7 @@ public sealed class FailingProgramTests : IDisposable
     [Fact]
     public void Info_describes_a_machine_that_fails_anywhere()
     {
-        for (int n = 1; n <= 20; n += Attack > 1 ? 1 : 5)
+        for (int n = 1; n <= 20; n += Mutations.Factor > 1 ? 1 : 5)
         {
             CliProgram.Result result = Run($"*:{n}:999", "info");
             Assert.True(result.ExitCode == 0 && result.Error.Length == 0, result.Error);

@@ -5,14 +5,14 @@ using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>
 /// Every call that training, evaluation and prediction make of driver, cuBLAS and cuDNN fails once, and every kernel: one in a run, as the
-/// software device is told.
-/// CUDNN_DIGITS_ATTACK=N makes N times as many of them fail.
+/// software device is told; <see cref="Mutations.Factor"/> multiplies how many.
 /// </summary>
 public sealed unsafe partial class FailureTests : IDisposable
 {
@@ -20,8 +20,6 @@ public sealed unsafe partial class FailureTests : IDisposable
 
     /// <summary>The longest that a run may take which fails; one takes some hundredths of a second.</summary>
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
-
-    private static readonly int Attack = int.Parse(Environment.GetEnvironmentVariable("CUDNN_DIGITS_ATTACK") ?? "1", CultureInfo.InvariantCulture);
 
     private static readonly DigitDataset Digits = GeneratedDigits.Create(10, seed: 11);
 
@@ -72,7 +70,7 @@ public sealed unsafe partial class FailureTests : IDisposable
         };
         float[]? expected = run("cuda");
         Failure[] failures = Order(Read("softcuda_called"));
-        count = (count == 0 ? failures.DistinctBy(failure => failure.Call).Count() : count) * Attack;
+        count = (int)((count == 0 ? failures.DistinctBy(failure => failure.Call).Count() : count) * Mutations.Factor);
         for (int i = 0; i < Math.Min(count, failures.Length); i++)
         {
             string device = i % 3 == 2 ? "auto" : "cuda", what = $"{work} {network} {precision} {convolutions} on {device}, SOFTCUDA_FAIL={failures[i]}";

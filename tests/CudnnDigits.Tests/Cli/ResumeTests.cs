@@ -20,7 +20,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_killed_run_resumes_to_the_same_bits()
     {
-        string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "6", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         using (Process process = CliProgram.Start(["train", .. options, "--out", killed]))
@@ -110,7 +110,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
     {
-        string[] options = ["--data", _train, "--model", "improved", "--epochs", "12", "--seed", "3", "--batch-size", "16"];
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "6", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
@@ -143,7 +143,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_run_that_is_being_written_is_not_resumed_and_ends_with_the_same_bits()
     {
-        string[] options = ["--data", _train, "--model", "simple", "--epochs", "40", "--seed", "5", "--batch-size", "16"];
+        string[] options = ["--data", _train, "--model", "simple", "--epochs", "15", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], run = _folder["run"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Process first = CliProgram.Start(["train", .. options, "--out", run]);
@@ -163,18 +163,18 @@ public sealed class ResumeTests : IDisposable
     {
         string run = _folder["run"];
         Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
-        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "150"))];
+        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "40"))];
         CliProgram.Result[] results = [.. both.Select(CliProgram.Finish)];
         Assert.Equal([0, 2], results.Select(result => result.ExitCode).Order());
         Assert.Contains("is being written by process", results.Single(result => result.ExitCode == 2).Error, StringComparison.Ordinal);
-        Assert.Equal(151, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
+        Assert.Equal(41, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
     }
 
     [Fact]
     public void A_study_that_is_being_written_is_not_resumed()
     {
         string study = _folder["study"];
-        Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "40", "--seeds", "2", "--batch-size", "16", "--out", study);
+        Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "10", "--seeds", "2", "--batch-size", "16", "--out", study);
         WaitFor(() => File.Exists(Path.Combine(study, "study.json")), first);
         Signal(first, "STOP");
         CliProgram.AssertRefused($"{study}: is being written by process {first.Id}", "repeat", "--resume", study);

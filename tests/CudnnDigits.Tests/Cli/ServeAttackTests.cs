@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using CudnnDigits.Cli.Serve;
 using CudnnDigits.Data;
@@ -7,10 +6,11 @@ using CudnnDigits.Tests.Reference;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>
-/// Requests that are damaged at random: as many as CUDNN_DIGITS_SERVE_ATTACKS says, from the seed CUDNN_DIGITS_ATTACK_SEED; few, from a fixed one, unless told.
+/// Requests that are damaged at random, always from the same seed; <see cref="Mutations.Factor"/> multiplies how many.
 /// </summary>
 public sealed class ServeAttackTests(RunningServer server) : IClassFixture<RunningServer>
 {
+    private const int Seed = 20_001;
     private const string One = "{\"strokes\":[[[140,30],[138,250]]]}";
 
     private static readonly string[] Tokens =
@@ -26,13 +26,13 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Whatever_arrives_is_answered_with_no_more_than_4xx_and_the_server_reads_on()
     {
-        int count = Setting("CUDNN_DIGITS_SERVE_ATTACKS", 1000), seed = Setting("CUDNN_DIGITS_ATTACK_SEED", 20_001);
+        int count = (int)(1000 * Mutations.Factor);
         byte[][] whole = Whole();
         long before = server.MemoryMiB;
         int answered = 0;
         await Parallel.ForEachAsync(Enumerable.Range(0, count), new ParallelOptions { MaxDegreeOfParallelism = 8, CancellationToken = Cancellation }, async (i, cancellation) =>
         {
-            Random random = new(unchecked((seed * 1_000_003) + i));
+            Random random = new(unchecked((Seed * 1_000_003) + i));
             byte[] request = Damage(whole[random.Next(whole.Length)], random);
             try
             {
@@ -43,7 +43,7 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {
-                throw new InvalidOperationException($"seed {seed}, request {i}: {Convert.ToBase64String(request)}", e);
+                throw new InvalidOperationException($"seed {Seed}, request {i}: {Convert.ToBase64String(request)}", e);
             }
         });
 
@@ -56,13 +56,13 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Whatever_is_cut_off_and_then_silent_is_answered_or_ended_when_its_time_is_over()
     {
-        int count = Setting("CUDNN_DIGITS_SERVE_ATTACKS", 1000) / 10, seed = Setting("CUDNN_DIGITS_ATTACK_SEED", 20_001);
+        int count = (int)(100 * Mutations.Factor);
         TimeSpan second = TimeSpan.FromSeconds(1);
         await using LimitedServer limited = new(server.Weights, new Limits { Headers = second, Body = second, Idle = second });
         byte[][] whole = Whole();
         await Task.WhenAll(Enumerable.Range(0, count).Select(async i =>
         {
-            Random random = new(unchecked((seed * 1_000_003) + i));
+            Random random = new(unchecked((Seed * 1_000_003) + i));
             byte[] request = whole[random.Next(whole.Length)];
             request = request[..random.Next(request.Length)];
             try
@@ -74,7 +74,7 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {
-                throw new InvalidOperationException($"seed {seed}, request {i}: {Convert.ToBase64String(request)}", e);
+                throw new InvalidOperationException($"seed {Seed}, request {i}: {Convert.ToBase64String(request)}", e);
             }
         }));
     }
@@ -136,6 +136,4 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
         return [.. bytes];
     }
 
-    private static int Setting(string name, int otherwise) =>
-        int.TryParse(Environment.GetEnvironmentVariable(name), NumberStyles.None, CultureInfo.InvariantCulture, out int value) ? value : otherwise;
 }
