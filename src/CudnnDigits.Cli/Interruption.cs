@@ -5,9 +5,9 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cli;
 
 /// <summary>
-/// Ctrl-C, SIGTERM and SIGHUP. What saves first has one of these: the first signal asks it to save and end, a second one ends the program at once. Any other
-/// command ends at the first. However it ends, nothing is left half-written. Signals that the program was started to ignore, as by nohup, stay ignored: .NET
-/// leaves those alone.
+/// Ctrl-C, SIGTERM and SIGHUP. What saves first has one of these: the first signal asks it to save and end, a second one ends the
+/// program at once. Any other command ends at the first. However it ends, nothing is left half-written. Signals that the program
+/// was started to ignore, as by nohup, stay ignored: .NET leaves those alone.
 /// </summary>
 internal sealed class Interruption : IDisposable
 {

@@ -19,7 +19,8 @@ internal sealed class OutputFile
     /// <param name="path">What the user calls it.</param>
     /// <param name="json">Whether --json is given.</param>
     /// <param name="inputs">Files that the command reads.</param>
-    /// <exception cref="InputException">It is a folder, one of the inputs, in a folder that does not exist, or standard output beside --json.</exception>
+    /// <exception cref="InputException">It is a folder, one of the inputs, in a folder that does not exist, or standard output
+    /// beside --json.</exception>
     public OutputFile(string option, string path, bool json, IEnumerable<string> inputs)
     {
         (_option, _path, _json) = (option, path, json);
@@ -30,10 +31,14 @@ internal sealed class OutputFile
         }
     }
 
-    /// <summary>Whether it is standard output, by this or another name; then whatever else there is to say goes to standard error.</summary>
+    /// <summary>
+    /// Whether it is standard output, by this or another name; then whatever else there is to say goes to standard error.
+    /// </summary>
     public bool IsStandardOutput { get; }
 
-    /// <summary>Whether a name stands for standard output, a device or a FIFO: for what takes one stream of bytes, and never a folder.</summary>
+    /// <summary>
+    /// Whether a name stands for standard output, a device or a FIFO: for what takes one stream of bytes, and never a folder.
+    /// </summary>
     public static bool IsStream(string path) => path == StandardOutput || (File.Exists(path) && !OutputPlace.Of(path).IsFile);
 
     /// <summary>For messages.</summary>

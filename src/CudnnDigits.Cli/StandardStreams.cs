@@ -1,12 +1,14 @@
 using System.Text;
+using CudnnDigits.Data;
 using CudnnDigits.Model;
 using Microsoft.Win32.SafeHandles;
 
 namespace CudnnDigits.Cli;
 
 /// <summary>
-/// Standard output and standard error as this program uses them. What goes to standard output arrives, or the program fails; a reader that leaves early has had
-/// enough. What goes to standard error is for whoever looks: a terminal that is gone, a full disk or a closed stream stops nothing.
+/// Standard output and standard error as this program uses them. What goes to standard output arrives, or the program fails; a
+/// reader that leaves early has had enough. What goes to standard error is for whoever looks: a terminal that is gone, a full
+/// disk or a closed stream stops nothing.
 /// </summary>
 internal static class StandardStreams
 {
@@ -20,7 +22,10 @@ internal static class StandardStreams
     /// <summary>Standard output, for bytes.</summary>
     public static Stream OpenOutput() => new Checked(OutputIsClosed ? null : Console.OpenStandardOutput(), mustArrive: true);
 
-    /// <summary>To be called before any file is opened: a file would take the number of a stream that is closed, and get what is meant for that.</summary>
+    /// <summary>
+    /// To be called before any file is opened: a file would take the number of a stream that is closed, and get what is meant for
+    /// that.
+    /// </summary>
     public static void Prepare()
     {
         bool errorIsClosed = false;
@@ -38,7 +43,10 @@ internal static class StandardStreams
         Console.SetError(new StreamWriter(new Checked(errorIsClosed ? null : Console.OpenStandardError(), mustArrive: false), encoding) { AutoFlush = true });
     }
 
-    /// <summary>Prints a result, which must arrive, or a summary of what stands in files: without standard output, or a terminal, there is nobody to tell that.</summary>
+    /// <summary>
+    /// Prints a result, which must arrive, or a summary of what stands in files: without standard output, or a terminal, there is
+    /// nobody to tell that.
+    /// </summary>
     public static void Tell(bool isResult, string text)
     {
         try
@@ -50,22 +58,8 @@ internal static class StandardStreams
         }
     }
 
-    private sealed class Checked(Stream? stream, bool mustArrive) : Stream
+    private sealed class Checked(Stream? stream, bool mustArrive) : WriteOnlyStream
     {
-        public override bool CanRead => false;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
-        public override void Flush()
-        {
-        }
-
         public override void Write(ReadOnlySpan<byte> buffer)
         {
             if (stream is null && mustArrive)
@@ -85,13 +79,5 @@ internal static class StandardStreams
                 }
             }
         }
-
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -47,7 +47,10 @@ internal sealed unsafe class LastError
         return (int)status;
     }
 
-    /// <summary>The library calls what can be set by the names of the program's options; here they are fields: "--batch-size" is batch_size.</summary>
+    /// <summary>
+    /// The library calls what can be set by the names of the program's options; here they are fields: "--batch-size" is
+    /// batch_size.
+    /// </summary>
     private static string InFields(string message) => Settings.Aggregate(
         $" {message}", (text, name) => text.Replace($" --{name}", $" {name.Replace('-', '_')}", StringComparison.Ordinal))[1..];
 

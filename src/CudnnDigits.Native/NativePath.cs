@@ -7,8 +7,8 @@ using Microsoft.Win32.SafeHandles;
 namespace CudnnDigits.Native;
 
 /// <summary>
-/// A path as C hands it over: bytes. .NET's paths are text, so one that is not UTF-8, as a path of Linux may be, goes through an open file or
-/// folder, which has a number for a name in /proc/self/fd.
+/// A path as C hands it over: bytes. .NET's paths are text, so one that is not UTF-8, as a path of Linux may be, goes through an
+/// open file or folder, which has a number for a name in /proc/self/fd.
 /// </summary>
 internal sealed unsafe partial class NativePath : IDisposable
 {

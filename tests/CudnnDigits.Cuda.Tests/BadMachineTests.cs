@@ -21,8 +21,8 @@ public sealed class BadMachineTests : IDisposable
     }
 
     /// <summary>
-    /// Libraries that are there (name=other puts one under another's name, name-function takes a function from it), settings of the software
-    /// device, what the line says.
+    /// Libraries that are there (name=other puts one under another's name, name-function takes a function from it), settings of
+    /// the software device, what the line says.
     /// </summary>
     public static TheoryData<string, string, string> Missing => new()
     {

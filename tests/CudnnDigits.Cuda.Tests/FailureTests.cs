@@ -40,7 +40,10 @@ public sealed unsafe partial class FailureTests : IDisposable
         Assert.Equal("", Read("softcuda_alive"));
     }
 
-    /// <summary>What is done, with which network, in which arithmetic, by whose convolutions; how many calls fail where N is 1, 0 for each of them.</summary>
+    /// <summary>
+    /// What is done, with which network, in which arithmetic, by whose convolutions; how many calls fail where N is 1, 0 for each
+    /// of them.
+    /// </summary>
     public static TheoryData<string, string, Precision, string, int> Work => new()
     {
         { "train", "small", Precision.Fp32, "cudnn", 0 },
@@ -137,7 +140,10 @@ public sealed unsafe partial class FailureTests : IDisposable
         return [.. failures.OrderBy(entry => (entry.Round, entry.Place)).Select(entry => entry.Failure)];
     }
 
-    /// <summary>What a call may return: what a device recovers from, and what it does not; where it is to give something, also success without (0).</summary>
+    /// <summary>
+    /// What a call may return: what a device recovers from, and what it does not; where it is to give something, also success
+    /// without (0).
+    /// </summary>
     private static IEnumerable<int> Statuses(string call)
     {
         int[] statuses = call.StartsWith("cublas", StringComparison.Ordinal) ? [3, 13, IllegalAddress]
@@ -171,7 +177,10 @@ public sealed unsafe partial class FailureTests : IDisposable
         return outcome;
     }
 
-    /// <summary>Everything that comes out of an epoch and an evaluation, or null where it was the CPU. The small network has a second step, of one sample.</summary>
+    /// <summary>
+    /// Everything that comes out of an epoch and an evaluation, or null where it was the CPU. The small network has a second
+    /// step, of one sample.
+    /// </summary>
     private static float[]? Train(string device, NetworkSpec network, Precision precision, string convolutions)
     {
         BackendOptions options = new(2, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true, Convolutions = convolutions };
@@ -248,7 +257,10 @@ public sealed unsafe partial class FailureTests : IDisposable
     /// <summary>The n-th of these calls returns a status.</summary>
     private sealed record Failure(string Call, int N, int Status)
     {
-        /// <summary>Where nothing was done but said to be; and where cuDNN cannot do what it has proposed, as something else is taken then.</summary>
+        /// <summary>
+        /// Where nothing was done but said to be; and where cuDNN cannot do what it has proposed, as something else is taken
+        /// then.
+        /// </summary>
         public bool MayGoUnnoticed => Status is 0 or 3000;
 
         public override string ToString() => $"{Call}:{N}:{Status}";

@@ -195,7 +195,9 @@ internal static class DigitServer
         }
     }
 
-    /// <summary>What Kestrel says of a request, in the server's words where those say more. A wrong version (505) is the client's fault.</summary>
+    /// <summary>
+    /// What Kestrel says of a request, in the server's words where those say more. A wrong version (505) is the client's fault.
+    /// </summary>
     private static (int Status, string Detail) Explain(BadHttpRequestException e, Peer peer) => e.StatusCode switch
     {
         _ when peer.Reason is { } reason => (reason.StatusCode, reason.Message),
@@ -247,7 +249,9 @@ internal static class DigitServer
         }
     }
 
-    /// <summary>The page may run its own script and style, known by their hashes, and ask this server; nothing else, and not in a frame.</summary>
+    /// <summary>
+    /// The page may run its own script and style, known by their hashes, and ask this server; nothing else, and not in a frame.
+    /// </summary>
     private static string PagePolicy(string page)
     {
         return $"default-src 'none'; script-src {Hash("script")}; style-src {Hash("style")}; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -259,7 +263,9 @@ internal static class DigitServer
         }
     }
 
-    /// <summary>Kestrel answers what it does not understand with a bare status, but says first what is wrong: that becomes the answer.</summary>
+    /// <summary>
+    /// Kestrel answers what it does not understand with a bare status, but says first what is wrong: that becomes the answer.
+    /// </summary>
     private sealed class RejectedRequests : IObserver<KeyValuePair<string, object?>>
     {
         public void OnNext(KeyValuePair<string, object?> value)

@@ -3,7 +3,9 @@ namespace CudnnDigits.Cli.Serve;
 /// <summary>What the server gives its peers at most. Tests take less, so that they end sooner.</summary>
 internal sealed record Limits
 {
-    /// <summary>Connections at once, and those of one address: a reverse proxy, whose address is everybody's, has room and leaves some.</summary>
+    /// <summary>
+    /// Connections at once, and those of one address: a reverse proxy, whose address is everybody's, has room and leaves some.
+    /// </summary>
     public int Connections { get; init; } = 1024;
 
     /// <inheritdoc cref="Connections"/>

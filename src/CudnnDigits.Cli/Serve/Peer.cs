@@ -60,7 +60,9 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     /// <summary>Why the peer is not listened to any longer: what its request is answered with, where it has begun one.</summary>
     public BadHttpRequestException? Reason { get; private set; }
 
-    /// <summary>Milliseconds for which the server has waited for the peer to send or to take something; −1 where it does not wait.</summary>
+    /// <summary>
+    /// Milliseconds for which the server has waited for the peer to send or to take something; −1 where it does not wait.
+    /// </summary>
     public long WaitedFor => Volatile.Read(ref _waitingSince) is > 0 and var since ? Environment.TickCount64 - since : -1;
 
     /// <summary>Whether what was to happen by now has not.</summary>
@@ -145,7 +147,10 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>Listens to the peer no longer. A request that it has begun is answered with the reason; an answer it does not take is cut off.</summary>
+    /// <summary>
+    /// Listens to the peer no longer. A request that it has begun is answered with the reason; an answer it does not take is cut
+    /// off.
+    /// </summary>
     public void GiveWay(int status, string message)
     {
         Reason ??= new BadHttpRequestException(message, status);
@@ -241,8 +246,8 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     }
 
     /// <summary>
-    /// The peer's bytes. Whatever ends the connection is the end of the stream, so that Kestrel knows whether a request was cut off. In a body it
-    /// is an error that the request is answered with: after an end there, Kestrel writes nothing more.
+    /// The peer's bytes. Whatever ends the connection is the end of the stream, so that Kestrel knows whether a request was cut
+    /// off. In a body it is an error that the request is answered with: after an end there, Kestrel writes nothing more.
     /// </summary>
     private sealed class Bytes(Peer peer) : NetworkStream(peer._socket, ownsSocket: false)
     {

@@ -6,9 +6,9 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// Reads the JSON of <c>POST /predict</c>: an object with exactly one of <c>pixels</c> (one digit, (28·28), row by row, 0 = paper … 255 = ink),
-/// <c>images</c> (several such digits) and <c>strokes</c> (one digit as pen strokes, each a list of points [x, y] in any unit, y down).
-/// Values become pixels as they are read: as objects they would take ten times the room of the body.
+/// Reads the JSON of <c>POST /predict</c>: an object with exactly one of <c>pixels</c> (one digit, (28·28), row by row, 0 = paper
+/// … 255 = ink), <c>images</c> (several such digits) and <c>strokes</c> (one digit as pen strokes, each a list of points [x, y]
+/// in any unit, y down). Values become pixels as they are read: as objects they would take ten times the room of the body.
 /// </summary>
 internal ref struct PredictJson
 {

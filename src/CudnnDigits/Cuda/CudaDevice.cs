@@ -52,7 +52,9 @@ internal static unsafe class CudaDevice
         }
     }
 
-    /// <summary>Opens a context for something that owns it from then on; where that cannot be made, everything made for it is released.</summary>
+    /// <summary>
+    /// Opens a context for something that owns it from then on; where that cannot be made, everything made for it is released.
+    /// </summary>
     private static T Open<T>(int ordinal, nint borrowed, Func<CudaContext, T> make)
     {
         CudaContext context = Open(ordinal, borrowed);

@@ -24,7 +24,8 @@ public static class DataSource
     private static ReadOnlySpan<byte> ZipMagic => "PK\x03\x04"u8;
 
     /// <summary>Reads the digits at a path.</summary>
-    /// <param name="path">A .csv, .csv.gz or .zip file, a FIFO or /dev/stdin with CSV, packed by gzip or not, or a folder of IDX files.</param>
+    /// <param name="path">A .csv, .csv.gz or .zip file, a FIFO or /dev/stdin with CSV, packed by gzip or not, or a folder of IDX
+    /// files.</param>
     /// <param name="part">Which part is wanted; Training and Evaluation insist on labels.</param>
     /// <exception cref="InputException">Nothing there, or not what it should be.</exception>
     public static DigitDataset Open(string path, DataPart part)

@@ -2,7 +2,9 @@ using System.IO.Compression;
 
 namespace CudnnDigits.Data;
 
-/// <summary>One file of a zip file, checked at its end: length and CRC-32, which .NET leaves unchecked (APPNOTE.TXT, 4.4.7 to 4.4.9).</summary>
+/// <summary>
+/// One file of a zip file, checked at its end: length and CRC-32, which .NET leaves unchecked (APPNOTE.TXT, 4.4.7 to 4.4.9).
+/// </summary>
 internal sealed class ZipEntryReader : ReadOnlyStream
 {
     private readonly ZipArchiveEntry _entry;

@@ -5,9 +5,9 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Model;
 
 /// <summary>
-/// Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it. What is no plain file is written through:
-/// links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is. docs/decisions/0020 says what becomes of permissions,
-/// of hard links, and of a file that cannot be replaced but can be written.
+/// Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it. What is no
+/// plain file is written through: links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is.
+/// docs/decisions/0020 says what becomes of permissions, of hard links, and of a file that cannot be replaced but can be written.
 /// </summary>
 public static class AtomicFile
 {
@@ -21,7 +21,10 @@ public static class AtomicFile
     private static readonly Lock Gate = new();
     private static readonly HashSet<string> Unfinished = [];
 
-    /// <summary>How a temporary file is open: locked, so that <see cref="RemoveLeftOvers"/> tells it from what a kill has left; on Windows too it can be deleted.</summary>
+    /// <summary>
+    /// How a temporary file is open: locked, so that <see cref="RemoveLeftOvers"/> tells it from what a kill has left; on Windows
+    /// too it can be deleted.
+    /// </summary>
     private static FileShare Alone => OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
 
     /// <summary>Replaces a file; whatever stood there stays as it is if anything fails.</summary>
@@ -185,7 +188,10 @@ public static class AtomicFile
         }
     }
 
-    /// <summary>Gives the temporary file the target's name; where that is refused, as for a file that is a mount point, copies it into the target.</summary>
+    /// <summary>
+    /// Gives the temporary file the target's name; where that is refused, as for a file that is a mount point, copies it into the
+    /// target.
+    /// </summary>
     private static void Rename(string temporary, OutputPlace place)
     {
         try
@@ -251,30 +257,8 @@ public static class AtomicFile
     }
 
     /// <summary>Writes where a descriptor stands, as everybody who shares it does.</summary>
-    private sealed class DescriptorStream(int descriptor) : Stream
+    private sealed class DescriptorStream(int descriptor) : WriteOnlyStream
     {
-        public override bool CanRead => false;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
-        public override void Flush()
-        {
-        }
-
         public override void Write(ReadOnlySpan<byte> buffer) => Posix.Write(descriptor, buffer);
-
-        public override void Write(byte[] buffer, int offset, int count) => Posix.Write(descriptor, buffer.AsSpan(offset, count));
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -32,7 +32,10 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
             : throw new DirectoryNotFoundException($"there is no folder {System.IO.Path.GetDirectoryName(place.Path)}");
     }
 
-    /// <summary>Whether two paths are one plain file, whatever links and hard links are in between. On Windows a hard link is not found out.</summary>
+    /// <summary>
+    /// Whether two paths are one plain file, whatever links and hard links are in between. On Windows a hard link is not found
+    /// out.
+    /// </summary>
     public static bool IsSame(string first, string second)
     {
         if (OperatingSystem.IsWindows())

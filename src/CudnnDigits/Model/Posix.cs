@@ -79,15 +79,17 @@ internal static unsafe partial class Posix
     }
 
     /// <summary>
-    /// Whether a descriptor was open when this process began. What a process opens for itself is closed on exec, so what is so marked was opened later: by the
-    /// runtime, into a place that was free.
+    /// Whether a descriptor was open when this process began. What a process opens for itself is closed on exec, so what is so
+    /// marked was opened later: by the runtime, into a place that was free.
     /// </summary>
     public static bool IsInherited(int descriptor) => Fcntl(descriptor, GetFlags) is var flags && flags >= 0 && (flags & CloseOnExec) == 0;
 
     /// <summary>Whether a descriptor is open, whoever opened it.</summary>
     public static bool IsOpen(int descriptor) => Fcntl(descriptor, GetFlags) >= 0;
 
-    /// <summary>Writes to a descriptor where it stands, as everybody who shares it does: .NET's streams keep a place of their own.</summary>
+    /// <summary>
+    /// Writes to a descriptor where it stands, as everybody who shares it does: .NET's streams keep a place of their own.
+    /// </summary>
     /// <exception cref="IOException">It takes nothing more.</exception>
     public static void Write(int descriptor, ReadOnlySpan<byte> bytes)
     {
@@ -110,11 +112,17 @@ internal static unsafe partial class Posix
         }
     }
 
-    /// <summary>Lets others read a file that this process has locked for itself, as .NET does for FileShare.None; nobody can lock it for himself until it is closed.</summary>
+    /// <summary>
+    /// Lets others read a file that this process has locked for itself, as .NET does for FileShare.None; nobody can lock it for
+    /// himself until it is closed.
+    /// </summary>
     /// <returns>False where another was quicker and has locked it for itself.</returns>
     public static bool ShareLock(SafeHandle file) => Flock(file, LockShared | LockNow) == 0 || Marshal.GetLastPInvokeError() != WouldBlock;
 
-    /// <summary>Gives an open file the owner, the group and the permissions of another, as far as this process may and the file system has them.</summary>
+    /// <summary>
+    /// Gives an open file the owner, the group and the permissions of another, as far as this process may and the file system has
+    /// them.
+    /// </summary>
     public static void TryCopyOwnerAndMode(SafeHandle file, FileStatus of)
     {
         if (Fchown(file, of.Owner, of.Group) != 0)

@@ -47,7 +47,8 @@ public static class BackendFactory
     /// <param name="options">Batch size, seed, augmentation, precision.</param>
     /// <param name="whyCpu">One line; null where a GPU was taken or the CPU was asked for.</param>
     /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
-    /// <exception cref="ArgumentException">The batch is empty, or threads are out of range; or a CUDA context is given, and another device than "auto" or "cuda".</exception>
+    /// <exception cref="ArgumentException">The batch is empty, or threads are out of range; or a CUDA context is given, and
+    /// another device than "auto" or "cuda".</exception>
     public static ITrainingBackend Create(string device, NetworkSpec network, BackendOptions options, out string? whyCpu)
     {
         ArgumentNullException.ThrowIfNull(options);

@@ -35,7 +35,8 @@ public static class Checkpoint
     /// <param name="path">The file: one of ours, or one exported from PyTorch.</param>
     /// <param name="network">The network they must fit, or null to find out from the file.</param>
     /// <returns>The weights, and the file's metadata.</returns>
-    /// <exception cref="InputException">Not a safetensors file, damaged, another network's, or with values that are not numbers.</exception>
+    /// <exception cref="InputException">Not a safetensors file, damaged, another network's, or with values that are not
+    /// numbers.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) LoadWeights(string path, NetworkSpec? network = null)
     {
         SafeTensors file = SafeTensors.Read(path);

@@ -13,6 +13,7 @@ internal sealed class FolderLock : IDisposable
 {
     private const string Name = ".lock";
     private const int SharingViolation = 32; // ERROR_SHARING_VIOLATION
+    private const int MostTries = 100;
 
     private readonly string _path;
     private readonly FileStream _file;
@@ -57,23 +58,21 @@ internal sealed class FolderLock : IDisposable
         string path = Path.Combine(folder, Name);
         try
         {
-            while (true)
+            for (int tries = 0; tries < MostTries; tries++)
             {
                 FileStream file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None, 1);
                 string holder = Sign(file);
-                if (!OperatingSystem.IsWindows() && !Posix.ShareLock(file.SafeFileHandle))
-                {
-                    file.Dispose();
-                    throw Held(folder, path);
-                }
-
-                if (Read(path) == holder)
+                bool shared = OperatingSystem.IsWindows() || Posix.ShareLock(file.SafeFileHandle); // so that others can read who has it
+                if (shared && Read(path) is { } text && (text == holder || text.Length == 0))
                 {
                     return new FolderLock(path, file);
                 }
 
-                file.Dispose(); // whoever had it took the file away after it had been opened here
+                file.Dispose(); // whoever had it took the file away after it had been opened here, or another was quicker
+                Thread.Sleep(1);
             }
+
+            throw Held(folder, path);
         }
         catch (IOException e) when (OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == SharingViolation : e.HResult == Posix.WouldBlock)
         {
@@ -129,7 +128,7 @@ internal sealed class FolderLock : IDisposable
     private static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
         .Select(Path.GetFileName).All(name => name == Name || AtomicFile.IsLeftOver(name!));
 
-    /// <summary>Who has the lock; empty where that cannot be read, null where there is none.</summary>
+    /// <summary>Who has the lock; empty where this process may not read it, null where nobody has it, or is about to.</summary>
     private static string? Read(string path)
     {
         try
@@ -138,11 +137,11 @@ internal sealed class FolderLock : IDisposable
             char[] text = new char[200];
             return new([.. text.Take(reader.ReadBlock(text)).Where(character => !char.IsControl(character))]);
         }
-        catch (FileNotFoundException)
+        catch (IOException)
         {
             return null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (UnauthorizedAccessException)
         {
             return "";
         }

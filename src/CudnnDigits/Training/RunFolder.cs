@@ -61,7 +61,9 @@ public sealed class RunFolder(string path) : IDisposable
     /// <summary>The run as a page to look at; written by the program, not by this library.</summary>
     public string ReportFile => File("report.html");
 
-    /// <summary>Makes a folder for a new run and writes run.json. Other processes are kept from writing there until it is disposed.</summary>
+    /// <summary>
+    /// Makes a folder for a new run and writes run.json. Other processes are kept from writing there until it is disposed.
+    /// </summary>
     /// <param name="path">The folder; may exist if it is empty, or holds but what a kill left half-written.</param>
     /// <param name="record">What the run is started with.</param>
     /// <exception cref="InputException">It holds something already, is being written, or cannot be written.</exception>

@@ -52,7 +52,9 @@ public sealed class CommandLineTests : IDisposable
         CliProgram.AssertRefused("--weights is empty", "predict", "--weights", "", "--data", "x.csv");
     }
 
-    /// <summary>A file for a folder, a folder for a file, what is longer than any path, and what is below a file, with a line break in it.</summary>
+    /// <summary>
+    /// A file for a folder, a folder for a file, what is longer than any path, and what is below a file, with a line break in it.
+    /// </summary>
     [Fact]
     public void A_path_that_cannot_be_is_refused_wherever_one_is_given()
     {

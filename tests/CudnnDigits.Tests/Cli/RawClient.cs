@@ -6,7 +6,9 @@ using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Tests.Cli;
 
-/// <summary>A client that says what it likes, byte for byte, and holds every answer to what all answers of the server have in common.</summary>
+/// <summary>
+/// A client that says what it likes, byte for byte, and holds every answer to what all answers of the server have in common.
+/// </summary>
 internal sealed partial class RawClient : IDisposable
 {
     private readonly Socket _socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };

@@ -4,7 +4,9 @@ using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cli;
 
-/// <summary>The server's manners, byte for byte: what is wrong is answered with a sentence, whoever may ask is answered, others are not.</summary>
+/// <summary>
+/// The server's manners, byte for byte: what is wrong is answered with a sentence, whoever may ask is answered, others are not.
+/// </summary>
 public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<RunningServer>
 {
     private const string One = "{\"strokes\":[[[140,30],[138,250]]]}", Form = "multipart/form-data; boundary=x",

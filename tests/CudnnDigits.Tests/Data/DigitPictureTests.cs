@@ -252,7 +252,10 @@ public sealed class DigitPictureTests
         }
     }
 
-    /// <summary>An animation's chunks, a text in every language, a picture in 100,000 pieces: none of the reader's business, and no work for it.</summary>
+    /// <summary>
+    /// An animation's chunks, a text in every language, a picture in 100,000 pieces: none of the reader's business, and no work
+    /// for it.
+    /// </summary>
     [Fact]
     public void Chunks_that_do_not_matter_are_passed_over_however_many()
     {
@@ -270,7 +273,9 @@ public sealed class DigitPictureTests
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 8 << 20);
     }
 
-    /// <summary>A few thousand bytes that state as many pixels as a picture may have: memory for those, several times over, and no more.</summary>
+    /// <summary>
+    /// A few thousand bytes that state as many pixels as a picture may have: memory for those, several times over, and no more.
+    /// </summary>
     [Fact]
     public void A_tiny_file_of_a_large_picture_takes_memory_for_its_pixels()
     {

@@ -8,8 +8,8 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Tests.Data;
 
 /// <summary>
-/// Random files at every reader, and mutated ones at those that have no plain reader beside them: each parses, or gives an <see cref="InputException"/> of one line; nothing else
-/// is thrown, and memory stays in proportion to the file.
+/// Random files at every reader, and mutated ones at those that have no plain reader beside them: each parses, or gives an <see
+/// cref="InputException"/> of one line; nothing else is thrown, and memory stays in proportion to the file.
 /// </summary>
 public sealed class ReaderPropertyTests : IDisposable
 {

@@ -88,7 +88,9 @@ public sealed class AtomicFileTests : IDisposable
         Assert.Equal(FileKind.Special, FileNodes.Kind(_folder["socket"]));
     }
 
-    /// <summary>A path of its own would open the file anew, at its beginning, and whoever shares the descriptor would write over it.</summary>
+    /// <summary>
+    /// A path of its own would open the file anew, at its beginning, and whoever shares the descriptor would write over it.
+    /// </summary>
     [Theory]
     [InlineData("/dev/fd")]
     [InlineData("/proc/self/fd")]

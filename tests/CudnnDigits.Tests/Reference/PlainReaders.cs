@@ -233,7 +233,9 @@ internal static class PlainReaders
         }
     }
 
-    /// <summary>An ONNX model's nodes, float32 initializers and metadata, each in one line, in order (onnx.proto, protobuf's wire format).</summary>
+    /// <summary>
+    /// An ONNX model's nodes, float32 initializers and metadata, each in one line, in order (onnx.proto, protobuf's wire format).
+    /// </summary>
     public static string[] Onnx(byte[] bytes)
     {
         List<string> metadata = [], nodes = [];

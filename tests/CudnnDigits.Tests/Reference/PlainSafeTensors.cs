@@ -97,7 +97,9 @@ internal sealed class PlainSafeTensors
         }
     }
 
-    /// <summary>RFC 8259, with every name once: objects as dictionaries, arrays as lists, texts as strings, numbers as they stand.</summary>
+    /// <summary>
+    /// RFC 8259, with every name once: objects as dictionaries, arrays as lists, texts as strings, numbers as they stand.
+    /// </summary>
     private sealed class Json(string text)
     {
         private int _at;

@@ -157,7 +157,10 @@ internal static class PngFiles
     /// <summary>A good file with one IDAT of other compressed data.</summary>
     public static byte[] WithPixels(byte[] png, byte[] packed) => Join(Chunks(png).Select(chunk => chunk.Type == "IDAT" ? ("IDAT", packed) : chunk));
 
-    /// <summary>A damaged file whose chunks, as far as they can be followed, have the checksums that fit: so that the damage is met further inside.</summary>
+    /// <summary>
+    /// A damaged file whose chunks, as far as they can be followed, have the checksums that fit: so that the damage is met
+    /// further inside.
+    /// </summary>
     public static Mutation WithRightChecksums(Mutation mutation)
     {
         byte[] png = (byte[])mutation.Bytes.Clone();

@@ -8,7 +8,9 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Training;
 
-/// <summary>Weights, states and run folders that a disk, a network or a person has damaged: refused, or read as they were written.</summary>
+/// <summary>
+/// Weights, states and run folders that a disk, a network or a person has damaged: refused, or read as they were written.
+/// </summary>
 public sealed class DamagedFilesTests : IDisposable
 {
     private static readonly NetworkSpec Network = DigitNetworks.Simple;

@@ -21,7 +21,9 @@ internal sealed class CudaHandles : IDisposable
 
     public CudaContext Context { get; }
 
-    /// <summary>Makes something with handles of its own, which it disposes of in the end; where it cannot be made, they are released.</summary>
+    /// <summary>
+    /// Makes something with handles of its own, which it disposes of in the end; where it cannot be made, they are released.
+    /// </summary>
     /// <param name="make">Makes it, given where its handles belong.</param>
     public T Make<T>(Func<CudaHandles, T> make)
     {

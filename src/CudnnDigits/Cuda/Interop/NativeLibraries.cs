@@ -144,8 +144,8 @@ internal static class NativeLibraries
     }
 
     /// <summary>
-    /// One of the functions declared here that a library lacks, or null. To find that out where they are called would be too late, above all
-    /// where something is released.
+    /// One of the functions declared here that a library lacks, or null. To find that out where they are called would be too
+    /// late, above all where something is released.
     /// </summary>
     private static string? Lacking(LoadedLibrary library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type declared) =>
         declared.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly).FirstOrDefault(function => !NativeLibrary.TryGetExport(library.Handle, function.Name, out _))?.Name;

@@ -75,7 +75,9 @@ internal sealed unsafe class CudaContext : SafeHandle
 
     protected override bool ReleaseHandle() => !_retained || cuDevicePrimaryCtxRelease_v2(Device) == CuResult.Success;
 
-    /// <summary>While it lives, the context is current, unless it could not be entered (null), and nothing made in it is collected.</summary>
+    /// <summary>
+    /// While it lives, the context is current, unless it could not be entered (null), and nothing made in it is collected.
+    /// </summary>
     public readonly ref struct Scope(CudaContext? entered)
     {
         private readonly CudaContext? _entered = entered;
