@@ -1,4 +1,5 @@
 """Reads digits in several processes. Usage: read_in_processes.py libcudnndigits.so model.safetensors"""
+import concurrent.futures
 import ctypes
 import multiprocessing
 import os
@@ -32,5 +33,5 @@ if __name__ == "__main__":
     for row in range(4, 24):
         image[28 * row + 13:28 * row + 16] = b"\xff" * 3
     processes = multiprocessing.get_context("spawn")  # not "fork", which leaves the library's threads behind
-    with processes.Pool(2, start, sys.argv[1:3]) as pool:
+    with concurrent.futures.ProcessPoolExecutor(2, processes, start, sys.argv[1:3]) as pool:
         print("read as", *set(pool.map(read, [bytes(image)] * 100)))

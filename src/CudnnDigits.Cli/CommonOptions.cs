@@ -65,7 +65,7 @@ internal static class CommonOptions
     }
 
     public static Option<ulong?> Seed() =>
-        Number<ulong>("--seed", "N", "Keys everything random: same seed, same bits; on a GPU with --deterministic. Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
+        Number<ulong>("--seed", "N", "Keys everything random: same seed, same bits (where a GPU trains, only with --deterministic). Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
 
     public static Option<string?> Choice(string name, string description, params string[] choices)
     {

@@ -14,7 +14,7 @@ internal static class PredictCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data("Digits to read: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
-    private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label; - is standard output. Default: submission.csv.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
+    private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label; - is standard output.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<string?> Precision = CommonOptions.Precision();
     private static readonly Option<int?> Threads = CommonOptions.Threads();

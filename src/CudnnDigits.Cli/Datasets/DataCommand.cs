@@ -56,7 +56,7 @@ internal static class DataCommand
     private static Command CreateShow()
     {
         Option<string?> data = CommonOptions.Data("Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files. Default: built-in generated digits.");
-        Option<string> sheet = new(OutName) { Description = "The contact sheet, a PNG; - is standard output. Default: contact-sheet.png.", HelpName = "FILE", DefaultValueFactory = _ => "contact-sheet.png" };
+        Option<string> sheet = new(OutName) { Description = "The contact sheet, a PNG; - is standard output.", HelpName = "FILE", DefaultValueFactory = _ => "contact-sheet.png" };
         Option<string?> part = CommonOptions.Choice("--part", "Which part of a zip or folder. Default: train.", "train", "test");
         Command command = new("show", "Class counts, duplicates, odd digits and files, and a contact sheet.") { data, part, sheet, Json };
         command.SetAction(result => Show(result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training, result.GetRequiredValue(sheet), result.GetValue(Json)));

@@ -26,6 +26,9 @@ internal static class DigitServer
     /// <summary>Largest body.</summary>
     public const int MostBodyBytes = 4 << 20;
 
+    /// <summary>The policy of what is no page: a browser that shows it all the same runs and loads nothing.</summary>
+    private const string NoPage = "default-src 'none'; frame-ancestors 'none'";
+
     private const string ProblemType = "application/problem+json", Rejected = "Microsoft.AspNetCore.Server.Kestrel.BadRequest";
 
     /// <summary>Builds the server, ready to be started.</summary>
@@ -41,7 +44,7 @@ internal static class DigitServer
         builder.WebHost.UseKestrelCore().ConfigureKestrel(options =>
         {
             options.AddServerHeader = false;
-            options.Limits.MaxRequestBodySize = MostBodyBytes;
+            options.Limits.MaxRequestBodySize = MostBodyBytes + (1 << 20); // of chunks it counts what frames them too
             options.Limits.RequestHeadersTimeout = limits.Headers;
             options.Limits.KeepAliveTimeout = limits.Idle;
             (options.Limits.MinRequestBodyDataRate, options.Limits.MinResponseDataRate) = (null, null); // Peer has a deadline for the whole
@@ -83,9 +86,11 @@ internal static class DigitServer
         byte[] json = JsonSerializer.SerializeToUtf8Bytes(new Problem(reason, status, detail), ServeJson.Default.Problem);
         string retry = status == StatusCodes.Status503ServiceUnavailable ? "Retry-After: 1\r\n" : "";
         string head = $"HTTP/1.1 {status} {reason}\r\nContent-Length: {json.Length}\r\nContent-Type: {ProblemType}\r\nConnection: close\r\n"
-            + $"Date: {DateTime.UtcNow:R}\r\nX-Content-Type-Options: nosniff\r\n{retry}\r\n";
+            + $"Date: {DateTime.UtcNow:R}\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: {NoPage}\r\n{retry}\r\n";
         return [.. Encoding.ASCII.GetBytes(head), .. withBody ? json : []];
     }
+
+    public static BadHttpRequestException TooLarge() => new($"the body is larger than {MostBodyBytes >> 20} MiB", StatusCodes.Status413PayloadTooLarge);
 
     private static async Task Predict(HttpContext context, Batcher batcher)
     {
@@ -114,6 +119,7 @@ internal static class DigitServer
         peer.StartClock();
         peer.HasReadAll = context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: false };
         context.Response.Headers.XContentTypeOptions = "nosniff";
+        context.Response.Headers.ContentSecurityPolicy = NoPage;
         try
         {
             CheckSender(context.Request);
@@ -189,6 +195,11 @@ internal static class DigitServer
             throw new BadHttpRequestException($"Transfer-Encoding is {codings}; expected chunked");
         }
 
+        if (codings.Length > 0 && request.Protocol == "HTTP/1.0")
+        {
+            throw new BadHttpRequestException("Transfer-Encoding is given in HTTP/1.0; expected HTTP/1.1");
+        }
+
         if (codings.Length > 0 && (request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length"))) // so Kestrel renames it
         {
             throw new BadHttpRequestException("both Transfer-Encoding and Content-Length are given; expected one of them");
@@ -202,7 +213,7 @@ internal static class DigitServer
     {
         _ when peer.Reason is { } reason => (reason.StatusCode, reason.Message),
         StatusCodes.Status405MethodNotAllowed => (StatusCodes.Status400BadRequest, "the method does not go with such a target"), // * and host:port
-        StatusCodes.Status413PayloadTooLarge => (e.StatusCode, $"the body is larger than {MostBodyBytes >> 20} MiB"),
+        StatusCodes.Status413PayloadTooLarge => (e.StatusCode, TooLarge().Message),
         StatusCodes.Status505HttpVersionNotsupported => (StatusCodes.Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
         int status => (status, e.Message.TrimEnd('.').Replace(": ''", "", StringComparison.Ordinal)), // nothing, where it could not be quoted
     };

@@ -23,6 +23,12 @@ internal sealed record Limits
     /// <summary>From the end of the headers to the end of the body, and again for the peer to take the answer.</summary>
     public TimeSpan Body { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>
+    /// Pixels of all pictures in a request: a PNG of 363 bytes can have a million, which take some milliseconds to unpack. They are
+    /// unpacked within <see cref="Body"/> as well, those who wait for others included.
+    /// </summary>
+    public int Pixels { get; init; } = 32 << 20;
+
     /// <summary>Between two requests of a connection.</summary>
     public TimeSpan Idle { get; init; } = TimeSpan.FromMinutes(1);
 

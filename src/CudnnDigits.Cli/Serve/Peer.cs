@@ -57,6 +57,8 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     /// <summary>Whether the server stops.</summary>
     public bool Stopping => _peers.Stopping;
 
+    public Limits Limits => _peers.Limits;
+
     /// <summary>Why the peer is not listened to any longer: what its request is answered with, where it has begun one.</summary>
     public BadHttpRequestException? Reason { get; private set; }
 
@@ -133,6 +135,24 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
 
         Booked += more;
+    }
+
+    /// <summary>Waits for a turn at work of which the server does only so much at once.</summary>
+    /// <param name="turns">Is to be released; null for work that others need not wait for, but take turns with.</param>
+    /// <param name="until">By <see cref="Environment.TickCount64"/>.</param>
+    /// <exception cref="BadRequestException">None came in time, or the server stops.</exception>
+    public async Task WaitForTurn(SemaphoreSlim? turns, long until)
+    {
+        await Task.Yield();
+        while (Environment.TickCount64 <= until && !_peers.StopIsOver)
+        {
+            if (turns is null || await turns.WaitAsync(TimeSpan.FromMilliseconds(100)))
+            {
+                return;
+            }
+        }
+
+        throw new BadRequestException(StatusCodes.Status503ServiceUnavailable, "the server has too many pictures to unpack; try again in a moment");
     }
 
     /// <summary>The request is answered: gives back what it held.</summary>

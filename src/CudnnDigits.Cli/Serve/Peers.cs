@@ -29,6 +29,9 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     /// <summary>Whether the server stops and nobody who is silent is waited for any longer.</summary>
     public bool Closing { get; private set; }
 
+    /// <summary>Whether the server stops and nobody is waited for any longer.</summary>
+    public bool StopIsOver => Environment.TickCount64 > Volatile.Read(ref _stopAt);
+
     public EndPoint EndPoint => listener.LocalEndPoint!;
 
     public ValueTask<IConnectionListener> BindAsync(EndPoint endpoint, CancellationToken cancellationToken = default)
@@ -65,7 +68,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     /// <summary>Ends the accepting, and gives those who are silent a moment to say something.</summary>
     public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
     {
-        _stopAt = Environment.TickCount64 + (long)Limits.Stop.TotalMilliseconds;
+        Volatile.Write(ref _stopAt, Environment.TickCount64 + (long)Limits.Stop.TotalMilliseconds);
         await _stopping.CancelAsync();
         _ = Task.Delay(Limits.Stop / 20, CancellationToken.None).ContinueWith(_ => Close(), TaskScheduler.Default);
     }
@@ -180,7 +183,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
 
     private void LookAtTheClock()
     {
-        bool stop = Environment.TickCount64 > _stopAt;
+        bool stop = StopIsOver;
         foreach (Peer peer in All())
         {
             if (peer.IsLate)

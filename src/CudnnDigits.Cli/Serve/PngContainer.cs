@@ -51,6 +51,16 @@ internal sealed class PngContainer
         return png.WrittenSpan.ToArray();
     }
 
+    /// <summary>How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.</summary>
+    public static int Pixels(ReadOnlySpan<byte> bytes)
+    {
+        const int SizeAt = 16;
+        return bytes.Length >= SizeAt + 8
+            && BinaryPrimitives.ReadUInt32BigEndian(bytes[SizeAt..]) is <= MostSide and uint width
+            && BinaryPrimitives.ReadUInt32BigEndian(bytes[(SizeAt + 4)..]) is <= MostSide and uint height
+            ? (int)(width * height) : 0;
+    }
+
     /// <summary>Checks a file, whose pixels unpack to what its size asks for and no more.</summary>
     /// <exception cref="InputException">Not a PNG, damaged, against the specification, or too large.</exception>
     public static PngContainer Check(ReadOnlySpan<byte> bytes)

@@ -14,7 +14,7 @@ internal static class PngPicture
     /// <param name="image">(28, 28) uint8, overwritten.</param>
     /// <returns>Whether the picture had to be normalised.</returns>
     /// <exception cref="InputException">Not a PNG, damaged, too large, or blank.</exception>
-    public static bool Read(byte[] bytes, Span<byte> image)
+    public static bool Read(ReadOnlySpan<byte> bytes, Span<byte> image)
     {
         PngContainer png = PngContainer.Check(bytes);
         (int width, int height) = (png.Width, png.Height);

@@ -34,7 +34,10 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
 {
     public const int MostDigits = 1024;
 
-    /// <summary>Pictures that are unpacked at once: each takes many times its file's size for a moment.</summary>
+    /// <summary>A picture that is unpacked in half a millisecond, and in memory that does not matter.</summary>
+    private const int SmallPixels = 1 << 16;
+
+    /// <summary>Large pictures that are unpacked at once: each takes many times its file's size for a moment.</summary>
     private static readonly SemaphoreSlim Unpacking = new(Environment.ProcessorCount);
 
     /// <summary>Reads JSON, a PNG, or several PNGs as a form.</summary>
@@ -62,8 +65,8 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
             {
                 _ when body.IsEmpty => throw new InputException("the body is empty"),
                 "application/json" => PredictJson.Read(body.Span),
-                "image/png" => await FromPngs(body, [Range.All]),
-                _ => await FromPngs(body, PngForm.Files(body.Span, request.ContentType!)),
+                "image/png" => await FromPngs(body, [Range.All], peer),
+                _ => await FromPngs(body, PngForm.Files(body.Span, request.ContentType!), peer),
             };
         }
         catch (InputException e)
@@ -85,17 +88,26 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
         }
     }
 
-    private static async Task<PredictBody> FromPngs(ReadOnlyMemory<byte> body, List<Range> files)
+    private static async Task<PredictBody> FromPngs(ReadOnlyMemory<byte> body, List<Range> files, Peer peer)
     {
         CheckCount(files.Count);
+        long size = files.Sum(file => PngContainer.Pixels(body.Span[file]));
+        if (size > peer.Limits.Pixels)
+        {
+            throw new InputException($"pictures of {size:N0} pixels together; expected at most {peer.Limits.Pixels:N0} in a request");
+        }
+
+        long until = Environment.TickCount64 + (long)peer.Limits.Body.TotalMilliseconds;
         byte[] pixels = new byte[files.Count * DigitDataset.PixelCount];
         bool[] made = new bool[files.Count];
         for (int i = 0; i < files.Count; i++)
         {
-            await Unpacking.WaitAsync(); // for each anew: a request of a thousand does not keep others waiting
+            // For each anew: a request of a thousand does not keep others waiting, and a small picture waits for no large one.
+            SemaphoreSlim? turns = PngContainer.Pixels(body.Span[files[i]]) > SmallPixels ? Unpacking : null;
+            await peer.WaitForTurn(turns, until);
             try
             {
-                made[i] = PngPicture.Read(body[files[i]].ToArray(), pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
+                made[i] = PngPicture.Read(body.Span[files[i]], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
             }
             catch (InputException e) when (files.Count > 1)
             {
@@ -103,7 +115,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
             }
             finally
             {
-                Unpacking.Release();
+                turns?.Release();
             }
         }
 
@@ -113,7 +125,12 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
     /// <returns>A buffer of the pool, and how much of it is the body.</returns>
     private static async Task<(byte[] Buffer, int Length)> ReadAll(HttpRequest request, Peer peer)
     {
-        int expected = (int)Math.Min(request.ContentLength ?? 4096, DigitServer.MostBodyBytes + 1); // one too many is Kestrel's to refuse
+        if (request.ContentLength > DigitServer.MostBodyBytes)
+        {
+            throw DigitServer.TooLarge();
+        }
+
+        int expected = (int)(request.ContentLength ?? 4096);
         await peer.Take(expected);
         byte[] buffer = ArrayPool<byte>.Shared.Rent(expected);
         int length = 0;
@@ -124,6 +141,11 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
             while (await request.Body.ReadAsync(buffer.AsMemory(length)) is > 0 and int read)
             {
                 length += read;
+                if (length > DigitServer.MostBodyBytes)
+                {
+                    throw DigitServer.TooLarge();
+                }
+
                 if (length == buffer.Length)
                 {
                     await peer.Take(length);

@@ -37,6 +37,11 @@ internal static class ServeCommand
     private static int Run(ParseResult result)
     {
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
+        if (OperatingSystem.IsLinux())
+        {
+            Posix.GiveBackLargeBuffers(); // of which the unpacking of pictures takes many
+        }
+
         using Socket listener = Listen(result.GetValue(Port) ?? 8080);
         using Interruption interruption = new();
         string? path = result.GetValue(Weights);

@@ -133,6 +133,22 @@ internal static unsafe partial class Posix
         _ = Fchmod(file, (uint)of.Mode);
     }
 
+    /// <summary>
+    /// Has native buffers of 128 KiB and more given back to the system when they are freed. glibc stops doing so once it has seen
+    /// large ones, and then keeps them for each thread; other C libraries have no such habit, and no such function.
+    /// </summary>
+    public static void GiveBackLargeBuffers()
+    {
+        const int MapThreshold = -3; // M_MMAP_THRESHOLD
+        try
+        {
+            _ = MallocOption(MapThreshold, 128 << 10);
+        }
+        catch (EntryPointNotFoundException)
+        {
+        }
+    }
+
     private static Exception Error(string path)
     {
         int error = Marshal.GetLastPInvokeError();
@@ -142,6 +158,9 @@ internal static unsafe partial class Posix
             : error == NameTooLong ? new PathTooLongException(message)
             : new IOException(message, error);
     }
+
+    [LibraryImport("libc", EntryPoint = "mallopt")]
+    private static partial int MallocOption(int option, int value);
 
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Statx(int folder, string path, int flags, uint mask, byte* result);

@@ -46,6 +46,7 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "two lengths", Post("Content-Length: 3\r\nContent-Length: 5", "hello"), 400, "Multiple Content-Length" },
         { "a length beyond the body", Post($"Content-Length: {One.Length + 1}", One), 400, "ended before the body was whole" },
         { "a length and chunks", Post("Content-Length: 13\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), 400, "both Transfer-Encoding and Content-Length" },
+        { "chunks before there were any", Chunked("0\r\n\r\n").Replace("HTTP/1.1", "HTTP/1.0\r\nConnection: keep-alive", StringComparison.Ordinal), 400, "HTTP/1.0" },
         { "a coding that is not known", Post("Transfer-Encoding: gzip", "hello"), 400, "gzip" },
         { "a coding below chunks", Post("Transfer-Encoding: gzip, chunked", "0\r\n\r\n"), 400, "gzip" },
         { "a packed body", Post($"Content-Encoding: gzip\r\nContent-Length: {One.Length}", One), 415, "Content-Encoding is gzip" },
@@ -87,6 +88,7 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, request, Cancellation));
         Assert.True(answer.Status == status, $"{what}: {answer.Status} {answer.Body}");
         Assert.Contains(says, answer.Detail, StringComparison.Ordinal);
+        Assert.Equal("default-src 'none'; frame-ancestors 'none'", answer.Headers["Content-Security-Policy"]);
     }
 
     [Fact]
@@ -202,6 +204,37 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
             RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Multipart("multipart/form-data; boundary=\"x\"", form), Cancellation));
             Assert.Contains("\"digit\":7", answer.Body, StringComparison.Ordinal);
         }
+    }
+
+    [Fact]
+    public async Task Pictures_of_few_bytes_and_many_pixels_are_refused_together()
+    {
+        string large = Encoding.Latin1.GetString(PngFiles.Write(new byte[1 << 20], 1024, bitDepth: 1));
+        string form = string.Concat(Enumerable.Repeat($"{Part}{large}\r\n", 33)) + "--x--";
+        RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Multipart(Form, form), Cancellation));
+        Assert.Equal((400, "pictures of 34,603,008 pixels together; expected at most 33,554,432 in a request"), (answer.Status, answer.Detail));
+    }
+
+    [Fact]
+    public async Task A_small_picture_waits_for_no_large_ones()
+    {
+        string large = Encoding.Latin1.GetString(PngFiles.Write([.. new byte[1 << 19], .. Enumerable.Repeat((byte)255, 1 << 19)], 1024, bitDepth: 1));
+        string form = string.Concat(Enumerable.Repeat($"{Part}{large}\r\n", 32)) + "--x--";
+        Task<List<RawClient.Answer>>[] flood = [.. Enumerable.Range(0, 8).Select(_ => RawClient.Ask(server.Address, Multipart(Form, form), Cancellation))];
+        byte[] small = RawClient.Post("image/png", PngFiles.Write(GeneratedDigits.Create(8, seed: 9).Image(7), 28));
+        RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, small, Cancellation));
+        Assert.Contains("\"digit\":7", answer.Body, StringComparison.Ordinal);
+        Assert.Contains(flood, large => !large.IsCompleted);
+        Assert.All(await Task.WhenAll(flood), answers => Assert.Contains(Assert.Single(answers).Status, new[] { 200, 503 }));
+    }
+
+    [Fact]
+    public async Task What_frames_the_chunks_does_not_count_as_body()
+    {
+        string chunk = new(' ', 65_536), size = chunk.Length.ToString("x", System.Globalization.CultureInfo.InvariantCulture);
+        string whole = string.Concat(Enumerable.Repeat($"{size}\r\n{chunk}\r\n", 63)) + $"{One.Length:x}\r\n{One}\r\n";
+        RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Chunked(whole + "0\r\n\r\n"), Cancellation));
+        Assert.True(answer.Status == 200, answer.Body);
     }
 
     private static string Post(string headers, string body) => $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n\r\n{body}";
