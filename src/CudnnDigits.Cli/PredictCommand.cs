@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Text.Json;
-using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
@@ -32,7 +31,7 @@ internal static class PredictCommand
     {
         string target = result.GetRequiredValue(Out), weightsPath = result.GetRequiredValue(Weights), dataPath = result.GetRequiredValue(Data)!;
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
-        OutputFile output = new(Out.Name, target, result.GetValue(Json), [weightsPath, .. DatasetCheck.FilesOf(dataPath)]);
+        OutputFile output = new(Out.Name, target, result.GetValue(Json), [weightsPath, .. DataSource.FilesOf(dataPath)]);
         NetworkWeights weights = WeightsFile.Load(weightsPath).Weights;
         DigitDataset data = DataSource.Open(dataPath, DataPart.Prediction);
         using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Text.Json;
-using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
 using CudnnDigits.Training;
@@ -37,5 +36,5 @@ internal static class ReportCommand
 
     /// <summary>What a page must not be written over: all of a run but the page itself.</summary>
     private static IEnumerable<string> InputsOf(RunReport run) =>
-        [.. Directory.GetFiles(run.Folder.Path).Where(file => Path.GetFileName(file) != Path.GetFileName(run.Folder.ReportFile)), .. DatasetCheck.FilesOf(run.Record.Data.Path)];
+        [.. Directory.GetFiles(run.Folder.Path).Where(file => Path.GetFileName(file) != Path.GetFileName(run.Folder.ReportFile)), .. DataSource.FilesOf(run.Record.Data.Path)];
 }

@@ -1,11 +1,13 @@
 using System.Runtime.InteropServices;
+using System.Text.Json;
+using System.Text.RegularExpressions;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Native;
 
 /// <summary>The message of a thread's last failed call, in memory that C may read until the next one fails; freed after the thread has ended.</summary>
-internal sealed unsafe class LastError
+internal sealed unsafe partial class LastError
 {
     private static readonly string[] Settings = ["device", "precision", "batch-size", "threads"];
 
@@ -48,11 +50,15 @@ internal sealed unsafe class LastError
     }
 
     /// <summary>
-    /// The library calls what can be set by the names of the program's options; here they are fields: "--batch-size" is
-    /// batch_size.
+    /// The library calls what can be set by the names of the program's options, or of its own properties; here they are fields:
+    /// "--batch-size" and "BatchSize is" are batch_size.
     /// </summary>
     private static string InFields(string message) => Settings.Aggregate(
-        $" {message}", (text, name) => text.Replace($" --{name}", $" {name.Replace('-', '_')}", StringComparison.Ordinal))[1..];
+        $" {Property().Replace(message, match => JsonNamingPolicy.SnakeCaseLower.ConvertName(match.Value))}",
+        (text, name) => text.Replace($" --{name}", $" {name.Replace('-', '_')}", StringComparison.Ordinal))[1..];
+
+    [GeneratedRegex("^(Epochs|BatchSize|LearningRate|WeightDecay|Validation|Rotate|Shift|Zoom)(?= is )")]
+    private static partial Regex Property();
 
     private byte* Keep(string message)
     {

@@ -18,6 +18,7 @@ internal sealed unsafe partial class NativePath : IDisposable
 
     private readonly string _shown;
     private readonly SafeFileHandle? _open;
+    private readonly SafeFileHandle? _target;
     private readonly byte[] _name = [];
 
     private NativePath(string text) => Text = _shown = text;
@@ -31,15 +32,18 @@ internal sealed unsafe partial class NativePath : IDisposable
     }
 
     /// <summary>A file to write: under a name that can be said, beside the name that it gets in the end.</summary>
-    private NativePath(byte[] folder, byte[] name, string shown)
+    private NativePath(byte[] folder, byte[] name, string shown, SafeFileHandle? target)
     {
-        (_shown, _name) = (shown, name);
+        (_shown, _name, _target) = (shown, name, target);
         _open = Open(folder);
         Text = $"{Numbered(_open)}/.cudnn-digits-{Guid.NewGuid():N}";
     }
 
     /// <summary>A path to the same place, to open.</summary>
     public string Text { get; }
+
+    /// <summary>Where a file is written: a path to the one that stands there already, if any.</summary>
+    public string Target => _target is null ? Text : Numbered(_target);
 
     /// <summary>Where a file or folder is read.</summary>
     /// <exception cref="InputException">It is not UTF-8, and cannot be opened.</exception>
@@ -54,9 +58,9 @@ internal sealed unsafe partial class NativePath : IDisposable
             return new(Encoding.UTF8.GetString(bytes));
         }
 
-        byte[] target = Resolve(bytes);
+        byte[] target = Resolve(bytes, out SafeFileHandle? file);
         int slash = target.LastIndexOf((byte)'/');
-        return new(slash < 0 ? "."u8.ToArray() : target[..(slash + 1)], target[(slash + 1)..], Shown(bytes));
+        return new(slash < 0 ? "."u8.ToArray() : target[..(slash + 1)], target[(slash + 1)..], Shown(bytes), file);
     }
 
     /// <summary>Has a file written, then puts it in its place.</summary>
@@ -93,12 +97,21 @@ internal sealed unsafe partial class NativePath : IDisposable
         }
     }
 
-    public void Dispose() => _open?.Dispose();
+    public void Dispose()
+    {
+        _open?.Dispose();
+        _target?.Dispose();
+    }
 
     private static bool IsText(byte* path, string name, out byte[] bytes)
     {
         Arguments.NotNull(path, name);
         bytes = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(path).ToArray();
+        if (bytes.AsSpan().TrimStart(" \t\r\n"u8).IsEmpty)
+        {
+            throw new ArgumentException($"{name} is empty");
+        }
+
         bool text = Utf8.IsValid(bytes);
         return text || OperatingSystem.IsLinux() ? text : throw new InputException($"{Shown(bytes)}: is not UTF-8, as the names of files are on this system");
     }
@@ -137,8 +150,9 @@ internal sealed unsafe partial class NativePath : IDisposable
     }
 
     /// <summary>Follows links to a plain file, or to one that is not there yet: nothing else may be renamed over.</summary>
-    private static byte[] Resolve(byte[] path)
+    private static byte[] Resolve(byte[] path, out SafeFileHandle? found)
     {
+        found = null;
         byte* target = stackalloc byte[LongestPath], status = stackalloc byte[256];
         fixed (byte* bytes = Terminated(path))
         {
@@ -150,14 +164,16 @@ internal sealed unsafe partial class NativePath : IDisposable
         }
 
         byte[] resolved = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(target).ToArray();
-        using SafeFileHandle file = Open(resolved);
+        SafeFileHandle file = Open(resolved);
         int type = Status(file, "", OfHandle, TypeOnly, status) == 0 ? *(ushort*)(status + ModeOffset) & TypeBits : 0;
-        return type switch
+        if (type == PlainFile)
         {
-            PlainFile => resolved,
-            Folder => throw new InputException($"{Shown(path)}: is a folder; give the name of a file"),
-            _ => throw new InputException($"{Shown(path)}: is no plain file; give the name of one, or a path in UTF-8"),
-        };
+            found = file;
+            return resolved;
+        }
+
+        file.Dispose();
+        throw new InputException($"{Shown(path)}: {(type == Folder ? "is a folder; give the name of a file" : "is no plain file; give the name of one, or a path in UTF-8")}");
     }
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true)]

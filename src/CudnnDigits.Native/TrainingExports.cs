@@ -32,7 +32,7 @@ internal static unsafe class TrainingExports
         try
         {
             using NativePath path = NativePath.ToRead(data, nameof(data));
-            path.Naming(() => Train(() => DataSource.Open(path.Text, DataPart.Training), options, weights, metrics));
+            path.Naming(() => Train(() => DataSource.Open(path.Text, DataPart.Training), path.Text, options, weights, metrics));
             return (int)Status.Ok;
         }
         catch (Exception e)
@@ -50,7 +50,7 @@ internal static unsafe class TrainingExports
             ArgumentOutOfRangeException.ThrowIfGreaterThan(count, Array.MaxLength / DigitDataset.PixelCount);
             Arguments.NotNull(images);
             Arguments.NotNull(labels);
-            Train(Copy, options, weights, metrics);
+            Train(Copy, file: null, options, weights, metrics);
             return (int)Status.Ok;
         }
         catch (Exception e)
@@ -62,17 +62,20 @@ internal static unsafe class TrainingExports
             "the caller's digits", new ReadOnlySpan<byte>(images, (int)count * DigitDataset.PixelCount).ToArray(), new ReadOnlySpan<byte>(labels, (int)count).ToArray());
     }
 
-    private static void Train(Func<DigitDataset> open, TrainingStructure* given, byte* weights, MetricsStructure* metrics)
+    private static void Train(Func<DigitDataset> open, string? file, TrainingStructure* given, byte* weights, MetricsStructure* metrics)
     {
         TrainingStructure structure = given == null ? Defaults(Array.IndexOf(Networks, DigitNetworks.Improved)) : *given;
         TrainingOptions options = Read(structure);
         using NativePath target = NativePath.ToWrite(weights, nameof(weights));
-        target.Naming(() => Train(open, structure, options, target, metrics));
+        target.Naming(() =>
+        {
+            CheckTarget(target, file);
+            Train(open, structure, options, target, metrics);
+        });
     }
 
     private static void Train(Func<DigitDataset> open, TrainingStructure structure, TrainingOptions options, NativePath target, MetricsStructure* metrics)
     {
-        CheckTarget(target.Text);
         DigitDataset data = open();
         BackendOptions backendOptions = new(options, structure.Threads)
         {
@@ -154,9 +157,15 @@ internal static unsafe class TrainingExports
         };
     }
 
-    /// <summary>A path that cannot be written is said before anything is trained.</summary>
-    private static void CheckTarget(string weights)
+    /// <summary>A path that cannot be written, or where the digits stand, is said before anything is trained.</summary>
+    private static void CheckTarget(NativePath target, string? data)
     {
+        string weights = target.Text;
+        if (DataSource.FilesOf(data).Any(file => OutputPlace.IsSame(file, target.Target)))
+        {
+            throw new InputException($"{weights}: is a file that the digits are read from; choose another for the weights");
+        }
+
         string folder = Path.GetDirectoryName(Path.GetFullPath(weights)) ?? weights;
         if (Directory.Exists(weights) || !Directory.Exists(folder))
         {

@@ -43,6 +43,11 @@ static void test_training(void) {
     EXPECT(train(&options, "/no/such/folder/model.safetensors", NULL) == CUDNN_DIGITS_BAD_INPUT);
     SAYS("/no/such/folder");
     EXPECT(train(&options, "/", NULL) == CUDNN_DIGITS_BAD_INPUT);
+    REFUSES(train(&options, "", NULL));
+    SAYS("weights is empty");
+    REFUSES(train(&options, " ", NULL));
+    REFUSES(cudnn_digits_train_from_file("", &options, unwritten, NULL));
+    SAYS("data is empty");
     labels[7] = 10;
     REFUSES(train(&options, unwritten, NULL));
     labels[7] = 7;
@@ -57,9 +62,11 @@ static void test_training(void) {
     WRONG(network = 7)
     WRONG(epochs = 0)
     WRONG(batch_size = 0)
+    SAYS("batch_size is 0, expected at least 1");
     WRONG(batch_size = -5)
     WRONG(precision = 4)
     WRONG(learning_rate = 0)
+    SAYS("learning_rate is 0, expected a number above 0");
     WRONG(learning_rate = NAN)
     WRONG(weight_decay = -1)
     WRONG(validation = 1)
@@ -203,6 +210,39 @@ static int entries(const char *folder) {
     return count;
 }
 
+static long size_of(const char *path) {
+    struct stat status;
+    return stat(path, &status) == 0 ? (long)status.st_size : -1;
+}
+
+static void refuses_over(const char *data, const char *weights) {
+    cudnn_digits_training_options options = training(NULL);
+    long size = size_of(weights);
+    options.epochs = 1;
+    EXPECT(cudnn_digits_train_from_file(data, &options, weights, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("is a file that the digits are read from");
+    EXPECT(size > 0 && size_of(weights) == size);
+}
+
+/* The digits are not written over, whatever their file is called, in text or not, through links, or in a folder. */
+static void keeps(const char *folder, const char *data) {
+    char soft[600], hard[600], idx[600], digits_file[700];
+    snprintf(soft, sizeof soft, "%s/soft", folder);
+    snprintf(hard, sizeof hard, "%s/har\xE9", folder);
+    snprintf(idx, sizeof idx, "%s/idx", folder);
+    snprintf(digits_file, sizeof digits_file, "%s/train-images-idx3-ubyte", idx);
+    EXPECT(symlink(data, soft) == 0 && link(data, hard) == 0);
+    const char *names[] = {data, soft, hard};
+    for (int i = 0; i < 9; i++) {
+        refuses_over(names[i / 3], names[i % 3]);
+    }
+    EXPECT(remove(soft) == 0 && remove(hard) == 0);
+    EXPECT(mkdir(idx, 0777) == 0 && symlink(data, digits_file) == 0); /* before it is read as what it is not */
+    refuses_over(idx, digits_file);
+    refuses_over(idx, data);
+    EXPECT(remove(digits_file) == 0 && remove(idx) == 0);
+}
+
 static void test_paths(const char *folder) {
     char inside[512], data[600], weights[600], link[600], missing[600], pipe[600];
     snprintf(inside, sizeof inside, "%s/c-interface-caf\xE9", folder);
@@ -223,6 +263,8 @@ static void test_paths(const char *folder) {
     SUCCEEDS(cudnn_digits_create(weights, NULL, &classifier));
     float *expected = predict(classifier);
     SUCCEEDS(cudnn_digits_destroy(classifier));
+    keeps(inside, data);
+    EXPECT(entries(inside) == 2 + 2);
 
     /* Over a file, through a link, in a folder whose name alone is not UTF-8, from where the process stands. */
     EXPECT(symlink(weights, link) == 0);
@@ -271,11 +313,11 @@ static long resident(void) {
     return pages * 4;
 }
 
-/* A classifier holds more than two megabytes. */
+/* A classifier holds more than two megabytes; after a hundred the collector and the allocator keep what they keep. */
 static void test_memory(void) {
     long before = 0;
-    for (int i = 0; i < 150; i++) {
-        before = i == 50 ? resident() : before;
+    for (int i = 0; i < 250; i++) {
+        before = i == 100 ? resident() : before;
         SUCCEEDS(cudnn_digits_destroy(create("cpu")));
     }
     EXPECT(resident() - before < 50 * 1024);

@@ -65,7 +65,7 @@ internal static class DataCommand
 
     private static int Show(string? path, DataPart part, string sheet, bool json)
     {
-        OutputFile output = new(OutName, sheet, json, DatasetCheck.FilesOf(path));
+        OutputFile output = new(OutName, sheet, json, DataSource.FilesOf(path));
         DigitDataset data = path is null
             ? GeneratedDigits.Create()
             : DataSource.Open(path, part == DataPart.Training && (Directory.Exists(path) || path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase)) ? DataPart.Training : DataPart.Prediction);
@@ -128,6 +128,10 @@ internal static class DataCommand
         if (!one)
         {
             CommonOptions.CreateFolder(path);
+            if (DataSource.FilesOf(path).FirstOrDefault() is { } found)
+            {
+                throw new InputException($"{path}: holds digits already ({Path.GetFileName(found)}); choose another {OutName}, or take them away");
+            }
         }
 
         string[] files = one ? [path] : [Path.Combine(path, "train-images-idx3-ubyte.gz"), Path.Combine(path, "train-labels-idx1-ubyte.gz")];

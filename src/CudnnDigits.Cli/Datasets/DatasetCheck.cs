@@ -1,5 +1,4 @@
 using System.IO.Compression;
-using System.Text.RegularExpressions;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
@@ -87,16 +86,11 @@ internal sealed partial record DatasetCheck(
         return sorted[sorted.Length / 2];
     }
 
-    /// <summary>The files that hold a set of digits; none for the built-in ones.</summary>
-    /// <param name="path">Where they are, or null for the built-in ones.</param>
-    public static IEnumerable<string> FilesOf(string? path) =>
-        path is null ? [] : Directory.Exists(path) ? Directory.GetFiles(path).Where(file => IsMnist(Path.GetFileName(file))) : [path];
-
     private static string[] FindUnusedFiles(string? path)
     {
         if (Directory.Exists(path))
         {
-            return [.. Directory.GetFileSystemEntries(path).Select(file => Path.GetFileName(file)!).Where(name => !IsMnist(name)).Order(StringComparer.Ordinal)];
+            return [.. Directory.GetFileSystemEntries(path).Select(file => Path.GetFileName(file)!).Where(name => !DataSource.IsMnist(name)).Order(StringComparer.Ordinal)];
         }
 
         if (path?.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) == true)
@@ -107,12 +101,6 @@ internal sealed partial record DatasetCheck(
 
         return [];
     }
-
-    /// <summary>Whether <see cref="DataSource"/> would take a file for one of MNIST's.</summary>
-    private static bool IsMnist(string name) => MnistName().IsMatch(name);
-
-    [GeneratedRegex(@"^(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?$")]
-    private static partial Regex MnistName();
 
     /// <summary>Where and how much ink a digit has.</summary>
     private readonly record struct Shape(double Ink, byte Most, double Border, double OffCentre)

@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Data;
 
@@ -19,7 +20,7 @@ public enum DataPart
 /// Opens whatever a user has: a Kaggle CSV (plain, gzip, or Kaggle's zip), or a folder with MNIST's IDX files (plain or gzip).
 /// What is packed is known by its first bytes, so that a pipe needs no name.
 /// </summary>
-public static class DataSource
+public static partial class DataSource
 {
     private static ReadOnlySpan<byte> ZipMagic => "PK\x03\x04"u8;
 
@@ -43,6 +44,15 @@ public static class DataSource
             throw new InputException($"{path}: cannot be read: {e.Message}", e);
         }
     }
+
+    /// <summary>The files that hold a set of digits; none for the built-in ones.</summary>
+    /// <param name="path">Where they are, or null for the built-in ones.</param>
+    internal static IEnumerable<string> FilesOf(string? path) =>
+        path is null ? [] : Directory.Exists(path) ? Directory.GetFiles(path).Where(file => IsMnist(Path.GetFileName(file))) : [path];
+
+    /// <summary>Whether a file in a folder is taken for one of MNIST's.</summary>
+    /// <param name="name">Its name, without the folder.</param>
+    internal static bool IsMnist(string name) => MnistName().IsMatch(name);
 
     private static DigitDataset OpenFile(string path, DataPart part)
     {
@@ -128,4 +138,7 @@ public static class DataSource
         path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) || file.Peek(GzipReader.Magic.Length).SequenceEqual(GzipReader.Magic)
             ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path)
             : file;
+
+    [GeneratedRegex(@"^(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?$")]
+    private static partial Regex MnistName();
 }

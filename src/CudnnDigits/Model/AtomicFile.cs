@@ -180,7 +180,7 @@ public static class AtomicFile
                 {
                     return null;
                 }
-                catch (UnauthorizedAccessException e)
+                catch (Exception e) when (e is UnauthorizedAccessException or FileNotFoundException) // the folder is there, but takes none, as /proc
                 {
                     throw new UnauthorizedAccessException($"Access to the path '{place.Path}' is denied.", e);
                 }

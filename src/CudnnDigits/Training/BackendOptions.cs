@@ -15,8 +15,9 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
     /// <summary>What a training's own options say.</summary>
     /// <param name="options">How to train.</param>
     /// <param name="threads">CPU threads, 0 … 1,024; 0 takes as many as there are processors.</param>
+    /// <exception cref="ArgumentException">An option is outside its range.</exception>
     public BackendOptions(TrainingOptions options, int threads = 0)
-        : this(options.BatchSize, options.Seed, options.Augmentation, threads) => WeightDecay = options.WeightDecay;
+        : this(Checked(options).BatchSize, options.Seed, options.Augmentation, threads) => WeightDecay = options.WeightDecay;
 
     /// <summary>Decoupled weight decay of AdamW, at least 0: a step takes the learning rate times so much off every parameter.</summary>
     public double WeightDecay { get; init; }
@@ -44,4 +45,10 @@ public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec 
 
     /// <summary>On a GPU: kernels may begin before the one before them has ended; false is for tests, which compare.</summary>
     internal bool Overlap { get; init; } = true;
+
+    private static TrainingOptions Checked(TrainingOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return options.Checked();
+    }
 }

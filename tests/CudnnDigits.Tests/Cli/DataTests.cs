@@ -92,6 +92,20 @@ public sealed class DataTests : IDisposable
         CliProgram.AssertRefused("cannot be", "data", "generate", "--out", "/proc/no/digits");
         CliProgram.AssertRefused("--count is 0", "data", "generate", "--count", "0", "--out", path);
         CliProgram.AssertRefused("--out", "data", "generate");
+        Assert.SkipUnless(Directory.Exists("/proc/self"), "needs /proc"); // a folder that is there and takes no files
+        CliProgram.AssertRefused("/proc/digits.csv: cannot be written: Access to the path '/proc/digits.csv' is denied", "data", "generate", "--out", "/proc/digits.csv");
+    }
+
+    [Theory]
+    [InlineData("train-images-idx3-ubyte")]
+    [InlineData("train-labels-idx1-ubyte.gz")]
+    [InlineData("t10k-images.idx3-ubyte")]
+    public void Generate_writes_into_no_folder_that_has_digits(string name)
+    {
+        _folder.Write(name, "mine"u8.ToArray());
+        CliProgram.AssertRefused($"{_folder.Path}: holds digits already ({name}); choose another --out", "data", "generate", "--count", "10", "--out", _folder.Path);
+        Assert.Equal("mine", File.ReadAllText(_folder[name]));
+        Assert.Single(Directory.GetFiles(_folder.Path));
     }
 
     [Fact]
