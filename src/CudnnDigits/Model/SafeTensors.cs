@@ -21,9 +21,10 @@ public sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Va
 /// </summary>
 public sealed class SafeTensors
 {
-    private const int MostHeaderBytes = 100_000_000; // the format's own limit
+    private const int MostHeaderBytes = 1 << 26; // a state of 100,000 epochs has 45 MB
+    private const int MostHeaderTokens = 100_000; // some thousand tensors; each token takes memory beside the header
     private const int MostDataBytes = 1 << 28;
-    private const string MetadataKey = "__metadata__", ChecksumKey = "sha256";
+    private const string MetadataKey = "__metadata__", ChecksumKey = "cudnn_digits.sha256";
 
     private readonly string _name;
     private readonly byte[] _data;
@@ -47,6 +48,7 @@ public sealed class SafeTensors
                 throw new FormatException("does not begin with '{'");
             }
 
+            CountTokens(header);
             using JsonDocument json = JsonDocument.Parse(header, new JsonDocumentOptions { AllowDuplicateProperties = false });
             foreach (JsonProperty property in json.RootElement.EnumerateObject())
             {
@@ -174,6 +176,18 @@ public sealed class SafeTensors
         return entry.Type == "I64"
             ? MemoryMarshal.Cast<byte, long>(Bytes(entry)).ToArray()
             : throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected I64");
+    }
+
+    private static void CountTokens(byte[] header)
+    {
+        Utf8JsonReader json = new(header);
+        for (int count = 0; json.Read(); count++)
+        {
+            if (count == MostHeaderTokens)
+            {
+                throw new FormatException("has far more entries than that of a digit network");
+            }
+        }
     }
 
     private Entry Find(string name) =>

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
@@ -11,6 +12,7 @@ namespace CudnnDigits.Training;
 public static class Checkpoint
 {
     private const string Program = "CudnnDigits", NetworkKey = "network", VersionKey = "version", ScalingKey = "input_scaling";
+    private const string StateKey = "state", OptionsKey = "options";
     private const string BestPrefix = "best.", FirstMomentPrefix = "adam.exp_avg.", SecondMomentPrefix = "adam.exp_avg_sq.";
 
     /// <summary>Version of this program, as it stands in files.</summary>
@@ -50,7 +52,13 @@ public static class Checkpoint
     /// <summary>Writes a training state.</summary>
     /// <param name="path">The file.</param>
     /// <param name="state">The state.</param>
-    public static void SaveState(string path, TrainingState state)
+    public static void SaveState(string path, TrainingState state) => SaveState(path, state, options: null);
+
+    /// <summary>Writes a training state.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="state">The state.</param>
+    /// <param name="options">What it is trained with, to be compared with run.json later, or null.</param>
+    internal static void SaveState(string path, TrainingState state, TrainingOptions? options)
     {
         ArgumentNullException.ThrowIfNull(state);
         List<NamedTensor> tensors = [];
@@ -64,18 +72,34 @@ public static class Checkpoint
 
         StateHeader header = new(
             state.Optimizer.Step, state.Epoch, state.StepInEpoch, state.Sums.Loss, state.Sums.Correct, state.Sums.Samples, state.SecondsInEpoch, state.History);
-        SafeTensors.Write(path, [.. Header(state.Weights.Network), new("state", JsonSerializer.Serialize(header, TrainingJson.Default.StateHeader))], tensors);
+        SafeTensors.Write(
+            path,
+            [
+                .. Header(state.Weights.Network),
+                new(StateKey, JsonSerializer.Serialize(header, TrainingJson.Default.StateHeader)),
+                .. options is null ? [] : new KeyValuePair<string, string>[] { new(OptionsKey, JsonSerializer.Serialize(options, TrainingJson.Default.TrainingOptions)) },
+            ],
+            tensors);
     }
 
     /// <summary>Reads a training state.</summary>
-    /// <param name="path">A file written by <see cref="SaveState"/>.</param>
+    /// <param name="path">A file written by <see cref="SaveState(string, TrainingState)"/>.</param>
     /// <param name="network">The network it must fit.</param>
     /// <exception cref="InputException">Not such a file, damaged, another network's, or with values that cannot be.</exception>
-    public static TrainingState LoadState(string path, NetworkSpec network)
+    public static TrainingState LoadState(string path, NetworkSpec network) => LoadState(path, network, out _);
+
+    /// <summary>Reads a training state.</summary>
+    /// <param name="path">A file written by <see cref="SaveState(string, TrainingState)"/>.</param>
+    /// <param name="network">The network it must fit.</param>
+    /// <param name="options">What it was trained with; null where the file does not say so.</param>
+    /// <exception cref="InputException">Not such a file, damaged, another network's, or with values that cannot be.</exception>
+    internal static TrainingState LoadState(string path, NetworkSpec network, out TrainingOptions? options)
     {
         ArgumentNullException.ThrowIfNull(network);
         SafeTensors file = SafeTensors.Read(path);
-        CheckOrigin(file, path, network);
+        StateHeader header = ReadHeader(file, path);
+        options = file.Metadata.TryGetValue(OptionsKey, out string? text) ? ReadJson(text, TrainingJson.Default.TrainingOptions, path) : null;
+        CheckOrigin(file, path, network, isState: true);
         NetworkWeights weights = new(network);
         ReadWeights(file, path, "", weights);
         TrainingState state = new(weights);
@@ -91,7 +115,6 @@ public static class Checkpoint
             throw new InputException($"{path}: a tensor {SecondMomentPrefix}… holds a mean square below 0; the file is damaged");
         }
 
-        StateHeader header = ReadHeader(file, path);
         state.Optimizer.Step = header.Step;
         (state.Epoch, state.StepInEpoch, state.SecondsInEpoch) = (header.Epoch, header.StepInEpoch, header.SecondsInEpoch);
         state.Sums = new EpochSums(header.LossSum, header.Correct, header.Samples);
@@ -101,16 +124,35 @@ public static class Checkpoint
 
     private static StateHeader ReadHeader(SafeTensors file, string path)
     {
-        if (!file.Metadata.TryGetValue("state", out string? text))
+        if (!file.Metadata.TryGetValue(StateKey, out string? text))
         {
             throw new InputException($"{path}: holds weights but no training state; resume needs last.safetensors");
         }
 
         CheckVersion(file, path);
+        StateHeader header = ReadJson(text, TrainingJson.Default.StateHeader, path);
+        return header.IsPossible ? header : throw new InputException($"{path}: its training state is damaged, it has values that cannot be; bring back a copy of it");
+    }
+
+    /// <summary>The epochs of a state; null where there is none that can be read.</summary>
+    /// <param name="path">The file.</param>
+    internal static IReadOnlyList<EpochRecord>? TryReadHistory(string path)
+    {
         try
         {
-            StateHeader? header = JsonSerializer.Deserialize(text, TrainingJson.Default.StateHeader);
-            return header is { History: not null } && header.IsPossible ? header : throw new JsonException("values that cannot be");
+            return File.Exists(path) ? ReadHeader(SafeTensors.Read(path), path).History : null;
+        }
+        catch (InputException)
+        {
+            return null;
+        }
+    }
+
+    private static T ReadJson<T>(string text, JsonTypeInfo<T> type, string path)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(text, type) ?? throw new JsonException("null");
         }
         catch (JsonException e)
         {
@@ -119,11 +161,11 @@ public static class Checkpoint
     }
 
     /// <summary>What a file says of itself must be what is asked for; files from elsewhere say nothing.</summary>
-    private static void CheckOrigin(SafeTensors file, string path, NetworkSpec network)
+    private static void CheckOrigin(SafeTensors file, string path, NetworkSpec network, bool isState = false)
     {
         foreach ((string key, string expected) in Header(network).Where(entry => entry.Key is NetworkKey or ScalingKey))
         {
-            if (file.Metadata.TryGetValue(key, out string? found) && found != expected)
+            if (file.Metadata.TryGetValue(key, out string? found) ? found != expected : isState)
             {
                 throw new InputException($"{path}: its {key} is '{found}', expected '{expected}'; these are another network's weights");
             }

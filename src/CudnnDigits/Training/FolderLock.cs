@@ -58,9 +58,24 @@ internal sealed class FolderLock : IDisposable
         string path = Path.Combine(folder, Name);
         try
         {
+            if (!IsOurs(path))
+            {
+                throw new InputException($"{path}: is not this program's lock; move it away");
+            }
+
             for (int tries = 0; tries < MostTries; tries++)
             {
-                FileStream file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None, 1);
+                FileStream file;
+                try
+                {
+                    file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None, 1);
+                }
+                catch (IOException e) when (IsHeld(e) && Read(path) is not { Length: > 0 } && tries < MostTries - 1)
+                {
+                    Thread.Sleep(1); // whoever has it is about to say who that is, or to go
+                    continue;
+                }
+
                 string holder = Sign(file);
                 bool shared = OperatingSystem.IsWindows() || Posix.ShareLock(file.SafeFileHandle); // so that others can read who has it
                 if (shared && Read(path) is { } text && (text == holder || text.Length == 0))
@@ -74,7 +89,7 @@ internal sealed class FolderLock : IDisposable
 
             throw Held(folder, path);
         }
-        catch (IOException e) when (OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == SharingViolation : e.HResult == Posix.WouldBlock)
+        catch (IOException e) when (IsHeld(e))
         {
             throw Held(folder, path);
         }
@@ -120,13 +135,24 @@ internal sealed class FolderLock : IDisposable
         }
     }
 
+    private static bool IsHeld(IOException e) => OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == SharingViolation : e.HResult == Posix.WouldBlock;
+
     private static InputException Held(string folder, string path) =>
         new($"{folder}: is being written by {(Read(path) is { Length: > 0 } holder ? holder : "another process")}; wait for its end, or end it, and try again");
 
-    private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message}; choose another folder", e);
+    private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message}; it must be a folder that can be written", e);
 
     private static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
-        .Select(Path.GetFileName).All(name => name == Name || AtomicFile.IsLeftOver(name!));
+        .Select(Path.GetFileName).All(name => (name == Name && IsOurs(Path.Combine(folder, name))) || AtomicFile.IsLeftOver(name!));
+
+    /// <summary>Whether there is no lock, or one that this program has made: a plain file that says of a process, or nothing yet.</summary>
+    private static bool IsOurs(string path)
+    {
+        FileKind kind = OperatingSystem.IsWindows()
+            ? Directory.Exists(path) ? FileKind.Folder : File.Exists(path) ? FileKind.Regular : FileKind.Missing
+            : Posix.Status(path, follow: false).Kind;
+        return kind == FileKind.Missing || (kind == FileKind.Regular && (Read(path) is not { Length: > 0 } text || text.StartsWith("process ", StringComparison.Ordinal)));
+    }
 
     /// <summary>Who has the lock; empty where this process may not read it, null where nobody has it, or is about to.</summary>
     private static string? Read(string path)

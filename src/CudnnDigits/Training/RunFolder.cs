@@ -144,6 +144,12 @@ public sealed class RunFolder(string path) : IDisposable
             }
         }
 
+        // The rows were written from the state's epochs, which have a checksum; by now it may have more.
+        if (Checkpoint.TryReadHistory(StateFile) is { } kept && history.FindIndex(epoch => epoch.Epoch > kept.Count || Row(kept[epoch.Epoch - 1]) != lines[epoch.Epoch]) is >= 0 and int wrong)
+        {
+            throw new InputException($"{file}: row {wrong + 2} is damaged; {HowToMend}");
+        }
+
         return history;
 
         bool IsNext(EpochRecord epoch)
@@ -155,7 +161,7 @@ public sealed class RunFolder(string path) : IDisposable
 
     /// <summary>Reads last.safetensors; null where a run was killed before it could save anything.</summary>
     /// <param name="network">The run's network.</param>
-    /// <param name="options">The run's options.</param>
+    /// <param name="options">The run's options; those that the state was trained with, but for the number of epochs.</param>
     /// <param name="data">The run's digits.</param>
     /// <exception cref="InputException">It is damaged, none of this run's, or missing though the run has trained.</exception>
     public TrainingState? ReadState(NetworkSpec network, TrainingOptions options, DigitDataset data)
@@ -169,7 +175,12 @@ public sealed class RunFolder(string path) : IDisposable
                 : null;
         }
 
-        TrainingState state = Checkpoint.LoadState(StateFile, network);
+        TrainingState state = Checkpoint.LoadState(StateFile, network, out TrainingOptions? trainedWith);
+        if (trainedWith is not null && trainedWith with { Epochs = options.Epochs } != options)
+        {
+            throw new InputException($"{File("run.json")}: is damaged: its options are not those that {StateFile} was trained with; bring back a copy of it");
+        }
+
         state.CheckFits(StateFile, options, options.Split.Draw(data.Labels).Training.Length);
         return state;
     }
@@ -186,7 +197,7 @@ public sealed class RunFolder(string path) : IDisposable
     {
         ArgumentNullException.ThrowIfNull(state);
         ArgumentNullException.ThrowIfNull(record);
-        Checkpoint.SaveState(StateFile, state);
+        Checkpoint.SaveState(StateFile, state, record.Options);
         AtomicFile.WriteText(File("history.csv"), writer => WriteHistory(writer, state.History));
         if (state.Optimizer.Step > 0)
         {
@@ -201,18 +212,30 @@ public sealed class RunFolder(string path) : IDisposable
         AtomicFile.WriteText(File("metrics.json"), writer => writer.WriteLine(JsonSerializer.Serialize(metrics, TrainingJson.Default.Metrics)));
 
     /// <summary>Takes metrics.json away: a run that goes on has not ended.</summary>
-    public void DiscardMetrics() => System.IO.File.Delete(File("metrics.json"));
+    /// <exception cref="InputException">It is a folder.</exception>
+    public void DiscardMetrics()
+    {
+        string file = File("metrics.json");
+        if (Directory.Exists(file))
+        {
+            throw new InputException($"{file}: is a folder; move it away");
+        }
+
+        System.IO.File.Delete(file);
+    }
 
     private static void WriteHistory(TextWriter writer, IEnumerable<EpochRecord> history)
     {
         writer.Write(HistoryHeader + "\n");
         foreach (EpochRecord e in history)
         {
-            writer.Write(string.Create(
-                CultureInfo.InvariantCulture,
-                $"{e.Epoch},{e.TrainLoss:R},{e.TrainAccuracy:R},{e.ValidationLoss:R},{e.ValidationAccuracy:R},{e.LearningRate:G7},{e.Seconds:F3},{e.ImagesPerSecond:F1}\n"));
+            writer.Write(Row(e) + "\n");
         }
     }
+
+    private static string Row(EpochRecord e) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{e.Epoch},{e.TrainLoss:R},{e.TrainAccuracy:R},{e.ValidationLoss:R},{e.ValidationAccuracy:R},{e.LearningRate:G7},{e.Seconds:F3},{e.ImagesPerSecond:F1}");
 
     private static EpochRecord? ReadEpoch(string line)
     {

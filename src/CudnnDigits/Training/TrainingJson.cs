@@ -9,14 +9,16 @@ internal sealed record StateHeader(
     /// <summary>
     /// Whether there can be such a state, whatever the run; see <see cref="TrainingState.CheckFits"/> for what a run asks for.
     /// </summary>
+    [JsonIgnore]
     public bool IsPossible => Epoch == History.Count && History.Index().All(row => row.Item is not null && EpochRecord.IsPossible(row.Item, row.Index + 1, History[0]))
         && StepInEpoch >= 0 && Step >= StepInEpoch && Correct >= 0 && Samples >= Correct && Samples > 0 == StepInEpoch > 0
-        && double.IsFinite(LossSum) && double.IsFinite(SecondsInEpoch) && SecondsInEpoch >= 0;
+        && (Samples > 0 ? EpochRecord.IsLoss(LossSum / Samples) : LossSum == 0) && EpochRecord.IsTime(SecondsInEpoch);
 }
 
-/// <summary>JSON in the field's snake_case, without reflection.</summary>
+/// <summary>JSON in the field's snake_case, without reflection; what is read has every member, and no other.</summary>
 [JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true)]
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow)]
 [JsonSerializable(typeof(StateHeader))]
 [JsonSerializable(typeof(Metrics))]
 [JsonSerializable(typeof(RunRecord))]

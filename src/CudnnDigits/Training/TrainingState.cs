@@ -29,10 +29,16 @@ public sealed record EpochRecord(
     /// <param name="number">Its number, from 1.</param>
     /// <param name="first">The run's first epoch.</param>
     internal static bool IsPossible(EpochRecord record, int number, EpochRecord first) =>
-        record.Epoch == number && double.IsFinite(record.TrainLoss) && record.TrainAccuracy is >= 0 and <= 1
+        record.Epoch == number && IsLoss(record.TrainLoss) && record.TrainAccuracy is >= 0 and <= 1
         && record.ValidationLoss.HasValue == first.ValidationLoss.HasValue && record.ValidationAccuracy.HasValue == first.ValidationLoss.HasValue
-        && double.IsFinite(record.ValidationLoss ?? 0) && record.ValidationAccuracy is null or (>= 0 and <= 1)
-        && Array.TrueForAll([record.LearningRate, record.Seconds, record.ImagesPerSecond], value => value >= 0 && double.IsFinite(value));
+        && IsLoss(record.ValidationLoss ?? 0) && record.ValidationAccuracy is null or (>= 0 and <= 1)
+        && record.LearningRate is >= 0 and <= double.MaxValue && IsTime(record.Seconds) && record.ImagesPerSecond is >= 0 and <= double.MaxValue;
+
+    /// <summary>Whether this can be a mean cross-entropy; rounding may take a perfect one a little below 0.</summary>
+    internal static bool IsLoss(double loss) => loss is > -1e-3 and <= double.MaxValue;
+
+    /// <summary>Whether this can be a time, in seconds: up to thirty years.</summary>
+    internal static bool IsTime(double seconds) => seconds is >= 0 and < 1e9;
 
     /// <summary>Each epoch, and whether it was better than every one before.</summary>
     /// <param name="history">Epochs in order.</param>
@@ -121,6 +127,7 @@ public sealed class TrainingState(NetworkWeights weights)
         int steps = options.StepsPerEpoch(trainingRows);
         long samples = Math.Min((long)StepInEpoch * options.BatchSize, trainingRows);
         if (Epoch > options.Epochs || StepInEpoch >= steps || Optimizer.Step != (long)Epoch * steps + StepInEpoch || Sums.Samples != samples
+            || History.Exists(epoch => epoch.LearningRate > options.LearningRate * (1 + 1e-6)) // schedules begin or peak there
             || (History is [var first, ..] && first.ValidationLoss is not null != options.Split.HoldsOut))
         {
             throw new InputException(

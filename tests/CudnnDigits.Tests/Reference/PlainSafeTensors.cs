@@ -52,7 +52,7 @@ internal sealed class PlainSafeTensors
             }
 
             Require(Array.TrueForAll(used, byteUsed => byteUsed));
-            Require(!content.Metadata.TryGetValue("sha256", out string? checksum) || checksum == content.Checksum());
+            Require(!content.Metadata.TryGetValue("cudnn_digits.sha256", out string? checksum) || checksum == content.Checksum());
             return content;
         }
         catch (Exception e) when (e is FormatException or ArgumentException or InvalidCastException or KeyNotFoundException or OverflowException or IndexOutOfRangeException or NullReferenceException)
@@ -64,7 +64,7 @@ internal sealed class PlainSafeTensors
     private string Checksum()
     {
         using MemoryStream all = new();
-        foreach ((string key, string value) in Metadata.Where(entry => entry.Key != "sha256"))
+        foreach ((string key, string value) in Metadata.Where(entry => entry.Key != "cudnn_digits.sha256"))
         {
             all.Write(Encoding.UTF8.GetBytes(key + "=" + value + "\n"));
         }

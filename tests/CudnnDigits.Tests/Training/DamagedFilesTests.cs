@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.RegularExpressions;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
+using CudnnDigits.Numerics;
 using CudnnDigits.Tests.Data;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
@@ -58,6 +59,9 @@ public sealed class DamagedFilesTests : IDisposable
     [InlineData("version", "CudnnDigits 999.0.0", "newer than this")]
     [InlineData("version", "OtherProgram 1.0", "its version is 'OtherProgram 1.0'")]
     [InlineData("version", null, "its version is ''")]
+    [InlineData("network", null, "its network is ''")]
+    [InlineData("input_scaling", null, "its input_scaling is ''")]
+    [InlineData("options", "{}", "training state is damaged")]
     [InlineData("state", "{}", "training state is damaged")]
     [InlineData("state", "null", "training state is damaged")]
     [InlineData("state", null, "no training state")]
@@ -79,7 +83,12 @@ public sealed class DamagedFilesTests : IDisposable
     [InlineData("\"loss_sum\":0", "\"loss_sum\":1e999")]
     [InlineData("\"seconds_in_epoch\":0", "\"seconds_in_epoch\":-1")]
     [InlineData("\"history\":[]", "\"history\":[null]")]
+    [InlineData("\"loss_sum\":0", "\"loss_sum\":1")]
+    [InlineData("\"seconds_in_epoch\":0", "\"seconds_in_epoch\":1e9")]
     [InlineData("\"history\":[]", "\"history\":null")]
+    [InlineData("\"correct\":0", "\"corrects\":0")]
+    [InlineData("\"correct\":0,", "")]
+    [InlineData("\"step\":0", "\"another\":1,\"step\":0")]
     public void Counters_that_cannot_be_are_refused(string from, string to)
     {
         string state = Regex.Replace(Metadata("", null).First(entry => entry.Key == "state").Value, @"\s", "");
@@ -108,7 +117,11 @@ public sealed class DamagedFilesTests : IDisposable
         Refused(() => state.StepInEpoch = 1_000_000);
         Refused(() => state.Optimizer.Step = 6);
         Refused(() => state.Sums = new EpochSums(1, 100, 127));
+        Refused(() => state.Sums = new EpochSums(-100, 100, 128));
         Refused(() => state.History[0] = Epoch(1) with { ValidationLoss = null, ValidationAccuracy = null });
+        Refused(() => state.History[0] = Epoch(1) with { LearningRate = 0.5 });
+        Refused(() => state.History[0] = Epoch(1) with { TrainLoss = -0.5 });
+        Refused(() => state.History[0] = Epoch(1) with { Seconds = 1e300 });
         Refused(() =>
         {
             state.History.AddRange([Epoch(2), Epoch(3)]);
@@ -184,6 +197,19 @@ public sealed class DamagedFilesTests : IDisposable
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 4 << 20);
     }
 
+    [Theory]
+    [InlineData("{\"a\":{\"dtype\":\"F32\",\"shape\":[", "1,")]
+    [InlineData("{\"__metadata__\":{", "\"k\":\"v\",")]
+    [InlineData("{", "\"a\":{},")]
+    public void A_header_takes_memory_in_proportion_to_itself(string first, string again)
+    {
+        byte[] header = Encoding.UTF8.GetBytes(first + string.Concat(Enumerable.Repeat(again, (16 << 20) / again.Length)));
+        string file = _folder.Write("file", [.. BitConverter.GetBytes((long)header.Length), .. header]);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        DataSourceTests.AssertRefused("far more entries", () => SafeTensors.Read(file));
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 4 * header.Length);
+    }
+
     [Fact]
     public void Mutated_files_read_as_a_plain_reader_reads_them()
     {
@@ -251,6 +277,63 @@ public sealed class DamagedFilesTests : IDisposable
         DataSourceTests.AssertRefused(says, () => RunFolder.Open(_folder["run"], out _));
     }
 
+    [Fact]
+    public void Members_that_are_lost_added_or_called_otherwise_are_found()
+    {
+        using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
+        run.WriteMetrics(Metrics.FromConfusion([.. Enumerable.Range(0, 10).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : 0)])], 12.5));
+        Check("run.json", () => run.ReadRecord(), mayBeLost: nameof(RunRecord.Options));
+        Check("metrics.json", () => run.ReadMetrics(), mayBeLost: "");
+
+        void Check(string name, Action read, string mayBeLost)
+        {
+            string file = _folder[$"run/{name}"], good = File.ReadAllText(file);
+            read();
+            File.WriteAllText(file, "{}");
+            DataSourceTests.AssertRefused($"{name}: is damaged", read);
+            foreach (Match member in Regex.Matches(good, """(?<=[{,]\s*)"(\w+)": (?:"[^"]*"|[^{}\[\],\s]+)(,?)"""))
+            {
+                Refuse(good.Insert(member.Groups[1].Index, "x"), member.Value);
+                Refuse(good.Insert(member.Index, "\"another\": 1, "), member.Value);
+                if (mayBeLost.Length == 0 && member.Groups[2].Length > 0)
+                {
+                    Refuse(good.Remove(member.Index, member.Length), member.Value);
+                }
+            }
+
+            void Refuse(string text, string member)
+            {
+                File.WriteAllText(file, text);
+                Assert.True(Refused(read), $"{name}: {member}");
+            }
+        }
+    }
+
+    [Fact]
+    public void Options_that_a_state_was_not_trained_with_are_refused()
+    {
+        DigitDataset data = GeneratedDigits.Create(200);
+        TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 2 };
+        using RunFolder run = RunFolder.Create(_folder["run"], Record(options, data));
+        TrainingState state = new(Initializer.Create(Network, 0)) { Epoch = 1 };
+        state.Optimizer.Step = 3;
+        state.History.Add(Epoch(1));
+        run.Save(state, Record(options, data));
+        Assert.NotNull(run.ReadState(Network, options, data));
+        Assert.NotNull(run.ReadState(Network, options with { Epochs = 9 }, data)); // --resume may extend
+        foreach (TrainingOptions other in new[]
+        {
+            options with { Seed = 1 }, options with { WeightDecay = 0.1 }, options with { LearningRate = 0.1 }, options with { BatchSize = 65 }, options with { Zoom = 0.1f },
+            options with { Shuffle = false }, options with { KeepLast = true }, options with { Dropout = 0.1 }, options with { Schedule = LearningRateSchedule.Constant },
+        })
+        {
+            DataSourceTests.AssertRefused("run.json: is damaged: its options are not those that", () => run.ReadState(Network, other, data));
+        }
+
+        Checkpoint.SaveState(run.StateFile, state); // by an older version, which kept no options
+        Assert.NotNull(run.ReadState(Network, options with { Seed = 1 }, data));
+    }
+
     [Theory]
     [InlineData(0, "epoch,", "epochs,")]
     [InlineData(1, "0.5,", "nan,")]
@@ -262,6 +345,11 @@ public sealed class DamagedFilesTests : IDisposable
     [InlineData(1, ",100.0", ",100.0,1")]
     [InlineData(2, ",0.25,0.95,", ",,0.95,")]
     [InlineData(2, ",0.25,0.95,", ",,,")]
+    [InlineData(1, "0.5,", "0.1,")]
+    [InlineData(1, ",0.25,", ",0.24,")]
+    [InlineData(2, "0.95,", "0.91,")]
+    [InlineData(2, "0.001,", "0.003,")]
+    [InlineData(2, ",100.0", ",900.0")]
     public void A_damaged_history_is_refused(int row, string from, string to)
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
@@ -275,6 +363,8 @@ public sealed class DamagedFilesTests : IDisposable
         lines[row] = new Regex(Regex.Escape(from)).Replace(lines[row], to, 1);
         File.WriteAllText(file, string.Join("\r\n", lines) + "\r\n");
         DataSourceTests.AssertRefused($"history.csv: row {row + 1} is damaged; cudnn-digits train --resume", () => run.ReadHistory());
+        File.WriteAllText(file, string.Join('\n', File.ReadAllLines(file)[..1])); // a kill, between one file and the next, leaves fewer
+        Assert.True(row == 0 || run.ReadHistory().Count == 0);
     }
 
     [Fact]
@@ -325,6 +415,56 @@ public sealed class DamagedFilesTests : IDisposable
         Assert.False(File.Exists(_folder[".lock"]));
     }
 
+    [Fact]
+    public void What_is_no_lock_of_this_program_is_left_as_it_is()
+    {
+        RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2))).Dispose();
+        Directory.CreateDirectory(_folder["new"]);
+        string path = _folder["run/.lock"], other = _folder.Write("other", "mine"u8.ToArray());
+        File.CreateSymbolicLink(path, other);
+        Refuse();
+        Assert.Equal(other, new FileInfo(path).LinkTarget);
+        File.Delete(path);
+        File.WriteAllText(path, "mine");
+        Refuse();
+        Assert.Equal("mine", File.ReadAllText(path));
+        DataSourceTests.AssertRefused("is not empty", () => RunFolder.Create(Path.GetDirectoryName(_folder.Write("new/.lock", "mine"u8.ToArray()))!, new RunFolder(_folder["run"]).ReadRecord()));
+        File.Delete(path);
+        Directory.CreateDirectory(path);
+        Refuse();
+        Directory.Delete(path);
+        if (!OperatingSystem.IsWindows())
+        {
+            FileNodes.Fifo(path);
+            Refuse();
+            File.Delete(path);
+        }
+
+        RunFolder.Open(_folder["run"], out _).Dispose();
+        Assert.Equal("mine", File.ReadAllText(other));
+
+        void Refuse() => DataSourceTests.AssertRefused($"{path}: is not this program's lock; move it away", () => RunFolder.Open(_folder["run"], out _));
+    }
+
+    [Fact]
+    public async Task A_lock_whose_holder_does_not_say_its_name_yet_is_asked_again()
+    {
+        RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2))).Dispose();
+        FileStream held = new(_folder["run/.lock"], FileMode.Create, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.ReadWrite : FileShare.None);
+        Task<bool> opened = Task.Run(() => Refused(() => RunFolder.Open(_folder["run"], out _).Dispose()));
+        await Task.Delay(10, TestContext.Current.CancellationToken);
+        held.Dispose();
+        Assert.False(await opened);
+    }
+
+    [Fact]
+    public void A_folder_in_place_of_metrics_is_said()
+    {
+        using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
+        Directory.CreateDirectory(_folder["run/metrics.json"]);
+        DataSourceTests.AssertRefused("metrics.json: is a folder; move it away", run.DiscardMetrics);
+    }
+
     private static EpochRecord Epoch(int number) => new(number, 0.5, 0.9, 0.25, 0.95, 1e-3, 1, 100);
 
     private static RunRecord Record(TrainingOptions options, DigitDataset data) =>
@@ -354,7 +494,7 @@ public sealed class DamagedFilesTests : IDisposable
     private KeyValuePair<string, string>[] Metadata(string key, string? value)
     {
         State(new TrainingState(Initializer.Create(Network, 0)));
-        return [.. SafeTensors.Read(_folder["good"]).Metadata.Where(entry => entry.Key != key && entry.Key != "sha256"), .. value is null ? [] : new KeyValuePair<string, string>[] { new(key, value) }];
+        return [.. SafeTensors.Read(_folder["good"]).Metadata.Where(entry => entry.Key != key && entry.Key != "cudnn_digits.sha256"), .. value is null ? [] : new KeyValuePair<string, string>[] { new(key, value) }];
     }
 
     private NamedTensor[] StateTensors()
@@ -367,7 +507,7 @@ public sealed class DamagedFilesTests : IDisposable
     private static byte[] WithoutChecksum(byte[] file)
     {
         int length = (int)BitConverter.ToInt64(file);
-        byte[] header = Encoding.UTF8.GetBytes(Regex.Replace(Encoding.UTF8.GetString(file, 8, length), ",\"sha256\":\"[0-9a-f]*\"", ""));
+        byte[] header = Encoding.UTF8.GetBytes(Regex.Replace(Encoding.UTF8.GetString(file, 8, length), ",\"cudnn_digits.sha256\":\"[0-9a-f]*\"", ""));
         return [.. BitConverter.GetBytes((long)header.Length), .. header, .. file[(8 + length)..]];
     }
 }
