@@ -163,11 +163,16 @@ public sealed class ResumeTests : IDisposable
     {
         string run = _folder["run"];
         Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
-        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "40"))];
-        CliProgram.Result[] results = [.. both.Select(CliProgram.Finish)];
-        Assert.Equal([0, 2], results.Select(result => result.ExitCode).Order());
-        Assert.Contains("is being written by process", results.Single(result => result.ExitCode == 2).Error, StringComparison.Ordinal);
-        Assert.Equal(41, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
+        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "10000"))];
+        WaitFor(() => both[1].HasExited, both[0]);
+        Process late = Array.Find(both, process => process.HasExited)!, first = both.Single(process => process != late);
+        CliProgram.Result refused = CliProgram.Finish(late);
+        Assert.Equal(2, refused.ExitCode);
+        Assert.Contains($"{run}: is being written by process {first.Id} on {Environment.MachineName}", refused.Error, StringComparison.Ordinal);
+        WaitFor(() => File.ReadAllLines(Path.Combine(run, "history.csv")).Length > 2, first);
+        Signal(first, "INT");
+        Assert.Equal(130, CliProgram.Finish(first).ExitCode);
+        Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
     }
 
     [Fact]
