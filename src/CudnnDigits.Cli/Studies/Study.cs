@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json;
 using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -80,7 +79,7 @@ internal sealed class Study : IDisposable
         FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
             ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"
             : $"{folder}: is not empty; choose another --out");
-        AtomicFile.WriteText(file, writer => writer.WriteLine(JsonSerializer.Serialize(record, StudyJson.Default.StudyRecord)));
+        RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
         return new Study(folder, folderLock, record, data, gpu, quiet);
     }
 
@@ -242,23 +241,11 @@ internal sealed class Study : IDisposable
 
     private static StudyRecord ReadRecord(string file, string command)
     {
-        try
-        {
-            StudyRecord record = File.Exists(file)
-                ? JsonSerializer.Deserialize(File.ReadAllText(file), StudyJson.Default.StudyRecord) ?? throw new InputException($"{file}: is damaged (null)")
-                : throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command} (no {RecordName}); give the folder that {command} wrote");
-            return record.Command == command
-                ? Checked(file, record)
-                : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with cudnn-digits {record.Command} --resume");
-        }
-        catch (JsonException e)
-        {
-            throw new InputException($"{file}: is damaged, near line {e.LineNumber + 1}", e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{file}: cannot be read: {e.Message}", e);
-        }
+        StudyRecord record = RecordFile.Read(file, StudyJson.Default.StudyRecord)
+            ?? throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command} (no {RecordName}); give the folder that {command} wrote");
+        return record.Command == command
+            ? Checked(file, record)
+            : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with cudnn-digits {record.Command} --resume");
     }
 }
 

@@ -140,7 +140,7 @@ internal sealed class FolderLock : IDisposable
     private static InputException Held(string folder, string path) =>
         new($"{folder}: is being written by {(Read(path) is { Length: > 0 } holder ? holder : "another process")}; wait for its end, or end it, and try again");
 
-    private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message}; it must be a folder that can be written", e);
+    private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message.TrimEnd('.')}; it must be a folder that can be written", e);
 
     private static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
         .Select(Path.GetFileName).All(name => (name == Name && IsOurs(Path.Combine(folder, name))) || AtomicFile.IsLeftOver(name!));

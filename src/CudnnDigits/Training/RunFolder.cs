@@ -1,7 +1,5 @@
 using System.Globalization;
-using System.Text;
 using System.Text.Json;
-using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -45,7 +43,6 @@ public sealed record RunRecord(
 public sealed class RunFolder(string path) : IDisposable
 {
     private const string HistoryHeader = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second";
-    private const int MostCharacters = 1 << 26;
 
     private FolderLock? _lock;
 
@@ -101,7 +98,7 @@ public sealed class RunFolder(string path) : IDisposable
     /// <exception cref="InputException">There is none, or it is damaged.</exception>
     public RunRecord ReadRecord()
     {
-        RunRecord record = ReadJson("run.json", TrainingJson.Default.RunRecord)
+        RunRecord record = RecordFile.Read(File("run.json"), TrainingJson.Default.RunRecord)
             ?? throw new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
         try
         {
@@ -119,7 +116,7 @@ public sealed class RunFolder(string path) : IDisposable
     /// <exception cref="InputException">It is damaged.</exception>
     public Metrics? ReadMetrics()
     {
-        Metrics? metrics = ReadJson("metrics.json", TrainingJson.Default.Metrics);
+        Metrics? metrics = RecordFile.Read(File("metrics.json"), TrainingJson.Default.Metrics, HowToMend);
         return metrics is null || metrics.IsPossible ? metrics : throw new InputException($"{File("metrics.json")}: is damaged, its numbers do not fit each other; {HowToMend}");
     }
 
@@ -133,7 +130,7 @@ public sealed class RunFolder(string path) : IDisposable
             return [];
         }
 
-        string[] lines = [.. ReadText(file).TrimEnd().Split('\n').Select(line => line.TrimEnd('\r'))];
+        string[] lines = [.. RecordFile.ReadText(file).TrimEnd().Split('\n').Select(line => line.TrimEnd('\r'))];
         List<EpochRecord> history = [];
         for (int row = 0; row < lines.Length; row++)
         {
@@ -187,8 +184,7 @@ public sealed class RunFolder(string path) : IDisposable
 
     /// <summary>Writes run.json.</summary>
     /// <param name="record">What the run is started with.</param>
-    public void WriteRecord(RunRecord record) =>
-        AtomicFile.WriteText(File("run.json"), writer => writer.WriteLine(JsonSerializer.Serialize(record, TrainingJson.Default.RunRecord)));
+    public void WriteRecord(RunRecord record) => RecordFile.Write(File("run.json"), record, TrainingJson.Default.RunRecord);
 
     /// <summary>Writes last.safetensors, then what follows from it: history.csv and, once anything is trained, model.safetensors.</summary>
     /// <param name="state">The state.</param>
@@ -243,46 +239,6 @@ public sealed class RunFolder(string path) : IDisposable
         return cells is [{ } epoch, { } trainLoss, { } trainAccuracy, var validationLoss, var validationAccuracy, { } rate, { } seconds, { } speed]
             && epoch == (int)epoch ? new EpochRecord((int)epoch, trainLoss, trainAccuracy, validationLoss, validationAccuracy, rate, seconds, speed)
             : null;
-    }
-
-    private T? ReadJson<T>(string name, JsonTypeInfo<T> type)
-        where T : class
-    {
-        string file = File(name);
-        try
-        {
-            return System.IO.File.Exists(file)
-                ? JsonSerializer.Deserialize(ReadText(file), type) ?? throw new InputException($"{file}: is damaged (null)")
-                : null;
-        }
-        catch (JsonException e)
-        {
-            throw new InputException($"{file}: is damaged, near line {e.LineNumber + 1}", e);
-        }
-    }
-
-    private static string ReadText(string file)
-    {
-        try
-        {
-            using StreamReader reader = new(file);
-            StringBuilder text = new();
-            char[] part = new char[1 << 16];
-            for (int count; (count = reader.ReadBlock(part)) > 0;)
-            {
-                text.Append(part, 0, count);
-                if (text.Length > MostCharacters)
-                {
-                    throw new InputException($"{file}: is damaged: far larger than any that train writes");
-                }
-            }
-
-            return text.ToString();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{file}: cannot be read: {e.Message}", e);
-        }
     }
 
     private string HowToMend => System.IO.File.Exists(StateFile) ? $"cudnn-digits train --resume {Path} writes it again" : "take it out";

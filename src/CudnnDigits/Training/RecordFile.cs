@@ -1,0 +1,101 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization.Metadata;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Training;
+
+/// <summary>
+/// JSON files that say what a run or a study was started with. They carry a SHA-256 of their content; where a file has one,
+/// reading compares it.
+/// </summary>
+internal static class RecordFile
+{
+    private const string ChecksumKey = "sha256";
+    private const int MostCharacters = 1 << 26;
+
+    /// <summary>Writes a record, whole or not at all.</summary>
+    /// <typeparam name="T">The record's type.</typeparam>
+    /// <param name="path">The file.</param>
+    /// <param name="record">The record.</param>
+    /// <param name="type">How it is written.</param>
+    public static void Write<T>(string path, T record, JsonTypeInfo<T> type)
+        where T : class
+    {
+        JsonObject content = JsonSerializer.SerializeToNode(record, type)!.AsObject();
+        content.Add(ChecksumKey, Checksum(content));
+        AtomicFile.Write(path, file =>
+        {
+            using (Utf8JsonWriter writer = new(file, new JsonWriterOptions { Indented = true }))
+            {
+                content.WriteTo(writer);
+            }
+
+            file.WriteByte((byte)'\n');
+        });
+    }
+
+    /// <summary>Reads a record; null where there is no file.</summary>
+    /// <typeparam name="T">The record's type.</typeparam>
+    /// <param name="path">The file.</param>
+    /// <param name="type">How it was written.</param>
+    /// <param name="mend">What to do where it is damaged, for the message.</param>
+    /// <exception cref="InputException">It cannot be read, or is not what was written.</exception>
+    public static T? Read<T>(string path, JsonTypeInfo<T> type, string mend = "bring back a copy of it")
+        where T : class
+    {
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
+        try
+        {
+            JsonNode? json = JsonNode.Parse(ReadText(path), documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+            if (json is JsonObject content && content.Remove(ChecksumKey, out JsonNode? checksum) && checksum?.ToString() != Checksum(content))
+            {
+                throw new InputException(
+                    $"{path}: is damaged, its content is not that of its {ChecksumKey}; {mend} (whoever changes it on purpose takes its {ChecksumKey} out)");
+            }
+
+            return json.Deserialize(type) ?? throw new JsonException("null", path: null, lineNumber: 0, bytePositionInLine: null);
+        }
+        catch (JsonException e)
+        {
+            throw new InputException($"{path}: is damaged, {(e.Path is { Length: > 2 } at ? $"at {at[2..]}" : $"near line {e.LineNumber + 1}")}; {mend}", e);
+        }
+    }
+
+    /// <summary>Reads a text file that this program has written.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InputException">It cannot be read, or is larger than any that is written.</exception>
+    public static string ReadText(string path)
+    {
+        try
+        {
+            using StreamReader reader = new(path);
+            StringBuilder text = new();
+            char[] part = new char[1 << 16];
+            for (int count; (count = reader.ReadBlock(part)) > 0;)
+            {
+                text.Append(part, 0, count);
+                if (text.Length > MostCharacters)
+                {
+                    throw new InputException($"{path}: is damaged: far larger than any that train writes");
+                }
+            }
+
+            return text.ToString();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>In hexadecimal, over the members as they stand, whatever the space between them.</summary>
+    private static string Checksum(JsonObject content) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content.ToJsonString())));
+}
