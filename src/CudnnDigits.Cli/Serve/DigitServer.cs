@@ -178,10 +178,12 @@ internal static class DigitServer
         // Browsers send these, and no page can change them; other programs send neither.
         string? site = request.Headers.TryGetValue("Sec-Fetch-Site", out var sites) ? sites.ToString() : null;
         string? origin = request.Headers.TryGetValue("Origin", out var origins) ? origins.ToString() : null;
-        if (site is not (null or "same-origin" or "none") || (origin is not null && !IsOwn(origin)))
+        if (!IsOwnSite(site) || (origin is not null && !IsOwn(origin)))
         {
-            throw new BadRequestException(StatusCodes.Status403Forbidden, $"a page of another site sent this ({(origin is null ? $"Sec-Fetch-Site: {site}" : $"Origin: {origin}")}); only the server's own page may");
+            throw new BadRequestException(StatusCodes.Status403Forbidden, $"a page of another site sent this ({(IsOwnSite(site) ? $"Origin: {origin}" : $"Sec-Fetch-Site: {site}")}); only the server's own page may");
         }
+
+        static bool IsOwnSite(string? site) => site is null or "same-origin" or "none";
 
         bool IsOwn(string origin) => origin.Split("://") is ["http" or "https", string own] && own.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase);
     }
@@ -215,7 +217,7 @@ internal static class DigitServer
         StatusCodes.Status405MethodNotAllowed => (StatusCodes.Status400BadRequest, "the method does not go with such a target"), // * and host:port
         StatusCodes.Status413PayloadTooLarge => (e.StatusCode, TooLarge().Message),
         StatusCodes.Status505HttpVersionNotsupported => (StatusCodes.Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
-        int status => (status, e.Message.TrimEnd('.').Replace(": ''", "", StringComparison.Ordinal)), // nothing, where it could not be quoted
+        int status => (status, e.Message.TrimEnd('.').Replace("Invalid Host header", "the Host header is not valid, or names another host than the target", StringComparison.Ordinal).Replace(": ''", "", StringComparison.Ordinal)), // nothing, where it could not be quoted
     };
 
     private static Task WriteProblem(HttpContext context, int status, string detail)

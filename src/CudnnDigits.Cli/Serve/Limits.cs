@@ -1,8 +1,16 @@
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>What the server gives its peers at most. Tests take less, so that they end sooner.</summary>
 internal sealed record Limits
 {
+    /// <summary>Handles beside those of connections: the program has 150 open, and some more for a moment.</summary>
+    private const int OtherHandles = 256;
+
+    private const int LeastConnections = 64;
+
     /// <summary>
     /// Connections at once, and those of one address: a reverse proxy, whose address is everybody's, has room and leaves some.
     /// </summary>
@@ -10,6 +18,12 @@ internal sealed record Limits
 
     /// <inheritdoc cref="Connections"/>
     public int ConnectionsOfAnAddress { get; init; } = 768;
+
+    /// <summary>
+    /// Peers that have had their last answer and are listened to for a moment; beyond that they are cut off, for each takes a
+    /// handle.
+    /// </summary>
+    public int Leaving { get; init; } = 128;
 
     /// <summary>Bytes that all requests hold together, beyond the first <see cref="FreeBytes"/> of each.</summary>
     public long SharedBytes { get; init; } = 64 << 20;
@@ -40,4 +54,21 @@ internal sealed record Limits
 
     /// <summary>When the server stops: for requests that have begun to arrive. Idle connections have a twentieth of it.</summary>
     public TimeSpan Stop { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>As many connections as the system lets this process have: without a handle left, the runtime ends it.</summary>
+    /// <exception cref="InputException">It lets it have hardly any.</exception>
+    public Limits WithinHandles()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return this;
+        }
+
+        int others = OtherHandles + Leaving, least = others + LeastConnections;
+        long handles = Posix.AllowOpenFiles(others + Connections);
+        int connections = (int)(handles - others);
+        return handles >= least
+            ? this with { Connections = connections, ConnectionsOfAnAddress = (int)((long)connections * ConnectionsOfAnAddress / Connections) }
+            : throw new InputException($"the system lets this process have {handles} files open at once; serve needs {least}: raise the limit (ulimit -n {least})");
+    }
 }

@@ -231,9 +231,10 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     public override async ValueTask DisposeAsync()
     {
         _leaving = true;
-        if (_lingers)
+        if (_lingers && _peers.TryLinger())
         {
             await ReadOn();
+            _peers.EndLinger();
         }
 
         _peers.Remove(this);

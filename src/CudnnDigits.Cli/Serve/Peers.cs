@@ -19,6 +19,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     private readonly CancellationTokenSource _stopping = new();
     private Timer? _clock;
     private long _sharedBytes;
+    private int _leaving;
     private long _stopAt = long.MaxValue;
 
     public Limits Limits { get; } = limits;
@@ -102,6 +103,20 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         silent?.GiveWay(StatusCodes.Status503ServiceUnavailable, "other requests needed the memory while this one was silent; try again in a moment");
         return false;
     }
+
+    /// <summary>Whether a peer may be listened to once more after its last answer; who may says when that is over.</summary>
+    public bool TryLinger()
+    {
+        if (Interlocked.Increment(ref _leaving) <= Limits.Leaving)
+        {
+            return true;
+        }
+
+        EndLinger();
+        return false;
+    }
+
+    public void EndLinger() => Interlocked.Decrement(ref _leaving);
 
     public void Remove(Peer peer)
     {

@@ -160,7 +160,8 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
         }
         catch (Exception e) when (e is not (BadHttpRequestException or BadRequestException or OperationCanceledException)) // Kestrel has several for chunks
         {
-            throw new BadHttpRequestException($"the body is damaged: {e.Message.TrimEnd('.')}", e);
+            string what = e is InvalidOperationException ? "what follows its chunks is not what HTTP says" : e.Message.TrimEnd('.');
+            throw new BadHttpRequestException($"the body is damaged: {what}", e);
         }
         finally
         {

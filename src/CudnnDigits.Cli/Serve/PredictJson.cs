@@ -33,7 +33,7 @@ internal ref struct PredictJson
     /// <exception cref="InputException">It is no such JSON, or says nothing that can be read as digits.</exception>
     public static PredictBody Read(ReadOnlySpan<byte> body)
     {
-        PredictJson reader = new(body);
+        PredictJson reader = new(body.StartsWith(Encoding.UTF8.Preamble) ? body[Encoding.UTF8.Preamble.Length..] : body);
         try
         {
             return reader.Read();

@@ -42,6 +42,7 @@ internal static class ServeCommand
             Posix.GiveBackLargeBuffers(); // of which the unpacking of pictures takes many
         }
 
+        Limits limits = new Limits().WithinHandles();
         using Socket listener = Listen(result.GetValue(Port) ?? 8080);
         using Interruption interruption = new();
         string? path = result.GetValue(Weights);
@@ -49,7 +50,7 @@ internal static class ServeCommand
         using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         using Batcher batcher = new(classifier);
         WebApplication app = DigitServer.Build(listener, batcher, () =>
-            new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes), new Limits());
+            new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes), limits);
         app.Start();
         string address = app.Urls.First() + "/";
         StandardStreams.Tell(result.GetValue(Json), result.GetValue(Json)

@@ -7,7 +7,7 @@ namespace CudnnDigits.Model;
 /// <summary>
 /// Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it. What is no
 /// plain file is written through: links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is.
-/// docs/decisions/0020 says what becomes of permissions, of hard links, and of a file that cannot be replaced but can be written.
+/// docs/decisions/0019 says what becomes of permissions, of hard links, and of a file that cannot be replaced but can be written.
 /// </summary>
 public static class AtomicFile
 {

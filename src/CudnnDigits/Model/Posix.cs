@@ -33,6 +33,8 @@ internal static unsafe partial class Posix
     private const int LockShared = 1, LockNow = 4; // of flock, alike on both
     private const int LongestPath = 4096;
 
+    private static int OpenFiles => OperatingSystem.IsMacOS() ? 8 : 7; // RLIMIT_NOFILE
+
     /// <summary>The error of a descriptor that would have to wait, and of a file that another process has locked.</summary>
     public static int WouldBlock => OperatingSystem.IsMacOS() ? 35 : 11;
 
@@ -133,6 +135,26 @@ internal static unsafe partial class Posix
         _ = Fchmod(file, (uint)of.Mode);
     }
 
+    /// <summary>How many files and connections this process may have open at once, once it has asked for more where it has fewer.</summary>
+    /// <param name="wanted">As many as are of use.</param>
+    public static long AllowOpenFiles(long wanted)
+    {
+        ulong* limit = stackalloc ulong[2]; // now, and at most
+        if (GetLimit(OpenFiles, limit) != 0)
+        {
+            return wanted;
+        }
+
+        if (limit[0] < (ulong)wanted && limit[0] < limit[1])
+        {
+            limit[0] = Math.Min((ulong)wanted, limit[1]);
+            _ = SetLimit(OpenFiles, limit);
+            _ = GetLimit(OpenFiles, limit);
+        }
+
+        return (long)Math.Min(limit[0], (ulong)wanted);
+    }
+
     /// <summary>
     /// Has native buffers of 128 KiB and more given back to the system when they are freed. glibc stops doing so once it has seen
     /// large ones, and then keeps them for each thread; other C libraries have no such habit, and no such function.
@@ -158,6 +180,12 @@ internal static unsafe partial class Posix
             : error == NameTooLong ? new PathTooLongException(message)
             : new IOException(message, error);
     }
+
+    [LibraryImport("libc", EntryPoint = "getrlimit")]
+    private static partial int GetLimit(int resource, ulong* limit);
+
+    [LibraryImport("libc", EntryPoint = "setrlimit")]
+    private static partial int SetLimit(int resource, ulong* limit);
 
     [LibraryImport("libc", EntryPoint = "mallopt")]
     private static partial int MallocOption(int option, int value);

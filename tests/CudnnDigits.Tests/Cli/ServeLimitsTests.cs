@@ -51,6 +51,26 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     }
 
     [Fact]
+    public async Task Where_the_system_allows_few_open_files_silent_connections_still_give_way()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "needs a shell, and all of 127.0.0.0/8");
+        using Process process = CliProgram.Shell("ulimit -n 480; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
+        Uri address = new(RunningServer.ReadAddress(process));
+        RawClient[] silent = [.. Enumerable.Range(0, 900).Select(i => new RawClient(address, $"127.0.0.{2 + i % 5}"))];
+        await AssertAnswered(address);
+        await Parallel.ForEachAsync(silent, Cancellation, async (client, _) => await client.Send("GET / HTTP/1.1\r\nHo", Cancellation));
+        await AssertAnswered(address);
+        Array.ForEach(silent, client => client.Dispose());
+        await AssertAnswered(address);
+        FileNodes.Run("kill", "-TERM", $"{process.Id}");
+        Assert.Equal(0, CliProgram.Finish(process).ExitCode);
+
+        CliProgram.Result refused = CliProgram.Finish(CliProgram.Shell("ulimit -n 300; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--port", "0"));
+        Assert.Equal(2, refused.ExitCode);
+        Assert.Contains("300 files open at once; serve needs 448: raise the limit (ulimit -n 448)", refused.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_body_that_drips_is_ended_when_its_time_is_over()
     {
         await using LimitedServer limited = new(server.Weights, new Limits { Body = TimeSpan.FromSeconds(1) });

@@ -230,13 +230,17 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         }
 
         Assert.InRange(waiting.Count, 8, 10);
+        Task<float[]>[] few = [.. Enumerable.Range(0, 20).Select(i => batcher.Predict(Digits.Image(i).ToArray())!)];
         device.Gate.Set();
         float[] expected = Expected();
+        Assert.All((await Task.WhenAll(few)).Index(), answer => Assert.Equal(expected[(10 * answer.Index)..(10 * answer.Index + 10)], answer.Item));
         foreach (float[] probabilities in await Task.WhenAll(waiting))
         {
             Assert.Equal(expected.Length * 16, probabilities.Length);
             Assert.All(Enumerable.Range(0, probabilities.Length), i => Assert.Equal(expected[i % expected.Length], probabilities[i]));
         }
+
+        Assert.InRange(device.Sizes.IndexOf(20), 1, 3); // after one or two of the large ones
     }
 
     private float[] Expected()
@@ -303,6 +307,9 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
 
         public ManualResetEventSlim Gate { get; } = new();
 
+        /// <summary>Digits in each pass.</summary>
+        public List<int> Sizes { get; } = [];
+
         public string Name => _inner.Name;
 
         public Precision Precision => _inner.Precision;
@@ -310,6 +317,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits)
         {
             Gate.Wait();
+            Sizes.Add(images.Count);
             _inner.Predict(images, rows, logits);
         }
 

@@ -230,7 +230,7 @@ public sealed class AtomicFileTests : IDisposable
         Assert.Single(Names());
     }
 
-    /// <summary>Hard links part: the file is a new one, and its other names keep what they had. docs/decisions/0020 says why.</summary>
+    /// <summary>Hard links part: the file is a new one, and its other names keep what they had. docs/decisions/0019 says why.</summary>
     [Fact]
     public void Another_name_of_the_same_file_keeps_the_old_content()
     {
