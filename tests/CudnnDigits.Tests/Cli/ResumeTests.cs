@@ -43,6 +43,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_run_killed_again_and_again_ends_with_the_same_bits()
     {
+        Assert.SkipUnless(Mutations.Factor > 1, "one kill is enough for the inner loop; runs with CUDNN_DIGITS_ATTACK=4, as in CI");
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
