@@ -9,8 +9,8 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Training;
 
 /// <summary>
-/// JSON files that say what a run or a study was started with. They carry a SHA-256 of their content; where a file has one,
-/// reading compares it.
+/// Reads the text and JSON files of runs and studies. Those that say what a run or a study was started with are also written here,
+/// with a SHA-256 of their content; where a file has one, reading compares it.
 /// </summary>
 internal static class RecordFile
 {

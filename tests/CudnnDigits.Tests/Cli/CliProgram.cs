@@ -87,7 +87,7 @@ internal static class CliProgram
             ? new ProcessStartInfo(program, arguments)
             : new ProcessStartInfo("dotnet", ["exec", program + ".dll", .. arguments]);
         (info.RedirectStandardOutput, info.RedirectStandardError) = (true, true);
-        info.Environment["DOTNET_TieredPGO"] = "0"; // measures what soon ends
+        info.Environment["DOTNET_TieredPGO"] = "0"; // profiling for the optimizer slows short runs
         return info;
     }
 }
