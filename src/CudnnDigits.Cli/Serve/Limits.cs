@@ -7,7 +7,10 @@ namespace CudnnDigits.Cli.Serve;
 internal sealed record Limits
 {
     /// <summary>Handles beside those of connections: the program has 150 open, and some more for a moment.</summary>
-    private const int OtherHandles = 256;
+    private const int OtherHandles = 224;
+
+    /// <summary>Connections whose place is taken already, but which have not ended yet.</summary>
+    private const int Ending = 32;
 
     private const int LeastConnections = 64;
 
@@ -24,6 +27,9 @@ internal sealed record Limits
     /// handle.
     /// </summary>
     public int Leaving { get; init; } = 128;
+
+    /// <summary>Handles of all connections, those included that have lost their place.</summary>
+    public int Handles => Connections + Ending + Leaving;
 
     /// <summary>Bytes that all requests hold together, beyond the first <see cref="FreeBytes"/> of each.</summary>
     public long SharedBytes { get; init; } = 64 << 20;
@@ -64,7 +70,7 @@ internal sealed record Limits
             return this;
         }
 
-        int others = OtherHandles + Leaving, least = others + LeastConnections;
+        int others = OtherHandles + Ending + Leaving, least = others + LeastConnections;
         long handles = Posix.AllowOpenFiles(others + Connections);
         int connections = (int)(handles - others);
         return handles >= least

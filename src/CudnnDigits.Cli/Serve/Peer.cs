@@ -19,7 +19,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     private readonly Peers _peers;
     private readonly CancellationTokenSource _closeRequested = new();
     private long _waitingSince, _deadline = long.MaxValue, _held;
-    private bool _sending, _leaving, _lingers, _ended;
+    private bool _sending, _leaving, _lingers, _ended, _disposed;
     private byte[]? _instead;
 
     public Peer(Socket socket, Peers peers)
@@ -239,6 +239,11 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
         _peers.Remove(this);
         _socket.Dispose();
+        if (!Interlocked.Exchange(ref _disposed, true))
+        {
+            _peers.ReturnHandle();
+        }
+
         await base.DisposeAsync();
     }
 

@@ -17,6 +17,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     private readonly HashSet<Peer> _all = [];
     private readonly Dictionary<IPAddress, int> _ofAddress = [];
     private readonly CancellationTokenSource _stopping = new();
+    private readonly SemaphoreSlim _handles = new(limits.Handles);
     private Timer? _clock;
     private long _sharedBytes;
     private int _leaving;
@@ -46,6 +47,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     {
         while (true)
         {
+            await _handles.WaitAsync(CancellationToken.None); // those who gave way have theirs until they have ended
             try
             {
                 if (await Next() is not { } socket)
@@ -61,6 +63,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
             }
             catch (SocketException) // gone again before it was taken in, or the system has no more handles: others give some back
             {
+                ReturnHandle();
                 await Task.Delay(20, CancellationToken.None);
             }
         }
@@ -116,6 +119,9 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         return false;
     }
 
+    /// <summary>A connection is closed.</summary>
+    public void ReturnHandle() => _handles.Release();
+
     public void EndLinger() => Interlocked.Decrement(ref _leaving);
 
     public void Remove(Peer peer)
@@ -153,6 +159,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         catch (SocketException) // gone already
         {
             socket.Dispose();
+            ReturnHandle();
             return null;
         }
 
