@@ -40,7 +40,7 @@ internal static class CommandLine
             return null;
         }
 
-        string? message = parsed.CommandResult.Children.Select(WhatIsEmpty).FirstOrDefault(empty => empty is not null)
+        string? message = parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
             ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
             ?? (parsed.Errors.Count == 0 ? null
                 : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood"
@@ -48,8 +48,11 @@ internal static class CommandLine
         return message is null ? null : $"{message} (see {$"cudnn-digits {HelpExamples.PathOf(parsed.CommandResult)}".Trim()} --help)";
     }
 
-    /// <summary>A shell's variable that is not set leaves an empty value behind, and none means anything.</summary>
-    private static string? WhatIsEmpty(SymbolResult result)
+    /// <summary>
+    /// A shell's variable that is not set leaves an empty value behind, and none means anything. Bytes that are not UTF-8 come as
+    /// U+FFFD, which names another file, or none.
+    /// </summary>
+    private static string? WhatIsUseless(SymbolResult result)
     {
         string? name = result switch
         {
@@ -57,6 +60,9 @@ internal static class CommandLine
             ArgumentResult argument => argument.Argument.Name,
             _ => null,
         };
-        return name is not null && result.Tokens.Any(token => string.IsNullOrWhiteSpace(token.Value)) ? $"{name} is empty; give it a value, or leave it out" : null;
+        return name is null ? null
+            : result.Tokens.Any(token => string.IsNullOrWhiteSpace(token.Value)) ? $"{name} is empty; give it a value, or leave it out"
+            : result.Tokens.FirstOrDefault(token => token.Value.Contains('\uFFFD')) is { } token ? $"{name} {token.Value}: is not UTF-8; give the file a name that is"
+            : null;
     }
 }

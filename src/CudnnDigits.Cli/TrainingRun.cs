@@ -60,7 +60,7 @@ internal sealed class TrainingRun : IDisposable
         try
         {
             record = record with { DeviceOption = machine.Device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
-            TrainingState state = folder.ReadState(backend.Network, record.Options, data)
+            TrainingState state = folder.ReadState(backend.Network, record, data)
                 ?? FreshState(backend.Network, record.Options, record.InitFrom is null ? null : Checkpoint.LoadWeights(record.InitFrom, backend.Network).Weights);
             folder.WriteRecord(record);
             return new TrainingRun(folder, record, data, backend, state, whyCpu);

@@ -10,6 +10,8 @@ namespace CudnnDigits.Native;
 /// <summary>Prediction for C; include/cudnn_digits.h describes every function.</summary>
 internal static unsafe class ClassifierExports
 {
+    private const int LongestStride = int.MaxValue - DigitDataset.PixelCount;
+
     private static readonly Precision?[] Precisions = [null, Precision.Fp32, Precision.Tf32, Precision.Bf16];
 
     /// <summary>By numbers that are never used twice, so that a destroyed classifier is recognised.</summary>
@@ -71,9 +73,8 @@ internal static unsafe class ClassifierExports
         {
             DigitClassifier found = Find(classifier);
             bool bytes = PixelTypeOf(pixelType) == PixelType.UInt8;
-            ArgumentOutOfRangeException.ThrowIfNegative(count);
-            ArgumentOutOfRangeException.ThrowIfNegative(stride);
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(stride, int.MaxValue - DigitDataset.PixelCount);
+            Arguments.Range(count, 0, long.MaxValue);
+            Arguments.Range(stride, 0, LongestStride);
             if (count > 0)
             {
                 Arguments.NotNull(images);
@@ -108,8 +109,8 @@ internal static unsafe class ClassifierExports
     {
         try
         {
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(count, int.MaxValue);
-            ArgumentOutOfRangeException.ThrowIfNegative(count);
+            Arguments.Range(count, 0, int.MaxValue);
+            Arguments.Range(stride, 0, LongestStride);
             Find(classifier).Enqueue(new ImageBatch(images, (int)count, PixelTypeOf(pixelType), stride), logits, stream);
             return (int)Status.Ok;
         }
@@ -152,7 +153,7 @@ internal static unsafe class ClassifierExports
         {
             Device = options->Device == null ? "auto" : Arguments.Text(options->Device),
             CudaContext = options->CudaContext,
-            BatchSize = options->BatchSize,
+            BatchSize = (int)Arguments.Range(options->BatchSize, 1, DigitClassifier.MostBatchSize, "batch_size"),
             Precision = PrecisionOf(options->Precision),
             Threads = options->Threads,
         };

@@ -39,6 +39,7 @@ internal sealed unsafe partial class LastError
     {
         (Status status, string message) = e switch
         {
+            ArgumentException { ParamName: { } name } => (Status.InvalidArgument, e.Message.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal)), // a name of C#
             ArgumentException or ObjectDisposedException or InvalidOperationException => (Status.InvalidArgument, e.Message),
             InputException or CudaUnavailableException => (Status.BadInput, e.Message),
             OperationCanceledException => (Status.Cancelled, "cancelled by the progress callback"),

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Unicode;
 using CudnnDigits.Data;
+using CudnnDigits.Model;
 using Microsoft.Win32.SafeHandles;
 
 namespace CudnnDigits.Native;
@@ -14,6 +15,7 @@ internal sealed unsafe partial class NativePath : IDisposable
 {
     private const int NameOnly = 0x200000, NoFollow = 0x20000, CloseOnExec = 0x80000; // of open(); NameOnly, O_PATH, neither reads a file nor waits for it
     private const int Here = -100, OfHandle = 0x1000, TypeOnly = 1, ModeOffset = 28; // of the calls with "at", and of statx
+    private const int NoSuchFile = 2; // an error
     private const int TypeBits = 0xf000, Folder = 0x4000, PlainFile = 0x8000, LongestPath = 4096;
 
     private readonly string _shown;
@@ -70,6 +72,12 @@ internal sealed unsafe partial class NativePath : IDisposable
         if (_open is null)
         {
             return;
+        }
+
+        if (_target is not null)
+        {
+            using SafeFileHandle written = File.OpenHandle(Text);
+            Posix.TryCopyOwnerAndMode(written, Posix.Status(Target, follow: true));
         }
 
         fixed (byte* name = Terminated(_name))
@@ -159,6 +167,11 @@ internal sealed unsafe partial class NativePath : IDisposable
             if (RealPath(bytes, target) == null)
             {
                 using SafeFileHandle link = Open(path, NameOnly | CloseOnExec | NoFollow);
+                if (link.IsInvalid && Marshal.GetLastPInvokeError() != NoSuchFile)
+                {
+                    throw new InputException($"{Shown(path)}: cannot be written: {Marshal.GetLastPInvokeErrorMessage()}; choose another place");
+                }
+
                 return link.IsInvalid ? path : throw new InputException($"{Shown(path)}: is a link that leads nowhere; give the name of a file");
             }
         }

@@ -99,5 +99,10 @@ internal static unsafe class Arguments
 
     /// <summary>A choice; 0 is the first.</summary>
     public static T Choice<T>(int value, T[] choices, string name) =>
-        (uint)value < (uint)choices.Length ? choices[value] : throw new ArgumentException($"{name} is {value}, expected 0 to {choices.Length - 1}");
+        choices[Range(value, 0, choices.Length - 1, name)];
+
+    /// <summary>A number between two others, themselves included.</summary>
+    public static long Range(long value, long least, long most, [CallerArgumentExpression(nameof(value))] string name = "") => value >= least && value <= most
+        ? value
+        : throw new ArgumentException($"{name} is {value}, expected {(least == most ? $"{least}" : most == long.MaxValue ? $"at least {least}" : $"{least} to {most}")}");
 }

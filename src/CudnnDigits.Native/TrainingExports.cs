@@ -46,8 +46,7 @@ internal static unsafe class TrainingExports
     {
         try
         {
-            ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(count, Array.MaxLength / DigitDataset.PixelCount);
+            Arguments.Range(count, 1, Array.MaxLength / DigitDataset.PixelCount);
             Arguments.NotNull(images);
             Arguments.NotNull(labels);
             Train(Copy, file: null, options, weights, metrics);
@@ -167,9 +166,11 @@ internal static unsafe class TrainingExports
         }
 
         string folder = Path.GetDirectoryName(Path.GetFullPath(weights)) ?? weights;
-        if (Directory.Exists(weights) || !Directory.Exists(folder))
+        if (!Directory.Exists(weights) && !Directory.Exists(folder))
         {
-            throw new InputException(Directory.Exists(weights) ? $"{weights}: is a folder; give the name of a file" : $"{folder}: no such folder; make it first");
+            throw new InputException($"{folder}: no such folder; make it first");
         }
+
+        AtomicFile.CheckWritable(weights);
     }
 }

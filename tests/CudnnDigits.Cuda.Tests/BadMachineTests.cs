@@ -89,7 +89,7 @@ public sealed class BadMachineTests : IDisposable
     [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=-1", 1, "the GPU failed: the driver says that attribute 16 of GPU 0 is -1")]
     [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=0", 1, "the GPU failed in epoch 1: head_training_bf16 failed: CUDA_ERROR_INVALID_VALUE")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamCreate:1:0", 1, "the GPU failed: a call succeeded that was to give a CudaStream, and gave none")]
-    [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU computes in fp32; leave the option out")]
+    [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU computes in fp32; leave --precision out")]
     [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2, "the CPU computes in fp32, and there is no GPU to use: there is no NVIDIA GPU")]
     public void What_goes_wrong_is_said_in_one_line(string options, string settings, int exitCode, string says)
     {

@@ -81,7 +81,7 @@ static void test_training(void) {
     wrong = training(NULL);
     wrong.device = "tpu";
     EXPECT(train(&wrong, unwritten, NULL) == CUDNN_DIGITS_BAD_INPUT);
-    SAYS("device tpu");
+    SAYS("device 'tpu'");
     SAYS_NOTHING_OF_OPTIONS;
     wrong = training(NULL);
     wrong.precision = CUDNN_DIGITS_BF16;
@@ -92,8 +92,13 @@ static void test_training(void) {
     wrong.learning_rate = 1e39; /* the first update is infinite */
     EXPECT(train(&wrong, unwritten, NULL) == CUDNN_DIGITS_FAILED);
     SAYS("NaN or infinite");
-    EXPECT(train(&options, "/proc/c-interface.safetensors", NULL) ==
-           CUDNN_DIGITS_FAILED); /* no file can be made there */
+    options.epochs = 0x7fffffff; /* said before anything is trained */
+    EXPECT(train(&options, "/proc/c-interface.safetensors", NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("/proc/c-interface.safetensors: cannot be written");
+    char name[301] = {0};
+    memset(name, 'n', 300);
+    EXPECT(train(&options, name, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("nnn: cannot be written");
     EXPECT(!exists(unwritten));
 }
 
@@ -130,7 +135,12 @@ static void test_prediction(void) {
     REFUSES(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, pixels, 1, NULL));
     REFUSES(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, -pixels, 1, logits));
     REFUSES(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, INT64_MAX, 1, logits));
+    SAYS("stride is 9223372036854775807, expected 0 to ");
     REFUSES(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, pixels, -1, logits));
+    SAYS("count is -1, expected at least 0");
+    REFUSES(cudnn_digits_predict_device(classifier, digits, CUDNN_DIGITS_UINT8, INT64_MAX / 2, 1, logits, NULL));
+    REFUSES(cudnn_digits_predict_device(classifier, digits, CUDNN_DIGITS_UINT8, -1, 1, logits, NULL));
+    REFUSES(cudnn_digits_predict_device(classifier, digits, CUDNN_DIGITS_UINT8, pixels, INT64_MAX, logits, NULL));
     REFUSES(cudnn_digits_predict(classifier, digits, 2, pixels, 1, logits));
     REFUSES(cudnn_digits_predict(classifier, digits, -1, pixels, 1, logits));
     REFUSES(cudnn_digits_predict(NULL, digits, CUDNN_DIGITS_UINT8, pixels, 1, logits));
@@ -160,9 +170,11 @@ static void test_prediction(void) {
     EXPECT(cudnn_digits_create("/proc/self/exe", &options, &classifier) == CUDNN_DIGITS_BAD_INPUT);
     options.batch_size = 0;
     REFUSES(cudnn_digits_create(model, &options, &classifier));
+    SAYS("batch_size is 0, expected 1 to 65536");
     options.batch_size = 1;
     options.reserved = 1;
     REFUSES(cudnn_digits_create(model, &options, &classifier));
+    SAYS("reserved is 1, expected 0");
     options.reserved = 0;
     for (int device = 0; device < 2; device++) { /* wherever it would run */
         options.device = device ? "auto" : "cpu";
@@ -267,9 +279,10 @@ static void test_paths(const char *folder) {
     EXPECT(entries(inside) == 2 + 2);
 
     /* Over a file, through a link, in a folder whose name alone is not UTF-8, from where the process stands. */
-    EXPECT(symlink(weights, link) == 0);
+    EXPECT(symlink(weights, link) == 0 && chmod(weights, 0640) == 0);
     SUCCEEDS(train(&options, link, NULL));
     struct stat status;
+    EXPECT(stat(weights, &status) == 0 && (status.st_mode & 07777) == 0640);
     EXPECT(lstat(link, &status) == 0 && S_ISLNK(status.st_mode));
     SUCCEEDS(cudnn_digits_create(link, NULL, &classifier));
     SUCCEEDS(cudnn_digits_destroy(classifier));
@@ -291,6 +304,10 @@ static void test_paths(const char *folder) {
     SAYS("mod\\xE8le.safetensors");
     EXPECT(train(&options, inside, NULL) == CUDNN_DIGITS_BAD_INPUT);
     SAYS("is a folder");
+    char lengthy[301] = {0};
+    memset(lengthy, '\xE9', 300);
+    EXPECT(train(&options, lengthy, NULL) == CUDNN_DIGITS_BAD_INPUT);
+    SAYS("\\xE9: cannot be written: ");
     EXPECT(mkfifo(pipe, 0666) == 0);
     EXPECT(train(&options, pipe, NULL) == CUDNN_DIGITS_BAD_INPUT);
     SAYS("no plain file");

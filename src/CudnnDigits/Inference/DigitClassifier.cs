@@ -18,7 +18,7 @@ namespace CudnnDigits.Inference;
 public sealed unsafe class DigitClassifier : IDisposable
 {
     /// <summary>Most images in a forward pass; more would take gigabytes and gain nothing.</summary>
-    private const int MostBatchSize = 65536;
+    internal const int MostBatchSize = 65536;
 
     private readonly Lock _gate = new();
     private readonly IClassifierDevice _device;

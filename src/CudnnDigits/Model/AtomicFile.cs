@@ -76,6 +76,35 @@ public static class AtomicFile
         });
     }
 
+    /// <summary>Finds out beforehand whether a file can be written; what stands there stays as it is.</summary>
+    /// <param name="path">The file, or what leads to it.</param>
+    /// <exception cref="InputException">It cannot.</exception>
+    internal static void CheckWritable(string path)
+    {
+        try
+        {
+            OutputPlace place = OutputPlace.Of(path);
+            if (!place.IsFile)
+            {
+                return;
+            }
+
+            using FileStream? created = TryCreate(Stem(place), place);
+            if (created is not null)
+            {
+                Discard(created.Name);
+            }
+            else
+            {
+                new FileStream(place.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite).Dispose();
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be written: {e.Message.TrimEnd('.')}; choose another place", e);
+        }
+    }
+
     /// <summary>Whether a file is what a kill left of one that was being written; it is worth nothing.</summary>
     /// <param name="fileName">Its name, without folder.</param>
     internal static bool IsLeftOver(string fileName) =>
@@ -96,14 +125,9 @@ public static class AtomicFile
 
     private static void Replace(OutputPlace place, Action<Stream> write)
     {
-        string folder = Path.GetDirectoryName(place.Path)!, stem = Path.GetFileName(place.Path);
-        while (Encoding.UTF8.GetByteCount(stem) > LongestStem)
-        {
-            stem = stem[..^1];
-        }
-
-        RemoveLeftOvers(folder, stem);
-        FileStream? created = TryCreate(Path.Join(folder, stem), place);
+        string stem = Stem(place);
+        RemoveLeftOvers(Path.GetDirectoryName(stem)!, Path.GetFileName(stem));
+        FileStream? created = TryCreate(stem, place);
         if (created is null)
         {
             WriteInPlace(place, write);
@@ -138,11 +162,28 @@ public static class AtomicFile
         }
         finally
         {
-            lock (Gate)
-            {
-                Unfinished.Remove(temporary);
-                Try(() => File.Delete(temporary)); // gone already where all went well
-            }
+            Discard(temporary); // gone already where all went well
+        }
+    }
+
+    /// <summary>What the names of a target's temporary files begin with, folder included.</summary>
+    private static string Stem(OutputPlace place)
+    {
+        string stem = Path.GetFileName(place.Path);
+        while (Encoding.UTF8.GetByteCount(stem) > LongestStem)
+        {
+            stem = stem[..^1];
+        }
+
+        return Path.Join(Path.GetDirectoryName(place.Path), stem);
+    }
+
+    private static void Discard(string temporary)
+    {
+        lock (Gate)
+        {
+            Unfinished.Remove(temporary);
+            Try(() => File.Delete(temporary));
         }
     }
 
@@ -164,6 +205,7 @@ public static class AtomicFile
                 try
                 {
                     FileStream file = new(temporary, options);
+                    _ = OperatingSystem.IsWindows() || Posix.Lock(file.SafeFileHandle) is true;
                     if (File.Exists(temporary))
                     {
                         Unfinished.Add(temporary);
@@ -237,7 +279,10 @@ public static class AtomicFile
                     if (OperatingSystem.IsWindows() || Posix.Status(file.FullName, follow: false).Kind == FileKind.Regular)
                     {
                         using FileStream mine = new(file.FullName, FileMode.Open, FileAccess.Write, Alone);
-                        file.Delete();
+                        if (OperatingSystem.IsWindows() || Posix.Lock(mine.SafeFileHandle) is true)
+                        {
+                            file.Delete();
+                        }
                     }
                 });
             }

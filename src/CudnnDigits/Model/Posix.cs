@@ -30,7 +30,7 @@ internal static unsafe partial class Posix
     private const int NoSuchFile = 2, Interrupted = 4, NotPermitted = 1, AccessDenied = 13, NotAFolder = 20;
     private const int GetFlags = 1, CloseOnExec = 1; // of fcntl, alike on both
     private const int LinuxHere = -100, LinuxNoFollow = 0x100; // of statx
-    private const int LockShared = 1, LockNow = 4; // of flock, alike on both
+    private const int LockShared = 1, LockAlone = 2, LockNow = 4; // of flock, alike on both
     private const int LongestPath = 4096;
 
     private static int OpenFiles => OperatingSystem.IsMacOS() ? 8 : 7; // RLIMIT_NOFILE
@@ -113,6 +113,13 @@ internal static unsafe partial class Posix
             }
         }
     }
+
+    /// <summary>
+    /// Locks an open file for this process alone, as .NET does for FileShare.None, unless it is told to lock nothing or the file
+    /// system has no locks.
+    /// </summary>
+    /// <returns>False where another process has locked it; null where the file system has no locks.</returns>
+    public static bool? Lock(SafeHandle file) => Flock(file, LockAlone | LockNow) == 0 ? true : Marshal.GetLastPInvokeError() == WouldBlock ? false : null;
 
     /// <summary>
     /// Lets others read a file that this process has locked for itself, as .NET does for FileShare.None; nobody can lock it for

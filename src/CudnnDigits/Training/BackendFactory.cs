@@ -96,7 +96,7 @@ public static class BackendFactory
         if (precision is not (null or Precision.Fp32))
         {
             throw new InputException(
-                $"--precision {precision.ToString()!.ToLowerInvariant()}: the CPU computes in fp32{(whyCpu is null ? "; leave the option out" : $", and there is no GPU to use: {whyCpu}; leave the option out, or go on with --device cpu")}");
+                $"--precision {precision.ToString()!.ToLowerInvariant()}: the CPU computes in fp32{(whyCpu is null ? "; leave --precision out" : $", and there is no GPU to use: {whyCpu}; leave --precision out, or go on with --device cpu")}");
         }
 
         try
@@ -123,7 +123,7 @@ public static class BackendFactory
             "auto" or "cpu" => null,
             "cuda" => 0,
             _ when device.StartsWith("cuda:", StringComparison.Ordinal) && ushort.TryParse(device.AsSpan(5), System.Globalization.NumberStyles.None, null, out ushort ordinal) => ordinal,
-            _ => throw new InputException($"--device {device}: no such device; choose auto, cpu, cuda or cuda:N"),
+            _ => throw new InputException($"--device '{device}': no such device; choose auto, cpu, cuda or cuda:N"),
         };
     }
 

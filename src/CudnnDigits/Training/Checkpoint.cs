@@ -52,13 +52,13 @@ public static class Checkpoint
     /// <summary>Writes a training state.</summary>
     /// <param name="path">The file.</param>
     /// <param name="state">The state.</param>
-    public static void SaveState(string path, TrainingState state) => SaveState(path, state, options: null);
+    public static void SaveState(string path, TrainingState state) => SaveState(path, state, run: null);
 
     /// <summary>Writes a training state.</summary>
     /// <param name="path">The file.</param>
     /// <param name="state">The state.</param>
-    /// <param name="options">What it is trained with, to be compared with run.json later, or null.</param>
-    internal static void SaveState(string path, TrainingState state, TrainingOptions? options)
+    /// <param name="run">What it is trained with and on, to be compared with run.json later, or null.</param>
+    internal static void SaveState(string path, TrainingState state, RunRecord? run)
     {
         ArgumentNullException.ThrowIfNull(state);
         List<NamedTensor> tensors = [];
@@ -77,7 +77,10 @@ public static class Checkpoint
             [
                 .. Header(state.Weights.Network),
                 new(StateKey, JsonSerializer.Serialize(header, TrainingJson.Default.StateHeader)),
-                .. options is null ? [] : new KeyValuePair<string, string>[] { new(OptionsKey, JsonSerializer.Serialize(options, TrainingJson.Default.TrainingOptions)) },
+                .. run is null ? [] : new KeyValuePair<string, string>[]
+                {
+                    new(OptionsKey, JsonSerializer.Serialize(run.Options, TrainingJson.Default.TrainingOptions)), new(SplitRecord.FingerprintKey, run.Data.Fingerprint),
+                },
             ],
             tensors);
     }
@@ -86,19 +89,21 @@ public static class Checkpoint
     /// <param name="path">A file written by <see cref="SaveState(string, TrainingState)"/>.</param>
     /// <param name="network">The network it must fit.</param>
     /// <exception cref="InputException">Not such a file, damaged, another network's, or with values that cannot be.</exception>
-    public static TrainingState LoadState(string path, NetworkSpec network) => LoadState(path, network, out _);
+    public static TrainingState LoadState(string path, NetworkSpec network) => LoadState(path, network, out _, out _);
 
     /// <summary>Reads a training state.</summary>
     /// <param name="path">A file written by <see cref="SaveState(string, TrainingState)"/>.</param>
     /// <param name="network">The network it must fit.</param>
     /// <param name="options">What it was trained with; null where the file does not say so.</param>
+    /// <param name="data">Fingerprint of the digits it was trained on; null where the file does not say so.</param>
     /// <exception cref="InputException">Not such a file, damaged, another network's, or with values that cannot be.</exception>
-    internal static TrainingState LoadState(string path, NetworkSpec network, out TrainingOptions? options)
+    internal static TrainingState LoadState(string path, NetworkSpec network, out TrainingOptions? options, out string? data)
     {
         ArgumentNullException.ThrowIfNull(network);
         SafeTensors file = SafeTensors.Read(path);
         StateHeader header = ReadHeader(file, path);
         options = file.Metadata.TryGetValue(OptionsKey, out string? text) ? ReadJson(text, TrainingJson.Default.TrainingOptions, path) : null;
+        data = file.Metadata.GetValueOrDefault(SplitRecord.FingerprintKey);
         CheckOrigin(file, path, network, isState: true);
         NetworkWeights weights = new(network);
         ReadWeights(file, path, "", weights);

@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
@@ -7,9 +9,10 @@ namespace CudnnDigits.Training;
 
 /// <summary>
 /// The right to write into a folder, for one process at a time: a lock on the file <c>.lock</c>, which says for people who has it.
-/// The system releases the lock when the process ends, however that comes about.
+/// The system releases the lock when the process ends, however that comes about. On a file system without locks, as some of
+/// clusters are, the file itself is the lock, as long as the process that it names may be running.
 /// </summary>
-internal sealed class FolderLock : IDisposable
+internal sealed partial class FolderLock : IDisposable
 {
     private const string Name = ".lock";
     private const int SharingViolation = 32; // ERROR_SHARING_VIOLATION
@@ -76,6 +79,20 @@ internal sealed class FolderLock : IDisposable
                     continue;
                 }
 
+                bool? mine = OperatingSystem.IsWindows() ? true : Posix.Lock(file.SafeFileHandle);
+                if (mine is null)
+                {
+                    string? empty = file.Length == 0 ? path : null; // this process has made it, or another is about to sign and looks again
+                    file.Dispose();
+                    return TakeWithoutLocks(folder, path, empty);
+                }
+
+                if (mine is false) // where .NET is told to lock nothing
+                {
+                    file.Dispose();
+                    throw Held(folder, path);
+                }
+
                 string holder = Sign(file);
                 bool shared = OperatingSystem.IsWindows() || Posix.ShareLock(file.SafeFileHandle); // so that others can read who has it
                 if (shared && Read(path) is { } text && (text == holder || text.Length == 0))
@@ -96,6 +113,69 @@ internal sealed class FolderLock : IDisposable
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw NotWritable(folder, e);
+        }
+    }
+
+    /// <summary>Takes it where the file system has no locks: by making a file that must not be there.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="path">Its file.</param>
+    /// <param name="empty">The same where it is there already, empty; else null.</param>
+    internal static FolderLock TakeWithoutLocks(string folder, string path, string? empty)
+    {
+        for (int tries = 0; tries < MostTries; tries++)
+        {
+            if (empty is not null)
+            {
+                File.Delete(empty);
+                empty = null;
+            }
+
+            try
+            {
+                FileStream file = new(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, 1);
+                string holder = Sign(file);
+                if (Read(path) == holder)
+                {
+                    return new FolderLock(path, file);
+                }
+
+                file.Dispose();
+            }
+            catch (IOException) when (File.Exists(path))
+            {
+                string? holder = Read(path);
+                if (holder is { Length: > 0 } && !HasEnded(holder))
+                {
+                    throw new InputException(
+                        $"{folder}: is being written by {holder}, as {path} says; if that has ended, remove the file (this file system has no locks that would tell)");
+                }
+
+                empty = holder is { Length: > 0 } || tries == MostTries - 2 ? path : null; // a kill has left it
+            }
+
+            Thread.Sleep(1);
+        }
+
+        throw Held(folder, path);
+    }
+
+    /// <summary>Whether it is certain that the process which signed a lock has ended: it ran on this machine.</summary>
+    private static bool HasEnded(string holder)
+    {
+        Match match = Holder().Match(holder);
+        if (!match.Success || match.Groups["machine"].Value != Environment.MachineName)
+        {
+            return false;
+        }
+
+        try
+        {
+            using Process process = Process.GetProcessById(int.Parse(match.Groups["id"].Value, CultureInfo.InvariantCulture));
+            return process.HasExited;
+        }
+        catch (ArgumentException)
+        {
+            return true;
         }
     }
 
@@ -172,4 +252,7 @@ internal sealed class FolderLock : IDisposable
             return "";
         }
     }
+
+    [GeneratedRegex(@"^process (?<id>\d{1,9}) on (?<machine>.*), since ")]
+    private static partial Regex Holder();
 }

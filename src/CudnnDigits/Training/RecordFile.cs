@@ -9,8 +9,8 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Training;
 
 /// <summary>
-/// Reads the text and JSON files of runs and studies. Those that say what a run or a study was started with are also written here,
-/// with a SHA-256 of their content; where a file has one, reading compares it.
+/// Reads the text files of runs and studies, and writes those in JSON with a SHA-256 of their content. Where a file has one, reading
+/// compares it.
 /// </summary>
 internal static class RecordFile
 {
@@ -22,11 +22,12 @@ internal static class RecordFile
     /// <param name="path">The file.</param>
     /// <param name="record">The record.</param>
     /// <param name="type">How it is written.</param>
-    public static void Write<T>(string path, T record, JsonTypeInfo<T> type)
+    /// <param name="beside">What else the SHA-256 covers: the content of a file beside it.</param>
+    public static void Write<T>(string path, T record, JsonTypeInfo<T> type, string beside = "")
         where T : class
     {
         JsonObject content = JsonSerializer.SerializeToNode(record, type)!.AsObject();
-        content.Add(ChecksumKey, Checksum(content));
+        content.Add(ChecksumKey, Checksum(content, beside));
         AtomicFile.Write(path, file =>
         {
             using (Utf8JsonWriter writer = new(file, new JsonWriterOptions { Indented = true }))
@@ -43,8 +44,10 @@ internal static class RecordFile
     /// <param name="path">The file.</param>
     /// <param name="type">How it was written.</param>
     /// <param name="mend">What to do where it is damaged, for the message.</param>
+    /// <param name="beside">What else the SHA-256 covers.</param>
+    /// <param name="besideFile">Name of the file that this is in, for the message.</param>
     /// <exception cref="InputException">It cannot be read, or is not what was written.</exception>
-    public static T? Read<T>(string path, JsonTypeInfo<T> type, string mend = "bring back a copy of it")
+    public static T? Read<T>(string path, JsonTypeInfo<T> type, string mend = "bring back a copy of it", string beside = "", string? besideFile = null)
         where T : class
     {
         if (!File.Exists(path))
@@ -55,10 +58,11 @@ internal static class RecordFile
         try
         {
             JsonNode? json = JsonNode.Parse(ReadText(path), documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
-            if (json is JsonObject content && content.Remove(ChecksumKey, out JsonNode? checksum) && checksum?.ToString() != Checksum(content))
+            if (json is JsonObject content && content.Remove(ChecksumKey, out JsonNode? checksum) && checksum?.ToString() != Checksum(content, beside))
             {
+                string others = besideFile is null ? "its content is" : $"its content and that of {besideFile} are";
                 throw new InputException(
-                    $"{path}: is damaged, its content is not that of its {ChecksumKey}; {mend} (whoever changes it on purpose takes its {ChecksumKey} out)");
+                    $"{path}: is damaged, {others} not that of its {ChecksumKey}; {mend} (whoever changes it on purpose takes its {ChecksumKey} out)");
             }
 
             return json.Deserialize(type) ?? throw new JsonException("null", path: null, lineNumber: 0, bytePositionInLine: null);
@@ -97,5 +101,6 @@ internal static class RecordFile
     }
 
     /// <summary>In hexadecimal, over the members as they stand, whatever the space between them.</summary>
-    private static string Checksum(JsonObject content) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content.ToJsonString())));
+    private static string Checksum(JsonObject content, string beside) =>
+        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content.ToJsonString() + beside)));
 }

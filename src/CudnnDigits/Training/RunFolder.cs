@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -113,38 +112,44 @@ public sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Reads metrics.json; null where the run has not ended.</summary>
-    /// <exception cref="InputException">It is damaged.</exception>
+    /// <exception cref="InputException">It is damaged, or history.csv or run.json are, whose content its SHA-256 covers.</exception>
     public Metrics? ReadMetrics()
     {
-        Metrics? metrics = RecordFile.Read(File("metrics.json"), TrainingJson.Default.Metrics, HowToMend);
-        return metrics is null || metrics.IsPossible ? metrics : throw new InputException($"{File("metrics.json")}: is damaged, its numbers do not fit each other; {HowToMend}");
+        string file = File("metrics.json");
+        if (!System.IO.File.Exists(file))
+        {
+            return null;
+        }
+
+        Metrics? metrics = RecordFile.Read(file, TrainingJson.Default.Metrics, HowToMend, WhatLedToMetrics(), "history.csv");
+        return metrics is null || metrics.IsPossible ? metrics : throw new InputException($"{file}: is damaged, its numbers do not fit each other; {HowToMend}");
     }
 
     /// <summary>Reads history.csv; empty where no epoch has ended.</summary>
     /// <exception cref="InputException">It is damaged.</exception>
     public IReadOnlyList<EpochRecord> ReadHistory()
     {
-        string file = File("history.csv");
-        if (!System.IO.File.Exists(file))
-        {
-            return [];
-        }
-
-        string[] lines = [.. RecordFile.ReadText(file).TrimEnd().Split('\n').Select(line => line.TrimEnd('\r'))];
+        bool hasEnded = System.IO.File.Exists(File("metrics.json")); // asked first: from then on the rows are complete
+        string[] lines = ReadHistoryLines();
         List<EpochRecord> history = [];
         for (int row = 0; row < lines.Length; row++)
         {
             bool good = row == 0 ? lines[0] == HistoryHeader : ReadEpoch(lines[row]) is { } epoch && IsNext(epoch);
             if (!good)
             {
-                throw new InputException($"{file}: row {row + 1} is damaged; {HowToMend}");
+                throw new InputException($"{HistoryFile}: row {row + 1} is damaged; {HowToMend}");
             }
         }
 
-        // The rows were written from the state's epochs, which have a checksum; by now it may have more.
-        if (Checkpoint.TryReadHistory(StateFile) is { } kept && history.FindIndex(epoch => epoch.Epoch > kept.Count || Row(kept[epoch.Epoch - 1]) != lines[epoch.Epoch]) is >= 0 and int wrong)
+        // The rows were written from the state's epochs, which have a checksum; until the run ends it may have more.
+        if (Checkpoint.TryReadHistory(StateFile) is { } kept)
         {
-            throw new InputException($"{file}: row {wrong + 2} is damaged; {HowToMend}");
+            int wrong = history.FindIndex(epoch => epoch.Epoch > kept.Count || Row(kept[epoch.Epoch - 1]) != lines[epoch.Epoch]);
+            wrong = wrong < 0 && hasEnded && history.Count < kept.Count ? history.Count : wrong;
+            if (wrong >= 0)
+            {
+                throw new InputException($"{HistoryFile}: row {wrong + 2} is {(wrong < history.Count ? "damaged" : "missing")}; {HowToMend}");
+            }
         }
 
         return history;
@@ -158,12 +163,12 @@ public sealed class RunFolder(string path) : IDisposable
 
     /// <summary>Reads last.safetensors; null where a run was killed before it could save anything.</summary>
     /// <param name="network">The run's network.</param>
-    /// <param name="options">The run's options; those that the state was trained with, but for the number of epochs.</param>
+    /// <param name="record">What the run was started with; its number of epochs may have changed since.</param>
     /// <param name="data">The run's digits.</param>
     /// <exception cref="InputException">It is damaged, none of this run's, or missing though the run has trained.</exception>
-    public TrainingState? ReadState(NetworkSpec network, TrainingOptions options, DigitDataset data)
+    public TrainingState? ReadState(NetworkSpec network, RunRecord record, DigitDataset data)
     {
-        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(record);
         ArgumentNullException.ThrowIfNull(data);
         if (!System.IO.Path.Exists(StateFile))
         {
@@ -172,10 +177,16 @@ public sealed class RunFolder(string path) : IDisposable
                 : null;
         }
 
-        TrainingState state = Checkpoint.LoadState(StateFile, network, out TrainingOptions? trainedWith);
+        TrainingOptions options = record.Options;
+        TrainingState state = Checkpoint.LoadState(StateFile, network, out TrainingOptions? trainedWith, out string? trainedOn);
         if (trainedWith is not null && trainedWith with { Epochs = options.Epochs } != options)
         {
             throw new InputException($"{File("run.json")}: is damaged: its options are not those that {StateFile} was trained with; bring back a copy of it");
+        }
+
+        if (trainedOn is not null && trainedOn != record.Data.Fingerprint)
+        {
+            throw new InputException($"{StateFile}: was trained on other digits than those of {File("run.json")}; bring back its own");
         }
 
         state.CheckFits(StateFile, options, options.Split.Draw(data.Labels).Training.Length);
@@ -193,8 +204,8 @@ public sealed class RunFolder(string path) : IDisposable
     {
         ArgumentNullException.ThrowIfNull(state);
         ArgumentNullException.ThrowIfNull(record);
-        Checkpoint.SaveState(StateFile, state, record.Options);
-        AtomicFile.WriteText(File("history.csv"), writer => WriteHistory(writer, state.History));
+        Checkpoint.SaveState(StateFile, state, record);
+        AtomicFile.WriteText(HistoryFile, writer => WriteHistory(writer, state.History));
         if (state.Optimizer.Step > 0)
         {
             SplitRecord split = new(record.Options.Split, record.Data.Fingerprint);
@@ -202,10 +213,9 @@ public sealed class RunFolder(string path) : IDisposable
         }
     }
 
-    /// <summary>Writes metrics.json.</summary>
+    /// <summary>Writes metrics.json, which says that the run has ended.</summary>
     /// <param name="metrics">The kept weights' metrics.</param>
-    public void WriteMetrics(Metrics metrics) =>
-        AtomicFile.WriteText(File("metrics.json"), writer => writer.WriteLine(JsonSerializer.Serialize(metrics, TrainingJson.Default.Metrics)));
+    public void WriteMetrics(Metrics metrics) => RecordFile.Write(File("metrics.json"), metrics, TrainingJson.Default.Metrics, WhatLedToMetrics());
 
     /// <summary>Takes metrics.json away: a run that goes on has not ended.</summary>
     /// <exception cref="InputException">It is a folder.</exception>
@@ -241,7 +251,15 @@ public sealed class RunFolder(string path) : IDisposable
             : null;
     }
 
-    private string HowToMend => System.IO.File.Exists(StateFile) ? $"cudnn-digits train --resume {Path} writes it again" : "take it out";
+    /// <summary>What the SHA-256 of metrics.json covers beside itself: which run it is, and what history.csv says.</summary>
+    private string WhatLedToMetrics() => string.Join('\n', [$"{ReadRecord().Started:O}", .. ReadHistoryLines()]);
+
+    private string[] ReadHistoryLines() =>
+        System.IO.File.Exists(HistoryFile) ? [.. RecordFile.ReadText(HistoryFile).TrimEnd().Split('\n').Select(line => line.TrimEnd('\r'))] : [];
+
+    private string HistoryFile => File("history.csv");
+
+    private string HowToMend => System.IO.File.Exists(StateFile) ? $"cudnn-digits train --resume {Path} writes it again" : $"bring back a copy of it, or take {Path} away and train it anew";
 
     private string File(string name) => System.IO.Path.Combine(Path, name);
 }

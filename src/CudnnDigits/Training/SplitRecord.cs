@@ -8,7 +8,10 @@ namespace CudnnDigits.Training;
 /// <param name="DataFingerprint">See <see cref="DigitDataset.Fingerprint"/>.</param>
 public sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
 {
-    private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold", TestKey = "split_test", FingerprintKey = "data_fingerprint";
+    private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold", TestKey = "split_test";
+
+    /// <summary>Key of the fingerprint of the digits that a file was trained on.</summary>
+    internal const string FingerprintKey = "data_fingerprint";
 
     /// <summary>The split that a weights file tells of, or null where it tells of none.</summary>
     /// <param name="metadata">The file's metadata.</param>

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using CudnnDigits.Cli;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Reference;
@@ -50,6 +51,22 @@ public sealed class CommandLineTests : IDisposable
         Assert.True(tried > 100, $"only {tried} tried");
         Assert.StartsWith("DIR is empty", CommandLine.Refusal(root.Parse(["report", ""])), StringComparison.Ordinal);
         CliProgram.AssertRefused("--weights is empty", "predict", "--weights", "", "--data", "x.csv");
+    }
+
+    [Fact]
+    public void A_name_that_is_not_UTF_8_is_refused_and_no_other_file_is_written()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "needs a shell that passes bytes on");
+        using TemporaryFolder folder = new();
+        foreach (string arguments in new[] { "data generate --count 10 --out", "evaluate --weights x --data", "report" })
+        {
+            using Process process = CliProgram.Shell($"cd {folder.Path} && exec \"$@\" {arguments} \"$(printf 'w\\377.csv')\"");
+            CliProgram.Result result = CliProgram.Finish(process);
+            Assert.Equal(2, result.ExitCode);
+            Assert.Contains("w\uFFFD.csv: is not UTF-8; give the file a name that is", result.Error, StringComparison.Ordinal);
+        }
+
+        Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
     }
 
     /// <summary>

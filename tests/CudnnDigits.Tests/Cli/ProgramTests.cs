@@ -46,7 +46,7 @@ public sealed class ProgramTests : IDisposable
         string weights = Path.Combine(run, "model.safetensors");
         CliProgram.Result evaluate = CliProgram.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json");
         Assert.Equal(0, evaluate.ExitCode);
-        Assert.Equal(File.ReadAllText(Path.Combine(run, "metrics.json")).Trim(), evaluate.Output.Trim());
+        Assert.Equal(RunFiles.Metrics(run), evaluate.Output.Trim());
         using JsonDocument metrics = JsonDocument.Parse(evaluate.Output);
         Assert.Equal(60, metrics.RootElement.GetProperty("samples").GetInt32());
         Assert.Equal(10, metrics.RootElement.GetProperty("confusion").GetArrayLength());

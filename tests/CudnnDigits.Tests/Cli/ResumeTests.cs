@@ -234,7 +234,7 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(a.Weights.Trained, b.Weights.Trained);
         Assert.Equal(a.Weights.Statistics, b.Weights.Statistics);
         Assert.Equal(File.ReadAllBytes(Path.Combine(expected, "model.safetensors")), File.ReadAllBytes(Path.Combine(actual, "model.safetensors")));
-        Assert.Equal(File.ReadAllText(Path.Combine(expected, "metrics.json")), File.ReadAllText(Path.Combine(actual, "metrics.json")));
+        Assert.Equal(RunFiles.Metrics(expected), RunFiles.Metrics(actual));
     }
 
     private static NetworkSpec Network(string run) => DigitNetworks.Find(new RunFolder(run).ReadRecord().Options.Model)!;

@@ -50,7 +50,7 @@ public sealed class StudyTests : IDisposable
 
         // A fold is a run like any other: its weights know which rows it held out.
         string evaluated = Run("evaluate", "--weights", _folder["cv/fold-2/model.safetensors"], "--data", _train, "--subset", "validation", "--json");
-        Assert.Equal(File.ReadAllText(_folder["cv/fold-2/metrics.json"]).Trim(), evaluated.Trim());
+        Assert.Equal(RunFiles.Metrics(_folder["cv/fold-2"]), evaluated.Trim());
 
         CliProgram.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
         CliProgram.AssertRefused("holds a run, whose report", "crossval", "--collect", _folder["cv"], "--out", _folder["cv/fold-1"]);

@@ -102,17 +102,18 @@ public sealed class DamagedFilesTests : IDisposable
     {
         DigitDataset data = GeneratedDigits.Create(200); // 200 digits, 160 of them trained on: 3 steps an epoch
         TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 2 };
-        using RunFolder run = RunFolder.Create(_folder["run"], Record(options, data));
-        Assert.Null(run.ReadState(Network, options, data)); // killed before anything was saved
+        RunRecord record = Record(options, data);
+        using RunFolder run = RunFolder.Create(_folder["run"], record);
+        Assert.Null(run.ReadState(Network, record, data)); // killed before anything was saved
 
         TrainingState state = new(Initializer.Create(Network, 0)) { Epoch = 1 };
         state.Optimizer.Step = 3;
         state.History.Add(Epoch(1));
         Save(state);
-        Assert.Equal(1, run.ReadState(Network, options, data)!.Epoch);
+        Assert.Equal(1, run.ReadState(Network, record, data)!.Epoch);
         (state.StepInEpoch, state.Sums, state.Optimizer.Step) = (2, new EpochSums(1, 100, 128), 5);
         Save(state);
-        Assert.Equal(2, run.ReadState(Network, options, data)!.StepInEpoch);
+        Assert.Equal(2, run.ReadState(Network, record, data)!.StepInEpoch);
 
         Refused(() => state.StepInEpoch = 1_000_000);
         Refused(() => state.Optimizer.Step = 6);
@@ -129,11 +130,11 @@ public sealed class DamagedFilesTests : IDisposable
         });
 
         File.Delete(run.StateFile);
-        run.WriteRecord(Record(options, data));
+        run.WriteRecord(record);
         File.WriteAllText(run.ModelFile, "");
-        DataSourceTests.AssertRefused("is missing, though the run has trained", () => run.ReadState(Network, options, data));
+        DataSourceTests.AssertRefused("is missing, though the run has trained", () => run.ReadState(Network, record, data));
         Directory.CreateDirectory(run.StateFile);
-        DataSourceTests.AssertRefused("is a folder", () => run.ReadState(Network, options, data));
+        DataSourceTests.AssertRefused("is a folder", () => run.ReadState(Network, record, data));
 
         void Save(TrainingState saved) => Checkpoint.SaveState(run.StateFile, saved);
 
@@ -142,7 +143,7 @@ public sealed class DamagedFilesTests : IDisposable
             (int epoch, int step, EpochSums sums, long steps, EpochRecord[] history) = (state.Epoch, state.StepInEpoch, state.Sums, state.Optimizer.Step, [.. state.History]);
             edit();
             Save(state);
-            DataSourceTests.AssertRefused("", () => run.ReadState(Network, options, data));
+            DataSourceTests.AssertRefused("", () => run.ReadState(Network, record, data));
             (state.Epoch, state.StepInEpoch, state.Sums, state.Optimizer.Step) = (epoch, step, sums, steps);
             state.History.Clear();
             state.History.AddRange(history);
@@ -270,7 +271,7 @@ public sealed class DamagedFilesTests : IDisposable
             run.ReadRecord();
         }
 
-        string file = _folder["run/run.json"], text = WithoutSum(File.ReadAllText(file));
+        string file = _folder["run/run.json"], text = RunFiles.WithoutSum(File.ReadAllText(file));
         Assert.Contains(from, text, StringComparison.Ordinal);
         File.WriteAllText(file, new Regex(Regex.Escape(from)).Replace(text, to, 1));
         DataSourceTests.AssertRefused("run.json: is damaged", () => new RunFolder(_folder["run"]).ReadRecord());
@@ -281,13 +282,13 @@ public sealed class DamagedFilesTests : IDisposable
     public void Members_that_are_lost_added_or_called_otherwise_are_found()
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
-        run.WriteMetrics(Metrics.FromConfusion([.. Enumerable.Range(0, 10).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : 0)])], 12.5));
+        run.WriteMetrics(Nines(0));
         Check("run.json", () => run.ReadRecord(), mayBeLost: nameof(RunRecord.Options));
         Check("metrics.json", () => run.ReadMetrics(), mayBeLost: "");
 
         void Check(string name, Action read, string mayBeLost)
         {
-            string file = _folder[$"run/{name}"], good = WithoutSum(File.ReadAllText(file));
+            string file = _folder[$"run/{name}"], good = RunFiles.WithoutSum(File.ReadAllText(file));
             File.WriteAllText(file, good);
             read();
             File.WriteAllText(file, "{}");
@@ -301,6 +302,8 @@ public sealed class DamagedFilesTests : IDisposable
                     Refuse(good.Remove(member.Index, member.Length), member.Value);
                 }
             }
+
+            File.WriteAllText(file, good);
 
             void Refuse(string text, string member)
             {
@@ -325,33 +328,38 @@ public sealed class DamagedFilesTests : IDisposable
             Assert.True(Refused(() => Assert.Equal(good, run.ReadRecord())), $"bit {bit}"); // or it is the space between members
         }
 
-        File.WriteAllText(file, WithoutSum(Encoding.UTF8.GetString(bytes)).Replace("\"epochs\": 5", "\"epochs\": 12", StringComparison.Ordinal));
+        File.WriteAllText(file, RunFiles.WithoutSum(Encoding.UTF8.GetString(bytes)).Replace("\"epochs\": 5", "\"epochs\": 12", StringComparison.Ordinal));
         Assert.Equal(12, run.ReadRecord().Options.Epochs); // changed on purpose, or written by an older version
     }
 
     [Fact]
-    public void Options_that_a_state_was_not_trained_with_are_refused()
+    public void Options_and_digits_that_a_state_was_not_trained_with_are_refused()
     {
         DigitDataset data = GeneratedDigits.Create(200);
         TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 2 };
-        using RunFolder run = RunFolder.Create(_folder["run"], Record(options, data));
+        RunRecord record = Record(options, data);
+        using RunFolder run = RunFolder.Create(_folder["run"], record);
         TrainingState state = new(Initializer.Create(Network, 0)) { Epoch = 1 };
         state.Optimizer.Step = 3;
         state.History.Add(Epoch(1));
-        run.Save(state, Record(options, data));
-        Assert.NotNull(run.ReadState(Network, options, data));
-        Assert.NotNull(run.ReadState(Network, options with { Epochs = 9 }, data)); // --resume may extend
+        run.Save(state, record);
+        Assert.NotNull(run.ReadState(Network, record, data));
+        Assert.NotNull(run.ReadState(Network, record with { Options = options with { Epochs = 9 } }, data)); // --resume may extend
         foreach (TrainingOptions other in new[]
         {
             options with { Seed = 1 }, options with { WeightDecay = 0.1 }, options with { LearningRate = 0.1 }, options with { BatchSize = 65 }, options with { Zoom = 0.1f },
             options with { Shuffle = false }, options with { KeepLast = true }, options with { Dropout = 0.1 }, options with { Schedule = LearningRateSchedule.Constant },
         })
         {
-            DataSourceTests.AssertRefused("run.json: is damaged: its options are not those that", () => run.ReadState(Network, other, data));
+            DataSourceTests.AssertRefused("run.json: is damaged: its options are not those that", () => run.ReadState(Network, record with { Options = other }, data));
         }
 
-        Checkpoint.SaveState(run.StateFile, state); // by an older version, which kept no options
-        Assert.NotNull(run.ReadState(Network, options with { Seed = 1 }, data));
+        RunData others = record.Data with { Fingerprint = new('0', 64) };
+        DataSourceTests.AssertRefused("last.safetensors: was trained on other digits than those of", () => run.ReadState(Network, record with { Data = others }, data));
+
+        Checkpoint.SaveState(run.StateFile, state); // by an older version, which kept neither
+        Assert.NotNull(run.ReadState(Network, record with { Data = others }, data));
+        Assert.NotNull(run.ReadState(Network, record with { Options = options with { Seed = 1 } }, data));
     }
 
     [Theory]
@@ -385,14 +393,50 @@ public sealed class DamagedFilesTests : IDisposable
         DataSourceTests.AssertRefused($"history.csv: row {row + 1} is damaged; cudnn-digits train --resume", () => run.ReadHistory());
         File.WriteAllText(file, string.Join('\n', File.ReadAllLines(file)[..1])); // a kill, between one file and the next, leaves fewer
         Assert.True(row == 0 || run.ReadHistory().Count == 0);
+        File.WriteAllText(_folder["run/metrics.json"], ""); // where the run has ended
+        DataSourceTests.AssertRefused(row == 0 ? "row 1 is damaged" : "row 2 is missing", () => run.ReadHistory());
+    }
+
+    [Fact]
+    public void Whatever_is_changed_lost_or_exchanged_beside_metrics_is_found()
+    {
+        RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2));
+        using RunFolder run = RunFolder.Create(_folder["run"], record), other = RunFolder.Create(_folder["other"], record with { Started = record.Started.AddTicks(1) });
+        TrainingState state = new(Initializer.Create(Network, 0)) { Epoch = 2 };
+        state.History.AddRange([Epoch(1), Epoch(2)]);
+        run.Save(state, record);
+        other.Save(state, record);
+        run.WriteMetrics(Nines(0));
+        other.WriteMetrics(Nines(0));
+        File.Delete(run.StateFile); // as tune does: its history stands alone
+        string metrics = File.ReadAllText(_folder["run/metrics.json"]), history = File.ReadAllText(_folder["run/history.csv"]);
+        Assert.Equal(RunFiles.WithoutSum(metrics), RunFiles.WithoutSum(File.ReadAllText(_folder["other/metrics.json"])));
+        Assert.Equal(90, run.ReadMetrics()!.Samples);
+        Refuse("metrics.json", File.ReadAllText(_folder["other/metrics.json"]));
+        Refuse("metrics.json", Regex.Replace(metrics, "(?<=\"loss\": )[0-9.]+", "9.5"));
+        Refuse("history.csv", history[..(history.TrimEnd().LastIndexOf('\n') + 1)]);
+        Refuse("history.csv", history.Replace("0.95,", "0.96,", StringComparison.Ordinal));
+        Refuse("history.csv", "");
+        File.Delete(_folder["run/history.csv"]);
+        DataSourceTests.AssertRefused("metrics.json: is damaged, its content and that of history.csv are not that of its sha256; bring back a copy", () => run.ReadMetrics());
+
+        void Refuse(string file, string text)
+        {
+            File.WriteAllText(_folder[$"run/{file}"], text);
+            DataSourceTests.AssertRefused("metrics.json: is damaged, its content and that of history.csv are not that of its sha256; bring back a copy", () => run.ReadMetrics());
+            File.WriteAllText(_folder["run/metrics.json"], metrics);
+            File.WriteAllText(_folder["run/history.csv"], history.ReplaceLineEndings("\r\n")); // as some tools write them back
+            Assert.NotNull(run.ReadMetrics());
+        }
     }
 
     [Fact]
     public void Metrics_whose_numbers_do_not_fit_each_other_are_refused()
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
-        run.WriteMetrics(Metrics.FromConfusion([.. Enumerable.Range(0, 10).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : read == 0 ? 1 : 0)])], 12.5));
-        string file = _folder["run/metrics.json"], good = File.ReadAllText(file);
+        run.WriteMetrics(Nines(1));
+        string file = _folder["run/metrics.json"], good = RunFiles.WithoutSum(File.ReadAllText(file));
+        File.WriteAllText(file, good);
         Assert.Equal(99, run.ReadMetrics()!.Samples);
         MatchCollection numbers = Regex.Matches(good, @"-?[0-9][0-9.eE+-]*");
         Assert.InRange(numbers.Count, 100, 200);
@@ -485,11 +529,13 @@ public sealed class DamagedFilesTests : IDisposable
         DataSourceTests.AssertRefused("metrics.json: is a folder; move it away", run.DiscardMetrics);
     }
 
+    /// <summary>Nine of each digit read as they are, and so many as 0.</summary>
+    private static Metrics Nines(int zeros) => Metrics.FromConfusion(
+        [.. Enumerable.Range(0, 10).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : read == 0 ? zeros : 0)])], 12.5);
+
     private static EpochRecord Epoch(int number) => new(number, 0.5, 0.9, 0.25, 0.95, 1e-3, 1, 100);
 
     /// <summary>A run.json of an older version, or one that was changed on purpose.</summary>
-    private static string WithoutSum(string json) => Regex.Replace(json, ",\\s*\"sha256\": \"\\w+\"", "");
-
     private static RunRecord Record(TrainingOptions options, DigitDataset data) =>
         new(Checkpoint.Version, DateTime.UnixEpoch, options, null, RunData.Of(null, data), "cpu", "CPU", Precision.Fp32, false, "", null);
 
