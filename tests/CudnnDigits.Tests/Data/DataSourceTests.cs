@@ -344,6 +344,19 @@ public sealed class DataSourceTests : IDisposable
         Assert.DoesNotContain('\n', e.Message);
     }
 
+    internal static bool Refused(Action action)
+    {
+        try
+        {
+            action();
+            return false;
+        }
+        catch (InputException)
+        {
+            return true;
+        }
+    }
+
     private static void AssertCheap(long mostBytes, string says, Action action)
     {
         long before = GC.GetAllocatedBytesForCurrentThread();
