@@ -8,7 +8,7 @@ using CudnnDigits.Tests.Reference;
 namespace CudnnDigits.Tests.Data;
 
 /// <summary>
-/// Damaged files at our readers and at plain, strict ones of the formats' specifications (<see cref="PlainReaders"/>): both refuse, or
+/// Damaged files at our readers and at plain, strict ones of the formats' specifications (<c>Plain*</c>): both refuse, or
 /// both read the same, and nothing else than an <see cref="InputException"/> comes out. CUDNN_DIGITS_ATTACK=20 damages twenty times
 /// as many. What is read though a rule is broken, by the plain readers too, because nothing of what is kept depends on it: blank lines
 /// and a missing last line end in CSV; in zip, bytes before and after, the directory's stated size, the local headers' copies of what
@@ -91,7 +91,8 @@ public sealed class MutatedFileTests : IDisposable
         byte[] good = OnnxWriter.Write(Initializer.Create(Tiny, 3), keepBatchNorm);
         foreach (Mutation mutation in Mutations.Of(good, usually: 300))
         {
-            Compare(mutation, () => Text(OnnxGraph.Parse("a model", mutation.Bytes)), () => PlainReaders.Onnx(mutation.Bytes), (ours, plain) => ours.SequenceEqual(plain));
+            Compare(
+                mutation, () => Text(OnnxGraph.Parse("a model", mutation.Bytes)), () => PlainOnnx.Read(mutation.Bytes), (ours, plain) => ours.SequenceEqual(plain));
             try
             {
                 OnnxReader.Find("a model", OnnxGraph.Parse("a model", mutation.Bytes), Tiny);
@@ -165,10 +166,11 @@ public sealed class MutatedFileTests : IDisposable
     {
         if (format.StartsWith("idx", StringComparison.Ordinal))
         {
-            return new DigitDataset("", PlainReaders.Idx(IsGzip() ? PlainReaders.Gzip(bytes) : bytes), null);
+            return new DigitDataset("", PlainIdx.Read(IsGzip() ? PlainGzip.Read(bytes) : bytes), null);
         }
 
-        (byte[] pixels, byte[] labels) = PlainReaders.Csv(format.StartsWith("zip", StringComparison.Ordinal) ? PlainReaders.Zip(bytes, "train.csv") : IsGzip() ? PlainReaders.Gzip(bytes) : bytes);
+        (byte[] pixels, byte[] labels) = PlainCsv.Read(
+            format.StartsWith("zip", StringComparison.Ordinal) ? PlainZip.Read(bytes, "train.csv") : IsGzip() ? PlainGzip.Read(bytes) : bytes);
         return labels.Length > 0 ? new DigitDataset("", pixels, labels) : throw new BrokenFileException("no labels");
 
         bool IsGzip() => format.Contains("gz", StringComparison.Ordinal);
@@ -184,7 +186,7 @@ public sealed class MutatedFileTests : IDisposable
 
     private static byte[] PlainPicture(byte[] png)
     {
-        (int width, int height, byte[] rgba) = PlainReaders.Png(png);
+        (int width, int height, byte[] rgba) = PlainPng.Read(png);
         int count = width * height;
         int[] alpha = [.. Enumerable.Range(0, count).Select(i => (int)rgba[4 * i + 3])];
         int[] ink = [.. Enumerable.Range(0, count).Select(i => (299 * rgba[4 * i] + 587 * rgba[4 * i + 1] + 114 * rgba[4 * i + 2] + 500) / 1000)];

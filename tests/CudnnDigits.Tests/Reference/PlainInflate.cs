@@ -1,7 +1,6 @@
-namespace CudnnDigits.Tests.Reference;
+using static CudnnDigits.Tests.Reference.BrokenFileException;
 
-/// <summary>A file that breaks a rule of its format, as the plain readers see it.</summary>
-internal sealed class BrokenFileException(string why) : Exception(why);
+namespace CudnnDigits.Tests.Reference;
 
 /// <summary>
 /// Deflate as RFC 1951 has it, bit by bit: slow, but independent of zlib, and it says where the compressed data ends. Beside it the
@@ -169,14 +168,6 @@ internal sealed class PlainInflate
         }
 
         return value;
-    }
-
-    private static void Require(bool holds, string otherwise)
-    {
-        if (!holds)
-        {
-            throw new BrokenFileException(otherwise);
-        }
     }
 
     /// <summary>A canonical Huffman code from the lengths of its symbols' codes.</summary>
