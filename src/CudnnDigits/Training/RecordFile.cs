@@ -78,6 +78,7 @@ internal static class RecordFile
     /// <exception cref="InputException">It cannot be read, or is larger than any that is written.</exception>
     public static string ReadText(string path)
     {
+        CheckPlain(path);
         try
         {
             using StreamReader reader = new(path);
@@ -97,6 +98,27 @@ internal static class RecordFile
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new InputException($"{path}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Refuses a FIFO or a device in place of a file, which would be waited for.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InputException">It is one.</exception>
+    public static void CheckPlain(string path)
+    {
+        FileKind kind = default;
+        try
+        {
+            kind = OperatingSystem.IsWindows() ? default : Posix.Status(path, follow: true).Kind;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // What cannot be looked at is refused for that when it is opened.
+        }
+
+        if (kind == FileKind.Special)
+        {
+            throw new InputException($"{path}: is no plain file; bring back the run's own");
         }
     }
 

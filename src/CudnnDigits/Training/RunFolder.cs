@@ -177,6 +177,7 @@ public sealed class RunFolder(string path) : IDisposable
                 : null;
         }
 
+        RecordFile.CheckPlain(StateFile);
         TrainingOptions options = record.Options;
         TrainingState state = Checkpoint.LoadState(StateFile, network, out TrainingOptions? trainedWith, out string? trainedOn);
         if (trainedWith is not null && trainedWith with { Epochs = options.Epochs } != options)

@@ -309,6 +309,25 @@ public sealed class DamagedRunFoldersTests : IDisposable
     }
 
     [Fact]
+    public void A_FIFO_in_place_of_a_file_is_not_waited_for()
+    {
+        RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(200));
+        using RunFolder run = RunFolder.Create(_folder["run"], record);
+        Refuse(run.StateFile, () => run.ReadState(Network, record, GeneratedDigits.Create(200)));
+        Refuse(_folder["run/history.csv"], () => run.ReadHistory());
+        Refuse(_folder["run/metrics.json"], () => run.ReadMetrics());
+        File.Delete(_folder["run/run.json"]);
+        Refuse(_folder["run/run.json"], () => run.ReadRecord());
+
+        static void Refuse(string file, Action read)
+        {
+            FileNodes.Fifo(file);
+            DataSourceTests.AssertRefused($"{file}: is no plain file", read);
+            File.Delete(file);
+        }
+    }
+
+    [Fact]
     public void What_is_no_lock_of_this_program_is_left_as_it_is()
     {
         RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2))).Dispose();
