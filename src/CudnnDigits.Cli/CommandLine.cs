@@ -40,12 +40,26 @@ internal static class CommandLine
             return null;
         }
 
-        string? message = parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
+        string? message = WhatIsWrongWithTheFolder() ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
             ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
             ?? (parsed.Errors.Count == 0 ? null
                 : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood"
                 : parsed.Errors[0].Message.TrimEnd('.'));
         return message is null ? null : $"{message} (see {$"cudnn-digits {HelpExamples.PathOf(parsed.CommandResult)}".Trim()} --help)";
+    }
+
+    /// <summary>.NET would take "b\xFF" for "b\uFFFD", and make files in a folder of that name.</summary>
+    private static string? WhatIsWrongWithTheFolder()
+    {
+        try
+        {
+            string folder = Environment.CurrentDirectory;
+            return folder.Contains('\uFFFD') ? $"the working directory {folder} is not UTF-8; change to one that is" : null;
+        }
+        catch (IOException)
+        {
+            return "the working directory is gone; change to one that is there";
+        }
     }
 
     /// <summary>

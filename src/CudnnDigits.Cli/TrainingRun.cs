@@ -37,7 +37,8 @@ internal sealed class TrainingRun : IDisposable
         {
             RunRecord record = new(
                 Checkpoint.Version, DateTime.UtcNow, options, initFrom is { } start ? Path.GetFullPath(start.Path) : null, data.Record, machine.Device, backend.Device,
-                backend.Precision, machine.Deterministic, $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}", backend.CudaDetails);
+                backend.Precision, machine.Deterministic, $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}", backend.CudaDetails,
+                initFrom is { } file ? RunFolder.Sha256(file.Path) : null);
             RunFolder folder = RunFolder.Create(path(record.Started), record);
             return new TrainingRun(folder, record, data.Digits, backend, FreshState(backend.Network, options, initFrom?.Weights), whyCpu);
         }
@@ -60,9 +61,7 @@ internal sealed class TrainingRun : IDisposable
         try
         {
             record = record with { DeviceOption = machine.Device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
-            TrainingState state = folder.ReadState(backend.Network, record, data)
-                ?? FreshState(backend.Network, record.Options, record.InitFrom is null ? null : Checkpoint.LoadWeights(record.InitFrom, backend.Network).Weights);
-            folder.WriteRecord(record);
+            TrainingState state = folder.ReadState(backend.Network, record, data) ?? FreshState(backend.Network, record.Options, ReadStart(record, backend.Network));
             return new TrainingRun(folder, record, data, backend, state, whyCpu);
         }
         catch
@@ -80,9 +79,11 @@ internal sealed class TrainingRun : IDisposable
     /// <returns>The kept weights' metrics.</returns>
     public Metrics Train(TrainingReporter reporter, string resumeWith, CancellationToken cancellation)
     {
-        Folder.DiscardMetrics();
+        // In this order a kill or a full disk leaves the run ended as it was, or to be gone on with.
         using StateWriter writer = new(Folder, Record);
         writer.Save(State); // a folder that takes nothing is found out before anything is trained
+        Folder.DiscardMetrics();
+        Folder.WriteRecord(Record);
         Trainer trainer = new(_backend, _data, Record.Options, State)
         {
             OnProgress = reporter.Progress,
@@ -143,6 +144,12 @@ internal sealed class TrainingRun : IDisposable
         Folder.WriteMetrics(scored.Metrics); // last: what has metrics has ended
         return scored.Metrics;
     }
+
+    /// <summary>The weights that a run begins with which was killed before its first state; null for fresh ones.</summary>
+    private static NetworkWeights? ReadStart(RunRecord record, NetworkSpec network) => record.InitFrom is not { } file ? null
+        : record.InitFromSha256 is { } sum && RunFolder.Sha256(file) != sum
+            ? throw new InputException($"{file}: is no longer the file that the run was started with; bring that back, or start a new run")
+            : Checkpoint.LoadWeights(file, network).Weights;
 
     private static TrainingState FreshState(NetworkSpec network, TrainingOptions options, NetworkWeights? start)
     {

@@ -73,8 +73,8 @@ internal static unsafe class ClassifierExports
         {
             DigitClassifier found = Find(classifier);
             bool bytes = PixelTypeOf(pixelType) == PixelType.UInt8;
-            Arguments.Range(count, 0, long.MaxValue);
             Arguments.Range(stride, 0, LongestStride);
+            Arguments.Range(count, 0, long.MaxValue / sizeof(float) / Math.Max(stride, DigitDataset.PixelCount)); // as many as can be in memory
             if (count > 0)
             {
                 Arguments.NotNull(images);

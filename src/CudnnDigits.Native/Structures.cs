@@ -104,5 +104,5 @@ internal static unsafe class Arguments
     /// <summary>A number between two others, themselves included.</summary>
     public static long Range(long value, long least, long most, [CallerArgumentExpression(nameof(value))] string name = "") => value >= least && value <= most
         ? value
-        : throw new ArgumentException($"{name} is {value}, expected {(least == most ? $"{least}" : most == long.MaxValue ? $"at least {least}" : $"{least} to {most}")}");
+        : throw new ArgumentException($"{name} is {value}, expected {(least == most ? $"{least}" : $"{least} to {most}")}");
 }

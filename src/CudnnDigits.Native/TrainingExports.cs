@@ -168,7 +168,7 @@ internal static unsafe class TrainingExports
         string folder = Path.GetDirectoryName(Path.GetFullPath(weights)) ?? weights;
         if (!Directory.Exists(weights) && !Directory.Exists(folder))
         {
-            throw new InputException($"{folder}: no such folder; make it first");
+            throw new InputException(File.Exists(folder) ? $"{folder}: is a file, not a folder; choose another place" : $"{folder}: no such folder; make it first");
         }
 
         AtomicFile.CheckWritable(weights);

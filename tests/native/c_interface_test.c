@@ -137,7 +137,8 @@ static void test_prediction(void) {
     REFUSES(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, INT64_MAX, 1, logits));
     SAYS("stride is 9223372036854775807, expected 0 to ");
     REFUSES(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, pixels, -1, logits));
-    SAYS("count is -1, expected at least 0");
+    SAYS("count is -1, expected 0 to ");
+    REFUSES(cudnn_digits_predict(classifier, digits, CUDNN_DIGITS_UINT8, pixels, INT64_MAX, logits));
     REFUSES(cudnn_digits_predict_device(classifier, digits, CUDNN_DIGITS_UINT8, INT64_MAX / 2, 1, logits, NULL));
     REFUSES(cudnn_digits_predict_device(classifier, digits, CUDNN_DIGITS_UINT8, -1, 1, logits, NULL));
     REFUSES(cudnn_digits_predict_device(classifier, digits, CUDNN_DIGITS_UINT8, pixels, INT64_MAX, logits, NULL));

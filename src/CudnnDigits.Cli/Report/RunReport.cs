@@ -1,5 +1,6 @@
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
+using CudnnDigits.Model;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
@@ -33,13 +34,28 @@ internal sealed record RunReport(
     {
         RunFolder folder = new(path);
         RunRecord record = folder.ReadRecord();
-        IReadOnlyList<EpochRecord> history = folder.ReadHistory();
-        (ScoredDigits? scored, string? why) = File.Exists(folder.ModelFile) ? Score(folder, record, cache) : (null, "the run has kept no weights yet");
+        NetworkSpec network = record.Options.CreateNetwork();
         Metrics? metrics = folder.ReadMetrics();
+        IReadOnlyList<EpochRecord> history;
+        NetworkWeights? kept;
+        if (metrics is not null)
+        {
+            history = folder.ReadHistory();
+            kept = File.Exists(folder.ModelFile) ? Checkpoint.LoadWeights(folder.ModelFile, network).Weights : null;
+        }
+        else
+        {
+            // What counts until a run ends; a kill may have left the other files behind it.
+            TrainingState? state = folder.ReadState(network, record, data: null);
+            history = state?.History ?? [];
+            kept = state is { Optimizer.Step: > 0 } ? state.Kept(record.Options) : null;
+        }
+
+        (ScoredDigits? scored, string? why) = kept is not null ? Score(kept, record, cache) : (null, "the run has kept no weights");
         return new RunReport(folder, record, history, TrainingState.KeptEpoch(history, record.Options), metrics is not null, metrics ?? scored?.Metrics, scored, why);
     }
 
-    private static (ScoredDigits? Scored, string? Why) Score(RunFolder folder, RunRecord record, Dictionary<string, DigitDataset> cache)
+    private static (ScoredDigits? Scored, string? Why) Score(NetworkWeights kept, RunRecord record, Dictionary<string, DigitDataset> cache)
     {
         string? path = record.Data.Path;
         DigitDataset data;
@@ -59,7 +75,7 @@ internal sealed record RunReport(
 
         int[] rows = record.Options.Split.Draw(data.Labels).Scored;
         float[] logits = new float[rows.Length * DigitDataset.Classes];
-        using DigitClassifier classifier = CommonOptions.CreateClassifier(Checkpoint.LoadWeights(folder.ModelFile).Weights, "cpu");
+        using DigitClassifier classifier = CommonOptions.CreateClassifier(kept, "cpu");
         classifier.Predict(data, rows, logits);
         return (ScoredDigits.Of(logits, data, rows), null);
     }

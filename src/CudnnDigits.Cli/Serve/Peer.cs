@@ -30,7 +30,8 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         Address = ((IPEndPoint)RemoteEndPoint!).Address;
         _waitingSince = Environment.TickCount64;
         Bytes bytes = new(this);
-        Input = PipeReader.Create(bytes, new StreamPipeReaderOptions(bufferSize: 8192, leaveOpen: true));
+        // By reads of nothing it waits without taking, so that what has arrived is with the system until Kestrel takes it: see HasBytes.
+        Input = PipeReader.Create(bytes, new StreamPipeReaderOptions(bufferSize: 8192, leaveOpen: true, useZeroByteReads: true));
         Output = PipeWriter.Create(bytes, new StreamPipeWriterOptions(leaveOpen: true));
         Transport = this;
         Features.Set(this);
@@ -89,6 +90,11 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             return !rest.Buffer.IsEmpty;
         }
     }
+
+    /// <summary>
+    /// Whether the server waits for the peer: not where what it has sent is still to be read, or its answer was begun just now.
+    /// </summary>
+    public bool IsSilent => WaitedFor is var waited && waited >= 0 && (_sending ? waited >= Limits.Silence.TotalMilliseconds : !HasBytes);
 
     private bool HasBytes
     {
@@ -280,7 +286,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
             int read = peer._ended || peer.Reason is not null ? 0 : await ReadOrEnd(buffer, cancellationToken);
-            return read > 0 || !peer.ReadsBody ? read : throw peer.Reason ?? new BadHttpRequestException("the connection ended before the body was whole");
+            return read > 0 || buffer.IsEmpty || !peer.ReadsBody ? read : throw peer.Reason ?? new BadHttpRequestException("the connection ended before the body was whole");
         }
 
         private async ValueTask<int> ReadOrEnd(Memory<byte> buffer, CancellationToken cancellationToken)
@@ -317,7 +323,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
                 (buffer, peer._instead) = (instead, []); // and nothing after it
             }
 
-            if (buffer.IsEmpty)
+            if (buffer.IsEmpty || peer._ended)
             {
                 return;
             }
@@ -331,6 +337,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             catch (Exception e) when (e is IOException or ObjectDisposedException)
             {
                 peer._ended = true;
+                await peer._closeRequested.CancelAsync(); // nobody takes the answers to what else it has asked
             }
             finally
             {

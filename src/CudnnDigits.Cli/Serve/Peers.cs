@@ -193,7 +193,8 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         return peer;
     }
 
-    private Peer? LongestWaiting(Func<Peer, bool> may) => _all.Where(peer => peer.WaitedFor >= 0 && may(peer)).MaxBy(peer => peer.WaitedFor);
+    private Peer? LongestWaiting(Func<Peer, bool> may) =>
+        _all.Where(peer => may(peer) && peer.WaitedFor >= 0).OrderByDescending(peer => peer.WaitedFor).FirstOrDefault(peer => peer.IsSilent);
 
     private Peer[] All()
     {

@@ -17,6 +17,8 @@ internal sealed record CrossvalResult(string Model, int Epochs, IReadOnlyList<Fo
 /// <summary><c>crossval</c>: stratified k-fold cross-validation, on one machine or fold by fold on several.</summary>
 internal static class CrossvalCommand
 {
+    private const string ResultName = "crossval.json";
+
     private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
     private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, CommonOptions.MostFolds);
     private static readonly Option<string[]> Collect = new("--collect") { Description = "Put runs of --fold together: their folders, or folders that hold them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
@@ -37,6 +39,7 @@ internal static class CrossvalCommand
     {
         if (result.GetValue(Collect) is { Length: > 0 } folders)
         {
+            CheckOut(result.GetValue(Out));
             Report(result, [.. folders.SelectMany(FindRuns).Select(Read)], result.GetValue(Out), []);
             return ExitCode.Done;
         }
@@ -95,6 +98,16 @@ internal static class CrossvalCommand
         return below.Length > 0 ? below : throw new InputException($"{folder}: holds no runs; give --collect the runs of --fold, or a folder that holds them");
     }
 
+    /// <summary>--collect writes again what it has written, and over nothing else.</summary>
+    private static void CheckOut(string? folder)
+    {
+        if (folder is not null && Directory.Exists(folder) && !FolderLock.IsEmpty(folder)
+            && (!File.Exists(Path.Combine(folder, ResultName)) || File.Exists(Path.Combine(folder, Study.RecordName)) || File.Exists(Path.Combine(folder, "run.json"))))
+        {
+            throw new InputException($"{folder}: holds something that --collect has not written; choose another --out");
+        }
+    }
+
     private static FinishedRun Read(string folder) => FinishedRun.Read(folder)
         ?? throw new InputException($"{folder}: has not ended; go on with cudnn-digits train --resume {folder}");
 
@@ -151,14 +164,9 @@ internal static class CrossvalCommand
         if (folder is not null)
         {
             string page = Path.Combine(folder, "report.html");
-            if (File.Exists(Path.Combine(folder, "run.json")))
-            {
-                throw new InputException($"{folder}: holds a run, whose report this one would replace; choose another --out");
-            }
-
             CommonOptions.CreateFolder(folder);
+            AtomicFile.WriteText(Path.Combine(folder, ResultName), writer => writer.WriteLine(json)); // first: it says whose folder this is
             HtmlReport.Write(page, [.. summary.Folds.Select(fold => RunReport.Load(fold.Run, cache))], new HtmlPreface($"{summary.Folds.Count}-fold cross-validation", text));
-            AtomicFile.WriteText(Path.Combine(folder, "crossval.json"), writer => writer.WriteLine(json));
             text += $"\nreport    {page}";
         }
 

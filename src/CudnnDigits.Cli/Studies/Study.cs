@@ -45,7 +45,7 @@ internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOption
 /// </summary>
 internal sealed class Study : IDisposable
 {
-    private const string RecordName = "study.json";
+    internal const string RecordName = "study.json";
 
     private readonly (DigitDataset Digits, RunData Record) _data;
     private readonly bool _quiet;
@@ -177,10 +177,12 @@ internal sealed class Study : IDisposable
 
     private void CheckPlace(string path, TrainingOptions options)
     {
-        if (File.Exists(Path.Combine(path, "run.json")) && new RunFolder(path).ReadRecord() is var record
-            && (record.Data.Fingerprint != Record.Data.Fingerprint || record.Options != options))
+        bool holdsRun = File.Exists(Path.Combine(path, "run.json"));
+        if (holdsRun
+            ? new RunFolder(path).ReadRecord() is var record && (record.Data.Fingerprint != Record.Data.Fingerprint || record.Options != options)
+            : Directory.Exists(path) && !FolderLock.IsEmpty(path))
         {
-            throw new InputException($"{path}: is another run than the one this {Record.Command} makes there; move it away");
+            throw new InputException($"{path}: {(holdsRun ? "is" : "holds something else, perhaps")} another run than the one this {Record.Command} makes there; move it away");
         }
     }
 

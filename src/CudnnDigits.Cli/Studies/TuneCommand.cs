@@ -133,7 +133,7 @@ internal static class TuneCommand
             }
 
             string weights = new RunFolder(Path.Combine(study.Folder, NameOf(trial.Number, trial.Options.Epochs))).ModelFile;
-            using DigitClassifier classifier = CommonOptions.CreateClassifier(Checkpoint.LoadWeights(weights).Weights, "cpu");
+            using DigitClassifier classifier = CommonOptions.CreateClassifier(Checkpoint.LoadWeights(weights, trial.Options.CreateNetwork()).Weights, "cpu");
             return Metrics.Evaluate(classifier, study.Data, rows).Accuracy;
         }
     }

@@ -30,7 +30,7 @@ internal sealed unsafe class CpuClassifier<S, V> : IClassifierDevice
     public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits) => _inference.Predict(images, rows, logits);
 
     public void Enqueue(in ImageBatch images, nint logits, nint stream) =>
-        throw new InvalidOperationException("this classifier runs on the CPU, which has no device memory; create one with Device = \"cuda\"");
+        throw new InvalidOperationException("this classifier runs on the CPU, which has no device memory; create one with device cuda");
 
     public void Dispose()
     {

@@ -86,15 +86,27 @@ public static class AtomicFile
             OutputPlace place = OutputPlace.Of(path);
             if (!place.IsFile)
             {
+                bool may = OperatingSystem.IsWindows() || (place.Descriptor is { } descriptor ? Posix.IsWritable(descriptor) : Posix.MayWrite(place.Path));
+                if (!may)
+                {
+                    throw new UnauthorizedAccessException("it is not open to this process for writing");
+                }
+
                 return;
             }
 
-            using FileStream? created = TryCreate(Stem(place), place);
-            if (created is not null)
+            bool replaces = false;
+            using (FileStream? created = TryCreate(Stem(place), place))
             {
-                Discard(created.Name);
+                if (created is not null)
+                {
+                    Discard(created.Name);
+                    replaces = OperatingSystem.IsWindows() || place.Status.Kind == FileKind.Missing
+                        || Posix.MayReplace(Posix.Status(Path.GetDirectoryName(place.Path)!, follow: true), place.Status, Posix.EffectiveUser());
+                }
             }
-            else
+
+            if (!replaces)
             {
                 new FileStream(place.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite).Dispose();
             }

@@ -27,6 +27,11 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
             throw new InputException($"{path}: is a folder; give the name of a file");
         }
 
+        if (place.Status.Kind == FileKind.Socket)
+        {
+            throw new InputException($"{path}: is a socket; give the name of a file");
+        }
+
         return place.Status.Kind != FileKind.Missing || Directory.Exists(System.IO.Path.GetDirectoryName(place.Path))
             ? place
             : throw new DirectoryNotFoundException($"there is no folder {System.IO.Path.GetDirectoryName(place.Path)}");
@@ -96,7 +101,7 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
             if (folder.StartsWith("/proc/", StringComparison.Ordinal))
             {
                 FileStatus behind = Posix.Status(place, follow: true); // the text of such a link need not be a path: "pipe:[123]"
-                return new OutputPlace(place, behind.Kind == FileKind.Folder ? behind : behind with { Kind = FileKind.Special });
+                return new OutputPlace(place, behind.Kind is FileKind.Folder or FileKind.Socket ? behind : behind with { Kind = FileKind.Special });
             }
 
             // Not tidied up by .NET, which would take "folder/.." away where the folder is a link.

@@ -17,8 +17,11 @@ internal enum FileKind
     /// <summary>A symbolic link.</summary>
     Link,
 
-    /// <summary>A device, a FIFO or a socket.</summary>
+    /// <summary>A device or a FIFO.</summary>
     Special,
+
+    /// <summary>A socket, which cannot be opened.</summary>
+    Socket,
 }
 
 /// <summary>What the system says of a file; device and inode together are its identity.</summary>
@@ -28,7 +31,8 @@ internal readonly record struct FileStatus(FileKind Kind, ulong Device, ulong In
 internal static unsafe partial class Posix
 {
     private const int NoSuchFile = 2, Interrupted = 4, NotPermitted = 1, AccessDenied = 13, NotAFolder = 20;
-    private const int GetFlags = 1, CloseOnExec = 1; // of fcntl, alike on both
+    private const int GetFlags = 1, CloseOnExec = 1, GetMode = 3, WriteOnly = 1, ReadAndWrite = 2; // of fcntl, alike on both
+    private const int ToWrite = 2; // of access, alike on both
     private const int LinuxHere = -100, LinuxNoFollow = 0x100; // of statx
     private const int LockShared = 1, LockAlone = 2, LockNow = 4; // of flock, alike on both
     private const int LongestPath = 4096;
@@ -64,6 +68,7 @@ internal static unsafe partial class Posix
             0x8000 => FileKind.Regular,
             0x4000 => FileKind.Folder,
             0xa000 => FileKind.Link,
+            0xc000 => FileKind.Socket,
             _ => FileKind.Special,
         };
         return mac
@@ -88,6 +93,19 @@ internal static unsafe partial class Posix
 
     /// <summary>Whether a descriptor is open, whoever opened it.</summary>
     public static bool IsOpen(int descriptor) => Fcntl(descriptor, GetFlags) >= 0;
+
+    /// <summary>Whether a descriptor is open for writing.</summary>
+    public static bool IsWritable(int descriptor) => (Fcntl(descriptor, GetMode) & 3) is WriteOnly or ReadAndWrite;
+
+    /// <summary>Whether this process may write to a file or a device; nothing is opened.</summary>
+    public static bool MayWrite(string path) => Access(path, ToWrite) == 0;
+
+    /// <summary>Whether this process may put another file in the place of one, in a folder where it may make files.</summary>
+    /// <param name="folder">The folder; where it is sticky, as /tmp, only owners may.</param>
+    /// <param name="file">The file.</param>
+    /// <param name="user">Who this process is: <see cref="EffectiveUser"/>.</param>
+    public static bool MayReplace(FileStatus folder, FileStatus file, uint user) =>
+        !folder.Mode.HasFlag(UnixFileMode.StickyBit) || user == 0 || user == folder.Owner || user == file.Owner;
 
     /// <summary>
     /// Writes to a descriptor where it stands, as everybody who shares it does: .NET's streams keep a place of their own.
@@ -214,6 +232,12 @@ internal static unsafe partial class Posix
 
     [LibraryImport("libc", EntryPoint = "realpath", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial byte* RealPath(string path, byte* result);
+
+    [LibraryImport("libc", EntryPoint = "access", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Access(string path, int mode);
+
+    [LibraryImport("libc", EntryPoint = "geteuid")]
+    public static partial uint EffectiveUser();
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     private static partial int Fcntl(int descriptor, int command);

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Data;
@@ -12,7 +13,7 @@ namespace CudnnDigits.Training;
 public static class Checkpoint
 {
     private const string Program = "CudnnDigits", NetworkKey = "network", VersionKey = "version", ScalingKey = "input_scaling";
-    private const string StateKey = "state", OptionsKey = "options";
+    private const string StateKey = "state", OptionsKey = "options", RunKey = "run_started";
     private const string BestPrefix = "best.", FirstMomentPrefix = "adam.exp_avg.", SecondMomentPrefix = "adam.exp_avg_sq.";
 
     /// <summary>Version of this program, as it stands in files.</summary>
@@ -80,6 +81,7 @@ public static class Checkpoint
                 .. run is null ? [] : new KeyValuePair<string, string>[]
                 {
                     new(OptionsKey, JsonSerializer.Serialize(run.Options, TrainingJson.Default.TrainingOptions)), new(SplitRecord.FingerprintKey, run.Data.Fingerprint),
+                    new(RunKey, Started(run)),
                 },
             ],
             tensors);
@@ -89,21 +91,21 @@ public static class Checkpoint
     /// <param name="path">A file written by <see cref="SaveState(string, TrainingState)"/>.</param>
     /// <param name="network">The network it must fit.</param>
     /// <exception cref="InputException">Not such a file, damaged, another network's, or with values that cannot be.</exception>
-    public static TrainingState LoadState(string path, NetworkSpec network) => LoadState(path, network, out _, out _);
+    public static TrainingState LoadState(string path, NetworkSpec network) => LoadState(path, network, out _);
 
     /// <summary>Reads a training state.</summary>
     /// <param name="path">A file written by <see cref="SaveState(string, TrainingState)"/>.</param>
     /// <param name="network">The network it must fit.</param>
-    /// <param name="options">What it was trained with; null where the file does not say so.</param>
-    /// <param name="data">Fingerprint of the digits it was trained on; null where the file does not say so.</param>
+    /// <param name="origin">What it says of the run that it is from.</param>
     /// <exception cref="InputException">Not such a file, damaged, another network's, or with values that cannot be.</exception>
-    internal static TrainingState LoadState(string path, NetworkSpec network, out TrainingOptions? options, out string? data)
+    internal static TrainingState LoadState(string path, NetworkSpec network, out StateOrigin origin)
     {
         ArgumentNullException.ThrowIfNull(network);
         SafeTensors file = SafeTensors.Read(path);
         StateHeader header = ReadHeader(file, path);
-        options = file.Metadata.TryGetValue(OptionsKey, out string? text) ? ReadJson(text, TrainingJson.Default.TrainingOptions, path) : null;
-        data = file.Metadata.GetValueOrDefault(SplitRecord.FingerprintKey);
+        origin = new StateOrigin(
+            file.Metadata.TryGetValue(OptionsKey, out string? text) ? ReadJson(text, TrainingJson.Default.TrainingOptions, path) : null,
+            file.Metadata.GetValueOrDefault(SplitRecord.FingerprintKey), file.Metadata.GetValueOrDefault(RunKey));
         CheckOrigin(file, path, network, isState: true);
         NetworkWeights weights = new(network);
         ReadWeights(file, path, "", weights);
@@ -139,13 +141,19 @@ public static class Checkpoint
         return header.IsPossible ? header : throw new InputException($"{path}: its training state is damaged, it has values that cannot be; bring back a copy of it");
     }
 
-    /// <summary>The epochs of a state; null where there is none that can be read.</summary>
+    /// <summary>When a run began, as it stands in its state: two runs do not begin at once.</summary>
+    internal static string Started(RunRecord run) => run.Started.ToString("O", CultureInfo.InvariantCulture);
+
+    /// <summary>The epochs of a run's state; null where there is none that can be read, or it is another run's.</summary>
     /// <param name="path">The file.</param>
-    internal static IReadOnlyList<EpochRecord>? TryReadHistory(string path)
+    /// <param name="run">The run.</param>
+    internal static IReadOnlyList<EpochRecord>? TryReadHistory(string path, RunRecord run)
     {
         try
         {
-            return File.Exists(path) ? ReadHeader(SafeTensors.Read(path), path).History : null;
+            return File.Exists(path) && SafeTensors.Read(path) is var file && file.Metadata.GetValueOrDefault(RunKey, Started(run)) == Started(run)
+                ? ReadHeader(file, path).History
+                : null;
         }
         catch (InputException)
         {

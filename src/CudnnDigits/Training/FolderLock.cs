@@ -1,5 +1,7 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.RegularExpressions;
 using CudnnDigits.Data;
@@ -17,6 +19,10 @@ internal sealed partial class FolderLock : IDisposable
     private const string Name = ".lock";
     private const int SharingViolation = 32; // ERROR_SHARING_VIOLATION
     private const int MostTries = 100;
+    private const string WithoutLocks = ", without locks";
+
+    /// <summary>The files that this process has made where there are no locks.</summary>
+    private static readonly ConcurrentDictionary<string, bool> Taken = new();
 
     private readonly string _path;
     private readonly FileStream _file;
@@ -82,15 +88,26 @@ internal sealed partial class FolderLock : IDisposable
                 bool? mine = OperatingSystem.IsWindows() ? true : Posix.Lock(file.SafeFileHandle);
                 if (mine is null)
                 {
-                    string? empty = file.Length == 0 ? path : null; // this process has made it, or another is about to sign and looks again
+                    bool signed = file.Length > 0;
                     file.Dispose();
-                    return TakeWithoutLocks(folder, path, empty);
+                    if (!signed)
+                    {
+                        Remove(path, ""); // this process has made it, or another is about to sign, and looks again
+                    }
+
+                    return TakeWithoutLocks(folder, path);
                 }
 
                 if (mine is false) // where .NET is told to lock nothing
                 {
                     file.Dispose();
                     throw Held(folder, path);
+                }
+
+                if (Text(file) is var before && before.EndsWith(WithoutLocks, StringComparison.Ordinal) && !HasEnded(path, before))
+                {
+                    file.Dispose();
+                    throw HeldWithoutLocks(folder, path, before);
                 }
 
                 string holder = Sign(file);
@@ -119,38 +136,35 @@ internal sealed partial class FolderLock : IDisposable
     /// <summary>Takes it where the file system has no locks: by making a file that must not be there.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="path">Its file.</param>
-    /// <param name="empty">The same where it is there already, empty; else null.</param>
-    internal static FolderLock TakeWithoutLocks(string folder, string path, string? empty)
+    internal static FolderLock TakeWithoutLocks(string folder, string path)
     {
         for (int tries = 0; tries < MostTries; tries++)
         {
-            if (empty is not null)
-            {
-                File.Delete(empty);
-                empty = null;
-            }
-
             try
             {
                 FileStream file = new(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, 1);
-                string holder = Sign(file);
+                Taken.TryAdd(Path.GetFullPath(path), true);
+                string holder = Sign(file, WithoutLocks);
                 if (Read(path) == holder)
                 {
                     return new FolderLock(path, file);
                 }
 
+                Taken.TryRemove(Path.GetFullPath(path), out _);
                 file.Dispose();
             }
             catch (IOException) when (File.Exists(path))
             {
                 string? holder = Read(path);
-                if (holder is { Length: > 0 } && !HasEnded(holder))
+                if (holder is { Length: > 0 } && !HasEnded(path, holder))
                 {
-                    throw new InputException(
-                        $"{folder}: is being written by {holder}, as {path} says; if that has ended, remove the file (this file system has no locks that would tell)");
+                    throw HeldWithoutLocks(folder, path, holder);
                 }
 
-                empty = holder is { Length: > 0 } || tries == MostTries - 2 ? path : null; // a kill has left it
+                if (holder is { Length: > 0 } || (holder is not null && tries == MostTries - 2))
+                {
+                    Remove(path, holder); // a kill has left it
+                }
             }
 
             Thread.Sleep(1);
@@ -159,8 +173,33 @@ internal sealed partial class FolderLock : IDisposable
         throw Held(folder, path);
     }
 
+    /// <summary>
+    /// Takes a lock's file away, if it still says what it said. Another process may have replaced it meanwhile, so the file is moved
+    /// aside before it is looked at; one that says something else goes back.
+    /// </summary>
+    private static void Remove(string path, string said)
+    {
+        string aside = $"{path}.{RandomNumberGenerator.GetHexString(16, lowercase: true)}.tmp";
+        try
+        {
+            File.Move(path, aside);
+            if (Read(aside) == said)
+            {
+                File.Delete(aside);
+            }
+            else
+            {
+                File.Move(aside, path);
+            }
+        }
+        catch (IOException)
+        {
+            // Another was quicker.
+        }
+    }
+
     /// <summary>Whether it is certain that the process which signed a lock has ended: it ran on this machine.</summary>
-    private static bool HasEnded(string holder)
+    private static bool HasEnded(string path, string holder)
     {
         Match match = Holder().Match(holder);
         if (!match.Success || match.Groups["machine"].Value != Environment.MachineName)
@@ -168,9 +207,15 @@ internal sealed partial class FolderLock : IDisposable
             return false;
         }
 
+        int id = int.Parse(match.Groups["id"].Value, CultureInfo.InvariantCulture);
+        if (id == Environment.ProcessId)
+        {
+            return !Taken.ContainsKey(Path.GetFullPath(path)); // in containers, another process of this number
+        }
+
         try
         {
-            using Process process = Process.GetProcessById(int.Parse(match.Groups["id"].Value, CultureInfo.InvariantCulture));
+            using Process process = Process.GetProcessById(id);
             return process.HasExited;
         }
         catch (ArgumentException)
@@ -193,15 +238,16 @@ internal sealed partial class FolderLock : IDisposable
                 // The lock decides; a file that stays does no harm.
             }
 
+            Taken.TryRemove(Path.GetFullPath(_path), out _);
             _file.Dispose();
         }
     }
 
     /// <summary>Writes who has the lock, in words that nobody else writes; where the disk is full, nothing.</summary>
-    private static string Sign(FileStream file)
+    private static string Sign(FileStream file, string how = "")
     {
         string holder = string.Create(
-            CultureInfo.InvariantCulture, $"process {Environment.ProcessId} on {Environment.MachineName}, since {DateTime.UtcNow:yyyy-MM-dd HH:mm:ss.fffffff} UTC");
+            CultureInfo.InvariantCulture, $"process {Environment.ProcessId} on {Environment.MachineName}, since {DateTime.UtcNow:yyyy-MM-dd HH:mm:ss.fffffff} UTC{how}");
         file.SetLength(0);
         try
         {
@@ -220,9 +266,12 @@ internal sealed partial class FolderLock : IDisposable
     private static InputException Held(string folder, string path) =>
         new($"{folder}: is being written by {(Read(path) is { Length: > 0 } holder ? holder : "another process")}; wait for its end, or end it, and try again");
 
+    private static InputException HeldWithoutLocks(string folder, string path, string holder) => new(
+        $"{folder}: is being written by {holder}, as {path} says; if that has ended, remove the file (this file system has no locks that would tell)");
+
     private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message.TrimEnd('.')}; it must be a folder that can be written", e);
 
-    private static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
+    internal static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
         .Select(Path.GetFileName).All(name => (name == Name && IsOurs(Path.Combine(folder, name))) || AtomicFile.IsLeftOver(name!));
 
     /// <summary>Whether there is no lock, or one that this program has made: a plain file that says of a process, or nothing yet.</summary>
@@ -239,9 +288,8 @@ internal sealed partial class FolderLock : IDisposable
     {
         try
         {
-            using StreamReader reader = new(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
-            char[] text = new char[200];
-            return new([.. text.Take(reader.ReadBlock(text)).Where(character => !char.IsControl(character))]);
+            using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            return Text(file);
         }
         catch (IOException)
         {
@@ -251,6 +299,13 @@ internal sealed partial class FolderLock : IDisposable
         {
             return "";
         }
+    }
+
+    private static string Text(FileStream file)
+    {
+        using StreamReader reader = new(file, leaveOpen: true);
+        char[] text = new char[200];
+        return new([.. text.Take(reader.ReadBlock(text)).Where(character => !char.IsControl(character))]);
     }
 
     [GeneratedRegex(@"^process (?<id>\d{1,9}) on (?<machine>.*), since ")]

@@ -23,10 +23,16 @@ internal static class RecordFile
     /// <param name="record">The record.</param>
     /// <param name="type">How it is written.</param>
     /// <param name="beside">What else the SHA-256 covers: the content of a file beside it.</param>
-    public static void Write<T>(string path, T record, JsonTypeInfo<T> type, string beside = "")
+    /// <param name="member">A member that is none of the record's, and its value; null for none.</param>
+    public static void Write<T>(string path, T record, JsonTypeInfo<T> type, string beside = "", (string Name, string? Value)? member = null)
         where T : class
     {
         JsonObject content = JsonSerializer.SerializeToNode(record, type)!.AsObject();
+        if (member is { Value: { } value } more)
+        {
+            content.Add(more.Name, value);
+        }
+
         content.Add(ChecksumKey, Checksum(content, beside));
         AtomicFile.Write(path, file =>
         {
@@ -46,8 +52,9 @@ internal static class RecordFile
     /// <param name="mend">What to do where it is damaged, for the message.</param>
     /// <param name="beside">What else the SHA-256 covers.</param>
     /// <param name="besideFile">Name of the file that this is in, for the message.</param>
+    /// <param name="take">Takes members out that are none of the record's; null where there are none.</param>
     /// <exception cref="InputException">It cannot be read, or is not what was written.</exception>
-    public static T? Read<T>(string path, JsonTypeInfo<T> type, string mend = "bring back a copy of it", string beside = "", string? besideFile = null)
+    public static T? Read<T>(string path, JsonTypeInfo<T> type, string mend = "bring back a copy of it", string beside = "", string? besideFile = null, Action<JsonObject>? take = null)
         where T : class
     {
         if (!File.Exists(path))
@@ -63,6 +70,11 @@ internal static class RecordFile
                 string others = besideFile is null ? "its content is" : $"its content and that of {besideFile} are";
                 throw new InputException(
                     $"{path}: is damaged, {others} not that of its {ChecksumKey}; {mend} (whoever changes it on purpose takes its {ChecksumKey} out)");
+            }
+
+            if (json is JsonObject all)
+            {
+                take?.Invoke(all);
             }
 
             return json.Deserialize(type) ?? throw new JsonException("null", path: null, lineNumber: 0, bytePositionInLine: null);
@@ -101,7 +113,7 @@ internal static class RecordFile
         }
     }
 
-    /// <summary>Refuses a FIFO or a device in place of a file, which would be waited for.</summary>
+    /// <summary>Refuses a FIFO, a device or a socket in place of a file, which would be waited for.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="InputException">It is one.</exception>
     public static void CheckPlain(string path)
@@ -116,7 +128,7 @@ internal static class RecordFile
             // What cannot be looked at is refused for that when it is opened.
         }
 
-        if (kind == FileKind.Special)
+        if (kind is FileKind.Special or FileKind.Socket)
         {
             throw new InputException($"{path}: is no plain file; bring back the run's own");
         }

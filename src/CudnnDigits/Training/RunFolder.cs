@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text.Json.Nodes;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -33,14 +35,16 @@ public sealed record RunData(string? Path, int Count, string Fingerprint)
 /// <param name="Deterministic">Whether a GPU was held to algorithms that give the same bits every time.</param>
 /// <param name="Runtime">.NET and operating system.</param>
 /// <param name="Cuda">NVIDIA's libraries and cuDNN's algorithms; null on the CPU.</param>
+/// <param name="InitFromSha256">SHA-256 of the file <paramref name="InitFrom"/>; null without one, and in runs of older versions.</param>
 public sealed record RunRecord(
     string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device, Precision Precision, bool Deterministic,
-    string Runtime, CudaDetails? Cuda);
+    string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null);
 
 /// <summary>The folder of a run. Each file is written whole or not at all, so a kill at any moment leaves a run that resumes.</summary>
 /// <param name="path">The folder.</param>
 public sealed class RunFolder(string path) : IDisposable
 {
+    private const string ModelKey = "model_sha256";
     private const string HistoryHeader = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second";
 
     private FolderLock? _lock;
@@ -97,8 +101,7 @@ public sealed class RunFolder(string path) : IDisposable
     /// <exception cref="InputException">There is none, or it is damaged.</exception>
     public RunRecord ReadRecord()
     {
-        RunRecord record = RecordFile.Read(File("run.json"), TrainingJson.Default.RunRecord)
-            ?? throw new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
+        RunRecord record = RecordFile.Read(File("run.json"), TrainingJson.Default.RunRecord) ?? throw HoldsNoRun();
         try
         {
             record.Options.Checked().CreateNetwork();
@@ -112,7 +115,7 @@ public sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Reads metrics.json; null where the run has not ended.</summary>
-    /// <exception cref="InputException">It is damaged, or history.csv or run.json are, whose content its SHA-256 covers.</exception>
+    /// <exception cref="InputException">It is damaged, or what led to it is no longer there: run.json, history.csv, the weights.</exception>
     public Metrics? ReadMetrics()
     {
         string file = File("metrics.json");
@@ -121,7 +124,14 @@ public sealed class RunFolder(string path) : IDisposable
             return null;
         }
 
-        Metrics? metrics = RecordFile.Read(file, TrainingJson.Default.Metrics, HowToMend, WhatLedToMetrics(), "history.csv");
+        string? model = null;
+        Metrics? metrics = RecordFile.Read(
+            file, TrainingJson.Default.Metrics, HowToMend, WhatLedToMetrics(), "history.csv", content => model = content.Remove(ModelKey, out JsonNode? sum) ? sum?.ToString() : null);
+        if (model is not null && System.IO.File.Exists(ModelFile) ? Sha256(ModelFile) != model : model is not null && System.IO.File.Exists(StateFile))
+        {
+            throw new InputException($"{ModelFile}: is not what the run has kept; {HowToMend}");
+        }
+
         return metrics is null || metrics.IsPossible ? metrics : throw new InputException($"{file}: is damaged, its numbers do not fit each other; {HowToMend}");
     }
 
@@ -142,7 +152,7 @@ public sealed class RunFolder(string path) : IDisposable
         }
 
         // The rows were written from the state's epochs, which have a checksum; until the run ends it may have more.
-        if (Checkpoint.TryReadHistory(StateFile) is { } kept)
+        if (Checkpoint.TryReadHistory(StateFile, ReadRecord()) is { } kept)
         {
             int wrong = history.FindIndex(epoch => epoch.Epoch > kept.Count || Row(kept[epoch.Epoch - 1]) != lines[epoch.Epoch]);
             wrong = wrong < 0 && hasEnded && history.Count < kept.Count ? history.Count : wrong;
@@ -164,33 +174,40 @@ public sealed class RunFolder(string path) : IDisposable
     /// <summary>Reads last.safetensors; null where a run was killed before it could save anything.</summary>
     /// <param name="network">The run's network.</param>
     /// <param name="record">What the run was started with; its number of epochs may have changed since.</param>
-    /// <param name="data">The run's digits.</param>
+    /// <param name="data">The run's digits; null where they are not at hand, and the state's counters are not compared with them.</param>
     /// <exception cref="InputException">It is damaged, none of this run's, or missing though the run has trained.</exception>
-    public TrainingState? ReadState(NetworkSpec network, RunRecord record, DigitDataset data)
+    public TrainingState? ReadState(NetworkSpec network, RunRecord record, DigitDataset? data)
     {
         ArgumentNullException.ThrowIfNull(record);
-        ArgumentNullException.ThrowIfNull(data);
         if (!System.IO.Path.Exists(StateFile))
         {
-            return System.IO.File.Exists(ModelFile) || ReadHistory().Count > 0
-                ? throw new InputException($"{StateFile}: is missing, though the run has trained; bring it back, or start a new run (--init-from takes {ModelFile})")
-                : null;
+            string? kept = System.IO.File.Exists(ModelFile) ? $"start a new run (--init-from takes {ModelFile})" : ReadHistory().Count > 0 ? $"take {Path} away and train it anew" : null;
+            return kept is null ? null : throw new InputException($"{StateFile}: is missing, though the run has trained; bring it back, or {kept}");
         }
 
         RecordFile.CheckPlain(StateFile);
         TrainingOptions options = record.Options;
-        TrainingState state = Checkpoint.LoadState(StateFile, network, out TrainingOptions? trainedWith, out string? trainedOn);
-        if (trainedWith is not null && trainedWith with { Epochs = options.Epochs } != options)
+        TrainingState state = Checkpoint.LoadState(StateFile, network, out StateOrigin origin);
+        if (origin.Options is { } trainedWith && trainedWith with { Epochs = options.Epochs } != options)
         {
             throw new InputException($"{File("run.json")}: is damaged: its options are not those that {StateFile} was trained with; bring back a copy of it");
         }
 
-        if (trainedOn is not null && trainedOn != record.Data.Fingerprint)
+        if (origin.Started is { } started && started != Checkpoint.Started(record))
+        {
+            throw new InputException($"{StateFile}: is of another run than {File("run.json")}; bring back its own");
+        }
+
+        if (origin.Data is { } trainedOn && trainedOn != record.Data.Fingerprint)
         {
             throw new InputException($"{StateFile}: was trained on other digits than those of {File("run.json")}; bring back its own");
         }
 
-        state.CheckFits(StateFile, options, options.Split.Draw(data.Labels).Training.Length);
+        if (data is not null)
+        {
+            state.CheckFits(StateFile, options, options.Split.Draw(data.Labels).Training.Length);
+        }
+
         return state;
     }
 
@@ -216,7 +233,8 @@ public sealed class RunFolder(string path) : IDisposable
 
     /// <summary>Writes metrics.json, which says that the run has ended.</summary>
     /// <param name="metrics">The kept weights' metrics.</param>
-    public void WriteMetrics(Metrics metrics) => RecordFile.Write(File("metrics.json"), metrics, TrainingJson.Default.Metrics, WhatLedToMetrics());
+    public void WriteMetrics(Metrics metrics) => RecordFile.Write(
+        File("metrics.json"), metrics, TrainingJson.Default.Metrics, WhatLedToMetrics(), (ModelKey, System.IO.File.Exists(ModelFile) ? Sha256(ModelFile) : null));
 
     /// <summary>Takes metrics.json away: a run that goes on has not ended.</summary>
     /// <exception cref="InputException">It is a folder.</exception>
@@ -253,10 +271,39 @@ public sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>What the SHA-256 of metrics.json covers beside itself: which run it is, and what history.csv says.</summary>
-    private string WhatLedToMetrics() => string.Join('\n', [$"{ReadRecord().Started:O}", .. ReadHistoryLines()]);
+    private string WhatLedToMetrics() => string.Join('\n', [Checkpoint.Started(ReadRecord()), .. ReadHistoryLines()]);
 
     private string[] ReadHistoryLines() =>
         System.IO.File.Exists(HistoryFile) ? [.. RecordFile.ReadText(HistoryFile).TrimEnd().Split('\n').Select(line => line.TrimEnd('\r'))] : [];
+
+    /// <summary>SHA-256 of a file, in hexadecimal.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InputException">It cannot be read.</exception>
+    internal static string Sha256(string path)
+    {
+        try
+        {
+            using FileStream file = System.IO.File.OpenRead(path);
+            return Convert.ToHexStringLower(SHA256.HashData(file));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    private InputException HoldsNoRun()
+    {
+        try
+        {
+            _ = Directory.Exists(Path) && Directory.EnumerateFileSystemEntries(Path).Any();
+            return new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new InputException($"{Path}: cannot be read: {e.Message.TrimEnd('.')}; give a folder that you may read", e);
+        }
+    }
 
     private string HistoryFile => File("history.csv");
 

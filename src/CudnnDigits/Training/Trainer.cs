@@ -58,7 +58,7 @@ public sealed class Trainer(ITrainingBackend backend, DigitDataset data, Trainin
     {
         if (TrainingCount == 0)
         {
-            throw new InputException($"{data.Name}: holds no labelled digits to train on");
+            throw new InputException($"{data.Name}: of {data.Count} digits none is left to train on; hold out fewer, or give more");
         }
 
         backend.Load(state.Weights, state.Optimizer);

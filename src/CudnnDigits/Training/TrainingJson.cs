@@ -15,6 +15,12 @@ internal sealed record StateHeader(
         && (Samples > 0 ? EpochRecord.IsLoss(LossSum / Samples) : LossSum == 0) && EpochRecord.IsTime(SecondsInEpoch);
 }
 
+/// <summary>What a state says of the run that it is from; null where it does not say so, as those of older versions.</summary>
+/// <param name="Options">What the run trains with.</param>
+/// <param name="Data">Fingerprint of the digits that it trains on.</param>
+/// <param name="Started">When it began.</param>
+internal sealed record StateOrigin(TrainingOptions? Options, string? Data, string? Started);
+
 /// <summary>JSON in the field's snake_case, without reflection; what is read has every member, and no other.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true,

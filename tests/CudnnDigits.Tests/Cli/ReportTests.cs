@@ -109,13 +109,13 @@ public sealed class ReportTests : IDisposable
         Assert.Contains("train.csv: no such file", page, StringComparison.Ordinal);
         Assert.Contains("Confusion matrix", page, StringComparison.Ordinal); // from metrics.json
 
-        foreach (string file in new[] { "metrics.json", "model.safetensors", "history.csv" })
+        foreach (string file in new[] { "metrics.json", "model.safetensors", "history.csv" }) // which follow from the state
         {
             File.Delete(Path.Combine(run, file));
         }
 
         Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
-        Assert.Contains("The run has not ended: 0 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
+        Assert.Contains("The run has not ended: 1 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -127,7 +127,7 @@ public sealed class ReportTests : IDisposable
         CliProgram.AssertRefused("cannot be written", "report", run, "--out", _folder["absent/report.html"]);
         CliProgram.AssertRefused("report", "report");
         File.AppendAllText(Path.Combine(run, "history.csv"), "2,x\n");
-        CliProgram.AssertRefused("history.csv: row 3 is damaged", "report", run);
+        CliProgram.AssertRefused("metrics.json: is damaged, its content and that of history.csv are not", "report", run);
         File.WriteAllText(Path.Combine(run, "metrics.json"), RunFiles.WithoutSum(File.ReadAllText(Path.Combine(run, "metrics.json"))).Replace("\"confusion\": [", "\"confusion\": [[1],", StringComparison.Ordinal));
         File.WriteAllLines(Path.Combine(run, "history.csv"), File.ReadLines(Path.Combine(run, "history.csv")).Take(2).ToArray());
         CliProgram.AssertRefused("metrics.json: is damaged, its numbers", "report", run);

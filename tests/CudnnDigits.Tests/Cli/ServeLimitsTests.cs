@@ -51,6 +51,49 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     }
 
     [Fact]
+    public async Task Who_asks_much_and_leaves_keeps_nobody_waiting()
+    {
+        byte[] hundred = [.. Enumerable.Repeat("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"u8.ToArray(), 100).SelectMany(bytes => bytes)];
+        for (int round = 0; round < 2; round++)
+        {
+            RawClient[] clients = [.. Enumerable.Range(0, 500).Select(_ => new RawClient(server.Address))];
+            await Parallel.ForEachAsync(clients, Cancellation, async (client, _) => await client.Send(hundred, Cancellation));
+            Array.ForEach(clients, client => client.Dispose()); // the answers are not taken
+        }
+
+        Stopwatch watch = Stopwatch.StartNew();
+        while (Assert.Single(await RawClient.Ask(server.Address, RawClient.Post(One), Cancellation)).Status != 200)
+        {
+            Assert.InRange(watch.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(5)); // was half a minute when each answer failed by itself
+        }
+    }
+
+    [Fact]
+    public async Task Who_has_sent_a_request_does_not_give_way_to_the_silent()
+    {
+        await using LimitedServer limited = new(server.Weights, new Limits { Connections = 8, ConnectionsOfAnAddress = 8 });
+        List<Task<List<RawClient.Answer>>> asked = [];
+        List<RawClient> all = [];
+        for (int i = 0; i < 200; i++) // in one burst: no connection has been read when the next ones come
+        {
+            all.Add(new RawClient(limited.Address));
+            if (i % 40 == 0)
+            {
+                await all[^1].Send(RawClient.Post(One), Cancellation);
+                all[^1].EndSending();
+                asked.Add(all[^1].Answers(Cancellation));
+            }
+        }
+
+        foreach (Task<List<RawClient.Answer>> answers in asked)
+        {
+            Assert.Equal(200, Assert.Single(await answers).Status);
+        }
+
+        all.ForEach(client => client.Dispose());
+    }
+
+    [Fact]
     public async Task Where_the_system_allows_few_open_files_silent_connections_still_give_way()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "needs a shell, and all of 127.0.0.0/8");

@@ -53,7 +53,7 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(RunFiles.Metrics(_folder["cv/fold-2"]), evaluated.Trim());
 
         CliProgram.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
-        CliProgram.AssertRefused("holds a run, whose report", "crossval", "--collect", _folder["cv"], "--out", _folder["cv/fold-1"]);
+        CliProgram.AssertRefused("holds something that --collect has not written", "crossval", "--collect", _folder["cv"], "--out", _folder["cv/fold-1"]);
         CliProgram.AssertRefused("is there 2 times", "crossval", "--collect", _folder["cv"], _folder["whole/fold-1"]);
         CliProgram.AssertRefused("no such folder", "crossval", "--collect", _folder["absent"]);
         CliProgram.AssertRefused("holds no runs", "crossval", "--collect", Directory.CreateDirectory(_folder["empty"]).FullName);

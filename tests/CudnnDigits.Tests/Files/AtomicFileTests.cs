@@ -84,8 +84,37 @@ public sealed class AtomicFileTests : IDisposable
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows has them elsewhere");
         using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         socket.Bind(new UnixDomainSocketEndPoint(_folder["socket"]));
-        Assert.ThrowsAny<IOException>(() => Write(_folder["socket"], "x"));
-        Assert.Equal(FileKind.Special, FileNodes.Kind(_folder["socket"]));
+        Assert.Throws<InputException>(() => Write(_folder["socket"], "x"));
+        Assert.Equal(FileKind.Socket, FileNodes.Kind(_folder["socket"]));
+    }
+
+    [Fact]
+    public void Whether_a_file_can_be_written_is_found_out_without_touching_it()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "needs nodes");
+        string good = _folder.Write("good", "kept"u8.ToArray());
+        AtomicFile.CheckWritable(good);
+        AtomicFile.CheckWritable(_folder["new"]);
+        AtomicFile.CheckWritable(FileNodes.Fifo(_folder["fifo"])); // and is not waited for
+        Assert.Equal("kept", File.ReadAllText(good));
+        Assert.Equal(["fifo", "good"], Names());
+        foreach (string bad in new[] { _folder.Path, _folder["absent/new"], _folder["good/new"], _folder[new string('n', 300)], "/proc/absent", "/dev/fd/999" })
+        {
+            Assert.Throws<InputException>(() => AtomicFile.CheckWritable(bad));
+        }
+    }
+
+    /// <summary>In a sticky folder, as /tmp is, who may make files may not replace those of others.</summary>
+    [Theory]
+    [InlineData(true, 7u, 7u, false)]
+    [InlineData(false, 7u, 7u, true)]
+    [InlineData(true, uint.MaxValue, 7u, true)] // the folder's owner
+    [InlineData(true, 7u, uint.MaxValue, true)] // the file's
+    public void In_a_sticky_folder_only_owners_may_replace_a_file(bool sticky, uint folderOwner, uint fileOwner, bool may)
+    {
+        FileStatus folder = new(FileKind.Folder, 0, 0, folderOwner, 0, sticky ? UnixFileMode.StickyBit : 0), file = new(FileKind.Regular, 0, 0, fileOwner, 0, 0);
+        Assert.Equal(may, Posix.MayReplace(folder, file, user: uint.MaxValue));
+        Assert.True(Posix.MayReplace(folder, file, user: 0)); // root
     }
 
     /// <summary>

@@ -182,7 +182,12 @@ public sealed class DamagedRunFoldersTests : IDisposable
         RunData others = record.Data with { Fingerprint = new('0', 64) };
         DataSourceTests.AssertRefused("last.safetensors: was trained on other digits than those of", () => run.ReadState(Network, record with { Data = others }, data));
 
-        Checkpoint.SaveState(run.StateFile, state); // by an older version, which kept neither
+        RunRecord another = record with { Started = record.Started.AddTicks(1) };
+        DataSourceTests.AssertRefused("last.safetensors: is of another run than", () => run.ReadState(Network, another, data));
+        Assert.NotNull(run.ReadState(Network, record, data: null));
+
+        Checkpoint.SaveState(run.StateFile, state); // by an older version, which kept nothing of this
+        Assert.NotNull(run.ReadState(Network, another, data));
         Assert.NotNull(run.ReadState(Network, record with { Data = others }, data));
         Assert.NotNull(run.ReadState(Network, record with { Options = options with { Seed = 1 } }, data));
     }
@@ -306,6 +311,30 @@ public sealed class DamagedRunFoldersTests : IDisposable
         RunFolder.Open(_folder["run"], out _).Dispose();
         DataSourceTests.AssertRefused("holds no run", () => RunFolder.Open(_folder.Path, out _));
         Assert.False(File.Exists(_folder[".lock"]));
+    }
+
+    [Fact]
+    public void Other_weights_than_a_run_has_kept_are_found()
+    {
+        RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2));
+        using RunFolder run = RunFolder.Create(_folder["run"], record);
+        TrainingState state = new(Initializer.Create(Network, 0)) { Epoch = 1 };
+        state.History.Add(Epoch(1));
+        state.Optimizer.Step = 1;
+        run.Save(state, record);
+        run.WriteMetrics(Nines(0));
+        Assert.NotNull(run.ReadMetrics());
+        byte[] kept = File.ReadAllBytes(run.ModelFile);
+        Checkpoint.SaveWeights(run.ModelFile, Initializer.Create(Network, 1), 1);
+        Refused();
+        File.Delete(run.ModelFile);
+        Refused();
+        File.Delete(run.StateFile); // as tune does, with both
+        Assert.NotNull(run.ReadMetrics());
+        File.WriteAllBytes(run.ModelFile, kept);
+        Assert.NotNull(run.ReadMetrics());
+
+        void Refused() => DataSourceTests.AssertRefused($"{run.ModelFile}: is not what the run has kept; cudnn-digits train --resume", () => run.ReadMetrics());
     }
 
     [Fact]

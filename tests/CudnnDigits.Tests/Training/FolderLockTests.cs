@@ -50,8 +50,28 @@ public sealed class FolderLockTests : IDisposable
     }
 
     [Fact]
+    public void Without_locks_a_process_of_the_same_number_has_ended()
+    {
+        System.IO.File.WriteAllText(File, $"process {Environment.ProcessId} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC, without locks");
+        Take().Dispose();
+    }
+
+    [Fact]
+    public void Who_has_locks_asks_who_has_none()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "needs sleep");
+        using Process other = Process.Start("sleep", "600");
+        System.IO.File.WriteAllText(File, $"process {other.Id} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC, without locks");
+        DataSourceTests.AssertRefused("UTC, without locks, as ", () => FolderLock.Take(_folder.Path));
+        other.Kill();
+        other.WaitForExit();
+        FolderLock.Take(_folder.Path).Dispose();
+    }
+
+    [Fact]
     public void Without_locks_one_of_many_gets_the_folder()
     {
+        System.IO.File.WriteAllText(File, $"process {Environment.ProcessId} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC, without locks"); // left by a kill
         int taken = 0;
         Parallel.For(0, 16, new ParallelOptions { MaxDegreeOfParallelism = 16 }, _ =>
         {
@@ -68,7 +88,7 @@ public sealed class FolderLockTests : IDisposable
         Assert.Equal(1, taken);
     }
 
-    private FolderLock Take() => FolderLock.TakeWithoutLocks(_folder.Path, File, empty: null);
+    private FolderLock Take() => FolderLock.TakeWithoutLocks(_folder.Path, File);
 
     private void Refuse(string holder) => DataSourceTests.AssertRefused($"is being written by {holder}", () => Take());
 }
