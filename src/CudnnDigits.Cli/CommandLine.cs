@@ -40,7 +40,7 @@ internal static class CommandLine
             return null;
         }
 
-        string? message = WhatIsWrongWithTheFolder() ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
+        string? message = WhatIsWrongWithTheFolder(parsed) ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
             ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
             ?? (parsed.Errors.Count == 0 ? null
                 : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood"
@@ -49,16 +49,16 @@ internal static class CommandLine
     }
 
     /// <summary>.NET would take "b\xFF" for "b\uFFFD", and make files in a folder of that name.</summary>
-    private static string? WhatIsWrongWithTheFolder()
+    private static string? WhatIsWrongWithTheFolder(ParseResult parsed)
     {
         try
         {
-            string folder = Environment.CurrentDirectory;
+            string folder = parsed.CommandResult.Command is RootCommand ? "" : Environment.CurrentDirectory;
             return folder.Contains('\uFFFD') ? $"the working directory {folder} is not UTF-8; change to one that is" : null;
         }
         catch (IOException)
         {
-            return "the working directory is gone; change to one that is there";
+            return null; // it is gone, which matters to relative paths alone
         }
     }
 

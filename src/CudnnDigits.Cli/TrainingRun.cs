@@ -38,7 +38,7 @@ internal sealed class TrainingRun : IDisposable
             RunRecord record = new(
                 Checkpoint.Version, DateTime.UtcNow, options, initFrom is { } start ? Path.GetFullPath(start.Path) : null, data.Record, machine.Device, backend.Device,
                 backend.Precision, machine.Deterministic, $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}", backend.CudaDetails,
-                initFrom is { } file ? RunFolder.Sha256(file.Path) : null);
+                initFrom is { } file && RecordFile.IsPlain(file.Path) ? RunFolder.Sha256(file.Path) : null); // a pipe is read once
             RunFolder folder = RunFolder.Create(path(record.Started), record);
             return new TrainingRun(folder, record, data.Digits, backend, FreshState(backend.Network, options, initFrom?.Weights), whyCpu);
         }

@@ -17,7 +17,7 @@ internal sealed record CrossvalResult(string Model, int Epochs, IReadOnlyList<Fo
 /// <summary><c>crossval</c>: stratified k-fold cross-validation, on one machine or fold by fold on several.</summary>
 internal static class CrossvalCommand
 {
-    private const string ResultName = "crossval.json";
+    private const string ResultName = "crossval.json", PageName = "report.html";
 
     private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
     private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, CommonOptions.MostFolds);
@@ -98,13 +98,32 @@ internal static class CrossvalCommand
         return below.Length > 0 ? below : throw new InputException($"{folder}: holds no runs; give --collect the runs of --fold, or a folder that holds them");
     }
 
-    /// <summary>--collect writes again what it has written, and over nothing else.</summary>
+    /// <summary>--collect writes two files, beside the folds say, and only over those that it has written.</summary>
     private static void CheckOut(string? folder)
     {
-        if (folder is not null && Directory.Exists(folder) && !FolderLock.IsEmpty(folder)
-            && (!File.Exists(Path.Combine(folder, ResultName)) || File.Exists(Path.Combine(folder, Study.RecordName)) || File.Exists(Path.Combine(folder, "run.json"))))
+        if (folder is null)
         {
-            throw new InputException($"{folder}: holds something that --collect has not written; choose another --out");
+            return;
+        }
+
+        string result = Path.Combine(folder, ResultName), page = Path.Combine(folder, PageName);
+        string? taken = new[] { Path.Combine(folder, "run.json"), Path.Combine(folder, Study.RecordName) }.FirstOrDefault(File.Exists)
+            ?? (File.Exists(result) ? (IsResult(result) ? null : result) : File.Exists(page) ? page : null);
+        if (taken is not null)
+        {
+            throw new InputException($"{folder}: holds {Path.GetFileName(taken)}, which --collect has not written; choose another --out");
+        }
+    }
+
+    private static bool IsResult(string file)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(RecordFile.ReadText(file), StudyJson.Default.CrossvalResult) is not null;
+        }
+        catch (JsonException)
+        {
+            return false;
         }
     }
 
@@ -163,7 +182,7 @@ internal static class CrossvalCommand
         string json = JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult), text = Format(summary);
         if (folder is not null)
         {
-            string page = Path.Combine(folder, "report.html");
+            string page = Path.Combine(folder, PageName);
             CommonOptions.CreateFolder(folder);
             AtomicFile.WriteText(Path.Combine(folder, ResultName), writer => writer.WriteLine(json)); // first: it says whose folder this is
             HtmlReport.Write(page, [.. summary.Folds.Select(fold => RunReport.Load(fold.Run, cache))], new HtmlPreface($"{summary.Folds.Count}-fold cross-validation", text));

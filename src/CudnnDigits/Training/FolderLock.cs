@@ -216,11 +216,34 @@ internal sealed partial class FolderLock : IDisposable
         try
         {
             using Process process = Process.GetProcessById(id);
-            return process.HasExited;
+            return process.HasExited || IsZombie(id)
+                || process.StartTime.ToUniversalTime() > DateTime.Parse(match.Groups["since"].Value, CultureInfo.InvariantCulture).AddSeconds(2); // another of this number
         }
-        catch (ArgumentException)
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException)
         {
             return true;
+        }
+        catch (Exception e) when (e is FormatException or System.ComponentModel.Win32Exception)
+        {
+            return false; // a process that this one may not look at
+        }
+    }
+
+    /// <summary>Whether a process has ended, though the one that started it has not asked how.</summary>
+    private static bool IsZombie(int id)
+    {
+        try
+        {
+            string stat = OperatingSystem.IsLinux() ? File.ReadAllText($"/proc/{id}/stat") : "";
+            return stat.LastIndexOf(')') is > 0 and var end && stat.AsSpan(end).StartsWith(") Z");
+        }
+        catch (IOException)
+        {
+            return true; // by now it is gone
+        }
+        catch (UnauthorizedAccessException)
+        {
+            return false;
         }
     }
 
@@ -308,6 +331,6 @@ internal sealed partial class FolderLock : IDisposable
         return new([.. text.Take(reader.ReadBlock(text)).Where(character => !char.IsControl(character))]);
     }
 
-    [GeneratedRegex(@"^process (?<id>\d{1,9}) on (?<machine>.*), since ")]
+    [GeneratedRegex(@"^process (?<id>\d{1,9}) on (?<machine>.*), since (?<since>[-0-9]{10} [0-9:.]{8,16}) UTC")]
     private static partial Regex Holder();
 }

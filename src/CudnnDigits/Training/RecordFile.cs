@@ -118,19 +118,23 @@ internal static class RecordFile
     /// <exception cref="InputException">It is one.</exception>
     public static void CheckPlain(string path)
     {
-        FileKind kind = default;
+        if (!IsPlain(path))
+        {
+            throw new InputException($"{path}: is no plain file; bring back the run's own");
+        }
+    }
+
+    /// <summary>Whether a file is one that can be read again and again; what cannot be looked at is refused when it is opened.</summary>
+    /// <param name="path">The file.</param>
+    public static bool IsPlain(string path)
+    {
         try
         {
-            kind = OperatingSystem.IsWindows() ? default : Posix.Status(path, follow: true).Kind;
+            return OperatingSystem.IsWindows() || Posix.Status(path, follow: true).Kind is not (FileKind.Special or FileKind.Socket);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // What cannot be looked at is refused for that when it is opened.
-        }
-
-        if (kind is FileKind.Special or FileKind.Socket)
-        {
-            throw new InputException($"{path}: is no plain file; bring back the run's own");
+            return true;
         }
     }
 

@@ -116,6 +116,19 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void Weights_to_start_from_may_come_through_a_pipe_which_is_read_once()
+    {
+        string start = _folder["start.safetensors"], run = _folder["run"], fifo = FileNodes.Fifo(_folder["fifo"]);
+        NetworkWeights weights = Initializer.Create(DigitNetworks.Simple, 3);
+        Checkpoint.SaveWeights(start, weights, 0);
+        CliProgram.Result result = CliProgram.Finish(CliProgram.Shell(
+            $"cat '{start}' > '{fifo}' & \"$@\"", "train", "--data", _train, "--init-from", fifo, "--epochs", "1", "--out", run, "--quiet"));
+        Assert.True(result.ExitCode == 0, result.Error);
+        RunRecord record = new RunFolder(run).ReadRecord();
+        Assert.Equal((fifo, null), (record.InitFrom, record.InitFromSha256));
+    }
+
+    [Fact]
     public void A_diverging_run_fails_with_exit_code_1_and_keeps_its_state()
     {
         string run = _folder["run"], huge = _folder["huge.safetensors"];

@@ -53,7 +53,21 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(RunFiles.Metrics(_folder["cv/fold-2"]), evaluated.Trim());
 
         CliProgram.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
-        CliProgram.AssertRefused("holds something that --collect has not written", "crossval", "--collect", _folder["cv"], "--out", _folder["cv/fold-1"]);
+        CliProgram.AssertRefused("holds run.json, which --collect has not written", "crossval", "--collect", _folder["cv"], "--out", _folder["cv/fold-1"]);
+        for (int times = 0; times < 2; times++) // beside the folds, as README has it, and over its own
+        {
+            Run("crossval", "--collect", _folder["cv"], "--out", _folder["cv"]);
+            Assert.True(File.Exists(_folder["cv/report.html"]) && File.Exists(_folder["cv/crossval.json"]));
+        }
+
+        foreach (string name in new[] { "report.html", "crossval.json" })
+        {
+            string mine = Directory.CreateDirectory(_folder[$"mine-{name}"]).FullName;
+            File.WriteAllText(Path.Combine(mine, name), "mine");
+            CliProgram.AssertRefused($"holds {name}, which --collect has not written", "crossval", "--collect", _folder["cv"], "--out", mine);
+            Assert.Equal("mine", File.ReadAllText(Path.Combine(mine, name)));
+        }
+
         CliProgram.AssertRefused("is there 2 times", "crossval", "--collect", _folder["cv"], _folder["whole/fold-1"]);
         CliProgram.AssertRefused("no such folder", "crossval", "--collect", _folder["absent"]);
         CliProgram.AssertRefused("holds no runs", "crossval", "--collect", Directory.CreateDirectory(_folder["empty"]).FullName);

@@ -11,6 +11,8 @@ public sealed class FolderLockTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
 
+    private static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm:ss.fffffff", System.Globalization.CultureInfo.InvariantCulture);
+
     private string File => _folder[".lock"];
 
     public void Dispose() => _folder.Dispose();
@@ -41,6 +43,8 @@ public sealed class FolderLockTests : IDisposable
         Assert.SkipWhen(OperatingSystem.IsWindows(), "needs sleep");
         using Process other = Process.Start("sleep", "600");
         System.IO.File.WriteAllText(File, $"process {other.Id} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC");
+        Take().Dispose(); // the number is another's by now: that one began later
+        System.IO.File.WriteAllText(File, $"process {other.Id} on {Environment.MachineName}, since {Now} UTC");
         Refuse($"process {other.Id} on");
         other.Kill();
         other.WaitForExit();
@@ -61,7 +65,7 @@ public sealed class FolderLockTests : IDisposable
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "needs sleep");
         using Process other = Process.Start("sleep", "600");
-        System.IO.File.WriteAllText(File, $"process {other.Id} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC, without locks");
+        System.IO.File.WriteAllText(File, $"process {other.Id} on {Environment.MachineName}, since {Now} UTC, without locks");
         DataSourceTests.AssertRefused("UTC, without locks, as ", () => FolderLock.Take(_folder.Path));
         other.Kill();
         other.WaitForExit();
