@@ -30,7 +30,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         Address = ((IPEndPoint)RemoteEndPoint!).Address;
         _waitingSince = Environment.TickCount64;
         Bytes bytes = new(this);
-        // By reads of nothing it waits without taking, so that what has arrived is with the system until Kestrel takes it: see HasBytes.
+        // The reader waits by a read of no bytes. What has arrived stays with the system until Kestrel takes it, so HasBytes sees it.
         Input = PipeReader.Create(bytes, new StreamPipeReaderOptions(bufferSize: 8192, leaveOpen: true, useZeroByteReads: true));
         Output = PipeWriter.Create(bytes, new StreamPipeWriterOptions(leaveOpen: true));
         Transport = this;
@@ -92,7 +92,8 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     }
 
     /// <summary>
-    /// Whether the server waits for the peer: not where what it has sent is still to be read, or its answer was begun just now.
+    /// Whether the peer keeps the server waiting. It does not where the server has not read yet what the peer has sent, or has only
+    /// just begun to answer.
     /// </summary>
     public bool IsSilent => WaitedFor is var waited && waited >= 0 && (_sending ? waited >= Limits.Silence.TotalMilliseconds : !HasBytes);
 

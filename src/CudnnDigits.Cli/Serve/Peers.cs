@@ -193,6 +193,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         return peer;
     }
 
+    /// <summary>Who has been silent for longest; null where nobody is.</summary>
     private Peer? LongestWaiting(Func<Peer, bool> may) =>
         _all.Where(peer => may(peer) && peer.WaitedFor >= 0).OrderByDescending(peer => peer.WaitedFor).FirstOrDefault(peer => peer.IsSilent);
 

@@ -11,8 +11,8 @@ namespace CudnnDigits.Training;
 
 /// <summary>
 /// The right to write into a folder, for one process at a time: a lock on the file <c>.lock</c>, which says for people who has it.
-/// The system releases the lock when the process ends, however that comes about. On a file system without locks, as some of
-/// clusters are, the file itself is the lock, as long as the process that it names may be running.
+/// The system releases the lock when the process ends, however that comes about. Some
+/// file systems of clusters have no locks. There the file itself is the lock, as long as the process that it names may be running.
 /// </summary>
 internal sealed partial class FolderLock : IDisposable
 {

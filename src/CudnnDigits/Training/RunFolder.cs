@@ -115,7 +115,7 @@ public sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Reads metrics.json; null where the run has not ended.</summary>
-    /// <exception cref="InputException">It is damaged, or what led to it is no longer there: run.json, history.csv, the weights.</exception>
+    /// <exception cref="InputException">It is damaged, or run.json, history.csv or the weights are no longer those of the run.</exception>
     public Metrics? ReadMetrics()
     {
         string file = File("metrics.json");
@@ -127,7 +127,8 @@ public sealed class RunFolder(string path) : IDisposable
         string? model = null;
         Metrics? metrics = RecordFile.Read(
             file, TrainingJson.Default.Metrics, HowToMend, WhatLedToMetrics(), "history.csv", content => model = content.Remove(ModelKey, out JsonNode? sum) ? sum?.ToString() : null);
-        if (model is not null && System.IO.File.Exists(ModelFile) ? Sha256(ModelFile) != model : model is not null && System.IO.File.Exists(StateFile))
+        bool hasItsModel = model is null || (System.IO.File.Exists(ModelFile) ? Sha256(ModelFile) == model : !System.IO.File.Exists(StateFile)); // tune removes both
+        if (!hasItsModel)
         {
             throw new InputException($"{ModelFile}: is not what the run has kept; {HowToMend}");
         }

@@ -9,7 +9,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Training;
 
-/// <summary>Run folders that a disk, a kill or a person has damaged, or that another process writes: refused, or read as they were written.</summary>
+/// <summary>Run folders that a disk, a kill or a person has damaged: refused, or read as they were written.</summary>
 public sealed class DamagedRunFoldersTests : IDisposable
 {
     private static readonly NetworkSpec Network = DigitNetworks.Simple;
@@ -284,36 +284,6 @@ public sealed class DamagedRunFoldersTests : IDisposable
     }
 
     [Fact]
-    public void A_folder_has_one_writer_whoever_that_is()
-    {
-        RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2));
-        using (RunFolder.Create(_folder["run"], record))
-        {
-            DataSourceTests.AssertRefused(
-                $"is being written by process {Environment.ProcessId} on {Environment.MachineName}, since ", () => RunFolder.Open(_folder["run"], out _));
-            DataSourceTests.AssertRefused("holds a run already", () => RunFolder.Create(_folder["run"], record));
-            Assert.Equal("simple", new RunFolder(_folder["run"]).ReadRecord().Options.Model); // whoever only reads may come at any time
-        }
-
-        using (RunFolder.Open(_folder["run"], out _))
-        {
-            using (FileStream text = new(_folder["run/.lock"], FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
-            {
-                text.SetLength(0);
-            }
-
-            DataSourceTests.AssertRefused("is being written by another process", () => RunFolder.Open(_folder["run"], out _));
-        }
-
-        RunFolder.Open(_folder["run"], out _).Dispose();
-        Assert.Equal(["run.json"], Directory.GetFiles(_folder["run"]).Select(Path.GetFileName)); // the lock is gone
-        File.WriteAllText(_folder["run/.lock"], "process 1 on elsewhere"); // as a kill leaves it
-        RunFolder.Open(_folder["run"], out _).Dispose();
-        DataSourceTests.AssertRefused("holds no run", () => RunFolder.Open(_folder.Path, out _));
-        Assert.False(File.Exists(_folder[".lock"]));
-    }
-
-    [Fact]
     public void Other_weights_than_a_run_has_kept_are_found()
     {
         RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2));
@@ -357,49 +327,6 @@ public sealed class DamagedRunFoldersTests : IDisposable
     }
 
     [Fact]
-    public void What_is_no_lock_of_this_program_is_left_as_it_is()
-    {
-        RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2))).Dispose();
-        Directory.CreateDirectory(_folder["new"]);
-        string path = _folder["run/.lock"], other = _folder.Write("other", "mine"u8.ToArray());
-        File.CreateSymbolicLink(path, other);
-        Refuse();
-        Assert.Equal(other, new FileInfo(path).LinkTarget);
-        File.Delete(path);
-        File.WriteAllText(path, "mine");
-        Refuse();
-        Assert.Equal("mine", File.ReadAllText(path));
-        DataSourceTests.AssertRefused("is not empty", () => RunFolder.Create(
-            Path.GetDirectoryName(_folder.Write("new/.lock", "mine"u8.ToArray()))!, new RunFolder(_folder["run"]).ReadRecord()));
-        File.Delete(path);
-        Directory.CreateDirectory(path);
-        Refuse();
-        Directory.Delete(path);
-        if (!OperatingSystem.IsWindows())
-        {
-            FileNodes.Fifo(path);
-            Refuse();
-            File.Delete(path);
-        }
-
-        RunFolder.Open(_folder["run"], out _).Dispose();
-        Assert.Equal("mine", File.ReadAllText(other));
-
-        void Refuse() => DataSourceTests.AssertRefused($"{path}: is not this program's lock; move it away", () => RunFolder.Open(_folder["run"], out _));
-    }
-
-    [Fact]
-    public async Task A_lock_whose_holder_does_not_say_its_name_yet_is_asked_again()
-    {
-        RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2))).Dispose();
-        FileStream held = new(_folder["run/.lock"], FileMode.Create, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.ReadWrite : FileShare.None);
-        Task<bool> opened = Task.Run(() => DataSourceTests.Refused(() => RunFolder.Open(_folder["run"], out _).Dispose()));
-        await Task.Delay(10, TestContext.Current.CancellationToken);
-        held.Dispose();
-        Assert.False(await opened);
-    }
-
-    [Fact]
     public void A_folder_in_place_of_metrics_is_said()
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
@@ -414,6 +341,6 @@ public sealed class DamagedRunFoldersTests : IDisposable
     private static EpochRecord Epoch(int number) => new(number, 0.5, 0.9, 0.25, 0.95, 1e-3, 1, 100);
 
     /// <summary>A run.json of an older version, or one that was changed on purpose.</summary>
-    private static RunRecord Record(TrainingOptions options, DigitDataset data) =>
+    internal static RunRecord Record(TrainingOptions options, DigitDataset data) =>
         new(Checkpoint.Version, DateTime.UnixEpoch, options, null, RunData.Of(null, data), "cpu", "CPU", Precision.Fp32, false, "", null);
 }

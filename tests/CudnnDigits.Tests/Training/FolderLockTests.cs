@@ -6,7 +6,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Training;
 
-/// <summary>A folder on a file system that has no locks: there its file alone says who writes.</summary>
+/// <summary>Who may write into a folder, by the system's lock on its file, or by the file alone where the file system has no locks.</summary>
 public sealed class FolderLockTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -16,6 +16,79 @@ public sealed class FolderLockTests : IDisposable
     private string File => _folder[".lock"];
 
     public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void A_folder_has_one_writer_whoever_that_is()
+    {
+        RunRecord record = DamagedRunFoldersTests.Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2));
+        using (RunFolder.Create(_folder["run"], record))
+        {
+            DataSourceTests.AssertRefused(
+                $"is being written by process {Environment.ProcessId} on {Environment.MachineName}, since ", () => RunFolder.Open(_folder["run"], out _));
+            DataSourceTests.AssertRefused("holds a run already", () => RunFolder.Create(_folder["run"], record));
+            Assert.Equal("simple", new RunFolder(_folder["run"]).ReadRecord().Options.Model); // whoever only reads may come at any time
+        }
+
+        using (RunFolder.Open(_folder["run"], out _))
+        {
+            using (FileStream text = new(_folder["run/.lock"], FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+            {
+                text.SetLength(0);
+            }
+
+            DataSourceTests.AssertRefused("is being written by another process", () => RunFolder.Open(_folder["run"], out _));
+        }
+
+        RunFolder.Open(_folder["run"], out _).Dispose();
+        Assert.Equal(["run.json"], Directory.GetFiles(_folder["run"]).Select(Path.GetFileName)); // the lock is gone
+        System.IO.File.WriteAllText(_folder["run/.lock"], "process 1 on elsewhere"); // as a kill leaves it
+        RunFolder.Open(_folder["run"], out _).Dispose();
+        DataSourceTests.AssertRefused("holds no run", () => RunFolder.Open(_folder.Path, out _));
+        Assert.False(System.IO.File.Exists(_folder[".lock"]));
+    }
+
+    [Fact]
+    public void What_is_no_lock_of_this_program_is_left_as_it_is()
+    {
+        RunFolder.Create(_folder["run"], DamagedRunFoldersTests.Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2))).Dispose();
+        Directory.CreateDirectory(_folder["new"]);
+        string path = _folder["run/.lock"], other = _folder.Write("other", "mine"u8.ToArray());
+        System.IO.File.CreateSymbolicLink(path, other);
+        Refuse();
+        Assert.Equal(other, new FileInfo(path).LinkTarget);
+        System.IO.File.Delete(path);
+        System.IO.File.WriteAllText(path, "mine");
+        Refuse();
+        Assert.Equal("mine", System.IO.File.ReadAllText(path));
+        DataSourceTests.AssertRefused("is not empty", () => RunFolder.Create(
+            Path.GetDirectoryName(_folder.Write("new/.lock", "mine"u8.ToArray()))!, new RunFolder(_folder["run"]).ReadRecord()));
+        System.IO.File.Delete(path);
+        Directory.CreateDirectory(path);
+        Refuse();
+        Directory.Delete(path);
+        if (!OperatingSystem.IsWindows())
+        {
+            FileNodes.Fifo(path);
+            Refuse();
+            System.IO.File.Delete(path);
+        }
+
+        RunFolder.Open(_folder["run"], out _).Dispose();
+        Assert.Equal("mine", System.IO.File.ReadAllText(other));
+
+        void Refuse() => DataSourceTests.AssertRefused($"{path}: is not this program's lock; move it away", () => RunFolder.Open(_folder["run"], out _));
+    }
+
+    [Fact]
+    public async Task A_lock_whose_holder_does_not_say_its_name_yet_is_asked_again()
+    {
+        RunFolder.Create(_folder["run"], DamagedRunFoldersTests.Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2))).Dispose();
+        FileStream held = new(_folder["run/.lock"], FileMode.Create, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.ReadWrite : FileShare.None);
+        Task<bool> opened = Task.Run(() => DataSourceTests.Refused(() => RunFolder.Open(_folder["run"], out _).Dispose()));
+        await Task.Delay(10, TestContext.Current.CancellationToken);
+        held.Dispose();
+        Assert.False(await opened);
+    }
 
     [Fact]
     public void Without_locks_the_file_keeps_others_out_until_it_is_given_back()
