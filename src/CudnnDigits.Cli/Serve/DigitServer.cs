@@ -96,17 +96,17 @@ internal static class DigitServer
     {
         Peer peer = context.Features.GetRequiredFeature<Peer>();
         PredictBody body = await PredictBody.Read(context.Request, peer);
-        await peer.Take(body.Made.Sum(made => made ? 12L << 10 : 1L << 10)); // pixels and answer, as objects and as text
+        await peer.Take(body.Normalized.Sum(normalized => normalized ? 12L << 10 : 1L << 10)); // pixels and answer, as objects and as text
         Task<float[]> prediction = batcher.Predict(body.Pixels)
             ?? throw new BadRequestException(StatusCodes.Status503ServiceUnavailable, $"more than {Batcher.MostWaiting} digits are waiting; try again in a moment");
         float[] probabilities = await prediction.WaitAsync(context.RequestAborted);
-        DigitAnswer[] answers = new DigitAnswer[body.Made.Length];
+        DigitAnswer[] answers = new DigitAnswer[body.Normalized.Length];
         for (int i = 0; i < answers.Length; i++)
         {
             float[] own = probabilities[(i * DigitDataset.Classes)..((i + 1) * DigitDataset.Classes)];
             int digit = Prediction.Best(own);
-            int[]? image = body.Made[i] ? [.. body.Pixels.Skip(i * DigitDataset.PixelCount).Take(DigitDataset.PixelCount).Select(pixel => (int)pixel)] : null;
-            answers[i] = new DigitAnswer(digit, own[digit], own, image);
+            int[]? image = body.Normalized[i] ? [.. body.Pixels.Skip(i * DigitDataset.PixelCount).Take(DigitDataset.PixelCount).Select(pixel => (int)pixel)] : null;
+            answers[i] = new DigitAnswer(digit, own[digit], own, body.Normalized[i], image);
         }
 
         await Write(context, 200, new PredictAnswer(answers), ServeJson.Default.PredictAnswer);

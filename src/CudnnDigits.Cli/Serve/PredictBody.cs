@@ -9,8 +9,9 @@ namespace CudnnDigits.Cli.Serve;
 /// <param name="Digit">0 … 9.</param>
 /// <param name="Probability">Its probability.</param>
 /// <param name="Probabilities">Those of all ten.</param>
-/// <param name="Image">(28·28) what the network saw, where the server made it out of strokes or of a larger picture.</param>
-internal sealed record DigitAnswer(int Digit, float Probability, float[] Probabilities, int[]? Image);
+/// <param name="Normalized">Whether the server fitted and centred the digit, as MNIST's are; else it was taken as it is.</param>
+/// <param name="Image">(28·28) what the network saw, where the digit was normalized.</param>
+internal sealed record DigitAnswer(int Digit, float Probability, float[] Probabilities, bool Normalized, int[]? Image);
 
 /// <summary>Answer of <c>POST /predict</c>, in the order of the digits.</summary>
 internal sealed record PredictAnswer(DigitAnswer[] Predictions);
@@ -29,8 +30,8 @@ internal sealed class BadRequestException(int status, string message) : Exceptio
 
 /// <summary>The digits of a request.</summary>
 /// <param name="Pixels">(N, 28, 28) uint8.</param>
-/// <param name="Made">Whether the server made each picture itself.</param>
-internal sealed record PredictBody(byte[] Pixels, bool[] Made)
+/// <param name="Normalized">Whether the server fitted and centred each digit; else it is as it came.</param>
+internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
 {
     public const int MostDigits = 1024;
 
@@ -99,7 +100,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
 
         long until = Environment.TickCount64 + (long)peer.Limits.Body.TotalMilliseconds;
         byte[] pixels = new byte[files.Count * DigitDataset.PixelCount];
-        bool[] made = new bool[files.Count];
+        bool[] normalized = new bool[files.Count];
         for (int i = 0; i < files.Count; i++)
         {
             // For each anew: a request of a thousand does not keep others waiting, and a small picture waits for no large one.
@@ -107,7 +108,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
             await peer.WaitForTurn(turns, until);
             try
             {
-                made[i] = PngPicture.Read(body.Span[files[i]], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
+                normalized[i] = PngPicture.Read(body.Span[files[i]], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
             }
             catch (InputException e) when (files.Count > 1)
             {
@@ -119,7 +120,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Made)
             }
         }
 
-        return new PredictBody(pixels, made);
+        return new PredictBody(pixels, normalized);
     }
 
     /// <returns>A buffer of the pool, and how much of it is the body.</returns>

@@ -14,16 +14,100 @@ public static class DigitPicture
     /// <summary>Ink fainter than this, of 255, does not count when the digit is looked for: paper and compression leave some everywhere.</summary>
     private const byte Faint = 32;
 
-    /// <summary>A picture of any size.</summary>
-    /// <param name="ink">(height, width) uint8, 0 = paper … 255 = ink.</param>
+    /// <summary>
+    /// Reads a picture of one digit. Its ink is what differs from the paper round it, darker or lighter, in any colour. Where all that is
+    /// visible has one colour, the ink is in what is transparent and what is not; elsewhere, what is transparent is paper. A picture of
+    /// 28×28 that looks like one of MNIST's is taken as it is; any other is fitted and centred as MNIST's are.
+    /// </summary>
+    /// <param name="rgba">(height, width, 4) uint8: red, green, blue, and 0 = transparent … 255 = opaque.</param>
     /// <param name="width">Pixels in a row, at least 1.</param>
     /// <param name="height">Rows, at least 1.</param>
     /// <param name="image">(28, 28) uint8, overwritten.</param>
-    /// <returns>Whether there was any ink; without, <paramref name="image"/> is empty.</returns>
-    public static bool Normalize(ReadOnlySpan<byte> ink, int width, int height, Span<byte> image)
+    /// <returns>Whether the digit was fitted and centred; else it was taken as it is.</returns>
+    /// <exception cref="InputException">The picture is blank: nothing in it differs from the rest.</exception>
+    /// <exception cref="ArgumentException">The sizes do not fit each other.</exception>
+    public static bool Read(ReadOnlySpan<byte> rgba, int width, int height, Span<byte> image)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(width, 1);
-        ArgumentOutOfRangeException.ThrowIfNotEqual(ink.Length, (long)width * height, nameof(ink));
+        ArgumentOutOfRangeException.ThrowIfLessThan(height, 1);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(rgba.Length, 4L * width * height, nameof(rgba));
+        ArgumentOutOfRangeException.ThrowIfNotEqual(image.Length, DigitDataset.PixelCount, nameof(image));
+        byte[] sheet = rgba.ToArray();
+        Opacity.Flatten(sheet);
+        if (width == Side && height == Side && IsLikeMnist(sheet, image))
+        {
+            return false;
+        }
+
+        sheet = Shrink(sheet, ref width, ref height);
+        byte[] ink = Ink.Find(sheet, width, height) ?? throw new InputException("the picture is blank");
+        Normalize(ink, width, height, image);
+        return true;
+    }
+
+    /// <summary>
+    /// Whether a picture is a digit as MNIST has them: on nothing but paper, in full contrast, as large and as well centred. Such a digit
+    /// is copied.
+    /// </summary>
+    private static bool IsLikeMnist(ReadOnlySpan<byte> sheet, Span<byte> image)
+    {
+        const int Paper = 48, Full = 200, Half = 128;
+        bool isLight = sheet[0] >= Half;
+        int left = Side, right = 0, top = Side, bottom = 0, most = 0, paper = 0, border = 0;
+        double mass = 0, massX = 0, massY = 0;
+        for (int i = 0; i < image.Length; i++)
+        {
+            (int x, int y) = (i % Side, i / Side);
+            int brightness = (299 * sheet[4 * i] + 587 * sheet[4 * i + 1] + 114 * sheet[4 * i + 2] + 500) / 1000; // ITU-R BT.601
+            image[i] = (byte)(isLight ? 255 - brightness : brightness);
+            border += image[i] >= Paper && (x is 0 or Side - 1 || y is 0 or Side - 1) ? 1 : 0;
+            most = Math.Max(most, image[i]);
+            paper += image[i] < Faint / 2 ? 1 : 0;
+            (mass, massX, massY) = (mass + image[i], massX + image[i] * (x + 0.5), massY + image[i] * (y + 0.5));
+            if (image[i] >= Half)
+            {
+                (left, right, top, bottom) = (Math.Min(left, x), Math.Max(right, x + 1), Math.Min(top, y), Math.Max(bottom, y + 1));
+            }
+        }
+
+        return border <= Side / 2 && most >= Full && 2 * paper > image.Length && Math.Max(right - left, bottom - top) is >= 15 and <= 21
+            && Math.Abs(massX / mass - Side / 2) < 1.25 && Math.Abs(massY / mass - Side / 2) < 1.25;
+    }
+
+    /// <summary>The means of squares of pixels, where a picture has more of them than it takes to read a digit.</summary>
+    private static byte[] Shrink(byte[] sheet, ref int width, ref int height)
+    {
+        const int Longest = 640;
+        int factor = (Math.Max(width, height) + Longest - 1) / Longest;
+        if (factor == 1)
+        {
+            return sheet;
+        }
+
+        (int fromWidth, int fromHeight) = (width, height);
+        (width, height) = ((width + factor - 1) / factor, (height + factor - 1) / factor);
+        byte[] small = new byte[4 * width * height];
+        for (int i = 0; i < small.Length; i++)
+        {
+            (int x, int y, int channel) = (i / 4 % width * factor, i / 4 / width * factor, i % 4);
+            int sum = 0, count = 0;
+            for (int row = y; row < Math.Min(fromHeight, y + factor); row++)
+            {
+                for (int column = x; column < Math.Min(fromWidth, x + factor); column++, count++)
+                {
+                    sum += sheet[4 * (row * fromWidth + column) + channel];
+                }
+            }
+
+            small[i] = (byte)((sum + count / 2) / count);
+        }
+
+        return small;
+    }
+
+    /// <summary>Fits and centres ink, (height, width) uint8, 0 = paper … 255 = ink, as MNIST's digits are.</summary>
+    private static void Normalize(ReadOnlySpan<byte> ink, int width, int height, Span<byte> image)
+    {
         int left = width, right = 0, top = height, bottom = 0;
         double mass = 0, massX = 0, massY = 0;
         for (int y = 0; y < height; y++)
@@ -41,12 +125,6 @@ public static class DigitPicture
             }
         }
 
-        image.Clear();
-        if (mass == 0)
-        {
-            return false;
-        }
-
         // A pixel of the result covers a square of the source, whose mean it takes.
         double size = Math.Max(right - left, bottom - top) / (double)FittedSide;
         for (int y = 0; y < Side; y++)
@@ -57,8 +135,6 @@ public static class DigitPicture
                 image[y * Side + x] = Mean(ink, width, (fromX, fromX + size, left, right), (fromY, fromY + size, top, bottom), size * size);
             }
         }
-
-        return true;
     }
 
     /// <summary>Pen strokes in any unit, drawn with a pen as wide as those of real digits.</summary>

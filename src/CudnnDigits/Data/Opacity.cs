@@ -1,0 +1,68 @@
+namespace CudnnDigits.Data;
+
+/// <summary>Makes an opaque picture of one with transparent parts.</summary>
+internal static class Opacity
+{
+    private const byte Visible = 128;
+
+    /// <summary>Colours that differ by less in every channel are one: programs that scale or save a picture change them a little.</summary>
+    private const int SameColour = 24;
+
+    /// <summary>
+    /// Lays what is visible on paper. Where it has one colour, the picture is in the opacity alone, which becomes the brightness. Else the
+    /// paper has the colour of most that is visible, if that is most of the picture, or else black or white, whichever is further from it.
+    /// </summary>
+    /// <param name="rgba">(N, 4) uint8, made opaque.</param>
+    public static void Flatten(Span<byte> rgba)
+    {
+        int visible = 0;
+        int[][] counts = [new int[256], new int[256], new int[256]];
+        bool isOpaque = true;
+        for (int i = 0; i < rgba.Length; i += 4)
+        {
+            isOpaque &= rgba[i + 3] == 255;
+            if (rgba[i + 3] >= Visible)
+            {
+                visible++;
+                for (int channel = 0; channel < 3; channel++)
+                {
+                    counts[channel][rgba[i + channel]]++;
+                }
+            }
+        }
+
+        if (isOpaque)
+        {
+            return;
+        }
+
+        bool isOneColour = visible == 0 || Array.TrueForAll(counts, count => Array.FindLastIndex(count, n => n > 0) - Array.FindIndex(count, n => n > 0) < SameColour);
+        int[] paper = Array.ConvertAll(counts, count => Median(count, visible));
+        if (2 * visible <= rgba.Length / 4)
+        {
+            Array.Fill(paper, paper.Sum() >= 3 * 128 ? 0 : 255);
+        }
+
+        for (int i = 0; i < rgba.Length; i += 4)
+        {
+            int alpha = rgba[i + 3];
+            for (int channel = 0; channel < 3; channel++)
+            {
+                rgba[i + channel] = (byte)(isOneColour ? alpha : (alpha * rgba[i + channel] + (255 - alpha) * paper[channel] + 127) / 255);
+            }
+
+            rgba[i + 3] = 255;
+        }
+    }
+
+    private static int Median(int[] counts, int total)
+    {
+        int value = 0;
+        for (int below = counts[0]; 2 * below < total; below += counts[value])
+        {
+            value++;
+        }
+
+        return value;
+    }
+}

@@ -1,0 +1,232 @@
+using System.Globalization;
+using System.Numerics;
+using CudnnDigits.Cli.Serve;
+using CudnnDigits.Data;
+using CudnnDigits.Inference;
+using CudnnDigits.Model;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Data;
+
+/// <summary>Pictures as people take them: what counts is that a network which reads a digit as MNIST has it reads the picture of it too.</summary>
+public sealed class SheetTests
+{
+    /// <summary>Digits that the network reads rightly, and surely, as they are; more with CUDNN_DIGITS_ATTACK, as in CI.</summary>
+    private static readonly int Count = (int)(20 * Mutations.Factor);
+
+    private static readonly Lazy<(DigitClassifier Network, int[] Rows)> Reader = new(Train);
+
+    private static DigitDataset Digits => SharedFiles.TrainingDigits;
+
+    private static Vector3 Gray(float level) => new(level);
+
+    private static readonly Dictionary<string, Func<ReadOnlySpan<byte>, Random, Sheet>> Kinds = new()
+    {
+        ["paper of 150"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(150), digit, Gray(40), random),
+        ["paper of 180"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(180), digit, Gray(40), random),
+        ["paper of 220"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(40), random),
+        ["paper of 255"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(255), digit, Gray(0), random),
+        ["noise"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(40), random).Noise(8, random),
+        ["noise in colour"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(40), random).Noise(8, random, gray: false),
+        ["light from the left"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(230 - 60 * u)), digit, Gray(40), random).Noise(3, random),
+        ["light from above"] = (digit, random) => Anywhere(new Sheet(300, 900).Paper((_, v) => Gray(150 + 60 * v)), digit, Gray(50), random).Noise(3, random),
+        ["dark corners"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper(235), digit, Gray(40), random).Light((u, v) => 1 - 0.5f * ((u - 0.5f) * (u - 0.5f) + (v - 0.5f) * (v - 0.5f))),
+        ["the edge of a shadow"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper(230), digit, Gray(40), random).Light((u, v) => 0.74f + 0.26f / (1 + MathF.Exp(60 * (u + 0.3f * v - 0.5f)))).Noise(3, random),
+        ["pale ink"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(235), digit, Gray(195), random).Noise(3, random),
+        ["pale ink and noise"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(200), digit, Gray(150), random).Noise(8, random),
+        ["chalk"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((_, v) => Gray(30 + 40 * v)), digit, Gray(210), random).Noise(5, random),
+        ["blue on yellow"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((_, _) => new(230, 210, 120)), digit, new(40, 60, 200), random),
+        ["yellow on white"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(250), digit, new(255, 240, 60), random).Noise(2, random),
+        ["red on green"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((_, _) => new(20, 120, 40)), digit, new(200, 40, 40), random),
+        ["a pen of 1 pixel"] = (digit, _) => new Sheet(560, 560).Paper(255).Trace(Gray(0), digit, 1),
+        ["a pen of 3 pixels"] = (digit, _) => new Sheet(560, 560).Paper(255).Trace(Gray(0), digit, 3),
+        ["a pen of 3 pixels, gray and noisy"] = (digit, random) => new Sheet(560, 560).Paper(210).Trace(Gray(100), digit, 3).Noise(8, random),
+        ["a pen of 9 pixels"] = (digit, _) => new Sheet(560, 560).Paper(255).Trace(Gray(0), digit, 9),
+        ["ruled"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(240).Draw(new(150, 180, 230), (_, y) => y % 40 < 2 ? 1 : 0), digit, Gray(40), random),
+        ["squared"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper(245).Draw(new(170, 190, 220), (x, y) => x % 25 < 2 || y % 25 < 2 ? 1 : 0), digit, new(30, 40, 120), random),
+        ["cut out of the dark desk beside it"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(u < 0.07f ? 70 : 220)), digit, Gray(40), random, least: 60),
+        ["dust"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(60), random).Draw(Gray(30), (x, y) => (x / 2 * 7919 + y / 2 * 104729) % 1301 == 0 ? 1 : 0),
+        ["large"] = (digit, random) => new Sheet(1024, 1024).Paper((_, v) => Gray(220 - 60 * v)).Draw(Gray(50), digit, 900, 60, 60).Noise(8, random),
+        ["small on a large sheet"] = (digit, random) => Anywhere(new Sheet(1024, 1024).Paper(220), digit, Gray(40), random, size: 84).Noise(4, random),
+        ["cut out closely"] = (digit, random) => new Sheet(64, 64).Paper(200).Draw(Gray(40), digit, 64, 0, 0).Noise(4, random),
+        ["28×28, gray"] = (digit, random) => new Sheet(28, 28).Paper(200).Draw(Gray(60), digit, 28, 0, 0).Noise(4, random),
+    };
+
+    public static TheoryData<string> KindNames => [.. Kinds.Keys];
+
+    [Theory]
+    [MemberData(nameof(KindNames))]
+    public void A_digit_on_any_sheet_is_read_as_the_digit_is(string kind)
+    {
+        (DigitClassifier network, int[] rows) = Reader.Value;
+        List<string> wrong = [];
+        byte[][] images = [.. rows.AsParallel().AsOrdered().Select(row =>
+        {
+            Sheet sheet = Kinds[kind](Digits.Image(row), new Random(row));
+            byte[] image = new byte[784];
+            Assert.True(DigitPicture.Read(sheet.ToRgba(), sheet.Width, sheet.Height, image));
+            return image;
+        })];
+        foreach ((int row, byte[] image) in rows.Zip(images))
+        {
+            int read = Read(network, image).Digit;
+            if (read != Digits.Labels[row])
+            {
+                wrong.Add($"digit {row}, a {Digits.Labels[row]}, as {read}");
+            }
+        }
+
+        int allowed = (int)((kind.Contains(" 1 pixel", StringComparison.Ordinal) ? 0.10 : 0.05) * rows.Length);
+        Assert.True(wrong.Count <= allowed, $"{wrong.Count} of {rows.Length} misread: {string.Join("; ", wrong)}");
+    }
+
+    [Theory]
+    [InlineData(28, 28, 128, 0)]
+    [InlineData(28, 28, 240, 0)]
+    [InlineData(28, 28, 0, 0)]
+    [InlineData(28, 28, 200, 8)]
+    [InlineData(64, 64, 200, 8)]
+    [InlineData(480, 360, 220, 8)]
+    [InlineData(480, 360, 20, 5)]
+    [InlineData(1, 1, 90, 0)]
+    [InlineData(1024, 3, 90, 3)]
+    public void A_sheet_on_which_nothing_differs_is_blank(int width, int height, float paper, float noise)
+    {
+        foreach (Func<float, float, float> light in new Func<float, float, float>[] { (_, _) => 1, (u, v) => 1 - 0.15f * (u + v), (u, _) => u < 0.4f ? 1 : 0.75f })
+        {
+            Sheet sheet = new Sheet(width, height).Paper(paper).Light(light).Noise(noise, new Random(5));
+            Assert.Contains("blank", Assert.Throws<InputException>(() => DigitPicture.Read(sheet.ToRgba(), width, height, new byte[784])).Message, StringComparison.Ordinal);
+        }
+    }
+
+    /// <summary>MNIST's own digits are taken as they are, on black and on white; nearly all, because a few are not centred as the rest.</summary>
+    [Fact]
+    public void What_looks_like_mnist_is_taken_as_it_is()
+    {
+        int asTheyAre = 0;
+        byte[] image = new byte[784], rgba = new byte[4 * 784];
+        for (int row = 0; row < 2000; row++)
+        {
+            for (int i = 0; i < rgba.Length; i++)
+            {
+                byte ink = Digits.Image(row)[i / 4];
+                rgba[i] = i % 4 == 3 ? (byte)255 : row % 2 == 0 ? ink : (byte)(255 - ink);
+            }
+
+            if (!DigitPicture.Read(rgba, 28, 28, image))
+            {
+                asTheyAre++;
+                Assert.Equal(Digits.Image(row).ToArray(), image);
+            }
+        }
+
+        Assert.InRange(asTheyAre, 1990, 2000);
+    }
+
+    /// <summary>One transparent pixel, transparent corners, a transparent sheet under strokes of two colours; a hole in the form of a digit.</summary>
+    [Fact]
+    public void Transparency_is_ink_only_where_all_that_is_visible_has_one_colour()
+    {
+        (DigitClassifier network, int[] rows) = Reader.Value;
+        List<string> wrong = [];
+        foreach (int row in rows.Take(20))
+        {
+            Sheet sheet = new Sheet(280, 280).Paper(255).Draw(Gray(0), Digits.Image(row), 280, 0, 0), chalk = new Sheet(280, 280).Paper(40).Draw(Gray(230), Digits.Image(row), 280, 0, 0);
+            byte[] ink = sheet.ToRgba();
+            Check("one pixel", Change(ink, (pixel, i) => pixel with { A = (byte)(i == 0 ? 0 : 255) }));
+            Check("one pixel of chalk", Change(chalk.ToRgba(), (pixel, i) => pixel with { A = (byte)(i == 0 ? 0 : 255) }));
+            Check("corners", Change(ink, (pixel, i) => Corner(i) ? default : pixel));
+            Check("corners of chalk", Change(chalk.ToRgba(), (pixel, i) => Corner(i) ? default : pixel));
+            Check("black strokes", Change(ink, (pixel, _) => (0, 0, 0, (byte)(255 - pixel.R))));
+            Check("white strokes", Change(ink, (pixel, _) => (255, 255, 255, (byte)(255 - pixel.R))));
+            Check("a hole", Change(ink, (pixel, _) => (30, 90, 200, pixel.R)));
+            Check("two colours", Change(ink, (pixel, i) => ((byte)(i % 280 < 140 ? 160 : 0), 0, 0, (byte)(255 - pixel.R))));
+            Check("half transparent", Change(ink, (pixel, _) => pixel with { A = 180 }));
+
+            void Check(string kind, byte[] rgba)
+            {
+                byte[] image = new byte[784];
+                DigitPicture.Read(rgba, 280, 280, image);
+                if (Read(network, image).Digit != Digits.Labels[row])
+                {
+                    wrong.Add($"{kind}: digit {row}");
+                }
+            }
+        }
+
+        Assert.True(wrong.Count <= 2, string.Join("; ", wrong));
+        Assert.Throws<InputException>(() => DigitPicture.Read(new byte[4 * 100], 10, 10, new byte[784])); // nothing is visible
+        Assert.Throws<InputException>(() => DigitPicture.Read(Change(new byte[4 * 1600], (_, i) => (0, 0, 0, (byte)(i == 0 ? 0 : 255))), 40, 40, new byte[784]));
+
+        static bool Corner(int i) => Math.Min(i % 280, 279 - i % 280) + Math.Min(i / 280, 279 - i / 280) < 30;
+    }
+
+    [Fact]
+    public void Pictures_that_went_wrong_are_read_rightly()
+    {
+        (DigitClassifier network, _) = Reader.Value;
+        List<string> wrong = [];
+        foreach (string folder in new[] { "gray-paper", "thin-pen", "one-transparent-pixel" })
+        {
+            foreach (string file in Directory.GetFiles(Path.GetDirectoryName(SharedFiles.Path($"cases/{folder}/README"))!, "*.png"))
+            {
+                string name = Path.GetFileName(file);
+                int digit = name.StartsWith("digit-", StringComparison.Ordinal) ? name["digit-".Length] - '0' : 2; // the third case is a two
+                byte[] image = new byte[784];
+                Assert.True(PngPicture.Read(File.ReadAllBytes(file), image));
+                if (Read(network, image).Digit is int read && read != digit)
+                {
+                    wrong.Add(string.Create(CultureInfo.InvariantCulture, $"{name} as {read}"));
+                }
+            }
+        }
+
+        Assert.Empty(wrong);
+        foreach (string gray in new[] { "g80.png", "gf0.png" })
+        {
+            byte[] png = File.ReadAllBytes(SharedFiles.Path($"cases/uniform-gray/{gray}"));
+            Assert.Contains("blank", Assert.Throws<InputException>(() => PngPicture.Read(png, new byte[784])).Message, StringComparison.Ordinal);
+        }
+    }
+
+    private static Sheet Anywhere(Sheet sheet, ReadOnlySpan<byte> digit, Vector3 ink, Random random, int size = 168, int least = 0) =>
+        sheet.Draw(ink, digit, size, random.Next(least, sheet.Width - size), random.Next(sheet.Height - size));
+
+    private static byte[] Change(byte[] rgba, Func<(byte R, byte G, byte B, byte A), int, (byte R, byte G, byte B, byte A)> change)
+    {
+        byte[] changed = new byte[rgba.Length];
+        for (int i = 0; i < rgba.Length; i += 4)
+        {
+            (changed[i], changed[i + 1], changed[i + 2], changed[i + 3]) = change((rgba[i], rgba[i + 1], rgba[i + 2], rgba[i + 3]), i / 4);
+        }
+
+        return changed;
+    }
+
+    private static (int Digit, float Probability) Read(DigitClassifier network, ReadOnlySpan<byte> image)
+    {
+        float[] logits = new float[10];
+        network.Predict(image, logits);
+        int digit = Prediction.Best(logits);
+        return (digit, 1 / logits.Sum(logit => MathF.Exp(logit - logits[digit])));
+    }
+
+    private static (DigitClassifier, int[]) Train()
+    {
+        DigitDataset some = new("some digits", Digits.Pixels[..(20_000 * 784)].ToArray(), Digits.Labels[..20_000].ToArray());
+        TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 2 };
+        TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed));
+        using (ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options)))
+        {
+            new Trainer(backend, some, options, state).Run();
+        }
+
+        DigitClassifier network = new(state.Kept(options));
+        return (network, [.. Enumerable.Range(20_000, 2_000).Where(row => Read(network, Digits.Image(row)) is var read && read.Digit == Digits.Labels[row] && read.Probability > 0.98f).Take(Count)]);
+    }
+}
