@@ -11,7 +11,7 @@ namespace CudnnDigits.Data;
 /// <param name="RotateDegrees">Rotation, degrees, 0 … 180.</param>
 /// <param name="ShiftFraction">Shift along each axis, as a share of the side, 0 … 0.5.</param>
 /// <param name="ZoomFraction">Zoom, as a share of the size, 0 … 0.5.</param>
-public readonly record struct AugmentationSpec(float RotateDegrees, float ShiftFraction, float ZoomFraction)
+internal readonly record struct AugmentationSpec(float RotateDegrees, float ShiftFraction, float ZoomFraction)
 {
     /// <summary>No augmentation: pixels reach the network as they are.</summary>
     public static AugmentationSpec None => default;
@@ -72,4 +72,4 @@ public readonly record struct AugmentationSpec(float RotateDegrees, float ShiftF
 /// <param name="YX">x into y.</param>
 /// <param name="YY">y into y.</param>
 /// <param name="Y0">Offset of y.</param>
-public readonly record struct AffineMap(float XX, float XY, float X0, float YX, float YY, float Y0);
+internal readonly record struct AffineMap(float XX, float XY, float X0, float YX, float YY, float Y0);

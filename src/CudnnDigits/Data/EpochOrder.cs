@@ -3,7 +3,7 @@ using CudnnDigits.Numerics;
 namespace CudnnDigits.Data;
 
 /// <summary>The order in which an epoch visits the training rows.</summary>
-public static class EpochOrder
+internal static class EpochOrder
 {
     /// <summary>The rows of one epoch, in the order they are trained on.</summary>
     /// <param name="rows">Training rows.</param>

@@ -8,7 +8,7 @@ namespace CudnnDigits.Data;
 /// <param name="Folds">Number of folds, or 0 for a share.</param>
 /// <param name="Fold">The fold held out, 1 … Folds.</param>
 /// <param name="Test">Share of each class kept away from training and validation alike; ignored where there are folds.</param>
-public readonly record struct SplitSpec(ulong Seed, double Validation, int Folds = 0, int Fold = 0, double Test = 0)
+internal readonly record struct SplitSpec(ulong Seed, double Validation, int Folds = 0, int Fold = 0, double Test = 0)
 {
     /// <summary>Whether anything is held out.</summary>
     public bool HoldsOut => Folds > 0 || Validation > 0;
@@ -22,7 +22,7 @@ public readonly record struct SplitSpec(ulong Seed, double Validation, int Folds
 /// <param name="Training">Rows to train on.</param>
 /// <param name="Validation">Rows held out; empty where everything is trained on.</param>
 /// <param name="Test">Rows kept away from both, for a last judgement; mostly empty.</param>
-public sealed record Split(int[] Training, int[] Validation, int[] Test)
+internal sealed record Split(int[] Training, int[] Validation, int[] Test)
 {
     /// <summary>Rows that a run is scored on: those held out for validation, or those trained on where there are none.</summary>
     public int[] Scored => Validation.Length > 0 ? Validation : Training;

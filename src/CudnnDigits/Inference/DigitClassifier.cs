@@ -43,8 +43,10 @@ public sealed unsafe class DigitClassifier : IDisposable
 
     internal DigitClassifier(NetworkSpec network, int batchSize, IClassifierDevice device) => (Network, BatchSize, _device) = (network, batchSize, device);
 
-    /// <summary>The network that reads.</summary>
-    public NetworkSpec Network { get; }
+    /// <summary>Name of the network that reads: "simple" or "improved".</summary>
+    public string Model => Network.Name;
+
+    internal NetworkSpec Network { get; }
 
     /// <summary>Images in the largest forward pass.</summary>
     public int BatchSize { get; }

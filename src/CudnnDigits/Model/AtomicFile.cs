@@ -9,7 +9,7 @@ namespace CudnnDigits.Model;
 /// plain file is written through: links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is.
 /// docs/decisions/0019 says what becomes of permissions, of hard links, and of a file that cannot be replaced but can be written.
 /// </summary>
-public static class AtomicFile
+internal static class AtomicFile
 {
     /// <summary>Between a target's name and the ending of its temporary file stand a dot and so many random digits.</summary>
     private const int RandomDigits = 16;

@@ -1,7 +1,7 @@
 namespace CudnnDigits.Model;
 
 /// <summary>The two digit networks: 28×28 pixels (pixel/255) in, ten logits out.</summary>
-public static class DigitNetworks
+internal static class DigitNetworks
 {
     private static readonly Shape Digit = new(1, 28, 28);
 

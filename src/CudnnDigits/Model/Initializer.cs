@@ -6,7 +6,7 @@ namespace CudnnDigits.Model;
 /// PyTorch's default initial weights: Kaiming-uniform with a = √5, which is U(±1/√fan_in), for convolution and linear
 /// weights; U(±1/√fan_in) for their biases; 1 and 0 for batch normalization. Source: He et al. 2015; torch.nn reset_parameters.
 /// </summary>
-public static class Initializer
+internal static class Initializer
 {
     /// <summary>Fresh weights, the same for the same seed on every backend.</summary>
     /// <param name="network">The network.</param>

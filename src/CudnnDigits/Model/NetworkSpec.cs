@@ -4,7 +4,7 @@ namespace CudnnDigits.Model;
 /// <param name="C">Channels, or features.</param>
 /// <param name="H">Height.</param>
 /// <param name="W">Width.</param>
-public readonly record struct Shape(int C, int H, int W)
+internal readonly record struct Shape(int C, int H, int W)
 {
     /// <summary>Values in one sample, C·H·W.</summary>
     public int Size => C * H * W;
@@ -12,7 +12,7 @@ public readonly record struct Shape(int C, int H, int W)
 
 /// <summary>One layer; its name is the prefix of its parameters in a PyTorch state_dict.</summary>
 /// <param name="Name">Name, unique in the network.</param>
-public abstract record Layer(string Name)
+internal abstract record Layer(string Name)
 {
     /// <summary>The output shape for an input shape.</summary>
     /// <param name="input">Shape of one sample.</param>
@@ -27,7 +27,7 @@ public abstract record Layer(string Name)
 /// <param name="Kernel">R = S.</param>
 /// <param name="Padding">Zeros on each side, 0 … Kernel − 1.</param>
 /// <param name="Bias">Whether there is a bias (OutChannels).</param>
-public sealed record Conv2dLayer(string Name, int InChannels, int OutChannels, int Kernel, int Padding, bool Bias) : Layer(Name)
+internal sealed record Conv2dLayer(string Name, int InChannels, int OutChannels, int Kernel, int Padding, bool Bias) : Layer(Name)
 {
     internal string WeightName => $"{Name}.weight";
 
@@ -46,7 +46,7 @@ public sealed record Conv2dLayer(string Name, int InChannels, int OutChannels, i
 /// <summary>Batch normalization over N, H, W: eps 1e-5, momentum 0.1, unbiased running variance, as PyTorch's.</summary>
 /// <param name="Name">Name.</param>
 /// <param name="Channels">C.</param>
-public sealed record BatchNorm2dLayer(string Name, int Channels) : Layer(Name)
+internal sealed record BatchNorm2dLayer(string Name, int Channels) : Layer(Name)
 {
     /// <summary>Added to the variance before the root.</summary>
     public const double Epsilon = 1e-5;
@@ -61,7 +61,7 @@ public sealed record BatchNorm2dLayer(string Name, int Channels) : Layer(Name)
 
 /// <summary>max(x, 0).</summary>
 /// <param name="Name">Name.</param>
-public sealed record ReLULayer(string Name) : Layer(Name)
+internal sealed record ReLULayer(string Name) : Layer(Name)
 {
     /// <inheritdoc/>
     public override Shape Infer(Shape input) => input;
@@ -70,7 +70,7 @@ public sealed record ReLULayer(string Name) : Layer(Name)
 /// <summary>Max-pooling, window = stride, odd rows and columns dropped; the first maximum in row-major order takes the gradient.</summary>
 /// <param name="Name">Name.</param>
 /// <param name="Window">Height, width and stride of the window.</param>
-public sealed record MaxPool2dLayer(string Name, int Window) : Layer(Name)
+internal sealed record MaxPool2dLayer(string Name, int Window) : Layer(Name)
 {
     /// <inheritdoc/>
     public override Shape Infer(Shape input) => input.H >= Window && input.W >= Window
@@ -81,7 +81,7 @@ public sealed record MaxPool2dLayer(string Name, int Window) : Layer(Name)
 /// <summary>Inverted dropout: in training, zero with probability Rate, else scaled by 1/(1 − Rate).</summary>
 /// <param name="Name">Name.</param>
 /// <param name="Rate">0 ≤ Rate &lt; 1.</param>
-public sealed record DropoutLayer(string Name, double Rate) : Layer(Name)
+internal sealed record DropoutLayer(string Name, double Rate) : Layer(Name)
 {
     /// <summary>An element is dropped where its random word is below this: Rate · 2³².</summary>
     internal uint Threshold => (uint)Math.Min(Rate * 4294967296.0, uint.MaxValue);
@@ -92,7 +92,7 @@ public sealed record DropoutLayer(string Name, double Rate) : Layer(Name)
 
 /// <summary>(C, H, W) to one vector, in that order.</summary>
 /// <param name="Name">Name.</param>
-public sealed record FlattenLayer(string Name) : Layer(Name)
+internal sealed record FlattenLayer(string Name) : Layer(Name)
 {
     /// <inheritdoc/>
     public override Shape Infer(Shape input) => new(input.Size, 1, 1);
@@ -102,7 +102,7 @@ public sealed record FlattenLayer(string Name) : Layer(Name)
 /// <param name="Name">Name.</param>
 /// <param name="InFeatures">Length of x.</param>
 /// <param name="OutFeatures">Length of y.</param>
-public sealed record LinearLayer(string Name, int InFeatures, int OutFeatures) : Layer(Name)
+internal sealed record LinearLayer(string Name, int InFeatures, int OutFeatures) : Layer(Name)
 {
     internal string WeightName => $"{Name}.weight";
 
@@ -115,7 +115,7 @@ public sealed record LinearLayer(string Name, int InFeatures, int OutFeatures) :
 }
 
 /// <summary>A network: an immutable list of layers, with every shape inferred once. The single source of shapes.</summary>
-public sealed class NetworkSpec
+internal sealed class NetworkSpec
 {
     /// <summary>Infers all shapes.</summary>
     /// <param name="name">Name, as on the command line.</param>

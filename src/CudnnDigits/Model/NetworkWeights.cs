@@ -1,20 +1,29 @@
 namespace CudnnDigits.Model;
 
-/// <summary>All a network has learned, in the host's memory, in PyTorch's layouts (see <see cref="ParameterLayout"/>).</summary>
-/// <param name="network">The network.</param>
-public sealed class NetworkWeights(NetworkSpec network)
+/// <summary>All a network has learned, in the host's memory, under PyTorch's names and in its layouts.</summary>
+public sealed class NetworkWeights
 {
+    internal NetworkWeights(NetworkSpec network)
+    {
+        Network = network;
+        Trained = new float[network.Parameters.TrainedCount];
+        Statistics = new float[network.Parameters.StatisticsCount];
+    }
+
+    /// <summary>Name of the network these weights are for: "simple" or "improved".</summary>
+    public string Model => Network.Name;
+
     /// <summary>The network these weights are for.</summary>
-    public NetworkSpec Network { get; } = network;
+    internal NetworkSpec Network { get; }
 
     /// <summary>Weights and biases, flat, f32.</summary>
-    public float[] Trained { get; } = new float[network.Parameters.TrainedCount];
+    internal float[] Trained { get; }
 
     /// <summary>Running means and variances, flat, f32.</summary>
-    public float[] Statistics { get; } = new float[network.Parameters.StatisticsCount];
+    internal float[] Statistics { get; }
 
     /// <summary>Whether every value is a number: neither NaN nor infinite.</summary>
-    public bool IsFinite => Array.TrueForAll(Trained, float.IsFinite) && Array.TrueForAll(Statistics, float.IsFinite);
+    internal bool IsFinite => Array.TrueForAll(Trained, float.IsFinite) && Array.TrueForAll(Statistics, float.IsFinite);
 
     /// <summary>The elements of one tensor, by its state_dict name.</summary>
     /// <param name="name">Such as "conv1.weight".</param>
@@ -22,7 +31,7 @@ public sealed class NetworkWeights(NetworkSpec network)
 
     /// <summary>The elements of one tensor.</summary>
     /// <param name="slice">A slice of this network's layout.</param>
-    public Span<float> Slice(ParameterSlice slice)
+    internal Span<float> Slice(ParameterSlice slice)
     {
         ArgumentNullException.ThrowIfNull(slice);
         float[] buffer = Network.Parameters.Statistics.Contains(slice) ? Statistics : Trained;
@@ -31,7 +40,7 @@ public sealed class NetworkWeights(NetworkSpec network)
 
     /// <summary>Copies everything from weights of the same network.</summary>
     /// <param name="source">Where from.</param>
-    public void CopyFrom(NetworkWeights source)
+    internal void CopyFrom(NetworkWeights source)
     {
         ArgumentNullException.ThrowIfNull(source);
         source.Trained.CopyTo(Trained, 0);

@@ -5,7 +5,7 @@ namespace CudnnDigits.Model;
 /// <param name="Shape">PyTorch shape: OIHW for convolutions, (out, in) for linear layers.</param>
 /// <param name="Offset">First element in its flat buffer.</param>
 /// <param name="Layer">The layer it belongs to.</param>
-public sealed record ParameterSlice(string Name, IReadOnlyList<int> Shape, int Offset, Layer Layer)
+internal sealed record ParameterSlice(string Name, IReadOnlyList<int> Shape, int Offset, Layer Layer)
 {
     /// <summary>Number of elements.</summary>
     public int Size { get; } = Shape.Aggregate(1, (a, b) => a * b);
@@ -15,7 +15,7 @@ public sealed record ParameterSlice(string Name, IReadOnlyList<int> Shape, int O
 /// Name → offset and shape, for one flat buffer of everything Adam trains and one of the running statistics, in PyTorch's
 /// names, order and layouts. Backends may keep other layouts inside; what they load and save is this one.
 /// </summary>
-public sealed class ParameterLayout
+internal sealed class ParameterLayout
 {
     internal ParameterLayout(NetworkSpec network)
     {

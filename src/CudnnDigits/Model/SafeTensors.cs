@@ -11,7 +11,7 @@ namespace CudnnDigits.Model;
 /// <param name="Name">Its name.</param>
 /// <param name="Shape">Its shape; empty for a scalar.</param>
 /// <param name="Values">Its values: float[] (F32) or long[] (I64).</param>
-public sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Values);
+internal sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Values);
 
 /// <summary>
 /// The safetensors format: 8 bytes little-endian header length, a JSON header (name → dtype, shape, data_offsets; and
@@ -19,7 +19,7 @@ public sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Va
 /// written here carries a SHA-256 of its content in its metadata; where a file has one, reading compares it.
 /// Source: https://huggingface.co/docs/safetensors.
 /// </summary>
-public sealed class SafeTensors
+internal sealed class SafeTensors
 {
     private const int MostHeaderBytes = 1 << 26; // a state of 100,000 epochs has 45 MB
     private const int MostHeaderTokens = 100_000; // some thousand tensors; each token takes memory beside the header

@@ -17,7 +17,7 @@ public enum LearningRateSchedule
 /// <param name="schedule">The rule.</param>
 /// <param name="rate">Constant: the rate; plateau: the rate at the start; one-cycle: the peak.</param>
 /// <param name="totalSteps">Steps in the whole run; only one-cycle looks at it.</param>
-public sealed class LearningRate(LearningRateSchedule schedule, double rate, long totalSteps)
+internal sealed class LearningRate(LearningRateSchedule schedule, double rate, long totalSteps)
 {
     /// <summary>The lowest rate that <see cref="LearningRateSchedule.Plateau"/> goes down to.</summary>
     public const double PlateauFloor = 1e-5;

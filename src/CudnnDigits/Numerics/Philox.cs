@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 namespace CudnnDigits.Numerics;
 
 /// <summary>What a stream of random words is used for: the last word of the Philox counter.</summary>
-public static class RandomPurpose
+internal static class RandomPurpose
 {
     /// <summary>Initial weights; the sample is the index of the parameter in its layout.</summary>
     public const uint InitialWeights = 1;
@@ -35,7 +35,7 @@ public static class RandomPurpose
 /// Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 /// </summary>
 /// <param name="seed">The run's seed.</param>
-public readonly struct Philox(ulong seed)
+internal readonly struct Philox(ulong seed)
 {
     private const uint Multiplier0 = 0xD2511F53, Multiplier1 = 0xCD9E8D57;
     private const uint Weyl0 = 0x9E3779B9, Weyl1 = 0xBB67AE85;

@@ -8,7 +8,7 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Training;
 
 /// <summary>The only place that decides between devices.</summary>
-public static class BackendFactory
+internal static class BackendFactory
 {
     /// <summary>Instruction set of the CPU backend on this machine, for people: "AVX-512".</summary>
     public static string CpuInstructionSet => CpuDevice.InstructionSet(CpuDevice.VectorBits);

@@ -7,7 +7,7 @@ namespace CudnnDigits.Training;
 /// <param name="Seed">Keys augmentation and dropout.</param>
 /// <param name="Augmentation">Applied to every training sample.</param>
 /// <param name="Threads">CPU threads, 0 … 1,024; 0 takes as many as there are processors. Results do not depend on it.</param>
-public sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec Augmentation, int Threads = 0)
+internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpec Augmentation, int Threads = 0)
 {
     /// <summary>Most threads that may be asked for, in training or inference; each has memory of its own.</summary>
     public const int MostThreads = 1024;

@@ -10,7 +10,7 @@ namespace CudnnDigits.Training;
 /// Weights and training states as safetensors files, written whole or not at all. Weights carry PyTorch's state_dict names
 /// and layouts, so that PyTorch loads them and files exported from PyTorch load here.
 /// </summary>
-public static class Checkpoint
+internal static class Checkpoint
 {
     private const string Program = "CudnnDigits", NetworkKey = "network", VersionKey = "version", ScalingKey = "input_scaling";
     private const string StateKey = "state", OptionsKey = "options", RunKey = "run_started";

@@ -7,15 +7,15 @@ namespace CudnnDigits.Training;
 /// <param name="Flops">Floating-point operations, a multiply-add counted as two; of a convolution those of the direct method.</param>
 /// <param name="Bytes">Bytes read that another pass over the batch wrote, or written for another to read; what stays in a core's cache is not counted.</param>
 /// <param name="Seconds">Time, summed over the workers.</param>
-public sealed record LayerTime(string Layer, string Operation, bool Inference, double Flops, double Bytes, double Seconds);
+internal sealed record LayerTime(string Layer, string Operation, bool Inference, double Flops, double Bytes, double Seconds);
 
 /// <summary>What the processor can do at best, all workers together.</summary>
 /// <param name="FlopsPerSecond">Rate of independent fused multiply-adds in registers, counted as two operations each.</param>
 /// <param name="BytesPerSecond">Bytes read and written when memory of the size of a step's is copied.</param>
-public sealed record Ceilings(double FlopsPerSecond, double BytesPerSecond);
+internal sealed record Ceilings(double FlopsPerSecond, double BytesPerSecond);
 
 /// <summary>A backend that measures its operations where <see cref="BackendOptions.LayerTimes"/> asks for it.</summary>
-public interface ILayerTimes
+internal interface ILayerTimes
 {
     /// <summary>Workers whose seconds are summed.</summary>
     int Workers { get; }

@@ -6,7 +6,7 @@ namespace CudnnDigits.Training;
 
 /// <summary>Adam's state: one moment pair per trained parameter, in the layout of <see cref="ParameterLayout"/>.</summary>
 /// <param name="network">The network.</param>
-public sealed class AdamState(NetworkSpec network)
+internal sealed class AdamState(NetworkSpec network)
 {
     /// <summary>Steps taken so far.</summary>
     public long Step { get; set; }
@@ -32,14 +32,14 @@ public sealed class AdamState(NetworkSpec network)
 /// <param name="Loss">Sum of the samples' cross-entropies.</param>
 /// <param name="Correct">Samples whose greatest logit was the label's.</param>
 /// <param name="Samples">Samples seen.</param>
-public readonly record struct EpochSums(double Loss, long Correct, long Samples);
+internal readonly record struct EpochSums(double Loss, long Correct, long Samples);
 
 /// <summary>
 /// The seam between training and a device: the whole training step, not single operations. A backend owns its layout,
 /// fusions and workspace; nothing but <see cref="ReadSums"/> returns to the host inside an epoch, so that a step can be
 /// captured into a graph.
 /// </summary>
-public interface ITrainingBackend : IDisposable
+internal interface ITrainingBackend : IDisposable
 {
     /// <summary>The network that is trained.</summary>
     NetworkSpec Network { get; }

@@ -34,7 +34,7 @@ public sealed record Metrics(
     /// <param name="backend">With the weights loaded.</param>
     /// <param name="data">Labelled digits.</param>
     /// <param name="rows">Rows to evaluate, at least one.</param>
-    public static Metrics Evaluate(ITrainingBackend backend, DigitDataset data, ReadOnlySpan<int> rows)
+    internal static Metrics Evaluate(ITrainingBackend backend, DigitDataset data, ReadOnlySpan<int> rows)
     {
         ArgumentNullException.ThrowIfNull(backend);
         ArgumentNullException.ThrowIfNull(data);
@@ -70,7 +70,7 @@ public sealed record Metrics(
     /// <summary>Scores logits against labels.</summary>
     /// <param name="logits">(N, 10) f32.</param>
     /// <param name="labels">(N) 0 … 9, N at least 1.</param>
-    public static Metrics FromLogits(ReadOnlySpan<float> logits, ReadOnlySpan<byte> labels)
+    internal static Metrics FromLogits(ReadOnlySpan<float> logits, ReadOnlySpan<byte> labels)
     {
         const int Classes = DigitDataset.Classes;
         int[][] confusion = [.. Enumerable.Range(0, Classes).Select(_ => new int[Classes])];
@@ -95,7 +95,7 @@ public sealed record Metrics(
     /// <summary>Metrics of counts: those of several sets pooled, say.</summary>
     /// <param name="confusion">(10, 10) [label][prediction] counts, at least one of them above 0.</param>
     /// <param name="loss">Sum of the samples' cross-entropies.</param>
-    public static Metrics FromConfusion(IReadOnlyList<IReadOnlyList<int>> confusion, double loss)
+    internal static Metrics FromConfusion(IReadOnlyList<IReadOnlyList<int>> confusion, double loss)
     {
         ArgumentNullException.ThrowIfNull(confusion);
         const int Classes = DigitDataset.Classes;
@@ -144,7 +144,7 @@ public sealed record Metrics(
 }
 
 /// <summary>What a row of logits says.</summary>
-public static class Prediction
+internal static class Prediction
 {
     /// <summary>The class with the greatest logit; the first of equals.</summary>
     /// <param name="logits">(classes) f32.</param>

@@ -11,7 +11,7 @@ namespace CudnnDigits.Training;
 /// <param name="Path">Absolute path, or null for the built-in generated digits.</param>
 /// <param name="Count">Number of digits.</param>
 /// <param name="Fingerprint">SHA-256 of pixels and labels.</param>
-public sealed record RunData(string? Path, int Count, string Fingerprint)
+internal sealed record RunData(string? Path, int Count, string Fingerprint)
 {
     /// <summary>Describes loaded data.</summary>
     /// <param name="path">Where it was loaded from, or null for the built-in generated digits.</param>
@@ -36,13 +36,13 @@ public sealed record RunData(string? Path, int Count, string Fingerprint)
 /// <param name="Runtime">.NET and operating system.</param>
 /// <param name="Cuda">NVIDIA's libraries and cuDNN's algorithms; null on the CPU.</param>
 /// <param name="InitFromSha256">SHA-256 of the file <paramref name="InitFrom"/>; null without one, and in runs of older versions.</param>
-public sealed record RunRecord(
+internal sealed record RunRecord(
     string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device, Precision Precision, bool Deterministic,
     string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null);
 
 /// <summary>The folder of a run. Each file is written whole or not at all, so a kill at any moment leaves a run that resumes.</summary>
 /// <param name="path">The folder.</param>
-public sealed class RunFolder(string path) : IDisposable
+internal sealed class RunFolder(string path) : IDisposable
 {
     private const string ModelKey = "model_sha256";
     private const string HistoryHeader = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second";

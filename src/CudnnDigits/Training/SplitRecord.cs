@@ -6,7 +6,7 @@ namespace CudnnDigits.Training;
 /// <summary>How a run split its data: enough to draw the same split again. Travels in the metadata of model.safetensors.</summary>
 /// <param name="Split">What was held out.</param>
 /// <param name="DataFingerprint">See <see cref="DigitDataset.Fingerprint"/>.</param>
-public sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
+internal sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
 {
     private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold", TestKey = "split_test";
 

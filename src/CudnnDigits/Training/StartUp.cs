@@ -7,7 +7,7 @@ namespace CudnnDigits.Training;
 /// Where a process's seconds went before its first step: libraries, context, algorithms, capture. For those who measure how
 /// long it takes to be ready; what overlaps is counted for each.
 /// </summary>
-public static class StartUp
+internal static class StartUp
 {
     private static readonly ConcurrentDictionary<string, double> Phases = [];
 

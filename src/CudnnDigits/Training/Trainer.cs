@@ -6,12 +6,16 @@ using CudnnDigits.Numerics;
 namespace CudnnDigits.Training;
 
 /// <summary>The loss, or a weight, became NaN or infinite. The state is the last good one: that of the end of the epoch before.</summary>
-/// <param name="epoch">Epoch in which it happened, from 1.</param>
-/// <param name="step">Step of that epoch, from 1, by which it had happened.</param>
-public sealed class DivergedException(int epoch, int step) : Exception($"the loss or a weight became NaN or infinite in epoch {epoch}, by step {step}")
+public sealed class DivergedException : Exception
 {
+    /// <summary>Creates the exception.</summary>
+    /// <param name="epoch">Epoch in which it happened, from 1.</param>
+    /// <param name="step">Step of that epoch, from 1, by which it had happened.</param>
+    internal DivergedException(int epoch, int step)
+        : base($"the loss or a weight became NaN or infinite in epoch {epoch}, by step {step}") => Epoch = epoch;
+
     /// <summary>Epoch in which it happened, from 1.</summary>
-    public int Epoch { get; } = epoch;
+    public int Epoch { get; }
 }
 
 /// <summary>Where a run is, for a progress display.</summary>
@@ -28,7 +32,7 @@ public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPer
 /// <param name="options">How.</param>
 /// <param name="state">Where to start, and where the result goes: a fresh state, or one that was saved.</param>
 /// <exception cref="ArgumentException">An option is out of its range.</exception>
-public sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
+internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
 {
     private readonly Split _split = options.Checked().Split.Draw(data.Labels);
     private readonly NetworkWeights _weights = new(backend.Network); // the backend's, before they are known to be numbers

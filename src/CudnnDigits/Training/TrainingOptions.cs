@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
@@ -64,12 +63,10 @@ public sealed record TrainingOptions
     public bool Shuffle { get; init; } = true;
 
     /// <summary>What is held out.</summary>
-    [JsonIgnore]
-    public SplitSpec Split => new(Seed, Validation, Folds, Fold, Test);
+    internal SplitSpec Split => new(Seed, Validation, Folds, Fold, Test);
 
     /// <summary>Rotation, shift and zoom together.</summary>
-    [JsonIgnore]
-    public AugmentationSpec Augmentation => new(Rotate, Shift, Zoom);
+    internal AugmentationSpec Augmentation => new(Rotate, Shift, Zoom);
 
     /// <summary>A network's defaults; docs/performance.md says what they reach.</summary>
     /// <param name="model">"simple" or "improved".</param>
@@ -94,7 +91,7 @@ public sealed record TrainingOptions
 
     /// <summary>The network, with the dropout rates to train with.</summary>
     /// <exception cref="InputException">There is no network of that name.</exception>
-    public NetworkSpec CreateNetwork()
+    internal NetworkSpec CreateNetwork()
     {
         NetworkSpec network = DigitNetworks.Find(Model)
             ?? throw new InputException($"no network is called '{Model}'; choose {string.Join(" or ", DigitNetworks.All.Select(n => n.Name))}");
@@ -132,5 +129,5 @@ public sealed record TrainingOptions
 
     /// <summary>Steps in one epoch.</summary>
     /// <param name="trainingRows">Rows trained on.</param>
-    public int StepsPerEpoch(int trainingRows) => (trainingRows + BatchSize - 1) / BatchSize;
+    internal int StepsPerEpoch(int trainingRows) => (trainingRows + BatchSize - 1) / BatchSize;
 }

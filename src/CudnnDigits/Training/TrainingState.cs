@@ -20,7 +20,7 @@ public sealed record EpochRecord(
     /// validation, lower training loss.
     /// </summary>
     /// <param name="other">An earlier epoch, or null for none.</param>
-    public bool IsBetterThan(EpochRecord? other) => other is null
+    internal bool IsBetterThan(EpochRecord? other) => other is null
         || (ValidationAccuracy is null ? TrainLoss < other.TrainLoss
             : ValidationAccuracy > other.ValidationAccuracy || (ValidationAccuracy == other.ValidationAccuracy && ValidationLoss < other.ValidationLoss));
 
@@ -42,7 +42,7 @@ public sealed record EpochRecord(
 
     /// <summary>Each epoch, and whether it was better than every one before.</summary>
     /// <param name="history">Epochs in order.</param>
-    public static IEnumerable<(EpochRecord Record, bool Better)> Better(IEnumerable<EpochRecord> history)
+    internal static IEnumerable<(EpochRecord Record, bool Better)> Better(IEnumerable<EpochRecord> history)
     {
         ArgumentNullException.ThrowIfNull(history);
         EpochRecord? best = null;
@@ -57,7 +57,7 @@ public sealed record EpochRecord(
 
 /// <summary>Everything a run needs to go on as if it had never stopped; what last.safetensors holds.</summary>
 /// <param name="weights">The weights to start from; taken over.</param>
-public sealed class TrainingState(NetworkWeights weights)
+internal sealed class TrainingState(NetworkWeights weights)
 {
     /// <summary>The weights now.</summary>
     public NetworkWeights Weights { get; } = weights;

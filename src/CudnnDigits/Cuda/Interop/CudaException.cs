@@ -6,7 +6,7 @@ namespace CudnnDigits.Cuda;
 
 /// <summary>There is no CUDA device to work with; the message says in one line what is missing and what to do.</summary>
 /// <param name="message">What was looked for, where, and what to do.</param>
-public sealed class CudaUnavailableException(string message) : Exception(message);
+internal sealed class CudaUnavailableException(string message) : Exception(message);
 
 /// <summary>A call of the CUDA driver, cuBLAS or cuDNN failed. The device is in an unknown state; dispose of the backend.</summary>
 public sealed class CudaException : Exception
