@@ -4,7 +4,6 @@ using System.Numerics;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
-using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

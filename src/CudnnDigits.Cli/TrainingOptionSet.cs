@@ -1,7 +1,6 @@
 using System.CommandLine;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
-using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

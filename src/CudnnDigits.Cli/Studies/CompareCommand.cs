@@ -5,7 +5,6 @@ using System.Text.Json;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
-using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;

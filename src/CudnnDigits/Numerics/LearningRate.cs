@@ -1,17 +1,6 @@
+using CudnnDigits.Training;
+
 namespace CudnnDigits.Numerics;
-
-/// <summary>How the learning rate moves during a run.</summary>
-public enum LearningRateSchedule
-{
-    /// <summary>The same rate at every step.</summary>
-    Constant,
-
-    /// <summary>Halved after two epochs without better validation, down to 1e-5.</summary>
-    Plateau,
-
-    /// <summary>One cycle: a cosine from peak/25 up to the peak, then a cosine down to peak/250,000, changed at every step.</summary>
-    OneCycle,
-}
 
 /// <summary>The learning rate of every step of a run.</summary>
 /// <param name="schedule">The rule.</param>

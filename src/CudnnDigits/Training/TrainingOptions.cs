@@ -1,7 +1,6 @@
 using System.Globalization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
-using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Training;
 

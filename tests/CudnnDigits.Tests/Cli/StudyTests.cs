@@ -4,7 +4,6 @@ using System.Text.Json;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;
-using CudnnDigits.Numerics;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
 

@@ -1,5 +1,6 @@
 using CudnnDigits.Data;
 using CudnnDigits.Numerics;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Numerics;
 

@@ -2,7 +2,6 @@ using System.Text;
 using System.Text.RegularExpressions;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
-using CudnnDigits.Numerics;
 using CudnnDigits.Tests.Data;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
