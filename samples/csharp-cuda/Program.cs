@@ -1,7 +1,6 @@
 // Reads images that a CUDA pipeline has in device memory. Usage: ReadOnDevice model.safetensors
 using System.Runtime.InteropServices;
 using CudnnDigits.Inference;
-using CudnnDigits.Training;
 
 const int Count = 100, Pixels = 28 * 28, LogitBytes = 10 * sizeof(float);
 Check(Cuda.cuInit(0));
@@ -30,7 +29,7 @@ using (DigitClassifier classifier = DigitClassifier.Load(args[0], new Classifier
 
 float[] last = new float[10];
 Marshal.Copy(host + (Count - 1) * LogitBytes, last, 0, last.Length);
-Console.WriteLine($"read as {Prediction.Best(last)}");
+Console.WriteLine($"read as {DigitReading.FromLogits(last).Digit}");
 Check(Cuda.cuMemFreeHost(host));
 Check(Cuda.cuMemFree_v2(logits));
 Check(Cuda.cuMemFree_v2(images));

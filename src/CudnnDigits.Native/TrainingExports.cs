@@ -76,40 +76,42 @@ internal static unsafe class TrainingExports
     private static void Train(Func<DigitDataset> open, TrainingStructure structure, TrainingOptions options, NativePath target, MetricsStructure* metrics)
     {
         DigitDataset data = open();
-        BackendOptions backendOptions = new(options, structure.Threads)
+        DeviceOptions device = new()
         {
-            Precision = ClassifierExports.PrecisionOf(structure.Precision),
-            Deterministic = structure.Deterministic != 0,
+            Device = structure.Device == null ? "auto" : Arguments.Text(structure.Device),
             CudaContext = structure.CudaContext,
+            Precision = ClassifierExports.PrecisionOf(structure.Precision),
+            Threads = structure.Threads,
+            Deterministic = structure.Deterministic != 0,
         };
-        string device = structure.Device == null ? "auto" : Arguments.Text(structure.Device);
-        using ITrainingBackend backend = BackendFactory.Create(device, options.CreateNetwork(), backendOptions);
-        TrainingState state = new(Initializer.Create(backend.Network, options.Seed));
         using CancellationTokenSource cancellation = new();
         int steps = 0;
-        Trainer trainer = new(backend, data, options, state)
-        {
-            OnProgress = p => Report(p.Epoch, p.Step, steps = p.StepsPerEpoch, p.Loss, p.Accuracy, double.NaN),
-            OnEpochEnd = s => Report(s.Epoch, steps, steps, s.History[^1].TrainLoss, s.History[^1].TrainAccuracy, s.History[^1].ValidationAccuracy ?? double.NaN),
-        };
-        trainer.Run(cancellation.Token);
-        cancellation.Token.ThrowIfCancellationRequested(); // after the last epoch
-        NetworkWeights kept = state.Kept(options);
-        Metrics scored = trainer.Evaluate(kept);
-        target.Write(path => Checkpoint.SaveWeights(path, kept, state.Optimizer.Step, new SplitRecord(options.Split, data.Fingerprint()).ToMetadata()));
+        TrainedNetwork trained = DigitTrainer.Train(
+            data,
+            options,
+            device,
+            onEpochEnd: e => Report(e.Epoch, steps, e.TrainLoss, e.TrainAccuracy, e.ValidationAccuracy ?? double.NaN),
+            onProgress: p =>
+            {
+                steps = p.StepsPerEpoch;
+                Report(p.Epoch, p.Step, p.Loss, p.Accuracy, double.NaN);
+            },
+            cancellation: cancellation.Token);
+        target.Write(trained.Save);
         if (metrics != null)
         {
-            *metrics = new MetricsStructure { Accuracy = scored.Accuracy, Loss = scored.Loss, Samples = scored.Samples, Epoch = state.KeptEpoch(options) };
+            Metrics scored = trained.Metrics;
+            *metrics = new MetricsStructure { Accuracy = scored.Accuracy, Loss = scored.Loss, Samples = scored.Samples, Epoch = trained.Epoch };
         }
 
-        void Report(int epoch, int step, int stepsPerEpoch, double loss, double accuracy, double validation)
+        void Report(int epoch, int step, double loss, double accuracy, double validation)
         {
             ProgressStructure progress = new()
             {
                 Epoch = epoch,
                 Epochs = options.Epochs,
                 Step = step,
-                StepsPerEpoch = stepsPerEpoch,
+                StepsPerEpoch = steps,
                 Loss = loss,
                 Accuracy = accuracy,
                 ValidationAccuracy = validation,

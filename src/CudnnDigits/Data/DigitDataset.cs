@@ -2,7 +2,14 @@ using System.Security.Cryptography;
 
 namespace CudnnDigits.Data;
 
-/// <summary>Digits as they are kept everywhere: one byte a pixel, row by row.</summary>
+/// <summary>Digits as they are kept everywhere: one byte a pixel, row by row. <see cref="DataSource.Open"/> reads them from files.</summary>
+/// <example>
+/// <code>
+/// byte[] pixels = new byte[1000 * DigitDataset.PixelCount], labels = new byte[1000];
+/// DigitDataset data = new("scanner 3", pixels, labels);
+/// TrainedNetwork trained = DigitTrainer.Train(data, TrainingOptions.For("simple") with { Validation = 0 });
+/// </code>
+/// </example>
 public sealed class DigitDataset
 {
     private readonly byte[] _pixels;
@@ -12,18 +19,26 @@ public sealed class DigitDataset
     /// <param name="name">Where they come from, for messages: a path, or "generated digits".</param>
     /// <param name="pixels">(N, 28, 28) uint8, 0 = background … 255 = ink.</param>
     /// <param name="labels">(N) 0 … 9, or null where the digits carry no labels.</param>
-    /// <exception cref="ArgumentException">The lengths do not fit each other, or a label is over 9.</exception>
+    /// <exception cref="ArgumentException">The pixels are no whole number of digits, there is not one label for each, or one is over 9.</exception>
     public DigitDataset(string name, byte[] pixels, byte[]? labels)
     {
+        ArgumentNullException.ThrowIfNull(name);
         ArgumentNullException.ThrowIfNull(pixels);
-        if (pixels.Length % PixelCount != 0 || (labels is not null && labels.Length != pixels.Length / PixelCount))
+        if (pixels.Length % PixelCount != 0)
         {
-            throw new ArgumentException($"{pixels.Length} pixels and {labels?.Length ?? 0} labels are not whole digits of {PixelCount} pixels with a label each");
+            throw new ArgumentException($"{pixels.Length} pixels are no whole number of digits of {PixelCount} pixels", nameof(pixels));
         }
 
-        if (labels.AsSpan().ContainsAnyExceptInRange((byte)0, (byte)(Classes - 1)))
+        int digits = pixels.Length / PixelCount;
+        if (labels is not null && labels.Length != digits)
         {
-            throw new ArgumentException("a label is over 9");
+            throw new ArgumentException($"{labels.Length} labels for {digits} digits, expected one for each", nameof(labels));
+        }
+
+        int wrong = labels.AsSpan().IndexOfAnyExceptInRange((byte)0, (byte)(Classes - 1));
+        if (wrong >= 0)
+        {
+            throw new ArgumentException($"label {wrong} (from 0) is {labels![wrong]}, expected a digit 0 to 9", nameof(labels));
         }
 
         Name = name;
@@ -57,7 +72,10 @@ public sealed class DigitDataset
 
     /// <summary>One digit, (28, 28) uint8.</summary>
     /// <param name="row">Index of the digit, from 0.</param>
-    public ReadOnlySpan<byte> Image(int row) => _pixels.AsSpan(row * PixelCount, PixelCount);
+    /// <exception cref="ArgumentOutOfRangeException">There is no such digit.</exception>
+    public ReadOnlySpan<byte> Image(int row) => (uint)row < (uint)Count
+        ? _pixels.AsSpan(row * PixelCount, PixelCount)
+        : throw new ArgumentOutOfRangeException(nameof(row), row, $"there are {Count} digits, counted from 0");
 
     /// <summary>SHA-256 over pixels, then labels, as 64 hexadecimal digits: tells whether two runs saw the same data.</summary>
     public string Fingerprint()

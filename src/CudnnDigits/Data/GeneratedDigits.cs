@@ -14,16 +14,18 @@ public static class GeneratedDigits
     public const int DefaultCount = 12_000;
 
     /// <summary>Epochs for them: half a minute for the improved network on two cores.</summary>
-    public const int DefaultEpochs = 10;
+    internal const int DefaultEpochs = 10;
 
     private const int PointsPerSpan = 6;
 
     /// <summary>Makes digits; digit i shows i mod 10, and does not depend on how many are made.</summary>
-    /// <param name="count">How many.</param>
+    /// <param name="count">How many, at least 1.</param>
     /// <param name="seed">Same seed, same digits.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There are none, or more than an array can hold.</exception>
     public static DigitDataset Create(int count = DefaultCount, ulong seed = 0)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(count, PixelBuffer.Most);
         byte[] pixels = new byte[count * DigitDataset.PixelCount], labels = new byte[count];
         Parallel.For(0, count, () => new PenRasterizer(), (i, _, rasterizer) =>
         {

@@ -8,7 +8,7 @@ namespace CudnnDigits.Inference;
 /// <summary>
 /// A trained network that reads digits: from the host's memory, or, inside another CUDA pipeline, from device memory to
 /// device memory on the caller's own stream. Everything is made when it is created (buffers, algorithms, captured graphs);
-/// from then on no call allocates, on the host or on the device.
+/// from then on Predict and Enqueue allocate nothing, on the host or on the device.
 /// </summary>
 /// <remarks>
 /// Any number of threads may call it; calls take turns, and on a GPU those on different streams wait for each other on the
@@ -28,14 +28,22 @@ public sealed unsafe class DigitClassifier : IDisposable
     /// <param name="weights">The network's weights, copied.</param>
     /// <param name="options">Where and how; null for the defaults.</param>
     /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
-    /// <exception cref="ArgumentException">The options contradict each other, or a number is out of range.</exception>
+    /// <exception cref="ArgumentException">The options contradict each other, a number is out of range, or a weight is none.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
     public DigitClassifier(NetworkWeights weights, ClassifierOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(weights);
         options ??= new ClassifierOptions();
-        ArgumentOutOfRangeException.ThrowIfLessThan(options.BatchSize, 1);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.BatchSize, MostBatchSize);
+        if (options.BatchSize is < 1 or > MostBatchSize)
+        {
+            throw new ArgumentOutOfRangeException(nameof(options), $"BatchSize is {options.BatchSize}, expected 1 to {MostBatchSize}");
+        }
+
+        if (!weights.IsFinite)
+        {
+            throw new ArgumentException("a weight is NaN or infinite, expected numbers", nameof(weights));
+        }
+
         (Network, BatchSize) = (weights.Network, options.BatchSize);
         _device = BackendFactory.CreateClassifier(weights, options, out string? whyCpu);
         WhyCpu = whyCpu;
@@ -64,11 +72,58 @@ public sealed unsafe class DigitClassifier : IDisposable
     /// <param name="path">A safetensors file of ours, or one exported from PyTorch.</param>
     /// <param name="options">Where and how; null for the defaults.</param>
     /// <exception cref="InputException">The file does not hold one of the networks; or as the constructor.</exception>
-    public static DigitClassifier Load(string path, ClassifierOptions? options = null) => new(Checkpoint.LoadWeights(path).Weights, options);
+    public static DigitClassifier Load(string path, ClassifierOptions? options = null) => new(NetworkWeights.Load(path), options);
+
+    /// <summary>Reads one image.</summary>
+    /// <param name="image">(28, 28) uint8, 0 = background … 255 = ink, as MNIST has them; <see cref="DigitPicture"/> makes one of a picture of any size.</param>
+    /// <returns>The digit, its probability and those of the others.</returns>
+    /// <exception cref="ArgumentException">The image has not 784 pixels.</exception>
+    /// <exception cref="CudaException">A call of CUDA failed.</exception>
+    /// <example>
+    /// <code>
+    /// using DigitClassifier classifier = DigitClassifier.Load("model.safetensors");
+    /// DigitReading reading = classifier.Read(image);
+    /// Console.WriteLine($"{reading.Digit}, probability {reading.Probability:P1}; that it is a nine: {reading.Probabilities[9]:P1}");
+    /// </code>
+    /// </example>
+    public DigitReading Read(ReadOnlySpan<byte> image)
+    {
+        if (image.Length != DigitDataset.PixelCount)
+        {
+            throw new ArgumentException($"the image has {image.Length} pixels, expected {DigitDataset.PixelCount}: {DigitDataset.Side} rows of {DigitDataset.Side}, a byte each", nameof(image));
+        }
+
+        Span<float> logits = stackalloc float[DigitDataset.Classes];
+        Predict(image, logits);
+        return DigitReading.FromLogits(logits);
+    }
+
+    /// <summary>Reads all digits of a dataset, in forward passes of up to <see cref="BatchSize"/>.</summary>
+    /// <param name="data">The digits, labelled or not.</param>
+    /// <returns>(N), one reading for each digit, in their order.</returns>
+    /// <exception cref="CudaException">A call of CUDA failed.</exception>
+    /// <example>
+    /// <code>
+    /// DigitReading[] readings = classifier.Read(DataSource.Open("test.csv", DataPart.Prediction));
+    /// </code>
+    /// </example>
+    public DigitReading[] Read(DigitDataset data)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        float[] logits = new float[data.Count * DigitDataset.Classes];
+        Predict(data.Pixels, logits);
+        DigitReading[] readings = new DigitReading[data.Count];
+        for (int row = 0; row < readings.Length; row++)
+        {
+            readings[row] = DigitReading.FromLogits(logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes));
+        }
+
+        return readings;
+    }
 
     /// <summary>Reads images of uint8 pixels, 0 … 255.</summary>
     /// <param name="images">(N, 1, 28, 28), N being as many as there is room for in <paramref name="logits"/>.</param>
-    /// <param name="logits">(N, 10) f32, overwritten; <see cref="Prediction"/> makes digits and probabilities of them.</param>
+    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes digit and probabilities of ten of them.</param>
     /// <param name="stride">Pixels from one image to the next, at least 0; 784 where they are packed.</param>
     /// <exception cref="ArgumentException">The lengths do not fit each other.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
@@ -83,7 +138,7 @@ public sealed unsafe class DigitClassifier : IDisposable
 
     /// <summary>Reads images of float32 pixels, 0 … 1.</summary>
     /// <param name="images">(N, 1, 28, 28), N being as many as there is room for in <paramref name="logits"/>.</param>
-    /// <param name="logits">(N, 10) f32, overwritten; <see cref="Prediction"/> makes digits and probabilities of them.</param>
+    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes digit and probabilities of ten of them.</param>
     /// <param name="stride">Pixels from one image to the next, at least 0; 784 where they are packed.</param>
     /// <exception cref="ArgumentException">The lengths do not fit each other.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
@@ -135,6 +190,12 @@ public sealed unsafe class DigitClassifier : IDisposable
     /// <exception cref="InvalidOperationException">The classifier runs on the CPU.</exception>
     /// <exception cref="ArgumentException">An address is 0 or misaligned, or the count negative.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
+    /// <example>
+    /// <code>
+    /// using DigitClassifier classifier = DigitClassifier.Load("model.safetensors", new ClassifierOptions { CudaContext = context });
+    /// classifier.Enqueue(new ImageBatch(images, Count: 100), logits, stream); // returns at once
+    /// </code>
+    /// </example>
     public void Enqueue(in ImageBatch images, nint logits, nint stream)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(images.Count, nameof(images));
@@ -188,8 +249,8 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
     }
 
-    /// <summary>The number of images that a call in host memory is about.</summary>
-    private static int CheckHost(int pixels, int logits, int stride)
+    /// <summary>The number of images that a call in host memory is about; the parameters are as many as there are of pixels and logits, under the names that the caller knows.</summary>
+    private static int CheckHost(int images, int logits, int stride)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(stride);
         int count = logits / DigitDataset.Classes;
@@ -199,8 +260,8 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
 
         long needed = count == 0 ? 0 : (long)(count - 1) * stride + DigitDataset.PixelCount;
-        return pixels >= needed
+        return images >= needed
             ? count
-            : throw new ArgumentException($"{count} images, {stride} pixels from one to the next, are {needed} pixels, and {pixels} are given", nameof(pixels));
+            : throw new ArgumentException($"{count} images, {stride} pixels from one to the next, are {needed} pixels, and {images} are given", nameof(images));
     }
 }

@@ -1,3 +1,6 @@
+using CudnnDigits.Data;
+using CudnnDigits.Training;
+
 namespace CudnnDigits.Model;
 
 /// <summary>All a network has learned, in the host's memory, under PyTorch's names and in its layouts.</summary>
@@ -8,6 +11,15 @@ public sealed class NetworkWeights
         Network = network;
         Trained = new float[network.Parameters.TrainedCount];
         Statistics = new float[network.Parameters.StatisticsCount];
+    }
+
+    /// <summary>Reads weights from a file: to train them on (<see cref="DigitTrainer.Train"/>), or to look at them.</summary>
+    /// <param name="path">A safetensors file of ours, or one exported from PyTorch.</param>
+    /// <exception cref="InputException">The file does not hold one of the networks.</exception>
+    public static NetworkWeights Load(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        return Checkpoint.LoadWeights(path).Weights;
     }
 
     /// <summary>Name of the network these weights are for: "simple" or "improved".</summary>
@@ -25,8 +37,9 @@ public sealed class NetworkWeights
     /// <summary>Whether every value is a number: neither NaN nor infinite.</summary>
     internal bool IsFinite => Array.TrueForAll(Trained, float.IsFinite) && Array.TrueForAll(Statistics, float.IsFinite);
 
-    /// <summary>The elements of one tensor, by its state_dict name.</summary>
+    /// <summary>The elements of one tensor, f32, by its state_dict name: of convolutions (out, in, row, column), of linear layers (out, in).</summary>
     /// <param name="name">Such as "conv1.weight".</param>
+    /// <exception cref="ArgumentException">There is none of that name.</exception>
     public Span<float> this[string name] => Slice(Network.Parameters[name]);
 
     /// <summary>The elements of one tensor.</summary>

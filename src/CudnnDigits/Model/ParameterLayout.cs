@@ -66,8 +66,10 @@ internal sealed class ParameterLayout
     public int StatisticsCount { get; }
 
     /// <summary>A slice by its state_dict name, such as "conv1.weight" or "bn1.running_var".</summary>
-    /// <param name="name">The name; it must exist.</param>
-    public ParameterSlice this[string name] => Trained.Concat(Statistics).First(slice => slice.Name == name);
+    /// <param name="name">The name.</param>
+    /// <exception cref="ArgumentException">There is none of that name.</exception>
+    public ParameterSlice this[string name] => Trained.Concat(Statistics).FirstOrDefault(slice => slice.Name == name)
+        ?? throw new ArgumentException($"there is no tensor '{name}'; there are {string.Join(", ", Trained.Concat(Statistics).Select(slice => slice.Name))}", nameof(name));
 
     private static void Add(List<ParameterSlice> slices, Layer layer, string name, params int[] shape) =>
         slices.Add(new ParameterSlice($"{layer.Name}.{name}", shape, slices.Sum(slice => slice.Size), layer));

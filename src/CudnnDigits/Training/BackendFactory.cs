@@ -70,6 +70,11 @@ internal static class BackendFactory
             throw new ArgumentException($"threads is {threads}, expected 0 to {BackendOptions.MostThreads}; 0 takes as many as there are processors");
         }
 
+        if (precision is { } given && !Enum.IsDefined(given))
+        {
+            throw new ArgumentException($"precision is {(int)given}, expected {string.Join(", ", Enum.GetNames<Precision>())}");
+        }
+
         int? ordinal = Parse(device);
         whyCpu = null;
         if (context != 0)

@@ -56,13 +56,18 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     /// <summary>Runs until the last epoch, early stop, or cancellation.</summary>
     /// <param name="cancellation">Ends the run between steps.</param>
     /// <exception cref="OperationCanceledException">Cancelled; the state is that of the last step, ready to be saved.</exception>
-    /// <exception cref="InputException">There is nothing to train on.</exception>
+    /// <exception cref="InputException">There is nothing to train on, or nothing to hold out though that is asked for.</exception>
     /// <exception cref="DivergedException">Loss or weights are no longer numbers; the state is that of the last good epoch.</exception>
     public void Run(CancellationToken cancellation = default)
     {
         if (TrainingCount == 0)
         {
             throw new InputException($"{data.Name}: of {data.Count} digits none is left to train on; hold out fewer, or give more");
+        }
+
+        if (options.Split.HoldsOut && ValidationRows.IsEmpty)
+        {
+            throw new InputException($"{data.Name}: {data.Count} digits are too few to hold any out; give more, or hold out none");
         }
 
         backend.Load(state.Weights, state.Optimizer);

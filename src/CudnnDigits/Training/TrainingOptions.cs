@@ -4,22 +4,27 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
-/// <summary>How to train. <see cref="For"/> gives each network's defaults.</summary>
+/// <summary>How to train. <see cref="For"/> gives each network's defaults; <see cref="DigitTrainer.Train"/> refuses what is out of its range.</summary>
+/// <example>
+/// <code>
+/// TrainingOptions options = TrainingOptions.For("improved") with { Epochs = 20, EarlyStop = 3, Seed = 1 };
+/// </code>
+/// </example>
 public sealed record TrainingOptions
 {
     /// <summary>Name of the network: "simple" or "improved".</summary>
     public required string Model { get; init; }
 
-    /// <summary>Passes over the training rows.</summary>
+    /// <summary>Passes over the training rows, at least 1.</summary>
     public required int Epochs { get; init; }
 
-    /// <summary>Samples in a step.</summary>
+    /// <summary>Samples in a step, at least 1.</summary>
     public required int BatchSize { get; init; }
 
-    /// <summary>Adam's learning rate: the peak for one-cycle, the start for plateau.</summary>
+    /// <summary>Adam's learning rate, above 0: the peak for one-cycle, the start for plateau.</summary>
     public required double LearningRate { get; init; }
 
-    /// <summary>Decoupled weight decay, as torch.optim.AdamW's; 0 is plain Adam.</summary>
+    /// <summary>Decoupled weight decay, as torch.optim.AdamW's, at least 0; 0 is plain Adam.</summary>
     public double WeightDecay { get; init; }
 
     /// <summary>How the learning rate moves.</summary>
@@ -31,10 +36,10 @@ public sealed record TrainingOptions
     /// <summary>Share of each class held out, 0 ≤ share &lt; 1.</summary>
     public double Validation { get; init; } = 0.2;
 
-    /// <summary>Cross-validation: number of folds, of which <see cref="Fold"/> is held out; 0 holds out <see cref="Validation"/>.</summary>
+    /// <summary>Cross-validation: number of folds, at least 2, of which <see cref="Fold"/> is held out; 0 holds out <see cref="Validation"/>.</summary>
     public int Folds { get; init; }
 
-    /// <summary>The fold held out, 1 … <see cref="Folds"/>.</summary>
+    /// <summary>The fold held out, 1 … <see cref="Folds"/>; 0 where there are no folds.</summary>
     public int Fold { get; init; }
 
     /// <summary>Share of each class kept away from training and validation alike, to judge what validation was used to choose; 0 ≤ share, with <see cref="Validation"/> less than 1.</summary>
@@ -46,16 +51,16 @@ public sealed record TrainingOptions
     /// <summary>Ends the run after so many epochs without better validation; 0 never does.</summary>
     public int EarlyStop { get; init; }
 
-    /// <summary>Rotation range, ± degrees.</summary>
+    /// <summary>Augmentation: rotation range, ± degrees, 0 … 180. Each digit is turned anew in each epoch.</summary>
     public float Rotate { get; init; }
 
-    /// <summary>Shift range, ± share of the side.</summary>
+    /// <summary>Augmentation: shift range along each axis, ± share of the side, 0 … 0.5.</summary>
     public float Shift { get; init; }
 
-    /// <summary>Zoom range, ± share of the size.</summary>
+    /// <summary>Augmentation: zoom range, ± share of the size, 0 … 0.5.</summary>
     public float Zoom { get; init; }
 
-    /// <summary>Every dropout rate, or null for the network's own.</summary>
+    /// <summary>Every dropout rate, 0 ≤ rate &lt; 1, or null for the network's own.</summary>
     public double? Dropout { get; init; }
 
     /// <summary>Whether each epoch has an order of its own; false keeps the file's.</summary>
@@ -70,10 +75,17 @@ public sealed record TrainingOptions
     /// <summary>A network's defaults; docs/performance.md says what they reach.</summary>
     /// <param name="model">"simple" or "improved".</param>
     /// <param name="schedule">The schedule, or null for one-cycle; the default learning rate depends on it.</param>
+    /// <exception cref="ArgumentException">There is no network of that name, or no such schedule.</exception>
     public static TrainingOptions For(string model, LearningRateSchedule? schedule = null)
     {
+        ArgumentNullException.ThrowIfNull(model);
         LearningRateSchedule chosen = schedule ?? LearningRateSchedule.OneCycle;
-        bool improved = model == DigitNetworks.Improved.Name;
+        if (!Enum.IsDefined(chosen))
+        {
+            throw new ArgumentException($"there is no schedule {(int)chosen}; choose {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}", nameof(schedule));
+        }
+
+        bool improved = Named(model, nameof(model)) == DigitNetworks.Improved;
         AugmentationSpec augmentation = improved ? AugmentationSpec.Standard : AugmentationSpec.None;
         return new TrainingOptions
         {
@@ -89,11 +101,10 @@ public sealed record TrainingOptions
     }
 
     /// <summary>The network, with the dropout rates to train with.</summary>
-    /// <exception cref="InputException">There is no network of that name.</exception>
+    /// <exception cref="ArgumentException">There is no network of that name.</exception>
     internal NetworkSpec CreateNetwork()
     {
-        NetworkSpec network = DigitNetworks.Find(Model)
-            ?? throw new InputException($"no network is called '{Model}'; choose {string.Join(" or ", DigitNetworks.All.Select(n => n.Name))}");
+        NetworkSpec network = Named(Model);
         return Dropout is { } rate ? network.WithDropout(rate) : network;
     }
 
@@ -101,6 +112,7 @@ public sealed record TrainingOptions
     /// <exception cref="ArgumentException">A number is out of its range, or none.</exception>
     internal TrainingOptions Checked()
     {
+        Named(Model);
         Check(Epochs >= 1, nameof(Epochs), Epochs, "at least 1");
         Check(BatchSize >= 1, nameof(BatchSize), BatchSize, "at least 1");
         Check(LearningRate > 0 && double.IsFinite(LearningRate), nameof(LearningRate), LearningRate, "a number above 0");
@@ -128,5 +140,8 @@ public sealed record TrainingOptions
 
     /// <summary>Steps in one epoch.</summary>
     /// <param name="trainingRows">Rows trained on.</param>
-    internal int StepsPerEpoch(int trainingRows) => (trainingRows + BatchSize - 1) / BatchSize;
+    internal int StepsPerEpoch(int trainingRows) => (int)(((long)trainingRows + BatchSize - 1) / BatchSize);
+
+    private static NetworkSpec Named(string model, string? parameter = null) => DigitNetworks.Find(model)
+        ?? throw new ArgumentException($"no network is called '{model}'; choose {string.Join(" or ", DigitNetworks.All.Select(network => network.Name))}", parameter);
 }
