@@ -32,7 +32,7 @@ public static class DigitTrainer
     /// <see cref="TrainingOptions.KeepLast"/> says so. With them their metrics and the history of the epochs.</returns>
     /// <exception cref="ArgumentException">The digits carry no labels, an option is out of its range, or the weights to begin with are
     /// another network's or no numbers.</exception>
-    /// <exception cref="InputException">There are too few digits, there is no such device, it lacks memory, or it cannot compute in
+    /// <exception cref="InputException">There is no digit to train on, there is no such device, it lacks memory, or it cannot compute in
     /// that precision.</exception>
     /// <exception cref="DivergedException">The loss, or a weight, became NaN or infinite; a lower learning rate may help.</exception>
     /// <exception cref="OperationCanceledException">Cancelled.</exception>

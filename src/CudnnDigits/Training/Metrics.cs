@@ -3,7 +3,7 @@ using CudnnDigits.Inference;
 
 namespace CudnnDigits.Training;
 
-/// <summary>Precision, recall and F1 of one class; 0 where a ratio has no denominator, as in scikit-learn.</summary>
+/// <summary>Precision, recall and F1 of one class, each 0 … 1; 0 where a ratio has no denominator, as in scikit-learn.</summary>
 /// <param name="Digit">0 … 9.</param>
 /// <param name="Precision">Share of the samples called this digit that are.</param>
 /// <param name="Recall">Share of the samples of this digit that are called so.</param>
@@ -15,11 +15,11 @@ public sealed record ClassMetrics(int Digit, double Precision, double Recall, do
 /// <param name="Samples">Digits evaluated.</param>
 /// <param name="Accuracy">Share read correctly, 0 … 1.</param>
 /// <param name="Loss">Mean cross-entropy, in nats.</param>
-/// <param name="MacroPrecision">Mean over the classes.</param>
-/// <param name="MacroRecall">Mean over the classes.</param>
-/// <param name="MacroF1">Mean over the classes.</param>
-/// <param name="Classes">One entry per digit.</param>
-/// <param name="Confusion">[label][prediction] counts.</param>
+/// <param name="MacroPrecision">Mean precision of the classes, 0 … 1.</param>
+/// <param name="MacroRecall">Mean recall of the classes, 0 … 1.</param>
+/// <param name="MacroF1">Mean F1 of the classes, 0 … 1.</param>
+/// <param name="Classes">(10), one entry for each digit, 0 to 9.</param>
+/// <param name="Confusion">(10, 10) counts: [label][digit it was read as].</param>
 public sealed record Metrics(
     int Samples,
     double Accuracy,

@@ -20,10 +20,10 @@ public sealed class DivergedException : Exception
 
 /// <summary>Where a run is, for a progress display.</summary>
 /// <param name="Epoch">The running epoch, from 1.</param>
-/// <param name="Step">Steps taken in it.</param>
+/// <param name="Step">Steps taken in it, at least 1.</param>
 /// <param name="StepsPerEpoch">Steps in an epoch.</param>
-/// <param name="Loss">Mean training loss in this epoch so far.</param>
-/// <param name="Accuracy">Training accuracy in this epoch so far.</param>
+/// <param name="Loss">Mean training loss in this epoch so far: cross-entropy, in nats.</param>
+/// <param name="Accuracy">Training accuracy in this epoch so far, 0 … 1.</param>
 public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPerEpoch, double Loss, double Accuracy);
 
 /// <summary>Trains a network: epochs, validation after each, schedule, early stop. Writes no files and prints nothing.</summary>
@@ -56,18 +56,13 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     /// <summary>Runs until the last epoch, early stop, or cancellation.</summary>
     /// <param name="cancellation">Ends the run between steps.</param>
     /// <exception cref="OperationCanceledException">Cancelled; the state is that of the last step, ready to be saved.</exception>
-    /// <exception cref="InputException">There is nothing to train on, or nothing to hold out though that is asked for.</exception>
+    /// <exception cref="InputException">There is nothing to train on.</exception>
     /// <exception cref="DivergedException">Loss or weights are no longer numbers; the state is that of the last good epoch.</exception>
     public void Run(CancellationToken cancellation = default)
     {
         if (TrainingCount == 0)
         {
             throw new InputException($"{data.Name}: of {data.Count} digits none is left to train on; hold out fewer, or give more");
-        }
-
-        if (options.Split.HoldsOut && ValidationRows.IsEmpty)
-        {
-            throw new InputException($"{data.Name}: {data.Count} digits are too few to hold any out; give more, or hold out none");
         }
 
         backend.Load(state.Weights, state.Optimizer);

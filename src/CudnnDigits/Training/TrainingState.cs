@@ -5,13 +5,13 @@ namespace CudnnDigits.Training;
 
 /// <summary>One finished epoch: a row of history.csv.</summary>
 /// <param name="Epoch">From 1.</param>
-/// <param name="TrainLoss">Mean over the epoch's samples, as they were trained on (augmented, dropout on).</param>
+/// <param name="TrainLoss">Mean cross-entropy, in nats, over the epoch's samples, as they were trained on (augmented, dropout on).</param>
 /// <param name="TrainAccuracy">Share of them read correctly, 0 … 1.</param>
-/// <param name="ValidationLoss">Mean over the validation rows after the epoch; null without validation.</param>
-/// <param name="ValidationAccuracy">Share of them read correctly; null without validation.</param>
+/// <param name="ValidationLoss">Mean cross-entropy, in nats, over the validation rows after the epoch; null without validation.</param>
+/// <param name="ValidationAccuracy">Share of them read correctly, 0 … 1; null without validation.</param>
 /// <param name="LearningRate">Rate of the epoch's last step.</param>
 /// <param name="Seconds">Training time, validation not counted.</param>
-/// <param name="ImagesPerSecond">Training throughput.</param>
+/// <param name="ImagesPerSecond">Digits trained on in a second.</param>
 public sealed record EpochRecord(
     int Epoch, double TrainLoss, double TrainAccuracy, double? ValidationLoss, double? ValidationAccuracy, double LearningRate, double Seconds, double ImagesPerSecond)
 {
