@@ -26,7 +26,8 @@ internal sealed record BenchResult(
 /// <param name="Report">The page.</param>
 /// <param name="Runs">The runs' folders.</param>
 /// <param name="Validation">Accuracy after the last epochs, where the runs are one training from several seeds.</param>
-internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation);
+/// <param name="Warning">Why the figures of the runs are not of the same digits; null where they are.</param>
+internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation, string? Warning);
 
 /// <summary>What <c>serve --json</c> prints when it is ready.</summary>
 internal sealed record ServeResult(string Url, string Model);

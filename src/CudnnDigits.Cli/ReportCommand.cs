@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;
 using CudnnDigits.Training;
 
@@ -9,7 +10,7 @@ namespace CudnnDigits.Cli;
 /// <summary><c>report</c>: one or more runs as a page to look at.</summary>
 internal static class ReportCommand
 {
-    private static readonly Argument<string[]> Runs = new("DIR") { Description = "Folders of runs; several are shown side by side.", Arity = ArgumentArity.OneOrMore };
+    private static readonly Argument<string[]> Runs = new("DIR") { Description = "Folders of runs; several are shown side by side. Or the folder of a study: compare, crossval, repeat, tune.", Arity = ArgumentArity.OneOrMore };
     private static readonly Option<string?> Out = new("--out") { Description = "The page; - is standard output. Default: report.html in the run's folder; for several, runs.html here.", HelpName = "FILE" };
     private static readonly Option<bool> Json = CommonOptions.Json();
 
@@ -23,13 +24,42 @@ internal static class ReportCommand
     private static int Run(ParseResult result)
     {
         string[] folders = result.GetRequiredValue(Runs);
+        return folders is [string only] && Study.IsIn(only) ? OfStudy(result, only) : OfRuns(result, folders);
+    }
+
+    /// <summary>Writes a study's page again.</summary>
+    private static int OfStudy(ParseResult result, string folder)
+    {
+        using Study study = Study.Read(folder);
+        OutputFile output = new(
+            Out.Name, result.GetValue(Out) ?? study.PageFile, result.GetValue(Json),
+            [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Where(file => file != study.PageFile), .. DataSource.FilesOf(study.Record.Data.Path)]);
+        string page = study.Record.Command switch
+        {
+            "compare" => CompareCommand.Page(study),
+            "crossval" => CrossvalCommand.Page(study),
+            "repeat" => RepeatCommand.Page(study),
+            _ => TuneCommand.Page(study),
+        };
+        output.WriteText(writer => writer.Write(page));
+        output.Tell(result.GetValue(Json) ? JsonSerializer.Serialize(new ReportResult($"{output}", [folder], null, null), CliJson.Default.ReportResult) : $"report    {output}");
+        return ExitCode.Done;
+    }
+
+    private static int OfRuns(ParseResult result, string[] folders)
+    {
+        if (folders.FirstOrDefault(Study.IsIn) is { } study)
+        {
+            throw new InputException($"{study}: holds a study, which has a page of its own; give it alone, or the folders of its runs");
+        }
+
         string path = result.GetValue(Out) ?? (folders is [string only] ? new RunFolder(only).ReportFile : "runs.html");
         Dictionary<string, DigitDataset> cache = [];
         RunReport[] runs = [.. folders.Select(folder => RunReport.Load(folder, cache))];
         OutputFile output = new(Out.Name, path, result.GetValue(Json), runs.SelectMany(InputsOf));
         output.WriteText(writer => writer.Write(HtmlReport.Page(runs)));
         output.Tell(result.GetValue(Json)
-            ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)], runs.Length > 1 ? new RunsTable(runs).OverSeeds : null), CliJson.Default.ReportResult)
+            ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)], runs.Length > 1 ? new RunsTable(runs).OverSeeds : null, RunFacts.WhyNotComparable(runs)), CliJson.Default.ReportResult)
             : $"{(runs.Length > 1 ? new RunsTable(runs) : "")}report    {output}");
         return ExitCode.Done;
     }

@@ -140,7 +140,7 @@ internal sealed class TrainingRun : IDisposable
         _backend.Load(State.Kept(Record.Options), State.Optimizer);
         _backend.Predict(_data, rows, logits);
         ScoredDigits scored = ScoredDigits.Of(logits, _data, rows);
-        HtmlReport.Write(Folder.ReportFile, [new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), HasEnded: true, scored.Metrics, scored, WhyNoPictures: null)]);
+        HtmlReport.Write(Folder.ReportFile, new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), HasEnded: true, scored.Metrics, scored, WhyNoPictures: null));
         Folder.WriteMetrics(scored.Metrics); // last: what has metrics has ended
         return scored.Metrics;
     }

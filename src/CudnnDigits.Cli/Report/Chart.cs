@@ -20,13 +20,14 @@ internal sealed partial class Chart
     /// <summary>Size in pixels, at which the text has 13.</summary>
     public const int Width = 380, Height = 250;
 
-    private const byte Mark = 1, FirstSeries = 10;
+    private const byte Mark = 1, FirstSeries = 10, Faint = 115;
 
     private static readonly string[] Variables = ["--ink", "--muted", "--line"];
     private static readonly OxyColor Ink = OxyColor.FromRgb(Mark, Mark, 0), Muted = OxyColor.FromRgb(Mark, Mark, 1), Line = OxyColor.FromRgb(Mark, Mark, 2);
 
     private readonly PlotModel _model;
-    private readonly List<(string Title, int Color, bool Dashed)> _legend = [];
+    private readonly List<LineSeries> _lines = [], _bars = [];
+    private readonly List<(string Title, int Color, string Kind)> _legend = [];
 
     /// <param name="x">The horizontal axis.</param>
     /// <param name="y">The vertical axis.</param>
@@ -38,7 +39,7 @@ internal sealed partial class Chart
             DefaultFontSize = 13,
             TextColor = Ink,
             PlotAreaBorderColor = Line,
-            PlotMargins = new OxyThickness(56, 8, 12, x.Title.Length > 0 ? 44 : 26),
+            PlotMargins = new OxyThickness(60, 8, 12, x.Title.Length > 0 || x.Labels?.Any(label => label.Contains('\n', StringComparison.Ordinal)) == true ? 44 : 26),
             Padding = new OxyThickness(0),
         };
         _model.Axes.Add(x.Create(AxisPosition.Bottom, Muted, Line));
@@ -46,9 +47,8 @@ internal sealed partial class Chart
     }
 
     /// <summary>Adds a line through points, left out of the legend where it has no title.</summary>
-    public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false)
-    {
-        LineSeries line = new()
+    public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false) =>
+        Add(title, color, dashed ? "dashed" : "line", points, new LineSeries
         {
             Color = Series(color),
             StrokeThickness = 2,
@@ -56,34 +56,32 @@ internal sealed partial class Chart
             MarkerType = MarkerType.Circle,
             MarkerSize = 3,
             MarkerFill = Series(color),
-        };
-        line.Points.AddRange(points.Select(point => new DataPoint(point.X, point.Y)));
-        _model.Series.Add(line);
-        if (title is not null)
+        });
+
+    /// <summary>Adds a line that stays behind the others: one of many.</summary>
+    public Chart AddFaint(string? title, int color, IEnumerable<(double X, double Y)> points) =>
+        Add(title, color, "faint", points, new LineSeries { Color = OxyColor.FromAColor(Faint, Series(color)), StrokeThickness = 1.2 });
+
+    /// <summary>Adds points without a line.</summary>
+    public Chart AddPoints(string? title, int color, IEnumerable<(double X, double Y)> points, double radius = 4) =>
+        Add(title, color, "dot", points, new LineSeries { LineStyle = LineStyle.None, MarkerType = MarkerType.Circle, MarkerSize = radius, MarkerFill = Series(color) });
+
+    /// <summary>Adds upright bars, from the lower to the upper end of each, as far down as the points of the chart reach.</summary>
+    public Chart AddBars(int color, IEnumerable<(double X, double Low, double High)> bars)
+    {
+        foreach ((double x, double low, double high) in bars)
         {
-            _legend.Add((title, color, dashed));
+            LineSeries bar = new() { Color = Series(color), StrokeThickness = 1.5 };
+            bar.Points.AddRange([new DataPoint(x, low), new DataPoint(x, high)]);
+            _bars.Add(bar);
         }
 
         return this;
     }
 
-    /// <summary>Adds points without a line.</summary>
-    public Chart AddPoints(int color, IEnumerable<(double X, double Y)> points)
-    {
-        LineSeries marks = new() { Color = Series(color), StrokeThickness = 0, LineStyle = LineStyle.None, MarkerType = MarkerType.Circle, MarkerSize = 4, MarkerFill = Series(color) };
-        marks.Points.AddRange(points.Select(point => new DataPoint(point.X, point.Y)));
-        _model.Series.Add(marks);
-        return this;
-    }
-
     /// <summary>Adds a thin straight line for comparison.</summary>
-    public Chart AddGuide((double X, double Y) from, (double X, double Y) to)
-    {
-        LineSeries guide = new() { Color = Muted, StrokeThickness = 1, LineStyle = LineStyle.Dot };
-        guide.Points.AddRange([new DataPoint(from.X, from.Y), new DataPoint(to.X, to.Y)]);
-        _model.Series.Add(guide);
-        return this;
-    }
+    public Chart AddGuide((double X, double Y) from, (double X, double Y) to) =>
+        Add(null, 0, "", [from, to], new LineSeries { Color = Muted, StrokeThickness = 1, LineStyle = LineStyle.Dot });
 
     /// <summary>The chart with its title and legend.</summary>
     /// <param name="id">A name of its own in the page.</param>
@@ -92,16 +90,17 @@ internal sealed partial class Chart
     public string ToFigure(string id, string title, string description)
     {
         string legend = string.Concat(_legend.Select(entry =>
-            $"<li><i style=\"--own:var(--series-{entry.Color % SeriesColors})\"{(entry.Dashed ? " class=\"dashed\"" : "")}></i>{Html.Text(entry.Title)}</li>"));
+            $"<li><i style=\"--own:var(--series-{entry.Color % SeriesColors})\" class=\"{entry.Kind}\"></i>{Html.Text(entry.Title)}</li>"));
         return $"<figure class=\"chart\"><figcaption>{Html.Text(title)}{(legend.Length > 0 ? $"<ul>{legend}</ul>" : "")}</figcaption>{ToSvg(id, description)}</figure>";
     }
 
-    /// <summary>The chart as an inline <c>svg</c> element that scales with its place.</summary>
+    /// <summary>The chart as an inline <c>svg</c> element that scales with its place. Once only: points are fitted to the axes.</summary>
     /// <param name="id">A name of its own in the page.</param>
     /// <param name="description">What it shows, for who cannot see it.</param>
     /// <param name="place">Further attributes, such as x and y within another SVG.</param>
     public string ToSvg(string id, string description, string place = "")
     {
+        Fit();
         using MemoryStream stream = new();
         new SvgExporter { Width = Width, Height = Height, IsDocument = true }.Export(_model, stream);
         string svg = Encoding.UTF8.GetString(stream.ToArray());
@@ -118,6 +117,43 @@ internal sealed partial class Chart
 
     [GeneratedRegex(@"rgb\(1,1,(\d+)\)")]
     private static partial Regex Sentinel();
+
+    private Chart Add(string? title, int color, string kind, IEnumerable<(double X, double Y)> points, LineSeries line)
+    {
+        line.Points.AddRange(points.Select(point => new DataPoint(point.X, point.Y)));
+        _lines.Add(line);
+        if (title is not null)
+        {
+            _legend.Add((title, color, kind));
+        }
+
+        return this;
+    }
+
+    /// <summary>Lets logarithmic axes reach over what is drawn.</summary>
+    private void Fit()
+    {
+        if (_model.Axes[0] is LadderAxis x)
+        {
+            x.Span(_lines.SelectMany(line => line.Points).Select(point => point.X));
+        }
+
+        if (_model.Axes[1] is LadderAxis y)
+        {
+            y.Span(_lines.SelectMany(line => line.Points).Concat(_bars.Select(bar => bar.Points[1])).Select(point => point.Y));
+            foreach (LineSeries line in _lines.Concat(_bars))
+            {
+                DataPoint[] points = [.. line.Points.Select(point => new DataPoint(point.X, Math.Max(point.Y, y.Lowest)))];
+                line.Points.Clear();
+                line.Points.AddRange(points);
+            }
+        }
+
+        foreach (LineSeries line in _bars.Concat(_lines))
+        {
+            _model.Series.Add(line);
+        }
+    }
 }
 
 /// <summary>An axis of a chart.</summary>
@@ -127,11 +163,13 @@ internal sealed partial class Chart
 /// <param name="Most">Where it ends, or null for where the points do.</param>
 /// <param name="Whole">Whether only whole numbers make sense.</param>
 /// <param name="Labels">Names of the places 0, 1, … of an axis of choices, or null for numbers.</param>
-internal sealed record ChartAxis(string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false, IReadOnlyList<string>? Labels = null)
+/// <param name="Unit">Behind each number.</param>
+internal sealed record ChartAxis(
+    string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false, IReadOnlyList<string>? Labels = null, string Unit = "")
 {
     public Axis Create(AxisPosition position, OxyColor muted, OxyColor line)
     {
-        Axis axis = Logarithmic ? new LogarithmicAxis() : new LinearAxis { MinimumMajorStep = Whole ? 1 : 0 };
+        Axis axis = Logarithmic ? new LadderAxis(position == AxisPosition.Left ? 9 : 6, Unit) : new LinearAxis { MinimumMajorStep = Whole ? 1 : 0 };
         axis.Position = position;
         axis.Title = Title;
         axis.TitleColor = axis.TextColor = muted;
@@ -140,15 +178,67 @@ internal sealed record ChartAxis(string Title, bool Logarithmic = false, double?
         axis.MinorTickSize = 0;
         axis.MajorTickSize = 0;
         axis.AxisTickToLabelDistance = 6;
-        axis.IntervalLength = position == AxisPosition.Left ? 32 : Logarithmic ? 75 : 45;
+        axis.IntervalLength = position == AxisPosition.Left ? 32 : 45;
         axis.MinimumPadding = axis.MaximumPadding = 0.03;
         (axis.Minimum, axis.Maximum) = (Least ?? double.NaN, Most ?? double.NaN);
-        if (Labels is not null)
+        axis.LabelFormatter = number => LadderAxis.Label(number, Unit);
+        if (axis is LadderAxis ladder)
         {
-            (axis.Minimum, axis.Maximum, axis.MajorStep) = (-0.5, Labels.Count - 0.5, 1);
+            axis.LabelFormatter = ladder.LabelOf;
+        }
+        else if (Labels is not null)
+        {
+            (axis.Minimum, axis.Maximum, axis.MajorStep) = (-0.5, Labels.Count - 0.5, Math.Max(1, Math.Ceiling(Labels.Count / 12.0)));
             axis.LabelFormatter = place => place >= 0 && place < Labels.Count && place == Math.Floor(place) ? Labels[(int)place] : "";
         }
 
         return axis;
+    }
+}
+
+/// <summary>
+/// A logarithmic axis whose marks are 1, 2 and 5 times the powers of ten, or fewer where those are too many. Zero, which has no
+/// logarithm, is its lowest mark where there is a zero to draw.
+/// </summary>
+/// <param name="most">Marks that have room.</param>
+/// <param name="unit">Behind each number.</param>
+internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
+{
+    private static readonly double[][] Steps = [[1, 2, 5], [1, 3], [1]];
+
+    private double[] _marks = [1, 10];
+    private bool _hasZero;
+
+    /// <summary>The lowest mark: where zero is drawn.</summary>
+    public double Lowest => _marks[0];
+
+    /// <summary>A number without an exponent.</summary>
+    public static string Label(double number, string unit) => ((decimal)number).ToString("#,0.############", CultureInfo.InvariantCulture) + unit;
+
+    public string LabelOf(double mark) => Label(_hasZero && mark <= Lowest ? 0 : mark, unit);
+
+    /// <summary>Reaches from the mark below the least number to the one above the greatest.</summary>
+    /// <param name="numbers">0 or more each.</param>
+    public void Span(IEnumerable<double> numbers)
+    {
+        double[] all = [.. numbers.Where(double.IsFinite)], positive = [.. all.Where(number => number > 0)];
+        (double least, double greatest) = positive.Length > 0 ? (positive.Min(), positive.Max()) : (0.1, 1);
+        _hasZero = positive.Length < all.Length;
+        double[][] ladders = [.. Steps.Select(steps => Marks(steps, least, greatest))];
+        _marks = ladders.FirstOrDefault(marks => marks.Length <= most) ?? ladders[^1];
+        double room = Math.Pow(_marks[^1] / _marks[0], 0.03);
+        (Minimum, Maximum) = (_marks[0] / room, _marks[^1] * room);
+    }
+
+    public override void GetTickValues(out IList<double> majorLabelValues, out IList<double> majorTickValues, out IList<double> minorTickValues) =>
+        (majorLabelValues, majorTickValues, minorTickValues) = (_marks, _marks, []);
+
+    private double[] Marks(double[] steps, double least, double greatest)
+    {
+        const double Near = 1 + 1e-9; // 0.3 is not quite three times 0.1
+        int first = (int)Math.Floor(Math.Log10(least)) - 2, last = (int)Math.Ceiling(Math.Log10(greatest)) + 1;
+        double[] ladder = [.. Enumerable.Range(first, last - first + 1).SelectMany(power => steps.Select(step => step * Math.Pow(10, power)))];
+        int from = Array.FindLastIndex(ladder, mark => mark <= least * Near) - (_hasZero ? 1 : 0), to = Math.Max(from + 1, Array.FindIndex(ladder, mark => mark * Near >= greatest));
+        return ladder[from..(to + 1)];
     }
 }

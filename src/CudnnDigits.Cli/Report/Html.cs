@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Reflection;
 
@@ -31,9 +32,35 @@ internal static class Html
 
         """;
 
-    /// <summary>A table of names and values.</summary>
-    public static string Definitions(IEnumerable<(string Name, string Value)> rows) =>
-        $"<dl class=\"facts\">{string.Concat(rows.Select(row => $"<div><dt>{Text(row.Name)}</dt><dd>{Text(row.Value)}</dd></div>"))}</dl>";
+    /// <summary>A list of names and values.</summary>
+    public static string Definitions(IEnumerable<RunFact> facts) =>
+        $"<dl class=\"facts\">{string.Concat(facts.Select(fact => $"<div><dt>{Text(fact.Name)}</dt><dd{Title(fact.Whole)}>{Text(fact.Value)}</dd></div>"))}</dl>";
+
+    /// <summary>A table of figures, a heading in the first column of each row; wider than the screen, it is pushed aside.</summary>
+    /// <param name="head">Headings of the columns.</param>
+    /// <param name="rows">Cells, the first of each a heading.</param>
+    /// <param name="foot">A last row that sums up, or null.</param>
+    public static string Table(IEnumerable<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null) => $"""
+        <div class="scroll"><table class="figures">
+        <thead><tr>{string.Concat(head.Select(cell => $"<th scope=\"col\">{Text(cell)}</th>"))}</tr></thead>
+        <tbody>{string.Concat(rows.Select(Row))}</tbody>{(foot is null ? "" : $"<tfoot>{Row(foot)}</tfoot>")}
+        </table></div>
+        """;
+
+    /// <summary>Figures that come first.</summary>
+    public static string Tiles(params (string Name, string Value, string Note)[] tiles) =>
+        $"<ul class=\"tiles\">{string.Concat(tiles.Select(tile => $"<li><span>{Text(tile.Name)}</span><strong>{Text(tile.Value)}</strong><small>{Text(tile.Note)}</small></li>"))}</ul>";
+
+    /// <summary>What the page cannot show in full, for a pointer that rests there.</summary>
+    public static string Title(string? text) => text is null ? "" : $" title=\"{Text(text)}\"";
+
+    /// <summary>A share in whole percents; 100 % and 0 % are said of all and none alone.</summary>
+    public static string WholePercent(double share) => share switch
+    {
+        < 1 and >= 0.995 => "over 99 %",
+        > 0 and < 0.005 => "under 1 %",
+        _ => string.Create(CultureInfo.InvariantCulture, $"{100 * share:F0} %"),
+    };
 
     /// <summary>A text file that travels inside the program.</summary>
     public static string Resource(string name)
@@ -42,4 +69,6 @@ internal static class Html
         using StreamReader reader = new(stream);
         return reader.ReadToEnd();
     }
+
+    private static string Row(IEnumerable<string> cells) => $"<tr>{string.Concat(cells.Select((cell, i) => i == 0 ? $"<th scope=\"row\">{Text(cell)}</th>" : $"<td>{Text(cell)}</td>"))}</tr>";
 }

@@ -14,9 +14,7 @@ internal sealed class RunsTable
     public RunsTable(IReadOnlyList<RunReport> runs)
     {
         _runs = runs;
-        _differences = [.. HtmlReport.Options(runs[0])
-            .Select((option, i) => (option.Name, Values: runs.Select(run => HtmlReport.Options(run).ElementAt(i).Value).ToArray()))
-            .Where(option => option.Values.Distinct().Count() > 1 && !OfTheMachine.Contains(option.Name))];
+        _differences = [.. RunFacts.Differences(runs).Select(facts => (facts[0].Name, facts.Select(fact => fact.Value).ToArray())).Where(option => !OfTheMachine.Contains(option.Name))];
     }
 
     /// <summary>Validation accuracy of the runs' last epochs; null unless they are the same training from several seeds, each of them ended and with digits held out.</summary>
@@ -38,6 +36,11 @@ internal sealed class RunsTable
         }
 
         text.AppendLine("validation: after the last epoch, nothing picked");
+        if (RunFacts.WhyNotComparable(_runs) is { } warning)
+        {
+            text.AppendLine(warning);
+        }
+
         return OverSeeds is { } spread ? text.AppendLine($"{_runs.Count} seeds: {spread.ToPercent()}").ToString() : text.ToString();
     }
 

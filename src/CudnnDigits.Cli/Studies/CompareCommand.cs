@@ -62,33 +62,66 @@ internal static class CompareCommand
         using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
             result.GetValue(Out), "compare", result.GetValue(TrainingOptionSet.Data), Machine.From(result),
             Protocol(DigitNetworks.Simple.Name, augmented: false, seed: 0, result.GetValue(Epochs) ?? 0), result.GetValue(Seeds) ?? 3, result.GetValue(TrainingOptionSet.Quiet)));
-        int? epochs = study.Record.Options.Epochs is > 0 and int given ? given : null;
-        int seeds = study.Record.Size;
-        (string Model, bool Augmented)[] kinds = [.. DigitNetworks.All.SelectMany(network => new[] { (network.Name, false), (network.Name, true) })];
-        study.Plan(kinds.SelectMany(kind => Enumerable.Range(0, seeds).Select(seed => Protocol(kind.Model, kind.Augmented, (ulong)seed, epochs))));
-
-        // Seed by seed, so that an interrupted comparison has something of each kind.
-        ILookup<(string Model, bool Augmented), FinishedRun> runs = Enumerable.Range(0, seeds)
-            .SelectMany(seed => kinds.Select(kind => (Kind: kind, Run: study.Run(
-                NameOf(kind, seed),
-                $"{kind.Model}, {(kind.Augmented ? "augmented" : "as it is")}, seed {seed}",
-                Protocol(kind.Model, kind.Augmented, (ulong)seed, epochs),
-                interruption.Token))))
-            .ToLookup(pair => pair.Kind, pair => pair.Run);
-        CompareResult summary = new(study.Record.Data.Path, runs[kinds[0]].First().Metrics.Samples, seeds, [.. kinds.Select(kind => RowOf(kind, [.. runs[kind]]))]);
-
-        string report = Path.Combine(study.Folder, "report.html");
-        Dictionary<string, DigitDataset> cache = new() { [study.Record.Data.Path ?? ""] = study.Data };
-        HtmlReport.Write(report, [.. kinds.Select(kind => RunReport.Load(Path.Combine(study.Folder, NameOf(kind, 0)), cache))], new HtmlPreface("The university report's table, made again", Format(summary), Remark(summary)));
+        CompareResult summary = Summarize(study, Runs(study, interruption.Token));
+        study.Write(Study.PageName, Page(study));
         study.Write("compare.json", JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult) + "\n");
         study.Write("compare.txt", $"{Format(summary)}\n\n{Remark(summary)}\n");
         StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json)
             ? JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult)
-            : $"{Format(summary)}\n\n{Remark(summary)}\n\nreport    {report}");
+            : $"{Format(summary)}\n\n{Remark(summary)}\n\nreport    {study.PageFile}");
         return ExitCode.Done;
     }
 
-    private static string NameOf((string Model, bool Augmented) kind, int seed) => $"{kind.Model}-{(kind.Augmented ? "augmented" : "plain")}-seed{seed}";
+    /// <summary>The page of a comparison that has ended.</summary>
+    public static string Page(Study study)
+    {
+        ILookup<(string Model, bool Augmented), FinishedRun> runs = Runs(study, CancellationToken.None);
+        CompareResult result = Summarize(study, runs);
+        RunGroup[] groups = [.. Kinds.Select(kind => new RunGroup(kind.Augmented ? $"{kind.Model}, augmented" : kind.Model, study.Load(runs[kind])))];
+        double[] reported = [.. result.Rows.Select(row => 100 * (1 - row.ReportValidationAccuracy) ?? double.NaN)];
+        Spread[] errors = [.. groups.Select(group => group.Over(metrics => 100 * (1 - metrics.Accuracy)))];
+        Chart chart = new Chart(
+            new ChartAxis("", Labels: [.. groups.Select(group => group.Name.Replace(", ", "\n", StringComparison.Ordinal))]),
+            new ChartAxis("", Least: 0, Most: 1.1 * errors.SelectMany(error => error.Values).Concat(reported.Where(double.IsFinite)).Max(), Unit: " %"))
+            .AddPoints(result.Seeds > 1 ? "each seed" : null, 4, errors.SelectMany((error, i) => error.Values.Select(value => (i - 0.15, value))), 3)
+            .AddBars(0, errors.Select((error, i) => ((double)i, error.Mean - error.Deviation, error.Mean + error.Deviation)))
+            .AddPoints(result.Seeds > 1 ? "ours, mean ± deviation" : "ours", 0, errors.Select((error, i) => ((double)i, error.Mean)), 5)
+            .AddPoints("the report", 1, reported.Select((error, i) => (i + 0.15, error)).Where(point => double.IsFinite(point.error)), 5);
+        string[] head = ["", "epochs", "training", "validation", "report: training", "report: validation", "report: Kaggle"];
+        IEnumerable<string[]> rows = result.Rows.Select((row, i) => (string[])[
+            groups[i].Name, $"{row.Epochs}", row.TrainingAccuracy.ToPercent(), row.ValidationAccuracy.ToPercent(),
+            $"{row.ReportTrainingAccuracy:P2}", $"{row.ReportValidationAccuracy:P2}", row.ReportKaggleScore?.ToString("F5", CultureInfo.InvariantCulture) ?? ""]);
+        return HtmlReport.Page(
+            "The university report's table, made again",
+            $"Accuracy {(result.Seeds > 1 ? $"over {result.Seeds} seeds, mean ± standard deviation" : "of one seed")}; {result.ValidationDigits:N0} digits held out; Adam at 0.001, batch 64; last epoch, never the best.",
+            $"""
+            {Html.Table(head, rows)}
+            <div class="pair"><div class="beside">{chart.ToFigure("kinds", "Validation error", "Validation error of each network, with and without augmentation, beside the report's; the table has the same figures")}</div>
+            <p class="note beside">{Html.Text(Remark(result))}</p></div>
+            """,
+            groups);
+    }
+
+    private static (string Model, bool Augmented)[] Kinds => [.. DigitNetworks.All.SelectMany(network => new[] { (network.Name, false), (network.Name, true) })];
+
+    private static ILookup<(string Model, bool Augmented), FinishedRun> Runs(Study study, CancellationToken cancellation)
+    {
+        int? epochs = study.Record.Options.Epochs is > 0 and int given ? given : null;
+        int seeds = study.Record.Size;
+        study.Plan(Kinds.SelectMany(kind => Enumerable.Range(0, seeds).Select(seed => Protocol(kind.Model, kind.Augmented, (ulong)seed, epochs))));
+
+        // Seed by seed, so that an interrupted comparison has something of each kind.
+        return Enumerable.Range(0, seeds)
+            .SelectMany(seed => Kinds.Select(kind => (Kind: kind, Run: study.Run(
+                $"{kind.Model}-{(kind.Augmented ? "augmented" : "plain")}-seed{seed}",
+                $"{kind.Model}, {(kind.Augmented ? "augmented" : "as it is")}, seed {seed}",
+                Protocol(kind.Model, kind.Augmented, (ulong)seed, epochs),
+                cancellation))))
+            .ToLookup(pair => pair.Kind, pair => pair.Run);
+    }
+
+    private static CompareResult Summarize(Study study, ILookup<(string Model, bool Augmented), FinishedRun> runs) => new(
+        study.Record.Data.Path, runs[Kinds[0]].First().Metrics.Samples, study.Record.Size, [.. Kinds.Select(kind => RowOf(kind, [.. runs[kind]]))]);
 
     private static CompareRow RowOf((string Model, bool Augmented) kind, IReadOnlyList<FinishedRun> runs)
     {

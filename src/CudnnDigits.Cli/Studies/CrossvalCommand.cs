@@ -17,7 +17,7 @@ internal sealed record CrossvalResult(string Model, int Epochs, IReadOnlyList<Fo
 /// <summary><c>crossval</c>: stratified k-fold cross-validation, on one machine or fold by fold on several.</summary>
 internal static class CrossvalCommand
 {
-    private const string ResultName = "crossval.json", PageName = "report.html";
+    private const string ResultName = "crossval.json";
 
     private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
     private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, CommonOptions.MostFolds);
@@ -40,7 +40,8 @@ internal static class CrossvalCommand
         if (result.GetValue(Collect) is { Length: > 0 } folders)
         {
             CheckOut(result.GetValue(Out));
-            Report(result, [.. folders.SelectMany(FindRuns).Select(Read)], result.GetValue(Out), []);
+            Dictionary<string, DigitDataset> cache = [];
+            Report(result, [.. folders.SelectMany(FindRuns).Select(Read)], result.GetValue(Out), runs => [.. runs.Select(run => RunReport.Load(run.Folder.Path, cache))]);
             return ExitCode.Done;
         }
 
@@ -53,13 +54,23 @@ internal static class CrossvalCommand
         using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
             result.GetValue(Out), "crossval", result.GetValue(TrainingOptionSet.Data), Machine.From(result), OptionsOf(result, fold: 1),
             result.GetValue(Folds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
+        Report(result, Runs(study, interruption.Token), study.Folder, study.Load);
+        return ExitCode.Done;
+    }
+
+    private static FinishedRun[] Runs(Study study, CancellationToken cancellation)
+    {
         int count = study.Record.Size;
         TrainingOptions[] folds = [.. Enumerable.Range(1, count).Select(k => study.Record.Options with { Fold = k })];
         study.Plan(folds);
-        FinishedRun[] runs = [.. folds.Select(o => study.Run($"fold-{o.Fold}", $"fold {o.Fold} of {count}", o, interruption.Token))];
-        Report(result, runs, study.Folder, new() { [study.Record.Data.Path ?? ""] = study.Data });
-        return ExitCode.Done;
+        return [.. folds.Select(o => study.Run($"fold-{o.Fold}", $"fold {o.Fold} of {count}", o, cancellation))];
     }
+
+    /// <summary>The page of a cross-validation that has ended.</summary>
+    public static string Page(Study study) => Page(study.Load(Runs(study, CancellationToken.None)));
+
+    private static string Page(IReadOnlyList<RunReport> folds) => HtmlReport.Page(
+        "Every digit is held out in one fold, and read by a network that was not trained on it; the last epoch of each, nothing picked.", new RunGroup($"{folds.Count}-fold cross-validation", folds));
 
     private static int RunFold(ParseResult result, int fold, CancellationToken cancellation)
     {
@@ -106,7 +117,7 @@ internal static class CrossvalCommand
             return;
         }
 
-        string result = Path.Combine(folder, ResultName), page = Path.Combine(folder, PageName);
+        string result = Path.Combine(folder, ResultName), page = Path.Combine(folder, Study.PageName);
         string? taken = new[] { Path.Combine(folder, "run.json"), Path.Combine(folder, Study.RecordName) }.FirstOrDefault(File.Exists)
             ?? (File.Exists(result) ? (IsResult(result) ? null : result) : File.Exists(page) ? page : null);
         if (taken is not null)
@@ -132,18 +143,14 @@ internal static class CrossvalCommand
 
     private static CrossvalResult Summarize(IReadOnlyList<FinishedRun> runs)
     {
-        FinishedRun[] folds = [.. runs.OrderBy(run => run.Options.Fold)];
-        Check(folds);
-        Metrics pooled = Metrics.FromConfusion(
-            [.. Enumerable.Range(0, DigitDataset.Classes).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, DigitDataset.Classes).Select(read => folds.Sum(run => run.Metrics.Confusion[label][read]))])],
-            folds.Sum(run => run.Metrics.Loss * run.Metrics.Samples));
+        FinishedRun[] folds = [.. runs];
         return new CrossvalResult(
             folds[0].Options.Model,
             folds[0].Options.Epochs,
             [.. folds.Select(run => new FoldResult(run.Options.Fold, run.Folder.Path, run.Metrics.Samples, run.Metrics.Accuracy, run.Metrics.MacroF1, run.Metrics.Loss))],
             Spread.Of(folds.Select(run => run.Metrics.Accuracy)),
             Spread.Of(folds.Select(run => run.Metrics.MacroF1)),
-            pooled);
+            RunGroup.Pool([.. folds.Select(run => run.Metrics)]));
     }
 
     /// <summary>All folds of one cross-validation, each once.</summary>
@@ -176,16 +183,18 @@ internal static class CrossvalCommand
     }
 
     /// <summary>Prints the summary and, where there is a folder, leaves it there too, with a page.</summary>
-    private static void Report(ParseResult result, IReadOnlyList<FinishedRun> runs, string? folder, Dictionary<string, DigitDataset> cache)
+    private static void Report(ParseResult result, IReadOnlyList<FinishedRun> runs, string? folder, Func<IEnumerable<FinishedRun>, IReadOnlyList<RunReport>> load)
     {
+        runs = [.. runs.OrderBy(run => run.Options.Fold)];
+        Check([.. runs]);
         CrossvalResult summary = Summarize(runs);
         string json = JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult), text = Format(summary);
         if (folder is not null)
         {
-            string page = Path.Combine(folder, PageName);
+            string page = Path.Combine(folder, Study.PageName);
             CommonOptions.CreateFolder(folder);
             AtomicFile.WriteText(Path.Combine(folder, ResultName), writer => writer.WriteLine(json)); // first: it says whose folder this is
-            HtmlReport.Write(page, [.. summary.Folds.Select(fold => RunReport.Load(fold.Run, cache))], new HtmlPreface($"{summary.Folds.Count}-fold cross-validation", text));
+            AtomicFile.WriteText(page, writer => writer.Write(Page(load(runs))));
             text += $"\nreport    {page}";
         }
 

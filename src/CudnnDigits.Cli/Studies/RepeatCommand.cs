@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Text;
 using System.Text.Json;
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Data;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
@@ -36,21 +35,32 @@ internal static class RepeatCommand
         using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
             result.GetValue(Out), "repeat", result.GetValue(TrainingOptionSet.Data), Machine.From(result), TrainingOptionSet.Resolve(result) with { KeepLast = true },
             result.GetValue(Seeds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
-        TrainingOptions[] seeds = [.. Enumerable.Range(0, study.Record.Size).Select(i => study.Record.Options with { Seed = study.Record.Options.Seed + (ulong)i })];
-        study.Plan(seeds);
-        FinishedRun[] runs = [.. seeds.Select(o => study.Run($"seed-{o.Seed}", $"seed {o.Seed}", o, interruption.Token))];
-
+        FinishedRun[] runs = Runs(study, interruption.Token);
         RepeatResult summary = new(
             runs[0].Options.Model, runs[0].Options.Epochs,
             [.. runs.Select(run => new SeedResult(run.Options.Seed, run.Folder.Path, run.Metrics.Accuracy, run.Metrics.MacroF1, run.Metrics.Loss))],
             Spread.Of(runs.Select(run => run.Metrics.Accuracy)),
             Spread.Of(runs.Select(run => run.Metrics.MacroF1)));
-        string report = Path.Combine(study.Folder, "report.html"), json = JsonSerializer.Serialize(summary, StudyJson.Default.RepeatResult), text = Format(summary);
-        Dictionary<string, DigitDataset> cache = new() { [study.Record.Data.Path ?? ""] = study.Data };
-        HtmlReport.Write(report, [.. runs.Select(run => RunReport.Load(run.Folder.Path, cache))], new HtmlPreface($"{runs.Length} seeds", text));
+        string json = JsonSerializer.Serialize(summary, StudyJson.Default.RepeatResult);
+        study.Write(Study.PageName, Page(study));
         study.Write("repeat.json", json + "\n");
-        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? json : $"{text}\nreport    {report}");
+        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? json : $"{Format(summary)}\nreport    {study.PageFile}");
         return ExitCode.Done;
+    }
+
+    private static FinishedRun[] Runs(Study study, CancellationToken cancellation)
+    {
+        TrainingOptions[] seeds = [.. Enumerable.Range(0, study.Record.Size).Select(i => study.Record.Options with { Seed = study.Record.Options.Seed + (ulong)i })];
+        study.Plan(seeds);
+        return [.. seeds.Select(o => study.Run($"seed-{o.Seed}", $"seed {o.Seed}", o, cancellation))];
+    }
+
+    /// <summary>The page of a study that has ended.</summary>
+    public static string Page(Study study)
+    {
+        IReadOnlyList<RunReport> runs = study.Load(Runs(study, CancellationToken.None));
+        string split = runs[0].Record.Options.Split.HoldsOut ? "each with a split of its own, so that digits are held out by some and not by others" : "nothing held out";
+        return HtmlReport.Page($"The same training from {runs.Count} seeds, {split}; the last epoch of each, nothing picked.", new RunGroup($"{runs.Count} seeds", runs));
     }
 
     private static string Format(RepeatResult summary)

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Serialization;
+using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -45,23 +46,31 @@ internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOption
 /// </summary>
 internal sealed class Study : IDisposable
 {
-    internal const string RecordName = "study.json";
+    internal const string RecordName = "study.json", PageName = "report.html";
 
-    private readonly (DigitDataset Digits, RunData Record) _data;
+    private readonly DigitDataset? _data;
     private readonly bool _quiet;
-    private readonly IDisposable _gpu; // open from the first run to the last
-    private readonly IDisposable _lock;
+    private readonly IDisposable? _gpu; // open from the first run to the last
+    private readonly IDisposable? _lock; // null where a study is only read
+    private readonly Dictionary<string, DigitDataset> _loaded = [];
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private double _work, _workDone, _workSkipped;
 
-    private Study(string path, FolderLock @lock, StudyRecord record, DigitDataset data, IDisposable gpu, bool quiet) =>
-        (Folder, _lock, Record, _data, _gpu, _quiet) = (path, @lock, record, (data, record.Data), gpu, quiet);
+    private Study(string path, FolderLock? @lock, StudyRecord record, DigitDataset? data, IDisposable? gpu, bool quiet) =>
+        (Folder, _lock, Record, _data, _gpu, _quiet) = (path, @lock, record, data, gpu, quiet);
 
     public string Folder { get; }
 
     public StudyRecord Record { get; }
 
-    public DigitDataset Data => _data.Digits;
+    /// <summary>Its digits, unless it is only read.</summary>
+    public DigitDataset Data => _data ?? throw new InvalidOperationException("a study that is read has no data");
+
+    /// <summary>Whether there is nothing to be trained.</summary>
+    public bool IsRead => _lock is null;
+
+    /// <summary>Its page.</summary>
+    public string PageFile => Path.Combine(Folder, PageName);
 
     /// <summary>The command that goes on with it.</summary>
     public string ResumeWith => $"{Record.Command} --resume {Folder}";
@@ -82,6 +91,17 @@ internal sealed class Study : IDisposable
         RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
         return new Study(folder, folderLock, record, data, gpu, quiet);
     }
+
+    /// <summary>Reads a study that has ended.</summary>
+    /// <exception cref="InputException">There is none, or it is damaged.</exception>
+    public static Study Read(string path)
+    {
+        StudyRecord record = ReadRecord(Path.Combine(path, RecordName), command: null);
+        return new Study(path, null, record, null, null, quiet: true);
+    }
+
+    /// <summary>Whether a folder holds a study.</summary>
+    public static bool IsIn(string path) => File.Exists(Path.Combine(path, RecordName));
 
     /// <summary>Takes a study up where it stopped.</summary>
     /// <exception cref="InputException">There is none, another process goes on with it, or its data has changed.</exception>
@@ -146,6 +166,11 @@ internal sealed class Study : IDisposable
             return ended;
         }
 
+        if (IsRead)
+        {
+            throw new InputException($"{Folder}: has not ended ({label}); go on with cudnn-digits {ResumeWith}");
+        }
+
         TrainingReporter reporter = TrainingReporter.CreateBrief(_quiet, options.Epochs, label);
         if (cancellation.IsCancellationRequested)
         {
@@ -155,7 +180,7 @@ internal sealed class Study : IDisposable
 
         using (TrainingRun run = File.Exists(Path.Combine(path, "run.json"))
             ? TrainingRun.Resume(RunFolder.Open(path, out RunRecord record), record, Data, Record.Machine)
-            : TrainingRun.Create(_ => path, _data, options, Record.Machine))
+            : TrainingRun.Create(_ => path, (Data, Record.Data), options, Record.Machine))
         {
             run.Train(reporter, ResumeWith, cancellation);
         }
@@ -168,8 +193,19 @@ internal sealed class Study : IDisposable
 
     public void Dispose()
     {
-        _gpu.Dispose();
-        _lock.Dispose();
+        _gpu?.Dispose();
+        _lock?.Dispose();
+    }
+
+    /// <summary>Runs of the study as reports show them.</summary>
+    public IReadOnlyList<RunReport> Load(IEnumerable<FinishedRun> runs)
+    {
+        if (_data is not null)
+        {
+            _loaded[Record.Data.Path ?? ""] = _data;
+        }
+
+        return [.. runs.Select(run => RunReport.Load(run.Folder.Path, _loaded))];
     }
 
     /// <summary>Writes a result of the study beside its runs.</summary>
@@ -241,11 +277,11 @@ internal sealed class Study : IDisposable
         }
     }
 
-    private static StudyRecord ReadRecord(string file, string command)
+    private static StudyRecord ReadRecord(string file, string? command)
     {
         StudyRecord record = RecordFile.Read(file, StudyJson.Default.StudyRecord)
-            ?? throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command} (no {RecordName}); give the folder that {command} wrote");
-        return record.Command == command
+            ?? throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command ?? "study"} (no {RecordName}); give the folder that {command ?? "a study"} wrote");
+        return command is null || record.Command == command
             ? Checked(file, record)
             : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with cudnn-digits {record.Command} --resume");
     }

@@ -31,6 +31,7 @@ internal sealed record TuneResult(
 internal static class TuneCommand
 {
     private const double TestShare = 0.2, ValidationShare = 0.2;
+    private const string ResultName = "tune.json";
 
     private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
     private static readonly Option<ulong?> Seed = CommonOptions.Seed();
@@ -59,18 +60,34 @@ internal static class TuneCommand
                 : throw new InputException($"--budget {budget} is too little to compare anything at {options.Epochs} epochs; give at least {least}, or fewer --epochs");
         });
 
-        List<Trial> trials = [];
-        Trial[] last = Search(study, trials, interruption.Token);
-        TuneResult summary = Judge(study, trials, Trial.Best(last).First(), last.First(trial => trial.Number == 0));
-        study.Write("tune.json", JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) + "\n");
+        Trial[] trials = [.. Search(study, interruption.Token)];
+        TuneResult summary = Judge(study, trials);
+        study.Write(Study.PageName, TunePage.Of(study, summary, trials));
+        study.Write(ResultName, JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) + "\n");
         StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) : Format(study, summary));
         return ExitCode.Done;
     }
 
-    /// <summary>Runs rung after rung.</summary>
-    /// <returns>The trials of the last rung; the defaults are among them.</returns>
-    private static Trial[] Search(Study study, List<Trial> trials, CancellationToken cancellation)
+    /// <summary>The page of a search that has ended.</summary>
+    public static string Page(Study study)
     {
+        string file = Path.Combine(study.Folder, ResultName);
+        try
+        {
+            TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult) ?? throw new InputException($"{study.Folder}: has not ended; go on with cudnn-digits {study.ResumeWith}");
+            return TunePage.Of(study, result, [.. Search(study, CancellationToken.None)]);
+        }
+        catch (JsonException e)
+        {
+            throw new InputException($"{file}: is damaged; go on with cudnn-digits {study.ResumeWith}, which writes it again", e);
+        }
+    }
+
+    /// <summary>Runs rung after rung.</summary>
+    /// <returns>The trials of each rung; the defaults are among them.</returns>
+    private static List<Trial> Search(Study study, CancellationToken cancellation)
+    {
+        List<Trial> trials = [];
         TrainingOptions defaults = study.Record.Options;
         IReadOnlyList<Rung> rungs = Rung.Plan(defaults.Epochs, study.Record.Size);
         study.Plan(rungs.SelectMany(rung => Enumerable.Repeat(defaults with { Epochs = rung.Epochs }, rung.Trials)));
@@ -85,17 +102,26 @@ internal static class TuneCommand
             {
                 rungTrials[i] = RunTrial(study, numbers[i], rung, $"{rung.Epochs} epoch{(rung.Epochs == 1 ? "" : "s")}, {i + 1} of {numbers.Length}, trial {numbers[i]}", keep: rung == rungs[^1], cancellation);
                 trials.Add(rungTrials[i]);
-                study.Write("trials.csv", TuneFiles.Csv(trials));
-                study.Write("tune.svg", TuneFiles.Picture(study.Record, trials));
+                if (!study.IsRead)
+                {
+                    study.Write("trials.csv", TuneFiles.Csv(trials));
+                    study.Write("tune.svg", TuneFiles.Picture(study.Record, trials));
+                }
             }
         }
 
-        return rungTrials;
+        return trials;
     }
 
     private static Trial RunTrial(Study study, int number, Rung rung, string label, bool keep, CancellationToken cancellation)
     {
         TrainingOptions options = TrialSpace.Draw(study.Record.Options, number) with { Epochs = rung.Epochs };
+        if (study.IsRead)
+        {
+            // The search has ended: a trial that has not, has diverged.
+            return new Trial(number, options, FinishedRun.Read(Path.Combine(study.Folder, NameOf(number, rung.Epochs))));
+        }
+
         try
         {
             FinishedRun run = study.Run(NameOf(number, rung.Epochs), label, options, cancellation);
@@ -117,8 +143,10 @@ internal static class TuneCommand
     }
 
     /// <summary>Scores winner and defaults on the digits that neither training nor choosing has seen.</summary>
-    private static TuneResult Judge(Study study, List<Trial> trials, Trial winner, Trial defaults)
+    private static TuneResult Judge(Study study, Trial[] trials)
     {
+        Trial[] last = [.. trials.Where(trial => trial.Options.Epochs == trials[^1].Options.Epochs)];
+        Trial winner = Trial.Best(last).First(), defaults = last.First(trial => trial.Number == 0);
         int[] rows = study.Record.Options.Split.Draw(study.Data.Labels).Test;
         return new TuneResult(
             study.Record.Options.Model, trials.Select(trial => trial.Number).Distinct().Count(), trials.Sum(trial => trial.Options.Epochs), winner.Number, winner.Options,
@@ -142,7 +170,6 @@ internal static class TuneCommand
 
     private static string Format(Study study, TuneResult result)
     {
-        TrainingOptions o = result.Options;
         StringBuilder text = new();
         text.AppendLine($"{result.Trials} trials, {result.EpochsSpent:N0} epochs; winner trial {result.Winner}{(result.Winner == 0 ? ", the defaults" : "")}");
         text.AppendLine();
@@ -155,9 +182,16 @@ internal static class TuneCommand
         text.AppendLine($"trials    {Path.Combine(study.Folder, "trials.csv")}");
         text.AppendLine($"picture   {Path.Combine(study.Folder, "tune.svg")}");
         text.AppendLine($"run       {result.Run}");
-        string data = study.Record.Data.Path is { } path ? $" --data {path}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {rate}") : "", decay = o.WeightDecay > 0 ? string.Create(CultureInfo.InvariantCulture, $" --weight-decay {o.WeightDecay}") : "";
-        text.Append(CultureInfo.InvariantCulture, $"use it    cudnn-digits train{data} --model {o.Model} --epochs {o.Epochs} --lr {o.LearningRate} --batch-size {o.BatchSize} --schedule {CommonOptions.ScheduleName(o.Schedule)}");
-        text.Append(CultureInfo.InvariantCulture, $"{decay}{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
-        return text.ToString();
+        text.AppendLine($"report    {study.PageFile}");
+        return text.Append($"use it    {CommandLineOf(study.Record, result.Options)}").ToString();
+    }
+
+    /// <summary>The command that trains with what was found.</summary>
+    public static string CommandLineOf(StudyRecord study, TrainingOptions o)
+    {
+        string data = study.Data.Path is { } path ? $" --data {path}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {rate}") : "", decay = o.WeightDecay > 0 ? string.Create(CultureInfo.InvariantCulture, $" --weight-decay {o.WeightDecay}") : "";
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"cudnn-digits train{data} --model {o.Model} --epochs {o.Epochs} --lr {o.LearningRate} --batch-size {o.BatchSize} --schedule {CommonOptions.ScheduleName(o.Schedule)}{decay}{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
     }
 }

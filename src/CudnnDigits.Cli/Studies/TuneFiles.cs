@@ -23,8 +23,19 @@ internal static class TuneFiles
         return text.ToString();
     }
 
-    /// <summary>Validation error against each option that was searched, a colour per length of training.</summary>
-    public static string Picture(StudyRecord study, IReadOnlyList<Trial> trials)
+    /// <summary>Lengths of training, in epochs: the colours of the panels.</summary>
+    public static int[] Lengths(IReadOnlyList<Trial> trials) => [.. trials.Select(trial => trial.Options.Epochs).Distinct().Order()];
+
+    /// <summary>A length in words.</summary>
+    public static string Epochs(int length) => $"{length} epoch{(length == 1 ? "" : "s")}";
+
+    /// <summary>Validation error in percent; null where the trial diverged.</summary>
+    public static double? Error(Trial trial) => 100 * (1 - trial.Last?.ValidationAccuracy);
+
+    /// <summary>The options that were searched, and for each a chart of validation error, a colour per length of training.</summary>
+    /// <param name="trials">The trials.</param>
+    /// <param name="hasLegend">Whether the first chart says what the colours are.</param>
+    public static IEnumerable<(string Title, Chart Chart)> Panels(IReadOnlyList<Trial> trials, bool hasLegend)
     {
         int[] batchSizes = [.. trials.Select(trial => trial.Options.BatchSize).Distinct().Order()];
         LearningRateSchedule[] schedules = Enum.GetValues<LearningRateSchedule>();
@@ -38,28 +49,38 @@ internal static class TuneFiles
             ("zoom, ± share of the size", UpTo(TrialSpace.MostZoom), o => o.Zoom),
             ("dropout", UpTo(TrialSpace.MostDropout), o => o.Dropout),
         ];
-        panels = [.. panels.Where(panel => trials.Any(trial => panel.Value(trial.Options) is not null))];
-        int[] lengths = [.. trials.Select(trial => trial.Options.Epochs).Distinct().Order()];
+        int[] lengths = Lengths(trials);
+        foreach ((string title, ChartAxis axis, Func<TrainingOptions, double?> value) in panels.Where(panel => trials.Any(trial => panel.Value(trial.Options) is not null)))
+        {
+            Chart chart = new(axis, new ChartAxis("", Logarithmic: true, Unit: " %"));
+            for (int color = 0; color < lengths.Length; color++)
+            {
+                chart.AddPoints(hasLegend ? Epochs(lengths[color]) : null, color, trials
+                    .Where(trial => trial.Options.Epochs == lengths[color] && Error(trial) is not null && value(trial.Options) is not null)
+                    .Select(trial => (value(trial.Options)!.Value, Error(trial)!.Value)));
+            }
+
+            hasLegend = false;
+            yield return (title, chart);
+        }
+    }
+
+    /// <summary>The panels as one picture.</summary>
+    public static string Picture(StudyRecord study, IReadOnlyList<Trial> trials)
+    {
+        (string Title, Chart Chart)[] panels = [.. Panels(trials, hasLegend: false)];
         int rows = (panels.Length + 2) / 3, width = 3 * PanelWidth + 4 * Gap, height = Top + rows * (PanelHeight + Heading + Gap);
         StringBuilder body = new();
         for (int i = 0; i < panels.Length; i++)
         {
-            (string title, ChartAxis axis, Func<TrainingOptions, double?> value) = panels[i];
-            Chart chart = new(axis, new ChartAxis("", Logarithmic: true));
-            for (int color = 0; color < lengths.Length; color++)
-            {
-                chart.AddPoints(color, trials
-                    .Where(trial => trial.Options.Epochs == lengths[color] && trial.Last?.ValidationAccuracy is < 1 && value(trial.Options) is not null)
-                    .Select(trial => (value(trial.Options)!.Value, 100 * (1 - trial.Last!.ValidationAccuracy!.Value))));
-            }
-
+            (string title, Chart chart) = panels[i];
             int x = Gap + i % 3 * (PanelWidth + Gap), y = Top + i / 3 * (PanelHeight + Heading + Gap);
             body.Append(CultureInfo.InvariantCulture, $"<text class=\"title\" x=\"{x}\" y=\"{y + 16}\">{Html.Text(title)}</text>");
             body.AppendLine(chart.ToSvg($"panel{i}", $"Validation error against {title}", $"x=\"{x}\" y=\"{y + Heading}\" width=\"{PanelWidth}\" height=\"{PanelHeight}\""));
         }
 
-        string legend = string.Concat(lengths.Select((length, color) => string.Create(
-            CultureInfo.InvariantCulture, $"<circle cx=\"{Gap + 6 + 120 * color}\" cy=\"56\" r=\"5\" fill=\"var(--series-{color % Chart.SeriesColors})\"/><text x=\"{Gap + 18 + 120 * color}\" y=\"61\">{length} epoch{(length == 1 ? "" : "s")}</text>")));
+        string legend = string.Concat(Lengths(trials).Select((length, color) => string.Create(
+            CultureInfo.InvariantCulture, $"<circle cx=\"{Gap + 6 + 120 * color}\" cy=\"56\" r=\"5\" fill=\"var(--series-{color % Chart.SeriesColors})\"/><text x=\"{Gap + 18 + 120 * color}\" y=\"61\">{Epochs(length)}</text>")));
         return $$"""
             <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{width}} {{height}}" width="{{width}}" height="{{height}}" font-family="system-ui, sans-serif" font-size="14">
             <style>

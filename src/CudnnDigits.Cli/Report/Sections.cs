@@ -1,0 +1,257 @@
+using System.Globalization;
+using CudnnDigits.Cli.Studies;
+using CudnnDigits.Data;
+using CudnnDigits.Numerics;
+using CudnnDigits.Training;
+using static CudnnDigits.Cli.Report.Html;
+
+namespace CudnnDigits.Cli.Report;
+
+/// <summary>What pages say of a training: of one run, or of several that differ in their seed or fold alone.</summary>
+internal static class Sections
+{
+    private const int MostWrong = 60, MostUnsure = 20, AugmentedDigits = 6, AugmentedEpochs = 8, FewDigits = 10;
+
+    /// <summary>All of it, but heading and lead.</summary>
+    /// <param name="group">The runs.</param>
+    /// <param name="id">Begins the names of its charts in the page.</param>
+    public static string All(RunGroup group, string id) => $"""
+        {Headlines(group)}
+        {(group.IsSingle || group.Metrics is null ? "" : EachRun(group, id))}
+        {Curves([group], id)}
+        {(group.Metrics is null ? "" : $"<div class=\"pair\"><div>{Confusion(group.Metrics)}</div><div>{Classes(group.Metrics)}</div></div>")}
+        {(group.Scored is null ? NoPictures(group) : Wrong(group.Scored) + Calibration(group.Scored, id) + Augmentation(group.First))}
+        <h3>How it was made</h3>
+        {Definitions(RunFacts.Common(group.Runs))}
+        """;
+
+    /// <summary>Loss, error and learning rate by epoch; of several groups the mean and its deviation.</summary>
+    public static string Curves(IReadOnlyList<RunGroup> groups, string id)
+    {
+        RunReport[] runs = [.. groups.SelectMany(group => group.Runs)];
+        if (runs.All(run => run.History.Count == 0))
+        {
+            return "";
+        }
+
+        bool isAlone = groups.Count == 1, isMean = groups.Any(group => !group.IsSingle);
+        ChartAxis epochs = new("epoch", Whole: true);
+        Chart loss = new(epochs, new ChartAxis("", Logarithmic: true)), error = new(epochs, new ChartAxis("", Logarithmic: true, Unit: " %")), rate = new(epochs, new ChartAxis("", Least: 0));
+        for (int i = 0; i < groups.Count; i++)
+        {
+            RunGroup group = groups[i];
+            string? training = isAlone ? "training" : null, validation = isAlone ? "validation" : group.Name;
+            (int dashed, int solid) = isAlone ? (0, 1) : (i, i);
+            Draw(loss, group, training, dashed, validation, solid, epoch => epoch.TrainLoss, epoch => epoch.ValidationLoss);
+            Draw(error, group, training, dashed, validation, solid, epoch => 100 * (1 - epoch.TrainAccuracy), epoch => 100 * (1 - epoch.ValidationAccuracy));
+            rate.Add(isAlone ? null : group.Name, isAlone ? 2 : i, Means(group.ByEpoch(epoch => epoch.LearningRate)));
+        }
+
+        string last = runs is [{ History: [.., EpochRecord end] }]
+            ? $"; after the last epoch, training {1 - end.TrainAccuracy:P2}{(end.ValidationAccuracy is { } held ? $" and validation {1 - held:P2}" : "")}"
+            : "";
+        return $"""
+            <h3>Curves</h3>
+            <div class="charts">
+            {error.ToFigure($"{id}-error", "Error", "Share of digits read wrong, by epoch, training and validation" + last)}
+            {loss.ToFigure($"{id}-loss", "Loss", "Loss by epoch, training and validation")}
+            {rate.ToFigure($"{id}-rate", "Learning rate", "Learning rate at the end of each epoch")}
+            </div>
+            <p class="note">Error is the share of digits read wrong, on a logarithmic scale. {(isMean ? "Lines are means over the runs, bars one standard deviation up and down. " : "")}{(isAlone ? "Validation is measured after each epoch; training figures (dashed) are " : "Solid: validation, after each epoch. Dashed: training, ")}taken while training{(runs.Any(run => run.Record.Options.Augmentation.IsEnabled) ? ", on augmented digits" : "")}, with dropout where the network has it.</p>
+            """;
+
+        void Draw(Chart chart, RunGroup group, string? training, int dashed, string validation, int solid, Func<EpochRecord, double?> trained, Func<EpochRecord, double?> validated)
+        {
+            IReadOnlyList<(int Epoch, Spread Figure)> held = group.ByEpoch(validated);
+            if (isAlone && !group.IsSingle && held.Count > 0)
+            {
+                for (int i = 0; i < group.Runs.Count; i++)
+                {
+                    chart.AddFaint(i == 0 ? "each run" : null, solid, group.Runs[i].History.Where(epoch => validated(epoch) is not null).Select(epoch => ((double)epoch.Epoch, validated(epoch)!.Value)));
+                }
+            }
+
+            chart.Add(training, dashed, Means(group.ByEpoch(trained)), dashed: true);
+            if (held.Count > 0)
+            {
+                chart.Add(validation, solid, Means(held));
+                chart.AddBars(solid, group.IsSingle ? [] : held.Select(epoch => ((double)epoch.Epoch, epoch.Figure.Mean - epoch.Figure.Deviation, epoch.Figure.Mean + epoch.Figure.Deviation)));
+            }
+        }
+    }
+
+    private static IEnumerable<(double X, double Y)> Means(IEnumerable<(int Epoch, Spread Figure)> epochs) => epochs.Select(epoch => ((double)epoch.Epoch, epoch.Figure.Mean));
+
+    private static string Headlines(RunGroup group)
+    {
+        RunReport first = group.First;
+        TrainingOptions o = first.Record.Options;
+        string unfinished = string.Concat(group.Runs.Where(run => !run.HasEnded).Select(run =>
+            $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. Go on with <code>cudnn-digits train --resume {Text(run.Folder.Path)}</code>.</p>"));
+        if (group.Metrics is not { } metrics)
+        {
+            return unfinished;
+        }
+
+        string digits = $"{metrics.Samples:N0} {(o.Split.HoldsOut ? "held-out digits" : "training digits; nothing was held out")}", deviation = $"over {group.Runs.Count} runs";
+        (Spread accuracy, Spread f1) = (group.Over(part => part.Accuracy), group.Over(part => part.MacroF1));
+        double[] speeds = [.. group.Runs.Select(run => run.ImagesPerSecond).Order()];
+        return unfinished + Tiles(
+            ("accuracy", $"{accuracy.Mean:P2}", group.IsSingle ? $"of {digits}" : $"± {accuracy.Deviation:P2}, {deviation}"),
+            ("read wrong", $"{WrongOf(metrics):N0}", group.IsSingle ? "digits" : $"of {digits}"),
+            ("macro F1", $"{f1.Mean:P2}", group.IsSingle ? "mean over the ten classes" : $"± {f1.Deviation:P2}, {deviation}"),
+            ("loss", metrics.Loss.ToString("F4", CultureInfo.InvariantCulture), "mean cross-entropy"),
+            ("weights kept", $"epoch {first.KeptEpoch}", $"of {first.History.Count}{(o.KeepLast || !o.Split.HoldsOut ? ", the last" : ", the best")}"),
+            ("throughput", $"{speeds[speeds.Length / 2]:N0}", $"images/s; {Duration(group.Runs.Sum(run => run.Seconds))} of training"));
+    }
+
+    private static int WrongOf(Metrics metrics) => metrics.Samples - metrics.Classes.Sum(c => metrics.Confusion[c.Digit][c.Digit]);
+
+    private static string EachRun(RunGroup group, string id)
+    {
+        Spread error = group.Over(metrics => 100 * (1 - metrics.Accuracy));
+        int last = group.Runs.Count - 1;
+        Chart chart = new(new ChartAxis("", Labels: [.. group.Runs.Select(ShortName)]), new ChartAxis("", Least: 0, Most: Math.Max(0.1, 1.1 * Math.Max(error.Values.Max(), error.Mean + error.Deviation)), Unit: " %"));
+        foreach (double level in new[] { error.Mean - error.Deviation, error.Mean + error.Deviation })
+        {
+            chart.AddGuide((-0.5, level), (last + 0.5, level));
+        }
+
+        chart.AddFaint("mean, ± deviation dotted", 1, [(-0.5, error.Mean), (last + 0.5, error.Mean)]).AddPoints(null, 1, error.Values.Select((value, i) => ((double)i, value)), 5);
+        IEnumerable<string[]> rows = group.Runs.Select(run => (string[])[run.Name, $"{run.Metrics!.Accuracy:P2}", $"{WrongOf(run.Metrics):N0} of {run.Metrics.Samples:N0}", $"{run.Metrics.MacroF1:P2}", run.Metrics.Loss.ToString("F4", CultureInfo.InvariantCulture)]);
+        return $"""
+            <h3>Run by run</h3>
+            <div class="pair"><div>{Table(["run", "accuracy", "wrong", "macro F1", "loss"], rows, ["mean", $"{group.Over(m => m.Accuracy).Mean:P2}", group.Over(m => WrongOf(m)).Mean.ToString("N1", CultureInfo.InvariantCulture), $"{group.Over(m => m.MacroF1).Mean:P2}", group.Over(m => m.Loss).Mean.ToString("F4", CultureInfo.InvariantCulture)])}</div>
+            <div class="beside">{chart.ToFigure($"{id}-runs", "Error", $"Share of held-out digits read wrong by each run; mean {error.Mean:F2} %, standard deviation {error.Deviation:F2} %")}</div></div>
+            """;
+    }
+
+    /// <summary>The part of a run's name by which it differs: 3 of fold-3.</summary>
+    private static string ShortName(RunReport run) => run.Name[(run.Name.LastIndexOf('-') + 1)..];
+
+    private static string Confusion(Metrics metrics)
+    {
+        int most = Math.Max(1, metrics.Confusion.SelectMany((row, label) => row.Where((_, read) => read != label)).Max());
+        string rows = string.Concat(metrics.Confusion.Select((row, label) =>
+            $"<tr><th scope=\"row\">{label}</th>{string.Concat(row.Select((count, read) => Cell(count, label, read, most)))}</tr>"));
+        return $"""
+            <h3>Confusion matrix</h3>
+            <div class="scroll"><table class="confusion"><caption>A row per label, a column per answer</caption>
+            <thead><tr><td></td>{string.Concat(Enumerable.Range(0, DigitDataset.Classes).Select(digit => $"<th scope=\"col\">{digit}</th>"))}</tr></thead>
+            <tbody>{rows}</tbody></table></div>
+            """;
+    }
+
+    private static string Cell(int count, int label, int read, int most) => label == read
+        ? $"<td class=\"right\">{count:N0}</td>"
+        : count == 0
+            ? "<td class=\"none\">·</td>"
+            : string.Create(CultureInfo.InvariantCulture, $"<td class=\"wrong\" style=\"--share:{Math.Round(15 + 85.0 * count / most)}%\">{count:N0}</td>");
+
+    private static string Classes(Metrics metrics) => "<h3>Per class</h3>" + Table(
+        ["digit", "precision", "recall", "F1", "digits"],
+        metrics.Classes.Select(c => (string[])[$"{c.Digit}", $"{c.Precision:P2}", $"{c.Recall:P2}", $"{c.F1:P2}", $"{c.Support:N0}"]),
+        ["mean", $"{metrics.MacroPrecision:P2}", $"{metrics.MacroRecall:P2}", $"{metrics.MacroF1:P2}", $"{metrics.Samples:N0}"]);
+
+    private static string Wrong(ScoredDigits scored)
+    {
+        (ScoredDigit Digit, int Times)[] wrong = [.. scored.Wrong().GroupBy(digit => digit.Row).Select(same => (same.First(), same.Count())).OrderByDescending(pair => pair.Item2)];
+        ScoredDigit[] unsure = [.. scored.LeastSure().DistinctBy(digit => digit.Row).Take(MostUnsure)];
+        bool isRepeated = wrong is [(_, > 1), ..];
+        string order = isRepeated ? "Those read wrong most often first, then the surest." : "The surest first.";
+        string heading = wrong.Length == 0 ? "None." : $"{(wrong.Length > MostWrong ? $"{MostWrong} of {wrong.Length:N0}. " : "")}{order} What it is → what the network said, and how sure it was{(isRepeated ? "; × how often it was read wrong" : "")}.";
+        return $"""
+            <h3>Digits it read wrong</h3>
+            <p class="note">{heading}</p>
+            <ul class="digits">{string.Concat(wrong.Take(MostWrong).Select(pair => Digit(scored.Data, pair.Digit, pair.Times)))}</ul>
+            <h3>Digits it read right, but was least sure of</h3>
+            {(unsure.Length > 0 ? $"<ul class=\"digits\">{string.Concat(unsure.Select(digit => Digit(scored.Data, digit, 1)))}</ul>" : "<p class=\"note\">None: it was at least 99.5 % sure of every digit that it read right.</p>")}
+            """;
+    }
+
+    private static string Digit(DigitDataset data, ScoredDigit digit, int times)
+    {
+        string said = digit.Label == digit.Read ? $"{digit.Label}" : $"{digit.Label} → <b>{digit.Read}</b>{(times > 1 ? $" ×{times}" : "")}";
+        return $"""<li><img src="{Picture.DataUri(data.Image(digit.Row))}" width="28" height="28" alt="row {digit.Row}: a {digit.Label}, read as {digit.Read}"><span>{said}</span><small>{Sure(digit.Sure)}</small></li>""";
+    }
+
+    /// <summary>Never 100 %, of which no network can be sure.</summary>
+    private static string Sure(double probability) => probability switch
+    {
+        >= 0.999 => "over 99.9 %",
+        >= ScoredDigits.SureFrom => string.Create(CultureInfo.InvariantCulture, $"{100 * probability:F1} %"),
+        _ => WholePercent(probability),
+    };
+
+    private static string Calibration(ScoredDigits scored, string id)
+    {
+        IReadOnlyList<CalibrationBin> all = scored.Calibration();
+        CalibrationBin[] bins = [.. all.Where(bin => bin.Count >= FewDigits)];
+        int leftOut = all.Sum(bin => bin.Count) - bins.Sum(bin => bin.Count);
+        string few = leftOut == 0 ? "" : $" Left out: {leftOut:N0} digit{(leftOut == 1 ? "" : "s")} in bins of fewer than ten.";
+        const string Heading = "<h3>Calibration: is it as sure as it is right?</h3>";
+        if (bins.Length == 0)
+        {
+            return $"{Heading}<p class=\"note\">Too few digits to say: no bin has ten.</p>";
+        }
+
+        double from = 100 * bins.Min(bin => Math.Min(bin.Sure, bin.Right)), least = Math.Max(0, 10 * Math.Floor((from - 2) / 10));
+        ChartAxis sure = new("sure", Least: least, Most: 102, Unit: " %"), right = sure with { Title = "" };
+        Chart chart = new Chart(sure, right).AddGuide((least, least), (100, 100));
+        foreach (CalibrationBin bin in bins)
+        {
+            chart.AddPoints(null, 1, [(100 * bin.Sure, 100 * bin.Right)], Radius(bin.Count));
+        }
+
+        return $"""
+            {Heading}
+            <div class="pair">
+            <div class="beside">{chart.ToFigure($"{id}-calibration", "Right", "Share of right answers against how sure the network was; the table beside it has the same figures")}</div>
+            <div class="beside">{Table(["sure", "right", "digits"], bins.Select(bin => (string[])[Range(bin), WholePercent(bin.Right), $"{bin.Count:N0}"]))}
+            <p class="note">The larger a dot, the more digits. On the dotted line, being 80 % sure means being right 80 % of the time; the expected calibration error, the mean distance from it, is {scored.CalibrationError():P2}.{few}</p></div>
+            </div>
+            """;
+
+        static double Radius(int count) => 1 + 2.3 * Math.Log10(count);
+
+        static string Range(CalibrationBin bin) => bin.Most == 1 ? $"over {Percent(bin.Least)} %" : bin.Least == 0 ? $"under {Percent(bin.Most)} %" : $"{Percent(bin.Least)}–{Percent(bin.Most)} %";
+
+        static string Percent(double share) => (100 * share).ToString("0.#", CultureInfo.InvariantCulture);
+    }
+
+    private static string Augmentation(RunReport run)
+    {
+        TrainingOptions o = run.Record.Options;
+        if (!o.Augmentation.IsEnabled)
+        {
+            return "";
+        }
+
+        DigitDataset data = run.Scored!.Data;
+        Philox random = new(o.Seed);
+        byte[] augmented = new byte[DigitDataset.PixelCount];
+        int[] rows = [.. o.Split.Draw(data.Labels).Training.Take(AugmentedDigits)];
+        string strip = string.Concat(rows.Select(row =>
+        {
+            string original = $"""<img src="{Picture.DataUri(data.Image(row))}" width="28" height="28" alt="row {row}: a {data.Labels[row]}, as it is">""";
+            return $"<li>{original}{string.Concat(Enumerable.Range(0, AugmentedEpochs).Select(Epoch))}</li>";
+
+            string Epoch(int epoch)
+            {
+                o.Augmentation.Apply(random, (uint)row, (uint)epoch, data.Image(row), augmented);
+                return $"""<img src="{Picture.DataUri(augmented)}" width="28" height="28" alt="in epoch {epoch + 1}">""";
+            }
+        }));
+        return $"""
+            <h3>Augmentation</h3>
+            <p class="note">Each row: a training digit as it is, then as the first {AugmentedEpochs} epochs saw it: {RunFacts.Describe(o.Augmentation)}.</p>
+            <ul class="strip">{strip}</ul>
+            """;
+    }
+
+    private static string NoPictures(RunGroup group) => $"<p class=\"note\">No pictures of digits and no calibration: {Text(group.Runs.First(run => run.Scored is null).WhyNoPictures ?? "")}.</p>";
+
+    private static string Duration(double seconds) => TimeSpan.FromSeconds(seconds) is var time && time.TotalMinutes >= 1
+        ? time.ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture)
+        : string.Create(CultureInfo.InvariantCulture, $"{seconds:F1} s");
+}

@@ -1,0 +1,144 @@
+using System.Globalization;
+using CudnnDigits.Cli.Report;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cli.Studies;
+
+/// <summary>A search as a page: what won, how sure that is, and every trial.</summary>
+internal static class TunePage
+{
+    private const int FewTrials = 10;
+
+    /// <summary>The options that are searched: in words, and as numbers where they have an order.</summary>
+    private static readonly (string Name, Func<TrainingOptions, string> Value, Func<TrainingOptions, double?>? Number)[] Searched =
+    [
+        ("learning rate", o => Number(o.LearningRate), o => o.LearningRate),
+        ("batch size", o => $"{o.BatchSize}", o => o.BatchSize),
+        ("schedule", o => CommonOptions.ScheduleName(o.Schedule), null),
+        ("dropout", o => o.Dropout is { } rate ? Number(rate) : o.CreateNetwork().Layers.OfType<Model.DropoutLayer>().Any() ? "the network's own" : "", o => o.Dropout),
+        ("rotation", o => $"±{Number(o.Rotate)}°", o => o.Rotate),
+        ("shift", o => $"±{Number(Math.Round(100 * (double)o.Shift, 1))} %", o => o.Shift),
+        ("zoom", o => $"±{Number(Math.Round(100 * (double)o.Zoom, 1))} %", o => o.Zoom),
+    ];
+
+    /// <param name="study">The search.</param>
+    /// <param name="result">What came of it.</param>
+    /// <param name="trials">Its trials, rung by rung.</param>
+    public static string Of(Study study, TuneResult result, IReadOnlyList<Trial> trials)
+    {
+        Trial[] last = [.. trials.Where(trial => trial.Options.Epochs == trials[^1].Options.Epochs)];
+        Trial winner = last.First(trial => trial.Number == result.Winner), defaults = last.First(trial => trial.Number == 0);
+        RunGroup[] groups = [.. new[] { (Name: $"The winner: trial {winner.Number}", Trial: winner), (Name: "The defaults: trial 0", Trial: defaults) }
+            .Where(judged => judged.Trial.Run is not null).DistinctBy(judged => judged.Trial).Select(judged => new RunGroup(judged.Name, study.Load([judged.Trial.Run!])))];
+        return HtmlReport.Page(
+            $"{result.Trials} trials of {result.Model}",
+            $"Successive halving: many trials for few epochs, the best of them for more; {result.EpochsSpent:N0} epochs in all. Trial 0 is the defaults.",
+            $"""
+            {Html.Tiles(
+                ("winner", $"trial {result.Winner}", result.Winner == 0 ? "the defaults" : $"of {result.Trials} trials"),
+                ("its test accuracy", $"{result.TestAccuracy:P2}", $"of {result.TestDigits:N0} digits that the search never saw"),
+                ("test, the defaults", $"{result.DefaultsTestAccuracy:P2}", "of the same digits"),
+                ("its validation accuracy", $"{result.ValidationAccuracy:P2}", "by which it was chosen, so it flatters"))}
+            {(result.Winner == 0 ? "" : $"<p class=\"note\">{Difference(result)}</p>")}
+            <h3>Use it</h3>
+            <pre>{Html.Text(TuneCommand.CommandLineOf(study.Record, result.Options))}</pre>
+            {Html.Table(["option", "winner", "defaults"], SearchedIn(winner).Select(option => (string[])[option.Name, option.Value(winner.Options), option.Value(defaults.Options)]))}
+            <h3>Error by option</h3>
+            <div class="charts">{string.Concat(TuneFiles.Panels(trials, hasLegend: true).Select((panel, i) => panel.Chart.ToFigure($"panel{i}", Capital(panel.Title), $"Validation error of each trial against {panel.Title}")))}</div>
+            <p class="note">Validation error of each trial; a colour per length of training, as in the first picture.</p>
+            {Weight(trials)}
+            {Rungs(trials, winner)}
+            <h3>Trials</h3>
+            {Table(trials)}
+            """,
+            groups);
+    }
+
+    private static string Number(double number) => number.ToString(CultureInfo.InvariantCulture);
+
+    private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];
+
+    /// <summary>What the test digits say, and how far chance alone would have gone.</summary>
+    private static string Difference(TuneResult result)
+    {
+        double winner = result.TestDigits * (1 - result.TestAccuracy), defaults = result.TestDigits * (1 - result.DefaultsTestAccuracy), chance = Math.Sqrt(winner + defaults);
+        string apart = winner <= defaults ? $"{defaults - winner:N0} fewer" : $"{winner - defaults:N0} more";
+        return $"The winner reads {apart} of the test digits wrong than the defaults ({winner:N0} against {defaults:N0}); the standard error of such a difference is about {chance:N0}: "
+            + (Math.Abs(winner - defaults) > 2 * chance ? "it is no accident." : "it may be chance.");
+    }
+
+    /// <summary>Each trial once, at its longest, the best first.</summary>
+    private static string Table(IReadOnlyList<Trial> trials) => Html.Table(
+        ["trial", "epochs", "validation", "loss", .. SearchedIn(trials[0]).Select(option => option.Name)],
+        trials.GroupBy(trial => trial.Options.Epochs).OrderByDescending(rung => rung.Key).SelectMany(Trial.Best).DistinctBy(trial => trial.Number).Select(trial => (string[])
+        [
+            $"{trial.Number}", $"{trial.Options.Epochs}", trial.Last is { } end ? $"{end.ValidationAccuracy:P2}" : "diverged", trial.Last?.ValidationLoss?.ToString("F4", CultureInfo.InvariantCulture) ?? "",
+            .. SearchedIn(trials[0]).Select(option => option.Value(trial.Options)),
+        ]));
+
+    /// <summary>The options that the network has.</summary>
+    private static IEnumerable<(string Name, Func<TrainingOptions, string> Value, Func<TrainingOptions, double?>? Number)> SearchedIn(Trial trial) => Searched.Where(option => option.Value(trial.Options).Length > 0);
+
+    /// <summary>How the trials went from rung to rung.</summary>
+    private static string Rungs(IReadOnlyList<Trial> trials, Trial winner)
+    {
+        int[] lengths = TuneFiles.Lengths(trials);
+        Chart chart = new(new ChartAxis("", Labels: [.. lengths.Select(TuneFiles.Epochs)]), new ChartAxis("", Logarithmic: true, Unit: " %"));
+        int[] numbers = [.. trials.Select(trial => trial.Number).Distinct()];
+        bool isTitled = false;
+        foreach (int number in numbers.Where(number => number != winner.Number && number != 0))
+        {
+            chart.AddFaint(isTitled ? null : "others", 5, Course(number)).AddPoints(null, 5, Course(number), 1.5);
+            isTitled = true;
+        }
+
+        chart.Add(winner.Number == 0 ? "the defaults, which won" : "the defaults", 0, Course(0), dashed: true);
+        if (winner.Number != 0)
+        {
+            chart.Add("the winner", 1, Course(winner.Number));
+        }
+
+        return $"""
+            <h3>From rung to rung</h3>
+            <div class="charts wide">{chart.ToFigure("rungs", "Validation error", "Validation error of each trial in each rung it reached; the table below has the figures")}</div>
+            """;
+
+        IEnumerable<(double X, double Y)> Course(int number) => trials
+            .Where(trial => trial.Number == number && TuneFiles.Error(trial) is not null)
+            .Select(trial => ((double)Array.IndexOf(lengths, trial.Options.Epochs), TuneFiles.Error(trial)!.Value));
+    }
+
+    /// <summary>How much an option tells of the error: rank correlation in the first rung, where every trial was trained alike.</summary>
+    private static string Weight(IReadOnlyList<Trial> trials)
+    {
+        Trial[] first = [.. trials.Where(trial => trial.Options.Epochs == trials[0].Options.Epochs && trial.Last is not null)];
+        if (first.Length < FewTrials)
+        {
+            return "";
+        }
+
+        double chance = 1.96 / Math.Sqrt(first.Length - 1);
+        double[] errors = [.. first.Select(trial => TuneFiles.Error(trial)!.Value)];
+        var rows = Searched.Where(option => option.Number is not null)
+            .Select(option => (option.Name, Values: first.Select(trial => option.Number!(trial.Options)).ToArray()))
+            .Where(option => option.Values.All(value => value is not null) && option.Values.Distinct().Count() > 1)
+            .Select(option => (option.Name, Correlation: RankCorrelation([.. option.Values.Select(value => value!.Value)], errors)))
+            .OrderByDescending(option => Math.Abs(option.Correlation));
+        return $"""
+            <h3>What mattered</h3>
+            {Html.Table(["option", "rank correlation with error", ""], rows.Select(row => (string[])[row.Name, row.Correlation.ToString("+0.00;−0.00;0.00", CultureInfo.InvariantCulture), Math.Abs(row.Correlation) > chance ? "" : "may be chance"]))}
+            <p class="note">Of the {first.Length} trials of {TuneFiles.Epochs(first[0].Options.Epochs)}: +1 where more of it always meant more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option whose best value lies in the middle does not show here; see the pictures.</p>
+            """;
+    }
+
+    private static double RankCorrelation(double[] x, double[] y)
+    {
+        (double[] a, double[] b) = (Ranks(x), Ranks(y));
+        (double meanA, double meanB) = (a.Average(), b.Average());
+        double ab = a.Zip(b, (p, q) => (p - meanA) * (q - meanB)).Sum(), aa = a.Sum(p => (p - meanA) * (p - meanA)), bb = b.Sum(q => (q - meanB) * (q - meanB));
+        return aa * bb > 0 ? ab / Math.Sqrt(aa * bb) : 0;
+    }
+
+    /// <summary>Ranks from 0; equal numbers share the mean of theirs.</summary>
+    private static double[] Ranks(double[] numbers) => [.. numbers.Select(number => numbers.Count(other => other < number) + (numbers.Count(other => other == number) - 1) / 2.0)];
+}
