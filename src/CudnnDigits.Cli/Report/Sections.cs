@@ -153,7 +153,7 @@ internal static class Sections
         metrics.Classes.Select(c => (string[])[$"{c.Digit}", $"{c.Precision:P2}", $"{c.Recall:P2}", $"{c.F1:P2}", $"{c.Support:N0}"]),
         ["mean", $"{metrics.MacroPrecision:P2}", $"{metrics.MacroRecall:P2}", $"{metrics.MacroF1:P2}", $"{metrics.Samples:N0}"]);
 
-    private static string Wrong(ScoredDigits scored)
+    public static string Wrong(ScoredDigits scored)
     {
         (ScoredDigit Digit, int Times)[] wrong = [.. scored.Wrong().GroupBy(digit => digit.Row).Select(same => (same.First(), same.Count())).OrderByDescending(pair => pair.Item2)];
         ScoredDigit[] unsure = [.. scored.LeastSure().DistinctBy(digit => digit.Row).Take(MostUnsure)];
@@ -183,7 +183,7 @@ internal static class Sections
         _ => WholePercent(probability),
     };
 
-    private static string Calibration(ScoredDigits scored, string id)
+    public static string Calibration(ScoredDigits scored, string id)
     {
         IReadOnlyList<CalibrationBin> all = scored.Calibration();
         CalibrationBin[] bins = [.. all.Where(bin => bin.Count >= FewDigits)];

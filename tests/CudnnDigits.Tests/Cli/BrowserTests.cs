@@ -8,8 +8,6 @@ namespace CudnnDigits.Tests.Cli;
 /// <summary>The drawing page in Chromium, by mouse, by finger and by keyboard.</summary>
 public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningServer>
 {
-    private const string Chromium = "/usr/bin/chromium", Driver = "/usr/bin/chromedriver";
-
     [Fact]
     public void A_seven_drawn_with_the_mouse_is_read_as_7()
     {
@@ -77,28 +75,77 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
     public void On_a_phone_nothing_is_wider_than_the_screen()
     {
         using ChromeDriver browser = Open();
-        browser.ExecuteCdpCommand("Emulation.setDeviceMetricsOverride", new() { ["width"] = 360, ["height"] = 740, ["deviceScaleFactor"] = 2, ["mobile"] = true });
+        browser.Resize(360, 740);
         Assert.Equal(360L, browser.ExecuteScript("return document.documentElement.scrollWidth"));
         Draw(browser, PointerKind.Touch, (-0.25, -0.3), (0.25, -0.3), (0, 0), (-0.1, 0.38));
         WaitFor(browser, "digit", "7");
         Assert.True((bool)browser.ExecuteScript("return document.querySelector('#bars li:last-child').getBoundingClientRect().bottom <= innerHeight")!); // pad and probabilities at once
     }
 
-    private ChromeDriver Open()
+    [Fact]
+    public void The_pad_says_where_to_draw_and_fills_a_phone()
     {
-        if (!File.Exists(Chromium) || !File.Exists(Driver))
+        using ChromeDriver browser = Open();
+        browser.Resize(390, 844);
+        IWebElement hint = browser.FindElement(By.Id("hint"));
+        Assert.Equal("Draw here", hint.Text);
+        Assert.InRange(Pad(browser).Size.Width, 350, 390);
+        Draw(browser, PointerKind.Touch, (0.02, -0.38), (0, 0.38)); // through the words
+        WaitFor(browser, "digit", "1");
+        Assert.False(hint.Displayed);
+        browser.FindElement(By.Id("clear")).Click();
+        Assert.True(hint.Displayed);
+    }
+
+    [Fact]
+    public void It_is_never_sure_of_all_of_it()
+    {
+        using ChromeDriver browser = Open();
+        string Said(double probability) => (string)browser.ExecuteScript(
+            "const p = Array(10).fill(0); p[7] = arguments[0]; show({ digit: 7, probability: p[7], probabilities: p, image: Array(784).fill(0) }); return document.querySelector('#bars .best .share').textContent + '|' + document.getElementById('said').textContent;", probability)!;
+        foreach (double sure in new[] { 1, 0.99999, 0.9996, 0.999 })
         {
-            Assert.True(Environment.GetEnvironmentVariable("CUDNN_DIGITS_REQUIRE_BROWSER") is null or "", $"{Chromium} and {Driver} are required here");
-            Assert.Skip($"needs {Chromium} and {Driver}");
+            Assert.Equal("over 99.9 %|A 7: over 99.9 % sure.", Said(sure));
         }
 
-        ChromeOptions options = new() { BinaryLocation = Chromium };
-        options.AddArguments("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900");
-        options.SetLoggingPreference(LogType.Browser, LogLevel.All);
-        ChromeDriver browser = new(ChromeDriverService.CreateDefaultService(Driver), options, TimeSpan.FromMinutes(1));
-        browser.Navigate().GoToUrl(server.Address);
-        return browser;
+        Assert.Equal("99.8 %|A 7: 99.8 % sure.", Said(0.9984));
+        Assert.Equal("45.0 %|Perhaps a 7: 45.0 % sure.", Said(0.45));
+        browser.Resize(360, 740);
+        Assert.Equal("over 99.9 %|A 7: over 99.9 % sure.", Said(1));
+        Assert.True((bool)browser.ExecuteScript("const share = document.querySelector('#bars .best .share'); return share.scrollWidth <= share.clientWidth && share.getClientRects().length == 1 && share.offsetHeight < 30")!); // in its column, in one line
     }
+
+    /// <summary>As Chromium tells it to a screen reader.</summary>
+    [Fact]
+    public void Assistive_technology_is_told_what_the_pad_is_and_how_it_is_used()
+    {
+        using ChromeDriver browser = Open();
+        Dictionary<string, object> tree = (Dictionary<string, object>)browser.ExecuteCdpCommand("Accessibility.getFullAXTree", [])!;
+        Dictionary<string, object>[] nodes = [.. ((IEnumerable<object>)tree["nodes"]).Cast<Dictionary<string, object>>()];
+        Dictionary<string, object> pad = Assert.Single(nodes, node => Of(node, "name") == "Drawing pad: empty");
+        Assert.Equal("application", Of(pad, "role"));
+        Assert.Contains("arrow keys move the pen", Of(pad, "description"), StringComparison.Ordinal);
+        Assert.Contains(nodes, node => Of(node, "role") == "status");
+        Assert.Contains(nodes, node => Of(node, "role") == "StaticText" && Of(node, "name").StartsWith("With the keyboard", StringComparison.Ordinal)); // read on its own too
+        Assert.DoesNotContain(nodes, node => Of(node, "name") == "Draw here" && !(bool)node["ignored"]); // the pad's name says that it is empty
+
+        static string Of(Dictionary<string, object> node, string what) => node.TryGetValue(what, out object? value) && ((Dictionary<string, object>)value).TryGetValue("value", out object? text) ? $"{text}" : "";
+    }
+
+    [Theory]
+    [InlineData(390, 844)]
+    [InlineData(1280, 900)]
+    public void Every_text_of_the_page_can_be_read_in_light_and_dark(int width, int height)
+    {
+        using ChromeDriver browser = Open();
+        browser.Resize(width, height);
+        browser.AssertReadable();
+        Draw(browser, PointerKind.Mouse, (-0.25, -0.3), (0.25, -0.3), (0, 0), (-0.1, 0.38));
+        WaitFor(browser, "digit", "7");
+        browser.AssertReadable();
+    }
+
+    private ChromeDriver Open() => Browser.Open(server.Address);
 
     private static IWebElement Pad(ChromeDriver browser) => browser.FindElement(By.Id("pad"));
 

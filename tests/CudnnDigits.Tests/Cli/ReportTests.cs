@@ -35,6 +35,9 @@ public sealed class ReportTests : IDisposable
         Assert.DoesNotContain("rgb(1,1,", page, StringComparison.Ordinal); // every colour of a chart became a variable of the page
         Assert.All(Svgs(page), svg => XElement.Parse(svg));
         Assert.Equal(4, Svgs(page).Count());
+        Assert.Contains("<figcaption>Error<ul>", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("Accuracy, %", page, StringComparison.Ordinal);
+        Assert.Contains(XElement.Parse(Svgs(page).First()).Descendants(), text => text.Value.Trim() is "50 %" or "100 %");
         Assert.Equal(6, Regex.Count(page, "in epoch 8\">"));
         Assert.All(Variables(page), variable => Assert.Contains($"  {variable}: ", page, StringComparison.Ordinal));
     }
@@ -95,6 +98,35 @@ public sealed class ReportTests : IDisposable
         Assert.DoesNotContain("batch size", table, StringComparison.Ordinal);
         string[] ids = [.. Regex.Matches(text, " id=\"([^\"]+)\"").Select(match => match.Groups[1].Value)];
         Assert.Equal(ids.Length, ids.Distinct().Count());
+    }
+
+    [Fact]
+    public void Runs_that_were_scored_on_other_digits_are_compared_with_a_warning()
+    {
+        string other = _folder.Write("other.csv", DigitFiles.Csv(GeneratedDigits.Create(400, seed: 3))), first = Train("first", "--epochs", "1");
+        string[] foreign = ["--data", other, "--model", "simple", "--epochs", "1", "--out", _folder["foreign"]];
+        Assert.Equal(0, CliProgram.Run(["train", .. foreign]).ExitCode);
+        Assert.Null(Warning(first, Train("rate", "--epochs", "1", "--lr", "0.002")));
+        Assert.Contains("scored on other digits", Warning(first, Train("seed", "--epochs", "1", "--seed", "5")), StringComparison.Ordinal);
+        Assert.Contains("scored on other digits", Warning(first, Train("share", "--epochs", "1", "--validation", "0.3")), StringComparison.Ordinal);
+        Assert.Contains("scored on other digits", Warning(first, Train("all", "--epochs", "1", "--validation", "0")), StringComparison.Ordinal);
+        Assert.Null(Warning(_folder["all"], Train("all-5", "--epochs", "1", "--validation", "0", "--seed", "5"))); // nothing held out, so no seed splits it
+        Assert.Contains("other data", Warning(first, _folder["foreign"]), StringComparison.Ordinal);
+
+        string fingerprint = new RunFolder(_folder["foreign"]).ReadRecord().Data.Fingerprint;
+        Assert.Contains($"<td title=\"{fingerprint}\">{fingerprint[..12]}</td>", File.ReadAllText(_folder["both.html"]), StringComparison.Ordinal);
+        Assert.DoesNotContain($">{fingerprint}<", File.ReadAllText(_folder["both.html"]), StringComparison.Ordinal);
+        Assert.Contains($"<dd title=\"{fingerprint}\">{fingerprint[..12]}</dd>", File.ReadAllText(_folder["foreign/report.html"]), StringComparison.Ordinal);
+
+        string? Warning(params string[] runs)
+        {
+            using JsonDocument json = JsonDocument.Parse(CliProgram.Run(["report", .. runs, "--out", _folder["both.html"], "--json"]).Output);
+            string? warning = json.RootElement.GetProperty("warning").GetString();
+            Assert.Equal(warning is null ? 0 : 1, Regex.Count(File.ReadAllText(_folder["both.html"]), "class=\"warning\""));
+            string text = CliProgram.Run(["report", .. runs, "--out", _folder["both.html"]]).Output;
+            Assert.Equal(warning is null ? 0 : 1, Regex.Count(text, "Compare with care"));
+            return warning;
+        }
     }
 
     [Fact]

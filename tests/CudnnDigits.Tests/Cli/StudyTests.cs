@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;
@@ -44,7 +46,10 @@ public sealed class StudyTests : IDisposable
         Assert.Equal([68, 68, 67], whole.RootElement.GetProperty("folds").EnumerateArray().Select(fold => fold.GetProperty("samples").GetInt32()));
         int[] support = [.. pooled.GetProperty("classes").EnumerateArray().Select(c => c.GetProperty("support").GetInt32())];
         Assert.Equal([21, 21, 21, 20, 20, 20, 20, 20, 20, 20], support);
-        Assert.True(File.Exists(_folder["whole/report.html"]));
+        string page = AssertPage("whole", "Run by run", "Curves", "Confusion matrix", "Per class", "Digits it read wrong", "Calibration: is it as sure as it is right?", "How it was made");
+        Assert.Contains($"<td>{pooled.GetProperty("macro_recall").GetDouble():P2}</td>", page, StringComparison.Ordinal);
+        Assert.Contains("<dd>fold 1 of 3 … fold 3 of 3</dd>", page, StringComparison.Ordinal);
+        Assert.Equal(3, Regex.Count(page, "<th scope=\"row\">fold-"));
         Assert.True(File.Exists(_folder["whole/fold-2/report.html"]));
 
         // A fold is a run like any other: its weights know which rows it held out.
@@ -106,6 +111,10 @@ public sealed class StudyTests : IDisposable
         CliProgram.AssertRefused("--folds cannot be changed by --resume", "crossval", "--resume", _folder["stopped"], "--folds", "4");
         CliProgram.AssertRefused("holds no crossval", "crossval", "--resume", _folder["absent"]);
         CliProgram.AssertRefused("holds a crossval", "tune", "--resume", _folder["stopped"]);
+        CliProgram.AssertRefused("holds a study, which has a page of its own", "report", _folder["stopped"], _folder["stopped/fold-1"]);
+        CliProgram.AssertRefused("a file that this command reads", "report", _folder["stopped"], "--out", _folder["stopped/fold-1/model.safetensors"]);
+        File.Delete(_folder["stopped/fold-2/metrics.json"]);
+        CliProgram.AssertRefused($"has not ended (fold 2 of 3); go on with cudnn-digits crossval --resume {_folder["stopped"]}", "report", _folder["stopped"]);
         CliProgram.AssertRefused("holds a study already; go on with --resume", ["crossval", .. options, "--out", _folder["stopped"]]);
         CliProgram.AssertRefused("is not empty; choose another", ["crossval", .. options, "--out", _folder.Path]);
         Directory.CreateDirectory(_folder["killed"]);
@@ -176,7 +185,11 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(accuracies.Average(), row.GetProperty("validation_accuracy").GetProperty("mean").GetDouble(), 1e-12);
         Assert.Equal(0.98585, row.GetProperty("report_kaggle_score").GetDouble());
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("rows")[1].GetProperty("report_kaggle_score").ValueKind);
-        Assert.Contains("eight digits apart", File.ReadAllText(_folder["compare/report.html"]), StringComparison.Ordinal);
+        string page = AssertPage("compare", "Curves", "Run by run", "Confusion matrix", "Digits it read wrong");
+        Assert.Contains("eight digits apart", page, StringComparison.Ordinal);
+        Assert.Contains("<td>99.12 %</td><td>98.54 %</td><td>0.98585</td>", page, StringComparison.Ordinal);
+        Assert.Contains($"<td>{Spread.Of(accuracies).ToPercent()}</td>", page, StringComparison.Ordinal);
+        Assert.Equal(4, Regex.Count(page, "<section class=\"run\""));
         Assert.Equal(text[..text.IndexOf("\n\nreport ", StringComparison.Ordinal)], File.ReadAllText(_folder["compare/compare.txt"]).TrimEnd());
     }
 
@@ -196,7 +209,10 @@ public sealed class StudyTests : IDisposable
         Assert.Equal([7UL, 8, 9], json.RootElement.GetProperty("seeds").EnumerateArray().Select(seed => seed.GetProperty("seed").GetUInt64()));
         Assert.Equal(json.RootElement.GetRawText(), File.ReadAllText(_folder["repeat/repeat.json"]).Trim());
         Assert.Contains("simple, 2 epochs, 3 seeds", text, StringComparison.Ordinal);
-        Assert.Contains("3 seeds", File.ReadAllText(_folder["repeat/report.html"]), StringComparison.Ordinal);
+        string page = AssertPage("repeat", "Run by run", "Curves", "Confusion matrix", "Digits it read wrong");
+        Assert.Contains("<h1>3 seeds</h1>", page, StringComparison.Ordinal);
+        Assert.Contains($"± {json.RootElement.GetProperty("accuracy").GetProperty("deviation").GetDouble():P2}, over 3 runs", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("Compare with care", page, StringComparison.Ordinal); // a split of its own is what each seed is asked for
         CliProgram.AssertRefused("--seeds cannot be changed by --resume", "repeat", "--resume", _folder["repeat"], "--seeds", "4");
 
         static string Without(string row) => string.Join(',', row.Split(',')[..6]); // seconds are those of the clock
@@ -220,6 +236,14 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(test.RootElement.GetProperty("accuracy").GetDouble(), whole.RootElement.GetProperty("test_accuracy").GetDouble());
         Assert.Equal(40, test.RootElement.GetProperty("samples").GetInt32());
         XElement.Load(_folder["whole/tune.svg"]);
+        string page = AssertPage("whole", "Use it", "Error by option", "From rung to rung", "Trials", "Confusion matrix", "Digits it read wrong");
+        Assert.Contains($"--lr {whole.RootElement.GetProperty("options").GetProperty("learning_rate").GetRawText()} ", page, StringComparison.Ordinal);
+        Assert.Contains($"<strong>{whole.RootElement.GetProperty("test_accuracy").GetDouble():P2}</strong>", page, StringComparison.Ordinal);
+        string table = page[page.IndexOf("<h3>Trials</h3>", StringComparison.Ordinal)..];
+        string[] listed = [.. Regex.Matches(table[..table.IndexOf("</table>", StringComparison.Ordinal)], "<tr><th scope=\"row\">(\\d+)</th>").Select(match => match.Groups[1].Value)];
+        Assert.Equal(best, listed[0]);
+        Assert.Equal(9, listed.Distinct().Count());
+        Assert.Equal(9, listed.Length);
 
         // As if it had been stopped in the last rung.
         Directory.CreateDirectory(_folder["stopped"]);
@@ -276,6 +300,23 @@ public sealed class StudyTests : IDisposable
         Assert.Equal((5.0, Math.Sqrt(32.0 / 7)), (spread.Mean, spread.Deviation));
         Assert.Equal("98.57 ± 0.14 %", Spread.Of([0.9847, 0.9867]).ToPercent());
         Assert.Equal("98.54 %", Spread.Of([0.9854]).ToPercent());
+    }
+
+    /// <summary>A study's page: its sections, in one file without a script, and the same when it is written again.</summary>
+    private string AssertPage(string study, params string[] headings)
+    {
+        string file = _folder[$"{study}/report.html"], page = File.ReadAllText(file);
+        Assert.All(headings, heading => Assert.Contains($"<h3>{heading}</h3>", page, StringComparison.Ordinal));
+        Assert.DoesNotMatch("(src|href)=\"(?!data:|#)", page);
+        Assert.DoesNotContain("<script", page, StringComparison.Ordinal);
+        string[] ids = [.. Regex.Matches(page, " id=\"([^\"]+)\"").Select(match => match.Groups[1].Value)];
+        Assert.Equal(ids.Length, ids.Distinct().Count());
+        string[] before = Directory.GetFiles(_folder[study], "*", SearchOption.AllDirectories);
+        File.Delete(file);
+        Assert.Contains(file, Run("report", _folder[study]), StringComparison.Ordinal);
+        Assert.Equal(page, File.ReadAllText(file));
+        Assert.Equal(before, Directory.GetFiles(_folder[study], "*", SearchOption.AllDirectories));
+        return WebUtility.HtmlDecode(page);
     }
 
     private static string Run(params string[] arguments)

@@ -1,0 +1,64 @@
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+using OpenQA.Selenium.Chrome;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>The pages of runs and studies in Chromium: on a phone, on a desktop and on paper, in light and dark.</summary>
+public sealed class ReportPageTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly string[] _data;
+
+    public ReportPageTests() => _data = ["--data", _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2))), "--quiet"];
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData("train", "--model", "simple", "--augment", "standard", "--epochs", "2")]
+    [InlineData("crossval", "--model", "simple", "--folds", "3", "--epochs", "1")]
+    [InlineData("compare", "--seeds", "1", "--epochs", "1")]
+    [InlineData("tune", "--model", "simple", "--epochs", "3", "--budget", "30")]
+    public void Every_text_can_be_read_and_tables_of_figures_fit_a_phone(string command, params string[] options)
+    {
+        using ChromeDriver browser = Browser.Open(new Uri("about:blank"));
+        Run([command, .. _data, .. options, "--out", _folder["out"]]);
+        Check(browser, "out/report.html");
+    }
+
+    [Fact]
+    public void Runs_side_by_side_can_be_read_too()
+    {
+        using ChromeDriver browser = Browser.Open(new Uri("about:blank"));
+        foreach (string seed in new[] { "1", "2" })
+        {
+            Run(["train", .. _data, "--model", "simple", "--epochs", "1", "--seed", seed, "--out", _folder[seed]]);
+        }
+
+        Run("report", _folder["1"], _folder["2"], "--out", _folder["both.html"]);
+        Check(browser, "both.html");
+    }
+
+    private void Check(ChromeDriver browser, string page)
+    {
+        browser.Navigate().GoToUrl(new Uri(_folder[page]));
+        foreach ((int width, int height) in new[] { (390, 844), (1280, 900) })
+        {
+            browser.Resize(width, height);
+            browser.AssertReadable();
+        }
+
+        browser.Resize(390, 844);
+        object pushed = browser.ExecuteScript("""
+            return [...document.querySelectorAll("table")].filter(table => [...table.querySelectorAll("th")].some(th => ["recall", "right"].includes(th.textContent)) || table.className === "confusion")
+              .filter(table => table.parentElement.scrollWidth > table.parentElement.clientWidth || parseFloat(getComputedStyle(table).fontSize) < 10.5).map(table => table.textContent.slice(0, 60));
+            """)!;
+        Assert.Empty((IEnumerable<object>)pushed);
+    }
+
+    private static void Run(params string[] arguments)
+    {
+        CliProgram.Result result = CliProgram.Run(arguments);
+        Assert.True(result.ExitCode == 0, result.Error);
+    }
+}
