@@ -26,7 +26,7 @@ internal static class HelpExamples
         ],
         ["export"] = ["export --weights runs/first/model.safetensors --onnx digits.onnx", "evaluate --weights digits.onnx --data train.csv"],
         ["predict"] = ["predict --weights runs/first/model.safetensors --data test.csv --out submission.csv", "predict --weights runs/first/model.safetensors --data test.csv --out - | head    - is standard output"],
-        ["report"] = ["report runs/first", "report runs/first runs/second --out both.html"],
+        ["report"] = ["report runs/first", "report runs/first runs/second --out both.html", "report runs/crossval-20260101-120000      a study's page"],
         ["compare"] = ["compare --data train.csv --seeds 5        the university report's table, made again"],
         ["crossval"] =
         [

@@ -60,7 +60,7 @@ internal sealed partial class Chart
 
     /// <summary>Adds a line that stays behind the others: one of many.</summary>
     public Chart AddFaint(string? title, int color, IEnumerable<(double X, double Y)> points) =>
-        Add(title, color, "faint", points, new LineSeries { Color = OxyColor.FromAColor(Faint, Series(color)), StrokeThickness = 1.2 });
+        Add(title, color, "faint", points, new LineSeries { Color = OxyColor.FromAColor(Faint, Series(color)), StrokeThickness = 1.2, LineStyle = LineStyle.Solid });
 
     /// <summary>Adds points without a line.</summary>
     public Chart AddPoints(string? title, int color, IEnumerable<(double X, double Y)> points, double radius = 4) =>
@@ -71,7 +71,7 @@ internal sealed partial class Chart
     {
         foreach ((double x, double low, double high) in bars)
         {
-            LineSeries bar = new() { Color = Series(color), StrokeThickness = 1.5 };
+            LineSeries bar = new() { Color = Series(color), StrokeThickness = 1.5, LineStyle = LineStyle.Solid };
             bar.Points.AddRange([new DataPoint(x, low), new DataPoint(x, high)]);
             _bars.Add(bar);
         }

@@ -57,7 +57,7 @@ internal static class Sections
             {loss.ToFigure($"{id}-loss", "Loss", "Loss by epoch, training and validation")}
             {rate.ToFigure($"{id}-rate", "Learning rate", "Learning rate at the end of each epoch")}
             </div>
-            <p class="note">Error is the share of digits read wrong, on a logarithmic scale. {(isMean ? "Lines are means over the runs, bars one standard deviation up and down. " : "")}{(isAlone ? "Validation is measured after each epoch; training figures (dashed) are " : "Solid: validation, after each epoch. Dashed: training, ")}taken while training{(runs.Any(run => run.Record.Options.Augmentation.IsEnabled) ? ", on augmented digits" : "")}, with dropout where the network has it.</p>
+            <p class="note">Error is the share of digits read wrong. {(isMean ? "Lines are means over the runs, bars one standard deviation up and down. " : "")}{(isAlone ? "Validation is measured after each epoch; training (dashed) is measured " : "Solid: validation, after each epoch. Dashed: training, ")}while training{(runs.Any(run => run.Record.Options.Augmentation.IsEnabled) ? ", on augmented digits" : "")}, with dropout where the network has it.</p>
             """;
 
         void Draw(Chart chart, RunGroup group, string? training, int dashed, string validation, int solid, Func<EpochRecord, double?> trained, Func<EpochRecord, double?> validated)
@@ -111,23 +111,23 @@ internal static class Sections
     {
         Spread error = group.Over(metrics => 100 * (1 - metrics.Accuracy));
         int last = group.Runs.Count - 1;
-        Chart chart = new(new ChartAxis("", Labels: [.. group.Runs.Select(ShortName)]), new ChartAxis("", Least: 0, Most: Math.Max(0.1, 1.1 * Math.Max(error.Values.Max(), error.Mean + error.Deviation)), Unit: " %"));
+        (string what, string[] numbers) = group.First.Record.Options.Folds > 0
+            ? ("fold", group.Runs.Select(run => $"{run.Record.Options.Fold}").ToArray())
+            : ("seed", group.Runs.Select(run => $"{run.Record.Options.Seed}").ToArray());
+        Chart chart = new(new ChartAxis(what, Labels: numbers), new ChartAxis("", Least: 0, Most: Math.Max(0.1, 1.1 * Math.Max(error.Values.Max(), error.Mean + error.Deviation)), Unit: " %"));
         foreach (double level in new[] { error.Mean - error.Deviation, error.Mean + error.Deviation })
         {
             chart.AddGuide((-0.5, level), (last + 0.5, level));
         }
 
         chart.AddFaint("mean, ± deviation dotted", 1, [(-0.5, error.Mean), (last + 0.5, error.Mean)]).AddPoints(null, 1, error.Values.Select((value, i) => ((double)i, value)), 5);
-        IEnumerable<string[]> rows = group.Runs.Select(run => (string[])[run.Name, $"{run.Metrics!.Accuracy:P2}", $"{WrongOf(run.Metrics):N0} of {run.Metrics.Samples:N0}", $"{run.Metrics.MacroF1:P2}", run.Metrics.Loss.ToString("F4", CultureInfo.InvariantCulture)]);
+        IEnumerable<string[]> rows = group.Runs.Select((run, i) => (string[])[$"{what} {numbers[i]}", $"{run.Metrics!.Accuracy:P2}", $"{WrongOf(run.Metrics):N0} of {run.Metrics.Samples:N0}", $"{run.Metrics.MacroF1:P2}", run.Metrics.Loss.ToString("F4", CultureInfo.InvariantCulture)]);
         return $"""
             <h3>Run by run</h3>
-            <div class="pair"><div>{Table(["run", "accuracy", "wrong", "macro F1", "loss"], rows, ["mean", $"{group.Over(m => m.Accuracy).Mean:P2}", group.Over(m => WrongOf(m)).Mean.ToString("N1", CultureInfo.InvariantCulture), $"{group.Over(m => m.MacroF1).Mean:P2}", group.Over(m => m.Loss).Mean.ToString("F4", CultureInfo.InvariantCulture)])}</div>
+            <div class="pair"><div>{Table([what, "accuracy", "wrong", "macro F1", "loss"], rows, ["mean", $"{group.Over(m => m.Accuracy).Mean:P2}", group.Over(m => WrongOf(m)).Mean.ToString("N1", CultureInfo.InvariantCulture), $"{group.Over(m => m.MacroF1).Mean:P2}", group.Over(m => m.Loss).Mean.ToString("F4", CultureInfo.InvariantCulture)])}</div>
             <div class="beside">{chart.ToFigure($"{id}-runs", "Error", $"Share of held-out digits read wrong by each run; mean {error.Mean:F2} %, standard deviation {error.Deviation:F2} %")}</div></div>
             """;
     }
-
-    /// <summary>The part of a run's name by which it differs: 3 of fold-3.</summary>
-    private static string ShortName(RunReport run) => run.Name[(run.Name.LastIndexOf('-') + 1)..];
 
     private static string Confusion(Metrics metrics)
     {

@@ -71,16 +71,10 @@ internal static class TuneCommand
     /// <summary>The page of a search that has ended.</summary>
     public static string Page(Study study)
     {
-        string file = Path.Combine(study.Folder, ResultName);
-        try
-        {
-            TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult) ?? throw new InputException($"{study.Folder}: has not ended; go on with cudnn-digits {study.ResumeWith}");
-            return TunePage.Of(study, result, [.. Search(study, CancellationToken.None)]);
-        }
-        catch (JsonException e)
-        {
-            throw new InputException($"{file}: is damaged; go on with cudnn-digits {study.ResumeWith}, which writes it again", e);
-        }
+        string file = Path.Combine(study.Folder, ResultName), mend = $"make it again with cudnn-digits {study.ResumeWith}";
+        TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult, mend) ?? throw new InputException($"{study.Folder}: has not ended; go on with cudnn-digits {study.ResumeWith}");
+        Trial[] trials = [.. Search(study, CancellationToken.None)];
+        return LastRung(trials).Any(trial => trial.Number == result.Winner) ? TunePage.Of(study, result, trials) : throw new InputException($"{file}: is damaged, trial {result.Winner} is not in the last rung; {mend}");
     }
 
     /// <summary>Runs rung after rung.</summary>
@@ -112,6 +106,9 @@ internal static class TuneCommand
 
         return trials;
     }
+
+    /// <summary>The trials that were trained for the most epochs; the defaults are among them.</summary>
+    public static IEnumerable<Trial> LastRung(IReadOnlyList<Trial> trials) => trials.Where(trial => trial.Options.Epochs == trials[^1].Options.Epochs);
 
     private static Trial RunTrial(Study study, int number, Rung rung, string label, bool keep, CancellationToken cancellation)
     {
@@ -145,7 +142,7 @@ internal static class TuneCommand
     /// <summary>Scores winner and defaults on the digits that neither training nor choosing has seen.</summary>
     private static TuneResult Judge(Study study, Trial[] trials)
     {
-        Trial[] last = [.. trials.Where(trial => trial.Options.Epochs == trials[^1].Options.Epochs)];
+        Trial[] last = [.. LastRung(trials)];
         Trial winner = Trial.Best(last).First(), defaults = last.First(trial => trial.Number == 0);
         int[] rows = study.Record.Options.Split.Draw(study.Data.Labels).Test;
         return new TuneResult(

@@ -1,11 +1,12 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
 /// <summary>A search as a page: what won, how sure that is, and every trial.</summary>
-internal static class TunePage
+internal static partial class TunePage
 {
     private const int FewTrials = 10;
 
@@ -26,7 +27,7 @@ internal static class TunePage
     /// <param name="trials">Its trials, rung by rung.</param>
     public static string Of(Study study, TuneResult result, IReadOnlyList<Trial> trials)
     {
-        Trial[] last = [.. trials.Where(trial => trial.Options.Epochs == trials[^1].Options.Epochs)];
+        Trial[] last = [.. TuneCommand.LastRung(trials)];
         Trial winner = last.First(trial => trial.Number == result.Winner), defaults = last.First(trial => trial.Number == 0);
         RunGroup[] groups = [.. new[] { (Name: $"The winner: trial {winner.Number}", Trial: winner), (Name: "The defaults: trial 0", Trial: defaults) }
             .Where(judged => judged.Trial.Run is not null).DistinctBy(judged => judged.Trial).Select(judged => new RunGroup(judged.Name, study.Load([judged.Trial.Run!])))];
@@ -41,7 +42,7 @@ internal static class TunePage
                 ("its validation accuracy", $"{result.ValidationAccuracy:P2}", "by which it was chosen, so it flatters"))}
             {(result.Winner == 0 ? "" : $"<p class=\"note\">{Difference(result)}</p>")}
             <h3>Use it</h3>
-            <pre>{Html.Text(TuneCommand.CommandLineOf(study.Record, result.Options))}</pre>
+            <pre>{Option().Replace(Html.Text(TuneCommand.CommandLineOf(study.Record, result.Options)), "<span>$0</span>")}</pre>
             {Html.Table(["option", "winner", "defaults"], SearchedIn(winner).Select(option => (string[])[option.Name, option.Value(winner.Options), option.Value(defaults.Options)]))}
             <h3>Error by option</h3>
             <div class="charts">{string.Concat(TuneFiles.Panels(trials, hasLegend: true).Select((panel, i) => panel.Chart.ToFigure($"panel{i}", Capital(panel.Title), $"Validation error of each trial against {panel.Title}")))}</div>
@@ -54,6 +55,10 @@ internal static class TunePage
             groups);
     }
 
+    /// <summary>An option and its value, which a narrow page breaks the line before.</summary>
+    [GeneratedRegex(@"--\S+ \S+")]
+    private static partial Regex Option();
+
     private static string Number(double number) => number.ToString(CultureInfo.InvariantCulture);
 
     private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];
@@ -64,7 +69,7 @@ internal static class TunePage
         double winner = result.TestDigits * (1 - result.TestAccuracy), defaults = result.TestDigits * (1 - result.DefaultsTestAccuracy), chance = Math.Sqrt(winner + defaults);
         string apart = winner <= defaults ? $"{defaults - winner:N0} fewer" : $"{winner - defaults:N0} more";
         return $"The winner reads {apart} of the test digits wrong than the defaults ({winner:N0} against {defaults:N0}); the standard error of such a difference is about {chance:N0}: "
-            + (Math.Abs(winner - defaults) > 2 * chance ? "it is no accident." : "it may be chance.");
+            + (Math.Abs(winner - defaults) > 2 * chance ? "more than chance explains." : "it may be chance.");
     }
 
     /// <summary>Each trial once, at its longest, the best first.</summary>
@@ -126,7 +131,7 @@ internal static class TunePage
             .OrderByDescending(option => Math.Abs(option.Correlation));
         return $"""
             <h3>What mattered</h3>
-            {Html.Table(["option", "rank correlation with error", ""], rows.Select(row => (string[])[row.Name, row.Correlation.ToString("+0.00;−0.00;0.00", CultureInfo.InvariantCulture), Math.Abs(row.Correlation) > chance ? "" : "may be chance"]))}
+            {Html.Table(["option", "rank correlation with error", "may be chance"], rows.Select(row => (string[])[row.Name, row.Correlation.ToString("+0.00;−0.00;0.00", CultureInfo.InvariantCulture), Math.Abs(row.Correlation) > chance ? "no" : "yes"]))}
             <p class="note">Of the {first.Length} trials of {TuneFiles.Epochs(first[0].Options.Epochs)}: +1 where more of it always meant more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option whose best value lies in the middle does not show here; see the pictures.</p>
             """;
     }

@@ -49,7 +49,7 @@ public sealed class StudyTests : IDisposable
         string page = AssertPage("whole", "Run by run", "Curves", "Confusion matrix", "Per class", "Digits it read wrong", "Calibration: is it as sure as it is right?", "How it was made");
         Assert.Contains($"<td>{pooled.GetProperty("macro_recall").GetDouble():P2}</td>", page, StringComparison.Ordinal);
         Assert.Contains("<dd>fold 1 of 3 … fold 3 of 3</dd>", page, StringComparison.Ordinal);
-        Assert.Equal(3, Regex.Count(page, "<th scope=\"row\">fold-"));
+        Assert.Equal(3, Regex.Count(page, "<th scope=\"row\">fold "));
         Assert.True(File.Exists(_folder["whole/fold-2/report.html"]));
 
         // A fold is a run like any other: its weights know which rows it held out.
@@ -243,6 +243,17 @@ public sealed class StudyTests : IDisposable
         string[] listed = [.. Regex.Matches(table[..table.IndexOf("</table>", StringComparison.Ordinal)], "<tr><th scope=\"row\">(\\d+)</th>").Select(match => match.Groups[1].Value)];
         Assert.Equal(best, listed[0]);
         Assert.Equal(9, listed.Distinct().Count());
+        string result = File.ReadAllText(_folder["whole/tune.json"]);
+        File.WriteAllText(_folder["whole/tune.json"], Regex.Replace(result, "\"winner\": \\d+", "\"winner\": 77"));
+        CliProgram.AssertRefused("is damaged, trial 77 is not in the last rung", "report", _folder["whole"]);
+        File.WriteAllText(_folder["whole/tune.json"], "{");
+        CliProgram.AssertRefused("tune.json: is damaged", "report", _folder["whole"]);
+        File.WriteAllText(_folder["whole/tune.json"], result);
+        string last = $"trial-{int.Parse(listed[^1], CultureInfo.InvariantCulture):D3}-epochs-1";
+        File.Move(_folder[$"whole/{last}/metrics.json"], _folder["metrics.json"]); // as a trial is left whose loss became no number
+        Run("report", _folder["whole"]);
+        Assert.Contains("<td>diverged</td>", File.ReadAllText(_folder["whole/report.html"]), StringComparison.Ordinal);
+        File.Move(_folder["metrics.json"], _folder[$"whole/{last}/metrics.json"]);
         Assert.Equal(9, listed.Length);
 
         // As if it had been stopped in the last rung.
