@@ -40,10 +40,11 @@ internal static class Html
     /// <param name="head">Headings of the columns.</param>
     /// <param name="rows">Cells, the first of each a heading.</param>
     /// <param name="foot">A last row that sums up, or null.</param>
-    public static string Table(IEnumerable<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null) => $"""
-        <div class="scroll"><table class="figures">
+    /// <param name="isStacked">Whether a phone shows each row as a list, for few rows of many columns.</param>
+    public static string Table(IReadOnlyList<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null, bool isStacked = false) => $"""
+        <div class="scroll"><table class="figures{(isStacked ? " stacked" : "")}">
         <thead><tr>{string.Concat(head.Select(cell => $"<th scope=\"col\">{Text(cell)}</th>"))}</tr></thead>
-        <tbody>{string.Concat(rows.Select(Row))}</tbody>{(foot is null ? "" : $"<tfoot>{Row(foot)}</tfoot>")}
+        <tbody>{string.Concat(rows.Select(row => Row(row, isStacked ? head : null)))}</tbody>{(foot is null ? "" : $"<tfoot>{Row(foot, null)}</tfoot>")}
         </table></div>
         """;
 
@@ -70,5 +71,5 @@ internal static class Html
         return reader.ReadToEnd();
     }
 
-    private static string Row(IEnumerable<string> cells) => $"<tr>{string.Concat(cells.Select((cell, i) => i == 0 ? $"<th scope=\"row\">{Text(cell)}</th>" : $"<td>{Text(cell)}</td>"))}</tr>";
+    private static string Row(IEnumerable<string> cells, IReadOnlyList<string>? names) => $"<tr>{string.Concat(cells.Select((cell, i) => i == 0 ? $"<th scope=\"row\">{Text(cell)}</th>" : $"<td{(names is null ? "" : $" data-name=\"{Text(names[i])}\"")}>{Text(cell)}</td>"))}</tr>";
 }

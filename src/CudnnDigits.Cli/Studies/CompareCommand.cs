@@ -95,7 +95,7 @@ internal static class CompareCommand
             "The university report's table, made again",
             $"Accuracy {(result.Seeds > 1 ? $"over {result.Seeds} seeds, mean ± standard deviation" : "of one seed")}; {result.ValidationDigits:N0} digits held out; Adam at 0.001, batch 64; last epoch, never the best.",
             $"""
-            {Html.Table(head, rows)}
+            {Html.Table(head, rows, isStacked: true)}
             <div class="pair"><div class="beside">{chart.ToFigure("kinds", "Validation error", "Validation error of each network, with and without augmentation, beside the report's; the table has the same figures")}</div>
             <p class="note beside">{Html.Text(Remark(result))}</p></div>
             """,

@@ -187,8 +187,8 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("rows")[1].GetProperty("report_kaggle_score").ValueKind);
         string page = AssertPage("compare", "Curves", "Run by run", "Confusion matrix", "Digits it read wrong");
         Assert.Contains("eight digits apart", page, StringComparison.Ordinal);
-        Assert.Contains("<td>99.12 %</td><td>98.54 %</td><td>0.98585</td>", page, StringComparison.Ordinal);
-        Assert.Contains($"<td>{Spread.Of(accuracies).ToPercent()}</td>", page, StringComparison.Ordinal);
+        Assert.Matches(">99.12 %</td><td[^>]*>98.54 %</td><td[^>]*>0.98585</td>", page);
+        Assert.Contains($">{Spread.Of(accuracies).ToPercent()}</td>", page, StringComparison.Ordinal);
         Assert.Equal(4, Regex.Count(page, "<section class=\"run\""));
         Assert.Equal(text[..text.IndexOf("\n\nreport ", StringComparison.Ordinal)], File.ReadAllText(_folder["compare/compare.txt"]).TrimEnd());
     }
@@ -237,7 +237,7 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(40, test.RootElement.GetProperty("samples").GetInt32());
         XElement.Load(_folder["whole/tune.svg"]);
         string page = AssertPage("whole", "Use it", "Error by option", "From rung to rung", "Trials", "Confusion matrix", "Digits it read wrong");
-        Assert.Contains($"--lr {whole.RootElement.GetProperty("options").GetProperty("learning_rate").GetRawText()} ", page, StringComparison.Ordinal);
+        Assert.Contains($"--lr {whole.RootElement.GetProperty("options").GetProperty("learning_rate").GetRawText()}</span>", page, StringComparison.Ordinal);
         Assert.Contains($"<strong>{whole.RootElement.GetProperty("test_accuracy").GetDouble():P2}</strong>", page, StringComparison.Ordinal);
         string table = page[page.IndexOf("<h3>Trials</h3>", StringComparison.Ordinal)..];
         string[] listed = [.. Regex.Matches(table[..table.IndexOf("</table>", StringComparison.Ordinal)], "<tr><th scope=\"row\">(\\d+)</th>").Select(match => match.Groups[1].Value)];
