@@ -43,9 +43,18 @@ internal static class CommandLine
         string? message = WhatIsWrongWithTheFolder(parsed) ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
             ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
             ?? (parsed.Errors.Count == 0 ? null
-                : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood"
+                : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood{DidYouMean(parsed, token)}"
                 : parsed.Errors[0].Message.TrimEnd('.'));
         return message is null ? null : $"{message} (see {$"cudnn-digits {HelpExamples.PathOf(parsed.CommandResult)}".Trim()} --help)";
+    }
+
+    /// <summary>"; did you mean train?", or nothing where no command or option is called alike.</summary>
+    private static string DidYouMean(ParseResult parsed, string word)
+    {
+        Command command = parsed.CommandResult.Command;
+        IEnumerable<Option> options = command.Options.Union(parsed.RootCommandResult.Command.Options.Where(option => option.Recursive));
+        string[] nearest = Spelling.Nearest(word, [.. command.Subcommands.Select(sub => sub.Name), .. options.Select(option => option.Name)]);
+        return nearest.Length == 0 ? "" : $"; did you mean {string.Join(" or ", nearest)}?";
     }
 
     /// <summary>.NET would take "b\xFF" for "b\uFFFD", and make files in a folder of that name.</summary>

@@ -47,22 +47,25 @@ internal static class HelpExamples
 
     public static void AddTo(RootCommand root)
     {
-        foreach (HelpOption help in root.Options.OfType<HelpOption>())
+        HelpOption help = root.Options.OfType<HelpOption>().Single();
+        SynchronousCommandLineAction inner = (SynchronousCommandLineAction)help.Action!;
+        help.Action = new HelpWithExamples(inner, whateverIsWrong: true);
+        foreach (Command command in root.Subcommands.Append(root).Where(command => command.Subcommands.Count > 0))
         {
-            help.Action = new HelpWithExamples((SynchronousCommandLineAction)help.Action!);
+            command.Action = new HelpWithExamples(inner, whateverIsWrong: false); // whoever names none of its commands wants to know which there are
         }
     }
 
-    /// <summary>Whether to show help, whatever else is wrong with the command line.</summary>
-    public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples;
+    /// <summary>Whether to show help, whatever else is wrong with the command line, or where it ends before it names a command.</summary>
+    public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples help && (help.ClearsParseErrors || parsed.Errors.Count == 0);
 
     /// <summary>A command as it is typed: "data show"; empty for the program itself.</summary>
     public static string PathOf(CommandResult? command) =>
         command is null or { Command: RootCommand } ? "" : $"{PathOf(command.Parent as CommandResult)} {command.Command.Name}".Trim();
 
-    private sealed class HelpWithExamples(SynchronousCommandLineAction inner) : SynchronousCommandLineAction
+    private sealed class HelpWithExamples(SynchronousCommandLineAction inner, bool whateverIsWrong) : SynchronousCommandLineAction
     {
-        public override bool ClearsParseErrors => true;
+        public override bool ClearsParseErrors => whateverIsWrong;
 
         public override int Invoke(ParseResult parseResult)
         {

@@ -109,6 +109,30 @@ public sealed class CommandLineTests : IDisposable
             "--out - is standard output, which cannot hold a folder", CommandLine.Refusal(root.Parse([.. Call(command, "--out"), "--out", "-"])), StringComparison.Ordinal));
     }
 
+    [Theory]
+    [InlineData("trian", "'trian' is not understood; did you mean train? (see cudnn-digits --help)")]
+    [InlineData("TRAIN", "did you mean train?")]
+    [InlineData("tran --data x", "did you mean train?")]
+    [InlineData("eval", "did you mean evaluate?")]
+    [InlineData("com", "did you mean compare?")]
+    [InlineData("help", "did you mean --help?")]
+    [InlineData("dance", "'dance' is not understood (see")]
+    [InlineData("x", "'x' is not understood (see")]
+    [InlineData("data shwo", "'shwo' is not understood; did you mean show? (see cudnn-digits data --help)")]
+    [InlineData("train --epoch 3", "'--epoch' is not understood; did you mean --epochs? (see cudnn-digits train --help)")]
+    [InlineData("train --batchsize 3", "did you mean --batch-size?")]
+    [InlineData("train --batch_size 3", "did you mean --batch-size?")]
+    [InlineData("train -epochs 3", "did you mean --epochs?")]
+    [InlineData("train --val 0", "did you mean --validation?")]
+    [InlineData("train --weight 0", "did you mean --weight-decay?")]
+    [InlineData("predict --weight x --data y", "did you mean --weights?")]
+    [InlineData("evaluate --wieghts x --data y", "did you mean --weights?")]
+    public void A_command_or_option_that_is_mistyped_gets_the_nearest(string arguments, string says)
+    {
+        ArgumentNullException.ThrowIfNull(arguments);
+        Assert.Contains(says, CommandLine.Refusal(CommandLine.Create().Parse(arguments.Split(' '))), StringComparison.Ordinal);
+    }
+
     private static IEnumerable<(string Command, Option Option)> Options(Command root) => root.Subcommands.SelectMany(command => command.Subcommands.Count > 0
         ? command.Subcommands.SelectMany(sub => sub.Options.Select(option => ($"{command.Name} {sub.Name}", option)))
         : command.Options.Select(option => (command.Name, option)));

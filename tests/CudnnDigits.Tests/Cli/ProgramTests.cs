@@ -193,8 +193,8 @@ public sealed class ProgramTests : IDisposable
         { "evaluate --weights {train} --data {train}", "not a safetensors file" },
         { "predict --weights {folder}/absent --data {test}", "no such file" },
         { "bench --steps 0", "--steps is 0" },
-        { "", "" },
         { "dance", "dance" },
+        { "data --json", "--json" },
     };
 
     [Theory]
@@ -206,6 +206,17 @@ public sealed class ProgramTests : IDisposable
             .Replace("{train}", _train, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal).Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
         CliProgram.AssertRefused(says, list);
         Assert.Equal(2, Directory.GetFileSystemEntries(_folder.Path).Length); // nothing written
+    }
+
+    [Theory]
+    [InlineData("", "train", "info")]
+    [InlineData("data", "show", "download")]
+    public void Without_a_command_help_is_shown(string arguments, string first, string last)
+    {
+        ArgumentNullException.ThrowIfNull(arguments);
+        CliProgram.Result result = CliProgram.Run(arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+        Assert.Equal((0, ""), (result.ExitCode, result.Error));
+        Assert.Matches($@"(?s)Commands:.*\n  {first} .*\n  {last} .*Examples:", result.Output);
     }
 
     [Fact]

@@ -1,0 +1,41 @@
+namespace CudnnDigits.Cli;
+
+/// <summary>Finds what somebody meant who typed something like it.</summary>
+internal static class Spelling
+{
+    /// <summary>
+    /// The known words that are nearest to a word, case and leading dashes aside: one slip in three letters away, two at most, or, where there is none,
+    /// those that begin with it. A slip is a letter too many, too few or wrong, or two exchanged.
+    /// </summary>
+    public static string[] Nearest(string word, IReadOnlyList<string> known)
+    {
+        string typed = Plain(word);
+        int most = Math.Min(2, typed.Length / 3);
+        (string Word, int Slips)[] near = [.. known.Select(one => (one, Slips(typed, Plain(one)))).Where(pair => pair.Item2 <= most)];
+        return near.Length > 0 ? [.. near.Where(pair => pair.Slips == near.Min(other => other.Slips)).Select(pair => pair.Word)]
+            : typed.Length < 2 ? []
+            : [.. known.Where(one => Plain(one).StartsWith(typed, StringComparison.Ordinal))];
+    }
+
+    private static string Plain(string word) => word.TrimStart('-').ToLowerInvariant();
+
+    /// <summary>Optimal string alignment distance: https://en.wikipedia.org/wiki/Damerau-Levenshtein_distance.</summary>
+    private static int Slips(string a, string b)
+    {
+        int[,] least = new int[a.Length + 1, b.Length + 1];
+        for (int i = 0; i <= a.Length; i++)
+        {
+            for (int j = 0; j <= b.Length; j++)
+            {
+                least[i, j] = i == 0 ? j : j == 0 ? i
+                    : Math.Min(Math.Min(least[i - 1, j], least[i, j - 1]) + 1, least[i - 1, j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1));
+                if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                {
+                    least[i, j] = Math.Min(least[i, j], least[i - 2, j - 2] + 1);
+                }
+            }
+        }
+
+        return least[a.Length, b.Length];
+    }
+}
