@@ -76,7 +76,8 @@ int cudnn_digits_classifier_options_init(cudnn_digits_classifier_options *option
 
 /*
  * Makes a classifier.
- *   weights     path of a safetensors file, as cudnn-digits train, cudnn_digits_train_... or PyTorch writes it
+ *   weights     path of a safetensors file, as cudnn-digits train, cudnn_digits_train_... or PyTorch writes it, or of the
+ *               folder of a run of cudnn-digits train
  *   options     null for the defaults
  *   classifier  receives it
  */

@@ -15,7 +15,7 @@ internal static class CommonOptions
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 
-    public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network, such as runs/first/model.safetensors; ONNX where it ends in .onnx.", HelpName = "FILE", Required = true };
+    public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network: the folder of a run, such as runs/first, a safetensors file or an ONNX file.", HelpName = "FILE", Required = true };
 
     /// <summary>The folder that a command writes.</summary>
     public static Option<string?> OutFolder(string description)

@@ -29,7 +29,7 @@ internal static class PredictCommand
 
     private static int Run(ParseResult result)
     {
-        string target = result.GetRequiredValue(Out), weightsPath = result.GetRequiredValue(Weights), dataPath = result.GetRequiredValue(Data)!;
+        string target = result.GetRequiredValue(Out), weightsPath = RunFolder.WeightsOf(result.GetRequiredValue(Weights)), dataPath = result.GetRequiredValue(Data)!;
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
         OutputFile output = new(Out.Name, target, result.GetValue(Json), [weightsPath, .. DataSource.FilesOf(dataPath)]);
         NetworkWeights weights = WeightsFile.Load(weightsPath).Weights;

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Text.Json;
+using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -13,7 +14,7 @@ internal static class TrainCommand
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
     private static readonly Option<double?> Validation = CommonOptions.Ranged("--validation", "F", "Share of each class held out. Default: 0.2; 0 trains on everything.", 0, 0.9);
     private static readonly Option<int?> EarlyStop = CommonOptions.Ranged("--early-stop", "N", "Stop after N epochs without better validation. Default: 0, never.", 0, 100_000);
-    private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: ours, or exported from PyTorch.", HelpName = "FILE" };
+    private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, ours or exported from PyTorch.", HelpName = "FILE" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it.", HelpName = "DIR" };
     private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Keep the order of the file." };
 
@@ -38,8 +39,9 @@ internal static class TrainCommand
 
     private static int NewRun(ParseResult result)
     {
-        string? path = result.GetValue(TrainingOptionSet.Data), initFrom = result.GetValue(InitFrom);
-        NetworkWeights? start = initFrom is null ? null : Checkpoint.LoadWeights(initFrom, result.GetValue(TrainingOptionSet.Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
+        string? path = result.GetValue(TrainingOptionSet.Data), initFrom = result.GetValue(InitFrom) is { } given ? RunFolder.WeightsOf(given) : null;
+        NetworkSpec? network = result.GetValue(TrainingOptionSet.Model) is { } name ? DigitNetworks.Find(name) : null;
+        NetworkWeights? start = initFrom is null ? null : WeightsFile.LoadStart(initFrom, network, result.GetValue(TrainingOptionSet.Quiet));
         TrainingOptions options = TrainingOptionSet.Resolve(result, start?.Network.Name);
         options = options with
         {

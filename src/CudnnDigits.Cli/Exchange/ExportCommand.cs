@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using CudnnDigits.Model;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Exchange;
 
@@ -21,9 +22,9 @@ internal static class ExportCommand
 
     private static int Run(ParseResult result)
     {
-        string target = result.GetRequiredValue(Target);
-        OutputFile output = new(Target.Name, target, result.GetValue(Json), [result.GetRequiredValue(Weights)]);
-        (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(result.GetRequiredValue(Weights));
+        string target = result.GetRequiredValue(Target), path = RunFolder.WeightsOf(result.GetRequiredValue(Weights));
+        OutputFile output = new(Target.Name, target, result.GetValue(Json), [path]);
+        (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(path);
         byte[] model = OnnxWriter.Write(weights, result.GetValue(KeepBatchNorm), metadata);
         output.Write(file => file.Write(model));
         output.Tell(result.GetValue(Json)

@@ -8,6 +8,9 @@ internal static class Onnx
     // TensorProto.DataType
     public const int Float = 1;
 
+    // TensorProto.DataLocation
+    public const int External = 1;
+
     // AttributeProto.AttributeType
     public const int AttributeFloat = 1, AttributeInt = 2, AttributeInts = 7;
 
@@ -50,7 +53,7 @@ internal static class Onnx
     /// <summary>Fields of TensorProto.</summary>
     public static class Tensor
     {
-        public const int Dims = 1, DataType = 2, FloatData = 4, Name = 8, RawData = 9;
+        public const int Dims = 1, DataType = 2, FloatData = 4, Name = 8, RawData = 9, DataLocation = 14;
     }
 
     /// <summary>Fields of ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto and its Dimension.</summary>

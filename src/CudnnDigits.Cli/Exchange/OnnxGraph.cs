@@ -19,7 +19,7 @@ internal sealed class OnnxNode
     public Dictionary<string, float> Reals { get; } = [];
 }
 
-/// <summary>A tensor of float32.</summary>
+/// <summary>A tensor; one of another type than float32 has no values here.</summary>
 internal sealed record OnnxTensor(long[] Shape, float[] Values);
 
 /// <summary>What an ONNX file holds: nodes in order, initializers, metadata. Fields that nobody asks for are passed over.</summary>
@@ -42,8 +42,8 @@ internal sealed class OnnxGraph
     public Dictionary<string, string> Metadata { get; } = [];
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="InputException">Not there, not readable, or not in the format.</exception>
-    public static OnnxGraph Read(string path) => Parse(path, InputFile.ReadAll(path, MostBytes, "weights, a .safetensors or .onnx file"));
+    /// <exception cref="InputException">Not readable, or not in the format.</exception>
+    public static OnnxGraph Read(InputFile file) => Parse(file.Path, file.ReadAll(MostBytes, "weights, a .safetensors or .onnx file"));
 
     /// <summary>Reads the bytes of a file.</summary>
     /// <param name="name">Where they come from, for messages.</param>
@@ -63,7 +63,12 @@ internal sealed class OnnxGraph
             graph.Nodes.AddRange(Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Node)), "nodes").Select(ReadNode));
             foreach (ProtoMessage tensor in Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Initializer)), "initializers"))
             {
-                if (tensor.Integers(Onnx.Tensor.DataType).LastOrDefault() == Onnx.Float && !graph.Initializers.TryAdd(tensor.Text(Onnx.Tensor.Name), ReadTensor(tensor)))
+                if (tensor.Integers(Onnx.Tensor.DataLocation).LastOrDefault() == Onnx.External)
+                {
+                    throw new InputException($"{name}: keeps its weights in a file beside it; export it as one file (torch.onnx.export(…, external_data=False))");
+                }
+
+                if (!graph.Initializers.TryAdd(tensor.Text(Onnx.Tensor.Name), ReadTensor(tensor)) && IsFloat(tensor))
                 {
                     throw new InvalidDataException("it holds two initializers of one name");
                 }
@@ -80,11 +85,18 @@ internal sealed class OnnxGraph
     private static OnnxTensor ReadTensor(ProtoMessage tensor)
     {
         long[] shape = [.. Bounded(tensor.Integers(Onnx.Tensor.Dims), "dimensions")];
+        if (!IsFloat(tensor))
+        {
+            return new OnnxTensor(shape, []);
+        }
+
         ReadOnlySpan<byte> raw = tensor.Bytes(Onnx.Tensor.RawData).Span; // little-endian, as every machine .NET runs on
         return raw.IsEmpty ? new OnnxTensor(shape, [.. tensor.Reals(Onnx.Tensor.FloatData)])
             : raw.Length % sizeof(float) == 0 && !tensor.Reals(Onnx.Tensor.FloatData).Any() ? new OnnxTensor(shape, MemoryMarshal.Cast<byte, float>(raw).ToArray())
             : throw new InvalidDataException("an initializer is not made of whole float32 values");
     }
+
+    private static bool IsFloat(ProtoMessage tensor) => tensor.Integers(Onnx.Tensor.DataType).LastOrDefault() == Onnx.Float;
 
     private static OnnxNode ReadNode(ProtoMessage message)
     {

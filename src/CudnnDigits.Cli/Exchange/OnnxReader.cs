@@ -24,12 +24,12 @@ internal sealed class OnnxReader
     }
 
     /// <summary>Reads a file.</summary>
-    /// <param name="path">The file.</param>
+    /// <param name="file">The file, at its beginning.</param>
     /// <param name="network">The network they must fit, or null to find out from the file.</param>
     /// <returns>The weights, and the file's metadata.</returns>
     /// <exception cref="InputException">No ONNX file, or none of our networks.</exception>
-    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(string path, NetworkSpec? network = null) =>
-        Find(path, OnnxGraph.Read(path), network);
+    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(InputFile file, NetworkSpec? network = null) =>
+        Find(file.Path, OnnxGraph.Read(file), network);
 
     /// <summary>Finds a network's weights in a graph.</summary>
     /// <param name="name">Where the graph comes from, for messages.</param>

@@ -1,16 +1,49 @@
+using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>A file that the user gives as weights: safetensors, or ONNX where it ends so.</summary>
+/// <summary>What the user gives as weights: a safetensors file, an ONNX file, or a run's folder, which has one of the former.</summary>
 internal static class WeightsFile
 {
     /// <summary>Reads it.</summary>
-    /// <param name="path">The file.</param>
+    /// <param name="path">The file or folder.</param>
     /// <param name="network">The network they must fit, or null to find out from the file.</param>
+    /// <param name="quiet">Says nothing of what was done to fit them.</param>
     /// <returns>The weights, and the file's metadata.</returns>
-    /// <exception cref="Data.InputException">Not such a file, or none of our networks.</exception>
-    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(string path, NetworkSpec? network = null) =>
-        path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) ? OnnxReader.Load(path, network) : Checkpoint.LoadWeights(path, network);
+    /// <exception cref="InputException">Not such a file, or none of our networks.</exception>
+    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(string path, NetworkSpec? network = null, bool quiet = false)
+    {
+        using InputFile file = Open(path);
+        ReadOnlySpan<byte> start = file.Peek(16);
+        bool onnx = ForeignWeights.IsOnnx(start) || (path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) && !ForeignWeights.IsSafeTensors(start));
+        return onnx ? OnnxReader.Load(file, network) : LoadSafeTensors(file, network, quiet);
+    }
+
+    /// <summary>
+    /// Reads weights to go on training from. ONNX will not do: batch norm that is folded into convolutions cannot be trained on.
+    /// </summary>
+    /// <param name="path">The file or folder.</param>
+    /// <param name="network">The network they must fit, or null to find out from the file.</param>
+    /// <param name="quiet">Says nothing of what was done to fit them.</param>
+    /// <exception cref="InputException">No safetensors file, or none of our networks.</exception>
+    public static NetworkWeights LoadStart(string path, NetworkSpec? network, bool quiet)
+    {
+        using InputFile file = Open(path);
+        return LoadSafeTensors(file, network, quiet).Weights;
+    }
+
+    private static InputFile Open(string path) => InputFile.Open(RunFolder.WeightsOf(path), "weights: a .safetensors or .onnx file, or the folder of a run");
+
+    private static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) LoadSafeTensors(InputFile file, NetworkSpec? network, bool quiet)
+    {
+        (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata, string prefix) = Checkpoint.LoadWeights(file, network);
+        if (prefix.Length > 0 && !quiet)
+        {
+            Console.Error.WriteLine($"weights   {file.Path}: every name begins with '{SafeTensors.Shorten(prefix)}', which is taken off");
+        }
+
+        return (weights, metadata);
+    }
 }

@@ -10,7 +10,10 @@ internal sealed class InputFile : ReadOnlyStream
     private readonly byte[] _buffer = new byte[1 << 16];
     private int _start, _end;
 
-    private InputFile(FileStream file) => _file = file;
+    private InputFile(string path, FileStream file) => (Path, _file) = (path, file);
+
+    /// <summary>Its path, as the user gives it.</summary>
+    public string Path { get; }
 
     /// <summary>Bytes read so far.</summary>
     public long Taken { get; private set; }
@@ -24,7 +27,7 @@ internal sealed class InputFile : ReadOnlyStream
         try
         {
             return Directory.Exists(path) ? throw new InputException($"{path}: is a folder; give {expected}")
-                : File.Exists(path) ? new InputFile(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan))
+                : File.Exists(path) ? new InputFile(path, new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan))
                 : throw new InputException($"{path}: no such file; give {expected}");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -33,22 +36,20 @@ internal sealed class InputFile : ReadOnlyStream
         }
     }
 
-    /// <summary>All bytes of a file. Memory follows what is there, not what the file system promises.</summary>
-    /// <param name="path">The file.</param>
+    /// <summary>All bytes of the file. Memory follows what is there, not what the file system promises.</summary>
     /// <param name="most">Bytes beyond which it cannot be what is expected.</param>
     /// <param name="expected">What to give instead: "a .safetensors file".</param>
-    /// <exception cref="InputException">Not there, a folder, not readable, or longer.</exception>
-    public static byte[] ReadAll(string path, int most, string expected)
+    /// <exception cref="InputException">Not readable, or longer.</exception>
+    public byte[] ReadAll(int most, string expected)
     {
-        using InputFile file = Open(path, expected);
         try
         {
-            byte[] bytes = new byte[file.IsPlain ? Math.Min(most, file._file.Length) : 0];
+            byte[] bytes = new byte[IsPlain ? Math.Min(most, _file.Length) : 0];
             int count = 0;
             while (true)
             {
-                count += file.ReadAtLeast(bytes.AsSpan(count), bytes.Length - count, throwOnEndOfStream: false);
-                if (count < bytes.Length || file.Peek(1).IsEmpty)
+                count += this.ReadAtLeast(bytes.AsSpan(count), bytes.Length - count, throwOnEndOfStream: false);
+                if (count < bytes.Length || Peek(1).IsEmpty)
                 {
                     Array.Resize(ref bytes, count);
                     return bytes;
@@ -56,7 +57,7 @@ internal sealed class InputFile : ReadOnlyStream
 
                 if (count == most)
                 {
-                    throw new InputException($"{path}: goes on after {most >> 20} MiB, more than it can hold; give {expected}");
+                    throw new InputException($"{Path}: goes on after {most >> 20} MiB, more than it can hold; give {expected}");
                 }
 
                 Array.Resize(ref bytes, (int)Math.Min(most, Math.Max(1 << 16, 2L * count)));
@@ -64,7 +65,7 @@ internal sealed class InputFile : ReadOnlyStream
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(path, e);
+            throw Unreadable(Path, e);
         }
     }
 

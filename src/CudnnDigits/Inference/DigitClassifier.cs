@@ -69,7 +69,8 @@ public sealed unsafe class DigitClassifier : IDisposable
     public string? WhyCpu { get; }
 
     /// <summary>Makes a classifier from a file of weights.</summary>
-    /// <param name="path">A safetensors file of ours, or one exported from PyTorch.</param>
+    /// <param name="path">A safetensors file of ours, or one exported from PyTorch (see <see cref="Checkpoint.LoadWeights(string, NetworkSpec?)"/>);
+    /// or the folder of a run.</param>
     /// <param name="options">Where and how; null for the defaults.</param>
     /// <exception cref="InputException">The file does not hold one of the networks; or as the constructor.</exception>
     public static DigitClassifier Load(string path, ClassifierOptions? options = null) => new(NetworkWeights.Load(path), options);

@@ -106,13 +106,21 @@ internal sealed class SafeTensors
     public static SafeTensors Read(string path)
     {
         using InputFile file = InputFile.Open(path, "a .safetensors file");
+        return Read(file);
+    }
+
+    /// <summary>Reads a file that is open.</summary>
+    /// <param name="file">The file, at its beginning.</param>
+    /// <exception cref="InputException">Not readable, not in the format, or not what was written.</exception>
+    internal static SafeTensors Read(InputFile file)
+    {
         try
         {
-            return new SafeTensors(path, file);
+            return ForeignWeights.Describe(file) is { } other ? throw new InputException($"{file.Path}: {other}") : new SafeTensors(file.Path, file);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{path}: cannot be read: {e.Message}", e);
+            throw new InputException($"{file.Path}: cannot be read: {e.Message}", e);
         }
     }
 
@@ -156,7 +164,7 @@ internal sealed class SafeTensors
                 "F32" => BinaryPrimitives.ReadSingleLittleEndian(bytes[(4 * i)..]),
                 "F16" => (double)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
                 "BF16" => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes[(2 * i)..]) << 16),
-                _ => throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected floating-point numbers"),
+                _ => throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as one of these"),
             };
         }
 
@@ -177,6 +185,11 @@ internal sealed class SafeTensors
             ? MemoryMarshal.Cast<byte, long>(Bytes(entry)).ToArray()
             : throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected I64");
     }
+
+    /// <summary>Whether a tensor counts something, such as batch norm's num_batches_tracked, and so is no weight.</summary>
+    /// <param name="name">Name of the tensor; there is one.</param>
+    internal bool IsCounter(string name) =>
+        name.EndsWith("num_batches_tracked", StringComparison.Ordinal) || _entries[name] is { Count: 1, Shape.Length: 0, Type: ['I' or 'U', ..] };
 
     private static void CountTokens(byte[] header)
     {
@@ -334,7 +347,8 @@ internal sealed class SafeTensors
 
     private InputException Damaged(string how) => new($"{_name}: not a safetensors file: {how}");
 
-    private static string Shorten(string text) => new([.. text.Take(60).Select(character => char.IsControl(character) ? '?' : character)]);
+    /// <summary>A name out of a file, for messages.</summary>
+    internal static string Shorten(string text) => new([.. text.Take(60).Select(character => char.IsControl(character) ? '?' : character)]);
 
     private sealed record Entry(string Type, long[] Shape, int Count, int Start, int Length);
 }

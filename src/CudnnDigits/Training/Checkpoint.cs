@@ -34,20 +34,37 @@ internal static class Checkpoint
         SafeTensors.Write(path, [.. Header(weights.Network), .. extra ?? []], tensors);
     }
 
-    /// <summary>Reads weights.</summary>
-    /// <param name="path">The file: one of ours, or one exported from PyTorch.</param>
+    /// <summary>
+    /// Reads weights, in float32, float64, float16 or bfloat16. What stands before every tensor's name, such as PyTorch's "module."
+    /// and "_orig_mod.", is taken off.
+    /// </summary>
+    /// <param name="path">The file, one of ours or one exported from PyTorch; or the folder of a run, whose kept weights are read.</param>
     /// <param name="network">The network they must fit, or null to find out from the file.</param>
     /// <returns>The weights, and the file's metadata.</returns>
     /// <exception cref="InputException">Not a safetensors file, damaged, another network's, or with values that are not
     /// numbers.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) LoadWeights(string path, NetworkSpec? network = null)
     {
-        SafeTensors file = SafeTensors.Read(path);
-        network ??= Recognize(file, path);
-        CheckOrigin(file, path, network);
+        using InputFile file = InputFile.Open(RunFolder.WeightsOf(path), "a .safetensors file, or the folder of a run");
+        (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata, _) = LoadWeights(file, network);
+        return (weights, metadata);
+    }
+
+    /// <summary>Reads weights from a file that is open.</summary>
+    /// <param name="file">The file, at its beginning.</param>
+    /// <param name="network">The network they must fit, or null to find out from the file.</param>
+    /// <returns>The weights, the file's metadata, and what was taken off before every tensor's name.</returns>
+    /// <exception cref="InputException">As of <see cref="LoadWeights(string, NetworkSpec?)"/>.</exception>
+    internal static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata, string Prefix) LoadWeights(InputFile file, NetworkSpec? network)
+    {
+        SafeTensors content = SafeTensors.Read(file);
+        string prefix = CommonPrefix(content);
+        network ??= Recognize(content, file.Path, prefix);
+        CheckOrigin(content, file.Path, network);
+        CheckTensors(content, file.Path, prefix, network);
         NetworkWeights weights = new(network);
-        ReadWeights(file, path, "", weights);
-        return (weights, file.Metadata);
+        ReadWeights(content, file.Path, prefix, weights);
+        return (weights, content.Metadata, prefix);
     }
 
     /// <summary>Writes a training state.</summary>
@@ -210,31 +227,91 @@ internal static class Checkpoint
 
     private static void AddWeights(List<NamedTensor> tensors, string prefix, NetworkWeights weights)
     {
-        ParameterLayout layout = weights.Network.Parameters;
-        tensors.AddRange(layout.Trained.Concat(layout.Statistics).Select(slice => new NamedTensor(prefix + slice.Name, slice.Shape, weights.Slice(slice).ToArray())));
+        tensors.AddRange(Tensors(weights.Network).Select(slice => new NamedTensor(prefix + slice.Name, slice.Shape, weights.Slice(slice).ToArray())));
     }
 
-    private static NetworkSpec Recognize(SafeTensors file, string path)
+    /// <summary>The network that a file says it is of or, exported from PyTorch, has the most tensors of.</summary>
+    private static NetworkSpec Recognize(SafeTensors file, string path, string prefix)
     {
         if (file.Metadata.TryGetValue(NetworkKey, out string? name))
         {
-            return DigitNetworks.Find(name) ?? throw new InputException($"{path}: made for a network '{name}', which this version does not know");
+            return DigitNetworks.Find(name) ?? throw new InputException($"{path}: made for a network '{SafeTensors.Shorten(name)}', which this version does not know");
         }
 
-        // Exported from PyTorch: no metadata of ours, but names and shapes tell.
-        return DigitNetworks.All.FirstOrDefault(network => network.Parameters.Trained.All(slice => Fits(file, slice.Name, slice)))
-            ?? throw new InputException($"{path}: its tensors are those of neither network ({string.Join(", ", DigitNetworks.All.Select(n => n.Name))})");
+        NetworkSpec nearest = DigitNetworks.All.MaxBy(Fitting)!;
+        if (Fitting(nearest) > 0)
+        {
+            return nearest;
+        }
+
+        string found = file.Names.FirstOrDefault() is { } first ? Describe(file, first) : "none";
+        throw new InputException(
+            $"{path}: its tensors are those of neither network ({string.Join(", ", DigitNetworks.All.Select(n => n.Name))}): found {found}, expected such as {Describe(nearest.Parameters.Trained[0])}");
+
+        int Fitting(NetworkSpec network) => Tensors(network).Count(slice => Fits(file, prefix + slice.Name, slice));
     }
+
+    /// <summary>What stands before the name of every tensor, but for counters, where some have PyTorch's own names behind it.</summary>
+    private static string CommonPrefix(SafeTensors file)
+    {
+        string[] names = [.. file.Names.Where(name => !file.IsCounter(name))];
+        return DigitNetworks.All.SelectMany(Tensors)
+            .Select(slice => names.FirstOrDefault(name => name.EndsWith(slice.Name, StringComparison.Ordinal))?[..^slice.Name.Length])
+            .FirstOrDefault(prefix => prefix is not null && names.All(name => name.StartsWith(prefix, StringComparison.Ordinal))) ?? "";
+    }
+
+    /// <summary>A file must hold all of a network's tensors and, unless it is a state, no others: a layer more would be another network.</summary>
+    private static void CheckTensors(SafeTensors file, string path, string prefix, NetworkSpec network)
+    {
+        if (Mismatch(file, prefix, network) is { } mismatch)
+        {
+            NetworkSpec? other = DigitNetworks.All.FirstOrDefault(one => Mismatch(file, prefix, one) is null);
+            throw new InputException($"{path}: {(other is null ? mismatch : $"holds the network {other.Name}, expected {network.Name}; these are another network's weights")}");
+        }
+    }
+
+    private static string? Mismatch(SafeTensors file, string prefix, NetworkSpec network)
+    {
+        ParameterSlice[] slices = [.. Tensors(network)];
+        ParameterSlice[] missing = [.. slices.Where(slice => file.Shape(prefix + slice.Name) is null)];
+        string[] extra = file.Metadata.ContainsKey(StateKey) ? [] : [.. file.Names.Where(name => !file.IsCounter(name)).Except(slices.Select(slice => prefix + slice.Name))];
+        string others = extra.Length == 0 ? "" : $"{Describe(file, extra[0])}{(extra.Length > 1 ? $" and {extra.Length - 1} more" : "")}";
+        return missing.Length > 0
+            ? $"holds no whole network {network.Name}: tensor {prefix}{Describe(missing[0])}{(missing.Length > 1 ? $" and {missing.Length - 1} more are" : " is")} missing"
+                + (extra.Length > 0 ? $", and it holds {others} besides; names and layouts must be those of PyTorch's state_dict" : "")
+            : Array.Find(slices, slice => !Fits(file, prefix + slice.Name, slice)) is { } misshapen
+                ? $"tensor {Misshapen(file, prefix + misshapen.Name, misshapen)} in the network {network.Name}{HowToTurn(file.Shape(prefix + misshapen.Name)!, misshapen)}"
+            : extra.Length > 0 ? $"holds {others}, which the network {network.Name} does not have; these are another network's weights"
+            : null;
+    }
+
+    /// <summary>Where a tensor has the layout of Keras or JAX, how to put it into PyTorch's.</summary>
+    private static string HowToTurn(IReadOnlyList<long> found, ParameterSlice expected)
+    {
+        long[] shape = [.. expected.Shape.Select(size => (long)size)];
+        string? turn = shape is [long n, long m] && found.SequenceEqual([m, n]) ? "T, with the inputs of fc1 in the order channel, row, column"
+            : shape is [long k, long c, long r, long s] && found.SequenceEqual([r, s, c, k]) ? "transpose(3, 2, 0, 1)"
+            : null;
+        return turn is null ? "; these are another network's weights" : $"; that is the layout of Keras and JAX: save {expected.Name} as array.{turn}";
+    }
+
+    private static string Misshapen(SafeTensors file, string name, ParameterSlice expected) =>
+        $"{name} {(file.Shape(name) is { } shape ? $"has shape ({string.Join(", ", shape)})" : "is missing")}, expected ({string.Join(", ", expected.Shape)})";
+
+    private static string Describe(SafeTensors file, string name) => $"{SafeTensors.Shorten(name)} ({string.Join(", ", file.Shape(name)!)})";
+
+    private static string Describe(ParameterSlice slice) => $"{slice.Name} ({string.Join(", ", slice.Shape)})";
+
+    private static IEnumerable<ParameterSlice> Tensors(NetworkSpec network) => network.Parameters.Trained.Concat(network.Parameters.Statistics);
 
     private static void ReadWeights(SafeTensors file, string path, string prefix, NetworkWeights weights)
     {
-        ParameterLayout layout = weights.Network.Parameters;
-        foreach (ParameterSlice slice in layout.Trained.Concat(layout.Statistics))
+        foreach (ParameterSlice slice in Tensors(weights.Network))
         {
             ReadTensor(file, path, prefix + slice.Name, slice, weights.Slice(slice));
         }
 
-        foreach (ParameterSlice slice in layout.Statistics.Where(slice => slice.Name.EndsWith(".running_var", StringComparison.Ordinal)))
+        foreach (ParameterSlice slice in weights.Network.Parameters.Statistics.Where(slice => slice.Name.EndsWith(".running_var", StringComparison.Ordinal)))
         {
             if (weights.Slice(slice).ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon))
             {
@@ -247,8 +324,7 @@ internal static class Checkpoint
     {
         if (!Fits(file, name, slice))
         {
-            string found = file.Shape(name) is { } shape ? $"has shape ({string.Join(", ", shape)})" : "is missing";
-            throw new InputException($"{path}: tensor {name} {found}, expected ({string.Join(", ", slice.Shape)}); these are another network's weights");
+            throw new InputException($"{path}: tensor {Misshapen(file, name, slice)}; these are another network's weights");
         }
 
         float[] values = file.Floats(name);

@@ -61,6 +61,35 @@ internal sealed class RunFolder(string path) : IDisposable
     /// <summary>The run as a page to look at; written by the program, not by this library.</summary>
     public string ReportFile => File("report.html");
 
+    /// <summary>The file that a path to weights leads to: the kept weights of a run, where it leads to the run's folder.</summary>
+    /// <param name="path">A file, which is given back, or a folder.</param>
+    /// <exception cref="InputException">It is a folder without weights.</exception>
+    internal static string WeightsOf(string path)
+    {
+        RunFolder folder = new(path);
+        if (!Directory.Exists(path) || System.IO.File.Exists(folder.ModelFile))
+        {
+            return Directory.Exists(path) ? folder.ModelFile : path;
+        }
+
+        if (System.IO.File.Exists(folder.File("run.json")))
+        {
+            throw new InputException($"{path}: is a folder of a run that has kept no weights (no model.safetensors); go on with it first, with cudnn-digits train --resume {path}");
+        }
+
+        try
+        {
+            string[] runs = [.. Directory.GetDirectories(path).Where(sub => System.IO.File.Exists(new RunFolder(sub).ModelFile)).Order(StringComparer.Ordinal)];
+            throw new InputException(runs is [string first, ..]
+                ? $"{path}: is a folder of {(runs.Length == 1 ? "one run" : $"{runs.Length} runs")}; give {(runs.Length == 1 ? "that" : "one of them")}: {first}"
+                : $"{path}: is a folder without model.safetensors, so no run's; give the folder that train wrote, or a .safetensors file");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: is a folder that cannot be read: {e.Message}", e);
+        }
+    }
+
     /// <summary>
     /// Makes a folder for a new run and writes run.json. Other processes are kept from writing there until it is disposed.
     /// </summary>

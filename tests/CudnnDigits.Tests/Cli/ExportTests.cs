@@ -140,9 +140,9 @@ public class ExportTests
         byte[] one = Convert.FromHexString(hexadecimal), graph = [.. Enumerable.Repeat(one, count).SelectMany(bytes => bytes)];
         byte[] model = [.. Message(7, graph), .. Message(7, Message(1, Message(4, "Relu"u8.ToArray())))];
         using TemporaryFolder folder = new();
-        string path = folder.Write("flood.onnx", model);
+        using InputFile file = InputFile.Open(folder.Write("flood.onnx", model), "");
         long before = GC.GetAllocatedBytesForCurrentThread();
-        InputException? refused = Record.Exception(() => OnnxGraph.Read(path)) as InputException;
+        InputException? refused = Record.Exception(() => OnnxGraph.Read(file)) as InputException;
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 2 * model.Length + (2 << 20));
         Assert.Equal(says.Length > 0, refused is not null);
         Assert.Contains(says, refused?.Message ?? "", StringComparison.Ordinal);
@@ -175,6 +175,18 @@ public class ExportTests
         byte[] tensor = Message(5, kind == "raw data and numbers" ? [.. name, .. raw, .. Message(4, new byte[8])] : [.. name, .. raw]);
         byte[] model = Message(7, [.. tensor, .. tensor, .. Message(1, [])]);
         Assert.Contains(says, Assert.Throws<InputException>(() => OnnxGraph.Parse("a model", model)).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(14, 1, "keeps its weights in a file beside it; export it as one file (torch.onnx.export(…, external_data=False))")]
+    [InlineData(2, 10, "conv1.weight has shape (32, 1, 3, 3) and 0 float32 values, expected (32, 1, 3, 3)")] // float16
+    public void Weights_that_are_kept_elsewhere_or_in_another_type_are_refused_with_a_sentence(int field, int value, string says)
+    {
+        byte[] tensor = Message(5, [0x08, 32, 0x08, 1, 0x08, 3, 0x08, 3, 0x10, 1, .. Message(8, "w"u8.ToArray()), (byte)(field << 3), (byte)value]);
+        byte[] attribute(string name, byte number) => Message(5, [.. Message(1, System.Text.Encoding.ASCII.GetBytes(name)), 0x40, number]);
+        byte[] node = Message(1, [.. Message(1, "x"u8.ToArray()), .. Message(1, "w"u8.ToArray()), .. Message(2, "y"u8.ToArray()), .. Message(4, "Conv"u8.ToArray()), .. attribute("kernel_shape", 3)]);
+        byte[] model = Message(7, [.. tensor, .. node]);
+        Assert.Contains(says, Assert.Throws<InputException>(() => OnnxReader.Find("a model", OnnxGraph.Parse("a model", model), DigitNetworks.Simple)).Message, StringComparison.Ordinal);
     }
 
     /// <summary>A device's length is 0 and it never ends; a pipe's is unknown.</summary>

@@ -1,0 +1,78 @@
+using System.IO.Compression;
+using System.Text;
+using CudnnDigits.Data;
+
+namespace CudnnDigits.Model;
+
+/// <summary>What people give as weights though it is no safetensors file, known by its first bytes: what it is, and how to save it as one.</summary>
+internal static class ForeignWeights
+{
+    private const int Start = 64; // bytes that tell
+    private const string FromPyTorch = "save its weights as safetensors, in Python: safetensors.torch.save_file(net.state_dict(), \"model.safetensors\")";
+    private const string FromKeras =
+        "is a Keras file; save its arrays as safetensors, under PyTorch's names and in PyTorch's layouts, in Python: safetensors.numpy.save_file("
+        + "{\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1), …}, \"model.safetensors\"); docs/weights.md has the whole";
+
+    /// <summary>LONG1 with torch's magic number, 0x1950a86a20f9469cfc6c: what torch.save wrote first before its files were zip files.</summary>
+    private static ReadOnlySpan<byte> TorchMagic => [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+
+    /// <summary>Says what a file is, and what to do; null where it may be a safetensors file.</summary>
+    /// <param name="file">The file, at its beginning; nothing is taken from it.</param>
+    public static string? Describe(InputFile file)
+    {
+        ReadOnlySpan<byte> start = file.Peek(Start);
+        return IsSafeTensors(start) ? null
+            : start.StartsWith("PK\x03\x04"u8) ? DescribeZip(NamesInZip(file))
+            : start.IndexOf(TorchMagic) >= 0 ? $"is a PyTorch file, as torch.save wrote it before version 1.6; {FromPyTorch}"
+            : start is [0x80, >= 2 and <= 5, ..] ? $"is a Python pickle; if it holds a network or a state_dict of PyTorch, {FromPyTorch}"
+            : start is [0x89, (byte)'H', (byte)'D', (byte)'F', ..] ? FromKeras
+            : start is [0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y', ..] ? "is one NumPy array; save all of the network's as safetensors, in Python: safetensors.numpy.save_file({\"conv1.weight\": array, …}, \"model.safetensors\")"
+            : IsOnnx(start) ? "is an ONNX model, which will not do here; give the safetensors file that it was made from"
+            : start is [0x1f, 0x8b, ..] ? "is packed by gzip; unpack it first, with gunzip"
+            : start.StartsWith("version https://git-lfs"u8) ? "is a Git LFS pointer, not the file itself; fetch that with git lfs pull"
+            : start is [(byte)'<', ..] && IsText(start) ? "is a web page, not the file that it offers; download that"
+            : start.Length >= 8 && IsText(start) ? $"not a safetensors file: it is text that begins with '{SafeTensors.Shorten(Encoding.UTF8.GetString(start[..Math.Min(16, start.Length)]))}'"
+            : null;
+    }
+
+    /// <summary>Whether a file begins as ONNX does: a protocol buffer whose first field is the format's version.</summary>
+    /// <param name="start">Its first bytes.</param>
+    public static bool IsOnnx(ReadOnlySpan<byte> start) =>
+        !IsSafeTensors(start) && start is [0x08, > 0 and < 0x80, 0x12 or 0x1a or 0x22 or 0x28 or 0x32 or 0x3a or 0x42, ..]; // then any other field of a model
+
+    /// <summary>Whether a file begins as safetensors does: a length that can be, and a JSON object.</summary>
+    /// <param name="start">Its first bytes.</param>
+    public static bool IsSafeTensors(ReadOnlySpan<byte> start) => start is [_, _, _, _, 0, 0, 0, 0, (byte)'{', ..];
+
+    private static string DescribeZip(string[] names) =>
+        names.Any(name => name.Contains("/code/", StringComparison.Ordinal) || name.EndsWith("constants.pkl", StringComparison.Ordinal))
+            ? "is a TorchScript file; save its weights as safetensors, in Python: safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")"
+        : names.Any(name => name.EndsWith("data.pkl", StringComparison.Ordinal)) ? $"is a PyTorch file; {FromPyTorch}"
+        : names.Any(name => name is "model.weights.h5" or "metadata.json" or "config.json") ? FromKeras
+        : names.All(name => name.EndsWith(".npy", StringComparison.Ordinal))
+            ? "is a NumPy archive; save it as safetensors, in Python: safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\"); its arrays must have PyTorch's names and layouts"
+        : "is a zip file; unpack it, and give the .safetensors file that it holds";
+
+    /// <summary>Of a pipe, where the list at its end cannot be reached, the first name alone.</summary>
+    private static string[] NamesInZip(InputFile file)
+    {
+        try
+        {
+            if (file.Seekable() is { } seekable)
+            {
+                using ZipArchive zip = new(seekable, ZipArchiveMode.Read, leaveOpen: true);
+                return [.. zip.Entries.Select(entry => entry.FullName)];
+            }
+        }
+        catch (InvalidDataException)
+        {
+            // Damaged, or not there to its end.
+        }
+
+        ReadOnlySpan<byte> header = file.Peek(30 + 260); // APPNOTE.TXT, 4.3.7
+        int length = header.Length < 30 ? 0 : Math.Min(header[26] | header[27] << 8, header.Length - 30);
+        return [Encoding.UTF8.GetString(header.Slice(Math.Min(30, header.Length), length))];
+    }
+
+    private static bool IsText(ReadOnlySpan<byte> bytes) => !bytes.ContainsAnyExceptInRange((byte)'\t', (byte)'~') && !bytes.ContainsAnyInRange((byte)14, (byte)31);
+}
