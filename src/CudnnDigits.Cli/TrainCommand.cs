@@ -4,6 +4,7 @@ using System.Text.Json;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
+using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
@@ -13,9 +14,9 @@ internal static class TrainCommand
 {
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
     private static readonly Option<double?> Validation = CommonOptions.Ranged("--validation", "F", "Share of each class held out. Default: 0.2; 0 trains on everything.", 0, 0.9);
-    private static readonly Option<int?> EarlyStop = CommonOptions.Ranged("--early-stop", "N", "Stop after N epochs without better validation. Default: 0, never.", 0, 100_000);
+    private static readonly Option<int?> EarlyStop = CommonOptions.Ranged("--early-stop", "N", "Stop after N epochs without better validation, for which digits must be held out. Default: 0, never.", 0, 100_000);
     private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, ours or exported from PyTorch.", HelpName = "FILE" };
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it. More --epochs lay one-cycle out anew.", HelpName = "DIR" };
     private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Keep the order of the file." };
 
     private static IEnumerable<Option> FixedByRun =>
@@ -49,6 +50,11 @@ internal static class TrainCommand
             EarlyStop = result.GetValue(EarlyStop) ?? options.EarlyStop,
             Shuffle = !result.GetValue(NoShuffle),
         };
+        if (options is { EarlyStop: > 0, Split.HoldsOut: false })
+        {
+            throw new InputException($"{EarlyStop.Name} {options.EarlyStop} goes by the digits held out, and {Validation.Name} 0 holds none out; leave out one of the two");
+        }
+
         Machine machine = Machine.From(result);
         using IDisposable opening = machine.Prepare(options);
         DigitDataset data = CommonOptions.LoadTraining(path);
@@ -65,6 +71,7 @@ internal static class TrainCommand
         }
 
         using RunFolder folder = RunFolder.Open(path, out RunRecord record);
+        TrainingOptions before = record.Options;
         if (result.GetValue(TrainingOptionSet.Epochs) is { } epochs)
         {
             record = epochs >= record.Options.Epochs
@@ -81,15 +88,34 @@ internal static class TrainCommand
         }
 
         using TrainingRun run = TrainingRun.Resume(folder, record, data, machine);
-        return Run(result, run);
+        return Run(result, run, before);
     }
 
-    private static int Run(ParseResult result, TrainingRun run)
+    private static int Run(ParseResult result, TrainingRun run, TrainingOptions? before = null)
     {
         using Interruption interruption = new();
-        Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), run.Record.Options.Epochs), $"train --resume {run.Folder.Path}", interruption.Token);
+        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), run.Record.Options.Epochs);
+        if (before is not null && WhatResumingMeans(run, before) is { } note)
+        {
+            reporter.Note($"note      {note}");
+        }
+
+        Metrics metrics = run.Train(reporter, $"train --resume {run.Folder.Path}", interruption.Token);
         PrintResult(result.GetValue(TrainingOptionSet.Json), run, metrics);
         return ExitCode.Done;
+    }
+
+    /// <summary>Where to go on is not just to go on, what it is; else null.</summary>
+    private static string? WhatResumingMeans(TrainingRun run, TrainingOptions before)
+    {
+        (TrainingState state, TrainingOptions now) = (run.State, run.Record.Options);
+        return state.IsStoppedEarly(now)
+                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, as none was better than epoch {state.BestEpoch!.Epoch} for {now.EarlyStop} epochs (--early-stop {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
+            : state.Epoch >= now.Epochs ? $"nothing is left to train: all {now.Epochs} epochs are done; more --epochs train further"
+            : now.Schedule == LearningRateSchedule.OneCycle && now.Epochs > before.Epochs && state.Optimizer.Step > 0
+                ? $"one-cycle was laid out over {before.Epochs} epochs and is laid out anew over {now.Epochs}, so the result is not that of a run of {now.Epochs} epochs from the start"
+            : now is { EarlyStop: > 0, Split.HoldsOut: false } ? $"nothing is held out, so --early-stop {now.EarlyStop} goes by the training loss; new runs refuse it"
+            : null;
     }
 
     private static void PrintResult(bool json, TrainingRun run, Metrics metrics)

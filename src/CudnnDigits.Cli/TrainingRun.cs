@@ -13,9 +13,10 @@ internal sealed class TrainingRun : IDisposable
     private readonly DigitDataset _data;
     private readonly ITrainingBackend _backend;
     private readonly string? _whyCpu;
+    private readonly bool _goesOn;
 
-    private TrainingRun(RunFolder folder, RunRecord record, DigitDataset data, ITrainingBackend backend, TrainingState state, string? whyCpu) =>
-        (Folder, Record, _data, _backend, State, _whyCpu) = (folder, record, data, backend, state, whyCpu);
+    private TrainingRun(RunFolder folder, RunRecord record, DigitDataset data, ITrainingBackend backend, TrainingState state, string? whyCpu, bool goesOn) =>
+        (Folder, Record, _data, _backend, State, _whyCpu, _goesOn) = (folder, record, data, backend, state, whyCpu, goesOn);
 
     public RunFolder Folder { get; }
 
@@ -40,7 +41,7 @@ internal sealed class TrainingRun : IDisposable
                 backend.Precision, machine.Deterministic, $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}", backend.CudaDetails,
                 initFrom is { } file && RecordFile.IsPlain(file.Path) ? RunFolder.Sha256(file.Path) : null); // a pipe is read once
             RunFolder folder = RunFolder.Create(path(record.Started), record);
-            return new TrainingRun(folder, record, data.Digits, backend, FreshState(backend.Network, options, initFrom?.Weights), whyCpu);
+            return new TrainingRun(folder, record, data.Digits, backend, FreshState(backend.Network, options, initFrom?.Weights), whyCpu, goesOn: false);
         }
         catch
         {
@@ -62,7 +63,7 @@ internal sealed class TrainingRun : IDisposable
         {
             record = record with { DeviceOption = machine.Device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
             TrainingState state = folder.ReadState(backend.Network, record, data) ?? FreshState(backend.Network, record.Options, ReadStart(record, backend.Network));
-            return new TrainingRun(folder, record, data, backend, state, whyCpu);
+            return new TrainingRun(folder, record, data, backend, state, whyCpu, goesOn: true);
         }
         catch
         {
@@ -86,6 +87,7 @@ internal sealed class TrainingRun : IDisposable
         Folder.WriteRecord(Record);
         Trainer trainer = new(_backend, _data, Record.Options, State)
         {
+            GoesOn = _goesOn,
             OnProgress = reporter.Progress,
             OnEpochEnd = epoch =>
             {

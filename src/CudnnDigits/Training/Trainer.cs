@@ -44,6 +44,9 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     /// <summary>Called after each epoch, with the state as it is then.</summary>
     public Action<TrainingState>? OnEpochEnd { get; init; }
 
+    /// <summary>Whether the run was begun before, perhaps by a version that allowed an early stop with nothing held out.</summary>
+    internal bool GoesOn { private get; init; }
+
     /// <summary>Rows held out.</summary>
     public ReadOnlySpan<int> ValidationRows => _split.Validation;
 
@@ -55,18 +58,24 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
 
     /// <summary>Runs until the last epoch, early stop, or cancellation.</summary>
     /// <param name="cancellation">Ends the run between steps.</param>
+    /// <exception cref="ArgumentException">An early stop is asked for, and nothing is held out that it could go by.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; the state is that of the last step, ready to be saved.</exception>
     /// <exception cref="InputException">There is nothing to train on.</exception>
     /// <exception cref="DivergedException">Loss or weights are no longer numbers; the state is that of the last good epoch.</exception>
     public void Run(CancellationToken cancellation = default)
     {
+        if (options is { EarlyStop: > 0, Split.HoldsOut: false } && !GoesOn)
+        {
+            throw new ArgumentException($"EarlyStop is {options.EarlyStop}, expected 0 where nothing is held out: it goes by the validation");
+        }
+
         if (TrainingCount == 0)
         {
             throw new InputException($"{data.Name}: of {data.Count} digits none is left to train on; hold out fewer, or give more");
         }
 
         backend.Load(state.Weights, state.Optimizer);
-        while (state.Epoch < options.Epochs && !IsStoppedEarly())
+        while (state.Epoch < options.Epochs && !state.IsStoppedEarly(options))
         {
             cancellation.ThrowIfCancellationRequested();
             RunEpoch(cancellation);
@@ -81,9 +90,6 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         backend.Load(weights, state.Optimizer);
         return Metrics.Evaluate(backend, data, ScoredRows);
     }
-
-    private bool IsStoppedEarly() => options.EarlyStop > 0
-        && state.History.Count - (state.BestEpoch?.Epoch ?? 0) >= options.EarlyStop;
 
     private void RunEpoch(CancellationToken cancellation)
     {

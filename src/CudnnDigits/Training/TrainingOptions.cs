@@ -48,7 +48,7 @@ public sealed record TrainingOptions
     /// <summary>Keeps the last epoch's weights even where an earlier epoch validated better: for figures that nothing was picked by.</summary>
     public bool KeepLast { get; init; }
 
-    /// <summary>Ends the run after so many epochs without better validation; 0 never does.</summary>
+    /// <summary>Ends the run after so many epochs without better validation, for which digits must be held out; 0 never does.</summary>
     public int EarlyStop { get; init; }
 
     /// <summary>Augmentation: rotation range, ± degrees, 0 … 180. Each digit is turned anew in each epoch.</summary>

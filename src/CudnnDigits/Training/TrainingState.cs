@@ -86,6 +86,10 @@ internal sealed class TrainingState(NetworkWeights weights)
     /// <summary>The best epoch so far (see <see cref="EpochRecord.IsBetterThan"/>), or null before the first.</summary>
     public EpochRecord? BestEpoch => EpochRecord.Better(History).LastOrDefault(epoch => epoch.Better).Record;
 
+    /// <summary>Whether so many epochs were no better than the best that the run trains no further.</summary>
+    /// <param name="options">The run's options.</param>
+    internal bool IsStoppedEarly(TrainingOptions options) => options.EarlyStop > 0 && History.Count - (BestEpoch?.Epoch ?? 0) >= options.EarlyStop;
+
     /// <summary>The weights worth keeping: the best by validation, or the last where there is none or where the options say so.</summary>
     /// <param name="options">The run's options.</param>
     public NetworkWeights Kept(TrainingOptions options) => KeepsBest(History, options) ? Best : Weights;

@@ -193,6 +193,7 @@ public sealed class ProgramTests : IDisposable
         { "evaluate --weights {train} --data {train}", "not a safetensors file" },
         { "predict --weights {folder}/absent --data {test}", "no such file" },
         { "bench --steps 0", "--steps is 0" },
+        { "train --early-stop 3 --validation 0 --data {train}", "--early-stop 3 goes by the digits held out, and --validation 0 holds none out" },
         { "dance", "dance" },
         { "data --json", "--json" },
     };

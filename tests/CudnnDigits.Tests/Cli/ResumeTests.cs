@@ -141,6 +141,73 @@ public sealed class ResumeTests : IDisposable
         CliProgram.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
     }
 
+    [Theory]
+    [InlineData("constant", true)]
+    [InlineData("plateau", true)]
+    [InlineData("one-cycle", false)]
+    public void A_run_that_is_extended_is_one_of_more_epochs_or_says_that_it_is_not(string schedule, bool same)
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--schedule", schedule, "--device", "cpu"];
+        string whole = _folder["whole"], run = _folder["run"];
+        Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "4", "--quiet", "--out", whole]));
+        Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "2", "--quiet", "--out", run]));
+        CliProgram.Result extended = CliProgram.Run("train", "--resume", run, "--epochs", "4");
+        Assert.Equal(0, extended.ExitCode);
+        Assert.Equal(same, Checkpoint.LoadWeights(whole).Weights.Trained.SequenceEqual(Checkpoint.LoadWeights(run).Weights.Trained));
+        Assert.Equal(
+            same ? [] : ["note      one-cycle was laid out over 2 epochs and is laid out anew over 4, so the result is not that of a run of 4 epochs from the start"], Notes(extended));
+
+        // Said at the end of the run, too: there is nothing more to do.
+        Assert.Equal(["note      nothing is left to train: all 4 epochs are done; more --epochs train further"], Notes(CliProgram.Run("train", "--resume", run)));
+    }
+
+    [Fact]
+    public void A_run_that_was_killed_before_its_first_step_is_extended_without_a_note()
+    {
+        string whole = _folder["whole"], killed = _folder["killed"];
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "3", "--device", "cpu", "--quiet", "--out", whole));
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--device", "cpu", "--quiet", "--out", killed));
+        Assert.All(Directory.GetFiles(killed).Where(file => !file.EndsWith("run.json", StringComparison.Ordinal)), File.Delete);
+        CliProgram.Result extended = CliProgram.Run("train", "--resume", killed, "--epochs", "3");
+        Assert.Equal(0, extended.ExitCode);
+        Assert.Empty(Notes(extended));
+        Assert.Equal(Checkpoint.LoadWeights(whole).Weights.Trained, Checkpoint.LoadWeights(killed).Weights.Trained);
+    }
+
+    [Fact]
+    public void A_run_that_stopped_early_says_that_more_epochs_train_nothing()
+    {
+        string run = _folder["run"];
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "9", "--early-stop", "1", "--lr", "0.3", "--device", "cpu", "--quiet", "--out", run));
+        int stopped = File.ReadAllLines(Path.Combine(run, "history.csv")).Length - 1;
+        Assert.InRange(stopped, 2, 8);
+        byte[] model = File.ReadAllBytes(Path.Combine(run, "model.safetensors"));
+        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "20");
+        Assert.Equal(0, resumed.ExitCode);
+        Assert.Equal(
+            [$"note      nothing is left to train: the run stopped early after epoch {stopped}, as none was better than epoch {stopped - 1} for 1 epochs (--early-stop 1); --init-from {run} begins a new run with its weights"],
+            Notes(resumed));
+        Assert.Equal(model, File.ReadAllBytes(Path.Combine(run, "model.safetensors")));
+    }
+
+    [Fact]
+    public void A_run_of_an_older_version_that_stops_early_by_nothing_held_out_still_resumes()
+    {
+        string run = _folder["run"];
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--validation", "0", "--schedule", "constant", "--device", "cpu", "--quiet", "--out", run));
+        RunFolder folder = new(run);
+        RunRecord record = folder.ReadRecord();
+        record = record with { Options = record.Options with { EarlyStop = 3 } };
+        folder.WriteRecord(record);
+        folder.Save(Checkpoint.LoadState(folder.StateFile, DigitNetworks.Simple), record);
+        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "3");
+        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        Assert.Equal(["note      nothing is held out, so --early-stop 3 goes by the training loss; new runs refuse it"], Notes(resumed));
+        Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
+    }
+
+    private static IEnumerable<string> Notes(CliProgram.Result result) => result.Error.Split('\n').Where(line => line.StartsWith("note ", StringComparison.Ordinal));
+
     [Fact]
     public void A_run_that_is_being_written_is_not_resumed_and_ends_with_the_same_bits()
     {

@@ -85,6 +85,15 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void An_early_stop_with_nothing_held_out_is_refused()
+    {
+        TrainingOptions options = Options("simple", 1) with { Validation = 0, EarlyStop = 2 };
+        Assert.Equal("EarlyStop is 2, expected 0 where nothing is held out: it goes by the validation", Assert.Throws<ArgumentException>(() => Train(options)).Message);
+        Train(options with { EarlyStop = 0 });
+        Train(options with { Folds = 4, Fold = 1 });
+    }
+
+    [Fact]
     public void Weights_that_the_last_step_ruined_are_not_taken_over()
     {
         // One step an epoch: its loss is that of the weights before, and fine; the update itself is infinite.
