@@ -115,11 +115,11 @@ internal static class CommonOptions
         }
     }
 
-    /// <summary>A classifier; says so on standard error where "auto" came down to the CPU.</summary>
-    public static DigitClassifier CreateClassifier(NetworkWeights weights, string? device = null, int? threads = null, string? precision = null)
+    /// <summary>A classifier; unless it is to be quiet, says so on standard error where "auto" came down to the CPU.</summary>
+    public static DigitClassifier CreateClassifier(NetworkWeights weights, string? device = null, int? threads = null, string? precision = null, bool quiet = false)
     {
         DigitClassifier classifier = new(weights, new ClassifierOptions { Device = device ?? "auto", Precision = PrecisionOf(precision), Threads = threads ?? 0 });
-        NoteCpu(classifier.WhyCpu);
+        NoteCpu(quiet ? null : classifier.WhyCpu);
         return classifier;
     }
 

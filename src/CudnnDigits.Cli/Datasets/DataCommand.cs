@@ -31,27 +31,12 @@ internal static class DataCommand
     /// <summary>The mirrors that PyTorch and TensorFlow take it from.</summary>
     private static readonly Uri[] Mirrors = [new("https://ossci-datasets.s3.amazonaws.com/mnist/"), new("https://storage.googleapis.com/cvdf-datasets/mnist/")];
 
-    private const string OutName = "--out";
+    private const string OutName = "--out", Set = "mnist";
 
     private static readonly Option<bool> Json = CommonOptions.Json();
     private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
 
     public static Command Create() => new("data", "Look at digits, make them, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
-
-    /// <summary>Where downloads go: the user's cache folder, as the platform has it.</summary>
-    public static string CacheFolder()
-    {
-        string home = Folder(Environment.SpecialFolder.UserProfile);
-        string cache = OperatingSystem.IsWindows()
-            ? Folder(Environment.SpecialFolder.LocalApplicationData)
-            : OperatingSystem.IsMacOS()
-                ? Path.Combine(home, "Library", "Caches")
-                : Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { } xdg && Path.IsPathRooted(xdg) ? xdg : Path.Combine(home, ".cache"); // the specification has relative paths ignored
-        return Path.Combine(cache, "cudnn-digits", "mnist");
-
-        // Whether it exists is seen when something is written there.
-        static string Folder(Environment.SpecialFolder folder) => Environment.GetFolderPath(folder, Environment.SpecialFolderOption.DoNotVerify);
-    }
 
     private static Command CreateShow()
     {
@@ -167,11 +152,11 @@ internal static class DataCommand
     private static Command CreateDownload()
     {
         Argument<string> what = new("SET") { Description = "mnist: 60,000 digits to train on and 10,000 to test, 12 MB." };
-        what.AcceptOnlyFromAmong("mnist");
-        Option<string?> destination = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder()}.");
+        what.AcceptOnlyFromAmong(Set);
+        Option<string?> destination = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder.Of(Set)}.");
         Option<string[]> mirror = new("--mirror") { Description = "Address of a folder that has the files, tried before the public mirrors.", HelpName = "URL" };
         Command command = new("download", "Download MNIST from public mirrors, checked by its checksums; goes on where it was cut off.") { what, destination, mirror, Quiet, Json };
-        command.SetAction((result, cancellation) => Download(result.GetValue(destination) ?? CacheFolder(), result.GetValue(mirror) ?? [], result.GetValue(Quiet), result.GetValue(Json)));
+        command.SetAction((result, cancellation) => Download(result.GetValue(destination) ?? CacheFolder.Of(Set), result.GetValue(mirror) ?? [], result.GetValue(Quiet), result.GetValue(Json)));
         return command;
     }
 

@@ -15,10 +15,7 @@ namespace CudnnDigits.Cli.Serve;
 /// <summary><c>serve</c>: a page to draw digits on, and predictions over HTTP.</summary>
 internal static class ServeCommand
 {
-    /// <summary>Epochs of the model that is trained where no weights are given: a quarter of a minute on two cores; four or six read real digits no better.</summary>
-    private const int QuickEpochs = 3;
-
-    private static readonly Option<string?> Weights = new("--weights") { Description = "Weights of a trained network. Default: a quick model, trained first on the built-in digits.", HelpName = "FILE" };
+    private static readonly Option<string?> Weights = new("--weights") { Description = $"Weights of a trained network: the folder of a run, a safetensors file or an ONNX file. Default: a quick model, trained first on the built-in digits, and kept in {CacheFolder.Of("serve")}.", HelpName = "FILE" };
     private static readonly Option<string?> Model = CommonOptions.Model();
     private static readonly Option<int?> Port = CommonOptions.Ranged("--port", "N", "Port on 127.0.0.1; 0 takes any that is free. Default: 8080.", 0, 65535);
     private static readonly Option<string?> Device = CommonOptions.Device();
@@ -45,9 +42,11 @@ internal static class ServeCommand
         Limits limits = new Limits().WithinHandles();
         using Socket listener = Listen(result.GetValue(Port) ?? 8080);
         using Interruption interruption = new();
-        string? path = result.GetValue(Weights);
-        NetworkWeights weights = path is null ? TrainQuickModel(result, interruption) : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null).Weights;
-        using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
+        string? path = result.GetValue(Weights) is { } given ? RunFolder.WeightsOf(given) : null;
+        NetworkWeights weights = path is null
+            ? TakeQuickModel(result, interruption)
+            : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null, result.GetValue(Quiet)).Weights;
+        using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision), result.GetValue(Quiet));
         using Batcher batcher = new(classifier);
         WebApplication app = DigitServer.Build(listener, batcher, () =>
             new HealthAnswer("ok", weights.Network.Name, path ?? "quick model, trained on built-in digits", classifier.Device, batcher.Digits, batcher.Passes), limits);
@@ -78,16 +77,24 @@ internal static class ServeCommand
         }
     }
 
-    private static NetworkWeights TrainQuickModel(ParseResult result, Interruption interruption)
+    private static NetworkWeights TakeQuickModel(ParseResult result, Interruption interruption)
     {
-        TrainingOptions options = TrainingOptions.For(result.GetValue(Model) ?? DigitNetworks.Improved.Name) with { Epochs = QuickEpochs, Validation = 0 };
+        QuickModel quick = new(result.GetValue(Model) ?? DigitNetworks.Improved.Name, CacheFolder.Of("serve"));
+        TrainingOptions options = quick.Options;
+        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options.Epochs);
+        if (quick.TryRead() is { } kept)
+        {
+            reporter.Note($"no --weights: the quick {options.Model} model that was trained at an earlier start, {quick.File}; weights of your own read better");
+            return kept;
+        }
+
         Machine machine = new(result.GetValue(Device) ?? "auto", CommonOptions.PrecisionOf(result.GetValue(Precision)), Deterministic: false, CudaGraph: true, result.GetValue(Threads) ?? 0);
         using ITrainingBackend backend = machine.CreateBackend(options, out _);
-        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options.Epochs);
         reporter.Note($"no --weights: training a quick {options.Model} model on {GeneratedDigits.DefaultCount:N0} built-in digits; weights of your own read better");
         TrainingState state = new(Initializer.Create(backend.Network, options.Seed));
         Trainer trainer = new(backend, GeneratedDigits.Create(), options, state) { OnProgress = reporter.Progress, OnEpochEnd = reporter.EpochEnd };
         reporter.Run(() => trainer.Run(interruption.Token));
+        reporter.Note(quick.TryKeep(state) is { } whyNot ? $"not kept for the next start: {whyNot}" : $"kept for the next start: {quick.File}");
         return state.Weights;
     }
 }

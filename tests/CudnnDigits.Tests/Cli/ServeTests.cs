@@ -206,14 +206,19 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     public async Task Without_weights_a_quick_model_is_trained_first()
     {
         Assert.SkipUnless(Mutations.Factor > 1, "takes seven seconds; runs with CUDNN_DIGITS_ATTACK=4, as in CI");
-        Process process = CliProgram.Start("serve", "--model", "simple", "--device", "cpu", "--port", "0", "--json");
+        using TemporaryFolder cache = new();
+        ProcessStartInfo info = CliProgram.Info("serve", "--model", "simple", "--device", "cpu", "--port", "0", "--json");
+        info.Environment["XDG_CACHE_HOME"] = cache.Path;
+        Process process = Process.Start(info)!;
         using HttpClient client = new() { BaseAddress = new Uri(RunningServer.ReadAddress(process)) };
         JsonNode health = (await client.GetFromJsonAsync<JsonNode>("health", Cancellation))!;
         Assert.Equal("quick model, trained on built-in digits", health["weights"]!.GetValue<string>());
         JsonNode answer = await Answer(await client.PostAsync("predict", JsonContent.Create(new { images = Enumerable.Range(0, Digits.Count).Select(Pixels) }), Cancellation));
         Assert.InRange(answer["predictions"]!.AsArray().Select((one, row) => one!["digit"]!.GetValue<int>() == Digits.Labels[row] ? 1 : 0).Sum(), 60, 64);
         process.Kill();
-        Assert.Contains("epoch 3/3", CliProgram.Finish(process).Error, StringComparison.Ordinal);
+        string error = CliProgram.Finish(process).Error, kept = Assert.Single(Directory.GetFiles(cache["cudnn-digits/serve"]));
+        Assert.Contains("epoch 3/3", error, StringComparison.Ordinal);
+        Assert.Contains($"kept for the next start: {kept}", error, StringComparison.Ordinal);
     }
 
     [Fact]
