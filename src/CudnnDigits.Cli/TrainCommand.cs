@@ -110,11 +110,11 @@ internal static class TrainCommand
     {
         (TrainingState state, TrainingOptions now) = (run.State, run.Record.Options);
         return state.IsStoppedEarly(now)
-                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, as none was better than epoch {state.BestEpoch!.Epoch} for {now.EarlyStop} epochs (--early-stop {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
-            : state.Epoch >= now.Epochs ? $"nothing is left to train: all {now.Epochs} epochs are done; more --epochs train further"
+                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, since none was better than epoch {state.BestEpoch!.Epoch} ({EarlyStop.Name} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
+            : state.Epoch >= now.Epochs ? $"nothing is left to train: epoch {state.Epoch} of {now.Epochs} is done; more --epochs train further"
             : now.Schedule == LearningRateSchedule.OneCycle && now.Epochs > before.Epochs && state.Optimizer.Step > 0
-                ? $"one-cycle was laid out over {before.Epochs} epochs and is laid out anew over {now.Epochs}, so the result is not that of a run of {now.Epochs} epochs from the start"
-            : now is { EarlyStop: > 0, Split.HoldsOut: false } ? $"nothing is held out, so --early-stop {now.EarlyStop} goes by the training loss; new runs refuse it"
+                ? $"one-cycle was laid out for --epochs {before.Epochs} and is laid out anew for --epochs {now.Epochs}, so the result is not that of a run with --epochs {now.Epochs} from the start"
+            : now is { EarlyStop: > 0, Split.HoldsOut: false } ? $"nothing is held out, so {EarlyStop.Name} {now.EarlyStop} goes by the training loss; new runs refuse it"
             : null;
     }
 

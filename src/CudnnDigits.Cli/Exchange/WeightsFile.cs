@@ -4,7 +4,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>What the user gives as weights: a safetensors file, an ONNX file, or a run's folder, which has one of the former.</summary>
+/// <summary>What the user gives as weights: a safetensors file, an ONNX file, or a run's folder, which stands for its kept weights.</summary>
 internal static class WeightsFile
 {
     /// <summary>Reads it.</summary>
@@ -16,9 +16,7 @@ internal static class WeightsFile
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(string path, NetworkSpec? network = null, bool quiet = false)
     {
         using InputFile file = Open(path);
-        ReadOnlySpan<byte> start = file.Peek(16);
-        bool onnx = ForeignWeights.IsOnnx(start) || (path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) && !ForeignWeights.IsSafeTensors(start));
-        return onnx ? OnnxReader.Load(file, network) : LoadSafeTensors(file, network, quiet);
+        return IsOnnx(file) ? OnnxReader.Load(file, network) : LoadSafeTensors(file, network, quiet);
     }
 
     /// <summary>
@@ -32,6 +30,20 @@ internal static class WeightsFile
     {
         using InputFile file = Open(path);
         return LoadSafeTensors(file, network, quiet).Weights;
+    }
+
+    /// <summary>By its first bytes, or by its name where they are neither those of ONNX nor of safetensors.</summary>
+    private static bool IsOnnx(InputFile file)
+    {
+        try
+        {
+            ReadOnlySpan<byte> start = file.Peek(16);
+            return ForeignWeights.IsOnnx(start) || (file.Path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) && !ForeignWeights.IsSafeTensors(start));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{file.Path}: cannot be read: {e.Message}", e);
+        }
     }
 
     private static InputFile Open(string path) => InputFile.Open(RunFolder.WeightsOf(path), "weights: a .safetensors or .onnx file, or the folder of a run");

@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using System.Text;
 using CudnnDigits.Data;
 
@@ -17,12 +16,12 @@ internal static class ForeignWeights
     private static ReadOnlySpan<byte> TorchMagic => [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
     /// <summary>Says what a file is, and what to do; null where it may be a safetensors file.</summary>
-    /// <param name="file">The file, at its beginning; nothing is taken from it.</param>
+    /// <param name="file">The file, at its beginning; where it may be one, nothing is taken from it.</param>
     public static string? Describe(InputFile file)
     {
         ReadOnlySpan<byte> start = file.Peek(Start);
         return IsSafeTensors(start) ? null
-            : start.StartsWith("PK\x03\x04"u8) ? DescribeZip(NamesInZip(file))
+            : start.StartsWith("PK\x03\x04"u8) ? DescribeZip(file)
             : start.IndexOf(TorchMagic) >= 0 ? $"is a PyTorch file, as torch.save wrote it before version 1.6; {FromPyTorch}"
             : start is [0x80, >= 2 and <= 5, ..] ? $"is a Python pickle; if it holds a network or a state_dict of PyTorch, {FromPyTorch}"
             : start is [0x89, (byte)'H', (byte)'D', (byte)'F', ..] ? FromKeras
@@ -44,34 +43,31 @@ internal static class ForeignWeights
     /// <param name="start">Its first bytes.</param>
     public static bool IsSafeTensors(ReadOnlySpan<byte> start) => start is [_, _, _, _, 0, 0, 0, 0, (byte)'{', ..];
 
-    private static string DescribeZip(string[] names) =>
-        names.Any(name => name.Contains("/code/", StringComparison.Ordinal) || name.EndsWith("constants.pkl", StringComparison.Ordinal))
-            ? "is a TorchScript file; save its weights as safetensors, in Python: safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")"
-        : names.Any(name => name.EndsWith("data.pkl", StringComparison.Ordinal)) ? $"is a PyTorch file; {FromPyTorch}"
-        : names.Any(name => name is "model.weights.h5" or "metadata.json" or "config.json") ? FromKeras
-        : names.All(name => name.EndsWith(".npy", StringComparison.Ordinal))
-            ? "is a NumPy archive; save it as safetensors, in Python: safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\"); its arrays must have PyTorch's names and layouts"
-        : "is a zip file; unpack it, and give the .safetensors file that it holds";
-
-    /// <summary>Of a pipe, where the list at its end cannot be reached, the first name alone.</summary>
-    private static string[] NamesInZip(InputFile file)
+    private static string DescribeZip(InputFile file)
     {
-        try
+        byte[] ends = [.. file.Peek(32 << 10), .. End(file)]; // a name stands before what it names, and in the list at the end
+        return Has("constants.pkl"u8)
+                ? "is a TorchScript file; save its weights as safetensors, in Python: safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")"
+            : Has("data.pkl"u8) ? $"is a PyTorch file; {FromPyTorch}"
+            : Has("model.weights.h5"u8) ? FromKeras
+            : Has(".npy"u8)
+                ? "is a NumPy archive; save it as safetensors, in Python: safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\"); its arrays must have PyTorch's names and layouts"
+            : "is a zip file; unpack it, and give the .safetensors file that it holds";
+
+        bool Has(ReadOnlySpan<byte> name) => ends.AsSpan().IndexOf(name) >= 0;
+    }
+
+    /// <summary>The last bytes of a plain file; none of a pipe, whose end is far.</summary>
+    private static byte[] End(InputFile file)
+    {
+        if (file.Seekable() is not { } seekable)
         {
-            if (file.Seekable() is { } seekable)
-            {
-                using ZipArchive zip = new(seekable, ZipArchiveMode.Read, leaveOpen: true);
-                return [.. zip.Entries.Select(entry => entry.FullName)];
-            }
-        }
-        catch (InvalidDataException)
-        {
-            // Damaged, or not there to its end.
+            return [];
         }
 
-        ReadOnlySpan<byte> header = file.Peek(30 + 260); // APPNOTE.TXT, 4.3.7
-        int length = header.Length < 30 ? 0 : Math.Min(header[26] | header[27] << 8, header.Length - 30);
-        return [Encoding.UTF8.GetString(header.Slice(Math.Min(30, header.Length), length))];
+        byte[] bytes = new byte[Math.Min(seekable.Length, 64 << 10)];
+        seekable.Position = seekable.Length - bytes.Length;
+        return bytes[..seekable.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false)];
     }
 
     private static bool IsText(ReadOnlySpan<byte> bytes) => !bytes.ContainsAnyExceptInRange((byte)'\t', (byte)'~') && !bytes.ContainsAnyInRange((byte)14, (byte)31);

@@ -80,8 +80,8 @@ internal sealed class RunFolder(string path) : IDisposable
         try
         {
             string[] runs = [.. Directory.GetDirectories(path).Where(sub => System.IO.File.Exists(new RunFolder(sub).ModelFile)).Order(StringComparer.Ordinal)];
-            throw new InputException(runs is [string first, ..]
-                ? $"{path}: is a folder of {(runs.Length == 1 ? "one run" : $"{runs.Length} runs")}; give {(runs.Length == 1 ? "that" : "one of them")}: {first}"
+            throw new InputException(runs.Length > 0
+                ? $"{path}: is a folder of {(runs.Length == 1 ? "one run; give that" : $"{runs.Length} runs; give one of them")}: {string.Join(", ", runs.Take(3))}{(runs.Length > 3 ? ", …" : "")}"
                 : $"{path}: is a folder without model.safetensors, so no run's; give the folder that train wrote, or a .safetensors file");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

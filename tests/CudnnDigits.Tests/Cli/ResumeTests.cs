@@ -155,10 +155,10 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(0, extended.ExitCode);
         Assert.Equal(same, Checkpoint.LoadWeights(whole).Weights.Trained.SequenceEqual(Checkpoint.LoadWeights(run).Weights.Trained));
         Assert.Equal(
-            same ? [] : ["note      one-cycle was laid out over 2 epochs and is laid out anew over 4, so the result is not that of a run of 4 epochs from the start"], Notes(extended));
+            same ? [] : ["note      one-cycle was laid out for --epochs 2 and is laid out anew for --epochs 4, so the result is not that of a run with --epochs 4 from the start"], Notes(extended));
 
         // Said at the end of the run, too: there is nothing more to do.
-        Assert.Equal(["note      nothing is left to train: all 4 epochs are done; more --epochs train further"], Notes(CliProgram.Run("train", "--resume", run)));
+        Assert.Equal(["note      nothing is left to train: epoch 4 of 4 is done; more --epochs train further"], Notes(CliProgram.Run("train", "--resume", run)));
     }
 
     [Fact]
@@ -185,7 +185,7 @@ public sealed class ResumeTests : IDisposable
         CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "20");
         Assert.Equal(0, resumed.ExitCode);
         Assert.Equal(
-            [$"note      nothing is left to train: the run stopped early after epoch {stopped}, as none was better than epoch {stopped - 1} for 1 epochs (--early-stop 1); --init-from {run} begins a new run with its weights"],
+            [$"note      nothing is left to train: the run stopped early after epoch {stopped}, since none was better than epoch {stopped - 1} (--early-stop 1); --init-from {run} begins a new run with its weights"],
             Notes(resumed));
         Assert.Equal(model, File.ReadAllBytes(Path.Combine(run, "model.safetensors")));
     }

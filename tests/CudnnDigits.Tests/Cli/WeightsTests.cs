@@ -80,5 +80,12 @@ public sealed class WeightsTests : IDisposable
         Assert.Contains($"{start}: is an ONNX model, which will not do here", CliProgram.Refusal("train", "--data", _data, "--init-from", start), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void What_cannot_be_read_is_bad_input()
+    {
+        Assert.SkipUnless(File.Exists("/proc/self/mem"), "needs a file that opens and cannot be read");
+        Assert.StartsWith("/proc/self/mem: cannot be read: ", CliProgram.Refusal("evaluate", "--weights", "/proc/self/mem", "--data", _data), StringComparison.Ordinal);
+    }
+
     private CliProgram.Result Evaluate(string weights) => CliProgram.Run("evaluate", "--weights", weights, "--data", _data, "--device", "cpu", "--json");
 }
