@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Text.Json;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -74,10 +75,10 @@ internal static class BenchCommand
             steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms);
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
-            : $"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}\n"
+            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}") + "\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + (bench.DeviceMemoryBytes is { } bytes ? $"memory     {bytes >> 20,10:N0} MiB of the GPU's\n" : "")
-                + $"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data");
+                + Screen.Prose($"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data"));
         return ExitCode.Done;
     }
 
@@ -111,8 +112,8 @@ internal static class BenchCommand
             Rows(inference: false), Rows(inference: true));
         Console.Out.WriteLine(json
             ? JsonSerializer.Serialize(bench, CliJson.Default.LayerResult)
-            : $"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {bench.PeakGflops:F0} GFLOP/s of multiply-adds, {bench.CopyGigabytesPerSecond:F0} GB/s of copying\n"
-                + $"per digit\n\ntraining\n\n{LayerReport.Format(bench.Training)}\n\ninference\n\n{LayerReport.Format(bench.Inference)}");
+            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {bench.PeakGflops:F0} GFLOP/s of multiply-adds, {bench.CopyGigabytesPerSecond:F0} GB/s of copying")
+                + $"\nper digit\n\ntraining\n\n{LayerReport.Format(bench.Training, Screen.OutputWidth)}\n\ninference\n\n{LayerReport.Format(bench.Inference, Screen.OutputWidth)}");
         return ExitCode.Done;
     }
 

@@ -4,6 +4,7 @@ using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Cli.Serve;
 using CudnnDigits.Cli.Studies;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
@@ -45,7 +46,7 @@ internal static class CommandLine
             ?? (parsed.Errors.Count == 0 ? null
                 : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood{DidYouMean(parsed, token)}"
                 : parsed.Errors[0].Message.TrimEnd('.'));
-        return message is null ? null : $"{message} (see {$"cudnn-digits {HelpExamples.PathOf(parsed.CommandResult)}".Trim()} --help)";
+        return message is null ? null : $"{message} (see {ThisProgram.Command([.. HelpExamples.PathOf(parsed.CommandResult).Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"])})";
     }
 
     /// <summary>"; did you mean train?", or nothing where no command or option is called alike.</summary>

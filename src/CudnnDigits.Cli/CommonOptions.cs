@@ -123,12 +123,19 @@ internal static class CommonOptions
         return classifier;
     }
 
+    /// <summary>Why "auto" came down to the CPU, in brackets: what is missing, and nothing that reads as an order. <c>info</c> says it all.</summary>
+    public static string WhyCpu(string why)
+    {
+        string missing = why.Split(':', ';', '(')[0].Trim();
+        return $"({(missing.StartsWith("there is ", StringComparison.Ordinal) ? missing["there is ".Length..] : missing)}; see info)";
+    }
+
     /// <summary>One line on standard error that says why "auto" came down to the CPU; nothing where there is nothing to say.</summary>
     public static void NoteCpu(string? why)
     {
         if (why is not null)
         {
-            Console.Error.WriteLine($"device    CPU; not on a GPU: {why}");
+            Console.Error.WriteLine($"device    CPU {WhyCpu(why)}");
         }
     }
 

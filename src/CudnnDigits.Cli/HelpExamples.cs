@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
@@ -75,10 +76,10 @@ internal static class HelpExamples
                 ? own
                 : Examples.Where(entry => !entry.Key.Contains(' ', StringComparison.Ordinal)).Select(entry => entry.Value[0]);
             TextWriter output = parseResult.InvocationConfiguration.Output;
-            output.WriteLine("Examples:");
+            output.WriteLine(ThisProgram.Prefix == ThisProgram.Name ? "Examples:" : $"Examples, where {ThisProgram.Name} stands for {ThisProgram.Prefix}:");
             foreach (string line in lines)
             {
-                output.WriteLine($"  cudnn-digits {line}");
+                output.WriteLine($"  {ThisProgram.Name} {line}");
             }
 
             output.WriteLine();

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -68,6 +69,6 @@ internal static class InfoCommand
         Line("networks", string.Join(", ", info.Networks.Select(n => $"{n.Name} ({n.Parameters:N0} parameters)")));
         return text.ToString().TrimEnd();
 
-        void Line(string name, string value) => text.AppendLine($"{name,-13} {value}");
+        void Line(string name, string value) => text.AppendLine($"{name,-13} {Screen.Prose(value, indent: 14)}");
     }
 }

@@ -30,22 +30,27 @@ internal static class LayerReport
         return [.. rows, total];
     }
 
-    /// <summary>A Markdown table, aligned to be read as it is.</summary>
-    public static string Format(LayerRow[] rows)
+    /// <summary>A Markdown table, aligned to be read as it is; in a terminal without the columns that there is no room for.</summary>
+    public static string Format(LayerRow[] rows, int width)
     {
         string[][] cells = [["layer", "operation", "MFLOP", "KB", "bound by", "floor µs", "time µs", "floor / time"], .. rows.Select(row => new[]
         {
             row.Layer, row.Operation, Number(row.MflopPerImage, "F3"), Number(row.KilobytesPerImage, "F1"), row.Bound,
             Number(row.FloorMicroseconds, "F2"), row.Microseconds.ToString("F2", CultureInfo.InvariantCulture), row.FloorMicroseconds > 0 ? row.ShareOfFloor.ToString("P0", CultureInfo.InvariantCulture) : "",
         })];
-        int[] widths = [.. Enumerable.Range(0, cells[0].Length).Select(column => cells.Max(row => row[column].Length))];
+        int[] columns = [.. Enumerable.Range(0, cells[0].Length)], widths = [.. columns.Select(column => cells.Max(row => row[column].Length))];
+        foreach (int lessWanted in new[] { 3, 2, 4, 7, 0 })
+        {
+            columns = columns.Sum(column => widths[column] + 3) < width ? columns : [.. columns.Where(column => column != lessWanted)];
+        }
+
         StringBuilder text = new();
         for (int i = 0; i < cells.Length; i++)
         {
-            text.Append('|').AppendJoin('|', cells[i].Select((cell, column) => $" {(IsText(column) ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column]))} ")).AppendLine("|");
+            text.Append('|').AppendJoin('|', columns.Select(column => $" {(IsText(column) ? cells[i][column].PadRight(widths[column]) : cells[i][column].PadLeft(widths[column]))} ")).AppendLine("|");
             if (i == 0)
             {
-                text.Append('|').AppendJoin('|', widths.Select((width, column) => IsText(column) ? new string('-', width + 2) : new string('-', width + 1) + ':')).AppendLine("|");
+                text.Append('|').AppendJoin('|', columns.Select(column => IsText(column) ? new string('-', widths[column] + 2) : new string('-', widths[column] + 1) + ':')).AppendLine("|");
             }
         }
 

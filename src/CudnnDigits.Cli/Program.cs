@@ -1,5 +1,6 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 
@@ -46,6 +47,6 @@ catch (Exception e)
 
 static int Fail(int code, string message)
 {
-    Console.Error.WriteLine($"cudnn-digits: error: {message.ReplaceLineEndings(" ")}");
+    Console.Error.WriteLine($"{ThisProgram.Name}: error: {message.ReplaceLineEndings(" ")}");
     return code;
 }

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.IO.Compression;
 using System.Text.Json;
 using CudnnDigits.Cli.Exchange;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;
@@ -94,13 +96,13 @@ internal static class TrainCommand
     private static int Run(ParseResult result, TrainingRun run, TrainingOptions? before = null)
     {
         using Interruption interruption = new();
-        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), run.Record.Options.Epochs);
+        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), run.Record.Options);
         if (before is not null && WhatResumingMeans(run, before) is { } note)
         {
-            reporter.Note($"note      {note}");
+            reporter.Note("note", note);
         }
 
-        Metrics metrics = run.Train(reporter, $"train --resume {run.Folder.Path}", interruption.Token);
+        Metrics metrics = run.Train(reporter, ThisProgram.Command("train", "--resume", run.Folder.Path), interruption.Token);
         PrintResult(result.GetValue(TrainingOptionSet.Json), run, metrics);
         return ExitCode.Done;
     }
@@ -136,6 +138,36 @@ internal static class TrainCommand
         StandardStreams.Tell(
             isResult: false,
             $"accuracy  {metrics.Accuracy:P2} of {metrics.Samples:N0} {digits}, loss {metrics.Loss:F4} (weights of epoch {keptEpoch})\n"
-            + $"weights   {run.Folder.ModelFile}\nreport    {run.Folder.ReportFile}\nnext      cudnn-digits predict --weights {run.Folder.ModelFile} --data test.csv");
+            + $"weights   {run.Folder.ModelFile}\nreport    {run.Folder.ReportFile}\nnext      {Next(run)}");
+    }
+
+    /// <summary>What can be done with the weights here: digits that lie beside those that were trained on, or a page to draw on.</summary>
+    private static string Next(TrainingRun run)
+    {
+        string[] weights = ["--weights", run.Folder.ModelFile];
+        return run.Record.Data.Path is not { } data ? ThisProgram.Command(["serve", .. weights])
+            : TestDigits(data) is { } test ? ThisProgram.Command(["predict", .. weights, "--data", test])
+            : Directory.Exists(data) && DataSource.FilesOf(data).Any(file => Path.GetFileName(file).StartsWith("t10k-labels", StringComparison.Ordinal)) ? ThisProgram.Command(["evaluate", .. weights, "--data", data])
+            : ThisProgram.Command(["serve", .. weights]);
+    }
+
+    /// <summary>Kaggle's test digits, where they are: in its zip, or in a file beside the one that was trained on.</summary>
+    private static string? TestDigits(string data)
+    {
+        try
+        {
+            if (data.EndsWith(".zip", StringComparison.OrdinalIgnoreCase))
+            {
+                using ZipArchive zip = ZipFile.OpenRead(data);
+                return zip.Entries.Any(entry => entry.Name == "test.csv") ? data : null;
+            }
+
+            return !File.Exists(data) ? null
+                : new[] { "test.csv", "test.csv.gz" }.Select(name => Path.Combine(Path.GetDirectoryName(data) ?? "", name)).FirstOrDefault(file => file != data && File.Exists(file));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
+        {
+            return null; // it was read a moment ago, and only a hint depends on it
+        }
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -112,17 +113,17 @@ internal sealed class TrainingRun : IDisposable
         }
         catch (OperationCanceledException)
         {
-            reporter.Note($"interrupted in epoch {State.Epoch + 1} of {Record.Options.Epochs}; saved: go on with cudnn-digits {resumeWith}");
+            reporter.Advise($"interrupted in epoch {State.Epoch + 1} of {Record.Options.Epochs}; saved: go on with", resumeWith);
             throw;
         }
         catch (DivergedException e)
         {
-            throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Record.Options.LearningRate}", e);
+            throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Figures.Exact(Record.Options.LearningRate)}", e);
         }
         catch (CudaException e)
         {
             throw new RunFailedException(
-                $"the GPU failed in epoch {Math.Min(State.Epoch + 1, Record.Options.Epochs)}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; see what nvidia-smi says, then go on with cudnn-digits {resumeWith}", e);
+                $"the GPU failed in epoch {Math.Min(State.Epoch + 1, Record.Options.Epochs)}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; see what nvidia-smi says, then go on with {resumeWith}", e);
         }
 
         return Score(trainer.ScoredRows);

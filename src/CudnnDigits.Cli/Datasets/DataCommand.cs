@@ -3,6 +3,7 @@ using System.Globalization;
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
@@ -139,7 +140,7 @@ internal static class DataCommand
 
         outputs[0].Tell(json
             ? JsonSerializer.Serialize(new DataGenerateResult(count, seed, files), CliJson.Default.DataGenerateResult)
-            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}{(stream ? "" : $"\nnext      cudnn-digits train --data {path}")}");
+            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}{(stream ? "" : $"\nnext      {ThisProgram.Command("train", "--data", path)}")}");
         return ExitCode.Done;
     }
 
@@ -167,7 +168,7 @@ internal static class DataCommand
             : throw new InputException($"--mirror {mirror}: is no address; expected such as https://example.org/mnist/"))];
         CommonOptions.CreateFolder(folder);
         using Interruption interruption = new();
-        DownloadProgress progress = new(quiet, Mnist.Sum(file => file.Bytes));
+        using DownloadProgress progress = new(quiet, Mnist.Sum(file => file.Bytes));
         using Downloader downloader = new([.. first, .. Mirrors], folder, progress.Report);
         int downloaded = 0;
         foreach (RemoteFile file in Mnist)
@@ -179,7 +180,7 @@ internal static class DataCommand
 
         StandardStreams.Tell(json, json
             ? JsonSerializer.Serialize(new DataDownloadResult(folder, [.. Mnist.Select(file => file.Name)], downloaded), CliJson.Default.DataDownloadResult)
-            : $"mnist     {folder}\nnext      cudnn-digits train --data {folder}\n          cudnn-digits evaluate --data {folder} --weights runs/…/model.safetensors    on the 10,000 test digits");
+            : $"mnist     {folder}\nnext      {ThisProgram.Command("train", "--data", folder)}");
         return ExitCode.Done;
     }
 }

@@ -1,13 +1,14 @@
 using System.Diagnostics;
 using System.Globalization;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli.Datasets;
 
 /// <summary>Tells on standard error how a download goes: a line per file, and in a terminal a line that moves.</summary>
-internal sealed class DownloadProgress(bool quiet, long totalBytes)
+internal sealed class DownloadProgress(bool quiet, long totalBytes) : IDisposable
 {
     private readonly Stopwatch _clock = Stopwatch.StartNew();
-    private readonly bool _live = !quiet && !Console.IsErrorRedirected;
+    private readonly Screen? _screen = quiet ? null : Screen.OfStandardError();
     private readonly Dictionary<string, long> _last = [];
     private long _bytesBefore, _received;
     private TimeSpan _shown;
@@ -16,21 +17,34 @@ internal sealed class DownloadProgress(bool quiet, long totalBytes)
     {
         _received += Math.Max(0, bytes - _last.GetValueOrDefault(file.Name, bytes)); // what an earlier attempt had left says nothing of the pace
         _last[file.Name] = bytes;
-        if (_live && _clock.Elapsed - _shown > TimeSpan.FromMilliseconds(100))
+        if (_screen is { } screen && _clock.Elapsed - _shown > TimeSpan.FromMilliseconds(100))
         {
             _shown = _clock.Elapsed;
-            double left = _received == 0 ? 0 : _clock.Elapsed.TotalSeconds / _received * (totalBytes - _bytesBefore - bytes);
-            Console.Error.Write(string.Create(
-                CultureInfo.InvariantCulture, $"\r{file.Name}  {bytes / 1e6:F1} of {file.Bytes / 1e6:F1} MB  {TimeSpan.FromSeconds(left):h\\:mm\\:ss} left   "));
+            long done = _bytesBefore + bytes;
+            screen.Move(ProgressLine.Format(
+                (double)done / totalBytes,
+                [
+                    (2, file.Name),
+                    (0, string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:F1} of {file.Bytes / 1e6:F1} MB")),
+                    (1, _received == 0 ? "" : Figures.Left(TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _received * (totalBytes - done))) + " left"),
+                ],
+                screen.MovingWidth));
         }
     }
 
     public void Done(RemoteFile file, bool fetched)
     {
         _bytesBefore += file.Bytes;
-        if (!quiet)
+        string line = $"{file.Name}  {(fetched ? "downloaded, checksum right" : "is here already, checksum right")}";
+        if (_screen is not null)
         {
-            Console.Error.WriteLine($"{(_live ? "\r" : "")}{file.Name}  {(fetched ? "downloaded, checksum right" : "is here already, checksum right")}                ".TrimEnd());
+            _screen.Line(Screen.Cut(line, _screen.Width));
+        }
+        else if (!quiet)
+        {
+            Console.Error.WriteLine(line);
         }
     }
+
+    public void Dispose() => _screen?.Clear();
 }

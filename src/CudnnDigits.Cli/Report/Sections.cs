@@ -1,5 +1,6 @@
 using System.Globalization;
 using CudnnDigits.Cli.Studies;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Numerics;
 using CudnnDigits.Training;
@@ -87,7 +88,7 @@ internal static class Sections
         RunReport first = group.First;
         TrainingOptions o = first.Record.Options;
         string unfinished = string.Concat(group.Runs.Where(run => !run.HasEnded).Select(run =>
-            $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. Go on with <code>cudnn-digits train --resume {Text(run.Folder.Path)}</code>.</p>"));
+            $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. Go on with <code>{Text(ThisProgram.Command("train", "--resume", run.Folder.Path))}</code>.</p>"));
         if (group.Metrics is not { } metrics)
         {
             return unfinished;

@@ -81,20 +81,20 @@ internal static class ServeCommand
     {
         QuickModel quick = new(result.GetValue(Model) ?? DigitNetworks.Improved.Name, CacheFolder.Of("serve"));
         TrainingOptions options = quick.Options;
-        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options.Epochs);
+        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options);
         if (quick.TryRead() is { } kept)
         {
-            reporter.Note($"no --weights: the quick {options.Model} model that was trained at an earlier start, {quick.File}; weights of your own read better");
+            reporter.Note("model", $"no --weights: the quick {options.Model} model that was trained at an earlier start, {quick.File}; weights of your own read better");
             return kept;
         }
 
         Machine machine = new(result.GetValue(Device) ?? "auto", CommonOptions.PrecisionOf(result.GetValue(Precision)), Deterministic: false, CudaGraph: true, result.GetValue(Threads) ?? 0);
         using ITrainingBackend backend = machine.CreateBackend(options, out _);
-        reporter.Note($"no --weights: training a quick {options.Model} model on {GeneratedDigits.DefaultCount:N0} built-in digits; weights of your own read better");
+        reporter.Note("model", $"no --weights: training a quick {options.Model} model on {GeneratedDigits.DefaultCount:N0} built-in digits; weights of your own read better");
         TrainingState state = new(Initializer.Create(backend.Network, options.Seed));
         Trainer trainer = new(backend, GeneratedDigits.Create(), options, state) { OnProgress = reporter.Progress, OnEpochEnd = reporter.EpochEnd };
         reporter.Run(() => trainer.Run(interruption.Token));
-        reporter.Note(quick.TryKeep(state) is { } whyNot ? $"not kept for the next start: {whyNot}" : $"kept for the next start: {quick.File}");
+        reporter.Note("model", quick.TryKeep(state) is { } whyNot ? $"not kept for the next start: {whyNot}" : $"kept for the next start: {quick.File}");
         return state.Weights;
     }
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -68,7 +69,7 @@ internal static class CompareCommand
         study.Write("compare.txt", $"{Format(summary)}\n\n{Remark(summary)}\n");
         StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json)
             ? JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult)
-            : $"{Format(summary)}\n\n{Remark(summary)}\n\nreport    {study.PageFile}");
+            : $"{Format(summary)}\n\n{Screen.Prose(Remark(summary))}\n\nreport    {study.PageFile}");
         return ExitCode.Done;
     }
 
@@ -149,17 +150,17 @@ internal static class CompareCommand
     private static string Format(CompareResult result)
     {
         StringBuilder text = new();
-        text.AppendLine($"data      {result.Data ?? "built-in generated digits"}; {result.ValidationDigits:N0} digits held out; last epoch, never the best");
-        text.AppendLine($"ours      mean{(result.Seeds > 1 ? $" ± standard deviation over {result.Seeds} seeds" : " of one seed")}; Adam at 0.001, batch 64");
+        text.AppendLine($"data      {Screen.Prose($"{result.Data ?? "built-in generated digits"}; {result.ValidationDigits:N0} digits held out; last epoch, never the best", Screen.LabelWidth)}");
+        text.AppendLine($"ours      {Screen.Prose($"mean{(result.Seeds > 1 ? $" ± standard deviation over {result.Seeds} seeds" : " of one seed")}; Adam at 0.001, batch 64", Screen.LabelWidth)}");
         text.AppendLine();
-        text.AppendLine("                                 ours                                  the report");
-        text.AppendLine("network   augmentation  epochs   training         validation           training  validation  Kaggle score");
+        text.AppendLine("network   augmentation  epochs  training         validation       Kaggle");
         foreach (CompareRow row in result.Rows)
         {
-            string report = row.ReportTrainingAccuracy is { } training
-                ? string.Create(CultureInfo.InvariantCulture, $"{100 * training:F2} %   {100 * row.ReportValidationAccuracy!.Value:F2} %     {row.ReportKaggleScore!.Value:F5}")
-                : "-         -           -";
-            text.AppendLine($"{row.Model,-9} {row.Augmentation,-12}  {row.Epochs,6}   {row.TrainingAccuracy.ToPercent(),-15}  {row.ValidationAccuracy.ToPercent(),-19}  {report}");
+            text.AppendLine($"{row.Model,-9} {row.Augmentation,-12}  {row.Epochs,6}  {row.TrainingAccuracy.ToPercent(),-15}  {row.ValidationAccuracy.ToPercent()}");
+            if (row.ReportTrainingAccuracy is { } training)
+            {
+                text.AppendLine(CultureInfo.InvariantCulture, $"{"",10}the report{"",12}{training,-15:P2}  {row.ReportValidationAccuracy!.Value,-15:P2}  {row.ReportKaggleScore!.Value:F5}");
+            }
         }
 
         return text.ToString().TrimEnd();

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text;
 using System.Text.Json;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -84,7 +85,7 @@ internal static class CrossvalCommand
         DigitDataset data = CommonOptions.LoadTraining(path);
         using TrainingRun run = TrainingRun.Create(
             started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started), (data, RunData.Of(path, data)), options, Machine.From(result));
-        Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options.Epochs), $"train --resume {run.Folder.Path}", cancellation);
+        Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options), ThisProgram.Command("train", "--resume", run.Folder.Path), cancellation);
         FoldResult summary = new(fold, run.Folder.Path, metrics.Samples, metrics.Accuracy, metrics.MacroF1, metrics.Loss);
         StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json)
             ? JsonSerializer.Serialize(summary, StudyJson.Default.FoldResult)
@@ -139,7 +140,7 @@ internal static class CrossvalCommand
     }
 
     private static FinishedRun Read(string folder) => FinishedRun.Read(folder)
-        ?? throw new InputException($"{folder}: has not ended; go on with cudnn-digits train --resume {folder}");
+        ?? throw new InputException($"{folder}: has not ended; go on with {ThisProgram.Command("train", "--resume", folder)}");
 
     private static CrossvalResult Summarize(IReadOnlyList<FinishedRun> runs)
     {
@@ -176,7 +177,7 @@ internal static class CrossvalCommand
             if (held.Length != 1)
             {
                 throw new InputException(held.Length == 0
-                    ? $"fold {fold} of {first.Options.Folds} is missing; make it with cudnn-digits crossval --fold {fold}"
+                    ? $"fold {fold} of {first.Options.Folds} is missing; make it with {ThisProgram.Command("crossval", "--fold", $"{fold}")}, --folds {first.Options.Folds} and what the others were given"
                     : $"fold {fold} is there {held.Length} times ({string.Join(", ", held.Select(run => run.Folder.Path))}); leave all but one out");
             }
         }

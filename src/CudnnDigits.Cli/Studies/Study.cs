@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Globalization;
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -55,6 +55,7 @@ internal sealed class Study : IDisposable
     private readonly Dictionary<string, DigitDataset> _loaded = [];
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private double _work, _workDone, _workSkipped;
+    private bool _hasTold;
 
     private Study(string path, FolderLock? @lock, StudyRecord record, DigitDataset? data, IDisposable? gpu, bool quiet) =>
         (Folder, _lock, Record, _data, _gpu, _quiet) = (path, @lock, record, data, gpu, quiet);
@@ -73,7 +74,7 @@ internal sealed class Study : IDisposable
     public string PageFile => Path.Combine(Folder, PageName);
 
     /// <summary>The command that goes on with it.</summary>
-    public string ResumeWith => $"{Record.Command} --resume {Folder}";
+    public string ResumeWith => ThisProgram.Command(Record.Command, "--resume", Folder);
 
     /// <summary>Makes the folder of a new study.</summary>
     /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
@@ -168,13 +169,13 @@ internal sealed class Study : IDisposable
 
         if (IsRead)
         {
-            throw new InputException($"{Folder}: has not ended ({label}); go on with cudnn-digits {ResumeWith}");
+            throw new InputException($"{Folder}: has not ended ({label}); go on with {ResumeWith}");
         }
 
-        TrainingReporter reporter = TrainingReporter.CreateBrief(_quiet, options.Epochs, label);
+        TrainingReporter reporter = TrainingReporter.Create(_quiet, options, label);
         if (cancellation.IsCancellationRequested)
         {
-            reporter.Note($"interrupted before {label}; saved: go on with cudnn-digits {ResumeWith}");
+            reporter.Advise($"interrupted before {label}; saved: go on with", ResumeWith);
             cancellation.ThrowIfCancellationRequested();
         }
 
@@ -187,7 +188,9 @@ internal sealed class Study : IDisposable
 
         _workDone += Work(options);
         FinishedRun finished = FinishedRun.Read(path)!;
-        reporter.Note($"{label}: {finished.Metrics.Accuracy:P2}{Remaining()}");
+        double left = _work - _workDone - _workSkipped;
+        reporter.RunEnd(finished.Metrics.Accuracy, left > 0 ? TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * left) : null, isFirst: !_hasTold);
+        _hasTold = true;
         return finished;
     }
 
@@ -220,12 +223,6 @@ internal sealed class Study : IDisposable
         {
             throw new InputException($"{path}: {(holdsRun ? "is" : "holds something else, perhaps")} another run than the one this {Record.Command} makes there; move it away");
         }
-    }
-
-    private string Remaining()
-    {
-        double left = _work - _workDone - _workSkipped;
-        return left <= 0 ? "" : $", about {TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * left).ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture)} left";
     }
 
     /// <summary>Multiply-adds of a run, in relation to each other: an epoch of the improved network takes several of the simple one.</summary>
@@ -283,7 +280,7 @@ internal sealed class Study : IDisposable
             ?? throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command ?? "study"} (no {RecordName}); give the folder that {command ?? "a study"} wrote");
         return command is null || record.Command == command
             ? Checked(file, record)
-            : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with cudnn-digits {record.Command} --resume");
+            : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with {ThisProgram.Command(record.Command, "--resume", Path.GetDirectoryName(file)!)}");
     }
 }
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Training;
@@ -71,8 +72,8 @@ internal static class TuneCommand
     /// <summary>The page of a search that has ended.</summary>
     public static string Page(Study study)
     {
-        string file = Path.Combine(study.Folder, ResultName), mend = $"make it again with cudnn-digits {study.ResumeWith}";
-        TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult, mend) ?? throw new InputException($"{study.Folder}: has not ended; go on with cudnn-digits {study.ResumeWith}");
+        string file = Path.Combine(study.Folder, ResultName), mend = $"make it again with {study.ResumeWith}";
+        TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult, mend) ?? throw new InputException($"{study.Folder}: has not ended; go on with {study.ResumeWith}");
         Trial[] trials = [.. Search(study, CancellationToken.None)];
         return LastRung(trials).Any(trial => trial.Number == result.Winner) ? TunePage.Of(study, result, trials) : throw new InputException($"{file}: is damaged, trial {result.Winner} is not in the last rung; {mend}");
     }
@@ -174,7 +175,7 @@ internal static class TuneCommand
         text.AppendLine($"winner          {result.ValidationAccuracy,-11:P2}  {result.TestAccuracy:P2}");
         text.AppendLine($"the defaults    {result.DefaultsValidationAccuracy,-11:P2}  {result.DefaultsTestAccuracy:P2}");
         text.AppendLine();
-        text.AppendLine("The winner was chosen by its validation accuracy, which therefore flatters it; compare the test column.");
+        text.AppendLine(Screen.Prose("The winner was chosen by its validation accuracy, which therefore flatters it; compare the test column."));
         text.AppendLine();
         text.AppendLine($"trials    {Path.Combine(study.Folder, "trials.csv")}");
         text.AppendLine($"picture   {Path.Combine(study.Folder, "tune.svg")}");
@@ -186,9 +187,9 @@ internal static class TuneCommand
     /// <summary>The command that trains with what was found.</summary>
     public static string CommandLineOf(StudyRecord study, TrainingOptions o)
     {
-        string data = study.Data.Path is { } path ? $" --data {path}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {rate}") : "", decay = o.WeightDecay > 0 ? string.Create(CultureInfo.InvariantCulture, $" --weight-decay {o.WeightDecay}") : "";
+        string data = study.Data.Path is { } path ? $" --data {Shell.OfUser.Quote(path)}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {Figures.Exact(rate)}") : "", decay = o.WeightDecay > 0 ? string.Create(CultureInfo.InvariantCulture, $" --weight-decay {Figures.Exact(o.WeightDecay)}") : "";
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"cudnn-digits train{data} --model {o.Model} --epochs {o.Epochs} --lr {o.LearningRate} --batch-size {o.BatchSize} --schedule {CommonOptions.ScheduleName(o.Schedule)}{decay}{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
+            $"{ThisProgram.Command("train")}{data} --model {o.Model} --epochs {o.Epochs} --lr {Figures.Exact(o.LearningRate)} --batch-size {o.BatchSize} --schedule {CommonOptions.ScheduleName(o.Schedule)}{decay}{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
     }
 }

@@ -34,6 +34,7 @@ internal static unsafe partial class Posix
     private const int GetFlags = 1, CloseOnExec = 1, GetMode = 3, WriteOnly = 1, ReadAndWrite = 2; // of fcntl, alike on both
     private const int ToWrite = 2; // of access, alike on both
     private const int LinuxHere = -100, LinuxNoFollow = 0x100; // of statx
+    private const nuint LinuxWindowSize = 0x5413; // of ioctl
     private const int LockShared = 1, LockAlone = 2, LockNow = 4; // of flock, alike on both
     private const int LongestPath = 4096;
 
@@ -96,6 +97,13 @@ internal static unsafe partial class Posix
 
     /// <summary>Whether a descriptor is open for writing.</summary>
     public static bool IsWritable(int descriptor) => (Fcntl(descriptor, GetMode) & 3) is WriteOnly or ReadAndWrite;
+
+    /// <summary>Columns of the terminal that a descriptor leads to; 0 where that is none. For Linux alone.</summary>
+    public static int TerminalColumns(int descriptor)
+    {
+        ushort* size = stackalloc ushort[4]; // rows, columns, and both in pixels
+        return Ioctl(descriptor, LinuxWindowSize, size) == 0 ? size[1] : 0;
+    }
 
     /// <summary>Whether this process may write to a file or a device; nothing is opened.</summary>
     public static bool MayWrite(string path) => Access(path, ToWrite) == 0;
@@ -238,6 +246,9 @@ internal static unsafe partial class Posix
 
     [LibraryImport("libc", EntryPoint = "geteuid")]
     public static partial uint EffectiveUser();
+
+    [LibraryImport("libc", EntryPoint = "ioctl")]
+    private static partial int Ioctl(int descriptor, nuint request, void* result);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     private static partial int Fcntl(int descriptor, int command);

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using CudnnDigits.Cli;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Tests.Cli;
@@ -78,6 +79,9 @@ internal static class CliProgram
         ProcessStartInfo info = Info(arguments);
         return Process.Start(new ProcessStartInfo("sh", ["-c", script, "sh", info.FileName, .. info.ArgumentList]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
     }
+
+    /// <summary>How the program, started so, calls itself where it says what to run next.</summary>
+    public static string Command => ThisProgram.Call(new Start(Info().FileName, AppContext.BaseDirectory, Environment.CurrentDirectory, []), CudnnDigits.Cli.Terminal.Shell.OfUser);
 
     /// <summary>By the installed runtime, or by the one beside the tests where they were published with it.</summary>
     public static ProcessStartInfo Info(params string[] arguments)

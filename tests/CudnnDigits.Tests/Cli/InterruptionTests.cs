@@ -43,7 +43,7 @@ public sealed class InterruptionTests : IDisposable
 
         CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal(130, result.ExitCode);
-        Assert.Contains($"saved: go on with cudnn-digits {command} --resume {run}", result.Error, StringComparison.Ordinal);
+        Assert.Contains($"saved: go on with {CliProgram.Command} {command} --resume {run}\n", result.Error, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFiles(run, "*.tmp", SearchOption.AllDirectories));
         string[] states = Directory.GetFiles(run, "last.safetensors", SearchOption.AllDirectories);
         Assert.True(states.Length > 0 || command == "tune"); // whose shortest runs may have ended, and keep no state

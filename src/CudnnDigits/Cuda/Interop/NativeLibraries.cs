@@ -52,7 +52,7 @@ internal static class NativeLibraries
             {
                 LibraryPlace[] places = [.. LibraryPlace.Own(), LibraryPlace.Loader, .. LibraryPlace.Drivers()];
                 LoadedLibrary driver = places.Select(place => Load(place, DriverFile)).FirstOrDefault(library => library is not null)
-                    ?? throw new CudaUnavailableException($"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; install the driver");
+                    ?? throw new CudaUnavailableException($"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; where this machine has an NVIDIA GPU, install its driver");
                 Libraries[Driver] = Lacking(driver, typeof(CudaDriver)) is { } function
                     ? throw new CudaUnavailableException($"the NVIDIA driver is too old: {driver.Path} has no {function}; update the driver")
                     : driver;

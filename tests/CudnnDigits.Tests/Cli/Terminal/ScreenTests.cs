@@ -1,0 +1,204 @@
+using System.Diagnostics;
+using System.Text.RegularExpressions;
+using CudnnDigits.Cli.Terminal;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Tests.Cli.Terminal;
+
+/// <summary>What a terminal shows while something runs.</summary>
+public class ScreenTests
+{
+    /// <summary>From a window to another one and on to a third, with lines and moving lines between.</summary>
+    [Theory]
+    [InlineData(true, 80, 80, 80)]
+    [InlineData(false, 80, 80, 80)]
+    [InlineData(true, 200, 40, 120)]
+    [InlineData(false, 200, 40, 120)]
+    [InlineData(true, 120, 80, 40)]
+    [InlineData(false, 120, 80, 40)]
+    [InlineData(true, 40, 200, 80)]
+    [InlineData(false, 40, 200, 80)]
+    [InlineData(true, 80, 60, 45)]
+    public void A_resize_leaves_no_remains_and_loses_no_line(bool reflows, params int[] widths)
+    {
+        ArgumentNullException.ThrowIfNull(widths);
+        foreach (bool printsBetween in new[] { true, false })
+        {
+            using FakeTerminal terminal = new(widths[0], reflows);
+            Screen screen = new(terminal, () => terminal.Width, moves: true, colors: true);
+            List<string> printed = [];
+            foreach (int width in widths)
+            {
+                terminal.Resize(width);
+                if (printsBetween)
+                {
+                    Print(width);
+                }
+
+                screen.Move(new string('#', screen.MovingWidth));
+                screen.Move(new string('#', screen.MovingWidth));
+                Assert.Equal(1, terminal.Lines.Count(line => line.Contains('#', StringComparison.Ordinal)));
+                Assert.True(terminal.Lines[^1].Length < width);
+            }
+
+            Print(widths[^1]);
+            Assert.DoesNotContain(terminal.Lines, line => line.Contains('#', StringComparison.Ordinal));
+            Assert.Equal(printed.Select(line => reflows ? line : line[..Math.Min(line.Length, widths.Min())]), terminal.Lines.Select(line => reflows ? line : line[..Math.Min(line.Length, widths.Min())]));
+
+            void Print(int width)
+            {
+                screen.Line($"line {printed.Count}");
+                printed.Add($"line {printed.Count}");
+            }
+        }
+    }
+
+    [Fact]
+    public void A_line_that_a_signal_echoes_into_is_cleared()
+    {
+        using FakeTerminal terminal = new(80, reflows: true);
+        Screen screen = new(terminal, () => terminal.Width, moves: true, colors: false);
+        screen.Move("half of it");
+        terminal.Write("^C");
+        screen.Line("interrupted");
+        Assert.Equal(["interrupted"], terminal.Lines);
+    }
+
+    [Theory]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void Colours_and_movement_are_left_out_where_there_are_none(bool moves, bool colors)
+    {
+        using FakeTerminal terminal = new(80, reflows: true);
+        Screen screen = new(terminal, () => terminal.Width, moves, moves && colors);
+        screen.Move("moving");
+        screen.Line("label", "text");
+        screen.Line(screen.Green("best"));
+        Assert.Equal(["label     text", "best"], terminal.Lines);
+        Assert.Equal(moves && colors, terminal.Sequences.Any(sequence => sequence.EndsWith('m')));
+        Assert.Equal(moves, terminal.Sequences.Any(sequence => !sequence.EndsWith('m')));
+        Assert.DoesNotContain("[90m", terminal.Sequences); // a grey of its own is not to be read on every background
+    }
+
+    [Theory]
+    [InlineData(40)]
+    [InlineData(60)]
+    [InlineData(80)]
+    [InlineData(120)]
+    [InlineData(200)]
+    public void Every_line_fits_and_columns_are_aligned(int width)
+    {
+        foreach (int epochs in new[] { 1, 12, 1000, 100_000 })
+        {
+            foreach (bool validates in new[] { true, false })
+            {
+                using FakeTerminal terminal = new(width, reflows: true);
+                Screen screen = new(terminal, () => terminal.Width, moves: true, colors: true);
+                EpochTable table = new(epochs, 0.003, validates);
+                double?[] held = validates ? [0.04321, 0.98765] : [null, null];
+                EpochRecord[] all =
+                [
+                    new(1, 2.3, 0.1, held[0], held[1], 0.00012, 1, 1234),
+                    new(epochs, 0.00001, 1, held[0], held[1], 1.2e-8, 1, 2_400_000),
+                    new(epochs, 123_456.7, 0, validates ? 1e30 : null, held[1], 0.003, 1, 10),
+                ];
+                Array.ForEach(all, epoch => table.Print(epoch, isBest: validates, screen));
+                Assert.Equal(4, terminal.Lines.Length); // one header, and nothing is broken
+                Assert.All(terminal.Lines, line => Assert.InRange(line.Length, 5, width - 1));
+                Assert.Single(terminal.Lines.Select(line => line.Replace("  best", "", StringComparison.Ordinal).Length).Distinct());
+                Assert.DoesNotContain(terminal.Lines, line => Regex.IsMatch(line, @"\dE[-+]\d"));
+                Assert.Contains("acc", terminal.Lines[0], StringComparison.Ordinal); // however narrow
+                Assert.True(terminal.Lines[0].Contains("images/s", StringComparison.Ordinal) || width < 80 || epochs == 100_000);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(20)]
+    [InlineData(39)]
+    [InlineData(79)]
+    public void The_moving_line_fits(int width)
+    {
+        foreach (string label in new[] { "", "fold 2 of 5", "improved, augmented, seed 12", new string('x', 100) })
+        {
+            string line = ProgressLine.Format(0.455, [(0, label), (1, "epoch 3/12"), (3, "loss  0.0712"), (4, " 97.80 %"), (2, "0:00:12 left")], width);
+            Assert.Contains("45 %", line, StringComparison.Ordinal);
+            Assert.True(label.Length > 15 || line.Length <= width, line);
+        }
+    }
+
+    [Theory]
+    [InlineData(1e-9, 0.003, "<0.00001")]
+    [InlineData(1.2e-8, 0.003, "<0.00001")]
+    [InlineData(0.003, 0.003, "0.00300")]
+    [InlineData(0.00012, 0.003, "0.00012")]
+    [InlineData(0, 0.003, "0.00000")]
+    [InlineData(3e-6, 3e-6, "0.00000300")]
+    [InlineData(1e-12, 1e-12, "<0.00000001")]
+    [InlineData(1000, 1000, "1000")]
+    public void Learning_rates_have_no_exponent(double rate, double highest, string text) => Assert.Equal(text, Figures.Rate(rate, highest));
+
+    [Theory]
+    [InlineData(0.0, "0.0000")]
+    [InlineData(1.2e-8, "<0.0001")]
+    [InlineData(0.04321, "0.0432")]
+    [InlineData(12.3456, "12.35")]
+    [InlineData(123456.7, "123457")]
+    [InlineData(1e30, ">999999")]
+    [InlineData(double.NaN, "NaN")]
+    public void Losses_have_no_exponent(double loss, string text) => Assert.Equal(text, Figures.Loss(loss));
+
+    [Theory]
+    [InlineData(0.003, "0.003")]
+    [InlineData(3e-5, "0.00003")]
+    [InlineData(1e-12, "0.000000000001")]
+    [InlineData(1.2345678901234e-7, "0.00000012345678901234")]
+    public void What_is_typed_has_no_exponent_and_every_digit(double value, string text) =>
+        Assert.Equal((text, value), (Figures.Exact(value), double.Parse(Figures.Exact(value), System.Globalization.CultureInfo.InvariantCulture)));
+
+    /// <summary>The program in a terminal of its own: nothing is broken, the bar leaves nothing, and colours are left out where they are not wanted.</summary>
+    [Theory]
+    [InlineData(80, "")]
+    [InlineData(120, "NO_COLOR=1")]
+    [InlineData(40, "TERM=dumb")]
+    public void A_run_in_a_terminal_fits_it(int width, string setting)
+    {
+        ArgumentNullException.ThrowIfNull(setting);
+        Assert.SkipUnless(!OperatingSystem.IsWindows() && FileNodes.Run("python3", "-c", "import pty"), "needs Python's pty");
+        using TemporaryFolder folder = new();
+        ProcessStartInfo train = CliProgram.Info("train", "--data", folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2))), "--model", "simple", "--epochs", "3", "--out", folder["run"]);
+        string python = $"""
+            import fcntl, os, pty, struct, sys, termios
+            child, terminal = pty.fork()
+            if child == 0:
+                fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, {width}, 0, 0))
+                os.environ["TERM"] = "xterm-256color"
+                os.environ.update(dict([s.split("=")] if (s := "{setting}") else []))
+                os.execvp(sys.argv[1], sys.argv[1:])
+            try:
+                while data := os.read(terminal, 65536):
+                    sys.stdout.buffer.write(data)
+            except OSError:
+                pass
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            """;
+        ProcessStartInfo info = new("python3", ["-c", python, train.FileName, .. train.ArgumentList]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        info.Environment.Remove("NO_COLOR");
+        CliProgram.Result result = CliProgram.Finish(Process.Start(info)!);
+        Assert.True(result.ExitCode == 0, result.Error + result.Output);
+        using FakeTerminal terminal = new(1000, reflows: true); // what is longer than the terminal is seen
+        terminal.Write(Regex.Replace(result.Output, @"\u001b(\[\?[0-9]+[hl]|[=>])", "")); // .NET's, for the keypad
+        string[] lines = [.. terminal.Lines.TakeWhile(line => !line.StartsWith("accuracy  ", StringComparison.Ordinal))];
+        Assert.All(lines.Where(line => !line.Contains(folder.Path, StringComparison.Ordinal)), line => Assert.InRange(line.Length, 1, width - 1)); // a path stays in one piece
+        Assert.Single(lines, line => line.TrimStart().StartsWith("epoch", StringComparison.Ordinal));
+        Assert.Equal(3, lines.Count(line => Regex.IsMatch(line, "^ *[123]/3  ")));
+        Assert.Single(lines, line => line.Contains("info", StringComparison.Ordinal)); // why it is not on a GPU
+        Assert.DoesNotContain(lines, line => line.Contains("install", StringComparison.Ordinal) || line.Contains('━', StringComparison.Ordinal) || Regex.IsMatch(line, @"\dE-\d"));
+        Assert.Equal(setting.Length == 0, terminal.Sequences.Contains("[32m") && terminal.Sequences.Contains("[2m"));
+        Assert.Equal(setting != "TERM=dumb", result.Output.Contains('─', StringComparison.Ordinal));
+        Assert.Contains($"{CliProgram.Command} serve --weights {folder["run/model.safetensors"]}", result.Output, StringComparison.Ordinal);
+    }
+}
