@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 
 namespace CudnnDigits.Data;
 
-/// <summary>Digits as they are kept everywhere: one byte a pixel, row by row. <see cref="DataSource.Open"/> reads them from files.</summary>
+/// <summary>Digits in memory, one byte a pixel, row by row; <see cref="DataSource.Open"/> reads them from files.</summary>
 /// <example>
 /// <code>
 /// byte[] pixels = new byte[1000 * DigitDataset.PixelCount], labels = new byte[1000];
@@ -19,7 +19,7 @@ public sealed class DigitDataset
     /// <param name="name">Where they come from, for messages: a path, or "generated digits".</param>
     /// <param name="pixels">(N, 28, 28) uint8, 0 = background … 255 = ink.</param>
     /// <param name="labels">(N) 0 … 9, or null where the digits carry no labels.</param>
-    /// <exception cref="ArgumentException">The pixels are no whole number of digits, there is not one label for each, or one is over 9.</exception>
+    /// <exception cref="ArgumentException">The pixels are no whole number of digits, or there is not one label of 0 … 9 for each.</exception>
     public DigitDataset(string name, byte[] pixels, byte[]? labels)
     {
         ArgumentNullException.ThrowIfNull(name);

@@ -76,7 +76,8 @@ public sealed unsafe class DigitClassifier : IDisposable
     public static DigitClassifier Load(string path, ClassifierOptions? options = null) => new(NetworkWeights.Load(path), options);
 
     /// <summary>Reads one image.</summary>
-    /// <param name="image">(28, 28) uint8, 0 = background … 255 = ink, as MNIST has them; <see cref="DigitPicture"/> makes one of a picture of any size.</param>
+    /// <param name="image">(28, 28) uint8, 0 = background … 255 = ink, as MNIST has them; <see cref="DigitPicture"/> makes one of
+    /// a picture of any size.</param>
     /// <returns>The digit, its probability and those of the others.</returns>
     /// <exception cref="ArgumentException">The image has not 784 pixels.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
@@ -124,7 +125,7 @@ public sealed unsafe class DigitClassifier : IDisposable
 
     /// <summary>Reads images of uint8 pixels, 0 … 255.</summary>
     /// <param name="images">(N, 1, 28, 28), N being as many as there is room for in <paramref name="logits"/>.</param>
-    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes digit and probabilities of ten of them.</param>
+    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes a reading of ten of them.</param>
     /// <param name="stride">Pixels from one image to the next, at least 0; 784 where they are packed.</param>
     /// <exception cref="ArgumentException">The lengths do not fit each other.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
@@ -139,7 +140,7 @@ public sealed unsafe class DigitClassifier : IDisposable
 
     /// <summary>Reads images of float32 pixels, 0 … 1.</summary>
     /// <param name="images">(N, 1, 28, 28), N being as many as there is room for in <paramref name="logits"/>.</param>
-    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes digit and probabilities of ten of them.</param>
+    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes a reading of ten of them.</param>
     /// <param name="stride">Pixels from one image to the next, at least 0; 784 where they are packed.</param>
     /// <exception cref="ArgumentException">The lengths do not fit each other.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
@@ -250,7 +251,10 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
     }
 
-    /// <summary>The number of images that a call in host memory is about; the parameters are as many as there are of pixels and logits, under the names that the caller knows.</summary>
+    /// <summary>The number of images that a call in host memory is about.</summary>
+    /// <param name="images">Number of their pixels, under the name that the caller knows.</param>
+    /// <param name="logits">Number of logits that there is room for.</param>
+    /// <param name="stride">Pixels from one image to the next.</param>
     private static int CheckHost(int images, int logits, int stride)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(stride);

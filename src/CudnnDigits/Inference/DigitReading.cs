@@ -28,7 +28,10 @@ public readonly record struct DigitReading
     /// <summary>The probabilities of the digits 0 … 9, in this order: (10) f32, each 0 … 1; they sum to 1.</summary>
     public ImmutableArray<float> Probabilities => _probabilities.IsDefault ? Nothing : _probabilities;
 
-    /// <summary>Makes a reading of logits, which <see cref="DigitClassifier.Enqueue"/> and <see cref="DigitClassifier.Predict(ReadOnlySpan{byte}, Span{float}, int)"/> give.</summary>
+    /// <summary>
+    /// Makes a reading of logits, as <see cref="DigitClassifier.Enqueue"/> and
+    /// <see cref="DigitClassifier.Predict(ReadOnlySpan{byte}, Span{float}, int)"/> give them.
+    /// </summary>
     /// <param name="logits">(10) f32, of one image.</param>
     /// <exception cref="ArgumentException">There are not ten logits, or one is no number.</exception>
     public static DigitReading FromLogits(ReadOnlySpan<float> logits)

@@ -37,7 +37,10 @@ public sealed class NetworkWeights
     /// <summary>Whether every value is a number: neither NaN nor infinite.</summary>
     internal bool IsFinite => Array.TrueForAll(Trained, float.IsFinite) && Array.TrueForAll(Statistics, float.IsFinite);
 
-    /// <summary>The elements of one tensor, f32, by its state_dict name: of convolutions (out, in, row, column), of linear layers (out, in).</summary>
+    /// <summary>
+    /// The elements of one tensor, f32, by its state_dict name. Weights are (out, in, row, column) of convolutions and (out, in) of
+    /// linear layers.
+    /// </summary>
     /// <param name="name">Such as "conv1.weight".</param>
     /// <exception cref="ArgumentException">There is none of that name.</exception>
     public Span<float> this[string name] => Slice(Network.Parameters[name]);

@@ -12,7 +12,9 @@ public sealed record DeviceOptions
     /// </summary>
     public nint CudaContext { get; init; }
 
-    /// <summary>Arithmetic; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute capability 8.0).</summary>
+    /// <summary>
+    /// Arithmetic; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute capability 8.0).
+    /// </summary>
     public Precision? Precision { get; init; }
 
     /// <summary>CPU threads, 0 … 1,024; 0 takes as many as there are processors. Results do not depend on it.</summary>

@@ -46,7 +46,7 @@ public static class DigitTrainer
     ///     new DeviceOptions { Device = "cpu", Threads = 4 },
     ///     onEpochEnd: epoch => Console.WriteLine($"epoch {epoch.Epoch}, validation {epoch.ValidationAccuracy:P1}"),
     ///     cancellation: stop.Token);
-    /// Console.WriteLine($"epoch {trained.Epoch} of {trained.History.Count} kept, {trained.Metrics.Accuracy:P1} of {trained.Metrics.Samples} digits held out");
+    /// Console.WriteLine($"epoch {trained.Epoch} kept: {trained.Metrics.Accuracy:P1} of {trained.Metrics.Samples} digits held out");
     /// </code>
     /// </example>
     public static TrainedNetwork Train(

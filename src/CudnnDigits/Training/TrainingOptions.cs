@@ -4,7 +4,9 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
-/// <summary>How to train. <see cref="For"/> gives each network's defaults; <see cref="DigitTrainer.Train"/> refuses what is out of its range.</summary>
+/// <summary>
+/// How to train. <see cref="For"/> gives each network's defaults; <see cref="DigitTrainer.Train"/> refuses what is out of its range.
+/// </summary>
 /// <example>
 /// <code>
 /// TrainingOptions options = TrainingOptions.For("improved") with { Epochs = 20, EarlyStop = 3, Seed = 1 };
@@ -36,7 +38,9 @@ public sealed record TrainingOptions
     /// <summary>Share of each class held out, 0 ≤ share &lt; 1.</summary>
     public double Validation { get; init; } = 0.2;
 
-    /// <summary>Cross-validation: number of folds, at least 2, of which <see cref="Fold"/> is held out; 0 holds out <see cref="Validation"/>.</summary>
+    /// <summary>
+    /// Cross-validation: number of folds, at least 2, of which <see cref="Fold"/> is held out; 0 holds out <see cref="Validation"/>.
+    /// </summary>
     public int Folds { get; init; }
 
     /// <summary>The fold held out, 1 … <see cref="Folds"/>; 0 where there are no folds.</summary>

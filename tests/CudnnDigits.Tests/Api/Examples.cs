@@ -4,7 +4,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Api;
 
-/// <summary>The examples of the library's XML docs, so that they are compiled: <see cref="DocumentationTests"/> compares them. Nobody calls them, for they read files.</summary>
+/// <summary>The examples of the XML docs, to be compiled; <see cref="DocumentationTests"/> compares them. Nobody calls them.</summary>
 internal static class Examples
 {
     public static void TrainSaveAndRead()
@@ -24,7 +24,7 @@ internal static class Examples
             new DeviceOptions { Device = "cpu", Threads = 4 },
             onEpochEnd: epoch => Console.WriteLine($"epoch {epoch.Epoch}, validation {epoch.ValidationAccuracy:P1}"),
             cancellation: stop.Token);
-        Console.WriteLine($"epoch {trained.Epoch} of {trained.History.Count} kept, {trained.Metrics.Accuracy:P1} of {trained.Metrics.Samples} digits held out");
+        Console.WriteLine($"epoch {trained.Epoch} kept: {trained.Metrics.Accuracy:P1} of {trained.Metrics.Samples} digits held out");
     }
 
     public static TrainingOptions Options()

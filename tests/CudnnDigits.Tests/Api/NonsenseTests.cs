@@ -5,7 +5,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Api;
 
-/// <summary>Names, numbers and arrays that cannot be: refused with the parameter's name and what is expected. Training and reading have theirs beside them.</summary>
+/// <summary>Names, numbers and arrays that cannot be are refused with the parameter's name and what is expected.</summary>
 public class NonsenseTests
 {
     [Fact]

@@ -8,7 +8,10 @@ namespace CudnnDigits.Cuda;
 /// <param name="message">What was looked for, where, and what to do.</param>
 internal sealed class CudaUnavailableException(string message) : Exception(message);
 
-/// <summary>A call of the CUDA driver, cuBLAS or cuDNN failed. The device is in an unknown state; dispose of the classifiers that run on it.</summary>
+/// <summary>
+/// A call of the CUDA driver, cuBLAS or cuDNN failed. The device is in an unknown state; dispose of the classifiers that run on
+/// it.
+/// </summary>
 public sealed class CudaException : Exception
 {
     private const ulong MostBytes = 1UL << 48;
