@@ -243,7 +243,7 @@ internal sealed class Study : IDisposable
         try
         {
             TrainingOptions options = record.Options with { Epochs = Math.Max(record.Options.Epochs, record.Command == "compare" ? 1 : record.Options.Epochs) }; // 0 is each network's own
-            options.Checked().CreateNetwork();
+            options.Checked();
             Check(options.Epochs <= CommonOptions.MostEpochs, "epochs", options.Epochs);
             Check(options.BatchSize <= CommonOptions.MostBatch, "batch_size", options.BatchSize);
             Check(Enum.IsDefined(options.Schedule), "schedule", options.Schedule);

@@ -133,7 +133,7 @@ internal sealed class RunFolder(string path) : IDisposable
         RunRecord record = RecordFile.Read(File("run.json"), TrainingJson.Default.RunRecord) ?? throw HoldsNoRun();
         try
         {
-            record.Options.Checked().CreateNetwork();
+            record.Options.Checked();
             BackendFactory.CheckDevice(record.DeviceOption);
             return Enum.IsDefined(record.Precision) ? record : throw new ArgumentException($"precision is {record.Precision}");
         }

@@ -3,7 +3,6 @@ using System.Numerics;
 using CudnnDigits.Cli.Serve;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
-using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
 
@@ -74,7 +73,7 @@ public sealed class SheetTests
         })];
         foreach ((int row, byte[] image) in rows.Zip(images))
         {
-            int read = Read(network, image).Digit;
+            int read = network.Read(image).Digit;
             if (read != Digits.Labels[row])
             {
                 wrong.Add($"digit {row}, a {Digits.Labels[row]}, as {read}");
@@ -152,7 +151,7 @@ public sealed class SheetTests
             {
                 byte[] image = new byte[784];
                 DigitPicture.Read(rgba, 280, 280, image);
-                if (Read(network, image).Digit != Digits.Labels[row])
+                if (network.Read(image).Digit != Digits.Labels[row])
                 {
                     wrong.Add($"{kind}: digit {row}");
                 }
@@ -179,7 +178,7 @@ public sealed class SheetTests
                 int digit = name.StartsWith("digit-", StringComparison.Ordinal) ? name["digit-".Length] - '0' : 2; // the third case is a two
                 byte[] image = new byte[784];
                 Assert.True(PngPicture.Read(File.ReadAllBytes(file), image));
-                if (Read(network, image).Digit is int read && read != digit)
+                if (network.Read(image).Digit is int read && read != digit)
                 {
                     wrong.Add(string.Create(CultureInfo.InvariantCulture, $"{name} as {read}"));
                 }
@@ -208,25 +207,11 @@ public sealed class SheetTests
         return changed;
     }
 
-    private static (int Digit, float Probability) Read(DigitClassifier network, ReadOnlySpan<byte> image)
-    {
-        float[] logits = new float[10];
-        network.Predict(image, logits);
-        int digit = Prediction.Best(logits);
-        return (digit, 1 / logits.Sum(logit => MathF.Exp(logit - logits[digit])));
-    }
-
     private static (DigitClassifier, int[]) Train()
     {
         DigitDataset some = new("some digits", Digits.Pixels[..(20_000 * 784)].ToArray(), Digits.Labels[..20_000].ToArray());
         TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 2 };
-        TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed));
-        using (ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options)))
-        {
-            new Trainer(backend, some, options, state).Run();
-        }
-
-        DigitClassifier network = new(state.Kept(options));
-        return (network, [.. Enumerable.Range(20_000, 2_000).Where(row => Read(network, Digits.Image(row)) is var read && read.Digit == Digits.Labels[row] && read.Probability > 0.98f).Take(Count)]);
+        DigitClassifier network = new(DigitTrainer.Train(some, options, new DeviceOptions { Device = "cpu" }).Weights);
+        return (network, [.. Enumerable.Range(20_000, 2_000).Where(row => network.Read(Digits.Image(row)) is var read && read.Digit == Digits.Labels[row] && read.Probability > 0.98f).Take(Count)]);
     }
 }
