@@ -4,8 +4,8 @@ namespace CudnnDigits.Cli;
 internal static class Spelling
 {
     /// <summary>
-    /// The known words that are nearest to a word, case and leading dashes aside: one slip in three letters away, two at most, or, where there is none,
-    /// those that begin with it. A slip is a letter too many, too few or wrong, or two exchanged.
+    /// The known words that are nearest to a word, case, leading dashes and a value behind "=" aside: one slip in three letters away, two at
+    /// most, or, where there is none, those that begin with it. A slip is a letter too many, too few or wrong, or two exchanged.
     /// </summary>
     public static string[] Nearest(string word, IReadOnlyList<string> known)
     {
@@ -17,7 +17,7 @@ internal static class Spelling
             : [.. known.Where(one => Plain(one).StartsWith(typed, StringComparison.Ordinal))];
     }
 
-    private static string Plain(string word) => word.TrimStart('-').ToLowerInvariant();
+    private static string Plain(string word) => word.Split('=', ':')[0].TrimStart('-').ToLowerInvariant();
 
     /// <summary>Optimal string alignment distance: https://en.wikipedia.org/wiki/Damerau-Levenshtein_distance.</summary>
     private static int Slips(string a, string b)

@@ -120,6 +120,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("x", "'x' is not understood (see")]
     [InlineData("data shwo", "'shwo' is not understood; did you mean show? (see cudnn-digits data --help)")]
     [InlineData("train --epoch 3", "'--epoch' is not understood; did you mean --epochs? (see cudnn-digits train --help)")]
+    [InlineData("train --epoch=3", "did you mean --epochs?")]
     [InlineData("train --batchsize 3", "did you mean --batch-size?")]
     [InlineData("train --batch_size 3", "did you mean --batch-size?")]
     [InlineData("train -epochs 3", "did you mean --epochs?")]
