@@ -212,8 +212,9 @@ internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
     /// <summary>The lowest mark: where zero is drawn.</summary>
     public double Lowest => _marks[0];
 
-    /// <summary>A number without an exponent.</summary>
-    public static string Label(double number, string unit) => ((decimal)number).ToString("#,0.############", CultureInfo.InvariantCulture) + unit;
+    /// <summary>A number that has room beside an axis; only very small ones have an exponent.</summary>
+    public static string Label(double number, string unit) =>
+        (number != 0 && Math.Abs(number) < 5e-5 ? number.ToString("0.##e-0", CultureInfo.InvariantCulture) : Math.Round(number, 7).ToString("#,0.#######", CultureInfo.InvariantCulture)) + unit;
 
     public string LabelOf(double mark) => Label(_hasZero && mark <= Lowest ? 0 : mark, unit);
 

@@ -197,7 +197,7 @@ internal static class Sections
         }
 
         double from = 100 * bins.Min(bin => Math.Min(bin.Sure, bin.Right)), least = Math.Max(0, 10 * Math.Floor((from - 2) / 10));
-        ChartAxis sure = new("sure", Least: least, Most: 102, Unit: " %"), right = sure with { Title = "" };
+        ChartAxis sure = new("sure", Least: least, Most: 100 + 0.04 * (100 - least), Unit: " %"), right = sure with { Title = "" };
         Chart chart = new Chart(sure, right).AddGuide((least, least), (100, 100));
         foreach (CalibrationBin bin in bins)
         {

@@ -36,6 +36,15 @@ public sealed class ReportSectionTests
         }
     }
 
+    [Theory]
+    [InlineData(1.2e-8, "1.2e-8")]
+    [InlineData(0.00002, "2e-5")]
+    [InlineData(0.3 * 0.001, "0.0003")]
+    [InlineData(3 * 0.1, "0.3")]
+    [InlineData(0, "0")]
+    [InlineData(12500, "12,500")]
+    public void Numbers_at_an_axis_are_short(double number, string label) => Assert.Equal(label, LadderAxis.Label(number, ""));
+
     [Fact]
     public void Bars_that_reach_below_zero_end_at_the_lowest_mark()
     {
