@@ -69,8 +69,7 @@ public sealed unsafe class DigitClassifier : IDisposable
     public string? WhyCpu { get; }
 
     /// <summary>Makes a classifier from a file of weights.</summary>
-    /// <param name="path">A safetensors file of ours, or one exported from PyTorch;
-    /// or the folder of a run.</param>
+    /// <param name="path">What <see cref="NetworkWeights.Load"/> takes: a safetensors file, or the folder of a run.</param>
     /// <param name="options">Where and how; null for the defaults.</param>
     /// <exception cref="InputException">The file does not hold one of the networks; or as the constructor.</exception>
     public static DigitClassifier Load(string path, ClassifierOptions? options = null) => new(NetworkWeights.Load(path), options);
