@@ -81,7 +81,7 @@ public sealed class QuickModelTests : IDisposable
         Process process = Process.Start(info)!;
         RunningServer.ReadAddress(process);
         process.Kill();
-        Assert.Equal($"no --weights: the quick simple model that was trained at an earlier start, {kept.File}; weights of your own read better\n", CliProgram.Finish(process).Error);
+        Assert.Equal($"model     no --weights: the quick simple model that was trained at an earlier start, {kept.File}; weights of your own read better\n", CliProgram.Finish(process).Error);
     }
 
     [Fact]
