@@ -105,7 +105,7 @@ internal static partial class TunePage
 
         return $"""
             <h3>From rung to rung</h3>
-            <div class="charts wide">{chart.ToFigure("rungs", "Validation error", "Validation error of each trial in each rung it reached; the table below has the figures")}</div>
+            <div class="charts">{chart.ToFigure("rungs", "Validation error", "Validation error of each trial in each rung it reached; the table below has the figures")}</div>
             """;
 
         IEnumerable<(double X, double Y)> Course(int number) => trials
@@ -114,7 +114,7 @@ internal static partial class TunePage
     }
 
     /// <summary>How much an option tells of the error: rank correlation in the first rung, where every trial was trained alike.</summary>
-    private static string Weight(IReadOnlyList<Trial> trials)
+    public static string Weight(IReadOnlyList<Trial> trials)
     {
         Trial[] first = [.. trials.Where(trial => trial.Options.Epochs == trials[0].Options.Epochs && trial.Last is not null)];
         if (first.Length < FewTrials)
@@ -123,11 +123,10 @@ internal static partial class TunePage
         }
 
         double chance = 1.96 / Math.Sqrt(first.Length - 1);
-        double[] errors = [.. first.Select(trial => TuneFiles.Error(trial)!.Value)];
-        var rows = Searched.Where(option => option.Number is not null)
-            .Select(option => (option.Name, Values: first.Select(trial => option.Number!(trial.Options)).ToArray()))
-            .Where(option => option.Values.All(value => value is not null) && option.Values.Distinct().Count() > 1)
-            .Select(option => (option.Name, Correlation: RankCorrelation([.. option.Values.Select(value => value!.Value)], errors)))
+        IEnumerable<(string Name, double Correlation)> rows = Searched.Where(option => option.Number is not null)
+            .Select(option => (option.Name, Number: option.Number!, Trials: first.Where(trial => option.Number!(trial.Options) is not null).ToArray())) // the network's own dropout is several
+            .Where(option => option.Trials.Select(trial => option.Number(trial.Options)).Distinct().Count() > 1)
+            .Select(option => (option.Name, Correlation: RankCorrelation([.. option.Trials.Select(trial => option.Number(trial.Options)!.Value)], [.. option.Trials.Select(trial => TuneFiles.Error(trial)!.Value)])))
             .OrderByDescending(option => Math.Abs(option.Correlation));
         return $"""
             <h3>What mattered</h3>

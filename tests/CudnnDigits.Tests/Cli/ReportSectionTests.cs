@@ -2,7 +2,9 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 
@@ -97,6 +99,23 @@ public sealed class ReportSectionTests
         string section = Sections.Wrong(ScoredDigits.Pool([once, again]));
         Assert.Equal([$"row {fours[1]}: a 4, read as 3", $"row {fours[0]}: a 4, read as 3"], Regex.Matches(section, "alt=\"(.*?)\"").Select(match => match.Groups[1].Value));
         Assert.Contains("→ <b>3</b> ×2", section, StringComparison.Ordinal);
+    }
+
+    /// <summary>Trial 0 has the network's own rates of dropout, which are no one number, and is left out for this option alone.</summary>
+    [Fact]
+    public void The_option_that_the_error_follows_is_named_first()
+    {
+        Trial[] trials = [.. Enumerable.Range(0, 30).Select(number =>
+        {
+            TrainingOptions options = TrialSpace.Draw(TrainingOptions.For("improved") with { Epochs = 1 }, number);
+            EpochRecord epoch = new(1, 1, 0.5, 1, 1 - (options.Dropout ?? 0.9), 0.001, 1, 1);
+            return new Trial(number, options, new FinishedRun("", new RunFolder("none"), options, [epoch], null!));
+        })];
+        string[][] rows = [.. Rows(TunePage.Weight(trials))];
+        Assert.Equal(["dropout", "+1.00", "no"], rows[0]);
+        Assert.Equal(6, rows.Length);
+        Assert.Contains(rows, row => row[2] == "yes");
+        Assert.Empty(TunePage.Weight(trials[..9])); // too few to say
     }
 
     /// <summary>The colours themselves; that pages use them so is seen in a browser, by <see cref="ReportPageTests"/>.</summary>
