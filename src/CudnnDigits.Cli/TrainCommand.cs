@@ -151,6 +151,8 @@ internal static class TrainCommand
             : ThisProgram.Command(["serve", .. weights]);
     }
 
+    private static readonly string[] TestNames = ["test.csv", "test.csv.gz"];
+
     /// <summary>Kaggle's test digits, where they are: in its zip, or in a file beside the one that was trained on.</summary>
     private static string? TestDigits(string data)
     {
@@ -163,7 +165,7 @@ internal static class TrainCommand
             }
 
             return !File.Exists(data) ? null
-                : new[] { "test.csv", "test.csv.gz" }.Select(name => Path.Combine(Path.GetDirectoryName(data) ?? "", name)).FirstOrDefault(file => file != data && File.Exists(file));
+                : TestNames.Select(name => Path.Combine(Path.GetDirectoryName(data) ?? "", name)).FirstOrDefault(file => file != data && File.Exists(file));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
         {

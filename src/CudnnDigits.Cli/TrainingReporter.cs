@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Training;
 

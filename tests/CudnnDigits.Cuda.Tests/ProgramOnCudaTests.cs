@@ -113,6 +113,7 @@ public sealed class ProgramOnCudaTests : IDisposable
     [Fact]
     public void Interrupted_while_it_builds_and_captures_it_saves_and_ends()
     {
+        Signals.Require("INT");
         using Process process = CliProgram.Start(Train("run", epochs: 1000));
         string? line;
         while ((line = process.StandardError.ReadLine()) is not null && !line.StartsWith("run ", StringComparison.Ordinal))

@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Text.RegularExpressions;
 using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests;
@@ -11,6 +13,24 @@ public class ReadmeTests
         string[] samples = [.. new[] { "*.cs", "*.cpp", "*.py" }.SelectMany(pattern => Directory.GetFiles(Path.Combine(SharedFiles.RepositoryRoot, "samples"), pattern, SearchOption.AllDirectories)).Where(file => !file.Contains("/obj/", StringComparison.Ordinal))];
         Assert.Equal(6, samples.Length);
         Assert.All(samples, sample => Assert.Contains($"\n{File.ReadAllText(sample)}```\n", text, StringComparison.Ordinal));
+    }
+
+    /// <summary>The script says of each line that it is run, or why not, and fails where it names a line that is not there.</summary>
+    [Fact]
+    public void Its_command_lines_are_run_or_are_known_not_to_be()
+    {
+        Assert.SkipUnless(FileNodes.Run("python3", "-c", ""), "there is no python3");
+        using Process script = Process.Start(new ProcessStartInfo("python3", [Path.Combine(SharedFiles.RepositoryRoot, "scripts/run-readme"), "--list"]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        string[] lines = script.StandardOutput.ReadToEnd().TrimEnd().Split('\n');
+        script.WaitForExit();
+        Assert.True(script.ExitCode == 0, script.StandardError.ReadToEnd());
+        Assert.All(lines, line => Assert.Matches("^(run|not here: .+)\t", line));
+        Assert.Contains("run\tdotnet run --project src/CudnnDigits.Cli -c Release -- train", lines);
+        Assert.InRange(lines.Count(line => line.StartsWith("not here", StringComparison.Ordinal)), 1, lines.Length / 3);
+
+        // What is to be typed stands in a block, where the script sees it.
+        string prose = Regex.Replace(File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "README.md")), "^```.*?^```", "", RegexOptions.Singleline | RegexOptions.Multiline);
+        Assert.DoesNotMatch("`dotnet (add|pack|tool|run|publish|build|nuget)[^`]", prose);
     }
 
     [Fact]

@@ -87,7 +87,7 @@ internal sealed class Study : IDisposable
         StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
         string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
         FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
-            ? $"{folder}: holds a study already; go on with --resume {folder}, or choose another --out"
+            ? $"{folder}: holds a study already; go on with {ThisProgram.Command(command, "--resume", folder)}, or choose another --out"
             : $"{folder}: is not empty; choose another --out");
         RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
         return new Study(folder, folderLock, record, data, gpu, quiet);

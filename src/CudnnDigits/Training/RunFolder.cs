@@ -337,7 +337,7 @@ internal sealed class RunFolder(string path) : IDisposable
 
     private string HistoryFile => File("history.csv");
 
-    private string HowToMend => System.IO.File.Exists(StateFile) ? $"cudnn-digits train --resume {Path} writes it again" : $"bring back a copy of it, or take {Path} away and train it anew";
+    private string HowToMend => System.IO.File.Exists(StateFile) ? "train --resume writes it again" : $"bring back a copy of it, or take {Path} away and train it anew";
 
     private string File(string name) => System.IO.Path.Combine(Path, name);
 }

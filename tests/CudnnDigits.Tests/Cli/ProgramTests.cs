@@ -71,7 +71,7 @@ public sealed class ProgramTests : IDisposable
     [InlineData("improved", "SSE", "DOTNET_EnableAVX2")]
     public void Five_epochs_of_one_batch_follow_PyTorch(string model, string instructionSet, string leftOut)
     {
-        Assert.SkipUnless(leftOut != "DOTNET_EnableHWIntrinsic" || Mutations.Factor > 1, "takes ten seconds; runs with CUDNN_DIGITS_ATTACK=4, as in CI");
+        Assert.SkipUnless(leftOut != "DOTNET_EnableHWIntrinsic" || Mutations.Factor > 1, Mutations.TakesLonger);
         Golden golden = Golden.Load(model);
         (string, string)[] environment = leftOut.Length == 0 ? [] : [(leftOut, "0")];
         string has = CliProgram.RunIn(_folder.Path, environment, "info").Output;

@@ -43,7 +43,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_run_killed_again_and_again_ends_with_the_same_bits()
     {
-        Assert.SkipUnless(Mutations.Factor > 1, "one kill is enough for the inner loop; runs with CUDNN_DIGITS_ATTACK=4, as in CI");
+        Assert.SkipUnless(Mutations.Factor > 1, Mutations.TakesLonger);
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
@@ -111,6 +111,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
     {
+        Signals.Require("INT");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "6", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
@@ -230,6 +231,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Of_two_that_resume_at_once_one_goes_on()
     {
+        Signals.Require("INT");
         string run = _folder["run"];
         Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
         Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "10000"))];

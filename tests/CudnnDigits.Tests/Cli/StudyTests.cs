@@ -90,6 +90,7 @@ public sealed class StudyTests : IDisposable
     public void An_interrupted_study_resumes_to_the_same_figures()
     {
         Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
+        Signals.Require("INT");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--batch-size", "16", "--folds", "3"];
         string whole = Run(["crossval", .. options, "--out", _folder["whole"], "--json"]);
         Process process = CliProgram.Start(["crossval", .. options, "--out", _folder["stopped"]]);

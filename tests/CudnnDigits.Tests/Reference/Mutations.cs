@@ -25,6 +25,9 @@ internal static class Mutations
     public static double Factor { get; } =
         double.TryParse(Environment.GetEnvironmentVariable("CUDNN_DIGITS_ATTACK"), NumberStyles.Float, CultureInfo.InvariantCulture, out double factor) ? factor : 1;
 
+    /// <summary>Why a test is skipped that the inner loop can do without.</summary>
+    public const string TakesLonger = "left to CI, because they take long; CUDNN_DIGITS_ATTACK=4 has them run here";
+
     /// <summary>Damaged copies of a file, each with one to three wounds.</summary>
     /// <param name="good">The file; not changed.</param>
     /// <param name="usually">How many, times <see cref="Factor"/>.</param>

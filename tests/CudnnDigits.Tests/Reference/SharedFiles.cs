@@ -17,7 +17,7 @@ internal static class SharedFiles
         string path = System.IO.Path.GetFullPath(System.IO.Path.Combine(root, name));
         bool exists = File.Exists(path);
         Assert.True(exists || Environment.GetEnvironmentVariable("CUDNN_DIGITS_REQUIRE_SHARED") != "1", $"{path} is required but absent");
-        Assert.SkipUnless(exists, $"{path} is absent; set CUDNN_DIGITS_SHARED to the folder that holds {name}");
+        Assert.SkipUnless(exists, "real digits or PyTorch's references are absent; CUDNN_DIGITS_SHARED names the folder that holds them, as data/train.csv and golden/");
         return path;
     }
 

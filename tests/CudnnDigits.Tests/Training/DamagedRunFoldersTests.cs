@@ -219,7 +219,7 @@ public sealed class DamagedRunFoldersTests : IDisposable
         Assert.Contains(from, lines[row], StringComparison.Ordinal);
         lines[row] = new Regex(Regex.Escape(from)).Replace(lines[row], to, 1);
         File.WriteAllText(file, string.Join("\r\n", lines) + "\r\n");
-        DataSourceTests.AssertRefused($"history.csv: row {row + 1} is damaged; cudnn-digits train --resume", () => run.ReadHistory());
+        DataSourceTests.AssertRefused($"history.csv: row {row + 1} is damaged; train --resume", () => run.ReadHistory());
         File.WriteAllText(file, string.Join('\n', File.ReadAllLines(file)[..1])); // a kill, between one file and the next, leaves fewer
         Assert.True(row == 0 || run.ReadHistory().Count == 0);
         File.WriteAllText(_folder["run/metrics.json"], ""); // where the run has ended
@@ -303,7 +303,7 @@ public sealed class DamagedRunFoldersTests : IDisposable
         File.WriteAllBytes(run.ModelFile, kept);
         Assert.NotNull(run.ReadMetrics());
 
-        void Refused() => DataSourceTests.AssertRefused($"{run.ModelFile}: is not what the run has kept; cudnn-digits train --resume", () => run.ReadMetrics());
+        void Refused() => DataSourceTests.AssertRefused($"{run.ModelFile}: is not what the run has kept; train --resume", () => run.ReadMetrics());
     }
 
     [Fact]

@@ -202,7 +202,7 @@ public sealed class TrainerTests : IDisposable
     [Fact]
     public void Accuracy_of_the_report_is_reached_on_real_digits()
     {
-        Assert.SkipUnless(Mutations.Factor > 1, "takes half a minute; runs with CUDNN_DIGITS_ATTACK=4, as in CI");
+        Assert.SkipUnless(Mutations.Factor > 1, Mutations.TakesLonger);
         DigitDataset real = SharedFiles.TrainingDigits;
         TrainingOptions options = TrainingOptions.For("simple");
         TrainingState state = Train(options, data: real);

@@ -1,0 +1,79 @@
+using System.Globalization;
+using System.Reflection;
+using CudnnDigits.Tests.Reference;
+using Xunit.Sdk;
+using Xunit.v3;
+
+[assembly: TestFramework(typeof(GroupedSkips))]
+
+namespace CudnnDigits.Tests.Reference;
+
+/// <summary>
+/// Tests that are skipped for the same reason are reported as one, at the end, which says how many they are and how to have them
+/// run. One by one they would bury all else: without a GPU they are more than two hundred.
+/// </summary>
+public sealed class GroupedSkips : XunitTestFramework
+{
+    public GroupedSkips()
+    {
+    }
+
+    public GroupedSkips(string? configFile)
+        : base(configFile)
+    {
+    }
+
+    protected override ITestFrameworkExecutor CreateExecutor(Assembly assembly) => new Executor(base.CreateExecutor(assembly));
+
+    private sealed class Executor(ITestFrameworkExecutor inner) : ITestFrameworkExecutor
+    {
+        public ValueTask RunTestCases(
+            IReadOnlyCollection<ITestCase> testCases, IMessageSink executionMessageSink, ITestFrameworkExecutionOptions executionOptions, CancellationToken? cancellationToken) =>
+            inner.RunTestCases(testCases, new Sink(executionMessageSink), executionOptions, cancellationToken);
+    }
+
+    /// <summary>Holds what there is to say of a test back until it is known whether it is skipped; of each reason, one test's until all have run.</summary>
+    private sealed class Sink(IMessageSink inner) : IMessageSink
+    {
+        private readonly Lock _gate = new();
+        private readonly Dictionary<string, List<IMessageSinkMessage>> _running = []; // by test
+        private readonly Dictionary<string, (int Count, List<IMessageSinkMessage> First)> _groups = []; // by reason
+
+        public bool OnMessage(IMessageSinkMessage message)
+        {
+            lock (_gate)
+            {
+                switch (message)
+                {
+                    case ITestStarting starting:
+                        _running[starting.TestUniqueID] = [starting];
+                        return true;
+                    case ITestFinished finished when _running.Remove(finished.TestUniqueID, out List<IMessageSinkMessage>? all):
+                        string reason = all.OfType<ITestSkipped>().Single().Reason;
+                        (int count, List<IMessageSinkMessage>? first) = _groups.GetValueOrDefault(reason);
+                        _groups[reason] = (count + 1, first ?? [.. all, finished]);
+                        return true;
+                    case ITestResultMessage result and not ITestSkipped when _running.Remove(result.TestUniqueID, out List<IMessageSinkMessage>? held):
+                        return held.TrueForAll(inner.OnMessage) & inner.OnMessage(result);
+                    case ITestMessage other when _running.TryGetValue(other.TestUniqueID, out List<IMessageSinkMessage>? soFar):
+                        soFar.Add(other);
+                        return true;
+                    case ITestAssemblyFinished:
+                        return _groups.Values.All(Report) & inner.OnMessage(message);
+                    default:
+                        return inner.OnMessage(message);
+                }
+            }
+        }
+
+        private bool Report((int Count, List<IMessageSinkMessage> First) group)
+        {
+            if (group.Count > 1)
+            {
+                group.First.OfType<TestStarting>().Single().TestDisplayName = string.Create(CultureInfo.InvariantCulture, $"{group.Count} tests");
+            }
+
+            return group.First.TrueForAll(inner.OnMessage);
+        }
+    }
+}
