@@ -336,7 +336,7 @@ internal static partial class Checks
         Directory.CreateDirectory(place.Output);
         string path = Path.Combine(place.Output, name);
         using StreamWriter writer = new(path);
-        KaggleCsv.Write(writer, GeneratedDigits.Create(count));
+        DigitCsv.Write(writer, GeneratedDigits.Create(count));
         return path;
     }
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Numerics;
+using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
@@ -84,10 +85,27 @@ internal static class CommonOptions
     public static string ScheduleName(LearningRateSchedule schedule) => schedule == LearningRateSchedule.OneCycle ? "one-cycle" : schedule.ToString().ToLowerInvariant();
 
     /// <summary>Digits to train on: those at a path, or without one the built-in generated digits.</summary>
-    public static DigitDataset LoadTraining(string? path)
+    public static DigitDataset LoadTraining(string? path, bool quiet)
     {
         using StartUp.Phase phase = StartUp.Measure("data");
-        return path is null ? GeneratedDigits.Create() : DataSource.Open(path, DataPart.Training);
+        return path is null ? GeneratedDigits.Create() : OpenData(path, DataPart.Training, quiet);
+    }
+
+    /// <summary>Digits at a path. Standard error is told of a layout that is not Kaggle's, unless quiet, and of digits that are not upright.</summary>
+    public static DigitDataset OpenData(string path, DataPart part, bool quiet = false)
+    {
+        DigitDataset data = DataSource.Open(path, part);
+        if (data.Layout is { } layout && !quiet)
+        {
+            Console.Error.WriteLine($"layout    {layout}");
+        }
+
+        if (Orientation.Warning(data) is { } warning)
+        {
+            Console.Error.WriteLine($"warning   {warning}");
+        }
+
+        return data;
     }
 
     /// <summary>A folder under runs/ that is not there yet.</summary>

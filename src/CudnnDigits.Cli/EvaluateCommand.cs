@@ -31,7 +31,7 @@ internal static class EvaluateCommand
         string path = result.GetRequiredValue(Weights);
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
         (Model.NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(path);
-        DigitDataset data = DataSource.Open(result.GetRequiredValue(Data)!, DataPart.Evaluation);
+        DigitDataset data = CommonOptions.OpenData(result.GetRequiredValue(Data)!, DataPart.Evaluation);
         int[] rows = SelectRows(result.GetValue(Subset) ?? "all", data, path, metadata);
 
         using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));

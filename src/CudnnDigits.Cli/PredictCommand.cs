@@ -33,7 +33,7 @@ internal static class PredictCommand
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
         OutputFile output = new(Out.Name, target, result.GetValue(Json), [weightsPath, .. DataSource.FilesOf(dataPath)]);
         NetworkWeights weights = WeightsFile.Load(weightsPath).Weights;
-        DigitDataset data = DataSource.Open(dataPath, DataPart.Prediction);
+        DigitDataset data = CommonOptions.OpenData(dataPath, DataPart.Prediction);
         using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         float[] logits = new float[data.Count * DigitDataset.Classes];
         classifier.Predict(data.Pixels, logits);

@@ -59,7 +59,7 @@ internal static class TrainCommand
 
         Machine machine = Machine.From(result);
         using IDisposable opening = machine.Prepare(options);
-        DigitDataset data = CommonOptions.LoadTraining(path);
+        DigitDataset data = CommonOptions.LoadTraining(path, result.GetValue(TrainingOptionSet.Quiet));
         using TrainingRun run = TrainingRun.Create(
             started => result.GetValue(Out) ?? CommonOptions.NewFolder(options.Model, started), (data, RunData.Of(path, data)), options, machine, start is null ? null : (initFrom!, start));
         return Run(result, run);
@@ -83,7 +83,7 @@ internal static class TrainCommand
 
         Machine machine = Machine.From(result, record.DeviceOption);
         using IDisposable opening = (machine with { Precision = record.Precision }).Prepare(record.Options);
-        DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
+        DigitDataset data = CommonOptions.LoadTraining(record.Data.Path, result.GetValue(TrainingOptionSet.Quiet));
         if (data.Fingerprint() != record.Data.Fingerprint)
         {
             throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new run");

@@ -9,7 +9,7 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets;
 
 /// <summary>Result of <c>data show --json</c>.</summary>
-internal sealed record DataShowResult(string Data, int Digits, bool Labelled, string Fingerprint, DatasetCheck Check, string Sheet);
+internal sealed record DataShowResult(string Data, int Digits, bool Labelled, string? Layout, string Fingerprint, DatasetCheck Check, string Sheet);
 
 /// <summary>Result of <c>data generate --json</c>.</summary>
 internal sealed record DataGenerateResult(int Digits, ulong Seed, string[] Files);
@@ -58,7 +58,7 @@ internal static class DataCommand
         DatasetCheck check = DatasetCheck.Of(data, path);
         output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. check.Blank.Concat(check.Inverted).Concat(check.Duplicates.Where(d => d.Conflict).SelectMany(d => d.Rows)).Concat(check.Unusual).Concat(check.Misplaced).Distinct()])));
         (output.IsStandardOutput ? Console.Error : Console.Out).WriteLine(json
-            ? JsonSerializer.Serialize(new DataShowResult(data.Name, data.Count, data.HasLabels, data.Fingerprint(), check, sheet), CliJson.Default.DataShowResult)
+            ? JsonSerializer.Serialize(new DataShowResult(data.Name, data.Count, data.HasLabels, data.Layout, data.Fingerprint(), check, sheet), CliJson.Default.DataShowResult)
             : Format(data, check, output));
         return ExitCode.Done;
     }
@@ -67,6 +67,11 @@ internal static class DataCommand
     {
         StringBuilder text = new();
         text.AppendLine($"data         {data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}");
+        if (data.Layout is not null)
+        {
+            text.AppendLine($"layout       {data.Layout}");
+        }
+
         if (data.HasLabels)
         {
             text.AppendLine($"classes      {string.Join("  ", check.Classes.Select((count, digit) => $"{digit}: {count:N0}"))}");
@@ -84,6 +89,11 @@ internal static class DataCommand
         Line("inverted", check.Inverted, "dark ink on light paper; the networks expect light on dark");
         Line("misplaced", check.Misplaced, "off the middle: not normalised as MNIST is");
         Line("unusual ink", check.Unusual, "far more or less than the rest of their class");
+        if (check.Orientation is not null)
+        {
+            text.AppendLine($"orientation  {check.Orientation}");
+        }
+
         if (check.UnusedFiles.Length > 0)
         {
             text.AppendLine($"not used     {string.Join(", ", check.UnusedFiles.Take(10))}{(check.UnusedFiles.Length > 10 ? $" and {check.UnusedFiles.Length - 10} more" : "")}");
@@ -129,7 +139,7 @@ internal static class DataCommand
             {
                 using GZipStream? packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
                 using StreamWriter writer = new(packed ?? file, leaveOpen: true);
-                KaggleCsv.Write(writer, digits);
+                DigitCsv.Write(writer, digits);
             });
         }
         else

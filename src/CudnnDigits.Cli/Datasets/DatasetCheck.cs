@@ -20,9 +20,10 @@ internal sealed record Duplicates(int[] Rows, int[] Labels)
 /// <param name="Inverted">Rows with dark ink on light paper.</param>
 /// <param name="Misplaced">Rows whose ink is off the middle: not normalised as MNIST is.</param>
 /// <param name="Unusual">Rows with far more or far less ink than the rest of their class, the oddest first.</param>
+/// <param name="Orientation">What is wrong with how the digits stand; null where nothing is known to be.</param>
 /// <param name="UnusedFiles">Files beside the data, or in its zip, that are no part of it.</param>
 internal sealed partial record DatasetCheck(
-    int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual, string[] UnusedFiles)
+    int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual, string? Orientation, string[] UnusedFiles)
 {
     private const int Side = DigitDataset.Side;
 
@@ -48,6 +49,7 @@ internal sealed partial record DatasetCheck(
             inverted,
             misplaced,
             FindUnusual(data, shapes, [.. blank, .. inverted]),
+            Datasets.Orientation.Warning(data),
             FindUnusedFiles(path));
 
         int[] Where(Func<Shape, bool> condition) => [.. Enumerable.Range(0, shapes.Length).Where(row => condition(shapes[row]))];

@@ -61,7 +61,7 @@ internal sealed record RunReport(
         DigitDataset data;
         try
         {
-            data = cache.TryGetValue(path ?? "", out DigitDataset? loaded) ? loaded : cache[path ?? ""] = CommonOptions.LoadTraining(path);
+            data = cache.TryGetValue(path ?? "", out DigitDataset? loaded) ? loaded : cache[path ?? ""] = CommonOptions.LoadTraining(path, quiet: true);
         }
         catch (InputException e)
         {

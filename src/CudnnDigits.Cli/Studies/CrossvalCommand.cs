@@ -82,7 +82,7 @@ internal static class CrossvalCommand
         }
 
         string? path = result.GetValue(TrainingOptionSet.Data);
-        DigitDataset data = CommonOptions.LoadTraining(path);
+        DigitDataset data = CommonOptions.LoadTraining(path, result.GetValue(TrainingOptionSet.Quiet));
         using TrainingRun run = TrainingRun.Create(
             started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started), (data, RunData.Of(path, data)), options, Machine.From(result));
         Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options), ThisProgram.Command("train", "--resume", run.Folder.Path), cancellation);

@@ -83,7 +83,7 @@ internal sealed class Study : IDisposable
 
     private static Study Create(IDisposable gpu, string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
     {
-        DigitDataset data = CommonOptions.LoadTraining(dataPath);
+        DigitDataset data = CommonOptions.LoadTraining(dataPath, quiet);
         StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
         string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
         FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
@@ -113,7 +113,7 @@ internal sealed class Study : IDisposable
         FolderLock folderLock = FolderLock.Take(path);
         return Begin(record.Machine, record.Options, gpu =>
         {
-            DigitDataset data = CommonOptions.LoadTraining(record.Data.Path);
+            DigitDataset data = CommonOptions.LoadTraining(record.Data.Path, result.GetValue(TrainingOptionSet.Quiet));
             return data.Fingerprint() == record.Data.Fingerprint
                 ? new Study(path, folderLock, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
                 : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");

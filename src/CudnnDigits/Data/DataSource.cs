@@ -63,7 +63,7 @@ public static partial class DataSource
         }
 
         using Stream stream = Unpack(file, path);
-        return KaggleCsv.Read(stream, path);
+        return DigitCsv.Read(stream, path);
     }
 
     private static DigitDataset OpenZip(InputFile file, string path, string wanted)
@@ -84,7 +84,7 @@ public static partial class DataSource
             [var entry] => new BoundedStream(new ZipEntryReader(entry, name), () => seekable.Length, name),
             _ => throw new InputException($"{path}: holds {entries.Length} files {wanted}; unpack it and give the one that you mean"),
         };
-        return KaggleCsv.Read(stream, name);
+        return DigitCsv.Read(stream, name);
     }
 
     private static ZipArchive OpenArchive(FileStream file, string path)

@@ -58,6 +58,9 @@ public sealed class DigitDataset
     /// <summary>Where the digits come from.</summary>
     public string Name { get; }
 
+    /// <summary>How the table that they come from is laid out; null where that is Kaggle's layout, or no table.</summary>
+    internal string? Layout { get; init; }
+
     /// <summary>Number of digits, N.</summary>
     public int Count => _pixels.Length / PixelCount;
 

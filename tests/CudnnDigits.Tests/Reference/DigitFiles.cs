@@ -11,7 +11,7 @@ internal static class DigitFiles
     public static byte[] Csv(DigitDataset data)
     {
         using StringWriter text = new();
-        KaggleCsv.Write(text, data);
+        DigitCsv.Write(text, data);
         return Encoding.UTF8.GetBytes(text.ToString());
     }
 

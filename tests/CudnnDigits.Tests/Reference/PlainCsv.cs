@@ -14,8 +14,8 @@ internal static class PlainCsv
         string text = Encoding.Latin1.GetString(bytes.AsSpan().StartsWith(ByteOrderMark) ? bytes[3..] : bytes);
         List<List<string>> rows = Rows(text);
         Require(rows.Count > 1, "no rows");
-        bool labelled = rows[0][0] == "label";
-        string[] header = [.. labelled ? ["label"] : Array.Empty<string>(), .. Enumerable.Range(0, 784).Select(i => $"pixel{i}")];
+        bool labelled = string.Equals(rows[0][0], "label", StringComparison.OrdinalIgnoreCase); // as far as one damaged bit leads
+        string[] header = [.. labelled ? [rows[0][0]] : Array.Empty<string>(), .. Enumerable.Range(0, 784).Select(i => $"pixel{i}")];
         Require(rows[0].SequenceEqual(header), "another header");
         List<byte> pixels = [], labels = [];
         foreach (List<string> row in rows.Skip(1))

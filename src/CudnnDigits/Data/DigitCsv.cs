@@ -1,0 +1,185 @@
+using System.Globalization;
+using System.Text;
+using CsvHelper;
+
+namespace CudnnDigits.Data;
+
+/// <summary>
+/// Tables of digits: one digit a row, a label 0 … 9 and 784 pixels, row by row. Written in the layout of Kaggle's "Digit
+/// Recognizer": a header <c>label,pixel0,…,pixel783</c> (train.csv) or <c>pixel0,…,pixel783</c> (test.csv), then whole numbers 0 …
+/// 255. Read in that and in its dialects: without a header; the label first or last, by any usual name; an index before it;
+/// separated by semicolons, tabs or spaces; pixels as 255.0, or as 0 … 1. Rows in messages are lines of the file, from 1.
+/// </summary>
+public static class DigitCsv
+{
+    /// <summary>785 numbers of at most two dozen characters; a longer record is no digit.</summary>
+    internal const int MaxRowBytes = 64 * 1024;
+
+    private static readonly CsvReaderOptions Options = new()
+    {
+        HasHeader = false,
+        TrackLineNumbers = true,
+        MaxRecordSize = MaxRowBytes,
+        MalformedData = CsvMalformedDataHandling.Throw,
+        BufferSize = 256 * 1024,
+    };
+
+    /// <summary>Reads a whole file.</summary>
+    /// <param name="csv">The text, UTF-8, or UTF-16 with a byte order mark; disposed of when read.</param>
+    /// <param name="name">What to call it in messages.</param>
+    /// <returns>Digits in the order of the file, with labels if there is a label column.</returns>
+    /// <exception cref="InputException">The text is no table of digits, could be read in two ways, or holds a value out of range.</exception>
+    public static DigitDataset Read(Stream csv, string name)
+    {
+        try
+        {
+            using Lookahead text = Lookahead.Open(csv);
+            CsvLayout layout = CsvLayout.Of(text, Options, name);
+            using CsvReader reader = CsvReader.Create(text, Options with { Separator = layout.Separator }, leaveOpen: true);
+            return Read(reader, layout, name);
+        }
+        catch (CsvFormatException e)
+        {
+            throw new InputException(
+                $"{name}: {Where(e)}a quotation mark is out of place or never closed, or the line is longer than {MaxRowBytes >> 10} KiB; the row is damaged, or this is no table of digits", e);
+        }
+    }
+
+    /// <summary>Writes digits in Kaggle's layout.</summary>
+    /// <param name="writer">Where to.</param>
+    /// <param name="data">The digits; a label column is written if they carry labels.</param>
+    public static void Write(TextWriter writer, DigitDataset data)
+    {
+        ArgumentNullException.ThrowIfNull(writer);
+        ArgumentNullException.ThrowIfNull(data);
+        int first = data.HasLabels ? 1 : 0;
+        writer.Write(string.Join(',', Enumerable.Range(0, first + DigitDataset.PixelCount).Select(i => ColumnName(i, data.HasLabels))));
+        writer.Write('\n');
+        StringBuilder row = new();
+        for (int i = 0; i < data.Count; i++)
+        {
+            row.Clear();
+            if (data.HasLabels)
+            {
+                row.Append(data.Labels[i]).Append(',');
+            }
+
+            writer.Write(row.AppendJoin(',', data.Image(i).ToArray()).Append('\n'));
+        }
+    }
+
+    /// <summary>The value of one to three digits up to 255, else −1.</summary>
+    internal static int ParseByte(ReadOnlySpan<byte> text)
+    {
+        if (text.Length is 0 or > 3)
+        {
+            return -1;
+        }
+
+        int value = 0;
+        foreach (byte character in text)
+        {
+            int digit = character - '0';
+            if (digit is < 0 or > 9)
+            {
+                return -1;
+            }
+
+            value = value * 10 + digit;
+        }
+
+        return value <= byte.MaxValue ? value : -1;
+    }
+
+    /// <summary>A number such as 12.0, 2.55e+02 or " 7"; no sign. Where no comma separates fields, it may be the decimal point.</summary>
+    internal static bool TryParseNumber(ReadOnlySpan<byte> text, char separator, out double value)
+    {
+        Span<byte> copy = stackalloc byte[32];
+        value = 0;
+        if (text.Length > copy.Length)
+        {
+            return false;
+        }
+
+        text.CopyTo(copy);
+        copy = copy[..text.Length];
+        if (separator != ',')
+        {
+            copy.Replace((byte)',', (byte)'.');
+        }
+
+        return double.TryParse(copy, NumberStyle, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
+    }
+
+    /// <summary>Whether a name of a column is a number.</summary>
+    internal static bool TryParseNumber(string text, out double value) => double.TryParse(text, NumberStyle, CultureInfo.InvariantCulture, out value);
+
+    private const NumberStyles NumberStyle = NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite;
+
+    private static DigitDataset Read(CsvReader reader, CsvLayout layout, string name)
+    {
+        PixelBuffer pixels = new(name);
+        List<byte> labels = [];
+        int columns = layout.Names.Length, first = layout.FirstPixel;
+        bool isScaled = layout.IsScaled;
+        if (layout.HasHeader)
+        {
+            reader.Read();
+        }
+
+        while (reader.Read())
+        {
+            if (reader.FieldCount != columns)
+            {
+                throw new InputException($"{name}: row {reader.LineNumber} has {reader.FieldCount} columns, expected {columns}; the row is damaged or cut off");
+            }
+
+            if (layout.Label >= 0)
+            {
+                int label = Parse(reader.GetSpan(layout.Label), layout.Separator, isScaled: false);
+                labels.Add(label is >= 0 and < DigitDataset.Classes ? (byte)label : throw Bad(reader, layout, name, layout.Label));
+            }
+
+            Span<byte> image = pixels.AddImage();
+            for (int i = 0; i < image.Length; i++)
+            {
+                ReadOnlySpan<byte> field = reader.GetSpan(first + i);
+                int value = ParseByte(field);
+                if (value < 0 || isScaled)
+                {
+                    value = Parse(field, layout.Separator, isScaled);
+                }
+
+                image[i] = value >= 0 ? (byte)value : throw Bad(reader, layout, name, first + i);
+            }
+        }
+
+        return pixels.Count > 0
+            ? new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 ? [.. labels] : null) { Layout = layout.Description }
+            : throw new InputException($"{name}: a header but no digits; expected one digit a row after it");
+    }
+
+    /// <summary>A number as a byte, however it is written; −1 where it is none.</summary>
+    private static int Parse(ReadOnlySpan<byte> text, char separator, bool isScaled) =>
+        !TryParseNumber(text, separator, out double value) ? -1
+            : isScaled ? (value <= 1 ? (int)Math.Round(value * byte.MaxValue) : -1)
+            : value <= byte.MaxValue && value == Math.Floor(value) ? (int)value : -1;
+
+    private static InputException Bad(CsvReader reader, CsvLayout layout, string name, int column)
+    {
+        string text = CsvLayout.Shorten(Encoding.UTF8.GetString(reader.GetSpan(column)));
+        string expected = column == layout.Label ? "a digit 0 to 9" : layout.IsScaled ? "a number 0 to 1, as in the first rows" : "a whole number 0 to 255";
+        string found = text.Length == 0 ? "empty" : $"'{text}'";
+        string where = layout.Names[column].Length > 0 ? CsvLayout.Shorten(layout.Names[column]) : $"{column + 1}";
+        return new InputException($"{name}: row {reader.LineNumber}, column {where} is {found}, expected {expected}");
+    }
+
+    private static string ColumnName(int column, bool labelled) => (labelled, column) switch
+    {
+        (true, 0) => "label",
+        (true, _) => $"pixel{column - 1}",
+        _ => $"pixel{column}",
+    };
+
+    private static string Where(CsvFormatException e) => e.LineNumber > 0 ? $"row {e.LineNumber}: " : "";
+}
