@@ -159,7 +159,8 @@ int cudnn_digits_training_options_init(cudnn_digits_training_options *options, i
  * Trains on labelled digits in a file and writes the kept weights; a training that is cancelled or fails writes
  * nothing.
  *
- *   data     path of Kaggle's CSV (.csv, .csv.gz, .zip), or of a folder with MNIST's IDX files
+ *   data     path of a CSV in Kaggle's layout (.csv, .csv.gz, .zip), of MNIST's IDX files (their folder, or the file of the
+ *            images), or of NumPy's arrays (Keras's mnist.npz)
  *   options  null for the defaults of CUDNN_DIGITS_IMPROVED
  *   weights  path of the safetensors file to write
  *   metrics  filled in; null where nobody asks

@@ -11,7 +11,7 @@ namespace CudnnDigits.Cli;
 internal static class EvaluateCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
-    private static readonly Option<string?> Data = CommonOptions.Data("Labelled digits: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
+    private static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}.");
     private static readonly Option<string?> Subset = CommonOptions.Choice("--subset", "The rows that the weights' own run held out, trained on, or (tune) kept away from both. Default: all.", "all", "validation", "training", "test");
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<string?> Precision = CommonOptions.Precision();

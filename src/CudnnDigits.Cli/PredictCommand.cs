@@ -12,7 +12,7 @@ namespace CudnnDigits.Cli;
 internal static class PredictCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
-    private static readonly Option<string?> Data = CommonOptions.Data("Digits to read: Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files.");
+    private static readonly Option<string?> Data = CommonOptions.Data($"Digits to read: {DataSource.Expected}.");
     private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label; - is standard output.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
     private static readonly Option<string?> Device = CommonOptions.Device();
     private static readonly Option<string?> Precision = CommonOptions.Precision();
@@ -51,7 +51,7 @@ internal static class PredictCommand
         });
         output.Tell(result.GetValue(Json)
             ? JsonSerializer.Serialize(new PredictResult(target, data.Count, counts), CliJson.Default.PredictResult)
-            : $"{data.Count:N0} digits read ({string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"))})\nsubmission  {output}");
+            : $"{data.Count:N0} digits read ({string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"))})\n{(data.Found is null ? "" : $"found       {data.Found}\n")}submission  {output}");
         return ExitCode.Done;
     }
 }

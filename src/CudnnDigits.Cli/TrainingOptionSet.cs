@@ -8,7 +8,7 @@ namespace CudnnDigits.Cli;
 /// <summary>How to train, as asked for on the command line: what every command that trains understands alike.</summary>
 internal static class TrainingOptionSet
 {
-    public static readonly Option<string?> Data = CommonOptions.Data("Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files. Default: built-in generated digits.");
+    public static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}. Default: built-in generated digits.");
     public static readonly Option<string?> Model = CommonOptions.Model();
     public static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Passes over the training digits. Default: 12 for improved, 5 for simple; 10 on built-in digits.", 1, CommonOptions.MostEpochs);
     public static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };

@@ -9,7 +9,7 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets;
 
 /// <summary>Result of <c>data show --json</c>.</summary>
-internal sealed record DataShowResult(string Data, int Digits, bool Labelled, string? Layout, string Fingerprint, DatasetCheck Check, string Sheet);
+internal sealed record DataShowResult(string Data, string? Found, int Digits, bool Labelled, string Fingerprint, DatasetCheck Check, string Sheet);
 
 /// <summary>Result of <c>data generate --json</c>.</summary>
 internal sealed record DataGenerateResult(int Digits, ulong Seed, string[] Files);
@@ -41,9 +41,9 @@ internal static class DataCommand
 
     private static Command CreateShow()
     {
-        Option<string?> data = CommonOptions.Data("Kaggle's CSV (.csv, .csv.gz, .zip), or a folder with MNIST's IDX files. Default: built-in generated digits.");
+        Option<string?> data = CommonOptions.Data($"Digits: {DataSource.Expected}. Default: built-in generated digits.");
         Option<string> sheet = new(OutName) { Description = "The contact sheet, a PNG; - is standard output.", HelpName = "FILE", DefaultValueFactory = _ => "contact-sheet.png" };
-        Option<string?> part = CommonOptions.Choice("--part", "Which part of a zip or folder. Default: train.", "train", "test");
+        Option<string?> part = CommonOptions.Choice("--part", "Which part, where there are several. Default: train.", "train", "test");
         Command command = new("show", "Class counts, duplicates, odd digits and files, and a contact sheet.") { data, part, sheet, Json };
         command.SetAction(result => Show(result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training, result.GetRequiredValue(sheet), result.GetValue(Json)));
         return command;
@@ -54,11 +54,11 @@ internal static class DataCommand
         OutputFile output = new(OutName, sheet, json, DataSource.FilesOf(path));
         DigitDataset data = path is null
             ? GeneratedDigits.Create()
-            : DataSource.Open(path, part == DataPart.Training && (Directory.Exists(path) || path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase)) ? DataPart.Training : DataPart.Prediction);
+            : DataSource.Read(path, part);
         DatasetCheck check = DatasetCheck.Of(data, path);
         output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. check.Blank.Concat(check.Inverted).Concat(check.Duplicates.Where(d => d.Conflict).SelectMany(d => d.Rows)).Concat(check.Unusual).Concat(check.Misplaced).Distinct()])));
         (output.IsStandardOutput ? Console.Error : Console.Out).WriteLine(json
-            ? JsonSerializer.Serialize(new DataShowResult(data.Name, data.Count, data.HasLabels, data.Layout, data.Fingerprint(), check, sheet), CliJson.Default.DataShowResult)
+            ? JsonSerializer.Serialize(new DataShowResult(data.Name, data.Found, data.Count, data.HasLabels, data.Fingerprint(), check, sheet), CliJson.Default.DataShowResult)
             : Format(data, check, output));
         return ExitCode.Done;
     }
@@ -67,9 +67,9 @@ internal static class DataCommand
     {
         StringBuilder text = new();
         text.AppendLine($"data         {data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}");
-        if (data.Layout is not null)
+        if (data.Found is not null)
         {
-            text.AppendLine($"layout       {data.Layout}");
+            text.AppendLine($"found        {data.Found}");
         }
 
         if (data.HasLabels)
@@ -124,7 +124,7 @@ internal static class DataCommand
         if (!one)
         {
             CommonOptions.CreateFolder(path);
-            if (DataSource.FilesOf(path).FirstOrDefault() is { } found)
+            if (new IdxContainer().FilesIn(path).FirstOrDefault() is { } found)
             {
                 throw new InputException($"{path}: holds digits already ({Path.GetFileName(found)}); choose another {OutName}, or take them away");
             }

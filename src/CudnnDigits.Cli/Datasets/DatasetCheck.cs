@@ -92,7 +92,8 @@ internal sealed partial record DatasetCheck(
     {
         if (Directory.Exists(path))
         {
-            return [.. Directory.GetFileSystemEntries(path).Select(file => Path.GetFileName(file)!).Where(name => !DataSource.IsMnist(name)).Order(StringComparer.Ordinal)];
+            HashSet<string> used = [.. DataSource.FilesOf(path).Select(file => Path.GetRelativePath(path, file).Split(Path.DirectorySeparatorChar)[0])];
+            return [.. Directory.GetFileSystemEntries(path).Select(entry => Path.GetFileName(entry)!).Where(name => !used.Contains(name)).Order(StringComparer.Ordinal)];
         }
 
         if (path?.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) == true)

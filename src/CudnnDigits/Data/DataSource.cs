@@ -1,43 +1,60 @@
-using System.IO.Compression;
-using System.Text.RegularExpressions;
-
 namespace CudnnDigits.Data;
 
 /// <summary>What a dataset is opened for: decides which part of a set is taken.</summary>
 public enum DataPart
 {
-    /// <summary>Labelled digits to train on: train.csv of a zip, MNIST's train-* files.</summary>
+    /// <summary>Labelled digits to train on: train.csv of a zip, MNIST's train-* files, x_train.</summary>
     Training,
 
-    /// <summary>Labelled digits to evaluate on: train.csv of a zip, MNIST's t10k-* files, else its train-* files.</summary>
+    /// <summary>Labelled digits to evaluate on: train.csv of a zip, MNIST's t10k-* files, x_test; else what there is to train on.</summary>
     Evaluation,
 
-    /// <summary>Digits to predict, labelled or not: test.csv of a zip, MNIST's t10k-* images.</summary>
+    /// <summary>Digits to predict, labelled or not: test.csv of a zip, MNIST's t10k-* images, x_test.</summary>
     Prediction,
 }
 
 /// <summary>
-/// Opens whatever a user has: a Kaggle CSV (plain, gzip, or Kaggle's zip), or a folder with MNIST's IDX files (plain or gzip).
-/// What is packed is known by its first bytes, so that a pipe needs no name.
+/// Opens whatever a user has. A file is known by its first bytes, whatever its name and whether or not it comes through a pipe; a
+/// folder by the names of its files. What is gzip data is unpacked first. Here the kind is chosen; each is read by its own
+/// <see cref="DigitContainer"/>.
 /// </summary>
-public static partial class DataSource
+public static class DataSource
 {
-    private static ReadOnlySpan<byte> ZipMagic => "PK\x03\x04"u8;
+    /// <summary>So many of a file's first bytes tell its kind.</summary>
+    internal const int HeadBytes = 64;
+
+    /// <summary>How many folders deep digits are looked for: torchvision keeps them in MNIST/raw.</summary>
+    private const int MostDepth = 3;
+
+    /// <summary>
+    /// The kinds that are known, in the order in which they are tried. A program may add more before it opens anything.
+    /// </summary>
+    internal static IReadOnlyList<DigitContainer> Containers { get; set; } = [new CsvContainer(), new IdxContainer(), new ZipContainer(), new NumpyContainer()];
+
+    /// <summary>What may be given, for help and messages.</summary>
+    internal static string Expected => $"{string.Join(", ", Containers.SkipLast(1).Select(container => container.Name))} or {Containers[^1].Name}";
 
     /// <summary>Reads the digits at a path.</summary>
-    /// <param name="path">A .csv, .csv.gz or .zip file, a FIFO or /dev/stdin with CSV, packed by gzip or not, or a folder of IDX
-    /// files.</param>
+    /// <param name="path">A CSV in Kaggle's layout, Kaggle's zip, an IDX file of images, a .npz or .npy of NumPy; packed by gzip or not; a
+    /// FIFO or /dev/stdin with any of them but zip and npz; or a folder that holds such files.</param>
     /// <param name="part">Which part is wanted; Training and Evaluation insist on labels.</param>
     /// <exception cref="InputException">Nothing there, or not what it should be.</exception>
     public static DigitDataset Open(string path, DataPart part)
     {
+        DigitDataset data = Read(path, part);
+        return data.HasLabels || part == DataPart.Prediction
+            ? data
+            : throw new InputException($"{data.Name}: the digits have no labels (no label column, labels file or folders 0 to 9), so they cannot be used here; give labelled ones");
+    }
+
+    /// <summary>As <see cref="Open"/>, but without labels where there are none.</summary>
+    /// <exception cref="InputException">Nothing there, or not what it should be.</exception>
+    internal static DigitDataset Read(string path, DataPart part)
+    {
         ArgumentNullException.ThrowIfNull(path);
         try
         {
-            DigitDataset data = Directory.Exists(path) ? OpenFolder(path, part) : OpenFile(path, part);
-            return data.HasLabels || part == DataPart.Prediction
-                ? data
-                : throw new InputException($"{data.Name}: no label column, so it cannot be used here; give labelled digits (Kaggle's train.csv)");
+            return Directory.Exists(path) ? ReadFolder(path, part) : ReadFile(path, part);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -47,98 +64,59 @@ public static partial class DataSource
 
     /// <summary>The files that hold a set of digits; none for the built-in ones.</summary>
     /// <param name="path">Where they are, or null for the built-in ones.</param>
-    internal static IEnumerable<string> FilesOf(string? path) =>
-        path is null ? [] : Directory.Exists(path) ? Directory.GetFiles(path).Where(file => IsMnist(Path.GetFileName(file))) : [path];
+    internal static IEnumerable<string> FilesOf(string? path) => path is null ? []
+        : Directory.Exists(path) ? Find(path, MostDepth) is var (container, folder) ? container.FilesIn(folder) : []
+        : [path, .. Containers.SelectMany(container => container.FilesBeside(path))];
 
-    /// <summary>Whether a file in a folder is taken for one of MNIST's.</summary>
-    /// <param name="name">Its name, without the folder.</param>
-    internal static bool IsMnist(string name) => MnistName().IsMatch(name);
-
-    private static DigitDataset OpenFile(string path, DataPart part)
+    /// <summary>Reads one file of a set, of whatever kind.</summary>
+    internal static DigitDataset ReadFile(string path, DataPart part)
     {
-        using InputFile file = InputFile.Open(path, "a Kaggle CSV (.csv, .csv.gz, .zip) or a folder with MNIST's IDX files");
-        if (path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) || file.Peek(ZipMagic.Length).SequenceEqual(ZipMagic))
+        using InputFile file = InputFile.Open(path, Expected);
+        if (!GzipReader.Begins(file.Peek(HeadBytes)))
         {
-            return OpenZip(file, path, part == DataPart.Prediction ? "test.csv" : "train.csv");
+            return Read(file, path, part);
         }
 
-        using Stream stream = Unpack(file, path);
-        return DigitCsv.Read(stream, path);
+        using InputFile unpacked = InputFile.Of(path, Unpack(file, path));
+        return Read(unpacked, path, part);
     }
 
-    private static DigitDataset OpenZip(InputFile file, string path, string wanted)
-    {
-        if (file.Peek(1).IsEmpty)
-        {
-            throw new InputException($"{path}: the file is empty; download it again");
-        }
+    /// <summary>A file's bytes, unpacked where it is gzip data.</summary>
+    /// <param name="file">Is closed with what is returned.</param>
+    /// <param name="path">What to call it in messages.</param>
+    internal static Stream Unpack(InputFile file, string path) =>
+        GzipReader.Begins(file.Peek(HeadBytes)) ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path) : file;
 
-        FileStream seekable = file.Seekable()
-            ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
-        using ZipArchive zip = OpenArchive(seekable, path);
-        ZipArchiveEntry[] entries = [.. zip.Entries.Where(entry => entry.Name == wanted)];
-        string name = $"{path}/{wanted}";
-        using Stream stream = entries switch
-        {
-            [] => throw new InputException($"{path}: holds no {wanted}; expected the zip file of Kaggle's Digit Recognizer"),
-            [var entry] => new BoundedStream(new ZipEntryReader(entry, name), () => seekable.Length, name),
-            _ => throw new InputException($"{path}: holds {entries.Length} files {wanted}; unpack it and give the one that you mean"),
-        };
-        return DigitCsv.Read(stream, name);
-    }
-
-    private static ZipArchive OpenArchive(FileStream file, string path)
+    private static DigitDataset Read(InputFile file, string path, DataPart part)
     {
-        try
+        ReadOnlySpan<byte> head = file.Peek(HeadBytes);
+        foreach (DigitContainer container in Containers)
         {
-            ZipArchive zip = new(file, ZipArchiveMode.Read, leaveOpen: true);
-            _ = zip.Entries.Count; // reads the list
-            return zip;
-        }
-        catch (InvalidDataException e)
-        {
-            throw new InputException($"{path}: not a zip file, or a damaged one; download it again", e);
-        }
-    }
-
-    private static DigitDataset OpenFolder(string path, DataPart part)
-    {
-        string[] sets = part switch
-        {
-            DataPart.Training => ["train"],
-            DataPart.Evaluation => ["t10k", "train"],
-            _ => ["t10k"],
-        };
-        foreach (string set in sets)
-        {
-            string? images = Find(path, set, "images", "idx3"), labels = Find(path, set, "labels", "idx1");
-            if (images is null)
+            if (container.Takes(head, path))
             {
-                continue;
+                return container.Read(file, path, part);
             }
-
-            using Stream imageStream = OpenMaybeGzip(images);
-            using Stream? labelStream = labels is null ? null : OpenMaybeGzip(labels);
-            return IdxFile.Read(imageStream, images, labelStream, labels ?? "");
         }
 
-        throw new InputException($"{path}: holds no {sets[^1]}-images-idx3-ubyte (or .gz); expected a folder with MNIST's IDX files");
+        throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
     }
 
-    private static string? Find(string folder, string set, string what, string type) =>
-        new[] { $"{set}-{what}-{type}-ubyte", $"{set}-{what}.{type}-ubyte" }
-            .SelectMany(name => new[] { name, name + ".gz" })
-            .Select(name => Path.Combine(folder, name))
-            .FirstOrDefault(File.Exists);
+    private static DigitDataset ReadFolder(string path, DataPart part) => Find(path, MostDepth) is var (container, folder)
+        ? container.ReadFolder(folder, part)
+        : throw new InputException($"{path}: a folder without digits; give {Expected}");
 
-    private static Stream OpenMaybeGzip(string path) => Unpack(InputFile.Open(path, "MNIST's IDX files"), path);
+    /// <summary>What a folder holds, or the only one of its folders that holds anything; null where none does.</summary>
+    private static (DigitContainer Container, string Folder)? Find(string folder, int depth)
+    {
+        if (Containers.FirstOrDefault(container => container.FilesIn(folder).Any()) is { } found)
+        {
+            return (found, folder);
+        }
 
-    /// <summary>Unpacks what is gzip data, by its first bytes, or should be, by its name.</summary>
-    private static Stream Unpack(InputFile file, string path) =>
-        path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) || file.Peek(GzipReader.Magic.Length).SequenceEqual(GzipReader.Magic)
-            ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path)
-            : file;
-
-    [GeneratedRegex(@"^(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?$")]
-    private static partial Regex MnistName();
+        (DigitContainer Container, string Folder)[] below =
+            depth > 1 ? [.. Directory.EnumerateDirectories(folder).Select(inner => Find(inner, depth - 1)).OfType<(DigitContainer, string)>().Take(2)] : [];
+        return below.Length < 2
+            ? below.FirstOrDefault() is { Container: not null } only ? only : null
+            : throw new InputException($"{folder}: holds several folders of digits ({Path.GetFileName(below[0].Folder)}, {Path.GetFileName(below[1].Folder)} …); give one of them");
+    }
 }

@@ -58,8 +58,8 @@ public sealed class DigitDataset
     /// <summary>Where the digits come from.</summary>
     public string Name { get; }
 
-    /// <summary>How the table that they come from is laid out; null where that is Kaggle's layout, or no table.</summary>
-    internal string? Layout { get; init; }
+    /// <summary>What they were found in, for people: "pictures by class, 20 PNG"; null for a table as Kaggle has it, and for what was computed.</summary>
+    internal string? Found { get; set; }
 
     /// <summary>Number of digits, N.</summary>
     public int Count => _pixels.Length / PixelCount;

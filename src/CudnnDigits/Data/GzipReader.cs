@@ -18,7 +18,10 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
     private uint _crc, _length;
 
     /// <summary>First two bytes of every gzip file.</summary>
-    public static ReadOnlySpan<byte> Magic => [0x1F, 0x8B];
+    private static ReadOnlySpan<byte> Magic => [0x1F, 0x8B];
+
+    /// <summary>Whether a file is gzip data, by its first bytes.</summary>
+    public static bool Begins(ReadOnlySpan<byte> head) => head.StartsWith(Magic);
 
     public override int Read(Span<byte> buffer)
     {

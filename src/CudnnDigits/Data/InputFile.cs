@@ -6,17 +6,22 @@ namespace CudnnDigits.Data;
 /// </summary>
 internal sealed class InputFile : ReadOnlyStream
 {
-    private readonly FileStream _file;
+    private readonly Stream _file;
     private readonly byte[] _buffer = new byte[1 << 16];
     private int _start, _end;
 
-    private InputFile(string path, FileStream file) => (Path, _file) = (path, file);
+    private InputFile(string path, Stream file) => (Path, _file) = (path, file);
 
     /// <summary>Its path, as the user gives it.</summary>
     public string Path { get; }
 
     /// <summary>Bytes read so far.</summary>
     public long Taken { get; private set; }
+
+    /// <summary>What a packed file unpacks to, as a file of its own.</summary>
+    /// <param name="path">What to call it in messages.</param>
+    /// <param name="unpacked">The bytes.</param>
+    public static InputFile Of(string path, Stream unpacked) => new(path, unpacked);
 
     /// <summary>Opens a file.</summary>
     /// <param name="path">The file.</param>
@@ -40,7 +45,7 @@ internal sealed class InputFile : ReadOnlyStream
     /// <param name="most">Bytes beyond which it cannot be what is expected.</param>
     /// <param name="expected">What to give instead: "a .safetensors file".</param>
     /// <exception cref="InputException">Not readable, or longer.</exception>
-    public byte[] ReadAll(int most, string expected)
+    public byte[] ReadAll(long most, string expected)
     {
         try
         {
@@ -78,7 +83,7 @@ internal sealed class InputFile : ReadOnlyStream
         }
 
         _file.Position = 0;
-        return _file;
+        return (FileStream)_file;
     }
 
     /// <summary>The next bytes, which remain to be read; fewer where the file ends.</summary>

@@ -22,7 +22,7 @@ internal sealed class ZipEntryReader : ReadOnlyStream
         (_entry, _name) = (entry, name);
         if (entry.IsEncrypted)
         {
-            throw new InputException($"{name}: is encrypted; unpack the zip file with its password and give the CSV");
+            throw new InputException($"{name}: is encrypted; unpack the zip file with its password and give what it holds");
         }
 
         try
@@ -31,7 +31,7 @@ internal sealed class ZipEntryReader : ReadOnlyStream
         }
         catch (InvalidDataException e)
         {
-            throw new InputException($"{name}: is damaged, or packed by another method than deflate; download the zip file again, or unpack it and give the CSV", e);
+            throw new InputException($"{name}: is damaged, or packed by another method than deflate; download the zip file again, or unpack it and give what it holds", e);
         }
     }
 

@@ -105,7 +105,6 @@ public sealed class DataSourceTests : IDisposable
     {
         byte[] gzip = DigitFiles.Gzip(Csv), zip = DigitFiles.Zip(("train.csv", Csv));
         AssertRefused("a.csv.gz", () => Open("a.csv.gz", gzip[..(gzip.Length / 2)]));
-        AssertRefused("b.csv.gz", () => Open("b.csv.gz", Csv));
         AssertRefused("c.csv.gz", () => Open("c.csv.gz", [.. gzip[..(gzip.Length - 8)], 1, 2, 3, 4, 5, 6, 7, 8]));
         AssertRefused("d.zip", () => Open("d.zip", zip[..(zip.Length / 2)]));
         AssertRefused("e.zip", () => Open("e.zip", []));

@@ -1,0 +1,52 @@
+using System.Text;
+
+namespace CudnnDigits.Data;
+
+/// <summary>Kinds of files that are not read, known by their first bytes, so that a message can say what was given.</summary>
+internal static class KnownFile
+{
+    private static readonly (int At, string Start, string Name)[] Kinds =
+    [
+        (0, "\u0089PNG", "a PNG picture"), (0, "\u00FF\u00D8\u00FF", "a JPEG picture"), (0, "GIF8", "a GIF picture"), (8, "WEBP", "a WebP picture"),
+        (0, "II*\0", "a TIFF picture"), (0, "MM\0*", "a TIFF picture"), (0, "8BPS", "a Photoshop picture"), (4, "JXL ", "a JPEG XL picture"),
+        (0, "\u00FF\u000A", "a JPEG XL picture"), (4, "jP  ", "a JPEG 2000 picture"), (0, "%PDF", "a PDF document"), (0, "%!PS", "a PostScript document"),
+        (0, "\u0089HDF", "an HDF5 file"), (0, "PAR1", "a Parquet file"), (0, "ARROW1", "an Arrow file"), (0, "MATLAB 5", "a MATLAB file"),
+        (0, "\u0093NUMPY", "a NumPy array"), (0, "SQLite format 3", "an SQLite database"), (0, "\u0080\u0002", "a pickle of Python"),
+        (0, "\u0080\u0003", "a pickle of Python"), (0, "\u0080\u0004", "a pickle of Python"), (0, "\u0080\u0005", "a pickle of Python"),
+        (0, "PK\u0003\u0004", "a zip file"), (0, "PK\u0005\u0006", "an empty zip file"), (0, "7z\u00BC\u00AF", "a 7z archive"), (0, "Rar!", "a RAR archive"),
+        (0, "\u00FD7zXZ", "an xz file"), (0, "BZh", "a bzip2 file"), (0, "(\u00B5/\u00FD", "a zstd file"), (0, "\u001F\u008B", "a gzip file"),
+    ];
+
+    private static readonly string[] HeicBrands = ["heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"];
+
+    /// <summary>What a file is: "a HEIC picture"; null where that is not known.</summary>
+    /// <param name="head">Its first bytes; <see cref="DataSource.HeadBytes"/> suffice.</param>
+    public static string? Name(ReadOnlySpan<byte> head)
+    {
+        string start = Encoding.Latin1.GetString(head[..Math.Min(head.Length, DataSource.HeadBytes)]), text = start.TrimStart('\u00EF', '\u00BB', '\u00BF', ' ', '\r', '\n', '\t');
+        if (Kinds.FirstOrDefault(kind => start.Length > kind.At && start.AsSpan(kind.At).StartsWith(kind.Start, StringComparison.Ordinal)).Name is { } name)
+        {
+            return name;
+        }
+
+        if (start.Length >= 12 && start[4..8] == "ftyp")
+        {
+            return start.Contains("avif", StringComparison.Ordinal) || start.Contains("avis", StringComparison.Ordinal) ? "an AVIF picture"
+                : HeicBrands.Contains(start[8..12]) ? "a HEIC picture" : "a video";
+        }
+
+        return start.StartsWith("BM", StringComparison.Ordinal) && start.Length >= 10 && start[6..10] == "\0\0\0\0" ? "a BMP picture"
+            : Begins("<svg") || Begins("<?xml") || Begins("<!DOCTYPE svg") ? "an SVG picture"
+            : Begins("<!DOCTYPE") || Begins("<html") ? "a page of HTML, not the file that it may lead to"
+            : null;
+
+        bool Begins(string with) => text.StartsWith(with, StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>A name out of a file, fit for a message.</summary>
+    public static string Printable(string text)
+    {
+        string clean = string.Concat(text.Take(40).Select(c => char.IsControl(c) || char.IsSurrogate(c) ? '?' : c));
+        return text.Length > 40 ? clean + "…" : clean;
+    }
+}

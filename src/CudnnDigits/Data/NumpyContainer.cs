@@ -1,0 +1,11 @@
+namespace CudnnDigits.Data;
+
+/// <summary>One array of NumPy, images without labels.</summary>
+internal sealed class NumpyContainer : DigitContainer
+{
+    public override string Name => "images of NumPy (.npy)";
+
+    public override bool Takes(ReadOnlySpan<byte> head, string path) => NumpyArray.Begins(head);
+
+    public override DigitDataset Read(InputFile file, string path, DataPart part) => new(path, NumpyArray.Open(file, path).ReadImages(), null);
+}

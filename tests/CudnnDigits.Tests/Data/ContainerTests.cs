@@ -1,0 +1,221 @@
+using System.Text;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Tests.Data;
+
+/// <summary>The containers that the library reads: IDX by folder and by file, packed or not, NumPy's arrays, Kaggle's files in a folder.</summary>
+public sealed class ContainerTests : IDisposable
+{
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(20, seed: 4), Others = GeneratedDigits.Create(10, seed: 5);
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    private static IEnumerable<double> Pixels => Digits.Pixels.ToArray().Select(pixel => (double)pixel);
+
+    private static IEnumerable<double> Labels => Digits.Labels.ToArray().Select(label => (double)label);
+
+    [Theory]
+    [InlineData("|u1", 1.0, false, 1)]
+    [InlineData("<i8", 1.0, false, 2)]
+    [InlineData(">i4", 1.0, true, 3)]
+    [InlineData("<f4", 1.0, false, 1)]
+    [InlineData("<f8", 255.0, true, 1)]
+    [InlineData(">f4", 255.0, false, 2)]
+    [InlineData("<f2", 1.0, true, 1)]
+    public void Keras_npz_is_read_in_every_type_scale_and_order_stored_and_deflated(string type, double scale, bool fortran, int version)
+    {
+        byte[] images = NumpyFiles.Array(type, [20, 28, 28], Pixels.Select(pixel => pixel / scale), fortran, version), labels = NumpyFiles.Array(type, [20], Labels, fortran, version);
+        DigitFiles.AssertSame(Digits, Open("a.npz", DigitFiles.Zip(("x_train.npy", images), ("y_train.npy", labels))));
+        DigitFiles.AssertSame(Digits, Open("b.npz", ZipFiles.Write(("x_train.npy", images, ZipKind.Stored), ("y_train.npy", labels, ZipKind.Stored))));
+        DigitFiles.AssertSame(Digits, Open("c", DigitFiles.Zip(("x_train.npy", images), ("y_train.npy", labels)))); // whatever its name
+    }
+
+    [Theory]
+    [InlineData("x_train", "y_train")]
+    [InlineData("X_train", "Y_train")]
+    [InlineData("train_images", "train_labels")]
+    [InlineData("images", "labels")]
+    [InlineData("x", "y")]
+    [InlineData("X", "y")]
+    [InlineData("data", "target")]
+    [InlineData("train_data", "train_labels")]
+    [InlineData("arr_0", "arr_1")]
+    public void Arrays_are_known_by_the_names_that_people_give_them(string images, string labels) => DigitFiles.AssertSame(Digits, Open(
+        "names.npz", DigitFiles.Zip((images + ".npy", NumpyFiles.Array("|u1", [20, 784], Pixels)), (labels + ".npy", NumpyFiles.Array("<i8", [20, 1], Labels)))));
+
+    [Fact]
+    public void Of_a_npz_the_part_that_is_wanted_is_read()
+    {
+        byte[] both = DigitFiles.Zip(
+            ("x_train.npy", NumpyFiles.Array("|u1", [20, 28, 28, 1], Pixels)), ("y_train.npy", NumpyFiles.Array("<f8", [20, 10], Labels.SelectMany(label => Enumerable.Range(0, 10).Select(i => i == label ? 1.0 : 0)))),
+            ("x_test.npy", NumpyFiles.Array("|u1", [10, 1, 28, 28], Others.Pixels.ToArray().Select(pixel => (double)pixel))), ("y_test.npy", NumpyFiles.Array("|u1", [10], Others.Labels.ToArray().Select(label => (double)label))));
+        DigitFiles.AssertSame(Digits, Open("both.npz", both));
+        DigitFiles.AssertSame(Others, Open("both.npz", both, DataPart.Evaluation));
+        DigitFiles.AssertSame(Others, Open("both.npz", both, DataPart.Prediction));
+        DigitFiles.AssertSame(DigitFiles.WithoutLabels(Digits), Open("one.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels), DataPart.Prediction));
+    }
+
+    public static TheoryData<string, string> BadArrays => new()
+    {
+        { "shape", "an array of (10, 56, 28); expected images of 28×28" },
+        { "objects", "objects of Python, which could run code" },
+        { "standardised", "image 0 (from 0) has the value -0.5" },
+        { "scales", "image 1 (from 0) has the value 255; expected 0 to 1, as in the images before it" },
+        { "nan", "has the value NaN" },
+        { "labels", "19 labels for 20 images" },
+        { "label 10", "label 3 (from 0) is 10, expected a digit 0 to 9" },
+        { "cut", "promises 20 values" },
+        { "more", "goes on after its (20,) values" },
+        { "names", "holds foo, bar, but no x_train and y_train" },
+        { "columns", "a table of several columns" },
+        { "huge", "expected version 1 to 3" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadArrays))]
+    public void A_bad_npz_is_refused_in_one_line_that_names_the_array(string kind, string says)
+    {
+        byte[] images = NumpyFiles.Array("|u1", [20, 28, 28], Pixels), labels = NumpyFiles.Array("|u1", [20], Labels);
+        (string, byte[]) one = ("x_train.npy", images), other = ("y_train.npy", labels);
+        byte[] npz = kind switch
+        {
+            "shape" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [10, 56, 28], Pixels)), other),
+            "objects" => DigitFiles.Zip(one, ("y_train.npy", Replace(labels, "|u1", "|O "[..2] + "'"))),
+            "standardised" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select(pixel => (pixel / 255) - 0.5))), other),
+            "scales" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i < 784 ? pixel / 255 : 255))), other),
+            "nan" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i == 900 ? double.NaN : pixel))), other),
+            "labels" => DigitFiles.Zip(one, ("y_train.npy", NumpyFiles.Array("|u1", [19], Labels.Take(19)))),
+            "label 10" => DigitFiles.Zip(one, ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels.Select((label, i) => i == 3 ? 10 : label)))),
+            "cut" => DigitFiles.Zip(one, ("y_train.npy", labels[..^1])),
+            "more" => DigitFiles.Zip(one, ("y_train.npy", [.. labels, 0])),
+            "names" => DigitFiles.Zip(("foo.npy", images), ("bar.npy", labels)),
+            "columns" => DigitFiles.Zip(one, ("y_train.npy", Replace(labels, "'|u1'", "[('a')]"[..5]))),
+            _ => DigitFiles.Zip(one, ("y_train.npy", [.. labels[..6], 2, 0, 255, 255, 255, 127, .. labels[10..]])),
+        };
+        string message = Assert.Throws<InputException>(() => Open("bad.npz", npz)).Message;
+        Assert.Contains(says, message, StringComparison.Ordinal);
+        Assert.Contains("bad.npz", message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Damage inside the arrays, whose checksums are right: nothing but a refusal, or digits, and no memory beyond the file's.</summary>
+    [Fact]
+    public void Damaged_arrays_of_numpy_are_refused_or_read_within_the_bounds_of_the_file()
+    {
+        byte[] images = NumpyFiles.Array("<f4", [3, 28, 28], Pixels.Take(3 * 784), fortran: true), labels = NumpyFiles.Array("<i8", [3], Labels.Take(3));
+        foreach (Mutation mutation in Mutations.Of(images, usually: 100).Concat(Mutations.Of(labels, usually: 100, seed: 2)))
+        {
+            bool isImages = mutation.Bytes.Length > 1000;
+            string path = _folder.Write("damaged.npz", DigitFiles.Zip(("x_train.npy", isImages ? mutation.Bytes : images), ("y_train.npy", isImages ? labels : mutation.Bytes)));
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            Exception? wrong = Record.Exception(() => DataSource.Open(path, DataPart.Training));
+            Assert.True(wrong is null or InputException && wrong?.Message.Contains('\n', StringComparison.Ordinal) != true, $"{mutation}: {wrong}");
+            Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 8 << 20, $"{mutation}: much memory");
+        }
+    }
+
+    [Theory]
+    [InlineData("train-images-idx3-ubyte", "train-labels-idx1-ubyte", false, false)]
+    [InlineData("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", false, false)] // unpacked by a browser
+    [InlineData("train-images.idx3-ubyte", "train-labels.idx1-ubyte", true, false)]
+    [InlineData("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", false, true)]
+    [InlineData("emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte", true, true)]
+    [InlineData("mine-images.idx3", "mine-labels.idx1", false, true)]
+    public void A_file_of_images_is_read_by_its_name_with_the_labels_beside_it(string images, string labels, bool packedImages, bool packedLabels)
+    {
+        byte[] imageBytes = DigitFiles.IdxImages(Digits), labelBytes = DigitFiles.IdxLabels(Digits);
+        string path = _folder.Write(images, packedImages ? DigitFiles.Gzip(imageBytes) : imageBytes);
+        string beside = _folder.Write(labels, packedLabels ? DigitFiles.Gzip(labelBytes) : labelBytes);
+        DigitFiles.AssertSame(Digits, DataSource.Open(path, DataPart.Training));
+        Assert.Equal([path, beside], DataSource.FilesOf(path));
+        if (images.Contains("train", StringComparison.Ordinal))
+        {
+            DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+        }
+
+        AssertRefused("holds labels; give the file of the images", () => DataSource.Open(beside, DataPart.Training));
+        File.Delete(beside);
+        AssertRefused("the digits have no labels", () => DataSource.Open(path, DataPart.Training));
+    }
+
+    [Fact]
+    public void Digits_are_found_in_the_folders_in_which_torchvision_keeps_them()
+    {
+        Directory.CreateDirectory(_folder["MNIST/raw"]);
+        Directory.CreateDirectory(_folder["MNIST/processed"]);
+        _folder.Write("MNIST/raw/train-images-idx3-ubyte", DigitFiles.IdxImages(Digits));
+        _folder.Write("MNIST/raw/train-labels-idx1-ubyte.gz", DigitFiles.Gzip(DigitFiles.IdxLabels(Digits)));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+        Directory.CreateDirectory(_folder["other"]);
+        _folder.Write("other/train.csv", DigitFiles.Csv(Digits));
+        AssertRefused("holds several folders of digits", () => DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
+    [Fact]
+    public void Two_sets_of_one_folder_are_not_guessed_between()
+    {
+        foreach (string set in new[] { "emnist-digits", "emnist-mnist" })
+        {
+            _folder.Write($"{set}-train-images-idx3-ubyte", DigitFiles.IdxImages(Digits));
+        }
+
+        AssertRefused("give the file that you mean by its name", () => DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
+    [Fact]
+    public void A_folder_with_kaggles_files_is_taken_as_its_zip_is()
+    {
+        _folder.Write("train.csv", DigitFiles.Csv(Digits));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+        AssertRefused("holds no test.csv", () => DataSource.Open(_folder.Path, DataPart.Prediction));
+        _folder.Write("test.csv.gz", DigitFiles.Gzip(DigitFiles.Csv(DigitFiles.WithoutLabels(Others))));
+        DigitFiles.AssertSame(DigitFiles.WithoutLabels(Others), DataSource.Open(_folder.Path, DataPart.Prediction));
+        DigitFiles.AssertSame(Digits, Open("mnist.zip", DigitFiles.Zip(("mnist_train.csv", DigitFiles.Csv(Digits)), ("mnist_test.csv", DigitFiles.Csv(Others)))));
+        AssertRefused("(but other.txt)", () => Open("other.zip", DigitFiles.Zip(("other.txt", [1]))));
+    }
+
+    [Fact]
+    public void A_file_is_gzip_data_by_its_first_bytes_and_not_by_its_name()
+    {
+        DigitFiles.AssertSame(Digits, Open("packed.csv", DigitFiles.Gzip(DigitFiles.Csv(Digits))));
+        DigitFiles.AssertSame(Digits, Open("plain.csv.gz", DigitFiles.Csv(Digits)));
+        AssertRefused("unpacked where it is gzip data", () => Open("a.npz.gz", DigitFiles.Gzip(DigitFiles.Zip(("x_train.npy", [])))));
+    }
+
+    [Fact]
+    public void The_gzipped_files_without_their_suffix_are_read()
+    {
+        string images = SharedFiles.Path("cases/idx-still-gzipped/t10k-images-idx3-ubyte");
+        DigitDataset data = DataSource.Open(images, DataPart.Evaluation);
+        Assert.Equal((20, true), (data.Count, data.HasLabels));
+        DigitFiles.AssertSame(data, DataSource.Open(Path.GetDirectoryName(images)!, DataPart.Evaluation));
+    }
+
+    [Theory]
+    [InlineData("\u0089PNG\r\n\u001a\n", "is a PNG picture")]
+    [InlineData("\0\0\0\u0018ftypheic\0\0\0\0", "is a HEIC picture")]
+    [InlineData("\0\0\0\u001cftypmif1\0\0\0\0avif", "is an AVIF picture")]
+    [InlineData("RIFF\u0010\0\0\0WEBPVP8 ", "is a WebP picture")]
+    [InlineData("\u0089HDF\r\n\u001a\n", "is an HDF5 file")]
+    [InlineData("\u0080\u0004\u0095", "is a pickle of Python")]
+    [InlineData("%PDF-1.7", "is a PDF document")]
+    [InlineData("PAR1", "is a Parquet file")]
+    [InlineData("<!DOCTYPE html><html>", "is a page of HTML")]
+    [InlineData("a\0b", "is none of the files that are known")]
+    public void What_is_none_of_these_is_named_beside_all_that_is_taken(string head, string says)
+    {
+        string message = Assert.Throws<InputException>(() => Open("what", Encoding.Latin1.GetBytes(head))).Message;
+        Assert.Contains(says, message, StringComparison.Ordinal);
+        Assert.EndsWith($"; give {DataSource.Expected}", message, StringComparison.Ordinal);
+        Assert.All(new[] { "CSV", "IDX", "npz" }, word => Assert.Contains(word, message, StringComparison.Ordinal));
+    }
+
+    private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) => DataSource.Open(_folder.Write(name, bytes), part);
+
+    private static void AssertRefused(string says, Action action) => Assert.Contains(says, Assert.Throws<InputException>(action).Message, StringComparison.Ordinal);
+
+    private static byte[] Replace(byte[] file, string text, string by) =>
+        Encoding.Latin1.GetBytes(Encoding.Latin1.GetString(file).Replace(text, by.PadRight(text.Length), StringComparison.Ordinal));
+}
