@@ -144,6 +144,17 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         Booked += more;
     }
 
+    /// <summary>Gives back what was taken, though the request goes on.</summary>
+    public void GiveBack(long bytes)
+    {
+        _held -= bytes;
+        if (Booked - Math.Max(0, _held - Limits.FreeBytes) is > 0 and var less)
+        {
+            _peers.TryBook(-less);
+            Booked -= less;
+        }
+    }
+
     /// <summary>Waits for a turn at work of which the server does only so much at once.</summary>
     /// <param name="turns">Is to be released; null for work that others need not wait for, but take turns with.</param>
     /// <param name="until">By <see cref="Environment.TickCount64"/>.</param>

@@ -13,11 +13,8 @@ namespace CudnnDigits.Cli.Serve;
 /// </summary>
 internal sealed class PngContainer
 {
-    /// <summary>Longest side accepted, in pixels.</summary>
-    public const int MostSide = 1024;
-
     private const int Gray = 0, Rgb = 2, Palette = 3, GrayAlpha = 4, Rgba = 6;
-    private const int HeaderBytes = 13, FrameBytes = 12;
+    private const int HeaderBytes = 13, FrameBytes = 12, SizeAt = 16;
 
     private static readonly (int X, int Y, int StepX, int StepY)[] Adam7 =
         [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)];
@@ -39,7 +36,8 @@ internal sealed class PngContainer
 
     public int Height { get; private set; }
 
-    private static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
+    /// <summary>First bytes of every PNG.</summary>
+    public static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
 
     /// <summary>The picture alone, its compressed data in one piece: the decoder stumbles over an empty one.</summary>
     public byte[] Picture()
@@ -52,14 +50,12 @@ internal sealed class PngContainer
     }
 
     /// <summary>How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.</summary>
-    public static int Pixels(ReadOnlySpan<byte> bytes)
-    {
-        const int SizeAt = 16;
-        return bytes.Length >= SizeAt + 8
-            && BinaryPrimitives.ReadUInt32BigEndian(bytes[SizeAt..]) is <= MostSide and uint width
-            && BinaryPrimitives.ReadUInt32BigEndian(bytes[(SizeAt + 4)..]) is <= MostSide and uint height
-            ? (int)(width * height) : 0;
-    }
+    public static int Pixels(ReadOnlySpan<byte> bytes) => Memory(bytes) == 0 ? 0
+        : (int)(BinaryPrimitives.ReadUInt32BigEndian(bytes[SizeAt..]) * BinaryPrimitives.ReadUInt32BigEndian(bytes[(SizeAt + 4)..]));
+
+    /// <summary>Bytes that decoding takes, by what the file says; 0 where that is nonsense or too much.</summary>
+    public static long Memory(ReadOnlySpan<byte> bytes) =>
+        bytes.Length > SizeAt + 8 && MemoryOf(bytes[SizeAt..]) is <= PictureFile.MostMemory and var memory ? memory : 0;
 
     /// <summary>Checks a file, whose pixels unpack to what its size asks for and no more.</summary>
     /// <exception cref="InputException">Not a PNG, damaged, against the specification, or too large.</exception>
@@ -75,7 +71,7 @@ internal sealed class PngContainer
     {
         if (!bytes.StartsWith(Signature) || bytes.Length < Signature.Length + FrameBytes + HeaderBytes || !bytes[12..].StartsWith("IHDR"u8))
         {
-            throw new InputException("not a PNG");
+            throw new InputException("not a PNG or JPEG");
         }
 
         _before.Write(Signature);
@@ -165,12 +161,17 @@ internal sealed class PngContainer
     private void ReadSize(ReadOnlySpan<byte> header)
     {
         uint width = BinaryPrimitives.ReadUInt32BigEndian(header), height = BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
-        if (width is 0 or > MostSide || height is 0 or > MostSide)
-        {
-            throw new InputException($"a picture of {width}×{height} pixels; expected at most {MostSide}×{MostSide}, and at least 1×1");
-        }
-
+        PictureFile.CheckSize(width, height, MemoryOf(header));
         (Width, Height) = ((int)width, (int)height);
+    }
+
+    /// <summary>Rows as they unpack, and the pixels of four colours that they become, twice.</summary>
+    /// <param name="header">From the size on.</param>
+    private static long MemoryOf(ReadOnlySpan<byte> header)
+    {
+        const long Usual = 12, Deep = 24;
+        ulong pixels = (ulong)BinaryPrimitives.ReadUInt32BigEndian(header) * BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
+        return pixels > long.MaxValue / Deep ? long.MaxValue : (long)pixels * (header[8] == 16 ? Deep : Usual);
     }
 
     private void ReadHeader(ReadOnlySpan<byte> header)

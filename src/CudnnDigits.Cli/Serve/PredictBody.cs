@@ -38,19 +38,19 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
     /// <summary>A picture that is unpacked in half a millisecond, and in memory that does not matter.</summary>
     private const int SmallPixels = 1 << 16;
 
-    /// <summary>Large pictures that are unpacked at once: each takes many times its file's size for a moment.</summary>
+    /// <summary>Large pictures that are unpacked at once; each takes many times its file's size for a moment, which is booked.</summary>
     private static readonly SemaphoreSlim Unpacking = new(Environment.ProcessorCount);
 
-    /// <summary>Reads JSON, a PNG, or several PNGs as a form.</summary>
+    /// <summary>Reads JSON, a picture, or several pictures as a form.</summary>
     /// <param name="request">Whose body is read.</param>
     /// <param name="peer">Which takes the memory.</param>
     /// <exception cref="BadRequestException">It is something else, or wrong, or there is no memory for it.</exception>
     public static async Task<PredictBody> Read(HttpRequest request, Peer peer)
     {
         string type = request.ContentType?.Split(';')[0].Trim().ToLowerInvariant() ?? "";
-        if (type is not ("application/json" or "image/png" or "multipart/form-data"))
+        if (type is not ("application/json" or "multipart/form-data") && !type.StartsWith("image/", StringComparison.Ordinal)) // which picture it is, its bytes tell
         {
-            throw new BadRequestException(StatusCodes.Status415UnsupportedMediaType, $"Content-Type {(type.Length == 0 ? "is missing" : $"is {type}")}; expected image/png, application/json or multipart/form-data with PNG files");
+            throw new BadRequestException(StatusCodes.Status415UnsupportedMediaType, $"Content-Type {(type.Length == 0 ? "is missing" : $"is {type}")}; expected image/png, image/jpeg, application/json or multipart/form-data with PNG or JPEG files");
         }
 
         if (request.Headers.ContentEncoding.ToString() is { Length: > 0 } coding && !coding.Equals("identity", StringComparison.OrdinalIgnoreCase))
@@ -66,8 +66,8 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
             {
                 _ when body.IsEmpty => throw new InputException("the body is empty"),
                 "application/json" => PredictJson.Read(body.Span),
-                "image/png" => await FromPngs(body, [Range.All], peer),
-                _ => await FromPngs(body, PngForm.Files(body.Span, request.ContentType!), peer),
+                "multipart/form-data" => await FromPictures(body, PngForm.Files(body.Span, request.ContentType!), peer),
+                _ => await FromPictures(body, [Range.All], peer),
             };
         }
         catch (InputException e)
@@ -89,10 +89,10 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         }
     }
 
-    private static async Task<PredictBody> FromPngs(ReadOnlyMemory<byte> body, List<Range> files, Peer peer)
+    private static async Task<PredictBody> FromPictures(ReadOnlyMemory<byte> body, List<Range> files, Peer peer)
     {
         CheckCount(files.Count);
-        long size = files.Sum(file => PngContainer.Pixels(body.Span[file]));
+        long size = files.Sum(file => PictureFile.Pixels(body.Span[file]));
         if (size > peer.Limits.Pixels)
         {
             throw new InputException($"pictures of {size:N0} pixels together; expected at most {peer.Limits.Pixels:N0} in a request");
@@ -104,10 +104,13 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         for (int i = 0; i < files.Count; i++)
         {
             // For each anew: a request of a thousand does not keep others waiting, and a small picture waits for no large one.
-            SemaphoreSlim? turns = PngContainer.Pixels(body.Span[files[i]]) > SmallPixels ? Unpacking : null;
+            bool small = PictureFile.Pixels(body.Span[files[i]]) <= SmallPixels;
+            SemaphoreSlim? turns = small ? null : Unpacking;
+            long memory = small ? 0 : PictureFile.Memory(body.Span[files[i]]);
             await peer.WaitForTurn(turns, until);
             try
             {
+                await peer.Take(memory);
                 normalized[i] = PngPicture.Read(body.Span[files[i]], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
             }
             catch (InputException e) when (files.Count > 1)
@@ -116,6 +119,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
             }
             finally
             {
+                peer.GiveBack(memory);
                 turns?.Release();
             }
         }

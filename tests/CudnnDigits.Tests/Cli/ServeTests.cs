@@ -61,6 +61,48 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     }
 
     [Fact]
+    public async Task Photographs_are_read_whatever_they_are_called_and_however_the_camera_was_held()
+    {
+        byte[] ink = new byte[784];
+        byte[] scene = [.. Enumerable.Range(0, 280 * 420).Select(i => i / 280 is >= 70 and < 350 ? (byte)(255 - Digits.Image(7)[(i / 280 - 70) / 10 * 28 + i % 280 / 10]) : (byte)255)];
+        byte[] upright = JpegFiles.Write(scene, 280, 420), onItsSide = JpegFiles.WithOrientation(
+            JpegFiles.Write([.. Enumerable.Range(0, 280 * 420).Select(i => scene[(i % 420) * 280 + 279 - i / 420])], 420, 280), 6, littleEndian: false);
+        Assert.True(PngPicture.Read(upright, ink));
+        foreach ((byte[] file, string type) in new[] { (upright, "image/jpeg"), (upright, "image/jpg"), (upright, "image/png"), (onItsSide, "image/jpeg"), (PngFiles.Write(scene, 280), "image/jpeg") })
+        {
+            JsonNode answer = (await Post(new ByteArrayContent(file) { Headers = { ContentType = new MediaTypeHeaderValue(type) } }))["predictions"]![0]!;
+            Assert.Equal(7, answer["digit"]!.GetValue<int>());
+            Assert.InRange(answer["image"]!.AsArray().Zip(ink, (seen, own) => Math.Abs(seen!.GetValue<int>() - own)).Average(), 0, 4);
+        }
+
+        using MultipartFormDataContent form = [];
+        form.Add(new ByteArrayContent(upright), "a", "a.jpg");
+        form.Add(Png(PngFiles.Write(Digits.Image(1), 28)), "b", "b.png");
+        Assert.Equal([7, 1], (await Post(form))["predictions"]!.AsArray().Select(prediction => prediction!["digit"]!.GetValue<int>()));
+    }
+
+    [Fact]
+    public async Task A_photograph_takes_its_share_of_the_memory_while_it_is_decoded_and_gives_it_back()
+    {
+        byte[] scene = [.. Enumerable.Range(0, 1200 * 1600).Select(i => i / 1200 is >= 200 and < 1400 && i % 1200 is >= 560 and < 640 ? (byte)20 : (byte)240)];
+        byte[] photograph = JpegFiles.Write(scene, 1200, 1600, quality: 50);
+        using MultipartFormDataContent form = [];
+        for (int i = 0; i < 4; i++)
+        {
+            form.Add(new ByteArrayContent(photograph), "a", "a.jpg");
+        }
+
+        byte[] four = RawClient.Post(form.Headers.ContentType!.ToString(), await form.ReadAsByteArrayAsync(Cancellation));
+        long memory = PictureFile.Memory(photograph);
+        await using LimitedServer enough = new(server.Weights, new Limits { SharedBytes = memory + four.Length });
+        Assert.Equal(200, Assert.Single(await RawClient.Ask(enough.Address, four, Cancellation)).Status);
+        Assert.Equal(200, Assert.Single(await RawClient.Ask(enough.Address, four, Cancellation)).Status);
+        await using LimitedServer tooLittle = new(server.Weights, new Limits { SharedBytes = memory / 2, Memory = TimeSpan.FromMilliseconds(100) });
+        Assert.Equal(503, Assert.Single(await RawClient.Ask(tooLittle.Address, RawClient.Post("image/jpeg", photograph), Cancellation)).Status);
+        Assert.Equal(200, Assert.Single(await RawClient.Ask(tooLittle.Address, RawClient.Post("image/png", PngFiles.Write(Digits.Image(1), 28)), Cancellation)).Status);
+    }
+
+    [Fact]
     public async Task Requests_that_come_together_get_each_its_own_answer()
     {
         float[] expected = Expected();
@@ -134,7 +176,11 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         { "application/json", "OVER", 400, "pixels[783] is 256, expected 0 (paper) to 255 (ink)" },
         { "application/json", "HUGE", 413, "larger than 4 MiB" },
         { "image/png", "text", 400, "not a PNG" },
-        { "image/jpeg", "text", 415, "Content-Type is image/jpeg; expected image/png" },
+        { "image/jpeg", "text", 400, "not a PNG or JPEG" },
+        { "image/jpeg", "RIFF....WEBPVP8 ", 400, "a WebP picture, not a PNG or JPEG; save it as one of these" },
+        { "image/png", "\0\0\0\u0018ftypheic\0\0\0\0", 400, "a HEIC picture, not a PNG or JPEG" },
+        { "image/webp", "RIFF....WEBPVP8 ", 400, "a WebP picture, not a PNG or JPEG" },
+        { "video/mp4", "text", 415, "Content-Type is video/mp4; expected image/png, image/jpeg" },
         { "text/plain; charset=utf-8", "text", 415, "Content-Type is text/plain" },
         { "multipart/form-data", "text", 400, "the form is damaged" },
         { "multipart/form-data; boundary=x", "--x--", 400, "0 digits" },

@@ -181,7 +181,7 @@ public sealed class DigitPictureTests
             "header" => good[..20],
             "cut" => good[..^20],
             "length" => [.. good[..33], 0x7F, 0xFF, 0xFF, 0xFF, .. good[37..]],
-            "huge" => [.. good[..16], 0, 1, 0, 0, .. good[20..]],
+            "huge" => [.. good[..16], 1, 0, 0, 0, .. good[20..]],
             "no width" => WithHeader(3, 0),
             "bomb" => WithPixels(PngFiles.Pack(new byte[5_000_000])),
             "zlib" => WithPixels([1, 2, 3, 4, 5]),
@@ -282,7 +282,7 @@ public sealed class DigitPictureTests
     [Fact]
     public void A_tiny_file_of_a_large_picture_takes_memory_for_its_pixels()
     {
-        byte[] png = PngFiles.Write(new byte[PngContainer.MostSide * PngContainer.MostSide], PngContainer.MostSide, PngFiles.Palette, 1);
+        byte[] png = PngFiles.Write(new byte[PictureFile.MostSide * PictureFile.MostSide], PictureFile.MostSide, PngFiles.Palette, 1);
         long before = GC.GetAllocatedBytesForCurrentThread();
         Assert.Throws<InputException>(() => PngPicture.Read(png, new byte[784]));
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 24 << 20);

@@ -1,0 +1,300 @@
+using System.Buffers.Binary;
+using CudnnDigits.Data;
+
+namespace CudnnDigits.Cli.Serve;
+
+/// <summary>
+/// A JPEG file checked against the specification (ITU-T T.81), because the library that decodes it believes what the file states: its
+/// markers up to the end of the image, the tables that its scans need, and how often those pass over the picture. What follows the end is
+/// no part of it: cameras put previews there.
+/// </summary>
+internal sealed class JpegContainer
+{
+    /// <summary>A picture that is refined in more passes than this was made to keep its reader busy: encoders take ten.</summary>
+    private const int MostScans = 64;
+
+    private const byte Baseline = 0xC0, Extended = 0xC1, Progressive = 0xC2, Huffman = 0xC4;
+    private const byte FirstRestart = 0xD0, LastRestart = 0xD7, Start = 0xD8, End = 0xD9, Scan = 0xDA, Quantization = 0xDB, RestartInterval = 0xDD, Exif = 0xE1;
+
+    private readonly bool[] _quantization = new bool[4], _direct = new bool[4], _alternating = new bool[4];
+    private (byte Id, int Across, int Down, byte Table, bool Scanned)[] _components = [];
+    private bool _progressive;
+    private int _scans;
+
+    private JpegContainer()
+    {
+    }
+
+    public int Width { get; private set; }
+
+    public int Height { get; private set; }
+
+    /// <summary>How the camera was held: 1 to 8, as Exif has it.</summary>
+    public int Orientation { get; private set; } = 1;
+
+    /// <summary>Bytes that decoding takes beside the file: planes as they are stored, coefficients where they come in passes, brightness twice.</summary>
+    public long Memory { get; private set; }
+
+    /// <summary>Whether a file is a JPEG, by its first bytes.</summary>
+    public static bool Begins(ReadOnlySpan<byte> bytes) => bytes.Length >= 3 && bytes[0] == 0xFF && bytes[1] == Start && bytes[2] == 0xFF;
+
+    /// <summary>Reads up to the size, which stands before the pixels.</summary>
+    /// <returns>Null where the file is damaged before that.</returns>
+    public static JpegContainer? Size(ReadOnlySpan<byte> bytes)
+    {
+        try
+        {
+            JpegContainer jpeg = new();
+            jpeg.Check(bytes, upToSize: true);
+            return jpeg;
+        }
+        catch (InputException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Checks a file from its start to the end of the image.</summary>
+    /// <exception cref="InputException">Damaged, cut off, too large, or of a kind that is not read.</exception>
+    public static JpegContainer Check(ReadOnlySpan<byte> bytes)
+    {
+        JpegContainer jpeg = new();
+        jpeg.Check(bytes, upToSize: false);
+        return jpeg;
+    }
+
+    private void Check(ReadOnlySpan<byte> bytes, bool upToSize)
+    {
+        bytes = bytes[2..];
+        while (true)
+        {
+            byte marker = NextMarker(ref bytes);
+            if (marker == End)
+            {
+                Require(_components.Length > 0 && _components.All(component => component.Scanned), "pixels are missing");
+                return;
+            }
+
+            // A number may stand here and there without a segment; elsewhere they do not occur.
+            Require(marker is not (0 or 1 or Start or (>= FirstRestart and <= LastRestart)), $"it has a marker 0x{marker:X2} out of place");
+            ReadOnlySpan<byte> segment = NextSegment(ref bytes);
+            switch (marker)
+            {
+                case Huffman:
+                    ReadHuffman(segment);
+                    break;
+                case Quantization:
+                    ReadQuantization(segment);
+                    break;
+                case RestartInterval:
+                    Require(segment.Length == 2, "its restart interval has a wrong length");
+                    break;
+                case Baseline or Extended or Progressive:
+                    ReadFrame(marker, segment);
+                    if (upToSize)
+                    {
+                        return;
+                    }
+
+                    break;
+                case 0xC3 or (>= 0xC5 and <= 0xC7) or (>= 0xC9 and <= 0xCF):
+                    throw new InputException($"a {(marker < 0xC8 ? "lossless or hierarchical JPEG" : "JPEG with arithmetic coding")}; save it again as an ordinary JPEG or PNG");
+                case Exif:
+                    Orientation = Orientation == 1 ? ReadOrientation(segment) : Orientation;
+                    break;
+                case Scan:
+                    long least = ReadScan(segment);
+                    Require(8L * PassOverPixels(ref bytes) >= least, "pixels are missing");
+                    break;
+            }
+        }
+    }
+
+    private static byte NextMarker(ref ReadOnlySpan<byte> bytes)
+    {
+        int at = bytes.IndexOfAnyExcept((byte)0xFF);
+        if (at < 0)
+        {
+            throw CutOff();
+        }
+
+        Require(at > 0, "a marker is missing");
+        byte marker = bytes[at];
+        bytes = bytes[(at + 1)..];
+        return marker;
+    }
+
+    private static ReadOnlySpan<byte> NextSegment(ref ReadOnlySpan<byte> bytes)
+    {
+        if (bytes.Length < 2 || BinaryPrimitives.ReadUInt16BigEndian(bytes) is var length && length > bytes.Length)
+        {
+            throw CutOff();
+        }
+
+        Require(length >= 2, "a segment has no length");
+        ReadOnlySpan<byte> segment = bytes[2..length];
+        bytes = bytes[length..];
+        return segment;
+    }
+
+    /// <summary>To the next marker that does not belong to the compressed data, whose length is returned.</summary>
+    private static int PassOverPixels(ref ReadOnlySpan<byte> bytes)
+    {
+        int before = bytes.Length;
+        while (true)
+        {
+            int at = bytes.IndexOf((byte)0xFF);
+            if (at < 0 || at + 1 == bytes.Length)
+            {
+                throw CutOff();
+            }
+
+            if (bytes[at + 1] is not (0 or 0xFF or (>= FirstRestart and <= LastRestart)))
+            {
+                bytes = bytes[at..];
+                return before - bytes.Length;
+            }
+
+            bytes = bytes[(at + (bytes[at + 1] == 0xFF ? 1 : 2))..];
+        }
+    }
+
+    private void ReadFrame(byte marker, ReadOnlySpan<byte> frame)
+    {
+        Require(_components.Length == 0, "it has two frames");
+        Require(frame.Length >= 6 && frame.Length == 6 + 3 * frame[5], "its frame has a wrong length");
+        if (frame[0] != 8)
+        {
+            throw new InputException($"a JPEG of {frame[0]} bits a colour; save it again with 8");
+        }
+
+        (Height, Width, _progressive) = (BinaryPrimitives.ReadUInt16BigEndian(frame[1..]), BinaryPrimitives.ReadUInt16BigEndian(frame[3..]), marker == Progressive);
+        if (frame[5] == 4)
+        {
+            throw new InputException("a JPEG in printing colours (CMYK); save it again in RGB");
+        }
+
+        Require(frame[5] is 1 or 3, $"it has {frame[5]} colours");
+        _components = new (byte, int, int, byte, bool)[frame[5]];
+        for (int i = 0; i < _components.Length; i++)
+        {
+            ReadOnlySpan<byte> one = frame.Slice(6 + 3 * i, 3);
+            _components[i] = (one[0], one[1] >> 4, one[1] & 15, one[2], false);
+            Require(_components[i] is { Across: >= 1 and <= 4, Down: >= 1 and <= 4, Table: <= 3 }, "its colours are sampled in no possible way");
+        }
+
+        int across = _components.Max(component => component.Across), down = _components.Max(component => component.Down);
+        Require(_components.All(component => across % component.Across == 0 && down % component.Down == 0), "its colours are sampled in no usual way");
+        Require(_components.DistinctBy(component => component.Id).Count() == _components.Length, "two of its colours have one name");
+        PictureFile.CheckSize(Width, Height, 0);
+        Memory = 64 * _components.Sum(component => BlocksOf(component.Across, component.Down, alone: false)) * (_progressive ? 3 : 1) + 2L * Width * Height;
+        PictureFile.CheckSize(Width, Height, Memory);
+    }
+
+    private void ReadHuffman(ReadOnlySpan<byte> tables)
+    {
+        while (!tables.IsEmpty)
+        {
+            Require(tables.Length >= 17 && tables[0] >> 4 <= 1 && (tables[0] & 15) <= 3, "a table of codes (DHT) is damaged");
+            int count = 0, codes = 0;
+            for (int length = 1; length <= 16; length++)
+            {
+                count += tables[length];
+                codes += tables[length] << (16 - length);
+            }
+
+            Require(count <= 256 && codes <= 1 << 16 && tables.Length >= 17 + count, "a table of codes (DHT) is damaged");
+            (tables[0] >> 4 == 0 ? _direct : _alternating)[tables[0] & 15] = true;
+            tables = tables[(17 + count)..];
+        }
+    }
+
+    private void ReadQuantization(ReadOnlySpan<byte> tables)
+    {
+        while (!tables.IsEmpty)
+        {
+            int length = 1 + (tables[0] >> 4 == 0 ? 64 : 128);
+            Require(tables[0] >> 4 <= 1 && (tables[0] & 15) <= 3 && tables.Length >= length, "a table of steps (DQT) is damaged");
+            _quantization[tables[0] & 15] = true;
+            tables = tables[length..];
+        }
+    }
+
+    /// <returns>Bits that the scan's compressed data must have: a code takes one at least, and only further frequencies may share it.</returns>
+    private long ReadScan(ReadOnlySpan<byte> scan)
+    {
+        long blocks = 0;
+        int count = scan.IsEmpty ? 0 : scan[0];
+        Require(count >= 1 && count <= _components.Length && scan.Length == 4 + 2 * count, "a scan has a wrong length, or comes before the frame");
+        int from = scan[1 + 2 * count], to = scan[2 + 2 * count], high = scan[3 + 2 * count] >> 4, low = scan[3 + 2 * count] & 15;
+        Require(
+            _progressive ? from <= to && to <= 63 && (from > 0 || to == 0) && (from == 0 || count == 1) && high <= 13 && low <= 13 : from == 0 && high == 0 && low == 0,
+            "a scan covers no possible frequencies");
+        for (int i = 0; i < count; i++)
+        {
+            int id = scan[1 + 2 * i], direct = scan[2 + 2 * i] >> 4, alternating = scan[2 + 2 * i] & 15, which = Array.FindIndex(_components, component => component.Id == id);
+            Require(which >= 0 && direct <= 3 && alternating <= 3, "a scan is of no colour");
+            Require(_progressive || !_components[which].Scanned, "its pixels come twice");
+            Require((_progressive && (from > 0 || high > 0)) || _direct[direct], "a table of codes (DHT) is missing");
+            Require((_progressive && from == 0) || _alternating[alternating], "a table of codes (DHT) is missing");
+            Require(_quantization[_components[which].Table], "a table of steps (DQT) is missing");
+            _components[which].Scanned |= from == 0;
+            blocks += BlocksOf(_components[which].Across, _components[which].Down, alone: count == 1);
+        }
+
+        Require(++_scans <= MostScans, $"its pixels come in more than {MostScans} passes");
+        return _progressive ? from == 0 ? blocks : 0 : 2 * blocks;
+    }
+
+    /// <summary>Squares of 8×8 that a scan has of one colour: in whole groups of all colours, or just those that show something.</summary>
+    private long BlocksOf(int across, int down, bool alone)
+    {
+        int most = _components.Max(component => component.Across), mostDown = _components.Max(component => component.Down);
+        return alone
+            ? Up(Up((long)Width * across, most), 8) * Up(Up((long)Height * down, mostDown), 8)
+            : Up(Width, 8 * most) * across * Up(Height, 8 * mostDown) * down;
+
+        static long Up(long number, long by) => (number + by - 1) / by;
+    }
+
+    /// <summary>Tag 0x0112 of the first directory (Exif 2.3, 4.6.4); 1, upright, where there is none that makes sense.</summary>
+    private static int ReadOrientation(ReadOnlySpan<byte> segment)
+    {
+        const int EntryBytes = 12, Tag = 0x0112;
+        if (!segment.StartsWith("Exif\0\0"u8) || segment.Length < 14)
+        {
+            return 1;
+        }
+
+        ReadOnlySpan<byte> tiff = segment[6..];
+        bool little = tiff.StartsWith("II"u8);
+        uint directory = little ? BinaryPrimitives.ReadUInt32LittleEndian(tiff[4..]) : BinaryPrimitives.ReadUInt32BigEndian(tiff[4..]);
+        if (directory > tiff.Length - 2)
+        {
+            return 1;
+        }
+
+        int count = Short(tiff[(int)directory..]);
+        for (ReadOnlySpan<byte> entries = tiff[((int)directory + 2)..]; count > 0 && entries.Length >= EntryBytes; count--, entries = entries[EntryBytes..])
+        {
+            if (Short(entries) == Tag)
+            {
+                return Short(entries[8..]) is >= 1 and <= 8 and var orientation ? orientation : 1;
+            }
+        }
+
+        return 1;
+
+        int Short(ReadOnlySpan<byte> at) => little ? BinaryPrimitives.ReadUInt16LittleEndian(at) : BinaryPrimitives.ReadUInt16BigEndian(at);
+    }
+
+    private static void Require(bool holds, string otherwise)
+    {
+        if (!holds)
+        {
+            throw new InputException($"the JPEG is damaged: {otherwise}; save it again");
+        }
+    }
+
+    private static InputException CutOff() => new("the JPEG is cut off, or damaged; save it again");
+}

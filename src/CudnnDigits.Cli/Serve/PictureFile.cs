@@ -1,0 +1,157 @@
+using CudnnDigits.Data;
+using StbImageSharp;
+
+namespace CudnnDigits.Cli.Serve;
+
+/// <summary>
+/// A picture's file, PNG or JPEG by its first bytes, as pixels: upright, and reduced to a size in which a digit is found as well. What is
+/// checked here before the decoder sees it is <see cref="PngContainer"/>'s and <see cref="JpegContainer"/>'s.
+/// </summary>
+internal static class PictureFile
+{
+    /// <summary>Longest side of the pixels that come out: a larger picture is reduced by a whole factor.</summary>
+    public const int MostSide = 1024;
+
+    /// <summary>
+    /// Bytes that the decoding of one picture may take: with the largest body, all that the requests of the server share. They suffice for
+    /// 17 million pixels of a JPEG as phones save them, and 5 million of a PNG.
+    /// </summary>
+    public const long MostMemory = 60 << 20;
+
+    /// <summary>How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.</summary>
+    public static int Pixels(ReadOnlySpan<byte> bytes) => JpegContainer.Begins(bytes) ? (JpegContainer.Size(bytes) is { } jpeg ? jpeg.Width * jpeg.Height : 0) : PngContainer.Pixels(bytes);
+
+    /// <summary>Bytes that decoding takes, by what the file says.</summary>
+    public static long Memory(ReadOnlySpan<byte> bytes) => JpegContainer.Begins(bytes) ? JpegContainer.Size(bytes)?.Memory ?? 0 : PngContainer.Memory(bytes);
+
+    /// <summary>Decodes a file.</summary>
+    /// <returns>(height, width, 4) uint8, red, green, blue, alpha; sides of at most <see cref="MostSide"/>.</returns>
+    /// <exception cref="InputException">Neither a PNG nor a JPEG, or damaged, or too large.</exception>
+    public static (byte[] Rgba, int Width, int Height) Decode(ReadOnlySpan<byte> bytes)
+    {
+        if (JpegContainer.Begins(bytes))
+        {
+            JpegContainer jpeg = JpegContainer.Check(bytes);
+            byte[] brightness = Decode(bytes.ToArray(), ColorComponents.Grey, "JPEG");
+            (byte[] small, int width, int height) = Reduce(brightness, 1, jpeg.Width, jpeg.Height);
+            return Turn(small, width, height, jpeg.Orientation);
+        }
+
+        if (KnownFile.Name(bytes) is { } other && !bytes.StartsWith(PngContainer.Signature))
+        {
+            throw new InputException($"{other}, not a PNG or JPEG; save it as one of these");
+        }
+
+        PngContainer png = PngContainer.Check(bytes);
+        return Reduce(Decode(png.Picture(), ColorComponents.RedGreenBlueAlpha, "PNG"), 4, png.Width, png.Height);
+    }
+
+    /// <summary>Refuses a picture that is too large.</summary>
+    /// <param name="width">In pixels.</param>
+    /// <param name="height">In pixels.</param>
+    /// <param name="memory">Bytes that decoding would take.</param>
+    public static void CheckSize(long width, long height, long memory)
+    {
+        if (width == 0 || height == 0 || memory > MostMemory)
+        {
+            long most = memory == 0 ? 4 << 20 : MostMemory * width * height / memory;
+            throw new InputException($"a picture of {width}×{height} pixels; expected at most {most / 1e6:F1} million pixels in a file of its kind, and at least 1×1; make it smaller");
+        }
+    }
+
+    private static byte[] Decode(byte[] bytes, ColorComponents colors, string format)
+    {
+        try
+        {
+            return ImageResult.FromMemory(bytes, colors).Data;
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            throw new InputException($"the {format} is damaged; save it again", e);
+        }
+    }
+
+    /// <summary>The mean of squares of so many pixels that both sides fit; colours count as much as they are opaque.</summary>
+    private static (byte[] Pixels, int Width, int Height) Reduce(byte[] pixels, int channels, int width, int height)
+    {
+        int factor = (Math.Max(width, height) + MostSide - 1) / MostSide;
+        if (factor == 1)
+        {
+            return (pixels, width, height);
+        }
+
+        int across = (width + factor - 1) / factor, down = (height + factor - 1) / factor;
+        byte[] small = new byte[across * down * channels];
+        Span<long> sums = stackalloc long[4];
+        for (int y = 0; y < down; y++)
+        {
+            int bottom = Math.Min(height, (y + 1) * factor);
+            for (int x = 0; x < across; x++)
+            {
+                int right = Math.Min(width, (x + 1) * factor), count = (bottom - y * factor) * (right - x * factor);
+                sums.Clear();
+                for (int row = y * factor; row < bottom; row++)
+                {
+                    for (int column = x * factor; column < right; column++)
+                    {
+                        ReadOnlySpan<byte> pixel = pixels.AsSpan((row * width + column) * channels, channels);
+                        if (channels == 1)
+                        {
+                            sums[0] += pixel[0];
+                            continue;
+                        }
+
+                        sums[3] += pixel[3];
+                        for (int color = 0; color < 3; color++)
+                        {
+                            sums[color] += pixel[color] * pixel[3];
+                        }
+                    }
+                }
+
+                Span<byte> mean = small.AsSpan((y * across + x) * channels, channels);
+                long weight = channels == 1 ? count : Math.Max(1, sums[3]);
+                for (int color = 0; color < Math.Min(3, channels); color++)
+                {
+                    mean[color] = (byte)((sums[color] + weight / 2) / weight);
+                }
+
+                if (channels == 4)
+                {
+                    mean[3] = (byte)((sums[3] + count / 2) / count);
+                }
+            }
+        }
+
+        return (small, across, down);
+    }
+
+    /// <summary>Turns brightness upright, and makes opaque grey of it.</summary>
+    private static (byte[] Rgba, int Width, int Height) Turn(byte[] brightness, int width, int height, int orientation)
+    {
+        (int across, int down) = orientation >= 5 ? (height, width) : (width, height);
+        byte[] rgba = new byte[4 * across * down];
+        for (int y = 0; y < down; y++)
+        {
+            for (int x = 0; x < across; x++)
+            {
+                (int column, int row) = orientation switch
+                {
+                    2 => (width - 1 - x, y),
+                    3 => (width - 1 - x, height - 1 - y),
+                    4 => (x, height - 1 - y),
+                    5 => (y, x),
+                    6 => (y, height - 1 - x),
+                    7 => (width - 1 - y, height - 1 - x),
+                    8 => (width - 1 - y, x),
+                    _ => (x, y),
+                };
+                Span<byte> pixel = rgba.AsSpan(4 * (y * across + x), 4);
+                pixel.Fill(brightness[row * width + column]);
+                pixel[3] = byte.MaxValue;
+            }
+        }
+
+        return (rgba, across, down);
+    }
+}
