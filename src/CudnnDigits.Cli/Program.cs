@@ -1,10 +1,13 @@
 using System.CommandLine;
 using CudnnDigits.Cli;
+using CudnnDigits.Cli.Datasets;
+using CudnnDigits.Cli.Datasets.Parquet;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 
 StandardStreams.Prepare();
+DataSource.Containers = [.. DataSource.Containers, new ParquetContainer(), new PictureContainer()];
 ParseResult parsed = CommandLine.Create().Parse(args);
 if (CommandLine.Refusal(parsed) is { } refusal)
 {

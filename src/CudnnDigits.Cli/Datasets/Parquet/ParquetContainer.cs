@@ -1,0 +1,125 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Text;
+using CudnnDigits.Data;
+
+namespace CudnnDigits.Cli.Datasets.Parquet;
+
+/// <summary>Parquet with a column of pictures' files and one of labels, as Hugging Face keeps MNIST: a file, or a folder with train-* and test-*.</summary>
+internal sealed class ParquetContainer : DigitContainer
+{
+    private static readonly string[] LabelNames = ["label", "labels", "digit", "class", "target", "y"];
+
+    public override string Name => "Hugging Face's Parquet (a file, or a folder of them)";
+
+    public override bool Takes(ReadOnlySpan<byte> head, string path) => head.StartsWith("PAR1"u8);
+
+    public override DigitDataset Read(InputFile file, string path, DataPart part)
+    {
+        FileStream seekable = file.Seekable()
+            ?? throw new InputException($"{path}: is no plain file, and the description of a Parquet file stands at its end; save it, unpacked where it is gzip data, and give its name");
+        return Read(ParquetFile.Open(seekable, path), path, new ManyPictures());
+    }
+
+    public override IEnumerable<string> FilesIn(string folder) => Files(folder).Select(file => Path.Combine(folder, file));
+
+    public override DigitDataset ReadFolder(string folder, DataPart part)
+    {
+        string[] files = [.. Files(folder)], wanted = part switch { DataPart.Training => ["train"], DataPart.Evaluation => ["test", "train"], _ => ["test"] };
+        if (files.Any(file => IsOf(file, "train") || IsOf(file, "test")))
+        {
+            files = wanted.Select(set => files.Where(file => IsOf(file, set)).ToArray()).FirstOrDefault(found => found.Length > 0)
+                ?? throw new InputException($"{folder}: holds no {wanted[0]}-*.parquet; give the file that you mean");
+        }
+
+        ManyPictures pictures = new();
+        List<DigitDataset> all = [];
+        foreach (string file in files.Select(file => Path.Combine(folder, file)))
+        {
+            using InputFile open = InputFile.Open(file, Name);
+            FileStream seekable = open.Seekable() ?? throw new InputException($"{file}: the file is empty; download it again");
+            all.Add(Read(ParquetFile.Open(seekable, file), file, pictures));
+        }
+
+        if (all.Sum(data => data.Count) > PixelBuffer.Most)
+        {
+            throw new InputException($"{folder}: holds {all.Sum(data => data.Count):N0} digits; at most {PixelBuffer.Most:N0} can be read: give one of the files");
+        }
+
+        byte[] pixels = new byte[all.Sum(data => data.Pixels.Length)];
+        for (int i = 0, at = 0; i < all.Count; at += all[i++].Pixels.Length)
+        {
+            all[i].Pixels.CopyTo(pixels.AsSpan(at));
+        }
+
+        return new DigitDataset(files.Length == 1 ? all[0].Name : folder, pixels, all.All(data => data.HasLabels) ? [.. all.SelectMany(data => data.Labels.ToArray())] : null)
+        {
+            Found = $"Parquet, {string.Join(", ", files.Take(3))}{(files.Length > 3 ? $" and {files.Length - 3} more" : "")}: {pictures.Counts(all.Sum(data => data.Count))}",
+        };
+
+        static bool IsOf(string file, string set) => file.StartsWith(set, StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>Those of the folder, else those of its folders train and test.</summary>
+    private static string[] Files(string folder)
+    {
+        return In("") is { Length: > 0 } own ? own : [.. In("train"), .. In("test")];
+
+        string[] In(string inner) => Directory.Exists(Path.Combine(folder, inner))
+            ? [.. Directory.EnumerateFiles(Path.Combine(folder, inner), "*.parquet", new EnumerationOptions()).Select(file => Path.Combine(inner, Path.GetFileName(file))).Order(NaturalOrder.Comparer)]
+            : [];
+    }
+
+    private static DigitDataset Read(ParquetFile file, string path, ManyPictures pictures)
+    {
+        ParquetColumn image = ImageColumn(file, path);
+        ParquetColumn? label = file.Columns.FirstOrDefault(column => LabelNames.Contains(column.Path, StringComparer.OrdinalIgnoreCase));
+        if (file.Rows == 0)
+        {
+            throw new InputException($"{path}: the file holds no digits");
+        }
+
+        byte[] pixels = new byte[file.Rows * DigitDataset.PixelCount];
+        int row = 0;
+        foreach (ReadOnlyMemory<byte>[] some in file.Values(image))
+        {
+            int first = row;
+            pictures.Read(some.Length, i => (some[i], $"{path}: {image.Path} of row {first + i} (from 0)"), pixels.AsMemory(first * DigitDataset.PixelCount));
+            row += some.Length;
+        }
+
+        return new DigitDataset(path, pixels, label is null ? null : ReadLabels(file, label, path))
+        {
+            Found = $"Parquet, columns {image.Path}{(label is null ? "" : $" and {label.Path}")}: {pictures.Counts(row)}",
+        };
+    }
+
+    private static byte[] ReadLabels(ParquetFile file, ParquetColumn column, string path)
+    {
+        byte[] labels = new byte[file.Rows];
+        int row = 0;
+        foreach (ReadOnlyMemory<byte> value in file.Values(column).SelectMany(some => some))
+        {
+            long label = column.Type switch
+            {
+                ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value.Span),
+                ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value.Span),
+                _ => long.TryParse(Encoding.UTF8.GetString(value.Span[..Math.Min(20, value.Length)]), NumberStyles.None, CultureInfo.InvariantCulture, out long parsed) ? parsed : -1,
+            };
+            labels[row] = label is >= 0 and < DigitDataset.Classes
+                ? (byte)label
+                : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is {(column.Type == ParquetType.ByteArray ? "no digit" : label)}, expected a digit 0 to 9");
+            row++;
+        }
+
+        return labels;
+    }
+
+    private static ParquetColumn ImageColumn(ParquetFile file, string path)
+    {
+        ParquetColumn[] bytes = [.. file.Columns.Where(column => column.Type == ParquetType.ByteArray && column.Path.EndsWith(".bytes", StringComparison.Ordinal))];
+        ParquetColumn[] found = bytes.Length > 0 ? bytes : [.. file.Columns.Where(column => column.Type == ParquetType.ByteArray && column.Path is "image" or "img" or "picture" or "png" or "jpg" or "bytes")];
+        return found is [var only] ? only
+            : throw new InputException($"{path}: its columns are {string.Join(", ", file.Columns.Take(6).Select(column => KnownFile.Printable(column.Path)))}{(file.Columns.Count > 6 ? " …" : "")}; expected one of pictures' files, image.bytes, and one of labels, label");
+    }
+}

@@ -1,0 +1,137 @@
+using System.Text.Json;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Tests.Cli;
+
+/// <summary>Folders of pictures as data, in the program: what the library does not read itself, from the command line.</summary>
+public sealed class PictureFolderTests(RunningServer server) : IClassFixture<RunningServer>, IDisposable
+{
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(30, seed: 6);
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData("", "")]
+    [InlineData("train/", "test/")]
+    [InlineData("training/", "testing/")]
+    public void Pictures_by_class_are_digits_with_labels(string train, string test)
+    {
+        for (int row = 0; row < Digits.Count; row++)
+        {
+            Write($"digits/{(row < 20 ? train : test)}{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+        }
+
+        JsonElement shown = Show("digits");
+        int expected = train.Length == 0 ? 30 : 20;
+        Assert.Equal((expected, true), (shown.GetProperty("digits").GetInt32(), shown.GetProperty("labelled").GetBoolean()));
+        Assert.Equal(Enumerable.Repeat(expected / 10, 10), shown.GetProperty("check").GetProperty("classes").EnumerateArray().Select(count => count.GetInt32()));
+        Assert.Equal($"pictures by class: {expected} PNG, taken as they are", shown.GetProperty("found").GetString());
+        Assert.Empty(shown.GetProperty("check").GetProperty("unused_files").EnumerateArray());
+
+        using JsonDocument evaluated = JsonDocument.Parse(Run("evaluate", "--weights", server.WeightsFile, "--data", _folder["digits"], "--device", "cpu", "--json"));
+        Assert.Equal(train.Length == 0 ? 30 : 10, evaluated.RootElement.GetProperty("samples").GetInt32());
+        Assert.InRange(evaluated.RootElement.GetProperty("accuracy").GetDouble(), 0.9, 1);
+    }
+
+    [Fact]
+    public void A_network_is_trained_on_pictures_and_the_run_goes_on_with_them()
+    {
+        for (int row = 0; row < Digits.Count; row++)
+        {
+            Write($"digits/class_{Digits.Labels[row]}/{row}.jpg", JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
+        }
+
+        Run("train", "--data", _folder["digits"], "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu", "--quiet");
+        Run("train", "--resume", _folder["run"], "--epochs", "2", "--device", "cpu", "--quiet");
+        Write("digits/class_1/100.png", PngFiles.Write(Digits.Image(0), 28));
+        CliProgram.AssertRefused("is not the data that", "train", "--resume", _folder["run"], "--epochs", "3");
+    }
+
+    [Fact]
+    public void Pictures_without_labels_are_read_in_the_natural_order_of_their_names()
+    {
+        int[] order = [.. Enumerable.Range(0, 12)];
+        foreach (int row in order)
+        {
+            Write($"pictures/scan {row}.{(row % 2 == 0 ? "png" : "JPG")}", row % 2 == 0 ? PngFiles.Write(Digits.Image(row), 28) : JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
+        }
+
+        CliProgram.Result result = CliProgram.Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures"], "--out", _folder["out.csv"], "--device", "cpu");
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains("pictures in the order of their names, from scan 0.png to scan 11.JPG: 6 PNG and 6 JPEG", result.Output + result.Error, StringComparison.Ordinal);
+        string[] labels = [.. File.ReadAllLines(_folder["out.csv"]).Skip(1).Select(line => line.Split(',')[1])];
+        Assert.InRange(labels.Zip(order).Count(pair => pair.First == $"{Digits.Labels[pair.Second]}"), 11, 12);
+
+        Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures/scan 7.JPG"], "--out", _folder["one.csv"], "--device", "cpu");
+        Assert.Equal(["ImageId,Label", $"1,{Digits.Labels[7]}"], File.ReadAllLines(_folder["one.csv"]));
+        CliProgram.AssertRefused("the digits have no labels", "evaluate", "--weights", server.WeightsFile, "--data", _folder["pictures"]);
+    }
+
+    [Theory]
+    [InlineData("7.heic", "\0\0\0\u0018ftypheic\0\0\0\0", "a HEIC picture, not a PNG or JPEG; save it as one of these, or take it away")]
+    [InlineData("7.png", "", "not a PNG or JPEG; take it away")]
+    [InlineData("7.jpeg", "\u00ff\u00d8\u00ff\u00e0", "the JPEG is cut off, or damaged; save it again, or take it away")]
+    public void One_bad_picture_is_named(string name, string bytes, string says)
+    {
+        for (int row = 0; row < Digits.Count; row++)
+        {
+            Write($"digits/{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+        }
+
+        Write($"digits/7/{name}", System.Text.Encoding.Latin1.GetBytes(bytes));
+        CliProgram.AssertRefused($"{Path.Combine(_folder["digits"], "7", name)}: {says}", "data", "show", "--data", _folder["digits"], "--out", _folder["sheet.png"]);
+    }
+
+    [Fact]
+    public void What_is_not_a_picture_beside_pictures_is_passed_over_and_shown()
+    {
+        Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
+        Write("digits/3/._a.png", [1, 2, 3]);
+        Write("digits/3/Thumbs.db", [1]);
+        Write("digits/notes.txt", [1]);
+        Write("digits/A/b.png", PngFiles.Write(Digits.Image(3), 28));
+        JsonElement shown = Show("digits");
+        Assert.Equal(1, shown.GetProperty("digits").GetInt32());
+        Assert.Equal(["A", "notes.txt"], shown.GetProperty("check").GetProperty("unused_files").EnumerateArray().Select(file => file.GetString()));
+    }
+
+    [Fact]
+    public void What_is_written_is_none_of_the_pictures_that_are_read()
+    {
+        Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
+        CliProgram.AssertRefused("that this command reads", "data", "show", "--data", _folder["digits"], "--out", _folder["digits/3/a.png"]);
+    }
+
+    [Fact]
+    public void The_help_and_the_refusal_name_all_that_is_taken()
+    {
+        string help = Run("train", "--help"), refusal = CliProgram.Run("train", "--data", _folder.Write("what", [0, 1, 2])).Error;
+        foreach (string word in new[] { "CSV", "IDX", "npz", "Parquet", "PNG or JPEG" })
+        {
+            Assert.Contains(word, help.ReplaceLineEndings(" "), StringComparison.Ordinal);
+            Assert.Contains(word, refusal, StringComparison.Ordinal);
+        }
+    }
+
+    private JsonElement Show(string data)
+    {
+        using JsonDocument shown = JsonDocument.Parse(Run("data", "show", "--data", _folder[data], "--out", _folder["sheet.png"], "--json"));
+        return shown.RootElement.Clone();
+    }
+
+    private void Write(string name, byte[] bytes)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(_folder[name])!);
+        _folder.Write(name, bytes);
+    }
+
+    private static string Run(params string[] arguments)
+    {
+        CliProgram.Result result = CliProgram.Run(arguments);
+        Assert.True(result.ExitCode == 0, result.Error);
+        return result.Output;
+    }
+}

@@ -1,0 +1,125 @@
+using System.Diagnostics;
+using CudnnDigits.Cli.Datasets.Parquet;
+using CudnnDigits.Data;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Tests.Data;
+
+/// <summary>
+/// Parquet as Hugging Face keeps MNIST. The files in tests/CudnnDigits.Tests/Parquet were written by Parquet.Net 6.1.0 from
+/// GeneratedDigits.Create(20, 4), in two row groups (snappy), and GeneratedDigits.Create(10, 5) with dictionaries (all others); version-2 has the second version's pages and comes from Apache's arrow-rs.
+/// </summary>
+public sealed class ParquetTests : IDisposable
+{
+    private static readonly DigitDataset Twenty = GeneratedDigits.Create(20, seed: 4), Ten = GeneratedDigits.Create(10, seed: 5);
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData("snappy")]
+    [InlineData("zstandard")]
+    [InlineData("gzip")]
+    [InlineData("brotli")]
+    [InlineData("plain")]
+    [InlineData("version-2")]
+    public void Pictures_and_labels_are_read_however_they_are_packed(string codec)
+    {
+        DigitDataset data = Read(FileOf(codec));
+        DigitFiles.AssertSame(codec == "snappy" ? Twenty : Ten, data);
+        Assert.Contains("columns image.bytes and label", data.Found, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_packing_that_is_not_read_is_named() => Assert.Contains("is packed by LZ4; expected Snappy", Assert.Throws<InputException>(() => Read(FileOf("lz4"))).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("train-00000-of-00001.parquet", "test-00000-of-00001.parquet")]
+    [InlineData("train/0000.parquet", "test/0000.parquet")]
+    public void Of_a_folder_the_part_that_is_wanted_is_read(string train, string test)
+    {
+        ParquetContainer container = new();
+        foreach ((string name, string file) in new[] { (train, "snappy"), (test, "zstandard") })
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(_folder[name])!);
+            File.Copy(FileOf(file), _folder[name]);
+        }
+
+        DigitFiles.AssertSame(Twenty, container.ReadFolder(_folder.Path, DataPart.Training));
+        DigitFiles.AssertSame(Ten, container.ReadFolder(_folder.Path, DataPart.Evaluation));
+        DigitFiles.AssertSame(Ten, container.ReadFolder(_folder.Path, DataPart.Prediction));
+        Assert.Equal(2, container.FilesIn(_folder.Path).Count());
+        File.Copy(FileOf("plain"), _folder[train.Replace("0000", "00010", StringComparison.Ordinal)]);
+        Assert.Equal(30, container.ReadFolder(_folder.Path, DataPart.Training).Count);
+    }
+
+    public static TheoryData<string, string> BadFiles => new()
+    {
+        { "cut", "cut off, or damaged at its end" },
+        { "short", "the Parquet file is cut off" },
+        { "endless number", "description is damaged" },
+        { "long description", "states a description of" },
+        { "many rows", "more than can be read from" },
+        { "encrypted", "encrypted" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadFiles))]
+    public void A_bad_file_is_refused_in_one_line(string kind, string says)
+    {
+        byte[] good = File.ReadAllBytes(FileOf("plain"));
+        byte[] bad = kind switch
+        {
+            "cut" => good[..^100],
+            "short" => good[..10],
+            "endless number" => [.. "PAR1"u8, 0x15, 0xFF, 0xFF, 3, 0, 0, 0, .. "PAR1"u8], // at which Parquet.Net 6.1.0 reads on for ever
+            "long description" => [.. good[..^8], 255, 255, 255, 127, .. "PAR1"u8],
+            // {2: [{4: "r"}], 4: [{1: [], 3: 2^41}]}
+            "many rows" => [.. "PAR1"u8, 0x29, 0x1C, 0x48, 1, (byte)'r', 0, 0x29, 0x1C, 0x19, 0x0C, 0x26, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0, 0, 20, 0, 0, 0, .. "PAR1"u8],
+            _ => [.. good[..^4], .. "PARE"u8],
+        };
+        Assert.Contains(says, Assert.Throws<InputException>(() => Read(_folder.Write("bad.parquet", bad))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Of_a_table_without_pictures_the_columns_are_named()
+    {
+        byte[] good = File.ReadAllBytes(FileOf("plain"));
+        int at = good.AsSpan().LastIndexOf("bytes"u8);
+        while (at >= 0)
+        {
+            "other"u8.CopyTo(good.AsSpan(at));
+            at = good.AsSpan(0, at).LastIndexOf("bytes"u8);
+        }
+
+        Assert.Contains(
+            "its columns are image.other, image.path, label; expected one of pictures' files", Assert.Throws<InputException>(() => Read(_folder.Write("other.parquet", good))).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("snappy")]
+    [InlineData("zstandard")]
+    [InlineData("gzip")]
+    [InlineData("plain")]
+    [InlineData("version-2")]
+    public void Damaged_files_are_refused_or_read_within_the_bounds_of_the_file(string codec)
+    {
+        foreach (Mutation mutation in Mutations.Of(File.ReadAllBytes(FileOf(codec)), usually: 60, seed: codec.Length))
+        {
+            string path = _folder.Write("damaged.parquet", mutation.Bytes);
+            Stopwatch time = Stopwatch.StartNew();
+            Exception? wrong = Record.Exception(() => Read(path));
+            Assert.True(wrong is null || (wrong is InputException && wrong.Message.Length < 600 && !wrong.Message.Contains('\n', StringComparison.Ordinal)), $"{mutation}: {wrong}");
+            Assert.True(time.Elapsed < TimeSpan.FromSeconds(20), $"{mutation}: {time.Elapsed}");
+        }
+    }
+
+    private static string FileOf(string codec) => Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/Parquet", codec + ".parquet");
+
+    private static DigitDataset Read(string path)
+    {
+        using InputFile file = InputFile.Open(path, "");
+        return new ParquetContainer().Read(file, path, DataPart.Training);
+    }
+}
