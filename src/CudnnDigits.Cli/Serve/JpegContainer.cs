@@ -75,7 +75,7 @@ internal sealed class JpegContainer
                 return;
             }
 
-            // A number may stand here and there without a segment; elsewhere they do not occur.
+            // These have no segment, and their place is in the pixels or nowhere.
             Require(marker is not (0 or 1 or Start or (>= FirstRestart and <= LastRestart)), $"it has a marker 0x{marker:X2} out of place");
             ReadOnlySpan<byte> segment = NextSegment(ref bytes);
             switch (marker)

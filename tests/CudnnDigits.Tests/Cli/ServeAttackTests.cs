@@ -95,6 +95,8 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
             Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
                 + $"8;a=b\r\n{One[..8]}\r\n{One.Length - 8:x}\r\n{One[8..]}\r\n0\r\nTrailer: a\r\n\r\n"),
             RawClient.Post("image/png", png),
+            RawClient.Post("image/jpeg", JpegFiles.WithOrientation(JpegFiles.Read("baseline.jpg"), 6, littleEndian: true)),
+            RawClient.Post("image/jpeg", JpegFiles.Read("progressive.jpg")),
             RawClient.Post("image/png", large),
             RawClient.Post("multipart/form-data; boundary=\"x\"", [.. part, .. part, .. "--x--\r\n"u8]),
         ];
