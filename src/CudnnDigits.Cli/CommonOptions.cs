@@ -91,13 +91,13 @@ internal static class CommonOptions
         return path is null ? GeneratedDigits.Create() : OpenData(path, DataPart.Training, quiet);
     }
 
-    /// <summary>Digits at a path. Standard error is told of a layout that is not Kaggle's, unless quiet, and of digits that are not upright.</summary>
+    /// <summary>Digits at a path. Standard error is told what they were found in, unless quiet or in Kaggle's own table, and of digits that are not upright.</summary>
     public static DigitDataset OpenData(string path, DataPart part, bool quiet = false)
     {
         DigitDataset data = DataSource.Open(path, part);
-        if (data.Layout is { } layout && !quiet)
+        if (data.Found is { } found && !quiet)
         {
-            Console.Error.WriteLine($"layout    {layout}");
+            Console.Error.WriteLine($"found     {found}");
         }
 
         if (Orientation.Warning(data) is { } warning)

@@ -47,7 +47,7 @@ internal sealed class ManyPictures
     {
         try
         {
-            if (PngPicture.Read(bytes, image))
+            if (PictureFile.Read(bytes, image))
             {
                 Interlocked.Increment(ref _normalized);
             }

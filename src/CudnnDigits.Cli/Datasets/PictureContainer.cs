@@ -24,7 +24,7 @@ internal sealed partial class PictureContainer : DigitContainer
 
     public override DigitDataset Read(InputFile file, string path, DataPart part)
     {
-        byte[] bytes = file.ReadAll(path, MostFileBytes, Name), pixels = new byte[DigitDataset.PixelCount];
+        byte[] bytes = file.ReadAll(MostFileBytes, Name), pixels = new byte[DigitDataset.PixelCount];
         ManyPictures pictures = new();
         pictures.Read(1, _ => (bytes, path), pixels);
         return new DigitDataset(path, pixels, null) { Found = $"a picture: {pictures.Counts(1)}" };
@@ -51,7 +51,7 @@ internal sealed partial class PictureContainer : DigitContainer
 
         byte[] pixels = new byte[pictures.Length * DigitDataset.PixelCount];
         ManyPictures many = new();
-        many.Read(pictures.Length, i => (InputFile.ReadAll(pictures[i].File, MostFileBytes, Name), pictures[i].File), pixels);
+        many.Read(pictures.Length, i => (ReadFile(pictures[i].File), pictures[i].File), pixels);
         bool labelled = pictures[0].Label is not null;
         return new DigitDataset(from, pixels, labelled ? [.. pictures.Select(picture => picture.Label!.Value)] : null)
         {
@@ -79,4 +79,10 @@ internal sealed partial class PictureContainer : DigitContainer
     /// <summary>7, or as class_7.</summary>
     [GeneratedRegex("^(?:[A-Za-z]+[-_ ])?([0-9])$")]
     private static partial Regex ClassName();
+
+    private byte[] ReadFile(string path)
+    {
+        using InputFile file = InputFile.Open(path, Name);
+        return file.ReadAll(MostFileBytes, Name);
+    }
 }

@@ -18,6 +18,17 @@ internal static class PictureFile
     /// </summary>
     public const long MostMemory = 60 << 20;
 
+    /// <summary>Reads a digit, as <see cref="DigitPicture.Read"/> does.</summary>
+    /// <param name="bytes">The file.</param>
+    /// <param name="image">(28, 28) uint8, overwritten.</param>
+    /// <returns>Whether the digit was fitted and centred; else it was taken as it is.</returns>
+    /// <exception cref="InputException">Neither a PNG nor a JPEG, damaged, too large, or blank.</exception>
+    public static bool Read(ReadOnlySpan<byte> bytes, Span<byte> image)
+    {
+        (byte[] rgba, int width, int height) = Decode(bytes);
+        return DigitPicture.Read(rgba, width, height, image);
+    }
+
     /// <summary>How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.</summary>
     public static int Pixels(ReadOnlySpan<byte> bytes) => JpegContainer.Begins(bytes) ? (JpegContainer.Size(bytes) is { } jpeg ? jpeg.Width * jpeg.Height : 0) : PngContainer.Pixels(bytes);
 

@@ -111,7 +111,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
             try
             {
                 await peer.Take(memory);
-                normalized[i] = PngPicture.Read(body.Span[files[i]], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
+                normalized[i] = PictureFile.Read(body.Span[files[i]], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
             }
             catch (InputException e) when (files.Count > 1)
             {

@@ -13,7 +13,7 @@ internal sealed class CsvContainer : DigitContainer
     public override bool Takes(ReadOnlySpan<byte> head, string path) =>
         (!head.Contains((byte)0) || head.StartsWith(Encoding.Unicode.Preamble) || head.StartsWith(Encoding.BigEndianUnicode.Preamble)) && KnownFile.Name(head) is null;
 
-    public override DigitDataset Read(InputFile file, string path, DataPart part) => KaggleCsv.Read(file, path);
+    public override DigitDataset Read(InputFile file, string path, DataPart part) => DigitCsv.Read(file, path);
 
     public override IEnumerable<string> FilesIn(string folder) => Names.Select(name => Path.Combine(folder, name)).Where(File.Exists);
 

@@ -41,7 +41,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
             parts.AddRange(IsScaled ? ["pixels are 0 to 1, taken times 255"] : []);
             int[] passedOver = [.. Enumerable.Range(0, Names.Length).Where(column => column != Label && (column < FirstPixel || column >= FirstPixel + Pixels))];
             parts.AddRange(passedOver.Length == 0 ? [] : [$"{string.Join(" and ", passedOver.Select(Column))} passed over"]);
-            return string.Join(", ", parts);
+            return $"a table: {string.Join(", ", parts)}";
         }
     }
 

@@ -155,7 +155,7 @@ public static class DigitCsv
         }
 
         return pixels.Count > 0
-            ? new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 ? [.. labels] : null) { Layout = layout.Description }
+            ? new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 ? [.. labels] : null) { Found = layout.Description }
             : throw new InputException($"{name}: a header but no digits; expected one digit a row after it");
     }
 

@@ -39,7 +39,7 @@ internal sealed class ZipContainer : DigitContainer
         return entries switch
         {
             [] => throw new InputException($"{path}: holds no {wanted}{Listing(zip)}; expected Kaggle's zip or NumPy's arrays (.npz), else unpack it and give what it holds"),
-            [var entry] => KaggleCsv.Read(Open(entry, seekable, $"{path}/{entry.Name}"), $"{path}/{entry.Name}"),
+            [var entry] => DigitCsv.Read(Open(entry, seekable, $"{path}/{entry.Name}"), $"{path}/{entry.Name}"),
             _ => throw new InputException($"{path}: holds {entries.Length} files {wanted}; unpack it and give the one that you mean"),
         };
     }

@@ -54,7 +54,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         }
 
         JsonNode answer = await Post(Png(PngFiles.Write(large, 300)));
-        PngPicture.Read(PngFiles.Write(large, 300), seen);
+        PictureFile.Read(PngFiles.Write(large, 300), seen);
         Assert.Equal(seen.Select(pixel => (int)pixel), answer["predictions"]![0]!["image"]!.AsArray().Select(pixel => pixel!.GetValue<int>()));
         Assert.Equal(7, answer["predictions"]![0]!["digit"]!.GetValue<int>());
         Assert.Null((await Post(Png(PngFiles.Write(Digits.Image(7), 28))))["predictions"]![0]!["image"]);
@@ -67,7 +67,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         byte[] scene = [.. Enumerable.Range(0, 280 * 420).Select(i => i / 280 is >= 70 and < 350 ? (byte)(255 - Digits.Image(7)[(i / 280 - 70) / 10 * 28 + i % 280 / 10]) : (byte)255)];
         byte[] upright = JpegFiles.Write(scene, 280, 420), onItsSide = JpegFiles.WithOrientation(
             JpegFiles.Write([.. Enumerable.Range(0, 280 * 420).Select(i => scene[(i % 420) * 280 + 279 - i / 420])], 420, 280), 6, littleEndian: false);
-        Assert.True(PngPicture.Read(upright, ink));
+        Assert.True(PictureFile.Read(upright, ink));
         foreach ((byte[] file, string type) in new[] { (upright, "image/jpeg"), (upright, "image/jpg"), (upright, "image/png"), (onItsSide, "image/jpeg"), (PngFiles.Write(scene, 280), "image/jpeg") })
         {
             JsonNode answer = (await Post(new ByteArrayContent(file) { Headers = { ContentType = new MediaTypeHeaderValue(type) } }))["predictions"]![0]!;

@@ -64,7 +64,7 @@ public sealed class CsvDialectTests : IDisposable
             DigitDataset data = Open(file);
             Assert.Equal(Digits.Pixels.ToArray(), data.Pixels.ToArray());
             Assert.Equal(row.Contains('l', StringComparison.Ordinal) ? Digits.Labels.ToArray() : [], data.Labels.ToArray());
-            Assert.Contains(says, data.Layout, StringComparison.Ordinal);
+            Assert.Contains(says, data.Found, StringComparison.Ordinal);
         }
     }
 
@@ -98,11 +98,11 @@ public sealed class CsvDialectTests : IDisposable
         DigitFiles.AssertSame(Digits, data);
         if (says is null)
         {
-            Assert.Null(data.Layout);
+            Assert.Null(data.Found);
         }
         else
         {
-            Assert.Contains(says, data.Layout, StringComparison.Ordinal);
+            Assert.Contains(says, data.Found, StringComparison.Ordinal);
         }
     }
 

@@ -33,7 +33,7 @@ public sealed class DigitPictureTests
         for (int row = 0; row < 10; row++)
         {
             byte[] image = new byte[784], png = PngFiles.Write(Digits.Image(row), 28, colorType, bitDepth, interlaced);
-            Assert.False(PngPicture.Read(png, image));
+            Assert.False(PictureFile.Read(png, image));
             Assert.Equal(Digits.Image(row).ToArray().Select(pixel => PngFiles.Quantize(pixel, bitDepth)), image);
         }
     }
@@ -42,7 +42,7 @@ public sealed class DigitPictureTests
     public void What_we_write_as_png_reads_back()
     {
         byte[] image = new byte[784];
-        PngPicture.Read(Picture.ToPng(Digits.Image(5), 28, 28), image);
+        PictureFile.Read(Picture.ToPng(Digits.Image(5), 28, 28), image);
         Assert.Equal(Digits.Image(5).ToArray(), image);
     }
 
@@ -50,11 +50,11 @@ public sealed class DigitPictureTests
     public void Dark_ink_on_light_paper_and_ink_on_glass_are_the_same_digit()
     {
         byte[] ink = Digits.Image(7).ToArray(), image = new byte[784];
-        PngPicture.Read(PngFiles.Write([.. ink.Select(pixel => (byte)(255 - pixel))], 28), image);
+        PictureFile.Read(PngFiles.Write([.. ink.Select(pixel => (byte)(255 - pixel))], 28), image);
         Assert.Equal(ink, image);
         foreach (byte colour in new byte[] { 0, 255 }) // black or white strokes on a transparent canvas
         {
-            PngPicture.Read(PngFiles.Write([.. Enumerable.Repeat(colour, 784)], 28, PngFiles.Rgba, alpha: ink), image);
+            PictureFile.Read(PngFiles.Write([.. Enumerable.Repeat(colour, 784)], 28, PngFiles.Rgba, alpha: ink), image);
             Assert.Equal(ink, image);
         }
     }
@@ -76,7 +76,7 @@ public sealed class DigitPictureTests
                 }
             }
 
-            Assert.True(PngPicture.Read(PngFiles.Write(sheet, width), image));
+            Assert.True(PictureFile.Read(PngFiles.Write(sheet, width), image));
             byte[] digit = Digits.Image(row).ToArray(); // in any contrast; the picture's is brought to full
             double alike = Product(image, digit) / Math.Sqrt(Product(image, image) * Product(digit, digit));
             Assert.True(alike > 0.88, $"digit {row}: {alike:F3}");
@@ -233,7 +233,7 @@ public sealed class DigitPictureTests
             "Adler-32 cut off" => WithPixels(packed[..^1]),
             _ => WithPixels(packed[..^4]),
         };
-        Assert.Contains(says, Assert.Throws<InputException>(() => PngPicture.Read(bad, new byte[784])).Message, StringComparison.Ordinal);
+        Assert.Contains(says, Assert.Throws<InputException>(() => PictureFile.Read(bad, new byte[784])).Message, StringComparison.Ordinal);
 
         byte[] WithPixels(byte[] data) => PngFiles.WithPixels(good, data);
 
@@ -250,7 +250,7 @@ public sealed class DigitPictureTests
         byte[] png = PngFiles.Write(Digits.Image(0), 28), image = new byte[784];
         foreach (byte[] more in new byte[][] { [10], new byte[512], png, png[8..] })
         {
-            PngPicture.Read([.. png, .. more], image);
+            PictureFile.Read([.. png, .. more], image);
             Assert.Equal(Digits.Image(0).ToArray(), image);
         }
     }
@@ -271,7 +271,7 @@ public sealed class DigitPictureTests
         ];
         byte[] png = PngFiles.Join(many);
         long before = GC.GetAllocatedBytesForCurrentThread();
-        PngPicture.Read(png, image);
+        PictureFile.Read(png, image);
         Assert.Equal(Digits.Image(0).ToArray(), image);
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 8 << 20);
     }
@@ -284,7 +284,7 @@ public sealed class DigitPictureTests
     {
         byte[] png = PngFiles.Write(new byte[PictureFile.MostSide * PictureFile.MostSide], PictureFile.MostSide, PngFiles.Palette, 1);
         long before = GC.GetAllocatedBytesForCurrentThread();
-        Assert.Throws<InputException>(() => PngPicture.Read(png, new byte[784]));
+        Assert.Throws<InputException>(() => PictureFile.Read(png, new byte[784]));
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 24 << 20);
     }
 
@@ -295,7 +295,7 @@ public sealed class DigitPictureTests
     public void Cases_that_went_wrong_go_right(string file)
     {
         byte[] png = File.ReadAllBytes(SharedFiles.Path($"cases/{file}")), image = new byte[784];
-        Exception? refused = Record.Exception(() => PngPicture.Read(png, image));
+        Exception? refused = Record.Exception(() => PictureFile.Read(png, image));
         Assert.Equal(file.Contains("bad", StringComparison.Ordinal), refused is InputException e && e.Message.Contains("CRC", StringComparison.Ordinal));
         Assert.Equal(refused is null, image.AsSpan().ContainsAnyExcept((byte)0));
     }

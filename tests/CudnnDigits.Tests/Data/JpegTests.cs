@@ -23,7 +23,7 @@ public sealed class JpegTests
         double difference = Enumerable.Range(0, width * height).Average(i => Math.Abs(rgba[4 * i] - (0.299 * expected[4 * i] + 0.587 * expected[4 * i + 1] + 0.114 * expected[4 * i + 2])));
         Assert.InRange(difference, 0, 2);
         Assert.All(Enumerable.Range(0, width * height), i => Assert.Equal(255, rgba[4 * i + 3]));
-        Assert.True(PngPicture.Read(JpegFiles.Read(name), new byte[784]));
+        Assert.True(PictureFile.Read(JpegFiles.Read(name), new byte[784]));
     }
 
     [Theory]
@@ -95,8 +95,8 @@ public sealed class JpegTests
         Assert.Equal((840, 560), (width, height));
         AssertRefused("a picture of 6000×4000 pixels; expected at most ", JpegFiles.WithSize(photograph, 6000, 4000));
 
-        PngPicture.Read(JpegFiles.Write(Scaled(100), 2800, 2800), fromLarge);
-        PngPicture.Read(JpegFiles.Write(small, 420, 420), fromSmall);
+        PictureFile.Read(JpegFiles.Write(Scaled(100), 2800, 2800), fromLarge);
+        PictureFile.Read(JpegFiles.Write(small, 420, 420), fromSmall);
         Assert.InRange(fromLarge.Zip(fromSmall, (one, other) => Math.Abs(one - other)).Average(), 0, 6);
 
         static byte[] Scaled(int by) => [.. Enumerable.Range(0, 28 * by * 28 * by).Select(i => (byte)(255 - Digits.Image(7)[i / (28 * by) / by * 28 + i % (28 * by) / by]))];
@@ -176,8 +176,8 @@ public sealed class JpegTests
     public void Bytes_after_the_end_of_a_jpeg_are_ignored()
     {
         byte[] good = JpegFiles.Read("baseline.jpg"), image = new byte[784], same = new byte[784];
-        PngPicture.Read(good, image);
-        PngPicture.Read([.. good, .. good, .. new byte[1000]], same);
+        PictureFile.Read(good, image);
+        PictureFile.Read([.. good, .. good, .. new byte[1000]], same);
         Assert.Equal(image, same);
     }
 
@@ -194,7 +194,7 @@ public sealed class JpegTests
         {
             Stopwatch time = Stopwatch.StartNew();
             long before = GC.GetAllocatedBytesForCurrentThread(), memory = PictureFile.Memory(mutation.Bytes);
-            Exception? wrong = Record.Exception(() => PngPicture.Read(mutation.Bytes, new byte[784]));
+            Exception? wrong = Record.Exception(() => PictureFile.Read(mutation.Bytes, new byte[784]));
             Assert.True(wrong is null || (wrong is InputException && wrong.Message.Length < 300 && !wrong.Message.Contains('\n', StringComparison.Ordinal)), $"{mutation}: {wrong}");
             Assert.True(GC.GetAllocatedBytesForCurrentThread() - before <= (32 << 20) + memory, $"{mutation}: {GC.GetAllocatedBytesForCurrentThread() - before} bytes where {memory} were counted");
             Assert.True(time.Elapsed < TimeSpan.FromSeconds(20), $"{mutation}: {time.Elapsed}");
@@ -218,5 +218,5 @@ public sealed class JpegTests
     public void Files_of_other_kinds_are_named(string head, string says) => AssertRefused(says, Encoding.Latin1.GetBytes(head));
 
     private static void AssertRefused(string says, byte[] file) =>
-        Assert.Contains(says, Assert.Throws<InputException>(() => PngPicture.Read(file, new byte[784])).Message, StringComparison.Ordinal);
+        Assert.Contains(says, Assert.Throws<InputException>(() => PictureFile.Read(file, new byte[784])).Message, StringComparison.Ordinal);
 }

@@ -177,7 +177,7 @@ public sealed class SheetTests
                 string name = Path.GetFileName(file);
                 int digit = name.StartsWith("digit-", StringComparison.Ordinal) ? name["digit-".Length] - '0' : 2; // the third case is a two
                 byte[] image = new byte[784];
-                Assert.True(PngPicture.Read(File.ReadAllBytes(file), image));
+                Assert.True(PictureFile.Read(File.ReadAllBytes(file), image));
                 if (network.Read(image).Digit is int read && read != digit)
                 {
                     wrong.Add(string.Create(CultureInfo.InvariantCulture, $"{name} as {read}"));
@@ -189,7 +189,7 @@ public sealed class SheetTests
         foreach (string gray in new[] { "g80.png", "gf0.png" })
         {
             byte[] png = File.ReadAllBytes(SharedFiles.Path($"cases/uniform-gray/{gray}"));
-            Assert.Contains("blank", Assert.Throws<InputException>(() => PngPicture.Read(png, new byte[784])).Message, StringComparison.Ordinal);
+            Assert.Contains("blank", Assert.Throws<InputException>(() => PictureFile.Read(png, new byte[784])).Message, StringComparison.Ordinal);
         }
     }
 
