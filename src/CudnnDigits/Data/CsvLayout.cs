@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using CsvHelper;
 
 namespace CudnnDigits.Data;
@@ -27,8 +28,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     {
         get
         {
-            string[] kaggle = [.. Label == 0 ? ["label"] : Array.Empty<string>(), .. Enumerable.Range(0, Pixels).Select(i => $"pixel{i}")];
-            if (Separator == ',' && HasHeader && !IsScaled && Names.AsSpan().SequenceEqual(kaggle))
+            if (Separator == ',' && HasHeader && !IsScaled && Names.AsSpan().SequenceEqual(KaggleNames(Label == 0)))
             {
                 return null;
             }
@@ -45,6 +45,9 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         }
     }
 
+    /// <summary>label, pixel0, …, pixel783; without label where there are none.</summary>
+    public static string[] KaggleNames(bool labelled) => [.. labelled ? ["label"] : Array.Empty<string>(), .. Enumerable.Range(0, Pixels).Select(i => $"pixel{i}")];
+
     /// <summary>"column 785 ('class')".</summary>
     public string Column(int column) => Names[column].Length == 0 ? $"column {column + 1}" : $"column {column + 1} ('{Shorten(Names[column])}')";
 
@@ -55,6 +58,11 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     /// <exception cref="InputException">It is no table of digits, or could be read in two ways.</exception>
     public static CsvLayout Of(Lookahead text, CsvReaderOptions options, string name)
     {
+        if (FindKaggle(text.Seen) is { } kaggle)
+        {
+            return kaggle;
+        }
+
         while (true)
         {
             if (text.Seen.Length - text.Lines.Length > DigitCsv.MaxRowBytes)
@@ -79,6 +87,29 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
                 throw new InputException($"{name}: {problem ?? Ambiguous(sample)}");
             }
         }
+    }
+
+    /// <summary>Kaggle's own layout, known at once by its header and a row of whole numbers, some over 9; else null.</summary>
+    private static CsvLayout? FindKaggle(ReadOnlySpan<byte> seen)
+    {
+        bool labelled = seen.StartsWith("label,"u8);
+        int end = seen.IndexOf((byte)'\n');
+        if (end < 0 || (!labelled && !seen.StartsWith("pixel0,"u8)))
+        {
+            return null;
+        }
+
+        string[] names = KaggleNames(labelled);
+        ReadOnlySpan<byte> rest = seen[(end + 1)..], row = rest[..Math.Max(0, rest.IndexOf((byte)'\n'))];
+        bool isWhole = row.IndexOfAnyExcept("0123456789,\r"u8) < 0, isOverNine = false;
+        for (int i = 1; i < row.Length; i++)
+        {
+            isOverNine |= row[i] >= '0' && row[i - 1] >= '1';
+        }
+
+        return isWhole && isOverNine && seen[..end].TrimEnd((byte)'\r').SequenceEqual(Encoding.ASCII.GetBytes(string.Join(',', names)))
+            ? new CsvLayout(',', HasHeader: true, names, labelled ? 0 : -1, labelled ? 1 : 0, IsScaled: false)
+            : null;
     }
 
     /// <summary>The layout; or what is wrong; or neither, where more rows are needed to tell.</summary>

@@ -52,8 +52,7 @@ public static class DigitCsv
     {
         ArgumentNullException.ThrowIfNull(writer);
         ArgumentNullException.ThrowIfNull(data);
-        int first = data.HasLabels ? 1 : 0;
-        writer.Write(string.Join(',', Enumerable.Range(0, first + DigitDataset.PixelCount).Select(i => ColumnName(i, data.HasLabels))));
+        writer.Write(string.Join(',', CsvLayout.KaggleNames(data.HasLabels)));
         writer.Write('\n');
         StringBuilder row = new();
         for (int i = 0; i < data.Count; i++)
@@ -173,13 +172,6 @@ public static class DigitCsv
         string where = layout.Names[column].Length > 0 ? CsvLayout.Shorten(layout.Names[column]) : $"{column + 1}";
         return new InputException($"{name}: row {reader.LineNumber}, column {where} is {found}, expected {expected}");
     }
-
-    private static string ColumnName(int column, bool labelled) => (labelled, column) switch
-    {
-        (true, 0) => "label",
-        (true, _) => $"pixel{column - 1}",
-        _ => $"pixel{column}",
-    };
 
     private static string Where(CsvFormatException e) => e.LineNumber > 0 ? $"row {e.LineNumber}: " : "";
 }

@@ -1,10 +1,12 @@
 using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Tests.Reference;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 
@@ -78,6 +80,52 @@ public sealed class DataTests : IDisposable
         Assert.Contains("12,000 digits", Run("data", "show", "--out", _folder["a.png"]), StringComparison.Ordinal);
         CliProgram.AssertRefused("no such file", "data", "show", "--data", _folder["absent.csv"]);
         CliProgram.AssertRefused("cannot be written", "data", "show", "--out", _folder["absent/a.png"]);
+    }
+
+    [Fact]
+    public void The_layout_of_a_table_is_said_once_and_nothing_of_Kaggles_own()
+    {
+        DigitDataset digits = GeneratedDigits.Create(60, seed: 1);
+        string kaggle = Encoding.UTF8.GetString(DigitFiles.Csv(digits)), path = _folder["a.csv"], weights = _folder["w.safetensors"], sheet = _folder["a.png"];
+        const string Layout = "no header, label in column 1, pixels in columns 2 to 785";
+        Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
+        File.WriteAllText(path, kaggle);
+        Assert.DoesNotContain("layout", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
+        Assert.DoesNotContain("layout", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        string expected = Predict();
+
+        File.WriteAllText(path, kaggle[(kaggle.IndexOf('\n', StringComparison.Ordinal) + 1)..]);
+        Assert.Contains($"layout       {Layout}\n", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
+        Assert.Equal(Layout, JsonDocument.Parse(Run("data", "show", "--data", path, "--out", sheet, "--json")).RootElement.GetProperty("layout").GetString());
+        Assert.Contains($"layout    {Layout}\n", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        Assert.Equal(expected, Predict());
+
+        string Predict()
+        {
+            Run("predict", "--device", "cpu", "--weights", weights, "--data", path, "--out", _folder["out.csv"]);
+            return File.ReadAllText(_folder["out.csv"]);
+        }
+    }
+
+    [Fact]
+    public void Digits_that_are_not_upright_are_told_of()
+    {
+        DigitDataset digits = GeneratedDigits.Create(100, seed: 1);
+        byte[] transposed = new byte[digits.Pixels.Length];
+        for (int i = 0; i < transposed.Length; i++)
+        {
+            transposed[i] = digits.Image(i / 784)[i % 28 * 28 + i % 784 / 28];
+        }
+
+        string path = _folder.Write("emnist.csv", DigitFiles.Csv(new DigitDataset("", transposed, digits.Labels.ToArray()))), weights = _folder["w.safetensors"];
+        Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
+        Assert.Contains("orientation  the digits seem to be transposed (rows and columns exchanged, as in EMNIST's files)", Run("data", "show", "--data", path, "--out", _folder["a.png"]), StringComparison.Ordinal);
+        foreach (string[] command in new string[][] { ["evaluate", "--weights", weights], ["train", "--quiet", "--model", "simple", "--epochs", "1", "--out", _folder["run"]] })
+        {
+            CliProgram.Result result = CliProgram.Run([.. command, "--device", "cpu", "--data", path]);
+            Assert.Equal(0, result.ExitCode);
+            Assert.Contains("warning   the digits seem to be transposed", result.Error, StringComparison.Ordinal);
+        }
     }
 
     [Theory]
