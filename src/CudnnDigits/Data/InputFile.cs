@@ -74,16 +74,22 @@ internal sealed class InputFile : ReadOnlyStream
         }
     }
 
-    /// <summary>The file as one to move about in, which a zip file needs, or null where it is none (a pipe).</summary>
-    public FileStream? Seekable()
+    /// <summary>The file as one to move about in, which a zip file needs, or null where it is none (a pipe). What was unpacked is kept whole.</summary>
+    /// <param name="path">What to call it in messages.</param>
+    public Stream? Seekable(string path)
     {
+        if (_file is not FileStream)
+        {
+            return new MemoryStream(ReadRest(path, Array.MaxLength, "it unpacked"));
+        }
+
         if (!IsPlain)
         {
             return null;
         }
 
         _file.Position = 0;
-        return (FileStream)_file;
+        return _file;
     }
 
     /// <summary>The next bytes, which remain to be read; fewer where the file ends.</summary>

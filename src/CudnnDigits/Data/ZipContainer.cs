@@ -19,8 +19,8 @@ internal sealed class ZipContainer : DigitContainer
             throw new InputException($"{path}: the file is empty; download it again");
         }
 
-        FileStream seekable = file.Seekable()
-            ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it, unpacked where it is gzip data, and give its name");
+        Stream seekable = file.Seekable(path)
+            ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
         using ZipArchive zip = OpenArchive(seekable, path);
         if (zip.Entries.Any(entry => entry.Name.EndsWith(Array, StringComparison.Ordinal)))
         {
@@ -44,7 +44,7 @@ internal sealed class ZipContainer : DigitContainer
         };
     }
 
-    private static BoundedStream Open(ZipArchiveEntry entry, FileStream file, string name) => new(new ZipEntryReader(entry, name), () => file.Length, name);
+    private static BoundedStream Open(ZipArchiveEntry entry, Stream file, string name) => new(new ZipEntryReader(entry, name), () => file.Length, name);
 
     private static string Listing(ZipArchive zip)
     {
@@ -52,7 +52,7 @@ internal sealed class ZipContainer : DigitContainer
         return names.Length == 0 ? ", nor anything else" : $" (but {string.Join(", ", names.Take(3))}{(names.Length > 3 ? " …" : "")})";
     }
 
-    private static ZipArchive OpenArchive(FileStream file, string path)
+    private static ZipArchive OpenArchive(Stream file, string path)
     {
         try
         {

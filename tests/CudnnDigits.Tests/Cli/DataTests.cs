@@ -90,14 +90,14 @@ public sealed class DataTests : IDisposable
         const string Layout = "no header, label in column 1, pixels in columns 2 to 785";
         Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
         File.WriteAllText(path, kaggle);
-        Assert.DoesNotContain("layout", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
-        Assert.DoesNotContain("layout", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("found", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
+        Assert.DoesNotContain("found", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
         string expected = Predict();
 
         File.WriteAllText(path, kaggle[(kaggle.IndexOf('\n', StringComparison.Ordinal) + 1)..]);
-        Assert.Contains($"layout       {Layout}\n", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
-        Assert.Equal(Layout, JsonDocument.Parse(Run("data", "show", "--data", path, "--out", sheet, "--json")).RootElement.GetProperty("layout").GetString());
-        Assert.Contains($"layout    {Layout}\n", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        Assert.Contains($"found        {Layout}\n", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
+        Assert.Equal(Layout, JsonDocument.Parse(Run("data", "show", "--data", path, "--out", sheet, "--json")).RootElement.GetProperty("found").GetString());
+        Assert.Contains($"found     {Layout}\n", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
         Assert.Equal(expected, Predict());
 
         string Predict()

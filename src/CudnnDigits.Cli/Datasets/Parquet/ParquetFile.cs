@@ -24,12 +24,12 @@ internal sealed class ParquetFile
 {
     private const int FooterBytes = 8, MostDescription = 8 << 20, Repeated = 2;
 
-    private readonly FileStream _file;
+    private readonly Stream _file;
     private readonly string _name;
     private readonly IReadOnlyList<ThriftStruct> _groups;
     private readonly PageReader _pages;
 
-    private ParquetFile(FileStream file, string name, ThriftStruct description)
+    private ParquetFile(Stream file, string name, ThriftStruct description)
     {
         (_file, _name, _groups, _pages) = (file, name, description.Structs(4), new PageReader(name, file.Length));
         IReadOnlyList<ThriftStruct> schema = description.Structs(2);
@@ -51,7 +51,7 @@ internal sealed class ParquetFile
 
     /// <summary>Reads the description, which stands at the end.</summary>
     /// <exception cref="InputException">Damaged, or encrypted.</exception>
-    public static ParquetFile Open(FileStream file, string name)
+    public static ParquetFile Open(Stream file, string name)
     {
         byte[] footer = new byte[FooterBytes];
         if (file.Length < 4 + FooterBytes)
