@@ -66,14 +66,23 @@ public sealed class GroupedSkips : XunitTestFramework
             }
         }
 
-        private bool Report((int Count, List<IMessageSinkMessage> First) group)
-        {
-            if (group.Count > 1)
-            {
-                group.First.OfType<TestStarting>().Single().TestDisplayName = string.Create(CultureInfo.InvariantCulture, $"{group.Count} tests");
-            }
+        private bool Report((int Count, List<IMessageSinkMessage> First) group) => group.First.TrueForAll(message =>
+            inner.OnMessage(message is ITestStarting starting && group.Count > 1 ? Named(starting, string.Create(CultureInfo.InvariantCulture, $"{group.Count} tests")) : message));
 
-            return group.First.TrueForAll(inner.OnMessage);
-        }
+        private static TestStarting Named(ITestStarting starting, string name) => new()
+        {
+            AssemblyUniqueID = starting.AssemblyUniqueID,
+            Explicit = starting.Explicit,
+            StartTime = starting.StartTime,
+            TestCaseUniqueID = starting.TestCaseUniqueID,
+            TestClassUniqueID = starting.TestClassUniqueID,
+            TestCollectionUniqueID = starting.TestCollectionUniqueID,
+            TestDisplayName = name,
+            TestLabel = starting.TestLabel,
+            TestMethodUniqueID = starting.TestMethodUniqueID,
+            TestUniqueID = starting.TestUniqueID,
+            Timeout = starting.Timeout,
+            Traits = starting.Traits,
+        };
     }
 }
