@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 using CsvHelper;
@@ -17,6 +18,8 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
     /// <summary>Columns beside the pixels: a label, and indexes that pandas has written, one over the other.</summary>
     private const int MostOthers = 8;
+
+    private static readonly SearchValues<byte> WholeNumbers = SearchValues.Create("0123456789,\r"u8);
 
     private static readonly string[] LabelNames =
         ["label", "labels", "class", "classes", "classlabel", "digit", "digits", "target", "targets", "y", "ytrain", "ytest", "number", "category", "truelabel", "truth"];
@@ -101,7 +104,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
         string[] names = KaggleNames(labelled);
         ReadOnlySpan<byte> rest = seen[(end + 1)..], row = rest[..Math.Max(0, rest.IndexOf((byte)'\n'))];
-        bool isWhole = row.IndexOfAnyExcept("0123456789,\r"u8) < 0, isOverNine = false;
+        bool isWhole = !row.ContainsAnyExcept(WholeNumbers), isOverNine = false;
         for (int i = 1; i < row.Length; i++)
         {
             isOverNine |= row[i] >= '0' && row[i - 1] >= '1';

@@ -75,12 +75,11 @@ internal sealed class InputFile : ReadOnlyStream
     }
 
     /// <summary>The file as one to move about in, which a zip file needs, or null where it is none (a pipe). What was unpacked is kept whole.</summary>
-    /// <param name="path">What to call it in messages.</param>
-    public Stream? Seekable(string path)
+    public Stream? Seekable()
     {
         if (_file is not FileStream)
         {
-            return new MemoryStream(ReadRest(path, Array.MaxLength, "it unpacked"));
+            return new MemoryStream(ReadAll(Array.MaxLength, "it unpacked"));
         }
 
         if (!IsPlain)

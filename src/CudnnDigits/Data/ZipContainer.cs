@@ -19,7 +19,7 @@ internal sealed class ZipContainer : DigitContainer
             throw new InputException($"{path}: the file is empty; download it again");
         }
 
-        Stream seekable = file.Seekable(path)
+        Stream seekable = file.Seekable()
             ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
         using ZipArchive zip = OpenArchive(seekable, path);
         if (zip.Entries.Any(entry => entry.Name.EndsWith(Array, StringComparison.Ordinal)))

@@ -87,7 +87,7 @@ public sealed class DataTests : IDisposable
     {
         DigitDataset digits = GeneratedDigits.Create(60, seed: 1);
         string kaggle = Encoding.UTF8.GetString(DigitFiles.Csv(digits)), path = _folder["a.csv"], weights = _folder["w.safetensors"], sheet = _folder["a.png"];
-        const string Layout = "no header, label in column 1, pixels in columns 2 to 785";
+        const string Layout = "a table: no header, label in column 1, pixels in columns 2 to 785";
         Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
         File.WriteAllText(path, kaggle);
         Assert.DoesNotContain("found", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);

@@ -16,7 +16,7 @@ internal sealed class ParquetContainer : DigitContainer
 
     public override DigitDataset Read(InputFile file, string path, DataPart part)
     {
-        Stream seekable = file.Seekable(path)
+        Stream seekable = file.Seekable()
             ?? throw new InputException($"{path}: is no plain file, and the description of a Parquet file stands at its end; save it and give its name");
         return Read(ParquetFile.Open(seekable, path), path, new ManyPictures());
     }
@@ -37,7 +37,7 @@ internal sealed class ParquetContainer : DigitContainer
         foreach (string file in files.Select(file => Path.Combine(folder, file)))
         {
             using InputFile open = InputFile.Open(file, Name);
-            Stream seekable = open.Seekable(file) ?? throw new InputException($"{file}: the file is empty; download it again");
+            Stream seekable = open.Seekable() ?? throw new InputException($"{file}: the file is empty; download it again");
             all.Add(Read(ParquetFile.Open(seekable, file), file, pictures));
         }
 
