@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Globalization;
 using System.Text;
 using CsvHelper;
@@ -18,8 +17,6 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
     /// <summary>Columns beside the pixels: a label, and indexes that pandas has written, one over the other.</summary>
     private const int MostOthers = 8;
-
-    private static readonly SearchValues<byte> WholeNumbers = SearchValues.Create("0123456789,\r"u8);
 
     private static readonly string[] LabelNames =
         ["label", "labels", "class", "classes", "classlabel", "digit", "digits", "target", "targets", "y", "ytrain", "ytest", "number", "category", "truelabel", "truth"];
@@ -104,13 +101,16 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
         string[] names = KaggleNames(labelled);
         ReadOnlySpan<byte> rest = seen[(end + 1)..], row = rest[..Math.Max(0, rest.IndexOf((byte)'\n'))];
-        bool isWhole = !row.ContainsAnyExcept(WholeNumbers), isOverNine = false;
-        for (int i = 1; i < row.Length; i++)
+        bool isWhole = true, isOverNine = false;
+        byte before = 0;
+        foreach (byte character in row)
         {
-            isOverNine |= row[i] >= '0' && row[i - 1] >= '1';
+            isWhole &= character is (>= (byte)'0' and <= (byte)'9') or (byte)',' or (byte)'\r';
+            isOverNine |= character >= '0' && before >= '1';
+            before = character;
         }
 
-        return isWhole && isOverNine && seen[..end].TrimEnd((byte)'\r').SequenceEqual(Encoding.ASCII.GetBytes(string.Join(',', names)))
+        return isWhole && isOverNine && row.Count((byte)',') == names.Length - 1 && seen[..end].TrimEnd((byte)'\r').SequenceEqual(Encoding.ASCII.GetBytes(string.Join(',', names)))
             ? new CsvLayout(',', HasHeader: true, names, labelled ? 0 : -1, labelled ? 1 : 0, IsScaled: false)
             : null;
     }

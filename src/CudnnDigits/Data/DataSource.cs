@@ -15,8 +15,7 @@ public enum DataPart
 
 /// <summary>
 /// Opens whatever a user has. A file is known by its first bytes, whatever its name and whether or not it comes through a pipe; a
-/// folder by the names of its files. What is gzip data is unpacked first. Here the kind is chosen; each is read by its own
-/// <see cref="DigitContainer"/>.
+/// folder by the names of its files. What is gzip data is unpacked first. Here the kind is chosen; each kind has a reader of its own.
 /// </summary>
 public static class DataSource
 {

@@ -171,7 +171,7 @@ public sealed class CsvDialectTests : IDisposable
         int header = Array.IndexOf(csv, (byte)'\n') + 1;
         foreach ((byte[] file, string says) in new[]
         {
-            (line, "row 1 has 1 column, expected 784"), (new byte[300_000], "row 1 is longer than 64 KiB"),
+            (line, "row 1 has 1 column, expected 784"), ([.. Enumerable.Repeat((byte)'a', 300_000)], "row 1 is longer than 64 KiB"),
             ([.. csv[..header], .. new byte[300_000]], "row 2 is longer than 64 KiB"),
             ([.. csv, .. csv[header..], .. csv[header..], .. new byte[700_000]], "or the line is longer than 64 KiB"),
         })
