@@ -35,7 +35,8 @@ internal static class Ink
     {
         float[] differences = new Paper(rgba, width, height).Differences(rgba);
         float faintest = Faintest(differences);
-        float[] sure = [.. differences.Where(difference => difference > faintest).Order()];
+        float[] sure = Array.FindAll(differences, difference => difference > faintest);
+        Array.Sort(sure);
         if (sure.Length < FewestPixels)
         {
             return null;
@@ -70,7 +71,8 @@ internal static class Ink
         const int Sample = 1 << 14;
         const double Share = 0.15; // of normal deviations, within 0.189 of the standard deviation; the rest may be ink
         int step = (differences.Length + Sample - 1) / Sample;
-        float[] magnitudes = [.. Enumerable.Range(0, differences.Length / step).Select(i => Math.Abs(differences[i * step])).Order()];
+        float[] magnitudes = [.. Enumerable.Range(0, differences.Length / step).Select(i => Math.Abs(differences[i * step]))];
+        Array.Sort(magnitudes);
         return Math.Max(LeastDifference, NoiseReach / 0.189f * magnitudes[(int)(Share * magnitudes.Length)]);
     }
 

@@ -10,14 +10,14 @@ namespace CudnnDigits.Data;
 /// </summary>
 internal sealed class Paper
 {
-    private const int LongestSide = 64, Rounds = 12;
+    private const int LongestSide = 48, Rounds = 12, Terms = 6;
 
     /// <summary>Strokes are narrower than this part of the mean of the picture's sides.</summary>
     private const double WidestStroke = 1 / 3.0;
 
     private readonly int _width, _height, _columns, _rows;
 
-    /// <summary>The surface, a coefficient for each of <see cref="Terms"/>.</summary>
+    /// <summary>The surface, coefficients of 1, u, v, u², uv and v², u across and v down, 0 … 1.</summary>
     private readonly Vector3[] _surface;
 
     /// <summary>(rows, columns): how far the sheet lies above the surface, in the direction of ink.</summary>
@@ -36,9 +36,20 @@ internal sealed class Paper
         double scale = Math.Min(1, LongestSide / (double)Math.Max(width, height));
         (_columns, _rows) = (Math.Max(1, (int)(width * scale)), Math.Max(1, (int)(height * scale)));
         Vector3[] small = Reduce(rgba);
-        float[][] terms = [.. small.Select((_, i) => Terms((i % _columns + 0.5f) / _columns, (i / _columns + 0.5f) / _rows))];
+        float[] terms = new float[Terms * small.Length];
+        for (int i = 0; i < small.Length; i++)
+        {
+            (float u, float v) = ((i % _columns + 0.5f) / _columns, (i / _columns + 0.5f) / _rows);
+            ((ReadOnlySpan<float>)[1, u, v, u * u, u * v, v * v]).CopyTo(terms.AsSpan(Terms * i));
+        }
+
         _surface = Fit(small, terms);
-        Vector3[] differences = [.. small.Zip(terms, (pixel, term) => pixel - Sum(_surface, term))];
+        Vector3[] differences = new Vector3[small.Length];
+        for (int i = 0; i < small.Length; i++)
+        {
+            differences[i] = small[i] - Sum(_surface, terms.AsSpan(Terms * i, Terms));
+        }
+
         Vector3 axis = Axis(differences);
         float[] along = Array.ConvertAll(differences, difference => Vector3.Dot(axis, difference)), against = Array.ConvertAll(along, value => -value);
         float[] aboveAlong = Opening(along), aboveAgainst = Opening(against);
@@ -72,9 +83,7 @@ internal sealed class Paper
         return differences;
     }
 
-    private static float[] Terms(float u, float v) => [1, u, v, u * u, u * v, v * v];
-
-    private static Vector3 Sum(Vector3[] surface, float[] terms)
+    private static Vector3 Sum(Vector3[] surface, ReadOnlySpan<float> terms)
     {
         Vector3 sum = default;
         for (int i = 0; i < terms.Length; i++)
@@ -93,7 +102,8 @@ internal sealed class Paper
 
     private static float Quantile(double share, IEnumerable<float> values)
     {
-        float[] sorted = [.. values.Order()];
+        float[] sorted = [.. values];
+        Array.Sort(sorted);
         return sorted[(int)(share * sorted.Length)];
     }
 
@@ -124,61 +134,87 @@ internal sealed class Paper
     }
 
     /// <summary>Fits the surface to the sheet, beginning with what most of the border shows.</summary>
-    private Vector3[] Fit(Vector3[] pixels, float[][] terms)
+    private Vector3[] Fit(Vector3[] pixels, float[] terms)
     {
+        const float Still = 0.05f; // levels by which a corner moves when the fit has ended
         Vector3[] border = [.. pixels.Where((_, i) => i < _columns || i >= pixels.Length - _columns || i % _columns is 0 || i % _columns == _columns - 1)];
-        Vector3[] surface = new Vector3[terms[0].Length];
+        Vector3[] surface = new Vector3[Terms];
         surface[0] = new(Quantile(0.5, border.Select(pixel => pixel.X)), Quantile(0.5, border.Select(pixel => pixel.Y)), Quantile(0.5, border.Select(pixel => pixel.Z)));
+        float[] distances = new float[pixels.Length];
         for (int round = 0; round < Rounds; round++)
         {
-            // The first quartile, not the median: ink may cover half of a picture that was cut out closely.
-            float[] distances = [.. pixels.Zip(terms, (pixel, term) => (pixel - Sum(surface, term)).Length())];
-            float reach = 4.685f * 5.288f * Math.Max(0.5f, Quantile(0.15, distances)); // Tukey's constant; deviations in a first quartile
-            surface = LeastSquares(pixels, terms, Array.ConvertAll(distances, distance => Biweight(distance / reach)));
+            for (int i = 0; i < pixels.Length; i++)
+            {
+                distances[i] = (pixels[i] - Sum(surface, terms.AsSpan(Terms * i, Terms))).Length();
+            }
+
+            // A low quantile, not the median: ink may cover half of a picture that was cut out closely.
+            float reach = 4.685f / 0.189f * Math.Max(0.5f, Quantile(0.15, distances)); // Tukey's constant; 15 % of deviations are within 0.189 σ
+            Vector3[] next = LeastSquares(pixels, terms, distances, reach);
+            bool hasEnded = surface.Zip(next, (was, now) => (was - now).Length()).Max() < Still;
+            surface = next;
+            if (hasEnded)
+            {
+                break;
+            }
         }
 
         return surface;
     }
 
-    private static double Biweight(float distance) => distance >= 1 ? 0 : Math.Pow(1 - distance * distance, 2);
-
-    /// <summary>Solves the normal equations by Gaussian elimination; they are kept from being singular by a trace of ridge.</summary>
-    private static Vector3[] LeastSquares(Vector3[] pixels, float[][] terms, double[] weights)
+    /// <summary>Fits by Tukey's weights. The normal equations are kept from being singular by a trace of ridge.</summary>
+    private static Vector3[] LeastSquares(Vector3[] pixels, float[] terms, float[] distances, float reach)
     {
-        int count = terms[0].Length;
-        double[,] equations = new double[count, count + 3];
+        const int Columns = Terms + 3;
+        double[,] equations = new double[Terms, Columns];
         for (int i = 0; i < pixels.Length; i++)
         {
-            for (int row = 0; row < count; row++)
+            float far = distances[i] / reach;
+            if (far >= 1)
             {
-                double factor = weights[i] * terms[i][row];
-                for (int column = 0; column < count; column++)
+                continue;
+            }
+
+            float weight = (1 - far * far) * (1 - far * far);
+            ReadOnlySpan<float> own = terms.AsSpan(Terms * i, Terms);
+            for (int row = 0; row < Terms; row++)
+            {
+                float factor = weight * own[row];
+                for (int column = row; column < Terms; column++)
                 {
-                    equations[row, column] += factor * terms[i][column];
+                    equations[row, column] += factor * own[column];
                 }
 
                 for (int channel = 0; channel < 3; channel++)
                 {
-                    equations[row, count + channel] += factor * pixels[i][channel];
+                    equations[row, Terms + channel] += factor * pixels[i][channel];
                 }
             }
         }
 
-        for (int pivot = 0; pivot < count; pivot++)
+        for (int row = 0; row < Terms; row++)
         {
-            equations[pivot, pivot] += 1e-6 * pixels.Length;
-            for (int row = 0; row < count; row++)
+            equations[row, row] += 1e-6 * pixels.Length;
+            for (int column = 0; column < row; column++)
+            {
+                equations[row, column] = equations[column, row];
+            }
+        }
+
+        for (int pivot = 0; pivot < Terms; pivot++)
+        {
+            for (int row = 0; row < Terms; row++)
             {
                 double factor = row == pivot ? 0 : equations[row, pivot] / equations[pivot, pivot];
-                for (int column = pivot; factor != 0 && column < count + 3; column++)
+                for (int column = pivot; factor != 0 && column < Columns; column++)
                 {
                     equations[row, column] -= factor * equations[pivot, column];
                 }
             }
         }
 
-        return [.. Enumerable.Range(0, count).Select(i => new Vector3(
-            (float)(equations[i, count] / equations[i, i]), (float)(equations[i, count + 1] / equations[i, i]), (float)(equations[i, count + 2] / equations[i, i])))];
+        return [.. Enumerable.Range(0, Terms).Select(i => new Vector3(
+            (float)(equations[i, Terms] / equations[i, i]), (float)(equations[i, Terms + 1] / equations[i, i]), (float)(equations[i, Terms + 2] / equations[i, i])))];
     }
 
     /// <summary>How much there is that rises above the surface and above its opening, the far heavier than the wide.</summary>
@@ -208,36 +244,40 @@ internal sealed class Paper
     private float[] Opening(float[] values)
     {
         int reach = Math.Max(1, (int)((_columns + _rows) / 2 * WidestStroke / 2));
-        float[] opening = Extreme(Extreme(values, reach, -1), reach + 1, 1);
+        float[] eroded = Array.ConvertAll(Dilation(Array.ConvertAll(values, value => -value), reach), value => -value);
+        float[] opening = Dilation(eroded, reach + 1);
         float excess = Quantile(0.15, values.Zip(opening, (value, open) => value - open)); // noise lowers an opening everywhere
         return Array.ConvertAll(opening, value => value + excess);
     }
 
-    /// <summary>The greatest (sign 1) or the least (sign −1) value in a square around each.</summary>
-    private float[] Extreme(float[] values, int reach, int sign)
+    /// <summary>The greatest value in a square around each.</summary>
+    private float[] Dilation(float[] values, int reach)
     {
         float[] across = new float[values.Length], all = new float[values.Length];
         for (int i = 0; i < values.Length; i++)
         {
             int x = i % _columns;
-            across[i] = Greatest(values, i - Math.Min(x, reach), i + Math.Min(_columns - 1 - x, reach), 1, sign);
+            across[i] = Greatest(values, i - Math.Min(x, reach), i + Math.Min(_columns - 1 - x, reach), 1);
         }
 
         for (int i = 0; i < values.Length; i++)
         {
             int y = i / _columns;
-            all[i] = Greatest(across, i - _columns * Math.Min(y, reach), i + _columns * Math.Min(_rows - 1 - y, reach), _columns, sign);
+            all[i] = Greatest(across, i - _columns * Math.Min(y, reach), i + _columns * Math.Min(_rows - 1 - y, reach), _columns);
         }
 
         return all;
     }
 
-    private static float Greatest(float[] values, int from, int to, int step, int sign)
+    private static float Greatest(float[] values, int from, int to, int step)
     {
         float greatest = values[from];
         for (int i = from + step; i <= to; i += step)
         {
-            greatest = sign * values[i] > sign * greatest ? values[i] : greatest;
+            if (values[i] > greatest)
+            {
+                greatest = values[i];
+            }
         }
 
         return greatest;
