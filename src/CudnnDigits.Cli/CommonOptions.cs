@@ -94,6 +94,7 @@ internal static class CommonOptions
     /// <summary>Digits at a path. Standard error is told what they were found in, unless quiet or in Kaggle's own table, and of digits that are not upright.</summary>
     public static DigitDataset OpenData(string path, DataPart part, bool quiet = false)
     {
+        Orientation.Prepare();
         DigitDataset data = DataSource.Open(path, part);
         if (data.Found is { } found && !quiet)
         {
@@ -141,11 +142,14 @@ internal static class CommonOptions
         return classifier;
     }
 
-    /// <summary>Why "auto" came down to the CPU, in brackets: what is missing, and nothing that reads as an order. <c>info</c> says it all.</summary>
+    /// <summary>
+    /// Why "auto" came down to the CPU, in brackets. Where there is no GPU or no driver, that is how most machines are: a few words, and
+    /// nothing that reads as an order; <c>info</c> says it all. Where something is wrong with a GPU's software: what, and what to do.
+    /// </summary>
     public static string WhyCpu(string why)
     {
-        string missing = why.Split(':', ';', '(')[0].Trim();
-        return $"({(missing.StartsWith("there is ", StringComparison.Ordinal) ? missing["there is ".Length..] : missing)}; see info)";
+        const string None = "there is no NVIDIA ";
+        return why.StartsWith(None, StringComparison.Ordinal) ? $"(no NVIDIA {why[None.Length..].Split(' ', ':', ';', ',')[0]}; see info)" : $"({why})";
     }
 
     /// <summary>One line on standard error that says why "auto" came down to the CPU; nothing where there is nothing to say.</summary>

@@ -59,7 +59,7 @@ public sealed class BadMachineTests : IDisposable
         Assert.Equal(0, auto.ExitCode);
         string device = Assert.Single(auto.Error.Split('\n'), line => line.StartsWith("device ", StringComparison.Ordinal));
         Assert.Contains("CPU, ", device, StringComparison.Ordinal);
-        Assert.Contains(says, device, StringComparison.Ordinal);
+        Assert.Contains(says.StartsWith("there is no NVIDIA ", StringComparison.Ordinal) ? "no NVIDIA " : says, device, StringComparison.Ordinal);
 
         CliProgram.Result info = CliProgram.RunIn(_folder.Path, machine, "info");
         Assert.Equal(0, info.ExitCode);

@@ -30,6 +30,12 @@ internal static class Orientation
         "turned counterclockwise by 90°", "turned by 180°", "transposed and turned by 180°",
     ];
 
+    /// <summary>The means of the built-in digits, made while the data are read.</summary>
+    private static readonly Task<double[][]> Upright = Task.Run(() => Means(GeneratedDigits.Create(BuiltIn)).Means);
+
+    /// <summary>Begins with what does not depend on the data, on another thread.</summary>
+    public static void Prepare() => _ = Upright;
+
     /// <summary>One sentence that says how the digits stand and what to do; null where they are upright, light on dark, or few.</summary>
     /// <param name="data">The digits; without labels nothing is known.</param>
     public static string? Warning(DigitDataset data)
@@ -40,7 +46,7 @@ internal static class Orientation
         }
 
         (double[][] own, int classes) = Means(data);
-        (double[][] upright, _) = Means(GeneratedDigits.Create(BuiltIn));
+        double[][] upright = Upright.GetAwaiter().GetResult();
         double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(way => Enumerable.Range(0, Classes).Sum(digit => Correlate(own[digit], upright[digit], way)) / classes)];
         int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(scores[way]));
         if (classes < LeastClasses || Math.Abs(scores[best]) < LeastScore)

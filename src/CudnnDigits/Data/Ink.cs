@@ -6,6 +6,9 @@ internal static class Ink
     /// <summary>Levels of 255 by which ink differs from the sheet at least: paper and compression leave some everywhere.</summary>
     private const float LeastDifference = 12;
 
+    /// <summary>Levels of 255 that no sheet's noise reaches. Where little of the sheet is left round the ink, ink would pass for noise.</summary>
+    private const float MostNoise = 64;
+
     /// <summary>The least number of pixels that differ by so much in a stroke.</summary>
     private const int FewestPixels = 8;
 
@@ -36,12 +39,12 @@ internal static class Ink
         float[] differences = new Paper(rgba, width, height).Differences(rgba);
         float faintest = Faintest(differences);
         float[] sure = Array.FindAll(differences, difference => difference > faintest);
-        Array.Sort(sure);
         if (sure.Length < FewestPixels)
         {
             return null;
         }
 
+        Array.Sort(sure);
         float contrast = sure[(int)(0.95 * sure.Length)]; // dust may be darker than the ink
         bool[] strokes = Strokes(differences, Strong * contrast, faintest, width, height, out int extent);
         if (extent == 0)
@@ -73,7 +76,7 @@ internal static class Ink
         int step = (differences.Length + Sample - 1) / Sample;
         float[] magnitudes = [.. Enumerable.Range(0, differences.Length / step).Select(i => Math.Abs(differences[i * step]))];
         Array.Sort(magnitudes);
-        return Math.Max(LeastDifference, NoiseReach / 0.189f * magnitudes[(int)(Share * magnitudes.Length)]);
+        return Math.Clamp(NoiseReach / 0.189f * magnitudes[(int)(Share * magnitudes.Length)], LeastDifference, MostNoise);
     }
 
     /// <summary>Where the digit's strokes are: the largest connected piece of ink, and all others but dust.</summary>

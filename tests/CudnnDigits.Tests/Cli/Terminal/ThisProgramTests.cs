@@ -125,8 +125,8 @@ public sealed class ThisProgramTests : IDisposable
 
     [Theory]
     [InlineData("there is no NVIDIA driver: libcuda.so.1 was not found by the loader; where this machine has an NVIDIA GPU, install its driver", "(no NVIDIA driver; see info)")]
-    [InlineData("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi)", "(no NVIDIA GPU on this machine; see info)")]
-    [InlineData("cuDNN is missing: libcudnn.so.9 was not found; install it", "(cuDNN is missing; see info)")]
+    [InlineData("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi)", "(no NVIDIA GPU; see info)")]
+    [InlineData("cuDNN is missing: libcudnn.so.9 was not found; install it", "(cuDNN is missing: libcudnn.so.9 was not found; install it)")]
     public void Why_it_is_not_on_a_GPU_is_said_without_an_order(string why, string said) => Assert.Equal(said, CudnnDigits.Cli.CommonOptions.WhyCpu(why));
 
     private string Write(string name, byte[] bytes)
