@@ -100,7 +100,7 @@ internal sealed class PngContainer
                     _transparency = true;
                     bool fits = _colorType switch { Gray => content.Length == 2, Rgb => content.Length == 6, _ => content.Length >= 1 && content.Length <= _colors };
                     Require(fits, $"its chunk tRNS has {content.Length} bytes");
-                    Append(_before, type, content);
+                    Append(_before, type, _colorType == Palette ? content : Samples(content));
                     break;
                 case "IDAT":
                     Require(!pixels || before == "IDAT", "its chunks IDAT are not in one row");
@@ -124,6 +124,19 @@ internal sealed class PngContainer
             before = type;
         }
         while (type != "IEND");
+    }
+
+    /// <summary>Samples of two bytes, of which only as many bits count as the picture's have; the decoder leaves the others in.</summary>
+    private byte[] Samples(ReadOnlySpan<byte> content)
+    {
+        byte[] samples = content.ToArray();
+        for (int i = 0; i < samples.Length; i += 2)
+        {
+            int sample = BinaryPrimitives.ReadUInt16BigEndian(samples.AsSpan(i)) & ((1 << _depth) - 1);
+            BinaryPrimitives.WriteUInt16BigEndian(samples.AsSpan(i), (ushort)sample);
+        }
+
+        return samples;
     }
 
     private static void Append(ArrayBufferWriter<byte> png, string type, ReadOnlySpan<byte> content)

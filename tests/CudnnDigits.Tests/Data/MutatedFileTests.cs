@@ -209,7 +209,7 @@ public sealed class MutatedFileTests : IDisposable
         .. graph.Nodes.Select(node => OnnxText.Node(node.OpType, node.Inputs, node.Outputs,
             node.Ints.ToDictionary(ints => ints.Key, ints => string.Join(' ', ints.Value)),
             node.Reals.ToDictionary(real => real.Key, real => BitConverter.SingleToInt32Bits(real.Value).ToString(CultureInfo.InvariantCulture)))),
-        .. graph.Initializers.Select(tensor => $"{tensor.Key}: {OnnxText.Tensor(tensor.Value.Shape, tensor.Value.Values)}"),
+        .. graph.Initializers.Where(tensor => tensor.Value.Values.Length > 0 || tensor.Value.Shape.Contains(0)).Select(tensor => $"{tensor.Key}: {OnnxText.Tensor(tensor.Value.Shape, tensor.Value.Values)}"),
         .. graph.Metadata.Select(entry => $"{entry.Key} = {entry.Value}"),
     ];
 }
