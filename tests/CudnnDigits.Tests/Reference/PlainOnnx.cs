@@ -29,14 +29,20 @@ internal static class PlainOnnx
         }
 
         int count = 0;
+        HashSet<string> names = [];
         foreach ((_, _, byte[] graph) in Fields(bytes, 7, "bytes"))
         {
             foreach ((_, _, byte[] tensor) in Fields(graph, 5, "bytes"))
             {
                 Bound(count++);
-                if (Numbers(tensor, 2).LastOrDefault() == 1)
+                string name = Text(tensor, 8);
+                bool isFloat = Numbers(tensor, 2).LastOrDefault() == 1, isNew = names.Add(name);
+                Bound(Numbers(tensor, 1).Length - 1);
+                Require(Numbers(tensor, 14).LastOrDefault() != 1, "weights in another file");
+                Require(isNew || !isFloat, "two initializers of one name");
+                if (isFloat)
                 {
-                    Require(tensors.TryAdd(Text(tensor, 8), Tensor(tensor)), "two initializers of one name");
+                    tensors.Add(name, Tensor(tensor));
                 }
             }
         }
