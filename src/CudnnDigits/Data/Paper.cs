@@ -107,6 +107,9 @@ internal sealed class Paper
         return sorted[(int)(share * sorted.Length)];
     }
 
+    private static Vector3 Median(IEnumerable<Vector3> pixels) =>
+        new(Quantile(0.5, pixels.Select(pixel => pixel.X)), Quantile(0.5, pixels.Select(pixel => pixel.Y)), Quantile(0.5, pixels.Select(pixel => pixel.Z)));
+
     private Vector3[] Reduce(ReadOnlySpan<byte> rgba)
     {
         Vector3[] small = new Vector3[_columns * _rows];
@@ -133,13 +136,25 @@ internal sealed class Paper
         return small;
     }
 
-    /// <summary>Fits the surface to the sheet, beginning with what most of the border shows.</summary>
+    /// <summary>
+    /// Fits the surface to the sheet: to what most of the border shows; or, where that is a desk round the sheet, to what most of the picture
+    /// shows, which then lies near a surface in far more places.
+    /// </summary>
     private Vector3[] Fit(Vector3[] pixels, float[] terms)
     {
-        const float Still = 0.05f; // levels by which a corner moves when the fit has ended
-        Vector3[] border = [.. pixels.Where((_, i) => i < _columns || i >= pixels.Length - _columns || i % _columns is 0 || i % _columns == _columns - 1)];
+        const float FarMore = 1.25f;
+        Vector3 border = Median(pixels.Where((_, i) => i < _columns || i >= pixels.Length - _columns || i % _columns is 0 || i % _columns == _columns - 1));
+        (Vector3[] surface, int near) = Fit(pixels, terms, border);
+        (Vector3[] other, int nearOther) = Fit(pixels, terms, Median(pixels));
+        return nearOther > FarMore * near ? other : surface;
+    }
+
+    /// <summary>Fits a surface, beginning with one colour; says how many pixels lie near it.</summary>
+    private static (Vector3[] Surface, int Near) Fit(Vector3[] pixels, float[] terms, Vector3 start)
+    {
+        const float Still = 0.05f, Near = 10; // levels: by which a corner moves when the fit has ended; of noise and a little light
         Vector3[] surface = new Vector3[Terms];
-        surface[0] = new(Quantile(0.5, border.Select(pixel => pixel.X)), Quantile(0.5, border.Select(pixel => pixel.Y)), Quantile(0.5, border.Select(pixel => pixel.Z)));
+        surface[0] = start;
         float[] distances = new float[pixels.Length];
         for (int round = 0; round < Rounds; round++)
         {
@@ -159,7 +174,7 @@ internal sealed class Paper
             }
         }
 
-        return surface;
+        return (surface, distances.Count(distance => distance < Near));
     }
 
     /// <summary>Fits by Tukey's weights. The normal equations are kept from being singular by a trace of ridge.</summary>

@@ -48,6 +48,8 @@ public sealed class SheetTests
         ["squared"] = (digit, random) =>
             Anywhere(new Sheet(480, 360).Paper(245).Draw(new(170, 190, 220), (x, y) => x % 25 < 2 || y % 25 < 2 ? 1 : 0), digit, new(30, 40, 120), random),
         ["cut out of the dark desk beside it"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(u < 0.07f ? 70 : 220)), digit, Gray(40), random, least: 60),
+        ["on a dark desk"] = (digit, random) => new Sheet(480, 360).Paper((u, v) => Gray(u is > 0.1f and < 0.92f && v is > 0.06f and < 0.9f ? 220 : 90))
+            .Draw(Gray(40), digit, 220, random.Next(60, 200), random.Next(30, 90)).Noise(4, random),
         ["dust"] = (digit, random) =>
             Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(60), random).Draw(Gray(30), (x, y) => (x / 2 * 7919 + y / 2 * 104729) % 1301 == 0 ? 1 : 0),
         ["large"] = (digit, random) => new Sheet(1024, 1024).Paper((_, v) => Gray(220 - 60 * v)).Draw(Gray(50), digit, 900, 60, 60).Noise(8, random),
