@@ -91,7 +91,10 @@ internal static class CommonOptions
         return path is null ? GeneratedDigits.Create() : OpenData(path, DataPart.Training, quiet);
     }
 
-    /// <summary>Digits at a path. Standard error is told what they were found in, unless quiet or in Kaggle's own table, and of digits that are not upright.</summary>
+    /// <summary>
+    /// Digits at a path. Standard error is told what they were found in, unless quiet or in Kaggle's own table, and of digits that are
+    /// not upright.
+    /// </summary>
     public static DigitDataset OpenData(string path, DataPart part, bool quiet = false)
     {
         Orientation.Prepare();

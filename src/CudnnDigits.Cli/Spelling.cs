@@ -4,7 +4,8 @@ namespace CudnnDigits.Cli;
 internal static class Spelling
 {
     /// <summary>
-    /// The known words that are nearest to a word, case, leading dashes and a value behind "=" aside: one slip in three letters away, two at
+    /// The known words that are nearest to a word, case, leading dashes and a value behind "=" aside: one slip in three letters away, two
+    /// at
     /// most, or, where there is none, those that begin with it. A slip is a letter too many, too few or wrong, or two exchanged.
     /// </summary>
     public static string[] Nearest(string word, IReadOnlyList<string> known)

@@ -1,6 +1,8 @@
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Names as people sort them: 2.png before 10.png. Zeros before a number decide only between names that are equal without.</summary>
+/// <summary>
+/// Names as people sort them: 2.png before 10.png. Zeros before a number decide only between names that are equal without.
+/// </summary>
 internal static class NaturalOrder
 {
     public static IComparer<string> Comparer { get; } = Comparer<string>.Create(Compare);

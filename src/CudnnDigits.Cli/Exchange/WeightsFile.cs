@@ -4,7 +4,9 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>What the user gives as weights: a safetensors file, an ONNX file, or a run's folder, which stands for its kept weights.</summary>
+/// <summary>
+/// What the user gives as weights: a safetensors file, an ONNX file, or a run's folder, which stands for its kept weights.
+/// </summary>
 internal static class WeightsFile
 {
     /// <summary>Reads it.</summary>

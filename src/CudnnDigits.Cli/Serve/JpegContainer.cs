@@ -32,7 +32,9 @@ internal sealed class JpegContainer
     /// <summary>How the camera was held: 1 to 8, as Exif has it.</summary>
     public int Orientation { get; private set; } = 1;
 
-    /// <summary>Bytes that decoding takes beside the file: planes as they are stored, coefficients where they come in passes, brightness twice.</summary>
+    /// <summary>
+    /// Bytes that decoding takes beside the file: planes as they are stored, coefficients where they come in passes, brightness twice.
+    /// </summary>
     public long Memory { get; private set; }
 
     /// <summary>Whether a file is a JPEG, by its first bytes.</summary>
@@ -220,7 +222,8 @@ internal sealed class JpegContainer
         }
     }
 
-    /// <returns>Bits that the scan's compressed data must have: a code takes one at least, and only further frequencies may share it.</returns>
+    /// <returns>Bits that the scan's compressed data must have: a code takes one at least, and only further frequencies may share
+    /// it.</returns>
     private long ReadScan(ReadOnlySpan<byte> scan)
     {
         long blocks = 0;

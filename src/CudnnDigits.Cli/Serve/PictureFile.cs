@@ -29,7 +29,9 @@ internal static class PictureFile
         return DigitPicture.Read(rgba, width, height, image);
     }
 
-    /// <summary>How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.</summary>
+    /// <summary>
+    /// How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.
+    /// </summary>
     public static int Pixels(ReadOnlySpan<byte> bytes) => JpegContainer.Begins(bytes) ? (JpegContainer.Size(bytes) is { } jpeg ? jpeg.Width * jpeg.Height : 0) : PngContainer.Pixels(bytes);
 
     /// <summary>Bytes that decoding takes, by what the file says.</summary>

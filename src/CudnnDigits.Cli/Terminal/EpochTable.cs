@@ -30,7 +30,9 @@ internal sealed class EpochTable(int epochs, double highestRate, bool validates)
 
     private string? _header;
 
-    /// <summary>An epoch's line, and the header before it where there is none yet, or where another width has made it another one.</summary>
+    /// <summary>
+    /// An epoch's line, and the header before it where there is none yet, or where another width has made it another one.
+    /// </summary>
     /// <param name="epoch">The epoch.</param>
     /// <param name="isBest">Whether it is the best so far.</param>
     /// <param name="screen">The terminal.</param>

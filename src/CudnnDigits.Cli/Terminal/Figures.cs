@@ -18,7 +18,9 @@ internal static class Figures
         _ => loss.ToString("F4", CultureInfo.InvariantCulture),
     };
 
-    /// <summary>A learning rate, in as many decimals as show three figures of the highest of its run: 0.00300, 0.00012, &lt;0.00001.</summary>
+    /// <summary>
+    /// A learning rate, in as many decimals as show three figures of the highest of its run: 0.00300, 0.00012, &lt;0.00001.
+    /// </summary>
     public static string Rate(double rate, double highest)
     {
         int decimals = Math.Clamp(highest > 0 ? 2 - (int)Math.Floor(Math.Log10(highest)) : 0, 0, MostDecimals);

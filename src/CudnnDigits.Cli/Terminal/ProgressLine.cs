@@ -10,7 +10,8 @@ internal static class ProgressLine
 
     /// <summary>Formats it.</summary>
     /// <param name="done">Share that is done.</param>
-    /// <param name="parts">What stands behind the percentage, in this order; those with the highest numbers are left out first. Empty ones do not count.</param>
+    /// <param name="parts">What stands behind the percentage, in this order; those with the highest numbers are left out first. Empty
+    /// ones do not count.</param>
     /// <param name="width">Characters that there is room for.</param>
     public static string Format(double done, IReadOnlyList<(int Rank, string Text)> parts, int width)
     {

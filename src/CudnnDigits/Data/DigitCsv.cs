@@ -28,7 +28,8 @@ public static class DigitCsv
     /// <param name="csv">The text, UTF-8, or UTF-16 with a byte order mark; disposed of when read.</param>
     /// <param name="name">What to call it in messages.</param>
     /// <returns>Digits in the order of the file, with labels if there is a label column.</returns>
-    /// <exception cref="InputException">The text is no table of digits, could be read in two ways, or holds a value out of range.</exception>
+    /// <exception cref="InputException">The text is no table of digits, could be read in two ways, or holds a value out of
+    /// range.</exception>
     public static DigitDataset Read(Stream csv, string name)
     {
         try

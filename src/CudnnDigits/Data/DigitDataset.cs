@@ -19,7 +19,8 @@ public sealed class DigitDataset
     /// <param name="name">Where they come from, for messages: a path, or "generated digits".</param>
     /// <param name="pixels">(N, 28, 28) uint8, 0 = background … 255 = ink.</param>
     /// <param name="labels">(N) 0 … 9, or null where the digits carry no labels.</param>
-    /// <exception cref="ArgumentException">The pixels are no whole number of digits, or there is not one label of 0 … 9 for each.</exception>
+    /// <exception cref="ArgumentException">The pixels are no whole number of digits, or there is not one label of 0 … 9 for
+    /// each.</exception>
     public DigitDataset(string name, byte[] pixels, byte[]? labels)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -58,7 +59,9 @@ public sealed class DigitDataset
     /// <summary>Where the digits come from.</summary>
     public string Name { get; }
 
-    /// <summary>What they were found in, for people: "pictures by class, 20 PNG"; null for a table as Kaggle has it, and for what was computed.</summary>
+    /// <summary>
+    /// What they were found in, for people: "pictures by class, 20 PNG"; null for a table as Kaggle has it, and for what was computed.
+    /// </summary>
     internal string? Found { get; set; }
 
     /// <summary>Number of digits, N.</summary>

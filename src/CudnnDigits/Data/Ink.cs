@@ -6,7 +6,9 @@ internal static class Ink
     /// <summary>Levels of 255 by which ink differs from the sheet at least: paper and compression leave some everywhere.</summary>
     private const float LeastDifference = 12;
 
-    /// <summary>Levels of 255 that no sheet's noise reaches. Where little of the sheet is left round the ink, ink would pass for noise.</summary>
+    /// <summary>
+    /// Levels of 255 that no sheet's noise reaches. Where little of the sheet is left round the ink, ink would pass for noise.
+    /// </summary>
     private const float MostNoise = 64;
 
     /// <summary>The least number of pixels that differ by so much in a stroke.</summary>

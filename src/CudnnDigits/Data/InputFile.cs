@@ -74,7 +74,9 @@ internal sealed class InputFile : ReadOnlyStream
         }
     }
 
-    /// <summary>The file as one to move about in, which a zip file needs, or null where it is none (a pipe). What was unpacked is kept whole.</summary>
+    /// <summary>
+    /// The file as one to move about in, which a zip file needs, or null where it is none (a pipe). What was unpacked is kept whole.
+    /// </summary>
     public Stream? Seekable()
     {
         if (_file is not FileStream)

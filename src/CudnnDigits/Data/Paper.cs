@@ -137,7 +137,8 @@ internal sealed class Paper
     }
 
     /// <summary>
-    /// Fits the surface to the sheet: to what most of the border shows; or, where that is a desk round the sheet, to what most of the picture
+    /// Fits the surface to the sheet: to what most of the border shows; or, where that is a desk round the sheet, to what most of the
+    /// picture
     /// shows, which then lies near a surface in far more places.
     /// </summary>
     private Vector3[] Fit(Vector3[] pixels, float[] terms)

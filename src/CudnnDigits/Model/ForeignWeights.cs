@@ -3,7 +3,9 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;
 
-/// <summary>What people give as weights though it is no safetensors file, known by its first bytes: what it is, and how to save it as one.</summary>
+/// <summary>
+/// What people give as weights though it is no safetensors file, known by its first bytes: what it is, and how to save it as one.
+/// </summary>
 internal static class ForeignWeights
 {
     private const int Start = 64; // bytes that tell
@@ -12,7 +14,9 @@ internal static class ForeignWeights
         "is a Keras file; save its arrays as safetensors, under PyTorch's names and in PyTorch's layouts, in Python: safetensors.numpy.save_file("
         + "{\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1), …}, \"model.safetensors\"); docs/weights.md has the whole";
 
-    /// <summary>LONG1 with torch's magic number, 0x1950a86a20f9469cfc6c: what torch.save wrote first before its files were zip files.</summary>
+    /// <summary>
+    /// LONG1 with torch's magic number, 0x1950a86a20f9469cfc6c: what torch.save wrote first before its files were zip files.
+    /// </summary>
     private static ReadOnlySpan<byte> TorchMagic => [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
     /// <summary>Says what a file is, and what to do; null where it may be a safetensors file.</summary>

@@ -14,7 +14,8 @@ public sealed class NetworkWeights
     }
 
     /// <summary>Reads weights from a file: to train them on (<see cref="DigitTrainer.Train"/>), or to look at them.</summary>
-    /// <param name="path">A safetensors file of ours, or one exported from PyTorch; or the folder of a run, whose kept weights are read.</param>
+    /// <param name="path">A safetensors file of ours, or one exported from PyTorch; or the folder of a run, whose kept weights are
+    /// read.</param>
     /// <exception cref="InputException">The file does not hold one of the networks.</exception>
     public static NetworkWeights Load(string path)
     {

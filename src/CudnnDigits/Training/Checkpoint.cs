@@ -260,7 +260,9 @@ internal static class Checkpoint
             .FirstOrDefault(prefix => prefix is not null && names.All(name => name.StartsWith(prefix, StringComparison.Ordinal))) ?? "";
     }
 
-    /// <summary>A file must hold all of a network's tensors and, unless it is a state, no others: a layer more would be another network.</summary>
+    /// <summary>
+    /// A file must hold all of a network's tensors and, unless it is a state, no others: a layer more would be another network.
+    /// </summary>
     private static void CheckTensors(SafeTensors file, string path, string prefix, NetworkSpec network)
     {
         if (Mismatch(file, prefix, network) is { } mismatch)

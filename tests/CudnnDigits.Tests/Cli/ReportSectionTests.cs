@@ -149,7 +149,9 @@ public sealed class ReportSectionTests
             .Zip([0.2126, 0.7152, 0.0722], (channel, weight) => channel * weight).Sum();
     }
 
-    /// <summary>Digits of which a network said 3, by how many there are, how sure it was, and how many of them are threes; the others are fours.</summary>
+    /// <summary>
+    /// Digits of which a network said 3, by how many there are, how sure it was, and how many of them are threes; the others are fours.
+    /// </summary>
     private static ScoredDigits Scored(params (int Count, double Sure, int Right)[] parts)
     {
         Queue<int> threes = Rows(3), fours = Rows(4);

@@ -4,7 +4,9 @@ using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 
-/// <summary>The containers that the library reads: IDX by folder and by file, packed or not, NumPy's arrays, Kaggle's files in a folder.</summary>
+/// <summary>
+/// The containers that the library reads: IDX by folder and by file, packed or not, NumPy's arrays, Kaggle's files in a folder.
+/// </summary>
 public sealed class ContainerTests : IDisposable
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(20, seed: 4), Others = GeneratedDigits.Create(10, seed: 5);
@@ -100,7 +102,9 @@ public sealed class ContainerTests : IDisposable
         Assert.Contains("bad.npz", message, StringComparison.Ordinal);
     }
 
-    /// <summary>Damage inside the arrays, whose checksums are right: nothing but a refusal, or digits, and no memory beyond the file's.</summary>
+    /// <summary>
+    /// Damage inside the arrays, whose checksums are right: nothing but a refusal, or digits, and no memory beyond the file's.
+    /// </summary>
     [Fact]
     public void Damaged_arrays_of_numpy_are_refused_or_read_within_the_bounds_of_the_file()
     {

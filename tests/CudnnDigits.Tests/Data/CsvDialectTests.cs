@@ -15,7 +15,9 @@ public sealed class CsvDialectTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    /// <summary>A header (null for none), a row (l: the label, p: the pixels, i: the row from 0), a separator, and what is said of it.</summary>
+    /// <summary>
+    /// A header (null for none), a row (l: the label, p: the pixels, i: the row from 0), a separator, and what is said of it.
+    /// </summary>
     public static TheoryData<string?, string, string, string> Dialects => new()
     {
         { null, "l,p", ",", "no header, label in column 1, pixels in columns 2 to 785" },

@@ -6,7 +6,9 @@ using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 
-/// <summary>Photographs and other JPEGs: every kind, however the camera was held, and what is damaged or made to keep a reader busy.</summary>
+/// <summary>
+/// Photographs and other JPEGs: every kind, however the camera was held, and what is damaged or made to keep a reader busy.
+/// </summary>
 public sealed class JpegTests
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(10, seed: 3);

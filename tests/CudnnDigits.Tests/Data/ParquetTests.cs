@@ -7,7 +7,8 @@ namespace CudnnDigits.Tests.Data;
 
 /// <summary>
 /// Parquet as Hugging Face keeps MNIST. The files in tests/CudnnDigits.Tests/Parquet were written by Parquet.Net 6.1.0 from
-/// GeneratedDigits.Create(20, 4), in two row groups (snappy), and GeneratedDigits.Create(10, 5) with dictionaries (all others); version-2 has the second version's pages and comes from Apache's arrow-rs.
+/// GeneratedDigits.Create(20, 4), in two row groups (snappy), and GeneratedDigits.Create(10, 5) with dictionaries (all others); version-2
+/// has the second version's pages and comes from Apache's arrow-rs.
 /// </summary>
 public sealed class ParquetTests : IDisposable
 {

@@ -8,7 +8,9 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Data;
 
-/// <summary>Pictures as people take them: what counts is that a network which reads a digit as MNIST has it reads the picture of it too.</summary>
+/// <summary>
+/// Pictures as people take them: what counts is that a network which reads a digit as MNIST has it reads the picture of it too.
+/// </summary>
 public sealed class SheetTests
 {
     /// <summary>Digits that the network reads rightly, and surely, as they are; more with CUDNN_DIGITS_ATTACK, as in CI.</summary>
@@ -105,7 +107,9 @@ public sealed class SheetTests
         }
     }
 
-    /// <summary>MNIST's own digits are taken as they are, on black and on white; nearly all, because a few are not centred as the rest.</summary>
+    /// <summary>
+    /// MNIST's own digits are taken as they are, on black and on white; nearly all, because a few are not centred as the rest.
+    /// </summary>
     [Fact]
     public void What_looks_like_mnist_is_taken_as_it_is()
     {
@@ -129,7 +133,9 @@ public sealed class SheetTests
         Assert.InRange(asTheyAre, 1990, 2000);
     }
 
-    /// <summary>One transparent pixel, transparent corners, a transparent sheet under strokes of two colours; a hole in the form of a digit.</summary>
+    /// <summary>
+    /// One transparent pixel, transparent corners, a transparent sheet under strokes of two colours; a hole in the form of a digit.
+    /// </summary>
     [Fact]
     public void Transparency_is_ink_only_where_all_that_is_visible_has_one_colour()
     {

@@ -32,7 +32,9 @@ public sealed class GroupedSkips : XunitTestFramework
             inner.RunTestCases(testCases, new Sink(executionMessageSink), executionOptions, cancellationToken);
     }
 
-    /// <summary>Holds what there is to say of a test back until it is known whether it is skipped; of each reason, one test's until all have run.</summary>
+    /// <summary>
+    /// Holds what there is to say of a test back until it is known whether it is skipped; of each reason, one test's until all have run.
+    /// </summary>
     private sealed class Sink(IMessageSink inner) : IMessageSink
     {
         private readonly Lock _gate = new();

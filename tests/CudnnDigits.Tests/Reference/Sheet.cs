@@ -86,7 +86,10 @@ internal sealed class Sheet(int width, int height)
         static float At(ReadOnlySpan<byte> digit, int x, int y) => x is >= 0 and < 28 && y is >= 0 and < 28 ? digit[28 * y + x] : 0;
     }
 
-    /// <summary>Thins strokes to lines of one pixel. Source: T. Y. Zhang, C. Y. Suen, "A fast parallel algorithm for thinning digital patterns", 1984.</summary>
+    /// <summary>
+    /// Thins strokes to lines of one pixel. Source: T. Y. Zhang, C. Y. Suen, "A fast parallel algorithm for thinning digital patterns",
+    /// 1984.
+    /// </summary>
     private static bool[] MiddleLine(bool[] stroke, int width)
     {
         (int X, int Y)[] around = [(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)];

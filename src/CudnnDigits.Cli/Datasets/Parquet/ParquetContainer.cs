@@ -5,7 +5,9 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
-/// <summary>Parquet with a column of pictures' files and one of labels, as Hugging Face keeps MNIST: a file, or a folder with train-* and test-*.</summary>
+/// <summary>
+/// Parquet with a column of pictures' files and one of labels, as Hugging Face keeps MNIST: a file, or a folder with train-* and test-*.
+/// </summary>
 internal sealed class ParquetContainer : DigitContainer
 {
     private static readonly string[] LabelNames = ["label", "labels", "digit", "class", "target", "y"];

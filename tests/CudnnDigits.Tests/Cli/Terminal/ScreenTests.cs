@@ -159,7 +159,10 @@ public class ScreenTests
     public void What_is_typed_has_no_exponent_and_every_digit(double value, string text) =>
         Assert.Equal((text, value), (Figures.Exact(value), double.Parse(Figures.Exact(value), System.Globalization.CultureInfo.InvariantCulture)));
 
-    /// <summary>The program in a terminal of its own: nothing is broken, the bar leaves nothing, and colours are left out where they are not wanted.</summary>
+    /// <summary>
+    /// The program in a terminal of its own: nothing is broken, the bar leaves nothing, and colours are left out where they are not
+    /// wanted.
+    /// </summary>
     [Theory]
     [InlineData(80, "")]
     [InlineData(120, "NO_COLOR=1")]
