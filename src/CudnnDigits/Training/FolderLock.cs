@@ -18,6 +18,7 @@ internal sealed partial class FolderLock : IDisposable
 {
     private const string Name = ".lock";
     private const int SharingViolation = 32; // ERROR_SHARING_VIOLATION
+    private const int FileExists = 17, FileExistsOnWindows = 80; // EEXIST, ERROR_FILE_EXISTS
     private const int MostTries = 100;
     private const string WithoutLocks = ", without locks";
 
@@ -153,7 +154,7 @@ internal sealed partial class FolderLock : IDisposable
                 Taken.TryRemove(Path.GetFullPath(path), out _);
                 file.Dispose();
             }
-            catch (IOException) when (File.Exists(path))
+            catch (IOException e) when ((e.HResult & 0xffff) is FileExists or FileExistsOnWindows) // by now it may be gone
             {
                 string? holder = Read(path);
                 if (holder is { Length: > 0 } && !HasEnded(path, holder))

@@ -55,6 +55,7 @@ public sealed class JobArrayTests : IDisposable
     [Fact]
     public void A_sweep_is_a_table_of_what_differs_and_no_mean()
     {
+        Mutations.LeaveToCi();
         Submit("sweep", "0-3");
         string[] runs = [.. Directory.GetDirectories(_folder["out"]).Order(StringComparer.Ordinal)];
         Assert.Equal(["lr-1e-2-batch-64", "lr-1e-3-batch-128", "lr-1e-3-batch-64", "lr-3e-3-batch-64"], runs.Select(Path.GetFileName));

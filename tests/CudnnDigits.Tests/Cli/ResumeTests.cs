@@ -20,7 +20,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_killed_run_resumes_to_the_same_bits()
     {
-        string[] options = ["--data", _train, "--model", "improved", "--epochs", "6", "--seed", "3", "--batch-size", "16"];
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         using (Process process = CliProgram.Start(["train", .. options, "--out", killed]))
@@ -43,7 +43,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_run_killed_again_and_again_ends_with_the_same_bits()
     {
-        Assert.SkipUnless(Mutations.Factor > 1, Mutations.TakesLonger);
+        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
@@ -112,7 +112,7 @@ public sealed class ResumeTests : IDisposable
     public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
     {
         Signals.Require("INT");
-        string[] options = ["--data", _train, "--model", "improved", "--epochs", "6", "--seed", "3", "--batch-size", "16"];
+        string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
         Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
         Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
@@ -148,6 +148,7 @@ public sealed class ResumeTests : IDisposable
     [InlineData("one-cycle", false)]
     public void A_run_that_is_extended_is_one_of_more_epochs_or_says_that_it_is_not(string schedule, bool same)
     {
+        Mutations.LeaveToCi(schedule == "plateau");
         string[] options = ["--data", _train, "--model", "simple", "--schedule", schedule, "--device", "cpu"];
         string whole = _folder["whole"], run = _folder["run"];
         Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "4", "--quiet", "--out", whole]));
@@ -231,6 +232,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Of_two_that_resume_at_once_one_goes_on()
     {
+        Mutations.LeaveToCi();
         Signals.Require("INT");
         string run = _folder["run"];
         Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
@@ -250,7 +252,7 @@ public sealed class ResumeTests : IDisposable
     public void A_study_that_is_being_written_is_not_resumed()
     {
         string study = _folder["study"];
-        Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "10", "--seeds", "2", "--batch-size", "16", "--out", study);
+        Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "3", "--seeds", "2", "--batch-size", "16", "--out", study);
         WaitFor(() => File.Exists(Path.Combine(study, "study.json")), first);
         Signal(first, "STOP");
         CliProgram.AssertRefused($"{study}: is being written by process {first.Id}", "repeat", "--resume", study);

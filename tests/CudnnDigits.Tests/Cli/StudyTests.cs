@@ -24,6 +24,7 @@ public sealed class StudyTests : IDisposable
     [Fact]
     public void Folds_made_one_by_one_and_collected_are_the_whole_cross_validation()
     {
+        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "1", "--folds", "3"];
         using JsonDocument whole = JsonDocument.Parse(Run(["crossval", .. options, "--out", _folder["whole"], "--json"]));
         foreach (int fold in new[] { 3, 1, 2 })
@@ -89,6 +90,7 @@ public sealed class StudyTests : IDisposable
     [Fact]
     public void An_interrupted_study_resumes_to_the_same_figures()
     {
+        Mutations.LeaveToCi();
         Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
         Signals.Require("INT");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--batch-size", "16", "--folds", "3"];

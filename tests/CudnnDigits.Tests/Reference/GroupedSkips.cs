@@ -34,12 +34,15 @@ public sealed class GroupedSkips : XunitTestFramework
 
     /// <summary>
     /// Holds what there is to say of a test back until it is known whether it is skipped; of each reason, one test's until all have run.
+    /// So that the runner still knows that test then, the ends of its case, method, class and collection are held back too.
     /// </summary>
     private sealed class Sink(IMessageSink inner) : IMessageSink
     {
         private readonly Lock _gate = new();
         private readonly Dictionary<string, List<IMessageSinkMessage>> _running = []; // by test
         private readonly Dictionary<string, (int Count, List<IMessageSinkMessage> First)> _groups = []; // by reason
+        private readonly HashSet<string> _open = []; // what must not end before the groups are reported
+        private readonly List<IMessageSinkMessage> _ends = [];
 
         public bool OnMessage(IMessageSinkMessage message)
         {
@@ -54,14 +57,24 @@ public sealed class GroupedSkips : XunitTestFramework
                         string reason = all.OfType<ITestSkipped>().Single().Reason;
                         (int count, List<IMessageSinkMessage>? first) = _groups.GetValueOrDefault(reason);
                         _groups[reason] = (count + 1, first ?? [.. all, finished]);
+                        if (first is null)
+                        {
+                            _open.UnionWith([finished.TestCaseUniqueID, finished.TestMethodUniqueID ?? "", finished.TestClassUniqueID ?? "", finished.TestCollectionUniqueID]);
+                        }
                         return true;
                     case ITestResultMessage result and not ITestSkipped when _running.Remove(result.TestUniqueID, out List<IMessageSinkMessage>? held):
                         return held.TrueForAll(inner.OnMessage) & inner.OnMessage(result);
                     case ITestMessage other when _running.TryGetValue(other.TestUniqueID, out List<IMessageSinkMessage>? soFar):
                         soFar.Add(other);
                         return true;
+                    case ITestCaseFinished end when _open.Contains(end.TestCaseUniqueID):
+                    case ITestMethodFinished method when _open.Contains(method.TestMethodUniqueID ?? ""):
+                    case ITestClassFinished type when _open.Contains(type.TestClassUniqueID ?? ""):
+                    case ITestCollectionFinished collection when _open.Contains(collection.TestCollectionUniqueID):
+                        _ends.Add(message);
+                        return true;
                     case ITestAssemblyFinished:
-                        return _groups.Values.All(Report) & inner.OnMessage(message);
+                        return _groups.Values.All(Report) & _ends.TrueForAll(inner.OnMessage) & inner.OnMessage(message);
                     default:
                         return inner.OnMessage(message);
                 }

@@ -32,6 +32,7 @@ public sealed class TrainerTests : IDisposable
     [InlineData("improved")]
     public void A_run_stopped_anywhere_resumes_to_the_same_bits(string model)
     {
+        Mutations.LeaveToCi(model == "improved");
         TrainingOptions options = Options(model, 3);
         TrainingState whole = Train(options);
         foreach (int stopAfterSteps in new[] { 2, 7, 11 })
@@ -202,7 +203,7 @@ public sealed class TrainerTests : IDisposable
     [Fact]
     public void Accuracy_of_the_report_is_reached_on_real_digits()
     {
-        Assert.SkipUnless(Mutations.Factor > 1, Mutations.TakesLonger);
+        Mutations.LeaveToCi();
         DigitDataset real = SharedFiles.TrainingDigits;
         TrainingOptions options = TrainingOptions.For("simple");
         TrainingState state = Train(options, data: real);
