@@ -33,9 +33,12 @@ internal sealed class JpegContainer
     public int Orientation { get; private set; } = 1;
 
     /// <summary>
-    /// Bytes that decoding takes beside the file: planes as they are stored, coefficients where they come in passes, brightness twice.
+    /// Bytes that decoding takes beside the file: planes as they are stored, coefficients where they come in passes, what comes out twice.
     /// </summary>
     public long Memory { get; private set; }
+
+    /// <summary>Whether it has colours and is small enough to be decoded with them; else its brightness is decoded.</summary>
+    public bool InColour { get; private set; }
 
     /// <summary>Whether a file is a JPEG, by its first bytes.</summary>
     public static bool Begins(ReadOnlySpan<byte> bytes) => bytes.Length >= 3 && bytes[0] == 0xFF && bytes[1] == Start && bytes[2] == 0xFF;
@@ -189,7 +192,9 @@ internal sealed class JpegContainer
         Require(_components.All(component => across % component.Across == 0 && down % component.Down == 0), "its colours are sampled in no usual way");
         Require(_components.DistinctBy(component => component.Id).Count() == _components.Length, "two of its colours have one name");
         PictureFile.CheckSize(Width, Height, 0);
-        Memory = 64 * _components.Sum(component => BlocksOf(component.Across, component.Down, alone: false)) * (_progressive ? 3 : 1) + 2L * Width * Height;
+        long stored = 64 * _components.Sum(component => BlocksOf(component.Across, component.Down, alone: false)) * (_progressive ? 3 : 1), pixels = 2L * Width * Height;
+        InColour = _components.Length == 3 && stored + 3 * pixels <= PictureFile.MostMemory;
+        Memory = stored + (InColour ? 3 : 1) * pixels;
         PictureFile.CheckSize(Width, Height, Memory);
     }
 

@@ -14,7 +14,7 @@ internal static class PictureFile
 
     /// <summary>
     /// Bytes that the decoding of one picture may take: with the largest body, all that the requests of the server share. They suffice for
-    /// 17 million pixels of a JPEG as phones save them, and 5 million of a PNG.
+    /// 17 million pixels of a JPEG as phones save them, 8 million of one that is read in colour, and 5 million of a PNG.
     /// </summary>
     public const long MostMemory = 60 << 20;
 
@@ -45,8 +45,8 @@ internal static class PictureFile
         if (JpegContainer.Begins(bytes))
         {
             JpegContainer jpeg = JpegContainer.Check(bytes);
-            byte[] brightness = Decode(bytes.ToArray(), ColorComponents.Grey, "JPEG");
-            (byte[] small, int width, int height) = Reduce(brightness, 1, jpeg.Width, jpeg.Height);
+            byte[] pixels = Decode(bytes.ToArray(), jpeg.InColour ? ColorComponents.RedGreenBlue : ColorComponents.Grey, "JPEG");
+            (byte[] small, int width, int height) = Reduce(pixels, jpeg.InColour ? 3 : 1, jpeg.Width, jpeg.Height);
             return Turn(small, width, height, jpeg.Orientation);
         }
 
@@ -85,6 +85,10 @@ internal static class PictureFile
     }
 
     /// <summary>The mean of squares of so many pixels that both sides fit; colours count as much as they are opaque.</summary>
+    /// <param name="pixels">(height, width, channels) uint8: grey; red, green, blue; or these and alpha.</param>
+    /// <param name="channels">1, 3 or 4.</param>
+    /// <param name="width">Pixels in a row.</param>
+    /// <param name="height">Rows.</param>
     private static (byte[] Pixels, int Width, int Height) Reduce(byte[] pixels, int channels, int width, int height)
     {
         int factor = (Math.Max(width, height) + MostSide - 1) / MostSide;
@@ -93,45 +97,41 @@ internal static class PictureFile
             return (pixels, width, height);
         }
 
-        int across = (width + factor - 1) / factor, down = (height + factor - 1) / factor;
+        int across = (width + factor - 1) / factor, down = (height + factor - 1) / factor, colours = Math.Min(channels, 3);
         byte[] small = new byte[across * down * channels];
-        Span<long> sums = stackalloc long[4];
+        Span<long> sums = stackalloc long[3];
         for (int y = 0; y < down; y++)
         {
             int bottom = Math.Min(height, (y + 1) * factor);
             for (int x = 0; x < across; x++)
             {
                 int right = Math.Min(width, (x + 1) * factor), count = (bottom - y * factor) * (right - x * factor);
+                long opacity = 0;
                 sums.Clear();
                 for (int row = y * factor; row < bottom; row++)
                 {
                     for (int column = x * factor; column < right; column++)
                     {
                         ReadOnlySpan<byte> pixel = pixels.AsSpan((row * width + column) * channels, channels);
-                        if (channels == 1)
+                        int weight = channels == 4 ? pixel[3] : byte.MaxValue;
+                        opacity += weight;
+                        for (int colour = 0; colour < colours; colour++)
                         {
-                            sums[0] += pixel[0];
-                            continue;
-                        }
-
-                        sums[3] += pixel[3];
-                        for (int color = 0; color < 3; color++)
-                        {
-                            sums[color] += pixel[color] * pixel[3];
+                            sums[colour] += pixel[colour] * weight;
                         }
                     }
                 }
 
                 Span<byte> mean = small.AsSpan((y * across + x) * channels, channels);
-                long weight = channels == 1 ? count : Math.Max(1, sums[3]);
-                for (int color = 0; color < Math.Min(3, channels); color++)
+                long total = Math.Max(1, opacity);
+                for (int colour = 0; colour < colours; colour++)
                 {
-                    mean[color] = (byte)((sums[color] + weight / 2) / weight);
+                    mean[colour] = (byte)((sums[colour] + total / 2) / total);
                 }
 
                 if (channels == 4)
                 {
-                    mean[3] = (byte)((sums[3] + count / 2) / count);
+                    mean[3] = (byte)((opacity + count / 2) / count);
                 }
             }
         }
@@ -139,10 +139,15 @@ internal static class PictureFile
         return (small, across, down);
     }
 
-    /// <summary>Turns brightness upright, and makes opaque grey of it.</summary>
-    private static (byte[] Rgba, int Width, int Height) Turn(byte[] brightness, int width, int height, int orientation)
+    /// <summary>Turns a photograph upright, and makes opaque colours of it.</summary>
+    /// <param name="pixels">(height, width) or (height, width, 3) uint8.</param>
+    /// <param name="width">Pixels in a row.</param>
+    /// <param name="height">Rows.</param>
+    /// <param name="orientation">How the camera was held, 1 to 8, as Exif has it.</param>
+    private static (byte[] Rgba, int Width, int Height) Turn(byte[] pixels, int width, int height, int orientation)
     {
         (int across, int down) = orientation >= 5 ? (height, width) : (width, height);
+        int channels = pixels.Length / (width * height);
         byte[] rgba = new byte[4 * across * down];
         for (int y = 0; y < down; y++)
         {
@@ -160,7 +165,11 @@ internal static class PictureFile
                     _ => (x, y),
                 };
                 Span<byte> pixel = rgba.AsSpan(4 * (y * across + x), 4);
-                pixel.Fill(brightness[row * width + column]);
+                for (int colour = 0; colour < 3; colour++)
+                {
+                    pixel[colour] = pixels[(row * width + column) * channels + colour % channels];
+                }
+
                 pixel[3] = byte.MaxValue;
             }
         }
