@@ -7,8 +7,20 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>Result of <c>train --json</c>.</summary>
+/// <param name="Model">Name of the network.</param>
+/// <param name="Device">What trained it.</param>
+/// <param name="Epochs">Finished epochs of the run.</param>
+/// <param name="TrainedEpochs">Those of them that this command has finished; 0 where <c>--resume</c> found nothing left to train.</param>
+/// <param name="KeptEpoch">The epoch whose weights are kept.</param>
+/// <param name="Accuracy">Of these weights, a share.</param>
+/// <param name="Loss">Of these weights.</param>
+/// <param name="Samples">How many digits both were measured on.</param>
+/// <param name="EvaluatedOn">Which digits: "validation" or "training".</param>
+/// <param name="Run">The run's folder.</param>
+/// <param name="Weights">File of the kept weights.</param>
+/// <param name="StartUpSeconds">Seconds by phase before the first step.</param>
 internal sealed record TrainResult(
-    string Model, string Device, int Epochs, int KeptEpoch, double Accuracy, double Loss, int Samples, string EvaluatedOn, string Run, string Weights,
+    string Model, string Device, int Epochs, int TrainedEpochs, int KeptEpoch, double Accuracy, double Loss, int Samples, string EvaluatedOn, string Run, string Weights,
     IReadOnlyDictionary<string, double> StartUpSeconds);
 
 /// <summary>Result of <c>predict --json</c>.</summary>

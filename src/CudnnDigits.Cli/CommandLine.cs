@@ -44,18 +44,61 @@ internal static class CommandLine
         string? message = WhatIsWrongWithTheFolder(parsed) ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
             ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
             ?? (parsed.Errors.Count == 0 ? null
-                : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood{DidYouMean(parsed, token)}"
-                : parsed.Errors[0].Message.TrimEnd('.'));
+                : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood{WhatWasMeant(parsed, token)}"
+                : WhatIsMissing(parsed) ?? parsed.Errors[0].Message.TrimEnd('.'));
         return message is null ? null : $"{message} (see {ThisProgram.Command([.. HelpExamples.PathOf(parsed.CommandResult).Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"])})";
     }
 
-    /// <summary>"; did you mean train?", or nothing where no command or option is called alike.</summary>
-    private static string DidYouMean(ParseResult parsed, string word)
+    /// <summary>"; did you mean train?", or what else may have been meant; nothing where nothing comes near.</summary>
+    private static string WhatWasMeant(ParseResult parsed, string word)
+    {
+        Command command = parsed.CommandResult.Command, root = parsed.RootCommandResult.Command;
+        Option[] options = [.. command.Options.Union(root.Options.Where(option => option.Recursive))];
+        if (parsed.Tokens.Any(token => token.Type == TokenType.DoubleDash))
+        {
+            return "; leave out the -- before it";
+        }
+
+        if (Path.Exists(word))
+        {
+            bool isRun = File.Exists(Path.Combine(word, "run.json")), isWeights = isRun || Path.GetExtension(word) is ".safetensors" or ".onnx";
+            return command == root ? $"; name a command first: {(isRun ? "report" : isWeights ? "serve --weights" : "train --data")} {Shell.OfUser.Quote(word)}"
+                : options.FirstOrDefault(option => option.Name == (isWeights ? "--weights" : "--data")) is { } takes ? $"; did you mean {takes.Name} {Shell.OfUser.Quote(word)}?"
+                : "";
+        }
+
+        string[] nearest = Spelling.Nearest(word, [.. command.Subcommands.Select(sub => sub.Name), .. options.Select(option => option.Name)]);
+        string[] elsewhere = [.. root.Subcommands.Where(other => other.Options.Any(option => option.Name == word)).Select(other => other.Name)];
+        return elsewhere.Length > 0 ? command == root ? $"; name a command first: {elsewhere[0]} {word}" : $"; it is an option of {string.Join(", ", elsewhere)}"
+            : nearest.Length > 0 ? $"; did you mean {string.Join(" or ", nearest)}?"
+            : "";
+    }
+
+    /// <summary>Which options or arguments lack a value or have too many, and what a whole command line looks like.</summary>
+    private static string? WhatIsMissing(ParseResult parsed)
     {
         Command command = parsed.CommandResult.Command;
-        IEnumerable<Option> options = command.Options.Union(parsed.RootCommandResult.Command.Options.Where(option => option.Recursive));
-        string[] nearest = Spelling.Nearest(word, [.. command.Subcommands.Select(sub => sub.Name), .. options.Select(option => option.Name)]);
-        return nearest.Length == 0 ? "" : $"; did you mean {string.Join(" or ", nearest)}?";
+        foreach (OptionResult given in parsed.CommandResult.Children.OfType<OptionResult>().Where(given => !given.Implicit))
+        {
+            if (given.Tokens.Count < given.Option.Arity.MinimumNumberOfValues)
+            {
+                return $"{given.Option.Name} has no value; give it one: {Called(given.Option)}";
+            }
+
+            if (given.Tokens.Count > given.Option.Arity.MaximumNumberOfValues)
+            {
+                return $"{given.Option.Name} is given {given.Tokens.Count} times ({string.Join(", ", given.Tokens.Select(token => token.Value))}); give it once";
+            }
+        }
+
+        string[] missing =
+        [
+            .. command.Arguments.Where(argument => argument.Arity.MinimumNumberOfValues > 0 && parsed.GetResult(argument) is null or { Tokens.Count: 0 }).Select(argument => argument.HelpName ?? argument.Name),
+            .. command.Options.Where(option => option.Required && parsed.GetResult(option) is null or { Implicit: true }).Select(Called),
+        ];
+        return missing.Length == 0 ? null : $"{string.Join(" and ", missing)} {(missing.Length == 1 ? "is" : "are")} missing, as in: {HelpExamples.FirstOf(parsed.CommandResult)}";
+
+        static string Called(Option option) => $"{option.Name} {option.HelpName}".TrimEnd();
     }
 
     /// <summary>.NET would take "b\xFF" for "b\uFFFD", and make files in a folder of that name.</summary>

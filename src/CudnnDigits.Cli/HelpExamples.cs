@@ -61,6 +61,9 @@ internal static class HelpExamples
     /// <summary>Whether to show help, whatever else is wrong with the command line, or where it ends before it names a command.</summary>
     public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples help && (help.ClearsParseErrors || parsed.Errors.Count == 0);
 
+    /// <summary>A command's arguments in an example, without what is said of it.</summary>
+    public static string FirstOf(CommandResult command) => Examples[PathOf(command)][0].Split("  ")[0];
+
     /// <summary>A command as it is typed: "data show"; empty for the program itself.</summary>
     public static string PathOf(CommandResult? command) =>
         command is null or { Command: RootCommand } ? "" : $"{PathOf(command.Parent as CommandResult)} {command.Command.Name}".Trim();

@@ -4,19 +4,26 @@ namespace CudnnDigits.Cli;
 internal static class Spelling
 {
     /// <summary>
-    /// The known words that are nearest to a word, case, leading dashes and a value behind "=" aside: one slip in three letters away, two
-    /// at
-    /// most, or, where there is none, those that begin with it. A slip is a letter too many, too few or wrong, or two exchanged.
+    /// The known words that are nearest to a word, case, leading dashes and a value behind "=" aside: one slip in three letters away and
+    /// two at most; where there is none, those that begin with it, its first part, or its parts' initials, as lr for learning-rate. A slip
+    /// is a letter too many, too few or wrong, or two exchanged.
     /// </summary>
     public static string[] Nearest(string word, IReadOnlyList<string> known)
     {
         string typed = Plain(word);
         int most = Math.Min(2, typed.Length / 3);
         (string Word, int Slips)[] near = [.. known.Select(one => (one, Slips(typed, Plain(one)))).Where(pair => pair.Item2 <= most)];
-        return near.Length > 0 ? [.. near.Where(pair => pair.Slips == near.Min(other => other.Slips)).Select(pair => pair.Word)]
-            : typed.Length < 2 ? []
-            : [.. known.Where(one => Plain(one).StartsWith(typed, StringComparison.Ordinal))];
+        if (near.Length > 0 || typed.Length == 0 || (typed.Length == 1 && word[0] != '-'))
+        {
+            return [.. near.Where(pair => pair.Slips == near.Min(other => other.Slips)).Select(pair => pair.Word)];
+        }
+
+        string[] longer = [.. known.Where(one => Plain(one).StartsWith(typed, StringComparison.Ordinal))];
+        return longer.Length > 0 ? longer
+            : [.. known.Where(one => typed.StartsWith(Plain(one) + "-", StringComparison.Ordinal) || Plain(one) == Initials(typed) || Initials(Plain(one)) == typed)];
     }
+
+    private static string Initials(string word) => string.Concat(word.Split('-', '_').Where(part => part.Length > 0).Select(part => part[0]));
 
     private static string Plain(string word) => word.Split('=', ':')[0].TrimStart('-').ToLowerInvariant();
 

@@ -101,8 +101,9 @@ internal static class TrainCommand
             reporter.Note("note", note);
         }
 
+        int epochs = run.State.Epoch;
         Metrics metrics = run.Train(reporter, ThisProgram.Command("train", "--resume", run.Folder.Path), interruption.Token);
-        PrintResult(result.GetValue(TrainingOptionSet.Json), run, metrics);
+        PrintResult(result.GetValue(TrainingOptionSet.Json), run, run.State.Epoch - epochs, metrics);
         return ExitCode.Done;
     }
 
@@ -119,14 +120,14 @@ internal static class TrainCommand
             : null;
     }
 
-    private static void PrintResult(bool json, TrainingRun run, Metrics metrics)
+    private static void PrintResult(bool json, TrainingRun run, int trainedEpochs, Metrics metrics)
     {
         TrainingOptions options = run.Record.Options;
         int keptEpoch = run.State.KeptEpoch(options);
         if (json)
         {
             TrainResult summary = new(
-                options.Model, run.Record.Device, run.State.Epoch, keptEpoch, metrics.Accuracy, metrics.Loss, metrics.Samples,
+                options.Model, run.Record.Device, run.State.Epoch, trainedEpochs, keptEpoch, metrics.Accuracy, metrics.Loss, metrics.Samples,
                 options.Split.HoldsOut ? "validation" : "training", run.Folder.Path, run.Folder.ModelFile,
                 StartUp.Seconds.ToDictionary(phase => phase.Key, phase => Math.Round(phase.Value, 4)));
             StandardStreams.Tell(isResult: true, JsonSerializer.Serialize(summary, CliJson.Default.TrainResult));
@@ -145,8 +146,8 @@ internal static class TrainCommand
     {
         string[] weights = ["--weights", run.Folder.ModelFile];
         return run.Record.Data.Path is not { } data ? ThisProgram.Command(["serve", .. weights])
-            : TestDigits(data) is { } test ? ThisProgram.Command(["predict", .. weights, "--data", test])
-            : Directory.Exists(data) && DataSource.FilesOf(data).Any(file => Path.GetFileName(file).StartsWith("t10k-labels", StringComparison.Ordinal)) ? ThisProgram.Command(["evaluate", .. weights, "--data", data])
+            : TestDigits(data) is { } test ? ThisProgram.Command(["predict", .. weights, "--data", ThisProgram.Shortest(test)])
+            : Directory.Exists(data) && DataSource.FilesOf(data).Any(file => Path.GetFileName(file).StartsWith("t10k-labels", StringComparison.Ordinal)) ? ThisProgram.Command(["evaluate", .. weights, "--data", ThisProgram.Shortest(data)])
             : ThisProgram.Command(["serve", .. weights]);
     }
 

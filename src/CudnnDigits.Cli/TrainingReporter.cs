@@ -43,7 +43,7 @@ internal class TrainingReporter
         string augmentation = o.Augmentation.IsEnabled ? $"±{o.Rotate}°, ±{o.Shift:P0} shift, ±{o.Zoom:P0} zoom" : "none";
         Note("network", $"{o.Model}: {o.Epochs} epochs of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {Figures.Exact(o.LearningRate)}{(o.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.WeightDecay)}" : "")}, augmentation {augmentation}, seed {o.Seed}");
         Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{(whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}")}");
-        Note("run", $"{folder.Path}{(state.Optimizer.Step > 0 ? $", resumed after step {state.Optimizer.Step:N0}" : "")}");
+        Note("run", $"{folder.Path}{(state.Optimizer.Step == 0 ? "" : state.HasEnded(o) ? ", which has ended" : $", resumed after step {state.Optimizer.Step:N0}")}");
     }
 
     /// <summary>A line that begins with a label.</summary>
@@ -109,7 +109,7 @@ internal class TrainingReporter
         {
             string epoch = e.Epoch.ToString(CultureInfo.InvariantCulture).PadLeft(Options.Epochs.ToString(CultureInfo.InvariantCulture).Length);
             string validation = e.ValidationAccuracy is { } accuracy ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}" : "";
-            string best = state.BestEpoch == e ? "best" : "    ";
+            string best = Options.Split.HoldsOut && state.BestEpoch == e ? "best" : "    ";
             Console.Error.WriteLine((
                 $"epoch {epoch}/{Options.Epochs}  train {Figures.Loss(e.TrainLoss),7} {e.TrainAccuracy,8:P2}{validation}  lr {Figures.Rate(e.LearningRate, Options.LearningRate)}  "
                 + $"{e.ImagesPerSecond,9:N0} images/s  {best}  {Remaining(state.Epoch, 0, _stepsPerEpoch)}").TrimEnd());

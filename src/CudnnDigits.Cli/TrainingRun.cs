@@ -64,6 +64,11 @@ internal sealed class TrainingRun : IDisposable
         {
             record = record with { DeviceOption = machine.Device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
             TrainingState state = folder.ReadState(backend.Network, record, data) ?? FreshState(backend.Network, record.Options, ReadStart(record, backend.Network));
+            if (state.IsStoppedEarly(record.Options))
+            {
+                record = record with { Options = record.Options with { Epochs = folder.ReadRecord().Options.Epochs } }; // more of them are not trained
+            }
+
             return new TrainingRun(folder, record, data, backend, state, whyCpu, goesOn: true);
         }
         catch

@@ -58,6 +58,11 @@ internal static class WeightsFile
             Console.Error.WriteLine($"weights   {file.Path}: every name begins with '{SafeTensors.Shorten(prefix)}', which is taken off");
         }
 
+        if (metadata.ContainsKey(Checkpoint.StateKey) && !quiet)
+        {
+            Console.Error.WriteLine($"weights   {file.Path}: a run's state, of which the last step's weights are read; the run's folder stands for the weights that it keeps");
+        }
+
         return (weights, metadata);
     }
 }

@@ -45,7 +45,7 @@ internal sealed class EpochTable(int epochs, double highestRate, bool validates)
             _header = header;
         }
 
-        screen.Line(string.Join(Gap, cells) + (isBest ? Gap + screen.Green(Best) : ""));
+        screen.Line(string.Join(Gap, cells) + (isBest && validates ? Gap + screen.Green(Best) : ""));
     }
 
     /// <summary>The header, and the cells as wide as theirs, that fit.</summary>

@@ -78,6 +78,9 @@ internal static class ThisProgram
         }
     }
 
+    /// <summary>A path as it would be typed here.</summary>
+    public static string Shortest(string path) => Shortest(path, Environment.CurrentDirectory);
+
     /// <summary>A path as it would be typed.</summary>
     private static string Shortest(string path, string workingDirectory, bool isProgram = false)
     {

@@ -13,7 +13,7 @@ namespace CudnnDigits.Training;
 internal static class Checkpoint
 {
     private const string Program = "CudnnDigits", NetworkKey = "network", VersionKey = "version", ScalingKey = "input_scaling";
-    private const string StateKey = "state", OptionsKey = "options", RunKey = "run_started";
+    internal const string StateKey = "state", OptionsKey = "options", RunKey = "run_started";
     private const string BestPrefix = "best.", FirstMomentPrefix = "adam.exp_avg.", SecondMomentPrefix = "adam.exp_avg_sq.";
 
     /// <summary>Version of this program, as it stands in files.</summary>

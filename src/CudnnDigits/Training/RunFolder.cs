@@ -67,9 +67,16 @@ internal sealed class RunFolder(string path) : IDisposable
     internal static string WeightsOf(string path)
     {
         RunFolder folder = new(path);
-        if (!Directory.Exists(path) || System.IO.File.Exists(folder.ModelFile))
+        if (!Directory.Exists(path))
         {
-            return Directory.Exists(path) ? folder.ModelFile : path;
+            return RunAround(path) is { } run && System.IO.Path.GetExtension(path) is not (".safetensors" or ".onnx")
+                ? throw new InputException($"{path}: is one of a run's files and holds no weights; give the run's folder, {run}")
+                : path;
+        }
+
+        if (System.IO.File.Exists(folder.ModelFile))
+        {
+            return folder.ModelFile;
         }
 
         if (System.IO.File.Exists(folder.File("run.json")))
@@ -89,6 +96,10 @@ internal sealed class RunFolder(string path) : IDisposable
             throw new InputException($"{path}: is a folder that cannot be read: {e.Message}", e);
         }
     }
+
+    /// <summary>The folder of the run that a file lies in, as it would be given; null where it is no run's.</summary>
+    private static string? RunAround(string file) =>
+        System.IO.File.Exists(file) && System.IO.Path.GetDirectoryName(file) is { } folder && System.IO.File.Exists(System.IO.Path.Combine(folder, "run.json")) ? folder.Length > 0 ? folder : "." : null;
 
     /// <summary>
     /// Makes a folder for a new run and writes run.json. Other processes are kept from writing there until it is disposed.
@@ -326,6 +337,11 @@ internal sealed class RunFolder(string path) : IDisposable
     {
         try
         {
+            if (RunAround(Path) is { } run)
+            {
+                return new InputException($"{Path}: is one of a run's files; give the run's folder, {run}");
+            }
+
             _ = Directory.Exists(Path) && Directory.EnumerateFileSystemEntries(Path).Any();
             return new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
         }

@@ -75,7 +75,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         }
 
         backend.Load(state.Weights, state.Optimizer);
-        while (state.Epoch < options.Epochs && !state.IsStoppedEarly(options))
+        while (!state.HasEnded(options))
         {
             cancellation.ThrowIfCancellationRequested();
             RunEpoch(cancellation);

@@ -90,6 +90,10 @@ internal sealed class TrainingState(NetworkWeights weights)
     /// <param name="options">The run's options.</param>
     internal bool IsStoppedEarly(TrainingOptions options) => options.EarlyStop > 0 && History.Count - (BestEpoch?.Epoch ?? 0) >= options.EarlyStop;
 
+    /// <summary>Whether nothing is left to train.</summary>
+    /// <param name="options">The run's options.</param>
+    internal bool HasEnded(TrainingOptions options) => Epoch >= options.Epochs || IsStoppedEarly(options);
+
     /// <summary>The weights worth keeping: the best by validation, or the last where there is none or where the options say so.</summary>
     /// <param name="options">The run's options.</param>
     public NetworkWeights Kept(TrainingOptions options) => KeepsBest(History, options) ? Best : Weights;

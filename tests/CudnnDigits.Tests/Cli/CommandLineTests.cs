@@ -128,10 +128,45 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("train --weight 0", "did you mean --weight-decay?")]
     [InlineData("predict --weight x --data y", "did you mean --weights?")]
     [InlineData("evaluate --wieghts x --data y", "did you mean --weights?")]
+    [InlineData("train --learning-rate 3", "did you mean --lr?")]
+    [InlineData("train --bs 3", "did you mean --batch-size?")]
+    [InlineData("train --out-dir x", "did you mean --out?")]
+    [InlineData("train -e 3", "did you mean --epochs or --early-stop?")]
+    [InlineData("-- train", "'train' is not understood; leave out the -- before it (see")]
+    [InlineData("--data x", "'--data' is not understood; name a command first: train --data (see")]
+    [InlineData("predict --epochs 3", "'--epochs' is not understood; it is an option of train, compare, crossval, repeat, tune (see")]
     public void A_command_or_option_that_is_mistyped_gets_the_nearest(string arguments, string says)
     {
         ArgumentNullException.ThrowIfNull(arguments);
         Assert.Contains(says, CommandLine.Refusal(CommandLine.Create().Parse(arguments.Split(' '))), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("evaluate", "--weights FILE and --data PATH are missing, as in: evaluate --weights runs/first --data train.csv --subset validation (see cudnn-digits evaluate --help)")]
+    [InlineData("predict --data x --out y", "--weights FILE is missing, as in: predict --weights")]
+    [InlineData("export --weights x", "--onnx FILE is missing, as in: export")]
+    [InlineData("report", "DIR is missing, as in: report runs/first")]
+    [InlineData("data download", "SET is missing, as in: data download mnist")]
+    [InlineData("data generate", "--out PATH is missing, as in: data generate")]
+    [InlineData("train --lr", "--lr has no value; give it one: --lr X")]
+    [InlineData("train --data a --data b", "--data is given 2 times (a, b); give it once")]
+    public void What_is_missing_or_too_much_is_named(string arguments, string says)
+    {
+        ArgumentNullException.ThrowIfNull(arguments);
+        Assert.StartsWith(says, CommandLine.Refusal(CommandLine.Create().Parse(arguments.Split(' '))), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_file_or_folder_without_an_option_gets_the_one_that_takes_it()
+    {
+        string digits = _folder.Write("digits.csv", ""u8.ToArray()), run = Directory.CreateDirectory(_folder["run"]).FullName;
+        _folder.Write("run/run.json", "{}"u8.ToArray());
+        Assert.Contains($"did you mean --data {digits}?", Says("train", digits), StringComparison.Ordinal);
+        Assert.Contains($"did you mean --weights {run}?", Says("evaluate", run), StringComparison.Ordinal);
+        Assert.Contains($"name a command first: train --data {digits} (see", Says(digits), StringComparison.Ordinal);
+        Assert.Contains($"name a command first: report {run} (see", Says(run), StringComparison.Ordinal);
+
+        static string? Says(params string[] arguments) => CommandLine.Refusal(CommandLine.Create().Parse(arguments));
     }
 
     private static IEnumerable<(string Command, Option Option)> Options(Command root) => root.Subcommands.SelectMany(command => command.Subcommands.Count > 0

@@ -184,8 +184,13 @@ public sealed class ResumeTests : IDisposable
         int stopped = File.ReadAllLines(Path.Combine(run, "history.csv")).Length - 1;
         Assert.InRange(stopped, 2, 8);
         byte[] model = File.ReadAllBytes(Path.Combine(run, "model.safetensors"));
-        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "20");
+        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "20", "--json");
         Assert.Equal(0, resumed.ExitCode);
+        Assert.Contains("\"trained_epochs\": 0,", resumed.Output, StringComparison.Ordinal);
+        Assert.Contains(": 9 epochs of ", resumed.Error, StringComparison.Ordinal);
+        Assert.Contains($"run       {run}, which has ended\n", resumed.Error, StringComparison.Ordinal);
+        Assert.Equal(9, new RunFolder(run).ReadRecord().Options.Epochs);
+        CliProgram.AssertRefused($"{run}/last.safetensors: is one of a run's files; give the run's folder, {run}", "train", "--resume", $"{run}/last.safetensors");
         Assert.Equal(
             [$"note      nothing is left to train: the run stopped early after epoch {stopped}, since none was better than epoch {stopped - 1} (--early-stop 1); --init-from {run} begins a new run with its weights"],
             Notes(resumed));

@@ -49,6 +49,13 @@ public sealed class WeightsTests : IDisposable
         Assert.Equal(0, CliProgram.Invoke("train", "--data", _data, "--init-from", _run, "--epochs", "1", "--device", "cpu", "--quiet", "--out", _folder["tuned"]));
         RunRecord record = new RunFolder(_folder["tuned"]).ReadRecord();
         Assert.Equal((_model, RunFolder.Sha256(_model)), (record.InitFrom, record.InitFromSha256));
+        foreach (string file in new[] { "run.json", "history.csv", "report.html" })
+        {
+            Assert.Contains($"{file}: is one of a run's files and holds no weights; give the run's folder, {_folder["tuned"]}", CliProgram.Refusal("evaluate", "--weights", _folder[$"tuned/{file}"], "--data", _data), StringComparison.Ordinal);
+        }
+
+        string state = _folder["tuned/last.safetensors"];
+        Assert.Equal($"weights   {state}: a run's state, of which the last step's weights are read; the run's folder stands for the weights that it keeps\n", Evaluate(state).Error);
     }
 
     [Fact]
