@@ -11,6 +11,9 @@ public static class DigitPicture
     private const int Side = DigitDataset.Side;
     private const float FittedSide = 20, PenRadius = 1.25f;
 
+    /// <summary>A picture that is smaller has too few pixels for what tells ink from noise.</summary>
+    private const int Least = 16;
+
     /// <summary>Ink fainter than this, of 255, does not count when the digit is looked for: paper and compression leave some everywhere.</summary>
     private const byte Faint = 32;
 
@@ -39,7 +42,13 @@ public static class DigitPicture
             return false;
         }
 
-        sheet = Shrink(sheet, ref width, ref height);
+        if (IsDithered(sheet, width, height))
+        {
+            Smooth(sheet, width, height);
+        }
+
+        sheet = Math.Max(width, height) < Least ? Enlarge(sheet, ref width, ref height) : Shrink(sheet, ref width, ref height);
+        Ruling.Remove(sheet, width, height);
         byte[] ink = Ink.Find(sheet, width, height) ?? throw new InputException("the picture is blank");
         Normalize(ink, width, height, image);
         return true;
@@ -72,6 +81,63 @@ public static class DigitPicture
 
         return border <= Side / 2 && most >= Full && 2 * paper > image.Length && Math.Max(right - left, bottom - top) is >= 15 and <= 21
             && Math.Abs(massX / mass - Side / 2) < 1.25 && Math.Abs(massY / mass - Side / 2) < 1.25;
+    }
+
+    /// <summary>
+    /// Whether grey is made of black and white dots, as fax machines and scanners of one bit do: many pixels differ from the next one by
+    /// half of the range or more, and in a stroke's edge few do.
+    /// </summary>
+    private static bool IsDithered(byte[] sheet, int width, int height)
+    {
+        const int Differs = 128, LeastSide = 64;
+        const double Many = 0.15;
+        int many = 0;
+        for (int i = 4; i < sheet.Length; i += 4)
+        {
+            many += Math.Abs(sheet[i + 1] - sheet[i - 3]) >= Differs ? 1 : 0;
+        }
+
+        return Math.Min(width, height) >= LeastSide && many > Many * width * height;
+    }
+
+    /// <summary>Takes the mean of 4×4 pixels at each place, which is the size of usual patterns of dots.</summary>
+    private static void Smooth(byte[] sheet, int width, int height)
+    {
+        const int Pattern = 4;
+        byte[] dots = [.. sheet];
+        for (int i = 0; i < sheet.Length; i++)
+        {
+            (int x, int y, int sum, int count) = (i / 4 % width, i / 4 / width, 0, 0);
+            for (int row = Math.Max(0, y - 1); row < Math.Min(height, y - 1 + Pattern); row++)
+            {
+                for (int column = Math.Max(0, x - 1); column < Math.Min(width, x - 1 + Pattern); column++, count++)
+                {
+                    sum += dots[4 * (row * width + column) + i % 4];
+                }
+            }
+
+            sheet[i] = (byte)((sum + count / 2) / count);
+        }
+    }
+
+    /// <summary>Interpolates between pixels, where a picture has too few of them.</summary>
+    private static byte[] Enlarge(byte[] sheet, ref int width, ref int height)
+    {
+        int factor = (2 * Least + Math.Max(width, height) - 1) / Math.Max(width, height);
+        (int fromWidth, int fromHeight) = (width, height);
+        (width, height) = (width * factor, height * factor);
+        byte[] large = new byte[4 * width * height];
+        for (int i = 0; i < large.Length; i++)
+        {
+            float x = Math.Clamp((i / 4 % width + 0.5f) / factor - 0.5f, 0, fromWidth - 1), y = Math.Clamp((i / 4 / width + 0.5f) / factor - 0.5f, 0, fromHeight - 1);
+            (int left, int top) = ((int)x, (int)y);
+            (int right, int bottom) = (Math.Min(left + 1, fromWidth - 1), Math.Min(top + 1, fromHeight - 1));
+            large[i] = (byte)(0.5f + float.Lerp(
+                float.Lerp(sheet[4 * (top * fromWidth + left) + i % 4], sheet[4 * (top * fromWidth + right) + i % 4], x - left),
+                float.Lerp(sheet[4 * (bottom * fromWidth + left) + i % 4], sheet[4 * (bottom * fromWidth + right) + i % 4], x - left), y - top));
+        }
+
+        return large;
     }
 
     /// <summary>The means of squares of pixels, where a picture has more of them than it takes to read a digit.</summary>

@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace CudnnDigits.Data;
 
 /// <summary>Finds the ink of one digit in a picture of a sheet, whatever the colours, the light and the pen.</summary>
@@ -23,8 +25,35 @@ internal static class Ink
     /// <summary>The least part of the largest stroke that counts as another stroke and not as dust.</summary>
     private const double Dust = 0.03;
 
-    /// <summary>The least part of what reaches the border that is the digit on its sheet.</summary>
-    private const double Within = 0.1;
+    /// <summary>
+    /// The least part of what reaches the border that is the digit on its sheet: of a desk, which lies in a corner or along half of a side,
+    /// and of anything else, which may be the digit itself.
+    /// </summary>
+    private const double WithinDesk = 0.1, WithinOther = 0.5;
+
+    /// <summary>A desk round the sheet lies along so much of three sides; a digit that was cut out closely does not.</summary>
+    private const double WholeSide = 0.9;
+
+    /// <summary>
+    /// A punched hole is none of its strokes: it is between these parts of the longest of them, further from that than the third, fills so
+    /// much of its box, and is no more than so many times as long as wide.
+    /// </summary>
+    private const double LeastHole = 0.1, MostHole = 0.3, FarHole = 0.15, HoleFill = 0.6, HoleAspect = 1.5;
+
+    /// <summary>A stroke that is so many times as long as high, and below all others, is a line to write on.</summary>
+    private const int Underline = 8;
+
+    /// <summary>
+    /// What fills so much of its box, covers so much of the picture and is no more than so many times as long as wide, is no stroke but a
+    /// sheet that lies on a desk: the digit is on it.
+    /// </summary>
+    private const double SheetFill = 0.66, SheetCover = 0.1, SheetAspect = 2;
+
+    /// <summary>Of a frame so much lies so near to the edge of its box, as a part of the box's side, and goes all the way round.</summary>
+    private const double FrameEdge = 0.85, FrameWidth = 0.06;
+
+    /// <summary>What fills its box up to so much may be a bold digit after all, where no ink is on it.</summary>
+    private const double BoldFill = 0.9;
 
     /// <summary>Width that a thin pen is brought to, and width below which a pen is thin, in pixels of the fitted digit.</summary>
     private const double PenWidth = 2.2, ThinPen = 1.8;
@@ -48,14 +77,19 @@ internal static class Ink
 
         Array.Sort(sure);
         float contrast = sure[(int)(0.95 * sure.Length)]; // dust may be darker than the ink
-        bool[] strokes = Strokes(differences, Strong * contrast, faintest, width, height, out int extent);
-        if (extent == 0)
+        bool[] strokes = Strokes(differences, Strong * contrast, faintest, width, height, out Piece digit);
+        if (digit.Area == 0)
         {
             return null;
         }
 
+        if (IsSheet(digit, width, height) && (OnSheet(rgba, width, height, digit) is var onSheet && (onSheet is not null || digit.Fill > BoldFill)))
+        {
+            return onSheet;
+        }
+
         // What is next to a stroke is its soft edge; a thin pen is made wider.
-        double pixel = Math.Max(1, extent / (double)FittedSide);
+        double pixel = Math.Max(1, digit.Extent / (double)FittedSide);
         double penWidth = PenWidthOf(strokes, width);
         double wider = penWidth < ThinPen * pixel ? (PenWidth * pixel - penWidth) / 2 : 0;
         float[] distances = Distances(strokes, width);
@@ -65,6 +99,39 @@ internal static class Ink
             double own = distances[i] <= 1.5 * pixel ? differences[i] / contrast : 0;
             double drawn = wider > 0 ? wider + 0.5 - distances[i] : 0;
             ink[i] = (byte)Math.Round(255 * Math.Clamp(Math.Max(own, drawn), 0, 1));
+        }
+
+        return ink;
+    }
+
+    private static bool IsSheet(Piece piece, int width, int height) => piece.Border == default && piece.Fill > SheetFill
+        && piece.Covers(SheetCover, width, height) && piece.Extent <= SheetAspect * Math.Min(piece.Width, piece.Height);
+
+    /// <summary>Finds the ink on a sheet that lies within a picture.</summary>
+    private static byte[]? OnSheet(ReadOnlySpan<byte> rgba, int width, int height, Piece sheet)
+    {
+        int edge = 1 + sheet.Extent / 50; // soft, or not quite straight
+        (int left, int top, int across, int down) = (sheet.Left + edge, sheet.Top + edge, sheet.Width - 2 * edge, sheet.Height - 2 * edge);
+        if (Math.Min(across, down) < 2 * DigitDataset.Side)
+        {
+            return null; // too small for a digit that can be read
+        }
+
+        byte[] part = new byte[4 * across * down];
+        for (int y = 0; y < down; y++)
+        {
+            rgba.Slice(4 * ((top + y) * width + left), 4 * across).CopyTo(part.AsSpan(4 * y * across));
+        }
+
+        if (Find(part, across, down) is not { } found)
+        {
+            return null;
+        }
+
+        byte[] ink = new byte[width * height];
+        for (int y = 0; y < down; y++)
+        {
+            found.AsSpan(y * across, across).CopyTo(ink.AsSpan((top + y) * width + left));
         }
 
         return ink;
@@ -82,7 +149,7 @@ internal static class Ink
     }
 
     /// <summary>Where the digit's strokes are: the largest connected piece of ink, and all others but dust.</summary>
-    private static bool[] Strokes(float[] differences, float least, float faintest, int width, int height, out int extent)
+    private static bool[] Strokes(float[] differences, float least, float faintest, int width, int height, out Piece whole)
     {
         int[] pieces = new int[differences.Length]; // 0 = none
         List<Piece> found = [default];
@@ -94,14 +161,16 @@ internal static class Ink
                 continue;
             }
 
-            Piece piece = new(0, 0, width, 0, height, 0);
+            Piece piece = new(0, 0, width, 0, height, 0, default, false);
             pieces[i] = found.Count;
             for (open.Push(i); open.TryPop(out int at);)
             {
                 (int x, int y) = (at % width, at / width);
+                bool isLeft = x == 0, isRight = x == width - 1, isTop = y == 0, isBottom = y == height - 1;
                 piece = new(
                     piece.Area + 1, piece.Sure + (differences[at] > faintest ? 1 : 0),
-                    Math.Min(piece.Left, x), Math.Max(piece.Right, x), Math.Min(piece.Top, y), Math.Max(piece.Bottom, y));
+                    Math.Min(piece.Left, x), Math.Max(piece.Right, x), Math.Min(piece.Top, y), Math.Max(piece.Bottom, y),
+                    piece.Border + new Vector4(isLeft ? 1 : 0, isRight ? 1 : 0, isTop ? 1 : 0, isBottom ? 1 : 0), piece.Corner || ((isLeft || isRight) && (isTop || isBottom)));
                 for (int nearY = Math.Max(0, y - 1); nearY <= Math.Min(height - 1, y + 1); nearY++)
                 {
                     for (int nearX = Math.Max(0, x - 1); nearX <= Math.Min(width - 1, x + 1); nearX++)
@@ -119,18 +188,43 @@ internal static class Ink
             found.Add(piece);
         }
 
-        // A desk beside the sheet reaches the border of the picture; a digit does so only where it was cut out closely.
-        int outside = found.Where(Touches).Max(piece => piece.Extent), within = found.Where(piece => !Touches(piece)).Max(piece => (int?)piece.Extent) ?? 0;
-        bool isWithin = within > 0 && within >= Within * outside;
-        bool IsCandidate(Piece piece) => piece.Sure >= FewestPixels && !(isWithin && Touches(piece));
-        int largest = found.Where(IsCandidate).Max(piece => (int?)piece.Area) ?? 0;
-        bool[] kept = [.. found.Select(piece => IsCandidate(piece) && piece.Area >= Dust * largest)];
+        // The frame of a box, or the edge of a sheet that lies on a desk, is none of its strokes.
+        int[] atEdge = new int[found.Count];
+        for (int i = 0; i < pieces.Length; i++)
+        {
+            Piece own = found[pieces[i]];
+            int fromEdge = Math.Min(Math.Min(i % width - own.Left, own.Right - i % width), Math.Min(i / width - own.Top, own.Bottom - i / width));
+            atEdge[pieces[i]] += fromEdge <= FrameWidth * Math.Min(own.Width, own.Height) ? 1 : 0;
+        }
+
+        for (int i = 1; i < found.Count; i++)
+        {
+            bool isFrame = found[i].Covers(SheetCover, width, height) && atEdge[i] > FrameEdge * found[i].Area && found[i].Area > FrameEdge * 2 * (found[i].Width + found[i].Height);
+            found[i] = isFrame ? found[i] with { Sure = 0 } : found[i];
+        }
+
+        int desk = found.Where(IsDesk).Max(piece => (int?)piece.Extent) ?? 0, other = found.Where(Touches).Max(piece => (int?)piece.Extent) ?? 0;
+        int within = found.Where(piece => !Touches(piece)).Max(piece => (int?)piece.Extent) ?? 0;
+        bool IsCandidate(Piece piece) => piece.Sure >= FewestPixels && !IsRoundTheSheet(piece)
+            && !(IsDesk(piece) && within >= Math.Max(1, WithinDesk * desk)) && !(Touches(piece) && within >= Math.Max(1, WithinOther * other));
+        Piece largest = found.Where(IsCandidate).DefaultIfEmpty().MaxBy(piece => piece.Area);
+        bool[] kept = [.. found.Select(piece => IsCandidate(piece) && piece.Area >= Dust * largest.Area && !IsHole(piece))];
+        for (int i = 0; i < kept.Length; i++)
+        {
+            kept[i] &= !(found[i].Width >= Underline * found[i].Height && found.Where((piece, k) => kept[k] && k != i).All(piece => piece.Bottom < found[i].Top) && kept.Count(one => one) > 1);
+        }
+
         Piece[] digit = [.. found.Where((_, i) => kept[i])];
-        extent = digit.Length == 0 ? 0 : digit.Aggregate((a, b) => a.With(b)).Extent;
-        extent = extent < Math.Max(3, Math.Min(width, height) / 64) ? 0 : extent;
+        whole = digit.Length == 0 ? default : digit.Aggregate((a, b) => a.With(b));
+        whole = whole.Extent < Math.Max(3, Math.Min(width, height) / 64) ? default : whole;
         return Array.ConvertAll(pieces, piece => kept[piece]);
 
-        bool Touches(Piece piece) => piece.Left == 0 || piece.Right == width - 1 || piece.Top == 0 || piece.Bottom == height - 1;
+        // A desk beside the sheet reaches the border of the picture; a digit does so only where it was cut out closely.
+        bool Touches(Piece piece) => piece.Area > 0 && piece.Sides(width, height).Any(share => share > 0);
+        bool IsHole(Piece piece) => piece.Extent > LeastHole * largest.Extent && piece.Extent < MostHole * largest.Extent && piece.Gap(largest) > FarHole * largest.Extent
+            && piece.Fill > HoleFill && piece.Extent < HoleAspect * Math.Min(piece.Width, piece.Height);
+        bool IsDesk(Piece piece) => piece.Corner || piece.Sides(width, height).Max() >= 0.5;
+        bool IsRoundTheSheet(Piece piece) => piece.Sides(width, height).Count(share => share >= WholeSide) >= 3;
     }
 
     /// <summary>How wide the pen was, in pixels: the mean distance from within a ribbon to its edge is a quarter of its width.</summary>
@@ -183,14 +277,33 @@ internal static class Ink
         }
     }
 
-    /// <summary>A connected piece of ink: its pixels, those of them that are surely ink, and its box.</summary>
-    private readonly record struct Piece(int Area, int Sure, int Left, int Right, int Top, int Bottom)
+    /// <summary>
+    /// A connected piece of ink: its pixels, those of them that are surely ink, its box, how many of its pixels lie on the picture's left,
+    /// right, upper and lower side, and whether it has one of the picture's corners.
+    /// </summary>
+    private readonly record struct Piece(int Area, int Sure, int Left, int Right, int Top, int Bottom, Vector4 Border, bool Corner)
     {
+        public int Width => Area == 0 ? 0 : 1 + Right - Left;
+
+        public int Height => Area == 0 ? 0 : 1 + Bottom - Top;
+
         /// <summary>The longer side of the box.</summary>
-        public int Extent => Area == 0 ? 0 : 1 + Math.Max(Right - Left, Bottom - Top);
+        public int Extent => Math.Max(Width, Height);
+
+        /// <summary>Whether its box is more than a part of the picture.</summary>
+        public bool Covers(double part, int width, int height) => Width * (double)Height > part * width * height;
+
+        /// <summary>How much of its box it fills.</summary>
+        public double Fill => Area / Math.Max(1, Width * (double)Height);
+
+        /// <summary>How much of each side of the picture it lies along.</summary>
+        public float[] Sides(int width, int height) => [Border.X / height, Border.Y / height, Border.Z / width, Border.W / width];
+
+        /// <summary>Pixels between its box and another.</summary>
+        public int Gap(Piece other) => Math.Max(0, Math.Max(Math.Max(other.Left - Right, Left - other.Right), Math.Max(other.Top - Bottom, Top - other.Bottom)));
 
         public Piece With(Piece other) => new(
             Area + other.Area, Sure + other.Sure,
-            Math.Min(Left, other.Left), Math.Max(Right, other.Right), Math.Min(Top, other.Top), Math.Max(Bottom, other.Bottom));
+            Math.Min(Left, other.Left), Math.Max(Right, other.Right), Math.Min(Top, other.Top), Math.Max(Bottom, other.Bottom), Border + other.Border, Corner || other.Corner);
     }
 }

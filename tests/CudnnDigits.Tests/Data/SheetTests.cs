@@ -52,6 +52,19 @@ public sealed class SheetTests
         ["cut out of the dark desk beside it"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(u < 0.07f ? 70 : 220)), digit, Gray(40), random, least: 60),
         ["on a dark desk"] = (digit, random) => new Sheet(480, 360).Paper((u, v) => Gray(u is > 0.1f and < 0.92f && v is > 0.06f and < 0.9f ? 220 : 90))
             .Draw(Gray(40), digit, 220, random.Next(60, 200), random.Next(30, 90)).Noise(4, random),
+        ["dark ruling"] = (digit, random) => Anywhere(new Sheet(640, 480).Paper(240), digit, Gray(40), random).Draw(Gray(40), (x, y) => (y + x / 50) % 40 < 2 ? 1 : 0).Noise(3, random),
+        ["pencil on darker squares"] = (digit, random) =>
+            Anywhere(new Sheet(640, 480).Paper(240).Draw(new(90, 120, 220), (x, y) => x % 40 < 2 || y % 40 < 2 ? 1 : 0), digit, Gray(150), random).Noise(3, random),
+        ["in a form's box"] = (digit, random) =>
+            new Sheet(300, 300).Paper(240).Draw(Gray(60), (x, y) => Math.Min(Math.Min(x, 299 - x), Math.Min(y, 299 - y)) is >= 10 and < 13 ? 1 : 0).Draw(Gray(40), digit, 240, 30, 30).Noise(3, random),
+        ["above a line"] = (digit, random) => new Sheet(300, 300).Paper(240).Draw(Gray(40), digit, 200, 50, 30).Draw(Gray(40), (x, y) => x is >= 40 and < 260 && y is >= 250 and < 254 ? 1 : 0).Noise(3, random),
+        ["beside a punched hole"] = (digit, random) =>
+            Anywhere(new Sheet(640, 480).Paper(235), digit, Gray(60), random, least: 80).Draw(Gray(50), (x, y) => (x - 40) * (x - 40) + (y - 240) * (y - 240) < 225 ? 1 : 0).Noise(3, random),
+        ["cut off at an edge, beside a mark"] = (digit, random) =>
+            new Sheet(240, 240).Paper(230).Draw(Gray(40), digit, 240, 0, -34).Draw(Gray(40), (x, y) => (x - 200) * (x - 200) + (y - 215) * (y - 215) < 64 ? 1 : 0).Noise(3, random),
+        ["dots of black and white"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(170), digit, Gray(20), random).Dots(),
+        ["a small sheet on a dark desk"] = (digit, random) => new Sheet(640, 480).Paper((u, v) => Gray(u is > 0.2f and < 0.82f && v is > 0.15f and < 0.8f ? 220 : 95))
+            .Draw(Gray(40), digit, 220, random.Next(160, 260), random.Next(90, 140)).Noise(3, random),
         ["dust"] = (digit, random) =>
             Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(60), random).Draw(Gray(30), (x, y) => (x / 2 * 7919 + y / 2 * 104729) % 1301 == 0 ? 1 : 0),
         ["large"] = (digit, random) => new Sheet(1024, 1024).Paper((_, v) => Gray(220 - 60 * v)).Draw(Gray(50), digit, 900, 60, 60).Noise(8, random),
@@ -105,6 +118,22 @@ public sealed class SheetTests
             Sheet sheet = new Sheet(width, height).Paper(paper).Light(light).Noise(noise, new Random(5));
             Assert.Contains("blank", Assert.Throws<InputException>(() => DigitPicture.Read(sheet.ToRgba(), width, height, new byte[784])).Message, StringComparison.Ordinal);
         }
+    }
+
+    /// <summary>Ruling and a desk are no digit.</summary>
+    [Fact]
+    public void A_sheet_without_ink_is_blank_whatever_was_printed_on_it_or_lies_round_it()
+    {
+        foreach (float level in new float[] { 40, 150 })
+        {
+            AssertBlank(new Sheet(640, 480).Paper(240).Draw(Gray(level), (_, y) => y % 40 < 2 ? 1 : 0));
+            AssertBlank(new Sheet(480, 640).Paper(240).Draw(Gray(level), (x, y) => x % 30 < 2 || y % 30 < 2 ? 1 : 0));
+            AssertBlank(new Sheet(640, 480).Paper((u, v) => Gray(u is > 0.1f and < 0.9f && v is > 0.1f and < 0.9f ? 220 : level)));
+            AssertBlank(new Sheet(640, 480).Paper((u, v) => Gray(u is > 0.2f and < 0.8f && v is > 0.2f and < 0.8f ? 220 : level)));
+        }
+
+        static void AssertBlank(Sheet sheet) => Assert.Contains(
+            "blank", Assert.Throws<InputException>(() => DigitPicture.Read(sheet.Noise(3, new Random(5)).ToRgba(), sheet.Width, sheet.Height, new byte[784])).Message, StringComparison.Ordinal);
     }
 
     /// <summary>

@@ -57,6 +57,13 @@ internal sealed class Sheet(int width, int height)
     /// <summary>Multiplies the light by its share at each place, 0 … 1 across and down.</summary>
     public Sheet Light(Func<float, float, float> share) => Each((pixel, x, y) => pixel * share((x + 0.5f) / width, (y + 0.5f) / height));
 
+    /// <summary>Makes grey of black and white dots, by a Bayer matrix, as a scanner of one bit does.</summary>
+    public Sheet Dots()
+    {
+        int[] levels = [0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5];
+        return Each((pixel, x, y) => new Vector3(pixel.Y > levels[y % 4 * 4 + x % 4] * 16 + 8 ? 255 : 0));
+    }
+
     public byte[] ToRgba()
     {
         byte[] rgba = new byte[4 * _pixels.Length];

@@ -1,0 +1,188 @@
+namespace CudnnDigits.Data;
+
+/// <summary>
+/// Takes lines that were printed on a sheet out of a picture: ruling, squares, the frame of a form's box. A digit's strokes may be as
+/// thin and as dark, so a line must run along most of the picture, nearly straight, and have another one beside it.
+/// </summary>
+internal static class Ruling
+{
+    /// <summary>
+    /// Of the picture's side: how much of it a line covers, where it is not written over; how much where there are other lines beside it; and
+    /// how thick it is at most.
+    /// </summary>
+    private const double Long = 0.7, LongEnough = 0.45, Thick = 1 / 80.0;
+
+    /// <summary>Pieces in which a line is looked for.</summary>
+    private const int Pieces = 64;
+
+    /// <summary>How far a line is from running along the picture's side at most, as a part of its other side.</summary>
+    private const double Slant = 1 / 16.0;
+
+    /// <summary>Levels, of all three colours together, by which a line differs from both of its sides, and how much more than noise does.</summary>
+    private const int LeastDifference = 60, TimesNoise = 5;
+
+    /// <summary>Takes it out: what was printed gets the colours beside it.</summary>
+    /// <param name="rgba">(height, width, 4) uint8, changed; the last is not looked at.</param>
+    /// <param name="width">Pixels in a row.</param>
+    /// <param name="height">Rows.</param>
+    public static void Remove(Span<byte> rgba, int width, int height)
+    {
+        if (Math.Min(width, height) < Pieces)
+        {
+            return; // too small for lines beside a digit
+        }
+
+        int reach = Math.Max(3, (int)(Thick * Math.Min(width, height))) + 2;
+        byte[] before = rgba.ToArray();
+        bool[]? across = Find(before, (width, 1), (height, width), reach), down = Find(before, (height, width), (width, 1), reach);
+        for (int i = 0; i < width * height; i++)
+        {
+            (int x, int y) = (i % width, i / width);
+            bool isAcross = across?[i] == true, isDown = down?[i] == true;
+            if (!isAcross && !isDown)
+            {
+                // Where two lines cross, each goes on at both sides.
+                isAcross = isDown = across is not null && down is not null && IsBetween(across, i, 1, x, width - 1 - x) && IsBetween(down, i, width, y, height - 1 - y);
+            }
+
+            if (isAcross || isDown)
+            {
+                int columns = isDown ? reach : 0, rows = isAcross ? reach : 0;
+                (int left, int right, int top, int bottom) = (x >= columns ? x - columns : x + columns, x < width - columns ? x + columns : x - columns, y >= rows ? y - rows : y + rows, y < height - rows ? y + rows : y - rows);
+                for (int colour = 0; colour < 3; colour++)
+                {
+                    rgba[4 * i + colour] = (byte)((before[4 * (top * width + left) + colour] + before[4 * (bottom * width + right) + colour]) / 2);
+                }
+            }
+        }
+
+        // At the picture's border a line need not go on.
+        bool IsBetween(bool[] line, int i, int step, int least, int most) =>
+            (least < reach || Enumerable.Range(1, reach).Any(k => line[i - k * step])) && (most < reach || Enumerable.Range(1, reach).Any(k => line[i + k * step]));
+    }
+
+    /// <summary>Finds the lines that run along one of the two directions, each a number of pixels and a step between them.</summary>
+    /// <returns>The pixels of lines, with one more at each side; null where there are not two lines.</returns>
+    private static bool[]? Find(byte[] rgba, (int Count, int Step) along, (int Count, int Step) side, int reach)
+    {
+        bool[] thin = Thin(rgba, along, side, reach);
+        int length = along.Count / Pieces;
+        bool[,] full = new bool[Pieces, side.Count]; // pieces of which most is thin, there or in the next row
+        for (int piece = 0; piece < Pieces; piece++)
+        {
+            for (int y = 0; y < side.Count; y++)
+            {
+                int count = 0;
+                for (int x = piece * length; x < (piece + 1) * length; x++)
+                {
+                    count += thin[At(x, y)] || (y < side.Count - 1 && thin[At(x, y + 1)]) ? 1 : 0;
+                }
+
+                full[piece, y] = 5 * count >= 3 * length; // another line may cross it
+            }
+        }
+
+        return Lines(Long) is null ? null : Lines(LongEnough);
+
+        int At(int x, int y) => x * along.Step + y * side.Step;
+
+        int Contrast(int i)
+        {
+            int y = i / side.Step % side.Count;
+            return Difference(rgba, i, y < reach ? i + reach * side.Step : i - reach * side.Step);
+        }
+
+        static int Row(int from, int to, int piece) => from + ((to - from) * piece + (to > from ? Pieces / 2 : -Pieces / 2)) / Pieces;
+
+        bool[]? Lines(double share)
+        {
+            bool[,] isLine = new bool[Pieces, side.Count];
+            int slant = (int)(Slant * side.Count), least = (int)Math.Ceiling(share * Pieces);
+            for (int from = 0; from < side.Count; from++)
+            {
+                for (int to = Math.Max(0, from - slant); to <= Math.Min(side.Count - 1, from + slant); to++)
+                {
+                    int count = 0;
+                    for (int piece = 0; piece < Pieces && count + Pieces - piece >= least; piece++)
+                    {
+                        count += full[piece, Row(from, to, piece)] ? 1 : 0;
+                    }
+
+                    for (int piece = 0; piece < Pieces && count >= least; piece++)
+                    {
+                        isLine[piece, Row(from, to, piece)] = true;
+                    }
+                }
+            }
+
+            bool[] lines = new bool[thin.Length];
+            int[] sections = new int[along.Count]; // lines that a cut across the picture meets there
+            for (int x = 0; x < along.Count; x++)
+            {
+                int piece = Math.Min(x / length, Pieces - 1), last = -reach - 1;
+                for (int y = 0; y < side.Count; y++)
+                {
+                    if (!isLine[piece, y])
+                    {
+                        continue;
+                    }
+
+                    sections[x] += y - last > reach ? 1 : 0;
+                    last = y;
+                    for (int near = Math.Max(0, y - 1); near <= Math.Min(side.Count - 1, y + 2); near++)
+                    {
+                        lines[At(x, near)] |= thin[At(x, near)] || (near > 0 && thin[At(x, near - 1)]) || (near < side.Count - 1 && thin[At(x, near + 1)]);
+                    }
+                }
+            }
+
+            Array.Sort(sections);
+            if (sections[sections.Length / 2] < 2)
+            {
+                return null;
+            }
+
+            // What is much darker or lighter than most of the line is a stroke across it.
+            int[] contrasts = [.. Enumerable.Range(0, lines.Length).Where(i => lines[i] && thin[i]).Select(Contrast).Order()];
+            int most = 3 * contrasts[contrasts.Length / 2] / 2;
+            for (int i = 0; i < lines.Length; i++)
+            {
+                lines[i] = lines[i] && Contrast(i) <= most;
+            }
+
+            return lines;
+        }
+    }
+
+    /// <summary>The pixels that differ from what lies at both sides of them, which is the same.</summary>
+    private static bool[] Thin(byte[] rgba, (int Count, int Step) along, (int Count, int Step) side, int reach)
+    {
+        const int Sample = 4096;
+        int[] sample = new int[Sample];
+        for (int k = 0; k < Sample; k++)
+        {
+            int at = (int)((long)k * along.Count * (side.Count - reach) / Sample);
+            int first = at % along.Count * along.Step + at / along.Count * side.Step;
+            sample[k] = Difference(rgba, first, first + reach * side.Step);
+        }
+
+        Array.Sort(sample);
+        int least = Math.Max(LeastDifference, TimesNoise * sample[Sample / 2]);
+        bool[] thin = new bool[along.Count * side.Count];
+        for (int x = 0; x < along.Count; x++)
+        {
+            for (int y = 0; y < side.Count; y++)
+            {
+                int at = x * along.Step + y * side.Step, far = reach * side.Step;
+                int up = y < reach ? at + 2 * far : at - far, down = y >= side.Count - reach ? at - 2 * far : at + far; // at the border, both on one side
+                thin[at] = Difference(rgba, at, up) > least && Difference(rgba, at, down) > least && 2 * Difference(rgba, up, down) < Difference(rgba, at, up) + Difference(rgba, at, down);
+            }
+        }
+
+        return thin;
+    }
+
+    /// <summary>Of all three colours together.</summary>
+    private static int Difference(byte[] rgba, int one, int other) =>
+        Math.Abs(rgba[4 * one] - rgba[4 * other]) + Math.Abs(rgba[4 * one + 1] - rgba[4 * other + 1]) + Math.Abs(rgba[4 * one + 2] - rgba[4 * other + 2]);
+}
