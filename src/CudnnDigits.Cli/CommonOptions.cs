@@ -93,7 +93,7 @@ internal static class CommonOptions
 
     /// <summary>
     /// Digits at a path. Standard error is told what they were found in, unless quiet or in Kaggle's own table, and of digits that are
-    /// not upright.
+    /// not upright, or faint.
     /// </summary>
     public static DigitDataset OpenData(string path, DataPart part, bool quiet = false)
     {
@@ -104,7 +104,7 @@ internal static class CommonOptions
             Console.Error.WriteLine($"found     {found}");
         }
 
-        if (Orientation.Warning(data) is { } warning)
+        foreach (string warning in new[] { Orientation.Warning(data), PixelScale.Warning(data) }.OfType<string>())
         {
             Console.Error.WriteLine($"warning   {warning}");
         }

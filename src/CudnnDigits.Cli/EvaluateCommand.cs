@@ -31,8 +31,9 @@ internal static class EvaluateCommand
         string path = result.GetRequiredValue(Weights);
         BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
         (Model.NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(path);
-        DigitDataset data = CommonOptions.OpenData(result.GetRequiredValue(Data)!, DataPart.Evaluation);
-        int[] rows = SelectRows(result.GetValue(Subset) ?? "all", data, path, metadata);
+        string subset = result.GetValue(Subset) ?? "all"; // rows of what the run was given to train on
+        DigitDataset data = CommonOptions.OpenData(result.GetRequiredValue(Data)!, subset == "all" ? DataPart.Evaluation : DataPart.Training);
+        int[] rows = SelectRows(subset, data, path, metadata);
 
         using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
         Metrics metrics = Metrics.Evaluate(classifier, data, rows);

@@ -94,6 +94,11 @@ internal static class DataCommand
             text.AppendLine($"orientation  {check.Orientation}");
         }
 
+        if (check.Range is not null)
+        {
+            text.AppendLine($"range        {check.Range}");
+        }
+
         if (check.UnusedFiles.Length > 0)
         {
             text.AppendLine($"not used     {string.Join(", ", check.UnusedFiles.Take(10))}{(check.UnusedFiles.Length > 10 ? $" and {check.UnusedFiles.Length - 10} more" : "")}");

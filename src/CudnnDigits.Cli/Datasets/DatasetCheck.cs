@@ -21,9 +21,10 @@ internal sealed record Duplicates(int[] Rows, int[] Labels)
 /// <param name="Misplaced">Rows whose ink is off the middle: not normalised as MNIST is.</param>
 /// <param name="Unusual">Rows with far more or far less ink than the rest of their class, the oddest first.</param>
 /// <param name="Orientation">What is wrong with how the digits stand; null where nothing is known to be.</param>
+/// <param name="Range">What is wrong with the range of the pixels; null where nothing is known to be.</param>
 /// <param name="UnusedFiles">Files beside the data, or in its zip, that are no part of it.</param>
 internal sealed partial record DatasetCheck(
-    int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual, string? Orientation, string[] UnusedFiles)
+    int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual, string? Orientation, string? Range, string[] UnusedFiles)
 {
     private const int Side = DigitDataset.Side;
 
@@ -50,6 +51,7 @@ internal sealed partial record DatasetCheck(
             misplaced,
             FindUnusual(data, shapes, [.. blank, .. inverted]),
             Datasets.Orientation.Warning(data),
+            PixelScale.Warning(data),
             FindUnusedFiles(path));
 
         int[] Where(Func<Shape, bool> condition) => [.. Enumerable.Range(0, shapes.Length).Where(row => condition(shapes[row]))];
@@ -96,10 +98,18 @@ internal sealed partial record DatasetCheck(
             return [.. Directory.GetFileSystemEntries(path).Select(entry => Path.GetFileName(entry)!).Where(name => !used.Contains(name)).Order(StringComparer.Ordinal)];
         }
 
-        if (path?.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) == true)
+        if (path?.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) == true && new FileInfo(path).Length > 0) // a pipe has none
         {
-            using ZipArchive zip = ZipFile.OpenRead(path);
-            return [.. zip.Entries.Select(entry => entry.FullName).Where(name => Path.GetFileName(name) is not ("train.csv" or "test.csv" or "sample_submission.csv")).Order(StringComparer.Ordinal)];
+            try
+            {
+                using ZipArchive zip = ZipFile.OpenRead(path);
+                string[] files = [.. ZipContainer.Files(zip)];
+                return files.Any(TableSet.Has) ? [.. files.Where(name => !TableSet.Has(name) && Path.GetFileName(name) != "sample_submission.csv").Order(StringComparer.Ordinal)] : [];
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
+            {
+                return []; // gzip data by that name; it was read a moment ago, and only a hint depends on it
+            }
         }
 
         return [];

@@ -67,7 +67,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         {
             if (text.Seen.Length - text.Lines.Length > DigitCsv.MaxRowBytes)
             {
-                throw new InputException($"{name}: row {text.Lines.Span.Count((byte)'\n') + 1} is longer than {DigitCsv.MaxRowBytes >> 10} KiB, more than the {Pixels} pixels of a digit take; is this a table of digits?");
+                throw new InputException($"{name}: row {Math.Max(text.Lines.Span.Count((byte)'\n'), text.Lines.Span.Count((byte)'\r')) + 1} is longer than {DigitCsv.MaxRowBytes >> 10} KiB, more than the {Pixels} pixels of a digit take; is this a table of digits?");
             }
 
             Sample sample = Sample.Of(text.Lines, options);
@@ -145,6 +145,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         {
             int side = (int)Math.Sqrt(columns);
             return (null, $"row {sample.FirstLine} has {columns} {(columns == 1 ? "column" : "columns")}, expected {Pixels} for the pixels of 28×28 and one for the label, as in label,pixel0,…,pixel783"
+                + (columns is Pixels + DigitDataset.Classes or Pixels + DigitDataset.Classes + 1 ? "; is the label in ten columns, of which one is 1? Put the digit in one column, label, in their place" : "")
                 + (side > 3 && columns - side * side is 0 or 1 && side != 28 ? $"; {side}×{side} pixels? Resize the pictures to 28×28" : ""));
         }
 
@@ -153,6 +154,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         List<(CsvLayout Layout, bool IsPlausible)> candidates = [];
         string? problem = null;
         int good = -1;
+        bool isScaled = sample.IsScaled(header is null ? 0 : 1);
         for (int firstPixel = 0; firstPixel <= others; firstPixel++)
         {
             int place = firstPixel;
@@ -172,8 +174,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
             good = Pixels;
             int[] free = [.. outside.Where(column => header is null || (names[column].Length > 0 && Part(names[column]) != true && Stem(names[column]) == Stem(names[place])))];
-            int[] labels = [.. outside.Where(column => Part(names[column]) == true)];
-            labels = labels.Length > 0 || header is null ? labels : [.. outside.Where(column => names[column].Length == 0 && edges[column] is { MayBeLabel: true, MayBeIndex: false })];
+            int[] labels = [.. outside.Where(column => Part(names[column]) == true && !(edges[column].Counts && IsNumber(names[column])))];
             if (labels.Length > 1)
             {
                 problem = $"row {sample.FirstLine}, columns {labels[0] + 1} and {labels[1] + 1} are both headed as labels ('{Shorten(names[labels[0]])}' and '{Shorten(names[labels[1]])}'); take one away";
@@ -186,12 +187,19 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
                 continue;
             }
 
+            int nameless = header is null || labels.Length > 0 || names[place].Length == 0 ? -1 : outside.FirstOrDefault(column => names[column].Length == 0 && edges[column] is { MayBeLabel: true, MayBeIndex: false }, -1);
+            if (nameless >= 0)
+            {
+                problem = $"row {sample.FirstLine}, column {nameless + 1} has no name, and may be labels or not ({edges[nameless].What}); head it label, if it is that, else id";
+                continue;
+            }
+
             int[] border = [.. Enumerable.Range(0, columns).Where(column => (column < others || column >= Pixels) && !outside.Contains(column))];
             foreach (int label in labels.Length == 1 ? labels : [-1, .. free])
             {
                 if (free.All(column => column == label ? edges[column].MayBeLabel : edges[column].MayBeIndex))
                 {
-                    candidates.Add((new CsvLayout(sample.Separator, header is not null, names, label, place, sample.IsScaled), border.All(column => edges[column].IsPaper)));
+                    candidates.Add((new CsvLayout(sample.Separator, header is not null, names, label, place, isScaled), border.All(column => edges[column].IsPaper)));
                 }
             }
         }
@@ -220,11 +228,14 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     /// <summary>Whether a name is a label's (true) or an index's (false); null where it is neither.</summary>
     private static bool? Part(string name)
     {
-        string letters = string.Concat(name.Where(char.IsAsciiLetterOrDigit)).ToLowerInvariant();
+        string letters = string.Concat(name.Where(char.IsLetterOrDigit)).ToLowerInvariant();
         return LabelNames.Contains(letters) ? true
             : IndexNames.Contains(letters) || (letters.StartsWith("unnamed", StringComparison.Ordinal) && letters[7..].All(char.IsAsciiDigit)) ? false
             : null;
     }
+
+    /// <summary>Whether a label's name may as well be that of a column that numbers the rows.</summary>
+    private static bool IsNumber(string name) => name.Trim().Equals("number", StringComparison.OrdinalIgnoreCase);
 
     /// <summary>The first pixel, from 0, whose name does not follow from the first one's; 784 where all do.</summary>
     /// <remarks>Names count on by one (pixel0, pixel1, …), or by row and column (1x1, 1x2, …), or are all empty.</remarks>
@@ -298,7 +309,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     }
 
     /// <summary>What a column at an edge of the table may be, by the rows that were looked at.</summary>
-    private readonly record struct Edge(bool MayBeLabel, bool MayBeIndex, bool IsPaper, string What)
+    private readonly record struct Edge(bool MayBeLabel, bool MayBeIndex, bool Counts, bool IsPaper, string What)
     {
         public static Edge Of(Sample sample, int column, int skip, int columns)
         {
@@ -309,7 +320,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
             bool counts = isWhole && values.Length > 1 && Enumerable.Range(1, values.Length - 1).All(i => values[i] == values[i - 1] + 1);
             bool isConstant = isWhole && values.Length > 0 && Array.TrueForAll(values, value => value == values[0]);
             bool isIndex = isEmpty || (isWhole && values.Distinct().Count() == values.Length && (counts || !isDigits));
-            return new Edge(isDigits && values.Length > 0, isIndex, isConstant && values[0] is 0 or > 9, values switch
+            return new Edge(isDigits && values.Length > 0, isIndex, counts, isConstant && values[0] is 0 or > 9, values switch
             {
                 [] => "has no rows",
                 _ when isConstant => $"is always {values[0]}",
@@ -320,22 +331,25 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         }
     }
 
-    /// <summary>A row of the sample: how many fields, and the numbers of those at its two ends.</summary>
-    private readonly record struct SampleRow(int Count, double[] Head, double[] Tail)
+    /// <summary>A row of the sample: how many fields, the numbers of those at its two ends, and what is known of those between.</summary>
+    private readonly record struct SampleRow(int Count, double[] Head, double[] Tail, double Most, bool AreWhole)
     {
         public double this[int column] => column < Head.Length ? Head[column] : Tail[column - Count + Tail.Length];
     }
 
     /// <summary>The first rows of a table.</summary>
-    private sealed record Sample(char Separator, string[] First, long FirstLine, List<SampleRow> Rows, bool IsScaled)
+    private sealed record Sample(char Separator, string[] First, long FirstLine, List<SampleRow> Rows)
     {
+        /// <summary>Whether the pixels are 0 … 1.</summary>
+        /// <param name="skip">Rows to leave out: the header.</param>
+        public bool IsScaled(int skip) => Rows.Count > skip && PixelScale.IsUnit(Rows.Skip(skip).Max(row => row.Most), Rows.Skip(skip).All(row => row.AreWhole));
+
         public static Sample Of(ReadOnlyMemory<byte> lines, CsvReaderOptions options)
         {
             char separator = FindSeparator(lines.Span);
             string[] first = [];
             long firstLine = 0;
             List<SampleRow> rows = [];
-            double most = 0;
             using CsvReader reader = CsvReader.Create(lines, options with { Separator = separator });
             while (reader.Read())
             {
@@ -346,12 +360,16 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
                 }
 
                 int ends = Math.Min(MostOthers, reader.FieldCount);
-                rows.Add(new SampleRow(reader.FieldCount, [.. Enumerable.Range(0, ends).Select(Number)], [.. Enumerable.Range(reader.FieldCount - ends, ends).Select(Number)]));
-                for (int column = MostOthers; rows.Count is > 1 and < 100 && column < reader.FieldCount - MostOthers; column++)
+                double most = 0;
+                bool areWhole = true;
+                for (int column = MostOthers; rows.Count < 100 && column < reader.FieldCount - MostOthers; column++)
                 {
                     double value = Number(column);
                     most = Math.Max(most, double.IsNaN(value) ? 0 : value);
+                    areWhole &= double.IsNaN(value) || value == Math.Floor(value);
                 }
+
+                rows.Add(new SampleRow(reader.FieldCount, [.. Enumerable.Range(0, ends).Select(Number)], [.. Enumerable.Range(reader.FieldCount - ends, ends).Select(Number)], most, areWhole));
 
                 double Number(int column)
                 {
@@ -361,13 +379,14 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
                 }
             }
 
-            return new Sample(separator, first, firstLine, rows, most is > 0 and <= 1);
+            return new Sample(separator, first, firstLine, rows);
         }
 
         /// <summary>The rarest separator that gives the first line enough fields; else the one that gives the most.</summary>
         private static char FindSeparator(ReadOnlySpan<byte> lines)
         {
-            ReadOnlySpan<byte> line = lines.IndexOf((byte)'\n') is >= 0 and int end ? lines[..end] : lines;
+            lines = lines.TrimStart("\r\n"u8);
+            ReadOnlySpan<byte> line = lines.IndexOfAny((byte)'\n', (byte)'\r') is >= 0 and int end ? lines[..end] : lines;
             char best = ',';
             int most = 0;
             foreach (char separator in "\t;|, ")

@@ -19,8 +19,8 @@ public enum DataPart
 /// </summary>
 public static class DataSource
 {
-    /// <summary>So many of a file's first bytes tell its kind.</summary>
-    internal const int HeadBytes = 64;
+    /// <summary>So many of a file's first bytes tell its kind; a tar archive does so at its 257th.</summary>
+    internal const int HeadBytes = 512;
 
     /// <summary>How many folders deep digits are looked for: torchvision keeps them in MNIST/raw.</summary>
     private const int MostDepth = 3;

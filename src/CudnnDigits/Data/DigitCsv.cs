@@ -30,14 +30,24 @@ public static class DigitCsv
     /// <returns>Digits in the order of the file, with labels if there is a label column.</returns>
     /// <exception cref="InputException">The text is no table of digits, could be read in two ways, or holds a value out of
     /// range.</exception>
-    public static DigitDataset Read(Stream csv, string name)
+    public static DigitDataset Read(Stream csv, string name) => Read(csv, name, DataPart.Training);
+
+    /// <summary>As <see cref="Read(Stream, string)"/>; digits to predict may have no labels, or labels that are hidden, as -1 or ?.</summary>
+    internal static DigitDataset Read(Stream csv, string name, DataPart part) => Read(csv, name, (text, layout) =>
+    {
+        using CsvReader reader = CsvReader.Create(text, Options with { Separator = layout.Separator }, leaveOpen: true);
+        return Read(reader, layout, name, part);
+    });
+
+    /// <summary>Whether there is a column of labels, by the first rows.</summary>
+    internal static bool IsLabelled(Stream csv, string name) => Read(csv, name, (_, layout) => layout.Label >= 0);
+
+    private static T Read<T>(Stream csv, string name, Func<Lookahead, CsvLayout, T> read)
     {
         try
         {
             using Lookahead text = Lookahead.Open(csv);
-            CsvLayout layout = CsvLayout.Of(text, Options, name);
-            using CsvReader reader = CsvReader.Create(text, Options with { Separator = layout.Separator }, leaveOpen: true);
-            return Read(reader, layout, name);
+            return read(text, CsvLayout.Of(text, Options, name));
         }
         catch (CsvFormatException e)
         {
@@ -116,8 +126,9 @@ public static class DigitCsv
 
     private const NumberStyles NumberStyle = NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite;
 
-    private static DigitDataset Read(CsvReader reader, CsvLayout layout, string name)
+    private static DigitDataset Read(CsvReader reader, CsvLayout layout, string name, DataPart part)
     {
+        string? hidden = null;
         PixelBuffer pixels = new(name);
         List<byte> labels = [];
         int columns = layout.Names.Length, first = layout.FirstPixel;
@@ -136,8 +147,15 @@ public static class DigitCsv
 
             if (layout.Label >= 0)
             {
-                int label = Parse(reader.GetSpan(layout.Label), layout.Separator, isScaled: false);
-                labels.Add(label is >= 0 and < DigitDataset.Classes ? (byte)label : throw Bad(reader, layout, name, layout.Label));
+                int label = Parse(Unquote(reader.GetSpan(layout.Label)), layout.Separator, isScaled: false);
+                bool isDigit = label is >= 0 and < DigitDataset.Classes;
+                if (!isDigit && !(part == DataPart.Prediction && IsHidden(reader.GetSpan(layout.Label))))
+                {
+                    throw Bad(reader, layout, name, layout.Label);
+                }
+
+                labels.Add(isDigit ? (byte)label : (byte)0);
+                hidden ??= isDigit ? null : $"labels passed over, since that of row {reader.LineNumber} is {Quoted(reader, layout.Label)}";
             }
 
             Span<byte> image = pixels.AddImage();
@@ -155,24 +173,35 @@ public static class DigitCsv
         }
 
         return pixels.Count > 0
-            ? new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 ? [.. labels] : null) { Found = layout.Description }
+            ? new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 && hidden is null ? [.. labels] : null) { Found = hidden is null ? layout.Description : $"{layout.Description ?? "a table"}, {hidden}" }
             : throw new InputException($"{name}: a header but no digits; expected one digit a row after it");
     }
 
     /// <summary>A number as a byte, however it is written; −1 where it is none.</summary>
     private static int Parse(ReadOnlySpan<byte> text, char separator, bool isScaled) =>
         !TryParseNumber(text, separator, out double value) ? -1
-            : isScaled ? (value <= 1 ? (int)Math.Round(value * byte.MaxValue) : -1)
+            : isScaled ? PixelScale.ToByte(value)
             : value <= byte.MaxValue && value == Math.Floor(value) ? (int)value : -1;
 
     private static InputException Bad(CsvReader reader, CsvLayout layout, string name, int column)
     {
-        string text = CsvLayout.Shorten(Encoding.UTF8.GetString(reader.GetSpan(column)));
         string expected = column == layout.Label ? "a digit 0 to 9" : layout.IsScaled ? "a number 0 to 1, as in the first rows" : "a whole number 0 to 255";
-        string found = text.Length == 0 ? "empty" : $"'{text}'";
         string where = layout.Names[column].Length > 0 ? CsvLayout.Shorten(layout.Names[column]) : $"{column + 1}";
-        return new InputException($"{name}: row {reader.LineNumber}, column {where} is {found}, expected {expected}");
+        return new InputException($"{name}: row {reader.LineNumber}, column {where} is {Quoted(reader, column)}, expected {expected}");
     }
+
+    /// <summary>What stands for a label that is not told, in digits that are there to be read.</summary>
+    private static bool IsHidden(ReadOnlySpan<byte> label) => Encoding.UTF8.GetString(label).Trim().ToLowerInvariant() is "" or "?" or "-1" or "-1.0" or "-" or "nan" or "na" or "n/a" or "<na>" or "null" or "none";
+
+    private static string Quoted(CsvReader reader, int column) => CsvLayout.Shorten(Encoding.UTF8.GetString(reader.GetSpan(column))) is { Length: > 0 } text ? $"'{text}'" : "empty";
+
+    /// <summary>'7' as WEKA writes it, and b'7' as Python does.</summary>
+    private static ReadOnlySpan<byte> Unquote(ReadOnlySpan<byte> label) => label switch
+    {
+        [(byte)'\'', .. var inner, (byte)'\''] => inner,
+        [(byte)'b', (byte)'\'', .. var inner, (byte)'\''] => inner,
+        _ => label,
+    };
 
     private static string Where(CsvFormatException e) => e.LineNumber > 0 ? $"row {e.LineNumber}: " : "";
 }

@@ -1,9 +1,10 @@
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Data;
 
 /// <summary>Kinds of files that are not read, known by their first bytes, so that a message can say what was given.</summary>
-internal static class KnownFile
+internal static partial class KnownFile
 {
     private static readonly (int At, string Start, string Name)[] Kinds =
     [
@@ -13,8 +14,12 @@ internal static class KnownFile
         (0, "\u0089HDF", "an HDF5 file"), (0, "PAR1", "a Parquet file"), (0, "ARROW1", "an Arrow file"), (0, "MATLAB 5", "a MATLAB file"),
         (0, "\u0093NUMPY", "a NumPy array"), (0, "SQLite format 3", "an SQLite database"), (0, "\u0080\u0002", "a pickle of Python"),
         (0, "\u0080\u0003", "a pickle of Python"), (0, "\u0080\u0004", "a pickle of Python"), (0, "\u0080\u0005", "a pickle of Python"),
-        (0, "PK\u0003\u0004", "a zip file"), (0, "PK\u0005\u0006", "an empty zip file"), (0, "7z\u00BC\u00AF", "a 7z archive"), (0, "Rar!", "a RAR archive"),
-        (0, "\u00FD7zXZ", "an xz file"), (0, "BZh", "a bzip2 file"), (0, "(\u00B5/\u00FD", "a zstd file"), (0, "\u001F\u008B", "a gzip file"),
+        (0, "PK\u0003\u0004", "a zip file"), (0, "PK\u0005\u0006", "an empty zip file"), (0, "7z\u00BC\u00AF", "a 7z archive: unpack it first"), (0, "Rar!", "a RAR archive: unpack it first"),
+        (0, "\u00FD7zXZ", "an xz file: unpack it first"), (0, "BZh", "a bzip2 file: unpack it first"), (0, "(\u00B5/\u00FD", "a zstd file: unpack it first"),
+        (0, "]\0\0", "an lzma file: unpack it first"), (0, "\u001F\u009D", "a file of compress: unpack it first"), (0, "\u0004\"M\u0018", "an LZ4 file: unpack it first"),
+        (257, "ustar", "a tar archive: unpack it first"), (0, "\u001F\u008B", "a gzip file, packed twice: unpack it first"),
+        (0, "\0\0\u000B", "an IDX file of 16-bit numbers: write it as bytes"), (0, "\0\0\u000C", "an IDX file of 32-bit numbers: write it as bytes"),
+        (0, "\0\0\u000D", "an IDX file of real numbers: write it as bytes"), (0, "\0\0\u000E", "an IDX file of real numbers: write it as bytes"),
     ];
 
     private static readonly string[] HeicBrands = ["heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"];
@@ -31,13 +36,18 @@ internal static class KnownFile
 
         if (start.Length >= 12 && start[4..8] == "ftyp")
         {
-            return start.Contains("avif", StringComparison.Ordinal) || start.Contains("avis", StringComparison.Ordinal) ? "an AVIF picture"
+            string brands = start[..Math.Min(start.Length, 64)];
+            return brands.Contains("avif", StringComparison.Ordinal) || brands.Contains("avis", StringComparison.Ordinal) ? "an AVIF picture"
                 : HeicBrands.Contains(start[8..12]) ? "a HEIC picture" : "a video";
         }
 
         return start.StartsWith("BM", StringComparison.Ordinal) && start.Length >= 10 && start[6..10] == "\0\0\0\0" ? "a BMP picture"
             : Begins("<svg") || Begins("<?xml") || Begins("<!DOCTYPE svg") ? "an SVG picture"
             : Begins("<!DOCTYPE") || Begins("<html") ? "a page of HTML, not the file that it may lead to"
+            : Begins("version https://git-lfs") ? "a pointer of Git LFS: fetch the file itself by git lfs pull"
+            : Begins("{") || Begins("[") ? "JSON, or a list as Python prints it: write it as a table (CSV)"
+            : Begins("@relation") || Begins("%") ? "an ARFF file of WEKA: save it as CSV"
+            : Svm().IsMatch(text) ? "a LIBSVM (SVMlight) file, label index:value: write it as a table (CSV) of all 784 pixels"
             : null;
 
         bool Begins(string with) => text.StartsWith(with, StringComparison.OrdinalIgnoreCase);
@@ -49,4 +59,7 @@ internal static class KnownFile
         string clean = string.Concat(text.Take(40).Select(c => char.IsControl(c) || char.IsSurrogate(c) ? '?' : c));
         return text.Length > 40 ? clean + "…" : clean;
     }
+
+    [GeneratedRegex("^[-+]?[0-9]+(\\.[0-9]+)? +[0-9]+:[-+.0-9]")]
+    private static partial Regex Svm();
 }

@@ -14,7 +14,8 @@ internal sealed class Lookahead : ReadOnlyStream
     private Lookahead(Stream stream) => _stream = stream;
 
     /// <summary>Begins with a look at the first 64 KiB.</summary>
-    /// <param name="text">UTF-8, or UTF-16 with a byte order mark, which becomes UTF-8; disposed of with this.</param>
+    /// <param name="text">UTF-8, or UTF-16 with a byte order mark, which becomes UTF-8; columns that are aligned by spaces become separated by
+    /// one; disposed of with this.</param>
     public static Lookahead Open(Stream text)
     {
         Lookahead look = new(text);
@@ -31,6 +32,12 @@ internal sealed class Lookahead : ReadOnlyStream
             look.Fill();
         }
 
+        if (SingleSpaces.AreNeeded(look.Seen))
+        {
+            look = new Lookahead(new SingleSpaces(look));
+            look.Fill();
+        }
+
         return look;
     }
 
@@ -38,7 +45,7 @@ internal sealed class Lookahead : ReadOnlyStream
     public bool SeesAll { get; private set; }
 
     /// <summary>What is seen, but for a line whose end is not.</summary>
-    public ReadOnlyMemory<byte> Lines => _buffer.AsMemory(0, SeesAll ? _end : Seen.LastIndexOf((byte)'\n') + 1);
+    public ReadOnlyMemory<byte> Lines => _buffer.AsMemory(0, SeesAll ? _end : Seen.LastIndexOfAny((byte)'\n', (byte)'\r') + 1);
 
     /// <summary>What is seen.</summary>
     public ReadOnlySpan<byte> Seen => _buffer.AsSpan(0, _end);

@@ -15,8 +15,8 @@ internal static class NumpyArchive
     /// <exception cref="InputException">It is not plain which arrays hold the digits, or one is no such array, or damaged.</exception>
     public static DigitDataset Read(string path, DataPart part, IReadOnlyList<string> names, Func<string, Stream> open)
     {
-        string[] sets = part switch { DataPart.Training => ["train", ""], DataPart.Evaluation => ["test", "", "train"], _ => ["test", ""] };
-        foreach (string set in sets)
+        string[] sets = part == DataPart.Training ? [.. SetName.Of(part), ""] : [.. SetName.Of(DataPart.Prediction), ""];
+        foreach (string set in part == DataPart.Evaluation ? [.. sets, .. SetName.Of(DataPart.Training)] : sets)
         {
             (string Images, string? Labels)[] found = [.. Find(names, set).DistinctBy(pair => pair.Images)];
             if (found.Length > 1)
@@ -24,7 +24,7 @@ internal static class NumpyArchive
                 throw new InputException($"{path}: holds several arrays that may be the images ({string.Join(", ", found.Select(pair => KnownFile.Printable(pair.Images)))}); keep one of them, as x_train or images");
             }
 
-            if (found is [var (images, labels)])
+            if (found is [var (images, labels)] && (labels is not null || part != DataPart.Evaluation || !Others(set)))
             {
                 using Stream imageStream = open(images);
                 byte[] pixels = NumpyArray.Open(imageStream, $"{path}/{images}.npy").ReadImages();
@@ -34,11 +34,21 @@ internal static class NumpyArchive
                 }
 
                 using Stream labelStream = open(labels);
-                return new DigitDataset(path, pixels, NumpyArray.Open(labelStream, $"{path}/{labels}.npy").ReadLabels(pixels.Length / DigitDataset.PixelCount)) { Found = $"NumPy's arrays {images} and {labels}" };
+                try
+                {
+                    byte[] read = NumpyArray.Open(labelStream, $"{path}/{labels}.npy").ReadLabels(pixels.Length / DigitDataset.PixelCount);
+                    return new DigitDataset(path, pixels, read) { Found = $"NumPy's arrays {images} and {labels}" };
+                }
+                catch (InputException) when (part == DataPart.Prediction) // they are not needed, and may be hidden, as -1
+                {
+                    return new DigitDataset(path, pixels, null) { Found = $"NumPy's array {images}; {labels} passed over, which holds no digits" };
+                }
             }
         }
 
         throw new InputException($"{path}: holds {string.Join(", ", names.Take(6).Select(KnownFile.Printable))}{(names.Count > 6 ? " …" : "")}, but no {(part == DataPart.Prediction ? "x_test" : "x_train and y_train")} or images and labels; name them so");
+
+        bool Others(string set) => SetName.Of(DataPart.Training).Append("").Any(other => other != set && Find(names, other).Any(pair => pair.Labels is not null));
     }
 
     /// <summary>The arrays of one set that may be its images, each with its labels where there are any.</summary>

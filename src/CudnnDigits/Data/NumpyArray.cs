@@ -6,7 +6,7 @@ using System.Text.RegularExpressions;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// An array of NumPy (.npy, versions 1 to 3): whole or real numbers of any width and byte order, in C or Fortran order. Source:
+/// An array of NumPy (.npy, versions 1 to 3): whole or real numbers of any width and byte order, or single characters, in C or Fortran order. Source:
 /// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 /// </summary>
 internal sealed partial class NumpyArray
@@ -62,7 +62,7 @@ internal sealed partial class NumpyArray
         string descr = type.Groups[1].Value;
         long[] sizes = [.. shape.Groups[1].Value.Split([',', ' ', 'L'], StringSplitOptions.RemoveEmptyEntries).Select(size => long.TryParse(size, NumberStyles.None, CultureInfo.InvariantCulture, out long value) ? value : long.MaxValue)];
         return Numbers().Match(descr) is { Success: true } number && sizes.All(size => size is >= 0 and <= int.MaxValue)
-            ? new NumpyArray(stream, name, number.Groups[2].Value[0], number.Groups[3].Value[0] - '0', number.Groups[1].Value == ">", order.Groups[1].Value == "True", sizes)
+            ? new NumpyArray(stream, name, number.Groups[2].Value[0], number.Groups[2].Value == "U" ? 4 : number.Groups[3].Value[0] - '0', number.Groups[1].Value == ">", order.Groups[1].Value == "True", sizes)
             : throw new InputException($"{name}: an array {ShapeOf(sizes)} of type '{KnownFile.Printable(descr)}'{(descr == "|O" ? " (objects of Python, which could run code)" : "")}; expected numbers, such as uint8 or float32");
     }
 
@@ -82,6 +82,11 @@ internal sealed partial class NumpyArray
             throw new InputException($"{_name}: an array of {ShapeText}; expected images of 28×28, (N, 28, 28) or (N, 784)");
         }
 
+        if (_kind is 'U' or 'S')
+        {
+            throw new InputException($"{_name}: an array of text; expected numbers, such as uint8 or float32");
+        }
+
         long images = one ? 1 : _shape[0];
         if (images == 0)
         {
@@ -90,7 +95,7 @@ internal sealed partial class NumpyArray
 
         PixelBuffer pixels = new(_name);
         double[] values = new double[Count];
-        double scale = 0;
+        ValueRange range = new();
         if (_fortran)
         {
             byte[] all = ReadRest(images * Count);
@@ -103,7 +108,7 @@ internal sealed partial class NumpyArray
                     values[i] = Value(all.AsSpan((int)(at * _width), _width));
                 }
 
-                ToPixels(values, pixels.AddImage(), ref scale, image);
+                ToPixels(values, pixels.AddImage(), range, image);
             }
         }
         else
@@ -117,12 +122,14 @@ internal sealed partial class NumpyArray
                     values[i] = Value(row.AsSpan(i * _width, _width));
                 }
 
-                ToPixels(values, pixels.AddImage(), ref scale, image);
+                ToPixels(values, pixels.AddImage(), range, image);
             }
         }
 
         CheckEnd();
-        return pixels.ToArray();
+        return range is { IsUnit: false, HasFractions: true, Most: < PixelScale.LeastInk }
+            ? throw new InputException($"{_name}: the values are no whole numbers and go up to {range.Most.ToString(CultureInfo.InvariantCulture)}; expected 0 to 255, or 0 to 1: multiply them so")
+            : pixels.ToArray();
     }
 
     /// <summary>Labels, (N) or (N, 1), or (N, 10) of which one is 1.</summary>
@@ -164,21 +171,30 @@ internal sealed partial class NumpyArray
 
     private static string ShapeOf(long[] shape) => $"({string.Join(", ", shape)}{(shape.Length == 1 ? "," : "")})";
 
-    /// <summary>Takes over one image; the scale is 1 or 255, and 0 as long as every image was blank.</summary>
-    private void ToPixels(double[] values, Span<byte> image, ref double scale, long number)
+    /// <summary>What is known of the values so far.</summary>
+    private sealed class ValueRange
     {
-        if (scale == 0)
-        {
-            double most = values.Max();
-            scale = most > 1 ? 1 : most > 0 ? byte.MaxValue : 0;
-        }
+        /// <summary>Whether they go from 0 to 1 in place of 255; null as long as every image was blank.</summary>
+        public bool? IsUnit { get; set; }
 
+        public bool HasFractions { get; set; }
+
+        public double Most { get; set; }
+    }
+
+    /// <summary>Takes over one image.</summary>
+    private void ToPixels(double[] values, Span<byte> image, ValueRange range, long number)
+    {
+        range.Most = Math.Max(range.Most, values.Max());
+        range.HasFractions |= Array.Exists(values, value => value != Math.Floor(value));
+        range.IsUnit ??= range.Most > 0 ? PixelScale.IsUnit(range.Most, !range.HasFractions) : null;
         for (int i = 0; i < values.Length; i++)
         {
-            double value = values[i] * (scale == 0 ? 1 : scale);
-            image[i] = value is >= 0 and <= byte.MaxValue
-                ? (byte)Math.Round(value)
-                : throw new InputException($"{_name}: image {number} (from 0) has the value {values[i].ToString(CultureInfo.InvariantCulture)}; expected {(scale == byte.MaxValue ? "0 to 1, as in the images before it" : "0 to 255, or 0 to 1 in all images")}");
+            double value = values[i];
+            int pixel = range.IsUnit == true ? PixelScale.ToByte(value) : value is >= 0 and <= byte.MaxValue ? (int)Math.Round(value) : -1;
+            image[i] = pixel >= 0
+                ? (byte)pixel
+                : throw new InputException($"{_name}: image {number} (from 0) has the value {value.ToString(CultureInfo.InvariantCulture)}; expected {(range.IsUnit == true ? "0 to 1, as in the images before it" : "0 to 255, or 0 to 1 in all images")}");
         }
     }
 
@@ -186,6 +202,8 @@ internal sealed partial class NumpyArray
     {
         ('u' or 'b', 1) => bytes[0],
         ('i', 1) => (sbyte)bytes[0],
+        ('S', 1) => bytes[0] - (double)'0', // the character of a digit
+        ('U', _) => (_bigEndian ? BinaryPrimitives.ReadUInt32BigEndian(bytes) : BinaryPrimitives.ReadUInt32LittleEndian(bytes)) - (double)'0',
         ('f', 2) => (double)(_bigEndian ? BinaryPrimitives.ReadHalfBigEndian(bytes) : BinaryPrimitives.ReadHalfLittleEndian(bytes)),
         ('f', 4) => _bigEndian ? BinaryPrimitives.ReadSingleBigEndian(bytes) : BinaryPrimitives.ReadSingleLittleEndian(bytes),
         ('f', 8) => _bigEndian ? BinaryPrimitives.ReadDoubleBigEndian(bytes) : BinaryPrimitives.ReadDoubleLittleEndian(bytes),
@@ -253,6 +271,6 @@ internal sealed partial class NumpyArray
     [GeneratedRegex(@"'shape'\s*:\s*\(([0-9, L]*)\)")]
     private static partial Regex Shape();
 
-    [GeneratedRegex(@"^([<>|=])([uifb])([1248])$")]
+    [GeneratedRegex(@"^([<>|=])([uifb](?=[1248])|[US](?=1))([1-8])$")]
     private static partial Regex Numbers();
 }

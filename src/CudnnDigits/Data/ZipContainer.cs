@@ -2,7 +2,7 @@ using System.IO.Compression;
 
 namespace CudnnDigits.Data;
 
-/// <summary>A zip file: Kaggle's, with train.csv and test.csv, or NumPy's arrays (.npz), as Keras keeps MNIST.</summary>
+/// <summary>A zip file: Kaggle's, with train.csv and test.csv, one table alone, or NumPy's arrays (.npz), as Keras keeps MNIST.</summary>
 internal sealed class ZipContainer : DigitContainer
 {
     private const string Array = ".npy";
@@ -22,33 +22,44 @@ internal sealed class ZipContainer : DigitContainer
         Stream seekable = file.Seekable()
             ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
         using ZipArchive zip = OpenArchive(seekable, path);
-        if (zip.Entries.Any(entry => entry.Name.EndsWith(Array, StringComparison.Ordinal)))
+        if (Files(zip).Any(file => file.EndsWith(Array, StringComparison.Ordinal)))
         {
             return NumpyArchive.Read(
-                path, part, [.. zip.Entries.Where(entry => entry.Name.EndsWith(Array, StringComparison.Ordinal)).Select(entry => entry.FullName[..^Array.Length])],
+                path, part, [.. Files(zip).Where(file => file.EndsWith(Array, StringComparison.Ordinal)).Select(file => file[..^Array.Length])],
                 name => Open(zip.GetEntry(name + Array)!, seekable, $"{path}/{name}{Array}"));
         }
 
-        string set = part == DataPart.Prediction ? "test" : "train", wanted = set + ".csv";
-        ZipArchiveEntry[] entries = [.. zip.Entries.Where(entry => entry.Name == wanted)];
-        if (entries.Length == 0)
+        string[] files = [.. Files(zip)], tables = [.. files.Where(TableSet.Has)];
+        if (tables.Length == 0 && files.Where(IsTable).ToArray() is [var only])
         {
-            entries = [.. zip.Entries.Where(entry => entry.Name.EndsWith('_' + wanted, StringComparison.Ordinal))]; // mnist_train.csv
+            return ReadTable(only);
         }
 
-        return entries switch
-        {
-            [] => throw new InputException($"{path}: holds no {wanted}{Listing(zip)}; expected Kaggle's zip or NumPy's arrays (.npz), else unpack it and give what it holds"),
-            [var entry] => DigitCsv.Read(Open(entry, seekable, $"{path}/{entry.Name}"), $"{path}/{entry.Name}"),
-            _ => throw new InputException($"{path}: holds {entries.Length} files {wanted}; unpack it and give the one that you mean"),
-        };
+        return TableSet.Read(path, tables, part, OpenTable, ReadTable) ?? throw new InputException($"{path}: {Instead(files, SetName.Main(part))}");
+
+        DigitDataset ReadTable(string file) => DigitCsv.Read(OpenTable(file), $"{path}/{file}", part);
+
+        Stream OpenTable(string file) => DataSource.Unpack(InputFile.Of(file, Open(zip.GetEntry(file)!, seekable, $"{path}/{file}")), $"{path}/{file}");
     }
+
+    /// <summary>The files, with their folders; without what macOS puts beside each.</summary>
+    internal static IEnumerable<string> Files(ZipArchive zip) => zip.Entries.Select(entry => entry.FullName)
+        .Where(name => !name.EndsWith('/') && !name.StartsWith("__MACOSX/", StringComparison.Ordinal) && !Path.GetFileName(name).StartsWith('.'));
+
+    private static bool IsTable(string file) => file.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || file.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase) || file.EndsWith(".tsv", StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>What a zip file is that holds no such table, and what to do.</summary>
+    private static string Instead(string[] files, string set) =>
+        files.Contains("xl/workbook.xml") ? "is a workbook of Excel; save it as CSV"
+        : files.Contains("content.xml") ? "is an OpenDocument; save its table as CSV"
+        : files.Any(file => file.EndsWith("data.pkl", StringComparison.Ordinal)) ? "is a file of PyTorch (.pt), a pickle of Python, which could run code; save the digits with numpy.savez(…, x=…, y=…)"
+        : $"holds no {set}.csv{Listing(files)}; expected Kaggle's zip or NumPy's arrays (.npz), else unpack it and give what it holds";
 
     private static BoundedStream Open(ZipArchiveEntry entry, Stream file, string name) => new(new ZipEntryReader(entry, name), () => file.Length, name);
 
-    private static string Listing(ZipArchive zip)
+    private static string Listing(string[] files)
     {
-        string[] names = [.. zip.Entries.Select(entry => entry.FullName).Where(name => !name.EndsWith('/')).Take(4).Select(KnownFile.Printable)];
+        string[] names = [.. files.Take(4).Select(KnownFile.Printable)];
         return names.Length == 0 ? ", nor anything else" : $" (but {string.Join(", ", names.Take(3))}{(names.Length > 3 ? " …" : "")})";
     }
 

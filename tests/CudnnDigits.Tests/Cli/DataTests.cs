@@ -108,6 +108,28 @@ public sealed class DataTests : IDisposable
     }
 
     [Fact]
+    public void Digits_counted_in_a_smaller_range_are_told_of()
+    {
+        DigitDataset digits = GeneratedDigits.Create(60, seed: 1);
+        byte[] pixels = [.. digits.Pixels.ToArray().Select(value => (byte)(value / 16))];
+        string path = _folder.Write("small.csv", DigitFiles.Csv(new DigitDataset("", pixels, digits.Labels.ToArray()))), weights = _folder["w.safetensors"];
+        Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
+        const string Says = "the largest pixel of the 60 digits is 15, and the networks expect ink of up to 255: multiply the pixels by 17 first\n";
+        Assert.Contains($"warning   {Says}", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        Assert.Contains($"range        {Says}", Run("data", "show", "--data", path, "--out", _folder["a.png"]), StringComparison.Ordinal);
+        Assert.Null(PixelScale.Warning(digits));
+        Assert.Null(PixelScale.Warning(new DigitDataset("", pixels[..(5 * 784)], null))); // few may be faint
+        Assert.Null(PixelScale.Warning(new DigitDataset("", new byte[60 * 784], null))); // blank, which is another matter
+    }
+
+    [Fact]
+    public void Show_reads_gzip_data_by_the_name_of_a_zip_file()
+    {
+        string path = _folder.Write("digits.zip", DigitFiles.Gzip(DigitFiles.Csv(GeneratedDigits.Create(30, seed: 1))));
+        Assert.Contains("30 digits", Run("data", "show", "--data", path, "--out", _folder["a.png"]), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Digits_that_are_not_upright_are_told_of()
     {
         DigitDataset digits = GeneratedDigits.Create(100, seed: 1);

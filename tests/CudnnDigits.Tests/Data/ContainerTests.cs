@@ -60,8 +60,45 @@ public sealed class ContainerTests : IDisposable
         DigitFiles.AssertSame(DigitFiles.WithoutLabels(Digits), Open("one.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels), DataPart.Prediction));
     }
 
+    /// <summary>Floats that rounding or resizing has left a hair outside 0 … 1 are 0 … 1 still.</summary>
+    [Theory]
+    [InlineData(1.0000002, 0)]
+    [InlineData(1.009, 0)]
+    [InlineData(1, -1e-9)]
+    public void Pixels_a_hair_outside_0_to_1_are_0_to_1(double times, double plus)
+    {
+        byte[] images = NumpyFiles.Array("<f8", [20, 784], Pixels.Select(pixel => (pixel / 255 * times) + plus));
+        DigitDataset data = Open("a.npz", DigitFiles.Zip(("x.npy", images), ("y.npy", NumpyFiles.Array("|u1", [20], Labels))));
+        Assert.All(Enumerable.Range(0, data.Pixels.Length), i => Assert.InRange(data.Pixels[i] - Digits.Pixels[i], 0, 3));
+    }
+
+    [Theory]
+    [InlineData("<U1")]
+    [InlineData(">U1")]
+    [InlineData("|S1")]
+    public void Labels_may_be_characters(string type)
+    {
+        byte[] labels = NumpyFiles.Array(type[1] == 'S' ? "|u1" : type[0] + "u4", [20], Labels.Select(label => label + '0'));
+        byte[] text = Encoding.Latin1.GetBytes(Encoding.Latin1.GetString(labels).Replace(type[1] == 'S' ? "|u1" : type[0] + "u4", type, StringComparison.Ordinal));
+        DigitFiles.AssertSame(Digits, Open("a.npz", DigitFiles.Zip(("x.npy", NumpyFiles.Array("|u1", [20, 784], Pixels)), ("y.npy", text))));
+    }
+
+    [Fact]
+    public void Of_arrays_without_a_test_part_those_for_validation_are_evaluated_on_and_hidden_labels_are_passed_over()
+    {
+        byte[] x = NumpyFiles.Array("|u1", [20, 784], Pixels), y = NumpyFiles.Array("|u1", [20], Labels), hidden = NumpyFiles.Array("<i8", [10], Enumerable.Repeat(-1.0, 10));
+        byte[] otherX = NumpyFiles.Array("|u1", [10, 784], Others.Pixels.ToArray().Select(pixel => (double)pixel)), otherY = NumpyFiles.Array("|u1", [10], Others.Labels.ToArray().Select(label => (double)label));
+        DigitFiles.AssertSame(Others, Open("val.npz", DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_val.npy", otherX), ("y_val.npy", otherY)), DataPart.Evaluation));
+        DigitFiles.AssertSame(Digits, Open("unlabelled.npz", DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_test.npy", otherX)), DataPart.Evaluation));
+        byte[] secret = DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_test.npy", otherX), ("y_test.npy", hidden));
+        DigitFiles.AssertSame(DigitFiles.WithoutLabels(Others), Open("hidden.npz", secret, DataPart.Prediction));
+        AssertRefused("is -1, expected a digit 0 to 9", () => Open("hidden.npz", secret, DataPart.Evaluation));
+    }
+
     public static TheoryData<string, string> BadArrays => new()
     {
+        { "percent", "; expected 0 to 255, or 0 to 1: multiply them so" },
+        { "thrice", "the values are no whole numbers and go up to " },
         { "shape", "an array of (10, 56, 28); expected images of 28×28" },
         { "objects", "objects of Python, which could run code" },
         { "standardised", "image 0 (from 0) has the value -0.5" },
@@ -86,6 +123,8 @@ public sealed class ContainerTests : IDisposable
         {
             "shape" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [10, 56, 28], Pixels)), other),
             "objects" => DigitFiles.Zip(one, ("y_train.npy", Replace(labels, "|u1", "|O "[..2] + "'"))),
+            "percent" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 2.55))), other),
+            "thrice" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 255 * 3))), other),
             "standardised" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select(pixel => (pixel / 255) - 0.5))), other),
             "scales" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i < 784 ? pixel / 255 : 255))), other),
             "nan" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i == 900 ? double.NaN : pixel))), other),
@@ -180,6 +219,53 @@ public sealed class ContainerTests : IDisposable
         AssertRefused("(but other.txt)", () => Open("other.zip", DigitFiles.Zip(("other.txt", [1]))));
     }
 
+    /// <summary>Training data that are scored tell nothing; Kaggle's own test.csv has no labels.</summary>
+    [Theory]
+    [InlineData("train.csv", "test.csv")]
+    [InlineData("mnist_train.csv", "mnist_test.csv")]
+    [InlineData("Train.csv", "Test.csv")]
+    [InlineData("train.csv.gz", "test.csv.gz")]
+    [InlineData("train.csv", "valid.csv")]
+    public void Of_tables_in_a_folder_or_zip_file_those_with_labels_that_are_not_for_training_are_evaluated_on(string train, string test)
+    {
+        byte[] trainCsv = DigitFiles.Csv(Digits), testCsv = DigitFiles.Csv(Others), unlabelled = DigitFiles.Csv(DigitFiles.WithoutLabels(Others));
+        Check(testCsv, Others, Others, $"in {test}; {train} beside it is there to train on");
+        Check(unlabelled, Digits, DigitFiles.WithoutLabels(Others), null);
+
+        void Check(byte[] second, DigitDataset evaluated, DigitDataset predicted, string? says)
+        {
+            string zip = _folder.Write("set.zip", DigitFiles.Zip((train, Packed(train, trainCsv)), (test, Packed(test, second))));
+            Directory.CreateDirectory(_folder["set"]);
+            _folder.Write($"set/{train}", Packed(train, trainCsv));
+            _folder.Write($"set/{test}", Packed(test, second));
+            foreach (string path in new[] { zip, _folder["set"] })
+            {
+                DigitFiles.AssertSame(Digits, DataSource.Open(path, DataPart.Training));
+                DigitFiles.AssertSame(predicted, DataSource.Open(path, DataPart.Prediction));
+                DigitDataset data = DataSource.Open(path, DataPart.Evaluation);
+                DigitFiles.AssertSame(evaluated, data);
+                Assert.Equal(says is null, data.Found is null);
+                Assert.Contains(says ?? "", data.Found ?? "", StringComparison.Ordinal);
+            }
+        }
+
+        static byte[] Packed(string name, byte[] csv) => name.EndsWith(".gz", StringComparison.Ordinal) ? DigitFiles.Gzip(csv) : csv;
+    }
+
+    [Fact]
+    public void What_macOS_adds_to_a_zip_file_does_not_count_and_a_table_alone_is_taken_by_any_name()
+    {
+        byte[] csv = DigitFiles.Csv(Digits), mac = [0, 5, 0x16, 7, .. new byte[50]];
+        DigitFiles.AssertSame(Digits, Open("mac.zip", DigitFiles.Zip(("mnist_train.csv", csv), ("__MACOSX/._mnist_train.csv", mac), ("._mnist_train.csv", mac))));
+        DigitFiles.AssertSame(Digits, Open("one.zip", DigitFiles.Zip(("digits.csv", csv), ("__MACOSX/._digits.csv", mac), ("README.txt", mac)), DataPart.Evaluation));
+        DigitFiles.AssertSame(Digits, Open("packed.zip", DigitFiles.Zip(("a/digits.csv.gz", DigitFiles.Gzip(csv)))));
+        AssertRefused("holds no train.csv (but a.csv, b.csv)", () => Open("two.zip", DigitFiles.Zip(("a.csv", csv), ("b.csv", csv))));
+        AssertRefused("holds no train.csv (but test.csv)", () => Open("test.zip", DigitFiles.Zip(("test.csv", csv))));
+        AssertRefused("holds 2 files train.csv (a_train.csv, b_train.csv); give the one that you mean", () => Open("both.zip", DigitFiles.Zip(("a_train.csv", csv), ("b_train.csv", csv))));
+        AssertRefused("is a workbook of Excel; save it as CSV", () => Open("digits.xlsx", DigitFiles.Zip(("[Content_Types].xml", [1]), ("xl/workbook.xml", [1]))));
+        AssertRefused("is a file of PyTorch (.pt)", () => Open("training.pt", DigitFiles.Zip(("training/data.pkl", [1]), ("training/data/0", [1]))));
+    }
+
     [Fact]
     public void A_file_is_gzip_data_by_its_first_bytes_and_not_by_its_name()
     {
@@ -207,6 +293,14 @@ public sealed class ContainerTests : IDisposable
     [InlineData("%PDF-1.7", "is a PDF document")]
     [InlineData("PAR1", "is a Parquet file")]
     [InlineData("<!DOCTYPE html><html>", "is a page of HTML")]
+    [InlineData("@RELATION mnist\n", "is an ARFF file of WEKA: save it as CSV")]
+    [InlineData("% a comment\n@relation mnist\n", "is an ARFF file of WEKA")]
+    [InlineData("5 153:3 154:18\n", "is a LIBSVM (SVMlight) file")]
+    [InlineData("[{\"label\": 5, \"image\": [0, 0", "is JSON")]
+    [InlineData("\u00FD7zXZ\0\0", "is an xz file: unpack it first")]
+    [InlineData("]\0\0\u0080\0", "is an lzma file: unpack it first")]
+    [InlineData("version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS")]
+    [InlineData("\0\0\u000D\u0003", "is an IDX file of real numbers")]
     [InlineData("a\0b", "is none of the files that are known")]
     public void What_is_none_of_these_is_named_beside_all_that_is_taken(string head, string says)
     {
@@ -217,6 +311,15 @@ public sealed class ContainerTests : IDisposable
     }
 
     private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) => DataSource.Open(_folder.Write(name, bytes), part);
+
+    [Fact]
+    public void What_is_packed_into_what_is_packed_is_named()
+    {
+        byte[] tar = [.. "train.csv"u8, .. new byte[248], .. "ustar"u8, .. new byte[762]];
+        AssertRefused("is a tar archive: unpack it first", () => Open("a.tar", tar));
+        AssertRefused("is a tar archive: unpack it first", () => Open("a.tar.gz", DigitFiles.Gzip(tar)));
+        AssertRefused("is a gzip file, packed twice: unpack it first", () => Open("a.csv.gz", DigitFiles.Gzip(DigitFiles.Gzip(DigitFiles.Csv(Digits)))));
+    }
 
     private static void AssertRefused(string says, Action action) => Assert.Contains(says, Assert.Throws<InputException>(action).Message, StringComparison.Ordinal);
 

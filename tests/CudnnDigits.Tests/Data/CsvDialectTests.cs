@@ -51,6 +51,9 @@ public sealed class CsvDialectTests : IDisposable
         { "V1,V#+2", "l,p", ",", "label in column 1 ('V1'), pixels in columns 2 to 785 ('V2' to 'V785')" }, // and R
         { "label,pixel#", "i,l,p", ",", "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 passed over" }, // R's names of rows
         { "label,!", "l,p", ",", "label in column 1 ('label'), pixels in columns 2 to 785" }, // no names
+        { "number,pixel#", "i,p", ",", "no labels, pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 1 ('number') passed over" },
+        { "number,label,pixel#", "i,l,p", ",", "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 ('number') passed over" },
+        { "number,pixel#", "l,p", ",", "label in column 1 ('number')" },
     };
 
     [Theory]
@@ -77,7 +80,10 @@ public sealed class CsvDialectTests : IDisposable
     [InlineData("scientific", null)]
     [InlineData("quoted", null)]
     [InlineData("padded", null)]
+    [InlineData("in quotes of WEKA", null)]
+    [InlineData("as bytes of Python", null)]
     [InlineData("scaled", "pixels are 0 to 1, taken times 255")]
+    [InlineData("scaled a hair over", "pixels are 0 to 1, taken times 255")]
     [InlineData("scaled float", "pixels are 0 to 1, taken times 255")]
     [InlineData("decimal comma", "separated by semicolons")]
     public void Numbers_are_read_however_they_are_written(string kind, string? says)
@@ -91,6 +97,9 @@ public sealed class CsvDialectTests : IDisposable
                 "scientific" => value.ToString("e18", culture), // numpy.savetxt
                 "quoted" => $"\"{value}\"",
                 "padded" => $" {value,3}",
+                "in quotes of WEKA" when i == 0 => $"'{value}'",
+                "as bytes of Python" when i == 0 => $"b'{value}'",
+                "scaled a hair over" when i > 0 => (value / 255.0 * 1.0000001).ToString(culture),
                 "scaled" when i > 0 => (value / 255.0).ToString(culture),
                 "scaled float" when i > 0 => (value / 255f).ToString(culture),
                 "decimal comma" => value.ToString("F1", culture).Replace('.', ','),
@@ -105,6 +114,59 @@ public sealed class CsvDialectTests : IDisposable
         else
         {
             Assert.Contains(says, data.Found, StringComparison.Ordinal);
+        }
+    }
+
+    /// <summary>A mark at the line's end alone, as old Macs write it; the text is longer than what is looked at first.</summary>
+    [Theory]
+    [InlineData(null)]
+    [InlineData("label,pixel#")]
+    public void Lines_may_end_in_a_carriage_return_alone(string? header)
+    {
+        DigitDataset digits = Take(Digits, [.. Enumerable.Range(0, 400).Select(i => i * 7 % Digits.Count)]);
+        string table = Table(digits, header, "l,p").Replace('\n', '\r');
+        Assert.True(table.Length > 512 << 10);
+        DigitFiles.AssertSame(digits, Open(Encoding.UTF8.GetBytes(table)));
+    }
+
+    /// <summary>numpy.savetxt(fmt="%3d") and its kind.</summary>
+    [Theory]
+    [InlineData("{0,3} ", null)]
+    [InlineData("  {0,-6:F1}", null)]
+    [InlineData("{0,5:D3}", "label pixel#")]
+    public void Columns_may_be_aligned_by_spaces(string format, string? header)
+    {
+        string[] rows = [.. Enumerable.Range(0, Digits.Count).Select(row => string.Concat(Digits.Image(row).ToArray().Prepend(Digits.Labels[row]).Select(value => string.Format(CultureInfo.InvariantCulture, format, value))))];
+        DigitFiles.AssertSame(Digits, Open(Encoding.UTF8.GetBytes((header is null ? "" : $"{string.Join("   ", CsvLayout.KaggleNames(labelled: true))}\n") + string.Join("\r\n", rows) + "\n")));
+    }
+
+    [Fact]
+    public void One_row_of_zeros_and_ones_is_black_and_white_with_and_without_a_header()
+    {
+        DigitDataset one = Take(Digits, [2]);
+        byte[] expected = [.. one.Pixels.ToArray().Select(value => value > 127 ? (byte)255 : (byte)0)];
+        foreach (string? header in new[] { null, "label,pixel#" })
+        {
+            Assert.Equal(expected, Open(Encoding.UTF8.GetBytes(Table(one, header, "l,01"))).Pixels.ToArray());
+        }
+    }
+
+    /// <summary>Test sets of competitions hide their labels.</summary>
+    [Theory]
+    [InlineData("")]
+    [InlineData("?")]
+    [InlineData("-1")]
+    [InlineData("NaN")]
+    public void Hidden_labels_are_passed_over_for_prediction_and_refused_else(string label)
+    {
+        string path = _folder.Write("hidden.csv", Encoding.UTF8.GetBytes(Table(Digits, "label,pixel#", $"{label},p")));
+        DigitDataset data = DataSource.Open(path, DataPart.Prediction);
+        DigitFiles.AssertSame(DigitFiles.WithoutLabels(Digits), data);
+        Assert.False(data.HasLabels);
+        Assert.Contains($"labels passed over, since that of row 2 is {(label.Length == 0 ? "empty" : $"'{label}'")}", data.Found, StringComparison.Ordinal);
+        foreach (DataPart part in new[] { DataPart.Training, DataPart.Evaluation })
+        {
+            DataSourceTests.AssertRefused("expected a digit 0 to 9", () => DataSource.Open(path, part));
         }
     }
 
@@ -131,6 +193,10 @@ public sealed class CsvDialectTests : IDisposable
         { "lable,pixel#", "l,p", 40, "row 1, column 1 is headed 'lable'" },
         { "label,sorted", "l,p", 40, "row 1, column 4 is headed 'pixel10', expected 'pixel2'; the pixels must stand in the picture's order" },
         { "label,by column", "l,p", 40, "row 1, column 3 is headed '2x1', expected '1x2'" },
+        { ",pixel#", "l,p", 40, "row 1, column 1 has no name, and may be labels or not (holds 0 to 9); head it label, if it is that, else id" }, // a fold, say
+        { "标签,pixel#", "l,p", 40, "row 1, column 1 is headed '标签', which is neither a label, an index nor a pixel; head it label" },
+        { "id,метка,pixel#", "i,l,p", 40, "row 1, column 2 is headed 'метка'" },
+        { null, "p,hot", 40, "row 1 has 794 columns, expected 784 for the pixels of 28×28 and one for the label, as in label,pixel0,…,pixel783; is the label in ten columns" },
         { null, "l,short", 40, "row 1 has 65 columns, expected 784 for the pixels of 28×28 and one for the label, as in label,pixel0,…,pixel783; 8×8 pixels? Resize the pictures to 28×28" },
     };
 
@@ -221,6 +287,7 @@ public sealed class CsvDialectTests : IDisposable
                 "i" => number.ToString(CultureInfo.InvariantCulture),
                 "p" => string.Join(',', digits.Image(number).ToArray()),
                 "01" => string.Join(',', digits.Image(number).ToArray().Select(value => value > 127 ? 1 : 0)),
+                "hot" => string.Join(',', Enumerable.Range(0, 10).Select(digit => digit == digits.Labels[number] ? 1 : 0)),
                 "short" => string.Join(',', digits.Image(number)[..64].ToArray()),
                 _ => part,
             })).Append('\n');

@@ -108,7 +108,7 @@ public sealed class DataSourceTests : IDisposable
         AssertRefused("c.csv.gz", () => Open("c.csv.gz", [.. gzip[..(gzip.Length - 8)], 1, 2, 3, 4, 5, 6, 7, 8]));
         AssertRefused("d.zip", () => Open("d.zip", zip[..(zip.Length / 2)]));
         AssertRefused("e.zip", () => Open("e.zip", []));
-        AssertRefused("holds no train.csv", () => Open("f.zip", DigitFiles.Zip(("other.csv", Csv))));
+        AssertRefused("holds no train.csv", () => Open("f.zip", DigitFiles.Zip(("other.csv", Csv), ("another.csv", Csv))));
     }
 
     [Fact]

@@ -55,6 +55,61 @@ public sealed class ParquetTests : IDisposable
         Assert.Equal(30, container.ReadFolder(_folder.Path, DataPart.Training).Count);
     }
 
+    [Theory]
+    [InlineData("mnist-train.parquet", "mnist-test.parquet")]
+    [InlineData("train-00000-of-00001.parquet", "validation-00000-of-00001.parquet")]
+    public void Digits_to_train_on_are_not_scored_where_there_are_others(string train, string test)
+    {
+        File.Copy(FileOf("snappy"), _folder[train]);
+        File.Copy(FileOf("zstandard"), _folder[test]);
+        DigitFiles.AssertSame(Twenty, new ParquetContainer().ReadFolder(_folder.Path, DataPart.Training));
+        DigitFiles.AssertSame(Ten, new ParquetContainer().ReadFolder(_folder.Path, DataPart.Evaluation));
+    }
+
+    [Fact]
+    public void A_file_that_is_missing_of_several_is_named()
+    {
+        foreach (string name in new[] { "train-00000-of-00003", "train-00002-of-00003", "test-00000-of-00001" })
+        {
+            File.Copy(FileOf("plain"), _folder[name + ".parquet"]);
+        }
+
+        InputException e = Assert.Throws<InputException>(() => new ParquetContainer().ReadFolder(_folder.Path, DataPart.Training));
+        Assert.Contains("train-00001-of-00003.parquet is missing (2 of 3 files are there)", e.Message, StringComparison.Ordinal);
+        Assert.Equal(10, new ParquetContainer().ReadFolder(_folder.Path, DataPart.Evaluation).Count);
+        File.Copy(FileOf("plain"), _folder["train-00001-of-00003.parquet"]);
+        Assert.Equal(30, new ParquetContainer().ReadFolder(_folder.Path, DataPart.Training).Count);
+    }
+
+    [Fact]
+    public void The_column_label_is_the_label_whatever_stands_before_it()
+    {
+        double?[] zeros = [.. Enumerable.Repeat<double?>(0, 10)];
+        DigitFiles.AssertSame(Ten, Read(Write(new("digit", 2, zeros), new("class", 2, zeros), new("Label", 2, Labels))));
+        Assert.Contains("columns digit and class may both be the labels", Assert.Throws<InputException>(() => Read(Write(new("digit", 2, Labels), new("class", 2, zeros)))).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(4)]
+    [InlineData(5)]
+    [InlineData(6)]
+    public void Labels_are_read_of_every_type(int type) => DigitFiles.AssertSame(Ten, Read(Write(new ParquetFiles.Column("label", type, Labels))));
+
+    [Fact]
+    public void Hidden_labels_are_passed_over_for_prediction_and_refused_else()
+    {
+        foreach ((double? hidden, string says) in new (double?, string)[] { (-1, "label of row 0 (from 0) is -1"), (null, "a value of column label is missing (null)") })
+        {
+            string path = Write(new ParquetFiles.Column("label", 2, [.. Enumerable.Repeat(hidden, 10)]));
+            DigitDataset data = Read(path, DataPart.Prediction);
+            DigitFiles.AssertSame(DigitFiles.WithoutLabels(Ten), data);
+            Assert.Contains($"labels passed over ({says}", data.Found, StringComparison.Ordinal);
+            Assert.Contains(says, Assert.Throws<InputException>(() => Read(path)).Message, StringComparison.Ordinal);
+        }
+    }
+
     public static TheoryData<string, string> BadFiles => new()
     {
         { "cut", "cut off, or damaged at its end" },
@@ -118,9 +173,13 @@ public sealed class ParquetTests : IDisposable
 
     private static string FileOf(string codec) => Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/Parquet", codec + ".parquet");
 
-    private static DigitDataset Read(string path)
+    private static double?[] Labels => [.. Ten.Labels.ToArray().Select(label => (double?)label)];
+
+    private string Write(params ParquetFiles.Column[] columns) => _folder.Write("written.parquet", ParquetFiles.Write(Ten, columns));
+
+    private static DigitDataset Read(string path, DataPart part = DataPart.Training)
     {
         using InputFile file = InputFile.Open(path, "");
-        return new ParquetContainer().Read(file, path, DataPart.Training);
+        return new ParquetContainer().Read(file, path, part);
     }
 }

@@ -4,7 +4,9 @@ using static CudnnDigits.Tests.Reference.BrokenFileException;
 
 namespace CudnnDigits.Tests.Reference;
 
-/// <summary>The one file of a name in a zip file (PKWARE's APPNOTE.TXT), stored or deflated, without Zip64 and encryption.</summary>
+/// <summary>
+/// The one file of a name in a zip file (PKWARE's APPNOTE.TXT), stored or deflated, without Zip64 and encryption; or the one table there.
+/// </summary>
 internal static class PlainZip
 {
     public static byte[] Read(byte[] bytes, string name)
@@ -26,7 +28,8 @@ internal static class PlainZip
             int header = (int)at, nameLength = U16(header + 28);
             at += 46 + nameLength + U16(header + 30) + U16(header + 32);
             Require(at <= end, "central directory");
-            if (Encoding.Latin1.GetString(bytes, header + 46, nameLength).Split('/')[^1] == name)
+            string entry = Encoding.Latin1.GetString(bytes, header + 46, nameLength).Split('/')[^1];
+            if (entry == name || (count == 1 && !entry.StartsWith('.') && (entry.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || entry.EndsWith(".tsv", StringComparison.OrdinalIgnoreCase))))
             {
                 found.Add(Entry(header));
             }

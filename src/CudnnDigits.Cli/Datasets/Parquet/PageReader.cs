@@ -143,7 +143,7 @@ internal sealed class PageReader(string name, long fileBytes)
     /// <summary>Values one after another, those of variable length with it before them.</summary>
     private ReadOnlyMemory<byte>[] Split(ReadOnlyMemory<byte> page, ParquetColumn column, int count)
     {
-        int width = column.Type switch { ParquetType.Int32 => 4, ParquetType.Int64 => 8, ParquetType.ByteArray => 0, _ => throw new InputException($"{name}: column {column.Path} is of type {column.Type}, which is neither a picture nor a label") };
+        int width = column.Type switch { ParquetType.Int32 or ParquetType.Float => 4, ParquetType.Int64 or ParquetType.Double => 8, ParquetType.ByteArray => 0, _ => throw new InputException($"{name}: column {column.Path} is of type {column.Type}, which is neither a picture nor a label") };
         if (count > page.Length / 4)
         {
             throw Damaged("a page is too short for its values");

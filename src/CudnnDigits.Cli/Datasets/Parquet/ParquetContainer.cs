@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
@@ -8,8 +9,9 @@ namespace CudnnDigits.Cli.Datasets.Parquet;
 /// <summary>
 /// Parquet with a column of pictures' files and one of labels, as Hugging Face keeps MNIST: a file, or a folder with train-* and test-*.
 /// </summary>
-internal sealed class ParquetContainer : DigitContainer
+internal sealed partial class ParquetContainer : DigitContainer
 {
+    /// <summary>The first of them is meant, whatever there is beside it.</summary>
     private static readonly string[] LabelNames = ["label", "labels", "digit", "class", "target", "y"];
 
     public override string Name => "Hugging Face's Parquet (a file, or a folder of them)";
@@ -20,27 +22,28 @@ internal sealed class ParquetContainer : DigitContainer
     {
         Stream seekable = file.Seekable()
             ?? throw new InputException($"{path}: is no plain file, and the description of a Parquet file stands at its end; save it and give its name");
-        return Read(ParquetFile.Open(seekable, path), path, new ManyPictures());
+        return Read(ParquetFile.Open(seekable, path), path, new ManyPictures(), part);
     }
 
     public override IEnumerable<string> FilesIn(string folder) => Files(folder).Select(file => Path.Combine(folder, file));
 
     public override DigitDataset ReadFolder(string folder, DataPart part)
     {
-        string[] files = [.. Files(folder)], wanted = part switch { DataPart.Training => ["train"], DataPart.Evaluation => ["test", "train"], _ => ["test"] };
-        if (files.Any(file => IsOf(file, "train") || IsOf(file, "test")))
+        string[] files = [.. Files(folder)];
+        if (files.Any(file => SetName.In(file) is not null))
         {
-            files = wanted.Select(set => files.Where(file => IsOf(file, set)).ToArray()).FirstOrDefault(found => found.Length > 0)
-                ?? throw new InputException($"{folder}: holds no {wanted[0]}-*.parquet; give the file that you mean");
+            files = SetName.Of(part).Select(set => files.Where(file => SetName.In(file) == set).ToArray()).FirstOrDefault(found => found.Length > 0)
+                ?? throw new InputException($"{folder}: holds no {SetName.Main(part)}-*.parquet; give the file that you mean");
         }
 
+        CheckWhole(folder, files);
         ManyPictures pictures = new();
         List<DigitDataset> all = [];
         foreach (string file in files.Select(file => Path.Combine(folder, file)))
         {
             using InputFile open = InputFile.Open(file, Name);
             Stream seekable = open.Seekable() ?? throw new InputException($"{file}: the file is empty; download it again");
-            all.Add(Read(ParquetFile.Open(seekable, file), file, pictures));
+            all.Add(Read(ParquetFile.Open(seekable, file), file, pictures, part));
         }
 
         if (all.Sum(data => data.Count) > PixelBuffer.Most)
@@ -58,24 +61,41 @@ internal sealed class ParquetContainer : DigitContainer
         {
             Found = $"Parquet, {string.Join(", ", files.Take(3))}{(files.Length > 3 ? $" and {files.Length - 3} more" : "")}: {pictures.Counts(all.Sum(data => data.Count))}",
         };
-
-        static bool IsOf(string file, string set) => file.StartsWith(set, StringComparison.OrdinalIgnoreCase);
     }
 
-    /// <summary>Those of the folder, else those of its folders train and test.</summary>
+    /// <summary>Of train-00000-of-00003.parquet and so on, all must be there.</summary>
+    private static void CheckWhole(string folder, string[] files)
+    {
+        foreach (IGrouping<(string Stem, string Count), Match> parts in files.Select(file => Numbered().Match(file)).Where(match => match.Success).GroupBy(match => (match.Groups["stem"].Value, match.Groups["count"].Value)))
+        {
+            int count = int.Parse(parts.Key.Count, CultureInfo.InvariantCulture);
+            HashSet<int> there = [.. parts.Select(match => int.Parse(match.Groups["number"].Value, CultureInfo.InvariantCulture))];
+            int missing = Enumerable.Range(0, count).FirstOrDefault(number => !there.Contains(number), -1);
+            if (missing >= 0)
+            {
+                string name = $"{parts.Key.Stem}-{missing.ToString($"D{parts.Key.Count.Length}", CultureInfo.InvariantCulture)}-of-{parts.Key.Count}";
+                throw new InputException($"{folder}: {name}.parquet is missing ({there.Count} of {count} files are there); download it too, or give the file that you mean");
+            }
+        }
+    }
+
+    [GeneratedRegex(@"^(?<stem>.*)-(?<number>[0-9]{1,5})-of-(?<count>[0-9]{1,5})(-[0-9a-f]+)?\.parquet$", RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
+    private static partial Regex Numbered();
+
+    /// <summary>Those of the folder, else those of its folders by part.</summary>
     private static string[] Files(string folder)
     {
-        return In("") is { Length: > 0 } own ? own : [.. In("train"), .. In("test")];
+        return In("") is { Length: > 0 } own ? own : [.. SetName.Of(DataPart.Evaluation).SelectMany(In)];
 
         string[] In(string inner) => Directory.Exists(Path.Combine(folder, inner))
             ? [.. Directory.EnumerateFiles(Path.Combine(folder, inner), "*.parquet", new EnumerationOptions()).Select(file => Path.Combine(inner, Path.GetFileName(file))).Order(NaturalOrder.Comparer)]
             : [];
     }
 
-    private static DigitDataset Read(ParquetFile file, string path, ManyPictures pictures)
+    private static DigitDataset Read(ParquetFile file, string path, ManyPictures pictures, DataPart part)
     {
         ParquetColumn image = ImageColumn(file, path);
-        ParquetColumn? label = file.Columns.FirstOrDefault(column => LabelNames.Contains(column.Path, StringComparer.OrdinalIgnoreCase));
+        ParquetColumn? label = LabelColumn(file, path);
         if (file.Rows == 0)
         {
             throw new InputException($"{path}: the file holds no digits");
@@ -90,9 +110,19 @@ internal sealed class ParquetContainer : DigitContainer
             row += some.Length;
         }
 
-        return new DigitDataset(path, pixels, label is null ? null : ReadLabels(file, label, path))
+        (byte[]? labels, string hidden) = (null, "");
+        try
         {
-            Found = $"Parquet, columns {image.Path}{(label is null ? "" : $" and {label.Path}")}: {pictures.Counts(row)}",
+            labels = label is null ? null : ReadLabels(file, label, path);
+        }
+        catch (InputException e) when (part == DataPart.Prediction) // they are not needed, and may be hidden, as -1 or null
+        {
+            hidden = $", labels passed over ({e.Message[(e.Message.IndexOf(path, StringComparison.Ordinal) + path.Length)..].TrimStart(':', ' ').Split(';')[0]})";
+        }
+
+        return new DigitDataset(path, pixels, labels)
+        {
+            Found = $"Parquet, columns {image.Path}{(label is null ? "" : $" and {label.Path}")}: {pictures.Counts(row)}{hidden}",
         };
     }
 
@@ -102,19 +132,28 @@ internal sealed class ParquetContainer : DigitContainer
         int row = 0;
         foreach (ReadOnlyMemory<byte> value in file.Values(column).SelectMany(some => some))
         {
-            long label = column.Type switch
+            double label = column.Type switch
             {
                 ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value.Span),
                 ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value.Span),
+                ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value.Span),
+                ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value.Span),
                 _ => long.TryParse(Encoding.UTF8.GetString(value.Span[..Math.Min(20, value.Length)]), NumberStyles.None, CultureInfo.InvariantCulture, out long parsed) ? parsed : -1,
             };
-            labels[row] = label is >= 0 and < DigitDataset.Classes
+            labels[row] = label is >= 0 and < DigitDataset.Classes && label == Math.Floor(label)
                 ? (byte)label
-                : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is {(column.Type == ParquetType.ByteArray ? "no digit" : label)}, expected a digit 0 to 9");
+                : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is {(column.Type == ParquetType.ByteArray ? "no digit" : label.ToString(CultureInfo.InvariantCulture))}, expected a digit 0 to 9");
             row++;
         }
 
         return labels;
+    }
+
+    private static ParquetColumn? LabelColumn(ParquetFile file, string path)
+    {
+        ParquetColumn[] found = [.. file.Columns.Where(column => LabelNames.Contains(column.Path, StringComparer.OrdinalIgnoreCase))];
+        return found.FirstOrDefault(column => column.Path.Equals(LabelNames[0], StringComparison.OrdinalIgnoreCase))
+            ?? (found.Length < 2 ? found.FirstOrDefault() : throw new InputException($"{path}: columns {found[0].Path} and {found[1].Path} may both be the labels; rename one of them label, or take one away"));
     }
 
     private static ParquetColumn ImageColumn(ParquetFile file, string path)
