@@ -5,7 +5,8 @@ namespace CudnnDigits.Cli.Datasets;
 /// <summary>
 /// Which way up labelled digits stand: the mean pictures of their classes are compared with those of the built-in digits, as they
 /// are, and turned and mirrored in the seven other ways. EMNIST's files hold transposed digits, and a network that is trained on
-/// upright ones reads a tenth of them, without a word.
+/// upright ones reads a tenth of them, without a word. Where the means are upright, single digits are compared: a part of them may
+/// stand in another way, or the labels may be those of other digits.
 /// </summary>
 internal static class Orientation
 {
@@ -14,14 +15,25 @@ internal static class Orientation
     /// <summary>Digits looked at, drawn from the whole set, and built-in digits that they are compared with.</summary>
     private const int MostRows = 2000, BuiltIn = 300;
 
-    /// <summary>Fewer say nothing: a single digit may well look like another one that lies on its side.</summary>
-    private const int LeastRows = 10, LeastClasses = 5;
+    /// <summary>
+    /// Fewer say nothing: a single digit may well look like another one that lies on its side. Of 2,000 draws of 30 real digits of 2 to 4
+    /// classes the worst was better as it was but for 0.02; of one class alone it is not known how it should lie.
+    /// </summary>
+    private const int LeastRows = 10, LeastClasses = 5, ManyRows = 30, LeastClassesOfMany = 2;
 
     /// <summary>
     /// Real digits correlate by 0.92 as they are and by 0.77 at most in another way; of 300 draws of ten of them the worst was better
     /// as it was by 0.01, of 300 draws of five worse by 0.05. Transposed, 30 digits fit better by 0.25 at least.
     /// </summary>
     private const double LeastScore = 0.6, LeastMargin = 0.1;
+
+    /// <summary>
+    /// Single digits looked at, and how few. One votes for a way that fits better by 0.2, and by 0.4 in all: of real digits 1 % do for
+    /// one that is wrong, and two thirds for the one that is right. The nearest class is the right one for two thirds of real digits, and
+    /// they correlate with it by 0.63; small digits in the middle are near to one class, all of them, and say nothing of their labels.
+    /// </summary>
+    private const int MostSingle = 500, LeastSingle = 100;
+    private const double LeastVote = 0.2, LeastLikeness = 0.4, LeastShare = 0.15, LeastNearest = 0.5, MostChance = 0.2, MostOfOne = 0.4;
 
     /// <summary>By the bits of a way: 1 exchanges rows and columns, then 2 exchanges left and right, and 4 top and bottom.</summary>
     private static readonly string[] Ways =
@@ -31,7 +43,7 @@ internal static class Orientation
     ];
 
     /// <summary>The means of the built-in digits, made while the data are read.</summary>
-    private static readonly Task<double[][]> Upright = Task.Run(() => Means(GeneratedDigits.Create(BuiltIn)).Means);
+    private static readonly Task<double[][]> Upright = Task.Run(() => Means(GeneratedDigits.Create(BuiltIn), [.. Enumerable.Range(0, BuiltIn)]).Means);
 
     /// <summary>Begins with what does not depend on the data, on another thread.</summary>
     public static void Prepare() => _ = Upright;
@@ -45,61 +57,126 @@ internal static class Orientation
             return null;
         }
 
-        (double[][] own, int classes) = Means(data);
+        int[] rows = Sample(data, MostRows);
+        (double[][] own, int classes) = Means(data, rows);
         double[][] upright = Upright.GetAwaiter().GetResult();
         double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(way => Enumerable.Range(0, Classes).Sum(digit => Correlate(own[digit], upright[digit], way)) / classes)];
         int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(scores[way]));
-        if (classes < LeastClasses || Math.Abs(scores[best]) < LeastScore)
+        if (classes < (rows.Length < ManyRows ? LeastClasses : LeastClassesOfMany))
         {
             return null;
         }
 
+        if (Math.Abs(scores[best]) < LeastScore)
+        {
+            return classes < LeastClasses ? null : OfSingle(data, upright);
+        }
+
         bool isInverted = scores[best] < 0, isTurned = Math.Abs(scores[best]) - Math.Abs(scores[0]) > LeastMargin;
         string[] wrong = [.. isTurned ? [Ways[best]] : Array.Empty<string>(), .. isInverted ? ["dark ink on light paper"] : Array.Empty<string>()];
-        return wrong.Length == 0 ? null : $"the digits seem to be {string.Join(" and ", wrong)}: their labels fit that far better; the networks read upright digits, light on dark, so "
+        return wrong.Length == 0 ? classes < LeastClasses ? null : OfSingle(data, upright) : $"the digits seem to be {string.Join(" and ", wrong)}: their labels fit that far better; the networks read upright digits, light on dark, so "
             + string.Join(" and ", [.. isTurned ? ["turn the pictures upright"] : Array.Empty<string>(), .. isInverted ? ["take each pixel from 255"] : Array.Empty<string>()]) + " first";
     }
 
+    /// <summary>What single digits say where their means say nothing.</summary>
+    private static string? OfSingle(DigitDataset data, double[][] upright)
+    {
+        int[] rows = Sample(data, MostSingle);
+        if (rows.Length < LeastSingle)
+        {
+            return null;
+        }
+
+        int[] places = [.. Enumerable.Range(0, Ways.Length * Pixels).Select(i => Place(i / Pixels, i % Pixels))], votes = new int[Ways.Length];
+        int[] counts = new int[Classes];
+        int inverted = 0, right = 0;
+        double nearest = 0;
+        double[] image = new double[Pixels], likeness = new double[Classes];
+        foreach (int row in rows)
+        {
+            Array.Clear(image);
+            Add(image, data.Image(row));
+            Normalize(image);
+            double[] ways = [.. Enumerable.Range(0, Ways.Length).Select(way => Correlate(image, upright[data.Labels[row]], places.AsSpan(way * Pixels, Pixels)))];
+            int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(ways[way]));
+            bool isLike = Math.Abs(ways[best]) > LeastLikeness;
+            votes[best] += isLike && Math.Abs(ways[best]) - Math.Abs(ways[0]) > LeastVote ? 1 : 0;
+            inverted += isLike && ways[best] < 0 ? 1 : 0;
+            for (int digit = 0; digit < Classes; digit++)
+            {
+                likeness[digit] = Correlate(image, upright[digit], places.AsSpan(0, Pixels));
+            }
+
+            nearest += likeness.Max() / rows.Length;
+            int closest = Array.IndexOf(likeness, likeness.Max());
+            counts[closest]++;
+            right += closest == data.Labels[row] ? 1 : 0;
+        }
+
+        int most = Enumerable.Range(0, Ways.Length).MaxBy(way => votes[way]);
+        return nearest > LeastNearest && right < MostChance * rows.Length && counts.Max() < MostOfOne * rows.Length
+                ? "the labels fit the digits no better than chance: either they belong to other digits, or are in another order, or these are not the digits 0 to 9; look at them with data show"
+            : inverted > LeastShare * rows.Length ? Part(inverted, "dark ink on light paper", "take each pixel of those from 255")
+            : votes[most] > LeastShare * rows.Length ? Part(votes[most], Ways[most], "turn those pictures upright")
+            : null;
+
+        string Part(int count, string how, string what) =>
+            $"at least {100 * count / rows.Length} % of the digits seem to be {how}, and the others are not: their labels fit that far better; the networks read upright digits, light on dark, so {what} first";
+    }
+
+    /// <summary>Rows of the whole set, since sets are sorted, or repeat their classes in turn.</summary>
+    private static int[] Sample(DigitDataset data, int most)
+    {
+        Random random = new(0);
+        return [.. Enumerable.Range(0, Math.Min(data.Count, most)).Select(i => data.Count <= most ? i : random.Next(data.Count))];
+    }
+
     /// <summary>The mean picture of each class, less its mean and of length 1; zeros for a class that is not there.</summary>
-    private static (double[][] Means, int Classes) Means(DigitDataset data)
+    private static (double[][] Means, int Classes) Means(DigitDataset data, int[] rows)
     {
         double[][] means = [.. Enumerable.Range(0, Classes).Select(_ => new double[Pixels])];
         bool[] seen = new bool[Classes];
-        Random random = new(0); // sets are sorted, or repeat their classes in turn
-        for (int i = 0; i < Math.Min(data.Count, MostRows); i++)
+        foreach (int row in rows)
         {
-            int row = data.Count <= MostRows ? i : random.Next(data.Count);
-            double[] mean = means[data.Labels[row]];
             seen[data.Labels[row]] = true;
-            Add(mean, data.Image(row));
+            Add(means[data.Labels[row]], data.Image(row));
         }
 
         foreach (double[] mean in means)
         {
-            double average = mean.Average(), length = Math.Sqrt(mean.Sum(value => (value - average) * (value - average)));
-            for (int i = 0; i < Pixels; i++)
-            {
-                mean[i] = length == 0 ? 0 : (mean[i] - average) / length;
-            }
+            Normalize(mean);
         }
 
         return (means, seen.Count(isSeen => isSeen));
+    }
 
-        static void Add(double[] sum, ReadOnlySpan<byte> image)
+    private static void Add(double[] sum, ReadOnlySpan<byte> image)
+    {
+        for (int i = 0; i < Pixels; i++)
         {
-            for (int i = 0; i < Pixels; i++)
-            {
-                sum[i] += image[i];
-            }
+            sum[i] += image[i];
         }
     }
 
-    private static double Correlate(double[] own, double[] upright, int way)
+    /// <summary>Takes its mean away, and makes its length 1.</summary>
+    private static void Normalize(double[] picture)
+    {
+        double average = picture.Average(), length = Math.Sqrt(picture.Sum(value => (value - average) * (value - average)));
+        for (int i = 0; i < Pixels; i++)
+        {
+            picture[i] = length == 0 ? 0 : (picture[i] - average) / length;
+        }
+    }
+
+    private static double Correlate(double[] own, double[] upright, int way) => Correlate(own, upright, [.. Enumerable.Range(0, Pixels).Select(pixel => Place(way, pixel))]);
+
+    /// <summary>By the places at which each pixel of the upright picture is found in the other.</summary>
+    private static double Correlate(double[] own, double[] upright, ReadOnlySpan<int> places)
     {
         double sum = 0;
         for (int i = 0; i < Pixels; i++)
         {
-            sum += own[Place(way, i)] * upright[i];
+            sum += own[places[i]] * upright[i];
         }
 
         return sum;
