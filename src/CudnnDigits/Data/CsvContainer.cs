@@ -13,7 +13,7 @@ internal sealed class CsvContainer : DigitContainer
 
     public override DigitDataset Read(InputFile file, string path, DataPart part) => DigitCsv.Read(file, path, part);
 
-    /// <summary>In a folder there may be tables of anything, so a name that begins with something else must say that it is MNIST's.</summary>
+    /// <summary>A folder may hold tables of anything: a name that begins with something else must say that it is MNIST's.</summary>
     public override IEnumerable<string> FilesIn(string folder) => Directory.EnumerateFiles(folder)
         .Where(file => TableSet.Has(file) && (TableSet.IsPlain(file) || Path.GetFileName(file).Contains("mnist", StringComparison.OrdinalIgnoreCase))).Order(StringComparer.Ordinal);
 

@@ -21,7 +21,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     private static readonly string[] LabelNames =
         ["label", "labels", "class", "classes", "classlabel", "digit", "digits", "target", "targets", "y", "ytrain", "ytest", "number", "category", "truelabel", "truth"];
 
-    private static readonly string[] IndexNames = ["", "index", "id", "imageid", "imgid", "rowid", "row", "rowname", "rownames", "rownumber", "no", "nr", "idx", "level0"];
+    private static readonly string[] IndexNames = ["", "index", "id", "imageid", "imgid", "rowid", "row", "rowname", "rownames", "rownumber", "no", "nr", "idx", "level0", "indexlevel0"];
 
     /// <summary>What the layout is, for people; null where it is Kaggle's own.</summary>
     public string? Description
@@ -50,6 +50,12 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
     /// <summary>"column 785 ('class')".</summary>
     public string Column(int column) => Names[column].Length == 0 ? $"column {column + 1}" : $"column {column + 1} ('{Shorten(Names[column])}')";
+
+    /// <summary>Whether columns of these names are the pixels, in the picture's order.</summary>
+    public static bool AreInOrder(string[] names) => FirstWrongName(names, 0, out _) == Pixels;
+
+    /// <summary>Whether a name is that of a column that numbers the rows.</summary>
+    public static bool IsIndex(string name) => Part(name) == false;
 
     /// <summary>Finds out how a table is laid out.</summary>
     /// <param name="text">The table, of which nothing has been read yet.</param>

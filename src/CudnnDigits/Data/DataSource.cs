@@ -6,7 +6,10 @@ public enum DataPart
     /// <summary>Labelled digits to train on: train.csv of a zip, MNIST's train-* files, x_train.</summary>
     Training,
 
-    /// <summary>Labelled digits to evaluate on: train.csv of a zip, MNIST's t10k-* files, x_test; else what there is to train on.</summary>
+    /// <summary>
+    /// Labelled digits to evaluate on: MNIST's t10k-* files, x_test, a test.csv with labels (Kaggle's has none); else what there is to
+    /// train on.
+    /// </summary>
     Evaluation,
 
     /// <summary>Digits to predict, labelled or not: test.csv of a zip, MNIST's t10k-* images, x_test.</summary>

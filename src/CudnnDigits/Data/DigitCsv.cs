@@ -8,7 +8,7 @@ namespace CudnnDigits.Data;
 /// Tables of digits: one digit a row, a label 0 … 9 and 784 pixels, row by row. Written in the layout of Kaggle's "Digit
 /// Recognizer": a header <c>label,pixel0,…,pixel783</c> (train.csv) or <c>pixel0,…,pixel783</c> (test.csv), then whole numbers 0 …
 /// 255. Read in that and in its dialects: without a header; the label first or last, by any usual name; an index before it;
-/// separated by semicolons, tabs or spaces; pixels as 255.0, or as 0 … 1. Rows in messages are lines of the file, from 1.
+/// separated by semicolons, tabs or spaces; pixels as 255.0, or as 0 … 1; WEKA's ARFF. Rows in messages are lines of the file, from 1.
 /// </summary>
 public static class DigitCsv
 {
@@ -32,7 +32,7 @@ public static class DigitCsv
     /// range.</exception>
     public static DigitDataset Read(Stream csv, string name) => Read(csv, name, DataPart.Training);
 
-    /// <summary>As <see cref="Read(Stream, string)"/>; digits to predict may have no labels, or labels that are hidden, as -1 or ?.</summary>
+    /// <summary>As <see cref="Read(Stream, string)"/>; digits to predict may have labels that are hidden, as -1 or ?.</summary>
     internal static DigitDataset Read(Stream csv, string name, DataPart part) => Read(csv, name, (text, layout) =>
     {
         using CsvReader reader = CsvReader.Create(text, Options with { Separator = layout.Separator }, leaveOpen: true);
@@ -46,7 +46,7 @@ public static class DigitCsv
     {
         try
         {
-            using Lookahead text = Lookahead.Open(csv);
+            using Lookahead text = ArffTable.Open(Lookahead.Open(csv), name);
             return read(text, CsvLayout.Of(text, Options, name));
         }
         catch (CsvFormatException e)

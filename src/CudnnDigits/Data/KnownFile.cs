@@ -46,7 +46,6 @@ internal static partial class KnownFile
             : Begins("<!DOCTYPE") || Begins("<html") ? "a page of HTML, not the file that it may lead to"
             : Begins("version https://git-lfs") ? "a pointer of Git LFS: fetch the file itself by git lfs pull"
             : Begins("{") || Begins("[") ? "JSON, or a list as Python prints it: write it as a table (CSV)"
-            : Begins("@relation") || Begins("%") ? "an ARFF file of WEKA: save it as CSV"
             : Svm().IsMatch(text) ? "a LIBSVM (SVMlight) file, label index:value: write it as a table (CSV) of all 784 pixels"
             : null;
 

@@ -14,8 +14,8 @@ internal sealed class Lookahead : ReadOnlyStream
     private Lookahead(Stream stream) => _stream = stream;
 
     /// <summary>Begins with a look at the first 64 KiB.</summary>
-    /// <param name="text">UTF-8, or UTF-16 with a byte order mark, which becomes UTF-8; columns that are aligned by spaces become separated by
-    /// one; disposed of with this.</param>
+    /// <param name="text">UTF-8, or UTF-16 with a byte order mark, which becomes UTF-8; columns aligned by spaces become separated by one.
+    /// Disposed of with this.</param>
     public static Lookahead Open(Stream text)
     {
         Lookahead look = new(text);
@@ -62,6 +62,9 @@ internal sealed class Lookahead : ReadOnlyStream
         Fill();
         return true;
     }
+
+    /// <summary>Passes over bytes that are seen.</summary>
+    public void Skip(int count) => _start += count;
 
     public override int Read(Span<byte> buffer)
     {

@@ -6,8 +6,8 @@ using System.Text.RegularExpressions;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// An array of NumPy (.npy, versions 1 to 3): whole or real numbers of any width and byte order, or single characters, in C or Fortran order. Source:
-/// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+/// An array of NumPy (.npy, versions 1 to 3): whole or real numbers of any width and byte order, or single characters, in C or Fortran
+/// order. Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 /// </summary>
 internal sealed partial class NumpyArray
 {

@@ -30,9 +30,10 @@ internal static partial class TableSet
             }
 
             DigitDataset data = read(file);
-            if (part == DataPart.Evaluation && !SetName.IsTraining(set) && files.FirstOrDefault(other => IsOf(other, "train") || IsOf(other, "training")) is { } training)
+            string? training = part == DataPart.Evaluation && !SetName.IsTraining(set) ? files.FirstOrDefault(other => IsOf(other, "train") || IsOf(other, "training")) : null;
+            if (training is not null || (part == DataPart.Prediction && set != SetName.Main(part)))
             {
-                data.Found = $"{data.Found ?? "a table"}, in {Path.GetFileName(file)}; {Path.GetFileName(training)} beside it is there to train on";
+                data.Found = $"{data.Found ?? "a table"}, in {Path.GetFileName(file)}{(training is null ? "" : $"; {Path.GetFileName(training)} beside it is there to train on")}";
             }
 
             return data;
@@ -52,7 +53,7 @@ internal static partial class TableSet
         string[] all = [.. files.Where(file => IsOf(file, set))], plain = [.. all.Where(IsPlain)], named = plain.Length > 0 ? plain : all;
         string[] found = [.. named.Where(file => !named.Any(other => file.Equals(other + ".gz", StringComparison.OrdinalIgnoreCase)))]; // packed and unpacked, they are the same
         return found.Length < 2 ? found.FirstOrDefault()
-            : throw new InputException($"{where}: holds {found.Length} files {set}.csv ({string.Join(", ", found.Take(3).Select(KnownFile.Printable))}{(found.Length > 3 ? " …" : "")}); give the one that you mean, unpacked");
+            : throw new InputException($"{where}: holds {found.Length} files {set}.csv ({string.Join(", ", found.Take(3).Select(KnownFile.Printable))}{(found.Length > 3 ? " …" : "")}); give the one that you mean, by itself");
     }
 
     private static bool IsOf(string file, string set) => Name().Match(Path.GetFileName(file)).Groups["set"].Value.Equals(set, StringComparison.OrdinalIgnoreCase);

@@ -122,6 +122,16 @@ public sealed class DataTests : IDisposable
         Assert.Null(PixelScale.Warning(new DigitDataset("", new byte[60 * 784], null))); // blank, which is another matter
     }
 
+    /// <summary>What a run held out is found in what it was given, beside labelled digits to test on.</summary>
+    [Fact]
+    public void A_subset_is_of_the_digits_that_were_trained_on_where_there_are_others_to_test_on()
+    {
+        string zip = _folder.Write("mnist.zip", DigitFiles.Zip(("train.csv", DigitFiles.Csv(GeneratedDigits.Create(50, seed: 1))), ("test.csv", DigitFiles.Csv(GeneratedDigits.Create(30, seed: 2))))), run = _folder["run"];
+        Run("train", "--device", "cpu", "--quiet", "--model", "simple", "--epochs", "1", "--data", zip, "--out", run);
+        Assert.Contains("of 10 digits", Run("evaluate", "--device", "cpu", "--weights", run, "--data", zip, "--subset", "validation"), StringComparison.Ordinal);
+        Assert.Contains("of 30 digits", Run("evaluate", "--device", "cpu", "--weights", run, "--data", zip), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Show_reads_gzip_data_by_the_name_of_a_zip_file()
     {

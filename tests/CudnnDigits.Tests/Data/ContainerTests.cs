@@ -253,6 +253,10 @@ public sealed class ContainerTests : IDisposable
     }
 
     [Fact]
+    public void Digits_for_validation_are_predicted_where_there_is_no_test_part_and_that_is_said() => Assert.Equal(
+        "a table, in valid.csv", Open("a.zip", DigitFiles.Zip(("train.csv", DigitFiles.Csv(Digits)), ("valid.csv", DigitFiles.Csv(Others))), DataPart.Prediction).Found);
+
+    [Fact]
     public void What_macOS_adds_to_a_zip_file_does_not_count_and_a_table_alone_is_taken_by_any_name()
     {
         byte[] csv = DigitFiles.Csv(Digits), mac = [0, 5, 0x16, 7, .. new byte[50]];
@@ -293,8 +297,6 @@ public sealed class ContainerTests : IDisposable
     [InlineData("%PDF-1.7", "is a PDF document")]
     [InlineData("PAR1", "is a Parquet file")]
     [InlineData("<!DOCTYPE html><html>", "is a page of HTML")]
-    [InlineData("@RELATION mnist\n", "is an ARFF file of WEKA: save it as CSV")]
-    [InlineData("% a comment\n@relation mnist\n", "is an ARFF file of WEKA")]
     [InlineData("5 153:3 154:18\n", "is a LIBSVM (SVMlight) file")]
     [InlineData("[{\"label\": 5, \"image\": [0, 0", "is JSON")]
     [InlineData("\u00FD7zXZ\0\0", "is an xz file: unpack it first")]

@@ -170,6 +170,22 @@ public sealed class CsvDialectTests : IDisposable
         }
     }
 
+    /// <summary>OpenML's mnist_784.arff, and its kind.</summary>
+    [Theory]
+    [InlineData("@RELATION mnist_784\n\n", "@ATTRIBUTE pixel{0} real\n", "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}\n\n@DATA\n", "")]
+    [InlineData("% source: NIST\r\n%\r\n@relation 'mnist, all'\r\n", "@attribute 'pixel {0}' NUMERIC\r\n", "@attribute \"class\" {'0', '1'}\r\n@data\r\n", "'")]
+    public void An_arff_file_is_a_table_that_names_its_columns(string start, string pixel, string end, string quote)
+    {
+        ArgumentNullException.ThrowIfNull(pixel);
+        string head = start + string.Concat(Enumerable.Range(1, 784).Select(i => pixel.Replace("{0}", $"{i}", StringComparison.Ordinal))) + end;
+        string[] rows = [.. Enumerable.Range(0, Digits.Count).Select(row => $"{string.Join(',', Digits.Image(row).ToArray())},{quote}{Digits.Labels[row]}{quote}")];
+        DigitFiles.AssertSame(Digits, Open(Encoding.UTF8.GetBytes(head + string.Join('\n', rows))));
+        rows[7] = "256" + rows[7][1..];
+        DataSourceTests.AssertRefused($"row {head.Count(c => c == '\n') + 8}, column pixel", () => Open(Encoding.UTF8.GetBytes(head + string.Join('\n', rows))));
+        DataSourceTests.AssertRefused("a sparse ARFF file, which leaves out zeros; save it as CSV", () => Open(Encoding.UTF8.GetBytes(head + "{152 3, 784 5}\n")));
+        DataSourceTests.AssertRefused("an ARFF file without a line @data", () => Open(Encoding.UTF8.GetBytes(head[..^9])));
+    }
+
     /// <summary>The first rows say nothing: all are zeros, with a label of 0.</summary>
     [Theory]
     [InlineData("l,p")]

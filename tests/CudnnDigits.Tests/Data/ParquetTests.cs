@@ -89,6 +89,21 @@ public sealed class ParquetTests : IDisposable
         Assert.Contains("columns digit and class may both be the labels", Assert.Throws<InputException>(() => Read(Write(new("digit", 2, Labels), new("class", 2, zeros)))).Message, StringComparison.Ordinal);
     }
 
+    /// <summary>pandas' to_parquet of Kaggle's table.</summary>
+    [Fact]
+    public void A_table_of_pixels_is_read()
+    {
+        ParquetFiles.Column[] pixels = [.. Enumerable.Range(0, 784).Select(i => new ParquetFiles.Column($"pixel{i}", 2, [.. Enumerable.Range(0, 10).Select(row => (double?)Ten.Image(row)[i])]))];
+        ParquetFiles.Column label = new("label", 2, Labels), index = new("__index_level_0__", 2, [.. Enumerable.Range(0, 10).Select(row => (double?)row)]);
+        string path = _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels, index]));
+        DigitFiles.AssertSame(Ten, Read(path));
+        Assert.Equal("Parquet, columns pixel0 to pixel783 and label", Read(path).Found);
+        _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels.Reverse()]));
+        Assert.Contains("expected one of pictures' files", Assert.Throws<InputException>(() => Read(path)).Message, StringComparison.Ordinal);
+        _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels[..783], pixels[783] with { Values = [.. Enumerable.Repeat<double?>(256, 10)] }]));
+        Assert.Contains("pixel783 of row 0 (from 0) is 256, expected a whole number 0 to 255", Assert.Throws<InputException>(() => Read(path)).Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

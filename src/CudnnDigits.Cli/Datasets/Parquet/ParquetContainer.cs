@@ -7,7 +7,8 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
 /// <summary>
-/// Parquet with a column of pictures' files and one of labels, as Hugging Face keeps MNIST: a file, or a folder with train-* and test-*.
+/// Parquet with a column of pictures' files and one of labels, as Hugging Face keeps MNIST, or with 784 columns of pixels, as pandas writes
+/// Kaggle's table: a file, or a folder with train-* and test-*.
 /// </summary>
 internal sealed partial class ParquetContainer : DigitContainer
 {
@@ -22,7 +23,10 @@ internal sealed partial class ParquetContainer : DigitContainer
     {
         Stream seekable = file.Seekable()
             ?? throw new InputException($"{path}: is no plain file, and the description of a Parquet file stands at its end; save it and give its name");
-        return Read(ParquetFile.Open(seekable, path), path, new ManyPictures(), part);
+        ManyPictures pictures = new();
+        (DigitDataset data, string columns, bool arePictures) = Read(ParquetFile.Open(seekable, path), path, pictures, part);
+        data.Found = $"Parquet, {columns}{(arePictures ? $": {pictures.Counts(data.Count)}" : "")}";
+        return data;
     }
 
     public override IEnumerable<string> FilesIn(string folder) => Files(folder).Select(file => Path.Combine(folder, file));
@@ -39,11 +43,13 @@ internal sealed partial class ParquetContainer : DigitContainer
         CheckWhole(folder, files);
         ManyPictures pictures = new();
         List<DigitDataset> all = [];
+        (string columns, bool arePictures) = ("", false);
         foreach (string file in files.Select(file => Path.Combine(folder, file)))
         {
             using InputFile open = InputFile.Open(file, Name);
             Stream seekable = open.Seekable() ?? throw new InputException($"{file}: the file is empty; download it again");
-            all.Add(Read(ParquetFile.Open(seekable, file), file, pictures, part));
+            (DigitDataset data, columns, arePictures) = Read(ParquetFile.Open(seekable, file), file, pictures, part);
+            all.Add(data);
         }
 
         if (all.Sum(data => data.Count) > PixelBuffer.Most)
@@ -59,7 +65,7 @@ internal sealed partial class ParquetContainer : DigitContainer
 
         return new DigitDataset(files.Length == 1 ? all[0].Name : folder, pixels, all.All(data => data.HasLabels) ? [.. all.SelectMany(data => data.Labels.ToArray())] : null)
         {
-            Found = $"Parquet, {string.Join(", ", files.Take(3))}{(files.Length > 3 ? $" and {files.Length - 3} more" : "")}: {pictures.Counts(all.Sum(data => data.Count))}",
+            Found = $"Parquet, {string.Join(", ", files.Take(3))}{(files.Length > 3 ? $" and {files.Length - 3} more" : "")}, {columns}{(arePictures ? $": {pictures.Counts(all.Sum(data => data.Count))}" : "")}",
         };
     }
 
@@ -92,9 +98,9 @@ internal sealed partial class ParquetContainer : DigitContainer
             : [];
     }
 
-    private static DigitDataset Read(ParquetFile file, string path, ManyPictures pictures, DataPart part)
+    /// <summary>The digits of one file, and which columns they were found in.</summary>
+    private static (DigitDataset Data, string Columns, bool ArePictures) Read(ParquetFile file, string path, ManyPictures pictures, DataPart part)
     {
-        ParquetColumn image = ImageColumn(file, path);
         ParquetColumn? label = LabelColumn(file, path);
         if (file.Rows == 0)
         {
@@ -102,6 +108,24 @@ internal sealed partial class ParquetContainer : DigitContainer
         }
 
         byte[] pixels = new byte[file.Rows * DigitDataset.PixelCount];
+        ParquetColumn[]? table = PixelColumns(file, label);
+        string found = table is null ? ReadPictures(file, path, pictures, pixels) : ReadTable(file, table, path, pixels);
+        (byte[]? labels, string hidden) = (null, "");
+        try
+        {
+            labels = label is null ? null : ReadLabels(file, label, path);
+        }
+        catch (InputException e) when (part == DataPart.Prediction) // they are not needed, and may be hidden, as -1 or null
+        {
+            hidden = $", labels passed over ({e.Message.Replace($"{path}: ", "", StringComparison.Ordinal).Split(';')[0]})";
+        }
+
+        return (new DigitDataset(path, pixels, labels), $"columns {found}{(label is null ? "" : $" and {label.Path}")}{hidden}", table is null);
+    }
+
+    private static string ReadPictures(ParquetFile file, string path, ManyPictures pictures, byte[] pixels)
+    {
+        ParquetColumn image = ImageColumn(file, path);
         int row = 0;
         foreach (ReadOnlyMemory<byte>[] some in file.Values(image))
         {
@@ -110,36 +134,48 @@ internal sealed partial class ParquetContainer : DigitContainer
             row += some.Length;
         }
 
-        (byte[]? labels, string hidden) = (null, "");
-        try
+        return image.Path;
+    }
+
+    private static string ReadTable(ParquetFile file, ParquetColumn[] columns, string path, byte[] pixels)
+    {
+        for (int i = 0; i < columns.Length; i++)
         {
-            labels = label is null ? null : ReadLabels(file, label, path);
-        }
-        catch (InputException e) when (part == DataPart.Prediction) // they are not needed, and may be hidden, as -1 or null
-        {
-            hidden = $", labels passed over ({e.Message[(e.Message.IndexOf(path, StringComparison.Ordinal) + path.Length)..].TrimStart(':', ' ').Split(';')[0]})";
+            int row = 0;
+            foreach (double value in Numbers(file, columns[i]))
+            {
+                pixels[row * DigitDataset.PixelCount + i] = value is >= 0 and <= byte.MaxValue && value == Math.Floor(value)
+                    ? (byte)value
+                    : throw new InputException($"{path}: {columns[i].Path} of row {row} (from 0) is {value.ToString(CultureInfo.InvariantCulture)}, expected a whole number 0 to 255");
+                row++;
+            }
         }
 
-        return new DigitDataset(path, pixels, labels)
-        {
-            Found = $"Parquet, columns {image.Path}{(label is null ? "" : $" and {label.Path}")}: {pictures.Counts(row)}{hidden}",
-        };
+        return $"{KnownFile.Printable(columns[0].Path)} to {KnownFile.Printable(columns[^1].Path)}";
     }
+
+    /// <summary>Columns of numbers that count pixels, where they are the only ones beside the label and an index; else null.</summary>
+    private static ParquetColumn[]? PixelColumns(ParquetFile file, ParquetColumn? label)
+    {
+        ParquetColumn[] numbers = [.. file.Columns.Where(column => column != label && column.Type is ParquetType.Int32 or ParquetType.Int64 or ParquetType.Float or ParquetType.Double && !CsvLayout.IsIndex(column.Path))];
+        return numbers.Length == DigitDataset.PixelCount && CsvLayout.AreInOrder([.. numbers.Select(column => column.Path)]) ? numbers : null;
+    }
+
+    private static IEnumerable<double> Numbers(ParquetFile file, ParquetColumn column) => file.Values(column).SelectMany(some => some).Select(value => column.Type switch
+    {
+        ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value.Span),
+        ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value.Span),
+        ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value.Span),
+        ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value.Span),
+        _ => double.TryParse(Encoding.UTF8.GetString(value.Span[..Math.Min(20, value.Length)]), NumberStyles.None, CultureInfo.InvariantCulture, out double parsed) ? parsed : -1,
+    });
 
     private static byte[] ReadLabels(ParquetFile file, ParquetColumn column, string path)
     {
         byte[] labels = new byte[file.Rows];
         int row = 0;
-        foreach (ReadOnlyMemory<byte> value in file.Values(column).SelectMany(some => some))
+        foreach (double label in Numbers(file, column))
         {
-            double label = column.Type switch
-            {
-                ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value.Span),
-                ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value.Span),
-                ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value.Span),
-                ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value.Span),
-                _ => long.TryParse(Encoding.UTF8.GetString(value.Span[..Math.Min(20, value.Length)]), NumberStyles.None, CultureInfo.InvariantCulture, out long parsed) ? parsed : -1,
-            };
             labels[row] = label is >= 0 and < DigitDataset.Classes && label == Math.Floor(label)
                 ? (byte)label
                 : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is {(column.Type == ParquetType.ByteArray ? "no digit" : label.ToString(CultureInfo.InvariantCulture))}, expected a digit 0 to 9");
