@@ -14,12 +14,13 @@ internal sealed class JpegContainer
     private const int MostScans = 64;
 
     private const byte Baseline = 0xC0, Extended = 0xC1, Progressive = 0xC2, Huffman = 0xC4;
-    private const byte FirstRestart = 0xD0, LastRestart = 0xD7, Start = 0xD8, End = 0xD9, Scan = 0xDA, Quantization = 0xDB, RestartInterval = 0xDD, Exif = 0xE1;
+    private const byte FirstRestart = 0xD0, LastRestart = 0xD7, Start = 0xD8, End = 0xD9, Scan = 0xDA, Quantization = 0xDB, RestartInterval = 0xDD, Application = 0xE1;
 
     private readonly bool[] _quantization = new bool[4], _direct = new bool[4], _alternating = new bool[4];
     private (byte Id, int Across, int Down, byte Table, bool Scanned)[] _components = [];
     private bool _progressive;
     private int _scans;
+    private int? _orientation;
 
     private JpegContainer()
     {
@@ -30,7 +31,7 @@ internal sealed class JpegContainer
     public int Height { get; private set; }
 
     /// <summary>How the camera was held: 1 to 8, as Exif has it.</summary>
-    public int Orientation { get; private set; } = 1;
+    public int Orientation => _orientation ?? 1;
 
     /// <summary>
     /// Bytes that decoding takes beside the file: planes as they are stored, coefficients where they come in passes, what comes out twice.
@@ -104,8 +105,8 @@ internal sealed class JpegContainer
                     break;
                 case 0xC3 or (>= 0xC5 and <= 0xC7) or (>= 0xC9 and <= 0xCF):
                     throw new InputException($"a {(marker < 0xC8 ? "lossless or hierarchical JPEG" : "JPEG with arithmetic coding")}; save it again as an ordinary JPEG or PNG");
-                case Exif:
-                    Orientation = Orientation == 1 ? ReadOrientation(segment) : Orientation;
+                case Application when segment.StartsWith("Exif\0\0"u8):
+                    _orientation ??= Exif.Orientation(segment[6..]); // the first counts, as in browsers
                     break;
                 case Scan:
                     long least = ReadScan(segment);
@@ -263,37 +264,6 @@ internal sealed class JpegContainer
             : Up(Width, 8 * most) * across * Up(Height, 8 * mostDown) * down;
 
         static long Up(long number, long by) => (number + by - 1) / by;
-    }
-
-    /// <summary>Tag 0x0112 of the first directory (Exif 2.3, 4.6.4); 1, upright, where there is none that makes sense.</summary>
-    private static int ReadOrientation(ReadOnlySpan<byte> segment)
-    {
-        const int EntryBytes = 12, Tag = 0x0112;
-        if (!segment.StartsWith("Exif\0\0"u8) || segment.Length < 14)
-        {
-            return 1;
-        }
-
-        ReadOnlySpan<byte> tiff = segment[6..];
-        bool little = tiff.StartsWith("II"u8);
-        uint directory = little ? BinaryPrimitives.ReadUInt32LittleEndian(tiff[4..]) : BinaryPrimitives.ReadUInt32BigEndian(tiff[4..]);
-        if (directory > tiff.Length - 2)
-        {
-            return 1;
-        }
-
-        int count = Short(tiff[(int)directory..]);
-        for (ReadOnlySpan<byte> entries = tiff[((int)directory + 2)..]; count > 0 && entries.Length >= EntryBytes; count--, entries = entries[EntryBytes..])
-        {
-            if (Short(entries) == Tag)
-            {
-                return Short(entries[8..]) is >= 1 and <= 8 and var orientation ? orientation : 1;
-            }
-        }
-
-        return 1;
-
-        int Short(ReadOnlySpan<byte> at) => little ? BinaryPrimitives.ReadUInt16LittleEndian(at) : BinaryPrimitives.ReadUInt16BigEndian(at);
     }
 
     private static void Require(bool holds, string otherwise)

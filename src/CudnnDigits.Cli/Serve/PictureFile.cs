@@ -56,7 +56,8 @@ internal static class PictureFile
         }
 
         PngContainer png = PngContainer.Check(bytes);
-        return Reduce(Decode(png.Picture(), ColorComponents.RedGreenBlueAlpha, "PNG"), 4, png.Width, png.Height);
+        (byte[] colours, int across, int down) = Reduce(Decode(png.Picture(), ColorComponents.RedGreenBlueAlpha, "PNG"), 4, png.Width, png.Height);
+        return png.Orientation == 1 ? (colours, across, down) : Turn(colours, across, down, png.Orientation);
     }
 
     /// <summary>Refuses a picture that is too large.</summary>
@@ -139,8 +140,8 @@ internal static class PictureFile
         return (small, across, down);
     }
 
-    /// <summary>Turns a photograph upright, and makes opaque colours of it.</summary>
-    /// <param name="pixels">(height, width) or (height, width, 3) uint8.</param>
+    /// <summary>Turns a photograph upright, and makes colours of it, opaque where they have no alpha.</summary>
+    /// <param name="pixels">(height, width, channels) uint8 of 1, 3 or 4 channels.</param>
     /// <param name="width">Pixels in a row.</param>
     /// <param name="height">Rows.</param>
     /// <param name="orientation">How the camera was held, 1 to 8, as Exif has it.</param>
@@ -165,12 +166,11 @@ internal static class PictureFile
                     _ => (x, y),
                 };
                 Span<byte> pixel = rgba.AsSpan(4 * (y * across + x), 4);
-                for (int colour = 0; colour < 3; colour++)
-                {
-                    pixel[colour] = pixels[(row * width + column) * channels + colour % channels];
-                }
-
                 pixel[3] = byte.MaxValue;
+                for (int channel = 0; channel < Math.Max(channels, 3); channel++)
+                {
+                    pixel[channel] = pixels[(row * width + column) * channels + channel % channels];
+                }
             }
         }
 

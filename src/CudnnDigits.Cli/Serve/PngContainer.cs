@@ -36,6 +36,9 @@ internal sealed class PngContainer
 
     public int Height { get; private set; }
 
+    /// <summary>How the camera was held: 1 to 8, as Exif has it. The pixels are not turned yet.</summary>
+    public int Orientation { get; private set; } = 1;
+
     /// <summary>First bytes of every PNG.</summary>
     public static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
 
@@ -107,6 +110,9 @@ internal sealed class PngContainer
                     Require(_colorType != Palette || _colors > 0, "its palette is missing");
                     pixels = true;
                     _packed.Write(content);
+                    break;
+                case "eXIf":
+                    Orientation = Exif.Orientation(content) ?? 1;
                     break;
                 case "IEND":
                     Require(pixels, "it has no pixels");

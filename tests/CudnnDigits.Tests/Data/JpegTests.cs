@@ -88,12 +88,37 @@ public sealed class JpegTests
             }
         }
 
-        foreach (bool little in new[] { true, false })
+        byte[] jpeg = JpegFiles.Write(file, width, height);
+        foreach ((bool little, bool isLong) in new[] { (true, false), (false, false), (true, true), (false, true) })
         {
-            (byte[] rgba, int ownWidth, int ownHeight) = PictureFile.Decode(JpegFiles.WithOrientation(JpegFiles.Write(file, width, height), (ushort)orientation, little));
-            Assert.Equal((Width, Height), (ownWidth, ownHeight));
-            Assert.InRange(Enumerable.Range(0, scene.Length).Average(i => Math.Abs(rgba[4 * i] - scene[i])), 0, 3);
+            AssertScene(JpegFiles.WithOrientation(jpeg, (uint)orientation, little, isLong), 3);
+            (string, byte[]) exif = ("eXIf", JpegFiles.Exif((uint)orientation, little, isLong));
+            foreach (byte[] png in new[] { PngFiles.Write(file, width), PngFiles.Write(file, width, PngFiles.Rgba, alpha: file) })
+            {
+                List<(string Type, byte[] Content)> chunks = PngFiles.Chunks(png);
+                AssertScene(PngFiles.Join([chunks[0], exif, .. chunks[1..]]), 0);
+                byte[] rgba = AssertScene(PngFiles.Join([.. chunks[..^1], exif, chunks[^1]]), 0);
+                Assert.All(Enumerable.Range(0, scene.Length), i => Assert.Equal(png[25] == PngFiles.Rgba ? scene[i] : 255, rgba[4 * i + 3]));
+            }
         }
+
+        byte[] AssertScene(byte[] picture, double most)
+        {
+            (byte[] rgba, int ownWidth, int ownHeight) = PictureFile.Decode(picture);
+            Assert.Equal((Width, Height), (ownWidth, ownHeight));
+            Assert.InRange(Enumerable.Range(0, scene.Length).Average(i => Math.Abs(rgba[4 * i] - scene[i])), 0, most);
+            return rgba;
+        }
+    }
+
+    [Theory]
+    [InlineData(1u, 6u, false)]
+    [InlineData(6u, 1u, true)]
+    [InlineData(0u, 6u, true)] // what makes no sense says nothing
+    public void Of_two_orientations_the_first_counts(uint first, uint second, bool turned)
+    {
+        byte[] jpeg = JpegFiles.WithOrientation(JpegFiles.WithOrientation(JpegFiles.Write(new byte[64 * 96], 64, 96), second, false), first, true);
+        Assert.Equal(turned ? 96 : 64, PictureFile.Decode(jpeg).Width);
     }
 
     [Fact]

@@ -18,20 +18,24 @@ internal static class JpegFiles
     }
 
     /// <summary>With Exif after the first two bytes, as cameras write it.</summary>
-    public static byte[] WithOrientation(byte[] jpeg, ushort orientation, bool littleEndian)
-    {
-        byte[] tiff = [.. littleEndian ? "II*\0"u8 : "MM\0*"u8, .. Int(8), .. Short(2), .. Short(0x010F), .. Short(2), .. Int(2), .. Int(0), .. Short(0x0112), .. Short(3), .. Int(1), .. Short(orientation), 0, 0, .. Int(0)];
-        return WithSegment(jpeg, 0xE1, [.. "Exif\0\0"u8, .. tiff]);
+    public static byte[] WithOrientation(byte[] jpeg, uint orientation, bool littleEndian, bool isLong = false) =>
+        WithSegment(jpeg, 0xE1, [.. "Exif\0\0"u8, .. Exif(orientation, littleEndian, isLong)]);
 
-        byte[] Short(ushort value)
+    /// <summary>Exif's data with an orientation, a SHORT as the standard has it or a LONG as some write it.</summary>
+    public static byte[] Exif(uint orientation, bool littleEndian, bool isLong = false)
+    {
+        byte[] value = isLong ? Int(orientation) : [.. Short((ushort)orientation), 0, 0];
+        return [.. littleEndian ? "II*\0"u8 : "MM\0*"u8, .. Int(8), .. Short(2), .. Short(0x010F), .. Short(2), .. Int(2), .. Int(0), .. Short(0x0112), .. Short((ushort)(isLong ? 4 : 3)), .. Int(1), .. value, .. Int(0)];
+
+        byte[] Short(ushort number)
         {
-            byte[] bytes = BitConverter.GetBytes(value);
+            byte[] bytes = BitConverter.GetBytes(number);
             return littleEndian ? bytes : [.. bytes.Reverse()];
         }
 
-        byte[] Int(uint value)
+        byte[] Int(uint number)
         {
-            byte[] bytes = BitConverter.GetBytes(value);
+            byte[] bytes = BitConverter.GetBytes(number);
             return littleEndian ? bytes : [.. bytes.Reverse()];
         }
     }
