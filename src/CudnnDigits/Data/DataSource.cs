@@ -1,3 +1,5 @@
+using CudnnDigits.Model;
+
 namespace CudnnDigits.Data;
 
 /// <summary>What a dataset is opened for: decides which part of a set is taken.</summary>
@@ -60,14 +62,14 @@ public static class DataSource
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{path}: cannot be read: {e.Message}", e);
+            throw Unreadable(path, e);
         }
     }
 
     /// <summary>The files that hold a set of digits; none for the built-in ones.</summary>
     /// <param name="path">Where they are, or null for the built-in ones.</param>
     internal static IEnumerable<string> FilesOf(string? path) => path is null ? []
-        : Directory.Exists(path) ? Find(path, MostDepth) is var (container, folder) ? container.FilesIn(folder) : []
+        : Directory.Exists(path) ? Find(path) is var (container, folder) ? container.FilesIn(folder) : []
         : [path, .. Containers.SelectMany(container => container.FilesBeside(path))];
 
     /// <summary>Reads one file of a set, of whatever kind.</summary>
@@ -81,6 +83,26 @@ public static class DataSource
 
         using InputFile unpacked = InputFile.Of(path, Unpack(file, path));
         return Read(unpacked, path, part);
+    }
+
+    /// <summary>The first bytes of a file, unpacked where it is gzip data; none where it cannot be read, or is no plain file.</summary>
+    internal static byte[] Head(string path)
+    {
+        try
+        {
+            if (!OperatingSystem.IsWindows() && Posix.Status(path, follow: true).Kind != FileKind.Regular)
+            {
+                return [];
+            }
+
+            using InputFile file = InputFile.Open(path, Expected);
+            using InputFile unpacked = InputFile.Of(path, Unpack(file, path));
+            return unpacked.Peek(HeadBytes).ToArray();
+        }
+        catch (Exception e) when (e is InputException or IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
     }
 
     /// <summary>A file's bytes, unpacked where it is gzip data.</summary>
@@ -103,22 +125,46 @@ public static class DataSource
         throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
     }
 
-    private static DigitDataset ReadFolder(string path, DataPart part) => Find(path, MostDepth) is var (container, folder)
+    private static DigitDataset ReadFolder(string path, DataPart part) => Find(path) is var (container, folder)
         ? container.ReadFolder(folder, part)
         : throw new InputException($"{path}: a folder without digits; give {Expected}");
 
     /// <summary>What a folder holds, or the only one of its folders that holds anything; null where none does.</summary>
-    private static (DigitContainer Container, string Folder)? Find(string folder, int depth)
+    private static (DigitContainer Container, string Folder)? Find(string folder)
     {
-        if (Containers.FirstOrDefault(container => container.FilesIn(folder).Any()) is { } found)
+        try
+        {
+            return Find(folder, Containers, []) ?? Find(folder, [new OneFileContainer()], []);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(folder, e);
+        }
+    }
+
+    private static (DigitContainer Container, string Folder)? Find(string folder, IReadOnlyList<DigitContainer> among, HashSet<string> above)
+    {
+        if (!above.Add(Folders.Real(folder)))
+        {
+            return null; // a link that leads back
+        }
+
+        if (among.FirstOrDefault(container => container.FilesIn(folder).Any()) is { } found)
         {
             return (found, folder);
         }
 
         (DigitContainer Container, string Folder)[] below =
-            depth > 1 ? [.. Directory.EnumerateDirectories(folder).Select(inner => Find(inner, depth - 1)).OfType<(DigitContainer, string)>().Take(2)] : [];
-        return below.Length < 2
-            ? below.FirstOrDefault() is { Container: not null } only ? only : null
-            : throw new InputException($"{folder}: holds several folders of digits ({Path.GetFileName(below[0].Folder)}, {Path.GetFileName(below[1].Folder)} …); give one of them");
+            above.Count < MostDepth ? [.. Folders.In(folder).Select(inner => Find(inner, among, [.. above])).OfType<(DigitContainer, string)>().Take(3)] : [];
+        return below.Length < 2 ? below.FirstOrDefault() is { Container: not null } only ? only : null : throw Several(folder, below.Select(one => one.Folder));
     }
+
+    private static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
+
+    /// <summary>Refuses to choose.</summary>
+    internal static InputException Several(string folder, IEnumerable<string> inner) =>
+        new($"{folder}: holds several folders of digits ({Two(inner.Select(one => Path.GetRelativePath(folder, one)))}); give one of them, or name them 0 to 9 where each holds one digit");
+
+    /// <summary>The first two of some names, for messages: "a, b" or "a, b …".</summary>
+    internal static string Two(IEnumerable<string> names) => string.Join(", ", names.Take(2)) + (names.Skip(2).Any() ? " …" : "");
 }

@@ -8,6 +8,9 @@ internal sealed partial class IdxContainer : DigitContainer
 {
     private const uint ImagesMagic = 0x00000803, LabelsMagic = 0x00000801;
 
+    /// <summary>How a file of labels alone begins.</summary>
+    public static ReadOnlySpan<byte> LabelsHead => [0, 0, 8, 1];
+
     public override string Name => "MNIST's IDX files (…-images-idx3-ubyte, or a folder of them)";
 
     public override bool Takes(ReadOnlySpan<byte> head, string path) =>
@@ -69,13 +72,14 @@ internal sealed partial class IdxContainer : DigitContainer
     private static string? LabelsOf(string images)
     {
         string name = Path.GetFileName(images);
-        if (!name.Contains("images", StringComparison.Ordinal) || !name.Contains("idx", StringComparison.Ordinal))
+        if (!name.Contains("images", StringComparison.OrdinalIgnoreCase) || !name.Contains("idx", StringComparison.OrdinalIgnoreCase))
         {
             return null;
         }
 
         string labels = (name.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? name[..^3] : name)
-            .Replace("images", "labels", StringComparison.Ordinal).Replace("idx3", "idx1", StringComparison.Ordinal);
+            .Replace("images", "labels", StringComparison.Ordinal).Replace("idx3", "idx1", StringComparison.Ordinal)
+            .Replace("IMAGES", "LABELS", StringComparison.Ordinal).Replace("IDX3", "IDX1", StringComparison.Ordinal);
         return new[] { labels, labels.Replace(".idx", "-idx", StringComparison.Ordinal), labels.Replace("-idx", ".idx", StringComparison.Ordinal) }
             .SelectMany(plain => new[] { plain, plain + ".gz" }).Select(label => Path.Combine(Path.GetDirectoryName(images) ?? "", label)).FirstOrDefault(File.Exists);
     }

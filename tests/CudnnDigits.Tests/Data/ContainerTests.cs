@@ -271,6 +271,87 @@ public sealed class ContainerTests : IDisposable
         AssertRefused("is a file of PyTorch (.pt)", () => Open("training.pt", DigitFiles.Zip(("training/data.pkl", [1]), ("training/data/0", [1]))));
     }
 
+    [Theory]
+    [InlineData("digits.csv")]
+    [InlineData("Train.csv")]
+    [InlineData("mnist_train.csv.gz")]
+    [InlineData("mnist.npz")]
+    [InlineData("digit-recognizer.zip")]
+    [InlineData("TRAIN-IMAGES-IDX3-UBYTE")]
+    [InlineData("train-images-idx3-ubyte (1).gz")]
+    [InlineData("train-images-idx3-ubyte.bin")]
+    public void The_only_file_of_a_folder_that_can_be_read_is_taken_whatever_its_name(string name)
+    {
+        Directory.CreateDirectory(_folder["folder"]);
+        _folder.Write("folder/readme.txt", "0,1,2\n"u8.ToArray());
+        _folder.Write("folder/junk.bin", [0, 1, 2]);
+        byte[] csv = DigitFiles.Csv(Digits);
+        bool idx = name.Contains("idx3", StringComparison.OrdinalIgnoreCase);
+        string path = _folder.Write($"folder/{name}", idx ? Packed(DigitFiles.IdxImages(Digits)) : Path.GetExtension(name) switch
+        {
+            ".npz" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels)), ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels))),
+            ".zip" => DigitFiles.Zip(("train.csv", csv)),
+            _ => Packed(csv),
+        });
+        string[] read = [path];
+        if (idx)
+        {
+            string labels = name.Replace("images", "labels", StringComparison.Ordinal).Replace("idx3", "idx1", StringComparison.Ordinal).Replace("IMAGES-IDX3", "LABELS-IDX1", StringComparison.Ordinal);
+            read = [path, _folder.Write($"folder/{labels}", Packed(DigitFiles.IdxLabels(Digits)))];
+        }
+
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder["folder"], DataPart.Training));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Evaluation)); // and from above
+        Assert.Equal(read, DataSource.FilesOf(_folder["folder"]));
+
+        byte[] Packed(byte[] bytes) => name.EndsWith(".gz", StringComparison.Ordinal) ? DigitFiles.Gzip(bytes) : bytes;
+    }
+
+    [Fact]
+    public void Of_two_files_of_a_folder_one_is_to_train_on_and_one_to_test_with_or_neither_is_chosen()
+    {
+        _folder.Write("Train.csv", DigitFiles.Csv(Digits));
+        _folder.Write("Test.csv", DigitFiles.Csv(DigitFiles.WithoutLabels(Others)));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+        DigitDataset evaluated = DataSource.Open(_folder.Path, DataPart.Evaluation);
+        DigitFiles.AssertSame(Digits, evaluated);
+        Assert.Equal("Train.csv", evaluated.Found);
+        DigitFiles.AssertSame(DigitFiles.WithoutLabels(Others), DataSource.Open(_folder.Path, DataPart.Prediction));
+        _folder.Write("Test.csv", DigitFiles.Csv(Others));
+        DigitFiles.AssertSame(Others, DataSource.Open(_folder.Path, DataPart.Evaluation));
+
+        _folder.Write("train 2.csv", DigitFiles.Csv(Others));
+        AssertRefused("holds several files of digits (Test.csv, Train.csv …); give the one that you mean by its name", () => DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
+    [Fact]
+    public void A_file_in_a_folder_below_comes_before_tables_beside_it()
+    {
+        _folder.Write("results.csv", "epoch,loss\n"u8.ToArray());
+        Directory.CreateDirectory(_folder["data"]);
+        _folder.Write("data/train.csv", DigitFiles.Csv(Digits));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
+    [Fact]
+    public void A_pipe_among_the_files_of_a_folder_is_left_alone()
+    {
+        FileNodes.Fifo(_folder["pipe.csv"]);
+        _folder.Write("digits.csv", DigitFiles.Csv(Digits));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
+    [Fact]
+    public void Links_that_lead_back_are_not_other_folders_of_digits()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows lets only administrators make links");
+        Directory.CreateDirectory(_folder["raw"]);
+        Directory.CreateSymbolicLink(_folder["again"], ".");
+        Directory.CreateSymbolicLink(_folder["raw/up"], "..");
+        _folder.Write("raw/train.csv", DigitFiles.Csv(Digits));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
+    }
+
     [Fact]
     public void A_file_is_gzip_data_by_its_first_bytes_and_not_by_its_name()
     {
