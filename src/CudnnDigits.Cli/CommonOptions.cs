@@ -104,7 +104,7 @@ internal static class CommonOptions
             Console.Error.WriteLine($"found     {found}");
         }
 
-        foreach (string warning in new[] { Orientation.Warning(data), PixelScale.Warning(data) }.OfType<string>())
+        foreach (string warning in new[] { data.Warning, Orientation.Warning(data), PixelScale.Warning(data) }.OfType<string>())
         {
             Console.Error.WriteLine($"warning   {warning}");
         }

@@ -55,6 +55,11 @@ internal static class DataCommand
         DigitDataset data = path is null
             ? GeneratedDigits.Create()
             : DataSource.Read(path, part);
+        if (data.Warning is { } warning)
+        {
+            Console.Error.WriteLine($"warning   {warning}");
+        }
+
         DatasetCheck check = DatasetCheck.Of(data, path);
         output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. check.Blank.Concat(check.Inverted).Concat(check.Duplicates.Where(d => d.Conflict).SelectMany(d => d.Rows)).Concat(check.Unusual).Concat(check.Misplaced).Distinct()])));
         (output.IsStandardOutput ? Console.Error : Console.Out).WriteLine(json

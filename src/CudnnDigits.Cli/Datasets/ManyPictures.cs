@@ -16,12 +16,13 @@ internal sealed class ManyPictures
     /// <param name="count">How many, N.</param>
     /// <param name="picture">The bytes of one, and what to call it in messages; called on several threads.</param>
     /// <param name="pixels">(N, 28, 28) uint8, overwritten.</param>
-    /// <exception cref="InputException">The first that cannot be read, by its name.</exception>
+    /// <exception cref="InputException">The first that cannot be read, by its name, and how many cannot.</exception>
     public void Read(int count, Func<int, (ReadOnlyMemory<byte> Bytes, string Name)> picture, Memory<byte> pixels)
     {
         Lock theFirst = new();
         (int Index, Exception? Wrong) first = (count, null);
-        Parallel.For(0, count, (i, loop) =>
+        int bad = 0;
+        Parallel.For(0, count, i =>
         {
             try
             {
@@ -30,16 +31,17 @@ internal sealed class ManyPictures
             }
             catch (InputException e)
             {
-                loop.Break(); // those before it are still read
                 lock (theFirst)
                 {
+                    bad++;
                     first = i < first.Index ? (i, e) : first;
                 }
             }
         });
         if (first.Wrong is { } wrong)
         {
-            throw new InputException(wrong.Message, wrong);
+            string advice = wrong.Message.Contains(';', StringComparison.Ordinal) ? ", or take it away" : "; take it away", more = bad == 1 ? "" : $" (the first of {bad:N0} pictures that cannot be read)";
+            throw new InputException(wrong.Message.TrimEnd('.') + advice + more, wrong);
         }
     }
 
@@ -59,7 +61,7 @@ internal sealed class ManyPictures
         }
         catch (InputException e)
         {
-            throw new InputException($"{name}: {e.Message}{(e.Message.Contains(';', StringComparison.Ordinal) ? ", or take it away" : "; take it away")}", e);
+            throw new InputException($"{name}: {e.Message}", e);
         }
     }
 }

@@ -64,6 +64,9 @@ public sealed class DigitDataset
     /// </summary>
     internal string? Found { get; set; }
 
+    /// <summary>What was not taken, or is not there, though one may expect it, for people; null where there is nothing to say.</summary>
+    internal string? Warning { get; set; }
+
     /// <summary>Number of digits, N.</summary>
     public int Count => _pixels.Length / PixelCount;
 

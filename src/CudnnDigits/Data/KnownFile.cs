@@ -42,6 +42,7 @@ internal static partial class KnownFile
         }
 
         return start.StartsWith("BM", StringComparison.Ordinal) && start.Length >= 10 && start[6..10] == "\0\0\0\0" ? "a BMP picture"
+            : start is ['P', >= '1' and <= '7', ' ' or '\n' or '\r' or '\t', ..] ? "a PNM picture"
             : Begins("<svg") || Begins("<?xml") || Begins("<!DOCTYPE svg") ? "an SVG picture"
             : Begins("<!DOCTYPE") || Begins("<html") ? "a page of HTML, not the file that it may lead to"
             : Begins("version https://git-lfs") ? "a pointer of Git LFS: fetch the file itself by git lfs pull"

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Tests.Reference;
@@ -74,6 +75,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     [InlineData("7.heic", "\0\0\0\u0018ftypheic\0\0\0\0", "a HEIC picture, not a PNG or JPEG; save it as one of these, or take it away")]
     [InlineData("7.png", "", "not a PNG or JPEG; take it away")]
     [InlineData("7.jpeg", "\u00ff\u00d8\u00ff\u00e0", "the JPEG is cut off, or damaged; save it again, or take it away")]
+    [InlineData("7.dng", "II*\0", "a TIFF picture, not a PNG or JPEG; save it as one of these, or take it away")]
     public void One_bad_picture_is_named(string name, string bytes, string says)
     {
         for (int row = 0; row < Digits.Count; row++)
@@ -83,6 +85,59 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
 
         Write($"digits/7/{name}", System.Text.Encoding.Latin1.GetBytes(bytes));
         CliProgram.AssertRefused($"{Path.Combine(_folder["digits"], "7", name)}: {says}", "data", "show", "--data", _folder["digits"], "--out", _folder["sheet.png"]);
+    }
+
+    /// <summary>Names that say a number, but not that it is the digit: folds, versions, writers.</summary>
+    [Theory]
+    [InlineData("versions/1/train/{0}", 30)] // as kagglehub keeps them
+    [InlineData("mnist_2/{0}", 30)]
+    [InlineData("writer 3/{0}", 30)]
+    [InlineData("run_1/plots", 0)]
+    public void A_number_in_a_folders_name_is_no_label_where_it_counts_something_else(string name, int labelled)
+    {
+        foreach (int row in Enumerable.Range(0, Digits.Count))
+        {
+            Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row])}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+        }
+
+        JsonElement shown = Show("data");
+        Assert.Equal((30, labelled > 0), (shown.GetProperty("digits").GetInt32(), shown.GetProperty("labelled").GetBoolean()));
+        Assert.Equal(labelled, shown.GetProperty("check").GetProperty("classes").EnumerateArray().Sum(count => count.GetInt32() == 3 ? 3 : 0));
+    }
+
+    [Theory]
+    [InlineData("fold_{1}/{0}", "fold_0, fold_1 …")]
+    [InlineData("part_{1}", "part_0, part_1 …")]
+    [InlineData("Sample00{0}", "Sample000, Sample001 …")]
+    [InlineData("{1}/train/{0}", "0, 1 …")]
+    public void Several_folders_of_digits_are_named_and_none_is_chosen(string name, string named)
+    {
+        foreach (int row in Enumerable.Range(0, Digits.Count))
+        {
+            Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row], row % 3)}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+        }
+
+        CliProgram.AssertRefused(
+            $"{_folder["data"]}: holds several folders of digits ({named}); give one of them, or name them 0 to 9 where each holds one digit",
+            "data", "show", "--data", _folder["data"], "--out", _folder["sheet.png"]);
+    }
+
+    [Fact]
+    public void A_digit_without_pictures_is_a_warning_even_where_the_program_is_quiet()
+    {
+        for (int row = 0; row < Digits.Count; row++)
+        {
+            Write($"digits/{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+        }
+
+        Directory.Delete(_folder["digits/9"], recursive: true);
+        string warning = $"warning   {_folder["digits"]}: no pictures of 9";
+        string[][] commands = [["data", "show", "--out", _folder["sheet.png"], "--json"], ["train", "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu", "--quiet"]];
+        foreach (string[] command in commands)
+        {
+            CliProgram.Result result = CliProgram.Run([.. command, "--data", _folder["digits"]]);
+            Assert.Equal((0, warning), (result.ExitCode, result.Error.Trim()));
+        }
     }
 
     [Fact]
@@ -95,6 +150,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
         Write("digits/A/b.png", PngFiles.Write(Digits.Image(3), 28));
         JsonElement shown = Show("digits");
         Assert.Equal(1, shown.GetProperty("digits").GetInt32());
+        Assert.Equal("pictures by class: 1 PNG, taken as they are; 1 other file passed over (3/Thumbs.db)", shown.GetProperty("found").GetString());
         Assert.Equal(["A", "notes.txt"], shown.GetProperty("check").GetProperty("unused_files").EnumerateArray().Select(file => file.GetString()));
     }
 
