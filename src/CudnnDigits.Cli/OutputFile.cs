@@ -1,5 +1,6 @@
 using CudnnDigits.Data;
 using CudnnDigits.Model;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
@@ -101,8 +102,13 @@ internal sealed class OutputFile
                 throw new InputException($"{_path}: the program was started without descriptor {descriptor}; redirect it to something");
             }
 
-            return inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)) is { } input
-                ? throw new InputException($"{_path}: is {(input == _path ? "a file" : $"{input},")} that this command reads; choose another {_option}")
+            if (inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)) is { } input)
+            {
+                throw new InputException($"{_path}: is {(input == _path ? "a file" : $"{input},")} that this command reads; choose another {_option}");
+            }
+
+            return RunFolder.RunOf(_path) is { } run && Path.GetFileName(_path) != Path.GetFileName(new RunFolder(run).ReportFile)
+                ? throw new InputException($"{_path}: is a file that the run {run} needs; choose another {_option}")
                 : place;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

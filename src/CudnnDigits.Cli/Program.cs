@@ -8,7 +8,7 @@ using CudnnDigits.Data;
 
 StandardStreams.Prepare();
 DataSource.Containers = [.. DataSource.Containers, new ParquetContainer(), new PictureContainer()];
-ParseResult parsed = CommandLine.Create().Parse(args);
+ParseResult parsed = CommandLine.Create().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }); // "@data.csv" is a file's name
 if (CommandLine.Refusal(parsed) is { } refusal)
 {
     return Fail(ExitCode.BadInput, refusal);

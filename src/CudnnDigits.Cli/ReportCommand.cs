@@ -57,6 +57,11 @@ internal static class ReportCommand
         Dictionary<string, DigitDataset> cache = [];
         RunReport[] runs = [.. folders.Select(folder => RunReport.Load(folder, cache))];
         OutputFile output = new(Out.Name, path, result.GetValue(Json), runs.SelectMany(InputsOf));
+        foreach (RunReport run in runs.Where(run => run.WhyNoPictures is not null))
+        {
+            Console.Error.WriteLine($"note      {run.Folder.Path}: no pictures of digits and no calibration: {run.WhyNoPictures}");
+        }
+
         output.WriteText(writer => writer.Write(HtmlReport.Page(runs)));
         output.Tell(result.GetValue(Json)
             ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)], runs.Length > 1 ? new RunsTable(runs).OverSeeds : null, RunFacts.WhyNotComparable(runs)), CliJson.Default.ReportResult)

@@ -43,7 +43,8 @@ internal static class TrainCommand
     {
         string? path = result.GetValue(TrainingOptionSet.Data), initFrom = result.GetValue(InitFrom) is { } given ? RunFolder.WeightsOf(given) : null;
         NetworkSpec? network = result.GetValue(TrainingOptionSet.Model) is { } name ? DigitNetworks.Find(name) : null;
-        NetworkWeights? start = initFrom is null ? null : WeightsFile.LoadStart(initFrom, network, result.GetValue(TrainingOptionSet.Quiet));
+        (NetworkWeights? start, IReadOnlyDictionary<string, string> metadata) =
+            initFrom is null ? (null, new Dictionary<string, string>()) : WeightsFile.LoadStart(initFrom, network, result.GetValue(TrainingOptionSet.Quiet));
         TrainingOptions options = TrainingOptionSet.Resolve(result, start?.Network.Name);
         options = options with
         {
@@ -61,8 +62,18 @@ internal static class TrainCommand
         DigitDataset data = CommonOptions.LoadTraining(path, result.GetValue(TrainingOptionSet.Quiet));
         using TrainingRun run = TrainingRun.Create(
             started => result.GetValue(Out) ?? CommonOptions.NewFolder(options.Model, started), (data, RunData.Of(path, data)), options, machine, start is null ? null : (initFrom!, start));
+        if (WhatTheStartHasSeen(data, options, metadata) is > 0 and int seen)
+        {
+            Console.Error.WriteLine($"warning   {initFrom} was trained on {seen:N0} of the digits that are held out here, so their accuracy says too much; hold out the same as its run: --seed and --validation as there");
+        }
+
         return Run(result, run);
     }
+
+    /// <summary>How many of the digits held out the weights to start from were trained on, as far as they say.</summary>
+    private static int WhatTheStartHasSeen(DigitDataset data, TrainingOptions options, IReadOnlyDictionary<string, string> metadata) =>
+        options.Split.HoldsOut && SplitRecord.FromMetadata(metadata) is { } record && record.DataFingerprint == data.Fingerprint()
+            ? record.Split.Draw(data.Labels).Training.Intersect(options.Split.Draw(data.Labels).Validation).Count() : 0;
 
     private static int ResumeRun(ParseResult result, string path)
     {
@@ -78,6 +89,11 @@ internal static class TrainCommand
             record = epochs >= record.Options.Epochs
                 ? record with { Options = record.Options with { Epochs = epochs } }
                 : throw new InputException($"--epochs {epochs} is less than the run's {record.Options.Epochs}; --resume can only extend it");
+        }
+
+        if (record.Data.Path is { } digits && !Path.Exists(digits))
+        {
+            throw new InputException($"{digits}: is gone, and the run was started with these digits; bring them back there, then go on");
         }
 
         Machine machine = Machine.From(result, record.DeviceOption);

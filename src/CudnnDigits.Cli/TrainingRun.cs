@@ -33,7 +33,7 @@ internal sealed class TrainingRun : IDisposable
     /// <param name="initFrom">Weights to begin with, and the file they come from; null for fresh ones.</param>
     public static TrainingRun Create(Func<DateTime, string> path, (DigitDataset Digits, RunData Record) data, TrainingOptions options, Machine machine, (string Path, NetworkWeights Weights)? initFrom = null)
     {
-        CheckSplit(data.Digits, options);
+        Trainer.CheckSplit(data.Digits, options);
         ITrainingBackend backend = machine.CreateBackend(options, out string? whyCpu);
         try
         {
@@ -168,16 +168,5 @@ internal sealed class TrainingRun : IDisposable
         }
 
         return new TrainingState(weights);
-    }
-
-    private static void CheckSplit(DigitDataset data, TrainingOptions options)
-    {
-        Split split = options.Split.Draw(data.Labels);
-        if (split.Training.Length == 0 || (options.Split.HoldsOut && split.Validation.Length == 0))
-        {
-            throw new InputException(options.Folds > 0
-                ? $"{data.Name}: {data.Count} digits are too few for {options.Folds} folds; give more data or fewer --folds"
-                : $"{data.Name}: {data.Count} digits are too few to hold out {options.Validation:P0} of each class; give more data or --validation 0");
-        }
     }
 }

@@ -9,7 +9,7 @@ namespace CudnnDigits.Cli.Exchange;
 /// </summary>
 internal sealed class OnnxReader
 {
-    private static readonly string[] PassedOver = ["Identity", "Dropout", "Constant", "Cast"]; // in evaluation they do nothing
+    private static readonly string[] PassedOver = ["Identity", "Dropout", "Constant"]; // in evaluation they do nothing
 
     private readonly OnnxGraph _graph;
     private readonly OnnxNode[] _nodes;
@@ -19,7 +19,7 @@ internal sealed class OnnxReader
     private OnnxReader(OnnxGraph graph, NetworkSpec network)
     {
         _graph = graph;
-        _nodes = [.. graph.Nodes.Where(node => !PassedOver.Contains(node.OpType))];
+        _nodes = [.. graph.Nodes.Where(node => !IsPassedOver(node))];
         _weights = new NetworkWeights(network);
     }
 
@@ -60,6 +60,11 @@ internal sealed class OnnxReader
     /// <summary>Takes the nodes one after another as the network's layers; gives what does not fit, or null.</summary>
     private string? Match()
     {
+        if (_nodes is [{ OpType: "Cast" }, ..] || _graph.Nodes.FirstOrDefault(node => node.Outputs.Count > 0 && node.OpType != "Constant") is { OpType: "Cast" })
+        {
+            return "it casts its input, so it takes pixels as whole numbers, and here it would get pixel/255; divide by 255 before, and export it without the cast";
+        }
+
         if (Disconnected() is { } where)
         {
             return where;
@@ -90,6 +95,9 @@ internal sealed class OnnxReader
         return _at == _nodes.Length ? null : $"node {_at + 1} is one more {_nodes[_at].OpType}";
     }
 
+    /// <summary>Whether a node changes nothing.</summary>
+    private static bool IsPassedOver(OnnxNode node) => PassedOver.Contains(node.OpType) || (node.OpType == "Cast" && node.Ints.GetValueOrDefault("to") is [Onnx.Float]);
+
     /// <summary>Whether a node takes anything but the output of the one before; gives what, or null.</summary>
     private string? Disconnected()
     {
@@ -98,7 +106,7 @@ internal sealed class OnnxReader
         foreach (OnnxNode node in _graph.Nodes.Where(node => node is { Inputs.Count: > 0, Outputs.Count: > 0 }))
         {
             string input = passed.GetValueOrDefault(node.Inputs[0], node.Inputs[0]);
-            if (PassedOver.Contains(node.OpType))
+            if (IsPassedOver(node))
             {
                 passed[node.Outputs[0]] = input;
                 continue;

@@ -28,10 +28,11 @@ internal static class WeightsFile
     /// <param name="network">The network they must fit, or null to find out from the file.</param>
     /// <param name="quiet">Says nothing of what was done to fit them.</param>
     /// <exception cref="InputException">No safetensors file, or none of our networks.</exception>
-    public static NetworkWeights LoadStart(string path, NetworkSpec? network, bool quiet)
+    /// <returns>The weights, and the file's metadata.</returns>
+    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) LoadStart(string path, NetworkSpec? network, bool quiet)
     {
         using InputFile file = Open(path);
-        return LoadSafeTensors(file, network, quiet).Weights;
+        return LoadSafeTensors(file, network, quiet);
     }
 
     /// <summary>By its first bytes, or by its name where they are neither those of ONNX nor of safetensors.</summary>
@@ -40,7 +41,8 @@ internal static class WeightsFile
         try
         {
             ReadOnlySpan<byte> start = file.Peek(16);
-            return ForeignWeights.IsOnnx(start) || (file.Path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) && !ForeignWeights.IsSafeTensors(start));
+            return ForeignWeights.IsOnnx(start)
+                || (file.Path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase) && !ForeignWeights.IsSafeTensors(start) && ForeignWeights.Describe(file) is null);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

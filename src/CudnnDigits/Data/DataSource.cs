@@ -45,6 +45,12 @@ public static class DataSource
     /// <exception cref="InputException">Nothing there, or not what it should be.</exception>
     public static DigitDataset Open(string path, DataPart part)
     {
+        ArgumentNullException.ThrowIfNull(path);
+        if (!Enum.IsDefined(part))
+        {
+            throw new ArgumentOutOfRangeException(nameof(part), part, "expected one of DataPart's values");
+        }
+
         DigitDataset data = Read(path, part);
         return data.HasLabels || part == DataPart.Prediction
             ? data

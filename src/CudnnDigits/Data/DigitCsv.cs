@@ -30,7 +30,11 @@ public static class DigitCsv
     /// <returns>Digits in the order of the file, with labels if there is a label column.</returns>
     /// <exception cref="InputException">The text is no table of digits, could be read in two ways, or holds a value out of
     /// range.</exception>
-    public static DigitDataset Read(Stream csv, string name) => Read(csv, name, DataPart.Training);
+    public static DigitDataset Read(Stream csv, string name)
+    {
+        ArgumentNullException.ThrowIfNull(csv);
+        return Read(csv, name, DataPart.Training);
+    }
 
     /// <summary>As <see cref="Read(Stream, string)"/>; digits to predict may have labels that are hidden, as -1 or ?.</summary>
     internal static DigitDataset Read(Stream csv, string name, DataPart part) => Read(csv, name, (text, layout) =>

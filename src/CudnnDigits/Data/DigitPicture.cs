@@ -206,10 +206,16 @@ public static class DigitPicture
     /// <summary>Pen strokes in any unit, drawn with a pen as wide as those of real digits.</summary>
     /// <param name="strokes">Polylines, x to the right, y down; a single point is a dot.</param>
     /// <param name="image">(28, 28) uint8, overwritten.</param>
-    /// <exception cref="ArgumentException">No stroke has a point.</exception>
+    /// <exception cref="ArgumentException">No stroke has a point, or a point is NaN or infinite.</exception>
     public static void Draw(IEnumerable<Vector2[]> strokes, Span<byte> image)
     {
-        Vector2[][] lines = [.. strokes.Where(stroke => stroke.Length > 0)];
+        ArgumentNullException.ThrowIfNull(strokes);
+        Vector2[][] lines = [.. strokes.Where(stroke => stroke is { Length: > 0 })];
+        if (lines.Any(line => line.Any(point => !float.IsFinite(point.X) || !float.IsFinite(point.Y))))
+        {
+            throw new ArgumentException("a point is NaN or infinite, expected numbers", nameof(strokes));
+        }
+
         if (lines.Length == 0)
         {
             throw new ArgumentException("no stroke has a point", nameof(strokes));

@@ -18,6 +18,7 @@ public static class IdxFile
     /// <exception cref="InputException">Wrong magic, sizes that disagree, data missing or left over, or a label over 9.</exception>
     public static DigitDataset Read(Stream images, string imagesName, Stream? labels, string labelsName)
     {
+        ArgumentNullException.ThrowIfNull(images);
         uint[] sizes = ReadHeader(images, imagesName, ImagesMagic, 3);
         if (sizes[1] != DigitDataset.Side || sizes[2] != DigitDataset.Side)
         {
@@ -57,6 +58,11 @@ public static class IdxFile
     {
         ArgumentNullException.ThrowIfNull(stream);
         ArgumentNullException.ThrowIfNull(data);
+        if (!data.HasLabels)
+        {
+            throw new ArgumentException($"{data.Name}: the digits carry no labels to write", nameof(data));
+        }
+
         WriteHeader(stream, LabelsMagic, (uint)data.Labels.Length);
         stream.Write(data.Labels);
     }

@@ -33,10 +33,15 @@ internal static class ForeignWeights
             : IsOnnx(start) ? "is an ONNX model, which will not do here; give the safetensors file that it was made from"
             : start is [0x1f, 0x8b, ..] ? "is packed by gzip; unpack it first, with gunzip"
             : start.StartsWith("version https://git-lfs"u8) ? "is a Git LFS pointer, not the file itself; fetch that with git lfs pull"
-            : start is [(byte)'<', ..] && IsText(start) ? "is a web page, not the file that it offers; download that"
+            : start.IsEmpty ? "is empty"
+            : Trimmed(start) is [(byte)'<', ..] ? "is a web page, not the file that it offers; download that"
             : start.Length >= 8 && IsText(start) ? $"not a safetensors file: it is text that begins with '{SafeTensors.Shorten(Encoding.UTF8.GetString(start[..Math.Min(16, start.Length)]))}'"
+            : KnownFile.Name(start) is { } kind ? $"not a safetensors file: it is {kind}"
             : null;
     }
+
+    /// <summary>Without the mark of UTF-8 and white space.</summary>
+    private static ReadOnlySpan<byte> Trimmed(ReadOnlySpan<byte> text) => text.TrimStart("\uFEFF \r\n\t"u8);
 
     /// <summary>Whether a file begins as ONNX does: a protocol buffer whose first field is the format's version.</summary>
     /// <param name="start">Its first bytes.</param>

@@ -76,6 +76,7 @@ public static class DigitTrainer
             throw new ArgumentException("a weight is NaN or infinite, expected numbers", nameof(start));
         }
 
+        Trainer.CheckSplit(data, options);
         device ??= new DeviceOptions();
         BackendOptions backendOptions = new(options, device.Threads)
         {

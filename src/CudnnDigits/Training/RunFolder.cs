@@ -69,7 +69,7 @@ internal sealed class RunFolder(string path) : IDisposable
         RunFolder folder = new(path);
         if (!Directory.Exists(path))
         {
-            return RunAround(path) is { } run && System.IO.Path.GetExtension(path) is not (".safetensors" or ".onnx")
+            return RunOf(path) is { } run && System.IO.Path.GetExtension(path) is not (".safetensors" or ".onnx")
                 ? throw new InputException($"{path}: is one of a run's files and holds no weights; give the run's folder, {run}")
                 : path;
         }
@@ -97,9 +97,14 @@ internal sealed class RunFolder(string path) : IDisposable
         }
     }
 
-    /// <summary>The folder of the run that a file lies in, as it would be given; null where it is no run's.</summary>
-    private static string? RunAround(string file) =>
-        System.IO.File.Exists(file) && System.IO.Path.GetDirectoryName(file) is { } folder && System.IO.File.Exists(System.IO.Path.Combine(folder, "run.json")) ? folder.Length > 0 ? folder : "." : null;
+    private static readonly string[] Files = ["run.json", "metrics.json", "history.csv", "report.html", "model.safetensors", "last.safetensors"];
+
+    /// <summary>The folder of the run that a file belongs to, as it would be given; null where it is no run's.</summary>
+    internal static string? RunOf(string file)
+    {
+        string folder = System.IO.Path.GetDirectoryName(file) is { Length: > 0 } above ? above : ".";
+        return Files.Contains(System.IO.Path.GetFileName(file)) && System.IO.File.Exists(file) && System.IO.File.Exists(System.IO.Path.Combine(folder, "run.json")) ? folder : null;
+    }
 
     /// <summary>
     /// Makes a folder for a new run and writes run.json. Other processes are kept from writing there until it is disposed.
@@ -337,7 +342,7 @@ internal sealed class RunFolder(string path) : IDisposable
     {
         try
         {
-            if (RunAround(Path) is { } run)
+            if (RunOf(Path) is { } run)
             {
                 return new InputException($"{Path}: is one of a run's files; give the run's folder, {run}");
             }

@@ -83,6 +83,19 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         }
     }
 
+    /// <summary>Refuses digits that are too few for what is to be held out.</summary>
+    /// <exception cref="InputException">None would be left to train on, or none held out.</exception>
+    internal static void CheckSplit(DigitDataset data, TrainingOptions options)
+    {
+        Split split = options.Split.Draw(data.Labels);
+        if (split.Training.Length == 0 || (options.Split.HoldsOut && split.Validation.Length == 0))
+        {
+            throw new InputException(options.Folds > 0
+                ? $"{data.Name}: {data.Count} digits are too few for {options.Folds} folds; give more data or fewer --folds"
+                : $"{data.Name}: {data.Count} digits are too few to hold out {options.Validation:P0} of each class; give more data or --validation 0");
+        }
+    }
+
     /// <summary>Scores weights on <see cref="ScoredRows"/>.</summary>
     /// <param name="weights">The weights; loaded into the backend.</param>
     public Metrics Evaluate(NetworkWeights weights)

@@ -101,6 +101,8 @@ public class ExportTests
     [InlineData("another shape", "fc1.weight has shape (1, 802816) and 802816 float32 values, expected (256, 3136)")]
     [InlineData("a tensor missing", "fc2.bias (10) is missing")]
     [InlineData("NaN", "NaN")]
+    [InlineData("a cast of its input", "it casts its input, so it takes pixels as whole numbers")]
+    [InlineData("a cast to whole numbers", "node 15 is one more Cast")]
     [InlineData("a detour", "its Relu nodes are not in one line")]
     public void Other_networks_are_refused(string change, string says)
     {
@@ -109,6 +111,11 @@ public class ExportTests
         {
             case "a node fewer": graph.Nodes.RemoveAt(12); graph.Nodes[12].Inputs[0] = graph.Nodes[11].Outputs[0]; break;
             case "a node more": graph.Nodes.Add(new OnnxNode { OpType = "Relu", Inputs = { "logits" }, Outputs = { "more" } }); break;
+            case "a cast of its input":
+                graph.Nodes.Insert(0, new OnnxNode { OpType = "Cast", Inputs = { "images" }, Outputs = { "floats" }, Ints = { ["to"] = [1] } });
+                graph.Nodes[1].Inputs[0] = "floats";
+                break;
+            case "a cast to whole numbers": graph.Nodes.Add(new OnnxNode { OpType = "Cast", Inputs = { "logits" }, Outputs = { "more" }, Ints = { ["to"] = [7] } }); break;
             case "another operation": graph.Nodes[3].OpType = "Tanh"; break;
             case "other padding": graph.Nodes[0].Ints["pads"] = [1, 1, 0, 1]; break;
             case "other strides": graph.Nodes.Find(node => node.OpType == "MaxPool")!.Ints.Remove("strides"); break;
@@ -230,7 +237,8 @@ public class ExportTests
         CliProgram.AssertRefused("cannot be written", "export", "--weights", weights, "--onnx", folder["no/such/model.onnx"]);
         CliProgram.AssertRefused("no such file", "export", "--weights", folder["absent.safetensors"], "--onnx", folder["x.onnx"]);
         CliProgram.AssertRefused("no such file", "evaluate", "--weights", folder["absent.onnx"], "--data", data);
-        CliProgram.AssertRefused("not an ONNX file", "evaluate", "--weights", folder.Write("text.onnx", "digits"u8.ToArray()), "--data", data);
+        CliProgram.AssertRefused("not an ONNX file", "evaluate", "--weights", folder.Write("short.onnx", "digits"u8.ToArray()), "--data", data);
+        CliProgram.AssertRefused("is a Git LFS pointer", "evaluate", "--weights", folder.Write("pointer.onnx", "version https://git-lfs.github.com/spec/v1\n"u8.ToArray()), "--data", data);
         CliProgram.AssertRefused("--onnx", "export", "--weights", weights);
 
         string Evaluate(string file, string subset) => Printed("evaluate", "--weights", file, "--data", data, "--subset", subset);

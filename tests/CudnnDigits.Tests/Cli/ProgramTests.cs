@@ -113,6 +113,36 @@ public sealed class ProgramTests : IDisposable
         Assert.Equal("simple", summary.RootElement.GetProperty("model").GetString()); // read from the weights
         double firstLoss = double.Parse(File.ReadLines(Path.Combine(second, "history.csv")).ElementAt(1).Split(',')[1], CultureInfo.InvariantCulture);
         Assert.True(firstLoss < 1.5, $"a fresh network would begin near ln 10, this one at {firstLoss}");
+        Assert.DoesNotContain("warning", result.Error, StringComparison.Ordinal);
+
+        string[] again = ["train", "--data", _train, "--init-from", first, "--epochs", "1", "--out"];
+        Assert.DoesNotContain("warning", CliProgram.Run([.. again, _folder["same"]]).Error, StringComparison.Ordinal);
+        Assert.Matches($"warning   .*first.* was trained on [1-9][0-9]* of the digits that are held out here, .*: --seed and --validation as there\n", CliProgram.Run([.. again, _folder["other"], "--seed", "1"]).Error);
+    }
+
+    /// <summary>What a run needs is not for other commands to write over.</summary>
+    [Fact]
+    public void The_files_of_a_run_are_no_place_for_something_else()
+    {
+        string run = _folder["run"];
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out", run));
+        foreach (string file in new[] { "run.json", "last.safetensors", "history.csv", "metrics.json" })
+        {
+            string path = Path.Combine(run, file), says = $"{path}: is a file that the run {run} needs; choose another";
+            byte[] before = File.ReadAllBytes(path);
+            Assert.Equal($"{says} --out", CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", path));
+            Assert.Equal($"{says} --onnx", CliProgram.Refusal("export", "--weights", run, "--onnx", path));
+            Assert.Equal(before, File.ReadAllBytes(path));
+        }
+    }
+
+    [Fact]
+    public void A_name_that_begins_with_an_at_sign_is_a_name()
+    {
+        File.Move(_train, _folder["@digits.csv"]);
+        CliProgram.Result result = CliProgram.RunIn(_folder.Path, [], "train", "--data", "@digits.csv", "--model", "simple", "--epochs", "1", "--out", "@run");
+        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.True(File.Exists(_folder["@run/model.safetensors"]));
     }
 
     [Fact]

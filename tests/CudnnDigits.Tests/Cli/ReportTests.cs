@@ -136,7 +136,9 @@ public sealed class ReportTests : IDisposable
         string run = Train("run", "--epochs", "1");
         File.Delete(_train);
         CliProgram.Result result = CliProgram.Run("report", run);
-        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.Equal(0, result.ExitCode);
+        Assert.StartsWith($"note      {run}: no pictures of digits and no calibration: {_train}: no such file", result.Error, StringComparison.Ordinal);
+        CliProgram.AssertRefused($"{_train}: is gone, and the run was started with these digits; bring them back there", "train", "--resume", run);
         string page = File.ReadAllText(Path.Combine(run, "report.html"));
         Assert.Contains("No pictures of digits and no calibration", page, StringComparison.Ordinal);
         Assert.Contains("train.csv: no such file", page, StringComparison.Ordinal);

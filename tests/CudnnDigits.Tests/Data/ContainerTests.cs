@@ -313,15 +313,21 @@ public sealed class ContainerTests : IDisposable
         _folder.Write("Train.csv", DigitFiles.Csv(Digits));
         _folder.Write("Test.csv", DigitFiles.Csv(DigitFiles.WithoutLabels(Others)));
         DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
-        DigitDataset evaluated = DataSource.Open(_folder.Path, DataPart.Evaluation);
-        DigitFiles.AssertSame(Digits, evaluated);
-        Assert.Equal("Train.csv", evaluated.Found);
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Evaluation));
         DigitFiles.AssertSame(DigitFiles.WithoutLabels(Others), DataSource.Open(_folder.Path, DataPart.Prediction));
         _folder.Write("Test.csv", DigitFiles.Csv(Others));
         DigitFiles.AssertSame(Others, DataSource.Open(_folder.Path, DataPart.Evaluation));
 
-        _folder.Write("train 2.csv", DigitFiles.Csv(Others));
-        AssertRefused("holds several files of digits (Test.csv, Train.csv …); give the one that you mean by its name", () => DataSource.Open(_folder.Path, DataPart.Training));
+        foreach (string file in Directory.GetFiles(_folder.Path))
+        {
+            File.Move(file, file.Replace(".csv", " of 2.csv", StringComparison.Ordinal));
+        }
+
+        DigitDataset training = DataSource.Open(_folder.Path, DataPart.Training);
+        DigitFiles.AssertSame(Digits, training);
+        Assert.Equal("Train of 2.csv", training.Found);
+        _folder.Write("train 3 of 3.csv", DigitFiles.Csv(Others));
+        AssertRefused("holds several files of digits (Test of 2.csv, Train of 2.csv …); give the one that you mean by its name", () => DataSource.Open(_folder.Path, DataPart.Training));
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
+using CudnnDigits.Tests.Data;
 using CudnnDigits.Tests.Reference;
 using CudnnDigits.Training;
 
@@ -75,6 +76,13 @@ public sealed class DigitTrainerTests : IDisposable
         TrainedNetwork all = Train(Digits, Options(1) with { Validation = 0 });
         Assert.Equal((1, 300), (all.Epoch, all.Metrics.Samples)); // nothing is held out: the digits that it was trained on
         Assert.Null(all.History[0].ValidationAccuracy);
+    }
+
+    [Fact]
+    public void Digits_that_are_too_few_to_hold_any_out_are_refused()
+    {
+        DataSourceTests.AssertRefused("10 digits are too few to hold out 20 % of each class", () => Train(new DigitDataset("few", new byte[7840], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), Options()));
+        DataSourceTests.AssertRefused("too few to hold out", () => Train(Digits, Options() with { Validation = 1e-9 }));
     }
 
     [Fact]
@@ -234,7 +242,7 @@ public sealed class DigitTrainerTests : IDisposable
     {
         DigitDataset unlabelled = new("test.csv", Digits.Pixels.ToArray(), null), none = new("none", [], []);
         Assert.StartsWith("test.csv: the digits carry no labels to learn from", Assert.Throws<ArgumentException>("data", () => Train(unlabelled, Options())).Message, StringComparison.Ordinal);
-        Assert.StartsWith("none: of 0 digits none is left to train on", Assert.Throws<InputException>(() => Train(none, Options())).Message, StringComparison.Ordinal);
+        Assert.StartsWith("none: 0 digits are too few to hold out 20 % of each class", Assert.Throws<InputException>(() => Train(none, Options())).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentNullException>("data", () => Train(null!, Options()));
         Assert.Throws<ArgumentNullException>("options", () => Train(Digits, null!));
     }

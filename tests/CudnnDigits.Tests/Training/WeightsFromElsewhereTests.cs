@@ -128,6 +128,10 @@ public sealed class WeightsFromElsewhereTests : IDisposable
         { "gzip", "is packed by gzip", "gunzip" },
         { "LFS", "is a Git LFS pointer", "git lfs pull" },
         { "HTML", "is a web page", "" },
+        { "HTML with a mark", "is a web page", "" },
+        { "HTML in another script", "is a web page", "" },
+        { "nothing", "is empty", "" },
+        { "PNG", "not a safetensors file: it is a PNG picture", "" },
         { "CSV", "not a safetensors file: it is text that begins with 'label,pixel0,pix'", "" },
         { "ONNX", "is an ONNX model", "" },
     };
@@ -246,6 +250,10 @@ public sealed class WeightsFromElsewhereTests : IDisposable
         "gzip" => DigitFiles.Gzip(new byte[100]),
         "LFS" => "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 900376\n"u8.ToArray(),
         "HTML" => "\n<!DOCTYPE html>\n<html><head><title>model.safetensors</title>"u8[1..].ToArray(),
+        "HTML with a mark" => "\uFEFF\n <html><head>"u8.ToArray(),
+        "HTML in another script" => "<!DOCTYPE html><html lang=ru><title>Скачать</title>"u8.ToArray(),
+        "nothing" => [],
+        "PNG" => [0x89, .. "PNG\r\n"u8, 0x1a, 0x0a, .. new byte[40]],
         "CSV" => "label,pixel0,pixel1\n"u8.ToArray(),
         _ => [0x08, 0x08, 0x12, 0x07, .. "pytorch"u8, 0x3a, 0x00],
     };
