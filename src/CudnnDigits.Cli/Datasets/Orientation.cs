@@ -1,3 +1,5 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
@@ -42,11 +44,15 @@ internal static class Orientation
         "turned counterclockwise by 90°", "turned by 180°", "transposed and turned by 180°",
     ];
 
-    /// <summary>The means of the built-in digits, made while the data are read.</summary>
-    private static readonly Task<double[][]> Upright = Task.Run(() => Means(GeneratedDigits.Create(BuiltIn), [.. Enumerable.Range(0, BuiltIn)]).Means);
+    /// <summary>The means of the built-in digits, those of the ten classes in each way, made while the data are read.</summary>
+    private static readonly Task<float[][]> BuiltInMeans = Task.Run(() =>
+    {
+        float[][] upright = Means(GeneratedDigits.Create(BuiltIn), [.. Enumerable.Range(0, BuiltIn)]).Means;
+        return Enumerable.Range(0, Ways.Length).SelectMany(way => upright.Select(mean => Turn(mean, way))).ToArray();
+    });
 
     /// <summary>Begins with what does not depend on the data, on another thread.</summary>
-    public static void Prepare() => _ = Upright;
+    public static void Prepare() => _ = BuiltInMeans;
 
     /// <summary>One sentence that says how the digits stand and what to do; null where they are upright, light on dark, or few.</summary>
     /// <param name="data">The digits; without labels nothing is known.</param>
@@ -58,9 +64,9 @@ internal static class Orientation
         }
 
         int[] rows = Sample(data, MostRows);
-        (double[][] own, int classes) = Means(data, rows);
-        double[][] upright = Upright.GetAwaiter().GetResult();
-        double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(way => Enumerable.Range(0, Classes).Sum(digit => Correlate(own[digit], upright[digit], way)) / classes)];
+        (float[][] own, int classes) = Means(data, rows);
+        float[][] means = BuiltInMeans.GetAwaiter().GetResult();
+        double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(way => Enumerable.Range(0, Classes).Sum(digit => (double)Correlate(own[digit], means[way * Classes + digit])) / classes)];
         int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(scores[way]));
         if (classes < (rows.Length < ManyRows ? LeastClasses : LeastClassesOfMany))
         {
@@ -69,17 +75,17 @@ internal static class Orientation
 
         if (Math.Abs(scores[best]) < LeastScore)
         {
-            return classes < LeastClasses ? null : OfSingle(data, upright);
+            return classes < LeastClasses ? null : OfSingle(data, means);
         }
 
         bool isInverted = scores[best] < 0, isTurned = Math.Abs(scores[best]) - Math.Abs(scores[0]) > LeastMargin;
         string[] wrong = [.. isTurned ? [Ways[best]] : Array.Empty<string>(), .. isInverted ? ["dark ink on light paper"] : Array.Empty<string>()];
-        return wrong.Length == 0 ? classes < LeastClasses ? null : OfSingle(data, upright) : $"the digits seem to be {string.Join(" and ", wrong)}: their labels fit that far better; the networks read upright digits, light on dark, so "
+        return wrong.Length == 0 ? classes < LeastClasses ? null : OfSingle(data, means) : $"the digits seem to be {string.Join(" and ", wrong)}: their labels fit that far better; the networks read upright digits, light on dark, so "
             + string.Join(" and ", [.. isTurned ? ["turn the pictures upright"] : Array.Empty<string>(), .. isInverted ? ["take each pixel from 255"] : Array.Empty<string>()]) + " first";
     }
 
     /// <summary>What single digits say where their means say nothing.</summary>
-    private static string? OfSingle(DigitDataset data, double[][] upright)
+    private static string? OfSingle(DigitDataset data, float[][] means)
     {
         int[] rows = Sample(data, MostSingle);
         if (rows.Length < LeastSingle)
@@ -87,24 +93,28 @@ internal static class Orientation
             return null;
         }
 
-        int[] places = [.. Enumerable.Range(0, Ways.Length * Pixels).Select(i => Place(i / Pixels, i % Pixels))], votes = new int[Ways.Length];
-        int[] counts = new int[Classes];
+        int[] votes = new int[Ways.Length], counts = new int[Classes];
         int inverted = 0, right = 0;
         double nearest = 0;
-        double[] image = new double[Pixels], likeness = new double[Classes];
+        float[] image = new float[Pixels], ways = new float[Ways.Length], likeness = new float[Classes];
         foreach (int row in rows)
         {
             Array.Clear(image);
             Add(image, data.Image(row));
             Normalize(image);
-            double[] ways = [.. Enumerable.Range(0, Ways.Length).Select(way => Correlate(image, upright[data.Labels[row]], places.AsSpan(way * Pixels, Pixels)))];
-            int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(ways[way]));
+            int best = 0;
+            for (int way = 0; way < ways.Length; way++)
+            {
+                ways[way] = Correlate(image, means[way * Classes + data.Labels[row]]);
+                best = Math.Abs(ways[way]) > Math.Abs(ways[best]) ? way : best;
+            }
+
             bool isLike = Math.Abs(ways[best]) > LeastLikeness;
             votes[best] += isLike && Math.Abs(ways[best]) - Math.Abs(ways[0]) > LeastVote ? 1 : 0;
             inverted += isLike && ways[best] < 0 ? 1 : 0;
             for (int digit = 0; digit < Classes; digit++)
             {
-                likeness[digit] = Correlate(image, upright[digit], places.AsSpan(0, Pixels));
+                likeness[digit] = Correlate(image, means[digit]);
             }
 
             nearest += likeness.Max() / rows.Length;
@@ -132,9 +142,9 @@ internal static class Orientation
     }
 
     /// <summary>The mean picture of each class, less its mean and of length 1; zeros for a class that is not there.</summary>
-    private static (double[][] Means, int Classes) Means(DigitDataset data, int[] rows)
+    private static (float[][] Means, int Classes) Means(DigitDataset data, int[] rows)
     {
-        double[][] means = [.. Enumerable.Range(0, Classes).Select(_ => new double[Pixels])];
+        float[][] means = [.. Enumerable.Range(0, Classes).Select(_ => new float[Pixels])];
         bool[] seen = new bool[Classes];
         foreach (int row in rows)
         {
@@ -142,7 +152,7 @@ internal static class Orientation
             Add(means[data.Labels[row]], data.Image(row));
         }
 
-        foreach (double[] mean in means)
+        foreach (float[] mean in means)
         {
             Normalize(mean);
         }
@@ -150,45 +160,58 @@ internal static class Orientation
         return (means, seen.Count(isSeen => isSeen));
     }
 
-    private static void Add(double[] sum, ReadOnlySpan<byte> image)
+    // These three take most of the time, and run once: the compiler is to make them fast at once.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Add(float[] sum, ReadOnlySpan<byte> image)
     {
-        for (int i = 0; i < Pixels; i++)
+        for (int i = 0; i < sum.Length; i++)
         {
             sum[i] += image[i];
         }
     }
 
     /// <summary>Takes its mean away, and makes its length 1.</summary>
-    private static void Normalize(double[] picture)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Normalize(float[] picture)
     {
-        double average = picture.Average(), length = Math.Sqrt(picture.Sum(value => (value - average) * (value - average)));
-        for (int i = 0; i < Pixels; i++)
+        double sum = 0, squares = 0;
+        foreach (float value in picture)
         {
-            picture[i] = length == 0 ? 0 : (picture[i] - average) / length;
+            (sum, squares) = (sum + value, squares + (double)value * value);
+        }
+
+        double average = sum / picture.Length, length = Math.Sqrt(Math.Max(0, squares - sum * average));
+        for (int i = 0; i < picture.Length; i++)
+        {
+            picture[i] = length == 0 ? 0 : (float)((picture[i] - average) / length);
         }
     }
 
-    private static double Correlate(double[] own, double[] upright, int way) => Correlate(own, upright, [.. Enumerable.Range(0, Pixels).Select(pixel => Place(way, pixel))]);
-
-    /// <summary>By the places at which each pixel of the upright picture is found in the other.</summary>
-    private static double Correlate(double[] own, double[] upright, ReadOnlySpan<int> places)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static float Correlate(float[] one, float[] other)
     {
-        double sum = 0;
-        for (int i = 0; i < Pixels; i++)
+        Vector<float> sum = default;
+        for (int i = 0; i < Pixels; i += Vector<float>.Count)
         {
-            sum += own[places[i]] * upright[i];
+            sum += new Vector<float>(one, i) * new Vector<float>(other, i);
         }
 
-        return sum;
+        return Vector.Sum(sum);
     }
 
-    /// <summary>Where the pixel of the upright picture is found in one that stands in another way.</summary>
-    private static int Place(int way, int pixel)
+    /// <summary>A picture of upright digits as it looks where they stand in another way.</summary>
+    private static float[] Turn(float[] upright, int way)
     {
-        (int row, int column) = (pixel / Side, pixel % Side);
-        (row, column) = (way & 1) == 0 ? (row, column) : (column, row);
-        row = (way & 4) == 0 ? row : Side - 1 - row;
-        column = (way & 2) == 0 ? column : Side - 1 - column;
-        return row * Side + column;
+        float[] turned = new float[Pixels];
+        for (int pixel = 0; pixel < Pixels; pixel++)
+        {
+            (int row, int column) = (pixel / Side, pixel % Side);
+            (row, column) = (way & 1) == 0 ? (row, column) : (column, row);
+            row = (way & 4) == 0 ? row : Side - 1 - row;
+            column = (way & 2) == 0 ? column : Side - 1 - column;
+            turned[row * Side + column] = upright[pixel];
+        }
+
+        return turned;
     }
 }
