@@ -41,7 +41,7 @@ internal class TrainingReporter
             ? $"{path}: {record.Data.Count:N0} digits, {training:N0} to train on, {validation:N0} held out"
             : $"built-in generated digits (no --data given): {record.Data.Count:N0}, {training:N0} to train on, {validation:N0} held out");
         string augmentation = o.Augmentation.IsEnabled ? $"±{o.Rotate}°, ±{o.Shift:P0} shift, ±{o.Zoom:P0} zoom" : "none";
-        Note("network", $"{o.Model}: {o.Epochs} epochs of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {Figures.Exact(o.LearningRate)}{(o.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.WeightDecay)}" : "")}, augmentation {augmentation}, seed {o.Seed}");
+        Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {Figures.Exact(o.LearningRate)}{(o.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.WeightDecay)}" : "")}, augmentation {augmentation}, seed {o.Seed}");
         Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{(whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}")}");
         Note("run", $"{folder.Path}{(state.Optimizer.Step == 0 ? "" : state.HasEnded(o) ? ", which has ended" : $", resumed after step {state.Optimizer.Step:N0}")}");
     }
