@@ -107,7 +107,7 @@ internal sealed class OutputFile
                 throw new InputException($"{_path}: is {(input == _path ? "a file" : $"{input},")} that this command reads; choose another {_option}");
             }
 
-            return RunFolder.RunOf(_path) is { } run && Path.GetFileName(_path) != Path.GetFileName(new RunFolder(run).ReportFile)
+            return RunFolder.RunOf(place.Path) is { } run && Path.GetFileName(place.Path) != Path.GetFileName(new RunFolder(run).ReportFile)
                 ? throw new InputException($"{_path}: is a file that the run {run} needs; choose another {_option}")
                 : place;
         }

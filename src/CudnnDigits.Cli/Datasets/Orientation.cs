@@ -27,7 +27,7 @@ internal static class Orientation
     /// Real digits correlate by 0.92 as they are and by 0.77 at most in another way; of 300 draws of ten of them the worst was better
     /// as it was by 0.01, of 300 draws of five worse by 0.05. Transposed, 30 digits fit better by 0.25 at least.
     /// </summary>
-    private const double LeastScore = 0.6, LeastMargin = 0.1;
+    private const double LeastScore = 0.6, LeastMargin = 0.1, Plain = 0.9;
 
     /// <summary>
     /// Single digits looked at, and how few. One votes for a way that fits better by 0.2, and by 0.4 in all: of real digits 1 % do for
@@ -76,6 +76,11 @@ internal static class Orientation
         if (Math.Abs(scores[best]) < LeastScore)
         {
             return classes < LeastClasses ? null : OfSingle(data, means);
+        }
+
+        if (best == 0 && scores[0] > Plain)
+        {
+            return null; // and single digits need not be looked at
         }
 
         bool isInverted = scores[best] < 0, isTurned = Math.Abs(scores[best]) - Math.Abs(scores[0]) > LeastMargin;

@@ -27,7 +27,7 @@ internal static class Ink
 
     /// <summary>
     /// The least part of what reaches the border that is the digit on its sheet: of a desk, which lies in a corner or along half of a side,
-    /// and of anything else, which may be the digit itself.
+    /// or a line, which reaches two sides or is long and flat, and of anything else, which may be the digit itself.
     /// </summary>
     private const double WithinDesk = 0.1, WithinOther = 0.5;
 
@@ -40,20 +40,25 @@ internal static class Ink
     /// </summary>
     private const double LeastHole = 0.1, MostHole = 0.3, FarHole = 0.15, HoleFill = 0.6, HoleAspect = 1.5;
 
-    /// <summary>A stroke that is so many times as long as high, and below all others, is a line to write on.</summary>
-    private const int Underline = 8;
+    /// <summary>
+    /// A stroke that is so many times as long as high, below all others, and so much longer than they are, is a line to write on.
+    /// </summary>
+    private const double Flat = 8, Underline = 1.4;
 
     /// <summary>
     /// What fills so much of its box, covers so much of the picture and is no more than so many times as long as wide, is no stroke but a
     /// sheet that lies on a desk: the digit is on it.
     /// </summary>
-    private const double SheetFill = 0.66, SheetCover = 0.1, SheetAspect = 2;
+    private const double SheetFill = 0.87, SheetCover = 0.1, SheetAspect = 2;
 
-    /// <summary>Of a frame so much lies so near to the edge of its box, as a part of the box's side, and goes all the way round.</summary>
-    private const double FrameEdge = 0.85, FrameWidth = 0.06;
+    /// <summary>
+    /// Of a frame so much lies so near to the edge of its box, as a part of the box's side, and goes all the way round something that is at
+    /// least so long.
+    /// </summary>
+    private const double FrameEdge = 0.85, FrameWidth = 0.06, LeastInFrame = 0.2;
 
     /// <summary>What fills its box up to so much may be a bold digit after all, where no ink is on it.</summary>
-    private const double BoldFill = 0.9;
+    private const double BoldFill = 0.95;
 
     /// <summary>Width that a thin pen is brought to, and width below which a pen is thin, in pixels of the fitted digit.</summary>
     private const double PenWidth = 2.2, ThinPen = 1.8;
@@ -199,7 +204,8 @@ internal static class Ink
 
         for (int i = 1; i < found.Count; i++)
         {
-            bool isFrame = found[i].Covers(SheetCover, width, height) && atEdge[i] > FrameEdge * found[i].Area && found[i].Area > FrameEdge * 2 * (found[i].Width + found[i].Height);
+            bool isFrame = found[i].Covers(SheetCover, width, height) && atEdge[i] > FrameEdge * found[i].Area && found[i].Area > FrameEdge * 2 * (found[i].Width + found[i].Height)
+                && found.Any(piece => piece.Extent > LeastInFrame * found[i].Extent && piece.Left > found[i].Left && piece.Right < found[i].Right && piece.Top > found[i].Top && piece.Bottom < found[i].Bottom);
             found[i] = isFrame ? found[i] with { Sure = 0 } : found[i];
         }
 
@@ -211,7 +217,8 @@ internal static class Ink
         bool[] kept = [.. found.Select(piece => IsCandidate(piece) && piece.Area >= Dust * largest.Area && !IsHole(piece))];
         for (int i = 0; i < kept.Length; i++)
         {
-            kept[i] &= !(found[i].Width >= Underline * found[i].Height && found.Where((piece, k) => kept[k] && k != i).All(piece => piece.Bottom < found[i].Top) && kept.Count(one => one) > 1);
+            Piece others = found.Where((_, k) => kept[k] && k != i).DefaultIfEmpty().Aggregate((a, b) => a.With(b));
+            kept[i] &= !(others.Area > 0 && IsFlat(found[i]) && others.Bottom < found[i].Top && found[i].Width > Underline * others.Width);
         }
 
         Piece[] digit = [.. found.Where((_, i) => kept[i])];
@@ -223,7 +230,8 @@ internal static class Ink
         bool Touches(Piece piece) => piece.Area > 0 && piece.Sides(width, height).Any(share => share > 0);
         bool IsHole(Piece piece) => piece.Extent > LeastHole * largest.Extent && piece.Extent < MostHole * largest.Extent && piece.Gap(largest) > FarHole * largest.Extent
             && piece.Fill > HoleFill && piece.Extent < HoleAspect * Math.Min(piece.Width, piece.Height);
-        bool IsDesk(Piece piece) => piece.Corner || piece.Sides(width, height).Max() >= 0.5;
+        bool IsFlat(Piece piece) => piece.Width >= Flat * piece.Height;
+        bool IsDesk(Piece piece) => piece.Corner || piece.Sides(width, height).Max() >= 0.5 || piece.Sides(width, height).Count(share => share > 0) > 1 || (Touches(piece) && IsFlat(piece));
         bool IsRoundTheSheet(Piece piece) => piece.Sides(width, height).Count(share => share >= WholeSide) >= 3;
     }
 

@@ -1,8 +1,8 @@
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Takes lines that were printed on a sheet out of a picture: ruling, squares, the frame of a form's box. A digit's strokes may be as
-/// thin and as dark, so a line must run along most of the picture, nearly straight, and have another one beside it.
+/// Takes lines that were printed on a sheet out of a picture: ruling and squares. A digit's strokes may be as
+/// thin and as dark, so a line must run through the picture from border to border, nearly straight, and have another one beside it.
 /// </summary>
 internal static class Ruling
 {
@@ -32,7 +32,7 @@ internal static class Ruling
             return; // too small for lines beside a digit
         }
 
-        int reach = Math.Max(3, (int)(Thick * Math.Min(width, height))) + 2;
+        int reach = Math.Max(2, (int)(Thick * Math.Min(width, height))) + 1;
         byte[] before = rgba.ToArray();
         bool[]? across = Find(before, (width, 1), (height, width), reach), down = Find(before, (height, width), (width, 1), reach);
         for (int i = 0; i < width * height; i++)
@@ -92,6 +92,9 @@ internal static class Ruling
             return Difference(rgba, i, y < reach ? i + reach * side.Step : i - reach * side.Step);
         }
 
+        // Whether a line is there in one of two pieces.
+        bool IsFull(int from, int to, int piece) => full[piece, Row(from, to, piece)] || full[piece + 1, Row(from, to, piece + 1)];
+
         static int Row(int from, int to, int piece) => from + ((to - from) * piece + (to > from ? Pieces / 2 : -Pieces / 2)) / Pieces;
 
         bool[]? Lines(double share)
@@ -108,7 +111,8 @@ internal static class Ruling
                         count += full[piece, Row(from, to, piece)] ? 1 : 0;
                     }
 
-                    for (int piece = 0; piece < Pieces && count >= least; piece++)
+                    bool isWhole = IsFull(from, to, 0) && IsFull(from, to, Pieces - 2); // a digit, closely cut out, leaves a margin
+                    for (int piece = 0; piece < Pieces && count >= least && isWhole; piece++)
                     {
                         isLine[piece, Row(from, to, piece)] = true;
                     }

@@ -26,6 +26,25 @@ internal sealed class Sheet(int width, int height)
         return Draw(ink, (x, y) => x >= left && x < left + size && y >= top && y < top + size ? cover[(y - top) * size + x - left] : 0);
     }
 
+    /// <summary>Draws a digit that is so many pixels wider at each side.</summary>
+    public Sheet Bold(Vector3 ink, ReadOnlySpan<byte> digit, int size, int left, int top, int wider)
+    {
+        float[] cover = Enlarge(digit, size);
+        return Draw(ink, (x, y) =>
+        {
+            float most = 0;
+            for (int row = Math.Max(0, y - top - wider); row < Math.Min(size, y - top + wider + 1); row++)
+            {
+                for (int column = Math.Max(0, x - left - wider); column < Math.Min(size, x - left + wider + 1); column++)
+                {
+                    most = Math.Max(most, cover[row * size + column]);
+                }
+            }
+
+            return most;
+        });
+    }
+
     /// <summary>Draws the middle line of a digit, as large as the sheet, with a round pen.</summary>
     public Sheet Trace(Vector3 ink, ReadOnlySpan<byte> digit, int pen)
     {
