@@ -1,8 +1,8 @@
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Takes lines that were printed on a sheet out of a picture: ruling and squares. A digit's strokes may be as
-/// thin and as dark, so a line must run through the picture from border to border, nearly straight, and have another one beside it.
+/// Takes lines that were printed on a sheet out of a picture: ruling and squares. A digit's strokes may be as thin and as dark, so a line
+/// must run through the picture from border to border, nearly straight, and have another one beside it.
 /// </summary>
 internal static class Ruling
 {

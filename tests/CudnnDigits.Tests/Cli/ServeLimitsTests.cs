@@ -143,6 +143,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task An_answer_that_nobody_takes_is_cut_off_when_its_time_is_over()
     {
+        Mutations.LeaveToCi();
         await using LimitedServer limited = new(server.Weights, new Limits { Body = TimeSpan.FromSeconds(1) });
         byte[] picture = new byte[29 * 29];
         picture.AsSpan(300, 60).Fill(255);
@@ -152,7 +153,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         const int Requests = 16;
         using RawClient client = new(limited.Address, receiveBuffer: 4096);
         _ = client.Send([.. Enumerable.Repeat(request, Requests).SelectMany(bytes => bytes)], Cancellation);
-        await Task.Delay(TimeSpan.FromSeconds(3), Cancellation);
+        await Task.Delay(TimeSpan.FromSeconds(12), Cancellation); // a busy machine takes that long to fill what the system takes
         Assert.InRange((await client.ReadToEnd(Cancellation)).Length, 0, (Requests - 1) * whole); // what the system had taken; the rest is gone
         await AssertAnswered(limited.Address);
     }
