@@ -44,11 +44,17 @@ internal static class Orientation
         "turned counterclockwise by 90°", "turned by 180°", "transposed and turned by 180°",
     ];
 
-    /// <summary>The means of the built-in digits, those of the ten classes in each way, made while the data are read.</summary>
+    /// <summary>
+    /// The means of the built-in digits, those of the ten classes in each way, made while the data are read. The built-in digits are looked
+    /// at themselves, too, so that the code is compiled by the time the data are there.
+    /// </summary>
     private static readonly Task<float[][]> BuiltInMeans = Task.Run(() =>
     {
-        float[][] upright = Means(GeneratedDigits.Create(BuiltIn), [.. Enumerable.Range(0, BuiltIn)]).Means;
-        return Enumerable.Range(0, Ways.Length).SelectMany(way => upright.Select(mean => Turn(mean, way))).ToArray();
+        DigitDataset builtIn = GeneratedDigits.Create(BuiltIn);
+        float[][] upright = Means(builtIn, [.. Enumerable.Range(0, BuiltIn)]).Means;
+        float[][] means = [.. Enumerable.Range(0, Ways.Length).SelectMany(way => upright.Select(mean => Turn(mean, way)))];
+        _ = Warning(builtIn, means);
+        return means;
     });
 
     /// <summary>Begins with what does not depend on the data, on another thread.</summary>
@@ -56,16 +62,12 @@ internal static class Orientation
 
     /// <summary>One sentence that says how the digits stand and what to do; null where they are upright, light on dark, or few.</summary>
     /// <param name="data">The digits; without labels nothing is known.</param>
-    public static string? Warning(DigitDataset data)
-    {
-        if (!data.HasLabels || data.Count < LeastRows)
-        {
-            return null;
-        }
+    public static string? Warning(DigitDataset data) => data.HasLabels && data.Count >= LeastRows ? Warning(data, BuiltInMeans.GetAwaiter().GetResult()) : null;
 
+    private static string? Warning(DigitDataset data, float[][] means)
+    {
         int[] rows = Sample(data, MostRows);
         (float[][] own, int classes) = Means(data, rows);
-        float[][] means = BuiltInMeans.GetAwaiter().GetResult();
         double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(way => Enumerable.Range(0, Classes).Sum(digit => (double)Correlate(own[digit], means[way * Classes + digit])) / classes)];
         int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(scores[way]));
         if (classes < (rows.Length < ManyRows ? LeastClasses : LeastClassesOfMany))

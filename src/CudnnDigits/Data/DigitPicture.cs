@@ -18,10 +18,10 @@ public static class DigitPicture
     private const byte Faint = 32;
 
     /// <summary>
-    /// Reads a picture of one digit. Its ink is what differs from the paper round it, darker or lighter, in any colour; ruling, squares, the
-    /// frame of a form's box and the desk under the sheet are none. Where all that is visible has one colour, the ink is in what is
-    /// transparent and what is not; elsewhere, what is transparent is paper. A picture of 28×28 that looks like one of MNIST's is taken as
-    /// it is; any other is fitted and centred as MNIST's are.
+    /// Reads a picture of one digit. Its ink is what differs from the paper round it, darker or lighter, in any colour. Ruling, squares,
+    /// the frame of a form's box and the desk under the sheet are no ink. Where all that is visible has one colour, the ink is in what is
+    /// transparent and what is not; elsewhere, what is transparent is paper. A picture of 28×28 that looks like one of MNIST's is taken
+    /// as it is; any other is fitted and centred as MNIST's are.
     /// </summary>
     /// <param name="rgba">(height, width, 4) uint8: red, green, blue, and 0 = transparent … 255 = opaque.</param>
     /// <param name="width">Pixels in a row, at least 1.</param>

@@ -7,8 +7,8 @@ namespace CudnnDigits.Data;
 internal static class Ruling
 {
     /// <summary>
-    /// Of the picture's side: how much of it a line covers, where it is not written over; how much where there are other lines beside it; and
-    /// how thick it is at most.
+    /// Of the picture's side: how much of it a line covers that is not written over; how much a line covers that has such lines beside
+    /// it; and how thick a line is at most.
     /// </summary>
     private const double Long = 0.7, LongEnough = 0.45, Thick = 1 / 80.0;
 
@@ -18,7 +18,7 @@ internal static class Ruling
     /// <summary>How far a line is from running along the picture's side at most, as a part of its other side.</summary>
     private const double Slant = 1 / 16.0;
 
-    /// <summary>Levels, of all three colours together, by which a line differs from both of its sides, and how much more than noise does.</summary>
+    /// <summary>Levels of all three colours together by which a line differs from both of its sides; so many times as much as noise.</summary>
     private const int LeastDifference = 60, TimesNoise = 5;
 
     /// <summary>Takes it out: what was printed gets the colours beside it.</summary>

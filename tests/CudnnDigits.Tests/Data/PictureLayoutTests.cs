@@ -5,7 +5,7 @@ using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 
-/// <summary>How people lay pictures out in folders: what is taken, what is told, and what is refused as it could be meant otherwise.</summary>
+/// <summary>How people lay pictures out in folders: what is taken, what is told, and what is refused since it is not clear.</summary>
 public sealed class PictureLayoutTests : IDisposable
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(20, seed: 8);

@@ -123,7 +123,7 @@ public sealed class SheetTests
         }
     }
 
-    /// <summary>Two long straight strokes are a zero's or a four's, and a rectangle with nothing in it is a zero: no ruling, no frame, no sheet.</summary>
+    /// <summary>Two long straight strokes, closely cut out, are a zero's or a four's, and no ruling; a bold zero is no sheet.</summary>
     [Theory]
     [InlineData(100, 4, 0)]
     [InlineData(280, 6, 0)]
