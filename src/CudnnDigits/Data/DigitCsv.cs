@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text;
 using CsvHelper;
 
@@ -135,8 +136,7 @@ public static class DigitCsv
         string? hidden = null;
         PixelBuffer pixels = new(name);
         List<byte> labels = [];
-        int columns = layout.Names.Length, first = layout.FirstPixel;
-        bool isScaled = layout.IsScaled;
+        byte[] row = new byte[layout.Names.Length];
         if (layout.HasHeader)
         {
             reader.Read();
@@ -144,41 +144,91 @@ public static class DigitCsv
 
         while (reader.Read())
         {
-            if (reader.FieldCount != columns)
+            if (reader.FieldCount != row.Length)
             {
-                throw new InputException($"{name}: row {reader.LineNumber} has {reader.FieldCount} columns, expected {columns}; the row is damaged or cut off");
+                throw new InputException($"{name}: row {reader.LineNumber} has {reader.FieldCount} columns, expected {row.Length}; the row is damaged or cut off");
             }
 
+            bool areBytes = !layout.IsScaled && TryParseBytes(reader.RawRecord, (byte)layout.Separator, row);
             if (layout.Label >= 0)
             {
-                int label = Parse(Unquote(reader.GetSpan(layout.Label)), layout.Separator, isScaled: false);
-                bool isDigit = label is >= 0 and < DigitDataset.Classes;
-                if (!isDigit && !(part == DataPart.Prediction && IsHidden(reader.GetSpan(layout.Label))))
-                {
-                    throw Bad(reader, layout, name, layout.Label);
-                }
-
-                labels.Add(isDigit ? (byte)label : (byte)0);
-                hidden ??= isDigit ? null : $"labels passed over, since that of row {reader.LineNumber} is {Quoted(reader, layout.Label)}";
+                bool isDigit = areBytes && row[layout.Label] < DigitDataset.Classes;
+                labels.Add(isDigit ? row[layout.Label] : Label(reader, layout, name, part, ref hidden));
             }
 
             Span<byte> image = pixels.AddImage();
-            for (int i = 0; i < image.Length; i++)
+            if (areBytes)
             {
-                ReadOnlySpan<byte> field = reader.GetSpan(first + i);
-                int value = ParseByte(field);
-                if (value < 0 || isScaled)
-                {
-                    value = Parse(field, layout.Separator, isScaled);
-                }
-
-                image[i] = value >= 0 ? (byte)value : throw Bad(reader, layout, name, first + i);
+                row.AsSpan(layout.FirstPixel, image.Length).CopyTo(image);
+            }
+            else
+            {
+                ReadFields(reader, layout, name, image);
             }
         }
 
         return pixels.Count > 0
             ? new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 && hidden is null ? [.. labels] : null) { Found = hidden is null ? layout.Description : $"{layout.Description ?? "a table"}, {hidden}" }
             : throw new InputException($"{name}: a header but no digits; expected one digit a row after it");
+    }
+
+    /// <summary>A whole record of whole numbers 0 to 255, as Kaggle's are; false where anything else is in it.</summary>
+    /// <remarks>One pass over the bytes takes two thirds of what each field by itself does. It runs once in most programs: the compiler
+    /// is to make it fast at once.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static bool TryParseBytes(ReadOnlySpan<byte> record, byte separator, Span<byte> values)
+    {
+        int at = 0;
+        for (int i = 0; i < values.Length; i++)
+        {
+            int value = at < record.Length ? record[at++] - '0' : -1;
+            if ((uint)value > 9)
+            {
+                return false;
+            }
+
+            while (at < record.Length && record[at++] is var next && next != separator)
+            {
+                int digit = next - '0';
+                value = value * 10 + digit;
+                if ((uint)digit > 9 || value > byte.MaxValue)
+                {
+                    return false;
+                }
+            }
+
+            values[i] = (byte)value;
+        }
+
+        return at == record.Length;
+    }
+
+    /// <summary>Pixels that are written in another way: as 12.0, in quotes, or as 0 … 1.</summary>
+    private static void ReadFields(CsvReader reader, CsvLayout layout, string name, Span<byte> image)
+    {
+        for (int i = 0; i < image.Length; i++)
+        {
+            int column = layout.FirstPixel + i, value = Parse(reader.GetSpan(column), layout.Separator, layout.IsScaled);
+            image[i] = value >= 0 ? (byte)value : throw Bad(reader, layout, name, column);
+        }
+    }
+
+    /// <summary>A label that is written in another way, or hidden (0, and why in <paramref name="hidden"/>).</summary>
+    private static byte Label(CsvReader reader, CsvLayout layout, string name, DataPart part, ref string? hidden)
+    {
+        int label = Parse(Unquote(reader.GetSpan(layout.Label)), layout.Separator, isScaled: false);
+        if (label is >= 0 and < DigitDataset.Classes)
+        {
+            return (byte)label;
+        }
+
+        if (part != DataPart.Prediction || !IsHidden(reader.GetSpan(layout.Label)))
+        {
+            throw Bad(reader, layout, name, layout.Label);
+        }
+
+        hidden ??= $"labels passed over, since that of row {reader.LineNumber} is {Quoted(reader, layout.Label)}";
+        return 0;
     }
 
     /// <summary>A number as a byte, however it is written; −1 where it is none.</summary>

@@ -29,9 +29,12 @@ internal static partial class KnownFile
     public static string? Name(ReadOnlySpan<byte> head)
     {
         string start = Encoding.Latin1.GetString(head[..Math.Min(head.Length, DataSource.HeadBytes)]), text = start.TrimStart('\u00EF', '\u00BB', '\u00BF', ' ', '\r', '\n', '\t');
-        if (Kinds.FirstOrDefault(kind => start.Length > kind.At && start.AsSpan(kind.At).StartsWith(kind.Start, StringComparison.Ordinal)).Name is { } name)
+        foreach ((int at, string kind, string name) in Kinds)
         {
-            return name;
+            if (start.Length > at && start.AsSpan(at).StartsWith(kind, StringComparison.Ordinal))
+            {
+                return name;
+            }
         }
 
         if (start.Length >= 12 && start[4..8] == "ftyp")
@@ -47,7 +50,7 @@ internal static partial class KnownFile
             : Begins("<!DOCTYPE") || Begins("<html") ? "a page of HTML, not the file that it may lead to"
             : Begins("version https://git-lfs") ? "a pointer of Git LFS: fetch the file itself by git lfs pull"
             : Begins("{") || Begins("[") ? "JSON, or a list as Python prints it: write it as a table (CSV)"
-            : Svm().IsMatch(text) ? "a LIBSVM (SVMlight) file, label index:value: write it as a table (CSV) of all 784 pixels"
+            : text.Contains(':') && Svm().IsMatch(text) ? "a LIBSVM (SVMlight) file, label index:value: write it as a table (CSV) of all 784 pixels"
             : null;
 
         bool Begins(string with) => text.StartsWith(with, StringComparison.OrdinalIgnoreCase);

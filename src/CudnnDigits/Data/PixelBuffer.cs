@@ -26,7 +26,7 @@ internal sealed class PixelBuffer(string name)
         if (_left == 0)
         {
             _left = Math.Min(Math.Clamp(Count, FirstBlock, LargestBlock), Most - Count);
-            _blocks.Add(new byte[_left * DigitDataset.PixelCount]);
+            _blocks.Add(GC.AllocateUninitializedArray<byte>(_left * DigitDataset.PixelCount));
         }
 
         Span<byte> block = _blocks[^1];

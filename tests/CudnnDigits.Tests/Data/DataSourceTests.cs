@@ -68,6 +68,10 @@ public sealed class DataSourceTests : IDisposable
         { "\n1,0,", "\n1,,", "row 3, column pixel0 is empty" },
         { "\n1,0,", "\n1,ink,", "row 3, column pixel0 is 'ink'" },
         { "\n1,0,", "\n1,0.5,", "row 3, column pixel0 is '0.5'" },
+        { "\n1,0,", "\n1,:,", "row 3, column pixel0 is ':'" }, // beside the digits in ASCII
+        { "\n1,0,", "\n1,/,", "row 3, column pixel0 is '/'" },
+        { "\n1,0,", "\n1,1:,", "row 3, column pixel0 is '1:'" },
+        { "\n1,0,", "\n1,4294967296,", "row 3, column pixel0 is '4294967296'" },
         { "\n1,0,", "\n1,", "row 3 has 784 columns, expected 785" },
         { "\n1,0,", "\n1,0,0,", "row 3 has 786 columns, expected 785" },
         { "\n1,0,", "\n\"1,0,", "row 3" },
@@ -85,6 +89,23 @@ public sealed class DataSourceTests : IDisposable
             _ => ReplaceFirst(good, find, replace),
         };
         AssertRefused(says, () => Open("digits.csv", Encoding.UTF8.GetBytes(text)));
+    }
+
+    /// <summary>A row of bytes is read in one pass, and any other field by field: both must come to the same.</summary>
+    [Theory]
+    [InlineData("\n1,0,", "\n1,\"0\",")]
+    [InlineData("\n1,0,", "\n1.0,0,")]
+    [InlineData("\n1,0,", "\n1,0.0,")]
+    [InlineData("\n1,0,", "\n1,0e0,")]
+    [InlineData("\n1,0,", "\n 1, 0 ,")]
+    [InlineData("\n1,0,", "\n1,0000000000000,")]
+    [InlineData("\n1,0,", "\n'1',0,")]
+    [InlineData("\n", "\r\n")]
+    public void A_number_may_be_written_otherwise_in_one_row(string find, string replace)
+    {
+        string text = Encoding.UTF8.GetString(Csv);
+        Assert.Contains(find, text, StringComparison.Ordinal);
+        DigitFiles.AssertSame(Digits, Open("digits.csv", Encoding.UTF8.GetBytes(find == "\n" ? text.Replace(find, replace, StringComparison.Ordinal) : ReplaceFirst(text, find, replace))));
     }
 
     [Fact]
