@@ -19,7 +19,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     private readonly Peers _peers;
     private readonly CancellationTokenSource _closeRequested = new();
     private long _waitingSince, _deadline = long.MaxValue, _held;
-    private bool _sending, _leaving, _lingers, _ended, _disposed;
+    private bool _hasArrived, _sending, _leaving, _lingers, _ended, _disposed;
     private byte[]? _instead;
 
     public Peer(Socket socket, Peers peers)
@@ -303,7 +303,11 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
         private async ValueTask<int> ReadOrEnd(Memory<byte> buffer, CancellationToken cancellationToken)
         {
-            Volatile.Write(ref peer._waitingSince, Environment.TickCount64);
+            if (!peer._hasArrived) // else it takes what is there, and for a moment neither the system nor Kestrel would seem to have it
+            {
+                Volatile.Write(ref peer._waitingSince, Environment.TickCount64);
+            }
+
             try
             {
                 if (peer._peers.Closing)
@@ -311,7 +315,9 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
                     peer.CloseIfSilent();
                 }
 
-                return await base.ReadAsync(buffer, cancellationToken);
+                int read = await base.ReadAsync(buffer, cancellationToken);
+                peer._hasArrived = buffer.IsEmpty;
+                return read;
             }
             catch (OperationCanceledException) when (peer.Reason is not null)
             {

@@ -48,7 +48,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
         Run("train", "--data", _folder["digits"], "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu", "--quiet");
         Run("train", "--resume", _folder["run"], "--epochs", "2", "--device", "cpu", "--quiet");
         Write("digits/class_1/100.png", PngFiles.Write(Digits.Image(0), 28));
-        CliProgram.AssertRefused("is not the data that", "train", "--resume", _folder["run"], "--epochs", "3", "--quiet");
+        CliProgram.AssertProgramRefuses("is not the data that", "train", "--resume", _folder["run"], "--epochs", "3", "--quiet");
     }
 
     [Fact]
@@ -68,7 +68,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
 
         Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures/scan 7.JPG"], "--out", _folder["one.csv"], "--device", "cpu");
         Assert.Equal(["ImageId,Label", $"1,{Digits.Labels[7]}"], File.ReadAllLines(_folder["one.csv"]));
-        CliProgram.AssertRefused("the digits have no labels", "evaluate", "--weights", server.WeightsFile, "--data", _folder["pictures"]);
+        CliProgram.AssertProgramRefuses("the digits have no labels", "evaluate", "--weights", server.WeightsFile, "--data", _folder["pictures"]);
     }
 
     [Theory]
@@ -84,7 +84,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
         }
 
         Write($"digits/7/{name}", System.Text.Encoding.Latin1.GetBytes(bytes));
-        CliProgram.AssertRefused($"{Path.Combine(_folder["digits"], "7", name)}: {says}", "data", "show", "--data", _folder["digits"], "--out", _folder["sheet.png"]);
+        CliProgram.AssertProgramRefuses($"{Path.Combine(_folder["digits"], "7", name)}: {says}", "data", "show", "--data", _folder["digits"], "--out", _folder["sheet.png"]);
     }
 
     /// <summary>Names that say a number, but not that it is the digit: folds, versions, writers.</summary>
@@ -117,7 +117,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
             Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row], row % 3)}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
         }
 
-        CliProgram.AssertRefused(
+        CliProgram.AssertProgramRefuses(
             $"{_folder["data"]}: holds several folders of digits ({named}); give one of them, or name them 0 to 9 where each holds one digit",
             "data", "show", "--data", _folder["data"], "--out", _folder["sheet.png"]);
     }
@@ -158,7 +158,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     public void What_is_written_is_none_of_the_pictures_that_are_read()
     {
         Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
-        CliProgram.AssertRefused("that this command reads", "data", "show", "--data", _folder["digits"], "--out", _folder["digits/3/a.png"]);
+        CliProgram.AssertProgramRefuses("that this command reads", "data", "show", "--data", _folder["digits"], "--out", _folder["digits/3/a.png"]);
     }
 
     [Fact]

@@ -30,6 +30,7 @@ public sealed class ReportPageTests : IDisposable
     [Fact]
     public void Runs_side_by_side_can_be_read_too()
     {
+        Mutations.LeaveToCi();
         using ChromeDriver browser = Browser.Open(new Uri("about:blank"));
         foreach (string seed in new[] { "1", "2" })
         {

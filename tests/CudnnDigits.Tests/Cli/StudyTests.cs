@@ -166,6 +166,7 @@ public sealed class StudyTests : IDisposable
     [Fact]
     public void Compare_trains_by_the_reports_protocol_and_sets_its_table_beside_ours()
     {
+        Mutations.LeaveToCi();
         string text = Run("compare", "--data", _train, "--seeds", "2", "--epochs", "1", "--out", _folder["compare"]);
         Assert.Contains("eight digits apart in 28,000", text, StringComparison.Ordinal);
         Assert.Contains("99.12 %          98.54 %          0.98585", text, StringComparison.Ordinal);
@@ -224,6 +225,7 @@ public sealed class StudyTests : IDisposable
     [Fact]
     public void Tune_spends_its_budget_resumes_and_judges_on_digits_it_never_saw()
     {
+        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "3", "--budget", "18", "--seed", "4"];
         using JsonDocument whole = JsonDocument.Parse(Run(["tune", .. options, "--out", _folder["whole"], "--json"]));
         string[] rows = File.ReadAllLines(_folder["whole/trials.csv"]);

@@ -78,10 +78,15 @@ public sealed class SheetTests
 
     public static TheoryData<string> KindNames => [.. Kinds.Keys];
 
+    /// <summary>Each asks for another part of what finds the ink.</summary>
+    private static readonly HashSet<string> InnerLoop =
+        ["paper of 180", "noise", "the edge of a shadow", "pale ink", "chalk", "a pen of 3 pixels", "ruled", "in a form's box", "on a dark desk", "cut out closely", "28×28, gray"];
+
     [Theory]
     [MemberData(nameof(KindNames))]
     public void A_digit_on_any_sheet_is_read_as_the_digit_is(string kind)
     {
+        Mutations.LeaveToCi(!InnerLoop.Contains(kind));
         (DigitClassifier network, int[] rows) = Reader.Value;
         List<string> wrong = [];
         byte[][] images = [.. rows.AsParallel().AsOrdered().Select(row =>
