@@ -1,3 +1,4 @@
+using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -105,6 +106,11 @@ internal sealed class OutputFile
             if (inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)) is { } input)
             {
                 throw new InputException($"{_path}: is {(input == _path ? "a file" : $"{input},")} that this command reads; choose another {_option}");
+            }
+
+            if (Path.GetFileName(place.Path) == Study.RecordName && File.Exists(place.Path))
+            {
+                throw new InputException($"{_path}: is the file that its study needs to go on; choose another {_option}");
             }
 
             return RunFolder.RunOf(place.Path) is { } run && Path.GetFileName(place.Path) != Path.GetFileName(new RunFolder(run).ReportFile)

@@ -135,6 +135,9 @@ public sealed class ProgramTests : IDisposable
             Assert.Equal($"{says} --onnx", CliProgram.Refusal("export", "--weights", run, "--onnx", path));
             Assert.Equal(before, File.ReadAllBytes(path));
         }
+
+        string study = _folder.Write("study.json", [1]);
+        Assert.Equal($"{study}: is the file that its study needs to go on; choose another --out", CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", study));
     }
 
     [Fact]
