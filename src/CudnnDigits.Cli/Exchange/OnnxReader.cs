@@ -60,6 +60,11 @@ internal sealed class OnnxReader
     /// <summary>Takes the nodes one after another as the network's layers; gives what does not fit, or null.</summary>
     private string? Match()
     {
+        if (_graph.Initializers.Values.Any(tensor => tensor.Shape.Length > 1 && tensor.Values.Length == 0))
+        {
+            return "it holds weights that are not float32 (float16, say); export it in float32 (in PyTorch, after model.float())";
+        }
+
         if (_nodes is [{ OpType: "Cast" }, ..] || _graph.Nodes.FirstOrDefault(node => node.Outputs.Count > 0 && node.OpType != "Constant") is { OpType: "Cast" })
         {
             return "it casts its input, so it takes pixels as whole numbers, and here it would get pixel/255; divide by 255 before, and export it without the cast";
