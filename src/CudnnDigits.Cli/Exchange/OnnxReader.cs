@@ -97,6 +97,7 @@ internal sealed class OnnxReader
             i += folds ? 1 : 0;
         }
 
+        _ = Take("Softmax") ?? Take("LogSoftmax"); // makes probabilities of the logits, as is done here anyway
         return _at == _nodes.Length ? null : $"node {_at + 1} is one more {_nodes[_at].OpType}";
     }
 

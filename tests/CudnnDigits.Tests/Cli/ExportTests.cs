@@ -89,6 +89,7 @@ public class ExportTests
             }
         }
 
+        graph.Nodes.Add(new OnnxNode { OpType = "Softmax", Inputs = { "logits" }, Outputs = { "probabilities" } });
         Compare.Close(OurLogits(OnnxReader.Find("a model", graph, null).Weights), InDouble(OurLogits(weights)), Tolerance, "logits");
     }
 
