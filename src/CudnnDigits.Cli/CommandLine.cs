@@ -63,7 +63,7 @@ internal static class CommandLine
         {
             bool isRun = File.Exists(Path.Combine(word, "run.json")), isWeights = isRun || Path.GetExtension(word) is ".safetensors" or ".onnx";
             return command == root ? $"; name a command first: {(isRun ? "report" : isWeights ? "serve --weights" : "train --data")} {Shell.OfUser.Quote(word)}"
-                : options.FirstOrDefault(option => option.Name == (isWeights ? "--weights" : "--data")) is { } takes ? $"; did you mean {takes.Name} {Shell.OfUser.Quote(word)}?"
+                : options.FirstOrDefault(option => option.Name == (isWeights ? "--weights" : "--data") && parsed.GetResult(option) is null or { Implicit: true }) is { } takes ? $"; did you mean {takes.Name} {Shell.OfUser.Quote(word)}?"
                 : "";
         }
 

@@ -43,13 +43,19 @@ internal static class EvaluateCommand
 
     private static int[] SelectRows(string subset, DigitDataset data, string path, IReadOnlyDictionary<string, string> metadata)
     {
+        SplitRecord? record = SplitRecord.FromMetadata(metadata);
         if (subset == "all")
         {
+            if (record is not null && record.DataFingerprint == data.Fingerprint())
+            {
+                (int trained, bool holdsOut) = (record.Split.Draw(data.Labels).Training.Length, record.Split.HoldsOut);
+                Console.Error.WriteLine($"note      {trained:N0} of these digits were trained on, so their accuracy says too much{(holdsOut ? $"; {Subset.Name} validation scores those that were held out" : "")}");
+            }
+
             return [.. Enumerable.Range(0, data.Count)];
         }
 
-        SplitRecord record = SplitRecord.FromMetadata(metadata)
-            ?? throw new InputException($"{path}: does not say how its run split the data; leave out --subset {subset}");
+        _ = record ?? throw new InputException($"{path}: does not say how its run split the data; leave out --subset {subset}");
         if (record.DataFingerprint != data.Fingerprint())
         {
             throw new InputException($"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown; leave out --subset {subset}");

@@ -51,7 +51,7 @@ internal static class PredictCommand
         });
         output.Tell(result.GetValue(Json)
             ? JsonSerializer.Serialize(new PredictResult(target, data.Count, counts), CliJson.Default.PredictResult)
-            : $"{data.Count:N0} digits read ({string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"))})\nsubmission  {output}");
+            : $"{data.Count:N0} {(data.Count == 1 ? "digit" : "digits")} read ({string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"))})\nsubmission  {output}");
         return ExitCode.Done;
     }
 }

@@ -116,7 +116,7 @@ internal static class DataCommand
     }
 
     /// <summary>"rows 3, 5, 8 …", counted from 0.</summary>
-    private static string Rows(int[] rows) => $"rows {string.Join(", ", rows.Take(8))}{(rows.Length > 8 ? " …" : "")}";
+    private static string Rows(int[] rows) => $"rows (from 0) {string.Join(", ", rows.Take(8))}{(rows.Length > 8 ? " …" : "")}";
 
     private static Command CreateGenerate()
     {
@@ -173,7 +173,14 @@ internal static class DataCommand
     private static Command CreateDownload()
     {
         Argument<string> what = new("SET") { Description = "mnist: 60,000 digits to train on and 10,000 to test, 12 MB." };
-        what.AcceptOnlyFromAmong(Set);
+        what.CompletionSources.Add(Set);
+        what.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: string set }] && set != Set)
+            {
+                result.AddError($"{set}: is no set that can be downloaded; expected {Set}");
+            }
+        });
         Option<string?> destination = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder.Of(Set)}.");
         Option<string[]> mirror = new("--mirror") { Description = "Address of a folder that has the files, tried before the public mirrors.", HelpName = "URL" };
         Command command = new("download", "Download MNIST from public mirrors, checked by its checksums; goes on where it was cut off.") { what, destination, mirror, Quiet, Json };

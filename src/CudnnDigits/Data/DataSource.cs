@@ -131,8 +131,9 @@ public static class DataSource
         throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
     }
 
-    private static DigitDataset ReadFolder(string path, DataPart part) => Find(path) is var (container, folder)
-        ? container.ReadFolder(folder, part)
+    private static DigitDataset ReadFolder(string path, DataPart part) =>
+        File.Exists(Path.Combine(path, "run.json")) ? throw new InputException($"{path}: is the folder of a run, not of digits; give {Expected}")
+        : Find(path) is var (container, folder) ? container.ReadFolder(folder, part)
         : throw new InputException($"{path}: a folder without digits; give {Expected}");
 
     /// <summary>What a folder holds, or the only one of its folders that holds anything; null where none does.</summary>

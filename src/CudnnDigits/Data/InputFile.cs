@@ -33,7 +33,7 @@ internal sealed class InputFile : ReadOnlyStream
         {
             return Directory.Exists(path) ? throw new InputException($"{path}: is a folder; give {expected}")
                 : File.Exists(path) ? new InputFile(path, new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan))
-                : throw new InputException($"{path}: no such file; give {expected}");
+                : throw new InputException($"{path}: no such file; give {(path == "-" && !OperatingSystem.IsWindows() ? "/dev/stdin for standard input, or " : "")}{expected}");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -348,7 +348,11 @@ internal sealed class RunFolder(string path) : IDisposable
             }
 
             _ = Directory.Exists(Path) && Directory.EnumerateFileSystemEntries(Path).Any();
-            return new InputException($"{Path}: holds no run (no run.json); give the folder that train wrote");
+            return new InputException(
+                System.IO.File.Exists(Path) ? $"{Path}: is a file, and holds no run; give the folder that train wrote"
+                : !Directory.Exists(Path) ? $"{Path}: no such folder, so it holds no run; give the one that train wrote"
+                : System.IO.File.Exists(File("study.json")) ? $"{Path}: holds no run (no run.json), but a study; go on with the command that began it, or give the folder of one of its runs"
+                : $"{Path}: holds no run (no run.json); give the folder that train wrote");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

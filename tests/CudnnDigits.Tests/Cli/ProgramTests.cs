@@ -141,6 +141,33 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void What_is_easily_given_in_place_of_something_else_is_told_of()
+    {
+        string run = _folder["run"];
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out", run));
+        Assert.Contains($"{run}: is the folder of a run, not of digits; give ", CliProgram.Refusal("data", "show", "--data", run), StringComparison.Ordinal);
+        Assert.Contains("minst: is no set that can be downloaded; expected mnist", CliProgram.Refusal("data", "download", "minst"), StringComparison.Ordinal);
+        Assert.DoesNotContain("did you mean", CliProgram.Refusal("export", "--weights", run, _train), StringComparison.Ordinal);
+        Assert.Contains($"{_train}: is a file, and holds no run; give the folder", CliProgram.Refusal("report", _train), StringComparison.Ordinal);
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "needs /dev/stdin");
+        Assert.StartsWith("-: no such file; give /dev/stdin for standard input, or ", CliProgram.Refusal("train", "--data", "-"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_score_of_digits_that_were_trained_on_is_no_score()
+    {
+        string run = _folder["run"], all = _folder["all"];
+        string[] train = ["train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out"];
+        Assert.Equal(0, CliProgram.Invoke([.. train, run]));
+        Assert.Equal(0, CliProgram.Invoke([.. train, all, "--validation", "0"]));
+        Assert.Matches("^note      [0-9]+ of these digits were trained on, so their accuracy says too much; --subset validation scores those that were held out\n$", Notes("--weights", run));
+        Assert.Matches("^note      [0-9]+ of these digits were trained on, so their accuracy says too much\n$", Notes("--weights", all));
+        Assert.Equal("", Notes("--weights", run, "--subset", "validation"));
+
+        string Notes(params string[] options) => CliProgram.Run(["evaluate", "--data", _train, "--device", "cpu", .. options]).Error;
+    }
+
+    [Fact]
     public void A_name_that_begins_with_an_at_sign_is_a_name()
     {
         File.Move(_train, _folder["@digits.csv"]);
