@@ -138,6 +138,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         int below = sample.Rows.Count > 1 && sample.Rows.Skip(1).All(row => row.Count == sample.Rows[1].Count) ? sample.Rows[1].Count : first.Length;
         return below == first.Length || !IsDigits(below) ? Assign(sample, first.Length, first)
             : below == first.Length + 1 && Edge.Of(sample, 0, 1, below).MayBeIndex && Assign(sample, below, ["", .. first]) is { Found: not null } nameless ? nameless // R names the rows, and leaves their column out of the header
+            : below == first.Length + 1 && sample.Rows.Skip(1).All(row => double.IsNegativeInfinity(row[below - 1])) ? Assign(sample, below, [.. first, ""]) // a separator ends each row, but for the header
             : (null, $"row {sample.FirstLine} has {first.Length} columns, expected {below}, as the rows below it have; mend the header");
     }
 

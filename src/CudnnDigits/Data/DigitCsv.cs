@@ -123,7 +123,8 @@ public static class DigitCsv
             copy.Replace((byte)',', (byte)'.');
         }
 
-        return double.TryParse(copy, NumberStyle, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
+        return !copy.Contains((byte)0) // which .NET passes over at the end
+            && double.TryParse(copy, NumberStyle, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
     }
 
     /// <summary>Whether a name of a column is a number.</summary>

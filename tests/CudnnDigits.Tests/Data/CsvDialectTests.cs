@@ -50,6 +50,8 @@ public sealed class CsvDialectTests : IDisposable
         { ",0,#+1", "i,l,p", ",", "label in column 2 ('0')" },
         { "V1,V#+2", "l,p", ",", "label in column 1 ('V1'), pixels in columns 2 to 785 ('V2' to 'V785')" }, // and R
         { "label,pixel#", "i,l,p", ",", "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 passed over" }, // R's names of rows
+        { "label,pixel#", "l,p,", ",", "label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 786 passed over" }, // a separator at each row's end
+        { "label,pixel#,", "l,p,", ",", "label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 786 passed over" },
         { "label,!", "l,p", ",", "label in column 1 ('label'), pixels in columns 2 to 785" }, // no names
         { "number,pixel#", "i,p", ",", "no labels, pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 1 ('number') passed over" },
         { "number,label,pixel#", "i,l,p", ",", "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 ('number') passed over" },

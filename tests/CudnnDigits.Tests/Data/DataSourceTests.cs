@@ -71,6 +71,8 @@ public sealed class DataSourceTests : IDisposable
         { "\n1,0,", "\n1,:,", "row 3, column pixel0 is ':'" }, // beside the digits in ASCII
         { "\n1,0,", "\n1,/,", "row 3, column pixel0 is '/'" },
         { "\n1,0,", "\n1,1:,", "row 3, column pixel0 is '1:'" },
+        { "\n1,0,", "\n1,25\0,", "row 3, column pixel0 is '25?'" }, // half of the number is gone
+        { "\n1,0,", "\n1\0,0,", "row 3, column label is '1?'" },
         { "\n1,0,", "\n1,4294967296,", "row 3, column pixel0 is '4294967296'" },
         { "\n1,0,", "\n1,", "row 3 has 784 columns, expected 785" },
         { "\n1,0,", "\n1,0,0,", "row 3 has 786 columns, expected 785" },
