@@ -33,7 +33,7 @@ internal static class CommonOptions
     }
 
     public static Option<string?> Model() =>
-        Choice("--model", "The network: simple (225,034 parameters) or improved (870,826).", [.. DigitNetworks.All.Select(network => network.Name)]);
+        Choice("--model", "The network: simple (225,034 parameters) or improved (870,826). Default: improved.", [.. DigitNetworks.All.Select(network => network.Name)]);
 
     public static Option<string?> Device() => new("--device")
     {

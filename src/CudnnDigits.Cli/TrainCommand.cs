@@ -16,7 +16,7 @@ internal static class TrainCommand
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
     private static readonly Option<double?> Validation = CommonOptions.Ranged("--validation", "F", "Share of each class held out. Default: 0.2; 0 trains on everything.", 0, 0.9);
     private static readonly Option<int?> EarlyStop = CommonOptions.Ranged("--early-stop", "N", "Stop after N epochs without better validation accuracy, for which digits must be held out. Default: 0, never.", 0, 100_000);
-    private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, ours or exported from PyTorch.", HelpName = "FILE" };
+    private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, ours or exported from PyTorch; their network is taken.", HelpName = "FILE" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it. More --epochs lay one-cycle out anew.", HelpName = "DIR" };
     private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Keep the order of the file." };
 
