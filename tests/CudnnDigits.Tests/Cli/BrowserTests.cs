@@ -33,6 +33,7 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
     [Fact]
     public void A_one_drawn_with_a_finger_and_a_seven_by_undoing_are_read()
     {
+        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         Draw(browser, PointerKind.Touch, (0.02, -0.38), (0, 0.38));
         WaitFor(browser, "digit", "1");
@@ -45,6 +46,7 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
     [Fact]
     public void The_keyboard_alone_draws_a_seven()
     {
+        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         Actions keys = new Actions(browser).SendKeys(Keys.Tab);
         for (int i = 0; i < 9; i++)
@@ -75,6 +77,7 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
     [Fact]
     public void On_a_phone_nothing_is_wider_than_the_screen()
     {
+        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         browser.Resize(360, 740);
         Assert.Equal(360L, browser.ExecuteScript("return document.documentElement.scrollWidth"));
@@ -86,6 +89,7 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
     [Fact]
     public void The_pad_says_where_to_draw_and_fills_a_phone()
     {
+        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         browser.Resize(390, 844);
         IWebElement hint = browser.FindElement(By.Id("hint"));
@@ -101,6 +105,7 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
     [Fact]
     public void It_is_never_sure_of_all_of_it()
     {
+        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         string Said(double probability) => (string)browser.ExecuteScript(
             "const p = Array(10).fill(0); p[7] = arguments[0]; show({ digit: 7, probability: p[7], probabilities: p, image: Array(784).fill(0) }); return document.querySelector('#bars .best .share').textContent + '|' + document.getElementById('said').textContent;", probability)!;

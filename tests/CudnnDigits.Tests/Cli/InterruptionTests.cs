@@ -156,6 +156,7 @@ public sealed class InterruptionTests : IDisposable
     [InlineData("signal.signal(signal.SIGHUP, signal.SIG_IGN)", 0)]
     public void A_terminal_that_goes_away_costs_nothing(string prepare, int code)
     {
+        Mutations.LeaveToCi();
         Assert.SkipUnless(FileNodes.Run("python3", "-c", "import pty"), "needs Python's pty");
         Signals.Require("HUP");
         ProcessStartInfo train = CliProgram.Info("train", "--data", _train, "--model", "simple", "--epochs", code == 0 ? "60" : "100000", "--batch-size", "16", "--out", _folder["run"]);

@@ -284,6 +284,7 @@ public sealed class ProgramTests : IDisposable
     [Fact]
     public void Bench_and_info_print_one_json_object()
     {
+        Mutations.LeaveToCi();
         using JsonDocument bench = JsonDocument.Parse(CliProgram.Run("bench", "--model", "simple", "--steps", "1", "--batch-size", "16", "--json").Output);
         Assert.Equal("simple", bench.RootElement.GetProperty("model").GetString());
         Assert.Equal(16, bench.RootElement.GetProperty("batch_size").GetInt32());

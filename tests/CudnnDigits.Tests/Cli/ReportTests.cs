@@ -157,6 +157,7 @@ public sealed class ReportTests : IDisposable
     [Fact]
     public void What_is_no_run_or_damaged_is_refused()
     {
+        Mutations.LeaveToCi();
         string run = Train("run", "--epochs", "1");
         CliProgram.AssertRefused("holds no run", "report", _folder["absent"]);
         CliProgram.AssertRefused("is a folder", "report", run, "--out", _folder.Path);

@@ -16,6 +16,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Two_hundred_bodies_without_their_last_byte_hold_little_memory_and_keep_nobody_waiting()
     {
+        Mutations.LeaveToCi();
         using Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
         try
         {
@@ -134,6 +135,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Headers_that_do_not_end_are_answered_when_their_time_is_over()
     {
+        Mutations.LeaveToCi();
         await using LimitedServer limited = new(server.Weights, new Limits { Headers = TimeSpan.FromSeconds(1) });
         using RawClient client = new(limited.Address);
         await client.Send("GET / HTTP/1.1\r\nHost: local", Cancellation);
@@ -227,6 +229,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task What_was_sent_just_before_a_stop_is_answered()
     {
+        Mutations.LeaveToCi();
         Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
         Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
         Uri address = new(RunningServer.ReadAddress(process));

@@ -132,6 +132,7 @@ public sealed class StudyTests : IDisposable
     [Fact]
     public void A_damaged_study_is_refused_in_one_line()
     {
+        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "1"];
         Run(["repeat", .. options, "--seeds", "2", "--out", _folder["repeat"]]);
         string file = _folder["repeat/study.json"], good = File.ReadAllText(file);
