@@ -55,7 +55,11 @@ internal static class EvaluateCommand
             return [.. Enumerable.Range(0, data.Count)];
         }
 
-        _ = record ?? throw new InputException($"{path}: does not say how its run split the data; leave out --subset {subset}");
+        if (record is null)
+        {
+            throw new InputException($"{path}: does not say how its run split the data; leave out --subset {subset}");
+        }
+
         if (record.DataFingerprint != data.Fingerprint())
         {
             throw new InputException($"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown; leave out --subset {subset}");

@@ -303,7 +303,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
         private async ValueTask<int> ReadOrEnd(Memory<byte> buffer, CancellationToken cancellationToken)
         {
-            if (!peer._hasArrived) // else it takes what is there, and for a moment neither the system nor Kestrel would seem to have it
+            if (!peer._hasArrived) // where bytes are there, this takes them at once: the peer is not waited for, though the system has none left
             {
                 Volatile.Write(ref peer._waitingSince, Environment.TickCount64);
             }

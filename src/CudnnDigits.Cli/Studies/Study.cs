@@ -46,7 +46,7 @@ internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOption
 /// </summary>
 internal sealed class Study : IDisposable
 {
-    internal const string RecordName = "study.json", PageName = "report.html";
+    internal const string RecordName = RunFolder.StudyName, PageName = "report.html";
 
     private readonly DigitDataset? _data;
     private readonly bool _quiet;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using CsvHelper;
 
@@ -17,11 +16,6 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
     /// <summary>Columns beside the pixels: a label, and indexes that pandas has written, one over the other.</summary>
     private const int MostOthers = 8;
-
-    private static readonly string[] LabelNames =
-        ["label", "labels", "class", "classes", "classlabel", "digit", "digits", "target", "targets", "y", "ytrain", "ytest", "number", "category", "truelabel", "truth"];
-
-    private static readonly string[] IndexNames = ["", "index", "id", "imageid", "imgid", "rowid", "row", "rowname", "rownames", "rownumber", "no", "nr", "idx", "level0", "indexlevel0"];
 
     /// <summary>What the layout is, for people; null where it is Kaggle's own.</summary>
     public string? Description
@@ -50,12 +44,6 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
     /// <summary>"column 785 ('class')".</summary>
     public string Column(int column) => Names[column].Length == 0 ? $"column {column + 1}" : $"column {column + 1} ('{Shorten(Names[column])}')";
-
-    /// <summary>Whether columns of these names are the pixels, in the picture's order.</summary>
-    public static bool AreInOrder(string[] names) => FirstWrongName(names, 0, out _) == Pixels;
-
-    /// <summary>Whether a name is that of a column that numbers the rows.</summary>
-    public static bool IsIndex(string name) => Part(name) == false;
 
     /// <summary>Finds out how a table is laid out.</summary>
     /// <param name="text">The table, of which nothing has been read yet.</param>
@@ -166,12 +154,12 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         {
             int place = firstPixel;
             int[] outside = [.. Enumerable.Range(0, columns).Where(column => column < place || column >= place + Pixels)];
-            int wrong = header is null ? Pixels : FirstWrongName(names, place, out string expected);
+            int wrong = header is null ? Pixels : ColumnNames.FirstWrongName(names, place, out string expected);
             if (wrong < Pixels)
             {
                 if (wrong > good)
                 {
-                    FirstWrongName(names, place, out expected);
+                    ColumnNames.FirstWrongName(names, place, out expected);
                     (good, problem) = (wrong, $"row {sample.FirstLine}, column {place + wrong + 1} is headed '{Shorten(names[place + wrong])}', expected '{Shorten(expected)}'; "
                         + "the pixels must stand in the picture's order, row by row, as in label,pixel0,…,pixel783");
                 }
@@ -180,15 +168,15 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
             }
 
             good = Pixels;
-            int[] free = [.. outside.Where(column => header is null || (names[column].Length > 0 && Part(names[column]) != true && Stem(names[column]) == Stem(names[place])))];
-            int[] labels = [.. outside.Where(column => Part(names[column]) == true && !(edges[column].Counts && IsNumber(names[column])))];
+            int[] free = [.. outside.Where(column => header is null || (names[column].Length > 0 && ColumnNames.Part(names[column]) != true && ColumnNames.Stem(names[column]) == ColumnNames.Stem(names[place])))];
+            int[] labels = [.. outside.Where(column => ColumnNames.Part(names[column]) == true && !(edges[column].Counts && ColumnNames.IsNumber(names[column])))];
             if (labels.Length > 1)
             {
                 problem = $"row {sample.FirstLine}, columns {labels[0] + 1} and {labels[1] + 1} are both headed as labels ('{Shorten(names[labels[0]])}' and '{Shorten(names[labels[1]])}'); take one away";
                 continue;
             }
 
-            if (outside.FirstOrDefault(column => Part(names[column]) is null && !free.Contains(column), -1) is >= 0 and int unknown)
+            if (outside.FirstOrDefault(column => ColumnNames.Part(names[column]) is null && !free.Contains(column), -1) is >= 0 and int unknown)
             {
                 problem = $"row {sample.FirstLine}, column {unknown + 1} is headed '{Shorten(names[unknown])}', which is neither a label, an index nor a pixel; head it label, or take it away";
                 continue;
@@ -229,85 +217,8 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     /// <summary>A header names its columns, or numbers them in order; a row of digits is all numbers, and in no order.</summary>
     private static bool IsHeader(string[] fields) =>
         fields.Count(field => field.Length > 0 && !DigitCsv.TryParseNumber(field, out _)) > fields.Length / 2
-        || Array.Exists(fields, field => field.Length > 0 && Part(field) == true)
-        || (IsDigits(fields.Length) && Enumerable.Range(0, fields.Length - Pixels + 1).Any(firstPixel => FirstWrongName(fields, firstPixel, out _) == Pixels));
-
-    /// <summary>Whether a name is a label's (true) or an index's (false); null where it is neither.</summary>
-    private static bool? Part(string name)
-    {
-        string letters = string.Concat(name.Where(char.IsLetterOrDigit)).ToLowerInvariant();
-        return LabelNames.Contains(letters) ? true
-            : IndexNames.Contains(letters) || (letters.StartsWith("unnamed", StringComparison.Ordinal) && letters[7..].All(char.IsAsciiDigit)) ? false
-            : null;
-    }
-
-    /// <summary>Whether a label's name may as well be that of a column that numbers the rows.</summary>
-    private static bool IsNumber(string name) => name.Trim().Equals("number", StringComparison.OrdinalIgnoreCase);
-
-    /// <summary>The first pixel, from 0, whose name does not follow from the first one's; 784 where all do.</summary>
-    /// <remarks>Names count on by one (pixel0, pixel1, …), or by row and column (1x1, 1x2, …), or are all empty.</remarks>
-    private static int FirstWrongName(string[] names, int firstPixel, out string expected)
-    {
-        const int Side = DigitDataset.Side;
-        (string first, expected) = (names[firstPixel], "pixel0");
-        List<(int At, int Length, int Value)> numbers = Numbers(first);
-        if (numbers.Count == 0 && first.Length > 0)
-        {
-            return 0;
-        }
-
-        bool byRow = numbers.Count > 1 && names[firstPixel + Side] == Name(Side, byRow: true);
-        for (int i = 1; i < Pixels; i++)
-        {
-            expected = Name(i, byRow);
-            if (names[firstPixel + i] != expected)
-            {
-                return i;
-            }
-        }
-
-        return Pixels;
-
-        string Name(int pixel, bool byRow)
-        {
-            if (numbers.Count == 0)
-            {
-                return "";
-            }
-
-            (int At, int Length, int Value) last = numbers[^1];
-            string tail = Padded(last, byRow ? pixel % Side : pixel) + first[(last.At + last.Length)..];
-            if (!byRow)
-            {
-                return first[..last.At] + tail;
-            }
-
-            (int At, int Length, int Value) row = numbers[^2];
-            return first[..row.At] + Padded(row, pixel / Side) + first[(row.At + row.Length)..last.At] + tail;
-        }
-
-        static string Padded((int At, int Length, int Value) number, int more) => (number.Value + more).ToString($"D{number.Length}", CultureInfo.InvariantCulture);
-    }
-
-    /// <summary>The numbers in a name, of up to four digits.</summary>
-    private static List<(int At, int Length, int Value)> Numbers(string name)
-    {
-        List<(int, int, int)> numbers = [];
-        for (int at = 0; at < name.Length; at++)
-        {
-            int length = name.AsSpan(at).IndexOfAnyExceptInRange('0', '9') is >= 0 and int end ? end : name.Length - at;
-            if (length is > 0 and <= 4)
-            {
-                numbers.Add((at, length, int.Parse(name.AsSpan(at, length), NumberStyles.None, CultureInfo.InvariantCulture)));
-            }
-
-            at += length;
-        }
-
-        return numbers;
-    }
-
-    private static string Stem(string name) => string.Concat(name.Where(character => !char.IsAsciiDigit(character)));
+        || Array.Exists(fields, field => field.Length > 0 && ColumnNames.Part(field) == true)
+        || (IsDigits(fields.Length) && Enumerable.Range(0, fields.Length - Pixels + 1).Any(firstPixel => ColumnNames.FirstWrongName(fields, firstPixel, out _) == Pixels));
 
     internal static string Shorten(string text, int most = 24)
     {

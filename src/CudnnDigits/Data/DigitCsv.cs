@@ -123,7 +123,7 @@ public static class DigitCsv
             copy.Replace((byte)',', (byte)'.');
         }
 
-        return !copy.Contains((byte)0) // which .NET passes over at the end
+        return !copy.Contains((byte)0) // .NET passes over NULs at the end
             && double.TryParse(copy, NumberStyle, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
     }
 
@@ -174,8 +174,8 @@ public static class DigitCsv
     }
 
     /// <summary>A whole record of whole numbers 0 to 255, as Kaggle's are; false where anything else is in it.</summary>
-    /// <remarks>One pass over the bytes takes two thirds of what each field by itself does. It runs once in most programs: the compiler
-    /// is to make it fast at once.</remarks>
+    /// <remarks>One pass over the bytes takes about 0.7 times as long as field by field. Most programs read one file, so the compiler is
+    /// told to optimize this before the first call.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static bool TryParseBytes(ReadOnlySpan<byte> record, byte separator, Span<byte> values)
     {

@@ -18,7 +18,9 @@ internal static class Ruling
     /// <summary>How far a line is from running along the picture's side at most, as a part of its other side.</summary>
     private const double Slant = 1 / 16.0;
 
-    /// <summary>Levels of all three colours together by which a line differs from both of its sides; so many times as much as noise.</summary>
+    /// <summary>
+    /// Levels, all three colours together, by which a line differs from both of its sides; and so many times as much as noise.
+    /// </summary>
     private const int LeastDifference = 60, TimesNoise = 5;
 
     /// <summary>Takes it out: what was printed gets the colours beside it.</summary>

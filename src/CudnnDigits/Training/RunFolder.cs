@@ -44,6 +44,9 @@ internal sealed record RunRecord(
 /// <param name="path">The folder.</param>
 internal sealed class RunFolder(string path) : IDisposable
 {
+    /// <summary>In the folder of a study, which holds several runs, the file that says what it was started with.</summary>
+    internal const string StudyName = "study.json";
+
     private const string ModelKey = "model_sha256";
     private const string HistoryHeader = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second";
 
@@ -351,7 +354,7 @@ internal sealed class RunFolder(string path) : IDisposable
             return new InputException(
                 System.IO.File.Exists(Path) ? $"{Path}: is a file, and holds no run; give the folder that train wrote"
                 : !Directory.Exists(Path) ? $"{Path}: no such folder, so it holds no run; give the one that train wrote"
-                : System.IO.File.Exists(File("study.json")) ? $"{Path}: holds no run (no run.json), but a study; go on with the command that began it, or give the folder of one of its runs"
+                : System.IO.File.Exists(File(StudyName)) ? $"{Path}: holds no run (no run.json), but a study; go on with the command that began it, or give the folder of one of its runs"
                 : $"{Path}: holds no run (no run.json); give the folder that train wrote");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -52,8 +52,8 @@ internal static class CliProgram
     }
 
     /// <summary>
-    /// A command that is refused. In the inner loop it runs in this process, which takes no time, knows the library's readers alone, and
-    /// has only what it says looked at.
+    /// A command that is refused. In the inner loop it runs in this process, which takes little time. There it knows the library's readers
+    /// alone, and only its message is checked.
     /// </summary>
     public static void AssertRefused(string says, params string[] arguments)
     {

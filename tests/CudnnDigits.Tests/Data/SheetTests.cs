@@ -78,7 +78,7 @@ public sealed class SheetTests
 
     public static TheoryData<string> KindNames => [.. Kinds.Keys];
 
-    /// <summary>Each asks for another part of what finds the ink.</summary>
+    /// <summary>The kinds of the inner loop: each needs another part of the code that finds the ink.</summary>
     private static readonly HashSet<string> InnerLoop =
         ["paper of 180", "noise", "the edge of a shadow", "pale ink", "chalk", "a pen of 3 pixels", "ruled", "in a form's box", "on a dark desk", "cut out closely", "28×28, gray"];
 

@@ -157,8 +157,8 @@ internal sealed partial class ParquetContainer : DigitContainer
     /// <summary>Columns of numbers that count pixels, where they are the only ones beside the label and an index; else null.</summary>
     private static ParquetColumn[]? PixelColumns(ParquetFile file, ParquetColumn? label)
     {
-        ParquetColumn[] numbers = [.. file.Columns.Where(column => column != label && column.Type is ParquetType.Int32 or ParquetType.Int64 or ParquetType.Float or ParquetType.Double && !CsvLayout.IsIndex(column.Path))];
-        return numbers.Length == DigitDataset.PixelCount && CsvLayout.AreInOrder([.. numbers.Select(column => column.Path)]) ? numbers : null;
+        ParquetColumn[] numbers = [.. file.Columns.Where(column => column != label && column.Type is ParquetType.Int32 or ParquetType.Int64 or ParquetType.Float or ParquetType.Double && !ColumnNames.IsIndex(column.Path))];
+        return numbers.Length == DigitDataset.PixelCount && ColumnNames.AreInOrder([.. numbers.Select(column => column.Path)]) ? numbers : null;
     }
 
     private static IEnumerable<double> Numbers(ParquetFile file, ParquetColumn column) => file.Values(column).SelectMany(some => some).Select(value => column.Type switch
