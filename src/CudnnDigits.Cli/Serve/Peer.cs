@@ -202,14 +202,11 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>Lets the connection end, unless the peer is being answered or has sent something.</summary>
-    public void CloseIfSilent()
-    {
-        if (WaitedFor >= 0 && !HasBytes)
-        {
-            _closeRequested.Cancel();
-        }
-    }
+    /// <summary>
+    /// Lets the connection end after the present request, unless the peer has sent more. The reader finds that out itself, between two
+    /// reads: anybody else could look at the moment at which it has just taken the bytes.
+    /// </summary>
+    public void CloseIfSilent() => Input.CancelPendingRead();
 
     public void RequestClose() => CloseIfSilent();
 
@@ -310,9 +307,9 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
             try
             {
-                if (peer._peers.Closing)
+                if (peer._peers.Closing && !peer._hasArrived && !peer.HasBytes)
                 {
-                    peer.CloseIfSilent();
+                    await peer._closeRequested.CancelAsync();
                 }
 
                 int read = await base.ReadAsync(buffer, cancellationToken);
