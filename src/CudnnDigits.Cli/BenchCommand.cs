@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.Diagnostics;
-using System.Text.Json;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Model;

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Numerics;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Data;

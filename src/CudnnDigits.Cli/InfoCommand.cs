@@ -1,7 +1,4 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
-using System.Text;
-using System.Text.Json;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 using CudnnDigits.Model;

@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Text;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

@@ -1,4 +1,3 @@
-using System.Text;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

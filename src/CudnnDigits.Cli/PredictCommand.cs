@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;

@@ -1,4 +1,3 @@
-using System.Text;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using Microsoft.Win32.SafeHandles;

@@ -1,7 +1,5 @@
 using System.CommandLine;
-using System.Diagnostics;
 using System.IO.Compression;
-using System.Text.Json;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;

@@ -1,6 +1,4 @@
 using System.Collections.Concurrent;
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Training;

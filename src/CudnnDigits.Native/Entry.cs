@@ -1,6 +1,4 @@
 #if WINDOWS
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 #endif
 
 namespace CudnnDigits.Native;

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-using System.Text.Json;
 using System.Text.RegularExpressions;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-using System.Text;
 using System.Text.Unicode;
 using CudnnDigits.Data;
 using CudnnDigits.Model;

@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace CudnnDigits.Native;
 
 /// <summary>What a function returns; include/cudnn_digits.h says what each means.</summary>

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;

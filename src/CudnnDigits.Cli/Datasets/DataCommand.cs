@@ -1,8 +1,5 @@
 using System.CommandLine;
-using System.Globalization;
 using System.IO.Compression;
-using System.Text;
-using System.Text.Json;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 

@@ -1,5 +1,3 @@
-using System.Diagnostics;
-using System.Globalization;
 using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli.Datasets;

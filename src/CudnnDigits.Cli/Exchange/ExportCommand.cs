@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 

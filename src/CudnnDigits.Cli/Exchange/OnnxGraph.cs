@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Exchange;

@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Runtime.InteropServices;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 using Google.Protobuf;

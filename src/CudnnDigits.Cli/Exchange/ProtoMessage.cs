@@ -1,6 +1,3 @@
-using System.Buffers.Binary;
-using System.Text;
-
 namespace CudnnDigits.Cli.Exchange;
 
 /// <summary>A field of a message.</summary>

@@ -1,4 +1,3 @@
-using System.Globalization;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 using static CudnnDigits.Cli.Report.Html;

@@ -1,4 +1,3 @@
-using System.Text;
 using CudnnDigits.Cli.Studies;
 
 namespace CudnnDigits.Cli.Report;

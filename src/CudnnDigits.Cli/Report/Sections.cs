@@ -1,4 +1,3 @@
-using System.Globalization;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Training;

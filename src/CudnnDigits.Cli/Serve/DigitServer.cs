@@ -1,8 +1,5 @@
-using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography;
-using System.Text;
-using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;

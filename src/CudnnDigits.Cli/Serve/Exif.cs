@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>How a camera was held, as Exif (2.3, 4.6.4) tells it in a JPEG and in a PNG.</summary>

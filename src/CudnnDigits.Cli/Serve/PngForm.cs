@@ -1,4 +1,3 @@
-using System.Text;
 using CudnnDigits.Data;
 using Microsoft.Net.Http.Headers;
 

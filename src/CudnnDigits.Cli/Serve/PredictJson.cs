@@ -1,6 +1,4 @@
 using System.Numerics;
-using System.Text;
-using System.Text.Json;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Serve;

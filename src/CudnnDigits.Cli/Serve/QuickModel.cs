@@ -1,6 +1,4 @@
 using System.Security.Cryptography;
-using System.Text;
-using System.Text.Json;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;

@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Net;
 using System.Net.Sockets;
-using System.Text.Json;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;

@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace CudnnDigits.Cli.Studies;
 
 /// <summary>Several measurements of the same thing.</summary>

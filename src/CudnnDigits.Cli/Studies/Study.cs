@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Diagnostics;
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;

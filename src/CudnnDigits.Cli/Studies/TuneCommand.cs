@@ -1,7 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text;
-using System.Text.Json;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;

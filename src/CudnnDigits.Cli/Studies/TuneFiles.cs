@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Text;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Training;
 

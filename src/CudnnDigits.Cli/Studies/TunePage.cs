@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.RegularExpressions;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Training;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Terminal;

@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace CudnnDigits.Cli.Terminal;
 
 /// <summary>Numbers for people: decimals without exponents, in columns of one width.</summary>

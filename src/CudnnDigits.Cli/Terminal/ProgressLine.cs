@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace CudnnDigits.Cli.Terminal;
 
 /// <summary>A bar, a percentage, and whatever else there is room for.</summary>

@@ -1,4 +1,3 @@
-using System.Text;
 using CudnnDigits.Model;
 using Spectre.Console;
 

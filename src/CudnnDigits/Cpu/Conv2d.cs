@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace CudnnDigits.Cpu;
 
 /// <summary>Shapes of one convolution, stride 1, on channels-last data. K (and C, but for the first layer) is padded to whole tiles.</summary>

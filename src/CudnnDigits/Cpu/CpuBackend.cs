@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;

@@ -1,5 +1,3 @@
-using System.Diagnostics;
-using System.Runtime.CompilerServices;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;

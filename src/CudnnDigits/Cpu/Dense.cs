@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace CudnnDigits.Cpu;
 
 /// <summary>Shapes of a dense layer: In and Out are padded to whole tiles where the layer before or after needs it.</summary>

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Cpu;

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 

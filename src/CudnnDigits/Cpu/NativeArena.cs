@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace CudnnDigits.Cpu;
 
 /// <summary>Zeroed, 64-byte-aligned buffers outside the garbage collector's heap, freed together.</summary>

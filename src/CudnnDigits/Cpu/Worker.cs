@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace CudnnDigits.Cpu;
 
 /// <summary>What a worker of the pool has to itself: room for results that do not outlive a sample, and a clock.</summary>

@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Text;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;

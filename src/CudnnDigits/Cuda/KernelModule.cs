@@ -1,5 +1,4 @@
 using System.Reflection;
-using System.Text;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;

@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace CudnnDigits.Data;
 
 /// <summary>What the names of a table's columns say of them.</summary>

@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-
 namespace CudnnDigits.Data;
 
 /// <summary>The checksum of zip, gzip and PNG (ISO/IEC 3309, reflected polynomial 0xEDB88320), eight bytes at a time.</summary>

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace CudnnDigits.Data;
 
 /// <summary>CSV, or a folder with train.csv and test.csv, as Kaggle's, or mnist_train.csv and mnist_test.csv.</summary>

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace CudnnDigits.Data;
 
 /// <summary>A text that is looked into before it is read from front to back: its first lines say how to read it.</summary>

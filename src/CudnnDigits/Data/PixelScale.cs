@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace CudnnDigits.Data;
 
 /// <summary>In which range pixels are given: 0 … 255, or 0 … 1 where they were divided by 255.</summary>

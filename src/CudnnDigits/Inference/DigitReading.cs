@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Globalization;
 using CudnnDigits.Data;
 using CudnnDigits.Training;
 

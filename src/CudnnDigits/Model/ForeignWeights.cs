@@ -1,4 +1,3 @@
-using System.Text;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;

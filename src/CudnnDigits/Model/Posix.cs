@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace CudnnDigits.Model;
 
 /// <summary>What a file is.</summary>

@@ -1,8 +1,4 @@
-using System.Buffers.Binary;
-using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using System.Text;
-using System.Text.Json;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Training;

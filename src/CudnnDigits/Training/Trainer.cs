@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Numerics;

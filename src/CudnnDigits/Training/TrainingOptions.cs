@@ -1,4 +1,3 @@
-using System.Globalization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 

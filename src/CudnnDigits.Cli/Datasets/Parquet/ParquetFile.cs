@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;

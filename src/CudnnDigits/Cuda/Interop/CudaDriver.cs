@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace CudnnDigits.Cuda.Interop;
 
 /// <summary>Status of the driver API.</summary>

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using System.Text;
-
 namespace CudnnDigits.Cuda.Interop;
 
 /// <summary>Named ranges on a profiler's timeline. Without NVIDIA's NVTX library they cost nothing and do nothing.</summary>

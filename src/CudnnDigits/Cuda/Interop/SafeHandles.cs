@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.CudaDriver;
 
