@@ -32,11 +32,6 @@ typedef enum cudnn_digits_status {
     CUDNN_DIGITS_CANCELLED = 4 /* by the progress callback */
 } cudnn_digits_status;
 
-typedef enum cudnn_digits_network {
-    CUDNN_DIGITS_SIMPLE = 0,  /* 225,034 parameters */
-    CUDNN_DIGITS_IMPROVED = 1 /* 870,826 parameters */
-} cudnn_digits_network;
-
 typedef enum cudnn_digits_pixel_type {
     CUDNN_DIGITS_UINT8 = 0,  /* 0 = background ... 255 = ink */
     CUDNN_DIGITS_FLOAT32 = 1 /* 0 = background ... 1 = ink */
@@ -128,7 +123,7 @@ typedef struct cudnn_digits_training_options {
     size_t struct_size;    /* sizeof(cudnn_digits_training_options) */
     const char *device;    /* as of a classifier */
     void *cuda_context;    /* as of a classifier */
-    int32_t network;       /* cudnn_digits_network */
+    const char *model;     /* name of the network, as of cudnn-digits train --model; null for the default */
     int32_t epochs;        /* at least 1 */
     int32_t batch_size;    /* at least 1 */
     int32_t precision;     /* cudnn_digits_precision */
@@ -152,8 +147,11 @@ typedef struct cudnn_digits_metrics {
     int64_t epoch;   /* the epoch that was kept, from 1 */
 } cudnn_digits_metrics;
 
-/* Fills in a network's defaults, which are those of cudnn-digits train. */
-int cudnn_digits_training_options_init(cudnn_digits_training_options *options, int network);
+/*
+ * Fills in a network's defaults, which are those of cudnn-digits train.
+ *   model  name of the network, as of cudnn-digits train --model; null for the default
+ */
+int cudnn_digits_training_options_init(cudnn_digits_training_options *options, const char *model);
 
 /*
  * Trains on labelled digits in a file and writes the kept weights; a training that is cancelled or fails writes
@@ -161,7 +159,7 @@ int cudnn_digits_training_options_init(cudnn_digits_training_options *options, i
  *
  *   data     path of a CSV in Kaggle's layout (.csv, .csv.gz, .zip), of MNIST's IDX files (their folder, or the file of the
  *            images), or of NumPy's arrays (Keras's mnist.npz)
- *   options  null for the defaults of CUDNN_DIGITS_IMPROVED
+ *   options  null for the defaults
  *   weights  path of the safetensors file to write
  *   metrics  filled in; null where nobody asks
  */

@@ -22,7 +22,7 @@ static int show(const cudnn_digits_progress *p, void *) {
 
 int main(int, char **argv) {
     cudnn_digits_training_options options;
-    check(cudnn_digits_training_options_init(&options, CUDNN_DIGITS_SIMPLE));
+    check(cudnn_digits_training_options_init(&options, "simple"));
     options.callback = show;
     cudnn_digits_metrics metrics;
     check(cudnn_digits_train_from_file(argv[1], &options, argv[2], &metrics));

@@ -36,7 +36,7 @@ internal static class BenchCommand
 
     private static int Run(ParseResult result)
     {
-        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Improved.Name)!;
+        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Default.Name)!;
         int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20, threads = result.GetValue(Threads) ?? Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
         bool layers = result.GetValue(Layers);
         AugmentationSpec augmentation = result.GetValue(Augment) == "standard" ? AugmentationSpec.Standard : AugmentationSpec.None;

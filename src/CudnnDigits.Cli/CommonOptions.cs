@@ -31,8 +31,11 @@ internal static class CommonOptions
         return option;
     }
 
-    public static Option<string?> Model() =>
-        Choice("--model", "The network: simple (225,034 parameters) or improved (870,826). Default: improved.", [.. DigitNetworks.All.Select(network => network.Name)]);
+    public static Option<string?> Model()
+    {
+        IEnumerable<string> networks = DigitNetworks.All.Select(network => $"{network.Name} ({network.Parameters.TrainedCount:N0} parameters)");
+        return Choice("--model", $"The network: {string.Join(" or ", networks)}. Default: {DigitNetworks.Default.Name}.", DigitNetworks.Names);
+    }
 
     public static Option<string?> Device() => new("--device")
     {

@@ -10,16 +10,23 @@ internal static class TrainingOptionSet
 {
     public static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}. Default: built-in generated digits.");
     public static readonly Option<string?> Model = CommonOptions.Model();
-    public static readonly Option<int?> Epochs = CommonOptions.Ranged("--epochs", "N", "Passes over the training digits. Default: 12 for improved, 5 for simple; 10 on built-in digits.", 1, CommonOptions.MostEpochs);
+    public static readonly Option<int?> Epochs = CommonOptions.Ranged(
+        "--epochs", "N", $"Passes over the training digits. Default: {DigitNetworks.ForEach(network => network.Training.Epochs)}; {GeneratedDigits.DefaultEpochs} on built-in digits.",
+        1, CommonOptions.MostEpochs);
     public static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
     public static readonly Option<bool> Json = CommonOptions.Json();
 
-    private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 128 for improved, 64 for simple.", 1, CommonOptions.MostBatch);
+    private static readonly Option<int?> BatchSize = CommonOptions.Ranged(
+        "--batch-size", "N", $"Digits in a step. Default: {DigitNetworks.ForEach(network => network.Training.BatchSize)}.", 1, CommonOptions.MostBatch);
     private static readonly Option<double?> Rate = CommonOptions.Ranged("--lr", "X", "Adam's learning rate: the peak for one-cycle. Default: 3e-3 for one-cycle, else 1e-3.", 1e-12, 1000);
     private static readonly Option<double?> WeightDecay = CommonOptions.Ranged("--weight-decay", "F", "Decoupled weight decay, as AdamW's: a step takes the learning rate times F off every weight. Default: 0.", 0.0, 100);
     private static readonly Option<string?> Schedule = CommonOptions.Choice("--schedule", "How the learning rate moves. Default: one-cycle.", "plateau", "one-cycle", "constant");
     private static readonly Option<ulong?> Seed = CommonOptions.Seed();
-    private static readonly Option<string?> Augment = CommonOptions.Choice("--augment", "Random rotation, shift and zoom: standard is ±10°, ±10 %, ±10 %. Default: standard for improved, none for simple.", "none", "standard");
+    private static readonly Option<string?> Augment = CommonOptions.Choice(
+        "--augment",
+        "Random rotation, shift and zoom: standard is ±10°, ±10 %, ±10 %. "
+        + $"Default: {DigitNetworks.ForEach(network => network.Training.Augmentation.IsEnabled ? "standard" : "none")}.",
+        "none", "standard");
     private static readonly Option<double?> Rotate = CommonOptions.Ranged("--rotate", "DEG", "Rotation, ± degrees.", 0.0, 180);
     private static readonly Option<double?> Shift = CommonOptions.Ranged("--shift", "F", "Shift, ± share of the side.", 0, 0.5);
     private static readonly Option<double?> Zoom = CommonOptions.Ranged("--zoom", "F", "Zoom, ± share of the size.", 0, 0.5);
@@ -40,7 +47,7 @@ internal static class TrainingOptionSet
             "one-cycle" => LearningRateSchedule.OneCycle,
             _ => null,
         };
-        TrainingOptions defaults = TrainingOptions.For(result.GetValue(Model) ?? networkOfWeights ?? DigitNetworks.Improved.Name, schedule);
+        TrainingOptions defaults = TrainingOptions.For(result.GetValue(Model) ?? networkOfWeights ?? DigitNetworks.Default.Name, schedule);
         AugmentationSpec augmentation = result.GetValue(Augment) switch
         {
             "none" => AugmentationSpec.None,

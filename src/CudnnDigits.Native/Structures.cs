@@ -43,7 +43,7 @@ internal unsafe struct TrainingStructure
     public nuint StructSize;
     public byte* Device;
     public nint CudaContext;
-    public int Network;
+    public byte* Model;
     public int Epochs;
     public int BatchSize;
     public int Precision;

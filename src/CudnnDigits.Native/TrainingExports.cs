@@ -7,15 +7,16 @@ namespace CudnnDigits.Native;
 /// <summary>Training for C; include/cudnn_digits.h describes every function.</summary>
 internal static unsafe class TrainingExports
 {
-    private static readonly NetworkSpec[] Networks = [DigitNetworks.Simple, DigitNetworks.Improved];
+    /// <summary>The networks' names in UTF-8, which stay where they are for good.</summary>
+    private static readonly Dictionary<string, nint> ModelNames = DigitNetworks.Names.ToDictionary(name => name, Marshal.StringToCoTaskMemUTF8);
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "training_options_init", CallConvs = [typeof(CallConvCdecl)])]
-    public static int Init(TrainingStructure* options, int network)
+    public static int Init(TrainingStructure* options, byte* model)
     {
         try
         {
             Arguments.NotNull(options);
-            *options = Defaults(network);
+            *options = Defaults(model);
             return (int)Status.Ok;
         }
         catch (Exception e)
@@ -61,7 +62,7 @@ internal static unsafe class TrainingExports
 
     private static void Train(Func<DigitDataset> open, string? file, TrainingStructure* given, byte* weights, MetricsStructure* metrics)
     {
-        TrainingStructure structure = given == null ? Defaults(Array.IndexOf(Networks, DigitNetworks.Improved)) : *given;
+        TrainingStructure structure = given == null ? Defaults(model: null) : *given;
         TrainingOptions options = Read(structure);
         using NativePath target = NativePath.ToWrite(weights, nameof(weights));
         target.Naming(() =>
@@ -121,13 +122,13 @@ internal static unsafe class TrainingExports
         }
     }
 
-    private static TrainingStructure Defaults(int network)
+    private static TrainingStructure Defaults(byte* model)
     {
-        TrainingOptions defaults = TrainingOptions.For(Arguments.Choice(network, Networks, nameof(network)).Name);
+        TrainingOptions defaults = For(model);
         return new TrainingStructure
         {
             StructSize = (nuint)sizeof(TrainingStructure),
-            Network = network,
+            Model = (byte*)ModelNames[defaults.Model],
             Epochs = defaults.Epochs,
             BatchSize = defaults.BatchSize,
             LearningRate = defaults.LearningRate,
@@ -142,7 +143,7 @@ internal static unsafe class TrainingExports
     private static TrainingOptions Read(in TrainingStructure given)
     {
         Arguments.Size(given.StructSize, sizeof(TrainingStructure), "cudnn_digits_training_options");
-        return TrainingOptions.For(Arguments.Choice(given.Network, Networks, "network").Name) with
+        return For(given.Model) with
         {
             Epochs = given.Epochs,
             BatchSize = given.BatchSize,
@@ -155,6 +156,9 @@ internal static unsafe class TrainingExports
             Zoom = (float)given.Zoom,
         };
     }
+
+    /// <summary>The defaults of a network by its name in UTF-8; null names the default network.</summary>
+    private static TrainingOptions For(byte* model) => TrainingOptions.For(model == null ? DigitNetworks.Default.Name : Arguments.Text(model));
 
     /// <summary>A path that cannot be written, or where the digits stand, is said before anything is trained.</summary>
     private static void CheckTarget(NativePath target, string? data)

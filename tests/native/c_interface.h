@@ -69,7 +69,7 @@ static int watch(const cudnn_digits_progress *p, void *user) {
 
 static cudnn_digits_training_options training(Watch *w) {
     cudnn_digits_training_options options;
-    SUCCEEDS(cudnn_digits_training_options_init(&options, CUDNN_DIGITS_SIMPLE));
+    SUCCEEDS(cudnn_digits_training_options_init(&options, "simple"));
     options.device = "cpu";
     options.epochs = 3;
     options.batch_size = 16;

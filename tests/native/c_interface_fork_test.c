@@ -95,7 +95,7 @@ static void be_refused(void) {
         SUCCEEDS(cudnn_digits_destroy(made_before[i]));
     }
     FAILS(cudnn_digits_classifier_options_init(&options));
-    FAILS(cudnn_digits_training_options_init(&how, CUDNN_DIGITS_SIMPLE));
+    FAILS(cudnn_digits_training_options_init(&how, "simple"));
     FAILS(cudnn_digits_create(model, NULL, &none));
     FAILS(train(NULL, unwritten, NULL));
     FAILS(cudnn_digits_train_from_file("/no/such", NULL, unwritten, NULL));

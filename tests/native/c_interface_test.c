@@ -27,9 +27,12 @@ static void test_training(void) {
         EXPECT(!exists(unwritten));
     }
 
-    REFUSES(cudnn_digits_training_options_init(NULL, CUDNN_DIGITS_SIMPLE));
-    REFUSES(cudnn_digits_training_options_init(&options, 2));
-    REFUSES(cudnn_digits_training_options_init(&options, -1));
+    REFUSES(cudnn_digits_training_options_init(NULL, "simple"));
+    REFUSES(cudnn_digits_training_options_init(&options, "resnet"));
+    SAYS("no network is called 'resnet'; choose simple");
+    REFUSES(cudnn_digits_training_options_init(&options, ""));
+    SUCCEEDS(cudnn_digits_training_options_init(&options, NULL));
+    EXPECT(strcmp(options.model, "improved") == 0 && options.epochs == 12);
     options = training(NULL);
     REFUSES(cudnn_digits_train_from_memory(NULL, labels, images, &options, unwritten, NULL));
     REFUSES(cudnn_digits_train_from_memory(digits, NULL, images, &options, unwritten, NULL));
@@ -59,7 +62,7 @@ static void test_training(void) {
     REFUSES(train(&wrong, unwritten, NULL));
     WRONG(struct_size = 8)
     WRONG(struct_size = 0)
-    WRONG(network = 7)
+    WRONG(model = "resnet")
     WRONG(epochs = 0)
     WRONG(batch_size = 0)
     SAYS("batch_size is 0, expected at least 1");
@@ -417,8 +420,8 @@ static void *call_first(void *unused) {
     (void)unused;
     cudnn_digits_training_options options;
     EXPECT(strlen(cudnn_digits_version()) >= 5);
-    SUCCEEDS(cudnn_digits_training_options_init(&options, CUDNN_DIGITS_IMPROVED));
-    REFUSES(cudnn_digits_training_options_init(NULL, CUDNN_DIGITS_IMPROVED));
+    SUCCEEDS(cudnn_digits_training_options_init(&options, "improved"));
+    REFUSES(cudnn_digits_training_options_init(NULL, "improved"));
     return NULL;
 }
 

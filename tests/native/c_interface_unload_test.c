@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     cudnn_digits_training_options how;
     cudnn_digits_classifier_options where;
     cudnn_digits_classifier classifier, other;
-    SUCCEEDS(cudnn_digits_training_options_init, &how, CUDNN_DIGITS_SIMPLE)
+    SUCCEEDS(cudnn_digits_training_options_init, &how, "simple")
     how.device = "cpu";
     how.epochs = 1;
     how.validation = 0;

@@ -78,7 +78,7 @@ internal static class ServeCommand
 
     private static NetworkWeights TakeQuickModel(ParseResult result, Interruption interruption)
     {
-        QuickModel quick = new(result.GetValue(Model) ?? DigitNetworks.Improved.Name, CacheFolder.Of("serve"));
+        QuickModel quick = new(result.GetValue(Model) ?? DigitNetworks.Default.Name, CacheFolder.Of("serve"));
         TrainingOptions options = quick.Options;
         TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options);
         if (quick.TryRead() is { } kept)

@@ -1,3 +1,5 @@
+using CudnnDigits.Data;
+
 namespace CudnnDigits.Model;
 
 /// <summary>Shape of one sample's activation: channels, height, width. After <see cref="FlattenLayer"/>: features, 1, 1.</summary>
@@ -114,7 +116,21 @@ internal sealed record LinearLayer(string Name, int InFeatures, int OutFeatures)
         : throw new ArgumentException($"{Name} cannot take an input of {input}");
 }
 
-/// <summary>A network: an immutable list of layers, with every shape inferred once. The single source of shapes.</summary>
+/// <summary>How a network is trained where the user does not say otherwise.</summary>
+/// <param name="Epochs">Passes over the training digits.</param>
+/// <param name="BatchSize">Digits in a step.</param>
+/// <param name="Augmentation">How each digit is varied anew in each epoch.</param>
+internal sealed record TrainingDefaults(int Epochs, int BatchSize, AugmentationSpec Augmentation);
+
+/// <summary>How the university report trained a network, and what it reached: accuracies are shares, 0 … 1.</summary>
+/// <param name="LowersRate">Whether a schedule lowered the learning rate from 0.001; else it stayed there.</param>
+/// <param name="Augmented">Whether the digits were augmented.</param>
+/// <param name="TrainingAccuracy">On the digits trained on.</param>
+/// <param name="ValidationAccuracy">On the 20 % held out.</param>
+/// <param name="KaggleScore">On Kaggle's test digits.</param>
+internal sealed record ReportedTraining(bool LowersRate, bool Augmented, double TrainingAccuracy, double ValidationAccuracy, double KaggleScore);
+
+/// <summary>A network: an immutable list of layers, with every shape inferred once, and how it is trained by default. The single source of shapes.</summary>
 internal sealed class NetworkSpec
 {
     /// <summary>Infers all shapes.</summary>
@@ -124,7 +140,6 @@ internal sealed class NetworkSpec
     /// <exception cref="ArgumentException">A layer cannot take what the one before it gives.</exception>
     public NetworkSpec(string name, Shape input, IReadOnlyList<Layer> layers)
     {
-        ArgumentNullException.ThrowIfNull(layers);
         Name = name;
         Input = input;
         Layers = [.. layers];
@@ -154,8 +169,14 @@ internal sealed class NetworkSpec
     /// <summary>Where each weight lies in the flat buffers.</summary>
     public ParameterLayout Parameters { get; }
 
+    /// <summary>How it is trained by default.</summary>
+    public TrainingDefaults Training { get; init; } = new(Epochs: 5, BatchSize: 64, AugmentationSpec.None);
+
+    /// <summary>What the university report says of it, or null.</summary>
+    public ReportedTraining? Report { get; init; }
+
     /// <summary>The same network with every dropout rate set to one value.</summary>
     /// <param name="rate">0 ≤ rate &lt; 1; 0 turns dropout off.</param>
     public NetworkSpec WithDropout(double rate) =>
-        new(Name, Input, [.. Layers.Select(layer => layer is DropoutLayer dropout ? dropout with { Rate = rate } : layer)]);
+        new(Name, Input, [.. Layers.Select(layer => layer is DropoutLayer dropout ? dropout with { Rate = rate } : layer)]) { Training = Training, Report = Report };
 }

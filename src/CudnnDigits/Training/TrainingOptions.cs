@@ -13,7 +13,7 @@ namespace CudnnDigits.Training;
 /// </example>
 public sealed record TrainingOptions
 {
-    /// <summary>Name of the network: "simple" or "improved".</summary>
+    /// <summary>Name of the network, such as "simple".</summary>
     public required string Model { get; init; }
 
     /// <summary>Passes over the training rows, at least 1.</summary>
@@ -76,7 +76,7 @@ public sealed record TrainingOptions
     internal AugmentationSpec Augmentation => new(Rotate, Shift, Zoom);
 
     /// <summary>A network's defaults; docs/performance.md says what they reach.</summary>
-    /// <param name="model">"simple" or "improved".</param>
+    /// <param name="model">Name of the network, such as "simple".</param>
     /// <param name="schedule">The schedule, or null for one-cycle; the default learning rate depends on it.</param>
     /// <exception cref="ArgumentException">There is no network of that name, or no such schedule.</exception>
     public static TrainingOptions For(string model, LearningRateSchedule? schedule = null)
@@ -88,18 +88,17 @@ public sealed record TrainingOptions
             throw new ArgumentException($"there is no schedule {(int)chosen}; choose {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}", nameof(schedule));
         }
 
-        bool improved = Named(model, nameof(model)) == DigitNetworks.Improved;
-        AugmentationSpec augmentation = improved ? AugmentationSpec.Standard : AugmentationSpec.None;
+        TrainingDefaults defaults = Named(model, nameof(model)).Training;
         return new TrainingOptions
         {
             Model = model,
-            Epochs = improved ? 12 : 5,
-            BatchSize = improved ? 128 : 64,
+            Epochs = defaults.Epochs,
+            BatchSize = defaults.BatchSize,
             LearningRate = chosen == LearningRateSchedule.OneCycle ? 3e-3 : 1e-3,
             Schedule = chosen,
-            Rotate = augmentation.RotateDegrees,
-            Shift = augmentation.ShiftFraction,
-            Zoom = augmentation.ZoomFraction,
+            Rotate = defaults.Augmentation.RotateDegrees,
+            Shift = defaults.Augmentation.ShiftFraction,
+            Zoom = defaults.Augmentation.ZoomFraction,
         };
     }
 
@@ -146,5 +145,5 @@ public sealed record TrainingOptions
     internal int StepsPerEpoch(int trainingRows) => (int)(((long)trainingRows + BatchSize - 1) / BatchSize);
 
     private static NetworkSpec Named(string model, string? parameter = null) => DigitNetworks.Find(model)
-        ?? throw new ArgumentException($"no network is called '{model}'; choose {string.Join(" or ", DigitNetworks.All.Select(network => network.Name))}", parameter);
+        ?? throw new ArgumentException($"no network is called '{model}'; choose {string.Join(" or ", DigitNetworks.Names)}", parameter);
 }
