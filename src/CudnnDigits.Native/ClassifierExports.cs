@@ -12,7 +12,7 @@ internal static unsafe class ClassifierExports
 
     private static readonly Precision?[] Precisions = [null, Precision.Fp32, Precision.Tf32, Precision.Bf16];
 
-    /// <summary>By numbers that are never used twice, so that a destroyed classifier is recognised.</summary>
+    /// <summary>Keys are never used twice, so a destroyed classifier is recognised.</summary>
     private static readonly ConcurrentDictionary<nint, DigitClassifier> Classifiers = new();
     private static long _last;
 
@@ -27,59 +27,45 @@ internal static unsafe class ClassifierExports
     public static byte* LastErrorText() => LastError.Text;
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "classifier_options_init", CallConvs = [typeof(CallConvCdecl)])]
-    public static int Init(ClassifierStructure* options)
+    public static int Init(ClassifierStructure* options) => LastError.StatusOf(() =>
     {
-        try
-        {
-            Arguments.NotNull(options);
-            *options = new ClassifierStructure { StructSize = (nuint)sizeof(ClassifierStructure), BatchSize = new ClassifierOptions().BatchSize };
-            return (int)Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return LastError.Set(e);
-        }
-    }
+        Arguments.NotNull(options);
+        *options = default;
+        (options->StructSize, options->BatchSize) = ((nuint)sizeof(ClassifierStructure), new ClassifierOptions().BatchSize);
+    });
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "create", CallConvs = [typeof(CallConvCdecl)])]
-    public static int Create(byte* weights, ClassifierStructure* options, nint* classifier)
+    public static int Create(byte* weights, ClassifierStructure* options, nint* classifier) => LastError.StatusOf(() =>
     {
-        try
+        Arguments.NotNull(classifier);
+        *classifier = 0;
+        using NativePath path = NativePath.ToRead(weights, nameof(weights));
+        path.Naming(() =>
         {
-            Arguments.NotNull(classifier);
-            *classifier = 0;
-            using NativePath path = NativePath.ToRead(weights, nameof(weights));
-            path.Naming(() =>
-            {
-                DigitClassifier created = DigitClassifier.Load(path.Text, Read(options));
-                nint number = (nint)Interlocked.Increment(ref _last);
-                Classifiers[number] = created;
-                *classifier = number;
-            });
-            return (int)Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return LastError.Set(e);
-        }
-    }
+            DigitClassifier created = DigitClassifier.Load(path.Text, Read(options));
+            nint number = (nint)Interlocked.Increment(ref _last);
+            Classifiers[number] = created;
+            *classifier = number;
+        });
+    });
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "predict", CallConvs = [typeof(CallConvCdecl)])]
     public static int Predict(nint classifier, void* images, int pixelType, long stride, long count, float* logits)
     {
-        try
+        try // here and below not LastError.StatusOf: its delegate would be an allocation in every call
         {
             DigitClassifier found = Find(classifier);
             bool bytes = PixelTypeOf(pixelType) == PixelType.UInt8;
             Arguments.Range(stride, 0, LongestStride);
-            Arguments.Range(count, 0, long.MaxValue / sizeof(float) / Math.Max(stride, DigitDataset.PixelCount)); // as many as can be in memory
+            Arguments.Range(count, 0, long.MaxValue / sizeof(float) / Math.Max(stride, DigitDataset.PixelCount)); // what memory can address
             if (count > 0)
             {
                 Arguments.NotNull(images);
                 Arguments.NotNull(logits);
             }
 
-            long most = (int.MaxValue - DigitDataset.PixelCount) / Math.Max(stride, DigitDataset.PixelCount) + 1; // a span has no more elements
+            // A span has at most int.MaxValue elements.
+            long most = (int.MaxValue - DigitDataset.PixelCount) / Math.Max(stride, DigitDataset.PixelCount) + 1;
             for (long done = 0; done < count; done += most)
             {
                 int part = (int)Math.Min(most, count - done), pixels = (int)((part - 1) * stride) + DigitDataset.PixelCount;
@@ -119,22 +105,13 @@ internal static unsafe class ClassifierExports
     }
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "destroy", CallConvs = [typeof(CallConvCdecl)])]
-    public static int Destroy(nint classifier)
+    public static int Destroy(nint classifier) => LastError.StatusOf(() =>
     {
-        try
+        if (classifier != 0)
         {
-            if (classifier != 0)
-            {
-                (Classifiers.TryRemove(classifier, out DigitClassifier? found) ? found : throw Unknown()).Dispose();
-            }
-
-            return (int)Status.Ok;
+            (Classifiers.TryRemove(classifier, out DigitClassifier? found) ? found : throw Unknown()).Dispose();
         }
-        catch (Exception e)
-        {
-            return LastError.Set(e);
-        }
-    }
+    });
 
     public static Precision? PrecisionOf(int precision) => Arguments.Choice(precision, Precisions, nameof(precision));
 
@@ -159,7 +136,8 @@ internal static unsafe class ClassifierExports
 
     private static PixelType PixelTypeOf(int pixelType) => Arguments.Choice(pixelType, [PixelType.UInt8, PixelType.Float32], "pixel_type");
 
-    private static DigitClassifier Find(nint classifier) => Classifiers.TryGetValue(classifier, out DigitClassifier? found) ? found : throw Unknown();
+    private static DigitClassifier Find(nint classifier) =>
+        Classifiers.TryGetValue(classifier, out DigitClassifier? found) ? found : throw Unknown();
 
-    private static ArgumentException Unknown() => new("classifier is none: it was never created, or is destroyed");
+    private static ArgumentException Unknown() => new("classifier is not valid: it was never created, or has been destroyed");
 }

@@ -4,7 +4,9 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Native;
 
-/// <summary>The message of a thread's last failed call, in memory that C may read until the next one fails; freed after the thread has ended.</summary>
+/// <summary>
+/// The message of a thread's last failed call. C may read it until another call of the thread fails. It is freed after the thread's end.
+/// </summary>
 internal sealed unsafe partial class LastError
 {
     private static readonly string[] Settings = ["device", "precision", "batch-size", "threads"];
@@ -32,16 +34,31 @@ internal sealed unsafe partial class LastError
         }
     }
 
-    /// <summary>Remembers what went wrong; gives the status for it.</summary>
+    /// <summary>Runs a function of the C interface and returns its status. If it throws, the message is kept.</summary>
+    public static int StatusOf(Action function)
+    {
+        try
+        {
+            function();
+            return (int)Status.Ok;
+        }
+        catch (Exception e)
+        {
+            return Set(e);
+        }
+    }
+
+    /// <summary>Keeps the message of an error and returns its status.</summary>
     public static int Set(Exception e)
     {
         (Status status, string message) = e switch
         {
-            ArgumentException { ParamName: { } name } => (Status.InvalidArgument, e.Message.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal)), // a name of C#
+            ArgumentException { ParamName: { } name } => // the name of a C# parameter says nothing to C
+                (Status.InvalidArgument, e.Message.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal)),
             ArgumentException or ObjectDisposedException or InvalidOperationException => (Status.InvalidArgument, e.Message),
             InputException or CudaUnavailableException => (Status.BadInput, e.Message),
             OperationCanceledException => (Status.Cancelled, "cancelled by the progress callback"),
-            OutOfMemoryException => (Status.Failed, "the memory of this machine ran out; choose a smaller batch"),
+            OutOfMemoryException => (Status.Failed, "out of memory; choose a smaller batch"),
             _ => (Status.Failed, e.Message),
         };
         OfThread.Keep(InFields(message.ReplaceLineEndings(" ")));
@@ -49,8 +66,8 @@ internal sealed unsafe partial class LastError
     }
 
     /// <summary>
-    /// The library calls what can be set by the names of the program's options, or of its own properties; here they are fields:
-    /// "--batch-size" and "BatchSize is" are batch_size.
+    /// Messages of the library name command-line options or C# properties. Here both become fields of the C structures:
+    /// "--batch-size" and "BatchSize is" become "batch_size" and "batch_size is".
     /// </summary>
     private static string InFields(string message) => Settings.Aggregate(
         $" {Property().Replace(message, match => JsonNamingPolicy.SnakeCaseLower.ConvertName(match.Value))}",

@@ -6,15 +6,16 @@ using Microsoft.Win32.SafeHandles;
 namespace CudnnDigits.Native;
 
 /// <summary>
-/// A path as C hands it over: bytes. .NET's paths are text, so one that is not UTF-8, as a path of Linux may be, goes through an
-/// open file or folder, which has a number for a name in /proc/self/fd.
+/// A path from C, which is bytes. .NET's paths are text. On Linux a path need not be UTF-8; the library reaches such a path through an open
+/// file or folder, whose name in /proc/self/fd is a number.
 /// </summary>
 internal sealed unsafe partial class NativePath : IDisposable
 {
-    private const int NameOnly = 0x200000, NoFollow = 0x20000, CloseOnExec = 0x80000; // of open(); NameOnly, O_PATH, neither reads a file nor waits for it
-    private const int Here = -100, OfHandle = 0x1000, TypeOnly = 1, ModeOffset = 28; // of the calls with "at", and of statx
-    private const int NoSuchFile = 2; // an error
-    private const int TypeBits = 0xf000, Folder = 0x4000, PlainFile = 0x8000, LongestPath = 4096;
+    // Flags of open(). NameOnly is O_PATH: the file is neither read nor waited for.
+    private const int NameOnly = 0x200000, NoFollow = 0x20000, CloseOnExec = 0x80000;
+    private const int WorkingDirectory = -100; // AT_FDCWD
+    private const int NoSuchFile = 2; // ENOENT
+    private const int LongestPath = 4096;
 
     private readonly string _shown;
     private readonly SafeFileHandle? _open;
@@ -23,7 +24,6 @@ internal sealed unsafe partial class NativePath : IDisposable
 
     private NativePath(string text) => Text = _shown = text;
 
-    /// <summary>Something to read.</summary>
     private NativePath(byte[] path)
     {
         _shown = Shown(path);
@@ -31,7 +31,7 @@ internal sealed unsafe partial class NativePath : IDisposable
         Text = Numbered(_open);
     }
 
-    /// <summary>A file to write: under a name that can be said, beside the name that it gets in the end.</summary>
+    /// <summary>A file to write. It is written under a temporary UTF-8 name in its folder, then renamed.</summary>
     private NativePath(byte[] folder, byte[] name, string shown, SafeFileHandle? target)
     {
         (_shown, _name, _target) = (shown, name, target);
@@ -39,18 +39,17 @@ internal sealed unsafe partial class NativePath : IDisposable
         Text = $"{Numbered(_open)}/.cudnn-digits-{Guid.NewGuid():N}";
     }
 
-    /// <summary>A path to the same place, to open.</summary>
+    /// <summary>A UTF-8 path to the same place.</summary>
     public string Text { get; }
 
-    /// <summary>Where a file is written: a path to the one that stands there already, if any.</summary>
+    /// <summary>A UTF-8 path to the file that will be replaced, if there is one.</summary>
     public string Target => _target is null ? Text : Numbered(_target);
 
-    /// <summary>Where a file or folder is read.</summary>
-    /// <exception cref="InputException">It is not UTF-8, and cannot be opened.</exception>
-    public static NativePath ToRead(byte* path, string name) => IsText(path, name, out byte[] bytes) ? new(Encoding.UTF8.GetString(bytes)) : new(bytes);
+    /// <summary>A file or folder to read.</summary>
+    public static NativePath ToRead(byte* path, string name) =>
+        IsText(path, name, out byte[] bytes) ? new(Encoding.UTF8.GetString(bytes)) : new(bytes);
 
-    /// <summary>Where <see cref="Write"/> writes a file.</summary>
-    /// <exception cref="InputException">It is not UTF-8, and is no plain file or has no folder.</exception>
+    /// <summary>A file that <see cref="Write"/> writes.</summary>
     public static NativePath ToWrite(byte* path, string name)
     {
         if (IsText(path, name, out byte[] bytes))
@@ -63,7 +62,7 @@ internal sealed unsafe partial class NativePath : IDisposable
         return new(slash < 0 ? "."u8.ToArray() : target[..(slash + 1)], target[(slash + 1)..], Shown(bytes), file);
     }
 
-    /// <summary>Has a file written, then puts it in its place.</summary>
+    /// <summary>Writes a file, then renames it to the name that the caller gave.</summary>
     public void Write(Action<string> write)
     {
         write(Text);
@@ -80,7 +79,7 @@ internal sealed unsafe partial class NativePath : IDisposable
 
         fixed (byte* name = Terminated(_name))
         {
-            if (Rename(Here, Text, _open, name) != 0)
+            if (Rename(WorkingDirectory, Text, _open, name) != 0)
             {
                 string why = Marshal.GetLastPInvokeErrorMessage();
                 File.Delete(Text);
@@ -89,7 +88,7 @@ internal sealed unsafe partial class NativePath : IDisposable
         }
     }
 
-    /// <summary>Has errors show the path as it was given.</summary>
+    /// <summary>Runs an action, and lets its errors show the path as the caller gave it.</summary>
     public void Naming(Action action)
     {
         try
@@ -119,14 +118,16 @@ internal sealed unsafe partial class NativePath : IDisposable
         }
 
         bool text = Utf8.IsValid(bytes);
-        return text || OperatingSystem.IsLinux() ? text : throw new InputException($"{Shown(bytes)}: is not UTF-8, as the names of files are on this system");
+        return text || OperatingSystem.IsLinux()
+            ? text
+            : throw new InputException($"{Shown(bytes)}: is not UTF-8, as file names are on this system");
     }
 
     private static byte[] Terminated(byte[] path) => [.. path, 0];
 
     private static string Numbered(SafeFileHandle file) => $"/proc/self/fd/{file.DangerousGetHandle()}";
 
-    /// <summary>For people: what is not UTF-8 as \xE9.</summary>
+    /// <summary>The path for messages. Bytes that are not UTF-8 appear as \xE9.</summary>
     private static string Shown(ReadOnlySpan<byte> path)
     {
         StringBuilder text = new();
@@ -143,48 +144,49 @@ internal sealed unsafe partial class NativePath : IDisposable
 
     private static SafeFileHandle Open(byte[] path)
     {
-        SafeFileHandle file = Open(path, NameOnly | CloseOnExec);
-        return !file.IsInvalid ? file : throw new InputException($"{Shown(path)}: cannot be opened: {Marshal.GetLastPInvokeErrorMessage()}");
-    }
-
-    private static SafeFileHandle Open(byte[] path, int flags)
-    {
         fixed (byte* bytes = Terminated(path))
         {
-            return Open(bytes, flags);
+            SafeFileHandle file = Open(bytes, NameOnly | CloseOnExec);
+            return !file.IsInvalid
+                ? file
+                : throw new InputException($"{Shown(path)}: cannot be opened: {Marshal.GetLastPInvokeErrorMessage()}");
         }
     }
 
-    /// <summary>Follows links to a plain file, or to one that is not there yet: nothing else may be renamed over.</summary>
+    /// <summary>Follows links to a regular file, or to a file that does not exist yet. Nothing else may be replaced by a rename.</summary>
     private static byte[] Resolve(byte[] path, out SafeFileHandle? found)
     {
         found = null;
-        byte* target = stackalloc byte[LongestPath], status = stackalloc byte[256];
+        byte* target = stackalloc byte[LongestPath];
         fixed (byte* bytes = Terminated(path))
         {
             if (RealPath(bytes, target) == null)
             {
-                using SafeFileHandle link = Open(path, NameOnly | CloseOnExec | NoFollow);
+                using SafeFileHandle link = Open(bytes, NameOnly | CloseOnExec | NoFollow);
                 if (link.IsInvalid && Marshal.GetLastPInvokeError() != NoSuchFile)
                 {
-                    throw new InputException($"{Shown(path)}: cannot be written: {Marshal.GetLastPInvokeErrorMessage()}; choose another place");
+                    throw new InputException(
+                        $"{Shown(path)}: cannot be written: {Marshal.GetLastPInvokeErrorMessage()}; choose another place");
                 }
 
-                return link.IsInvalid ? path : throw new InputException($"{Shown(path)}: is a link that leads nowhere; give the name of a file");
+                return link.IsInvalid
+                    ? path
+                    : throw new InputException($"{Shown(path)}: is a link that leads nowhere; give the name of a file");
             }
         }
 
         byte[] resolved = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(target).ToArray();
         SafeFileHandle file = Open(resolved);
-        int type = Status(file, "", OfHandle, TypeOnly, status) == 0 ? *(ushort*)(status + ModeOffset) & TypeBits : 0;
-        if (type == PlainFile)
+        FileKind kind = Posix.Status(Numbered(file), follow: true).Kind;
+        if (kind == FileKind.Regular)
         {
             found = file;
             return resolved;
         }
 
         file.Dispose();
-        throw new InputException($"{Shown(path)}: {(type == Folder ? "is a folder; give the name of a file" : "is no plain file; give the name of one, or a path in UTF-8")}");
+        string what = kind == FileKind.Folder ? "is a folder; give the name of a file" : "is not a regular file; give the name of one";
+        throw new InputException($"{Shown(path)}: {what}");
     }
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true)]
@@ -192,9 +194,6 @@ internal sealed unsafe partial class NativePath : IDisposable
 
     [LibraryImport("libc", EntryPoint = "realpath", SetLastError = true)]
     private static partial byte* RealPath(byte* path, byte* target);
-
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Status(SafeFileHandle folder, string path, int flags, uint mask, byte* status);
 
     [LibraryImport("libc", EntryPoint = "renameat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Rename(int fromFolder, string from, SafeFileHandle toFolder, byte* to);

@@ -1,6 +1,6 @@
 namespace CudnnDigits.Native;
 
-/// <summary>What a function returns; include/cudnn_digits.h says what each means.</summary>
+/// <summary>Return values; include/cudnn_digits.h describes them.</summary>
 internal enum Status
 {
     Ok = 0,
@@ -70,7 +70,7 @@ internal struct MetricsStructure
     public long Epoch;
 }
 
-/// <summary>What a caller hands over, checked.</summary>
+/// <summary>Checks of a caller's arguments.</summary>
 internal static unsafe class Arguments
 {
     /// <summary>A path or a name in UTF-8.</summary>
@@ -85,21 +85,23 @@ internal static unsafe class Arguments
         }
     }
 
-    /// <summary>A structure that was compiled against another header has another size.</summary>
+    /// <summary>Refuses a structure that was compiled against another version's header: its size differs.</summary>
     public static void Size(nuint structSize, int expected, string name)
     {
         if (structSize != (nuint)expected)
         {
-            throw new ArgumentException($"{name} has struct_size {structSize}, expected {expected}: call {name}_init first, and compile against the header of this version");
+            throw new ArgumentException(
+                $"{name} has struct_size {structSize}, expected {expected}: call {name}_init first, and compile with this version's header");
         }
     }
 
-    /// <summary>A choice; 0 is the first.</summary>
+    /// <summary>One of the choices, by its index.</summary>
     public static T Choice<T>(int value, T[] choices, string name) =>
         choices[Range(value, 0, choices.Length - 1, name)];
 
-    /// <summary>A number between two others, themselves included.</summary>
-    public static long Range(long value, long least, long most, [CallerArgumentExpression(nameof(value))] string name = "") => value >= least && value <= most
-        ? value
-        : throw new ArgumentException($"{name} is {value}, expected {(least == most ? $"{least}" : $"{least} to {most}")}");
+    /// <summary>A number in a range, both ends included.</summary>
+    public static long Range(long value, long least, long most, [CallerArgumentExpression(nameof(value))] string name = "") =>
+        value >= least && value <= most
+            ? value
+            : throw new ArgumentException($"{name} is {value}, expected {(least == most ? $"{least}" : $"{least} to {most}")}");
 }

@@ -11,54 +11,35 @@ internal static unsafe class TrainingExports
     private static readonly Dictionary<string, nint> ModelNames = DigitNetworks.Names.ToDictionary(name => name, Marshal.StringToCoTaskMemUTF8);
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "training_options_init", CallConvs = [typeof(CallConvCdecl)])]
-    public static int Init(TrainingStructure* options, byte* model)
+    public static int Init(TrainingStructure* options, byte* model) => LastError.StatusOf(() =>
     {
-        try
-        {
-            Arguments.NotNull(options);
-            *options = Defaults(model);
-            return (int)Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return LastError.Set(e);
-        }
-    }
+        Arguments.NotNull(options);
+        *options = Defaults(model);
+    });
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "train_from_file", CallConvs = [typeof(CallConvCdecl)])]
-    public static int TrainFromFile(byte* data, TrainingStructure* options, byte* weights, MetricsStructure* metrics)
+    public static int TrainFromFile(
+        byte* data, TrainingStructure* options, byte* weights, MetricsStructure* metrics) => LastError.StatusOf(() =>
     {
-        try
-        {
-            using NativePath path = NativePath.ToRead(data, nameof(data));
-            path.Naming(() => Train(() => DataSource.Open(path.Text, DataPart.Training), path.Text, options, weights, metrics));
-            return (int)Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return LastError.Set(e);
-        }
-    }
+        using NativePath path = NativePath.ToRead(data, nameof(data));
+        path.Naming(() => Train(() => DataSource.Open(path.Text, DataPart.Training), path.Text, options, weights, metrics));
+    });
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "train_from_memory", CallConvs = [typeof(CallConvCdecl)])]
-    public static int TrainFromMemory(byte* images, byte* labels, long count, TrainingStructure* options, byte* weights, MetricsStructure* metrics)
+    public static int TrainFromMemory(
+        byte* images, byte* labels, long count, TrainingStructure* options, byte* weights, MetricsStructure* metrics) => LastError.StatusOf(() =>
     {
-        try
-        {
-            Arguments.Range(count, 1, Array.MaxLength / DigitDataset.PixelCount);
-            Arguments.NotNull(images);
-            Arguments.NotNull(labels);
-            Train(Copy, file: null, options, weights, metrics);
-            return (int)Status.Ok;
-        }
-        catch (Exception e)
-        {
-            return LastError.Set(e);
-        }
+        Arguments.Range(count, 1, Array.MaxLength / DigitDataset.PixelCount);
+        Arguments.NotNull(images);
+        Arguments.NotNull(labels);
+        Train(Copy, file: null, options, weights, metrics);
 
-        DigitDataset Copy() => new(
-            "the caller's digits", new ReadOnlySpan<byte>(images, (int)count * DigitDataset.PixelCount).ToArray(), new ReadOnlySpan<byte>(labels, (int)count).ToArray());
-    }
+        DigitDataset Copy()
+        {
+            ReadOnlySpan<byte> pixels = new(images, (int)count * DigitDataset.PixelCount);
+            return new DigitDataset("the caller's digits", pixels.ToArray(), new ReadOnlySpan<byte>(labels, (int)count).ToArray());
+        }
+    });
 
     private static void Train(Func<DigitDataset> open, string? file, TrainingStructure* given, byte* weights, MetricsStructure* metrics)
     {
@@ -100,7 +81,8 @@ internal static unsafe class TrainingExports
         if (metrics != null)
         {
             Metrics scored = trained.Metrics;
-            *metrics = new MetricsStructure { Accuracy = scored.Accuracy, Loss = scored.Loss, Samples = scored.Samples, Epoch = trained.Epoch };
+            (metrics->Accuracy, metrics->Loss) = (scored.Accuracy, scored.Loss);
+            (metrics->Samples, metrics->Epoch) = (scored.Samples, trained.Epoch);
         }
 
         void Report(int epoch, int step, double loss, double accuracy, double validation)
@@ -157,10 +139,7 @@ internal static unsafe class TrainingExports
         };
     }
 
-    /// <summary>The defaults of a network by its name in UTF-8; null names the default network.</summary>
-    private static TrainingOptions For(byte* model) => TrainingOptions.For(model == null ? DigitNetworks.Default.Name : Arguments.Text(model));
-
-    /// <summary>A path that cannot be written, or where the digits stand, is said before anything is trained.</summary>
+    /// <summary>Refuses, before anything is trained, a path that cannot be written or that holds the digits.</summary>
     private static void CheckTarget(NativePath target, string? data)
     {
         string weights = target.Text;
@@ -172,7 +151,8 @@ internal static unsafe class TrainingExports
         string folder = Path.GetDirectoryName(Path.GetFullPath(weights)) ?? weights;
         if (!Directory.Exists(weights) && !Directory.Exists(folder))
         {
-            throw new InputException(File.Exists(folder) ? $"{folder}: is a file, not a folder; choose another place" : $"{folder}: no such folder; make it first");
+            throw new InputException(
+                $"{folder}: {(File.Exists(folder) ? "is a file, not a folder; choose another place" : "no such folder; create it first")}");
         }
 
         AtomicFile.CheckWritable(weights);

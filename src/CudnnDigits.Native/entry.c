@@ -1,9 +1,9 @@
 /*
- * What C calls, on Unix: every function hands on to the .NET code of the same name behind MANAGED.
+ * The functions that C calls on Unix. Each one calls the .NET function of the same name with the prefix MANAGED.
  *
- * Only the thread that calls fork() lives on in the child, and .NET's runtime does not survive that: its collector
- * waits for threads that are gone, its locks may be held by them for ever, and even to enter .NET code can mean such a
- * wait. So a child whose parent had used the library is told so here, before anything enters .NET.
+ * After fork() only the calling thread exists in the child, and .NET's runtime does not survive that: its garbage
+ * collector waits for threads that are gone, and locks may stay taken for ever. Even entering .NET code can hang. So if
+ * the parent had used the library, its child gets an error here, before any .NET code runs.
  */
 #include "../../include/cudnn_digits.h"
 
@@ -21,15 +21,15 @@
     "this process was forked after its parent had used the library, whose threads are not in the copy: fork before "   \
     "the first call, or start a new program (in Python: multiprocessing.get_context(\"spawn\"))"
 
-static atomic_int used; /* .NET code was entered, in this process or before it was forked */
-static int forked;      /* this process was forked, and used before */
+static atomic_int used; /* .NET code has run in this process or in its parent before the fork */
+static int forked;      /* this process is a child whose parent had used the library */
 
 static void after_fork_in_child(void) { forked = atomic_load(&used); }
 
 __attribute__((constructor)) static void load(void) {
     pthread_atfork(NULL, NULL, after_fork_in_child);
 #ifdef __APPLE__
-    /* The runtime's threads stay. Elsewhere the linker is told so: -z nodelete. */
+    /* Keeps the library loaded, because the runtime's threads run on. Elsewhere the linker option -z nodelete does so. */
     Dl_info self;
     if (dladdr((const void *)&used, &self)) {
         dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);

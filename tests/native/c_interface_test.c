@@ -298,7 +298,7 @@ static void test_paths(const char *folder) {
     EXPECT(chdir(here) == 0);
     EXPECT(entries(inside) == 2 + 3);
 
-    /* Errors show the bytes that are no text; what is no plain file stays. */
+    /* Errors show bytes that are not text as \xE9. What is not a regular file is not replaced. */
     EXPECT(cudnn_digits_create(missing, NULL, &classifier) == CUDNN_DIGITS_BAD_INPUT);
     SAYS("c-interface-caf\\xE9/absent.safetensors: ");
     EXPECT(cudnn_digits_create(data, NULL, &classifier) == CUDNN_DIGITS_BAD_INPUT);
@@ -314,7 +314,7 @@ static void test_paths(const char *folder) {
     SAYS("\\xE9: cannot be written: ");
     EXPECT(mkfifo(pipe, 0666) == 0);
     EXPECT(train(&options, pipe, NULL) == CUDNN_DIGITS_BAD_INPUT);
-    SAYS("no plain file");
+    SAYS("not a regular file");
     EXPECT(lstat(pipe, &status) == 0 && S_ISFIFO(status.st_mode));
     EXPECT(remove(pipe) == 0 && remove(weights) == 0);
     EXPECT(train(&options, link, NULL) == CUDNN_DIGITS_BAD_INPUT);
