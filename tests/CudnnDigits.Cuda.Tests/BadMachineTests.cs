@@ -1,8 +1,5 @@
-using System.Text;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
 using CudnnDigits.Tests.Cli;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Cuda.Tests;
 

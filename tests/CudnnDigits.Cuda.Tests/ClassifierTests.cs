@@ -1,11 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 

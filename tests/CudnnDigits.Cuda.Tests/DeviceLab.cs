@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 

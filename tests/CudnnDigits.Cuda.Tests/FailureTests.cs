@@ -1,12 +1,4 @@
-using System.Globalization;
-using System.Text;
-using System.Text.RegularExpressions;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 

@@ -1,9 +1,4 @@
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 using static CudnnDigits.Cuda.Tests.PlainLoops;
 
 namespace CudnnDigits.Cuda.Tests;

@@ -1,7 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>Both networks against PyTorch in float64: five Adam steps on one batch of 64. docs/numerics.md says why each tolerance is what it is.</summary>

@@ -1,8 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 [assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)] // the tests count device memory
 

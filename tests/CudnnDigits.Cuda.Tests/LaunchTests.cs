@@ -1,7 +1,4 @@
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 

@@ -1,7 +1,5 @@
-using System.Text.Json;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Tests.Cli;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Cuda.Tests;
 

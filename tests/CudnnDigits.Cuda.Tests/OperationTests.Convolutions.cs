@@ -1,6 +1,4 @@
 using CudnnDigits.Cpu;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 

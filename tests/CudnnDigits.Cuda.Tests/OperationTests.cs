@@ -1,8 +1,5 @@
 using CudnnDigits.Cpu;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
 using CudnnDigits.Numerics;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Tests;
 

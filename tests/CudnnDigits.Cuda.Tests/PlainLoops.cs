@@ -1,6 +1,4 @@
-using CudnnDigits.Model;
 using CudnnDigits.Numerics;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Cuda.Tests;
 

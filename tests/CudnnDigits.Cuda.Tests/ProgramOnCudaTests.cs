@@ -1,8 +1,4 @@
-using System.Diagnostics;
-using System.Text.Json;
-using CudnnDigits.Data;
 using CudnnDigits.Tests.Cli;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Cuda.Tests;
 

@@ -1,6 +1,4 @@
-using System.Text;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.CudaDriver;
 

@@ -1,6 +1,4 @@
-using System.Text.RegularExpressions;
 using CudnnDigits.Cuda;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests;
 

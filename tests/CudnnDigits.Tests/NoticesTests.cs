@@ -1,6 +1,4 @@
-using System.Diagnostics;
 using CudnnDigits.Tests.Cli;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests;
 

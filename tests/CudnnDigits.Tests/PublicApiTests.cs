@@ -1,5 +1,3 @@
-using CudnnDigits.Inference;
-using CudnnDigits.Tests.Reference;
 using PublicApiGenerator;
 
 namespace CudnnDigits.Tests;

@@ -1,7 +1,3 @@
-using System.Diagnostics;
-using System.Text.RegularExpressions;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests;
 
 public class ReadmeTests

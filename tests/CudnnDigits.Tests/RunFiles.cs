@@ -1,5 +1,3 @@
-using System.Text.RegularExpressions;
-
 namespace CudnnDigits.Tests;
 
 /// <summary>The JSON files of runs, without the SHA-256 in them.</summary>

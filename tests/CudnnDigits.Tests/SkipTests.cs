@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using CudnnDigits.Tests.Cli;
 
 namespace CudnnDigits.Tests;

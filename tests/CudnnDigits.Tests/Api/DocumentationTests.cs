@@ -1,7 +1,5 @@
 using System.Reflection;
 using System.Xml.Linq;
-using CudnnDigits.Inference;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Api;
 

@@ -1,7 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Api;
 
 /// <summary>The examples of the XML docs, to be compiled; <see cref="DocumentationTests"/> compares them. Nobody calls them.</summary>

@@ -1,8 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Api;
 
 /// <summary>Names, numbers and arrays that cannot be are refused with the parameter's name and what is expected.</summary>

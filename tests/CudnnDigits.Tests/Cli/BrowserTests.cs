@@ -1,4 +1,3 @@
-using CudnnDigits.Tests.Reference;
 using OpenQA.Selenium;
 using OpenQA.Selenium.Chrome;
 using OpenQA.Selenium.Interactions;

@@ -1,9 +1,6 @@
 using System.CommandLine;
-using System.Diagnostics;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cli;
 

@@ -1,8 +1,5 @@
 using System.CommandLine;
-using System.Diagnostics;
 using CudnnDigits.Cli;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cli;
 

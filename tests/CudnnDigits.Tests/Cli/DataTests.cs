@@ -1,12 +1,6 @@
 using System.Security.Cryptography;
-using System.Text;
-using System.Text.Json;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Datasets;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

@@ -1,9 +1,5 @@
 using CudnnDigits.Cli.Exchange;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
 using CudnnDigits.Numerics;
-using CudnnDigits.Tests.Reference;
 using Microsoft.ML.OnnxRuntime;
 
 namespace CudnnDigits.Tests.Cli;

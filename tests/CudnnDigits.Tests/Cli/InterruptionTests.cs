@@ -1,10 +1,3 @@
-using System.Diagnostics;
-using System.Globalization;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Signals, closed streams and terminals that go away.</summary>

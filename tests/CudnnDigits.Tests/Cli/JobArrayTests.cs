@@ -1,8 +1,3 @@
-using System.Diagnostics;
-using System.Text.Json;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>The scripts for Slurm's job arrays, by the stand-in that runs their tasks one after another.</summary>

@@ -1,9 +1,3 @@
-using System.Diagnostics;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>

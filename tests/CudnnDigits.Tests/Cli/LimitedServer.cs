@@ -2,8 +2,6 @@ using System.Net;
 using System.Net.Sockets;
 using CudnnDigits.Cli.Serve;
 using CudnnDigits.Cpu;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Hosting;
 

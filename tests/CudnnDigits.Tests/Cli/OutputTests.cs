@@ -1,8 +1,4 @@
 using System.Security.Cryptography;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

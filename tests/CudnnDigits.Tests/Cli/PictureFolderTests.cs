@@ -1,8 +1,3 @@
-using System.Globalization;
-using System.Text.Json;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Folders of pictures as data, in the program: what the library does not read itself, from the command line.</summary>

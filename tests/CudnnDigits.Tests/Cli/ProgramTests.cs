@@ -1,11 +1,3 @@
-using System.Diagnostics;
-using System.Globalization;
-using System.Text.Json;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>The command-line contract, through the program itself.</summary>

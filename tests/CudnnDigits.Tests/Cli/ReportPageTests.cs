@@ -1,5 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 using OpenQA.Selenium.Chrome;
 
 namespace CudnnDigits.Tests.Cli;

@@ -1,10 +1,6 @@
-using System.Globalization;
-using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Studies;
-using CudnnDigits.Data;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

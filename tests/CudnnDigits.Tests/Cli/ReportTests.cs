@@ -1,11 +1,5 @@
-using System.Text.Json;
-using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

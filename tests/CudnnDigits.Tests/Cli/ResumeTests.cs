@@ -1,10 +1,3 @@
-using System.Diagnostics;
-using System.Globalization;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Runs that are killed, interrupted, extended: through the program itself.</summary>

@@ -1,10 +1,3 @@
-using System.Diagnostics;
-using System.Text.Json;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>The server in a process of its own, with a network that has learned the built-in digits; shared by the tests of a class.</summary>

@@ -1,7 +1,4 @@
-using System.Text;
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cli;
 

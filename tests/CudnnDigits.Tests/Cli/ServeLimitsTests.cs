@@ -1,8 +1,4 @@
-using System.Diagnostics;
-using System.Globalization;
-using System.Text;
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cli;
 

@@ -1,7 +1,3 @@
-using System.Text;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>

@@ -1,17 +1,10 @@
-using System.Diagnostics;
-using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Net.Sockets;
-using System.Text;
 using System.Text.Json.Nodes;
 using CudnnDigits.Cli.Serve;
 using CudnnDigits.Cpu;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

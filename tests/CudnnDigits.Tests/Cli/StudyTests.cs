@@ -1,13 +1,6 @@
-using System.Diagnostics;
-using System.Globalization;
 using System.Net;
-using System.Text.Json;
-using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using CudnnDigits.Cli.Studies;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

@@ -1,9 +1,5 @@
 using System.Text.Json.Nodes;
 using CudnnDigits.Cli.Exchange;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli;
 

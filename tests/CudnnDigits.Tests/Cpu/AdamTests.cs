@@ -1,8 +1,5 @@
 using System.Runtime.Intrinsics;
 using CudnnDigits.Cpu;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cpu;
 

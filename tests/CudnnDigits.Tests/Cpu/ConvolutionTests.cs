@@ -1,6 +1,5 @@
 using System.Runtime.Intrinsics;
 using CudnnDigits.Cpu;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cpu;
 

@@ -1,8 +1,4 @@
 using CudnnDigits.Cpu;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cpu;
 

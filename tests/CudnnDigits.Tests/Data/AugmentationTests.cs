@@ -1,6 +1,5 @@
 using System.Runtime.Intrinsics;
 using CudnnDigits.Cpu;
-using CudnnDigits.Data;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Tests.Data;

@@ -1,8 +1,3 @@
-using System.Globalization;
-using System.Text;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests.Data;
 
 /// <summary>Tables of digits as people have them; Kaggle's own layout is in <see cref="DataSourceTests"/>.</summary>

@@ -1,8 +1,3 @@
-using System.Diagnostics;
-using System.Text;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests.Data;
 
 public sealed class DataSourceTests : IDisposable

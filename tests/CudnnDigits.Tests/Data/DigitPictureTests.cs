@@ -1,8 +1,6 @@
 using System.Numerics;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 

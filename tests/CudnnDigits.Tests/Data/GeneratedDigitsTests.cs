@@ -1,8 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Data;
 
 public class GeneratedDigitsTests

@@ -1,8 +1,4 @@
-using System.Diagnostics;
-using System.Text;
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 

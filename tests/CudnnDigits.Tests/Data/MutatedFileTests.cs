@@ -1,9 +1,5 @@
-using System.Globalization;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 

@@ -1,6 +1,4 @@
 using CudnnDigits.Cli.Datasets;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 

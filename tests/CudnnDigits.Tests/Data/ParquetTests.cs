@@ -1,7 +1,4 @@
-using System.Diagnostics;
 using CudnnDigits.Cli.Datasets.Parquet;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 

@@ -1,7 +1,4 @@
-using System.Globalization;
 using CudnnDigits.Cli.Datasets;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Data;
 

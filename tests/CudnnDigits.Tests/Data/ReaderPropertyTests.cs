@@ -1,9 +1,5 @@
 using CsCheck;
 using CudnnDigits.Cli.Exchange;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Data;
 

@@ -1,10 +1,5 @@
-using System.Globalization;
 using System.Numerics;
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Data;
 

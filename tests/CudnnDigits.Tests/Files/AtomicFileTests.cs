@@ -1,7 +1,4 @@
 using System.Net.Sockets;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Files;
 

@@ -1,9 +1,4 @@
 using CudnnDigits.Cpu;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Inference;
 

@@ -1,9 +1,3 @@
-using System.Text.Json;
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests.Inference;
 
 public class DigitReadingTests

@@ -1,6 +1,4 @@
-using CudnnDigits.Data;
 using CudnnDigits.Numerics;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Numerics;
 

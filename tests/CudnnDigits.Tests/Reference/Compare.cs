@@ -1,5 +1,3 @@
-using CudnnDigits.Data;
-
 namespace CudnnDigits.Tests.Reference;
 
 internal static class Compare

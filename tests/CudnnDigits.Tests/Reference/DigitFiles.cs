@@ -1,7 +1,5 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
-using System.Text;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Tests.Reference;
 

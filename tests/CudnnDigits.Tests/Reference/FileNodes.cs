@@ -1,6 +1,3 @@
-using System.Diagnostics;
-using CudnnDigits.Model;
-
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>Files that are no plain files, made in a scratch folder.</summary>

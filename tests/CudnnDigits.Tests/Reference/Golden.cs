@@ -1,8 +1,3 @@
-using System.Globalization;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>How far a backend may be from PyTorch, relative (L2 for tensors); docs/numerics.md says why.</summary>

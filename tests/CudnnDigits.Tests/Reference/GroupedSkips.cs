@@ -1,6 +1,4 @@
-using System.Globalization;
 using System.Reflection;
-using CudnnDigits.Tests.Reference;
 using Xunit.Sdk;
 using Xunit.v3;
 

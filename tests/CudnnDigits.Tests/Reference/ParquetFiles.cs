@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Tests.Reference;
 

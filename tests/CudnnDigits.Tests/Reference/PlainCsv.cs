@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Text;
 using static CudnnDigits.Tests.Reference.BrokenFileException;
 
 namespace CudnnDigits.Tests.Reference;

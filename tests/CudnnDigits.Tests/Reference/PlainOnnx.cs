@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
-using System.Text;
 using static CudnnDigits.Tests.Reference.BrokenFileException;
 
 namespace CudnnDigits.Tests.Reference;

@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
-using System.Text.RegularExpressions;
 using static CudnnDigits.Tests.Reference.BrokenFileException;
 
 namespace CudnnDigits.Tests.Reference;

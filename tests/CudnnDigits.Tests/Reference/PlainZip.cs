@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
 using static CudnnDigits.Tests.Reference.BrokenFileException;
 
 namespace CudnnDigits.Tests.Reference;

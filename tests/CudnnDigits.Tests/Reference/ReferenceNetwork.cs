@@ -1,4 +1,3 @@
-using CudnnDigits.Model;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Tests.Reference;

@@ -1,5 +1,3 @@
-using CudnnDigits.Model;
-
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>The yardstick itself: its backward passes against finite differences of its forward passes, all in double.</summary>

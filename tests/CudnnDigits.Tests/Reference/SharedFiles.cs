@@ -1,5 +1,3 @@
-using CudnnDigits.Data;
-
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>Real digits and PyTorch's references, which are not part of the repository; tests that need them skip where they are absent.</summary>

@@ -1,10 +1,4 @@
-using System.Text;
-using System.Text.RegularExpressions;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
 using CudnnDigits.Tests.Data;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Training;
 

@@ -1,9 +1,4 @@
-using CudnnDigits.Data;
-using CudnnDigits.Inference;
-using CudnnDigits.Model;
 using CudnnDigits.Tests.Data;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Training;
 

@@ -1,8 +1,4 @@
-using System.Diagnostics;
-using CudnnDigits.Data;
 using CudnnDigits.Tests.Data;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Training;
 

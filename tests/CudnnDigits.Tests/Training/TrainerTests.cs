@@ -1,8 +1,4 @@
-using CudnnDigits.Data;
-using CudnnDigits.Model;
 using CudnnDigits.Numerics;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Training;
 

@@ -1,9 +1,4 @@
-using System.Diagnostics;
-using System.Text.RegularExpressions;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Tests.Cli.Terminal;
 

@@ -1,8 +1,5 @@
-using System.Diagnostics;
 using System.IO.Compression;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
-using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests.Cli.Terminal;
 
