@@ -4,11 +4,10 @@ using CudnnDigits.Tests.Cli;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>The program on machines where something is missing or breaks, played by the software device: one line that says what and what to do.</summary>
-public sealed class BadMachineTests : IDisposable
+public sealed class BadMachineTests : TestsWithFolder
 {
     private const string Device = "libcuda.so.1 libcublas.so.12 libcudnn.so.9";
 
-    private readonly TemporaryFolder _folder = new();
     private readonly string _data;
 
     public BadMachineTests()
@@ -39,8 +38,6 @@ public sealed class BadMachineTests : IDisposable
         { "libcuda.so.1 libcudnn.so.9", "", "cuBLAS is missing: libcublas.so.12 (the driver runs CUDA up to 12) was not found" },
     };
 
-    public void Dispose() => _folder.Dispose();
-
     [Theory]
     [MemberData(nameof(Missing))]
     public void What_is_missing_is_said_and_auto_trains_on_the_CPU(string libraries, string settings, string says)
@@ -52,14 +49,12 @@ public sealed class BadMachineTests : IDisposable
         Assert.Contains(says, refused.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder["refused"]));
 
-        CliProgram.Result auto = CliProgram.RunIn(_folder.Path, machine, Train("auto"));
-        Assert.Equal(0, auto.ExitCode);
+        CliProgram.Result auto = CliProgram.RunIn(_folder.Path, machine, Train("auto")).Succeeded();
         string device = Assert.Single(auto.Error.Split('\n'), line => line.StartsWith("device ", StringComparison.Ordinal));
         Assert.Contains("CPU, ", device, StringComparison.Ordinal);
         Assert.Contains(says.StartsWith("there is no NVIDIA ", StringComparison.Ordinal) ? "no NVIDIA " : says, device, StringComparison.Ordinal);
 
-        CliProgram.Result info = CliProgram.RunIn(_folder.Path, machine, "info");
-        Assert.Equal(0, info.ExitCode);
+        CliProgram.Result info = CliProgram.RunIn(_folder.Path, machine, "info").Succeeded();
         if (!settings.Contains("PTX", StringComparison.Ordinal) && !settings.Contains("CAPABILITY", StringComparison.Ordinal) && !settings.Contains("cudnnCreate", StringComparison.Ordinal))
         {
             Assert.Contains(says, info.Output, StringComparison.Ordinal); // the others show when a device is opened
@@ -120,10 +115,9 @@ public sealed class BadMachineTests : IDisposable
         Assert.Contains("CUDA_ERROR_ILLEGAL_ADDRESS", failed.Error, StringComparison.Ordinal);
         Assert.Contains("keeps the state after epoch 1", failed.Error, StringComparison.Ordinal);
 
-        CliProgram.Result resumed = CliProgram.RunIn(_folder.Path, Machine(Device, ""), "train", "--resume", _folder["run"]);
-        Assert.Equal(0, resumed.ExitCode);
+        CliProgram.RunIn(_folder.Path, Machine(Device, ""), "train", "--resume", _folder["run"]).Succeeded();
         train[Array.IndexOf(train, "--out") + 1] = _folder["whole"];
-        Assert.Equal(0, CliProgram.RunIn(_folder.Path, Machine(Device, ""), train).ExitCode);
+        CliProgram.RunIn(_folder.Path, Machine(Device, ""), train).Succeeded();
         Assert.Equal(File.ReadAllBytes(_folder["whole/model.safetensors"]), File.ReadAllBytes(_folder["run/model.safetensors"]));
     }
 
@@ -132,15 +126,13 @@ public sealed class BadMachineTests : IDisposable
     {
         // Nor one that captures kernels which begin early: they wait for each other then.
         (string, string)[] machine = Machine("libcuda.so.1", "CUDNN_DIGITS_CONVOLUTIONS=fused SOFTCUDA_DRIVER_VERSION=12020");
-        CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, Train("run", "--device", "auto", "--model", "improved", "--epochs", "1"));
-        Assert.True(trained.ExitCode == 0, trained.Error);
+        CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, Train("run", "--device", "auto", "--model", "improved", "--epochs", "1")).Succeeded();
         Assert.Contains("device    software CUDA device", trained.Error, StringComparison.Ordinal);
         string record = File.ReadAllText(_folder["run/run.json"]);
         Assert.Contains("\"cublas\": null", record, StringComparison.Ordinal);
         Assert.Contains("\"cudnn\": null", record, StringComparison.Ordinal);
         string[] predict = ["predict", "--data", _data, "--weights", _folder["run/model.safetensors"], "--out", _folder["submission.csv"], "--device", "cuda"];
-        CliProgram.Result predicted = CliProgram.RunIn(_folder.Path, machine, predict);
-        Assert.True(predicted.ExitCode == 0, predicted.Error);
+        CliProgram.RunIn(_folder.Path, machine, predict).Succeeded();
 
         string info = CliProgram.RunIn(_folder.Path, machine, "info").Output;
         Assert.Contains("cuda backend  'improved' in bf16 alone, which needs no library but the driver; for all else cuDNN is missing", info, StringComparison.Ordinal);

@@ -6,9 +6,8 @@ namespace CudnnDigits.Cuda.Tests;
 /// The program where a call of CUDA fails: one line, nothing lost, nothing half-written, nothing of the device kept;
 /// <see cref="Mutations.Factor"/> multiplies how many calls fail.
 /// </summary>
-public sealed class FailingProgramTests : IDisposable
+public sealed class FailingProgramTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _data, _weights;
 
     public FailingProgramTests()
@@ -18,8 +17,6 @@ public sealed class FailingProgramTests : IDisposable
         _weights = _folder["weights.safetensors"];
         Checkpoint.SaveWeights(_weights, Initializer.Create(DigitNetworks.Simple, 0), steps: 0);
     }
-
-    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("evaluate", "cuGraphInstantiateWithFlags:1:700")]
@@ -77,8 +74,7 @@ public sealed class FailingProgramTests : IDisposable
     [InlineData("cuDevicePrimaryCtxRetain:1:0", "a call succeeded that was to give a context, and gave none")]
     public void Where_auto_is_still_choosing_it_takes_the_CPU_and_says_why(string failure, string says)
     {
-        CliProgram.Result result = Run(failure, "evaluate", "--weights", _weights, "--data", _data);
-        Assert.True(result.ExitCode == 0, result.Error);
+        CliProgram.Result result = Run(failure, "evaluate", "--weights", _weights, "--data", _data).Succeeded();
         Assert.Contains(says, Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
     }
 

@@ -4,17 +4,13 @@ using CudnnDigits.Tests.Cli;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>Where the program finds NVIDIA's libraries, on machines laid out with the software device's.</summary>
-public sealed class LibrarySearchTests : IDisposable
+public sealed class LibrarySearchTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
-
     public LibrarySearchTests()
     {
         Gpu.RequireSoftware();
         Put("driver", "libcuda.so.1");
     }
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void Own_setting_may_name_several_folders()
@@ -53,9 +49,9 @@ public sealed class LibrarySearchTests : IDisposable
     public void The_python3_on_PATH_with_wheels_for_CUDA_13()
     {
         string site = PutWheels("python", cuda: 13);
-        Directory.CreateDirectory(_folder["python/bin"]);
-        File.WriteAllText(_folder["python/bin/python3.12"], "");
-        Directory.CreateDirectory(_folder["bin"]);
+        _folder.Make("python/bin");
+        _folder.Write("python/bin/python3.12", "");
+        _folder.Make("bin");
         File.CreateSymbolicLink(_folder["bin/python3"], _folder["python/bin/python3.12"]);
         AssertFound(
             $"{site}/cu13/lib/libcublas.so.13", $"{site}/cudnn/lib/libcudnn.so.9", own: "", ("PATH", $"{_folder["bin"]}:{Environment.GetEnvironmentVariable("PATH")}"),
@@ -95,7 +91,7 @@ public sealed class LibrarySearchTests : IDisposable
     public void A_damaged_library_is_passed_over_and_named()
     {
         Put("damaged", "libcublas.so.12");
-        File.WriteAllText(_folder["damaged/libcudnn.so.9"], "no library");
+        _folder.Write("damaged/libcudnn.so.9", "no library");
         Put("conda/lib", "libcublas.so.12", "libcudnn.so.9");
         AssertFound("conda/lib/libcublas.so.12", "conda/lib/libcudnn.so.9", own: "", ("CUDA_PATH", ""), ("CONDA_PREFIX", _folder["conda"]), ("VIRTUAL_ENV", ""));
         string info = Info("damaged", []).Output;
@@ -105,8 +101,7 @@ public sealed class LibrarySearchTests : IDisposable
 
     private void AssertFound(string blas, string dnn, string own, params (string, string)[] environment)
     {
-        CliProgram.Result result = Info(own, environment, "--json");
-        Assert.Equal(0, result.ExitCode);
+        CliProgram.Result result = Info(own, environment, "--json").Succeeded();
         using JsonDocument json = JsonDocument.Parse(result.Output);
         JsonElement cuda = json.RootElement.GetProperty("cuda");
         Assert.Equal(JsonValueKind.Null, cuda.GetProperty("why_not").ValueKind);
@@ -127,7 +122,7 @@ public sealed class LibrarySearchTests : IDisposable
     private void Put(string folder, params string[] libraries)
     {
         string from = Path.GetDirectoryName(NativeLibraries.Loaded(NativeLibraries.Driver)!.Path)!;
-        Directory.CreateDirectory(_folder[folder]);
+        _folder.Make(folder);
         foreach (string[] names in libraries.Select(library => library.Split('=')))
         {
             File.Copy(Path.Combine(from, names[0]), Path.Combine(_folder[folder], names[^1]));

@@ -3,9 +3,8 @@ using CudnnDigits.Tests.Cli;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>The program with <c>--device cuda</c>, as a user would run it.</summary>
-public sealed class ProgramOnCudaTests : IDisposable
+public sealed class ProgramOnCudaTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _data;
 
     public ProgramOnCudaTests()
@@ -13,8 +12,6 @@ public sealed class ProgramOnCudaTests : IDisposable
         Gpu.Require();
         _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(200)));
     }
-
-    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("simple", "")]
@@ -87,7 +84,7 @@ public sealed class ProgramOnCudaTests : IDisposable
     {
         Gpu.RequireSoftware(); // it writes the ranges to a file
         string log = _folder["ranges"];
-        Assert.Equal(0, CliProgram.RunIn(_folder.Path, "SOFTCUDA_NVTX", log, Train("run", epochs: 1)).ExitCode);
+        CliProgram.RunIn(_folder.Path, "SOFTCUDA_NVTX", log, Train("run", epochs: 1)).Succeeded();
         string[] ranges = File.ReadAllLines(log);
         string[] expected =
         [
@@ -117,10 +114,7 @@ public sealed class ProgramOnCudaTests : IDisposable
             // The next thing it does is to load, upload, warm up and capture.
         }
 
-        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"]))
-        {
-            kill.WaitForExit();
-        }
+        Signals.Send(process, "INT");
 
         string error = process.StandardError.ReadToEnd();
         process.WaitForExit();
@@ -135,8 +129,7 @@ public sealed class ProgramOnCudaTests : IDisposable
 
     private static CliProgram.Result Succeeds(params string[] arguments)
     {
-        CliProgram.Result result = CliProgram.Run(arguments);
-        Assert.True(result.ExitCode == 0, result.Error);
+        CliProgram.Result result = CliProgram.Run(arguments).Succeeded();
         Assert.DoesNotContain("softcuda:", result.Error, StringComparison.Ordinal); // nothing refused, nothing left behind
         return result;
     }

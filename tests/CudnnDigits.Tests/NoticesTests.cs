@@ -3,16 +3,12 @@ using CudnnDigits.Tests.Cli;
 namespace CudnnDigits.Tests;
 
 /// <summary>The script that makes THIRD-PARTY-NOTICES.txt, on a project with one package.</summary>
-public sealed class NoticesTests : IDisposable
+public sealed class NoticesTests : TestsWithFolder
 {
     private static readonly string Script = Path.Combine(SharedFiles.RepositoryRoot, "scripts/third-party-notices");
 
-    private readonly TemporaryFolder _folder = new();
-
     public NoticesTests() => Assert.SkipUnless(
         Environment.GetEnvironmentVariable("PATH")!.Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, "python3"))), "there is no python3");
-
-    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("<license type=\"expression\">GPL-3.0-only</license>", "GPL-3.0-only")]
@@ -62,7 +58,7 @@ public sealed class NoticesTests : IDisposable
     {
         string packages = Path.Combine(_folder["packages"], "some.package", "1.2.3");
         Directory.CreateDirectory(packages);
-        Directory.CreateDirectory(_folder["project/obj"]);
+        _folder.Make("project/obj");
         File.WriteAllText(Path.Combine(packages, "some.package.nuspec"), $"""
             <package xmlns="http://schemas.microsoft.com/packaging/2012/06/nuspec.xsd"><metadata>
             <id>Some.Package</id><version>1.2.3</version><authors>Somebody</authors>{licence}<copyright>Copyright (c) 2026 Somebody</copyright>
@@ -77,7 +73,7 @@ public sealed class NoticesTests : IDisposable
         }
 
         string code = ships ? "\"lib/net10.0/Some.Package.dll\"" : "\"lib/net10.0/_._\"";
-        File.WriteAllText(_folder["project/obj/project.assets.json"], $$"""
+        _folder.Write("project/obj/project.assets.json", $$"""
             {
               "packageFolders": { "{{_folder["packages"].Replace('\\', '/')}}": {} },
               "project": { "frameworks": { "net10.0": {} } },

@@ -9,7 +9,15 @@ internal static class CliProgram
 {
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
 
-    public sealed record Result(int ExitCode, string Output, string Error);
+    public sealed record Result(int ExitCode, string Output, string Error)
+    {
+        /// <summary>Fails, with what the program said, unless it ended with 0.</summary>
+        public Result Succeeded()
+        {
+            Assert.True(ExitCode == 0, $"exit code {ExitCode}: {Error}{Output}");
+            return this;
+        }
+    }
 
     public static Result Run(params string[] arguments) => Finish(Start(arguments));
 

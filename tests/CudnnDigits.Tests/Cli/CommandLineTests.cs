@@ -4,12 +4,8 @@ using CudnnDigits.Cli;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Every option of every command, found in the commands themselves: a new one is covered without being listed here.</summary>
-public sealed class CommandLineTests : IDisposable
+public sealed class CommandLineTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
-
     /// <summary>How each command is called; {csv}, {weights}, {run} and {folder} stand for what is there.</summary>
     private static readonly Dictionary<string, string> Calls = new()
     {
@@ -72,7 +68,7 @@ public sealed class CommandLineTests : IDisposable
     [Fact]
     public void A_path_that_cannot_be_is_refused_wherever_one_is_given()
     {
-        string csv = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(60, seed: 2))), run = _folder["run"], empty = Directory.CreateDirectory(_folder["empty"]).FullName;
+        string csv = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(60, seed: 2))), run = _folder["run"], empty = _folder.Make("empty");
         RootCommand root = CommandLine.Create();
         Assert.Equal(0, CliProgram.Invoke(["train", "--data", csv, "--model", "simple", "--epochs", "1", "--quiet", "--out", run]));
         string file = _folder.Write("file", [1, 2, 3]);
@@ -156,8 +152,8 @@ public sealed class CommandLineTests : IDisposable
     [Fact]
     public void A_file_or_folder_without_an_option_gets_the_one_that_takes_it()
     {
-        string digits = _folder.Write("digits.csv", ""u8.ToArray()), run = Directory.CreateDirectory(_folder["run"]).FullName;
-        _folder.Write("run/run.json", "{}"u8.ToArray());
+        string digits = _folder.Write("digits.csv", ""), run = _folder.Make("run");
+        _folder.Write("run/run.json", "{}");
         Assert.Contains($"did you mean --data {digits}?", Says("train", digits), StringComparison.Ordinal);
         Assert.Contains($"did you mean --weights {run}?", Says("evaluate", run), StringComparison.Ordinal);
         Assert.Contains($"name a command first: train --data {digits} (see", Says(digits), StringComparison.Ordinal);

@@ -5,16 +5,12 @@ using CudnnDigits.Cli.Datasets;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>data show, generate and download.</summary>
-public sealed class DataTests : IDisposable
+public sealed class DataTests : TestsWithFolder
 {
     private static readonly byte[] Content = RandomBytes(300_000);
     private static readonly RemoteFile Known = new("digits.gz", Content.Length, Convert.ToHexStringLower(SHA256.HashData(Content)));
 
-    private readonly TemporaryFolder _folder = new();
-
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void Show_finds_what_is_wrong_with_a_set()
@@ -61,7 +57,7 @@ public sealed class DataTests : IDisposable
     public void Show_looks_into_folders_and_zips_and_names_what_is_no_part_of_them()
     {
         DigitDataset digits = GeneratedDigits.Create(30, seed: 1);
-        Directory.CreateDirectory(_folder["idx"]);
+        _folder.Make("idx");
         _folder.Write("idx/train-images-idx3-ubyte", DigitFiles.IdxImages(digits));
         _folder.Write("idx/train-labels-idx1-ubyte", DigitFiles.IdxLabels(digits));
         _folder.Write("idx/train-images-idx3-ubyte.gz.crdownload", [1]);
@@ -149,8 +145,7 @@ public sealed class DataTests : IDisposable
         Assert.Contains("orientation  the digits seem to be transposed (rows and columns exchanged, as in EMNIST's files)", Run("data", "show", "--data", path, "--out", _folder["a.png"]), StringComparison.Ordinal);
         foreach (string[] command in new string[][] { ["evaluate", "--weights", weights], ["train", "--quiet", "--model", "simple", "--epochs", "1", "--out", _folder["run"]] })
         {
-            CliProgram.Result result = CliProgram.Run([.. command, "--device", "cpu", "--data", path]);
-            Assert.Equal(0, result.ExitCode);
+            CliProgram.Result result = CliProgram.Run([.. command, "--device", "cpu", "--data", path]).Succeeded();
             Assert.Contains("warning   the digits seem to be transposed", result.Error, StringComparison.Ordinal);
         }
     }
@@ -178,7 +173,7 @@ public sealed class DataTests : IDisposable
     [InlineData("t10k-images.idx3-ubyte")]
     public void Generate_writes_into_no_folder_that_has_digits(string name)
     {
-        _folder.Write(name, "mine"u8.ToArray());
+        _folder.Write(name, "mine");
         CliProgram.AssertRefused($"{_folder.Path}: holds digits already ({name}); choose another --out", "data", "generate", "--count", "10", "--out", _folder.Path);
         Assert.Equal("mine", File.ReadAllText(_folder[name]));
         Assert.Single(Directory.GetFiles(_folder.Path));
@@ -209,7 +204,7 @@ public sealed class DataTests : IDisposable
     [Fact]
     public async Task A_download_goes_where_a_link_leads_and_into_no_device()
     {
-        Directory.CreateDirectory(_folder["disk"]);
+        _folder.Make("disk");
         File.CreateSymbolicLink(_folder["digits.gz"], "disk/digits.gz");
         using LyingServer server = new(LyingServer.Honest(Content));
         Assert.True(await Download(server.Address));
@@ -338,10 +333,5 @@ public sealed class DataTests : IDisposable
 
     private static int[] Numbers(JsonElement array) => [.. array.EnumerateArray().Select(value => value.GetInt32())];
 
-    private static string Run(params string[] arguments)
-    {
-        CliProgram.Result result = CliProgram.Run(arguments);
-        Assert.True(result.ExitCode == 0, result.Error);
-        return result.Output;
-    }
+    private static string Run(params string[] arguments) => CliProgram.Run(arguments).Succeeded().Output;
 }

@@ -237,8 +237,8 @@ public class ExportTests
         CliProgram.AssertRefused("cannot be written", "export", "--weights", weights, "--onnx", folder["no/such/model.onnx"]);
         CliProgram.AssertRefused("no such file", "export", "--weights", folder["absent.safetensors"], "--onnx", folder["x.onnx"]);
         CliProgram.AssertRefused("no such file", "evaluate", "--weights", folder["absent.onnx"], "--data", data);
-        CliProgram.AssertRefused("not an ONNX file", "evaluate", "--weights", folder.Write("short.onnx", "digits"u8.ToArray()), "--data", data);
-        CliProgram.AssertRefused("is a Git LFS pointer", "evaluate", "--weights", folder.Write("pointer.onnx", "version https://git-lfs.github.com/spec/v1\n"u8.ToArray()), "--data", data);
+        CliProgram.AssertRefused("not an ONNX file", "evaluate", "--weights", folder.Write("short.onnx", "digits"), "--data", data);
+        CliProgram.AssertRefused("is a Git LFS pointer", "evaluate", "--weights", folder.Write("pointer.onnx", "version https://git-lfs.github.com/spec/v1\n"), "--data", data);
         CliProgram.AssertRefused("--onnx", "export", "--weights", weights);
 
         string Evaluate(string file, string subset) => Printed("evaluate", "--weights", file, "--data", data, "--subset", subset);

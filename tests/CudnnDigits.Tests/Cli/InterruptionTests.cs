@@ -1,9 +1,8 @@
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Signals, closed streams and terminals that go away.</summary>
-public sealed class InterruptionTests : IDisposable
+public sealed class InterruptionTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _train;
 
     public InterruptionTests()
@@ -11,8 +10,6 @@ public sealed class InterruptionTests : IDisposable
         Assert.SkipWhen(OperatingSystem.IsWindows(), "needs kill(1) and a shell");
         _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(100, seed: 2)));
     }
-
-    public void Dispose() => _folder.Dispose();
 
     /// <summary>A terminal that closes sends two of them, timeout(1) too.</summary>
     [Theory]
@@ -29,10 +26,10 @@ public sealed class InterruptionTests : IDisposable
         string run = _folder["run"];
         string[] few = command is "train" or "repeat" or "crossval" ? ["--model", "simple", "--batch-size", "16"] : command == "tune" ? ["--model", "simple", "--budget", "3000000"] : [];
         Process process = CliProgram.Start([command, "--data", _train, "--epochs", "100000", .. few, "--out", run]);
-        Assert.True(Happens(() => Directory.Exists(run) && Directory.GetFiles(run, "history.csv", SearchOption.AllDirectories) is [string history, ..] && File.ReadAllLines(history).Length > 1));
+        Signals.WaitUntil(() => Directory.Exists(run) && Directory.GetFiles(run, "history.csv", SearchOption.AllDirectories) is [string history, ..] && File.ReadAllLines(history).Length > 1, process);
         foreach (string signal in signals.Split(' '))
         {
-            Kill(process, signal);
+            Signals.Send(process, signal);
         }
 
         CliProgram.Result result = CliProgram.Finish(process);
@@ -53,11 +50,11 @@ public sealed class InterruptionTests : IDisposable
     {
         Signals.Require("INT", "TERM");
         Process process = CliProgram.Start("train", "--data", _train, "--model", "simple", "--epochs", "100000", "--batch-size", "16", "--out", _folder["run"]);
-        Assert.True(Happens(() => File.Exists(_folder["run/history.csv"])));
-        Kill(process, "STOP"); // so that it cannot end by the first alone
-        Kill(process, "INT");
-        Kill(process, "CONT");
-        Kill(process, "TERM");
+        Signals.WaitUntil(() => File.Exists(_folder["run/history.csv"]), process);
+        Signals.Send(process, "STOP"); // so that it cannot end by the first alone
+        Signals.Send(process, "INT");
+        Signals.Send(process, "CONT");
+        Signals.Send(process, "TERM");
         Assert.Equal(130, CliProgram.Finish(process).ExitCode);
         Assert.Empty(Directory.GetFiles(_folder["run"], "*.tmp"));
     }
@@ -67,11 +64,11 @@ public sealed class InterruptionTests : IDisposable
     public void A_signal_that_is_to_be_ignored_is_ignored()
     {
         using Process process = CliProgram.Shell("trap '' HUP INT; exec \"$@\"", "train", "--data", _train, "--model", "simple", "--epochs", "100000", "--batch-size", "16", "--out", _folder["run"]);
-        Assert.True(Happens(() => File.Exists(_folder["run/history.csv"])));
-        Kill(process, "HUP");
-        Kill(process, "INT");
+        Signals.WaitUntil(() => File.Exists(_folder["run/history.csv"]), process);
+        Signals.Send(process, "HUP");
+        Signals.Send(process, "INT");
         int before = Epochs();
-        Assert.True(Happens(() => Epochs() > before + 3));
+        Signals.WaitUntil(() => Epochs() > before + 3, process);
         process.Kill();
         process.WaitForExit();
 
@@ -84,10 +81,10 @@ public sealed class InterruptionTests : IDisposable
     public void A_command_that_saves_nothing_leaves_nothing(string signal, string output)
     {
         Signals.Require(signal);
-        File.WriteAllText(_folder["digits.csv.gz"], "old");
+        _folder.Write("digits.csv.gz", "old");
         Process process = CliProgram.Start("data", "generate", "--count", "30000", "--out", _folder[output]);
-        Assert.True(Happens(() => Directory.GetFiles(_folder.Path, "*.tmp", SearchOption.AllDirectories).Length > 0));
-        Kill(process, signal);
+        Signals.WaitUntil(() => Directory.GetFiles(_folder.Path, "*.tmp", SearchOption.AllDirectories).Length > 0, process);
+        Signals.Send(process, signal);
         CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal((130, ""), (result.ExitCode, result.Error));
         Assert.Equal(["digits.csv.gz", "train.csv"], Directory.GetFiles(_folder.Path, "*", SearchOption.AllDirectories).Select(Path.GetFileName).Order(StringComparer.Ordinal));
@@ -99,8 +96,9 @@ public sealed class InterruptionTests : IDisposable
     {
         Signals.Require("TERM");
         Process process = CliProgram.Start("data", "generate", "--count", "10", "--out", FileNodes.Fifo(_folder["fifo"]));
-        Assert.False(process.WaitForExit(700));
-        Kill(process, "TERM");
+        Signals.WaitUntilHandled(process);
+        Assert.False(process.WaitForExit(300)); // by then it waits, most likely
+        Signals.Send(process, "TERM");
         Assert.Equal(130, CliProgram.Finish(process).ExitCode);
     }
 
@@ -174,20 +172,5 @@ public sealed class InterruptionTests : IDisposable
         Assert.True(result.ExitCode == code, $"{result.ExitCode}: {result.Error}");
         Assert.True(Checkpoint.LoadState(_folder["run/last.safetensors"], DigitNetworks.Simple).Epoch >= 3);
         Assert.Equal(code == 0, File.Exists(_folder["run/metrics.json"]));
-    }
-
-    private static void Kill(Process process, string signal) => FileNodes.Run("kill", $"-{signal}", process.Id.ToString(CultureInfo.InvariantCulture));
-
-    private static bool Happens(Func<bool> condition)
-    {
-        for (Stopwatch clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromMinutes(1); Thread.Sleep(5))
-        {
-            if (condition())
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 }

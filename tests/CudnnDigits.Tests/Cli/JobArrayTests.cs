@@ -1,26 +1,21 @@
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>The scripts for Slurm's job arrays, by the stand-in that runs their tasks one after another.</summary>
-public sealed class JobArrayTests : IDisposable
+public sealed class JobArrayTests : TestsWithFolder
 {
     private static readonly string Scripts = Path.Combine(SharedFiles.RepositoryRoot, "scripts/slurm");
-
-    private readonly TemporaryFolder _folder = new();
 
     public JobArrayTests()
     {
         _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(300)));
     }
 
-    public void Dispose() => _folder.Dispose();
-
     [Fact]
     public void Folds_are_collected()
     {
         Mutations.LeaveToCi();
         Submit("crossval", "1-3");
-        CliProgram.Result collected = CliProgram.Run("crossval", "--collect", _folder["out"], "--out", _folder["cv"], "--json");
-        Assert.Equal(0, collected.ExitCode);
+        CliProgram.Result collected = CliProgram.Run("crossval", "--collect", _folder["out"], "--out", _folder["cv"], "--json").Succeeded();
         using JsonDocument json = JsonDocument.Parse(collected.Output);
         Assert.Equal(3, json.RootElement.GetProperty("folds").GetArrayLength());
         Assert.Equal(300, json.RootElement.GetProperty("pooled").GetProperty("samples").GetInt32());
@@ -34,7 +29,7 @@ public sealed class JobArrayTests : IDisposable
         Submit("seeds", "1-2");
         byte[] first = File.ReadAllBytes(_folder["out/seed-1/model.safetensors"]);
         File.Delete(_folder["out/seed-1/metrics.json"]); // taken off its node before the end
-        Directory.CreateDirectory(_folder["out/seed-3"]); // and another before its first epoch
+        _folder.Make("out/seed-3"); // and another before its first epoch
         Submit("seeds", "1-3");
         Assert.Equal(first, File.ReadAllBytes(_folder["out/seed-1/model.safetensors"]));
 
@@ -76,8 +71,7 @@ public sealed class JobArrayTests : IDisposable
                 ["OPTIONS"] = "--model simple --epochs 1 --device cpu",
             },
         };
-        CliProgram.Result result = CliProgram.Finish(Process.Start(info)!);
-        Assert.True(result.ExitCode == 0, result.Error);
+        CliProgram.Result result = CliProgram.Finish(Process.Start(info)!).Succeeded();
         return result.Output;
     }
 }

@@ -4,13 +4,9 @@ namespace CudnnDigits.Tests.Cli;
 /// Commands that are killed while they write over a file: it holds what it held, or what it was to hold, never a part of either.
 /// <see cref="Mutations.Factor"/> multiplies how often.
 /// </summary>
-public sealed class KilledWriteTests : IDisposable
+public sealed class KilledWriteTests : TestsWithFolder
 {
     private const int Usually = 3;
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     public static TheoryData<string, string> Commands => new()
     {
@@ -28,10 +24,9 @@ public sealed class KilledWriteTests : IDisposable
         _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(1000, seed: 2)));
         string[] arguments = [.. command.Split(' ').Select(word => word is "model.safetensors" or "digits.csv" ? _folder[word] : word)];
         string target = _folder["out/file" + (name == "data generate" ? ".csv" : name == "export" ? ".onnx" : "")];
-        Directory.CreateDirectory(_folder["out"]);
+        _folder.Make("out");
         Stopwatch clock = Stopwatch.StartNew();
-        CliProgram.Result whole = CliProgram.Run([.. arguments, target]);
-        Assert.True(whole.ExitCode == 0, whole.Error);
+        CliProgram.Run([.. arguments, target]).Succeeded();
         TimeSpan time = clock.Elapsed;
         byte[] old = new byte[100_000], fresh = File.ReadAllBytes(target);
 
@@ -54,7 +49,7 @@ public sealed class KilledWriteTests : IDisposable
             Assert.True(found.AsSpan().SequenceEqual(old) || found.AsSpan().SequenceEqual(fresh), $"{name}, killed after {clock.Elapsed}: {found.Length} bytes that are neither");
         }
 
-        Assert.Equal(0, CliProgram.Run([.. arguments, target]).ExitCode);
+        CliProgram.Run([.. arguments, target]).Succeeded();
         Assert.Equal(fresh, File.ReadAllBytes(target));
         Assert.Equal([target], Directory.GetFiles(_folder["out"])); // what a kill left half-written is gone
     }

@@ -3,9 +3,8 @@ using System.Security.Cryptography;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Where commands write one file: links, devices, FIFOs, standard output, and names of what they read.</summary>
-public sealed class OutputTests : IDisposable
+public sealed class OutputTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _weights, _test;
 
     public OutputTests()
@@ -15,8 +14,6 @@ public sealed class OutputTests : IDisposable
         _weights = _folder["model.safetensors"];
         Checkpoint.SaveWeights(_weights, Initializer.Create(DigitNetworks.Simple, 0), 0);
     }
-
-    public void Dispose() => _folder.Dispose();
 
     /// <summary>Every command that writes one file.</summary>
     public static TheoryData<string> Commands => ["predict --weights {weights} --data {test} --out", "export --weights {weights} --onnx", "data show --data {test} --out", "data generate --count 50 --out", "report {run} --out"];
@@ -28,7 +25,7 @@ public sealed class OutputTests : IDisposable
         ArgumentNullException.ThrowIfNull(command);
         Assert.SkipWhen(OperatingSystem.IsWindows(), "needs a shell");
         string[] arguments = Arguments(command);
-        File.WriteAllText(_folder["target"], "old");
+        _folder.Write("target", "old");
         File.CreateSymbolicLink(_folder["link.csv"], "target");
         Ended(0, Shell("\"$@\"", [.. arguments, _folder["link.csv"]]));
         byte[] expected = File.ReadAllBytes(_folder["target"]);
@@ -94,7 +91,7 @@ public sealed class OutputTests : IDisposable
     public void Nothing_is_written_over_what_is_read()
     {
         File.CreateSymbolicLink(_folder["soft"], "test.csv");
-        Directory.CreateDirectory(_folder["idx"]);
+        _folder.Make("idx");
         _folder.Write("idx/train-images-idx3-ubyte", DigitFiles.IdxImages(GeneratedDigits.Create(20, seed: 1)));
         string run = Arguments("{run}")[0], back = "../" + Path.GetFileName(_folder.Path);
         string[][] overwriting =

@@ -1,13 +1,9 @@
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Folders of pictures as data, in the program: what the library does not read itself, from the command line.</summary>
-public sealed class PictureFolderTests(RunningServer server) : IClassFixture<RunningServer>, IDisposable
+public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, IClassFixture<RunningServer>
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(30, seed: 6);
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("", "")]
@@ -17,7 +13,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     {
         for (int row = 0; row < Digits.Count; row++)
         {
-            Write($"digits/{(row < 20 ? train : test)}{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+            _folder.Write($"digits/{(row < 20 ? train : test)}{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
         }
 
         JsonElement shown = Show("digits");
@@ -38,12 +34,12 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
         Mutations.LeaveToCi();
         for (int row = 0; row < Digits.Count; row++)
         {
-            Write($"digits/class_{Digits.Labels[row]}/{row}.jpg", JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
+            _folder.Write($"digits/class_{Digits.Labels[row]}/{row}.jpg", JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
         }
 
         Run("train", "--data", _folder["digits"], "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu", "--quiet");
         Run("train", "--resume", _folder["run"], "--epochs", "2", "--device", "cpu", "--quiet");
-        Write("digits/class_1/100.png", PngFiles.Write(Digits.Image(0), 28));
+        _folder.Write("digits/class_1/100.png", PngFiles.Write(Digits.Image(0), 28));
         CliProgram.AssertProgramRefuses("is not the data that", "train", "--resume", _folder["run"], "--epochs", "3", "--quiet");
     }
 
@@ -53,11 +49,10 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
         int[] order = [.. Enumerable.Range(0, 12)];
         foreach (int row in order)
         {
-            Write($"pictures/scan {row}.{(row % 2 == 0 ? "png" : "JPG")}", row % 2 == 0 ? PngFiles.Write(Digits.Image(row), 28) : JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
+            _folder.Write($"pictures/scan {row}.{(row % 2 == 0 ? "png" : "JPG")}", row % 2 == 0 ? PngFiles.Write(Digits.Image(row), 28) : JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
         }
 
-        CliProgram.Result result = CliProgram.Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures"], "--out", _folder["out.csv"], "--device", "cpu");
-        Assert.Equal(0, result.ExitCode);
+        CliProgram.Result result = CliProgram.Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures"], "--out", _folder["out.csv"], "--device", "cpu").Succeeded();
         Assert.Contains("pictures in the order of their names, from scan 0.png to scan 11.JPG: 6 PNG and 6 JPEG", result.Output + result.Error, StringComparison.Ordinal);
         string[] labels = [.. File.ReadAllLines(_folder["out.csv"]).Skip(1).Select(line => line.Split(',')[1])];
         Assert.InRange(labels.Zip(order).Count(pair => pair.First == $"{Digits.Labels[pair.Second]}"), 11, 12);
@@ -76,10 +71,10 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     {
         for (int row = 0; row < Digits.Count; row++)
         {
-            Write($"digits/{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+            _folder.Write($"digits/{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
         }
 
-        Write($"digits/7/{name}", System.Text.Encoding.Latin1.GetBytes(bytes));
+        _folder.Write($"digits/7/{name}", System.Text.Encoding.Latin1.GetBytes(bytes));
         CliProgram.AssertProgramRefuses($"{Path.Combine(_folder["digits"], "7", name)}: {says}", "data", "show", "--data", _folder["digits"], "--out", _folder["sheet.png"]);
     }
 
@@ -93,7 +88,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     {
         foreach (int row in Enumerable.Range(0, Digits.Count))
         {
-            Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row])}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+            _folder.Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row])}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
         }
 
         JsonElement shown = Show("data");
@@ -110,7 +105,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     {
         foreach (int row in Enumerable.Range(0, Digits.Count))
         {
-            Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row], row % 3)}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+            _folder.Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row], row % 3)}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
         }
 
         CliProgram.AssertProgramRefuses(
@@ -123,7 +118,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     {
         for (int row = 0; row < Digits.Count; row++)
         {
-            Write($"digits/{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+            _folder.Write($"digits/{Digits.Labels[row]}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
         }
 
         Directory.Delete(_folder["digits/9"], recursive: true);
@@ -139,11 +134,11 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     [Fact]
     public void What_is_not_a_picture_beside_pictures_is_passed_over_and_shown()
     {
-        Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
-        Write("digits/3/._a.png", [1, 2, 3]);
-        Write("digits/3/Thumbs.db", [1]);
-        Write("digits/notes.txt", [1]);
-        Write("digits/A/b.png", PngFiles.Write(Digits.Image(3), 28));
+        _folder.Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
+        _folder.Write("digits/3/._a.png", [1, 2, 3]);
+        _folder.Write("digits/3/Thumbs.db", [1]);
+        _folder.Write("digits/notes.txt", [1]);
+        _folder.Write("digits/A/b.png", PngFiles.Write(Digits.Image(3), 28));
         JsonElement shown = Show("digits");
         Assert.Equal(1, shown.GetProperty("digits").GetInt32());
         Assert.Equal("pictures by class: 1 PNG, taken as they are; 1 other file passed over (3/Thumbs.db)", shown.GetProperty("found").GetString());
@@ -153,7 +148,7 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
     [Fact]
     public void What_is_written_is_none_of_the_pictures_that_are_read()
     {
-        Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
+        _folder.Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
         CliProgram.AssertProgramRefuses("that this command reads", "data", "show", "--data", _folder["digits"], "--out", _folder["digits/3/a.png"]);
     }
 
@@ -174,16 +169,5 @@ public sealed class PictureFolderTests(RunningServer server) : IClassFixture<Run
         return shown.RootElement.Clone();
     }
 
-    private void Write(string name, byte[] bytes)
-    {
-        Directory.CreateDirectory(Path.GetDirectoryName(_folder[name])!);
-        _folder.Write(name, bytes);
-    }
-
-    private static string Run(params string[] arguments)
-    {
-        CliProgram.Result result = CliProgram.Run(arguments);
-        Assert.True(result.ExitCode == 0, result.Error);
-        return result.Output;
-    }
+    private static string Run(params string[] arguments) => CliProgram.Run(arguments).Succeeded().Output;
 }

@@ -1,9 +1,8 @@
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>The command-line contract, through the program itself.</summary>
-public sealed class ProgramTests : IDisposable
+public sealed class ProgramTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _train, _test;
 
     public ProgramTests()
@@ -13,14 +12,11 @@ public sealed class ProgramTests : IDisposable
         _test = _folder.Write("test.csv", DigitFiles.Csv(DigitFiles.WithoutLabels(digits)));
     }
 
-    public void Dispose() => _folder.Dispose();
-
     [Fact]
     public void From_csv_to_run_folder_to_submission()
     {
         string run = _folder["run"], submission = _folder["submission.csv"];
-        CliProgram.Result train = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "3", "--out", run);
-        Assert.Equal(0, train.ExitCode);
+        CliProgram.Result train = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "3", "--out", run).Succeeded();
         Assert.Contains("weights   ", train.Output, StringComparison.Ordinal);
         string[] progress = train.Error.TrimEnd('\n').Split('\n');
         Assert.StartsWith("data  ", progress[0], StringComparison.Ordinal);
@@ -36,16 +32,14 @@ public sealed class ProgramTests : IDisposable
 
         // evaluate on the run's own validation rows agrees with metrics.json.
         string weights = Path.Combine(run, "model.safetensors");
-        CliProgram.Result evaluate = CliProgram.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json");
-        Assert.Equal(0, evaluate.ExitCode);
+        CliProgram.Result evaluate = CliProgram.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json").Succeeded();
         Assert.Equal(RunFiles.Metrics(run), evaluate.Output.Trim());
         using JsonDocument metrics = JsonDocument.Parse(evaluate.Output);
         Assert.Equal(60, metrics.RootElement.GetProperty("samples").GetInt32());
         Assert.Equal(10, metrics.RootElement.GetProperty("confusion").GetArrayLength());
         Assert.Equal(6, metrics.RootElement.GetProperty("classes")[3].GetProperty("support").GetInt32());
 
-        CliProgram.Result predict = CliProgram.Run("predict", "--weights", weights, "--data", _test, "--out", submission);
-        Assert.Equal(0, predict.ExitCode);
+        CliProgram.Run("predict", "--weights", weights, "--data", _test, "--out", submission).Succeeded();
         string[] rows = File.ReadAllLines(submission);
         Assert.Equal("ImageId,Label", rows[0]);
         Assert.Equal(301, rows.Length);
@@ -69,8 +63,7 @@ public sealed class ProgramTests : IDisposable
         string has = CliProgram.RunIn(_folder.Path, environment, "info").Output;
         Assert.SkipUnless(has.Contains(instructionSet, StringComparison.Ordinal) || BackendFactory.CpuInstructionSet == "AVX-512", $"this machine has no {instructionSet}");
         Assert.Contains(instructionSet, has, StringComparison.Ordinal);
-        CliProgram.Result result = CliProgram.RunIn(_folder.Path, environment, golden.TrainArguments(_folder, "run"));
-        Assert.True(result.ExitCode == 0, result.Error);
+        CliProgram.RunIn(_folder.Path, environment, golden.TrainArguments(_folder, "run")).Succeeded();
         golden.AssertFollowedBy(_folder["run"]);
     }
 
@@ -83,8 +76,7 @@ public sealed class ProgramTests : IDisposable
         string? native = Environment.GetEnvironmentVariable("CUDNN_DIGITS_NATIVE");
         Assert.SkipWhen(native is null, "CUDNN_DIGITS_NATIVE names no native build of the program");
         Golden golden = Golden.Load(model);
-        CliProgram.Result result = CliProgram.RunNative(native, golden.TrainArguments(_folder, "run"));
-        Assert.True(result.ExitCode == 0, result.Error);
+        CliProgram.RunNative(native, golden.TrainArguments(_folder, "run")).Succeeded();
         golden.AssertFollowedBy(_folder["run"]);
         if (System.Runtime.Intrinsics.X86.Avx2.IsSupported)
         {
@@ -97,11 +89,10 @@ public sealed class ProgramTests : IDisposable
     {
         Mutations.LeaveToCi();
         string first = _folder["first"], second = _folder["second"];
-        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "6", "--out", first).ExitCode);
+        CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "6", "--out", first).Succeeded();
         CliProgram.Result result = CliProgram.Run(
             "train", "--data", _folder.Write("new.csv", DigitFiles.Csv(GeneratedDigits.Create(200, seed: 9))),
-            "--init-from", Path.Combine(first, "model.safetensors"), "--epochs", "1", "--lr", "3e-4", "--schedule", "constant", "--out", second, "--json");
-        Assert.Equal(0, result.ExitCode);
+            "--init-from", Path.Combine(first, "model.safetensors"), "--epochs", "1", "--lr", "3e-4", "--schedule", "constant", "--out", second, "--json").Succeeded();
         using JsonDocument summary = JsonDocument.Parse(result.Output);
         Assert.Equal("simple", summary.RootElement.GetProperty("model").GetString()); // read from the weights
         double firstLoss = double.Parse(File.ReadLines(Path.Combine(second, "history.csv")).ElementAt(1).Split(',')[1], CultureInfo.InvariantCulture);
@@ -163,8 +154,7 @@ public sealed class ProgramTests : IDisposable
     public void A_name_that_begins_with_an_at_sign_is_a_name()
     {
         File.Move(_train, _folder["@digits.csv"]);
-        CliProgram.Result result = CliProgram.RunIn(_folder.Path, [], "train", "--data", "@digits.csv", "--model", "simple", "--epochs", "1", "--out", "@run");
-        Assert.True(result.ExitCode == 0, result.Error);
+        CliProgram.RunIn(_folder.Path, [], "train", "--data", "@digits.csv", "--model", "simple", "--epochs", "1", "--out", "@run").Succeeded();
         Assert.True(File.Exists(_folder["@run/model.safetensors"]));
     }
 
@@ -174,9 +164,8 @@ public sealed class ProgramTests : IDisposable
         string start = _folder["start.safetensors"], run = _folder["run"], fifo = FileNodes.Fifo(_folder["fifo"]);
         NetworkWeights weights = Initializer.Create(DigitNetworks.Simple, 3);
         Checkpoint.SaveWeights(start, weights, 0);
-        CliProgram.Result result = CliProgram.Finish(CliProgram.Shell(
-            $"cat '{start}' > '{fifo}' & \"$@\"", "train", "--data", _train, "--init-from", fifo, "--epochs", "1", "--out", run, "--quiet"));
-        Assert.True(result.ExitCode == 0, result.Error);
+        CliProgram.Finish(CliProgram.Shell(
+            $"cat '{start}' > '{fifo}' & \"$@\"", "train", "--data", _train, "--init-from", fifo, "--epochs", "1", "--out", run, "--quiet")).Succeeded();
         RunRecord record = new RunFolder(run).ReadRecord();
         Assert.Equal((fifo, null), (record.InitFrom, record.InitFromSha256));
     }
@@ -310,8 +299,7 @@ public sealed class ProgramTests : IDisposable
     [InlineData("data")]
     public void Help_has_examples(string command)
     {
-        CliProgram.Result result = CliProgram.Run(command, "--help");
-        Assert.Equal(0, result.ExitCode);
+        CliProgram.Result result = CliProgram.Run(command, "--help").Succeeded();
         Assert.Contains($"Examples, where cudnn-digits stands for {CliProgram.Command}:\n  cudnn-digits {command}", result.Output, StringComparison.Ordinal);
     }
 
@@ -326,10 +314,9 @@ public sealed class ProgramTests : IDisposable
         string start = _folder["start.safetensors"], run = _folder["run"];
         Checkpoint.SaveWeights(start, Initializer.Create(DigitNetworks.Improved, 4), 0);
         Assert.Contains(instructionSet, CliProgram.RunIn(_folder.Path, variable, "0", "info").Output, StringComparison.Ordinal);
-        CliProgram.Result result = CliProgram.RunIn(
+        CliProgram.RunIn(
             _folder.Path, variable, "0", "train", "--data", _train, "--init-from", start, "--no-shuffle", "--augment", "none", "--dropout", "0",
-            "--validation", "0", "--schedule", "constant", "--batch-size", "300", "--epochs", "1", "--out", run);
-        Assert.True(result.ExitCode == 0, result.Error);
+            "--validation", "0", "--schedule", "constant", "--batch-size", "300", "--epochs", "1", "--out", run).Succeeded();
         DigitDataset data = DataSource.Open(_train, DataPart.Training);
         using ITrainingBackend wide = BackendFactory.Create("cpu", DigitNetworks.Improved.WithDropout(0), new BackendOptions(300, 0, AugmentationSpec.None));
         wide.Load(Initializer.Create(DigitNetworks.Improved.WithDropout(0), 4), new AdamState(DigitNetworks.Improved));

@@ -5,12 +5,8 @@ using CudnnDigits.Cli.Serve;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>What serve does where no weights are given.</summary>
-public sealed class QuickModelTests : IDisposable
+public sealed class QuickModelTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
-
     [Fact]
     public void A_kept_model_comes_back_bit_by_bit_and_none_is_taken_for_another()
     {
@@ -53,7 +49,7 @@ public sealed class QuickModelTests : IDisposable
         TrainingState state = Untrained("simple");
         QuickModel behindAFile = new("simple", Path.Combine(_folder.Write("file", [1]), "cache")), folder = new("simple", _folder["a"]), pipe = new("simple", _folder["b"]), nowhere = new("simple", "cache");
         Directory.CreateDirectory(folder.File);
-        Directory.CreateDirectory(_folder["b"]);
+        _folder.Make("b");
         foreach (QuickModel quick in OperatingSystem.IsWindows() ? [behindAFile, folder, nowhere] : new[] { behindAFile, folder, nowhere, pipe })
         {
             if (quick == pipe)

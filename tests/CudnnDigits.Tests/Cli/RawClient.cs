@@ -146,6 +146,27 @@ internal sealed partial class RawClient : IDisposable
         return all.ToArray();
     }
 
+    /// <summary>Whatever arrives next.</summary>
+    public async Task ReadOnce(CancellationToken cancellation) => Assert.True(await _socket.ReceiveAsync(new byte[1 << 16], cancellation) > 0);
+
+    /// <summary>Waits, without reading, until the server has broken the connection off, which the next byte that is sent shows.</summary>
+    public async Task WaitUntilBrokenOff(CancellationToken cancellation)
+    {
+        for (Stopwatch clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromMinutes(1); await Task.Delay(50, cancellation))
+        {
+            try
+            {
+                await _socket.SendAsync(new byte[1], cancellation);
+            }
+            catch (SocketException)
+            {
+                return;
+            }
+        }
+
+        Assert.Fail("the connection is still there");
+    }
+
     /// <summary>The answers until the server closes the connection.</summary>
     public async Task<List<Answer>> Answers(CancellationToken cancellation) => Parse(await ReadToEnd(cancellation));
 

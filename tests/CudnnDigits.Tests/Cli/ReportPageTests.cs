@@ -3,14 +3,11 @@ using OpenQA.Selenium.Chrome;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>The pages of runs and studies in Chromium: on a phone, on a desktop and on paper, in light and dark.</summary>
-public sealed class ReportPageTests : IDisposable
+public sealed class ReportPageTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string[] _data;
 
     public ReportPageTests() => _data = ["--data", _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2))), "--quiet"];
-
-    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("train", "--model", "simple", "--augment", "standard", "--epochs", "2")]
@@ -56,9 +53,5 @@ public sealed class ReportPageTests : IDisposable
         Assert.Empty((IEnumerable<object>)pushed);
     }
 
-    private static void Run(params string[] arguments)
-    {
-        CliProgram.Result result = CliProgram.Run(arguments);
-        Assert.True(result.ExitCode == 0, result.Error);
-    }
+    private static void Run(params string[] arguments) => CliProgram.Run(arguments).Succeeded();
 }

@@ -4,14 +4,11 @@ using CudnnDigits.Cli.Report;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>report.html, as a file: what stands in it, and that it needs nothing else.</summary>
-public sealed class ReportTests : IDisposable
+public sealed class ReportTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _train;
 
     public ReportTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(400, seed: 2)));
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void A_run_leaves_a_report_that_needs_no_network()
@@ -71,9 +68,9 @@ public sealed class ReportTests : IDisposable
         string? native = Environment.GetEnvironmentVariable("CUDNN_DIGITS_NATIVE");
         Assert.SkipWhen(native is null, "CUDNN_DIGITS_NATIVE names no native build of the program");
         string run = Train("run", "--augment", "standard", "--epochs", "2"), page = _folder["page.html"];
-        Assert.Equal(0, CliProgram.RunNative(native, "report", run, "--out", page).ExitCode);
+        CliProgram.RunNative(native, "report", run, "--out", page).Succeeded();
         string drawn = File.ReadAllText(page);
-        Assert.Equal(0, CliProgram.RunIn(_folder.Path, "DOTNET_EnableAVX512", "0", "report", run, "--out", page).ExitCode); // the native build has AVX2
+        CliProgram.RunIn(_folder.Path, "DOTNET_EnableAVX512", "0", "report", run, "--out", page).Succeeded(); // the native build has AVX2
         Assert.Equal(File.ReadAllText(page), drawn);
     }
 
@@ -100,7 +97,7 @@ public sealed class ReportTests : IDisposable
         Mutations.LeaveToCi();
         string other = _folder.Write("other.csv", DigitFiles.Csv(GeneratedDigits.Create(400, seed: 3))), first = Train("first", "--epochs", "1");
         string[] foreign = ["--data", other, "--model", "simple", "--epochs", "1", "--out", _folder["foreign"]];
-        Assert.Equal(0, CliProgram.Run(["train", .. foreign]).ExitCode);
+        CliProgram.Run(["train", .. foreign]).Succeeded();
         Assert.Null(Warning(first, Train("rate", "--epochs", "1", "--lr", "0.002")));
         Assert.Contains("scored on other digits", Warning(first, Train("seed", "--epochs", "1", "--seed", "5")), StringComparison.Ordinal);
         Assert.Contains("scored on other digits", Warning(first, Train("share", "--epochs", "1", "--validation", "0.3")), StringComparison.Ordinal);
@@ -130,8 +127,7 @@ public sealed class ReportTests : IDisposable
     {
         string run = Train("run", "--epochs", "1");
         File.Delete(_train);
-        CliProgram.Result result = CliProgram.Run("report", run);
-        Assert.Equal(0, result.ExitCode);
+        CliProgram.Result result = CliProgram.Run("report", run).Succeeded();
         Assert.StartsWith($"note      {run}: no pictures of digits and no calibration: {_train}: no such file", result.Error, StringComparison.Ordinal);
         CliProgram.AssertRefused($"{_train}: is gone, and the run was started with these digits; bring them back there", "train", "--resume", run);
         string page = File.ReadAllText(Path.Combine(run, "report.html"));
@@ -144,7 +140,7 @@ public sealed class ReportTests : IDisposable
             File.Delete(Path.Combine(run, file));
         }
 
-        Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
+        CliProgram.Run("report", run).Succeeded();
         Assert.Contains("The run has not ended: 1 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
     }
 

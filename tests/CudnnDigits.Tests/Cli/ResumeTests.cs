@@ -1,14 +1,11 @@
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Runs that are killed, interrupted, extended: through the program itself.</summary>
-public sealed class ResumeTests : IDisposable
+public sealed class ResumeTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _train;
 
     public ResumeTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2)));
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void A_killed_run_resumes_to_the_same_bits()
@@ -16,21 +13,20 @@ public sealed class ResumeTests : IDisposable
         Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
-        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
         using (Process process = CliProgram.Start(["train", .. options, "--out", killed]))
         {
-            WaitFor(() => File.Exists(Path.Combine(killed, "history.csv")) && File.ReadAllLines(Path.Combine(killed, "history.csv")).Length > 1, process);
+            Signals.WaitUntil(() => File.Exists(Path.Combine(killed, "history.csv")) && File.ReadAllLines(Path.Combine(killed, "history.csv")).Length > 1, process);
             process.Kill(); // SIGKILL
             process.WaitForExit();
         }
 
-        CliProgram.Result resumed = CliProgram.Run("train", "--resume", killed, "--threads", "1");
-        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        CliProgram.Run("train", "--resume", killed, "--threads", "1").Succeeded();
         AssertSameRun(whole, killed);
 
         // Once done, resuming changes nothing.
         byte[] model = File.ReadAllBytes(Path.Combine(killed, "model.safetensors"));
-        Assert.Equal(0, CliProgram.Run("train", "--resume", killed).ExitCode);
+        CliProgram.Run("train", "--resume", killed).Succeeded();
         Assert.Equal(model, File.ReadAllBytes(Path.Combine(killed, "model.safetensors")));
     }
 
@@ -40,7 +36,7 @@ public sealed class ResumeTests : IDisposable
         Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
-        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
         Random random = new(1);
         for (double left = 5 * Mutations.Factor; left > 0; left--)
         {
@@ -52,8 +48,7 @@ public sealed class ResumeTests : IDisposable
             process.WaitForExit();
         }
 
-        CliProgram.Result resumed = CliProgram.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]);
-        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        CliProgram.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]).Succeeded();
         AssertSameRun(whole, killed);
     }
 
@@ -61,10 +56,8 @@ public sealed class ResumeTests : IDisposable
     public void A_run_killed_while_its_first_file_is_written_can_be_started_again()
     {
         string run = _folder["run"];
-        Directory.CreateDirectory(run);
-        File.WriteAllText(Path.Combine(run, "run.json.0123456789abcdef.tmp"), "{");
-        CliProgram.Result result = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run);
-        Assert.True(result.ExitCode == 0, result.Error);
+        _folder.Write("run/run.json.0123456789abcdef.tmp", "{");
+        CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run).Succeeded();
         Assert.False(File.Exists(Path.Combine(run, "run.json.0123456789abcdef.tmp")));
     }
 
@@ -73,17 +66,17 @@ public sealed class ResumeTests : IDisposable
     {
         Mutations.LeaveToCi();
         string run = _folder["run"], history = Path.Combine(run, "history.csv");
-        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "improved", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
+        CliProgram.Run("train", "--data", _train, "--model", "improved", "--epochs", "1", "--batch-size", "16", "--out", run).Succeeded();
         Assert.True(File.Exists(Path.Combine(run, "metrics.json")));
         using (Process process = CliProgram.Start("train", "--resume", run, "--epochs", "1000"))
         {
-            WaitFor(() => File.ReadAllLines(history).Length > 2, process);
+            Signals.WaitUntil(() => File.ReadAllLines(history).Length > 2, process);
             process.Kill();
             process.WaitForExit();
         }
 
         Assert.False(File.Exists(Path.Combine(run, "metrics.json")));
-        Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
+        CliProgram.Run("report", run).Succeeded();
         string page = File.ReadAllText(Path.Combine(run, "report.html"));
         Assert.Contains("The run has not ended", page, StringComparison.Ordinal);
         Assert.Contains("<h3>Digits it read wrong</h3>", page, StringComparison.Ordinal); // by the weights that it has kept so far
@@ -94,11 +87,10 @@ public sealed class ResumeTests : IDisposable
     {
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "2"];
         string whole = _folder["whole"], killed = _folder["killed"];
-        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
-        Directory.CreateDirectory(killed);
-        File.Copy(Path.Combine(whole, "run.json"), Path.Combine(killed, "run.json")); // all there is after the first moment
-        File.WriteAllBytes(Path.Combine(killed, "last.safetensors.0123456789abcdef.tmp"), [1, 2, 3]);
-        Assert.Equal(0, CliProgram.Run("train", "--resume", killed).ExitCode);
+        CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
+        _folder.Write("killed/run.json", File.ReadAllBytes(_folder["whole/run.json"])); // all there is after the first moment
+        _folder.Write("killed/last.safetensors.0123456789abcdef.tmp", [1, 2, 3]);
+        CliProgram.Run("train", "--resume", killed).Succeeded();
         AssertSameRun(whole, killed);
         Assert.False(File.Exists(Path.Combine(killed, "last.safetensors.0123456789abcdef.tmp")));
     }
@@ -110,15 +102,15 @@ public sealed class ResumeTests : IDisposable
         Signals.Require("INT");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
-        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
         Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
-        WaitFor(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
-        Signal(process, "INT");
+        Signals.WaitUntil(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
+        Signals.Send(process, "INT");
         CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal(130, result.ExitCode);
         Assert.Contains($"--resume {stopped}", result.Error, StringComparison.Ordinal);
 
-        Assert.Equal(0, CliProgram.Run("train", "--resume", stopped).ExitCode);
+        CliProgram.Run("train", "--resume", stopped).Succeeded();
         AssertSameRun(whole, stopped);
     }
 
@@ -126,11 +118,11 @@ public sealed class ResumeTests : IDisposable
     public void Resume_extends_a_run_and_refuses_other_changes()
     {
         string run = _folder["run"];
-        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "2", "--schedule", "constant", "--out", run).ExitCode);
+        CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "2", "--schedule", "constant", "--out", run).Succeeded();
         CliProgram.AssertRefused("--lr cannot be changed by --resume", "train", "--resume", run, "--lr", "0.1");
         CliProgram.AssertRefused("--resume can only extend", "train", "--resume", run, "--epochs", "1");
         CliProgram.AssertRefused($"continue it with --resume {run}", "train", "--data", _train, "--out", run);
-        Assert.Equal(0, CliProgram.Run("train", "--resume", run, "--epochs", "3").ExitCode);
+        CliProgram.Run("train", "--resume", run, "--epochs", "3").Succeeded();
         Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
 
         File.WriteAllBytes(_train, DigitFiles.Csv(GeneratedDigits.Create(200, seed: 8)));
@@ -149,8 +141,7 @@ public sealed class ResumeTests : IDisposable
         string whole = _folder["whole"], run = _folder["run"];
         Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "4", "--quiet", "--out", whole]));
         Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "2", "--quiet", "--out", run]));
-        CliProgram.Result extended = CliProgram.Run("train", "--resume", run, "--epochs", "4");
-        Assert.Equal(0, extended.ExitCode);
+        CliProgram.Result extended = CliProgram.Run("train", "--resume", run, "--epochs", "4").Succeeded();
         Assert.Equal(same, Checkpoint.LoadWeights(whole).Weights.Trained.SequenceEqual(Checkpoint.LoadWeights(run).Weights.Trained));
         Assert.Equal(
             same ? [] : ["note      one-cycle was laid out for --epochs 2 and is laid out anew for --epochs 4, so the result is not that of a run with --epochs 4 from the start"], Notes(extended));
@@ -167,8 +158,7 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "3", "--device", "cpu", "--quiet", "--out", whole));
         Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--device", "cpu", "--quiet", "--out", killed));
         Assert.All(Directory.GetFiles(killed).Where(file => !file.EndsWith("run.json", StringComparison.Ordinal)), File.Delete);
-        CliProgram.Result extended = CliProgram.Run("train", "--resume", killed, "--epochs", "3");
-        Assert.Equal(0, extended.ExitCode);
+        CliProgram.Result extended = CliProgram.Run("train", "--resume", killed, "--epochs", "3").Succeeded();
         Assert.Empty(Notes(extended));
         Assert.Equal(Checkpoint.LoadWeights(whole).Weights.Trained, Checkpoint.LoadWeights(killed).Weights.Trained);
     }
@@ -182,8 +172,7 @@ public sealed class ResumeTests : IDisposable
         int stopped = File.ReadAllLines(Path.Combine(run, "history.csv")).Length - 1;
         Assert.InRange(stopped, 2, 8);
         byte[] model = File.ReadAllBytes(Path.Combine(run, "model.safetensors"));
-        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "20", "--json");
-        Assert.Equal(0, resumed.ExitCode);
+        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "20", "--json").Succeeded();
         Assert.Contains("\"trained_epochs\": 0,", resumed.Output, StringComparison.Ordinal);
         Assert.Contains(": 9 epochs of ", resumed.Error, StringComparison.Ordinal);
         Assert.Contains($"run       {run}, which has ended\n", resumed.Error, StringComparison.Ordinal);
@@ -205,8 +194,7 @@ public sealed class ResumeTests : IDisposable
         record = record with { Options = record.Options with { EarlyStop = 3 } };
         folder.WriteRecord(record);
         folder.Save(Checkpoint.LoadState(folder.StateFile, DigitNetworks.Simple), record);
-        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "3");
-        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "3").Succeeded();
         Assert.Equal(["note      nothing is held out, so --early-stop 3 goes by the training loss; new runs refuse it"], Notes(resumed));
         Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
     }
@@ -219,16 +207,15 @@ public sealed class ResumeTests : IDisposable
         Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "15", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], run = _folder["run"];
-        Assert.Equal(0, CliProgram.Run(["train", .. options, "--out", whole]).ExitCode);
+        CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
         Process first = CliProgram.Start(["train", .. options, "--out", run]);
-        WaitFor(() => File.Exists(Path.Combine(run, "history.csv")), first);
-        Signal(first, "STOP"); // or it may end before the others come
+        Signals.WaitUntil(() => File.Exists(Path.Combine(run, "history.csv")), first);
+        Signals.Send(first, "STOP"); // or it may end before the others come
         CliProgram.AssertRefused($"{run}: is being written by process {first.Id} on {Environment.MachineName}", "train", "--resume", run);
         CliProgram.AssertRefused("holds a run already", ["train", .. options, "--out", run]);
         Assert.Equal(2, CliProgram.RunIn(".", "DOTNET_SYSTEM_IO_DISABLEFILELOCKING", "1", "train", "--resume", run).ExitCode); // .NET locks nothing then
-        Signal(first, "CONT");
-        CliProgram.Result result = CliProgram.Finish(first);
-        Assert.True(result.ExitCode == 0, result.Error);
+        Signals.Send(first, "CONT");
+        CliProgram.Finish(first).Succeeded();
         AssertSameRun(whole, run);
         Assert.False(File.Exists(Path.Combine(run, ".lock")));
     }
@@ -239,17 +226,17 @@ public sealed class ResumeTests : IDisposable
         Mutations.LeaveToCi();
         Signals.Require("INT");
         string run = _folder["run"];
-        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).ExitCode);
+        CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).Succeeded();
         Process[] both = [.. Enumerable.Range(0, 2).Select(_ => CliProgram.Start("train", "--resume", run, "--epochs", "10000"))];
-        WaitFor(() => both[1].HasExited, both[0]);
+        Signals.WaitUntil(() => both[1].HasExited, both[0]);
         Process late = Array.Find(both, process => process.HasExited)!, first = both.Single(process => process != late);
         CliProgram.Result refused = CliProgram.Finish(late);
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains($"{run}: is being written by process {first.Id} on {Environment.MachineName}", refused.Error, StringComparison.Ordinal);
-        WaitFor(() => File.ReadAllLines(Path.Combine(run, "history.csv")).Length > 2, first);
-        Signal(first, "INT");
+        Signals.WaitUntil(() => File.ReadAllLines(Path.Combine(run, "history.csv")).Length > 2, first);
+        Signals.Send(first, "INT");
         Assert.Equal(130, CliProgram.Finish(first).ExitCode);
-        Assert.Equal(0, CliProgram.Run("report", run).ExitCode);
+        CliProgram.Run("report", run).Succeeded();
     }
 
     [Fact]
@@ -258,12 +245,12 @@ public sealed class ResumeTests : IDisposable
         Mutations.LeaveToCi();
         string study = _folder["study"];
         Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "3", "--seeds", "2", "--batch-size", "16", "--out", study);
-        WaitFor(() => File.Exists(Path.Combine(study, "study.json")), first);
-        Signal(first, "STOP");
+        Signals.WaitUntil(() => File.Exists(Path.Combine(study, "study.json")), first);
+        Signals.Send(first, "STOP");
         CliProgram.AssertRefused($"{study}: is being written by process {first.Id}", "repeat", "--resume", study);
-        Signal(first, "CONT");
+        Signals.Send(first, "CONT");
         Assert.Equal(0, CliProgram.Finish(first).ExitCode);
-        Assert.Equal(0, CliProgram.Run("repeat", "--resume", study).ExitCode);
+        CliProgram.Run("repeat", "--resume", study).Succeeded();
     }
 
     [Fact]
@@ -271,7 +258,7 @@ public sealed class ResumeTests : IDisposable
     {
         Mutations.LeaveToCi();
         string run = _folder["run"], state = Path.Combine(run, "last.safetensors");
-        Assert.Equal(0, CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run).ExitCode);
+        CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run).Succeeded();
         byte[] good = File.ReadAllBytes(state);
         Dictionary<string, byte[]> before = Directory.GetFiles(run).Where(file => file != state).ToDictionary(file => file, File.ReadAllBytes);
         byte[] flipped = [.. good];
@@ -287,21 +274,6 @@ public sealed class ResumeTests : IDisposable
         {
             File.WriteAllBytes(state, bytes);
             CliProgram.AssertRefused(says, "train", "--resume", run, "--epochs", "2");
-        }
-    }
-
-    private static void Signal(Process process, string signal)
-    {
-        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
-        Process.Start("kill", [$"-{signal}", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
-    }
-
-    private static void WaitFor(Func<bool> condition, Process process)
-    {
-        Stopwatch clock = Stopwatch.StartNew();
-        while (!condition() && !process.HasExited && clock.Elapsed < TimeSpan.FromMinutes(1))
-        {
-            Thread.Sleep(5);
         }
     }
 

@@ -3,13 +3,10 @@ using CudnnDigits.Cli;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>States that are written while training goes on in them.</summary>
-public sealed class StateWriterTests : IDisposable
+public sealed class StateWriterTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly RunRecord _record = new(
         "1", DateTime.UnixEpoch, TrainingOptions.For("improved"), null, new RunData(null, 1, ""), "cpu", "CPU", Precision.Fp32, false, "", null);
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void What_is_written_is_the_state_as_it_was()

@@ -5,14 +5,11 @@ using CudnnDigits.Cli.Studies;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>compare, crossval, repeat and tune, through the program itself.</summary>
-public sealed class StudyTests : IDisposable
+public sealed class StudyTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
     private readonly string _train;
 
     public StudyTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(203, seed: 2)));
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void Folds_made_one_by_one_and_collected_are_the_whole_cross_validation()
@@ -60,7 +57,7 @@ public sealed class StudyTests : IDisposable
 
         foreach (string name in new[] { "report.html", "crossval.json" })
         {
-            string mine = Directory.CreateDirectory(_folder[$"mine-{name}"]).FullName;
+            string mine = _folder.Make($"mine-{name}");
             File.WriteAllText(Path.Combine(mine, name), "mine");
             CliProgram.AssertRefused($"holds {name}, which --collect has not written", "crossval", "--collect", _folder["cv"], "--out", mine);
             Assert.Equal("mine", File.ReadAllText(Path.Combine(mine, name)));
@@ -68,7 +65,7 @@ public sealed class StudyTests : IDisposable
 
         CliProgram.AssertRefused("is there 2 times", "crossval", "--collect", _folder["cv"], _folder["whole/fold-1"]);
         CliProgram.AssertRefused("no such folder", "crossval", "--collect", _folder["absent"]);
-        CliProgram.AssertRefused("holds no runs", "crossval", "--collect", Directory.CreateDirectory(_folder["empty"]).FullName);
+        CliProgram.AssertRefused("holds no runs", "crossval", "--collect", _folder.Make("empty"));
         CliProgram.AssertRefused("there is no such fold", ["crossval", .. options, "--fold", "4"]);
         Run(["train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", _folder["cv/plain"]]);
         CliProgram.AssertRefused("plain: is no run of crossval --fold", "crossval", "--collect", _folder["cv"]);
@@ -84,17 +81,12 @@ public sealed class StudyTests : IDisposable
     public void An_interrupted_study_resumes_to_the_same_figures()
     {
         Mutations.LeaveToCi();
-        Assert.SkipUnless(File.Exists("/bin/kill") || File.Exists("/usr/bin/kill"), "needs kill(1)");
         Signals.Require("INT");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--batch-size", "16", "--folds", "3"];
         string whole = Run(["crossval", .. options, "--out", _folder["whole"], "--json"]);
         Process process = CliProgram.Start(["crossval", .. options, "--out", _folder["stopped"]]);
-        for (Stopwatch clock = Stopwatch.StartNew(); !File.Exists(_folder["stopped/fold-2/history.csv"]) && clock.Elapsed < TimeSpan.FromMinutes(1);)
-        {
-            Thread.Sleep(5);
-        }
-
-        Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        Signals.WaitUntil(() => File.Exists(_folder["stopped/fold-2/history.csv"]), process);
+        Signals.Send(process, "INT");
         CliProgram.Result stopped = CliProgram.Finish(process);
         Assert.Equal(130, stopped.ExitCode);
         Assert.Contains($"crossval --resume {_folder["stopped"]}", stopped.Error, StringComparison.Ordinal);
@@ -113,11 +105,10 @@ public sealed class StudyTests : IDisposable
         CliProgram.AssertRefused("has not ended (fold 2 of 3); go on with ", "report", _folder["stopped"]);
         CliProgram.AssertRefused("holds a study already; go on with ", ["crossval", .. options, "--out", _folder["stopped"]]);
         CliProgram.AssertRefused("is not empty; choose another", ["crossval", .. options, "--out", _folder.Path]);
-        Directory.CreateDirectory(_folder["killed"]);
-        File.WriteAllText(_folder["killed/study.json.0123456789abcdef.tmp"], "{");
+        _folder.Write("killed/study.json.0123456789abcdef.tmp", "{");
         Run(["crossval", "--data", _train, "--model", "simple", "--epochs", "1", "--folds", "2", "--out", _folder["killed"]]);
         Assert.False(File.Exists(_folder["killed/study.json.0123456789abcdef.tmp"]));
-        File.WriteAllText(_folder["stopped/study.json"], "{ \"command\": 3");
+        _folder.Write("stopped/study.json", "{ \"command\": 3");
         CliProgram.AssertRefused("study.json: is damaged", "crossval", "--resume", _folder["stopped"]);
     }
 
@@ -152,7 +143,7 @@ public sealed class StudyTests : IDisposable
         Directory.Delete(file);
         File.WriteAllText(file, good);
         File.Delete(_folder["repeat/report.html"]);
-        Directory.CreateDirectory(_folder["repeat/report.html/x"]); // where its own page would go
+        _folder.Make("repeat/report.html/x"); // where its own page would go
         File.Delete(_folder["repeat/repeat.json"]);
         Assert.Equal(2, CliProgram.Run("repeat", "--resume", _folder["repeat"]).ExitCode);
     }
@@ -243,11 +234,11 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(best, listed[0]);
         Assert.Equal(9, listed.Distinct().Count());
         string result = File.ReadAllText(_folder["whole/tune.json"]);
-        File.WriteAllText(_folder["whole/tune.json"], Regex.Replace(result, "\"winner\": \\d+", "\"winner\": 77"));
+        _folder.Write("whole/tune.json", Regex.Replace(result, "\"winner\": \\d+", "\"winner\": 77"));
         CliProgram.AssertRefused("is damaged, trial 77 is not in the last rung", "report", _folder["whole"]);
-        File.WriteAllText(_folder["whole/tune.json"], "{");
+        _folder.Write("whole/tune.json", "{");
         CliProgram.AssertRefused("tune.json: is damaged", "report", _folder["whole"]);
-        File.WriteAllText(_folder["whole/tune.json"], result);
+        _folder.Write("whole/tune.json", result);
         string last = $"trial-{int.Parse(listed[^1], CultureInfo.InvariantCulture):D3}-epochs-1";
         File.Move(_folder[$"whole/{last}/metrics.json"], _folder["metrics.json"]); // as a trial is left whose loss became no number
         Run("report", _folder["whole"]);
@@ -256,7 +247,7 @@ public sealed class StudyTests : IDisposable
         Assert.Equal(9, listed.Length);
 
         // As if it had been stopped in the last rung.
-        Directory.CreateDirectory(_folder["stopped"]);
+        _folder.Make("stopped");
         foreach (string trial in Directory.GetDirectories(_folder["whole"]).Where(path => path.EndsWith("epochs-1", StringComparison.Ordinal)))
         {
             string copy = Directory.CreateDirectory(Path.Combine(_folder["stopped"], Path.GetFileName(trial))).FullName;
@@ -329,10 +320,5 @@ public sealed class StudyTests : IDisposable
         return WebUtility.HtmlDecode(page);
     }
 
-    private static string Run(params string[] arguments)
-    {
-        CliProgram.Result result = CliProgram.Run(arguments);
-        Assert.True(result.ExitCode == 0, result.Error);
-        return result.Output;
-    }
+    private static string Run(params string[] arguments) => CliProgram.Run(arguments).Succeeded().Output;
 }

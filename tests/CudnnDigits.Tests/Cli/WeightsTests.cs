@@ -4,23 +4,20 @@ using CudnnDigits.Cli.Exchange;
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Whatever a command takes as weights: the folder of a run, names with a prefix, ONNX under any name.</summary>
-public sealed class WeightsTests : IDisposable
+public sealed class WeightsTests : TestsWithFolder
 {
     private static readonly NetworkWeights Weights = Initializer.Create(DigitNetworks.Simple, 5);
 
-    private readonly TemporaryFolder _folder = new();
     private readonly string _data, _run, _model, _prefixed;
 
     public WeightsTests()
     {
         _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(100, seed: 2)));
-        _run = Directory.CreateDirectory(_folder["run"]).FullName;
+        _run = _folder.Make("run");
         _model = Path.Combine(_run, "model.safetensors");
         Checkpoint.SaveWeights(_model, Weights, 1);
         _prefixed = _folder.Write("ddp.safetensors", SafeTensorsFiles.Bytes(SafeTensorsFiles.Of(Weights).Select(tensor => tensor with { Name = $"module._orig_mod.{tensor.Name}" })));
     }
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void A_prefix_is_said_once_and_changes_nothing()

@@ -3,13 +3,9 @@ namespace CudnnDigits.Tests.Data;
 /// <summary>
 /// The containers that the library reads: IDX by folder and by file, packed or not, NumPy's arrays, Kaggle's files in a folder.
 /// </summary>
-public sealed class ContainerTests : IDisposable
+public sealed class ContainerTests : TestsWithFolder
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(20, seed: 4), Others = GeneratedDigits.Create(10, seed: 5);
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     private static IEnumerable<double> Pixels => Digits.Pixels.ToArray().Select(pixel => (double)pixel);
 
@@ -183,12 +179,12 @@ public sealed class ContainerTests : IDisposable
     [Fact]
     public void Digits_are_found_in_the_folders_in_which_torchvision_keeps_them()
     {
-        Directory.CreateDirectory(_folder["MNIST/raw"]);
-        Directory.CreateDirectory(_folder["MNIST/processed"]);
+        _folder.Make("MNIST/raw");
+        _folder.Make("MNIST/processed");
         _folder.Write("MNIST/raw/train-images-idx3-ubyte", DigitFiles.IdxImages(Digits));
         _folder.Write("MNIST/raw/train-labels-idx1-ubyte.gz", DigitFiles.Gzip(DigitFiles.IdxLabels(Digits)));
         DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
-        Directory.CreateDirectory(_folder["other"]);
+        _folder.Make("other");
         _folder.Write("other/train.csv", DigitFiles.Csv(Digits));
         AssertRefused("holds several folders of digits", () => DataSource.Open(_folder.Path, DataPart.Training));
     }
@@ -232,7 +228,7 @@ public sealed class ContainerTests : IDisposable
         void Check(byte[] second, DigitDataset evaluated, DigitDataset predicted, string? says)
         {
             string zip = _folder.Write("set.zip", DigitFiles.Zip((train, Packed(train, trainCsv)), (test, Packed(test, second))));
-            Directory.CreateDirectory(_folder["set"]);
+            _folder.Make("set");
             _folder.Write($"set/{train}", Packed(train, trainCsv));
             _folder.Write($"set/{test}", Packed(test, second));
             foreach (string path in new[] { zip, _folder["set"] })
@@ -278,8 +274,8 @@ public sealed class ContainerTests : IDisposable
     [InlineData("train-images-idx3-ubyte.bin")]
     public void The_only_file_of_a_folder_that_can_be_read_is_taken_whatever_its_name(string name)
     {
-        Directory.CreateDirectory(_folder["folder"]);
-        _folder.Write("folder/readme.txt", "0,1,2\n"u8.ToArray());
+        _folder.Make("folder");
+        _folder.Write("folder/readme.txt", "0,1,2\n");
         _folder.Write("folder/junk.bin", [0, 1, 2]);
         byte[] csv = DigitFiles.Csv(Digits);
         bool idx = name.Contains("idx3", StringComparison.OrdinalIgnoreCase);
@@ -329,8 +325,8 @@ public sealed class ContainerTests : IDisposable
     [Fact]
     public void A_file_in_a_folder_below_comes_before_tables_beside_it()
     {
-        _folder.Write("results.csv", "epoch,loss\n"u8.ToArray());
-        Directory.CreateDirectory(_folder["data"]);
+        _folder.Write("results.csv", "epoch,loss\n");
+        _folder.Make("data");
         _folder.Write("data/train.csv", DigitFiles.Csv(Digits));
         DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
     }
@@ -347,7 +343,7 @@ public sealed class ContainerTests : IDisposable
     public void Links_that_lead_back_are_not_other_folders_of_digits()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows lets only administrators make links");
-        Directory.CreateDirectory(_folder["raw"]);
+        _folder.Make("raw");
         Directory.CreateSymbolicLink(_folder["again"], ".");
         Directory.CreateSymbolicLink(_folder["raw/up"], "..");
         _folder.Write("raw/train.csv", DigitFiles.Csv(Digits));

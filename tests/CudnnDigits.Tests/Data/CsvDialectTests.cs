@@ -1,14 +1,10 @@
 namespace CudnnDigits.Tests.Data;
 
 /// <summary>Tables of digits as people have them; Kaggle's own layout is in <see cref="DataSourceTests"/>.</summary>
-public sealed class CsvDialectTests : IDisposable
+public sealed class CsvDialectTests : TestsWithFolder
 {
     /// <summary>Labels as real ones come, neither counting nor sorted.</summary>
     private static readonly DigitDataset Digits = Shuffled(GeneratedDigits.Create(40, seed: 2));
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     /// <summary>
     /// A header (null for none), a row (l: the label, p: the pixels, i: the row from 0), a separator, and what is said of it.

@@ -1,13 +1,9 @@
 namespace CudnnDigits.Tests.Data;
 
-public sealed class DataSourceTests : IDisposable
+public sealed class DataSourceTests : TestsWithFolder
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(12);
     private static readonly byte[] Csv = DigitFiles.Csv(Digits), TestCsv = DigitFiles.Csv(DigitFiles.WithoutLabels(Digits));
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void Kaggle_csv_is_read_plain_gzipped_and_zipped()

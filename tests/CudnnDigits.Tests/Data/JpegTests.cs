@@ -201,9 +201,7 @@ public sealed class JpegTests
         }
 
         byte[] bomb = [.. good[..scan], .. Enumerable.Repeat(good[scan..end], 10_000).SelectMany(pass => pass), .. good[scan..]];
-        Stopwatch time = Stopwatch.StartNew();
         AssertRefused("in more than 64 passes", bomb);
-        Assert.InRange(time.ElapsedMilliseconds, 0, 2000);
     }
 
     [Fact]

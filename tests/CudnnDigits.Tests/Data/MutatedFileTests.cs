@@ -11,7 +11,7 @@ namespace CudnnDigits.Tests.Data;
 /// the directory says, and packed bytes after the deflated data; in PNG, bytes after IEND and after the compressed data; zeros after
 /// gzip members.
 /// </summary>
-public sealed class MutatedFileTests : IDisposable
+public sealed class MutatedFileTests : TestsWithFolder
 {
     /// <summary>Bytes allocated in all for a file of a few thousand: buffers, and pixels of the largest PNG several times over.</summary>
     private const long MostMemory = 32 << 20;
@@ -27,11 +27,7 @@ public sealed class MutatedFileTests : IDisposable
 
     private static readonly byte[] Csv = DigitFiles.Csv(Digits), Idx = DigitFiles.IdxImages(Digits);
 
-    private readonly TemporaryFolder _folder = new();
-
     private readonly List<string> _differences = [];
-
-    public void Dispose() => _folder.Dispose();
 
     public static TheoryData<string> Formats => ["csv", "csv.gz", "csv.gz of members", "zip", "zip, stored", "idx", "idx.gz"];
 

@@ -7,13 +7,9 @@ namespace CudnnDigits.Tests.Data;
 /// GeneratedDigits.Create(20, 4), in two row groups (snappy), and GeneratedDigits.Create(10, 5) with dictionaries (all others); version-2
 /// has the second version's pages and comes from Apache's arrow-rs.
 /// </summary>
-public sealed class ParquetTests : IDisposable
+public sealed class ParquetTests : TestsWithFolder
 {
     private static readonly DigitDataset Twenty = GeneratedDigits.Create(20, seed: 4), Ten = GeneratedDigits.Create(10, seed: 5);
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("snappy")]

@@ -3,14 +3,10 @@ using CudnnDigits.Cli.Datasets;
 namespace CudnnDigits.Tests.Data;
 
 /// <summary>How people lay pictures out in folders: what is taken, what is told, and what is refused since it is not clear.</summary>
-public sealed class PictureLayoutTests : IDisposable
+public sealed class PictureLayoutTests : TestsWithFolder
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(20, seed: 8);
     private static readonly string[] Words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("{0}")]
@@ -118,7 +114,7 @@ public sealed class PictureLayoutTests : IDisposable
     {
         WriteAll("{0}/{2}.png");
         Directory.Delete(_folder["3"], recursive: true);
-        Directory.CreateDirectory(_folder["3"]);
+        _folder.Make("3");
         Write("a.png", Digits.Image(0));
         Write("letters/a/a.png", Digits.Image(0));
         Write("notes/a.txt", [1]);
@@ -182,7 +178,7 @@ public sealed class PictureLayoutTests : IDisposable
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows lets only administrators make links");
         WriteAll("elsewhere/digits/{0}/{2}.png");
-        Directory.CreateDirectory(_folder["digits"]);
+        _folder.Make("digits");
         for (int digit = 0; digit < 10; digit++)
         {
             Directory.CreateSymbolicLink(_folder[$"digits/{digit}"], _folder[$"elsewhere/digits/{digit}"]);
@@ -217,7 +213,6 @@ public sealed class PictureLayoutTests : IDisposable
     private void Write(string name, ReadOnlySpan<byte> image)
     {
         byte[] bytes = image.Length == DigitDataset.PixelCount ? PngFiles.Write(image, 28) : image.ToArray();
-        Directory.CreateDirectory(Path.GetDirectoryName(_folder[name])!);
         _folder.Write(name, bytes);
     }
 

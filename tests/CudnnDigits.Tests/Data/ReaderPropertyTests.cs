@@ -7,14 +7,10 @@ namespace CudnnDigits.Tests.Data;
 /// Random files at every reader, and mutated ones at those that have no plain reader beside them: each parses, or gives an <see
 /// cref="InputException"/> of one line; nothing else is thrown, and memory stays in proportion to the file.
 /// </summary>
-public sealed class ReaderPropertyTests : IDisposable
+public sealed class ReaderPropertyTests : TestsWithFolder
 {
     private const int Iterations = 300;
     private const long AlwaysAllowedMemory = 64 << 20;
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     public static TheoryData<string> Formats => ["csv", "csv.gz", "zip", "idx", "idx.gz", "weights", "onnx", "state", "run.json"];
 
@@ -91,7 +87,7 @@ public sealed class ReaderPropertyTests : IDisposable
                 Checkpoint.LoadState(_folder.Write("file.safetensors", bytes), DigitNetworks.Simple);
                 break;
             case "run.json":
-                Directory.CreateDirectory(_folder["run"]);
+                _folder.Make("run");
                 _folder.Write("run/run.json", bytes);
                 new RunFolder(_folder["run"]).ReadRecord();
                 break;

@@ -3,19 +3,15 @@ using System.Net.Sockets;
 namespace CudnnDigits.Tests.Files;
 
 /// <summary>What becomes of whatever stands where a file is to be written.</summary>
-public sealed class AtomicFileTests : IDisposable
+public sealed class AtomicFileTests : TestsWithFolder
 {
     private const string LeftOver = ".0123456789abcdef.tmp";
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void A_link_stays_and_what_it_leads_to_gets_the_content()
     {
-        Directory.CreateDirectory(_folder["real/deep"]);
-        File.WriteAllText(_folder["real/target"], "old");
+        _folder.Make("real/deep");
+        _folder.Write("real/target", "old");
         File.CreateSymbolicLink(_folder["one"], "real/target");
         File.CreateSymbolicLink(_folder["two"], _folder["one"]);
         Directory.CreateSymbolicLink(_folder["folder"], "real/deep"); // "../target" is real/target from there, not the target beside it
@@ -89,7 +85,7 @@ public sealed class AtomicFileTests : IDisposable
     public void Whether_a_file_can_be_written_is_found_out_without_touching_it()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "needs nodes");
-        string good = _folder.Write("good", "kept"u8.ToArray());
+        string good = _folder.Write("good", "kept");
         AtomicFile.CheckWritable(good);
         AtomicFile.CheckWritable(_folder["new"]);
         AtomicFile.CheckWritable(FileNodes.Fifo(_folder["fifo"])); // and is not waited for
@@ -136,7 +132,7 @@ public sealed class AtomicFileTests : IDisposable
     {
         foreach (string name in new[] { "x.csv.tmp", "x.csv.0123456789ABCDEF.tmp", "x.csv.0123456789abcde.tmp", "y.csv" + LeftOver, "x.csv.old" + LeftOver })
         {
-            File.WriteAllText(_folder[name], name);
+            _folder.Write(name, name);
         }
 
         Write(_folder["x.csv"], "new");
@@ -152,7 +148,7 @@ public sealed class AtomicFileTests : IDisposable
     {
         string dead = _folder["x.csv" + LeftOver], alive = _folder["x.csv.00000000000000ff.tmp"];
         File.WriteAllText(dead, "half");
-        File.WriteAllText(_folder["x.csv.aaaaaaaaaaaaaaaa.tmp"], "");
+        _folder.Write("x.csv.aaaaaaaaaaaaaaaa.tmp", "");
         using (FileStream writing = new(alive, FileMode.CreateNew, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None))
         {
             writing.Write([1]);
@@ -213,7 +209,7 @@ public sealed class AtomicFileTests : IDisposable
             return;
         }
 
-        File.WriteAllText(_folder["x"], "old");
+        _folder.Write("x", "old");
         File.SetUnixFileMode(_folder["x"], (UnixFileMode)mode);
         Write(_folder["x"], "new");
         Assert.Equal("new", File.ReadAllText(_folder["x"]));
@@ -224,7 +220,7 @@ public sealed class AtomicFileTests : IDisposable
     public void The_owner_stays_as_far_as_one_may()
     {
         Assert.SkipUnless(!OperatingSystem.IsWindows() && Environment.UserName == "root", "only root may give files away");
-        File.WriteAllText(_folder["x"], "old");
+        _folder.Write("x", "old");
         Assert.True(FileNodes.Run("chown", "12345:23456", _folder["x"]));
         Write(_folder["x"], "new");
         FileStatus status = Posix.Status(_folder["x"], follow: false);
@@ -234,7 +230,7 @@ public sealed class AtomicFileTests : IDisposable
     [Fact]
     public void A_failure_leaves_the_old_content_and_nothing_else()
     {
-        File.WriteAllText(_folder["x"], "old");
+        _folder.Write("x", "old");
         Assert.Throws<IOException>(() => AtomicFile.Write(_folder["x"], stream =>
         {
             stream.Write(new byte[100_000]);
@@ -260,7 +256,7 @@ public sealed class AtomicFileTests : IDisposable
     [Fact]
     public void Another_name_of_the_same_file_keeps_the_old_content()
     {
-        File.WriteAllText(_folder["x"], "old");
+        _folder.Write("x", "old");
         Assert.SkipUnless(FileNodes.Run("ln", _folder["x"], _folder["y"]), "needs hard links");
         Assert.True(OutputPlace.IsSame(_folder["x"], _folder["y"]));
         Write(_folder["x"], "new");

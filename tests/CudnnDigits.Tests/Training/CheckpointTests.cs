@@ -2,12 +2,8 @@ using CudnnDigits.Tests.Data;
 
 namespace CudnnDigits.Tests.Training;
 
-public sealed class CheckpointTests : IDisposable
+public sealed class CheckpointTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
-
     [Theory]
     [InlineData("simple", 225_034)]
     [InlineData("improved", 870_826)]

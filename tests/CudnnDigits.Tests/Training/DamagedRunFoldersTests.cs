@@ -3,13 +3,9 @@ using CudnnDigits.Tests.Data;
 namespace CudnnDigits.Tests.Training;
 
 /// <summary>Run folders that a disk, a kill or a person has damaged: refused, or read as they were written.</summary>
-public sealed class DamagedRunFoldersTests : IDisposable
+public sealed class DamagedRunFoldersTests : TestsWithFolder
 {
     private static readonly NetworkSpec Network = DigitNetworks.Simple;
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void Counters_that_do_not_fit_the_run_are_refused()
@@ -216,7 +212,7 @@ public sealed class DamagedRunFoldersTests : IDisposable
         DataSourceTests.AssertRefused($"history.csv: row {row + 1} is damaged; train --resume", () => run.ReadHistory());
         File.WriteAllText(file, string.Join('\n', File.ReadAllLines(file)[..1])); // a kill, between one file and the next, leaves fewer
         Assert.True(row == 0 || run.ReadHistory().Count == 0);
-        File.WriteAllText(_folder["run/metrics.json"], ""); // where the run has ended
+        _folder.Write("run/metrics.json", ""); // where the run has ended
         DataSourceTests.AssertRefused(row == 0 ? "row 1 is damaged" : "row 2 is missing", () => run.ReadHistory());
     }
 
@@ -245,10 +241,10 @@ public sealed class DamagedRunFoldersTests : IDisposable
 
         void Refuse(string file, string text)
         {
-            File.WriteAllText(_folder[$"run/{file}"], text);
+            _folder.Write($"run/{file}", text);
             DataSourceTests.AssertRefused("metrics.json: is damaged, its content and that of history.csv are not that of its sha256; bring back a copy", () => run.ReadMetrics());
-            File.WriteAllText(_folder["run/metrics.json"], metrics);
-            File.WriteAllText(_folder["run/history.csv"], history.ReplaceLineEndings("\r\n")); // as some tools write them back
+            _folder.Write("run/metrics.json", metrics);
+            _folder.Write("run/history.csv", history.ReplaceLineEndings("\r\n")); // as some tools write them back
             Assert.NotNull(run.ReadMetrics());
         }
     }
@@ -323,7 +319,7 @@ public sealed class DamagedRunFoldersTests : IDisposable
     public void A_folder_in_place_of_metrics_is_said()
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
-        Directory.CreateDirectory(_folder["run/metrics.json"]);
+        _folder.Make("run/metrics.json");
         DataSourceTests.AssertRefused("metrics.json: is a folder; move it away", run.DiscardMetrics);
     }
 

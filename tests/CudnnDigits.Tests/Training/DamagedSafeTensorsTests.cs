@@ -3,13 +3,9 @@ using CudnnDigits.Tests.Data;
 namespace CudnnDigits.Tests.Training;
 
 /// <summary>Weights and states that a disk, a network or a person has damaged: refused, or read as they were written.</summary>
-public sealed class DamagedSafeTensorsTests : IDisposable
+public sealed class DamagedSafeTensorsTests : TestsWithFolder
 {
     private static readonly NetworkSpec Network = DigitNetworks.Simple;
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void A_flipped_bit_anywhere_in_a_state_is_found()

@@ -2,14 +2,10 @@ using CudnnDigits.Tests.Data;
 
 namespace CudnnDigits.Tests.Training;
 
-public sealed class DigitTrainerTests : IDisposable
+public sealed class DigitTrainerTests : TestsWithFolder
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(300);
     private static readonly DeviceOptions OnCpu = new() { Device = "cpu" };
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     private static TrainedNetwork Train(
         DigitDataset data,

@@ -2,13 +2,9 @@ using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Tests.Training;
 
-public sealed class TrainerTests : IDisposable
+public sealed class TrainerTests : TestsWithFolder
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(400);
-
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
 
     private static TrainingOptions Options(string model, int epochs) =>
         TrainingOptions.For(model) with { Epochs = epochs, BatchSize = 48, Seed = 7, Rotate = 10, Shift = 0.1f, Zoom = 0.1f };
@@ -216,40 +212,8 @@ public sealed class TrainerTests : IDisposable
     {
         state ??= Fresh(options);
         using ITrainingBackend cpu = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options));
-        using StepByStep backend = new(cpu);
+        using StepsAtOnce backend = new(cpu, steps: 1);
         new Trainer(backend, data ?? Digits, options, state) { OnProgress = progress }.Run(cancel?.Token ?? TestContext.Current.CancellationToken);
         return state;
-    }
-
-    /// <summary>The same backend, asked for one step at a time, so that a test can stop after any.</summary>
-    private sealed class StepByStep(ITrainingBackend inner) : ITrainingBackend
-    {
-        public NetworkSpec Network => inner.Network;
-
-        public string Device => inner.Device;
-
-        public Precision Precision => inner.Precision;
-
-        public Cuda.CudaDetails? CudaDetails => inner.CudaDetails;
-
-        public int BatchSize => inner.BatchSize;
-
-        public int StepsPerCall => 1;
-
-        public void Load(NetworkWeights weights, AdamState optimizer) => inner.Load(weights, optimizer);
-
-        public void Save(NetworkWeights weights, AdamState optimizer) => inner.Save(weights, optimizer);
-
-        public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => inner.BeginEpoch(data, epoch, order, sums);
-
-        public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates) => inner.RunSteps(firstStep, learningRates);
-
-        public EpochSums ReadSums() => inner.ReadSums();
-
-        public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits) => inner.Predict(data, rows, logits);
-
-        public void Dispose()
-        {
-        }
     }
 }

@@ -3,12 +3,8 @@ using CudnnDigits.Tests.Data;
 namespace CudnnDigits.Tests.Training;
 
 /// <summary>Weights as people have them: from PyTorch's wrappers, in other types, of other networks, in other formats.</summary>
-public sealed class WeightsFromElsewhereTests : IDisposable
+public sealed class WeightsFromElsewhereTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
-
     [Theory]
     [InlineData("simple", "")]
     [InlineData("simple", "module.")] // DataParallel
@@ -190,14 +186,14 @@ public sealed class WeightsFromElsewhereTests : IDisposable
     public void The_folder_of_a_run_stands_for_its_kept_weights()
     {
         NetworkWeights weights = Initializer.Create(DigitNetworks.Simple, 1);
-        string study = Directory.CreateDirectory(_folder["study"]).FullName;
+        string study = _folder.Make("study");
         foreach (string run in new[] { "fold-1", "fold-2" })
         {
             Directory.CreateDirectory(Path.Combine(study, run));
             Checkpoint.SaveWeights(Path.Combine(study, run, "model.safetensors"), weights, 1);
         }
 
-        string first = Path.Combine(study, "fold-1"), empty = Directory.CreateDirectory(_folder["empty"]).FullName, fresh = Directory.CreateDirectory(_folder["fresh"]).FullName;
+        string first = Path.Combine(study, "fold-1"), empty = _folder.Make("empty"), fresh = _folder.Make("fresh");
         Assert.Equal(weights.Trained, Checkpoint.LoadWeights(first).Weights.Trained);
         Assert.Equal(weights.Trained, Checkpoint.LoadWeights(first + "/").Weights.Trained);
         using (DigitClassifier classifier = DigitClassifier.Load(first, new ClassifierOptions { Device = "cpu" }))

@@ -4,12 +4,8 @@ using CudnnDigits.Cli.Terminal;
 namespace CudnnDigits.Tests.Cli.Terminal;
 
 /// <summary>Command lines that the program tells people to run.</summary>
-public sealed class ThisProgramTests : IDisposable
+public sealed class ThisProgramTests : TestsWithFolder
 {
-    private readonly TemporaryFolder _folder = new();
-
-    public void Dispose() => _folder.Dispose();
-
     [Theory]
     [InlineData("bin/Release/net10.0", "", "dotnet run --project src/CudnnDigits.Cli -c Release --")]
     [InlineData("bin/Debug/net10.0", "", "dotnet run --project src/CudnnDigits.Cli --")]
@@ -18,7 +14,7 @@ public sealed class ThisProgramTests : IDisposable
     [InlineData("bin/Release/net10.0/linux-x64/publish", "", "src/CudnnDigits.Cli/bin/Release/net10.0/linux-x64/publish/cudnn-digits")]
     public void After_dotnet_run_it_is_dotnet_run(string below, string workingDirectory, string expected)
     {
-        Write("my repo/src/CudnnDigits.Cli/CudnnDigits.Cli.csproj", []);
+        _folder.Write("my repo/src/CudnnDigits.Cli/CudnnDigits.Cli.csproj", []);
         string project = _folder["my repo/src/CudnnDigits.Cli"], folder = Path.Combine(project, below), at = _folder["my repo/" + workingDirectory];
         Assert.Equal(expected, ThisProgram.Call(new Start(Path.Combine(folder, "cudnn-digits"), folder + "/", at.TrimEnd('/'), ["/usr/bin"]), Shell.Posix));
     }
@@ -26,7 +22,7 @@ public sealed class ThisProgramTests : IDisposable
     [Fact]
     public void From_elsewhere_the_project_is_quoted()
     {
-        Write("my repo/src/CudnnDigits.Cli/CudnnDigits.Cli.csproj", []);
+        _folder.Write("my repo/src/CudnnDigits.Cli/CudnnDigits.Cli.csproj", []);
         string project = _folder["my repo/src/CudnnDigits.Cli"], folder = Path.Combine(project, "bin/Release/net10.0");
         Assert.Equal($"dotnet run --project '{project}' -c Release --", ThisProgram.Call(new Start(Path.Combine(folder, "cudnn-digits"), folder, "/srv/data/ada/runs", []), Shell.Posix));
     }
@@ -34,8 +30,8 @@ public sealed class ThisProgramTests : IDisposable
     [Fact]
     public void What_the_shell_finds_goes_by_its_name_and_all_else_by_its_path()
     {
-        string program = Write("opt/digits/cudnn-digits", []), other = Write("opt/digits/digits", []);
-        Directory.CreateDirectory(_folder["bin"]);
+        string program = _folder.Write("opt/digits/cudnn-digits", []), other = _folder.Write("opt/digits/digits", []);
+        _folder.Make("bin");
         Assert.Equal("cudnn-digits", Call(program, "/", _folder["opt/digits"]));
         Assert.Equal("opt/digits/cudnn-digits", Call(program, _folder.Path, _folder["bin"]));
         Assert.Equal("./cudnn-digits", Call(program, _folder["opt/digits"], "", "nowhere\0", _folder["bin"]));
@@ -97,10 +93,10 @@ public sealed class ThisProgramTests : IDisposable
     {
         Mutations.LeaveToCi();
         byte[] csv = DigitFiles.Csv(GeneratedDigits.Create(100, seed: 2));
-        string train = Write("my data/train.csv", csv);
+        string train = _folder.Write("my data/train.csv", csv);
         Assert.EndsWith($" serve --weights '{_folder["my run 0/model.safetensors"]}'", Next(0, train), StringComparison.Ordinal);
 
-        string test = Write("my data/test.csv", csv);
+        string test = _folder.Write("my data/test.csv", csv);
         Assert.EndsWith($" predict --weights '{_folder["my run 1/model.safetensors"]}' --data '{test}'", Next(1, train), StringComparison.Ordinal);
 
         string zip = _folder["digits.zip"];
@@ -113,8 +109,7 @@ public sealed class ThisProgramTests : IDisposable
 
         string Next(int run, string data)
         {
-            CliProgram.Result result = CliProgram.Run("train", "--data", data, "--model", "simple", "--epochs", "1", "--quiet", "--out", _folder[$"my run {run}"]);
-            Assert.True(result.ExitCode == 0, result.Error);
+            CliProgram.Result result = CliProgram.Run("train", "--data", data, "--model", "simple", "--epochs", "1", "--quiet", "--out", _folder[$"my run {run}"]).Succeeded();
             string next = result.Output.TrimEnd().Split('\n')[^1];
             Assert.StartsWith($"next      {CliProgram.Command} ", next, StringComparison.Ordinal);
             return next;
@@ -126,10 +121,4 @@ public sealed class ThisProgramTests : IDisposable
     [InlineData("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi)", "(no NVIDIA GPU; see info)")]
     [InlineData("cuDNN is missing: libcudnn.so.9 was not found; install it", "(cuDNN is missing: libcudnn.so.9 was not found; install it)")]
     public void Why_it_is_not_on_a_GPU_is_said_without_an_order(string why, string said) => Assert.Equal(said, CudnnDigits.Cli.CommonOptions.WhyCpu(why));
-
-    private string Write(string name, byte[] bytes)
-    {
-        Directory.CreateDirectory(Path.GetDirectoryName(_folder[name])!);
-        return _folder.Write(name, bytes);
-    }
 }
