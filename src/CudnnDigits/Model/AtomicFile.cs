@@ -4,37 +4,35 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Model;
 
 /// <summary>
-/// Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over it. What is no
-/// plain file is written through: links are followed, and a device, a FIFO or a descriptor gets the bytes and stays what it is.
-/// docs/decisions/0019 says what becomes of permissions, of hard links, and of a file that cannot be replaced but can be written.
+/// Writes files whole or not at all: to a temporary file beside the target, flushed to disk, then renamed over the target. Links are
+/// followed. A device, a FIFO or a descriptor is not replaced; the bytes go into it. docs/decisions/0019 describes what happens to
+/// permissions, to hard links, and to a file that can be written but not replaced.
 /// </summary>
 internal static class AtomicFile
 {
-    /// <summary>Between a target's name and the ending of its temporary file stand a dot and so many random digits.</summary>
+    // A temporary file is named target.0123456789abcdef.tmp.
     private const int RandomDigits = 16;
     private const string Temporary = ".tmp";
     private const int EndingLength = 1 + RandomDigits + 4, LongestStem = 255 - EndingLength;
-    private const int Busy = 16, ReadOnlyFileSystem = 30, Buffer = 1 << 16;
+    private const int Busy = 16, ReadOnlyFileSystem = 30; // EBUSY, EROFS
+    private const int Buffer = 1 << 16;
 
-    /// <summary>Held while a temporary file comes, goes or gets its name; whoever ends the process takes it and keeps it.</summary>
+    /// <summary>Held while a temporary file is created, deleted or renamed. <see cref="Abandon"/> takes it for ever.</summary>
     private static readonly Lock Gate = new();
     private static readonly HashSet<string> Unfinished = [];
 
     /// <summary>
-    /// How a temporary file is open: locked, so that <see cref="RemoveLeftOvers"/> tells it from what a kill has left; on Windows
-    /// too it can be deleted.
+    /// The sharing of an open temporary file. It is locked, so that <see cref="RemoveLeftOvers"/> can tell it from a file that a killed
+    /// process has left; on Windows the sharing also allows it to be deleted.
     /// </summary>
     private static FileShare Alone => OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
 
-    /// <summary>Replaces a file; whatever stood there stays as it is if anything fails.</summary>
-    /// <param name="path">The file, or what leads to it.</param>
-    /// <param name="write">Writes its content, from the first byte to the last.</param>
-    /// <exception cref="InputException">The path is a folder, or its links go round in a circle.</exception>
-    /// <exception cref="IOException">The content could not be written: the disk is full, say, or there is no such folder.</exception>
-    /// <exception cref="UnauthorizedAccessException">It may not be written.</exception>
+    /// <summary>Replaces a file. If anything fails, the old file stays as it was.</summary>
+    /// <exception cref="InputException">The path is a folder, or its links form a circle.</exception>
+    /// <exception cref="IOException">The content cannot be written, for example because the disk is full.</exception>
+    /// <exception cref="UnauthorizedAccessException">Writing is not permitted.</exception>
     public static void Write(string path, Action<Stream> write)
     {
-        ArgumentNullException.ThrowIfNull(write);
         OutputPlace place = OutputPlace.Of(path);
         try
         {
@@ -49,35 +47,28 @@ internal static class AtomicFile
             }
             else
             {
-                WriteThrough(place, write);
+                WriteInto(place, write);
             }
         }
         catch (ArgumentOutOfRangeException e)
         {
-            // What .NET makes of EFBIG: the file system or a quota takes no file of this size.
+            // .NET throws this for EFBIG: the file system or a quota does not allow a file of this size.
             throw new IOException($"File too large : '{path}'", e);
         }
     }
 
-    /// <summary>Replaces a text file, UTF-8.</summary>
-    /// <param name="path">The file, or what leads to it.</param>
-    /// <param name="write">Writes its content.</param>
-    /// <exception cref="InputException">The path is a folder, or its links go round in a circle.</exception>
-    /// <exception cref="IOException">The content could not be written.</exception>
-    /// <exception cref="UnauthorizedAccessException">It may not be written.</exception>
-    public static void WriteText(string path, Action<TextWriter> write)
-    {
-        ArgumentNullException.ThrowIfNull(write);
-        Write(path, stream =>
-        {
-            using StreamWriter writer = new(stream, leaveOpen: true);
-            write(writer);
-        });
-    }
+    /// <summary>Replaces a text file, in UTF-8; see <see cref="Write"/>.</summary>
+    public static void WriteText(string path, Action<TextWriter> write) => Write(path, AsText(write));
 
-    /// <summary>Finds out beforehand whether a file can be written; what stands there stays as it is.</summary>
-    /// <param name="path">The file, or what leads to it.</param>
-    /// <exception cref="InputException">It cannot.</exception>
+    /// <summary>Writes text, in UTF-8, where bytes are asked for.</summary>
+    public static Action<Stream> AsText(Action<TextWriter> write) => stream =>
+    {
+        using StreamWriter writer = new(stream, leaveOpen: true);
+        write(writer);
+    };
+
+    /// <summary>Checks that a file can be written, without changing it.</summary>
+    /// <exception cref="InputException">It cannot be written.</exception>
     internal static void CheckWritable(string path)
     {
         try
@@ -85,8 +76,9 @@ internal static class AtomicFile
             OutputPlace place = OutputPlace.Of(path);
             if (!place.IsFile)
             {
-                bool may = OperatingSystem.IsWindows() || (place.Descriptor is { } descriptor ? Posix.IsWritable(descriptor) : Posix.MayWrite(place.Path));
-                if (!may)
+                bool isWritable = OperatingSystem.IsWindows()
+                    || (place.Descriptor is { } descriptor ? Posix.IsWritable(descriptor) : Posix.MayWrite(place.Path));
+                if (!isWritable)
                 {
                     throw new UnauthorizedAccessException("it is not open to this process for writing");
                 }
@@ -100,8 +92,9 @@ internal static class AtomicFile
                 if (created is not null)
                 {
                     Discard(created.Name);
+                    string folder = Path.GetDirectoryName(place.Path)!;
                     replaces = OperatingSystem.IsWindows() || place.Status.Kind == FileKind.Missing
-                        || Posix.MayReplace(Posix.Status(Path.GetDirectoryName(place.Path)!, follow: true), place.Status, Posix.EffectiveUser());
+                        || Posix.MayReplace(Posix.Status(folder, follow: true), place.Status, Posix.EffectiveUser());
                 }
             }
 
@@ -116,18 +109,21 @@ internal static class AtomicFile
         }
     }
 
-    /// <summary>Whether a file is what a kill left of one that was being written; it is worth nothing.</summary>
-    /// <param name="fileName">Its name, without folder.</param>
+    /// <summary>The path of a new temporary file: the target's name, random digits, and .tmp.</summary>
+    internal static string TemporaryPath(string stem) =>
+        $"{stem}.{RandomNumberGenerator.GetHexString(RandomDigits, lowercase: true)}{Temporary}";
+
+    /// <summary>Whether a name, without its folder, is that of a temporary file, which only a killed process leaves behind.</summary>
     internal static bool IsLeftOver(string fileName) =>
         fileName.EndsWith(Temporary, StringComparison.Ordinal)
         && fileName.Length > EndingLength
         && fileName[^EndingLength] == '.'
         && fileName.Substring(fileName.Length - EndingLength + 1, RandomDigits).All(char.IsAsciiHexDigitLower);
 
-    /// <summary>Takes away what is being written, and lets nobody begin anew: for a process that ends at once.</summary>
+    /// <summary>Deletes all temporary files and blocks every further write. For a process that is about to end.</summary>
     internal static void Abandon()
     {
-        Gate.Enter(); // and never leaves: whoever comes to the gate now waits for the end
+        Gate.Enter(); // never left again: other threads wait here until the process ends
         foreach (string temporary in Unfinished)
         {
             Try(() => File.Delete(temporary));
@@ -141,7 +137,7 @@ internal static class AtomicFile
         FileStream? created = TryCreate(stem, place);
         if (created is null)
         {
-            WriteInPlace(place, write);
+            WriteInto(place, write);
             return;
         }
 
@@ -153,7 +149,7 @@ internal static class AtomicFile
             file.Flush(flushToDisk: true);
             if (OperatingSystem.IsWindows())
             {
-                file.Dispose(); // whoever opens it by its new name must not find it in use
+                file.Dispose(); // under its new name nobody must find it in use
             }
             else
             {
@@ -162,22 +158,22 @@ internal static class AtomicFile
                     Posix.TryCopyOwnerAndMode(file.SafeFileHandle, place.Status);
                 }
 
-                Posix.ShareLock(file.SafeFileHandle); // with readers, but not with RemoveLeftOvers
+                Posix.ShareLock(file.SafeFileHandle); // readers may open it now, but RemoveLeftOvers still cannot
             }
 
             Rename(temporary, place);
         }
         catch (IOException e) when (e.GetType() == typeof(IOException))
         {
-            throw new IOException(e.Message.Replace(temporary, place.Path, StringComparison.Ordinal), e.HResult); // of the file that the user knows
+            throw new IOException(e.Message.Replace(temporary, place.Path, StringComparison.Ordinal), e.HResult); // names the user's file
         }
         finally
         {
-            Discard(temporary); // gone already where all went well
+            Discard(temporary); // after a rename there is none any more
         }
     }
 
-    /// <summary>What the names of a target's temporary files begin with, folder included.</summary>
+    /// <summary>What the paths of the temporary files begin with: the target's path, shortened if its name is too long.</summary>
     private static string Stem(OutputPlace place)
     {
         string stem = Path.GetFileName(place.Path);
@@ -198,21 +194,21 @@ internal static class AtomicFile
         }
     }
 
-    /// <summary>Makes the temporary file; null where the folder takes none though the target is there and may be writable.</summary>
+    /// <summary>Creates the temporary file. Null if the folder allows no new files, but the target exists and may be writable.</summary>
     private static FileStream? TryCreate(string stem, OutputPlace place)
     {
         bool replaces = place.Status.Kind == FileKind.Regular;
         FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = Alone, BufferSize = Buffer };
         if (replaces && !OperatingSystem.IsWindows())
         {
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite; // until it has those of the target
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite; // until it gets the target's permissions
         }
 
         lock (Gate)
         {
             for (int left = 10; ; left--)
             {
-                string temporary = $"{stem}.{RandomNumberGenerator.GetHexString(RandomDigits, lowercase: true)}{Temporary}";
+                string temporary = TemporaryPath(stem);
                 try
                 {
                     FileStream file = new(temporary, options);
@@ -223,17 +219,18 @@ internal static class AtomicFile
                         return file;
                     }
 
-                    file.Dispose(); // another process has removed it as a left-over, before it was locked
+                    file.Dispose(); // another process removed it as a left-over before it was locked
                 }
                 catch (IOException e) when (left > 0 && !OperatingSystem.IsWindows() && e.HResult == Posix.WouldBlock)
                 {
-                    // Another process is about to.
+                    // Another process is just removing it as a left-over.
                 }
-                catch (Exception e) when (replaces && (e is UnauthorizedAccessException or PathTooLongException || e is IOException { HResult: ReadOnlyFileSystem }))
+                catch (Exception e) when (replaces
+                    && e is UnauthorizedAccessException or PathTooLongException or IOException { HResult: ReadOnlyFileSystem })
                 {
                     return null;
                 }
-                catch (Exception e) when (e is UnauthorizedAccessException or FileNotFoundException) // the folder is there, but takes none, as /proc
+                catch (Exception e) when (e is UnauthorizedAccessException or FileNotFoundException) // /proc allows no new files
                 {
                     throw new UnauthorizedAccessException($"Access to the path '{place.Path}' is denied.", e);
                 }
@@ -242,8 +239,8 @@ internal static class AtomicFile
     }
 
     /// <summary>
-    /// Gives the temporary file the target's name; where that is refused, as for a file that is a mount point, copies it into the
-    /// target.
+    /// Renames the temporary file to the target's name. If the system refuses that, because the target is a mount point for example, the
+    /// content is copied into the target.
     /// </summary>
     private static void Rename(string temporary, OutputPlace place)
     {
@@ -254,36 +251,34 @@ internal static class AtomicFile
                 File.Move(temporary, place.Path, overwrite: true);
             }
         }
-        catch (Exception e) when (place.Status.Kind == FileKind.Regular && e is UnauthorizedAccessException or IOException { HResult: Busy })
+        catch (Exception e) when (place.Status.Kind == FileKind.Regular
+            && e is UnauthorizedAccessException or IOException { HResult: Busy })
         {
             using FileStream whole = new(temporary, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            WriteInPlace(place, whole.CopyTo);
+            WriteInto(place, whole.CopyTo);
         }
     }
 
-    private static void WriteInPlace(OutputPlace place, Action<Stream> write)
+    /// <summary>Writes into a file that cannot be replaced, or into a device or a FIFO. A FIFO blocks until it has a reader.</summary>
+    private static void WriteInto(OutputPlace place, Action<Stream> write)
     {
-        using FileStream file = new(place.Path, FileMode.Open, FileAccess.Write, FileShare.Read, Buffer);
+        FileShare share = place.IsFile ? FileShare.Read : FileShare.ReadWrite;
+        using FileStream file = new(place.Path, FileMode.Open, FileAccess.Write, share, Buffer);
         write(file);
-        file.SetLength(file.Position);
+        if (place.IsFile)
+        {
+            file.SetLength(file.Position);
+        }
+
         file.Flush(flushToDisk: true);
     }
 
-    /// <summary>Into a device or a FIFO; a FIFO waits for whoever reads it.</summary>
-    private static void WriteThrough(OutputPlace place, Action<Stream> write)
-    {
-        using FileStream stream = new(place.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite, Buffer);
-        write(stream);
-        stream.Flush(flushToDisk: true);
-    }
-
-    /// <summary>Removes what kills left of the same target: files that nobody has locked.</summary>
+    /// <summary>Removes the target's temporary files that killed processes have left: those that nobody has locked.</summary>
     private static void RemoveLeftOvers(string folder, string stem)
     {
         Try(() =>
         {
-            foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles().Where(file => file.Name.Length == stem.Length + EndingLength
-                && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name)))
+            foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles().Where(IsOfTarget))
             {
                 Try(() =>
                 {
@@ -298,9 +293,12 @@ internal static class AtomicFile
                 });
             }
         });
+
+        bool IsOfTarget(FileInfo file) => file.Name.Length == stem.Length + EndingLength
+            && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name);
     }
 
-    /// <summary>Does what is of use, but whose failure is none: a left-over that stays is removed another time.</summary>
+    /// <summary>Runs an action whose failure does no harm: a file that stays is removed another time.</summary>
     private static void Try(Action action)
     {
         try
@@ -312,7 +310,7 @@ internal static class AtomicFile
         }
     }
 
-    /// <summary>Writes where a descriptor stands, as everybody who shares it does.</summary>
+    /// <summary>Writes at the descriptor's own position, as all processes do that share it.</summary>
     private sealed class DescriptorStream(int descriptor) : WriteOnlyStream
     {
         public override void Write(ReadOnlySpan<byte> buffer) => Posix.Write(descriptor, buffer);

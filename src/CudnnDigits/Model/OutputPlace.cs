@@ -2,33 +2,29 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;
 
-/// <summary>Where a path to write leads: through links, to a plain file or to none yet, to a device, a FIFO or a descriptor.</summary>
-/// <param name="Path">What is written: the last of a chain of links.</param>
-/// <param name="Status">What is there.</param>
-/// <param name="Descriptor">The descriptor of this process that the path names, such as /dev/stdout; else null.</param>
+/// <summary>What a path to write leads to: a regular file, a file that does not exist yet, a device, a FIFO or a descriptor.</summary>
+/// <param name="Path">The path with its links followed.</param>
+/// <param name="Status">What exists there.</param>
+/// <param name="Descriptor">The descriptor of this process that the path names, as /dev/stdout does; else null.</param>
 internal sealed record OutputPlace(string Path, FileStatus Status, int? Descriptor = null)
 {
-    private const int MostLinks = 40; // as many as Linux follows
+    private const int MostLinks = 40; // Linux follows as many
 
-    /// <summary>Whether it is a plain file, there already or not: what can be replaced as a whole.</summary>
+    /// <summary>Whether it is a regular file, or will be one: it can be replaced as a whole.</summary>
     public bool IsFile => Status.Kind is FileKind.Regular or FileKind.Missing;
 
-    /// <summary>Follows a path.</summary>
-    /// <exception cref="InputException">It is a folder, links go round in a circle, or it names a descriptor that is not open.</exception>
-    /// <exception cref="IOException">The folder is not there, or cannot be looked into.</exception>
-    /// <exception cref="UnauthorizedAccessException">The folder may not be looked into.</exception>
+    /// <summary>Follows the links of a path.</summary>
+    /// <exception cref="InputException">It is a folder or a socket, its links form a circle, or its descriptor is not open.</exception>
+    /// <exception cref="IOException">The folder does not exist or cannot be read.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be read.</exception>
     public static OutputPlace Of(string path)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         OutputPlace place = OperatingSystem.IsWindows() ? OfWindows(path) : Follow(path);
-        if (place.Status.Kind == FileKind.Folder)
+        if (place.Status.Kind is FileKind.Folder or FileKind.Socket)
         {
-            throw new InputException($"{path}: is a folder; give the name of a file");
-        }
-
-        if (place.Status.Kind == FileKind.Socket)
-        {
-            throw new InputException($"{path}: is a socket; give the name of a file");
+            string what = place.Status.Kind == FileKind.Folder ? "folder" : "socket";
+            throw new InputException($"{path}: is a {what}; give the name of a file");
         }
 
         return place.Status.Kind != FileKind.Missing || Directory.Exists(System.IO.Path.GetDirectoryName(place.Path))
@@ -36,15 +32,13 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
             : throw new DirectoryNotFoundException($"there is no folder {System.IO.Path.GetDirectoryName(place.Path)}");
     }
 
-    /// <summary>
-    /// Whether two paths are one plain file, whatever links and hard links are in between. On Windows a hard link is not found
-    /// out.
-    /// </summary>
+    /// <summary>Whether two paths lead to the same regular file, also by links. On Windows hard links are not recognised.</summary>
     public static bool IsSame(string first, string second)
     {
         if (OperatingSystem.IsWindows())
         {
-            return File.Exists(first) && string.Equals(OfWindows(first).Path, OfWindows(second).Path, StringComparison.OrdinalIgnoreCase);
+            return File.Exists(first)
+                && string.Equals(OfWindows(first).Path, OfWindows(second).Path, StringComparison.OrdinalIgnoreCase);
         }
 
         try
@@ -54,7 +48,7 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return false; // what cannot be looked at is refused for that
+            return false; // a path that cannot be read is refused elsewhere
         }
     }
 
@@ -67,7 +61,9 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
         }
 
         full = File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
-        FileKind kind = Directory.Exists(full) || System.IO.Path.EndsInDirectorySeparator(full) ? FileKind.Folder : File.Exists(full) ? FileKind.Regular : FileKind.Missing;
+        FileKind kind = Directory.Exists(full) || System.IO.Path.EndsInDirectorySeparator(full) ? FileKind.Folder
+            : File.Exists(full) ? FileKind.Regular
+            : FileKind.Missing;
         return new OutputPlace(full, new FileStatus { Kind = kind });
     }
 
@@ -84,7 +80,11 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
             FileStatus status = Posix.Status(place, follow: false);
             bool link = status.Kind == FileKind.Link;
             string folder = System.IO.Path.GetDirectoryName(place)!, name = System.IO.Path.GetFileName(place);
-            folder = link || folder.StartsWith("/proc/", StringComparison.Ordinal) || folder == "/dev/fd" ? Posix.RealPath(folder) : folder;
+            if (link || folder.StartsWith("/proc/", StringComparison.Ordinal) || folder == "/dev/fd")
+            {
+                folder = Posix.RealPath(folder);
+            }
+
             if (IsOwnDescriptors(folder) && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int descriptor))
             {
                 return Posix.IsOpen(descriptor)
@@ -100,19 +100,20 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
             if (folder.StartsWith("/proc/", StringComparison.Ordinal))
             {
                 FileStatus behind = Posix.Status(place, follow: true); // the text of such a link need not be a path: "pipe:[123]"
-                return new OutputPlace(place, behind.Kind is FileKind.Folder or FileKind.Socket ? behind : behind with { Kind = FileKind.Special });
+                FileKind kind = behind.Kind is FileKind.Folder or FileKind.Socket ? behind.Kind : FileKind.Special;
+                return new OutputPlace(place, behind with { Kind = kind });
             }
 
-            // Not tidied up by .NET, which would take "folder/.." away where the folder is a link.
+            // Not normalized by .NET, which would remove "folder/.." even if the folder is a link.
             string text = new FileInfo(place).LinkTarget!;
             place = System.IO.Path.IsPathRooted(text) ? text : $"{folder}/{text}";
         }
 
-        throw new InputException($"{path}: its links go round in a circle; give the name of a file");
+        throw new InputException($"{path}: its links form a circle; give the name of a file");
     }
 
-    /// <summary>Whether the descriptors of this process are the entries of a folder.</summary>
-    private static bool IsOwnDescriptors(string folder) =>
-        folder.EndsWith("/fd", StringComparison.Ordinal)
-        && (folder.StartsWith($"/proc/{Environment.ProcessId}/", StringComparison.Ordinal) || (OperatingSystem.IsMacOS() && folder == "/dev/fd"));
+    /// <summary>Whether a folder's entries are the descriptors of this process.</summary>
+    private static bool IsOwnDescriptors(string folder) => OperatingSystem.IsMacOS()
+        ? folder == "/dev/fd"
+        : folder.StartsWith($"/proc/{Environment.ProcessId}/", StringComparison.Ordinal) && folder.EndsWith("/fd", StringComparison.Ordinal);
 }

@@ -1,53 +1,40 @@
 namespace CudnnDigits.Model;
 
-/// <summary>What a file is.</summary>
+/// <summary>What stands at a path: nothing, a regular file, a folder, a symbolic link, a device or FIFO, or a socket.</summary>
 internal enum FileKind
 {
-    /// <summary>Nothing is there.</summary>
     Missing,
-
-    /// <summary>A plain file.</summary>
     Regular,
-
-    /// <summary>A folder.</summary>
     Folder,
-
-    /// <summary>A symbolic link.</summary>
     Link,
-
-    /// <summary>A device or a FIFO.</summary>
     Special,
-
-    /// <summary>A socket, which cannot be opened.</summary>
     Socket,
 }
 
-/// <summary>What the system says of a file; device and inode together are its identity.</summary>
+/// <summary>What the system says about a file. Device and inode together identify it.</summary>
 internal readonly record struct FileStatus(FileKind Kind, ulong Device, ulong Inode, uint Owner, uint Group, UnixFileMode Mode);
 
-/// <summary>What .NET does not say of files and descriptors. For Linux and macOS alone; on Windows nothing here may be called.</summary>
+/// <summary>System calls that .NET does not offer. Only for Linux and macOS.</summary>
 internal static unsafe partial class Posix
 {
     private const int NoSuchFile = 2, Interrupted = 4, NotPermitted = 1, AccessDenied = 13, NotAFolder = 20;
-    private const int GetFlags = 1, CloseOnExec = 1, GetMode = 3, WriteOnly = 1, ReadAndWrite = 2; // of fcntl, alike on both
-    private const int ToWrite = 2; // of access, alike on both
-    private const int LinuxHere = -100, LinuxNoFollow = 0x100; // of statx
-    private const nuint LinuxWindowSize = 0x5413; // of ioctl
-    private const int LockShared = 1, LockAlone = 2, LockNow = 4; // of flock, alike on both
+    private const int GetFlags = 1, CloseOnExec = 1, GetMode = 3, WriteOnly = 1, ReadAndWrite = 2; // fcntl, the same on both systems
+    private const int ToWrite = 2; // access, the same on both systems
+    private const int LinuxHere = -100, LinuxNoFollow = 0x100; // statx
+    private const nuint LinuxWindowSize = 0x5413; // ioctl
+    private const int LockShared = 1, LockAlone = 2, LockNow = 4; // flock, the same on both systems
     private const int LongestPath = 4096;
 
     private static int OpenFiles => OperatingSystem.IsMacOS() ? 8 : 7; // RLIMIT_NOFILE
 
-    /// <summary>The error of a descriptor that would have to wait, and of a file that another process has locked.</summary>
+    /// <summary>EWOULDBLOCK: a descriptor is not ready, or another process has locked a file.</summary>
     public static int WouldBlock => OperatingSystem.IsMacOS() ? 35 : 11;
 
     private static int NameTooLong => OperatingSystem.IsMacOS() ? 63 : 36;
 
-    /// <summary>Looks at a file.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="follow">Whether to look at what a link leads to, instead of at the link.</param>
-    /// <exception cref="IOException">It cannot be looked at, because of a loop of links, say.</exception>
-    /// <exception cref="UnauthorizedAccessException">A folder on the way may not be searched.</exception>
+    /// <summary>The status of a file; of the file that a link leads to where <paramref name="follow"/> is set.</summary>
+    /// <exception cref="IOException">It cannot be read, for example because links form a circle.</exception>
+    /// <exception cref="UnauthorizedAccessException">A folder of the path may not be searched.</exception>
     public static FileStatus Status(string path, bool follow)
     {
         byte* buffer = stackalloc byte[256];
@@ -60,7 +47,7 @@ internal static unsafe partial class Posix
             return Marshal.GetLastPInvokeError() == NoSuchFile ? default : throw Error(path);
         }
 
-        // struct statx of Linux, alike on every processor; struct stat of macOS with inodes of 64 bits.
+        // Linux: struct statx, the same on every processor. macOS: struct stat with 64-bit inodes.
         int mode = *(ushort*)(buffer + (mac ? 4 : 28));
         FileKind kind = (mode & 0xf000) switch
         {
@@ -70,14 +57,15 @@ internal static unsafe partial class Posix
             0xc000 => FileKind.Socket,
             _ => FileKind.Special,
         };
+        UnixFileMode permissions = (UnixFileMode)(mode & 0xfff);
         return mac
-            ? new(kind, *(uint*)buffer, *(ulong*)(buffer + 8), *(uint*)(buffer + 16), *(uint*)(buffer + 20), (UnixFileMode)(mode & 0xfff))
-            : new(kind, *(ulong*)(buffer + 136), *(ulong*)(buffer + 32), *(uint*)(buffer + 20), *(uint*)(buffer + 24), (UnixFileMode)(mode & 0xfff));
+            ? new(kind, *(uint*)buffer, *(ulong*)(buffer + 8), *(uint*)(buffer + 16), *(uint*)(buffer + 20), permissions)
+            : new(kind, *(ulong*)(buffer + 136), *(ulong*)(buffer + 32), *(uint*)(buffer + 20), *(uint*)(buffer + 24), permissions);
     }
 
-    /// <summary>The path of a folder without links.</summary>
-    /// <exception cref="IOException">There is no such folder, or links go round in a circle.</exception>
-    /// <exception cref="UnauthorizedAccessException">A folder on the way may not be searched.</exception>
+    /// <summary>The path of a folder with all links resolved.</summary>
+    /// <exception cref="IOException">There is no such folder, or links form a circle.</exception>
+    /// <exception cref="UnauthorizedAccessException">A folder of the path may not be searched.</exception>
     public static string RealPath(string folder)
     {
         byte* buffer = stackalloc byte[LongestPath];
@@ -85,38 +73,40 @@ internal static unsafe partial class Posix
     }
 
     /// <summary>
-    /// Whether a descriptor was open when this process began. What a process opens for itself is closed on exec, so what is so
-    /// marked was opened later: by the runtime, into a place that was free.
+    /// Whether a descriptor was open when this process started. Descriptors that the runtime has opened since then are marked
+    /// close-on-exec; they may have taken a number that was free.
     /// </summary>
-    public static bool IsInherited(int descriptor) => Fcntl(descriptor, GetFlags) is var flags && flags >= 0 && (flags & CloseOnExec) == 0;
+    public static bool IsInherited(int descriptor) =>
+        Fcntl(descriptor, GetFlags) is var flags && flags >= 0 && (flags & CloseOnExec) == 0;
 
-    /// <summary>Whether a descriptor is open, whoever opened it.</summary>
+    /// <summary>Whether a descriptor is open, inherited or not.</summary>
     public static bool IsOpen(int descriptor) => Fcntl(descriptor, GetFlags) >= 0;
 
     /// <summary>Whether a descriptor is open for writing.</summary>
     public static bool IsWritable(int descriptor) => (Fcntl(descriptor, GetMode) & 3) is WriteOnly or ReadAndWrite;
 
-    /// <summary>Columns of the terminal that a descriptor leads to; 0 where that is none. For Linux alone.</summary>
+    /// <summary>Columns of the terminal behind a descriptor; 0 if it is not a terminal. Only for Linux.</summary>
     public static int TerminalColumns(int descriptor)
     {
-        ushort* size = stackalloc ushort[4]; // rows, columns, and both in pixels
+        ushort* size = stackalloc ushort[4]; // rows, columns, width and height in pixels
         return Ioctl(descriptor, LinuxWindowSize, size) == 0 ? size[1] : 0;
     }
 
-    /// <summary>Whether this process may write to a file or a device; nothing is opened.</summary>
+    /// <summary>Whether this process may write to a file or a device. Nothing is opened.</summary>
     public static bool MayWrite(string path) => Access(path, ToWrite) == 0;
 
-    /// <summary>Whether this process may put another file in the place of one, in a folder where it may make files.</summary>
-    /// <param name="folder">The folder; where it is sticky, as /tmp, only owners may.</param>
-    /// <param name="file">The file.</param>
-    /// <param name="user">Who this process is: <see cref="EffectiveUser"/>.</param>
+    /// <summary>
+    /// Whether a user may replace a file in a folder where that user may create files. In a sticky folder, such as /tmp, only the owners
+    /// of the folder and of the file may.
+    /// </summary>
     public static bool MayReplace(FileStatus folder, FileStatus file, uint user) =>
         !folder.Mode.HasFlag(UnixFileMode.StickyBit) || user == 0 || user == folder.Owner || user == file.Owner;
 
     /// <summary>
-    /// Writes to a descriptor where it stands, as everybody who shares it does: .NET's streams keep a place of their own.
+    /// Writes at a descriptor's own position, which all processes share that have the descriptor; .NET's streams keep a position of their
+    /// own.
     /// </summary>
-    /// <exception cref="IOException">It takes nothing more.</exception>
+    /// <exception cref="IOException">The write failed.</exception>
     public static void Write(int descriptor, ReadOnlySpan<byte> bytes)
     {
         fixed (byte* first = bytes)
@@ -128,7 +118,7 @@ internal static unsafe partial class Posix
                 int error = count < 0 ? Marshal.GetLastPInvokeError() : 0;
                 if (error == WouldBlock)
                 {
-                    Thread.Sleep(1); // whoever shares the descriptor has it return at once
+                    Thread.Sleep(1); // another process has made the shared descriptor non-blocking
                 }
                 else if (error is not 0 and not Interrupted)
                 {
@@ -139,22 +129,20 @@ internal static unsafe partial class Posix
     }
 
     /// <summary>
-    /// Locks an open file for this process alone, as .NET does for FileShare.None, unless it is told to lock nothing or the file
-    /// system has no locks.
+    /// Locks an open file exclusively, as .NET's FileShare.None does. (.NET does not, if its locking is turned off or the file system has
+    /// no locks.)
     /// </summary>
-    /// <returns>False where another process has locked it; null where the file system has no locks.</returns>
-    public static bool? Lock(SafeHandle file) => Flock(file, LockAlone | LockNow) == 0 ? true : Marshal.GetLastPInvokeError() == WouldBlock ? false : null;
+    /// <returns>False if another process has locked it; null if the file system has no locks.</returns>
+    public static bool? Lock(SafeHandle file) =>
+        Flock(file, LockAlone | LockNow) == 0 ? true : Marshal.GetLastPInvokeError() == WouldBlock ? false : null;
+
+    /// <summary>Makes the exclusive lock of an open file a shared one: others can read the file, but not lock it exclusively.</summary>
+    /// <returns>False if another process has locked it exclusively in between.</returns>
+    public static bool ShareLock(SafeHandle file) =>
+        Flock(file, LockShared | LockNow) == 0 || Marshal.GetLastPInvokeError() != WouldBlock;
 
     /// <summary>
-    /// Lets others read a file that this process has locked for itself, as .NET does for FileShare.None; nobody can lock it for
-    /// himself until it is closed.
-    /// </summary>
-    /// <returns>False where another was quicker and has locked it for itself.</returns>
-    public static bool ShareLock(SafeHandle file) => Flock(file, LockShared | LockNow) == 0 || Marshal.GetLastPInvokeError() != WouldBlock;
-
-    /// <summary>
-    /// Gives an open file the owner, the group and the permissions of another, as far as this process may and the file system has
-    /// them.
+    /// Gives an open file the owner, the group and the permissions of another file, as far as the system allows it.
     /// </summary>
     public static void TryCopyOwnerAndMode(SafeHandle file, FileStatus of)
     {
@@ -166,11 +154,10 @@ internal static unsafe partial class Posix
         _ = Fchmod(file, (uint)of.Mode);
     }
 
-    /// <summary>How many files and connections this process may have open at once, once it has asked for more where it has fewer.</summary>
-    /// <param name="wanted">As many as are of use.</param>
+    /// <summary>Raises the limit of open files towards <paramref name="wanted"/>, and returns how many of those are allowed now.</summary>
     public static long AllowOpenFiles(long wanted)
     {
-        ulong* limit = stackalloc ulong[2]; // now, and at most
+        ulong* limit = stackalloc ulong[2]; // the soft and the hard limit
         if (GetLimit(OpenFiles, limit) != 0)
         {
             return wanted;
@@ -187,8 +174,8 @@ internal static unsafe partial class Posix
     }
 
     /// <summary>
-    /// Has native buffers of 128 KiB and more given back to the system when they are freed. glibc stops doing so once it has seen
-    /// large ones, and then keeps them for each thread; other C libraries have no such habit, and no such function.
+    /// Makes glibc return native buffers of 128 KiB and more to the system as soon as they are freed. By default glibc stops doing so after
+    /// it has seen large ones, and keeps them for each thread. Other C libraries do not, and have no such function.
     /// </summary>
     public static void GiveBackLargeBuffers()
     {

@@ -1,24 +1,25 @@
 using System.Security.Cryptography;
+using System.Text.Json.Nodes;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;
 
-/// <summary>A tensor to be written.</summary>
+/// <summary>A tensor to write.</summary>
 /// <param name="Name">Its name.</param>
 /// <param name="Shape">Its shape; empty for a scalar.</param>
 /// <param name="Values">Its values: float[] (F32) or long[] (I64).</param>
 internal sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Values);
 
 /// <summary>
-/// The safetensors format: 8 bytes little-endian header length, a JSON header (name → dtype, shape, data_offsets; and
-/// __metadata__, text to text), then the tensors' bytes, without gaps or overlaps and with nothing after them. What is
-/// written here carries a SHA-256 of its content in its metadata; where a file has one, reading compares it.
+/// The safetensors format: the header's length in 8 bytes, little-endian; a JSON header (name → dtype, shape, data_offsets; and
+/// __metadata__, text to text); then the tensors' bytes, without gaps or overlaps and with nothing after them. This program writes a
+/// SHA-256 of the content into the metadata, and checks it when a file has one.
 /// Source: https://huggingface.co/docs/safetensors.
 /// </summary>
 internal sealed class SafeTensors
 {
     private const int MostHeaderBytes = 1 << 26; // a state of 100,000 epochs has 45 MB
-    private const int MostHeaderTokens = 100_000; // some thousand tensors; each token takes memory beside the header
+    private const int MostHeaderTokens = 100_000; // some thousand tensors; the parser needs memory for each token
     private const int MostDataBytes = 1 << 28;
     private const string MetadataKey = "__metadata__", ChecksumKey = "cudnn_digits.sha256";
 
@@ -64,8 +65,8 @@ internal sealed class SafeTensors
 
         if (_metadata.TryGetValue(ChecksumKey, out string? checksum) && checksum != Checksum())
         {
-            throw new InputException(
-                $"{name}: is damaged, its content is not that of its {ChecksumKey}; bring back a copy of it (what was changed on purpose must not keep the old {ChecksumKey} in its metadata)");
+            throw new InputException($"{name}: is damaged: its content does not match its {ChecksumKey}; restore a copy of it "
+                + $"(if you changed it on purpose, remove {ChecksumKey} from its metadata)");
         }
     }
 
@@ -78,7 +79,8 @@ internal sealed class SafeTensors
         {
             int length = Buffer.ByteLength(tensor.Values);
             Buffer.BlockCopy(tensor.Values, 0, _data, start, length);
-            _entries.Add(tensor.Name, new Entry(tensor.Values is long[] _ ? "I64" : "F32", [.. tensor.Shape.Select(size => (long)size)], tensor.Values.Length, start, length));
+            string type = tensor.Values is long[] ? "I64" : "F32";
+            _entries.Add(tensor.Name, new Entry(type, [.. tensor.Shape.Select(size => (long)size)], tensor.Values.Length, start, length));
             start += length;
         }
 
@@ -96,23 +98,23 @@ internal sealed class SafeTensors
     /// <summary>Names of the tensors.</summary>
     public IEnumerable<string> Names => _entries.Keys;
 
-    /// <summary>Reads a file; a pipe will do.</summary>
-    /// <param name="path">The file, with up to 256 MiB of tensors.</param>
-    /// <exception cref="InputException">Not there, not readable, not in the format, or not what was written.</exception>
+    /// <summary>Reads a file, or a pipe, with up to 256 MiB of tensors.</summary>
+    /// <exception cref="InputException">It does not exist, cannot be read, is damaged, or has another format.</exception>
     public static SafeTensors Read(string path)
     {
         using InputFile file = InputFile.Open(path, "a .safetensors file");
         return Read(file);
     }
 
-    /// <summary>Reads a file that is open.</summary>
-    /// <param name="file">The file, at its beginning.</param>
-    /// <exception cref="InputException">Not readable, not in the format, or not what was written.</exception>
+    /// <summary>Reads an open file from its beginning.</summary>
+    /// <exception cref="InputException">It cannot be read, is damaged, or has another format.</exception>
     internal static SafeTensors Read(InputFile file)
     {
         try
         {
-            return ForeignWeights.Describe(file) is { } other ? throw new InputException($"{file.Path}: {other}") : new SafeTensors(file.Path, file);
+            return ForeignWeights.Describe(file) is { } other
+                ? throw new InputException($"{file.Path}: {other}")
+                : new SafeTensors(file.Path, file);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -120,14 +122,9 @@ internal sealed class SafeTensors
         }
     }
 
-    /// <summary>Writes a file, whole or not at all.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="metadata">Free text.</param>
-    /// <param name="tensors">The tensors, in the order they are to stand in.</param>
+    /// <summary>Writes a file, whole or not at all; the tensors in the given order.</summary>
     public static void Write(string path, IEnumerable<KeyValuePair<string, string>> metadata, IReadOnlyList<NamedTensor> tensors)
     {
-        ArgumentNullException.ThrowIfNull(metadata);
-        ArgumentNullException.ThrowIfNull(tensors);
         SafeTensors content = new(path, metadata, tensors);
         byte[] header = content.Header();
         byte[] length = new byte[8];
@@ -140,13 +137,11 @@ internal sealed class SafeTensors
         });
     }
 
-    /// <summary>Shape of a tensor, or null where there is none of that name.</summary>
-    /// <param name="name">Name of the tensor.</param>
+    /// <summary>Shape of a tensor, or null if there is no such tensor.</summary>
     public IReadOnlyList<long>? Shape(string name) => _entries.TryGetValue(name, out Entry? entry) ? entry.Shape : null;
 
     /// <summary>Values of a floating-point tensor (F32, F64, F16 or BF16), as double.</summary>
-    /// <param name="name">Name of the tensor.</param>
-    /// <exception cref="InputException">There is none of that name, or it is not of a floating-point type.</exception>
+    /// <exception cref="InputException">There is no such tensor, or it has another type.</exception>
     public double[] Doubles(string name)
     {
         Entry entry = Find(name);
@@ -160,7 +155,8 @@ internal sealed class SafeTensors
                 "F32" => BinaryPrimitives.ReadSingleLittleEndian(bytes[(4 * i)..]),
                 "F16" => (double)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
                 "BF16" => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes[(2 * i)..]) << 16),
-                _ => throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as one of these"),
+                _ => throw new InputException(
+                    $"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as one of these"),
             };
         }
 
@@ -168,12 +164,10 @@ internal sealed class SafeTensors
     }
 
     /// <summary>Values of a floating-point tensor, rounded to float.</summary>
-    /// <param name="name">Name of the tensor.</param>
     public float[] Floats(string name) => Array.ConvertAll(Doubles(name), value => (float)value);
 
     /// <summary>Values of an I64 tensor.</summary>
-    /// <param name="name">Name of the tensor.</param>
-    /// <exception cref="InputException">There is none of that name, or it is of another type.</exception>
+    /// <exception cref="InputException">There is no such tensor, or it has another type.</exception>
     public long[] Integers(string name)
     {
         Entry entry = Find(name);
@@ -182,10 +176,10 @@ internal sealed class SafeTensors
             : throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected I64");
     }
 
-    /// <summary>Whether a tensor counts something, such as batch norm's num_batches_tracked, and so is no weight.</summary>
-    /// <param name="name">Name of the tensor; there is one.</param>
+    /// <summary>Whether an existing tensor is a counter, such as batch norm's num_batches_tracked, and not a weight.</summary>
     internal bool IsCounter(string name) =>
-        name.EndsWith("num_batches_tracked", StringComparison.Ordinal) || _entries[name] is { Count: 1, Shape.Length: 0, Type: ['I' or 'U', ..] };
+        name.EndsWith("num_batches_tracked", StringComparison.Ordinal)
+        || _entries[name] is { Count: 1, Shape.Length: 0, Type: ['I' or 'U', ..] };
 
     private static void CountTokens(byte[] header)
     {
@@ -210,7 +204,7 @@ internal sealed class SafeTensors
         {
             foreach (JsonProperty text in property.Value.EnumerateObject())
             {
-                _metadata[text.Name] = text.Value.GetString() ?? throw new FormatException("null for a text");
+                _metadata[text.Name] = text.Value.GetString() ?? throw new FormatException("null in place of text");
             }
 
             return;
@@ -227,18 +221,19 @@ internal sealed class SafeTensors
             "I8" or "U8" or "BOOL" or "F8_E5M2" or "F8_E4M3" or "F8_E8M0" => 1,
             _ => throw Damaged($"tensor {Shorten(property.Name)} is of an unknown type, '{Shorten(type)}'"),
         };
-        UInt128 count = shape.Aggregate((UInt128)1, (product, size) => size < 0 || product > uint.MaxValue ? UInt128.MaxValue : product * (UInt128)size);
+        UInt128 count = shape.Aggregate(
+            (UInt128)1, (product, size) => size < 0 || product > uint.MaxValue ? UInt128.MaxValue : product * (UInt128)size);
         if (offsets is not [long start, long end] || start < 0 || start > end || end > MostDataBytes || count > MostDataBytes
             || count * (UInt128)bytesEach != (UInt128)(end - start))
         {
-            throw Damaged($"tensor {Shorten(property.Name)} does not fit the file; it is damaged or cut off, or far larger than a digit network");
+            throw Damaged(
+                $"tensor {Shorten(property.Name)} does not fit the file; it is damaged or cut off, or far larger than a digit network");
         }
 
         _entries.Add(property.Name, new Entry(type, shape, (int)count, (int)start, (int)(end - start)));
     }
 
-    /// <summary>The tensors stand one after the other, in whatever order.</summary>
-    /// <returns>How many bytes they have together.</returns>
+    /// <summary>Checks that the tensors follow each other without gaps, in any order, and returns their total length in bytes.</summary>
     private int CheckPlaces()
     {
         int end = 0;
@@ -258,57 +253,41 @@ internal sealed class SafeTensors
     /// <summary>The header as JSON, padded with spaces to a multiple of 8 bytes.</summary>
     private byte[] Header()
     {
-        using MemoryStream header = new();
-        using (Utf8JsonWriter json = new(header))
+        JsonObject metadata = [];
+        foreach ((string key, string value) in _metadata)
         {
-            json.WriteStartObject();
-            json.WriteStartObject(MetadataKey);
-            foreach ((string key, string value) in _metadata)
-            {
-                json.WriteString(key, value);
-            }
-
-            json.WriteEndObject();
-            foreach ((string name, Entry entry) in _entries)
-            {
-                json.WriteStartObject(name);
-                json.WriteString("dtype", entry.Type);
-                json.WriteStartArray("shape");
-                foreach (long size in entry.Shape)
-                {
-                    json.WriteNumberValue(size);
-                }
-
-                json.WriteEndArray();
-                json.WriteStartArray("data_offsets");
-                json.WriteNumberValue(entry.Start);
-                json.WriteNumberValue(entry.Start + entry.Length);
-                json.WriteEndArray();
-                json.WriteEndObject();
-            }
-
-            json.WriteEndObject();
+            metadata.Add(key, value);
         }
 
-        while (header.Length % 8 != 0)
+        JsonObject header = new() { [MetadataKey] = metadata };
+        foreach ((string name, Entry entry) in _entries)
         {
-            header.WriteByte((byte)' ');
+            header.Add(name, new JsonObject
+            {
+                ["dtype"] = entry.Type,
+                ["shape"] = new JsonArray([.. entry.Shape.Select(size => (JsonNode)size)]),
+                ["data_offsets"] = new JsonArray(entry.Start, entry.Start + entry.Length),
+            });
         }
 
-        return header.ToArray();
+        string json = header.ToJsonString(); // only ASCII: everything else is escaped
+        return Encoding.ASCII.GetBytes(json.PadRight((json.Length + 7) / 8 * 8));
     }
 
     /// <summary>
-    /// SHA-256, in hexadecimal, over a line "key=value" for each entry of the metadata but the checksum itself, in the keys'
-    /// order, then for each tensor, in the names' order, a line "name dtype [shape]" and its bytes. Not over the file as it
-    /// stands, so that a tool that only writes the header in another order keeps it valid.
+    /// SHA-256, in hexadecimal: first a line "key=value" for each entry of the metadata except the checksum, ordered by key; then for each
+    /// tensor, ordered by name, a line "name dtype [shape]" and its bytes. The order of the header does not matter, so the checksum stays
+    /// valid when a tool writes the header in another order.
     /// </summary>
     private string Checksum()
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach ((string key, string value) in _metadata.Where(entry => entry.Key != ChecksumKey).OrderBy(entry => entry.Key, StringComparer.Ordinal))
+        foreach ((string key, string value) in _metadata.OrderBy(entry => entry.Key, StringComparer.Ordinal))
         {
-            hash.AppendData(Encoding.UTF8.GetBytes($"{key}={value}\n"));
+            if (key != ChecksumKey)
+            {
+                hash.AppendData(Encoding.UTF8.GetBytes($"{key}={value}\n"));
+            }
         }
 
         foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Key, StringComparer.Ordinal))
@@ -320,7 +299,7 @@ internal sealed class SafeTensors
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    /// <summary>Takes memory as the bytes come, not as the file claims to have them.</summary>
+    /// <summary>Allocates memory as bytes arrive, not as many as the file claims to have.</summary>
     private byte[] ReadExactly(Stream file, int count, string otherwise)
     {
         byte[] bytes = new byte[Math.Min(count, 1 << 20)];
@@ -343,8 +322,9 @@ internal sealed class SafeTensors
 
     private InputException Damaged(string how) => new($"{_name}: not a safetensors file: {how}");
 
-    /// <summary>A name out of a file, for messages.</summary>
-    internal static string Shorten(string text) => new([.. text.Take(60).Select(character => char.IsControl(character) ? '?' : character)]);
+    /// <summary>A name from a file, for messages: at most 60 characters, without control characters.</summary>
+    internal static string Shorten(string text) =>
+        new([.. text.Take(60).Select(character => char.IsControl(character) ? '?' : character)]);
 
     private sealed record Entry(string Type, long[] Shape, int Count, int Start, int Length);
 }

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Security.Cryptography;
 using System.Text.RegularExpressions;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -7,9 +6,9 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Training;
 
 /// <summary>
-/// The right to write into a folder, for one process at a time: a lock on the file <c>.lock</c>, which says for people who has it.
-/// The system releases the lock when the process ends, however that comes about. Some
-/// file systems of clusters have no locks. There the file itself is the lock, as long as the process that it names may be running.
+/// The right to write into a folder, for one process at a time: a lock on the file <c>.lock</c>, whose text names the process. The system
+/// releases the lock when the process ends, in whatever way. Some cluster file systems have no locks. There the file itself is the lock, as
+/// long as the process that it names may be running.
 /// </summary>
 internal sealed partial class FolderLock : IDisposable
 {
@@ -19,7 +18,7 @@ internal sealed partial class FolderLock : IDisposable
     private const int MostTries = 100;
     private const string WithoutLocks = ", without locks";
 
-    /// <summary>The files that this process has made where there are no locks.</summary>
+    /// <summary>The lock files that this process has created on file systems without locks.</summary>
     private static readonly ConcurrentDictionary<string, bool> Taken = new();
 
     private readonly string _path;
@@ -27,10 +26,9 @@ internal sealed partial class FolderLock : IDisposable
 
     private FolderLock(string path, FileStream file) => (_path, _file) = (path, file);
 
-    /// <summary>Makes a folder, where it is not there, and takes the right to write into it.</summary>
-    /// <param name="folder">The folder. What a kill left of a file half-written is worth nothing, and so does not count.</param>
-    /// <returns>Null where the folder is not empty.</returns>
-    /// <exception cref="InputException">Another process has it, or it cannot be written.</exception>
+    /// <summary>Creates a folder if it does not exist, and locks it. Temporary files of a killed process do not count as content.</summary>
+    /// <returns>Null if the folder is not empty.</returns>
+    /// <exception cref="InputException">Another process has locked it, or it cannot be written.</exception>
     public static FolderLock? TakeEmpty(string folder)
     {
         try
@@ -53,21 +51,21 @@ internal sealed partial class FolderLock : IDisposable
             return taken;
         }
 
-        taken.Dispose(); // another came first, and has ended
+        taken.Dispose(); // another process wrote there in between, and has ended
         return null;
     }
 
-    /// <summary>Takes the right to write into a folder.</summary>
-    /// <param name="folder">The folder; it is there.</param>
-    /// <exception cref="InputException">Another process has it, or it cannot be written.</exception>
+    /// <summary>Locks an existing folder.</summary>
+    /// <exception cref="InputException">Another process has locked it, or it cannot be written.</exception>
     public static FolderLock Take(string folder)
     {
+        FileShare share = OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None;
         string path = Path.Combine(folder, Name);
         try
         {
             if (!IsOurs(path))
             {
-                throw new InputException($"{path}: is not this program's lock; move it away");
+                throw new InputException($"{path}: is not a lock of this program; move it away");
             }
 
             for (int tries = 0; tries < MostTries; tries++)
@@ -75,11 +73,11 @@ internal sealed partial class FolderLock : IDisposable
                 FileStream file;
                 try
                 {
-                    file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None, 1);
+                    file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, share, 1);
                 }
                 catch (IOException e) when (IsHeld(e) && Read(path) is not { Length: > 0 } && tries < MostTries - 1)
                 {
-                    Thread.Sleep(1); // whoever has it is about to say who that is, or to go
+                    Thread.Sleep(1); // the process that has the lock is about to write its name, or to delete the file
                     continue;
                 }
 
@@ -90,32 +88,33 @@ internal sealed partial class FolderLock : IDisposable
                     file.Dispose();
                     if (!signed)
                     {
-                        Remove(path, ""); // this process has made it, or another is about to sign, and looks again
+                        Remove(path, ""); // this process has created it; or another one has, which will notice and try again
                     }
 
                     return TakeWithoutLocks(folder, path);
                 }
 
-                if (mine is false) // where .NET is told to lock nothing
+                if (mine is false) // possible if .NET's own locking is turned off
                 {
                     file.Dispose();
                     throw Held(folder, path);
                 }
 
-                if (Text(file) is var before && before.EndsWith(WithoutLocks, StringComparison.Ordinal) && !HasEnded(path, before))
+                string before = Text(file);
+                if (before.EndsWith(WithoutLocks, StringComparison.Ordinal) && !HasEnded(path, before))
                 {
                     file.Dispose();
                     throw HeldWithoutLocks(folder, path, before);
                 }
 
                 string holder = Sign(file);
-                bool shared = OperatingSystem.IsWindows() || Posix.ShareLock(file.SafeFileHandle); // so that others can read who has it
+                bool shared = OperatingSystem.IsWindows() || Posix.ShareLock(file.SafeFileHandle); // others can now read the text
                 if (shared && Read(path) is { } text && (text == holder || text.Length == 0))
                 {
                     return new FolderLock(path, file);
                 }
 
-                file.Dispose(); // whoever had it took the file away after it had been opened here, or another was quicker
+                file.Dispose(); // the file was deleted after it had been opened here, or another process was quicker
                 Thread.Sleep(1);
             }
 
@@ -131,9 +130,7 @@ internal sealed partial class FolderLock : IDisposable
         }
     }
 
-    /// <summary>Takes it where the file system has no locks: by making a file that must not be there.</summary>
-    /// <param name="folder">The folder.</param>
-    /// <param name="path">Its file.</param>
+    /// <summary>Locks a folder on a file system without locks, by creating the lock file, which must not exist yet.</summary>
     internal static FolderLock TakeWithoutLocks(string folder, string path)
     {
         for (int tries = 0; tries < MostTries; tries++)
@@ -151,7 +148,7 @@ internal sealed partial class FolderLock : IDisposable
                 Taken.TryRemove(Path.GetFullPath(path), out _);
                 file.Dispose();
             }
-            catch (IOException e) when ((e.HResult & 0xffff) is FileExists or FileExistsOnWindows) // by now it may be gone
+            catch (IOException e) when ((e.HResult & 0xffff) is FileExists or FileExistsOnWindows) // it may be gone again by now
             {
                 string? holder = Read(path);
                 if (holder is { Length: > 0 } && !HasEnded(path, holder))
@@ -161,7 +158,7 @@ internal sealed partial class FolderLock : IDisposable
 
                 if (holder is { Length: > 0 } || (holder is not null && tries == MostTries - 2))
                 {
-                    Remove(path, holder); // a kill has left it
+                    Remove(path, holder); // a killed process has left it
                 }
             }
 
@@ -172,12 +169,12 @@ internal sealed partial class FolderLock : IDisposable
     }
 
     /// <summary>
-    /// Takes a lock's file away, if it still says what it said. Another process may have replaced it meanwhile, so the file is moved
-    /// aside before it is looked at; one that says something else goes back.
+    /// Deletes a lock file if its text is still the given one. Another process may have replaced the file in between. So the file is
+    /// renamed first, then read, and renamed back if its text is another one.
     /// </summary>
     private static void Remove(string path, string said)
     {
-        string aside = $"{path}.{RandomNumberGenerator.GetHexString(16, lowercase: true)}.tmp";
+        string aside = AtomicFile.TemporaryPath(path);
         try
         {
             File.Move(path, aside);
@@ -192,11 +189,11 @@ internal sealed partial class FolderLock : IDisposable
         }
         catch (IOException)
         {
-            // Another was quicker.
+            // Another process was quicker.
         }
     }
 
-    /// <summary>Whether it is certain that the process which signed a lock has ended: it ran on this machine.</summary>
+    /// <summary>Whether the process that a lock names has certainly ended. This is only known for processes of this machine.</summary>
     private static bool HasEnded(string path, string holder)
     {
         Match match = Holder().Match(holder);
@@ -208,14 +205,19 @@ internal sealed partial class FolderLock : IDisposable
         int id = int.Parse(match.Groups["id"].Value, CultureInfo.InvariantCulture);
         if (id == Environment.ProcessId)
         {
-            return !Taken.ContainsKey(Path.GetFullPath(path)); // in containers, another process of this number
+            return !Taken.ContainsKey(Path.GetFullPath(path)); // if not taken: a process of another container had the same number
         }
 
         try
         {
             using Process process = Process.GetProcessById(id);
-            return process.HasExited || IsZombie(id)
-                || process.StartTime.ToUniversalTime() > DateTime.Parse(match.Groups["since"].Value, CultureInfo.InvariantCulture).AddSeconds(2); // another of this number
+            if (process.HasExited || IsZombie(id))
+            {
+                return true;
+            }
+
+            DateTime since = DateTime.Parse(match.Groups["since"].Value, CultureInfo.InvariantCulture);
+            return process.StartTime.ToUniversalTime() > since.AddSeconds(2); // then the number has been used again
         }
         catch (Exception e) when (e is ArgumentException or InvalidOperationException)
         {
@@ -223,11 +225,11 @@ internal sealed partial class FolderLock : IDisposable
         }
         catch (Exception e) when (e is FormatException or System.ComponentModel.Win32Exception)
         {
-            return false; // a process that this one may not look at
+            return false; // this process may not inspect the other one
         }
     }
 
-    /// <summary>Whether a process has ended, though the one that started it has not asked how.</summary>
+    /// <summary>Whether a process has ended, but its parent has not read its exit status yet.</summary>
     private static bool IsZombie(int id)
     {
         try
@@ -237,7 +239,7 @@ internal sealed partial class FolderLock : IDisposable
         }
         catch (IOException)
         {
-            return true; // by now it is gone
+            return true; // it is gone by now
         }
         catch (UnauthorizedAccessException)
         {
@@ -245,18 +247,18 @@ internal sealed partial class FolderLock : IDisposable
         }
     }
 
-    /// <summary>Gives the right back.</summary>
+    /// <summary>Unlocks the folder.</summary>
     public void Dispose()
     {
         if (_file.CanWrite)
         {
             try
             {
-                File.Delete(_path); // while it is locked
+                File.Delete(_path); // while it is still locked
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                // The lock decides; a file that stays does no harm.
+                // A file that stays does no harm: what counts is the lock.
             }
 
             Taken.TryRemove(Path.GetFullPath(_path), out _);
@@ -264,11 +266,12 @@ internal sealed partial class FolderLock : IDisposable
         }
     }
 
-    /// <summary>Writes who has the lock, in words that nobody else writes; where the disk is full, nothing.</summary>
+    /// <summary>Writes which process has the lock, in a text that is unique. Writes nothing if the disk is full.</summary>
     private static string Sign(FileStream file, string how = "")
     {
         string holder = string.Create(
-            CultureInfo.InvariantCulture, $"process {Environment.ProcessId} on {Environment.MachineName}, since {DateTime.UtcNow:yyyy-MM-dd HH:mm:ss.fffffff} UTC{how}");
+            CultureInfo.InvariantCulture,
+            $"process {Environment.ProcessId} on {Environment.MachineName}, since {DateTime.UtcNow:yyyy-MM-dd HH:mm:ss.fffffff} UTC{how}");
         file.SetLength(0);
         try
         {
@@ -282,29 +285,37 @@ internal sealed partial class FolderLock : IDisposable
         }
     }
 
-    private static bool IsHeld(IOException e) => OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == SharingViolation : e.HResult == Posix.WouldBlock;
+    private static bool IsHeld(IOException e) =>
+        OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == SharingViolation : e.HResult == Posix.WouldBlock;
 
-    private static InputException Held(string folder, string path) =>
-        new($"{folder}: is being written by {(Read(path) is { Length: > 0 } holder ? holder : "another process")}; wait for its end, or end it, and try again");
+    private static InputException Held(string folder, string path)
+    {
+        string holder = Read(path) is { Length: > 0 } text ? text : "another process";
+        return new($"{folder}: is being written by {holder}; wait until it ends, or end it, and try again");
+    }
 
     private static InputException HeldWithoutLocks(string folder, string path, string holder) => new(
-        $"{folder}: is being written by {holder}, as {path} says; if that has ended, remove the file (this file system has no locks that would tell)");
+        $"{folder}: is being written by {holder}, as {path} says; "
+        + "if that process has ended, delete the file (this file system has no locks, so the program cannot tell)");
 
-    private static InputException NotWritable(string folder, Exception e) => new($"{folder}: cannot be written: {e.Message.TrimEnd('.')}; it must be a folder that can be written", e);
+    private static InputException NotWritable(string folder, Exception e) =>
+        new($"{folder}: cannot be written: {e.Message.TrimEnd('.')}; give a folder that you may write to", e);
 
+    /// <summary>Whether a folder does not exist, or contains nothing but this program's lock and temporary files.</summary>
     internal static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
         .Select(Path.GetFileName).All(name => (name == Name && IsOurs(Path.Combine(folder, name))) || AtomicFile.IsLeftOver(name!));
 
-    /// <summary>Whether there is no lock, or one that this program has made: a plain file that says of a process, or nothing yet.</summary>
+    /// <summary>Whether there is no lock file, or one of this program: a regular file that names a process, or is still empty.</summary>
     private static bool IsOurs(string path)
     {
         FileKind kind = OperatingSystem.IsWindows()
             ? Directory.Exists(path) ? FileKind.Folder : File.Exists(path) ? FileKind.Regular : FileKind.Missing
             : Posix.Status(path, follow: false).Kind;
-        return kind == FileKind.Missing || (kind == FileKind.Regular && (Read(path) is not { Length: > 0 } text || text.StartsWith("process ", StringComparison.Ordinal)));
+        return kind == FileKind.Missing || (kind == FileKind.Regular
+            && (Read(path) is not { Length: > 0 } text || text.StartsWith("process ", StringComparison.Ordinal)));
     }
 
-    /// <summary>Who has the lock; empty where this process may not read it, null where nobody has it, or is about to.</summary>
+    /// <summary>The text of a lock file. Empty if this process may not read it; null if it cannot be opened, or does not exist.</summary>
     private static string? Read(string path)
     {
         try

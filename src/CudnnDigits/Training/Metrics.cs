@@ -3,23 +3,23 @@ using CudnnDigits.Inference;
 
 namespace CudnnDigits.Training;
 
-/// <summary>Precision, recall and F1 of one class, each 0 … 1; 0 where a ratio has no denominator, as in scikit-learn.</summary>
+/// <summary>Precision, recall and F1 of one class, each 0 … 1; 0 where the denominator is 0, as in scikit-learn.</summary>
 /// <param name="Digit">0 … 9.</param>
-/// <param name="Precision">Share of the samples called this digit that are.</param>
-/// <param name="Recall">Share of the samples of this digit that are called so.</param>
+/// <param name="Precision">Share of the samples predicted as this digit that are this digit.</param>
+/// <param name="Recall">Share of the samples of this digit that are predicted as this digit.</param>
 /// <param name="F1">Harmonic mean of the two.</param>
 /// <param name="Support">Samples of this digit.</param>
 public sealed record ClassMetrics(int Digit, double Precision, double Recall, double F1, int Support);
 
-/// <summary>How well a network reads a set of labelled digits.</summary>
-/// <param name="Samples">Digits evaluated.</param>
-/// <param name="Accuracy">Share read correctly, 0 … 1.</param>
+/// <summary>Metrics of a network on a set of labelled digits.</summary>
+/// <param name="Samples">Number of digits.</param>
+/// <param name="Accuracy">Share that is predicted correctly, 0 … 1.</param>
 /// <param name="Loss">Mean cross-entropy, in nats.</param>
 /// <param name="MacroPrecision">Mean precision of the classes, 0 … 1.</param>
 /// <param name="MacroRecall">Mean recall of the classes, 0 … 1.</param>
 /// <param name="MacroF1">Mean F1 of the classes, 0 … 1.</param>
 /// <param name="Classes">(10), one entry for each digit, 0 to 9.</param>
-/// <param name="Confusion">(10, 10) counts: [label][digit it was read as].</param>
+/// <param name="Confusion">(10, 10) counts: [label][predicted digit].</param>
 public sealed record Metrics(
     int Samples,
     double Accuracy,
@@ -30,23 +30,18 @@ public sealed record Metrics(
     IReadOnlyList<ClassMetrics> Classes,
     IReadOnlyList<IReadOnlyList<int>> Confusion)
 {
-    /// <summary>Runs a network over labelled rows.</summary>
-    /// <param name="backend">With the weights loaded.</param>
-    /// <param name="data">Labelled digits.</param>
-    /// <param name="rows">Rows to evaluate, at least one.</param>
+    /// <summary>Evaluates the weights of a backend on labelled rows, at least one.</summary>
     internal static Metrics Evaluate(ITrainingBackend backend, DigitDataset data, ReadOnlySpan<int> rows)
     {
-        ArgumentNullException.ThrowIfNull(backend);
-        ArgumentNullException.ThrowIfNull(data);
         float[] logits = new float[rows.Length * DigitDataset.Classes];
         backend.Predict(data, rows, logits);
         return FromLogits(logits, data, rows);
     }
 
-    /// <summary>Runs a classifier over labelled digits.</summary>
+    /// <summary>Evaluates a classifier on labelled digits.</summary>
     /// <param name="classifier">The classifier.</param>
     /// <param name="data">Labelled digits, at least one.</param>
-    /// <exception cref="ArgumentException">The digits carry no labels, or there are none.</exception>
+    /// <exception cref="ArgumentException">The digits have no labels, or there are none.</exception>
     /// <example>
     /// <code>
     /// Metrics metrics = Metrics.Evaluate(classifier, DataSource.Open("mnist", DataPart.Evaluation));
@@ -62,11 +57,11 @@ public sealed record Metrics(
             : throw new ArgumentException($"{data.Name}: there are no digits to evaluate on", nameof(data));
     }
 
-    /// <summary>Runs a classifier over some of the labelled digits.</summary>
+    /// <summary>Evaluates a classifier on some rows of labelled digits.</summary>
     /// <param name="classifier">The classifier.</param>
     /// <param name="data">Labelled digits.</param>
     /// <param name="rows">Rows to evaluate, from 0, at least one.</param>
-    /// <exception cref="ArgumentException">The digits carry no labels, or rows are none of theirs, or none are given.</exception>
+    /// <exception cref="ArgumentException">The digits have no labels, a row is out of range, or no row is given.</exception>
     public static Metrics Evaluate(DigitClassifier classifier, DigitDataset data, ReadOnlySpan<int> rows)
     {
         ArgumentNullException.ThrowIfNull(classifier);
@@ -97,7 +92,7 @@ public sealed record Metrics(
         return FromLogits(logits, labels);
     }
 
-    /// <summary>Scores logits against labels.</summary>
+    /// <summary>Computes metrics from logits and labels.</summary>
     /// <param name="logits">(N, 10) f32.</param>
     /// <param name="labels">(N) 0 … 9, N at least 1.</param>
     internal static Metrics FromLogits(ReadOnlySpan<float> logits, ReadOnlySpan<byte> labels)
@@ -122,7 +117,7 @@ public sealed record Metrics(
         return FromConfusion(confusion, loss);
     }
 
-    /// <summary>Metrics of counts: those of several sets pooled, say.</summary>
+    /// <summary>Computes metrics from counts, which may be sums over several sets.</summary>
     /// <param name="confusion">(10, 10) [label][prediction] counts, at least one of them above 0.</param>
     /// <param name="loss">Sum of the samples' cross-entropies.</param>
     internal static Metrics FromConfusion(IReadOnlyList<IReadOnlyList<int>> confusion, double loss)
@@ -149,7 +144,7 @@ public sealed record Metrics(
             confusion);
     }
 
-    /// <summary>Whether the numbers fit each other: all but the loss follow from the confusion matrix.</summary>
+    /// <summary>Whether the numbers agree: all of them except the loss follow from the confusion matrix.</summary>
     internal bool IsPossible
     {
         get
@@ -162,9 +157,13 @@ public sealed record Metrics(
             }
 
             Metrics again = FromConfusion(Confusion, Loss);
-            return Near(Accuracy, again.Accuracy) && Near(MacroPrecision, again.MacroPrecision) && Near(MacroRecall, again.MacroRecall) && Near(MacroF1, again.MacroF1)
-                && Classes == this.Classes.Count && this.Classes.Zip(again.Classes).All(pair => pair.First is { } read && read.Digit == pair.Second.Digit && read.Support == pair.Second.Support
-                    && Near(read.Precision, pair.Second.Precision) && Near(read.Recall, pair.Second.Recall) && Near(read.F1, pair.Second.F1));
+            return Near(Accuracy, again.Accuracy) && Near(MacroPrecision, again.MacroPrecision)
+                && Near(MacroRecall, again.MacroRecall) && Near(MacroF1, again.MacroF1)
+                && Classes == this.Classes.Count && this.Classes.Zip(again.Classes).All(pair => IsSame(pair.First, pair.Second));
+
+            static bool IsSame(ClassMetrics? read, ClassMetrics again) =>
+                read is not null && read.Digit == again.Digit && read.Support == again.Support
+                && Near(read.Precision, again.Precision) && Near(read.Recall, again.Recall) && Near(read.F1, again.F1);
 
             static bool Near(double a, double b) => Math.Abs(a - b) < 1e-9;
         }
@@ -173,10 +172,10 @@ public sealed record Metrics(
     private static double Ratio(int part, int whole) => whole == 0 ? 0 : (double)part / whole;
 }
 
-/// <summary>What a row of logits says.</summary>
+/// <summary>Predictions from a row of logits.</summary>
 internal static class Prediction
 {
-    /// <summary>The class with the greatest logit; the first of equals.</summary>
+    /// <summary>The class with the greatest logit; the first one if there are several.</summary>
     /// <param name="logits">(classes) f32.</param>
     public static int Best(ReadOnlySpan<float> logits)
     {

@@ -7,8 +7,7 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Training;
 
 /// <summary>
-/// Reads the text files of runs and studies, and writes those in JSON with a SHA-256 of their content. Where a file has one, reading
-/// compares it.
+/// Reads and writes the JSON files of runs and studies. They contain a SHA-256 of their content, which is checked when a file has one.
 /// </summary>
 internal static class RecordFile
 {
@@ -16,19 +15,19 @@ internal static class RecordFile
     private const int MostCharacters = 1 << 26;
 
     /// <summary>Writes a record, whole or not at all.</summary>
-    /// <typeparam name="T">The record's type.</typeparam>
     /// <param name="path">The file.</param>
     /// <param name="record">The record.</param>
-    /// <param name="type">How it is written.</param>
-    /// <param name="beside">What else the SHA-256 covers: the content of a file beside it.</param>
-    /// <param name="member">A member that is none of the record's, and its value; null for none.</param>
-    public static void Write<T>(string path, T record, JsonTypeInfo<T> type, string beside = "", (string Name, string? Value)? member = null)
+    /// <param name="type">The record's type, for JSON.</param>
+    /// <param name="beside">What else the SHA-256 covers: the content of another file.</param>
+    /// <param name="member">A further member of the JSON object, left out where its value is null.</param>
+    public static void Write<T>(
+        string path, T record, JsonTypeInfo<T> type, string beside = "", (string Name, string? Value) member = default)
         where T : class
     {
         JsonObject content = JsonSerializer.SerializeToNode(record, type)!.AsObject();
-        if (member is { Value: { } value } more)
+        if (member.Value is not null)
         {
-            content.Add(more.Name, value);
+            content.Add(member.Name, member.Value);
         }
 
         content.Add(ChecksumKey, Checksum(content, beside));
@@ -43,16 +42,17 @@ internal static class RecordFile
         });
     }
 
-    /// <summary>Reads a record; null where there is no file.</summary>
-    /// <typeparam name="T">The record's type.</typeparam>
+    /// <summary>Reads a record. Null if there is no file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="type">How it was written.</param>
-    /// <param name="mend">What to do where it is damaged, for the message.</param>
+    /// <param name="type">The record's type, for JSON.</param>
+    /// <param name="mend">What to do if the file is damaged, for the message.</param>
     /// <param name="beside">What else the SHA-256 covers.</param>
-    /// <param name="besideFile">Name of the file that this is in, for the message.</param>
-    /// <param name="take">Takes members out that are none of the record's; null where there are none.</param>
-    /// <exception cref="InputException">It cannot be read, or is not what was written.</exception>
-    public static T? Read<T>(string path, JsonTypeInfo<T> type, string mend = "bring back a copy of it", string beside = "", string? besideFile = null, Action<JsonObject>? take = null)
+    /// <param name="besideFile">The name of the file that contains <paramref name="beside"/>, for the message.</param>
+    /// <param name="take">Removes members that do not belong to the record.</param>
+    /// <exception cref="InputException">It cannot be read, or is damaged.</exception>
+    public static T? Read<T>(
+        string path, JsonTypeInfo<T> type, string mend = "restore a copy of it", string beside = "", string? besideFile = null,
+        Action<JsonObject>? take = null)
         where T : class
     {
         if (!File.Exists(path))
@@ -62,30 +62,31 @@ internal static class RecordFile
 
         try
         {
-            JsonNode? json = JsonNode.Parse(ReadText(path), documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
-            if (json is JsonObject content && content.Remove(ChecksumKey, out JsonNode? checksum) && checksum?.ToString() != Checksum(content, beside))
+            JsonDocumentOptions options = new() { AllowDuplicateProperties = false };
+            JsonNode? json = JsonNode.Parse(ReadText(path), documentOptions: options);
+            if (json is JsonObject content)
             {
-                string others = besideFile is null ? "its content is" : $"its content and that of {besideFile} are";
-                throw new InputException(
-                    $"{path}: is damaged, {others} not that of its {ChecksumKey}; {mend} (whoever changes it on purpose takes its {ChecksumKey} out)");
-            }
+                if (content.Remove(ChecksumKey, out JsonNode? checksum) && checksum?.ToString() != Checksum(content, beside))
+                {
+                    string what = besideFile is null ? "its content does" : $"its content and that of {besideFile} do";
+                    throw new InputException($"{path}: is damaged: {what} not match its {ChecksumKey}; {mend} "
+                        + $"(if you changed it on purpose, remove its {ChecksumKey})");
+                }
 
-            if (json is JsonObject all)
-            {
-                take?.Invoke(all);
+                take?.Invoke(content);
             }
 
             return json.Deserialize(type) ?? throw new JsonException("null", path: null, lineNumber: 0, bytePositionInLine: null);
         }
         catch (JsonException e)
         {
-            throw new InputException($"{path}: is damaged, {(e.Path is { Length: > 2 } at ? $"at {at[2..]}" : $"near line {e.LineNumber + 1}")}; {mend}", e);
+            string where = e.Path is { Length: > 2 } at ? $"at {at[2..]}" : $"near line {e.LineNumber + 1}";
+            throw new InputException($"{path}: is damaged {where}; {mend}", e);
         }
     }
 
     /// <summary>Reads a text file that this program has written.</summary>
-    /// <param name="path">The file.</param>
-    /// <exception cref="InputException">It cannot be read, or is larger than any that is written.</exception>
+    /// <exception cref="InputException">It cannot be read, or is too large to be such a file.</exception>
     public static string ReadText(string path)
     {
         CheckPlain(path);
@@ -99,7 +100,7 @@ internal static class RecordFile
                 text.Append(part, 0, count);
                 if (text.Length > MostCharacters)
                 {
-                    throw new InputException($"{path}: is damaged: far larger than any that train writes");
+                    throw new InputException($"{path}: is damaged: it is far larger than train writes it");
                 }
             }
 
@@ -111,19 +112,16 @@ internal static class RecordFile
         }
     }
 
-    /// <summary>Refuses a FIFO, a device or a socket in place of a file, which would be waited for.</summary>
-    /// <param name="path">The file.</param>
-    /// <exception cref="InputException">It is one.</exception>
+    /// <summary>Refuses a FIFO, a device or a socket in place of a file: reading it could block for ever.</summary>
     public static void CheckPlain(string path)
     {
         if (!IsPlain(path))
         {
-            throw new InputException($"{path}: is no plain file; bring back the run's own");
+            throw new InputException($"{path}: is not a regular file; restore the run's own");
         }
     }
 
-    /// <summary>Whether a file is one that can be read again and again; what cannot be looked at is refused when it is opened.</summary>
-    /// <param name="path">The file.</param>
+    /// <summary>Whether a file is no FIFO, device or socket. Also true if its status cannot be read; then opening it fails.</summary>
     public static bool IsPlain(string path)
     {
         try
@@ -136,7 +134,7 @@ internal static class RecordFile
         }
     }
 
-    /// <summary>In hexadecimal, over the members as they stand, whatever the space between them.</summary>
+    /// <summary>SHA-256, in hexadecimal, of the members in their order, without the white space between them.</summary>
     private static string Checksum(JsonObject content, string beside) =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content.ToJsonString() + beside)));
 }

@@ -2,30 +2,30 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Training;
 
-/// <summary>How a run split its data: enough to draw the same split again. Travels in the metadata of model.safetensors.</summary>
+/// <summary>How a run split its data, so that the split can be drawn again. It is stored in the metadata of model.safetensors.</summary>
 /// <param name="Split">What was held out.</param>
 /// <param name="DataFingerprint">See <see cref="DigitDataset.Fingerprint"/>.</param>
 internal sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
 {
-    private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold", TestKey = "split_test";
+    private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold";
+    private const string TestKey = "split_test";
 
-    /// <summary>Key of the fingerprint of the digits that a file was trained on.</summary>
+    /// <summary>Metadata key of the fingerprint of the training data.</summary>
     internal const string FingerprintKey = "data_fingerprint";
 
-    /// <summary>The split that a weights file tells of, or null where it tells of none.</summary>
-    /// <param name="metadata">The file's metadata.</param>
+    /// <summary>The split in the metadata of a weights file, or null if there is none.</summary>
     public static SplitRecord? FromMetadata(IReadOnlyDictionary<string, string> metadata)
     {
-        ArgumentNullException.ThrowIfNull(metadata);
         if (!metadata.TryGetValue(FingerprintKey, out string? fingerprint)
-            || !metadata.TryGetValue(SeedKey, out string? seedText) || !ulong.TryParse(seedText, CultureInfo.InvariantCulture, out ulong seed))
+            || !metadata.TryGetValue(SeedKey, out string? number) || !ulong.TryParse(number, CultureInfo.InvariantCulture, out ulong seed))
         {
             return null;
         }
 
         SplitSpec? spec = metadata.TryGetValue(FoldsKey, out string? folds) && metadata.TryGetValue(FoldKey, out string? fold)
             ? ReadFold(seed, folds, fold)
-            : metadata.TryGetValue(ShareKey, out string? share) && double.TryParse(share, CultureInfo.InvariantCulture, out double part) && part is >= 0 and < 1
+            : metadata.TryGetValue(ShareKey, out string? share)
+                && double.TryParse(share, CultureInfo.InvariantCulture, out double part) && part is >= 0 and < 1
                 ? ReadShares(seed, part, metadata)
                 : null;
         return spec is { } split ? new SplitRecord(split, fingerprint) : null;
@@ -59,7 +59,8 @@ internal sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
                 : null;
 
     private static SplitSpec? ReadFold(ulong seed, string folds, string fold) =>
-        int.TryParse(folds, CultureInfo.InvariantCulture, out int count) && int.TryParse(fold, CultureInfo.InvariantCulture, out int held) && count >= 2 && held >= 1 && held <= count
+        int.TryParse(folds, CultureInfo.InvariantCulture, out int count) && count >= 2
+        && int.TryParse(fold, CultureInfo.InvariantCulture, out int held) && held >= 1 && held <= count
             ? new SplitSpec(seed, 0, count, held)
             : null;
 

@@ -4,7 +4,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
-/// <summary>What <see cref="DigitTrainer.Train"/> gives: the weights that are kept, how well they read, and how it went.</summary>
+/// <summary>The result of <see cref="DigitTrainer.Train"/>: the kept weights, their metrics, and the history of the training.</summary>
 public sealed class TrainedNetwork
 {
     private readonly int[] _scoredRows;
@@ -26,29 +26,29 @@ public sealed class TrainedNetwork
     /// <summary>The epochs, first to last.</summary>
     public IReadOnlyList<EpochRecord> History { get; }
 
-    /// <summary>How well <see cref="Weights"/> read the digits held out, or those trained on where nothing is held out.</summary>
+    /// <summary>Metrics of <see cref="Weights"/> on the validation digits, or on the training digits if nothing is held out.</summary>
     public Metrics Metrics { get; }
 
-    /// <summary>Rows of the dataset that <see cref="Metrics"/> are about, from 0, ascending.</summary>
+    /// <summary>Rows of the dataset that <see cref="Metrics"/> were computed on, from 0, ascending.</summary>
     public ReadOnlySpan<int> ScoredRows => _scoredRows;
 
-    /// <summary>What it was trained on, for people: "CPU, 2 threads, AVX-512".</summary>
+    /// <summary>Description of the device, such as "CPU, 2 threads, AVX-512".</summary>
     public string Device { get; internal init; } = "";
 
     /// <summary>Arithmetic of the training.</summary>
     public Precision Precision { get; internal init; }
 
-    /// <summary>Why "auto" came down to the CPU, in one line; null where a GPU was taken or the CPU was asked for.</summary>
+    /// <summary>Why device "auto" chose the CPU, in one line. Null if a GPU was used, or the CPU was asked for.</summary>
     public string? WhyCpu { get; internal init; }
 
     /// <summary>
-    /// Writes the kept weights as a safetensors file, whole or not at all: for <see cref="DigitClassifier.Load"/>, for PyTorch, and
-    /// for the program, which finds in it what was held out.
+    /// Writes the kept weights as a safetensors file, whole or not at all. <see cref="DigitClassifier.Load"/>, PyTorch and the program can
+    /// read it. The metadata record which digits were held out.
     /// </summary>
-    /// <param name="path">The file; one that is there is replaced.</param>
-    /// <exception cref="InputException">The path is a folder, or its links go round in a circle.</exception>
-    /// <exception cref="IOException">The file could not be written: there is no such folder, say, or the disk is full.</exception>
-    /// <exception cref="UnauthorizedAccessException">It may not be written.</exception>
+    /// <param name="path">The file; an existing one is replaced.</param>
+    /// <exception cref="InputException">The path is a folder, or its links form a circle.</exception>
+    /// <exception cref="IOException">The file could not be written: there is no such folder, or the disk is full.</exception>
+    /// <exception cref="UnauthorizedAccessException">Writing is not permitted.</exception>
     public void Save(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);

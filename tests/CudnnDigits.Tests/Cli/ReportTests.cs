@@ -154,10 +154,10 @@ public sealed class ReportTests : TestsWithFolder
         CliProgram.AssertRefused("cannot be written", "report", run, "--out", _folder["absent/report.html"]);
         CliProgram.AssertRefused("report", "report");
         File.AppendAllText(Path.Combine(run, "history.csv"), "2,x\n");
-        CliProgram.AssertRefused("metrics.json: is damaged, its content and that of history.csv are not", "report", run);
+        CliProgram.AssertRefused("metrics.json: is damaged: its content and that of history.csv do not match", "report", run);
         File.WriteAllText(Path.Combine(run, "metrics.json"), RunFiles.WithoutSum(File.ReadAllText(Path.Combine(run, "metrics.json"))).Replace("\"confusion\": [", "\"confusion\": [[1],", StringComparison.Ordinal));
         File.WriteAllLines(Path.Combine(run, "history.csv"), File.ReadLines(Path.Combine(run, "history.csv")).Take(2).ToArray());
-        CliProgram.AssertRefused("metrics.json: is damaged, its numbers", "report", run);
+        CliProgram.AssertRefused("metrics.json: is damaged: its numbers", "report", run);
         File.WriteAllText(Path.Combine(run, "metrics.json"), "{");
         CliProgram.AssertRefused("metrics.json: is damaged", "report", run);
     }

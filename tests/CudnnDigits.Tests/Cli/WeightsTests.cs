@@ -77,7 +77,7 @@ public sealed class WeightsTests : TestsWithFolder
         Assert.Equal(Weights.Trained, WeightsFile.Load(pipe).Weights.Trained);
         await write;
         string start = _folder.Write("start", onnx);
-        Assert.Contains($"{start}: is an ONNX model, which will not do here", CliProgram.Refusal("train", "--data", _data, "--init-from", start), StringComparison.Ordinal);
+        Assert.Contains($"{start}: is an ONNX model, which is not accepted here", CliProgram.Refusal("train", "--data", _data, "--init-from", start), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -237,12 +237,12 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         Refuse("history.csv", history.Replace("0.95,", "0.96,", StringComparison.Ordinal));
         Refuse("history.csv", "");
         File.Delete(_folder["run/history.csv"]);
-        DataSourceTests.AssertRefused("metrics.json: is damaged, its content and that of history.csv are not that of its sha256; bring back a copy", () => run.ReadMetrics());
+        DataSourceTests.AssertRefused("metrics.json: is damaged: its content and that of history.csv do not match its sha256; restore a copy", () => run.ReadMetrics());
 
         void Refuse(string file, string text)
         {
             _folder.Write($"run/{file}", text);
-            DataSourceTests.AssertRefused("metrics.json: is damaged, its content and that of history.csv are not that of its sha256; bring back a copy", () => run.ReadMetrics());
+            DataSourceTests.AssertRefused("metrics.json: is damaged: its content and that of history.csv do not match its sha256; restore a copy", () => run.ReadMetrics());
             _folder.Write("run/metrics.json", metrics);
             _folder.Write("run/history.csv", history.ReplaceLineEndings("\r\n")); // as some tools write them back
             Assert.NotNull(run.ReadMetrics());
@@ -310,7 +310,7 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         static void Refuse(string file, Action read)
         {
             FileNodes.Fifo(file);
-            DataSourceTests.AssertRefused($"{file}: is no plain file", read);
+            DataSourceTests.AssertRefused($"{file}: is not a regular file", read);
             File.Delete(file);
         }
     }

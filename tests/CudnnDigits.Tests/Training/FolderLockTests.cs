@@ -68,7 +68,7 @@ public sealed class FolderLockTests : TestsWithFolder
         RunFolder.Open(_folder["run"], out _).Dispose();
         Assert.Equal("mine", System.IO.File.ReadAllText(other));
 
-        void Refuse() => DataSourceTests.AssertRefused($"{path}: is not this program's lock; move it away", () => RunFolder.Open(_folder["run"], out _));
+        void Refuse() => DataSourceTests.AssertRefused($"{path}: is not a lock of this program; move it away", () => RunFolder.Open(_folder["run"], out _));
     }
 
     [Fact]

@@ -113,7 +113,7 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         { "HDF5", "is a Keras file", "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1)" },
         { "keras", "is a Keras file", "docs/weights.md" },
         { "npz", "is a NumPy archive", "safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\")" },
-        { "npy", "is one NumPy array", "safetensors.numpy.save_file(" },
+        { "npy", "is a single NumPy array", "safetensors.numpy.save_file(" },
         { "zip", "is a zip file; unpack it", "" },
         { "gzip", "is packed by gzip", "gunzip" },
         { "LFS", "is a Git LFS pointer", "git lfs pull" },
