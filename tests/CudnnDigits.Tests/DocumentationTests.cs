@@ -1,0 +1,101 @@
+using System.Diagnostics;
+using System.Text.RegularExpressions;
+using CudnnDigits.Tests.Reference;
+
+namespace CudnnDigits.Tests;
+
+/// <summary>README, docs and the other pages: their links, their command lines and their listings.</summary>
+public partial class DocumentationTests
+{
+    /// <summary>Every page, by its path from the root of the repository.</summary>
+    public static TheoryData<string> Pages =>
+        [.. Files("*.md").Where(file => !file.StartsWith("build/", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+
+    [Theory, MemberData(nameof(Pages))]
+    public void Its_links_lead_to_files_and_headings(string page)
+    {
+        string folder = Path.GetDirectoryName(page)!;
+        foreach (Match link in Link().Matches(Prose(page)).Where(link => !link.Groups[1].Value.Contains("://", StringComparison.Ordinal)))
+        {
+            string[] parts = link.Groups[1].Value.Split('#');
+            string target = parts[0].Length == 0 ? page : Path.Combine(folder, parts[0]);
+            Assert.True(Path.Exists(Full(target)), $"{page}: there is no {target}");
+            Assert.True(parts.Length == 1 || Anchors(target).Contains(parts[1]), $"{page}: no heading has the anchor of {link.Groups[1].Value}");
+        }
+    }
+
+    /// <summary>A command that is to be typed stands in a block, where scripts/run-readme sees it.</summary>
+    [Theory, MemberData(nameof(Pages))]
+    public void It_has_its_commands_in_blocks(string page) =>
+        Assert.DoesNotMatch("`dotnet (add|pack|tool|run|publish|nuget)[^`]", Prose(page));
+
+    /// <summary>The script says for each line whether it is run, or why not. It fails if it names a line that no page has.</summary>
+    [Fact]
+    public void Command_lines_are_run_or_are_known_not_to_be()
+    {
+        Assert.SkipUnless(FileNodes.Run("python3", "-c", ""), "there is no python3");
+        using Process script = Process.Start(new ProcessStartInfo("python3", [Full("scripts/run-readme"), "--list"])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        string[] lines = script.StandardOutput.ReadToEnd().TrimEnd().Split('\n');
+        script.WaitForExit();
+        Assert.True(script.ExitCode == 0, script.StandardError.ReadToEnd());
+        Assert.All(lines, line => Assert.Matches("^(run|not here: .+)\t", line));
+        Assert.Contains("run\tREADME.md\tdotnet run --project src/CudnnDigits.Cli -c Release -- train", lines);
+        Assert.InRange(lines.Count(line => line.StartsWith("not here", StringComparison.Ordinal)), 1, lines.Length / 3);
+    }
+
+    [Fact]
+    public void Readme_names_every_command()
+    {
+        string text = File.ReadAllText(Full("README.md"));
+        string[] commands = [.. Cli.CliProgram.Run("--help").Output.Split('\n')
+            .SkipWhile(line => !line.StartsWith("Commands:", StringComparison.Ordinal)).Skip(1)
+            .TakeWhile(line => line.StartsWith("  ", StringComparison.Ordinal))
+            .Select(line => line.Trim().Split(' ')[0]).Where(word => word.Length > 0)];
+        Assert.Contains("export", commands);
+        Assert.All(commands, command => Assert.Contains($"| `{command}` |", text, StringComparison.Ordinal));
+    }
+
+    /// <summary>Every sample is linked, and every listing is a part of a sample, which scripts/run-samples builds and runs.</summary>
+    [Fact]
+    public void Embedding_shows_the_samples()
+    {
+        const string Page = "docs/embedding.md";
+        string[] samples = [.. new[] { "*.cs", "*.cpp", "*.py" }.SelectMany(Files)
+            .Where(file => file.StartsWith("samples/", StringComparison.Ordinal) && !file.Contains("/obj/", StringComparison.Ordinal))];
+        Assert.Equal(6, samples.Length);
+        Assert.All(samples, sample => Assert.Contains($"(../{sample})", Prose(Page), StringComparison.Ordinal));
+
+        string[] texts = [.. samples.Select(sample => Unindented(File.ReadAllText(Full(sample))))];
+        string[] listings = [.. Listing().Matches(File.ReadAllText(Full(Page))).Select(match => Unindented(match.Groups[1].Value))];
+        Assert.InRange(listings.Length, 3, 20);
+        Assert.All(listings, listing => Assert.Contains(texts, text => text.Contains(listing, StringComparison.Ordinal)));
+    }
+
+    [GeneratedRegex(@"\]\(([^)\s]+)\)")]
+    private static partial Regex Link();
+
+    [GeneratedRegex(@"^```(?:csharp|cpp|python)\n(.*?)^```", RegexOptions.Singleline | RegexOptions.Multiline)]
+    private static partial Regex Listing();
+
+    [GeneratedRegex("^```.*?^```", RegexOptions.Singleline | RegexOptions.Multiline)]
+    private static partial Regex Block();
+
+    private static string Full(string file) => Path.Combine(SharedFiles.RepositoryRoot, file);
+
+    private static IEnumerable<string> Files(string pattern) => new[] { "", "docs", "samples" }.SelectMany(folder =>
+        Directory.GetFiles(Full(folder), pattern, folder.Length == 0 ? SearchOption.TopDirectoryOnly : SearchOption.AllDirectories)
+            .Select(file => Path.GetRelativePath(SharedFiles.RepositoryRoot, file).Replace('\\', '/')));
+
+    private static string Prose(string page) => Block().Replace(File.ReadAllText(Full(page)), "");
+
+    private static string Unindented(string code) => string.Join('\n', code.Split('\n').Select(line => line.Trim()));
+
+    /// <summary>The anchors that GitHub gives the headings of a page.</summary>
+    private static HashSet<string> Anchors(string page) =>
+        [.. Prose(page).Split('\n').Where(line => line.StartsWith('#')).Select(line => new string(
+            [.. line.TrimStart('#').Trim().ToLowerInvariant().Where(c => char.IsLetterOrDigit(c) || c is ' ' or '-' or '_')]).Replace(' ', '-'))];
+}
