@@ -4,12 +4,13 @@ using CudnnDigits.Tests.Reference;
 
 namespace CudnnDigits.Tests;
 
-/// <summary>README, docs and the other pages: their links, their command lines and their listings.</summary>
+/// <summary>README, docs and the other pages: their links, their command lines, their listings and their length.</summary>
 public partial class DocumentationTests
 {
+    private const int LongestLine = 140;
+
     /// <summary>Every page, by its path from the root of the repository.</summary>
-    public static TheoryData<string> Pages =>
-        [.. Files("*.md").Where(file => !file.StartsWith("build/", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+    public static TheoryData<string> Pages => [.. Files("*.md").Order(StringComparer.Ordinal)];
 
     [Theory, MemberData(nameof(Pages))]
     public void Its_links_lead_to_files_and_headings(string page)
@@ -22,6 +23,23 @@ public partial class DocumentationTests
             Assert.True(Path.Exists(Full(target)), $"{page}: there is no {target}");
             Assert.True(parts.Length == 1 || Anchors(target).Contains(parts[1]), $"{page}: no heading has the anchor of {link.Groups[1].Value}");
         }
+    }
+
+    /// <summary>Lines fit a window, and the pages that people read first stay short.</summary>
+    [Theory, MemberData(nameof(Pages))]
+    public void It_is_no_longer_than_it_may_be(string page)
+    {
+        string[] lines = File.ReadAllLines(Full(page));
+        Assert.All(lines, (line, index) => Assert.True(line.Length <= LongestLine, $"{page}, line {index + 1}: {line.Length} characters"));
+        int most = page switch
+        {
+            "README.md" => 200,
+            "docs/architecture.md" => 120,
+            "docs/performance.md" => 250,
+            _ when page.StartsWith("docs/decisions/", StringComparison.Ordinal) => 30,
+            _ => int.MaxValue,
+        };
+        Assert.InRange(lines.Length, 1, most);
     }
 
     /// <summary>A command that is to be typed stands in a block, where scripts/run-readme sees it.</summary>
