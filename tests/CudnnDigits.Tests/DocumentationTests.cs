@@ -1,7 +1,3 @@
-using System.Diagnostics;
-using System.Text.RegularExpressions;
-using CudnnDigits.Tests.Reference;
-
 namespace CudnnDigits.Tests;
 
 /// <summary>README, docs and the other pages: their links, their command lines, their listings and their length.</summary>
