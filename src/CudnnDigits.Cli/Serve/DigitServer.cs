@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Data;
+using CudnnDigits.Model;
 using CudnnDigits.Training;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
@@ -68,7 +69,8 @@ internal static class DigitServer
             context.Response.Headers.ContentSecurityPolicy = policy;
             return WriteText(context, "text/html", page);
         });
-        MapGet("/openapi.json", context => WriteText(context, "application/json", Html.Resource("openapi.json")));
+        string networks = string.Join("\", \"", DigitNetworks.Names), description = Html.Resource("openapi.json").Replace("{networks}", networks, StringComparison.Ordinal);
+        MapGet("/openapi.json", context => WriteText(context, "application/json", description));
         MapGet("/health", context => Write(context, 200, health(), ServeJson.Default.HealthAnswer));
         app.MapPost("/predict", (RequestDelegate)(context => Predict(context, batcher)));
         return app;

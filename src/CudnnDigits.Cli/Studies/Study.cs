@@ -16,7 +16,10 @@ namespace CudnnDigits.Cli.Studies;
 /// <param name="Machine">Where to train, as asked for.</param>
 /// <param name="Options">What its runs have in common.</param>
 /// <param name="Size">How large it is: seeds of compare and repeat, folds of crossval, epochs of tune.</param>
-internal sealed record StudyRecord(string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size);
+/// <param name="Models">Networks that compare compares; null elsewhere, and in records of versions that compared the report's.</param>
+internal sealed record StudyRecord(
+    string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<string>? Models = null);
 
 /// <summary>A run of a study that has come to its end.</summary>
 /// <param name="Name">Name of its folder.</param>
@@ -77,20 +80,18 @@ internal sealed class Study : IDisposable
 
     /// <summary>Makes the folder of a new study.</summary>
     /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
-    public static Study Create(string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet) =>
-        Begin(machine, options, gpu => Create(gpu, path, command, dataPath, machine, options, size, quiet));
-
-    private static Study Create(IDisposable gpu, string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet)
+    public static Study Create(
+        string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet, IReadOnlyList<string>? models = null) => Begin(machine, options, gpu =>
     {
         DigitDataset data = CommonOptions.LoadTraining(dataPath, quiet);
-        StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size);
+        StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size, models);
         string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
         FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
             ? $"{folder}: holds a study already; go on with {ThisProgram.Command(command, "--resume", folder)}, or choose another --out"
             : $"{folder}: is not empty; choose another --out");
         RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
         return new Study(folder, folderLock, record, data, gpu, quiet);
-    }
+    });
 
     /// <summary>Reads a study that has ended.</summary>
     /// <exception cref="InputException">There is none, or it is damaged.</exception>
@@ -224,7 +225,7 @@ internal sealed class Study : IDisposable
         }
     }
 
-    /// <summary>Multiply-adds of a run, in relation to each other: an epoch of the improved network takes several of the simple one.</summary>
+    /// <summary>Multiply-adds of a run, in relation to those of other runs: a larger network takes longer.</summary>
     private static double Work(TrainingOptions options)
     {
         NetworkSpec network = options.CreateNetwork();
@@ -257,6 +258,7 @@ internal sealed class Study : IDisposable
             Check(record.Machine.Threads is >= 0 and <= BackendOptions.MostThreads, "threads", record.Machine.Threads);
             Check(record.Machine.Precision is not { } precision || Enum.IsDefined(precision), "precision", record.Machine.Precision);
             BackendFactory.CheckDevice(record.Machine.Device);
+            Check(record.Models is not { } models || CompareCommand.AreModels(models), "models", string.Join(',', record.Models ?? []));
             return record;
         }
         catch (Exception e) when (e is ArgumentException or InputException)

@@ -15,7 +15,7 @@ internal readonly unsafe struct ActivationView(float* origin, nint slot, int row
 }
 
 /// <summary>
-/// Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout]: what the two networks repeat. Every method works on one
+/// Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout]: what convolutional networks repeat. Every method works on one
 /// sample, so that its activations stay in the core's cache from one operation to the next.
 /// </summary>
 internal sealed unsafe class ConvBlock<S, V>
@@ -259,7 +259,7 @@ internal sealed unsafe class ConvBlock<S, V>
     }
 
     /// <summary>Elements of scratch memory that a convolution needs.</summary>
-    public int Scratch => new[] { _forwardTiles, _backwardTiles, _predictTiles }.Max(tiles => _winograd ? Winograd<S, V>.ScratchSize(tiles) : 0) + _conv.OutputSize;
+    public int ScratchSize => new[] { _forwardTiles, _backwardTiles, _predictTiles }.Max(tiles => _winograd ? Winograd<S, V>.ScratchSize(tiles) : 0) + _conv.OutputSize;
 
     /// <summary>Folds the running statistics, for <see cref="Predict"/>; into the weights, where these are transformed anyway.</summary>
     public void PreparePredict()

@@ -114,5 +114,5 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         index,
         [.. _net.Convs.Select(conv => (nint)_arena.Floats(conv.DYSize))],
         _arena.Words(Network.Outputs.Max(shape => shape.Size)),
-        _arena.Floats(_net.Convs.Max(conv => conv.Scratch)));
+        _arena.Floats(_net.ScratchSize));
 }

@@ -82,14 +82,14 @@ internal sealed class CpuInference<S, V>
 
     private unsafe void ConvForward(int n, Worker worker)
     {
-        ActivationView input = _net.Convs[0].Input;
-        GatherAugment<S, V>.Forward(_images.Slice(_inOrder ? _first + n : _rows[n], 1), input.At(worker.Index), input.Row);
+        int blocks = _net.Convs.Length;
+        ActivationView output = _net.InputOf(0);
+        GatherAugment<S, V>.Forward(_images.Slice(_inOrder ? _first + n : _rows[n], 1), output.At(blocks == 0 ? n : worker.Index), output.Row);
         worker.Lap(_gather);
-        for (int i = 0; i < _net.Convs.Length; i++)
+        for (int i = 0; i < blocks; i++)
         {
-            bool last = i == _net.Convs.Length - 1;
-            ActivationView next = last ? _net.Features : _net.Convs[i + 1].Input;
-            _net.Convs[i].Predict(worker, next.At(last ? n : worker.Index), next.Row);
+            output = _net.InputOf(i + 1);
+            _net.Convs[i].Predict(worker, output.At(i + 1 == blocks ? n : worker.Index), output.Row);
         }
     }
 

@@ -9,7 +9,8 @@ internal sealed unsafe class CpuNetwork<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    private readonly Shape _featureShape;
+    private readonly ActivationView _features;
+    private readonly int _pixels, _channels; // of the features: H·W, and C in whole tiles
 
     /// <param name="arena">Owner of the buffers.</param>
     /// <param name="operations">Where the blocks list their operations.</param>
@@ -21,7 +22,6 @@ internal sealed unsafe class CpuNetwork<S, V>
     {
         int slots = Math.Max(batch, workers), inputs = training ? slots : workers, trained = training ? slots : 0;
         BlockPlan plan = new(network);
-        _featureShape = plan.Features;
         InputSize = network.Input.Size;
         int length = 0;
 
@@ -46,14 +46,16 @@ internal sealed unsafe class CpuNetwork<S, V>
             length += (plan.Convs[i].Norm is null ? 1 : 2) * shapes[i].K;
         }
 
-        int features = Convs[^1].Pool.OutputSize;
+        _pixels = plan.Features.H * plan.Features.W;
+        _channels = shapes is [.., { } last] ? last.K : plan.Features.C;
+        int features = _pixels * _channels;
         float* x = arena.Floats((long)slots * features);
-        Features = new ActivationView(x, features, Convs[^1].Pool.OutW * Convs[^1].Conv.K);
+        _features = new ActivationView(x, features, plan.Features.W * _channels);
         Denses = new DenseBlock<S, V>[plan.Denses.Count];
         for (int i = 0; i < Denses.Length; i++)
         {
             DenseShape shape = new(i == 0 ? features : Denses[i - 1].Shape.Out, RegisterTile<S, V>.Pad(plan.Denses[i].Linear.OutFeatures));
-            Denses[i] = new DenseBlock<S, V>(arena, operations, plan.Denses[i], shape, x, slots) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
+            Denses[i] = new DenseBlock<S, V>(arena, operations, plan.Denses[i], shape, x, slots, first: i + Convs.Length == 0) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
             length += shape.WeightSize + shape.Out;
             x = Denses[i].Y;
         }
@@ -61,7 +63,7 @@ internal sealed unsafe class CpuNetwork<S, V>
         Parameters = new FlatParameters(arena, network.Parameters, length, convLength, training ? CpuTraining<S, V>.MostChunksOf(batch) : 0, MapParameters(network.Parameters));
         for (int i = 0; i < Convs.Length; i++)
         {
-            Convs[i].Connect(Parameters, i + 1 < Convs.Length ? Convs[i + 1].Input : Features);
+            Convs[i].Connect(Parameters, InputOf(i + 1));
         }
 
         foreach (DenseBlock<S, V> dense in Denses)
@@ -81,8 +83,14 @@ internal sealed unsafe class CpuNetwork<S, V>
 
     public FlatParameters Parameters { get; }
 
-    /// <summary>Output of the last convolution block, (slots, H, W, C) f32, which the first dense block reads as features.</summary>
-    public ActivationView Features { get; }
+    /// <summary>Floats of scratch memory that a worker needs.</summary>
+    public int ScratchSize => Convs.Select(conv => conv.ScratchSize).DefaultIfEmpty().Max();
+
+    /// <summary>
+    /// What a convolution block reads, or after the last of them the first dense block: (slots, H, W, C) f32. Without convolutions
+    /// that is the network's input.
+    /// </summary>
+    public ActivationView InputOf(int block) => block < Convs.Length ? Convs[block].Input : _features;
 
     public void Load(NetworkWeights weights, AdamState? optimizer)
     {
@@ -157,12 +165,12 @@ internal sealed unsafe class CpuNetwork<S, V>
     /// <summary>The first dense layer reads features channels last and padded, where PyTorch's are in C, H, W order.</summary>
     private IEnumerable<int> MapDense(DenseBlock<S, V> dense)
     {
-        int pixels = _featureShape.H * _featureShape.W, columns = RegisterTile<S, V>.Columns;
+        int columns = RegisterTile<S, V>.Columns;
         for (int o = 0; o < dense.Plan.Linear.OutFeatures; o++)
         {
             for (int i = 0; i < dense.Plan.Linear.InFeatures; i++)
             {
-                int input = dense == Denses[0] ? i % pixels * Convs[^1].Conv.K + i / pixels : i;
+                int input = dense == Denses[0] ? i % _pixels * _channels + i / _pixels : i;
                 yield return dense.WeightOffset + (o / columns * dense.Shape.In + input) * columns + o % columns;
             }
         }

@@ -30,7 +30,7 @@ internal sealed unsafe class CpuTraining<S, V>
     private readonly FlatParameters _parameters;
 
     // What the passes of a step share; the delegates are made once so that a step allocates nothing.
-    private readonly Action<int, Worker> _prepareStep, _convForward, _flatten, _denseForward, _denseDropout, _denseBackwardActivation, _denseBackward,
+    private readonly Action<int, Worker> _prepareStep, _convForward, _activate, _denseForward, _denseDropout, _denseBackwardActivation, _denseBackward,
         _lastConvSums, _convBackward, _updateParameters;
 
     private DigitDataset? _data;
@@ -48,7 +48,7 @@ internal sealed unsafe class CpuTraining<S, V>
         _loss = operations.Train("loss", "softmax, cross-entropy");
         double chunks = Chunks(options.BatchSize).Count;
         _update = operations.Train("weights", "join chunks, adam", fixedValues: (chunks * _parameters.ConvLength) + (7.0 * _parameters.Length));
-        (_prepareStep, _convForward, _flatten, _denseForward, _denseDropout) = (PrepareStep, ConvForward, Flatten, DenseForward, DenseDropout);
+        (_prepareStep, _convForward, _activate, _denseForward, _denseDropout) = (PrepareStep, ConvForward, Activate, DenseForward, DenseDropout);
         (_denseBackwardActivation, _denseBackward, _lastConvSums, _convBackward, _updateParameters) =
             (DenseBackwardActivation, DenseBackward, LastConvSums, ConvBackward, Update);
     }
@@ -97,7 +97,7 @@ internal sealed unsafe class CpuTraining<S, V>
             _convs[_at].FinishForward(_batch, _pool.StartCaller());
         }
 
-        _pool.Run(_batch, _flatten);            // the last activation becomes the features
+        _pool.Run(_batch, _activate);           // the last activation, or without convolutions the input: the features
         for (_at = 0; _at < _denses.Length; _at++)
         {
             _pool.Run(_denses[_at].ForwardItems(_batch), _denseForward);
@@ -114,15 +114,15 @@ internal sealed unsafe class CpuTraining<S, V>
             _pool.Run(_denses[_at].BackwardItems, _denseBackward);
         }
 
-        _pool.Run(_batch, _lastConvSums);
-        _convs[^1].FinishBackward(_batch, _pool.StartCaller());
         for (_at = _convs.Length - 1; _at >= 0; _at--)
         {
-            _pool.Run(_chunks, _convBackward);  // dY; dW; dX, and the sums that the block before needs
-            if (_at > 0)
+            if (_at == _convs.Length - 1)
             {
-                _convs[_at - 1].FinishBackward(_batch, _pool.StartCaller());
+                _pool.Run(_batch, _lastConvSums);
             }
+
+            _convs[_at].FinishBackward(_batch, _pool.StartCaller());
+            _pool.Run(_chunks, _convBackward);  // dY; dW; dX, and the sums that the block before needs
         }
 
         _pool.Run((_parameters.Length + UpdateBlock - 1) / UpdateBlock, _updateParameters);
@@ -133,20 +133,22 @@ internal sealed unsafe class CpuTraining<S, V>
 
     private void ConvForward(int n, Worker worker)
     {
-        if (_at == 0)
-        {
-            Gather(n, _convs[0].Input);
-            worker.Lap(_gather);
-        }
-        else
-        {
-            _convs[_at - 1].Activate(n, worker, _random, Row(n), _epoch);
-        }
-
+        Activate(n, worker);
         _convs[_at].Forward(n, worker);
     }
 
-    private void Flatten(int n, Worker worker) => _convs[^1].Activate(n, worker, _random, Row(n), _epoch);
+    /// <summary>Makes what block _at reads of sample n.</summary>
+    private void Activate(int n, Worker worker)
+    {
+        if (_at > 0)
+        {
+            _convs[_at - 1].Activate(n, worker, _random, Row(n), _epoch);
+            return;
+        }
+
+        Gather(n, _net.InputOf(0));
+        worker.Lap(_gather);
+    }
 
     private void DenseForward(int item, Worker worker) => _denses[_at].Forward(item, _batch, worker, inference: false);
 
@@ -173,7 +175,7 @@ internal sealed unsafe class CpuTraining<S, V>
     private void DenseBackwardActivation(int n, Worker worker) => _denses[_at].BackwardActivation(n, worker);
 
     private void DenseBackward(int item, Worker worker) =>
-        _denses[_at].Backward(item, _batch, worker, _at > 0 ? _denses[_at - 1].DY : _convs[^1].DOutput(0));
+        _denses[_at].Backward(item, _batch, worker, _at > 0 ? _denses[_at - 1].DY : _convs is [.., { } last] ? last.DOutput(0) : null);
 
     private void LastConvSums(int n, Worker worker) => _convs[^1].BackwardSums(n, worker);
 

@@ -99,7 +99,7 @@ internal static unsafe class Dense<S, V>
     /// <param name="dyTransposed">(Out, paddedBatch) f32, zeros from N on.</param>
     /// <param name="paddedBatch">N in whole tiles.</param>
     /// <param name="dw">Panels of weight gradients.</param>
-    /// <param name="dx">(N, In) f32.</param>
+    /// <param name="dx">(N, In) f32; null where nothing comes before.</param>
     public static void Backward(
         int item, in DenseShape shape, int batch, float* x, float* w, float* dy, float* dyTransposed, int paddedBatch, float* dw, float* dx)
     {
@@ -110,6 +110,11 @@ internal static unsafe class Dense<S, V>
                 end - first, x + first, 1, shape.In, 0,
                 dy + panel * Columns, shape.Out, 0, 1, batch,
                 dw + ((nint)panel * shape.In + first) * Columns, Columns, accumulate: false);
+        }
+
+        if (dx == null)
+        {
+            return;
         }
 
         // dXᵀ = W dYᵀ, because W's panels can be read along Out but not along In; then turned back, tile by tile.

@@ -24,7 +24,8 @@ internal sealed unsafe class DenseBlock<S, V>
     /// <param name="shape">Shapes, padded to whole tiles.</param>
     /// <param name="x">The output of what comes before, (batch, In) f32.</param>
     /// <param name="capacity">Samples in the largest batch.</param>
-    public DenseBlock(NativeArena arena, OperationList operations, DensePlan plan, DenseShape shape, float* x, int capacity)
+    /// <param name="first">Whether the block reads the network's input, which needs no gradient.</param>
+    public DenseBlock(NativeArena arena, OperationList operations, DensePlan plan, DenseShape shape, float* x, int capacity, bool first)
     {
         Plan = plan;
         _shape = shape;
@@ -43,7 +44,9 @@ internal sealed unsafe class DenseBlock<S, V>
         _forward = operations.Train(name, forward, 2 * weights, inputs + outputs, weights);
         _drop = operations.Train(name, "dropout", outputs, 2 * outputs);
         _maskDY = operations.Train(name, "backward: activation", 2 * outputs, 4 * outputs);
-        _backward = operations.Train(name, "backward: weights and input", 4 * weights, 2 * (inputs + outputs), 2 * weights);
+        _backward = first
+            ? operations.Train(name, "backward: weights", 2 * weights, inputs + outputs, weights)
+            : operations.Train(name, "backward: weights and input", 4 * weights, 2 * (inputs + outputs), 2 * weights);
         _predict = operations.Infer(name, forward, 2 * weights, inputs + outputs, weights);
     }
 

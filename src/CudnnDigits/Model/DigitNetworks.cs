@@ -42,8 +42,20 @@ internal static class DigitNetworks
         Report = new ReportedTraining(LowersRate: true, Augmented: true, TrainingAccuracy: 0.9884, ValidationAccuracy: 0.9890, KaggleScore: 0.98614),
     };
 
+    /// <summary>The multilayer perceptron of the university report; 535,818 parameters.</summary>
+    public static NetworkSpec Mlp { get; } = new("mlp", Digit,
+    [
+        new FlattenLayer("flatten"),
+        new LinearLayer("fc1", 784, 512), new ReLULayer("relu1"), new DropoutLayer("drop1", 0.2),
+        new LinearLayer("fc2", 512, 256), new ReLULayer("relu2"), new DropoutLayer("drop2", 0.2),
+        new LinearLayer("fc3", 256, 10),
+    ])
+    {
+        Training = new TrainingDefaults(Epochs: 12, BatchSize: 128, AugmentationSpec.None),
+    };
+
     /// <summary>All networks, in the order in which they are listed for users.</summary>
-    public static IReadOnlyList<NetworkSpec> All { get; } = [Simple, Improved];
+    public static IReadOnlyList<NetworkSpec> All { get; } = [Simple, Improved, Mlp];
 
     /// <summary>The network that is taken where none is named.</summary>
     public static NetworkSpec Default => Improved;

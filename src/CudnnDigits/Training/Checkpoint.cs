@@ -244,7 +244,8 @@ internal static class Checkpoint
 
         string found = file.Names.FirstOrDefault() is { } first ? Describe(file, first) : "none";
         throw new InputException(
-            $"{path}: its tensors are those of neither network ({string.Join(", ", DigitNetworks.All.Select(n => n.Name))}): found {found}, expected such as {Describe(nearest.Parameters.Trained[0])}; names and layouts must be those of PyTorch's state_dict");
+            $"{path}: its tensors are those of no network of this program ({string.Join(", ", DigitNetworks.Names)}): found {found}, "
+            + $"expected such as {Describe(nearest.Parameters.Trained[0])}; names and layouts must be those of PyTorch's state_dict");
 
         int Fitting(NetworkSpec network) => Tensors(network).Count(slice => Fits(file, prefix + slice.Name, slice));
     }

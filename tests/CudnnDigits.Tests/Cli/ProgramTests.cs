@@ -217,7 +217,7 @@ public sealed class ProgramTests : TestsWithFolder
         { "train --dropout 1 --data {train}", "--dropout is 1" },
         { "train --rotate 181 --data {train}", "--rotate is 181" },
         { "train --threads 0 --data {train}", "--threads is 0" },
-        { "train --model resnet --data {train}", "--model is resnet, expected simple or improved" },
+        { "train --model resnet --data {train}", "--model is resnet, expected simple or improved or mlp" },
         { "train --schedule cosine --data {train}", "cosine" },
         { "train --precision tf32 --data {train}", "tf32" },
         { "train --seed -1 --data {train}", "--seed is -1" },

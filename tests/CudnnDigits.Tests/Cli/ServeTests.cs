@@ -145,6 +145,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         AssertDescribed(description, "PredictResponse", await Post(JsonContent.Create(new { pixels = Pixels(0) })));
         AssertDescribed(description, "Health", await Get("health"));
         Assert.Equal(PredictBody.MostDigits, description["components"]!["schemas"]!["PredictRequest"]!["properties"]!["images"]!["maxItems"]!.GetValue<int>());
+        Assert.Equal(
+            DigitNetworks.Names, description["components"]!["schemas"]!["Health"]!["properties"]!["model"]!["enum"]!.AsArray().Select(name => name!.GetValue<string>()));
     }
 
     public static TheoryData<string, string, int, string> BadRequests => new()

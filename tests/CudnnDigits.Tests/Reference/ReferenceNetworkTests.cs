@@ -43,6 +43,24 @@ public class ReferenceNetworkTests
         CheckDerivatives("input", images, reference.InputGradient, () => reference.Loss(images, labels));
     }
 
+    public static TheoryData<string> Unseen => UnseenNetwork.Names;
+
+    [Theory]
+    [MemberData(nameof(Unseen))]
+    public void Backward_of_an_odd_network_with_dropout_agrees_with_finite_differences(string name)
+    {
+        NetworkWeights weights = Initializer.Create(UnseenNetwork.All[name], seed: 3);
+        ReferenceNetwork reference = new(weights, seed: 2);
+        DigitDataset data = GeneratedDigits.Create(3, seed: 4);
+        double[] images = Compare.Images(data, 3);
+        byte[] labels = data.Labels.ToArray();
+        reference.ForwardBackward(images, labels);
+        foreach (ParameterSlice slice in weights.Network.Parameters.Trained)
+        {
+            CheckDerivatives(slice.Name, reference.Parameters[slice.Name], reference.Gradients[slice.Name], () => reference.Loss(images, labels));
+        }
+    }
+
     private static void CheckDerivatives(string name, double[] values, double[] gradient, Func<double> loss)
     {
         int stride = Math.Max(1, values.Length / 25);

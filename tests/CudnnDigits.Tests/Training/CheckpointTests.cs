@@ -4,9 +4,12 @@ namespace CudnnDigits.Tests.Training;
 
 public sealed class CheckpointTests : TestsWithFolder
 {
+    public static TheoryData<string> Networks => [.. DigitNetworks.Names];
+
     [Theory]
     [InlineData("simple", 225_034)]
     [InlineData("improved", 870_826)]
+    [InlineData("mlp", 535_818)]
     public void Weights_come_back_bit_by_bit_and_name_their_network(string model, int parameters)
     {
         NetworkWeights weights = Initializer.Create(DigitNetworks.Find(model)!, 3);
@@ -20,12 +23,11 @@ public sealed class CheckpointTests : TestsWithFolder
         Assert.Equal("pt", metadata["format"]);
         SafeTensors file = SafeTensors.Read(_folder["w"]);
         Assert.Equal(model == "improved" ? [12L] : null, file.Names.Contains("bn1.num_batches_tracked") ? file.Integers("bn1.num_batches_tracked") : null);
-        Assert.Equal([32L, 1L, 3L, 3L], file.Shape("conv1.weight")!);
+        Assert.Equal(model == "mlp" ? [512L, 784L] : [32L, 1L, 3L, 3L], file.Shape(weights.Network.Parameters.Trained[0].Name)!);
     }
 
     [Theory]
-    [InlineData("simple")]
-    [InlineData("improved")]
+    [MemberData(nameof(Networks))]
     public void A_file_from_PyTorch_is_recognised_by_names_and_shapes(string model)
     {
         NetworkWeights weights = Initializer.Create(DigitNetworks.Find(model)!, 3);
@@ -66,7 +68,7 @@ public sealed class CheckpointTests : TestsWithFolder
         Refused("does not fit the file", () => Load(Header("""{"conv1.weight":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}""", 4)));
         Refused("header is not what", () => Load(Header("""{"conv1.weight":{"shape":[1]}}""", 4)));
         Refused("header is not what", () => Load(Header("[1,2]", 4)));
-        Refused("neither network", () => Load(Header("{}", 0)));
+        Refused("no network of this program", () => Load(Header("{}", 0)));
 
         weights["conv2.bias"][5] = float.NaN;
         Checkpoint.SaveWeights(path, weights, 0);

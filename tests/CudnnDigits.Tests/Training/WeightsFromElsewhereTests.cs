@@ -86,7 +86,7 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         string simple = Write(SafeTensorsFiles.Of(Initializer.Create(DigitNetworks.Simple, 1)));
         DataSourceTests.AssertRefused("holds the network simple, expected improved", () => Checkpoint.LoadWeights(simple, DigitNetworks.Improved));
         DataSourceTests.AssertRefused(
-            "are those of neither network (simple, improved): found layers.0.kernel (3, 3), expected such as conv1.weight (32, 1, 3, 3)", () => Checkpoint.LoadWeights(Write([Zeros("layers.0.kernel", "3,3")])));
+            "are those of no network of this program (simple, improved, mlp): found layers.0.kernel (3, 3), expected such as conv1.weight (32, 1, 3, 3)", () => Checkpoint.LoadWeights(Write([Zeros("layers.0.kernel", "3,3")])));
         DataSourceTests.AssertRefused("found none", () => Checkpoint.LoadWeights(Write([])));
     }
 
