@@ -11,43 +11,59 @@ internal static class BenchCommand
 {
     private const int Repetitions = 7, Digits = 4096;
 
-    /// <summary>The runtime compiles what is called often once more, in the background, within a few tenths of a second. That is what a CPU's step is made of; a GPU's is there once it is captured.</summary>
+    /// <summary>
+    /// On the CPU, the runtime compiles hot methods again in the background, within some tenths of a second. A GPU's captured graph needs
+    /// less time.
+    /// </summary>
     private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.5), WarmUpOnGpu = TimeSpan.FromSeconds(0.2);
 
     private static readonly Option<string?> Model = CommonOptions.Model();
-    private static readonly Option<string?> Device = CommonOptions.Device();
-    private static readonly Option<int?> BatchSize = CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
-    private static readonly Option<int?> Steps = CommonOptions.Ranged("--steps", "N", "Steps in each of the 7 repetitions. Default: 20.", 1, 100_000);
-    private static readonly Option<string?> Augment = CommonOptions.Choice("--augment", "Augmentation of the training steps. Default: none.", "none", "standard");
-    private static readonly Option<string?> Precision = CommonOptions.Precision();
-    private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
-    private static readonly Option<bool> NoCudaGraph = CommonOptions.NoCudaGraph();
-    private static readonly Option<bool> Profile = new("--profile") { Description = "On a GPU: start and stop a waiting profiler (nsys, ncu) around what is measured, and measure one repetition." };
-    private static readonly Option<bool> Layers = new("--layers") { Description = "On the CPU: a table of the operations, each with its floor, the least time that multiply-adds or memory allow, and its time." };
-    private static readonly Option<int?> Threads = CommonOptions.Threads();
+    private static readonly Option<int?> BatchSize =
+        CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
+
+    private static readonly Option<int?> Steps =
+        CommonOptions.Ranged("--steps", "N", "Steps in each of the 7 repetitions. Default: 20.", 1, 100_000);
+
+    private static readonly Option<string?> Augment =
+        CommonOptions.Choice("--augment", "Augmentation of the training steps. Default: none.", "none", "standard");
+
+    private static readonly Option<bool> Profile = new("--profile")
+    {
+        Description = "On a GPU: start and stop a waiting profiler (nsys, ncu) around one repetition.",
+    };
+
+    private static readonly Option<bool> Layers = new("--layers")
+    {
+        Description = "On the CPU: a table of the operations, each with its time and its floor, "
+            + "the least time that multiply-adds or memory allow.",
+    };
+
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
-        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.") { Model, Device, BatchSize, Steps, Augment, Precision, Deterministic, NoCudaGraph, Profile, Layers, Threads, Json };
+        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.");
+        command.AddRange([Model, BatchSize, Steps, Augment, Profile, Layers, .. Machine.Options, Json]);
         command.SetAction(Run);
         return command;
     }
 
     private static int Run(ParseResult result)
     {
-        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Default.Name)!;
-        int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20, threads = result.GetValue(Threads) ?? Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
+        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Improved.Name)!;
         bool layers = result.GetValue(Layers);
+        Machine machine = Machine.From(result, layers ? "cpu" : "auto");
+        int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20;
+        int threads = machine.Threads > 0 ? machine.Threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
         AugmentationSpec augmentation = result.GetValue(Augment) == "standard" ? AugmentationSpec.Standard : AugmentationSpec.None;
         BackendOptions options = new(batch, 0, augmentation, threads)
         {
-            Precision = CommonOptions.PrecisionOf(result.GetValue(Precision)),
-            Deterministic = result.GetValue(Deterministic),
-            CudaGraph = !result.GetValue(NoCudaGraph),
+            Precision = machine.Precision,
+            Deterministic = machine.Deterministic,
+            CudaGraph = machine.CudaGraph,
             LayerTimes = layers,
         };
-        using ITrainingBackend backend = BackendFactory.Create(result.GetValue(Device) ?? (layers ? "cpu" : "auto"), network, options, out string? whyCpu);
+        using ITrainingBackend backend = BackendFactory.Create(machine.Device, network, options, out string? whyCpu);
         CommonOptions.NoteCpu(whyCpu);
         backend.Load(Initializer.Create(network, seed: 0), new AdamState(network));
 
@@ -70,10 +86,12 @@ internal static class BenchCommand
 
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
-            steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none", "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms);
+            steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none",
+            "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms);
+        string precision = bench.Precision.ToString().ToLowerInvariant();
         Console.Out.WriteLine(result.GetValue(Json)
             ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
-            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {batch}, {bench.Precision.ToString().ToLowerInvariant()}, augmentation {bench.Augmentation}") + "\n"
+            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {batch}, {precision}, augmentation {bench.Augmentation}") + "\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + (bench.DeviceMemoryBytes is { } bytes ? $"memory     {bytes >> 20,10:N0} MiB of the GPU's\n" : "")
                 + Screen.Prose($"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data"));
@@ -82,7 +100,8 @@ internal static class BenchCommand
 
     private static int RunLayers(ITrainingBackend backend, DigitDataset data, int[] rows, float[] rates, bool json)
     {
-        ILayerTimes clock = backend as ILayerTimes ?? throw new InputException("--layers measures the CPU; on a GPU, docs/profiling.md shows how to see each kernel; leave out --device or --layers");
+        ILayerTimes clock = backend as ILayerTimes ?? throw new InputException(
+            "--layers measures the CPU; on a GPU, docs/profiling.md shows how to see each kernel; leave out --device or --layers");
         float[] logits = new float[rows.Length * DigitDataset.Classes];
         void Body()
         {
@@ -96,7 +115,7 @@ internal static class BenchCommand
             Body();
         }
 
-        clock.ReadLayerTimes(); // what warmed up does not count
+        clock.ReadLayerTimes(); // discards the times of the warm-up
         for (int i = 0; i < Repetitions; i++)
         {
             Body();
@@ -104,18 +123,21 @@ internal static class BenchCommand
 
         IReadOnlyList<LayerTime> times = clock.ReadLayerTimes();
         Ceilings ceilings = clock.MeasureCeilings();
-        LayerRow[] Rows(bool inference) => LayerReport.Rows(times.Where(time => time.Inference == inference), ceilings, clock.Workers, rows.Length * Repetitions);
+        LayerRow[] Rows(bool inference) =>
+            LayerReport.Rows(times.Where(time => time.Inference == inference), ceilings, clock.Workers, rows.Length * Repetitions);
         LayerResult bench = new(
-            backend.Network.Name, backend.Device, backend.BatchSize, Math.Round(ceilings.FlopsPerSecond / 1e9, 1), Math.Round(ceilings.BytesPerSecond / 1e9, 1),
-            Rows(inference: false), Rows(inference: true));
+            backend.Network.Name, backend.Device, backend.BatchSize, Math.Round(ceilings.FlopsPerSecond / 1e9, 1),
+            Math.Round(ceilings.BytesPerSecond / 1e9, 1), Rows(inference: false), Rows(inference: true));
+        string limits = $"{bench.PeakGflops:F0} GFLOP/s of multiply-adds, {bench.CopyGigabytesPerSecond:F0} GB/s of copying";
         Console.Out.WriteLine(json
             ? JsonSerializer.Serialize(bench, CliJson.Default.LayerResult)
-            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {bench.PeakGflops:F0} GFLOP/s of multiply-adds, {bench.CopyGigabytesPerSecond:F0} GB/s of copying")
-                + $"\nper digit\n\ntraining\n\n{LayerReport.Format(bench.Training, Screen.OutputWidth)}\n\ninference\n\n{LayerReport.Format(bench.Inference, Screen.OutputWidth)}");
+            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {limits}") + "\nper digit\n\n"
+                + $"training\n\n{LayerReport.Format(bench.Training, Screen.OutputWidth)}\n\n"
+                + $"inference\n\n{LayerReport.Format(bench.Inference, Screen.OutputWidth)}");
         return ExitCode.Done;
     }
 
-    /// <summary>Median seconds of the body after a warm-up; what prepares it is not counted. A profiler may see it on one backend.</summary>
+    /// <summary>Median seconds of the body after a warm-up, without the preparation. With a profiled backend, one profiled run.</summary>
     private static double Median(TimeSpan warmUp, ITrainingBackend? profiled, Action prepare, Action body)
     {
         long begin = Stopwatch.GetTimestamp();

@@ -8,20 +8,20 @@ namespace CudnnDigits.Cli;
 
 /// <summary>Result of <c>train --json</c>.</summary>
 /// <param name="Model">Name of the network.</param>
-/// <param name="Device">What trained it.</param>
+/// <param name="Device">The device that trained.</param>
 /// <param name="Epochs">Finished epochs of the run.</param>
-/// <param name="TrainedEpochs">Those of them that this command has finished; 0 where <c>--resume</c> found nothing left to train.</param>
+/// <param name="TrainedEpochs">Epochs that this command has trained; 0 if <c>--resume</c> found nothing left to train.</param>
 /// <param name="KeptEpoch">The epoch whose weights are kept.</param>
-/// <param name="Accuracy">Of these weights, a share.</param>
-/// <param name="Loss">Of these weights.</param>
-/// <param name="Samples">How many digits both were measured on.</param>
+/// <param name="Accuracy">Accuracy of the kept weights, 0 … 1.</param>
+/// <param name="Loss">Loss of the kept weights.</param>
+/// <param name="Samples">Number of digits that they were evaluated on.</param>
 /// <param name="EvaluatedOn">Which digits: "validation" or "training".</param>
 /// <param name="Run">The run's folder.</param>
 /// <param name="Weights">File of the kept weights.</param>
-/// <param name="StartUpSeconds">Seconds by phase before the first step.</param>
+/// <param name="StartUpSeconds">Seconds of each phase before the first step.</param>
 internal sealed record TrainResult(
-    string Model, string Device, int Epochs, int TrainedEpochs, int KeptEpoch, double Accuracy, double Loss, int Samples, string EvaluatedOn, string Run, string Weights,
-    IReadOnlyDictionary<string, double> StartUpSeconds);
+    string Model, string Device, int Epochs, int TrainedEpochs, int KeptEpoch, double Accuracy, double Loss, int Samples,
+    string EvaluatedOn, string Run, string Weights, IReadOnlyDictionary<string, double> StartUpSeconds);
 
 /// <summary>Result of <c>predict --json</c>.</summary>
 internal sealed record PredictResult(string Submission, int Digits, int[] Counts);
@@ -29,19 +29,20 @@ internal sealed record PredictResult(string Submission, int Digits, int[] Counts
 /// <summary>Result of <c>export --json</c>.</summary>
 internal sealed record ExportResult(string Onnx, string Model, long Bytes);
 
-/// <summary>Result of <c>bench --json</c>; device memory and what computes each convolution are null on the CPU.</summary>
+/// <summary>Result of <c>bench --json</c>. Device memory and the algorithms of the convolutions are null on the CPU.</summary>
 internal sealed record BenchResult(
-    string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond,
-    int Steps, int Repetitions, Precision Precision, string Augmentation, string Data, long? DeviceMemoryBytes, IReadOnlyDictionary<string, string>? Algorithms);
+    string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond, int Steps,
+    int Repetitions, Precision Precision, string Augmentation, string Data, long? DeviceMemoryBytes,
+    IReadOnlyDictionary<string, string>? Algorithms);
 
 /// <summary>Result of <c>report --json</c>.</summary>
 /// <param name="Report">The page.</param>
 /// <param name="Runs">The runs' folders.</param>
-/// <param name="Validation">Accuracy after the last epochs, where the runs are one training from several seeds.</param>
-/// <param name="Warning">Why the figures of the runs are not of the same digits; null where they are.</param>
+/// <param name="Validation">Validation accuracy after the last epochs, if the runs are one training with several seeds.</param>
+/// <param name="Warning">Why the runs cannot be compared; null if they can.</param>
 internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation, string? Warning);
 
-/// <summary>What <c>serve --json</c> prints when it is ready.</summary>
+/// <summary>What <c>serve --json</c> prints when the server is ready.</summary>
 internal sealed record ServeResult(string Url, string Model);
 
 /// <summary>A network in <c>info --json</c>.</summary>
@@ -49,7 +50,8 @@ internal sealed record NetworkInfo(string Name, int Parameters);
 
 /// <summary>Result of <c>info --json</c>.</summary>
 internal sealed record InfoResult(
-    string Version, string Runtime, string System, string Architecture, int Processors, string CpuInstructionSet, CudaInfo Cuda, NetworkInfo[] Networks);
+    string Version, string Runtime, string System, string Architecture, int Processors, string CpuInstructionSet, CudaInfo Cuda,
+    NetworkInfo[] Networks);
 
 /// <summary>JSON in snake_case, without reflection.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true)]

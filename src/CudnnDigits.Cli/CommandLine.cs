@@ -8,7 +8,7 @@ using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>The commands, and what is wrong with a command line before any of them looks at it.</summary>
+/// <summary>The commands, and the errors of a command line that are found before a command runs.</summary>
 internal static class CommandLine
 {
     public static RootCommand Create()
@@ -33,7 +33,7 @@ internal static class CommandLine
         return root;
     }
 
-    /// <summary>What is wrong with a command line, in one line; null where it can be run, or where help is asked for.</summary>
+    /// <summary>What is wrong with a command line, in one line. Null if it can run, or asks for help.</summary>
     public static string? Refusal(ParseResult parsed)
     {
         if (HelpExamples.IsAskedFor(parsed))
@@ -41,15 +41,17 @@ internal static class CommandLine
             return null;
         }
 
-        string? message = WhatIsWrongWithTheFolder(parsed) ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
-            ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // ours
+        string? message = WhatIsWrongWithTheFolder(parsed)
+            ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
+            ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // our own
             ?? (parsed.Errors.Count == 0 ? null
                 : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood{WhatWasMeant(parsed, token)}"
                 : WhatIsMissing(parsed) ?? parsed.Errors[0].Message.TrimEnd('.'));
-        return message is null ? null : $"{message} (see {ThisProgram.Command([.. HelpExamples.PathOf(parsed.CommandResult).Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"])})";
+        string[] path = HelpExamples.PathOf(parsed.CommandResult).Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        return message is null ? null : $"{message} (see {ThisProgram.Command([.. path, "--help"])})";
     }
 
-    /// <summary>"; did you mean train?", or what else may have been meant; nothing where nothing comes near.</summary>
+    /// <summary>A suggestion such as "; did you mean train?". Empty if nothing is similar.</summary>
     private static string WhatWasMeant(ParseResult parsed, string word)
     {
         Command command = parsed.CommandResult.Command, root = parsed.RootCommandResult.Command;
@@ -61,20 +63,27 @@ internal static class CommandLine
 
         if (Path.Exists(word))
         {
-            bool isRun = File.Exists(Path.Combine(word, "run.json")), isWeights = isRun || Path.GetExtension(word) is ".safetensors" or ".onnx";
-            return command == root ? $"; name a command first: {(isRun ? "report" : isWeights ? "serve --weights" : "train --data")} {Shell.OfUser.Quote(word)}"
-                : options.FirstOrDefault(option => option.Name == (isWeights ? "--weights" : "--data") && parsed.GetResult(option) is null or { Implicit: true }) is { } takes ? $"; did you mean {takes.Name} {Shell.OfUser.Quote(word)}?"
+            bool isRun = File.Exists(Path.Combine(word, "run.json"));
+            bool isWeights = isRun || Path.GetExtension(word) is ".safetensors" or ".onnx";
+            string quoted = Shell.OfUser.Quote(word), name = isWeights ? "--weights" : "--data";
+            return command == root
+                    ? $"; name a command first: {(isRun ? "report" : isWeights ? "serve --weights" : "train --data")} {quoted}"
+                : options.Any(option => option.Name == name && parsed.GetResult(option) is null or { Implicit: true })
+                    ? $"; did you mean {name} {quoted}?"
                 : "";
         }
 
-        string[] nearest = Spelling.Nearest(word, [.. command.Subcommands.Select(sub => sub.Name), .. options.Select(option => option.Name)]);
-        string[] elsewhere = [.. root.Subcommands.Where(other => other.Options.Any(option => option.Name == word)).Select(other => other.Name)];
-        return elsewhere.Length > 0 ? command == root ? $"; name a command first: {elsewhere[0]} {word}" : $"; it is an option of {string.Join(", ", elsewhere)}"
+        string[] names = [.. command.Subcommands.Select(sub => sub.Name), .. options.Select(option => option.Name)];
+        string[] nearest = Spelling.Nearest(word, names);
+        IEnumerable<Command> having = root.Subcommands.Where(other => other.Options.Any(option => option.Name == word));
+        string[] elsewhere = [.. having.Select(other => other.Name)];
+        return elsewhere.Length > 0 && command == root ? $"; name a command first: {elsewhere[0]} {word}"
+            : elsewhere.Length > 0 ? $"; it is an option of {string.Join(", ", elsewhere)}"
             : nearest.Length > 0 ? $"; did you mean {string.Join(" or ", nearest)}?"
             : "";
     }
 
-    /// <summary>Which options or arguments lack a value or have too many, and what a whole command line looks like.</summary>
+    /// <summary>Which options or arguments have no value or too many, with an example of a complete command line. Null if none.</summary>
     private static string? WhatIsMissing(ParseResult parsed)
     {
         Command command = parsed.CommandResult.Command;
@@ -87,21 +96,24 @@ internal static class CommandLine
 
             if (given.Tokens.Count > given.Option.Arity.MaximumNumberOfValues)
             {
-                return $"{given.Option.Name} is given {given.Tokens.Count} times ({string.Join(", ", given.Tokens.Select(token => token.Value))}); give it once";
+                string values = string.Join(", ", given.Tokens.Select(token => token.Value));
+                return $"{given.Option.Name} is given {given.Tokens.Count} times ({values}); give it once";
             }
         }
 
-        string[] missing =
-        [
-            .. command.Arguments.Where(argument => argument.Arity.MinimumNumberOfValues > 0 && parsed.GetResult(argument) is null or { Tokens.Count: 0 }).Select(argument => argument.HelpName ?? argument.Name),
-            .. command.Options.Where(option => option.Required && parsed.GetResult(option) is null or { Implicit: true }).Select(Called),
-        ];
-        return missing.Length == 0 ? null : $"{string.Join(" and ", missing)} {(missing.Length == 1 ? "is" : "are")} missing, as in: {HelpExamples.FirstOf(parsed.CommandResult)}";
+        IEnumerable<Argument> arguments = command.Arguments
+            .Where(argument => argument.Arity.MinimumNumberOfValues > 0 && parsed.GetResult(argument) is null or { Tokens.Count: 0 });
+        IEnumerable<Option> options = command.Options
+            .Where(option => option.Required && parsed.GetResult(option) is null or { Implicit: true });
+        string[] missing = [.. arguments.Select(argument => argument.HelpName ?? argument.Name), .. options.Select(Called)];
+        string verb = missing.Length == 1 ? "is" : "are";
+        return missing.Length == 0 ? null
+            : $"{string.Join(" and ", missing)} {verb} missing, as in: {HelpExamples.FirstOf(parsed.CommandResult)}";
 
         static string Called(Option option) => $"{option.Name} {option.HelpName}".TrimEnd();
     }
 
-    /// <summary>.NET would take "b\xFF" for "b\uFFFD", and make files in a folder of that name.</summary>
+    /// <summary>.NET reads the name "b\xFF" as "b\uFFFD", and would create files in a folder of that name.</summary>
     private static string? WhatIsWrongWithTheFolder(ParseResult parsed)
     {
         try
@@ -111,13 +123,13 @@ internal static class CommandLine
         }
         catch (IOException)
         {
-            return null; // it is gone, which matters to relative paths alone
+            return null; // it does not exist any more; only relative paths depend on it
         }
     }
 
     /// <summary>
-    /// A shell's variable that is not set leaves an empty value behind, and none means anything. Bytes that are not UTF-8 come as
-    /// U+FFFD, which names another file, or none.
+    /// Refuses an empty value, which an unset variable of the shell leaves, and bytes that are not UTF-8: .NET reads them as U+FFFD, so
+    /// they would name another file, or none.
     /// </summary>
     private static string? WhatIsUseless(SymbolResult result)
     {
@@ -129,7 +141,8 @@ internal static class CommandLine
         };
         return name is null ? null
             : result.Tokens.Any(token => string.IsNullOrWhiteSpace(token.Value)) ? $"{name} is empty; give it a value, or leave it out"
-            : result.Tokens.FirstOrDefault(token => token.Value.Contains('\uFFFD')) is { } token ? $"{name} {token.Value}: is not UTF-8; give the file a name that is"
+            : result.Tokens.FirstOrDefault(token => token.Value.Contains('\uFFFD')) is { } token
+                ? $"{name} {token.Value}: is not UTF-8; give the file a name that is"
             : null;
     }
 }

@@ -139,14 +139,6 @@ internal static class CommonOptions
         }
     }
 
-    /// <summary>A classifier; unless it is to be quiet, says so on standard error where "auto" came down to the CPU.</summary>
-    public static DigitClassifier CreateClassifier(NetworkWeights weights, string? device = null, int? threads = null, string? precision = null, bool quiet = false)
-    {
-        DigitClassifier classifier = new(weights, new ClassifierOptions { Device = device ?? "auto", Precision = PrecisionOf(precision), Threads = threads ?? 0 });
-        NoteCpu(quiet ? null : classifier.WhyCpu);
-        return classifier;
-    }
-
     /// <summary>
     /// Why "auto" came down to the CPU, in brackets. Where there is no GPU or no driver, that is how most machines are: a few words, and
     /// nothing that reads as an order; <c>info</c> says it all. Where something is wrong with a GPU's software: what, and what to do.

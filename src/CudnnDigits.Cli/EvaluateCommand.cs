@@ -6,21 +6,22 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>evaluate</c>: how well weights read labelled digits.</summary>
+/// <summary><c>evaluate</c>: metrics of weights on labelled digits.</summary>
 internal static class EvaluateCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}.");
-    private static readonly Option<string?> Subset = CommonOptions.Choice("--subset", "The rows that the weights' own run held out, trained on, or (tune) kept away from both. Default: all.", "all", "validation", "training", "test");
-    private static readonly Option<string?> Device = CommonOptions.Device();
-    private static readonly Option<string?> Precision = CommonOptions.Precision();
-    private static readonly Option<int?> Threads = CommonOptions.Threads();
+    private static readonly Option<string?> Subset = CommonOptions.Choice(
+        "--subset",
+        "Rows that the weights' run held out (validation), trained on (training), or, for tune, used for neither (test). Default: all.",
+        "all", "validation", "training", "test");
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
         Data.Required = true;
-        Command command = new("evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.") { Weights, Data, Subset, Device, Precision, Threads, Json };
+        Command command = new("evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.");
+        command.AddRange([Weights, Data, Subset, .. Machine.OptionsToPredict, Json]);
         command.SetAction(Run);
         return command;
     }
@@ -28,15 +29,17 @@ internal static class EvaluateCommand
     private static int Run(ParseResult result)
     {
         string path = result.GetRequiredValue(Weights);
-        BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
+        Machine machine = Machine.From(result);
         (Model.NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(path);
-        string subset = result.GetValue(Subset) ?? "all"; // rows of what the run was given to train on
-        DigitDataset data = CommonOptions.OpenData(result.GetRequiredValue(Data)!, subset == "all" ? DataPart.Evaluation : DataPart.Training);
+        string subset = result.GetValue(Subset) ?? "all";
+        DataPart part = subset == "all" ? DataPart.Evaluation : DataPart.Training; // subsets are those of the run's training data
+        DigitDataset data = CommonOptions.OpenData(result.GetRequiredValue(Data)!, part);
         int[] rows = SelectRows(subset, data, path, metadata);
 
-        using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
+        using DigitClassifier classifier = machine.CreateClassifier(weights);
         Metrics metrics = Metrics.Evaluate(classifier, data, rows);
-        Console.Out.WriteLine(result.GetValue(Json) ? JsonSerializer.Serialize(metrics, CliJson.Default.Metrics) : MetricsTable.Format(metrics));
+        string text = result.GetValue(Json) ? JsonSerializer.Serialize(metrics, CliJson.Default.Metrics) : MetricsTable.Format(metrics);
+        Console.Out.WriteLine(text);
         return ExitCode.Done;
     }
 
@@ -47,8 +50,9 @@ internal static class EvaluateCommand
         {
             if (record is not null && record.DataFingerprint == data.Fingerprint())
             {
-                (int trained, bool holdsOut) = (record.Split.Draw(data.Labels).Training.Length, record.Split.HoldsOut);
-                Console.Error.WriteLine($"note      {trained:N0} of these digits were trained on, so their accuracy says too much{(holdsOut ? $"; {Subset.Name} validation scores those that were held out" : "")}");
+                string advice = record.Split.HoldsOut ? $"; {Subset.Name} validation scores those that were held out" : "";
+                Console.Error.WriteLine($"note      {record.Split.Draw(data.Labels).Training.Length:N0} of these digits were trained on, "
+                    + $"so the accuracy is too optimistic{advice}");
             }
 
             return [.. Enumerable.Range(0, data.Count)];
@@ -61,7 +65,8 @@ internal static class EvaluateCommand
 
         if (record.DataFingerprint != data.Fingerprint())
         {
-            throw new InputException($"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown; leave out --subset {subset}");
+            throw new InputException($"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown; "
+                + $"leave out --subset {subset}");
         }
 
         Split split = record.Split.Draw(data.Labels);

@@ -6,7 +6,7 @@ using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Appends examples to every command's help.</summary>
+/// <summary>Adds examples to every command's help.</summary>
 internal static class HelpExamples
 {
     private static readonly Dictionary<string, string[]> Examples = new()
@@ -27,8 +27,17 @@ internal static class HelpExamples
             "evaluate --weights runs/first --data mnist/ --json",
         ],
         ["export"] = ["export --weights runs/first --onnx digits.onnx", "evaluate --weights digits.onnx --data train.csv"],
-        ["predict"] = ["predict --weights runs/first --data test.csv --out submission.csv", "predict --weights runs/first --data test.csv --out - | head    - is standard output"],
-        ["report"] = ["report runs/first", "report runs/first runs/second --out both.html", "report runs/crossval-20260101-120000      a study's page"],
+        ["predict"] =
+        [
+            "predict --weights runs/first --data test.csv --out submission.csv",
+            "predict --weights runs/first --data test.csv --out - | head    - is standard output",
+        ],
+        ["report"] =
+        [
+            "report runs/first",
+            "report runs/first runs/second --out both.html",
+            "report runs/crossval-20260101-120000      a study's page",
+        ],
         ["compare"] = ["compare --data train.csv --seeds 5        the university report's table, made again"],
         ["crossval"] =
         [
@@ -43,7 +52,12 @@ internal static class HelpExamples
         ["data show"] = ["data show --data train.csv --out sheet.png", "data show --data digit-recognizer.zip --part test --json"],
         ["data generate"] = ["data generate --count 60000 --seed 1 --out digits.csv.gz", "data generate --out digits-idx"],
         ["data download"] = ["data download mnist", "data download mnist --mirror https://mirror.example.org/mnist/ --out mnist"],
-        ["bench"] = ["bench --model simple --batch-size 64 --json", "bench --layers                            on the CPU: each operation's time and its floor", "bench --device cuda --batch-size 1024 --augment standard"],
+        ["bench"] =
+        [
+            "bench --model simple --batch-size 64 --json",
+            "bench --layers                            on the CPU: each operation's time and its floor",
+            "bench --device cuda --batch-size 1024 --augment standard",
+        ],
         ["info"] = ["info", "info --json"],
     };
 
@@ -54,17 +68,18 @@ internal static class HelpExamples
         help.Action = new HelpWithExamples(inner, whateverIsWrong: true);
         foreach (Command command in root.Subcommands.Append(root).Where(command => command.Subcommands.Count > 0))
         {
-            command.Action = new HelpWithExamples(inner, whateverIsWrong: false); // whoever names none of its commands wants to know which there are
+            command.Action = new HelpWithExamples(inner, whateverIsWrong: false); // without a subcommand: shows which there are
         }
     }
 
-    /// <summary>Whether to show help, whatever else is wrong with the command line, or where it ends before it names a command.</summary>
-    public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples help && (help.ClearsParseErrors || parsed.Errors.Count == 0);
+    /// <summary>Whether to show help: with --help, whatever else is wrong, or for a command that only has subcommands.</summary>
+    public static bool IsAskedFor(ParseResult parsed) =>
+        parsed.Action is HelpWithExamples help && (help.ClearsParseErrors || parsed.Errors.Count == 0);
 
-    /// <summary>A command's arguments in an example, without what is said of it.</summary>
+    /// <summary>A command's first example, without its explanation.</summary>
     public static string FirstOf(CommandResult command) => Examples[PathOf(command)][0].Split("  ")[0];
 
-    /// <summary>A command as it is typed: "data show"; empty for the program itself.</summary>
+    /// <summary>A command as it is typed, such as "data show". Empty for the program itself.</summary>
     public static string PathOf(CommandResult? command) =>
         command is null or { Command: RootCommand } ? "" : $"{PathOf(command.Parent as CommandResult)} {command.Command.Name}".Trim();
 
@@ -79,7 +94,8 @@ internal static class HelpExamples
                 ? own
                 : Examples.Where(entry => !entry.Key.Contains(' ', StringComparison.Ordinal)).Select(entry => entry.Value[0]);
             TextWriter output = parseResult.InvocationConfiguration.Output;
-            output.WriteLine(ThisProgram.Prefix == ThisProgram.Name ? "Examples:" : $"Examples, where {ThisProgram.Name} stands for {ThisProgram.Prefix}:");
+            string stands = ThisProgram.Prefix == ThisProgram.Name ? "" : $", where {ThisProgram.Name} stands for {ThisProgram.Prefix}";
+            output.WriteLine($"Examples{stands}:");
             foreach (string line in lines)
             {
                 output.WriteLine($"  {ThisProgram.Name} {line}");

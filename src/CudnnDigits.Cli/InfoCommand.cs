@@ -6,7 +6,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>info</c>: what this program and this machine are.</summary>
+/// <summary><c>info</c>: facts about this program and this machine.</summary>
 internal static class InfoCommand
 {
     private static readonly Option<bool> Json = CommonOptions.Json();
@@ -49,12 +49,14 @@ internal static class InfoCommand
         });
         foreach (CudaGpu gpu in info.Cuda.Gpus)
         {
-            Line($"  cuda:{gpu.Ordinal}", $"{gpu.Name}, {gpu.MemoryBytes >> 20:N0} MiB, compute capability {gpu.ComputeCapability}, {gpu.Multiprocessors} multiprocessors");
+            Line($"  cuda:{gpu.Ordinal}", $"{gpu.Name}, {gpu.MemoryBytes >> 20:N0} MiB, compute capability {gpu.ComputeCapability}, "
+                + $"{gpu.Multiprocessors} multiprocessors");
         }
 
         foreach (CudaLibrary library in info.Cuda.Libraries)
         {
-            Line($"  {(library.Name == "cuda" ? "driver" : library.Name)}", $"{(library.Version is null ? "" : library.Version + ", ")}{library.Path}");
+            string name = library.Name == "cuda" ? "driver" : library.Name;
+            Line($"  {name}", library.Version is null ? $"{library.Path}" : $"{library.Version}, {library.Path}");
         }
 
         Line("  kernels", info.Cuda.Kernels);

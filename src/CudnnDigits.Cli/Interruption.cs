@@ -3,13 +3,13 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cli;
 
 /// <summary>
-/// Ctrl-C, SIGTERM and SIGHUP. What saves first has one of these: the first signal asks it to save and end, a second one ends the
-/// program at once. Any other command ends at the first. However it ends, nothing is left half-written. Signals that the program
-/// was started to ignore, as by nohup, stay ignored: .NET leaves those alone.
+/// Handles Ctrl-C, SIGTERM and SIGHUP. For work that has to save, the first signal asks it to save and end; a second one ends the program
+/// at once. Any other command ends at the first signal. In no case are files left half-written. Signals that the program was started to
+/// ignore, as by nohup, stay ignored, because .NET does not handle them.
 /// </summary>
 internal sealed class Interruption : IDisposable
 {
-    /// <summary>What comes so soon after the first is the same one: timeout(1) and a terminal that closes send theirs twice.</summary>
+    /// <summary>A second signal within this time counts as the first one: timeout(1) and a closing terminal send theirs twice.</summary>
     private static readonly TimeSpan Together = TimeSpan.FromSeconds(0.3);
 
     private static Interruption? _innermost;
@@ -23,10 +23,11 @@ internal sealed class Interruption : IDisposable
     private Interruption(bool atOnce)
     {
         (_atOnce, _innermost) = (atOnce, this);
-        _registrations = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP }.Select(signal => PosixSignalRegistration.Create(signal, Handle))];
+        PosixSignal[] signals = [PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP];
+        _registrations = Array.ConvertAll(signals, signal => PosixSignalRegistration.Create(signal, Handle));
     }
 
-    /// <summary>For work that saves first.</summary>
+    /// <summary>For work that has to save before the program ends.</summary>
     public Interruption()
         : this(atOnce: false)
     {
@@ -34,7 +35,7 @@ internal sealed class Interruption : IDisposable
 
     public CancellationToken Token => _source.Token;
 
-    /// <summary>For a whole command: the first signal ends the program, unless there is another one for what saves first.</summary>
+    /// <summary>For a whole command: the first signal ends the program, unless work that has to save is running inside it.</summary>
     public static Interruption EndsAtOnce() => new(atOnce: true);
 
     public void Dispose()
@@ -66,7 +67,7 @@ internal sealed class Interruption : IDisposable
         _source.Cancel();
         if (OperatingSystem.IsWindows() && context.Signal != PosixSignal.SIGINT)
         {
-            Thread.Sleep(Timeout.Infinite); // the window is being closed: Windows waits for this handler, and then for nothing more
+            Thread.Sleep(Timeout.Infinite); // the window is closing: Windows ends the process when this handler returns
         }
     }
 }

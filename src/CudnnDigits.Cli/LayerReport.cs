@@ -2,63 +2,74 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>An operation in <c>bench --layers --json</c>: microseconds and so on for one digit.</summary>
+/// <summary>An operation in <c>bench --layers --json</c>; all figures are for one digit.</summary>
 internal sealed record LayerRow(
-    string Layer, string Operation, double MflopPerImage, double KilobytesPerImage, string Bound, double FloorMicroseconds, double Microseconds, double ShareOfFloor);
+    string Layer, string Operation, double MflopPerImage, double KilobytesPerImage, string Bound, double FloorMicroseconds,
+    double Microseconds, double ShareOfFloor);
 
 /// <summary>Result of <c>bench --layers --json</c>.</summary>
 internal sealed record LayerResult(
-    string Model, string Device, int BatchSize, double PeakGflops, double CopyGigabytesPerSecond, LayerRow[] Training, LayerRow[] Inference);
+    string Model, string Device, int BatchSize, double PeakGflops, double CopyGigabytesPerSecond,
+    LayerRow[] Training, LayerRow[] Inference);
 
-/// <summary>Operation by operation: the least time that the machine's limits allow, and the time taken.</summary>
+/// <summary>For each operation, the time it took and the least time that the machine's limits allow.</summary>
 internal static class LayerReport
 {
-    /// <summary>From what was measured, per digit and as a share of the wall-clock time.</summary>
+    /// <summary>Converts measured times to figures for one digit; the last row is the sum.</summary>
     public static LayerRow[] Rows(IEnumerable<LayerTime> times, Ceilings ceilings, int workers, int images)
     {
-        List<LayerRow> rows = [.. times.Where(time => time.Seconds > 0).Select(time =>
+        List<LayerRow> rows = [];
+        foreach (LayerTime time in times.Where(time => time.Seconds > 0))
         {
             double compute = time.Flops / ceilings.FlopsPerSecond, memory = time.Bytes / ceilings.BytesPerSecond;
             string bound = time.Flops + time.Bytes == 0 ? "" : compute >= memory ? "multiply-adds" : "memory";
-            return Row(time.Layer, time.Operation, time.Flops / images, time.Bytes / images, bound, Math.Max(compute, memory) / images, time.Seconds / workers / images);
-        })];
+            double floor = Math.Max(compute, memory) / images, seconds = time.Seconds / workers / images;
+            rows.Add(Row(time.Layer, time.Operation, time.Flops / images, time.Bytes / images, bound, floor, seconds));
+        }
+
         LayerRow total = Row(
             "all", "", rows.Sum(row => row.MflopPerImage) * 1e6, rows.Sum(row => row.KilobytesPerImage) * 1e3, "",
             rows.Sum(row => row.FloorMicroseconds) / 1e6, rows.Sum(row => row.Microseconds) / 1e6);
         return [.. rows, total];
     }
 
-    /// <summary>A Markdown table, aligned to be read as it is; in a terminal without the columns that there is no room for.</summary>
+    /// <summary>An aligned Markdown table; without the least important columns where the terminal is too narrow.</summary>
     public static string Format(LayerRow[] rows, int width)
     {
-        string[][] cells = [["layer", "operation", "MFLOP", "KB", "bound by", "floor µs", "time µs", "floor / time"], .. rows.Select(row => new[]
+        string[] head = ["layer", "operation", "MFLOP", "KB", "bound by", "floor µs", "time µs", "floor / time"];
+        string[][] cells = [head, .. rows.Select(row => new[]
         {
             row.Layer, row.Operation, Number(row.MflopPerImage, "F3"), Number(row.KilobytesPerImage, "F1"), row.Bound,
-            Number(row.FloorMicroseconds, "F2"), row.Microseconds.ToString("F2", CultureInfo.InvariantCulture), row.FloorMicroseconds > 0 ? row.ShareOfFloor.ToString("P0", CultureInfo.InvariantCulture) : "",
+            Number(row.FloorMicroseconds, "F2"), row.Microseconds.ToString("F2", CultureInfo.InvariantCulture),
+            row.FloorMicroseconds > 0 ? row.ShareOfFloor.ToString("P0", CultureInfo.InvariantCulture) : "",
         })];
-        int[] columns = [.. Enumerable.Range(0, cells[0].Length)], widths = [.. columns.Select(column => cells.Max(row => row[column].Length))];
+        int[] columns = [.. Enumerable.Range(0, head.Length)];
+        int[] widths = [.. columns.Select(column => cells.Max(row => row[column].Length))];
         foreach (int lessWanted in new[] { 3, 2, 4, 7, 0 })
         {
             columns = columns.Sum(column => widths[column] + 3) < width ? columns : [.. columns.Where(column => column != lessWanted)];
         }
 
         StringBuilder text = new();
-        for (int i = 0; i < cells.Length; i++)
+        Append(column => $" {Cell(head, column)} ");
+        Append(column => IsText(column) ? new string('-', widths[column] + 2) : new string('-', widths[column] + 1) + ':');
+        foreach (string[] row in cells[1..])
         {
-            text.Append('|').AppendJoin('|', columns.Select(column => $" {(IsText(column) ? cells[i][column].PadRight(widths[column]) : cells[i][column].PadLeft(widths[column]))} ")).AppendLine("|");
-            if (i == 0)
-            {
-                text.Append('|').AppendJoin('|', columns.Select(column => IsText(column) ? new string('-', widths[column] + 2) : new string('-', widths[column] + 1) + ':')).AppendLine("|");
-            }
+            Append(column => $" {Cell(row, column)} ");
         }
 
         return text.ToString().TrimEnd();
+
+        void Append(Func<int, string> cell) => text.Append('|').AppendJoin('|', columns.Select(cell)).AppendLine("|");
+        string Cell(string[] row, int column) =>
+            IsText(column) ? row[column].PadRight(widths[column]) : row[column].PadLeft(widths[column]);
 
         static bool IsText(int column) => column is 0 or 1 or 4;
         static string Number(double value, string format) => value > 0 ? value.ToString(format, CultureInfo.InvariantCulture) : "";
     }
 
-    private static LayerRow Row(string layer, string operation, double flops, double bytes, string bound, double floorSeconds, double seconds) => new(
+    private static LayerRow Row(
+        string layer, string operation, double flops, double bytes, string bound, double floor, double seconds) => new(
         layer, operation, Math.Round(flops / 1e6, 4), Math.Round(bytes / 1e3, 2), bound,
-        Math.Round(floorSeconds * 1e6, 3), Math.Round(seconds * 1e6, 3), Math.Round(floorSeconds / seconds, 3));
+        Math.Round(floor * 1e6, 3), Math.Round(seconds * 1e6, 3), Math.Round(floor / seconds, 3));
 }

@@ -1,9 +1,11 @@
 using System.CommandLine;
+using CudnnDigits.Inference;
+using CudnnDigits.Model;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>What to train on, as asked for on the command line.</summary>
+/// <summary>Where and how exactly to compute, as the command line says.</summary>
 internal sealed record Machine(string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads)
 {
     private static readonly Option<string?> DeviceOption = CommonOptions.Device();
@@ -12,13 +14,16 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     private static readonly Option<bool> NoCudaGraphOption = CommonOptions.NoCudaGraph();
     private static readonly Option<int?> ThreadsOption = CommonOptions.Threads();
 
-    /// <summary>The options, for a command's list.</summary>
+    /// <summary>The options of a command that trains.</summary>
     public static IEnumerable<Option> Options => [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, ThreadsOption];
 
-    /// <summary>Those of them that a run settles once for all; device and threads may change when it resumes.</summary>
+    /// <summary>The options of a command that only predicts.</summary>
+    public static IEnumerable<Option> OptionsToPredict => [DeviceOption, PrecisionOption, ThreadsOption];
+
+    /// <summary>The options that cannot change when a run resumes; device and threads can.</summary>
     public static IEnumerable<Option> FixedByRun => [PrecisionOption, DeterministicOption];
 
-    /// <summary>Reads the options; where the device is not given, it is <paramref name="device"/>.</summary>
+    /// <summary>Reads the options. <paramref name="device"/> is the default.</summary>
     public static Machine From(ParseResult result, string device = "auto")
     {
         Machine machine = new(
@@ -31,18 +36,30 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
         return machine;
     }
 
-    /// <summary>The same, but where the command line names another device or number of threads, or turns the graph off.</summary>
+    /// <summary>The same machine with the device, the threads and the use of graphs that the command line gives, if it does.</summary>
     public Machine MovedBy(ParseResult result)
     {
-        Machine machine = this with { Device = result.GetValue(DeviceOption) ?? Device, Threads = result.GetValue(ThreadsOption) ?? Threads, CudaGraph = CudaGraph && !result.GetValue(NoCudaGraphOption) };
+        Machine machine = this with
+        {
+            Device = result.GetValue(DeviceOption) ?? Device,
+            Threads = result.GetValue(ThreadsOption) ?? Threads,
+            CudaGraph = CudaGraph && !result.GetValue(NoCudaGraphOption),
+        };
         BackendFactory.CheckDevice(machine.Device);
         return machine;
     }
 
-    /// <summary>Opens the GPU, if there is to be one, beside whatever comes next; see <see cref="BackendFactory.Prepare"/>.</summary>
+    /// <summary>Opens the GPU, if one is used, in the background; see <see cref="BackendFactory.Prepare"/>.</summary>
     public IDisposable Prepare(TrainingOptions options) => BackendFactory.Prepare(Device, options.CreateNetwork(), Precision);
 
-    /// <summary>A backend to train with.</summary>
+    /// <summary>A classifier. Unless quiet, standard error says why device "auto" chose the CPU.</summary>
+    public DigitClassifier CreateClassifier(NetworkWeights weights, bool quiet = false)
+    {
+        DigitClassifier classifier = new(weights, new ClassifierOptions { Device = Device, Precision = Precision, Threads = Threads });
+        CommonOptions.NoteCpu(quiet ? null : classifier.WhyCpu);
+        return classifier;
+    }
+
     public ITrainingBackend CreateBackend(TrainingOptions options, out string? whyCpu) => BackendFactory.Create(
         Device,
         options.CreateNetwork(),

@@ -22,7 +22,8 @@ internal static class MetricsTable
         text.AppendLine("     " + string.Concat(metrics.Classes.Select(c => $"{c.Digit,7}")));
         foreach (ClassMetrics c in metrics.Classes)
         {
-            text.AppendLine($"{c.Digit,5}" + string.Concat(metrics.Confusion[c.Digit].Select(count => count == 0 ? "      ." : $"{count,7}")));
+            IEnumerable<string> cells = metrics.Confusion[c.Digit].Select(count => count == 0 ? "      ." : $"{count,7}");
+            text.AppendLine($"{c.Digit,5}" + string.Concat(cells));
         }
 
         return text.ToString().TrimEnd();

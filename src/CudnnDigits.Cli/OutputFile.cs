@@ -5,24 +5,26 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>The one file that a command writes, as the user names it: a path, or - for standard output.</summary>
+/// <summary>The file that a command writes: a path, or - for standard output.</summary>
 internal sealed class OutputFile
 {
-    /// <summary>Stands for standard output on the command line.</summary>
     public const string StandardOutput = "-";
 
-    private const int NoSuchDevice = 6, BrokenPipe = 32, WindowsBrokenPipe = unchecked((int)0x8007006D), WindowsPipeClosing = unchecked((int)0x800700E8);
+    private const int NoSuchDevice = 6, BrokenPipe = 32; // ENXIO, EPIPE
+    private const int WindowsBrokenPipe = unchecked((int)0x8007006D), WindowsPipeClosing = unchecked((int)0x800700E8);
 
     private readonly string _option, _path;
     private readonly bool _json;
 
-    /// <summary>Finds out, before anything is computed, whether something can be written there.</summary>
-    /// <param name="option">The option that names it, for messages.</param>
-    /// <param name="path">What the user calls it.</param>
+    /// <summary>Checks the path before anything is computed.</summary>
+    /// <param name="option">The option that names the file, for messages.</param>
+    /// <param name="path">The path, as the user gives it.</param>
     /// <param name="json">Whether --json is given.</param>
     /// <param name="inputs">Files that the command reads.</param>
-    /// <exception cref="InputException">It is a folder, one of the inputs, in a folder that does not exist, or standard output
-    /// beside --json.</exception>
+    /// <exception cref="InputException">
+    /// It is a folder, one of the inputs, a file that a run or a study needs, in a folder that does not exist, or standard output together
+    /// with --json.
+    /// </exception>
     public OutputFile(string option, string path, bool json, IEnumerable<string> inputs)
     {
         (_option, _path, _json) = (option, path, json);
@@ -33,21 +35,16 @@ internal sealed class OutputFile
         }
     }
 
-    /// <summary>
-    /// Whether it is standard output, by this or another name; then whatever else there is to say goes to standard error.
-    /// </summary>
+    /// <summary>Whether it is standard output, also under a name such as /dev/stdout. Then messages go to standard error.</summary>
     public bool IsStandardOutput { get; }
 
-    /// <summary>
-    /// Whether a name stands for standard output, a device or a FIFO: for what takes one stream of bytes, and never a folder.
-    /// </summary>
+    /// <summary>Whether a path is standard output, a device or a FIFO: something that takes a stream of bytes.</summary>
     public static bool IsStream(string path) => path == StandardOutput || (File.Exists(path) && !OutputPlace.Of(path).IsFile);
 
-    /// <summary>For messages.</summary>
     public override string ToString() => IsStandardOutput ? "standard output" : _path;
 
-    /// <summary>Writes it; a plain file whole or not at all.</summary>
-    /// <exception cref="InputException">It cannot be written, and another one could.</exception>
+    /// <summary>Writes the file; a regular file whole or not at all.</summary>
+    /// <exception cref="InputException">This path cannot be written.</exception>
     public void Write(Action<Stream> write)
     {
         try
@@ -64,23 +61,19 @@ internal sealed class OutputFile
         }
         catch (IOException e) when (e.HResult is BrokenPipe or WindowsBrokenPipe or WindowsPipeClosing)
         {
-            // Whoever read it has had enough.
+            // The reader has closed the pipe; it needs no more.
         }
-        catch (Exception e) when (e is DirectoryNotFoundException or UnauthorizedAccessException or PathTooLongException or IOException { HResult: NoSuchDevice })
+        catch (Exception e) when (
+            e is DirectoryNotFoundException or UnauthorizedAccessException or PathTooLongException or IOException { HResult: NoSuchDevice })
         {
             throw CannotBeWritten(e);
         }
     }
 
-    /// <summary>Writes it as text, UTF-8.</summary>
-    /// <exception cref="InputException">It cannot be written, and another one could.</exception>
-    public void WriteText(Action<TextWriter> write) => Write(stream =>
-    {
-        using StreamWriter writer = new(stream, leaveOpen: true);
-        write(writer);
-    });
+    /// <summary>Writes the file as text, in UTF-8; see <see cref="Write"/>.</summary>
+    public void WriteText(Action<TextWriter> write) => Write(AtomicFile.AsText(write));
 
-    /// <summary>Prints what there is to say of it: with --json an object, which is the result, else a summary.</summary>
+    /// <summary>Prints the command's message: with --json a JSON object, which is the result, else a summary.</summary>
     public void Tell(string text)
     {
         if (IsStandardOutput)
@@ -105,12 +98,13 @@ internal sealed class OutputFile
 
             if (inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)) is { } input)
             {
-                throw new InputException($"{_path}: is {(input == _path ? "a file" : $"{input},")} that this command reads; choose another {_option}");
+                string what = input == _path ? "a file" : $"{input},";
+                throw new InputException($"{_path}: is {what} that this command reads; choose another {_option}");
             }
 
             if (Path.GetFileName(place.Path) == Study.RecordName && File.Exists(place.Path))
             {
-                throw new InputException($"{_path}: is the file that its study needs to go on; choose another {_option}");
+                throw new InputException($"{_path}: is the file that its study needs to continue; choose another {_option}");
             }
 
             return RunFolder.RunOf(place.Path) is { } run && Path.GetFileName(place.Path) != Path.GetFileName(new RunFolder(run).ReportFile)

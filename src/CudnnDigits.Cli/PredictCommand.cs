@@ -12,28 +12,33 @@ internal static class PredictCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data($"Digits to read: {DataSource.Expected}.");
-    private static readonly Option<string> Out = new("--out") { Description = "The submission: ImageId,Label; - is standard output.", HelpName = "FILE", DefaultValueFactory = _ => "submission.csv" };
-    private static readonly Option<string?> Device = CommonOptions.Device();
-    private static readonly Option<string?> Precision = CommonOptions.Precision();
-    private static readonly Option<int?> Threads = CommonOptions.Threads();
+    private static readonly Option<string> Out = new("--out")
+    {
+        Description = "The submission: ImageId,Label; - is standard output.",
+        HelpName = "FILE",
+        DefaultValueFactory = _ => "submission.csv",
+    };
+
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
         Data.Required = true;
-        Command command = new("predict", "Read digits and write a Kaggle submission.") { Weights, Data, Out, Device, Precision, Threads, Json };
+        Command command = new("predict", "Predict digits and write a Kaggle submission.");
+        command.AddRange([Weights, Data, Out, .. Machine.OptionsToPredict, Json]);
         command.SetAction(Run);
         return command;
     }
 
     private static int Run(ParseResult result)
     {
-        string target = result.GetRequiredValue(Out), weightsPath = RunFolder.WeightsOf(result.GetRequiredValue(Weights)), dataPath = result.GetRequiredValue(Data)!;
-        BackendFactory.CheckDevice(result.GetValue(Device) ?? "auto");
+        string target = result.GetRequiredValue(Out), dataPath = result.GetRequiredValue(Data)!;
+        string weightsPath = RunFolder.WeightsOf(result.GetRequiredValue(Weights));
+        Machine machine = Machine.From(result);
         OutputFile output = new(Out.Name, target, result.GetValue(Json), [weightsPath, .. DataSource.FilesOf(dataPath)]);
         NetworkWeights weights = WeightsFile.Load(weightsPath).Weights;
         DigitDataset data = CommonOptions.OpenData(dataPath, DataPart.Prediction);
-        using DigitClassifier classifier = CommonOptions.CreateClassifier(weights, result.GetValue(Device), result.GetValue(Threads), result.GetValue(Precision));
+        using DigitClassifier classifier = machine.CreateClassifier(weights);
         float[] logits = new float[data.Count * DigitDataset.Classes];
         classifier.Predict(data.Pixels, logits);
 
@@ -48,9 +53,10 @@ internal static class PredictCommand
                 writer.Write($"{row + 1},{digit}\n");
             }
         });
+        string perDigit = string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"));
         output.Tell(result.GetValue(Json)
             ? JsonSerializer.Serialize(new PredictResult(target, data.Count, counts), CliJson.Default.PredictResult)
-            : $"{data.Count:N0} {(data.Count == 1 ? "digit" : "digits")} read ({string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"))})\nsubmission  {output}");
+            : $"{data.Count:N0} {(data.Count == 1 ? "digit" : "digits")} read ({perDigit})\nsubmission  {output}");
         return ExitCode.Done;
     }
 }

@@ -8,7 +8,8 @@ using CudnnDigits.Data;
 
 StandardStreams.Prepare();
 DataSource.Containers = [.. DataSource.Containers, new ParquetContainer(), new PictureContainer()];
-ParseResult parsed = CommandLine.Create().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }); // "@data.csv" is a file's name
+ParserConfiguration configuration = new() { ResponseFileTokenReplacer = null }; // "@data.csv" is the name of a file
+ParseResult parsed = CommandLine.Create().Parse(args, configuration);
 if (CommandLine.Refusal(parsed) is { } refusal)
 {
     return Fail(ExitCode.BadInput, refusal);
@@ -45,7 +46,7 @@ catch (OutOfMemoryException)
 }
 catch (Exception e)
 {
-    return Fail(ExitCode.RunFailed, $"an error in the program itself: {e.GetType().Name}: {e.Message}; please report it with the command you ran");
+    return Fail(ExitCode.RunFailed, $"an error in the program: {e.GetType().Name}: {e.Message}; please report it with the command you ran");
 }
 
 static int Fail(int code, string message)

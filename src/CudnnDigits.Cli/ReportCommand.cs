@@ -6,16 +6,27 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>report</c>: one or more runs as a page to look at.</summary>
+/// <summary><c>report</c>: one or more runs, or a study, as a web page.</summary>
 internal static class ReportCommand
 {
-    private static readonly Argument<string[]> Runs = new("DIR") { Description = "Folders of runs; several are shown side by side. Or the folder of a study: compare, crossval, repeat, tune.", Arity = ArgumentArity.OneOrMore };
-    private static readonly Option<string?> Out = new("--out") { Description = "The page; - is standard output. Default: report.html in the run's folder; for several, runs.html here.", HelpName = "FILE" };
+    private static readonly Argument<string[]> Runs = new("DIR")
+    {
+        Description = "Folders of runs; several are shown side by side. Or the folder of a study: compare, crossval, repeat, tune.",
+        Arity = ArgumentArity.OneOrMore,
+    };
+
+    private static readonly Option<string?> Out = new("--out")
+    {
+        Description = "The page; - is standard output. Default: report.html in the run's folder; for several runs, runs.html here.",
+        HelpName = "FILE",
+    };
+
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()
     {
-        Command command = new("report", "Show runs as one page: curves, confusion matrix, the digits read wrong, calibration.") { Runs, Out, Json };
+        Command command =
+            new("report", "Show runs as one page: curves, confusion matrix, misread digits, calibration.") { Runs, Out, Json };
         command.SetAction(Run);
         return command;
     }
@@ -30,9 +41,10 @@ internal static class ReportCommand
     private static int OfStudy(ParseResult result, string folder)
     {
         using Study study = Study.Read(folder);
+        IEnumerable<string> files = Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Where(file => file != study.PageFile);
         OutputFile output = new(
             Out.Name, result.GetValue(Out) ?? study.PageFile, result.GetValue(Json),
-            [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Where(file => file != study.PageFile), .. DataSource.FilesOf(study.Record.Data.Path)]);
+            [.. files, .. DataSource.FilesOf(study.Record.Data.Path)]);
         string page = study.Record.Command switch
         {
             "compare" => CompareCommand.Page(study),
@@ -41,7 +53,9 @@ internal static class ReportCommand
             _ => TuneCommand.Page(study),
         };
         output.WriteText(writer => writer.Write(page));
-        output.Tell(result.GetValue(Json) ? JsonSerializer.Serialize(new ReportResult($"{output}", [folder], null, null), CliJson.Default.ReportResult) : $"report    {output}");
+        output.Tell(result.GetValue(Json)
+            ? JsonSerializer.Serialize(new ReportResult($"{output}", [folder], null, null), CliJson.Default.ReportResult)
+            : $"report    {output}");
         return ExitCode.Done;
     }
 
@@ -62,13 +76,17 @@ internal static class ReportCommand
         }
 
         output.WriteText(writer => writer.Write(HtmlReport.Page(runs)));
-        output.Tell(result.GetValue(Json)
-            ? JsonSerializer.Serialize(new ReportResult(path, [.. runs.Select(run => run.Folder.Path)], runs.Length > 1 ? new RunsTable(runs).OverSeeds : null, RunFacts.WhyNotComparable(runs)), CliJson.Default.ReportResult)
-            : $"{(runs.Length > 1 ? new RunsTable(runs) : "")}report    {output}");
+        RunsTable? table = runs.Length > 1 ? new RunsTable(runs) : null;
+        ReportResult report = new(path, [.. runs.Select(run => run.Folder.Path)], table?.OverSeeds, RunFacts.WhyNotComparable(runs));
+        output.Tell(result.GetValue(Json) ? JsonSerializer.Serialize(report, CliJson.Default.ReportResult) : $"{table}report    {output}");
         return ExitCode.Done;
     }
 
-    /// <summary>What a page must not be written over: all of a run but the page itself.</summary>
-    private static IEnumerable<string> InputsOf(RunReport run) =>
-        [.. Directory.GetFiles(run.Folder.Path).Where(file => Path.GetFileName(file) != Path.GetFileName(run.Folder.ReportFile)), .. DataSource.FilesOf(run.Record.Data.Path)];
+    /// <summary>Files that the page must not replace: the data, and all files of a run except its page.</summary>
+    private static IEnumerable<string> InputsOf(RunReport run)
+    {
+        string page = Path.GetFileName(run.Folder.ReportFile);
+        IEnumerable<string> files = Directory.GetFiles(run.Folder.Path).Where(file => Path.GetFileName(file) != page);
+        return files.Concat(DataSource.FilesOf(run.Record.Data.Path));
+    }
 }

@@ -1,12 +1,12 @@
 namespace CudnnDigits.Cli;
 
-/// <summary>Finds what somebody meant who typed something like it.</summary>
+/// <summary>Finds the known words that a mistyped word may stand for.</summary>
 internal static class Spelling
 {
     /// <summary>
-    /// The known words that are nearest to a word, case, leading dashes and a value behind "=" aside: one slip in three letters away and
-    /// two at most; where there is none, those that begin with it, its first part, or its parts' initials, as lr for learning-rate. A slip
-    /// is a letter too many, too few or wrong, or two exchanged.
+    /// The known words nearest to a word, without regard to case, leading dashes and a value after "=". They differ by at most one slip per
+    /// three letters, and two slips in all. If there are none: the words that begin with it, its first part, or the words with the same
+    /// initials, as lr for learning-rate. A slip is an extra, a missing or a wrong letter, or two letters exchanged.
     /// </summary>
     public static string[] Nearest(string word, IReadOnlyList<string> known)
     {
@@ -19,11 +19,14 @@ internal static class Spelling
         }
 
         string[] longer = [.. known.Where(one => Plain(one).StartsWith(typed, StringComparison.Ordinal))];
-        return longer.Length > 0 ? longer
-            : [.. known.Where(one => typed.StartsWith(Plain(one) + "-", StringComparison.Ordinal) || Plain(one) == Initials(typed) || Initials(Plain(one)) == typed)];
+        return longer.Length > 0 ? longer : [.. known.Where(IsPartOrInitials)];
+
+        bool IsPartOrInitials(string one) => typed.StartsWith(Plain(one) + "-", StringComparison.Ordinal)
+            || Plain(one) == Initials(typed) || Initials(Plain(one)) == typed;
     }
 
-    private static string Initials(string word) => string.Concat(word.Split('-', '_').Where(part => part.Length > 0).Select(part => part[0]));
+    private static string Initials(string word) =>
+        string.Concat(word.Split('-', '_').Where(part => part.Length > 0).Select(part => part[0]));
 
     private static string Plain(string word) => word.Split('=', ':')[0].TrimStart('-').ToLowerInvariant();
 

@@ -5,9 +5,8 @@ using Microsoft.Win32.SafeHandles;
 namespace CudnnDigits.Cli;
 
 /// <summary>
-/// Standard output and standard error as this program uses them. What goes to standard output arrives, or the program fails; a
-/// reader that leaves early has had enough. What goes to standard error is for whoever looks: a terminal that is gone, a full
-/// disk or a closed stream stops nothing.
+/// Standard output and standard error. If standard output cannot be written, the program fails. If standard error cannot be written,
+/// because the terminal is gone, the disk is full or the stream is closed, the program goes on.
 /// </summary>
 internal static class StandardStreams
 {
@@ -15,15 +14,15 @@ internal static class StandardStreams
     private const int TerminalIsGone = 5; // EIO
     private static readonly List<SafeFileHandle> Stoppers = [];
 
-    /// <summary>Whether the program was started with its standard output closed, as by the shell's ">&amp;-".</summary>
+    /// <summary>Whether the program was started with standard output closed, as by the shell's ">&amp;-".</summary>
     public static bool OutputIsClosed { get; private set; }
 
     /// <summary>Standard output, for bytes.</summary>
     public static Stream OpenOutput() => new Checked(OutputIsClosed ? null : Console.OpenStandardOutput(), mustArrive: true);
 
     /// <summary>
-    /// To be called before any file is opened: a file would take the number of a stream that is closed, and get what is meant for
-    /// that.
+    /// Must be called before any file is opened: a file would get the descriptor number of a closed stream, and then the output meant for
+    /// that stream.
     /// </summary>
     public static void Prepare()
     {
@@ -33,18 +32,21 @@ internal static class StandardStreams
             (OutputIsClosed, errorIsClosed) = (!Posix.IsInherited(1), !Posix.IsInherited(2));
             while (!Enumerable.Range(0, Descriptors).All(Posix.IsOpen))
             {
-                Stoppers.Add(File.OpenHandle("/dev/null", share: FileShare.ReadWrite)); // it takes the lowest number that is free
+                Stoppers.Add(File.OpenHandle("/dev/null", share: FileShare.ReadWrite)); // gets the lowest free number
             }
         }
 
-        Encoding encoding = Console.OutputEncoding is { Preamble.IsEmpty: true } own ? own : new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
+        Encoding encoding = Console.OutputEncoding is { Preamble.IsEmpty: true } own
+            ? own
+            : new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
+        Stream error = new Checked(errorIsClosed ? null : Console.OpenStandardError(), mustArrive: false);
         Console.SetOut(new StreamWriter(OpenOutput(), encoding) { AutoFlush = true });
-        Console.SetError(new StreamWriter(new Checked(errorIsClosed ? null : Console.OpenStandardError(), mustArrive: false), encoding) { AutoFlush = true });
+        Console.SetError(new StreamWriter(error, encoding) { AutoFlush = true });
     }
 
     /// <summary>
-    /// Prints a result, which must arrive, or a summary of what stands in files: without standard output, or a terminal, there is
-    /// nobody to tell that.
+    /// Prints a result, which must arrive, or a summary of what has been written to files. The summary is dropped if standard output is
+    /// closed or its terminal is gone.
     /// </summary>
     public static void Tell(bool isResult, string text)
     {

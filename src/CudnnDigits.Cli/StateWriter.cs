@@ -4,19 +4,17 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>
-/// Writes a run's states while training goes on: on a GPU an epoch may take less time than its 17 MB take to the disk. A state that comes while another is
-/// being written is left to the next one or to <see cref="Save"/>, so the folder is behind by an epoch and a writing at most, and always whole.
+/// Writes a run's states in the background while training goes on, because on a GPU an epoch may take less time than writing its 17 MB.
+/// A state that comes while another is being written is skipped; the next one or <see cref="Save"/> writes a newer one.
 /// </summary>
-/// <param name="folder">The run's folder.</param>
-/// <param name="record">What the run was started with.</param>
 internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposable
 {
-    private TrainingState? _copy; // what is being written: training goes on in the state itself
+    private TrainingState? _copy; // is written while training changes the state itself
     private Task _writing = Task.CompletedTask;
     private long _step = -1; // of the state that was written last, or is being written
 
-    /// <summary>Begins to write a state, unless one is still being written.</summary>
-    /// <exception cref="IOException">One before could not be written.</exception>
+    /// <summary>Starts to write a state, unless one is still being written.</summary>
+    /// <exception cref="IOException">An earlier state could not be written.</exception>
     public void BeginSave(TrainingState state)
     {
         if (_writing.IsCompleted)
@@ -29,8 +27,8 @@ internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposa
         }
     }
 
-    /// <summary>Returns when a state is on the disk.</summary>
-    /// <exception cref="IOException">It, or one before, could not be written.</exception>
+    /// <summary>Writes a state, and returns when it is on the disk.</summary>
+    /// <exception cref="IOException">It or an earlier one could not be written.</exception>
     public void Save(TrainingState state)
     {
         _writing.GetAwaiter().GetResult();
@@ -41,6 +39,6 @@ internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposa
         }
     }
 
-    /// <summary>Waits for what is being written; whether that succeeds no longer matters.</summary>
+    /// <summary>Waits for the state that is being written, and ignores its errors.</summary>
     public void Dispose() => _writing.ContinueWith(_ => { }, TaskScheduler.Default).Wait();
 }

@@ -3,7 +3,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Tells on standard error how a run goes: nothing, a line per epoch, or a table and a bar in a terminal.</summary>
+/// <summary>Shows the progress of a run on standard error: nothing, a line per epoch, or in a terminal a table and a bar.</summary>
 internal class TrainingReporter
 {
     private Stopwatch _clock = Stopwatch.StartNew();
@@ -13,13 +13,10 @@ internal class TrainingReporter
 
     protected TrainingOptions Options { get; }
 
-    /// <summary>What the run is among several: "fold 2 of 5"; null for one by itself.</summary>
+    /// <summary>Which of several runs it is, such as "fold 2 of 5". Null for a single run.</summary>
     protected string? Label { get; }
 
-    /// <summary>For one run, or with a label for one among several, where a line each is enough.</summary>
-    /// <param name="quiet">No progress at all.</param>
-    /// <param name="options">How the run is trained.</param>
-    /// <param name="label">What it is: "fold 2 of 5".</param>
+    /// <summary>Creates a reporter. With a label, for one of several runs, it shows only one line per run.</summary>
     public static TrainingReporter Create(bool quiet, TrainingOptions options, string? label = null) =>
         quiet ? new TrainingReporter(options, label)
         : Screen.OfStandardError() is { } screen ? new LiveReporter(options, label, screen)
@@ -39,25 +36,32 @@ internal class TrainingReporter
             ? $"{path}: {record.Data.Count:N0} digits, {training:N0} to train on, {validation:N0} held out"
             : $"built-in generated digits (no --data given): {record.Data.Count:N0}, {training:N0} to train on, {validation:N0} held out");
         string augmentation = o.Augmentation.IsEnabled ? $"±{o.Rotate}°, ±{o.Shift:P0} shift, ±{o.Zoom:P0} zoom" : "none";
-        Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {Figures.Exact(o.LearningRate)}{(o.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.WeightDecay)}" : "")}, augmentation {augmentation}, seed {o.Seed}");
-        Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{(whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}")}");
-        Note("run", $"{folder.Path}{(state.Optimizer.Step == 0 ? "" : state.HasEnded(o) ? ", which has ended" : $", resumed after step {state.Optimizer.Step:N0}")}");
+        string decay = o.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.WeightDecay)}" : "";
+        Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, "
+            + $"batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {Figures.Exact(o.LearningRate)}{decay}, "
+            + $"augmentation {augmentation}, seed {o.Seed}");
+        string why = whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}";
+        Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{why}");
+        string progress = state.Optimizer.Step == 0 ? ""
+            : state.HasEnded(o) ? ", which has ended"
+            : $", resumed after step {state.Optimizer.Step:N0}";
+        Note("run", folder.Path + progress);
     }
 
-    /// <summary>A line that begins with a label.</summary>
+    /// <summary>Prints a line that begins with a label.</summary>
     public virtual void Note(string label, string text)
     {
     }
 
-    /// <summary>Says what to run next: in a pipe at the end of its line, in a terminal in one piece, to be copied.</summary>
+    /// <summary>Prints a command to run next: in a terminal on a line of its own, to be copied.</summary>
     public virtual void Advise(string text, string command)
     {
     }
 
-    /// <summary>Says how a run among several has ended.</summary>
-    /// <param name="accuracy">Accuracy of its last epoch, a share.</param>
-    /// <param name="left">Time that all runs still take; null after the last one.</param>
-    /// <param name="isFirst">Whether it is the first one to be told of.</param>
+    /// <summary>Prints how one of several runs has ended.</summary>
+    /// <param name="accuracy">Accuracy of its last epoch, 0 … 1.</param>
+    /// <param name="left">Time that the other runs will take; null after the last one.</param>
+    /// <param name="isFirst">Whether it is the first run that is printed.</param>
     public virtual void RunEnd(double accuracy, TimeSpan? left, bool isFirst)
     {
     }
@@ -76,12 +80,12 @@ internal class TrainingReporter
         }
     }
 
-    /// <summary>A line for a finished epoch.</summary>
+    /// <summary>Prints a line for a finished epoch.</summary>
     protected virtual void Line(EpochRecord epoch, TrainingState state)
     {
     }
 
-    /// <summary>"0:01:23 left", from the pace since the start of this process; empty at the end.</summary>
+    /// <summary>"0:01:23 left", estimated from the speed since the start of this process. Empty at the end.</summary>
     protected string Remaining(int epochsDone, int step, int stepsPerEpoch)
     {
         double done = (epochsDone - _startEpoch) * (double)stepsPerEpoch + step - _startStep;
@@ -89,7 +93,7 @@ internal class TrainingReporter
         return done <= 0 || left <= 0 ? "" : Figures.Left(TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / done * left)) + " left";
     }
 
-    /// <summary>For pipes and logs: a line each, with the same words at the same places.</summary>
+    /// <summary>For pipes and logs: one line per epoch, all in the same format.</summary>
     private sealed class PlainReporter(TrainingOptions options, string? label) : TrainingReporter(options, label)
     {
         private int _stepsPerEpoch;
@@ -105,16 +109,19 @@ internal class TrainingReporter
 
         protected override void Line(EpochRecord e, TrainingState state)
         {
-            string epoch = e.Epoch.ToString(CultureInfo.InvariantCulture).PadLeft(Options.Epochs.ToString(CultureInfo.InvariantCulture).Length);
-            string validation = e.ValidationAccuracy is { } accuracy ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}" : "";
+            string epochs = $"{Options.Epochs}", epoch = $"{e.Epoch}".PadLeft(epochs.Length);
+            string validation = e.ValidationAccuracy is { } accuracy
+                ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}"
+                : "";
+            string rate = Figures.Rate(e.LearningRate, Options.LearningRate);
             string best = Options.Split.HoldsOut && state.BestEpoch == e ? "best" : "    ";
             Console.Error.WriteLine((
-                $"epoch {epoch}/{Options.Epochs}  train {Figures.Loss(e.TrainLoss),7} {e.TrainAccuracy,8:P2}{validation}  lr {Figures.Rate(e.LearningRate, Options.LearningRate)}  "
+                $"epoch {epoch}/{epochs}  train {Figures.Loss(e.TrainLoss),7} {e.TrainAccuracy,8:P2}{validation}  lr {rate}  "
                 + $"{e.ImagesPerSecond,9:N0} images/s  {best}  {Remaining(state.Epoch, 0, _stepsPerEpoch)}").TrimEnd());
         }
     }
 
-    /// <summary>For terminals: a table of the finished epochs, and a bar below it.</summary>
+    /// <summary>For terminals: a table of the finished epochs, and a progress bar below it.</summary>
     private sealed class LiveReporter(TrainingOptions options, string? label, Screen screen) : TrainingReporter(options, label)
     {
         private static readonly TimeSpan Pace = TimeSpan.FromSeconds(0.1);
@@ -167,7 +174,10 @@ internal class TrainingReporter
             _sinceShown.Restart();
             screen.Move(ProgressLine.Format(
                 (p.Epoch - 1 + (double)p.Step / p.StepsPerEpoch) / Options.Epochs,
-                [(0, Label ?? ""), (1, $"epoch {p.Epoch}/{Options.Epochs}"), (3, $"loss {Figures.Loss(p.Loss),7}"), (4, $"{p.Accuracy,8:P2}"), (2, Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch))],
+                [
+                    (0, Label ?? ""), (1, $"epoch {p.Epoch}/{Options.Epochs}"), (3, $"loss {Figures.Loss(p.Loss),7}"),
+                    (4, $"{p.Accuracy,8:P2}"), (2, Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)),
+                ],
                 screen.MovingWidth));
         }
 

@@ -7,7 +7,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>A run in its folder: made new, or taken up where it stopped; trained to its end, scored and reported.</summary>
+/// <summary>A run in its folder, new or resumed. It is trained to its end, evaluated and reported.</summary>
 internal sealed class TrainingRun : IDisposable
 {
     private readonly DigitDataset _data;
@@ -15,7 +15,9 @@ internal sealed class TrainingRun : IDisposable
     private readonly string? _whyCpu;
     private readonly bool _goesOn;
 
-    private TrainingRun(RunFolder folder, RunRecord record, DigitDataset data, ITrainingBackend backend, TrainingState state, string? whyCpu, bool goesOn) =>
+    private TrainingRun(
+        RunFolder folder, RunRecord record, DigitDataset data, ITrainingBackend backend, TrainingState state, string? whyCpu,
+        bool goesOn) =>
         (Folder, Record, _data, _backend, State, _whyCpu, _goesOn) = (folder, record, data, backend, state, whyCpu, goesOn);
 
     public RunFolder Folder { get; }
@@ -24,24 +26,29 @@ internal sealed class TrainingRun : IDisposable
 
     public TrainingState State { get; }
 
-    /// <summary>Makes the folder of a new run.</summary>
-    /// <param name="path">The folder, once the run is known to be possible.</param>
-    /// <param name="data">The digits, and what run.json says of them.</param>
+    /// <summary>Creates a new run and its folder.</summary>
+    /// <param name="path">Gives the folder for the time of the start; called when everything else is known to work.</param>
+    /// <param name="data">The digits, and their description for run.json.</param>
     /// <param name="options">How to train.</param>
     /// <param name="machine">Where to train.</param>
-    /// <param name="initFrom">Weights to begin with, and the file they come from; null for fresh ones.</param>
-    public static TrainingRun Create(Func<DateTime, string> path, (DigitDataset Digits, RunData Record) data, TrainingOptions options, Machine machine, (string Path, NetworkWeights Weights)? initFrom = null)
+    /// <param name="initFrom">Weights to start from, and their file; null for random ones.</param>
+    public static TrainingRun Create(
+        Func<DateTime, string> path, (DigitDataset Digits, RunData Record) data, TrainingOptions options, Machine machine,
+        (string Path, NetworkWeights Weights)? initFrom = null)
     {
         Trainer.CheckSplit(data.Digits, options);
         ITrainingBackend backend = machine.CreateBackend(options, out string? whyCpu);
         try
         {
+            string? start = initFrom is { } given ? Path.GetFullPath(given.Path) : null;
+            string? sum = start is not null && RecordFile.IsPlain(start) ? RunFolder.Sha256(start) : null; // a pipe cannot be read twice
+            string runtime = $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}";
             RunRecord record = new(
-                Checkpoint.Version, DateTime.UtcNow, options, initFrom is { } start ? Path.GetFullPath(start.Path) : null, data.Record, machine.Device, backend.Device,
-                backend.Precision, machine.Deterministic, $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}", backend.CudaDetails,
-                initFrom is { } file && RecordFile.IsPlain(file.Path) ? RunFolder.Sha256(file.Path) : null); // a pipe is read once
+                Checkpoint.Version, DateTime.UtcNow, options, start, data.Record, machine.Device, backend.Device, backend.Precision,
+                machine.Deterministic, runtime, backend.CudaDetails, sum);
             RunFolder folder = RunFolder.Create(path(record.Started), record);
-            return new TrainingRun(folder, record, data.Digits, backend, FreshState(backend.Network, options, initFrom?.Weights), whyCpu, goesOn: false);
+            TrainingState state = FreshState(backend.Network, options, initFrom?.Weights);
+            return new TrainingRun(folder, record, data.Digits, backend, state, whyCpu, goesOn: false);
         }
         catch
         {
@@ -50,22 +57,31 @@ internal sealed class TrainingRun : IDisposable
         }
     }
 
-    /// <summary>Takes a run up where it stopped.</summary>
-    /// <param name="folder">Its folder, locked; taken over.</param>
+    /// <summary>Resumes a run.</summary>
+    /// <param name="folder">Its locked folder, which is disposed with the run.</param>
     /// <param name="record">Its record, perhaps with more epochs.</param>
-    /// <param name="data">The digits it was started with.</param>
-    /// <param name="machine">Where to go on; precision and determinism are the run's own.</param>
+    /// <param name="data">The digits that it was started with.</param>
+    /// <param name="machine">Where to continue; precision and determinism are those of the run.</param>
     public static TrainingRun Resume(RunFolder folder, RunRecord record, DigitDataset data, Machine machine)
     {
-        Precision? precision = machine.Device == "cpu" ? null : record.Precision; // a run goes on in its own, but where the CPU has but one
-        ITrainingBackend backend = (machine with { Precision = precision, Deterministic = record.Deterministic }).CreateBackend(record.Options, out string? whyCpu);
+        Precision? precision = machine.Device == "cpu" ? null : record.Precision; // the CPU computes in fp32 only
+        machine = machine with { Precision = precision, Deterministic = record.Deterministic };
+        ITrainingBackend backend = machine.CreateBackend(record.Options, out string? whyCpu);
         try
         {
-            record = record with { DeviceOption = machine.Device, Device = backend.Device, Precision = backend.Precision, Cuda = backend.CudaDetails };
-            TrainingState state = folder.ReadState(backend.Network, record, data) ?? FreshState(backend.Network, record.Options, ReadStart(record, backend.Network));
+            record = record with
+            {
+                DeviceOption = machine.Device,
+                Device = backend.Device,
+                Precision = backend.Precision,
+                Cuda = backend.CudaDetails,
+            };
+            TrainingState state = folder.ReadState(backend.Network, record, data)
+                ?? FreshState(backend.Network, record.Options, ReadStart(record, backend.Network));
             if (state.IsStoppedEarly(record.Options))
             {
-                record = record with { Options = record.Options with { Epochs = folder.ReadRecord().Options.Epochs } }; // more of them are not trained
+                int epochs = folder.ReadRecord().Options.Epochs; // further epochs would not be trained
+                record = record with { Options = record.Options with { Epochs = epochs } };
             }
 
             return new TrainingRun(folder, record, data, backend, state, whyCpu, goesOn: true);
@@ -79,15 +95,15 @@ internal sealed class TrainingRun : IDisposable
     }
 
     /// <summary>Trains to the end, and writes metrics.json and report.html.</summary>
-    /// <param name="reporter">Tells how it goes.</param>
-    /// <param name="resumeWith">The command that would go on, for messages.</param>
-    /// <param name="cancellation">Ends the run between steps, with its state saved.</param>
-    /// <returns>The kept weights' metrics.</returns>
+    /// <param name="reporter">Shows the progress.</param>
+    /// <param name="resumeWith">The command that continues the run, for messages.</param>
+    /// <param name="cancellation">Ends the run between steps, after its state is saved.</param>
+    /// <returns>Metrics of the kept weights.</returns>
     public Metrics Train(TrainingReporter reporter, string resumeWith, CancellationToken cancellation)
     {
-        // In this order a kill or a full disk leaves the run ended as it was, or to be gone on with.
+        // In this order, a kill or a full disk leaves the run either ended as before, or ready to be resumed.
         using StateWriter writer = new(Folder, Record);
-        writer.Save(State); // a folder that takes nothing is found out before anything is trained
+        writer.Save(State); // fails before anything is trained if the folder cannot be written
         Folder.DiscardMetrics();
         Folder.WriteRecord(Record);
         Trainer trainer = new(_backend, _data, Record.Options, State)
@@ -111,7 +127,7 @@ internal sealed class TrainingRun : IDisposable
                 }
                 finally
                 {
-                    writer.Save(State); // however it ended
+                    writer.Save(State); // also after an error
                 }
             });
         }
@@ -122,12 +138,14 @@ internal sealed class TrainingRun : IDisposable
         }
         catch (DivergedException e)
         {
-            throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Figures.Exact(Record.Options.LearningRate)}", e);
+            throw new RunFailedException(
+                $"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Figures.Exact(Record.Options.LearningRate)}", e);
         }
         catch (CudaException e)
         {
-            throw new RunFailedException(
-                $"the GPU failed in epoch {Math.Min(State.Epoch + 1, Record.Options.Epochs)}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; see what nvidia-smi says, then go on with {resumeWith}", e);
+            int epoch = Math.Min(State.Epoch + 1, Record.Options.Epochs);
+            throw new RunFailedException($"the GPU failed in epoch {epoch}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; "
+                + $"see what nvidia-smi says, then go on with {resumeWith}", e);
         }
 
         return Score(trainer.ScoredRows);
@@ -147,12 +165,14 @@ internal sealed class TrainingRun : IDisposable
         _backend.Load(State.Kept(Record.Options), State.Optimizer);
         _backend.Predict(_data, rows, logits);
         ScoredDigits scored = ScoredDigits.Of(logits, _data, rows);
-        HtmlReport.Write(Folder.ReportFile, new RunReport(Folder, Record, State.History, State.KeptEpoch(Record.Options), HasEnded: true, scored.Metrics, scored, WhyNoPictures: null));
-        Folder.WriteMetrics(scored.Metrics); // last: what has metrics has ended
+        int kept = State.KeptEpoch(Record.Options);
+        RunReport report = new(Folder, Record, State.History, kept, HasEnded: true, scored.Metrics, scored, WhyNoPictures: null);
+        HtmlReport.Write(Folder.ReportFile, report);
+        Folder.WriteMetrics(scored.Metrics); // last: it marks the run as ended
         return scored.Metrics;
     }
 
-    /// <summary>The weights that a run begins with which was killed before its first state; null for fresh ones.</summary>
+    /// <summary>The weights to start from, for a run that was killed before it saved its first state. Null for random ones.</summary>
     private static NetworkWeights? ReadStart(RunRecord record, NetworkSpec network) => record.InitFrom is not { } file ? null
         : record.InitFromSha256 is { } sum && RunFolder.Sha256(file) != sum
             ? throw new InputException($"{file}: is no longer the file that the run was started with; bring that back, or start a new run")

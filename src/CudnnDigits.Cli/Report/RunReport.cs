@@ -75,7 +75,7 @@ internal sealed record RunReport(
 
         int[] rows = record.Options.Split.Draw(data.Labels).Scored;
         float[] logits = new float[rows.Length * DigitDataset.Classes];
-        using DigitClassifier classifier = CommonOptions.CreateClassifier(kept, "cpu");
+        using DigitClassifier classifier = new(kept, new ClassifierOptions { Device = "cpu" });
         classifier.Predict(data, rows, logits);
         return (ScoredDigits.Of(logits, data, rows), null);
     }

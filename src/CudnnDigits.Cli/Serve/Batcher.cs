@@ -5,27 +5,26 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// Lets requests share forward passes: a thread of its own waits a millisecond after the first digit for more to come, then
-/// predicts all that are there. Under load nobody waits for the millisecond: digits gather while a pass runs. Requests of a few
-/// digits take turns with large ones, so that they wait for no more than one of those.
+/// Combines the digits of several requests into one forward pass. A thread waits one millisecond after the first digit for more digits,
+/// then predicts all of them. Under load there is no such wait, because digits arrive while a pass runs. Small requests alternate with
+/// large ones, so a small one waits for at most one large one.
 /// </summary>
 internal sealed class Batcher : IDisposable
 {
-    /// <summary>Digits waiting at most in requests of more than <see cref="Few"/>; beyond that the server is too busy.</summary>
+    /// <summary>How many digits may wait in requests of more than <see cref="Few"/> digits; further ones are refused.</summary>
     public const int MostWaiting = 8192;
 
-    /// <summary>Of so few digits there is always room for each connection's request.</summary>
+    /// <summary>Requests of at most this many digits are never refused.</summary>
     public const int Few = 16;
 
     private static readonly TimeSpan Window = TimeSpan.FromMilliseconds(1);
 
     private readonly DigitClassifier _classifier;
-    private readonly Queue<Job> _few = new(), _many = new(); // both under the lock of the first
+    private readonly Queue<Job> _few = new(), _many = new(); // a lock on _few protects both
     private readonly Thread _thread;
     private int _digitsWaiting, _digitsOfMany;
     private bool _manyCameFirst, _stopping;
 
-    /// <param name="classifier">Whose batch size is that of the forward passes.</param>
     public Batcher(DigitClassifier classifier)
     {
         _classifier = classifier;
@@ -36,12 +35,12 @@ internal sealed class Batcher : IDisposable
     /// <summary>Forward passes so far.</summary>
     public long Passes { get; private set; }
 
-    /// <summary>Digits read so far.</summary>
+    /// <summary>Digits predicted so far.</summary>
     public long Digits { get; private set; }
 
-    /// <summary>Probabilities of some digits.</summary>
-    /// <param name="pixels">(N, 28, 28) uint8; taken over.</param>
-    /// <returns>(N, 10) f32; null where there are many and too many wait already.</returns>
+    /// <summary>Predicts digits.</summary>
+    /// <param name="pixels">(N, 28, 28) uint8. The caller must not change them any more.</param>
+    /// <returns>(N, 10) f32 probabilities; null if the request is large and too many digits wait already.</returns>
     public Task<float[]>? Predict(byte[] pixels)
     {
         Job job = new(pixels, Stopwatch.GetTimestamp());
@@ -56,14 +55,14 @@ internal sealed class Batcher : IDisposable
             Count(job, 1);
             if (_digitsWaiting == job.Count || _digitsWaiting >= _classifier.BatchSize)
             {
-                Monitor.Pulse(_few); // the first wakes the thread, a full batch ends its wait
+                Monitor.Pulse(_few); // the first digits wake the thread; a full batch ends its wait
             }
         }
 
         return job.Result.Task;
     }
 
-    /// <summary>Answers what is waiting, then ends.</summary>
+    /// <summary>Predicts what is waiting, then ends the thread.</summary>
     public void Dispose()
     {
         lock (_few)
@@ -93,7 +92,7 @@ internal sealed class Batcher : IDisposable
         }
     }
 
-    /// <summary>Waits for a batch; false at the end.</summary>
+    /// <summary>Waits for a batch. False when the thread has to end.</summary>
     private bool Take(List<Job> batch)
     {
         lock (_few)
@@ -110,7 +109,7 @@ internal sealed class Batcher : IDisposable
 
             while (!_stopping && _digitsWaiting < _classifier.BatchSize && Stopwatch.GetElapsedTime(FirstArrival()) < Window)
             {
-                Monitor.Wait(_few, Window); // the timer knows no less than a millisecond
+                Monitor.Wait(_few, Window); // the timer's resolution is a millisecond
             }
 
             _manyCameFirst = _few.Count == 0 || (_many.Count > 0 && !_manyCameFirst);
@@ -153,7 +152,9 @@ internal sealed class Batcher : IDisposable
             float[] probabilities = new float[job.Count * DigitDataset.Classes];
             for (int i = 0; i < job.Count; i++, row++)
             {
-                Prediction.Softmax(logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes), probabilities.AsSpan(i * DigitDataset.Classes, DigitDataset.Classes));
+                Prediction.Softmax(
+                    logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes),
+                    probabilities.AsSpan(i * DigitDataset.Classes, DigitDataset.Classes));
             }
 
             job.Result.SetResult(probabilities);
@@ -166,7 +167,7 @@ internal sealed class Batcher : IDisposable
 
         public bool IsFew => Count <= Few;
 
-        /// <summary>Whoever waits goes on elsewhere: the thread of predictions has the next batch to see to.</summary>
+        /// <summary>Continuations run on other threads, so that this one can go on with the next batch.</summary>
         public TaskCompletionSource<float[]> Result { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 }

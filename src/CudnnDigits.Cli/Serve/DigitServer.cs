@@ -18,52 +18,48 @@ using HttpProtocols = Microsoft.AspNetCore.Server.Kestrel.Core.HttpProtocols;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>The web server of <c>serve</c>: a page to draw on, predictions, their description, health.</summary>
+/// <summary>The web server of <c>serve</c>: a page to draw on, predictions, their OpenAPI description, and health.</summary>
 internal static class DigitServer
 {
-    /// <summary>Largest body.</summary>
     public const int MostBodyBytes = 4 << 20;
 
-    /// <summary>The policy of what is no page: a browser that shows it all the same runs and loads nothing.</summary>
+    /// <summary>The content security policy of all answers except the page: a browser that shows one runs and loads nothing.</summary>
     private const string NoPage = "default-src 'none'; frame-ancestors 'none'";
 
     private const string ProblemType = "application/problem+json", Rejected = "Microsoft.AspNetCore.Server.Kestrel.BadRequest";
 
-    /// <summary>Builds the server, ready to be started.</summary>
-    /// <param name="listener">Listening; the server closes it when it stops.</param>
-    /// <param name="batcher">Predicts.</param>
-    /// <param name="health">What it says of itself.</param>
-    /// <param name="limits">What its peers get at most.</param>
+    /// <summary>Builds the server, ready to be started. It closes the listening socket when it stops.</summary>
     public static WebApplication Build(Socket listener, Batcher batcher, Func<HealthAnswer> health, Limits limits)
     {
-        // Empty: no settings from files or variables that happen to lie about, no log but what is written here.
+        // Empty: no settings from files or environment variables, and no log except what is written here.
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.AddRoutingCore();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(options =>
         {
             options.AddServerHeader = false;
-            options.Limits.MaxRequestBodySize = MostBodyBytes + (1 << 20); // of chunks it counts what frames them too
+            options.Limits.MaxRequestBodySize = MostBodyBytes + (1 << 20); // it also counts the framing of chunks
             options.Limits.RequestHeadersTimeout = limits.Headers;
             options.Limits.KeepAliveTimeout = limits.Idle;
-            (options.Limits.MinRequestBodyDataRate, options.Limits.MinResponseDataRate) = (null, null); // Peer has a deadline for the whole
+            (options.Limits.MinRequestBodyDataRate, options.Limits.MinResponseDataRate) = (null, null); // Peer has deadlines instead
             options.Listen(listener.LocalEndPoint!, listen =>
             {
                 listen.Protocols = HttpProtocols.Http1;
                 listen.Use(next => connection =>
                 {
-                    // Kestrel's own would end it at a stop before it has read what has arrived.
+                    // Kestrel's own feature would close the connection at a stop before it has read what has arrived.
                     connection.Features.Set<IConnectionLifetimeNotificationFeature>((Peer)connection);
                     return next(connection);
                 });
             });
         });
         builder.Services.AddSingleton<IConnectionListenerFactory>(new Peers(listener, limits));
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = limits.Stop + TimeSpan.FromSeconds(3)); // Peers allows less
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = limits.Stop + TimeSpan.FromSeconds(3));
 
         WebApplication app = builder.Build();
         app.Services.GetRequiredService<DiagnosticListener>().Subscribe(new RejectedRequests(), name => name == Rejected);
         app.Use(Answer);
-        string page = Html.Resource("draw.html").Replace("/*colors*/", Html.Resource("colors.css"), StringComparison.Ordinal), policy = PagePolicy(page);
+        string page = Html.Resource("draw.html").Replace("/*colors*/", Html.Resource("colors.css"), StringComparison.Ordinal);
+        string policy = PagePolicy(page);
         MapGet("/", context =>
         {
             context.Response.Headers.ContentSecurityPolicy = policy;
@@ -78,40 +74,43 @@ internal static class DigitServer
         void MapGet(string path, RequestDelegate answer) => app.MapMethods(path, [HttpMethods.Get, HttpMethods.Head], answer);
     }
 
-    /// <summary>A whole answer with an error, for a connection on which Kestrel does not write one.</summary>
+    /// <summary>A complete HTTP response with an error, for connections on which Kestrel does not write one.</summary>
     public static byte[] RawProblem(int status, string detail, bool withBody)
     {
         string reason = ReasonPhrases.GetReasonPhrase(status);
         byte[] json = JsonSerializer.SerializeToUtf8Bytes(new Problem(reason, status, detail), ServeJson.Default.Problem);
         string retry = status == StatusCodes.Status503ServiceUnavailable ? "Retry-After: 1\r\n" : "";
-        string head = $"HTTP/1.1 {status} {reason}\r\nContent-Length: {json.Length}\r\nContent-Type: {ProblemType}\r\nConnection: close\r\n"
-            + $"Date: {DateTime.UtcNow:R}\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: {NoPage}\r\n{retry}\r\n";
+        string head = $"HTTP/1.1 {status} {reason}\r\nContent-Length: {json.Length}\r\nContent-Type: {ProblemType}\r\n"
+            + $"Connection: close\r\nDate: {DateTime.UtcNow:R}\r\nX-Content-Type-Options: nosniff\r\n"
+            + $"Content-Security-Policy: {NoPage}\r\n{retry}\r\n";
         return [.. Encoding.ASCII.GetBytes(head), .. withBody ? json : []];
     }
 
-    public static BadHttpRequestException TooLarge() => new($"the body is larger than {MostBodyBytes >> 20} MiB", StatusCodes.Status413PayloadTooLarge);
+    public static BadHttpRequestException TooLarge() =>
+        new($"the body is larger than {MostBodyBytes >> 20} MiB", StatusCodes.Status413PayloadTooLarge);
 
     private static async Task Predict(HttpContext context, Batcher batcher)
     {
         Peer peer = context.Features.GetRequiredFeature<Peer>();
         PredictBody body = await PredictBody.Read(context.Request, peer);
-        await peer.Take(body.Normalized.Sum(normalized => normalized ? 12L << 10 : 1L << 10)); // pixels and answer, as objects and as text
-        Task<float[]> prediction = batcher.Predict(body.Pixels)
-            ?? throw new BadRequestException(StatusCodes.Status503ServiceUnavailable, $"more than {Batcher.MostWaiting} digits are waiting; try again in a moment");
+        await peer.Take(body.Normalized.Sum(normalized => normalized ? 12L << 10 : 1L << 10)); // pixels and answer, as objects and text
+        Task<float[]> prediction = batcher.Predict(body.Pixels) ?? throw new BadRequestException(
+            StatusCodes.Status503ServiceUnavailable, $"more than {Batcher.MostWaiting} digits are waiting; try again in a moment");
         float[] probabilities = await prediction.WaitAsync(context.RequestAborted);
         DigitAnswer[] answers = new DigitAnswer[body.Normalized.Length];
         for (int i = 0; i < answers.Length; i++)
         {
             float[] own = probabilities[(i * DigitDataset.Classes)..((i + 1) * DigitDataset.Classes)];
             int digit = Prediction.Best(own);
-            int[]? image = body.Normalized[i] ? [.. body.Pixels.Skip(i * DigitDataset.PixelCount).Take(DigitDataset.PixelCount).Select(pixel => (int)pixel)] : null;
+            ArraySegment<byte> pixels = new(body.Pixels, i * DigitDataset.PixelCount, DigitDataset.PixelCount);
+            int[]? image = body.Normalized[i] ? [.. pixels] : null;
             answers[i] = new DigitAnswer(digit, own[digit], own, body.Normalized[i], image);
         }
 
         await Write(context, 200, new PredictAnswer(answers), ServeJson.Default.PredictAnswer);
     }
 
-    /// <summary>Every error becomes a problem of RFC 9457, whether it was thrown or is just a status without a body.</summary>
+    /// <summary>Turns every error into problem details (RFC 9457), both exceptions and statuses without a body.</summary>
     private static async Task Answer(HttpContext context, RequestDelegate next)
     {
         Peer peer = context.Features.GetRequiredFeature<Peer>();
@@ -126,10 +125,12 @@ internal static class DigitServer
             await next(context);
             if (context.Response is { HasStarted: false, StatusCode: >= 400, ContentLength: null })
             {
+                PathString path = context.Request.Path;
                 string detail = context.Response.StatusCode switch
                 {
-                    StatusCodes.Status404NotFound => $"there is nothing at {context.Request.Path}; see / and /openapi.json",
-                    StatusCodes.Status405MethodNotAllowed => $"{context.Request.Method} is not for {(context.Request.Path.HasValue ? context.Request.Path : "*")}; expected {context.Response.Headers.Allow}",
+                    StatusCodes.Status404NotFound => $"there is nothing at {path}; see / and /openapi.json",
+                    StatusCodes.Status405MethodNotAllowed =>
+                        $"{context.Request.Method} is not for {(path.HasValue ? path : "*")}; expected {context.Response.Headers.Allow}",
                     _ => "",
                 };
                 await WriteProblem(context, context.Response.StatusCode, detail);
@@ -147,11 +148,12 @@ internal static class DigitServer
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
         {
-            // Nobody is there any more to be told.
+            // The client has gone.
         }
         catch (Exception e) when (!context.Response.HasStarted)
         {
-            await Console.Error.WriteLineAsync($"cudnn-digits: error: {context.Request.Method} {context.Request.Path}: {e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}");
+            string request = $"{context.Request.Method} {context.Request.Path}", message = e.Message.ReplaceLineEndings(" ");
+            await Console.Error.WriteLineAsync($"cudnn-digits: error: {request}: {e.GetType().Name}: {message}");
             await WriteProblem(context, StatusCodes.Status500InternalServerError, "an error in the server itself; its terminal says more");
         }
         finally
@@ -160,13 +162,16 @@ internal static class DigitServer
         }
     }
 
-    /// <summary>Pages of other sites can neither read answers, by a name that they had made to point here, nor have digits read.</summary>
+    /// <summary>
+    /// Refuses requests of other sites' pages: those that reach the server under another host name (DNS rebinding), and cross-site posts.
+    /// </summary>
     private static void CheckSender(HttpRequest request)
     {
         string host = request.Host.Host.ToLowerInvariant();
         if ((host.EndsWith('.') ? host[..^1] : host) is not ("localhost" or "127.0.0.1" or "[::1]"))
         {
-            throw new BadRequestException(StatusCodes.Status400BadRequest, $"{(host.Length == 0 ? "no host is named" : $"the host {request.Host.Value} is not answered for")}; use 127.0.0.1 or localhost");
+            string what = host.Length == 0 ? "no host is named" : $"the host {request.Host.Value} is not accepted";
+            throw new BadRequestException(StatusCodes.Status400BadRequest, $"{what}; use 127.0.0.1 or localhost");
         }
 
         if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
@@ -174,20 +179,23 @@ internal static class DigitServer
             return;
         }
 
-        // Browsers send these, and no page can change them; other programs send neither.
+        // Browsers send these headers, and pages cannot change them. Other programs send neither.
         string? site = request.Headers.TryGetValue("Sec-Fetch-Site", out var sites) ? sites.ToString() : null;
         string? origin = request.Headers.TryGetValue("Origin", out var origins) ? origins.ToString() : null;
         if (!IsOwnSite(site) || (origin is not null && !IsOwn(origin)))
         {
-            throw new BadRequestException(StatusCodes.Status403Forbidden, $"a page of another site sent this ({(IsOwnSite(site) ? $"Origin: {origin}" : $"Sec-Fetch-Site: {site}")}); only the server's own page may");
+            string header = IsOwnSite(site) ? $"Origin: {origin}" : $"Sec-Fetch-Site: {site}";
+            throw new BadRequestException(
+                StatusCodes.Status403Forbidden, $"a page of another site sent this ({header}); only the server's own page may");
         }
 
         static bool IsOwnSite(string? site) => site is null or "same-origin" or "none";
 
-        bool IsOwn(string origin) => origin.Split("://") is ["http" or "https", string own] && own.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase);
+        bool IsOwn(string origin) => origin.Split("://") is ["http" or "https", string own]
+            && own.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase);
     }
 
-    /// <summary>Where a body ends is said once, in a way that is understood: two readers must not see two requests.</summary>
+    /// <summary>Refuses requests whose end is ambiguous: a proxy could see other requests in them (request smuggling).</summary>
     private static void CheckFraming(HttpRequest request)
     {
         string codings = request.Headers.TransferEncoding.ToString();
@@ -201,22 +209,25 @@ internal static class DigitServer
             throw new BadHttpRequestException("Transfer-Encoding is given in HTTP/1.0; expected HTTP/1.1");
         }
 
-        if (codings.Length > 0 && (request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length"))) // so Kestrel renames it
+        // X-Content-Length is what Kestrel makes of Content-Length beside Transfer-Encoding.
+        if (codings.Length > 0 && (request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length")))
         {
             throw new BadHttpRequestException("both Transfer-Encoding and Content-Length are given; expected one of them");
         }
     }
 
-    /// <summary>
-    /// What Kestrel says of a request, in the server's words where those say more. A wrong version (505) is the client's fault.
-    /// </summary>
+    /// <summary>Kestrel's message about a bad request, or a clearer one. A wrong version (505) becomes a client's error (400).</summary>
     private static (int Status, string Detail) Explain(BadHttpRequestException e, Peer peer) => e.StatusCode switch
     {
         _ when peer.Reason is { } reason => (reason.StatusCode, reason.Message),
-        StatusCodes.Status405MethodNotAllowed => (StatusCodes.Status400BadRequest, "the method does not go with such a target"), // * and host:port
+        StatusCodes.Status405MethodNotAllowed => // the targets * and host:port
+            (StatusCodes.Status400BadRequest, "the method does not go with such a target"),
         StatusCodes.Status413PayloadTooLarge => (e.StatusCode, TooLarge().Message),
-        StatusCodes.Status505HttpVersionNotsupported => (StatusCodes.Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
-        int status => (status, e.Message.TrimEnd('.').Replace("Invalid Host header", "the Host header is not valid, or names another host than the target", StringComparison.Ordinal).Replace(": ''", "", StringComparison.Ordinal)), // nothing, where it could not be quoted
+        StatusCodes.Status505HttpVersionNotsupported =>
+            (StatusCodes.Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
+        int status => (status, e.Message.TrimEnd('.')
+            .Replace("Invalid Host header", "the Host header is not valid, or names another host than the target", StringComparison.Ordinal)
+            .Replace(": ''", "", StringComparison.Ordinal)), // an empty quotation
     };
 
     private static Task WriteProblem(HttpContext context, int status, string detail)
@@ -232,11 +243,13 @@ internal static class DigitServer
             context.Response.Headers.RetryAfter = "1";
         }
 
-        context.Features.GetRequiredFeature<Peer>().LingerAtTheEnd(); // it may be sending its body still
-        return Write(context, status, new Problem(ReasonPhrases.GetReasonPhrase(status), status, detail), ServeJson.Default.Problem, ProblemType);
+        context.Features.GetRequiredFeature<Peer>().LingerAtTheEnd(); // the client may still be sending its body
+        Problem problem = new(ReasonPhrases.GetReasonPhrase(status), status, detail);
+        return Write(context, status, problem, ServeJson.Default.Problem, ProblemType);
     }
 
-    private static Task Write<T>(HttpContext context, int status, T value, JsonTypeInfo<T> type, string contentType = "application/json") =>
+    private static Task Write<T>(
+        HttpContext context, int status, T value, JsonTypeInfo<T> type, string contentType = "application/json") =>
         WriteBytes(context, status, contentType, JsonSerializer.SerializeToUtf8Bytes(value, type));
 
     private static Task WriteText(HttpContext context, string type, string text)
@@ -255,29 +268,27 @@ internal static class DigitServer
 
         (context.Response.StatusCode, context.Response.ContentType, context.Response.ContentLength) = (status, contentType, bytes.Length);
         peer.StartClock();
-        for (int at = 0; at < bytes.Length; at += 64 << 10) // Kestrel copies what it has to send
+        for (int at = 0; at < bytes.Length; at += 64 << 10) // in parts, because Kestrel copies what it sends
         {
             await context.Response.Body.WriteAsync(bytes.AsMemory(at, Math.Min(64 << 10, bytes.Length - at)));
         }
     }
 
-    /// <summary>
-    /// The page may run its own script and style, known by their hashes, and ask this server; nothing else, and not in a frame.
-    /// </summary>
+    /// <summary>The page may use its own script and style, known by their hashes, and this server. It cannot be in a frame.</summary>
     private static string PagePolicy(string page)
     {
-        return $"default-src 'none'; script-src {Hash("script")}; style-src {Hash("style")}; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+        return $"default-src 'none'; script-src {Hash("script")}; style-src {Hash("style")}; connect-src 'self'; img-src data:; "
+            + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
         string Hash(string element)
         {
-            int start = page.IndexOf($"<{element}>", StringComparison.Ordinal) + element.Length + 2, end = page.IndexOf($"</{element}>", StringComparison.Ordinal);
+            int start = page.IndexOf($"<{element}>", StringComparison.Ordinal) + element.Length + 2;
+            int end = page.IndexOf($"</{element}>", StringComparison.Ordinal);
             return $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(page[start..end])))}'";
         }
     }
 
-    /// <summary>
-    /// Kestrel answers what it does not understand with a bare status, but says first what is wrong: that becomes the answer.
-    /// </summary>
+    /// <summary>Kestrel answers malformed requests with a status only, but publishes what is wrong. That becomes the answer.</summary>
     private sealed class RejectedRequests : IObserver<KeyValuePair<string, object?>>
     {
         public void OnNext(KeyValuePair<string, object?> value)
@@ -287,7 +298,8 @@ internal static class DigitServer
                 && features.Get<IHttpResponseFeature>() is { HasStarted: false })
             {
                 (int status, string detail) = Explain(e, peer);
-                peer.Answer(RawProblem(status, detail, withBody: features.Get<IHttpRequestFeature>()?.Method != HttpMethods.Head));
+                bool withBody = features.Get<IHttpRequestFeature>()?.Method != HttpMethods.Head;
+                peer.Answer(RawProblem(status, detail, withBody));
             }
         }
 

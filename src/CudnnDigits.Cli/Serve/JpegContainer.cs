@@ -3,17 +3,18 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// A JPEG file checked against the specification (ITU-T T.81), because the library that decodes it believes what the file states: its
-/// markers up to the end of the image, the tables that its scans need, and how often those pass over the picture. What follows the end is
-/// no part of it: cameras put previews there.
+/// Checks a JPEG file against the specification (ITU-T T.81), because the decoding library trusts what the file says: the markers up to the
+/// end of the image, the tables that the scans need, and the number of scans. Bytes after the end of the image are ignored; cameras put
+/// previews there.
 /// </summary>
 internal sealed class JpegContainer
 {
-    /// <summary>A picture that is refined in more passes than this was made to keep its reader busy: encoders take ten.</summary>
+    /// <summary>Encoders use about ten scans. A file with more scans than this is an attack on the decoder's time.</summary>
     private const int MostScans = 64;
 
     private const byte Baseline = 0xC0, Extended = 0xC1, Progressive = 0xC2, Huffman = 0xC4;
-    private const byte FirstRestart = 0xD0, LastRestart = 0xD7, Start = 0xD8, End = 0xD9, Scan = 0xDA, Quantization = 0xDB, RestartInterval = 0xDD, Application = 0xE1;
+    private const byte FirstRestart = 0xD0, LastRestart = 0xD7, Start = 0xD8, End = 0xD9, Scan = 0xDA;
+    private const byte Quantization = 0xDB, RestartInterval = 0xDD, Application = 0xE1;
 
     private readonly bool[] _quantization = new bool[4], _direct = new bool[4], _alternating = new bool[4];
     private (byte Id, int Across, int Down, byte Table, bool Scanned)[] _components = [];
@@ -29,22 +30,21 @@ internal sealed class JpegContainer
 
     public int Height { get; private set; }
 
-    /// <summary>How the camera was held: 1 to 8, as Exif has it.</summary>
+    /// <summary>Exif's orientation, 1 to 8.</summary>
     public int Orientation => _orientation ?? 1;
 
     /// <summary>
-    /// Bytes that decoding takes beside the file: planes as they are stored, coefficients where they come in passes, what comes out twice.
+    /// Bytes that decoding needs beside the file: the stored planes, the coefficients of a progressive file, and two copies of the pixels.
     /// </summary>
     public long Memory { get; private set; }
 
-    /// <summary>Whether it has colours and is small enough to be decoded with them; else its brightness is decoded.</summary>
+    /// <summary>Whether the picture has colours and is small enough to decode them. Otherwise only its brightness is decoded.</summary>
     public bool InColour { get; private set; }
 
     /// <summary>Whether a file is a JPEG, by its first bytes.</summary>
     public static bool Begins(ReadOnlySpan<byte> bytes) => bytes.Length >= 3 && bytes[0] == 0xFF && bytes[1] == Start && bytes[2] == 0xFF;
 
-    /// <summary>Reads up to the size, which stands before the pixels.</summary>
-    /// <returns>Null where the file is damaged before that.</returns>
+    /// <summary>Reads the file up to the size, which comes before the pixels. Null if it is damaged before that.</summary>
     public static JpegContainer? Size(ReadOnlySpan<byte> bytes)
     {
         try
@@ -80,7 +80,7 @@ internal sealed class JpegContainer
                 return;
             }
 
-            // These have no segment, and their place is in the pixels or nowhere.
+            // These markers have no segment. They are valid only among the pixels, or not at all.
             Require(marker is not (0 or 1 or Start or (>= FirstRestart and <= LastRestart)), $"it has a marker 0x{marker:X2} out of place");
             ReadOnlySpan<byte> segment = NextSegment(ref bytes);
             switch (marker)
@@ -103,9 +103,10 @@ internal sealed class JpegContainer
 
                     break;
                 case 0xC3 or (>= 0xC5 and <= 0xC7) or (>= 0xC9 and <= 0xCF):
-                    throw new InputException($"a {(marker < 0xC8 ? "lossless or hierarchical JPEG" : "JPEG with arithmetic coding")}; save it again as an ordinary JPEG or PNG");
+                    string kind = marker < 0xC8 ? "lossless or hierarchical JPEG" : "JPEG with arithmetic coding";
+                    throw new InputException($"a {kind}; save it again as an ordinary JPEG or PNG");
                 case Application when segment.StartsWith("Exif\0\0"u8):
-                    _orientation ??= Exif.Orientation(segment[6..]); // the first counts, as in browsers
+                    _orientation ??= Exif.Orientation(segment[6..]); // the first one counts, as in browsers
                     break;
                 case Scan:
                     long least = ReadScan(segment);
@@ -142,7 +143,7 @@ internal sealed class JpegContainer
         return segment;
     }
 
-    /// <summary>To the next marker that does not belong to the compressed data, whose length is returned.</summary>
+    /// <summary>Skips the compressed data, up to the next marker that does not belong to it, and returns their length.</summary>
     private static int PassOverPixels(ref ReadOnlySpan<byte> bytes)
     {
         int before = bytes.Length;
@@ -173,7 +174,8 @@ internal sealed class JpegContainer
             throw new InputException($"a JPEG of {frame[0]} bits a colour; save it again with 8");
         }
 
-        (Height, Width, _progressive) = (BinaryPrimitives.ReadUInt16BigEndian(frame[1..]), BinaryPrimitives.ReadUInt16BigEndian(frame[3..]), marker == Progressive);
+        (Height, Width) = (BinaryPrimitives.ReadUInt16BigEndian(frame[1..]), BinaryPrimitives.ReadUInt16BigEndian(frame[3..]));
+        _progressive = marker == Progressive;
         if (frame[5] == 4)
         {
             throw new InputException("a JPEG in printing colours (CMYK); save it again in RGB");
@@ -185,14 +187,19 @@ internal sealed class JpegContainer
         {
             ReadOnlySpan<byte> one = frame.Slice(6 + 3 * i, 3);
             _components[i] = (one[0], one[1] >> 4, one[1] & 15, one[2], false);
-            Require(_components[i] is { Across: >= 1 and <= 4, Down: >= 1 and <= 4, Table: <= 3 }, "its colours are sampled in no possible way");
+            Require(
+                _components[i] is { Across: >= 1 and <= 4, Down: >= 1 and <= 4, Table: <= 3 },
+                "its colours are sampled in no possible way");
         }
 
         int across = _components.Max(component => component.Across), down = _components.Max(component => component.Down);
-        Require(_components.All(component => across % component.Across == 0 && down % component.Down == 0), "its colours are sampled in no usual way");
+        Require(
+            _components.All(component => across % component.Across == 0 && down % component.Down == 0),
+            "its colours are sampled in no usual way");
         Require(_components.DistinctBy(component => component.Id).Count() == _components.Length, "two of its colours have one name");
         PictureFile.CheckSize(Width, Height, 0);
-        long stored = 64 * _components.Sum(component => BlocksOf(component.Across, component.Down, alone: false)) * (_progressive ? 3 : 1), pixels = 2L * Width * Height;
+        long blocks = _components.Sum(component => BlocksOf(component.Across, component.Down, alone: false));
+        long stored = 64 * blocks * (_progressive ? 3 : 1), pixels = 2L * Width * Height;
         InColour = _components.Length == 3 && stored + 3 * pixels <= PictureFile.MostMemory;
         Memory = stored + (InColour ? 3 : 1) * pixels;
         PictureFile.CheckSize(Width, Height, Memory);
@@ -227,20 +234,26 @@ internal sealed class JpegContainer
         }
     }
 
-    /// <returns>Bits that the scan's compressed data must have: a code takes one at least, and only further frequencies may share
-    /// it.</returns>
+    /// <returns>
+    /// How many bits the scan's compressed data must have at least. Each block needs a code of one bit or more, except in scans of further
+    /// frequencies, where one code can stand for many blocks.
+    /// </returns>
     private long ReadScan(ReadOnlySpan<byte> scan)
     {
         long blocks = 0;
         int count = scan.IsEmpty ? 0 : scan[0];
-        Require(count >= 1 && count <= _components.Length && scan.Length == 4 + 2 * count, "a scan has a wrong length, or comes before the frame");
-        int from = scan[1 + 2 * count], to = scan[2 + 2 * count], high = scan[3 + 2 * count] >> 4, low = scan[3 + 2 * count] & 15;
         Require(
-            _progressive ? from <= to && to <= 63 && (from > 0 || to == 0) && (from == 0 || count == 1) && high <= 13 && low <= 13 : from == 0 && high == 0 && low == 0,
-            "a scan covers no possible frequencies");
+            count >= 1 && count <= _components.Length && scan.Length == 4 + 2 * count,
+            "a scan has a wrong length, or comes before the frame");
+        int from = scan[1 + 2 * count], to = scan[2 + 2 * count], high = scan[3 + 2 * count] >> 4, low = scan[3 + 2 * count] & 15;
+        bool isPossible = _progressive
+            ? from <= to && to <= 63 && (from > 0 || to == 0) && (from == 0 || count == 1) && high <= 13 && low <= 13
+            : from == 0 && high == 0 && low == 0;
+        Require(isPossible, "a scan covers no possible frequencies");
         for (int i = 0; i < count; i++)
         {
-            int id = scan[1 + 2 * i], direct = scan[2 + 2 * i] >> 4, alternating = scan[2 + 2 * i] & 15, which = Array.FindIndex(_components, component => component.Id == id);
+            int id = scan[1 + 2 * i], direct = scan[2 + 2 * i] >> 4, alternating = scan[2 + 2 * i] & 15;
+            int which = Array.FindIndex(_components, component => component.Id == id);
             Require(which >= 0 && direct <= 3 && alternating <= 3, "a scan is of no colour");
             Require(_progressive || !_components[which].Scanned, "its pixels come twice");
             Require((_progressive && (from > 0 || high > 0)) || _direct[direct], "a table of codes (DHT) is missing");
@@ -254,7 +267,10 @@ internal sealed class JpegContainer
         return _progressive ? from == 0 ? blocks : 0 : 2 * blocks;
     }
 
-    /// <summary>Squares of 8×8 that a scan has of one colour: in whole groups of all colours, or just those that show something.</summary>
+    /// <summary>
+    /// Blocks of 8×8 that a scan has of one colour. A scan of one colour alone has only the blocks that are visible; a scan of several
+    /// colours has whole groups of them.
+    /// </summary>
     private long BlocksOf(int across, int down, bool alone)
     {
         int most = _components.Max(component => component.Across), mostDown = _components.Max(component => component.Down);

@@ -8,8 +8,8 @@ using Microsoft.AspNetCore.Http;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// A connection as Kestrel reads and writes it, which knows since when the server waits for its peer, and what the request holds.
-/// A peer that closes its sending side is still answered.
+/// A connection of a client, the peer. Kestrel reads and writes it. It records how long the server has waited for the peer, and how much
+/// memory the current request holds. A peer that closes its sending side still gets its answer.
 /// </summary>
 internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionLifetimeNotificationFeature
 {
@@ -30,7 +30,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         Address = ((IPEndPoint)RemoteEndPoint!).Address;
         _waitingSince = Environment.TickCount64;
         Bytes bytes = new(this);
-        // The reader waits by a read of no bytes. What has arrived stays with the system until Kestrel takes it, so HasBytes sees it.
+        // The reader waits with a read of 0 bytes. Data stay in the system's buffer until Kestrel takes them, so HasBytes can see them.
         Input = PipeReader.Create(bytes, new StreamPipeReaderOptions(bufferSize: 8192, leaveOpen: true, useZeroByteReads: true));
         Output = PipeWriter.Create(bytes, new StreamPipeWriterOptions(leaveOpen: true));
         Transport = this;
@@ -46,32 +46,30 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
     public CancellationToken ConnectionClosedRequested { get; set; }
 
-    /// <summary>Bytes that are booked with all peers' memory.</summary>
+    /// <summary>Bytes of the shared memory that the request holds.</summary>
     public long Booked { get; private set; }
 
-    /// <summary>Whether the body of a request is being read: what ends the connection then is an error that can be answered.</summary>
+    /// <summary>Whether the body of a request is being read. If the connection ends then, the answer is an error.</summary>
     public bool ReadsBody { get; set; }
 
-    /// <summary>Whether the present request has been read to its end.</summary>
+    /// <summary>Whether the current request has been read to its end.</summary>
     public bool HasReadAll { get; set; }
 
-    /// <summary>Whether the server stops.</summary>
+    /// <summary>Whether the server is stopping.</summary>
     public bool Stopping => _peers.Stopping;
 
     public Limits Limits => _peers.Limits;
 
-    /// <summary>Why the peer is not listened to any longer: what its request is answered with, where it has begun one.</summary>
+    /// <summary>Why the server reads no more from the peer. If a request has begun, this is its answer.</summary>
     public BadHttpRequestException? Reason { get; private set; }
 
-    /// <summary>
-    /// Milliseconds for which the server has waited for the peer to send or to take something; −1 where it does not wait.
-    /// </summary>
+    /// <summary>Milliseconds that the server has waited for the peer to send or to receive; −1 if it does not wait.</summary>
     public long WaitedFor => Volatile.Read(ref _waitingSince) is > 0 and var since ? Environment.TickCount64 - since : -1;
 
-    /// <summary>Whether what was to happen by now has not.</summary>
+    /// <summary>Whether the deadline of the current request has passed.</summary>
     public bool IsLate => Environment.TickCount64 > Volatile.Read(ref _deadline);
 
-    /// <summary>Whether more has arrived than the present request, which must have been read whole.</summary>
+    /// <summary>Whether data of a further request have arrived. The current request must have been read to its end.</summary>
     public bool HasMore
     {
         get
@@ -92,10 +90,10 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     }
 
     /// <summary>
-    /// Whether the peer keeps the server waiting. It does not where the server has not read yet what the peer has sent, or has only
-    /// just begun to answer.
+    /// Whether the peer keeps the server waiting. False if the server has not yet read data of the peer, or has only just begun to answer.
     /// </summary>
-    public bool IsSilent => WaitedFor is var waited && waited >= 0 && (_sending ? waited >= Limits.Silence.TotalMilliseconds : !HasBytes);
+    public bool IsSilent =>
+        WaitedFor is var waited && waited >= 0 && (_sending ? waited >= Limits.Silence.TotalMilliseconds : !HasBytes);
 
     private bool HasBytes
     {
@@ -112,20 +110,20 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>Lets its body, or the taking of its answer, last no longer than it may from now on.</summary>
-    public void StartClock() => Volatile.Write(ref _deadline, Environment.TickCount64 + (long)_peers.Limits.Body.TotalMilliseconds);
+    /// <summary>Starts the deadline: for the peer to send the body, or to receive the answer.</summary>
+    public void StartClock() => Volatile.Write(ref _deadline, Environment.TickCount64 + (long)Limits.Body.TotalMilliseconds);
 
     public void StopClock() => Volatile.Write(ref _deadline, long.MaxValue);
 
-    /// <summary>Reads on for a moment once the last answer is sent: a peer that is still sending would lose it otherwise.</summary>
+    /// <summary>Reads on for a moment after the last answer. A peer that is still sending would lose the answer otherwise.</summary>
     public void LingerAtTheEnd() => _lingers = true;
 
-    /// <summary>Takes memory for the request, in bytes. It may wait.</summary>
-    /// <exception cref="BadRequestException">There is none.</exception>
+    /// <summary>Takes memory for the request, in bytes. It may wait for other requests to give some back.</summary>
+    /// <exception cref="BadRequestException">No memory became free in time.</exception>
     public async ValueTask Take(long bytes)
     {
         _held += bytes;
-        long more = _held - _peers.Limits.FreeBytes - Booked;
+        long more = _held - Limits.FreeBytes - Booked;
         if (more <= 0)
         {
             return;
@@ -133,9 +131,11 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
         for (long start = Environment.TickCount64; !_peers.TryBook(more);)
         {
-            if (Environment.TickCount64 - start > _peers.Limits.Memory.TotalMilliseconds)
+            if (Environment.TickCount64 - start > Limits.Memory.TotalMilliseconds)
             {
-                throw new BadRequestException(StatusCodes.Status503ServiceUnavailable, $"other requests hold all of the {_peers.Limits.SharedBytes >> 20} MiB that large ones share; try again in a moment");
+                throw new BadRequestException(
+                    StatusCodes.Status503ServiceUnavailable,
+                    $"other requests hold all of the {Limits.SharedBytes >> 20} MiB that large ones share; try again in a moment");
             }
 
             await Task.Delay(20);
@@ -144,7 +144,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         Booked += more;
     }
 
-    /// <summary>Gives back what was taken, though the request goes on.</summary>
+    /// <summary>Gives memory back before the request ends.</summary>
     public void GiveBack(long bytes)
     {
         _held -= bytes;
@@ -155,10 +155,10 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>Waits for a turn at work of which the server does only so much at once.</summary>
-    /// <param name="turns">Is to be released; null for work that others need not wait for, but take turns with.</param>
-    /// <param name="until">By <see cref="Environment.TickCount64"/>.</param>
-    /// <exception cref="BadRequestException">None came in time, or the server stops.</exception>
+    /// <summary>Waits for a turn at work that the server does only a few times at once.</summary>
+    /// <param name="turns">The caller must release it. Null for work that does not wait, but lets other requests run first.</param>
+    /// <param name="until">A time of <see cref="Environment.TickCount64"/>.</param>
+    /// <exception cref="BadRequestException">No turn came in time, or the server stops.</exception>
     public async Task WaitForTurn(SemaphoreSlim? turns, long until)
     {
         await Task.Yield();
@@ -170,23 +170,19 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             }
         }
 
-        throw new BadRequestException(StatusCodes.Status503ServiceUnavailable, "the server has too many pictures to unpack; try again in a moment");
+        throw new BadRequestException(
+            StatusCodes.Status503ServiceUnavailable, "the server has too many pictures to unpack; try again in a moment");
     }
 
-    /// <summary>The request is answered: gives back what it held.</summary>
+    /// <summary>Ends the deadline and gives back all memory, after the request has been answered.</summary>
     public void EndRequest()
     {
         StopClock();
-        _held = 0;
-        if (Booked > 0)
-        {
-            _peers.TryBook(-Booked);
-            Booked = 0;
-        }
+        GiveBack(_held);
     }
 
     /// <summary>
-    /// Listens to the peer no longer. A request that it has begun is answered with the reason; an answer it does not take is cut
+    /// Stops reading from the peer. A request that has begun is answered with the reason. An answer that the peer does not receive is cut
     /// off.
     /// </summary>
     public void GiveWay(int status, string message)
@@ -203,21 +199,19 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     }
 
     /// <summary>
-    /// Lets the connection end after the present request, unless the peer has sent more. The reader finds that out itself, between two
-    /// reads: anybody else could look at the moment at which it has just taken the bytes.
+    /// Closes the connection after the current request, unless the peer has sent more. The reader checks that itself between two reads:
+    /// another thread could check just when the reader has taken the data.
     /// </summary>
-    public void CloseIfSilent() => Input.CancelPendingRead();
+    public void RequestClose() => Input.CancelPendingRead();
 
-    public void RequestClose() => CloseIfSilent();
-
-    /// <summary>Has this sent in place of what Kestrel says of a request that it does not understand.</summary>
+    /// <summary>Sets the answer that is sent in place of Kestrel's answer to a malformed request.</summary>
     public void Answer(byte[] instead)
     {
         _instead = instead;
-        _lingers = Reason is null; // whoever gave way did so in silence
+        _lingers = Reason is null; // a peer that was stopped for its silence is not sending anything
     }
 
-    /// <summary>Answers a peer for which there is no place, and ends the connection.</summary>
+    /// <summary>Answers a peer for which there is no place, and closes the connection.</summary>
     public async Task TurnAway(string message)
     {
         try
@@ -226,7 +220,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
         catch (SocketException)
         {
-            // Gone already.
+            // The peer has gone already.
         }
 
         _lingers = true;
@@ -282,25 +276,28 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException)
         {
-            // Long enough.
+            // The connection is broken, or the time is over.
         }
     }
 
     /// <summary>
-    /// The peer's bytes. Whatever ends the connection is the end of the stream, so that Kestrel knows whether a request was cut
-    /// off. In a body it is an error that the request is answered with: after an end there, Kestrel writes nothing more.
+    /// The peer's data. When the connection ends for any reason, the stream ends, so that Kestrel knows whether a request was cut off.
+    /// While a body is being read, the end is an exception instead, which becomes the answer: after an end of the stream, Kestrel writes
+    /// nothing.
     /// </summary>
     private sealed class Bytes(Peer peer) : NetworkStream(peer._socket, ownsSocket: false)
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
             int read = peer._ended || peer.Reason is not null ? 0 : await ReadOrEnd(buffer, cancellationToken);
-            return read > 0 || buffer.IsEmpty || !peer.ReadsBody ? read : throw peer.Reason ?? new BadHttpRequestException("the connection ended before the body was whole");
+            return read > 0 || buffer.IsEmpty || !peer.ReadsBody
+                ? read
+                : throw peer.Reason ?? new BadHttpRequestException("the connection ended before the body was complete");
         }
 
         private async ValueTask<int> ReadOrEnd(Memory<byte> buffer, CancellationToken cancellationToken)
         {
-            if (!peer._hasArrived) // where bytes are there, this takes them at once: the peer is not waited for, though the system has none left
+            if (!peer._hasArrived) // data that have arrived are read at once, without waiting for the peer
             {
                 Volatile.Write(ref peer._waitingSince, Environment.TickCount64);
             }
@@ -335,7 +332,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         {
             if (peer._instead is { } instead)
             {
-                (buffer, peer._instead) = (instead, []); // and nothing after it
+                (buffer, peer._instead) = (instead, []); // nothing is sent after it
             }
 
             if (buffer.IsEmpty || peer._ended)
@@ -352,7 +349,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             catch (Exception e) when (e is IOException or ObjectDisposedException)
             {
                 peer._ended = true;
-                await peer._closeRequested.CancelAsync(); // nobody takes the answers to what else it has asked
+                await peer._closeRequested.CancelAsync(); // the peer will not receive answers to further requests
             }
             finally
             {

@@ -6,11 +6,11 @@ using Microsoft.AspNetCore.Http;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// All who are connected. A newcomer always gets a place while anybody is silent: whoever has kept the server waiting longest gives way.
-/// The same holds for memory. When the server stops, whoever is in the system's queue is still taken in.
+/// All connections. If there is no place for a new connection, the one that has kept the server waiting longest is closed; if none keeps it
+/// waiting, the new one is refused. The same holds for memory. When the server stops, connections in the system's queue are still accepted.
 /// </summary>
-/// <param name="listener">Listening; taken over.</param>
-/// <param name="limits">What they get at most.</param>
+/// <param name="listener">A listening socket, which this object disposes.</param>
+/// <param name="limits">The limits.</param>
 internal sealed class Peers(Socket listener, Limits limits) : IConnectionListenerFactory, IConnectionListener
 {
     private readonly Lock _lock = new();
@@ -25,13 +25,13 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
 
     public Limits Limits { get; } = limits;
 
-    /// <summary>Whether the server stops: answers say that they are the last of their connection.</summary>
+    /// <summary>Whether the server is stopping: each answer is the last one of its connection.</summary>
     public bool Stopping => _stopping.IsCancellationRequested;
 
-    /// <summary>Whether the server stops and nobody who is silent is waited for any longer.</summary>
+    /// <summary>Whether the server is stopping and no longer waits for silent peers.</summary>
     public bool Closing { get; private set; }
 
-    /// <summary>Whether the server stops and nobody is waited for any longer.</summary>
+    /// <summary>Whether the server is stopping and no longer waits for any peer.</summary>
     public bool StopIsOver => Environment.TickCount64 > Volatile.Read(ref _stopAt);
 
     public EndPoint EndPoint => listener.LocalEndPoint!;
@@ -42,12 +42,12 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         return new(this);
     }
 
-    /// <summary>The next peer; null when the server stops and nobody waits in the queue any more.</summary>
+    /// <summary>The next connection. Null when the server stops and the queue is empty.</summary>
     public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default)
     {
         while (true)
         {
-            await _handles.WaitAsync(CancellationToken.None); // those who gave way have theirs until they have ended
+            await _handles.WaitAsync(CancellationToken.None); // connections that lost their place keep their handle until they are closed
             try
             {
                 if (await Next() is not { } socket)
@@ -61,7 +61,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
                     return peer;
                 }
             }
-            catch (SocketException) // gone again before it was taken in, or the system has no more handles: others give some back
+            catch (SocketException) // the client has gone already, or the system has no free handle at the moment
             {
                 ReturnHandle();
                 await Task.Delay(20, CancellationToken.None);
@@ -69,7 +69,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         }
     }
 
-    /// <summary>Ends the accepting, and gives those who are silent a moment to say something.</summary>
+    /// <summary>Stops accepting, and gives silent peers a moment to send something.</summary>
     public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _stopAt, Environment.TickCount64 + (long)Limits.Stop.TotalMilliseconds);
@@ -87,8 +87,8 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         listener.Dispose();
     }
 
-    /// <summary>Books memory; where there is none, whoever holds some and has been silent gives way, and the caller asks again.</summary>
-    /// <param name="bytes">More than 0 to take, less to give back.</param>
+    /// <summary>Takes shared memory. If there is not enough, a silent peer that holds some is stopped, and the caller must retry.</summary>
+    /// <param name="bytes">Above 0 to take memory, below 0 to give it back.</param>
     public bool TryBook(long bytes)
     {
         Peer? silent;
@@ -103,11 +103,12 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
             silent = LongestWaiting(peer => peer.Booked > 0 && peer.WaitedFor >= Limits.Silence.TotalMilliseconds);
         }
 
-        silent?.GiveWay(StatusCodes.Status503ServiceUnavailable, "other requests needed the memory while this one was silent; try again in a moment");
+        silent?.GiveWay(
+            StatusCodes.Status503ServiceUnavailable, "other requests needed the memory while this one was silent; try again in a moment");
         return false;
     }
 
-    /// <summary>Whether a peer may be listened to once more after its last answer; who may says when that is over.</summary>
+    /// <summary>Whether a peer may be read for a moment after its last answer. If so, the caller calls <see cref="EndLinger"/>.</summary>
     public bool TryLinger()
     {
         if (Interlocked.Increment(ref _leaving) <= Limits.Leaving)
@@ -119,7 +120,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         return false;
     }
 
-    /// <summary>A connection is closed.</summary>
+    /// <summary>Gives back the handle of a closed connection.</summary>
     public void ReturnHandle() => _handles.Release();
 
     public void EndLinger() => Interlocked.Decrement(ref _leaving);
@@ -156,7 +157,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
             socket.NoDelay = true;
             peer = new Peer(socket, this);
         }
-        catch (SocketException) // gone already
+        catch (SocketException) // the client has gone already
         {
             socket.Dispose();
             ReturnHandle();
@@ -179,23 +180,25 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
             }
             else
             {
-                _ = peer.TurnAway($"{_all.Count} connections are being answered, {same} of this address; try again in a moment");
+                _ = peer.TurnAway($"{_all.Count} connections are open, {same} of them from this address; try again in a moment");
                 return null;
             }
         }
 
         if (silent is not null)
         {
-            Remove(silent); // its place is free at once, however long it takes to leave
-            silent.GiveWay(StatusCodes.Status503ServiceUnavailable, "other connections needed the place while this one was silent; try again in a moment");
+            Remove(silent); // its place is free at once, however long it takes to close
+            silent.GiveWay(
+                StatusCodes.Status503ServiceUnavailable,
+                "other connections needed the place while this one was silent; try again in a moment");
         }
 
         return peer;
     }
 
-    /// <summary>Who has been silent for longest; null where nobody is.</summary>
-    private Peer? LongestWaiting(Func<Peer, bool> may) =>
-        _all.Where(peer => may(peer) && peer.WaitedFor >= 0).OrderByDescending(peer => peer.WaitedFor).FirstOrDefault(peer => peer.IsSilent);
+    /// <summary>The peer that has been silent for longest. Null if none is.</summary>
+    private Peer? LongestWaiting(Func<Peer, bool> may) => _all.Where(peer => may(peer) && peer.WaitedFor >= 0)
+        .OrderByDescending(peer => peer.WaitedFor).FirstOrDefault(peer => peer.IsSilent);
 
     private Peer[] All()
     {
@@ -212,11 +215,12 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         {
             if (peer.IsLate)
             {
-                peer.GiveWay(StatusCodes.Status408RequestTimeout, $"the body did not arrive whole within {Limits.Body.TotalSeconds:0.#} s");
+                peer.GiveWay(
+                    StatusCodes.Status408RequestTimeout, $"the body did not arrive completely within {Limits.Body.TotalSeconds:0.#} s");
             }
             else if (stop && peer.WaitedFor >= 0)
             {
-                peer.GiveWay(StatusCodes.Status503ServiceUnavailable, "the server stops, and the request was not whole");
+                peer.GiveWay(StatusCodes.Status503ServiceUnavailable, "the server stops, and the request was not complete");
             }
         }
     }
@@ -226,7 +230,7 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         Closing = true;
         foreach (Peer peer in All())
         {
-            peer.CloseIfSilent();
+            peer.RequestClose();
         }
     }
 }

@@ -4,42 +4,41 @@ using StbImageSharp;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// A picture's file, PNG or JPEG by its first bytes, as pixels: upright, and reduced to a size in which a digit is found as well. What is
-/// checked here before the decoder sees it is <see cref="PngContainer"/>'s and <see cref="JpegContainer"/>'s.
+/// Decodes a PNG or JPEG file to pixels: upright, and reduced to a size that is large enough to find a digit.
+/// <see cref="PngContainer"/> and <see cref="JpegContainer"/> check the file before the decoder sees it.
 /// </summary>
 internal static class PictureFile
 {
-    /// <summary>Longest side of the pixels that come out: a larger picture is reduced by a whole factor.</summary>
+    /// <summary>Longest side of the result, in pixels. A larger picture is reduced by a whole factor.</summary>
     public const int MostSide = 1024;
 
     /// <summary>
-    /// Bytes that the decoding of one picture may take: with the largest body, all that the requests of the server share. They suffice for
-    /// 17 million pixels of a JPEG as phones save them, 8 million of one that is read in colour, and 5 million of a PNG.
+    /// Bytes that decoding one picture may need: together with the largest body, all memory that the server's requests share. They suffice
+    /// for 17 million pixels of a JPEG as phones save them, 8 million of a JPEG decoded in colour, and 5 million of a PNG.
     /// </summary>
     public const long MostMemory = 60 << 20;
 
-    /// <summary>Reads a digit, as <see cref="DigitPicture.Read"/> does.</summary>
-    /// <param name="bytes">The file.</param>
-    /// <param name="image">(28, 28) uint8, overwritten.</param>
-    /// <returns>Whether the digit was fitted and centred; else it was taken as it is.</returns>
-    /// <exception cref="InputException">Neither a PNG nor a JPEG, damaged, too large, or blank.</exception>
+    /// <summary>Reads a digit into <paramref name="image"/>, (28, 28) uint8, as <see cref="DigitPicture.Read"/> does.</summary>
+    /// <returns>Whether the digit was fitted and centred; otherwise it was taken as it is.</returns>
+    /// <exception cref="InputException">The file is neither a PNG nor a JPEG, damaged, too large, or blank.</exception>
     public static bool Read(ReadOnlySpan<byte> bytes, Span<byte> image)
     {
         (byte[] rgba, int width, int height) = Decode(bytes);
         return DigitPicture.Read(rgba, width, height, image);
     }
 
-    /// <summary>
-    /// How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.
-    /// </summary>
-    public static int Pixels(ReadOnlySpan<byte> bytes) => JpegContainer.Begins(bytes) ? (JpegContainer.Size(bytes) is { } jpeg ? jpeg.Width * jpeg.Height : 0) : PngContainer.Pixels(bytes);
+    /// <summary>The number of pixels that a file claims, before it is checked. 0 if the claim is invalid.</summary>
+    public static int Pixels(ReadOnlySpan<byte> bytes) => !JpegContainer.Begins(bytes) ? PngContainer.Pixels(bytes)
+        : JpegContainer.Size(bytes) is { } jpeg ? jpeg.Width * jpeg.Height
+        : 0;
 
-    /// <summary>Bytes that decoding takes, by what the file says.</summary>
-    public static long Memory(ReadOnlySpan<byte> bytes) => JpegContainer.Begins(bytes) ? JpegContainer.Size(bytes)?.Memory ?? 0 : PngContainer.Memory(bytes);
+    /// <summary>The bytes that decoding needs according to the file's claims.</summary>
+    public static long Memory(ReadOnlySpan<byte> bytes) =>
+        JpegContainer.Begins(bytes) ? JpegContainer.Size(bytes)?.Memory ?? 0 : PngContainer.Memory(bytes);
 
     /// <summary>Decodes a file.</summary>
-    /// <returns>(height, width, 4) uint8, red, green, blue, alpha; sides of at most <see cref="MostSide"/>.</returns>
-    /// <exception cref="InputException">Neither a PNG nor a JPEG, or damaged, or too large.</exception>
+    /// <returns>(height, width, 4) uint8: red, green, blue, alpha; sides of at most <see cref="MostSide"/>.</returns>
+    /// <exception cref="InputException">The file is neither a PNG nor a JPEG, damaged, or too large.</exception>
     public static (byte[] Rgba, int Width, int Height) Decode(ReadOnlySpan<byte> bytes)
     {
         if (JpegContainer.Begins(bytes))
@@ -56,20 +55,19 @@ internal static class PictureFile
         }
 
         PngContainer png = PngContainer.Check(bytes);
-        (byte[] colours, int across, int down) = Reduce(Decode(png.Picture(), ColorComponents.RedGreenBlueAlpha, "PNG"), 4, png.Width, png.Height);
+        byte[] decoded = Decode(png.Picture(), ColorComponents.RedGreenBlueAlpha, "PNG");
+        (byte[] colours, int across, int down) = Reduce(decoded, 4, png.Width, png.Height);
         return png.Orientation == 1 ? (colours, across, down) : Turn(colours, across, down, png.Orientation);
     }
 
-    /// <summary>Refuses a picture that is too large.</summary>
-    /// <param name="width">In pixels.</param>
-    /// <param name="height">In pixels.</param>
-    /// <param name="memory">Bytes that decoding would take.</param>
+    /// <summary>Refuses a picture that has no pixels or whose decoding would need too many bytes.</summary>
     public static void CheckSize(long width, long height, long memory)
     {
         if (width == 0 || height == 0 || memory > MostMemory)
         {
             long most = memory == 0 ? 4 << 20 : MostMemory * width * height / memory;
-            throw new InputException($"a picture of {width}×{height} pixels; expected at most {most / 1e6:F1} million pixels in a file of its kind, and at least 1×1; make it smaller");
+            throw new InputException($"a picture of {width}×{height} pixels; "
+                + $"expected at most {most / 1e6:F1} million pixels in a file of its kind, and at least 1×1; make it smaller");
         }
     }
 
@@ -85,7 +83,10 @@ internal static class PictureFile
         }
     }
 
-    /// <summary>The mean of squares of so many pixels that both sides fit; colours count as much as they are opaque.</summary>
+    /// <summary>
+    /// Reduces a picture to sides of at most <see cref="MostSide"/>: each new pixel is the mean of a square of old ones, weighted by their
+    /// opacity.
+    /// </summary>
     /// <param name="pixels">(height, width, channels) uint8: grey; red, green, blue; or these and alpha.</param>
     /// <param name="channels">1, 3 or 4.</param>
     /// <param name="width">Pixels in a row.</param>
@@ -140,11 +141,11 @@ internal static class PictureFile
         return (small, across, down);
     }
 
-    /// <summary>Turns a photograph upright, and makes colours of it, opaque where they have no alpha.</summary>
+    /// <summary>Turns a photograph upright, and converts it to colours with alpha.</summary>
     /// <param name="pixels">(height, width, channels) uint8 of 1, 3 or 4 channels.</param>
     /// <param name="width">Pixels in a row.</param>
     /// <param name="height">Rows.</param>
-    /// <param name="orientation">How the camera was held, 1 to 8, as Exif has it.</param>
+    /// <param name="orientation">Exif's orientation, 1 to 8.</param>
     private static (byte[] Rgba, int Width, int Height) Turn(byte[] pixels, int width, int height, int orientation)
     {
         (int across, int down) = orientation >= 5 ? (height, width) : (width, height);

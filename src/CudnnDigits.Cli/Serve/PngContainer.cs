@@ -5,9 +5,9 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// A PNG file checked against the specification (W3C PNG, third edition), because the library that decodes it believes what the file
-/// states. A wrong CRC is refused in every chunk, also in those that do not matter: it covers the chunk's name, so that a chunk that
-/// seems not to matter may have been one that did. Bytes after IEND are no part of the picture.
+/// Checks a PNG file against the specification (W3C PNG, third edition), because the decoding library trusts what the file says. A wrong
+/// CRC is refused in every chunk, also in ancillary ones: the CRC covers the chunk's name, so a damaged critical chunk may look like an
+/// ancillary one. Bytes after IEND are ignored.
 /// </summary>
 internal sealed class PngContainer
 {
@@ -34,13 +34,13 @@ internal sealed class PngContainer
 
     public int Height { get; private set; }
 
-    /// <summary>How the camera was held: 1 to 8, as Exif has it. The pixels are not turned yet.</summary>
+    /// <summary>Exif's orientation, 1 to 8. The pixels are not turned yet.</summary>
     public int Orientation { get; private set; } = 1;
 
     /// <summary>First bytes of every PNG.</summary>
     public static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
 
-    /// <summary>The picture alone, its compressed data in one piece: the decoder stumbles over an empty one.</summary>
+    /// <summary>The file without ancillary chunks and with its compressed data in one chunk: the decoder fails at an empty one.</summary>
     public byte[] Picture()
     {
         ArrayBufferWriter<byte> png = new(_before.WrittenCount + _packed.WrittenCount + 2 * FrameBytes);
@@ -50,16 +50,16 @@ internal sealed class PngContainer
         return png.WrittenSpan.ToArray();
     }
 
-    /// <summary>How many pixels a file says that it has, before anything is checked; those of a file that says nonsense do not count.</summary>
+    /// <summary>The number of pixels that a file claims, before it is checked. 0 if the claim is invalid.</summary>
     public static int Pixels(ReadOnlySpan<byte> bytes) => Memory(bytes) == 0 ? 0
         : (int)(BinaryPrimitives.ReadUInt32BigEndian(bytes[SizeAt..]) * BinaryPrimitives.ReadUInt32BigEndian(bytes[(SizeAt + 4)..]));
 
-    /// <summary>Bytes that decoding takes, by what the file says; 0 where that is nonsense or too much.</summary>
+    /// <summary>The bytes that decoding needs according to the file's claims. 0 if these are invalid or too large.</summary>
     public static long Memory(ReadOnlySpan<byte> bytes) =>
         bytes.Length > SizeAt + 8 && MemoryOf(bytes[SizeAt..]) is <= PictureFile.MostMemory and var memory ? memory : 0;
 
-    /// <summary>Checks a file, whose pixels unpack to what its size asks for and no more.</summary>
-    /// <exception cref="InputException">Not a PNG, damaged, against the specification, or too large.</exception>
+    /// <summary>Checks a file and its compressed data, which must unpack to exactly the pixels of its size.</summary>
+    /// <exception cref="InputException">It is not a PNG, damaged, not valid, or too large.</exception>
     public static PngContainer Check(ReadOnlySpan<byte> bytes)
     {
         PngContainer png = new();
@@ -91,15 +91,22 @@ internal sealed class PngContainer
                     Append(_before, type, content);
                     break;
                 case "PLTE":
-                    Require(_colors == 0 && !_transparency && !pixels && _colorType is not (Gray or GrayAlpha), "its chunk PLTE is out of place");
+                    bool inPlace = _colors == 0 && !_transparency && !pixels && _colorType is not (Gray or GrayAlpha);
+                    Require(inPlace, "its chunk PLTE is out of place");
                     _colors = content.Length / 3;
-                    Require(content.Length % 3 == 0 && _colors >= 1 && _colors <= (_colorType == Palette ? 1 << _depth : 256), $"its palette has {content.Length} bytes");
+                    int most = _colorType == Palette ? 1 << _depth : 256;
+                    Require(content.Length % 3 == 0 && _colors >= 1 && _colors <= most, $"its palette has {content.Length} bytes");
                     Append(_before, type, content);
                     break;
                 case "tRNS":
                     Require(!_transparency && !pixels && _colorType is Gray or Rgb or Palette, "its chunk tRNS is out of place");
                     _transparency = true;
-                    bool fits = _colorType switch { Gray => content.Length == 2, Rgb => content.Length == 6, _ => content.Length >= 1 && content.Length <= _colors };
+                    bool fits = _colorType switch
+                    {
+                        Gray => content.Length == 2,
+                        Rgb => content.Length == 6,
+                        _ => content.Length >= 1 && content.Length <= _colors,
+                    };
                     Require(fits, $"its chunk tRNS has {content.Length} bytes");
                     Append(_before, type, _colorType == Palette ? content : Samples(content));
                     break;
@@ -130,7 +137,7 @@ internal sealed class PngContainer
         while (type != "IEND");
     }
 
-    /// <summary>Samples of two bytes, of which only as many bits count as the picture's have; the decoder leaves the others in.</summary>
+    /// <summary>Clears the unused upper bits of samples of two bytes, which the decoder does not ignore.</summary>
     private byte[] Samples(ReadOnlySpan<byte> content)
     {
         byte[] samples = content.ToArray();
@@ -154,7 +161,7 @@ internal sealed class PngContainer
         png.Write(frame[..4]);
     }
 
-    /// <summary>Cuts off the next chunk.</summary>
+    /// <summary>Reads the next chunk.</summary>
     private static string Next(ref ReadOnlySpan<byte> bytes, out ReadOnlySpan<byte> content)
     {
         if (bytes.Length < FrameBytes || BinaryPrimitives.ReadUInt32BigEndian(bytes) is var length && length > bytes.Length - FrameBytes)
@@ -182,8 +189,8 @@ internal sealed class PngContainer
         (Width, Height) = ((int)width, (int)height);
     }
 
-    /// <summary>Rows as they unpack, and the pixels of four colours that they become, twice.</summary>
-    /// <param name="header">From the size on.</param>
+    /// <summary>Bytes for the unpacked rows, and for two copies of the pixels in four channels.</summary>
+    /// <param name="header">The chunk IHDR from the size on.</param>
     private static long MemoryOf(ReadOnlySpan<byte> header)
     {
         const long Usual = 12, Deep = 24;
@@ -195,9 +202,12 @@ internal sealed class PngContainer
     {
         Require(header.Length == HeaderBytes, $"its chunk IHDR has {header.Length} bytes");
         (_depth, _colorType, _interlaced) = (header[8], header[9], header[12] == 1);
-        bool known = (_colorType, _depth) is (Gray, 1 or 2 or 4 or 8 or 16) or (Rgb or GrayAlpha or Rgba, 8 or 16) or (Palette, 1 or 2 or 4 or 8);
+        bool known = (_colorType, _depth)
+            is (Gray, 1 or 2 or 4 or 8 or 16) or (Rgb or GrayAlpha or Rgba, 8 or 16) or (Palette, 1 or 2 or 4 or 8);
         Require(known, $"there is no colour type {_colorType} of {_depth} bits");
-        Require(header[10] == 0 && header[11] == 0 && header[12] <= 1, $"there is no compression {header[10]}, filter method {header[11]} or interlacing {header[12]}");
+        Require(
+            header[10] == 0 && header[11] == 0 && header[12] <= 1,
+            $"there is no compression {header[10]}, filter method {header[11]} or interlacing {header[12]}");
     }
 
     private void CheckPixels()
@@ -211,10 +221,10 @@ internal sealed class PngContainer
                 CheckRows(unpacked, (Width - x + stepX - 1) / stepX, (Height - y + stepY - 1) / stepY);
             }
 
-            // To its end, where the checksum (Adler-32) stands.
+            // Reads to the end of the data, where the checksum (Adler-32) is.
             Require(unpacked.ReadByte() < 0, "it unpacks to more than its pixels");
         }
-        catch (Exception e) when (e is InvalidDataException or IOException) // IOException: zlib wants a dictionary, which PNG does not have
+        catch (Exception e) when (e is InvalidDataException or IOException) // IOException: zlib asks for a dictionary; PNG has none
         {
             throw new InputException("the PNG is damaged: its compressed data is; save it again", e);
         }
@@ -239,7 +249,7 @@ internal sealed class PngContainer
         }
     }
 
-    /// <summary>Takes the filter of a row of palette indices back, and checks them.</summary>
+    /// <summary>Reverses the filter of a row of palette indices, and checks the indices.</summary>
     private void CheckIndices(byte[] row, byte[] above, int width)
     {
         for (int i = 1; i < row.Length; i++)
@@ -272,7 +282,7 @@ internal sealed class PngContainer
 
     private static InputException Damaged(string how) => new($"the PNG is damaged: {how}; save it again");
 
-    /// <summary>The compressed data, which tells whether more of it was wanted than there is: ZLibStream takes that for the end.</summary>
+    /// <summary>The compressed data. It records whether it was read beyond its end, which ZLibStream does not treat as an error.</summary>
     private sealed class Pieces(ReadOnlyMemory<byte> packed) : ReadOnlyStream
     {
         private int _at;

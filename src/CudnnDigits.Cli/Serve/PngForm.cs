@@ -3,19 +3,21 @@ using Microsoft.Net.Http.Headers;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>The files of a form (RFC 7578) that lies whole in memory: nothing is copied, and nothing goes to the disk.</summary>
+/// <summary>Finds the files of a form (RFC 7578) in memory, without copying them or writing them to disk.</summary>
 internal static class PngForm
 {
     private const int MostBoundary = 128, MostHeaders = 16 << 10;
 
-    /// <summary>Finds the files; fields that are none are passed over.</summary>
+    /// <summary>Finds the files and skips other fields.</summary>
     /// <param name="body">The form.</param>
-    /// <param name="contentType">Which names the boundary.</param>
-    /// <returns>Where in the body they lie; one more than <see cref="PredictBody.MostDigits"/> at most.</returns>
-    /// <exception cref="InputException">It is no form, or cut off.</exception>
+    /// <param name="contentType">The header Content-Type, which contains the boundary.</param>
+    /// <returns>The files' places in the body, up to one more than <see cref="PredictBody.MostDigits"/>.</returns>
+    /// <exception cref="InputException">It is not a form, or is cut off.</exception>
     public static List<Range> Files(ReadOnlySpan<byte> body, string contentType)
     {
-        string boundary = MediaTypeHeaderValue.TryParse(contentType, out MediaTypeHeaderValue? type) ? HeaderUtilities.RemoveQuotes(type.Boundary).ToString() : "";
+        string boundary = MediaTypeHeaderValue.TryParse(contentType, out MediaTypeHeaderValue? type)
+            ? HeaderUtilities.RemoveQuotes(type.Boundary).ToString()
+            : "";
         if (boundary.Length is 0 or > MostBoundary)
         {
             throw new InputException($"the form is damaged: Content-Type names no boundary of 1 to {MostBoundary} characters");
@@ -42,7 +44,7 @@ internal static class PngForm
         return files;
     }
 
-    /// <summary>Where the bytes after the next delimiter start: there the form ends (--) or a line does.</summary>
+    /// <summary>The position after the next delimiter, where the form ends (--) or the line does.</summary>
     private static int After(ReadOnlySpan<byte> body, int start, ReadOnlySpan<byte> delimiter, string what)
     {
         for (int at = start; body[at..].IndexOf(delimiter) is >= 0 and int found;)
@@ -57,7 +59,7 @@ internal static class PngForm
         throw new InputException($"the form is damaged: {what} is missing");
     }
 
-    /// <summary>How long the rest of the boundary's line, the headers and the empty line are.</summary>
+    /// <summary>The length of the rest of the boundary's line, the headers and the empty line together.</summary>
     private static int HeadersLength(ReadOnlySpan<byte> rest, int part, out bool isFile)
     {
         int start = rest.IndexOf("\r\n"u8), end = rest[..Math.Min(rest.Length, MostHeaders)].IndexOf("\r\n\r\n"u8);

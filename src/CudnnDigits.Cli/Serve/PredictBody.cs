@@ -5,12 +5,12 @@ using Microsoft.AspNetCore.Http;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>What the network says of one digit.</summary>
+/// <summary>The prediction for one digit.</summary>
 /// <param name="Digit">0 … 9.</param>
-/// <param name="Probability">Its probability.</param>
-/// <param name="Probabilities">Those of all ten.</param>
-/// <param name="Normalized">Whether the server fitted and centred the digit, as MNIST's are; else it was taken as it is.</param>
-/// <param name="Image">(28·28) what the network saw, where the digit was normalized.</param>
+/// <param name="Probability">The digit's probability.</param>
+/// <param name="Probabilities">The probabilities of all ten digits.</param>
+/// <param name="Normalized">Whether the server fitted and centred the digit as MNIST's digits are; otherwise it was used as it is.</param>
+/// <param name="Image">(28·28) the network's input, if the digit was normalized.</param>
 internal sealed record DigitAnswer(int Digit, float Probability, float[] Probabilities, bool Normalized, int[]? Image);
 
 /// <summary>Answer of <c>POST /predict</c>, in the order of the digits.</summary>
@@ -19,10 +19,10 @@ internal sealed record PredictAnswer(DigitAnswer[] Predictions);
 /// <summary>Answer of <c>GET /health</c>.</summary>
 internal sealed record HealthAnswer(string Status, string Model, string Weights, string Device, long Digits, long Passes);
 
-/// <summary>An error as RFC 9457 has it.</summary>
+/// <summary>Problem details of RFC 9457.</summary>
 internal sealed record Problem(string Title, int Status, string Detail);
 
-/// <summary>A request that is wrong: its status and what the client should know.</summary>
+/// <summary>A request that is refused, with the status and the message for the client.</summary>
 internal sealed class BadRequestException(int status, string message) : Exception(message)
 {
     public int Status { get; } = status;
@@ -30,30 +30,32 @@ internal sealed class BadRequestException(int status, string message) : Exceptio
 
 /// <summary>The digits of a request.</summary>
 /// <param name="Pixels">(N, 28, 28) uint8.</param>
-/// <param name="Normalized">Whether the server fitted and centred each digit; else it is as it came.</param>
+/// <param name="Normalized">Whether the server fitted and centred each digit.</param>
 internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
 {
     public const int MostDigits = 1024;
 
-    /// <summary>A picture that is unpacked in half a millisecond, and in memory that does not matter.</summary>
+    /// <summary>A picture of up to this size takes half a millisecond and little memory to decode.</summary>
     private const int SmallPixels = 1 << 16;
 
-    /// <summary>Large pictures that are unpacked at once; each takes many times its file's size for a moment, which is booked.</summary>
+    /// <summary>Limits how many large pictures are decoded at once.</summary>
     private static readonly SemaphoreSlim Unpacking = new(Environment.ProcessorCount);
 
-    /// <summary>Reads JSON, a picture, or several pictures as a form.</summary>
-    /// <param name="request">Whose body is read.</param>
-    /// <param name="peer">Which takes the memory.</param>
-    /// <exception cref="BadRequestException">It is something else, or wrong, or there is no memory for it.</exception>
+    /// <summary>Reads the body of a request: JSON, a picture, or a form with pictures.</summary>
+    /// <exception cref="BadRequestException">The body is something else, or not valid, or there is not enough memory.</exception>
     public static async Task<PredictBody> Read(HttpRequest request, Peer peer)
     {
         string type = request.ContentType?.Split(';')[0].Trim().ToLowerInvariant() ?? "";
-        if (type is not ("application/json" or "multipart/form-data") && !type.StartsWith("image/", StringComparison.Ordinal)) // which picture it is, its bytes tell
+        if (type is not ("application/json" or "multipart/form-data") && !type.StartsWith("image/", StringComparison.Ordinal))
         {
-            throw new BadRequestException(StatusCodes.Status415UnsupportedMediaType, $"Content-Type {(type.Length == 0 ? "is missing" : $"is {type}")}; expected image/png, image/jpeg, application/json or multipart/form-data with PNG or JPEG files");
+            throw new BadRequestException(
+                StatusCodes.Status415UnsupportedMediaType,
+                $"Content-Type {(type.Length == 0 ? "is missing" : $"is {type}")}; "
+                + "expected image/png, image/jpeg, application/json or multipart/form-data with PNG or JPEG files");
         }
 
-        if (request.Headers.ContentEncoding.ToString() is { Length: > 0 } coding && !coding.Equals("identity", StringComparison.OrdinalIgnoreCase))
+        string coding = request.Headers.ContentEncoding.ToString();
+        if (coding.Length > 0 && !coding.Equals("identity", StringComparison.OrdinalIgnoreCase))
         {
             throw new BadRequestException(StatusCodes.Status415UnsupportedMediaType, $"Content-Encoding is {coding}; expected none");
         }
@@ -103,7 +105,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         bool[] normalized = new bool[files.Count];
         for (int i = 0; i < files.Count; i++)
         {
-            // For each anew: a request of a thousand does not keep others waiting, and a small picture waits for no large one.
+            // A turn for each picture: a request of a thousand does not block others, and a small picture does not wait for a large one.
             bool small = PictureFile.Pixels(body.Span[files[i]]) <= SmallPixels;
             SemaphoreSlim? turns = small ? null : Unpacking;
             long memory = small ? 0 : PictureFile.Memory(body.Span[files[i]]);
@@ -127,7 +129,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         return new PredictBody(pixels, normalized);
     }
 
-    /// <returns>A buffer of the pool, and how much of it is the body.</returns>
+    /// <returns>A buffer of the pool, and the length of the body in it.</returns>
     private static async Task<(byte[] Buffer, int Length)> ReadAll(HttpRequest request, Peer peer)
     {
         if (request.ContentLength > DigitServer.MostBodyBytes)
@@ -163,8 +165,9 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
 
             whole = true;
         }
-        catch (Exception e) when (e is not (BadHttpRequestException or BadRequestException or OperationCanceledException)) // Kestrel has several for chunks
+        catch (Exception e) when (e is not (BadHttpRequestException or BadRequestException or OperationCanceledException))
         {
+            // Kestrel throws several kinds for damaged chunks.
             string what = e is InvalidOperationException ? "what follows its chunks is not what HTTP says" : e.Message.TrimEnd('.');
             throw new BadHttpRequestException($"the body is damaged: {what}", e);
         }

@@ -6,7 +6,7 @@ namespace CudnnDigits.Cli.Serve;
 /// <summary>
 /// Reads the JSON of <c>POST /predict</c>: an object with exactly one of <c>pixels</c> (one digit, (28·28), row by row, 0 = paper
 /// … 255 = ink), <c>images</c> (several such digits) and <c>strokes</c> (one digit as pen strokes, each a list of points [x, y]
-/// in any unit, y down). Values become pixels as they are read: as objects they would take ten times the room of the body.
+/// in any unit, y down). Values become pixels as they are read: JSON objects would need ten times the memory of the body.
 /// </summary>
 internal ref struct PredictJson
 {
@@ -25,10 +25,10 @@ internal ref struct PredictJson
         _json = new Utf8JsonReader(body);
     }
 
-    /// <summary>Where the reader is.</summary>
+    /// <summary>The reader's position, as a JSON path.</summary>
     private readonly string Path => $"{_name}{string.Concat(_indices.Select(index => $"[{index}]"))}";
 
-    /// <exception cref="InputException">It is no such JSON, or says nothing that can be read as digits.</exception>
+    /// <exception cref="InputException">It is not such JSON, or contains no valid digits.</exception>
     public static PredictBody Read(ReadOnlySpan<byte> body)
     {
         PredictJson reader = new(body.StartsWith(Encoding.UTF8.Preamble) ? body[Encoding.UTF8.Preamble.Length..] : body);
@@ -39,7 +39,8 @@ internal ref struct PredictJson
         catch (JsonException e)
         {
             string path = reader._name.Length > 0 ? "$." + reader.Path : "$";
-            throw new InputException($"the JSON is not understood at {path}, line {e.LineNumber + 1}, byte {e.BytePositionInLine}; see /openapi.json", e);
+            throw new InputException(
+                $"the JSON is not understood at {path}, line {e.LineNumber + 1}, byte {e.BytePositionInLine}; see /openapi.json", e);
         }
     }
 
@@ -68,7 +69,7 @@ internal ref struct PredictJson
         }
 
         _name = "";
-        _json.Read(); // throws where anything follows
+        _json.Read(); // throws if anything follows
         return given == 1
             ? body ?? throw new InputException(_wrong!)
             : throw new InputException("expected exactly one of pixels, images and strokes; see /openapi.json");
@@ -170,7 +171,8 @@ internal ref struct PredictJson
         _indices.Clear();
         if (count > MostStrokes || points is 0 or > MostPoints)
         {
-            _wrong = $"strokes has {count} strokes of {points} points in all; expected 1 to {MostStrokes} strokes of 1 to {MostPoints} points";
+            _wrong = $"strokes has {count} strokes of {points} points in all; "
+                + $"expected 1 to {MostStrokes} strokes of 1 to {MostPoints} points";
         }
 
         if (_wrong is not null)

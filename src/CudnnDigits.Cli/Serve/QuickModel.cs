@@ -6,36 +6,33 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// The model that <c>serve</c> takes where no weights are given: trained once on the built-in digits and kept in the user's cache
-/// folder. What it was trained with and by which version is in its file's name and metadata, so that none is taken for another.
+/// The model that <c>serve</c> uses if no weights are given. It is trained once on the built-in digits and kept in the user's cache folder.
+/// The file's name and metadata identify its options and the version of the program.
 /// </summary>
 internal sealed class QuickModel
 {
-    /// <summary>A quarter of a minute on two cores; four or six read real digits no better.</summary>
+    /// <summary>Three epochs take 15 seconds on two cores; four or six do not predict real digits better.</summary>
     private const int Epochs = 3;
 
     private const string Key = "quick_model";
 
     private readonly string _madeBy;
 
-    /// <summary>Says which model it is; nothing is read or trained yet.</summary>
-    /// <param name="network">Name of the network.</param>
-    /// <param name="folder">Where it is kept.</param>
+    /// <summary>Identifies the model. Nothing is read or trained yet.</summary>
     public QuickModel(string network, string folder)
     {
         Options = TrainingOptions.For(network) with { Epochs = Epochs, Validation = 0 };
-        _madeBy = $"CudnnDigits {Checkpoint.Version}, {GeneratedDigits.DefaultCount} built-in digits, {JsonSerializer.Serialize(Options, TrainingJson.Default.TrainingOptions)}";
+        string options = JsonSerializer.Serialize(Options, TrainingJson.Default.TrainingOptions);
+        _madeBy = $"CudnnDigits {Checkpoint.Version}, {GeneratedDigits.DefaultCount} built-in digits, {options}";
         string sum = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(_madeBy)));
         File = Path.Combine(folder, $"{network}-{Checkpoint.Version}-{sum[..16]}.safetensors");
     }
 
-    /// <summary>How it is trained.</summary>
     public TrainingOptions Options { get; }
 
-    /// <summary>Its file.</summary>
     public string File { get; }
 
-    /// <summary>Reads it; null where it is not there, or damaged.</summary>
+    /// <summary>Reads the model. Null if the file does not exist, or is damaged.</summary>
     public NetworkWeights? TryRead()
     {
         if (!System.IO.File.Exists(File) || !RecordFile.IsPlain(File))
@@ -54,15 +51,14 @@ internal sealed class QuickModel
         }
     }
 
-    /// <summary>Writes it, whole or not at all.</summary>
-    /// <returns>Why it could not be kept, or null.</returns>
+    /// <summary>Writes the model. Returns why that failed, or null.</summary>
     public string? TryKeep(TrainingState state)
     {
         try
         {
             if (!Path.IsPathRooted(File) || !RecordFile.IsPlain(File))
             {
-                return $"{File} is no place for it";
+                return $"{File} cannot hold it";
             }
 
             Directory.CreateDirectory(Path.GetDirectoryName(File)!);

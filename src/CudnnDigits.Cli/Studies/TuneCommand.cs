@@ -156,7 +156,8 @@ internal static class TuneCommand
             }
 
             string weights = new RunFolder(Path.Combine(study.Folder, NameOf(trial.Number, trial.Options.Epochs))).ModelFile;
-            using DigitClassifier classifier = CommonOptions.CreateClassifier(Checkpoint.LoadWeights(weights, trial.Options.CreateNetwork()).Weights, "cpu");
+            using DigitClassifier classifier = new(
+                Checkpoint.LoadWeights(weights, trial.Options.CreateNetwork()).Weights, new ClassifierOptions { Device = "cpu" });
             return Metrics.Evaluate(classifier, study.Data, rows).Accuracy;
         }
     }

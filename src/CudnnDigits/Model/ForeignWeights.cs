@@ -31,7 +31,7 @@ internal static class ForeignWeights
             : start.IndexOf(TorchMagic) >= 0 ? $"is a PyTorch file, as torch.save wrote it before version 1.6; {FromPyTorch}"
             : start is [0x80, >= 2 and <= 5, ..] ? $"is a Python pickle; if it holds a network or a state_dict of PyTorch, {FromPyTorch}"
             : start is [0x89, (byte)'H', (byte)'D', (byte)'F', ..] ? FromKeras
-            : start.StartsWith([0x93, .. "NUMPY"u8]) ? "is a single NumPy array; save all arrays of the network as safetensors, in Python: "
+            : start is [0x93, .. var rest] && rest.StartsWith("NUMPY"u8) ? "is a single NumPy array; save all arrays of the network as safetensors, in Python: "
                 + "safetensors.numpy.save_file({\"conv1.weight\": array, …}, \"model.safetensors\")"
             : IsOnnx(start) ? "is an ONNX model, which is not accepted here; give the safetensors file that it was made from"
             : start is [0x1f, 0x8b, ..] ? "is packed by gzip; unpack it first, with gunzip"

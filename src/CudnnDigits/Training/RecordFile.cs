@@ -25,9 +25,9 @@ internal static class RecordFile
         where T : class
     {
         JsonObject content = JsonSerializer.SerializeToNode(record, type)!.AsObject();
-        if (member.Value is not null)
+        if (member is ({ } name, { } value))
         {
-            content.Add(member.Name, member.Value);
+            content.Add(name, value);
         }
 
         content.Add(ChecksumKey, Checksum(content, beside));

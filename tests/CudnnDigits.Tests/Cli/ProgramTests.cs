@@ -120,7 +120,7 @@ public sealed class ProgramTests : TestsWithFolder
         }
 
         string study = _folder.Write("study.json", [1]);
-        Assert.Equal($"{study}: is the file that its study needs to go on; choose another --out", CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", study));
+        Assert.Equal($"{study}: is the file that its study needs to continue; choose another --out", CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", study));
     }
 
     [Fact]
@@ -143,8 +143,8 @@ public sealed class ProgramTests : TestsWithFolder
         string[] train = ["train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out"];
         Assert.Equal(0, CliProgram.Invoke([.. train, run]));
         Assert.Equal(0, CliProgram.Invoke([.. train, all, "--validation", "0"]));
-        Assert.Matches("^note      [0-9]+ of these digits were trained on, so their accuracy says too much; --subset validation scores those that were held out\n$", Notes("--weights", run));
-        Assert.Matches("^note      [0-9]+ of these digits were trained on, so their accuracy says too much\n$", Notes("--weights", all));
+        Assert.Matches("^note      [0-9]+ of these digits were trained on, so the accuracy is too optimistic; --subset validation scores those that were held out\n$", Notes("--weights", run));
+        Assert.Matches("^note      [0-9]+ of these digits were trained on, so the accuracy is too optimistic\n$", Notes("--weights", all));
         Assert.Equal("", Notes("--weights", run, "--subset", "validation"));
 
         string Notes(params string[] options) => CliProgram.Run(["evaluate", "--data", _train, "--device", "cpu", .. options]).Error;

@@ -73,7 +73,7 @@ public sealed class QuickModelTests : TestsWithFolder
         Process process = Process.Start(info)!;
         RunningServer.ReadAddress(process);
         process.Kill();
-        Assert.Equal($"model     no --weights: the quick simple model that was trained at an earlier start, {kept.File}; weights of your own read better\n", CliProgram.Finish(process).Error);
+        Assert.Equal($"model     no --weights: using the quick simple model of an earlier start, {kept.File}; weights of your own predict better\n", CliProgram.Finish(process).Error);
     }
 
     [Fact]
@@ -82,7 +82,7 @@ public sealed class QuickModelTests : TestsWithFolder
         using TcpListener taken = new(IPAddress.Loopback, 0);
         taken.Start();
         int port = ((IPEndPoint)taken.LocalEndpoint).Port;
-        CliProgram.AssertRefused($"--port {port}: cannot be listened on", "serve", "--port", $"{port}"); // one line: none of training
+        CliProgram.AssertRefused($"--port {port}: cannot be used", "serve", "--port", $"{port}"); // one line: none of training
     }
 
     private static TrainingState Untrained(string network) => new(Initializer.Create(DigitNetworks.Find(network)!, 3));

@@ -110,7 +110,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
 
         CliProgram.Result refused = CliProgram.Finish(CliProgram.Shell("ulimit -n 300; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--port", "0"));
         Assert.Equal(2, refused.ExitCode);
-        Assert.Contains("300 files open at once; serve needs 448: raise the limit (ulimit -n 448)", refused.Error, StringComparison.Ordinal);
+        Assert.Contains("300 open files; serve needs 448: raise the limit (ulimit -n 448)", refused.Error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -128,7 +128,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         }
 
         RawClient.Answer answer = Assert.Single(await answers);
-        Assert.Equal((408, "the body did not arrive whole within 1 s"), (answer.Status, answer.Detail));
+        Assert.Equal((408, "the body did not arrive completely within 1 s"), (answer.Status, answer.Detail));
     }
 
     [Fact]

@@ -206,7 +206,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         await AssertProblem(await server.Client.GetAsync("predict", Cancellation), 405, "GET is not for /predict; expected POST");
         await AssertProblem(await server.Client.GetAsync("nothing", Cancellation), 404, "there is nothing at /nothing");
         using HttpRequestMessage foreign = new(HttpMethod.Get, "health") { Headers = { Host = "rebound.example" } };
-        await AssertProblem(await server.Client.SendAsync(foreign, Cancellation), 400, "rebound.example is not answered for");
+        await AssertProblem(await server.Client.SendAsync(foreign, Cancellation), 400, "rebound.example is not accepted");
         using TcpClient elsewhere = new();
         Assert.Throws<SocketException>(() => elsewhere.Connect(IPAddress.Parse("127.0.0.2"), server.Address.Port)); // 127.0.0.1 and nothing else
     }
@@ -237,7 +237,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     [Fact]
     public void A_port_that_is_taken_and_weights_that_are_none_are_refused()
     {
-        CliProgram.AssertRefused($"--port {server.Address.Port}: cannot be listened on", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", $"{server.Address.Port}");
+        CliProgram.AssertRefused($"--port {server.Address.Port}: cannot be used", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", $"{server.Address.Port}");
         CliProgram.AssertRefused("no such file", "serve", "--weights", server.WeightsFile + ".absent", "--port", "0"); // whatever this machine has on 8080
         CliProgram.AssertRefused("--port is 70000", "serve", "--port", "70000");
     }
