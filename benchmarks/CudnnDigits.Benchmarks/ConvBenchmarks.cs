@@ -10,8 +10,10 @@ public class ConvBenchmarks
     [Params(512, 256, 128)]
     public int VectorBits { get; set; }
 
-    [Params("simple conv1", "simple conv2", "improved conv1", "improved conv2", "improved conv3", "improved conv4")]
+    [ParamsSource(nameof(Layers))]
     public string Layer { get; set; } = "";
+
+    public static IEnumerable<string> Layers => ConvLab.Layers.Keys;
 
     [GlobalSetup]
     public void Setup() => _lab = ConvLab.Create(Layer, VectorBits);

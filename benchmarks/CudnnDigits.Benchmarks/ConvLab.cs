@@ -1,23 +1,22 @@
 using System.Runtime.Intrinsics;
 using CudnnDigits.Cpu;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.Benchmarks;
 
 /// <summary>The same calls for any vector width.</summary>
 internal abstract class ConvLab : IDisposable
 {
+    /// <summary>Every convolution of every network, by a name such as "improved conv2".</summary>
+    public static IReadOnlyDictionary<string, ConvPlan> Layers { get; } = DigitNetworks.All
+        .SelectMany(network => new BlockPlan(network).Convs.Select(plan => (Name: $"{network.Name} {plan.Conv.Name}", Plan: plan)))
+        .ToDictionary(layer => layer.Name, layer => layer.Plan);
+
     public static ConvLab Create(string layer, int vectorBits)
     {
-        (ConvShape shape, int window) = layer switch
-        {
-            "simple conv1" => (new ConvShape(1, 28, 28, 32, 3, 0), 2),
-            "simple conv2" => (new ConvShape(32, 13, 13, 64, 3, 0), 2),
-            "improved conv1" => (new ConvShape(1, 28, 28, 32, 3, 1), 1),
-            "improved conv2" => (new ConvShape(32, 28, 28, 32, 3, 1), 2),
-            "improved conv3" => (new ConvShape(32, 14, 14, 64, 3, 1), 1),
-            "improved conv4" => (new ConvShape(64, 14, 14, 64, 3, 1), 2),
-            _ => throw new ArgumentException(layer),
-        };
+        ConvPlan plan = Layers[layer];
+        ConvShape shape = new(plan.Input.C, plan.Input.H, plan.Input.W, plan.Conv.OutChannels, plan.Conv.Kernel, plan.Conv.Padding);
+        int window = plan.Pool?.Window ?? 1;
         return vectorBits switch
         {
             512 => new ConvLab<Simd512, Vector512<float>>(shape, window),

@@ -1,27 +1,31 @@
 using System.Runtime.Intrinsics;
 using BenchmarkDotNet.Attributes;
 using CudnnDigits.Cpu;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.Benchmarks;
 
-/// <summary>The first dense layer of both networks on one core, at the machine's widest vectors.</summary>
+/// <summary>The first dense layer of each network on one core, at the machine's widest vectors.</summary>
 public unsafe class DenseBenchmarks
 {
     private NativeArena _arena = null!;
     private DenseShape _shape;
     private float* _x, _w, _dw, _y, _dYTransposed, _dX;
 
-    [Params("simple fc1", "improved fc1")]
-    public string Layer { get; set; } = "";
+    [ParamsSource(nameof(Networks))]
+    public string Network { get; set; } = "";
 
     [Params(1, 64)]
     public int Batch { get; set; }
+
+    public static IEnumerable<string> Networks => DigitNetworks.Names;
 
     [GlobalSetup]
     public void Setup()
     {
         _arena = new NativeArena();
-        _shape = Layer == "simple fc1" ? new DenseShape(1600, 128) : new DenseShape(3136, 256);
+        LinearLayer linear = new BlockPlan(DigitNetworks.Find(Network)!).Denses[0].Linear;
+        _shape = new DenseShape(linear.InFeatures, linear.OutFeatures);
         _x = _arena.Floats(64L * _shape.In);
         _dX = _arena.Floats(64L * _shape.In);
         _y = _arena.Floats(64L * _shape.Out);

@@ -10,8 +10,11 @@ public class WinogradBenchmarks
     [Params(512, 256, 128)]
     public int VectorBits { get; set; }
 
-    [Params("simple conv2", "improved conv2", "improved conv3", "improved conv4")]
+    [ParamsSource(nameof(Layers))]
     public string Layer { get; set; } = "";
+
+    /// <summary>The convolutions that Winograd's method computes: all but the networks' first.</summary>
+    public static IEnumerable<string> Layers => ConvLab.Layers.Where(layer => layer.Value.Input.C > 1).Select(layer => layer.Key);
 
     [GlobalSetup]
     public void Setup() => _lab = ConvLab.Create(Layer, VectorBits);

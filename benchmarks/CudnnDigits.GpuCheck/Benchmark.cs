@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.GpuCheck;
 
@@ -101,7 +102,7 @@ internal static class Benchmark
             new JsonObject { ["table"] = table, ["ours"] = new JsonArray([.. ours]), ["pytorch"] = new JsonArray([.. peers]), ["pytorch_seconds_to_99_percent"] = toTarget });
     }
 
-    private static string[] Models(Workplace place) => place.Quick ? ["improved"] : ["improved", "simple"];
+    private static string[] Models(Workplace place) => place.Quick ? [DigitNetworks.Default.Name] : DigitNetworks.Names;
 
     private static int[] Batches(Workplace place) => place.Quick ? [1] : [64, 256, 1024, 4096];
 
@@ -156,7 +157,7 @@ internal static class Benchmark
 
     /// <summary>Those that there are for the network and the GPU, and are not what is taken anyway.</summary>
     private static IEnumerable<(string Precision, string Mode)> Modes(Workplace place, string model, (string Precision, string Mode)[] plan) =>
-        plan.Where(entry => entry.Mode switch { Fused => model == "improved" && place.HasWarpgroups, Hybrid => model == "improved", _ => true });
+        plan.Where(entry => entry.Mode switch { Fused => model == DigitNetworks.Default.Name && place.HasWarpgroups, Hybrid => model == DigitNetworks.Default.Name, _ => true });
 
     private static void Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan, List<JsonObject> measured)
     {

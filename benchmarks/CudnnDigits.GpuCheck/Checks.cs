@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using CudnnDigits.Model;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.GpuCheck;
@@ -196,17 +197,16 @@ internal static partial class Checks
             : new CheckResult("embedding", Status.Failed, string.Create(CultureInfo.InvariantCulture, $"other bits: {string.Join(", ", wrong)}; logits {difference:e1} from PyTorch's"), details);
     }
 
-    /// <summary>Both networks on the given digits from several seeds, each of these in one command: accuracy after the last epoch.</summary>
+    /// <summary>Every network on the given digits from several seeds, each of these in one command: accuracy after the last epoch.</summary>
     private static CheckResult Train(Workplace place)
     {
         string[] data = Data(place, "train.csv");
         (string Name, string[] Options)[] studies =
         [
-            ("simple, tf32", ["--model", "simple", "--precision", "tf32"]),
-            ("simple, bf16", ["--model", "simple", "--precision", "bf16"]),
-            ("improved, tf32", ["--precision", "tf32"]),
-            ("improved, bf16", ["--precision", "bf16"]),
-            ("improved, bf16, for long", Long),
+            .. from model in DigitNetworks.Names
+               from precision in new[] { "tf32", "bf16" }
+               select ($"{model}, {precision}", new[] { "--model", model, "--precision", precision }),
+            ($"{DigitNetworks.Default.Name}, bf16, for long", Long),
         ];
         JsonObject?[] found = new JsonObject?[studies.Length];
         string?[] failed = new string?[studies.Length];
@@ -299,8 +299,8 @@ internal static partial class Checks
         string[] data = ["--data", SmallData(place, "sanitizer.csv", 100)];
         (string Tool, string Model, string Precision, string Convolutions)[] runs =
         [
-            .. Sanitizers.SelectMany(tool => new[] { (tool, "improved", "bf16", "fused"), (tool, "simple", "tf32", "hybrid"), (tool, "improved", "tf32", "hybrid") }),
-            .. Sanitizers.Where(_ => place.HasWarpgroups).Select(tool => (tool, "improved", "bf16", "warpgroups")),
+            .. Sanitizers.SelectMany(tool => DigitNetworks.Names.Select(model => (tool, model, "tf32", "hybrid")).Append((tool, DigitNetworks.Default.Name, "bf16", "fused"))),
+            .. Sanitizers.Where(_ => place.HasWarpgroups).Select(tool => (tool, DigitNetworks.Default.Name, "bf16", "warpgroups")),
         ];
         JsonObject[] found = new JsonObject[runs.Length];
         Parallel.For(0, runs.Length, i =>

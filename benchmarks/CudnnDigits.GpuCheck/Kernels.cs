@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.GpuCheck;
 
@@ -33,7 +34,7 @@ internal static class Kernels
         double? bandwidth = (double?)ceilings?["copy_gigabytes_per_second"];
         int batch = place.Quick ? 16 : Batch;
         JsonArray steps = [];
-        foreach ((string model, string precision) in new[] { ("improved", "bf16"), ("improved", "tf32"), ("simple", "tf32") })
+        foreach ((string model, string precision) in DigitNetworks.Names.SelectMany(model => new[] { (model, "bf16"), (model, "tf32") }))
         {
             string csv = Path.Combine(place.Output, "logs", $"ncu-{model}-{precision}.csv");
             ToolResult result = place.Run(

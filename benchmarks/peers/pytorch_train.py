@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The same two networks, augmentation and optimizer in PyTorch, with every advantage PyTorch has: data resident on the
+"""The same networks, augmentation and optimizer in PyTorch, with every advantage PyTorch has: data resident on the
 GPU as uint8, augmentation batched on the GPU, channels_last, TF32 or bf16 autocast, fused Adam, cuDNN autotuning, the
 whole step captured as a CUDA graph, and torch.compile; for inference, batch norm folded into the convolutions and weights
 in bf16.
 
-    pytorch_train.py [--models improved,simple] [--batch-sizes 64,256,1024,4096] [--precisions fp32,tf32,bf16]
+    pytorch_train.py [--models improved,simple,mlp] [--batch-sizes 64,256,1024,4096] [--precisions fp32,tf32,bf16]
                      [--modes graph,eager,compiled+graph,compiled,tuned+graph] [--images 131072] [--seconds 240] [--done FILE]
     pytorch_train.py --data train.csv --until 0.99
     pytorch_train.py --ceilings
@@ -76,7 +76,20 @@ class Improved(nn.Module):
         return self.fc2(x)
 
 
-MODELS = {"simple": Simple, "improved": Improved}
+class Mlp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(784, 512)
+        self.fc2 = nn.Linear(512, 256)
+        self.fc3 = nn.Linear(256, 10)
+
+    def forward(self, x):
+        x = F.dropout(F.relu(self.fc1(x.flatten(1))), 0.2, self.training)
+        x = F.dropout(F.relu(self.fc2(x)), 0.2, self.training)
+        return self.fc3(x)
+
+
+MODELS = {"simple": Simple, "improved": Improved, "mlp": Mlp}
 
 
 def augment(x):

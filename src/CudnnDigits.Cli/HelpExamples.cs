@@ -3,19 +3,22 @@ using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using CudnnDigits.Cli.Terminal;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli;
 
 /// <summary>Adds examples to every command's help.</summary>
 internal static class HelpExamples
 {
+    private static readonly string Other = DigitNetworks.Names.First(name => name != DigitNetworks.Default.Name);
+
     private static readonly Dictionary<string, string[]> Examples = new()
     {
         ["train"] =
         [
-            "train                                     the improved network on built-in digits, half a minute",
+            $"train                                     the {DigitNetworks.Default.Name} network on built-in digits, half a minute",
             "train --data train.csv                    on Kaggle's digits, with defaults worth having",
-            "train --data train.csv --model simple --seed 1 --out runs/first",
+            $"train --data train.csv --model {Other} --seed 1 --out runs/first",
             "train --data train.csv --device cuda --batch-size 512    on a GPU",
             "train --resume runs/first                 to the same bits as if it had never stopped",
             "train --resume runs/first --epochs 20     further, to 20 epochs in all; one-cycle is laid out anew over them",
@@ -38,7 +41,11 @@ internal static class HelpExamples
             "report runs/first runs/second --out both.html",
             "report runs/crossval-20260101-120000      a study's page",
         ],
-        ["compare"] = ["compare --data train.csv --seeds 5        the university report's table, made again"],
+        ["compare"] =
+        [
+            "compare --data train.csv --seeds 5        the university report's table, made again",
+            $"compare --data train.csv --models {string.Join(',', DigitNetworks.Names)}",
+        ],
         ["crossval"] =
         [
             "crossval --data train.csv --folds 5",
@@ -46,7 +53,7 @@ internal static class HelpExamples
             "crossval --collect cv --out cv            the folds put together",
         ],
         ["repeat"] = ["repeat --data train.csv --seeds 10 --epochs 30", "repeat --resume runs/repeat-20260101-120000"],
-        ["tune"] = ["tune --data train.csv --model simple --budget 60", "tune --resume runs/tune-20260101-120000"],
+        ["tune"] = [$"tune --data train.csv --model {Other} --budget 60", "tune --resume runs/tune-20260101-120000"],
         ["serve"] = ["serve --weights runs/first", "serve                                     a quick model on built-in digits first"],
         ["data"] = ["data show --data train.csv", "data generate --count 60000 --out digits.csv.gz", "data download mnist"],
         ["data show"] = ["data show --data train.csv --out sheet.png", "data show --data digit-recognizer.zip --part test --json"],
@@ -54,7 +61,7 @@ internal static class HelpExamples
         ["data download"] = ["data download mnist", "data download mnist --mirror https://mirror.example.org/mnist/ --out mnist"],
         ["bench"] =
         [
-            "bench --model simple --batch-size 64 --json",
+            $"bench --model {Other} --batch-size 64 --json",
             "bench --layers                            on the CPU: each operation's time and its floor",
             "bench --device cuda --batch-size 1024 --augment standard",
         ],

@@ -51,7 +51,7 @@ public sealed unsafe class DigitClassifier : IDisposable
 
     internal DigitClassifier(NetworkSpec network, int batchSize, IClassifierDevice device) => (Network, BatchSize, _device) = (network, batchSize, device);
 
-    /// <summary>Name of the network that reads: "simple" or "improved".</summary>
+    /// <summary>Name of the network that reads, such as "simple".</summary>
     public string Model => Network.Name;
 
     internal NetworkSpec Network { get; }

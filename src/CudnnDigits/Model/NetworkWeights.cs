@@ -23,7 +23,7 @@ public sealed class NetworkWeights
         return Checkpoint.LoadWeights(path).Weights;
     }
 
-    /// <summary>Name of the network these weights are for: "simple" or "improved".</summary>
+    /// <summary>Name of the network that these weights are for, such as "simple".</summary>
     public string Model => Network.Name;
 
     /// <summary>The network these weights are for.</summary>

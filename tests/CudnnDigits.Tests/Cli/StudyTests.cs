@@ -153,7 +153,7 @@ public sealed class StudyTests : TestsWithFolder
     {
         Mutations.LeaveToCi();
         string text = Run("compare", "--data", _train, "--seeds", "2", "--epochs", "1", "--out", _folder["compare"]);
-        Assert.Contains("eight digits apart in 28,000", text, StringComparison.Ordinal);
+        Assert.Contains("0.98585 and 0.98614 are 8 digits apart in 28,000", text, StringComparison.Ordinal);
         Assert.Contains("99.12 %          98.54 %          0.98585", text, StringComparison.Ordinal);
         Assert.Contains("98.84 %          98.90 %          0.98614", text, StringComparison.Ordinal);
         foreach (string kind in new[] { "simple-plain", "simple-augmented", "improved-plain", "improved-augmented" })
@@ -175,11 +175,36 @@ public sealed class StudyTests : TestsWithFolder
         Assert.Equal(0.98585, row.GetProperty("report_kaggle_score").GetDouble());
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("rows")[1].GetProperty("report_kaggle_score").ValueKind);
         string page = AssertPage("compare", "Curves", "Run by run", "Confusion matrix", "Digits it read wrong");
-        Assert.Contains("eight digits apart", page, StringComparison.Ordinal);
+        Assert.Contains("8 digits apart", page, StringComparison.Ordinal);
         Assert.Matches(">99.12 %</td><td[^>]*>98.54 %</td><td[^>]*>0.98585</td>", page);
         Assert.Contains($">{Spread.Of(accuracies).ToPercent()}</td>", page, StringComparison.Ordinal);
         Assert.Equal(4, Regex.Count(page, "<section class=\"run\""));
         Assert.Equal(text[..text.IndexOf("\n\nreport ", StringComparison.Ordinal)], File.ReadAllText(_folder["compare/compare.txt"]).TrimEnd());
+    }
+
+    [Fact]
+    public void Compare_takes_the_networks_that_are_named_and_keeps_them_for_resume()
+    {
+        string text = Run("compare", "--data", _train, "--models", "mlp", "--seeds", "1", "--epochs", "1", "--out", _folder["compare"]);
+        Assert.Matches(@"
+mlp +none +1 .*
+mlp +standard +1 ", text);
+        Assert.DoesNotContain("apart in 28,000", text, StringComparison.Ordinal); // the report gives no figures of it
+        TrainingOptions o = new RunFolder(_folder["compare/mlp-augmented-seed0"]).ReadRecord().Options;
+        Assert.Equal((0.001, 64, LearningRateSchedule.Constant), (o.LearningRate, o.BatchSize, o.Schedule));
+        Assert.Equal(text, Run("compare", "--resume", _folder["compare"]));
+        Assert.DoesNotContain("models", File.ReadAllText(_folder["compare/mlp-plain-seed0/run.json"]), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("resnet")]
+    [InlineData("mlp,")]
+    [InlineData("mlp,mlp")]
+    [InlineData("")]
+    public void Compare_refuses_what_is_no_list_of_networks(string models)
+    {
+        Assert.Equal(2, CliProgram.Run(["compare", "--models", models, "--out", _folder["none"]]).ExitCode);
+        Assert.False(Directory.Exists(_folder["none"]));
     }
 
     [Fact]
