@@ -161,10 +161,9 @@ internal static class CompareCommand
     private static string Remark(CompareResult result)
     {
         double[] scores = [.. result.Rows.Select(row => row.ReportKaggleScore).OfType<double>()];
-        string apart = scores.Length < 2 ? "" : string.Create(
-            CultureInfo.InvariantCulture,
-            $"The report's {string.Join(" and ", scores)} are {28_000 * (scores.Max() - scores.Min()):F0} digits apart in 28,000, and the standard error of "
-            + "such a score is 20 digits (0.07 %): they do not tell its networks apart. ");
+        string[] reported = [.. scores.Select(score => score.ToString("F5", CultureInfo.InvariantCulture))];
+        string apart = scores.Length < 2 ? "" : $"The report's {string.Join(" and ", reported)} are {28_000 * (scores.Max() - scores.Min()):F0} digits apart "
+            + "in 28,000, and the standard error of such a score is 20 digits (0.07 %): they do not tell its networks apart. ";
         return $"Kaggle keeps the labels of its test digits, so ours have no score. {apart}"
             + "Training accuracy is measured while training, with dropout and augmentation on."
             + (result.Data is null ? " The report trained on Kaggle's digits, which are harder than these drawings: give --data train.csv to compare with it." : "");

@@ -14,6 +14,7 @@ internal sealed class WorkerPool : IDisposable
 
     private readonly Thread[] _threads;
     private readonly int _spins;
+    private readonly Func<bool> _othersRun;
     private readonly object _gate = new(); // pulsed when a run begins and when it ends
     private readonly Worker[] _workers;
     private Action<int, Worker> _body = static (_, _) => { };
@@ -30,6 +31,7 @@ internal sealed class WorkerPool : IDisposable
     public WorkerPool(Worker[] workers)
     {
         _workers = workers;
+        _othersRun = () => _running > 0;
         _threads = new Thread[workers.Length - 1];
         _spins = workers.Length <= Environment.ProcessorCount ? SpinsBeforeSleep : 0; // spinning would keep another worker from its processor
         for (int i = 0; i < _threads.Length; i++)
@@ -97,7 +99,7 @@ internal sealed class WorkerPool : IDisposable
         }
 
         Drain(_workers[0]);
-        WaitForOthers();
+        WaitWhile(_othersRun);
         if (_failure is { } failure)
         {
             _failure = null;
@@ -118,9 +120,11 @@ internal sealed class WorkerPool : IDisposable
     private void Work(Worker worker)
     {
         bool last = false;
-        for (int seen = 0; !last; seen++)
+        int seen = 0;
+        Func<bool> nothingNew = () => _generation == seen;
+        for (; !last; seen++)
         {
-            WaitForNext(seen);
+            WaitWhile(nothingNew);
             last = _stopping; // read before this run is reported done: set later, it belongs to the next
             Drain(worker);
             if (Interlocked.Decrement(ref _running) == 0)
@@ -149,54 +153,35 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
-    private void WaitForNext(int seen)
+    /// <summary>
+    /// Spins for a while, then sleeps until <see cref="_gate"/> is pulsed. Some turns yield: the system may have put the thread that is
+    /// waited for on the same processor.
+    /// </summary>
+    private void WaitWhile(Func<bool> waiting)
     {
-        for (int turn = 0; turn < _spins && _generation == seen; turn++)
+        for (int turn = 0; turn < _spins; turn++)
         {
-            Spin(turn);
-        }
-
-        if (_generation == seen)
-        {
-            lock (_gate)
+            if (!waiting())
             {
-                while (_generation == seen)
-                {
-                    Monitor.Wait(_gate);
-                }
+                return;
+            }
+
+            if (turn % SpinsBetweenYields == SpinsBetweenYields - 1)
+            {
+                Thread.Yield();
+            }
+            else
+            {
+                Thread.SpinWait(20);
             }
         }
-    }
 
-    private void WaitForOthers()
-    {
-        for (int turn = 0; turn < _spins && _running > 0; turn++)
+        lock (_gate)
         {
-            Spin(turn);
-        }
-
-        if (_running > 0)
-        {
-            lock (_gate)
+            while (waiting())
             {
-                while (_running > 0)
-                {
-                    Monitor.Wait(_gate);
-                }
+                Monitor.Wait(_gate);
             }
-        }
-    }
-
-    /// <summary>Now and then offers the processor to others: the one waited for may have been put on the same one.</summary>
-    private static void Spin(int turn)
-    {
-        if (turn % SpinsBetweenYields == SpinsBetweenYields - 1)
-        {
-            Thread.Yield();
-        }
-        else
-        {
-            Thread.SpinWait(20);
         }
     }
 }
