@@ -162,6 +162,14 @@ public sealed class CommandLineTests : TestsWithFolder
         static string? Says(params string[] arguments) => CommandLine.Refusal(CommandLine.Create().Parse(arguments));
     }
 
+    [Fact]
+    public void The_help_of_every_command_has_examples() => Assert.All(CommandLine.Create().Subcommands, command =>
+    {
+        using StringWriter help = new();
+        CommandLine.Create().Parse([command.Name, "--help"]).Invoke(new InvocationConfiguration { Output = help });
+        Assert.Matches($"Examples.*:\n  cudnn-digits {command.Name}", help.ToString().ReplaceLineEndings("\n"));
+    });
+
     private static IEnumerable<(string Command, Option Option)> Options(Command root) => root.Subcommands.SelectMany(command => command.Subcommands.Count > 0
         ? command.Subcommands.SelectMany(sub => sub.Options.Select(option => ($"{command.Name} {sub.Name}", option)))
         : command.Options.Select(option => (command.Name, option)));

@@ -71,6 +71,17 @@ public sealed class ReportSectionTests
     }
 
     [Fact]
+    public void Calibration_is_exact_where_a_network_is_always_sure_and_half_right()
+    {
+        ScoredDigits scored = Scored((40, 1 - 1e-12, 20));
+        CalibrationBin bin = Assert.Single(scored.Calibration());
+        Assert.Equal((40, 0.5), (bin.Count, bin.Right));
+        Assert.Equal(0.5, scored.CalibrationError(), 1e-6);
+        Assert.Equal(20, scored.Wrong().Count());
+        Assert.All(scored.Wrong(), digit => Assert.Equal((4, 3), (digit.Label, digit.Read)));
+    }
+
+    [Fact]
     public void Digits_of_which_it_is_as_good_as_sure_are_not_shown_as_unsure()
     {
         Assert.Equal(3, Scored((3, 0.9949, 3), (50, 0.9951, 50)).LeastSure().Count());

@@ -162,25 +162,6 @@ public sealed class ReportTests : TestsWithFolder
         CliProgram.AssertRefused("metrics.json: is damaged", "report", run);
     }
 
-    [Fact]
-    public void Calibration_is_exact_where_a_network_is_always_sure_and_half_right()
-    {
-        // Weights that say "3" and are sure of it: a bias on the last layer and nothing else.
-        DigitDataset data = GeneratedDigits.Create(200, seed: 1);
-        Model.NetworkWeights weights = new(Model.DigitNetworks.Simple);
-        weights["fc2.bias"][3] = 30;
-        int[] rows = [.. Enumerable.Range(0, 200).Where(row => row % 10 is 3 or 4)];
-        float[] logits = new float[rows.Length * DigitDataset.Classes];
-        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cpu" });
-        classifier.Predict(data, rows, logits);
-        ScoredDigits scored = ScoredDigits.Of(logits, data, rows);
-        CalibrationBin bin = Assert.Single(scored.Calibration());
-        Assert.Equal((40, 0.5), (bin.Count, bin.Right));
-        Assert.Equal(0.5, scored.CalibrationError(), 1e-6);
-        Assert.Equal(20, scored.Wrong().Count());
-        Assert.All(scored.Wrong(), digit => Assert.Equal((4, 3), (digit.Label, digit.Read)));
-    }
-
     private string Train(string name, params string[] options)
     {
         string run = _folder[name];

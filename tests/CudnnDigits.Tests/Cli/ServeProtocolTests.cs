@@ -57,18 +57,18 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "a trailer that is no UTF-8", Chunked("0\r\nTrailer:\u00a0\u00ff\r\n\r\n"), 400, "the body is damaged: what follows its chunks" },
         { "a target of another host", "GET http://elsewhere.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "names another host than the target" },
         { "chunks beyond what is read", Chunked(string.Concat(Enumerable.Repeat($"100000\r\n{new string(' ', 1 << 20)}\r\n", 5)) + "0\r\n\r\n"), 413, "larger than 4 MiB" },
-        { "no boundary", Multipart("multipart/form-data", "--x--"), 400, "no boundary" },
-        { "an empty boundary", Multipart("multipart/form-data; boundary=\"\"", "--\r\n\r\n\r\n----"), 400, "no boundary" },
-        { "a long boundary", Multipart("multipart/form-data; boundary=" + new string('x', 300), "--x--"), 400, "no boundary" },
-        { "a boundary that does not come", Multipart(Form, "hello"), 400, "its first boundary is missing" },
-        { "a last boundary that does not come", Multipart(Form, Part + "hello"), 400, "the boundary after part 1 is missing" },
-        { "a last boundary that is cut off", Multipart(Form, Part + "hello\r\n--x"), 400, "the boundary after part 1 is missing" },
-        { "a boundary that only begins like it", Multipart(Form, Part + "hello\r\n--xy\r\n--x--"), 400, "not a PNG" },
-        { "headers of a part that are cut off", Multipart(Form, "--x\r\nContent-Dispo"), 400, "the headers of part 1 do not end" },
-        { "a part without headers", Multipart(Form, "--x\r\n\r\nhello\r\n--x--"), 400, "part 1 has no Content-Disposition" },
-        { "headers of a part without end", Multipart(Form, $"--x\r\nA: {new string('b', 100_000)}\r\n\r\n\r\n--x--"), 400, "the headers of part 1 do not end" },
-        { "thousands of parts", Multipart(Form, string.Concat(Enumerable.Repeat(Part + "\r\n", 5000)) + "--x--"), 400, "expected 1 to 1024" },
-        { "a form of fields", Multipart(Form, "--x\r\nContent-Disposition: form-data; name=a\r\n\r\nhello\r\n--x--"), 400, "0 digits" },
+        { "no boundary", Typed("multipart/form-data", "--x--"), 400, "no boundary" },
+        { "an empty boundary", Typed("multipart/form-data; boundary=\"\"", "--\r\n\r\n\r\n----"), 400, "no boundary" },
+        { "a long boundary", Typed("multipart/form-data; boundary=" + new string('x', 300), "--x--"), 400, "no boundary" },
+        { "a boundary that does not come", Typed(Form, "hello"), 400, "its first boundary is missing" },
+        { "a last boundary that does not come", Typed(Form, Part + "hello"), 400, "the boundary after part 1 is missing" },
+        { "a last boundary that is cut off", Typed(Form, Part + "hello\r\n--x"), 400, "the boundary after part 1 is missing" },
+        { "a boundary that only begins like it", Typed(Form, Part + "hello\r\n--xy\r\n--x--"), 400, "not a PNG" },
+        { "headers of a part that are cut off", Typed(Form, "--x\r\nContent-Dispo"), 400, "the headers of part 1 do not end" },
+        { "a part without headers", Typed(Form, "--x\r\n\r\nhello\r\n--x--"), 400, "part 1 has no Content-Disposition" },
+        { "headers of a part without end", Typed(Form, $"--x\r\nA: {new string('b', 100_000)}\r\n\r\n\r\n--x--"), 400, "the headers of part 1 do not end" },
+        { "thousands of parts", Typed(Form, string.Concat(Enumerable.Repeat(Part + "\r\n", 5000)) + "--x--"), 400, "expected 1 to 1024" },
+        { "a form of fields", Typed(Form, "--x\r\nContent-Disposition: form-data; name=a\r\n\r\nhello\r\n--x--"), 400, "0 digits" },
         { "half a character in a name", Json("{\"\\ud800\":1}"), 400, "not understood" },
         { "a name that is no UTF-8", Json("{\"\u00ff\u00fe\":1}"), 400, "not understood" },
         { "half a character for pixels", Json("{\"pixels\":\"\\ud800\"}"), 400, "not understood at $.pixels" },
@@ -76,6 +76,33 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "the same twice", Json("{\"strokes\":[[[1,1]]],\"strokes\":[[[1,1]]]}"), 400, "exactly one of" },
         { "a hundred thousand images of nothing", Json($"{{\"images\":[{string.Join(',', Enumerable.Repeat("[]", 100_000))}]}}"), 400, "100000 digits; expected 1 to 1024" },
         { "more strokes than are drawn", Json($"{{\"strokes\":[{string.Join(',', Enumerable.Repeat("[[1,1]]", 300))}]}}"), 400, "strokes has 300 strokes of 300 points" },
+        { "a body that is too large, of a client that asks first", Post("Expect: 100-continue\r\nContent-Length: 5000000", ""), 413, "larger than 4 MiB" },
+        { "GET where POST is meant", "GET /predict HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "GET is not for /predict; expected POST" },
+        { "no body", Json(""), 400, "the body is empty" },
+        { "JSON that is cut off", Json("{"), 400, "the JSON is not understood at $, line 1, byte 1" },
+        { "an array of nothing", Json("[]"), 400, "the JSON is not understood" },
+        { "null", Json("null"), 400, "exactly one of pixels, images and strokes" },
+        { "an object of nothing", Json("{}"), 400, "exactly one of pixels, images and strokes" },
+        { "pixels and images", Json("{\"pixels\":[1],\"images\":[[1]]}"), 400, "exactly one of" },
+        { "a name that is mistyped", Json("{\"pixel\":[1]}"), 400, "at $.pixel" },
+        { "two pixels", Json("{\"pixels\":[1,2]}"), 400, "pixels has 2 values, expected 784" },
+        { "half a pixel", Json("{\"pixels\":[1,0.5]}"), 400, "at $.pixels[1]" },
+        { "a pixel beyond 255", Json($"{{\"pixels\":[{string.Concat(Enumerable.Repeat("0,", 783))}256]}}"), 400, "pixels[783] is 256, expected 0 (paper) to 255 (ink)" },
+        { "no images", Json("{\"images\":[]}"), 400, "0 digits; expected 1 to 1024" },
+        { "an image that is null", Json("{\"images\":[null]}"), 400, "images[0] has 0 values" },
+        { "no strokes", Json("{\"strokes\":[]}"), 400, "of 0 points in all; expected" },
+        { "a stroke of nothing", Json("{\"strokes\":[[]]}"), 400, "of 0 points in all; expected" },
+        { "a stroke that is null", Json("{\"strokes\":[[[1,2]],null]}"), 400, "strokes[1] is null" },
+        { "a point of one number", Json("{\"strokes\":[[[1]]]}"), 400, "strokes[0][0] is no point" },
+        { "a point beyond everything", Json("{\"strokes\":[[[1,1e30]]]}"), 400, "strokes[0][0] is no point" },
+        { "arrays in arrays", Json(new string('[', 100_000)), 400, "the JSON is not understood" },
+        { "text for a PNG", Typed("image/png", "text"), 400, "not a PNG" },
+        { "text for a JPEG", Typed("image/jpeg", "text"), 400, "not a PNG or JPEG" },
+        { "WebP for a JPEG", Typed("image/jpeg", "RIFF....WEBPVP8 "), 400, "a WebP picture, not a PNG or JPEG; save it as one of these" },
+        { "HEIC for a PNG", Typed("image/png", "\0\0\0\u0018ftypheic\0\0\0\0"), 400, "a HEIC picture, not a PNG or JPEG" },
+        { "WebP", Typed("image/webp", "RIFF....WEBPVP8 "), 400, "a WebP picture, not a PNG or JPEG" },
+        { "a film", Typed("video/mp4", "text"), 415, "Content-Type is video/mp4; expected image/png, image/jpeg" },
+        { "plain text", Typed("text/plain; charset=utf-8", "text"), 415, "Content-Type is text/plain" },
     };
 
     [Theory]
@@ -198,7 +225,7 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         ];
         foreach (string form in forms)
         {
-            RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Multipart("multipart/form-data; boundary=\"x\"", form), Cancellation));
+            RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Typed("multipart/form-data; boundary=\"x\"", form), Cancellation));
             Assert.Contains("\"digit\":7", answer.Body, StringComparison.Ordinal);
         }
     }
@@ -208,7 +235,7 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
     {
         string large = Encoding.Latin1.GetString(PngFiles.Write(new byte[1 << 20], 1024, bitDepth: 1));
         string form = string.Concat(Enumerable.Repeat($"{Part}{large}\r\n", 33)) + "--x--";
-        RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Multipart(Form, form), Cancellation));
+        RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Typed(Form, form), Cancellation));
         Assert.Equal((400, "pictures of 34,603,008 pixels together; expected at most 33,554,432 in a request"), (answer.Status, answer.Detail));
     }
 
@@ -218,7 +245,7 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         Mutations.LeaveToCi();
         string large = Encoding.Latin1.GetString(PngFiles.Write([.. new byte[1 << 19], .. Enumerable.Repeat((byte)255, 1 << 16), .. new byte[(1 << 20) - (1 << 19) - (1 << 16)]], 1024, bitDepth: 1));
         string form = string.Concat(Enumerable.Repeat($"{Part}{large}\r\n", 32)) + "--x--";
-        Task<List<RawClient.Answer>>[] flood = [.. Enumerable.Range(0, 3).Select(_ => RawClient.Ask(server.Address, Multipart(Form, form), Cancellation))];
+        Task<List<RawClient.Answer>>[] flood = [.. Enumerable.Range(0, 3).Select(_ => RawClient.Ask(server.Address, Typed(Form, form), Cancellation))];
         byte[] small = RawClient.Post("image/png", PngFiles.Write(GeneratedDigits.Create(8, seed: 9).Image(7), 28));
         RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, small, Cancellation));
         Assert.Contains("\"digit\":7", answer.Body, StringComparison.Ordinal);
@@ -241,5 +268,5 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
 
     private static string Json(string body) => Post($"Content-Length: {body.Length}", body);
 
-    private static string Multipart(string type, string body) => $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {type}\r\nContent-Length: {body.Length}\r\n\r\n{body}";
+    private static string Typed(string type, string body) => $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {type}\r\nContent-Length: {body.Length}\r\n\r\n{body}";
 }

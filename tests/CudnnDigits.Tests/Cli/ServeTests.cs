@@ -149,66 +149,11 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
             DigitNetworks.Names, description["components"]!["schemas"]!["Health"]!["properties"]!["model"]!["enum"]!.AsArray().Select(name => name!.GetValue<string>()));
     }
 
-    public static TheoryData<string, string, int, string> BadRequests => new()
-    {
-        { "application/json", "", 400, "the body is empty" },
-        { "application/json", "{", 400, "the JSON is not understood at $, line 1, byte 1" },
-        { "application/json", "[]", 400, "the JSON is not understood" },
-        { "application/json", "null", 400, "exactly one of pixels, images and strokes" },
-        { "application/json", "{}", 400, "exactly one of pixels, images and strokes" },
-        { "application/json", "{\"pixels\":[1],\"images\":[[1]]}", 400, "exactly one of" },
-        { "application/json", "{\"pixel\":[1]}", 400, "at $.pixel" },
-        { "application/json", "{\"pixels\":[1,2]}", 400, "pixels has 2 values, expected 784" },
-        { "application/json", "{\"pixels\":[1,0.5]}", 400, "at $.pixels[1]" },
-        { "application/json", "{\"images\":[]}", 400, "0 digits; expected 1 to 1024" },
-        { "application/json", "{\"images\":[null]}", 400, "images[0] has 0 values" },
-        { "application/json", "{\"strokes\":[]}", 400, "of 0 points in all; expected" },
-        { "application/json", "{\"strokes\":[[]]}", 400, "of 0 points in all; expected" },
-        { "application/json", "{\"strokes\":[[[1,2]],null]}", 400, "strokes[1] is null" },
-        { "application/json", "{\"strokes\":[[[1]]]}", 400, "strokes[0][0] is no point" },
-        { "application/json", "{\"strokes\":[[[1,1e30]]]}", 400, "strokes[0][0] is no point" },
-        { "application/json", "DEEP", 400, "the JSON is not understood" },
-        { "application/json", "OVER", 400, "pixels[783] is 256, expected 0 (paper) to 255 (ink)" },
-        { "application/json", "HUGE", 413, "larger than 4 MiB" },
-        { "image/png", "text", 400, "not a PNG" },
-        { "image/jpeg", "text", 400, "not a PNG or JPEG" },
-        { "image/jpeg", "RIFF....WEBPVP8 ", 400, "a WebP picture, not a PNG or JPEG; save it as one of these" },
-        { "image/png", "\0\0\0\u0018ftypheic\0\0\0\0", 400, "a HEIC picture, not a PNG or JPEG" },
-        { "image/webp", "RIFF....WEBPVP8 ", 400, "a WebP picture, not a PNG or JPEG" },
-        { "video/mp4", "text", 415, "Content-Type is video/mp4; expected image/png, image/jpeg" },
-        { "text/plain; charset=utf-8", "text", 415, "Content-Type is text/plain" },
-        { "multipart/form-data", "text", 400, "the form is damaged" },
-        { "multipart/form-data; boundary=x", "--x--", 400, "0 digits" },
-        { "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\nhello\r\n--x--", 400, "not a PNG" },
-        { "multipart/form-data; boundary=x", "--x\r\nContent-Dispo", 400, "the form is damaged" },
-    };
-
-    [Theory]
-    [MemberData(nameof(BadRequests))]
-    public async Task A_bad_request_is_told_what_is_wrong(string type, string body, int status, string says)
-    {
-        ByteArrayContent content = new(Encoding.UTF8.GetBytes(body switch
-        {
-            "DEEP" => new string('[', 100_000),
-            "OVER" => $"{{\"pixels\":[{string.Concat(Enumerable.Repeat("0,", 783))}256]}}",
-            "HUGE" => new string(' ', DigitServer.MostBodyBytes + 1),
-            _ => body,
-        }));
-        content.Headers.ContentType = MediaTypeHeaderValue.Parse(type);
-        // The server does not wait for a body that it will not read; a client that asks first gets its answer.
-        using HttpRequestMessage request = new(HttpMethod.Post, "predict") { Content = content, Headers = { ExpectContinue = body == "HUGE" } };
-        await AssertProblem(await server.Client.SendAsync(request, Cancellation), status, says);
-    }
-
     [Fact]
-    public async Task Other_places_methods_and_hosts_are_refused()
+    public void It_listens_on_127_0_0_1_and_nowhere_else()
     {
-        await AssertProblem(await server.Client.GetAsync("predict", Cancellation), 405, "GET is not for /predict; expected POST");
-        await AssertProblem(await server.Client.GetAsync("nothing", Cancellation), 404, "there is nothing at /nothing");
-        using HttpRequestMessage foreign = new(HttpMethod.Get, "health") { Headers = { Host = "rebound.example" } };
-        await AssertProblem(await server.Client.SendAsync(foreign, Cancellation), 400, "rebound.example is not accepted");
         using TcpClient elsewhere = new();
-        Assert.Throws<SocketException>(() => elsewhere.Connect(IPAddress.Parse("127.0.0.2"), server.Address.Port)); // 127.0.0.1 and nothing else
+        Assert.Throws<SocketException>(() => elsewhere.Connect(IPAddress.Parse("127.0.0.2"), server.Address.Port));
     }
 
     [Fact]
@@ -329,14 +274,6 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         string text = await response.Content.ReadAsStringAsync(Cancellation);
         Assert.True(response.StatusCode == HttpStatusCode.OK, text);
         return JsonNode.Parse(text)!;
-    }
-
-    private static async Task AssertProblem(HttpResponseMessage response, int status, string says)
-    {
-        JsonNode problem = JsonNode.Parse(await response.Content.ReadAsStringAsync(Cancellation))!;
-        Assert.Equal("application/problem+json", response.Content.Headers.ContentType!.MediaType);
-        Assert.Equal((status, status), ((int)response.StatusCode, problem["status"]!.GetValue<int>()));
-        Assert.Contains(says, problem["detail"]!.GetValue<string>(), StringComparison.Ordinal);
     }
 
     private static void AssertPredictions(float[] expected, JsonNode answer)

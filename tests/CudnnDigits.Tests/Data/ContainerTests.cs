@@ -88,49 +88,37 @@ public sealed class ContainerTests : TestsWithFolder
         AssertRefused("is -1, expected a digit 0 to 9", () => Open("hidden.npz", secret, DataPart.Evaluation));
     }
 
-    public static TheoryData<string, string> BadArrays => new()
+    private static readonly byte[] AllImages = NumpyFiles.Array("|u1", [20, 28, 28], Pixels), AllLabels = NumpyFiles.Array("|u1", [20], Labels);
+
+    private static readonly (string, byte[]) One = ("x_train.npy", AllImages), Other = ("y_train.npy", AllLabels);
+
+    /// <summary>Bad archives, and what the one line must say.</summary>
+    private static readonly Dictionary<string, (string Says, byte[] File)> BadArrays = new()
     {
-        { "percent", "; expected 0 to 255, or 0 to 1: multiply them so" },
-        { "thrice", "the values are no whole numbers and go up to " },
-        { "shape", "an array of (10, 56, 28); expected images of 28×28" },
-        { "objects", "objects of Python, which could run code" },
-        { "standardised", "image 0 (from 0) has the value -0.5" },
-        { "scales", "image 1 (from 0) has the value 255; expected 0 to 1, as in the images before it" },
-        { "nan", "has the value NaN" },
-        { "labels", "19 labels for 20 images" },
-        { "label 10", "label 3 (from 0) is 10, expected a digit 0 to 9" },
-        { "cut", "promises 20 values" },
-        { "more", "goes on after its (20,) values" },
-        { "names", "holds foo, bar, but no x_train and y_train" },
-        { "columns", "a table of several columns" },
-        { "huge", "expected version 1 to 3" },
+        ["percent"] = ("; expected 0 to 255, or 0 to 1: multiply them so", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 2.55))), Other)),
+        ["thrice"] = ("the values are no whole numbers and go up to ", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 255 * 3))), Other)),
+        ["shape"] = ("an array of (10, 56, 28); expected images of 28×28", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [10, 56, 28], Pixels)), Other)),
+        ["objects"] = ("objects of Python, which could run code", DigitFiles.Zip(One, ("y_train.npy", Replace(AllLabels, "|u1", "|O "[..2] + "'")))),
+        ["standardised"] = ("image 0 (from 0) has the value -0.5", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select(pixel => (pixel / 255) - 0.5))), Other)),
+        ["scales"] = ("image 1 (from 0) has the value 255; expected 0 to 1, as in the images before it", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i < 784 ? pixel / 255 : 255))), Other)),
+        ["nan"] = ("has the value NaN", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i == 900 ? double.NaN : pixel))), Other)),
+        ["labels"] = ("19 labels for 20 images", DigitFiles.Zip(One, ("y_train.npy", NumpyFiles.Array("|u1", [19], Labels.Take(19))))),
+        ["label 10"] = ("label 3 (from 0) is 10, expected a digit 0 to 9", DigitFiles.Zip(One, ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels.Select((label, i) => i == 3 ? 10 : label))))),
+        ["cut"] = ("promises 20 values", DigitFiles.Zip(One, ("y_train.npy", AllLabels[..^1]))),
+        ["more"] = ("goes on after its (20,) values", DigitFiles.Zip(One, ("y_train.npy", [.. AllLabels, 0]))),
+        ["names"] = ("holds foo, bar, but no x_train and y_train", DigitFiles.Zip(("foo.npy", AllImages), ("bar.npy", AllLabels))),
+        ["columns"] = ("a table of several columns", DigitFiles.Zip(One, ("y_train.npy", Replace(AllLabels, "'|u1'", "[('a')]"[..5])))),
+        ["huge"] = ("expected version 1 to 3", DigitFiles.Zip(One, ("y_train.npy", [.. AllLabels[..6], 2, 0, 255, 255, 255, 127, .. AllLabels[10..]]))),
     };
 
+    public static TheoryData<string> BadArrayNames => [.. BadArrays.Keys];
+
     [Theory]
-    [MemberData(nameof(BadArrays))]
-    public void A_bad_npz_is_refused_in_one_line_that_names_the_array(string kind, string says)
+    [MemberData(nameof(BadArrayNames))]
+    public void A_bad_npz_is_refused_in_one_line_that_names_the_array(string kind)
     {
-        byte[] images = NumpyFiles.Array("|u1", [20, 28, 28], Pixels), labels = NumpyFiles.Array("|u1", [20], Labels);
-        (string, byte[]) one = ("x_train.npy", images), other = ("y_train.npy", labels);
-        byte[] npz = kind switch
-        {
-            "shape" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [10, 56, 28], Pixels)), other),
-            "objects" => DigitFiles.Zip(one, ("y_train.npy", Replace(labels, "|u1", "|O "[..2] + "'"))),
-            "percent" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 2.55))), other),
-            "thrice" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 255 * 3))), other),
-            "standardised" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select(pixel => (pixel / 255) - 0.5))), other),
-            "scales" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i < 784 ? pixel / 255 : 255))), other),
-            "nan" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i == 900 ? double.NaN : pixel))), other),
-            "labels" => DigitFiles.Zip(one, ("y_train.npy", NumpyFiles.Array("|u1", [19], Labels.Take(19)))),
-            "label 10" => DigitFiles.Zip(one, ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels.Select((label, i) => i == 3 ? 10 : label)))),
-            "cut" => DigitFiles.Zip(one, ("y_train.npy", labels[..^1])),
-            "more" => DigitFiles.Zip(one, ("y_train.npy", [.. labels, 0])),
-            "names" => DigitFiles.Zip(("foo.npy", images), ("bar.npy", labels)),
-            "columns" => DigitFiles.Zip(one, ("y_train.npy", Replace(labels, "'|u1'", "[('a')]"[..5]))),
-            _ => DigitFiles.Zip(one, ("y_train.npy", [.. labels[..6], 2, 0, 255, 255, 255, 127, .. labels[10..]])),
-        };
-        string message = Assert.Throws<InputException>(() => Open("bad.npz", npz)).Message;
-        Assert.Contains(says, message, StringComparison.Ordinal);
+        string message = Assert.Throws<InputException>(() => Open("bad.npz", BadArrays[kind].File)).Message;
+        Assert.Contains(BadArrays[kind].Says, message, StringComparison.Ordinal);
         Assert.Contains("bad.npz", message, StringComparison.Ordinal);
     }
 
@@ -179,12 +167,10 @@ public sealed class ContainerTests : TestsWithFolder
     [Fact]
     public void Digits_are_found_in_the_folders_in_which_torchvision_keeps_them()
     {
-        _folder.Make("MNIST/raw");
         _folder.Make("MNIST/processed");
         _folder.Write("MNIST/raw/train-images-idx3-ubyte", DigitFiles.IdxImages(Digits));
         _folder.Write("MNIST/raw/train-labels-idx1-ubyte.gz", DigitFiles.Gzip(DigitFiles.IdxLabels(Digits)));
         DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
-        _folder.Make("other");
         _folder.Write("other/train.csv", DigitFiles.Csv(Digits));
         AssertRefused("holds several folders of digits", () => DataSource.Open(_folder.Path, DataPart.Training));
     }
@@ -228,7 +214,6 @@ public sealed class ContainerTests : TestsWithFolder
         void Check(byte[] second, DigitDataset evaluated, DigitDataset predicted, string? says)
         {
             string zip = _folder.Write("set.zip", DigitFiles.Zip((train, Packed(train, trainCsv)), (test, Packed(test, second))));
-            _folder.Make("set");
             _folder.Write($"set/{train}", Packed(train, trainCsv));
             _folder.Write($"set/{test}", Packed(test, second));
             foreach (string path in new[] { zip, _folder["set"] })
@@ -274,7 +259,6 @@ public sealed class ContainerTests : TestsWithFolder
     [InlineData("train-images-idx3-ubyte.bin")]
     public void The_only_file_of_a_folder_that_can_be_read_is_taken_whatever_its_name(string name)
     {
-        _folder.Make("folder");
         _folder.Write("folder/readme.txt", "0,1,2\n");
         _folder.Write("folder/junk.bin", [0, 1, 2]);
         byte[] csv = DigitFiles.Csv(Digits);
@@ -326,7 +310,6 @@ public sealed class ContainerTests : TestsWithFolder
     public void A_file_in_a_folder_below_comes_before_tables_beside_it()
     {
         _folder.Write("results.csv", "epoch,loss\n");
-        _folder.Make("data");
         _folder.Write("data/train.csv", DigitFiles.Csv(Digits));
         DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Training));
     }

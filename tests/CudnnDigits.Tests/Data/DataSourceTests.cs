@@ -186,10 +186,6 @@ public sealed class DataSourceTests : TestsWithFolder
         AssertRefused("CRC-32", () => DataSource.Open(SharedFiles.Path("cases/zip-bad-crc/train.zip"), DataPart.Training));
     }
 
-    [Fact]
-    public void Two_files_of_one_name_in_a_zip_file_are_refused() =>
-        AssertRefused("holds 2 files train.csv", () => Open("digits.zip", DigitFiles.Zip(("a/train.csv", Csv), ("b/train.csv", Csv))));
-
     /// <summary>RFC 1952: a file is one member or several, each with fields of its own; zeros may pad it.</summary>
     [Fact]
     public void Every_valid_gzip_file_is_read()
@@ -266,14 +262,6 @@ public sealed class DataSourceTests : TestsWithFolder
             Process.Start("sh", ["-c", $"cat '{file}' > '{pipe}'"]).Dispose();
             return pipe;
         }
-    }
-
-    [Fact]
-    public void Gzipped_idx_files_are_known_without_their_suffix()
-    {
-        _folder.Write("t10k-images-idx3-ubyte", DigitFiles.Gzip(DigitFiles.IdxImages(Digits)));
-        _folder.Write("t10k-labels-idx1-ubyte", DigitFiles.Gzip(DigitFiles.IdxLabels(Digits)));
-        DigitFiles.AssertSame(Digits, DataSource.Open(_folder.Path, DataPart.Evaluation));
     }
 
     /// <summary>Bytes without end and without a line end: as a header, or as a row.</summary>

@@ -102,145 +102,81 @@ public sealed class DigitPictureTests
         Assert.Throws<ArgumentException>(() => DigitPicture.Draw([[]], new byte[784]));
     }
 
-    public static TheoryData<string, string> BadPngs => new()
+    private static readonly byte[] Good = PngFiles.Write(Digits.Image(0), 28), Rows = PngFiles.Pixels(Good), Packed = PngFiles.Pack(Rows), Words = "Author\0somebody"u8.ToArray();
+
+    private static readonly byte[] TwoColors = PngFiles.Write(Digits.Image(0), 28, PngFiles.Palette, 1), WithAlpha = PngFiles.Write(Digits.Image(0), 28, PngFiles.GreyAlpha);
+
+    private static readonly (string Type, byte[] Content) Header = PngFiles.Chunks(Good)[0], Pixels = PngFiles.Chunks(Good)[1], End = PngFiles.Chunks(Good)[2];
+
+    private static readonly (string Type, byte[] Content) Transparent = ("tRNS", new byte[2]), Palette = ("PLTE", [0, 0, 0, 255, 255, 255]);
+
+    /// <summary>Bad files, and what the one line must say.</summary>
+    private static readonly Dictionary<string, (string Says, byte[] File)> BadPngs = new()
     {
-        { "text", "not a PNG" },
-        { "header", "not a PNG" },
-        { "cut", "cut off" },
-        { "length", "cut off" },
-        { "huge", "pixels; expected at most" },
-        { "no width", "0×28 pixels" },
-        { "bomb", "unpacks to more" },
-        { "zlib", "damaged" },
-        { "short", "damaged: it unpacks to less" },
-        { "dictionary", "damaged" },
-        { "blank", "blank" },
-        { "blank28", "blank" },
-
-        // The kinds of PngSuite's files that no reader should take: xs1, xs2, xs4, xs7, xcr, xlf, xhd, xc1, xc9, xd0, xd3, xd9, xdt, xcs.
-        { "signature: first bit", "not a PNG" },
-        { "signature: Q for P", "not a PNG" },
-        { "signature: small g", "not a PNG" },
-        { "signature: space for LF", "not a PNG" },
-        { "signature: CR added", "not a PNG" },
-        { "signature: LF added", "not a PNG" },
-        { "header checksum", "the checksum (CRC) of its chunk IHDR is wrong" },
-        { "colour type 1", "there is no colour type 1 of 8 bits" },
-        { "colour type 9", "there is no colour type 9 of 8 bits" },
-        { "depth 0", "there is no colour type 0 of 0 bits" },
-        { "depth 3", "there is no colour type 0 of 3 bits" },
-        { "depth 99", "there is no colour type 0 of 99 bits" },
-        { "no pixels", "it has no pixels" },
-        { "pixel checksum", "the checksum (CRC) of its chunk IDAT is wrong" },
-
-        { "colour type 2 of 4 bits", "there is no colour type 2 of 4 bits" },
-        { "colour type 3 of 16 bits", "there is no colour type 3 of 16 bits" },
-        { "compression", "there is no compression 1" },
-        { "filter method", "filter method 1" },
-        { "interlacing", "interlacing 2" },
-        { "text checksum", "the checksum (CRC) of its chunk tEXt is wrong" },
-        { "IHDR twice", "two chunks IHDR" },
-        { "IHDR of 14 bytes", "its chunk IHDR has 14 bytes" },
-        { "IDAT apart", "not in one row" },
-        { "IEND missing", "cut off" },
-        { "IEND with content", "its chunk IEND is not empty" },
-        { "unknown critical", "its chunk NEWS is unknown" },
-        { "chunk without a name", "a chunk has no name" },
-        { "palette missing", "its palette is missing" },
-        { "palette late", "its chunk PLTE is out of place" },
-        { "palette twice", "its chunk PLTE is out of place" },
-        { "palette of grey", "its chunk PLTE is out of place" },
-        { "palette of 4 bytes", "its palette has 4 bytes" },
-        { "palette too long", "its palette has 9 bytes" },
-        { "palette too short", "a pixel's colour is not in its palette" },
-        { "transparency too long", "its chunk tRNS has 3 bytes" },
-        { "transparency late", "its chunk tRNS is out of place" },
-        { "transparency of alpha", "its chunk tRNS is out of place" },
-        { "row filter 5", "there is no such row filter" },
-        { "a row more", "it unpacks to more than its pixels" },
-        { "a row less", "it unpacks to less than its pixels" },
-        { "Adler-32", "its compressed data" },
-        { "Adler-32 cut off", "its compressed data is cut off" },
-        { "Adler-32 missing", "its compressed data is cut off" },
+        ["text"] = ("not a PNG", "hello, world: this is text, not a picture, and long enough"u8.ToArray()),
+        ["header"] = ("not a PNG", Good[..20]),
+        ["cut"] = ("cut off", Good[..^20]),
+        ["length"] = ("cut off", [.. Good[..33], 0x7F, 0xFF, 0xFF, 0xFF, .. Good[37..]]),
+        ["huge"] = ("pixels; expected at most", [.. Good[..16], 1, 0, 0, 0, .. Good[20..]]),
+        ["no width"] = ("0×28 pixels", WithHeader(3, 0)),
+        ["bomb"] = ("unpacks to more", WithPixels(PngFiles.Pack(new byte[5_000_000]))),
+        ["zlib"] = ("damaged", WithPixels([1, 2, 3, 4, 5])),
+        ["short"] = ("damaged: it unpacks to less", WithPixels(PngFiles.Pack(new byte[100]))),
+        ["dictionary"] = ("damaged", WithPixels([0x78, 0xBB, 1, 2, 3, 4, 5, 6])),
+        ["blank"] = ("blank", PngFiles.Write(new byte[2000], 50)),
+        ["blank28"] = ("blank", PngFiles.Write(new byte[784], 28)),
+        // The kinds of files of PngSuite that no reader should take: xs1, xs2, xs4, xs7, xcr, xlf, xhd, xc1, xc9, xd0, xd3, xd9, xdt, xcs.
+        ["signature: first bit"] = ("not a PNG", [(byte)(Good[0] & 0x7F), .. Good[1..]]),
+        ["signature: Q for P"] = ("not a PNG", [Good[0], (byte)'Q', .. Good[2..]]),
+        ["signature: small g"] = ("not a PNG", [.. Good[..3], (byte)'g', .. Good[4..]]),
+        ["signature: space for LF"] = ("not a PNG", [.. Good[..7], (byte)' ', .. Good[8..]]),
+        ["signature: CR added"] = ("not a PNG", [.. Good[..5], 13, .. Good[5..]]),
+        ["signature: LF added"] = ("not a PNG", [.. Good[..7], 10, .. Good[7..]]),
+        ["header checksum"] = ("the checksum (CRC) of its chunk IHDR is wrong", Flipped(Good, 32)),
+        ["colour type 1"] = ("there is no colour type 1 of 8 bits", WithHeader(9, 1)),
+        ["colour type 9"] = ("there is no colour type 9 of 8 bits", WithHeader(9, 9)),
+        ["depth 0"] = ("there is no colour type 0 of 0 bits", WithHeader(8, 0)),
+        ["depth 3"] = ("there is no colour type 0 of 3 bits", WithHeader(8, 3)),
+        ["depth 99"] = ("there is no colour type 0 of 99 bits", WithHeader(8, 99)),
+        ["no pixels"] = ("it has no pixels", PngFiles.Join(Header, End)),
+        ["pixel checksum"] = ("the checksum (CRC) of its chunk IDAT is wrong", Flipped(Good, Good.Length - 13)),
+        ["colour type 2 of 4 bits"] = ("there is no colour type 2 of 4 bits", PngFiles.Join(("IHDR", [.. Header.Content[..8], 4, 2, 0, 0, 0]), Pixels, End)),
+        ["colour type 3 of 16 bits"] = ("there is no colour type 3 of 16 bits", PngFiles.Join(("IHDR", [.. Header.Content[..8], 16, 3, 0, 0, 0]), Palette, Pixels, End)),
+        ["compression"] = ("there is no compression 1", WithHeader(10, 1)),
+        ["filter method"] = ("filter method 1", WithHeader(11, 1)),
+        ["interlacing"] = ("interlacing 2", WithHeader(12, 2)),
+        ["text checksum"] = ("the checksum (CRC) of its chunk tEXt is wrong", Flipped(PngFiles.Join(Header, ("tEXt", Words), Pixels, End), 50)),
+        ["IHDR twice"] = ("two chunks IHDR", PngFiles.Join(Header, Header, Pixels, End)),
+        ["IHDR of 14 bytes"] = ("its chunk IHDR has 14 bytes", PngFiles.Join(("IHDR", [.. Header.Content, 0]), Pixels, End)),
+        ["IDAT apart"] = ("not in one row", PngFiles.Join(Header, ("IDAT", Packed[..50]), ("tEXt", Words), ("IDAT", Packed[50..]), End)),
+        ["IEND missing"] = ("cut off", PngFiles.Join(Header, Pixels)),
+        ["IEND with content"] = ("its chunk IEND is not empty", PngFiles.Join(Header, Pixels, ("IEND", Words))),
+        ["unknown critical"] = ("its chunk NEWS is unknown", PngFiles.Join(Header, ("NEWS", Words), Pixels, End)),
+        ["chunk without a name"] = ("a chunk has no name", PngFiles.Join(Header, ("te t", Words), Pixels, End)),
+        ["palette missing"] = ("its palette is missing", PngFiles.Join(PngFiles.Chunks(TwoColors).Where(chunk => chunk.Type != "PLTE"))),
+        ["palette late"] = ("its chunk PLTE is out of place", PngFiles.Join(PngFiles.Chunks(PngFiles.Write(Digits.Image(0), 28, PngFiles.Rgb)).SelectMany(chunk => chunk.Type == "IDAT" ? [chunk, Palette] : new[] { chunk }))),
+        ["palette twice"] = ("its chunk PLTE is out of place", WithPalette(Palette, Palette)),
+        ["palette of grey"] = ("its chunk PLTE is out of place", PngFiles.Join(Header, Palette, Pixels, End)),
+        ["palette of 4 bytes"] = ("its palette has 4 bytes", WithPalette(("PLTE", new byte[4]))),
+        ["palette too long"] = ("its palette has 9 bytes", WithPalette(("PLTE", new byte[9]))),
+        ["palette too short"] = ("a pixel's colour is not in its palette", WithPalette(("PLTE", new byte[3]))),
+        ["transparency too long"] = ("its chunk tRNS has 3 bytes", WithPalette(Palette, ("tRNS", new byte[3]))),
+        ["transparency late"] = ("its chunk tRNS is out of place", PngFiles.Join(Header, Pixels, Transparent, End)),
+        ["transparency of alpha"] = ("its chunk tRNS is out of place", PngFiles.Join(PngFiles.Chunks(WithAlpha).SelectMany(chunk => chunk.Type == "IDAT" ? [Transparent, chunk] : new[] { chunk }))),
+        ["row filter 5"] = ("there is no such row filter", WithPixels(PngFiles.Pack([5, .. Rows[1..]]))),
+        ["a row more"] = ("it unpacks to more than its pixels", WithPixels(PngFiles.Pack([.. Rows, .. Rows[..29]]))),
+        ["a row less"] = ("it unpacks to less than its pixels", WithPixels(PngFiles.Pack(Rows[..^29]))),
+        ["Adler-32"] = ("its compressed data", WithPixels([.. Packed[..^1], (byte)(Packed[^1] ^ 1)])),
+        ["Adler-32 cut off"] = ("its compressed data is cut off", WithPixels(Packed[..^1])),
+        ["Adler-32 missing"] = ("its compressed data is cut off", WithPixels(Packed[..^4])),
     };
 
+    public static TheoryData<string> BadPngNames => [.. BadPngs.Keys];
+
     [Theory]
-    [MemberData(nameof(BadPngs))]
-    public void A_bad_png_is_refused_in_one_line(string kind, string says)
-    {
-        ArgumentNullException.ThrowIfNull(kind);
-        byte[] good = PngFiles.Write(Digits.Image(0), 28), rows = PngFiles.Pixels(good), packed = PngFiles.Pack(rows), text = "Author\0somebody"u8.ToArray();
-        byte[] twoColors = PngFiles.Write(Digits.Image(0), 28, PngFiles.Palette, 1), withAlpha = PngFiles.Write(Digits.Image(0), 28, PngFiles.GreyAlpha);
-        List<(string Type, byte[] Content)> chunks = PngFiles.Chunks(good);
-        (string, byte[]) header = chunks[0], pixels = chunks[1], end = chunks[2], transparent = ("tRNS", new byte[2]), palette = ("PLTE", [0, 0, 0, 255, 255, 255]);
-        byte[] bad = kind switch
-        {
-            "text" => "hello, world: this is text, not a picture, and long enough"u8.ToArray(),
-            "header" => good[..20],
-            "cut" => good[..^20],
-            "length" => [.. good[..33], 0x7F, 0xFF, 0xFF, 0xFF, .. good[37..]],
-            "huge" => [.. good[..16], 1, 0, 0, 0, .. good[20..]],
-            "no width" => WithHeader(3, 0),
-            "bomb" => WithPixels(PngFiles.Pack(new byte[5_000_000])),
-            "zlib" => WithPixels([1, 2, 3, 4, 5]),
-            "dictionary" => WithPixels([0x78, 0xBB, 1, 2, 3, 4, 5, 6]),
-            "short" => WithPixels(PngFiles.Pack(new byte[100])),
-            "blank" => PngFiles.Write(new byte[2000], 50),
-            "blank28" => PngFiles.Write(new byte[784], 28),
-            "signature: first bit" => [(byte)(good[0] & 0x7F), .. good[1..]],
-            "signature: Q for P" => [good[0], (byte)'Q', .. good[2..]],
-            "signature: small g" => [.. good[..3], (byte)'g', .. good[4..]],
-            "signature: space for LF" => [.. good[..7], (byte)' ', .. good[8..]],
-            "signature: CR added" => [.. good[..5], 13, .. good[5..]],
-            "signature: LF added" => [.. good[..7], 10, .. good[7..]],
-            "header checksum" => Flipped(32),
-            "colour type 1" => WithHeader(9, 1),
-            "colour type 9" => WithHeader(9, 9),
-            "depth 0" => WithHeader(8, 0),
-            "depth 3" => WithHeader(8, 3),
-            "depth 99" => WithHeader(8, 99),
-            "no pixels" => PngFiles.Join(header, end),
-            "pixel checksum" => Flipped(good.Length - 13),
-            "colour type 2 of 4 bits" => PngFiles.Join(("IHDR", [.. header.Item2[..8], 4, 2, 0, 0, 0]), pixels, end),
-            "colour type 3 of 16 bits" => PngFiles.Join(("IHDR", [.. header.Item2[..8], 16, 3, 0, 0, 0]), palette, pixels, end),
-            "compression" => WithHeader(10, 1),
-            "filter method" => WithHeader(11, 1),
-            "interlacing" => WithHeader(12, 2),
-            "text checksum" => PngFiles.Join(header, ("tEXt", text), pixels, end) is var file ? [.. file[..50], (byte)(file[50] ^ 1), .. file[51..]] : [],
-            "IHDR twice" => PngFiles.Join(header, header, pixels, end),
-            "IHDR of 14 bytes" => PngFiles.Join(("IHDR", [.. header.Item2, 0]), pixels, end),
-            "IDAT apart" => PngFiles.Join(header, ("IDAT", packed[..50]), ("tEXt", text), ("IDAT", packed[50..]), end),
-            "IEND missing" => PngFiles.Join(header, pixels),
-            "IEND with content" => PngFiles.Join(header, pixels, ("IEND", text)),
-            "unknown critical" => PngFiles.Join(header, ("NEWS", text), pixels, end),
-            "chunk without a name" => PngFiles.Join(header, ("te t", text), pixels, end),
-            "palette missing" => PngFiles.Join(PngFiles.Chunks(twoColors).Where(chunk => chunk.Type != "PLTE")),
-            "palette late" => PngFiles.Join(PngFiles.Chunks(PngFiles.Write(Digits.Image(0), 28, PngFiles.Rgb)).SelectMany(chunk => chunk.Type == "IDAT" ? [chunk, palette] : new[] { chunk })),
-            "palette twice" => WithPalette(palette, palette),
-            "palette of grey" => PngFiles.Join(header, palette, pixels, end),
-            "palette of 4 bytes" => WithPalette(("PLTE", new byte[4])),
-            "palette too long" => WithPalette(("PLTE", new byte[9])),
-            "palette too short" => WithPalette(("PLTE", new byte[3])),
-            "transparency too long" => WithPalette(palette, ("tRNS", new byte[3])),
-            "transparency late" => PngFiles.Join(header, pixels, transparent, end),
-            "transparency of alpha" => PngFiles.Join(PngFiles.Chunks(withAlpha).SelectMany(chunk => chunk.Type == "IDAT" ? [transparent, chunk] : new[] { chunk })),
-            "row filter 5" => WithPixels(PngFiles.Pack([5, .. rows[1..]])),
-            "a row more" => WithPixels(PngFiles.Pack([.. rows, .. rows[..29]])),
-            "a row less" => WithPixels(PngFiles.Pack(rows[..^29])),
-            "Adler-32" => WithPixels([.. packed[..^1], (byte)(packed[^1] ^ 1)]),
-            "Adler-32 cut off" => WithPixels(packed[..^1]),
-            _ => WithPixels(packed[..^4]),
-        };
-        Assert.Contains(says, Assert.Throws<InputException>(() => PictureFile.Read(bad, new byte[784])).Message, StringComparison.Ordinal);
-
-        byte[] WithPixels(byte[] data) => PngFiles.WithPixels(good, data);
-
-        byte[] WithHeader(int at, byte value) => PngFiles.Join(("IHDR", [.. header.Item2[..at], value, .. header.Item2[(at + 1)..]]), pixels, end);
-
-        byte[] WithPalette(params (string, byte[])[] instead) => PngFiles.Join(PngFiles.Chunks(twoColors).SelectMany(chunk => chunk.Type == "PLTE" ? instead : [chunk]));
-
-        byte[] Flipped(int at) => [.. good[..at], (byte)(good[at] ^ 1), .. good[(at + 1)..]];
-    }
+    [MemberData(nameof(BadPngNames))]
+    public void A_bad_png_is_refused_in_one_line(string kind) =>
+        Assert.Contains(BadPngs[kind].Says, Assert.Throws<InputException>(() => PictureFile.Read(BadPngs[kind].File, new byte[784])).Message, StringComparison.Ordinal);
 
     [Fact]
     public void Bytes_after_the_end_of_a_png_are_ignored()
@@ -297,6 +233,16 @@ public sealed class DigitPictureTests
         Assert.Equal(file.Contains("bad", StringComparison.Ordinal), refused is InputException e && e.Message.Contains("CRC", StringComparison.Ordinal));
         Assert.Equal(refused is null, image.AsSpan().ContainsAnyExcept((byte)0));
     }
+
+    private static byte[] WithPixels(byte[] data) => PngFiles.WithPixels(Good, data);
+
+    private static byte[] WithHeader(int at, byte value) => PngFiles.Join(("IHDR", With(Header.Content, at, value)), Pixels, End);
+
+    private static byte[] WithPalette(params (string, byte[])[] instead) => PngFiles.Join(PngFiles.Chunks(TwoColors).SelectMany(chunk => chunk.Type == "PLTE" ? instead : [chunk]));
+
+    private static byte[] Flipped(byte[] file, int at) => With(file, at, (byte)(file[at] ^ 1));
+
+    private static byte[] With(byte[] file, int at, byte value) => [.. file[..at], value, .. file[(at + 1)..]];
 
     private static void Centred(byte[] image)
     {

@@ -136,58 +136,38 @@ public sealed class JpegTests
         static byte[] Scaled(int by) => [.. Enumerable.Range(0, 28 * by * 28 * by).Select(i => (byte)(255 - Digits.Image(7)[i / (28 * by) / by * 28 + i % (28 * by) / by]))];
     }
 
-    public static TheoryData<string, string> BadJpegs => new()
+    private static readonly byte[] Good = JpegFiles.Read("grey.jpg");
+
+    private static readonly int Frame = JpegFiles.Find(Good, 0xC0), Scan = JpegFiles.Find(Good, 0xDA), Codes = JpegFiles.Find(Good, 0xC4), Steps = JpegFiles.Find(Good, 0xDB), Length = 2 + Good[Frame + 3];
+
+    /// <summary>Bad files, and what the one line must say.</summary>
+    private static readonly Dictionary<string, (string Says, byte[] File)> BadJpegs = new()
     {
-        { "cut in the pixels", "cut off" },
-        { "cut in the tables", "cut off" },
-        { "no end", "cut off" },
-        { "start only", "cut off" },
-        { "no pixels", "pixels are missing" },
-        { "no tables", "a table of codes (DHT) is missing" },
-        { "no steps", "a table of steps (DQT) is missing" },
-        { "two frames", "it has two frames" },
-        { "12 bits", "a JPEG of 12 bits a colour" },
-        { "no width", "a picture of 0×120 pixels" },
-        { "huge", "a picture of 65535×65535 pixels; expected at most" },
-        { "segment without length", "a segment has no length" },
-        { "overfull codes", "a table of codes (DHT) is damaged" },
-        { "twice", "its pixels come twice" },
-        { "few bytes and many pixels", "pixels are missing" },
-        { "most pixels taken out", "pixels are missing" },
-        { "scan of nothing", "a scan is of no colour" },
-        { "sampling", "its colours are sampled in no" },
+        ["cut in the pixels"] = ("cut off", Good[..(Scan + 100)]),
+        ["cut in the tables"] = ("cut off", Good[..(Codes + 10)]),
+        ["no end"] = ("cut off", Good[..^2]),
+        ["start only"] = ("cut off", Good[..3]),
+        ["no pixels"] = ("pixels are missing", [.. Good[..Scan], 0xFF, 0xD9]),
+        ["no tables"] = ("a table of codes (DHT) is missing", [.. Good[..Codes], .. Good[Scan..]]),
+        ["no steps"] = ("a table of steps (DQT) is missing", [.. Good[..Steps], .. Good[Frame..]]),
+        ["two frames"] = ("it has two frames", [.. Good[..Frame], .. Good[Frame..(Frame + Length)], .. Good[Frame..]]),
+        ["12 bits"] = ("a JPEG of 12 bits a colour", With(Frame + 4, 12)),
+        ["no width"] = ("a picture of 0×120 pixels", JpegFiles.WithSize(Good, 0, 120)),
+        ["huge"] = ("a picture of 65535×65535 pixels; expected at most", JpegFiles.WithSize(Good, 65535, 65535)),
+        ["segment without length"] = ("a segment has no length", [.. Good[..2], 0xFF, 0xE0, 0, 1, .. Good[2..]]),
+        ["overfull codes"] = ("a table of codes (DHT) is damaged", With(Codes + 5, 3)),
+        ["twice"] = ("its pixels come twice", [.. Good[..^2], .. Good[Scan..]]),
+        ["few bytes and many pixels"] = ("pixels are missing", JpegFiles.WithSize(Good, 3000, 3000)),
+        ["most pixels taken out"] = ("pixels are missing", [.. Good[..(Scan + 20)], .. Good[^2..]]),
+        ["scan of nothing"] = ("a scan is of no colour", With(Scan + 5, 77)),
+        ["sampling"] = ("its colours are sampled in no", With(Frame + 11, 0x51)),
     };
 
-    [Theory]
-    [MemberData(nameof(BadJpegs))]
-    public void A_bad_jpeg_is_refused_in_one_line(string kind, string says)
-    {
-        byte[] good = JpegFiles.Read("grey.jpg");
-        int frame = JpegFiles.Find(good, 0xC0), scan = JpegFiles.Find(good, 0xDA), codes = JpegFiles.Find(good, 0xC4), steps = JpegFiles.Find(good, 0xDB), length = 2 + good[frame + 3];
-        AssertRefused(says, kind switch
-        {
-            "cut in the pixels" => good[..(scan + 100)],
-            "cut in the tables" => good[..(codes + 10)],
-            "no end" => good[..^2],
-            "start only" => good[..3],
-            "no pixels" => [.. good[..scan], 0xFF, 0xD9],
-            "no tables" => [.. good[..codes], .. good[scan..]],
-            "no steps" => [.. good[..steps], .. good[frame..]],
-            "two frames" => [.. good[..frame], .. good[frame..(frame + length)], .. good[frame..]],
-            "12 bits" => With(frame + 4, 12),
-            "no width" => JpegFiles.WithSize(good, 0, 120),
-            "huge" => JpegFiles.WithSize(good, 65535, 65535),
-            "segment without length" => [.. good[..2], 0xFF, 0xE0, 0, 1, .. good[2..]],
-            "overfull codes" => With(codes + 5, 3),
-            "twice" => [.. good[..^2], .. good[scan..]],
-            "few bytes and many pixels" => JpegFiles.WithSize(good, 3000, 3000),
-            "most pixels taken out" => [.. good[..(scan + 20)], .. good[^2..]],
-            "scan of nothing" => With(scan + 5, 77),
-            _ => With(frame + 11, 0x51),
-        });
+    public static TheoryData<string> BadJpegNames => [.. BadJpegs.Keys];
 
-        byte[] With(int at, byte value) => [.. good[..at], value, .. good[(at + 1)..]];
-    }
+    [Theory]
+    [MemberData(nameof(BadJpegNames))]
+    public void A_bad_jpeg_is_refused_in_one_line(string kind) => AssertRefused(BadJpegs[kind].Says, BadJpegs[kind].File);
 
     /// <summary>Each pass visits every block of the picture, and takes ten bytes of the file.</summary>
     [Fact]
@@ -251,4 +231,6 @@ public sealed class JpegTests
 
     private static void AssertRefused(string says, byte[] file) =>
         Assert.Contains(says, Assert.Throws<InputException>(() => PictureFile.Read(file, new byte[784])).Message, StringComparison.Ordinal);
+
+    private static byte[] With(int at, byte value) => [.. Good[..at], value, .. Good[(at + 1)..]];
 }

@@ -81,19 +81,6 @@ public sealed class CheckpointTests : TestsWithFolder
         Refused("negative variance", () => Checkpoint.LoadWeights(path));
     }
 
-    [Fact]
-    public void A_failed_write_leaves_the_old_file_and_no_other()
-    {
-        string path = _folder.Write("file", [1, 2, 3]);
-        Assert.Throws<IOException>(() => AtomicFile.Write(path, stream =>
-        {
-            stream.Write([4, 5]);
-            throw new IOException("disk full");
-        }));
-        Assert.Equal([1, 2, 3], File.ReadAllBytes(path));
-        Assert.Single(Directory.GetFiles(_folder.Path));
-    }
-
     private static NamedTensor[] Tensors(NetworkWeights weights) =>
         [.. weights.Network.Parameters.Trained.Concat(weights.Network.Parameters.Statistics)
             .Select(slice => new NamedTensor(slice.Name, slice.Shape, weights.Slice(slice).ToArray()))];

@@ -102,35 +102,38 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
 
     private const string SaveNet = "safetensors.torch.save_file(net.state_dict(), \"model.safetensors\")";
 
-    public static TheoryData<string, string, string> Formats => new()
+    /// <summary>Files of other formats, what is said of them, and of how to make safetensors of them.</summary>
+    private static readonly Dictionary<string, (byte[] File, string Says, string How)> Formats = new()
     {
-        { "torch.save", "is a PyTorch file; save its weights as safetensors", SaveNet },
-        { "torch.save, list in another order", "is a PyTorch file;", SaveNet },
-        { "torch.save before 1.6", "is a PyTorch file, as torch.save wrote it before version 1.6", SaveNet },
-        { "torch.save before 1.6, protocol 4", "is a PyTorch file, as torch.save wrote it before version 1.6", SaveNet },
-        { "torch.jit.save", "is a TorchScript file", "safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")" },
-        { "pickle", "is a Python pickle", SaveNet },
-        { "HDF5", "is a Keras file", "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1)" },
-        { "keras", "is a Keras file", "docs/weights.md" },
-        { "npz", "is a NumPy archive", "safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\")" },
-        { "npy", "is a single NumPy array", "safetensors.numpy.save_file(" },
-        { "zip", "is a zip file; unpack it", "" },
-        { "gzip", "is packed by gzip", "gunzip" },
-        { "LFS", "is a Git LFS pointer", "git lfs pull" },
-        { "HTML", "is a web page", "" },
-        { "HTML with a mark", "is a web page", "" },
-        { "HTML in another script", "is a web page", "" },
-        { "nothing", "is empty", "" },
-        { "PNG", "not a safetensors file: it is a PNG picture", "" },
-        { "CSV", "not a safetensors file: it is text that begins with 'label,pixel0,pix'", "" },
-        { "ONNX", "is an ONNX model", "" },
+        ["torch.save"] = (DigitFiles.Zip(("archive/data.pkl", [0x80, 2]), ("archive/byteorder", "little"u8.ToArray()), ("archive/data/0", new byte[64]), ("archive/version", "3"u8.ToArray())), "is a PyTorch file; save its weights as safetensors", SaveNet),
+        ["torch.save, list in another order"] = (DigitFiles.Zip(("net/version", "3"u8.ToArray()), ("net/data/0", new byte[64]), ("net/data.pkl", [0x80, 2])), "is a PyTorch file;", SaveNet),
+        ["torch.save before 1.6"] = (TorchMagic, "is a PyTorch file, as torch.save wrote it before version 1.6", SaveNet),
+        ["torch.save before 1.6, protocol 4"] = ([0x80, 0x04, 0x95, 0x0d, 0, 0, 0, 0, 0, 0, 0, .. TorchMagic[2..]], "is a PyTorch file, as torch.save wrote it before version 1.6", SaveNet),
+        ["torch.jit.save"] = (DigitFiles.Zip(("net/code/__torch__.py", "class"u8.ToArray()), ("net/data.pkl", [0x80, 2]), ("net/constants.pkl", [0x80, 2])), "is a TorchScript file", "safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")"),
+        ["pickle"] = ([0x80, 0x04, 0x95, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x7d, 0x94, 0x2e], "is a Python pickle", SaveNet),
+        ["HDF5"] = ([0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0, 0, 8, 8, 0], "is a Keras file", "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1)"),
+        ["keras"] = (DigitFiles.Zip(("metadata.json", "{}"u8.ToArray()), ("config.json", "{}"u8.ToArray()), ("model.weights.h5", [0x89])), "is a Keras file", "docs/weights.md"),
+        ["npz"] = (DigitFiles.Zip(("conv1.weight.npy", [0x93]), ("conv1.bias.npy", [0x93])), "is a NumPy archive", "safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\")"),
+        ["npy"] = ([0x93, .. "NUMPY\x01\0v\0{'descr'"u8], "is a single NumPy array", "safetensors.numpy.save_file("),
+        ["zip"] = (DigitFiles.Zip(("readme.txt", [1])), "is a zip file; unpack it", ""),
+        ["gzip"] = (DigitFiles.Gzip(new byte[100]), "is packed by gzip", "gunzip"),
+        ["LFS"] = ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 900376\n"u8.ToArray(), "is a Git LFS pointer", "git lfs pull"),
+        ["HTML"] = ("\n<!DOCTYPE html>\n<html><head><title>model.safetensors</title>"u8[1..].ToArray(), "is a web page", ""),
+        ["HTML with a mark"] = ("\uFEFF\n <html><head>"u8.ToArray(), "is a web page", ""),
+        ["HTML in another script"] = ("<!DOCTYPE html><html lang=ru><title>Скачать</title>"u8.ToArray(), "is a web page", ""),
+        ["nothing"] = ([], "is empty", ""),
+        ["PNG"] = ([0x89, .. "PNG\r\n"u8, 0x1a, 0x0a, .. new byte[40]], "not a safetensors file: it is a PNG picture", ""),
+        ["CSV"] = ("label,pixel0,pixel1\n"u8.ToArray(), "not a safetensors file: it is text that begins with 'label,pixel0,pix'", ""),
+        ["ONNX"] = ([0x08, 0x08, 0x12, 0x07, .. "pytorch"u8, 0x3a, 0x00], "is an ONNX model", ""),
     };
 
+    public static TheoryData<string> FormatNames => [.. Formats.Keys];
+
     [Theory]
-    [MemberData(nameof(Formats))]
-    public void Other_formats_are_called_by_their_name_and_the_way_to_safetensors_is_said(string format, string says, string how)
+    [MemberData(nameof(FormatNames))]
+    public void Other_formats_are_called_by_their_name_and_the_way_to_safetensors_is_said(string format)
     {
-        byte[] bytes = Foreign(format);
+        (byte[] bytes, string says, string how) = Formats[format];
         foreach (string name in new[] { "weights.pt", "model.safetensors" }) // whatever it is called
         {
             string path = _folder.Write(name, bytes);
@@ -150,7 +153,7 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
     public async Task What_comes_through_a_pipe_is_recognised_as_well(string format, string says)
     {
         string pipe = FileNodes.Fifo(_folder["pipe"]);
-        Task write = Task.Run(() => File.WriteAllBytes(pipe, Foreign(format)), TestContext.Current.CancellationToken); // opening it waits for a reader
+        Task write = Task.Run(() => File.WriteAllBytes(pipe, Formats[format].File), TestContext.Current.CancellationToken); // opening it waits for a reader
         DataSourceTests.AssertRefused(says, () => Checkpoint.LoadWeights(pipe));
         await write;
     }
@@ -158,7 +161,7 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
     [Fact]
     public void A_zip_file_that_is_cut_off_is_still_recognised()
     {
-        byte[] whole = Foreign("torch.save");
+        byte[] whole = Formats["torch.save"].File;
         DataSourceTests.AssertRefused("is a PyTorch file", () => Checkpoint.LoadWeights(_folder.Write("cut.pt", whole[..^30])));
         DataSourceTests.AssertRefused("is a zip file", () => Checkpoint.LoadWeights(_folder.Write("stump.pt", whole[..20])));
     }
@@ -223,30 +226,6 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         int[] sizes = [.. shape.Split(',').Select(int.Parse)];
         return new ForeignTensor(name, "F32", sizes, new double[sizes.Aggregate(1, (a, b) => a * b)]);
     }
-
-    private static byte[] Foreign(string format) => format switch
-    {
-        "torch.save" => DigitFiles.Zip(("archive/data.pkl", [0x80, 2]), ("archive/byteorder", "little"u8.ToArray()), ("archive/data/0", new byte[64]), ("archive/version", "3"u8.ToArray())),
-        "torch.save, list in another order" => DigitFiles.Zip(("net/version", "3"u8.ToArray()), ("net/data/0", new byte[64]), ("net/data.pkl", [0x80, 2])),
-        "torch.save before 1.6" => TorchMagic,
-        "torch.save before 1.6, protocol 4" => [0x80, 0x04, 0x95, 0x0d, 0, 0, 0, 0, 0, 0, 0, .. TorchMagic[2..]],
-        "torch.jit.save" => DigitFiles.Zip(("net/code/__torch__.py", "class"u8.ToArray()), ("net/data.pkl", [0x80, 2]), ("net/constants.pkl", [0x80, 2])),
-        "pickle" => [0x80, 0x04, 0x95, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x7d, 0x94, 0x2e],
-        "HDF5" => [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0, 0, 8, 8, 0],
-        "keras" => DigitFiles.Zip(("metadata.json", "{}"u8.ToArray()), ("config.json", "{}"u8.ToArray()), ("model.weights.h5", [0x89])),
-        "npz" => DigitFiles.Zip(("conv1.weight.npy", [0x93]), ("conv1.bias.npy", [0x93])),
-        "npy" => [0x93, .. "NUMPY\x01\0v\0{'descr'"u8],
-        "zip" => DigitFiles.Zip(("readme.txt", [1])),
-        "gzip" => DigitFiles.Gzip(new byte[100]),
-        "LFS" => "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 900376\n"u8.ToArray(),
-        "HTML" => "\n<!DOCTYPE html>\n<html><head><title>model.safetensors</title>"u8[1..].ToArray(),
-        "HTML with a mark" => "\uFEFF\n <html><head>"u8.ToArray(),
-        "HTML in another script" => "<!DOCTYPE html><html lang=ru><title>Скачать</title>"u8.ToArray(),
-        "nothing" => [],
-        "PNG" => [0x89, .. "PNG\r\n"u8, 0x1a, 0x0a, .. new byte[40]],
-        "CSV" => "label,pixel0,pixel1\n"u8.ToArray(),
-        _ => [0x08, 0x08, 0x12, 0x07, .. "pytorch"u8, 0x3a, 0x00],
-    };
 
     private static NetworkWeights Final(Golden golden)
     {
