@@ -132,10 +132,14 @@ typedef struct cudnn_digits_training_options {
     uint64_t seed;         /* keys everything random */
     double learning_rate;  /* peak of the one-cycle schedule */
     double weight_decay;   /* of AdamW; 0 is plain Adam */
-    double validation;     /* share of each class held out, 0 <= share < 1; the best epoch by it is kept */
+    double beta1;          /* Adam's, 0 <= beta1 < 1 */
+    double beta2;          /* Adam's, 0 <= beta2 < 1 */
+    double epsilon;        /* Adam's, added to the root of the mean square */
+    double dropout;        /* every dropout rate, 0 <= rate < 1; NaN for the network's own */
     double rotate;         /* augmentation: +- degrees */
     double shift;          /* augmentation: +- share of the side */
     double zoom;           /* augmentation: +- share of the size */
+    double validation;     /* share of each class held out, 0 ... 0.9; the best epoch by it is kept */
     cudnn_digits_progress_callback callback; /* null for none */
     void *user;                              /* handed to the callback */
 } cudnn_digits_training_options;

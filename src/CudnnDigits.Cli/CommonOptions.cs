@@ -11,7 +11,7 @@ namespace CudnnDigits.Cli;
 /// <summary>Options that several commands share, and the checks of their ranges.</summary>
 internal static class CommonOptions
 {
-    public const int MostBatch = 16384, MostEpochs = 100_000, MostSeeds = 1000, MostFolds = 100, MostBudget = 10_000_000;
+    public const int MostBatch = TrainingField.MostBatch, MostEpochs = TrainingField.MostEpochs, MostSeeds = 1000, MostFolds = 100, MostBudget = 10_000_000;
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 
@@ -82,9 +82,6 @@ internal static class CommonOptions
         });
         return option;
     }
-
-    /// <summary>A schedule's name on the command line.</summary>
-    public static string ScheduleName(LearningRateSchedule schedule) => schedule == LearningRateSchedule.OneCycle ? "one-cycle" : schedule.ToString().ToLowerInvariant();
 
     /// <summary>Digits to train on: those at a path, or without one the built-in generated digits.</summary>
     public static DigitDataset LoadTraining(string? path, bool quiet)

@@ -11,20 +11,19 @@ namespace CudnnDigits.Cli;
 /// <summary><c>train</c>: from data to a run folder, or on from a run folder.</summary>
 internal static class TrainCommand
 {
+    private static readonly string Validation = TrainingField.Of(nameof(TrainingOptions.Validation)).Option!, EarlyStop = TrainingField.Of(nameof(TrainingOptions.EarlyStop)).Option!;
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
-    private static readonly Option<double?> Validation = CommonOptions.Ranged("--validation", "F", "Share of each class held out. Default: 0.2; 0 trains on everything.", 0, 0.9);
-    private static readonly Option<int?> EarlyStop = CommonOptions.Ranged("--early-stop", "N", "Stop after N epochs without better validation accuracy, for which digits must be held out. Default: 0, never.", 0, 100_000);
     private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, ours or exported from PyTorch; their network is taken.", HelpName = "FILE" };
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it. More --epochs lay one-cycle out anew.", HelpName = "DIR" };
     private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Keep the order of the file." };
 
     private static IEnumerable<Option> FixedByRun =>
-        [.. TrainingOptionSet.Training.Where(option => option != TrainingOptionSet.Epochs), Out, Validation, EarlyStop, InitFrom, NoShuffle, .. Machine.FixedByRun];
+        [.. TrainingOptionSet.Training.Where(option => option != TrainingOptionSet.Epochs), .. TrainingOptionSet.TrainOnly, Out, InitFrom, NoShuffle, .. Machine.FixedByRun];
 
     public static Command Create()
     {
         Command command = new("train", "Train a network and write a run folder: weights, history, metrics, a report to look at.");
-        command.AddRange([.. TrainingOptionSet.Training, Out, Validation, EarlyStop, InitFrom, Resume, NoShuffle, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
+        command.AddRange([.. TrainingOptionSet.Training, .. TrainingOptionSet.TrainOnly, Out, InitFrom, Resume, NoShuffle, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
         command.SetAction(result =>
         {
             using (Process self = Process.GetCurrentProcess())
@@ -43,16 +42,10 @@ internal static class TrainCommand
         NetworkSpec? network = result.GetValue(TrainingOptionSet.Model) is { } name ? DigitNetworks.Find(name) : null;
         (NetworkWeights? start, IReadOnlyDictionary<string, string> metadata) =
             initFrom is null ? (null, new Dictionary<string, string>()) : WeightsFile.LoadStart(initFrom, network, result.GetValue(TrainingOptionSet.Quiet));
-        TrainingOptions options = TrainingOptionSet.Resolve(result, start?.Network.Name);
-        options = options with
-        {
-            Validation = result.GetValue(Validation) ?? options.Validation,
-            EarlyStop = result.GetValue(EarlyStop) ?? options.EarlyStop,
-            Shuffle = !result.GetValue(NoShuffle),
-        };
+        TrainingOptions options = TrainingOptionSet.Resolve(result, start?.Network.Name) with { Shuffle = !result.GetValue(NoShuffle) };
         if (options is { EarlyStop: > 0, Split.HoldsOut: false })
         {
-            throw new InputException($"{EarlyStop.Name} {options.EarlyStop} goes by the digits held out, and {Validation.Name} 0 holds none out; leave out one of the two");
+            throw new InputException($"{EarlyStop} {options.EarlyStop} goes by the digits held out, and {Validation} 0 holds none out; leave out one of the two");
         }
 
         Machine machine = Machine.From(result);
@@ -82,11 +75,12 @@ internal static class TrainCommand
 
         using RunFolder folder = RunFolder.Open(path, out RunRecord record);
         TrainingOptions before = record.Options;
-        if (result.GetValue(TrainingOptionSet.Epochs) is { } epochs)
+        if (result.GetValue(TrainingOptionSet.Epochs) is not null)
         {
-            record = epochs >= record.Options.Epochs
-                ? record with { Options = record.Options with { Epochs = epochs } }
-                : throw new InputException($"--epochs {epochs} is less than the run's {record.Options.Epochs}; --resume can only extend it");
+            int epochs = TrainingOptionSet.Resolve(result, before.Model).Epochs;
+            record = epochs >= before.Epochs
+                ? record with { Options = before with { Epochs = epochs } }
+                : throw new InputException($"--epochs {epochs} is less than the run's {before.Epochs}; --resume can only extend it");
         }
 
         if (record.Data.Path is { } digits && !Path.Exists(digits))
@@ -126,11 +120,11 @@ internal static class TrainCommand
     {
         (TrainingState state, TrainingOptions now) = (run.State, run.Record.Options);
         return state.IsStoppedEarly(now)
-                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, since none was better than epoch {state.BestEpoch!.Epoch} ({EarlyStop.Name} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
+                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, since none was better than epoch {state.BestEpoch!.Epoch} ({EarlyStop} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
             : state.Epoch >= now.Epochs ? $"nothing is left to train: epoch {state.Epoch} of {now.Epochs} is done; more --epochs train further"
             : now.Schedule == LearningRateSchedule.OneCycle && now.Epochs > before.Epochs && state.Optimizer.Step > 0
                 ? $"one-cycle was laid out for --epochs {before.Epochs} and is laid out anew for --epochs {now.Epochs}, so the result is not that of a run with --epochs {now.Epochs} from the start"
-            : now is { EarlyStop: > 0, Split.HoldsOut: false } ? $"nothing is held out, so {EarlyStop.Name} {now.EarlyStop} goes by the training loss; new runs refuse it"
+            : now is { EarlyStop: > 0, Split.HoldsOut: false } ? $"nothing is held out, so {EarlyStop} {now.EarlyStop} goes by the training loss; new runs refuse it"
             : null;
     }
 

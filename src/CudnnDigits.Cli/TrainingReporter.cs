@@ -35,11 +35,10 @@ internal class TrainingReporter
         Note("data", record.Data.Path is { } path
             ? $"{path}: {record.Data.Count:N0} digits, {training:N0} to train on, {validation:N0} held out"
             : $"built-in generated digits (no --data given): {record.Data.Count:N0}, {training:N0} to train on, {validation:N0} held out");
-        string augmentation = o.Augmentation.IsEnabled ? $"±{o.Rotate}°, ±{o.Shift:P0} shift, ±{o.Zoom:P0} zoom" : "none";
-        string decay = o.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.WeightDecay)}" : "";
+        string decay = o.Optimizer.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.Optimizer.WeightDecay)}" : "";
         Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, "
-            + $"batch {o.BatchSize}, {CommonOptions.ScheduleName(o.Schedule)} to {Figures.Exact(o.LearningRate)}{decay}, "
-            + $"augmentation {augmentation}, seed {o.Seed}");
+            + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {Figures.Exact(o.Optimizer.LearningRate)}{decay}, "
+            + $"augmentation {TrainingField.Describe(TrainingField.Augmentation, o)}, seed {o.Seed}");
         string why = whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}";
         Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{why}");
         string progress = state.Optimizer.Step == 0 ? ""
@@ -113,7 +112,7 @@ internal class TrainingReporter
             string validation = e.ValidationAccuracy is { } accuracy
                 ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}"
                 : "";
-            string rate = Figures.Rate(e.LearningRate, Options.LearningRate);
+            string rate = Figures.Rate(e.LearningRate, Options.Optimizer.LearningRate);
             string best = Options.Split.HoldsOut && state.BestEpoch == e ? "best" : "    ";
             Console.Error.WriteLine((
                 $"epoch {epoch}/{epochs}  train {Figures.Loss(e.TrainLoss),7} {e.TrainAccuracy,8:P2}{validation}  lr {rate}  "
@@ -126,7 +125,7 @@ internal class TrainingReporter
     {
         private static readonly TimeSpan Pace = TimeSpan.FromSeconds(0.1);
 
-        private readonly EpochTable _table = new(options.Epochs, options.LearningRate, options.Split.HoldsOut);
+        private readonly EpochTable _table = new(options.Epochs, options.Optimizer.LearningRate, options.Split.HoldsOut);
         private readonly Stopwatch _sinceShown = new();
 
         public override void Note(string label, string text) => screen.Line(label, text);

@@ -139,7 +139,7 @@ internal sealed class TrainingRun : IDisposable
         catch (DivergedException e)
         {
             throw new RunFailedException(
-                $"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Figures.Exact(Record.Options.LearningRate)}", e);
+                $"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Figures.Exact(Record.Options.Optimizer.LearningRate)}", e);
         }
         catch (CudaException e)
         {

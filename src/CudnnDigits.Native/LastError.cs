@@ -1,13 +1,13 @@
-using System.Text.RegularExpressions;
 using CudnnDigits.Cuda;
 using CudnnDigits.Data;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Native;
 
 /// <summary>
 /// The message of a thread's last failed call. C may read it until another call of the thread fails. It is freed after the thread's end.
 /// </summary>
-internal sealed unsafe partial class LastError
+internal sealed unsafe class LastError
 {
     private static readonly string[] Settings = ["device", "precision", "batch-size", "threads"];
 
@@ -69,12 +69,13 @@ internal sealed unsafe partial class LastError
     /// Messages of the library name command-line options or C# properties. Here both become fields of the C structures:
     /// "--batch-size" and "BatchSize is" become "batch_size" and "batch_size is".
     /// </summary>
-    private static string InFields(string message) => Settings.Aggregate(
-        $" {Property().Replace(message, match => JsonNamingPolicy.SnakeCaseLower.ConvertName(match.Value))}",
-        (text, name) => text.Replace($" --{name}", $" {name.Replace('-', '_')}", StringComparison.Ordinal))[1..];
-
-    [GeneratedRegex("^(Epochs|BatchSize|LearningRate|WeightDecay|Validation|Rotate|Shift|Zoom)(?= is )")]
-    private static partial Regex Property();
+    private static string InFields(string message)
+    {
+        TrainingField? field = TrainingField.All.FirstOrDefault(field => message.StartsWith($"{field.Name} is ", StringComparison.Ordinal));
+        return Settings.Aggregate(
+            $" {(field is null ? message : field.JsonName + message[field.Name.Length..])}",
+            (text, name) => text.Replace($" --{name}", $" {name.Replace('-', '_')}", StringComparison.Ordinal))[1..];
+    }
 
     private byte* Keep(string message)
     {

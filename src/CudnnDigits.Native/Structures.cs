@@ -1,3 +1,5 @@
+using CudnnDigits.Training;
+
 namespace CudnnDigits.Native;
 
 /// <summary>Return values; include/cudnn_digits.h describes them.</summary>
@@ -36,6 +38,19 @@ internal struct ProgressStructure
     public double ValidationAccuracy;
 }
 
+/// <summary>
+/// The doubles of cudnn_digits_training_options: one for each field of <see cref="TrainingField.All"/> that is a real number with an
+/// option, in that order. The header names them; a test compares the names.
+/// </summary>
+[InlineArray(10)]
+internal struct TrainingNumbers
+{
+    private double _first;
+
+    /// <summary>The fields, in the order of the numbers.</summary>
+    public static TrainingField[] Fields { get; } = [.. TrainingField.All.Where(field => field.IsReal && field.Option is not null)];
+}
+
 /// <summary>cudnn_digits_training_options.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct TrainingStructure
@@ -50,12 +65,7 @@ internal unsafe struct TrainingStructure
     public int Threads;
     public int Deterministic;
     public ulong Seed;
-    public double LearningRate;
-    public double WeightDecay;
-    public double Validation;
-    public double Rotate;
-    public double Shift;
-    public double Zoom;
+    public TrainingNumbers Numbers;
     public delegate* unmanaged[Cdecl]<ProgressStructure*, void*, int> Callback;
     public void* User;
 }

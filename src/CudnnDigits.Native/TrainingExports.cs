@@ -107,37 +107,41 @@ internal static unsafe class TrainingExports
     private static TrainingStructure Defaults(byte* model)
     {
         TrainingOptions defaults = For(model);
-        return new TrainingStructure
+        TrainingStructure structure = new()
         {
             StructSize = (nuint)sizeof(TrainingStructure),
             Model = (byte*)ModelNames[defaults.Model],
             Epochs = defaults.Epochs,
             BatchSize = defaults.BatchSize,
-            LearningRate = defaults.LearningRate,
-            WeightDecay = defaults.WeightDecay,
-            Validation = defaults.Validation,
-            Rotate = defaults.Rotate,
-            Shift = defaults.Shift,
-            Zoom = defaults.Zoom,
         };
+        foreach ((int i, TrainingField field) in TrainingNumbers.Fields.Index())
+        {
+            structure.Numbers[i] = field.AsNumber!(defaults) ?? double.NaN;
+        }
+
+        return structure;
     }
 
     private static TrainingOptions Read(in TrainingStructure given)
     {
         Arguments.Size(given.StructSize, sizeof(TrainingStructure), "cudnn_digits_training_options");
-        return For(given.Model) with
+        TrainingOptions options = For(given.Model) with
         {
             Epochs = given.Epochs,
             BatchSize = given.BatchSize,
             Seed = given.Seed,
-            LearningRate = given.LearningRate,
-            WeightDecay = given.WeightDecay,
-            Validation = given.Validation,
-            Rotate = (float)given.Rotate,
-            Shift = (float)given.Shift,
-            Zoom = (float)given.Zoom,
         };
+        foreach ((int i, TrainingField field) in TrainingNumbers.Fields.Index())
+        {
+            double value = given.Numbers[i];
+            options = field.IsNullable && double.IsNaN(value) ? options : field.Parse(options, value.ToString(CultureInfo.InvariantCulture))!;
+        }
+
+        return options;
     }
+
+    /// <summary>The defaults of a network by its name in UTF-8; null names the default network.</summary>
+    private static TrainingOptions For(byte* model) => TrainingOptions.For(model == null ? DigitNetworks.Default.Name : Arguments.Text(model));
 
     /// <summary>Refuses, before anything is trained, a path that cannot be written or that holds the digits.</summary>
     private static void CheckTarget(NativePath target, string? data)

@@ -287,7 +287,7 @@ public class StepTests
 
         NetworkWeights Step(double weightDecay)
         {
-            using ITrainingBackend backend = Gpu.Create(network, Options(16, precision) with { WeightDecay = weightDecay, Convolutions = convolutions });
+            using ITrainingBackend backend = Gpu.Create(network, Options(16, precision) with { Optimizer = new() { WeightDecay = weightDecay }, Convolutions = convolutions });
             NetworkWeights weights = new(network);
             AdamState optimizer = new(network);
             backend.Load(start, optimizer);

@@ -77,6 +77,10 @@ static void test_training(void) {
     WRONG(rotate = -1)
     WRONG(shift = INFINITY)
     WRONG(zoom = 2)
+    WRONG(beta1 = 1)
+    WRONG(beta2 = -0.1)
+    WRONG(epsilon = 0)
+    WRONG(dropout = 1)
     WRONG(threads = -1)
     WRONG(threads = 1025)
     SAYS("expected 0 to 1024");

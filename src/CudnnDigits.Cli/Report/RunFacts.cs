@@ -1,5 +1,4 @@
 using CudnnDigits.Data;
-using CudnnDigits.Model;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
@@ -19,16 +18,11 @@ internal static class RunFacts
     public static IEnumerable<RunFact> Of(RunReport run)
     {
         (RunRecord record, TrainingOptions o) = (run.Record, run.Record.Options);
-        yield return new("network", $"{o.Model}, {DigitNetworks.Find(o.Model)?.Parameters.TrainedCount:N0} parameters");
-        yield return new("epochs", $"{o.Epochs}{(o.EarlyStop > 0 ? $", early stop after {o.EarlyStop}" : "")}");
-        yield return new("batch size", $"{o.BatchSize}");
-        yield return new("learning rate", string.Create(CultureInfo.InvariantCulture, $"{o.LearningRate}, {CommonOptions.ScheduleName(o.Schedule)}"));
-        yield return new("augmentation", Describe(o.Augmentation));
-        yield return new("weight decay", o.WeightDecay.ToString(CultureInfo.InvariantCulture));
-        yield return new("dropout", o.Dropout is { } rate ? rate.ToString(CultureInfo.InvariantCulture) : "the network's own");
-        yield return new("held out", o.Folds > 0 ? $"fold {o.Fold} of {o.Folds}" : $"{o.Validation:P0} of each class{(o.Test > 0 ? $"; a further {o.Test:P0} kept away" : "")}");
-        yield return new("seed", $"{o.Seed}");
-        yield return new("order", o.Shuffle ? "shuffled" : "the file's");
+        foreach (string fact in TrainingField.All.Select(field => field.Fact).OfType<string>().Distinct())
+        {
+            yield return new(fact, TrainingField.Describe(fact, o));
+        }
+
         yield return new("began with", record.InitFrom ?? "fresh weights");
         yield return new("data", $"{record.Data.Path ?? "built-in generated digits"}, {record.Data.Count:N0} digits");
         yield return new("data fingerprint", record.Data.Fingerprint[..Math.Min(FingerprintShown, record.Data.Fingerprint.Length)], record.Data.Fingerprint);
@@ -58,10 +52,6 @@ internal static class RunFacts
             : runs.Select(run => HeldOut(run.Record.Options.Split)).Distinct().Count() > 1
                 ? "Compare with care: these runs were scored on other digits than each other (their splits differ), so part of the difference is that of the digits."
                 : null;
-
-    public static string Describe(AugmentationSpec spec) => spec.IsEnabled
-        ? string.Create(CultureInfo.InvariantCulture, $"rotation ±{spec.RotateDegrees}°, shift ±{100 * spec.ShiftFraction:0.#} %, zoom ±{100 * spec.ZoomFraction:0.#} %")
-        : "none";
 
     /// <summary>The same for splits that score the same digits of the same data.</summary>
     private static SplitSpec HeldOut(SplitSpec split) => split.Folds > 0 ? split with { Validation = 0, Test = 0 } : split.HoldsOut ? split with { Fold = 0, Test = 0 } : default;

@@ -244,7 +244,7 @@ internal static class Sections
         }));
         return $"""
             <h3>Augmentation</h3>
-            <p class="note">Each row: a training digit as it is, then as the first {AugmentedEpochs} epochs saw it: {RunFacts.Describe(o.Augmentation)}.</p>
+            <p class="note">Each row: a training digit as it is, then as the first {AugmentedEpochs} epochs saw it: {TrainingField.Describe(TrainingField.Augmentation, o)}.</p>
             <ul class="strip">{strip}</ul>
             """;
     }

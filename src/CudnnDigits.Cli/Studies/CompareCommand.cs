@@ -41,7 +41,6 @@ internal static class CompareCommand
     /// </summary>
     public static TrainingOptions Protocol(NetworkSpec network, bool augmented, ulong seed, int? epochs)
     {
-        AugmentationSpec augmentation = augmented ? AugmentationSpec.Standard : AugmentationSpec.None;
         bool lowersRate = network.Report is { LowersRate: true };
         TrainingOptions defaults = TrainingOptions.For(network.Name, lowersRate ? LearningRateSchedule.Plateau : LearningRateSchedule.Constant);
         return defaults with
@@ -49,9 +48,7 @@ internal static class CompareCommand
             Epochs = epochs ?? defaults.Epochs,
             BatchSize = 64,
             Seed = seed,
-            Rotate = augmentation.RotateDegrees,
-            Shift = augmentation.ShiftFraction,
-            Zoom = augmentation.ZoomFraction,
+            Augmentation = augmented ? AugmentationSpec.Standard : AugmentationSpec.None,
             KeepLast = true,
         };
     }

@@ -246,7 +246,6 @@ internal sealed class Study : IDisposable
             options.Checked();
             Check(options.Epochs <= CommonOptions.MostEpochs, "epochs", options.Epochs);
             Check(options.BatchSize <= CommonOptions.MostBatch, "batch_size", options.BatchSize);
-            Check(Enum.IsDefined(options.Schedule), "schedule", options.Schedule);
             (int least, int most) = record.Command switch
             {
                 "compare" => (1, CommonOptions.MostSeeds),

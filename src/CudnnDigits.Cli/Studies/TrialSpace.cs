@@ -1,47 +1,28 @@
-using CudnnDigits.Model;
 using CudnnDigits.Numerics;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>What <c>tune</c> searches: learning rate, batch size, schedule, dropout and augmentation.</summary>
+/// <summary>What <c>tune</c> searches: the fields that have a <see cref="TrainingField.Search"/>.</summary>
 internal static class TrialSpace
 {
-    public const double LeastRate = 3e-4, MostRate = 1e-2, MostDropout = 0.5, MostRotate = 20, MostShift = 0.15, MostZoom = 0.2;
-
-    private static readonly int[] BatchSizes = [32, 64, 128, 256];
+    public static readonly TrainingField[] Fields = [.. TrainingField.All.Where(field => field.Search is not null)];
 
     /// <summary>One trial's options. Trial 0 is the defaults, by which the others are judged.</summary>
     /// <param name="defaults">The network's defaults, with the study's seed.</param>
     /// <param name="trial">From 0; the same trial of the same seed is always the same.</param>
     public static TrainingOptions Draw(TrainingOptions defaults, int trial)
     {
-        if (trial == 0)
-        {
-            return defaults;
-        }
-
         Philox random = new(defaults.Seed);
-        (uint rate, uint batch, uint schedule, uint dropout) = random.Block(0, (uint)trial, 0, RandomPurpose.Tuning);
-        (uint rotate, uint shift, uint zoom, _) = random.Block(1, (uint)trial, 0, RandomPurpose.Tuning);
-        bool hasDropout = defaults.CreateNetwork().Layers.OfType<DropoutLayer>().Any();
-        return defaults with
-        {
-            LearningRate = Rounded(LeastRate * Math.Pow(MostRate / LeastRate, Philox.ToUniform(rate))),
-            BatchSize = BatchSizes[Philox.ToIndex(batch, BatchSizes.Length)],
-            Schedule = Enum.GetValues<LearningRateSchedule>()[Philox.ToIndex(schedule, 3)],
-            Dropout = hasDropout ? Math.Round(MostDropout * Philox.ToUniform(dropout), 2) : null,
-            Rotate = MathF.Round((float)MostRotate * Philox.ToUniform(rotate)),
-            Shift = MathF.Round((float)MostShift * Philox.ToUniform(shift), 2),
-            Zoom = MathF.Round((float)MostZoom * Philox.ToUniform(zoom), 2),
-        };
-    }
+        uint[] words = [.. Enumerable.Range(0, Fields.Length).Chunk(4).SelectMany((_, block) => Words((uint)block))];
+        return trial == 0 ? defaults : Fields.Zip(words).Where(drawn => drawn.First.Applies(defaults))
+            .Aggregate(defaults, (options, drawn) => drawn.First.Parse(options, drawn.First.Search!.Draw(drawn.Second))!);
 
-    /// <summary>Two digits, so that a command line can say it.</summary>
-    private static double Rounded(double value)
-    {
-        double unit = Math.Pow(10, Math.Floor(Math.Log10(value)) - 1);
-        return Math.Round(Math.Round(value / unit) * unit, 12);
+        uint[] Words(uint block)
+        {
+            (uint a, uint b, uint c, uint d) = random.Block(block, (uint)trial, 0, RandomPurpose.Tuning);
+            return [a, b, c, d];
+        }
     }
 }
 

@@ -32,16 +32,15 @@ internal static class TuneCommand
     private const string ResultName = "tune.json";
 
     private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
-    private static readonly Option<ulong?> Seed = CommonOptions.Seed();
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the search. Default: runs/tune-<UTC time>.");
     private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a search that was interrupted.", HelpName = "DIR" };
 
-    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Seed, Budget, Out, .. Machine.FixedByRun];
+    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, TrainingOptionSet.Seed, Budget, Out, .. Machine.FixedByRun];
 
     public static Command Create()
     {
         Command command = new("tune", "Search learning rate, batch size, schedule, dropout and augmentation by successive halving within a budget of epochs.");
-        command.AddRange([TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, Seed, Out, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
+        command.AddRange([TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, TrainingOptionSet.Seed, Out, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
         command.SetAction(Run);
         return command;
     }
@@ -51,7 +50,7 @@ internal static class TuneCommand
         using Interruption interruption = new();
         using Study study = Study.Open(result, Resume, FixedByStudy, () =>
         {
-            TrainingOptions options = TrainingOptionSet.Resolve(result) with { Seed = result.GetValue(Seed) ?? 0, Validation = ValidationShare, Test = TestShare, KeepLast = true };
+            TrainingOptions options = TrainingOptionSet.Resolve(result) with { Validation = ValidationShare, Test = TestShare, KeepLast = true };
             int budget = result.GetValue(Budget) ?? 10 * options.Epochs, least = Rung.LeastBudget(options.Epochs);
             return budget >= least
                 ? Study.Create(result.GetValue(Out), "tune", result.GetValue(TrainingOptionSet.Data), Machine.From(result), options, budget, result.GetValue(TrainingOptionSet.Quiet))
@@ -185,9 +184,10 @@ internal static class TuneCommand
     /// <summary>The command that trains with what was found.</summary>
     public static string CommandLineOf(StudyRecord study, TrainingOptions o)
     {
-        string data = study.Data.Path is { } path ? $" --data {Shell.OfUser.Quote(path)}" : "", dropout = o.Dropout is { } rate ? string.Create(CultureInfo.InvariantCulture, $" --dropout {Figures.Exact(rate)}") : "", decay = o.WeightDecay > 0 ? string.Create(CultureInfo.InvariantCulture, $" --weight-decay {Figures.Exact(o.WeightDecay)}") : "";
-        return string.Create(
-            CultureInfo.InvariantCulture,
-            $"{ThisProgram.Command("train")}{data} --model {o.Model} --epochs {o.Epochs} --lr {Figures.Exact(o.LearningRate)} --batch-size {o.BatchSize} --schedule {CommonOptions.ScheduleName(o.Schedule)}{decay}{dropout} --rotate {o.Rotate} --shift {o.Shift} --zoom {o.Zoom}");
+        string data = study.Data.Path is { } path ? $" --data {Shell.OfUser.Quote(path)}" : "";
+        IEnumerable<string> options = TrainingField.All
+            .Where(field => field.Option is not null && field.Name != nameof(o.Seed) && field.Text(o) is not null && (field.Search is not null || field.IsChanged(o)))
+            .Select(field => $"{field.Option} {(field.AsNumber is { } number ? Figures.Exact(number(o)!.Value) : field.Show(o))}");
+        return $"{ThisProgram.Command("train")}{data} --model {o.Model} {string.Join(' ', options)}";
     }
 }

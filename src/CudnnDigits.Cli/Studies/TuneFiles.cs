@@ -10,11 +10,11 @@ internal static class TuneFiles
 
     public static string Csv(IEnumerable<Trial> trials)
     {
-        StringBuilder text = new("trial,epochs,learning_rate,batch_size,schedule,dropout,rotate,shift,zoom,validation_accuracy,validation_loss,train_loss,seconds\n");
+        StringBuilder text = new($"trial,epochs,{string.Join(',', TrialSpace.Fields.Select(field => field.JsonName))},validation_accuracy,validation_loss,train_loss,seconds\n");
         foreach ((int number, TrainingOptions o, FinishedRun? run) in trials)
         {
             EpochRecord? last = run?.Last;
-            text.Append(CultureInfo.InvariantCulture, $"{number},{o.Epochs},{o.LearningRate},{o.BatchSize},{CommonOptions.ScheduleName(o.Schedule)},{o.Dropout},{o.Rotate},{o.Shift},{o.Zoom},");
+            text.Append(CultureInfo.InvariantCulture, $"{number},{o.Epochs},{string.Join(',', TrialSpace.Fields.Select(field => field.IsText ? field.Show(o) : field.Text(o)))},");
             text.Append(CultureInfo.InvariantCulture, $"{last?.ValidationAccuracy:R},{last?.ValidationLoss:R},{last?.TrainLoss:R},{run?.History.Sum(epoch => epoch.Seconds):F1}\n");
         }
 
@@ -35,21 +35,19 @@ internal static class TuneFiles
     /// <param name="hasLegend">Whether the first chart says what the colours are.</param>
     public static IEnumerable<(string Title, Chart Chart)> Panels(IReadOnlyList<Trial> trials, bool hasLegend)
     {
-        int[] batchSizes = [.. trials.Select(trial => trial.Options.BatchSize).Distinct().Order()];
-        LearningRateSchedule[] schedules = Enum.GetValues<LearningRateSchedule>();
-        (string Title, ChartAxis Axis, Func<TrainingOptions, double?> Value)[] panels =
-        [
-            ("learning rate", new ChartAxis("", Logarithmic: true), o => o.LearningRate),
-            ("batch size", new ChartAxis("", Labels: [.. batchSizes.Select(size => $"{size}")]), o => Array.IndexOf(batchSizes, o.BatchSize)),
-            ("schedule", new ChartAxis("", Labels: [.. schedules.Select(CommonOptions.ScheduleName)]), o => Array.IndexOf(schedules, o.Schedule)),
-            ("rotation, ± degrees", UpTo(TrialSpace.MostRotate), o => o.Rotate),
-            ("shift, ± share of the side", UpTo(TrialSpace.MostShift), o => o.Shift),
-            ("zoom, ± share of the size", UpTo(TrialSpace.MostZoom), o => o.Zoom),
-            ("dropout", UpTo(TrialSpace.MostDropout), o => o.Dropout),
-        ];
         int[] lengths = Lengths(trials);
-        foreach ((string title, ChartAxis axis, Func<TrainingOptions, double?> value) in panels.Where(panel => trials.Any(trial => panel.Value(trial.Options) is not null)))
+        foreach (TrainingField field in TrialSpace.Fields)
         {
+            SearchRange range = field.Search!;
+            string?[] choices = range.Choices is null ? []
+                : [.. trials.Select(trial => trial.Options).OrderBy(o => field.AsNumber?.Invoke(o) ?? Array.IndexOf(range.Choices, field.Text(o))).Select(field.Show).Distinct()];
+            Func<TrainingOptions, double?> value = range.Choices is null ? field.AsNumber! : o => Array.IndexOf(choices, field.Show(o));
+            if (!trials.Any(trial => value(trial.Options) is not null))
+            {
+                continue;
+            }
+
+            ChartAxis axis = range.Choices is not null ? new ChartAxis("", Labels: choices!) : range.IsLogarithmic ? new ChartAxis("", Logarithmic: true) : UpTo(range.Most);
             Chart chart = new(axis, new ChartAxis("", Logarithmic: true, Unit: " %"));
             for (int color = 0; color < lengths.Length; color++)
             {
@@ -59,7 +57,7 @@ internal static class TuneFiles
             }
 
             hasLegend = false;
-            yield return (title, chart);
+            yield return (field.Unit is null ? field.Title : $"{field.Title}, {field.Unit}", chart);
         }
     }
 

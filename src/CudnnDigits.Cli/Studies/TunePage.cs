@@ -9,18 +9,6 @@ internal static partial class TunePage
 {
     private const int FewTrials = 10;
 
-    /// <summary>The options that are searched: in words, and as numbers where they have an order.</summary>
-    private static readonly (string Name, Func<TrainingOptions, string> Value, Func<TrainingOptions, double?>? Number)[] Searched =
-    [
-        ("learning rate", o => Number(o.LearningRate), o => o.LearningRate),
-        ("batch size", o => $"{o.BatchSize}", o => o.BatchSize),
-        ("schedule", o => CommonOptions.ScheduleName(o.Schedule), null),
-        ("dropout", o => o.Dropout is { } rate ? Number(rate) : o.CreateNetwork().Layers.OfType<Model.DropoutLayer>().Any() ? "the network's own" : "", o => o.Dropout),
-        ("rotation", o => $"±{Number(o.Rotate)}°", o => o.Rotate),
-        ("shift", o => $"±{Number(Math.Round(100 * (double)o.Shift, 1))} %", o => o.Shift),
-        ("zoom", o => $"±{Number(Math.Round(100 * (double)o.Zoom, 1))} %", o => o.Zoom),
-    ];
-
     /// <param name="study">The search.</param>
     /// <param name="result">What came of it.</param>
     /// <param name="trials">Its trials, rung by rung.</param>
@@ -42,7 +30,7 @@ internal static partial class TunePage
             {(result.Winner == 0 ? "" : $"<p class=\"note\">{Difference(result)}</p>")}
             <h3>Use it</h3>
             <pre>{Option().Replace(Html.Text(TuneCommand.CommandLineOf(study.Record, result.Options)), "<span>$0</span>")}</pre>
-            {Html.Table(["option", "winner", "defaults"], SearchedIn(winner).Select(option => (string[])[option.Name, option.Value(winner.Options), option.Value(defaults.Options)]))}
+            {Html.Table(["option", "winner", "defaults"], SearchedIn(winner).Select(field => (string[])[field.Title, field.Show(winner.Options) ?? "none", field.Show(defaults.Options) ?? "none"]))}
             <h3>Error by option</h3>
             <div class="charts">{string.Concat(TuneFiles.Panels(trials, hasLegend: true).Select((panel, i) => panel.Chart.ToFigure($"panel{i}", Capital(panel.Title), $"Validation error of each trial against {panel.Title}")))}</div>
             <p class="note">Validation error of each trial; a colour per length of training, as in the first picture.</p>
@@ -58,8 +46,6 @@ internal static partial class TunePage
     [GeneratedRegex(@"--\S+ \S+")]
     private static partial Regex Option();
 
-    private static string Number(double number) => number.ToString(CultureInfo.InvariantCulture);
-
     private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];
 
     /// <summary>What the test digits say, and how far chance alone would have gone.</summary>
@@ -73,15 +59,15 @@ internal static partial class TunePage
 
     /// <summary>Each trial once, at its longest, the best first.</summary>
     private static string Table(IReadOnlyList<Trial> trials) => Html.Table(
-        ["trial", "epochs", "validation", "loss", .. SearchedIn(trials[0]).Select(option => option.Name)],
+        ["trial", "epochs", "validation", "loss", .. SearchedIn(trials[0]).Select(field => field.Title)],
         trials.GroupBy(trial => trial.Options.Epochs).OrderByDescending(rung => rung.Key).SelectMany(Trial.Best).DistinctBy(trial => trial.Number).Select(trial => (string[])
         [
             $"{trial.Number}", $"{trial.Options.Epochs}", trial.Last is { } end ? $"{end.ValidationAccuracy:P2}" : "diverged", trial.Last?.ValidationLoss?.ToString("F4", CultureInfo.InvariantCulture) ?? "",
-            .. SearchedIn(trials[0]).Select(option => option.Value(trial.Options)),
+            .. SearchedIn(trials[0]).Select(field => field.Show(trial.Options) ?? "none"),
         ]));
 
     /// <summary>The options that the network has.</summary>
-    private static IEnumerable<(string Name, Func<TrainingOptions, string> Value, Func<TrainingOptions, double?>? Number)> SearchedIn(Trial trial) => Searched.Where(option => option.Value(trial.Options).Length > 0);
+    private static IEnumerable<TrainingField> SearchedIn(Trial trial) => TrialSpace.Fields.Where(field => field.Applies(trial.Options));
 
     /// <summary>How the trials went from rung to rung.</summary>
     private static string Rungs(IReadOnlyList<Trial> trials, Trial winner)
@@ -122,8 +108,8 @@ internal static partial class TunePage
         }
 
         double chance = 1.96 / Math.Sqrt(first.Length - 1);
-        IEnumerable<(string Name, double Correlation)> rows = Searched.Where(option => option.Number is not null)
-            .Select(option => (option.Name, Number: option.Number!, Trials: first.Where(trial => option.Number!(trial.Options) is not null).ToArray())) // the network's own dropout is several
+        IEnumerable<(string Name, double Correlation)> rows = TrialSpace.Fields.Where(field => field.AsNumber is not null)
+            .Select(field => (Name: field.Title, Number: field.AsNumber!, Trials: first.Where(trial => field.AsNumber!(trial.Options) is not null).ToArray())) // the network's own dropout is several
             .Where(option => option.Trials.Select(trial => option.Number(trial.Options)).Distinct().Count() > 1)
             .Select(option => (option.Name, Correlation: RankCorrelation([.. option.Trials.Select(trial => option.Number(trial.Options)!.Value)], [.. option.Trials.Select(trial => TuneFiles.Error(trial)!.Value)])))
             .OrderByDescending(option => Math.Abs(option.Correlation));

@@ -209,7 +209,7 @@ internal sealed unsafe class CpuTraining<S, V>
         }
 
         Adam<S, V>.Update(
-            end - first, _parameters.W + first, _parameters.DW + first, _parameters.M + first, _parameters.V + first, _learningRate, _options.WeightDecay, Steps);
+            end - first, _parameters.W + first, _parameters.DW + first, _parameters.M + first, _parameters.V + first, _learningRate, _options.Optimizer.WeightDecay, Steps);
         worker.Lap(_update);
     }
 

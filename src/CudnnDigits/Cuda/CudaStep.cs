@@ -33,7 +33,7 @@ internal sealed unsafe class CudaStep : IDisposable
     public CudaStep(CudaSession session, CudaHandles handles, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
     {
         (_session, Handles, _net, Batch) = (session, handles, net, batch);
-        (_seed, _augmentation, _weightDecay) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None, training?.WeightDecay ?? 0);
+        (_seed, _augmentation, _weightDecay) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None, training?.Optimizer.WeightDecay ?? 0);
         _gather = new GatherAugment(session, batch, net.Fused);
         (_convs, _hidden) = net.Fused is { } fused
             ? ((IConvolutions)new FusedConvolutions(session, fused, _seed, batch), (IDense)new FusedDense(session, fused, batch))

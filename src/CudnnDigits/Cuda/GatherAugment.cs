@@ -23,9 +23,9 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n, FusedTens
         Gathering gathering = new()
         {
             Trains = 1,
-            RotateRadians = augmentation.RotateDegrees * (MathF.PI / 180),
-            ShiftPixels = augmentation.ShiftFraction * DigitDataset.Side,
-            Zoom = augmentation.ZoomFraction,
+            RotateRadians = (float)augmentation.Rotate * (MathF.PI / 180),
+            ShiftPixels = (float)augmentation.Shift * DigitDataset.Side,
+            Zoom = (float)augmentation.Zoom,
             WeightDecay = weightDecay,
             Seed = seed,
         };

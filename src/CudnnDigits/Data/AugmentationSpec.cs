@@ -5,22 +5,22 @@ using CudnnDigits.Numerics;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Random rotation, shift and zoom about the centre, drawn anew for every sample in every epoch, each uniform in ± its
-/// range; sampled bilinearly, background outside the picture.
+/// Random rotation, shift and zoom about the centre. Each is drawn anew for every sample in every epoch, uniformly in ± its range.
+/// The picture is sampled bilinearly, with background around it.
 /// </summary>
-/// <param name="RotateDegrees">Rotation, degrees, 0 … 180.</param>
-/// <param name="ShiftFraction">Shift along each axis, as a share of the side, 0 … 0.5.</param>
-/// <param name="ZoomFraction">Zoom, as a share of the size, 0 … 0.5.</param>
-internal readonly record struct AugmentationSpec(float RotateDegrees, float ShiftFraction, float ZoomFraction)
+/// <param name="Rotate">Rotation, degrees, 0 … 180.</param>
+/// <param name="Shift">Shift along each axis, as a share of the side, 0 … 0.5.</param>
+/// <param name="Zoom">Zoom, as a share of the size, 0 … 0.5.</param>
+public readonly record struct AugmentationSpec(double Rotate = 0, double Shift = 0, double Zoom = 0)
 {
-    /// <summary>No augmentation: pixels reach the network as they are.</summary>
+    /// <summary>No augmentation: the network gets the pixels as they are.</summary>
     public static AugmentationSpec None => default;
 
     /// <summary>±10°, ±10 %, ±10 %.</summary>
-    public static AugmentationSpec Standard => new(10, 0.1f, 0.1f);
+    public static AugmentationSpec Standard => new(10, 0.1, 0.1);
 
     /// <summary>Whether any range is above 0.</summary>
-    public bool IsEnabled => RotateDegrees > 0 || ShiftFraction > 0 || ZoomFraction > 0;
+    public bool IsEnabled => this != None;
 
     /// <summary>
     /// The map from output to source pixel for one sample: source = (XX·x + XY·y + X0, YX·x + YY·y + Y0). It undoes, about
@@ -29,12 +29,12 @@ internal readonly record struct AugmentationSpec(float RotateDegrees, float Shif
     /// <param name="random">The run's generator.</param>
     /// <param name="sample">Row of the dataset.</param>
     /// <param name="epoch">Epoch, from 0.</param>
-    public AffineMap Draw(in Philox random, uint sample, uint epoch)
+    internal AffineMap Draw(in Philox random, uint sample, uint epoch)
     {
         (uint a, uint b, uint c, uint d) = random.Block(0, sample, epoch, RandomPurpose.Augmentation);
-        (float sin, float cos) = MathF.SinCos(Signed(a) * RotateDegrees * (MathF.PI / 180));
-        float shiftX = Signed(b) * ShiftFraction * DigitDataset.Side, shiftY = Signed(c) * ShiftFraction * DigitDataset.Side;
-        float scale = 1 / (1 + Signed(d) * ZoomFraction);
+        (float sin, float cos) = MathF.SinCos(Signed(a) * (float)Rotate * (MathF.PI / 180));
+        float shiftX = Signed(b) * (float)Shift * DigitDataset.Side, shiftY = Signed(c) * (float)Shift * DigitDataset.Side;
+        float scale = 1 / (1 + Signed(d) * (float)Zoom);
         const float Centre = (DigitDataset.Side - 1) / 2f;
 
         float xx = cos * scale, xy = sin * scale;
@@ -48,7 +48,7 @@ internal readonly record struct AugmentationSpec(float RotateDegrees, float Shif
     /// <param name="epoch">Epoch, from 0.</param>
     /// <param name="image">(28, 28) uint8.</param>
     /// <param name="augmented">(28, 28) uint8, overwritten.</param>
-    public unsafe void Apply(in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image, Span<byte> augmented)
+    internal unsafe void Apply(in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image, Span<byte> augmented)
     {
         float[] x = new float[DigitDataset.PixelCount];
         fixed (float* input = x)

@@ -17,10 +17,10 @@ internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpe
     /// <param name="threads">CPU threads, 0 … 1,024; 0 takes as many as there are processors.</param>
     /// <exception cref="ArgumentException">An option is outside its range.</exception>
     public BackendOptions(TrainingOptions options, int threads = 0)
-        : this(Checked(options).BatchSize, options.Seed, options.Augmentation, threads) => WeightDecay = options.WeightDecay;
+        : this(Checked(options).BatchSize, options.Seed, options.Augmentation, threads) => Optimizer = options.Optimizer;
 
-    /// <summary>Decoupled weight decay of AdamW, at least 0: a step takes the learning rate times so much off every parameter.</summary>
-    public double WeightDecay { get; init; }
+    /// <summary>The optimizer; the learning rate comes with each step.</summary>
+    public OptimizerSpec Optimizer { get; init; } = new();
 
     /// <summary>Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute capability 8.0).</summary>
     public Precision? Precision { get; init; }

@@ -106,7 +106,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     private void RunEpoch(CancellationToken cancellation)
     {
         int stepsPerEpoch = options.StepsPerEpoch(_split.Training.Length), epoch = state.Epoch;
-        LearningRate schedule = new(options.Schedule, options.LearningRate, (long)options.Epochs * stepsPerEpoch);
+        LearningRate schedule = new(options.Schedule, options.Optimizer.LearningRate, (long)options.Epochs * stepsPerEpoch);
         int halvings = LearningRate.Halvings(EpochRecord.Better(state.History).Select(e => e.Better));
         float[] rates = new float[stepsPerEpoch];
         for (int step = 0; step < stepsPerEpoch; step++)

@@ -1,16 +1,18 @@
+using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
 /// <summary>
-/// How to train. <see cref="For"/> gives each network's defaults; <see cref="DigitTrainer.Train"/> refuses what is out of its range.
+/// How to train. <see cref="For"/> gives each network's defaults; <see cref="DigitTrainer.Train"/> refuses a value out of its range.
 /// </summary>
 /// <example>
 /// <code>
 /// TrainingOptions options = TrainingOptions.For("improved") with { Epochs = 20, EarlyStop = 3, Seed = 1 };
 /// </code>
 /// </example>
+[JsonConverter(typeof(TrainingOptionsJson))]
 public sealed record TrainingOptions
 {
     /// <summary>Name of the network, such as "simple".</summary>
@@ -22,19 +24,16 @@ public sealed record TrainingOptions
     /// <summary>Samples in a step, at least 1.</summary>
     public required int BatchSize { get; init; }
 
-    /// <summary>Adam's learning rate, above 0: the peak for one-cycle, the start for plateau.</summary>
-    public required double LearningRate { get; init; }
-
-    /// <summary>Decoupled weight decay, as torch.optim.AdamW's, at least 0; 0 is plain Adam.</summary>
-    public double WeightDecay { get; init; }
+    /// <summary>The optimizer, with its learning rate.</summary>
+    public OptimizerSpec Optimizer { get; init; } = new();
 
     /// <summary>How the learning rate moves.</summary>
-    public required LearningRateSchedule Schedule { get; init; }
+    public LearningRateSchedule Schedule { get; init; } = LearningRateSchedule.OneCycle;
 
     /// <summary>Keys everything random.</summary>
     public ulong Seed { get; init; }
 
-    /// <summary>Share of each class held out, 0 ≤ share &lt; 1.</summary>
+    /// <summary>Share of each class held out, 0 … 0.9.</summary>
     public double Validation { get; init; } = 0.2;
 
     /// <summary>
@@ -54,14 +53,8 @@ public sealed record TrainingOptions
     /// <summary>Ends the run after so many epochs without better validation, for which digits must be held out; 0 never does.</summary>
     public int EarlyStop { get; init; }
 
-    /// <summary>Augmentation: rotation range, ± degrees, 0 … 180. Each digit is turned anew in each epoch.</summary>
-    public float Rotate { get; init; }
-
-    /// <summary>Augmentation: shift range along each axis, ± share of the side, 0 … 0.5.</summary>
-    public float Shift { get; init; }
-
-    /// <summary>Augmentation: zoom range, ± share of the size, 0 … 0.5.</summary>
-    public float Zoom { get; init; }
+    /// <summary>How each digit is changed anew in each epoch.</summary>
+    public AugmentationSpec Augmentation { get; init; }
 
     /// <summary>Every dropout rate, 0 ≤ rate &lt; 1, or null for the network's own.</summary>
     public double? Dropout { get; init; }
@@ -71,9 +64,6 @@ public sealed record TrainingOptions
 
     /// <summary>What is held out.</summary>
     internal SplitSpec Split => new(Seed, Validation, Folds, Fold, Test);
-
-    /// <summary>Rotation, shift and zoom together.</summary>
-    internal AugmentationSpec Augmentation => new(Rotate, Shift, Zoom);
 
     /// <summary>A network's defaults; docs/performance.md says what they reach.</summary>
     /// <param name="model">Name of the network, such as "simple".</param>
@@ -94,11 +84,9 @@ public sealed record TrainingOptions
             Model = model,
             Epochs = defaults.Epochs,
             BatchSize = defaults.BatchSize,
-            LearningRate = chosen == LearningRateSchedule.OneCycle ? 3e-3 : 1e-3,
+            Optimizer = new OptimizerSpec { LearningRate = chosen == LearningRateSchedule.OneCycle ? 3e-3 : 1e-3 },
             Schedule = chosen,
-            Rotate = defaults.Augmentation.RotateDegrees,
-            Shift = defaults.Augmentation.ShiftFraction,
-            Zoom = defaults.Augmentation.ZoomFraction,
+            Augmentation = defaults.Augmentation,
         };
     }
 
@@ -115,29 +103,12 @@ public sealed record TrainingOptions
     internal TrainingOptions Checked()
     {
         Named(Model);
-        Check(Epochs >= 1, nameof(Epochs), Epochs, "at least 1");
-        Check(BatchSize >= 1, nameof(BatchSize), BatchSize, "at least 1");
-        Check(LearningRate > 0 && double.IsFinite(LearningRate), nameof(LearningRate), LearningRate, "a number above 0");
-        Check(WeightDecay >= 0 && double.IsFinite(WeightDecay), nameof(WeightDecay), WeightDecay, "0 or more");
-        Check(Validation is >= 0 and < 1, nameof(Validation), Validation, "0 or more, less than 1");
-        Check(Test >= 0 && Validation + Test < 1, nameof(Test), Test, "0 or more, with Validation less than 1");
-        Check(Dropout is null or (>= 0 and < 1), nameof(Dropout), Dropout ?? 0, "0 or more, less than 1");
-        Check(Rotate is >= 0 and <= 180, nameof(Rotate), Rotate, "0 to 180");
-        Check(Shift is >= 0 and <= 0.5f, nameof(Shift), Shift, "0 to 0.5");
-        Check(Zoom is >= 0 and <= 0.5f, nameof(Zoom), Zoom, "0 to 0.5");
-        Check(EarlyStop >= 0, nameof(EarlyStop), EarlyStop, "0 or more");
-        Check(Folds is 0 or >= 2, nameof(Folds), Folds, "0, or 2 or more");
-        Check(Fold >= (Folds > 0 ? 1 : 0) && Fold <= Folds, nameof(Fold), Fold, "a fold from 1 to Folds, or 0 where there are none");
-        Check(Enum.IsDefined(Schedule), nameof(Schedule), (int)Schedule, "one of the schedules");
-        return this;
-
-        static void Check(bool holds, string name, double value, string expected)
+        foreach (TrainingField field in TrainingField.All.Where(field => !field.Holds(this)))
         {
-            if (!holds)
-            {
-                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} is {value}, expected {expected}"));
-            }
+            throw new ArgumentException($"{field.Name} is {field.Text(this)}, expected {field.Expected}");
         }
+
+        return this;
     }
 
     /// <summary>Steps in one epoch.</summary>

@@ -135,7 +135,7 @@ internal sealed class TrainingState(NetworkWeights weights)
         int steps = options.StepsPerEpoch(trainingRows);
         long samples = Math.Min((long)StepInEpoch * options.BatchSize, trainingRows);
         if (Epoch > options.Epochs || StepInEpoch >= steps || Optimizer.Step != (long)Epoch * steps + StepInEpoch || Sums.Samples != samples
-            || History.Exists(epoch => epoch.LearningRate > options.LearningRate * (1 + 1e-6)) // schedules begin or peak there
+            || History.Exists(epoch => epoch.LearningRate > options.Optimizer.LearningRate * (1 + 1e-6)) // schedules begin or peak there
             || (History is [var first, ..] && first.ValidationLoss is not null != options.Split.HoldsOut))
         {
             throw new InputException(

@@ -161,7 +161,7 @@ public sealed class StudyTests : TestsWithFolder
             for (int seed = 0; seed < 2; seed++)
             {
                 TrainingOptions o = new RunFolder(_folder[$"compare/{kind}-seed{seed}"]).ReadRecord().Options;
-                Assert.Equal((0.001, 64, 0.2, (ulong)seed, true), (o.LearningRate, o.BatchSize, o.Validation, o.Seed, o.KeepLast));
+                Assert.Equal((0.001, 64, 0.2, (ulong)seed, true), (o.Optimizer.LearningRate, o.BatchSize, o.Validation, o.Seed, o.KeepLast));
                 Assert.Equal(kind.EndsWith("augmented", StringComparison.Ordinal), o.Augmentation.IsEnabled);
                 Assert.Equal(kind.StartsWith("simple", StringComparison.Ordinal) ? LearningRateSchedule.Constant : LearningRateSchedule.Plateau, o.Schedule);
             }
@@ -312,11 +312,11 @@ mlp +standard +1 ", text);
         Assert.NotEqual(trials[77], TrialSpace.Draw(defaults with { Seed = 1 }, 77) with { Seed = 0 });
         Assert.Equal([32, 64, 128, 256], trials.Select(o => o.BatchSize).Distinct().Order());
         Assert.Equal(3, trials.Select(o => o.Schedule).Distinct().Count());
-        Assert.All(trials, o => Assert.InRange(o.LearningRate, 3e-4, 1e-2));
-        Assert.InRange(trials.Count(o => o.LearningRate < 1.7e-3), 70, 130); // the middle of a logarithmic scale
+        Assert.All(trials, o => Assert.InRange(o.Optimizer.LearningRate, 3e-4, 1e-2));
+        Assert.InRange(trials.Count(o => o.Optimizer.LearningRate < 1.7e-3), 70, 130); // the middle of a logarithmic scale
         Assert.InRange(trials.Skip(1).Average(o => o.Dropout!.Value), 0.2, 0.3);
         Assert.Null(TrialSpace.Draw(TrainingOptions.For("simple"), 5).Dropout); // it has none
-        Assert.All(trials, o => Assert.Equal(o.LearningRate, double.Parse(o.LearningRate.ToString("G2", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)));
+        Assert.All(trials, o => Assert.Equal(o.Optimizer.LearningRate, double.Parse(o.Optimizer.LearningRate.ToString("G2", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)));
     }
 
     [Fact]

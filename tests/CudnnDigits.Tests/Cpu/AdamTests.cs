@@ -40,8 +40,8 @@ public unsafe class AdamTests
     [Fact]
     public void A_training_s_weight_decay_reaches_every_parameter()
     {
-        TrainingOptions options = TrainingOptions.For("simple") with { BatchSize = 16, WeightDecay = 20 };
-        NetworkWeights start = Initializer.Create(options.CreateNetwork(), 1), plain = Step(options with { WeightDecay = 0 }), decayed = Step(options);
+        TrainingOptions options = TrainingOptions.For("simple") with { BatchSize = 16, Optimizer = new() { WeightDecay = 20 } };
+        NetworkWeights start = Initializer.Create(options.CreateNetwork(), 1), plain = Step(options with { Optimizer = new() { WeightDecay = 0 } }), decayed = Step(options);
         for (int i = 0; i < start.Trained.Length; i++)
         {
             Assert.Equal(plain.Trained[i] - 1e-3f * 20 * start.Trained[i], decayed.Trained[i], 1e-6f);
@@ -66,8 +66,8 @@ public unsafe class AdamTests
         DigitDataset data = GeneratedDigits.Create(20);
         foreach (double wrong in new[] { -0.1, double.NaN, double.PositiveInfinity })
         {
-            TrainingOptions options = TrainingOptions.For("simple") with { WeightDecay = wrong };
-            using ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options with { WeightDecay = 0 }));
+            TrainingOptions options = TrainingOptions.For("simple") with { Optimizer = new() { WeightDecay = wrong } };
+            using ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options with { Optimizer = new() { WeightDecay = 0 } }));
             ArgumentException e = Assert.Throws<ArgumentException>(() => new Trainer(backend, data, options, new TrainingState(Initializer.Create(backend.Network, 0))));
             Assert.Contains("WeightDecay", e.Message, StringComparison.Ordinal);
         }

@@ -160,8 +160,8 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         Assert.NotNull(run.ReadState(Network, record with { Options = options with { Epochs = 9 } }, data)); // --resume may extend
         foreach (TrainingOptions other in new[]
         {
-            options with { Seed = 1 }, options with { WeightDecay = 0.1 }, options with { LearningRate = 0.1 }, options with { BatchSize = 65 },
-            options with { Zoom = 0.1f }, options with { Shuffle = false }, options with { KeepLast = true }, options with { Dropout = 0.1 },
+            options with { Seed = 1 }, options with { Optimizer = new() { WeightDecay = 0.1 } }, options with { Optimizer = options.Optimizer with { LearningRate = 0.1 } }, options with { BatchSize = 65 },
+            options with { Augmentation = new() { Zoom = 0.1 } }, options with { Shuffle = false }, options with { KeepLast = true }, options with { Dropout = 0.1 },
             options with { Schedule = LearningRateSchedule.Constant },
         })
         {

@@ -141,7 +141,7 @@ public sealed class DigitTrainerTests : TestsWithFolder
     {
         NetworkWeights start = Initializer.Create(DigitNetworks.Simple, 11);
         float[] before = [.. start.Trained];
-        TrainedNetwork trained = Train(Digits, Options(1) with { LearningRate = 1e-12 }, start: start);
+        TrainedNetwork trained = Train(Digits, Options(1) with { Optimizer = new() { LearningRate = 1e-12 } }, start: start);
         Compare.Close(trained.Weights.Trained, Array.ConvertAll(before, value => (double)value), 1e-6, "weights");
         Assert.Equal(before, start.Trained);
         ArgumentException e = Assert.Throws<ArgumentException>("start", () => Train(Digits, TrainingOptions.For("improved"), start: start));
@@ -162,8 +162,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
     public void Each_network_has_its_defaults(string model, int epochs, int batch)
     {
         TrainingOptions options = TrainingOptions.For(model);
-        Assert.Equal((model, epochs, batch, 3e-3, 0.2), (options.Model, options.Epochs, options.BatchSize, options.LearningRate, options.Validation));
-        Assert.Equal(1e-3, TrainingOptions.For(model, LearningRateSchedule.Plateau).LearningRate);
+        Assert.Equal((model, epochs, batch, 3e-3, 0.2), (options.Model, options.Epochs, options.BatchSize, options.Optimizer.LearningRate, options.Validation));
+        Assert.Equal(1e-3, TrainingOptions.For(model, LearningRateSchedule.Plateau).Optimizer.LearningRate);
     }
 
     [Theory]
@@ -184,18 +184,21 @@ public sealed class DigitTrainerTests : TestsWithFolder
         { "Epochs is 0, expected at least 1", o => o with { Epochs = 0 } },
         { "Epochs is -3, expected at least 1", o => o with { Epochs = -3 } },
         { "BatchSize is 0, expected at least 1", o => o with { BatchSize = 0 } },
-        { "LearningRate is 0, expected a number above 0", o => o with { LearningRate = 0 } },
-        { "LearningRate is NaN, expected a number above 0", o => o with { LearningRate = double.NaN } },
-        { "WeightDecay is -1, expected 0 or more", o => o with { WeightDecay = -1 } },
-        { "Validation is 1, expected 0 or more, less than 1", o => o with { Validation = 1 } },
-        { "Validation is NaN, expected 0 or more, less than 1", o => o with { Validation = double.NaN } },
+        { "LearningRate is 0, expected a number above 0", o => o with { Optimizer = o.Optimizer with { LearningRate = 0 } } },
+        { "LearningRate is NaN, expected a number above 0", o => o with { Optimizer = o.Optimizer with { LearningRate = double.NaN } } },
+        { "WeightDecay is -1, expected a number 0 to 100", o => o with { Optimizer = new() { WeightDecay = -1 } } },
+        { "Validation is 1, expected a number 0 to 0.9", o => o with { Validation = 1 } },
+        { "Validation is NaN, expected a number 0 to 0.9", o => o with { Validation = double.NaN } },
         { "Test is 0.9, expected 0 or more, with Validation less than 1", o => o with { Test = 0.9 } },
-        { "Dropout is 1.5, expected 0 or more, less than 1", o => o with { Dropout = 1.5 } },
-        { "Dropout is -0.1, expected 0 or more, less than 1", o => o with { Dropout = -0.1 } },
-        { "Rotate is 181, expected 0 to 180", o => o with { Rotate = 181 } },
-        { "Shift is NaN, expected 0 to 0.5", o => o with { Shift = float.NaN } },
-        { "Zoom is 0.75, expected 0 to 0.5", o => o with { Zoom = 0.75f } },
-        { "EarlyStop is -1, expected 0 or more", o => o with { EarlyStop = -1 } },
+        { "Dropout is 1.5, expected a number 0 up to, but not including, 1", o => o with { Dropout = 1.5 } },
+        { "Dropout is -0.1, expected a number 0 up to, but not including, 1", o => o with { Dropout = -0.1 } },
+        { "Rotate is 181, expected a number 0 to 180", o => o with { Augmentation = new() { Rotate = 181 } } },
+        { "Shift is NaN, expected a number 0 to 0.5", o => o with { Augmentation = new() { Shift = double.NaN } } },
+        { "Zoom is 0.75, expected a number 0 to 0.5", o => o with { Augmentation = new() { Zoom = 0.75 } } },
+        { "Beta1 is 1, expected a number 0 up to, but not including, 1", o => o with { Optimizer = o.Optimizer with { Beta1 = 1 } } },
+        { "Beta2 is -0.1, expected a number 0 up to, but not including, 1", o => o with { Optimizer = o.Optimizer with { Beta2 = -0.1 } } },
+        { "Epsilon is 0, expected a number 1E-12 to 1", o => o with { Optimizer = o.Optimizer with { Epsilon = 0 } } },
+        { "EarlyStop is -1, expected a whole number 0 to 100000", o => o with { EarlyStop = -1 } },
         { "Folds is 1, expected 0, or 2 or more", o => o with { Folds = 1 } },
         { "Fold is 4, expected a fold from 1 to Folds, or 0 where there are none", o => o with { Folds = 3, Fold = 4 } },
         { "Schedule is 7, expected one of the schedules", o => o with { Schedule = (LearningRateSchedule)7 } },
@@ -242,7 +245,7 @@ public sealed class DigitTrainerTests : TestsWithFolder
     [Fact]
     public void A_batch_of_more_digits_than_there_are_is_one_step_or_does_not_fit()
     {
-        Assert.Equal(0.1, Train(Digits, Options(1) with { BatchSize = 1000, Validation = 0.5, LearningRate = 0.1, Schedule = LearningRateSchedule.Constant }).History[0].LearningRate, 1e-6);
+        Assert.Equal(0.1, Train(Digits, Options(1) with { BatchSize = 1000, Validation = 0.5, Optimizer = new() { LearningRate = 0.1 }, Schedule = LearningRateSchedule.Constant }).History[0].LearningRate, 1e-6);
         InputException e = Assert.Throws<InputException>(() => Train(Digits, Options(1) with { BatchSize = int.MaxValue }));
         Assert.StartsWith("a batch of 2147483647 does not fit", e.Message, StringComparison.Ordinal);
     }

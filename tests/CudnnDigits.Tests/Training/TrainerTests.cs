@@ -7,12 +7,12 @@ public sealed class TrainerTests : TestsWithFolder
     private static readonly DigitDataset Digits = GeneratedDigits.Create(400);
 
     private static TrainingOptions Options(string model, int epochs) =>
-        TrainingOptions.For(model) with { Epochs = epochs, BatchSize = 48, Seed = 7, Rotate = 10, Shift = 0.1f, Zoom = 0.1f };
+        TrainingOptions.For(model) with { Epochs = epochs, BatchSize = 48, Seed = 7, Augmentation = AugmentationSpec.Standard };
 
     [Fact]
     public void Simple_learns_and_the_history_says_so()
     {
-        TrainingState state = Train(Options("simple", 8) with { Rotate = 0, Shift = 0, Zoom = 0 });
+        TrainingState state = Train(Options("simple", 8) with { Augmentation = AugmentationSpec.None });
         Assert.Equal(8, state.History.Count);
         Assert.Equal(8 * 7, state.Optimizer.Step); // 320 rows in batches of 48
         Assert.True(state.History[^1].ValidationAccuracy > 0.8, $"{state.History[^1]}");
@@ -71,7 +71,7 @@ public sealed class TrainerTests : TestsWithFolder
         TrainingState state = Train(options with { Epochs = 1 });
         NetworkWeights before = new(state.Weights.Network);
         before.CopyFrom(state.Weights);
-        DivergedException e = Assert.Throws<DivergedException>(() => Train(options with { LearningRate = 1e30, Schedule = LearningRateSchedule.Constant }, state));
+        DivergedException e = Assert.Throws<DivergedException>(() => Train(options with { Optimizer = new() { LearningRate = 1e30 }, Schedule = LearningRateSchedule.Constant }, state));
         Assert.Equal(2, e.Epoch);
         Assert.Equal(before.Trained, state.Weights.Trained);
         Assert.Equal(1, state.Epoch);
@@ -90,7 +90,7 @@ public sealed class TrainerTests : TestsWithFolder
     public void Weights_that_the_last_step_ruined_are_not_taken_over()
     {
         // One step an epoch: its loss is that of the weights before, and fine; the update itself is infinite.
-        TrainingOptions options = Options("simple", 1) with { BatchSize = 400, Validation = 0, LearningRate = 1e39, Schedule = LearningRateSchedule.Constant };
+        TrainingOptions options = Options("simple", 1) with { BatchSize = 400, Validation = 0, Optimizer = new() { LearningRate = 1e39 }, Schedule = LearningRateSchedule.Constant };
         TrainingState state = Fresh(options);
         Assert.Throws<DivergedException>(() => Train(options, state));
         Assert.Equal(Fresh(options).Weights.Trained, state.Weights.Trained);
@@ -135,7 +135,7 @@ public sealed class TrainerTests : TestsWithFolder
     public void Early_stop_ends_the_run_and_keeps_the_best_weights()
     {
         // A rate of almost nothing: after the first epochs nothing gets better.
-        TrainingOptions options = Options("simple", 60) with { LearningRate = 0.05, Schedule = LearningRateSchedule.Constant, EarlyStop = 3 };
+        TrainingOptions options = Options("simple", 60) with { Optimizer = new() { LearningRate = 0.05 }, Schedule = LearningRateSchedule.Constant, EarlyStop = 3 };
         TrainingState state = Train(options);
         Assert.True(state.Epoch < 60);
         Assert.Equal(state.Epoch - 3, state.BestEpoch!.Epoch);
@@ -149,7 +149,7 @@ public sealed class TrainerTests : TestsWithFolder
     [Fact]
     public void Plateau_halves_the_rate_when_validation_stands_still()
     {
-        TrainingOptions options = Options("simple", 12) with { LearningRate = 0.02, Schedule = LearningRateSchedule.Plateau };
+        TrainingOptions options = Options("simple", 12) with { Optimizer = new() { LearningRate = 0.02 }, Schedule = LearningRateSchedule.Plateau };
         TrainingState state = Train(options);
         List<EpochRecord> history = state.History;
         for (int epoch = 0; epoch < history.Count; epoch++)

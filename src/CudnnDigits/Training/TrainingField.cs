@@ -1,0 +1,327 @@
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Training;
+
+/// <summary>
+/// One field of <see cref="TrainingOptions"/>. <see cref="All"/> is the only list of them: range checks, command line, run.json, report,
+/// <c>tune</c> and the C interface read it.
+/// </summary>
+/// <param name="Name">Its name in C#.</param>
+/// <param name="Title">Its name for people.</param>
+/// <param name="Expected">Its range in words.</param>
+/// <param name="Text">Its value as files hold it; null for none.</param>
+/// <param name="Parse">Sets it from <paramref name="Text"/>; null where the text is no such value. The range is not checked.</param>
+/// <param name="Holds">Whether its value is in its range.</param>
+internal sealed record TrainingField(
+    string Name, string Title, string Expected, Func<TrainingOptions, string?> Text, Func<TrainingOptions, string, TrainingOptions?> Parse, Func<TrainingOptions, bool> Holds)
+{
+    /// <summary>The fact of a run that these fields make together.</summary>
+    public const string Augmentation = "augmentation";
+
+    /// <summary>The most epochs and the largest batch that the command line takes.</summary>
+    public const int MostEpochs = 100_000, MostBatch = 16_384;
+
+    /// <summary>Options to fill in from a file, with the values that a file means which lacks a field.</summary>
+    public static TrainingOptions Unset { get; } = new() { Model = "", Epochs = 0, BatchSize = 0 };
+
+    /// <summary>All fields, in the order in which people see them.</summary>
+    public static IReadOnlyList<TrainingField> All { get; } =
+    [
+        Word("Model", "network", "the name of a network", o => o.Model, (o, name) => o with { Model = name }, o => DigitNetworks.Find(o.Model) is not null) with
+        {
+            Show = o => string.Create(CultureInfo.InvariantCulture, $"{o.Model}, {DigitNetworks.Find(o.Model)?.Parameters.TrainedCount:N0} parameters"),
+            IsRequired = true,
+        },
+        Whole("Epochs", "epochs", 1, int.MaxValue, o => o.Epochs, (o, value) => o with { Epochs = value }, "at least 1") with
+        {
+            Limit = MostEpochs,
+            Option = "--epochs",
+            HelpName = "N",
+            Help = "Passes over the training digits.",
+            Default = $"{DigitNetworks.ForEach(network => network.Training.Epochs)}; {GeneratedDigits.DefaultEpochs} on built-in digits",
+            IsRequired = true,
+        },
+        Number("LearningRate", "learning rate", double.Epsilon, double.MaxValue, o => o.Optimizer.LearningRate, (o, value) => o with { Optimizer = o.Optimizer with { LearningRate = value } }, expected: "a number above 0") with
+        {
+            Option = "--lr",
+            HelpName = "X",
+            Help = "Learning rate: the peak for one-cycle.",
+            Default = "3e-3 for one-cycle, else 1e-3",
+            IsRequired = true,
+            Search = new(3e-4, 1e-2) { IsLogarithmic = true },
+        },
+        Whole("BatchSize", "batch size", 1, int.MaxValue, o => o.BatchSize, (o, value) => o with { BatchSize = value }, "at least 1") with
+        {
+            Limit = MostBatch,
+            Option = "--batch-size",
+            HelpName = "N",
+            Help = "Digits in a step.",
+            Default = DigitNetworks.ForEach(network => network.Training.BatchSize),
+            IsRequired = true,
+            Search = new(["32", "64", "128", "256"]),
+        },
+        Word("Schedule", "schedule", "one of the schedules", o => o.Schedule.ToString(), ParseSchedule, o => Enum.IsDefined(o.Schedule)) with
+        {
+            Option = "--schedule",
+            Help = "How the learning rate moves.",
+            Default = "one-cycle",
+            Choices = ["plateau", "one-cycle", "constant"],
+            Show = o => JsonNamingPolicy.KebabCaseLower.ConvertName(o.Schedule.ToString()),
+            IsRequired = true,
+            Search = new([.. Enum.GetNames<LearningRateSchedule>()]),
+        },
+        Number("WeightDecay", "weight decay", 0, 100, o => o.Optimizer.WeightDecay, (o, value) => o with { Optimizer = o.Optimizer with { WeightDecay = value } }) with
+        {
+            Option = "--weight-decay",
+            HelpName = "F",
+            Help = "Decoupled weight decay, as AdamW's: a step takes the learning rate times F off every weight.",
+        },
+        Number("Beta1", "β₁", 0, 1, o => o.Optimizer.Beta1, (o, value) => o with { Optimizer = o.Optimizer with { Beta1 = value } }, includeMost: false) with
+        {
+            Option = "--beta1",
+            HelpName = "F",
+            Help = "Adam's β₁: decay of the mean of the gradients.",
+            Fact = "Adam",
+        },
+        Number("Beta2", "β₂", 0, 1, o => o.Optimizer.Beta2, (o, value) => o with { Optimizer = o.Optimizer with { Beta2 = value } }, includeMost: false) with
+        {
+            Option = "--beta2",
+            HelpName = "F",
+            Help = "Adam's β₂: decay of the mean of their squares.",
+            Fact = "Adam",
+        },
+        Number("Epsilon", "ε", 1e-12, 1, o => o.Optimizer.Epsilon, (o, value) => o with { Optimizer = o.Optimizer with { Epsilon = value } }) with
+        {
+            Option = "--epsilon",
+            HelpName = "X",
+            Help = "Adam's ε: added to the root of the mean square.",
+            Default = "1e-8",
+            Fact = "Adam",
+        },
+        Number("Dropout", "dropout", 0, 1, o => o.Dropout, (o, value) => o with { Dropout = value }, includeMost: false) with
+        {
+            Option = "--dropout",
+            HelpName = "F",
+            Help = "Every dropout rate; 0 turns dropout off.",
+            Default = "the network's own",
+            Show = o => Written(o.Dropout) ?? "the network's own",
+            Applies = o => o.CreateNetwork().Layers.OfType<DropoutLayer>().Any(),
+            Search = new(0, 0.5),
+        },
+        Number("Rotate", "rotation", 0, 180, o => o.Augmentation.Rotate, (o, value) => o with { Augmentation = o.Augmentation with { Rotate = value } }) with
+        {
+            Option = "--rotate",
+            HelpName = "DEG",
+            Help = "Rotation, ± degrees.",
+            Default = "that of --augment",
+            Unit = "± degrees",
+            Show = o => PlusMinus(o.Augmentation.Rotate, "°"),
+            Fact = Augmentation,
+            Search = new(0, 20) { Digits = 0 },
+        },
+        Number("Shift", "shift", 0, 0.5, o => o.Augmentation.Shift, (o, value) => o with { Augmentation = o.Augmentation with { Shift = value } }) with
+        {
+            Option = "--shift",
+            HelpName = "F",
+            Help = "Shift, ± share of the side.",
+            Default = "that of --augment",
+            Unit = "± share of the side",
+            Show = o => PlusMinus(100 * o.Augmentation.Shift, " %"),
+            Fact = Augmentation,
+            Search = new(0, 0.15),
+        },
+        Number("Zoom", "zoom", 0, 0.5, o => o.Augmentation.Zoom, (o, value) => o with { Augmentation = o.Augmentation with { Zoom = value } }) with
+        {
+            Option = "--zoom",
+            HelpName = "F",
+            Help = "Zoom, ± share of the size.",
+            Default = "that of --augment",
+            Unit = "± share of the size",
+            Show = o => PlusMinus(100 * o.Augmentation.Zoom, " %"),
+            Fact = Augmentation,
+            Search = new(0, 0.2),
+        },
+        new("Seed", "seed", $"a whole number 0 to {ulong.MaxValue}", o => Written(o.Seed), (o, text) => Read<ulong>(text, NumberStyles.None) is { } value ? o with { Seed = value } : null, _ => true)
+        {
+            Option = "--seed",
+            HelpName = "N",
+            Help = "Keys everything random: same seed, same bits (where a GPU trains, only with --deterministic).",
+        },
+        Number("Validation", "held out", 0, 0.9, o => o.Validation, (o, value) => o with { Validation = value }) with
+        {
+            Option = "--validation",
+            HelpName = "F",
+            Help = "Share of each class held out.",
+            Default = "0.2; 0 trains on everything",
+            Show = o => o.Folds > 0 ? null : $"{o.Validation:P0} of each class",
+        },
+        Whole("Folds", "folds", 0, int.MaxValue, o => o.Folds, (o, value) => o with { Folds = value }, "0, or 2 or more", o => o.Folds != 1) with { Fact = null },
+        Whole("Fold", "fold", 0, int.MaxValue, o => o.Fold, (o, value) => o with { Fold = value }, "a fold from 1 to Folds, or 0 where there are none", o => o.Fold >= Math.Min(o.Folds, 1) && o.Fold <= o.Folds) with
+        {
+            Show = o => o.Folds > 0 ? $"{o.Fold} of {o.Folds}" : null,
+            Fact = "held out",
+        },
+        Number("Test", "kept away", 0, 1, o => o.Test, (o, value) => o with { Test = value }, holds: o => o.Test >= 0 && o.Validation + o.Test < 1, expected: "0 or more, with Validation less than 1") with
+        {
+            Show = o => o.Test > 0 ? $"{o.Test:P0}" : null,
+            Fact = "held out",
+        },
+        Switch("KeepLast", "weights kept", o => o.KeepLast, (o, value) => o with { KeepLast = value }) with { Fact = null },
+        Whole("EarlyStop", "early stop after", 0, 100_000, o => o.EarlyStop, (o, value) => o with { EarlyStop = value }) with
+        {
+            Option = "--early-stop",
+            HelpName = "N",
+            Help = "Stop after N epochs without better validation accuracy, for which digits must be held out.",
+            Default = "0, never",
+            Show = o => o.EarlyStop > 0 ? $"{o.EarlyStop}" : null,
+            Fact = "epochs",
+        },
+        Switch("Shuffle", "order", o => o.Shuffle, (o, value) => o with { Shuffle = value }) with { Show = o => o.Shuffle ? "shuffled" : "the file's" },
+    ];
+
+    /// <summary>Its name in files and in C.</summary>
+    public string JsonName { get; } = JsonNamingPolicy.SnakeCaseLower.ConvertName(Name);
+
+    /// <summary>The option of the command line that sets it; null for none of its own.</summary>
+    public string? Option { get; init; }
+
+    /// <summary>What stands for its value in the option's help.</summary>
+    public string HelpName { get; init; } = "";
+
+    /// <summary>What the option's help says, but for the default.</summary>
+    public string Help { get; init; } = "";
+
+    /// <summary>Its default in words, where that is not simply the value which a file without it means.</summary>
+    public string? Default { get; init; }
+
+    /// <summary>The only values of the option, where there are few.</summary>
+    public string[] Choices { get; init; } = [];
+
+    /// <summary>The greatest value that the option takes, where the library takes more; the least is 1 then.</summary>
+    public int? Limit { get; init; }
+
+    /// <summary>The option's range in words.</summary>
+    public string OptionExpected => Limit is null ? Expected : $"a whole number 1 to {Limit}";
+
+    /// <summary>Its unit, for the axis of a chart.</summary>
+    public string? Unit { get; init; }
+
+    /// <summary>Whether run.json must hold it. A file without another field means the value that new options have.</summary>
+    public bool IsRequired { get; init; }
+
+    /// <summary>Whether files hold it as text.</summary>
+    public bool IsText { get; init; }
+
+    /// <summary>Whether it is a real number, which C has as a double.</summary>
+    public bool IsReal { get; init; }
+
+    /// <summary>Its value as a number, where it is one.</summary>
+    public Func<TrainingOptions, double?>? AsNumber { get; init; }
+
+    /// <summary>Its value for people; null where it is off.</summary>
+    public Func<TrainingOptions, string?> Show { get; init; } = Text;
+
+    /// <summary>The fact in a run's report that it belongs to; null for none.</summary>
+    public string? Fact { get; init; } = Title;
+
+    /// <summary>Whether it means anything for the network.</summary>
+    public Func<TrainingOptions, bool> Applies { get; init; } = _ => true;
+
+    /// <summary>What <c>tune</c> tries; null where it does not search.</summary>
+    public SearchRange? Search { get; init; }
+
+    /// <summary>Whether a file without it means none.</summary>
+    public bool IsNullable => !IsRequired && Text(Unset) is null;
+
+    /// <summary>The option's help, with the default.</summary>
+    public string HelpText => $"{Help} Default: {Default ?? Text(Unset)}.";
+
+    /// <summary>The field of a name.</summary>
+    public static TrainingField Of(string name) => All.Single(field => field.Name == name);
+
+    /// <summary>What the fields of one fact are, for people: "rotation ±10°, shift ±10 %".</summary>
+    /// <param name="fact">The fact.</param>
+    /// <param name="options">The options.</param>
+    public static string Describe(string fact, TrainingOptions options) =>
+        string.Join(", ", All.Where(field => field.Fact == fact && field.Show(options) is not null)
+            .Select(field => field.Title == fact ? field.Show(options) : $"{field.Title} {field.Show(options)}")) is { Length: > 0 } text ? text : "none";
+
+    /// <summary>Whether the value is other than the one that a file without the field means.</summary>
+    public bool IsChanged(TrainingOptions options) => IsRequired || Text(options) != Text(Unset);
+
+    /// <summary>Sets it from what the command line says; null where that is not in its range.</summary>
+    public TrainingOptions? TrySet(TrainingOptions options, string text) =>
+        Parse(options, text) is { } set && Holds(set) && (Limit is null || AsNumber!(set) <= Limit) ? set : null;
+
+    private static TrainingField Word(
+        string name, string title, string expected, Func<TrainingOptions, string?> get, Func<TrainingOptions, string, TrainingOptions?> set, Func<TrainingOptions, bool> holds) =>
+        new(name, title, expected, get, set, holds) { IsText = true };
+
+    private static TrainingField Switch(string name, string title, Func<TrainingOptions, bool> get, Func<TrainingOptions, bool, TrainingOptions> set) =>
+        new(name, title, "true or false", o => get(o) ? "true" : "false", (o, text) => bool.TryParse(text, out bool value) ? set(o, value) : null, _ => true);
+
+    private static TrainingField Whole(
+        string name, string title, int least, int most, Func<TrainingOptions, int> get, Func<TrainingOptions, int, TrainingOptions> set, string? expected = null, Func<TrainingOptions, bool>? holds = null) =>
+        new(name, title, expected ?? $"a whole number {least} to {most}", o => Written(get(o)),
+            (o, text) => Read<int>(text, NumberStyles.AllowLeadingSign) is { } value ? set(o, value) : null, o => get(o) >= least && get(o) <= most && (holds?.Invoke(o) ?? true))
+        {
+            AsNumber = o => get(o),
+        };
+
+    private static TrainingField Number(
+        string name, string title, double least, double most, Func<TrainingOptions, double?> get, Func<TrainingOptions, double, TrainingOptions> set, bool includeMost = true,
+        Func<TrainingOptions, bool>? holds = null, string? expected = null) =>
+        new(name, title,
+            expected ?? string.Create(CultureInfo.InvariantCulture, $"a number {least} {(includeMost ? "to" : "up to, but not including,")} {most}"), o => Written(get(o)),
+            (o, text) => Read<double>(text, NumberStyles.Float) is { } value ? set(o, value) : null,
+            holds ?? (o => get(o) is not { } value || (value >= least && (value < most || (includeMost && value == most)))))
+        {
+            AsNumber = get,
+            IsReal = true,
+        };
+
+    /// <summary>Parsed here, because .NET's own default takes 1,5 for 15.</summary>
+    private static T? Read<T>(string text, NumberStyles styles)
+        where T : struct, System.Numerics.INumber<T> => T.TryParse(text, styles, CultureInfo.InvariantCulture, out T value) ? value : null;
+
+    private static string? Written(IFormattable? value) => value?.ToString(null, CultureInfo.InvariantCulture);
+
+    private static string? PlusMinus(double range, string unit) => range == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"±{Math.Round(range, 3)}{unit}");
+
+    /// <summary>"one-cycle" or, as files have it, "OneCycle".</summary>
+    private static TrainingOptions? ParseSchedule(TrainingOptions options, string text) =>
+        Enum.TryParse(text.Replace("-", "", StringComparison.Ordinal), ignoreCase: true, out LearningRateSchedule schedule) ? options with { Schedule = schedule } : null;
+}
+
+/// <summary>What <c>tune</c> tries of a field.</summary>
+/// <param name="Least">The least value.</param>
+/// <param name="Most">The greatest value.</param>
+/// <param name="Choices">The values in place of a range; null for a range.</param>
+internal sealed record SearchRange(double Least, double Most, string[]? Choices = null)
+{
+    public SearchRange(string[] choices)
+        : this(0, choices.Length - 1, choices)
+    {
+    }
+
+    /// <summary>Decimals of a value.</summary>
+    public int Digits { get; init; } = 2;
+
+    /// <summary>Whether values are drawn evenly on a logarithmic scale; they have two digits then, so that a command line can say them.</summary>
+    public bool IsLogarithmic { get; init; }
+
+    /// <summary>A value, as text.</summary>
+    /// <param name="word">A random word.</param>
+    public string Draw(uint word)
+    {
+        if (Choices is not null)
+        {
+            return Choices[Numerics.Philox.ToIndex(word, Choices.Length)];
+        }
+
+        double uniform = Numerics.Philox.ToUniform(word), value = IsLogarithmic ? Least * Math.Pow(Most / Least, uniform) : Least + (Most - Least) * uniform;
+        double unit = IsLogarithmic ? Math.Pow(10, Math.Floor(Math.Log10(value)) - 1) : Math.Pow(10, -Digits);
+        return Math.Round(Math.Round(value / unit) * unit, 12).ToString(CultureInfo.InvariantCulture);
+    }
+}
