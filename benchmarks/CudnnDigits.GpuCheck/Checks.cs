@@ -41,6 +41,7 @@ internal static partial class Checks
 
     public static readonly string[] Names = [First, .. Untimed, .. Alone];
 
+    private static readonly string[] Precisions = ["tf32", "bf16"];
     private static readonly string[] SameBits = ["default_stream", "other_stream", "float_pixels", "captured"]; // what pytorch_embed.py compares
 
     /// <summary>What a quick check trains instead.</summary>
@@ -203,9 +204,8 @@ internal static partial class Checks
         string[] data = Data(place, "train.csv");
         (string Name, string[] Options)[] studies =
         [
-            .. from model in DigitNetworks.Names
-               from precision in new[] { "tf32", "bf16" }
-               select ($"{model}, {precision}", new[] { "--model", model, "--precision", precision }),
+            .. DigitNetworks.Names.SelectMany(model => Precisions.Select(precision =>
+                ($"{model}, {precision}", new[] { "--model", model, "--precision", precision }))),
             ($"{DigitNetworks.Default.Name}, bf16, for long", Long),
         ];
         JsonObject?[] found = new JsonObject?[studies.Length];

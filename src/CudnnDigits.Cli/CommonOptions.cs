@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Numerics;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Data;
-using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 

@@ -79,7 +79,7 @@ internal sealed class SafeTensors
         {
             int length = Buffer.ByteLength(tensor.Values);
             Buffer.BlockCopy(tensor.Values, 0, _data, start, length);
-            string type = tensor.Values is long[] ? "I64" : "F32";
+            string type = tensor.Values is long[] _ ? "I64" : "F32";
             _entries.Add(tensor.Name, new Entry(type, [.. tensor.Shape.Select(size => (long)size)], tensor.Values.Length, start, length));
             start += length;
         }

@@ -96,7 +96,8 @@ public class ExportTests
         {
             graph.Nodes.RemoveAt(12);
             graph.Nodes[12].Inputs[0] = graph.Nodes[11].Outputs[0];
-        }),
+        }
+        ),
         ["a node more"] = ("node 15 is one more Relu", graph => graph.Nodes.Add(new OnnxNode { OpType = "Relu", Inputs = { "logits" }, Outputs = { "more" } })),
         ["another operation"] = ("node 4 is a Tanh where a Relu was expected", graph => graph.Nodes[3].OpType = "Tanh"),
         ["other padding"] = ("conv1 has other attributes", graph => graph.Nodes[0].Ints["pads"] = [1, 1, 0, 1]),
@@ -109,7 +110,8 @@ public class ExportTests
         {
             graph.Initializers["fc1.weight"] = graph.Initializers["fc1.weight"] with { Values = [] };
             CastInput(graph);
-        }),
+        }
+        ),
         ["a cast to whole numbers"] = ("node 15 is one more Cast", graph => graph.Nodes.Add(new OnnxNode { OpType = "Cast", Inputs = { "logits" }, Outputs = { "more" }, Ints = { ["to"] = [7] } })),
         ["a detour"] = ("its Relu nodes are not in one line", graph => graph.Nodes[3].Inputs[0] = graph.Nodes[0].Outputs[0]),
     };

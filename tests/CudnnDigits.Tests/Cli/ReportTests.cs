@@ -1,5 +1,4 @@
 using System.Xml.Linq;
-using CudnnDigits.Cli.Report;
 
 namespace CudnnDigits.Tests.Cli;
 

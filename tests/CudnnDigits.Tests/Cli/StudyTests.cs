@@ -191,7 +191,7 @@ mlp +none +1 .*
 mlp +standard +1 ", text);
         Assert.DoesNotContain("apart in 28,000", text, StringComparison.Ordinal); // the report gives no figures of it
         TrainingOptions o = new RunFolder(_folder["compare/mlp-augmented-seed0"]).ReadRecord().Options;
-        Assert.Equal((0.001, 64, LearningRateSchedule.Constant), (o.LearningRate, o.BatchSize, o.Schedule));
+        Assert.Equal((0.001, 64, LearningRateSchedule.Constant), (o.Optimizer.LearningRate, o.BatchSize, o.Schedule));
         Assert.Equal(text, Run("compare", "--resume", _folder["compare"]));
         Assert.DoesNotContain("models", File.ReadAllText(_folder["compare/mlp-plain-seed0/run.json"]), StringComparison.Ordinal);
     }
