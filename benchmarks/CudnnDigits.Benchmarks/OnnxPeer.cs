@@ -9,7 +9,7 @@ namespace CudnnDigits.Benchmarks;
 
 /// <summary>
 /// Inference by ONNX Runtime on the weights that <c>cudnn-digits bench</c> has, after its logits were compared with ours, in the
-/// settings in which it was fastest (docs/performance.md): its threads spin, its memory comes from an arena by a plan, as it does by
+/// settings in which it was fastest (docs/decisions/0030): its threads spin, its memory comes from an arena by a plan, as it does by
 /// itself; all its optimizations of the graph; input and output bound once.
 /// </summary>
 internal static class OnnxPeer
