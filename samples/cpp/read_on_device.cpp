@@ -20,7 +20,7 @@ int main(int, char **argv) {
     CUcontext context;
     CUstream stream;
     CUdeviceptr images, logits;
-    void *host; // the images on their way up, the logits on their way down
+    void *host; // pinned memory: images to the device, logits back
     CUDA(cuInit(0));
     CUDA(cuDevicePrimaryCtxRetain(&context, 0));
     CUDA(cuCtxPushCurrent(context));

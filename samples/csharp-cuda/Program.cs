@@ -9,7 +9,7 @@ Check(Cuda.cuCtxPushCurrent_v2(context));
 Check(Cuda.cuStreamCreate(out nint stream, flags: 1));
 Check(Cuda.cuMemAlloc_v2(out nint images, Count * Pixels));
 Check(Cuda.cuMemAlloc_v2(out nint logits, Count * LogitBytes));
-Check(Cuda.cuMemHostAlloc(out nint host, Count * Pixels, flags: 0)); // the images on their way up, the logits on their way down
+Check(Cuda.cuMemHostAlloc(out nint host, Count * Pixels, flags: 0)); // pinned memory: images to the device, logits back
 
 using (DigitClassifier classifier = DigitClassifier.Load(args[0], new ClassifierOptions { CudaContext = context }))
 {
@@ -44,7 +44,7 @@ static void Check(int status)
     }
 }
 
-/// <summary>Stands for whatever the pipeline calls CUDA by: ManagedCuda, ILGPU, TorchSharp.</summary>
+/// <summary>Stands for the CUDA bindings of the pipeline: ManagedCuda, ILGPU or TorchSharp.</summary>
 internal static class Cuda
 {
     private const string Driver = "libcuda.so.1"; // on Windows nvcuda.dll
