@@ -1,6 +1,8 @@
 namespace CudnnDigits.Cpu;
 
-/// <summary>Shapes of one convolution, stride 1, on channels-last data. K (and C, but for the first layer) is padded to whole tiles.</summary>
+/// <summary>
+/// Shapes of one convolution, stride 1, on channels-last data. K is padded to whole tiles, and so is C except in the first layer.
+/// </summary>
 /// <param name="C">Input channels.</param>
 /// <param name="H">Input height, without padding.</param>
 /// <param name="W">Input width, without padding.</param>
@@ -82,7 +84,8 @@ internal static unsafe class Conv2d<S, V>
         bool windows = pool.Window == 2;
         for (int panel = 0; panel < shape.K; panel += Columns, w += shape.R * depth * Columns)
         {
-            V scale0 = S.Load(scale + panel), scale1 = S.Load(scale + panel + S.Lanes), shift0 = S.Load(shift + panel), shift1 = S.Load(shift + panel + S.Lanes);
+            V scale0 = S.Load(scale + panel), scale1 = S.Load(scale + panel + S.Lanes);
+            V shift0 = S.Load(shift + panel), shift1 = S.Load(shift + panel + S.Lanes);
             for (int h = 0; h < pool.OutH; h++)
             {
                 for (int column = 0; column < pool.OutW; column += windows ? 1 : 4)
@@ -145,13 +148,6 @@ internal static unsafe class Conv2d<S, V>
         }
     }
 
-    /// <summary>dX = dY ∗ turned weights, which is a forward pass of the transposed shape.</summary>
-    /// <param name="shape">Shapes of the forward pass.</param>
-    /// <param name="dy">dY with R − 1 − Padding zeros on each side, (…, …, K) f32.</param>
-    /// <param name="turned">Weights from <see cref="TurnWeights"/>.</param>
-    /// <param name="dx">(H, W, C) f32.</param>
-    public static void BackwardData(in ConvShape shape, float* dy, float* turned, float* dx) => Forward(shape.Transpose(), dy, turned, dx);
-
     /// <summary>dW (+)= Σ over pixels of x · dY: rows of a tile are (s, c), summed along the rows of the picture.</summary>
     /// <param name="shape">Shapes of the forward pass.</param>
     /// <param name="x">(PaddedH, PaddedW, C) f32.</param>
@@ -174,7 +170,13 @@ internal static unsafe class Conv2d<S, V>
         }
     }
 
-    /// <summary>Weights for <see cref="BackwardData"/>: (C / columns, R, S, K, columns), the window turned by 180°.</summary>
+    /// <summary>
+    /// Weights for the gradient of the input: dX = dY ∗ turned, which is <see cref="Forward"/> with the transposed shape, where dY has
+    /// R − 1 − Padding zeros on each side. The window is rotated by 180°.
+    /// </summary>
+    /// <param name="shape">Shapes of the forward pass.</param>
+    /// <param name="w">Panels of weights.</param>
+    /// <param name="turned">(C / columns, R, S, K, columns) f32.</param>
     public static void TurnWeights(in ConvShape shape, float* w, float* turned)
     {
         int taps = shape.R * shape.R;

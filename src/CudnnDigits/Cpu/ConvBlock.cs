@@ -32,7 +32,8 @@ internal sealed unsafe class ConvBlock<S, V>
     private readonly WinogradShape _forwardTiles, _backwardTiles, _predictTiles;
     private readonly int _index;
     private readonly Operation _forward, _moments, _join, _activate, _sums, _dY, _dW, _dX, _prepare, _predict;
-    private readonly float* _input, _y, _dOutput, _partSums, _scale, _evalScale, _evalShift, _slope, _offset, _turned, _transformed, _turnedTransformed, _mean;
+    private readonly float* _input, _y, _dOutput, _partSums, _turned, _transformed, _turnedTransformed;
+    private readonly float* _scale, _evalScale, _evalShift, _slope, _offset, _mean; // (channels)
     private float* _shift;
     private FlatParameters _parameters = null!;
     private ActivationView _output;
@@ -55,7 +56,9 @@ internal sealed unsafe class ConvBlock<S, V>
         Plan = plan;
         _winograd = conv.R == 3 && conv.C % RegisterTile<S, V>.Columns == 0;
         _predictTiles = new WinogradShape(conv, _pool.OutH * _pool.Window, _pool.OutW * _pool.Window, Small: false);
-        _forwardTiles = plan.Norm is null ? _predictTiles with { Small = true } : new WinogradShape(conv, conv.OutH, conv.OutW, Small: true); // statistics are of all outputs
+        _forwardTiles = plan.Norm is null
+            ? _predictTiles with { Small = true }
+            : new WinogradShape(conv, conv.OutH, conv.OutW, Small: true); // batch statistics need all outputs
         _backwardTiles = new WinogradShape(conv.Transpose(), conv.H, conv.W, Small: false);
 
         _input = arena.Floats((long)inputs * conv.InputSize + WinogradShape.Slack(conv));
@@ -83,10 +86,10 @@ internal sealed unsafe class ConvBlock<S, V>
             _mean = _norm.Mean;
         }
 
-        // Multiply-adds of the direct method without the padding of channels; of the rest, operations on a value as they stand in the loops.
+        // Convolutions count the multiply-adds of the direct method without padded channels; other passes count the operations in their loops.
         string name = plan.Conv.Name;
         double y = (double)conv.OutH * conv.OutW * _channels, x = plan.Input.Size, a = (double)_pool.OutH * _pool.OutW * _channels;
-        double flops = 2 * y * plan.Conv.InChannels * conv.R * conv.R, weights = plan.Conv.OutChannels * plan.Conv.InChannels * conv.R * conv.R;
+        double taps = plan.Conv.InChannels * conv.R * conv.R, flops = 2 * y * taps, weights = plan.Conv.OutChannels * taps;
         _forward = operations.Train(name, "forward", flops, y, weights);
         _moments = operations.Train(name, "statistics", plan.Norm is null ? 0 : 5 * y);
         _join = operations.Train(name, "join over the batch", plan.Norm is null ? 1 : 20, 5 * _channels);
@@ -159,15 +162,7 @@ internal sealed unsafe class ConvBlock<S, V>
     public void Forward(int n, Worker worker)
     {
         float* x = _input + (nint)n * _conv.InputSize, y = Y(n);
-        if (_winograd)
-        {
-            Winograd<S, V>.Forward(_forwardTiles, x, _transformed, null, 1, worker.Scratch, y, _conv.OutW * _conv.K);
-        }
-        else
-        {
-            Conv2d<S, V>.Forward(_conv, x, _parameters.W + WeightOffset, y);
-        }
-
+        Convolve(_forwardTiles, x, _parameters.W + WeightOffset, _transformed, worker, y);
         worker.Lap(_forward);
         if (_norm is not null)
         {
@@ -190,7 +185,8 @@ internal sealed unsafe class ConvBlock<S, V>
         if (_dropoutRate > 0)
         {
             Dropout<S, V>.Forward(
-                worker.Words, random, _dropoutRate, _dropoutIndex, sample, epoch, _output.At(n), _output.Row, _pool.OutH, _pool.OutW, _channels, _conv.K);
+                worker.Words, random, _dropoutRate, _dropoutIndex, sample, epoch,
+                _output.At(n), _output.Row, _pool.OutH, _pool.OutW, _channels, _conv.K);
         }
 
         worker.Lap(_activate);
@@ -238,28 +234,22 @@ internal sealed unsafe class ConvBlock<S, V>
         ConvShape turned = _conv.Transpose();
         float* dY = worker.DY(_index);
         MaxPool2d<S, V>.Backward(
-            _pool, Y(n), _scale, _shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), KeepScale, dY + turned.Interior, turned.PaddedW * turned.C);
+            _pool, Y(n), _scale, _shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), KeepScale,
+            dY + turned.Interior, turned.PaddedW * turned.C);
         worker.Lap(_dY);
         float* dw = _parameters.ChunkDW + (nint)chunk * _parameters.ConvLength + WeightOffset;
         Conv2d<S, V>.BackwardWeights(_conv, _input + (nint)n * _conv.InputSize, dY, dw, !firstOfChunk);
         worker.Lap(_dW);
         if (dInput != null)
         {
-            if (_winograd)
-            {
-                Winograd<S, V>.Forward(_backwardTiles, dY, _turnedTransformed, null, 1, worker.Scratch, dInput, _conv.W * _conv.C);
-            }
-            else
-            {
-                Conv2d<S, V>.BackwardData(_conv, dY, _turned, dInput);
-            }
-
+            Convolve(_backwardTiles, dY, _turned, _turnedTransformed, worker, dInput);
             worker.Lap(_dX);
         }
     }
 
     /// <summary>Elements of scratch memory that a convolution needs.</summary>
-    public int ScratchSize => new[] { _forwardTiles, _backwardTiles, _predictTiles }.Max(tiles => _winograd ? Winograd<S, V>.ScratchSize(tiles) : 0) + _conv.OutputSize;
+    public int ScratchSize => _conv.OutputSize
+        + (_winograd ? new[] { _forwardTiles, _backwardTiles, _predictTiles }.Max(tiles => Winograd<S, V>.ScratchSize(tiles)) : 0);
 
     /// <summary>Folds the running statistics, for <see cref="Predict"/>; into the weights, where these are transformed anyway.</summary>
     public void PreparePredict()
@@ -271,7 +261,7 @@ internal sealed unsafe class ConvBlock<S, V>
         }
     }
 
-    /// <summary>The whole block in evaluation mode, on the sample in the worker's slot; the convolution's output never leaves the cache.</summary>
+    /// <summary>The whole block in evaluation mode, on the sample in the worker's slot; its activations stay in the core's cache.</summary>
     public void Predict(Worker worker, float* output, int outputRow)
     {
         float* x = _input + (nint)worker.Index * _conv.InputSize, shift = _norm is null ? _shift : _evalShift;
@@ -290,6 +280,19 @@ internal sealed unsafe class ConvBlock<S, V>
         }
 
         worker.Lap(_predict);
+    }
+
+    /// <summary>y = x ∗ w, by Winograd's method or directly.</summary>
+    private void Convolve(in WinogradShape tiles, float* x, float* w, float* transformed, Worker worker, float* y)
+    {
+        if (_winograd)
+        {
+            Winograd<S, V>.Forward(tiles, x, transformed, null, 1, worker.Scratch, y, tiles.Conv.OutW * tiles.Conv.K);
+        }
+        else
+        {
+            Conv2d<S, V>.Forward(tiles.Conv, x, w, y);
+        }
     }
 
     private static string Activation(ConvPlan plan, bool dropout) =>

@@ -66,7 +66,8 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     public void SaveLogits(Span<float> logits) => _training.SaveLogits(logits);
 
-    public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => _training.BeginEpoch(data, epoch, order, sums);
+    public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) =>
+        _training.BeginEpoch(data, epoch, order, sums);
 
     public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates)
     {

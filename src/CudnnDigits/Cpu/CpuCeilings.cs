@@ -18,7 +18,9 @@ internal static unsafe class CpuCeilings<S, V>
         int workers = pool.Workers.Count;
         long half = bytes / sizeof(float) / 2 / workers / 64 * 64 + 64; // floats that each worker copies
         float* from = arena.Floats(half * workers), to = arena.Floats(half * workers), sink = arena.Floats(workers * 64);
-        double fma = Best(pool, item => Fma(sink + item * 64)), copy = Best(pool, item => Buffer.MemoryCopy(from + item * half, to + item * half, half * sizeof(float), half * sizeof(float)));
+        double fma = Best(pool, item => Fma(sink + item * 64));
+        long size = half * sizeof(float);
+        double copy = Best(pool, item => Buffer.MemoryCopy(from + item * half, to + item * half, size, size));
         return new Ceilings(2.0 * FmaTurns * Chains * S.Lanes * workers / fma, 2.0 * half * sizeof(float) * workers / copy);
     }
 
@@ -36,12 +38,13 @@ internal static unsafe class CpuCeilings<S, V>
         return best;
     }
 
-    /// <summary>Ten chains of multiply-adds: enough to hide the latency of two units, named one by one so that they stay in registers.</summary>
+    /// <summary>Ten chains of multiply-adds hide the latency of two units. They are named one by one to stay in registers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Fma(float* sink)
     {
         V x = S.Splat(0.5f), y = S.Splat(1f);
-        V c0 = default, c1 = default, c2 = default, c3 = default, c4 = default, c5 = default, c6 = default, c7 = default, c8 = default, c9 = default;
+        V c0 = default, c1 = default, c2 = default, c3 = default, c4 = default;
+        V c5 = default, c6 = default, c7 = default, c8 = default, c9 = default;
         for (long i = 0; i < FmaTurns; i++)
         {
             c0 = S.Fma(c0, x, y);

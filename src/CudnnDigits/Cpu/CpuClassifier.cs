@@ -19,7 +19,8 @@ internal sealed unsafe class CpuClassifier<S, V> : IClassifierDevice
         OperationList operations = new();
         CpuNetwork<S, V> net = new(_arena, operations, weights.Network, workers, options.BatchSize, training: false);
         net.Load(weights, null);
-        _pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(index => new Worker(index, [], null, _arena.Floats(net.ScratchSize)))]);
+        IEnumerable<Worker> each = Enumerable.Range(0, workers).Select(index => new Worker(index, [], null, _arena.Floats(net.ScratchSize)));
+        _pool = new WorkerPool([.. each]);
         _inference = new CpuInference<S, V>(net, _pool, operations, options.BatchSize);
     }
 

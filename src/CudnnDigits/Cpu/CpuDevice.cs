@@ -36,7 +36,8 @@ internal static class CpuDevice
     public static int Workers(int threads) => threads > 0 ? threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
 
     /// <summary>For people: "CPU, 2 threads, AVX-512".</summary>
-    public static string Name(int workers, int vectorBits) => $"CPU, {workers} thread{(workers == 1 ? "" : "s")}, {InstructionSet(vectorBits)}";
+    public static string Name(int workers, int vectorBits) =>
+        $"CPU, {workers} thread{(workers == 1 ? "" : "s")}, {InstructionSet(vectorBits)}";
 
     /// <summary>The instruction set behind a width, for people.</summary>
     public static string InstructionSet(int vectorBits) => vectorBits switch

@@ -84,7 +84,8 @@ internal sealed class CpuInference<S, V>
     {
         int blocks = _net.Convs.Length;
         ActivationView output = _net.InputOf(0);
-        GatherAugment<S, V>.Forward(_images.Slice(_inOrder ? _first + n : _rows[n], 1), output.At(blocks == 0 ? n : worker.Index), output.Row);
+        ImageBatch image = _images.Slice(_inOrder ? _first + n : _rows[n], 1);
+        GatherAugment<S, V>.Forward(image, output.At(blocks == 0 ? n : worker.Index), output.Row);
         worker.Lap(_gather);
         for (int i = 0; i < blocks; i++)
         {
@@ -93,7 +94,7 @@ internal sealed class CpuInference<S, V>
         }
     }
 
-    /// <summary>Every other batch from the last item to the first: what a cache still holds of the weights is read before it is lost.</summary>
+    /// <summary>Every other batch runs from the last item to the first, so that weights are read while the cache still holds them.</summary>
     private void DenseForward(int item, Worker worker) =>
         _net.Denses[_at].Forward(_backwards ? _items - 1 - item : item, _batch, worker, inference: true);
 }

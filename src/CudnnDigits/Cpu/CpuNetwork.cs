@@ -17,7 +17,7 @@ internal sealed unsafe class CpuNetwork<S, V>
     /// <param name="network">The network.</param>
     /// <param name="workers">Number of workers, each of which predicts in a slot of its own.</param>
     /// <param name="batch">Samples in the largest batch.</param>
-    /// <param name="training">Whether it is to be trained; prediction alone needs neither gradients nor the activations of a whole batch.</param>
+    /// <param name="training">Whether it is to be trained. Prediction needs no gradients, and only one sample's activations per worker.</param>
     public CpuNetwork(NativeArena arena, OperationList operations, NetworkSpec network, int workers, int batch, bool training)
     {
         int slots = Math.Max(batch, workers), inputs = training ? slots : workers, trained = training ? slots : 0;
@@ -42,7 +42,11 @@ internal sealed unsafe class CpuNetwork<S, V>
         int convLength = length;
         for (int i = 0; i < Convs.Length; i++)
         {
-            Convs[i] = new ConvBlock<S, V>(arena, operations, i, plan.Convs[i], shapes[i], inputs, trained) { WeightOffset = weightOffsets[i], BiasOffset = length };
+            Convs[i] = new ConvBlock<S, V>(arena, operations, i, plan.Convs[i], shapes[i], inputs, trained)
+            {
+                WeightOffset = weightOffsets[i],
+                BiasOffset = length,
+            };
             length += (plan.Convs[i].Norm is null ? 1 : 2) * shapes[i].K;
         }
 
@@ -55,12 +59,17 @@ internal sealed unsafe class CpuNetwork<S, V>
         for (int i = 0; i < Denses.Length; i++)
         {
             DenseShape shape = new(i == 0 ? features : Denses[i - 1].Shape.Out, RegisterTile<S, V>.Pad(plan.Denses[i].Linear.OutFeatures));
-            Denses[i] = new DenseBlock<S, V>(arena, operations, plan.Denses[i], shape, x, slots, first: i + Convs.Length == 0) { WeightOffset = length, BiasOffset = length + shape.WeightSize };
+            Denses[i] = new DenseBlock<S, V>(arena, operations, plan.Denses[i], shape, x, slots, first: i + Convs.Length == 0)
+            {
+                WeightOffset = length,
+                BiasOffset = length + shape.WeightSize,
+            };
             length += shape.WeightSize + shape.Out;
             x = Denses[i].Y;
         }
 
-        Parameters = new FlatParameters(arena, network.Parameters, length, convLength, training ? CpuTraining<S, V>.MostChunksOf(batch) : 0, MapParameters(network.Parameters));
+        int chunks = training ? CpuTraining<S, V>.MostChunksOf(batch) : 0;
+        Parameters = new FlatParameters(arena, network.Parameters, length, convLength, chunks, MapParameters());
         for (int i = 0; i < Convs.Length; i++)
         {
             Convs[i].Connect(Parameters, InputOf(i + 1));
@@ -95,29 +104,13 @@ internal sealed unsafe class CpuNetwork<S, V>
     public void Load(NetworkWeights weights, AdamState? optimizer)
     {
         Parameters.Load(weights, optimizer);
-        foreach (ConvBlock<S, V> conv in Convs)
-        {
-            if (conv.Norm is { } norm)
-            {
-                string name = conv.Plan.Norm!.Name;
-                weights[$"{name}.running_mean"].CopyTo(new Span<float>(norm.RunningMean, conv.Conv.K));
-                weights[$"{name}.running_var"].CopyTo(new Span<float>(norm.RunningVariance, conv.Conv.K));
-            }
-        }
+        CopyStatistics(weights, save: false);
     }
 
     public void Save(NetworkWeights weights, AdamState optimizer)
     {
         Parameters.Save(weights, optimizer);
-        foreach (ConvBlock<S, V> conv in Convs)
-        {
-            if (conv.Norm is { } norm)
-            {
-                string name = conv.Plan.Norm!.Name;
-                new Span<float>(norm.RunningMean, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_mean"]);
-                new Span<float>(norm.RunningVariance, conv.Plan.Conv.OutChannels).CopyTo(weights[$"{name}.running_var"]);
-            }
-        }
+        CopyStatistics(weights, save: true);
     }
 
     /// <summary>Logits of sample n, (classes) f32.</summary>
@@ -132,26 +125,23 @@ internal sealed unsafe class CpuNetwork<S, V>
         }
     }
 
-    /// <summary>For each element in PyTorch's layout its place in the flat parameters.</summary>
-    private int[] MapParameters(ParameterLayout layout)
+    private void CopyStatistics(NetworkWeights weights, bool save)
     {
-        List<int> map = [];
-        foreach (ParameterSlice slice in layout.Trained)
+        foreach (ParameterSlice slice in weights.Network.Parameters.Statistics)
         {
-            bool weight = slice.Name.EndsWith(".weight", StringComparison.Ordinal);
-            map.AddRange(slice.Layer switch
-            {
-                Conv2dLayer layer when weight => MapConv(Array.Find(Convs, conv => conv.Plan.Conv == layer)!),
-                Conv2dLayer layer => Enumerable.Range(Array.Find(Convs, conv => conv.Plan.Conv == layer)!.BiasOffset, slice.Size),
-                BatchNorm2dLayer layer => MapNorm(Array.Find(Convs, conv => conv.Plan.Norm == layer)!, weight, slice.Size),
-                LinearLayer layer when weight => MapDense(Array.Find(Denses, dense => dense.Plan.Linear == layer)!),
-                LinearLayer layer => Enumerable.Range(Array.Find(Denses, dense => dense.Plan.Linear == layer)!.BiasOffset, slice.Size),
-                _ => throw new NotSupportedException(slice.Name),
-            });
+            BatchNormState norm = Array.Find(Convs, conv => conv.Plan.Norm == slice.Layer)!.Norm!;
+            bool mean = slice.Name.EndsWith(".running_mean", StringComparison.Ordinal);
+            Span<float> host = weights.Slice(slice), own = new(mean ? norm.RunningMean : norm.RunningVariance, slice.Size);
+            (save ? own : host).CopyTo(save ? host : own);
         }
-
-        return [.. map];
     }
+
+    /// <summary>For each element in PyTorch's layout its place in the flat parameters. Both layouts have the layers in the same order.</summary>
+    private int[] MapParameters() =>
+    [
+        .. Convs.SelectMany(conv => MapConv(conv).Concat(MapChannels(conv))),
+        .. Denses.SelectMany(dense => MapDense(dense).Concat(Enumerable.Range(dense.BiasOffset, dense.Plan.Linear.OutFeatures))),
+    ];
 
     private static IEnumerable<int> MapConv(ConvBlock<S, V> conv) =>
         from k in Enumerable.Range(0, conv.Plan.Conv.OutChannels)
@@ -159,8 +149,12 @@ internal sealed unsafe class CpuNetwork<S, V>
         from tap in Enumerable.Range(0, conv.Conv.R * conv.Conv.R)
         select conv.WeightOffset + Conv2d<S, V>.WeightIndex(conv.Conv, k, c, tap);
 
-    private static IEnumerable<int> MapNorm(ConvBlock<S, V> conv, bool gamma, int size) =>
-        Enumerable.Range(conv.BiasOffset + (gamma ? 0 : conv.Conv.K), size);
+    /// <summary>The bias, or γ and then β.</summary>
+    private static IEnumerable<int> MapChannels(ConvBlock<S, V> conv)
+    {
+        IEnumerable<int> first = Enumerable.Range(conv.BiasOffset, conv.Plan.Conv.OutChannels);
+        return conv.Norm is null ? first : first.Concat(first.Select(place => place + conv.Conv.K));
+    }
 
     /// <summary>The first dense layer reads features channels last and padded, where PyTorch's are in C, H, W order.</summary>
     private IEnumerable<int> MapDense(DenseBlock<S, V> dense)

@@ -30,8 +30,8 @@ internal sealed unsafe class CpuTraining<S, V>
     private readonly FlatParameters _parameters;
 
     // What the passes of a step share; the delegates are made once so that a step allocates nothing.
-    private readonly Action<int, Worker> _prepareStep, _convForward, _activate, _denseForward, _denseDropout, _denseBackwardActivation, _denseBackward,
-        _lastConvSums, _convBackward, _updateParameters;
+    private readonly Action<int, Worker> _prepareStep, _convForward, _activate, _denseForward, _denseDropout,
+        _denseBackwardActivation, _denseBackward, _lastConvSums, _convBackward, _updateParameters;
 
     private DigitDataset? _data;
     private int[] _order = [];
@@ -48,7 +48,8 @@ internal sealed unsafe class CpuTraining<S, V>
         _loss = operations.Train("loss", "softmax, cross-entropy");
         double chunks = Chunks(options.BatchSize).Count;
         _update = operations.Train("weights", "join chunks, adam", fixedValues: (chunks * _parameters.ConvLength) + (7.0 * _parameters.Length));
-        (_prepareStep, _convForward, _activate, _denseForward, _denseDropout) = (PrepareStep, ConvForward, Activate, DenseForward, DenseDropout);
+        (_prepareStep, _convForward, _activate, _denseForward, _denseDropout) =
+            (PrepareStep, ConvForward, Activate, DenseForward, DenseDropout);
         (_denseBackwardActivation, _denseBackward, _lastConvSums, _convBackward, _updateParameters) =
             (DenseBackwardActivation, DenseBackward, LastConvSums, ConvBackward, Update);
     }

@@ -25,7 +25,8 @@ internal static unsafe class Dense<S, V>
     private static int Columns => RegisterTile<S, V>.Columns;
 
     /// <summary>Items of <see cref="Forward"/> for a batch.</summary>
-    public static int ForwardItems(in DenseShape shape, int batch) => batch == 1 ? (Panels(shape) + 1) / 2 : Stretches(batch) * Panels(shape);
+    public static int ForwardItems(in DenseShape shape, int batch) =>
+        batch == 1 ? (Panels(shape) + 1) / 2 : Stretches(batch) * Panels(shape);
 
     /// <summary>Items of <see cref="Backward"/>.</summary>
     public static int BackwardItems(in DenseShape shape) => (shape.In + BackwardRows - 1) / BackwardRows;

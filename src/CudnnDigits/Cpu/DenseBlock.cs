@@ -116,7 +116,8 @@ internal sealed unsafe class DenseBlock<S, V>
         else
         {
             Dense<S, V>.Backward(
-                item - 1, _shape, batch, _x, _parameters.W + WeightOffset, _dY, _dYTransposed, _paddedBatch, _parameters.DW + WeightOffset, dX);
+                item - 1, _shape, batch, _x, _parameters.W + WeightOffset,
+                _dY, _dYTransposed, _paddedBatch, _parameters.DW + WeightOffset, dX);
         }
 
         worker.Lap(_backward);

@@ -26,7 +26,8 @@ internal static unsafe class Dropout<S, V>
     /// <param name="paddedChannels">C in whole tiles.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(
-        uint* words, in Philox random, double rate, int layer, int sample, int epoch, float* x, int xRow, int rows, int columns, int channels, int paddedChannels)
+        uint* words, in Philox random, double rate, int layer, int sample, int epoch,
+        float* x, int xRow, int rows, int columns, int channels, int paddedChannels)
     {
         random.Fill(new Span<uint>(words, rows * columns * channels), (uint)sample, (uint)epoch, RandomPurpose.Dropout + (uint)layer);
         uint threshold = (uint)Math.Min(rate * 4294967296.0, uint.MaxValue);

@@ -17,7 +17,7 @@ internal sealed unsafe class FlatParameters
     /// <param name="layout">The host's layout.</param>
     /// <param name="length">Elements of the flat buffer.</param>
     /// <param name="convLength">Elements at its start that are convolution weights.</param>
-    /// <param name="chunks">Most chunks a batch is divided into; 0 where nothing is trained, which needs neither gradients nor moments.</param>
+    /// <param name="chunks">Most chunks that a batch is divided into; 0 where nothing is trained, without gradients and moments.</param>
     /// <param name="map">For each element of the host's layout, its place in the flat buffer.</param>
     public FlatParameters(NativeArena arena, ParameterLayout layout, int length, int convLength, int chunks, int[] map)
     {

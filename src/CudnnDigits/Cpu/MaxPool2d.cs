@@ -20,18 +20,18 @@ internal readonly record struct PoolShape(int Channels, int H, int W, int Window
     public int OutputSize => OutH * OutW * Channels;
 }
 
-/// <inheritdoc cref="PoolShape"/>
+/// <summary>
+/// The passes of <see cref="PoolShape"/>. They share these operands, all f32:
+/// y (H, W, channels), the output of the convolution; scale, shift, mean, slope and offset (channels);
+/// a (OutH, OutW, channels), the output after dropout, rows aRow elements apart, which is more than OutW·channels where a has padding
+/// around it; dA (OutH, OutW, channels); and keepScale, 1/(1 − dropout rate). In the backward passes, a is null where nothing was
+/// dropped, since y then says where ReLU cut off.
+/// </summary>
 internal static unsafe class MaxPool2d<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
     /// <summary>a = max over the window of ReLU(scale·y + shift).</summary>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="y">(H, W, channels) f32.</param>
-    /// <param name="scale">(channels) f32.</param>
-    /// <param name="shift">(channels) f32.</param>
-    /// <param name="a">(OutH, OutW, channels) f32, rows aRow elements apart.</param>
-    /// <param name="aRow">Elements from one row of a to the next: more than OutW·channels where a has padding around it.</param>
     public static void Forward(in PoolShape shape, float* y, float* scale, float* shift, float* a, int aRow)
     {
         switch (shape.Window)
@@ -42,17 +42,7 @@ internal static unsafe class MaxPool2d<S, V>
         }
     }
 
-    /// <summary>Per channel of one image, Σ dZ and Σ dZ·(y − mean), where z = scale·y + shift.</summary>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="y">(H, W, channels) f32.</param>
-    /// <param name="scale">(channels) f32.</param>
-    /// <param name="shift">(channels) f32.</param>
-    /// <param name="mean">(channels) f32.</param>
-    /// <param name="a">Output of the forward pass after dropout; null where nothing was dropped, since y tells then where ReLU cut off.</param>
-    /// <param name="aRow">Elements from one row of a to the next.</param>
-    /// <param name="dA">(OutH, OutW, channels) f32.</param>
-    /// <param name="keepScale">1/(1 − dropout rate).</param>
-    /// <param name="sums">(2, channels) f32.</param>
+    /// <summary>sums (2, channels): for each channel of one image Σ dZ and Σ dZ·(y − mean), where z = scale·y + shift.</summary>
     public static void BackwardSums(
         in PoolShape shape, float* y, float* scale, float* shift, float* mean, float* a, int aRow, float* dA, float keepScale, float* sums)
     {
@@ -64,22 +54,14 @@ internal static unsafe class MaxPool2d<S, V>
         }
     }
 
-    /// <summary>dY = scale·dZ + slope·y + offset, dZ being 0 but at each window's maximum. With the window as a constant it measured slower in a step.</summary>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="y">(H, W, channels) f32.</param>
-    /// <param name="scale">(channels) f32.</param>
-    /// <param name="shift">(channels) f32.</param>
-    /// <param name="slope">(channels) f32; 0 without batch norm.</param>
-    /// <param name="offset">(channels) f32; 0 without batch norm.</param>
-    /// <param name="a">Output of the forward pass after dropout; null where nothing was dropped, since y tells then where ReLU cut off.</param>
-    /// <param name="aRow">Elements from one row of a to the next.</param>
-    /// <param name="dA">(OutH, OutW, channels) f32.</param>
-    /// <param name="keepScale">1/(1 − dropout rate).</param>
-    /// <param name="dY">(H, W, channels) f32, rows dYRow elements apart.</param>
-    /// <param name="dYRow">Elements from one row of dY to the next.</param>
+    /// <summary>
+    /// dY (H, W, channels) = scale·dZ + slope·y + offset, in rows dYRow elements apart, where dZ is 0 except at each window's maximum.
+    /// Without batch norm, slope and offset are 0. The window is no constant here: with one, a step measured slower.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Backward(
-        in PoolShape shape, float* y, float* scale, float* shift, float* slope, float* offset, float* a, int aRow, float* dA, float keepScale, float* dY, int dYRow)
+        in PoolShape shape, float* y, float* scale, float* shift, float* slope, float* offset, float* a, int aRow, float* dA, float keepScale,
+        float* dY, int dYRow)
     {
         int channels = shape.Channels, yRow = shape.W * channels, window = shape.Window;
         V zero = default, keep = S.Splat(keepScale);

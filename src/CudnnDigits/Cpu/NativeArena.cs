@@ -27,7 +27,8 @@ internal sealed unsafe class NativeArena : IDisposable
     {
         // One cache line more, so that a last vector may be read whole; and a start of its own within a page: large blocks
         // would all begin at the same place in one, and loads wait for stores that differ from them only in the page.
-        nuint stagger = (nuint)(_blocks.Count * StaggerLines % LinesInPage) * Alignment, bytes = checked((nuint)count * (nuint)size) + Alignment + stagger;
+        nuint stagger = (nuint)(_blocks.Count * StaggerLines % LinesInPage) * Alignment;
+        nuint bytes = checked((nuint)count * (nuint)size) + Alignment + stagger;
         void* block = NativeMemory.AlignedAlloc(bytes, Alignment);
         _blocks.Add((nint)block);
         Bytes += (long)bytes;

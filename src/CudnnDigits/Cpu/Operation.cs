@@ -43,7 +43,8 @@ internal sealed class OperationList
             (long samples, long batches) = operation.Inference ? (_predicted, _predictedBatches) : (_samples, _batches);
             double seconds = workers.Sum(worker => worker.TakeSeconds(operation));
             double values = operation.Values * samples + operation.FixedValues * batches;
-            times.Add(new LayerTime(operation.Layer, operation.Name, operation.Inference, operation.Flops * samples, values * sizeof(float), seconds));
+            times.Add(new LayerTime(
+                operation.Layer, operation.Name, operation.Inference, operation.Flops * samples, values * sizeof(float), seconds));
         }
 
         _samples = _batches = _predicted = _predictedBatches = 0;

@@ -24,7 +24,8 @@ internal static unsafe class RegisterTile<S, V>
 
     /// <summary>Any number of rows, in tiles of nearly equal height (26 rows as 13 + 13, which beats 14 + 12).</summary>
     public static void Multiply(
-        int rows, float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth, float* c, nint cRow, bool accumulate)
+        int rows, float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth,
+        float* c, nint cRow, bool accumulate)
     {
         int tiles = (rows + S.TileRows - 1) / S.TileRows;
         for (; tiles > 0; tiles--)
@@ -38,7 +39,8 @@ internal static unsafe class RegisterTile<S, V>
     }
 
     private static void Tile(
-        int height, float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth, float* c, nint cRow, bool accumulate)
+        int height, float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth,
+        float* c, nint cRow, bool accumulate)
     {
         switch (height)
         {
@@ -62,7 +64,8 @@ internal static unsafe class RegisterTile<S, V>
     /// <summary>The tile for one height; R.Count is a constant to the JIT, which drops the rows above it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Kernel<R>(
-        float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth, float* c, nint cRow, bool accumulate)
+        float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth,
+        float* c, nint cRow, bool accumulate)
         where R : struct, IRows
     {
         // Named one by one: the JIT keeps locals in registers, but not the elements of an array.

@@ -129,7 +129,8 @@ internal static unsafe class Winograd<S, V>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Evaluate(Vector256<double> g0, Vector256<double> g1, Vector256<double> g2, Vector256<double>* at, int step)
     {
-        Vector256<double> ends = (g0 + g2) * (-1.0 / 6), middle = g1 * (-1.0 / 6), outerEnds = (g0 + g2 * 4) * (1.0 / 24), outerMiddle = g1 * (1.0 / 12);
+        Vector256<double> ends = (g0 + g2) * (-1.0 / 6), middle = g1 * (-1.0 / 6);
+        Vector256<double> outerEnds = (g0 + g2 * 4) * (1.0 / 24), outerMiddle = g1 * (1.0 / 12);
         at[0] = g0 * 0.25;
         at[step] = ends + middle;
         at[2 * step] = ends - middle;
@@ -158,7 +159,8 @@ internal static unsafe class Winograd<S, V>
     {
         ConvShape conv = shape.Conv;
         int inputStride = shape.InputStride, outputStride = OutputStride(shape), largeRows = shape.LargeTiles(shape.H);
-        float* halfway = scratch, v = halfway + shape.HalfwaySize, m = v + Points * Points * inputStride, tile = m + Points * Points * outputStride;
+        float* halfway = scratch, v = halfway + shape.HalfwaySize;
+        float* m = v + Points * Points * inputStride, tile = m + Points * Points * outputStride;
         for (int block = 0; block < shape.TilesH; block += shape.BlockRows)
         {
             int end = Math.Min(block + shape.BlockRows, shape.TilesH), large = Math.Clamp(largeRows - block, 0, end - block);
@@ -234,7 +236,8 @@ internal static unsafe class Winograd<S, V>
     private static void Input4(float* d, nint step, float* t, nint tStep, float* inner, nint innerStep)
     {
         V two = S.Splat(2), four = S.Splat(4), minusTwo = S.Splat(-2), minusFour = S.Splat(-4), minusFive = S.Splat(-5);
-        V d0 = S.Load(d), d1 = S.Load(d + step), d2 = S.Load(d + 2 * step), d3 = S.Load(d + 3 * step), d4 = S.Load(d + 4 * step), d5 = S.Load(d + 5 * step);
+        V d0 = S.Load(d), d1 = S.Load(d + step), d2 = S.Load(d + 2 * step);
+        V d3 = S.Load(d + 3 * step), d4 = S.Load(d + 4 * step), d5 = S.Load(d + 5 * step);
         S.Store(t, S.Fma(d0, four, S.Fma(d2, minusFive, d4)));
         V even = S.Fma(d2, minusFour, d4), odd = S.Fma(d1, minusFour, d3);
         S.Store(t + tStep, S.Add(even, odd));
@@ -264,7 +267,8 @@ internal static unsafe class Winograd<S, V>
         in WinogradShape shape, float* m, int row, bool tall, int rowsLeft, float* shift, bool pool, float* tile, float* a, int aRow)
     {
         int stride = OutputStride(shape), large = shape.LargeTiles(shape.W), tiles = shape.TilesW, channels = shape.Conv.K;
-        float* shared = m + row * tiles * Columns, inner = m + row * large * Columns, end = tile + Math.Min(tall ? 4 : 2, rowsLeft) * Points * S.Lanes;
+        float* shared = m + row * tiles * Columns, inner = m + row * large * Columns;
+        float* end = tile + Math.Min(tall ? 4 : 2, rowsLeft) * Points * S.Lanes;
         for (int column = 0; column < tiles; column++, shared += Columns, inner += Columns)
         {
             bool wide = column < large;

@@ -33,7 +33,7 @@ internal sealed class WorkerPool : IDisposable
         _workers = workers;
         _othersRun = () => _running > 0;
         _threads = new Thread[workers.Length - 1];
-        _spins = workers.Length <= Environment.ProcessorCount ? SpinsBeforeSleep : 0; // spinning would keep another worker from its processor
+        _spins = workers.Length <= Environment.ProcessorCount ? SpinsBeforeSleep : 0; // a spinning thread would hold up another worker
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;

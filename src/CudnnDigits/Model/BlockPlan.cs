@@ -9,7 +9,8 @@ namespace CudnnDigits.Model;
 /// <param name="Dropout">The dropout, or null.</param>
 /// <param name="DropoutIndex">Which of the network's dropout layers it is, from 0; 0 without dropout.</param>
 /// <param name="Input">Shape of the convolution's input.</param>
-internal sealed record ConvPlan(Conv2dLayer Conv, BatchNorm2dLayer? Norm, MaxPool2dLayer? Pool, DropoutLayer? Dropout, int DropoutIndex, Shape Input);
+internal sealed record ConvPlan(
+    Conv2dLayer Conv, BatchNorm2dLayer? Norm, MaxPool2dLayer? Pool, DropoutLayer? Dropout, int DropoutIndex, Shape Input);
 
 /// <summary>Linear [→ ReLU [→ dropout]], as found in a network.</summary>
 /// <param name="Linear">The linear layer.</param>
@@ -71,7 +72,7 @@ internal sealed class BlockPlan
     /// <summary>The dense blocks, first to last; the last one gives the logits.</summary>
     public List<DensePlan> Denses { get; } = [];
 
-    /// <summary>Shape of what is flattened: the output of the last convolution block or, without convolutions, the network's input.</summary>
+    /// <summary>Shape of what is flattened: the last convolution block's output or, without convolutions, the network's input.</summary>
     public Shape Features { get; }
 
     private Shape InputOfLast => _at == 1 ? _network.Input : _network.Outputs[_at - 2];

@@ -21,7 +21,8 @@ internal static class DigitNetworks
     ])
     {
         Training = new TrainingDefaults(Epochs: 5, BatchSize: 64, AugmentationSpec.None),
-        Report = new ReportedTraining(LowersRate: false, Augmented: false, TrainingAccuracy: 0.9912, ValidationAccuracy: 0.9854, KaggleScore: 0.98585),
+        Report = new ReportedTraining(
+            LowersRate: false, Augmented: false, TrainingAccuracy: 0.9912, ValidationAccuracy: 0.9854, KaggleScore: 0.98585),
     };
 
     /// <summary>The improved CNN of the university report: more layers, batch normalization, dropout; 870,826 parameters.</summary>
@@ -39,7 +40,8 @@ internal static class DigitNetworks
     ])
     {
         Training = new TrainingDefaults(Epochs: 12, BatchSize: 128, AugmentationSpec.Standard),
-        Report = new ReportedTraining(LowersRate: true, Augmented: true, TrainingAccuracy: 0.9884, ValidationAccuracy: 0.9890, KaggleScore: 0.98614),
+        Report = new ReportedTraining(
+            LowersRate: true, Augmented: true, TrainingAccuracy: 0.9884, ValidationAccuracy: 0.9890, KaggleScore: 0.98614),
     };
 
     /// <summary>The multilayer perceptron of the university report; 535,818 parameters.</summary>
@@ -69,5 +71,6 @@ internal static class DigitNetworks
 
     /// <summary>Says of each network what it has, such as "5 for simple, 12 for improved".</summary>
     /// <param name="value">What a network has.</param>
-    public static string ForEach(Func<NetworkSpec, object> value) => string.Join(", ", All.Select(network => $"{value(network)} for {network.Name}"));
+    public static string ForEach(Func<NetworkSpec, object> value) =>
+        string.Join(", ", All.Select(network => $"{value(network)} for {network.Name}"));
 }

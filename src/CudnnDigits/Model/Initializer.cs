@@ -20,19 +20,14 @@ internal static class Initializer
         foreach (ParameterSlice slice in network.Parameters.Trained)
         {
             Span<float> values = weights.Slice(slice);
-            switch (slice.Layer)
+            if (slice.Layer is BatchNorm2dLayer norm)
             {
-                case BatchNorm2dLayer:
-                    values.Fill(slice.Name.EndsWith(".weight", StringComparison.Ordinal) ? 1 : 0);
-                    break;
-                case Conv2dLayer conv:
-                    FillUniform(values, random, index, conv.InChannels * conv.Kernel * conv.Kernel);
-                    break;
-                case LinearLayer linear:
-                    FillUniform(values, random, index, linear.InFeatures);
-                    break;
-                default:
-                    throw new ArgumentException($"no initial weights are known for {slice.Name}");
+                values.Fill(slice.Name == norm.WeightName ? 1 : 0);
+            }
+            else
+            {
+                ParameterSlice weight = network.Parameters[slice.Layer.WeightName];
+                FillUniform(values, random, index, fanIn: weight.Size / weight.Shape[0]);
             }
 
             index++;

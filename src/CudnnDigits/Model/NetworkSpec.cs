@@ -16,10 +16,16 @@ internal readonly record struct Shape(int C, int H, int W)
 /// <param name="Name">Name, unique in the network.</param>
 internal abstract record Layer(string Name)
 {
+    internal string WeightName => $"{Name}.weight";
+
+    internal string BiasName => $"{Name}.bias";
+
     /// <summary>The output shape for an input shape.</summary>
     /// <param name="input">Shape of one sample.</param>
     /// <exception cref="ArgumentException">The layer cannot take this input.</exception>
-    public abstract Shape Infer(Shape input);
+    public virtual Shape Infer(Shape input) => input;
+
+    private protected ArgumentException Refusal(Shape input) => new($"{Name} cannot take an input of {input}");
 }
 
 /// <summary>2-D convolution (cross-correlation), square kernel, stride 1; weight (OutChannels, InChannels, Kernel, Kernel).</summary>
@@ -31,17 +37,12 @@ internal abstract record Layer(string Name)
 /// <param name="Bias">Whether there is a bias (OutChannels).</param>
 internal sealed record Conv2dLayer(string Name, int InChannels, int OutChannels, int Kernel, int Padding, bool Bias) : Layer(Name)
 {
-    internal string WeightName => $"{Name}.weight";
-
-    internal string BiasName => $"{Name}.bias";
-
-    /// <inheritdoc/>
     public override Shape Infer(Shape input)
     {
         Shape output = new(OutChannels, input.H + 2 * Padding - Kernel + 1, input.W + 2 * Padding - Kernel + 1);
         return input.C == InChannels && Padding >= 0 && Padding < Kernel && output.H > 0 && output.W > 0
             ? output
-            : throw new ArgumentException($"{Name} cannot take an input of {input}");
+            : throw Refusal(input);
     }
 }
 
@@ -56,28 +57,22 @@ internal sealed record BatchNorm2dLayer(string Name, int Channels) : Layer(Name)
     /// <summary>Share of the batch in the new running statistics: new = 0.9 · old + 0.1 · batch.</summary>
     public const double Momentum = 0.1;
 
-    /// <inheritdoc/>
     public override Shape Infer(Shape input) =>
-        input.C == Channels ? input : throw new ArgumentException($"{Name} cannot take an input of {input}");
+        input.C == Channels ? input : throw Refusal(input);
 }
 
 /// <summary>max(x, 0).</summary>
 /// <param name="Name">Name.</param>
-internal sealed record ReLULayer(string Name) : Layer(Name)
-{
-    /// <inheritdoc/>
-    public override Shape Infer(Shape input) => input;
-}
+internal sealed record ReLULayer(string Name) : Layer(Name);
 
 /// <summary>Max-pooling, window = stride, odd rows and columns dropped; the first maximum in row-major order takes the gradient.</summary>
 /// <param name="Name">Name.</param>
 /// <param name="Window">Height, width and stride of the window.</param>
 internal sealed record MaxPool2dLayer(string Name, int Window) : Layer(Name)
 {
-    /// <inheritdoc/>
     public override Shape Infer(Shape input) => input.H >= Window && input.W >= Window
         ? input with { H = input.H / Window, W = input.W / Window }
-        : throw new ArgumentException($"{Name} cannot take an input of {input}");
+        : throw Refusal(input);
 }
 
 /// <summary>Inverted dropout: in training, zero with probability Rate, else scaled by 1/(1 − Rate).</summary>
@@ -87,16 +82,12 @@ internal sealed record DropoutLayer(string Name, double Rate) : Layer(Name)
 {
     /// <summary>An element is dropped where its random word is below this: Rate · 2³².</summary>
     internal uint Threshold => (uint)Math.Min(Rate * 4294967296.0, uint.MaxValue);
-
-    /// <inheritdoc/>
-    public override Shape Infer(Shape input) => input;
 }
 
 /// <summary>(C, H, W) to one vector, in that order.</summary>
 /// <param name="Name">Name.</param>
 internal sealed record FlattenLayer(string Name) : Layer(Name)
 {
-    /// <inheritdoc/>
     public override Shape Infer(Shape input) => new(input.Size, 1, 1);
 }
 
@@ -106,14 +97,9 @@ internal sealed record FlattenLayer(string Name) : Layer(Name)
 /// <param name="OutFeatures">Length of y.</param>
 internal sealed record LinearLayer(string Name, int InFeatures, int OutFeatures) : Layer(Name)
 {
-    internal string WeightName => $"{Name}.weight";
-
-    internal string BiasName => $"{Name}.bias";
-
-    /// <inheritdoc/>
     public override Shape Infer(Shape input) => input == new Shape(InFeatures, 1, 1)
         ? new Shape(OutFeatures, 1, 1)
-        : throw new ArgumentException($"{Name} cannot take an input of {input}");
+        : throw Refusal(input);
 }
 
 /// <summary>How a network is trained where the user does not say otherwise.</summary>
@@ -128,9 +114,10 @@ internal sealed record TrainingDefaults(int Epochs, int BatchSize, AugmentationS
 /// <param name="TrainingAccuracy">On the digits trained on.</param>
 /// <param name="ValidationAccuracy">On the 20 % held out.</param>
 /// <param name="KaggleScore">On Kaggle's test digits.</param>
-internal sealed record ReportedTraining(bool LowersRate, bool Augmented, double TrainingAccuracy, double ValidationAccuracy, double KaggleScore);
+internal sealed record ReportedTraining(
+    bool LowersRate, bool Augmented, double TrainingAccuracy, double ValidationAccuracy, double KaggleScore);
 
-/// <summary>A network: an immutable list of layers, with every shape inferred once, and how it is trained by default. The single source of shapes.</summary>
+/// <summary>A network: an immutable list of layers, with every shape inferred once, and how it is trained by default.</summary>
 internal sealed class NetworkSpec
 {
     /// <summary>Infers all shapes.</summary>
@@ -178,5 +165,9 @@ internal sealed class NetworkSpec
     /// <summary>The same network with every dropout rate set to one value.</summary>
     /// <param name="rate">0 ≤ rate &lt; 1; 0 turns dropout off.</param>
     public NetworkSpec WithDropout(double rate) =>
-        new(Name, Input, [.. Layers.Select(layer => layer is DropoutLayer dropout ? dropout with { Rate = rate } : layer)]) { Training = Training, Report = Report };
+        new(Name, Input, [.. Layers.Select(layer => layer is DropoutLayer dropout ? dropout with { Rate = rate } : layer)])
+        {
+            Training = Training,
+            Report = Report,
+        };
 }

@@ -69,7 +69,8 @@ internal sealed class ParameterLayout
     /// <param name="name">The name.</param>
     /// <exception cref="ArgumentException">There is none of that name.</exception>
     public ParameterSlice this[string name] => Trained.Concat(Statistics).FirstOrDefault(slice => slice.Name == name)
-        ?? throw new ArgumentException($"there is no tensor '{name}'; there are {string.Join(", ", Trained.Concat(Statistics).Select(slice => slice.Name))}", nameof(name));
+        ?? throw new ArgumentException(
+            $"there is no tensor '{name}'; there are {string.Join(", ", Trained.Concat(Statistics).Select(slice => slice.Name))}", nameof(name));
 
     private static void Add(List<ParameterSlice> slices, Layer layer, string name, params int[] shape) =>
         slices.Add(new ParameterSlice($"{layer.Name}.{name}", shape, slices.Sum(slice => slice.Size), layer));
