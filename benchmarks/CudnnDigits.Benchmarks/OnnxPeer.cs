@@ -63,7 +63,7 @@ internal static class OnnxPeer
 
         float[] ours = new float[digits.Count * DigitDataset.Classes];
         using ITrainingBackend backend = BackendFactory.Create("cpu", weights.Network, new BackendOptions(64, 0, AugmentationSpec.None));
-        backend.Load(weights, new AdamState(weights.Network));
+        backend.Load(weights, new OptimizerState(weights.Network));
         backend.Predict(digits, [.. Enumerable.Range(0, digits.Count)], ours);
 
         double difference = Math.Sqrt(ours.Zip(call.Logits, (a, b) => Math.Pow(a - b, 2)).Sum() / call.Logits.Sum(b => (double)b * b));

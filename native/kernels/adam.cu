@@ -1,5 +1,5 @@
-// Adam (Kingma, Ba 2015) with decoupled weight decay (Loshchilov, Hutter 2019) as torch.optim.AdamW: β 0.9 and 0.999,
-// ε 1e-8 outside the root, bias-corrected. One launch over the flat buffer of all parameters.
+// Adam (Kingma, Ba 2015) with decoupled weight decay (Loshchilov, Hutter 2019) as torch.optim.AdamW: bias-corrected, ε
+// outside the root. One launch over the flat buffer of all parameters. The structs of parameters are those of Adam.cs.
 #include "numbers.cuh"
 #include "step_state.cuh"
 
@@ -17,6 +17,51 @@ DEVICE_INLINE Places places_of(int i, const Places *places, int first, int end) 
     return place;
 }
 
+struct AdamScalars {
+    StepState *state;
+    double beta1, beta2, weight_decay;
+};
+
+struct AdamUpdate {
+    const StepState *state;
+    float *w;
+    const float *dw;
+    const bfloat16 *dw16;
+    float *m, *v;
+    bfloat16 *w16;
+    const Places *places;
+    int first, end, count, narrow;
+    float beta1, rest1, beta2, rest2, epsilon;
+};
+
+struct WeightRounding {
+    const float *w;
+    bfloat16 *w16;
+    const Places *places;
+    int first, end, count;
+};
+
+// β^t by repeated squaring: a function of t alone, so that a resumed run has the same bits.
+DEVICE_INLINE double power(double base, unsigned long long t) {
+    double result = 1;
+    for (; t > 0; t >>= 1, base *= base) {
+        result = t & 1 ? result * base : result;
+    }
+    return result;
+}
+
+// Counts the step and computes its scalars, by one thread, while the step's gradients are computed. The step's first
+// kernel has moved on already, so the learning rate is that of the step before the next one.
+KERNEL(32) begin_adam_step(AdamScalars p) {
+    if (threadIdx.x == 0) {
+        const double rate = device_pointer<const float>(p.state->learning_rates)[p.state->step - 1];
+        const unsigned long long t = ++p.state->adam_step;
+        p.state->step_size = (float)(-rate / (1 - power(p.beta1, t)));
+        p.state->root_scale = (float)(1 / square_root(1 - power(p.beta2, t)));
+        p.state->weight_scale = (float)(1 - rate * p.weight_decay);
+    }
+}
+
 DEVICE_INLINE void store_rounded(float w, bfloat16 *w16, const Places &place) {
     const bfloat16 rounded = from_float<bfloat16>(w);
     w16[place.forward] = rounded;
@@ -28,47 +73,45 @@ DEVICE_INLINE void store_rounded(float w, bfloat16 *w16, const Places &place) {
 // In bf16 the first `narrow` gradients are bfloat16 (cuDNN gives weight gradients in the type of the weights), and
 // every master weight is rounded into w16; in fp32 and tf32 there are neither. Four elements a thread, a block's width
 // apart: what it loads is on its way together.
-KERNEL(256)
-adam(const StepState *state, float *w, const float *dw, const bfloat16 *dw16, float *m, float *v, bfloat16 *w16,
-     const Places *places, int first, int end, int count, int narrow) {
+KERNEL(256) adam(AdamUpdate p) {
     constexpr int of_thread = 4, threads = 256;
     const int from = (int)(blockIdx.x * (of_thread * threads) + threadIdx.x);
-    const float root_scale = state->root_scale, step_size = state->step_size, weight_scale = state->weight_scale;
+    const float root_scale = p.state->root_scale, step_size = p.state->step_size, weight_scale = p.state->weight_scale;
     float gradient[of_thread], mean[of_thread], square[of_thread], weight[of_thread];
     Places place[of_thread];
 #pragma unroll
     for (int k = 0; k < of_thread; ++k) {
         const int i = from + k * threads;
-        if (i < count) {
-            gradient[k] = i < narrow ? to_float(dw16[i]) : dw[i];
-            mean[k] = m[i];
-            square[k] = v[i];
-            weight[k] = w[i];
-            place[k] = places_of(i, places, first, end);
+        if (i < p.count) {
+            gradient[k] = i < p.narrow ? to_float(p.dw16[i]) : p.dw[i];
+            mean[k] = p.m[i];
+            square[k] = p.v[i];
+            weight[k] = p.w[i];
+            place[k] = places_of(i, p.places, p.first, p.end);
         }
     }
 #pragma unroll
     for (int k = 0; k < of_thread; ++k) {
         const int i = from + k * threads;
-        if (i < count) {
-            mean[k] = fused_multiply_add(mean[k], 0.9f, gradient[k] * 0.1f);
-            square[k] = fused_multiply_add(square[k], 0.999f, gradient[k] * 0.001f * gradient[k]);
-            m[i] = mean[k];
-            v[i] = square[k];
-            const float denominator = fused_multiply_add(square_root(square[k]), root_scale, 1e-8f);
+        if (i < p.count) {
+            mean[k] = fused_multiply_add(mean[k], p.beta1, gradient[k] * p.rest1);
+            square[k] = fused_multiply_add(square[k], p.beta2, gradient[k] * p.rest2 * gradient[k]);
+            p.m[i] = mean[k];
+            p.v[i] = square[k];
+            const float denominator = fused_multiply_add(square_root(square[k]), root_scale, p.epsilon);
             const float updated = fused_multiply_add(step_size, mean[k] / denominator, weight[k] * weight_scale);
-            w[i] = updated;
-            if (w16) {
-                store_rounded(updated, w16, place[k]);
+            p.w[i] = updated;
+            if (p.w16) {
+                store_rounded(updated, p.w16, place[k]);
             }
         }
     }
 }
 
 // Master weights into the copy that convolutions and matrix products read, after loading. A thread per element.
-KERNEL(256) round_weights(const float *w, bfloat16 *w16, const Places *places, int first, int end, int count) {
+KERNEL(256) round_weights(WeightRounding p) {
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (i < count) {
-        store_rounded(w[i], w16, places_of(i, places, first, end));
+    if (i < p.count) {
+        store_rounded(p.w[i], p.w16, places_of(i, p.places, p.first, p.end));
     }
 }

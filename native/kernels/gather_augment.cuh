@@ -11,7 +11,6 @@
 struct Gathering {
     unsigned trains;
     float rotate_radians, shift_pixels, zoom;
-    double weight_decay;
     unsigned long long seed;
 };
 
@@ -94,24 +93,9 @@ DEVICE_INLINE void gather_augment(const StepState *state, int n, const Gathering
     }
 }
 
-// β^t by repeated squaring: a function of t alone, so that a resumed run has the same bits.
-DEVICE_INLINE double power(double base, unsigned long long t) {
-    double result = 1;
-    for (; t > 0; t >>= 1, base *= base) {
-        result = t & 1 ? result * base : result;
-    }
-    return result;
-}
-
-// By one thread, once all blocks have read where the step of n samples begins: its place in the order, and for training
-// Adam's step, its learning rate and bias corrections.
+// By one thread, once all blocks have read where the step of n samples begins: the step's place in the order.
 DEVICE_INLINE void move_on(StepState *state, int n, const Gathering &gathering) {
     if (gathering.trains) {
-        const double rate = device_pointer<const float>(state->learning_rates)[state->step];
-        const unsigned long long t = ++state->adam_step;
-        state->step_size = (float)(-rate / (1 - power(0.9, t)));
-        state->root_scale = (float)(1 / square_root(1 - power(0.999, t)));
-        state->weight_scale = (float)(1 - rate * gathering.weight_decay);
         state->step += 1;
         state->samples += (unsigned)n;
     }

@@ -65,7 +65,7 @@ internal static class BenchCommand
         };
         using ITrainingBackend backend = BackendFactory.Create(machine.Device, network, options, out string? whyCpu);
         CommonOptions.NoteCpu(whyCpu);
-        backend.Load(Initializer.Create(network, seed: 0), new AdamState(network));
+        backend.Load(Initializer.Create(network, seed: 0), new OptimizerState(network));
 
         DigitDataset data = GeneratedDigits.Create(Digits);
         int[] rows = [.. Enumerable.Range(0, steps * batch).Select(i => i % data.Count)];

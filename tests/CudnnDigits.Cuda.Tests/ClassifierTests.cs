@@ -271,7 +271,7 @@ public sealed unsafe class ClassifierTests
             BackendOptions options = new(8, 1, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true, CudaContext = context };
             using ITrainingBackend backend = BackendFactory.Create("cuda", DigitNetworks.Simple, options);
             NetworkWeights weights = Weights("simple");
-            AdamState optimizer = new(weights.Network);
+            OptimizerState optimizer = new(weights.Network);
             backend.Load(weights, optimizer);
             backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, Count)], default);
             backend.RunSteps(0, [1e-3f, 1e-3f, 1e-3f, 1e-3f, 1e-3f]);

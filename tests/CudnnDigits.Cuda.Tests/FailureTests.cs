@@ -90,7 +90,7 @@ public sealed unsafe partial class FailureTests : IDisposable
     public void What_a_living_backend_cannot_make_is_given_back_at_once_and_can_be_made_later()
     {
         using ITrainingBackend backend = Gpu.Create(Small, new BackendOptions(2, 3, AugmentationSpec.None) { Precision = Precision.Fp32 });
-        backend.Load(Initializer.Create(Small, 0), new AdamState(Small));
+        backend.Load(Initializer.Create(Small, 0), new OptimizerState(Small));
         string before = Read("softcuda_alive");
         Plan("cuMemHostAlloc:1:2"); // for the digits on their way, when there is room for them already
         Assert.Throws<CudaException>(() => backend.BeginEpoch(Digits, 0, [0, 1], default));
@@ -179,7 +179,7 @@ public sealed unsafe partial class FailureTests : IDisposable
         using ITrainingBackend backend = BackendFactory.Create(device, network, options, out string? whyCpu);
         Assert.Equal(backend.CudaDetails is null, whyCpu is not null);
         NetworkWeights weights = Initializer.Create(network, 0);
-        AdamState optimizer = new(network);
+        OptimizerState optimizer = new(network);
         backend.Load(weights, optimizer);
         backend.BeginEpoch(Digits, 0, network == Small ? [0, 1, 2] : [0, 1], default);
         backend.RunSteps(0, network == Small ? [1e-3f, 1e-3f] : [1e-3f]);
@@ -187,7 +187,7 @@ public sealed unsafe partial class FailureTests : IDisposable
         backend.Save(weights, optimizer);
         float[] logits = new float[3 * DigitDataset.Classes];
         backend.Predict(Digits, [3, 4, 5], logits);
-        return whyCpu is null ? [(float)sums.Loss, .. logits, .. weights.Trained, .. weights.Statistics, .. optimizer.FirstMoment, .. optimizer.SecondMoment] : null;
+        return whyCpu is null ? [(float)sums.Loss, .. logits, .. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[0], .. optimizer.Buffers[1]] : null;
     }
 
     /// <summary>Logits of three images in two calls of the device; null where it was the CPU.</summary>

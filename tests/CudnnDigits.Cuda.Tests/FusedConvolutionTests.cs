@@ -27,8 +27,8 @@ public class FusedConvolutionTests
         using FusedLab fused = new(session, network, n, training: true, warpgroups);
         (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         NetworkWeights weights = Start(network);
-        parameters.Load(session.Stream, weights, new AdamState(network));
-        new Adam(session).RoundWeights(parameters);
+        parameters.Load(session.Stream, weights, new OptimizerState(network));
+        Adam.RoundWeights(session, parameters);
         FusedTensors t = net.Fused!;
         FusedConvolutions convolutions = new(session, t, Seed, n);
         Random random = new(n);
@@ -36,7 +36,7 @@ public class FusedConvolutionTests
         float[] dy = Values(n * 256, () => random.NextDouble() - 0.5);
 
         DeviceTensor state = lab.State(n, pixels);
-        new GatherAugment(session, n, t).Training(state, t.X, AugmentationSpec.None, Seed, weightDecay: 0);
+        new GatherAugment(session, n, t).Training(state, t.X, AugmentationSpec.None, Seed);
         convolutions.Forward(state, training: true, net.Sums);
         float[] x = lab.Download(t.X);
         Assert.Equal(pixels.Select(pixel => (float)Bf16(pixel / 255f)), x);
@@ -99,13 +99,13 @@ public class FusedConvolutionTests
         using FusedLab fused = new(session, network, n, training: true);
         DeviceLab lab = fused.Lab;
         NetworkWeights weights = Start(network);
-        fused.Net.Parameters.Load(session.Stream, weights, new AdamState(network));
-        new Adam(session).RoundWeights(fused.Net.Parameters);
+        fused.Net.Parameters.Load(session.Stream, weights, new OptimizerState(network));
+        Adam.RoundWeights(session, fused.Net.Parameters);
         byte[] pixels = GeneratedDigits.Create(n, seed: 3).Pixels.ToArray();
         DeviceTensor one = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), other = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), x = lab.Empty(n * 784);
         FusedTensors t = fused.Net.Fused!;
-        new GatherAugment(session, n, t).Training(one, t.X, AugmentationSpec.Standard, Seed, weightDecay: 0.1);
-        new GatherAugment(session, n, null).Training(other, x, AugmentationSpec.Standard, Seed, weightDecay: 0.1);
+        new GatherAugment(session, n, t).Training(one, t.X, AugmentationSpec.Standard, Seed);
+        new GatherAugment(session, n, null).Training(other, x, AugmentationSpec.Standard, Seed);
         float[] actual = lab.Download(t.X);
         Assert.Equal(lab.Download(x), actual);
         (StepState after, StepState expected) = (lab.Download<StepState>(one), lab.Download<StepState>(other));
@@ -169,7 +169,7 @@ public class FusedConvolutionTests
         }
 
         parameters.Load(session.Stream, weights, null);
-        new Adam(session).RoundWeights(parameters);
+        Adam.RoundWeights(session, parameters);
         FusedTensors t = net.Fused!;
         FusedConvolutions together = new(session, t, Seed, many), alone = new(session, t, Seed, 1);
         together.PreparePrediction();
@@ -223,7 +223,7 @@ public class FusedConvolutionTests
         foreach ((string convolutions, float[] logits) in new[] { ("fused", fused), ("cudnn", reference) })
         {
             using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 0, AugmentationSpec.None) { Precision = Precision.Bf16, Convolutions = convolutions });
-            backend.Load(weights, new AdamState(network));
+            backend.Load(weights, new OptimizerState(network));
             backend.Predict(digits, rows, logits);
         }
 
@@ -252,7 +252,7 @@ public class FusedConvolutionTests
         NetworkWeights weights = Start(network);
         weights[parameter].Fill(float.NaN);
         using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Convolutions = convolutions });
-        backend.Load(weights, new AdamState(network));
+        backend.Load(weights, new OptimizerState(network));
         backend.BeginEpoch(GeneratedDigits.Create(8, seed: 11), 0, [.. Enumerable.Range(0, 8)], default);
         backend.RunSteps(0, [1e-3f]);
         Assert.True(double.IsNaN(backend.ReadSums().Loss));
@@ -273,7 +273,7 @@ public class FusedConvolutionTests
             DigitDataset digits = GeneratedDigits.Create(40, seed: 11);
             NetworkSpec network = DigitNetworks.Improved;
             NetworkWeights weights = Start(network);
-            AdamState optimizer = new(network);
+            OptimizerState optimizer = new(network);
             using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, CudaGraph = graph, Overlap = overlap, Convolutions = convolutions });
             backend.Load(weights, optimizer);
             backend.BeginEpoch(digits, 0, [.. Enumerable.Range(0, 36)], default); // the last step has four
@@ -291,7 +291,7 @@ public class FusedConvolutionTests
         NetworkSpec network = DigitNetworks.Improved;
         DigitDataset digits = GeneratedDigits.Create(4, seed: 11);
         NetworkWeights weights = Start(network), expected = new(network), actual = new(network);
-        AdamState optimizer = new(network), unused = new(network);
+        OptimizerState optimizer = new(network), unused = new(network);
         using ITrainingBackend backend = Create(), resumed = Create();
         backend.Load(weights, optimizer);
         Step(backend, epoch: 0);

@@ -15,7 +15,7 @@ public class LaunchTests
         DigitDataset digits = GeneratedDigits.Create(100, seed: 11);
         delegate* unmanaged<byte*, ulong> count = (delegate* unmanaged<byte*, ulong>)Gpu.SoftwareExport("softcuda_calls");
         using ITrainingBackend backend = Gpu.Create(DigitNetworks.Simple, Options(8, Precision.Fp32));
-        backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
+        backend.Load(Initializer.Create(backend.Network, 0), new OptimizerState(backend.Network));
         backend.BeginEpoch(digits, 0, [.. Enumerable.Range(0, 100)], default);
         ulong launches = Count("cuGraphLaunch\0"u8), all = count(null);
         backend.RunSteps(0, [.. Enumerable.Repeat(1e-3f, (int)Steps)]); // the last has 4 samples

@@ -52,7 +52,7 @@ public class StepTests
         float[] rates = [.. Enumerable.Repeat(1e-4f, Steps)];
         using ITrainingBackend cuda = Gpu.Create(network, Options(Batch) with { Convolutions = convolutions }), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
         NetworkWeights start = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
-        AdamState optimizer = new(network);
+        OptimizerState optimizer = new(network);
         cuda.Load(start, optimizer);
         cpu.Load(start, optimizer);
         for (int epoch = 0; epoch < 2; epoch++)
@@ -137,7 +137,7 @@ public class StepTests
 
         Assert.Equal(whole.Weights.Trained, state.Weights.Trained);
         Assert.Equal(whole.Weights.Statistics, state.Weights.Statistics);
-        Assert.Equal(whole.Optimizer.SecondMoment, state.Optimizer.SecondMoment);
+        Assert.Equal(whole.Optimizer.Buffers[1], state.Optimizer.Buffers[1]);
         Assert.Equal(whole.History.Select(e => (e.TrainLoss, e.ValidationLoss)), state.History.Select(e => (e.TrainLoss, e.ValidationLoss)));
     }
 
@@ -168,7 +168,7 @@ public class StepTests
         float[][] logits = [.. new[] { 1, 7, 32 }.Select(batch =>
         {
             using ITrainingBackend backend = Gpu.Create(network, Options(batch));
-            backend.Load(Initializer.Create(network, 0), new AdamState(network));
+            backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
             float[] result = new float[200];
             backend.Predict(others, [.. Enumerable.Range(0, 20)], result);
             return result;
@@ -185,14 +185,14 @@ public class StepTests
     {
         NetworkSpec network = Find("improved");
         NetworkWeights weights = Initializer.Create(network, 5), saved = new(network);
-        AdamState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
-        new Random(2).NextBytes(MemoryMarshal.AsBytes(optimizer.FirstMoment.AsSpan()));
+        OptimizerState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
+        new Random(2).NextBytes(MemoryMarshal.AsBytes(optimizer.Buffers[0].AsSpan()));
         using ITrainingBackend backend = Gpu.Create(network, Options(2, precision));
         backend.Load(weights, optimizer);
         backend.Save(saved, savedOptimizer);
         Assert.Equal(weights.Trained, saved.Trained);
         Assert.Equal(weights.Statistics, saved.Statistics);
-        Assert.Equal(Array.ConvertAll(optimizer.FirstMoment, BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.FirstMoment, BitConverter.SingleToInt32Bits));
+        Assert.Equal(Array.ConvertAll(optimizer.Buffers[0], BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.Buffers[0], BitConverter.SingleToInt32Bits));
         Assert.Equal(7, savedOptimizer.Step);
     }
 
@@ -203,7 +203,7 @@ public class StepTests
         NetworkWeights weights = Initializer.Create(network, 0);
         weights["conv1.weight"][0] = float.NaN;
         using ITrainingBackend backend = Gpu.Create(network, Options(32));
-        backend.Load(weights, new AdamState(network));
+        backend.Load(weights, new OptimizerState(network));
         backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 32)], default);
         backend.RunSteps(0, [1e-3f]);
         Assert.False(double.IsFinite(backend.ReadSums().Loss));
@@ -226,7 +226,7 @@ public class StepTests
             for (int i = 0; i < 50; i++)
             {
                 using ITrainingBackend backend = Gpu.Create(network, Options(2, graph: i % 2 == 0));
-                backend.Load(Initializer.Create(backend.Network, 0), new AdamState(backend.Network));
+                backend.Load(Initializer.Create(backend.Network, 0), new OptimizerState(backend.Network));
                 backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 3)], default);
                 backend.RunSteps(0, [1e-3f, 1e-3f]);
                 backend.ReadSums();
@@ -254,7 +254,7 @@ public class StepTests
         static void Forget()
         {
             ITrainingBackend forgotten = Gpu.Create(Find("simple"), Options(256));
-            forgotten.Load(Initializer.Create(forgotten.Network, 0), new AdamState(forgotten.Network));
+            forgotten.Load(Initializer.Create(forgotten.Network, 0), new OptimizerState(forgotten.Network));
             forgotten.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 20)], default);
             forgotten.RunSteps(0, [1e-3f]);
         }
@@ -289,7 +289,7 @@ public class StepTests
         {
             using ITrainingBackend backend = Gpu.Create(network, Options(16, precision) with { Optimizer = new() { WeightDecay = weightDecay }, Convolutions = convolutions });
             NetworkWeights weights = new(network);
-            AdamState optimizer = new(network);
+            OptimizerState optimizer = new(network);
             backend.Load(start, optimizer);
             backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 16)], default);
             backend.RunSteps(0, [Rate]);
@@ -303,7 +303,7 @@ public class StepTests
     {
         using ITrainingBackend backend = Gpu.Create(network, options);
         NetworkWeights weights = Initializer.Create(network, 1);
-        AdamState optimizer = new(network);
+        OptimizerState optimizer = new(network);
         backend.Load(weights, optimizer);
         for (int epoch = 0; epoch < 2; epoch++)
         {
@@ -318,7 +318,7 @@ public class StepTests
         backend.Save(weights, optimizer);
         EpochSums sums = backend.ReadSums();
         Assert.Equal(40, sums.Samples);
-        return [.. weights.Trained, .. weights.Statistics, .. optimizer.SecondMoment, .. logits, (float)sums.Loss, sums.Correct];
+        return [.. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[1], .. logits, (float)sums.Loss, sums.Correct];
     }
 
     private static TrainingState Fresh(TrainingOptions options) => new(Initializer.Create(options.CreateNetwork(), options.Seed));

@@ -49,14 +49,14 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     public int Workers => _pool.Workers.Count;
 
-    public void Load(NetworkWeights weights, AdamState optimizer)
+    public void Load(NetworkWeights weights, OptimizerState optimizer)
     {
         _net.Load(weights, optimizer);
         _training.Steps = optimizer.Step;
         _inference.Invalidate();
     }
 
-    public void Save(NetworkWeights weights, AdamState optimizer)
+    public void Save(NetworkWeights weights, OptimizerState optimizer)
     {
         _net.Save(weights, optimizer);
         optimizer.Step = _training.Steps;

@@ -101,13 +101,13 @@ internal sealed unsafe class CpuNetwork<S, V>
     /// </summary>
     public ActivationView InputOf(int block) => block < Convs.Length ? Convs[block].Input : _features;
 
-    public void Load(NetworkWeights weights, AdamState? optimizer)
+    public void Load(NetworkWeights weights, OptimizerState? optimizer)
     {
         Parameters.Load(weights, optimizer);
         CopyStatistics(weights, save: false);
     }
 
-    public void Save(NetworkWeights weights, AdamState optimizer)
+    public void Save(NetworkWeights weights, OptimizerState optimizer)
     {
         Parameters.Save(weights, optimizer);
         CopyStatistics(weights, save: true);

@@ -210,7 +210,7 @@ internal sealed unsafe class CpuTraining<S, V>
         }
 
         Adam<S, V>.Update(
-            end - first, _parameters.W + first, _parameters.DW + first, _parameters.M + first, _parameters.V + first, _learningRate, _options.Optimizer.WeightDecay, Steps);
+            end - first, _parameters.W + first, _parameters.DW + first, (float*)_parameters.State[0] + first, (float*)_parameters.State[1] + first, _options.Optimizer, _learningRate, Steps);
         worker.Lap(_update);
     }
 

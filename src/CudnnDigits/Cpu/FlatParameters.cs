@@ -28,8 +28,7 @@ internal sealed unsafe class FlatParameters
         W = arena.Floats(length);
         int trained = chunks > 0 ? length : 0;
         DW = arena.Floats(trained);
-        M = arena.Floats(trained);
-        V = arena.Floats(trained);
+        State = [.. OptimizerSpec.Buffers.Select(_ => (nint)arena.Floats(trained))];
         ChunkDW = arena.Floats((long)convLength * chunks);
     }
 
@@ -41,28 +40,31 @@ internal sealed unsafe class FlatParameters
 
     public float* DW { get; }
 
-    public float* M { get; }
-
-    public float* V { get; }
+    /// <summary>Addresses of the optimizer's buffers, in the order of <see cref="OptimizerSpec.Buffers"/>, each (Length) f32.</summary>
+    public nint[] State { get; }
 
     /// <summary>Gradients of the convolution weights, (chunks, ConvLength) f32.</summary>
     public float* ChunkDW { get; }
 
-    public void Load(NetworkWeights weights, AdamState? optimizer)
+    public void Load(NetworkWeights weights, OptimizerState? optimizer)
     {
         Scatter(weights.Trained, W);
         if (optimizer is not null)
         {
-            Scatter(optimizer.FirstMoment, M);
-            Scatter(optimizer.SecondMoment, V);
+            for (int i = 0; i < State.Length; i++)
+            {
+                Scatter(optimizer.Buffers[i], (float*)State[i]);
+            }
         }
     }
 
-    public void Save(NetworkWeights weights, AdamState optimizer)
+    public void Save(NetworkWeights weights, OptimizerState optimizer)
     {
         Gather(W, weights.Trained);
-        Gather(M, optimizer.FirstMoment);
-        Gather(V, optimizer.SecondMoment);
+        for (int i = 0; i < State.Length; i++)
+        {
+            Gather((float*)State[i], optimizer.Buffers[i]);
+        }
     }
 
     public void SaveGradients(float[] gradients) => Gather(DW, gradients);

@@ -69,12 +69,12 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     /// <summary>A whole epoch: what it takes is a matter of milliseconds, and asking would stop the device.</summary>
     public int StepsPerCall => int.MaxValue;
 
-    public void Load(NetworkWeights weights, AdamState optimizer)
+    public void Load(NetworkWeights weights, OptimizerState optimizer)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         using Nvtx.Range range = Nvtx.Open("load"u8);
         _net.Parameters.Load(_session.Stream, weights, optimizer);
-        new Adam(_session).RoundWeights(_net.Parameters);
+        Adam.RoundWeights(_session, _net.Parameters);
         _adamStep = optimizer.Step;
         if (_training is not null)
         {
@@ -84,7 +84,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         }
     }
 
-    public void Save(NetworkWeights weights, AdamState optimizer)
+    public void Save(NetworkWeights weights, OptimizerState optimizer)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         _net.Parameters.Save(_session.Stream, weights, optimizer);

@@ -52,7 +52,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
 
         _session.Stream.Clear((nint)arena.Base, arena.Bytes);
         _net.Parameters.Load(_session.Stream, weights, null);
-        new Adam(_session).RoundWeights(_net.Parameters);
+        Adam.RoundWeights(_session, _net.Parameters);
         _steps[0].PreparePrediction();
         foreach (CudaStep step in _steps)
         {

@@ -16,7 +16,6 @@ internal sealed unsafe class CudaStep : IDisposable
     private readonly CudaNetwork _net;
     private readonly AugmentationSpec _augmentation;
     private readonly ulong _seed;
-    private readonly double _weightDecay;
     private readonly GatherAugment _gather;
     private readonly IConvolutions _convs;
     private readonly IDense _hidden;
@@ -27,20 +26,20 @@ internal sealed unsafe class CudaStep : IDisposable
     /// <param name="session">The device.</param>
     /// <param name="handles">Where its descriptors and graphs belong, disposed of with the step.</param>
     /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
-    /// <param name="training">Seed, augmentation and weight decay; null for a step that only predicts, images of a caller.</param>
+    /// <param name="training">Seed, augmentation and optimizer; null for a step that only predicts, images of a caller.</param>
     /// <param name="batch">Samples in this step.</param>
     /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
     public CudaStep(CudaSession session, CudaHandles handles, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
     {
         (_session, Handles, _net, Batch) = (session, handles, net, batch);
-        (_seed, _augmentation, _weightDecay) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None, training?.Optimizer.WeightDecay ?? 0);
+        (_seed, _augmentation) = (training?.Seed ?? 0, training?.Augmentation ?? AugmentationSpec.None);
         _gather = new GatherAugment(session, batch, net.Fused);
         (_convs, _hidden) = net.Fused is { } fused
             ? ((IConvolutions)new FusedConvolutions(session, fused, _seed, batch), (IDense)new FusedDense(session, fused, batch))
             : (new CudnnConvolutions(session, handles, net, _seed, batch, workspaceLimit, training is not null),
                 new Dense(session, batch, net.Head.Hidden.Linear.InFeatures, net.Head.Hidden.Linear.OutFeatures));
         _head = new Head(session, net.Head, batch, _hidden.Parts);
-        _adam = new Adam(session);
+        _adam = new Adam(session, training?.Optimizer ?? new OptimizerSpec());
         session.PrepareBranches();
     }
 
@@ -70,7 +69,7 @@ internal sealed unsafe class CudaStep : IDisposable
     {
         DeviceParameters p = _net.Parameters;
         DeviceTensor state = _net.TrainingState;
-        _gather.Training(state, _net.Input, _augmentation, _seed, _weightDecay);
+        _gather.Training(state, _net.Input, _augmentation, _seed);
         EnqueueForward(state, training: true);
         _head.Training(state, _seed);
 
@@ -78,6 +77,7 @@ internal sealed unsafe class CudaStep : IDisposable
         LinearLayer hidden = _net.Head.Hidden.Linear;
         using (_session.OpenBranch())
         {
+            _adam.BeginStep(state);
             _head.AddUp();
             _hidden.BackwardWeights(_net.Features, _net.Head.DY, p.Gradient(hidden.WeightName));
         }

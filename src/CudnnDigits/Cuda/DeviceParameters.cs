@@ -17,7 +17,7 @@ internal sealed unsafe class DeviceParameters
     private readonly int[] _map, _statisticsMap; // from an element of the host's layout to one of ours
     private readonly int[] _arrangement = []; // of each arranged weight, two places in Rounded; the second may be -1
     private readonly void* _staging; // page-locked, as long as the context lives
-    private readonly long _saved; // bytes of W, M, V and Statistics, which lie one after another
+    private readonly long _saved; // bytes of W, State and Statistics, which lie one after another
 
     /// <param name="session">The device.</param>
     /// <param name="arena">Where to reserve.</param>
@@ -53,10 +53,9 @@ internal sealed unsafe class DeviceParameters
         bool narrow = session.Precision == Precision.Bf16;
         int trained = training ? count : 0;
         W = arena.Reserve(count, DeviceType.F32);
-        M = arena.Reserve(trained, DeviceType.F32);
-        V = arena.Reserve(trained, DeviceType.F32);
+        State = [.. OptimizerSpec.Buffers.Select(_ => arena.Reserve(trained, DeviceType.F32))];
         Statistics = arena.Reserve(statistics, DeviceType.F32);
-        _saved = W.Bytes + M.Bytes + V.Bytes + Statistics.Bytes;
+        _saved = W.Bytes + State.Sum(buffer => buffer.Bytes) + Statistics.Bytes;
         int turned = training ? Arranged.End - Arranged.First : 0;
         Rounded = narrow ? arena.Reserve(count + turned, DeviceType.Bf16) : null;
         DW = arena.Reserve(trained, DeviceType.F32);
@@ -79,11 +78,8 @@ internal sealed unsafe class DeviceParameters
     /// <summary>Gradients, f32; those of convolution weights only where there is no <see cref="NarrowDW"/>.</summary>
     public DeviceTensor DW { get; }
 
-    /// <summary>First moments, f32.</summary>
-    public DeviceTensor M { get; }
-
-    /// <summary>Second moments, f32.</summary>
-    public DeviceTensor V { get; }
+    /// <summary>The optimizer's buffers in the order of <see cref="OptimizerSpec.Buffers"/>, f32.</summary>
+    public DeviceTensor[] State { get; }
 
     /// <summary>Running means and variances, f32.</summary>
     public DeviceTensor Statistics { get; }
@@ -119,7 +115,7 @@ internal sealed unsafe class DeviceParameters
     /// <param name="stream">The stream.</param>
     /// <param name="weights">The weights.</param>
     /// <param name="optimizer">The moments; null where there are none.</param>
-    public void Load(CudaStream stream, NetworkWeights weights, AdamState? optimizer)
+    public void Load(CudaStream stream, NetworkWeights weights, OptimizerState? optimizer)
     {
         stream.Synchronize();
         Span<float> staging = new(_staging, (int)(_saved / sizeof(float)));
@@ -127,11 +123,13 @@ internal sealed unsafe class DeviceParameters
         Scatter(weights.Trained, staging, _map);
         if (optimizer is not null)
         {
-            Scatter(optimizer.FirstMoment, staging[(int)W.Count..], _map);
-            Scatter(optimizer.SecondMoment, staging[(int)(2 * W.Count)..], _map);
+            for (int i = 0; i < State.Length; i++)
+            {
+                Scatter(optimizer.Buffers[i], staging[((i + 1) * (int)W.Count)..], _map);
+            }
         }
 
-        Scatter(weights.Statistics, staging[(int)(W.Count + M.Count + V.Count)..], _statisticsMap);
+        Scatter(weights.Statistics, staging[(int)(W.Count + State.Sum(buffer => buffer.Count))..], _statisticsMap);
         stream.Upload(W.Address, _staging, _saved);
         stream.Synchronize();
         if (Places is { } places)
@@ -143,13 +141,16 @@ internal sealed unsafe class DeviceParameters
     }
 
     /// <summary>Device to host.</summary>
-    public void Save(CudaStream stream, NetworkWeights weights, AdamState optimizer)
+    public void Save(CudaStream stream, NetworkWeights weights, OptimizerState optimizer)
     {
         ReadOnlySpan<float> staging = Download(stream, W, (int)(_saved / sizeof(float)));
         Gather(staging, weights.Trained, _map);
-        Gather(staging[(int)W.Count..], optimizer.FirstMoment, _map);
-        Gather(staging[(int)(2 * W.Count)..], optimizer.SecondMoment, _map);
-        Gather(staging[(int)(3 * W.Count)..], weights.Statistics, _statisticsMap);
+        for (int i = 0; i < State.Length; i++)
+        {
+            Gather(staging[((i + 1) * (int)W.Count)..], optimizer.Buffers[i], _map);
+        }
+
+        Gather(staging[((State.Length + 1) * (int)W.Count)..], weights.Statistics, _statisticsMap);
     }
 
     /// <summary>The last step's gradients in the host's layout, for those who compare numerics.</summary>

@@ -12,13 +12,12 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n, FusedTens
 
     private readonly string _augment = "gather_augment" + session.KernelSuffix, _images = "gather_images" + session.KernelSuffix;
 
-    /// <summary>The next samples of a resident dataset, augmented on the way; Adam's next step begins.</summary>
+    /// <summary>The next samples of a resident dataset, augmented on the way.</summary>
     /// <param name="state">Says which samples are next.</param>
     /// <param name="x">(N, 28, 28, 1), overwritten.</param>
     /// <param name="augmentation">Ranges; none leaves the pixels as they are.</param>
     /// <param name="seed">The run's seed.</param>
-    /// <param name="weightDecay">AdamW's.</param>
-    public void Training(DeviceTensor state, DeviceTensor x, AugmentationSpec augmentation, ulong seed, double weightDecay)
+    public void Training(DeviceTensor state, DeviceTensor x, AugmentationSpec augmentation, ulong seed)
     {
         Gathering gathering = new()
         {
@@ -26,7 +25,6 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n, FusedTens
             RotateRadians = (float)augmentation.Rotate * (MathF.PI / 180),
             ShiftPixels = (float)augmentation.Shift * DigitDataset.Side,
             Zoom = (float)augmentation.Zoom,
-            WeightDecay = weightDecay,
             Seed = seed,
         };
         if (fused is null)
@@ -79,7 +77,6 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n, FusedTens
     {
         public uint Trains;
         public float RotateRadians, ShiftPixels, Zoom;
-        public double WeightDecay;
         public ulong Seed;
     }
 }

@@ -12,7 +12,7 @@ internal static class Checkpoint
 {
     private const string Program = "CudnnDigits", NetworkKey = "network", VersionKey = "version", ScalingKey = "input_scaling";
     internal const string StateKey = "state", OptionsKey = "options", RunKey = "run_started";
-    private const string BestPrefix = "best.", FirstMomentPrefix = "adam.exp_avg.", SecondMomentPrefix = "adam.exp_avg_sq.";
+    private const string BestPrefix = "best.";
 
     /// <summary>Version of this program, as it stands in files.</summary>
     public static string Version { get; } = typeof(Checkpoint).Assembly.GetName().Version?.ToString(3) ?? "0";
@@ -82,8 +82,8 @@ internal static class Checkpoint
         AddWeights(tensors, BestPrefix, state.Best);
         foreach (ParameterSlice slice in state.Weights.Network.Parameters.Trained)
         {
-            tensors.Add(new NamedTensor(FirstMomentPrefix + slice.Name, slice.Shape, state.Optimizer.FirstMoment[slice.Offset..(slice.Offset + slice.Size)]));
-            tensors.Add(new NamedTensor(SecondMomentPrefix + slice.Name, slice.Shape, state.Optimizer.SecondMoment[slice.Offset..(slice.Offset + slice.Size)]));
+            tensors.AddRange(OptimizerSpec.Buffers.Zip(state.Optimizer.Buffers, (buffer, values) =>
+                new NamedTensor($"{buffer.Name}.{slice.Name}", slice.Shape, values[slice.Offset..(slice.Offset + slice.Size)])));
         }
 
         StateHeader header = new(
@@ -126,15 +126,17 @@ internal static class Checkpoint
         ReadWeights(file, path, "", weights);
         TrainingState state = new(weights);
         ReadWeights(file, path, BestPrefix, state.Best);
-        foreach (ParameterSlice slice in network.Parameters.Trained)
+        foreach ((OptimizerBuffer buffer, float[] values) in OptimizerSpec.Buffers.Zip(state.Optimizer.Buffers))
         {
-            ReadTensor(file, path, FirstMomentPrefix + slice.Name, slice, state.Optimizer.FirstMoment.AsSpan(slice.Offset, slice.Size));
-            ReadTensor(file, path, SecondMomentPrefix + slice.Name, slice, state.Optimizer.SecondMoment.AsSpan(slice.Offset, slice.Size));
-        }
+            foreach (ParameterSlice slice in network.Parameters.Trained)
+            {
+                ReadTensor(file, path, $"{buffer.Name}.{slice.Name}", slice, values.AsSpan(slice.Offset, slice.Size));
+            }
 
-        if (state.Optimizer.SecondMoment.ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon))
-        {
-            throw new InputException($"{path}: a tensor {SecondMomentPrefix}… holds a mean square below 0; the file is damaged");
+            if (buffer.IsSquare && values.AsSpan().ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon))
+            {
+                throw new InputException($"{path}: a tensor {buffer.Name}.… holds a mean square below 0; the file is damaged");
+            }
         }
 
         state.Optimizer.Step = header.Step;

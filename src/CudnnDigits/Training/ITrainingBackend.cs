@@ -4,30 +4,6 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
-/// <summary>Adam's state: one moment pair per trained parameter, in the layout of <see cref="ParameterLayout"/>.</summary>
-/// <param name="network">The network.</param>
-internal sealed class AdamState(NetworkSpec network)
-{
-    /// <summary>Steps taken so far.</summary>
-    public long Step { get; set; }
-
-    /// <summary>First moments, flat, f32.</summary>
-    public float[] FirstMoment { get; } = new float[network.Parameters.TrainedCount];
-
-    /// <summary>Second moments, flat, f32.</summary>
-    public float[] SecondMoment { get; } = new float[network.Parameters.TrainedCount];
-
-    /// <summary>Copies everything from a state of the same network.</summary>
-    /// <param name="source">Where from.</param>
-    public void CopyFrom(AdamState source)
-    {
-        ArgumentNullException.ThrowIfNull(source);
-        Step = source.Step;
-        source.FirstMoment.CopyTo(FirstMoment, 0);
-        source.SecondMoment.CopyTo(SecondMoment, 0);
-    }
-}
-
 /// <summary>What accumulates beside the weights while an epoch runs.</summary>
 /// <param name="Loss">Sum of the samples' cross-entropies.</param>
 /// <param name="Correct">Samples whose greatest logit was the label's.</param>
@@ -61,13 +37,13 @@ internal interface ITrainingBackend : IDisposable
 
     /// <summary>Takes weights and optimizer state over from the host.</summary>
     /// <param name="weights">Weights of <see cref="Network"/>.</param>
-    /// <param name="optimizer">Adam's state.</param>
-    void Load(NetworkWeights weights, AdamState optimizer);
+    /// <param name="optimizer">The optimizer's state.</param>
+    void Load(NetworkWeights weights, OptimizerState optimizer);
 
     /// <summary>Copies weights and optimizer state to the host, the same bits that <see cref="Load"/> would take back.</summary>
     /// <param name="weights">Overwritten.</param>
     /// <param name="optimizer">Overwritten.</param>
-    void Save(NetworkWeights weights, AdamState optimizer);
+    void Save(NetworkWeights weights, OptimizerState optimizer);
 
     /// <summary>Makes an epoch ready to run.</summary>
     /// <param name="data">Labelled digits; the backend keeps them resident as long as the same object is passed.</param>
@@ -76,7 +52,7 @@ internal interface ITrainingBackend : IDisposable
     /// <param name="sums">Where the sums start: zero, or what an interrupted epoch had reached.</param>
     void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums);
 
-    /// <summary>Runs steps of the epoch: forward, backward, Adam.</summary>
+    /// <summary>Runs steps of the epoch: forward, backward, optimizer.</summary>
     /// <param name="firstStep">Step of the epoch, from 0; step s trains on rows s·BatchSize … of the order.</param>
     /// <param name="learningRates">One per step.</param>
     void RunSteps(int firstStep, ReadOnlySpan<float> learningRates);

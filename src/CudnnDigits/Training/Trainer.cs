@@ -35,7 +35,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
 {
     private readonly Split _split = options.Checked().Split.Draw(data.Labels);
     private readonly NetworkWeights _weights = new(backend.Network); // the backend's, before they are known to be numbers
-    private readonly AdamState _optimizer = new(backend.Network);
+    private readonly OptimizerState _optimizer = new(backend.Network);
 
     /// <summary>Called now and then within an epoch.</summary>
     public Action<TrainingProgress>? OnProgress { get; init; }

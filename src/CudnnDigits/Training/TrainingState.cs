@@ -62,8 +62,8 @@ internal sealed class TrainingState(NetworkWeights weights)
     /// <summary>The weights now.</summary>
     public NetworkWeights Weights { get; } = weights;
 
-    /// <summary>Adam's moments and step.</summary>
-    public AdamState Optimizer { get; } = new(weights.Network);
+    /// <summary>What the optimizer remembers.</summary>
+    public OptimizerState Optimizer { get; } = new(weights.Network);
 
     /// <summary>Epochs finished.</summary>
     public int Epoch { get; set; }

@@ -42,7 +42,7 @@ public sealed class ReportTests : TestsWithFolder
         int[] rows = record.Options.Split.Draw(data.Labels).Validation;
         float[] logits = new float[10 * rows.Length];
         using ITrainingBackend backend = BackendFactory.Create("cpu", record.Options.CreateNetwork(), new BackendOptions(16, 0, AugmentationSpec.None));
-        backend.Load(Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights, new AdamState(backend.Network));
+        backend.Load(Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights, new OptimizerState(backend.Network));
         backend.Predict(data, rows, logits);
         int wrong = 0;
         for (int i = 0; i < rows.Length; i++)

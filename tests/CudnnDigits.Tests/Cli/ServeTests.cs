@@ -250,7 +250,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     private float[] Expected()
     {
         using ITrainingBackend backend = BackendFactory.Create("cpu", server.Weights.Network, new BackendOptions(16, 0, AugmentationSpec.None));
-        backend.Load(server.Weights, new AdamState(server.Weights.Network));
+        backend.Load(server.Weights, new OptimizerState(server.Weights.Network));
         float[] values = new float[10 * Digits.Count];
         backend.Predict(Digits, [.. Enumerable.Range(0, Digits.Count)], values);
         for (int row = 0; row < Digits.Count; row++)

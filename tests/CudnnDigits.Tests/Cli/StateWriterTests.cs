@@ -63,15 +63,15 @@ public sealed class StateWriterTests : TestsWithFolder
         state.History.Add(new EpochRecord(state.Epoch, 0.5, 0.9, 0.5, 0.9, 1e-3, 1, 100));
         Array.Fill(state.Weights.Trained, state.Epoch);
         Array.Fill(state.Best.Trained, state.Epoch);
-        Array.Fill(state.Optimizer.FirstMoment, state.Epoch);
-        Array.Fill(state.Optimizer.SecondMoment, state.Epoch);
+        Array.Fill(state.Optimizer.Buffers[0], state.Epoch);
+        Array.Fill(state.Optimizer.Buffers[1], state.Epoch);
     }
 
     private static void AssertWritten(RunFolder folder, int epochs)
     {
         TrainingState state = Checkpoint.LoadState(folder.StateFile, DigitNetworks.Improved);
         Assert.Equal((epochs, epochs), (state.Epoch, state.Optimizer.Step));
-        Assert.All(new[] { state.Weights.Trained, state.Best.Trained, state.Optimizer.FirstMoment, state.Optimizer.SecondMoment }, values => Assert.False(values.AsSpan().ContainsAnyExcept((float)epochs)));
+        Assert.All(new[] { state.Weights.Trained, state.Best.Trained, state.Optimizer.Buffers[0], state.Optimizer.Buffers[1] }, values => Assert.False(values.AsSpan().ContainsAnyExcept((float)epochs)));
         Assert.Equal(epochs, folder.ReadHistory().Count);
         Assert.False(Checkpoint.LoadWeights(Path.Combine(folder.Path, "model.safetensors")).Weights.Trained.AsSpan().ContainsAnyExcept((float)epochs));
     }

@@ -7,11 +7,13 @@ namespace CudnnDigits.Tests.Cpu;
 public unsafe class AdamTests
 {
     [Theory]
-    [InlineData(0)]
-    [InlineData(0.1)]
-    [InlineData(30)]
-    public void Steps_are_those_of_AdamW_in_double(double weightDecay)
+    [InlineData(0, 0.9, 0.999, 1e-8)]
+    [InlineData(0.1, 0.9, 0.999, 1e-8)]
+    [InlineData(30, 0.9, 0.999, 1e-8)]
+    [InlineData(0.1, 0, 0.5, 0.1)]
+    public void Steps_are_those_of_AdamW_in_double(double weightDecay, double beta1, double beta2, double epsilon)
     {
+        OptimizerSpec spec = new() { WeightDecay = weightDecay, Beta1 = beta1, Beta2 = beta2, Epsilon = epsilon };
         const int Count = 64;
         const float Rate = 3e-3f;
         Random random = new(1);
@@ -22,14 +24,14 @@ public unsafe class AdamTests
             for (int i = 0; i < Count; i++)
             {
                 dw[i] = (float)random.NextDouble() - 0.5f;
-                (first[i], second[i]) = (0.9 * first[i] + 0.1 * dw[i], 0.999 * second[i] + 0.001 * dw[i] * dw[i]);
+                (first[i], second[i]) = (beta1 * first[i] + (1 - beta1) * dw[i], beta2 * second[i] + (1 - beta2) * dw[i] * dw[i]);
                 expected[i] -= Rate * weightDecay * expected[i];
-                expected[i] -= Rate * (first[i] / (1 - Math.Pow(0.9, step))) / (Math.Sqrt(second[i] / (1 - Math.Pow(0.999, step))) + 1e-8);
+                expected[i] -= Rate * (first[i] / (1 - Math.Pow(beta1, step))) / (Math.Sqrt(second[i] / (1 - Math.Pow(beta2, step))) + epsilon);
             }
 
             fixed (float* pw = w, pdw = dw, pm = m, pv = v)
             {
-                Adam<Simd256, Vector256<float>>.Update(Count, pw, pdw, pm, pv, Rate, weightDecay, step);
+                Adam<Simd256, Vector256<float>>.Update(Count, pw, pdw, pm, pv, spec, Rate, step);
             }
         }
 
@@ -51,7 +53,7 @@ public unsafe class AdamTests
         {
             using ITrainingBackend backend = BackendFactory.Create("cpu", how.CreateNetwork(), new BackendOptions(how));
             NetworkWeights weights = new(backend.Network);
-            AdamState optimizer = new(backend.Network);
+            OptimizerState optimizer = new(backend.Network);
             backend.Load(start, optimizer);
             backend.BeginEpoch(GeneratedDigits.Create(16), 0, [.. Enumerable.Range(0, 16)], default);
             backend.RunSteps(0, [1e-3f]);

@@ -106,7 +106,7 @@ public class CpuBackendTests
         NetworkSpec network = DigitNetworks.Find(model)!;
         DigitDataset data = GeneratedDigits.Create(64);
         using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2), CpuDevice.VectorBits);
-        backend.Load(Initializer.Create(network, 0), new AdamState(network));
+        backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
         backend.BeginEpoch(data, 0, [.. Enumerable.Range(0, 64)], default);
         float[] rates = [1e-3f, 1e-3f];
         Assert.Equal(0, Allocations.OfEveryCall(() => backend.RunSteps(0, rates)));
@@ -125,7 +125,7 @@ public class CpuBackendTests
         DigitDataset data = GeneratedDigits.Create(32);
         int[] rows = [.. Enumerable.Range(0, 32)];
         NetworkWeights weights = Initializer.Create(network, 0);
-        AdamState optimizer = new(network);
+        OptimizerState optimizer = new(network);
         float[] first = new float[320], trained = new float[320], again = new float[320];
         using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.None), CpuDevice.VectorBits);
         backend.Load(weights, optimizer);
@@ -135,7 +135,7 @@ public class CpuBackendTests
         backend.Predict(data, rows, trained);
         Assert.NotEqual(first, trained);
         NetworkWeights after = new(network);
-        backend.Save(after, new AdamState(network));
+        backend.Save(after, new OptimizerState(network));
 
         backend.Load(weights, optimizer);
         backend.Predict(data, rows, again);
@@ -153,7 +153,7 @@ public class CpuBackendTests
         int[] rows = [.. Enumerable.Range(0, 32)];
         using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2) { LayerTimes = true }, CpuDevice.VectorBits);
         ILayerTimes clock = (ILayerTimes)backend;
-        backend.Load(Initializer.Create(network, 0), new AdamState(network));
+        backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
         backend.BeginEpoch(data, 0, rows, default);
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
         backend.RunSteps(0, [1e-3f, 1e-3f]);
@@ -182,7 +182,7 @@ public class CpuBackendTests
         {
             float[] result = new float[500];
             using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 0, AugmentationSpec.None), CpuDevice.VectorBits);
-            backend.Load(Initializer.Create(network, 0), new AdamState(network));
+            backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
             backend.Predict(data, rows, result);
             return result;
         })];
@@ -195,14 +195,14 @@ public class CpuBackendTests
     {
         NetworkSpec network = DigitNetworks.Improved;
         NetworkWeights weights = Initializer.Create(network, 5), saved = new(network);
-        AdamState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
-        new Random(2).NextBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(optimizer.FirstMoment.AsSpan()));
+        OptimizerState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
+        new Random(2).NextBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(optimizer.Buffers[0].AsSpan()));
         using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(2, 0, AugmentationSpec.None), CpuDevice.VectorBits);
         backend.Load(weights, optimizer);
         backend.Save(saved, savedOptimizer);
         Assert.Equal(weights.Trained, saved.Trained);
         Assert.Equal(weights.Statistics, saved.Statistics);
-        Assert.Equal(Array.ConvertAll(optimizer.FirstMoment, BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.FirstMoment, BitConverter.SingleToInt32Bits));
+        Assert.Equal(Array.ConvertAll(optimizer.Buffers[0], BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.Buffers[0], BitConverter.SingleToInt32Bits));
         Assert.Equal(7, savedOptimizer.Step);
     }
 
@@ -212,14 +212,14 @@ public class CpuBackendTests
         DigitDataset data = GeneratedDigits.Create(40);
         using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), vectorBits ?? CpuDevice.VectorBits);
         NetworkWeights weights = Initializer.Create(network, 1);
-        AdamState optimizer = new(network);
+        OptimizerState optimizer = new(network);
         backend.Load(weights, optimizer);
         backend.BeginEpoch(data, 0, EpochOrder.Create([.. Enumerable.Range(0, 40)], 1, 0, shuffle: true), default);
         backend.RunSteps(0, [1e-3f, 1e-3f, 1e-3f]); // the third has 8 samples
         float[] logits = new float[400];
         backend.Predict(data, [.. Enumerable.Range(0, 40)], logits);
         backend.Save(weights, optimizer);
-        return [.. weights.Trained, .. weights.Statistics, .. optimizer.SecondMoment, .. logits, (float)backend.ReadSums().Loss];
+        return [.. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[1], .. logits, (float)backend.ReadSums().Loss];
     }
 
     private static void CompareSteps(NetworkSpec network, int vectorBits, int batch, int steps, bool compareWeights = true)
@@ -228,7 +228,7 @@ public class CpuBackendTests
         double[] images = Compare.Images(data, batch);
         byte[] labels = data.Labels.ToArray();
         NetworkWeights weights = Initializer.Create(network, 9);
-        AdamState optimizer = new(network);
+        OptimizerState optimizer = new(network);
         ReferenceNetwork reference = new(weights, seed: 6);
         using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 6, AugmentationSpec.None, Threads: 2), vectorBits);
         backend.Load(weights, optimizer);

@@ -186,7 +186,7 @@ public class DigitClassifierTests
     {
         float[] logits = new float[Count * DigitDataset.Classes];
         using ITrainingBackend backend = BackendFactory.Create("cpu", weights.Network, new BackendOptions(5, 0, AugmentationSpec.None, 2));
-        backend.Load(weights, new AdamState(weights.Network));
+        backend.Load(weights, new OptimizerState(weights.Network));
         backend.Predict(Digits, [.. Enumerable.Range(0, Count)], logits);
         return logits;
     }

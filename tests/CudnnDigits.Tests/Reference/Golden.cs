@@ -29,7 +29,7 @@ internal sealed record Golden(SafeTensors File, NetworkWeights Start, DigitDatas
     public void AssertFollowedBy(ITrainingBackend backend, GoldenTolerance tolerance)
     {
         NetworkSpec network = backend.Network;
-        AdamState optimizer = new(network);
+        OptimizerState optimizer = new(network);
         backend.Load(Start, optimizer);
         int[] order = [.. Enumerable.Range(0, 64)];
         float[] logits = new float[640];

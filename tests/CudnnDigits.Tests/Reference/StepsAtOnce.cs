@@ -17,9 +17,9 @@ internal sealed class StepsAtOnce(ITrainingBackend inner, int steps) : ITraining
 
     public int StepsPerCall => steps;
 
-    public void Load(NetworkWeights weights, AdamState optimizer) => inner.Load(weights, optimizer);
+    public void Load(NetworkWeights weights, OptimizerState optimizer) => inner.Load(weights, optimizer);
 
-    public void Save(NetworkWeights weights, AdamState optimizer) => inner.Save(weights, optimizer);
+    public void Save(NetworkWeights weights, OptimizerState optimizer) => inner.Save(weights, optimizer);
 
     public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => inner.BeginEpoch(data, epoch, order, sums);
 

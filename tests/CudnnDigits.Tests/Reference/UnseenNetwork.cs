@@ -134,6 +134,6 @@ internal static class UnseenNetwork
         float[] logits = new float[Digits * DigitDataset.Classes];
         backend.Predict(GeneratedDigits.Create(Digits, seed: 2), [.. Enumerable.Range(0, Digits)], logits);
         backend.Save(state.Weights, state.Optimizer);
-        return [.. state.Weights.Trained, .. state.Weights.Statistics, .. state.Optimizer.FirstMoment, .. state.Optimizer.SecondMoment, .. logits, (float)sums.Loss];
+        return [.. state.Weights.Trained, .. state.Weights.Statistics, .. state.Optimizer.Buffers[0], .. state.Optimizer.Buffers[1], .. logits, (float)sums.Loss];
     }
 }
