@@ -139,6 +139,7 @@ typedef struct cudnn_digits_training_options {
     double rotate;         /* augmentation: +- degrees */
     double shift;          /* augmentation: +- share of the side */
     double zoom;           /* augmentation: +- share of the size */
+    double elastic;        /* augmentation: +- pixels of the knots of a 5x5 grid */
     double validation;     /* share of each class held out, 0 ... 0.9; the best epoch by it is kept */
     cudnn_digits_progress_callback callback; /* null for none */
     void *user;                              /* handed to the callback */

@@ -104,8 +104,8 @@ public class FusedConvolutionTests
         byte[] pixels = GeneratedDigits.Create(n, seed: 3).Pixels.ToArray();
         DeviceTensor one = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), other = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), x = lab.Empty(n * 784);
         FusedTensors t = fused.Net.Fused!;
-        new GatherAugment(session, n, t).Training(one, t.X, AugmentationSpec.Standard, Seed);
-        new GatherAugment(session, n, null).Training(other, x, AugmentationSpec.Standard, Seed);
+        new GatherAugment(session, n, t).Training(one, t.X, AugmentationSpec.Standard with { Elastic = 3 }, Seed);
+        new GatherAugment(session, n, null).Training(other, x, AugmentationSpec.Standard with { Elastic = 3 }, Seed);
         float[] actual = lab.Download(t.X);
         Assert.Equal(lab.Download(x), actual);
         (StepState after, StepState expected) = (lab.Download<StepState>(one), lab.Download<StepState>(other));

@@ -77,14 +77,15 @@ public partial class OperationTests
     });
 
     [Theory]
-    [InlineData(Precision.Fp32, false)]
-    [InlineData(Precision.Fp32, true)]
-    [InlineData(Precision.Bf16, true)]
-    public void Gathering_and_augmentation(Precision precision, bool augmented) => DeviceLab.Run(precision, lab =>
+    [InlineData(Precision.Fp32, false, 0)]
+    [InlineData(Precision.Fp32, true, 0)]
+    [InlineData(Precision.Fp32, true, 4)]
+    [InlineData(Precision.Bf16, true, 4)]
+    public void Gathering_and_augmentation(Precision precision, bool augmented, double elastic) => DeviceLab.Run(precision, lab =>
     {
         const int N = 40;
         DigitDataset data = GeneratedDigits.Create(N, seed: 3);
-        AugmentationSpec augmentation = augmented ? new AugmentationSpec(180, 0.2f, 0.3f) : AugmentationSpec.None;
+        AugmentationSpec augmentation = augmented ? new AugmentationSpec(180, 0.2, 0.3, elastic) : AugmentationSpec.None;
         float[] expected = new float[N * DigitDataset.PixelCount];
         for (int n = 0; n < N; n++)
         {
@@ -249,7 +250,7 @@ public partial class OperationTests
         {
             if (augmentation.IsEnabled)
             {
-                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image, augmentation.Draw(new Philox(Seed), (uint)sample, epoch), to, DigitDataset.Side);
+                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image, augmentation.Draw(new Philox(Seed), (uint)sample, epoch), augmentation.DrawElastic(new Philox(Seed), (uint)sample, epoch, new float[AugmentationSpec.ElasticWords]), to, DigitDataset.Side);
             }
             else
             {

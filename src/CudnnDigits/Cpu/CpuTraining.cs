@@ -218,7 +218,9 @@ internal sealed unsafe class CpuTraining<S, V>
     {
         if (_options.Augmentation.IsEnabled)
         {
-            GatherAugment<S, V>.Forward(_data!.Image(Row(n)), _options.Augmentation.Draw(_random, (uint)Row(n), (uint)_epoch), input.At(n), input.Row);
+            (AugmentationSpec spec, uint row, uint epoch) = (_options.Augmentation, (uint)Row(n), (uint)_epoch);
+            ReadOnlySpan<float> knots = spec.DrawElastic(_random, row, epoch, stackalloc float[AugmentationSpec.ElasticWords]);
+            GatherAugment<S, V>.Forward(_data!.Image(Row(n)), spec.Draw(_random, row, epoch), knots, input.At(n), input.Row);
         }
         else
         {

@@ -50,24 +50,27 @@ internal static unsafe class GatherAugment<S, V>
         }
     }
 
-    /// <summary>Pixels rotated, shifted and zoomed (see <see cref="AugmentationSpec"/>), sampled bilinearly.</summary>
+    /// <summary>Pixels rotated, shifted, zoomed and distorted (see <see cref="AugmentationSpec"/>), sampled bilinearly.</summary>
     /// <param name="image">(28, 28) uint8.</param>
     /// <param name="map">From output to source pixel.</param>
+    /// <param name="knots">Displacements that are added, of <see cref="AugmentationSpec.DrawElastic"/>; empty for none.</param>
     /// <param name="x">(28, 28) f32, rows xRow elements apart.</param>
     /// <param name="xRow">Elements from one row to the next.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Forward(ReadOnlySpan<byte> image, in AffineMap map, float* x, int xRow)
+    public static void Forward(ReadOnlySpan<byte> image, in AffineMap map, ReadOnlySpan<float> knots, float* x, int xRow)
     {
         float* source = stackalloc float[BorderedSide * BorderedSide];
         new Span<float>(source, BorderedSide * BorderedSide).Clear();
         Forward(image, source + BorderedSide + 1, BorderedSide);
+        Span<float> dx = stackalloc float[DigitDataset.Side], dy = stackalloc float[DigitDataset.Side];
         for (int h = 0; h < DigitDataset.Side; h++)
         {
             float* to = x + h * xRow;
+            Displacements(knots, h, dx, dy);
             for (int w = 0; w < DigitDataset.Side; w++)
             {
-                float u = Math.Clamp(map.XX * w + map.XY * h + map.X0, -1, DigitDataset.Side) + 1;
-                float v = Math.Clamp(map.YX * w + map.YY * h + map.Y0, -1, DigitDataset.Side) + 1;
+                float u = Math.Clamp(map.XX * w + map.XY * h + map.X0 + dx[w], -1, DigitDataset.Side) + 1;
+                float v = Math.Clamp(map.YX * w + map.YY * h + map.Y0 + dy[w], -1, DigitDataset.Side) + 1;
                 int column = (int)u, row = (int)v; // u, v ≥ 0: truncation is floor
                 float right = u - column, down = v - row;
                 float* at = source + row * BorderedSide + column;
@@ -76,5 +79,47 @@ internal static unsafe class GatherAugment<S, V>
                 to[w] = above + down * (below - above);
             }
         }
+    }
+
+    /// <summary>Displacements of the pixels in one row, interpolated between the knots; 0 where there are none.</summary>
+    private static void Displacements(ReadOnlySpan<float> knots, int row, Span<float> dx, Span<float> dy)
+    {
+        dx.Clear();
+        dy.Clear();
+        if (knots.IsEmpty)
+        {
+            return;
+        }
+
+        const int Knots = AugmentationSpec.Knots;
+        Span<float> down = stackalloc float[4], across = stackalloc float[4];
+        int above = CubicWeights(row, down);
+        for (int w = 0; w < DigitDataset.Side; w++)
+        {
+            int left = CubicWeights(w, across);
+            for (int i = 0; i < 16; i++)
+            {
+                int knot = Math.Clamp(above + i / 4, 0, Knots - 1) * Knots + Math.Clamp(left + i % 4, 0, Knots - 1); // outer knots are repeated
+                float weight = down[i / 4] * across[i % 4];
+                dx[w] += weight * knots[knot];
+                dy[w] += weight * knots[Knots * Knots + knot];
+            }
+        }
+    }
+
+    /// <summary>Keys' cubic convolution (1981, a = −1/2) at a pixel.</summary>
+    /// <param name="pixel">Row or column, 0 … 27.</param>
+    /// <param name="weights">(4), overwritten: of the knots from the returned one on.</param>
+    /// <returns>The first of the four knots, −1 … 2.</returns>
+    private static int CubicWeights(int pixel, Span<float> weights)
+    {
+        float at = pixel * ((AugmentationSpec.Knots - 1f) / (DigitDataset.Side - 1));
+        int cell = Math.Min((int)at, AugmentationSpec.Knots - 2);
+        float t = at - cell;
+        weights[0] = ((1 - 0.5f * t) * t - 0.5f) * t;
+        weights[1] = (1.5f * t - 2.5f) * t * t + 1;
+        weights[2] = ((2 - 1.5f * t) * t + 0.5f) * t;
+        weights[3] = (0.5f * t - 0.5f) * t * t;
+        return cell - 1;
     }
 }

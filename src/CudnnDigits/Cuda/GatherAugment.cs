@@ -25,6 +25,7 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n, FusedTens
             RotateRadians = (float)augmentation.Rotate * (MathF.PI / 180),
             ShiftPixels = (float)augmentation.Shift * DigitDataset.Side,
             Zoom = (float)augmentation.Zoom,
+            Elastic = (float)augmentation.Elastic,
             Seed = seed,
         };
         if (fused is null)
@@ -76,7 +77,7 @@ internal sealed unsafe class GatherAugment(CudaSession session, int n, FusedTens
     private struct Gathering
     {
         public uint Trains;
-        public float RotateRadians, ShiftPixels, Zoom;
+        public float RotateRadians, ShiftPixels, Zoom, Elastic;
         public ulong Seed;
     }
 }

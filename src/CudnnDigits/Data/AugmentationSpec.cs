@@ -5,14 +5,24 @@ using CudnnDigits.Numerics;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Random rotation, shift and zoom about the centre. Each is drawn anew for every sample in every epoch, uniformly in ± its range.
-/// The picture is sampled bilinearly, with background around it.
+/// Random rotation, shift and zoom about the centre, and elastic distortion. Each is drawn anew for every sample in every epoch,
+/// uniformly in ± its range. The picture is sampled bilinearly, with background around it.
 /// </summary>
 /// <param name="Rotate">Rotation, degrees, 0 … 180.</param>
 /// <param name="Shift">Shift along each axis, as a share of the side, 0 … 0.5.</param>
 /// <param name="Zoom">Zoom, as a share of the size, 0 … 0.5.</param>
-public readonly record struct AugmentationSpec(double Rotate = 0, double Shift = 0, double Zoom = 0)
+/// <param name="Elastic">
+/// Elastic distortion: displacement of each knot of a 5×5 grid along each axis, pixels, 0 … 4. Between the knots the displacement is
+/// interpolated by Keys' cubic convolution (Keys 1981, a = −1/2), as in Ronneberger et al. 2015, "U-Net", section 3.1.
+/// </param>
+public readonly record struct AugmentationSpec(double Rotate = 0, double Shift = 0, double Zoom = 0, double Elastic = 0)
 {
+    /// <summary>Knots along each side of the elastic grid; the outer ones lie on the outer pixels.</summary>
+    internal const int Knots = 5;
+
+    /// <summary>Random words of an elastic grid: a displacement along x for each knot, then one along y, in whole blocks of four.</summary>
+    internal const int ElasticWords = (2 * Knots * Knots + 3) / 4 * 4;
+
     /// <summary>No augmentation: the network gets the pixels as they are.</summary>
     public static AugmentationSpec None => default;
 
@@ -42,6 +52,24 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
         return new AffineMap(xx, xy, Centre - xx * fromX - xy * fromY, -xy, xx, Centre + xy * fromX - xx * fromY);
     }
 
+    /// <summary>The elastic grid of one sample: displacements along x, (5, 5), then along y, (5, 5), in pixels; empty where there is none.</summary>
+    /// <param name="random">The run's generator.</param>
+    /// <param name="sample">Row of the dataset.</param>
+    /// <param name="epoch">Epoch, from 0.</param>
+    /// <param name="knots">Room for <see cref="ElasticWords"/> numbers.</param>
+    internal ReadOnlySpan<float> DrawElastic(in Philox random, uint sample, uint epoch, Span<float> knots)
+    {
+        for (int i = 0; Elastic > 0 && i < ElasticWords; i += 4)
+        {
+            // Block 0 is the affine map's.
+            (uint a, uint b, uint c, uint d) = random.Block(1 + (uint)i / 4, sample, epoch, RandomPurpose.Augmentation);
+            float range = (float)Elastic;
+            (knots[i], knots[i + 1], knots[i + 2], knots[i + 3]) = (Signed(a) * range, Signed(b) * range, Signed(c) * range, Signed(d) * range);
+        }
+
+        return Elastic > 0 ? knots[..ElasticWords] : default;
+    }
+
     /// <summary>One sample as training sees it, as a picture.</summary>
     /// <param name="random">The run's generator.</param>
     /// <param name="sample">Row of the dataset.</param>
@@ -50,10 +78,10 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
     /// <param name="augmented">(28, 28) uint8, overwritten.</param>
     internal unsafe void Apply(in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image, Span<byte> augmented)
     {
-        float[] x = new float[DigitDataset.PixelCount];
+        float[] x = new float[DigitDataset.PixelCount], knots = new float[ElasticWords];
         fixed (float* input = x)
         {
-            GatherAugment<Simd128, Vector128<float>>.Forward(image, Draw(random, sample, epoch), input, DigitDataset.Side);
+            GatherAugment<Simd128, Vector128<float>>.Forward(image, Draw(random, sample, epoch), DrawElastic(random, sample, epoch, knots), input, DigitDataset.Side);
         }
 
         for (int i = 0; i < x.Length; i++)

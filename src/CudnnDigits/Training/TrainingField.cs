@@ -142,6 +142,15 @@ internal sealed record TrainingField(
             Fact = Augmentation,
             Search = new(0, 0.2),
         },
+        Number("Elastic", "elastic distortion", 0, 4, o => o.Augmentation.Elastic, (o, value) => o with { Augmentation = o.Augmentation with { Elastic = value } }) with
+        {
+            Option = "--elastic",
+            HelpName = "PIXELS",
+            Help = "Elastic distortion: displacement of the knots of a 5×5 grid, ± pixels.",
+            Unit = "± pixels",
+            Show = o => PlusMinus(o.Augmentation.Elastic, " px"),
+            Fact = Augmentation,
+        },
         new("Seed", "seed", $"a whole number 0 to {ulong.MaxValue}", o => Written(o.Seed), (o, text) => Read<ulong>(text, NumberStyles.None) is { } value ? o with { Seed = value } : null, _ => true)
         {
             Option = "--seed",

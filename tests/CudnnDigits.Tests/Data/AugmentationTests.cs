@@ -64,6 +64,63 @@ public unsafe class AugmentationTests
         }
     }
 
+    /// <summary>Every knot displaced alike is a shift, whatever the weights between them: they sum to 1.</summary>
+    [Fact]
+    public void Knots_that_are_displaced_alike_shift_the_picture()
+    {
+        float[] knots = new float[AugmentationSpec.ElasticWords];
+        knots.AsSpan(0, 25).Fill(3);
+        knots.AsSpan(25, 25).Fill(-2);
+        Assert.All(Mapped(2, new AffineMap(1, 0, 3, 0, 1, -2)).Zip(Mapped(2, new AffineMap(1, 0, 0, 0, 1, 0), knots)), pair => Assert.Equal(pair.First, pair.Second, 1e-4f));
+    }
+
+    /// <summary>The picture of a sample, once more in double: knots from the same words, each pixel's displacement from Keys' kernel as he writes it.</summary>
+    [Fact]
+    public void Elastic_distortion_follows_Keys_in_double()
+    {
+        AugmentationSpec spec = new(Elastic: 4);
+        Philox random = new(11);
+        float[] knots = new float[AugmentationSpec.ElasticWords];
+        Assert.True(spec.DrawElastic(random, 6, 4, knots).Length >= 50);
+        Assert.All(knots, knot => Assert.InRange(knot, -4, 4));
+        Assert.Equal((Philox.ToUniform(random.Block(1, 6, 4, RandomPurpose.Augmentation).Y) * 2 - 1) * 4, knots[1]);
+        Assert.True(AugmentationSpec.Standard.DrawElastic(random, 6, 4, knots).IsEmpty);
+        float[] plain = Plain(6), actual = Mapped(6, new AffineMap(1, 0, 0, 0, 1, 0), knots);
+        for (int i = 0; i < 784; i++)
+        {
+            double x = i % 28 + Displacement(0, i % 28, i / 28), y = i / 28 + Displacement(25, i % 28, i / 28);
+            double expected = 0;
+            for (int k = 0; k < 784; k++)
+            {
+                expected += plain[k] * Math.Max(0, 1 - Math.Abs(x - k % 28)) * Math.Max(0, 1 - Math.Abs(y - k / 28)); // bilinear
+            }
+
+            Assert.Equal(expected, actual[i], 1e-4);
+        }
+
+        double Displacement(int first, int column, int row)
+        {
+            double sum = 0;
+            for (int down = -2; down <= 6; down++)
+            {
+                for (int across = -2; across <= 6; across++)
+                {
+                    double knot = knots[first + 5 * Math.Clamp(down, 0, 4) + Math.Clamp(across, 0, 4)];
+                    sum += knot * Keys(row * 4 / 27.0 - down) * Keys(column * 4 / 27.0 - across);
+                }
+            }
+
+            return sum;
+        }
+
+        static double Keys(double s) => Math.Abs(s) switch
+        {
+            < 1 => 1.5 * Math.Pow(Math.Abs(s), 3) - 2.5 * s * s + 1,
+            < 2 => -0.5 * Math.Pow(Math.Abs(s), 3) + 2.5 * s * s - 4 * Math.Abs(s) + 2,
+            _ => 0,
+        };
+    }
+
     private static float[] Plain(int row)
     {
         float[] x = new float[784];
@@ -75,12 +132,12 @@ public unsafe class AugmentationTests
         return x;
     }
 
-    private static float[] Mapped(int row, AffineMap map)
+    private static float[] Mapped(int row, AffineMap map, float[]? knots = null)
     {
         float[] x = new float[784];
         fixed (float* to = x)
         {
-            GatherAugment<Simd256, Vector256<float>>.Forward(Digits.Image(row), map, to, 28);
+            GatherAugment<Simd256, Vector256<float>>.Forward(Digits.Image(row), map, knots, to, 28);
         }
 
         return x;
