@@ -7,7 +7,7 @@ namespace CudnnDigits.Cuda.Tests;
 /// <summary>Whole steps: against the CPU backend from the same seed, and against themselves bit by bit.</summary>
 public class StepTests
 {
-    private static readonly DigitDataset Digits = GeneratedDigits.Create(400, seed: 11), Fewer = GeneratedDigits.Create(30, seed: 11);
+    private static readonly DigitDataset Digits = GeneratedDigits.Create(400, seed: 11);
 
     /// <summary>Shapes that are no multiple of anything, kernels of 1, 3 and 5, pooling that leaves rows over.</summary>
     private static readonly NetworkSpec Odd = new("odd", new Shape(1, 28, 28),
@@ -101,12 +101,6 @@ public class StepTests
     public void Captured_and_eager_steps_give_the_same_bits(string name, Precision precision) =>
         Assert.Equal(TrainedBits(Find(name), Options(16, precision)), TrainedBits(Find(name), Options(16, precision, graph: false)));
 
-    [Theory]
-    [InlineData("simple")]
-    [InlineData("improved")]
-    public void Two_deterministic_runs_give_the_same_bits(string name) =>
-        Assert.Equal(TrainedBits(Find(name), Options(16)), TrainedBits(Find(name), Options(16)));
-
     [Fact]
     public void Without_determinism_the_software_device_shows_that_it_matters()
     {
@@ -115,38 +109,12 @@ public class StepTests
         Assert.NotEqual(TrainedBits(Find("simple"), options), TrainedBits(Find("simple"), options));
     }
 
-    [Theory]
-    [InlineData("simple", Precision.Fp32)]
-    [InlineData("improved", Precision.Bf16)]
-    public void A_run_stopped_anywhere_resumes_to_the_same_bits(string name, Precision precision)
-    {
-        Gpu.Require();
-        TrainingOptions options = TrainingOptions.For(name) with { Epochs = 2, BatchSize = 9, Seed = 7, Validation = 0.2 };
-        TrainingState whole = Fresh(options);
-        Train(whole, options, precision);
-
-        // Stopped after two of the three steps of the first epoch, and once more at its end, through a file each time.
-        using TemporaryFolder folder = new();
-        TrainingState state = Fresh(options);
-        foreach (int stepsAtOnce in new[] { 2, int.MaxValue, int.MaxValue })
-        {
-            Train(state, options, precision, stepsAtOnce, stopAfterFirstCall: true);
-            Checkpoint.SaveState(folder["last"], state);
-            state = Checkpoint.LoadState(folder["last"], options.CreateNetwork());
-        }
-
-        Assert.Equal(whole.Weights.Trained, state.Weights.Trained);
-        Assert.Equal(whole.Weights.Statistics, state.Weights.Statistics);
-        Assert.Equal(whole.Optimizer.Buffers[1], state.Optimizer.Buffers[1]);
-        Assert.Equal(whole.History.Select(e => (e.TrainLoss, e.ValidationLoss)), state.History.Select(e => (e.TrainLoss, e.ValidationLoss)));
-    }
-
     [Fact]
     public void A_run_begun_on_one_device_goes_on_and_is_evaluated_on_the_other()
     {
         Gpu.Require();
         TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 6, BatchSize = 32, Seed = 1 };
-        TrainingState state = Fresh(options);
+        TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed));
         using ITrainingBackend cuda = Gpu.Create(options.CreateNetwork(), Options(32)), cpu = CpuDevice.Create(options.CreateNetwork(), Options(32), CpuDevice.VectorBits);
         new Trainer(cuda, Digits, options with { Epochs = 3 }, state).Run(TestContext.Current.CancellationToken);
         new Trainer(cpu, Digits, options, state).Run(TestContext.Current.CancellationToken);
@@ -155,58 +123,6 @@ public class StepTests
         Assert.True(state.History[5].TrainLoss < state.History[2].TrainLoss);
         Assert.Equal(onCpu.Loss, onCuda.Loss, 1e-5);
         Assert.Equal(onCpu.Accuracy, onCuda.Accuracy);
-    }
-
-    [Fact]
-    public void Predictions_in_the_middle_of_an_epoch_leave_it_as_it_was_and_do_not_depend_on_the_batch()
-    {
-        NetworkSpec network = Find("improved");
-        DigitDataset others = GeneratedDigits.Create(20, seed: 12);
-        float[] undisturbed = TrainedBits(network, Options(16)), disturbed = TrainedBits(network, Options(16), between: backend => backend.Predict(others, [3, 1, 4], new float[30]));
-        Assert.Equal(undisturbed, disturbed);
-
-        float[][] logits = [.. new[] { 1, 7, 32 }.Select(batch =>
-        {
-            using ITrainingBackend backend = Gpu.Create(network, Options(batch));
-            backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
-            float[] result = new float[200];
-            backend.Predict(others, [.. Enumerable.Range(0, 20)], result);
-            return result;
-        })];
-        double[] first = Array.ConvertAll(logits[0], value => (double)value);
-        Compare.Close(logits[1], first, 1e-5, "batches of 7");
-        Compare.Close(logits[2], first, 1e-5, "batches of 32");
-    }
-
-    [Theory]
-    [InlineData(Precision.Fp32)]
-    [InlineData(Precision.Bf16)]
-    public void Loading_what_was_saved_gives_the_same_bits(Precision precision)
-    {
-        NetworkSpec network = Find("improved");
-        NetworkWeights weights = Initializer.Create(network, 5), saved = new(network);
-        OptimizerState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
-        new Random(2).NextBytes(MemoryMarshal.AsBytes(optimizer.Buffers[0].AsSpan()));
-        using ITrainingBackend backend = Gpu.Create(network, Options(2, precision));
-        backend.Load(weights, optimizer);
-        backend.Save(saved, savedOptimizer);
-        Assert.Equal(weights.Trained, saved.Trained);
-        Assert.Equal(weights.Statistics, saved.Statistics);
-        Assert.Equal(Array.ConvertAll(optimizer.Buffers[0], BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.Buffers[0], BitConverter.SingleToInt32Bits));
-        Assert.Equal(7, savedOptimizer.Step);
-    }
-
-    [Fact]
-    public void A_loss_that_is_no_number_is_seen()
-    {
-        NetworkSpec network = Find("simple");
-        NetworkWeights weights = Initializer.Create(network, 0);
-        weights["conv1.weight"][0] = float.NaN;
-        using ITrainingBackend backend = Gpu.Create(network, Options(32));
-        backend.Load(weights, new OptimizerState(network));
-        backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 32)], default);
-        backend.RunSteps(0, [1e-3f]);
-        Assert.False(double.IsFinite(backend.ReadSums().Loss));
     }
 
     [Fact]
@@ -270,70 +186,6 @@ public class StepTests
         Assert.Equal(alone, beside);
     }
 
-    /// <summary>One step with decay is one without, and besides a part of the weights it began with.</summary>
-    [Theory]
-    [InlineData(Precision.Fp32, "cudnn")]
-    [InlineData(Precision.Bf16, "fused")]
-    public void Weight_decay_reaches_every_parameter(Precision precision, string convolutions)
-    {
-        Gpu.Require();
-        const float Rate = 1e-3f;
-        NetworkSpec network = DigitNetworks.Improved;
-        NetworkWeights start = Initializer.Create(network, 1), plain = Step(0), decayed = Step(20);
-        for (int i = 0; i < start.Trained.Length; i++)
-        {
-            Assert.Equal(plain.Trained[i] - Rate * 20 * start.Trained[i], decayed.Trained[i], 1e-6f);
-        }
-
-        NetworkWeights Step(double weightDecay)
-        {
-            using ITrainingBackend backend = Gpu.Create(network, Options(16, precision) with { Optimizer = new() { WeightDecay = weightDecay }, Convolutions = convolutions });
-            NetworkWeights weights = new(network);
-            OptimizerState optimizer = new(network);
-            backend.Load(start, optimizer);
-            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 16)], default);
-            backend.RunSteps(0, [Rate]);
-            backend.Save(weights, optimizer);
-            return weights;
-        }
-    }
-
-    /// <summary>Everything that two epochs of three steps, the last of 8 samples, leave behind.</summary>
-    private static float[] TrainedBits(NetworkSpec network, BackendOptions options, Action<ITrainingBackend>? between = null)
-    {
-        using ITrainingBackend backend = Gpu.Create(network, options);
-        NetworkWeights weights = Initializer.Create(network, 1);
-        OptimizerState optimizer = new(network);
-        backend.Load(weights, optimizer);
-        for (int epoch = 0; epoch < 2; epoch++)
-        {
-            backend.BeginEpoch(Digits, epoch, EpochOrder.Create([.. Enumerable.Range(0, 40)], 1, epoch, shuffle: true), default);
-            backend.RunSteps(0, [1e-3f, 1e-3f]);
-            between?.Invoke(backend);
-            backend.RunSteps(2, [1e-3f]);
-        }
-
-        float[] logits = new float[400];
-        backend.Predict(Digits, [.. Enumerable.Range(0, 40)], logits);
-        backend.Save(weights, optimizer);
-        EpochSums sums = backend.ReadSums();
-        Assert.Equal(40, sums.Samples);
-        return [.. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[1], .. logits, (float)sums.Loss, sums.Correct];
-    }
-
-    private static TrainingState Fresh(TrainingOptions options) => new(Initializer.Create(options.CreateNetwork(), options.Seed));
-
-    private static void Train(TrainingState state, TrainingOptions options, Precision precision, int stepsAtOnce = int.MaxValue, bool stopAfterFirstCall = false)
-    {
-        BackendOptions backendOptions = new(options) { Precision = precision, Deterministic = true };
-        using StepsAtOnce backend = new(Gpu.Create(options.CreateNetwork(), backendOptions), stepsAtOnce);
-        using CancellationTokenSource cancel = new();
-        try
-        {
-            new Trainer(backend, Fewer, options, state) { OnProgress = _ => { if (stopAfterFirstCall) { cancel.Cancel(); } } }.Run(cancel.Token);
-        }
-        catch (OperationCanceledException)
-        {
-        }
-    }
+    private static float[] TrainedBits(NetworkSpec network, BackendOptions options, Action<ITrainingBackend>? between = null) =>
+        BackendTests.TrainedBits(Gpu.Create(network, options), between);
 }

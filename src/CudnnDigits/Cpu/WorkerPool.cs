@@ -109,6 +109,11 @@ internal sealed class WorkerPool : IDisposable
 
     public void Dispose()
     {
+        if (_stopping)
+        {
+            return; // the threads have ended, and would be waited for without end
+        }
+
         _stopping = true;
         Share(0, static (_, _) => { });
         foreach (Thread thread in _threads)

@@ -38,30 +38,6 @@ public unsafe class AdamTests
         Assert.All(expected.Zip(w), pair => Assert.Equal(pair.First, pair.Second, 1e-6));
     }
 
-    /// <summary>One step with decay is one without, and besides a part of the weights it began with.</summary>
-    [Fact]
-    public void A_training_s_weight_decay_reaches_every_parameter()
-    {
-        TrainingOptions options = TrainingOptions.For("simple") with { BatchSize = 16, Optimizer = new() { WeightDecay = 20 } };
-        NetworkWeights start = Initializer.Create(options.CreateNetwork(), 1), plain = Step(options with { Optimizer = new() { WeightDecay = 0 } }), decayed = Step(options);
-        for (int i = 0; i < start.Trained.Length; i++)
-        {
-            Assert.Equal(plain.Trained[i] - 1e-3f * 20 * start.Trained[i], decayed.Trained[i], 1e-6f);
-        }
-
-        NetworkWeights Step(TrainingOptions how)
-        {
-            using ITrainingBackend backend = BackendFactory.Create("cpu", how.CreateNetwork(), new BackendOptions(how));
-            NetworkWeights weights = new(backend.Network);
-            OptimizerState optimizer = new(backend.Network);
-            backend.Load(start, optimizer);
-            backend.BeginEpoch(GeneratedDigits.Create(16), 0, [.. Enumerable.Range(0, 16)], default);
-            backend.RunSteps(0, [1e-3f]);
-            backend.Save(weights, optimizer);
-            return weights;
-        }
-    }
-
     [Fact]
     public void What_is_no_weight_decay_is_refused()
     {

@@ -171,56 +171,8 @@ public class CpuBackendTests
         Assert.True(ceilings.FlopsPerSecond > 1e9 && ceilings.BytesPerSecond > 1e8, $"{ceilings}");
     }
 
-    [Theory]
-    [MemberData(nameof(Networks))]
-    public void Predictions_do_not_depend_on_the_batch(string model)
-    {
-        NetworkSpec network = DigitNetworks.Find(model)!;
-        DigitDataset data = GeneratedDigits.Create(50);
-        int[] rows = [.. Enumerable.Range(0, 50)];
-        float[][] logits = [.. new[] { 1, 7, 64 }.Select(batch =>
-        {
-            float[] result = new float[500];
-            using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 0, AugmentationSpec.None), CpuDevice.VectorBits);
-            backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
-            backend.Predict(data, rows, result);
-            return result;
-        })];
-        Assert.Equal(logits[0], logits[1]);
-        Assert.Equal(logits[0], logits[2]);
-    }
-
-    [Fact]
-    public void Loading_what_was_saved_gives_the_same_bits()
-    {
-        NetworkSpec network = DigitNetworks.Improved;
-        NetworkWeights weights = Initializer.Create(network, 5), saved = new(network);
-        OptimizerState optimizer = new(network) { Step = 7 }, savedOptimizer = new(network);
-        new Random(2).NextBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(optimizer.Buffers[0].AsSpan()));
-        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(2, 0, AugmentationSpec.None), CpuDevice.VectorBits);
-        backend.Load(weights, optimizer);
-        backend.Save(saved, savedOptimizer);
-        Assert.Equal(weights.Trained, saved.Trained);
-        Assert.Equal(weights.Statistics, saved.Statistics);
-        Assert.Equal(Array.ConvertAll(optimizer.Buffers[0], BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.Buffers[0], BitConverter.SingleToInt32Bits));
-        Assert.Equal(7, savedOptimizer.Step);
-    }
-
-    private static float[] TrainedBits(string model, int threads, int? vectorBits = null)
-    {
-        NetworkSpec network = DigitNetworks.Find(model)!;
-        DigitDataset data = GeneratedDigits.Create(40);
-        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), vectorBits ?? CpuDevice.VectorBits);
-        NetworkWeights weights = Initializer.Create(network, 1);
-        OptimizerState optimizer = new(network);
-        backend.Load(weights, optimizer);
-        backend.BeginEpoch(data, 0, EpochOrder.Create([.. Enumerable.Range(0, 40)], 1, 0, shuffle: true), default);
-        backend.RunSteps(0, [1e-3f, 1e-3f, 1e-3f]); // the third has 8 samples
-        float[] logits = new float[400];
-        backend.Predict(data, [.. Enumerable.Range(0, 40)], logits);
-        backend.Save(weights, optimizer);
-        return [.. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[1], .. logits, (float)backend.ReadSums().Loss];
-    }
+    private static float[] TrainedBits(string model, int threads, int? vectorBits = null) => BackendTests.TrainedBits(
+        CpuDevice.Create(DigitNetworks.Find(model)!, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), vectorBits ?? CpuDevice.VectorBits));
 
     private static void CompareSteps(NetworkSpec network, int vectorBits, int batch, int steps, bool compareWeights = true)
     {
