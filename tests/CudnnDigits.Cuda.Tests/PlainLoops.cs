@@ -1,3 +1,4 @@
+using CudnnDigits.Cpu;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Cuda.Tests;
@@ -88,37 +89,8 @@ internal static class PlainLoops
     }
 
     /// <summary>(N, side, side, In) ∗ (Out, 3, 3, In), padding 1.</summary>
-    public static double[] Convolve(double[] x, float[] w, int n, int side, int inputs, int outputs)
-    {
-        double[] y = new double[n * side * side * outputs];
-        Parallel.For(0, n * side, line =>
-        {
-            (int sample, int row) = (line / side, line % side);
-            for (int column = 0; column < side; column++)
-            {
-                for (int tap = 0; tap < 9; tap++)
-                {
-                    (int r, int c) = (row + tap / 3 - 1, column + tap % 3 - 1);
-                    if (r >= 0 && r < side && c >= 0 && c < side)
-                    {
-                        ReadOnlySpan<double> from = x.AsSpan(((sample * side + r) * side + c) * inputs, inputs);
-                        for (int k = 0; k < outputs; k++)
-                        {
-                            ReadOnlySpan<float> taps = w.AsSpan((k * 9 + tap) * inputs, inputs);
-                            double sum = 0;
-                            for (int i = 0; i < inputs; i++)
-                            {
-                                sum += from[i] * taps[i];
-                            }
-
-                            y[((sample * side + row) * side + column) * outputs + k] += sum;
-                        }
-                    }
-                }
-            }
-        });
-        return y;
-    }
+    public static double[] Convolve(double[] x, float[] w, int n, int side, int inputs, int outputs) =>
+        PlainConvolution.Forward(new ConvShape(inputs, side, side, outputs, 3, 1), n, x, Widen(w));
 
     /// <summary>What comes in parts.</summary>
     public static float[] AddUp(float[] parts, int count, int size) => [.. Enumerable.Range(0, size).Select(i => Enumerable.Range(0, count).Sum(part => parts[(part * size) + i]))];
@@ -161,18 +133,8 @@ internal static class PlainLoops
         return (y, dx, dw);
     }
 
-    /// <summary>(Out, 3, 3, In) to (In, 3, 3, Out), each window turned round.</summary>
-    public static float[] Turn(float[] w, int inputs, int outputs)
-    {
-        float[] turned = new float[w.Length];
-        for (int i = 0; i < w.Length; i++)
-        {
-            (int k, int tap, int c) = (i / (9 * inputs), i / inputs % 9, i % inputs);
-            turned[(c * 9 + 8 - tap) * outputs + k] = w[i];
-        }
-
-        return turned;
-    }
+    /// <summary>(Out, 3, 3, In) to (In, 3, 3, Out), each window turned by 180°.</summary>
+    public static float[] Turn(float[] w, int inputs, int outputs) => Narrow(PlainConvolution.Turn(new ConvShape(inputs, 1, 1, outputs, 3, 1), Widen(w)));
 
     /// <summary>A layer's weights and what its batch norm on the device came to.</summary>
     public sealed record LayerState(int Channels, float[] W, float[] DW, float[] DGamma, float[] DBeta, float[] RunningMean, float[] RunningVariance, float[] Gamma, float[] Beta, float[] All, int N)
@@ -257,28 +219,7 @@ internal static class PlainLoops
 
         public void CheckWeights(double[] dy, double[] input, int side, int inputs, int outputs)
         {
-            double[] dw = new double[9 * inputs * outputs];
-            Parallel.For(0, outputs, k =>
-            {
-                for (int pixel = 0; pixel < N * side * side; pixel++)
-                {
-                    (int sample, int row, int column) = (pixel / (side * side), pixel / side % side, pixel % side);
-                    for (int tap = 0; tap < 9; tap++)
-                    {
-                        (int r, int c) = (row + tap / 3 - 1, column + tap % 3 - 1);
-                        if (r >= 0 && r < side && c >= 0 && c < side)
-                        {
-                            ReadOnlySpan<double> from = input.AsSpan(((sample * side + r) * side + c) * inputs, inputs);
-                            Span<double> to = dw.AsSpan((k * 9 + tap) * inputs, inputs);
-                            double gradient = dy[pixel * outputs + k];
-                            for (int i = 0; i < inputs; i++)
-                            {
-                                to[i] += gradient * from[i];
-                            }
-                        }
-                    }
-                }
-            });
+            double[] dw = PlainConvolution.BackwardWeights(new ConvShape(inputs, side, side, outputs, 3, 1), N, input, dy);
             Compare.Close(DW, dw, inputs == 1 ? 1e-2 : Rounded, $"gradient of the weights, {inputs} to {outputs}");
         }
     }

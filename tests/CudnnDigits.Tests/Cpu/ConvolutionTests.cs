@@ -112,21 +112,19 @@ public unsafe class ConvolutionTests
         where S : struct, ISimd<V>
         where V : struct
     {
-        double[] y = new double[conv.OutputSize];
-        for (int at = 0; at < y.Length; at++)
+        // The zeros around the image are a part of x, and the weights lie in panels.
+        double[] image = new double[conv.InputSize], weights = new double[conv.WeightSize];
+        for (int i = 0; i < image.Length; i++)
         {
-            int k = at % conv.K, column = at / conv.K % conv.OutW, row = at / conv.K / conv.OutW;
-            for (int tap = 0; tap < conv.R * conv.R; tap++)
-            {
-                float* pixel = x + ((row + tap / conv.R) * conv.PaddedW + column + tap % conv.R) * conv.C;
-                for (int c = 0; c < conv.C; c++)
-                {
-                    y[at] += (double)pixel[c] * w[Conv2d<S, V>.WeightIndex(conv, k, c, tap)];
-                }
-            }
+            image[i] = x[i];
         }
 
-        return y;
+        for (int i = 0; i < weights.Length; i++)
+        {
+            weights[i] = w[Conv2d<S, V>.WeightIndex(conv, i / (conv.R * conv.R * conv.C), i % conv.C, i / conv.C % (conv.R * conv.R))];
+        }
+
+        return PlainConvolution.Forward(conv with { H = conv.PaddedH, W = conv.PaddedW, Padding = 0 }, 1, image, weights);
     }
 
     private static double[] Pool(PoolShape pool, double[] y, float* scale, float* shift)

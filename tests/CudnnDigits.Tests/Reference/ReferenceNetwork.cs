@@ -1,3 +1,4 @@
+using CudnnDigits.Cpu;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Tests.Reference;
@@ -227,79 +228,47 @@ internal sealed class ReferenceNetwork
 
     private double[] Conv(Conv2dLayer conv, Shape input, Shape output, int batch, double[] x)
     {
-        double[] w = _parameters[$"{conv.Name}.weight"], y = new double[batch * output.Size];
+        double[] w = ChannelsLast(_parameters[$"{conv.Name}.weight"], input.C, conv.OutChannels);
+        double[] y = ChannelsFirst(PlainConvolution.Forward(Of(conv, input), batch, ChannelsLast(x, input.C, batch), w), output.C, batch);
         double[]? bias = conv.Bias ? _parameters[$"{conv.Name}.bias"] : null;
-        for (int n = 0; n < batch; n++)
-        {
-            for (int k = 0; k < output.C; k++)
-            {
-                Span<double> plane = y.AsSpan((n * output.C + k) * output.H * output.W, output.H * output.W);
-                plane.Fill(bias?[k] ?? 0);
-                VisitTaps(conv, input, output, n, k, (weight, from, to, length) =>
-                {
-                    for (int i = 0; i < length; i++)
-                    {
-                        y[to + i] += w[weight] * x[from + i];
-                    }
-                });
-            }
-        }
-
-        return y;
+        return bias is null ? y : [.. y.Select((value, i) => value + bias[i / (output.H * output.W) % output.C])];
     }
 
     private double[] ConvBackward(Conv2dLayer conv, Shape input, Shape output, int batch, double[] x, double[] dy)
     {
-        double[] w = _parameters[$"{conv.Name}.weight"], dw = Gradients[$"{conv.Name}.weight"] = new double[w.Length], dx = new double[x.Length];
+        ConvShape shape = Of(conv, input);
+        double[] w = ChannelsLast(_parameters[$"{conv.Name}.weight"], input.C, conv.OutChannels), dyLast = ChannelsLast(dy, output.C, batch);
+        Gradients[$"{conv.Name}.weight"] = ChannelsFirst(
+            PlainConvolution.BackwardWeights(shape, batch, ChannelsLast(x, input.C, batch), dyLast), input.C, conv.OutChannels);
         if (conv.Bias)
         {
             double[] db = Gradients[$"{conv.Name}.bias"] = new double[conv.OutChannels];
-            for (int i = 0; i < dy.Length; i++)
+            for (int i = 0; i < dyLast.Length; i++)
             {
-                db[i / (output.H * output.W) % output.C] += dy[i];
+                db[i % output.C] += dyLast[i];
             }
         }
 
-        for (int n = 0; n < batch; n++)
-        {
-            for (int k = 0; k < output.C; k++)
-            {
-                VisitTaps(conv, input, output, n, k, (weight, from, to, length) =>
-                {
-                    double sum = 0;
-                    for (int i = 0; i < length; i++)
-                    {
-                        sum += dy[to + i] * x[from + i];
-                        dx[from + i] += dy[to + i] * w[weight];
-                    }
-
-                    dw[weight] += sum;
-                });
-            }
-        }
-
-        return dx;
+        return ChannelsFirst(PlainConvolution.BackwardData(shape, batch, w, dyLast), input.C, batch);
     }
 
-    /// <summary>For output plane k of sample n: each weight with the stretches of x and y that it joins.</summary>
-    private static void VisitTaps(Conv2dLayer conv, Shape input, Shape output, int n, int k, Action<int, int, int, int> visit)
+    private static ConvShape Of(Conv2dLayer conv, Shape input) => new(input.C, input.H, input.W, conv.OutChannels, conv.Kernel, conv.Padding);
+
+    /// <summary>(n, channels, …) to (n, …, channels).</summary>
+    private static double[] ChannelsLast(double[] x, int channels, int n) => Exchange(x, n, channels, x.Length / n / channels);
+
+    private static double[] ChannelsFirst(double[] x, int channels, int n) => Exchange(x, n, x.Length / n / channels, channels);
+
+    /// <summary>(n, a, b) to (n, b, a).</summary>
+    private static double[] Exchange(double[] x, int n, int a, int b)
     {
-        int kernel = conv.Kernel, padding = conv.Padding;
-        for (int c = 0; c < input.C; c++)
+        double[] y = new double[x.Length];
+        for (int i = 0; i < n * a * b; i++)
         {
-            for (int r = 0; r < kernel; r++)
-            {
-                for (int s = 0; s < kernel; s++)
-                {
-                    int first = Math.Max(0, padding - s), last = Math.Min(output.W, input.W + padding - s);
-                    for (int h = Math.Max(0, padding - r); h < Math.Min(output.H, input.H + padding - r); h++)
-                    {
-                        int from = ((n * input.C + c) * input.H + h + r - padding) * input.W + first + s - padding;
-                        visit(((k * input.C + c) * kernel + r) * kernel + s, from, ((n * output.C + k) * output.H + h) * output.W + first, last - first);
-                    }
-                }
-            }
+            y[(i / (a * b) * b + i % b) * a + i / b % a] = x[i];
         }
+
+        return y;
     }
 
     private static (double Mean, double Variance) Moments(Shape input, int batch, double[] x, int c)
