@@ -3,7 +3,7 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Many digits in one picture: a row per class, evenly picked, and below them what is odd.</summary>
+/// <summary>A picture of many digits: a row of samples per class, and below them the odd digits.</summary>
 internal static class ContactSheet
 {
     private const int Columns = 24, Scale = 2, Cell = DigitDataset.Side * Scale + 2, Margin = 8, Gap = 20;
@@ -11,7 +11,7 @@ internal static class ContactSheet
 
     /// <summary>Draws the sheet.</summary>
     /// <param name="data">The digits.</param>
-    /// <param name="odd">Rows to show below the others; as many as fit in two lines.</param>
+    /// <param name="odd">The rows of odd digits; the first that fit in two lines are shown.</param>
     /// <returns>A PNG.</returns>
     public static byte[] Draw(DigitDataset data, IReadOnlyList<int> odd)
     {
@@ -19,9 +19,8 @@ internal static class ContactSheet
         if (data.HasLabels)
         {
             byte[] labels = data.Labels.ToArray();
-            lines.AddRange(Enumerable.Range(0, DigitDataset.Classes)
-                .Select(digit => Spread([.. Enumerable.Range(0, data.Count).Where(row => labels[row] == digit)], Columns))
-                .Where(line => line.Length > 0));
+            lines.AddRange(Enumerable.Range(0, data.Count).GroupBy(row => labels[row]).OrderBy(rows => rows.Key)
+                .Select(rows => Spread([.. rows], Columns)));
         }
         else
         {
@@ -45,7 +44,7 @@ internal static class ContactSheet
         return Picture.ToPng(sheet, width, height);
     }
 
-    /// <summary>So many of them, from the first to the last.</summary>
+    /// <summary>Picks rows evenly from the first to the last.</summary>
     private static int[] Spread(int[] rows, int count) =>
         rows.Length <= count ? rows : [.. Enumerable.Range(0, count).Select(i => rows[(int)((long)i * rows.Length / count)])];
 

@@ -6,7 +6,8 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets;
 
 /// <summary>Result of <c>data show --json</c>.</summary>
-internal sealed record DataShowResult(string Data, string? Found, int Digits, bool Labelled, string Fingerprint, DatasetCheck Check, string Sheet);
+internal sealed record DataShowResult(
+    string Data, string? Found, int Digits, bool Labelled, string Fingerprint, DatasetCheck Check, string Sheet);
 
 /// <summary>Result of <c>data generate --json</c>.</summary>
 internal sealed record DataGenerateResult(int Digits, ulong Seed, string[] Files);
@@ -14,10 +15,10 @@ internal sealed record DataGenerateResult(int Digits, ulong Seed, string[] Files
 /// <summary>Result of <c>data download --json</c>.</summary>
 internal sealed record DataDownloadResult(string Folder, string[] Files, int Downloaded);
 
-/// <summary><c>data</c>: to look at digits, to make them, to get them.</summary>
+/// <summary>The command <c>data</c>: shows, generates and downloads digits.</summary>
 internal static class DataCommand
 {
-    /// <summary>MNIST as it has been distributed since 1998, and the sums that data loaders of all languages check.</summary>
+    /// <summary>MNIST as distributed since 1998, with the checksums that data loaders of all languages use.</summary>
     private static readonly RemoteFile[] Mnist =
     [
         new("train-images-idx3-ubyte.gz", 9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
@@ -26,125 +27,132 @@ internal static class DataCommand
         new("t10k-labels-idx1-ubyte.gz", 4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
     ];
 
-    /// <summary>The mirrors that PyTorch and TensorFlow take it from.</summary>
-    private static readonly Uri[] Mirrors = [new("https://ossci-datasets.s3.amazonaws.com/mnist/"), new("https://storage.googleapis.com/cvdf-datasets/mnist/")];
+    /// <summary>The mirrors that PyTorch and TensorFlow use.</summary>
+    private static readonly Uri[] Mirrors =
+        [new("https://ossci-datasets.s3.amazonaws.com/mnist/"), new("https://storage.googleapis.com/cvdf-datasets/mnist/")];
 
     private const string OutName = "--out", Set = "mnist";
 
     private static readonly Option<bool> Json = CommonOptions.Json();
     private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
 
-    public static Command Create() => new("data", "Look at digits, make them, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
+    public static Command Create() =>
+        new("data", "Look at digits, make them, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
 
     private static Command CreateShow()
     {
         Option<string?> data = CommonOptions.Data($"Digits: {DataSource.Expected}. Default: built-in generated digits.");
-        Option<string> sheet = new(OutName) { Description = "The contact sheet, a PNG; - is standard output.", HelpName = "FILE", DefaultValueFactory = _ => "contact-sheet.png" };
+        Option<string> sheet = new(OutName)
+        {
+            Description = "The contact sheet, a PNG; - is standard output.",
+            HelpName = "FILE",
+            DefaultValueFactory = _ => "contact-sheet.png",
+        };
         Option<string?> part = CommonOptions.Choice("--part", "Which part, where there are several. Default: train.", "train", "test");
         Command command = new("show", "Class counts, duplicates, odd digits and files, and a contact sheet.") { data, part, sheet, Json };
-        command.SetAction(result => Show(result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training, result.GetRequiredValue(sheet), result.GetValue(Json)));
+        command.SetAction(result => Show(
+            result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training,
+            result.GetRequiredValue(sheet), result.GetValue(Json)));
         return command;
     }
 
     private static int Show(string? path, DataPart part, string sheet, bool json)
     {
         OutputFile output = new(OutName, sheet, json, DataSource.FilesOf(path));
-        DigitDataset data = path is null
-            ? GeneratedDigits.Create()
-            : DataSource.Read(path, part);
+        DigitDataset data = path is null ? GeneratedDigits.Create() : DataSource.Read(path, part);
         if (data.Warning is { } warning)
         {
             Console.Error.WriteLine($"warning   {warning}");
         }
 
         DatasetCheck check = DatasetCheck.Of(data, path);
-        output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. check.Blank.Concat(check.Inverted).Concat(check.Duplicates.Where(d => d.Conflict).SelectMany(d => d.Rows)).Concat(check.Unusual).Concat(check.Misplaced).Distinct()])));
-        (output.IsStandardOutput ? Console.Error : Console.Out).WriteLine(json
-            ? JsonSerializer.Serialize(new DataShowResult(data.Name, data.Found, data.Count, data.HasLabels, data.Fingerprint(), check, sheet), CliJson.Default.DataShowResult)
-            : Format(data, check, output));
+        IEnumerable<int> conflicts = check.Duplicates.Where(duplicates => duplicates.Conflict).SelectMany(duplicates => duplicates.Rows);
+        int[] odd = [.. check.Blank, .. check.Inverted, .. conflicts, .. check.Unusual, .. check.Misplaced];
+        output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. odd.Distinct()])));
+        DataShowResult result = new(data.Name, data.Found, data.Count, data.HasLabels, data.Fingerprint(), check, sheet);
+        (output.IsStandardOutput ? Console.Error : Console.Out).WriteLine(
+            json ? JsonSerializer.Serialize(result, CliJson.Default.DataShowResult) : Format(data, check, output));
         return ExitCode.Done;
     }
 
     private static string Format(DigitDataset data, DatasetCheck check, OutputFile sheet)
     {
-        StringBuilder text = new();
-        text.AppendLine($"data         {data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}");
-        if (data.Found is not null)
-        {
-            text.AppendLine($"found        {data.Found}");
-        }
+        IReadOnlyList<Duplicates> duplicates = check.Duplicates;
+        Duplicates[] conflicts = [.. duplicates.Where(one => one.Conflict)];
+        string labels = string.Join("; ", conflicts.Take(5)
+            .Select(one => string.Join(", ", one.Rows.Zip(one.Labels, (row, label) => $"{row} is {label}"))));
+        int more = check.UnusedFiles.Length - 10;
+        (string Name, string? Text)[] lines =
+        [
+            ("data", $"{data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}"),
+            ("found", data.Found),
+            ("classes", data.HasLabels ? string.Join("  ", check.Classes.Select((count, digit) => $"{digit}: {count:N0}")) : null),
+            ("mean ink", string.Create(CultureInfo.InvariantCulture, $"{check.MeanInk:F1} of 255 ({check.MeanInk / 2.55:F2} %)")),
+            ("duplicates", duplicates.Count == 0 ? "none" : $"{duplicates.Count:N0} pictures more than once, "
+                + $"{duplicates.Sum(one => one.Rows.Length - 1):N0} copies: {Rows([.. duplicates.SelectMany(one => one.Rows)])}"),
+            ("conflicts", conflicts.Length == 0 ? null : $"{conflicts.Length:N0} pictures with different labels: {labels}"),
+            ("blank", Count(check.Blank, "without ink")),
+            ("inverted", Count(check.Inverted, "dark ink on light paper; the networks expect light on dark")),
+            ("misplaced", Count(check.Misplaced, "off the middle: not normalised as MNIST is")),
+            ("unusual ink", Count(check.Unusual, "far more or less than the rest of their class")),
+            ("orientation", check.Orientation),
+            ("range", check.Range),
+            ("not used", check.UnusedFiles.Length == 0 ? null
+                : string.Join(", ", check.UnusedFiles.Take(10)) + (more > 0 ? $" and {more} more" : "")),
+            ("sheet", $"{sheet}"),
+        ];
+        return string.Join(Environment.NewLine, lines.Where(line => line.Text is not null).Select(line => $"{line.Name,-12} {line.Text}"));
 
-        if (data.HasLabels)
-        {
-            text.AppendLine($"classes      {string.Join("  ", check.Classes.Select((count, digit) => $"{digit}: {count:N0}"))}");
-        }
-
-        text.AppendLine(CultureInfo.InvariantCulture, $"mean ink     {check.MeanInk:F1} of 255 ({check.MeanInk / 2.55:F2} %)");
-        Duplicates[] conflicts = [.. check.Duplicates.Where(duplicates => duplicates.Conflict)];
-        text.AppendLine($"duplicates   {(check.Duplicates.Count == 0 ? "none" : $"{check.Duplicates.Count:N0} pictures more than once, {check.Duplicates.Sum(d => d.Rows.Length - 1):N0} copies: {Rows([.. check.Duplicates.SelectMany(d => d.Rows)])}")}");
-        if (conflicts.Length > 0)
-        {
-            text.AppendLine($"conflicts    {conflicts.Length:N0} pictures with different labels: {string.Join("; ", conflicts.Take(5).Select(d => string.Join(", ", d.Rows.Zip(d.Labels, (row, label) => $"{row} is {label}"))))}");
-        }
-
-        Line("blank", check.Blank, "without ink");
-        Line("inverted", check.Inverted, "dark ink on light paper; the networks expect light on dark");
-        Line("misplaced", check.Misplaced, "off the middle: not normalised as MNIST is");
-        Line("unusual ink", check.Unusual, "far more or less than the rest of their class");
-        if (check.Orientation is not null)
-        {
-            text.AppendLine($"orientation  {check.Orientation}");
-        }
-
-        if (check.Range is not null)
-        {
-            text.AppendLine($"range        {check.Range}");
-        }
-
-        if (check.UnusedFiles.Length > 0)
-        {
-            text.AppendLine($"not used     {string.Join(", ", check.UnusedFiles.Take(10))}{(check.UnusedFiles.Length > 10 ? $" and {check.UnusedFiles.Length - 10} more" : "")}");
-        }
-
-        text.Append($"sheet        {sheet}");
-        return text.ToString();
-
-        void Line(string name, int[] rows, string what) => text.AppendLine($"{name,-12} {(rows.Length == 0 ? "none" : $"{rows.Length:N0} {what}: {Rows(rows)}")}");
+        static string Count(int[] rows, string what) => rows.Length == 0 ? "none" : $"{rows.Length:N0} {what}: {Rows(rows)}";
     }
 
-    /// <summary>"rows 3, 5, 8 …", counted from 0.</summary>
-    private static string Rows(int[] rows) => $"rows (from 0) {string.Join(", ", rows.Take(8))}{(rows.Length > 8 ? " …" : "")}";
+    /// <summary>"rows (from 0) 3, 5, 8 …".</summary>
+    private static string Rows(int[] rows) => $"rows (from 0) {DataSource.Some(rows.Select(row => $"{row}"), 8)}";
 
     private static Command CreateGenerate()
     {
-        Option<int?> count = CommonOptions.Ranged("--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, Array.MaxLength / DigitDataset.PixelCount);
+        Option<int?> count = CommonOptions.Ranged(
+            "--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, PixelBuffer.Most);
         Option<ulong?> seed = CommonOptions.Seed();
-        Option<string> destination = new(OutName) { Description = "A .csv or .csv.gz file in Kaggle's layout, which - (standard output), a device and a FIFO get too; else a folder for MNIST's IDX files.", HelpName = "PATH", Required = true };
-        Command command = new("generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.") { count, seed, destination, Json };
-        command.SetAction(result => Generate(result.GetValue(count) ?? GeneratedDigits.DefaultCount, result.GetValue(seed) ?? 0, result.GetRequiredValue(destination), result.GetValue(Json)));
+        Option<string> destination = new(OutName)
+        {
+            Description = "A .csv or .csv.gz file in Kaggle's layout, which - (standard output), a device and a FIFO get too; "
+                + "else a folder for MNIST's IDX files.",
+            HelpName = "PATH",
+            Required = true,
+        };
+        Command command = new("generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.")
+        {
+            count, seed, destination, Json,
+        };
+        command.SetAction(result => Generate(
+            result.GetValue(count) ?? GeneratedDigits.DefaultCount, result.GetValue(seed) ?? 0,
+            result.GetRequiredValue(destination), result.GetValue(Json)));
         return command;
     }
 
     private static int Generate(int count, ulong seed, string path, bool json)
     {
-        bool stream = OutputFile.IsStream(path), one = stream || path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
+        bool EndsIn(string ending) => path.EndsWith(ending, StringComparison.OrdinalIgnoreCase);
+        bool stream = OutputFile.IsStream(path), one = stream || EndsIn(".csv") || EndsIn(".csv.gz");
         if (!one)
         {
             CommonOptions.CreateFolder(path);
             if (new IdxContainer().FilesIn(path).FirstOrDefault() is { } found)
             {
-                throw new InputException($"{path}: holds digits already ({Path.GetFileName(found)}); choose another {OutName}, or take them away");
+                throw new InputException(
+                    $"{path}: holds digits already ({Path.GetFileName(found)}); choose another {OutName}, or take them away");
             }
         }
 
-        string[] files = one ? [path] : [Path.Combine(path, "train-images-idx3-ubyte.gz"), Path.Combine(path, "train-labels-idx1-ubyte.gz")];
+        string[] files = one ? [path] : [.. Mnist.Take(2).Select(file => Path.Combine(path, file.Name))];
         OutputFile[] outputs = [.. files.Select(file => new OutputFile(OutName, file, json, []))];
         DigitDataset digits = GeneratedDigits.Create(count, seed);
         if (one)
         {
             outputs[0].Write(file =>
             {
-                using GZipStream? packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
+                using GZipStream? packed = EndsIn(".gz") ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
                 using StreamWriter writer = new(packed ?? file, leaveOpen: true);
                 DigitCsv.Write(writer, digits);
             });
@@ -157,7 +165,8 @@ internal static class DataCommand
 
         outputs[0].Tell(json
             ? JsonSerializer.Serialize(new DataGenerateResult(count, seed, files), CliJson.Default.DataGenerateResult)
-            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}{(stream ? "" : $"\nnext      {ThisProgram.Command("train", "--data", path)}")}");
+            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}"
+                + (stream ? "" : $"\nnext      {ThisProgram.Command("train", "--data", path)}"));
         return ExitCode.Done;
     }
 
@@ -179,17 +188,24 @@ internal static class DataCommand
             }
         });
         Option<string?> destination = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder.Of(Set)}.");
-        Option<string[]> mirror = new("--mirror") { Description = "Address of a folder that has the files, tried before the public mirrors.", HelpName = "URL" };
-        Command command = new("download", "Download MNIST from public mirrors, checked by its checksums; goes on where it was cut off.") { what, destination, mirror, Quiet, Json };
-        command.SetAction((result, cancellation) => Download(result.GetValue(destination) ?? CacheFolder.Of(Set), result.GetValue(mirror) ?? [], result.GetValue(Quiet), result.GetValue(Json)));
+        Option<string[]> mirror = new("--mirror")
+        {
+            Description = "Address of a folder that has the files, tried before the public mirrors.",
+            HelpName = "URL",
+        };
+        Command command = new("download", "Download MNIST from public mirrors, checked by its checksums; goes on where it was cut off.")
+        {
+            what, destination, mirror, Quiet, Json,
+        };
+        command.SetAction((result, cancellation) => Download(
+            result.GetValue(destination) ?? CacheFolder.Of(Set), result.GetValue(mirror) ?? [],
+            result.GetValue(Quiet), result.GetValue(Json)));
         return command;
     }
 
     private static async Task<int> Download(string folder, string[] mirrors, bool quiet, bool json)
     {
-        Uri[] first = [.. mirrors.Select(mirror => Uri.TryCreate(mirror.TrimEnd('/') + "/", UriKind.Absolute, out Uri? uri) && uri.Scheme is "http" or "https"
-            ? uri
-            : throw new InputException($"--mirror {mirror}: is no address; expected such as https://example.org/mnist/"))];
+        Uri[] first = [.. mirrors.Select(AddressOf)];
         CommonOptions.CreateFolder(folder);
         using Interruption interruption = new();
         using DownloadProgress progress = new(quiet, Mnist.Sum(file => file.Bytes));
@@ -202,9 +218,14 @@ internal static class DataCommand
             progress.Done(file, fetched);
         }
 
+        DataDownloadResult result = new(folder, [.. Mnist.Select(file => file.Name)], downloaded);
         StandardStreams.Tell(json, json
-            ? JsonSerializer.Serialize(new DataDownloadResult(folder, [.. Mnist.Select(file => file.Name)], downloaded), CliJson.Default.DataDownloadResult)
+            ? JsonSerializer.Serialize(result, CliJson.Default.DataDownloadResult)
             : $"mnist     {folder}\nnext      {ThisProgram.Command("train", "--data", folder)}");
         return ExitCode.Done;
+
+        static Uri AddressOf(string mirror) =>
+            Uri.TryCreate(mirror.TrimEnd('/') + "/", UriKind.Absolute, out Uri? address) && address.Scheme is "http" or "https" ? address
+                : throw new InputException($"--mirror {mirror}: is no address; expected such as https://example.org/mnist/");
     }
 }

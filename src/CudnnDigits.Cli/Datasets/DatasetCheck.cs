@@ -3,40 +3,41 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Digits that are the same picture.</summary>
+/// <summary>Digits with equal pixels.</summary>
 /// <param name="Rows">Their rows, from 0.</param>
-/// <param name="Labels">Their labels, in the same order; empty where there are none.</param>
+/// <param name="Labels">Their labels, in the same order; empty if there are none.</param>
 internal sealed record Duplicates(int[] Rows, int[] Labels)
 {
     /// <summary>Whether at least one of the labels must be wrong.</summary>
     public bool Conflict => Labels.Distinct().Count() > 1;
 }
 
-/// <summary>What there is to know of a set of digits before one trains on it; rows count from 0.</summary>
-/// <param name="Classes">Digits of each class; empty where there are no labels.</param>
-/// <param name="MeanInk">Mean pixel, 0 … 255.</param>
-/// <param name="Duplicates">Pictures that are there more than once.</param>
+/// <summary>Statistics and problems of a set of digits. Rows count from 0.</summary>
+/// <param name="Classes">The number of digits of each class; empty if there are no labels.</param>
+/// <param name="MeanInk">The mean pixel, 0 … 255.</param>
+/// <param name="Duplicates">Pictures that occur more than once.</param>
 /// <param name="Blank">Rows without ink.</param>
 /// <param name="Inverted">Rows with dark ink on light paper.</param>
 /// <param name="Misplaced">Rows whose ink is off the middle: not normalised as MNIST is.</param>
 /// <param name="Unusual">Rows with far more or far less ink than the rest of their class, the oddest first.</param>
-/// <param name="Orientation">What is wrong with how the digits stand; null where nothing is known to be.</param>
-/// <param name="Range">What is wrong with the range of the pixels; null where nothing is known to be.</param>
-/// <param name="UnusedFiles">Files beside the data, or in its zip, that are no part of it.</param>
+/// <param name="Orientation">A warning about the orientation of the digits, or null.</param>
+/// <param name="Range">A warning about the range of the pixels, or null.</param>
+/// <param name="UnusedFiles">Files beside the data, or in its zip, that do not belong to it.</param>
 internal sealed partial record DatasetCheck(
-    int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual, string? Orientation, string? Range, string[] UnusedFiles)
+    int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual,
+    string? Orientation, string? Range, string[] UnusedFiles)
 {
     private const int Side = DigitDataset.Side;
 
-    /// <summary>A digit's centre of mass may be so many pixels off the middle; over 70,000 digits of MNIST it is 1.4 at most.</summary>
+    /// <summary>The allowed distance of a digit's centre of mass from the middle, in pixels; in MNIST it is 1.4 at most.</summary>
     private const double MostOffCentre = 3;
 
-    /// <summary>Robust standard deviations of the logarithm of the ink beyond which a digit is unusual.</summary>
+    /// <summary>A digit is unusual beyond so many robust standard deviations of the logarithm of the ink.</summary>
     private const double UnusualAt = 4.5;
 
-    /// <summary>Looks at every digit.</summary>
+    /// <summary>Checks all digits.</summary>
     /// <param name="data">The digits.</param>
-    /// <param name="path">Where they come from, or null for the built-in generated digits.</param>
+    /// <param name="path">Their source, or null for generated digits.</param>
     public static DatasetCheck Of(DigitDataset data, string? path)
     {
         Shape[] shapes = [.. Enumerable.Range(0, data.Count).Select(row => Shape.Of(data.Image(row)))];
@@ -68,17 +69,21 @@ internal sealed partial record DatasetCheck(
             }
         }
 
-        return [.. rows.Values.Where(same => same.Count > 1).Select(same => new Duplicates([.. same], data.HasLabels ? [.. same.Select(row => (int)data.Labels[row])] : []))];
+        return [.. rows.Values.Where(same => same.Count > 1)
+            .Select(same => new Duplicates([.. same], data.HasLabels ? [.. same.Select(row => (int)data.Labels[row])] : []))];
     }
 
-    /// <summary>Far from the median of its class, in units of the median distance (scaled to be a standard deviation for a normal distribution).</summary>
+    /// <summary>Rows far from the median of their class, in robust standard deviations (1.4826 times the median distance).</summary>
     private static int[] FindUnusual(DigitDataset data, Shape[] shapes, int[] except)
     {
         List<(int Row, double Distance)> found = [];
-        foreach (IGrouping<int, int> rows in Enumerable.Range(0, data.Count).Except(except).GroupBy(row => data.HasLabels ? data.Labels[row] : 0))
+        IEnumerable<int> all = Enumerable.Range(0, data.Count).Except(except);
+        foreach (IGrouping<int, int> rows in all.GroupBy(row => data.HasLabels ? data.Labels[row] : 0))
         {
-            double median = Median(rows.Select(row => Math.Log(shapes[row].Ink))), deviation = 1.4826 * Median(rows.Select(row => Math.Abs(Math.Log(shapes[row].Ink) - median)));
-            found.AddRange(rows.Select(row => (row, Math.Abs(Math.Log(shapes[row].Ink) - median) / Math.Max(deviation, 1e-3))).Where(pair => pair.Item2 > UnusualAt));
+            double median = Median(rows.Select(row => Math.Log(shapes[row].Ink)));
+            double Distance(int row) => Math.Abs(Math.Log(shapes[row].Ink) - median);
+            double deviation = Math.Max(1.4826 * Median(rows.Select(Distance)), 1e-3);
+            found.AddRange(rows.Select(row => (row, Distance(row) / deviation)).Where(pair => pair.Item2 > UnusualAt));
         }
 
         return [.. found.OrderByDescending(pair => pair.Distance).ThenBy(pair => pair.Row).Select(pair => pair.Row)];
@@ -94,28 +99,31 @@ internal sealed partial record DatasetCheck(
     {
         if (Directory.Exists(path))
         {
-            HashSet<string> used = [.. DataSource.FilesOf(path).Select(file => Path.GetRelativePath(path, file).Split(Path.DirectorySeparatorChar)[0])];
-            return [.. Directory.GetFileSystemEntries(path).Select(entry => Path.GetFileName(entry)!).Where(name => !used.Contains(name)).Order(StringComparer.Ordinal)];
+            IEnumerable<string> used = DataSource.FilesOf(path)
+                .Select(file => Path.GetRelativePath(path, file).Split(Path.DirectorySeparatorChar)[0]);
+            IEnumerable<string> all = Directory.GetFileSystemEntries(path).Select(entry => Path.GetFileName(entry));
+            return [.. all.Except(used).Order(StringComparer.Ordinal)];
         }
 
-        if (path?.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) == true && new FileInfo(path).Length > 0) // a pipe has none
+        if (path?.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) == true && new FileInfo(path).Length > 0) // a pipe has length 0
         {
             try
             {
                 using ZipArchive zip = ZipFile.OpenRead(path);
                 string[] files = [.. ZipContainer.Files(zip)];
-                return files.Any(TableSet.Has) ? [.. files.Where(name => !TableSet.Has(name) && Path.GetFileName(name) != "sample_submission.csv").Order(StringComparer.Ordinal)] : [];
+                IEnumerable<string> others = files.Where(name => !TableSet.Has(name) && Path.GetFileName(name) != "sample_submission.csv");
+                return files.Any(TableSet.Has) ? [.. others.Order(StringComparer.Ordinal)] : [];
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
             {
-                return []; // gzip data by that name; it was read a moment ago, and only a hint depends on it
+                return []; // for example gzip data with that extension; only a hint is lost
             }
         }
 
         return [];
     }
 
-    /// <summary>Where and how much ink a digit has.</summary>
+    /// <summary>The amount and place of a digit's ink.</summary>
     private readonly record struct Shape(double Ink, byte Most, double Border, double OffCentre)
     {
         public static Shape Of(ReadOnlySpan<byte> image)

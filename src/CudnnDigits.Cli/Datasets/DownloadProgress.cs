@@ -2,7 +2,7 @@ using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Tells on standard error how a download goes: a line per file, and in a terminal a line that moves.</summary>
+/// <summary>Shows the progress of a download on standard error: a line per file, and in a terminal a line that is updated.</summary>
 internal sealed class DownloadProgress(bool quiet, long totalBytes) : IDisposable
 {
     private readonly Stopwatch _clock = Stopwatch.StartNew();
@@ -13,18 +13,19 @@ internal sealed class DownloadProgress(bool quiet, long totalBytes) : IDisposabl
 
     public void Report(RemoteFile file, long bytes)
     {
-        _received += Math.Max(0, bytes - _last.GetValueOrDefault(file.Name, bytes)); // what an earlier attempt had left says nothing of the pace
+        _received += Math.Max(0, bytes - _last.GetValueOrDefault(file.Name, bytes)); // without bytes from an earlier run
         _last[file.Name] = bytes;
         if (_screen is { } screen && _clock.Elapsed - _shown > TimeSpan.FromMilliseconds(100))
         {
             _shown = _clock.Elapsed;
             long done = _bytesBefore + bytes;
+            TimeSpan left = _received == 0 ? default : TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _received * (totalBytes - done));
             screen.Move(ProgressLine.Format(
                 (double)done / totalBytes,
                 [
                     (2, file.Name),
                     (0, string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:F1} of {file.Bytes / 1e6:F1} MB")),
-                    (1, _received == 0 ? "" : Figures.Left(TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _received * (totalBytes - done))) + " left"),
+                    (1, _received == 0 ? "" : Figures.Left(left) + " left"),
                 ],
                 screen.MovingWidth));
         }

@@ -6,41 +6,42 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>A file to download, known to the last bit.</summary>
+/// <summary>A file to download.</summary>
 /// <param name="Name">Its name, on the mirrors and here.</param>
 /// <param name="Bytes">Its size.</param>
-/// <param name="Sha256">Its SHA-256, lower-case hexadecimal.</param>
+/// <param name="Sha256">Its SHA-256, in lower-case hexadecimal.</param>
 internal sealed record RemoteFile(string Name, long Bytes, string Sha256);
 
 /// <summary>
-/// Downloads known files from mirrors that may be slow, broken or lying: goes on where a connection was cut, believes no size
-/// but the known one, and gives a file its name only when its checksum is right.
+/// Downloads known files from mirrors that may be slow, broken or malicious. It resumes after a lost connection, accepts only the known
+/// size, and gives a file its name only after its checksum was verified.
 /// </summary>
 /// <param name="mirrors">Addresses to which a file's name is appended, the best first.</param>
-/// <param name="folder">Where the files go.</param>
-/// <param name="progress">Told of every piece: file, and bytes of it that are here.</param>
+/// <param name="folder">The folder for the files.</param>
+/// <param name="progress">Called after every piece with the file and the number of its bytes that have arrived.</param>
 internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Action<RemoteFile, long> progress) : IDisposable
 {
     private const int AttemptsPerMirror = 4;
     private const string Partial = ".part";
 
-    private readonly HttpClient _client = new(new SocketsHttpHandler { ConnectTimeout = TimeSpan.FromSeconds(15) }) { Timeout = Timeout.InfiniteTimeSpan };
+    private readonly HttpClient _client =
+        new(new SocketsHttpHandler { ConnectTimeout = TimeSpan.FromSeconds(15) }) { Timeout = Timeout.InfiniteTimeSpan };
 
-    /// <summary>How long a server may say nothing.</summary>
+    /// <summary>The time after which a silent connection is dropped.</summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Wait before the second attempt; doubled for each further one.</summary>
+    /// <summary>The pause before the second attempt; doubled for each further one.</summary>
     public TimeSpan FirstPause { get; init; } = TimeSpan.FromSeconds(0.5);
 
-    /// <summary>Makes sure that a file is there.</summary>
-    /// <returns>Whether it had to be downloaded.</returns>
-    /// <exception cref="InputException">Where it goes stands what is no plain file.</exception>
-    /// <exception cref="RunFailedException">No mirror gave it; what has arrived of it is kept for the next time.</exception>
+    /// <summary>Downloads a file if it is not there yet.</summary>
+    /// <returns>Whether it was downloaded.</returns>
+    /// <exception cref="InputException">Its path is taken by something other than a regular file.</exception>
+    /// <exception cref="RunFailedException">No mirror delivered the file. The bytes that arrived are kept for the next time.</exception>
     public async Task<bool> Download(RemoteFile file, CancellationToken cancellation)
     {
-        string path = OutputPlace.Of(Path.Combine(folder, file.Name)) is { IsFile: true } place
+        string name = Path.Combine(folder, file.Name), path = OutputPlace.Of(name) is { IsFile: true } place
             ? place.Path
-            : throw new InputException($"{Path.Combine(folder, file.Name)}: is a device or a FIFO, which keeps nothing; choose another --out");
+            : throw new InputException($"{name}: is a device or a FIFO, which keeps nothing; choose another --out");
         if (File.Exists(path) && new FileInfo(path).Length == file.Bytes && await Sha256(path, cancellation) == file.Sha256)
         {
             return false;
@@ -58,19 +59,14 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
                     File.Move(path + Partial, path, overwrite: true);
                     return true;
                 }
-                catch (WrongFileException e)
+                catch (Exception e) when (e is WrongFileException or HttpRequestException or HttpIOException or TimeoutException)
                 {
                     why = $"{mirror}: {e.Message}";
-                    break; // it would give the same again
-                }
-                catch (HttpRequestException e) when (e.HttpRequestError == HttpRequestError.NameResolutionError)
-                {
-                    why = $"{mirror}: {e.Message}";
-                    break; // no network, or no such mirror
-                }
-                catch (Exception e) when (e is HttpRequestException or HttpIOException or TimeoutException)
-                {
-                    why = $"{mirror}: {e.Message}";
+                    if (e is WrongFileException or HttpRequestException { HttpRequestError: HttpRequestError.NameResolutionError })
+                    {
+                        break; // another attempt would fail in the same way
+                    }
+
                     await Task.Delay(FirstPause * (1 << attempt), cancellation);
                 }
             }
@@ -81,12 +77,13 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
             File.Delete(path + Partial);
         }
 
-        throw new RunFailedException($"{file.Name} could not be downloaded; {mirrors.Count} mirror{(mirrors.Count == 1 ? "" : "s")} tried, last {why}; try again later, or put the file into {folder} yourself");
+        throw new RunFailedException($"{file.Name} could not be downloaded; {mirrors.Count} mirror{(mirrors.Count == 1 ? "" : "s")} tried, "
+            + $"last {why}; try again later, or put the file into {folder} yourself");
     }
 
     public void Dispose() => _client.Dispose();
 
-    /// <summary>Gets what is missing of a file, and checks the whole.</summary>
+    /// <summary>Downloads the missing rest of a file and verifies the whole.</summary>
     private async Task Continue(Uri address, RemoteFile file, string path, CancellationToken cancellation)
     {
         using (FileStream here = new(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.None))
@@ -113,13 +110,14 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
     private async Task Receive(Uri address, RemoteFile file, FileStream here, CancellationToken cancellation)
     {
         using HttpRequestMessage request = new(HttpMethod.Get, address);
-        request.Headers.AcceptEncoding.Add(new StringWithQualityHeaderValue("identity")); // the bytes as they are
+        request.Headers.AcceptEncoding.Add(new StringWithQualityHeaderValue("identity")); // no compression
         if (here.Length > 0)
         {
             request.Headers.Range = new RangeHeaderValue(here.Length, null);
         }
 
-        using HttpResponseMessage response = await Patiently(token => _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token), cancellation);
+        using HttpResponseMessage response = await Patiently(
+            token => _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token), cancellation);
         if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable)
         {
             here.SetLength(0);
@@ -134,7 +132,7 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
         response.EnsureSuccessStatusCode();
         if (response.StatusCode != HttpStatusCode.PartialContent || response.Content.Headers.ContentRange?.From != here.Length)
         {
-            here.SetLength(0); // it begins at the beginning, or who knows where
+            here.SetLength(0); // the response begins at the first byte, or at a wrong one
             if (response.StatusCode == HttpStatusCode.PartialContent)
             {
                 throw new HttpRequestException("the mirror sent another part than the one asked for");
@@ -197,6 +195,6 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
         return Convert.ToHexStringLower(await SHA256.HashDataAsync(stream, cancellation));
     }
 
-    /// <summary>The mirror has something else under the name; asking it again is no use.</summary>
+    /// <summary>The mirror has another file under the name; another attempt is useless.</summary>
     private sealed class WrongFileException(string message) : Exception(message);
 }

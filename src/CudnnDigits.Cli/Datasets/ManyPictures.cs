@@ -3,20 +3,25 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Many pictures made digits, as <c>serve</c> makes them, on all processors.</summary>
+/// <summary>Converts many pictures to digits in parallel, in the same way as <c>serve</c>.</summary>
 internal sealed class ManyPictures
 {
     private int _jpegs, _normalized;
 
-    /// <summary>How many of each kind there were, for people: "200 PNG and 3 JPEG, of which 7 were normalised as MNIST is".</summary>
-    public string Counts(int all) =>
-        $"{(_jpegs < all ? $"{all - _jpegs:N0} PNG" : "")}{(_jpegs > 0 && _jpegs < all ? " and " : "")}{(_jpegs > 0 ? $"{_jpegs:N0} JPEG" : "")}, {(_normalized == 0 ? "taken as they are" : _normalized == all ? "normalised as MNIST is" : $"of which {_normalized:N0} were normalised as MNIST is")}";
+    /// <summary>The number of pictures of each kind: "200 PNG and 3 JPEG, of which 7 were normalised as MNIST is".</summary>
+    public string Counts(int all)
+    {
+        string kinds = _jpegs == 0 ? $"{all:N0} PNG" : _jpegs == all ? $"{all:N0} JPEG" : $"{all - _jpegs:N0} PNG and {_jpegs:N0} JPEG";
+        return kinds + (_normalized == 0 ? ", taken as they are"
+            : _normalized == all ? ", normalised as MNIST is"
+            : $", of which {_normalized:N0} were normalised as MNIST is");
+    }
 
     /// <summary>Reads pictures.</summary>
-    /// <param name="count">How many, N.</param>
-    /// <param name="picture">The bytes of one, and what to call it in messages; called on several threads.</param>
+    /// <param name="count">The number of pictures, N.</param>
+    /// <param name="picture">Gives the bytes of a picture and its name for messages; called on several threads.</param>
     /// <param name="pixels">(N, 28, 28) uint8, overwritten.</param>
-    /// <exception cref="InputException">The first that cannot be read, by its name, and how many cannot.</exception>
+    /// <exception cref="InputException">Some pictures cannot be read. The message names the first of them and their number.</exception>
     public void Read(int count, Func<int, (ReadOnlyMemory<byte> Bytes, string Name)> picture, Memory<byte> pixels)
     {
         Lock theFirst = new();
@@ -40,7 +45,8 @@ internal sealed class ManyPictures
         });
         if (first.Wrong is { } wrong)
         {
-            string advice = wrong.Message.Contains(';', StringComparison.Ordinal) ? ", or take it away" : "; take it away", more = bad == 1 ? "" : $" (the first of {bad:N0} pictures that cannot be read)";
+            string advice = wrong.Message.Contains(';', StringComparison.Ordinal) ? ", or take it away" : "; take it away";
+            string more = bad == 1 ? "" : $" (the first of {bad:N0} pictures that cannot be read)";
             throw new InputException(wrong.Message.TrimEnd('.') + advice + more, wrong);
         }
     }

@@ -1,8 +1,6 @@
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>
-/// Names as people sort them: 2.png before 10.png. Zeros before a number decide only between names that are equal without.
-/// </summary>
+/// <summary>Sorts names by the numbers in them: 2.png before 10.png. Leading zeros count only between otherwise equal names.</summary>
 internal static class NaturalOrder
 {
     public static IComparer<string> Comparer { get; } = Comparer<string>.Create(Compare);
@@ -36,7 +34,7 @@ internal static class NaturalOrder
         return rest != 0 ? rest : string.CompareOrdinal(first, second);
     }
 
-    /// <summary>The digits from a place on, without zeros before them.</summary>
+    /// <summary>The number at a place, without leading zeros.</summary>
     private static ReadOnlySpan<char> Number(string text, ref int at)
     {
         int start = at;

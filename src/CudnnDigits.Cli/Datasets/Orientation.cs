@@ -4,48 +4,48 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets;
 
 /// <summary>
-/// Which way up labelled digits stand: the mean pictures of their classes are compared with those of the built-in digits, as they
-/// are, and turned and mirrored in the seven other ways. EMNIST's files hold transposed digits, and a network that is trained on
-/// upright ones reads a tenth of them, without a word. Where the means are upright, single digits are compared: a part of them may
-/// stand in another way, or the labels may be those of other digits.
+/// Detects labelled digits that are rotated, mirrored or inverted. It compares the mean picture of each class with that of the generated
+/// digits in all eight orientations. EMNIST's files hold transposed digits, of which a network that was trained on upright digits reads
+/// only a tenth. If the means are upright, single digits are compared: some may have another orientation, or wrong labels.
 /// </summary>
 internal static class Orientation
 {
     private const int Side = DigitDataset.Side, Pixels = DigitDataset.PixelCount, Classes = DigitDataset.Classes;
 
-    /// <summary>Digits looked at, drawn from the whole set, and built-in digits that they are compared with.</summary>
+    /// <summary>The number of digits that are drawn from the set, and of generated digits that they are compared with.</summary>
     private const int MostRows = 2000, BuiltIn = 300;
 
     /// <summary>
-    /// Fewer say nothing: a single digit may well look like another one that lies on its side. Of 2,000 draws of 30 real digits of 2 to 4
-    /// classes the worst was better as it was but for 0.02; of one class alone it is not known how it should lie.
+    /// Fewer digits or classes give no verdict: a single digit may look like another one on its side. In 2,000 draws of 30 real digits of
+    /// 2 to 4 classes, another orientation was better by 0.02 at most. One class alone gives no verdict.
     /// </summary>
     private const int LeastRows = 10, LeastClasses = 5, ManyRows = 30, LeastClassesOfMany = 2;
 
     /// <summary>
-    /// Real digits correlate by 0.92 as they are and by 0.77 at most in another way; of 300 draws of ten of them the worst was better
-    /// as it was by 0.01, of 300 draws of five worse by 0.05. Transposed, 30 digits fit better by 0.25 at least.
+    /// Real digits correlate by 0.92 upright and by 0.77 at most in another orientation. In 300 draws of ten digits, upright was better by
+    /// at least 0.01; in 300 draws of five, worse by up to 0.05. For 30 transposed digits, transposing is better by at least 0.25.
     /// </summary>
     private const double LeastScore = 0.6, LeastMargin = 0.1, Plain = 0.9;
 
     /// <summary>
-    /// Single digits looked at, and how few. One votes for a way that fits better by 0.2, and by 0.4 in all: of real digits 1 % do for
-    /// one that is wrong, and two thirds for the one that is right. The nearest class is the right one for two thirds of real digits, and
-    /// they correlate with it by 0.63; small digits in the middle are near to one class, all of them, and say nothing of their labels.
+    /// The most and fewest single digits that are compared. A digit votes for an orientation that correlates by 0.4 and by 0.2 more than
+    /// upright: 1 % of real digits vote for a wrong orientation, two thirds for the right one. The nearest class is the right one for two
+    /// thirds of real digits, which correlate with it by 0.63. Small digits in the middle are all near to one class and give no verdict.
     /// </summary>
     private const int MostSingle = 500, LeastSingle = 100;
     private const double LeastVote = 0.2, LeastLikeness = 0.4, LeastShare = 0.15, LeastNearest = 0.5, MostChance = 0.2, MostOfOne = 0.4;
 
-    /// <summary>By the bits of a way: 1 exchanges rows and columns, then 2 exchanges left and right, and 4 top and bottom.</summary>
+    /// <summary>The orientations. Bit 1 of the index exchanges rows and columns, bit 2 left and right, bit 4 top and bottom.</summary>
     private static readonly string[] Ways =
     [
-        "upright", "transposed (rows and columns exchanged, as in EMNIST's files)", "mirrored (left and right exchanged)", "turned clockwise by 90°", "upside down (top and bottom exchanged)",
-        "turned counterclockwise by 90°", "turned by 180°", "transposed and turned by 180°",
+        "upright", "transposed (rows and columns exchanged, as in EMNIST's files)", "mirrored (left and right exchanged)",
+        "turned clockwise by 90°", "upside down (top and bottom exchanged)", "turned counterclockwise by 90°", "turned by 180°",
+        "transposed and turned by 180°",
     ];
 
     /// <summary>
-    /// The means of the built-in digits, those of the ten classes in each way, made while the data are read. The built-in digits are looked
-    /// at themselves, too, so that the code is compiled by the time the data are there.
+    /// The means of the generated digits, ten for each orientation, computed while the data is read. The call of Warning compiles its code
+    /// before the data arrives.
     /// </summary>
     private static readonly Task<float[][]> BuiltInMeans = Task.Run(() =>
     {
@@ -56,18 +56,20 @@ internal static class Orientation
         return means;
     });
 
-    /// <summary>Begins with what does not depend on the data, on another thread.</summary>
+    /// <summary>Starts the computation of the means on another thread.</summary>
     public static void Prepare() => _ = BuiltInMeans;
 
-    /// <summary>One sentence that says how the digits stand and what to do; null where they are upright, light on dark, or few.</summary>
-    /// <param name="data">The digits; without labels nothing is known.</param>
-    public static string? Warning(DigitDataset data) => data.HasLabels && data.Count >= LeastRows ? Warning(data, BuiltInMeans.GetAwaiter().GetResult()) : null;
+    /// <summary>A sentence that says what is wrong and what to do; null if nothing is wrong, or the digits are few or unlabelled.</summary>
+    public static string? Warning(DigitDataset data) =>
+        data.HasLabels && data.Count >= LeastRows ? Warning(data, BuiltInMeans.GetAwaiter().GetResult()) : null;
 
     private static string? Warning(DigitDataset data, float[][] means)
     {
         int[] rows = Sample(data, MostRows);
         (float[][] own, int classes) = Means(data, rows);
-        double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(way => Enumerable.Range(0, Classes).Sum(digit => (double)Correlate(own[digit], means[way * Classes + digit])) / classes)];
+        double Score(int way) =>
+            Enumerable.Range(0, Classes).Sum(digit => (double)Correlate(own[digit], means[way * Classes + digit])) / classes;
+        double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(Score)];
         int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(scores[way]));
         if (classes < (rows.Length < ManyRows ? LeastClasses : LeastClassesOfMany))
         {
@@ -81,16 +83,23 @@ internal static class Orientation
 
         if (best == 0 && scores[0] > Plain)
         {
-            return null; // and single digits need not be looked at
+            return null; // single digits need not be compared
         }
 
         bool isInverted = scores[best] < 0, isTurned = Math.Abs(scores[best]) - Math.Abs(scores[0]) > LeastMargin;
-        string[] wrong = [.. isTurned ? [Ways[best]] : Array.Empty<string>(), .. isInverted ? ["dark ink on light paper"] : Array.Empty<string>()];
-        return wrong.Length == 0 ? classes < LeastClasses ? null : OfSingle(data, means) : $"the digits seem to be {string.Join(" and ", wrong)}: their labels fit that far better; the networks read upright digits, light on dark, so "
-            + string.Join(" and ", [.. isTurned ? ["turn the pictures upright"] : Array.Empty<string>(), .. isInverted ? ["take each pixel from 255"] : Array.Empty<string>()]) + " first";
+        if (!isTurned && !isInverted)
+        {
+            return classes < LeastClasses ? null : OfSingle(data, means);
+        }
+
+        string and = isTurned && isInverted ? " and " : "";
+        string what = (isTurned ? Ways[best] : "") + and + (isInverted ? "dark ink on light paper" : "");
+        string remedy = (isTurned ? "turn the pictures upright" : "") + and + (isInverted ? "take each pixel from 255" : "");
+        return $"the digits seem to be {what}: their labels fit that far better; "
+            + $"the networks read upright digits, light on dark, so {remedy} first";
     }
 
-    /// <summary>What single digits say where their means say nothing.</summary>
+    /// <summary>A warning from the comparison of single digits, for means that are upright.</summary>
     private static string? OfSingle(DigitDataset data, float[][] means)
     {
         int[] rows = Sample(data, MostSingle);
@@ -131,42 +140,40 @@ internal static class Orientation
 
         int most = Enumerable.Range(0, Ways.Length).MaxBy(way => votes[way]);
         return nearest > LeastNearest && right < MostChance * rows.Length && counts.Max() < MostOfOne * rows.Length
-                ? "the labels fit the digits no better than chance: either they belong to other digits, or are in another order, or these are not the digits 0 to 9; look at them with data show"
+                ? "the labels fit the digits no better than chance: either they belong to other digits, or are in another order, "
+                    + "or these are not the digits 0 to 9; look at them with data show"
             : inverted > LeastShare * rows.Length ? Part(inverted, "dark ink on light paper", "take each pixel of those from 255")
             : votes[most] > LeastShare * rows.Length ? Part(votes[most], Ways[most], "turn those pictures upright")
             : null;
 
         string Part(int count, string how, string what) =>
-            $"at least {100 * count / rows.Length} % of the digits seem to be {how}, and the others are not: their labels fit that far better; the networks read upright digits, light on dark, so {what} first";
+            $"at least {100 * count / rows.Length} % of the digits seem to be {how}, and the others are not: "
+                + $"their labels fit that far better; the networks read upright digits, light on dark, so {what} first";
     }
 
-    /// <summary>Rows of the whole set, since sets are sorted, or repeat their classes in turn.</summary>
+    /// <summary>Draws rows from the whole set, since some sets are sorted or repeat the classes in turn.</summary>
     private static int[] Sample(DigitDataset data, int most)
     {
         Random random = new(0);
         return [.. Enumerable.Range(0, Math.Min(data.Count, most)).Select(i => data.Count <= most ? i : random.Next(data.Count))];
     }
 
-    /// <summary>The mean picture of each class, less its mean and of length 1; zeros for a class that is not there.</summary>
+    /// <summary>The normalized mean picture of each class (zeros for a missing class) and the number of classes.</summary>
     private static (float[][] Means, int Classes) Means(DigitDataset data, int[] rows)
     {
         float[][] means = [.. Enumerable.Range(0, Classes).Select(_ => new float[Pixels])];
-        bool[] seen = new bool[Classes];
+        HashSet<byte> seen = [];
         foreach (int row in rows)
         {
-            seen[data.Labels[row]] = true;
+            seen.Add(data.Labels[row]);
             Add(means[data.Labels[row]], data.Image(row));
         }
 
-        foreach (float[] mean in means)
-        {
-            Normalize(mean);
-        }
-
-        return (means, seen.Count(isSeen => isSeen));
+        Array.ForEach(means, Normalize);
+        return (means, seen.Count);
     }
 
-    // These three take most of the time, and run once: the compiler is to make them fast at once.
+    // The next three methods take most of the time and run only once, so they are optimized before the first call.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Add(float[] sum, ReadOnlySpan<byte> image)
     {
@@ -176,7 +183,7 @@ internal static class Orientation
         }
     }
 
-    /// <summary>Takes its mean away, and makes its length 1.</summary>
+    /// <summary>Subtracts the mean and scales to length 1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Normalize(float[] picture)
     {
@@ -205,7 +212,7 @@ internal static class Orientation
         return Vector.Sum(sum);
     }
 
-    /// <summary>A picture of upright digits as it looks where they stand in another way.</summary>
+    /// <summary>Brings an upright picture into another orientation.</summary>
     private static float[] Turn(float[] upright, int way)
     {
         float[] turned = new float[Pixels];

@@ -2,14 +2,14 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Pictures: a folder of them, as <see cref="PictureFolder"/> sees it, or one.</summary>
+/// <summary>Pictures: a folder of them, arranged as <see cref="PictureFolder"/> describes, or a single one.</summary>
 internal sealed class PictureContainer : DigitContainer
 {
     private const int MostFileBytes = 64 << 20;
 
     public override string Name => "PNG or JPEG pictures (a folder with folders 0 to 9, or unlabelled)";
 
-    /// <summary>Whether a file is a picture of any kind; one that is not read, the decoder calls by its name.</summary>
+    /// <summary>Whether a file is a picture of any format. The decoder reports formats that it cannot read by name.</summary>
     public static bool Begins(ReadOnlySpan<byte> head) => KnownFile.Name(head)?.EndsWith(" picture", StringComparison.Ordinal) == true;
 
     public override bool Takes(ReadOnlySpan<byte> head, string path) => Begins(head);
@@ -31,7 +31,8 @@ internal sealed class PictureContainer : DigitContainer
         (string File, byte? Label)[] pictures = from.Pictures;
         if (pictures.Length > PixelBuffer.Most)
         {
-            throw new InputException($"{from.Path}: holds {pictures.Length:N0} pictures; at most {PixelBuffer.Most:N0} can be read: give a part of them");
+            throw new InputException(
+                $"{from.Folder}: holds {pictures.Length:N0} pictures; at most {PixelBuffer.Most:N0} can be read: give a part of them");
         }
 
         byte[] pixels = new byte[pictures.Length * DigitDataset.PixelCount];
@@ -40,14 +41,17 @@ internal sealed class PictureContainer : DigitContainer
         bool labelled = pictures[0].Label is not null;
         if (part != DataPart.Prediction && from.Missing() is { Length: > 0 } missing)
         {
-            warnings.Insert(0, $"{from.Path}: no pictures of {string.Join(", ", missing)}");
+            warnings.Insert(0, $"{from.Folder}: no pictures of {string.Join(", ", missing)}");
         }
 
-        string how = labelled ? "pictures by class" : $"pictures in the order of their names, from {Path.GetFileName(pictures[0].File)} to {Path.GetFileName(pictures[^1].File)}";
-        string[] others = [.. from.Others.Select(file => Path.GetRelativePath(from.Path, file))];
-        return new DigitDataset(from.Path, pixels, labelled ? [.. pictures.Select(picture => picture.Label!.Value)] : null)
+        string how = labelled ? "pictures by class"
+            : $"pictures in the order of their names, from {Path.GetFileName(pictures[0].File)} to {Path.GetFileName(pictures[^1].File)}";
+        string[] others = [.. from.Others.Select(file => Path.GetRelativePath(from.Folder, file))];
+        string skipped = others.Length == 0 ? ""
+            : $"; {others.Length:N0} other {(others.Length == 1 ? "file" : "files")} passed over ({DataSource.Some(others)})";
+        return new DigitDataset(from.Folder, pixels, labelled ? [.. pictures.Select(picture => picture.Label!.Value)] : null)
         {
-            Found = $"{how}: {many.Counts(pictures.Length)}{(others.Length == 0 ? "" : $"; {others.Length:N0} other {(others.Length == 1 ? "file" : "files")} passed over ({DataSource.Two(others)})")}",
+            Found = $"{how}: {many.Counts(pictures.Length)}{skipped}",
             Warning = warnings.Count == 0 ? null : string.Join("; ", warnings),
         };
     }

@@ -2,42 +2,46 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
+/// <summary>A part of a set within a folder.</summary>
+internal sealed record PicturePart(DigitSet Set, string Folder, PictureFolder Inner);
+
 /// <summary>
-/// How pictures lie in a folder: in parts, to train on and to test with; in folders of one digit each; or without labels. What could be
-/// meant in two ways is refused, and what is not taken is told.
+/// The arrangement of pictures in a folder: in parts for training and testing, in folders of one digit each, or without labels.
+/// Ambiguous folders are errors, and skipped pictures cause warnings.
 /// </summary>
-/// <param name="Path">The folder.</param>
-/// <param name="Pictures">Its pictures in their order, with their labels; none where it has parts.</param>
-/// <param name="Parts">Its parts, each a folder of pictures of its own. Folders 0 to 9 beside a part to test with are one to train
-/// on.</param>
-/// <param name="Used">Folders in it that are taken.</param>
-/// <param name="Others">Files among the pictures that are none.</param>
-internal sealed record PictureFolder(string Path, (string File, byte? Label)[] Pictures, (PictureSet Set, string Folder, PictureFolder Inner)[] Parts, string[] Used, string[] Others)
+/// <param name="Folder">The folder.</param>
+/// <param name="Pictures">The pictures in their order, with their labels; none if there are parts.</param>
+/// <param name="Parts">The parts, each with its own pictures. Folders 0 to 9 beside a test part are the training part.</param>
+/// <param name="Used">The folders within the folder that are read.</param>
+/// <param name="Others">Files beside the pictures that are no pictures.</param>
+internal sealed record PictureFolder(
+    string Folder, (string File, byte? Label)[] Pictures, PicturePart[] Parts, string[] Used, string[] Others)
 {
     private const int MostDepth = 3, DepthOfOthers = 2;
 
-    /// <summary>Also of formats that are not read: a picture that is left out without a word is a digit lost.</summary>
+    /// <summary>Includes formats that cannot be read, so that such a picture is reported and not silently lost.</summary>
     private static readonly HashSet<string> Extensions = new(
         [
-            ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".avif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".svg", ".jxl", ".jp2", ".j2k", ".pgm", ".ppm",
-            ".pbm", ".pnm", ".pam", ".psd", ".xcf", ".tga", ".pcx", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
+            ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".avif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+            ".svg", ".jxl", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm", ".pnm", ".pam", ".psd", ".xcf", ".tga", ".pcx", ".dng", ".cr2", ".cr3",
+            ".nef", ".arw", ".orf", ".rw2", ".raf",
         ],
         StringComparer.OrdinalIgnoreCase);
 
     private bool HasLabels => Pictures is [{ Label: not null }, ..];
 
-    /// <summary>Looks at a folder.</summary>
-    /// <returns>Null where it holds no pictures, or they lie deeper.</returns>
-    /// <exception cref="InputException">Its pictures could be meant in two ways.</exception>
+    /// <summary>Finds the arrangement of a folder.</summary>
+    /// <returns>Null if the folder holds no pictures, or holds them deeper.</returns>
+    /// <exception cref="InputException">The arrangement is ambiguous.</exception>
     public static PictureFolder? Of(string folder) => Of(folder, []);
 
-    /// <summary>Its pictures, those of its parts too.</summary>
+    /// <summary>All pictures, including those of the parts.</summary>
     public IEnumerable<string> Files() => Pictures.Select(picture => picture.File).Concat(Parts.SelectMany(part => part.Inner.Files()));
 
-    /// <summary>The folder whose own pictures are meant.</summary>
-    /// <param name="part">What they are for.</param>
-    /// <param name="warnings">Gets what is passed over on the way.</param>
-    /// <exception cref="InputException">There is no such part, or several.</exception>
+    /// <summary>The folder whose pictures serve a purpose.</summary>
+    /// <param name="part">The purpose.</param>
+    /// <param name="warnings">Receives warnings about skipped pictures.</param>
+    /// <exception cref="InputException">No part serves the purpose, or several do.</exception>
     public PictureFolder Choose(DataPart part, List<string> warnings)
     {
         if (Parts.Length == 0)
@@ -46,33 +50,33 @@ internal sealed record PictureFolder(string Path, (string File, byte? Label)[] P
             return this;
         }
 
-        PictureSet[] wanted = part switch
+        DigitSet[] wanted = SetName.Wanted(part);
+        foreach (DigitSet set in wanted)
         {
-            DataPart.Training => [PictureSet.Training],
-            DataPart.Evaluation => [PictureSet.Test, PictureSet.Validation, PictureSet.Training],
-            _ => [PictureSet.Test, PictureSet.Validation],
-        };
-        foreach (PictureSet set in wanted)
-        {
-            (PictureSet, string Folder, PictureFolder Inner)[] named = [.. Parts.Where(one => one.Set == set)], alone = [.. named.Where(one => FolderName.IsSetAlone(System.IO.Path.GetFileName(one.Folder)))];
-            (PictureSet, string Folder, PictureFolder Inner)[] found = alone.Length > 0 ? alone : named;
+            PicturePart[] named = [.. Parts.Where(one => one.Set == set)];
+            PicturePart[] alone = [.. named.Where(one => FolderName.IsSetAlone(Path.GetFileName(one.Folder)))];
+            PicturePart[] found = alone.Length > 0 ? alone : named;
             if (found.Length > 1)
             {
-                throw new InputException($"{Path}: holds several folders {(set == PictureSet.Training ? "to train on" : "to test with")} ({DataSource.Two(found.Select(one => System.IO.Path.GetFileName(one.Folder)))}); give one of them");
+                throw new InputException($"{Folder}: holds several folders {(set == DigitSet.Training ? "to train on" : "to test with")} "
+                    + $"({DataSource.Some(found.Select(one => Path.GetFileName(one.Folder)))}); give one of them");
             }
 
-            if (found.Length == 1)
+            if (found is [var only])
             {
-                warnings.AddRange(found[0].Folder == Path ? [] : PassedOver([.. Used, found[0].Folder, .. Parts.Where(one => one.Set != set).Select(one => one.Folder)]));
-                return found[0].Inner.Choose(part, warnings);
+                IEnumerable<string> others = Parts.Where(one => one.Set != set).Select(one => one.Folder);
+                warnings.AddRange(only.Folder == Folder ? [] : PassedOver([.. Used, only.Folder, .. others]));
+                return only.Inner.Choose(part, warnings);
             }
         }
 
-        throw new InputException($"{Path}: holds no folder {(wanted[0] == PictureSet.Training ? "train" : "test")} with pictures; give the folder that you mean");
+        string name = wanted[0] == DigitSet.Training ? "train" : "test";
+        throw new InputException($"{Folder}: holds no folder {name} with pictures; give the folder that you mean");
     }
 
-    /// <summary>The digits of which a folder with labels has no picture.</summary>
-    public int[] Missing() => HasLabels ? [.. Enumerable.Range(0, DigitDataset.Classes).Except(Pictures.Select(picture => (int)picture.Label!))] : [];
+    /// <summary>The digits of which a folder with labels has no pictures.</summary>
+    public int[] Missing() =>
+        HasLabels ? [.. Enumerable.Range(0, DigitDataset.Classes).Except(Pictures.Select(picture => (int)picture.Label!))] : [];
 
     private static PictureFolder? Of(string folder, HashSet<string> above)
     {
@@ -85,26 +89,30 @@ internal sealed record PictureFolder(string Path, (string File, byte? Label)[] P
         return pictures.Length > 0 ? new PictureFolder(folder, [.. pictures.Select(file => (file, (byte?)null))], [], [], others) : null;
     }
 
-    /// <summary>What a folder is by the names of those in it; null where they say nothing.</summary>
+    /// <summary>The arrangement of a folder by the names of the folders in it; null if these names say nothing.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="above">Those that it lies in, by what they really are: a link may lead back to them.</param>
+    /// <param name="above">The folders that contain it, with links resolved: a link may lead back to them.</param>
     private static PictureFolder? Ordered(string folder, HashSet<string> above)
     {
         HashSet<string> here = [.. above, Folders.Real(folder)];
         string[] inner = [.. Folders.In(folder).Where(one => !here.Contains(Folders.Real(one))).Order(NaturalOrder.Comparer)];
-        (PictureSet, string, PictureFolder)[] parts = [.. from one in inner
-            let set = FolderName.Set(System.IO.Path.GetFileName(one))
+        PicturePart[] parts = [.. from one in inner
+            let set = FolderName.Set(Path.GetFileName(one))
             where set is not null
             let found = OrderedOrDeeper(one, here)
             where found is not null
-            select (set.Value, one, found)];
-        PictureFolder? classes = parts.Any(part => part.Item1 == PictureSet.Training) ? null : ByClass(folder, inner, here);
-        return parts.Length == 0 ? classes
-            : classes is null ? new PictureFolder(folder, [], parts, [], [])
-            : new PictureFolder(folder, [], [(PictureSet.Training, folder, classes with { Used = [.. classes.Used, .. parts.Select(part => part.Item2)] }), .. parts], classes.Used, []);
+            select new PicturePart(set.Value, one, found)];
+        PictureFolder? classes = parts.Any(part => part.Set == DigitSet.Training) ? null : ByClass(folder, inner, here);
+        if (parts.Length == 0 || classes is null)
+        {
+            return parts.Length == 0 ? classes : new PictureFolder(folder, [], parts, [], []);
+        }
+
+        PictureFolder training = classes with { Used = [.. classes.Used, .. parts.Select(part => part.Folder)] };
+        return new PictureFolder(folder, [], [new PicturePart(DigitSet.Training, folder, training), .. parts], classes.Used, []);
     }
 
-    /// <summary>A part's pictures may lie one folder deeper, as in train/images/7.</summary>
+    /// <summary>Finds the pictures of a part, which may lie deeper, as in train/images/7.</summary>
     private static PictureFolder? OrderedOrDeeper(string folder, HashSet<string> above)
     {
         if (Of(folder, above) is { } own)
@@ -113,21 +121,23 @@ internal sealed record PictureFolder(string Path, (string File, byte? Label)[] P
         }
 
         HashSet<string> here = [.. above, Folders.Real(folder)];
-        PictureFolder[] deeper = here.Count > MostDepth ? [] : [.. Folders.In(folder).Where(one => !here.Contains(Folders.Real(one))).Select(one => OrderedOrDeeper(one, here)).OfType<PictureFolder>().Take(3)];
-        return deeper.Length < 2 ? deeper.FirstOrDefault() : throw DataSource.Several(folder, deeper.Select(one => one.Path));
+        PictureFolder[] deeper = here.Count > MostDepth ? [] : [.. Folders.In(folder).Where(one => !here.Contains(Folders.Real(one)))
+            .Select(one => OrderedOrDeeper(one, here)).OfType<PictureFolder>().Take(3)];
+        return deeper.Length < 2 ? deeper.FirstOrDefault() : throw DataSource.Several(folder, deeper.Select(one => one.Folder));
     }
 
-    /// <summary>A folder is one digit's if its name says so, and no folder in it is a part or a digit's again.</summary>
+    /// <summary>Finds folders of one digit each: the name is a digit, and no folder within is a part or of one digit.</summary>
     private static PictureFolder? ByClass(string folder, string[] inner, HashSet<string> above)
     {
         (string Folder, int Number)[] numbered = [.. from one in inner
-            let number = FolderName.Number(System.IO.Path.GetFileName(one))
+            let number = FolderName.Number(Path.GetFileName(one))
             where number is not null
             orderby number
             select (one, number.Value)];
-        HashSet<string> around = [.. above, .. inner.Select(Folders.Real)]; // a link to another digit's folder makes no folder of several
-        (string Folder, int Number)[] several = [.. numbered.Where(one => Ordered(one.Folder, around) is not null)], classes = [.. numbered.Except(several).Where(one => one.Number < DigitDataset.Classes)];
-        classes = [.. classes.DistinctBy(one => Folders.Real(one.Folder))];
+        HashSet<string> around = [.. above, .. inner.Select(Folders.Real)]; // links from one digit's folder to another's are ignored
+        (string Folder, int Number)[] several = [.. numbered.Where(one => Ordered(one.Folder, around) is not null)];
+        (string Folder, int Number)[] classes = [.. numbered.Except(several).Where(one => one.Number < DigitDataset.Classes)
+            .DistinctBy(one => Folders.Real(one.Folder))];
         HashSet<string> visited = [.. above, .. classes.Select(one => Folders.Real(one.Folder))];
         List<(string, byte?)> labelled = [];
         List<string> others = [];
@@ -146,15 +156,18 @@ internal sealed record PictureFolder(string Path, (string File, byte? Label)[] P
 
         if (several.Length > 0)
         {
-            throw new InputException($"{several[0].Folder}: holds folders of digits itself, beside folders of one digit each; give it alone, or take it away");
+            throw new InputException(
+                $"{several[0].Folder}: holds folders of digits itself, beside folders of one digit each; give it alone, or take it away");
         }
 
-        string[] beyond = [.. numbered.Where(one => one.Number >= DigitDataset.Classes && HasPictures(one.Folder, above)).Select(one => System.IO.Path.GetFileName(one.Folder))];
+        string[] beyond = [.. numbered.Where(one => one.Number >= DigitDataset.Classes && HasPictures(one.Folder, above))
+            .Select(one => Path.GetFileName(one.Folder))];
         return beyond.Length == 0 ? new PictureFolder(folder, [.. labelled], [], [.. classes.Select(one => one.Folder)], [.. others])
-            : throw new InputException($"{folder}: holds pictures in {DataSource.Two(beyond)}, which {(beyond.Length == 1 ? "is no digit; name it 0 if it holds zeros, or" : "are no digits;")} take {(beyond.Length == 1 ? "it" : "them")} away");
+            : throw new InputException($"{folder}: holds pictures in {DataSource.Some(beyond)}, which "
+                + (beyond.Length == 1 ? "is no digit; name it 0 if it holds zeros, or take it away" : "are no digits; take them away"));
     }
 
-    /// <summary>The files of some folders, in the order of their names: pictures, and what is none.</summary>
+    /// <summary>The files of some folders in the order of their names, divided into pictures and others.</summary>
     private static (string[] Pictures, string[] Others) Sort(IEnumerable<string> folders)
     {
         ILookup<bool, string> files = folders.SelectMany(FilesOf).Order(NaturalOrder.Comparer).ToLookup(IsPicture);
@@ -165,37 +178,43 @@ internal sealed record PictureFolder(string Path, (string File, byte? Label)[] P
     {
         try
         {
-            return Directory.GetFiles(folder, "*", new EnumerationOptions { IgnoreInaccessible = false }).Where(file => !System.IO.Path.GetFileName(file).StartsWith('.'));
+            return Directory.GetFiles(folder, "*", new EnumerationOptions { IgnoreInaccessible = false })
+                .Where(file => !Path.GetFileName(file).StartsWith('.'));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{folder}: cannot be read: {e.Message}", e);
+            throw InputFile.Unreadable(folder, e);
         }
     }
 
-    /// <summary>By its name, or by its first bytes where its name does not say what it is.</summary>
+    /// <summary>Whether a file is a picture, judged by its extension or, without a proper extension, by its first bytes.</summary>
     private static bool IsPicture(string file)
     {
-        string extension = System.IO.Path.GetExtension(file);
-        return Extensions.Contains(extension) || (extension.Skip(1).All(char.IsAsciiDigit) && PictureContainer.Begins(DataSource.Head(file)));
+        string extension = Path.GetExtension(file);
+        return Extensions.Contains(extension)
+            || (extension.Skip(1).All(char.IsAsciiDigit) && PictureContainer.Begins(DataSource.Head(file)));
     }
 
     private static bool HasPictures(string folder, HashSet<string> above) => Folders.Below(folder, [.. above], DepthOfOthers)
-        .Any(one => Directory.EnumerateFiles(one, "*", new EnumerationOptions()).Any(file => Extensions.Contains(System.IO.Path.GetExtension(file))));
+        .SelectMany(one => Directory.EnumerateFiles(one, "*", new EnumerationOptions()))
+        .Any(file => Extensions.Contains(Path.GetExtension(file)));
 
-    /// <summary>Pictures in the folder, or in folders in it, that are not taken.</summary>
+    /// <summary>Warnings about pictures in the folder, or in folders within it, that are not read.</summary>
     private IEnumerable<string> PassedOver(string[] used)
     {
-        string[] beside = HasLabels || Parts.Length > 0 ? Sort([Path]).Pictures : [];
-        string[] unused = [.. Folders.In(Path).Except(used).Where(one => HasPictures(one, [Folders.Real(Path), .. used.Select(Folders.Real)])).Select(one => System.IO.Path.GetFileName(one))];
+        string[] beside = HasLabels || Parts.Length > 0 ? Sort([Folder]).Pictures : [];
         if (beside.Length > 0)
         {
-            yield return $"{Path}: {beside.Length:N0} {(beside.Length == 1 ? "picture" : "pictures")} beside its folders ({DataSource.Two(beside.Select(file => System.IO.Path.GetFileName(file)))}) {(beside.Length == 1 ? "is" : "are")} not taken";
+            string names = DataSource.Some(beside.Select(file => Path.GetFileName(file)));
+            yield return beside.Length == 1 ? $"{Folder}: 1 picture beside its folders ({names}) is not taken"
+                : $"{Folder}: {beside.Length:N0} pictures beside its folders ({names}) are not taken";
         }
 
+        HashSet<string> visited = [Folders.Real(Folder), .. used.Select(Folders.Real)];
+        string[] unused = [.. Folders.In(Folder).Except(used).Where(one => HasPictures(one, visited)).Select(one => Path.GetFileName(one))];
         if (unused.Length > 0)
         {
-            yield return $"{Path}: the pictures in {DataSource.Two(unused)} are not taken";
+            yield return $"{Folder}: the pictures in {DataSource.Some(unused)} are not taken";
         }
     }
 }

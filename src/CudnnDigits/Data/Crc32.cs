@@ -3,15 +3,16 @@ namespace CudnnDigits.Data;
 /// <summary>The checksum of zip, gzip and PNG (ISO/IEC 3309, reflected polynomial 0xEDB88320), eight bytes at a time.</summary>
 internal static class Crc32
 {
-    // (8, 256): what a byte does to the checksum when 0 … 7 more bytes follow it
+    // (8, 256): the contribution of a byte to the checksum when 0 … 7 more bytes follow it
     private static readonly uint[][] Tables = MakeTables();
 
-    /// <summary>The checksum of some bytes and those after them.</summary>
-    /// <param name="crc">That of the bytes before; 0 where there are none.</param>
-    /// <param name="bytes">The bytes after them.</param>
+    /// <summary>Extends a checksum by more bytes.</summary>
+    /// <param name="crc">The checksum of the bytes before; 0 if there are none.</param>
+    /// <param name="bytes">The bytes.</param>
     public static uint Append(uint crc, ReadOnlySpan<byte> bytes)
     {
-        uint[] t0 = Tables[0], t1 = Tables[1], t2 = Tables[2], t3 = Tables[3], t4 = Tables[4], t5 = Tables[5], t6 = Tables[6], t7 = Tables[7];
+        uint[] t0 = Tables[0], t1 = Tables[1], t2 = Tables[2], t3 = Tables[3];
+        uint[] t4 = Tables[4], t5 = Tables[5], t6 = Tables[6], t7 = Tables[7];
         crc = ~crc;
         for (; bytes.Length >= 8; bytes = bytes[8..])
         {

@@ -2,14 +2,14 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Data;
 
-/// <summary>What a dataset is opened for: decides which part of a set is taken.</summary>
+/// <summary>The purpose for which a dataset is opened; it decides which part of a set is read.</summary>
 public enum DataPart
 {
     /// <summary>Labelled digits to train on: train.csv of a zip, MNIST's train-* files, x_train.</summary>
     Training,
 
     /// <summary>
-    /// Labelled digits to evaluate on: MNIST's t10k-* files, x_test, a test.csv with labels (Kaggle's has none); else what there is to
+    /// Labelled digits to evaluate on: MNIST's t10k-* files, x_test, a test.csv with labels (Kaggle's has none); otherwise the digits to
     /// train on.
     /// </summary>
     Evaluation,
@@ -19,30 +19,30 @@ public enum DataPart
 }
 
 /// <summary>
-/// Opens whatever a user has. A file is known by its first bytes, whatever its name and whether or not it comes through a pipe; a
-/// folder by the names of its files. What is gzip data is unpacked first. Here the kind is chosen; each kind has a reader of its own.
+/// Opens a file or folder of digits of any known kind. The first bytes tell the kind of a file, whatever its name and whether or not it
+/// comes through a pipe; the names of its files tell the kind of a folder. Gzip data is unpacked first.
 /// </summary>
 public static class DataSource
 {
-    /// <summary>So many of a file's first bytes tell its kind; a tar archive does so at its 257th.</summary>
+    /// <summary>The number of a file's first bytes that tell its kind; the mark of a tar archive is at the 257th byte.</summary>
     internal const int HeadBytes = 512;
 
-    /// <summary>How many folders deep digits are looked for: torchvision keeps them in MNIST/raw.</summary>
+    /// <summary>The depth to which folders are searched for digits: torchvision keeps them in MNIST/raw.</summary>
     private const int MostDepth = 3;
 
-    /// <summary>
-    /// The kinds that are known, in the order in which they are tried. A program may add more before it opens anything.
-    /// </summary>
-    internal static IReadOnlyList<DigitContainer> Containers { get; set; } = [new CsvContainer(), new IdxContainer(), new ZipContainer(), new NumpyContainer()];
+    /// <summary>The known kinds, in the order in which they are tried. A program may add more before it opens anything.</summary>
+    internal static IReadOnlyList<DigitContainer> Containers { get; set; } =
+        [new CsvContainer(), new IdxContainer(), new ZipContainer(), new NumpyContainer()];
 
-    /// <summary>What may be given, for help and messages.</summary>
-    internal static string Expected => $"{string.Join(", ", Containers.SkipLast(1).Select(container => container.Name))} or {Containers[^1].Name}";
+    /// <summary>The known kinds, for help and messages.</summary>
+    internal static string Expected =>
+        $"{string.Join(", ", Containers.SkipLast(1).Select(container => container.Name))} or {Containers[^1].Name}";
 
     /// <summary>Reads the digits at a path.</summary>
     /// <param name="path">A CSV in Kaggle's layout, Kaggle's zip, an IDX file of images, a .npz or .npy of NumPy; packed by gzip or not; a
     /// FIFO or /dev/stdin with any of them but zip and npz; or a folder that holds such files.</param>
-    /// <param name="part">Which part is wanted; Training and Evaluation insist on labels.</param>
-    /// <exception cref="InputException">Nothing there, or not what it should be.</exception>
+    /// <param name="part">The purpose of the digits; Training and Evaluation require labels.</param>
+    /// <exception cref="InputException">Nothing is there, or something other than digits, or they lack required labels.</exception>
     public static DigitDataset Open(string path, DataPart part)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -52,33 +52,31 @@ public static class DataSource
         }
 
         DigitDataset data = Read(path, part);
-        return data.HasLabels || part == DataPart.Prediction
-            ? data
-            : throw new InputException($"{data.Name}: the digits have no labels (no label column, labels file or folders 0 to 9), so they cannot be used here; give labelled ones");
+        return data.HasLabels || part == DataPart.Prediction ? data : throw new InputException(
+            $"{data.Name}: the digits have no labels (no label column, labels file or folders 0 to 9), "
+                + "so they cannot be used here; give labelled ones");
     }
 
-    /// <summary>As <see cref="Open"/>, but without labels where there are none.</summary>
-    /// <exception cref="InputException">Nothing there, or not what it should be.</exception>
+    /// <summary>Like <see cref="Open"/>, but accepts digits without labels for any purpose.</summary>
+    /// <exception cref="InputException">Nothing is there, or something other than digits.</exception>
     internal static DigitDataset Read(string path, DataPart part)
     {
-        ArgumentNullException.ThrowIfNull(path);
         try
         {
             return Directory.Exists(path) ? ReadFolder(path, part) : ReadFile(path, part);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(path, e);
+            throw InputFile.Unreadable(path, e);
         }
     }
 
-    /// <summary>The files that hold a set of digits; none for the built-in ones.</summary>
-    /// <param name="path">Where they are, or null for the built-in ones.</param>
+    /// <summary>The files that hold the digits at a path; none for the generated digits, whose path is null.</summary>
     internal static IEnumerable<string> FilesOf(string? path) => path is null ? []
         : Directory.Exists(path) ? Find(path) is var (container, folder) ? container.FilesIn(folder) : []
         : [path, .. Containers.SelectMany(container => container.FilesBeside(path))];
 
-    /// <summary>Reads one file of a set, of whatever kind.</summary>
+    /// <summary>Reads one file of any known kind.</summary>
     internal static DigitDataset ReadFile(string path, DataPart part)
     {
         using InputFile file = InputFile.Open(path, Expected);
@@ -91,7 +89,7 @@ public static class DataSource
         return Read(unpacked, path, part);
     }
 
-    /// <summary>The first bytes of a file, unpacked where it is gzip data; none where it cannot be read, or is no plain file.</summary>
+    /// <summary>The first bytes of a file, unpacked if it is gzip data; none if it cannot be read or is not a regular file.</summary>
     internal static byte[] Head(string path)
     {
         try
@@ -111,32 +109,27 @@ public static class DataSource
         }
     }
 
-    /// <summary>A file's bytes, unpacked where it is gzip data.</summary>
-    /// <param name="file">Is closed with what is returned.</param>
-    /// <param name="path">What to call it in messages.</param>
+    /// <summary>A file's bytes, unpacked if it is gzip data.</summary>
+    /// <param name="file">The file; closed with the result.</param>
+    /// <param name="path">The name to use in messages.</param>
     internal static Stream Unpack(InputFile file, string path) =>
         GzipReader.Begins(file.Peek(HeadBytes)) ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path) : file;
 
     private static DigitDataset Read(InputFile file, string path, DataPart part)
     {
-        ReadOnlySpan<byte> head = file.Peek(HeadBytes);
-        foreach (DigitContainer container in Containers)
-        {
-            if (container.Takes(head, path))
-            {
-                return container.Read(file, path, part);
-            }
-        }
-
-        throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
+        byte[] head = file.Peek(HeadBytes).ToArray();
+        return Containers.FirstOrDefault(container => container.Takes(head, path)) is { } found
+            ? found.Read(file, path, part)
+            : throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
     }
 
     private static DigitDataset ReadFolder(string path, DataPart part) =>
-        File.Exists(Path.Combine(path, "run.json")) ? throw new InputException($"{path}: is the folder of a run, not of digits; give {Expected}")
+        File.Exists(Path.Combine(path, "run.json"))
+            ? throw new InputException($"{path}: is the folder of a run, not of digits; give {Expected}")
         : Find(path) is var (container, folder) ? container.ReadFolder(folder, part)
         : throw new InputException($"{path}: a folder without digits; give {Expected}");
 
-    /// <summary>What a folder holds, or the only one of its folders that holds anything; null where none does.</summary>
+    /// <summary>The kind of a folder, or of the only folder in it that holds digits; null if there are no digits.</summary>
     private static (DigitContainer Container, string Folder)? Find(string folder)
     {
         try
@@ -145,15 +138,16 @@ public static class DataSource
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(folder, e);
+            throw InputFile.Unreadable(folder, e);
         }
     }
 
-    private static (DigitContainer Container, string Folder)? Find(string folder, IReadOnlyList<DigitContainer> among, HashSet<string> above)
+    private static (DigitContainer Container, string Folder)? Find(
+        string folder, IReadOnlyList<DigitContainer> among, HashSet<string> above)
     {
         if (!above.Add(Folders.Real(folder)))
         {
-            return null; // a link that leads back
+            return null; // a link back to a folder that contains this one
         }
 
         if (among.FirstOrDefault(container => container.FilesIn(folder).Any()) is { } found)
@@ -161,17 +155,22 @@ public static class DataSource
             return (found, folder);
         }
 
-        (DigitContainer Container, string Folder)[] below =
-            above.Count < MostDepth ? [.. Folders.In(folder).Select(inner => Find(inner, among, [.. above])).OfType<(DigitContainer, string)>().Take(3)] : [];
-        return below.Length < 2 ? below.FirstOrDefault() is { Container: not null } only ? only : null : throw Several(folder, below.Select(one => one.Folder));
+        if (above.Count >= MostDepth)
+        {
+            return null;
+        }
+
+        (DigitContainer, string Folder)?[] below =
+            [.. Folders.In(folder).Select(inner => Find(inner, among, [.. above])).Where(one => one is not null).Take(3)];
+        return below.Length < 2 ? below.FirstOrDefault() : throw Several(folder, below.Select(one => one!.Value.Folder));
     }
 
-    private static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
-
-    /// <summary>Refuses to choose.</summary>
+    /// <summary>The error for a folder in which several folders hold digits.</summary>
     internal static InputException Several(string folder, IEnumerable<string> inner) =>
-        new($"{folder}: holds several folders of digits ({Two(inner.Select(one => Path.GetRelativePath(folder, one)))}); give one of them, or name them 0 to 9 where each holds one digit");
+        new($"{folder}: holds several folders of digits ({Some(inner.Select(one => Path.GetRelativePath(folder, one)))}); "
+            + "give one of them, or name them 0 to 9 where each holds one digit");
 
-    /// <summary>The first two of some names, for messages: "a, b" or "a, b …".</summary>
-    internal static string Two(IEnumerable<string> names) => string.Join(", ", names.Take(2)) + (names.Skip(2).Any() ? " …" : "");
+    /// <summary>The first of some names, for messages: "a, b" or "a, b …".</summary>
+    internal static string Some(IEnumerable<string> names, int most = 2) =>
+        string.Join(", ", names.Take(most)) + (names.Skip(most).Any() ? " …" : "");
 }

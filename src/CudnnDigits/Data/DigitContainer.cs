@@ -1,30 +1,30 @@
 namespace CudnnDigits.Data;
 
-/// <summary>A kind of file or folder that digits are kept in: how it is known, which files belong to it, how it is read.</summary>
+/// <summary>A kind of file or folder that holds digits: how to recognize it, which files belong to it, how to read it.</summary>
 internal abstract class DigitContainer
 {
-    /// <summary>What users call it, for help and messages: "MNIST's IDX files".</summary>
+    /// <summary>The name of the kind, for help and messages: "MNIST's IDX files".</summary>
     public abstract string Name { get; }
 
     /// <summary>Whether a file is of this kind.</summary>
-    /// <param name="head">Its first bytes, up to <see cref="DataSource.HeadBytes"/>, unpacked where it is gzip data.</param>
-    /// <param name="path">Its name.</param>
+    /// <param name="head">Its first bytes, up to <see cref="DataSource.HeadBytes"/>; those of the content if it is packed by gzip.</param>
+    /// <param name="path">Its path.</param>
     public virtual bool Takes(ReadOnlySpan<byte> head, string path) => false;
 
-    /// <summary>Reads a file that <see cref="Takes"/> takes.</summary>
-    /// <param name="file">Open at its first byte.</param>
-    /// <param name="path">Its name.</param>
-    /// <param name="part">Which part is wanted, where the file holds several.</param>
-    /// <exception cref="InputException">It is damaged, or holds something else than digits.</exception>
+    /// <summary>Reads a file for which <see cref="Takes"/> is true.</summary>
+    /// <param name="file">The file, at its first byte.</param>
+    /// <param name="path">Its path.</param>
+    /// <param name="part">The purpose of the digits, if the file holds several parts of a set.</param>
+    /// <exception cref="InputException">The file is damaged, or holds something other than digits.</exception>
     public virtual DigitDataset Read(InputFile file, string path, DataPart part) => throw new NotSupportedException();
 
-    /// <summary>Files besides <paramref name="path"/> itself that are read with it.</summary>
+    /// <summary>Files that are read together with <paramref name="path"/>.</summary>
     public virtual IEnumerable<string> FilesBeside(string path) => [];
 
-    /// <summary>The files of a folder that make it one of this kind, with their paths; none where it is not.</summary>
+    /// <summary>The paths of the files of this kind in a folder; none if the folder is of another kind.</summary>
     public virtual IEnumerable<string> FilesIn(string folder) => [];
 
     /// <summary>Reads a folder in which <see cref="FilesIn"/> finds files.</summary>
-    /// <exception cref="InputException">The part that is wanted is not there, or a file is damaged.</exception>
+    /// <exception cref="InputException">The folder lacks the wanted part, or a file is damaged.</exception>
     public virtual DigitDataset ReadFolder(string folder, DataPart part) => throw new NotSupportedException();
 }

@@ -3,14 +3,15 @@ using CsvHelper;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Tables of digits: one digit a row, a label 0 … 9 and 784 pixels, row by row. Written in the layout of Kaggle's "Digit
+/// Tables of digits: one digit a row, a label 0 … 9 and 784 pixels, row by row. They are written in the layout of Kaggle's "Digit
 /// Recognizer": a header <c>label,pixel0,…,pixel783</c> (train.csv) or <c>pixel0,…,pixel783</c> (test.csv), then whole numbers 0 …
-/// 255. Read in that and in its dialects: without a header; the label first or last, by any usual name; an index before it;
-/// separated by semicolons, tabs or spaces; pixels as 255.0, or as 0 … 1; WEKA's ARFF. Rows in messages are lines of the file, from 1.
+/// 255. They are read in that layout and in variants of it: without a header; the label first or last, by any usual name; an index
+/// before it; separated by semicolons, tabs or spaces; pixels as 255.0, or as 0 … 1; WEKA's ARFF. Rows in messages are lines of the
+/// file, from 1.
 /// </summary>
 public static class DigitCsv
 {
-    /// <summary>785 numbers of at most two dozen characters; a longer record is no digit.</summary>
+    /// <summary>A row has 785 numbers of at most two dozen characters; a longer one is no digit.</summary>
     internal const int MaxRowBytes = 64 * 1024;
 
     private static readonly CsvReaderOptions Options = new()
@@ -23,43 +24,44 @@ public static class DigitCsv
     };
 
     /// <summary>Reads a whole file.</summary>
-    /// <param name="csv">The text, UTF-8, or UTF-16 with a byte order mark; disposed of when read.</param>
-    /// <param name="name">What to call it in messages.</param>
+    /// <param name="csv">The text, UTF-8, or UTF-16 with a byte order mark; closed by this method.</param>
+    /// <param name="name">The name to use in messages.</param>
     /// <returns>Digits in the order of the file, with labels if there is a label column.</returns>
-    /// <exception cref="InputException">The text is no table of digits, could be read in two ways, or holds a value out of
-    /// range.</exception>
+    /// <exception cref="InputException">The text is no table of digits, is ambiguous, or holds a value out of range.</exception>
     public static DigitDataset Read(Stream csv, string name)
     {
         ArgumentNullException.ThrowIfNull(csv);
         return Read(csv, name, DataPart.Training);
     }
 
-    /// <summary>As <see cref="Read(Stream, string)"/>; digits to predict may have labels that are hidden, as -1 or ?.</summary>
+    /// <summary>Like <see cref="Read(Stream, string)"/>, but digits to predict may have hidden labels, such as -1 or ?.</summary>
     internal static DigitDataset Read(Stream csv, string name, DataPart part) => Read(csv, name, (text, layout) =>
     {
         using CsvReader reader = CsvReader.Create(text, Options with { Separator = layout.Separator }, leaveOpen: true);
         return Read(reader, layout, name, part);
     });
 
-    /// <summary>Whether there is a column of labels, by the first rows.</summary>
+    /// <summary>Whether there is a column of labels, judged by the first rows.</summary>
     internal static bool IsLabelled(Stream csv, string name) => Read(csv, name, (_, layout) => layout.Label >= 0);
 
     private static T Read<T>(Stream csv, string name, Func<Lookahead, CsvLayout, T> read)
     {
         try
         {
-            using Lookahead text = ArffTable.Open(Lookahead.Open(csv), name);
+            using Lookahead text = Lookahead.Open(csv);
+            ArffTable.MakeCsv(text, name);
             return read(text, CsvLayout.Of(text, Options, name));
         }
         catch (CsvFormatException e)
         {
             throw new InputException(
-                $"{name}: {Where(e)}a quotation mark is out of place or never closed, or the line is longer than {MaxRowBytes >> 10} KiB; the row is damaged, or this is no table of digits", e);
+                $"{name}: {(e.LineNumber > 0 ? $"row {e.LineNumber}: " : "")}a quotation mark is out of place or never closed, "
+                    + $"or the line is longer than {MaxRowBytes >> 10} KiB; the row is damaged, or this is no table of digits", e);
         }
     }
 
     /// <summary>Writes digits in Kaggle's layout.</summary>
-    /// <param name="writer">Where to.</param>
+    /// <param name="writer">The writer to write to.</param>
     /// <param name="data">The digits; a label column is written if they carry labels.</param>
     public static void Write(TextWriter writer, DigitDataset data)
     {
@@ -80,30 +82,7 @@ public static class DigitCsv
         }
     }
 
-    /// <summary>The value of one to three digits up to 255, else −1.</summary>
-    internal static int ParseByte(ReadOnlySpan<byte> text)
-    {
-        if (text.Length is 0 or > 3)
-        {
-            return -1;
-        }
-
-        int value = 0;
-        foreach (byte character in text)
-        {
-            int digit = character - '0';
-            if (digit is < 0 or > 9)
-            {
-                return -1;
-            }
-
-            value = value * 10 + digit;
-        }
-
-        return value <= byte.MaxValue ? value : -1;
-    }
-
-    /// <summary>A number such as 12.0, 2.55e+02 or " 7"; no sign. Where no comma separates fields, it may be the decimal point.</summary>
+    /// <summary>Parses a number without a sign: 12.0, 2.55e+02, " 7". A comma that does not separate fields is a decimal point.</summary>
     internal static bool TryParseNumber(ReadOnlySpan<byte> text, char separator, out double value)
     {
         Span<byte> copy = stackalloc byte[32];
@@ -120,14 +99,15 @@ public static class DigitCsv
             copy.Replace((byte)',', (byte)'.');
         }
 
-        return !copy.Contains((byte)0) // .NET passes over NULs at the end
+        return !copy.Contains((byte)0) // .NET ignores NULs at the end
             && double.TryParse(copy, NumberStyle, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
     }
 
-    /// <summary>Whether a name of a column is a number.</summary>
-    internal static bool TryParseNumber(string text, out double value) => double.TryParse(text, NumberStyle, CultureInfo.InvariantCulture, out value);
+    /// <summary>Whether the name of a column is a number.</summary>
+    internal static bool IsNumber(string text) => double.TryParse(text, NumberStyle, CultureInfo.InvariantCulture, out _);
 
-    private const NumberStyles NumberStyle = NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite;
+    private const NumberStyles NumberStyle =
+        NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite;
 
     private static DigitDataset Read(CsvReader reader, CsvLayout layout, string name, DataPart part)
     {
@@ -144,7 +124,8 @@ public static class DigitCsv
         {
             if (reader.FieldCount != row.Length)
             {
-                throw new InputException($"{name}: row {reader.LineNumber} has {reader.FieldCount} columns, expected {row.Length}; the row is damaged or cut off");
+                throw new InputException(
+                    $"{name}: row {reader.LineNumber} has {reader.FieldCount} columns, expected {row.Length}; it is damaged or cut off");
             }
 
             bool areBytes = !layout.IsScaled && TryParseBytes(reader.RawRecord, (byte)layout.Separator, row);
@@ -165,14 +146,17 @@ public static class DigitCsv
             }
         }
 
-        return pixels.Count > 0
-            ? new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 && hidden is null ? [.. labels] : null) { Found = hidden is null ? layout.Description : $"{layout.Description ?? "a table"}, {hidden}" }
-            : throw new InputException($"{name}: a header but no digits; expected one digit a row after it");
+        return pixels.Count == 0
+            ? throw new InputException($"{name}: a header but no digits; expected one digit a row after it")
+            : new DigitDataset(name, pixels.ToArray(), layout.Label >= 0 && hidden is null ? [.. labels] : null)
+            {
+                Found = hidden is null ? layout.Description : $"{layout.Description ?? "a table"}, {hidden}",
+            };
     }
 
-    /// <summary>A whole record of whole numbers 0 to 255, as Kaggle's are; false where anything else is in it.</summary>
-    /// <remarks>One pass over the bytes takes about 0.7 times as long as field by field. Most programs read one file, so the compiler is
-    /// told to optimize this before the first call.</remarks>
+    /// <summary>Parses a row of whole numbers 0 to 255, as Kaggle's are; false if the row holds anything else.</summary>
+    /// <remarks>One pass over the bytes takes 0.7 times as long as parsing field by field. Most programs read one file, so this method is
+    /// compiled with full optimization before the first call.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static bool TryParseBytes(ReadOnlySpan<byte> record, byte separator, Span<byte> values)
     {
@@ -201,7 +185,7 @@ public static class DigitCsv
         return at == record.Length;
     }
 
-    /// <summary>Pixels that are written in another way: as 12.0, in quotes, or as 0 … 1.</summary>
+    /// <summary>Parses pixels in other notations: as 12.0, in quotes, or as 0 … 1.</summary>
     private static void ReadFields(CsvReader reader, CsvLayout layout, string name, Span<byte> image)
     {
         for (int i = 0; i < image.Length; i++)
@@ -211,7 +195,7 @@ public static class DigitCsv
         }
     }
 
-    /// <summary>A label that is written in another way, or hidden (0, and why in <paramref name="hidden"/>).</summary>
+    /// <summary>Parses a label in another notation. For a hidden label it returns 0, and <paramref name="hidden"/> tells why.</summary>
     private static byte Label(CsvReader reader, CsvLayout layout, string name, DataPart part, ref string? hidden)
     {
         int label = Parse(Unquote(reader.GetSpan(layout.Label)), layout.Separator, isScaled: false);
@@ -229,7 +213,7 @@ public static class DigitCsv
         return 0;
     }
 
-    /// <summary>A number as a byte, however it is written; −1 where it is none.</summary>
+    /// <summary>A number in any notation as a byte; −1 if it is not one.</summary>
     private static int Parse(ReadOnlySpan<byte> text, char separator, bool isScaled) =>
         !TryParseNumber(text, separator, out double value) ? -1
             : isScaled ? PixelScale.ToByte(value)
@@ -237,23 +221,24 @@ public static class DigitCsv
 
     private static InputException Bad(CsvReader reader, CsvLayout layout, string name, int column)
     {
-        string expected = column == layout.Label ? "a digit 0 to 9" : layout.IsScaled ? "a number 0 to 1, as in the first rows" : "a whole number 0 to 255";
+        string expected = column == layout.Label ? "a digit 0 to 9"
+            : layout.IsScaled ? "a number 0 to 1, as in the first rows" : "a whole number 0 to 255";
         string where = layout.Names[column].Length > 0 ? CsvLayout.Shorten(layout.Names[column]) : $"{column + 1}";
         return new InputException($"{name}: row {reader.LineNumber}, column {where} is {Quoted(reader, column)}, expected {expected}");
     }
 
-    /// <summary>What stands for a label that is not told, in digits that are there to be read.</summary>
-    private static bool IsHidden(ReadOnlySpan<byte> label) => Encoding.UTF8.GetString(label).Trim().ToLowerInvariant() is "" or "?" or "-1" or "-1.0" or "-" or "nan" or "na" or "n/a" or "<na>" or "null" or "none";
+    /// <summary>Whether a field stands for a label that is not told.</summary>
+    private static bool IsHidden(ReadOnlySpan<byte> label) => Encoding.UTF8.GetString(label).Trim().ToLowerInvariant()
+        is "" or "?" or "-1" or "-1.0" or "-" or "nan" or "na" or "n/a" or "<na>" or "null" or "none";
 
-    private static string Quoted(CsvReader reader, int column) => CsvLayout.Shorten(Encoding.UTF8.GetString(reader.GetSpan(column))) is { Length: > 0 } text ? $"'{text}'" : "empty";
+    private static string Quoted(CsvReader reader, int column) =>
+        CsvLayout.Shorten(Encoding.UTF8.GetString(reader.GetSpan(column))) is { Length: > 0 } text ? $"'{text}'" : "empty";
 
-    /// <summary>'7' as WEKA writes it, and b'7' as Python does.</summary>
+    /// <summary>The digit of '7', as WEKA writes it, and of b'7', as Python does.</summary>
     private static ReadOnlySpan<byte> Unquote(ReadOnlySpan<byte> label) => label switch
     {
         [(byte)'\'', .. var inner, (byte)'\''] => inner,
         [(byte)'b', (byte)'\'', .. var inner, (byte)'\''] => inner,
         _ => label,
     };
-
-    private static string Where(CsvFormatException e) => e.LineNumber > 0 ? $"row {e.LineNumber}: " : "";
 }

@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 
 namespace CudnnDigits.Data;
 
-/// <summary>Digits in memory, one byte a pixel, row by row; <see cref="DataSource.Open"/> reads them from files.</summary>
+/// <summary>Digits in memory, one byte a pixel, row by row. <see cref="DataSource.Open"/> reads them from files.</summary>
 /// <example>
 /// <code>
 /// byte[] pixels = new byte[1000 * DigitDataset.PixelCount], labels = new byte[1000];
@@ -15,12 +15,11 @@ public sealed class DigitDataset
     private readonly byte[] _pixels;
     private readonly byte[]? _labels;
 
-    /// <summary>Takes the arrays over, without a copy.</summary>
-    /// <param name="name">Where they come from, for messages: a path, or "generated digits".</param>
+    /// <summary>Wraps the arrays without a copy.</summary>
+    /// <param name="name">The source of the digits, for messages: a path, or "generated digits".</param>
     /// <param name="pixels">(N, 28, 28) uint8, 0 = background … 255 = ink.</param>
-    /// <param name="labels">(N) 0 … 9, or null where the digits carry no labels.</param>
-    /// <exception cref="ArgumentException">The pixels are no whole number of digits, or there is not one label of 0 … 9 for
-    /// each.</exception>
+    /// <param name="labels">(N) 0 … 9, or null if the digits have no labels.</param>
+    /// <exception cref="ArgumentException">The pixels are no whole number of digits, or the labels are not N digits 0 … 9.</exception>
     public DigitDataset(string name, byte[] pixels, byte[]? labels)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -56,27 +55,25 @@ public sealed class DigitDataset
     /// <summary>Number of classes.</summary>
     public const int Classes = 10;
 
-    /// <summary>Where the digits come from.</summary>
+    /// <summary>The source of the digits.</summary>
     public string Name { get; }
 
-    /// <summary>
-    /// What they were found in, for people: "pictures by class, 20 PNG"; null for a table as Kaggle has it, and for what was computed.
-    /// </summary>
+    /// <summary>The form in which the digits were found: "pictures by class, 20 PNG". Null for Kaggle's layout and computed ones.</summary>
     internal string? Found { get; set; }
 
-    /// <summary>What was not taken, or is not there, though one may expect it, for people; null where there is nothing to say.</summary>
+    /// <summary>A warning about digits that were skipped or are missing; null if there is none.</summary>
     internal string? Warning { get; set; }
 
     /// <summary>Number of digits, N.</summary>
     public int Count => _pixels.Length / PixelCount;
 
-    /// <summary>Whether the digits carry labels.</summary>
+    /// <summary>Whether the digits have labels.</summary>
     public bool HasLabels => _labels is not null;
 
     /// <summary>All pixels, (N, 28, 28) uint8.</summary>
     public ReadOnlySpan<byte> Pixels => _pixels;
 
-    /// <summary>All labels, (N) 0 … 9; empty where there are none.</summary>
+    /// <summary>All labels, (N) 0 … 9; empty if there are none.</summary>
     public ReadOnlySpan<byte> Labels => _labels;
 
     /// <summary>One digit, (28, 28) uint8.</summary>
@@ -86,7 +83,7 @@ public sealed class DigitDataset
         ? _pixels.AsSpan(row * PixelCount, PixelCount)
         : throw new ArgumentOutOfRangeException(nameof(row), row, $"there are {Count} digits, counted from 0");
 
-    /// <summary>SHA-256 over pixels, then labels, as 64 hexadecimal digits: tells whether two runs saw the same data.</summary>
+    /// <summary>SHA-256 of the pixels and labels, as 64 hexadecimal digits. Tells whether two runs used the same data.</summary>
     public string Fingerprint()
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

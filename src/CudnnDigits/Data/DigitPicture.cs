@@ -3,31 +3,31 @@ using System.Numerics;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Digits from elsewhere in the form that the networks know: fitted into 20×20 pixels with their proportions kept, centred by
-/// their mass in 28×28, light ink on dark. Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
+/// Brings digits from other sources into MNIST's form: fitted into 20×20 pixels with their proportions kept, centred by their mass in
+/// 28×28, light ink on dark. Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
 /// </summary>
 public static class DigitPicture
 {
     private const int Side = DigitDataset.Side;
     private const float FittedSide = 20, PenRadius = 1.25f;
 
-    /// <summary>A picture that is smaller has too few pixels for what tells ink from noise.</summary>
+    /// <summary>Smaller pictures have too few pixels to tell ink from noise, and are enlarged.</summary>
     private const int Least = 16;
 
-    /// <summary>Ink fainter than this, of 255, does not count when the digit is looked for: paper and compression leave some everywhere.</summary>
+    /// <summary>Fainter ink, of 255, is ignored when the digit is located: paper and compression leave some everywhere.</summary>
     private const byte Faint = 32;
 
     /// <summary>
-    /// Reads a picture of one digit. Its ink is what differs from the paper round it, darker or lighter, in any colour. Ruling, squares,
-    /// the frame of a form's box and the desk under the sheet are no ink. Where all that is visible has one colour, the ink is in what is
-    /// transparent and what is not; elsewhere, what is transparent is paper. A picture of 28×28 that looks like one of MNIST's is taken
-    /// as it is; any other is fitted and centred as MNIST's are.
+    /// Reads a picture of one digit. Its ink is whatever differs from the paper around it, darker or lighter, in any colour, except
+    /// ruled lines, squares, the frame of a form's box and the desk under the sheet. If all visible pixels have one colour, the
+    /// opacity is the ink; otherwise transparent pixels are paper. A picture of 28×28 that looks like one of MNIST's is copied; any
+    /// other is fitted and centred as MNIST's are.
     /// </summary>
     /// <param name="rgba">(height, width, 4) uint8: red, green, blue, and 0 = transparent … 255 = opaque.</param>
     /// <param name="width">Pixels in a row, at least 1.</param>
     /// <param name="height">Rows, at least 1.</param>
     /// <param name="image">(28, 28) uint8, overwritten.</param>
-    /// <returns>Whether the digit was fitted and centred; else it was taken as it is.</returns>
+    /// <returns>Whether the digit was fitted and centred; false if it was copied.</returns>
     /// <exception cref="InputException">The picture is blank: nothing in it differs from the rest.</exception>
     /// <exception cref="ArgumentException">The sizes do not fit each other.</exception>
     public static bool Read(ReadOnlySpan<byte> rgba, int width, int height, Span<byte> image)
@@ -56,8 +56,8 @@ public static class DigitPicture
     }
 
     /// <summary>
-    /// Whether a picture is a digit as MNIST has them: on nothing but paper, in full contrast, as large and as well centred. Such a digit
-    /// is copied.
+    /// Whether a picture looks like a digit of MNIST: on nothing but paper, in full contrast, as large and as well centred. Writes its
+    /// brightness to <paramref name="image"/>.
     /// </summary>
     private static bool IsLikeMnist(ReadOnlySpan<byte> sheet, Span<byte> image)
     {
@@ -85,8 +85,8 @@ public static class DigitPicture
     }
 
     /// <summary>
-    /// Whether grey is made of black and white dots, as fax machines and scanners of one bit do: many pixels differ from the next one by
-    /// half of the range or more, and in a stroke's edge few do.
+    /// Whether grey is made of black and white dots, as from fax machines and one-bit scanners: many pixels differ from the next one by
+    /// half of the range or more. At the edges of strokes few pixels do.
     /// </summary>
     private static bool IsDithered(byte[] sheet, int width, int height)
     {
@@ -101,27 +101,32 @@ public static class DigitPicture
         return Math.Min(width, height) >= LeastSide && many > Many * width * height;
     }
 
-    /// <summary>Takes the mean of 4×4 pixels at each place, which is the size of usual patterns of dots.</summary>
+    /// <summary>Replaces each pixel by the mean of 4×4 pixels, the size of usual dither patterns.</summary>
     private static void Smooth(byte[] sheet, int width, int height)
     {
-        const int Pattern = 4;
         byte[] dots = [.. sheet];
         for (int i = 0; i < sheet.Length; i++)
         {
-            (int x, int y, int sum, int count) = (i / 4 % width, i / 4 / width, 0, 0);
-            for (int row = Math.Max(0, y - 1); row < Math.Min(height, y - 1 + Pattern); row++)
-            {
-                for (int column = Math.Max(0, x - 1); column < Math.Min(width, x - 1 + Pattern); column++, count++)
-                {
-                    sum += dots[4 * (row * width + column) + i % 4];
-                }
-            }
-
-            sheet[i] = (byte)((sum + count / 2) / count);
+            sheet[i] = Mean(dots, width, height, i / 4 % width - 1, i / 4 / width - 1, 4, i % 4);
         }
     }
 
-    /// <summary>Interpolates between pixels, where a picture has too few of them.</summary>
+    /// <summary>The mean of one channel in a square of pixels, as far as the square lies in the picture.</summary>
+    private static byte Mean(byte[] sheet, int width, int height, int left, int top, int side, int channel)
+    {
+        int sum = 0, count = 0, right = Math.Min(width, left + side), bottom = Math.Min(height, top + side);
+        for (int y = Math.Max(0, top); y < bottom; y++)
+        {
+            for (int x = Math.Max(0, left); x < right; x++, count++)
+            {
+                sum += sheet[4 * (y * width + x) + channel];
+            }
+        }
+
+        return (byte)((sum + count / 2) / count);
+    }
+
+    /// <summary>Enlarges a picture by interpolation between its pixels.</summary>
     private static byte[] Enlarge(byte[] sheet, ref int width, ref int height)
     {
         int factor = (2 * Least + Math.Max(width, height) - 1) / Math.Max(width, height);
@@ -130,18 +135,19 @@ public static class DigitPicture
         byte[] large = new byte[4 * width * height];
         for (int i = 0; i < large.Length; i++)
         {
-            float x = Math.Clamp((i / 4 % width + 0.5f) / factor - 0.5f, 0, fromWidth - 1), y = Math.Clamp((i / 4 / width + 0.5f) / factor - 0.5f, 0, fromHeight - 1);
+            float x = Math.Clamp((i / 4 % width + 0.5f) / factor - 0.5f, 0, fromWidth - 1);
+            float y = Math.Clamp((i / 4 / width + 0.5f) / factor - 0.5f, 0, fromHeight - 1);
             (int left, int top) = ((int)x, (int)y);
             (int right, int bottom) = (Math.Min(left + 1, fromWidth - 1), Math.Min(top + 1, fromHeight - 1));
-            large[i] = (byte)(0.5f + float.Lerp(
-                float.Lerp(sheet[4 * (top * fromWidth + left) + i % 4], sheet[4 * (top * fromWidth + right) + i % 4], x - left),
-                float.Lerp(sheet[4 * (bottom * fromWidth + left) + i % 4], sheet[4 * (bottom * fromWidth + right) + i % 4], x - left), y - top));
+            large[i] = (byte)(0.5f + float.Lerp(Row(top), Row(bottom), y - top));
+            float Row(int row) => float.Lerp(Pixel(row, left), Pixel(row, right), x - left);
+            byte Pixel(int row, int column) => sheet[4 * (row * fromWidth + column) + i % 4];
         }
 
         return large;
     }
 
-    /// <summary>The means of squares of pixels, where a picture has more of them than it takes to read a digit.</summary>
+    /// <summary>Shrinks a picture that has more pixels than it takes to read a digit, to means of squares of pixels.</summary>
     private static byte[] Shrink(byte[] sheet, ref int width, ref int height)
     {
         const int Longest = 640;
@@ -156,17 +162,7 @@ public static class DigitPicture
         byte[] small = new byte[4 * width * height];
         for (int i = 0; i < small.Length; i++)
         {
-            (int x, int y, int channel) = (i / 4 % width * factor, i / 4 / width * factor, i % 4);
-            int sum = 0, count = 0;
-            for (int row = y; row < Math.Min(fromHeight, y + factor); row++)
-            {
-                for (int column = x; column < Math.Min(fromWidth, x + factor); column++, count++)
-                {
-                    sum += sheet[4 * (row * fromWidth + column) + channel];
-                }
-            }
-
-            small[i] = (byte)((sum + count / 2) / count);
+            small[i] = Mean(sheet, fromWidth, fromHeight, i / 4 % width * factor, i / 4 / width * factor, factor, i % 4);
         }
 
         return small;
@@ -204,7 +200,7 @@ public static class DigitPicture
         }
     }
 
-    /// <summary>Pen strokes in any unit, drawn with a pen as wide as those of real digits.</summary>
+    /// <summary>Draws pen strokes, given in any unit, with a pen as wide as that of real digits.</summary>
     /// <param name="strokes">Polylines, x to the right, y down; a single point is a dot.</param>
     /// <param name="image">(28, 28) uint8, overwritten.</param>
     /// <exception cref="ArgumentException">No stroke has a point, or a point is NaN or infinite.</exception>
@@ -222,15 +218,16 @@ public static class DigitPicture
             throw new ArgumentException("no stroke has a point", nameof(strokes));
         }
 
-        // From the corner of their box, so that far-away coordinates lose nothing to rounding.
+        // Relative to the corner of their box, so that rounding does not blur far-away coordinates.
         Vector2 corner = lines.SelectMany(line => line).Aggregate(Vector2.Min);
         lines = [.. lines.Select(line => Array.ConvertAll(line.Length > 1 ? line : [line[0], line[0]], point => point - corner))];
         new PenRasterizer().Draw(lines, PenRadius, ink: 1, image);
     }
 
-    /// <summary>Mean over a rectangle, of which only the part within the digit's box has ink.</summary>
+    /// <summary>The mean over a rectangle, counting only the ink within the digit's box.</summary>
     private static byte Mean(
-        ReadOnlySpan<byte> ink, int width, (double From, double To, int Least, int Most) columns, (double From, double To, int Least, int Most) rows, double area)
+        ReadOnlySpan<byte> ink, int width, (double From, double To, int Least, int Most) columns,
+        (double From, double To, int Least, int Most) rows, double area)
     {
         double sum = 0;
         for (int y = Math.Max(rows.Least, (int)Math.Floor(rows.From)); y < Math.Min(rows.Most, rows.To); y++)

@@ -5,10 +5,10 @@ namespace CudnnDigits.Data;
 /// <summary>The order in which an epoch visits the training rows.</summary>
 internal static class EpochOrder
 {
-    /// <summary>The rows of one epoch, in the order they are trained on.</summary>
+    /// <summary>The rows of one epoch in training order.</summary>
     /// <param name="rows">Training rows.</param>
     /// <param name="seed">The run's seed.</param>
-    /// <param name="epoch">Epoch, from 0; each has an order of its own.</param>
+    /// <param name="epoch">The epoch, from 0; each has its own order.</param>
     /// <param name="shuffle">False keeps the order of <paramref name="rows"/>.</param>
     public static int[] Create(ReadOnlySpan<int> rows, ulong seed, int epoch, bool shuffle)
     {
@@ -21,7 +21,7 @@ internal static class EpochOrder
         return order;
     }
 
-    /// <summary>Fisher–Yates with word i of the stream for position i.</summary>
+    /// <summary>Shuffles by Fisher–Yates, with word i of the random stream for position i.</summary>
     internal static void Shuffle(Span<int> items, ulong seed, uint epoch, uint purpose)
     {
         uint[] words = new uint[items.Length];

@@ -4,24 +4,24 @@ using CudnnDigits.Numerics;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Digits to train on when there is no data: pen strokes in several writing styles per digit, each digit with a slant,
-/// proportions, rotation, curvature and pen width of its own, normalised as MNIST is. docs/performance.md says how well a
-/// network that has seen nothing else reads real digits.
+/// Digits to train on without any data: pen strokes in several writing styles per digit, each with its own slant, proportions,
+/// rotation, curvature and pen width, normalised like MNIST. docs/performance.md says how well a network that was trained on
+/// them alone reads real digits.
 /// </summary>
 public static class GeneratedDigits
 {
-    /// <summary>Digits that <c>train</c> makes when no data is given.</summary>
+    /// <summary>The number of digits that <c>train</c> makes if it gets no data.</summary>
     public const int DefaultCount = 12_000;
 
-    /// <summary>Epochs for them: half a minute for the improved network on two cores.</summary>
+    /// <summary>The default number of epochs on generated digits: half a minute for the improved network on two cores.</summary>
     internal const int DefaultEpochs = 10;
 
     private const int PointsPerSpan = 6;
 
     /// <summary>Makes digits; digit i shows i mod 10, and does not depend on how many are made.</summary>
-    /// <param name="count">How many, at least 1.</param>
-    /// <param name="seed">Same seed, same digits.</param>
-    /// <exception cref="ArgumentOutOfRangeException">There are none, or more than an array can hold.</exception>
+    /// <param name="count">The number of digits, at least 1.</param>
+    /// <param name="seed">The same seed makes the same digits.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The count is less than 1 or more than an array can hold.</exception>
     public static DigitDataset Create(int count = DefaultCount, ulong seed = 0)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
@@ -30,7 +30,8 @@ public static class GeneratedDigits
         Parallel.For(0, count, () => new PenRasterizer(), (i, _, rasterizer) =>
         {
             labels[i] = (byte)(i % DigitDataset.Classes);
-            Write(labels[i], new Draws(new Philox(seed), (uint)i), rasterizer, pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
+            Span<byte> image = pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount);
+            Write(labels[i], new Draws(new Philox(seed), (uint)i), rasterizer, image);
             return rasterizer;
         }, _ => { });
         return new DigitDataset("generated digits", pixels, labels);
@@ -48,7 +49,7 @@ public static class GeneratedDigits
             Vector2[] points = new Vector2[stroke.Points.Length / 2];
             for (int i = 0; i < points.Length; i++)
             {
-                // Strokes that meet in a point must still meet when it has moved.
+                // Strokes that meet in a point must still meet after the point has moved.
                 Vector2 point = new(stroke.Points[2 * i], stroke.Points[2 * i + 1]);
                 if (!moved.TryGetValue(point, out points[i]))
                 {
@@ -96,7 +97,7 @@ public static class GeneratedDigits
         return [.. line];
     }
 
-    /// <summary>Straight lines, in enough pieces that the hand can bend them.</summary>
+    /// <summary>Divides straight lines into pieces, so that they can be bent.</summary>
     private static Vector2[] Subdivide(Vector2[] p)
     {
         List<Vector2> line = [p[0]];
@@ -111,7 +112,7 @@ public static class GeneratedDigits
         return [.. line];
     }
 
-    /// <summary>What one writer does to every point of a digit: bend, stretch, slant, turn.</summary>
+    /// <summary>The transformation of all points of one digit: bend, stretch, slant, rotate.</summary>
     private readonly struct Hand
     {
         private readonly float _bendX, _bendY, _phaseX, _phaseY, _stretch, _pinch;
@@ -136,7 +137,7 @@ public static class GeneratedDigits
         }
     }
 
-    /// <summary>The random numbers of one digit, one after the other.</summary>
+    /// <summary>The stream of random numbers for one digit.</summary>
     private sealed class Draws(Philox random, uint sample)
     {
         private uint _block;

@@ -3,8 +3,8 @@ using System.IO.Compression;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// What a gzip file unpacks to, each of its members checked to the last byte (RFC 1952). .NET's own stream takes a file that is cut
-/// off for a shorter one, and damage after the first member for the end.
+/// The unpacked bytes of a gzip file, each of its members checked to the last byte (RFC 1952). .NET's own stream does not notice that a
+/// file is cut off, and takes damage after the first member for the end.
 /// </summary>
 internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
 {
@@ -16,10 +16,12 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
     private bool _any;
     private uint _crc, _length;
 
-    /// <summary>First two bytes of every gzip file.</summary>
+    /// <summary>The first two bytes of every gzip file.</summary>
     private static ReadOnlySpan<byte> Magic => [0x1F, 0x8B];
 
-    /// <summary>Whether a file is gzip data, by its first bytes.</summary>
+    protected override Stream Source => file;
+
+    /// <summary>Whether a file is gzip data, judged by its first bytes.</summary>
     public static bool Begins(ReadOnlySpan<byte> head) => head.StartsWith(Magic);
 
     public override int Read(Span<byte> buffer)
@@ -54,13 +56,12 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
         if (disposing)
         {
             _member?.Dispose();
-            file.Dispose();
         }
 
         base.Dispose(disposing);
     }
 
-    /// <summary>Passes over the header of the next member; false at the end of the file, which may be padded with zeros.</summary>
+    /// <summary>Skips the header of the next member; false at the end of the file, which may be padded with zeros.</summary>
     private bool StartMember()
     {
         ReadOnlySpan<byte> magic = file.Peek(Magic.Length);
@@ -90,11 +91,10 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
             }
         }
 
-        for (int texts = ((flags & OriginalName) != 0 ? 1 : 0) + ((flags & Comment) != 0 ? 1 : 0); texts > 0; texts--)
+        int texts = int.PopCount(flags & (OriginalName | Comment));
+        while (texts > 0)
         {
-            while (Take(1)[0] != 0)
-            {
-            }
+            texts -= Take(1)[0] == 0 ? 1 : 0;
         }
 
         ushort headerCrc = (ushort)crc;
@@ -122,8 +122,8 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
     }
 
     /// <summary>
-    /// Checks and passes over the trailer. DeflateStream does not say where in the bytes handed to it last the compressed data ended,
-    /// but all eight bytes of the trailer are known by now, and are looked for.
+    /// Checks and skips the trailer. DeflateStream does not tell where in the last bytes that it got the compressed data ended. But the
+    /// eight bytes of the trailer are known by now, so this method searches for them.
     /// </summary>
     private void EndMember()
     {
@@ -146,23 +146,24 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
     private InputException Damaged(string how) => new($"{name}: {how}; download or pack the file again");
 
     /// <summary>
-    /// Hands the file's bytes to DeflateStream: in pieces that can be put back, and one by one where the file ends or another member
-    /// may begin soon after, so that a trailer stands where the compressed data ends and nowhere else.
+    /// Hands the file's bytes to DeflateStream in pieces that can be put back. Where the file ends soon or another member may begin, the
+    /// pieces are single bytes, so that only the right place for the trailer is searched.
     /// </summary>
     private sealed class Handout(InputFile file) : ReadOnlyStream
     {
         private const int Piece = 1 << 10, Ahead = 2 * Piece;
 
-        /// <summary>How every member begins: the magic number, then its method, deflate.</summary>
+        /// <summary>The first bytes of every member: the magic number and the method, deflate.</summary>
         private static ReadOnlySpan<byte> MemberStart => [0x1F, 0x8B, 8];
 
-        /// <summary>Bytes handed out last.</summary>
+        /// <summary>Size of the last piece.</summary>
         public int Last { get; private set; }
 
         public override int Read(Span<byte> buffer)
         {
             ReadOnlySpan<byte> next = file.Peek(Ahead);
-            next = next[..Math.Min(Math.Min(next.Length, buffer.Length), next.Length < Ahead || next.IndexOf(MemberStart) >= 0 ? 1 : Piece)];
+            int piece = next.Length < Ahead || next.IndexOf(MemberStart) >= 0 ? 1 : Piece;
+            next = next[..Math.Min(Math.Min(next.Length, buffer.Length), piece)];
             next.CopyTo(buffer);
             file.Skip(next.Length);
             Last = next.Length;

@@ -2,28 +2,17 @@ using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Data;
 
-/// <summary>MNIST's IDX files, EMNIST's too: a folder of them, or one file of images, whose labels lie beside it.</summary>
+/// <summary>The IDX files of MNIST and EMNIST: a folder of them, or one file of images with its labels beside it.</summary>
 internal sealed partial class IdxContainer : DigitContainer
 {
-    private const uint ImagesMagic = 0x00000803, LabelsMagic = 0x00000801;
-
-    /// <summary>How a file of labels alone begins.</summary>
-    public static ReadOnlySpan<byte> LabelsHead => [0, 0, 8, 1];
-
     public override string Name => "MNIST's IDX files (…-images-idx3-ubyte, or a folder of them)";
 
     public override bool Takes(ReadOnlySpan<byte> head, string path) =>
-        head.Length >= 4 && BinaryPrimitives.ReadUInt32BigEndian(head) is ImagesMagic or LabelsMagic;
+        IdxFile.IsLabels(head) || (head.Length >= 4 && BinaryPrimitives.ReadUInt32BigEndian(head) == IdxFile.ImagesMagic);
 
-    public override DigitDataset Read(InputFile file, string path, DataPart part)
-    {
-        if (BinaryPrimitives.ReadUInt32BigEndian(file.Peek(4)) == LabelsMagic)
-        {
-            throw new InputException($"{path}: holds labels; give the file of the images, and the labels beside it are found");
-        }
-
-        return Read(file, path, LabelsOf(path));
-    }
+    public override DigitDataset Read(InputFile file, string path, DataPart part) => IdxFile.IsLabels(file.Peek(4))
+        ? throw new InputException($"{path}: holds labels; give the file of the images, and the labels beside it are found")
+        : Read(file, path, LabelsOf(path));
 
     public override IEnumerable<string> FilesBeside(string path) => LabelsOf(path) is { } labels ? [labels] : [];
 
@@ -32,7 +21,8 @@ internal sealed partial class IdxContainer : DigitContainer
 
     public override DigitDataset ReadFolder(string folder, DataPart part)
     {
-        string[] images = [.. FilesIn(folder).Where(file => FileName().Match(Path.GetFileName(file)).Groups["what"].Value == "images")];
+        (string File, GroupCollection Name)[] images = [.. FilesIn(folder)
+            .Select(file => (file, FileName().Match(Path.GetFileName(file)).Groups)).Where(one => one.Groups["what"].Value == "images")];
         string[] sets = part switch
         {
             DataPart.Training => ["train"],
@@ -41,12 +31,13 @@ internal sealed partial class IdxContainer : DigitContainer
         };
         foreach (string set in sets)
         {
-            // Packed and unpacked beside each other, they are the same.
-            string[] found = [.. images.Where(file => FileName().Match(Path.GetFileName(file)).Groups["set"].Value == set)
-                .DistinctBy(file => FileName().Match(Path.GetFileName(file)).Groups["prefix"].Value)];
+            // A packed and an unpacked file of one name have the same content.
+            string[] found = [.. images.Where(one => one.Name["set"].Value == set)
+                .DistinctBy(one => one.Name["prefix"].Value).Select(one => one.File)];
             if (found.Length > 1)
             {
-                throw new InputException($"{folder}: holds several sets ({string.Join(", ", found.Select(Path.GetFileName))}); give the file that you mean by its name");
+                string names = string.Join(", ", found.Select(Path.GetFileName));
+                throw new InputException($"{folder}: holds several sets ({names}); give the file that you mean by its name");
             }
 
             if (found is [string file])
@@ -56,18 +47,20 @@ internal sealed partial class IdxContainer : DigitContainer
             }
         }
 
-        throw new InputException($"{folder}: holds no {sets[0]}-images-idx3-ubyte (or .gz){(images.Length > 0 ? $"; give {images[0]}, if you mean that" : ", but labels; give the folder that has both")}");
+        throw new InputException($"{folder}: holds no {sets[0]}-images-idx3-ubyte (or .gz)"
+            + (images.Length > 0 ? $"; give {images[0].File}, if you mean that" : ", but labels; give the folder that has both"));
     }
 
     private static DigitDataset Read(Stream images, string imagesName, string? labels)
     {
         using Stream? labelStream = labels is null ? null : DataSource.Unpack(InputFile.Open(labels, "the labels"), labels);
         DigitDataset data = IdxFile.Read(images, imagesName, labelStream, labels ?? "");
-        data.Found = $"MNIST's IDX files: {Path.GetFileName(imagesName)}{(labels is null ? ", without labels beside it" : $" and {Path.GetFileName(labels)}")}";
+        data.Found = $"MNIST's IDX files: {Path.GetFileName(imagesName)}"
+            + (labels is null ? ", without labels beside it" : $" and {Path.GetFileName(labels)}");
         return data;
     }
 
-    /// <summary>The file of labels that belongs to one of images, by its name; null where there is none.</summary>
+    /// <summary>The labels that belong to a file of images, judged by its name; null if there are none.</summary>
     private static string? LabelsOf(string images)
     {
         string name = Path.GetFileName(images);
@@ -79,10 +72,13 @@ internal sealed partial class IdxContainer : DigitContainer
         string labels = (name.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? name[..^3] : name)
             .Replace("images", "labels", StringComparison.Ordinal).Replace("idx3", "idx1", StringComparison.Ordinal)
             .Replace("IMAGES", "LABELS", StringComparison.Ordinal).Replace("IDX3", "IDX1", StringComparison.Ordinal);
-        return new[] { labels, labels.Replace(".idx", "-idx", StringComparison.Ordinal), labels.Replace("-idx", ".idx", StringComparison.Ordinal) }
-            .SelectMany(plain => new[] { plain, plain + ".gz" }).Select(label => Path.Combine(Path.GetDirectoryName(images) ?? "", label)).FirstOrDefault(File.Exists);
+        string dash = labels.Replace(".idx", "-idx", StringComparison.Ordinal);
+        string dot = labels.Replace("-idx", ".idx", StringComparison.Ordinal);
+        return new[] { labels, dash, dot }.SelectMany(plain => new[] { plain, plain + ".gz" })
+            .Select(label => Path.Combine(Path.GetDirectoryName(images) ?? "", label)).FirstOrDefault(File.Exists);
     }
 
-    [GeneratedRegex(@"^(?<prefix>(\w+-)*)(?<set>train|t10k|test)-(?<what>images|labels)[-.]idx[13]-ubyte(\.gz)?$", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(
+        @"^(?<prefix>(\w+-)*)(?<set>train|t10k|test)-(?<what>images|labels)[-.]idx[13]-ubyte(\.gz)?$", RegexOptions.ExplicitCapture)]
     private static partial Regex FileName();
 }

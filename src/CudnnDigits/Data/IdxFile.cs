@@ -6,13 +6,14 @@ namespace CudnnDigits.Data;
 /// </summary>
 public static class IdxFile
 {
-    private const uint ImagesMagic = 0x00000803, LabelsMagic = 0x00000801;
+    internal const uint ImagesMagic = 0x00000803;
+    private const uint LabelsMagic = 0x00000801;
 
-    /// <summary>Reads images, and labels where there are any.</summary>
+    /// <summary>Reads images, and labels if there are any.</summary>
     /// <param name="images">An idx3-ubyte stream of 28×28 images.</param>
-    /// <param name="imagesName">What to call it in messages.</param>
-    /// <param name="labels">The idx1-ubyte stream that belongs to it, or null.</param>
-    /// <param name="labelsName">What to call it in messages.</param>
+    /// <param name="imagesName">The name to use in messages.</param>
+    /// <param name="labels">The idx1-ubyte stream with the labels of the images, or null.</param>
+    /// <param name="labelsName">The name to use in messages.</param>
     /// <exception cref="InputException">Wrong magic, sizes that disagree, data missing or left over, or a label over 9.</exception>
     public static DigitDataset Read(Stream images, string imagesName, Stream? labels, string labelsName)
     {
@@ -30,31 +31,26 @@ public static class IdxFile
         }
 
         CheckEnd(images, imagesName, sizes[0]);
-        if (pixels.Count == 0)
-        {
-            throw new InputException($"{imagesName}: the file holds no digits");
-        }
-
-        return new DigitDataset(imagesName, pixels.ToArray(), labels is null ? null : ReadLabels(labels, labelsName, pixels.Count, imagesName));
+        return pixels.Count == 0
+            ? throw new InputException($"{imagesName}: the file holds no digits")
+            : new(imagesName, pixels.ToArray(), labels is null ? null : ReadLabels(labels, labelsName, pixels.Count, imagesName));
     }
 
     /// <summary>Writes images, idx3-ubyte.</summary>
-    /// <param name="stream">Where to.</param>
+    /// <param name="stream">The stream to write to.</param>
     /// <param name="data">The digits.</param>
     public static void WriteImages(Stream stream, DigitDataset data)
     {
-        ArgumentNullException.ThrowIfNull(stream);
         ArgumentNullException.ThrowIfNull(data);
         WriteHeader(stream, ImagesMagic, (uint)data.Count, DigitDataset.Side, DigitDataset.Side);
         stream.Write(data.Pixels);
     }
 
     /// <summary>Writes labels, idx1-ubyte.</summary>
-    /// <param name="stream">Where to.</param>
+    /// <param name="stream">The stream to write to.</param>
     /// <param name="data">Labelled digits.</param>
     public static void WriteLabels(Stream stream, DigitDataset data)
     {
-        ArgumentNullException.ThrowIfNull(stream);
         ArgumentNullException.ThrowIfNull(data);
         if (!data.HasLabels)
         {
@@ -65,8 +61,12 @@ public static class IdxFile
         stream.Write(data.Labels);
     }
 
+    /// <summary>Whether a file holds labels, judged by its first bytes.</summary>
+    internal static bool IsLabels(ReadOnlySpan<byte> head) => head.Length >= 4 && BinaryPrimitives.ReadUInt32BigEndian(head) == LabelsMagic;
+
     private static void WriteHeader(Stream stream, params ReadOnlySpan<uint> words)
     {
+        ArgumentNullException.ThrowIfNull(stream);
         Span<byte> bytes = stackalloc byte[4];
         foreach (uint word in words)
         {
@@ -80,7 +80,8 @@ public static class IdxFile
         uint count = ReadHeader(stream, name, LabelsMagic, 1)[0];
         if (count != expected)
         {
-            throw new InputException($"{name}: {count} labels for the {expected} images of {imagesName}; the two files do not belong together");
+            throw new InputException(
+                $"{name}: {count} labels for the {expected} images of {imagesName}; the two files do not belong together");
         }
 
         byte[] labels = new byte[expected];
@@ -98,10 +99,9 @@ public static class IdxFile
             throw new InputException($"{name}: cut off within its {header.Length}-byte header; expected an IDX file");
         }
 
-        uint found = BinaryPrimitives.ReadUInt32BigEndian(header);
-        return found == magic
-            ? [.. Enumerable.Range(1, sizes).Select(i => BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(4 * i)))]
-            : throw new InputException($"{name}: begins with 0x{found:X8}, expected 0x{magic:X8} ({(magic == ImagesMagic ? "IDX images" : "IDX labels")})");
+        uint[] words = [.. Enumerable.Range(0, 1 + sizes).Select(i => BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(4 * i)))];
+        return words[0] == magic ? words[1..] : throw new InputException(
+            $"{name}: begins with 0x{words[0]:X8}, expected 0x{magic:X8} ({(magic == ImagesMagic ? "IDX images" : "IDX labels")})");
     }
 
     private static void ReadExactly(Stream stream, Span<byte> into, string name, uint promised, uint at)

@@ -2,74 +2,70 @@ using System.Numerics;
 
 namespace CudnnDigits.Data;
 
-/// <summary>Finds the ink of one digit in a picture of a sheet, whatever the colours, the light and the pen.</summary>
+/// <summary>Finds the ink of one digit in a picture of a sheet of paper, for any colours, light and pen.</summary>
 internal static class Ink
 {
-    /// <summary>Levels of 255 by which ink differs from the sheet at least: paper and compression leave some everywhere.</summary>
+    /// <summary>Ink differs from the sheet by this many levels of 255: paper and compression cause small differences everywhere.</summary>
     private const float LeastDifference = 12;
 
-    /// <summary>
-    /// Levels of 255 that no sheet's noise reaches. Where little of the sheet is left round the ink, ink would pass for noise.
-    /// </summary>
+    /// <summary>The noise of a sheet is below this many levels. A larger estimate measures ink, on a picture with little paper.</summary>
     private const float MostNoise = 64;
 
-    /// <summary>The least number of pixels that differ by so much in a stroke.</summary>
+    /// <summary>A stroke has at least this many pixels above the noise.</summary>
     private const int FewestPixels = 8;
 
-    /// <summary>Standard deviations of the sheet's noise that nothing but ink exceeds.</summary>
+    /// <summary>Only ink exceeds this many standard deviations of the noise.</summary>
     private const float NoiseReach = 5;
 
-    /// <summary>Ink covers this share of the full contrast; ruling is fainter, and so are stains.</summary>
+    /// <summary>Ink reaches this share of the full contrast; ruled lines and stains are fainter.</summary>
     private const float Strong = 0.55f;
 
-    /// <summary>The least part of the largest stroke that counts as another stroke and not as dust.</summary>
+    /// <summary>Strokes with a smaller share of the largest stroke's area are dust.</summary>
     private const double Dust = 0.03;
 
     /// <summary>
-    /// The least part of what reaches the border that is the digit on its sheet: of a desk, which lies in a corner or along half of a side,
-    /// or a line, which reaches two sides or is long and flat, and of anything else, which may be the digit itself.
+    /// A piece of ink that reaches the picture's border is dropped if another piece is at least this share of its length. The first value
+    /// is for a desk (in a corner or along half of a side) or a line, the second for any other piece, which may be the digit itself.
     /// </summary>
     private const double WithinDesk = 0.1, WithinOther = 0.5;
 
-    /// <summary>A desk round the sheet lies along so much of three sides; a digit that was cut out closely does not.</summary>
+    /// <summary>A desk around the sheet covers this share of three sides; a closely cropped digit does not.</summary>
     private const double WholeSide = 0.9;
 
     /// <summary>
-    /// A punched hole is none of its strokes: it is between these parts of the longest of them, further from that than the third, fills so
-    /// much of its box, and is no more than so many times as long as wide.
+    /// A punched hole has a length between these shares of the digit's largest piece, lies further from it than the third share, fills
+    /// this much of its box, and is at most this many times as long as wide.
     /// </summary>
     private const double LeastHole = 0.1, MostHole = 0.3, FarHole = 0.15, HoleFill = 0.6, HoleAspect = 1.5;
 
-    /// <summary>
-    /// A stroke that is so many times as long as high, below all others, and so much longer than they are, is a line to write on.
-    /// </summary>
+    /// <summary>A line to write on is this many times as wide as high, lies below all other pieces and is this many times wider.</summary>
     private const double Flat = 8, Underline = 1.4;
 
     /// <summary>
-    /// What fills so much of its box, covers so much of the picture and is no more than so many times as long as wide, is no stroke but a
-    /// sheet that lies on a desk: the digit is on it.
+    /// A piece that fills this share of its box, whose box covers this share of the picture and is at most this many times as long as
+    /// wide, is a sheet on a desk, with the digit on it.
     /// </summary>
     private const double SheetFill = 0.87, SheetCover = 0.1, SheetAspect = 2;
 
     /// <summary>
-    /// Of a frame so much lies so near to the edge of its box, as a part of the box's side, and goes all the way round something that is at
-    /// least so long.
+    /// A frame has this share of its pixels within this share of its box's shorter side from the box's edge, and surrounds a piece of at
+    /// least this share of its length.
     /// </summary>
     private const double FrameEdge = 0.85, FrameWidth = 0.06, LeastInFrame = 0.2;
 
-    /// <summary>What fills its box up to so much may be a bold digit after all, where no ink is on it.</summary>
+    /// <summary>A sheet without ink that fills less of its box than this is a bold digit.</summary>
     private const double BoldFill = 0.95;
 
-    /// <summary>Width that a thin pen is brought to, and width below which a pen is thin, in pixels of the fitted digit.</summary>
+    /// <summary>Width to which a thin pen is widened, and width below which a pen is thin, in pixels of the fitted digit.</summary>
     private const double PenWidth = 2.2, ThinPen = 1.8;
 
     private const int FittedSide = 20;
 
-    /// <summary>Finds it.</summary>
-    /// <param name="rgba">(height, width, 4) uint8, of which the last is not looked at.</param>
+    /// <summary>Finds the ink.</summary>
+    /// <param name="rgba">(height, width, 4) uint8; the opacity is ignored.</param>
     /// <param name="width">Pixels in a row.</param>
     /// <param name="height">Rows.</param>
-    /// <returns>(height, width) uint8, 0 = paper … 255 = ink; null where nothing differs.</returns>
+    /// <returns>(height, width) uint8, 0 = paper … 255 = ink; null if there is none.</returns>
     public static byte[]? Find(ReadOnlySpan<byte> rgba, int width, int height)
     {
         float[] differences = new Paper(rgba, width, height).Differences(rgba);
@@ -88,12 +84,13 @@ internal static class Ink
             return null;
         }
 
-        if (IsSheet(digit, width, height) && (OnSheet(rgba, width, height, digit) is var onSheet && (onSheet is not null || digit.Fill > BoldFill)))
+        if (IsSheet(digit, width, height) && OnSheet(rgba, width, height, digit) is var onSheet
+            && (onSheet is not null || digit.Fill > BoldFill))
         {
             return onSheet;
         }
 
-        // What is next to a stroke is its soft edge; a thin pen is made wider.
+        // Pixels next to a stroke belong to its soft edge. A thin pen is widened.
         double pixel = Math.Max(1, digit.Extent / (double)FittedSide);
         double penWidth = PenWidthOf(strokes, width);
         double wider = penWidth < ThinPen * pixel ? (PenWidth * pixel - penWidth) / 2 : 0;
@@ -119,7 +116,7 @@ internal static class Ink
         (int left, int top, int across, int down) = (sheet.Left + edge, sheet.Top + edge, sheet.Width - 2 * edge, sheet.Height - 2 * edge);
         if (Math.Min(across, down) < 2 * DigitDataset.Side)
         {
-            return null; // too small for a digit that can be read
+            return null; // too small for a readable digit
         }
 
         byte[] part = new byte[4 * across * down];
@@ -142,18 +139,18 @@ internal static class Ink
         return ink;
     }
 
-    /// <summary>Nothing but ink differs from the sheet by so much.</summary>
+    /// <summary>The difference from the sheet that only ink exceeds.</summary>
     private static float Faintest(float[] differences)
     {
         const int Sample = 1 << 14;
-        const double Share = 0.15; // of normal deviations, within 0.189 of the standard deviation; the rest may be ink
+        const double Share = 0.15; // so many normal deviations are within 0.189 standard deviations; other pixels may be ink
         int step = (differences.Length + Sample - 1) / Sample;
         float[] magnitudes = [.. Enumerable.Range(0, differences.Length / step).Select(i => Math.Abs(differences[i * step]))];
         Array.Sort(magnitudes);
         return Math.Clamp(NoiseReach / 0.189f * magnitudes[(int)(Share * magnitudes.Length)], LeastDifference, MostNoise);
     }
 
-    /// <summary>Where the digit's strokes are: the largest connected piece of ink, and all others but dust.</summary>
+    /// <summary>Marks the pixels of the digit's strokes: the largest connected piece of ink, and all others except dust.</summary>
     private static bool[] Strokes(float[] differences, float least, float faintest, int width, int height, out Piece whole)
     {
         int[] pieces = new int[differences.Length]; // 0 = none
@@ -175,7 +172,8 @@ internal static class Ink
                 piece = new(
                     piece.Area + 1, piece.Sure + (differences[at] > faintest ? 1 : 0),
                     Math.Min(piece.Left, x), Math.Max(piece.Right, x), Math.Min(piece.Top, y), Math.Max(piece.Bottom, y),
-                    piece.Border + new Vector4(isLeft ? 1 : 0, isRight ? 1 : 0, isTop ? 1 : 0, isBottom ? 1 : 0), piece.Corner || ((isLeft || isRight) && (isTop || isBottom)));
+                    piece.Border + new Vector4(isLeft ? 1 : 0, isRight ? 1 : 0, isTop ? 1 : 0, isBottom ? 1 : 0),
+                    piece.Corner || ((isLeft || isRight) && (isTop || isBottom)));
                 for (int nearY = Math.Max(0, y - 1); nearY <= Math.Min(height - 1, y + 1); nearY++)
                 {
                     for (int nearX = Math.Max(0, x - 1); nearX <= Math.Min(width - 1, x + 1); nearX++)
@@ -193,26 +191,29 @@ internal static class Ink
             found.Add(piece);
         }
 
-        // The frame of a box, or the edge of a sheet that lies on a desk, is none of its strokes.
+        // The frame of a box and the edge of a sheet on a desk are no strokes.
         int[] atEdge = new int[found.Count];
         for (int i = 0; i < pieces.Length; i++)
         {
             Piece own = found[pieces[i]];
-            int fromEdge = Math.Min(Math.Min(i % width - own.Left, own.Right - i % width), Math.Min(i / width - own.Top, own.Bottom - i / width));
+            (int x, int y) = (i % width, i / width);
+            int fromEdge = Math.Min(Math.Min(x - own.Left, own.Right - x), Math.Min(y - own.Top, own.Bottom - y));
             atEdge[pieces[i]] += fromEdge <= FrameWidth * Math.Min(own.Width, own.Height) ? 1 : 0;
         }
 
         for (int i = 1; i < found.Count; i++)
         {
-            bool isFrame = found[i].Covers(SheetCover, width, height) && atEdge[i] > FrameEdge * found[i].Area && found[i].Area > FrameEdge * 2 * (found[i].Width + found[i].Height)
-                && found.Any(piece => piece.Extent > LeastInFrame * found[i].Extent && piece.Left > found[i].Left && piece.Right < found[i].Right && piece.Top > found[i].Top && piece.Bottom < found[i].Bottom);
-            found[i] = isFrame ? found[i] with { Sure = 0 } : found[i];
+            Piece own = found[i];
+            bool isFrame = own.Covers(SheetCover, width, height) && atEdge[i] > FrameEdge * own.Area
+                && own.Area > FrameEdge * 2 * (own.Width + own.Height)
+                && found.Any(piece => piece.Extent > LeastInFrame * own.Extent && own.Surrounds(piece));
+            found[i] = isFrame ? own with { Sure = 0 } : own;
         }
 
-        int desk = found.Where(IsDesk).Max(piece => (int?)piece.Extent) ?? 0, other = found.Where(Touches).Max(piece => (int?)piece.Extent) ?? 0;
-        int within = found.Where(piece => !Touches(piece)).Max(piece => (int?)piece.Extent) ?? 0;
+        int desk = Longest(IsDesk), other = Longest(Touches), within = Longest(piece => !Touches(piece));
         bool IsCandidate(Piece piece) => piece.Sure >= FewestPixels && !IsRoundTheSheet(piece)
-            && !(IsDesk(piece) && within >= Math.Max(1, WithinDesk * desk)) && !(Touches(piece) && within >= Math.Max(1, WithinOther * other));
+            && !(IsDesk(piece) && within >= Math.Max(1, WithinDesk * desk))
+            && !(Touches(piece) && within >= Math.Max(1, WithinOther * other));
         Piece largest = found.Where(IsCandidate).DefaultIfEmpty().MaxBy(piece => piece.Area);
         bool[] kept = [.. found.Select(piece => IsCandidate(piece) && piece.Area >= Dust * largest.Area && !IsHole(piece))];
         for (int i = 0; i < kept.Length; i++)
@@ -226,27 +227,31 @@ internal static class Ink
         whole = whole.Extent < Math.Max(3, Math.Min(width, height) / 64) ? default : whole;
         return Array.ConvertAll(pieces, piece => kept[piece]);
 
-        // A desk beside the sheet reaches the border of the picture; a digit does so only where it was cut out closely.
+        int Longest(Func<Piece, bool> condition) => found.Where(condition).Select(piece => piece.Extent).DefaultIfEmpty().Max();
+
+        // A desk beside the sheet reaches the border of the picture; a digit does so only if it was closely cropped.
         bool Touches(Piece piece) => piece.Area > 0 && piece.Sides(width, height).Any(share => share > 0);
-        bool IsHole(Piece piece) => piece.Extent > LeastHole * largest.Extent && piece.Extent < MostHole * largest.Extent && piece.Gap(largest) > FarHole * largest.Extent
+        bool IsHole(Piece piece) => piece.Extent > LeastHole * largest.Extent && piece.Extent < MostHole * largest.Extent
+            && piece.Gap(largest) > FarHole * largest.Extent
             && piece.Fill > HoleFill && piece.Extent < HoleAspect * Math.Min(piece.Width, piece.Height);
         bool IsFlat(Piece piece) => piece.Width >= Flat * piece.Height;
-        bool IsDesk(Piece piece) => piece.Corner || piece.Sides(width, height).Max() >= 0.5 || piece.Sides(width, height).Count(share => share > 0) > 1 || (Touches(piece) && IsFlat(piece));
+        bool IsDesk(Piece piece) => piece.Corner || piece.Sides(width, height).Max() >= 0.5
+            || piece.Sides(width, height).Count(share => share > 0) > 1 || (Touches(piece) && IsFlat(piece));
         bool IsRoundTheSheet(Piece piece) => piece.Sides(width, height).Count(share => share >= WholeSide) >= 3;
     }
 
-    /// <summary>How wide the pen was, in pixels: the mean distance from within a ribbon to its edge is a quarter of its width.</summary>
+    /// <summary>The width of the pen in pixels: four times the mean distance from a point of a stroke to its edge.</summary>
     private static double PenWidthOf(bool[] strokes, int width)
     {
         float[] inside = Distances(Array.ConvertAll(strokes, stroke => !stroke), width);
         return 4 * (inside.Where((_, i) => strokes[i]).Average(distance => (double)distance) - 0.5);
     }
 
-    /// <summary>How far each pixel is from the nearest that is marked, within a few percent.</summary>
+    /// <summary>The distance of each pixel from the nearest marked one, exact to a few percent.</summary>
     // Source: G. Borgefors, "Distance transformations in digital images", 1986 (chamfer 3-4).
     private static float[] Distances(bool[] marked, int width)
     {
-        const float Side = 0.95509f, Corner = 1.36930f; // the optimal weights there
+        const float Side = 0.95509f, Corner = 1.36930f; // the source's optimal weights
         float[] distances = Array.ConvertAll(marked, mark => mark ? 0 : float.PositiveInfinity);
         for (int i = 0; i < distances.Length; i++)
         {
@@ -285,10 +290,15 @@ internal static class Ink
         }
     }
 
-    /// <summary>
-    /// A connected piece of ink: its pixels, those of them that are surely ink, its box, how many of its pixels lie on the picture's left,
-    /// right, upper and lower side, and whether it has one of the picture's corners.
-    /// </summary>
+    /// <summary>A connected piece of ink.</summary>
+    /// <param name="Area">The number of pixels.</param>
+    /// <param name="Sure">The number of pixels above the noise.</param>
+    /// <param name="Left">The box, as are the next three.</param>
+    /// <param name="Right">The last column.</param>
+    /// <param name="Top">The first row.</param>
+    /// <param name="Bottom">The last row.</param>
+    /// <param name="Border">The numbers of pixels on the picture's left, right, upper and lower side.</param>
+    /// <param name="Corner">Whether the piece includes a corner of the picture.</param>
     private readonly record struct Piece(int Area, int Sure, int Left, int Right, int Top, int Bottom, Vector4 Border, bool Corner)
     {
         public int Width => Area == 0 ? 0 : 1 + Right - Left;
@@ -298,20 +308,24 @@ internal static class Ink
         /// <summary>The longer side of the box.</summary>
         public int Extent => Math.Max(Width, Height);
 
-        /// <summary>Whether its box is more than a part of the picture.</summary>
+        /// <summary>Whether the box covers more than a share of the picture.</summary>
         public bool Covers(double part, int width, int height) => Width * (double)Height > part * width * height;
 
-        /// <summary>How much of its box it fills.</summary>
+        /// <summary>The share of the box that the piece fills.</summary>
         public double Fill => Area / Math.Max(1, Width * (double)Height);
 
-        /// <summary>How much of each side of the picture it lies along.</summary>
+        /// <summary>The share of each side of the picture that the piece covers.</summary>
         public float[] Sides(int width, int height) => [Border.X / height, Border.Y / height, Border.Z / width, Border.W / width];
 
-        /// <summary>Pixels between its box and another.</summary>
-        public int Gap(Piece other) => Math.Max(0, Math.Max(Math.Max(other.Left - Right, Left - other.Right), Math.Max(other.Top - Bottom, Top - other.Bottom)));
+        /// <summary>The number of pixels between two boxes.</summary>
+        public int Gap(Piece other) => Math.Max(0, Math.Max(
+            Math.Max(other.Left - Right, Left - other.Right), Math.Max(other.Top - Bottom, Top - other.Bottom)));
+
+        public bool Surrounds(Piece other) => other.Left > Left && other.Right < Right && other.Top > Top && other.Bottom < Bottom;
 
         public Piece With(Piece other) => new(
             Area + other.Area, Sure + other.Sure,
-            Math.Min(Left, other.Left), Math.Max(Right, other.Right), Math.Min(Top, other.Top), Math.Max(Bottom, other.Bottom), Border + other.Border, Corner || other.Corner);
+            Math.Min(Left, other.Left), Math.Max(Right, other.Right), Math.Min(Top, other.Top), Math.Max(Bottom, other.Bottom),
+            Border + other.Border, Corner || other.Corner);
     }
 }

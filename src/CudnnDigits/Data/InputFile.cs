@@ -1,8 +1,8 @@
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// A file that the user names: a plain one, or a FIFO, a device, /dev/stdin or a file of /proc, whose length nobody knows before
-/// its end. It is read once from front to back, with a look at what comes next.
+/// A file that the user names: a regular file, or a FIFO, a device, /dev/stdin or a file of /proc, whose length is not known before
+/// its end. It is read once from front to back; the next bytes can be looked at before they are read.
 /// </summary>
 internal sealed class InputFile : ReadOnlyStream
 {
@@ -12,28 +12,31 @@ internal sealed class InputFile : ReadOnlyStream
 
     private InputFile(string path, Stream file) => (Path, _file) = (path, file);
 
-    /// <summary>Its path, as the user gives it.</summary>
+    /// <summary>The path as the user gives it.</summary>
     public string Path { get; }
+
+    protected override Stream Source => _file;
 
     /// <summary>Bytes read so far.</summary>
     public long Taken { get; private set; }
 
-    /// <summary>What a packed file unpacks to, as a file of its own.</summary>
-    /// <param name="path">What to call it in messages.</param>
-    /// <param name="unpacked">The bytes.</param>
+    /// <summary>The unpacked bytes of a packed file, as a file of its own.</summary>
+    /// <param name="path">The name to use in messages.</param>
+    /// <param name="unpacked">The unpacked bytes.</param>
     public static InputFile Of(string path, Stream unpacked) => new(path, unpacked);
 
     /// <summary>Opens a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="expected">What to give instead where it is not there: "a .safetensors file".</param>
-    /// <exception cref="InputException">Not there, a folder, or not readable.</exception>
+    /// <param name="expected">What the user should give instead, for messages: "a .safetensors file".</param>
+    /// <exception cref="InputException">The file does not exist, is a folder, or cannot be read.</exception>
     public static InputFile Open(string path, string expected)
     {
         try
         {
+            string input = path == "-" && !OperatingSystem.IsWindows() ? "/dev/stdin for standard input, or " : "";
             return Directory.Exists(path) ? throw new InputException($"{path}: is a folder; give {expected}")
-                : File.Exists(path) ? new InputFile(path, new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan))
-                : throw new InputException($"{path}: no such file; give {(path == "-" && !OperatingSystem.IsWindows() ? "/dev/stdin for standard input, or " : "")}{expected}");
+                : !File.Exists(path) ? throw new InputException($"{path}: no such file; give {input}{expected}")
+                : new(path, new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -41,10 +44,10 @@ internal sealed class InputFile : ReadOnlyStream
         }
     }
 
-    /// <summary>All bytes of the file. Memory follows what is there, not what the file system promises.</summary>
-    /// <param name="most">Bytes beyond which it cannot be what is expected.</param>
-    /// <param name="expected">What to give instead: "a .safetensors file".</param>
-    /// <exception cref="InputException">Not readable, or longer.</exception>
+    /// <summary>All bytes of the file. Memory grows with the bytes that are there, not with the size that the file system states.</summary>
+    /// <param name="most">The greatest allowed number of bytes.</param>
+    /// <param name="expected">What the user should give instead, for messages: "a .safetensors file".</param>
+    /// <exception cref="InputException">The file cannot be read, or is longer.</exception>
     public byte[] ReadAll(long most, string expected)
     {
         try
@@ -74,9 +77,7 @@ internal sealed class InputFile : ReadOnlyStream
         }
     }
 
-    /// <summary>
-    /// The file as one to move about in, which a zip file needs, or null where it is none (a pipe). What was unpacked is kept whole.
-    /// </summary>
+    /// <summary>The file as a stream that can seek, which zip files need; null for a pipe. An unpacked file is read into memory.</summary>
     public Stream? Seekable()
     {
         if (_file is not FileStream)
@@ -93,7 +94,7 @@ internal sealed class InputFile : ReadOnlyStream
         return _file;
     }
 
-    /// <summary>The next bytes, which remain to be read; fewer where the file ends.</summary>
+    /// <summary>The next bytes, which remain to be read; fewer at the end of the file.</summary>
     /// <param name="count">How many, up to half the buffer: 32 KiB.</param>
     public ReadOnlySpan<byte> Peek(int count)
     {
@@ -107,14 +108,14 @@ internal sealed class InputFile : ReadOnlyStream
         return _buffer.AsSpan(_start, Math.Min(count, _end - _start));
     }
 
-    /// <summary>Passes over bytes that were looked at.</summary>
+    /// <summary>Skips bytes that were looked at.</summary>
     public void Skip(int count)
     {
         _start += count;
         Taken += count;
     }
 
-    /// <summary>The last bytes passed over are to be read again; nothing may have been looked at since.</summary>
+    /// <summary>Makes the bytes that were skipped last be read again. Nothing may have been looked at since.</summary>
     public void PutBack(int count) => Skip(-count);
 
     public override int Read(Span<byte> buffer)
@@ -137,18 +138,9 @@ internal sealed class InputFile : ReadOnlyStream
         return next.Length;
     }
 
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            _file.Dispose();
-        }
-
-        base.Dispose(disposing);
-    }
-
-    /// <summary>Devices and /proc say that they can be moved about in, and that they are empty.</summary>
+    /// <summary>Whether it is a regular file. Devices and files of /proc claim that they can seek and are empty.</summary>
     private bool IsPlain => _file.CanSeek && _file.Length > 0;
 
-    private static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
+    /// <summary>The error for a file or folder whose reading failed.</summary>
+    internal static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
 }

@@ -1,6 +1,6 @@
 namespace CudnnDigits.Data;
 
-/// <summary>A text that is looked into before it is read from front to back: its first lines say how to read it.</summary>
+/// <summary>A text whose first lines can be looked at before it is read from front to back: they tell its format.</summary>
 internal sealed class Lookahead : ReadOnlyStream
 {
     private const int FirstLook = 64 << 10, LongestLook = 64 << 20;
@@ -8,50 +8,42 @@ internal sealed class Lookahead : ReadOnlyStream
     private readonly Stream _stream;
     private byte[] _buffer = new byte[FirstLook];
     private int _start, _end;
+    private bool _seesAll;
 
-    private Lookahead(Stream stream) => _stream = stream;
+    private Lookahead(Stream stream)
+    {
+        _stream = stream;
+        Fill();
+    }
 
-    /// <summary>Begins with a look at the first 64 KiB.</summary>
-    /// <param name="text">UTF-8, or UTF-16 with a byte order mark, which becomes UTF-8; columns aligned by spaces become separated by one.
-    /// Disposed of with this.</param>
+    /// <summary>Opens a text and looks at its first 64 KiB.</summary>
+    /// <param name="text">UTF-8, or UTF-16 with a byte order mark, which becomes UTF-8. Columns that are aligned by several spaces
+    /// become columns separated by one space. The stream is closed with the result.</param>
     public static Lookahead Open(Stream text)
     {
         Lookahead look = new(text);
-        look.Fill();
         Encoding? other = look._buffer.AsSpan(0, look._end) switch
         {
             [0xFF, 0xFE, ..] => Encoding.Unicode,
             [0xFE, 0xFF, ..] => Encoding.BigEndianUnicode,
             _ => null,
         };
-        if (other is not null)
-        {
-            look = new Lookahead(Encoding.CreateTranscodingStream(look, other, Encoding.UTF8));
-            look.Fill();
-        }
-
-        if (SingleSpaces.AreNeeded(look.Seen))
-        {
-            look = new Lookahead(new SingleSpaces(look));
-            look.Fill();
-        }
-
-        return look;
+        look = other is null ? look : new Lookahead(Encoding.CreateTranscodingStream(look, other, Encoding.UTF8));
+        return SingleSpaces.AreNeeded(look.Seen) ? new Lookahead(new SingleSpaces(look)) : look;
     }
 
-    /// <summary>Whether the look goes to the end of the text.</summary>
-    public bool SeesAll { get; private set; }
-
-    /// <summary>What is seen, but for a line whose end is not.</summary>
-    public ReadOnlyMemory<byte> Lines => _buffer.AsMemory(0, SeesAll ? _end : Seen.LastIndexOfAny((byte)'\n', (byte)'\r') + 1);
-
-    /// <summary>What is seen.</summary>
+    /// <summary>The bytes that have been looked at.</summary>
     public ReadOnlySpan<byte> Seen => _buffer.AsSpan(0, _end);
 
-    /// <summary>Looks four times as far; false where it sees all, or 64 MiB. Only before the first byte is read.</summary>
+    /// <summary>The whole lines among the bytes that have been looked at.</summary>
+    public ReadOnlyMemory<byte> Lines => _buffer.AsMemory(0, _seesAll ? _end : Seen.LastIndexOfAny((byte)'\n', (byte)'\r') + 1);
+
+    protected override Stream Source => _stream;
+
+    /// <summary>Looks four times as far; false at the end of the text or at 64 MiB. Only before the first byte is read.</summary>
     public bool LookFurther()
     {
-        if (SeesAll || _buffer.Length >= LongestLook)
+        if (_seesAll || _buffer.Length >= LongestLook)
         {
             return false;
         }
@@ -61,8 +53,18 @@ internal sealed class Lookahead : ReadOnlyStream
         return true;
     }
 
-    /// <summary>Passes over bytes that are seen.</summary>
-    public void Skip(int count) => _start += count;
+    /// <summary>Replaces the first bytes of the text by others. Only before the first byte is read.</summary>
+    /// <param name="count">How many bytes to replace; they must be seen.</param>
+    /// <param name="by">The new bytes.</param>
+    public void ReplaceStart(int count, ReadOnlySpan<byte> by)
+    {
+        byte[] rest = Seen[count..].ToArray();
+        _buffer = new byte[Math.Max(FirstLook, by.Length + rest.Length)];
+        by.CopyTo(_buffer);
+        rest.CopyTo(_buffer, by.Length);
+        _end = by.Length + rest.Length;
+        Fill();
+    }
 
     public override int Read(Span<byte> buffer)
     {
@@ -77,19 +79,9 @@ internal sealed class Lookahead : ReadOnlyStream
         return count;
     }
 
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            _stream.Dispose();
-        }
-
-        base.Dispose(disposing);
-    }
-
     private void Fill()
     {
         _end += _stream.ReadAtLeast(_buffer.AsSpan(_end), _buffer.Length - _end, throwOnEndOfStream: false);
-        SeesAll = _end < _buffer.Length;
+        _seesAll = _end < _buffer.Length;
     }
 }

@@ -1,9 +1,9 @@
 namespace CudnnDigits.Data;
 
-/// <summary>A folder without any of the usual names, but with one file that can be read, or one to train on and one to test with.</summary>
+/// <summary>A folder without any usual names that holds one readable file, or one for training and one for testing.</summary>
 internal sealed class OneFileContainer : DigitContainer
 {
-    private static readonly string[] Tables = [".csv", ".tsv", ".csv.gz", ".tsv.gz"], Training = ["train"], Test = ["test", "t10k"];
+    private static readonly string[] Training = ["train"], Test = ["test", "t10k"];
 
     public override string Name => "a folder with one of these";
 
@@ -14,8 +14,10 @@ internal sealed class OneFileContainer : DigitContainer
     {
         string[] files = [.. Readable(folder)];
         string[][] wanted = part switch { DataPart.Training => [Training], DataPart.Evaluation => [Test, Training], _ => [Test] };
+        IEnumerable<string[]> found =
+            files.Length == 1 ? [files] : wanted.Select(words => files.Where(file => IsOf(file, words)).ToArray());
         DigitDataset? data = null;
-        foreach (string file in files.Length == 1 ? files : wanted.Select(set => files.Where(file => IsOf(file, set)).ToArray()).TakeWhile(set => set.Length < 2).SelectMany(set => set))
+        foreach (string file in found.TakeWhile(one => one.Length < 2).SelectMany(one => one))
         {
             data = DataSource.ReadFile(file, part);
             data.Found ??= Path.GetFileName(file);
@@ -25,18 +27,22 @@ internal sealed class OneFileContainer : DigitContainer
             }
         }
 
-        return data ?? throw new InputException($"{folder}: holds several files of digits ({DataSource.Two(files.Select(file => Path.GetFileName(file)))}); give the one that you mean by its name");
+        return data ?? throw new InputException($"{folder}: holds several files of digits "
+            + $"({DataSource.Some(files.Select(file => Path.GetFileName(file)))}); give the one that you mean by its name");
 
-        static bool IsOf(string file, string[] set) => set.Any(word => Path.GetFileName(file).Contains(word, StringComparison.OrdinalIgnoreCase));
+        static bool IsOf(string file, string[] set) =>
+            set.Any(word => Path.GetFileName(file).Contains(word, StringComparison.OrdinalIgnoreCase));
     }
 
-    private static IEnumerable<string> Readable(string folder) => Directory.EnumerateFiles(folder, "*", new EnumerationOptions()).Where(IsDigits).Order(StringComparer.Ordinal);
+    private static IEnumerable<string> Readable(string folder) =>
+        Directory.EnumerateFiles(folder, "*", new EnumerationOptions()).Where(IsDigits).Order(StringComparer.Ordinal);
 
-    /// <summary>Any text may be a table, so that a table is known by its name; labels alone are no digits.</summary>
+    /// <summary>Whether a file holds digits. Any text may be a table, so the name decides for tables.</summary>
     private static bool IsDigits(string file)
     {
         byte[] head = DataSource.Head(file);
-        return head.Length > 0 && !head.AsSpan().StartsWith(IdxContainer.LabelsHead) && DataSource.Containers.FirstOrDefault(container => container.Takes(head, file)) is { } container
-            && (container is not CsvContainer || Tables.Any(ending => file.EndsWith(ending, StringComparison.OrdinalIgnoreCase)));
+        return head.Length > 0 && !IdxFile.IsLabels(head)
+            && DataSource.Containers.FirstOrDefault(container => container.Takes(head, file)) is { } container
+            && (container is not CsvContainer || TableSet.IsTable(file));
     }
 }

@@ -1,16 +1,16 @@
 namespace CudnnDigits.Data;
 
-/// <summary>Makes an opaque picture of one with transparent parts.</summary>
+/// <summary>Turns a picture with transparent parts into an opaque one.</summary>
 internal static class Opacity
 {
     private const byte Visible = 128;
 
-    /// <summary>Colours that differ by less in every channel are one: programs that scale or save a picture change them a little.</summary>
+    /// <summary>Colours that differ by less in every channel count as one: scaling and saving a picture change them a little.</summary>
     private const int SameColour = 24;
 
     /// <summary>
-    /// Lays what is visible on paper. Where it has one colour, the picture is in the opacity alone, which becomes the brightness. Else the
-    /// paper has the colour of most that is visible, if that is most of the picture, or else black or white, whichever is further from it.
+    /// Lays the picture on paper. If the visible pixels have one colour, the opacity becomes the brightness. Otherwise the paper gets the
+    /// median colour of the visible pixels if these are most of the picture, else black or white, whichever is further from that colour.
     /// </summary>
     /// <param name="rgba">(N, 4) uint8, made opaque.</param>
     public static void Flatten(Span<byte> rgba)
@@ -36,7 +36,8 @@ internal static class Opacity
             return;
         }
 
-        bool isOneColour = visible == 0 || Array.TrueForAll(counts, count => Array.FindLastIndex(count, n => n > 0) - Array.FindIndex(count, n => n > 0) < SameColour);
+        bool isOneColour = visible == 0 || Array.TrueForAll(
+            counts, count => Array.FindLastIndex(count, n => n > 0) - Array.FindIndex(count, n => n > 0) < SameColour);
         int[] paper = Array.ConvertAll(counts, count => Median(count, visible));
         if (2 * visible <= rgba.Length / 4)
         {

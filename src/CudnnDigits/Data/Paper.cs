@@ -4,30 +4,30 @@ namespace CudnnDigits.Data;
 
 /// <summary>
 /// The sheet on which a digit was drawn: its colour at each place, and the direction of colour in which the ink differs from it. Both
-/// are found in a small copy of the picture, in which noise has averaged out. The sheet is what most pixels show and what changes
-/// slowly: a quadratic surface fitted by iteratively reweighted least squares with Tukey's biweight, which ignores what lies far from
-/// it; then a morphological opening, which follows shadows and edges and passes over what is narrow.
+/// are estimated from a small copy of the picture, in which noise averages out. The sheet is a quadratic surface, fitted by iteratively
+/// reweighted least squares with Tukey's biweight, which ignores outliers, plus a morphological opening of the remainder, which follows
+/// shadows and edges and removes narrow strokes.
 /// </summary>
 internal sealed class Paper
 {
     private const int LongestSide = 48, Rounds = 12, Terms = 6;
 
-    /// <summary>Strokes are narrower than this part of the mean of the picture's sides.</summary>
+    /// <summary>Strokes are narrower than this share of the mean of the picture's sides.</summary>
     private const double WidestStroke = 1 / 3.0;
 
     private readonly int _width, _height, _columns, _rows;
 
-    /// <summary>The surface, coefficients of 1, u, v, u², uv and v², u across and v down, 0 … 1.</summary>
+    /// <summary>The surface: the coefficients of 1, u, v, u², uv and v² (u across and v down, 0 … 1).</summary>
     private readonly Vector3[] _surface;
 
-    /// <summary>(rows, columns): how far the sheet lies above the surface, in the direction of ink.</summary>
+    /// <summary>(rows, columns): height of the sheet above the surface, in the direction of ink.</summary>
     private readonly float[] _above;
 
-    /// <summary>Length 1.</summary>
+    /// <summary>The direction of ink, of length 1.</summary>
     private readonly Vector3 _ink;
 
-    /// <summary>Looks at a picture.</summary>
-    /// <param name="rgba">(height, width, 4) uint8, of which the last is not looked at.</param>
+    /// <summary>Estimates the sheet of a picture.</summary>
+    /// <param name="rgba">(height, width, 4) uint8; the opacity is ignored.</param>
     /// <param name="width">Pixels in a row.</param>
     /// <param name="height">Rows.</param>
     public Paper(ReadOnlySpan<byte> rgba, int width, int height)
@@ -51,13 +51,14 @@ internal sealed class Paper
         }
 
         Vector3 axis = Axis(differences);
-        float[] along = Array.ConvertAll(differences, difference => Vector3.Dot(axis, difference)), against = Array.ConvertAll(along, value => -value);
+        float[] along = Array.ConvertAll(differences, difference => Vector3.Dot(axis, difference));
+        float[] against = Array.ConvertAll(along, value => -value);
         float[] aboveAlong = Opening(along), aboveAgainst = Opening(against);
         (_ink, _above) = Mass(along, aboveAlong) >= Mass(against, aboveAgainst) ? (axis, aboveAlong) : (-axis, aboveAgainst);
     }
 
-    /// <summary>How far each pixel lies from the sheet in the direction of ink.</summary>
-    /// <param name="rgba">The picture that was looked at.</param>
+    /// <summary>The difference of each pixel from the sheet, in the direction of ink.</summary>
+    /// <param name="rgba">The picture of the constructor.</param>
     /// <returns>(height, width) f32: 0 = sheet; black on white is 255.</returns>
     public float[] Differences(ReadOnlySpan<byte> rgba)
     {
@@ -73,7 +74,8 @@ internal sealed class Paper
                 (int left, int right, float across) = Between(u * _columns - 0.5f, _columns);
                 float upper = float.Lerp(_above[top * _columns + left], _above[top * _columns + right], across);
                 float lower = float.Lerp(_above[bottom * _columns + left], _above[bottom * _columns + right], across);
-                float sheet = ink[0] + ink[1] * u + ink[2] * v + ink[3] * u * u + ink[4] * u * v + ink[5] * v * v + float.Lerp(upper, lower, down);
+                float sheet = ink[0] + ink[1] * u + ink[2] * v + ink[3] * u * u + ink[4] * u * v + ink[5] * v * v
+                    + float.Lerp(upper, lower, down);
                 int at = y * _width + x;
                 float pixel = Vector3.Dot(_ink, new Vector3(rgba[4 * at], rgba[4 * at + 1], rgba[4 * at + 2]));
                 differences[at] = (pixel - sheet) / MathF.Sqrt(3);
@@ -107,8 +109,11 @@ internal sealed class Paper
         return sorted[(int)(share * sorted.Length)];
     }
 
-    private static Vector3 Median(IEnumerable<Vector3> pixels) =>
-        new(Quantile(0.5, pixels.Select(pixel => pixel.X)), Quantile(0.5, pixels.Select(pixel => pixel.Y)), Quantile(0.5, pixels.Select(pixel => pixel.Z)));
+    private static Vector3 Median(IEnumerable<Vector3> pixels)
+    {
+        float Of(int channel) => Quantile(0.5, pixels.Select(pixel => pixel[channel]));
+        return new Vector3(Of(0), Of(1), Of(2));
+    }
 
     private Vector3[] Reduce(ReadOnlySpan<byte> rgba)
     {
@@ -137,23 +142,23 @@ internal sealed class Paper
     }
 
     /// <summary>
-    /// Fits the surface to the sheet: to what most of the border shows; or, where that is a desk round the sheet, to what most of the
-    /// picture
-    /// shows, which then lies near a surface in far more places.
+    /// Fits the surface to the sheet. The fit starts from the median colour of the border. If the border shows a desk around the sheet,
+    /// a fit that starts from the median of the picture has far more pixels near its surface, and is taken instead.
     /// </summary>
     private Vector3[] Fit(Vector3[] pixels, float[] terms)
     {
         const float FarMore = 1.25f;
-        Vector3 border = Median(pixels.Where((_, i) => i < _columns || i >= pixels.Length - _columns || i % _columns is 0 || i % _columns == _columns - 1));
+        bool IsBorder(int i) => i < _columns || i >= pixels.Length - _columns || i % _columns is 0 || i % _columns == _columns - 1;
+        Vector3 border = Median(pixels.Where((_, i) => IsBorder(i)));
         (Vector3[] surface, int near) = Fit(pixels, terms, border);
         (Vector3[] other, int nearOther) = Fit(pixels, terms, Median(pixels));
         return nearOther > FarMore * near ? other : surface;
     }
 
-    /// <summary>Fits a surface, beginning with one colour; says how many pixels lie near it.</summary>
+    /// <summary>Fits a surface, starting from one colour, and counts the pixels near it.</summary>
     private static (Vector3[] Surface, int Near) Fit(Vector3[] pixels, float[] terms, Vector3 start)
     {
-        const float Still = 0.05f, Near = 10; // levels: by which a corner moves when the fit has ended; of noise and a little light
+        const float Still = 0.05f, Near = 10; // levels: the change below which the fit ends; noise and a little uneven light
         Vector3[] surface = new Vector3[Terms];
         surface[0] = start;
         float[] distances = new float[pixels.Length];
@@ -164,8 +169,8 @@ internal sealed class Paper
                 distances[i] = (pixels[i] - Sum(surface, terms.AsSpan(Terms * i, Terms))).Length();
             }
 
-            // A low quantile, not the median: ink may cover half of a picture that was cut out closely.
-            float reach = 4.685f / 0.189f * Math.Max(0.5f, Quantile(0.15, distances)); // Tukey's constant; 15 % of deviations are within 0.189 σ
+            // Tukey's constant; 15 % of deviations are within 0.189 σ. A low quantile, as ink may cover half of a closely cropped picture.
+            float reach = 4.685f / 0.189f * Math.Max(0.5f, Quantile(0.15, distances));
             Vector3[] next = LeastSquares(pixels, terms, distances, reach);
             bool hasEnded = surface.Zip(next, (was, now) => (was - now).Length()).Max() < Still;
             surface = next;
@@ -178,7 +183,7 @@ internal sealed class Paper
         return (surface, distances.Count(distance => distance < Near));
     }
 
-    /// <summary>Fits by Tukey's weights. The normal equations are kept from being singular by a trace of ridge.</summary>
+    /// <summary>Fits with Tukey's weights. A trace of ridge keeps the normal equations from being singular.</summary>
     private static Vector3[] LeastSquares(Vector3[] pixels, float[] terms, float[] distances, float reach)
     {
         const int Columns = Terms + 3;
@@ -229,11 +234,11 @@ internal sealed class Paper
             }
         }
 
-        return [.. Enumerable.Range(0, Terms).Select(i => new Vector3(
-            (float)(equations[i, Terms] / equations[i, i]), (float)(equations[i, Terms + 1] / equations[i, i]), (float)(equations[i, Terms + 2] / equations[i, i])))];
+        float Solution(int term, int channel) => (float)(equations[term, Terms + channel] / equations[term, term]);
+        return [.. Enumerable.Range(0, Terms).Select(i => new Vector3(Solution(i, 0), Solution(i, 1), Solution(i, 2)))];
     }
 
-    /// <summary>How much there is that rises above the surface and above its opening, the far heavier than the wide.</summary>
+    /// <summary>The amount of ink above the surface and its opening; the cube weighs high ink more than wide ink.</summary>
     private static double Mass(float[] values, float[] opening) =>
         values.Zip(opening, (value, open) => Math.Pow(Math.Max(0, Math.Min(value, value - open)), 3)).Sum();
 
@@ -256,7 +261,7 @@ internal sealed class Paper
         return axis;
     }
 
-    /// <summary>Passes over what is narrow and high. A sheet's edge that falls between two cells belongs to the higher side.</summary>
+    /// <summary>Removes what is narrow and high. The edge of a sheet between two cells belongs to the higher cell.</summary>
     private float[] Opening(float[] values)
     {
         int reach = Math.Max(1, (int)((_columns + _rows) / 2 * WidestStroke / 2));
@@ -266,7 +271,7 @@ internal sealed class Paper
         return Array.ConvertAll(opening, value => value + excess);
     }
 
-    /// <summary>The greatest value in a square around each.</summary>
+    /// <summary>The greatest value in a square around each place.</summary>
     private float[] Dilation(float[] values, int reach)
     {
         float[] across = new float[values.Length], all = new float[values.Length];
@@ -290,10 +295,7 @@ internal sealed class Paper
         float greatest = values[from];
         for (int i = from + step; i <= to; i += step)
         {
-            if (values[i] > greatest)
-            {
-                greatest = values[i];
-            }
+            greatest = values[i] > greatest ? values[i] : greatest;
         }
 
         return greatest;

@@ -2,10 +2,7 @@ using System.Numerics;
 
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// Draws pen strokes with anti-aliasing and normalises them as MNIST was: fitted into 20×20 pixels with their proportions
-/// kept, then centred by their mass in 28×28. Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
-/// </summary>
+/// <summary>Draws pen strokes with anti-aliasing, fitted and centred like MNIST's digits (see <see cref="DigitPicture"/>).</summary>
 internal sealed class PenRasterizer
 {
     private const int Side = DigitDataset.Side;
@@ -16,10 +13,10 @@ internal sealed class PenRasterizer
 
     private readonly float[] _distance = new float[Side * Side];
 
-    /// <summary>Draws polylines of any size and place.</summary>
-    /// <param name="polylines">Lines to draw, in any unit.</param>
+    /// <summary>Draws polylines of any size at any place.</summary>
+    /// <param name="polylines">The lines, in any unit.</param>
     /// <param name="radius">Half the pen's width, in pixels of the fitted digit.</param>
-    /// <param name="ink">Brightness of the ink, 0 … 1.</param>
+    /// <param name="ink">The brightness of the ink, 0 … 1.</param>
     /// <param name="image">(28, 28) uint8, overwritten.</param>
     public void Draw(IReadOnlyList<Vector2[]> polylines, float radius, float ink, Span<byte> image)
     {

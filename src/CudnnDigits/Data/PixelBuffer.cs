@@ -1,7 +1,7 @@
 namespace CudnnDigits.Data;
 
-/// <summary>Images that arrive one by one; grows as they do, so that memory follows what was read, not what was promised.</summary>
-/// <param name="name">Where they come from, for messages.</param>
+/// <summary>Collects images one by one. Memory grows with the images that are read, not with the number that a file states.</summary>
+/// <param name="name">The source of the images, for messages.</param>
 internal sealed class PixelBuffer(string name)
 {
     private const int FirstBlock = 64, LargestBlock = 8192;
@@ -9,13 +9,13 @@ internal sealed class PixelBuffer(string name)
     private readonly List<byte[]> _blocks = [];
     private int _left;
 
-    /// <summary>Images that one array can hold.</summary>
+    /// <summary>The most images that one array can hold.</summary>
     public static int Most => Array.MaxLength / DigitDataset.PixelCount;
 
     public int Count { get; private set; }
 
     /// <summary>Room for one more image, (28, 28).</summary>
-    /// <exception cref="InputException">There are <see cref="Most"/> already.</exception>
+    /// <exception cref="InputException">There are <see cref="Most"/> images already.</exception>
     public Span<byte> AddImage()
     {
         if (Count == Most)
@@ -29,14 +29,11 @@ internal sealed class PixelBuffer(string name)
             _blocks.Add(GC.AllocateUninitializedArray<byte>(_left * DigitDataset.PixelCount));
         }
 
-        Span<byte> block = _blocks[^1];
-        Span<byte> image = block.Slice(block.Length - _left * DigitDataset.PixelCount, DigitDataset.PixelCount);
-        _left--;
         Count++;
-        return image;
+        return _blocks[^1].AsSpan(_blocks[^1].Length - _left-- * DigitDataset.PixelCount, DigitDataset.PixelCount);
     }
 
-    /// <summary>All of them, (N, 28, 28).</summary>
+    /// <summary>All images, (N, 28, 28).</summary>
     public byte[] ToArray()
     {
         byte[] pixels = GC.AllocateUninitializedArray<byte>(Count * DigitDataset.PixelCount);

@@ -1,30 +1,28 @@
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// Takes lines that were printed on a sheet out of a picture: ruling and squares. A digit's strokes may be as thin and as dark, so a line
-/// must run through the picture from border to border, nearly straight, and have another one beside it.
+/// Removes the printed lines of ruled and squared paper from a picture. A digit's strokes may be as thin and as dark, so a line must
+/// run through the picture from border to border, nearly straight, and have another one beside it.
 /// </summary>
 internal static class Ruling
 {
     /// <summary>
-    /// Of the picture's side: how much of it a line covers that is not written over; how much a line covers that has such lines beside
-    /// it; and how thick a line is at most.
+    /// Shares of the picture's side: the least that a line covers if it is not written over; the least if there are such lines beside
+    /// it; and the greatest thickness.
     /// </summary>
     private const double Long = 0.7, LongEnough = 0.45, Thick = 1 / 80.0;
 
-    /// <summary>Pieces in which a line is looked for.</summary>
+    /// <summary>The number of pieces into which a line is divided.</summary>
     private const int Pieces = 64;
 
-    /// <summary>How far a line is from running along the picture's side at most, as a part of its other side.</summary>
+    /// <summary>The greatest slant of a line, as a share of the picture's other side.</summary>
     private const double Slant = 1 / 16.0;
 
-    /// <summary>
-    /// Levels, all three colours together, by which a line differs from both of its sides; and so many times as much as noise.
-    /// </summary>
+    /// <summary>A line differs from both of its sides by so many levels (of three colours added) and so many times the noise.</summary>
     private const int LeastDifference = 60, TimesNoise = 5;
 
-    /// <summary>Takes it out: what was printed gets the colours beside it.</summary>
-    /// <param name="rgba">(height, width, 4) uint8, changed; the last is not looked at.</param>
+    /// <summary>Replaces the lines by the colours beside them.</summary>
+    /// <param name="rgba">(height, width, 4) uint8, changed; the opacity is ignored.</param>
     /// <param name="width">Pixels in a row.</param>
     /// <param name="height">Rows.</param>
     public static void Remove(Span<byte> rgba, int width, int height)
@@ -43,33 +41,37 @@ internal static class Ruling
             bool isAcross = across?[i] == true, isDown = down?[i] == true;
             if (!isAcross && !isDown)
             {
-                // Where two lines cross, each goes on at both sides.
-                isAcross = isDown = across is not null && down is not null && IsBetween(across, i, 1, x, width - 1 - x) && IsBetween(down, i, width, y, height - 1 - y);
+                // Where two lines cross, each continues on both sides.
+                isAcross = isDown = across is not null && down is not null
+                    && IsBetween(across, i, 1, x, width - 1 - x) && IsBetween(down, i, width, y, height - 1 - y);
             }
 
             if (isAcross || isDown)
             {
                 int columns = isDown ? reach : 0, rows = isAcross ? reach : 0;
-                (int left, int right, int top, int bottom) = (x >= columns ? x - columns : x + columns, x < width - columns ? x + columns : x - columns, y >= rows ? y - rows : y + rows, y < height - rows ? y + rows : y - rows);
+                int left = x >= columns ? x - columns : x + columns, right = x < width - columns ? x + columns : x - columns;
+                int top = y >= rows ? y - rows : y + rows, bottom = y < height - rows ? y + rows : y - rows;
+                int one = 4 * (top * width + left), other = 4 * (bottom * width + right);
                 for (int colour = 0; colour < 3; colour++)
                 {
-                    rgba[4 * i + colour] = (byte)((before[4 * (top * width + left) + colour] + before[4 * (bottom * width + right) + colour]) / 2);
+                    rgba[4 * i + colour] = (byte)((before[one + colour] + before[other + colour]) / 2);
                 }
             }
         }
 
-        // At the picture's border a line need not go on.
+        // At the picture's border a line need not continue.
         bool IsBetween(bool[] line, int i, int step, int least, int most) =>
-            (least < reach || Enumerable.Range(1, reach).Any(k => line[i - k * step])) && (most < reach || Enumerable.Range(1, reach).Any(k => line[i + k * step]));
+            (least < reach || Enumerable.Range(1, reach).Any(k => line[i - k * step]))
+            && (most < reach || Enumerable.Range(1, reach).Any(k => line[i + k * step]));
     }
 
-    /// <summary>Finds the lines that run along one of the two directions, each a number of pixels and a step between them.</summary>
-    /// <returns>The pixels of lines, with one more at each side; null where there are not two lines.</returns>
+    /// <summary>Finds the lines along one of the two directions. A direction is a number of pixels and the step between them.</summary>
+    /// <returns>The pixels of the lines, widened by one at each side; null if there are fewer than two lines.</returns>
     private static bool[]? Find(byte[] rgba, (int Count, int Step) along, (int Count, int Step) side, int reach)
     {
         bool[] thin = Thin(rgba, along, side, reach);
         int length = along.Count / Pieces;
-        bool[,] full = new bool[Pieces, side.Count]; // pieces of which most is thin, there or in the next row
+        bool[,] full = new bool[Pieces, side.Count]; // pieces of which most pixels are thin, in this row or the next
         for (int piece = 0; piece < Pieces; piece++)
         {
             for (int y = 0; y < side.Count; y++)
@@ -94,7 +96,7 @@ internal static class Ruling
             return Difference(rgba, i, y < reach ? i + reach * side.Step : i - reach * side.Step);
         }
 
-        // Whether a line is there in one of two pieces.
+        // Whether one of two neighbouring pieces of a line is there.
         bool IsFull(int from, int to, int piece) => full[piece, Row(from, to, piece)] || full[piece + 1, Row(from, to, piece + 1)];
 
         static int Row(int from, int to, int piece) => from + ((to - from) * piece + (to > from ? Pieces / 2 : -Pieces / 2)) / Pieces;
@@ -113,7 +115,7 @@ internal static class Ruling
                         count += full[piece, Row(from, to, piece)] ? 1 : 0;
                     }
 
-                    bool isWhole = IsFull(from, to, 0) && IsFull(from, to, Pieces - 2); // a digit, closely cut out, leaves a margin
+                    bool isWhole = IsFull(from, to, 0) && IsFull(from, to, Pieces - 2); // a stroke leaves a margin
                     for (int piece = 0; piece < Pieces && count >= least && isWhole; piece++)
                     {
                         isLine[piece, Row(from, to, piece)] = true;
@@ -122,7 +124,7 @@ internal static class Ruling
             }
 
             bool[] lines = new bool[thin.Length];
-            int[] sections = new int[along.Count]; // lines that a cut across the picture meets there
+            int[] sections = new int[along.Count]; // the number of lines that a cut across the picture meets
             for (int x = 0; x < along.Count; x++)
             {
                 int piece = Math.Min(x / length, Pieces - 1), last = -reach - 1;
@@ -137,7 +139,8 @@ internal static class Ruling
                     last = y;
                     for (int near = Math.Max(0, y - 1); near <= Math.Min(side.Count - 1, y + 2); near++)
                     {
-                        lines[At(x, near)] |= thin[At(x, near)] || (near > 0 && thin[At(x, near - 1)]) || (near < side.Count - 1 && thin[At(x, near + 1)]);
+                        lines[At(x, near)] |= thin[At(x, near)]
+                            || (near > 0 && thin[At(x, near - 1)]) || (near < side.Count - 1 && thin[At(x, near + 1)]);
                     }
                 }
             }
@@ -148,7 +151,7 @@ internal static class Ruling
                 return null;
             }
 
-            // What is much darker or lighter than most of the line is a stroke across it.
+            // Pixels that are much darker or lighter than most of the line belong to a stroke across it.
             int[] contrasts = [.. Enumerable.Range(0, lines.Length).Where(i => lines[i] && thin[i]).Select(Contrast).Order()];
             int most = 3 * contrasts[contrasts.Length / 2] / 2;
             for (int i = 0; i < lines.Length; i++)
@@ -160,7 +163,7 @@ internal static class Ruling
         }
     }
 
-    /// <summary>The pixels that differ from what lies at both sides of them, which is the same.</summary>
+    /// <summary>Marks the pixels that differ from both of their sides, which are alike.</summary>
     private static bool[] Thin(byte[] rgba, (int Count, int Step) along, (int Count, int Step) side, int reach)
     {
         const int Sample = 4096;
@@ -180,15 +183,18 @@ internal static class Ruling
             for (int y = 0; y < side.Count; y++)
             {
                 int at = x * along.Step + y * side.Step, far = reach * side.Step;
-                int up = y < reach ? at + 2 * far : at - far, down = y >= side.Count - reach ? at - 2 * far : at + far; // at the border, both on one side
-                thin[at] = Difference(rgba, at, up) > least && Difference(rgba, at, down) > least && 2 * Difference(rgba, up, down) < Difference(rgba, at, up) + Difference(rgba, at, down);
+                int up = y < reach ? at + 2 * far : at - far; // at the border, both sides are on one side
+                int down = y >= side.Count - reach ? at - 2 * far : at + far;
+                thin[at] = Difference(rgba, at, up) > least && Difference(rgba, at, down) > least
+                    && 2 * Difference(rgba, up, down) < Difference(rgba, at, up) + Difference(rgba, at, down);
             }
         }
 
         return thin;
     }
 
-    /// <summary>Of all three colours together.</summary>
+    /// <summary>The difference of two pixels, the three colours added.</summary>
     private static int Difference(byte[] rgba, int one, int other) =>
-        Math.Abs(rgba[4 * one] - rgba[4 * other]) + Math.Abs(rgba[4 * one + 1] - rgba[4 * other + 1]) + Math.Abs(rgba[4 * one + 2] - rgba[4 * other + 2]);
+        Math.Abs(rgba[4 * one] - rgba[4 * other]) + Math.Abs(rgba[4 * one + 1] - rgba[4 * other + 1])
+            + Math.Abs(rgba[4 * one + 2] - rgba[4 * other + 2]);
 }

@@ -2,23 +2,46 @@ using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Data;
 
-/// <summary>The part of a set that a file holds, by its name: train of mnist_train.csv.</summary>
+/// <summary>The parts that a set of digits may have.</summary>
+internal enum DigitSet
+{
+    Training,
+    Test,
+    Validation,
+}
+
+/// <summary>The words in the names of files, folders and arrays that say which part of a set they hold: train of mnist_train.csv.</summary>
 internal static partial class SetName
 {
-    private static readonly string[] Training = ["train", "training"], Test = ["test", "testing", "validation", "valid", "val"];
+    /// <summary>The parts that serve a purpose, the best first. Evaluation falls back to the training digits.</summary>
+    public static DigitSet[] Wanted(DataPart part) => part switch
+    {
+        DataPart.Training => [DigitSet.Training],
+        DataPart.Evaluation => [DigitSet.Test, DigitSet.Validation, DigitSet.Training],
+        _ => [DigitSet.Test, DigitSet.Validation],
+    };
 
-    /// <summary>The names of a part, the best first; digits to evaluate on are those to train on where there are no others.</summary>
-    public static string[] Of(DataPart part) => part switch { DataPart.Training => Training, DataPart.Evaluation => [.. Test, .. Training], _ => Test };
+    /// <summary>The names of a part, the best first.</summary>
+    public static string[] Of(DigitSet set) => set switch
+    {
+        DigitSet.Training => ["train", "training", "trainset", "trainingset"],
+        DigitSet.Test => ["test", "testing", "testset"],
+        _ => ["validation", "valid", "val"],
+    };
 
-    /// <summary>The name that messages give a part.</summary>
-    public static string Main(DataPart part) => (part == DataPart.Prediction ? Test : Training)[0];
+    /// <summary>The names of all parts that serve a purpose, the best first.</summary>
+    public static IEnumerable<string> Of(DataPart part) => Wanted(part).SelectMany(Of);
 
-    /// <summary>Whether a part is there to train on.</summary>
-    public static bool IsTraining(string set) => Training.Contains(set);
+    /// <summary>The name of a part in messages.</summary>
+    public static string Main(DataPart part) => part == DataPart.Prediction ? "test" : "train";
 
-    /// <summary>The part that a name speaks of, as one of its words; null where it speaks of none.</summary>
+    public static bool IsTraining(string set) => Of(DigitSet.Training).Contains(set);
+
+    /// <summary>The last word of a name that names a part, in lower case; null if there is none.</summary>
     public static string? In(string name) => Word().Match(name) is { Success: true } word ? word.Value.ToLowerInvariant() : null;
 
-    [GeneratedRegex("(?<![A-Za-z])(?:train|training|test|testing|validation|valid|val)(?![A-Za-z])", RegexOptions.IgnoreCase | RegexOptions.RightToLeft | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(
+        "(?<![A-Za-z])(train|training|trainset|trainingset|test|testing|testset|validation|valid|val)(?![A-Za-z])",
+        RegexOptions.IgnoreCase | RegexOptions.RightToLeft | RegexOptions.CultureInvariant)]
     private static partial Regex Word();
 }

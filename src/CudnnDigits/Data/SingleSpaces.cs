@@ -1,19 +1,22 @@
 namespace CudnnDigits.Data;
 
-/// <summary>A table whose columns are aligned by spaces, with one space between two: none leads or ends a line.</summary>
-/// <param name="text">The table; disposed of with this.</param>
+/// <summary>A table whose columns are aligned by spaces, with one space between columns and none at the ends of a line.</summary>
+/// <param name="text">The table; closed with this stream.</param>
 internal sealed class SingleSpaces(Stream text) : ReadOnlyStream
 {
     private readonly byte[] _buffer = new byte[1 << 16];
     private int _start, _end;
     private bool _isLineStart = true, _isPending;
 
-    /// <summary>Whether the first line is separated by spaces alone, and by more than one somewhere, or begins with one.</summary>
+    protected override Stream Source => text;
+
+    /// <summary>Whether only spaces separate the first line's columns, and the line begins with one or has two in a row.</summary>
     public static bool AreNeeded(ReadOnlySpan<byte> seen)
     {
         seen = seen.TrimStart("\r\n"u8);
         ReadOnlySpan<byte> line = seen.IndexOfAny((byte)'\n', (byte)'\r') is >= 0 and int end ? seen[..end] : seen;
-        return line.Count((byte)' ') >= DigitDataset.PixelCount - 1 && line.IndexOfAny(",;|\t\""u8) < 0 && (line[0] == ' ' || line.IndexOf("  "u8) >= 0);
+        return line.Count((byte)' ') >= DigitDataset.PixelCount - 1 && line.IndexOfAny(",;|\t\""u8) < 0
+            && (line[0] == ' ' || line.IndexOf("  "u8) >= 0);
     }
 
     public override int Read(Span<byte> buffer)
@@ -51,15 +54,5 @@ internal sealed class SingleSpaces(Stream text) : ReadOnlyStream
         }
 
         return count;
-    }
-
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            text.Dispose();
-        }
-
-        base.Dispose(disposing);
     }
 }

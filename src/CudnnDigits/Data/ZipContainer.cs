@@ -2,7 +2,7 @@ using System.IO.Compression;
 
 namespace CudnnDigits.Data;
 
-/// <summary>A zip file: Kaggle's, with train.csv and test.csv, one table alone, or NumPy's arrays (.npz), as Keras keeps MNIST.</summary>
+/// <summary>A zip file with train.csv and test.csv (Kaggle), with a single table, or with NumPy arrays (.npz, as Keras's MNIST).</summary>
 internal sealed class ZipContainer : DigitContainer
 {
     private const string Array = ".npy";
@@ -10,7 +10,7 @@ internal sealed class ZipContainer : DigitContainer
     public override string Name => "Keras's mnist.npz";
 
     public override bool Takes(ReadOnlySpan<byte> head, string path) =>
-        head.StartsWith("PK\x03\x04"u8) || path.EndsWith(".zip", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".npz", StringComparison.OrdinalIgnoreCase);
+        head.StartsWith("PK\x03\x04"u8) || Path.GetExtension(path).ToLowerInvariant() is ".zip" or ".npz";
 
     public override DigitDataset Read(InputFile file, string path, DataPart part)
     {
@@ -20,55 +20,53 @@ internal sealed class ZipContainer : DigitContainer
         }
 
         Stream seekable = file.Seekable()
-            ?? throw new InputException($"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
+            ?? throw new InputException(
+                $"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
         using ZipArchive zip = OpenArchive(seekable, path);
-        if (Files(zip).Any(file => file.EndsWith(Array, StringComparison.Ordinal)))
+        string[] files = [.. Files(zip)], tables = [.. files.Where(TableSet.Has)];
+        string[] arrays = [.. files.Where(file => file.EndsWith(Array, StringComparison.Ordinal)).Select(file => file[..^Array.Length])];
+        if (arrays.Length > 0)
         {
-            return NumpyArchive.Read(
-                path, part, [.. Files(zip).Where(file => file.EndsWith(Array, StringComparison.Ordinal)).Select(file => file[..^Array.Length])],
-                name => Open(zip.GetEntry(name + Array)!, seekable, $"{path}/{name}{Array}"));
+            return NumpyArchive.Read(path, part, arrays, name => Open(name + Array));
         }
 
-        string[] files = [.. Files(zip)], tables = [.. files.Where(TableSet.Has)];
-        if (tables.Length == 0 && files.Where(IsTable).ToArray() is [var only])
+        if (tables.Length == 0 && files.Where(TableSet.IsTable).ToArray() is [var only])
         {
             return ReadTable(only);
         }
 
-        return TableSet.Read(path, tables, part, OpenTable, ReadTable) ?? throw new InputException($"{path}: {Instead(files, SetName.Main(part))}");
+        return TableSet.Read(path, tables, part, OpenTable, ReadTable)
+            ?? throw new InputException($"{path}: {Instead(files, SetName.Main(part))}");
 
         DigitDataset ReadTable(string file) => DigitCsv.Read(OpenTable(file), $"{path}/{file}", part);
 
-        Stream OpenTable(string file) => DataSource.Unpack(InputFile.Of(file, Open(zip.GetEntry(file)!, seekable, $"{path}/{file}")), $"{path}/{file}");
+        Stream OpenTable(string file) => DataSource.Unpack(InputFile.Of(file, Open(file)), $"{path}/{file}");
+
+        Stream Open(string file) =>
+            new BoundedStream(new ZipEntryReader(zip.GetEntry(file)!, $"{path}/{file}"), () => seekable.Length, $"{path}/{file}");
     }
 
-    /// <summary>The files, with their folders; without what macOS puts beside each.</summary>
+    /// <summary>The files with their folders, without the hidden files that macOS adds.</summary>
     internal static IEnumerable<string> Files(ZipArchive zip) => zip.Entries.Select(entry => entry.FullName)
-        .Where(name => !name.EndsWith('/') && !name.StartsWith("__MACOSX/", StringComparison.Ordinal) && !Path.GetFileName(name).StartsWith('.'));
+        .Where(name => !name.EndsWith('/') && !name.StartsWith("__MACOSX/", StringComparison.Ordinal))
+        .Where(name => !Path.GetFileName(name).StartsWith('.'));
 
-    private static bool IsTable(string file) => file.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || file.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase) || file.EndsWith(".tsv", StringComparison.OrdinalIgnoreCase);
-
-    /// <summary>What a zip file is that holds no such table, and what to do.</summary>
+    /// <summary>Says what a zip file without such a table is, and what to do.</summary>
     private static string Instead(string[] files, string set) =>
         files.Contains("xl/workbook.xml") ? "is a workbook of Excel; save it as CSV"
         : files.Contains("content.xml") ? "is an OpenDocument; save its table as CSV"
-        : files.Any(file => file.EndsWith("data.pkl", StringComparison.Ordinal)) ? "is a file of PyTorch (.pt), a pickle of Python, which could run code; save the digits with numpy.savez(…, x=…, y=…)"
-        : $"holds no {set}.csv{Listing(files)}; expected Kaggle's zip or NumPy's arrays (.npz), else unpack it and give what it holds";
-
-    private static BoundedStream Open(ZipArchiveEntry entry, Stream file, string name) => new(new ZipEntryReader(entry, name), () => file.Length, name);
-
-    private static string Listing(string[] files)
-    {
-        string[] names = [.. files.Take(4).Select(KnownFile.Printable)];
-        return names.Length == 0 ? ", nor anything else" : $" (but {string.Join(", ", names.Take(3))}{(names.Length > 3 ? " …" : "")})";
-    }
+        : files.Any(file => file.EndsWith("data.pkl", StringComparison.Ordinal)) ?
+            "is a file of PyTorch (.pt), a pickle of Python, which could run code; save the digits with numpy.savez(…, x=…, y=…)"
+        : $"holds no {set}.csv"
+            + (files.Length == 0 ? ", nor anything else" : $" (but {DataSource.Some(files.Select(KnownFile.Printable), 3)})")
+            + "; expected Kaggle's zip or NumPy's arrays (.npz), else unpack it and give what it holds";
 
     private static ZipArchive OpenArchive(Stream file, string path)
     {
         try
         {
             ZipArchive zip = new(file, ZipArchiveMode.Read, leaveOpen: true);
-            _ = zip.Entries.Count; // reads the list
+            _ = zip.Entries.Count; // reads the list of files
             return zip;
         }
         catch (InvalidDataException e)

@@ -2,9 +2,7 @@ using System.IO.Compression;
 
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// One file of a zip file, checked at its end: length and CRC-32, which .NET leaves unchecked (APPNOTE.TXT, 4.4.7 to 4.4.9).
-/// </summary>
+/// <summary>A file in a zip file. Its length and CRC-32, which .NET does not check, are checked at its end (APPNOTE.TXT, 4.4.7).</summary>
 internal sealed class ZipEntryReader : ReadOnlyStream
 {
     private readonly ZipArchiveEntry _entry;
@@ -13,10 +11,10 @@ internal sealed class ZipEntryReader : ReadOnlyStream
     private uint _crc;
     private long _length;
 
-    /// <summary>Opens it.</summary>
-    /// <param name="entry">The file.</param>
-    /// <param name="name">What to call it in messages.</param>
-    /// <exception cref="InputException">It is encrypted, damaged, or packed in a way that .NET does not know.</exception>
+    /// <summary>Opens the file.</summary>
+    /// <param name="entry">The file's entry.</param>
+    /// <param name="name">The name to use in messages.</param>
+    /// <exception cref="InputException">The file is encrypted, damaged, or packed by a method that .NET does not support.</exception>
     public ZipEntryReader(ZipArchiveEntry entry, string name)
     {
         (_entry, _name) = (entry, name);
@@ -31,9 +29,12 @@ internal sealed class ZipEntryReader : ReadOnlyStream
         }
         catch (InvalidDataException e)
         {
-            throw new InputException($"{name}: is damaged, or packed by another method than deflate; download the zip file again, or unpack it and give what it holds", e);
+            throw new InputException(
+                $"{name}: is damaged, or packed by another method than deflate; download it again, or unpack it and give what it holds", e);
         }
     }
+
+    protected override Stream Source => _unpacked;
 
     public override int Read(Span<byte> buffer)
     {
@@ -49,35 +50,10 @@ internal sealed class ZipEntryReader : ReadOnlyStream
 
         _crc = Crc32.Append(_crc, buffer[..read]);
         _length += read;
-        if (read == 0 && !buffer.IsEmpty)
-        {
-            CheckEnd();
-        }
-
-        return read;
-    }
-
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            _unpacked.Dispose();
-        }
-
-        base.Dispose(disposing);
-    }
-
-    private void CheckEnd()
-    {
-        if (_length != _entry.Length)
-        {
-            throw Damaged($"unpacks to {_length} bytes where the zip file states {_entry.Length}");
-        }
-
-        if (_crc != _entry.Crc32)
-        {
-            throw Damaged("its checksum (CRC-32) is wrong");
-        }
+        return read > 0 || buffer.IsEmpty ? read
+            : _length != _entry.Length ? throw Damaged($"unpacks to {_length} bytes where the zip file states {_entry.Length}")
+            : _crc != _entry.Crc32 ? throw Damaged("its checksum (CRC-32) is wrong")
+            : 0;
     }
 
     private InputException Damaged(string how) => new($"{_name}: {how}; download the zip file again");
