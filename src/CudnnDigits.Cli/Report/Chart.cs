@@ -6,45 +6,45 @@ using OxyPlot.Series;
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>
-/// A chart as SVG, drawn by OxyPlot, whose colours are CSS variables of the page around it, so that one drawing serves light,
-/// dark and paper. OxyPlot knows only RGB: each variable travels through it as a colour that nothing else uses. Title and
-/// legend are left to the page, whose fonts OxyPlot cannot measure.
+/// A chart as SVG, drawn by OxyPlot. Its colours are CSS variables of the page around it, so that one drawing fits light mode, dark mode and
+/// print. OxyPlot knows only RGB, so each variable is drawn in a colour that nothing else uses, and replaced afterwards. The page shows the
+/// title and the legend, because OxyPlot cannot measure its fonts.
 /// </summary>
 internal sealed partial class Chart
 {
-    /// <summary>Number of colours for series: --series-0 and on.</summary>
+    /// <summary>Number of colours for series: the CSS variables from --series-0 on.</summary>
     public const int SeriesColors = 6;
 
-    /// <summary>Size in pixels, at which the text has 13.</summary>
+    /// <summary>Size in pixels; the text has 13.</summary>
     public const int Width = 380, Height = 250;
 
     private const byte Mark = 1, FirstSeries = 10, Faint = 115;
 
     private static readonly string[] Variables = ["--ink", "--muted", "--line"];
-    private static readonly OxyColor Ink = OxyColor.FromRgb(Mark, Mark, 0), Muted = OxyColor.FromRgb(Mark, Mark, 1), Line = OxyColor.FromRgb(Mark, Mark, 2);
+    private static readonly OxyColor Ink = OxyColor.FromRgb(Mark, Mark, 0);
+    private static readonly OxyColor Muted = OxyColor.FromRgb(Mark, Mark, 1), Line = OxyColor.FromRgb(Mark, Mark, 2);
 
     private readonly PlotModel _model;
     private readonly List<LineSeries> _lines = [], _bars = [];
     private readonly List<(string Title, int Color, string Kind)> _legend = [];
 
-    /// <param name="x">The horizontal axis.</param>
-    /// <param name="y">The vertical axis.</param>
     public Chart(ChartAxis x, ChartAxis y)
     {
+        bool isTall = x.Title.Length > 0 || x.Labels?.Any(label => label.Contains('\n', StringComparison.Ordinal)) == true;
         _model = new PlotModel
         {
             DefaultFont = "system-ui, sans-serif",
             DefaultFontSize = 13,
             TextColor = Ink,
             PlotAreaBorderColor = Line,
-            PlotMargins = new OxyThickness(60, 8, 12, x.Title.Length > 0 || x.Labels?.Any(label => label.Contains('\n', StringComparison.Ordinal)) == true ? 44 : 26),
+            PlotMargins = new OxyThickness(60, 8, 12, isTall ? 44 : 26),
             Padding = new OxyThickness(0),
         };
         _model.Axes.Add(x.Create(AxisPosition.Bottom, Muted, Line));
         _model.Axes.Add(y.Create(AxisPosition.Left, Muted, Line));
     }
 
-    /// <summary>Adds a line through points, left out of the legend where it has no title.</summary>
+    /// <summary>Adds a line through points. Without a title, it is not in the legend.</summary>
     public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false) =>
         Add(title, color, dashed ? "dashed" : "line", points, new LineSeries
         {
@@ -56,15 +56,26 @@ internal sealed partial class Chart
             MarkerFill = Series(color),
         });
 
-    /// <summary>Adds a line that stays behind the others: one of many.</summary>
+    /// <summary>Adds a faint line, one of many.</summary>
     public Chart AddFaint(string? title, int color, IEnumerable<(double X, double Y)> points) =>
-        Add(title, color, "faint", points, new LineSeries { Color = OxyColor.FromAColor(Faint, Series(color)), StrokeThickness = 1.2, LineStyle = LineStyle.Solid });
+        Add(title, color, "faint", points, new LineSeries
+        {
+            Color = OxyColor.FromAColor(Faint, Series(color)),
+            StrokeThickness = 1.2,
+            LineStyle = LineStyle.Solid,
+        });
 
     /// <summary>Adds points without a line.</summary>
     public Chart AddPoints(string? title, int color, IEnumerable<(double X, double Y)> points, double radius = 4) =>
-        Add(title, color, "dot", points, new LineSeries { LineStyle = LineStyle.None, MarkerType = MarkerType.Circle, MarkerSize = radius, MarkerFill = Series(color) });
+        Add(title, color, "dot", points, new LineSeries
+        {
+            LineStyle = LineStyle.None,
+            MarkerType = MarkerType.Circle,
+            MarkerSize = radius,
+            MarkerFill = Series(color),
+        });
 
-    /// <summary>Adds upright bars, from the lower to the upper end of each, as far down as the points of the chart reach.</summary>
+    /// <summary>Adds vertical bars from the lower to the upper end of each.</summary>
     public Chart AddBars(int color, IEnumerable<(double X, double Low, double High)> bars)
     {
         foreach ((double x, double low, double high) in bars)
@@ -82,19 +93,20 @@ internal sealed partial class Chart
         Add(null, 0, "", [from, to], new LineSeries { Color = Muted, StrokeThickness = 1, LineStyle = LineStyle.Dot });
 
     /// <summary>The chart with its title and legend.</summary>
-    /// <param name="id">A name of its own in the page.</param>
-    /// <param name="title">Above the chart: what the vertical axis measures, and in which unit.</param>
-    /// <param name="description">What it shows, for who cannot see it.</param>
+    /// <param name="id">A name that is unique in the page.</param>
+    /// <param name="title">Heading: what the vertical axis measures.</param>
+    /// <param name="description">What the chart shows, for people who cannot see it.</param>
     public string ToFigure(string id, string title, string description)
     {
         string legend = string.Concat(_legend.Select(entry =>
             $"<li><i style=\"--own:var(--series-{entry.Color % SeriesColors})\" class=\"{entry.Kind}\"></i>{Html.Text(entry.Title)}</li>"));
-        return $"<figure class=\"chart\"><figcaption>{Html.Text(title)}{(legend.Length > 0 ? $"<ul>{legend}</ul>" : "")}</figcaption>{ToSvg(id, description)}</figure>";
+        string caption = Html.Text(title) + (legend.Length > 0 ? $"<ul>{legend}</ul>" : "");
+        return $"<figure class=\"chart\"><figcaption>{caption}</figcaption>{ToSvg(id, description)}</figure>";
     }
 
-    /// <summary>The chart as an inline <c>svg</c> element that scales with its place. Once only: points are fitted to the axes.</summary>
-    /// <param name="id">A name of its own in the page.</param>
-    /// <param name="description">What it shows, for who cannot see it.</param>
+    /// <summary>The chart as an inline <c>svg</c> element that scales. Call it once only, because it fits the points to the axes.</summary>
+    /// <param name="id">A name that is unique in the page.</param>
+    /// <param name="description">What the chart shows, for people who cannot see it.</param>
     /// <param name="place">Further attributes, such as x and y within another SVG.</param>
     public string ToSvg(string id, string description, string place = "")
     {
@@ -104,9 +116,12 @@ internal sealed partial class Chart
         string svg = Encoding.UTF8.GetString(stream.ToArray());
         svg = svg[(svg.IndexOf('>', svg.IndexOf("<svg", StringComparison.Ordinal)) + 1)..].Trim();
         svg = Sentinel().Replace(svg, match => $"var({Variable(byte.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture))})");
-        svg = svg.Replace("clipPath", $"{id}-clip", StringComparison.Ordinal).Replace($"<{id}-clip ", "<clipPath ", StringComparison.Ordinal).Replace($"</{id}-clip>", "</clipPath>", StringComparison.Ordinal);
-        svg = svg.Replace(" shape-rendering=\"crispEdges\"", "", StringComparison.Ordinal); // made for screens at 1:1, uneven when scaled
-        return $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{Html.Text(description)}\" {place}>{svg}";
+        svg = svg.Replace("clipPath", $"{id}-clip", StringComparison.Ordinal) // unique in the page; then the elements' own name again
+            .Replace($"<{id}-clip ", "<clipPath ", StringComparison.Ordinal)
+            .Replace($"</{id}-clip>", "</clipPath>", StringComparison.Ordinal)
+            .Replace(" shape-rendering=\"crispEdges\"", "", StringComparison.Ordinal); // looks uneven when scaled
+        return $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" role=\"img\" "
+            + $"aria-label=\"{Html.Text(description)}\" {place}>{svg}";
     }
 
     private static OxyColor Series(int index) => OxyColor.FromRgb(Mark, Mark, (byte)(FirstSeries + index % SeriesColors));
@@ -128,7 +143,7 @@ internal sealed partial class Chart
         return this;
     }
 
-    /// <summary>Lets logarithmic axes reach over what is drawn.</summary>
+    /// <summary>Fits logarithmic axes to the points.</summary>
     private void Fit()
     {
         if (_model.Axes[0] is LadderAxis x)
@@ -155,19 +170,22 @@ internal sealed partial class Chart
 }
 
 /// <summary>An axis of a chart.</summary>
-/// <param name="Title">Beside the axis; empty for the vertical one, whose title stands above the chart.</param>
-/// <param name="Logarithmic">Whether it is.</param>
-/// <param name="Least">Where it begins, or null for where the points do.</param>
-/// <param name="Most">Where it ends, or null for where the points do.</param>
-/// <param name="Whole">Whether only whole numbers make sense.</param>
-/// <param name="Labels">Names of the places 0, 1, … of an axis of choices, or null for numbers.</param>
-/// <param name="Unit">Behind each number.</param>
+/// <param name="Title">Its title; empty for the vertical axis, whose title is above the chart.</param>
+/// <param name="Logarithmic">Whether the axis is logarithmic.</param>
+/// <param name="Least">Its beginning; null for the least point.</param>
+/// <param name="Most">Its end; null for the greatest point.</param>
+/// <param name="Whole">Whether it marks only whole numbers.</param>
+/// <param name="Labels">For an axis of categories: the names of the positions 0, 1, …</param>
+/// <param name="Unit">Text after each number.</param>
 internal sealed record ChartAxis(
-    string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false, IReadOnlyList<string>? Labels = null, string Unit = "")
+    string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false,
+    IReadOnlyList<string>? Labels = null, string Unit = "")
 {
     public Axis Create(AxisPosition position, OxyColor muted, OxyColor line)
     {
-        Axis axis = Logarithmic ? new LadderAxis(position == AxisPosition.Left ? 9 : 6, Unit) : new LinearAxis { MinimumMajorStep = Whole ? 1 : 0 };
+        Axis axis = Logarithmic
+            ? new LadderAxis(position == AxisPosition.Left ? 9 : 6, Unit)
+            : new LinearAxis { MinimumMajorStep = Whole ? 1 : 0 };
         axis.Position = position;
         axis.Title = Title;
         axis.TitleColor = axis.TextColor = muted;
@@ -186,7 +204,8 @@ internal sealed record ChartAxis(
         }
         else if (Labels is not null)
         {
-            (axis.Minimum, axis.Maximum, axis.MajorStep) = (-0.5, Labels.Count - 0.5, Math.Max(1, Math.Ceiling(Labels.Count / 12.0)));
+            (axis.Minimum, axis.Maximum) = (-0.5, Labels.Count - 0.5);
+            axis.MajorStep = Math.Max(1, Math.Ceiling(Labels.Count / 12.0));
             axis.LabelFormatter = place => place >= 0 && place < Labels.Count && place == Math.Floor(place) ? Labels[(int)place] : "";
         }
 
@@ -195,11 +214,11 @@ internal sealed record ChartAxis(
 }
 
 /// <summary>
-/// A logarithmic axis whose marks are 1, 2 and 5 times the powers of ten, or fewer where those are too many. Zero, which has no
-/// logarithm, is its lowest mark where there is a zero to draw.
+/// A logarithmic axis whose marks are 1, 2 and 5 times the powers of ten, or fewer if these are too many. Zero has no logarithm; if there is
+/// a zero, it is drawn at the lowest mark.
 /// </summary>
-/// <param name="most">Marks that have room.</param>
-/// <param name="unit">Behind each number.</param>
+/// <param name="most">The number of marks that fit.</param>
+/// <param name="unit">Text after each number.</param>
 internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
 {
     private static readonly double[][] Steps = [[1, 2, 5], [1, 3], [1]];
@@ -207,17 +226,19 @@ internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
     private double[] _marks = [1, 10];
     private bool _hasZero;
 
-    /// <summary>The lowest mark: where zero is drawn.</summary>
+    /// <summary>The lowest mark.</summary>
     public double Lowest => _marks[0];
 
-    /// <summary>A number that has room beside an axis; only very small ones have an exponent.</summary>
-    public static string Label(double number, string unit) =>
-        (number != 0 && Math.Abs(number) < 5e-5 ? number.ToString("0.##e-0", CultureInfo.InvariantCulture) : Math.Round(number, 7).ToString("#,0.#######", CultureInfo.InvariantCulture)) + unit;
+    /// <summary>A short form of a number; only very small ones have an exponent.</summary>
+    public static string Label(double number, string unit)
+    {
+        bool isTiny = number != 0 && Math.Abs(number) < 5e-5;
+        return (isTiny ? number : Math.Round(number, 7)).ToString(isTiny ? "0.##e-0" : "#,0.#######", CultureInfo.InvariantCulture) + unit;
+    }
 
     public string LabelOf(double mark) => Label(_hasZero && mark <= Lowest ? 0 : mark, unit);
 
-    /// <summary>Reaches from the mark below the least number to the one above the greatest.</summary>
-    /// <param name="numbers">0 or more each.</param>
+    /// <summary>Fits the axis to numbers from 0 on: from the mark below the least one to the mark above the greatest one.</summary>
     public void Span(IEnumerable<double> numbers)
     {
         double[] all = [.. numbers.Where(double.IsFinite)], positive = [.. all.Where(number => number > 0)];
@@ -229,15 +250,18 @@ internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
         (Minimum, Maximum) = (_marks[0] / room, _marks[^1] * room);
     }
 
-    public override void GetTickValues(out IList<double> majorLabelValues, out IList<double> majorTickValues, out IList<double> minorTickValues) =>
+    public override void GetTickValues(
+        out IList<double> majorLabelValues, out IList<double> majorTickValues, out IList<double> minorTickValues) =>
         (majorLabelValues, majorTickValues, minorTickValues) = (_marks, _marks, []);
 
     private double[] Marks(double[] steps, double least, double greatest)
     {
-        const double Near = 1 + 1e-9; // 0.3 is not quite three times 0.1
+        const double Near = 1 + 1e-9; // because 3 · 0.1 is not exactly 0.3
         int first = (int)Math.Floor(Math.Log10(least)) - 2, last = (int)Math.Ceiling(Math.Log10(greatest)) + 1;
-        double[] ladder = [.. Enumerable.Range(first, last - first + 1).SelectMany(power => steps.Select(step => step * Math.Pow(10, power)))];
-        int from = Array.FindLastIndex(ladder, mark => mark <= least * Near) - (_hasZero ? 1 : 0), to = Math.Max(from + 1, Array.FindIndex(ladder, mark => mark * Near >= greatest));
+        IEnumerable<double> powers = Enumerable.Range(first, last - first + 1).Select(exponent => Math.Pow(10, exponent));
+        double[] ladder = [.. powers.SelectMany(power => steps.Select(step => step * power))];
+        int from = Array.FindLastIndex(ladder, mark => mark <= least * Near) - (_hasZero ? 1 : 0);
+        int to = Math.Max(from + 1, Array.FindIndex(ladder, mark => mark * Near >= greatest));
         return ladder[from..(to + 1)];
     }
 }

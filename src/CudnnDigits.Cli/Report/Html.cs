@@ -3,15 +3,13 @@ using System.Reflection;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>Pieces of a page.</summary>
+/// <summary>Elements of a web page.</summary>
 internal static class Html
 {
-    /// <summary>Text, made safe for a page and for the value of an attribute.</summary>
+    /// <summary>Text, encoded for a page or for the value of an attribute.</summary>
     public static string Text(string text) => WebUtility.HtmlEncode(text);
 
-    /// <summary>A whole page that needs nothing but itself.</summary>
-    /// <param name="title">Its title.</param>
-    /// <param name="body">Its body.</param>
+    /// <summary>A complete page that needs no other files.</summary>
     public static string Page(string title, string body) => $"""
         <!doctype html>
         <html lang="en">
@@ -32,37 +30,46 @@ internal static class Html
         """;
 
     /// <summary>A list of names and values.</summary>
-    public static string Definitions(IEnumerable<RunFact> facts) =>
-        $"<dl class=\"facts\">{string.Concat(facts.Select(fact => $"<div><dt>{Text(fact.Name)}</dt><dd{Title(fact.Whole)}>{Text(fact.Value)}</dd></div>"))}</dl>";
+    public static string Definitions(IEnumerable<RunFact> facts)
+    {
+        IEnumerable<string> items = facts
+            .Select(fact => $"<div><dt>{Text(fact.Name)}</dt><dd{Title(fact.Whole)}>{Text(fact.Value)}</dd></div>");
+        return $"<dl class=\"facts\">{string.Concat(items)}</dl>";
+    }
 
-    /// <summary>A table of figures, a heading in the first column of each row; wider than the screen, it is pushed aside.</summary>
+    /// <summary>A table of figures, which scrolls if it is wider than the screen.</summary>
     /// <param name="head">Headings of the columns.</param>
-    /// <param name="rows">Cells, the first of each a heading.</param>
+    /// <param name="rows">The rows; the first cell of each is a heading.</param>
     /// <param name="foot">A last row that sums up, or null.</param>
-    /// <param name="isStacked">Whether a phone shows each row as a list, for few rows of many columns.</param>
-    public static string Table(IReadOnlyList<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null, bool isStacked = false) => $"""
+    /// <param name="isStacked">Whether a phone shows each row as a list. For few rows with many columns.</param>
+    public static string Table(
+        IReadOnlyList<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null, bool isStacked = false) => $"""
         <div class="scroll"><table class="figures{(isStacked ? " stacked" : "")}">
         <thead><tr>{string.Concat(head.Select(cell => $"<th scope=\"col\">{Text(cell)}</th>"))}</tr></thead>
-        <tbody>{string.Concat(rows.Select(row => Row(row, isStacked ? head : null)))}</tbody>{(foot is null ? "" : $"<tfoot>{Row(foot, null)}</tfoot>")}
+        <tbody>{string.Concat(rows.Select(row => Row(row, isStacked ? head : null)))}</tbody>{Foot(foot)}
         </table></div>
         """;
 
-    /// <summary>Figures that come first.</summary>
-    public static string Tiles(params (string Name, string Value, string Note)[] tiles) =>
-        $"<ul class=\"tiles\">{string.Concat(tiles.Select(tile => $"<li><span>{Text(tile.Name)}</span><strong>{Text(tile.Value)}</strong><small>{Text(tile.Note)}</small></li>"))}</ul>";
+    /// <summary>The most important figures, as large tiles.</summary>
+    public static string Tiles(params (string Name, string Value, string Note)[] tiles)
+    {
+        IEnumerable<string> items = tiles
+            .Select(tile => $"<li><span>{Text(tile.Name)}</span><strong>{Text(tile.Value)}</strong><small>{Text(tile.Note)}</small></li>");
+        return $"<ul class=\"tiles\">{string.Concat(items)}</ul>";
+    }
 
-    /// <summary>What the page cannot show in full, for a pointer that rests there.</summary>
+    /// <summary>An attribute with a tooltip, for a value that is shown shortened.</summary>
     public static string Title(string? text) => text is null ? "" : $" title=\"{Text(text)}\"";
 
-    /// <summary>A share in whole percents; 100 % and 0 % are said of all and none alone.</summary>
+    /// <summary>A share in whole percent. Only exactly all is "100 %", and only exactly none is "0 %".</summary>
     public static string WholePercent(double share) => share switch
     {
         < 1 and >= 0.995 => "over 99 %",
         > 0 and < 0.005 => "under 1 %",
-        _ => string.Create(CultureInfo.InvariantCulture, $"{100 * share:F0} %"),
+        _ => $"{100 * share:F0} %",
     };
 
-    /// <summary>A text file that travels inside the program.</summary>
+    /// <summary>A text file that is embedded in the program.</summary>
     public static string Resource(string name)
     {
         using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name)!;
@@ -70,5 +77,14 @@ internal static class Html
         return reader.ReadToEnd();
     }
 
-    private static string Row(IEnumerable<string> cells, IReadOnlyList<string>? names) => $"<tr>{string.Concat(cells.Select((cell, i) => i == 0 ? $"<th scope=\"row\">{Text(cell)}</th>" : $"<td{(names is null ? "" : $" data-name=\"{Text(names[i])}\"")}>{Text(cell)}</td>"))}</tr>";
+    private static string Foot(IEnumerable<string>? cells) => cells is null ? "" : $"<tfoot>{Row(cells, null)}</tfoot>";
+
+    private static string Row(IEnumerable<string> cells, IReadOnlyList<string>? names)
+    {
+        return $"<tr>{string.Concat(cells.Select(Cell))}</tr>";
+
+        string Cell(string text, int column) => column == 0
+            ? $"<th scope=\"row\">{Text(text)}</th>"
+            : $"<td{(names is null ? "" : $" data-name=\"{Text(names[column])}\"")}>{Text(text)}</td>";
+    }
 }

@@ -6,15 +6,11 @@ namespace CudnnDigits.Cli.Report;
 /// <summary>Grey pictures as PNG.</summary>
 internal static class Picture
 {
-    /// <summary>One digit as it is, light ink on black, to be used as the source of an HTML image.</summary>
-    /// <param name="image">(28, 28) uint8.</param>
+    /// <summary>A digit, (28, 28) uint8, light ink on black, as the source of an HTML image.</summary>
     public static string DataUri(ReadOnlySpan<byte> image) =>
         "data:image/png;base64," + Convert.ToBase64String(ToPng(image, DigitDataset.Side, DigitDataset.Side));
 
-    /// <summary>A picture as a PNG file.</summary>
-    /// <param name="pixels">(height, width) uint8, 0 = black.</param>
-    /// <param name="width">Pixels in a row.</param>
-    /// <param name="height">Rows.</param>
+    /// <summary>A picture, (height, width) uint8, 0 = black, as a PNG file.</summary>
     public static byte[] ToPng(ReadOnlySpan<byte> pixels, int width, int height)
     {
         using MemoryStream png = new();

@@ -5,31 +5,33 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>All that a report says of one run.</summary>
+/// <summary>The content of a report about one run.</summary>
 /// <param name="Folder">The run's folder.</param>
 /// <param name="Record">run.json.</param>
 /// <param name="History">Finished epochs.</param>
 /// <param name="KeptEpoch">Epoch of the kept weights, from 1.</param>
-/// <param name="HasEnded">Whether it came to its end.</param>
-/// <param name="Metrics">The kept weights' metrics, or null where there are neither weights nor metrics.</param>
-/// <param name="Scored">The held-out digits as the kept weights read them, or null where the data is not at hand.</param>
+/// <param name="HasEnded">Whether the run has ended.</param>
+/// <param name="Metrics">Metrics of the kept weights; null if there are neither weights nor metrics.</param>
+/// <param name="Scored">The predictions for the evaluated digits; null if the data is not available.</param>
 /// <param name="WhyNoPictures">Why <paramref name="Scored"/> is null.</param>
 internal sealed record RunReport(
-    RunFolder Folder, RunRecord Record, IReadOnlyList<EpochRecord> History, int KeptEpoch, bool HasEnded, Metrics? Metrics, ScoredDigits? Scored, string? WhyNoPictures)
+    RunFolder Folder, RunRecord Record, IReadOnlyList<EpochRecord> History, int KeptEpoch, bool HasEnded, Metrics? Metrics,
+    ScoredDigits? Scored, string? WhyNoPictures)
 {
-    /// <summary>The run's name: that of its folder.</summary>
+    /// <summary>The name of the run's folder.</summary>
     public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder.Path)));
 
-    /// <summary>Training time, validation not counted.</summary>
+    /// <summary>Training time without validation.</summary>
     public double Seconds => History.Sum(epoch => epoch.Seconds);
 
-    /// <summary>Median training throughput of its epochs; 0 before the first has ended.</summary>
-    public double ImagesPerSecond => History.Count == 0 ? 0 : History.Select(epoch => epoch.ImagesPerSecond).Order().ElementAt(History.Count / 2);
+    /// <summary>Median throughput of the epochs; 0 before the first one has ended.</summary>
+    public double ImagesPerSecond =>
+        History.Count == 0 ? 0 : History.Select(epoch => epoch.ImagesPerSecond).Order().ElementAt(History.Count / 2);
 
-    /// <summary>Reads a run from its folder, and reads its held-out digits again where the data is still there.</summary>
+    /// <summary>Reads a run from its folder, and predicts its evaluated digits again if the data still exists.</summary>
     /// <param name="path">The folder.</param>
-    /// <param name="cache">Data already loaded, by path; added to.</param>
-    /// <exception cref="InputException">No run there, or a damaged one.</exception>
+    /// <param name="cache">Loaded data, by path; newly loaded data is added.</param>
+    /// <exception cref="InputException">There is no run, or it is damaged.</exception>
     public static RunReport Load(string path, Dictionary<string, DigitDataset> cache)
     {
         RunFolder folder = new(path);
@@ -45,23 +47,27 @@ internal sealed record RunReport(
         }
         else
         {
-            // What counts until a run ends; a kill may have left the other files behind it.
+            // Until a run ends, its state counts: if the process was killed, the other files may be older.
             TrainingState? state = folder.ReadState(network, record, data: null);
             history = state?.History ?? [];
             kept = state is { Optimizer.Step: > 0 } ? state.Kept(record.Options) : null;
         }
 
         (ScoredDigits? scored, string? why) = kept is not null ? Score(kept, record, cache) : (null, "the run has kept no weights");
-        return new RunReport(folder, record, history, TrainingState.KeptEpoch(history, record.Options), metrics is not null, metrics ?? scored?.Metrics, scored, why);
+        int keptEpoch = TrainingState.KeptEpoch(history, record.Options);
+        return new RunReport(folder, record, history, keptEpoch, metrics is not null, metrics ?? scored?.Metrics, scored, why);
     }
 
     private static (ScoredDigits? Scored, string? Why) Score(NetworkWeights kept, RunRecord record, Dictionary<string, DigitDataset> cache)
     {
-        string? path = record.Data.Path;
-        DigitDataset data;
+        string path = record.Data.Path ?? "";
+        DigitDataset? data;
         try
         {
-            data = cache.TryGetValue(path ?? "", out DigitDataset? loaded) ? loaded : cache[path ?? ""] = CommonOptions.LoadTraining(path, quiet: true);
+            if (!cache.TryGetValue(path, out data))
+            {
+                data = cache[path] = CommonOptions.LoadTraining(record.Data.Path, quiet: true);
+            }
         }
         catch (InputException e)
         {

@@ -2,7 +2,7 @@ using CudnnDigits.Cli.Studies;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>Several runs as a table for the terminal: what they reached, and the options in which they differ.</summary>
+/// <summary>Several runs as a table for the terminal: their accuracy, and the options in which they differ.</summary>
 internal sealed class RunsTable
 {
     private static readonly string[] OfTheMachine = ["device", "versions"];
@@ -13,10 +13,17 @@ internal sealed class RunsTable
     public RunsTable(IReadOnlyList<RunReport> runs)
     {
         _runs = runs;
-        _differences = [.. RunFacts.Differences(runs).Select(facts => (facts[0].Name, facts.Select(fact => fact.Value).ToArray())).Where(option => !OfTheMachine.Contains(option.Name))];
+        _differences =
+        [
+            .. RunFacts.Differences(runs).Where(facts => !OfTheMachine.Contains(facts[0].Name))
+                .Select(facts => (facts[0].Name, Array.ConvertAll(facts, fact => fact.Value))),
+        ];
     }
 
-    /// <summary>Validation accuracy of the runs' last epochs; null unless they are the same training from several seeds, each of them ended and with digits held out.</summary>
+    /// <summary>
+    /// Validation accuracy after the last epochs. Null unless all runs are the same training with different seeds, have ended, and have
+    /// held digits out.
+    /// </summary>
     public Spread? OverSeeds => _differences is [("seed", { } seeds)] && seeds.Distinct().Count() == seeds.Length
         && _runs.All(run => run.HasEnded && Last(run) is not null) ? Spread.Of(_runs.Select(run => Last(run)!.Value)) : null;
 
@@ -25,7 +32,12 @@ internal sealed class RunsTable
         string[][] rows =
         [
             ["run", "validation", .. _differences.Select(option => option.Name)],
-            .. _runs.Select((run, i) => (string[])[run.Name, run.HasEnded ? Last(run)?.ToString("P2") ?? "none" : "not ended", .. _differences.Select(option => option.Values[i])])
+            .. _runs.Select((run, i) => (string[])
+            [
+                run.Name,
+                run.HasEnded ? Last(run)?.ToString("P2") ?? "none" : "not ended",
+                .. _differences.Select(option => option.Values[i]),
+            ]),
         ];
         int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
         StringBuilder text = new();

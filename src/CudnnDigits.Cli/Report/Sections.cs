@@ -7,25 +7,25 @@ using static CudnnDigits.Cli.Report.Html;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>What pages say of a training: of one run, or of several that differ in their seed or fold alone.</summary>
+/// <summary>Sections of a page about one training: a single run, or several that differ only in their seed or fold.</summary>
 internal static class Sections
 {
     private const int MostWrong = 60, MostUnsure = 20, AugmentedDigits = 6, AugmentedEpochs = 8, FewDigits = 10;
 
-    /// <summary>All of it, but heading and lead.</summary>
+    /// <summary>All sections.</summary>
     /// <param name="group">The runs.</param>
-    /// <param name="id">Begins the names of its charts in the page.</param>
+    /// <param name="id">The beginning of the names of its charts, unique in the page.</param>
     public static string All(RunGroup group, string id) => $"""
         {Headlines(group)}
         {(group.IsSingle || group.Metrics is null ? "" : EachRun(group, id))}
         {Curves([group], id)}
-        {(group.Metrics is null ? "" : $"<div class=\"pair\"><div>{Confusion(group.Metrics)}</div><div>{Classes(group.Metrics)}</div></div>")}
+        {(group.Metrics is null ? "" : Pair(Confusion(group.Metrics), Classes(group.Metrics)))}
         {(group.Scored is null ? NoPictures(group) : Wrong(group.Scored) + Calibration(group.Scored, id) + Augmentation(group.First))}
         <h3>How it was made</h3>
         {Definitions(RunFacts.Common(group.Runs))}
         """;
 
-    /// <summary>Loss, error and learning rate by epoch; of several groups the mean and its deviation.</summary>
+    /// <summary>Loss, error and learning rate by epoch. For several runs: their mean and standard deviation.</summary>
     public static string Curves(IReadOnlyList<RunGroup> groups, string id)
     {
         RunReport[] runs = [.. groups.SelectMany(group => group.Runs)];
@@ -36,20 +36,32 @@ internal static class Sections
 
         bool isAlone = groups.Count == 1, isMean = groups.Any(group => !group.IsSingle);
         ChartAxis epochs = new("epoch", Whole: true);
-        Chart loss = new(epochs, new ChartAxis("", Logarithmic: true)), error = new(epochs, new ChartAxis("", Logarithmic: true, Unit: " %")), rate = new(epochs, new ChartAxis("", Least: 0));
+        Chart loss = new(epochs, new ChartAxis("", Logarithmic: true)), rate = new(epochs, new ChartAxis("", Least: 0));
+        Chart error = new(epochs, new ChartAxis("", Logarithmic: true, Unit: " %"));
         for (int i = 0; i < groups.Count; i++)
         {
             RunGroup group = groups[i];
             string? training = isAlone ? "training" : null, validation = isAlone ? "validation" : group.Name;
             (int dashed, int solid) = isAlone ? (0, 1) : (i, i);
             Draw(loss, group, training, dashed, validation, solid, epoch => epoch.TrainLoss, epoch => epoch.ValidationLoss);
-            Draw(error, group, training, dashed, validation, solid, epoch => 100 * (1 - epoch.TrainAccuracy), epoch => 100 * (1 - epoch.ValidationAccuracy));
+            Draw(
+                error, group, training, dashed, validation, solid,
+                epoch => 100 * (1 - epoch.TrainAccuracy), epoch => 100 * (1 - epoch.ValidationAccuracy));
             rate.Add(isAlone ? null : group.Name, isAlone ? 2 : i, Means(group.ByEpoch(epoch => epoch.LearningRate)));
         }
 
-        string last = runs is [{ History: [.., EpochRecord end] }]
-            ? $"; after the last epoch, training {1 - end.TrainAccuracy:P2}{(end.ValidationAccuracy is { } held ? $" and validation {1 - held:P2}" : "")}"
-            : "";
+        string last = "";
+        if (runs is [{ History: [.., EpochRecord end] }])
+        {
+            string validation = end.ValidationAccuracy is { } held ? $" and validation {1 - held:P2}" : "";
+            last = $"; after the last epoch, training {1 - end.TrainAccuracy:P2}{validation}";
+        }
+
+        string means = isMean ? " Lines are means over the runs, bars one standard deviation up and down." : "";
+        string measured = isAlone
+            ? "Validation is measured after each epoch; training (dashed) is measured while training"
+            : "Solid: validation, after each epoch. Dashed: training, while training";
+        string augmented = runs.Any(run => run.Record.Options.Augmentation.IsEnabled) ? ", on augmented digits" : "";
         return $"""
             <h3>Curves</h3>
             <div class="charts">
@@ -57,17 +69,20 @@ internal static class Sections
             {loss.ToFigure($"{id}-loss", "Loss", "Loss by epoch, training and validation")}
             {rate.ToFigure($"{id}-rate", "Learning rate", "Learning rate at the end of each epoch")}
             </div>
-            <p class="note">Error is the share of digits read wrong. {(isMean ? "Lines are means over the runs, bars one standard deviation up and down. " : "")}{(isAlone ? "Validation is measured after each epoch; training (dashed) is measured " : "Solid: validation, after each epoch. Dashed: training, ")}while training{(runs.Any(run => run.Record.Options.Augmentation.IsEnabled) ? ", on augmented digits" : "")}, with dropout where the network has it.</p>
+            <p class="note">Error is the share of digits read wrong.{means} {measured}{augmented}, with dropout where the network has it.</p>
             """;
 
-        void Draw(Chart chart, RunGroup group, string? training, int dashed, string validation, int solid, Func<EpochRecord, double?> trained, Func<EpochRecord, double?> validated)
+        void Draw(
+            Chart chart, RunGroup group, string? training, int dashed, string validation, int solid, Func<EpochRecord, double?> trained,
+            Func<EpochRecord, double?> validated)
         {
             IReadOnlyList<(int Epoch, Spread Figure)> held = group.ByEpoch(validated);
             if (isAlone && !group.IsSingle && held.Count > 0)
             {
                 for (int i = 0; i < group.Runs.Count; i++)
                 {
-                    chart.AddFaint(i == 0 ? "each run" : null, solid, group.Runs[i].History.Where(epoch => validated(epoch) is not null).Select(epoch => ((double)epoch.Epoch, validated(epoch)!.Value)));
+                    IEnumerable<EpochRecord> epochs = group.Runs[i].History.Where(epoch => validated(epoch) is not null);
+                    chart.AddFaint(i == 0 ? "each run" : null, solid, epochs.Select(epoch => ((double)epoch.Epoch, validated(epoch)!.Value)));
                 }
             }
 
@@ -75,33 +90,37 @@ internal static class Sections
             if (held.Count > 0)
             {
                 chart.Add(validation, solid, Means(held));
-                chart.AddBars(solid, group.IsSingle ? [] : held.Select(epoch => ((double)epoch.Epoch, epoch.Figure.Mean - epoch.Figure.Deviation, epoch.Figure.Mean + epoch.Figure.Deviation)));
+                chart.AddBars(solid, group.IsSingle ? [] : held.Select(epoch =>
+                    ((double)epoch.Epoch, epoch.Figure.Mean - epoch.Figure.Deviation, epoch.Figure.Mean + epoch.Figure.Deviation)));
             }
         }
     }
 
-    private static IEnumerable<(double X, double Y)> Means(IEnumerable<(int Epoch, Spread Figure)> epochs) => epochs.Select(epoch => ((double)epoch.Epoch, epoch.Figure.Mean));
+    private static IEnumerable<(double X, double Y)> Means(IEnumerable<(int Epoch, Spread Figure)> epochs) =>
+        epochs.Select(epoch => ((double)epoch.Epoch, epoch.Figure.Mean));
 
     private static string Headlines(RunGroup group)
     {
         RunReport first = group.First;
         TrainingOptions o = first.Record.Options;
         string unfinished = string.Concat(group.Runs.Where(run => !run.HasEnded).Select(run =>
-            $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. Go on with <code>{Text(ThisProgram.Command("train", "--resume", run.Folder.Path))}</code>.</p>"));
+            $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. "
+            + $"Go on with <code>{Text(ThisProgram.Command("train", "--resume", run.Folder.Path))}</code>.</p>"));
         if (group.Metrics is not { } metrics)
         {
             return unfinished;
         }
 
-        string digits = $"{metrics.Samples:N0} {(o.Split.HoldsOut ? "held-out digits" : "training digits; nothing was held out")}", deviation = $"over {group.Runs.Count} runs";
+        string digits = $"{metrics.Samples:N0} {(o.Split.HoldsOut ? "held-out digits" : "training digits; nothing was held out")}";
+        string deviation = $"over {group.Runs.Count} runs", which = o.KeepLast || !o.Split.HoldsOut ? ", the last" : ", the best";
         (Spread accuracy, Spread f1) = (group.Over(part => part.Accuracy), group.Over(part => part.MacroF1));
         double[] speeds = [.. group.Runs.Select(run => run.ImagesPerSecond).Order()];
         return unfinished + Tiles(
             ("accuracy", $"{accuracy.Mean:P2}", group.IsSingle ? $"of {digits}" : $"± {accuracy.Deviation:P2}, {deviation}"),
             ("read wrong", $"{WrongOf(metrics):N0}", group.IsSingle ? "digits" : $"of {digits}"),
             ("macro F1", $"{f1.Mean:P2}", group.IsSingle ? "mean over the ten classes" : $"± {f1.Deviation:P2}, {deviation}"),
-            ("loss", metrics.Loss.ToString("F4", CultureInfo.InvariantCulture), "mean cross-entropy"),
-            ("weights kept", $"epoch {first.KeptEpoch}", $"of {first.History.Count}{(o.KeepLast || !o.Split.HoldsOut ? ", the last" : ", the best")}"),
+            ("loss", $"{metrics.Loss:F4}", "mean cross-entropy"),
+            ("weights kept", $"epoch {first.KeptEpoch}", $"of {first.History.Count}{which}"),
             ("throughput", $"{speeds[speeds.Length / 2]:N0}", $"images/s; {Duration(group.Runs.Sum(run => run.Seconds))} of training"));
     }
 
@@ -114,39 +133,50 @@ internal static class Sections
         (string what, string[] numbers) = group.First.Record.Options.Folds > 0
             ? ("fold", group.Runs.Select(run => $"{run.Record.Options.Fold}").ToArray())
             : ("seed", group.Runs.Select(run => $"{run.Record.Options.Seed}").ToArray());
-        Chart chart = new(new ChartAxis(what, Labels: numbers), new ChartAxis("", Least: 0, Most: Math.Max(0.1, 1.1 * Math.Max(error.Values.Max(), error.Mean + error.Deviation)), Unit: " %"));
+        double most = Math.Max(0.1, 1.1 * Math.Max(error.Values.Max(), error.Mean + error.Deviation));
+        Chart chart = new(new ChartAxis(what, Labels: numbers), new ChartAxis("", Least: 0, Most: most, Unit: " %"));
         foreach (double level in new[] { error.Mean - error.Deviation, error.Mean + error.Deviation })
         {
             chart.AddGuide((-0.5, level), (last + 0.5, level));
         }
 
-        chart.AddFaint("mean, ± deviation dotted", 1, [(-0.5, error.Mean), (last + 0.5, error.Mean)]).AddPoints(null, 1, error.Values.Select((value, i) => ((double)i, value)), 5);
-        IEnumerable<string[]> rows = group.Runs.Select((run, i) => (string[])[$"{what} {numbers[i]}", $"{run.Metrics!.Accuracy:P2}", $"{WrongOf(run.Metrics):N0} of {run.Metrics.Samples:N0}", $"{run.Metrics.MacroF1:P2}", run.Metrics.Loss.ToString("F4", CultureInfo.InvariantCulture)]);
-        return $"""
-            <h3>Run by run</h3>
-            <div class="pair"><div>{Table([what, "accuracy", "wrong", "macro F1", "loss"], rows, ["mean", $"{group.Over(m => m.Accuracy).Mean:P2}", group.Over(m => WrongOf(m)).Mean.ToString("N1", CultureInfo.InvariantCulture), $"{group.Over(m => m.MacroF1).Mean:P2}", group.Over(m => m.Loss).Mean.ToString("F4", CultureInfo.InvariantCulture)])}</div>
-            <div class="beside">{chart.ToFigure($"{id}-runs", "Error", $"Share of held-out digits read wrong by each run; mean {error.Mean:F2} %, standard deviation {error.Deviation:F2} %")}</div></div>
-            """;
+        chart.AddFaint("mean, ± deviation dotted", 1, [(-0.5, error.Mean), (last + 0.5, error.Mean)])
+            .AddPoints(null, 1, error.Values.Select((value, i) => ((double)i, value)), 5);
+        IEnumerable<string[]> rows = group.Runs.Select((run, i) => Row(
+            $"{what} {numbers[i]}", run.Metrics!.Accuracy, $"{WrongOf(run.Metrics):N0} of {run.Metrics.Samples:N0}", run.Metrics.MacroF1,
+            run.Metrics.Loss));
+        string[] mean = Row("mean", Mean(m => m.Accuracy), $"{Mean(m => WrongOf(m)):N1}", Mean(m => m.MacroF1), Mean(m => m.Loss));
+        string description = $"Share of held-out digits read wrong by each run; "
+            + $"mean {error.Mean:F2} %, standard deviation {error.Deviation:F2} %";
+        string table = Table([what, "accuracy", "wrong", "macro F1", "loss"], rows, mean);
+        return "<h3>Run by run</h3>\n" + Pair(table, chart.ToFigure($"{id}-runs", "Error", description), "beside");
+
+        double Mean(Func<Metrics, double> figure) => group.Over(figure).Mean;
+        static string[] Row(string name, double accuracy, string wrong, double f1, double loss) =>
+            [name, $"{accuracy:P2}", wrong, $"{f1:P2}", $"{loss:F4}"];
     }
+
+    /// <summary>Two elements side by side.</summary>
+    private static string Pair(string left, string right, string rightClass = "") =>
+        $"<div class=\"pair\"><div>{left}</div>\n<div class=\"{rightClass}\">{right}</div></div>";
 
     private static string Confusion(Metrics metrics)
     {
         int most = Math.Max(1, metrics.Confusion.SelectMany((row, label) => row.Where((_, read) => read != label)).Max());
         string rows = string.Concat(metrics.Confusion.Select((row, label) =>
             $"<tr><th scope=\"row\">{label}</th>{string.Concat(row.Select((count, read) => Cell(count, label, read, most)))}</tr>"));
+        string head = string.Concat(Enumerable.Range(0, DigitDataset.Classes).Select(digit => $"<th scope=\"col\">{digit}</th>"));
         return $"""
             <h3>Confusion matrix</h3>
             <div class="scroll"><table class="confusion"><caption>A row per label, a column per answer</caption>
-            <thead><tr><td></td>{string.Concat(Enumerable.Range(0, DigitDataset.Classes).Select(digit => $"<th scope=\"col\">{digit}</th>"))}</tr></thead>
+            <thead><tr><td></td>{head}</tr></thead>
             <tbody>{rows}</tbody></table></div>
             """;
     }
 
-    private static string Cell(int count, int label, int read, int most) => label == read
-        ? $"<td class=\"right\">{count:N0}</td>"
-        : count == 0
-            ? "<td class=\"none\">·</td>"
-            : string.Create(CultureInfo.InvariantCulture, $"<td class=\"wrong\" style=\"--share:{Math.Round(15 + 85.0 * count / most)}%\">{count:N0}</td>");
+    private static string Cell(int count, int label, int read, int most) => label == read ? $"<td class=\"right\">{count:N0}</td>"
+        : count == 0 ? "<td class=\"none\">·</td>"
+        : $"<td class=\"wrong\" style=\"--share:{Math.Round(15 + 85.0 * count / most)}%\">{count:N0}</td>";
 
     private static string Classes(Metrics metrics) => "<h3>Per class</h3>" + Table(
         ["digit", "precision", "recall", "F1", "digits"],
@@ -155,31 +185,43 @@ internal static class Sections
 
     public static string Wrong(ScoredDigits scored)
     {
-        (ScoredDigit Digit, int Times)[] wrong = [.. scored.Wrong().GroupBy(digit => digit.Row).Select(same => (same.First(), same.Count())).OrderByDescending(pair => pair.Item2)];
+        IEnumerable<(ScoredDigit Digit, int Times)> counted =
+            scored.Wrong().GroupBy(digit => digit.Row).Select(same => (same.First(), same.Count()));
+        (ScoredDigit Digit, int Times)[] wrong = [.. counted.OrderByDescending(pair => pair.Times)];
         ScoredDigit[] unsure = [.. scored.LeastSure().DistinctBy(digit => digit.Row).Take(MostUnsure)];
+        string sure = string.Concat(unsure.Select(digit => Digit(scored.Data, digit, 1)));
         bool isRepeated = wrong is [(_, > 1), ..];
+        string shown = wrong.Length > MostWrong ? $"{MostWrong} of {wrong.Length:N0}. " : "";
         string order = isRepeated ? "Those read wrong most often first, then the surest." : "The surest first.";
-        string heading = wrong.Length == 0 ? "None." : $"{(wrong.Length > MostWrong ? $"{MostWrong} of {wrong.Length:N0}. " : "")}{order} What it is → what the network said, and how sure it was{(isRepeated ? "; × how often it was read wrong" : "")}.";
+        string times = isRepeated ? "; × how often it was read wrong" : "";
+        string heading = wrong.Length == 0 ? "None."
+            : $"{shown}{order} What it is → what the network said, and how sure it was{times}.";
         return $"""
             <h3>Digits it read wrong</h3>
             <p class="note">{heading}</p>
             <ul class="digits">{string.Concat(wrong.Take(MostWrong).Select(pair => Digit(scored.Data, pair.Digit, pair.Times)))}</ul>
             <h3>Digits it read right, but was least sure of</h3>
-            {(unsure.Length > 0 ? $"<ul class=\"digits\">{string.Concat(unsure.Select(digit => Digit(scored.Data, digit, 1)))}</ul>" : "<p class=\"note\">None: it was at least 99.5 % sure of every digit that it read right.</p>")}
+            {(unsure.Length > 0
+                ? $"<ul class=\"digits\">{sure}</ul>"
+                : "<p class=\"note\">None: it was at least 99.5 % sure of every digit that it read right.</p>")}
             """;
     }
 
     private static string Digit(DigitDataset data, ScoredDigit digit, int times)
     {
-        string said = digit.Label == digit.Read ? $"{digit.Label}" : $"{digit.Label} → <b>{digit.Read}</b>{(times > 1 ? $" ×{times}" : "")}";
-        return $"""<li><img src="{Picture.DataUri(data.Image(digit.Row))}" width="28" height="28" alt="row {digit.Row}: a {digit.Label}, read as {digit.Read}"><span>{said}</span><small>{Sure(digit.Sure)}</small></li>""";
+        string said = $"{digit.Label}" + (digit.Label == digit.Read ? "" : $" → <b>{digit.Read}</b>{(times > 1 ? $" ×{times}" : "")}");
+        string image = Image(data.Image(digit.Row), $"row {digit.Row}: a {digit.Label}, read as {digit.Read}");
+        return $"<li>{image}<span>{said}</span><small>{Sure(digit.Sure)}</small></li>";
     }
 
-    /// <summary>Never 100 %, of which no network can be sure.</summary>
+    private static string Image(ReadOnlySpan<byte> image, string description) =>
+        $"""<img src="{Picture.DataUri(image)}" width="28" height="28" alt="{description}">""";
+
+    /// <summary>A probability. Never "100 %", because no network can be certain.</summary>
     private static string Sure(double probability) => probability switch
     {
         >= 0.999 => "over 99.9 %",
-        >= ScoredDigits.SureFrom => string.Create(CultureInfo.InvariantCulture, $"{100 * probability:F1} %"),
+        >= ScoredDigits.SureFrom => $"{100 * probability:F1} %",
         _ => WholePercent(probability),
     };
 
@@ -196,27 +238,30 @@ internal static class Sections
         }
 
         double from = 100 * bins.Min(bin => Math.Min(bin.Sure, bin.Right)), least = Math.Max(0, 10 * Math.Floor((from - 2) / 10));
-        ChartAxis sure = new("sure", Least: least, Most: 100 + 0.04 * (100 - least), Unit: " %"), right = sure with { Title = "" };
-        Chart chart = new Chart(sure, right).AddGuide((least, least), (100, 100));
+        ChartAxis sure = new("sure", Least: least, Most: 100 + 0.04 * (100 - least), Unit: " %");
+        Chart chart = new Chart(sure, sure with { Title = "" }).AddGuide((least, least), (100, 100));
         foreach (CalibrationBin bin in bins)
         {
             chart.AddPoints(null, 1, [(100 * bin.Sure, 100 * bin.Right)], Radius(bin.Count));
         }
 
+        const string Description = "Share of right answers against how sure the network was; the table beside it has the same figures";
+        IEnumerable<string[]> rows = bins.Select(bin => (string[])[Range(bin), WholePercent(bin.Right), $"{bin.Count:N0}"]);
         return $"""
             {Heading}
             <div class="pair">
-            <div class="beside">{chart.ToFigure($"{id}-calibration", "Right", "Share of right answers against how sure the network was; the table beside it has the same figures")}</div>
-            <div class="beside">{Table(["sure", "right", "digits"], bins.Select(bin => (string[])[Range(bin), WholePercent(bin.Right), $"{bin.Count:N0}"]))}
-            <p class="note">The larger a dot, the more digits. On the dotted line, being 80 % sure means being right 80 % of the time; the expected calibration error, the mean distance from it, is {scored.CalibrationError():P2}.{few}</p></div>
+            <div class="beside">{chart.ToFigure($"{id}-calibration", "Right", Description)}</div>
+            <div class="beside">{Table(["sure", "right", "digits"], rows)}
+            <p class="note">The larger a dot, the more digits. On the dotted line, being 80 % sure means being right 80 % of the time;
+            the expected calibration error, the mean distance from it, is {scored.CalibrationError():P2}.{few}</p></div>
             </div>
             """;
 
         static double Radius(int count) => 1 + 2.3 * Math.Log10(count);
 
-        static string Range(CalibrationBin bin) => bin.Most == 1 ? $"over {Percent(bin.Least)} %" : bin.Least == 0 ? $"under {Percent(bin.Most)} %" : $"{Percent(bin.Least)}–{Percent(bin.Most)} %";
-
-        static string Percent(double share) => (100 * share).ToString("0.#", CultureInfo.InvariantCulture);
+        static string Range(CalibrationBin bin) => bin.Most == 1 ? $"over {100 * bin.Least:0.#} %"
+            : bin.Least == 0 ? $"under {100 * bin.Most:0.#} %"
+            : $"{100 * bin.Least:0.#}–{100 * bin.Most:0.#} %";
     }
 
     private static string Augmentation(RunReport run)
@@ -233,25 +278,29 @@ internal static class Sections
         int[] rows = [.. o.Split.Draw(data.Labels).Training.Take(AugmentedDigits)];
         string strip = string.Concat(rows.Select(row =>
         {
-            string original = $"""<img src="{Picture.DataUri(data.Image(row))}" width="28" height="28" alt="row {row}: a {data.Labels[row]}, as it is">""";
+            string original = Image(data.Image(row), $"row {row}: a {data.Labels[row]}, as it is");
             return $"<li>{original}{string.Concat(Enumerable.Range(0, AugmentedEpochs).Select(Epoch))}</li>";
 
             string Epoch(int epoch)
             {
                 o.Augmentation.Apply(random, (uint)row, (uint)epoch, data.Image(row), augmented);
-                return $"""<img src="{Picture.DataUri(augmented)}" width="28" height="28" alt="in epoch {epoch + 1}">""";
+                return Image(augmented, $"in epoch {epoch + 1}");
             }
         }));
         return $"""
             <h3>Augmentation</h3>
-            <p class="note">Each row: a training digit as it is, then as the first {AugmentedEpochs} epochs saw it: {TrainingField.Describe(TrainingField.Augmentation, o)}.</p>
+            <p class="note">Each row: a training digit as it is, then as the first {AugmentedEpochs} epochs saw it:
+            {TrainingField.Describe(TrainingField.Augmentation, o)}.</p>
             <ul class="strip">{strip}</ul>
             """;
     }
 
-    private static string NoPictures(RunGroup group) => $"<p class=\"note\">No pictures of digits and no calibration: {Text(group.Runs.First(run => run.Scored is null).WhyNoPictures ?? "")}.</p>";
+    private static string NoPictures(RunGroup group)
+    {
+        string why = group.Runs.First(run => run.Scored is null).WhyNoPictures ?? "";
+        return $"<p class=\"note\">No pictures of digits and no calibration: {Text(why)}.</p>";
+    }
 
-    private static string Duration(double seconds) => TimeSpan.FromSeconds(seconds) is var time && time.TotalMinutes >= 1
-        ? time.ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture)
-        : string.Create(CultureInfo.InvariantCulture, $"{seconds:F1} s");
+    private static string Duration(double seconds) =>
+        seconds >= 60 ? $"{TimeSpan.FromSeconds(seconds):h\\:mm\\:ss}" : $"{seconds:F1} s";
 }

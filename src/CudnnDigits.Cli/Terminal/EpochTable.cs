@@ -2,15 +2,15 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Terminal;
 
-/// <summary>Finished epochs as a table that fits the terminal: short headers where long ones do not, and then fewer columns.</summary>
+/// <summary>A table of the finished epochs. If it does not fit the terminal, it has shorter headers, and then fewer columns.</summary>
 /// <param name="epochs">Epochs of the run.</param>
-/// <param name="highestRate">The highest learning rate of the run, which settles its decimals.</param>
+/// <param name="highestRate">The highest learning rate of the run, which determines the decimals.</param>
 /// <param name="validates">Whether digits are held out.</param>
 internal sealed class EpochTable(int epochs, double highestRate, bool validates)
 {
     private const string Gap = "  ", Best = "best";
 
-    /// <summary>In the order in which they stand; the number says in which they are left out, the last one first.</summary>
+    /// <summary>The columns in their order. Those with the highest rank are left out first.</summary>
     private readonly (string Long, string Short, int Rank, Func<EpochRecord, string> Cell)[] _all =
     [
         ("epoch", "epoch", 0, e => $"{e.Epoch}/{epochs}"),
@@ -24,17 +24,12 @@ internal sealed class EpochTable(int epochs, double highestRate, bool validates)
             }
             : [],
         ("learning rate", "lr", 5, e => Figures.Rate(e.LearningRate, highestRate)),
-        ("images/s", "images/s", 6, e => e.ImagesPerSecond.ToString("N0", CultureInfo.InvariantCulture)),
+        ("images/s", "images/s", 6, e => $"{e.ImagesPerSecond:N0}"),
     ];
 
     private string? _header;
 
-    /// <summary>
-    /// An epoch's line, and the header before it where there is none yet, or where another width has made it another one.
-    /// </summary>
-    /// <param name="epoch">The epoch.</param>
-    /// <param name="isBest">Whether it is the best so far.</param>
-    /// <param name="screen">The terminal.</param>
+    /// <summary>Prints an epoch's line; before the first line, and after a change of the terminal's width, also the header.</summary>
     public void Print(EpochRecord epoch, bool isBest, Screen screen)
     {
         (string header, string[] cells) = Fit(epoch, screen.Width);
@@ -47,27 +42,38 @@ internal sealed class EpochTable(int epochs, double highestRate, bool validates)
         screen.Line(string.Join(Gap, cells) + (isBest && validates ? Gap + screen.Green(Best) : ""));
     }
 
-    /// <summary>The header, and the cells as wide as theirs, that fit.</summary>
+    /// <summary>The header and the cells of the widest layout that fits, or of the narrowest one.</summary>
     public (string Header, string[] Cells) Fit(EpochRecord epoch, int width)
     {
-        int[] ranks = [.. _all.Select(column => column.Rank).Order()];
-        IEnumerable<(bool IsShort, int Count)> layouts = Enumerable.Range(1, _all.Length).Reverse().Select(count => (true, count)).Prepend((false, _all.Length));
-        return layouts.Select(layout => Layout(epoch, layout.IsShort, ranks[layout.Count - 1]))
-            .Where((layout, i) => layout.Header.Length + (validates ? Gap.Length + Best.Length : 0) <= width || i == _all.Length).First();
+        int[] ranks = [.. _all.Select(column => column.Rank).OrderDescending()];
+        int best = validates ? Gap.Length + Best.Length : 0;
+        (string Header, string[] Cells) layout = Layout(epoch, isShort: false, ranks[0]);
+        for (int i = 0; layout.Header.Length + best > width && i < ranks.Length; i++)
+        {
+            layout = Layout(epoch, isShort: true, ranks[i]);
+        }
+
+        return layout;
     }
 
     private (string Header, string[] Cells) Layout(EpochRecord epoch, bool isShort, int lastRank)
     {
-        var columns = _all.Where(column => column.Rank <= lastRank).Select(column => (Name: isShort ? column.Short : column.Long, column.Cell, column.Rank))
-            .Select(column => (column.Name, Cell: column.Cell(epoch), Width: Math.Max(column.Name.Length, column.Cell(column.Rank == 0 ? Last : Widest).Length))).ToArray();
-        return (string.Join(Gap, columns.Select(column => column.Name.PadLeft(column.Width))), [.. columns.Select(column => column.Cell.PadLeft(column.Width))]);
+        List<string> header = [], cells = [];
+        foreach ((string full, string brief, _, Func<EpochRecord, string> cell) in _all.Where(column => column.Rank <= lastRank))
+        {
+            string name = isShort ? brief : full;
+            int width = Math.Max(name.Length, cell(Widest).Length);
+            header.Add(name.PadLeft(width));
+            cells.Add(cell(epoch).PadLeft(width));
+        }
+
+        return (string.Join(Gap, header), [.. cells]);
     }
 
-    /// <summary>Epochs whose cells are as wide as any.</summary>
-    private EpochRecord Last => Widest with { Epoch = epochs };
+    /// <summary>An epoch with the widest possible cells.</summary>
+    private EpochRecord Widest => new(
+        epochs, TrainLoss: 1e-5, TrainAccuracy: 1, ValidationLoss: 1e-5, ValidationAccuracy: 1, highestRate / 1e12, Seconds: 1,
+        ImagesPerSecond: 9_999_999);
 
-    private EpochRecord Widest => new(1, TrainLoss: 1e-5, TrainAccuracy: 1, ValidationLoss: 1e-5, ValidationAccuracy: 1, highestRate / 1e12, Seconds: 1, ImagesPerSecond: 9_999_999);
-
-    /// <summary>A share, in whole hundredths of a percent.</summary>
-    public static string Percent(double share) => share.ToString("P2", CultureInfo.InvariantCulture);
+    public static string Percent(double share) => $"{share:P2}";
 }

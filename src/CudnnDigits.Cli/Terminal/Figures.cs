@@ -1,6 +1,6 @@
 namespace CudnnDigits.Cli.Terminal;
 
-/// <summary>Numbers for people: decimals without exponents, in columns of one width.</summary>
+/// <summary>Numbers for people: decimals without exponents, for columns of equal width.</summary>
 internal static class Figures
 {
     private const int MostDecimals = 8;
@@ -8,34 +8,37 @@ internal static class Figures
     /// <summary>A loss in at most 7 characters: 0.0123, 12.35, 12345, &lt;0.0001, &gt;999999.</summary>
     public static string Loss(double loss) => loss switch
     {
-        _ when !double.IsFinite(loss) => loss.ToString(CultureInfo.InvariantCulture),
+        _ when !double.IsFinite(loss) => $"{loss}",
         > 0 and < 0.00005 => "<0.0001",
         > 999_999 => ">999999",
-        >= 1000 => loss.ToString("F0", CultureInfo.InvariantCulture),
-        >= 10 => loss.ToString("F2", CultureInfo.InvariantCulture),
-        _ => loss.ToString("F4", CultureInfo.InvariantCulture),
+        >= 1000 => $"{loss:F0}",
+        >= 10 => $"{loss:F2}",
+        _ => $"{loss:F4}",
     };
 
     /// <summary>
-    /// A learning rate, in as many decimals as show three figures of the highest of its run: 0.00300, 0.00012, &lt;0.00001.
+    /// A learning rate with as many decimals as the highest rate of its run needs for three digits: 0.00300, 0.00012, &lt;0.00001.
     /// </summary>
     public static string Rate(double rate, double highest)
     {
         int decimals = Math.Clamp(highest > 0 ? 2 - (int)Math.Floor(Math.Log10(highest)) : 0, 0, MostDecimals);
-        string text = rate.ToString($"F{decimals}", CultureInfo.InvariantCulture);
-        return rate > 0 && text.All(c => c is '0' or '.') ? "<" + Math.Pow(10, -decimals).ToString($"F{decimals}", CultureInfo.InvariantCulture) : text;
+        string text = Decimal(rate);
+        return rate > 0 && text.All(c => c is '0' or '.') ? "<" + Decimal(Math.Pow(10, -decimals)) : text;
+
+        string Decimal(double number) => number.ToString($"F{decimals}", CultureInfo.InvariantCulture);
     }
 
-    /// <summary>A number as it would be typed: its shortest digits, without an exponent as far as 28 decimals go.</summary>
+    /// <summary>The shortest exact form of a number, without an exponent if 28 decimals suffice.</summary>
     public static string Exact(double value)
     {
-        string text = value.ToString("R", CultureInfo.InvariantCulture);
-        return text.Contains('E', StringComparison.Ordinal) && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal exact) && (double)exact == value
-            ? exact.ToString(CultureInfo.InvariantCulture)
-            : text;
+        string text = $"{value:R}";
+        return text.Contains('E', StringComparison.Ordinal)
+            && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal exact) && (double)exact == value
+                ? $"{exact}"
+                : text;
     }
 
-    /// <summary>Time to go: 0:01:23; from a day on, 2 d 03:04.</summary>
+    /// <summary>Remaining time: 0:01:23; from a day on, 2 d 03:04.</summary>
     public static string Left(TimeSpan left) => left.TotalDays < 1
         ? left.ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture)
         : left.ToString(@"d\ \d\ hh\:mm", CultureInfo.InvariantCulture);

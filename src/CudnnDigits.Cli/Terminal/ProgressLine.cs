@@ -1,16 +1,15 @@
 namespace CudnnDigits.Cli.Terminal;
 
-/// <summary>A bar, a percentage, and whatever else there is room for.</summary>
+/// <summary>A progress bar, a percentage, and further parts if there is room for them.</summary>
 internal static class ProgressLine
 {
     private const int LongestBar = 30, ShortestBar = 8;
     private const string Gap = "  ";
 
-    /// <summary>Formats it.</summary>
-    /// <param name="done">Share that is done.</param>
-    /// <param name="parts">What stands behind the percentage, in this order; those with the highest numbers are left out first. Empty
-    /// ones do not count.</param>
-    /// <param name="width">Characters that there is room for.</param>
+    /// <summary>Formats the line.</summary>
+    /// <param name="done">The share that is done, 0 … 1.</param>
+    /// <param name="parts">The parts after the percentage, in this order. Those with the highest rank are left out first.</param>
+    /// <param name="width">The width in characters.</param>
     public static string Format(double done, IReadOnlyList<(int Rank, string Text)> parts, int width)
     {
         done = Math.Clamp(done, 0, 1);

@@ -4,34 +4,31 @@ using Spectre.Console;
 namespace CudnnDigits.Cli.Terminal;
 
 /// <summary>
-/// Standard error as a terminal: lines that fit its width as it is now, and below them one line that moves. That one is cleared
-/// before anything else is printed. Terminals differ in what they do when they become narrower: most break what has become too
-/// long, some cut it off. A blank line above the one that moves takes the difference.
+/// Standard error as a terminal: lines that fit its current width, and below them one progress line, which is overwritten. It is cleared
+/// before anything else is printed. When a terminal becomes narrower, most break lines that are too long, and some cut them off. A blank
+/// line above the progress line makes the result look right in both cases.
 /// </summary>
 /// <param name="writer">The terminal.</param>
-/// <param name="width">Its columns; asked for each time, because windows change.</param>
-/// <param name="moves">Whether the cursor can be moved; else nothing moves.</param>
-/// <param name="colors">Whether there may be colours and faint letters.</param>
+/// <param name="width">Gives its columns, which can change at any time.</param>
+/// <param name="moves">Whether the cursor can be moved; otherwise there is no progress line.</param>
+/// <param name="colors">Whether to use colours and dim text.</param>
 internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, bool colors)
 {
-    /// <summary>The line that moves is no longer than this, so that half of it is narrower than any window that is in use.</summary>
+    /// <summary>The longest progress line. Half of it is narrower than any usual window.</summary>
     private const int LongestMoving = 79;
 
     private const string Escape = "\u001b[";
 
     private bool _isBelowBlank, _isBroken;
-    private int _length; // of the line that moves; 0 while there is none
+    private int _length; // of the progress line; 0 if there is none
 
-    /// <summary>Columns to use: the last one stays free, because some terminals go to the next line once it is filled.</summary>
+    /// <summary>Usable columns. The last one stays free, because some terminals start a new line when it is filled.</summary>
     public int Width => Math.Max(width(), 2) - 1;
 
     /// <summary>Columns for <see cref="Move"/>.</summary>
     public int MovingWidth => Math.Min(Width, LongestMoving);
 
-    /// <summary>Whether anything can move.</summary>
-    public bool Moves => moves;
-
-    /// <summary>Standard error, or null where it is no terminal.</summary>
+    /// <summary>Standard error, or null if it is not a terminal.</summary>
     public static Screen? OfStandardError()
     {
         if (Console.IsErrorRedirected)
@@ -39,21 +36,23 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
             return null;
         }
 
-        // It finds out what the terminal can do, and has Windows do it.
+        // Finds out what the terminal supports, and turns that on in Windows.
         IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
         bool ansi = console.Profile.Capabilities.Ansi && Environment.GetEnvironmentVariable("TERM") != "dumb";
-        return new Screen(Console.Error, () => Columns(2), ansi, ansi && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")));
+        bool colors = ansi && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+        return new Screen(Console.Error, () => Columns(2), ansi, colors);
     }
 
-    /// <summary>A result's prose: broken between words where standard output is a terminal, in one line where it is not.</summary>
-    /// <param name="text">The text.</param>
-    /// <param name="indent">Columns by which its later lines are indented.</param>
-    public static string Prose(string text, int indent = 0) => string.Join($"\n{new string(' ', indent)}", Wrap(text, OutputWidth - indent));
+    /// <summary>
+    /// Prose for standard output: wrapped if that is a terminal, with its later lines indented; otherwise in one line.
+    /// </summary>
+    public static string Prose(string text, int indent = 0) =>
+        string.Join($"\n{new string(' ', indent)}", Wrap(text, OutputWidth - indent));
 
-    /// <summary>Columns to use of standard output; no end of them where it is no terminal.</summary>
+    /// <summary>Usable columns of standard output; unlimited if it is not a terminal.</summary>
     public static int OutputWidth => Console.IsOutputRedirected ? int.MaxValue : Columns(1) - 1;
 
-    /// <summary>Columns of the terminal that a descriptor leads to; 80 where they cannot be found out.</summary>
+    /// <summary>Columns of the terminal behind a descriptor; 80 if unknown.</summary>
     private static int Columns(int descriptor)
     {
         if (OperatingSystem.IsLinux() && Posix.TerminalColumns(descriptor) is > 0 and int columns)
@@ -71,12 +70,12 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
         }
     }
 
-    /// <summary>Half as bright as the rest, and so to be read on light and dark alike; a fixed grey is not.</summary>
+    /// <summary>Dim text, which is readable on a light and on a dark background; a fixed grey is not.</summary>
     public string Dim(string text) => Styled(2, text);
 
     public string Green(string text) => Styled(32, text);
 
-    /// <summary>Prints a line for good.</summary>
+    /// <summary>Prints a line that stays.</summary>
     public void Line(string text)
     {
         Clear();
@@ -84,7 +83,7 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
         _isBroken = false;
     }
 
-    /// <summary>Prints a line that begins with a label, broken between words.</summary>
+    /// <summary>Prints a wrapped text after a label.</summary>
     public void Line(string label, string text)
     {
         string[] lines = Wrap(text, Width - LabelWidth);
@@ -97,7 +96,7 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
     /// <summary>Columns of a label.</summary>
     public const int LabelWidth = 10;
 
-    /// <summary>Shows a line of at most <see cref="MovingWidth"/> characters in place of the last such one.</summary>
+    /// <summary>Shows a progress line of at most <see cref="MovingWidth"/> characters in place of the last one.</summary>
     public void Move(string text)
     {
         if (!moves)
@@ -118,10 +117,10 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
         _length = text.Length;
     }
 
-    /// <summary>Takes the line that moves away.</summary>
+    /// <summary>Clears the progress line.</summary>
     public void Clear() => writer.Write(Back(forAnother: false));
 
-    /// <summary>Breaks a text between words; a word that is too long stays in one piece, so that it can be copied.</summary>
+    /// <summary>Wraps a text between words. A word that is too long is not broken, so that it can be copied.</summary>
     public static string[] Wrap(string text, int width)
     {
         List<string> lines = [];
@@ -140,12 +139,12 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
         return [.. lines, line.ToString()];
     }
 
-    /// <summary>A text that is no longer than that.</summary>
+    /// <summary>A text, shortened to a width.</summary>
     public static string Cut(string text, int width) => text.Length <= width ? text : width < 2 ? "" : text[..(width - 1)] + "…";
 
     private string Styled(int style, string text) => colors && text.Length > 0 ? $"{Escape}{style}m{text}{Escape}0m" : text;
 
-    /// <summary>Goes back to where the line that moves began, for another in its place, or clears it and the blank one above it.</summary>
+    /// <summary>The codes that return to the start of the progress line for another one, or clear it and the blank line above it.</summary>
     private string Back(bool forAnother)
     {
         if (_length == 0 && !_isBelowBlank)
@@ -153,8 +152,8 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
             return "";
         }
 
-        // The terminal has become narrower than the line is long: it has broken it into several rows, or cut it off, and then those
-        // rows are the blank line and this one.
+        // If the terminal has become narrower than the line, it has either broken the line into several rows, or cut it off; then the
+        // rows are the blank line and the progress line.
         int rows = Math.Max(1, (_length + width() - 1) / Math.Max(width(), 1)), up = rows - 1;
         if (rows > 1)
         {

@@ -2,68 +2,77 @@ using System.Reflection;
 
 namespace CudnnDigits.Cli.Terminal;
 
-/// <summary>How a process was started, as far as it can be seen.</summary>
-/// <param name="Executable">The file that runs: the program itself, the tool's shim, or dotnet.</param>
+/// <summary>How a process was started.</summary>
+/// <param name="Executable">The running file: the program itself, the shim of the .NET tool, or dotnet.</param>
 /// <param name="Folder">The folder of the program's assembly.</param>
-/// <param name="WorkingDirectory">Where relative paths begin.</param>
-/// <param name="SearchPath">The folders in which the shell looks for a command.</param>
+/// <param name="WorkingDirectory">The working directory.</param>
+/// <param name="SearchPath">The folders of the environment variable PATH.</param>
 internal sealed record Start(string Executable, string Folder, string WorkingDirectory, IReadOnlyList<string> SearchPath);
 
 /// <summary>
-/// Command lines of this program that the reader can run as they stand: by the means by which it was started, quoted for the
-/// reader's shell. Every message that names a command takes it from here.
+/// Command lines of this program that the user can copy and run: they start the program as it was started, quoted for the user's shell.
+/// Every message that names a command uses them.
 /// </summary>
 internal static class ThisProgram
 {
-    /// <summary>Its name, for messages and where nothing better is known.</summary>
     public const string Name = "cudnn-digits";
 
-    private static readonly Lazy<string> Started = new(() => Assembly.GetEntryAssembly() == typeof(ThisProgram).Assembly && Environment.ProcessPath is { } executable
-        ? Call(new Start(executable, AppContext.BaseDirectory, Environment.CurrentDirectory, Environment.GetEnvironmentVariable("PATH")?.Split(Path.PathSeparator) ?? []), Shell.OfUser)
-        : Name);
+    private static readonly Lazy<string> Started = new(() =>
+    {
+        bool isThisProgram = Assembly.GetEntryAssembly() == typeof(ThisProgram).Assembly;
+        string[] search = Environment.GetEnvironmentVariable("PATH")?.Split(Path.PathSeparator) ?? [];
+        return isThisProgram && Environment.ProcessPath is { } executable
+            ? Call(new Start(executable, AppContext.BaseDirectory, Environment.CurrentDirectory, search), Shell.OfUser)
+            : Name;
+    });
 
-    /// <summary>What stands before the arguments: "cudnn-digits", or "dotnet run --project src/CudnnDigits.Cli -c Release --".</summary>
+    /// <summary>The beginning of a command line: "cudnn-digits", or "dotnet run --project src/CudnnDigits.Cli -c Release --".</summary>
     public static string Prefix => Started.Value;
 
-    /// <summary>A whole command line.</summary>
-    public static string Command(params IEnumerable<string> arguments) => string.Join(' ', arguments.Select(Shell.OfUser.Quote).Prepend(Prefix));
+    /// <summary>A command line with arguments.</summary>
+    public static string Command(params IEnumerable<string> arguments) =>
+        string.Join(' ', arguments.Select(Shell.OfUser.Quote).Prepend(Prefix));
 
-    /// <summary>The same for a given start and shell.</summary>
+    /// <summary>The beginning of a command line for a given start and shell.</summary>
     public static string Call(Start start, Shell shell)
     {
         string folder = Path.TrimEndingDirectorySeparator(start.Folder), dll = Path.Combine(folder, Name + ".dll");
         if (ProjectOf(folder) is { } project)
         {
-            string configuration = folder.Split(Path.DirectorySeparatorChar).SkipWhile((part, i) => i < project.Split(Path.DirectorySeparatorChar).Length + 1).First();
-            return $"dotnet run --project {shell.Quote(Shortest(project, start.WorkingDirectory))}{(configuration == "Debug" ? "" : $" -c {shell.Quote(configuration)}")} --";
+            string configuration = Path.GetRelativePath(project, folder).Split(Path.DirectorySeparatorChar)[1]; // bin/Release/net10.0
+            string option = configuration == "Debug" ? "" : $" -c {shell.Quote(configuration)}";
+            return $"dotnet run --project {shell.Quote(Shortest(project, start.WorkingDirectory))}{option} --";
         }
 
         if (Path.GetFileNameWithoutExtension(start.Executable) != "dotnet")
         {
-            return start.SearchPath.Any(path => IsSame(path, start.Executable)) ? Name : shell.QuoteProgram(Shortest(start.Executable, start.WorkingDirectory, isProgram: true));
+            return start.SearchPath.Any(path => IsSame(path, start.Executable))
+                ? Name
+                : shell.QuoteProgram(Shortest(start.Executable, start.WorkingDirectory, isProgram: true));
         }
 
-        // A tool that a repository's manifest names lies in the packages' cache, and "dotnet cudnn-digits" runs it.
-        return folder.Contains($"{Path.DirectorySeparatorChar}cudnndigits.tool{Path.DirectorySeparatorChar}", StringComparison.OrdinalIgnoreCase)
+        // A local .NET tool is in the package cache, and "dotnet cudnn-digits" runs it.
+        return folder.Split(Path.DirectorySeparatorChar).Contains("cudnndigits.tool", StringComparer.OrdinalIgnoreCase)
             ? $"dotnet {Name}"
             : $"dotnet {shell.Quote(Shortest(dll, start.WorkingDirectory))}";
     }
 
-    /// <summary>The project below whose bin folder the program was built to be run, not published; null where there is none.</summary>
+    /// <summary>The folder of the project that the program was built from. Null if it was published or installed.</summary>
     private static string? ProjectOf(string folder)
     {
-        for (string? below = folder, above = Path.GetDirectoryName(folder); above is not null; (below, above) = (above, Path.GetDirectoryName(above)))
+        string? bin = folder;
+        while (bin is not null && Path.GetFileName(bin) != "bin")
         {
-            if (Path.GetFileName(below) == "bin")
-            {
-                return File.Exists(Path.Combine(above, "CudnnDigits.Cli.csproj")) && Path.GetFileName(folder) is not ("publish" or "native") ? above : null;
-            }
+            bin = Path.GetDirectoryName(bin);
         }
 
-        return null;
+        return Path.GetDirectoryName(bin) is { } project && File.Exists(Path.Combine(project, "CudnnDigits.Cli.csproj"))
+            && Path.GetFileName(folder) is not ("publish" or "native")
+                ? project
+                : null;
     }
 
-    /// <summary>Whether the shell, asked for the program by its name, finds this file in that folder, or a link to it.</summary>
+    /// <summary>Whether the program's name, looked up in a folder of PATH, gives this file or a link to it.</summary>
     private static bool IsSame(string folder, string executable)
     {
         try
@@ -74,14 +83,13 @@ internal static class ThisProgram
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            return false; // PATH may name anything
+            return false; // PATH may contain anything
         }
     }
 
-    /// <summary>A path as it would be typed here.</summary>
+    /// <summary>A path as the user would type it here: relative if it is near.</summary>
     public static string Shortest(string path) => Shortest(path, Environment.CurrentDirectory);
 
-    /// <summary>A path as it would be typed.</summary>
     private static string Shortest(string path, string workingDirectory, bool isProgram = false)
     {
         string relative = Path.GetRelativePath(workingDirectory, path);
