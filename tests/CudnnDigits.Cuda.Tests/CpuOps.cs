@@ -36,7 +36,7 @@ internal static unsafe class CpuOps
             CpuConv.TurnWeights(s, weights, back);
             for (int i = 0; i < n; i++)
             {
-                CpuConv.BackwardData(s, from + i * t.InputSize, back, to + i * t.OutputSize);
+                CpuConv.Forward(t, from + i * t.InputSize, back, to + i * t.OutputSize);
             }
         }
 
