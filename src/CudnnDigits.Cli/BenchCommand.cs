@@ -50,7 +50,7 @@ internal static class BenchCommand
 
     private static int Run(ParseResult result)
     {
-        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Improved.Name)!;
+        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Default.Name)!;
         bool layers = result.GetValue(Layers);
         Machine machine = Machine.From(result, layers ? "cpu" : "auto");
         int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20;
