@@ -23,7 +23,7 @@ internal static class CompareCommand
     private static readonly Option<int?> Epochs = CommonOptions.Ranged(
         "--epochs", "N", $"Epochs of every network. Default: {DigitNetworks.ForEach(network => network.Training.Epochs)}.", 1, CommonOptions.MostEpochs);
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the comparison. Default: runs/compare-<UTC time>.");
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a comparison that was interrupted.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = Study.ResumeOption("comparison");
 
     private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, Models, Seeds, Epochs, Out, .. Machine.FixedByRun];
 
@@ -59,16 +59,14 @@ internal static class CompareCommand
         NetworkSpec[] networks = [.. (result.GetValue(Models)?.Split(',') ?? Reported).Select(name => DigitNetworks.Find(name)!)];
         // study.json keeps the epochs that were asked for in the options; 0 stands for each network's own.
         using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
-            result.GetValue(Out), "compare", result.GetValue(TrainingOptionSet.Data), Machine.From(result),
-            Protocol(networks[0], augmented: false, seed: 0, result.GetValue(Epochs) ?? 0), result.GetValue(Seeds) ?? 3, result.GetValue(TrainingOptionSet.Quiet),
-            [.. networks.Select(network => network.Name)]));
+            result, result.GetValue(Out), Protocol(networks[0], augmented: false, seed: 0, result.GetValue(Epochs) ?? 0),
+            result.GetValue(Seeds) ?? 3, [.. networks.Select(network => network.Name)]));
         CompareResult summary = Summarize(study, Runs(study, interruption.Token));
         study.Write(Study.PageName, Page(study));
-        study.Write("compare.json", JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult) + "\n");
+        string json = JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult);
+        study.Write("compare.json", json + "\n");
         study.Write("compare.txt", $"{Format(summary)}\n\n{Remark(summary)}\n");
-        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json)
-            ? JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult)
-            : $"{Format(summary)}\n\n{Screen.Prose(Remark(summary))}\n\nreport    {study.PageFile}");
+        Study.Tell(result, json, $"{Format(summary)}\n\n{Screen.Prose(Remark(summary))}\n\nreport    {study.PageFile}");
         return ExitCode.Done;
     }
 

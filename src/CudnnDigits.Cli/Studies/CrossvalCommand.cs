@@ -22,7 +22,7 @@ internal static class CrossvalCommand
     private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, CommonOptions.MostFolds);
     private static readonly Option<string[]> Collect = new("--collect") { Description = "Put runs of --fold together: their folders, or folders that hold them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study, of the run of --fold, or for the report of --collect. Default: runs/crossval-<UTC time>; none for --collect.");
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a cross-validation that was interrupted.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = Study.ResumeOption("cross-validation");
 
     private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Folds, Fold, Collect, Out, .. Machine.FixedByRun];
 
@@ -51,8 +51,7 @@ internal static class CrossvalCommand
         }
 
         using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
-            result.GetValue(Out), "crossval", result.GetValue(TrainingOptionSet.Data), Machine.From(result), OptionsOf(result, fold: 1),
-            result.GetValue(Folds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
+            result, result.GetValue(Out), OptionsOf(result, fold: 1), result.GetValue(Folds) ?? 5));
         Report(result, Runs(study, interruption.Token), study.Folder, study.Load);
         return ExitCode.Done;
     }
@@ -85,9 +84,9 @@ internal static class CrossvalCommand
             started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started), (data, RunData.Of(path, data)), options, Machine.From(result));
         Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options), ThisProgram.Command("train", "--resume", run.Folder.Path), cancellation);
         FoldResult summary = new(fold, run.Folder.Path, metrics.Samples, metrics.Accuracy, metrics.MacroF1, metrics.Loss);
-        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json)
-            ? JsonSerializer.Serialize(summary, StudyJson.Default.FoldResult)
-            : $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\nrun       {run.Folder.Path}");
+        Study.Tell(
+            result, JsonSerializer.Serialize(summary, StudyJson.Default.FoldResult),
+            $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\nrun       {run.Folder.Path}");
         return ExitCode.Done;
     }
 

@@ -15,7 +15,7 @@ internal static class RepeatCommand
 {
     private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of trainings, from --seed on. Default: 5.", 2, CommonOptions.MostSeeds);
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/repeat-<UTC time>.");
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a study that was interrupted.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = Study.ResumeOption("study");
 
     private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Seeds, Out, .. Machine.FixedByRun];
 
@@ -31,8 +31,7 @@ internal static class RepeatCommand
     {
         using Interruption interruption = new();
         using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
-            result.GetValue(Out), "repeat", result.GetValue(TrainingOptionSet.Data), Machine.From(result), TrainingOptionSet.Resolve(result) with { KeepLast = true },
-            result.GetValue(Seeds) ?? 5, result.GetValue(TrainingOptionSet.Quiet)));
+            result, result.GetValue(Out), TrainingOptionSet.Resolve(result) with { KeepLast = true }, result.GetValue(Seeds) ?? 5));
         FinishedRun[] runs = Runs(study, interruption.Token);
         RepeatResult summary = new(
             runs[0].Options.Model, runs[0].Options.Epochs,
@@ -42,7 +41,7 @@ internal static class RepeatCommand
         string json = JsonSerializer.Serialize(summary, StudyJson.Default.RepeatResult);
         study.Write(Study.PageName, Page(study));
         study.Write("repeat.json", json + "\n");
-        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? json : $"{Format(summary)}\nreport    {study.PageFile}");
+        Study.Tell(result, json, $"{Format(summary)}\nreport    {study.PageFile}");
         return ExitCode.Done;
     }
 

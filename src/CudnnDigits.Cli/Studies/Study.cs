@@ -78,20 +78,44 @@ internal sealed class Study : IDisposable
     /// <summary>The command that goes on with it.</summary>
     public string ResumeWith => ThisProgram.Command(Record.Command, "--resume", Folder);
 
-    /// <summary>Makes the folder of a new study.</summary>
-    /// <exception cref="InputException">It is not empty, or cannot be written.</exception>
-    public static Study Create(
-        string? path, string command, string? dataPath, Machine machine, TrainingOptions options, int size, bool quiet, IReadOnlyList<string>? models = null) => Begin(machine, options, gpu =>
+    /// <summary>The option of a study's command that goes on with it.</summary>
+    /// <param name="what">What the study is called: "comparison".</param>
+    public static Option<string?> ResumeOption(string what) =>
+        new("--resume") { Description = $"Go on with a {what} that was interrupted.", HelpName = "DIR" };
+
+    /// <summary>Prints a study's result: the JSON object where --json asks for it, else the text for people.</summary>
+    public static void Tell(ParseResult result, string json, string text)
     {
-        DigitDataset data = CommonOptions.LoadTraining(dataPath, quiet);
-        StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size, models);
-        string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
-        FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
-            ? $"{folder}: holds a study already; go on with {ThisProgram.Command(command, "--resume", folder)}, or choose another --out"
-            : $"{folder}: is not empty; choose another --out");
-        RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
-        return new Study(folder, folderLock, record, data, gpu, quiet);
-    });
+        bool isResult = result.GetValue(TrainingOptionSet.Json);
+        StandardStreams.Tell(isResult, isResult ? json : text);
+    }
+
+    /// <summary>Makes the folder of a new study.</summary>
+    /// <param name="result">The command line: data, device, --quiet.</param>
+    /// <param name="path">The folder, or null for a new one under runs/.</param>
+    /// <param name="options">What its runs have in common.</param>
+    /// <param name="size">See <see cref="StudyRecord"/>.</param>
+    /// <param name="models">See <see cref="StudyRecord"/>.</param>
+    /// <exception cref="InputException">The folder is not empty, or cannot be written.</exception>
+    public static Study Create(
+        ParseResult result, string? path, TrainingOptions options, int size, IReadOnlyList<string>? models = null)
+    {
+        Machine machine = Machine.From(result);
+        return Begin(machine, options, gpu =>
+        {
+            string command = result.CommandResult.Command.Name;
+            bool quiet = result.GetValue(TrainingOptionSet.Quiet);
+            string? dataPath = result.GetValue(TrainingOptionSet.Data);
+            DigitDataset data = CommonOptions.LoadTraining(dataPath, quiet);
+            StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size, models);
+            string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
+            FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
+                ? $"{folder}: holds a study already; go on with {ThisProgram.Command(command, "--resume", folder)}, or choose another --out"
+                : $"{folder}: is not empty; choose another --out");
+            RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
+            return new Study(folder, folderLock, record, data, gpu, quiet);
+        });
+    }
 
     /// <summary>Reads a study that has ended.</summary>
     /// <exception cref="InputException">There is none, or it is damaged.</exception>

@@ -33,7 +33,7 @@ internal static class TuneCommand
 
     private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the search. Default: runs/tune-<UTC time>.");
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a search that was interrupted.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = Study.ResumeOption("search");
 
     private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, TrainingOptionSet.Seed, Budget, Out, .. Machine.FixedByRun];
 
@@ -53,7 +53,7 @@ internal static class TuneCommand
             TrainingOptions options = TrainingOptionSet.Resolve(result) with { Validation = ValidationShare, Test = TestShare, KeepLast = true };
             int budget = result.GetValue(Budget) ?? 10 * options.Epochs, least = Rung.LeastBudget(options.Epochs);
             return budget >= least
-                ? Study.Create(result.GetValue(Out), "tune", result.GetValue(TrainingOptionSet.Data), Machine.From(result), options, budget, result.GetValue(TrainingOptionSet.Quiet))
+                ? Study.Create(result, result.GetValue(Out), options, budget)
                 : throw new InputException($"--budget {budget} is too little to compare anything at {options.Epochs} epochs; give at least {least}, or fewer --epochs");
         });
 
@@ -61,7 +61,7 @@ internal static class TuneCommand
         TuneResult summary = Judge(study, trials);
         study.Write(Study.PageName, TunePage.Of(study, summary, trials));
         study.Write(ResultName, JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) + "\n");
-        StandardStreams.Tell(result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) : Format(study, summary));
+        Study.Tell(result, JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult), Format(study, summary));
         return ExitCode.Done;
     }
 

@@ -86,7 +86,7 @@ internal sealed unsafe class ConvBlock<S, V>
             _mean = _norm.Mean;
         }
 
-        // Convolutions count the multiply-adds of the direct method without padded channels; other passes count the operations in their loops.
+        // A convolution counts as the multiply-adds of the direct method without padded channels, another pass as its loops' operations.
         string name = plan.Conv.Name;
         double y = (double)conv.OutH * conv.OutW * _channels, x = plan.Input.Size, a = (double)_pool.OutH * _pool.OutW * _channels;
         double taps = plan.Conv.InChannels * conv.R * conv.R, flops = 2 * y * taps, weights = plan.Conv.OutChannels * taps;

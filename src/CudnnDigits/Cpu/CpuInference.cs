@@ -94,7 +94,7 @@ internal sealed class CpuInference<S, V>
         }
     }
 
-    /// <summary>Every other batch runs from the last item to the first, so that weights are read while the cache still holds them.</summary>
+    /// <summary>Every other batch runs from the last item to the first, which reads weights that the cache still holds.</summary>
     private void DenseForward(int item, Worker worker) =>
         _net.Denses[_at].Forward(_backwards ? _items - 1 - item : item, _batch, worker, inference: true);
 }

@@ -17,7 +17,7 @@ internal sealed unsafe class CpuNetwork<S, V>
     /// <param name="network">The network.</param>
     /// <param name="workers">Number of workers, each of which predicts in a slot of its own.</param>
     /// <param name="batch">Samples in the largest batch.</param>
-    /// <param name="training">Whether it is to be trained. Prediction needs no gradients, and only one sample's activations per worker.</param>
+    /// <param name="training">Whether it is to be trained. Prediction needs no gradients and one sample per worker.</param>
     public CpuNetwork(NativeArena arena, OperationList operations, NetworkSpec network, int workers, int batch, bool training)
     {
         int slots = Math.Max(batch, workers), inputs = training ? slots : workers, trained = training ? slots : 0;
@@ -136,7 +136,7 @@ internal sealed unsafe class CpuNetwork<S, V>
         }
     }
 
-    /// <summary>For each element in PyTorch's layout its place in the flat parameters. Both layouts have the layers in the same order.</summary>
+    /// <summary>For each element in PyTorch's layout its place in the flat parameters; the layers have the same order in both.</summary>
     private int[] MapParameters() =>
     [
         .. Convs.SelectMany(conv => MapConv(conv).Concat(MapChannels(conv))),

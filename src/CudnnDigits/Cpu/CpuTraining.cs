@@ -210,7 +210,8 @@ internal sealed unsafe class CpuTraining<S, V>
         }
 
         Adam<S, V>.Update(
-            end - first, _parameters.W + first, _parameters.DW + first, (float*)_parameters.State[0] + first, (float*)_parameters.State[1] + first, _options.Optimizer, _learningRate, Steps);
+            end - first, _parameters.W + first, _parameters.DW + first, (float*)_parameters.State[0] + first,
+            (float*)_parameters.State[1] + first, _options.Optimizer, _learningRate, Steps);
         worker.Lap(_update);
     }
 

@@ -103,7 +103,8 @@ internal static unsafe class Winograd<S, V>
                         Evaluate(Widen(g), Widen(g + 3 * tap), Widen(g + 6 * tap), half + s, 3);
                     }
 
-                    Vector256<double> factor = scale == null ? Vector256<double>.One : Widen(scale + panel * Columns + (line + i) % Columns);
+                    float* channel = scale + panel * Columns + (line + i) % Columns;
+                    Vector256<double> factor = scale == null ? Vector256<double>.One : Widen(channel);
                     for (int point = 0; point < Points; point++)
                     {
                         Evaluate(half[point * 3] * factor, half[point * 3 + 1] * factor, half[point * 3 + 2] * factor, full, 1);
