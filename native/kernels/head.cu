@@ -199,6 +199,7 @@ DEVICE_INLINE void head_training(StepState *state, const Product &product, const
     HeadSums sums;
     const int first = (int)blockIdx.x * head_warps + warp(), stride = (int)gridDim.x * head_warps;
     const unsigned char *labels = device_pointer<const unsigned char>(state->labels);
+    const double smoothing = state->label_smoothing; // see Cpu/SoftmaxCrossEntropy
     const unsigned epoch = state->epoch;
     int next_row = dataset_row(state, first < samples ? first : 0), next_label = labels[next_row]; // loaded ahead
     head.load(hidden_bias, w, bias, features);
@@ -244,10 +245,18 @@ DEVICE_INLINE void head_training(StepState *state, const Product &product, const
             sum += shuffle_from(power, c);
         }
         sums.loss += (double)log_positive(sum) + (double)most - (double)of_label;
+        if (smoothing > 0) {
+            double apart = 0;
+            for (int c = 0; c < classes; ++c) {
+                apart += (double)of_label - (double)all[c];
+            }
+            sums.loss += smoothing * apart / classes;
+        }
         sums.correct += best == label ? 1 : 0;
         // The gradient of the batch's mean loss by the logit, in double: where the network is sure, 1 is taken from
         // what is nearly 1.
-        const float of_logit = (float)(((double)power / sum - (lane() == label ? 1 : 0)) * scale);
+        const double target = (lane() == label ? 1 - smoothing : 0) + smoothing / classes;
+        const float of_logit = (float)(((double)power / sum - target) * scale);
         sums.bias += lane() < classes ? of_logit : 0.0f;
         float dz[of_lane] = {};
 #pragma unroll

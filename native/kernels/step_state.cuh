@@ -25,7 +25,7 @@ struct StepState {
     unsigned float_pixels; // whether such images are f32, 0 ... 1, rather than uint8
     float weight_scale;    // 1 − learning rate · weight decay
     unsigned arrived;      // blocks of the step's first kernel that have ended, 0 between steps
-    unsigned unused;
+    float label_smoothing; // of the training loss
 };
 static_assert(sizeof(StepState) == 128, "StepState.cs has the same layout");
 

@@ -78,7 +78,7 @@ internal sealed unsafe class DeviceLab : IDisposable
     }
 
     /// <summary>A step state in which sample n is row n of a dataset.</summary>
-    public DeviceTensor State(int rows, byte[]? pixels = null, byte[]? labels = null, uint epoch = 0, long adamStep = 0, float rate = 0) => Upload<StepState>(
+    public DeviceTensor State(int rows, byte[]? pixels = null, byte[]? labels = null, uint epoch = 0, long adamStep = 0, float rate = 0, float smoothing = 0) => Upload<StepState>(
     [
         new StepState
         {
@@ -89,6 +89,7 @@ internal sealed unsafe class DeviceLab : IDisposable
             Rows = (uint)rows,
             Epoch = epoch,
             AdamStep = adamStep,
+            LabelSmoothing = smoothing,
         },
     ]);
 

@@ -101,12 +101,12 @@ public partial class OperationTests
     });
 
     [Theory]
-    [InlineData(Precision.Fp32, 1, 1, 72)] // not all lanes have features
-    [InlineData(Precision.Fp32, 64, 1, 256)]
-    [InlineData(Precision.Fp32, 64, 3, 72)] // the product comes in parts
-    [InlineData(Precision.Fp32, 1500, 1, 72)] // more than one sample per warp
-    [InlineData(Precision.Bf16, 64, 2, 72)]
-    public void Head(Precision precision, int n, int parts, int features) => DeviceLab.Run(precision, lab =>
+    [InlineData(Precision.Fp32, 1, 1, 72, 0)] // not all lanes have features
+    [InlineData(Precision.Fp32, 64, 1, 256, 0.1)]
+    [InlineData(Precision.Fp32, 64, 3, 72, 0)] // the product comes in parts
+    [InlineData(Precision.Fp32, 1500, 1, 72, 0.1)] // more than one sample per warp
+    [InlineData(Precision.Bf16, 64, 2, 72, 0)]
+    public void Head(Precision precision, int n, int parts, int features, double smoothing) => DeviceLab.Run(precision, lab =>
     {
         const int Classes = 10;
         const double Rate = 0.3;
@@ -145,7 +145,7 @@ public partial class OperationTests
                 logits[i * Classes + c] = (float)(bias[c] + Enumerable.Range(0, features).Sum(k => (double)z[i * features + k] * w[c * features + k]));
             }
 
-            (double of, bool hit) = CudnnDigits.Cpu.SoftmaxCrossEntropy.Backward(logits.AsSpan(i * Classes, Classes), labels[i], 1.0 / n, one);
+            (double of, bool hit) = CudnnDigits.Cpu.SoftmaxCrossEntropy.Backward(logits.AsSpan(i * Classes, Classes), labels[i], (float)smoothing, 1.0 / n, one);
             (loss, correct) = (loss + of, correct + (hit ? 1 : 0));
             Array.ConvertAll(one, value => (double)value).CopyTo(dLogits, i * Classes);
         }
@@ -160,7 +160,7 @@ public partial class OperationTests
         }
 
         lab.Upload(inParts, tensors.Y);
-        DeviceTensor state = lab.State(n, labels: labels, epoch: 5);
+        DeviceTensor state = lab.State(n, labels: labels, epoch: 5, smoothing: (float)smoothing);
         Head head = new(lab.Session, tensors, n, parts);
         head.Training(state, Seed);
         head.AddUp();

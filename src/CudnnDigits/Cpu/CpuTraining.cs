@@ -164,7 +164,7 @@ internal sealed unsafe class CpuTraining<S, V>
         for (int n = 0; n < _batch; n++)
         {
             Span<float> dLogits = new(last.DY + n * last.Shape.Out, DigitDataset.Classes);
-            (double sampleLoss, bool right) = SoftmaxCrossEntropy.Backward(_net.Logits(n), _data!.Labels[Row(n)], 1.0 / _batch, dLogits);
+            (double sampleLoss, bool right) = SoftmaxCrossEntropy.Backward(_net.Logits(n), _data!.Labels[Row(n)], _options.LabelSmoothing, 1.0 / _batch, dLogits);
             loss += sampleLoss;
             correct += right ? 1 : 0;
         }

@@ -116,6 +116,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         {
             AdamStep = _adamStep,
             Epoch = (uint)epoch,
+            LabelSmoothing = (float)_options.LabelSmoothing,
             Loss = sums.Loss,
             Correct = sums.Correct,
             Samples = sums.Samples,

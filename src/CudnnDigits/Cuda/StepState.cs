@@ -27,5 +27,5 @@ internal struct StepState
     public uint FloatPixels;
     public float WeightScale;
     public uint Arrived;
-    public uint Unused;
+    public float LabelSmoothing;
 }

@@ -99,6 +99,12 @@ internal sealed record TrainingField(
             Default = "1e-8",
             Fact = "Adam",
         },
+        Number("LabelSmoothing", "label smoothing", 0, 1, o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value }, includeMost: false) with
+        {
+            Option = "--label-smoothing",
+            HelpName = "F",
+            Help = "Share of each label that all classes get alike, in the training loss alone.",
+        },
         Number("Dropout", "dropout", 0, 1, o => o.Dropout, (o, value) => o with { Dropout = value }, includeMost: false) with
         {
             Option = "--dropout",

@@ -27,6 +27,12 @@ public sealed record TrainingOptions
     /// <summary>The optimizer, with its learning rate.</summary>
     public OptimizerSpec Optimizer { get; init; } = new();
 
+    /// <summary>
+    /// Label smoothing of the training loss, 0 ≤ ε &lt; 1, as torch.nn.CrossEntropyLoss: the label's class is to have 1 − ε, and ε is shared by
+    /// all classes alike. Validation has the plain loss.
+    /// </summary>
+    public double LabelSmoothing { get; init; }
+
     /// <summary>How the learning rate moves.</summary>
     public LearningRateSchedule Schedule { get; init; } = LearningRateSchedule.OneCycle;
 

@@ -5,7 +5,7 @@ namespace CudnnDigits.Training;
 
 /// <summary>One finished epoch: a row of history.csv.</summary>
 /// <param name="Epoch">From 1.</param>
-/// <param name="TrainLoss">Mean cross-entropy, in nats, over the epoch's samples, as they were trained on (augmented, dropout on).</param>
+/// <param name="TrainLoss">Mean cross-entropy, in nats, over the epoch's samples, as they were trained on (augmented, dropout on, labels smoothed).</param>
 /// <param name="TrainAccuracy">Share of them read correctly, 0 … 1.</param>
 /// <param name="ValidationLoss">Mean cross-entropy, in nats, over the validation rows after the epoch; null without validation.</param>
 /// <param name="ValidationAccuracy">Share of them read correctly, 0 … 1; null without validation.</param>
