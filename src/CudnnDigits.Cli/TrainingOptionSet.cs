@@ -18,7 +18,8 @@ internal static class TrainingOptionSet
         "Random rotation, shift and zoom: standard is ±10°, ±10 %, ±10 %. "
         + $"Default: {DigitNetworks.ForEach(network => network.Training.Augmentation.IsEnabled ? "standard" : "none")}.",
         "none", "standard");
-    private static readonly Dictionary<TrainingField, Option<string?>> Fields = TrainingField.All.Where(field => field.Option is not null).ToDictionary(field => field, OptionOf);
+    private static readonly Dictionary<TrainingField, Option<string?>> Fields =
+        TrainingField.All.Where(field => field.Option is not null).ToDictionary(field => field, OptionOf);
 
     /// <summary>Passes over the training digits.</summary>
     public static Option<string?> Epochs => Of(nameof(TrainingOptions.Epochs));

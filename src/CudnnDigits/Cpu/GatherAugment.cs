@@ -99,7 +99,8 @@ internal static unsafe class GatherAugment<S, V>
             int left = CubicWeights(w, across);
             for (int i = 0; i < 16; i++)
             {
-                int knot = Math.Clamp(above + i / 4, 0, Knots - 1) * Knots + Math.Clamp(left + i % 4, 0, Knots - 1); // outer knots are repeated
+                // Outer knots are repeated.
+                int knot = Math.Clamp(above + i / 4, 0, Knots - 1) * Knots + Math.Clamp(left + i % 4, 0, Knots - 1);
                 float weight = down[i / 4] * across[i % 4];
                 dx[w] += weight * knots[knot];
                 dy[w] += weight * knots[Knots * Knots + knot];

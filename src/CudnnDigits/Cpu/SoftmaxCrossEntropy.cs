@@ -1,4 +1,3 @@
-using CudnnDigits.Inference;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;
@@ -16,7 +15,8 @@ internal static class SoftmaxCrossEntropy
     /// <param name="scale">1/N, so that the gradients of a batch sum to that of its mean loss.</param>
     /// <param name="dLogits">(classes) f32, overwritten.</param>
     /// <returns>The loss, not scaled, and whether the greatest logit is the label's.</returns>
-    public static (double Loss, bool Correct) Backward(ReadOnlySpan<float> logits, int label, double smoothing, double scale, Span<float> dLogits)
+    public static (double Loss, bool Correct) Backward(
+        ReadOnlySpan<float> logits, int label, double smoothing, double scale, Span<float> dLogits)
     {
         Span<double> exponentials = stackalloc double[logits.Length];
         int best = Prediction.Best(logits);

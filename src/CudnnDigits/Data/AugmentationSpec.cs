@@ -52,7 +52,9 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
         return new AffineMap(xx, xy, Centre - xx * fromX - xy * fromY, -xy, xx, Centre + xy * fromX - xx * fromY);
     }
 
-    /// <summary>The elastic grid of one sample: displacements along x, (5, 5), then along y, (5, 5), in pixels; empty where there is none.</summary>
+    /// <summary>
+    /// The elastic grid of one sample: displacements along x, (5, 5), then along y, (5, 5), in pixels; empty where there is none.
+    /// </summary>
     /// <param name="random">The run's generator.</param>
     /// <param name="sample">Row of the dataset.</param>
     /// <param name="epoch">Epoch, from 0.</param>
@@ -64,7 +66,8 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
             // Block 0 is the affine map's.
             (uint a, uint b, uint c, uint d) = random.Block(1 + (uint)i / 4, sample, epoch, RandomPurpose.Augmentation);
             float range = (float)Elastic;
-            (knots[i], knots[i + 1], knots[i + 2], knots[i + 3]) = (Signed(a) * range, Signed(b) * range, Signed(c) * range, Signed(d) * range);
+            (knots[i], knots[i + 1]) = (Signed(a) * range, Signed(b) * range);
+            (knots[i + 2], knots[i + 3]) = (Signed(c) * range, Signed(d) * range);
         }
 
         return Elastic > 0 ? knots[..ElasticWords] : default;
@@ -81,7 +84,8 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
         float[] x = new float[DigitDataset.PixelCount], knots = new float[ElasticWords];
         fixed (float* input = x)
         {
-            GatherAugment<Simd128, Vector128<float>>.Forward(image, Draw(random, sample, epoch), DrawElastic(random, sample, epoch, knots), input, DigitDataset.Side);
+            GatherAugment<Simd128, Vector128<float>>.Forward(
+                image, Draw(random, sample, epoch), DrawElastic(random, sample, epoch, knots), input, DigitDataset.Side);
         }
 
         for (int i = 0; i < x.Length; i++)

@@ -17,7 +17,8 @@ internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpe
     /// <param name="threads">CPU threads, 0 … 1,024; 0 takes as many as there are processors.</param>
     /// <exception cref="ArgumentException">An option is outside its range.</exception>
     public BackendOptions(TrainingOptions options, int threads = 0)
-        : this(Checked(options).BatchSize, options.Seed, options.Augmentation, threads) => (Optimizer, LabelSmoothing) = (options.Optimizer, options.LabelSmoothing);
+        : this(Checked(options).BatchSize, options.Seed, options.Augmentation, threads) =>
+        (Optimizer, LabelSmoothing) = (options.Optimizer, options.LabelSmoothing);
 
     /// <summary>The optimizer; the learning rate comes with each step.</summary>
     public OptimizerSpec Optimizer { get; init; } = new();
@@ -25,7 +26,10 @@ internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpe
     /// <summary>Label smoothing of the training loss, 0 ≤ ε &lt; 1.</summary>
     public double LabelSmoothing { get; init; }
 
-    /// <summary>Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute capability 8.0).</summary>
+    /// <summary>
+    /// Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute
+    /// capability 8.0).
+    /// </summary>
     public Precision? Precision { get; init; }
 
     /// <summary>On a GPU: only algorithms that give the same bits every time.</summary>

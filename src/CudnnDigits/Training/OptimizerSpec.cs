@@ -7,7 +7,8 @@ namespace CudnnDigits.Training;
 public sealed record OptimizerSpec
 {
     /// <summary>What it keeps of each parameter: running means of the gradients and of their squares.</summary>
-    internal static IReadOnlyList<OptimizerBuffer> Buffers { get; } = [new("adam.exp_avg", IsSquare: false), new("adam.exp_avg_sq", IsSquare: true)];
+    internal static IReadOnlyList<OptimizerBuffer> Buffers { get; } =
+        [new("adam.exp_avg", IsSquare: false), new("adam.exp_avg_sq", IsSquare: true)];
 
     /// <summary>Learning rate, above 0: the peak for one-cycle, the start for plateau.</summary>
     public double LearningRate { get; init; } = 1e-3;

@@ -14,7 +14,9 @@ internal sealed class OptimizerState(NetworkSpec network)
     /// <summary>Steps taken so far.</summary>
     public long Step { get; set; }
 
-    /// <summary>The buffers in the order of <see cref="OptimizerSpec.Buffers"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.</summary>
+    /// <summary>
+    /// The buffers in the order of <see cref="OptimizerSpec.Buffers"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.
+    /// </summary>
     public float[][] Buffers { get; } = [.. OptimizerSpec.Buffers.Select(_ => new float[network.Parameters.TrainedCount])];
 
     /// <summary>Copies everything from a state of the same network.</summary>

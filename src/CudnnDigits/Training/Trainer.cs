@@ -149,7 +149,8 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         }
 
         EpochRecord record = new(
-            state.Epoch + 1, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples, validation?.Loss, validation?.Accuracy, rate, seconds, sums.Samples / seconds);
+            state.Epoch + 1, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples, validation?.Loss, validation?.Accuracy,
+            rate, seconds, sums.Samples / seconds);
         bool better = record.IsBetterThan(state.BestEpoch);
         TakeOver(options.StepsPerEpoch(_split.Training.Length));
         state.History.Add(record);
@@ -160,7 +161,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         }
     }
 
-    /// <summary>The backend's weights into the state, unless the last update made them useless: the loss would tell a step too late.</summary>
+    /// <summary>Copies the backend's weights into the state, unless the last update spoiled them, which the loss shows a step later.</summary>
     private void TakeOver(int step)
     {
         backend.Save(_weights, _optimizer);

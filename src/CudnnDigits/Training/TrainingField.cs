@@ -14,7 +14,8 @@ namespace CudnnDigits.Training;
 /// <param name="Parse">Sets it from <paramref name="Text"/>; null where the text is no such value. The range is not checked.</param>
 /// <param name="Holds">Whether its value is in its range.</param>
 internal sealed record TrainingField(
-    string Name, string Title, string Expected, Func<TrainingOptions, string?> Text, Func<TrainingOptions, string, TrainingOptions?> Parse, Func<TrainingOptions, bool> Holds)
+    string Name, string Title, string Expected, Func<TrainingOptions, string?> Text, Func<TrainingOptions, string, TrainingOptions?> Parse,
+    Func<TrainingOptions, bool> Holds)
 {
     /// <summary>The fact of a run that these fields make together.</summary>
     public const string Augmentation = "augmentation";
@@ -28,9 +29,11 @@ internal sealed record TrainingField(
     /// <summary>All fields, in the order in which people see them.</summary>
     public static IReadOnlyList<TrainingField> All { get; } =
     [
-        Word("Model", "network", "the name of a network", o => o.Model, (o, name) => o with { Model = name }, o => DigitNetworks.Find(o.Model) is not null) with
+        Word(
+            "Model", "network", "the name of a network",
+            o => o.Model, (o, name) => o with { Model = name }, o => DigitNetworks.Find(o.Model) is not null) with
         {
-            Show = o => string.Create(CultureInfo.InvariantCulture, $"{o.Model}, {DigitNetworks.Find(o.Model)?.Parameters.TrainedCount:N0} parameters"),
+            Show = o => $"{o.Model}, {DigitNetworks.Find(o.Model)?.Parameters.TrainedCount:N0} parameters",
             IsRequired = true,
         },
         Whole("Epochs", "epochs", 1, int.MaxValue, o => o.Epochs, (o, value) => o with { Epochs = value }, "at least 1") with
@@ -42,7 +45,9 @@ internal sealed record TrainingField(
             Default = $"{DigitNetworks.ForEach(network => network.Training.Epochs)}; {GeneratedDigits.DefaultEpochs} on built-in digits",
             IsRequired = true,
         },
-        Number("LearningRate", "learning rate", double.Epsilon, double.MaxValue, o => o.Optimizer.LearningRate, (o, value) => o with { Optimizer = o.Optimizer with { LearningRate = value } }, expected: "a number above 0") with
+        OfOptimizer(
+            "LearningRate", "learning rate", double.Epsilon, double.MaxValue,
+            spec => spec.LearningRate, (spec, value) => spec with { LearningRate = value }, expected: "a number above 0") with
         {
             Option = "--lr",
             HelpName = "X",
@@ -61,7 +66,9 @@ internal sealed record TrainingField(
             IsRequired = true,
             Search = new(["32", "64", "128", "256"]),
         },
-        Word("Schedule", "schedule", "one of the schedules", o => o.Schedule.ToString(), ParseSchedule, o => Enum.IsDefined(o.Schedule)) with
+        Word(
+            "Schedule", "schedule", "one of the schedules",
+            o => o.Schedule.ToString(), ParseSchedule, o => Enum.IsDefined(o.Schedule)) with
         {
             Option = "--schedule",
             Help = "How the learning rate moves.",
@@ -71,27 +78,28 @@ internal sealed record TrainingField(
             IsRequired = true,
             Search = new([.. Enum.GetNames<LearningRateSchedule>()]),
         },
-        Number("WeightDecay", "weight decay", 0, 100, o => o.Optimizer.WeightDecay, (o, value) => o with { Optimizer = o.Optimizer with { WeightDecay = value } }) with
+        OfOptimizer(
+            "WeightDecay", "weight decay", 0, 100, spec => spec.WeightDecay, (spec, value) => spec with { WeightDecay = value }) with
         {
             Option = "--weight-decay",
             HelpName = "F",
             Help = "Decoupled weight decay, as AdamW's: a step takes the learning rate times F off every weight.",
         },
-        Number("Beta1", "β₁", 0, 1, o => o.Optimizer.Beta1, (o, value) => o with { Optimizer = o.Optimizer with { Beta1 = value } }, includeMost: false) with
+        OfOptimizer("Beta1", "β₁", 0, 1, spec => spec.Beta1, (spec, value) => spec with { Beta1 = value }, includeMost: false) with
         {
             Option = "--beta1",
             HelpName = "F",
             Help = "Adam's β₁: decay of the mean of the gradients.",
             Fact = "Adam",
         },
-        Number("Beta2", "β₂", 0, 1, o => o.Optimizer.Beta2, (o, value) => o with { Optimizer = o.Optimizer with { Beta2 = value } }, includeMost: false) with
+        OfOptimizer("Beta2", "β₂", 0, 1, spec => spec.Beta2, (spec, value) => spec with { Beta2 = value }, includeMost: false) with
         {
             Option = "--beta2",
             HelpName = "F",
             Help = "Adam's β₂: decay of the mean of their squares.",
             Fact = "Adam",
         },
-        Number("Epsilon", "ε", 1e-12, 1, o => o.Optimizer.Epsilon, (o, value) => o with { Optimizer = o.Optimizer with { Epsilon = value } }) with
+        OfOptimizer("Epsilon", "ε", 1e-12, 1, spec => spec.Epsilon, (spec, value) => spec with { Epsilon = value }) with
         {
             Option = "--epsilon",
             HelpName = "X",
@@ -99,7 +107,9 @@ internal sealed record TrainingField(
             Default = "1e-8",
             Fact = "Adam",
         },
-        Number("LabelSmoothing", "label smoothing", 0, 1, o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value }, includeMost: false) with
+        Number(
+            "LabelSmoothing", "label smoothing", 0, 1,
+            o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value }, includeMost: false) with
         {
             Option = "--label-smoothing",
             HelpName = "F",
@@ -115,7 +125,7 @@ internal sealed record TrainingField(
             Applies = o => o.CreateNetwork().Layers.OfType<DropoutLayer>().Any(),
             Search = new(0, 0.5),
         },
-        Number("Rotate", "rotation", 0, 180, o => o.Augmentation.Rotate, (o, value) => o with { Augmentation = o.Augmentation with { Rotate = value } }) with
+        OfAugmentation("Rotate", "rotation", 0, 180, spec => spec.Rotate, (spec, value) => spec with { Rotate = value }) with
         {
             Option = "--rotate",
             HelpName = "DEG",
@@ -123,10 +133,9 @@ internal sealed record TrainingField(
             Default = "that of --augment",
             Unit = "± degrees",
             Show = o => PlusMinus(o.Augmentation.Rotate, "°"),
-            Fact = Augmentation,
             Search = new(0, 20) { Digits = 0 },
         },
-        Number("Shift", "shift", 0, 0.5, o => o.Augmentation.Shift, (o, value) => o with { Augmentation = o.Augmentation with { Shift = value } }) with
+        OfAugmentation("Shift", "shift", 0, 0.5, spec => spec.Shift, (spec, value) => spec with { Shift = value }) with
         {
             Option = "--shift",
             HelpName = "F",
@@ -134,10 +143,9 @@ internal sealed record TrainingField(
             Default = "that of --augment",
             Unit = "± share of the side",
             Show = o => PlusMinus(100 * o.Augmentation.Shift, " %"),
-            Fact = Augmentation,
             Search = new(0, 0.15),
         },
-        Number("Zoom", "zoom", 0, 0.5, o => o.Augmentation.Zoom, (o, value) => o with { Augmentation = o.Augmentation with { Zoom = value } }) with
+        OfAugmentation("Zoom", "zoom", 0, 0.5, spec => spec.Zoom, (spec, value) => spec with { Zoom = value }) with
         {
             Option = "--zoom",
             HelpName = "F",
@@ -145,19 +153,19 @@ internal sealed record TrainingField(
             Default = "that of --augment",
             Unit = "± share of the size",
             Show = o => PlusMinus(100 * o.Augmentation.Zoom, " %"),
-            Fact = Augmentation,
             Search = new(0, 0.2),
         },
-        Number("Elastic", "elastic distortion", 0, 4, o => o.Augmentation.Elastic, (o, value) => o with { Augmentation = o.Augmentation with { Elastic = value } }) with
+        OfAugmentation("Elastic", "elastic distortion", 0, 4, spec => spec.Elastic, (spec, value) => spec with { Elastic = value }) with
         {
             Option = "--elastic",
             HelpName = "PIXELS",
             Help = "Elastic distortion: displacement of the knots of a 5×5 grid, ± pixels.",
             Unit = "± pixels",
             Show = o => PlusMinus(o.Augmentation.Elastic, " px"),
-            Fact = Augmentation,
         },
-        new("Seed", "seed", $"a whole number 0 to {ulong.MaxValue}", o => Written(o.Seed), (o, text) => Read<ulong>(text, NumberStyles.None) is { } value ? o with { Seed = value } : null, _ => true)
+        new(
+            "Seed", "seed", $"a whole number 0 to {ulong.MaxValue}", o => Written(o.Seed),
+            (o, text) => Read<ulong>(text, NumberStyles.None) is { } value ? o with { Seed = value } : null, _ => true)
         {
             Option = "--seed",
             HelpName = "N",
@@ -171,13 +179,22 @@ internal sealed record TrainingField(
             Default = "0.2; 0 trains on everything",
             Show = o => o.Folds > 0 ? null : $"{o.Validation:P0} of each class",
         },
-        Whole("Folds", "folds", 0, int.MaxValue, o => o.Folds, (o, value) => o with { Folds = value }, "0, or 2 or more", o => o.Folds != 1) with { Fact = null },
-        Whole("Fold", "fold", 0, int.MaxValue, o => o.Fold, (o, value) => o with { Fold = value }, "a fold from 1 to Folds, or 0 where there are none", o => o.Fold >= Math.Min(o.Folds, 1) && o.Fold <= o.Folds) with
+        Whole(
+            "Folds", "folds", 0, int.MaxValue, o => o.Folds, (o, value) => o with { Folds = value },
+            "0, or 2 or more", o => o.Folds != 1) with
+        {
+            Fact = null,
+        },
+        Whole(
+            "Fold", "fold", 0, int.MaxValue, o => o.Fold, (o, value) => o with { Fold = value },
+            "a fold from 1 to Folds, or 0 where there are none", o => o.Fold >= Math.Min(o.Folds, 1) && o.Fold <= o.Folds) with
         {
             Show = o => o.Folds > 0 ? $"{o.Fold} of {o.Folds}" : null,
             Fact = "held out",
         },
-        Number("Test", "kept away", 0, 1, o => o.Test, (o, value) => o with { Test = value }, holds: o => o.Test >= 0 && o.Validation + o.Test < 1, expected: "0 or more, with Validation less than 1") with
+        Number(
+            "Test", "kept away", 0, 1, o => o.Test, (o, value) => o with { Test = value },
+            expected: "0 or more, with Validation less than 1", holds: o => o.Test >= 0 && o.Validation + o.Test < 1) with
         {
             Show = o => o.Test > 0 ? $"{o.Test:P0}" : null,
             Fact = "held out",
@@ -192,7 +209,10 @@ internal sealed record TrainingField(
             Show = o => o.EarlyStop > 0 ? $"{o.EarlyStop}" : null,
             Fact = "epochs",
         },
-        Switch("Shuffle", "order", o => o.Shuffle, (o, value) => o with { Shuffle = value }) with { Show = o => o.Shuffle ? "shuffled" : "the file's" },
+        Switch("Shuffle", "order", o => o.Shuffle, (o, value) => o with { Shuffle = value }) with
+        {
+            Show = o => o.Shuffle ? "shuffled" : "the file's",
+        },
     ];
 
     /// <summary>Its name in files and in C.</summary>
@@ -258,9 +278,12 @@ internal sealed record TrainingField(
     /// <summary>What the fields of one fact are, for people: "rotation ±10°, shift ±10 %".</summary>
     /// <param name="fact">The fact.</param>
     /// <param name="options">The options.</param>
-    public static string Describe(string fact, TrainingOptions options) =>
-        string.Join(", ", All.Where(field => field.Fact == fact && field.Show(options) is not null)
-            .Select(field => field.Title == fact ? field.Show(options) : $"{field.Title} {field.Show(options)}")) is { Length: > 0 } text ? text : "none";
+    public static string Describe(string fact, TrainingOptions options)
+    {
+        IEnumerable<string?> shown = All.Where(field => field.Fact == fact && field.Show(options) is not null)
+            .Select(field => field.Title == fact ? field.Show(options) : $"{field.Title} {field.Show(options)}");
+        return string.Join(", ", shown) is { Length: > 0 } text ? text : "none";
+    }
 
     /// <summary>Whether the value is other than the one that a file without the field means.</summary>
     public bool IsChanged(TrainingOptions options) => IsRequired || Text(options) != Text(Unset);
@@ -270,30 +293,56 @@ internal sealed record TrainingField(
         Parse(options, text) is { } set && Holds(set) && (Limit is null || AsNumber!(set) <= Limit) ? set : null;
 
     private static TrainingField Word(
-        string name, string title, string expected, Func<TrainingOptions, string?> get, Func<TrainingOptions, string, TrainingOptions?> set, Func<TrainingOptions, bool> holds) =>
+        string name, string title, string expected, Func<TrainingOptions, string?> get, Func<TrainingOptions, string, TrainingOptions?> set,
+        Func<TrainingOptions, bool> holds) =>
         new(name, title, expected, get, set, holds) { IsText = true };
 
-    private static TrainingField Switch(string name, string title, Func<TrainingOptions, bool> get, Func<TrainingOptions, bool, TrainingOptions> set) =>
-        new(name, title, "true or false", o => get(o) ? "true" : "false", (o, text) => bool.TryParse(text, out bool value) ? set(o, value) : null, _ => true);
+    private static TrainingField Switch(
+        string name, string title, Func<TrainingOptions, bool> get, Func<TrainingOptions, bool, TrainingOptions> set) => new(
+        name, title, "true or false", o => get(o) ? "true" : "false",
+        (o, text) => bool.TryParse(text, out bool value) ? set(o, value) : null, _ => true);
 
     private static TrainingField Whole(
-        string name, string title, int least, int most, Func<TrainingOptions, int> get, Func<TrainingOptions, int, TrainingOptions> set, string? expected = null, Func<TrainingOptions, bool>? holds = null) =>
-        new(name, title, expected ?? $"a whole number {least} to {most}", o => Written(get(o)),
-            (o, text) => Read<int>(text, NumberStyles.AllowLeadingSign) is { } value ? set(o, value) : null, o => get(o) >= least && get(o) <= most && (holds?.Invoke(o) ?? true))
+        string name, string title, int least, int most, Func<TrainingOptions, int> get, Func<TrainingOptions, int, TrainingOptions> set,
+        string? expected = null, Func<TrainingOptions, bool>? holds = null) =>
+        new(
+            name, title, expected ?? $"a whole number {least} to {most}", o => Written(get(o)),
+            (o, text) => Read<int>(text, NumberStyles.AllowLeadingSign) is { } value ? set(o, value) : null,
+            o => get(o) >= least && get(o) <= most && (holds?.Invoke(o) ?? true))
         {
             AsNumber = o => get(o),
         };
 
     private static TrainingField Number(
-        string name, string title, double least, double most, Func<TrainingOptions, double?> get, Func<TrainingOptions, double, TrainingOptions> set, bool includeMost = true,
-        Func<TrainingOptions, bool>? holds = null, string? expected = null) =>
-        new(name, title,
-            expected ?? string.Create(CultureInfo.InvariantCulture, $"a number {least} {(includeMost ? "to" : "up to, but not including,")} {most}"), o => Written(get(o)),
+        string name, string title, double least, double most,
+        Func<TrainingOptions, double?> get, Func<TrainingOptions, double, TrainingOptions> set,
+        bool includeMost = true, string? expected = null, Func<TrainingOptions, bool>? holds = null)
+    {
+        string to = includeMost ? "to" : "up to, but not including,";
+        string range = string.Create(CultureInfo.InvariantCulture, $"a number {least} {to} {most}");
+        return new(
+            name, title, expected ?? range, o => Written(get(o)),
             (o, text) => Read<double>(text, NumberStyles.Float) is { } value ? set(o, value) : null,
             holds ?? (o => get(o) is not { } value || (value >= least && (value < most || (includeMost && value == most)))))
         {
             AsNumber = get,
             IsReal = true,
+        };
+    }
+
+    private static TrainingField OfOptimizer(
+        string name, string title, double least, double most,
+        Func<OptimizerSpec, double> get, Func<OptimizerSpec, double, OptimizerSpec> set,
+        bool includeMost = true, string? expected = null) => Number(
+        name, title, least, most,
+        o => get(o.Optimizer), (o, value) => o with { Optimizer = set(o.Optimizer, value) }, includeMost, expected);
+
+    private static TrainingField OfAugmentation(
+        string name, string title, double least, double most,
+        Func<AugmentationSpec, double> get, Func<AugmentationSpec, double, AugmentationSpec> set) =>
+        Number(name, title, least, most, o => get(o.Augmentation), (o, value) => o with { Augmentation = set(o.Augmentation, value) }) with
+        {
+            Fact = Augmentation,
         };
 
     /// <summary>Parsed here, because .NET's own default takes 1,5 for 15.</summary>
@@ -302,11 +351,14 @@ internal sealed record TrainingField(
 
     private static string? Written(IFormattable? value) => value?.ToString(null, CultureInfo.InvariantCulture);
 
-    private static string? PlusMinus(double range, string unit) => range == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"±{Math.Round(range, 3)}{unit}");
+    private static string? PlusMinus(double range, string unit) =>
+        range == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"±{Math.Round(range, 3)}{unit}");
 
     /// <summary>"one-cycle" or, as files have it, "OneCycle".</summary>
     private static TrainingOptions? ParseSchedule(TrainingOptions options, string text) =>
-        Enum.TryParse(text.Replace("-", "", StringComparison.Ordinal), ignoreCase: true, out LearningRateSchedule schedule) ? options with { Schedule = schedule } : null;
+        Enum.TryParse(text.Replace("-", "", StringComparison.Ordinal), ignoreCase: true, out LearningRateSchedule schedule)
+            ? options with { Schedule = schedule }
+            : null;
 }
 
 /// <summary>What <c>tune</c> tries of a field.</summary>
@@ -323,7 +375,7 @@ internal sealed record SearchRange(double Least, double Most, string[]? Choices 
     /// <summary>Decimals of a value.</summary>
     public int Digits { get; init; } = 2;
 
-    /// <summary>Whether values are drawn evenly on a logarithmic scale; they have two digits then, so that a command line can say them.</summary>
+    /// <summary>Whether values are drawn evenly on a logarithmic scale. Such values have two significant digits.</summary>
     public bool IsLogarithmic { get; init; }
 
     /// <summary>A value, as text.</summary>
@@ -335,7 +387,8 @@ internal sealed record SearchRange(double Least, double Most, string[]? Choices 
             return Choices[Numerics.Philox.ToIndex(word, Choices.Length)];
         }
 
-        double uniform = Numerics.Philox.ToUniform(word), value = IsLogarithmic ? Least * Math.Pow(Most / Least, uniform) : Least + (Most - Least) * uniform;
+        double uniform = Numerics.Philox.ToUniform(word);
+        double value = IsLogarithmic ? Least * Math.Pow(Most / Least, uniform) : Least + (Most - Least) * uniform;
         double unit = IsLogarithmic ? Math.Pow(10, Math.Floor(Math.Log10(value)) - 1) : Math.Pow(10, -Digits);
         return Math.Round(Math.Round(value / unit) * unit, 12).ToString(CultureInfo.InvariantCulture);
     }

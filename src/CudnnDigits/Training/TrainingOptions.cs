@@ -28,8 +28,8 @@ public sealed record TrainingOptions
     public OptimizerSpec Optimizer { get; init; } = new();
 
     /// <summary>
-    /// Label smoothing of the training loss, 0 ≤ ε &lt; 1, as torch.nn.CrossEntropyLoss: the label's class is to have 1 − ε, and ε is shared by
-    /// all classes alike. Validation has the plain loss.
+    /// Label smoothing of the training loss, 0 ≤ ε &lt; 1, as torch.nn.CrossEntropyLoss: the target of the label's class is 1 − ε, and all
+    /// classes share ε alike. The validation loss is plain.
     /// </summary>
     public double LabelSmoothing { get; init; }
 
@@ -50,10 +50,15 @@ public sealed record TrainingOptions
     /// <summary>The fold held out, 1 … <see cref="Folds"/>; 0 where there are no folds.</summary>
     public int Fold { get; init; }
 
-    /// <summary>Share of each class kept away from training and validation alike, to judge what validation was used to choose; 0 ≤ share, with <see cref="Validation"/> less than 1.</summary>
+    /// <summary>
+    /// Share of each class kept away from training and validation alike, to judge what validation was used to choose; 0 ≤ share, with
+    /// <see cref="Validation"/> less than 1.
+    /// </summary>
     public double Test { get; init; }
 
-    /// <summary>Keeps the last epoch's weights even where an earlier epoch validated better: for figures that nothing was picked by.</summary>
+    /// <summary>
+    /// Keeps the last epoch's weights even where an earlier epoch validated better: for figures that nothing was picked by.
+    /// </summary>
     public bool KeepLast { get; init; }
 
     /// <summary>Ends the run after so many epochs without better validation, for which digits must be held out; 0 never does.</summary>
@@ -81,7 +86,8 @@ public sealed record TrainingOptions
         LearningRateSchedule chosen = schedule ?? LearningRateSchedule.OneCycle;
         if (!Enum.IsDefined(chosen))
         {
-            throw new ArgumentException($"there is no schedule {(int)chosen}; choose {string.Join(", ", Enum.GetNames<LearningRateSchedule>())}", nameof(schedule));
+            string names = string.Join(", ", Enum.GetNames<LearningRateSchedule>());
+            throw new ArgumentException($"there is no schedule {(int)chosen}; choose {names}", nameof(schedule));
         }
 
         TrainingDefaults defaults = Named(model, nameof(model)).Training;

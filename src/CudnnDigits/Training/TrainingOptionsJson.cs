@@ -18,14 +18,19 @@ internal sealed class TrainingOptionsJson : JsonConverter<TrainingOptions>
             string name = reader.GetString()!;
             TrainingField? field = missing.FirstOrDefault(field => field.JsonName == name);
             Check(field is not null && missing.Remove(field) && reader.Read(), name);
-            if (reader.TokenType != JsonTokenType.Null || !field!.IsNullable)
+            if (reader.TokenType == JsonTokenType.Null && field!.IsNullable)
             {
-                Check(reader.TokenType is JsonTokenType.Number or JsonTokenType.True or JsonTokenType.False || (reader.TokenType == JsonTokenType.String && field!.IsText), name);
-                string text = reader.TokenType == JsonTokenType.String ? reader.GetString()! : Encoding.UTF8.GetString(reader.HasValueSequence ? System.Buffers.BuffersExtensions.ToArray(reader.ValueSequence) : reader.ValueSpan);
-                TrainingOptions? set = field!.Parse(result, text);
-                Check(set is not null, name);
-                result = set!;
+                continue;
             }
+
+            using JsonDocument value = JsonDocument.ParseValue(ref reader);
+            JsonElement element = value.RootElement;
+            Check(element.ValueKind is JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False or JsonValueKind.String, name);
+            Check(element.ValueKind != JsonValueKind.String || field!.IsText, name);
+            string text = element.ValueKind == JsonValueKind.String ? element.GetString()! : element.GetRawText();
+            TrainingOptions? set = field!.Parse(result, text);
+            Check(set is not null, name);
+            result = set!;
         }
 
         Check(reader.TokenType == JsonTokenType.EndObject, null);
@@ -36,7 +41,8 @@ internal sealed class TrainingOptionsJson : JsonConverter<TrainingOptions>
         {
             if (!holds)
             {
-                throw new JsonException($"options: {name}", name is null ? null : $"$.options.{name}", lineNumber: null, bytePositionInLine: null);
+                string? path = name is null ? null : $"$.options.{name}";
+                throw new JsonException($"options: {name}", path, lineNumber: null, bytePositionInLine: null);
             }
         }
     }

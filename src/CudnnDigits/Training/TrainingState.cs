@@ -5,7 +5,9 @@ namespace CudnnDigits.Training;
 
 /// <summary>One finished epoch: a row of history.csv.</summary>
 /// <param name="Epoch">From 1.</param>
-/// <param name="TrainLoss">Mean cross-entropy, in nats, over the epoch's samples, as they were trained on (augmented, dropout on, labels smoothed).</param>
+/// <param name="TrainLoss">
+/// Mean cross-entropy, in nats, over the epoch's samples, as they were trained on (augmented, dropout on, labels smoothed).
+/// </param>
 /// <param name="TrainAccuracy">Share of them read correctly, 0 … 1.</param>
 /// <param name="ValidationLoss">Mean cross-entropy, in nats, over the validation rows after the epoch; null without validation.</param>
 /// <param name="ValidationAccuracy">Share of them read correctly, 0 … 1; null without validation.</param>
@@ -13,7 +15,8 @@ namespace CudnnDigits.Training;
 /// <param name="Seconds">Training time, validation not counted.</param>
 /// <param name="ImagesPerSecond">Digits trained on in a second.</param>
 public sealed record EpochRecord(
-    int Epoch, double TrainLoss, double TrainAccuracy, double? ValidationLoss, double? ValidationAccuracy, double LearningRate, double Seconds, double ImagesPerSecond)
+    int Epoch, double TrainLoss, double TrainAccuracy, double? ValidationLoss, double? ValidationAccuracy,
+    double LearningRate, double Seconds, double ImagesPerSecond)
 {
     /// <summary>
     /// Whether this epoch is better than another: higher validation accuracy, then lower validation loss; without
@@ -22,7 +25,8 @@ public sealed record EpochRecord(
     /// <param name="other">An earlier epoch, or null for none.</param>
     internal bool IsBetterThan(EpochRecord? other) => other is null
         || (ValidationAccuracy is null ? TrainLoss < other.TrainLoss
-            : ValidationAccuracy > other.ValidationAccuracy || (ValidationAccuracy == other.ValidationAccuracy && ValidationLoss < other.ValidationLoss));
+            : ValidationAccuracy > other.ValidationAccuracy
+                || (ValidationAccuracy == other.ValidationAccuracy && ValidationLoss < other.ValidationLoss));
 
     /// <summary>Whether this can be an epoch of a run: numbers in their ranges, validated as the first one is.</summary>
     /// <param name="record">The epoch.</param>
@@ -30,9 +34,11 @@ public sealed record EpochRecord(
     /// <param name="first">The run's first epoch.</param>
     internal static bool IsPossible(EpochRecord record, int number, EpochRecord first) =>
         record.Epoch == number && IsLoss(record.TrainLoss) && record.TrainAccuracy is >= 0 and <= 1
-        && record.ValidationLoss.HasValue == first.ValidationLoss.HasValue && record.ValidationAccuracy.HasValue == first.ValidationLoss.HasValue
+        && record.ValidationLoss.HasValue == first.ValidationLoss.HasValue
+        && record.ValidationAccuracy.HasValue == first.ValidationLoss.HasValue
         && IsLoss(record.ValidationLoss ?? 0) && record.ValidationAccuracy is null or (>= 0 and <= 1)
-        && record.LearningRate is >= 0 and <= double.MaxValue && IsTime(record.Seconds) && record.ImagesPerSecond is >= 0 and <= double.MaxValue;
+        && record.LearningRate is >= 0 and <= double.MaxValue && IsTime(record.Seconds)
+        && record.ImagesPerSecond is >= 0 and <= double.MaxValue;
 
     /// <summary>Whether this can be a mean cross-entropy; rounding may take a perfect one a little below 0.</summary>
     internal static bool IsLoss(double loss) => loss is > -1e-3 and <= double.MaxValue;
@@ -88,7 +94,8 @@ internal sealed class TrainingState(NetworkWeights weights)
 
     /// <summary>Whether so many epochs were no better than the best that the run trains no further.</summary>
     /// <param name="options">The run's options.</param>
-    internal bool IsStoppedEarly(TrainingOptions options) => options.EarlyStop > 0 && History.Count - (BestEpoch?.Epoch ?? 0) >= options.EarlyStop;
+    internal bool IsStoppedEarly(TrainingOptions options) =>
+        options.EarlyStop > 0 && History.Count - (BestEpoch?.Epoch ?? 0) >= options.EarlyStop;
 
     /// <summary>Whether nothing is left to train.</summary>
     /// <param name="options">The run's options.</param>
@@ -139,7 +146,8 @@ internal sealed class TrainingState(NetworkWeights weights)
             || (History is [var first, ..] && first.ValidationLoss is not null != options.Split.HoldsOut))
         {
             throw new InputException(
-                $"{file}: is no state of this run: {Optimizer.Step} steps, {Epoch} epochs and {StepInEpoch} steps where the run has {options.Epochs} epochs of {steps}; bring back its own");
+                $"{file}: is no state of this run: {Optimizer.Step} steps, {Epoch} epochs and {StepInEpoch} steps where the run has "
+                + $"{options.Epochs} epochs of {steps}; bring back its own");
         }
     }
 
