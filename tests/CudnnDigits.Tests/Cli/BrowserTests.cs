@@ -29,10 +29,9 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         Assert.DoesNotContain(browser.Manage().Logs.GetLog(LogType.Browser), entry => entry.Level == LogLevel.Severe && !entry.Message.Contains("favicon", StringComparison.Ordinal));
     }
 
-    [Fact]
+    [LongFact]
     public void A_one_drawn_with_a_finger_and_a_seven_by_undoing_are_read()
     {
-        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         Draw(browser, PointerKind.Touch, (0.02, -0.38), (0, 0.38));
         WaitFor(browser, "digit", "1");
@@ -42,10 +41,9 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         Assert.Equal("Drawing pad: one stroke", Pad(browser).GetAttribute("aria-label"));
     }
 
-    [Fact]
+    [LongFact]
     public void The_keyboard_alone_draws_a_seven()
     {
-        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         Actions keys = new Actions(browser).SendKeys(Keys.Tab);
         for (int i = 0; i < 9; i++)
@@ -73,10 +71,9 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         }
     }
 
-    [Fact]
+    [LongFact]
     public void On_a_phone_nothing_is_wider_than_the_screen()
     {
-        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         browser.Resize(360, 740);
         Assert.Equal(360L, browser.ExecuteScript("return document.documentElement.scrollWidth"));
@@ -85,10 +82,9 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         Assert.True((bool)browser.ExecuteScript("return document.querySelector('#bars li:last-child').getBoundingClientRect().bottom <= innerHeight")!); // pad and probabilities at once
     }
 
-    [Fact]
+    [LongFact]
     public void The_pad_says_where_to_draw_and_fills_a_phone()
     {
-        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         browser.Resize(390, 844);
         IWebElement hint = browser.FindElement(By.Id("hint"));
@@ -101,10 +97,9 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         Assert.True(hint.Displayed);
     }
 
-    [Fact]
+    [LongFact]
     public void It_is_never_sure_of_all_of_it()
     {
-        Mutations.LeaveToCi();
         using ChromeDriver browser = Open();
         string Said(double probability) => (string)browser.ExecuteScript(
             "const p = Array(10).fill(0); p[7] = arguments[0]; show({ digit: 7, probability: p[7], probabilities: p, image: Array(784).fill(0) }); return document.querySelector('#bars .best .share').textContent + '|' + document.getElementById('said').textContent;", probability)!;
@@ -142,10 +137,9 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
 
     [Theory]
     [InlineData(390, 844)]
-    [InlineData(1280, 900)]
+    [LongData(1280, 900)]
     public void Every_text_of_the_page_can_be_read_in_light_and_dark(int width, int height)
     {
-        Mutations.LeaveToCi(width > 400);
         using ChromeDriver browser = Open();
         browser.Resize(width, height);
         browser.AssertReadable();

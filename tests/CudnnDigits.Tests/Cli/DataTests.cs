@@ -71,10 +71,9 @@ public sealed class DataTests : TestsWithFolder
         CliProgram.AssertRefused("cannot be written", "data", "show", "--out", _folder["absent/a.png"]);
     }
 
-    [Fact]
+    [LongFact]
     public void The_layout_of_a_table_is_said_once_and_nothing_of_Kaggles_own()
     {
-        Mutations.LeaveToCi();
         DigitDataset digits = GeneratedDigits.Create(60, seed: 1);
         string kaggle = Encoding.UTF8.GetString(DigitFiles.Csv(digits)), path = _folder["a.csv"], weights = _folder["w.safetensors"], sheet = _folder["a.png"];
         const string Layout = "a table: no header, label in column 1, pixels in columns 2 to 785";
@@ -150,12 +149,11 @@ public sealed class DataTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("digits.csv")]
-    [InlineData("digits.csv.gz")]
+    [LongData("digits.csv")]
+    [LongData("digits.csv.gz")]
     [InlineData("digits")]
     public void Generate_writes_what_train_would_make(string name)
     {
-        Mutations.LeaveToCi(name != "digits");
         string path = _folder[name];
         Run("data", "generate", "--count", "120", "--seed", "3", "--out", path);
         Assert.Equal(GeneratedDigits.Create(120, 3).Fingerprint(), DataSource.Open(path, DataPart.Training).Fingerprint());

@@ -218,10 +218,9 @@ public class ExportTests
         Assert.Contains("is a folder", Assert.Throws<InputException>(() => WeightsFile.Load(Directory.CreateDirectory(folder["folder.onnx"]).FullName)).Message, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [LongFact]
     public void The_program_exports_and_takes_its_exports_back()
     {
-        Mutations.LeaveToCi();
         using TemporaryFolder folder = new();
         string data = folder.Write("digits.csv", DigitFiles.Csv(Digits)), run = folder["run"], weights = Path.Combine(run, "model.safetensors");
         Assert.Equal(0, CliProgram.Invoke("train", "--model", "improved", "--data", data, "--epochs", "1", "--device", "cpu", "--out", run, "--quiet"));

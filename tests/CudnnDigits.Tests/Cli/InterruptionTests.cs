@@ -103,14 +103,13 @@ public sealed class InterruptionTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData(">&-")]
-    [InlineData("2>&-")]
-    [InlineData("<&- 2>&-")]
+    [LongData(">&-")]
+    [LongData("2>&-")]
+    [LongData("<&- 2>&-")]
     [InlineData("<&- >&- 2>&-")]
     public void Closed_streams_change_no_file_and_get_into_none(string closed)
     {
         ArgumentNullException.ThrowIfNull(closed);
-        Mutations.LeaveToCi(closed != "<&- >&- 2>&-");
         bool output = !$" {closed}".Contains(" >&-", StringComparison.Ordinal), error = !closed.Contains("2>&-", StringComparison.Ordinal);
 
         // Files come out as ever, and what is said of them goes nowhere; a result on standard output needs one.
@@ -142,12 +141,11 @@ public sealed class InterruptionTests : TestsWithFolder
     }
 
     /// <summary>A terminal that is closed: the run is told, and cannot tell anybody; with its signal ignored, it goes on.</summary>
-    [Theory]
+    [LongTheory]
     [InlineData("", 130)]
     [InlineData("signal.signal(signal.SIGHUP, signal.SIG_IGN)", 0)]
     public void A_terminal_that_goes_away_costs_nothing(string prepare, int code)
     {
-        Mutations.LeaveToCi();
         Assert.SkipUnless(FileNodes.Run("python3", "-c", "import pty"), "needs Python's pty");
         Signals.Require("HUP");
         ProcessStartInfo train = CliProgram.Info("train", "--data", _train, "--model", "simple", "--epochs", code == 0 ? "60" : "100000", "--batch-size", "16", "--out", _folder["run"]);

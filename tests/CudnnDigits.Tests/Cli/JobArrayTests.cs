@@ -10,10 +10,9 @@ public sealed class JobArrayTests : TestsWithFolder
         _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(300)));
     }
 
-    [Fact]
+    [LongFact]
     public void Folds_are_collected()
     {
-        Mutations.LeaveToCi();
         Submit("crossval", "1-3");
         CliProgram.Result collected = CliProgram.Run("crossval", "--collect", _folder["out"], "--out", _folder["cv"], "--json").Succeeded();
         using JsonDocument json = JsonDocument.Parse(collected.Output);
@@ -22,10 +21,9 @@ public sealed class JobArrayTests : TestsWithFolder
         Assert.True(File.Exists(_folder["cv/report.html"]));
     }
 
-    [Fact]
+    [LongFact]
     public void Seeds_are_averaged_and_a_task_that_is_queued_again_goes_on()
     {
-        Mutations.LeaveToCi();
         Submit("seeds", "1-2");
         byte[] first = File.ReadAllBytes(_folder["out/seed-1/model.safetensors"]);
         File.Delete(_folder["out/seed-1/metrics.json"]); // taken off its node before the end
@@ -44,10 +42,9 @@ public sealed class JobArrayTests : TestsWithFolder
         Assert.Contains("3 seeds: ", text, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [LongFact]
     public void A_sweep_is_a_table_of_what_differs_and_no_mean()
     {
-        Mutations.LeaveToCi();
         Submit("sweep", "0-3");
         string[] runs = [.. Directory.GetDirectories(_folder["out"]).Order(StringComparer.Ordinal)];
         Assert.Equal(["lr-1e-2-batch-64", "lr-1e-3-batch-128", "lr-1e-3-batch-64", "lr-3e-3-batch-64"], runs.Select(Path.GetFileName));

@@ -51,13 +51,12 @@ public sealed class ProgramTests : TestsWithFolder
     [InlineData("simple", "AVX-512", "")]
     [InlineData("simple", "AVX2", "DOTNET_EnableAVX512")]
     [InlineData("simple", "SSE", "DOTNET_EnableAVX2")]
-    [InlineData("simple", "128-bit vectors", "DOTNET_EnableHWIntrinsic")]
+    [LongData("simple", "128-bit vectors", "DOTNET_EnableHWIntrinsic")]
     [InlineData("improved", "AVX-512", "")]
-    [InlineData("improved", "AVX2", "DOTNET_EnableAVX512")]
-    [InlineData("improved", "SSE", "DOTNET_EnableAVX2")]
+    [LongData("improved", "AVX2", "DOTNET_EnableAVX512")]
+    [LongData("improved", "SSE", "DOTNET_EnableAVX2")]
     public void Five_epochs_of_one_batch_follow_PyTorch(string model, string instructionSet, string leftOut)
     {
-        Mutations.LeaveToCi(leftOut == "DOTNET_EnableHWIntrinsic" || (model == "improved" && leftOut.Length > 0));
         Golden golden = Golden.Load(model);
         (string, string)[] environment = leftOut.Length == 0 ? [] : [(leftOut, "0")];
         string has = CliProgram.RunIn(_folder.Path, environment, "info").Output;
@@ -84,10 +83,9 @@ public sealed class ProgramTests : TestsWithFolder
         }
     }
 
-    [Fact]
+    [LongFact]
     public void Fine_tuning_starts_from_given_weights()
     {
-        Mutations.LeaveToCi();
         string first = _folder["first"], second = _folder["second"];
         CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "6", "--out", first).Succeeded();
         CliProgram.Result result = CliProgram.Run(
@@ -263,10 +261,9 @@ public sealed class ProgramTests : TestsWithFolder
         Assert.Contains($"Examples, where cudnn-digits stands for {CliProgram.Command}:\n", result.Output, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [LongFact]
     public void Bench_and_info_print_one_json_object()
     {
-        Mutations.LeaveToCi();
         using JsonDocument bench = JsonDocument.Parse(CliProgram.Run("bench", "--model", "simple", "--steps", "1", "--batch-size", "16", "--json").Output);
         Assert.Equal("simple", bench.RootElement.GetProperty("model").GetString());
         Assert.Equal(16, bench.RootElement.GetProperty("batch_size").GetInt32());

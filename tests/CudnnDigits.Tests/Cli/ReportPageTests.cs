@@ -11,21 +11,19 @@ public sealed class ReportPageTests : TestsWithFolder
 
     [Theory]
     [InlineData("train", "--model", "simple", "--augment", "standard", "--epochs", "2")]
-    [InlineData("crossval", "--model", "simple", "--folds", "3", "--epochs", "1")]
-    [InlineData("compare", "--seeds", "1", "--epochs", "1")]
-    [InlineData("tune", "--model", "simple", "--epochs", "3", "--budget", "30")]
+    [LongData("crossval", "--model", "simple", "--folds", "3", "--epochs", "1")]
+    [LongData("compare", "--seeds", "1", "--epochs", "1")]
+    [LongData("tune", "--model", "simple", "--epochs", "3", "--budget", "30")]
     public void Every_text_can_be_read_and_tables_of_figures_fit_a_phone(string command, params string[] options)
     {
-        Mutations.LeaveToCi(command != "train");
         using ChromeDriver browser = Browser.Open(new Uri("about:blank"));
         Run([command, .. _data, .. options, "--out", _folder["out"]]);
         Check(browser, "out/report.html");
     }
 
-    [Fact]
+    [LongFact]
     public void Runs_side_by_side_can_be_read_too()
     {
-        Mutations.LeaveToCi();
         using ChromeDriver browser = Browser.Open(new Uri("about:blank"));
         foreach (string seed in new[] { "1", "2" })
         {

@@ -90,10 +90,9 @@ public sealed class ReportTests : TestsWithFolder
         Assert.Equal(ids.Length, ids.Distinct().Count());
     }
 
-    [Fact]
+    [LongFact]
     public void Runs_that_were_scored_on_other_digits_are_compared_with_a_warning()
     {
-        Mutations.LeaveToCi();
         string other = _folder.Write("other.csv", DigitFiles.Csv(GeneratedDigits.Create(400, seed: 3))), first = Train("first", "--epochs", "1");
         string[] foreign = ["--data", other, "--model", "simple", "--epochs", "1", "--out", _folder["foreign"]];
         CliProgram.Run(["train", .. foreign]).Succeeded();
@@ -143,10 +142,9 @@ public sealed class ReportTests : TestsWithFolder
         Assert.Contains("The run has not ended: 1 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
     }
 
-    [Fact]
+    [LongFact]
     public void What_is_no_run_or_damaged_is_refused()
     {
-        Mutations.LeaveToCi();
         string run = Train("run", "--epochs", "1");
         CliProgram.AssertRefused("holds no run", "report", _folder["absent"]);
         CliProgram.AssertRefused("is a folder", "report", run, "--out", _folder.Path);

@@ -7,10 +7,9 @@ public sealed class ResumeTests : TestsWithFolder
 
     public ResumeTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2)));
 
-    [Fact]
+    [LongFact]
     public void A_killed_run_resumes_to_the_same_bits()
     {
-        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
@@ -30,10 +29,9 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.Equal(model, File.ReadAllBytes(Path.Combine(killed, "model.safetensors")));
     }
 
-    [Fact]
+    [LongFact]
     public void A_run_killed_again_and_again_ends_with_the_same_bits()
     {
-        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "30", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], killed = _folder["killed"];
         CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
@@ -61,10 +59,9 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.False(File.Exists(Path.Combine(run, "run.json.0123456789abcdef.tmp")));
     }
 
-    [Fact]
+    [LongFact]
     public void A_run_that_is_extended_and_killed_has_not_ended()
     {
-        Mutations.LeaveToCi();
         string run = _folder["run"], history = Path.Combine(run, "history.csv");
         CliProgram.Run("train", "--data", _train, "--model", "improved", "--epochs", "1", "--batch-size", "16", "--out", run).Succeeded();
         Assert.True(File.Exists(Path.Combine(run, "metrics.json")));
@@ -95,10 +92,9 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.False(File.Exists(Path.Combine(killed, "last.safetensors.0123456789abcdef.tmp")));
     }
 
-    [Fact]
+    [LongFact]
     public void Ctrl_C_saves_first_and_the_run_resumes_to_the_same_bits()
     {
-        Mutations.LeaveToCi();
         Signals.Require("INT");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--seed", "3", "--batch-size", "16"];
         string whole = _folder["whole"], stopped = _folder["stopped"];
@@ -130,13 +126,12 @@ public sealed class ResumeTests : TestsWithFolder
         CliProgram.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
     }
 
-    [Theory]
+    [LongTheory]
     [InlineData("constant", true)]
     [InlineData("plateau", true)]
     [InlineData("one-cycle", false)]
     public void A_run_that_is_extended_is_one_of_more_epochs_or_says_that_it_is_not(string schedule, bool same)
     {
-        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--schedule", schedule, "--device", "cpu"];
         string whole = _folder["whole"], run = _folder["run"];
         Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "4", "--quiet", "--out", whole]));
@@ -150,10 +145,9 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.Equal(["note      nothing is left to train: epoch 4 of 4 is done; more --epochs train further"], Notes(CliProgram.Run("train", "--resume", run)));
     }
 
-    [Fact]
+    [LongFact]
     public void A_run_that_was_killed_before_its_first_step_is_extended_without_a_note()
     {
-        Mutations.LeaveToCi();
         string whole = _folder["whole"], killed = _folder["killed"];
         Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "3", "--device", "cpu", "--quiet", "--out", whole));
         Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--device", "cpu", "--quiet", "--out", killed));
@@ -163,10 +157,9 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.Equal(Checkpoint.LoadWeights(whole).Weights.Trained, Checkpoint.LoadWeights(killed).Weights.Trained);
     }
 
-    [Fact]
+    [LongFact]
     public void A_run_that_stopped_early_says_that_more_epochs_train_nothing()
     {
-        Mutations.LeaveToCi();
         string run = _folder["run"];
         Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "9", "--early-stop", "1", "--lr", "0.3", "--device", "cpu", "--quiet", "--out", run));
         int stopped = File.ReadAllLines(Path.Combine(run, "history.csv")).Length - 1;
@@ -201,10 +194,9 @@ public sealed class ResumeTests : TestsWithFolder
 
     private static IEnumerable<string> Notes(CliProgram.Result result) => result.Error.Split('\n').Where(line => line.StartsWith("note ", StringComparison.Ordinal));
 
-    [Fact]
+    [LongFact]
     public void A_run_that_is_being_written_is_not_resumed_and_ends_with_the_same_bits()
     {
-        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "15", "--seed", "5", "--batch-size", "16"];
         string whole = _folder["whole"], run = _folder["run"];
         CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
@@ -220,10 +212,9 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.False(File.Exists(Path.Combine(run, ".lock")));
     }
 
-    [Fact]
+    [LongFact]
     public void Of_two_that_resume_at_once_one_goes_on()
     {
-        Mutations.LeaveToCi();
         Signals.Require("INT");
         string run = _folder["run"];
         CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--batch-size", "16", "--out", run).Succeeded();
@@ -239,10 +230,9 @@ public sealed class ResumeTests : TestsWithFolder
         CliProgram.Run("report", run).Succeeded();
     }
 
-    [Fact]
+    [LongFact]
     public void A_study_that_is_being_written_is_not_resumed()
     {
-        Mutations.LeaveToCi();
         string study = _folder["study"];
         Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "3", "--seeds", "2", "--batch-size", "16", "--out", study);
         Signals.WaitUntil(() => File.Exists(Path.Combine(study, "study.json")), first);
@@ -253,10 +243,9 @@ public sealed class ResumeTests : TestsWithFolder
         CliProgram.Run("repeat", "--resume", study).Succeeded();
     }
 
-    [Fact]
+    [LongFact]
     public void A_damaged_state_is_not_gone_on_with_and_nothing_is_changed()
     {
-        Mutations.LeaveToCi();
         string run = _folder["run"], state = Path.Combine(run, "last.safetensors");
         CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run).Succeeded();
         byte[] good = File.ReadAllBytes(state);

@@ -12,10 +12,9 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
-    [Fact]
+    [LongFact]
     public async Task Two_hundred_bodies_without_their_last_byte_hold_little_memory_and_keep_nobody_waiting()
     {
-        Mutations.LeaveToCi();
         using Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
         try
         {
@@ -131,20 +130,18 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         Assert.Equal((408, "the body did not arrive completely within 1 s"), (answer.Status, answer.Detail));
     }
 
-    [Fact]
+    [LongFact]
     public async Task Headers_that_do_not_end_are_answered_when_their_time_is_over()
     {
-        Mutations.LeaveToCi();
         await using LimitedServer limited = new(server.Weights, new Limits { Headers = TimeSpan.FromSeconds(1) });
         using RawClient client = new(limited.Address);
         await client.Send("GET / HTTP/1.1\r\nHost: local", Cancellation);
         Assert.Equal(408, Assert.Single(await client.Answers(Cancellation)).Status);
     }
 
-    [Fact]
+    [LongFact]
     public async Task An_answer_that_nobody_takes_is_cut_off_when_its_time_is_over()
     {
-        Mutations.LeaveToCi();
         await using LimitedServer limited = new(server.Weights, new Limits { Body = TimeSpan.FromSeconds(1) });
         byte[] picture = new byte[29 * 29];
         picture.AsSpan(300, 60).Fill(255);
@@ -225,10 +222,9 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         }
     }
 
-    [Fact]
+    [LongFact]
     public async Task What_was_sent_just_before_a_stop_is_answered()
     {
-        Mutations.LeaveToCi();
         Signals.Require("TERM");
         Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
         Uri address = new(RunningServer.ReadAddress(process));

@@ -239,10 +239,9 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         Assert.Equal((400, "pictures of 34,603,008 pixels together; expected at most 33,554,432 in a request"), (answer.Status, answer.Detail));
     }
 
-    [Fact]
+    [LongFact]
     public async Task A_small_picture_waits_for_no_large_ones()
     {
-        Mutations.LeaveToCi();
         string large = Encoding.Latin1.GetString(PngFiles.Write([.. new byte[1 << 19], .. Enumerable.Repeat((byte)255, 1 << 16), .. new byte[(1 << 20) - (1 << 19) - (1 << 16)]], 1024, bitDepth: 1));
         string form = string.Concat(Enumerable.Repeat($"{Part}{large}\r\n", 32)) + "--x--";
         Task<List<RawClient.Answer>>[] flood = [.. Enumerable.Range(0, 3).Select(_ => RawClient.Ask(server.Address, Typed(Form, form), Cancellation))];

@@ -187,10 +187,9 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         CliProgram.AssertRefused("--port is 70000", "serve", "--port", "70000");
     }
 
-    [Fact]
+    [LongFact]
     public async Task Without_weights_a_quick_model_is_trained_first()
     {
-        Mutations.LeaveToCi();
         using TemporaryFolder cache = new();
         ProcessStartInfo info = CliProgram.Info("serve", "--model", "simple", "--device", "cpu", "--port", "0", "--json");
         info.Environment["XDG_CACHE_HOME"] = cache.Path;

@@ -11,10 +11,9 @@ public sealed class StudyTests : TestsWithFolder
 
     public StudyTests() => _train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(203, seed: 2)));
 
-    [Fact]
+    [LongFact]
     public void Folds_made_one_by_one_and_collected_are_the_whole_cross_validation()
     {
-        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "1", "--folds", "3"];
         using JsonDocument whole = JsonDocument.Parse(Run(["crossval", .. options, "--out", _folder["whole"], "--json"]));
         foreach (int fold in new[] { 3, 1, 2 })
@@ -77,10 +76,9 @@ public sealed class StudyTests : TestsWithFolder
         CliProgram.AssertRefused("fold-2: has not ended", "crossval", "--collect", _folder["cv"]);
     }
 
-    [Fact]
+    [LongFact]
     public void An_interrupted_study_resumes_to_the_same_figures()
     {
-        Mutations.LeaveToCi();
         Signals.Require("INT");
         string[] options = ["--data", _train, "--model", "improved", "--epochs", "3", "--batch-size", "16", "--folds", "3"];
         string whole = Run(["crossval", .. options, "--out", _folder["whole"], "--json"]);
@@ -113,10 +111,9 @@ public sealed class StudyTests : TestsWithFolder
     }
 
     /// <summary>What stands in study.json, and what somebody or something has made of it.</summary>
-    [Fact]
+    [LongFact]
     public void A_damaged_study_is_refused_in_one_line()
     {
-        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "1"];
         Run(["repeat", .. options, "--seeds", "2", "--out", _folder["repeat"]]);
         string file = _folder["repeat/study.json"], good = File.ReadAllText(file);
@@ -148,10 +145,9 @@ public sealed class StudyTests : TestsWithFolder
         Assert.Equal(2, CliProgram.Run("repeat", "--resume", _folder["repeat"]).ExitCode);
     }
 
-    [Fact]
+    [LongFact]
     public void Compare_trains_by_the_reports_protocol_and_sets_its_table_beside_ours()
     {
-        Mutations.LeaveToCi();
         string text = Run("compare", "--data", _train, "--seeds", "2", "--epochs", "1", "--out", _folder["compare"]);
         Assert.Contains("0.98585 and 0.98614 are 8 digits apart in 28,000", text, StringComparison.Ordinal);
         Assert.Contains("99.12 %          98.54 %          0.98585", text, StringComparison.Ordinal);
@@ -232,10 +228,9 @@ mlp +standard +1 ", text);
         static string Without(string row) => string.Join(',', row.Split(',')[..6]); // seconds are those of the clock
     }
 
-    [Fact]
+    [LongFact]
     public void Tune_spends_its_budget_resumes_and_judges_on_digits_it_never_saw()
     {
-        Mutations.LeaveToCi();
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "3", "--budget", "18", "--seed", "4"];
         using JsonDocument whole = JsonDocument.Parse(Run(["tune", .. options, "--out", _folder["whole"], "--json"]));
         string[] rows = File.ReadAllLines(_folder["whole/trials.csv"]);

@@ -40,10 +40,9 @@ public class GeneratedDigitsTests
     }
 
     /// <summary>docs/performance.md has the figure for more seeds; this is the floor that the project promises.</summary>
-    [Fact]
+    [LongFact]
     public void Simple_trained_on_them_alone_reads_85_percent_of_real_digits()
     {
-        Mutations.LeaveToCi();
         DigitDataset real = SharedFiles.TrainingDigits, data = GeneratedDigits.Create();
         TrainingOptions options = TrainingOptions.For("simple") with { Validation = 0, Epochs = 4 };
         using ITrainingBackend backend = BackendFactory.Create("cpu", DigitNetworks.Simple, new BackendOptions(options.BatchSize, 0, options.Augmentation));

@@ -71,7 +71,7 @@ public sealed class SheetTests
         ["28×28, gray"] = (digit, random) => new Sheet(28, 28).Paper(200).Draw(Gray(60), digit, 28, 0, 0).Noise(4, random),
     };
 
-    public static TheoryData<string> KindNames => [.. Kinds.Keys];
+    public static IEnumerable<TheoryDataRow<string>> KindNames => Kinds.Keys.Select(kind => new TheoryDataRow<string>(kind) { Explicit = !InnerLoop.Contains(kind) });
 
     /// <summary>The kinds of the inner loop: each needs another part of the code that finds the ink.</summary>
     private static readonly HashSet<string> InnerLoop =
@@ -81,7 +81,6 @@ public sealed class SheetTests
     [MemberData(nameof(KindNames))]
     public void A_digit_on_any_sheet_is_read_as_the_digit_is(string kind)
     {
-        Mutations.LeaveToCi(!InnerLoop.Contains(kind));
         (DigitClassifier network, int[] rows) = Reader.Value;
         List<string> wrong = [];
         byte[][] images = [.. rows.AsParallel().AsOrdered().Select(row =>

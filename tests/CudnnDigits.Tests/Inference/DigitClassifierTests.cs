@@ -99,10 +99,9 @@ public class DigitClassifierTests
         }));
     }
 
-    [Fact]
+    [LongFact]
     public void Sixteen_threads_may_call_it_and_one_may_dispose_of_it()
     {
-        Mutations.LeaveToCi();
         float[] expected = OfBackend(Simple);
         using DigitClassifier classifier = new(Simple, OnCpu with { BatchSize = 16 });
         int right = 0, wrong = 0, refused = 0;

@@ -7,8 +7,8 @@ using Xunit.v3;
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>
-/// Tests that are skipped for the same reason are reported as one, at the end, which says how many they are and how to have them
-/// run. One by one they would bury all else: without a GPU they are more than two hundred.
+/// Tests that are skipped for the same reason are reported as one, at the end, which says how many they are and how to run them. One by one
+/// they would hide everything else: without a GPU they are more than two hundred.
 /// </summary>
 public sealed class GroupedSkips : XunitTestFramework
 {
@@ -36,6 +36,8 @@ public sealed class GroupedSkips : XunitTestFramework
     /// </summary>
     private sealed class Sink(IMessageSink inner) : IMessageSink
     {
+        private const string Long = " of the trait Category=Long";
+
         private readonly Lock _gate = new();
         private readonly Dictionary<string, List<IMessageSinkMessage>> _running = []; // by test
         private readonly Dictionary<string, (int Count, List<IMessageSinkMessage> First)> _groups = []; // by reason
@@ -52,7 +54,7 @@ public sealed class GroupedSkips : XunitTestFramework
                         _running[starting.TestUniqueID] = [starting];
                         return true;
                     case ITestFinished finished when _running.Remove(finished.TestUniqueID, out List<IMessageSinkMessage>? all):
-                        string reason = all.OfType<ITestSkipped>().Single().Reason;
+                        string reason = all.OfType<ITestSkipped>().SingleOrDefault()?.Reason ?? Long;
                         (int count, List<IMessageSinkMessage>? first) = _groups.GetValueOrDefault(reason);
                         _groups[reason] = (count + 1, first ?? [.. all, finished]);
                         if (first is null)
@@ -60,7 +62,7 @@ public sealed class GroupedSkips : XunitTestFramework
                             _open.UnionWith([finished.TestCaseUniqueID, finished.TestMethodUniqueID ?? "", finished.TestClassUniqueID ?? "", finished.TestCollectionUniqueID]);
                         }
                         return true;
-                    case ITestResultMessage result and not ITestSkipped when _running.Remove(result.TestUniqueID, out List<IMessageSinkMessage>? held):
+                    case ITestResultMessage result and not (ITestSkipped or ITestNotRun) when _running.Remove(result.TestUniqueID, out List<IMessageSinkMessage>? held):
                         return held.TrueForAll(inner.OnMessage) & inner.OnMessage(result);
                     case ITestMessage other when _running.TryGetValue(other.TestUniqueID, out List<IMessageSinkMessage>? soFar):
                         soFar.Add(other);
@@ -72,15 +74,19 @@ public sealed class GroupedSkips : XunitTestFramework
                         _ends.Add(message);
                         return true;
                     case ITestAssemblyFinished:
-                        return _groups.Values.All(Report) & _ends.TrueForAll(inner.OnMessage) & inner.OnMessage(message);
+                        return _groups.All(Report) & _ends.TrueForAll(inner.OnMessage) & inner.OnMessage(message);
                     default:
                         return inner.OnMessage(message);
                 }
             }
         }
 
-        private bool Report((int Count, List<IMessageSinkMessage> First) group) => group.First.TrueForAll(message =>
-            inner.OnMessage(message is ITestStarting starting && group.Count > 1 ? Named(starting, string.Create(CultureInfo.InvariantCulture, $"{group.Count} tests")) : message));
+        private bool Report(KeyValuePair<string, (int Count, List<IMessageSinkMessage> First)> group)
+        {
+            string name = string.Create(CultureInfo.InvariantCulture, $"{group.Value.Count} tests{(group.Key == Long ? Long : "")}");
+            return group.Value.First.TrueForAll(message =>
+                inner.OnMessage(message is ITestStarting starting && group.Value.Count > 1 ? Named(starting, name) : message));
+        }
 
         private static TestStarting Named(ITestStarting starting, string name) => new()
         {

@@ -23,11 +23,6 @@ internal static class Mutations
     public static double Factor { get; } =
         double.TryParse(Environment.GetEnvironmentVariable("CUDNN_DIGITS_ATTACK"), NumberStyles.Float, CultureInfo.InvariantCulture, out double factor) ? factor : 1;
 
-    /// <summary>Skips a test that the inner loop can do without, unless all are to run.</summary>
-    /// <param name="when">For a theory: of which of its data this is so.</param>
-    public static void LeaveToCi(bool when = true) =>
-        Assert.SkipWhen(when && Factor <= 1, "left to CI, because they take long; CUDNN_DIGITS_ATTACK=4 has them run here");
-
     /// <summary>Damaged copies of a file, each with one to three wounds.</summary>
     /// <param name="good">The file; not changed.</param>
     /// <param name="usually">How many, times <see cref="Factor"/>.</param>

@@ -7,10 +7,9 @@ public sealed class DamagedSafeTensorsTests : TestsWithFolder
 {
     private static readonly NetworkSpec Network = DigitNetworks.Simple;
 
-    [Fact]
+    [LongFact]
     public void A_flipped_bit_anywhere_in_a_state_is_found()
     {
-        Mutations.LeaveToCi();
         byte[] good = State(new TrainingState(Initializer.Create(Network, 0)));
         int header = 8 + (int)BitConverter.ToInt64(good);
         Random random = new(1);

@@ -50,10 +50,9 @@ public sealed class DigitTrainerTests : TestsWithFolder
         Assert.Throws<ArgumentException>(() => trained.Save(""));
     }
 
-    [Fact]
+    [LongFact]
     public void Keeps_the_best_epoch_or_the_last_as_the_options_say()
     {
-        Mutations.LeaveToCi();
         // Labels that the images do not tell: what is learned by heart reads the others by chance alone.
         DigitDataset noise = new("noise", Digits.Pixels.ToArray(), [.. Enumerable.Range(0, Digits.Count).Select(i => (byte)(i / 10 % 10))]);
         TrainedNetwork[] best = [.. Enumerable.Range(0, 4).Select(seed => Train(noise, Options(6) with { Seed = (ulong)seed }))];

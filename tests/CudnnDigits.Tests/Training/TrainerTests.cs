@@ -118,10 +118,9 @@ public sealed class TrainerTests
         Assert.Equal((4 * right + 2 * wrong) / 6, metrics.Loss, 1e-6);
     }
 
-    [Fact]
+    [LongFact]
     public void Accuracy_of_the_report_is_reached_on_real_digits()
     {
-        Mutations.LeaveToCi();
         DigitDataset real = SharedFiles.TrainingDigits;
         TrainingOptions options = TrainingOptions.For("simple");
         TrainingState state = Train(options, data: real);

@@ -88,10 +88,9 @@ public sealed class ThisProgramTests : TestsWithFolder
     }
 
     /// <summary>What there is to predict is found where it is; what is not there is not named.</summary>
-    [Fact]
+    [LongFact]
     public void What_comes_next_after_training_is_there()
     {
-        Mutations.LeaveToCi();
         byte[] csv = DigitFiles.Csv(GeneratedDigits.Create(100, seed: 2));
         string train = _folder.Write("my data/train.csv", csv);
         Assert.EndsWith($" serve --weights '{_folder["my run 0/model.safetensors"]}'", Next(0, train), StringComparison.Ordinal);
