@@ -4,12 +4,20 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary><c>export</c>: weights in another format.</summary>
+/// <summary>The command <c>export</c>: writes weights in another format.</summary>
 internal static class ExportCommand
 {
     private static readonly Option<string> Weights = CommonOptions.Weights();
-    private static readonly Option<string> Target = new("--onnx") { Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out. - is standard output.", HelpName = "FILE", Required = true };
-    private static readonly Option<bool> KeepBatchNorm = new("--keep-batch-norm") { Description = "Leave batch norm as nodes of its own. Default: folded into the convolutions." };
+    private static readonly Option<string> Target = new("--onnx")
+    {
+        Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out. - is standard output.",
+        HelpName = "FILE",
+        Required = true,
+    };
+
+    private static readonly Option<bool> KeepBatchNorm =
+        new("--keep-batch-norm") { Description = "Leave batch norm as nodes of its own. Default: folded into the convolutions." };
+
     private static readonly Option<bool> Json = CommonOptions.Json();
 
     public static Command Create()

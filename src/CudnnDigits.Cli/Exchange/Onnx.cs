@@ -1,6 +1,6 @@
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>Numbers of the ONNX file format, a protocol buffer: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.</summary>
+/// <summary>Constants of the ONNX file format, a protocol buffer: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.</summary>
 internal static class Onnx
 {
     public const int IrVersion = 8, Opset = 17;

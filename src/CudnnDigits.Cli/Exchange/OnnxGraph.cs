@@ -2,7 +2,7 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>A node, as far as our networks' are told apart by it.</summary>
+/// <summary>The parts of a node that the reader needs.</summary>
 internal sealed class OnnxNode
 {
     public string OpType { get; set; } = "";
@@ -11,23 +11,23 @@ internal sealed class OnnxNode
 
     public List<string> Outputs { get; } = [];
 
-    /// <summary>Attributes that are integers, by name.</summary>
+    /// <summary>Integer attributes by name.</summary>
     public Dictionary<string, long[]> Ints { get; } = [];
 
-    /// <summary>Attributes that are real numbers, by name.</summary>
+    /// <summary>Floating-point attributes by name.</summary>
     public Dictionary<string, float> Reals { get; } = [];
 }
 
-/// <summary>A tensor; one of another type than float32 has no values here.</summary>
+/// <summary>A tensor. Only tensors of type float32 have values here.</summary>
 internal sealed record OnnxTensor(long[] Shape, float[] Values);
 
-/// <summary>What an ONNX file holds: nodes in order, initializers, metadata. Fields that nobody asks for are passed over.</summary>
+/// <summary>The parts of an ONNX file that the reader needs: nodes in order, initializers, metadata.</summary>
 internal sealed class OnnxGraph
 {
-    /// <summary>Nodes, initializers, inputs of a node, …: a digit network has a few dozen.</summary>
+    /// <summary>The most nodes, initializers, inputs of a node and so on. A digit network has a few dozen.</summary>
     private const int Most = 512;
 
-    /// <summary>A digit network's file has a few million.</summary>
+    /// <summary>The most bytes of a file. A digit network's has a few million.</summary>
     private const int MostBytes = 64 << 20;
 
     private OnnxGraph()
@@ -41,13 +41,13 @@ internal sealed class OnnxGraph
     public Dictionary<string, string> Metadata { get; } = [];
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="InputException">Not readable, or not in the format.</exception>
+    /// <exception cref="InputException">The file cannot be read, or is not in the format.</exception>
     public static OnnxGraph Read(InputFile file) => Parse(file.Path, file.ReadAll(MostBytes, "weights, a .safetensors or .onnx file"));
 
     /// <summary>Reads the bytes of a file.</summary>
-    /// <param name="name">Where they come from, for messages.</param>
+    /// <param name="name">The name to use in messages.</param>
     /// <param name="bytes">The bytes.</param>
-    /// <exception cref="InputException">Not in the format.</exception>
+    /// <exception cref="InputException">The bytes are not in the format.</exception>
     public static OnnxGraph Parse(string name, byte[] bytes)
     {
         OnnxGraph graph = new();
@@ -59,12 +59,14 @@ internal sealed class OnnxGraph
                 graph.Metadata[entry.Text(Onnx.Entry.Key)] = entry.Text(Onnx.Entry.Value);
             }
 
-            graph.Nodes.AddRange(Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Node)), "nodes").Select(ReadNode));
-            foreach (ProtoMessage tensor in Bounded(model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(Onnx.Graph.Initializer)), "initializers"))
+            IEnumerable<ProtoMessage> InGraph(int field) => model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(field));
+            graph.Nodes.AddRange(Bounded(InGraph(Onnx.Graph.Node), "nodes").Select(ReadNode));
+            foreach (ProtoMessage tensor in Bounded(InGraph(Onnx.Graph.Initializer), "initializers"))
             {
                 if (tensor.Integers(Onnx.Tensor.DataLocation).LastOrDefault() == Onnx.External)
                 {
-                    throw new InputException($"{name}: keeps its weights in a file beside it; export it as one file (torch.onnx.export(…, external_data=False))");
+                    throw new InputException($"{name}: keeps its weights in a file beside it; "
+                        + "export it as one file (torch.onnx.export(…, external_data=False))");
                 }
 
                 if (!graph.Initializers.TryAdd(tensor.Text(Onnx.Tensor.Name), ReadTensor(tensor)) && IsFloat(tensor))
@@ -91,7 +93,8 @@ internal sealed class OnnxGraph
 
         ReadOnlySpan<byte> raw = tensor.Bytes(Onnx.Tensor.RawData).Span; // little-endian, as every machine .NET runs on
         return raw.IsEmpty ? new OnnxTensor(shape, [.. tensor.Reals(Onnx.Tensor.FloatData)])
-            : raw.Length % sizeof(float) == 0 && !tensor.Reals(Onnx.Tensor.FloatData).Any() ? new OnnxTensor(shape, MemoryMarshal.Cast<byte, float>(raw).ToArray())
+            : raw.Length % sizeof(float) == 0 && !tensor.Reals(Onnx.Tensor.FloatData).Any()
+                ? new OnnxTensor(shape, MemoryMarshal.Cast<byte, float>(raw).ToArray())
             : throw new InvalidDataException("an initializer is not made of whole float32 values");
     }
 
@@ -110,7 +113,8 @@ internal sealed class OnnxGraph
                 node.Reals[name] = real;
             }
 
-            long[] integers = [.. Bounded(attribute.Integers(Onnx.Attribute.Int).Concat(attribute.Integers(Onnx.Attribute.Ints)), "numbers")];
+            IEnumerable<long> numbers = attribute.Integers(Onnx.Attribute.Int).Concat(attribute.Integers(Onnx.Attribute.Ints));
+            long[] integers = [.. Bounded(numbers, "numbers")];
             if (integers.Length > 0)
             {
                 node.Ints[name] = integers;
@@ -125,7 +129,8 @@ internal sealed class OnnxGraph
         int count = 0;
         foreach (T item in items)
         {
-            yield return ++count <= Most ? item : throw new InvalidDataException($"it holds more than {Most} {what}, which no digit network does");
+            yield return ++count <= Most ? item
+                : throw new InvalidDataException($"it holds more than {Most} {what}, which no digit network does");
         }
     }
 }

@@ -4,12 +4,12 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cli.Exchange;
 
 /// <summary>
-/// Weights from an ONNX file that holds one of our networks: written by <see cref="OnnxWriter"/>, or by others from the same
-/// layers. Where batch norm was folded into the convolutions, it comes back as one that changes nothing but adds the bias.
+/// Reads weights from an ONNX file that holds a known network, written by <see cref="OnnxWriter"/> or another exporter. If batch norm was
+/// folded into the convolutions, the result has a batch norm that only adds the bias.
 /// </summary>
 internal sealed class OnnxReader
 {
-    private static readonly string[] PassedOver = ["Identity", "Dropout", "Constant"]; // in evaluation they do nothing
+    private static readonly string[] PassedOver = ["Identity", "Dropout", "Constant"]; // without effect in inference
 
     private readonly OnnxGraph _graph;
     private readonly OnnxNode[] _nodes;
@@ -24,19 +24,20 @@ internal sealed class OnnxReader
     }
 
     /// <summary>Reads a file.</summary>
-    /// <param name="file">The file, at its beginning.</param>
-    /// <param name="network">The network they must fit, or null to find out from the file.</param>
-    /// <returns>The weights, and the file's metadata.</returns>
-    /// <exception cref="InputException">No ONNX file, or none of our networks.</exception>
-    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(InputFile file, NetworkSpec? network = null) =>
-        Find(file.Path, OnnxGraph.Read(file), network);
+    /// <param name="file">The file, at its first byte.</param>
+    /// <param name="network">The network that the weights must fit, or null to find it from the file.</param>
+    /// <returns>The weights and the file's metadata.</returns>
+    /// <exception cref="InputException">The file is not ONNX, or does not hold a known network.</exception>
+    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(
+        InputFile file, NetworkSpec? network = null) => Find(file.Path, OnnxGraph.Read(file), network);
 
     /// <summary>Finds a network's weights in a graph.</summary>
-    /// <param name="name">Where the graph comes from, for messages.</param>
+    /// <param name="name">The name to use in messages.</param>
     /// <param name="graph">The graph.</param>
-    /// <param name="network">The network they must fit, or null to find out.</param>
-    /// <exception cref="InputException">None of our networks.</exception>
-    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Find(string name, OnnxGraph graph, NetworkSpec? network)
+    /// <param name="network">The network that the weights must fit, or null to find it.</param>
+    /// <exception cref="InputException">The graph is not a known network.</exception>
+    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Find(
+        string name, OnnxGraph graph, NetworkSpec? network)
     {
         NetworkSpec[] candidates = network is null ? [.. DigitNetworks.All] : [network];
         OnnxReader[] readers = [.. candidates.Select(candidate => new OnnxReader(graph, candidate))];
@@ -57,7 +58,7 @@ internal sealed class OnnxReader
             : throw new InputException($"{name}: holds weights that are NaN or infinite, or a negative variance; they are unusable");
     }
 
-    /// <summary>Takes the nodes one after another as the network's layers; gives what does not fit, or null.</summary>
+    /// <summary>Matches the nodes with the network's layers in order. Returns the first mismatch, or null.</summary>
     private string? Match()
     {
         if (_graph.Initializers.Values.Any(tensor => tensor.Shape.Length > 1 && tensor.Values.Length == 0))
@@ -65,9 +66,11 @@ internal sealed class OnnxReader
             return "it holds weights that are not float32 (float16, say); export it in float32 (in PyTorch, after model.float())";
         }
 
-        if (_nodes is [{ OpType: "Cast" }, ..] || _graph.Nodes.FirstOrDefault(node => node.Outputs.Count > 0 && node.OpType != "Constant") is { OpType: "Cast" })
+        OnnxNode? first = _graph.Nodes.FirstOrDefault(node => node.Outputs.Count > 0 && node.OpType != "Constant");
+        if (_nodes is [{ OpType: "Cast" }, ..] || first is { OpType: "Cast" })
         {
-            return "it casts its input, so it takes pixels as whole numbers, and here it would get pixel/255; divide by 255 before, and export it without the cast";
+            return "it casts its input, so it takes pixels as whole numbers, and here it would get pixel/255; "
+                + "divide by 255 before, and export it without the cast";
         }
 
         if (Disconnected() is { } where)
@@ -97,14 +100,15 @@ internal sealed class OnnxReader
             i += folds ? 1 : 0;
         }
 
-        _ = Take("Softmax") ?? Take("LogSoftmax"); // makes probabilities of the logits, as is done here anyway
+        _ = Take("Softmax") ?? Take("LogSoftmax"); // probabilities are computed from the logits anyway
         return _at == _nodes.Length ? null : $"node {_at + 1} is one more {_nodes[_at].OpType}";
     }
 
-    /// <summary>Whether a node changes nothing.</summary>
-    private static bool IsPassedOver(OnnxNode node) => PassedOver.Contains(node.OpType) || (node.OpType == "Cast" && node.Ints.GetValueOrDefault("to") is [Onnx.Float]);
+    /// <summary>Whether a node has no effect.</summary>
+    private static bool IsPassedOver(OnnxNode node) =>
+        PassedOver.Contains(node.OpType) || (node.OpType == "Cast" && node.Ints.GetValueOrDefault("to") is [Onnx.Float]);
 
-    /// <summary>Whether a node takes anything but the output of the one before; gives what, or null.</summary>
+    /// <summary>Checks that each node takes the output of the one before. Returns the mismatch, or null.</summary>
     private string? Disconnected()
     {
         Dictionary<string, string> passed = [];
@@ -136,14 +140,15 @@ internal sealed class OnnxReader
             return Expected("Conv");
         }
 
-        bool fits = Is(node, "kernel_shape", conv.Kernel) && Is(node, "pads", conv.Padding, otherwise: 0) && Is(node, "strides", 1, otherwise: 1)
-            && Is(node, "dilations", 1, otherwise: 1) && Is(node, "group", 1, otherwise: 1);
-        return !fits ? $"{conv.Name} has other attributes"
-            : folded is null ? Copy(node, 1, $"{conv.Name}.weight") ?? (conv.Bias ? Copy(node, 2, $"{conv.Name}.bias") : node.Inputs.Count > 2 ? $"{conv.Name} has a bias" : null)
-            : Copy(node, 1, $"{conv.Name}.weight") ?? Copy(node, 2, $"{folded.Name}.bias") ?? Unfold(folded);
+        bool fits = Is(node, "kernel_shape", conv.Kernel) && Is(node, "pads", conv.Padding, otherwise: 0)
+            && Is(node, "strides", 1, otherwise: 1) && Is(node, "dilations", 1, otherwise: 1) && Is(node, "group", 1, otherwise: 1);
+        return !fits ? $"{conv.Name} has other attributes" : Copy(node, 1, $"{conv.Name}.weight")
+            ?? (folded is not null ? Copy(node, 2, $"{folded.Name}.bias") ?? Unfold(folded)
+                : conv.Bias ? Copy(node, 2, $"{conv.Name}.bias")
+                : node.Inputs.Count > 2 ? $"{conv.Name} has a bias" : null);
     }
 
-    /// <summary>A batch norm that only adds: γ 1, mean 0, variance 1 − ε.</summary>
+    /// <summary>Sets a batch norm that only adds its bias: γ 1, mean 0, variance 1 − ε.</summary>
     private string? Unfold(BatchNorm2dLayer norm)
     {
         _weights[$"{norm.Name}.weight"].Fill(1);
@@ -161,7 +166,8 @@ internal sealed class OnnxReader
 
         double epsilon = node.Reals.GetValueOrDefault("epsilon", 1e-5f);
         return Math.Abs(epsilon - BatchNorm2dLayer.Epsilon) > 1e-9 ? $"{norm.Name} has another epsilon"
-            : Copy(node, 1, $"{norm.Name}.weight") ?? Copy(node, 2, $"{norm.Name}.bias") ?? Copy(node, 3, $"{norm.Name}.running_mean") ?? Copy(node, 4, $"{norm.Name}.running_var");
+            : Copy(node, 1, $"{norm.Name}.weight") ?? Copy(node, 2, $"{norm.Name}.bias")
+                ?? Copy(node, 3, $"{norm.Name}.running_mean") ?? Copy(node, 4, $"{norm.Name}.running_var");
     }
 
     private string? MatchPool(MaxPool2dLayer pool) =>
@@ -172,23 +178,24 @@ internal sealed class OnnxReader
 
     private string? MatchLinear(LinearLayer linear) =>
         Take("Gemm") is not { } node ? Expected("Gemm")
-        : Is(node, "transA", 0, otherwise: 0) && Is(node, "transB", 1, otherwise: 0) && node.Reals.GetValueOrDefault("alpha", 1) == 1 && node.Reals.GetValueOrDefault("beta", 1) == 1
+        : Is(node, "transA", 0, otherwise: 0) && Is(node, "transB", 1, otherwise: 0)
+            && node.Reals.GetValueOrDefault("alpha", 1) == 1 && node.Reals.GetValueOrDefault("beta", 1) == 1
             ? Copy(node, 1, $"{linear.Name}.weight") ?? Copy(node, 2, $"{linear.Name}.bias")
         : $"{linear.Name} has other attributes";
 
     private string Expected(string type) =>
-        _at < _nodes.Length ? $"node {_at + 1} is a {Clean(_nodes[_at].OpType)} where a {type} was expected" : $"it ends where a {type} was expected";
+        (_at < _nodes.Length ? $"node {_at + 1} is a {Clean(_nodes[_at].OpType)}" : "it ends") + $" where a {type} was expected";
 
     private bool NextIs(int ahead, string type) => _at + ahead < _nodes.Length && _nodes[_at + ahead].OpType == type;
 
-    /// <summary>The next node, if it is of a type.</summary>
+    /// <summary>Moves past the next node if it is of a type; otherwise null.</summary>
     private OnnxNode? Take(string type) => NextIs(0, type) ? _nodes[_at++] : null;
 
-    /// <summary>Whether an attribute's numbers all are one value.</summary>
+    /// <summary>Whether all numbers of an attribute have one value; a missing attribute has <paramref name="otherwise"/>.</summary>
     private static bool Is(OnnxNode node, string name, int value, int? otherwise = null) =>
-        node.Ints.TryGetValue(name, out long[]? values) ? Array.TrueForAll(values, one => one == value) : otherwise is null || otherwise == value;
+        node.Ints.TryGetValue(name, out long[]? values) ? Array.TrueForAll(values, one => one == value) : (otherwise ?? value) == value;
 
-    /// <summary>Copies a node's initializer; gives what does not fit, or null.</summary>
+    /// <summary>Copies a node's initializer. Returns the mismatch, or null.</summary>
     private string? Copy(OnnxNode node, int input, string name)
     {
         ParameterSlice slice = _weights.Network.Parameters[name];

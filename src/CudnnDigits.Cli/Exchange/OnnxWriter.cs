@@ -5,8 +5,8 @@ using Google.Protobuf;
 namespace CudnnDigits.Cli.Exchange;
 
 /// <summary>
-/// A network and its weights as an ONNX model: "images" (N, 1, 28, 28) f32, pixel/255, in; "logits" (N, 10) f32 out; N is free.
-/// Batch norm is folded into the convolutions before it, or kept as nodes of its own.
+/// Writes a network and its weights as an ONNX model: "images" (N, 1, 28, 28) f32, pixel/255, in; "logits" (N, 10) f32 out; N is free.
+/// Batch norm is folded into the convolutions before it, or written as separate nodes.
 /// </summary>
 internal sealed class OnnxWriter
 {
@@ -22,7 +22,7 @@ internal sealed class OnnxWriter
 
     /// <summary>The model in the ONNX file format.</summary>
     /// <param name="weights">The network's weights.</param>
-    /// <param name="keepBatchNorm">Whether batch norm stays a node of its own.</param>
+    /// <param name="keepBatchNorm">Whether batch norm is written as separate nodes.</param>
     /// <param name="metadata">Further metadata, or null.</param>
     public static byte[] Write(NetworkWeights weights, bool keepBatchNorm, IEnumerable<KeyValuePair<string, string>>? metadata = null)
     {
@@ -101,24 +101,14 @@ internal sealed class OnnxWriter
                 WriteInts(node, "pads", conv.Padding, conv.Padding, conv.Padding, conv.Padding);
                 break;
             case BatchNorm2dLayer:
-                node.Nested(Onnx.Node.Attribute, attribute =>
-                {
-                    attribute.Text(Onnx.Attribute.Name, "epsilon");
-                    attribute.Real(Onnx.Attribute.Float, (float)BatchNorm2dLayer.Epsilon);
-                    attribute.Int(Onnx.Attribute.Type, Onnx.AttributeFloat);
-                });
+                WriteAttribute(node, "epsilon", Onnx.AttributeFloat, it => it.Real(Onnx.Attribute.Float, (float)BatchNorm2dLayer.Epsilon));
                 break;
             case MaxPool2dLayer pool:
                 WriteInts(node, "kernel_shape", pool.Window, pool.Window);
                 WriteInts(node, "strides", pool.Window, pool.Window);
                 break;
             case LinearLayer:
-                node.Nested(Onnx.Node.Attribute, attribute =>
-                {
-                    attribute.Text(Onnx.Attribute.Name, "transB");
-                    attribute.Int(Onnx.Attribute.Int, 1);
-                    attribute.Int(Onnx.Attribute.Type, Onnx.AttributeInt);
-                });
+                WriteAttribute(node, "transB", Onnx.AttributeInt, it => it.Int(Onnx.Attribute.Int, 1));
                 break;
         }
     }
@@ -127,15 +117,9 @@ internal sealed class OnnxWriter
     {
         NetworkSpec network = _weights.Network;
         IEnumerable<ParameterSlice> slices = network.Parameters.Trained.Concat(network.Parameters.Statistics);
-        Dictionary<Layer, BatchNorm2dLayer> norms = [];
-        for (int i = 0; i + 1 < network.Layers.Count && !_keepBatchNorm; i++)
-        {
-            if (network.Layers[i + 1] is BatchNorm2dLayer norm)
-            {
-                norms[network.Layers[i]] = norm;
-            }
-        }
-
+        IEnumerable<(Layer Layer, Layer Next)> folded = _keepBatchNorm ? [] : network.Layers.Zip(network.Layers.Skip(1));
+        Dictionary<Layer, BatchNorm2dLayer> norms =
+            folded.Where(pair => pair.Next is BatchNorm2dLayer).ToDictionary(pair => pair.Layer, pair => (BatchNorm2dLayer)pair.Next);
         foreach (ParameterSlice slice in slices.Where(slice => _layers.Contains(slice.Layer)))
         {
             if (!norms.TryGetValue(slice.Layer, out BatchNorm2dLayer? norm))
@@ -171,16 +155,16 @@ internal sealed class OnnxWriter
         return (weight, bias);
     }
 
-    private static void WriteInts(Fields node, string name, params int[] values) => node.Nested(Onnx.Node.Attribute, attribute =>
-    {
-        attribute.Text(Onnx.Attribute.Name, name);
-        foreach (int value in values)
+    private static void WriteAttribute(Fields node, string name, int type, Action<Fields> write) =>
+        node.Nested(Onnx.Node.Attribute, attribute =>
         {
-            attribute.Int(Onnx.Attribute.Ints, value);
-        }
+            attribute.Text(Onnx.Attribute.Name, name);
+            write(attribute);
+            attribute.Int(Onnx.Attribute.Type, type);
+        });
 
-        attribute.Int(Onnx.Attribute.Type, Onnx.AttributeInts);
-    });
+    private static void WriteInts(Fields node, string name, params int[] values) =>
+        WriteAttribute(node, name, Onnx.AttributeInts, it => Array.ForEach(values, value => it.Int(Onnx.Attribute.Ints, value)));
 
     private static void WriteTensor(Fields tensor, string name, IReadOnlyList<int> shape, float[] values)
     {

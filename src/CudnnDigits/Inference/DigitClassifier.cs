@@ -6,29 +6,29 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Inference;
 
 /// <summary>
-/// A trained network that reads digits: from the host's memory, or, inside another CUDA pipeline, from device memory to
-/// device memory on the caller's own stream. Everything is made when it is created (buffers, algorithms, captured graphs);
-/// from then on Predict and Enqueue allocate nothing, on the host or on the device.
+/// A trained network that reads digits from host memory or, inside another CUDA pipeline, from device memory to device memory on the
+/// caller's stream. The constructor creates all buffers, selects algorithms and captures graphs; Predict and Enqueue allocate nothing,
+/// neither on the host nor on the device.
 /// </summary>
 /// <remarks>
-/// Any number of threads may call it; calls take turns, and on a GPU those on different streams wait for each other on the
-/// device, because they share its buffers. What is to run side by side needs a classifier each. <see cref="Dispose"/> waits
-/// for calls that are under way; calls that come later throw <see cref="ObjectDisposedException"/>.
+/// The class is thread-safe. Calls run one after another, and on a GPU calls on different streams wait for each other on the device,
+/// because they share its buffers. For parallel calls, create several classifiers. <see cref="Dispose"/> waits for running calls;
+/// later calls throw <see cref="ObjectDisposedException"/>.
 /// </remarks>
 public sealed unsafe class DigitClassifier : IDisposable
 {
-    /// <summary>Most images in a forward pass; more would take gigabytes and gain nothing.</summary>
+    /// <summary>The most images in a forward pass. More would need gigabytes and would not be faster.</summary>
     internal const int MostBatchSize = 65536;
 
     private readonly Lock _gate = new();
     private readonly IClassifierDevice _device;
     private bool _disposed;
 
-    /// <summary>Makes a classifier ready: on a GPU, libraries are loaded, algorithms chosen and steps captured now, and not later.</summary>
-    /// <param name="weights">The network's weights, copied.</param>
-    /// <param name="options">Where and how; null for the defaults.</param>
-    /// <exception cref="InputException">There is no such device, it lacks memory, or it cannot compute in that precision.</exception>
-    /// <exception cref="ArgumentException">The options contradict each other, a number is out of range, or a weight is none.</exception>
+    /// <summary>Creates a classifier. On a GPU this loads the libraries, selects algorithms and captures graphs.</summary>
+    /// <param name="weights">The network's weights; they are copied.</param>
+    /// <param name="options">The options; null for the defaults.</param>
+    /// <exception cref="InputException">The device does not exist, lacks memory, or does not support the precision.</exception>
+    /// <exception cref="ArgumentException">Options contradict each other or are out of range, or a weight is not finite.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
     public DigitClassifier(NetworkWeights weights, ClassifierOptions? options = null)
     {
@@ -49,35 +49,36 @@ public sealed unsafe class DigitClassifier : IDisposable
         WhyCpu = whyCpu;
     }
 
-    internal DigitClassifier(NetworkSpec network, int batchSize, IClassifierDevice device) => (Network, BatchSize, _device) = (network, batchSize, device);
+    internal DigitClassifier(NetworkSpec network, int batchSize, IClassifierDevice device) =>
+        (Network, BatchSize, _device) = (network, batchSize, device);
 
     /// <summary>Name of the network that reads, such as "simple".</summary>
     public string Model => Network.Name;
 
     internal NetworkSpec Network { get; }
 
-    /// <summary>Images in the largest forward pass.</summary>
+    /// <summary>The most images in a forward pass.</summary>
     public int BatchSize { get; }
 
-    /// <summary>What it runs on, for people: "CPU, 2 threads, AVX-512".</summary>
+    /// <summary>A description of the device: "CPU, 2 threads, AVX-512".</summary>
     public string Device => _device.Name;
 
-    /// <summary>Arithmetic.</summary>
+    /// <summary>The precision of the arithmetic.</summary>
     public Precision Precision => _device.Precision;
 
-    /// <summary>Why "auto" came down to the CPU, in one line; null where a GPU was taken or the CPU was asked for.</summary>
+    /// <summary>The reason why "auto" selected the CPU, in one line; null if a GPU was selected or the CPU was requested.</summary>
     public string? WhyCpu { get; }
 
-    /// <summary>Makes a classifier from a file of weights.</summary>
-    /// <param name="path">What <see cref="NetworkWeights.Load"/> takes: a safetensors file, or the folder of a run.</param>
-    /// <param name="options">Where and how; null for the defaults.</param>
-    /// <exception cref="InputException">The file does not hold one of the networks; or as the constructor.</exception>
+    /// <summary>Creates a classifier from a file of weights.</summary>
+    /// <param name="path">A safetensors file or the folder of a run, as for <see cref="NetworkWeights.Load"/>.</param>
+    /// <param name="options">The options; null for the defaults.</param>
+    /// <exception cref="InputException">The file does not hold a known network; or see the constructor.</exception>
     public static DigitClassifier Load(string path, ClassifierOptions? options = null) => new(NetworkWeights.Load(path), options);
 
     /// <summary>Reads one image.</summary>
-    /// <param name="image">(28, 28) uint8, 0 = background … 255 = ink, as MNIST has them; <see cref="DigitPicture"/> makes one of
-    /// a picture of any size.</param>
-    /// <returns>The digit, its probability and those of the others.</returns>
+    /// <param name="image">(28, 28) uint8, 0 = background … 255 = ink, as in MNIST; <see cref="DigitPicture"/> converts pictures of any
+    /// size.</param>
+    /// <returns>The digit and the probabilities of all digits.</returns>
     /// <exception cref="ArgumentException">The image has not 784 pixels.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
     /// <example>
@@ -91,7 +92,8 @@ public sealed unsafe class DigitClassifier : IDisposable
     {
         if (image.Length != DigitDataset.PixelCount)
         {
-            throw new ArgumentException($"the image has {image.Length} pixels, expected {DigitDataset.PixelCount}: {DigitDataset.Side} rows of {DigitDataset.Side}, a byte each", nameof(image));
+            throw new ArgumentException($"the image has {image.Length} pixels, expected {DigitDataset.PixelCount}: "
+                + $"{DigitDataset.Side} rows of {DigitDataset.Side}, a byte each", nameof(image));
         }
 
         Span<float> logits = stackalloc float[DigitDataset.Classes];
@@ -101,7 +103,7 @@ public sealed unsafe class DigitClassifier : IDisposable
 
     /// <summary>Reads all digits of a dataset, in forward passes of up to <see cref="BatchSize"/>.</summary>
     /// <param name="data">The digits, labelled or not.</param>
-    /// <returns>(N), one reading for each digit, in their order.</returns>
+    /// <returns>(N), one reading for each digit, in the order of the dataset.</returns>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
     /// <example>
     /// <code>
@@ -123,10 +125,10 @@ public sealed unsafe class DigitClassifier : IDisposable
     }
 
     /// <summary>Reads images of uint8 pixels, 0 … 255.</summary>
-    /// <param name="images">(N, 1, 28, 28), N being as many as there is room for in <paramref name="logits"/>.</param>
-    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes a reading of ten of them.</param>
-    /// <param name="stride">Pixels from one image to the next, at least 0; 784 where they are packed.</param>
-    /// <exception cref="ArgumentException">The lengths do not fit each other.</exception>
+    /// <param name="images">(N, 1, 28, 28); the length of <paramref name="logits"/> determines N.</param>
+    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> turns ten logits into a reading.</param>
+    /// <param name="stride">Pixels from one image to the next, at least 0; 784 without gaps.</param>
+    /// <exception cref="ArgumentException">The lengths do not match.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
     public void Predict(ReadOnlySpan<byte> images, Span<float> logits, int stride = DigitDataset.PixelCount)
     {
@@ -138,11 +140,7 @@ public sealed unsafe class DigitClassifier : IDisposable
     }
 
     /// <summary>Reads images of float32 pixels, 0 … 1.</summary>
-    /// <param name="images">(N, 1, 28, 28), N being as many as there is room for in <paramref name="logits"/>.</param>
-    /// <param name="logits">(N, 10) f32, overwritten; <see cref="DigitReading.FromLogits"/> makes a reading of ten of them.</param>
-    /// <param name="stride">Pixels from one image to the next, at least 0; 784 where they are packed.</param>
-    /// <exception cref="ArgumentException">The lengths do not fit each other.</exception>
-    /// <exception cref="CudaException">A call of CUDA failed.</exception>
+    /// <inheritdoc cref="Predict(ReadOnlySpan{byte}, Span{float}, int)"/>
     public void Predict(ReadOnlySpan<float> images, Span<float> logits, int stride = DigitDataset.PixelCount)
     {
         int count = CheckHost(images.Length, logits.Length, stride);
@@ -154,16 +152,18 @@ public sealed unsafe class DigitClassifier : IDisposable
 
     /// <summary>Reads some digits of a dataset.</summary>
     /// <param name="data">The digits.</param>
-    /// <param name="rows">Which of them.</param>
+    /// <param name="rows">The rows to read.</param>
     /// <param name="logits">(rows, 10) f32, overwritten.</param>
-    /// <exception cref="ArgumentException">There is no such row, or the lengths do not fit each other.</exception>
+    /// <exception cref="ArgumentException">A row does not exist, or the lengths do not match.</exception>
     /// <exception cref="CudaException">A call of CUDA failed.</exception>
     public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
     {
         ArgumentNullException.ThrowIfNull(data);
         if (logits.Length != (long)rows.Length * DigitDataset.Classes)
         {
-            throw new ArgumentException($"there is room for {logits.Length} logits, and {rows.Length} rows have {(long)rows.Length * DigitDataset.Classes}", nameof(logits));
+            throw new ArgumentException(
+                $"there is room for {logits.Length} logits, and {rows.Length} rows have {(long)rows.Length * DigitDataset.Classes}",
+                nameof(logits));
         }
 
         if (rows.ContainsAnyExceptInRange(0, data.Count - 1))
@@ -178,14 +178,14 @@ public sealed unsafe class DigitClassifier : IDisposable
     }
 
     /// <summary>
-    /// Enqueues a prediction from device memory to device memory and returns: nothing is copied to the host, and nothing is
-    /// waited for. The same bits as <see cref="Predict(ReadOnlySpan{byte}, Span{float}, int)"/>.
+    /// Enqueues a prediction from device memory to device memory and returns at once, without copies to the host. The result has the same
+    /// bits as that of <see cref="Predict(ReadOnlySpan{byte}, Span{float}, int)"/>.
     /// </summary>
     /// <remarks>
-    /// Where the stream is being captured, the prediction becomes part of the caller's graph. A replay counts as a call of
-    /// this classifier that it cannot see: it must not overlap others, and the classifier must outlive the graph.
+    /// If the stream is being captured, the prediction becomes part of the caller's graph. Replays of the graph must not overlap with other
+    /// calls of this classifier, and the classifier must outlive the graph.
     /// </remarks>
-    /// <param name="images">Device memory, not to be changed before the work on the stream is done.</param>
+    /// <param name="images">Device memory, which must not change before the work on the stream is done.</param>
     /// <param name="logits">Device address, a multiple of 4, of (Count, 10) f32, overwritten.</param>
     /// <param name="stream">A stream (CUstream) of this classifier's context; 0 for the legacy default stream.</param>
     /// <exception cref="InvalidOperationException">The classifier runs on the CPU.</exception>
@@ -225,7 +225,9 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
     }
 
-    /// <summary>Waits for what is under way and gives everything back. Not to be called while a stream is being captured: CUDA would break the capture off.</summary>
+    /// <summary>
+    /// Waits for running calls and frees all resources. Do not call it while a stream is being captured: CUDA would abort the capture.
+    /// </summary>
     public void Dispose()
     {
         lock (_gate)
@@ -250,10 +252,7 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
     }
 
-    /// <summary>The number of images that a call in host memory is about.</summary>
-    /// <param name="images">Number of their pixels, under the name that the caller knows.</param>
-    /// <param name="logits">Number of logits that there is room for.</param>
-    /// <param name="stride">Pixels from one image to the next.</param>
+    /// <summary>Checks the lengths of pixels and logits, and returns the number of images.</summary>
     private static int CheckHost(int images, int logits, int stride)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(stride);
@@ -264,8 +263,7 @@ public sealed unsafe class DigitClassifier : IDisposable
         }
 
         long needed = count == 0 ? 0 : (long)(count - 1) * stride + DigitDataset.PixelCount;
-        return images >= needed
-            ? count
-            : throw new ArgumentException($"{count} images, {stride} pixels from one to the next, are {needed} pixels, and {images} are given", nameof(images));
+        return images >= needed ? count : throw new ArgumentException(
+            $"{count} images, {stride} pixels from one to the next, are {needed} pixels, and {images} are given", nameof(images));
     }
 }

@@ -4,7 +4,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Inference;
 
-/// <summary>What a network reads an image as: a digit, how sure it is, and the probabilities of all ten.</summary>
+/// <summary>The result of reading an image: the most probable digit and the probabilities of all ten.</summary>
 /// <example>
 /// <code>
 /// (int digit, float probability) = classifier.Read(image);
@@ -18,21 +18,21 @@ public readonly record struct DigitReading
 
     private DigitReading(int digit, ImmutableArray<float> probabilities) => (Digit, _probabilities) = (digit, probabilities);
 
-    /// <summary>The most probable digit, 0 … 9; the least of equals.</summary>
+    /// <summary>The most probable digit, 0 … 9; the smallest of equally probable digits.</summary>
     public int Digit { get; }
 
-    /// <summary>Probability of <see cref="Digit"/>, 0.1 … 1. A value that is no nearer to 1 than float32 can tell is 1.</summary>
+    /// <summary>The probability of <see cref="Digit"/>, 0.1 … 1, rounded to float32.</summary>
     public float Probability => Probabilities[Digit];
 
-    /// <summary>The probabilities of the digits 0 … 9, in this order: (10) f32, each 0 … 1; they sum to 1.</summary>
+    /// <summary>The probabilities of the digits 0 … 9 in this order: (10) f32, each 0 … 1; their sum is 1.</summary>
     public ImmutableArray<float> Probabilities => _probabilities.IsDefault ? Nothing : _probabilities;
 
     /// <summary>
-    /// Makes a reading of logits, as <see cref="DigitClassifier.Enqueue"/> and
-    /// <see cref="DigitClassifier.Predict(ReadOnlySpan{byte}, Span{float}, int)"/> give them.
+    /// Creates a reading from logits that <see cref="DigitClassifier.Enqueue"/> or
+    /// <see cref="DigitClassifier.Predict(ReadOnlySpan{byte}, Span{float}, int)"/> computed.
     /// </summary>
-    /// <param name="logits">(10) f32, of one image.</param>
-    /// <exception cref="ArgumentException">There are not ten logits, or one is no number.</exception>
+    /// <param name="logits">(10) f32 of one image.</param>
+    /// <exception cref="ArgumentException">The number of logits is not ten, or a logit is not finite.</exception>
     public static DigitReading FromLogits(ReadOnlySpan<float> logits)
     {
         if (logits.Length != DigitDataset.Classes)
@@ -44,7 +44,8 @@ public readonly record struct DigitReading
         {
             if (!float.IsFinite(logit))
             {
-                throw new ArgumentException($"a logit is {logit.ToString(CultureInfo.InvariantCulture)}, expected a number", nameof(logits));
+                string text = logit.ToString(CultureInfo.InvariantCulture);
+                throw new ArgumentException($"a logit is {text}, expected a number", nameof(logits));
             }
         }
 
@@ -53,18 +54,18 @@ public readonly record struct DigitReading
         return new DigitReading(Prediction.Best(logits), [.. probabilities]);
     }
 
-    /// <summary>Takes digit and probability apart.</summary>
+    /// <summary>Deconstructs the reading into digit and probability.</summary>
     /// <param name="digit">See <see cref="Digit"/>.</param>
     /// <param name="probability">See <see cref="Probability"/>.</param>
     public void Deconstruct(out int digit, out float probability) => (digit, probability) = (Digit, Probability);
 
-    /// <summary>Whether two readings are of the same digit with the same ten probabilities.</summary>
-    /// <param name="other">The other one.</param>
+    /// <summary>Whether two readings have the same digit and the same ten probabilities.</summary>
+    /// <param name="other">The other reading.</param>
     public bool Equals(DigitReading other) => Digit == other.Digit && Probabilities.AsSpan().SequenceEqual(other.Probabilities.AsSpan());
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(Digit, Probability);
 
-    /// <summary>Such as "7 (0.9987)".</summary>
+    /// <summary>Formats the reading: "7 (0.9987)".</summary>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Digit} ({Probability})");
 }

@@ -6,7 +6,7 @@ namespace CudnnDigits.Cli.Datasets.Parquet;
 
 /// <summary>Unpacks and decodes the pages of a Parquet file's columns.</summary>
 /// <param name="name">The file, for messages.</param>
-/// <param name="fileBytes">Its length.</param>
+/// <param name="fileBytes">The length of the file.</param>
 internal sealed class PageReader(string name, long fileBytes)
 {
     private const int Plain = 0, PlainDictionary = 2, RleDictionary = 8;
@@ -17,16 +17,16 @@ internal sealed class PageReader(string name, long fileBytes)
 
     private long _unpacked;
 
-    /// <summary>Bytes that a file of so many may unpack to: pictures are packed already.</summary>
+    /// <summary>The most bytes to which a file of a given length may unpack. Pictures are already compressed.</summary>
     public static long Allowed(long fileBytes) => (16 << 20) + 100 * fileBytes;
 
     public InputException Damaged(string how) => new($"{name}: the Parquet file is damaged: {how}; download it again");
 
     /// <summary>The values of one chunk of a column, page by page.</summary>
-    /// <param name="chunk">Its bytes.</param>
-    /// <param name="column">Which column.</param>
-    /// <param name="codec">How pages are packed (Parquet's enum CompressionCodec).</param>
-    /// <param name="count">How many values, which may be a lie.</param>
+    /// <param name="chunk">The bytes of the chunk.</param>
+    /// <param name="column">The column.</param>
+    /// <param name="codec">The compression of the pages (Parquet's enum CompressionCodec).</param>
+    /// <param name="count">The stated number of values, which may be wrong.</param>
     public IEnumerable<ReadOnlyMemory<byte>[]> Read(ReadOnlyMemory<byte> chunk, ParquetColumn column, int codec, long count)
     {
         ReadOnlyMemory<byte>[] dictionary = [];
@@ -61,7 +61,9 @@ internal sealed class PageReader(string name, long fileBytes)
                     dictionary = Split(Unpack(content, codec, unpacked), column, CheckedCount(page.Inner(7).Number(1), unpacked));
                     break;
                 case Data or DataV2:
-                    ReadOnlyMemory<byte>[] values = type == Data ? ReadPage(page.Inner(5), Unpack(content, codec, unpacked), column, dictionary, count) : ReadPageV2(page.Inner(8), content, unpacked, codec, column, dictionary, count);
+                    ReadOnlyMemory<byte>[] values = type == Data
+                        ? ReadPage(page.Inner(5), Unpack(content, codec, unpacked), column, dictionary, count)
+                        : ReadPageV2(page.Inner(8), content, unpacked, codec, column, dictionary, count);
                     count -= values.Length;
                     yield return values;
                     break;
@@ -69,7 +71,8 @@ internal sealed class PageReader(string name, long fileBytes)
         }
     }
 
-    private ReadOnlyMemory<byte>[] ReadPage(ThriftStruct head, ReadOnlyMemory<byte> page, ParquetColumn column, ReadOnlyMemory<byte>[] dictionary, long most)
+    private ReadOnlyMemory<byte>[] ReadPage(
+        ThriftStruct head, ReadOnlyMemory<byte> page, ParquetColumn column, ReadOnlyMemory<byte>[] dictionary, long most)
     {
         int values = CheckedCount(head.Number(1), most);
         if (column.Level > 0)
@@ -87,7 +90,9 @@ internal sealed class PageReader(string name, long fileBytes)
         return Decode(page, head.Number(2), column, values, dictionary);
     }
 
-    private ReadOnlyMemory<byte>[] ReadPageV2(ThriftStruct head, ReadOnlyMemory<byte> page, long unpacked, int codec, ParquetColumn column, ReadOnlyMemory<byte>[] dictionary, long most)
+    private ReadOnlyMemory<byte>[] ReadPageV2(
+        ThriftStruct head, ReadOnlyMemory<byte> page, long unpacked, int codec, ParquetColumn column, ReadOnlyMemory<byte>[] dictionary,
+        long most)
     {
         int values = CheckedCount(head.Number(1), most);
         long levels = head.Number(5), repetitions = head.Number(6);
@@ -96,28 +101,27 @@ internal sealed class PageReader(string name, long fileBytes)
             throw Damaged("a page has no levels");
         }
 
-        if (column.Level > 0)
-        {
-            CheckLevels(page.Span.Slice((int)repetitions, (int)levels), column, values);
-        }
-
+        CheckLevels(page.Span.Slice((int)repetitions, (int)levels), column, values);
         page = page[(int)(levels + repetitions)..];
-        return Decode(head.Flag(7, true) ? Unpack(page, codec, unpacked - levels - repetitions) : page, head.Number(4), column, values, dictionary);
+        page = head.Flag(7, true) ? Unpack(page, codec, unpacked - levels - repetitions) : page;
+        return Decode(page, head.Number(4), column, values, dictionary);
     }
 
-    private int CheckedCount(long stated, long most) => stated <= most && stated > 0 ? (int)stated : throw Damaged($"a page states {stated} values");
+    private int CheckedCount(long stated, long most) =>
+        stated <= most && stated > 0 ? (int)stated : throw Damaged($"a page states {stated} values");
 
-    /// <summary>Every value must be there.</summary>
+    /// <summary>Checks that no value is null.</summary>
     private void CheckLevels(ReadOnlySpan<byte> levels, ParquetColumn column, int count)
     {
-        int[] found = ReadHybrid(levels, BitOperations.Log2((uint)column.Level) + 1, count);
-        if (Array.FindIndex(found, level => level != column.Level) >= 0)
+        if (column.Level > 0
+            && ReadHybrid(levels, BitOperations.Log2((uint)column.Level) + 1, count).AsSpan().ContainsAnyExcept(column.Level))
         {
             throw new InputException($"{name}: a value of column {column.Path} is missing (null); take such rows away");
         }
     }
 
-    private ReadOnlyMemory<byte>[] Decode(ReadOnlyMemory<byte> page, long encoding, ParquetColumn column, int count, ReadOnlyMemory<byte>[] dictionary)
+    private ReadOnlyMemory<byte>[] Decode(
+        ReadOnlyMemory<byte> page, long encoding, ParquetColumn column, int count, ReadOnlyMemory<byte>[] dictionary)
     {
         if (encoding == Plain)
         {
@@ -126,7 +130,8 @@ internal sealed class PageReader(string name, long fileBytes)
 
         if (encoding is not (PlainDictionary or RleDictionary))
         {
-            throw new InputException($"{name}: column {column.Path} is encoded in a way (number {encoding}) that is not read; write it again as pandas or pyarrow do by default");
+            throw new InputException($"{name}: column {column.Path} is encoded in a way (number {encoding}) that is not read; "
+                + "write it again as pandas or pyarrow do by default");
         }
 
         int width = page.IsEmpty ? 33 : page.Span[0];
@@ -136,13 +141,20 @@ internal sealed class PageReader(string name, long fileBytes)
         }
 
         int[] indices = ReadHybrid(page.Span[1..], width, count);
-        return Array.ConvertAll(indices, index => (uint)index < (uint)dictionary.Length ? dictionary[index] : throw Damaged("a value is not in its dictionary"));
+        return Array.ConvertAll(indices, index =>
+            (uint)index < (uint)dictionary.Length ? dictionary[index] : throw Damaged("a value is not in its dictionary"));
     }
 
-    /// <summary>Values one after another, those of variable length with it before them.</summary>
+    /// <summary>Splits plain values; each value of variable length follows its length.</summary>
     private ReadOnlyMemory<byte>[] Split(ReadOnlyMemory<byte> page, ParquetColumn column, int count)
     {
-        int width = column.Type switch { ParquetType.Int32 or ParquetType.Float => 4, ParquetType.Int64 or ParquetType.Double => 8, ParquetType.ByteArray => 0, _ => throw new InputException($"{name}: column {column.Path} is of type {column.Type}, which is neither a picture nor a label") };
+        int width = column.Type switch
+        {
+            ParquetType.Int32 or ParquetType.Float => 4,
+            ParquetType.Int64 or ParquetType.Double => 8,
+            ParquetType.ByteArray => 0,
+            _ => throw new InputException($"{name}: column {column.Path} is of type {column.Type}, which is neither a picture nor a label"),
+        };
         if (count > page.Length / 4)
         {
             throw Damaged("a page is too short for its values");
@@ -170,66 +182,48 @@ internal sealed class PageReader(string name, long fileBytes)
         return values;
     }
 
-    /// <summary>Numbers as runs of one, or packed by eights to the bit.</summary>
+    /// <summary>Decodes Parquet's hybrid of run-length encoding and bit packing in groups of eight numbers.</summary>
     private int[] ReadHybrid(ReadOnlySpan<byte> bytes, int width, int count)
     {
         int[] numbers = new int[count];
-        for (int at = 0; at < count;)
+        for (int at = 0, from = 0; at < count;)
         {
-            uint header = 0;
-            for (int shift = 0; ; shift += 7)
-            {
-                if (bytes.IsEmpty || shift > 28)
-                {
-                    throw Damaged("a page's levels or indices are cut off");
-                }
-
-                byte next = bytes[0];
-                bytes = bytes[1..];
-                header |= (uint)(next & 0x7F) << shift;
-                if (next < 0x80)
-                {
-                    break;
-                }
-            }
-
-            int length = (header & 1) == 0 ? (width + 7) / 8 : (int)Math.Min(int.MaxValue, (long)(header >> 1) * width);
-            if (header < 2 || length > bytes.Length)
+            bool isWhole = Varint.TryRead(bytes, ref from, out ulong header) && header is >= 2 and <= uint.MaxValue;
+            bool isRun = (header & 1) == 0;
+            long groups = (long)(header >> 1), length = isRun ? (width + 7) / 8 : groups * width;
+            if (!isWhole || length > bytes.Length - from)
             {
                 throw Damaged("a page's levels or indices are cut off");
             }
 
-            if ((header & 1) == 0)
+            ReadOnlySpan<byte> packed = bytes.Slice(from, (int)length);
+            int run = (int)Math.Min(isRun ? groups : 8 * groups, count - at);
+            if (isRun)
             {
-                int value = 0;
-                for (int i = 0; i < length; i++)
-                {
-                    value |= bytes[i] << (8 * i);
-                }
-
-                int run = (int)Math.Min(header >> 1, count - at);
-                numbers.AsSpan(at, run).Fill(value);
-                at += run;
-            }
-            else
-            {
-                long run = Math.Min((long)(header >> 1) * 8, count - at);
-                for (long bit = 0, i = 0; i < run; i++)
-                {
-                    int value = 0;
-                    for (int j = 0; j < width; j++, bit++)
-                    {
-                        value |= (bytes[(int)(bit >> 3)] >> (int)(bit & 7) & 1) << j;
-                    }
-
-                    numbers[at++] = value;
-                }
+                numbers.AsSpan(at, run).Fill(Bits(packed, 0, (int)length * 8));
             }
 
-            bytes = bytes[length..];
+            for (int i = 0; !isRun && i < run; i++)
+            {
+                numbers[at + i] = Bits(packed, (long)i * width, width);
+            }
+
+            (at, from) = (at + run, from + (int)length);
         }
 
         return numbers;
+    }
+
+    private static int Bits(ReadOnlySpan<byte> packed, long first, int width)
+    {
+        int value = 0;
+        for (int i = 0; i < width; i++)
+        {
+            long bit = first + i;
+            value |= (packed[(int)(bit >> 3)] >> (int)(bit & 7) & 1) << i;
+        }
+
+        return value;
     }
 
     private ReadOnlyMemory<byte> Unpack(ReadOnlyMemory<byte> packed, int codec, long length)
@@ -251,9 +245,11 @@ internal sealed class PageReader(string name, long fileBytes)
                     break;
                 case Gzip or Brotli:
                     using (MemoryStream stream = new(packed.ToArray()))
-                    using (Stream decompressor = codec == Gzip ? new GZipStream(stream, CompressionMode.Decompress) : new BrotliStream(stream, CompressionMode.Decompress))
+                    using (Stream decompressor = codec == Gzip
+                        ? new GZipStream(stream, CompressionMode.Decompress) : new BrotliStream(stream, CompressionMode.Decompress))
                     {
-                        whole = decompressor.ReadAtLeast(unpacked, unpacked.Length, throwOnEndOfStream: false) == length && decompressor.ReadByte() < 0;
+                        whole = decompressor.ReadAtLeast(unpacked, unpacked.Length, throwOnEndOfStream: false) == length
+                            && decompressor.ReadByte() < 0;
                     }
 
                     break;
@@ -265,10 +261,12 @@ internal sealed class PageReader(string name, long fileBytes)
 
                     break;
                 default:
-                    throw new InputException($"{name}: is packed by {(codec < Codecs.Length ? Codecs[codec] : "an unknown method")}; expected Snappy, gzip, Brotli, Zstandard or nothing: write it again so");
+                    throw new InputException($"{name}: is packed by {(codec < Codecs.Length ? Codecs[codec] : "an unknown method")}; "
+                        + "expected Snappy, gzip, Brotli, Zstandard or nothing: write it again so");
             }
         }
-        catch (Exception e) when (e is InvalidDataException or InvalidOperationException or IOException or ArgumentException or ZstdSharp.ZstdException)
+        catch (Exception e) when (
+            e is InvalidDataException or InvalidOperationException or IOException or ArgumentException or ZstdSharp.ZstdException)
         {
             throw new InputException(Damaged("a page cannot be unpacked").Message, e);
         }

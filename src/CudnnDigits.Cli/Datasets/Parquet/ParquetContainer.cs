@@ -4,12 +4,12 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
 /// <summary>
-/// Parquet with a column of pictures' files and one of labels, as Hugging Face keeps MNIST, or with 784 columns of pixels, as pandas writes
+/// Parquet with a column of picture files and one of labels, as in Hugging Face's MNIST, or with 784 columns of pixels, as pandas writes
 /// Kaggle's table: a file, or a folder with train-* and test-*.
 /// </summary>
 internal sealed partial class ParquetContainer : DigitContainer
 {
-    /// <summary>The first of them is meant, whatever there is beside it.</summary>
+    /// <summary>Names of the label column. The first has precedence over all others.</summary>
     private static readonly string[] LabelNames = ["label", "labels", "digit", "class", "target", "y"];
 
     public override string Name => "Hugging Face's Parquet (a file, or a folder of them)";
@@ -19,7 +19,8 @@ internal sealed partial class ParquetContainer : DigitContainer
     public override DigitDataset Read(InputFile file, string path, DataPart part)
     {
         Stream seekable = file.Seekable()
-            ?? throw new InputException($"{path}: is no plain file, and the description of a Parquet file stands at its end; save it and give its name");
+            ?? throw new InputException(
+                $"{path}: is no plain file, and the description of a Parquet file stands at its end; save it and give its name");
         ManyPictures pictures = new();
         (DigitDataset data, string columns, bool arePictures) = Read(ParquetFile.Open(seekable, path), path, pictures, part);
         data.Found = $"Parquet, {columns}{(arePictures ? $": {pictures.Counts(data.Count)}" : "")}";
@@ -33,7 +34,8 @@ internal sealed partial class ParquetContainer : DigitContainer
         string[] files = [.. Files(folder)];
         if (files.Any(file => SetName.In(file) is not null))
         {
-            files = SetName.Of(part).Select(set => files.Where(file => SetName.In(file) == set).ToArray()).FirstOrDefault(found => found.Length > 0)
+            files = SetName.Of(part).Select(set => files.Where(file => SetName.In(file) == set).ToArray())
+                .FirstOrDefault(found => found.Length > 0)
                 ?? throw new InputException($"{folder}: holds no {SetName.Main(part)}-*.parquet; give the file that you mean");
         }
 
@@ -49,54 +51,66 @@ internal sealed partial class ParquetContainer : DigitContainer
             all.Add(data);
         }
 
-        if (all.Sum(data => data.Count) > PixelBuffer.Most)
+        long count = all.Sum(data => (long)data.Count);
+        if (count > PixelBuffer.Most)
         {
-            throw new InputException($"{folder}: holds {all.Sum(data => data.Count):N0} digits; at most {PixelBuffer.Most:N0} can be read: give one of the files");
+            throw new InputException(
+                $"{folder}: holds {count:N0} digits; at most {PixelBuffer.Most:N0} can be read: give one of the files");
         }
 
-        byte[] pixels = new byte[all.Sum(data => data.Pixels.Length)];
+        byte[] pixels = new byte[count * DigitDataset.PixelCount];
         for (int i = 0, at = 0; i < all.Count; at += all[i++].Pixels.Length)
         {
             all[i].Pixels.CopyTo(pixels.AsSpan(at));
         }
 
-        return new DigitDataset(files.Length == 1 ? all[0].Name : folder, pixels, all.All(data => data.HasLabels) ? [.. all.SelectMany(data => data.Labels.ToArray())] : null)
+        byte[]? labels = all.All(data => data.HasLabels) ? [.. all.SelectMany(data => data.Labels.ToArray())] : null;
+        string more = files.Length > 3 ? $" and {files.Length - 3} more" : "";
+        string kinds = arePictures ? $": {pictures.Counts((int)count)}" : "";
+        return new DigitDataset(files.Length == 1 ? all[0].Name : folder, pixels, labels)
         {
-            Found = $"Parquet, {string.Join(", ", files.Take(3))}{(files.Length > 3 ? $" and {files.Length - 3} more" : "")}, {columns}{(arePictures ? $": {pictures.Counts(all.Sum(data => data.Count))}" : "")}",
+            Found = $"Parquet, {string.Join(", ", files.Take(3))}{more}, {columns}{kinds}",
         };
     }
 
-    /// <summary>Of train-00000-of-00003.parquet and so on, all must be there.</summary>
+    /// <summary>Checks that all files of a series are there: train-00000-of-00003.parquet and so on.</summary>
     private static void CheckWhole(string folder, string[] files)
     {
-        foreach (IGrouping<(string Stem, string Count), Match> parts in files.Select(file => Numbered().Match(file)).Where(match => match.Success).GroupBy(match => (match.Groups["stem"].Value, match.Groups["count"].Value)))
+        IEnumerable<Match> numbered = files.Select(file => Numbered().Match(file)).Where(match => match.Success);
+        foreach (IGrouping<(string Stem, string Count), Match> parts in
+            numbered.GroupBy(match => (match.Groups["stem"].Value, match.Groups["count"].Value)))
         {
             int count = int.Parse(parts.Key.Count, CultureInfo.InvariantCulture);
             HashSet<int> there = [.. parts.Select(match => int.Parse(match.Groups["number"].Value, CultureInfo.InvariantCulture))];
             int missing = Enumerable.Range(0, count).FirstOrDefault(number => !there.Contains(number), -1);
             if (missing >= 0)
             {
-                string name = $"{parts.Key.Stem}-{missing.ToString($"D{parts.Key.Count.Length}", CultureInfo.InvariantCulture)}-of-{parts.Key.Count}";
-                throw new InputException($"{folder}: {name}.parquet is missing ({there.Count} of {count} files are there); download it too, or give the file that you mean");
+                string number = missing.ToString($"D{parts.Key.Count.Length}", CultureInfo.InvariantCulture);
+                throw new InputException($"{folder}: {parts.Key.Stem}-{number}-of-{parts.Key.Count}.parquet is missing "
+                    + $"({there.Count} of {count} files are there); download it too, or give the file that you mean");
             }
         }
     }
 
-    [GeneratedRegex(@"^(?<stem>.*)-(?<number>[0-9]{1,5})-of-(?<count>[0-9]{1,5})(-[0-9a-f]+)?\.parquet$", RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(
+        @"^(?<stem>.*)-(?<number>[0-9]{1,5})-of-(?<count>[0-9]{1,5})(-[0-9a-f]+)?\.parquet$",
+        RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
     private static partial Regex Numbered();
 
-    /// <summary>Those of the folder, else those of its folders by part.</summary>
+    /// <summary>The files in the folder; if there are none, those in its folders train, test and so on.</summary>
     private static string[] Files(string folder)
     {
         return In("") is { Length: > 0 } own ? own : [.. SetName.Of(DataPart.Evaluation).SelectMany(In)];
 
         string[] In(string inner) => Directory.Exists(Path.Combine(folder, inner))
-            ? [.. Directory.EnumerateFiles(Path.Combine(folder, inner), "*.parquet", new EnumerationOptions()).Select(file => Path.Combine(inner, Path.GetFileName(file))).Order(NaturalOrder.Comparer)]
+            ? [.. Directory.EnumerateFiles(Path.Combine(folder, inner), "*.parquet", new EnumerationOptions())
+                .Select(file => Path.Combine(inner, Path.GetFileName(file))).Order(NaturalOrder.Comparer)]
             : [];
     }
 
-    /// <summary>The digits of one file, and which columns they were found in.</summary>
-    private static (DigitDataset Data, string Columns, bool ArePictures) Read(ParquetFile file, string path, ManyPictures pictures, DataPart part)
+    /// <summary>The digits of one file and a description of their columns.</summary>
+    private static (DigitDataset Data, string Columns, bool ArePictures) Read(
+        ParquetFile file, string path, ManyPictures pictures, DataPart part)
     {
         ParquetColumn? label = LabelColumn(file, path);
         if (file.Rows == 0)
@@ -112,12 +126,13 @@ internal sealed partial class ParquetContainer : DigitContainer
         {
             labels = label is null ? null : ReadLabels(file, label, path);
         }
-        catch (InputException e) when (part == DataPart.Prediction) // they are not needed, and may be hidden, as -1 or null
+        catch (InputException e) when (part == DataPart.Prediction) // not needed here, and may be hidden, as -1 or null
         {
             hidden = $", labels passed over ({e.Message.Replace($"{path}: ", "", StringComparison.Ordinal).Split(';')[0]})";
         }
 
-        return (new DigitDataset(path, pixels, labels), $"columns {found}{(label is null ? "" : $" and {label.Path}")}{hidden}", table is null);
+        string columns = $"columns {found}{(label is null ? "" : $" and {label.Path}")}{hidden}";
+        return (new DigitDataset(path, pixels, labels), columns, table is null);
     }
 
     private static string ReadPictures(ParquetFile file, string path, ManyPictures pictures, byte[] pixels)
@@ -127,7 +142,8 @@ internal sealed partial class ParquetContainer : DigitContainer
         foreach (ReadOnlyMemory<byte>[] some in file.Values(image))
         {
             int first = row;
-            pictures.Read(some.Length, i => (some[i], $"{path}: {image.Path} of row {first + i} (from 0)"), pixels.AsMemory(first * DigitDataset.PixelCount));
+            Memory<byte> target = pixels.AsMemory(first * DigitDataset.PixelCount);
+            pictures.Read(some.Length, i => (some[i], $"{path}: {image.Path} of row {first + i} (from 0)"), target);
             row += some.Length;
         }
 
@@ -143,7 +159,7 @@ internal sealed partial class ParquetContainer : DigitContainer
             {
                 pixels[row * DigitDataset.PixelCount + i] = value is >= 0 and <= byte.MaxValue && value == Math.Floor(value)
                     ? (byte)value
-                    : throw new InputException($"{path}: {columns[i].Path} of row {row} (from 0) is {value.ToString(CultureInfo.InvariantCulture)}, expected a whole number 0 to 255");
+                    : throw Bad(path, columns[i], row, value.ToString(CultureInfo.InvariantCulture), "a whole number 0 to 255");
                 row++;
             }
         }
@@ -151,21 +167,28 @@ internal sealed partial class ParquetContainer : DigitContainer
         return $"{KnownFile.Printable(columns[0].Path)} to {KnownFile.Printable(columns[^1].Path)}";
     }
 
-    /// <summary>Columns of numbers that count pixels, where they are the only ones beside the label and an index; else null.</summary>
+    private static InputException Bad(string path, ParquetColumn column, int row, string value, string expected) =>
+        new($"{path}: {column.Path} of row {row} (from 0) is {value}, expected {expected}");
+
+    /// <summary>The columns of the pixels; null if they are not the only columns of numbers beside the label and an index.</summary>
     private static ParquetColumn[]? PixelColumns(ParquetFile file, ParquetColumn? label)
     {
-        ParquetColumn[] numbers = [.. file.Columns.Where(column => column != label && column.Type is ParquetType.Int32 or ParquetType.Int64 or ParquetType.Float or ParquetType.Double && !ColumnNames.IsIndex(column.Path))];
-        return numbers.Length == DigitDataset.PixelCount && ColumnNames.AreInOrder([.. numbers.Select(column => column.Path)]) ? numbers : null;
+        ParquetColumn[] numbers = [.. file.Columns.Where(column => column != label && !ColumnNames.IsIndex(column.Path)
+            && column.Type is ParquetType.Int32 or ParquetType.Int64 or ParquetType.Float or ParquetType.Double)];
+        return numbers.Length == DigitDataset.PixelCount && ColumnNames.AreInOrder([.. numbers.Select(column => column.Path)])
+            ? numbers : null;
     }
 
-    private static IEnumerable<double> Numbers(ParquetFile file, ParquetColumn column) => file.Values(column).SelectMany(some => some).Select(value => column.Type switch
-    {
-        ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value.Span),
-        ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value.Span),
-        ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value.Span),
-        ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value.Span),
-        _ => double.TryParse(Encoding.UTF8.GetString(value.Span[..Math.Min(20, value.Length)]), NumberStyles.None, CultureInfo.InvariantCulture, out double parsed) ? parsed : -1,
-    });
+    private static IEnumerable<double> Numbers(ParquetFile file, ParquetColumn column) =>
+        file.Values(column).SelectMany(some => some).Select(value => column.Type switch
+        {
+            ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value.Span),
+            ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value.Span),
+            ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value.Span),
+            ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value.Span),
+            _ => double.TryParse(
+                value.Span[..Math.Min(20, value.Length)], NumberStyles.None, CultureInfo.InvariantCulture, out double parsed) ? parsed : -1,
+        });
 
     private static byte[] ReadLabels(ParquetFile file, ParquetColumn column, string path)
     {
@@ -175,7 +198,7 @@ internal sealed partial class ParquetContainer : DigitContainer
         {
             labels[row] = label is >= 0 and < DigitDataset.Classes && label == Math.Floor(label)
                 ? (byte)label
-                : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is {(column.Type == ParquetType.ByteArray ? "no digit" : label.ToString(CultureInfo.InvariantCulture))}, expected a digit 0 to 9");
+                : throw Bad(path, column, row, column.Type == ParquetType.ByteArray ? "no digit" : $"{label}", "a digit 0 to 9");
             row++;
         }
 
@@ -186,14 +209,18 @@ internal sealed partial class ParquetContainer : DigitContainer
     {
         ParquetColumn[] found = [.. file.Columns.Where(column => LabelNames.Contains(column.Path, StringComparer.OrdinalIgnoreCase))];
         return found.FirstOrDefault(column => column.Path.Equals(LabelNames[0], StringComparison.OrdinalIgnoreCase))
-            ?? (found.Length < 2 ? found.FirstOrDefault() : throw new InputException($"{path}: columns {found[0].Path} and {found[1].Path} may both be the labels; rename one of them label, or take one away"));
+            ?? (found.Length < 2 ? found.FirstOrDefault() : throw new InputException($"{path}: columns {found[0].Path} and {found[1].Path} "
+                + "may both be the labels; rename one of them label, or take one away"));
     }
 
     private static ParquetColumn ImageColumn(ParquetFile file, string path)
     {
-        ParquetColumn[] bytes = [.. file.Columns.Where(column => column.Type == ParquetType.ByteArray && column.Path.EndsWith(".bytes", StringComparison.Ordinal))];
-        ParquetColumn[] found = bytes.Length > 0 ? bytes : [.. file.Columns.Where(column => column.Type == ParquetType.ByteArray && column.Path is "image" or "img" or "picture" or "png" or "jpg" or "bytes")];
-        return found is [var only] ? only
-            : throw new InputException($"{path}: its columns are {string.Join(", ", file.Columns.Take(6).Select(column => KnownFile.Printable(column.Path)))}{(file.Columns.Count > 6 ? " …" : "")}; expected one of pictures' files, image.bytes, and one of labels, label");
+        ParquetColumn[] binary = [.. file.Columns.Where(column => column.Type == ParquetType.ByteArray)];
+        ParquetColumn[] bytes = [.. binary.Where(column => column.Path.EndsWith(".bytes", StringComparison.Ordinal))];
+        ParquetColumn[] found = bytes.Length > 0 ? bytes
+            : [.. binary.Where(column => column.Path is "image" or "img" or "picture" or "png" or "jpg" or "bytes")];
+        return found is [var only] ? only : throw new InputException(
+            $"{path}: its columns are {DataSource.Some(file.Columns.Select(column => KnownFile.Printable(column.Path)), 6)}; "
+                + "expected one of pictures' files, image.bytes, and one of labels, label");
     }
 }

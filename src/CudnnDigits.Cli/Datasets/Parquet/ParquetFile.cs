@@ -2,26 +2,26 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
-/// <summary>Types of values that a column may have (Parquet's enum Type).</summary>
+/// <summary>The types of a column's values (Parquet's enum Type).</summary>
 internal enum ParquetType
 {
     Boolean, Int32, Int64, Int96, Float, Double, ByteArray, FixedBytes,
 }
 
 /// <summary>A column without repeated values.</summary>
-/// <param name="Index">Which of the file's columns.</param>
-/// <param name="Path">Its name, with those that it lies in: image.bytes.</param>
-/// <param name="Type">Of its values.</param>
-/// <param name="Level">How many of these names may be null.</param>
+/// <param name="Index">Its index among the file's columns.</param>
+/// <param name="Path">Its name with the names of the groups that contain it: image.bytes.</param>
+/// <param name="Type">The type of its values.</param>
+/// <param name="Level">The number of these names that may be null.</param>
 internal sealed record ParquetColumn(int Index, string Path, ParquetType Type, int Level);
 
 /// <summary>
-/// A Parquet file (https://github.com/apache/parquet-format): its columns, and their values page by page. What it states is believed only
-/// within the bounds of the file.
+/// A Parquet file (https://github.com/apache/parquet-format): its columns, and their values page by page. All sizes and offsets in the
+/// file are checked against its length.
 /// </summary>
 internal sealed class ParquetFile
 {
-    private const int FooterBytes = 8, MostDescription = 8 << 20, Repeated = 2;
+    private const int FooterBytes = 8, MostDescription = 8 << 20;
 
     private readonly Stream _file;
     private readonly string _name;
@@ -31,25 +31,22 @@ internal sealed class ParquetFile
     private ParquetFile(Stream file, string name, ThriftStruct description)
     {
         (_file, _name, _groups, _pages) = (file, name, description.Structs(4), new PageReader(name, file.Length));
-        IReadOnlyList<ThriftStruct> schema = description.Structs(2);
-        int at = 0, index = 0;
-        List<ParquetColumn> columns = [];
-        Walk(schema, ref at, ref index, "", 0, false, columns, depth: 16);
-        Columns = columns;
+        Columns = ReadSchema(description.Structs(2));
         Rows = _groups.Sum(group => Math.Min(int.MaxValue, group.Number(3)));
         if (Rows > Math.Min(PixelBuffer.Most, PageReader.Allowed(file.Length) / DigitDataset.PixelCount))
         {
-            throw new InputException($"{name}: states {Rows:N0} rows, more than can be read from {file.Length:N0} bytes; the Parquet file is damaged, or too large");
+            throw new InputException($"{name}: states {Rows:N0} rows, more than can be read from {file.Length:N0} bytes; "
+                + "the Parquet file is damaged, or too large");
         }
     }
 
-    /// <summary>Columns of single values; those of lists are left out.</summary>
+    /// <summary>The columns of single values, without columns of lists.</summary>
     public IReadOnlyList<ParquetColumn> Columns { get; }
 
     public long Rows { get; }
 
-    /// <summary>Reads the description, which stands at the end.</summary>
-    /// <exception cref="InputException">Damaged, or encrypted.</exception>
+    /// <summary>Reads the metadata at the end of the file.</summary>
+    /// <exception cref="InputException">The file is damaged or encrypted.</exception>
     public static ParquetFile Open(Stream file, string name)
     {
         byte[] footer = new byte[FooterBytes];
@@ -62,13 +59,16 @@ internal sealed class ParquetFile
         file.ReadExactly(footer);
         if (!footer.AsSpan(4).SequenceEqual("PAR1"u8))
         {
-            throw new InputException($"{name}: the Parquet file is {(footer.AsSpan(4).SequenceEqual("PARE"u8) ? "encrypted; give it unencrypted" : "cut off, or damaged at its end; download it again")}");
+            bool isEncrypted = footer.AsSpan(4).SequenceEqual("PARE"u8);
+            throw new InputException($"{name}: the Parquet file is "
+                + (isEncrypted ? "encrypted; give it unencrypted" : "cut off, or damaged at its end; download it again"));
         }
 
         uint length = BinaryPrimitives.ReadUInt32LittleEndian(footer);
         if (length > Math.Min(MostDescription, file.Length - FooterBytes - 4))
         {
-            throw new InputException($"{name}: states a description of {length:N0} bytes; the Parquet file is damaged: download it again");
+            throw new InputException(
+                $"{name}: states a description of {length:N0} bytes; the Parquet file is damaged: download it again");
         }
 
         byte[] description = new byte[length];
@@ -85,8 +85,8 @@ internal sealed class ParquetFile
         }
     }
 
-    /// <summary>The values of a column, from the first row to the last, in pieces.</summary>
-    /// <exception cref="InputException">Damaged, packed or encoded in a way that is not read, or a value is missing (null).</exception>
+    /// <summary>The values of a column from the first row to the last, page by page.</summary>
+    /// <exception cref="InputException">The column is damaged, has an unknown compression or encoding, or has a null value.</exception>
     public IEnumerable<ReadOnlyMemory<byte>[]> Values(ParquetColumn column)
     {
         foreach (ThriftStruct group in _groups)
@@ -95,7 +95,7 @@ internal sealed class ParquetFile
             ThriftStruct chunk = column.Index < chunks.Count ? chunks[column.Index].Inner(3) : throw _pages.Damaged("a column is missing");
             long start = chunk.Number(9), length = chunk.Number(7);
             start = chunk.Has(11) && chunk.Number(11) is > 0 and var dictionary ? Math.Min(start, dictionary) : start;
-            if (chunk.Number(1) != (long)column.Type || start > _file.Length || length > _file.Length - start || length > Array.MaxLength)
+            if (chunk.Number(1) != (long)column.Type || start > _file.Length || length > Math.Min(Array.MaxLength, _file.Length - start))
             {
                 throw _pages.Damaged($"column {column.Path} is said to lie where it cannot");
             }
@@ -104,7 +104,8 @@ internal sealed class ParquetFile
             _file.Position = start;
             _file.ReadExactly(bytes);
             long left = group.Number(3);
-            foreach (ReadOnlyMemory<byte>[] values in _pages.Read(bytes, column, (int)Math.Min(int.MaxValue, chunk.Number(4)), chunk.Number(5)))
+            int codec = (int)Math.Min(int.MaxValue, chunk.Number(4));
+            foreach (ReadOnlyMemory<byte>[] values in _pages.Read(bytes, column, codec, chunk.Number(5)))
             {
                 left -= values.Length;
                 yield return left >= 0 ? values : throw _pages.Damaged($"column {column.Path} has more values than rows");
@@ -117,33 +118,38 @@ internal sealed class ParquetFile
         }
     }
 
-    /// <summary>The schema is a tree, written from its root on, each with the number of its children.</summary>
-    private static void Walk(IReadOnlyList<ThriftStruct> schema, ref int at, ref int index, string path, int level, bool repeated, List<ParquetColumn> columns, int depth)
+    /// <summary>Reads the schema: a tree in depth-first order, in which each element states the number of its children.</summary>
+    private static List<ParquetColumn> ReadSchema(IReadOnlyList<ThriftStruct> schema)
     {
-        if (at >= schema.Count || depth == 0)
-        {
-            throw new InputException("the Parquet file's schema is damaged");
-        }
+        const int Repeated = 2, MostDepth = 16;
+        List<ParquetColumn> columns = [];
+        int at = 0, index = 0;
+        Walk("", 0, false, MostDepth);
+        return columns;
 
-        bool isRoot = at == 0;
-        ThriftStruct element = schema[at++];
-        long repetition = element.Number(3, 0), children = element.Number(5, 0);
-        string own = isRoot ? "" : (path.Length == 0 ? "" : path + ".") + element.Text(4);
-        level += !isRoot && repetition != 0 ? 1 : 0;
-        repeated |= !isRoot && repetition == Repeated;
-        if (children == 0 && element.Has(1))
+        void Walk(string path, int level, bool repeated, int depth)
         {
-            if (!repeated)
+            if (at >= schema.Count || depth == 0)
             {
-                columns.Add(new ParquetColumn(index, own, (ParquetType)element.Number(1), level));
+                throw new InputException("the Parquet file's schema is damaged");
             }
 
-            index++;
-        }
+            bool isRoot = at == 0;
+            ThriftStruct element = schema[at++];
+            long repetition = element.Number(3, 0), children = element.Number(5, 0);
+            string own = isRoot ? "" : (path.Length == 0 ? "" : path + ".") + element.Text(4);
+            level += !isRoot && repetition != 0 ? 1 : 0;
+            repeated |= !isRoot && repetition == Repeated;
+            if (children == 0 && element.Has(1))
+            {
+                columns.AddRange(repeated ? [] : [new ParquetColumn(index, own, (ParquetType)element.Number(1), level)]);
+                index++;
+            }
 
-        for (; children > 0; children--)
-        {
-            Walk(schema, ref at, ref index, own, level, repeated, columns, depth - 1);
+            for (; children > 0; children--)
+            {
+                Walk(own, level, repeated, depth - 1);
+            }
         }
     }
 }

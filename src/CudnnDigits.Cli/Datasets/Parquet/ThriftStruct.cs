@@ -3,12 +3,13 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
 /// <summary>
-/// A struct in Thrift's compact protocol, of which a Parquet file's descriptions are made: values by the numbers of their fields. Source:
+/// A struct in Thrift's compact protocol, the format of a Parquet file's metadata: values by the numbers of their fields. Source:
 /// https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md.
 /// </summary>
 internal sealed class ThriftStruct
 {
-    private const int True = 1, False = 2, Byte = 3, I16 = 4, I32 = 5, I64 = 6, Double = 7, Binary = 8, List = 9, Set = 10, Struct = 12, MostDepth = 16;
+    private const int True = 1, False = 2, Byte = 3, I16 = 4, I32 = 5, I64 = 6, Double = 7, Binary = 8, List = 9, Set = 10, Struct = 12;
+    private const int MostDepth = 16;
 
     private readonly Dictionary<int, object> _fields = [];
 
@@ -16,8 +17,8 @@ internal sealed class ThriftStruct
     {
     }
 
-    /// <summary>Reads one, and says where it ends.</summary>
-    /// <exception cref="InputException">Damaged, or cut off.</exception>
+    /// <summary>Reads a struct and moves to the byte after it.</summary>
+    /// <exception cref="InputException">The struct is damaged or cut off.</exception>
     public static ThriftStruct Read(ReadOnlyMemory<byte> bytes, ref int at)
     {
         Reader reader = new(bytes, at);
@@ -28,43 +29,44 @@ internal sealed class ThriftStruct
 
     public bool Has(int field) => _fields.ContainsKey(field);
 
-    /// <summary>A whole number, which must not be negative; where there is none, the one given.</summary>
-    public long Number(int field, long otherwise = -1) => (_fields.GetValueOrDefault(field) as long? ?? otherwise) is >= 0 and var number ? number : throw Damaged();
+    /// <summary>A whole number, which must not be negative; if it is missing, the one given.</summary>
+    public long Number(int field, long otherwise = -1) =>
+        (Find<long?>(field) ?? otherwise) is >= 0 and var number ? number : throw Damaged();
 
-    /// <summary>A whole number; where there is none, 0.</summary>
-    public long Signed(int field) => _fields.GetValueOrDefault(field) as long? ?? 0;
+    /// <summary>A whole number; 0 if it is missing.</summary>
+    public long Signed(int field) => Find<long?>(field) ?? 0;
 
-    public bool Flag(int field, bool otherwise) => _fields.GetValueOrDefault(field) as bool? ?? otherwise;
+    public bool Flag(int field, bool otherwise) => Find<bool?>(field) ?? otherwise;
 
-    public string Text(int field) => _fields.GetValueOrDefault(field) is ReadOnlyMemory<byte> text ? System.Text.Encoding.UTF8.GetString(text.Span) : throw Damaged();
+    public string Text(int field) => Encoding.UTF8.GetString((Find<ReadOnlyMemory<byte>?>(field) ?? throw Damaged()).Span);
 
-    public ThriftStruct Inner(int field) => _fields.GetValueOrDefault(field) as ThriftStruct ?? throw Damaged();
+    public ThriftStruct Inner(int field) => Find<ThriftStruct>(field) ?? throw Damaged();
 
-    public IReadOnlyList<ThriftStruct> Structs(int field) => [.. Items(field).Select(item => item as ThriftStruct ?? throw Damaged())];
+    public IReadOnlyList<ThriftStruct> Structs(int field) =>
+        [.. (Find<List<object>>(field) ?? throw Damaged()).Select(item => item as ThriftStruct ?? throw Damaged())];
 
-    private List<object> Items(int field) => _fields.GetValueOrDefault(field) as List<object> ?? throw Damaged();
+    private T? Find<T>(int field) => _fields.GetValueOrDefault(field) is T value ? value : default;
 
     private static InputException Damaged() => new("the Parquet file's description is damaged");
 
-    private sealed class Reader(ReadOnlyMemory<byte> bytes, int at)
+    private sealed class Reader(ReadOnlyMemory<byte> bytes, int start)
     {
-        public int At { get; private set; } = at;
+        private int _at = start;
+
+        public int At => _at;
 
         public ThriftStruct ReadStruct(int depth)
         {
             ThriftStruct read = new();
-            for (int field = 0; ;)
+            int field = 0;
+            for (byte header = ReadByte(); header != 0; header = ReadByte())
             {
-                byte header = ReadByte();
-                if (header == 0)
-                {
-                    return read;
-                }
-
                 field = header >> 4 == 0 ? (int)ReadSigned() : field + (header >> 4);
                 int type = header & 15;
                 read._fields[field] = type is True or False ? type == True : ReadValue(type, depth);
             }
+
+            return read;
         }
 
         private object ReadValue(int type, int depth) => type switch
@@ -84,7 +86,7 @@ internal sealed class ThriftStruct
             byte header = ReadByte();
             ulong count = header >> 4 == 15 ? ReadUnsigned() : (ulong)(header >> 4);
             List<object> items = [];
-            for (ulong i = 0; i < count; i++) // each takes a byte at least, so the bytes end it
+            for (ulong i = 0; i < count; i++) // each item takes at least a byte, so the loop ends with the bytes
             {
                 items.Add(ReadValue(header & 15, depth));
             }
@@ -98,34 +100,19 @@ internal sealed class ThriftStruct
             return (long)(number >> 1) ^ -(long)(number & 1);
         }
 
-        private ulong ReadUnsigned()
-        {
-            ulong number = 0;
-            for (int shift = 0; shift < 64; shift += 7)
-            {
-                byte next = ReadByte();
-                number |= (ulong)(next & 0x7F) << shift;
-                if (next < 0x80)
-                {
-                    return number;
-                }
-            }
-
-            throw Damaged();
-        }
+        private ulong ReadUnsigned() => Varint.TryRead(bytes.Span, ref _at, out ulong number) ? number : throw Damaged();
 
         private byte ReadByte() => Take(1).Span[0];
 
         private ReadOnlyMemory<byte> Take(ulong count)
         {
-            if (count > (ulong)(bytes.Length - At))
+            if (count > (ulong)(bytes.Length - _at))
             {
                 throw Damaged();
             }
 
-            ReadOnlyMemory<byte> taken = bytes.Slice(At, (int)count);
-            At += (int)count;
-            return taken;
+            _at += (int)count;
+            return bytes.Slice(_at - (int)count, (int)count);
         }
     }
 }
