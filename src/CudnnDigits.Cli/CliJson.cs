@@ -7,17 +7,12 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>Result of <c>train --json</c>.</summary>
-/// <param name="Model">Name of the network.</param>
-/// <param name="Device">The device that trained.</param>
 /// <param name="Epochs">Finished epochs of the run.</param>
 /// <param name="TrainedEpochs">Epochs that this command has trained; 0 if <c>--resume</c> found nothing left to train.</param>
 /// <param name="KeptEpoch">The epoch whose weights are kept.</param>
 /// <param name="Accuracy">Accuracy of the kept weights, 0 … 1.</param>
-/// <param name="Loss">Loss of the kept weights.</param>
 /// <param name="Samples">Number of digits that they were evaluated on.</param>
 /// <param name="EvaluatedOn">Which digits: "validation" or "training".</param>
-/// <param name="Run">The run's folder.</param>
-/// <param name="Weights">File of the kept weights.</param>
 /// <param name="StartUpSeconds">Seconds of each phase before the first step.</param>
 internal sealed record TrainResult(
     string Model, string Device, int Epochs, int TrainedEpochs, int KeptEpoch, double Accuracy, double Loss, int Samples,
@@ -36,8 +31,6 @@ internal sealed record BenchResult(
     IReadOnlyDictionary<string, string>? Algorithms);
 
 /// <summary>Result of <c>report --json</c>.</summary>
-/// <param name="Report">The page.</param>
-/// <param name="Runs">The runs' folders.</param>
 /// <param name="Validation">Validation accuracy after the last epochs, if the runs are one training with several seeds.</param>
 /// <param name="Warning">Why the runs cannot be compared; null if they can.</param>
 internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation, string? Warning);

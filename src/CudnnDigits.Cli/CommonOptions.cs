@@ -36,24 +36,6 @@ internal static class CommonOptions
         return Choice("--model", $"The network: {string.Join(" or ", networks)}. Default: {DigitNetworks.Default.Name}.", DigitNetworks.Names);
     }
 
-    public static Option<string?> Device() => new("--device")
-    {
-        Description = "Where to run; auto takes the first GPU where CUDA works, else the CPU. Default: auto.",
-        HelpName = "auto|cpu|cuda|cuda:N",
-    };
-
-    public static Option<int?> Threads() => Ranged("--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, BackendOptions.MostThreads);
-
-    public static Option<string?> Precision() =>
-        Choice("--precision", "Arithmetic of the step. Default: bf16 on a GPU (tf32 before Ampere); the CPU computes in fp32 only.", "fp32", "tf32", "bf16");
-
-    public static Option<bool> Deterministic() => new("--deterministic") { Description = "On a GPU: only algorithms that give the same bits every time, as the CPU always does." };
-
-    public static Option<bool> NoCudaGraph() => new("--no-cuda-graph") { Description = "On a GPU: run the step call by call instead of replaying it as a captured graph." };
-
-    /// <summary>The value of <see cref="Precision()"/>, or null.</summary>
-    public static Precision? PrecisionOf(string? text) => text is null ? null : Enum.Parse<Precision>(text, ignoreCase: true);
-
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object on standard output, and nothing else." };
 
     public static Option<int?> Ranged(string name, string helpName, string description, int least, int most) =>

@@ -8,11 +8,28 @@ namespace CudnnDigits.Cli;
 /// <summary>Where and how exactly to compute, as the command line says.</summary>
 internal sealed record Machine(string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads)
 {
-    private static readonly Option<string?> DeviceOption = CommonOptions.Device();
-    private static readonly Option<string?> PrecisionOption = CommonOptions.Precision();
-    private static readonly Option<bool> DeterministicOption = CommonOptions.Deterministic();
-    private static readonly Option<bool> NoCudaGraphOption = CommonOptions.NoCudaGraph();
-    private static readonly Option<int?> ThreadsOption = CommonOptions.Threads();
+    private static readonly Option<string?> DeviceOption = new("--device")
+    {
+        Description = "Where to run; auto takes the first GPU where CUDA works, else the CPU. Default: auto.",
+        HelpName = "auto|cpu|cuda|cuda:N",
+    };
+
+    private static readonly Option<string?> PrecisionOption = CommonOptions.Choice(
+        "--precision", "Arithmetic of the step. Default: bf16 on a GPU (tf32 before Ampere); the CPU computes in fp32 only.",
+        "fp32", "tf32", "bf16");
+
+    private static readonly Option<bool> DeterministicOption = new("--deterministic")
+    {
+        Description = "On a GPU: only algorithms that give the same bits every time, as the CPU always does.",
+    };
+
+    private static readonly Option<bool> NoCudaGraphOption = new("--no-cuda-graph")
+    {
+        Description = "On a GPU: run the step call by call instead of replaying it as a captured graph.",
+    };
+
+    private static readonly Option<int?> ThreadsOption = CommonOptions.Ranged(
+        "--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, BackendOptions.MostThreads);
 
     /// <summary>The options of a command that trains.</summary>
     public static IEnumerable<Option> Options => [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, ThreadsOption];
@@ -28,7 +45,7 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     {
         Machine machine = new(
             result.GetValue(DeviceOption) ?? device,
-            CommonOptions.PrecisionOf(result.GetValue(PrecisionOption)),
+            result.GetValue(PrecisionOption) is { } name ? Enum.Parse<Precision>(name, ignoreCase: true) : null,
             result.GetValue(DeterministicOption),
             !result.GetValue(NoCudaGraphOption),
             result.GetValue(ThreadsOption) ?? 0);

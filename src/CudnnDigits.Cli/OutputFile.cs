@@ -18,8 +18,6 @@ internal sealed class OutputFile
 
     /// <summary>Checks the path before anything is computed.</summary>
     /// <param name="option">The option that names the file, for messages.</param>
-    /// <param name="path">The path, as the user gives it.</param>
-    /// <param name="json">Whether --json is given.</param>
     /// <param name="inputs">Files that the command reads.</param>
     /// <exception cref="InputException">
     /// It is a folder, one of the inputs, a file that a run or a study needs, in a folder that does not exist, or standard output together

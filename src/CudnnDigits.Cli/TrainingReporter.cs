@@ -58,7 +58,6 @@ internal class TrainingReporter
     }
 
     /// <summary>Prints how one of several runs has ended.</summary>
-    /// <param name="accuracy">Accuracy of its last epoch, 0 … 1.</param>
     /// <param name="left">Time that the other runs will take; null after the last one.</param>
     /// <param name="isFirst">Whether it is the first run that is printed.</param>
     public virtual void RunEnd(double accuracy, TimeSpan? left, bool isFirst)

@@ -29,8 +29,6 @@ internal sealed class TrainingRun : IDisposable
     /// <summary>Creates a new run and its folder.</summary>
     /// <param name="path">Gives the folder for the time of the start; called when everything else is known to work.</param>
     /// <param name="data">The digits, and their description for run.json.</param>
-    /// <param name="options">How to train.</param>
-    /// <param name="machine">Where to train.</param>
     /// <param name="initFrom">Weights to start from, and their file; null for random ones.</param>
     public static TrainingRun Create(
         Func<DateTime, string> path, (DigitDataset Digits, RunData Record) data, TrainingOptions options, Machine machine,
@@ -95,7 +93,6 @@ internal sealed class TrainingRun : IDisposable
     }
 
     /// <summary>Trains to the end, and writes metrics.json and report.html.</summary>
-    /// <param name="reporter">Shows the progress.</param>
     /// <param name="resumeWith">The command that continues the run, for messages.</param>
     /// <param name="cancellation">Ends the run between steps, after its state is saved.</param>
     /// <returns>Metrics of the kept weights.</returns>

@@ -94,7 +94,7 @@ internal sealed partial class Chart
 
     /// <summary>The chart with its title and legend.</summary>
     /// <param name="id">A name that is unique in the page.</param>
-    /// <param name="title">Heading: what the vertical axis measures.</param>
+    /// <param name="title">The heading: what the vertical axis measures.</param>
     /// <param name="description">What the chart shows, for people who cannot see it.</param>
     public string ToFigure(string id, string title, string description)
     {
@@ -105,8 +105,6 @@ internal sealed partial class Chart
     }
 
     /// <summary>The chart as an inline <c>svg</c> element that scales. Call it once only, because it fits the points to the axes.</summary>
-    /// <param name="id">A name that is unique in the page.</param>
-    /// <param name="description">What the chart shows, for people who cannot see it.</param>
     /// <param name="place">Further attributes, such as x and y within another SVG.</param>
     public string ToSvg(string id, string description, string place = "")
     {
@@ -171,12 +169,10 @@ internal sealed partial class Chart
 
 /// <summary>An axis of a chart.</summary>
 /// <param name="Title">Its title; empty for the vertical axis, whose title is above the chart.</param>
-/// <param name="Logarithmic">Whether the axis is logarithmic.</param>
 /// <param name="Least">Its beginning; null for the least point.</param>
 /// <param name="Most">Its end; null for the greatest point.</param>
 /// <param name="Whole">Whether it marks only whole numbers.</param>
 /// <param name="Labels">For an axis of categories: the names of the positions 0, 1, …</param>
-/// <param name="Unit">Text after each number.</param>
 internal sealed record ChartAxis(
     string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false,
     IReadOnlyList<string>? Labels = null, string Unit = "")
@@ -218,7 +214,6 @@ internal sealed record ChartAxis(
 /// a zero, it is drawn at the lowest mark.
 /// </summary>
 /// <param name="most">The number of marks that fit.</param>
-/// <param name="unit">Text after each number.</param>
 internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
 {
     private static readonly double[][] Steps = [[1, 2, 5], [1, 3], [1]];

@@ -38,9 +38,7 @@ internal static class Html
     }
 
     /// <summary>A table of figures, which scrolls if it is wider than the screen.</summary>
-    /// <param name="head">Headings of the columns.</param>
     /// <param name="rows">The rows; the first cell of each is a heading.</param>
-    /// <param name="foot">A last row that sums up, or null.</param>
     /// <param name="isStacked">Whether a phone shows each row as a list. For few rows with many columns.</param>
     public static string Table(
         IReadOnlyList<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null, bool isStacked = false) => $"""

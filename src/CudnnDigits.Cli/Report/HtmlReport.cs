@@ -20,10 +20,7 @@ internal static class HtmlReport
     }
 
     /// <summary>A page about several groups of runs: a summary, their curves in common charts, and a section for each group.</summary>
-    /// <param name="title">The heading.</param>
-    /// <param name="lead">A line below the heading; may be empty.</param>
     /// <param name="summary">HTML about all groups.</param>
-    /// <param name="groups">The groups.</param>
     public static string Page(string title, string lead, string summary, IReadOnlyList<RunGroup> groups) => Html.Page(title, $"""
         <header><h1>{Text(title)}</h1>{(lead.Length > 0 ? $"<p class=\"lead\">{Text(lead)}</p>" : "")}
         {(groups.Count < 2 ? "" : Contents(groups))}</header>

@@ -4,8 +4,6 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>An option or another fact of a run, as text.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Value">Its value.</param>
 /// <param name="Whole">The complete value, if <paramref name="Value"/> is shortened.</param>
 internal sealed record RunFact(string Name, string Value, string? Whole = null);
 

@@ -6,11 +6,9 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>The content of a report about one run.</summary>
-/// <param name="Folder">The run's folder.</param>
 /// <param name="Record">run.json.</param>
 /// <param name="History">Finished epochs.</param>
 /// <param name="KeptEpoch">Epoch of the kept weights, from 1.</param>
-/// <param name="HasEnded">Whether the run has ended.</param>
 /// <param name="Metrics">Metrics of the kept weights; null if there are neither weights nor metrics.</param>
 /// <param name="Scored">The predictions for the evaluated digits; null if the data is not available.</param>
 /// <param name="WhyNoPictures">Why <paramref name="Scored"/> is null.</param>
@@ -29,7 +27,6 @@ internal sealed record RunReport(
         History.Count == 0 ? 0 : History.Select(epoch => epoch.ImagesPerSecond).Order().ElementAt(History.Count / 2);
 
     /// <summary>Reads a run from its folder, and predicts its evaluated digits again if the data still exists.</summary>
-    /// <param name="path">The folder.</param>
     /// <param name="cache">Loaded data, by path; newly loaded data is added.</param>
     /// <exception cref="InputException">There is no run, or it is damaged.</exception>
     public static RunReport Load(string path, Dictionary<string, DigitDataset> cache)

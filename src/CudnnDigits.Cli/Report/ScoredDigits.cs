@@ -4,8 +4,6 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>The prediction for one digit.</summary>
-/// <param name="Row">Row of the dataset, from 0.</param>
-/// <param name="Label">The label.</param>
 /// <param name="Read">The predicted digit.</param>
 /// <param name="Sure">Probability of the predicted digit.</param>
 internal readonly record struct ScoredDigit(int Row, int Label, int Read, float Sure);
@@ -15,7 +13,6 @@ internal readonly record struct ScoredDigit(int Row, int Label, int Read, float 
 /// <param name="Most">The upper limit, which only the last bin includes.</param>
 /// <param name="Sure">Mean probability of the predictions.</param>
 /// <param name="Right">Share of correct predictions.</param>
-/// <param name="Count">Digits in the bin.</param>
 internal readonly record struct CalibrationBin(double Least, double Most, double Sure, double Right, int Count);
 
 /// <summary>Labelled digits with a network's predictions.</summary>
@@ -35,7 +32,6 @@ internal sealed class ScoredDigits
 
     /// <summary>Computes predictions from logits.</summary>
     /// <param name="logits">(rows, 10) f32.</param>
-    /// <param name="data">Labelled digits.</param>
     /// <param name="rows">The rows that the logits belong to.</param>
     public static ScoredDigits Of(ReadOnlySpan<float> logits, DigitDataset data, ReadOnlySpan<int> rows)
     {

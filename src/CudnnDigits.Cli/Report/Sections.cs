@@ -13,7 +13,6 @@ internal static class Sections
     private const int MostWrong = 60, MostUnsure = 20, AugmentedDigits = 6, AugmentedEpochs = 8, FewDigits = 10;
 
     /// <summary>All sections.</summary>
-    /// <param name="group">The runs.</param>
     /// <param name="id">The beginning of the names of its charts, unique in the page.</param>
     public static string All(RunGroup group, string id) => $"""
         {Headlines(group)}

@@ -10,7 +10,6 @@ namespace CudnnDigits.Cli.Serve;
 /// waiting, the new one is refused. The same holds for memory. When the server stops, connections in the system's queue are still accepted.
 /// </summary>
 /// <param name="listener">A listening socket, which this object disposes.</param>
-/// <param name="limits">The limits.</param>
 internal sealed class Peers(Socket listener, Limits limits) : IConnectionListenerFactory, IConnectionListener
 {
     private readonly Lock _lock = new();

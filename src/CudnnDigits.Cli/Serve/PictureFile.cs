@@ -88,9 +88,6 @@ internal static class PictureFile
     /// opacity.
     /// </summary>
     /// <param name="pixels">(height, width, channels) uint8: grey; red, green, blue; or these and alpha.</param>
-    /// <param name="channels">1, 3 or 4.</param>
-    /// <param name="width">Pixels in a row.</param>
-    /// <param name="height">Rows.</param>
     private static (byte[] Pixels, int Width, int Height) Reduce(byte[] pixels, int channels, int width, int height)
     {
         int factor = (Math.Max(width, height) + MostSide - 1) / MostSide;
@@ -143,8 +140,6 @@ internal static class PictureFile
 
     /// <summary>Turns a photograph upright, and converts it to colours with alpha.</summary>
     /// <param name="pixels">(height, width, channels) uint8 of 1, 3 or 4 channels.</param>
-    /// <param name="width">Pixels in a row.</param>
-    /// <param name="height">Rows.</param>
     /// <param name="orientation">Exif's orientation, 1 to 8.</param>
     private static (byte[] Rgba, int Width, int Height) Turn(byte[] pixels, int width, int height, int orientation)
     {

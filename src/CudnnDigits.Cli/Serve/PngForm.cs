@@ -9,7 +9,6 @@ internal static class PngForm
     private const int MostBoundary = 128, MostHeaders = 16 << 10;
 
     /// <summary>Finds the files and skips other fields.</summary>
-    /// <param name="body">The form.</param>
     /// <param name="contentType">The header Content-Type, which contains the boundary.</param>
     /// <returns>The files' places in the body, up to one more than <see cref="PredictBody.MostDigits"/>.</returns>
     /// <exception cref="InputException">It is not a form, or is cut off.</exception>

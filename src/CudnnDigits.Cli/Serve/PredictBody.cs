@@ -6,9 +6,6 @@ using Microsoft.AspNetCore.Http;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>The prediction for one digit.</summary>
-/// <param name="Digit">0 … 9.</param>
-/// <param name="Probability">The digit's probability.</param>
-/// <param name="Probabilities">The probabilities of all ten digits.</param>
 /// <param name="Normalized">Whether the server fitted and centred the digit as MNIST's digits are; otherwise it was used as it is.</param>
 /// <param name="Image">(28·28) the network's input, if the digit was normalized.</param>
 internal sealed record DigitAnswer(int Digit, float Probability, float[] Probabilities, bool Normalized, int[]? Image);

@@ -3,7 +3,6 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Terminal;
 
 /// <summary>A table of the finished epochs. If it does not fit the terminal, it has shorter headers, and then fewer columns.</summary>
-/// <param name="epochs">Epochs of the run.</param>
 /// <param name="highestRate">The highest learning rate of the run, which determines the decimals.</param>
 /// <param name="validates">Whether digits are held out.</param>
 internal sealed class EpochTable(int epochs, double highestRate, bool validates)

@@ -7,9 +7,7 @@ internal static class ProgressLine
     private const string Gap = "  ";
 
     /// <summary>Formats the line.</summary>
-    /// <param name="done">The share that is done, 0 … 1.</param>
     /// <param name="parts">The parts after the percentage, in this order. Those with the highest rank are left out first.</param>
-    /// <param name="width">The width in characters.</param>
     public static string Format(double done, IReadOnlyList<(int Rank, string Text)> parts, int width)
     {
         done = Math.Clamp(done, 0, 1);

@@ -8,7 +8,6 @@ namespace CudnnDigits.Cli.Terminal;
 /// before anything else is printed. When a terminal becomes narrower, most break lines that are too long, and some cut them off. A blank
 /// line above the progress line makes the result look right in both cases.
 /// </summary>
-/// <param name="writer">The terminal.</param>
 /// <param name="width">Gives its columns, which can change at any time.</param>
 /// <param name="moves">Whether the cursor can be moved; otherwise there is no progress line.</param>
 /// <param name="colors">Whether to use colours and dim text.</param>

@@ -5,7 +5,6 @@ namespace CudnnDigits.Cli.Terminal;
 /// <summary>How a process was started.</summary>
 /// <param name="Executable">The running file: the program itself, the shim of the .NET tool, or dotnet.</param>
 /// <param name="Folder">The folder of the program's assembly.</param>
-/// <param name="WorkingDirectory">The working directory.</param>
 /// <param name="SearchPath">The folders of the environment variable PATH.</param>
 internal sealed record Start(string Executable, string Folder, string WorkingDirectory, IReadOnlyList<string> SearchPath);
 

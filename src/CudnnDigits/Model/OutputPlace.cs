@@ -2,10 +2,10 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;
 
-/// <summary>What a path to write leads to: a regular file, a file that does not exist yet, a device, a FIFO or a descriptor.</summary>
-/// <param name="Path">The path with its links followed.</param>
-/// <param name="Status">What exists there.</param>
-/// <param name="Descriptor">The descriptor of this process that the path names, as /dev/stdout does; else null.</param>
+/// <summary>
+/// What a path leads to when its links are followed: a regular file, a file that does not exist yet, a device, a FIFO, or a descriptor of
+/// this process, as /dev/stdout does.
+/// </summary>
 internal sealed record OutputPlace(string Path, FileStatus Status, int? Descriptor = null)
 {
     private const int MostLinks = 40; // Linux follows as many

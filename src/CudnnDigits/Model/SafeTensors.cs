@@ -4,10 +4,7 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;
 
-/// <summary>A tensor to write.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Shape">Its shape; empty for a scalar.</param>
-/// <param name="Values">Its values: float[] (F32) or long[] (I64).</param>
+/// <summary>A tensor to write: its values are float[] (F32) or long[] (I64); a scalar has an empty shape.</summary>
 internal sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Values);
 
 /// <summary>

@@ -14,12 +14,10 @@ internal static class RecordFile
     private const string ChecksumKey = "sha256";
     private const int MostCharacters = 1 << 26;
 
-    /// <summary>Writes a record, whole or not at all.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="record">The record.</param>
-    /// <param name="type">The record's type, for JSON.</param>
-    /// <param name="beside">What else the SHA-256 covers: the content of another file.</param>
-    /// <param name="member">A further member of the JSON object, left out where its value is null.</param>
+    /// <summary>
+    /// Writes a record, whole or not at all. The SHA-256 also covers <paramref name="beside"/>, the content of another file.
+    /// <paramref name="member"/> is added to the JSON object unless its value is null.
+    /// </summary>
     public static void Write<T>(
         string path, T record, JsonTypeInfo<T> type, string beside = "", (string Name, string? Value) member = default)
         where T : class
@@ -42,13 +40,11 @@ internal static class RecordFile
         });
     }
 
-    /// <summary>Reads a record. Null if there is no file.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="type">The record's type, for JSON.</param>
-    /// <param name="mend">What to do if the file is damaged, for the message.</param>
-    /// <param name="beside">What else the SHA-256 covers.</param>
-    /// <param name="besideFile">The name of the file that contains <paramref name="beside"/>, for the message.</param>
-    /// <param name="take">Removes members that do not belong to the record.</param>
+    /// <summary>
+    /// Reads a record; null if there is no file. The SHA-256 also covers <paramref name="beside"/>, the content of
+    /// <paramref name="besideFile"/>. <paramref name="mend"/> says what to do about a damaged file. <paramref name="take"/> removes members
+    /// that do not belong to the record.
+    /// </summary>
     /// <exception cref="InputException">It cannot be read, or is damaged.</exception>
     public static T? Read<T>(
         string path, JsonTypeInfo<T> type, string mend = "restore a copy of it", string beside = "", string? besideFile = null,

@@ -6,10 +6,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
-/// <summary>The data of a run, as run.json records it.</summary>
-/// <param name="Path">Absolute path, or null for the built-in generated digits.</param>
-/// <param name="Count">Number of digits.</param>
-/// <param name="Fingerprint">SHA-256 of pixels and labels.</param>
+/// <summary>The data of a run, as run.json records it; the path is absolute, or null for the built-in generated digits.</summary>
 internal sealed record RunData(string? Path, int Count, string Fingerprint)
 {
     public static RunData Of(string? path, DigitDataset data) =>
@@ -114,9 +111,10 @@ internal sealed class RunFolder(string path) : IDisposable
         return isNamedSo && File.Exists(new RunFolder(folder).RecordFilePath) ? folder : null;
     }
 
-    /// <summary>Creates the folder of a new run and writes run.json. Other processes cannot write there until it is disposed.</summary>
-    /// <param name="path">The folder. If it exists, it may contain only what a killed process left half-written.</param>
-    /// <param name="record">What the run is started with.</param>
+    /// <summary>
+    /// Creates the folder of a new run and writes run.json. Other processes cannot write there until it is disposed. An existing folder may
+    /// contain only what a killed process left half-written.
+    /// </summary>
     /// <exception cref="InputException">The folder is not empty, another process writes there, or it cannot be written.</exception>
     public static RunFolder Create(string path, RunRecord record)
     {
@@ -228,10 +226,10 @@ internal sealed class RunFolder(string path) : IDisposable
         InputException BadRow(int row, string how) => new($"{HistoryFile}: row {row} is {how}; {HowToMend}");
     }
 
-    /// <summary>Reads last.safetensors. Null if the run was killed before it saved anything.</summary>
-    /// <param name="network">The run's network.</param>
-    /// <param name="record">What the run was started with; its number of epochs may have changed since.</param>
-    /// <param name="data">The run's digits. Null if they are not available; then the state's counters are not checked against them.</param>
+    /// <summary>
+    /// Reads last.safetensors; null if the run was killed before it saved anything. The record may have more epochs than the run was
+    /// started with. If <paramref name="data"/> is null, the state's counters are not checked against the digits.
+    /// </summary>
     /// <exception cref="InputException">It is damaged, belongs to another run, or is missing though the run has trained.</exception>
     public TrainingState? ReadState(NetworkSpec network, RunRecord record, DigitDataset? data)
     {

@@ -3,8 +3,6 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Training;
 
 /// <summary>How a run split its data, so that the split can be drawn again. It is stored in the metadata of model.safetensors.</summary>
-/// <param name="Split">What was held out.</param>
-/// <param name="DataFingerprint">See <see cref="DigitDataset.Fingerprint"/>.</param>
 internal sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
 {
     private const string SeedKey = "split_seed", ShareKey = "split_validation", FoldsKey = "split_folds", FoldKey = "split_fold";
