@@ -46,41 +46,22 @@ internal sealed partial class Chart
 
     /// <summary>Adds a line through points. Without a title, it is not in the legend.</summary>
     public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false) =>
-        Add(title, color, dashed ? "dashed" : "line", points, new LineSeries
-        {
-            Color = Series(color),
-            StrokeThickness = 2,
-            LineStyle = dashed ? LineStyle.Dash : LineStyle.Solid,
-            MarkerType = MarkerType.Circle,
-            MarkerSize = 3,
-            MarkerFill = Series(color),
-        });
+        Add(title, color, dashed ? "dashed" : "line", points, Stroke(Series(color), 2, dashed ? LineStyle.Dash : LineStyle.Solid, radius: 3));
 
     /// <summary>Adds a faint line, one of many.</summary>
     public Chart AddFaint(string? title, int color, IEnumerable<(double X, double Y)> points) =>
-        Add(title, color, "faint", points, new LineSeries
-        {
-            Color = OxyColor.FromAColor(Faint, Series(color)),
-            StrokeThickness = 1.2,
-            LineStyle = LineStyle.Solid,
-        });
+        Add(title, color, "faint", points, Stroke(OxyColor.FromAColor(Faint, Series(color)), 1.2, LineStyle.Solid));
 
     /// <summary>Adds points without a line.</summary>
     public Chart AddPoints(string? title, int color, IEnumerable<(double X, double Y)> points, double radius = 4) =>
-        Add(title, color, "dot", points, new LineSeries
-        {
-            LineStyle = LineStyle.None,
-            MarkerType = MarkerType.Circle,
-            MarkerSize = radius,
-            MarkerFill = Series(color),
-        });
+        Add(title, color, "dot", points, Stroke(Series(color), 0, LineStyle.None, radius));
 
     /// <summary>Adds vertical bars from the lower to the upper end of each.</summary>
     public Chart AddBars(int color, IEnumerable<(double X, double Low, double High)> bars)
     {
         foreach ((double x, double low, double high) in bars)
         {
-            LineSeries bar = new() { Color = Series(color), StrokeThickness = 1.5, LineStyle = LineStyle.Solid };
+            LineSeries bar = Stroke(Series(color), 1.5, LineStyle.Solid);
             bar.Points.AddRange([new DataPoint(x, low), new DataPoint(x, high)]);
             _bars.Add(bar);
         }
@@ -90,7 +71,7 @@ internal sealed partial class Chart
 
     /// <summary>Adds a thin straight line for comparison.</summary>
     public Chart AddGuide((double X, double Y) from, (double X, double Y) to) =>
-        Add(null, 0, "", [from, to], new LineSeries { Color = Muted, StrokeThickness = 1, LineStyle = LineStyle.Dot });
+        Add(null, 0, "", [from, to], Stroke(Muted, 1, LineStyle.Dot));
 
     /// <summary>The chart with its title and legend.</summary>
     /// <param name="id">A name that is unique in the page.</param>
@@ -121,6 +102,16 @@ internal sealed partial class Chart
         return $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" role=\"img\" "
             + $"aria-label=\"{Html.Text(description)}\" {place}>{svg}";
     }
+
+    private static LineSeries Stroke(OxyColor color, double thickness, LineStyle style, double radius = 0) => new()
+    {
+        Color = color,
+        StrokeThickness = thickness,
+        LineStyle = style,
+        MarkerType = radius > 0 ? MarkerType.Circle : MarkerType.None,
+        MarkerSize = radius,
+        MarkerFill = color,
+    };
 
     private static OxyColor Series(int index) => OxyColor.FromRgb(Mark, Mark, (byte)(FirstSeries + index % SeriesColors));
 

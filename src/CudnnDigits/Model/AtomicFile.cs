@@ -149,7 +149,7 @@ internal static class AtomicFile
             file.Flush(flushToDisk: true);
             if (OperatingSystem.IsWindows())
             {
-                file.Dispose(); // under its new name nobody must find it in use
+                file.Dispose(); // nobody must find it in use under its new name
             }
             else
             {

@@ -1,6 +1,6 @@
 namespace CudnnDigits.Model;
 
-/// <summary>What stands at a path: nothing, a regular file, a folder, a symbolic link, a device or FIFO, or a socket.</summary>
+/// <summary>What exists at a path: nothing, a regular file, a folder, a symbolic link, a device or FIFO, or a socket.</summary>
 internal enum FileKind
 {
     Missing,
