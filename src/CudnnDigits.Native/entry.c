@@ -68,8 +68,8 @@ HAND_ON(cudnn_digits_predict_device,
          float *logits, void *stream),
         (classifier, images, pixel_type, stride, count, logits, stream), CUDNN_DIGITS_FAILED)
 HAND_ON(cudnn_digits_destroy, (cudnn_digits_classifier classifier), (classifier), CUDNN_DIGITS_OK)
-HAND_ON(cudnn_digits_training_options_init, (cudnn_digits_training_options * options, int network), (options, network),
-        CUDNN_DIGITS_FAILED)
+HAND_ON(cudnn_digits_training_options_init, (cudnn_digits_training_options * options, const char *model),
+        (options, model), CUDNN_DIGITS_FAILED)
 HAND_ON(cudnn_digits_train_from_file,
         (const char *data, const cudnn_digits_training_options *options, const char *weights,
          cudnn_digits_metrics *metrics),
