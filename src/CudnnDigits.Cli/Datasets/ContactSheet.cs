@@ -9,10 +9,7 @@ internal static class ContactSheet
     private const int Columns = 24, Scale = 2, Cell = DigitDataset.Side * Scale + 2, Margin = 8, Gap = 20;
     private const byte Ground = 48;
 
-    /// <summary>Draws the sheet.</summary>
-    /// <param name="data">The digits.</param>
-    /// <param name="odd">The rows of odd digits; the first that fit in two lines are shown.</param>
-    /// <returns>A PNG.</returns>
+    /// <summary>Draws the sheet as a PNG, with as many of the odd rows as fit in two lines.</summary>
     public static byte[] Draw(DigitDataset data, IReadOnlyList<int> odd)
     {
         List<int[]> lines = [];

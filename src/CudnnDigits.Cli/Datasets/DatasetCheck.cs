@@ -35,9 +35,7 @@ internal sealed partial record DatasetCheck(
     /// <summary>A digit is unusual beyond so many robust standard deviations of the logarithm of the ink.</summary>
     private const double UnusualAt = 4.5;
 
-    /// <summary>Checks all digits.</summary>
-    /// <param name="data">The digits.</param>
-    /// <param name="path">Their source, or null for generated digits.</param>
+    /// <summary>Checks all digits. The path of generated digits is null.</summary>
     public static DatasetCheck Of(DigitDataset data, string? path)
     {
         Shape[] shapes = [.. Enumerable.Range(0, data.Count).Select(row => Shape.Of(data.Image(row)))];

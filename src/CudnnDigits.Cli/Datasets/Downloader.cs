@@ -6,10 +6,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>A file to download.</summary>
-/// <param name="Name">Its name, on the mirrors and here.</param>
-/// <param name="Bytes">Its size.</param>
-/// <param name="Sha256">Its SHA-256, in lower-case hexadecimal.</param>
+/// <summary>A file to download, with its SHA-256 in lower-case hexadecimal.</summary>
 internal sealed record RemoteFile(string Name, long Bytes, string Sha256);
 
 /// <summary>

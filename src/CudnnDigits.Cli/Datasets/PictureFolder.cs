@@ -38,9 +38,7 @@ internal sealed record PictureFolder(
     /// <summary>All pictures, including those of the parts.</summary>
     public IEnumerable<string> Files() => Pictures.Select(picture => picture.File).Concat(Parts.SelectMany(part => part.Inner.Files()));
 
-    /// <summary>The folder whose pictures serve a purpose.</summary>
-    /// <param name="part">The purpose.</param>
-    /// <param name="warnings">Receives warnings about skipped pictures.</param>
+    /// <summary>The folder whose pictures serve a purpose. Adds warnings about skipped pictures.</summary>
     /// <exception cref="InputException">No part serves the purpose, or several do.</exception>
     public PictureFolder Choose(DataPart part, List<string> warnings)
     {
@@ -89,9 +87,10 @@ internal sealed record PictureFolder(
         return pictures.Length > 0 ? new PictureFolder(folder, [.. pictures.Select(file => (file, (byte?)null))], [], [], others) : null;
     }
 
-    /// <summary>The arrangement of a folder by the names of the folders in it; null if these names say nothing.</summary>
-    /// <param name="folder">The folder.</param>
-    /// <param name="above">The folders that contain it, with links resolved: a link may lead back to them.</param>
+    /// <summary>
+    /// The arrangement of a folder by the names of the folders in it; null if these names say nothing. The folders above it are
+    /// resolved, since a link may lead back to them.
+    /// </summary>
     private static PictureFolder? Ordered(string folder, HashSet<string> above)
     {
         HashSet<string> here = [.. above, Folders.Real(folder)];

@@ -45,8 +45,6 @@ internal sealed class OnnxGraph
     public static OnnxGraph Read(InputFile file) => Parse(file.Path, file.ReadAll(MostBytes, "weights, a .safetensors or .onnx file"));
 
     /// <summary>Reads the bytes of a file.</summary>
-    /// <param name="name">The name to use in messages.</param>
-    /// <param name="bytes">The bytes.</param>
     /// <exception cref="InputException">The bytes are not in the format.</exception>
     public static OnnxGraph Parse(string name, byte[] bytes)
     {

@@ -23,18 +23,12 @@ internal sealed class OnnxReader
         _weights = new NetworkWeights(network);
     }
 
-    /// <summary>Reads a file.</summary>
-    /// <param name="file">The file, at its first byte.</param>
-    /// <param name="network">The network that the weights must fit, or null to find it from the file.</param>
-    /// <returns>The weights and the file's metadata.</returns>
+    /// <summary>Reads the weights and metadata of a file that holds the given network or, if it is null, any known one.</summary>
     /// <exception cref="InputException">The file is not ONNX, or does not hold a known network.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(
         InputFile file, NetworkSpec? network = null) => Find(file.Path, OnnxGraph.Read(file), network);
 
-    /// <summary>Finds a network's weights in a graph.</summary>
-    /// <param name="name">The name to use in messages.</param>
-    /// <param name="graph">The graph.</param>
-    /// <param name="network">The network that the weights must fit, or null to find it.</param>
+    /// <summary>Finds the weights of the given network or, if it is null, of any known one in a graph.</summary>
     /// <exception cref="InputException">The graph is not a known network.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Find(
         string name, OnnxGraph graph, NetworkSpec? network)

@@ -20,10 +20,7 @@ internal sealed class OnnxWriter
         _layers = [.. weights.Network.Layers.Where(layer => layer is not DropoutLayer && (keepBatchNorm || layer is not BatchNorm2dLayer))];
     }
 
-    /// <summary>The model in the ONNX file format.</summary>
-    /// <param name="weights">The network's weights.</param>
-    /// <param name="keepBatchNorm">Whether batch norm is written as separate nodes.</param>
-    /// <param name="metadata">Further metadata, or null.</param>
+    /// <summary>The model in the ONNX file format, with batch norm folded or as separate nodes, and further metadata.</summary>
     public static byte[] Write(NetworkWeights weights, bool keepBatchNorm, IEnumerable<KeyValuePair<string, string>>? metadata = null)
     {
         Dictionary<string, string> entries = new(metadata ?? [])

@@ -7,11 +7,9 @@ namespace CudnnDigits.Cli.Exchange;
 /// <summary>Weights that the user gives: a safetensors file, an ONNX file, or a run's folder, which stands for its kept weights.</summary>
 internal static class WeightsFile
 {
-    /// <summary>Reads weights for inference.</summary>
-    /// <param name="path">The file or folder.</param>
-    /// <param name="network">The network that the weights must fit, or null to find it from the file.</param>
-    /// <param name="quiet">Prints no notes.</param>
-    /// <returns>The weights and the file's metadata.</returns>
+    /// <summary>
+    /// Reads weights and metadata for inference, of the given network or, if it is null, of any known one. Quiet prints no notes.
+    /// </summary>
     /// <exception cref="InputException">The file is of another kind, or does not hold a known network.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(
         string path, NetworkSpec? network = null, bool quiet = false)

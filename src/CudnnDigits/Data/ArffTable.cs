@@ -11,9 +11,9 @@ internal static partial class ArffTable
     /// <summary>785 attributes take a tenth of this many bytes.</summary>
     private const int MostHeader = 1 << 20;
 
-    /// <summary>Replaces the declarations of an ARFF file by a CSV header; leaves any other text as it is.</summary>
-    /// <param name="text">The text, of which nothing has been read yet.</param>
-    /// <param name="name">The name to use in messages.</param>
+    /// <summary>
+    /// Replaces the declarations of an ARFF file by a CSV header; leaves any other text as it is. Nothing may have been read yet.
+    /// </summary>
     /// <exception cref="InputException">There is no <c>@data</c> line, or the rows leave out zeros (sparse ARFF).</exception>
     public static void MakeCsv(Lookahead text, string name)
     {

@@ -4,9 +4,6 @@ namespace CudnnDigits.Data;
 /// The unpacked bytes of a packed file. Fails if they are out of all proportion to the packed ones (a "zip bomb"): digits in Kaggle's
 /// layout pack about 8 to 1, generated digits up to 15 to 1.
 /// </summary>
-/// <param name="unpacked">The stream to read.</param>
-/// <param name="packedBytes">The number of packed bytes that have been read so far.</param>
-/// <param name="name">The name to use in messages.</param>
 internal sealed class BoundedStream(Stream unpacked, Func<long> packedBytes, string name) : ReadOnlyStream
 {
     private const int MostTimes = 100;

@@ -6,9 +6,7 @@ internal static class Crc32
     // (8, 256): the contribution of a byte to the checksum when 0 … 7 more bytes follow it
     private static readonly uint[][] Tables = MakeTables();
 
-    /// <summary>Extends a checksum by more bytes.</summary>
-    /// <param name="crc">The checksum of the bytes before; 0 if there are none.</param>
-    /// <param name="bytes">The bytes.</param>
+    /// <summary>Extends the checksum of the bytes before (0 if there are none) by more bytes.</summary>
     public static uint Append(uint crc, ReadOnlySpan<byte> bytes)
     {
         uint[] t0 = Tables[0], t1 = Tables[1], t2 = Tables[2], t3 = Tables[3];

@@ -49,10 +49,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     /// <summary>"column 785 ('class')".</summary>
     private string Column(int column) => $"column {column + 1}{(Names[column].Length == 0 ? "" : $" ('{Shorten(Names[column])}')")}";
 
-    /// <summary>Finds the layout of a table.</summary>
-    /// <param name="text">The table, of which nothing has been read yet.</param>
-    /// <param name="options">The options for reading it, without the separator.</param>
-    /// <param name="name">The name to use in messages.</param>
+    /// <summary>Finds the layout of a table of which nothing has been read yet. The options lack only the separator.</summary>
     /// <exception cref="InputException">It is no table of digits, or is ambiguous.</exception>
     public static CsvLayout Of(Lookahead text, CsvReaderOptions options, string name)
     {

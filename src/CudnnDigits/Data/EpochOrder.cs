@@ -5,11 +5,9 @@ namespace CudnnDigits.Data;
 /// <summary>The order in which an epoch visits the training rows.</summary>
 internal static class EpochOrder
 {
-    /// <summary>The rows of one epoch in training order.</summary>
-    /// <param name="rows">Training rows.</param>
-    /// <param name="seed">The run's seed.</param>
-    /// <param name="epoch">The epoch, from 0; each has its own order.</param>
-    /// <param name="shuffle">False keeps the order of <paramref name="rows"/>.</param>
+    /// <summary>
+    /// The rows of one epoch, from 0, in training order. Each epoch has its own order; without shuffling it is the given one.
+    /// </summary>
     public static int[] Create(ReadOnlySpan<int> rows, ulong seed, int epoch, bool shuffle)
     {
         int[] order = rows.ToArray();

@@ -23,10 +23,10 @@ internal static class Folders
         return new DirectoryInfo(here).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? here;
     }
 
-    /// <summary>A folder and all folders in it, to any depth, each only once.</summary>
-    /// <param name="folder">The folder.</param>
-    /// <param name="visited">The folders to skip, resolved by <see cref="Real"/>; visited folders are added.</param>
-    /// <param name="depth">The depth; 1 is the folder alone.</param>
+    /// <summary>
+    /// A folder and all folders in it, to a depth (1 is the folder alone), each only once. Skips the visited folders, which are
+    /// resolved by <see cref="Real"/>, and adds to them.
+    /// </summary>
     public static IEnumerable<string> Below(string folder, HashSet<string> visited, int depth = int.MaxValue) =>
         depth == 0 || !visited.Add(Real(folder)) ? []
             : In(folder).SelectMany(inner => Below(inner, visited, depth - 1)).Prepend(folder);

@@ -80,37 +80,21 @@ public static class GeneratedDigits
     }
 
     /// <summary>A uniform Catmull–Rom spline through all points.</summary>
-    private static Vector2[] Spline(Vector2[] p)
+    private static Vector2[] Spline(Vector2[] p) => Line(p, (i, t) =>
     {
-        List<Vector2> line = [p[0]];
-        for (int i = 0; i + 1 < p.Length; i++)
-        {
-            Vector2 before = i > 0 ? p[i - 1] : 2 * p[0] - p[1], after = i + 2 < p.Length ? p[i + 2] : 2 * p[i + 1] - p[i];
-            for (int k = 1; k <= PointsPerSpan; k++)
-            {
-                float t = (float)k / PointsPerSpan, t2 = t * t, t3 = t2 * t;
-                line.Add(0.5f * (2 * p[i] + (p[i + 1] - before) * t + (2 * before - 5 * p[i] + 4 * p[i + 1] - after) * t2
-                    + (3 * p[i] - before - 3 * p[i + 1] + after) * t3));
-            }
-        }
-
-        return [.. line];
-    }
+        Vector2 before = i > 0 ? p[i - 1] : 2 * p[0] - p[1], after = i + 2 < p.Length ? p[i + 2] : 2 * p[i + 1] - p[i];
+        float t2 = t * t, t3 = t2 * t;
+        return 0.5f * (2 * p[i] + (p[i + 1] - before) * t + (2 * before - 5 * p[i] + 4 * p[i + 1] - after) * t2
+            + (3 * p[i] - before - 3 * p[i + 1] + after) * t3);
+    });
 
     /// <summary>Divides straight lines into pieces, so that they can be bent.</summary>
-    private static Vector2[] Subdivide(Vector2[] p)
-    {
-        List<Vector2> line = [p[0]];
-        for (int i = 0; i + 1 < p.Length; i++)
-        {
-            for (int k = 1; k <= PointsPerSpan; k++)
-            {
-                line.Add(Vector2.Lerp(p[i], p[i + 1], (float)k / PointsPerSpan));
-            }
-        }
+    private static Vector2[] Subdivide(Vector2[] p) => Line(p, (i, t) => Vector2.Lerp(p[i], p[i + 1], t));
 
-        return [.. line];
-    }
+    /// <summary>Places points between each two given ones: at span i, t goes from 0 to 1.</summary>
+    private static Vector2[] Line(Vector2[] p, Func<int, float, Vector2> at) =>
+        [p[0], .. Enumerable.Range(0, PointsPerSpan * (p.Length - 1))
+            .Select(n => at(n / PointsPerSpan, (float)(n % PointsPerSpan + 1) / PointsPerSpan))];
 
     /// <summary>The transformation of all points of one digit: bend, stretch, slant, rotate.</summary>
     private readonly struct Hand

@@ -61,11 +61,10 @@ internal static class Ink
 
     private const int FittedSide = 20;
 
-    /// <summary>Finds the ink.</summary>
-    /// <param name="rgba">(height, width, 4) uint8; the opacity is ignored.</param>
-    /// <param name="width">Pixels in a row.</param>
-    /// <param name="height">Rows.</param>
-    /// <returns>(height, width) uint8, 0 = paper … 255 = ink; null if there is none.</returns>
+    /// <summary>
+    /// Finds the ink in (height, width, 4) uint8 pixels, without the opacity: (height, width) uint8, 0 = paper … 255 = ink; null if
+    /// there is none.
+    /// </summary>
     public static byte[]? Find(ReadOnlySpan<byte> rgba, int width, int height)
     {
         float[] differences = new Paper(rgba, width, height).Differences(rgba);
@@ -290,15 +289,10 @@ internal static class Ink
         }
     }
 
-    /// <summary>A connected piece of ink.</summary>
-    /// <param name="Area">The number of pixels.</param>
-    /// <param name="Sure">The number of pixels above the noise.</param>
-    /// <param name="Left">The box, as are the next three.</param>
-    /// <param name="Right">The last column.</param>
-    /// <param name="Top">The first row.</param>
-    /// <param name="Bottom">The last row.</param>
-    /// <param name="Border">The numbers of pixels on the picture's left, right, upper and lower side.</param>
-    /// <param name="Corner">Whether the piece includes a corner of the picture.</param>
+    /// <summary>
+    /// A connected piece of ink: the number of its pixels, the number of those above the noise, its box with the last column and
+    /// row, its pixels on the left, right, upper and lower side of the picture, and whether it includes a corner of the picture.
+    /// </summary>
     private readonly record struct Piece(int Area, int Sure, int Left, int Right, int Top, int Bottom, Vector4 Border, bool Corner)
     {
         public int Width => Area == 0 ? 0 : 1 + Right - Left;

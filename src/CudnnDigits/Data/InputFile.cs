@@ -21,8 +21,6 @@ internal sealed class InputFile : ReadOnlyStream
     public long Taken { get; private set; }
 
     /// <summary>The unpacked bytes of a packed file, as a file of its own.</summary>
-    /// <param name="path">The name to use in messages.</param>
-    /// <param name="unpacked">The unpacked bytes.</param>
     public static InputFile Of(string path, Stream unpacked) => new(path, unpacked);
 
     /// <summary>Opens a file.</summary>
@@ -44,9 +42,10 @@ internal sealed class InputFile : ReadOnlyStream
         }
     }
 
-    /// <summary>All bytes of the file. Memory grows with the bytes that are there, not with the size that the file system states.</summary>
-    /// <param name="most">The greatest allowed number of bytes.</param>
-    /// <param name="expected">What the user should give instead, for messages: "a .safetensors file".</param>
+    /// <summary>
+    /// All bytes of the file, at most <paramref name="most"/>. Memory grows with the bytes that are there, not with the stated
+    /// size.
+    /// </summary>
     /// <exception cref="InputException">The file cannot be read, or is longer.</exception>
     public byte[] ReadAll(long most, string expected)
     {

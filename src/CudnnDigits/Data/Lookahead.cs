@@ -53,9 +53,7 @@ internal sealed class Lookahead : ReadOnlyStream
         return true;
     }
 
-    /// <summary>Replaces the first bytes of the text by others. Only before the first byte is read.</summary>
-    /// <param name="count">How many bytes to replace; they must be seen.</param>
-    /// <param name="by">The new bytes.</param>
+    /// <summary>Replaces the first bytes of the text, which must be seen, by others. Only before the first byte is read.</summary>
     public void ReplaceStart(int count, ReadOnlySpan<byte> by)
     {
         byte[] rest = Seen[count..].ToArray();

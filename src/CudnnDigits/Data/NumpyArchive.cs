@@ -11,10 +11,6 @@ internal static class NumpyArchive
     ];
 
     /// <summary>Reads one part of the set.</summary>
-    /// <param name="path">The archive.</param>
-    /// <param name="part">The purpose of the digits.</param>
-    /// <param name="names">The names of the arrays.</param>
-    /// <param name="open">Opens an array.</param>
     /// <exception cref="InputException">Several arrays or none may be the images, or an array is unfit or damaged.</exception>
     public static DigitDataset Read(string path, DataPart part, IReadOnlyList<string> names, Func<string, Stream> open)
     {

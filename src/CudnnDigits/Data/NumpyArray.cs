@@ -3,19 +3,21 @@ using System.Text.RegularExpressions;
 namespace CudnnDigits.Data;
 
 /// <summary>
-/// A NumPy array (.npy, versions 1 to 3): integers or floating-point numbers of any width and byte order, or single characters, in C or
-/// Fortran order. Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+/// A NumPy array (.npy, versions 1 to 3): integers or floating-point numbers of any width and byte order, or single characters, in
+/// C or Fortran order (the first index runs fastest). The kind is NumPy's letter: u, i, f, b, U or S. Source:
+/// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 /// </summary>
-/// <param name="stream">The stream, at the first value.</param>
-/// <param name="name">The name to use in messages.</param>
-/// <param name="kind">NumPy's letter for the type: u, i, f, b, U or S.</param>
-/// <param name="width">Bytes of a value.</param>
-/// <param name="bigEndian">Whether values are big-endian.</param>
-/// <param name="fortran">Whether the first index runs fastest.</param>
-/// <param name="shape">The shape.</param>
 internal sealed partial class NumpyArray(Stream stream, string name, char kind, int width, bool bigEndian, bool fortran, long[] shape)
 {
     private const int MostHeader = 1 << 16;
+
+    /// <summary>The greatest value so far.</summary>
+    private double _most;
+
+    private bool _hasFractions;
+
+    /// <summary>Whether values go from 0 to 1; null while every image was blank.</summary>
+    private bool? _isUnit;
 
     private static ReadOnlySpan<byte> Magic => [0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y'];
 
@@ -24,9 +26,7 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
     /// <summary>Whether a file is a NumPy array, judged by its first bytes.</summary>
     public static bool Begins(ReadOnlySpan<byte> head) => head.StartsWith(Magic);
 
-    /// <summary>Reads the header.</summary>
-    /// <param name="stream">The stream, at the array's first byte; not closed.</param>
-    /// <param name="name">The name to use in messages.</param>
+    /// <summary>Reads the header of an array. The stream is not closed.</summary>
     /// <exception cref="InputException">It is not an array, or holds something other than numbers.</exception>
     public static NumpyArray Open(Stream stream, string name)
     {
@@ -96,7 +96,6 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
 
         PixelBuffer pixels = new(name);
         double[] values = new double[Count];
-        ValueRange range = new();
         byte[] bytes = fortran ? ReadRest(images * Count) : new byte[Count * width];
         for (long image = 0; image < images; image++)
         {
@@ -114,13 +113,13 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
                 values[i] = Value(bytes.AsSpan((int)(at * width), width));
             }
 
-            ToPixels(values, pixels.AddImage(), range, image);
+            ToPixels(values, pixels.AddImage(), image);
         }
 
         CheckEnd();
-        return range is not { IsUnit: false, HasFractions: true, Most: < PixelScale.LeastInk } ? pixels.ToArray()
+        return _isUnit != false || !_hasFractions || _most >= PixelScale.LeastInk ? pixels.ToArray()
             : throw new InputException(string.Create(CultureInfo.InvariantCulture,
-                $"{name}: the values are no whole numbers and go up to {range.Most}; expected 0 to 255, or 0 to 1: multiply them so"));
+                $"{name}: the values are no whole numbers and go up to {_most}; expected 0 to 255, or 0 to 1: multiply them so"));
     }
 
     /// <summary>Reads labels, (N) or (N, 1), or one-hot (N, 10).</summary>
@@ -164,29 +163,19 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
 
     private static string ShapeOf(long[] shape) => $"({string.Join(", ", shape)}{(shape.Length == 1 ? "," : "")})";
 
-    /// <summary>The range of the values so far. IsUnit tells whether they go from 0 to 1; null while every image was blank.</summary>
-    private sealed class ValueRange
-    {
-        public bool? IsUnit { get; set; }
-
-        public bool HasFractions { get; set; }
-
-        public double Most { get; set; }
-    }
-
     /// <summary>Converts one image to bytes.</summary>
-    private void ToPixels(double[] values, Span<byte> image, ValueRange range, long number)
+    private void ToPixels(double[] values, Span<byte> image, long number)
     {
-        range.Most = Math.Max(range.Most, values.Max());
-        range.HasFractions |= Array.Exists(values, value => value != Math.Floor(value));
-        range.IsUnit ??= range.Most > 0 ? PixelScale.IsUnit(range.Most, !range.HasFractions) : null;
+        _most = Math.Max(_most, values.Max());
+        _hasFractions |= Array.Exists(values, value => value != Math.Floor(value));
+        _isUnit ??= _most > 0 ? PixelScale.IsUnit(_most, !_hasFractions) : null;
         for (int i = 0; i < values.Length; i++)
         {
             double value = values[i];
-            int pixel = range.IsUnit == true ? PixelScale.ToByte(value) : value is >= 0 and <= byte.MaxValue ? (int)Math.Round(value) : -1;
+            int pixel = _isUnit == true ? PixelScale.ToByte(value) : value is >= 0 and <= byte.MaxValue ? (int)Math.Round(value) : -1;
             image[i] = pixel >= 0 ? (byte)pixel : throw new InputException(string.Create(CultureInfo.InvariantCulture,
                 $"{name}: image {number} (from 0) has the value {value}; expected ")
-                + (range.IsUnit == true ? "0 to 1, as in the images before it" : "0 to 255, or 0 to 1 in all images"));
+                + (_isUnit == true ? "0 to 1, as in the images before it" : "0 to 255, or 0 to 1 in all images"));
         }
     }
 

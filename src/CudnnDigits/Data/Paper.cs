@@ -26,10 +26,7 @@ internal sealed class Paper
     /// <summary>The direction of ink, of length 1.</summary>
     private readonly Vector3 _ink;
 
-    /// <summary>Estimates the sheet of a picture.</summary>
-    /// <param name="rgba">(height, width, 4) uint8; the opacity is ignored.</param>
-    /// <param name="width">Pixels in a row.</param>
-    /// <param name="height">Rows.</param>
+    /// <summary>Estimates the sheet of a picture, (height, width, 4) uint8. The opacity is ignored.</summary>
     public Paper(ReadOnlySpan<byte> rgba, int width, int height)
     {
         (_width, _height) = (width, height);
@@ -57,9 +54,9 @@ internal sealed class Paper
         (_ink, _above) = Mass(along, aboveAlong) >= Mass(against, aboveAgainst) ? (axis, aboveAlong) : (-axis, aboveAgainst);
     }
 
-    /// <summary>The difference of each pixel from the sheet, in the direction of ink.</summary>
-    /// <param name="rgba">The picture of the constructor.</param>
-    /// <returns>(height, width) f32: 0 = sheet; black on white is 255.</returns>
+    /// <summary>
+    /// The differences of the pixels from the sheet in the direction of ink, (height, width) f32: 0 = sheet; black on white is 255.
+    /// </summary>
     public float[] Differences(ReadOnlySpan<byte> rgba)
     {
         float[] differences = new float[_width * _height];

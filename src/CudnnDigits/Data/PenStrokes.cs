@@ -1,13 +1,11 @@
 namespace CudnnDigits.Data;
 
-/// <summary>One movement of the pen: points in a unit box, x to the right and y down.</summary>
-/// <param name="Smooth">Whether a spline joins the points; otherwise straight lines do.</param>
-/// <param name="Points">x0, y0, x1, y1, …</param>
+/// <summary>
+/// One movement of the pen: points x0, y0, x1, y1, … in a unit box, y down, joined by a spline (smooth) or by straight lines.
+/// </summary>
 internal sealed record PenStroke(bool Smooth, float[] Points);
 
-/// <summary>One way of writing a digit.</summary>
-/// <param name="Weight">How common it is among the ways to write the digit.</param>
-/// <param name="Strokes">The movements of the pen, in order.</param>
+/// <summary>One way of writing a digit: how common it is, and the movements of the pen in order.</summary>
 internal sealed record PenStyle(float Weight, params PenStroke[] Strokes);
 
 /// <summary>The ways to write the ten digits, as pen strokes.</summary>

@@ -1,7 +1,6 @@
 namespace CudnnDigits.Data;
 
 /// <summary>Collects images one by one. Memory grows with the images that are read, not with the number that a file states.</summary>
-/// <param name="name">The source of the images, for messages.</param>
 internal sealed class PixelBuffer(string name)
 {
     private const int FirstBlock = 64, LargestBlock = 8192;

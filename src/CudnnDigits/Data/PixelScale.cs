@@ -12,9 +12,7 @@ internal static class PixelScale
     /// <summary>Fewer digits may really be faint.</summary>
     private const int LeastDigits = 10;
 
-    /// <summary>Whether pixels go from 0 to 1.</summary>
-    /// <param name="most">The largest pixel.</param>
-    /// <param name="areWhole">Whether all pixels are whole numbers.</param>
+    /// <summary>Whether pixels go from 0 to 1, judged by the largest of them and whether all are whole numbers.</summary>
     public static bool IsUnit(double most, bool areWhole) => most > 0 && most <= (areWhole ? 1 : 1 + Over);
 
     /// <summary>A pixel 0 … 1 as a byte; −1 if it is out of that range.</summary>

@@ -21,10 +21,7 @@ internal static class Ruling
     /// <summary>A line differs from both of its sides by so many levels (of three colours added) and so many times the noise.</summary>
     private const int LeastDifference = 60, TimesNoise = 5;
 
-    /// <summary>Replaces the lines by the colours beside them.</summary>
-    /// <param name="rgba">(height, width, 4) uint8, changed; the opacity is ignored.</param>
-    /// <param name="width">Pixels in a row.</param>
-    /// <param name="height">Rows.</param>
+    /// <summary>Replaces the lines in (height, width, 4) uint8 pixels by the colours beside them. The opacity is ignored.</summary>
     public static void Remove(Span<byte> rgba, int width, int height)
     {
         if (Math.Min(width, height) < Pieces)

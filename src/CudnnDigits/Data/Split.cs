@@ -13,8 +13,7 @@ internal readonly record struct SplitSpec(ulong Seed, double Validation, int Fol
     /// <summary>Whether anything is held out.</summary>
     public bool HoldsOut => Folds > 0 || Validation > 0;
 
-    /// <summary>Draws the split.</summary>
-    /// <param name="labels">(N) 0 … 9.</param>
+    /// <summary>Draws the split of digits with these labels, (N) 0 … 9.</summary>
     public Split Draw(ReadOnlySpan<byte> labels) =>
         Folds > 0 ? Split.StratifiedFold(labels, Folds, Fold, Seed) : Split.Stratified(labels, Validation, Seed, Test);
 }

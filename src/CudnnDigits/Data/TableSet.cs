@@ -7,14 +7,11 @@ internal static partial class TableSet
 {
     private static readonly string[] Endings = [".csv", ".tsv", ".csv.gz", ".tsv.gz"];
 
-    /// <summary>Reads the table for a purpose. Evaluation takes test digits only if they have labels, which Kaggle's do not.</summary>
-    /// <param name="where">The folder or zip file, for messages.</param>
-    /// <param name="files">The tables, with the folders that they lie in.</param>
-    /// <param name="part">The purpose.</param>
-    /// <param name="open">Opens one of the files.</param>
-    /// <param name="read">Reads one of the files.</param>
+    /// <summary>
+    /// Reads the table for a purpose; null if there is none. Evaluation takes test digits only if they have labels, which Kaggle's
+    /// do not.
+    /// </summary>
     /// <exception cref="InputException">Several tables serve the purpose, or a table cannot be read.</exception>
-    /// <returns>The digits; null if no table serves the purpose.</returns>
     public static DigitDataset? Read(
         string where, IReadOnlyList<string> files, DataPart part, Func<string, Stream> open, Func<string, DigitDataset> read)
     {

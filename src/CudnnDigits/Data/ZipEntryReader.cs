@@ -12,8 +12,6 @@ internal sealed class ZipEntryReader : ReadOnlyStream
     private long _length;
 
     /// <summary>Opens the file.</summary>
-    /// <param name="entry">The file's entry.</param>
-    /// <param name="name">The name to use in messages.</param>
     /// <exception cref="InputException">The file is encrypted, damaged, or packed by a method that .NET does not support.</exception>
     public ZipEntryReader(ZipArchiveEntry entry, string name)
     {

@@ -5,8 +5,6 @@ using CudnnDigits.Data;
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
 /// <summary>Unpacks and decodes the pages of a Parquet file's columns.</summary>
-/// <param name="name">The file, for messages.</param>
-/// <param name="fileBytes">The length of the file.</param>
 internal sealed class PageReader(string name, long fileBytes)
 {
     private const int Plain = 0, PlainDictionary = 2, RleDictionary = 8;
@@ -22,11 +20,9 @@ internal sealed class PageReader(string name, long fileBytes)
 
     public InputException Damaged(string how) => new($"{name}: the Parquet file is damaged: {how}; download it again");
 
-    /// <summary>The values of one chunk of a column, page by page.</summary>
-    /// <param name="chunk">The bytes of the chunk.</param>
-    /// <param name="column">The column.</param>
-    /// <param name="codec">The compression of the pages (Parquet's enum CompressionCodec).</param>
-    /// <param name="count">The stated number of values, which may be wrong.</param>
+    /// <summary>
+    /// The values of one chunk of a column, page by page. The codec is Parquet's enum CompressionCodec; the count may be wrong.
+    /// </summary>
     public IEnumerable<ReadOnlyMemory<byte>[]> Read(ReadOnlyMemory<byte> chunk, ParquetColumn column, int codec, long count)
     {
         ReadOnlyMemory<byte>[] dictionary = [];
