@@ -36,42 +36,35 @@ internal sealed record TrainingField(
             Show = o => $"{o.Model}, {DigitNetworks.Find(o.Model)?.Parameters.TrainedCount:N0} parameters",
             IsRequired = true,
         },
-        Whole("Epochs", "epochs", 1, int.MaxValue, o => o.Epochs, (o, value) => o with { Epochs = value }, "at least 1") with
+        Whole("Epochs", "epochs", 1, int.MaxValue, o => o.Epochs, (o, value) => o with { Epochs = value }, "at least 1")
+            .As("--epochs", "N", "Passes over the training digits.") with
         {
             Limit = MostEpochs,
-            Option = "--epochs",
-            HelpName = "N",
-            Help = "Passes over the training digits.",
             Default = $"{DigitNetworks.ForEach(network => network.Training.Epochs)}; {GeneratedDigits.DefaultEpochs} on built-in digits",
             IsRequired = true,
         },
         OfOptimizer(
             "LearningRate", "learning rate", double.Epsilon, double.MaxValue,
-            spec => spec.LearningRate, (spec, value) => spec with { LearningRate = value }, expected: "a number above 0") with
+            spec => spec.LearningRate, (spec, value) => spec with { LearningRate = value }, expected: "a number above 0")
+            .As("--lr", "X", "Learning rate: the peak for one-cycle.") with
         {
-            Option = "--lr",
-            HelpName = "X",
-            Help = "Learning rate: the peak for one-cycle.",
             Default = "3e-3 for one-cycle, else 1e-3",
             IsRequired = true,
             Search = new(3e-4, 1e-2) { IsLogarithmic = true },
         },
-        Whole("BatchSize", "batch size", 1, int.MaxValue, o => o.BatchSize, (o, value) => o with { BatchSize = value }, "at least 1") with
+        Whole("BatchSize", "batch size", 1, int.MaxValue, o => o.BatchSize, (o, value) => o with { BatchSize = value }, "at least 1")
+            .As("--batch-size", "N", "Digits in a step.") with
         {
             Limit = MostBatch,
-            Option = "--batch-size",
-            HelpName = "N",
-            Help = "Digits in a step.",
             Default = DigitNetworks.ForEach(network => network.Training.BatchSize),
             IsRequired = true,
             Search = new(["32", "64", "128", "256"]),
         },
         Word(
             "Schedule", "schedule", "one of the schedules",
-            o => o.Schedule.ToString(), ParseSchedule, o => Enum.IsDefined(o.Schedule)) with
+            o => o.Schedule.ToString(), ParseSchedule, o => Enum.IsDefined(o.Schedule))
+            .As("--schedule", "", "How the learning rate moves.") with
         {
-            Option = "--schedule",
-            Help = "How the learning rate moves.",
             Default = "one-cycle",
             Choices = ["plateau", "one-cycle", "constant"],
             Show = o => JsonNamingPolicy.KebabCaseLower.ConvertName(o.Schedule.ToString()),
@@ -79,87 +72,53 @@ internal sealed record TrainingField(
             Search = new([.. Enum.GetNames<LearningRateSchedule>()]),
         },
         OfOptimizer(
-            "WeightDecay", "weight decay", 0, 100, spec => spec.WeightDecay, (spec, value) => spec with { WeightDecay = value }) with
-        {
-            Option = "--weight-decay",
-            HelpName = "F",
-            Help = "Decoupled weight decay, as AdamW's: a step takes the learning rate times F off every weight.",
-        },
-        OfOptimizer("Beta1", "β₁", 0, 1, spec => spec.Beta1, (spec, value) => spec with { Beta1 = value }, includeMost: false) with
-        {
-            Option = "--beta1",
-            HelpName = "F",
-            Help = "Adam's β₁: decay of the mean of the gradients.",
-            Fact = "Adam",
-        },
-        OfOptimizer("Beta2", "β₂", 0, 1, spec => spec.Beta2, (spec, value) => spec with { Beta2 = value }, includeMost: false) with
-        {
-            Option = "--beta2",
-            HelpName = "F",
-            Help = "Adam's β₂: decay of the mean of their squares.",
-            Fact = "Adam",
-        },
-        OfOptimizer("Epsilon", "ε", 1e-12, 1, spec => spec.Epsilon, (spec, value) => spec with { Epsilon = value }) with
-        {
-            Option = "--epsilon",
-            HelpName = "X",
-            Help = "Adam's ε: added to the root of the mean square.",
-            Default = "1e-8",
-            Fact = "Adam",
-        },
+            "WeightDecay", "weight decay", 0, 100, spec => spec.WeightDecay, (spec, value) => spec with { WeightDecay = value })
+            .As("--weight-decay", "F", "Decoupled weight decay, as AdamW's: a step takes the learning rate times F off every weight."),
+        OfOptimizer("Beta1", "β₁", 0, 1, spec => spec.Beta1, (spec, value) => spec with { Beta1 = value }, includeMost: false)
+            .As("--beta1", "F", "Adam's β₁: decay of the mean of the gradients.") with { Fact = "Adam" },
+        OfOptimizer("Beta2", "β₂", 0, 1, spec => spec.Beta2, (spec, value) => spec with { Beta2 = value }, includeMost: false)
+            .As("--beta2", "F", "Adam's β₂: decay of the mean of their squares.") with { Fact = "Adam" },
+        OfOptimizer("Epsilon", "ε", 1e-12, 1, spec => spec.Epsilon, (spec, value) => spec with { Epsilon = value })
+            .As("--epsilon", "X", "Adam's ε: added to the root of the mean square.") with { Default = "1e-8", Fact = "Adam" },
         Number(
             "LabelSmoothing", "label smoothing", 0, 1,
-            o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value }, includeMost: false) with
+            o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value }, includeMost: false)
+            .As("--label-smoothing", "F", "Share of each label that all classes get alike, in the training loss alone."),
+        Number("Dropout", "dropout", 0, 1, o => o.Dropout, (o, value) => o with { Dropout = value }, includeMost: false)
+            .As("--dropout", "F", "Every dropout rate; 0 turns dropout off.") with
         {
-            Option = "--label-smoothing",
-            HelpName = "F",
-            Help = "Share of each label that all classes get alike, in the training loss alone.",
-        },
-        Number("Dropout", "dropout", 0, 1, o => o.Dropout, (o, value) => o with { Dropout = value }, includeMost: false) with
-        {
-            Option = "--dropout",
-            HelpName = "F",
-            Help = "Every dropout rate; 0 turns dropout off.",
             Default = "the network's own",
             Show = o => Written(o.Dropout) ?? "the network's own",
             Applies = o => o.CreateNetwork().Layers.OfType<DropoutLayer>().Any(),
             Search = new(0, 0.5),
         },
-        OfAugmentation("Rotate", "rotation", 0, 180, spec => spec.Rotate, (spec, value) => spec with { Rotate = value }) with
+        OfAugmentation("Rotate", "rotation", 0, 180, spec => spec.Rotate, (spec, value) => spec with { Rotate = value })
+            .As("--rotate", "DEG", "Rotation, ± degrees.") with
         {
-            Option = "--rotate",
-            HelpName = "DEG",
-            Help = "Rotation, ± degrees.",
             Default = "that of --augment",
             Unit = "± degrees",
             Show = o => PlusMinus(o.Augmentation.Rotate, "°"),
             Search = new(0, 20) { Digits = 0 },
         },
-        OfAugmentation("Shift", "shift", 0, 0.5, spec => spec.Shift, (spec, value) => spec with { Shift = value }) with
+        OfAugmentation("Shift", "shift", 0, 0.5, spec => spec.Shift, (spec, value) => spec with { Shift = value })
+            .As("--shift", "F", "Shift, ± share of the side.") with
         {
-            Option = "--shift",
-            HelpName = "F",
-            Help = "Shift, ± share of the side.",
             Default = "that of --augment",
             Unit = "± share of the side",
             Show = o => PlusMinus(100 * o.Augmentation.Shift, " %"),
             Search = new(0, 0.15),
         },
-        OfAugmentation("Zoom", "zoom", 0, 0.5, spec => spec.Zoom, (spec, value) => spec with { Zoom = value }) with
+        OfAugmentation("Zoom", "zoom", 0, 0.5, spec => spec.Zoom, (spec, value) => spec with { Zoom = value })
+            .As("--zoom", "F", "Zoom, ± share of the size.") with
         {
-            Option = "--zoom",
-            HelpName = "F",
-            Help = "Zoom, ± share of the size.",
             Default = "that of --augment",
             Unit = "± share of the size",
             Show = o => PlusMinus(100 * o.Augmentation.Zoom, " %"),
             Search = new(0, 0.2),
         },
-        OfAugmentation("Elastic", "elastic distortion", 0, 4, spec => spec.Elastic, (spec, value) => spec with { Elastic = value }) with
+        OfAugmentation("Elastic", "elastic distortion", 0, 4, spec => spec.Elastic, (spec, value) => spec with { Elastic = value })
+            .As("--elastic", "PIXELS", "Elastic distortion: displacement of the knots of a 5×5 grid, ± pixels.") with
         {
-            Option = "--elastic",
-            HelpName = "PIXELS",
-            Help = "Elastic distortion: displacement of the knots of a 5×5 grid, ± pixels.",
             Unit = "± pixels",
             Show = o => PlusMinus(o.Augmentation.Elastic, " px"),
         },
@@ -171,11 +130,9 @@ internal sealed record TrainingField(
             HelpName = "N",
             Help = "Keys everything random: same seed, same bits (where a GPU trains, only with --deterministic).",
         },
-        Number("Validation", "held out", 0, 0.9, o => o.Validation, (o, value) => o with { Validation = value }) with
+        Number("Validation", "held out", 0, 0.9, o => o.Validation, (o, value) => o with { Validation = value })
+            .As("--validation", "F", "Share of each class held out.") with
         {
-            Option = "--validation",
-            HelpName = "F",
-            Help = "Share of each class held out.",
             Default = "0.2; 0 trains on everything",
             Show = o => o.Folds > 0 ? null : $"{o.Validation:P0} of each class",
         },
@@ -200,11 +157,9 @@ internal sealed record TrainingField(
             Fact = "held out",
         },
         Switch("KeepLast", "weights kept", o => o.KeepLast, (o, value) => o with { KeepLast = value }) with { Fact = null },
-        Whole("EarlyStop", "early stop after", 0, 100_000, o => o.EarlyStop, (o, value) => o with { EarlyStop = value }) with
+        Whole("EarlyStop", "early stop after", 0, 100_000, o => o.EarlyStop, (o, value) => o with { EarlyStop = value })
+            .As("--early-stop", "N", "Stop after N epochs without better validation accuracy, for which digits must be held out.") with
         {
-            Option = "--early-stop",
-            HelpName = "N",
-            Help = "Stop after N epochs without better validation accuracy, for which digits must be held out.",
             Default = "0, never",
             Show = o => o.EarlyStop > 0 ? $"{o.EarlyStop}" : null,
             Fact = "epochs",
@@ -219,13 +174,13 @@ internal sealed record TrainingField(
     public string JsonName { get; } = JsonNamingPolicy.SnakeCaseLower.ConvertName(Name);
 
     /// <summary>The option of the command line that sets it; null for none of its own.</summary>
-    public string? Option { get; init; }
+    public string? Option { get; private init; }
 
     /// <summary>What stands for its value in the option's help.</summary>
-    public string HelpName { get; init; } = "";
+    public string HelpName { get; private init; } = "";
 
     /// <summary>What the option's help says, but for the default.</summary>
-    public string Help { get; init; } = "";
+    public string Help { get; private init; } = "";
 
     /// <summary>Its default in words, where that is not simply the value which a file without it means.</summary>
     public string? Default { get; init; }
@@ -287,6 +242,9 @@ internal sealed record TrainingField(
 
     /// <summary>Whether the value is other than the one that a file without the field means.</summary>
     public bool IsChanged(TrainingOptions options) => IsRequired || Text(options) != Text(Unset);
+
+    /// <summary>Gives it an option of the command line.</summary>
+    private TrainingField As(string option, string helpName, string help) => this with { Option = option, HelpName = helpName, Help = help };
 
     /// <summary>Sets it from what the command line says; null where that is not in its range.</summary>
     public TrainingOptions? TrySet(TrainingOptions options, string text) =>
