@@ -44,7 +44,8 @@ internal static class InfoCommand
         Line("cuda backend", info.Cuda switch
         {
             { WhyNot: null } => "bf16, tf32, fp32",
-            { FusedAlone: true } => $"'{DigitNetworks.Default.Name}' in bf16 alone, which needs no library but the driver; for all else {info.Cuda.WhyNot}",
+            { FusedAlone: true } => $"'{DigitNetworks.Default.Name}' in bf16 alone, which needs no library but the driver; "
+                + $"for all else {info.Cuda.WhyNot}",
             _ => $"not on this machine: {info.Cuda.WhyNot}",
         });
         foreach (CudaGpu gpu in info.Cuda.Gpus)

@@ -135,8 +135,8 @@ internal sealed class TrainingRun : IDisposable
         }
         catch (DivergedException e)
         {
-            throw new RunFailedException(
-                $"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {Figures.Exact(Record.Options.Optimizer.LearningRate)}", e);
+            string rate = Figures.Exact(Record.Options.Optimizer.LearningRate);
+            throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {rate}", e);
         }
         catch (CudaException e)
         {

@@ -101,7 +101,7 @@ internal static unsafe class Arguments
         if (structSize != (nuint)expected)
         {
             throw new ArgumentException(
-                $"{name} has struct_size {structSize}, expected {expected}: call {name}_init first, and compile with this version's header");
+                $"{name} has struct_size {structSize}, expected {expected}: call {name}_init first; use the header of this version");
         }
     }
 

@@ -6,8 +6,8 @@ using OxyPlot.Series;
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>
-/// A chart as SVG, drawn by OxyPlot. Its colours are CSS variables of the page around it, so that one drawing fits light mode, dark mode and
-/// print. OxyPlot knows only RGB, so each variable is drawn in a colour that nothing else uses, and replaced afterwards. The page shows the
+/// A chart as SVG, drawn by OxyPlot. Its colours are CSS variables of the page around it, so that one drawing fits light mode, dark mode
+/// and print. OxyPlot knows only RGB, so each variable is drawn in a colour that nothing else uses, and replaced afterwards. The page shows the
 /// title and the legend, because OxyPlot cannot measure its fonts.
 /// </summary>
 internal sealed partial class Chart
@@ -45,8 +45,11 @@ internal sealed partial class Chart
     }
 
     /// <summary>Adds a line through points. Without a title, it is not in the legend.</summary>
-    public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false) =>
-        Add(title, color, dashed ? "dashed" : "line", points, Stroke(Series(color), 2, dashed ? LineStyle.Dash : LineStyle.Solid, radius: 3));
+    public Chart Add(string? title, int color, IEnumerable<(double X, double Y)> points, bool dashed = false)
+    {
+        LineSeries line = Stroke(Series(color), 2, dashed ? LineStyle.Dash : LineStyle.Solid, radius: 3);
+        return Add(title, color, dashed ? "dashed" : "line", points, line);
+    }
 
     /// <summary>Adds a faint line, one of many.</summary>
     public Chart AddFaint(string? title, int color, IEnumerable<(double X, double Y)> points) =>
@@ -201,8 +204,8 @@ internal sealed record ChartAxis(
 }
 
 /// <summary>
-/// A logarithmic axis whose marks are 1, 2 and 5 times the powers of ten, or fewer if these are too many. Zero has no logarithm; if there is
-/// a zero, it is drawn at the lowest mark.
+/// A logarithmic axis whose marks are 1, 2 and 5 times the powers of ten, or fewer if these are too many. Zero has no logarithm; it is
+/// drawn at the lowest mark.
 /// </summary>
 /// <param name="most">The number of marks that fit.</param>
 internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis

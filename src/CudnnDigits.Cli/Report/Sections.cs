@@ -68,7 +68,8 @@ internal static class Sections
             {loss.ToFigure($"{id}-loss", "Loss", "Loss by epoch, training and validation")}
             {rate.ToFigure($"{id}-rate", "Learning rate", "Learning rate at the end of each epoch")}
             </div>
-            <p class="note">Error is the share of digits read wrong.{means} {measured}{augmented}, with dropout where the network has it.</p>
+            <p class="note">Error is the share of digits read wrong.{means}
+            {measured}{augmented}, with dropout where the network has it.</p>
             """;
 
         void Draw(
@@ -81,7 +82,8 @@ internal static class Sections
                 for (int i = 0; i < group.Runs.Count; i++)
                 {
                     IEnumerable<EpochRecord> epochs = group.Runs[i].History.Where(epoch => validated(epoch) is not null);
-                    chart.AddFaint(i == 0 ? "each run" : null, solid, epochs.Select(epoch => ((double)epoch.Epoch, validated(epoch)!.Value)));
+                    string? title = i == 0 ? "each run" : null;
+                    chart.AddFaint(title, solid, epochs.Select(epoch => ((double)epoch.Epoch, validated(epoch)!.Value)));
                 }
             }
 

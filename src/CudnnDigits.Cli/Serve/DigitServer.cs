@@ -65,7 +65,8 @@ internal static class DigitServer
             context.Response.Headers.ContentSecurityPolicy = policy;
             return WriteText(context, "text/html", page);
         });
-        string networks = string.Join("\", \"", DigitNetworks.Names), description = Html.Resource("openapi.json").Replace("{networks}", networks, StringComparison.Ordinal);
+        string networks = string.Join("\", \"", DigitNetworks.Names);
+        string description = Html.Resource("openapi.json").Replace("{networks}", networks, StringComparison.Ordinal);
         MapGet("/openapi.json", context => WriteText(context, "application/json", description));
         MapGet("/health", context => Write(context, 200, health(), ServeJson.Default.HealthAnswer));
         app.MapPost("/predict", (RequestDelegate)(context => Predict(context, batcher)));

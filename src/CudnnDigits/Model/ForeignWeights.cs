@@ -12,7 +12,8 @@ internal static class ForeignWeights
         "save its weights as safetensors, in Python: safetensors.torch.save_file(net.state_dict(), \"model.safetensors\")";
     private const string FromKeras =
         "is a Keras file; save its arrays as safetensors, under PyTorch's names and in PyTorch's layouts, in Python: "
-        + "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1), …}, \"model.safetensors\"); "
+        + "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1), …}, "
+        + "\"model.safetensors\"); "
         + "docs/weights.md shows all of it";
 
     /// <summary>
@@ -31,8 +32,9 @@ internal static class ForeignWeights
             : start.IndexOf(TorchMagic) >= 0 ? $"is a PyTorch file, as torch.save wrote it before version 1.6; {FromPyTorch}"
             : start is [0x80, >= 2 and <= 5, ..] ? $"is a Python pickle; if it holds a network or a state_dict of PyTorch, {FromPyTorch}"
             : start is [0x89, (byte)'H', (byte)'D', (byte)'F', ..] ? FromKeras
-            : start is [0x93, .. var rest] && rest.StartsWith("NUMPY"u8) ? "is a single NumPy array; save all arrays of the network as safetensors, in Python: "
-                + "safetensors.numpy.save_file({\"conv1.weight\": array, …}, \"model.safetensors\")"
+            : start is [0x93, .. var rest] && rest.StartsWith("NUMPY"u8)
+                ? "is a single NumPy array; save all arrays of the network as safetensors, in Python: "
+                    + "safetensors.numpy.save_file({\"conv1.weight\": array, …}, \"model.safetensors\")"
             : IsOnnx(start) ? "is an ONNX model, which is not accepted here; give the safetensors file that it was made from"
             : start is [0x1f, 0x8b, ..] ? "is packed by gzip; unpack it first, with gunzip"
             : start.StartsWith("version https://git-lfs"u8) ? "is a Git LFS pointer, not the file itself; fetch that with git lfs pull"

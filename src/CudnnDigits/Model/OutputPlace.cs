@@ -115,5 +115,6 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
     /// <summary>Whether a folder's entries are the descriptors of this process.</summary>
     private static bool IsOwnDescriptors(string folder) => OperatingSystem.IsMacOS()
         ? folder == "/dev/fd"
-        : folder.StartsWith($"/proc/{Environment.ProcessId}/", StringComparison.Ordinal) && folder.EndsWith("/fd", StringComparison.Ordinal);
+        : folder.EndsWith("/fd", StringComparison.Ordinal)
+            && folder.StartsWith($"/proc/{Environment.ProcessId}/", StringComparison.Ordinal);
 }
