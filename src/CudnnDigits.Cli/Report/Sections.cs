@@ -1,5 +1,6 @@
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cli.Terminal;
+using CudnnDigits.Cpu;
 using CudnnDigits.Data;
 using CudnnDigits.Numerics;
 using CudnnDigits.Training;
@@ -275,18 +276,14 @@ internal static class Sections
 
         DigitDataset data = run.Scored!.Data;
         Philox random = new(o.Seed);
-        byte[] augmented = new byte[DigitDataset.PixelCount];
         int[] rows = [.. o.Split.Draw(data.Labels).Training.Take(AugmentedDigits)];
         string strip = string.Concat(rows.Select(row =>
         {
             string original = Image(data.Image(row), $"row {row}: a {data.Labels[row]}, as it is");
             return $"<li>{original}{string.Concat(Enumerable.Range(0, AugmentedEpochs).Select(Epoch))}</li>";
 
-            string Epoch(int epoch)
-            {
-                o.Augmentation.Apply(random, (uint)row, (uint)epoch, data.Image(row), augmented);
-                return Image(augmented, $"in epoch {epoch + 1}");
-            }
+            string Epoch(int epoch) =>
+                Image(AugmentedPicture.Of(o.Augmentation, random, (uint)row, (uint)epoch, data.Image(row)), $"in epoch {epoch + 1}");
         }));
         return $"""
             <h3>Augmentation</h3>

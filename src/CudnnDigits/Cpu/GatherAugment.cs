@@ -1,5 +1,7 @@
+using System.Runtime.Intrinsics;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
+using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Cpu;
 
@@ -122,5 +124,28 @@ internal static unsafe class GatherAugment<S, V>
         weights[2] = ((2 - 1.5f * t) * t + 0.5f) * t;
         weights[3] = (0.5f * t - 0.5f) * t * t;
         return cell - 1;
+    }
+}
+
+/// <summary>One sample as training sees it, as a picture for people.</summary>
+internal static unsafe class AugmentedPicture
+{
+    /// <summary>Augments a sample as <see cref="GatherAugment{S, V}"/> does.</summary>
+    /// <param name="spec">The ranges.</param>
+    /// <param name="random">The run's generator.</param>
+    /// <param name="sample">Row of the dataset.</param>
+    /// <param name="epoch">Epoch, from 0.</param>
+    /// <param name="image">(28, 28) uint8.</param>
+    /// <returns>(28, 28) uint8.</returns>
+    public static byte[] Of(AugmentationSpec spec, in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image)
+    {
+        float[] x = new float[DigitDataset.PixelCount], knots = new float[AugmentationSpec.ElasticWords];
+        fixed (float* input = x)
+        {
+            GatherAugment<Simd128, Vector128<float>>.Forward(
+                image, spec.Draw(random, sample, epoch), spec.DrawElastic(random, sample, epoch, knots), input, DigitDataset.Side);
+        }
+
+        return Array.ConvertAll(x, value => (byte)MathF.Round(255 * value));
     }
 }

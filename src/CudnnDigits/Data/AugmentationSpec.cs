@@ -1,5 +1,3 @@
-using System.Runtime.Intrinsics;
-using CudnnDigits.Cpu;
 using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Data;
@@ -71,27 +69,6 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
         }
 
         return Elastic > 0 ? knots[..ElasticWords] : default;
-    }
-
-    /// <summary>One sample as training sees it, as a picture.</summary>
-    /// <param name="random">The run's generator.</param>
-    /// <param name="sample">Row of the dataset.</param>
-    /// <param name="epoch">Epoch, from 0.</param>
-    /// <param name="image">(28, 28) uint8.</param>
-    /// <param name="augmented">(28, 28) uint8, overwritten.</param>
-    internal unsafe void Apply(in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image, Span<byte> augmented)
-    {
-        float[] x = new float[DigitDataset.PixelCount], knots = new float[ElasticWords];
-        fixed (float* input = x)
-        {
-            GatherAugment<Simd128, Vector128<float>>.Forward(
-                image, Draw(random, sample, epoch), DrawElastic(random, sample, epoch, knots), input, DigitDataset.Side);
-        }
-
-        for (int i = 0; i < x.Length; i++)
-        {
-            augmented[i] = (byte)MathF.Round(255 * x[i]);
-        }
     }
 
     private static float Signed(uint word) => 2 * Philox.ToUniform(word) - 1;
