@@ -13,7 +13,7 @@ internal static class CommandLine
 {
     public static RootCommand Create()
     {
-        RootCommand root = new("Trains two CNNs to read digits, and uses them: on an NVIDIA GPU, or on the CPU with all its cores.")
+        RootCommand root = new("Train and use networks that read digits, on an NVIDIA GPU or on all cores of the CPU.")
         {
             TrainCommand.Create(),
             EvaluateCommand.Create(),

@@ -33,7 +33,7 @@ internal static class CommonOptions
     public static Option<string?> Model()
     {
         IEnumerable<string> networks = DigitNetworks.All.Select(network => $"{network.Name} ({network.Parameters.TrainedCount:N0} parameters)");
-        return Choice("--model", $"The network: {string.Join(" or ", networks)}. Default: {DigitNetworks.Default.Name}.", DigitNetworks.Names);
+        return Choice("--model", $"The network: {string.Join(", ", networks)}. Default: {DigitNetworks.Default.Name}.", DigitNetworks.Names);
     }
 
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object on standard output, and nothing else." };
@@ -48,7 +48,7 @@ internal static class CommonOptions
     }
 
     public static Option<ulong?> Seed() =>
-        Number<ulong>("--seed", "N", "Keys everything random: same seed, same bits (where a GPU trains, only with --deterministic). Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
+        Number<ulong>("--seed", "N", "Seed of everything random. The same seed gives the same bits; on a GPU only with --deterministic. Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
 
     public static Option<string?> Choice(string name, string description, params string[] choices)
     {

@@ -13,16 +13,16 @@ internal static class TrainCommand
 {
     private static readonly string Validation = TrainingField.Of(nameof(TrainingOptions.Validation)).Option!, EarlyStop = TrainingField.Of(nameof(TrainingOptions.EarlyStop)).Option!;
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
-    private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, ours or exported from PyTorch; their network is taken.", HelpName = "FILE" };
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Go on with a run, by its own options; only --epochs, --device and --threads may be given beside it. More --epochs lay one-cycle out anew.", HelpName = "DIR" };
-    private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Keep the order of the file." };
+    private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, also one that PyTorch exported. The network is that of the weights.", HelpName = "FILE" };
+    private static readonly Option<string?> Resume = new("--resume") { Description = "Continue a run with its own options. Only --epochs, --device and --threads may be added. With more --epochs, one-cycle is planned anew.", HelpName = "DIR" };
+    private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Train on the digits in the order of the file." };
 
     private static IEnumerable<Option> FixedByRun =>
         [.. TrainingOptionSet.Training.Where(option => option != TrainingOptionSet.Epochs), .. TrainingOptionSet.TrainOnly, Out, InitFrom, NoShuffle, .. Machine.FixedByRun];
 
     public static Command Create()
     {
-        Command command = new("train", "Train a network and write a run folder: weights, history, metrics, a report to look at.");
+        Command command = new("train", "Train a network and write a run folder: weights, history, metrics, HTML report.");
         command.AddRange([.. TrainingOptionSet.Training, .. TrainingOptionSet.TrainOnly, Out, InitFrom, Resume, NoShuffle, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
         command.SetAction(result =>
         {

@@ -37,7 +37,7 @@ internal static class DataCommand
     private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
 
     public static Command Create() =>
-        new("data", "Look at digits, make them, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
+        new("data", "Show a data set, generate digits, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
 
     private static Command CreateShow()
     {
@@ -48,8 +48,8 @@ internal static class DataCommand
             HelpName = "FILE",
             DefaultValueFactory = _ => "contact-sheet.png",
         };
-        Option<string?> part = CommonOptions.Choice("--part", "Which part, where there are several. Default: train.", "train", "test");
-        Command command = new("show", "Class counts, duplicates, odd digits and files, and a contact sheet.") { data, part, sheet, Json };
+        Option<string?> part = CommonOptions.Choice("--part", "Part of the set to show. Default: train.", "train", "test");
+        Command command = new("show", "Show class counts, duplicates, odd digits and files, and write a contact sheet.") { data, part, sheet, Json };
         command.SetAction(result => Show(
             result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training,
             result.GetRequiredValue(sheet), result.GetValue(Json)));
@@ -193,7 +193,7 @@ internal static class DataCommand
             Description = "Address of a folder that has the files, tried before the public mirrors.",
             HelpName = "URL",
         };
-        Command command = new("download", "Download MNIST from public mirrors, checked by its checksums; goes on where it was cut off.")
+        Command command = new("download", "Download MNIST from public mirrors and verify it. Continues an interrupted download.")
         {
             what, destination, mirror, Quiet, Json,
         };

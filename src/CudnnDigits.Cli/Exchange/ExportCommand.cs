@@ -16,7 +16,7 @@ internal static class ExportCommand
     };
 
     private static readonly Option<bool> KeepBatchNorm =
-        new("--keep-batch-norm") { Description = "Leave batch norm as nodes of its own. Default: folded into the convolutions." };
+        new("--keep-batch-norm") { Description = "Keep batch norm as separate nodes. Default: fold it into the convolutions." };
 
     private static readonly Option<bool> Json = CommonOptions.Json();
 

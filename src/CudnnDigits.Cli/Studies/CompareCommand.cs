@@ -18,7 +18,7 @@ internal sealed record CompareResult(string? Data, int ValidationDigits, int See
 /// <summary><c>compare</c>: the university report's results table, made again by its own protocol, with and without augmentation.</summary>
 internal static class CompareCommand
 {
-    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Trainings of each kind, each with a seed of its own. Default: 3.", 1, CommonOptions.MostSeeds);
+    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of seeds for each configuration. Default: 3.", 1, CommonOptions.MostSeeds);
     private static readonly Option<string?> Models = ModelList();
     private static readonly Option<int?> Epochs = CommonOptions.Ranged(
         "--epochs", "N", $"Epochs of every network. Default: {DigitNetworks.ForEach(network => network.Training.Epochs)}.", 1, CommonOptions.MostEpochs);
@@ -29,7 +29,7 @@ internal static class CompareCommand
 
     public static Command Create()
     {
-        Command command = new("compare", "Make the university report's results table again: its networks, 80/20, Adam at 0.001, with and without augmentation.");
+        Command command = new("compare", "Train networks by the university report's protocol (80/20 split, Adam at 0.001), with and without augmentation, and show both results.");
         command.AddRange([TrainingOptionSet.Data, Models, Seeds, Epochs, Out, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
         command.SetAction(Run);
         return command;
@@ -107,7 +107,7 @@ internal static class CompareCommand
     private static Option<string?> ModelList()
     {
         string names = string.Join(", ", DigitNetworks.Names), reported = string.Join(',', Reported);
-        Option<string?> option = new("--models") { Description = $"The networks to compare, of {names}. Default: {reported}.", HelpName = "NAME,…" };
+        Option<string?> option = new("--models") { Description = $"Networks to compare, out of {names}. Default: {reported}.", HelpName = "NAME,…" };
         option.Validators.Add(result =>
         {
             if (result.Tokens is [{ Value: string value }] && !AreModels(value.Split(',')))

@@ -19,8 +19,8 @@ internal static class CrossvalCommand
     private const string ResultName = "crossval.json";
 
     private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
-    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train fold k alone, 1 to K, into a run folder; --collect puts such runs together.", 1, CommonOptions.MostFolds);
-    private static readonly Option<string[]> Collect = new("--collect") { Description = "Put runs of --fold together: their folders, or folders that hold them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
+    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train only fold k, from 1 to K, into a run folder; --collect collects such runs.", 1, CommonOptions.MostFolds);
+    private static readonly Option<string[]> Collect = new("--collect") { Description = "Collect runs made with --fold: their folders, or folders that contain them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study, of the run of --fold, or for the report of --collect. Default: runs/crossval-<UTC time>; none for --collect.");
     private static readonly Option<string?> Resume = Study.ResumeOption("cross-validation");
 
@@ -28,7 +28,7 @@ internal static class CrossvalCommand
 
     public static Command Create()
     {
-        Command command = new("crossval", "Cross-validate: train on all folds but one, score that one, for each fold in turn; last epoch, nothing picked.");
+        Command command = new("crossval", "Run k-fold cross-validation: train on all folds except one and score that one, for each fold. The last epoch counts.");
         command.AddRange([Folds, Fold, Collect, Out, Resume, .. TrainingOptionSet.Training, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
         command.SetAction(Run);
         return command;

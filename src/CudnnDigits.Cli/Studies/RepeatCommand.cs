@@ -21,7 +21,7 @@ internal static class RepeatCommand
 
     public static Command Create()
     {
-        Command command = new("repeat", "Train the same from several seeds: mean ± deviation of the last epoch, nothing picked.");
+        Command command = new("repeat", "Train from several seeds: mean ± deviation of the last epoch.");
         command.AddRange([Seeds, Out, Resume, .. TrainingOptionSet.Training, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
         command.SetAction(Run);
         return command;

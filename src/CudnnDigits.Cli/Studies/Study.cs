@@ -81,7 +81,7 @@ internal sealed class Study : IDisposable
     /// <summary>The option of a study's command that goes on with it.</summary>
     /// <param name="what">What the study is called: "comparison".</param>
     public static Option<string?> ResumeOption(string what) =>
-        new("--resume") { Description = $"Go on with a {what} that was interrupted.", HelpName = "DIR" };
+        new("--resume") { Description = $"Continue a {what} that was interrupted.", HelpName = "DIR" };
 
     /// <summary>Prints a study's result: the JSON object where --json asks for it, else the text for people.</summary>
     public static void Tell(ParseResult result, string json, string text)

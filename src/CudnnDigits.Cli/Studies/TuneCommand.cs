@@ -31,7 +31,7 @@ internal static class TuneCommand
     private const double TestShare = 0.2, ValidationShare = 0.2;
     private const string ResultName = "tune.json";
 
-    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Epochs to spend in all. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
+    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Total epochs of all trials. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the search. Default: runs/tune-<UTC time>.");
     private static readonly Option<string?> Resume = Study.ResumeOption("search");
 

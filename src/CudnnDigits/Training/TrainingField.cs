@@ -63,7 +63,7 @@ internal sealed record TrainingField(
         Word(
             "Schedule", "schedule", "one of the schedules",
             o => o.Schedule.ToString(), ParseSchedule, o => Enum.IsDefined(o.Schedule))
-            .As("--schedule", "", "How the learning rate moves.") with
+            .As("--schedule", "", "Schedule of the learning rate.") with
         {
             Default = "one-cycle",
             Choices = ["plateau", "one-cycle", "constant"],
@@ -73,19 +73,19 @@ internal sealed record TrainingField(
         },
         OfOptimizer(
             "WeightDecay", "weight decay", 0, 100, spec => spec.WeightDecay, (spec, value) => spec with { WeightDecay = value })
-            .As("--weight-decay", "F", "Decoupled weight decay, as AdamW's: a step takes the learning rate times F off every weight."),
+            .As("--weight-decay", "F", "Decoupled weight decay, as in AdamW: each step subtracts learning rate × F × weight."),
         OfOptimizer("Beta1", "β₁", 0, 1, spec => spec.Beta1, (spec, value) => spec with { Beta1 = value }, includeMost: false)
             .As("--beta1", "F", "Adam's β₁: decay of the mean of the gradients.") with { Fact = "Adam" },
         OfOptimizer("Beta2", "β₂", 0, 1, spec => spec.Beta2, (spec, value) => spec with { Beta2 = value }, includeMost: false)
-            .As("--beta2", "F", "Adam's β₂: decay of the mean of their squares.") with { Fact = "Adam" },
+            .As("--beta2", "F", "Adam's β₂: decay of the mean of the squared gradients.") with { Fact = "Adam" },
         OfOptimizer("Epsilon", "ε", 1e-12, 1, spec => spec.Epsilon, (spec, value) => spec with { Epsilon = value })
             .As("--epsilon", "X", "Adam's ε: added to the root of the mean square.") with { Default = "1e-8", Fact = "Adam" },
         Number(
             "LabelSmoothing", "label smoothing", 0, 1,
             o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value }, includeMost: false)
-            .As("--label-smoothing", "F", "Share of each label that all classes get alike, in the training loss alone."),
+            .As("--label-smoothing", "F", "Share of each label that is spread over all classes, in the training loss only."),
         Number("Dropout", "dropout", 0, 1, o => o.Dropout, (o, value) => o with { Dropout = value }, includeMost: false)
-            .As("--dropout", "F", "Every dropout rate; 0 turns dropout off.") with
+            .As("--dropout", "F", "Sets every dropout rate; 0 turns dropout off.") with
         {
             Default = "the network's own",
             Show = o => Written(o.Dropout) ?? "the network's own",
@@ -93,7 +93,7 @@ internal sealed record TrainingField(
             Search = new(0, 0.5),
         },
         OfAugmentation("Rotate", "rotation", 0, 180, spec => spec.Rotate, (spec, value) => spec with { Rotate = value })
-            .As("--rotate", "DEG", "Rotation, ± degrees.") with
+            .As("--rotate", "DEG", "Largest rotation, in degrees, both ways.") with
         {
             Default = "that of --augment",
             Unit = "± degrees",
@@ -101,7 +101,7 @@ internal sealed record TrainingField(
             Search = new(0, 20) { Digits = 0 },
         },
         OfAugmentation("Shift", "shift", 0, 0.5, spec => spec.Shift, (spec, value) => spec with { Shift = value })
-            .As("--shift", "F", "Shift, ± share of the side.") with
+            .As("--shift", "F", "Largest shift along each axis, as a share of the side.") with
         {
             Default = "that of --augment",
             Unit = "± share of the side",
@@ -109,7 +109,7 @@ internal sealed record TrainingField(
             Search = new(0, 0.15),
         },
         OfAugmentation("Zoom", "zoom", 0, 0.5, spec => spec.Zoom, (spec, value) => spec with { Zoom = value })
-            .As("--zoom", "F", "Zoom, ± share of the size.") with
+            .As("--zoom", "F", "Largest zoom, as a share of the size.") with
         {
             Default = "that of --augment",
             Unit = "± share of the size",
@@ -117,7 +117,7 @@ internal sealed record TrainingField(
             Search = new(0, 0.2),
         },
         OfAugmentation("Elastic", "elastic distortion", 0, 4, spec => spec.Elastic, (spec, value) => spec with { Elastic = value })
-            .As("--elastic", "PIXELS", "Elastic distortion: displacement of the knots of a 5×5 grid, ± pixels.") with
+            .As("--elastic", "PIXELS", "Elastic distortion: largest displacement of the points of a 5×5 grid, in pixels.") with
         {
             Unit = "± pixels",
             Show = o => PlusMinus(o.Augmentation.Elastic, " px"),
@@ -128,7 +128,7 @@ internal sealed record TrainingField(
         {
             Option = "--seed",
             HelpName = "N",
-            Help = "Keys everything random: same seed, same bits (where a GPU trains, only with --deterministic).",
+            Help = "Seed of everything random. The same seed gives the same bits; on a GPU only with --deterministic.",
         },
         Number("Validation", "held out", 0, 0.9, o => o.Validation, (o, value) => o with { Validation = value })
             .As("--validation", "F", "Share of each class held out.") with
@@ -158,7 +158,7 @@ internal sealed record TrainingField(
         },
         Switch("KeepLast", "weights kept", o => o.KeepLast, (o, value) => o with { KeepLast = value }) with { Fact = null },
         Whole("EarlyStop", "early stop after", 0, 100_000, o => o.EarlyStop, (o, value) => o with { EarlyStop = value })
-            .As("--early-stop", "N", "Stop after N epochs without better validation accuracy, for which digits must be held out.") with
+            .As("--early-stop", "N", "Stop after N epochs without better validation accuracy. Needs held-out digits.") with
         {
             Default = "0, never",
             Show = o => o.EarlyStop > 0 ? $"{o.EarlyStop}" : null,

@@ -33,7 +33,7 @@ public sealed record TrainingOptions
     /// </summary>
     public double LabelSmoothing { get; init; }
 
-    /// <summary>How the learning rate moves.</summary>
+    /// <summary>Schedule of the learning rate.</summary>
     public LearningRateSchedule Schedule { get; init; } = LearningRateSchedule.OneCycle;
 
     /// <summary>Keys everything random.</summary>
