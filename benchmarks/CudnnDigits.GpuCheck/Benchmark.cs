@@ -9,13 +9,10 @@ namespace CudnnDigits.GpuCheck;
 /// <summary>Images per second beside PyTorch's best mode at the same precision or better, on one machine; where a run has no time for all, the next goes on.</summary>
 internal static class Benchmark
 {
-    /// <summary>Chooses who convolves; see docs/performance.md.</summary>
-    public const string Convolutions = "CUDNN_DIGITS_CONVOLUTIONS";
-
     /// <summary>What is left for the check after this one.</summary>
     private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(55);
 
-    /// <summary>Our ways to run a step: captured, as it is taken where nothing is said; call by call; and what else <see cref="Convolutions"/> can name, which is slower.</summary>
+    /// <summary>Our ways to run a step: captured, as it is taken where nothing is said; call by call; and two other values of --kernels, which are slower.</summary>
     private const string Graph = "graph", Eager = "eager", Deterministic = "deterministic", Hybrid = "hybrid", Fused = "fused";
 
     /// <summary>What tells most, measured before PyTorch; and the rest after it, as long as there is time.</summary>
@@ -166,13 +163,13 @@ internal static class Benchmark
             foreach (int batch in batches.Where(batch => !measured.Exists(entry => Is(entry, model, batch, precision, mode))).TakeWhile(_ => place.Left > ForKernels))
             {
                 int images = precision == "fp32" || mode == Eager ? 16384 : 131072;
-                string[] options = mode switch { Eager => ["--no-cuda-graph"], Deterministic => ["--deterministic"], _ => [] };
+                string[] options = mode switch { Eager => ["--no-cuda-graph"], Deterministic => ["--deterministic"], Fused or Hybrid => ["--kernels", mode], _ => [] };
                 string[] arguments =
                 [
                     "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision,
                     "--steps", $"{(place.Quick ? 1 : Math.Max(8, images / batch))}", "--augment", "standard", "--json", .. options,
                 ];
-                ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments, (Convolutions, mode is Fused or Hybrid ? mode : ""));
+                ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments);
                 JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
                 entry["mode"] = mode;
                 entry["model"] = model;

@@ -297,7 +297,7 @@ internal static partial class Checks
         }
 
         string[] data = ["--data", SmallData(place, "sanitizer.csv", 100)];
-        (string Tool, string Model, string Precision, string Convolutions)[] runs =
+        (string Tool, string Model, string Precision, string Kernels)[] runs =
         [
             .. Sanitizers.SelectMany(tool => DigitNetworks.Names.Select(model => (tool, model, "tf32", "hybrid")).Append((tool, DigitNetworks.Default.Name, "bf16", "fused"))),
             .. Sanitizers.Where(_ => place.HasWarpgroups).Select(tool => (tool, DigitNetworks.Default.Name, "bf16", "warpgroups")),
@@ -305,17 +305,16 @@ internal static partial class Checks
         JsonObject[] found = new JsonObject[runs.Length];
         Parallel.For(0, runs.Length, i =>
         {
-            (string tool, string model, string precision, string convolutions) = runs[i];
-            string run = Path.Combine(place.Output, $"run-{tool}-{model}-{convolutions}");
-            string[] train = ["train", "--device", "cuda", .. data, "--model", model, "--precision", precision, "--epochs", "1", "--batch-size", "24", "--augment", "standard", "--out", run];
+            (string tool, string model, string precision, string kernels) = runs[i];
+            string run = Path.Combine(place.Output, $"run-{tool}-{model}-{kernels}");
+            string[] train = ["train", "--device", "cuda", .. data, "--model", model, "--precision", precision, "--epochs", "1", "--batch-size", "24", "--augment", "standard", "--kernels", kernels, "--out", run];
             ToolResult result = place.Run(
-                $"{tool}-{model}-{convolutions}", 150, sanitizer, ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train],
-                (Benchmark.Convolutions, convolutions));
+                $"{tool}-{model}-{kernels}", 150, sanitizer, ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train]);
             found[i] = new JsonObject
             {
                 ["tool"] = tool,
                 ["model"] = model,
-                ["convolutions"] = convolutions,
+                ["kernels"] = kernels,
                 ["clean"] = result.ExitCode == 0,
                 ["says"] = result.TimedOut ? "out of time" : result.LastWord,
             };

@@ -27,7 +27,8 @@ struct AdamUpdate {
     float *w;
     const float *dw;
     const bfloat16 *dw16;
-    float *m, *v;
+    float *m;
+    float *v;
     bfloat16 *w16;
     const Places *places;
     int first, end, count, narrow;
@@ -73,8 +74,10 @@ DEVICE_INLINE void store_rounded(float w, bfloat16 *w16, const Places &place) {
 // In bf16 the first `narrow` gradients are bfloat16 (cuDNN gives weight gradients in the type of the weights), and
 // every master weight is rounded into w16; in fp32 and tf32 there are neither. Four elements a thread, a block's width
 // apart: what it loads is on its way together.
+constexpr int adam_elements = 4;
+PUBLISH(adam_of_thread, adam_elements)
 KERNEL(256) adam(AdamUpdate p) {
-    constexpr int of_thread = 4, threads = 256;
+    constexpr int of_thread = adam_elements, threads = 256;
     const int from = (int)(blockIdx.x * (of_thread * threads) + threadIdx.x);
     const float root_scale = p.state->root_scale, step_size = p.state->step_size, weight_scale = p.state->weight_scale;
     float gradient[of_thread], mean[of_thread], square[of_thread], weight[of_thread];

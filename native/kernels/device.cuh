@@ -27,6 +27,15 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
 // Its name must be no device function's: nvcc would call the kernel, and refuse to.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
+// A number that the host needs to launch kernels: src/CudnnDigits/Cuda/KernelSource.cs reads it from the PTX.
+#define PUBLISH(name, ...)                                                                                             \
+    extern "C" {                                                                                                       \
+    __device__ unsigned name = __VA_ARGS__;                                                                            \
+    }
+
+// Dynamic shared memory of a block of a kernel, in elements of two bytes.
+#define SHARED_MEMORY(kernel, ...) PUBLISH(kernel##_shared_bytes, 2 * (__VA_ARGS__))
+
 // Counts on, after `most` from 0 again; what the counter was before. No two threads get the same. What the thread
 // wrote, or saw written before a barrier, is there for whoever counts after it.
 DEVICE_INLINE unsigned count_on(unsigned *counter, unsigned most) {

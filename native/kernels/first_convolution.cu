@@ -5,6 +5,30 @@
 // (channels, 3, 3); 256 is a multiple of channels / 4.
 #include "numbers.cuh"
 
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
+// in the same order.
+template <typename T> struct FirstConvolutionForward {
+    const T *x;
+    const T *w;
+    T *y;
+    int samples;
+    int height;
+    int width;
+    int padding;
+    int channels;
+};
+
+template <typename T> struct FirstConvolutionBackwardWeights {
+    const T *x;
+    const T *dy;
+    float *sums;
+    int samples;
+    int height;
+    int width;
+    int padding;
+    int channels;
+};
+
 namespace {
 
 constexpr unsigned first_threads = 256;
@@ -65,25 +89,23 @@ template <typename T> struct Seen {
     }
 };
 
-template <typename T>
-DEVICE_INLINE void first_convolution_forward(const T *x, const T *w, T *y, int samples, int height, int width,
-                                             int padding, int channels) {
-    const FirstThread mine = FirstThread::of(height, width, padding, channels);
+template <typename T> DEVICE_INLINE void first_convolution_forward(const FirstConvolutionForward<T> &p) {
+    const FirstThread mine = FirstThread::of(p.height, p.width, p.padding, p.channels);
     float weights[side][side][4];
 #pragma unroll
     for (int i = 0; i < side * side; ++i) { // those of a thread's channels follow each other
-        const Four<T> four = reinterpret_cast<const Four<T> *>(w)[mine.quad * (side * side) + i];
+        const Four<T> four = reinterpret_cast<const Four<T> *>(p.w)[mine.quad * (side * side) + i];
 #pragma unroll
         for (int part = 0; part < 4; ++part) {
             const int k = (4 * i + part) / (side * side), tap = (4 * i + part) % (side * side);
             weights[tap / side][tap % side][k] = to_float(four.v[part]);
         }
     }
-    for (unsigned i = mine.first; i < (unsigned)samples * mine.rows * mine.runs; i += mine.stride) {
+    for (unsigned i = mine.first; i < (unsigned)p.samples * mine.rows * mine.runs; i += mine.stride) {
         const unsigned line = i / mine.runs, n = line / mine.rows, column = i % mine.runs * run;
-        const Seen<T> seen(x, n, line % mine.rows, column, height, width, padding);
-        Four<T> *to = reinterpret_cast<Four<T> *>(y) + ((unsigned long long)line * mine.columns + column) * mine.quads +
-                      mine.quad;
+        const Seen<T> seen(p.x, n, line % mine.rows, column, p.height, p.width, p.padding);
+        Four<T> *to = reinterpret_cast<Four<T> *>(p.y) +
+                      ((unsigned long long)line * mine.columns + column) * mine.quads + mine.quad;
 #pragma unroll
         for (int j = 0; j < run; ++j) {
             Four<T> four;
@@ -108,23 +130,22 @@ DEVICE_INLINE void first_convolution_forward(const T *x, const T *w, T *y, int s
 
 // Sums of a block: (blocks, channels, 3, 3), added up by column_sums.
 template <typename T>
-DEVICE_INLINE void first_convolution_backward_weights(const T *x, const T *dy, float *sums, int samples, int height,
-                                                      int width, int padding, int channels) {
+DEVICE_INLINE void first_convolution_backward_weights(const FirstConvolutionBackwardWeights<T> &p) {
     constexpr unsigned rows = 4 * side * side;
     __shared__ float partial[rows][first_threads + 8]; // with eight quads, four rows lie in different banks
-    const FirstThread mine = FirstThread::of(height, width, padding, channels);
+    const FirstThread mine = FirstThread::of(p.height, p.width, p.padding, p.channels);
     float gradient[side][side][4] = {};
-    for (unsigned i = mine.first; i < (unsigned)samples * mine.rows * mine.runs; i += mine.stride) {
+    for (unsigned i = mine.first; i < (unsigned)p.samples * mine.rows * mine.runs; i += mine.stride) {
         const unsigned line = i / mine.runs, n = line / mine.rows, column = i % mine.runs * run;
         const Four<T> *from =
-            reinterpret_cast<const Four<T> *>(dy) + (unsigned long long)line * mine.columns * mine.quads + mine.quad;
+            reinterpret_cast<const Four<T> *>(p.dy) + (unsigned long long)line * mine.columns * mine.quads + mine.quad;
         Four<T> loaded[run];
 #pragma unroll
         for (int j = 0; j < run; ++j) {
             const unsigned at = column + j;
             loaded[j] = from[(at < mine.columns ? at : mine.columns - 1) * mine.quads];
         }
-        const Seen<T> seen(x, n, line % mine.rows, column, height, width, padding);
+        const Seen<T> seen(p.x, n, line % mine.rows, column, p.height, p.width, p.padding);
 #pragma unroll
         for (int j = 0; j < run; ++j) {
 #pragma unroll
@@ -152,32 +173,22 @@ DEVICE_INLINE void first_convolution_backward_weights(const T *x, const T *dy, f
         for (unsigned group = 0; group < first_threads / mine.quads; ++group) {
             total += partial[row][group * mine.quads + quad];
         }
-        sums[(blockIdx.x * (unsigned)channels + 4 * quad + row % 4) * (side * side) + row / 4] = total;
+        p.sums[(blockIdx.x * (unsigned)p.channels + 4 * quad + row % 4) * (side * side) + row / 4] = total;
     }
 }
 
 } // namespace
 
-KERNEL(256, 2)
-first_convolution_forward_f32(const float *x, const float *w, float *y, int samples, int height, int width, int padding,
-                              int channels) {
-    first_convolution_forward(x, w, y, samples, height, width, padding, channels);
+PUBLISH(first_convolution_run, run)
+
+KERNEL(256, 2) first_convolution_forward_f32(FirstConvolutionForward<float> p) { first_convolution_forward(p); }
+
+KERNEL(256, 2) first_convolution_forward_bf16(FirstConvolutionForward<bfloat16> p) { first_convolution_forward(p); }
+
+KERNEL(256, 2) first_convolution_backward_weights_f32(FirstConvolutionBackwardWeights<float> p) {
+    first_convolution_backward_weights(p);
 }
 
-KERNEL(256, 2)
-first_convolution_forward_bf16(const bfloat16 *x, const bfloat16 *w, bfloat16 *y, int samples, int height, int width,
-                               int padding, int channels) {
-    first_convolution_forward(x, w, y, samples, height, width, padding, channels);
-}
-
-KERNEL(256, 2)
-first_convolution_backward_weights_f32(const float *x, const float *dy, float *sums, int samples, int height, int width,
-                                       int padding, int channels) {
-    first_convolution_backward_weights(x, dy, sums, samples, height, width, padding, channels);
-}
-
-KERNEL(256, 2)
-first_convolution_backward_weights_bf16(const bfloat16 *x, const bfloat16 *dy, float *sums, int samples, int height,
-                                        int width, int padding, int channels) {
-    first_convolution_backward_weights(x, dy, sums, samples, height, width, padding, channels);
+KERNEL(256, 2) first_convolution_backward_weights_bf16(FirstConvolutionBackwardWeights<bfloat16> p) {
+    first_convolution_backward_weights(p);
 }

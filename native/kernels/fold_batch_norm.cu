@@ -2,33 +2,37 @@
 // shift in place of a bias. Thread per weight; weights (channels, of_channel).
 #include "numbers.cuh"
 
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
+// in the same order.
+template <typename T> struct FoldBatchNorm {
+    const float *w;
+    const float *gamma;
+    const float *beta;
+    const float *mean;
+    const float *variance;
+    double epsilon;
+    T *folded;
+    float *shift;
+    int channels;
+    int of_channel;
+};
+
 namespace {
 
-template <typename T>
-DEVICE_INLINE void fold_batch_norm(const float *w, const float *gamma, const float *beta, const float *mean,
-                                   const float *variance, double epsilon, T *folded, float *shift, int channels,
-                                   int of_channel) {
-    const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x), channel = i / of_channel;
-    if (channel >= channels) {
+template <typename T> DEVICE_INLINE void fold_batch_norm(const FoldBatchNorm<T> &p) {
+    const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x), channel = i / p.of_channel;
+    if (channel >= p.channels) {
         return;
     }
-    const double scale = gamma[channel] / square_root(variance[channel] + epsilon);
-    folded[i] = from_float<T>((float)(scale * w[i]));
-    if (i % of_channel == 0) {
-        shift[channel] = (float)(beta[channel] - scale * mean[channel]);
+    const double scale = p.gamma[channel] / square_root(p.variance[channel] + p.epsilon);
+    p.folded[i] = from_float<T>((float)(scale * p.w[i]));
+    if (i % p.of_channel == 0) {
+        p.shift[channel] = (float)(p.beta[channel] - scale * p.mean[channel]);
     }
 }
 
 } // namespace
 
-KERNEL(256)
-fold_batch_norm_f32(const float *w, const float *gamma, const float *beta, const float *mean, const float *variance,
-                    double epsilon, float *folded, float *shift, int channels, int of_channel) {
-    fold_batch_norm(w, gamma, beta, mean, variance, epsilon, folded, shift, channels, of_channel);
-}
+KERNEL(256) fold_batch_norm_f32(FoldBatchNorm<float> p) { fold_batch_norm(p); }
 
-KERNEL(256)
-fold_batch_norm_bf16(const float *w, const float *gamma, const float *beta, const float *mean, const float *variance,
-                     double epsilon, bfloat16 *folded, float *shift, int channels, int of_channel) {
-    fold_batch_norm(w, gamma, beta, mean, variance, epsilon, folded, shift, channels, of_channel);
-}
+KERNEL(256) fold_batch_norm_bf16(FoldBatchNorm<bfloat16> p) { fold_batch_norm(p); }

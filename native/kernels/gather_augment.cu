@@ -2,6 +2,12 @@
 #include "gather_augment.cuh"
 #include "last_block.cuh"
 
+template <typename T> struct GatherSamples {
+    StepState *state;
+    T *x;
+    Gathering gathering;
+};
+
 namespace {
 
 // For a prediction, pixels as they are.
@@ -14,25 +20,25 @@ template <typename T> DEVICE_INLINE void gather(const StepState *state, T *to) {
     }
 }
 
-template <typename T> DEVICE_INLINE void begin_step(StepState *state, T *x, const Gathering &gathering) {
+template <typename T> DEVICE_INLINE void begin_step(const GatherSamples<T> &p) {
     __shared__ float memory[Picture::elements];
     const Picture picture{memory};
-    T *to = x + (long long)blockIdx.x * (Picture::side * Picture::side);
-    if (gathering.trains) {
+    T *to = p.x + (long long)blockIdx.x * (Picture::side * Picture::side);
+    if (p.gathering.trains) {
         picture.clear();
         __syncthreads();
-        gather_augment(state, (int)blockIdx.x, gathering, picture,
+        gather_augment(p.state, (int)blockIdx.x, p.gathering, picture,
                        [&](int h, int w, float value) { to[h * Picture::side + w] = from_float<T>(value); });
     } else {
-        gather(state, to);
+        gather(p.state, to);
     }
-    if (is_last_block(&state->arrived) && threadIdx.x == 0) {
-        move_on(state, (int)gridDim.x, gathering);
+    if (is_last_block(&p.state->arrived) && threadIdx.x == 0) {
+        move_on(p.state, (int)gridDim.x, p.gathering);
     }
 }
 
 } // namespace
 
-KERNEL(128) gather_augment_f32(StepState *state, float *x, Gathering gathering) { begin_step(state, x, gathering); }
+KERNEL(128) gather_augment_f32(GatherSamples<float> p) { begin_step(p); }
 
-KERNEL(128) gather_augment_bf16(StepState *state, bfloat16 *x, Gathering gathering) { begin_step(state, x, gathering); }
+KERNEL(128) gather_augment_bf16(GatherSamples<bfloat16> p) { begin_step(p); }

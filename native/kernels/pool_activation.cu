@@ -3,6 +3,36 @@
 // same four channels of one window after the other.
 #include "activation.cuh"
 
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
+// in the same order.
+template <typename T> struct PoolActivationForward {
+    const StepState *state;
+    const T *x;
+    const float *bias;
+    T *z;
+    int samples;
+    int height;
+    int width;
+    int channels;
+    unsigned threshold;
+    float keep_scale;
+    unsigned long long seed;
+    unsigned layer;
+};
+
+template <typename T> struct PoolActivationBackward {
+    const T *x;
+    const T *z;
+    const T *dz;
+    T *dx;
+    float *sums;
+    int samples;
+    int height;
+    int width;
+    int channels;
+    float keep_scale;
+};
+
 namespace {
 
 constexpr unsigned pool_threads = 256;
@@ -21,29 +51,27 @@ struct PoolThread {
 DEVICE_INLINE bool is_greater(float x, float greatest) { return !(x <= greatest) & (greatest == greatest); }
 
 // z = dropout(relu(max(x) + bias)); the words are those of an activation of z's size.
-template <typename T>
-DEVICE_INLINE void pool_activation_forward(const StepState *state, const T *x, const float *bias, T *z, int samples,
-                                           int height, int width, int channels, unsigned threshold, float keep_scale,
-                                           unsigned long long seed, unsigned layer) {
-    const PoolThread mine = PoolThread::of(channels);
-    const ReluDropout activation = {threshold, layer, keep_scale, seed};
-    const unsigned rows = (unsigned)height / 2, columns = (unsigned)width / 2, windows = rows * columns;
+template <typename T> DEVICE_INLINE void pool_activation_forward(const PoolActivationForward<T> &p) {
+    const PoolThread mine = PoolThread::of(p.channels);
+    const ReluDropout activation = {p.threshold, p.layer, p.keep_scale, p.seed};
+    const unsigned rows = (unsigned)p.height / 2, columns = (unsigned)p.width / 2, windows = rows * columns;
     float shift[4] = {};
-    if (bias) {
-        const Four<float> loaded = reinterpret_cast<const Four<float> *>(bias)[mine.quad];
+    if (p.bias) {
+        const Four<float> loaded = reinterpret_cast<const Four<float> *>(p.bias)[mine.quad];
         for (int k = 0; k < 4; ++k) {
             shift[k] = loaded.v[k];
         }
     }
-    for (unsigned window = mine.first; window < (unsigned)samples * windows; window += mine.stride) {
+    for (unsigned window = mine.first; window < (unsigned)p.samples * windows; window += mine.stride) {
         const unsigned n = window / windows, at = window % windows, row = at / columns, column = at % columns;
         const Four<T> *corner =
-            reinterpret_cast<const Four<T> *>(x) +
-            ((unsigned long long)n * height * width + 2 * row * (unsigned)width + 2 * column) * mine.quads + mine.quad;
-        const Four<T> all[4] = {corner[0], corner[mine.quads], corner[width * mine.quads],
-                                corner[(width + 1) * mine.quads]};
+            reinterpret_cast<const Four<T> *>(p.x) +
+            ((unsigned long long)n * p.height * p.width + 2 * row * (unsigned)p.width + 2 * column) * mine.quads +
+            mine.quad;
+        const Four<T> all[4] = {corner[0], corner[mine.quads], corner[p.width * mine.quads],
+                                corner[(p.width + 1) * mine.quads]};
         unsigned words[4];
-        activation.words(state, (int)n, at * mine.quads + mine.quad, words);
+        activation.words(p.state, (int)n, at * mine.quads + mine.quad, words);
         Four<T> four;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
@@ -55,27 +83,27 @@ DEVICE_INLINE void pool_activation_forward(const StepState *state, const T *x, c
             }
             four.v[k] = from_float<T>(activation.apply(greatest + shift[k], words[k]));
         }
-        reinterpret_cast<Four<T> *>(z)[(unsigned long long)window * mine.quads + mine.quad] = four;
+        reinterpret_cast<Four<T> *>(p.z)[(unsigned long long)window * mine.quads + mine.quad] = four;
     }
 }
 
 // dZ to dX: what is above 0 was kept and active, so z is its mask; the first of the greatest in a window has the
 // gradient, and all others 0, those in no window too. Where sums are asked for, also the sum of the masked dZ over the
 // windows of a block, per channel: sums is (blocks, channels), added up by column_sums.
-template <typename T>
-DEVICE_INLINE void pool_activation_backward(const T *x, const T *z, const T *dz, T *dx, float *sums, int samples,
-                                            int height, int width, int channels, float keep_scale) {
+template <typename T> DEVICE_INLINE void pool_activation_backward(const PoolActivationBackward<T> &p) {
     __shared__ Four<float> partial[pool_threads];
-    const PoolThread mine = PoolThread::of(channels);
-    const unsigned rows = (unsigned)height / 2, columns = (unsigned)width / 2, all_rows = (unsigned)(height + 1) / 2,
-                   all_columns = (unsigned)(width + 1) / 2, windows = all_rows * all_columns;
-    const unsigned distances[4] = {0, mine.quads, (unsigned)width * mine.quads, (unsigned)(width + 1) * mine.quads};
+    const PoolThread mine = PoolThread::of(p.channels);
+    const unsigned rows = (unsigned)p.height / 2, columns = (unsigned)p.width / 2,
+                   all_rows = (unsigned)(p.height + 1) / 2, all_columns = (unsigned)(p.width + 1) / 2,
+                   windows = all_rows * all_columns;
+    const unsigned distances[4] = {0, mine.quads, (unsigned)p.width * mine.quads, (unsigned)(p.width + 1) * mine.quads};
     Four<float> sum = {};
-    for (unsigned window = mine.first; window < (unsigned)samples * windows; window += mine.stride) {
+    for (unsigned window = mine.first; window < (unsigned)p.samples * windows; window += mine.stride) {
         const unsigned n = window / windows, at = window % windows, row = at / all_columns, column = at % all_columns;
         const unsigned long long corner =
-            ((unsigned long long)n * height * width + 2 * row * (unsigned)width + 2 * column) * mine.quads + mine.quad;
-        Four<T> *to = reinterpret_cast<Four<T> *>(dx) + corner;
+            ((unsigned long long)n * p.height * p.width + 2 * row * (unsigned)p.width + 2 * column) * mine.quads +
+            mine.quad;
+        Four<T> *to = reinterpret_cast<Four<T> *>(p.dx) + corner;
         if (row == rows || column == columns) { // in no window: no more than a column, or a row, of the image is there
             const Four<T> none = {};
             to[0] = none;
@@ -86,17 +114,17 @@ DEVICE_INLINE void pool_activation_backward(const T *x, const T *z, const T *dz,
             }
             continue;
         }
-        const Four<T> *from = reinterpret_cast<const Four<T> *>(x) + corner;
+        const Four<T> *from = reinterpret_cast<const Four<T> *>(p.x) + corner;
         const Four<T> all[4] = {from[0], from[distances[1]], from[distances[2]], from[distances[3]]};
         const unsigned long long pooled =
             (((unsigned long long)n * rows + row) * columns + column) * mine.quads + mine.quad;
-        const Four<T> active = reinterpret_cast<const Four<T> *>(z)[pooled],
-                      gradient = reinterpret_cast<const Four<T> *>(dz)[pooled];
+        const Four<T> active = reinterpret_cast<const Four<T> *>(p.z)[pooled],
+                      gradient = reinterpret_cast<const Four<T> *>(p.dz)[pooled];
         Four<T> made[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
             // A factor, not a choice: the compiler would make dz's loads wait for z's.
-            const float masked = to_float(gradient.v[k]) * (to_float(active.v[k]) > 0 ? keep_scale : 0.0f);
+            const float masked = to_float(gradient.v[k]) * (to_float(active.v[k]) > 0 ? p.keep_scale : 0.0f);
             sum.v[k] += masked;
             float greatest = to_float(all[0].v[k]);
             int which = 0;
@@ -118,44 +146,26 @@ DEVICE_INLINE void pool_activation_backward(const T *x, const T *z, const T *dz,
             to[distances[i]] = made[i];
         }
     }
-    if (!sums) {
+    if (!p.sums) {
         return;
     }
     partial[threadIdx.x] = sum;
     __syncthreads();
-    if (threadIdx.x < (unsigned)channels) {
+    if (threadIdx.x < (unsigned)p.channels) {
         float total = 0;
         for (unsigned group = 0; group < pool_threads / mine.quads; ++group) {
             total += partial[group * mine.quads + threadIdx.x / 4].v[threadIdx.x % 4];
         }
-        sums[blockIdx.x * (unsigned)channels + threadIdx.x] = total;
+        p.sums[blockIdx.x * (unsigned)p.channels + threadIdx.x] = total;
     }
 }
 
 } // namespace
 
-KERNEL(256)
-pool_activation_forward_f32(const StepState *state, const float *x, const float *bias, float *z, int samples,
-                            int height, int width, int channels, unsigned threshold, float keep_scale,
-                            unsigned long long seed, unsigned layer) {
-    pool_activation_forward(state, x, bias, z, samples, height, width, channels, threshold, keep_scale, seed, layer);
-}
+KERNEL(256) pool_activation_forward_f32(PoolActivationForward<float> p) { pool_activation_forward(p); }
 
-KERNEL(256)
-pool_activation_forward_bf16(const StepState *state, const bfloat16 *x, const float *bias, bfloat16 *z, int samples,
-                             int height, int width, int channels, unsigned threshold, float keep_scale,
-                             unsigned long long seed, unsigned layer) {
-    pool_activation_forward(state, x, bias, z, samples, height, width, channels, threshold, keep_scale, seed, layer);
-}
+KERNEL(256) pool_activation_forward_bf16(PoolActivationForward<bfloat16> p) { pool_activation_forward(p); }
 
-KERNEL(256)
-pool_activation_backward_f32(const float *x, const float *z, const float *dz, float *dx, float *sums, int samples,
-                             int height, int width, int channels, float keep_scale) {
-    pool_activation_backward(x, z, dz, dx, sums, samples, height, width, channels, keep_scale);
-}
+KERNEL(256) pool_activation_backward_f32(PoolActivationBackward<float> p) { pool_activation_backward(p); }
 
-KERNEL(256)
-pool_activation_backward_bf16(const bfloat16 *x, const bfloat16 *z, const bfloat16 *dz, bfloat16 *dx, float *sums,
-                              int samples, int height, int width, int channels, float keep_scale) {
-    pool_activation_backward(x, z, dz, dx, sums, samples, height, width, channels, keep_scale);
-}
+KERNEL(256) pool_activation_backward_bf16(PoolActivationBackward<bfloat16> p) { pool_activation_backward(p); }

@@ -61,6 +61,7 @@ internal static class BenchCommand
             Precision = machine.Precision,
             Deterministic = machine.Deterministic,
             CudaGraph = machine.CudaGraph,
+            Kernels = machine.Kernels,
             LayerTimes = layers,
         };
         using ITrainingBackend backend = BackendFactory.Create(machine.Device, network, options, out string? whyCpu);

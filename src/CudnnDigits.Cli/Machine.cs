@@ -6,7 +6,7 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>Where and how exactly to compute, as the command line says.</summary>
-internal sealed record Machine(string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads)
+internal sealed record Machine(string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads, CudaKernels Kernels = CudaKernels.Auto)
 {
     private static readonly Option<string?> DeviceOption = new("--device")
     {
@@ -28,17 +28,21 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
         Description = "On a GPU: run the step call by call instead of replaying it as a captured graph.",
     };
 
+    private static readonly Option<string?> KernelsOption = CommonOptions.Choice(
+        "--kernels", "On a GPU: which kernels run the layers, to compare them. Default: auto, the fastest.",
+        [.. Enum.GetNames<CudaKernels>().Select(name => name.ToLowerInvariant())]);
+
     private static readonly Option<int?> ThreadsOption = CommonOptions.Ranged(
         "--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, BackendOptions.MostThreads);
 
     /// <summary>The options of a command that trains.</summary>
-    public static IEnumerable<Option> Options => [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, ThreadsOption];
+    public static IEnumerable<Option> Options => [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, KernelsOption, ThreadsOption];
 
     /// <summary>The options of a command that only predicts.</summary>
-    public static IEnumerable<Option> OptionsToPredict => [DeviceOption, PrecisionOption, ThreadsOption];
+    public static IEnumerable<Option> OptionsToPredict => [DeviceOption, PrecisionOption, KernelsOption, ThreadsOption];
 
     /// <summary>The options that cannot change when a run resumes; device and threads can.</summary>
-    public static IEnumerable<Option> FixedByRun => [PrecisionOption, DeterministicOption];
+    public static IEnumerable<Option> FixedByRun => [PrecisionOption, DeterministicOption, KernelsOption];
 
     /// <summary>Reads the options. <paramref name="device"/> is the default.</summary>
     public static Machine From(ParseResult result, string device = "auto")
@@ -48,7 +52,8 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
             result.GetValue(PrecisionOption) is { } name ? Enum.Parse<Precision>(name, ignoreCase: true) : null,
             result.GetValue(DeterministicOption),
             !result.GetValue(NoCudaGraphOption),
-            result.GetValue(ThreadsOption) ?? 0);
+            result.GetValue(ThreadsOption) ?? 0,
+            result.GetValue(KernelsOption) is { } kernels ? Enum.Parse<CudaKernels>(kernels, ignoreCase: true) : CudaKernels.Auto);
         BackendFactory.CheckDevice(machine.Device);
         return machine;
     }
@@ -67,12 +72,12 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     }
 
     /// <summary>Opens the GPU, if one is used, in the background; see <see cref="BackendFactory.Prepare"/>.</summary>
-    public IDisposable Prepare(TrainingOptions options) => BackendFactory.Prepare(Device, options.CreateNetwork(), Precision);
+    public IDisposable Prepare(TrainingOptions options) => BackendFactory.Prepare(Device, options.CreateNetwork(), Precision, Kernels);
 
     /// <summary>A classifier. Unless quiet, standard error says why device "auto" chose the CPU.</summary>
     public DigitClassifier CreateClassifier(NetworkWeights weights, bool quiet = false)
     {
-        DigitClassifier classifier = new(weights, new ClassifierOptions { Device = Device, Precision = Precision, Threads = Threads });
+        DigitClassifier classifier = new(weights, new ClassifierOptions { Device = Device, Precision = Precision, Kernels = Kernels, Threads = Threads });
         CommonOptions.NoteCpu(quiet ? null : classifier.WhyCpu);
         return classifier;
     }
@@ -80,6 +85,6 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     public ITrainingBackend CreateBackend(TrainingOptions options, out string? whyCpu) => BackendFactory.Create(
         Device,
         options.CreateNetwork(),
-        new BackendOptions(options, Threads) { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph },
+        new BackendOptions(options, Threads) { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph, Kernels = Kernels },
         out whyCpu);
 }

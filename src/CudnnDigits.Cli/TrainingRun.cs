@@ -43,7 +43,7 @@ internal sealed class TrainingRun : IDisposable
             string runtime = $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}";
             RunRecord record = new(
                 Checkpoint.Version, DateTime.UtcNow, options, start, data.Record, machine.Device, backend.Device, backend.Precision,
-                machine.Deterministic, runtime, backend.CudaDetails, sum);
+                machine.Deterministic, runtime, backend.CudaDetails, sum, machine.Kernels);
             RunFolder folder = RunFolder.Create(path(record.Started), record);
             TrainingState state = FreshState(backend.Network, options, initFrom?.Weights);
             return new TrainingRun(folder, record, data.Digits, backend, state, whyCpu, goesOn: false);
@@ -59,11 +59,11 @@ internal sealed class TrainingRun : IDisposable
     /// <param name="folder">Its locked folder, which is disposed with the run.</param>
     /// <param name="record">Its record, perhaps with more epochs.</param>
     /// <param name="data">The digits that it was started with.</param>
-    /// <param name="machine">Where to continue; precision and determinism are those of the run.</param>
+    /// <param name="machine">Where to continue; precision, determinism and kernels are those of the run.</param>
     public static TrainingRun Resume(RunFolder folder, RunRecord record, DigitDataset data, Machine machine)
     {
         Precision? precision = machine.Device == "cpu" ? null : record.Precision; // the CPU computes in fp32 only
-        machine = machine with { Precision = precision, Deterministic = record.Deterministic };
+        machine = machine with { Precision = precision, Deterministic = record.Deterministic, Kernels = record.Kernels };
         ITrainingBackend backend = machine.CreateBackend(record.Options, out string? whyCpu);
         try
         {

@@ -93,12 +93,12 @@ public sealed class BadMachineTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("SOFTCUDA_SHARED_BYTES=166912 CUDNN_DIGITS_CONVOLUTIONS=fused", "need 226 KiB of shared memory for a block, and this GPU has 163")]
-    [InlineData("CUDNN_DIGITS_CONVOLUTIONS=winograd", "CUDNN_DIGITS_CONVOLUTIONS=winograd: expected cudnn, hybrid, fused or warpgroups")]
-    [InlineData("SOFTCUDA_COMPUTE_CAPABILITY=100 CUDNN_DIGITS_CONVOLUTIONS=warpgroups", "CUDNN_DIGITS_CONVOLUTIONS=warpgroups: the fused kernels multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'")]
-    public void A_setting_that_cannot_be_is_refused(string settings, string says)
+    [InlineData("fused", "SOFTCUDA_SHARED_BYTES=166912", "--kernels fused: these kernels need 226 KiB of shared memory for a block, and this GPU has 163")]
+    [InlineData("warpgroups", "SOFTCUDA_COMPUTE_CAPABILITY=100", "--kernels warpgroups: these kernels multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'")]
+    public void Kernels_that_cannot_run_are_refused(string kernels, string settings, string says)
     {
-        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, Machine(Device, settings), Train("refused", "--device", "cuda", "--precision", "bf16", "--model", "improved"));
+        CliProgram.Result refused = CliProgram.RunIn(
+            _folder.Path, Machine(Device, settings), Train("refused", "--device", "cuda", "--precision", "bf16", "--model", "improved", "--kernels", kernels));
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains(says, OnlyLine(refused.Error), StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder["refused"]));
@@ -125,8 +125,9 @@ public sealed class BadMachineTests : TestsWithFolder
     public void The_fused_kernels_need_nothing_but_the_driver()
     {
         // Nor one that captures kernels which begin early: they wait for each other then.
-        (string, string)[] machine = Machine("libcuda.so.1", "CUDNN_DIGITS_CONVOLUTIONS=fused SOFTCUDA_DRIVER_VERSION=12020");
-        CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, Train("run", "--device", "auto", "--model", "improved", "--epochs", "1")).Succeeded();
+        (string, string)[] machine = Machine("libcuda.so.1", "SOFTCUDA_DRIVER_VERSION=12020");
+        string[] train = Train("run", "--device", "auto", "--model", "improved", "--epochs", "1", "--kernels", "fused");
+        CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, train).Succeeded();
         Assert.Contains("device    software CUDA device", trained.Error, StringComparison.Ordinal);
         string record = File.ReadAllText(_folder["run/run.json"]);
         Assert.Contains("\"cublas\": null", record, StringComparison.Ordinal);
@@ -137,7 +138,7 @@ public sealed class BadMachineTests : TestsWithFolder
         string info = CliProgram.RunIn(_folder.Path, machine, "info").Output;
         Assert.Contains("cuda backend  'improved' in bf16 alone, which needs no library but the driver; for all else cuDNN is missing", info, StringComparison.Ordinal);
 
-        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, [.. machine, ("CUDNN_DIGITS_CONVOLUTIONS", "cudnn")], predict);
+        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, [.. predict, "--precision", "fp32"]);
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains("--device cuda: cuDNN is missing", OnlyLine(refused.Error), StringComparison.Ordinal);
     }

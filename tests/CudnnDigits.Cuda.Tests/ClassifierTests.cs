@@ -312,7 +312,8 @@ public sealed unsafe class ClassifierTests
     }
 
     /// <summary>A caller with a context, a stream and memory of his own.</summary>
-    private sealed class Pipeline : IDisposable
+    /// <summary>A caller with a context, a stream and device memory of his own.</summary>
+    internal sealed class Pipeline : IDisposable
     {
         public Pipeline()
         {
@@ -345,12 +346,12 @@ public sealed unsafe class ClassifierTests
             return to;
         }
 
-        public float[] Download(nint logits)
+        public float[] Download(nint logits, int count = Logits)
         {
-            using PinnedMemory staging = new(Context.Handles, Logits * sizeof(float));
-            Stream.Download(staging.Pointer, logits, Logits * sizeof(float));
+            using PinnedMemory staging = new(Context.Handles, count * sizeof(float));
+            Stream.Download(staging.Pointer, logits, count * sizeof(float));
             Stream.Synchronize();
-            return new ReadOnlySpan<float>(staging.Pointer, Logits).ToArray();
+            return new ReadOnlySpan<float>(staging.Pointer, count).ToArray();
         }
 
         public void Dispose()

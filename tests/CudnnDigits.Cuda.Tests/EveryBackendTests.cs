@@ -18,6 +18,6 @@ public sealed class EveryBackendInBf16Tests : BackendTests
     {
         Precision = Precision.Bf16,
         Deterministic = true,
-        Convolutions = network.Name == "improved" ? "fused" : null,
+        Kernels = network.Name == "improved" ? CudaKernels.Fused : CudaKernels.Auto,
     });
 }

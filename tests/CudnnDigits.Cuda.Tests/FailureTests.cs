@@ -33,42 +33,42 @@ public sealed unsafe partial class FailureTests : IDisposable
     }
 
     /// <summary>
-    /// What is done, with which network, in which arithmetic, by whose convolutions; how many calls fail where N is 1, 0 for each
+    /// What is done, with which network, in which arithmetic, by whose kernels; how many calls fail where N is 1, 0 for each
     /// of them.
     /// </summary>
     public static TheoryData<string, string, Precision, string, int> Work => new()
     {
-        { "train", "small", Precision.Fp32, "cudnn", 0 },
-        { "train", "small", Precision.Bf16, "hybrid", 0 },
-        { "predict", "small", Precision.Bf16, "hybrid", 0 },
-        { "enqueue", "small", Precision.Fp32, "hybrid", 0 },
-        { "train", "simple", Precision.Fp32, "cudnn", 5 },
-        { "predict", "simple", Precision.Bf16, "hybrid", 5 },
-        { "train", "improved", Precision.Fp32, "cudnn", 2 },
-        { "train", "improved", Precision.Bf16, "fused", 1 },
-        { "train", "improved", Precision.Bf16, "warpgroups", 1 },
-        { "predict", "improved", Precision.Bf16, "warpgroups", 5 },
+        { "train", "small", Precision.Fp32, nameof(CudaKernels.Layered), 0 },
+        { "train", "small", Precision.Bf16, nameof(CudaKernels.Hybrid), 0 },
+        { "predict", "small", Precision.Bf16, nameof(CudaKernels.Hybrid), 0 },
+        { "enqueue", "small", Precision.Fp32, nameof(CudaKernels.Hybrid), 0 },
+        { "train", "simple", Precision.Fp32, nameof(CudaKernels.Layered), 5 },
+        { "predict", "simple", Precision.Bf16, nameof(CudaKernels.Hybrid), 5 },
+        { "train", "improved", Precision.Fp32, nameof(CudaKernels.Layered), 2 },
+        { "train", "improved", Precision.Bf16, nameof(CudaKernels.Fused), 1 },
+        { "train", "improved", Precision.Bf16, nameof(CudaKernels.Warpgroups), 1 },
+        { "predict", "improved", Precision.Bf16, nameof(CudaKernels.Warpgroups), 5 },
     };
 
     public void Dispose() => Plan("");
 
     [Theory]
     [MemberData(nameof(Work))]
-    public void A_failure_anywhere_is_said_in_one_line_leaves_nothing_behind_and_changes_nothing(string work, string network, Precision precision, string convolutions, int count)
+    public void A_failure_anywhere_is_said_in_one_line_leaves_nothing_behind_and_changes_nothing(string work, string network, Precision precision, string kernels, int count)
     {
         NetworkSpec spec = DigitNetworks.Find(network) ?? Small;
         Func<string, float[]?> run = device => work switch
         {
-            "train" => Train(device, spec, precision, convolutions),
-            "predict" => Predict(device, spec, precision, convolutions),
-            _ => Enqueue(device, spec, precision, convolutions),
+            "train" => Train(device, spec, precision, kernels),
+            "predict" => Predict(device, spec, precision, kernels),
+            _ => Enqueue(device, spec, precision, kernels),
         };
         float[]? expected = run("cuda");
         Failure[] failures = Order(Read("softcuda_called"));
         count = (int)((count == 0 ? failures.DistinctBy(failure => failure.Call).Count() : count) * Mutations.Factor);
         for (int i = 0; i < Math.Min(count, failures.Length); i++)
         {
-            string device = i % 3 == 2 ? "auto" : "cuda", what = $"{work} {network} {precision} {convolutions} on {device}, SOFTCUDA_FAIL={failures[i]}";
+            string device = i % 3 == 2 ? "auto" : "cuda", what = $"{work} {network} {precision} {kernels} on {device}, SOFTCUDA_FAIL={failures[i]}";
             Plan($"{failures[i]}");
             (float[]? actual, Exception? e) = Watch(() => run(device), what);
             string alive = Read("softcuda_alive");
@@ -173,9 +173,9 @@ public sealed unsafe partial class FailureTests : IDisposable
     /// Everything that comes out of an epoch and an evaluation, or null where it was the CPU. The small network has a second
     /// step, of one sample.
     /// </summary>
-    private static float[]? Train(string device, NetworkSpec network, Precision precision, string convolutions)
+    private static float[]? Train(string device, NetworkSpec network, Precision precision, string kernels)
     {
-        BackendOptions options = new(2, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true, Convolutions = convolutions };
+        BackendOptions options = new(2, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true, Kernels = Gpu.Kernels(kernels) };
         using ITrainingBackend backend = BackendFactory.Create(device, network, options, out string? whyCpu);
         Assert.Equal(backend.CudaDetails is null, whyCpu is not null);
         NetworkWeights weights = Initializer.Create(network, 0);
@@ -191,9 +191,9 @@ public sealed unsafe partial class FailureTests : IDisposable
     }
 
     /// <summary>Logits of three images in two calls of the device; null where it was the CPU.</summary>
-    private static float[]? Predict(string device, NetworkSpec network, Precision precision, string convolutions)
+    private static float[]? Predict(string device, NetworkSpec network, Precision precision, string kernels)
     {
-        ClassifierOptions options = new() { Device = device, BatchSize = 2, Precision = precision, Convolutions = convolutions };
+        ClassifierOptions options = new() { Device = device, BatchSize = 2, Precision = precision, Kernels = Gpu.Kernels(kernels) };
         using DigitClassifier classifier = new(Initializer.Create(network, 0), options);
         float[] logits = new float[3 * DigitDataset.Classes];
         classifier.Predict(Digits, [3, 4, 5], logits);
@@ -201,7 +201,7 @@ public sealed unsafe partial class FailureTests : IDisposable
     }
 
     /// <summary>Logits of two images in a caller's context, on his stream and in his graph; null where it was the CPU.</summary>
-    private static float[]? Enqueue(string device, NetworkSpec network, Precision precision, string convolutions)
+    private static float[]? Enqueue(string device, NetworkSpec network, Precision precision, string kernels)
     {
         const int Count = 2, Bytes = Count * DigitDataset.PixelCount, Logits = Count * DigitDataset.Classes;
         using CudaContext context = CudaDevice.Open(0);
@@ -209,7 +209,7 @@ public sealed unsafe partial class FailureTests : IDisposable
         CudaStream stream = new(context.Handles);
         DeviceMemory images = new(context.Handles, Bytes), logits = new(context.Handles, 2 * Logits * sizeof(float));
         PinnedMemory staging = new(context.Handles, Bytes);
-        ClassifierOptions options = new() { Device = device, CudaContext = context.DangerousGetHandle(), BatchSize = Count, Precision = precision, Convolutions = convolutions };
+        ClassifierOptions options = new() { Device = device, CudaContext = context.DangerousGetHandle(), BatchSize = Count, Precision = precision, Kernels = Gpu.Kernels(kernels) };
         using DigitClassifier classifier = new(Initializer.Create(network, 0), options);
         if (classifier.WhyCpu is not null)
         {

@@ -20,24 +20,24 @@ public class FusedConvolutionTests
     public void Every_kernel_follows_plain_loops(int n, double rate, bool warpgroups)
     {
         NetworkSpec network = DigitNetworks.Improved.WithDropout(rate);
-        Gpu.RequireFor(warpgroups ? "warpgroups" : "fused");
+        Gpu.RequireFor(warpgroups ? nameof(CudaKernels.Warpgroups) : nameof(CudaKernels.Fused));
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
         n = n > 0 ? n : 2 * session.Multiprocessors + 1;
         using FusedLab fused = new(session, network, n, training: true, warpgroups);
-        (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
+        (FusedNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         NetworkWeights weights = Start(network);
         parameters.Load(session.Stream, weights, new OptimizerState(network));
         Adam.RoundWeights(session, parameters);
-        FusedTensors t = net.Fused!;
+        FusedTensors t = net.Tensors;
         FusedConvolutions convolutions = new(session, t, Seed, n);
         Random random = new(n);
         byte[] pixels = [.. Enumerable.Range(0, n * 784).Select(_ => (byte)(random.NextDouble() < 0.7 ? 0 : random.Next(256)))];
         float[] dy = Values(n * 256, () => random.NextDouble() - 0.5);
 
         DeviceTensor state = lab.State(n, pixels);
-        new GatherAugment(session, n, t).Training(state, t.X, AugmentationSpec.None, Seed);
-        convolutions.Forward(state, training: true, net.Sums);
+        convolutions.Gather(state, Gathering.ForTraining(AugmentationSpec.None, Seed));
+        convolutions.Forward(state);
         float[] x = lab.Download(t.X);
         Assert.Equal(pixels.Select(pixel => (float)Bf16(pixel / 255f)), x);
         LayerState[] layers = [.. Enumerable.Range(0, 4).Select(i => new LayerState(lab, t.Layers[i], weights, n))];
@@ -61,17 +61,17 @@ public class FusedConvolutionTests
         session.PrepareBranches();
         lab.Upload(dy, net.Head.DY);
         FusedDense hidden = new(session, t, n);
-        DeviceTensor gradient = net.GradientA, dw = parameters.Gradient("fc1.weight"), w = parameters.Operand("fc1.weight");
+        DeviceTensor dw = parameters.Gradient("fc1.weight"), w = parameters.Operand("fc1.weight");
         hidden.Forward(t.Z4, w, net.Head.Y);
         hidden.BackwardWeights(t.Z4, net.Head.DY, dw);
-        hidden.BackwardData(w, net.Head.DY, gradient);
-        convolutions.Backward(gradient, net.GradientB, net.Sums);
+        hidden.BackwardData(w, net.Head.DY);
+        convolutions.Backward();
         session.Join();
         (double[] y, double[] dz, double[] dwExpected) = Dense(z4, Widen(lab.Download(w)), Widen(dy), n);
         Compare.Close(AddUp(lab.Download(net.Head.Y), hidden.Parts, y.Length), y, Summed, "y");
         Compare.Close(lab.Download(dw), dwExpected, Summed, "gradient of the hidden layer's weights");
         LayerState[] after = [.. Enumerable.Range(0, 4).Select(i => new LayerState(lab, t.Layers[i], weights, n))];
-        double[] du4 = Widen(lab.Download(gradient));
+        double[] du4 = Widen(lab.Download(t.Du4));
         Compare.Close(Narrow(du4), Mask(dz, pooled4, layers[3], Keep(rate)), Rounded, "du4");
         double[] dy4 = after[3].CheckGradients(Widen(y4), Unpool(du4, y4, layers[3], n, 14));
         after[3].CheckWeights(dy4, a3, 14, 64, 64);
@@ -103,9 +103,10 @@ public class FusedConvolutionTests
         Adam.RoundWeights(session, fused.Net.Parameters);
         byte[] pixels = GeneratedDigits.Create(n, seed: 3).Pixels.ToArray();
         DeviceTensor one = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), other = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), x = lab.Empty(n * 784);
-        FusedTensors t = fused.Net.Fused!;
-        new GatherAugment(session, n, t).Training(one, t.X, AugmentationSpec.Standard with { Elastic = 3 }, Seed);
-        new GatherAugment(session, n, null).Training(other, x, AugmentationSpec.Standard with { Elastic = 3 }, Seed);
+        FusedTensors t = fused.Net.Tensors;
+        Gathering gathering = Gathering.ForTraining(AugmentationSpec.Standard with { Elastic = 3 }, Seed);
+        new FusedConvolutions(session, t, Seed, n).Gather(one, gathering);
+        new GatherAugment(session, n).Training(other, x, gathering);
         float[] actual = lab.Download(t.X);
         Assert.Equal(lab.Download(x), actual);
         (StepState after, StepState expected) = (lab.Download<StepState>(one), lab.Download<StepState>(other));
@@ -124,10 +125,10 @@ public class FusedConvolutionTests
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
         using FusedLab fused = new(session, DigitNetworks.Improved.WithDropout(0), n, training: true);
-        (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
-        FusedTensors t = net.Fused!;
+        (FusedNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
+        FusedTensors t = net.Tensors;
         Random random = new(n);
-        DeviceTensor w = parameters.Operand("fc1.weight"), dw = parameters.Gradient("fc1.weight"), gradient = net.GradientA;
+        DeviceTensor w = parameters.Operand("fc1.weight"), dw = parameters.Gradient("fc1.weight");
         float[] x = Values(n * 3136, () => random.NextDouble() - 0.5), weights = Values(256 * 3136, () => random.NextDouble() - 0.5), dy = Values(n * 256, () => random.NextDouble() - 0.5);
         lab.Upload(x, t.Z4);
         lab.Upload(x, t.Pooled4); // its signs are the mask
@@ -137,11 +138,11 @@ public class FusedConvolutionTests
         FusedDense hidden = new(session, t, n);
         hidden.Forward(t.Z4, w, net.Head.Y);
         hidden.BackwardWeights(t.Z4, net.Head.DY, dw);
-        hidden.BackwardData(w, net.Head.DY, gradient);
+        hidden.BackwardData(w, net.Head.DY);
         (double[] y, double[] dz, double[] dwExpected) = Dense(Widen(x), Widen(weights), Widen(dy), n);
         Compare.Close(AddUp(lab.Download(net.Head.Y), hidden.Parts, y.Length), y, Summed, "y");
         Compare.Close(lab.Download(dw), dwExpected, Summed, "dW");
-        float[] du4 = lab.Download(gradient);
+        float[] du4 = lab.Download(t.Du4);
         Compare.Close(du4, [.. dz.Select((value, i) => x[i] > 0 ? value : 0)], Rounded, "du4");
         double[] sums = new double[64];
         for (int i = 0; i < du4.Length; i++)
@@ -160,7 +161,7 @@ public class FusedConvolutionTests
         using CudaContext.Scope scope = session.Context.Enter();
         int many = session.Multiprocessors + 3; // two at a time, and one that is left over
         using FusedLab fused = new(session, network, many, training: false);
-        (CudaNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
+        (FusedNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         NetworkWeights weights = Start(network);
         Random random = new(3);
         for (int i = 0; i < weights.Statistics.Length; i++)
@@ -170,12 +171,12 @@ public class FusedConvolutionTests
 
         parameters.Load(session.Stream, weights, null);
         Adam.RoundWeights(session, parameters);
-        FusedTensors t = net.Fused!;
+        FusedTensors t = net.Tensors;
         FusedConvolutions together = new(session, t, Seed, many), alone = new(session, t, Seed, 1);
         together.PreparePrediction();
         float[] x = Values(many * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble());
         lab.Upload(x, t.X);
-        together.Forward(lab.State(many), training: false, net.Sums);
+        together.Predict();
         float[] features = lab.Download(t.Z4);
 
         const int Sample = 2;
@@ -193,7 +194,7 @@ public class FusedConvolutionTests
         }
 
         lab.Upload(image, t.X);
-        alone.Forward(lab.State(1), training: false, net.Sums);
+        alone.Predict();
         Assert.Equal(actual, lab.Download(t.Z4)[..3136]);
 
         static double[] Pool(double[] y, LayerState layer, int side)
@@ -220,15 +221,15 @@ public class FusedConvolutionTests
         DigitDataset digits = GeneratedDigits.Create(40, seed: 11);
         int[] rows = [.. Enumerable.Range(0, 40)];
         float[] fused = new float[400], reference = new float[400];
-        foreach ((string convolutions, float[] logits) in new[] { ("fused", fused), ("cudnn", reference) })
+        foreach ((CudaKernels kernels, float[] logits) in new[] { (CudaKernels.Fused, fused), (CudaKernels.Layered, reference) })
         {
-            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 0, AugmentationSpec.None) { Precision = Precision.Bf16, Convolutions = convolutions });
+            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 0, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = kernels });
             backend.Load(weights, new OptimizerState(network));
             backend.Predict(digits, rows, logits);
         }
 
         Compare.Close(fused, Widen(reference), 2e-2, "logits");
-        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cuda", BatchSize = 16, Precision = Precision.Bf16, Convolutions = "fused" });
+        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cuda", BatchSize = 16, Precision = Precision.Bf16, Kernels = CudaKernels.Fused });
         float[] classified = new float[400];
         classifier.Predict(digits.Pixels, classified);
         Compare.Close(classified, Widen(fused), Gpu.IsSoftware ? 0 : 1e-3, "logits of the classifier"); // cuBLAS may sum otherwise for other sizes of step
@@ -236,22 +237,22 @@ public class FusedConvolutionTests
 
     /// <summary>What dropout has taken away is marked by a NaN: it must not be taken for one that the arithmetic has made.</summary>
     [Theory]
-    [InlineData("conv1.weight", "fused")]
-    [InlineData("conv2.weight", "fused")]
-    [InlineData("bn2.weight", "fused")]
-    [InlineData("conv3.weight", "fused")]
-    [InlineData("conv4.weight", "fused")]
-    [InlineData("bn4.bias", "fused")]
-    [InlineData("conv1.weight", "warpgroups")]
-    [InlineData("bn2.weight", "warpgroups")]
-    [InlineData("conv4.weight", "warpgroups")]
-    public void A_run_that_diverged_says_so(string parameter, string convolutions)
+    [InlineData("conv1.weight", nameof(CudaKernels.Fused))]
+    [InlineData("conv2.weight", nameof(CudaKernels.Fused))]
+    [InlineData("bn2.weight", nameof(CudaKernels.Fused))]
+    [InlineData("conv3.weight", nameof(CudaKernels.Fused))]
+    [InlineData("conv4.weight", nameof(CudaKernels.Fused))]
+    [InlineData("bn4.bias", nameof(CudaKernels.Fused))]
+    [InlineData("conv1.weight", nameof(CudaKernels.Warpgroups))]
+    [InlineData("bn2.weight", nameof(CudaKernels.Warpgroups))]
+    [InlineData("conv4.weight", nameof(CudaKernels.Warpgroups))]
+    public void A_run_that_diverged_says_so(string parameter, string kernels)
     {
-        Gpu.RequireFor(convolutions);
+        Gpu.RequireFor(kernels);
         NetworkSpec network = DigitNetworks.Improved;
         NetworkWeights weights = Start(network);
         weights[parameter].Fill(float.NaN);
-        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Convolutions = convolutions });
+        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = Gpu.Kernels(kernels) });
         backend.Load(weights, new OptimizerState(network));
         backend.BeginEpoch(GeneratedDigits.Create(8, seed: 11), 0, [.. Enumerable.Range(0, 8)], default);
         backend.RunSteps(0, [1e-3f]);
@@ -259,11 +260,11 @@ public class FusedConvolutionTests
     }
 
     [Theory]
-    [InlineData("fused")]
-    [InlineData("warpgroups")]
-    public void Steps_are_the_same_bits_captured_and_eager_overlapped_and_not(string convolutions)
+    [InlineData(nameof(CudaKernels.Fused))]
+    [InlineData(nameof(CudaKernels.Warpgroups))]
+    public void Steps_are_the_same_bits_captured_and_eager_overlapped_and_not(string kernels)
     {
-        Gpu.RequireFor(convolutions);
+        Gpu.RequireFor(kernels);
         float[] captured = Bits(graph: true, overlap: true);
         Assert.Equal(captured, Bits(graph: false, overlap: true));
         Assert.Equal(captured, Bits(graph: true, overlap: false));
@@ -274,7 +275,7 @@ public class FusedConvolutionTests
             NetworkSpec network = DigitNetworks.Improved;
             NetworkWeights weights = Start(network);
             OptimizerState optimizer = new(network);
-            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, CudaGraph = graph, Overlap = overlap, Convolutions = convolutions });
+            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, CudaGraph = graph, Overlap = overlap, Kernels = Gpu.Kernels(kernels) });
             backend.Load(weights, optimizer);
             backend.BeginEpoch(digits, 0, [.. Enumerable.Range(0, 36)], default); // the last step has four
             backend.RunSteps(0, [1e-3f, 1e-3f, 1e-3f]);
@@ -304,7 +305,7 @@ public class FusedConvolutionTests
         Assert.Equal(expected.Trained, actual.Trained);
         Assert.Equal(expected.Statistics, actual.Statistics);
 
-        ITrainingBackend Create() => Gpu.Create(network, new BackendOptions(4, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, Convolutions = "fused" });
+        ITrainingBackend Create() => Gpu.Create(network, new BackendOptions(4, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, Kernels = CudaKernels.Fused });
 
         void Step(ITrainingBackend on, int epoch)
         {
@@ -319,7 +320,7 @@ public class FusedConvolutionTests
     public void What_they_cannot_run_is_said(string model, Precision precision, string expected)
     {
         Gpu.Require();
-        InputException e = Assert.Throws<InputException>(() => Gpu.Create(DigitNetworks.Find(model)!, new BackendOptions(4, 0, AugmentationSpec.None) { Precision = precision, Convolutions = "fused" }));
+        InputException e = Assert.Throws<InputException>(() => Gpu.Create(DigitNetworks.Find(model)!, new BackendOptions(4, 0, AugmentationSpec.None) { Precision = precision, Kernels = CudaKernels.Fused }));
         Assert.Contains(expected, e.Message, StringComparison.Ordinal);
     }
 
@@ -329,13 +330,13 @@ public class FusedConvolutionTests
         public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training, bool warpgroups = false)
         {
             DeviceArena arena = new();
-            Net = new CudaNetwork(session, arena, network, samples, training, warpgroups ? Convolver.Warpgroups : Convolver.Fused);
+            Net = new FusedNetwork(session, arena, network, samples, training, warpgroups);
             Lab = DeviceLab.On(session);
             arena.Allocate(session.Context.Handles);
             session.Stream.Clear((nint)arena.Base, arena.Bytes);
         }
 
-        public CudaNetwork Net { get; }
+        public FusedNetwork Net { get; }
 
         public DeviceLab Lab { get; }
 

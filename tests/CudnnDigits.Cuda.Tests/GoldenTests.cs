@@ -10,24 +10,24 @@ public class GoldenTests
             TheoryData<string, Precision, bool, string> data = [];
             foreach (string model in new[] { "simple", "improved" })
             {
-                data.Add(model, Precision.Fp32, true, "cudnn");
-                data.Add(model, Precision.Fp32, true, "hybrid");
-                data.Add(model, Precision.Fp32, false, "hybrid");
-                data.Add(model, Precision.Tf32, true, "hybrid");
-                data.Add(model, Precision.Bf16, true, "hybrid");
+                data.Add(model, Precision.Fp32, true, nameof(CudaKernels.Layered));
+                data.Add(model, Precision.Fp32, true, nameof(CudaKernels.Hybrid));
+                data.Add(model, Precision.Fp32, false, nameof(CudaKernels.Hybrid));
+                data.Add(model, Precision.Tf32, true, nameof(CudaKernels.Hybrid));
+                data.Add(model, Precision.Bf16, true, nameof(CudaKernels.Hybrid));
             }
 
-            data.Add("improved", Precision.Bf16, true, "fused");
-            data.Add("improved", Precision.Bf16, true, "warpgroups");
+            data.Add("improved", Precision.Bf16, true, nameof(CudaKernels.Fused));
+            data.Add("improved", Precision.Bf16, true, nameof(CudaKernels.Warpgroups));
             return data;
         }
     }
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void Five_steps_follow_PyTorch(string model, Precision precision, bool graph, string convolutions)
+    public void Five_steps_follow_PyTorch(string model, Precision precision, bool graph, string kernels)
     {
-        Gpu.RequireFor(convolutions);
+        Gpu.RequireFor(kernels);
         GoldenTolerance tolerance = precision switch
         {
             Precision.Fp32 => Gpu.IsSoftware ? GoldenTolerance.Fp32 : GoldenTolerance.Fp32 with { Gradient = 5e-5 }, // seen on a GPU: conv2.weight, 2.0e-5
@@ -35,7 +35,7 @@ public class GoldenTests
             _ => new GoldenTolerance(2e-2, 0.3, 4e-2, 0.6),
         };
         Golden golden = Golden.Load(model);
-        BackendOptions options = new(64, 0, AugmentationSpec.None) { Precision = precision, Deterministic = true, CudaGraph = graph, Convolutions = convolutions };
+        BackendOptions options = new(64, 0, AugmentationSpec.None) { Precision = precision, Deterministic = true, CudaGraph = graph, Kernels = Gpu.Kernels(kernels) };
         using ITrainingBackend backend = Gpu.Create(golden.Start.Network, options);
         golden.AssertFollowedBy(backend, tolerance);
     }

@@ -34,12 +34,15 @@ internal static class Gpu
         Assert.SkipUnless(why is null, "no CUDA device; the software one, which README says how to build, stands in for it: CUDNN_DIGITS_CUDA_PATH=$PWD/build/softcuda");
     }
 
-    /// <summary>Skips the test where there is no device, or none for this way to convolve.</summary>
-    public static void RequireFor(string convolutions)
+    /// <summary>Skips the test where there is no device, or none for these kernels.</summary>
+    public static void RequireFor(string kernels)
     {
         Require();
-        Assert.SkipUnless(convolutions != "warpgroups" || Info.Value.Gpus[0].ComputeCapability == "9.0", "only GPUs of compute capability 9.0 multiply by warpgroups");
+        Assert.SkipUnless(kernels != nameof(CudaKernels.Warpgroups) || Info.Value.Gpus[0].ComputeCapability == "9.0", "only GPUs of compute capability 9.0 multiply by warpgroups");
     }
+
+    /// <summary>Kernels by name: public tests cannot have an internal type as their parameter.</summary>
+    public static CudaKernels Kernels(string name) => Enum.Parse<CudaKernels>(name);
 
     /// <summary>Skips the test where the device cannot be told to fail.</summary>
     public static void RequireSoftware()

@@ -49,9 +49,7 @@ public class LaunchTests
         using CudaStream caller = new(session.Context.Handles);
         using CudaEvent done = new(session.Context.Handles);
         using DeviceMemory state = new(session.Context.Handles, sizeof(StepState));
-        nint stateAt = state.Value, none = 0;
-        void** parameters = stackalloc void*[] { &stateAt, &none, &none, &none, &none, &none };
-        session.Kernels.Launch(onOurStream ? session.Stream.Value : caller.Value, "begin_image_step", (1, 1), (32, 1), parameters);
+        session.Kernels.Launch(onOurStream ? session.Stream.Value : caller.Value, "begin_image_step", (1, 1), new BeginImageStep { State = state.Value });
         if (!onOurStream)
         {
             done.Record(caller.Value);
@@ -78,11 +76,11 @@ public class LaunchTests
 
     /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
     [Theory]
-    [InlineData("cudnn", 38, 17)]
-    [InlineData("hybrid", 35, 11)]
-    [InlineData("fused", 20, 4)]
-    [InlineData("warpgroups", 20, 4)]
-    public void A_step_is_so_many_launches(string convolutions, int training, int prediction)
+    [InlineData(nameof(CudaKernels.Layered), 39, 17)]
+    [InlineData(nameof(CudaKernels.Hybrid), 36, 11)]
+    [InlineData(nameof(CudaKernels.Fused), 21, 4)]
+    [InlineData(nameof(CudaKernels.Warpgroups), 21, 4)]
+    public void A_step_is_so_many_launches(string kernels, int training, int prediction)
     {
         Gpu.Require();
         Assert.SkipUnless(Gpu.IsSoftware, "the libraries of a GPU may launch several kernels for a call");
@@ -90,7 +88,7 @@ public class LaunchTests
         using CudaContext.Scope scope = session.Context.Enter();
         DeviceArena arena = new();
         NetworkSpec network = DigitNetworks.Improved;
-        CudaNetwork net = new(session, arena, network, 4, training: true, Convolvers.Choose(session.Context.Device, session.Precision, network, convolutions));
+        CudaNetwork net = NetworkKind.Choose(session.Context.Device, session.Precision, network, Gpu.Kernels(kernels)).Make(session, arena, network, 4, training: true);
         using CudaStep step = session.Context.Handles.Make(handles => new CudaStep(session, handles, net, Options(4, Precision.Bf16), 4, 1 << 30));
         DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
         session.ReserveBlasWorkspaces(arena, ofBranches: true);

@@ -17,7 +17,7 @@ public partial class OperationTests
         const int N = 13;
         DenseShape shape = new(320, 48);
         float[] x = Values(precision, 1, N * shape.In), w = Values(precision, 2, shape.WeightSize), dy = Values(precision, 3, N * shape.Out);
-        Dense dense = new(lab.Session, N, shape.In, shape.Out);
+        Dense dense = new(lab.Session, N, new LinearLayer("fc", shape.In, shape.Out));
         DeviceArena arena = new();
         lab.Session.ReserveBlasWorkspaces(arena, ofBranches: false);
         arena.Allocate(lab.Session.Context.Handles);
@@ -69,7 +69,7 @@ public partial class OperationTests
     [Fact]
     public void A_tensor_that_is_too_small_or_of_another_type_is_refused() => DeviceLab.Run(Precision.Fp32, lab =>
     {
-        Dense dense = new(lab.Session, 4, 8, 3);
+        Dense dense = new(lab.Session, 4, new LinearLayer("fc", 8, 3));
         DeviceTensor x = lab.Empty(32), w = lab.Empty(24), y = lab.Empty(12);
         Assert.Throws<InvalidOperationException>(() => dense.Forward(x, w, y.Slice(0, 11)));
         Assert.Throws<InvalidOperationException>(() => dense.Forward(x.Slice(0, 31), w, y));
@@ -94,7 +94,7 @@ public partial class OperationTests
 
         DeviceTensor x = lab.Empty(expected.Length);
         DeviceTensor state = lab.State(N + 1, data.Pixels.ToArray(), epoch: 7, rate: 1e-3f);
-        new GatherAugment(lab.Session, N, fused: null).Training(state, x, augmentation, Seed);
+        new GatherAugment(lab.Session, N).Training(state, x, Gathering.ForTraining(augmentation, Seed));
         Close(precision, expected, lab.Download(x), "x");
         StepState after = lab.Download<StepState>(state);
         Assert.Equal((0u, (uint)N, 1u, 0L, (long)N, 0u), (after.First, after.Next, after.Step, after.AdamStep, after.Samples, after.Arrived));
@@ -117,7 +117,7 @@ public partial class OperationTests
                 new LinearLayer("fc1", 2 * 13 * 13, features), new ReLULayer("relu2"), new DropoutLayer("drop1", Rate), new LinearLayer("fc2", features, Classes),
             ]);
         DeviceArena arena = new();
-        CudaNetwork net = new(lab.Session, arena, network, n, training: true, Convolver.Cudnn);
+        LayeredNetwork net = new(lab.Session, arena, network, n, training: true, ownKernels: false);
         HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, parts * n, training: true);
         arena.Allocate(lab.Session.Context.Handles);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
@@ -161,7 +161,7 @@ public partial class OperationTests
 
         lab.Upload(inParts, tensors.Y);
         DeviceTensor state = lab.State(n, labels: labels, epoch: 5, smoothing: (float)smoothing);
-        Head head = new(lab.Session, tensors, n, parts);
+        Head head = CudnnDigits.Cuda.Head.Make(lab.Session, tensors, n, parts);
         head.Training(state, Seed);
         head.AddUp();
         Close(precision, logits, lab.Download(tensors.Logits), "logits");
@@ -203,7 +203,7 @@ public partial class OperationTests
         DeviceTensor state = lab.State(1, new byte[DigitDataset.PixelCount], adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w), dM = lab.Upload(m), dV = lab.Upload(v);
         OptimizerSpec spec = new() { WeightDecay = weightDecay, Beta1 = beta1, Beta2 = 0.99, Epsilon = 1e-6 };
         Adam adam = new(lab.Session, spec);
-        new GatherAugment(lab.Session, 1, fused: null).Training(state, lab.Empty(DigitDataset.PixelCount), AugmentationSpec.None, Seed);
+        new GatherAugment(lab.Session, 1).Training(state, lab.Empty(DigitDataset.PixelCount), Gathering.ForTraining(AugmentationSpec.None, Seed));
         adam.BeginStep(state);
         adam.Update(new AdamUpdate { State = state.Address, W = dW.Address, DW = lab.Upload(dw).Address, M = dM.Address, V = dV.Address, Count = Count });
         float[] before = [.. w];

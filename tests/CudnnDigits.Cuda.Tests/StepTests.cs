@@ -24,8 +24,8 @@ public class StepTests
             TheoryData<string, string> data = [];
             foreach (string name in new[] { "simple", "improved", "odd" })
             {
-                data.Add(name, "cudnn");
-                data.Add(name, "hybrid");
+                data.Add(name, nameof(CudaKernels.Layered));
+                data.Add(name, nameof(CudaKernels.Hybrid));
             }
 
             return data;
@@ -43,13 +43,13 @@ public class StepTests
     /// </summary>
     [Theory]
     [MemberData(nameof(Networks))]
-    public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name, string convolutions)
+    public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name, string kernels)
     {
         NetworkSpec network = Find(name).WithDropout(0.2);
         const int Batch = 16, Steps = 10; // of an epoch
         int[] order = EpochOrder.Create([.. Enumerable.Range(0, Batch * Steps)], 3, 0, shuffle: true);
         float[] rates = [.. Enumerable.Repeat(1e-4f, Steps)];
-        using ITrainingBackend cuda = Gpu.Create(network, Options(Batch) with { Convolutions = convolutions }), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
+        using ITrainingBackend cuda = Gpu.Create(network, Options(Batch) with { Kernels = Gpu.Kernels(kernels) }), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
         NetworkWeights start = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
         OptimizerState optimizer = new(network);
         cuda.Load(start, optimizer);

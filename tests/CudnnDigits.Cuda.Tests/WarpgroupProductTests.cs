@@ -39,7 +39,7 @@ public class WarpgroupProductTests
     [InlineData(false, true)]
     public void Factors_lie_where_their_descriptors_say(bool kMajorA, bool kMajorB)
     {
-        Gpu.RequireFor("warpgroups");
+        Gpu.RequireFor(nameof(CudaKernels.Warpgroups));
 
         // Distances that differ, so that none can be taken for another, and beginnings that nothing but 16 divides.
         Factor a = new(kMajorA, 16, kMajorA ? 1040 : 128, kMajorA ? 128 : 272), b = new(kMajorB, 4144, kMajorB ? 528 : 128, kMajorB ? 128 : 272);

@@ -1,3 +1,5 @@
+using System.Reflection;
+using System.Runtime.InteropServices;
 using CudnnDigits.Cuda;
 
 namespace CudnnDigits.Tests;
@@ -5,15 +7,71 @@ namespace CudnnDigits.Tests;
 /// <summary>The PTX in the assembly beside the sources that launch it; no GPU is needed for that.</summary>
 public partial class KernelTests
 {
+    private static readonly string Kernels = Path.Combine(SharedFiles.RepositoryRoot, "native", "kernels");
+
+    public static TheoryData<string> Modules => ["kernels", "fused", "hopper"];
+
+    /// <summary>
+    /// A kernel has one parameter, a struct by value. Its twin in C# has fields of the same names and sizes in the same order as the kernel's
+    /// source, and of the same size in all as the parameter in the PTX; and whatever the PTX loads of it is one of those fields.
+    /// </summary>
     [Theory]
-    [InlineData(KernelModule.Common)]
-    [InlineData(KernelModule.Fused)]
-    [InlineData(KernelModule.Hopper)]
+    [MemberData(nameof(Modules))]
+    public void Parameters_of_kernels_have_the_same_layout_on_both_sides(string module)
+    {
+        string sources = AllSources(), ptx = Encoding.UTF8.GetString(Source(module).Image);
+        Dictionary<string, string> structs = ParameterStruct().Matches(sources).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        Dictionary<string, string> taken = Signature().Matches(sources).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        Assert.All(Source(module).Kernels, kernel =>
+        {
+            string name = taken[kernel];
+            Type twin = typeof(KernelSource).Assembly.GetType($"CudnnDigits.Cuda.{name}")!;
+            Field[] fields = [.. FieldsOf(twin)];
+            (string Name, int Size)[] declared = [.. Declared(structs, name)];
+            Assert.Equal(declared, fields.Select(field => (field.Name, field.Size)));
+
+            string body = ptx[ptx.IndexOf($".visible .entry {kernel}(", StringComparison.Ordinal)..];
+            body = body[..body.IndexOf("\n}", StringComparison.Ordinal)];
+            Match parameter = Assert.Single(Parameter().Matches(body));
+            Assert.Equal(Marshal.SizeOf(twin), int.Parse(parameter.Groups[1].Value, CultureInfo.InvariantCulture));
+            HashSet<string> addresses = [$"{kernel}_param_0"];
+            foreach (Match copy in Copy().Matches(body).Where(copy => addresses.Contains(copy.Groups[2].Value)))
+            {
+                addresses.Add(copy.Groups[1].Value);
+            }
+
+            Match[] loads = [.. Load().Matches(body).Where(load => addresses.Contains(load.Groups[4].Value))];
+            Assert.NotEmpty(loads);
+            foreach (Match load in loads)
+            {
+                int size = int.Parse(load.Groups[3].Value, CultureInfo.InvariantCulture) / 8, count = load.Groups[1].Success ? int.Parse(load.Groups[1].Value, CultureInfo.InvariantCulture) : 1;
+                int first = load.Groups[5].Success ? int.Parse(load.Groups[5].Value, CultureInfo.InvariantCulture) : 0;
+                for (int at = first; at < first + count * size; at += size)
+                {
+                    Field field = Assert.Single(fields, field => field.Offset == at && field.Size == size);
+                    Assert.True(load.Groups[2].Value != "f" || field.IsFloat, $"{kernel} loads {field.Name} as a float");
+                }
+            }
+        });
+    }
+
+    [Theory]
+    [MemberData(nameof(Modules))]
+    public void A_launch_is_told_how_many_threads_and_how_much_shared_memory_a_block_has(string module)
+    {
+        KernelSource source = Source(module);
+        Assert.All(source.Kernels, kernel => Assert.InRange(source.Block(kernel).Threads, 32, 1024));
+        string[] published = [.. SharedMemory().Matches(Encoding.UTF8.GetString(source.Image)).Select(match => match.Groups[1].Value)];
+        Assert.Equal(published.Order(), source.Kernels.Where(kernel => source.Block(kernel).SharedBytes > 0).Order());
+    }
+
+    [Theory]
+    [MemberData(nameof(Modules))]
     public void Every_kernel_has_a_caller(string module)
     {
         string folder = Path.Combine(SharedFiles.RepositoryRoot, "src", "CudnnDigits", "Cuda");
         string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs").Select(File.ReadAllText));
-        Assert.All(KernelModule.Entries(module), name =>
+        Assert.All(Source(module).Kernels, name =>
         {
             string both = name.Replace("_f32", "", StringComparison.Ordinal).Replace("_bf16", "", StringComparison.Ordinal); // what CudaSession.KernelSuffix is added to
             Assert.True(sources.Contains($"\"{name}\"", StringComparison.Ordinal) || sources.Contains($"\"{both}\"", StringComparison.Ordinal), name);
@@ -24,20 +82,69 @@ public partial class KernelTests
     [Fact]
     public void No_function_on_the_device_has_the_name_of_a_kernel()
     {
-        string folder = Path.Combine(SharedFiles.RepositoryRoot, "native", "kernels");
-        string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));
+        string sources = AllSources();
         string[] functions = [.. DeviceFunction().Matches(sources).Select(match => match.Groups[1].Value)];
         Assert.Contains("philox_block", functions);
-        Assert.Empty(functions.Intersect(new[] { KernelModule.Common, KernelModule.Fused, KernelModule.Hopper }.SelectMany(KernelModule.Entries)));
+        Assert.Empty(functions.Intersect(Modules.SelectMany(module => Source(module.Data).Kernels)));
     }
 
     [Fact]
     public void Every_kernel_for_float32_has_one_for_bfloat16()
     {
-        string[] entries = [.. KernelModule.Entries(KernelModule.Common)];
+        string[] entries = [.. KernelSource.Common.Kernels];
         Assert.NotEmpty(entries);
         Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)), name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
     }
+
+    private static KernelSource Source(string module) => module switch { "kernels" => KernelSource.Common, "fused" => KernelSource.Fused, _ => KernelSource.Hopper };
+
+    private static string AllSources() => string.Concat(Directory.EnumerateFiles(Kernels, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));
+
+    /// <summary>Fields of a struct in C#, those of structs in it among them.</summary>
+    private static IEnumerable<Field> FieldsOf(Type type, int at = 0) =>
+        type.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance).SelectMany(field =>
+        {
+            int offset = at + (int)Marshal.OffsetOf(type, field.Name);
+            return field.FieldType.IsPrimitive
+                ? [new Field(field.Name.ToUpperInvariant(), offset, Marshal.SizeOf(field.FieldType), field.FieldType == typeof(float) || field.FieldType == typeof(double))]
+                : FieldsOf(field.FieldType, offset);
+        });
+
+    /// <summary>The same of a struct in the kernels' source.</summary>
+    private static IEnumerable<(string Name, int Size)> Declared(Dictionary<string, string> structs, string name) =>
+        FieldDeclaration().Matches(structs[name]).SelectMany(field => field.Groups[1].Value.Trim() switch
+        {
+            string type when structs.ContainsKey(type) => Declared(structs, type),
+            "int" or "unsigned" or "float" => Named(field, 4),
+            string type when type.EndsWith('*') || type is "long long" or "unsigned long long" or "double" => Named(field, 8),
+            string other => throw new InvalidOperationException($"{name}: {other}"),
+        });
+
+    private static IEnumerable<(string Name, int Size)> Named(Match field, int size) =>
+        field.Groups[2].Value.Split(',').Select(name => (name.Trim().Replace("_", "", StringComparison.Ordinal).ToUpperInvariant(), size));
+
+    private sealed record Field(string Name, int Offset, int Size, bool IsFloat);
+
+    [GeneratedRegex(@"struct (\w+) \{\n((?:    [^\n(){}]*;[^\n]*\n)+)\};")]
+    private static partial Regex ParameterStruct();
+
+    [GeneratedRegex(@"^    ([^;/]*?)(\w+(?:, \w+)*);", RegexOptions.Multiline)]
+    private static partial Regex FieldDeclaration();
+
+    [GeneratedRegex(@"KERNEL\([^)]*\)\s+(\w+)\((\w+)(?:<\w+>)? \w+\)")]
+    private static partial Regex Signature();
+
+    [GeneratedRegex(@"\.param [^\n]*_param_\d+(?:\[(\d+)\])?")]
+    private static partial Regex Parameter();
+
+    [GeneratedRegex(@"mov\.[bu]64 \s*(%rd\d+), (%rd\d+|\w+_param_0);")]
+    private static partial Regex Copy();
+
+    [GeneratedRegex(@"ld\.param(?:\.v(\d))?\.([a-z])(\d+) [^\[\n]*\[([%\w]+)(?:\+(\d+))?\]")]
+    private static partial Regex Load();
+
+    [GeneratedRegex(@"\.u32 (\w+)_shared_bytes = ")]
+    private static partial Regex SharedMemory();
 
     [GeneratedRegex(@"(?:DEVICE_INLINE|__device__)[^;{}()]*?(\w+)\(")]
     private static partial Regex DeviceFunction();

@@ -3,6 +3,7 @@
 // with the sums for that layer's batch norm.
 #include "first_layer_gradient.cuh"
 #include "masked_gradient.cuh"
+#include "parameters.cuh"
 
 namespace {
 
@@ -37,123 +38,121 @@ template <int Side, int In, int Out> struct BackwardData {
 } // namespace
 
 // y4, du4 → du3 (N, 14, 14, 64).
-KERNEL(256, 1)
-conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *turned4,
-                    const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
+SHARED_MEMORY(conv4_backward_data,
+              Tile<14, 64>::elements + 196 * 64 + 49 * 64 + 2 * BackwardData<14, 64, 64>::Below::elements)
+KERNEL(256, 1) conv4_backward_data(Conv4BackwardData p) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     BackwardData<14, 64, 64> conv;
     bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
     decltype(conv)::Below below{next_du4 + 49 * 64}, next_below{below.data + below.elements};
     __shared__ SharedCoefficients of_layer4;
-    const Share share = share_of<Tile<14, 64>>(samples);
+    const Share share = share_of<Tile<14, 64>>(p.samples);
     const auto prepare = [&](int n, const auto &of_below) {
-        fetch_rows<Tile<14, 64>>(next_y4, y4 + (long long)n * (196 * 64), share.read);
-        fetch<49 * 64>(next_du4, du4 + (long long)n * (49 * 64));
-        of_below.fetch(y3 + (long long)n * (196 * 64), share.made);
+        fetch_rows<Tile<14, 64>>(next_y4, p.y4 + (long long)n * (196 * 64), share.read);
+        fetch<49 * 64>(next_du4, p.du4 + (long long)n * (49 * 64));
+        of_below.fetch(p.y3 + (long long)n * (196 * 64), share.made);
     };
     tile.clear();
-    conv.weights.load(turned4);
+    conv.weights.load(p.turned4);
     wait_for_kernel_before();
     prepare(share.image, below);
-    of_layer4.load(coefficients4);
-    conv.masking.load(norm3);
-    for (int n = share.image; n < samples; n += share.stride) {
+    of_layer4.load(p.coefficients4);
+    conv.masking.load(p.norm3);
+    for (int n = share.image; n < p.samples; n += share.stride) {
         wait_for_copies();
         __syncthreads();
         fill_pooled_gradient(tile, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4, share.read);
         __syncthreads();
-        if (n + share.stride < samples) {
+        if (n + share.stride < p.samples) {
             prepare(n + share.stride, next_below);
         }
-        conv.run(tile, share.made, below, 1.0f, du3 + (long long)n * (196 * 64));
+        conv.run(tile, share.made, below, 1.0f, p.du3 + (long long)n * (196 * 64));
         exchange(below, next_below);
     }
     let_next_kernel_begin();
-    conv.masking.sums.finish_gradients<64>(norm3);
+    conv.masking.sums.finish_gradients<64>(p.norm3);
 }
 
 // y3, du3 → du2 (N, 14, 14, 32), pooled.
-KERNEL(256, 1)
-conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *turned3,
-                    const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
+SHARED_MEMORY(conv3_backward_data,
+              Tile<14, 64>::elements + 2 * 196 * 64 + 2 * BackwardData<14, 64, 32>::Below::elements)
+KERNEL(256, 1) conv3_backward_data(Conv3BackwardData p) {
     const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     BackwardData<14, 64, 32> conv;
     bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
     decltype(conv)::Below below{next_du3 + 196 * 64}, next_below{below.data + below.elements};
     __shared__ SharedCoefficients of_layer3;
-    const Share share = share_of<Tile<14, 64>>(samples);
+    const Share share = share_of<Tile<14, 64>>(p.samples);
     const auto prepare = [&](int n, const auto &of_below) {
-        fetch_rows<Tile<14, 64>>(next_y3, y3 + (long long)n * (196 * 64), share.read);
-        fetch_rows<Tile<14, 64>>(next_du3, du3 + (long long)n * (196 * 64), share.read);
-        of_below.fetch(pooled2 + (long long)n * (196 * 32), share.made);
+        fetch_rows<Tile<14, 64>>(next_y3, p.y3 + (long long)n * (196 * 64), share.read);
+        fetch_rows<Tile<14, 64>>(next_du3, p.du3 + (long long)n * (196 * 64), share.read);
+        of_below.fetch(p.pooled2 + (long long)n * (196 * 32), share.made);
     };
     tile.clear();
-    conv.weights.load(turned3);
+    conv.weights.load(p.turned3);
     wait_for_kernel_before();
     prepare(share.image, below);
-    of_layer3.load(coefficients3);
-    conv.masking.load(norm2);
-    for (int n = share.image; n < samples; n += share.stride) {
+    of_layer3.load(p.coefficients3);
+    conv.masking.load(p.norm2);
+    for (int n = share.image; n < p.samples; n += share.stride) {
         wait_for_copies();
         __syncthreads();
         fill_gradient(tile, Packed<Tile<14, 64>>{next_y3}, next_du3, of_layer3, share.read);
         __syncthreads();
-        if (n + share.stride < samples) {
+        if (n + share.stride < p.samples) {
             prepare(n + share.stride, next_below);
         }
-        conv.run(tile, share.made, below, keep_scale, du2 + (long long)n * (196 * 32));
+        conv.run(tile, share.made, below, p.keep_scale, p.du2 + (long long)n * (196 * 32));
         exchange(below, next_below);
     }
     let_next_kernel_begin();
-    conv.masking.sums.finish_gradients<32>(norm2);
+    conv.masking.sums.finish_gradients<32>(p.norm2);
 }
 
 // y2, du2 → the whole backward pass of the first layer.
-KERNEL(256, 2)
-conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *turned2,
-                    const bfloat16 *x, const bfloat16 *w1, BatchNorm norm1, const double *moments, float *d_w1,
-                    int samples) {
+SHARED_MEMORY(conv2_backward_data, Tile<28, 32>::elements + ImageTile::elements + 196 * 32)
+KERNEL(256, 2) conv2_backward_data(Conv2BackwardData p) {
     const Tile<28, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{tile.data + tile.elements};
     bfloat16 *next_du2 = image.data + image.elements;
     __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
-    const Share share = share_of<Tile<28, 32>>(samples);
+    const Share share = share_of<Tile<28, 32>>(p.samples);
     const Rows filled = whole_turns<Tile<28, 32>>(share.read);
     const auto fetch_du2 = [&](int n) {
-        fetch_rows<Tile<14, 32>>(next_du2, du2 + (long long)n * (196 * 32), {filled.first / 2, filled.end / 2});
+        fetch_rows<Tile<14, 32>>(next_du2, p.du2 + (long long)n * (196 * 32), {filled.first / 2, filled.end / 2});
     };
     tile.clear();
     image.clear();
     wait_for_kernel_before();
-    of_layer2.load(coefficients2);
-    of_layer1.load(device_pointer<const float>(norm1.coefficients));
-    copy_first_weights(weights1, w1);
-    ImageTile::Piece next = image.load(x + (long long)share.image * 784);
+    of_layer2.load(p.coefficients2);
+    of_layer1.load(device_pointer<const float>(p.norm1.coefficients));
+    copy_first_weights(weights1, p.w1);
+    ImageTile::Piece next = image.load(p.x + (long long)share.image * 784);
     fetch_du2(share.image);
     FirstLayerGradient gradient1;
-    for (int n = share.image; n < samples; n += share.stride) {
+    for (int n = share.image; n < p.samples; n += share.stride) {
         __syncthreads();
-        fetch_in_place(tile, y2 + (long long)n * (784 * 32), filled);
+        fetch_in_place(tile, p.y2 + (long long)n * (784 * 32), filled);
         image.fill(next);
         wait_for_copies();
         __syncthreads();
         fill_pooled_gradient(tile, tile, next_du2, of_layer2, share.read);
         __syncthreads();
-        if (n + share.stride < samples) {
-            next = image.load(x + (long long)(n + share.stride) * 784);
+        if (n + share.stride < p.samples) {
+            next = image.load(p.x + (long long)(n + share.stride) * 784);
             fetch_du2(n + share.stride);
         }
         // For every image, and not once: beside these the filling of the tile would have to spill, and where shared
         // memory takes nearly all of the first-level cache, what is spilled may be as far as the second.
         Weights<32, 32> weights;
         FirstConvolution first;
-        weights.load(turned2);
+        weights.load(p.turned2);
         first.load(weights1, of_layer1, weights.first_channel());
         convolve<32>(tile, weights, share.made, [&](int row, int column, const float(&gradient)[4]) {
             gradient1.add(first, Windows(image, row, column), 0, gradient1.inside(column),
                           {pack(gradient[0], gradient[1]), pack(gradient[2], gradient[3])});
         });
     }
-    gradient1.finish(weights1, of_layer1, norm1, moments, d_w1);
+    gradient1.finish(weights1, of_layer1, p.norm1, p.moments, p.d_w1);
 }

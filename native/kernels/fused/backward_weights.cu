@@ -1,6 +1,7 @@
 // Gradients of the weights of the convolutions of `improved`. dY and the input are made in shared memory from what the
 // passes before have left; one sum leaves each block.
 #include "convolution.cuh"
+#include "parameters.cuh"
 
 namespace {
 
@@ -73,74 +74,71 @@ template <int Side, int In, int Out> struct BackwardWeights {
 } // namespace
 
 // partial (blocks, 64, 3, 3, 64).
-KERNEL(256, 1)
-conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
-                       const float *coefficients3, float *partial, int samples) {
+SHARED_MEMORY(conv4_backward_weights, 2 * Tile<14, 64>::elements + 2 * 196 * 64 + 49 * 64)
+KERNEL(256, 1) conv4_backward_weights(Conv4BackwardWeights p) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     bfloat16 *next_y4 = input.data + input.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
     __shared__ SharedCoefficients of_layer4, of_layer3;
     BackwardWeights<14, 64, 64> conv;
     const auto prepare = [&](int n) {
-        fetch<196 * 64>(next_y4, y4 + (long long)n * (196 * 64));
-        fetch<49 * 64>(next_du4, du4 + (long long)n * (49 * 64));
-        fetch<196 * 64>(next_y3, y3 + (long long)n * (196 * 64));
+        fetch<196 * 64>(next_y4, p.y4 + (long long)n * (196 * 64));
+        fetch<49 * 64>(next_du4, p.du4 + (long long)n * (49 * 64));
+        fetch<196 * 64>(next_y3, p.y3 + (long long)n * (196 * 64));
     };
     prepare((int)blockIdx.x);
-    of_layer4.load(coefficients4);
-    of_layer3.load(coefficients3);
+    of_layer4.load(p.coefficients4);
+    of_layer3.load(p.coefficients3);
     dy.clear();
     input.clear();
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
         fill_pooled_gradient(dy, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4, dy.all());
         fill_activated(input, next_y3, of_layer3, input.all());
         __syncthreads();
-        if (n + (int)gridDim.x < samples) {
+        if (n + (int)gridDim.x < p.samples) {
             prepare(n + (int)gridDim.x);
         }
         conv.add(dy, input);
     }
-    conv.store(partial);
+    conv.store(p.partial);
 }
 
 // partial (blocks, 64, 3, 3, 32).
-KERNEL(256, 2)
-conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *pooled2,
-                       const float *coefficients2, float keep_scale, float *partial, int samples) {
+SHARED_MEMORY(conv3_backward_weights, Tile<14, 64>::elements + Tile<14, 32>::elements + 196 * 64)
+KERNEL(256, 2) conv3_backward_weights(Conv3BackwardWeights p) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Tile<14, 32> input{dy.data + dy.elements};
     bfloat16 *next_du3 = input.data + input.elements;
     __shared__ SharedCoefficients of_layer3, of_layer2;
     BackwardWeights<14, 32, 64> conv;
-    const auto fetch_du3 = [&](int n) { fetch<196 * 64>(next_du3, du3 + (long long)n * (196 * 64)); };
+    const auto fetch_du3 = [&](int n) { fetch<196 * 64>(next_du3, p.du3 + (long long)n * (196 * 64)); };
     fetch_du3((int)blockIdx.x);
-    of_layer3.load(coefficients3);
-    of_layer2.load(coefficients2);
+    of_layer3.load(p.coefficients3);
+    of_layer2.load(p.coefficients2);
     dy.clear();
     input.clear();
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
+    for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         __syncthreads();
-        fetch_in_place(dy, y3 + at, dy.all());
-        fetch_in_place(input, pooled2 + at / 2, input.all());
+        fetch_in_place(dy, p.y3 + at, dy.all());
+        fetch_in_place(input, p.pooled2 + at / 2, input.all());
         wait_for_copies();
         __syncthreads();
         fill_gradient(dy, dy, next_du3, of_layer3, dy.all());
-        activate_in_place(input, of_layer2, keep_scale);
+        activate_in_place(input, of_layer2, p.keep_scale);
         __syncthreads();
-        if (n + (int)gridDim.x < samples) {
+        if (n + (int)gridDim.x < p.samples) {
             fetch_du3(n + (int)gridDim.x);
         }
         conv.add(dy, input);
     }
-    conv.store(partial);
+    conv.store(p.partial);
 }
 
 // partial (blocks · 2, 32, 3, 3, 32).
-KERNEL(256, 1)
-conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *x,
-                       const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
+SHARED_MEMORY(conv2_backward_weights, 2 * Tile<28, 32>::elements + ImageTile::elements + 784 * 32 + 196 * 32)
+KERNEL(256, 1) conv2_backward_weights(Conv2BackwardWeights p) {
     const Tile<28, 32> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     const ImageTile image{input.data + input.elements};
     bfloat16 *next_y2 = image.data + image.elements, *next_du2 = next_y2 + 784 * 32;
@@ -148,23 +146,23 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     __shared__ bfloat16 weights1[32 * taps];
     BackwardWeights<28, 32, 32> conv;
     const auto prepare = [&](int n) {
-        fetch<784 * 32>(next_y2, y2 + (long long)n * (784 * 32));
-        fetch<196 * 32>(next_du2, du2 + (long long)n * (196 * 32));
+        fetch<784 * 32>(next_y2, p.y2 + (long long)n * (784 * 32));
+        fetch<196 * 32>(next_du2, p.du2 + (long long)n * (196 * 32));
     };
     prepare((int)blockIdx.x);
-    ImageTile::Piece next = image.load(x + (long long)blockIdx.x * 784);
-    of_layer2.load(coefficients2);
-    of_layer1.load(coefficients1);
-    copy_first_weights(weights1, w1);
+    ImageTile::Piece next = image.load(p.x + (long long)blockIdx.x * 784);
+    of_layer2.load(p.coefficients2);
+    of_layer1.load(p.coefficients1);
+    copy_first_weights(weights1, p.w1);
     dy.clear();
     input.clear();
     image.clear();
     __syncthreads();
     image.fill(next);
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
-        const bool more = n + (int)gridDim.x < samples;
+    for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
+        const bool more = n + (int)gridDim.x < p.samples;
         if (more) {
-            next = image.load(x + (long long)(n + (int)gridDim.x) * 784);
+            next = image.load(p.x + (long long)(n + (int)gridDim.x) * 784);
         }
         wait_for_copies();
         __syncthreads();
@@ -177,5 +175,5 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
         }
         conv.add(dy, input);
     }
-    conv.store(partial);
+    conv.store(p.partial);
 }

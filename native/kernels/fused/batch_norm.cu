@@ -1,15 +1,17 @@
 // What batch norm needs once before predictions.
-#include "batch_norm.cuh"
+#include "parameters.cuh"
 
 // Coefficients from the running statistics, for prediction. One block of 64 threads.
-KERNEL(64) batch_norm_running(BatchNorm norm, int channels) {
+PUBLISH(coefficient_count, 6 * 64)
+
+KERNEL(64) batch_norm_running(BatchNormRunning p) {
     const int c = (int)threadIdx.x;
-    if (c < channels) {
-        float *coefficients = device_pointer<float>(norm.coefficients) + c;
-        const double variance = device_pointer<const float>(norm.running_variance)[c];
-        const double a = device_pointer<const float>(norm.gamma)[c] / square_root(variance + epsilon);
+    if (c < p.channels) {
+        float *coefficients = device_pointer<float>(p.norm.coefficients) + c;
+        const double variance = device_pointer<const float>(p.norm.running_variance)[c];
+        const double a = device_pointer<const float>(p.norm.gamma)[c] / square_root(variance + epsilon);
         coefficients[scale] = (float)a;
-        coefficients[shift] =
-            (float)(device_pointer<const float>(norm.beta)[c] - a * device_pointer<const float>(norm.running_mean)[c]);
+        coefficients[shift] = (float)(device_pointer<const float>(p.norm.beta)[c] -
+                                      a * device_pointer<const float>(p.norm.running_mean)[c]);
     }
 }

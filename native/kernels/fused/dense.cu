@@ -3,6 +3,7 @@
 // order a product is summed is free, as long as both factors keep to it. Here lane 4 g + t has eight neighbours, from
 // 8t on, of 32.
 #include "masked_gradient.cuh"
+#include "parameters.cuh"
 
 namespace {
 
@@ -50,11 +51,10 @@ template <int Count, int Stage> struct Operand {
 
 // One part of y (parts, N, 256) f32: z4 (N, 3136) · w (256, 3136)ᵀ summed over its share of the features. A block makes
 // 32 · Samples samples by 64 · Outs outputs, a warp half of these by a quarter of those; it loads one stage ahead.
-template <int Samples, int Outs, int Stage>
-DEVICE_INLINE void hidden_forward(const bfloat16 *z4, const bfloat16 *w, float *y, int samples, int parts) {
+template <int Samples, int Outs, int Stage> DEVICE_INLINE void hidden_forward(const HiddenForward &p) {
     constexpr int across = hidden / (64 * Outs), stages = features4 / (32 * Stage);
     const int g = lane() >> 2, t = lane() & 3;
-    const int part = (int)blockIdx.x % parts, tile = (int)blockIdx.x / parts;
+    const int part = (int)blockIdx.x % p.parts, tile = (int)blockIdx.x / p.parts;
     const int first_sample = (tile / across * 2 + (warp() & 1)) * 16 * Samples;
     const int first_out = (tile % across * 4 + (warp() >> 1)) * 16 * Outs;
     Operand<Samples, Stage> left;
@@ -64,17 +64,17 @@ DEVICE_INLINE void hidden_forward(const bfloat16 *z4, const bfloat16 *w, float *
 #pragma unroll
         for (int i = 0; i < Samples; ++i) { // the last one stands in for those that do not exist
             const int n = first_sample + 16 * i + 8 * half + g;
-            left.rows[i][half] = z4 + (long long)(n < samples ? n : samples - 1) * features4 + 8 * t;
+            left.rows[i][half] = p.z4 + (long long)(n < p.samples ? n : p.samples - 1) * features4 + 8 * t;
         }
 #pragma unroll
         for (int j = 0; j < Outs; ++j) { // so that a lane gets four neighbouring sums
-            right.rows[j][half] = w + (long long)(first_out + 16 * j + channel_of(half, g)) * features4 + 8 * t;
+            right.rows[j][half] = p.w + (long long)(first_out + 16 * j + channel_of(half, g)) * features4 + 8 * t;
         }
     }
 
     float sums[Samples][Outs][2][4] = {};
-    const int end = stages * (part + 1) / parts;
-    int stage = stages * part / parts;
+    const int end = stages * (part + 1) / p.parts;
+    int stage = stages * part / p.parts;
     right.load(stage);
     wait_for_kernel_before();
     left.load(stage);
@@ -108,11 +108,11 @@ DEVICE_INLINE void hidden_forward(const bfloat16 *z4, const bfloat16 *w, float *
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int n = first_sample + 16 * i + 8 * half + g;
-            float *row = y + ((long long)part * samples + n) * hidden + first_out + 4 * t;
+            float *row = p.y + ((long long)part * p.samples + n) * hidden + first_out + 4 * t;
 #pragma unroll
             for (int j = 0; j < Outs; ++j) {
                 const float(&of)[2][4] = sums[i][j];
-                if (n < samples) {
+                if (n < p.samples) {
                     *reinterpret_cast<Four16 *>(row + 16 * j) = {
                         {of[0][2 * half], of[0][2 * half + 1], of[1][2 * half], of[1][2 * half + 1]}};
                 }
@@ -124,24 +124,19 @@ DEVICE_INLINE void hidden_forward(const bfloat16 *z4, const bfloat16 *w, float *
 } // namespace
 
 // For small batches: many blocks.
-KERNEL(256, 2)
-hidden_forward_32x64(const bfloat16 *z4, const bfloat16 *w, float *y, int samples, int parts) {
-    hidden_forward<1, 1, 2>(z4, w, y, samples, parts);
-}
+KERNEL(256, 2) hidden_forward_32x64(HiddenForward p) { hidden_forward<1, 1, 2>(p); }
 
 // For large ones: what is loaded is multiplied more often.
-KERNEL(256, 2)
-hidden_forward_64x128(const bfloat16 *z4, const bfloat16 *w, float *y, int samples, int parts) {
-    hidden_forward<2, 2, 1>(z4, w, y, samples, parts);
-}
+KERNEL(256, 2) hidden_forward_64x128(HiddenForward p) { hidden_forward<2, 2, 1>(p); }
 
 // dy (N, 256) · w, and on through dropout and ReLU to du4 (N, 7, 7, 64), with the sums for batch norm.
 // A block has the weights of one pixel, a warp those of sixteen channels in its registers, and takes sixteen samples at
 // a time, of which the block fetches the next ones meanwhile.
-KERNEL(256, 2)
-hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pooled4, float keep_scale, bfloat16 *du4,
-                     BatchNorm norm4, int samples) {
-    constexpr int pitch = 64 + 8, chunks = hidden / 32, groups = 64 / 16, at_once = image_warps / groups * 16;
+constexpr int hidden_pitch = 64 + 8, hidden_data_samples = image_warps / (64 / 16) * 16;
+SHARED_MEMORY(hidden_backward_data, hidden *hidden_pitch)
+PUBLISH(hidden_backward_data_samples, hidden_data_samples)
+KERNEL(256, 2) hidden_backward_data(HiddenBackwardData p) {
+    constexpr int pitch = hidden_pitch, chunks = hidden / 32, groups = 64 / 16, at_once = hidden_data_samples;
     bfloat16 *tile = reinterpret_cast<bfloat16 *>(dynamic_shared_memory);
     const int pixel = (int)blockIdx.x % 49, g = lane() >> 2, t = lane() & 3;
     MaskedGradient<64> masking;
@@ -149,7 +144,7 @@ hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pool
     // lanes' t have as first, then as second. And pairs of channels so that a lane gets four neighbours.
     for (int i = (int)threadIdx.x; i < hidden * 4; i += image_threads) {
         const int out = i / 4, sixteen = i % 4 * 16;
-        const bfloat16 *from = w + (long long)out * features4 + pixel * 64 + sixteen;
+        const bfloat16 *from = p.w + (long long)out * features4 + pixel * 64 + sixteen;
         const Octet first = load_octet(from), second = load_octet(from + 8);
         const int row = (out & ~31) | (out >> 1 & 3) * 8 | (out >> 3 & 3) * 2 | (out & 1);
         store_octet(tile + row * pitch + sixteen, {{first.w[0], first.w[2], second.w[0], second.w[2]}});
@@ -170,27 +165,28 @@ hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pool
     static_assert(2 * stage <= hidden * pitch, "two stages are no larger than the weights were");
     const auto prepare = [&](int first, bfloat16 *to) {
         for (int i = (int)threadIdx.x; i < at_once * hidden / 8; i += image_threads) {
-            const int row = i / (hidden / 8), n = first + row < samples ? first + row : samples - 1;
-            copy_async(to + row * row_pitch + i % (hidden / 8) * 8, dy + (long long)n * hidden + i % (hidden / 8) * 8);
+            const int row = i / (hidden / 8), n = first + row < p.samples ? first + row : p.samples - 1;
+            copy_async(to + row * row_pitch + i % (hidden / 8) * 8,
+                       p.dy + (long long)n * hidden + i % (hidden / 8) * 8);
         }
     };
     const int stride = (int)gridDim.x / 49 * at_once, row = warp() / groups * 16 + g;
     int first = (int)blockIdx.x / 49 * at_once;
     wait_for_kernel_before();
     prepare(first, tile);
-    masking.load(norm4);
-    for (int turn = 0; first < samples; first += stride, turn ^= 1) {
+    masking.load(p.norm4);
+    for (int turn = 0; first < p.samples; first += stride, turn ^= 1) {
         const long long at = (long long)(first + row) * features4 + pixel * 64 + masking.first_channel();
         FourChannels y[2] = {};
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            if (first + row + 8 * half < samples) {
-                y[half] = load_four(pooled4 + at + 8 * half * features4);
+            if (first + row + 8 * half < p.samples) {
+                y[half] = load_four(p.pooled4 + at + 8 * half * features4);
             }
         }
         wait_for_copies();
         __syncthreads();
-        if (first + stride < samples) {
+        if (first + stride < p.samples) {
             prepare(first + stride, tile + (turn ^ 1) * stage);
         }
         const bfloat16 *from = tile + turn * stage + row * row_pitch + 8 * t;
@@ -210,26 +206,30 @@ hidden_backward_data(const bfloat16 *dy, const bfloat16 *w, const bfloat16 *pool
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            if (first + row + 8 * half < samples) {
+            if (first + row + 8 * half < p.samples) {
                 float gradient[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
                     gradient[i] = sums[0][i / 2][2 * half + i % 2] + sums[1][i / 2][2 * half + i % 2];
                 }
-                *reinterpret_cast<FourChannels *>(du4 + at + 8 * half * features4) =
-                    masking.apply(gradient, y[half], keep_scale);
+                *reinterpret_cast<FourChannels *>(p.du4 + at + 8 * half * features4) =
+                    masking.apply(gradient, y[half], p.keep_scale);
             }
         }
     }
     let_next_kernel_begin();
-    masking.sums.finish_gradients<64>(norm4);
+    masking.sums.finish_gradients<64>(p.norm4);
 }
 
 // dw (256, 3136) f32 = dyᵀ (256, N) · z4 (N, 3136). A block makes 128 outputs by the 64 channels of a pixel, 128
 // samples at a time, of which it fetches the next meanwhile: so many, because what is fetched takes as long to come as
 // fewer take to be multiplied. A warp makes 32 by 32.
-KERNEL(256, 2) hidden_backward_weights(const bfloat16 *dy, const bfloat16 *z4, float *dw, int samples) {
-    constexpr int at_once = 128, outs = 128, channels = 64, pitch_dy = outs + 8, pitch_z = channels + 8;
+constexpr int weights_samples = 128, weights_outs = 128, pitch_of_dy = weights_outs + 8, pitch_of_z = 64 + 8;
+SHARED_MEMORY(hidden_backward_weights, 2 * weights_samples * (pitch_of_dy + pitch_of_z))
+PUBLISH(hidden_backward_weights_outs, weights_outs)
+KERNEL(256, 2) hidden_backward_weights(HiddenBackwardWeights p) {
+    constexpr int at_once = weights_samples, outs = weights_outs, channels = 64, pitch_dy = pitch_of_dy,
+                  pitch_z = pitch_of_z;
     constexpr int stage = at_once * (pitch_dy + pitch_z);
     bfloat16 *stages = reinterpret_cast<bfloat16 *>(dynamic_shared_memory);
     const int pixel = (int)blockIdx.x / 2, first_out = (int)blockIdx.x % 2 * outs;
@@ -238,24 +238,24 @@ KERNEL(256, 2) hidden_backward_weights(const bfloat16 *dy, const bfloat16 *z4, f
             for (int i = (int)threadIdx.x; i < at_once * width / 8; i += image_threads) {
                 const int n = i / (width / 8), octet = i % (width / 8);
                 bfloat16 *place = into + n * pitch + 8 * octet;
-                if (first + n < samples) {
+                if (first + n < p.samples) {
                     copy_async(place, from + (long long)(first + n) * row_of_all + 8 * octet);
                 } else {
                     store_octet(place, {{0, 0, 0, 0}});
                 }
             }
         };
-        fetch_rows(dy + first_out, outs, hidden, to, pitch_dy);
-        fetch_rows(z4 + pixel * channels, channels, features4, to + at_once * pitch_dy, pitch_z);
+        fetch_rows(p.dy + first_out, outs, hidden, to, pitch_dy);
+        fetch_rows(p.z4 + pixel * channels, channels, features4, to + at_once * pitch_dy, pitch_z);
     };
     const int i = lane() >> 3, j = lane() & 7, g = lane() >> 2, t = lane() & 3;
     const int out = warp() % 4 * 32, channel = warp() / 4 * 32;
     float sums[2][4][4] = {};
     prepare(0, stages);
-    for (int first = 0, turn = 0; first < samples; first += at_once, turn ^= 1) {
+    for (int first = 0, turn = 0; first < p.samples; first += at_once, turn ^= 1) {
         wait_for_copies();
         __syncthreads();
-        if (first + at_once < samples) {
+        if (first + at_once < p.samples) {
             prepare(first + at_once, stages + (turn ^ 1) * stage);
         }
         const bfloat16 *gradients = stages + turn * stage + (8 * (i >> 1) + j) * pitch_dy + out + 8 * (i & 1);
@@ -283,7 +283,7 @@ KERNEL(256, 2) hidden_backward_weights(const bfloat16 *dy, const bfloat16 *z4, f
     for (int row = 0; row < 2; ++row) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            float *to = dw + (long long)(first_out + out + 16 * row + 8 * half + g) * features4 + pixel * channels +
+            float *to = p.dw + (long long)(first_out + out + 16 * row + 8 * half + g) * features4 + pixel * channels +
                         channel + 2 * t;
 #pragma unroll
             for (int column = 0; column < 4; ++column) {

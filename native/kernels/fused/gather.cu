@@ -3,13 +3,22 @@
 #include "batch_norm.cuh"
 #include "convolution.cuh"
 
+struct GatherWindowMoments {
+    StepState *state;
+    bfloat16 *x;
+    Gathering gathering;
+    const bfloat16 *w1;
+    BatchNorm norm1;
+    double *moments;
+    int samples;
+};
+
 // Samples of a dataset to x (N, 28, 28), augmented, and the moments of the windows of x: sums over all pixels of
 // p_j · p_k, where p are the nine values that the taps see and p_9 = 1. Whatever a convolution from one channel has as
 // mean and variance follows from them: the first layer's statistics. The moments themselves are kept for its backward
 // pass.
-KERNEL(256, 4)
-gather_window_moments(StepState *state, bfloat16 *x, Gathering gathering, const bfloat16 *w1, BatchNorm norm1,
-                      double *moments, int samples) {
+PUBLISH(moment_count, Moments::count)
+KERNEL(256, 4) gather_window_moments(GatherWindowMoments p) {
     __shared__ float picture_memory[Picture::elements];
     __shared__ bfloat16 image_memory[ImageTile::elements];
     __shared__ float of_warps[image_warps][Moments::count];
@@ -21,9 +30,9 @@ gather_window_moments(StepState *state, bfloat16 *x, Gathering gathering, const 
     image.clear();
     wait_for_kernel_before();
     __syncthreads();
-    for (int n = (int)blockIdx.x; n < samples; n += (int)gridDim.x) {
-        bfloat16 *to = x + (long long)n * 784;
-        gather_augment(state, n, gathering, picture, [&](int h, int w, float value) {
+    for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
+        bfloat16 *to = p.x + (long long)n * 784;
+        gather_augment(p.state, n, p.gathering, picture, [&](int h, int w, float value) {
             const bfloat16 rounded = from_float<bfloat16>(value);
             to[h * 28 + w] = rounded;
             image.set(h, w, rounded);
@@ -64,20 +73,20 @@ gather_window_moments(StepState *state, bfloat16 *x, Gathering gathering, const 
         for (int w = 0; threadIdx.x < Moments::rows * Moments::columns && w < image_warps; ++w) {
             sum += of_warps[w][threadIdx.x];
         }
-        device_pointer<float>(norm1.partial)[blockIdx.x * Moments::count + threadIdx.x] = sum;
+        device_pointer<float>(p.norm1.partial)[blockIdx.x * Moments::count + threadIdx.x] = sum;
     }
 
     __shared__ double totals[Moments::count], scratch[1024];
     const int c = (int)threadIdx.x, channel = c < 32 ? c : 0;
-    const Affine affine = load_affine(norm1, channel);
+    const Affine affine = load_affine(p.norm1, channel);
     float w[taps];
 #pragma unroll
     for (int k = 0; k < taps; ++k) {
-        w[k] = to_float(w1[channel * taps + k]);
+        w[k] = to_float(p.w1[channel * taps + k]);
     }
-    if (add_up_in_last_block<Moments::count>(norm1, totals, scratch)) {
+    if (add_up_in_last_block<Moments::count>(p.norm1, totals, scratch)) {
         if (c < Moments::count) {
-            moments[c] = totals[c];
+            p.moments[c] = totals[c];
         }
         if (c < 32) {
             double average = 0, square = 0;
@@ -91,10 +100,10 @@ gather_window_moments(StepState *state, bfloat16 *x, Gathering gathering, const 
                 square += of_j * w[j];
                 average += w[j] * totals[Moments::at(taps, j)];
             }
-            average /= norm1.values;
-            use_statistics(norm1, affine, average, square / norm1.values - average * average, c);
+            average /= p.norm1.values;
+            use_statistics(p.norm1, affine, average, square / p.norm1.values - average * average, c);
         } else if (c == 32) {
-            move_on(state, samples, gathering);
+            move_on(p.state, p.samples, p.gathering);
         }
     }
 }

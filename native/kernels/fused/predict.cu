@@ -1,6 +1,7 @@
 // All convolutions of `improved` for prediction, by the running statistics: from the input to the features in one
 // kernel, nothing stored between the layers.
 #include "convolution.cuh"
+#include "parameters.cuh"
 
 namespace {
 
@@ -90,37 +91,36 @@ DEVICE_INLINE void store_four(bfloat16 *to, const FourChannels &four) { *reinter
 
 // x (N, 28, 28) → z4 (N, 7, 7, 64). A block takes one image or two at a time: two load each layer's weights once for
 // both, one has more blocks where there are few images.
-KERNEL(256, 1)
-predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficients1, const bfloat16 *w2,
-                 const float *coefficients2, const bfloat16 *w3, const float *coefficients3, const bfloat16 *w4,
-                 const float *coefficients4, bfloat16 *z4, int samples, int at_once) {
+SHARED_MEMORY(predict_features,
+              Tile<28, 32>::elements + ImageTile::elements + 2 * (Tile<14, 32>::elements + Tile<14, 64>::elements))
+KERNEL(256, 1) predict_features(PredictFeatures p) {
     using Wide = Tile<28, 32>;
     using Pooled = Tile<14, 32>;
     using Deep = Tile<14, 64>;
     const Wide first{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const ImageTile image{first.data + first.elements};
-    bfloat16 *pooled = image.data + image.elements, *deep = pooled + at_once * Pooled::elements;
+    bfloat16 *pooled = image.data + image.elements, *deep = pooled + p.at_once * Pooled::elements;
     const auto second = [&](int i) { return Pooled{pooled + i * Pooled::elements}; };
     const auto third = [&](int i) { return Deep{deep + i * Deep::elements}; };
     __shared__ SharedCoefficients of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
-    copy_first_weights(weights1, w1);
+    copy_first_weights(weights1, p.w1);
     first.clear();
     image.clear();
-    for (int i = 0; i < at_once; ++i) {
+    for (int i = 0; i < p.at_once; ++i) {
         second(i).clear();
         third(i).clear();
     }
     wait_for_kernel_before();
-    of_layer1.load(coefficients1);
-    for (int n = (int)blockIdx.x * at_once; n < samples; n += (int)gridDim.x * at_once) {
-        const int count = samples - n < at_once ? samples - n : at_once;
+    of_layer1.load(p.coefficients1);
+    for (int n = (int)blockIdx.x * p.at_once; n < p.samples; n += (int)gridDim.x * p.at_once) {
+        const int count = p.samples - n < p.at_once ? p.samples - n : p.at_once;
         {
             Layer<32, 32> layer;
-            layer.load(w2, coefficients2);
+            layer.load(p.w2, p.coefficients2);
             for (int i = 0; i < count; ++i) {
                 __syncthreads();
-                image.fill(image.load(x + (long long)(n + i) * 784));
+                image.fill(image.load(p.x + (long long)(n + i) * 784));
                 __syncthreads();
                 fill_first_layer(first, image, weights1, of_layer1, first.all());
                 __syncthreads();
@@ -131,7 +131,7 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
         }
         {
             Layer<32, 64> layer;
-            layer.load(w3, coefficients3);
+            layer.load(p.w3, p.coefficients3);
             __syncthreads();
             for (int i = 0; i < count; ++i) {
                 layer.run<14>(second(i), [&](int row, int column, int channel, const FourChannels &four) {
@@ -141,10 +141,10 @@ predict_features(const bfloat16 *x, const bfloat16 *w1, const float *coefficient
         }
         {
             Layer<64, 64> layer;
-            layer.load(w4, coefficients4);
+            layer.load(p.w4, p.coefficients4);
             __syncthreads();
             for (int i = 0; i < count; ++i) {
-                bfloat16 *to = z4 + (long long)(n + i) * (49 * 64);
+                bfloat16 *to = p.z4 + (long long)(n + i) * (49 * 64);
                 layer.run_pooled<14>(third(i), [&](int row, int column, int channel, const FourChannels &four) {
                     store_four(to + (row * 7 + column) * 64 + channel, four);
                 });

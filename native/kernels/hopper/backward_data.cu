@@ -1,11 +1,12 @@
 // Gradients of data, as in fused/backward_data.cu.
 #include "../fused/first_layer_gradient.cuh"
+#include "../fused/parameters.cuh"
 #include "convolution.cuh"
 
 // y4, du4 → du3 (N, 14, 14, 64).
-KERNEL(512, 1)
-conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *turned4,
-                    const bfloat16 *y3, bfloat16 *du3, BatchNorm norm3, int samples) {
+SHARED_MEMORY(conv4_backward_data,
+              SharedWeights<64, 64>::elements + 2 * Planes<14, 64, 64>::elements + 196 * 64 + 49 * 64)
+KERNEL(512, 1) conv4_backward_data(Conv4BackwardData p) {
     using Gradient = Planes<14, 64, 64>;
     const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Gradient> tiles{weights.data + weights.elements};
@@ -14,36 +15,35 @@ conv4_backward_data(const bfloat16 *y4, const bfloat16 *du4, const float *coeffi
     WarpgroupConvolution<Gradient, 64> conv;
     GradientBelow<Gradient, 64> below;
     const auto fetch_next = [&](int n) {
-        fetch_quads<convolution_threads, Gradient>(y4 + (long long)n * (196 * 64), Packed<Gradient, bfloat16>{next_y4},
-                                                   Tile<14, 64>::all());
-        fetch_pooled<convolution_threads, Gradient>(next_du4, du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
+        fetch_quads<convolution_threads, Gradient>(p.y4 + (long long)n * (196 * 64),
+                                                   Packed<Gradient, bfloat16>{next_y4}, Tile<14, 64>::all());
+        fetch_pooled<convolution_threads, Gradient>(next_du4, p.du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
     };
-    weights.load<convolution_threads>(turned4);
+    weights.load<convolution_threads>(p.turned4);
     clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    of_layer4.load<convolution_threads>(coefficients4);
+    of_layer4.load<convolution_threads>(p.coefficients4);
     __syncthreads();
     for_every_sample(
-        samples, fetch_next,
+        p.samples, fetch_next,
         [&](int, int which) {
             fill_pooled_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y4}, next_du4, of_layer4,
                                                       Tile<14, 64>::all());
         },
         [&](int which) { conv.begin(tiles.of(which), weights); },
         [&](int n) {
-            below.load(y3 + (long long)n * (196 * 64));
+            below.load(p.y3 + (long long)n * (196 * 64));
             conv.take();
         },
-        [&](int n) { below.store(conv, 1.0f, du3 + (long long)n * (196 * 64), norm3); });
+        [&](int n) { below.store(conv, 1.0f, p.du3 + (long long)n * (196 * 64), p.norm3); });
     let_next_kernel_begin();
-    below.masking.sums.finish_gradients<64, convolution_threads>(norm3);
+    below.masking.sums.finish_gradients<64, convolution_threads>(p.norm3);
 }
 
 // y3, du3 → du2 (N, 14, 14, 32), pooled.
-KERNEL(512, 1)
-conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *turned3,
-                    const bfloat16 *pooled2, float keep_scale, bfloat16 *du2, BatchNorm norm2, int samples) {
+SHARED_MEMORY(conv3_backward_data, SharedWeights<64, 32>::elements + 2 * Planes<14, 64, 32>::elements + 2 * 196 * 64)
+KERNEL(512, 1) conv3_backward_data(Conv3BackwardData p) {
     using Gradient = Planes<14, 64, 32>;
     const SharedWeights<64, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Gradient> tiles{weights.data + weights.elements};
@@ -52,36 +52,35 @@ conv3_backward_data(const bfloat16 *y3, const bfloat16 *du3, const float *coeffi
     WarpgroupConvolution<Gradient, 32> conv;
     GradientBelow<Gradient, 32> below;
     const auto fetch_next = [&](int n) {
-        fetch<196 * 64, convolution_threads>(next_y3, y3 + (long long)n * (196 * 64));
-        fetch<196 * 64, convolution_threads>(next_du3, du3 + (long long)n * (196 * 64));
+        fetch<196 * 64, convolution_threads>(next_y3, p.y3 + (long long)n * (196 * 64));
+        fetch<196 * 64, convolution_threads>(next_du3, p.du3 + (long long)n * (196 * 64));
     };
-    weights.load<convolution_threads>(turned3);
+    weights.load<convolution_threads>(p.turned3);
     clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    of_layer3.load<convolution_threads>(coefficients3);
+    of_layer3.load<convolution_threads>(p.coefficients3);
     __syncthreads();
     for_every_sample(
-        samples, fetch_next,
+        p.samples, fetch_next,
         [&](int, int which) {
             fill_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y3}, next_du3, of_layer3,
                                                Tile<14, 64>::all());
         },
         [&](int which) { conv.begin(tiles.of(which), weights); },
         [&](int n) {
-            below.load(pooled2 + (long long)n * (196 * 32));
+            below.load(p.pooled2 + (long long)n * (196 * 32));
             conv.take();
         },
-        [&](int n) { below.store(conv, keep_scale, du2 + (long long)n * (196 * 32), norm2); });
+        [&](int n) { below.store(conv, p.keep_scale, p.du2 + (long long)n * (196 * 32), p.norm2); });
     let_next_kernel_begin();
-    below.masking.sums.finish_gradients<32, convolution_threads>(norm2);
+    below.masking.sums.finish_gradients<32, convolution_threads>(p.norm2);
 }
 
 // y2, du2 → the whole backward pass of the first layer.
-KERNEL(512, 1)
-conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *turned2,
-                    const bfloat16 *x, const bfloat16 *w1, BatchNorm norm1, const double *moments, float *d_w1,
-                    int samples) {
+SHARED_MEMORY(conv2_backward_data, SharedWeights<32, 32>::elements + 2 * Planes<28, 32, 32, 1>::elements +
+                                       3 * ImageTile::elements + 196 * 32)
+KERNEL(512, 1) conv2_backward_data(Conv2BackwardData p) {
     using Gradient = Planes<28, 32, 32, 1>;
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Gradient> tiles{weights.data + weights.elements};
@@ -94,19 +93,19 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
     FirstLayerGradient gradient1;
     ImageTile::Piece next;
     const auto fetch_next = [&](int n) {
-        next = ImageTile::load(x + (long long)n * 784);
-        fetch_pooled<convolution_threads, Gradient>(next_du2, du2 + (long long)n * (196 * 32), Tile<28, 32>::all());
+        next = ImageTile::load(p.x + (long long)n * 784);
+        fetch_pooled<convolution_threads, Gradient>(next_du2, p.du2 + (long long)n * (196 * 32), Tile<28, 32>::all());
     };
-    weights.load<convolution_threads>(turned2);
+    weights.load<convolution_threads>(p.turned2);
     clear<convolution_threads>(tiles.data, tiles.elements + images.elements);
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
-    of_layer2.load<convolution_threads>(coefficients2);
-    of_layer1.load<convolution_threads>(device_pointer<const float>(norm1.coefficients));
-    copy_first_weights<convolution_threads>(weights1, w1);
+    of_layer2.load<convolution_threads>(p.coefficients2);
+    of_layer1.load<convolution_threads>(device_pointer<const float>(p.norm1.coefficients));
+    copy_first_weights<convolution_threads>(weights1, p.w1);
     __syncthreads();
     for_every_sample(
-        samples, fetch_next,
+        p.samples, fetch_next,
         [&](int, int which) {
             const Gradient tile = tiles.of(which);
             images.of(filled).fill(next);
@@ -127,8 +126,8 @@ conv2_backward_data(const bfloat16 *y2, const bfloat16 *du2, const float *coeffi
             used = used == 2 ? 0 : used + 1;
         },
         (int)blockIdx.x, (int)gridDim.x, [&](int n, int which) { // there is no room to fetch y2 ahead
-            fetch_quads<convolution_threads, Gradient>(y2 + (long long)n * (784 * 32), tiles.of(which),
+            fetch_quads<convolution_threads, Gradient>(p.y2 + (long long)n * (784 * 32), tiles.of(which),
                                                        Tile<28, 32>::all());
         });
-    gradient1.finish<convolution_threads>(weights1, of_layer1, norm1, moments, d_w1);
+    gradient1.finish<convolution_threads>(weights1, of_layer1, p.norm1, p.moments, p.d_w1);
 }

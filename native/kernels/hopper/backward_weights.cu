@@ -1,5 +1,6 @@
 // Gradients of weights, as in fused/backward_weights.cu: three warpgroups, one for each row of the window, or for each
 // column in conv2_backward_weights; what they add up stays in registers from the first image to the last.
+#include "../fused/parameters.cuh"
 #include "tile.cuh"
 
 namespace {
@@ -65,26 +66,25 @@ template <int In> struct GradientAndInput {
 } // namespace
 
 // partial (blocks, 64, 3, 3, 64).
-KERNEL(384, 1)
-conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coefficients4, const bfloat16 *y3,
-                       const float *coefficients3, float *partial, int samples) {
+SHARED_MEMORY(conv4_backward_weights, 2 * GradientAndInput<64>::elements + 2 * 196 * 64 + 49 * 64)
+KERNEL(384, 1) conv4_backward_weights(Conv4BackwardWeights p) {
     const Several<GradientAndInput<64>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
     __shared__ SharedCoefficients of_layer4, of_layer3;
     WarpgroupWeights<64> conv;
     const auto fetch_next = [&](int n) {
-        fetch_quads<weights_threads, GradientPlanes>(y4 + (long long)n * (196 * 64),
+        fetch_quads<weights_threads, GradientPlanes>(p.y4 + (long long)n * (196 * 64),
                                                      Packed<GradientPlanes, bfloat16>{next_y4}, Tile<14, 64>::all());
-        fetch_pooled<weights_threads, GradientPlanes>(next_du4, du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
-        fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
+        fetch_pooled<weights_threads, GradientPlanes>(next_du4, p.du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
+        fetch<196 * 64, weights_threads>(next_y3, p.y3 + (long long)n * (196 * 64));
     };
     fetch_next((int)blockIdx.x);
-    of_layer4.load<weights_threads>(coefficients4);
-    of_layer3.load<weights_threads>(coefficients3);
+    of_layer4.load<weights_threads>(p.coefficients4);
+    of_layer3.load<weights_threads>(p.coefficients3);
     clear<weights_threads>(tiles.data, tiles.elements);
     __syncthreads();
     for_every_sample(
-        samples, fetch_next,
+        p.samples, fetch_next,
         [&](int, int which) {
             fill_pooled_gradient<weights_threads>(tiles.of(which).dy(), Packed<GradientPlanes>{next_y4}, next_du4,
                                                   of_layer4, Tile<14, 64>::all());
@@ -92,38 +92,37 @@ conv4_backward_weights(const bfloat16 *y4, const bfloat16 *du4, const float *coe
         },
         [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
         [](int) {});
-    conv.store(partial);
+    conv.store(p.partial);
 }
 
 // partial (blocks, 64, 3, 3, 32).
-KERNEL(384, 1)
-conv3_backward_weights(const bfloat16 *y3, const bfloat16 *du3, const float *coefficients3, const bfloat16 *pooled2,
-                       const float *coefficients2, float keep_scale, float *partial, int samples) {
+SHARED_MEMORY(conv3_backward_weights, 2 * GradientAndInput<32>::elements + 2 * 196 * 64 + 196 * 32)
+KERNEL(384, 1) conv3_backward_weights(Conv3BackwardWeights p) {
     const Several<GradientAndInput<32>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64,
              *next_pooled2 = next_du3 + 196 * 64;
     __shared__ SharedCoefficients of_layer3, of_layer2;
     WarpgroupWeights<32> conv;
     const auto fetch_next = [&](int n) {
-        fetch<196 * 64, weights_threads>(next_y3, y3 + (long long)n * (196 * 64));
-        fetch<196 * 64, weights_threads>(next_du3, du3 + (long long)n * (196 * 64));
-        fetch<196 * 32, weights_threads>(next_pooled2, pooled2 + (long long)n * (196 * 32));
+        fetch<196 * 64, weights_threads>(next_y3, p.y3 + (long long)n * (196 * 64));
+        fetch<196 * 64, weights_threads>(next_du3, p.du3 + (long long)n * (196 * 64));
+        fetch<196 * 32, weights_threads>(next_pooled2, p.pooled2 + (long long)n * (196 * 32));
     };
     fetch_next((int)blockIdx.x);
-    of_layer3.load<weights_threads>(coefficients3);
-    of_layer2.load<weights_threads>(coefficients2);
+    of_layer3.load<weights_threads>(p.coefficients3);
+    of_layer2.load<weights_threads>(p.coefficients2);
     clear<weights_threads>(tiles.data, tiles.elements);
     __syncthreads();
     for_every_sample(
-        samples, fetch_next,
+        p.samples, fetch_next,
         [&](int, int which) {
             fill_gradient<weights_threads>(tiles.of(which).dy(), Packed<GradientPlanes>{next_y3}, next_du3, of_layer3,
                                            Tile<14, 64>::all());
-            fill_activated_pooled<weights_threads>(tiles.of(which).input(), next_pooled2, of_layer2, keep_scale);
+            fill_activated_pooled<weights_threads>(tiles.of(which).input(), next_pooled2, of_layer2, p.keep_scale);
         },
         [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
         [](int) {});
-    conv.store(partial);
+    conv.store(p.partial);
 }
 
 namespace {
@@ -191,9 +190,9 @@ struct PairsOfRowsTiles {
 
 // partial (blocks · 2, 32, 3, 3, 32). A block makes one half of its images, the upper one or the lower one; there is an
 // even number of blocks.
-KERNEL(384, 1)
-conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coefficients2, const bfloat16 *x,
-                       const bfloat16 *w1, const float *coefficients1, float *partial, int samples) {
+SHARED_MEMORY(conv2_backward_weights,
+              2 * PairsOfRowsTiles::elements + 2 * ImageTile::elements + 14 * 28 * Unpooled<40>::pitch + 98 * 32)
+KERNEL(384, 1) conv2_backward_weights(Conv2BackwardWeights p) {
     using Gradient = PairsOfRows::Gradient;
     using Before = Unpooled<40>;
     const Several<PairsOfRowsTiles> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
@@ -211,22 +210,22 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
     int next_image = 0;
     ImageTile::Piece next;
     const auto fetch_next = [&](int n) {
-        fetch_quads<weights_threads, Gradient>(y2 + (long long)n * (784 * 32), of_y2, made);
-        fetch_pooled<weights_threads, Gradient>(of_du2, du2 + (long long)n * (196 * 32), made);
+        fetch_quads<weights_threads, Gradient>(p.y2 + (long long)n * (784 * 32), of_y2, made);
+        fetch_pooled<weights_threads, Gradient>(of_du2, p.du2 + (long long)n * (196 * 32), made);
         images.of(next_image).fill(next);
         next_image ^= 1;
-        next = ImageTile::load(x + (long long)(n + stride < samples ? n + stride : n) * 784);
+        next = ImageTile::load(p.x + (long long)(n + stride < p.samples ? n + stride : n) * 784);
     };
-    next = ImageTile::load(x + (long long)first * 784);
-    of_layer2.load<weights_threads>(coefficients2);
-    of_layer1.load<weights_threads>(coefficients1);
-    copy_first_weights<weights_threads>(weights1, w1);
+    next = ImageTile::load(p.x + (long long)first * 784);
+    of_layer2.load<weights_threads>(p.coefficients2);
+    of_layer1.load<weights_threads>(p.coefficients1);
+    copy_first_weights<weights_threads>(weights1, p.w1);
     clear<weights_threads>(tiles.data, tiles.elements + images.elements);
     __syncthreads();
     fetch_next(first);
     __syncthreads();
     for_every_sample(
-        samples, fetch_next,
+        p.samples, fetch_next,
         [&](int, int which) {
             fill_pooled_gradient<weights_threads>(tiles.of(which).dy(first_row), of_y2, of_du2, of_layer2, made);
             fill_first_layer<weights_threads>(tiles.of(which).input(first_row), images.of(which), weights1, of_layer1,
@@ -234,5 +233,5 @@ conv2_backward_weights(const bfloat16 *y2, const bfloat16 *du2, const float *coe
         },
         [&](int which) { conv.begin(tiles.of(which).dy(first_row), tiles.of(which).input(first_row)); },
         [&](int) { conv.take(); }, [](int) {}, first, stride);
-    conv.store(partial);
+    conv.store(p.partial);
 }

@@ -280,6 +280,7 @@ internal sealed class Study : IDisposable
             Check(record.Size >= least && record.Size <= most, "size", record.Size);
             Check(record.Machine.Threads is >= 0 and <= BackendOptions.MostThreads, "threads", record.Machine.Threads);
             Check(record.Machine.Precision is not { } precision || Enum.IsDefined(precision), "precision", record.Machine.Precision);
+            Check(Enum.IsDefined(record.Machine.Kernels), "kernels", record.Machine.Kernels);
             BackendFactory.CheckDevice(record.Machine.Device);
             Check(record.Models is not { } models || CompareCommand.AreModels(models), "models", string.Join(',', record.Models ?? []));
             return record;

@@ -13,7 +13,7 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     /// <summary>Rows of partial sums of a bias gradient, at most.</summary>
     public const int MostSums = 512;
 
-    private const int Threads = 256, Lanes = 32, Groups = Threads / Lanes;
+    private const int Lanes = 32;
 
     private readonly string _forward = "activation_forward" + session.KernelSuffix, _backward = "activation_backward" + session.KernelSuffix;
     private readonly float _keepScale = dropout is { Rate: > 0 } ? (float)(1 / (1 - dropout.Rate)) : 1;
@@ -29,12 +29,21 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     {
         uint threshold = training && dropout is { Rate: > 0 } ? dropout.Threshold : 0;
         float keepScale = training ? _keepScale : 1;
-        nint stateAt = state.Address, yAt = Z(y), biasAt = bias?.Holding(shape.C, DeviceType.F32) ?? 0, zAt = Z(z);
-        int samples = n, size = shape.Size, channels = shape.C;
-        uint layer = (uint)dropoutIndex;
-        void** parameters = stackalloc void*[] { &stateAt, &yAt, &biasAt, &zAt, &samples, &size, &channels, &threshold, &keepScale, &seed, &layer };
-        long quads = (long)n * ((size + 3) / 4);
-        session.Launch(_forward, ((quads + Threads - 1) / Threads, 1), (Threads, 1), parameters);
+        long quads = (long)n * ((shape.Size + 3) / 4), threads = KernelSource.Common.Block(_forward).Threads;
+        session.Launch(_forward, (quads + threads - 1) / threads, new ActivationForward
+        {
+            State = state.Address,
+            Y = Z(y),
+            Bias = bias?.Holding(shape.C, DeviceType.F32) ?? 0,
+            Z = Z(z),
+            Samples = n,
+            Size = shape.Size,
+            Channels = shape.C,
+            Threshold = threshold,
+            KeepScale = keepScale,
+            Seed = seed,
+            Layer = (uint)dropoutIndex,
+        });
     }
 
     /// <summary>dZ to dY in place, and the gradient of the bias where there is one.</summary>
@@ -44,14 +53,18 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     /// <param name="dBias">(C) f32, or null without a bias.</param>
     public void Backward(DeviceTensor z, DeviceTensor dz, DeviceTensor? sums, DeviceTensor? dBias)
     {
-        int channels = shape.C, rows = n * shape.H * shape.W;
-        nint zAt = Z(z), dzAt = Z(dz), sumsAt = sums is { } room ? Sums(room) : 0;
-        float keepScale = _keepScale;
-        void** parameters = stackalloc void*[] { &zAt, &dzAt, &sumsAt, &rows, &channels, &keepScale };
-        session.Launch(_backward, (Across(channels), Chunks), (Lanes, Groups), parameters);
+        session.Launch(_backward, (Across(shape.C), Chunks), new ActivationBackward
+        {
+            Z = Z(z),
+            Dz = Z(dz),
+            Sums = sums is { } room ? Sums(room) : 0,
+            Rows = n * shape.H * shape.W,
+            Channels = shape.C,
+            KeepScale = _keepScale,
+        });
         if (sums is { } left && dBias is { } total)
         {
-            AddUp(session, left, Chunks, channels, total);
+            AddUp(session, left, Chunks, shape.C, total);
         }
     }
 
@@ -63,9 +76,13 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     /// <param name="total">(channels) f32 or bf16.</param>
     public static void AddUp(CudaSession session, DeviceTensor sums, int rows, int channels, DeviceTensor total)
     {
-        nint sumsAt = sums.Holding((long)rows * channels, DeviceType.F32), totalAt = total.Holding(channels, total.Type);
-        void** parameters = stackalloc void*[] { &sumsAt, &totalAt, &rows, &channels };
-        session.Launch(total.Type == DeviceType.Bf16 ? "column_sums_bf16" : "column_sums_f32", (Across(channels), 1), (Lanes, Groups), parameters);
+        session.Launch(total.Type == DeviceType.Bf16 ? "column_sums_bf16" : "column_sums_f32", Across(channels), new ColumnSums
+        {
+            X = sums.Holding((long)rows * channels, DeviceType.F32),
+            Sums = total.Holding(channels, total.Type),
+            Rows = rows,
+            Channels = channels,
+        });
     }
 
     private static int Across(int channels) => (channels + Lanes - 1) / Lanes;
@@ -75,4 +92,30 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     private nint Sums(DeviceTensor tensor) => tensor.Holding((long)Chunks * shape.C, DeviceType.F32);
 
     private nint Z(DeviceTensor tensor) => tensor.Holding((long)n * shape.Size, session.ActivationType);
+}
+
+/// <summary>Parameters of activation_forward in native/kernels/activation.cu.</summary>
+internal struct ActivationForward
+{
+    public nint State, Y, Bias, Z;
+    public int Samples, Size, Channels;
+    public uint Threshold;
+    public float KeepScale;
+    public ulong Seed;
+    public uint Layer;
+}
+
+/// <summary>Parameters of activation_backward in native/kernels/activation.cu.</summary>
+internal struct ActivationBackward
+{
+    public nint Z, Dz, Sums;
+    public int Rows, Channels;
+    public float KeepScale;
+}
+
+/// <summary>Parameters of column_sums in native/kernels/activation.cu.</summary>
+internal struct ColumnSums
+{
+    public nint X, Sums;
+    public int Rows, Channels;
 }

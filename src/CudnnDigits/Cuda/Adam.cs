@@ -5,10 +5,8 @@ namespace CudnnDigits.Cuda;
 /// <summary>The step of <see cref="OptimizerSpec"/> by our own kernels.</summary>
 /// <param name="session">The device.</param>
 /// <param name="spec">β₁, β₂, ε and weight decay.</param>
-internal sealed unsafe class Adam(CudaSession session, OptimizerSpec spec)
+internal sealed class Adam(CudaSession session, OptimizerSpec spec)
 {
-    private const int Threads = 256, OfThread = 4; // as adam.cu has them
-
     /// <summary>
     /// Counts the step and computes its scalars: step size, bias correction, weight scale. Must come after the step's first kernel and
     /// before <see cref="Update(DeviceTensor, DeviceParameters)"/>; nothing else depends on it.
@@ -17,8 +15,7 @@ internal sealed unsafe class Adam(CudaSession session, OptimizerSpec spec)
     public void BeginStep(DeviceTensor state)
     {
         AdamScalars scalars = new() { State = state.Address, Beta1 = spec.Beta1, Beta2 = spec.Beta2, WeightDecay = spec.WeightDecay };
-        void** parameters = stackalloc void*[] { &scalars };
-        session.Launch("begin_adam_step", (1, 1), (32, 1), parameters);
+        session.Launch("begin_adam_step", 1, scalars);
     }
 
     /// <summary>Updates all parameters in one launch.</summary>
@@ -48,8 +45,7 @@ internal sealed unsafe class Adam(CudaSession session, OptimizerSpec spec)
         update.Beta2 = (float)spec.Beta2;
         update.Rest2 = (float)(1 - spec.Beta2);
         update.Epsilon = (float)spec.Epsilon;
-        void** parameters = stackalloc void*[] { &update };
-        session.Launch("adam", (Blocks(update.Count, OfThread), 1), (Threads, 1), parameters);
+        session.Launch("adam", Blocks("adam", update.Count, KernelSource.Common["adam_of_thread"]), update);
     }
 
     /// <summary>After loading: rounds the weights to bfloat16 for the products, where those read bfloat16.</summary>
@@ -66,12 +62,15 @@ internal sealed unsafe class Adam(CudaSession session, OptimizerSpec spec)
                 End = p.Arranged.End,
                 Count = (int)p.W.Count,
             };
-            void** parameters = stackalloc void*[] { &rounding };
-            session.Launch("round_weights", (Blocks(rounding.Count, 1), 1), (Threads, 1), parameters);
+            session.Launch("round_weights", Blocks("round_weights", rounding.Count, 1), rounding);
         }
     }
 
-    private static int Blocks(int count, int ofThread) => (count + Threads * ofThread - 1) / (Threads * ofThread);
+    private static int Blocks(string kernel, int count, int ofThread)
+    {
+        int ofBlock = KernelSource.Common.Block(kernel).Threads * ofThread;
+        return (count + ofBlock - 1) / ofBlock;
+    }
 }
 
 /// <summary>Parameters of the kernel begin_adam_step, as adam.cu has them.</summary>

@@ -9,7 +9,17 @@ namespace CudnnDigits.Cuda;
 /// <summary>What one batch-norm layer keeps on the device, each (C) f32.</summary>
 internal readonly record struct BatchNormTensors(
     DeviceTensor Gamma, DeviceTensor Beta, DeviceTensor DGamma, DeviceTensor DBeta,
-    DeviceTensor RunningMean, DeviceTensor RunningVariance, DeviceTensor SavedMean, DeviceTensor SavedInverseDeviation);
+    DeviceTensor RunningMean, DeviceTensor RunningVariance, DeviceTensor SavedMean, DeviceTensor SavedInverseDeviation)
+{
+    /// <summary>A layer's parameters, gradients (where it is trained) and running statistics; the saved statistics are left out.</summary>
+    public static BatchNormTensors Of(DeviceParameters p, BatchNorm2dLayer layer, bool training)
+    {
+        (string weight, string bias) = ($"{layer.Name}.weight", $"{layer.Name}.bias");
+        return new(
+            p.Master(weight), p.Master(bias), training ? p.Gradient(weight) : default, training ? p.Gradient(bias) : default,
+            p.Statistic($"{layer.Name}.running_mean"), p.Statistic($"{layer.Name}.running_var"), default, default);
+    }
+}
 
 /// <summary>
 /// Batch normalization over N, H, W by cuDNN, channels last; statistics in float32 whatever the activations are. Training takes
@@ -77,13 +87,21 @@ internal sealed unsafe class BatchNorm2d
     /// <param name="folded">Weights in the type of the activations, and a bias, (C) f32.</param>
     public void Fold(DeviceTensor w, in BatchNormTensors t, (DeviceTensor Weights, DeviceTensor Bias) folded)
     {
-        const int Threads = 256;
-        nint wAt = w.Holding(w.Count, DeviceType.F32), gamma = C(t.Gamma), beta = C(t.Beta), mean = C(t.RunningMean), variance = C(t.RunningVariance);
-        nint weights = folded.Weights.Holding(w.Count, _session.ActivationType), bias = C(folded.Bias);
-        double epsilon = BatchNorm2dLayer.Epsilon;
-        int channels = _channels, ofChannel = (int)w.Count / channels;
-        void** parameters = stackalloc void*[] { &wAt, &gamma, &beta, &mean, &variance, &epsilon, &weights, &bias, &channels, &ofChannel };
-        _session.Launch("fold_batch_norm" + _session.KernelSuffix, ((w.Count + Threads - 1) / Threads, 1), (Threads, 1), parameters);
+        string kernel = "fold_batch_norm" + _session.KernelSuffix;
+        long threads = KernelSource.Common.Block(kernel).Threads;
+        _session.Launch(kernel, (w.Count + threads - 1) / threads, new FoldBatchNorm
+        {
+            W = w.Holding(w.Count, DeviceType.F32),
+            Gamma = C(t.Gamma),
+            Beta = C(t.Beta),
+            Mean = C(t.RunningMean),
+            Variance = C(t.RunningVariance),
+            Epsilon = BatchNorm2dLayer.Epsilon,
+            Folded = folded.Weights.Holding(w.Count, _session.ActivationType),
+            Shift = C(folded.Bias),
+            Channels = _channels,
+            OfChannel = (int)w.Count / _channels,
+        });
     }
 
     /// <summary>dX, dγ and dβ from dY; dX may not lie where dY does.</summary>
@@ -99,4 +117,13 @@ internal sealed unsafe class BatchNorm2d
     private nint X(DeviceTensor tensor) => tensor.Holding(_count, _session.ActivationType);
 
     private nint C(DeviceTensor tensor) => tensor.Holding(_channels, DeviceType.F32);
+}
+
+/// <summary>Parameters of native/kernels/fold_batch_norm.cu.</summary>
+internal struct FoldBatchNorm
+{
+    public nint W, Gamma, Beta, Mean, Variance;
+    public double Epsilon;
+    public nint Folded, Shift;
+    public int Channels, OfChannel;
 }

@@ -36,15 +36,15 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _session.Overlaps &= options.Overlap;
         using CudaContext.Scope scope = context.Enter();
         using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
-        Convolver convolver = Convolvers.Choose(context.Device, _session.Precision, network, options.Convolutions);
         DeviceArena arena = new();
-        _net = new CudaNetwork(_session, arena, network, options.BatchSize, training: true, convolver);
+        _net = NetworkKind.Choose(context.Device, _session.Precision, network, options.Kernels).Make(_session, arena, network, options.BatchSize, training: true);
+        long bytesPerSample = _net.BytesPerSample;
         CudaStep step = MakeStep(options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
         _workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
         _session.ReserveBlasWorkspaces(arena, ofBranches: true);
         CudaSession.Allocate(arena, context.Handles, free =>
         {
-            long fits = options.BatchSize - (arena.Bytes - free) / _net.BytesPerSample - 1;
+            long fits = options.BatchSize - (arena.Bytes - free) / bytesPerSample - 1;
             return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
         });
         step.SetWorkspace(_workspace);
@@ -52,7 +52,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _stateStaging = new PinnedMemory(context.Handles, sizeof(StepState));
         _session.Stream.Clear((nint)arena.Base, arena.Bytes);
         _session.Stream.Synchronize();
-        CudaDetails = CudaDevice.Describe(convolver, step.Algorithms, arena.Bytes);
+        CudaDetails = CudaDevice.Describe(_session, step.Algorithms, arena.Bytes);
         Device = CudaDevice.Name(context.Device);
     }
 
@@ -101,7 +101,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         using PinnedMemory staging = new(_session.Context.Handles, (long)logits.Length * sizeof(float));
-        _session.Stream.Download(staging.Pointer, _net.Head.Logits.Address, (long)logits.Length * sizeof(float));
+        _session.Stream.Download(staging.Pointer, _net.Logits.Address, (long)logits.Length * sizeof(float));
         _session.Stream.Synchronize();
         new ReadOnlySpan<float>(staging.Pointer, logits.Length).CopyTo(logits);
     }

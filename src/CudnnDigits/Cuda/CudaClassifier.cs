@@ -33,7 +33,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         using CudaContext.Scope scope = context.Enter();
         int batch = options.BatchSize;
         DeviceArena arena = new();
-        _net = new CudaNetwork(_session, arena, weights.Network, batch, training: false, Convolvers.Choose(context.Device, _session.Precision, weights.Network, options.Convolutions));
+        _net = NetworkKind.Choose(context.Device, _session.Precision, weights.Network, options.Kernels).Make(_session, arena, weights.Network, batch, training: false);
         for (int size = 1; size < batch; size *= SizeRatio)
         {
             AddStep(size);

@@ -71,13 +71,14 @@ internal static unsafe class CudaDevice
     /// <param name="ordinal">Which GPU, from 0.</param>
     /// <param name="network">What is going to be trained.</param>
     /// <param name="precision">In which arithmetic; null for the default.</param>
-    public static CudaContext? TryPrepare(int ordinal, NetworkSpec network, Precision? precision)
+    /// <param name="kernels">By which kernels.</param>
+    public static CudaContext? TryPrepare(int ordinal, NetworkSpec network, Precision? precision, CudaKernels kernels)
     {
         CudaContext? context = null;
         try
         {
             context = Open(ordinal);
-            if (!Convolvers.Choose(ordinal, precision ?? DefaultPrecision(ordinal), network, null).IsFused())
+            if (NetworkKind.Choose(ordinal, precision ?? DefaultPrecision(ordinal), network, kernels).NeedsLibraries)
             {
                 LoadLibraries();
             }
@@ -159,12 +160,11 @@ internal static unsafe class CudaDevice
     public static bool IsHopper(int ordinal) => (Attribute(ordinal, AttributeComputeCapabilityMajor), Attribute(ordinal, AttributeComputeCapabilityMinor)) == (9, 0);
 
     /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
-    /// <param name="convolver">Who runs its layers.</param>
+    /// <param name="session">Tells which libraries are in use.</param>
     /// <param name="algorithms">By the convolutions' names.</param>
     /// <param name="memoryBytes">Device memory of the step.</param>
-    public static CudaDetails Describe(Convolver convolver, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) => convolver.IsFused()
-        ? new(FormatVersion(DriverVersion()), null, null, algorithms, memoryBytes)
-        : new(FormatVersion(DriverVersion()), BlasVersion(), DnnVersion(), algorithms, memoryBytes);
+    public static CudaDetails Describe(CudaSession session, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) =>
+        new(FormatVersion(DriverVersion()), session.UsesCublas ? BlasVersion() : null, session.UsesCudnn ? DnnVersion() : null, algorithms, memoryBytes);
 
     /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
     public static CudaInfo Info()
@@ -177,7 +177,7 @@ internal static unsafe class CudaDevice
             int count = Initialise();
             driver = FormatVersion(DriverVersion());
             gpus.AddRange(Enumerable.Range(0, count).Select(Gpu));
-            canFuse = DefaultPrecision(0) == Precision.Bf16 && Convolvers.CanFuse(0);
+            canFuse = DefaultPrecision(0) == Precision.Bf16 && NetworkKind.CanFuse(0);
             LoadLibraries();
             (blas, dnn) = (BlasVersion(), DnnVersion());
         }
@@ -194,7 +194,7 @@ internal static unsafe class CudaDevice
             .. why is null ? Describe(NativeLibraries.Dnn, dnn) : [],
             .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
         ];
-        return new CudaInfo(why, gpus, libraries, $"PTX {KernelModule.PtxVersion(KernelModule.Common)} for {KernelModule.PtxTarget(KernelModule.Common)} and newer, {KernelModule.Entries(KernelModule.Common).Count()} kernels", why is null ? [] : [.. NativeLibraries.Tried], why is not null && canFuse);
+        return new CudaInfo(why, gpus, libraries, $"PTX {KernelSource.Common.Version} for {KernelSource.Common.Target} and newer, {KernelSource.Common.Kernels.Count} kernels", why is null ? [] : [.. NativeLibraries.Tried], why is not null && canFuse);
 
         static IEnumerable<CudaLibrary> Describe(string name, string? version) =>
             NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];

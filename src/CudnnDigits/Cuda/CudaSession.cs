@@ -29,7 +29,7 @@ internal sealed unsafe class CudaSession : IDisposable
         using CudaContext.Scope scope = Context.Enter();
         Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
         Stream = new CudaStream(Context.Handles);
-        Kernels = Load(KernelModule.Common);
+        Kernels = Load(KernelSource.Common);
         _target = Stream.Value;
     }
 
@@ -75,13 +75,19 @@ internal sealed unsafe class CudaSession : IDisposable
         }
     }
 
+    /// <summary>Whether <see cref="Cudnn"/> was asked for.</summary>
+    public bool UsesCudnn => _cudnn is not null;
+
+    /// <summary>Whether <see cref="Cublas"/> was asked for.</summary>
+    public bool UsesCublas => _cublas is not null;
+
     public KernelModule Kernels { get; }
 
     /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
-    public KernelModule FusedKernels => _fusedKernels ??= Load(KernelModule.Fused);
+    public KernelModule FusedKernels => _fusedKernels ??= Load(KernelSource.Fused);
 
     /// <summary>The same, for GPUs of compute capability 9.0 and no other.</summary>
-    public KernelModule HopperKernels => _hopperKernels ??= Load(KernelModule.Hopper);
+    public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
 
     /// <summary>Whether a kernel that can may begin before the one before it has ended: where the driver can capture that.</summary>
     public bool Overlaps { get; set; } = CudaDevice.DriverVersion() >= OverlapInGraphs;
@@ -121,18 +127,21 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Launches one of our kernels on the stream that calls go to.</summary>
     /// <param name="kernel">Name of the kernel.</param>
     /// <param name="grid">Blocks along x and y.</param>
-    /// <param name="block">Threads along x and y.</param>
-    /// <param name="parameters">A pointer to each parameter.</param>
-    public void Launch(string kernel, (long X, long Y) grid, (int X, int Y) block, void** parameters) =>
-        Kernels.Launch(_target, kernel, grid, block, parameters);
+    /// <param name="parameters">What its source declares.</param>
+    public void Launch<T>(string kernel, (long X, long Y) grid, T parameters)
+        where T : unmanaged => Kernels.Launch(_target, kernel, grid, parameters);
 
-    /// <summary>Launches one of the fused kernels, blocks of 256 threads unless it is said; one that is overlapped begins before the one before it has ended.</summary>
-    public void LaunchFused(string kernel, long blocks, void** parameters, int sharedBytes = 0, int threads = 256, bool overlapped = false) =>
-        FusedKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped && Overlaps);
+    /// <summary>The same with a row of blocks.</summary>
+    public void Launch<T>(string kernel, long blocks, T parameters)
+        where T : unmanaged => Launch(kernel, (blocks, 1), parameters);
 
-    /// <summary>Launches one of the kernels of warpgroups.</summary>
-    public void LaunchHopper(string kernel, long blocks, void** parameters, int sharedBytes, int threads, bool overlapped = false) =>
-        HopperKernels.Launch(_target, kernel, (blocks, 1), (threads, 1), parameters, sharedBytes, overlapped && Overlaps);
+    /// <summary>Launches a fused kernel; one that is overlapped may begin before the one before it has ended.</summary>
+    public void LaunchFused<T>(string kernel, long blocks, T parameters, bool overlapped = false)
+        where T : unmanaged => FusedKernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
+
+    /// <summary>The same for a kernel of warpgroups.</summary>
+    public void LaunchHopper<T>(string kernel, long blocks, T parameters, bool overlapped = false)
+        where T : unmanaged => HopperKernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
@@ -193,9 +202,9 @@ internal sealed unsafe class CudaSession : IDisposable
 
     public void Dispose() => Context.Dispose();
 
-    private KernelModule Load(string resource)
+    private KernelModule Load(KernelSource source)
     {
-        KernelModule kernels = new(Context.Handles, resource);
+        KernelModule kernels = new(Context.Handles, source);
         Stream.Keep(kernels);
         return kernels;
     }

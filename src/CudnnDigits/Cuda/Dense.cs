@@ -1,4 +1,5 @@
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
 using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.Cublas;
@@ -6,28 +7,28 @@ using static CudnnDigits.Cuda.Interop.Cublas;
 namespace CudnnDigits.Cuda;
 
 /// <summary>
-/// Dense layer by cuBLAS, whose matrices are column-major: our row-major (N, In) is its (In, N). Biases are added by
-/// whoever reads the product next.
+/// The products of a dense layer by cuBLAS, whose matrices are column-major: our row-major (N, In) is its (In, N). The kernel that reads
+/// a product next adds the bias.
 /// </summary>
 /// <param name="session">The device.</param>
 /// <param name="n">Samples, N.</param>
-/// <param name="inFeatures">In.</param>
-/// <param name="outFeatures">Out.</param>
-internal sealed unsafe class Dense(CudaSession session, int n, int inFeatures, int outFeatures) : IDense
+/// <param name="layer">Its sizes, In and Out.</param>
+internal sealed unsafe class Dense(CudaSession session, int n, LinearLayer layer)
 {
     private readonly CublasHandle _cublas = session.Cublas; // made now: not while something is captured
     private readonly int _compute = session.Precision == Precision.Tf32 ? Compute32FFastTf32 : Compute32F;
 
-    public int Parts => 1;
-
+    /// <summary>y (N, Out) = x (N, In) · wᵀ, w (Out, In); y may be f32 whatever x is.</summary>
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y) =>
-        Multiply(Transposed, NotTransposed, outFeatures, n, inFeatures, w, inFeatures, x, inFeatures, y, outFeatures);
+        Multiply(Transposed, NotTransposed, layer.OutFeatures, n, layer.InFeatures, w, layer.InFeatures, x, layer.InFeatures, y, layer.OutFeatures);
 
+    /// <summary>dX (N, In) = dY (N, Out) · w.</summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx) =>
-        Multiply(NotTransposed, NotTransposed, inFeatures, n, outFeatures, w, inFeatures, dy, outFeatures, dx, inFeatures);
+        Multiply(NotTransposed, NotTransposed, layer.InFeatures, n, layer.OutFeatures, w, layer.InFeatures, dy, layer.OutFeatures, dx, layer.InFeatures);
 
+    /// <summary>dW (Out, In) f32 = dYᵀ · x.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw) =>
-        Multiply(NotTransposed, Transposed, inFeatures, outFeatures, n, x, inFeatures, dy, outFeatures, dw, inFeatures);
+        Multiply(NotTransposed, Transposed, layer.InFeatures, layer.OutFeatures, n, x, layer.InFeatures, dy, layer.OutFeatures, dw, layer.InFeatures);
 
     private void Multiply(int ta, int tb, int m, int columns, int k, DeviceTensor a, int lda, DeviceTensor b, int ldb, DeviceTensor c, int ldc)
     {

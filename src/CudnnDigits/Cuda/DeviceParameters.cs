@@ -24,11 +24,11 @@ internal sealed unsafe class DeviceParameters
     /// <param name="network">The network.</param>
     /// <param name="plan">The same, in blocks.</param>
     /// <param name="training">Whether there are to be gradients and moments.</param>
-    /// <param name="fused">
-    /// Whether the fused kernels run the convolutions: they read the weights of all but the first as <see cref="Fragments"/>, and
-    /// their gradients are f32, where cuDNN's have the type of the weights.
+    /// <param name="fragments">
+    /// Whether the weights of all convolutions but the first are stored as <see cref="Fragments"/>, which the fused kernels read; gradients
+    /// of convolutions are f32 then. Otherwise they have the type of the weights, as cuDNN writes them.
     /// </param>
-    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fused)
+    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fragments)
     {
         _layout = network.Parameters;
         int count = 0, statistics = 0, convolutions = 0;
@@ -38,7 +38,7 @@ internal sealed unsafe class DeviceParameters
             convolutions = IsConvWeight(slice) ? count : convolutions;
         }
 
-        if (fused)
+        if (fragments)
         {
             Arranged = (_layout.Trained.Where(IsArranged).Min(slice => _places[slice.Name].Offset), convolutions);
             _arrangement = Arrange(count, training);
@@ -59,7 +59,7 @@ internal sealed unsafe class DeviceParameters
         int turned = training ? Arranged.End - Arranged.First : 0;
         Rounded = narrow ? arena.Reserve(count + turned, DeviceType.Bf16) : null;
         DW = arena.Reserve(trained, DeviceType.F32);
-        NarrowDW = narrow && training && !fused ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
+        NarrowDW = narrow && training && !fragments && convolutions > 0 ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
         List<int> map = new(_layout.TrainedCount);
         foreach (ParameterSlice slice in _layout.Trained)

@@ -11,11 +11,12 @@ namespace CudnnDigits.Cuda;
 /// <param name="n">Samples.</param>
 internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int n) : IConvolution
 {
-    private const int Threads = 256, Side = 3, Run = 4; // pixels that a thread makes at once
+    private const int Side = 3;
 
     /// <summary>So many fill an H200, each with the layer's weights in its threads' registers; and each leaves a row of sums of their gradients.</summary>
     private const int MostBlocks = 264;
 
+    private static readonly int Threads = KernelSource.Common.Block("first_convolution_forward_f32").Threads, Run = KernelSource.Common["first_convolution_run"]; // pixels that a thread makes at once
     private readonly string _forward = "first_convolution_forward" + session.KernelSuffix, _backward = "first_convolution_backward_weights" + session.KernelSuffix;
     private readonly Shape _input = plan.Input, _output = plan.Conv.Infer(plan.Input);
     private readonly int _padding = plan.Conv.Padding;
@@ -29,10 +30,17 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
 
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace)
     {
-        nint xAt = X(x), wAt = W(w), yAt = Y(y);
-        (int samples, int height, int width, int padding, int channels) = (n, _input.H, _input.W, _padding, _output.C);
-        void** parameters = stackalloc void*[] { &xAt, &wAt, &yAt, &samples, &height, &width, &padding, &channels };
-        session.Launch(_forward, (Blocks, 1), (Threads, 1), parameters);
+        session.Launch(_forward, Blocks, new FirstConvolutionForward
+        {
+            X = X(x),
+            W = W(w),
+            Y = Y(y),
+            Samples = n,
+            Height = _input.H,
+            Width = _input.W,
+            Padding = _padding,
+            Channels = _output.C,
+        });
     }
 
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace) => throw new NotSupportedException("the gradient of the network's input");
@@ -40,10 +48,17 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw, DeviceTensor workspace)
     {
         DeviceTensor sums = new(workspace.Arena, workspace.Offset, Sums, DeviceType.F32);
-        nint xAt = X(x), dyAt = Y(dy), sumsAt = workspace.Holding(WorkspaceBytes, DeviceType.U8);
-        (int samples, int height, int width, int padding, int channels) = (n, _input.H, _input.W, _padding, _output.C);
-        void** parameters = stackalloc void*[] { &xAt, &dyAt, &sumsAt, &samples, &height, &width, &padding, &channels };
-        session.Launch(_backward, (Blocks, 1), (Threads, 1), parameters);
+        session.Launch(_backward, Blocks, new FirstConvolutionBackwardWeights
+        {
+            X = X(x),
+            Dy = Y(dy),
+            Sums = sums.Holding(Sums, DeviceType.F32),
+            Samples = n,
+            Height = _input.H,
+            Width = _input.W,
+            Padding = _padding,
+            Channels = _output.C,
+        });
         Activation.AddUp(session, sums, (int)Blocks, Weights, dw);
     }
 
@@ -66,4 +81,18 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
     private nint W(DeviceTensor tensor) => tensor.Holding(Weights, session.ActivationType);
 
     private nint Y(DeviceTensor tensor) => tensor.Holding((long)n * _output.Size, session.ActivationType);
+}
+
+/// <summary>Parameters of first_convolution_forward in native/kernels/first_convolution.cu.</summary>
+internal struct FirstConvolutionForward
+{
+    public nint X, W, Y;
+    public int Samples, Height, Width, Padding, Channels;
+}
+
+/// <summary>Parameters of first_convolution_backward_weights in native/kernels/first_convolution.cu.</summary>
+internal struct FirstConvolutionBackwardWeights
+{
+    public nint X, Dy, Sums;
+    public int Samples, Height, Width, Padding, Channels;
 }

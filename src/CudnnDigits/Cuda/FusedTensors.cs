@@ -9,10 +9,10 @@ namespace CudnnDigits.Cuda;
 internal sealed class FusedTensors
 {
     /// <summary>Elements of one layer's coefficients: six rows of 64, as native/kernels/fused/tile.cuh has them.</summary>
-    public const int CoefficientCount = 6 * 64;
+    public static readonly int CoefficientCount = KernelSource.Fused["coefficient_count"];
 
     /// <summary>Sums of products of what taps see: native/kernels/fused/batch_norm.cuh says which stands where.</summary>
-    public const int MomentCount = 128;
+    public static readonly int MomentCount = KernelSource.Fused["moment_count"];
 
     /// <summary>Reserves everything in the arena.</summary>
     /// <param name="session">The device.</param>
@@ -31,17 +31,14 @@ internal sealed class FusedTensors
         Y3 = OfTraining(14 * 14 * 64);
         Y4 = OfTraining(14 * 14 * 64);
         Pooled4 = OfTraining(7 * 7 * 64);
+        Du4 = OfTraining(7 * 7 * 64);
         Du3 = OfTraining(14 * 14 * 64);
         Du2 = OfTraining(14 * 14 * 32);
         Layers = [.. plan.Convs.Select(block => new FusedLayer(
             block,
             parameters.Operand(block.Conv.WeightName), training && block.Input.C > 1 ? parameters.Turned(block.Conv.WeightName) : default,
             training ? parameters.Gradient(block.Conv.WeightName) : default,
-            new BatchNormTensors(
-                parameters.Master($"{block.Norm!.Name}.weight"), parameters.Master($"{block.Norm.Name}.bias"),
-                training ? parameters.Gradient($"{block.Norm.Name}.weight") : default, training ? parameters.Gradient($"{block.Norm.Name}.bias") : default,
-                parameters.Statistic($"{block.Norm.Name}.running_mean"), parameters.Statistic($"{block.Norm.Name}.running_var"),
-                default, default),
+            BatchNormTensors.Of(parameters, block.Norm!, training),
             arena.Reserve(CoefficientCount, DeviceType.F32)))];
         Moments = arena.Reserve(training ? MomentCount * (sizeof(double) / sizeof(float)) : 0, DeviceType.F32);
         Partial = arena.Reserve(training ? Math.Max(2L * session.Multiprocessors * 32 * 16, FusedDense.MostBlocks * 2 * 64) : 0, DeviceType.F32);
@@ -80,6 +77,9 @@ internal sealed class FusedTensors
 
     /// <summary>(N, 14, 14, 64).</summary>
     public DeviceTensor Du3 { get; }
+
+    /// <summary>(N, 7, 7, 64).</summary>
+    public DeviceTensor Du4 { get; }
 
     /// <summary>The four convolutions.</summary>
     public IReadOnlyList<FusedLayer> Layers { get; }

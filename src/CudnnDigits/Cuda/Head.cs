@@ -4,100 +4,162 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda;
 
 /// <summary>
-/// What follows the hidden dense layer's product, in one kernel of our own: its bias, ReLU and dropout, the last dense layer,
-/// softmax, cross-entropy, and in training the way back to the gradient of that product.
+/// The end of the network by our own kernels (native/kernels/head.cu). It begins with the product of a dense layer and computes the
+/// logits; in training also the loss, and the gradient of that product.
 /// </summary>
-/// <param name="session">The device.</param>
-/// <param name="tensors">Its tensors.</param>
-/// <param name="n">Samples.</param>
-/// <param name="parts">In how many parts the product comes: <see cref="IDense.Parts"/>.</param>
-internal sealed unsafe class Head(CudaSession session, HeadTensors tensors, int n, int parts)
+internal abstract class Head
 {
-    /// <summary>Features that a warp holds in its registers.</summary>
-    public const int MostFeatures = 256;
+    /// <summary>Blocks whose sums one block can add up.</summary>
+    public static readonly int MostBlocks = KernelSource.Common["head_blocks"];
 
-    /// <summary>Blocks that one of them adds up, at most.</summary>
-    public const int MostBlocks = 256;
+    private static readonly int Warps = KernelSource.Common.Block("head_training_f32").Threads / 32;
 
-    private const int Warps = 8, Threads = 32 * Warps;
+    /// <param name="session">The device.</param>
+    /// <param name="tensors">Its tensors.</param>
+    /// <param name="n">Samples.</param>
+    /// <param name="parts">In how many parts the product comes: sums over a share of its inputs each.</param>
+    protected Head(CudaSession session, HeadTensors tensors, int n, int parts) => (Session, Tensors, N, Parts) = (session, tensors, n, parts);
 
-    private readonly string _training = "head_training" + session.KernelSuffix, _prediction = "head_prediction" + session.KernelSuffix;
+    protected CudaSession Session { get; }
 
-    private int Features => tensors.Hidden.Linear.OutFeatures;
+    protected HeadTensors Tensors { get; }
 
-    private int Blocks => Math.Min((n + Warps - 1) / Warps, Math.Min(session.Multiprocessors, MostBlocks));
+    protected int N { get; }
 
-    /// <summary>Logits, the epoch's sums, dY, and each block's sums of the gradients of the parameters.</summary>
+    protected int Parts { get; }
+
+    protected int Blocks => Math.Min((N + Warps - 1) / Warps, Math.Min(Session.Multiprocessors, MostBlocks));
+
+    /// <summary>Makes the head that a network's tensors are for.</summary>
+    public static Head Make(CudaSession session, HeadTensors tensors, int n, int parts) =>
+        tensors.Hidden is { } hidden ? new HiddenHead(session, tensors, hidden, n, parts) : new LogitHead(session, tensors, n, parts);
+
+    /// <summary>Logits, the epoch's sums, dY, and each block's sums of the gradients of the head's parameters.</summary>
     /// <param name="state">Labels and sums.</param>
     /// <param name="seed">Keys dropout.</param>
-    public void Training(DeviceTensor state, ulong seed)
-    {
-        DropoutLayer? dropout = tensors.Hidden.Dropout is { Rate: > 0 } layerWithRate ? layerWithRate : null;
-        nint stateAt = state.Address, y = Y(), hiddenBias = HiddenBias(), w = W(), bias = Bias(), dy = tensors.DY.Holding((long)n * Features, session.ActivationType);
-        nint logits = tensors.Logits.Holding((long)n * DigitDataset.Classes, DeviceType.F32), partial = tensors.Partial.Holding(Blocks * tensors.Gradients.Count, DeviceType.F32);
-        nint outcome = tensors.Outcome.Address, arrived = tensors.Arrived.Address;
-        int ofProduct = parts, samples = n, features = Features, columns = (int)tensors.Gradients.Count;
-        int atWeights = (int)((tensors.DW.Offset - tensors.Gradients.Offset) / sizeof(float)), atBias = (int)((tensors.DBias.Offset - tensors.Gradients.Offset) / sizeof(float));
-        uint threshold = dropout?.Threshold ?? 0, layer = (uint)tensors.Hidden.DropoutIndex;
-        float keepScale = dropout is null ? 1 : (float)(1 / (1 - dropout.Rate));
-        void** parameters = stackalloc void*[]
-        {
-            &stateAt, &y, &ofProduct, &hiddenBias, &w, &bias, &dy, &logits, &partial, &outcome, &arrived, &samples, &features, &atWeights, &atBias, &columns, &threshold, &keepScale, &seed, &layer,
-        };
-        session.Launch(_training, (Blocks, 1), (Threads, 1), parameters);
-    }
-
-    /// <summary>The gradients of both biases and the last layer's weights, once <see cref="Training"/> has left its sums.</summary>
-    public void AddUp() => Activation.AddUp(session, tensors.Partial, Blocks, (int)tensors.Gradients.Count, tensors.Gradients);
+    public abstract void Training(DeviceTensor state, ulong seed);
 
     /// <summary>Logits to where the host, or the caller, will read them.</summary>
     /// <param name="state">Says which rows these are, and where they go.</param>
-    public void Prediction(DeviceTensor state)
+    public abstract void Prediction(DeviceTensor state);
+
+    /// <summary>The gradients of the head's parameters, from the sums that <see cref="Training"/> leaves.</summary>
+    public void AddUp() => Activation.AddUp(Session, Tensors.Partial, Blocks, (int)Tensors.Gradients.Count, Tensors.Gradients);
+
+    protected nint Product() => Tensors.Y.Holding((long)Parts * N * Tensors.Features, DeviceType.F32);
+
+    protected nint Gradient() => Tensors.DY.Holding((long)N * Tensors.Features, Session.ActivationType);
+
+    protected nint Bias() => Tensors.Bias.Holding(DigitDataset.Classes, DeviceType.F32);
+
+    protected nint Logits() => Tensors.Logits.Holding((long)N * DigitDataset.Classes, DeviceType.F32);
+
+    protected nint Partial() => Tensors.Partial.Holding(Blocks * Tensors.Gradients.Count, DeviceType.F32);
+}
+
+/// <summary>A head that begins with the product of the last hidden layer: its bias, ReLU and dropout, and the whole last layer.</summary>
+internal sealed unsafe class HiddenHead(CudaSession session, HeadTensors tensors, DensePlan hidden, int n, int parts) : Head(session, tensors, n, parts)
+{
+    private readonly string _training = "head_training" + session.KernelSuffix, _prediction = "head_prediction" + session.KernelSuffix;
+
+    public override void Training(DeviceTensor state, ulong seed)
     {
-        nint stateAt = state.Address, y = Y(), hiddenBias = HiddenBias(), w = W(), bias = Bias();
-        int ofProduct = parts, samples = n, features = Features;
-        void** parameters = stackalloc void*[] { &stateAt, &y, &ofProduct, &hiddenBias, &w, &bias, &samples, &features };
-        session.Launch(_prediction, (Blocks, 1), (Threads, 1), parameters);
+        DropoutLayer? dropout = hidden.Dropout is { Rate: > 0 } layerWithRate ? layerWithRate : null;
+        Session.Launch(_training, Blocks, new HeadTraining
+        {
+            State = state.Address,
+            Y = Product(),
+            Parts = Parts,
+            HiddenBias = HiddenBias(),
+            W = W(),
+            Bias = Bias(),
+            Dy = Gradient(),
+            Logits = Logits(),
+            Partial = Partial(),
+            Outcome = Tensors.Outcome.Address,
+            Arrived = Tensors.Arrived.Address,
+            Samples = N,
+            Features = Tensors.Features,
+            AtWeights = PlaceInGradients(Tensors.DW),
+            AtBias = PlaceInGradients(Tensors.DBias),
+            Columns = (int)Tensors.Gradients.Count,
+            Threshold = dropout?.Threshold ?? 0,
+            KeepScale = dropout is null ? 1 : (float)(1 / (1 - dropout.Rate)),
+            Seed = seed,
+            Layer = (uint)hidden.DropoutIndex,
+        });
     }
 
-    private nint Y() => tensors.Y.Holding((long)parts * n * Features, DeviceType.F32);
+    public override void Prediction(DeviceTensor state) => Session.Launch(_prediction, Blocks, new HeadPrediction
+    {
+        State = state.Address,
+        Y = Product(),
+        Parts = Parts,
+        HiddenBias = HiddenBias(),
+        W = W(),
+        Bias = Bias(),
+        Samples = N,
+        Features = Tensors.Features,
+    });
 
-    private nint HiddenBias() => tensors.HiddenBias.Holding(Features, DeviceType.F32);
+    private int PlaceInGradients(DeviceTensor gradient) => (int)((gradient.Offset - Tensors.Gradients.Offset) / sizeof(float));
 
-    private nint W() => tensors.W.Holding((long)DigitDataset.Classes * Features, session.ActivationType);
+    private nint HiddenBias() => Tensors.HiddenBias.Holding(Tensors.Features, DeviceType.F32);
 
-    private nint Bias() => tensors.Bias.Holding(DigitDataset.Classes, DeviceType.F32);
+    private nint W() => Tensors.W.Holding((long)DigitDataset.Classes * Tensors.Features, Session.ActivationType);
+}
+
+/// <summary>A head that begins with the product of the last layer: its bias.</summary>
+internal sealed unsafe class LogitHead(CudaSession session, HeadTensors tensors, int n, int parts) : Head(session, tensors, n, parts)
+{
+    private readonly string _training = "logit_head_training" + session.KernelSuffix;
+
+    public override void Training(DeviceTensor state, ulong seed) => Session.Launch(_training, Blocks, new LogitHeadTraining
+    {
+        State = state.Address,
+        Y = Product(),
+        Bias = Bias(),
+        Dy = Gradient(),
+        Logits = Logits(),
+        Partial = Partial(),
+        Outcome = Tensors.Outcome.Address,
+        Arrived = Tensors.Arrived.Address,
+        Samples = N,
+        Columns = (int)Tensors.Gradients.Count,
+    });
+
+    public override void Prediction(DeviceTensor state) =>
+        Session.Launch("logit_head_prediction", Blocks, new LogitHeadPrediction { State = state.Address, Y = Product(), Bias = Bias(), Samples = N });
 }
 
 /// <summary>The head's parameters and buffers.</summary>
 internal sealed class HeadTensors
 {
+    /// <summary>Features that a warp of the kernel holds in its registers.</summary>
+    public static readonly int MostFeatures = KernelSource.Common["head_features"];
+
     /// <summary>Reserves the buffers.</summary>
     /// <param name="session">The device.</param>
     /// <param name="arena">Where to reserve.</param>
     /// <param name="plan">The network.</param>
     /// <param name="parameters">Its parameters.</param>
     /// <param name="batch">Samples in the largest step.</param>
-    /// <param name="rows">Of the product, at most: samples times the parts in which it comes.</param>
-    /// <param name="training">Whether there are to be gradients.</param>
-    /// <exception cref="NotSupportedException">The network has other dense layers than a head is for.</exception>
+    /// <param name="rows">Rows of the product, at most: samples times the parts in which it comes.</param>
+    /// <param name="training">Whether there are gradients.</param>
     public HeadTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, long rows, bool training)
     {
-        if (plan.Denses is not [{ Relu: not null, Linear.OutFeatures: <= Head.MostFeatures } hidden, { Linear.OutFeatures: DigitDataset.Classes } last] || hidden.Linear.OutFeatures % 4 != 0)
-        {
-            throw new NotSupportedException(
-                $"on CUDA a network ends in two dense layers, the first with a ReLU and at most {Head.MostFeatures} features, a multiple of 4, the last with {DigitDataset.Classes}");
-        }
-
-        Hidden = hidden;
-        (HiddenBias, W, Bias) = (parameters.Master(hidden.Linear.BiasName), parameters.Operand(last.Linear.WeightName), parameters.Master(last.Linear.BiasName));
-        Y = arena.Reserve(rows * hidden.Linear.OutFeatures, DeviceType.F32);
+        LinearLayer last = plan.Denses[^1].Linear;
+        Hidden = plan.Denses is [.., { Relu: not null } hidden, _] && hidden.Linear.OutFeatures <= MostFeatures && hidden.Linear.OutFeatures % 4 == 0 ? hidden : null;
+        Features = (Hidden?.Linear ?? last).OutFeatures;
+        (W, Bias) = (parameters.Operand(last.WeightName), parameters.Master(last.BiasName));
+        HiddenBias = Hidden is null ? default : parameters.Master(Hidden.Linear.BiasName);
+        Y = arena.Reserve(rows * Features, DeviceType.F32);
         if (training)
         {
-            (DW, DBias) = (parameters.Gradient(last.Linear.WeightName), parameters.Gradient(last.Linear.BiasName));
-            DeviceTensor first = parameters.Gradient(hidden.Linear.BiasName);
+            (DW, DBias) = (parameters.Gradient(last.WeightName), parameters.Gradient(last.BiasName));
+            DeviceTensor first = Hidden is null ? DBias : parameters.Gradient(Hidden.Linear.BiasName);
             Gradients = first with { Count = (DBias.Offset + DBias.Bytes - first.Offset) / sizeof(float) };
-            DY = arena.Reserve((long)batch * hidden.Linear.OutFeatures, session.ActivationType);
+            DY = arena.Reserve((long)batch * Features, session.ActivationType);
             Logits = arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
             int blocks = Math.Min(session.Multiprocessors, Head.MostBlocks);
             Partial = arena.Reserve(blocks * Gradients.Count, DeviceType.F32);
@@ -106,22 +168,28 @@ internal sealed class HeadTensors
         }
     }
 
-    /// <summary>The layer before.</summary>
-    public DensePlan Hidden { get; }
+    /// <summary>
+    /// The last hidden layer, where the head begins with its product: it has a multiple of 4 features and at most
+    /// <see cref="MostFeatures"/>. Null where the head begins with the product of the last layer.
+    /// </summary>
+    public DensePlan? Hidden { get; }
 
-    /// <summary>(features) f32.</summary>
+    /// <summary>Features of the product.</summary>
+    public int Features { get; }
+
+    /// <summary>Bias of <see cref="Hidden"/>, (features) f32.</summary>
     public DeviceTensor HiddenBias { get; }
 
-    /// <summary>(classes, features).</summary>
+    /// <summary>Weights of the last layer, (classes, its inputs).</summary>
     public DeviceTensor W { get; }
 
-    /// <summary>(classes) f32.</summary>
+    /// <summary>Bias of the last layer, (classes) f32.</summary>
     public DeviceTensor Bias { get; }
 
-    /// <summary>The hidden layer's product without its bias, (parts, N, features) f32: to be added up.</summary>
+    /// <summary>The product without its bias, (parts, N, features) f32: the sum of the parts counts.</summary>
     public DeviceTensor Y { get; }
 
-    /// <summary>Its gradient, (N, features).</summary>
+    /// <summary>Gradient of the product, (N, features).</summary>
     public DeviceTensor DY { get; }
 
     /// <summary>(N, classes) f32, of training.</summary>
@@ -133,7 +201,7 @@ internal sealed class HeadTensors
     /// <summary>Gradient of <see cref="Bias"/>, f32.</summary>
     public DeviceTensor DBias { get; }
 
-    /// <summary>All gradients of the head as they lie beside each other: hidden bias, weights, bias, with the padding between them.</summary>
+    /// <summary>Gradients that the head computes, as they lie beside each other: hidden bias, weights, bias, with padding between them.</summary>
     public DeviceTensor Gradients { get; }
 
     /// <summary>The same from each block, (blocks, <see cref="Gradients"/>) f32; zero where the padding is.</summary>
@@ -144,4 +212,40 @@ internal sealed class HeadTensors
 
     /// <summary>How many blocks have left their sums, u32; 0 between kernels.</summary>
     public DeviceTensor Arrived { get; }
+}
+
+/// <summary>Parameters of head_training in native/kernels/head.cu.</summary>
+internal struct HeadTraining
+{
+    public nint State, Y;
+    public int Parts;
+    public nint HiddenBias, W, Bias, Dy, Logits, Partial, Outcome, Arrived;
+    public int Samples, Features, AtWeights, AtBias, Columns;
+    public uint Threshold;
+    public float KeepScale;
+    public ulong Seed;
+    public uint Layer;
+}
+
+/// <summary>Parameters of head_prediction in native/kernels/head.cu.</summary>
+internal struct HeadPrediction
+{
+    public nint State, Y;
+    public int Parts;
+    public nint HiddenBias, W, Bias;
+    public int Samples, Features;
+}
+
+/// <summary>Parameters of logit_head_training in native/kernels/head.cu.</summary>
+internal struct LogitHeadTraining
+{
+    public nint State, Y, Bias, Dy, Logits, Partial, Outcome, Arrived;
+    public int Samples, Columns;
+}
+
+/// <summary>Parameters of logit_head_prediction in native/kernels/head.cu.</summary>
+internal struct LogitHeadPrediction
+{
+    public nint State, Y, Bias;
+    public int Samples;
 }

@@ -21,6 +21,7 @@ internal sealed unsafe class MaxPool2d
     public MaxPool2d(CudaSession session, CudaHandles handles, MaxPool2dLayer layer, int n, Shape input)
     {
         _session = session;
+        _ = session.Cudnn; // made now: not while something is captured
         int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
         Shape output = layer.Infer(input);
         (_xCount, _yCount) = ((long)n * input.Size, (long)n * output.Size);

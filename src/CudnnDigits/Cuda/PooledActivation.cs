@@ -10,8 +10,9 @@ namespace CudnnDigits.Cuda;
 /// <param name="dropoutIndex">Which dropout layer of the network it is, from 0.</param>
 internal sealed unsafe class PooledActivation(CudaSession session, int n, Shape input, DropoutLayer? dropout, int dropoutIndex)
 {
-    private const int Window = 2, Threads = 256;
+    private const int Window = 2;
 
+    private static readonly int Threads = KernelSource.Common.Block("pool_activation_forward_f32").Threads;
     private readonly string _forward = "pool_activation_forward" + session.KernelSuffix, _backward = "pool_activation_backward" + session.KernelSuffix;
     private readonly float _keepScale = dropout is { Rate: > 0 } ? (float)(1 / (1 - dropout.Rate)) : 1;
 
@@ -29,11 +30,21 @@ internal sealed unsafe class PooledActivation(CudaSession session, int n, Shape 
     {
         uint threshold = training && dropout is { Rate: > 0 } ? dropout.Threshold : 0;
         float keepScale = training ? _keepScale : 1;
-        nint stateAt = state.Address, xAt = X(x), biasAt = bias?.Holding(input.C, DeviceType.F32) ?? 0, zAt = Z(z);
-        (int samples, int height, int width, int channels) = (n, input.H, input.W, input.C);
-        uint layer = (uint)dropoutIndex;
-        void** parameters = stackalloc void*[] { &stateAt, &xAt, &biasAt, &zAt, &samples, &height, &width, &channels, &threshold, &keepScale, &seed, &layer };
-        session.Launch(_forward, (Blocks, 1), (Threads, 1), parameters);
+        session.Launch(_forward, Blocks, new PoolActivationForward
+        {
+            State = state.Address,
+            X = X(x),
+            Bias = bias?.Holding(input.C, DeviceType.F32) ?? 0,
+            Z = Z(z),
+            Samples = n,
+            Height = input.H,
+            Width = input.W,
+            Channels = input.C,
+            Threshold = threshold,
+            KeepScale = keepScale,
+            Seed = seed,
+            Layer = (uint)dropoutIndex,
+        });
     }
 
     /// <summary>dX from dZ, and the gradient of the bias where there is one.</summary>
@@ -45,14 +56,22 @@ internal sealed unsafe class PooledActivation(CudaSession session, int n, Shape 
     /// <param name="dBias">(C) f32, or null without a bias.</param>
     public void Backward(DeviceTensor x, DeviceTensor z, DeviceTensor dz, DeviceTensor dx, DeviceTensor? sums, DeviceTensor? dBias)
     {
-        nint xAt = X(x), zAt = Z(z), dzAt = Z(dz), dxAt = X(dx), sumsAt = sums?.Holding(Blocks * input.C, DeviceType.F32) ?? 0;
-        (int samples, int height, int width, int channels) = (n, input.H, input.W, input.C);
-        float keepScale = _keepScale;
-        void** parameters = stackalloc void*[] { &xAt, &zAt, &dzAt, &dxAt, &sumsAt, &samples, &height, &width, &channels, &keepScale };
-        session.Launch(_backward, (Blocks, 1), (Threads, 1), parameters);
+        session.Launch(_backward, Blocks, new PoolActivationBackward
+        {
+            X = X(x),
+            Z = Z(z),
+            Dz = Z(dz),
+            Dx = X(dx),
+            Sums = sums?.Holding(Blocks * input.C, DeviceType.F32) ?? 0,
+            Samples = n,
+            Height = input.H,
+            Width = input.W,
+            Channels = input.C,
+            KeepScale = _keepScale,
+        });
         if (sums is { } left && dBias is { } total)
         {
-            Activation.AddUp(session, left, (int)Blocks, channels, total);
+            Activation.AddUp(session, left, (int)Blocks, input.C, total);
         }
     }
 
@@ -69,4 +88,23 @@ internal sealed unsafe class PooledActivation(CudaSession session, int n, Shape 
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * input.Size, session.ActivationType);
 
     private nint Z(DeviceTensor tensor) => tensor.Holding((long)n * (input.H / Window) * (input.W / Window) * input.C, session.ActivationType);
+}
+
+/// <summary>Parameters of pool_activation_forward in native/kernels/pool_activation.cu.</summary>
+internal struct PoolActivationForward
+{
+    public nint State, X, Bias, Z;
+    public int Samples, Height, Width, Channels;
+    public uint Threshold;
+    public float KeepScale;
+    public ulong Seed;
+    public uint Layer;
+}
+
+/// <summary>Parameters of pool_activation_backward in native/kernels/pool_activation.cu.</summary>
+internal struct PoolActivationBackward
+{
+    public nint X, Z, Dz, Dx, Sums;
+    public int Samples, Height, Width, Channels;
+    public float KeepScale;
 }

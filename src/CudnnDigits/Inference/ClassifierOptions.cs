@@ -23,6 +23,6 @@ public sealed record ClassifierOptions
     /// <summary>CPU threads, 0 … 1,024; 0 for the number of processors. Results do not depend on it.</summary>
     public int Threads { get; init; }
 
-    /// <summary>Who convolves on a GPU: "cudnn" or "fused"; null for what the environment says.</summary>
-    internal string? Convolutions { get; init; }
+    /// <summary>On a GPU: which kernels run the layers.</summary>
+    internal CudaKernels Kernels { get; init; }
 }

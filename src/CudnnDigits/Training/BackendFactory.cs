@@ -28,10 +28,11 @@ internal static class BackendFactory
     /// <param name="network">What is going to be trained.</param>
     /// <param name="precision">In which arithmetic; null for the device's default.</param>
     /// <exception cref="InputException">The device is none of these.</exception>
-    public static IDisposable Prepare(string device, NetworkSpec network, Precision? precision)
+    /// <param name="kernels">Which kernels run the layers.</param>
+    public static IDisposable Prepare(string device, NetworkSpec network, Precision? precision, CudaKernels kernels)
     {
         int? ordinal = Parse(device);
-        return new Opening(device == "cpu" ? Task.FromResult<CudaContext?>(null) : Task.Run(() => CudaDevice.TryPrepare(ordinal ?? 0, network, precision)));
+        return new Opening(device == "cpu" ? Task.FromResult<CudaContext?>(null) : Task.Run(() => CudaDevice.TryPrepare(ordinal ?? 0, network, precision, kernels)));
     }
 
     /// <summary>Creates a backend.</summary>

@@ -47,8 +47,8 @@ internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpe
     /// <summary>On the CPU: measure every operation (<see cref="ILayerTimes"/>), which costs a look at the clock for each.</summary>
     public bool LayerTimes { get; init; }
 
-    /// <summary>Who convolves on a GPU: "cudnn", "hybrid", "fused" or "warpgroups"; null for what the environment says.</summary>
-    internal string? Convolutions { get; init; }
+    /// <summary>On a GPU: which kernels run the layers.</summary>
+    public CudaKernels Kernels { get; init; }
 
     /// <summary>On a GPU: kernels may begin before the one before them has ended; false is for tests, which compare.</summary>
     internal bool Overlap { get; init; } = true;

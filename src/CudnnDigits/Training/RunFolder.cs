@@ -26,9 +26,10 @@ internal sealed record RunData(string? Path, int Count, string Fingerprint)
 /// <param name="Runtime">.NET and operating system.</param>
 /// <param name="Cuda">NVIDIA's libraries and cuDNN's algorithms; null on the CPU.</param>
 /// <param name="InitFromSha256">SHA-256 of the file <paramref name="InitFrom"/>; null without one, and in runs of older versions.</param>
+/// <param name="Kernels">Which kernels were asked for; "auto" in runs of older versions.</param>
 internal sealed record RunRecord(
     string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device,
-    Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null);
+    Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null, CudaKernels Kernels = CudaKernels.Auto);
 
 /// <summary>
 /// The folder of a run. Each file is written whole or not at all, so a run can be resumed even if the process is killed at any moment.
@@ -153,7 +154,9 @@ internal sealed class RunFolder(string path) : IDisposable
         {
             record.Options.Checked();
             BackendFactory.CheckDevice(record.DeviceOption);
-            return Enum.IsDefined(record.Precision) ? record : throw new ArgumentException($"precision is {record.Precision}");
+            return !Enum.IsDefined(record.Precision) ? throw new ArgumentException($"precision is {record.Precision}")
+                : !Enum.IsDefined(record.Kernels) ? throw new ArgumentException($"kernels is {record.Kernels}")
+                : record;
         }
         catch (Exception e) when (e is ArgumentException or InputException)
         {

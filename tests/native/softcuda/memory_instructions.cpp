@@ -193,6 +193,7 @@ template <Space space> void add_space(Forms &forms, const std::string &name) {
     add_accesses<space, uint32_t, uint32_t>(forms, name, ".u32");
     add_accesses<space, uint32_t, uint32_t>(forms, name, ".f32");
     add_accesses<space, uint32_t, uint64_t>(forms, name, ".u32");
+    add_load<space, int32_t, uint64_t, 1>(forms, name + ".s32"); // with its sign
     add_accesses<space, uint64_t, uint64_t>(forms, name, ".u64");
     add_accesses<space, uint64_t, uint64_t>(forms, name, ".f64");
 }

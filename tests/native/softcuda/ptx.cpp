@@ -69,6 +69,9 @@ class Parser {
                 entry();
             } else if (word == ".shared") {
                 variables.push_back(shared_variable());
+            } else if (word == ".global") { // a number for the host, which no kernel reads
+                while (next() != ";") {
+                }
             } else if (word != ".visible" && word != ".extern" && word != ".weak") {
                 fail("'" + word + "' is not known here");
             }

@@ -4,36 +4,39 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda;
 
 /// <summary>
-/// The convolution blocks layer by layer: cuDNN's convolution, batch norm and pooling, and our activation; or, where it is to be fast, with a first convolution of our
-/// own, pooling and activation in one pass, and in predictions with weights that do batch norm's work.
+/// The convolution blocks of a step, layer by layer: cuDNN's convolution, batch norm and pooling, and our activation. Where
+/// <see cref="ConvTensors"/> says so, a first convolution of our own, pooling and activation in one pass, and in predictions weights that
+/// do batch norm's work.
 /// </summary>
-internal sealed class CudnnConvolutions : IConvolutions
+internal sealed class LayeredConvolutions
 {
-    private readonly CudaNetwork _net;
+    private readonly LayeredNetwork _net;
     private readonly ulong _seed;
     private readonly Block[] _blocks;
     private readonly long[] _reserves;
 
     /// <param name="session">The device.</param>
-    /// <param name="handles">Where its descriptors belong.</param>
+    /// <param name="handles">Where descriptors belong.</param>
     /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
-    /// <param name="seed">Keys dropout.</param>
     /// <param name="batch">Samples.</param>
+    /// <param name="seed">Keys dropout.</param>
     /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
-    /// <param name="training">Whether the backward passes are needed.</param>
-    public CudnnConvolutions(CudaSession session, CudaHandles handles, CudaNetwork net, ulong seed, int batch, long workspaceLimit, bool training)
+    public LayeredConvolutions(CudaSession session, CudaHandles handles, LayeredNetwork net, int batch, ulong seed, long workspaceLimit)
     {
         (_net, _seed) = (net, seed);
-        BatchNorm2d?[] norms = [.. net.Convs.Select(t => t.Norm is null ? null : new BatchNorm2d(session, handles, batch, t.Plan.Conv.Infer(t.Plan.Input), training))];
+        BatchNorm2d?[] norms = [.. net.Convs.Select(t => t.Norm is null ? null : new BatchNorm2d(session, handles, batch, t.Plan.Conv.Infer(t.Plan.Input), net.Trains))];
         _reserves = [.. norms.Select(norm => Aligned(norm?.ReserveBytes ?? 0))];
-        _blocks = [.. net.Convs.Zip(norms, (tensors, norm) => new Block(session, handles, tensors, norm, batch, workspaceLimit - _reserves.Sum(), training))];
+        _blocks = [.. net.Convs.Zip(norms, (tensors, norm) => new Block(session, handles, tensors, norm, batch, workspaceLimit - _reserves.Sum(), net.Trains))];
     }
 
-    /// <summary>What batch norm leaves for the backward pass, layer by layer, then what is used by one call after another.</summary>
-    public long WorkspaceBytes => _reserves.Sum() + _blocks.Max(block => Math.Max(block.Conv.WorkspaceBytes, block.Norm?.WorkspaceBytes ?? 0));
+    /// <summary>What batch norm leaves for the backward pass, layer by layer, then what one call after another uses.</summary>
+    public long WorkspaceBytes =>
+        _reserves.Sum() + _blocks.Select(block => Math.Max(block.Conv.WorkspaceBytes, block.Norm?.WorkspaceBytes ?? 0)).DefaultIfEmpty().Max();
 
+    /// <summary>What computes each convolution, by their names.</summary>
     public IReadOnlyDictionary<string, string> Algorithms => _blocks.ToDictionary(block => block.Tensors.Plan.Conv.Name, block => block.Conv.Algorithms);
 
+    /// <summary>Folds batch norm into the weights that predictions use, where the network has room for them.</summary>
     public void PreparePrediction()
     {
         foreach (Block block in _blocks)
@@ -75,8 +78,10 @@ internal sealed class CudnnConvolutions : IConvolutions
         }
     }
 
-    public void Backward(DeviceTensor gradient, DeviceTensor other, DeviceTensor workspace)
+    /// <summary>Gradients of all parameters, from the gradient of the features in <see cref="LayeredNetwork.GradientA"/>.</summary>
+    public void Backward(DeviceTensor workspace)
     {
+        (DeviceTensor gradient, DeviceTensor other) = (_net.GradientA, _net.GradientB);
         DeviceParameters p = _net.Parameters;
         DeviceTensor shared = Shared(workspace);
         for (int i = _blocks.Length - 1; i >= 0; i--)
@@ -121,7 +126,7 @@ internal sealed class CudnnConvolutions : IConvolutions
 
     private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
 
-    /// <summary>The operations of a convolution block, in order. Its bias is added after pooling, which it does not change. OnePass, where it is there, stands for the two before it.</summary>
+    /// <summary>The operations of a convolution block, in order. The bias is added after pooling: that gives the same. OnePass, where there is one, replaces Pool and Activation.</summary>
     private sealed record Block(IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
     {
         public Block(CudaSession session, CudaHandles handles, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)

@@ -1,0 +1,166 @@
+// What each kernel for `improved` is launched with, by value: one struct per kernel.
+// src/CudnnDigits/Cuda/FusedParameters.cs has the same fields in the same order. Kernels of one name in fused and
+// hopper share a struct.
+#pragma once
+
+#include "batch_norm.cuh"
+
+struct Conv2Forward {
+    const bfloat16 *x;
+    const bfloat16 *w1;
+    const float *coefficients1;
+    const bfloat16 *w2;
+    bfloat16 *y2;
+    BatchNorm norm2;
+    int samples;
+};
+
+struct Conv3Forward {
+    const StepState *state;
+    const bfloat16 *y2;
+    const float *coefficients2;
+    const bfloat16 *w3;
+    bfloat16 *pooled2;
+    bfloat16 *y3;
+    BatchNorm norm3;
+    int samples;
+    unsigned threshold;
+    float keep_scale;
+    unsigned long long seed;
+    unsigned layer;
+};
+
+struct Conv4Forward {
+    const bfloat16 *y3;
+    const float *coefficients3;
+    const bfloat16 *w4;
+    bfloat16 *y4;
+    BatchNorm norm4;
+    int samples;
+};
+
+struct Pool4Forward {
+    const StepState *state;
+    const bfloat16 *y4;
+    const float *coefficients4;
+    bfloat16 *pooled4;
+    bfloat16 *z4;
+    int samples;
+    unsigned threshold;
+    float keep_scale;
+    unsigned long long seed;
+    unsigned layer;
+};
+
+struct Conv4BackwardData {
+    const bfloat16 *y4;
+    const bfloat16 *du4;
+    const float *coefficients4;
+    const bfloat16 *turned4;
+    const bfloat16 *y3;
+    bfloat16 *du3;
+    BatchNorm norm3;
+    int samples;
+};
+
+struct Conv3BackwardData {
+    const bfloat16 *y3;
+    const bfloat16 *du3;
+    const float *coefficients3;
+    const bfloat16 *turned3;
+    const bfloat16 *pooled2;
+    float keep_scale;
+    bfloat16 *du2;
+    BatchNorm norm2;
+    int samples;
+};
+
+struct Conv2BackwardData {
+    const bfloat16 *y2;
+    const bfloat16 *du2;
+    const float *coefficients2;
+    const bfloat16 *turned2;
+    const bfloat16 *x;
+    const bfloat16 *w1;
+    BatchNorm norm1;
+    const double *moments;
+    float *d_w1;
+    int samples;
+};
+
+struct Conv4BackwardWeights {
+    const bfloat16 *y4;
+    const bfloat16 *du4;
+    const float *coefficients4;
+    const bfloat16 *y3;
+    const float *coefficients3;
+    float *partial;
+    int samples;
+};
+
+struct Conv3BackwardWeights {
+    const bfloat16 *y3;
+    const bfloat16 *du3;
+    const float *coefficients3;
+    const bfloat16 *pooled2;
+    const float *coefficients2;
+    float keep_scale;
+    float *partial;
+    int samples;
+};
+
+struct Conv2BackwardWeights {
+    const bfloat16 *y2;
+    const bfloat16 *du2;
+    const float *coefficients2;
+    const bfloat16 *x;
+    const bfloat16 *w1;
+    const float *coefficients1;
+    float *partial;
+    int samples;
+};
+
+struct PredictFeatures {
+    const bfloat16 *x;
+    const bfloat16 *w1;
+    const float *coefficients1;
+    const bfloat16 *w2;
+    const float *coefficients2;
+    const bfloat16 *w3;
+    const float *coefficients3;
+    const bfloat16 *w4;
+    const float *coefficients4;
+    bfloat16 *z4;
+    int samples;
+    int at_once;
+};
+
+struct BatchNormRunning {
+    BatchNorm norm;
+    int channels;
+};
+
+struct HiddenForward {
+    const bfloat16 *z4;
+    const bfloat16 *w;
+    float *y;
+    int samples;
+    int parts;
+};
+
+struct HiddenBackwardData {
+    const bfloat16 *dy;
+    const bfloat16 *w;
+    const bfloat16 *pooled4;
+    float keep_scale;
+    bfloat16 *du4;
+    BatchNorm norm4;
+    int samples;
+};
+
+struct HiddenBackwardWeights {
+    const bfloat16 *dy;
+    const bfloat16 *z4;
+    float *dw;
+    int samples;
+};

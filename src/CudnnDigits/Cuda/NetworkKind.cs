@@ -1,0 +1,59 @@
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Data;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>A way to run a network's layers. It is chosen once, in <see cref="Choose"/>; what it makes never asks which way it is.</summary>
+/// <param name="NeedsLibraries">Whether it calls cuDNN or cuBLAS.</param>
+/// <param name="Make">Reserves a network's tensors.</param>
+internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
+{
+    /// <summary>Reserves a network's tensors.</summary>
+    /// <param name="session">The device.</param>
+    /// <param name="arena">Where to reserve.</param>
+    /// <param name="network">The network.</param>
+    /// <param name="batch">Samples in the largest step.</param>
+    /// <param name="training">Whether it is trained; prediction alone needs no gradients.</param>
+    public delegate CudaNetwork Maker(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training);
+
+    /// <summary>The most shared memory that a block of a fused kernel takes: conv2_backward_weights, with 4 KiB of static shared memory.</summary>
+    private static int MostShared => KernelSource.Fused["conv2_backward_weights_shared_bytes"] + (4 << 10);
+
+    /// <summary>Whether a GPU has the shared memory for the fused kernels.</summary>
+    public static bool CanFuse(int device) => SharedBytes(device) >= MostShared;
+
+    /// <summary>How to run a network: as asked for, or the fastest way that can (docs/performance.md).</summary>
+    /// <param name="device">Ordinal of the GPU.</param>
+    /// <param name="precision">Arithmetic.</param>
+    /// <param name="network">The network.</param>
+    /// <param name="kernels">What is asked for.</param>
+    /// <exception cref="InputException">Fused kernels are asked for, and they cannot run this network here.</exception>
+    public static NetworkKind Choose(int device, Precision precision, NetworkSpec network, CudaKernels kernels)
+    {
+        string? why = precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
+            : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
+            : !CanFuse(device) ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {SharedBytes(device) >> 10} (H100, H200 and B200 have enough)"
+            : kernels == CudaKernels.Warpgroups && !CudaDevice.IsHopper(device) ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'"
+            : null;
+        if (kernels is CudaKernels.Fused or CudaKernels.Warpgroups && why is not null)
+        {
+            throw new InputException($"--kernels {kernels.ToString().ToLowerInvariant()}: these kernels {why}; or leave --kernels out");
+        }
+
+        CudaKernels chosen = kernels != CudaKernels.Auto ? kernels
+            : why is not null ? CudaKernels.Hybrid
+            : CudaDevice.IsHopper(device) ? CudaKernels.Warpgroups
+            : CudaKernels.Fused;
+        return chosen switch
+        {
+            CudaKernels.Layered => new(true, (session, arena, spec, batch, training) => new LayeredNetwork(session, arena, spec, batch, training, ownKernels: false)),
+            CudaKernels.Hybrid => new(true, (session, arena, spec, batch, training) => new LayeredNetwork(session, arena, spec, batch, training, ownKernels: true)),
+            CudaKernels.Fused => new(false, (session, arena, spec, batch, training) => new FusedNetwork(session, arena, spec, batch, training, warpgroups: false)),
+            _ => new(false, (session, arena, spec, batch, training) => new FusedNetwork(session, arena, spec, batch, training, warpgroups: true)),
+        };
+    }
+
+    private static int SharedBytes(int device) => CudaDevice.Attribute(device, CudaDriver.AttributeMaxSharedBytesPerBlock);
+}
