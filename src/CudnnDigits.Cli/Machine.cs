@@ -6,7 +6,8 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>Where and how exactly to compute, as the command line says.</summary>
-internal sealed record Machine(string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads, CudaKernels Kernels = CudaKernels.Auto)
+internal sealed record Machine(string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads,
+    CudaKernels Kernels = CudaKernels.Auto)
 {
     private static readonly Option<string?> DeviceOption = new("--device")
     {
@@ -36,7 +37,8 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
         "--threads", "N", "CPU threads; results do not depend on it. Default: all processors.", 1, BackendOptions.MostThreads);
 
     /// <summary>The options of a command that trains.</summary>
-    public static IEnumerable<Option> Options => [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, KernelsOption, ThreadsOption];
+    public static IEnumerable<Option> Options =>
+        [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, KernelsOption, ThreadsOption];
 
     /// <summary>The options of a command that only predicts.</summary>
     public static IEnumerable<Option> OptionsToPredict => [DeviceOption, PrecisionOption, KernelsOption, ThreadsOption];

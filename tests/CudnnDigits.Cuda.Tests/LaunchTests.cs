@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using CudnnDigits.Cuda.Interop;
 
 namespace CudnnDigits.Cuda.Tests;
@@ -60,18 +59,6 @@ public class LaunchTests
         session.Stream.Dispose();
         done.Dispose();
         caller.Synchronize(); // it would say that a kernel has failed
-    }
-
-    [Fact]
-    public void The_step_state_has_the_fields_of_the_kernels()
-    {
-        string header = File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "native/kernels/step_state.cuh")).Split("};")[0];
-        string[] kernels = [.. Regex.Matches(header, @"^    (?:unsigned )?(long long|unsigned|float|double) (\w+);", RegexOptions.Multiline)
-            .Select(field => $"{field.Groups[1]} {field.Groups[2].Value.Replace("_", "", StringComparison.Ordinal)}")];
-        string[] ours = [.. typeof(StepState).GetFields().OrderBy(field => (int)Marshal.OffsetOf<StepState>(field.Name)).Select(field =>
-            $"{Type.GetTypeCode(field.FieldType) switch { TypeCode.Int64 => "long long", TypeCode.UInt32 => "unsigned", TypeCode.Single => "float", _ => "double" }} {field.Name}")];
-        Assert.NotEmpty(kernels);
-        Assert.Equal(kernels, ours, StringComparer.OrdinalIgnoreCase);
     }
 
     /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>

@@ -55,6 +55,13 @@ public partial class KernelTests
         });
     }
 
+    [Fact]
+    public void The_state_of_a_step_has_the_same_fields_on_both_sides()
+    {
+        Dictionary<string, string> structs = ParameterStruct().Matches(AllSources()).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        Assert.Equal(Declared(structs, nameof(StepState)), FieldsOf(typeof(StepState)).Select(field => (field.Name, field.Size)));
+    }
+
     [Theory]
     [MemberData(nameof(Modules))]
     public void A_launch_is_told_how_many_threads_and_how_much_shared_memory_a_block_has(string module)

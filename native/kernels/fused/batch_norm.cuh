@@ -7,8 +7,7 @@
 
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
 
-// One layer's, by value; addresses as integers. src/CudnnDigits/Cuda/FusedBatchNorm.cs has the same fields in the same
-// order.
+// One layer's, by value; addresses as integers. FusedBatchNorm in C# has the same fields in the same order.
 struct BatchNorm {
     unsigned long long partial;          // (blocks, sums) f32
     unsigned long long arrived;          // u32, blocks that have left their sums: 0 before a launch and after it
@@ -21,7 +20,6 @@ struct BatchNorm {
     unsigned long long d_beta;           //
     double values;                       // of one channel
 };
-static_assert(sizeof(BatchNorm) == 80, "FusedBatchNorm.cs has the same layout");
 
 // Where the sum of p_j · p_k over all windows of the input stands: p_0 … p_8 are what the taps see, p_9 is 1.
 struct Moments {

@@ -1,7 +1,8 @@
 namespace CudnnDigits.Cuda;
 
 /// <summary>
-/// The products of the hidden dense layer of `improved` in bfloat16 by our own kernels (native/kernels/fused/dense.cu). The head adds the bias.
+/// The products of the hidden dense layer of `improved` in bfloat16 by our own kernels (native/kernels/fused/dense.cu). The
+/// head adds the bias.
 /// </summary>
 /// <param name="session">The device.</param>
 /// <param name="tensors">The network's tensors, for at least <paramref name="n"/> samples.</param>
@@ -27,7 +28,14 @@ internal sealed class FusedDense(CudaSession session, FusedTensors tensors, int 
     {
         (string kernel, int samplesOfTile, int outsOfTile) = n <= 512 ? ("hidden_forward_32x64", 32, 64) : ("hidden_forward_64x128", 64, 128);
         long blocks = (long)((n + samplesOfTile - 1) / samplesOfTile) * (Out / outsOfTile) * Parts;
-        session.LaunchFused(kernel, blocks, new HiddenForward { Z4 = Features(x), W = Weights(w), Y = y.Holding((long)Parts * n * Out, DeviceType.F32), Samples = n, Parts = Parts }, overlapped: true);
+        session.LaunchFused(kernel, blocks, new HiddenForward
+        {
+            Z4 = Features(x),
+            W = Weights(w),
+            Y = y.Holding((long)Parts * n * Out, DeviceType.F32),
+            Samples = n,
+            Parts = Parts,
+        }, overlapped: true);
     }
 
     /// <summary>
@@ -37,7 +45,8 @@ internal sealed class FusedDense(CudaSession session, FusedTensors tensors, int 
     public void BackwardData(DeviceTensor w, DeviceTensor dy)
     {
         FusedLayer layer = tensors.Layers[^1];
-        int samplesOfBlock = KernelSource.Fused["hidden_backward_data_samples"], blocks = Math.Min((n + samplesOfBlock - 1) / samplesOfBlock * Pixels, MostBlocks);
+        int samplesOfBlock = KernelSource.Fused["hidden_backward_data_samples"];
+        int blocks = Math.Min((n + samplesOfBlock - 1) / samplesOfBlock * Pixels, MostBlocks);
         session.LaunchFused("hidden_backward_data", blocks, new HiddenBackwardData
         {
             Dy = Gradients(dy),

@@ -3,7 +3,7 @@ namespace CudnnDigits.Cuda;
 // The parameters of each fused kernel: the structs of native/kernels/fused/parameters.cuh, with the same fields in the same order.
 // Addresses are nint.
 
-/// <summary>What the last block of a kernel needs to turn the sums of all blocks into one layer's batch norm; native/kernels/fused/batch_norm.cuh describes the fields.</summary>
+/// <summary>What the last block of a kernel needs for one layer's batch norm; BatchNorm in native/kernels/fused/batch_norm.cuh.</summary>
 internal struct FusedBatchNorm
 {
     public nint Partial, Arrived, Coefficients, Gamma, Beta, RunningMean, RunningVariance, DGamma, DBeta;

@@ -18,7 +18,8 @@ internal abstract class Head
     /// <param name="tensors">Its tensors.</param>
     /// <param name="n">Samples.</param>
     /// <param name="parts">In how many parts the product comes: sums over a share of its inputs each.</param>
-    protected Head(CudaSession session, HeadTensors tensors, int n, int parts) => (Session, Tensors, N, Parts) = (session, tensors, n, parts);
+    protected Head(CudaSession session, HeadTensors tensors, int n, int parts) =>
+        (Session, Tensors, N, Parts) = (session, tensors, n, parts);
 
     protected CudaSession Session { get; }
 
@@ -58,7 +59,8 @@ internal abstract class Head
 }
 
 /// <summary>A head that begins with the product of the last hidden layer: its bias, ReLU and dropout, and the whole last layer.</summary>
-internal sealed unsafe class HiddenHead(CudaSession session, HeadTensors tensors, DensePlan hidden, int n, int parts) : Head(session, tensors, n, parts)
+internal sealed class HiddenHead(CudaSession session, HeadTensors tensors, DensePlan hidden, int n, int parts)
+    : Head(session, tensors, n, parts)
 {
     private readonly string _training = "head_training" + session.KernelSuffix, _prediction = "head_prediction" + session.KernelSuffix;
 
@@ -110,7 +112,7 @@ internal sealed unsafe class HiddenHead(CudaSession session, HeadTensors tensors
 }
 
 /// <summary>A head that begins with the product of the last layer: its bias.</summary>
-internal sealed unsafe class LogitHead(CudaSession session, HeadTensors tensors, int n, int parts) : Head(session, tensors, n, parts)
+internal sealed class LogitHead(CudaSession session, HeadTensors tensors, int n, int parts) : Head(session, tensors, n, parts)
 {
     private readonly string _training = "logit_head_training" + session.KernelSuffix;
 
@@ -129,7 +131,8 @@ internal sealed unsafe class LogitHead(CudaSession session, HeadTensors tensors,
     });
 
     public override void Prediction(DeviceTensor state) =>
-        Session.Launch("logit_head_prediction", Blocks, new LogitHeadPrediction { State = state.Address, Y = Product(), Bias = Bias(), Samples = N });
+        Session.Launch(
+            "logit_head_prediction", Blocks, new LogitHeadPrediction { State = state.Address, Y = Product(), Bias = Bias(), Samples = N });
 }
 
 /// <summary>The head's parameters and buffers.</summary>
@@ -146,10 +149,11 @@ internal sealed class HeadTensors
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="rows">Rows of the product, at most: samples times the parts in which it comes.</param>
     /// <param name="training">Whether there are gradients.</param>
-    public HeadTensors(CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, long rows, bool training)
+    public HeadTensors(
+        CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, long rows, bool training)
     {
         LinearLayer last = plan.Denses[^1].Linear;
-        Hidden = plan.Denses is [.., { Relu: not null } hidden, _] && hidden.Linear.OutFeatures <= MostFeatures && hidden.Linear.OutFeatures % 4 == 0 ? hidden : null;
+        Hidden = plan.Denses is [.., { Linear.OutFeatures: int features } hidden, _] && features <= MostFeatures && features % 4 == 0 ? hidden : null;
         Features = (Hidden?.Linear ?? last).OutFeatures;
         (W, Bias) = (parameters.Operand(last.WeightName), parameters.Master(last.BiasName));
         HiddenBias = Hidden is null ? default : parameters.Master(Hidden.Linear.BiasName);
@@ -201,7 +205,7 @@ internal sealed class HeadTensors
     /// <summary>Gradient of <see cref="Bias"/>, f32.</summary>
     public DeviceTensor DBias { get; }
 
-    /// <summary>Gradients that the head computes, as they lie beside each other: hidden bias, weights, bias, with padding between them.</summary>
+    /// <summary>The gradients that the head computes lie beside each other: hidden bias, weights, bias, with padding between them.</summary>
     public DeviceTensor Gradients { get; }
 
     /// <summary>The same from each block, (blocks, <see cref="Gradients"/>) f32; zero where the padding is.</summary>

@@ -4,19 +4,22 @@ using System.Reflection;
 namespace CudnnDigits.Cuda;
 
 /// <summary>
-/// Our own kernels (native/kernels) as PTX embedded in this assembly, and the numbers that a launch needs: the kernels' sources are the only
-/// place where those are written. Threads of a block are in each entry, as .maxntid; all other numbers come from the macro PUBLISH.
+/// Our own kernels (native/kernels) as PTX embedded in this assembly, and the numbers that a launch needs: only the kernels' sources
+/// declare those. Threads of a block are in each entry, as .maxntid; all other numbers come from the macro PUBLISH.
 /// </summary>
 internal sealed class KernelSource
 {
-    private static readonly Lazy<KernelSource> CommonSource = new(() => new("kernels.ptx")), FusedSource = new(() => new("fused.ptx")), HopperSource = new(() => new("hopper.ptx"));
+    private static readonly Lazy<KernelSource> CommonSource = new(() => new("kernels.ptx"));
+    private static readonly Lazy<KernelSource> FusedSource = new(() => new("fused.ptx"));
+    private static readonly Lazy<KernelSource> HopperSource = new(() => new("hopper.ptx"));
 
     private readonly Dictionary<string, int> _published = [];
     private readonly Dictionary<string, (int Threads, int SharedBytes)> _kernels = [];
 
     private KernelSource(string resource)
     {
-        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource) ?? throw new InvalidOperationException($"{resource} is not embedded");
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource)
+            ?? throw new InvalidOperationException($"{resource} is not embedded");
         Image = new byte[stream.Length + 1]; // the driver wants a zero at the end
         stream.ReadExactly(Image, 0, (int)stream.Length);
         ReadOnlySpan<byte> rest = Image;
@@ -62,7 +65,7 @@ internal sealed class KernelSource
     /// <summary>Threads of a block of a kernel, and its dynamic shared memory in bytes.</summary>
     public (int Threads, int SharedBytes) Block(string kernel) => _kernels[kernel];
 
-    /// <summary>The text behind the next occurrence of a word, and the rest from there on; empty, and the rest as it was, where there is none.</summary>
+    /// <summary>The text after the next occurrence of a word, which becomes the rest; empty, with the rest unchanged, if there is none.</summary>
     private static ReadOnlySpan<byte> Behind(ref ReadOnlySpan<byte> rest, ReadOnlySpan<byte> word)
     {
         int at = rest.IndexOf(word);
@@ -77,5 +80,6 @@ internal sealed class KernelSource
 
     private static string Text(ReadOnlySpan<byte> from, byte end) => Encoding.UTF8.GetString(from[..from.IndexOf(end)]).Trim();
 
-    private static int Number(ReadOnlySpan<byte> from) => Utf8Parser.TryParse(from, out int value, out _) ? value : throw new InvalidOperationException("the PTX lacks a number");
+    private static int Number(ReadOnlySpan<byte> from) =>
+        Utf8Parser.TryParse(from, out int value, out _) ? value : throw new InvalidOperationException("the PTX lacks a number");
 }

@@ -18,11 +18,12 @@ namespace CudnnDigits.Cuda;
 /// <param name="OnePass">Whether <see cref="PooledActivation"/> runs what lies between Normal and Z.</param>
 /// <param name="Folded">Weights and a bias that in predictions do the work of convolution and batch norm, or null.</param>
 internal sealed record ConvTensors(
-    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm, bool First, bool OnePass, (DeviceTensor Weights, DeviceTensor Bias)? Folded);
+    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z,
+    BatchNormTensors? Norm, bool First, bool OnePass, (DeviceTensor Weights, DeviceTensor Bias)? Folded);
 
 /// <summary>
-/// A network whose layers run one by one, by cuDNN, cuBLAS and small kernels of our own. It runs every network of the family
-/// (conv [bn] relu [pool] [dropout])* flatten (linear relu [dropout])* linear, in every precision, and is the reference for the fused kernels.
+/// A network whose layers run one by one, by cuDNN, cuBLAS and small kernels of our own. It runs every network that
+/// <see cref="BlockPlan"/> takes, in every precision, and is the reference for the fused kernels.
 /// </summary>
 internal sealed class LayeredNetwork : CudaNetwork
 {
@@ -34,7 +35,9 @@ internal sealed class LayeredNetwork : CudaNetwork
     /// <param name="network">The network.</param>
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is trained; prediction alone needs no gradients, and two activations at a time.</param>
-    /// <param name="ownKernels">Whether kernels of our own replace the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).</param>
+    /// <param name="ownKernels">
+    /// Whether kernels of our own replace the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).
+    /// </param>
     public LayeredNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool ownKernels)
         : base(session, arena, network, batch, training, fragments: false)
     {
@@ -60,8 +63,9 @@ internal sealed class LayeredNetwork : CudaNetwork
                 SavedMean = arena.Reserve(block.Norm.Channels, DeviceType.F32),
                 SavedInverseDeviation = arena.Reserve(block.Norm.Channels, DeviceType.F32),
             };
+            long weights = Parameters.Master(block.Conv.WeightName).Count;
             (DeviceTensor, DeviceTensor)? folded = folds
-                ? (arena.Reserve(Parameters.Master(block.Conv.WeightName).Count, session.ActivationType), arena.Reserve(block.Conv.OutChannels, DeviceType.F32))
+                ? (arena.Reserve(weights, session.ActivationType), arena.Reserve(block.Conv.OutChannels, DeviceType.F32))
                 : null;
             Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm, ownKernels && FirstConv2d.Fits(block), onePass, folded));
             largest = Math.Max(largest, Math.Max(block.Input.Size, Math.Max(output.Size, pooled.Size)));
@@ -82,13 +86,15 @@ internal sealed class LayeredNetwork : CudaNetwork
 
         GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
-        IEnumerable<long> widths = [.. Plan.Convs.Select(block => (long)block.Conv.OutChannels), .. Denses.Select(t => (long)t.Plan.Linear.OutFeatures)];
+        IEnumerable<long> widths =
+            [.. Plan.Convs.Select(block => (long)block.Conv.OutChannels), .. Denses.Select(t => (long)t.Plan.Linear.OutFeatures)];
         Sums = arena.Reserve(training ? Activation.MostSums * widths.DefaultIfEmpty().Max() : 0, DeviceType.F32);
 
         DeviceTensor Activations(Shape shape)
         {
             flipped = !flipped;
-            return (flipped ? even : odd)?.Slice(0, (long)batch * shape.Size) ?? arena.Reserve((long)batch * shape.Size, session.ActivationType);
+            long count = (long)batch * shape.Size;
+            return (flipped ? even : odd)?.Slice(0, count) ?? arena.Reserve(count, session.ActivationType);
         }
     }
 
@@ -110,7 +116,9 @@ internal sealed class LayeredNetwork : CudaNetwork
     /// <summary>From that product on.</summary>
     public HeadTensors Head { get; }
 
-    /// <summary>Gradients of the convolutions' activations: each operation of the backward pass reads one of the two and may write the other.</summary>
+    /// <summary>
+    /// Gradients of the convolutions' activations: each operation of the backward pass reads one of the two and may write the other.
+    /// </summary>
     public DeviceTensor GradientA { get; }
 
     /// <summary>See <see cref="GradientA"/>.</summary>
@@ -121,9 +129,11 @@ internal sealed class LayeredNetwork : CudaNetwork
 
     public override DeviceTensor Logits => Head.Logits;
 
-    public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) => new Layers(_session, handles, this, batch, seed, workspaceLimit);
+    public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) =>
+        new Layers(_session, handles, this, batch, seed, workspaceLimit);
 
-    private sealed class Layers(CudaSession session, CudaHandles handles, LayeredNetwork net, int batch, ulong seed, long workspaceLimit) : ILayers
+    private sealed class Layers(
+        CudaSession session, CudaHandles handles, LayeredNetwork net, int batch, ulong seed, long workspaceLimit) : ILayers
     {
         private readonly GatherAugment _gather = new(session, batch);
         private readonly LayeredConvolutions _convs = new(session, handles, net, batch, seed, workspaceLimit);

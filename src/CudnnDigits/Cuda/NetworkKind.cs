@@ -5,7 +5,9 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>A way to run a network's layers. It is chosen once, in <see cref="Choose"/>; what it makes never asks which way it is.</summary>
+/// <summary>
+/// A way to run a network's layers. It is chosen once, in <see cref="Choose"/>; what it makes never asks which way it is.
+/// </summary>
 /// <param name="NeedsLibraries">Whether it calls cuDNN or cuBLAS.</param>
 /// <param name="Make">Reserves a network's tensors.</param>
 internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
@@ -18,7 +20,7 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
     /// <param name="training">Whether it is trained; prediction alone needs no gradients.</param>
     public delegate CudaNetwork Maker(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training);
 
-    /// <summary>The most shared memory that a block of a fused kernel takes: conv2_backward_weights, with 4 KiB of static shared memory.</summary>
+    /// <summary>The most shared memory that a block takes: of conv2_backward_weights, with 4 KiB of static shared memory.</summary>
     private static int MostShared => KernelSource.Fused["conv2_backward_weights_shared_bytes"] + (4 << 10);
 
     /// <summary>Whether a GPU has the shared memory for the fused kernels.</summary>
@@ -33,9 +35,12 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
     public static NetworkKind Choose(int device, Precision precision, NetworkSpec network, CudaKernels kernels)
     {
         string? why = precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
-            : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers) ? $"run the network 'improved'; this one is '{network.Name}'"
-            : !CanFuse(device) ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {SharedBytes(device) >> 10} (H100, H200 and B200 have enough)"
-            : kernels == CudaKernels.Warpgroups && !CudaDevice.IsHopper(device) ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'"
+            : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers)
+                ? $"run the network 'improved'; this one is '{network.Name}'"
+            : !CanFuse(device) ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {SharedBytes(device) >> 10} "
+                + "(H100, H200 and B200 have enough)"
+            : kernels == CudaKernels.Warpgroups && !CudaDevice.IsHopper(device)
+                ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'"
             : null;
         if (kernels is CudaKernels.Fused or CudaKernels.Warpgroups && why is not null)
         {
@@ -48,11 +53,17 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
             : CudaKernels.Fused;
         return chosen switch
         {
-            CudaKernels.Layered => new(true, (session, arena, spec, batch, training) => new LayeredNetwork(session, arena, spec, batch, training, ownKernels: false)),
-            CudaKernels.Hybrid => new(true, (session, arena, spec, batch, training) => new LayeredNetwork(session, arena, spec, batch, training, ownKernels: true)),
-            CudaKernels.Fused => new(false, (session, arena, spec, batch, training) => new FusedNetwork(session, arena, spec, batch, training, warpgroups: false)),
-            _ => new(false, (session, arena, spec, batch, training) => new FusedNetwork(session, arena, spec, batch, training, warpgroups: true)),
+            CudaKernels.Layered => Layered(ownKernels: false),
+            CudaKernels.Hybrid => Layered(ownKernels: true),
+            CudaKernels.Fused => Fused(warpgroups: false),
+            _ => Fused(warpgroups: true),
         };
+
+        static NetworkKind Layered(bool ownKernels) =>
+            new(true, (session, arena, spec, batch, training) => new LayeredNetwork(session, arena, spec, batch, training, ownKernels));
+
+        static NetworkKind Fused(bool warpgroups) =>
+            new(false, (session, arena, spec, batch, training) => new FusedNetwork(session, arena, spec, batch, training, warpgroups));
     }
 
     private static int SharedBytes(int device) => CudaDevice.Attribute(device, CudaDriver.AttributeMaxSharedBytesPerBlock);
