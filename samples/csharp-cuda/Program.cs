@@ -1,5 +1,6 @@
 // Reads images that a CUDA pipeline has in device memory. Usage: ReadOnDevice model.safetensors
 using System.Runtime.InteropServices;
+using CudnnDigits;
 using CudnnDigits.Inference;
 
 const int Count = 100, Pixels = 28 * 28, LogitBytes = 10 * sizeof(float);

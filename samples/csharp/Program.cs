@@ -1,6 +1,6 @@
 // Trains on labelled digits, and reads one. Usage: TrainAndRead train.csv model.safetensors
+using CudnnDigits;
 using CudnnDigits.Data;
-using CudnnDigits.Inference;
 using CudnnDigits.Training;
 
 DigitDataset data = DataSource.Open(args[0], DataPart.Training);

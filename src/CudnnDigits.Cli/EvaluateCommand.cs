@@ -1,7 +1,7 @@
 using System.CommandLine;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
-using CudnnDigits.Inference;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
@@ -37,7 +37,7 @@ internal static class EvaluateCommand
         int[] rows = SelectRows(subset, data, path, metadata);
 
         using DigitClassifier classifier = machine.CreateClassifier(weights);
-        Metrics metrics = Metrics.Evaluate(classifier, data, rows);
+        Metrics metrics = classifier.Evaluate(data, rows);
         string text = result.GetValue(Json) ? JsonSerializer.Serialize(metrics, CliJson.Default.Metrics) : MetricsTable.Format(metrics);
         Console.Out.WriteLine(text);
         return ExitCode.Done;

@@ -2,7 +2,7 @@ using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 using CudnnDigits.Model;
-using CudnnDigits.Training;
+using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli;
 

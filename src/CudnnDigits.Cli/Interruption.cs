@@ -1,4 +1,4 @@
-using CudnnDigits.Model;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli;
 

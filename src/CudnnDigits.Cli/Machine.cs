@@ -56,7 +56,7 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
             !result.GetValue(NoCudaGraphOption),
             result.GetValue(ThreadsOption) ?? 0,
             result.GetValue(KernelsOption) is { } kernels ? Enum.Parse<CudaKernels>(kernels, ignoreCase: true) : CudaKernels.Auto);
-        BackendFactory.CheckDevice(machine.Device);
+        DeviceName.Ordinal(machine.Device);
         return machine;
     }
 
@@ -69,7 +69,7 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
             Threads = result.GetValue(ThreadsOption) ?? Threads,
             CudaGraph = CudaGraph && !result.GetValue(NoCudaGraphOption),
         };
-        BackendFactory.CheckDevice(machine.Device);
+        DeviceName.Ordinal(machine.Device);
         return machine;
     }
 

@@ -1,7 +1,6 @@
 using CudnnDigits.Cli.Studies;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
+using CudnnDigits.Files;
+using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli;
 

@@ -1,8 +1,8 @@
 using System.CommandLine;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Data;
-using CudnnDigits.Inference;
 using CudnnDigits.Model;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

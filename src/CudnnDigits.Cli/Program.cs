@@ -1,4 +1,5 @@
 using System.CommandLine;
+using CudnnDigits;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Datasets.Parquet;

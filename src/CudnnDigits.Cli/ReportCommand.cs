@@ -2,7 +2,7 @@ using System.CommandLine;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;
-using CudnnDigits.Training;
+using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli;
 

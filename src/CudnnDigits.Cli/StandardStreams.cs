@@ -1,5 +1,4 @@
-using CudnnDigits.Data;
-using CudnnDigits.Model;
+using CudnnDigits.Files;
 using Microsoft.Win32.SafeHandles;
 
 namespace CudnnDigits.Cli;

@@ -1,4 +1,5 @@
 using CudnnDigits.Model;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

@@ -4,6 +4,7 @@ using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

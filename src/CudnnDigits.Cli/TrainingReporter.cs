@@ -1,4 +1,5 @@
 using CudnnDigits.Cli.Terminal;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Native;
 

@@ -1,5 +1,4 @@
 using CudnnDigits.Cuda;
-using CudnnDigits.Data;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Native;

@@ -1,6 +1,5 @@
 using System.Text.Unicode;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
+using CudnnDigits.Files;
 using Microsoft.Win32.SafeHandles;
 
 namespace CudnnDigits.Native;

@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Files;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 

@@ -1,4 +1,5 @@
 using CudnnDigits.Cpu;
+using CudnnDigits.Cuda.Device;
 
 namespace CudnnDigits.Cuda.Tests;
 

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 
 namespace CudnnDigits.Cuda.Tests;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 
 namespace CudnnDigits.Cuda.Tests;

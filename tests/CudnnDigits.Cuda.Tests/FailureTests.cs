@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 
 namespace CudnnDigits.Cuda.Tests;

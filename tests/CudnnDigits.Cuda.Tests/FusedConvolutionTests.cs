@@ -1,3 +1,5 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Fused;
 using CudnnDigits.Cuda.Interop;
 using static CudnnDigits.Cuda.Tests.PlainLoops;
 

@@ -1,4 +1,6 @@
 using CudnnDigits.Cpu;
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Layered;
 
 namespace CudnnDigits.Cuda.Tests;
 

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.CudaDriver;

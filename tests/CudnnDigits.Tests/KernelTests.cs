@@ -1,6 +1,6 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
-using CudnnDigits.Cuda;
+using CudnnDigits.Cuda.Device;
 
 namespace CudnnDigits.Tests;
 

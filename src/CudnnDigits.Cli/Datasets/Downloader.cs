@@ -1,8 +1,7 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets;
 

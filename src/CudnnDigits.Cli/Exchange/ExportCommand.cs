@@ -1,6 +1,6 @@
 using System.CommandLine;
 using CudnnDigits.Model;
-using CudnnDigits.Training;
+using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli.Exchange;
 

@@ -1,4 +1,4 @@
-using CudnnDigits.Data;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Exchange;
 

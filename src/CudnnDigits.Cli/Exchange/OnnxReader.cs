@@ -1,4 +1,4 @@
-using CudnnDigits.Data;
+using CudnnDigits.Files;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Exchange;

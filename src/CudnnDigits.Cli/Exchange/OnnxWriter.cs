@@ -1,5 +1,5 @@
 using CudnnDigits.Model;
-using CudnnDigits.Training;
+using CudnnDigits.Runs;
 using Google.Protobuf;
 
 namespace CudnnDigits.Cli.Exchange;

@@ -1,6 +1,6 @@
-using CudnnDigits.Data;
+using CudnnDigits.Files;
 using CudnnDigits.Model;
-using CudnnDigits.Training;
+using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli.Exchange;
 

@@ -1,4 +1,5 @@
-using CudnnDigits.Model;
+using CudnnDigits.Files;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 using static CudnnDigits.Cli.Report.Html;
 

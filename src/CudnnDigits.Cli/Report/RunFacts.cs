@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;

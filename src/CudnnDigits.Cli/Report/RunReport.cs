@@ -1,6 +1,7 @@
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;

@@ -1,5 +1,4 @@
 using CudnnDigits.Data;
-using CudnnDigits.Inference;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Serve;

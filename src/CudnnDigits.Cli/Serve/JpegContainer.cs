@@ -1,5 +1,3 @@
-using CudnnDigits.Data;
-
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>

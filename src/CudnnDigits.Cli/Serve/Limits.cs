@@ -1,5 +1,4 @@
-using CudnnDigits.Data;
-using CudnnDigits.Model;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Serve;
 

@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Files;
 using StbImageSharp;
 
 namespace CudnnDigits.Cli.Serve;

@@ -1,6 +1,6 @@
 using System.Buffers;
 using System.IO.Compression;
-using CudnnDigits.Data;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Serve;
 

@@ -1,4 +1,3 @@
-using CudnnDigits.Data;
 using Microsoft.Net.Http.Headers;
 
 namespace CudnnDigits.Cli.Serve;

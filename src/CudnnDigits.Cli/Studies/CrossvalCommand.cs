@@ -2,7 +2,8 @@ using System.CommandLine;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
-using CudnnDigits.Model;
+using CudnnDigits.Files;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;

@@ -3,7 +3,9 @@ using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Data;
+using CudnnDigits.Files;
 using CudnnDigits.Model;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
@@ -281,7 +283,7 @@ internal sealed class Study : IDisposable
             Check(record.Machine.Threads is >= 0 and <= BackendOptions.MostThreads, "threads", record.Machine.Threads);
             Check(record.Machine.Precision is not { } precision || Enum.IsDefined(precision), "precision", record.Machine.Precision);
             Check(Enum.IsDefined(record.Machine.Kernels), "kernels", record.Machine.Kernels);
-            BackendFactory.CheckDevice(record.Machine.Device);
+            DeviceName.Ordinal(record.Machine.Device);
             Check(record.Models is not { } models || CompareCommand.AreModels(models), "models", string.Join(',', record.Models ?? []));
             return record;
         }

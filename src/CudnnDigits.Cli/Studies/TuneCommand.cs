@@ -1,7 +1,8 @@
 using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
+using CudnnDigits.Files;
 using CudnnDigits.Inference;
+using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
@@ -157,7 +158,7 @@ internal static class TuneCommand
             string weights = new RunFolder(Path.Combine(study.Folder, NameOf(trial.Number, trial.Options.Epochs))).ModelFile;
             using DigitClassifier classifier = new(
                 Checkpoint.LoadWeights(weights, trial.Options.CreateNetwork()).Weights, new ClassifierOptions { Device = "cpu" });
-            return Metrics.Evaluate(classifier, study.Data, rows).Accuracy;
+            return classifier.Evaluate(study.Data, rows).Accuracy;
         }
     }
 

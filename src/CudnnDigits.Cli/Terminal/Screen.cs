@@ -1,4 +1,4 @@
-using CudnnDigits.Model;
+using CudnnDigits.Files;
 using Spectre.Console;
 
 namespace CudnnDigits.Cli.Terminal;

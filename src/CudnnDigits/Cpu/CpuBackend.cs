@@ -1,4 +1,3 @@
-using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;

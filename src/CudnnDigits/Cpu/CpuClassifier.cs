@@ -1,6 +1,5 @@
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;
 

@@ -1,5 +1,4 @@
 using System.Runtime.ExceptionServices;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cpu;
 

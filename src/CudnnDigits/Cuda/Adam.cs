@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda;

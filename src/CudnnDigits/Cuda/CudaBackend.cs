@@ -1,5 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Cuda.Layered;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;

@@ -1,8 +1,9 @@
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Cuda.Layered;
 using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
-using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
 
 namespace CudnnDigits.Cuda;

@@ -1,5 +1,5 @@
+using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
 using CudnnDigits.Training;

@@ -1,3 +1,5 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Layered;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 

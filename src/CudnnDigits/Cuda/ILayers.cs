@@ -1,3 +1,7 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Fused;
+using CudnnDigits.Cuda.Layered;
+
 namespace CudnnDigits.Cuda;
 
 /// <summary>

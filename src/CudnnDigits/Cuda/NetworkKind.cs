@@ -1,5 +1,7 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Fused;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Data;
+using CudnnDigits.Cuda.Layered;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
 

@@ -1,3 +1,5 @@
+using CudnnDigits.Files;
+
 namespace CudnnDigits.Data;
 
 /// <summary>A CSV file, or a folder with train.csv and test.csv, as from Kaggle, or mnist_train.csv and mnist_test.csv.</summary>

@@ -1,4 +1,5 @@
 using CsvHelper;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 

@@ -1,4 +1,4 @@
-using CudnnDigits.Model;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 
@@ -24,9 +24,6 @@ public enum DataPart
 /// </summary>
 public static class DataSource
 {
-    /// <summary>The number of a file's first bytes that tell its kind; the mark of a tar archive is at the 257th byte.</summary>
-    internal const int HeadBytes = 512;
-
     /// <summary>The depth to which folders are searched for digits: torchvision keeps them in MNIST/raw.</summary>
     private const int MostDepth = 3;
 
@@ -80,7 +77,7 @@ public static class DataSource
     internal static DigitDataset ReadFile(string path, DataPart part)
     {
         using InputFile file = InputFile.Open(path, Expected);
-        if (!GzipReader.Begins(file.Peek(HeadBytes)))
+        if (!GzipReader.Begins(file.Peek(KnownFile.HeadBytes)))
         {
             return Read(file, path, part);
         }
@@ -101,7 +98,7 @@ public static class DataSource
 
             using InputFile file = InputFile.Open(path, Expected);
             using InputFile unpacked = InputFile.Of(path, Unpack(file, path));
-            return unpacked.Peek(HeadBytes).ToArray();
+            return unpacked.Peek(KnownFile.HeadBytes).ToArray();
         }
         catch (Exception e) when (e is InputException or IOException or UnauthorizedAccessException)
         {
@@ -113,11 +110,11 @@ public static class DataSource
     /// <param name="file">The file; closed with the result.</param>
     /// <param name="path">The name to use in messages.</param>
     internal static Stream Unpack(InputFile file, string path) =>
-        GzipReader.Begins(file.Peek(HeadBytes)) ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path) : file;
+        GzipReader.Begins(file.Peek(KnownFile.HeadBytes)) ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path) : file;
 
     private static DigitDataset Read(InputFile file, string path, DataPart part)
     {
-        byte[] head = file.Peek(HeadBytes).ToArray();
+        byte[] head = file.Peek(KnownFile.HeadBytes).ToArray();
         return Containers.FirstOrDefault(container => container.Takes(head, path)) is { } found
             ? found.Read(file, path, part)
             : throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");

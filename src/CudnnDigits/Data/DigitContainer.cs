@@ -1,3 +1,5 @@
+using CudnnDigits.Files;
+
 namespace CudnnDigits.Data;
 
 /// <summary>A kind of file or folder that holds digits: how to recognize it, which files belong to it, how to read it.</summary>
@@ -7,7 +9,7 @@ internal abstract class DigitContainer
     public abstract string Name { get; }
 
     /// <summary>Whether a file is of this kind.</summary>
-    /// <param name="head">Its first bytes, up to <see cref="DataSource.HeadBytes"/>; those of the content if it is packed by gzip.</param>
+    /// <param name="head">Its first bytes, up to <see cref="KnownFile.HeadBytes"/>; those of the content if it is packed by gzip.</param>
     /// <param name="path">Its path.</param>
     public virtual bool Takes(ReadOnlySpan<byte> head, string path) => false;
 

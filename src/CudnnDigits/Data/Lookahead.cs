@@ -1,3 +1,5 @@
+using CudnnDigits.Files;
+
 namespace CudnnDigits.Data;
 
 /// <summary>A text whose first lines can be looked at before it is read from front to back: they tell its format.</summary>

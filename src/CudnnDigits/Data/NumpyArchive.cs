@@ -1,3 +1,5 @@
+using CudnnDigits.Files;
+
 namespace CudnnDigits.Data;
 
 /// <summary>The arrays of a .npz: images and their labels under one of their usual pairs of names.</summary>

@@ -1,3 +1,5 @@
+using CudnnDigits.Files;
+
 namespace CudnnDigits.Data;
 
 /// <summary>A file with one NumPy array: images without labels.</summary>

@@ -1,3 +1,5 @@
+using CudnnDigits.Files;
+
 namespace CudnnDigits.Data;
 
 /// <summary>A table whose columns are aligned by spaces, with one space between columns and none at the ends of a line.</summary>

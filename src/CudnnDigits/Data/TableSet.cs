@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 

@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 

@@ -1,5 +1,3 @@
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Inference;
 
 /// <summary>The device of a <see cref="DigitClassifier"/>, used by one thread at a time.</summary>

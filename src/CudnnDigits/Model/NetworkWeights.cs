@@ -1,6 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Model;
 
 /// <summary>All a network has learned, in the host's memory, under PyTorch's names and in its layouts.</summary>
@@ -11,16 +8,6 @@ public sealed class NetworkWeights
         Network = network;
         Trained = new float[network.Parameters.TrainedCount];
         Statistics = new float[network.Parameters.StatisticsCount];
-    }
-
-    /// <summary>Reads weights from a file: to train them on (<see cref="DigitTrainer.Train"/>), or to look at them.</summary>
-    /// <param name="path">A safetensors file of ours, or one exported from PyTorch; or the folder of a run, whose kept weights are
-    /// read.</param>
-    /// <exception cref="InputException">The file does not hold one of the networks.</exception>
-    public static NetworkWeights Load(string path)
-    {
-        ArgumentNullException.ThrowIfNull(path);
-        return Checkpoint.LoadWeights(path).Weights;
     }
 
     /// <summary>Name of the network that these weights are for, such as "simple".</summary>

@@ -1,5 +1,4 @@
 using CudnnDigits.Data;
-using CudnnDigits.Inference;
 
 namespace CudnnDigits.Training;
 
@@ -38,50 +37,7 @@ public sealed record Metrics(
         return FromLogits(logits, data, rows);
     }
 
-    /// <summary>Evaluates a classifier on labelled digits.</summary>
-    /// <param name="classifier">The classifier.</param>
-    /// <param name="data">Labelled digits, at least one.</param>
-    /// <exception cref="ArgumentException">The digits have no labels, or there are none.</exception>
-    /// <example>
-    /// <code>
-    /// Metrics metrics = Metrics.Evaluate(classifier, DataSource.Open("mnist", DataPart.Evaluation));
-    /// Console.WriteLine($"{metrics.Accuracy:P2} of {metrics.Samples} digits; of the nines {metrics.Classes[9].Recall:P1}");
-    /// Console.WriteLine($"{metrics.Confusion[4][9]} fours were read as nines");
-    /// </code>
-    /// </example>
-    public static Metrics Evaluate(DigitClassifier classifier, DigitDataset data)
-    {
-        ArgumentNullException.ThrowIfNull(data);
-        return data.Count > 0
-            ? Evaluate(classifier, data, [.. Enumerable.Range(0, data.Count)])
-            : throw new ArgumentException($"{data.Name}: there are no digits to evaluate on", nameof(data));
-    }
-
-    /// <summary>Evaluates a classifier on some rows of labelled digits.</summary>
-    /// <param name="classifier">The classifier.</param>
-    /// <param name="data">Labelled digits.</param>
-    /// <param name="rows">Rows to evaluate, from 0, at least one.</param>
-    /// <exception cref="ArgumentException">The digits have no labels, a row is out of range, or no row is given.</exception>
-    public static Metrics Evaluate(DigitClassifier classifier, DigitDataset data, ReadOnlySpan<int> rows)
-    {
-        ArgumentNullException.ThrowIfNull(classifier);
-        ArgumentNullException.ThrowIfNull(data);
-        if (!data.HasLabels)
-        {
-            throw new ArgumentException($"{data.Name}: the digits carry no labels to compare with", nameof(data));
-        }
-
-        if (rows.IsEmpty)
-        {
-            throw new ArgumentException("no row is given, expected at least one", nameof(rows));
-        }
-
-        float[] logits = new float[rows.Length * DigitDataset.Classes];
-        classifier.Predict(data, rows, logits);
-        return FromLogits(logits, data, rows);
-    }
-
-    private static Metrics FromLogits(ReadOnlySpan<float> logits, DigitDataset data, ReadOnlySpan<int> rows)
+    internal static Metrics FromLogits(ReadOnlySpan<float> logits, DigitDataset data, ReadOnlySpan<int> rows)
     {
         byte[] labels = new byte[rows.Length];
         for (int i = 0; i < rows.Length; i++)

@@ -1,6 +1,5 @@
 using CudnnDigits.Data;
 using CudnnDigits.Model;
-using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Training;
 

@@ -1,4 +1,3 @@
-using CudnnDigits.Data;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;

@@ -16,8 +16,8 @@ public class DocumentationTests
         Assert.All(examples, example => Assert.Contains(example.Code, compiled, StringComparison.Ordinal));
         string[] mainEntries =
         [
-            "T:CudnnDigits.Data.DigitDataset", "T:CudnnDigits.Training.DigitTrainer", "M:CudnnDigits.Training.DigitTrainer.Train(", "T:CudnnDigits.Training.TrainingOptions",
-            "M:CudnnDigits.Inference.DigitClassifier.Read(", "M:CudnnDigits.Inference.DigitClassifier.Enqueue(", "M:CudnnDigits.Training.Metrics.Evaluate(",
+            "T:CudnnDigits.Data.DigitDataset", "T:CudnnDigits.DigitTrainer", "M:CudnnDigits.DigitTrainer.Train(", "T:CudnnDigits.Training.TrainingOptions",
+            "M:CudnnDigits.DigitClassifier.Read(", "M:CudnnDigits.DigitClassifier.Enqueue(", "M:CudnnDigits.Training.Metrics.Evaluate(",
         ];
         Assert.All(mainEntries, entry => Assert.Contains(examples, example => example.Member.StartsWith(entry, StringComparison.Ordinal)));
     }
@@ -32,7 +32,7 @@ public class DocumentationTests
             from reference in member.Descendants().Attributes("cref")
             where reference.Value[2..].StartsWith("CudnnDigits.", StringComparison.Ordinal) && !open.Contains(reference.Value)
             select $"{member.Attribute("name")!.Value} refers to {reference.Value}";
-        Assert.Contains("T:CudnnDigits.Inference.DigitClassifier", open);
+        Assert.Contains("T:CudnnDigits.DigitClassifier", open);
         Assert.Contains("P:CudnnDigits.Training.TrainingOptions.Epochs", open);
         Assert.Empty(hidden);
     }

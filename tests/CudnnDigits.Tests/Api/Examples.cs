@@ -50,7 +50,7 @@ internal static class Examples
 
     public static void Evaluate(DigitClassifier classifier)
     {
-        Metrics metrics = Metrics.Evaluate(classifier, DataSource.Open("mnist", DataPart.Evaluation));
+        Metrics metrics = classifier.Evaluate(DataSource.Open("mnist", DataPart.Evaluation));
         Console.WriteLine($"{metrics.Accuracy:P2} of {metrics.Samples} digits; of the nines {metrics.Classes[9].Recall:P1}");
         Console.WriteLine($"{metrics.Confusion[4][9]} fours were read as nines");
     }

@@ -23,7 +23,7 @@ public class NonsenseTests
         DigitDataset data = GeneratedDigits.Create(2);
         Assert.StartsWith("there are 2 digits, counted from 0", Assert.Throws<ArgumentOutOfRangeException>(nameof(row), () => data.Image(row)).Message, StringComparison.Ordinal);
         using DigitClassifier classifier = OnCpu();
-        Assert.Throws<ArgumentException>("rows", () => Metrics.Evaluate(classifier, data, [row]));
+        Assert.Throws<ArgumentException>("rows", () => classifier.Evaluate(data, [row]));
     }
 
     [Theory]
@@ -39,7 +39,7 @@ public class NonsenseTests
         Assert.Throws<InputException>(() => DataSource.Open("", DataPart.Training));
         Assert.Throws<ArgumentNullException>("path", () => DigitClassifier.Load(null!));
         Assert.Throws<InputException>(() => DigitClassifier.Load(""));
-        Assert.Throws<ArgumentNullException>("path", () => NetworkWeights.Load(null!));
+        Assert.Throws<ArgumentNullException>("path", () => DigitTrainer.LoadWeights(null!));
     }
 
     [Fact]
@@ -69,12 +69,11 @@ public class NonsenseTests
     {
         using DigitClassifier classifier = OnCpu();
         DigitDataset data = GeneratedDigits.Create(5), unlabelled = new("test.csv", data.Pixels.ToArray(), null), none = new("none", [], []);
-        Assert.Equal(5, Metrics.Evaluate(classifier, data).Samples);
-        Assert.StartsWith("test.csv: the digits carry no labels to compare with", Assert.Throws<ArgumentException>("data", () => Metrics.Evaluate(classifier, unlabelled)).Message, StringComparison.Ordinal);
-        Assert.StartsWith("none: there are no digits to evaluate on", Assert.Throws<ArgumentException>("data", () => Metrics.Evaluate(classifier, none)).Message, StringComparison.Ordinal);
-        Assert.StartsWith("no row is given, expected at least one", Assert.Throws<ArgumentException>("rows", () => Metrics.Evaluate(classifier, data, [])).Message, StringComparison.Ordinal);
-        Assert.Throws<ArgumentNullException>("classifier", () => Metrics.Evaluate(null!, data));
-        Assert.Throws<ArgumentNullException>("data", () => Metrics.Evaluate(classifier, null!));
+        Assert.Equal(5, classifier.Evaluate(data).Samples);
+        Assert.StartsWith("test.csv: the digits carry no labels to compare with", Assert.Throws<ArgumentException>("data", () => classifier.Evaluate(unlabelled)).Message, StringComparison.Ordinal);
+        Assert.StartsWith("none: there are no digits to evaluate on", Assert.Throws<ArgumentException>("data", () => classifier.Evaluate(none)).Message, StringComparison.Ordinal);
+        Assert.StartsWith("no row is given, expected at least one", Assert.Throws<ArgumentException>("rows", () => classifier.Evaluate(data, [])).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentNullException>("data", () => classifier.Evaluate(null!));
     }
 
     [Fact]

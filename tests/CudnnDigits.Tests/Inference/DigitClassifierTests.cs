@@ -36,7 +36,7 @@ public class DigitClassifierTests
         using DigitClassifier classifier = new(Simple, OnCpu with { BatchSize = 2 });
         classifier.Predict(Digits, rows, logits);
         Assert.Equal(rows.SelectMany(row => all[(10 * row)..(10 * row + 10)]), logits);
-        Metrics metrics = Metrics.Evaluate(classifier, Digits, rows);
+        Metrics metrics = classifier.Evaluate(Digits, rows);
         Assert.Equal(rows.Count(row => Prediction.Best(all.AsSpan(10 * row, 10)) == Digits.Labels[row]) / 5.0, metrics.Accuracy, 1e-12);
         Assert.Throws<ArgumentException>(() => classifier.Predict(Digits, [0, 37], new float[20]));
         Assert.Throws<ArgumentException>(() => classifier.Predict(Digits, [0, -1], new float[20]));

@@ -1,5 +1,3 @@
-using CudnnDigits.Cuda;
-
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>A backend that the trainer asks for few steps at once, so that a test can stop a run between them.</summary>

@@ -31,7 +31,7 @@ public sealed class DigitTrainerTests : TestsWithFolder
         Assert.StartsWith("CPU, ", trained.Device, StringComparison.Ordinal);
         Assert.Equal((Precision.Fp32, null), (trained.Precision, trained.WhyCpu));
         using DigitClassifier classifier = new(trained.Weights, new ClassifierOptions { Device = "cpu" });
-        Assert.Equal(trained.Metrics.Confusion, Metrics.Evaluate(classifier, Digits, trained.ScoredRows).Confusion);
+        Assert.Equal(trained.Metrics.Confusion, classifier.Evaluate(Digits, trained.ScoredRows).Confusion);
     }
 
     [Fact]
@@ -42,7 +42,7 @@ public sealed class DigitTrainerTests : TestsWithFolder
         trained.Save(file);
         using DigitClassifier saved = DigitClassifier.Load(file, new ClassifierOptions { Device = "cpu" }), kept = new(trained.Weights, new ClassifierOptions { Device = "cpu" });
         Assert.Equal(kept.Read(Digits), saved.Read(Digits));
-        Assert.Equal(trained.Weights["fc2.bias"], NetworkWeights.Load(file)["fc2.bias"]);
+        Assert.Equal(trained.Weights["fc2.bias"], DigitTrainer.LoadWeights(file)["fc2.bias"]);
         SplitRecord split = SplitRecord.FromMetadata(Checkpoint.LoadWeights(file).Metadata)!;
         Assert.Equal(Digits.Fingerprint(), split.DataFingerprint);
         Assert.Equal(split.Split.Draw(Digits.Labels).Validation, trained.ScoredRows);

@@ -1,5 +1,3 @@
-using CudnnDigits.Numerics;
-
 namespace CudnnDigits.Tests.Training;
 
 public sealed class TrainerTests

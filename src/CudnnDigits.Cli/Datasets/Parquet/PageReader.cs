@@ -1,6 +1,6 @@
 using System.IO.Compression;
 using System.Numerics;
-using CudnnDigits.Data;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using CudnnDigits.Data;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 

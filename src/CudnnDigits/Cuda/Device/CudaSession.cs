@@ -1,0 +1,232 @@
+using CudnnDigits.Cuda.Interop;
+
+namespace CudnnDigits.Cuda.Device;
+
+/// <summary>An open device: its context, a stream of our own, the libraries' handles, our kernels, and how to compute.</summary>
+internal sealed unsafe class CudaSession : IDisposable
+{
+    private const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
+
+    private CudnnHandle? _cudnn;
+    private CublasHandle? _cublas;
+    private KernelModule? _fusedKernels, _hopperKernels;
+    private CudaStream? _branch;
+    private CudaEvent? _forked, _joined;
+    private nint _target;
+    private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
+
+    /// <summary>Opens a device.</summary>
+    /// <param name="context">The context; to dispose of the session is to dispose of it, with all that was made in it.</param>
+    /// <param name="precision">Arithmetic.</param>
+    /// <param name="deterministic">Whether only algorithms that give the same bits every time may be chosen.</param>
+    public CudaSession(CudaContext context, Precision precision, bool deterministic)
+    {
+        Precision = precision;
+        Deterministic = deterministic;
+        Context = context;
+        using CudaContext.Scope scope = Context.Enter();
+        Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
+        Stream = new CudaStream(Context.Handles);
+        Kernels = Load(KernelSource.Common);
+        _target = Stream.Value;
+    }
+
+    public Precision Precision { get; }
+
+    public bool Deterministic { get; }
+
+    public CudaContext Context { get; }
+
+    /// <summary>Our own stream. Copies and waits go here; where a step's calls go, <see cref="Direct"/> says.</summary>
+    public CudaStream Stream { get; }
+
+    /// <summary>Made when first asked for, which must not be while something is captured: the fused kernels do without.</summary>
+    /// <exception cref="CudaUnavailableException">A library is missing, or they do not belong together.</exception>
+    public CudnnHandle Cudnn
+    {
+        get
+        {
+            if (_cudnn is null)
+            {
+                using StartUp.Phase phase = StartUp.Measure("cudnn");
+                _cudnn = new CudnnHandle(Context.Handles);
+                _cudnn.Use(_target);
+            }
+
+            return _cudnn;
+        }
+    }
+
+    /// <summary>The same.</summary>
+    /// <exception cref="CudaUnavailableException">A library is missing, or they do not belong together.</exception>
+    public CublasHandle Cublas
+    {
+        get
+        {
+            if (_cublas is null)
+            {
+                using StartUp.Phase phase = StartUp.Measure("cublas");
+                _cublas = new CublasHandle(Context.Handles);
+            }
+
+            return _cublas;
+        }
+    }
+
+    /// <summary>Whether <see cref="Cudnn"/> was asked for.</summary>
+    public bool UsesCudnn => _cudnn is not null;
+
+    /// <summary>Whether <see cref="Cublas"/> was asked for.</summary>
+    public bool UsesCublas => _cublas is not null;
+
+    public KernelModule Kernels { get; }
+
+    /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
+    public KernelModule FusedKernels => _fusedKernels ??= Load(KernelSource.Fused);
+
+    /// <summary>The same, for GPUs of compute capability 9.0 and no other.</summary>
+    public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
+
+    /// <summary>Whether a kernel that can may begin before the one before it has ended: where the driver can capture that.</summary>
+    public bool Overlaps { get; set; } = CudaDevice.DriverVersion() >= OverlapInGraphs;
+
+    /// <summary>Streaming multiprocessors of the device.</summary>
+    public int Multiprocessors { get; }
+
+    /// <summary>What activations, and the weights that multiply them, are stored as.</summary>
+    public DeviceType ActivationType => Precision == Precision.Bf16 ? DeviceType.Bf16 : DeviceType.F32;
+
+    /// <summary>The ending of a kernel's name for this precision.</summary>
+    public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
+
+    /// <summary>Reserves what cuBLAS needs, if it was asked for: what runs beside each other must not share a workspace.</summary>
+    /// <param name="arena">Where to reserve.</param>
+    /// <param name="ofBranches">Whether it is also used on branches.</param>
+    public void ReserveBlasWorkspaces(DeviceArena arena, bool ofBranches)
+    {
+        if (_cublas is not null)
+        {
+            _blasWorkspace = arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8);
+            _branchBlasWorkspace = ofBranches ? arena.Reserve(CublasHandle.WorkspaceBytes, DeviceType.U8) : _blasWorkspace;
+        }
+    }
+
+    /// <summary>Gives it to cuBLAS, once it is allocated.</summary>
+    public void UseBlasWorkspaces() => Direct(Stream.Value);
+
+    /// <summary>Has the calls of a step go to a stream: our own, or a caller's. Nothing is enqueued by that.</summary>
+    public void Direct(nint stream)
+    {
+        _target = stream;
+        _cudnn?.Use(stream);
+        _cublas?.Use(stream, _blasWorkspace.Address);
+    }
+
+    /// <summary>Launches one of our kernels on the stream that calls go to.</summary>
+    /// <param name="kernel">Name of the kernel.</param>
+    /// <param name="grid">Blocks along x and y.</param>
+    /// <param name="parameters">What its source declares.</param>
+    public void Launch<T>(string kernel, (long X, long Y) grid, T parameters)
+        where T : unmanaged => Kernels.Launch(_target, kernel, grid, parameters);
+
+    /// <summary>The same with a row of blocks.</summary>
+    public void Launch<T>(string kernel, long blocks, T parameters)
+        where T : unmanaged => Launch(kernel, (blocks, 1), parameters);
+
+    /// <summary>Launches a fused kernel; one that is overlapped may begin before the one before it has ended.</summary>
+    public void LaunchFused<T>(string kernel, long blocks, T parameters, bool overlapped = false)
+        where T : unmanaged => FusedKernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
+
+    /// <summary>The same for a kernel of warpgroups.</summary>
+    public void LaunchHopper<T>(string kernel, long blocks, T parameters, bool overlapped = false)
+        where T : unmanaged => HopperKernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
+
+    /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
+    public void KeepKernels(CudaHandle until)
+    {
+        foreach (KernelModule? module in new[] { Kernels, _fusedKernels, _hopperKernels })
+        {
+            if (module is not null)
+            {
+                until.Keep(module);
+            }
+        }
+    }
+
+    /// <summary>Until disposed of, our kernels and cuBLAS go to a stream of their own, after all that the step has been given so far and beside what comes next.</summary>
+    public Branch OpenBranch() => new(this);
+
+    /// <summary>Has the step wait for its branches.</summary>
+    public void Join()
+    {
+        _joined!.Record(_branch!.Value);
+        _joined.HoldBack(_target);
+    }
+
+    /// <summary>Makes branches possible; not while something is captured.</summary>
+    public void PrepareBranches()
+    {
+        _branch ??= new CudaStream(Context.Handles);
+        _forked ??= new CudaEvent(Context.Handles);
+        _joined ??= new CudaEvent(Context.Handles);
+    }
+
+    /// <summary>Allocates an arena, or says how much is needed and how much there is.</summary>
+    /// <param name="arena">Everything reserved.</param>
+    /// <param name="owner">Where the memory belongs.</param>
+    /// <param name="advice">What to do, given the bytes that are free.</param>
+    /// <exception cref="InputException">The device's memory is too small, or taken by others.</exception>
+    public static void Allocate(DeviceArena arena, CudaHandles owner, Func<long, string> advice)
+    {
+        (long free, long total) = CudaContext.MemoryInfo();
+        try
+        {
+            if (arena.Bytes <= free)
+            {
+                arena.Allocate(owner);
+                return;
+            }
+        }
+        catch (CudaException e) when (e.IsOutOfMemory)
+        {
+            // Another program was faster, or memory is in pieces; the message is the same.
+        }
+
+        throw new InputException(
+            $"the GPU's memory is too small: {MiB(arena.Bytes)} MiB are needed, {MiB(free)} of {MiB(total)} MiB are free; {advice(free)}");
+
+        static string MiB(long bytes) => $"{(bytes + (1 << 20) - 1) >> 20:N0}";
+    }
+
+    public void Dispose() => Context.Dispose();
+
+    private KernelModule Load(KernelSource source)
+    {
+        KernelModule kernels = new(Context.Handles, source);
+        Stream.Keep(kernels);
+        return kernels;
+    }
+
+    /// <summary>See <see cref="OpenBranch"/>.</summary>
+    public readonly ref struct Branch
+    {
+        private readonly CudaSession _session;
+        private readonly nint _main;
+
+        internal Branch(CudaSession session)
+        {
+            (_session, _main) = (session, session._target);
+            session._forked!.Record(_main);
+            session._forked.HoldBack(session._branch!.Value);
+            session._target = session._branch.Value;
+            session._cublas?.Use(session._target, session._branchBlasWorkspace.Address);
+        }
+
+        /// <summary>Back to the step's own stream.</summary>
+        public void Dispose()
+        {
+            _session._target = _main;
+            _session._cublas?.Use(_main, _session._blasWorkspace.Address);
+        }
+    }
+}

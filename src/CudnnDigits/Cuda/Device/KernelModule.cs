@@ -1,0 +1,97 @@
+using CudnnDigits.Cuda.Interop;
+using static CudnnDigits.Cuda.CudaException;
+using static CudnnDigits.Cuda.Interop.CudaDriver;
+
+namespace CudnnDigits.Cuda.Device;
+
+/// <summary>Our own kernels, compiled by the driver and loaded.</summary>
+internal sealed unsafe class KernelModule : CudaHandle
+{
+    /// <summary>What a block may have of dynamic shared memory without being asked for more.</summary>
+    private const int UsualSharedBytes = 48 << 10;
+
+    private const int LogBytes = 8192;
+
+    private readonly KernelSource _source;
+    private readonly Dictionary<string, nint> _functions = [];
+
+    /// <param name="owner">Where it belongs: it is loaded into that context.</param>
+    /// <param name="source">Their source.</param>
+    public KernelModule(CudaHandles owner, KernelSource source)
+        : base(owner)
+    {
+        _source = source;
+        using StartUp.Phase phase = StartUp.Measure("kernels");
+        byte[] log = new byte[LogBytes];
+        nint module;
+        CuResult status;
+        fixed (byte* image = source.Image, buffer = log)
+        {
+            int* names = stackalloc int[] { JitErrorLogBuffer, JitErrorLogBufferSizeBytes };
+            void** values = stackalloc void*[] { buffer, (void*)LogBytes };
+            status = cuModuleLoadDataEx(&module, image, 2, names, values);
+        }
+
+        if (status is CuResult.UnsupportedPtxVersion or CuResult.NoBinaryForGpu)
+        {
+            string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
+            throw new CudaUnavailableException(
+                $"the driver (CUDA {CudaDevice.FormatVersion(CudaDevice.DriverVersion())}) cannot run the kernels (PTX {source.Version}, for {source.Target} and newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
+        }
+
+        Check(status, nameof(cuModuleLoadDataEx));
+        Own(module);
+    }
+
+    /// <summary>Launches a kernel with as many threads and as much shared memory a block as its source says. The parameters are copied before this returns.</summary>
+    /// <typeparam name="T">The struct of the kernel's parameters, with the fields that its source has.</typeparam>
+    /// <param name="stream">Stream, capturing or not.</param>
+    /// <param name="name">Name of the kernel.</param>
+    /// <param name="grid">Blocks along x and y.</param>
+    /// <param name="parameters">The parameters.</param>
+    /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself (native/kernels/dependent_launch.cuh).</param>
+    public void Launch<T>(nint stream, string name, (long X, long Y) grid, T parameters, bool overlapped = false)
+        where T : unmanaged
+    {
+        (int threads, int sharedBytes) = _source.Block(name);
+        CuLaunchAttribute attribute = new() { Id = LaunchProgrammaticStreamSerialization, Value = 1 };
+        CuLaunchConfig config = new()
+        {
+            GridX = checked((uint)grid.X),
+            GridY = checked((uint)grid.Y),
+            GridZ = 1,
+            BlockX = (uint)threads,
+            BlockY = 1,
+            BlockZ = 1,
+            SharedBytes = (uint)sharedBytes,
+            Stream = stream,
+            Attributes = &attribute,
+            AttributeCount = overlapped ? 1u : 0,
+        };
+        void* only = &parameters;
+        Check(cuLaunchKernelEx(&config, Function(name, sharedBytes), &only, null), name);
+    }
+
+    protected override void Destroy(nint value) => cuModuleUnload(value);
+
+    private nint Function(string name, int sharedBytes)
+    {
+        if (!_functions.TryGetValue(name, out nint function))
+        {
+            fixed (byte* text = Encoding.UTF8.GetBytes(name + "\0"))
+            {
+                Check(cuModuleGetFunction(&function, Value, text), name);
+                Given(function, name);
+            }
+
+            if (sharedBytes > UsualSharedBytes)
+            {
+                Check(cuFuncSetAttribute(function, FunctionMaxDynamicSharedBytes, sharedBytes), name);
+            }
+
+            _functions[name] = function;
+        }
+
+        return function;
+    }
+}

@@ -1,0 +1,87 @@
+using System.Buffers.Text;
+using System.Reflection;
+using CudnnDigits.Cuda.Fused;
+using CudnnDigits.Cuda.Layered;
+
+namespace CudnnDigits.Cuda.Device;
+
+/// <summary>
+/// Our own kernels (native/kernels) as PTX embedded in this assembly, and the numbers that a launch needs: only the kernels' sources
+/// declare those. Threads of a block are in each entry, as .maxntid; all other numbers come from the macro PUBLISH.
+/// </summary>
+internal sealed class KernelSource
+{
+    private static readonly Lazy<KernelSource> CommonSource = new(() => new("kernels.ptx"));
+    private static readonly Lazy<KernelSource> FusedSource = new(() => new("fused.ptx"));
+    private static readonly Lazy<KernelSource> HopperSource = new(() => new("hopper.ptx"));
+
+    private readonly Dictionary<string, int> _published = [];
+    private readonly Dictionary<string, (int Threads, int SharedBytes)> _kernels = [];
+
+    private KernelSource(string resource)
+    {
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource)
+            ?? throw new InvalidOperationException($"{resource} is not embedded");
+        Image = new byte[stream.Length + 1]; // the driver wants a zero at the end
+        stream.ReadExactly(Image, 0, (int)stream.Length);
+        ReadOnlySpan<byte> rest = Image;
+        Version = Text(Behind(ref rest, ".version "u8), (byte)'\n');
+        Target = Text(Behind(ref rest, ".target "u8), (byte)'\n');
+        while (Behind(ref rest, ".visible .global .align 4 .u32 "u8) is { Length: > 0 } published)
+        {
+            _published[Text(published, (byte)' ')] = Number(Behind(ref rest, "= "u8));
+        }
+
+        while (Behind(ref rest, ".visible .entry "u8) is { Length: > 0 } entry)
+        {
+            string name = Text(entry, (byte)'(');
+            _kernels[name] = (Number(Behind(ref rest, ".maxntid "u8)), _published.GetValueOrDefault(name + "_shared_bytes"));
+        }
+    }
+
+    /// <summary>The kernels of <see cref="LayeredNetwork"/>, and what every step needs.</summary>
+    public static KernelSource Common => CommonSource.Value;
+
+    /// <summary>The kernels of <see cref="FusedNetwork"/>.</summary>
+    public static KernelSource Fused => FusedSource.Value;
+
+    /// <summary>Convolutions of <see cref="Fused"/> by warpgroups, for GPUs of compute capability 9.0 and no other.</summary>
+    public static KernelSource Hopper => HopperSource.Value;
+
+    /// <summary>PTX, with a zero at its end.</summary>
+    public byte[] Image { get; }
+
+    /// <summary>Version of the PTX language, such as "7.5".</summary>
+    public string Version { get; }
+
+    /// <summary>The oldest GPU the kernels run on, such as "sm_75".</summary>
+    public string Target { get; }
+
+    /// <summary>Names of the kernels.</summary>
+    public IReadOnlyCollection<string> Kernels => _kernels.Keys;
+
+    /// <summary>A number that the kernels publish.</summary>
+    /// <param name="name">Its name in the kernels' source.</param>
+    public int this[string name] => _published[name];
+
+    /// <summary>Threads of a block of a kernel, and its dynamic shared memory in bytes.</summary>
+    public (int Threads, int SharedBytes) Block(string kernel) => _kernels[kernel];
+
+    /// <summary>The text after the next occurrence of a word, which becomes the rest; empty, with the rest unchanged, if there is none.</summary>
+    private static ReadOnlySpan<byte> Behind(ref ReadOnlySpan<byte> rest, ReadOnlySpan<byte> word)
+    {
+        int at = rest.IndexOf(word);
+        if (at < 0)
+        {
+            return [];
+        }
+
+        rest = rest[(at + word.Length)..];
+        return rest;
+    }
+
+    private static string Text(ReadOnlySpan<byte> from, byte end) => Encoding.UTF8.GetString(from[..from.IndexOf(end)]).Trim();
+
+    private static int Number(ReadOnlySpan<byte> from) =>
+        Utf8Parser.TryParse(from, out int value, out _) ? value : throw new InvalidOperationException("the PTX lacks a number");
+}

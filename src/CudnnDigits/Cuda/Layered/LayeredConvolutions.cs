@@ -1,0 +1,142 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda.Layered;
+
+/// <summary>
+/// The convolution blocks of a step, layer by layer: cuDNN's convolution, batch norm and pooling, and our activation. Where
+/// <see cref="ConvTensors"/> says so, a first convolution of our own, pooling and activation in one pass, and in predictions weights that
+/// do batch norm's work.
+/// </summary>
+internal sealed class LayeredConvolutions
+{
+    private readonly LayeredNetwork _net;
+    private readonly ulong _seed;
+    private readonly Block[] _blocks;
+    private readonly long[] _reserves;
+
+    /// <param name="session">The device.</param>
+    /// <param name="handles">Where descriptors belong.</param>
+    /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
+    /// <param name="batch">Samples.</param>
+    /// <param name="seed">Keys dropout.</param>
+    /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
+    public LayeredConvolutions(CudaSession session, CudaHandles handles, LayeredNetwork net, int batch, ulong seed, long workspaceLimit)
+    {
+        (_net, _seed) = (net, seed);
+        BatchNorm2d?[] norms = [.. net.Convs.Select(t => t.Norm is null ? null : new BatchNorm2d(session, handles, batch, t.Plan.Conv.Infer(t.Plan.Input), net.Trains))];
+        _reserves = [.. norms.Select(norm => Aligned(norm?.ReserveBytes ?? 0))];
+        _blocks = [.. net.Convs.Zip(norms, (tensors, norm) => new Block(session, handles, tensors, norm, batch, workspaceLimit - _reserves.Sum(), net.Trains))];
+    }
+
+    /// <summary>What batch norm leaves for the backward pass, layer by layer, then what one call after another uses.</summary>
+    public long WorkspaceBytes =>
+        _reserves.Sum() + _blocks.Select(block => Math.Max(block.Conv.WorkspaceBytes, block.Norm?.WorkspaceBytes ?? 0)).DefaultIfEmpty().Max();
+
+    /// <summary>What computes each convolution, by their names.</summary>
+    public IReadOnlyDictionary<string, string> Algorithms => _blocks.ToDictionary(block => block.Tensors.Plan.Conv.Name, block => block.Conv.Algorithms);
+
+    /// <summary>Folds batch norm into the weights that predictions use, where the network has room for them.</summary>
+    public void PreparePrediction()
+    {
+        foreach (Block block in _blocks)
+        {
+            if (block.Tensors is { Folded: { } folded, Norm: { } norm, Plan.Conv.WeightName: { } name })
+            {
+                block.Norm!.Fold(_net.Parameters.Master(name), norm, folded);
+            }
+        }
+    }
+
+    public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
+    {
+        DeviceTensor shared = Shared(workspace);
+        for (int i = 0; i < _blocks.Length; i++)
+        {
+            (IConvolution conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
+            (DeviceTensor Weights, DeviceTensor Bias)? folded = training ? null : t.Folded;
+            DeviceTensor normal = folded is null ? t.Normal : t.Y;
+            DeviceTensor? bias = folded?.Bias ?? Bias(t);
+            conv.Forward(t.X, folded?.Weights ?? _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
+            if (training)
+            {
+                norm?.Training(t.Y, normal, t.Norm!.Value, shared, Reserve(workspace, i));
+            }
+            else if (folded is null)
+            {
+                norm?.Prediction(t.Y, normal, t.Norm!.Value);
+            }
+
+            if (onePass is not null)
+            {
+                onePass.Forward(state, normal, bias, t.Z, _seed, training);
+                continue;
+            }
+
+            pool?.Forward(normal, t.Pooled);
+            activation.Forward(state, pool is null ? normal : t.Pooled, bias, t.Z, _seed, training);
+        }
+    }
+
+    /// <summary>Gradients of all parameters, from the gradient of the features in <see cref="LayeredNetwork.GradientA"/>.</summary>
+    public void Backward(DeviceTensor workspace)
+    {
+        (DeviceTensor gradient, DeviceTensor other) = (_net.GradientA, _net.GradientB);
+        DeviceParameters p = _net.Parameters;
+        DeviceTensor shared = Shared(workspace);
+        for (int i = _blocks.Length - 1; i >= 0; i--)
+        {
+            (IConvolution conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
+            DeviceTensor? sums = t.Plan.Conv.Bias ? _net.Sums : null, dBias = t.Plan.Conv.Bias ? p.Gradient(t.Plan.Conv.BiasName) : null;
+            if (onePass is not null)
+            {
+                onePass.Backward(t.Normal, t.Z, gradient, other, sums, dBias);
+            }
+            else
+            {
+                activation.Backward(t.Z, gradient, sums, dBias);
+                pool?.Backward(t.Pooled, gradient, t.Normal, other);
+            }
+
+            if (t.Plan.Pool is not null)
+            {
+                (gradient, other) = (other, gradient);
+            }
+
+            if (norm is not null)
+            {
+                norm.Backward(t.Y, gradient, other, t.Norm!.Value, shared, Reserve(workspace, i));
+                (gradient, other) = (other, gradient);
+            }
+
+            conv.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Conv.WeightName), shared);
+            if (i > 0)
+            {
+                conv.BackwardData(p.Operand(t.Plan.Conv.WeightName), gradient, other, shared);
+                (gradient, other) = (other, gradient);
+            }
+        }
+    }
+
+    private DeviceTensor Shared(DeviceTensor workspace) => workspace.Slice(_reserves.Sum(), workspace.Count - _reserves.Sum());
+
+    private DeviceTensor Reserve(DeviceTensor workspace, int block) => workspace.Slice(_reserves.Take(block).Sum(), _reserves[block]);
+
+    private static long Aligned(long bytes) => (bytes + 255) / 256 * 256;
+
+    private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
+
+    /// <summary>The operations of a convolution block, in order. The bias is added after pooling: that gives the same. OnePass, where there is one, replaces Pool and Activation.</summary>
+    private sealed record Block(IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
+    {
+        public Block(CudaSession session, CudaHandles handles, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)
+            : this(t.First ? new FirstConv2d(session, t.Plan, n) : new Conv2d(session, handles, t.Plan, n, workspaceLimit, training), norm, null, null!, null, t)
+        {
+            Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
+            Pool = t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, handles, t.Plan.Pool, n, output);
+            Activation = new Activation(session, n, pooled, t.Plan.Dropout, t.Plan.DropoutIndex);
+            OnePass = t.OnePass ? new PooledActivation(session, n, output, t.Plan.Dropout, t.Plan.DropoutIndex) : null;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda.Layered;
+
+/// <summary>
+/// Buffers of one convolution block. Where a block has no batch norm, Normal is Y; where it has no pooling, Pooled is
+/// Normal and Z overwrites it, which loses nothing that the backward pass reads. Where pooling and activation are one pass, Pooled is Z.
+/// </summary>
+/// <param name="Plan">The layers.</param>
+/// <param name="X">Input, (N, H, W, C).</param>
+/// <param name="Y">The convolution's output, (N, H', W', K).</param>
+/// <param name="Normal">After batch norm, (N, H', W', K).</param>
+/// <param name="Pooled">After pooling, (N, H'', W'', K).</param>
+/// <param name="Z">After bias, ReLU and dropout, (N, H'', W'', K).</param>
+/// <param name="Norm">Batch norm's own tensors, or null.</param>
+/// <param name="First">Whether <see cref="FirstConv2d"/> runs the convolution.</param>
+/// <param name="OnePass">Whether <see cref="PooledActivation"/> runs what lies between Normal and Z.</param>
+/// <param name="Folded">Weights and a bias that in predictions do the work of convolution and batch norm, or null.</param>
+internal sealed record ConvTensors(
+    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z,
+    BatchNormTensors? Norm, bool First, bool OnePass, (DeviceTensor Weights, DeviceTensor Bias)? Folded);
+
+/// <summary>
+/// A network whose layers run one by one, by cuDNN, cuBLAS and small kernels of our own. It runs every network that
+/// <see cref="BlockPlan"/> takes, in every precision, and is the reference for the fused kernels.
+/// </summary>
+internal sealed class LayeredNetwork : CudaNetwork
+{
+    private readonly CudaSession _session;
+
+    /// <summary>Reserves everything in the arena.</summary>
+    /// <param name="session">The device.</param>
+    /// <param name="arena">Where to reserve.</param>
+    /// <param name="network">The network.</param>
+    /// <param name="batch">Samples in the largest step.</param>
+    /// <param name="training">Whether it is trained; prediction alone needs no gradients, and two activations at a time.</param>
+    /// <param name="ownKernels">
+    /// Whether kernels of our own replace the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).
+    /// </param>
+    public LayeredNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool ownKernels)
+        : base(session, arena, network, batch, training, fragments: false)
+    {
+        (_session, Trains) = (session, training);
+        bool flipped = false;
+        DeviceTensor? even = null, odd = null; // prediction: each operation reads one of the two and may write the other
+        if (!training)
+        {
+            long most = (long)batch * network.Outputs.Max(shape => shape.Size);
+            (even, odd) = (arena.Reserve(most, session.ActivationType), arena.Reserve(most, session.ActivationType));
+        }
+
+        DeviceTensor x = Input;
+        long largest = 0;
+        foreach (ConvPlan block in Plan.Convs)
+        {
+            Shape output = block.Conv.Infer(block.Input), pooled = block.Pool?.Infer(output) ?? output;
+            bool folds = ownKernels && block.Norm is not null, onePass = ownKernels && PooledActivation.Fits(block);
+            DeviceTensor y = Activations(output), normal = block.Norm is null || (folds && !training) ? y : Activations(output);
+            DeviceTensor p = block.Pool is null ? normal : Activations(pooled), z = block.Pool is null || onePass ? p : Activations(pooled);
+            BatchNormTensors? norm = block.Norm is null ? null : BatchNormTensors.Of(Parameters, block.Norm, training) with
+            {
+                SavedMean = arena.Reserve(block.Norm.Channels, DeviceType.F32),
+                SavedInverseDeviation = arena.Reserve(block.Norm.Channels, DeviceType.F32),
+            };
+            long weights = Parameters.Master(block.Conv.WeightName).Count;
+            (DeviceTensor, DeviceTensor)? folded = folds
+                ? (arena.Reserve(weights, session.ActivationType), arena.Reserve(block.Conv.OutChannels, DeviceType.F32))
+                : null;
+            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm, ownKernels && FirstConv2d.Fits(block), onePass, folded));
+            largest = Math.Max(largest, Math.Max(block.Input.Size, Math.Max(output.Size, pooled.Size)));
+            x = z;
+        }
+
+        Features = x;
+        Head = new HeadTensors(session, arena, Plan, Parameters, batch, batch, training);
+        int last = Plan.Denses.Count - (Head.Hidden is null ? 1 : 2);
+        LastProduct = Plan.Denses[last].Linear;
+        foreach (DensePlan dense in Plan.Denses.Take(last))
+        {
+            Shape output = new(dense.Linear.OutFeatures, 1, 1);
+            DeviceTensor z = Activations(output);
+            Denses.Add(new DenseTensors(dense, x, z, arena.Reserve(training ? (long)batch * output.Size : 0, session.ActivationType)));
+            x = z;
+        }
+
+        GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
+        GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
+        IEnumerable<long> widths =
+            [.. Plan.Convs.Select(block => (long)block.Conv.OutChannels), .. Denses.Select(t => (long)t.Plan.Linear.OutFeatures)];
+        Sums = arena.Reserve(training ? Activation.MostSums * widths.DefaultIfEmpty().Max() : 0, DeviceType.F32);
+
+        DeviceTensor Activations(Shape shape)
+        {
+            flipped = !flipped;
+            long count = (long)batch * shape.Size;
+            return (flipped ? even : odd)?.Slice(0, count) ?? arena.Reserve(count, session.ActivationType);
+        }
+    }
+
+    /// <summary>Whether it is trained.</summary>
+    public bool Trains { get; }
+
+    /// <summary>First to last.</summary>
+    public List<ConvTensors> Convs { get; } = [];
+
+    /// <summary>What is flattened: the input of the first dense layer.</summary>
+    public DeviceTensor Features { get; }
+
+    /// <summary>The dense layers before <see cref="LastProduct"/>, first to last.</summary>
+    public List<DenseTensors> Denses { get; } = [];
+
+    /// <summary>The dense layer whose product the head begins with.</summary>
+    public LinearLayer LastProduct { get; }
+
+    /// <summary>From that product on.</summary>
+    public HeadTensors Head { get; }
+
+    /// <summary>
+    /// Gradients of the convolutions' activations: each operation of the backward pass reads one of the two and may write the other.
+    /// </summary>
+    public DeviceTensor GradientA { get; }
+
+    /// <summary>See <see cref="GradientA"/>.</summary>
+    public DeviceTensor GradientB { get; }
+
+    /// <summary>Partial sums of a bias gradient, (<see cref="Activation.MostSums"/>, C) f32.</summary>
+    public DeviceTensor Sums { get; }
+
+    public override DeviceTensor Logits => Head.Logits;
+
+    public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) =>
+        new Layers(_session, handles, this, batch, seed, workspaceLimit);
+
+    private sealed class Layers(
+        CudaSession session, CudaHandles handles, LayeredNetwork net, int batch, ulong seed, long workspaceLimit) : ILayers
+    {
+        private readonly GatherAugment _gather = new(session, batch);
+        private readonly LayeredConvolutions _convs = new(session, handles, net, batch, seed, workspaceLimit);
+        private readonly DenseLayers _denses = new(session, net, batch, seed);
+        private readonly Head _head = Cuda.Head.Make(session, net.Head, batch, parts: 1);
+
+        public long WorkspaceBytes => _convs.WorkspaceBytes;
+
+        public IReadOnlyDictionary<string, string> Algorithms => _convs.Algorithms;
+
+        public void Gather(DeviceTensor state, in Gathering gathering) => _gather.Training(state, net.Input, gathering);
+
+        public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
+        {
+            _convs.Forward(state, training, workspace);
+            _denses.Forward(state, training);
+            if (training)
+            {
+                _head.Training(state, seed);
+            }
+            else
+            {
+                _head.Prediction(state);
+            }
+        }
+
+        public void Backward(DeviceTensor workspace)
+        {
+            _denses.Backward(_head, net.Convs.Count > 0 ? net.GradientA : null);
+            _convs.Backward(workspace);
+            session.Join();
+        }
+
+        public void PreparePrediction() => _convs.PreparePrediction();
+    }
+}

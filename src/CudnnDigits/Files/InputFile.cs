@@ -1,0 +1,145 @@
+namespace CudnnDigits.Files;
+
+/// <summary>
+/// A file that the user names: a regular file, or a FIFO, a device, /dev/stdin or a file of /proc, whose length is not known before
+/// its end. It is read once from front to back; the next bytes can be looked at before they are read.
+/// </summary>
+internal sealed class InputFile : ReadOnlyStream
+{
+    private readonly Stream _file;
+    private readonly byte[] _buffer = new byte[1 << 16];
+    private int _start, _end;
+
+    private InputFile(string path, Stream file) => (Path, _file) = (path, file);
+
+    /// <summary>The path as the user gives it.</summary>
+    public string Path { get; }
+
+    protected override Stream Source => _file;
+
+    /// <summary>Bytes read so far.</summary>
+    public long Taken { get; private set; }
+
+    /// <summary>The unpacked bytes of a packed file, as a file of its own.</summary>
+    public static InputFile Of(string path, Stream unpacked) => new(path, unpacked);
+
+    /// <summary>Opens a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="expected">What the user should give instead, for messages: "a .safetensors file".</param>
+    /// <exception cref="InputException">The file does not exist, is a folder, or cannot be read.</exception>
+    public static InputFile Open(string path, string expected)
+    {
+        try
+        {
+            string input = path == "-" && !OperatingSystem.IsWindows() ? "/dev/stdin for standard input, or " : "";
+            return Directory.Exists(path) ? throw new InputException($"{path}: is a folder; give {expected}")
+                : !File.Exists(path) ? throw new InputException($"{path}: no such file; give {input}{expected}")
+                : new(path, new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(path, e);
+        }
+    }
+
+    /// <summary>
+    /// All bytes of the file, at most <paramref name="most"/>. Memory grows with the bytes that are there, not with the stated
+    /// size.
+    /// </summary>
+    /// <exception cref="InputException">The file cannot be read, or is longer.</exception>
+    public byte[] ReadAll(long most, string expected)
+    {
+        try
+        {
+            byte[] bytes = new byte[IsPlain ? Math.Min(most, _file.Length) : 0];
+            int count = 0;
+            while (true)
+            {
+                count += this.ReadAtLeast(bytes.AsSpan(count), bytes.Length - count, throwOnEndOfStream: false);
+                if (count < bytes.Length || Peek(1).IsEmpty)
+                {
+                    Array.Resize(ref bytes, count);
+                    return bytes;
+                }
+
+                if (count == most)
+                {
+                    throw new InputException($"{Path}: goes on after {most >> 20} MiB, more than it can hold; give {expected}");
+                }
+
+                Array.Resize(ref bytes, (int)Math.Min(most, Math.Max(1 << 16, 2L * count)));
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(Path, e);
+        }
+    }
+
+    /// <summary>The file as a stream that can seek, which zip files need; null for a pipe. An unpacked file is read into memory.</summary>
+    public Stream? Seekable()
+    {
+        if (_file is not FileStream)
+        {
+            return new MemoryStream(ReadAll(Array.MaxLength, "it unpacked"));
+        }
+
+        if (!IsPlain)
+        {
+            return null;
+        }
+
+        _file.Position = 0;
+        return _file;
+    }
+
+    /// <summary>The next bytes, which remain to be read; fewer at the end of the file.</summary>
+    /// <param name="count">How many, up to half the buffer: 32 KiB.</param>
+    public ReadOnlySpan<byte> Peek(int count)
+    {
+        if (_end - _start < count)
+        {
+            _buffer.AsSpan(_start.._end).CopyTo(_buffer);
+            (_start, _end) = (0, _end - _start);
+            _end += _file.ReadAtLeast(_buffer.AsSpan(_end), count - _end, throwOnEndOfStream: false);
+        }
+
+        return _buffer.AsSpan(_start, Math.Min(count, _end - _start));
+    }
+
+    /// <summary>Skips bytes that were looked at.</summary>
+    public void Skip(int count)
+    {
+        _start += count;
+        Taken += count;
+    }
+
+    /// <summary>Makes the bytes that were skipped last be read again. Nothing may have been looked at since.</summary>
+    public void PutBack(int count) => Skip(-count);
+
+    public override int Read(Span<byte> buffer)
+    {
+        if (_start == _end && buffer.Length >= _buffer.Length)
+        {
+            int direct = _file.Read(buffer);
+            Taken += direct;
+            return direct;
+        }
+
+        if (_start == _end)
+        {
+            Peek(1); // fills the buffer
+        }
+
+        ReadOnlySpan<byte> next = _buffer.AsSpan(_start, Math.Min(_end - _start, buffer.Length));
+        next.CopyTo(buffer);
+        Skip(next.Length);
+        return next.Length;
+    }
+
+    /// <summary>Whether it is a regular file. Devices and files of /proc claim that they can seek and are empty.</summary>
+    private bool IsPlain => _file.CanSeek && _file.Length > 0;
+
+    /// <summary>The error for a file or folder whose reading failed.</summary>
+    internal static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
+}

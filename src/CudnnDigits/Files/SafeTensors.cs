@@ -1,0 +1,326 @@
+using System.Security.Cryptography;
+using System.Text.Json.Nodes;
+
+namespace CudnnDigits.Files;
+
+/// <summary>A tensor to write: its values are float[] (F32) or long[] (I64); a scalar has an empty shape.</summary>
+internal sealed record NamedTensor(string Name, IReadOnlyList<int> Shape, Array Values);
+
+/// <summary>
+/// The safetensors format: the header's length in 8 bytes, little-endian; a JSON header (name → dtype, shape, data_offsets; and
+/// __metadata__, text to text); then the tensors' bytes, without gaps or overlaps and with nothing after them. This program writes a
+/// SHA-256 of the content into the metadata, and checks it when a file has one.
+/// Source: https://huggingface.co/docs/safetensors.
+/// </summary>
+internal sealed class SafeTensors
+{
+    private const int MostHeaderBytes = 1 << 26; // a state of 100,000 epochs has 45 MB
+    private const int MostHeaderTokens = 100_000; // some thousand tensors; the parser needs memory for each token
+    private const int MostDataBytes = 1 << 28;
+    private const string MetadataKey = "__metadata__", ChecksumKey = "cudnn_digits.sha256";
+
+    private readonly string _name;
+    private readonly byte[] _data;
+    private readonly Dictionary<string, Entry> _entries = [];
+    private readonly Dictionary<string, string> _metadata = [];
+
+    private SafeTensors(string name, Stream file)
+    {
+        _name = name;
+        ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(ReadExactly(file, 8, "it is shorter than its 8-byte header length"));
+        if (headerLength > MostHeaderBytes)
+        {
+            throw Damaged($"it claims a header of {headerLength} bytes");
+        }
+
+        byte[] header = ReadExactly(file, (int)headerLength, "its header is cut off");
+        try
+        {
+            if (header is not [(byte)'{', ..])
+            {
+                throw new FormatException("does not begin with '{'");
+            }
+
+            CountTokens(header);
+            using JsonDocument json = JsonDocument.Parse(header, new JsonDocumentOptions { AllowDuplicateProperties = false });
+            foreach (JsonProperty property in json.RootElement.EnumerateObject())
+            {
+                ReadEntry(property);
+            }
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or KeyNotFoundException)
+        {
+            throw new InputException(Damaged($"its header is not what the format says ({Shorten(e.Message)})").Message, e);
+        }
+
+        _data = ReadExactly(file, CheckPlaces(), "its last tensor does not fit the file; it is damaged or cut off");
+        if (file.ReadByte() >= 0)
+        {
+            throw Damaged("bytes follow its last tensor");
+        }
+
+        if (_metadata.TryGetValue(ChecksumKey, out string? checksum) && checksum != Checksum())
+        {
+            throw new InputException($"{name}: is damaged: its content does not match its {ChecksumKey}; restore a copy of it "
+                + $"(if you changed it on purpose, remove {ChecksumKey} from its metadata)");
+        }
+    }
+
+    private SafeTensors(string name, IEnumerable<KeyValuePair<string, string>> metadata, IReadOnlyList<NamedTensor> tensors)
+    {
+        _name = name;
+        _data = new byte[tensors.Sum(tensor => Buffer.ByteLength(tensor.Values))];
+        int start = 0;
+        foreach (NamedTensor tensor in tensors)
+        {
+            int length = Buffer.ByteLength(tensor.Values);
+            Buffer.BlockCopy(tensor.Values, 0, _data, start, length);
+            string type = tensor.Values is long[] _ ? "I64" : "F32";
+            _entries.Add(tensor.Name, new Entry(type, [.. tensor.Shape.Select(size => (long)size)], tensor.Values.Length, start, length));
+            start += length;
+        }
+
+        foreach ((string key, string value) in metadata)
+        {
+            _metadata.Add(key, value);
+        }
+
+        _metadata.Add(ChecksumKey, Checksum());
+    }
+
+    /// <summary>Free text beside the tensors.</summary>
+    public IReadOnlyDictionary<string, string> Metadata => _metadata;
+
+    /// <summary>Names of the tensors.</summary>
+    public IEnumerable<string> Names => _entries.Keys;
+
+    /// <summary>Reads a file, or a pipe, with up to 256 MiB of tensors.</summary>
+    /// <exception cref="InputException">It does not exist, cannot be read, is damaged, or has another format.</exception>
+    public static SafeTensors Read(string path)
+    {
+        using InputFile file = InputFile.Open(path, "a .safetensors file");
+        return Read(file);
+    }
+
+    /// <summary>Reads an open file from its beginning.</summary>
+    /// <exception cref="InputException">It cannot be read, is damaged, or has another format.</exception>
+    internal static SafeTensors Read(InputFile file)
+    {
+        try
+        {
+            return ForeignWeights.Describe(file) is { } other
+                ? throw new InputException($"{file.Path}: {other}")
+                : new SafeTensors(file.Path, file);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{file.Path}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Writes a file, whole or not at all; the tensors in the given order.</summary>
+    public static void Write(string path, IEnumerable<KeyValuePair<string, string>> metadata, IReadOnlyList<NamedTensor> tensors)
+    {
+        SafeTensors content = new(path, metadata, tensors);
+        byte[] header = content.Header();
+        byte[] length = new byte[8];
+        BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
+        AtomicFile.Write(path, file =>
+        {
+            file.Write(length);
+            file.Write(header);
+            file.Write(content._data);
+        });
+    }
+
+    /// <summary>Shape of a tensor, or null if there is no such tensor.</summary>
+    public IReadOnlyList<long>? Shape(string name) => _entries.TryGetValue(name, out Entry? entry) ? entry.Shape : null;
+
+    /// <summary>Values of a floating-point tensor (F32, F64, F16 or BF16), as double.</summary>
+    /// <exception cref="InputException">There is no such tensor, or it has another type.</exception>
+    public double[] Doubles(string name)
+    {
+        Entry entry = Find(name);
+        ReadOnlySpan<byte> bytes = Bytes(entry);
+        double[] values = new double[entry.Count];
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = entry.Type switch
+            {
+                "F64" => BinaryPrimitives.ReadDoubleLittleEndian(bytes[(8 * i)..]),
+                "F32" => BinaryPrimitives.ReadSingleLittleEndian(bytes[(4 * i)..]),
+                "F16" => (double)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
+                "BF16" => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes[(2 * i)..]) << 16),
+                _ => throw new InputException(
+                    $"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as one of these"),
+            };
+        }
+
+        return values;
+    }
+
+    /// <summary>Values of a floating-point tensor, rounded to float.</summary>
+    public float[] Floats(string name) => Array.ConvertAll(Doubles(name), value => (float)value);
+
+    /// <summary>Values of an I64 tensor.</summary>
+    /// <exception cref="InputException">There is no such tensor, or it has another type.</exception>
+    public long[] Integers(string name)
+    {
+        Entry entry = Find(name);
+        return entry.Type == "I64"
+            ? MemoryMarshal.Cast<byte, long>(Bytes(entry)).ToArray()
+            : throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected I64");
+    }
+
+    /// <summary>Whether an existing tensor is a counter, such as batch norm's num_batches_tracked, and not a weight.</summary>
+    internal bool IsCounter(string name) =>
+        name.EndsWith("num_batches_tracked", StringComparison.Ordinal)
+        || _entries[name] is { Count: 1, Shape.Length: 0, Type: ['I' or 'U', ..] };
+
+    private static void CountTokens(byte[] header)
+    {
+        Utf8JsonReader json = new(header);
+        for (int count = 0; json.Read(); count++)
+        {
+            if (count == MostHeaderTokens)
+            {
+                throw new FormatException("has far more entries than that of a digit network");
+            }
+        }
+    }
+
+    private Entry Find(string name) =>
+        _entries.TryGetValue(name, out Entry? entry) ? entry : throw new InputException($"{_name}: holds no tensor {Shorten(name)}");
+
+    private ReadOnlySpan<byte> Bytes(Entry entry) => _data.AsSpan(entry.Start, entry.Length);
+
+    private void ReadEntry(JsonProperty property)
+    {
+        if (property.Name == MetadataKey)
+        {
+            foreach (JsonProperty text in property.Value.EnumerateObject())
+            {
+                _metadata[text.Name] = text.Value.GetString() ?? throw new FormatException("null in place of text");
+            }
+
+            return;
+        }
+
+        string type = property.Value.GetProperty("dtype").GetString() ?? "";
+        long[] shape = [.. property.Value.GetProperty("shape").EnumerateArray().Select(size => size.GetInt64())];
+        long[] offsets = [.. property.Value.GetProperty("data_offsets").EnumerateArray().Select(offset => offset.GetInt64())];
+        int bytesEach = type switch
+        {
+            "F64" or "I64" or "U64" or "C64" => 8,
+            "F32" or "I32" or "U32" => 4,
+            "F16" or "BF16" or "I16" or "U16" => 2,
+            "I8" or "U8" or "BOOL" or "F8_E5M2" or "F8_E4M3" or "F8_E8M0" => 1,
+            _ => throw Damaged($"tensor {Shorten(property.Name)} is of an unknown type, '{Shorten(type)}'"),
+        };
+        UInt128 count = shape.Aggregate(
+            (UInt128)1, (product, size) => size < 0 || product > uint.MaxValue ? UInt128.MaxValue : product * (UInt128)size);
+        if (offsets is not [long start, long end] || start < 0 || start > end || end > MostDataBytes || count > MostDataBytes
+            || count * (UInt128)bytesEach != (UInt128)(end - start))
+        {
+            throw Damaged(
+                $"tensor {Shorten(property.Name)} does not fit the file; it is damaged or cut off, or far larger than a digit network");
+        }
+
+        _entries.Add(property.Name, new Entry(type, shape, (int)count, (int)start, (int)(end - start)));
+    }
+
+    /// <summary>Checks that the tensors follow each other without gaps, in any order, and returns their total length in bytes.</summary>
+    private int CheckPlaces()
+    {
+        int end = 0;
+        foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Value.Start).ThenBy(entry => entry.Value.Length))
+        {
+            if (entry.Start != end)
+            {
+                throw Damaged($"tensor {Shorten(name)} {(entry.Start < end ? "overlaps another" : "leaves bytes unused before it")}");
+            }
+
+            end += entry.Length;
+        }
+
+        return end;
+    }
+
+    /// <summary>The header as JSON, padded with spaces to a multiple of 8 bytes.</summary>
+    private byte[] Header()
+    {
+        JsonObject metadata = [];
+        foreach ((string key, string value) in _metadata)
+        {
+            metadata.Add(key, value);
+        }
+
+        JsonObject header = new() { [MetadataKey] = metadata };
+        foreach ((string name, Entry entry) in _entries)
+        {
+            header.Add(name, new JsonObject
+            {
+                ["dtype"] = entry.Type,
+                ["shape"] = new JsonArray([.. entry.Shape.Select(size => (JsonNode)size)]),
+                ["data_offsets"] = new JsonArray(entry.Start, entry.Start + entry.Length),
+            });
+        }
+
+        string json = header.ToJsonString(); // only ASCII: everything else is escaped
+        return Encoding.ASCII.GetBytes(json.PadRight((json.Length + 7) / 8 * 8));
+    }
+
+    /// <summary>
+    /// SHA-256, in hexadecimal: first a line "key=value" for each entry of the metadata except the checksum, ordered by key; then for each
+    /// tensor, ordered by name, a line "name dtype [shape]" and its bytes. The order of the header does not matter, so the checksum stays
+    /// valid when a tool writes the header in another order.
+    /// </summary>
+    private string Checksum()
+    {
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((string key, string value) in _metadata.OrderBy(entry => entry.Key, StringComparer.Ordinal))
+        {
+            if (key != ChecksumKey)
+            {
+                hash.AppendData(Encoding.UTF8.GetBytes($"{key}={value}\n"));
+            }
+        }
+
+        foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Key, StringComparer.Ordinal))
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes($"{name} {entry.Type} [{string.Join(", ", entry.Shape)}]\n"));
+            hash.AppendData(Bytes(entry));
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    /// <summary>Allocates memory as bytes arrive, not as many as the file claims to have.</summary>
+    private byte[] ReadExactly(Stream file, int count, string otherwise)
+    {
+        byte[] bytes = new byte[Math.Min(count, 1 << 20)];
+        for (int read = 0; ;)
+        {
+            read += file.ReadAtLeast(bytes.AsSpan(read), bytes.Length - read, throwOnEndOfStream: false);
+            if (read < bytes.Length)
+            {
+                throw Damaged(otherwise);
+            }
+
+            if (read == count)
+            {
+                return bytes;
+            }
+
+            Array.Resize(ref bytes, (int)Math.Min(count, 2L * read));
+        }
+    }
+
+    private InputException Damaged(string how) => new($"{_name}: not a safetensors file: {how}");
+
+    /// <summary>A name from a file, for messages: at most 60 characters, without control characters.</summary>
+    internal static string Shorten(string text) =>
+        new([.. text.Take(60).Select(character => char.IsControl(character) ? '?' : character)]);
+
+    private sealed record Entry(string Type, long[] Shape, int Count, int Start, int Length);
+}

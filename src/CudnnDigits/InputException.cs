@@ -1,0 +1,28 @@
+namespace CudnnDigits;
+
+/// <summary>
+/// The user's input cannot be used: a file that is missing, damaged or not what it should be, or an option out of range.
+/// The message is one line that says what is wrong, where (file, row, column), and what to do.
+/// </summary>
+public sealed class InputException : Exception
+{
+    /// <summary>Creates the exception.</summary>
+    public InputException()
+    {
+    }
+
+    /// <summary>Creates the exception.</summary>
+    /// <param name="message">One line: what, where, what to do.</param>
+    public InputException(string message)
+        : base(message)
+    {
+    }
+
+    /// <summary>Creates the exception.</summary>
+    /// <param name="message">One line: what, where, what to do.</param>
+    /// <param name="innerException">What was caught.</param>
+    public InputException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+}

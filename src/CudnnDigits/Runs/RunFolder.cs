@@ -1,0 +1,377 @@
+using System.Security.Cryptography;
+using System.Text.Json.Nodes;
+using CudnnDigits.Data;
+using CudnnDigits.Files;
+using CudnnDigits.Model;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Runs;
+
+/// <summary>The data of a run, as run.json records it; the path is absolute, or null for the built-in generated digits.</summary>
+internal sealed record RunData(string? Path, int Count, string Fingerprint)
+{
+    public static RunData Of(string? path, DigitDataset data) =>
+        new(path is null ? null : System.IO.Path.GetFullPath(path), data.Count, data.Fingerprint());
+}
+
+/// <summary>What a run was started with: run.json.</summary>
+/// <param name="Version">Version of this program.</param>
+/// <param name="Started">UTC.</param>
+/// <param name="Options">Options with all defaults filled in.</param>
+/// <param name="InitFrom">Absolute path of the weights that the run started from, or null for random ones.</param>
+/// <param name="Data">The data.</param>
+/// <param name="DeviceOption">The device that the user asked for.</param>
+/// <param name="Device">The device that was used.</param>
+/// <param name="Precision">Arithmetic of the step.</param>
+/// <param name="Deterministic">Whether a GPU used only algorithms that give the same bits every time.</param>
+/// <param name="Runtime">.NET and operating system.</param>
+/// <param name="Cuda">NVIDIA's libraries and cuDNN's algorithms; null on the CPU.</param>
+/// <param name="InitFromSha256">SHA-256 of the file <paramref name="InitFrom"/>; null without one, and in runs of older versions.</param>
+/// <param name="Kernels">Which kernels were asked for; "auto" in runs of older versions.</param>
+internal sealed record RunRecord(
+    string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device,
+    Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null, CudaKernels Kernels = CudaKernels.Auto);
+
+/// <summary>
+/// The folder of a run. Each file is written whole or not at all, so a run can be resumed even if the process is killed at any moment.
+/// </summary>
+internal sealed class RunFolder(string path) : IDisposable
+{
+    /// <summary>The file that marks the folder of a study, which contains several runs.</summary>
+    internal const string StudyName = "study.json";
+
+    private const string RecordName = "run.json", MetricsName = "metrics.json", HistoryName = "history.csv";
+    private const string ReportName = "report.html", ModelName = "model.safetensors", StateName = "last.safetensors";
+    private const string ModelKey = "model_sha256";
+    private const string HistoryHeader =
+        "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second";
+
+    private static readonly string[] Names = [RecordName, MetricsName, HistoryName, ReportName, ModelName, StateName];
+
+    private FolderLock? _lock;
+
+    public string Path { get; } = path;
+
+    /// <summary>The kept weights.</summary>
+    public string ModelFile => FileOf(ModelName);
+
+    /// <summary>Everything that is needed to resume.</summary>
+    public string StateFile => FileOf(StateName);
+
+    /// <summary>The run as a web page. The program writes it, not this library.</summary>
+    public string ReportFile => FileOf(ReportName);
+
+    private string RecordFilePath => FileOf(RecordName);
+
+    private string MetricsFile => FileOf(MetricsName);
+
+    private string HistoryFile => FileOf(HistoryName);
+
+    /// <summary>The file with weights that a path leads to: for the folder of a run, its kept weights; for a file, that file.</summary>
+    /// <exception cref="InputException">It is a folder without weights, or a file of a run that holds no weights.</exception>
+    internal static string WeightsOf(string path)
+    {
+        RunFolder folder = new(path);
+        if (!Directory.Exists(path))
+        {
+            return RunOf(path) is { } run && System.IO.Path.GetExtension(path) is not (".safetensors" or ".onnx")
+                ? throw new InputException($"{path}: is one of a run's files and holds no weights; give the run's folder, {run}")
+                : path;
+        }
+
+        if (File.Exists(folder.ModelFile))
+        {
+            return folder.ModelFile;
+        }
+
+        if (File.Exists(folder.RecordFilePath))
+        {
+            throw new InputException($"{path}: is a folder of a run that has kept no weights (no {ModelName}); "
+                + $"go on with it first, with cudnn-digits train --resume {path}");
+        }
+
+        try
+        {
+            string[] runs = Directory.GetDirectories(path);
+            runs = [.. runs.Where(sub => File.Exists(new RunFolder(sub).ModelFile)).Order(StringComparer.Ordinal)];
+            string advice = runs.Length == 1 ? "one run; give that" : $"{runs.Length} runs; give one of them";
+            throw new InputException(runs.Length > 0
+                ? $"{path}: is a folder of {advice}: {string.Join(", ", runs.Take(3))}{(runs.Length > 3 ? ", …" : "")}"
+                : $"{path}: is a folder without {ModelName}, so no run's; give the folder that train wrote, or a .safetensors file");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: is a folder that cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The folder of the run that a file belongs to, written as in the file's path; null if it belongs to none.</summary>
+    internal static string? RunOf(string file)
+    {
+        string folder = System.IO.Path.GetDirectoryName(file) is { Length: > 0 } above ? above : ".";
+        bool isNamedSo = Names.Contains(System.IO.Path.GetFileName(file)) && File.Exists(file);
+        return isNamedSo && File.Exists(new RunFolder(folder).RecordFilePath) ? folder : null;
+    }
+
+    /// <summary>
+    /// Creates the folder of a new run and writes run.json. Other processes cannot write there until it is disposed. An existing folder may
+    /// contain only what a killed process left half-written.
+    /// </summary>
+    /// <exception cref="InputException">The folder is not empty, another process writes there, or it cannot be written.</exception>
+    public static RunFolder Create(string path, RunRecord record)
+    {
+        RunFolder folder = new(path);
+        folder._lock = FolderLock.TakeEmpty(path) ?? throw new InputException(File.Exists(folder.RecordFilePath)
+            ? $"{path}: holds a run already; continue it with --resume {path}, or choose another --out"
+            : $"{path}: is not empty; choose another --out");
+        folder.WriteRecord(record);
+        return folder;
+    }
+
+    /// <summary>Opens a run to continue it. Other processes cannot write there until it is disposed.</summary>
+    /// <exception cref="InputException">There is no run, run.json is damaged, or another process writes there.</exception>
+    public static RunFolder Open(string path, out RunRecord record)
+    {
+        RunFolder folder = new(path);
+        folder.ReadRecord(); // before the lock: nothing is written into a folder that holds no run
+        folder._lock = FolderLock.Take(path);
+        record = folder.ReadRecord(); // again: another process may have changed it before the lock was taken
+        return folder;
+    }
+
+    /// <summary>Lets other processes write here.</summary>
+    public void Dispose()
+    {
+        _lock?.Dispose();
+        _lock = null;
+    }
+
+    /// <summary>Reads run.json.</summary>
+    /// <exception cref="InputException">It does not exist, or is damaged.</exception>
+    public RunRecord ReadRecord()
+    {
+        RunRecord record = RecordFile.Read(RecordFilePath, TrainingJson.Default.RunRecord) ?? throw HoldsNoRun();
+        try
+        {
+            record.Options.Checked();
+            DeviceName.Ordinal(record.DeviceOption);
+            return !Enum.IsDefined(record.Precision) ? throw new ArgumentException($"precision is {record.Precision}")
+                : !Enum.IsDefined(record.Kernels) ? throw new ArgumentException($"kernels is {record.Kernels}")
+                : record;
+        }
+        catch (Exception e) when (e is ArgumentException or InputException)
+        {
+            throw new InputException($"{RecordFilePath}: is damaged: {e.Message}; restore a copy of it", e);
+        }
+    }
+
+    /// <summary>Reads metrics.json. Null if the run has not ended.</summary>
+    /// <exception cref="InputException">It is damaged, or it does not belong to run.json, history.csv or the weights.</exception>
+    public Metrics? ReadMetrics()
+    {
+        if (!File.Exists(MetricsFile))
+        {
+            return null;
+        }
+
+        string? model = null;
+        Metrics? metrics = RecordFile.Read(
+            MetricsFile, TrainingJson.Default.Metrics, HowToMend, WhatLedToMetrics(), HistoryName,
+            content => model = content.Remove(ModelKey, out JsonNode? sum) ? sum?.ToString() : null);
+        if (model is not null && !(File.Exists(ModelFile) ? Sha256(ModelFile) == model : !File.Exists(StateFile))) // tune deletes both
+        {
+            throw new InputException($"{ModelFile}: is not what the run has kept; {HowToMend}");
+        }
+
+        return metrics is null || metrics.IsPossible
+            ? metrics
+            : throw new InputException($"{MetricsFile}: is damaged: its numbers contradict each other; {HowToMend}");
+    }
+
+    /// <summary>Reads history.csv. Empty if no epoch has ended.</summary>
+    /// <exception cref="InputException">It is damaged.</exception>
+    public IReadOnlyList<EpochRecord> ReadHistory()
+    {
+        bool hasEnded = File.Exists(MetricsFile); // asked first: once this file exists, all rows have been written
+        string[] lines = ReadHistoryLines();
+        if (lines.Length > 0 && lines[0] != HistoryHeader)
+        {
+            throw BadRow(1, "damaged");
+        }
+
+        List<EpochRecord> history = [];
+        foreach (string line in lines.Skip(1))
+        {
+            if (ReadEpoch(line) is not { } epoch || !EpochRecord.IsPossible(epoch, history.Count + 1, history.FirstOrDefault(epoch)))
+            {
+                throw BadRow(history.Count + 2, "damaged");
+            }
+
+            history.Add(epoch);
+        }
+
+        // The state contains the same epochs under a checksum. Until the run ends, it may contain more of them.
+        if (Checkpoint.TryReadHistory(StateFile, ReadRecord()) is { } kept)
+        {
+            int wrong = history.FindIndex(epoch => epoch.Epoch > kept.Count || Row(kept[epoch.Epoch - 1]) != lines[epoch.Epoch]);
+            if (wrong >= 0)
+            {
+                throw BadRow(wrong + 2, "damaged");
+            }
+
+            if (hasEnded && history.Count < kept.Count)
+            {
+                throw BadRow(history.Count + 2, "missing");
+            }
+        }
+
+        return history;
+
+        InputException BadRow(int row, string how) => new($"{HistoryFile}: row {row} is {how}; {HowToMend}");
+    }
+
+    /// <summary>
+    /// Reads last.safetensors; null if the run was killed before it saved anything. The record may have more epochs than the run was
+    /// started with. If <paramref name="data"/> is null, the state's counters are not checked against the digits.
+    /// </summary>
+    /// <exception cref="InputException">It is damaged, belongs to another run, or is missing though the run has trained.</exception>
+    public TrainingState? ReadState(NetworkSpec network, RunRecord record, DigitDataset? data)
+    {
+        if (!System.IO.Path.Exists(StateFile))
+        {
+            string? advice = File.Exists(ModelFile) ? $"start a new run (--init-from takes {ModelFile})"
+                : ReadHistory().Count > 0 ? $"delete {Path} and train it again"
+                : null;
+            return advice is null
+                ? null
+                : throw new InputException($"{StateFile}: is missing, though the run has trained; restore it, or {advice}");
+        }
+
+        RecordFile.CheckPlain(StateFile);
+        TrainingOptions options = record.Options;
+        TrainingState state = Checkpoint.LoadState(StateFile, network, out StateOrigin origin);
+        if (origin.Options is { } trainedWith && trainedWith with { Epochs = options.Epochs } != options)
+        {
+            throw new InputException($"{RecordFilePath}: is damaged: its options are not those that {StateFile} was trained with; "
+                + "restore a copy of it");
+        }
+
+        if (origin.Started is { } started && started != Checkpoint.Started(record))
+        {
+            throw new InputException($"{StateFile}: is of another run than {RecordFilePath}; restore the right one");
+        }
+
+        if (origin.Data is { } trainedOn && trainedOn != record.Data.Fingerprint)
+        {
+            throw new InputException($"{StateFile}: was trained on other digits than those of {RecordFilePath}; restore the right one");
+        }
+
+        if (data is not null)
+        {
+            state.CheckFits(StateFile, options, options.Split.Draw(data.Labels).Training.Length);
+        }
+
+        return state;
+    }
+
+    /// <summary>Writes run.json.</summary>
+    public void WriteRecord(RunRecord record) => RecordFile.Write(RecordFilePath, record, TrainingJson.Default.RunRecord);
+
+    /// <summary>Writes last.safetensors, then history.csv and, once anything is trained, model.safetensors.</summary>
+    public void Save(TrainingState state, RunRecord record)
+    {
+        Checkpoint.SaveState(StateFile, state, record);
+        string[] rows = [HistoryHeader, .. state.History.Select(Row), ""];
+        AtomicFile.WriteText(HistoryFile, writer => writer.Write(string.Join('\n', rows)));
+        if (state.Optimizer.Step > 0)
+        {
+            SplitRecord split = new(record.Options.Split, record.Data.Fingerprint);
+            Checkpoint.SaveWeights(ModelFile, state.Kept(record.Options), state.Optimizer.Step, split.ToMetadata());
+        }
+    }
+
+    /// <summary>Writes metrics.json, which marks the run as ended.</summary>
+    public void WriteMetrics(Metrics metrics)
+    {
+        string? model = File.Exists(ModelFile) ? Sha256(ModelFile) : null;
+        RecordFile.Write(MetricsFile, metrics, TrainingJson.Default.Metrics, WhatLedToMetrics(), (ModelKey, model));
+    }
+
+    /// <summary>Deletes metrics.json: a run that continues has not ended.</summary>
+    /// <exception cref="InputException">It is a folder.</exception>
+    public void DiscardMetrics()
+    {
+        if (Directory.Exists(MetricsFile))
+        {
+            throw new InputException($"{MetricsFile}: is a folder; move it away");
+        }
+
+        File.Delete(MetricsFile);
+    }
+
+    private static string Row(EpochRecord e) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{e.Epoch},{e.TrainLoss:R},{e.TrainAccuracy:R},{e.ValidationLoss:R},{e.ValidationAccuracy:R},"
+        + $"{e.LearningRate:G7},{e.Seconds:F3},{e.ImagesPerSecond:F1}");
+
+    private static EpochRecord? ReadEpoch(string line)
+    {
+        double?[] cells = Array.ConvertAll(
+            line.Split(','), cell => double.TryParse(cell, CultureInfo.InvariantCulture, out double value) ? value : (double?)null);
+        return cells is [{ } epoch, { } loss, { } accuracy, var validationLoss, var validationAccuracy, { } rate, { } seconds, { } speed]
+            && epoch == (int)epoch
+                ? new EpochRecord((int)epoch, loss, accuracy, validationLoss, validationAccuracy, rate, seconds, speed)
+                : null;
+    }
+
+    /// <summary>What the SHA-256 of metrics.json also covers: when the run was started, and the content of history.csv.</summary>
+    private string WhatLedToMetrics() => string.Join('\n', [Checkpoint.Started(ReadRecord()), .. ReadHistoryLines()]);
+
+    private string[] ReadHistoryLines() => File.Exists(HistoryFile)
+        ? [.. RecordFile.ReadText(HistoryFile).TrimEnd().Split('\n').Select(line => line.TrimEnd('\r'))]
+        : [];
+
+    /// <summary>SHA-256 of a file, in hexadecimal.</summary>
+    /// <exception cref="InputException">It cannot be read.</exception>
+    internal static string Sha256(string path)
+    {
+        try
+        {
+            using FileStream file = File.OpenRead(path);
+            return Convert.ToHexStringLower(SHA256.HashData(file));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    private InputException HoldsNoRun()
+    {
+        try
+        {
+            if (RunOf(Path) is { } run)
+            {
+                return new InputException($"{Path}: is one of a run's files; give the run's folder, {run}");
+            }
+
+            _ = Directory.Exists(Path) && Directory.EnumerateFileSystemEntries(Path).Any(); // throws if the folder may not be read
+            string what = File.Exists(Path) ? "is a file, and holds no run; give the folder that train wrote"
+                : !Directory.Exists(Path) ? "no such folder, so it holds no run; give the one that train wrote"
+                : File.Exists(FileOf(StudyName)) ? "holds no run (no run.json), but a study; "
+                    + "continue it with the command that started it, or give the folder of one of its runs"
+                : "holds no run (no run.json); give the folder that train wrote";
+            return new InputException($"{Path}: {what}");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new InputException($"{Path}: cannot be read: {e.Message.TrimEnd('.')}; give a folder that you may read", e);
+        }
+    }
+
+    private string HowToMend => File.Exists(StateFile)
+        ? "train --resume writes it again"
+        : $"restore a copy of it, or delete {Path} and train it again";
+
+    private string FileOf(string name) => System.IO.Path.Combine(Path, name);
+}
