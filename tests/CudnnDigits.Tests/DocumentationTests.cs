@@ -89,6 +89,25 @@ public partial class DocumentationTests
         Assert.All(listings, listing => Assert.Contains(texts, text => text.Contains(listing, StringComparison.Ordinal)));
     }
 
+    /// <summary>The map leads somewhere: every type, folder and kernel file that it names exists.</summary>
+    [Fact]
+    public void Architecture_names_what_exists()
+    {
+        string[] names = [.. Name().Matches(Prose("docs/architecture.md")).Select(match => match.Groups[1].Value).Distinct()];
+        string source = string.Concat(Directory.GetFiles(Full("src"), "*.cs", SearchOption.AllDirectories).Select(File.ReadAllText));
+        HashSet<string> folders = [.. new[] { "src", "tests" }.SelectMany(root =>
+            Directory.GetDirectories(Full(root), "*", SearchOption.AllDirectories)).Select(folder => Path.GetFileName(folder))];
+        Assert.InRange(names.Length, 30, 200);
+        Assert.All(names, name => Assert.True(
+            char.IsLower(name[0]) ? name.Contains(".cu", StringComparison.Ordinal) ? File.Exists(Full($"native/kernels/{name}")) : Directory.Exists(Full(name))
+            : folders.Contains(name) || Regex.IsMatch(source, $@"\b(class|record|struct|interface|enum) {name.Split('.')[0]}\b"),
+            $"docs/architecture.md names {name}, which is nowhere"));
+    }
+
+    /// <summary>A type with or without a member, a kernel file, or a folder.</summary>
+    [GeneratedRegex(@"`([A-Z]\w+(?:\.\w+)?|[\w/]+\.cuh?|(?:src|native|tests|include|benchmarks|samples|scripts)(?:/[\w./]+)?)`")]
+    private static partial Regex Name();
+
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]
     private static partial Regex Link();
 
