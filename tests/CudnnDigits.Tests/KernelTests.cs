@@ -25,7 +25,7 @@ public partial class KernelTests
         Assert.All(Source(module).Kernels, kernel =>
         {
             string name = taken[kernel];
-            Type twin = typeof(KernelSource).Assembly.GetType($"CudnnDigits.Cuda.{name}")!;
+            Type twin = typeof(KernelSource).Assembly.GetTypes().Single(type => type.Name == name && type.Namespace!.StartsWith("CudnnDigits.Cuda", StringComparison.Ordinal));
             Field[] fields = [.. FieldsOf(twin)];
             (string Name, int Size)[] declared = [.. Declared(structs, name)];
             Assert.Equal(declared, fields.Select(field => (field.Name, field.Size)));
@@ -77,7 +77,7 @@ public partial class KernelTests
     public void Every_kernel_has_a_caller(string module)
     {
         string folder = Path.Combine(SharedFiles.RepositoryRoot, "src", "CudnnDigits", "Cuda");
-        string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs").Select(File.ReadAllText));
+        string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs", SearchOption.AllDirectories).Select(File.ReadAllText));
         Assert.All(Source(module).Kernels, name =>
         {
             string both = name.Replace("_f32", "", StringComparison.Ordinal).Replace("_bf16", "", StringComparison.Ordinal); // what CudaSession.KernelSuffix is added to
