@@ -2,8 +2,8 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
-using CudnnDigits.Model;
 using CudnnDigits.Data;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.GpuCheck;
 
