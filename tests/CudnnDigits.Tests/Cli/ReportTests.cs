@@ -97,11 +97,11 @@ public sealed class ReportTests : TestsWithFolder
         string[] foreign = ["--data", other, "--model", "simple", "--epochs", "1", "--out", _folder["foreign"]];
         CliProgram.Run(["train", .. foreign]).Succeeded();
         Assert.Null(Warning(first, Train("rate", "--epochs", "1", "--lr", "0.002")));
-        Assert.Contains("scored on other digits", Warning(first, Train("seed", "--epochs", "1", "--seed", "5")), StringComparison.Ordinal);
-        Assert.Contains("scored on other digits", Warning(first, Train("share", "--epochs", "1", "--validation", "0.3")), StringComparison.Ordinal);
-        Assert.Contains("scored on other digits", Warning(first, Train("all", "--epochs", "1", "--validation", "0")), StringComparison.Ordinal);
+        Assert.Contains("their splits differ", Warning(first, Train("seed", "--epochs", "1", "--seed", "5")), StringComparison.Ordinal);
+        Assert.Contains("their splits differ", Warning(first, Train("share", "--epochs", "1", "--validation", "0.3")), StringComparison.Ordinal);
+        Assert.Contains("their splits differ", Warning(first, Train("all", "--epochs", "1", "--validation", "0")), StringComparison.Ordinal);
         Assert.Null(Warning(_folder["all"], Train("all-5", "--epochs", "1", "--validation", "0", "--seed", "5"))); // nothing held out, so no seed splits it
-        Assert.Contains("other data", Warning(first, _folder["foreign"]), StringComparison.Ordinal);
+        Assert.Contains("different data", Warning(first, _folder["foreign"]), StringComparison.Ordinal);
 
         Assert.Contains("Compare with care", CliProgram.Run("report", first, _folder["foreign"], "--out", _folder["both.html"]).Output, StringComparison.Ordinal);
         Assert.DoesNotContain("Compare with care", CliProgram.Run("report", first, _folder["rate"], "--out", _folder["rate.html"]).Output, StringComparison.Ordinal);
