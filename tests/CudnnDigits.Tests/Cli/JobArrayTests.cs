@@ -49,7 +49,7 @@ public sealed class JobArrayTests : TestsWithFolder
         string[] runs = [.. Directory.GetDirectories(_folder["out"]).Order(StringComparer.Ordinal)];
         Assert.Equal(["lr-1e-2-batch-64", "lr-1e-3-batch-128", "lr-1e-3-batch-64", "lr-3e-3-batch-64"], runs.Select(Path.GetFileName));
         string text = CliProgram.Run(["report", .. runs, "--out", _folder["sweep.html"]]).Output;
-        Assert.Contains("run                validation  batch size  learning rate\n", text, StringComparison.Ordinal);
+        Assert.Contains("run                validation  learning rate  batch size\n", text, StringComparison.Ordinal);
         Assert.DoesNotContain("seeds", text, StringComparison.Ordinal);
     }
 
