@@ -189,11 +189,14 @@ int main(int argc, char **) {
     expect(cuModuleLoadDataEx(&module, ptx.c_str(), 0, nullptr, nullptr) == 0, "the PTX is read");
     expect(cuModuleGetFunction(&function, module, "no_such_kernel") != 0, "a kernel that is not there is not found");
     expect(cuModuleGetFunction(&function, module, "column_sums_f32") == 0, "one that is there is");
-    int rows = 5, channels = 5;
-    void *parameters[] = {&memory, &output, &rows, &channels};
+    struct { // ColumnSums of activation.cu
+        uint64_t x, sums;
+        int rows, channels;
+    } sums = {memory, output, 5, 5};
+    void *parameters[] = {&sums};
     LaunchAttribute overlapped = {6, 0, 1, {}};
-    const auto launch = [&](unsigned height, unsigned shared, unsigned attributes = 0) {
-        const LaunchConfig config = {{1, 1, 1}, {32, height, 1}, shared, stream, &overlapped, attributes};
+    const auto launch = [&](unsigned warps, unsigned shared, unsigned attributes = 0) {
+        const LaunchConfig config = {{1, 1, 1}, {32 * warps, 1, 1}, shared, stream, &overlapped, attributes};
         return cuLaunchKernelEx(&config, function, parameters, nullptr);
     };
     expect(launch(32, 0) != 0, "more threads than the kernel allows are refused");
