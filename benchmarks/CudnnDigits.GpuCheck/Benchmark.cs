@@ -6,13 +6,19 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.GpuCheck;
 
-/// <summary>Images per second beside PyTorch's best mode at the same precision or better, on one machine; where a run has no time for all, the next goes on.</summary>
+/// <summary>
+/// Images per second beside PyTorch's best mode at the same precision or better, on one machine; where a run has no time for all, the next
+/// goes on.
+/// </summary>
 internal static class Benchmark
 {
     /// <summary>What is left for the check after this one.</summary>
     private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(55);
 
-    /// <summary>Our ways to run a step: captured, as it is taken where nothing is said; call by call; and two other values of --kernels, which are slower.</summary>
+    /// <summary>
+    /// Our ways to run a step: captured, as it is taken where nothing is said; call by call; and two other values of --kernels, which are
+    /// slower.
+    /// </summary>
     private const string Graph = "graph", Eager = "eager", Deterministic = "deterministic", Hybrid = "hybrid", Fused = "fused";
 
     /// <summary>What tells most, measured before PyTorch; and the rest after it, as long as there is time.</summary>
@@ -22,7 +28,10 @@ internal static class Benchmark
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
     private static readonly string[] Precisions = ["fp32", "tf32", "bf16"];
 
-    /// <summary>PyTorch's ways. Its own capture of a compiled step (mode="reduce-overhead") is left out: to compile once more takes minutes, for what "compiled+graph" does in one launch.</summary>
+    /// <summary>
+    /// PyTorch's ways. Its own capture of a compiled step (mode="reduce-overhead") is left out: to compile once more takes minutes, for
+    /// what "compiled+graph" does in one launch.
+    /// </summary>
     private const string PeerModes = "graph,eager,compiled+graph";
 
     /// <summary>How many steps PyTorch has for a network and size of batch: three precisions, but two of them compiled.</summary>
@@ -35,7 +44,10 @@ internal static class Benchmark
 
     private static readonly TimeSpan ForCompilers = TimeSpan.FromSeconds(120);
 
-    /// <summary>Has PyTorch's compiler do its work, which takes most of a minute each time, before the benchmark: it finds it in the compiler's cache.</summary>
+    /// <summary>
+    /// Has PyTorch's compiler do its work, which takes most of a minute each time, before the benchmark: it finds it in the compiler's
+    /// cache.
+    /// </summary>
     public static CheckResult Compile(Workplace place)
     {
         if (place.Torch is not { } python)

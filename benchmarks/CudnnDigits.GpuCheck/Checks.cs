@@ -198,7 +198,9 @@ internal static partial class Checks
             : new CheckResult("embedding", Status.Failed, string.Create(CultureInfo.InvariantCulture, $"other bits: {string.Join(", ", wrong)}; logits {difference:e1} from PyTorch's"), details);
     }
 
-    /// <summary>Every network on the given digits from several seeds, each of these in one command: accuracy after the last epoch.</summary>
+    /// <summary>
+    /// Every network on the given digits from several seeds, each of these in one command: accuracy after the last epoch.
+    /// </summary>
     private static CheckResult Train(Workplace place)
     {
         string[] data = Data(place, "train.csv");
@@ -240,7 +242,10 @@ internal static partial class Checks
         return new CheckResult("train", trouble is null ? Status.Passed : Status.Failed, trouble ?? line, details);
     }
 
-    /// <summary>The shortest way to 99 % of the validation digits: seconds of training alone and from process start, and what these went into; the median of several seeds.</summary>
+    /// <summary>
+    /// The shortest way to 99 % of the validation digits: seconds of training alone and from process start, and what these went into; the
+    /// median of several seeds.
+    /// </summary>
     private static CheckResult ToTarget(Workplace place)
     {
         string[] data = Data(place, "soon.csv"), options = place.Quick ? ["--epochs", "1", "--batch-size", "20"] : Soon;

@@ -12,7 +12,8 @@ internal static class Report
     private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>
-    /// What an earlier run in the same folder left of the checks but the machine's, where it is known to have been about the same: GPU, driver,
+    /// What an earlier run in the same folder left of the checks but the machine's, where it is known to have been about the same: GPU,
+    /// driver,
     /// libraries, commit, data and sizes. Null where there is nothing to go on with.
     /// </summary>
     public static CheckResult[]? Read(Workplace place, CheckResult machine)

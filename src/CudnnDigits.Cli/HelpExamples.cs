@@ -16,10 +16,10 @@ internal static class HelpExamples
     private static readonly Dictionary<string, string[]> Examples = $"""
         # train
         train                                     the {DigitNetworks.Default.Name} network on built-in digits, half a minute
-        train --data train.csv                    on Kaggle's digits, with defaults worth having
+        train --data train.csv                    on Kaggle's digits, with good defaults
         train --data train.csv --model {Other} --seed 1 --out runs/first
         train --data train.csv --device cuda --batch-size 512    on a GPU
-        train --resume runs/first                 to the same bits as if it had never stopped
+        train --resume runs/first                 the same bits as without the interruption
         train --resume runs/first --epochs 20     further, to 20 epochs in all; one-cycle is laid out anew over them
         train --data mine.csv --init-from runs/first --lr 3e-4    fine-tuning
         # evaluate

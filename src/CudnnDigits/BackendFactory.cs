@@ -16,13 +16,18 @@ internal static class BackendFactory
     /// <summary>Looks for GPUs and NVIDIA's libraries on this machine, and tells what is there or what is missing; never throws.</summary>
     public static CudaInfo DescribeCuda() => CudaDevice.Info();
 
-    /// <summary>Starts a profiler that waits for it (nsys with --capture-range=cudaProfilerApi, ncu) until disposed of; for a backend on the CPU, nothing.</summary>
+    /// <summary>
+    /// Starts a profiler that waits for it (nsys with --capture-range=cudaProfilerApi, ncu) until disposed of; for a backend on the CPU,
+    /// nothing.
+    /// </summary>
     /// <param name="backend">What is to be profiled.</param>
     public static IDisposable? Profile(ITrainingBackend backend) => (backend as CudaBackend)?.Profile();
 
     /// <summary>
-    /// Opens a GPU beside whatever the caller does next, such as reading data, so that <see cref="Create(string, NetworkSpec, BackendOptions)"/>
-    /// need not wait for driver, libraries and context. To be disposed of once the backend is made; fails silently, as the backend will say why.
+    /// Opens a GPU beside whatever the caller does next, such as reading data, so that
+    /// <see cref="Create(string, NetworkSpec, BackendOptions)"/>
+    /// need not wait for driver, libraries and context. To be disposed of once the backend is made; fails silently, as the backend will say
+    /// why.
     /// </summary>
     /// <param name="device">"auto", "cpu", "cuda" or "cuda:N".</param>
     /// <param name="network">What is going to be trained.</param>

@@ -81,7 +81,9 @@ public class AnyNetworkTests
         Compare.Close(logits, Array.ConvertAll(logitsOnCpu, value => (double)value), 1e-4, "predictions");
     }
 
-    /// <summary>Logits, loss and all gradients of a step without dropout; tolerances as for the networks that are declared (GoldenTests).</summary>
+    /// <summary>
+    /// Logits, loss and all gradients of a step without dropout; tolerances as for the networks that are declared (GoldenTests).
+    /// </summary>
     [Theory]
     [MemberData(nameof(Precisions))]
     public void A_step_follows_the_reference_in_double(string name, Precision precision)

@@ -3,7 +3,9 @@ using CudnnDigits.Tests.Cli;
 
 namespace CudnnDigits.Cuda.Tests;
 
-/// <summary>The program on machines where something is missing or breaks, played by the software device: one line that says what and what to do.</summary>
+/// <summary>
+/// The program on machines where something is missing or breaks, played by the software device: one line that says what and what to do.
+/// </summary>
 public sealed class BadMachineTests : TestsWithFolder
 {
     private const string Device = "libcuda.so.1 libcublas.so.12 libcudnn.so.9";

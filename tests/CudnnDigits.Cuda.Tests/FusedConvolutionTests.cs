@@ -118,7 +118,9 @@ public class FusedConvolutionTests
         first.CheckStatistics(Convolve(Widen(actual), first.W, n, 28, 1, 32));
     }
 
-    /// <summary>More samples than the test of all kernels can take: several blocks in every direction, the other size of tiles, fewer parts.</summary>
+    /// <summary>
+    /// More samples than the test of all kernels can take: several blocks in every direction, the other size of tiles, fewer parts.
+    /// </summary>
     [Theory]
     [InlineData(100)]
     [InlineData(600)]
@@ -286,7 +288,9 @@ public class FusedConvolutionTests
         }
     }
 
-    /// <summary>Adam rounds every weight into the places where the kernels read it, as loading does: a run that is resumed goes on to the bit.</summary>
+    /// <summary>
+    /// Adam rounds every weight into the places where the kernels read it, as loading does: a run that is resumed goes on to the bit.
+    /// </summary>
     [Fact]
     public void What_Adam_leaves_is_what_loading_leaves()
     {

@@ -1,6 +1,8 @@
 namespace CudnnDigits.Cuda.Tests;
 
-/// <summary>Both networks against PyTorch in float64: five Adam steps on one batch of 64. docs/numerics.md says why each tolerance is what it is.</summary>
+/// <summary>
+/// Both networks against PyTorch in float64: five Adam steps on one batch of 64. docs/numerics.md says why each tolerance is what it is.
+/// </summary>
 public class GoldenTests
 {
     public static TheoryData<string, Precision, bool, string> Cases

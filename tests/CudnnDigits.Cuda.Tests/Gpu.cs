@@ -14,7 +14,9 @@ internal static class Gpu
 
     public static bool IsSoftware => Info.Value.Gpus[0].Name.StartsWith("software", StringComparison.Ordinal);
 
-    /// <summary>Where it can, the device watches over each tensor: its neighbours in the arena would hide what reaches past its end.</summary>
+    /// <summary>
+    /// Where it can, the device watches over each tensor: its neighbours in the arena would hide what reaches past its end.
+    /// </summary>
     [ModuleInitializer]
     public static void WatchTensors() => DeviceArena.Allocated = Watch;
 

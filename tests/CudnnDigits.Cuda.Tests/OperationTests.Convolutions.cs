@@ -113,7 +113,9 @@ public partial class OperationTests
         Close(precision, expected.RunningVariance, lab.Download(norm.RunningVariance), "running variance");
     });
 
-    /// <summary>In evaluation: a convolution by the weights that batch norm is folded into, and a bias, is convolution and batch norm.</summary>
+    /// <summary>
+    /// In evaluation: a convolution by the weights that batch norm is folded into, and a bias, is convolution and batch norm.
+    /// </summary>
     [Theory]
     [MemberData(nameof(Precisions))]
     public void Batch_norm_folded_into_a_convolution(Precision precision) => DeviceLab.Run(precision, lab =>

@@ -15,7 +15,9 @@ internal static class PlainLoops
 
     public static float[] Ones => [.. Enumerable.Repeat(1f, 64)];
 
-    /// <summary>Batch norm's parameters moved away from 1 and 0, some below zero: pooling before or after it is not the same then.</summary>
+    /// <summary>
+    /// Batch norm's parameters moved away from 1 and 0, some below zero: pooling before or after it is not the same then.
+    /// </summary>
     public static NetworkWeights Start(NetworkSpec network)
     {
         NetworkWeights weights = Initializer.Create(network, 5);

@@ -12,7 +12,8 @@ public partial class KernelTests
     public static TheoryData<string> Modules => ["kernels", "fused", "hopper"];
 
     /// <summary>
-    /// A kernel has one parameter, a struct by value. Its twin in C# has fields of the same names and sizes in the same order as the kernel's
+    /// A kernel has one parameter, a struct by value. Its twin in C# has fields of the same names and sizes in the same order as the
+    /// kernel's
     /// source, and of the same size in all as the parameter in the PTX; and whatever the PTX loads of it is one of those fields.
     /// </summary>
     [Theory]

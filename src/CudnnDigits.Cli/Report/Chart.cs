@@ -7,7 +7,8 @@ namespace CudnnDigits.Cli.Report;
 
 /// <summary>
 /// A chart as SVG, drawn by OxyPlot. Its colours are CSS variables of the page around it, so that one drawing fits light mode, dark mode
-/// and print. OxyPlot knows only RGB, so each variable is drawn in a colour that nothing else uses, and replaced afterwards. The page shows the
+/// and print. OxyPlot knows only RGB, so each variable is drawn in a colour that nothing else uses, and replaced afterwards. The page shows
+/// the
 /// title and the legend, because OxyPlot cannot measure its fonts.
 /// </summary>
 internal sealed partial class Chart

@@ -7,7 +7,9 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>A row of <see cref="CompareResult"/>: shares of the last epoch over the seeds, and the report's own where it trained so.</summary>
+/// <summary>
+/// A row of <see cref="CompareResult"/>: shares of the last epoch over the seeds, and the report's own where it trained so.
+/// </summary>
 internal sealed record CompareRow(
     string Model, string Augmentation, int Epochs, Spread TrainingAccuracy, Spread ValidationAccuracy, Spread MacroF1,
     double? ReportTrainingAccuracy, double? ReportValidationAccuracy, double? ReportKaggleScore);

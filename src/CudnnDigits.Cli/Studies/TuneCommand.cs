@@ -21,7 +21,9 @@ internal sealed record Trial(int Number, TrainingOptions Options, FinishedRun? R
         trials.OrderByDescending(trial => trial.Last?.ValidationAccuracy ?? -1).ThenBy(trial => trial.Last?.ValidationLoss ?? double.MaxValue).ThenBy(trial => trial.Number);
 }
 
-/// <summary>Result of <c>tune --json</c>: the winner and the defaults, both trained for the most epochs, on digits that the search never saw.</summary>
+/// <summary>
+/// Result of <c>tune --json</c>: the winner and the defaults, both trained for the most epochs, on digits that the search never saw.
+/// </summary>
 internal sealed record TuneResult(
     string Model, int Trials, int EpochsSpent, int Winner, TrainingOptions Options, double ValidationAccuracy, double TestAccuracy,
     double DefaultsValidationAccuracy, double DefaultsTestAccuracy, int TestDigits, string Run);

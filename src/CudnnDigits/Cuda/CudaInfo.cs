@@ -20,6 +20,7 @@ internal sealed record CudaLibrary(string Name, string? Version, string Path);
 /// <param name="Libraries">What was found.</param>
 /// <param name="Kernels">Our own kernels: the PTX in this assembly.</param>
 /// <param name="Tried">Where libraries were looked for, one line a file; empty where all were found.</param>
-/// <param name="FusedAlone">Whether the network "improved" runs in bf16 all the same: its kernels need no library but the driver, and the first GPU can run them.</param>
+/// <param name="FusedAlone">Whether the network "improved" runs in bf16 all the same: its kernels need no library but the driver, and the
+/// first GPU can run them.</param>
 internal sealed record CudaInfo(
     string? WhyNot, IReadOnlyList<CudaGpu> Gpus, IReadOnlyList<CudaLibrary> Libraries, string Kernels, IReadOnlyList<string> Tried, bool FusedAlone = false);

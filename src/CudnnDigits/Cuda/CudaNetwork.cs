@@ -20,7 +20,8 @@ internal abstract unsafe class CudaNetwork
     /// <param name="network">The network.</param>
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is trained; prediction alone needs no gradients.</param>
-    /// <param name="fragments">Whether weights of convolutions are stored for the fused kernels; see <see cref="DeviceParameters"/>.</param>
+    /// <param name="fragments">Whether weights of convolutions are stored for the fused kernels; see
+    /// <see cref="DeviceParameters"/>.</param>
     protected CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fragments)
     {
         (_arena, _batch, Plan) = (arena, batch, new BlockPlan(network));
@@ -56,7 +57,9 @@ internal abstract unsafe class CudaNetwork
     /// <summary>Logits of the last training step, (N, classes) f32.</summary>
     public abstract DeviceTensor Logits { get; }
 
-    /// <summary>Bytes that one more sample in the batch costs; right after the constructor, before others reserve in the same arena.</summary>
+    /// <summary>
+    /// Bytes that one more sample in the batch costs; right after the constructor, before others reserve in the same arena.
+    /// </summary>
     public long BytesPerSample => (_arena.Bytes - _fixedBytes) / _batch;
 
     /// <summary>The layers grouped into blocks.</summary>

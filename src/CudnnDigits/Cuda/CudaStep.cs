@@ -44,7 +44,9 @@ internal sealed class CudaStep : IDisposable
     /// <summary>Bytes of workspace that the layers need.</summary>
     public long WorkspaceBytes => _layers.WorkspaceBytes;
 
-    /// <summary>The graphs of this step, once captured: training, prediction (of resident digits or of images, as its network is for).</summary>
+    /// <summary>
+    /// The graphs of this step, once captured: training, prediction (of resident digits or of images, as its network is for).
+    /// </summary>
     public CudaGraph? Training { get; set; }
 
     /// <summary>See <see cref="Training"/>.</summary>

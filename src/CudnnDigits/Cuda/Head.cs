@@ -207,7 +207,9 @@ internal sealed class HeadTensors
     /// <summary>Gradient of <see cref="Bias"/>, f32.</summary>
     public DeviceTensor DBias { get; }
 
-    /// <summary>The gradients that the head computes lie beside each other: hidden bias, weights, bias, with padding between them.</summary>
+    /// <summary>
+    /// The gradients that the head computes lie beside each other: hidden bias, weights, bias, with padding between them.
+    /// </summary>
     public DeviceTensor Gradients { get; }
 
     /// <summary>The same from each block, (blocks, <see cref="Gradients"/>) f32; zero where the padding is.</summary>

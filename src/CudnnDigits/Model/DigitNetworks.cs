@@ -69,8 +69,8 @@ internal static class DigitNetworks
     /// <param name="name">One of <see cref="Names"/>.</param>
     public static NetworkSpec? Find(string name) => All.FirstOrDefault(network => network.Name == name);
 
-    /// <summary>Says of each network what it has, such as "5 for simple, 12 for improved".</summary>
+    /// <summary>Says of each network what it has, such as "5 for simple, 12 for improved and mlp".</summary>
     /// <param name="value">What a network has.</param>
     public static string ForEach(Func<NetworkSpec, object> value) =>
-        string.Join(", ", All.Select(network => $"{value(network)} for {network.Name}"));
+        string.Join(", ", All.GroupBy(value).Select(same => $"{same.Key} for {string.Join(" and ", same.Select(network => network.Name))}"));
 }

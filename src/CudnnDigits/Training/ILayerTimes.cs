@@ -5,7 +5,8 @@ namespace CudnnDigits.Training;
 /// <param name="Operation">What was done, such as "weight gradient".</param>
 /// <param name="Inference">Whether it belongs to inference, else to training.</param>
 /// <param name="Flops">Floating-point operations, a multiply-add counted as two; of a convolution those of the direct method.</param>
-/// <param name="Bytes">Bytes read that another pass over the batch wrote, or written for another to read; what stays in a core's cache is not counted.</param>
+/// <param name="Bytes">Bytes read that another pass over the batch wrote, or written for another to read; what stays in a core's cache is
+/// not counted.</param>
 /// <param name="Seconds">Time, summed over the workers.</param>
 internal sealed record LayerTime(string Layer, string Operation, bool Inference, double Flops, double Bytes, double Seconds);
 

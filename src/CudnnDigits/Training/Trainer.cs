@@ -160,7 +160,9 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         }
     }
 
-    /// <summary>Copies the backend's weights into the state, unless the last update spoiled them, which the loss shows a step later.</summary>
+    /// <summary>
+    /// Copies the backend's weights into the state, unless the last update spoiled them, which the loss shows a step later.
+    /// </summary>
     private void TakeOver(int step)
     {
         backend.Save(_weights, _optimizer);

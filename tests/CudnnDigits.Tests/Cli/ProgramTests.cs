@@ -46,7 +46,9 @@ public sealed class ProgramTests : TestsWithFolder
         Assert.All(rows.Skip(1).Select((row, i) => (row, i)), r => Assert.Matches($"^{r.i + 1},[0-9]$", r.row));
     }
 
-    /// <summary>PyTorch's losses and weights, on every instruction set that the machine has; the runtime is told to leave the wider ones out.</summary>
+    /// <summary>
+    /// PyTorch's losses and weights, on every instruction set that the machine has; the runtime is told to leave the wider ones out.
+    /// </summary>
     [Theory]
     [InlineData("simple", "AVX-512", "")]
     [InlineData("simple", "AVX2", "DOTNET_EnableAVX512")]

@@ -60,7 +60,9 @@ public sealed class ReportTests : TestsWithFolder
         Assert.Contains($"<strong>{wrong}</strong>", page, StringComparison.Ordinal);
     }
 
-    /// <summary>The library that draws the charts is not annotated for trimming; this shows that nothing it needs is trimmed away.</summary>
+    /// <summary>
+    /// The library that draws the charts is not annotated for trimming; this shows that nothing it needs is trimmed away.
+    /// </summary>
     [Fact]
     public void A_native_build_draws_the_same_page()
     {

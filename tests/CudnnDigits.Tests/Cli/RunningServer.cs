@@ -1,6 +1,8 @@
 namespace CudnnDigits.Tests.Cli;
 
-/// <summary>The server in a process of its own, with a network that has learned the built-in digits; shared by the tests of a class.</summary>
+/// <summary>
+/// The server in a process of its own, with a network that has learned the built-in digits; shared by the tests of a class.
+/// </summary>
 public sealed class RunningServer : IDisposable
 {
     private static readonly Lazy<NetworkWeights> Trained = new(Train); // once for all classes

@@ -11,7 +11,9 @@ public class CpuBackendTests
 
     public static TheoryData<string> Networks => [.. DigitNetworks.Names];
 
-    /// <summary>Shapes that no tile divides evenly, kernels of 1, 3 and 5, pooling that leaves rows over, batches that leave samples over.</summary>
+    /// <summary>
+    /// Shapes that no tile divides evenly, kernels of 1, 3 and 5, pooling that leaves rows over, batches that leave samples over.
+    /// </summary>
     public static TheoryData<string, int> OddNetworks
     {
         get

@@ -74,7 +74,10 @@ public unsafe class AugmentationTests
         Assert.All(Mapped(2, new AffineMap(1, 0, 3, 0, 1, -2)).Zip(Mapped(2, new AffineMap(1, 0, 0, 0, 1, 0), knots)), pair => Assert.Equal(pair.First, pair.Second, 1e-4f));
     }
 
-    /// <summary>The picture of a sample, once more in double: knots from the same words, each pixel's displacement from Keys' kernel as he writes it.</summary>
+    /// <summary>
+    /// The picture of a sample, once more in double: knots from the same words, each pixel's displacement from Keys' kernel as he writes
+    /// it.
+    /// </summary>
     [Fact]
     public void Elastic_distortion_follows_Keys_in_double()
     {

@@ -57,7 +57,9 @@ public sealed class DigitPictureTests
         }
     }
 
-    /// <summary>A digit drawn ten times as large, anywhere on a sheet, comes back as it was, but for what rounding to whole pixels of the box costs.</summary>
+    /// <summary>
+    /// A digit drawn ten times as large, anywhere on a sheet, comes back as it was, but for what rounding to whole pixels of the box costs.
+    /// </summary>
     [Theory]
     [InlineData(400, 300, 60, 5)]
     [InlineData(1000, 700, 500, 300)]

@@ -3,7 +3,9 @@ using CudnnDigits.Tests.Runs;
 
 namespace CudnnDigits.Tests.Files;
 
-/// <summary>Who may write into a folder, by the system's lock on its file, or by the file alone where the file system has no locks.</summary>
+/// <summary>
+/// Who may write into a folder, by the system's lock on its file, or by the file alone where the file system has no locks.
+/// </summary>
 public sealed class FolderLockTests : TestsWithFolder
 {
     private static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm:ss.fffffff", System.Globalization.CultureInfo.InvariantCulture);

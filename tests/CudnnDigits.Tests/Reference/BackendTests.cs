@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace CudnnDigits.Tests.Reference;
 
-/// <summary>What holds for every backend, however it computes. A class for each backend, and each of its ways, inherits these tests.</summary>
+/// <summary>
+/// What holds for every backend, however it computes. A class for each backend, and each of its ways, inherits these tests.
+/// </summary>
 public abstract class BackendTests : TestsWithFolder
 {
     private const float Rate = 1e-3f;

@@ -25,7 +25,9 @@ internal sealed record Golden(SafeTensors File, NetworkWeights Start, DigitDatas
         return new Golden(file, start, new DigitDataset("golden batch", pixels, labels), file.Doubles("losses"));
     }
 
-    /// <summary>Takes five steps with a backend of batch size 64, dropout and augmentation off, and fails unless they are PyTorch's.</summary>
+    /// <summary>
+    /// Takes five steps with a backend of batch size 64, dropout and augmentation off, and fails unless they are PyTorch's.
+    /// </summary>
     public void AssertFollowedBy(ITrainingBackend backend, GoldenTolerance tolerance)
     {
         NetworkSpec network = backend.Network;

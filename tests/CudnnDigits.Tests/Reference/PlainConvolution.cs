@@ -69,7 +69,9 @@ internal static class PlainConvolution
         return turned;
     }
 
-    /// <summary>Gives for an output pixel, counted over all samples, each tap that lies inside the image, and where the pixel below it begins.</summary>
+    /// <summary>
+    /// Gives for an output pixel, counted over all samples, each tap that lies inside the image, and where the pixel below it begins.
+    /// </summary>
     private static void VisitTaps(ConvShape s, int pixel, Action<int, int> visit)
     {
         (int sample, int row, int column) = (pixel / (s.OutH * s.OutW), pixel / s.OutW % s.OutH, pixel % s.OutW);

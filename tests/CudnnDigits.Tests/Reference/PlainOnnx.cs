@@ -3,7 +3,9 @@ using static CudnnDigits.Tests.Reference.BrokenFileException;
 
 namespace CudnnDigits.Tests.Reference;
 
-/// <summary>An ONNX model's nodes, float32 initializers and metadata, each in one line, in order (onnx.proto, protobuf's wire format).</summary>
+/// <summary>
+/// An ONNX model's nodes, float32 initializers and metadata, each in one line, in order (onnx.proto, protobuf's wire format).
+/// </summary>
 internal static class PlainOnnx
 {
     public static string[] Read(byte[] bytes)

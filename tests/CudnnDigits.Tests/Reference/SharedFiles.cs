@@ -1,6 +1,8 @@
 namespace CudnnDigits.Tests.Reference;
 
-/// <summary>Real digits and PyTorch's references, which are not part of the repository; tests that need them skip where they are absent.</summary>
+/// <summary>
+/// Real digits and PyTorch's references, which are not part of the repository; tests that need them skip where they are absent.
+/// </summary>
 internal static class SharedFiles
 {
     private static readonly Lazy<DigitDataset> Training = new(() => DataSource.Open(Path("data/train.csv"), DataPart.Training));

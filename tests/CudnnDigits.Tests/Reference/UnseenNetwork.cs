@@ -82,7 +82,9 @@ internal static class UnseenNetwork
         Assert.True(losses[^1] < losses[0] / 2, string.Join(", ", losses));
     }
 
-    /// <summary>A run that is stopped within an epoch, kept in a file and taken up by another backend ends in the bits of one that is not stopped.</summary>
+    /// <summary>
+    /// A run that is stopped within an epoch, kept in a file and taken up by another backend ends in the bits of one that is not stopped.
+    /// </summary>
     /// <param name="network">The network.</param>
     /// <param name="create">Creates a backend for it, which must be deterministic.</param>
     public static void AStoppedRunResumesToTheSameBits(NetworkSpec network, Func<BackendOptions, ITrainingBackend> create)

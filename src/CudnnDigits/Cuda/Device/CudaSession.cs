@@ -153,7 +153,10 @@ internal sealed unsafe class CudaSession : IDisposable
         }
     }
 
-    /// <summary>Until disposed of, our kernels and cuBLAS go to a stream of their own, after all that the step has been given so far and beside what comes next.</summary>
+    /// <summary>
+    /// Until disposed of, our kernels and cuBLAS go to a stream of their own, after all that the step has been given so far and beside what
+    /// comes next.
+    /// </summary>
     public Branch OpenBranch() => new(this);
 
     /// <summary>Has the step wait for its branches.</summary>

@@ -88,10 +88,15 @@ internal sealed unsafe class DeviceParameters
     /// <summary>The weights rounded to bfloat16, and those of <see cref="Turned"/>; null where products are float32.</summary>
     public DeviceTensor? Rounded { get; }
 
-    /// <summary>The elements that lie in <see cref="Rounded"/> as <see cref="Fragments"/>; none unless the fused kernels run the convolutions.</summary>
+    /// <summary>
+    /// The elements that lie in <see cref="Rounded"/> as <see cref="Fragments"/>; none unless the fused kernels run the convolutions.
+    /// </summary>
     public (int First, int End) Arranged { get; }
 
-    /// <summary>Where they lie in <see cref="Rounded"/>, two places of 32 bits each: forward, and <see cref="Turned"/>, or -1 where nothing is trained. Null where there are none.</summary>
+    /// <summary>
+    /// Where they lie in <see cref="Rounded"/>, two places of 32 bits each: forward, and <see cref="Turned"/>, or -1 where nothing is
+    /// trained. Null where there are none.
+    /// </summary>
     public DeviceTensor? Places { get; }
 
     /// <summary>Gradients of convolution weights in bfloat16, or null.</summary>
@@ -210,7 +215,10 @@ internal sealed unsafe class DeviceParameters
 
     private static bool IsConvWeight(ParameterSlice slice) => slice.Layer is Conv2dLayer && slice.Shape.Count == 4;
 
-    /// <summary>Appends, for each element in PyTorch's layout, its place in the device's: channels last, and the first dense layer's inputs in that order.</summary>
+    /// <summary>
+    /// Appends, for each element in PyTorch's layout, its place in the device's: channels last, and the first dense layer's inputs in that
+    /// order.
+    /// </summary>
     private void Map(ParameterSlice slice, BlockPlan plan, List<int> map)
     {
         int offset = _places[slice.Name].Offset;

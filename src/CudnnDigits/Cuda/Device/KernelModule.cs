@@ -43,13 +43,17 @@ internal sealed unsafe class KernelModule : CudaHandle
         Own(module);
     }
 
-    /// <summary>Launches a kernel with as many threads and as much shared memory a block as its source says. The parameters are copied before this returns.</summary>
+    /// <summary>
+    /// Launches a kernel with as many threads and as much shared memory a block as its source says. The parameters are copied before this
+    /// returns.
+    /// </summary>
     /// <typeparam name="T">The struct of the kernel's parameters, with the fields that its source has.</typeparam>
     /// <param name="stream">Stream, capturing or not.</param>
     /// <param name="name">Name of the kernel.</param>
     /// <param name="grid">Blocks along x and y.</param>
     /// <param name="parameters">The parameters.</param>
-    /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself (native/kernels/dependent_launch.cuh).</param>
+    /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself
+    /// (native/kernels/dependent_launch.cuh).</param>
     public void Launch<T>(nint stream, string name, (long X, long Y) grid, T parameters, bool overlapped = false)
         where T : unmanaged
     {

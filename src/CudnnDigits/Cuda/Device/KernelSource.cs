@@ -67,7 +67,9 @@ internal sealed class KernelSource
     /// <summary>Threads of a block of a kernel, and its dynamic shared memory in bytes.</summary>
     public (int Threads, int SharedBytes) Block(string kernel) => _kernels[kernel];
 
-    /// <summary>The text after the next occurrence of a word, which becomes the rest; empty, with the rest unchanged, if there is none.</summary>
+    /// <summary>
+    /// The text after the next occurrence of a word, which becomes the rest; empty, with the rest unchanged, if there is none.
+    /// </summary>
     private static ReadOnlySpan<byte> Behind(ref ReadOnlySpan<byte> rest, ReadOnlySpan<byte> word)
     {
         int at = rest.IndexOf(word);

@@ -39,7 +39,9 @@ internal sealed class FusedConvolutions
         }
     }
 
-    /// <summary>The samples of a training step to the input, augmented, and the first layer's statistics, which follow from the input.</summary>
+    /// <summary>
+    /// The samples of a training step to the input, augmented, and the first layer's statistics, which follow from the input.
+    /// </summary>
     /// <param name="state">Says which samples are next.</param>
     /// <param name="gathering">How samples are augmented.</param>
     public void Gather(DeviceTensor state, Gathering gathering)
@@ -304,7 +306,10 @@ internal sealed class FusedConvolutions
     /// <summary>Blocks of a kernel of which so many fit on a multiprocessor; each takes one sample after another.</summary>
     private int Blocks(int perMultiprocessor) => Math.Min(_n, perMultiprocessor * _session.Multiprocessors);
 
-    /// <summary>The same for kernels that can have two blocks make an image, each half of its rows: they do where that many fit at once. Of warpgroups there is one block for each multiprocessor.</summary>
+    /// <summary>
+    /// The same for kernels that can have two blocks make an image, each half of its rows: they do where that many fit at once. Of
+    /// warpgroups there is one block for each multiprocessor.
+    /// </summary>
     private int BlocksOrHalves(int perMultiprocessor) =>
         _t.UsesWarpgroups ? Blocks(1)
         : 2 * _n <= perMultiprocessor * _session.Multiprocessors ? 2 * _n

@@ -41,7 +41,8 @@ internal sealed class FusedDense(CudaSession session, FusedTensors tensors, int 
     }
 
     /// <summary>
-    /// <see cref="FusedTensors.Du4"/>, the gradient of the features before dropout and ReLU, from dY (N, 256); and the gradients of the last
+    /// <see cref="FusedTensors.Du4"/>, the gradient of the features before dropout and ReLU, from dY (N, 256); and the gradients of the
+    /// last
     /// batch norm's parameters.
     /// </summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy)

@@ -120,7 +120,10 @@ internal static class NativeLibraries
         }
     }
 
-    /// <summary>Where functions are. cuBLAS and cuDNN are loaded for the first of theirs: they are large, and who runs fused kernels alone calls none.</summary>
+    /// <summary>
+    /// Where functions are. cuBLAS and cuDNN are loaded for the first of theirs: they are large, and who runs fused kernels alone calls
+    /// none.
+    /// </summary>
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? path)
     {
         if (name is Blas or Dnn)
@@ -174,7 +177,9 @@ internal static class NativeLibraries
         return null;
     }
 
-    /// <summary>The parts before the whole, all from one folder: cuDNN otherwise takes parts of another version where the loader finds them first.</summary>
+    /// <summary>
+    /// The parts before the whole, all from one folder: cuDNN otherwise takes parts of another version where the loader finds them first.
+    /// </summary>
     private static LoadedLibrary? LoadDnn(LibraryPlace place)
     {
         if (place.Find(DnnFile) is { } path)

@@ -113,7 +113,10 @@ internal abstract class CudaHandle : SafeHandle
     /// <summary>Whether it keeps anything.</summary>
     protected bool IsKeeping => _kept.Count > 0;
 
-    /// <summary>Keeps what work that this handle stands for makes use of until that is done, in whichever order the two are disposed of or collected.</summary>
+    /// <summary>
+    /// Keeps what work that this handle stands for makes use of until that is done, in whichever order the two are disposed of or
+    /// collected.
+    /// </summary>
     public void Keep(CudaHandle used)
     {
         bool isHeld = false;

@@ -23,7 +23,8 @@ internal readonly record struct BatchNormTensors(
 
 /// <summary>
 /// Batch normalization over N, H, W by cuDNN, channels last; statistics in float32 whatever the activations are. Training takes
-/// cuDNN's persistent mode, as PyTorch does: with channels last the plain one makes the whole step seventeen times as long (docs/performance.md).
+/// cuDNN's persistent mode, as PyTorch does: with channels last the plain one makes the whole step seventeen times as long
+/// (docs/performance.md).
 /// </summary>
 internal sealed unsafe class BatchNorm2d
 {

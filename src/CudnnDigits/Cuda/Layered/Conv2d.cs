@@ -96,7 +96,8 @@ internal sealed unsafe class Conv2d : IConvolution
     private delegate CudnnStatus Measure(nint convolution, int algorithm, nuint* bytes);
 
     /// <summary>
-    /// Bytes that an algorithm may ask for, in a step of so many samples. In float32 those that lay images out anew take up to 200 KiB a sample of
+    /// Bytes that an algorithm may ask for, in a step of so many samples. In float32 those that lay images out anew take up to 200 KiB a
+    /// sample of
     /// `improved`; where they may not, cuDNN proposes some that take ten times as long, or no deterministic one at all.
     /// </summary>
     public static long MostWorkspace(int batch) => Math.Max(256L << 20, batch * (256L << 10));

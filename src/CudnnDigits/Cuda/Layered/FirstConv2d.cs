@@ -4,7 +4,8 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Layered;
 
 /// <summary>
-/// Convolution of one input channel, 3×3, by our own kernels: cuDNN's take five to six times as long as its output takes to be written or read. Nobody
+/// Convolution of one input channel, 3×3, by our own kernels: cuDNN's take five to six times as long as its output takes to be written or
+/// read. Nobody
 /// asks for the gradient of its input. Products and sums are float32 in every precision, always in the same order.
 /// </summary>
 /// <param name="session">The device.</param>
@@ -14,7 +15,9 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
 {
     private const int Side = 3;
 
-    /// <summary>So many fill an H200, each with the layer's weights in its threads' registers; and each leaves a row of sums of their gradients.</summary>
+    /// <summary>
+    /// So many fill an H200, each with the layer's weights in its threads' registers; and each leaves a row of sums of their gradients.
+    /// </summary>
     private const int MostBlocks = 264;
 
     private static readonly int Threads = KernelSource.Common.Block("first_convolution_forward_f32").Threads, Run = KernelSource.Common["first_convolution_run"]; // pixels that a thread makes at once

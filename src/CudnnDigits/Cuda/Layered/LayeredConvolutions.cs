@@ -127,7 +127,10 @@ internal sealed class LayeredConvolutions
 
     private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
 
-    /// <summary>The operations of a convolution block, in order. The bias is added after pooling: that gives the same. OnePass, where there is one, replaces Pool and Activation.</summary>
+    /// <summary>
+    /// The operations of a convolution block, in order. The bias is added after pooling: that gives the same. OnePass, where there is one,
+    /// replaces Pool and Activation.
+    /// </summary>
     private sealed record Block(IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
     {
         public Block(CudaSession session, CudaHandles handles, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)

@@ -37,7 +37,8 @@ internal sealed class LayeredNetwork : CudaNetwork
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is trained; prediction alone needs no gradients, and two activations at a time.</param>
     /// <param name="ownKernels">
-    /// Whether kernels of our own replace the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).
+    /// Whether kernels of our own replace the calls of cuDNN that they are faster than
+    /// (docs/decisions/0016-kernels-between-cudnns-calls.md).
     /// </param>
     public LayeredNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool ownKernels)
         : base(session, arena, network, batch, training, fragments: false)

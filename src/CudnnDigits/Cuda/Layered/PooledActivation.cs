@@ -3,7 +3,9 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda.Layered;
 
-/// <summary>Max-pooling of 2×2, bias, ReLU and dropout in one pass over an activation, by our own kernels; and the gradient of a bias.</summary>
+/// <summary>
+/// Max-pooling of 2×2, bias, ReLU and dropout in one pass over an activation, by our own kernels; and the gradient of a bias.
+/// </summary>
 /// <param name="session">The device.</param>
 /// <param name="n">Samples.</param>
 /// <param name="input">Shape of one sample before pooling, channels last.</param>
