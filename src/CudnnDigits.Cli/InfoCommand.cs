@@ -1,6 +1,7 @@
 using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
 using CudnnDigits.Runs;
 
@@ -44,8 +45,8 @@ internal static class InfoCommand
         Line("cuda backend", info.Cuda switch
         {
             { WhyNot: null } => "bf16, tf32, fp32",
-            { FusedAlone: true } => $"'{DigitNetworks.Default.Name}' in bf16 alone, which needs no library but the driver; "
-                + $"for all else {info.Cuda.WhyNot}",
+            { DriverAlone.Count: > 0 } => $"{string.Join(", ", info.Cuda.DriverAlone.Select(name => $"'{name}'"))} in bf16 alone, which needs "
+                + $"no library but the driver; for all else {info.Cuda.WhyNot}",
             _ => $"not on this machine: {info.Cuda.WhyNot}",
         });
         foreach (CudaGpu gpu in info.Cuda.Gpus)

@@ -221,7 +221,7 @@ public sealed unsafe class ClassifierTests
             caller.Classifier(Weights("simple")).Dispose(); // what the libraries keep from their first use on
             long before = CudaContext.MemoryInfo().Free;
             DigitClassifier classifier = caller.Classifier(Weights("simple"));
-            Assert.Equal(CudaDevice.Name(0), classifier.Device);
+            Assert.Equal(CudaGpu.Find(0).Name, classifier.Device);
             classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value);
             classifier.Dispose();
             classifier.Dispose();

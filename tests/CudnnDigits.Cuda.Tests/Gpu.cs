@@ -41,7 +41,7 @@ internal static class Gpu
     public static void RequireFor(string kernels)
     {
         Require();
-        Assert.SkipUnless(kernels != nameof(CudaKernels.Warpgroups) || Info.Value.Gpus[0].ComputeCapability == "9.0", "only GPUs of compute capability 9.0 multiply by warpgroups");
+        Assert.SkipUnless(kernels != nameof(CudaKernels.Warpgroups) || Info.Value.Gpus[0].ComputeCapability == new Version(9, 0), "only GPUs of compute capability 9.0 multiply by warpgroups");
     }
 
     /// <summary>Kernels by name: public tests cannot have an internal type as their parameter.</summary>

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 
@@ -76,7 +77,7 @@ public class LaunchTests
         using CudaContext.Scope scope = session.Context.Enter();
         DeviceArena arena = new();
         NetworkSpec network = DigitNetworks.Improved;
-        CudaNetwork net = NetworkKind.Choose(session.Context.Device, session.Precision, network, Gpu.Kernels(kernels)).Make(session, arena, network, 4, training: true);
+        CudaNetwork net = NetworkKind.Choose(session.Context.Gpu, session.Precision, network, Gpu.Kernels(kernels)).Make(session, arena, network, 4, training: true);
         using CudaStep step = session.Context.Handles.Make(handles => new CudaStep(session, handles, net, Options(4, Precision.Bf16), 4, 1 << 30));
         DeviceTensor workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
         session.ReserveBlasWorkspaces(arena, ofBranches: true);

@@ -1,4 +1,5 @@
 using CudnnDigits.Cpu;
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Layered;
 using CudnnDigits.Numerics;
@@ -163,7 +164,7 @@ public partial class OperationTests
 
         lab.Upload(inParts, tensors.Y);
         DeviceTensor state = lab.State(n, labels: labels, epoch: 5, smoothing: (float)smoothing);
-        Head head = CudnnDigits.Cuda.Head.Make(lab.Session, tensors, n, parts);
+        Head head = CudnnDigits.Cuda.Common.Head.Make(lab.Session, tensors, n, parts);
         head.Training(state, Seed);
         head.AddUp();
         Close(precision, logits, lab.Download(tensors.Logits), "logits");

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Cuda.Layered;
@@ -34,12 +35,12 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         using Nvtx.Range range = Nvtx.Open("build"u8);
         (Network, _options) = (network, options);
-        _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Device), options.Deterministic);
+        _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Gpu), options.Deterministic);
         _session.Overlaps &= options.Overlap;
         using CudaContext.Scope scope = context.Enter();
         using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
         DeviceArena arena = new();
-        _net = NetworkKind.Choose(context.Device, _session.Precision, network, options.Kernels).Make(_session, arena, network, options.BatchSize, training: true);
+        _net = NetworkKind.Choose(context.Gpu, _session.Precision, network, options.Kernels).Make(_session, arena, network, options.BatchSize, training: true);
         long bytesPerSample = _net.BytesPerSample;
         CudaStep step = MakeStep(options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
         _workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
@@ -55,7 +56,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _session.Stream.Clear((nint)arena.Base, arena.Bytes);
         _session.Stream.Synchronize();
         CudaDetails = CudaDevice.Describe(_session, step.Algorithms, arena.Bytes);
-        Device = CudaDevice.Name(context.Device);
+        Device = context.Gpu.Name;
     }
 
     public NetworkSpec Network { get; }

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Cuda.Layered;
@@ -30,11 +31,11 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
     /// <param name="options">Batch size and precision.</param>
     public CudaClassifier(CudaContext context, NetworkWeights weights, ClassifierOptions options)
     {
-        _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Device), deterministic: false);
+        _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Gpu), deterministic: false);
         using CudaContext.Scope scope = context.Enter();
         int batch = options.BatchSize;
         DeviceArena arena = new();
-        _net = NetworkKind.Choose(context.Device, _session.Precision, weights.Network, options.Kernels).Make(_session, arena, weights.Network, batch, training: false);
+        _net = NetworkKind.Choose(context.Gpu, _session.Precision, weights.Network, options.Kernels).Make(_session, arena, weights.Network, batch, training: false);
         for (int size = 1; size < batch; size *= SizeRatio)
         {
             AddStep(size);
@@ -62,7 +63,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         }
 
         _session.KeepKernels(_done);
-        Name = CudaDevice.Name(context.Device);
+        Name = context.Gpu.Name;
 
         void AddStep(int size) => _steps.Add(context.Handles.Make(handles => new CudaStep(_session, handles, _net, null, size, Conv2d.MostWorkspace(batch))));
     }

@@ -78,9 +78,9 @@ internal static unsafe class CudaDevice
         try
         {
             context = Open(ordinal);
-            if (NetworkKind.Choose(ordinal, precision ?? DefaultPrecision(ordinal), network, kernels).NeedsLibraries)
+            if (NetworkKind.Choose(context.Gpu, precision ?? DefaultPrecision(context.Gpu), network, kernels).NeedsLibraries)
             {
-                LoadLibraries();
+                NativeLibraries.LoadMath();
             }
 
             return context;
@@ -90,14 +90,6 @@ internal static unsafe class CudaDevice
             context?.Dispose();
             return null;
         }
-    }
-
-    /// <summary>Loads cuBLAS and cuDNN, which their first function would do else; the driver must be loaded.</summary>
-    /// <exception cref="CudaUnavailableException">One is missing, or they do not belong together.</exception>
-    public static void LoadLibraries()
-    {
-        using StartUp.Phase phase = StartUp.Measure("libraries");
-        NativeLibraries.LoadMath(DriverVersion());
     }
 
     /// <summary>Loads the driver and counts its GPUs, at least one.</summary>
@@ -125,60 +117,29 @@ internal static unsafe class CudaDevice
         return count;
     }
 
-    /// <summary>The newest CUDA that the driver runs: 12090 for 12.9.</summary>
-    public static int DriverVersion()
-    {
-        int version;
-        Check(cuDriverGetVersion(&version));
-        return version;
-    }
-
-    /// <summary>"12.9" for 12090.</summary>
-    public static string FormatVersion(int version) => string.Create(CultureInfo.InvariantCulture, $"{version / 1000}.{version % 1000 / 10}");
-
-    /// <summary>Name of a GPU, as its driver says it.</summary>
-    public static string Name(int ordinal)
-    {
-        const int Length = 256;
-        byte* name = stackalloc byte[Length];
-        Check(cuDeviceGetName(name, Length, Handle(ordinal)));
-        return Encoding.UTF8.GetString(System.Runtime.InteropServices.MemoryMarshal.CreateReadOnlySpanFromNullTerminated(name));
-    }
-
-    /// <summary>A number that the driver knows about a GPU.</summary>
-    public static int Attribute(int ordinal, int attribute)
-    {
-        int value;
-        Check(cuDeviceGetAttribute(&value, attribute, Handle(ordinal)));
-        return value >= 0 ? value : throw Nonsense($"the driver says that attribute {attribute} of GPU {ordinal} is {value}");
-    }
-
     /// <summary>What is computed in where nothing is said: docs/decisions/0017-bf16-is-the-default.md.</summary>
-    public static Precision DefaultPrecision(int ordinal) => Attribute(ordinal, AttributeComputeCapabilityMajor) >= 8 ? Precision.Bf16 : Precision.Tf32;
-
-    /// <summary>Whether a GPU has compute capability 9.0.</summary>
-    public static bool IsHopper(int ordinal) => (Attribute(ordinal, AttributeComputeCapabilityMajor), Attribute(ordinal, AttributeComputeCapabilityMinor)) == (9, 0);
+    public static Precision DefaultPrecision(CudaGpu gpu) => gpu.ComputeCapability.Major >= 8 ? Precision.Bf16 : Precision.Tf32;
 
     /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
     /// <param name="session">Tells which libraries are in use.</param>
     /// <param name="algorithms">By the convolutions' names.</param>
     /// <param name="memoryBytes">Device memory of the step.</param>
     public static CudaDetails Describe(CudaSession session, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) =>
-        new(FormatVersion(DriverVersion()), session.UsesCublas ? BlasVersion() : null, session.UsesCudnn ? DnnVersion() : null, algorithms, memoryBytes);
+        new($"{NativeLibraries.DriverVersion()}", session.UsesCublas ? BlasVersion() : null, session.UsesCudnn ? DnnVersion() : null, algorithms, memoryBytes);
 
     /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
     public static CudaInfo Info()
     {
-        List<CudaGpu> gpus = [];
+        CudaGpu[] gpus = [];
+        string[] driverAlone = [];
         string? driver = null, blas = null, dnn = null, why = null;
-        bool canFuse = false;
         try
         {
             int count = Initialise();
-            driver = FormatVersion(DriverVersion());
-            gpus.AddRange(Enumerable.Range(0, count).Select(Gpu));
-            canFuse = DefaultPrecision(0) == Precision.Bf16 && NetworkKind.CanFuse(0);
-            LoadLibraries();
+            driver = $"{NativeLibraries.DriverVersion()}";
+            gpus = [.. Enumerable.Range(0, count).Select(CudaGpu.Find)];
+            driverAlone = [.. DigitNetworks.All.Where(IsFused).Select(network => network.Name)];
+            NativeLibraries.LoadMath();
             (blas, dnn) = (BlasVersion(), DnnVersion());
         }
         catch (Exception e) when (e is CudaUnavailableException or CudaException)
@@ -194,26 +155,13 @@ internal static unsafe class CudaDevice
             .. why is null ? Describe(NativeLibraries.Dnn, dnn) : [],
             .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
         ];
-        return new CudaInfo(why, gpus, libraries, $"PTX {KernelSource.Common.Version} for {KernelSource.Common.Target} and newer, {KernelSource.Common.Kernels.Count} kernels", why is null ? [] : [.. NativeLibraries.Tried], why is not null && canFuse);
+        string kernels = $"PTX {KernelSource.Common.Version} for {KernelSource.Common.Target} and newer, {KernelSource.Common.Kernels.Count} kernels";
+        return new CudaInfo(why, gpus, libraries, kernels, why is null ? [] : NativeLibraries.Tried, why is null ? [] : driverAlone);
+
+        bool IsFused(NetworkSpec network) => !NetworkKind.Choose(gpus[0], DefaultPrecision(gpus[0]), network, CudaKernels.Auto).NeedsLibraries;
 
         static IEnumerable<CudaLibrary> Describe(string name, string? version) =>
             NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];
-    }
-
-    private static CudaGpu Gpu(int ordinal)
-    {
-        nuint bytes;
-        Check(cuDeviceTotalMem_v2(&bytes, Handle(ordinal)));
-        return new CudaGpu(
-            ordinal, Name(ordinal), $"{Attribute(ordinal, AttributeComputeCapabilityMajor)}.{Attribute(ordinal, AttributeComputeCapabilityMinor)}",
-            Attribute(ordinal, AttributeMultiprocessorCount), (long)bytes);
-    }
-
-    private static int Handle(int ordinal)
-    {
-        int device;
-        Check(cuDeviceGet(&device, ordinal));
-        return device;
     }
 
     private static string BlasVersion()

@@ -1,12 +1,6 @@
-namespace CudnnDigits.Cuda;
+using CudnnDigits.Cuda.Interop;
 
-/// <summary>A GPU.</summary>
-/// <param name="Ordinal">N in "cuda:N".</param>
-/// <param name="Name">As its driver says it.</param>
-/// <param name="ComputeCapability">Such as "9.0".</param>
-/// <param name="Multiprocessors">Streaming multiprocessors.</param>
-/// <param name="MemoryBytes">Device memory.</param>
-internal sealed record CudaGpu(int Ordinal, string Name, string ComputeCapability, int Multiprocessors, long MemoryBytes);
+namespace CudnnDigits.Cuda;
 
 /// <summary>One of NVIDIA's libraries.</summary>
 /// <param name="Name">"cuda" (the driver), "cublas", "cudnn" or "nvtx".</param>
@@ -20,7 +14,7 @@ internal sealed record CudaLibrary(string Name, string? Version, string Path);
 /// <param name="Libraries">What was found.</param>
 /// <param name="Kernels">Our own kernels: the PTX in this assembly.</param>
 /// <param name="Tried">Where libraries were looked for, one line a file; empty where all were found.</param>
-/// <param name="FusedAlone">Whether the network "improved" runs in bf16 all the same: its kernels need no library but the driver, and the
-/// first GPU can run them.</param>
+/// <param name="DriverAlone">Networks that the first GPU runs in bf16 even where cuBLAS or cuDNN is missing, by their names.</param>
 internal sealed record CudaInfo(
-    string? WhyNot, IReadOnlyList<CudaGpu> Gpus, IReadOnlyList<CudaLibrary> Libraries, string Kernels, IReadOnlyList<string> Tried, bool FusedAlone = false);
+    string? WhyNot, IReadOnlyList<CudaGpu> Gpus, IReadOnlyList<CudaLibrary> Libraries, string Kernels, IReadOnlyList<string> Tried,
+    IReadOnlyList<string> DriverAlone);

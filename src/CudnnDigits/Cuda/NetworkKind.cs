@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Fused;
 using CudnnDigits.Cuda.Interop;
@@ -25,23 +26,21 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
     /// <summary>The most shared memory that a block takes: of conv2_backward_weights, with 4 KiB of static shared memory.</summary>
     private static int MostShared => KernelSource.Fused["conv2_backward_weights_shared_bytes"] + (4 << 10);
 
-    /// <summary>Whether a GPU has the shared memory for the fused kernels.</summary>
-    public static bool CanFuse(int device) => SharedBytes(device) >= MostShared;
-
     /// <summary>How to run a network: as asked for, or the fastest way that can (docs/performance.md).</summary>
-    /// <param name="device">Ordinal of the GPU.</param>
+    /// <param name="gpu">The GPU.</param>
     /// <param name="precision">Arithmetic.</param>
     /// <param name="network">The network.</param>
     /// <param name="kernels">What is asked for.</param>
     /// <exception cref="InputException">Fused kernels are asked for, and they cannot run this network here.</exception>
-    public static NetworkKind Choose(int device, Precision precision, NetworkSpec network, CudaKernels kernels)
+    public static NetworkKind Choose(CudaGpu gpu, Precision precision, NetworkSpec network, CudaKernels kernels)
     {
+        bool isHopper = gpu.ComputeCapability == new Version(9, 0);
         string? why = precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers)
                 ? $"run the network 'improved'; this one is '{network.Name}'"
-            : !CanFuse(device) ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {SharedBytes(device) >> 10} "
+            : gpu.SharedBytesPerBlock() < MostShared ? $"need {MostShared >> 10} KiB of shared memory for a block, and this GPU has {gpu.SharedBytesPerBlock() >> 10} "
                 + "(H100, H200 and B200 have enough)"
-            : kernels == CudaKernels.Warpgroups && !CudaDevice.IsHopper(device)
+            : kernels == CudaKernels.Warpgroups && !isHopper
                 ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'"
             : null;
         if (kernels is CudaKernels.Fused or CudaKernels.Warpgroups && why is not null)
@@ -51,7 +50,7 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
 
         CudaKernels chosen = kernels != CudaKernels.Auto ? kernels
             : why is not null ? CudaKernels.Hybrid
-            : CudaDevice.IsHopper(device) ? CudaKernels.Warpgroups
+            : isHopper ? CudaKernels.Warpgroups
             : CudaKernels.Fused;
         return chosen switch
         {
@@ -67,6 +66,4 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
         static NetworkKind Fused(bool warpgroups) =>
             new(false, (session, arena, spec, batch, training) => new FusedNetwork(session, arena, spec, batch, training, warpgroups));
     }
-
-    private static int SharedBytes(int device) => CudaDevice.Attribute(device, CudaDriver.AttributeMaxSharedBytesPerBlock);
 }

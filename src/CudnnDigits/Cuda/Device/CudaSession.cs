@@ -1,11 +1,12 @@
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Device;
 
 /// <summary>An open device: its context, a stream of our own, the libraries' handles, our kernels, and how to compute.</summary>
 internal sealed unsafe class CudaSession : IDisposable
 {
-    private const int OverlapInGraphs = 12030; // the first version of CUDA that captures it
+    private static readonly Version OverlapInGraphs = new(12, 3); // the first version of CUDA that captures it
 
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
@@ -25,7 +26,6 @@ internal sealed unsafe class CudaSession : IDisposable
         Deterministic = deterministic;
         Context = context;
         using CudaContext.Scope scope = Context.Enter();
-        Multiprocessors = CudaDevice.Attribute(Context.Device, CudaDriver.AttributeMultiprocessorCount);
         Stream = new CudaStream(Context.Handles);
         Kernels = Load(KernelSource.Common);
         _target = Stream.Value;
@@ -88,10 +88,10 @@ internal sealed unsafe class CudaSession : IDisposable
     public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
 
     /// <summary>Whether a kernel that can may begin before the one before it has ended: where the driver can capture that.</summary>
-    public bool Overlaps { get; set; } = CudaDevice.DriverVersion() >= OverlapInGraphs;
+    public bool Overlaps { get; set; } = NativeLibraries.DriverVersion() >= OverlapInGraphs;
 
     /// <summary>Streaming multiprocessors of the device.</summary>
-    public int Multiprocessors { get; }
+    public int Multiprocessors => Context.Gpu.Multiprocessors;
 
     /// <summary>What activations, and the weights that multiply them, are stored as.</summary>
     public DeviceType ActivationType => Precision == Precision.Bf16 ? DeviceType.Bf16 : DeviceType.F32;

@@ -1,4 +1,3 @@
-using CudnnDigits.Cuda.Fused;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
 using CudnnDigits.Training;

@@ -1,4 +1,5 @@
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.CudaDriver;
 
@@ -36,7 +37,7 @@ internal sealed unsafe class KernelModule : CudaHandle
         {
             string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
             throw new CudaUnavailableException(
-                $"the driver (CUDA {CudaDevice.FormatVersion(CudaDevice.DriverVersion())}) cannot run the kernels (PTX {source.Version}, for {source.Target} and newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
+                $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target} and newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
         }
 
         Check(status, nameof(cuModuleLoadDataEx));

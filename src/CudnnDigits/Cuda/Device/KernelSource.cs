@@ -1,7 +1,5 @@
 using System.Buffers.Text;
 using System.Reflection;
-using CudnnDigits.Cuda.Fused;
-using CudnnDigits.Cuda.Layered;
 
 namespace CudnnDigits.Cuda.Device;
 
@@ -39,10 +37,10 @@ internal sealed class KernelSource
         }
     }
 
-    /// <summary>The kernels of <see cref="LayeredNetwork"/>, and what every step needs.</summary>
+    /// <summary>The kernels of the layered path, and those that every step needs.</summary>
     public static KernelSource Common => CommonSource.Value;
 
-    /// <summary>The kernels of <see cref="FusedNetwork"/>.</summary>
+    /// <summary>The kernels of the fused path.</summary>
     public static KernelSource Fused => FusedSource.Value;
 
     /// <summary>Convolutions of <see cref="Fused"/> by warpgroups, for GPUs of compute capability 9.0 and no other.</summary>

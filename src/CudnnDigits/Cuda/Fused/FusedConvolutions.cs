@@ -1,5 +1,5 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
-using CudnnDigits.Cuda.Layered;
 
 namespace CudnnDigits.Cuda.Fused;
 
@@ -301,7 +301,7 @@ internal sealed class FusedConvolutions
     }
 
     /// <summary>A weight gradient from its partial sums.</summary>
-    private void AddUp(FusedLayer layer, int rows) => Activation.AddUp(_session, _t.PartialWeights, rows, (int)layer.W.Count, layer.DW);
+    private void AddUp(FusedLayer layer, int rows) => ColumnSums.AddUp(_session, _t.PartialWeights, rows, (int)layer.W.Count, layer.DW);
 
     /// <summary>Blocks of a kernel of which so many fit on a multiprocessor; each takes one sample after another.</summary>
     private int Blocks(int perMultiprocessor) => Math.Min(_n, perMultiprocessor * _session.Multiprocessors);

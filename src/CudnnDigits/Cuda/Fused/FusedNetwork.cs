@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
@@ -54,7 +55,7 @@ internal sealed class FusedNetwork : CudaNetwork
             (_session, _net, _seed) = (session, net, seed);
             _convs = new FusedConvolutions(session, net.Tensors, seed, batch);
             _hidden = new FusedDense(session, net.Tensors, batch);
-            _head = Cuda.Head.Make(session, net.Head, batch, _hidden.Parts);
+            _head = Common.Head.Make(session, net.Head, batch, _hidden.Parts);
             _weights = net.Parameters.Operand(net._hiddenWeights);
             _gradient = net._training ? net.Parameters.Gradient(net._hiddenWeights) : default;
         }

@@ -1,3 +1,5 @@
+using CudnnDigits.Cuda.Common;
+
 namespace CudnnDigits.Cuda.Fused;
 
 // The parameters of each fused kernel: the structs of native/kernels/fused/parameters.cuh, with the same fields in the same order.

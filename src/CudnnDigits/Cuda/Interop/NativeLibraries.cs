@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Interop;
 
@@ -59,11 +60,20 @@ internal static class NativeLibraries
         }
     }
 
-    /// <summary>Loads cuBLAS and cuDNN; the driver must be loaded.</summary>
-    /// <param name="driverVersion">The newest CUDA that the driver runs: 12090 for 12.9.</param>
-    /// <exception cref="CudaUnavailableException">One is missing, or they do not belong together.</exception>
-    public static void LoadMath(int driverVersion)
+    /// <summary>The newest CUDA that the driver runs, such as 12.9; the driver must be loaded.</summary>
+    public static unsafe Version DriverVersion()
     {
+        int version;
+        CudaException.Check(CudaDriver.cuDriverGetVersion(&version));
+        return new Version(version / 1000, version % 1000 / 10);
+    }
+
+    /// <summary>Loads cuBLAS and cuDNN, which their first function would do otherwise; the driver must be loaded.</summary>
+    /// <exception cref="CudaUnavailableException">One is missing, or they do not belong together.</exception>
+    public static void LoadMath()
+    {
+        using StartUp.Phase phase = StartUp.Measure("libraries");
+        Version driver = DriverVersion();
         lock (Gate)
         {
             if (Libraries.ContainsKey(Dnn))
@@ -72,13 +82,13 @@ internal static class NativeLibraries
             }
 
             LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.InProcess("libcudnn.so", "libcublas.so"), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
-            if (driverVersion < 1000 * Majors[^1])
+            if (driver.Major < Majors[^1])
             {
                 throw new CudaUnavailableException(
-                    $"the NVIDIA driver is too old: it runs CUDA up to {CudaDevice.FormatVersion(driverVersion)}, and cuBLAS and cuDNN 9 need CUDA {Majors[^1]} or newer; update the driver");
+                    $"the NVIDIA driver is too old: it runs CUDA up to {driver}, and cuBLAS and cuDNN 9 need CUDA {Majors[^1]} or newer; update the driver");
             }
 
-            int[] majors = [.. Majors.Where(major => major <= driverVersion / 1000)];
+            int[] majors = [.. Majors.Where(major => major <= driver.Major)];
             string? mismatch = null;
             foreach (LibraryPlace place in places)
             {
@@ -103,7 +113,7 @@ internal static class NativeLibraries
 
             string advice = $"install cuBLAS and cuDNN 9 of one CUDA version (pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}";
             string missing = places.Any(place => LoadDnn(place) is not null)
-                ? $"cuBLAS is missing: {string.Join(" or ", majors.Select(BlasFile))} (the driver runs CUDA up to {driverVersion / 1000}) was not found {Where(places)}"
+                ? $"cuBLAS is missing: {string.Join(" or ", majors.Select(BlasFile))} (the driver runs CUDA up to {driver.Major}) was not found {Where(places)}"
                 : $"cuDNN is missing: {DnnFile} was not found {Where(places)}{OtherMajor(places)}";
             throw new CudaUnavailableException($"{mismatch ?? missing}; {advice}");
         }
@@ -128,7 +138,7 @@ internal static class NativeLibraries
     {
         if (name is Blas or Dnn)
         {
-            CudaDevice.LoadLibraries();
+            LoadMath();
         }
 
         return Libraries.TryGetValue(name, out LoadedLibrary? library) ? library.Handle : 0;

@@ -16,9 +16,9 @@ internal sealed unsafe class CudaContext : SafeHandle
     public CudaContext(int device)
         : base(0, ownsHandle: true)
     {
+        (Gpu, _retained, Handles) = (CudaGpu.Find(device), true, new CudaHandles(this));
         nint context;
         Check(cuDevicePrimaryCtxRetain(&context, device));
-        (Device, _retained, Handles) = (device, true, new CudaHandles(this));
         SetHandle(Given(context));
     }
 
@@ -32,11 +32,10 @@ internal sealed unsafe class CudaContext : SafeHandle
         using Scope scope = Enter();
         int device;
         Check(cuCtxGetDevice(&device));
-        Device = device;
+        Gpu = CudaGpu.Find(device);
     }
 
-    /// <summary>Ordinal of the GPU.</summary>
-    public int Device { get; }
+    public CudaGpu Gpu { get; }
 
     /// <summary>What was made in it, and is not released yet.</summary>
     public CudaHandles Handles { get; }
@@ -72,7 +71,7 @@ internal sealed unsafe class CudaContext : SafeHandle
         base.Dispose(disposing); // handles that nobody has disposed of keep it until they are collected
     }
 
-    protected override bool ReleaseHandle() => !_retained || cuDevicePrimaryCtxRelease_v2(Device) == CuResult.Success;
+    protected override bool ReleaseHandle() => !_retained || cuDevicePrimaryCtxRelease_v2(Gpu.Ordinal) == CuResult.Success;
 
     /// <summary>
     /// While it lives, the context is current, unless it could not be entered (null), and nothing made in it is collected.

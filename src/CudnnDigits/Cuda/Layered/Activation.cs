@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Model;
 
@@ -54,7 +55,7 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
     /// <param name="dBias">(C) f32, or null without a bias.</param>
     public void Backward(DeviceTensor z, DeviceTensor dz, DeviceTensor? sums, DeviceTensor? dBias)
     {
-        session.Launch(_backward, (Across(shape.C), Chunks), new ActivationBackward
+        session.Launch(_backward, (ColumnSums.Blocks(shape.C), Chunks), new ActivationBackward
         {
             Z = Z(z),
             Dz = Z(dz),
@@ -65,28 +66,9 @@ internal sealed unsafe class Activation(CudaSession session, int n, Shape shape,
         });
         if (sums is { } left && dBias is { } total)
         {
-            AddUp(session, left, Chunks, shape.C, total);
+            ColumnSums.AddUp(session, left, Chunks, shape.C, total);
         }
     }
-
-    /// <summary>Adds up rows of sums, always in the same order.</summary>
-    /// <param name="session">The device.</param>
-    /// <param name="sums">(rows, channels) f32.</param>
-    /// <param name="rows">How many.</param>
-    /// <param name="channels">How long they are.</param>
-    /// <param name="total">(channels) f32 or bf16.</param>
-    public static void AddUp(CudaSession session, DeviceTensor sums, int rows, int channels, DeviceTensor total)
-    {
-        session.Launch(total.Type == DeviceType.Bf16 ? "column_sums_bf16" : "column_sums_f32", Across(channels), new ColumnSums
-        {
-            X = sums.Holding((long)rows * channels, DeviceType.F32),
-            Sums = total.Holding(channels, total.Type),
-            Rows = rows,
-            Channels = channels,
-        });
-    }
-
-    private static int Across(int channels) => (channels + Lanes - 1) / Lanes;
 
     private int Chunks => Math.Min((n * shape.H * shape.W + Lanes - 1) / Lanes, MostSums);
 
@@ -112,11 +94,4 @@ internal struct ActivationBackward
     public nint Z, Dz, Sums;
     public int Rows, Channels;
     public float KeepScale;
-}
-
-/// <summary>Parameters of column_sums in native/kernels/activation.cu.</summary>
-internal struct ColumnSums
-{
-    public nint X, Sums;
-    public int Rows, Channels;
 }

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Model;
 
@@ -63,7 +64,7 @@ internal sealed unsafe class FirstConv2d(CudaSession session, ConvPlan plan, int
             Padding = _padding,
             Channels = _output.C,
         });
-        Activation.AddUp(session, sums, (int)Blocks, Weights, dw);
+        ColumnSums.AddUp(session, sums, (int)Blocks, Weights, dw);
     }
 
     /// <summary>No more than there are runs of pixels for all threads.</summary>

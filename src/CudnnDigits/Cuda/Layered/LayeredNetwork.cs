@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
@@ -140,7 +141,7 @@ internal sealed class LayeredNetwork : CudaNetwork
         private readonly GatherAugment _gather = new(session, batch);
         private readonly LayeredConvolutions _convs = new(session, handles, net, batch, seed, workspaceLimit);
         private readonly DenseLayers _denses = new(session, net, batch, seed);
-        private readonly Head _head = Cuda.Head.Make(session, net.Head, batch, parts: 1);
+        private readonly Head _head = Common.Head.Make(session, net.Head, batch, parts: 1);
 
         public long WorkspaceBytes => _convs.WorkspaceBytes;
 

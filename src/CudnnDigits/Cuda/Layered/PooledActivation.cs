@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Model;
 
@@ -74,7 +75,7 @@ internal sealed unsafe class PooledActivation(CudaSession session, int n, Shape 
         });
         if (sums is { } left && dBias is { } total)
         {
-            Activation.AddUp(session, left, (int)Blocks, input.C, total);
+            ColumnSums.AddUp(session, left, (int)Blocks, input.C, total);
         }
     }
 

@@ -2,7 +2,7 @@ using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
 
-namespace CudnnDigits.Cuda;
+namespace CudnnDigits.Cuda.Common;
 
 /// <summary>
 /// A network on the device: its parameters, the states of its steps and its input. A subclass adds the tensors of its layers. All are

@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 
-namespace CudnnDigits;
+namespace CudnnDigits.Training;
 
 /// <summary>
 /// How long the phases before the first step took: libraries, context, algorithms, capture. Phases may overlap.

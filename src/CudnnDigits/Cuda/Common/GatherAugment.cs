@@ -1,7 +1,7 @@
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Data;
 
-namespace CudnnDigits.Cuda;
+namespace CudnnDigits.Cuda.Common;
 
 /// <summary>The beginning of a step: its samples to the network's input, pixel/255, by our own kernels, and its state moves on.</summary>
 /// <param name="session">The device.</param>

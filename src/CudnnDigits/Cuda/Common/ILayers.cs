@@ -1,13 +1,11 @@
 using CudnnDigits.Cuda.Device;
-using CudnnDigits.Cuda.Fused;
-using CudnnDigits.Cuda.Layered;
 
-namespace CudnnDigits.Cuda;
+namespace CudnnDigits.Cuda.Common;
 
 /// <summary>
-/// All layers of a step, from the input tensor to the logits, and back. There are two implementations: <see cref="LayeredNetwork"/> has
-/// one call per layer, <see cref="FusedNetwork"/> has kernels that span several. The seam lies at the logits and not before the last
-/// layers, because no tensor between the layers has a shape that both share.
+/// All layers of a step, from the input tensor to the logits, and back. There are two implementations: LayeredNetwork has one call per
+/// layer, FusedNetwork has kernels that span several. The seam lies at the logits and not before the last layers, because no tensor
+/// between the layers has a shape that both share.
 /// </summary>
 internal interface ILayers
 {

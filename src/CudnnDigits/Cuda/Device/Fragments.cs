@@ -1,4 +1,4 @@
-namespace CudnnDigits.Cuda.Fused;
+namespace CudnnDigits.Cuda.Device;
 
 /// <summary>
 /// The order in which weights of a 3×3 convolution lie for the fused kernels (native/kernels/fused/convolution.cuh): (rows / 16,

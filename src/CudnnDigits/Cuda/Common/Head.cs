@@ -1,9 +1,8 @@
 using CudnnDigits.Cuda.Device;
-using CudnnDigits.Cuda.Layered;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 
-namespace CudnnDigits.Cuda;
+namespace CudnnDigits.Cuda.Common;
 
 /// <summary>
 /// The end of the network by our own kernels (native/kernels/head.cu). It begins with the product of a dense layer and computes the
@@ -47,7 +46,7 @@ internal abstract class Head
     public abstract void Prediction(DeviceTensor state);
 
     /// <summary>The gradients of the head's parameters, from the sums that <see cref="Training"/> leaves.</summary>
-    public void AddUp() => Activation.AddUp(Session, Tensors.Partial, Blocks, (int)Tensors.Gradients.Count, Tensors.Gradients);
+    public void AddUp() => ColumnSums.AddUp(Session, Tensors.Partial, Blocks, (int)Tensors.Gradients.Count, Tensors.Gradients);
 
     protected nint Product() => Tensors.Y.Holding((long)Parts * N * Tensors.Features, DeviceType.F32);
 
