@@ -8,8 +8,7 @@ namespace CudnnDigits.Cli.Report;
 /// <summary>
 /// A chart as SVG, drawn by OxyPlot. Its colours are CSS variables of the page around it, so that one drawing fits light mode, dark mode
 /// and print. OxyPlot knows only RGB, so each variable is drawn in a colour that nothing else uses, and replaced afterwards. The page shows
-/// the
-/// title and the legend, because OxyPlot cannot measure its fonts.
+/// the title and the legend, because OxyPlot cannot measure its fonts.
 /// </summary>
 internal sealed partial class Chart
 {
@@ -77,10 +76,7 @@ internal sealed partial class Chart
     public Chart AddGuide((double X, double Y) from, (double X, double Y) to) =>
         Add(null, 0, "", [from, to], Stroke(Muted, 1, LineStyle.Dot));
 
-    /// <summary>The chart with its title and legend.</summary>
-    /// <param name="id">A name that is unique in the page.</param>
-    /// <param name="title">The heading: what the vertical axis measures.</param>
-    /// <param name="description">What the chart shows, for people who cannot see it.</param>
+    /// <summary>The chart with its title and legend. The name is unique in the page; the description is for people who cannot see it.</summary>
     public string ToFigure(string id, string title, string description)
     {
         string legend = string.Concat(_legend.Select(entry =>
@@ -90,7 +86,6 @@ internal sealed partial class Chart
     }
 
     /// <summary>The chart as an inline <c>svg</c> element that scales. Call it once only, because it fits the points to the axes.</summary>
-    /// <param name="place">Further attributes, such as x and y within another SVG.</param>
     public string ToSvg(string id, string description, string place = "")
     {
         Fit();
@@ -128,11 +123,7 @@ internal sealed partial class Chart
     {
         line.Points.AddRange(points.Select(point => new DataPoint(point.X, point.Y)));
         _lines.Add(line);
-        if (title is not null)
-        {
-            _legend.Add((title, color, kind));
-        }
-
+        _legend.AddRange(title is null ? [] : [(title, color, kind)]);
         return this;
     }
 
@@ -162,12 +153,7 @@ internal sealed partial class Chart
     }
 }
 
-/// <summary>An axis of a chart.</summary>
-/// <param name="Title">Its title; empty for the vertical axis, whose title is above the chart.</param>
-/// <param name="Least">Its beginning; null for the least point.</param>
-/// <param name="Most">Its end; null for the greatest point.</param>
-/// <param name="Whole">Whether it marks only whole numbers.</param>
-/// <param name="Labels">For an axis of categories: the names of the positions 0, 1, …</param>
+/// <summary>An axis of a chart. Without limits, it fits the points; with labels, it has a category at each position 0, 1, …</summary>
 internal sealed record ChartAxis(
     string Title, bool Logarithmic = false, double? Least = null, double? Most = null, bool Whole = false,
     IReadOnlyList<string>? Labels = null, string Unit = "")
@@ -206,9 +192,8 @@ internal sealed record ChartAxis(
 
 /// <summary>
 /// A logarithmic axis whose marks are 1, 2 and 5 times the powers of ten, or fewer if these are too many. Zero has no logarithm; it is
-/// drawn at the lowest mark.
+/// drawn at the lowest mark. At most <paramref name="most"/> marks fit.
 /// </summary>
-/// <param name="most">The number of marks that fit.</param>
 internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
 {
     private static readonly double[][] Steps = [[1, 2, 5], [1, 3], [1]];

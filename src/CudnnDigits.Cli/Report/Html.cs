@@ -37,9 +37,7 @@ internal static class Html
         return $"<dl class=\"facts\">{string.Concat(items)}</dl>";
     }
 
-    /// <summary>A table of figures, which scrolls if it is wider than the screen.</summary>
-    /// <param name="rows">The rows; the first cell of each is a heading.</param>
-    /// <param name="isStacked">Whether a phone shows each row as a list. For few rows with many columns.</param>
+    /// <summary>A table of figures, which scrolls if it is wider than the screen. If stacked, a phone shows each row as a list.</summary>
     public static string Table(
         IReadOnlyList<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null, bool isStacked = false) => $"""
         <div class="scroll"><table class="figures{(isStacked ? " stacked" : "")}">

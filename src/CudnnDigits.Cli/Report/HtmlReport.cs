@@ -20,8 +20,7 @@ internal static class HtmlReport
             : Page($"{runs.Count} runs side by side", "", SideBySide(runs), groups);
     }
 
-    /// <summary>A page about several groups of runs: a summary, their curves in common charts, and a section for each group.</summary>
-    /// <param name="summary">HTML about all groups.</param>
+    /// <summary>A page about several groups of runs: a summary in HTML, their curves in common charts, and a section for each.</summary>
     public static string Page(string title, string lead, string summary, IReadOnlyList<RunGroup> groups) => Html.Page(title, $"""
         <header><h1>{Text(title)}</h1>{(lead.Length > 0 ? $"<p class=\"lead\">{Text(lead)}</p>" : "")}
         {(groups.Count < 2 ? "" : Contents(groups))}</header>

@@ -4,8 +4,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>An option or another fact of a run, as text.</summary>
-/// <param name="Whole">The complete value, if <paramref name="Value"/> is shortened.</param>
+/// <summary>An option or another fact of a run, as text; Whole is the complete value, if Value is shortened.</summary>
 internal sealed record RunFact(string Name, string Value, string? Whole = null);
 
 /// <summary>How runs were made, and how they differ.</summary>

@@ -5,7 +5,6 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>The runs of one training: a single run, or several that differ only in their seed or fold.</summary>
-/// <param name="Runs">At least one run.</param>
 internal sealed record RunGroup(string Name, IReadOnlyList<RunReport> Runs)
 {
     /// <summary>The first run, for what all runs have in common.</summary>

@@ -6,13 +6,10 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>The content of a report about one run.</summary>
-/// <param name="Record">run.json.</param>
-/// <param name="History">Finished epochs.</param>
-/// <param name="KeptEpoch">Epoch of the kept weights, from 1.</param>
-/// <param name="Metrics">Metrics of the kept weights; null if there are neither weights nor metrics.</param>
-/// <param name="Scored">The predictions for the evaluated digits; null if the data is not available.</param>
-/// <param name="WhyNoPictures">Why <paramref name="Scored"/> is null.</param>
+/// <summary>
+/// The content of a report about one run. Metrics are those of the kept weights, and null if there are neither; Scored is null if the data
+/// is not available, and WhyNoPictures says why.
+/// </summary>
 internal sealed record RunReport(
     RunFolder Folder, RunRecord Record, IReadOnlyList<EpochRecord> History, int KeptEpoch, bool HasEnded, Metrics? Metrics,
     ScoredDigits? Scored, string? WhyNoPictures)
@@ -27,9 +24,7 @@ internal sealed record RunReport(
     public double ImagesPerSecond =>
         History.Count == 0 ? 0 : History.Select(epoch => epoch.ImagesPerSecond).Order().ElementAt(History.Count / 2);
 
-    /// <summary>Reads a run from its folder, and predicts its evaluated digits again if the data still exists.</summary>
-    /// <param name="cache">Loaded data, by path; newly loaded data is added.</param>
-    /// <exception cref="InputException">There is no run, or it is damaged.</exception>
+    /// <summary>Reads a run, and predicts its evaluated digits again if the data still exists. The cache holds loaded data by path.</summary>
     public static RunReport Load(string path, Dictionary<string, DigitDataset> cache)
     {
         RunFolder folder = new(path);

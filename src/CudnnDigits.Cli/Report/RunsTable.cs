@@ -3,41 +3,26 @@ using CudnnDigits.Cli.Studies;
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>Several runs as a table for the terminal: their accuracy, and the options in which they differ.</summary>
-internal sealed class RunsTable
+internal sealed class RunsTable(IReadOnlyList<RunReport> runs)
 {
     private static readonly string[] OfTheMachine = ["device", "versions"];
 
-    private readonly IReadOnlyList<RunReport> _runs;
-    private readonly (string Name, string[] Values)[] _differences;
-
-    public RunsTable(IReadOnlyList<RunReport> runs)
-    {
-        _runs = runs;
-        _differences =
-        [
-            .. RunFacts.Differences(runs).Where(facts => !OfTheMachine.Contains(facts[0].Name))
-                .Select(facts => (facts[0].Name, Array.ConvertAll(facts, fact => fact.Value))),
-        ];
-    }
+    private readonly RunFact[][] _differences = [.. RunFacts.Differences(runs).Where(facts => !OfTheMachine.Contains(facts[0].Name))];
 
     /// <summary>
     /// Validation accuracy after the last epochs. Null unless all runs are the same training with different seeds, have ended, and have
     /// held digits out.
     /// </summary>
-    public Spread? OverSeeds => _differences is [("seed", { } seeds)] && seeds.Distinct().Count() == seeds.Length
-        && _runs.All(run => run.HasEnded && Last(run) is not null) ? Spread.Of(_runs.Select(run => Last(run)!.Value)) : null;
+    public Spread? OverSeeds => _differences is [[{ Name: "seed" }, ..] seeds] && seeds.Distinct().Count() == seeds.Length
+        && runs.All(run => run.HasEnded && Last(run) is not null) ? Spread.Of(runs.Select(run => Last(run)!.Value)) : null;
 
     public override string ToString()
     {
         string[][] rows =
         [
-            ["run", "validation", .. _differences.Select(option => option.Name)],
-            .. _runs.Select((run, i) => (string[])
-            [
-                run.Name,
-                run.HasEnded ? Last(run)?.ToString("P2") ?? "none" : "not ended",
-                .. _differences.Select(option => option.Values[i]),
-            ]),
+            ["run", "validation", .. _differences.Select(facts => facts[0].Name)],
+            .. runs.Select((run, i) => (string[])
+                [run.Name, run.HasEnded ? Last(run)?.ToString("P2") ?? "none" : "not ended", .. _differences.Select(facts => facts[i].Value)]),
         ];
         int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
         StringBuilder text = new();
@@ -47,12 +32,12 @@ internal sealed class RunsTable
         }
 
         text.AppendLine("validation: after the last epoch, nothing picked");
-        if (RunFacts.WhyNotComparable(_runs) is { } warning)
+        if (RunFacts.WhyNotComparable(runs) is { } warning)
         {
             text.AppendLine(warning);
         }
 
-        return OverSeeds is { } spread ? text.AppendLine($"{_runs.Count} seeds: {spread.ToPercent()}").ToString() : text.ToString();
+        return OverSeeds is { } spread ? text.AppendLine($"{runs.Count} seeds: {spread.ToPercent()}").ToString() : text.ToString();
     }
 
     private static double? Last(RunReport run) => run.History is [.., { ValidationAccuracy: { } accuracy }] ? accuracy : null;

@@ -13,8 +13,7 @@ internal static class Sections
 {
     private const int MostWrong = 60, MostUnsure = 20, AugmentedDigits = 6, AugmentedEpochs = 8, FewDigits = 10;
 
-    /// <summary>All sections.</summary>
-    /// <param name="id">The beginning of the names of its charts, unique in the page.</param>
+    /// <summary>All sections. The names of its charts begin with <paramref name="id"/>, which is unique in the page.</summary>
     public static string All(RunGroup group, string id) => $"""
         {Headlines(group)}
         {(group.IsSingle || group.Metrics is null ? "" : EachRun(group, id))}

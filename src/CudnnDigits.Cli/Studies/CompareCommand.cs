@@ -20,22 +20,17 @@ internal sealed record CompareResult(string? Data, int ValidationDigits, int See
 /// <summary><c>compare</c>: the university report's results table, made again by its own protocol, with and without augmentation.</summary>
 internal static class CompareCommand
 {
-    private static readonly Option<int?> Seeds = CommonOptions.Ranged("--seeds", "N", "Number of seeds for each configuration. Default: 3.", 1, CommonOptions.MostSeeds);
+    private static readonly Option<int?> Seeds = CommonOptions.Ranged(
+        "--seeds", "N", "Number of seeds for each configuration. Default: 3.", 1, CommonOptions.MostSeeds);
     private static readonly Option<string?> Models = ModelList();
     private static readonly Option<int?> Epochs = CommonOptions.Ranged(
-        "--epochs", "N", $"Epochs of every network. Default: {DigitNetworks.ForEach(network => network.Training.Epochs)}.", 1, CommonOptions.MostEpochs);
-    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the comparison. Default: runs/compare-<UTC time>.");
-    private static readonly Option<string?> Resume = Study.ResumeOption("comparison");
+        "--epochs", "N", $"Epochs of every network. Default: {DigitNetworks.ForEach(network => network.Training.Epochs)}.",
+        1, CommonOptions.MostEpochs);
 
-    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, Models, Seeds, Epochs, Out, .. Machine.FixedByRun];
-
-    public static Command Create()
-    {
-        Command command = new("compare", "Train networks by the university report's protocol (80/20 split, Adam at 0.001), with and without augmentation, and show both results.");
-        command.AddRange([TrainingOptionSet.Data, Models, Seeds, Epochs, Out, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
-        command.SetAction(Run);
-        return command;
-    }
+    public static Command Create() => Study.CommandOf(
+        "compare", "Train networks by the university report's protocol (80/20 split, Adam at 0.001), with and without augmentation, "
+        + "and show both results.",
+        Run, [TrainingOptionSet.Data, Models, Seeds, Epochs, Study.Out]);
 
     /// <summary>
     /// The report's protocol: 20 % held out, batch 64, Adam at 0.001, which a schedule lowers where the report says so. The report does
@@ -44,7 +39,8 @@ internal static class CompareCommand
     public static TrainingOptions Protocol(NetworkSpec network, bool augmented, ulong seed, int? epochs)
     {
         bool lowersRate = network.Report is { LowersRate: true };
-        TrainingOptions defaults = TrainingOptions.For(network.Name, lowersRate ? LearningRateSchedule.Plateau : LearningRateSchedule.Constant);
+        LearningRateSchedule schedule = lowersRate ? LearningRateSchedule.Plateau : LearningRateSchedule.Constant;
+        TrainingOptions defaults = TrainingOptions.For(network.Name, schedule);
         return defaults with
         {
             Epochs = epochs ?? defaults.Epochs,
@@ -60,8 +56,8 @@ internal static class CompareCommand
         using Interruption interruption = new();
         NetworkSpec[] networks = [.. (result.GetValue(Models)?.Split(',') ?? Reported).Select(name => DigitNetworks.Find(name)!)];
         // study.json keeps the epochs that were asked for in the options; 0 stands for each network's own.
-        using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
-            result, result.GetValue(Out), Protocol(networks[0], augmented: false, seed: 0, result.GetValue(Epochs) ?? 0),
+        using Study study = Study.Open(result, () => new(
+            Protocol(networks[0], augmented: false, seed: 0, result.GetValue(Epochs) ?? 0),
             result.GetValue(Seeds) ?? 3, [.. networks.Select(network => network.Name)]));
         CompareResult summary = Summarize(study, Runs(study, interruption.Token));
         study.Write(Study.PageName, Page(study));
@@ -77,26 +73,32 @@ internal static class CompareCommand
     {
         ILookup<Kind, FinishedRun> runs = Runs(study, CancellationToken.None);
         CompareResult result = Summarize(study, runs);
-        RunGroup[] groups = [.. runs.Select(kind => new RunGroup(kind.Key.Augmented ? $"{kind.Key.Network.Name}, augmented" : kind.Key.Network.Name, study.Load(kind)))];
+        RunGroup[] groups = [.. runs.Select(kind =>
+            new RunGroup($"{kind.Key.Network.Name}{(kind.Key.Augmented ? ", augmented" : "")}", study.Load(kind)))];
         double[] reported = [.. result.Rows.Select(row => 100 * (1 - row.ReportValidationAccuracy) ?? double.NaN)];
         Spread[] errors = [.. groups.Select(group => group.Over(metrics => 100 * (1 - metrics.Accuracy)))];
+        double most = errors.SelectMany(error => error.Values).Concat(reported.Where(double.IsFinite)).Max();
+        IEnumerable<(double, double)> each = errors.SelectMany((error, i) => error.Values.Select(value => (i - 0.15, value)));
         Chart chart = new Chart(
             new ChartAxis("", Labels: [.. groups.Select(group => group.Name.Replace(", ", "\n", StringComparison.Ordinal))]),
-            new ChartAxis("", Least: 0, Most: 1.1 * errors.SelectMany(error => error.Values).Concat(reported.Where(double.IsFinite)).Max(), Unit: " %"))
-            .AddPoints(result.Seeds > 1 ? "each seed" : null, 4, errors.SelectMany((error, i) => error.Values.Select(value => (i - 0.15, value))), 3)
+            new ChartAxis("", Least: 0, Most: 1.1 * most, Unit: " %"))
+            .AddPoints(result.Seeds > 1 ? "each seed" : null, 4, each, 3)
             .AddBars(0, errors.Select((error, i) => ((double)i, error.Mean - error.Deviation, error.Mean + error.Deviation)))
             .AddPoints(result.Seeds > 1 ? "ours, mean ± deviation" : "ours", 0, errors.Select((error, i) => ((double)i, error.Mean)), 5)
             .AddPoints("the report", 1, reported.Select((error, i) => (i + 0.15, error)).Where(point => double.IsFinite(point.error)), 5);
+        const string Description = "Validation error of each network, with and without augmentation, beside the report's; "
+            + "the table has the same figures";
         string[] head = ["", "epochs", "training", "validation", "report: training", "report: validation", "report: Kaggle"];
         IEnumerable<string[]> rows = result.Rows.Select((row, i) => (string[])[
             groups[i].Name, $"{row.Epochs}", row.TrainingAccuracy.ToPercent(), row.ValidationAccuracy.ToPercent(),
-            $"{row.ReportTrainingAccuracy:P2}", $"{row.ReportValidationAccuracy:P2}", row.ReportKaggleScore?.ToString("F5", CultureInfo.InvariantCulture) ?? ""]);
+            $"{row.ReportTrainingAccuracy:P2}", $"{row.ReportValidationAccuracy:P2}", $"{row.ReportKaggleScore:F5}"]);
         return HtmlReport.Page(
             "The university report's table, made again",
-            $"Accuracy {(result.Seeds > 1 ? $"over {result.Seeds} seeds, mean ± standard deviation" : "of one seed")}; {result.ValidationDigits:N0} digits held out; Adam at 0.001, batch 64; last epoch, never the best.",
+            $"Accuracy {(result.Seeds > 1 ? $"over {result.Seeds} seeds, mean ± standard deviation" : "of one seed")}; "
+            + $"{result.ValidationDigits:N0} digits held out; Adam at 0.001, batch 64; last epoch, never the best.",
             $"""
             {Html.Table(head, rows, isStacked: true)}
-            <div class="pair"><div class="beside">{chart.ToFigure("kinds", "Validation error", "Validation error of each network, with and without augmentation, beside the report's; the table has the same figures")}</div>
+            <div class="pair"><div class="beside">{chart.ToFigure("kinds", "Validation error", Description)}</div>
             <p class="note beside">{Html.Text(Remark(result))}</p></div>
             """,
             groups);
@@ -109,7 +111,8 @@ internal static class CompareCommand
     private static Option<string?> ModelList()
     {
         string names = string.Join(", ", DigitNetworks.Names), reported = string.Join(',', Reported);
-        Option<string?> option = new("--models") { Description = $"Networks to compare, out of {names}. Default: {reported}.", HelpName = "NAME,…" };
+        string help = $"Networks to compare, out of {names}. Default: {reported}.";
+        Option<string?> option = new("--models") { Description = help, HelpName = "NAME,…" };
         option.Validators.Add(result =>
         {
             if (result.Tokens is [{ Value: string value }] && !AreModels(value.Split(',')))
@@ -142,15 +145,15 @@ internal static class CompareCommand
     }
 
     private static CompareResult Summarize(Study study, ILookup<Kind, FinishedRun> runs) => new(
-        study.Record.Data.Path, runs.First().First().Metrics.Samples, study.Record.Size, [.. runs.Select(kind => RowOf(kind.Key, [.. kind]))]);
+        study.Record.Data.Path, runs.First().First().Metrics.Samples, study.Record.Size,
+        [.. runs.Select(kind => RowOf(kind.Key, [.. kind]))]);
 
     private static CompareRow RowOf(Kind kind, IReadOnlyList<FinishedRun> runs)
     {
         ReportedTraining? report = kind.Network.Report is { } own && own.Augmented == kind.Augmented ? own : null;
         return new CompareRow(
             kind.Network.Name, kind.Augmented ? "standard" : "none", runs[0].Options.Epochs,
-            Spread.Of(runs.Select(run => run.Last.TrainAccuracy)),
-            Spread.Of(runs.Select(run => run.Metrics.Accuracy)),
+            Spread.Of(runs.Select(run => run.Last.TrainAccuracy)), Spread.Of(runs.Select(run => run.Metrics.Accuracy)),
             Spread.Of(runs.Select(run => run.Metrics.MacroF1)),
             report?.TrainingAccuracy, report?.ValidationAccuracy, report?.KaggleScore);
     }
@@ -158,31 +161,39 @@ internal static class CompareCommand
     private static string Remark(CompareResult result)
     {
         double[] scores = [.. result.Rows.Select(row => row.ReportKaggleScore).OfType<double>()];
-        string[] reported = [.. scores.Select(score => score.ToString("F5", CultureInfo.InvariantCulture))];
-        string apart = scores.Length < 2 ? "" : $"The report's {string.Join(" and ", reported)} are {28_000 * (scores.Max() - scores.Min()):F0} digits apart "
-            + "in 28,000, and the standard error of such a score is 20 digits (0.07 %): they do not tell its networks apart. ";
+        string reported = string.Join(" and ", scores.Select(score => $"{score:F5}"));
+        string apart = scores.Length < 2 ? "" : $"The report's {reported} are {28_000 * (scores.Max() - scores.Min()):F0} digits "
+            + "apart in 28,000, and the standard error of such a score is 20 digits (0.07 %): they do not tell its networks apart. ";
         return $"Kaggle keeps the labels of its test digits, so ours have no score. {apart}"
             + "Training accuracy is measured while training, with dropout and augmentation on."
-            + (result.Data is null ? " The report trained on Kaggle's digits, which are harder than these drawings: give --data train.csv to compare with it." : "");
+            + (result.Data is not null ? ""
+                : " The report trained on Kaggle's digits, which are harder than these drawings; give --data train.csv to compare.");
     }
 
     private static string Format(CompareResult result)
     {
         StringBuilder text = new();
-        text.AppendLine($"data      {Screen.Prose($"{result.Data ?? "built-in generated digits"}; {result.ValidationDigits:N0} digits held out; last epoch, never the best", Screen.LabelWidth)}");
-        text.AppendLine($"ours      {Screen.Prose($"mean{(result.Seeds > 1 ? $" ± standard deviation over {result.Seeds} seeds" : " of one seed")}; Adam at 0.001, batch 64", Screen.LabelWidth)}");
+        string mean = result.Seeds > 1 ? $"± standard deviation over {result.Seeds} seeds" : "of one seed";
+        string data = result.Data ?? "built-in generated digits";
+        Line("data", $"{data}; {result.ValidationDigits:N0} digits held out; last epoch, never the best");
+        Line("ours", $"mean {mean}; Adam at 0.001, batch 64");
         text.AppendLine();
         text.AppendLine("network   augmentation  epochs  training         validation       Kaggle");
         foreach (CompareRow row in result.Rows)
         {
-            text.AppendLine($"{row.Model,-9} {row.Augmentation,-12}  {row.Epochs,6}  {row.TrainingAccuracy.ToPercent(),-15}  {row.ValidationAccuracy.ToPercent()}");
-            if (row.ReportTrainingAccuracy is { } training)
+            string training = row.TrainingAccuracy.ToPercent(), validation = row.ValidationAccuracy.ToPercent();
+            text.AppendLine($"{row.Model,-9} {row.Augmentation,-12}  {row.Epochs,6}  {training,-15}  {validation}");
+            if (row.ReportTrainingAccuracy is not null)
             {
-                text.AppendLine(CultureInfo.InvariantCulture, $"{"",10}the report{"",12}{training,-15:P2}  {row.ReportValidationAccuracy!.Value,-15:P2}  {row.ReportKaggleScore!.Value:F5}");
+                string reported = $"{row.ReportTrainingAccuracy,-15:P2}  {row.ReportValidationAccuracy,-15:P2}";
+                text.AppendLine($"{"",10}the report{"",12}{reported}  {row.ReportKaggleScore:F5}");
             }
         }
 
         return text.ToString().TrimEnd();
+
+        void Line(string label, string prose) =>
+            text.AppendLine(label.PadRight(Screen.LabelWidth) + Screen.Prose(prose, Screen.LabelWidth));
     }
 
     /// <summary>A network, trained with augmentation or without.</summary>

@@ -12,28 +12,31 @@ namespace CudnnDigits.Cli.Studies;
 internal sealed record FoldResult(int Fold, string Run, int Samples, double Accuracy, double MacroF1, double Loss);
 
 /// <summary>Result of <c>crossval --json</c>: shares of the held-out digits, each digit held out once.</summary>
-internal sealed record CrossvalResult(string Model, int Epochs, IReadOnlyList<FoldResult> Folds, Spread Accuracy, Spread MacroF1, Metrics Pooled);
+internal sealed record CrossvalResult(
+    string Model, int Epochs, IReadOnlyList<FoldResult> Folds, Spread Accuracy, Spread MacroF1, Metrics Pooled);
 
 /// <summary><c>crossval</c>: stratified k-fold cross-validation, on one machine or fold by fold on several.</summary>
 internal static class CrossvalCommand
 {
     private const string ResultName = "crossval.json";
 
-    private static readonly Option<int?> Folds = CommonOptions.Ranged("--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
-    private static readonly Option<int?> Fold = CommonOptions.Ranged("--fold", "k", "Train only fold k, from 1 to K, into a run folder; --collect collects such runs.", 1, CommonOptions.MostFolds);
-    private static readonly Option<string[]> Collect = new("--collect") { Description = "Collect runs made with --fold: their folders, or folders that contain them.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
-    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study, of the run of --fold, or for the report of --collect. Default: runs/crossval-<UTC time>; none for --collect.");
-    private static readonly Option<string?> Resume = Study.ResumeOption("cross-validation");
-
-    private static readonly Option[] FixedByStudy = [.. TrainingOptionSet.Training, Folds, Fold, Collect, Out, .. Machine.FixedByRun];
-
-    public static Command Create()
+    private static readonly Option<int?> Folds = CommonOptions.Ranged(
+        "--folds", "K", "Number of folds. Default: 5.", 2, CommonOptions.MostFolds);
+    private static readonly Option<int?> Fold = CommonOptions.Ranged(
+        "--fold", "k", "Train only fold k, from 1 to K, into a run folder; --collect collects such runs.", 1, CommonOptions.MostFolds);
+    private static readonly Option<string[]> Collect = new("--collect")
     {
-        Command command = new("crossval", "Run k-fold cross-validation: train on all folds except one and score that one, for each fold. The last epoch counts.");
-        command.AddRange([Folds, Fold, Collect, Out, Resume, .. TrainingOptionSet.Training, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
-        command.SetAction(Run);
-        return command;
-    }
+        Description = "Collect runs made with --fold: their folders, or folders that contain them.",
+        HelpName = "DIR",
+        AllowMultipleArgumentsPerToken = true,
+    };
+    private static readonly Option<string?> Out = CommonOptions.OutFolder(
+        "Folder of the study, of the run of --fold, or for the report of --collect. "
+        + "Default: runs/crossval-<UTC time>; none for --collect.");
+
+    public static Command Create() => Study.CommandOf(
+        "crossval", "Run k-fold cross-validation: train on all folds except one and score that one, for each fold. The last epoch counts.",
+        Run, [Folds, Fold, Collect, Out, .. TrainingOptionSet.Training]);
 
     private static int Run(ParseResult result)
     {
@@ -41,18 +44,19 @@ internal static class CrossvalCommand
         {
             CheckOut(result.GetValue(Out));
             Dictionary<string, DigitDataset> cache = [];
-            Report(result, [.. folders.SelectMany(FindRuns).Select(Read)], result.GetValue(Out), runs => [.. runs.Select(run => RunReport.Load(run.Folder.Path, cache))]);
+            Report(
+                result, folders.SelectMany(FindRuns).Select(Read), result.GetValue(Out),
+                runs => [.. runs.Select(run => RunReport.Load(run.Folder.Path, cache))]);
             return ExitCode.Done;
         }
 
         using Interruption interruption = new();
-        if (result.GetValue(Fold) is { } fold && result.GetValue(Resume) is null)
+        if (result.GetValue(Fold) is { } fold && !Study.IsResumed(result))
         {
             return RunFold(result, fold, interruption.Token);
         }
 
-        using Study study = Study.Open(result, Resume, FixedByStudy, () => Study.Create(
-            result, result.GetValue(Out), OptionsOf(result, fold: 1), result.GetValue(Folds) ?? 5));
+        using Study study = Study.Open(result, () => new(OptionsOf(result, fold: 1), result.GetValue(Folds) ?? 5));
         Report(result, Runs(study, interruption.Token), study.Folder, study.Load);
         return ExitCode.Done;
     }
@@ -69,7 +73,8 @@ internal static class CrossvalCommand
     public static string Page(Study study) => Page(study.Load(Runs(study, CancellationToken.None)));
 
     private static string Page(IReadOnlyList<RunReport> folds) => HtmlReport.Page(
-        "Every digit is held out in one fold, and read by a network that was not trained on it; the last epoch of each, nothing picked.", new RunGroup($"{folds.Count}-fold cross-validation", folds));
+        "Every digit is held out in one fold, and read by a network that was not trained on it; the last epoch of each, nothing picked.",
+        new RunGroup($"{folds.Count}-fold cross-validation", folds));
 
     private static int RunFold(ParseResult result, int fold, CancellationToken cancellation)
     {
@@ -80,16 +85,22 @@ internal static class CrossvalCommand
         }
 
         string? path = result.GetValue(TrainingOptionSet.Data);
-        DigitDataset data = CommonOptions.LoadTraining(path, result.GetValue(TrainingOptionSet.Quiet));
+        bool quiet = result.GetValue(TrainingOptionSet.Quiet);
+        DigitDataset data = CommonOptions.LoadTraining(path, quiet);
         using TrainingRun run = TrainingRun.Create(
-            started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started), (data, RunData.Of(path, data)), options, Machine.From(result));
-        Metrics metrics = run.Train(TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), options), ThisProgram.Command("train", "--resume", run.Folder.Path), cancellation);
-        FoldResult summary = new(fold, run.Folder.Path, metrics.Samples, metrics.Accuracy, metrics.MacroF1, metrics.Loss);
+            started => result.GetValue(Out) ?? CommonOptions.NewFolder($"fold-{fold}-of-{options.Folds}", started),
+            (data, RunData.Of(path, data)), options, Machine.From(result));
+        string resumeWith = ThisProgram.Command("train", "--resume", run.Folder.Path);
+        Metrics metrics = run.Train(TrainingReporter.Create(quiet, options), resumeWith, cancellation);
         Study.Tell(
-            result, JsonSerializer.Serialize(summary, StudyJson.Default.FoldResult),
-            $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\nrun       {run.Folder.Path}");
+            result, JsonSerializer.Serialize(ResultOf(fold, run.Folder, metrics), StudyJson.Default.FoldResult),
+            $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\n"
+            + $"run       {run.Folder.Path}");
         return ExitCode.Done;
     }
+
+    private static FoldResult ResultOf(int fold, RunFolder folder, Metrics metrics) =>
+        new(fold, folder.Path, metrics.Samples, metrics.Accuracy, metrics.MacroF1, metrics.Loss);
 
     private static TrainingOptions OptionsOf(ParseResult result, int fold) =>
         TrainingOptionSet.Resolve(result) with { Folds = result.GetValue(Folds) ?? 5, Fold = fold, KeepLast = true };
@@ -104,8 +115,11 @@ internal static class CrossvalCommand
 
         string[] below = Directory.Exists(folder)
             ? [.. Directory.GetDirectories(folder).Where(path => File.Exists(Path.Combine(path, "run.json"))).Order(StringComparer.Ordinal)]
-            : throw new InputException($"{folder}: no such folder; give --collect the runs of --fold, or a folder that holds them");
-        return below.Length > 0 ? below : throw new InputException($"{folder}: holds no runs; give --collect the runs of --fold, or a folder that holds them");
+            : [];
+        string wrong = Directory.Exists(folder) ? "holds no runs" : "no such folder";
+        return below.Length > 0
+            ? below
+            : throw new InputException($"{folder}: {wrong}; give --collect the runs of --fold, or a folder that holds them");
     }
 
     /// <summary>--collect writes two files, beside the folds say, and only over those that it has written.</summary>
@@ -140,17 +154,10 @@ internal static class CrossvalCommand
     private static FinishedRun Read(string folder) => FinishedRun.Read(folder)
         ?? throw new InputException($"{folder}: has not ended; go on with {ThisProgram.Command("train", "--resume", folder)}");
 
-    private static CrossvalResult Summarize(IReadOnlyList<FinishedRun> runs)
-    {
-        FinishedRun[] folds = [.. runs];
-        return new CrossvalResult(
-            folds[0].Options.Model,
-            folds[0].Options.Epochs,
-            [.. folds.Select(run => new FoldResult(run.Options.Fold, run.Folder.Path, run.Metrics.Samples, run.Metrics.Accuracy, run.Metrics.MacroF1, run.Metrics.Loss))],
-            Spread.Of(folds.Select(run => run.Metrics.Accuracy)),
-            Spread.Of(folds.Select(run => run.Metrics.MacroF1)),
-            RunGroup.Pool([.. folds.Select(run => run.Metrics)]));
-    }
+    private static CrossvalResult Summarize(FinishedRun[] folds) => new(
+        folds[0].Options.Model, folds[0].Options.Epochs, [.. folds.Select(run => ResultOf(run.Options.Fold, run.Folder, run.Metrics))],
+        Spread.Of(folds.Select(run => run.Metrics.Accuracy)), Spread.Of(folds.Select(run => run.Metrics.MacroF1)),
+        RunGroup.Pool([.. folds.Select(run => run.Metrics)]));
 
     /// <summary>All folds of one cross-validation, each once.</summary>
     private static void Check(FinishedRun[] folds)
@@ -163,9 +170,11 @@ internal static class CrossvalCommand
                 throw new InputException($"{run.Folder.Path}: is no run of crossval --fold; leave it out");
             }
 
-            if (run.Options with { Fold = first.Options.Fold } != first.Options || run.Folder.ReadRecord().Data.Fingerprint != first.Folder.ReadRecord().Data.Fingerprint)
+            if (run.Options with { Fold = first.Options.Fold } != first.Options
+                || run.Folder.ReadRecord().Data.Fingerprint != first.Folder.ReadRecord().Data.Fingerprint)
             {
-                throw new InputException($"{run.Folder.Path}: was made with other options or data than {first.Folder.Path}; collect the folds of one cross-validation");
+                throw new InputException($"{run.Folder.Path}: was made with other options or data than {first.Folder.Path}; "
+                    + "collect the folds of one cross-validation");
             }
         }
 
@@ -174,49 +183,48 @@ internal static class CrossvalCommand
             FinishedRun[] held = [.. folds.Where(run => run.Options.Fold == fold)];
             if (held.Length != 1)
             {
+                int count = first.Options.Folds;
                 throw new InputException(held.Length == 0
-                    ? $"fold {fold} of {first.Options.Folds} is missing; make it with {ThisProgram.Command("crossval", "--fold", $"{fold}")}, --folds {first.Options.Folds} and what the others were given"
-                    : $"fold {fold} is there {held.Length} times ({string.Join(", ", held.Select(run => run.Folder.Path))}); leave all but one out");
+                    ? $"fold {fold} of {count} is missing; make it with {ThisProgram.Command("crossval", "--fold", $"{fold}")}, "
+                        + $"--folds {count} and what the others were given"
+                    : $"fold {fold} is there {held.Length} times ({string.Join(", ", held.Select(run => run.Folder.Path))}); "
+                        + "leave all but one out");
             }
         }
     }
 
     /// <summary>Prints the summary and, where there is a folder, leaves it there too, with a page.</summary>
-    private static void Report(ParseResult result, IReadOnlyList<FinishedRun> runs, string? folder, Func<IEnumerable<FinishedRun>, IReadOnlyList<RunReport>> load)
+    private static void Report(
+        ParseResult result, IEnumerable<FinishedRun> runs, string? folder, Func<IEnumerable<FinishedRun>, IReadOnlyList<RunReport>> load)
     {
-        runs = [.. runs.OrderBy(run => run.Options.Fold)];
-        Check([.. runs]);
-        CrossvalResult summary = Summarize(runs);
+        FinishedRun[] folds = [.. runs.OrderBy(run => run.Options.Fold)];
+        Check(folds);
+        CrossvalResult summary = Summarize(folds);
         string json = JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult), text = Format(summary);
         if (folder is not null)
         {
             string page = Path.Combine(folder, Study.PageName);
             CommonOptions.CreateFolder(folder);
-            AtomicFile.WriteText(Path.Combine(folder, ResultName), writer => writer.WriteLine(json)); // first: it says whose folder this is
-            AtomicFile.WriteText(page, writer => writer.Write(Page(load(runs))));
+            // The result comes first: it says whose folder this is.
+            AtomicFile.WriteText(Path.Combine(folder, ResultName), writer => writer.WriteLine(json));
+            AtomicFile.WriteText(page, writer => writer.Write(Page(load(folds))));
             text += $"\nreport    {page}";
         }
 
-        StandardStreams.Tell(folder is null || result.GetValue(TrainingOptionSet.Json), result.GetValue(TrainingOptionSet.Json) ? json : text);
+        bool isJson = result.GetValue(TrainingOptionSet.Json);
+        StandardStreams.Tell(isResult: folder is null || isJson, isJson ? json : text);
     }
 
-    private static string Format(CrossvalResult summary)
-    {
-        StringBuilder text = new();
-        text.AppendLine($"{summary.Model}, {summary.Epochs} epoch{(summary.Epochs == 1 ? "" : "s")}, {summary.Folds.Count} folds, each digit held out once; the last epoch of each");
-        text.AppendLine();
-        text.AppendLine("fold   accuracy   macro F1      loss    digits");
-        foreach (FoldResult fold in summary.Folds)
-        {
-            text.AppendLine($"{fold.Fold,4}  {fold.Accuracy,9:P2}  {fold.MacroF1,9:P2}  {fold.Loss,8:F4}  {fold.Samples,8:N0}");
-        }
+    private static string Format(CrossvalResult summary) => $"""
+        {summary.Model}, {Study.Epochs(summary.Epochs)}, {summary.Folds.Count} folds, each digit held out once; the last epoch of each
 
-        text.AppendLine();
-        text.AppendLine($"accuracy  {summary.Accuracy.ToPercent()}");
-        text.AppendLine($"macro F1  {summary.MacroF1.ToPercent()}");
-        text.AppendLine();
-        text.AppendLine("all folds together");
-        text.Append(MetricsTable.Format(summary.Pooled));
-        return text.ToString();
-    }
+        fold   accuracy   macro F1      loss    digits
+        {string.Join('\n', summary.Folds.Select(f => $"{f.Fold,4}  {f.Accuracy,9:P2}  {f.MacroF1,9:P2}  {f.Loss,8:F4}  {f.Samples,8:N0}"))}
+
+        accuracy  {summary.Accuracy.ToPercent()}
+        macro F1  {summary.MacroF1.ToPercent()}
+
+        all folds together
+        {MetricsTable.Format(summary.Pooled)}
+        """;
 }

@@ -12,10 +12,6 @@ namespace CudnnDigits.Cli.Studies;
 
 /// <summary>What a study was started with: study.json.</summary>
 /// <param name="Command">The command that made it: compare, crossval, repeat or tune.</param>
-/// <param name="Version">Version of this program.</param>
-/// <param name="Started">UTC.</param>
-/// <param name="Data">The data.</param>
-/// <param name="Machine">Where to train, as asked for.</param>
 /// <param name="Options">What its runs have in common.</param>
 /// <param name="Size">How large it is: seeds of compare and repeat, folds of crossval, epochs of tune.</param>
 /// <param name="Models">Networks that compare compares; null elsewhere, and in records of versions that compared the report's.</param>
@@ -23,15 +19,12 @@ internal sealed record StudyRecord(
     string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<string>? Models = null);
 
-/// <summary>A run of a study that has come to its end.</summary>
-/// <param name="Name">Name of its folder.</param>
-/// <param name="Folder">Its folder.</param>
-/// <param name="Options">How it was trained.</param>
-/// <param name="History">Its epochs.</param>
-/// <param name="Metrics">Metrics of the last epoch's weights.</param>
-internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOptions Options, IReadOnlyList<EpochRecord> History, Metrics Metrics)
+/// <summary>What a new study begins with; see <see cref="StudyRecord"/>.</summary>
+internal readonly record struct StudyPlan(TrainingOptions Options, int Size, IReadOnlyList<string>? Models = null);
+
+/// <summary>A run of a study that has ended, with the metrics of the last epoch's weights.</summary>
+internal sealed record FinishedRun(RunFolder Folder, TrainingOptions Options, IReadOnlyList<EpochRecord> History, Metrics Metrics)
 {
-    /// <summary>Its last epoch.</summary>
     public EpochRecord Last => History[^1];
 
     /// <summary>Reads a run that has ended; null where it has not.</summary>
@@ -39,7 +32,7 @@ internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOption
     {
         RunFolder folder = new(path);
         return folder.ReadMetrics() is { } metrics && folder.ReadHistory() is { Count: > 0 } history
-            ? new FinishedRun(Path.GetFileName(path), folder, folder.ReadRecord().Options, history, metrics)
+            ? new FinishedRun(folder, folder.ReadRecord().Options, history, metrics)
             : null;
     }
 }
@@ -51,6 +44,10 @@ internal sealed record FinishedRun(string Name, RunFolder Folder, TrainingOption
 internal sealed class Study : IDisposable
 {
     internal const string RecordName = RunFolder.StudyName, PageName = "report.html";
+
+    /// <summary>The options that every study has.</summary>
+    public static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/<command>-<UTC time>.");
+    private static readonly Option<string?> Resume = new("--resume") { Description = "Continue an interrupted study.", HelpName = "DIR" };
 
     private readonly DigitDataset? _data;
     private readonly bool _quiet;
@@ -80,10 +77,20 @@ internal sealed class Study : IDisposable
     /// <summary>The command that goes on with it.</summary>
     public string ResumeWith => ThisProgram.Command(Record.Command, "--resume", Folder);
 
-    /// <summary>The option of a study's command that goes on with it.</summary>
-    /// <param name="what">What the study is called: "comparison".</param>
-    public static Option<string?> ResumeOption(string what) =>
-        new("--resume") { Description = $"Continue a {what} that was interrupted.", HelpName = "DIR" };
+    /// <summary>Whether --resume is given.</summary>
+    public static bool IsResumed(ParseResult result) => result.GetValue(Resume) is not null;
+
+    /// <summary>"1 epoch", "3 epochs".</summary>
+    public static string Epochs(int count) => $"{count} epoch{(count == 1 ? "" : "s")}";
+
+    /// <summary>The command of a study: its own options, then those that every study has.</summary>
+    public static Command CommandOf(string name, string help, Func<ParseResult, int> run, IEnumerable<Option> own)
+    {
+        Command command = new(name, help);
+        command.AddRange([.. own, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
+        command.SetAction(run);
+        return command;
+    }
 
     /// <summary>Prints a study's result: the JSON object where --json asks for it, else the text for people.</summary>
     public static void Tell(ParseResult result, string json, string text)
@@ -92,16 +99,10 @@ internal sealed class Study : IDisposable
         StandardStreams.Tell(isResult, isResult ? json : text);
     }
 
-    /// <summary>Makes the folder of a new study.</summary>
-    /// <param name="result">The command line: data, device, --quiet.</param>
-    /// <param name="path">The folder, or null for a new one under runs/.</param>
-    /// <param name="options">What its runs have in common.</param>
-    /// <param name="size">See <see cref="StudyRecord"/>.</param>
-    /// <param name="models">See <see cref="StudyRecord"/>.</param>
-    /// <exception cref="InputException">The folder is not empty, or cannot be written.</exception>
-    public static Study Create(
-        ParseResult result, string? path, TrainingOptions options, int size, IReadOnlyList<string>? models = null)
+    /// <summary>Makes the folder of a new study; a new one under runs/ if --out names none.</summary>
+    private static Study Create(ParseResult result, StudyPlan plan)
     {
+        (TrainingOptions options, int size, IReadOnlyList<string>? models) = plan;
         Machine machine = Machine.From(result);
         return Begin(machine, options, gpu =>
         {
@@ -109,32 +110,33 @@ internal sealed class Study : IDisposable
             bool quiet = result.GetValue(TrainingOptionSet.Quiet);
             string? dataPath = result.GetValue(TrainingOptionSet.Data);
             DigitDataset data = CommonOptions.LoadTraining(dataPath, quiet);
-            StudyRecord record = new(command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size, models);
-            string folder = path ?? CommonOptions.NewFolder(command, record.Started), file = Path.Combine(folder, RecordName);
-            FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(File.Exists(file)
-                ? $"{folder}: holds a study already; go on with {ThisProgram.Command(command, "--resume", folder)}, or choose another --out"
-                : $"{folder}: is not empty; choose another --out");
+            StudyRecord record = new(
+                command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size, models);
+            string folder = result.GetValue<string?>("--out") ?? CommonOptions.NewFolder(command, record.Started);
+            string file = Path.Combine(folder, RecordName);
+            string goOn = ThisProgram.Command(command, "--resume", folder);
+            FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(
+                $"{folder}: {(File.Exists(file) ? $"holds a study already; go on with {goOn}, or" : "is not empty;")} "
+                + "choose another --out");
             RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
             return new Study(folder, folderLock, record, data, gpu, quiet);
         });
     }
 
     /// <summary>Reads a study that has ended.</summary>
-    /// <exception cref="InputException">There is none, or it is damaged.</exception>
     public static Study Read(string path)
     {
-        StudyRecord record = ReadRecord(Path.Combine(path, RecordName), command: null);
+        StudyRecord record = ReadRecord(path, command: null);
         return new Study(path, null, record, null, null, quiet: true);
     }
 
     /// <summary>Whether a folder holds a study.</summary>
     public static bool IsIn(string path) => File.Exists(Path.Combine(path, RecordName));
 
-    /// <summary>Takes a study up where it stopped.</summary>
-    /// <exception cref="InputException">There is none, another process goes on with it, or its data has changed.</exception>
-    private static Study Resume(string path, ParseResult result)
+    /// <summary>Continues a study where it stopped.</summary>
+    private static Study Continue(string path, ParseResult result)
     {
-        StudyRecord record = ReadRecord(Path.Combine(path, RecordName), result.CommandResult.Command.Name);
+        StudyRecord record = ReadRecord(path, result.CommandResult.Command.Name);
         record = record with { Machine = record.Machine.MovedBy(result) };
         FolderLock folderLock = FolderLock.Take(path);
         return Begin(record.Machine, record.Options, gpu =>
@@ -142,7 +144,8 @@ internal sealed class Study : IDisposable
             DigitDataset data = CommonOptions.LoadTraining(record.Data.Path, result.GetValue(TrainingOptionSet.Quiet));
             return data.Fingerprint() == record.Data.Fingerprint
                 ? new Study(path, folderLock, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
-                : throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new one");
+                : throw new InputException(
+                    $"{data.Name}: is not the data that {path} was started with; restore that, or start a new study");
         });
     }
 
@@ -161,28 +164,26 @@ internal sealed class Study : IDisposable
         }
     }
 
-    /// <summary>Takes up the study named by an option, or makes a new one; beside --resume, only device and threads may change.</summary>
-    public static Study Open(ParseResult result, Option<string?> resume, IEnumerable<Option> fixedByStudy, Func<Study> create)
+    /// <summary>Continues the study of --resume, or makes a new one. Beside --resume, only device and threads may change.</summary>
+    public static Study Open(ParseResult result, Func<StudyPlan> plan)
     {
-        if (result.GetValue(resume) is not { } folder)
+        if (result.GetValue(Resume) is not { } folder)
         {
-            return create();
+            return Create(result, plan());
         }
 
-        return fixedByStudy.FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } given
-            ? throw new InputException($"{given.Name} cannot be changed by --resume; a {result.CommandResult.Command.Name} goes on as it was started, but for --device and --threads")
-            : Resume(folder, result);
+        Command command = result.CommandResult.Command;
+        IEnumerable<Option> free = [Resume, TrainingOptionSet.Quiet, TrainingOptionSet.Json, .. Machine.Options.Except(Machine.FixedByRun)];
+        return command.Options.Except(free).FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } given
+            ? throw new InputException(
+                $"{given.Name} cannot be changed by --resume; a {command.Name} goes on as it was started, but for --device and --threads")
+            : Continue(folder, result);
     }
 
     /// <summary>Says how much there is to do, for the time left.</summary>
     public void Plan(IEnumerable<TrainingOptions> runs) => _work = runs.Sum(Work);
 
-    /// <summary>Trains one run to its end, or reads it where that has been done.</summary>
-    /// <param name="name">Name of its folder.</param>
-    /// <param name="label">What it is, for people: "fold 2 of 5".</param>
-    /// <param name="options">How to train it.</param>
-    /// <param name="cancellation">Ends it between steps, with its state saved.</param>
-    /// <exception cref="InputException">Another run stands in its place.</exception>
+    /// <summary>Trains one run to its end, or reads it if it has ended. The label is for people: "fold 2 of 5".</summary>
     public FinishedRun Run(string name, string label, TrainingOptions options, CancellationToken cancellation)
     {
         string path = Path.Combine(Folder, name);
@@ -215,7 +216,8 @@ internal sealed class Study : IDisposable
         _workDone += Work(options);
         FinishedRun finished = FinishedRun.Read(path)!;
         double left = _work - _workDone - _workSkipped;
-        reporter.RunEnd(finished.Metrics.Accuracy, left > 0 ? TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * left) : null, isFirst: !_hasTold);
+        TimeSpan? timeLeft = left > 0 ? TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * left) : null;
+        reporter.RunEnd(finished.Metrics.Accuracy, timeLeft, isFirst: !_hasTold);
         _hasTold = true;
         return finished;
     }
@@ -244,10 +246,11 @@ internal sealed class Study : IDisposable
     {
         bool holdsRun = File.Exists(Path.Combine(path, "run.json"));
         if (holdsRun
-            ? new RunFolder(path).ReadRecord() is var record && (record.Data.Fingerprint != Record.Data.Fingerprint || record.Options != options)
+            ? new RunFolder(path).ReadRecord() is var run && (run.Data.Fingerprint != Record.Data.Fingerprint || run.Options != options)
             : Directory.Exists(path) && !FolderLock.IsEmpty(path))
         {
-            throw new InputException($"{path}: {(holdsRun ? "is" : "holds something else, perhaps")} another run than the one this {Record.Command} makes there; move it away");
+            string what = holdsRun ? "is another run than the one that" : "holds something other than the run that";
+            throw new InputException($"{path}: {what} this {Record.Command} makes there; move it away");
         }
     }
 
@@ -268,8 +271,8 @@ internal sealed class Study : IDisposable
     {
         try
         {
-            TrainingOptions options = record.Options with { Epochs = Math.Max(record.Options.Epochs, record.Command == "compare" ? 1 : record.Options.Epochs) }; // 0 is each network's own
-            options.Checked();
+            bool isOwn = record is { Command: "compare", Options.Epochs: 0 }; // the epochs of each network's own
+            TrainingOptions options = (isOwn ? record.Options with { Epochs = 1 } : record.Options).Checked();
             Check(options.Epochs <= CommonOptions.MostEpochs, "epochs", options.Epochs);
             Check(options.BatchSize <= CommonOptions.MostBatch, "batch_size", options.BatchSize);
             (int least, int most) = record.Command switch
@@ -289,7 +292,7 @@ internal sealed class Study : IDisposable
         }
         catch (Exception e) when (e is ArgumentException or InputException)
         {
-            throw new InputException($"{file}: is damaged: {e.Message}; bring back a copy of it, or start a new study", e);
+            throw new InputException($"{file}: is damaged: {e.Message}; restore a copy of it, or start a new study", e);
         }
 
         static void Check(bool holds, string name, object? value)
@@ -301,20 +304,24 @@ internal sealed class Study : IDisposable
         }
     }
 
-    private static StudyRecord ReadRecord(string file, string? command)
+    private static StudyRecord ReadRecord(string folder, string? command)
     {
+        string file = Path.Combine(folder, RecordName);
         StudyRecord record = RecordFile.Read(file, StudyJson.Default.StudyRecord)
-            ?? throw new InputException($"{Path.GetDirectoryName(file)}: holds no {command ?? "study"} (no {RecordName}); give the folder that {command ?? "a study"} wrote");
+            ?? throw new InputException(
+                $"{folder}: holds no {command ?? "study"} (no {RecordName}); give the folder that {command ?? "a study"} wrote");
         return command is null || record.Command == command
             ? Checked(file, record)
-            : throw new InputException($"{Path.GetDirectoryName(file)}: holds a {record.Command}; go on with {ThisProgram.Command(record.Command, "--resume", Path.GetDirectoryName(file)!)}");
+            : throw new InputException(
+                $"{folder}: holds a {record.Command}; go on with {ThisProgram.Command(record.Command, "--resume", folder)}");
     }
 }
 
 /// <summary>JSON in snake_case, without reflection.</summary>
 [JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true,
-    RespectRequiredConstructorParameters = true, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow)]
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, UseStringEnumConverter = true,
+    RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true,
+    UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow)]
 [JsonSerializable(typeof(StudyRecord))]
 [JsonSerializable(typeof(CompareResult))]
 [JsonSerializable(typeof(CrossvalResult))]

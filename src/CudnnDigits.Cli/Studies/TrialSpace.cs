@@ -8,9 +8,7 @@ internal static class TrialSpace
 {
     public static readonly TrainingField[] Fields = [.. TrainingField.All.Where(field => field.Search is not null)];
 
-    /// <summary>One trial's options. Trial 0 is the defaults, by which the others are judged.</summary>
-    /// <param name="defaults">The network's defaults, with the study's seed.</param>
-    /// <param name="trial">From 0; the same trial of the same seed is always the same.</param>
+    /// <summary>The options of a trial: always the same ones for the same seed. Trial 0 is the defaults.</summary>
     public static TrainingOptions Draw(TrainingOptions defaults, int trial)
     {
         Philox random = new(defaults.Seed);
@@ -31,15 +29,11 @@ internal static class TrialSpace
 /// on. Every rung gets the same share of the budget, and every rung trains from scratch, because a schedule spans its run.
 /// Source: Jamieson, Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization".
 /// </summary>
-/// <param name="Epochs">Epochs of each trial of the rung.</param>
-/// <param name="Trials">Trials in the rung.</param>
 internal sealed record Rung(int Epochs, int Trials)
 {
     private const int Factor = 3;
 
-    /// <summary>The rungs, from the shortest trainings to the longest.</summary>
-    /// <param name="epochs">Epochs of the longest.</param>
-    /// <param name="budget">Epochs in all.</param>
+    /// <summary>The rungs, from the shortest trainings to the longest, which has <paramref name="epochs"/>.</summary>
     public static IReadOnlyList<Rung> Plan(int epochs, int budget)
     {
         List<int> lengths = [epochs];

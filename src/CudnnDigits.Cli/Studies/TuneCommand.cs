@@ -7,18 +7,15 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>A trial as it stands in trials.csv.</summary>
-/// <param name="Number">Its number; 0 is the network's defaults.</param>
-/// <param name="Options">Its options.</param>
-/// <param name="Run">Its run, or null where its loss became no number.</param>
+/// <summary>A trial of trials.csv. Number 0 is the network's defaults; a trial that diverged has no run.</summary>
 internal sealed record Trial(int Number, TrainingOptions Options, FinishedRun? Run)
 {
-    /// <summary>Its last epoch.</summary>
     public EpochRecord? Last => Run?.Last;
 
     /// <summary>Sorts the better first: validation accuracy, then loss.</summary>
     public static IEnumerable<Trial> Best(IEnumerable<Trial> trials) =>
-        trials.OrderByDescending(trial => trial.Last?.ValidationAccuracy ?? -1).ThenBy(trial => trial.Last?.ValidationLoss ?? double.MaxValue).ThenBy(trial => trial.Number);
+        trials.OrderByDescending(trial => trial.Last?.ValidationAccuracy ?? -1)
+            .ThenBy(trial => trial.Last?.ValidationLoss ?? double.MaxValue).ThenBy(trial => trial.Number);
 }
 
 /// <summary>
@@ -31,40 +28,34 @@ internal sealed record TuneResult(
 /// <summary><c>tune</c>: a seeded search for training options, within a budget, that resumes.</summary>
 internal static class TuneCommand
 {
-    private const double TestShare = 0.2, ValidationShare = 0.2;
     private const string ResultName = "tune.json";
 
-    private static readonly Option<int?> Budget = CommonOptions.Ranged("--budget", "N", "Total epochs of all trials. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
-    private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the search. Default: runs/tune-<UTC time>.");
-    private static readonly Option<string?> Resume = Study.ResumeOption("search");
+    private static readonly Option<int?> Budget = CommonOptions.Ranged(
+        "--budget", "N", "Total epochs of all trials. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
 
-    private static readonly Option[] FixedByStudy = [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, TrainingOptionSet.Seed, Budget, Out, .. Machine.FixedByRun];
-
-    public static Command Create()
-    {
-        Command command = new("tune", "Search learning rate, batch size, schedule, dropout and augmentation by successive halving within a budget of epochs.");
-        command.AddRange([TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, TrainingOptionSet.Seed, Out, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
-        command.SetAction(Run);
-        return command;
-    }
+    public static Command Create() => Study.CommandOf(
+        "tune", "Search learning rate, batch size, schedule, dropout and augmentation by successive halving within a budget of epochs.",
+        Run, [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, TrainingOptionSet.Seed, Study.Out]);
 
     private static int Run(ParseResult result)
     {
         using Interruption interruption = new();
-        using Study study = Study.Open(result, Resume, FixedByStudy, () =>
+        using Study study = Study.Open(result, () =>
         {
-            TrainingOptions options = TrainingOptionSet.Resolve(result) with { Validation = ValidationShare, Test = TestShare, KeepLast = true };
+            TrainingOptions options = TrainingOptionSet.Resolve(result) with { Validation = 0.2, Test = 0.2, KeepLast = true };
             int budget = result.GetValue(Budget) ?? 10 * options.Epochs, least = Rung.LeastBudget(options.Epochs);
             return budget >= least
-                ? Study.Create(result, result.GetValue(Out), options, budget)
-                : throw new InputException($"--budget {budget} is too little to compare anything at {options.Epochs} epochs; give at least {least}, or fewer --epochs");
+                ? new StudyPlan(options, budget)
+                : throw new InputException($"--budget {budget} is too little to compare anything at {options.Epochs} epochs; "
+                    + $"give at least {least}, or fewer --epochs");
         });
 
         Trial[] trials = [.. Search(study, interruption.Token)];
         TuneResult summary = Judge(study, trials);
         study.Write(Study.PageName, TunePage.Of(study, summary, trials));
-        study.Write(ResultName, JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult) + "\n");
-        Study.Tell(result, JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult), Format(study, summary));
+        string json = JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult);
+        study.Write(ResultName, json + "\n");
+        Study.Tell(result, json, Format(study, summary));
         return ExitCode.Done;
     }
 
@@ -72,13 +63,15 @@ internal static class TuneCommand
     public static string Page(Study study)
     {
         string file = Path.Combine(study.Folder, ResultName), mend = $"make it again with {study.ResumeWith}";
-        TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult, mend) ?? throw new InputException($"{study.Folder}: has not ended; go on with {study.ResumeWith}");
+        TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult, mend)
+            ?? throw new InputException($"{study.Folder}: has not ended; go on with {study.ResumeWith}");
         Trial[] trials = [.. Search(study, CancellationToken.None)];
-        return LastRung(trials).Any(trial => trial.Number == result.Winner) ? TunePage.Of(study, result, trials) : throw new InputException($"{file}: is damaged, trial {result.Winner} is not in the last rung; {mend}");
+        return LastRung(trials).Any(trial => trial.Number == result.Winner)
+            ? TunePage.Of(study, result, trials)
+            : throw new InputException($"{file}: is damaged, trial {result.Winner} is not in the last rung; {mend}");
     }
 
-    /// <summary>Runs rung after rung.</summary>
-    /// <returns>The trials of each rung; the defaults are among them.</returns>
+    /// <summary>Runs rung after rung. The defaults are among the trials of each.</summary>
     private static List<Trial> Search(Study study, CancellationToken cancellation)
     {
         List<Trial> trials = [];
@@ -90,11 +83,13 @@ internal static class TuneCommand
         foreach (Rung rung in rungs)
         {
             // The defaults go all the way, whatever they score: they are what the winner is compared with.
-            numbers = rungTrials.Length == 0 ? numbers : [0, .. Trial.Best(rungTrials).Select(trial => trial.Number).Where(number => number > 0).Take(rung.Trials - 1)];
+            IEnumerable<int> best = Trial.Best(rungTrials).Select(trial => trial.Number).Where(number => number > 0);
+            numbers = rungTrials.Length == 0 ? numbers : [0, .. best.Take(rung.Trials - 1)];
             rungTrials = new Trial[numbers.Length];
             for (int i = 0; i < numbers.Length; i++)
             {
-                rungTrials[i] = RunTrial(study, numbers[i], rung, $"{rung.Epochs} epoch{(rung.Epochs == 1 ? "" : "s")}, {i + 1} of {numbers.Length}, trial {numbers[i]}", keep: rung == rungs[^1], cancellation);
+                string label = $"{Study.Epochs(rung.Epochs)}, {i + 1} of {numbers.Length}, trial {numbers[i]}";
+                rungTrials[i] = RunTrial(study, numbers[i], rung, label, keep: rung == rungs[^1], cancellation);
                 trials.Add(rungTrials[i]);
                 if (!study.IsRead)
                 {
@@ -108,7 +103,8 @@ internal static class TuneCommand
     }
 
     /// <summary>The trials that were trained for the most epochs; the defaults are among them.</summary>
-    public static IEnumerable<Trial> LastRung(IReadOnlyList<Trial> trials) => trials.Where(trial => trial.Options.Epochs == trials[^1].Options.Epochs);
+    public static IEnumerable<Trial> LastRung(IReadOnlyList<Trial> trials) =>
+        trials.Where(trial => trial.Options.Epochs == trials[^1].Options.Epochs);
 
     private static Trial RunTrial(Study study, int number, Rung rung, string label, bool keep, CancellationToken cancellation)
     {
@@ -146,9 +142,9 @@ internal static class TuneCommand
         Trial winner = Trial.Best(last).First(), defaults = last.First(trial => trial.Number == 0);
         int[] rows = study.Record.Options.Split.Draw(study.Data.Labels).Test;
         return new TuneResult(
-            study.Record.Options.Model, trials.Select(trial => trial.Number).Distinct().Count(), trials.Sum(trial => trial.Options.Epochs), winner.Number, winner.Options,
-            winner.Last?.ValidationAccuracy ?? 0, Test(winner), defaults.Last?.ValidationAccuracy ?? 0, Test(defaults), rows.Length,
-            Path.Combine(study.Folder, NameOf(winner.Number, winner.Options.Epochs)));
+            study.Record.Options.Model, trials.DistinctBy(trial => trial.Number).Count(), trials.Sum(trial => trial.Options.Epochs),
+            winner.Number, winner.Options, winner.Last?.ValidationAccuracy ?? 0, Test(winner), defaults.Last?.ValidationAccuracy ?? 0,
+            Test(defaults), rows.Length, Path.Combine(study.Folder, NameOf(winner.Number, winner.Options.Epochs)));
 
         double Test(Trial trial)
         {
@@ -157,39 +153,38 @@ internal static class TuneCommand
                 return 0;
             }
 
-            string weights = new RunFolder(Path.Combine(study.Folder, NameOf(trial.Number, trial.Options.Epochs))).ModelFile;
+            string weights = trial.Run!.Folder.ModelFile;
             using DigitClassifier classifier = new(
                 Checkpoint.LoadWeights(weights, trial.Options.CreateNetwork()).Weights, new ClassifierOptions { Device = "cpu" });
             return classifier.Evaluate(study.Data, rows).Accuracy;
         }
     }
 
-    private static string NameOf(int trial, int epochs) => string.Create(CultureInfo.InvariantCulture, $"trial-{trial:D3}-epochs-{epochs}");
+    private static string NameOf(int trial, int epochs) => $"trial-{trial:D3}-epochs-{epochs}";
 
-    private static string Format(Study study, TuneResult result)
-    {
-        StringBuilder text = new();
-        text.AppendLine($"{result.Trials} trials, {result.EpochsSpent:N0} epochs; winner trial {result.Winner}{(result.Winner == 0 ? ", the defaults" : "")}");
-        text.AppendLine();
-        text.AppendLine($"                validation   test: {result.TestDigits:N0} digits that the search never saw");
-        text.AppendLine($"winner          {result.ValidationAccuracy,-11:P2}  {result.TestAccuracy:P2}");
-        text.AppendLine($"the defaults    {result.DefaultsValidationAccuracy,-11:P2}  {result.DefaultsTestAccuracy:P2}");
-        text.AppendLine();
-        text.AppendLine(Screen.Prose("The winner was chosen by its validation accuracy, which therefore flatters it; compare the test column."));
-        text.AppendLine();
-        text.AppendLine($"trials    {Path.Combine(study.Folder, "trials.csv")}");
-        text.AppendLine($"picture   {Path.Combine(study.Folder, "tune.svg")}");
-        text.AppendLine($"run       {result.Run}");
-        text.AppendLine($"report    {study.PageFile}");
-        return text.Append($"use it    {CommandLineOf(study.Record, result.Options)}").ToString();
-    }
+    private static string Format(Study study, TuneResult result) => $"""
+        {result.Trials} trials, {result.EpochsSpent:N0} epochs; winner trial {result.Winner}{(result.Winner == 0 ? ", the defaults" : "")}
+
+                        validation   test: {result.TestDigits:N0} digits that the search never saw
+        winner          {result.ValidationAccuracy,-11:P2}  {result.TestAccuracy:P2}
+        the defaults    {result.DefaultsValidationAccuracy,-11:P2}  {result.DefaultsTestAccuracy:P2}
+
+        {Screen.Prose("The winner was chosen by its validation accuracy, which therefore flatters it; compare the test column.")}
+
+        trials    {Path.Combine(study.Folder, "trials.csv")}
+        picture   {Path.Combine(study.Folder, "tune.svg")}
+        run       {result.Run}
+        report    {study.PageFile}
+        use it    {CommandLineOf(study.Record, result.Options)}
+        """;
 
     /// <summary>The command that trains with what was found.</summary>
     public static string CommandLineOf(StudyRecord study, TrainingOptions o)
     {
         string data = study.Data.Path is { } path ? $" --data {Shell.OfUser.Quote(path)}" : "";
         IEnumerable<string> options = TrainingField.All
-            .Where(field => field.Option is not null && field.Name != nameof(o.Seed) && field.Text(o) is not null && (field.Search is not null || field.IsChanged(o)))
+            .Where(field => field.Option is not null && field.Name != nameof(o.Seed) && field.Text(o) is not null)
+            .Where(field => field.Search is not null || field.IsChanged(o))
             .Select(field => $"{field.Option} {(field.AsNumber is { } number ? Figures.Exact(number(o)!.Value) : field.Show(o))}");
         return $"{ThisProgram.Command("train")}{data} --model {o.Model} {string.Join(' ', options)}";
     }

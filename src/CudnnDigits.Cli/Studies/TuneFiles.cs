@@ -10,12 +10,15 @@ internal static class TuneFiles
 
     public static string Csv(IEnumerable<Trial> trials)
     {
-        StringBuilder text = new($"trial,epochs,{string.Join(',', TrialSpace.Fields.Select(field => field.JsonName))},validation_accuracy,validation_loss,train_loss,seconds\n");
+        string names = string.Join(',', TrialSpace.Fields.Select(field => field.JsonName));
+        StringBuilder text = new($"trial,epochs,{names},validation_accuracy,validation_loss,train_loss,seconds\n");
         foreach ((int number, TrainingOptions o, FinishedRun? run) in trials)
         {
             EpochRecord? last = run?.Last;
-            text.Append(CultureInfo.InvariantCulture, $"{number},{o.Epochs},{string.Join(',', TrialSpace.Fields.Select(field => field.IsText ? field.Show(o) : field.Text(o)))},");
-            text.Append(CultureInfo.InvariantCulture, $"{last?.ValidationAccuracy:R},{last?.ValidationLoss:R},{last?.TrainLoss:R},{run?.History.Sum(epoch => epoch.Seconds):F1}\n");
+            string values = string.Join(',', TrialSpace.Fields.Select(field => field.IsText ? field.Show(o) : field.Text(o)));
+            double? seconds = run?.History.Sum(epoch => epoch.Seconds);
+            text.Append($"{number},{o.Epochs},{values},{last?.ValidationAccuracy:R},{last?.ValidationLoss:R},{last?.TrainLoss:R},");
+            text.Append($"{seconds:F1}\n");
         }
 
         return text.ToString();
@@ -24,15 +27,10 @@ internal static class TuneFiles
     /// <summary>Lengths of training, in epochs: the colours of the panels.</summary>
     public static int[] Lengths(IReadOnlyList<Trial> trials) => [.. trials.Select(trial => trial.Options.Epochs).Distinct().Order()];
 
-    /// <summary>A length in words.</summary>
-    public static string Epochs(int length) => $"{length} epoch{(length == 1 ? "" : "s")}";
-
     /// <summary>Validation error in percent; null where the trial diverged.</summary>
     public static double? Error(Trial trial) => 100 * (1 - trial.Last?.ValidationAccuracy);
 
     /// <summary>The options that were searched, and for each a chart of validation error, a colour per length of training.</summary>
-    /// <param name="trials">The trials.</param>
-    /// <param name="hasLegend">Whether the first chart says what the colours are.</param>
     public static IEnumerable<(string Title, Chart Chart)> Panels(IReadOnlyList<Trial> trials, bool hasLegend)
     {
         int[] lengths = Lengths(trials);
@@ -40,18 +38,21 @@ internal static class TuneFiles
         {
             SearchRange range = field.Search!;
             string?[] choices = range.Choices is null ? []
-                : [.. trials.Select(trial => trial.Options).OrderBy(o => field.AsNumber?.Invoke(o) ?? Array.IndexOf(range.Choices, field.Text(o))).Select(field.Show).Distinct()];
+                : [.. trials.Select(trial => trial.Options).OrderBy(PlaceOf).Select(field.Show).Distinct()];
+            double PlaceOf(TrainingOptions o) => field.AsNumber?.Invoke(o) ?? Array.IndexOf(range.Choices, field.Text(o));
             Func<TrainingOptions, double?> value = range.Choices is null ? field.AsNumber! : o => Array.IndexOf(choices, field.Show(o));
             if (!trials.Any(trial => value(trial.Options) is not null))
             {
                 continue;
             }
 
-            ChartAxis axis = range.Choices is not null ? new ChartAxis("", Labels: choices!) : range.IsLogarithmic ? new ChartAxis("", Logarithmic: true) : UpTo(range.Most);
+            ChartAxis axis = range.Choices is not null ? new ChartAxis("", Labels: choices!)
+                : range.IsLogarithmic ? new ChartAxis("", Logarithmic: true)
+                : new ChartAxis("", Least: -0.03 * range.Most, Most: 1.03 * range.Most);
             Chart chart = new(axis, new ChartAxis("", Logarithmic: true, Unit: " %"));
             for (int color = 0; color < lengths.Length; color++)
             {
-                chart.AddPoints(hasLegend ? Epochs(lengths[color]) : null, color, trials
+                chart.AddPoints(hasLegend ? Study.Epochs(lengths[color]) : null, color, trials
                     .Where(trial => trial.Options.Epochs == lengths[color] && Error(trial) is not null && value(trial.Options) is not null)
                     .Select(trial => (value(trial.Options)!.Value, Error(trial)!.Value)));
             }
@@ -71,27 +72,29 @@ internal static class TuneFiles
         {
             (string title, Chart chart) = panels[i];
             int x = Gap + i % 3 * (PanelWidth + Gap), y = Top + i / 3 * (PanelHeight + Heading + Gap);
-            body.Append(CultureInfo.InvariantCulture, $"<text class=\"title\" x=\"{x}\" y=\"{y + 16}\">{Html.Text(title)}</text>");
-            body.AppendLine(chart.ToSvg($"panel{i}", $"Validation error against {title}", $"x=\"{x}\" y=\"{y + Heading}\" width=\"{PanelWidth}\" height=\"{PanelHeight}\""));
+            body.Append($"<text class=\"title\" x=\"{x}\" y=\"{y + 16}\">{Html.Text(title)}</text>");
+            string place = $"x=\"{x}\" y=\"{y + Heading}\" width=\"{PanelWidth}\" height=\"{PanelHeight}\"";
+            body.AppendLine(chart.ToSvg($"panel{i}", $"Validation error against {title}", place));
         }
 
-        string legend = string.Concat(Lengths(trials).Select((length, color) => string.Create(
-            CultureInfo.InvariantCulture, $"<circle cx=\"{Gap + 6 + 120 * color}\" cy=\"56\" r=\"5\" fill=\"var(--series-{color % Chart.SeriesColors})\"/><text x=\"{Gap + 18 + 120 * color}\" y=\"61\">{Epochs(length)}</text>")));
+        string legend = string.Concat(Lengths(trials).Select((length, color) =>
+            $"<circle cx=\"{Gap + 6 + 120 * color}\" cy=\"56\" r=\"5\" fill=\"var(--series-{color % Chart.SeriesColors})\"/>"
+            + $"<text x=\"{Gap + 18 + 120 * color}\" y=\"61\">{Study.Epochs(length)}</text>"));
+        string size = $"viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"";
+        int count = trials.DistinctBy(trial => trial.Number).Count();
+        string heading = $"Validation error, %, of {count} trials of {Html.Text(study.Options.Model)}";
         return $$"""
-            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{width}} {{height}}" width="{{width}}" height="{{height}}" font-family="system-ui, sans-serif" font-size="14">
+            <svg xmlns="http://www.w3.org/2000/svg" {{size}} font-family="system-ui, sans-serif" font-size="14">
             <style>
             {{Html.Resource("colors.css")}}
             text { fill: var(--muted); }
             .title { fill: var(--ink); font-weight: 600; }
             </style>
             <rect width="100%" height="100%" fill="var(--ground)"/>
-            <text class="title" x="{{Gap}}" y="30" font-size="19">Validation error, %, of {{trials.Select(trial => trial.Number).Distinct().Count()}} trials of {{Html.Text(study.Options.Model)}}</text>
+            <text class="title" x="{{Gap}}" y="30" font-size="19">{{heading}}</text>
             {{legend}}
             {{body}}</svg>
 
             """;
     }
-
-    /// <summary>From 0, with room beside the first and the last point.</summary>
-    private static ChartAxis UpTo(double most) => new("", Least: -0.03 * most, Most: 1.03 * most);
 }

@@ -9,18 +9,21 @@ internal static partial class TunePage
 {
     private const int FewTrials = 10;
 
-    /// <param name="study">The search.</param>
-    /// <param name="result">What came of it.</param>
-    /// <param name="trials">Its trials, rung by rung.</param>
     public static string Of(Study study, TuneResult result, IReadOnlyList<Trial> trials)
     {
         Trial[] last = [.. TuneCommand.LastRung(trials)];
         Trial winner = last.First(trial => trial.Number == result.Winner), defaults = last.First(trial => trial.Number == 0);
-        RunGroup[] groups = [.. new[] { (Name: $"The winner: trial {winner.Number}", Trial: winner), (Name: "The defaults: trial 0", Trial: defaults) }
-            .Where(judged => judged.Trial.Run is not null).DistinctBy(judged => judged.Trial).Select(judged => new RunGroup(judged.Name, study.Load([judged.Trial.Run!])))];
+        (string Name, Trial Trial)[] judged = [($"The winner: trial {winner.Number}", winner), ("The defaults: trial 0", defaults)];
+        RunGroup[] groups = [.. judged.Where(one => one.Trial.Run is not null).DistinctBy(one => one.Trial)
+            .Select(one => new RunGroup(one.Name, study.Load([one.Trial.Run!])))];
+        IEnumerable<string[]> rows = SearchedIn(winner)
+            .Select(field => (string[])[field.Title, field.Show(winner.Options) ?? "none", field.Show(defaults.Options) ?? "none"]);
+        IEnumerable<string> panels = TuneFiles.Panels(trials, hasLegend: true).Select((panel, i) =>
+            panel.Chart.ToFigure($"panel{i}", Capital(panel.Title), $"Validation error of each trial against {panel.Title}"));
         return HtmlReport.Page(
             $"{result.Trials} trials of {result.Model}",
-            $"Successive halving: many trials for few epochs, the best of them for more; {result.EpochsSpent:N0} epochs in all. Trial 0 is the defaults.",
+            "Successive halving: many trials for few epochs, the best of them for more; "
+            + $"{result.EpochsSpent:N0} epochs in all. Trial 0 is the defaults.",
             $"""
             {Html.Tiles(
                 ("winner", $"trial {result.Winner}", result.Winner == 0 ? "the defaults" : $"of {result.Trials} trials"),
@@ -30,9 +33,9 @@ internal static partial class TunePage
             {(result.Winner == 0 ? "" : $"<p class=\"note\">{Difference(result)}</p>")}
             <h3>Use it</h3>
             <pre>{Option().Replace(Html.Text(TuneCommand.CommandLineOf(study.Record, result.Options)), "<span>$0</span>")}</pre>
-            {Html.Table(["option", "winner", "defaults"], SearchedIn(winner).Select(field => (string[])[field.Title, field.Show(winner.Options) ?? "none", field.Show(defaults.Options) ?? "none"]))}
+            {Html.Table(["option", "winner", "defaults"], rows)}
             <h3>Error by option</h3>
-            <div class="charts">{string.Concat(TuneFiles.Panels(trials, hasLegend: true).Select((panel, i) => panel.Chart.ToFigure($"panel{i}", Capital(panel.Title), $"Validation error of each trial against {panel.Title}")))}</div>
+            <div class="charts">{string.Concat(panels)}</div>
             <p class="note">Validation error of each trial; a colour per length of training, as in the first picture.</p>
             {Weight(trials)}
             {Rungs(trials, winner)}
@@ -51,20 +54,23 @@ internal static partial class TunePage
     /// <summary>What the test digits say, and how far chance alone would have gone.</summary>
     private static string Difference(TuneResult result)
     {
-        double winner = result.TestDigits * (1 - result.TestAccuracy), defaults = result.TestDigits * (1 - result.DefaultsTestAccuracy), chance = Math.Sqrt(winner + defaults);
+        double winner = result.TestDigits * (1 - result.TestAccuracy), defaults = result.TestDigits * (1 - result.DefaultsTestAccuracy);
+        double chance = Math.Sqrt(winner + defaults);
         string apart = winner <= defaults ? $"{defaults - winner:N0} fewer" : $"{winner - defaults:N0} more";
-        return $"The winner reads {apart} of the test digits wrong than the defaults ({winner:N0} against {defaults:N0}); the standard error of such a difference is about {chance:N0}: "
+        return $"The winner reads {apart} of the test digits wrong than the defaults ({winner:N0} against {defaults:N0}); "
+            + $"the standard error of such a difference is about {chance:N0}: "
             + (Math.Abs(winner - defaults) > 2 * chance ? "more than chance explains." : "it may be chance.");
     }
 
     /// <summary>Each trial once, at its longest, the best first.</summary>
     private static string Table(IReadOnlyList<Trial> trials) => Html.Table(
         ["trial", "epochs", "validation", "loss", .. SearchedIn(trials[0]).Select(field => field.Title)],
-        trials.GroupBy(trial => trial.Options.Epochs).OrderByDescending(rung => rung.Key).SelectMany(Trial.Best).DistinctBy(trial => trial.Number).Select(trial => (string[])
-        [
-            $"{trial.Number}", $"{trial.Options.Epochs}", trial.Last is { } end ? $"{end.ValidationAccuracy:P2}" : "diverged", trial.Last?.ValidationLoss?.ToString("F4", CultureInfo.InvariantCulture) ?? "",
-            .. SearchedIn(trials[0]).Select(field => field.Show(trial.Options) ?? "none"),
-        ]));
+        trials.GroupBy(trial => trial.Options.Epochs).OrderByDescending(rung => rung.Key).SelectMany(Trial.Best)
+            .DistinctBy(trial => trial.Number).Select(trial => (string[])
+            [
+                $"{trial.Number}", $"{trial.Options.Epochs}", trial.Last is { } end ? $"{end.ValidationAccuracy:P2}" : "diverged",
+                $"{trial.Last?.ValidationLoss:F4}", .. SearchedIn(trials[0]).Select(field => field.Show(trial.Options) ?? "none"),
+            ]));
 
     /// <summary>The options that the network has.</summary>
     private static IEnumerable<TrainingField> SearchedIn(Trial trial) => TrialSpace.Fields.Where(field => field.Applies(trial.Options));
@@ -73,7 +79,7 @@ internal static partial class TunePage
     private static string Rungs(IReadOnlyList<Trial> trials, Trial winner)
     {
         int[] lengths = TuneFiles.Lengths(trials);
-        Chart chart = new(new ChartAxis("", Labels: [.. lengths.Select(TuneFiles.Epochs)]), new ChartAxis("", Logarithmic: true, Unit: " %"));
+        Chart chart = new(new ChartAxis("", Labels: [.. lengths.Select(Study.Epochs)]), new ChartAxis("", Logarithmic: true, Unit: " %"));
         int[] numbers = [.. trials.Select(trial => trial.Number).Distinct()];
         bool isTitled = false;
         foreach (int number in numbers.Where(number => number != winner.Number && number != 0))
@@ -88,9 +94,10 @@ internal static partial class TunePage
             chart.Add("the winner", 1, Course(winner.Number));
         }
 
+        const string Description = "Validation error of each trial in each rung it reached; the table below has the figures";
         return $"""
             <h3>From rung to rung</h3>
-            <div class="charts">{chart.ToFigure("rungs", "Validation error", "Validation error of each trial in each rung it reached; the table below has the figures")}</div>
+            <div class="charts">{chart.ToFigure("rungs", "Validation error", Description)}</div>
             """;
 
         IEnumerable<(double X, double Y)> Course(int number) => trials
@@ -108,26 +115,36 @@ internal static partial class TunePage
         }
 
         double chance = 1.96 / Math.Sqrt(first.Length - 1);
-        IEnumerable<(string Name, double Correlation)> rows = TrialSpace.Fields.Where(field => field.AsNumber is not null)
-            .Select(field => (Name: field.Title, Number: field.AsNumber!, Trials: first.Where(trial => field.AsNumber!(trial.Options) is not null).ToArray())) // the network's own dropout is several
-            .Where(option => option.Trials.Select(trial => option.Number(trial.Options)).Distinct().Count() > 1)
-            .Select(option => (option.Name, Correlation: RankCorrelation([.. option.Trials.Select(trial => option.Number(trial.Options)!.Value)], [.. option.Trials.Select(trial => TuneFiles.Error(trial)!.Value)])))
-            .OrderByDescending(option => Math.Abs(option.Correlation));
+        IEnumerable<string[]> rows = TrialSpace.Fields.Where(field => field.AsNumber is not null)
+            .Select(field => (Name: field.Title, Points: PointsOf(field.AsNumber!)))
+            .Where(option => option.Points.DistinctBy(point => point.X).Count() > 1)
+            .Select(option => (option.Name, Correlation: RankCorrelation(option.Points)))
+            .OrderByDescending(option => Math.Abs(option.Correlation))
+            .Select(row => (string[])[row.Name, $"{row.Correlation:+0.00;−0.00;0.00}", Math.Abs(row.Correlation) > chance ? "no" : "yes"]);
         return $"""
             <h3>What mattered</h3>
-            {Html.Table(["option", "rank correlation with error", "may be chance"], rows.Select(row => (string[])[row.Name, row.Correlation.ToString("+0.00;−0.00;0.00", CultureInfo.InvariantCulture), Math.Abs(row.Correlation) > chance ? "no" : "yes"]))}
-            <p class="note">Of the {first.Length} trials of {TuneFiles.Epochs(first[0].Options.Epochs)}: +1 where more of it always meant more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option whose best value lies in the middle does not show here; see the pictures.</p>
+            {Html.Table(["option", "rank correlation with error", "may be chance"], rows)}
+            <p class="note">Of the {first.Length} trials of {Study.Epochs(first[0].Options.Epochs)}: +1 where more of it always meant
+            more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option whose best
+            value lies in the middle does not show here; see the pictures.</p>
             """;
+
+        // A trial with the network's own dropout rates has no one number.
+        (double X, double Error)[] PointsOf(Func<TrainingOptions, double?> number) =>
+            [.. first.Where(trial => number(trial.Options) is not null)
+                .Select(trial => (number(trial.Options)!.Value, TuneFiles.Error(trial)!.Value))];
     }
 
-    private static double RankCorrelation(double[] x, double[] y)
+    private static double RankCorrelation((double X, double Y)[] points)
     {
-        (double[] a, double[] b) = (Ranks(x), Ranks(y));
+        (double[] a, double[] b) = (Ranks([.. points.Select(point => point.X)]), Ranks([.. points.Select(point => point.Y)]));
         (double meanA, double meanB) = (a.Average(), b.Average());
-        double ab = a.Zip(b, (p, q) => (p - meanA) * (q - meanB)).Sum(), aa = a.Sum(p => (p - meanA) * (p - meanA)), bb = b.Sum(q => (q - meanB) * (q - meanB));
+        double ab = a.Zip(b, (p, q) => (p - meanA) * (q - meanB)).Sum();
+        double aa = a.Sum(p => (p - meanA) * (p - meanA)), bb = b.Sum(q => (q - meanB) * (q - meanB));
         return aa * bb > 0 ? ab / Math.Sqrt(aa * bb) : 0;
     }
 
     /// <summary>Ranks from 0; equal numbers share the mean of theirs.</summary>
-    private static double[] Ranks(double[] numbers) => [.. numbers.Select(number => numbers.Count(other => other < number) + (numbers.Count(other => other == number) - 1) / 2.0)];
+    private static double[] Ranks(double[] numbers) =>
+        [.. numbers.Select(number => numbers.Count(other => other < number) + (numbers.Count(other => other == number) - 1) / 2.0)];
 }

@@ -116,7 +116,7 @@ public sealed class ReportSectionTests
         {
             TrainingOptions options = TrialSpace.Draw(TrainingOptions.For("improved") with { Epochs = 1 }, number);
             EpochRecord epoch = new(1, 1, 0.5, 1, 1 - (options.Dropout ?? 0.9), 0.001, 1, 1);
-            return new Trial(number, options, new FinishedRun("", new RunFolder("none"), options, [epoch], null!));
+            return new Trial(number, options, new FinishedRun(new RunFolder("none"), options, [epoch], null!));
         })];
         string[][] rows = [.. Rows(TunePage.Weight(trials))];
         Assert.Equal(["dropout", "+1.00", "no"], rows[0]);
