@@ -76,7 +76,7 @@ internal sealed partial class Chart
     public Chart AddGuide((double X, double Y) from, (double X, double Y) to) =>
         Add(null, 0, "", [from, to], Stroke(Muted, 1, LineStyle.Dot));
 
-    /// <summary>The chart with its title and legend. The name is unique in the page; the description is for people who cannot see it.</summary>
+    /// <summary>The chart with title and legend. The name is unique in the page; the description is for people who cannot see it.</summary>
     public string ToFigure(string id, string title, string description)
     {
         string legend = string.Concat(_legend.Select(entry =>

@@ -24,7 +24,7 @@ internal sealed record RunReport(
     public double ImagesPerSecond =>
         History.Count == 0 ? 0 : History.Select(epoch => epoch.ImagesPerSecond).Order().ElementAt(History.Count / 2);
 
-    /// <summary>Reads a run, and predicts its evaluated digits again if the data still exists. The cache holds loaded data by path.</summary>
+    /// <summary>Reads a run, and predicts its evaluated digits again if the data still exists. The cache holds data by path.</summary>
     public static RunReport Load(string path, Dictionary<string, DigitDataset> cache)
     {
         RunFolder folder = new(path);

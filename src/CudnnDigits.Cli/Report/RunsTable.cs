@@ -21,8 +21,7 @@ internal sealed class RunsTable(IReadOnlyList<RunReport> runs)
         string[][] rows =
         [
             ["run", "validation", .. _differences.Select(facts => facts[0].Name)],
-            .. runs.Select((run, i) => (string[])
-                [run.Name, run.HasEnded ? Last(run)?.ToString("P2") ?? "none" : "not ended", .. _differences.Select(facts => facts[i].Value)]),
+            .. runs.Select((run, i) => (string[])[run.Name, Validation(run), .. _differences.Select(facts => facts[i].Value)]),
         ];
         int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
         StringBuilder text = new();
@@ -39,6 +38,8 @@ internal sealed class RunsTable(IReadOnlyList<RunReport> runs)
 
         return OverSeeds is { } spread ? text.AppendLine($"{runs.Count} seeds: {spread.ToPercent()}").ToString() : text.ToString();
     }
+
+    private static string Validation(RunReport run) => run.HasEnded ? Last(run)?.ToString("P2") ?? "none" : "not ended";
 
     private static double? Last(RunReport run) => run.History is [.., { ValidationAccuracy: { } accuracy }] ? accuracy : null;
 }
