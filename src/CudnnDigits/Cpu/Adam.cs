@@ -7,15 +7,7 @@ internal static unsafe class Adam<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    /// <summary>Updates a stretch of the flat buffers; the count is rounded up to whole vectors.</summary>
-    /// <param name="count">Elements.</param>
-    /// <param name="w">Parameters.</param>
-    /// <param name="dw">Gradients.</param>
-    /// <param name="m">First moments.</param>
-    /// <param name="v">Second moments.</param>
-    /// <param name="spec">β₁, β₂, ε and weight decay.</param>
-    /// <param name="learningRate">Learning rate of this step.</param>
-    /// <param name="step">Step, counted from 1.</param>
+    /// <summary>Updates a stretch of the flat buffers, in whole vectors; m and v are the moments, and steps count from 1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Update(int count, float* w, float* dw, float* m, float* v, OptimizerSpec spec, float learningRate, long step)
     {

@@ -14,11 +14,6 @@ internal static unsafe class BatchNorm2d<S, V>
     /// A provisional mean of every channel of one image, and the sums of deviations and squared deviations from it. Two
     /// passes, as one would cancel; the sum of deviations makes good what the provisional mean lost to rounding.
     /// </summary>
-    /// <param name="y">(H, W, channels) f32.</param>
-    /// <param name="height">H.</param>
-    /// <param name="width">W.</param>
-    /// <param name="channels">Channels, whole tiles.</param>
-    /// <param name="moments">(3, channels) f32: mean, Σ d, Σ d².</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Moments(float* y, int height, int width, int channels, float* moments)
     {
@@ -62,10 +57,6 @@ internal static unsafe class BatchNorm2d<S, V>
 }
 
 /// <summary>What one batch-norm layer keeps: its statistics, and the two linear maps that forward and backward come down to.</summary>
-/// <param name="arena">Owner of the buffers.</param>
-/// <param name="channels">Channels, whole tiles.</param>
-/// <param name="pixels">H·W.</param>
-/// <param name="capacity">Images in the largest batch.</param>
 internal sealed unsafe class BatchNormState(NativeArena arena, int channels, int pixels, int capacity)
 {
     private readonly double[] _mean = new double[channels];

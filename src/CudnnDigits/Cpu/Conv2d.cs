@@ -1,14 +1,6 @@
 namespace CudnnDigits.Cpu;
 
-/// <summary>
-/// Shapes of one convolution, stride 1, on channels-last data. K is padded to whole tiles, and so is C except in the first layer.
-/// </summary>
-/// <param name="C">Input channels.</param>
-/// <param name="H">Input height, without padding.</param>
-/// <param name="W">Input width, without padding.</param>
-/// <param name="K">Output channels.</param>
-/// <param name="R">Height and width of the kernel.</param>
-/// <param name="Padding">Zeros on each side.</param>
+/// <summary>A convolution, stride 1, of C × H × W to K channels, which are padded to whole tiles, as is C after the first layer.</summary>
 internal readonly record struct ConvShape(int C, int H, int W, int K, int R, int Padding)
 {
     public int PaddedH => H + 2 * Padding;
@@ -36,8 +28,8 @@ internal readonly record struct ConvShape(int C, int H, int W, int K, int R, int
 }
 
 /// <summary>
-/// 2-D convolution of one image, channels last. Weights lie in panels of one tile's columns: (K / columns, R, S, C, columns),
-/// so that a tile reads its panel from end to end.
+/// 2-D convolution of one image: x (PaddedH, PaddedW, C), zeros in the padding, to y (OutH, OutW, K). Weights lie in panels of one
+/// tile's columns, (K / columns, R, R, C, columns), so that a tile reads its panel from end to end.
 /// </summary>
 internal static unsafe class Conv2d<S, V>
     where S : struct, ISimd<V>
@@ -46,10 +38,6 @@ internal static unsafe class Conv2d<S, V>
     private static int Columns => RegisterTile<S, V>.Columns;
 
     /// <summary>y = x ∗ w: one tile covers a stretch of an output row × one panel of channels.</summary>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="x">(PaddedH, PaddedW, C) f32, zeros in the padding.</param>
-    /// <param name="w">Panels of weights.</param>
-    /// <param name="y">(OutH, OutW, K) f32.</param>
     public static void Forward(in ConvShape shape, float* x, float* w, float* y)
     {
         int rowSize = shape.PaddedW * shape.C, depth = shape.R * shape.C;
@@ -66,17 +54,9 @@ internal static unsafe class Conv2d<S, V>
     }
 
     /// <summary>
-    /// a = max over the window of ReLU(scale·(x ∗ w) + shift), for inference. Four outputs at a time stay in registers from the
-    /// first product to the maximum: one window of 2×2, or without pooling four neighbours in a row.
+    /// a = max over a window of 1 or 2 of ReLU(scale·(x ∗ w) + shift), for inference; rows of a are aRow elements apart. Four outputs at a
+    /// time stay in registers from the first product to the maximum: one window of 2×2, or without pooling four neighbours in a row.
     /// </summary>
-    /// <param name="shape">Shapes of the convolution.</param>
-    /// <param name="pool">Shapes of the pooling; a window of 1 or 2.</param>
-    /// <param name="x">(PaddedH, PaddedW, C) f32, zeros in the padding.</param>
-    /// <param name="w">Panels of weights.</param>
-    /// <param name="scale">(K) f32.</param>
-    /// <param name="shift">(K) f32.</param>
-    /// <param name="a">(OutH, OutW, K) f32 of the pooling, rows aRow elements apart.</param>
-    /// <param name="aRow">Elements from one row of a to the next.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Predict(in ConvShape shape, in PoolShape pool, float* x, float* w, float* scale, float* shift, float* a, int aRow)
     {
@@ -92,10 +72,12 @@ internal static unsafe class Conv2d<S, V>
                 {
                     // Beyond the end of a row the last output is computed again.
                     int last = pool.OutW - 1 - column;
-                    nint step1 = windows ? channels : Math.Min(1, last) * channels, step2 = windows ? rowSize : Math.Min(2, last) * channels;
+                    nint step1 = windows ? channels : Math.Min(1, last) * channels;
+                    nint step2 = windows ? rowSize : Math.Min(2, last) * channels;
                     nint step3 = windows ? rowSize + channels : Math.Min(3, last) * channels;
                     float* row = x + h * pool.Window * rowSize + column * pool.Window * channels, b = w;
-                    V c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default, c30 = default, c31 = default;
+                    V c00 = default, c01 = default, c10 = default, c11 = default;
+                    V c20 = default, c21 = default, c30 = default, c31 = default;
                     for (int r = 0; r < shape.R; r++, row += rowSize)
                     {
                         float* at = row;
@@ -148,12 +130,7 @@ internal static unsafe class Conv2d<S, V>
         }
     }
 
-    /// <summary>dW (+)= Σ over pixels of x · dY: rows of a tile are (s, c), summed along the rows of the picture.</summary>
-    /// <param name="shape">Shapes of the forward pass.</param>
-    /// <param name="x">(PaddedH, PaddedW, C) f32.</param>
-    /// <param name="dy">dY with R − 1 − Padding zeros on each side.</param>
-    /// <param name="dw">Panels of weight gradients.</param>
-    /// <param name="accumulate">False overwrites dW.</param>
+    /// <summary>dW (+)= Σ over pixels of x · dY, which has R − 1 − Padding zeros on each side: rows of a tile are (s, c).</summary>
     public static void BackwardWeights(in ConvShape shape, float* x, float* dy, float* dw, bool accumulate)
     {
         ConvShape transposed = shape.Transpose();
@@ -174,9 +151,6 @@ internal static unsafe class Conv2d<S, V>
     /// Weights for the gradient of the input: dX = dY ∗ turned, which is <see cref="Forward"/> with the transposed shape, where dY has
     /// R − 1 − Padding zeros on each side. The window is rotated by 180°.
     /// </summary>
-    /// <param name="shape">Shapes of the forward pass.</param>
-    /// <param name="w">Panels of weights.</param>
-    /// <param name="turned">(C / columns, R, S, K, columns) f32.</param>
     public static void TurnWeights(in ConvShape shape, float* w, float* turned)
     {
         int taps = shape.R * shape.R;

@@ -3,14 +3,20 @@ using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Cpu;
 
-/// <summary>Where a block's output goes: the padded input of the next block, or the features of the dense layers.</summary>
-/// <param name="origin">First value of slot 0, inside any padding.</param>
-/// <param name="slot">Elements from one sample to the next.</param>
-/// <param name="row">Elements from one row to the next.</param>
+/// <summary>Where the output of a block goes: the padded input of the next block, or the features of the dense layers.</summary>
 internal readonly unsafe struct ActivationView(float* origin, nint slot, int row)
 {
+    /// <summary>The input of a convolution, for so many samples.</summary>
+    public static ActivationView OfInput(in ConvShape shape, NativeArena arena, int samples)
+    {
+        float* x = arena.Floats((long)samples * shape.InputSize + WinogradShape.Slack(shape));
+        return new ActivationView(x + shape.Interior, shape.InputSize, shape.PaddedW * shape.C);
+    }
+
+    /// <summary>Elements from one row to the next.</summary>
     public int Row => row;
 
+    /// <summary>First value of a sample, inside any padding.</summary>
     public float* At(int n) => origin + n * slot;
 }
 
@@ -22,57 +28,49 @@ internal sealed unsafe class ConvBlock<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    private readonly ConvShape _conv;
+    private readonly ConvShape _conv, _turned;
     private readonly PoolShape _pool;
-    private readonly int _channels;
+    private readonly FlatParameters _parameters;
+    private readonly int _weights, _bias; // places in the flat parameters; of the bias, or of γ followed by β
+    private readonly ActivationView _input, _output;
+    private readonly ConvBlock<S, V>? _before;
     private readonly double _dropoutRate;
-    private readonly int _dropoutIndex;
-    private readonly BatchNormState? _norm;
     private readonly bool _winograd;
     private readonly WinogradShape _forwardTiles, _backwardTiles, _predictTiles;
-    private readonly int _index;
     private readonly Operation _forward, _moments, _join, _activate, _sums, _dY, _dW, _dX, _prepare, _predict;
-    private readonly float* _input, _y, _dOutput, _partSums, _turned, _transformed, _turnedTransformed;
-    private readonly float* _scale, _evalScale, _evalShift, _slope, _offset, _mean; // (channels)
-    private float* _shift;
-    private FlatParameters _parameters = null!;
-    private ActivationView _output;
+    private readonly float* _y, _dOutput, _partSums, _dYOfWorkers, _turnedWeights, _transformed, _turnedTransformed;
+    private readonly float* _scale, _shiftOfNorm, _evalScale, _evalShiftOfNorm, _slope, _offset, _mean; // (channels)
 
-    /// <param name="arena">Owner of the buffers.</param>
-    /// <param name="operations">Where the block lists its operations.</param>
-    /// <param name="index">Place among the convolution blocks.</param>
-    /// <param name="plan">The layers of the block.</param>
-    /// <param name="conv">Shapes, padded to whole tiles.</param>
-    /// <param name="inputs">Inputs kept at a time.</param>
-    /// <param name="trained">Samples trained at a time; 0 where nothing is.</param>
-    public ConvBlock(NativeArena arena, OperationList operations, int index, ConvPlan plan, ConvShape conv, int inputs, int trained)
+    /// <summary>
+    /// A block whose weights have their place in the parameters already, and the bias not yet; before is the block that writes the input,
+    /// and trained the most samples in a training step.
+    /// </summary>
+    public ConvBlock(
+        NativeArena arena, OperationList operations, FlatParameters parameters, int weights, ConvPlan plan, ConvShape conv,
+        ActivationView input, ActivationView output, ConvBlock<S, V>? before, int trained, int trainers)
     {
-        _index = index;
-        _conv = conv;
-        _channels = plan.Conv.OutChannels;
+        (_conv, _turned, _parameters, _weights) = (conv, conv.Transpose(), parameters, weights);
+        (_input, _output, _before, Plan) = (input, output, before, plan);
         _pool = new PoolShape(conv.K, conv.OutH, conv.OutW, plan.Pool?.Window ?? 1);
         _dropoutRate = plan.Dropout?.Rate ?? 0;
-        _dropoutIndex = plan.DropoutIndex;
-        Plan = plan;
         _winograd = conv.R == 3 && conv.C % RegisterTile<S, V>.Columns == 0;
         _predictTiles = new WinogradShape(conv, _pool.OutH * _pool.Window, _pool.OutW * _pool.Window, Small: false);
         _forwardTiles = plan.Norm is null
             ? _predictTiles with { Small = true }
             : new WinogradShape(conv, conv.OutH, conv.OutW, Small: true); // batch statistics need all outputs
-        _backwardTiles = new WinogradShape(conv.Transpose(), conv.H, conv.W, Small: false);
+        _backwardTiles = new WinogradShape(_turned, conv.H, conv.W, Small: false);
 
-        _input = arena.Floats((long)inputs * conv.InputSize + WinogradShape.Slack(conv));
         _y = arena.Floats((long)trained * conv.OutputSize);
         _dOutput = arena.Floats((long)trained * _pool.OutputSize);
         _partSums = arena.Floats((long)trained * 2 * conv.K);
-        _turned = arena.Floats(conv.WeightSize);
-        _scale = arena.Floats(conv.K);
+        _dYOfWorkers = arena.Floats((long)trainers * DYSize);
+        _turnedWeights = arena.Floats(conv.WeightSize);
         _transformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
         _turnedTransformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
+        _scale = arena.Floats(conv.K);
         _slope = arena.Floats(conv.K);
         _offset = arena.Floats(conv.K);
-        _norm = plan.Norm is null ? null : new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, trained);
-        if (_norm is null)
+        if (plan.Norm is null)
         {
             new Span<float>(_scale, conv.K).Fill(1);
             _evalScale = _scale;
@@ -80,78 +78,76 @@ internal sealed unsafe class ConvBlock<S, V>
         }
         else
         {
-            _shift = arena.Floats(conv.K);
+            Norm = new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, trained);
+            _mean = Norm.Mean;
+            _shiftOfNorm = arena.Floats(conv.K);
             _evalScale = arena.Floats(conv.K);
-            _evalShift = arena.Floats(conv.K);
-            _mean = _norm.Mean;
+            _evalShiftOfNorm = arena.Floats(conv.K);
         }
 
+        // The host has the same order of layers, each with its weights and then its bias, or γ and β.
+        (string name, int outputs, int inputs, int taps) = (plan.Conv.Name, plan.Conv.OutChannels, plan.Conv.InChannels, conv.R * conv.R);
+        _bias = parameters.Reserve(plan.Norm is null ? conv.K : 2 * conv.K);
+        parameters.Map(
+            from k in Enumerable.Range(0, outputs)
+            from c in Enumerable.Range(0, inputs)
+            from tap in Enumerable.Range(0, taps)
+            select weights + Conv2d<S, V>.WeightIndex(conv, k, c, tap));
+        parameters.Map(Enumerable.Range(_bias, outputs));
+        parameters.Map(Enumerable.Range(_bias + conv.K, plan.Norm is null ? 0 : outputs));
+
         // A convolution counts as the multiply-adds of the direct method without padded channels, another pass as its loops' operations.
-        string name = plan.Conv.Name;
-        double y = (double)conv.OutH * conv.OutW * _channels, x = plan.Input.Size, a = (double)_pool.OutH * _pool.OutW * _channels;
-        double taps = plan.Conv.InChannels * conv.R * conv.R, flops = 2 * y * taps, weights = plan.Conv.OutChannels * taps;
-        _forward = operations.Train(name, "forward", flops, y, weights);
+        double y = (double)conv.OutH * conv.OutW * outputs, x = plan.Input.Size, a = (double)_pool.OutH * _pool.OutW * outputs;
+        double size = (double)outputs * inputs * taps, flops = 2 * y * inputs * taps;
+        string relu = $"{(plan.Norm is null ? "bias" : "norm")}, relu{(plan.Pool is null ? "" : ", pool")}";
+        _forward = operations.Train(name, "forward", flops, y, size);
         _moments = operations.Train(name, "statistics", plan.Norm is null ? 0 : 5 * y);
-        _join = operations.Train(name, "join over the batch", plan.Norm is null ? 1 : 20, 5 * _channels);
-        _activate = operations.Train(name, Activation(plan, plan.Dropout is not null), 3 * y, y + a);
+        _join = operations.Train(name, "join over the batch", plan.Norm is null ? 1 : 20, 5 * outputs);
+        _activate = operations.Train(name, plan.Dropout is null ? relu : $"{relu}, dropout", 3 * y, y + a);
         _sums = operations.Train(name, "backward: sums", 4 * y, y + a);
         _dY = operations.Train(name, "backward: activation", 8 * y, y + 2 * a);
-        _dW = operations.Train(name, "backward: weights", flops, x, weights);
-        _dX = operations.Train(name, "backward: input", index == 0 ? 0 : flops, index == 0 ? 0 : x, weights);
-        _prepare = operations.Train(name, "weights for the step", 0, 0, weights + (_winograd ? 8 * weights : 0) + (index > 0 ? weights : 0));
-        _predict = operations.Infer(name, $"forward, {Activation(plan, dropout: false)}", flops + 3 * y, 0, weights);
+        _dW = operations.Train(name, "backward: weights", flops, x, size);
+        _dX = operations.Train(name, "backward: input", before is null ? 0 : flops, before is null ? 0 : x, size);
+        _prepare = operations.Train(name, "weights for the step", 0, 0, size + (_winograd ? 8 * size : 0) + (before is null ? 0 : size));
+        _predict = operations.Infer(name, $"forward, {relu}", flops + 3 * y, 0, size);
     }
 
     public ConvPlan Plan { get; }
 
-    public ConvShape Conv => _conv;
+    public BatchNormState? Norm { get; }
 
-    public PoolShape Pool => _pool;
+    /// <summary>Elements of scratch memory that a convolution needs.</summary>
+    public int ScratchSize => _conv.OutputSize
+        + (_winograd ? new[] { _forwardTiles, _backwardTiles, _predictTiles }.Max(tiles => Winograd<S, V>.ScratchSize(tiles)) : 0);
 
-    public BatchNormState? Norm => _norm;
+    /// <summary>Elements of the padded dY of one worker.</summary>
+    private int DYSize => _turned.InputSize + WinogradShape.Slack(_turned);
 
-    /// <summary>Place of the weights in the flat parameters.</summary>
-    public int WeightOffset { get; init; }
+    private float* W => _parameters.W + _weights;
 
-    /// <summary>Place of the bias, or of γ followed by β.</summary>
-    public int BiasOffset { get; init; }
+    private float* Bias => _parameters.W + _bias;
 
-    /// <summary>This block's input as the output of whatever comes before.</summary>
-    public ActivationView Input => new(_input + _conv.Interior, _conv.InputSize, _conv.PaddedW * _conv.C);
+    private float* Shift => Norm is null ? Bias : _shiftOfNorm;
+
+    private float KeepScale => Dropout<S, V>.KeepScale(_dropoutRate);
 
     /// <summary>Gradient of the output of sample n, (OutH, OutW, K) f32, written by whatever comes after.</summary>
     public float* DOutput(int n) => _dOutput + (nint)n * _pool.OutputSize;
 
-    /// <summary>Elements of the padded dY that <see cref="Backward"/> needs per worker.</summary>
-    public int DYSize => _conv.Transpose().InputSize + WinogradShape.Slack(_conv.Transpose());
-
-    private float* Bias => _parameters.W + BiasOffset;
-
-    public void Connect(FlatParameters parameters, ActivationView output)
-    {
-        _parameters = parameters;
-        _output = output;
-        if (_norm is null)
-        {
-            _shift = Bias;
-        }
-    }
-
     /// <summary>Weights as the passes of a step read them; the first block passes no gradient on.</summary>
     public void PrepareStep(Worker worker)
     {
-        float* w = _parameters.W + WeightOffset;
         if (_winograd)
         {
-            Winograd<S, V>.TransformWeights(_conv, w, null, _transformed);
+            Winograd<S, V>.TransformWeights(_conv, W, null, _transformed);
         }
 
-        if (_index > 0)
+        if (_before is not null)
         {
-            Conv2d<S, V>.TurnWeights(_conv, w, _turned);
+            Conv2d<S, V>.TurnWeights(_conv, W, _turnedWeights);
             if (_winograd)
             {
-                Winograd<S, V>.TransformWeights(_conv.Transpose(), _turned, null, _turnedTransformed);
+                Winograd<S, V>.TransformWeights(_turned, _turnedWeights, null, _turnedTransformed);
             }
         }
 
@@ -161,12 +157,11 @@ internal sealed unsafe class ConvBlock<S, V>
     /// <summary>Convolution of sample n, and its share of the batch statistics.</summary>
     public void Forward(int n, Worker worker)
     {
-        float* x = _input + (nint)n * _conv.InputSize, y = Y(n);
-        Convolve(_forwardTiles, x, _parameters.W + WeightOffset, _transformed, worker, y);
+        Convolve(_forwardTiles, X(n), W, _transformed, worker, Y(n));
         worker.Lap(_forward);
-        if (_norm is not null)
+        if (Norm is not null)
         {
-            BatchNorm2d<S, V>.Moments(y, _conv.OutH, _conv.OutW, _conv.K, _norm.Moments + n * 3 * _conv.K);
+            BatchNorm2d<S, V>.Moments(Y(n), _conv.OutH, _conv.OutW, _conv.K, Norm.Moments + n * 3 * _conv.K);
             worker.Lap(_moments);
         }
     }
@@ -174,19 +169,19 @@ internal sealed unsafe class ConvBlock<S, V>
     /// <summary>Joins the batch statistics once every sample went forward.</summary>
     public void FinishForward(int images, Worker worker)
     {
-        _norm?.FinishForward(images, Bias, Bias + _conv.K, _scale, _shift);
+        Norm?.FinishForward(images, Bias, Bias + _conv.K, _scale, Shift);
         worker.Lap(_join);
     }
 
     /// <summary>Batch norm or bias, ReLU, pooling and dropout of sample n, into the output.</summary>
     public void Activate(int n, Worker worker, in Philox random, int sample, int epoch)
     {
-        MaxPool2d<S, V>.Forward(_pool, Y(n), _scale, _shift, _output.At(n), _output.Row);
+        MaxPool2d<S, V>.Forward(_pool, Y(n), _scale, Shift, _output.At(n), _output.Row);
         if (_dropoutRate > 0)
         {
             Dropout<S, V>.Forward(
-                worker.Words, random, _dropoutRate, _dropoutIndex, sample, epoch,
-                _output.At(n), _output.Row, _pool.OutH, _pool.OutW, _channels, _conv.K);
+                worker.Words, random, _dropoutRate, Plan.DropoutIndex, sample, epoch,
+                _output.At(n), _output.Row, _pool.OutH, _pool.OutW, Plan.Conv.OutChannels, _conv.K);
         }
 
         worker.Lap(_activate);
@@ -196,27 +191,16 @@ internal sealed unsafe class ConvBlock<S, V>
     public void BackwardSums(int n, Worker worker)
     {
         MaxPool2d<S, V>.BackwardSums(
-            _pool, Y(n), _scale, _shift, _mean, Dropped(n), _output.Row, DOutput(n), KeepScale, _partSums + n * 2 * _conv.K);
+            _pool, Y(n), _scale, Shift, _mean, Dropped(n), _output.Row, DOutput(n), KeepScale, _partSums + n * 2 * _conv.K);
         worker.Lap(_sums);
     }
 
     /// <summary>Joins those sums once every sample has given its share.</summary>
     public void FinishBackward(int images, Worker worker)
     {
-        JoinSums(images);
-        worker.Lap(_join);
-    }
-
-    private void JoinSums(int images)
-    {
-        float* dBias = _parameters.DW + BiasOffset;
-        if (_norm is not null)
-        {
-            _norm.FinishBackward(images, _partSums, Bias, dBias, dBias + _conv.K, _slope, _offset);
-            return;
-        }
-
-        for (int k = 0; k < _conv.K; k++)
+        float* dBias = _parameters.DW + _bias;
+        Norm?.FinishBackward(images, _partSums, Bias, dBias, dBias + _conv.K, _slope, _offset);
+        for (int k = 0; k < (Norm is null ? _conv.K : 0); k++)
         {
             double sum = 0;
             for (int n = 0; n < images; n++)
@@ -226,57 +210,55 @@ internal sealed unsafe class ConvBlock<S, V>
 
             dBias[k] = (float)sum;
         }
+
+        worker.Lap(_join);
     }
 
-    /// <summary>Gradients of sample n: to the chunk's weight gradients and, unless null, to the input.</summary>
-    public void Backward(int n, int chunk, bool firstOfChunk, Worker worker, float* dInput)
+    /// <summary>Gradients of sample n: dY; the chunk's dW; dX, and the sums that the block before needs.</summary>
+    public void Backward(int n, int chunk, bool firstOfChunk, Worker worker)
     {
-        ConvShape turned = _conv.Transpose();
-        float* dY = worker.DY(_index);
+        float* dY = _dYOfWorkers + (nint)worker.Index * DYSize;
         MaxPool2d<S, V>.Backward(
-            _pool, Y(n), _scale, _shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), KeepScale,
-            dY + turned.Interior, turned.PaddedW * turned.C);
+            _pool, Y(n), _scale, Shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), KeepScale,
+            dY + _turned.Interior, _turned.PaddedW * _turned.C);
         worker.Lap(_dY);
-        float* dw = _parameters.ChunkDW + (nint)chunk * _parameters.ConvLength + WeightOffset;
-        Conv2d<S, V>.BackwardWeights(_conv, _input + (nint)n * _conv.InputSize, dY, dw, !firstOfChunk);
+        float* dw = _parameters.ChunkDW + (nint)chunk * _parameters.ConvLength + _weights;
+        Conv2d<S, V>.BackwardWeights(_conv, X(n), dY, dw, !firstOfChunk);
         worker.Lap(_dW);
-        if (dInput != null)
+        if (_before is not null)
         {
-            Convolve(_backwardTiles, dY, _turned, _turnedTransformed, worker, dInput);
+            Convolve(_backwardTiles, dY, _turnedWeights, _turnedTransformed, worker, _before.DOutput(n));
             worker.Lap(_dX);
+            _before.BackwardSums(n, worker);
         }
     }
-
-    /// <summary>Elements of scratch memory that a convolution needs.</summary>
-    public int ScratchSize => _conv.OutputSize
-        + (_winograd ? new[] { _forwardTiles, _backwardTiles, _predictTiles }.Max(tiles => Winograd<S, V>.ScratchSize(tiles)) : 0);
 
     /// <summary>Folds the running statistics, for <see cref="Predict"/>; into the weights, where these are transformed anyway.</summary>
     public void PreparePredict()
     {
-        _norm?.FoldRunning(Bias, Bias + _conv.K, _evalScale, _evalShift);
+        Norm?.FoldRunning(Bias, Bias + _conv.K, _evalScale, _evalShiftOfNorm);
         if (_winograd)
         {
-            Winograd<S, V>.TransformWeights(_conv, _parameters.W + WeightOffset, _evalScale, _transformed);
+            Winograd<S, V>.TransformWeights(_conv, W, _evalScale, _transformed);
         }
     }
 
-    /// <summary>The whole block in evaluation mode, on the sample in the worker's slot; its activations stay in the core's cache.</summary>
-    public void Predict(Worker worker, float* output, int outputRow)
+    /// <summary>The block in evaluation mode: from the worker's input to an output; its activations stay in the core's cache.</summary>
+    public void Predict(Worker worker, int output)
     {
-        float* x = _input + (nint)worker.Index * _conv.InputSize, shift = _norm is null ? _shift : _evalShift;
+        float* x = X(worker.Index), shift = Norm is null ? Bias : _evalShiftOfNorm, a = _output.At(output);
         if (_winograd && _pool.Window <= 2)
         {
-            Winograd<S, V>.Forward(_predictTiles, x, _transformed, shift, _pool.Window, worker.Scratch, output, outputRow);
+            Winograd<S, V>.Forward(_predictTiles, x, _transformed, shift, _pool.Window, worker.Scratch, a, _output.Row);
         }
         else if (_pool.Window <= 2)
         {
-            Conv2d<S, V>.Predict(_conv, _pool, x, _parameters.W + WeightOffset, _evalScale, shift, output, outputRow);
+            Conv2d<S, V>.Predict(_conv, _pool, x, W, _evalScale, shift, a, _output.Row);
         }
         else
         {
-            Conv2d<S, V>.Forward(_conv, x, _parameters.W + WeightOffset, worker.Scratch);
-            MaxPool2d<S, V>.Forward(_pool, worker.Scratch, _evalScale, shift, output, outputRow);
+            Conv2d<S, V>.Forward(_conv, x, W, worker.Scratch);
+            MaxPool2d<S, V>.Forward(_pool, worker.Scratch, _evalScale, shift, a, _output.Row);
         }
 
         worker.Lap(_predict);
@@ -295,13 +277,10 @@ internal sealed unsafe class ConvBlock<S, V>
         }
     }
 
-    private static string Activation(ConvPlan plan, bool dropout) =>
-        $"{(plan.Norm is null ? "bias" : "norm")}, relu{(plan.Pool is null ? "" : ", pool")}{(dropout ? ", dropout" : "")}";
-
     /// <summary>The output of sample n where dropout made holes in it, else null.</summary>
     private float* Dropped(int n) => _dropoutRate > 0 ? _output.At(n) : null;
 
-    private float KeepScale => Dropout<S, V>.KeepScale(_dropoutRate);
+    private float* X(int n) => _input.At(n) - _conv.Interior;
 
     private float* Y(int n) => _y + (nint)n * _conv.OutputSize;
 }

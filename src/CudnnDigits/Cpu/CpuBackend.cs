@@ -5,48 +5,42 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;
 
-/// <summary>Trains on the CPU: holds the network, the workers, the training step and inference.</summary>
+/// <summary>Trains on the CPU: holds the network, the training step and inference.</summary>
 internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector, ILayerTimes
     where S : struct, ISimd<V>
     where V : struct
 {
-    private readonly NativeArena _arena = new();
-    private readonly OperationList _operations = new();
-    private readonly BackendOptions _options;
     private readonly CpuNetwork<S, V> _net;
-    private readonly WorkerPool _pool;
     private readonly CpuTraining<S, V> _training;
-    private readonly CpuInference<S, V> _inference;
+    private readonly CpuClassifier<S, V> _inference;
     private long _trainingTicks, _inferenceTicks;
 
     public CpuBackend(NetworkSpec network, BackendOptions options)
     {
         Network = network;
-        _options = options;
-        int workers = CpuDevice.Workers(options.Threads);
-        _net = new CpuNetwork<S, V>(_arena, _operations, network, workers, options.BatchSize, training: true);
-        _pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(CreateWorker)]);
-        _training = new CpuTraining<S, V>(_net, _pool, _operations, options);
-        _inference = new CpuInference<S, V>(_net, _pool, _operations, BatchSize);
+        BatchSize = options.BatchSize;
+        _net = new CpuNetwork<S, V>(network, BatchSize, options.Threads, training: true);
+        _training = new CpuTraining<S, V>(_net, options);
+        _inference = new CpuClassifier<S, V>(_net, BatchSize);
         if (options.LayerTimes)
         {
-            _pool.Measure(_operations.Count);
+            _net.Pool.Measure(_net.Operations.Count);
         }
     }
 
     public NetworkSpec Network { get; }
 
-    public string Device => CpuDevice.Name(Workers, S.Lanes * 32);
+    public string Device => _net.Device;
 
     public Precision Precision => Precision.Fp32;
 
     public CudaDetails? CudaDetails => null;
 
-    public int BatchSize => _options.BatchSize;
+    public int BatchSize { get; }
 
     public int StepsPerCall => Math.Max(1, 256 / BatchSize);
 
-    public int Workers => _pool.Workers.Count;
+    public int Workers => _net.Pool.Workers.Count;
 
     public void Load(NetworkWeights weights, OptimizerState optimizer)
     {
@@ -91,7 +85,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     public IReadOnlyList<LayerTime> ReadLayerTimes()
     {
-        List<LayerTime> times = _operations.Read(_pool.Workers);
+        List<LayerTime> times = _net.Operations.Read(_net.Pool.Workers);
         foreach ((bool inference, long ticks) in new[] { (false, _trainingTicks), (true, _inferenceTicks) })
         {
             double busy = times.Where(time => time.Inference == inference).Sum(time => time.Seconds);
@@ -102,17 +96,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
         return times;
     }
 
-    public Ceilings MeasureCeilings() => CpuCeilings<S, V>.Measure(_pool, _arena.Bytes);
+    public Ceilings MeasureCeilings() => _net.MeasureCeilings();
 
-    public void Dispose()
-    {
-        _pool.Dispose();
-        _arena.Dispose();
-    }
-
-    private Worker CreateWorker(int index) => new(
-        index,
-        [.. _net.Convs.Select(conv => (nint)_arena.Floats(conv.DYSize))],
-        _arena.Words(Network.Outputs.Max(shape => shape.Size)),
-        _arena.Floats(_net.ScratchSize));
+    public void Dispose() => _net.Dispose();
 }

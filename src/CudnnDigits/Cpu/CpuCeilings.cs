@@ -10,8 +10,6 @@ internal static unsafe class CpuCeilings<S, V>
     private const int Repetitions = 15, Chains = 10;
     private const long FmaTurns = 500_000;
 
-    /// <param name="pool">Its workers measure together.</param>
-    /// <param name="bytes">Size of the memory to copy.</param>
     public static Ceilings Measure(WorkerPool pool, long bytes)
     {
         using NativeArena arena = new();

@@ -1,40 +1,95 @@
+using CudnnDigits.Data;
 using CudnnDigits.Inference;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Cpu;
 
-/// <summary>Inference alone on the CPU.</summary>
-internal sealed unsafe class CpuClassifier<S, V> : IClassifierDevice
+/// <summary>
+/// The network in evaluation mode. A worker takes an image through all convolution blocks, whose activations stay in its
+/// core's cache; the dense layers follow batch by batch.
+/// </summary>
+internal sealed class CpuClassifier<S, V> : IClassifierDevice
     where S : struct, ISimd<V>
     where V : struct
 {
-    private readonly NativeArena _arena = new();
-    private readonly WorkerPool _pool;
-    private readonly CpuInference<S, V> _inference;
+    private readonly CpuNetwork<S, V> _net;
+    private readonly Operation _gather;
+    private readonly Action<int, Worker> _convForward, _denseForward;
+    private ImageBatch _images;
+    private readonly int[] _rows;
+    private int _first, _at, _batch, _items;
+    private bool _prepared, _backwards, _inOrder;
 
+    /// <summary>Predicts on its own.</summary>
     public CpuClassifier(NetworkWeights weights, ClassifierOptions options)
+        : this(new CpuNetwork<S, V>(weights.Network, options.BatchSize, options.Threads, training: false), options.BatchSize) =>
+        _net.Load(weights, null);
+
+    /// <summary>Predicts between training steps.</summary>
+    public CpuClassifier(CpuNetwork<S, V> net, int batchSize)
     {
-        int workers = CpuDevice.Workers(options.Threads);
-        OperationList operations = new();
-        CpuNetwork<S, V> net = new(_arena, operations, weights.Network, workers, options.BatchSize, training: false);
-        net.Load(weights, null);
-        IEnumerable<Worker> each = Enumerable.Range(0, workers).Select(index => new Worker(index, [], null, _arena.Floats(net.ScratchSize)));
-        _pool = new WorkerPool([.. each]);
-        _inference = new CpuInference<S, V>(net, _pool, operations, options.BatchSize);
+        _net = net;
+        _rows = new int[batchSize];
+        _gather = net.Operations.Infer("input", "gather", values: net.InputSize);
+        (_convForward, _denseForward) = (ConvForward, DenseForward);
     }
 
-    public string Name => CpuDevice.Name(_pool.Workers.Count, S.Lanes * 32);
+    public string Name => _net.Device;
 
     public Precision Precision => Precision.Fp32;
 
-    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits) => _inference.Predict(images, rows, logits);
+    /// <summary>To be called when the weights have changed.</summary>
+    public void Invalidate() => _prepared = false;
+
+    public void Predict(in ImageBatch images, ReadOnlySpan<int> rows, Span<float> logits)
+    {
+        int count = logits.Length / DigitDataset.Classes;
+        (_images, _inOrder) = (images, rows.IsEmpty);
+        if (!_prepared)
+        {
+            Array.ForEach(_net.Convs, conv => conv.PreparePredict());
+            _prepared = true;
+        }
+
+        for (_first = 0; _first < count; _first += _batch)
+        {
+            _batch = Math.Min(_rows.Length, count - _first);
+            if (!_inOrder)
+            {
+                rows.Slice(_first, _batch).CopyTo(_rows);
+            }
+
+            _net.Pool.Run(_batch, _convForward);
+            for (_at = 0; _at < _net.Denses.Length; _at++)
+            {
+                _items = _net.Denses[_at].ForwardItems(_batch);
+                _net.Pool.Run(_items, _denseForward);
+            }
+
+            _net.SaveLogits(_batch, logits[(_first * DigitDataset.Classes)..]);
+            _net.Operations.CountBatch(_batch, inference: true);
+            _backwards = !_backwards;
+        }
+    }
 
     public void Enqueue(in ImageBatch images, nint logits, nint stream) =>
         throw new InvalidOperationException("this classifier runs on the CPU, which has no device memory; create one with device cuda");
 
-    public void Dispose()
+    public void Dispose() => _net.Dispose();
+
+    private unsafe void ConvForward(int n, Worker worker)
     {
-        _pool.Dispose();
-        _arena.Dispose();
+        int blocks = _net.Convs.Length;
+        ImageBatch image = _images.Slice(_inOrder ? _first + n : _rows[n], 1);
+        GatherAugment<S, V>.Forward(image, _net.Input.At(blocks == 0 ? n : worker.Index), _net.Input.Row);
+        worker.Lap(_gather);
+        for (int i = 0; i < blocks; i++)
+        {
+            _net.Convs[i].Predict(worker, i + 1 == blocks ? n : worker.Index);
+        }
     }
+
+    /// <summary>Every other batch runs from the last item to the first, which reads weights that the cache still holds.</summary>
+    private void DenseForward(int item, Worker worker) =>
+        _net.Denses[_at].Forward(_backwards ? _items - 1 - item : item, _batch, worker, inference: true);
 }

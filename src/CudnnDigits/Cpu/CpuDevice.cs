@@ -6,15 +6,12 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;
 
-/// <summary>Picks the widest vectors that the machine has.</summary>
+/// <summary>Picks a vector width: 512, 256 or 128 bits. One that the machine lacks is emulated, slowly.</summary>
 internal static class CpuDevice
 {
-    /// <summary>Bits in the vectors that <see cref="Create"/> takes by itself.</summary>
+    /// <summary>The widest vectors that the machine has.</summary>
     public static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
 
-    /// <param name="network">The network, with the dropout rates to train with.</param>
-    /// <param name="options">Batch size, seed, threads.</param>
-    /// <param name="vectorBits">512, 256 or 128; a width that the machine lacks is emulated, slowly.</param>
     public static ITrainingBackend Create(NetworkSpec network, BackendOptions options, int vectorBits) => vectorBits switch
     {
         512 => new CpuBackend<Simd512, Vector512<float>>(network, options),
@@ -22,18 +19,12 @@ internal static class CpuDevice
         _ => new CpuBackend<Simd128, Vector128<float>>(network, options),
     };
 
-    /// <param name="weights">The weights.</param>
-    /// <param name="options">Batch size, threads.</param>
-    /// <param name="vectorBits">512, 256 or 128; a width that the machine lacks is emulated, slowly.</param>
     public static IClassifierDevice CreateClassifier(NetworkWeights weights, ClassifierOptions options, int vectorBits) => vectorBits switch
     {
         512 => new CpuClassifier<Simd512, Vector512<float>>(weights, options),
         256 => new CpuClassifier<Simd256, Vector256<float>>(weights, options),
         _ => new CpuClassifier<Simd128, Vector128<float>>(weights, options),
     };
-
-    /// <summary>As many workers as threads are asked for; 0 asks for one on each processor.</summary>
-    public static int Workers(int threads) => threads > 0 ? threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
 
     /// <summary>For people: "CPU, 2 threads, AVX-512".</summary>
     public static string Name(int workers, int vectorBits) =>

@@ -5,7 +5,7 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cpu;
 
 /// <summary>
-/// The training step: a list of passes over the batch (<see cref="Step"/>). Within a pass, samples go to whichever worker is
+/// The training step: a list of passes over the batch (<see cref="ListPasses"/>). Within a pass, samples go to whichever worker is
 /// free, and whatever is summed over the batch is summed per sample or per chunk first and joined in order, so that the bits
 /// do not depend on the number of threads.
 /// </summary>
@@ -21,37 +21,25 @@ internal sealed unsafe class CpuTraining<S, V>
 
     private readonly BackendOptions _options;
     private readonly CpuNetwork<S, V> _net;
-    private readonly WorkerPool _pool;
-    private readonly OperationList _operations;
+    private readonly FlatParameters _parameters;
     private readonly Operation _gather, _loss, _update;
     private readonly Philox _random;
-    private readonly ConvBlock<S, V>[] _convs;
-    private readonly DenseBlock<S, V>[] _denses;
-    private readonly FlatParameters _parameters;
-
-    // What the passes of a step share; the delegates are made once so that a step allocates nothing.
-    private readonly Action<int, Worker> _prepareStep, _convForward, _activate, _denseForward, _denseDropout,
-        _denseBackwardActivation, _denseBackward, _lastConvSums, _convBackward, _updateParameters;
-
+    private readonly List<Action> _passes = []; // made once, so that a step allocates nothing
     private DigitDataset? _data;
     private int[] _order = [];
-    private int _epoch;
-    private int _first, _batch, _chunks, _chunkSize, _at;
+    private int _epoch, _first, _batch, _chunks, _chunkSize;
     private float _learningRate;
 
-    public CpuTraining(CpuNetwork<S, V> net, WorkerPool pool, OperationList operations, BackendOptions options)
+    public CpuTraining(CpuNetwork<S, V> net, BackendOptions options)
     {
-        (_net, _pool, _operations, _options) = (net, pool, operations, options);
-        (_convs, _denses, _parameters) = (net.Convs, net.Denses, net.Parameters);
+        (_net, _parameters, _options) = (net, net.Parameters, options);
         _random = new Philox(options.Seed);
-        _gather = operations.Train("input", options.Augmentation.IsEnabled ? "gather, augment" : "gather", values: net.InputSize);
-        _loss = operations.Train("loss", "softmax, cross-entropy");
+        _gather = net.Operations.Train("input", options.Augmentation.IsEnabled ? "gather, augment" : "gather", values: net.InputSize);
+        _loss = net.Operations.Train("loss", "softmax, cross-entropy");
         double chunks = Chunks(options.BatchSize).Count;
-        _update = operations.Train("weights", "join chunks, adam", fixedValues: (chunks * _parameters.ConvLength) + (7.0 * _parameters.Length));
-        (_prepareStep, _convForward, _activate, _denseForward, _denseDropout) =
-            (PrepareStep, ConvForward, Activate, DenseForward, DenseDropout);
-        (_denseBackwardActivation, _denseBackward, _lastConvSums, _convBackward, _updateParameters) =
-            (DenseBackwardActivation, DenseBackward, LastConvSums, ConvBackward, Update);
+        _update = net.Operations.Train(
+            "weights", "join chunks, adam", fixedValues: (chunks * _parameters.ConvLength) + (7.0 * _parameters.Length));
+        ListPasses();
     }
 
     /// <summary>Adam's steps so far.</summary>
@@ -63,13 +51,8 @@ internal sealed unsafe class CpuTraining<S, V>
     /// <summary>Most chunks that a batch of up to so many samples is divided into.</summary>
     public static int MostChunksOf(int batchSize) => Enumerable.Range(1, batchSize).Max(batch => Chunks(batch).Count);
 
-    public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums)
-    {
-        _data = data;
-        _epoch = epoch;
-        _order = order.ToArray();
-        Sums = sums;
-    }
+    public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) =>
+        (_data, _epoch, _order, Sums) = (data, epoch, order.ToArray(), sums);
 
     public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates)
     {
@@ -77,120 +60,114 @@ internal sealed unsafe class CpuTraining<S, V>
         {
             _first = (firstStep + i) * _options.BatchSize;
             _batch = Math.Min(_options.BatchSize, _order.Length - _first);
+            (_chunks, _chunkSize) = Chunks(_batch);
             _learningRate = learningRates[i];
-            Step();
+            Steps++;
+            _passes.ForEach(pass => pass());
+            _net.Operations.CountBatch(_batch, inference: false);
         }
     }
 
     /// <summary>Logits of the last step, (batch, classes) f32.</summary>
     public void SaveLogits(Span<float> logits) => _net.SaveLogits(_batch, logits);
 
-    /// <summary>One training step, top to bottom. Every line with Run is a pass over the batch and a barrier.</summary>
-    private void Step()
+    /// <summary>One training step, top to bottom: passes, each with a barrier at its end, and the caller's work between them.</summary>
+    private void ListPasses()
     {
-        (_chunks, _chunkSize) = Chunks(_batch);
-        Steps++;
-
-        _pool.Run(_convs.Length, _prepareStep);
-        for (_at = 0; _at < _convs.Length; _at++)
+        ConvBlock<S, V>[] convs = _net.Convs;
+        EachItem(() => convs.Length, (item, worker) => convs[^(item + 1)].PrepareStep(worker)); // the largest first
+        Action<int, Worker> activate = Gather;
+        foreach (ConvBlock<S, V> conv in convs)
         {
-            _pool.Run(_batch, _convForward);    // gather + augment, or the activation before; convolution; moments
-            _convs[_at].FinishForward(_batch, _pool.StartCaller());
+            Action<int, Worker> before = activate; // gather + augment, or the activation before
+            EachSample((n, worker) =>
+            {
+                before(n, worker);
+                conv.Forward(n, worker);
+            });
+            Between(worker => conv.FinishForward(_batch, worker));
+            activate = (n, worker) => conv.Activate(n, worker, _random, Row(n), _epoch);
         }
 
-        _pool.Run(_batch, _activate);           // the last activation, or without convolutions the input: the features
-        for (_at = 0; _at < _denses.Length; _at++)
+        EachSample(activate); // the features
+        foreach (DenseBlock<S, V> dense in _net.Denses)
         {
-            _pool.Run(_denses[_at].ForwardItems(_batch), _denseForward);
-            if (_denses[_at].HasDropout)
+            EachItem(() => dense.ForwardItems(_batch), (item, worker) => dense.Forward(item, _batch, worker, inference: false));
+            if (dense.HasDropout)
             {
-                _pool.Run(_batch, _denseDropout);
+                EachSample((n, worker) => dense.Drop(n, worker, _random, Row(n), _epoch));
             }
         }
 
-        Loss();
-        for (_at = _denses.Length - 1; _at >= 0; _at--)
+        Between(Loss);
+        foreach (DenseBlock<S, V> dense in _net.Denses.Reverse())
         {
-            _pool.Run(_batch, _denseBackwardActivation);
-            _pool.Run(_denses[_at].BackwardItems, _denseBackward);
+            EachSample(dense.BackwardActivation);
+            EachItem(() => dense.BackwardItems, (item, worker) => dense.Backward(item, _batch, worker));
         }
 
-        for (_at = _convs.Length - 1; _at >= 0; _at--)
+        if (convs is [.., { } last])
         {
-            if (_at == _convs.Length - 1)
-            {
-                _pool.Run(_batch, _lastConvSums);
-            }
-
-            _convs[_at].FinishBackward(_batch, _pool.StartCaller());
-            _pool.Run(_chunks, _convBackward);  // dY; dW; dX, and the sums that the block before needs
+            EachSample(last.BackwardSums);
         }
 
-        _pool.Run((_parameters.Length + UpdateBlock - 1) / UpdateBlock, _updateParameters);
-        _operations.CountBatch(_batch, inference: false);
+        foreach (ConvBlock<S, V> conv in convs.Reverse())
+        {
+            Between(worker => conv.FinishBackward(_batch, worker));
+            EachItem(() => _chunks, (chunk, worker) => BackwardChunk(conv, chunk, worker));
+        }
+
+        EachItem(() => (_parameters.Length + UpdateBlock - 1) / UpdateBlock, Update);
     }
 
-    private void PrepareStep(int item, Worker worker) => _convs[_convs.Length - 1 - item].PrepareStep(worker); // the largest first
+    private void EachItem(Func<int> items, Action<int, Worker> body) => _passes.Add(() => _net.Pool.Run(items(), body));
 
-    private void ConvForward(int n, Worker worker)
-    {
-        Activate(n, worker);
-        _convs[_at].Forward(n, worker);
-    }
+    private void EachSample(Action<int, Worker> body) => EachItem(() => _batch, body);
 
-    /// <summary>Makes what block _at reads of sample n.</summary>
-    private void Activate(int n, Worker worker)
+    private void Between(Action<Worker> body) => _passes.Add(() => body(_net.Pool.StartCaller()));
+
+    private void Gather(int n, Worker worker)
     {
-        if (_at > 0)
+        ReadOnlySpan<byte> image = _data!.Image(Row(n));
+        ActivationView input = _net.Input;
+        if (_options.Augmentation.IsEnabled)
         {
-            _convs[_at - 1].Activate(n, worker, _random, Row(n), _epoch);
-            return;
+            (AugmentationSpec spec, uint row, uint epoch) = (_options.Augmentation, (uint)Row(n), (uint)_epoch);
+            ReadOnlySpan<float> knots = spec.DrawElastic(_random, row, epoch, stackalloc float[AugmentationSpec.ElasticWords]);
+            GatherAugment<S, V>.Forward(image, spec.Draw(_random, row, epoch), knots, input.At(n), input.Row);
+        }
+        else
+        {
+            GatherAugment<S, V>.Forward(image, input.At(n), input.Row);
         }
 
-        Gather(n, _net.InputOf(0));
         worker.Lap(_gather);
     }
 
-    private void DenseForward(int item, Worker worker) => _denses[_at].Forward(item, _batch, worker, inference: false);
-
-    private void DenseDropout(int n, Worker worker) => _denses[_at].Drop(n, worker, _random, Row(n), _epoch);
-
     /// <summary>Loss and its gradient, added up in the order of the samples.</summary>
-    private void Loss()
+    private void Loss(Worker worker)
     {
-        DenseBlock<S, V> last = _denses[^1];
+        DenseBlock<S, V> last = _net.Denses[^1];
         (double loss, long correct, long samples) = Sums;
-        Worker caller = _pool.StartCaller();
         for (int n = 0; n < _batch; n++)
         {
             Span<float> dLogits = new(last.DY + n * last.Shape.Out, DigitDataset.Classes);
-            (double sampleLoss, bool right) = SoftmaxCrossEntropy.Backward(_net.Logits(n), _data!.Labels[Row(n)], _options.LabelSmoothing, 1.0 / _batch, dLogits);
+            (double sampleLoss, bool right) = SoftmaxCrossEntropy.Backward(
+                _net.Logits(n), _data!.Labels[Row(n)], _options.LabelSmoothing, 1.0 / _batch, dLogits);
             loss += sampleLoss;
             correct += right ? 1 : 0;
         }
 
         Sums = new EpochSums(loss, correct, samples + _batch);
-        caller.Lap(_loss);
+        worker.Lap(_loss);
     }
 
-    private void DenseBackwardActivation(int n, Worker worker) => _denses[_at].BackwardActivation(n, worker);
-
-    private void DenseBackward(int item, Worker worker) =>
-        _denses[_at].Backward(item, _batch, worker, _at > 0 ? _denses[_at - 1].DY : _convs is [.., { } last] ? last.DOutput(0) : null);
-
-    private void LastConvSums(int n, Worker worker) => _convs[^1].BackwardSums(n, worker);
-
-    private void ConvBackward(int chunk, Worker worker)
+    private void BackwardChunk(ConvBlock<S, V> conv, int chunk, Worker worker)
     {
         int first = chunk * _chunkSize, end = Math.Min(first + _chunkSize, _batch);
         for (int n = first; n < end; n++)
         {
-            float* dInput = _at > 0 ? _convs[_at - 1].DOutput(n) : null;
-            _convs[_at].Backward(n, chunk, n == first, worker, dInput);
-            if (_at > 0)
-            {
-                _convs[_at - 1].BackwardSums(n, worker);
-            }
+            conv.Backward(n, chunk, n == first, worker);
         }
     }
 
@@ -213,20 +190,6 @@ internal sealed unsafe class CpuTraining<S, V>
             end - first, _parameters.W + first, _parameters.DW + first, (float*)_parameters.State[0] + first,
             (float*)_parameters.State[1] + first, _options.Optimizer, _learningRate, Steps);
         worker.Lap(_update);
-    }
-
-    private void Gather(int n, ActivationView input)
-    {
-        if (_options.Augmentation.IsEnabled)
-        {
-            (AugmentationSpec spec, uint row, uint epoch) = (_options.Augmentation, (uint)Row(n), (uint)_epoch);
-            ReadOnlySpan<float> knots = spec.DrawElastic(_random, row, epoch, stackalloc float[AugmentationSpec.ElasticWords]);
-            GatherAugment<S, V>.Forward(_data!.Image(Row(n)), spec.Draw(_random, row, epoch), knots, input.At(n), input.Row);
-        }
-        else
-        {
-            GatherAugment<S, V>.Forward(_data!.Image(Row(n)), input.At(n), input.Row);
-        }
     }
 
     private int Row(int n) => _order[_first + n];

@@ -1,8 +1,6 @@
 namespace CudnnDigits.Cpu;
 
 /// <summary>Shapes of a dense layer: In and Out are padded to whole tiles where the layer before or after needs it.</summary>
-/// <param name="In">Input features.</param>
-/// <param name="Out">Output features, whole tiles.</param>
 internal readonly record struct DenseShape(int In, int Out)
 {
     public int WeightSize => In * Out;
@@ -31,15 +29,7 @@ internal static unsafe class Dense<S, V>
     /// <summary>Items of <see cref="Backward"/>.</summary>
     public static int BackwardItems(in DenseShape shape) => (shape.In + BackwardRows - 1) / BackwardRows;
 
-    /// <summary>y = x Wᵀ + b, then ReLU unless the layer is the last: one stretch of the batch × one panel.</summary>
-    /// <param name="item">Which part, 0 … ForwardItems − 1.</param>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="batch">N.</param>
-    /// <param name="x">(N, In) f32.</param>
-    /// <param name="w">Panels of weights.</param>
-    /// <param name="bias">(Out) f32.</param>
-    /// <param name="relu">Whether ReLU follows.</param>
-    /// <param name="y">(N, Out) f32.</param>
+    /// <summary>y (N, Out) = x (N, In) · Wᵀ + b, then ReLU where it follows: one stretch of the batch × one panel.</summary>
     public static void Forward(int item, in DenseShape shape, int batch, float* x, float* w, float* bias, bool relu, float* y)
     {
         if (batch == 1)
@@ -90,17 +80,10 @@ internal static unsafe class Dense<S, V>
         }
     }
 
-    /// <summary>dW = dYᵀ X and dX = dY W for one stretch of the input features.</summary>
-    /// <param name="item">Which part, 0 … BackwardItems − 1.</param>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="batch">N.</param>
-    /// <param name="x">(N, In) f32.</param>
-    /// <param name="w">Panels of weights.</param>
-    /// <param name="dy">(N, Out) f32.</param>
-    /// <param name="dyTransposed">(Out, paddedBatch) f32, zeros from N on.</param>
-    /// <param name="paddedBatch">N in whole tiles.</param>
-    /// <param name="dw">Panels of weight gradients.</param>
-    /// <param name="dx">(N, In) f32; null where nothing comes before.</param>
+    /// <summary>
+    /// dW = dYᵀ X and, unless dx is null, dX = dY W for one stretch of the input features; dyTransposed is (Out, paddedBatch), with zeros
+    /// from N on.
+    /// </summary>
     public static void Backward(
         int item, in DenseShape shape, int batch, float* x, float* w, float* dy, float* dyTransposed, int paddedBatch, float* dw, float* dx)
     {
@@ -170,6 +153,9 @@ internal static unsafe class Dense<S, V>
             S.Store(y + i, relu ? S.Max(default, value) : value);
         }
     }
+
+    /// <summary>Where the weight of output o and input i lies in the panels.</summary>
+    public static int WeightIndex(in DenseShape shape, int o, int i) => (o / Columns * shape.In + i) * Columns + o % Columns;
 
     private static int Panels(in DenseShape shape) => shape.Out / Columns;
 

@@ -8,74 +8,70 @@ internal sealed unsafe class DenseBlock<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
+    private readonly DensePlan _plan;
     private readonly DenseShape _shape;
-    private readonly int _outputs;
-    private readonly bool _relu;
+    private readonly FlatParameters _parameters;
+    private readonly int _weights, _bias; // places in the flat parameters
     private readonly double _dropoutRate;
-    private readonly int _dropoutIndex;
     private readonly int _paddedBatch;
-    private readonly float* _x, _y, _dY, _dYTransposed;
+    private readonly float* _x, _dX, _dYTransposed;
     private readonly Operation _forward, _drop, _maskDY, _backward, _predict;
-    private FlatParameters _parameters = null!;
 
-    /// <param name="arena">Owner of the buffers.</param>
-    /// <param name="operations">Where the block lists its operations.</param>
-    /// <param name="plan">The layers of the block.</param>
-    /// <param name="shape">Shapes, padded to whole tiles.</param>
-    /// <param name="x">The output of what comes before, (batch, In) f32.</param>
-    /// <param name="capacity">Samples in the largest batch.</param>
-    /// <param name="first">Whether the block reads the network's input, which needs no gradient.</param>
-    public DenseBlock(NativeArena arena, OperationList operations, DensePlan plan, DenseShape shape, float* x, int capacity, bool first)
+    /// <summary>
+    /// Reads the output x of what comes before, (capacity, In) f32: channels last, of so many pixels, where PyTorch's order is C, H, W. Its
+    /// gradient dX is null where the network begins here.
+    /// </summary>
+    public DenseBlock(
+        NativeArena arena, OperationList operations, FlatParameters parameters, DensePlan plan, DenseShape shape, int pixels,
+        float* x, float* dX, int capacity)
     {
-        Plan = plan;
-        _shape = shape;
-        _outputs = plan.Linear.OutFeatures;
-        _relu = plan.Relu is not null;
-        _dropoutRate = plan.Dropout?.Rate ?? 0;
-        _dropoutIndex = plan.DropoutIndex;
-        _paddedBatch = RegisterTile<S, V>.Pad(capacity);
+        (_plan, _shape, _parameters) = (plan, shape, parameters);
         _x = x;
-        _y = arena.Floats((long)capacity * shape.Out);
-        _dY = arena.Floats((long)capacity * shape.Out);
+        _dX = dX;
+        _dropoutRate = plan.Dropout?.Rate ?? 0;
+        _paddedBatch = RegisterTile<S, V>.Pad(capacity);
+        Y = arena.Floats((long)capacity * shape.Out);
+        DY = arena.Floats((long)capacity * shape.Out);
         _dYTransposed = arena.Floats((long)_paddedBatch * shape.Out);
+        (string name, int inputs, int outputs) = (plan.Linear.Name, plan.Linear.InFeatures, plan.Linear.OutFeatures);
+        _weights = parameters.Reserve(shape.WeightSize);
+        _bias = parameters.Reserve(shape.Out);
+        parameters.Map(
+            from o in Enumerable.Range(0, outputs)
+            from i in Enumerable.Range(0, inputs)
+            select _weights + Dense<S, V>.WeightIndex(shape, o, i % pixels * (shape.In / pixels) + i / pixels));
+        parameters.Map(Enumerable.Range(_bias, outputs));
 
-        string name = plan.Linear.Name, forward = _relu ? "forward, bias, relu" : "forward, bias";
-        double inputs = plan.Linear.InFeatures, outputs = plan.Linear.OutFeatures, weights = inputs * outputs;
-        _forward = operations.Train(name, forward, 2 * weights, inputs + outputs, weights);
+        double weights = (double)inputs * outputs, features = inputs + outputs;
+        string forward = plan.Relu is null ? "forward, bias" : "forward, bias, relu";
+        _forward = operations.Train(name, forward, 2 * weights, features, weights);
         _drop = operations.Train(name, "dropout", outputs, 2 * outputs);
         _maskDY = operations.Train(name, "backward: activation", 2 * outputs, 4 * outputs);
-        _backward = first
-            ? operations.Train(name, "backward: weights", 2 * weights, inputs + outputs, weights)
-            : operations.Train(name, "backward: weights and input", 4 * weights, 2 * (inputs + outputs), 2 * weights);
-        _predict = operations.Infer(name, forward, 2 * weights, inputs + outputs, weights);
+        _backward = dX == null
+            ? operations.Train(name, "backward: weights", 2 * weights, features, weights)
+            : operations.Train(name, "backward: weights and input", 4 * weights, 2 * features, 2 * weights);
+        _predict = operations.Infer(name, forward, 2 * weights, features, weights);
     }
-
-    public DensePlan Plan { get; }
 
     public DenseShape Shape => _shape;
 
-    /// <summary>Place of the weights in the flat parameters.</summary>
-    public int WeightOffset { get; init; }
-
-    /// <summary>Place of the bias.</summary>
-    public int BiasOffset { get; init; }
-
     /// <summary>(batch, Out) f32.</summary>
-    public float* Y => _y;
+    public float* Y { get; }
 
     /// <summary>(batch, Out) f32: gradient of <see cref="Y"/>, written by what comes after.</summary>
-    public float* DY => _dY;
-
-    public void Connect(FlatParameters parameters) => _parameters = parameters;
+    public float* DY { get; }
 
     /// <summary>Whether <see cref="Drop"/> has anything to do.</summary>
     public bool HasDropout => _dropoutRate > 0;
+
+    /// <summary>One item for the bias, the rest for weights and input.</summary>
+    public int BackwardItems => 1 + Dense<S, V>.BackwardItems(_shape);
 
     public int ForwardItems(int batch) => Dense<S, V>.ForwardItems(_shape, batch);
 
     public void Forward(int item, int batch, Worker worker, bool inference)
     {
-        Dense<S, V>.Forward(item, _shape, batch, _x, _parameters.W + WeightOffset, _parameters.W + BiasOffset, _relu, _y);
+        Dense<S, V>.Forward(item, _shape, batch, _x, _parameters.W + _weights, _parameters.W + _bias, _plan.Relu is not null, Y);
         worker.Lap(inference ? _predict : _forward);
     }
 
@@ -83,17 +79,18 @@ internal sealed unsafe class DenseBlock<S, V>
     public void Drop(int n, Worker worker, in Philox random, int sample, int epoch)
     {
         Dropout<S, V>.Forward(
-            worker.Words, random, _dropoutRate, _dropoutIndex, sample, epoch, _y + n * _shape.Out, _shape.Out, 1, 1, _outputs, _shape.Out);
+            worker.Words, random, _dropoutRate, _plan.DropoutIndex, sample, epoch,
+            Y + n * _shape.Out, _shape.Out, 1, 1, _plan.Linear.OutFeatures, _shape.Out);
         worker.Lap(_drop);
     }
 
     /// <summary>Gradient of sample n through dropout and ReLU, and its transposed copy.</summary>
     public void BackwardActivation(int n, Worker worker)
     {
-        float* dy = _dY + n * _shape.Out;
-        if (_relu)
+        float* dy = DY + n * _shape.Out;
+        if (_plan.Relu is not null)
         {
-            Dense<S, V>.Mask(_shape, _y + n * _shape.Out, dy, Dropout<S, V>.KeepScale(_dropoutRate));
+            Dense<S, V>.Mask(_shape, Y + n * _shape.Out, dy, Dropout<S, V>.KeepScale(_dropoutRate));
         }
 
         for (int i = 0; i < _shape.Out; i++)
@@ -104,20 +101,16 @@ internal sealed unsafe class DenseBlock<S, V>
         worker.Lap(_maskDY);
     }
 
-    /// <summary>One item for the bias, the rest for weights and input.</summary>
-    public int BackwardItems => 1 + Dense<S, V>.BackwardItems(_shape);
-
-    public void Backward(int item, int batch, Worker worker, float* dX)
+    public void Backward(int item, int batch, Worker worker)
     {
         if (item == 0)
         {
-            Dense<S, V>.BackwardBias(_shape, batch, _dY, _parameters.DW + BiasOffset);
+            Dense<S, V>.BackwardBias(_shape, batch, DY, _parameters.DW + _bias);
         }
         else
         {
             Dense<S, V>.Backward(
-                item - 1, _shape, batch, _x, _parameters.W + WeightOffset,
-                _dY, _dYTransposed, _paddedBatch, _parameters.DW + WeightOffset, dX);
+                item - 1, _shape, batch, _x, _parameters.W + _weights, DY, _dYTransposed, _paddedBatch, _parameters.DW + _weights, _dX);
         }
 
         worker.Lap(_backward);

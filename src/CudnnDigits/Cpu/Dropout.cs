@@ -11,19 +11,7 @@ internal static unsafe class Dropout<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    /// <summary>Drops in place.</summary>
-    /// <param name="words">Room for H·W·C words.</param>
-    /// <param name="random">The run's generator.</param>
-    /// <param name="rate">0 &lt; rate &lt; 1.</param>
-    /// <param name="layer">Index of the dropout layer, from 0.</param>
-    /// <param name="sample">Row of the dataset.</param>
-    /// <param name="epoch">Epoch, from 0.</param>
-    /// <param name="x">(rows, columns, paddedChannels) f32, rows xRow elements apart.</param>
-    /// <param name="xRow">Elements from one row to the next.</param>
-    /// <param name="rows">H.</param>
-    /// <param name="columns">W.</param>
-    /// <param name="channels">C.</param>
-    /// <param name="paddedChannels">C in whole tiles.</param>
+    /// <summary>Drops in place: x is (rows, columns, paddedChannels), rows xRow elements apart; padding is 0 and stays so.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(
         uint* words, in Philox random, double rate, int layer, int sample, int epoch,
@@ -37,15 +25,9 @@ internal static unsafe class Dropout<S, V>
             for (int w = 0; w < columns; w++, words += channels)
             {
                 float* pixel = x + h * xRow + w * paddedChannels;
-                int c = 0;
-                for (; c + S.Lanes <= channels; c += S.Lanes)
+                for (int c = 0; c < channels; c += S.Lanes)
                 {
                     S.Store(pixel + c, S.KeepWhere(words + c, threshold, S.Multiply(S.Load(pixel + c), scale)));
-                }
-
-                for (; c < channels; c++)
-                {
-                    pixel[c] = words[c] >= threshold ? pixel[c] * KeepScale(rate) : 0;
                 }
             }
         }

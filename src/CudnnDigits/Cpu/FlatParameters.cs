@@ -10,51 +10,48 @@ namespace CudnnDigits.Cpu;
 /// </summary>
 internal sealed unsafe class FlatParameters
 {
-    private readonly int[] _map;
+    private readonly List<int> _map = []; // for each element of the host's layout, its place in the flat buffer
 
-    /// <summary>Reserves the buffers.</summary>
-    /// <param name="arena">Owner of the buffers.</param>
-    /// <param name="layout">The host's layout.</param>
-    /// <param name="length">Elements of the flat buffer.</param>
-    /// <param name="convLength">Elements at its start that are convolution weights.</param>
-    /// <param name="chunks">Most chunks that a batch is divided into; 0 where nothing is trained, without gradients and moments.</param>
-    /// <param name="map">For each element of the host's layout, its place in the flat buffer.</param>
-    public FlatParameters(NativeArena arena, ParameterLayout layout, int length, int convLength, int chunks, int[] map)
-    {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(map.Length, layout.TrainedCount);
-        _map = map;
-        Length = length;
-        ConvLength = convLength;
-        W = arena.Floats(length);
-        int trained = chunks > 0 ? length : 0;
-        DW = arena.Floats(trained);
-        State = [.. OptimizerSpec.Buffers.Select(_ => (nint)arena.Floats(trained))];
-        ChunkDW = arena.Floats((long)convLength * chunks);
-    }
+    public int Length { get; private set; }
 
-    public int Length { get; }
+    public int ConvLength { get; init; }
 
-    public int ConvLength { get; }
+    public float* W { get; private set; }
 
-    public float* W { get; }
-
-    public float* DW { get; }
+    public float* DW { get; private set; }
 
     /// <summary>Addresses of the optimizer's buffers, in the order of <see cref="OptimizerSpec.Buffers"/>, each (Length) f32.</summary>
-    public nint[] State { get; }
+    public nint[] State { get; private set; } = [];
 
     /// <summary>Gradients of the convolution weights, (chunks, ConvLength) f32.</summary>
-    public float* ChunkDW { get; }
+    public float* ChunkDW { get; private set; }
+
+    /// <summary>Sets room aside and gives its place; the first that is set aside is for all convolution weights.</summary>
+    public int Reserve(int count)
+    {
+        Length += count;
+        return Length - count;
+    }
+
+    /// <summary>Appends the places of the host's next elements.</summary>
+    public void Map(IEnumerable<int> places) => _map.AddRange(places);
+
+    /// <summary>Makes the buffers once all room is set aside; no gradients and moments where there are no chunks to train on.</summary>
+    public void Allocate(NativeArena arena, int chunks)
+    {
+        int trained = chunks > 0 ? Length : 0;
+        W = arena.Floats(Length);
+        DW = arena.Floats(trained);
+        State = [.. OptimizerSpec.Buffers.Select(_ => (nint)arena.Floats(trained))];
+        ChunkDW = arena.Floats((long)ConvLength * chunks);
+    }
 
     public void Load(NetworkWeights weights, OptimizerState? optimizer)
     {
         Scatter(weights.Trained, W);
-        if (optimizer is not null)
+        for (int i = 0; optimizer is not null && i < State.Length; i++)
         {
-            for (int i = 0; i < State.Length; i++)
-            {
-                Scatter(optimizer.Buffers[i], (float*)State[i]);
-            }
+            Scatter(optimizer.Buffers[i], (float*)State[i]);
         }
     }
 

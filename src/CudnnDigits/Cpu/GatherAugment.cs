@@ -13,10 +13,7 @@ internal static unsafe class GatherAugment<S, V>
     /// <summary>Side of a picture with a border of background: 1 before, 2 after, so that any clamped sample stays inside.</summary>
     private const int BorderedSide = DigitDataset.Side + 3;
 
-    /// <summary>The first of some images as it is.</summary>
-    /// <param name="images">(28, 28) uint8 or f32, 0 … 1.</param>
-    /// <param name="x">(28, 28) f32, rows xRow elements apart.</param>
-    /// <param name="xRow">Elements from one row to the next.</param>
+    /// <summary>The first of some images, (28, 28) uint8 or f32, as it is; x is (28, 28) f32, rows xRow elements apart.</summary>
     public static void Forward(in ImageBatch images, float* x, int xRow)
     {
         if (images.Type == PixelType.UInt8)
@@ -25,16 +22,14 @@ internal static unsafe class GatherAugment<S, V>
             return;
         }
 
+        Span<float> from = new((float*)images.Address, DigitDataset.PixelCount);
         for (int h = 0; h < DigitDataset.Side; h++)
         {
-            new ReadOnlySpan<float>((float*)images.Address + h * DigitDataset.Side, DigitDataset.Side).CopyTo(new Span<float>(x + h * xRow, DigitDataset.Side));
+            from.Slice(h * DigitDataset.Side, DigitDataset.Side).CopyTo(new Span<float>(x + h * xRow, DigitDataset.Side));
         }
     }
 
     /// <summary>Pixels as they are.</summary>
-    /// <param name="image">(28, 28) uint8.</param>
-    /// <param name="x">(28, 28) f32, rows xRow elements apart.</param>
-    /// <param name="xRow">Elements from one row to the next.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(ReadOnlySpan<byte> image, float* x, int xRow)
     {
@@ -52,12 +47,7 @@ internal static unsafe class GatherAugment<S, V>
         }
     }
 
-    /// <summary>Pixels rotated, shifted, zoomed and distorted (see <see cref="AugmentationSpec"/>), sampled bilinearly.</summary>
-    /// <param name="image">(28, 28) uint8.</param>
-    /// <param name="map">From output to source pixel.</param>
-    /// <param name="knots">Displacements that are added, of <see cref="AugmentationSpec.DrawElastic"/>; empty for none.</param>
-    /// <param name="x">(28, 28) f32, rows xRow elements apart.</param>
-    /// <param name="xRow">Elements from one row to the next.</param>
+    /// <summary>Pixels rotated, shifted, zoomed and, unless there are no knots, distorted (see <see cref="AugmentationSpec"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(ReadOnlySpan<byte> image, in AffineMap map, ReadOnlySpan<float> knots, float* x, int xRow)
     {
@@ -110,10 +100,7 @@ internal static unsafe class GatherAugment<S, V>
         }
     }
 
-    /// <summary>Keys' cubic convolution (1981, a = −1/2) at a pixel.</summary>
-    /// <param name="pixel">Row or column, 0 … 27.</param>
-    /// <param name="weights">(4), overwritten: of the knots from the returned one on.</param>
-    /// <returns>The first of the four knots, −1 … 2.</returns>
+    /// <summary>The first of four knots around a pixel, −1 … 2, and their weights in Keys' cubic convolution (1981, a = −1/2).</summary>
     private static int CubicWeights(int pixel, Span<float> weights)
     {
         float at = pixel * ((AugmentationSpec.Knots - 1f) / (DigitDataset.Side - 1));
@@ -131,12 +118,6 @@ internal static unsafe class GatherAugment<S, V>
 internal static unsafe class AugmentedPicture
 {
     /// <summary>Augments a sample as <see cref="GatherAugment{S, V}"/> does.</summary>
-    /// <param name="spec">The ranges.</param>
-    /// <param name="random">The run's generator.</param>
-    /// <param name="sample">Row of the dataset.</param>
-    /// <param name="epoch">Epoch, from 0.</param>
-    /// <param name="image">(28, 28) uint8.</param>
-    /// <returns>(28, 28) uint8.</returns>
     public static byte[] Of(AugmentationSpec spec, in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image)
     {
         float[] x = new float[DigitDataset.PixelCount], knots = new float[AugmentationSpec.ElasticWords];

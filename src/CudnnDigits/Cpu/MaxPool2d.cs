@@ -6,10 +6,6 @@ namespace CudnnDigits.Cpu;
 /// no index is stored; the first maximum in row-major order takes the gradient. None flows where the output is 0, which covers
 /// ReLU and dropout at once.
 /// </summary>
-/// <param name="Channels">Channels, whole tiles.</param>
-/// <param name="H">Height before pooling.</param>
-/// <param name="W">Width before pooling.</param>
-/// <param name="Window">Height, width and stride of the pooling window.</param>
 internal readonly record struct PoolShape(int Channels, int H, int W, int Window)
 {
     public int OutH => H / Window;
@@ -32,25 +28,27 @@ internal static unsafe class MaxPool2d<S, V>
     where V : struct
 {
     /// <summary>a = max over the window of ReLU(scale·y + shift).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(in PoolShape shape, float* y, float* scale, float* shift, float* a, int aRow)
     {
         switch (shape.Window)
         {
-            case 1: Forward<Window1>(shape, y, scale, shift, a, aRow); break;
-            case 2: Forward<Window2>(shape, y, scale, shift, a, aRow); break;
-            default: Forward<AnyWindow>(shape, y, scale, shift, a, aRow); break;
+            case 1: Forward(1, shape, y, scale, shift, a, aRow); break;
+            case 2: Forward(2, shape, y, scale, shift, a, aRow); break;
+            default: Forward(shape.Window, shape, y, scale, shift, a, aRow); break;
         }
     }
 
     /// <summary>sums (2, channels): for each channel of one image Σ dZ and Σ dZ·(y − mean), where z = scale·y + shift.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void BackwardSums(
         in PoolShape shape, float* y, float* scale, float* shift, float* mean, float* a, int aRow, float* dA, float keepScale, float* sums)
     {
         switch (shape.Window)
         {
-            case 1: BackwardSums<Window1>(shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
-            case 2: BackwardSums<Window2>(shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
-            default: BackwardSums<AnyWindow>(shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
+            case 1: BackwardSums(1, shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
+            case 2: BackwardSums(2, shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
+            default: BackwardSums(shape.Window, shape, y, scale, shift, mean, a, aRow, dA, keepScale, sums); break;
         }
     }
 
@@ -101,11 +99,11 @@ internal static unsafe class MaxPool2d<S, V>
         BackwardOutsideWindows(shape, y, slope, offset, dY, dYRow);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Forward<W>(in PoolShape shape, float* y, float* scale, float* shift, float* a, int aRow)
-        where W : struct, IWindow
+    /// <summary>Inlined with a constant window, for which the JIT unrolls the loops over it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Forward(int window, in PoolShape shape, float* y, float* scale, float* shift, float* a, int aRow)
     {
-        int channels = shape.Channels, window = W.Size(shape), yRow = shape.W * channels, end = shape.OutW * channels;
+        int channels = shape.Channels, yRow = shape.W * channels, end = shape.OutW * channels;
         for (int h = 0; h < shape.OutH; h++, y += window * yRow, a += aRow)
         {
             for (int c = 0; c < channels; c += S.Lanes)
@@ -129,12 +127,12 @@ internal static unsafe class MaxPool2d<S, V>
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void BackwardSums<W>(
-        in PoolShape shape, float* y, float* scale, float* shift, float* mean, float* a, int aRow, float* dA, float keepScale, float* sums)
-        where W : struct, IWindow
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void BackwardSums(
+        int window, in PoolShape shape, float* y, float* scale, float* shift, float* mean, float* a, int aRow, float* dA, float keepScale,
+        float* sums)
     {
-        int channels = shape.Channels, window = W.Size(shape), yRow = shape.W * channels, end = shape.OutW * channels;
+        int channels = shape.Channels, yRow = shape.W * channels, end = shape.OutW * channels;
         V zero = default, keep = S.Splat(keepScale);
         for (int c = 0; c < channels; c += S.Lanes)
         {
@@ -185,26 +183,5 @@ internal static unsafe class MaxPool2d<S, V>
                 }
             }
         }
-    }
-
-    /// <summary>The window's size: a constant to the JIT for the usual ones, which unrolls the loops over it.</summary>
-    private interface IWindow
-    {
-        static abstract int Size(in PoolShape shape);
-    }
-
-    private readonly struct Window1 : IWindow
-    {
-        public static int Size(in PoolShape shape) => 1;
-    }
-
-    private readonly struct Window2 : IWindow
-    {
-        public static int Size(in PoolShape shape) => 2;
-    }
-
-    private readonly struct AnyWindow : IWindow
-    {
-        public static int Size(in PoolShape shape) => shape.Window;
     }
 }

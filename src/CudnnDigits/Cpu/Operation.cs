@@ -2,14 +2,10 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;
 
-/// <summary>One operation of the step, as the clocks know it: its place in the list and what it costs.</summary>
-/// <param name="Index">Place in the list.</param>
-/// <param name="Layer">The layer's name.</param>
-/// <param name="Name">What is done.</param>
-/// <param name="Inference">Whether it belongs to inference.</param>
-/// <param name="Flops">Floating-point operations for one sample.</param>
-/// <param name="Values">Floats that cross from one pass to another, for one sample.</param>
-/// <param name="FixedValues">The same for the whole batch: weights and their gradients.</param>
+/// <summary>
+/// One operation that the clocks measure: its place in the list, and what it costs. Flops and Values, the floats that cross from one pass
+/// to another, are those of one sample; FixedValues are those of a batch: weights and their gradients.
+/// </summary>
 internal sealed record Operation(int Index, string Layer, string Name, bool Inference, double Flops, double Values, double FixedValues);
 
 /// <summary>All operations of a network, each listed by the block it belongs to.</summary>
@@ -22,31 +18,26 @@ internal sealed class OperationList
 
     /// <summary>Lists an operation of a training step.</summary>
     public Operation Train(string layer, string name, double flops = 0, double values = 0, double fixedValues = 0) =>
-        Add(new Operation(_operations.Count, layer, name, false, flops, values, fixedValues));
+        Add(new Operation(Count, layer, name, false, flops, values, fixedValues));
 
     /// <summary>Lists an operation of inference.</summary>
     public Operation Infer(string layer, string name, double flops = 0, double values = 0, double fixedValues = 0) =>
-        Add(new Operation(_operations.Count, layer, name, true, flops, values, fixedValues));
+        Add(new Operation(Count, layer, name, true, flops, values, fixedValues));
 
     /// <summary>Counts a batch that was trained on, or predicted.</summary>
-    public void CountBatch(int samples, bool inference)
-    {
+    public void CountBatch(int samples, bool inference) =>
         _ = inference ? (_predicted += samples, _predictedBatches++) : (_samples += samples, _batches++);
-    }
 
     /// <summary>What the operations did since the last call, with the seconds that all workers' clocks show.</summary>
     public List<LayerTime> Read(IReadOnlyList<Worker> workers)
     {
-        List<LayerTime> times = [];
-        foreach (Operation operation in _operations)
+        List<LayerTime> times = [.. _operations.Select(operation =>
         {
             (long samples, long batches) = operation.Inference ? (_predicted, _predictedBatches) : (_samples, _batches);
+            double bytes = sizeof(float) * (operation.Values * samples + operation.FixedValues * batches);
             double seconds = workers.Sum(worker => worker.TakeSeconds(operation));
-            double values = operation.Values * samples + operation.FixedValues * batches;
-            times.Add(new LayerTime(
-                operation.Layer, operation.Name, operation.Inference, operation.Flops * samples, values * sizeof(float), seconds));
-        }
-
+            return new LayerTime(operation.Layer, operation.Name, operation.Inference, operation.Flops * samples, bytes, seconds);
+        })];
         _samples = _batches = _predicted = _predictedBatches = 0;
         return times;
     }

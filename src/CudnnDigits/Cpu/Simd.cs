@@ -1,13 +1,16 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using V128 = System.Runtime.Intrinsics.Vector128<float>;
+using V256 = System.Runtime.Intrinsics.Vector256<float>;
+using V512 = System.Runtime.Intrinsics.Vector512<float>;
 
 namespace CudnnDigits.Cpu;
 
 /// <summary>
-/// One vector width. Kernels are written once against this and compiled for each width: the JIT turns every member into
-/// one instruction. Products are fused (FMA) wherever the hardware can, so one machine gives one result.
+/// One vector width. Kernels are written once against this and compiled for each width: the JIT turns every member into one
+/// instruction, as it always inlines methods of at most 16 bytes of IL. Products are fused (FMA) wherever the hardware can, so one machine
+/// gives one result.
 /// </summary>
-/// <typeparam name="V">Vector512, Vector256 or Vector128 of float.</typeparam>
 internal unsafe interface ISimd<V>
     where V : struct
 {
@@ -51,165 +54,125 @@ internal unsafe interface ISimd<V>
     static abstract V KeepWhere(uint* words, uint threshold, V x);
 }
 
-internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
+internal readonly unsafe struct Simd512 : ISimd<V512>
 {
     public static int Lanes => 16;
 
     public static int TileRows => 14;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Load(float* p) => Vector512.Load(p);
+    public static V512 Load(float* p) => Vector512.Load(p);
+
+    public static void Store(float* p, V512 v) => v.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(float* p, Vector512<float> v) => v.Store(p);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> FromBytes(byte* p) => Vector512.ConvertToSingle(
+    public static V512 FromBytes(byte* p) => Vector512.ConvertToSingle(
         Vector512.WidenLower(Vector512.WidenLower(Vector128.Load(p).ToVector256Unsafe().ToVector512Unsafe())).AsInt32());
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Splat(float x) => Vector512.Create(x);
+    public static V512 Splat(float x) => Vector512.Create(x);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Add(Vector512<float> a, Vector512<float> b) => a + b;
+    public static V512 Add(V512 a, V512 b) => a + b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Subtract(Vector512<float> a, Vector512<float> b) => a - b;
+    public static V512 Subtract(V512 a, V512 b) => a - b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Multiply(Vector512<float> a, Vector512<float> b) => a * b;
+    public static V512 Multiply(V512 a, V512 b) => a * b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Divide(Vector512<float> a, Vector512<float> b) => a / b;
+    public static V512 Divide(V512 a, V512 b) => a / b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Sqrt(Vector512<float> a) => Vector512.Sqrt(a);
+    public static V512 Sqrt(V512 a) => Vector512.Sqrt(a);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Fma(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Vector512.FusedMultiplyAdd(a, b, c);
+    public static V512 Fma(V512 a, V512 b, V512 c) => Vector512.FusedMultiplyAdd(a, b, c);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Max(Vector512<float> a, Vector512<float> b) => Vector512.MaxNative(a, b);
+    public static V512 Max(V512 a, V512 b) => Vector512.MaxNative(a, b);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> SelectEqual(Vector512<float> a, Vector512<float> b, Vector512<float> yes, Vector512<float> no) =>
-        Vector512.ConditionalSelect(Vector512.Equals(a, b), yes, no);
+    public static V512 SelectEqual(V512 a, V512 b, V512 yes, V512 no) => Vector512.ConditionalSelect(Vector512.Equals(a, b), yes, no);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> SelectGreater(Vector512<float> a, Vector512<float> b, Vector512<float> yes, Vector512<float> no) =>
+    public static V512 SelectGreater(V512 a, V512 b, V512 yes, V512 no) =>
         Vector512.ConditionalSelect(Vector512.GreaterThan(a, b), yes, no);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> KeepWhere(uint* words, uint threshold, Vector512<float> x) => Vector512.ConditionalSelect(
-        Vector512.GreaterThanOrEqual(Vector512.Load(words), Vector512.Create(threshold)).AsSingle(), x, Vector512<float>.Zero);
+    public static V512 KeepWhere(uint* words, uint threshold, V512 x) => Vector512.ConditionalSelect(
+        Vector512.GreaterThanOrEqual(Vector512.Load(words), Vector512.Create(threshold)).AsSingle(), x, V512.Zero);
 }
 
-internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
+internal readonly unsafe struct Simd256 : ISimd<V256>
 {
     public static int Lanes => 8;
 
     /// <summary>AVX2 names 16 registers; with AVX-512 the same width has 32.</summary>
     public static int TileRows => Avx512F.IsSupported ? 14 : 6;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Load(float* p) => Vector256.Load(p);
+    public static V256 Load(float* p) => Vector256.Load(p);
+
+    public static void Store(float* p, V256 v) => v.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(float* p, Vector256<float> v) => v.Store(p);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> FromBytes(byte* p) => Vector256.ConvertToSingle(
+    public static V256 FromBytes(byte* p) => Vector256.ConvertToSingle(
         Vector256.WidenLower(Vector256.WidenLower(Vector64.Load(p).ToVector128Unsafe().ToVector256Unsafe())).AsInt32());
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Splat(float x) => Vector256.Create(x);
+    public static V256 Splat(float x) => Vector256.Create(x);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Add(Vector256<float> a, Vector256<float> b) => a + b;
+    public static V256 Add(V256 a, V256 b) => a + b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Subtract(Vector256<float> a, Vector256<float> b) => a - b;
+    public static V256 Subtract(V256 a, V256 b) => a - b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Multiply(Vector256<float> a, Vector256<float> b) => a * b;
+    public static V256 Multiply(V256 a, V256 b) => a * b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Divide(Vector256<float> a, Vector256<float> b) => a / b;
+    public static V256 Divide(V256 a, V256 b) => a / b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Sqrt(Vector256<float> a) => Vector256.Sqrt(a);
+    public static V256 Sqrt(V256 a) => Vector256.Sqrt(a);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Fma(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Vector256.FusedMultiplyAdd(a, b, c);
+    public static V256 Fma(V256 a, V256 b, V256 c) => Vector256.FusedMultiplyAdd(a, b, c);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Max(Vector256<float> a, Vector256<float> b) => Vector256.MaxNative(a, b);
+    public static V256 Max(V256 a, V256 b) => Vector256.MaxNative(a, b);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> SelectEqual(Vector256<float> a, Vector256<float> b, Vector256<float> yes, Vector256<float> no) =>
-        Vector256.ConditionalSelect(Vector256.Equals(a, b), yes, no);
+    public static V256 SelectEqual(V256 a, V256 b, V256 yes, V256 no) => Vector256.ConditionalSelect(Vector256.Equals(a, b), yes, no);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> SelectGreater(Vector256<float> a, Vector256<float> b, Vector256<float> yes, Vector256<float> no) =>
+    public static V256 SelectGreater(V256 a, V256 b, V256 yes, V256 no) =>
         Vector256.ConditionalSelect(Vector256.GreaterThan(a, b), yes, no);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> KeepWhere(uint* words, uint threshold, Vector256<float> x) => Vector256.ConditionalSelect(
-        Vector256.GreaterThanOrEqual(Vector256.Load(words), Vector256.Create(threshold)).AsSingle(), x, Vector256<float>.Zero);
+    public static V256 KeepWhere(uint* words, uint threshold, V256 x) => Vector256.ConditionalSelect(
+        Vector256.GreaterThanOrEqual(Vector256.Load(words), Vector256.Create(threshold)).AsSingle(), x, V256.Zero);
 }
 
-internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
+internal readonly unsafe struct Simd128 : ISimd<V128>
 {
     public static int Lanes => 4;
 
     /// <summary>SSE names 16 registers; Arm64, and AVX-512 machines at this width, have 32.</summary>
     public static int TileRows => Avx512F.IsSupported || System.Runtime.Intrinsics.Arm.AdvSimd.Arm64.IsSupported ? 14 : 6;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Load(float* p) => Vector128.Load(p);
+    public static V128 Load(float* p) => Vector128.Load(p);
+
+    public static void Store(float* p, V128 v) => v.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(float* p, Vector128<float> v) => v.Store(p);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> FromBytes(byte* p) => Vector128.ConvertToSingle(
+    public static V128 FromBytes(byte* p) => Vector128.ConvertToSingle(
         Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(uint*)p).AsByte())).AsInt32());
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Splat(float x) => Vector128.Create(x);
+    public static V128 Splat(float x) => Vector128.Create(x);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Add(Vector128<float> a, Vector128<float> b) => a + b;
+    public static V128 Add(V128 a, V128 b) => a + b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Subtract(Vector128<float> a, Vector128<float> b) => a - b;
+    public static V128 Subtract(V128 a, V128 b) => a - b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Multiply(Vector128<float> a, Vector128<float> b) => a * b;
+    public static V128 Multiply(V128 a, V128 b) => a * b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Divide(Vector128<float> a, Vector128<float> b) => a / b;
+    public static V128 Divide(V128 a, V128 b) => a / b;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Sqrt(Vector128<float> a) => Vector128.Sqrt(a);
+    public static V128 Sqrt(V128 a) => Vector128.Sqrt(a);
 
     /// <summary>Fused where there is an instruction for it; two roundings on SSE alone, where a software FMA would crawl.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Fma(Vector128<float> a, Vector128<float> b, Vector128<float> c) =>
-        Vector128.MultiplyAddEstimate(a, b, c);
+    public static V128 Fma(V128 a, V128 b, V128 c) => Vector128.MultiplyAddEstimate(a, b, c);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Max(Vector128<float> a, Vector128<float> b) => Vector128.MaxNative(a, b);
+    public static V128 Max(V128 a, V128 b) => Vector128.MaxNative(a, b);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> SelectEqual(Vector128<float> a, Vector128<float> b, Vector128<float> yes, Vector128<float> no) =>
-        Vector128.ConditionalSelect(Vector128.Equals(a, b), yes, no);
+    public static V128 SelectEqual(V128 a, V128 b, V128 yes, V128 no) => Vector128.ConditionalSelect(Vector128.Equals(a, b), yes, no);
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> SelectGreater(Vector128<float> a, Vector128<float> b, Vector128<float> yes, Vector128<float> no) =>
+    public static V128 SelectGreater(V128 a, V128 b, V128 yes, V128 no) =>
         Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), yes, no);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> KeepWhere(uint* words, uint threshold, Vector128<float> x) => Vector128.ConditionalSelect(
-        Vector128.GreaterThanOrEqual(Vector128.Load(words), Vector128.Create(threshold)).AsSingle(), x, Vector128<float>.Zero);
+    public static V128 KeepWhere(uint* words, uint threshold, V128 x) => Vector128.ConditionalSelect(
+        Vector128.GreaterThanOrEqual(Vector128.Load(words), Vector128.Create(threshold)).AsSingle(), x, V128.Zero);
 }

@@ -8,13 +8,7 @@ namespace CudnnDigits.Cpu;
 /// </summary>
 internal static class SoftmaxCrossEntropy
 {
-    /// <summary>Loss and, scaled by 1/N, its gradient.</summary>
-    /// <param name="logits">(classes) f32.</param>
-    /// <param name="label">0 … classes − 1.</param>
-    /// <param name="smoothing">ε, 0 ≤ ε &lt; 1.</param>
-    /// <param name="scale">1/N, so that the gradients of a batch sum to that of its mean loss.</param>
-    /// <param name="dLogits">(classes) f32, overwritten.</param>
-    /// <returns>The loss, not scaled, and whether the greatest logit is the label's.</returns>
+    /// <summary>The loss, its gradient times scale, and whether the greatest logit is the label's.</summary>
     public static (double Loss, bool Correct) Backward(
         ReadOnlySpan<float> logits, int label, double smoothing, double scale, Span<float> dLogits)
     {

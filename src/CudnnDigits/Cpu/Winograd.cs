@@ -7,10 +7,6 @@ namespace CudnnDigits.Cpu;
 /// 4 and, if no more than 2 are left, a small one of 2; or, for accuracy, into small ones alone. A last tile with fewer outputs
 /// left than it has computes the rest from whatever follows the input, and drops it.
 /// </summary>
-/// <param name="Conv">Shapes of the convolution.</param>
-/// <param name="H">Rows of the output that are wanted: pooling may leave an odd last one out.</param>
-/// <param name="W">Columns of the output that are wanted.</param>
-/// <param name="Small">Small tiles alone.</param>
 internal readonly record struct WinogradShape(ConvShape Conv, int H, int W, bool Small)
 {
     /// <summary>Points along one axis: 0, 1, −1, ∞, which small tiles need, then 2, −2.</summary>
@@ -80,10 +76,6 @@ internal static unsafe class Winograd<S, V>
         shape.HalfwaySize + Points * Points * (shape.InputStride + OutputStride(shape)) + 4 * Points * S.Lanes;
 
     /// <summary>u = G w Gᵀ, times a factor per output channel; in double, so that a weight is rounded but once.</summary>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="w">Panels of weights, as <see cref="Conv2d{S, V}"/> has them.</param>
-    /// <param name="scale">(K) f32; null for 1.</param>
-    /// <param name="u">(K / columns, 6, 6, C, columns) f32.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void TransformWeights(in ConvShape shape, float* w, float* scale, float* u)
     {
@@ -148,14 +140,6 @@ internal static unsafe class Winograd<S, V>
     }
 
     /// <summary>a = x ∗ w, or with a shift a = max over the window of ReLU(x ∗ w + shift).</summary>
-    /// <param name="shape">Shapes.</param>
-    /// <param name="x">(PaddedH, PaddedW, C) f32, zeros in the padding; <see cref="WinogradShape.Slack"/> more floats can be read.</param>
-    /// <param name="u">Weights from <see cref="TransformWeights"/>.</param>
-    /// <param name="shift">(K) f32; null for the bare convolution.</param>
-    /// <param name="window">1, or with a shift 2: max-pooling, of which H and W are multiples.</param>
-    /// <param name="scratch"><see cref="ScratchSize"/> elements.</param>
-    /// <param name="a">(H / window, W / window, K) f32, rows aRow elements apart.</param>
-    /// <param name="aRow">Elements from one row of a to the next.</param>
     public static void Forward(in WinogradShape shape, float* x, float* u, float* shift, int window, float* scratch, float* a, int aRow)
     {
         ConvShape conv = shape.Conv;

@@ -1,22 +1,19 @@
 namespace CudnnDigits.Cpu;
 
 /// <summary>What a worker of the pool has to itself: room for results that do not outlive a sample, and a clock.</summary>
-/// <param name="index">Place in the pool, 0 being the calling thread.</param>
-/// <param name="dY">Room for the padded output gradient of each convolution, its border zero.</param>
-/// <param name="words">Room for the random words of a sample.</param>
-/// <param name="scratch">Room for what inference keeps of a sample.</param>
-internal sealed unsafe class Worker(int index, nint[] dY, uint* words, float* scratch)
+internal sealed unsafe class Worker(NativeArena arena, int index, int words, int scratch)
 {
     private long[]? _ticks;
     private long _last;
 
+    /// <summary>Place in the pool; 0 is the calling thread.</summary>
     public int Index => index;
 
-    public uint* Words => words;
+    /// <summary>Room for the random words of a sample.</summary>
+    public uint* Words { get; } = arena.Words(words);
 
-    public float* Scratch => scratch;
-
-    public float* DY(int conv) => (float*)dY[conv];
+    /// <summary>Room for what a convolution keeps of a sample.</summary>
+    public float* Scratch { get; } = arena.Floats(scratch);
 
     /// <summary>Has the clock run from now on.</summary>
     public void Measure(int operations) => _ticks = new long[operations];

@@ -25,8 +25,6 @@ internal sealed class WorkerPool : IDisposable
     private ExceptionDispatchInfo? _failure;
 
     /// <summary>Starts the threads; the caller of <see cref="Run"/> is one of the workers.</summary>
-    /// <param name="workers">What each worker has to itself, at least one.</param>
-    /// <exception cref="InputException">The system does not start so many threads.</exception>
     public WorkerPool(Worker[] workers)
     {
         _workers = workers;
