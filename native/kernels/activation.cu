@@ -1,5 +1,5 @@
 // Bias, ReLU and dropout in one pass, forward and backward. Activations are (samples, size), channels last.
-#include "activation.cuh"
+#include "dropout.cuh"
 
 // What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
 // in the same order.
@@ -8,29 +8,22 @@ template <typename T> struct ActivationForward {
     const T *y;
     const float *bias;
     T *z;
-    int samples;
-    int size;
-    int channels;
-    unsigned threshold;
-    float keep_scale;
-    unsigned long long seed;
-    unsigned layer;
+    int samples, size, channels;
+    Dropout dropout;
 };
 
 template <typename T> struct ActivationBackward {
     const T *z;
     T *dz;
     float *sums;
-    int rows;
-    int channels;
+    int rows, channels;
     float keep_scale;
 };
 
 template <typename T> struct ColumnSums {
     const float *x;
     T *sums;
-    int rows;
-    int channels;
+    int rows, channels;
 };
 
 namespace {
@@ -50,9 +43,8 @@ template <typename T> DEVICE_INLINE void activation_forward(const ActivationForw
     }
     const int n = (int)(at / quads), quad = (int)(at % quads), count = p.size - 4 * quad < 4 ? p.size - 4 * quad : 4;
     const long long offset = (long long)n * p.size + 4 * quad;
-    const ReluDropout activation = {p.threshold, p.layer, p.keep_scale, p.seed};
     unsigned words[4];
-    activation.words(p.state, n, (unsigned)quad, words);
+    p.dropout.words((unsigned)quad, p.state, n, words);
 
     Four<T> four = {};
     const bool whole = (p.size & 3) == 0; // then every sample begins where four elements can be loaded at once
@@ -63,7 +55,7 @@ template <typename T> DEVICE_INLINE void activation_forward(const ActivationForw
         if (i < count) {
             float value = to_float(whole ? four.v[i] : p.y[offset + i]);
             value += p.bias ? p.bias[(4 * quad + i) % p.channels] : 0.0f;
-            four.v[i] = from_float<T>(activation.apply(value, words[i]));
+            four.v[i] = from_float<T>(p.dropout.apply(relu(value), words[i]));
         }
     }
     if (whole) {

@@ -8,25 +8,15 @@
 // What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
 // in the same order.
 template <typename T> struct FirstConvolutionForward {
-    const T *x;
-    const T *w;
+    const T *x, *w;
     T *y;
-    int samples;
-    int height;
-    int width;
-    int padding;
-    int channels;
+    int samples, height, width, padding, channels;
 };
 
 template <typename T> struct FirstConvolutionBackwardWeights {
-    const T *x;
-    const T *dy;
+    const T *x, *dy;
     float *sums;
-    int samples;
-    int height;
-    int width;
-    int padding;
-    int channels;
+    int samples, height, width, padding, channels;
 };
 
 namespace {

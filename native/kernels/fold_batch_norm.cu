@@ -5,16 +5,11 @@
 // What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
 // in the same order.
 template <typename T> struct FoldBatchNorm {
-    const float *w;
-    const float *gamma;
-    const float *beta;
-    const float *mean;
-    const float *variance;
+    const float *w, *gamma, *beta, *mean, *variance;
     double epsilon;
     T *folded;
     float *shift;
-    int channels;
-    int of_channel;
+    int channels, of_channel;
 };
 
 namespace {

@@ -81,8 +81,8 @@ DEVICE_INLINE AffineMap draw_map(const Gathering &gathering, unsigned row, unsig
     return {xx, xy, centre - xx * from_x - xy * from_y, centre + xy * from_x - xx * from_y};
 }
 
-// The grid of elastic distortion in shared memory: 5×5 displacements along x, then as many along y. Between the knots lies
-// Keys' cubic convolution (1981, a = -1/2), as in Cpu/GatherAugment.
+// The grid of elastic distortion in shared memory: 5×5 displacements along x, then as many along y. Between the knots
+// lies Keys' cubic convolution (1981, a = -1/2), as in Cpu/GatherAugment.
 struct ElasticGrid {
     static constexpr int knots = 5, blocks = (2 * knots * knots + 3) / 4, elements = 4 * blocks;
 

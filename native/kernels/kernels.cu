@@ -5,5 +5,6 @@
 #include "fold_batch_norm.cu"
 #include "gather_augment.cu"
 #include "gather_images.cu"
-#include "head.cu"
+#include "hidden_head.cu"
+#include "logit_head.cu"
 #include "pool_activation.cu"

@@ -1,7 +1,7 @@
 // Max-pooling of 2 by 2 (stride 2, what is left over is left out), bias, ReLU and dropout in one pass, forward and
 // backward. Activations are (samples, height, width, channels); 256 is a multiple of channels / 4. A thread has the
 // same four channels of one window after the other.
-#include "activation.cuh"
+#include "dropout.cuh"
 
 // What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
 // in the same order.
@@ -10,26 +10,15 @@ template <typename T> struct PoolActivationForward {
     const T *x;
     const float *bias;
     T *z;
-    int samples;
-    int height;
-    int width;
-    int channels;
-    unsigned threshold;
-    float keep_scale;
-    unsigned long long seed;
-    unsigned layer;
+    int samples, height, width, channels;
+    Dropout dropout;
 };
 
 template <typename T> struct PoolActivationBackward {
-    const T *x;
-    const T *z;
-    const T *dz;
+    const T *x, *z, *dz;
     T *dx;
     float *sums;
-    int samples;
-    int height;
-    int width;
-    int channels;
+    int samples, height, width, channels;
     float keep_scale;
 };
 
@@ -53,7 +42,6 @@ DEVICE_INLINE bool is_greater(float x, float greatest) { return !(x <= greatest)
 // z = dropout(relu(max(x) + bias)); the words are those of an activation of z's size.
 template <typename T> DEVICE_INLINE void pool_activation_forward(const PoolActivationForward<T> &p) {
     const PoolThread mine = PoolThread::of(p.channels);
-    const ReluDropout activation = {p.threshold, p.layer, p.keep_scale, p.seed};
     const unsigned rows = (unsigned)p.height / 2, columns = (unsigned)p.width / 2, windows = rows * columns;
     float shift[4] = {};
     if (p.bias) {
@@ -71,7 +59,7 @@ template <typename T> DEVICE_INLINE void pool_activation_forward(const PoolActiv
         const Four<T> all[4] = {corner[0], corner[mine.quads], corner[p.width * mine.quads],
                                 corner[(p.width + 1) * mine.quads]};
         unsigned words[4];
-        activation.words(p.state, (int)n, at * mine.quads + mine.quad, words);
+        p.dropout.words(at * mine.quads + mine.quad, p.state, (int)n, words);
         Four<T> four;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
@@ -81,7 +69,7 @@ template <typename T> DEVICE_INLINE void pool_activation_forward(const PoolActiv
                 const float other = to_float(all[i].v[k]);
                 greatest = is_greater(other, greatest) ? other : greatest;
             }
-            four.v[k] = from_float<T>(activation.apply(greatest + shift[k], words[k]));
+            four.v[k] = from_float<T>(p.dropout.apply(relu(greatest + shift[k]), words[k]));
         }
         reinterpret_cast<Four<T> *>(p.z)[(unsigned long long)window * mine.quads + mine.quad] = four;
     }

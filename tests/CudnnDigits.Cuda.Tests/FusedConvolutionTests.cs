@@ -33,7 +33,7 @@ public class FusedConvolutionTests
         parameters.Load(session.Stream, weights, new OptimizerState(network));
         Adam.RoundWeights(session, parameters);
         FusedTensors t = net.Tensors;
-        FusedConvolutions convolutions = new(session, t, Seed, n);
+        FusedConvolutions convolutions = new(session, t, Seed, n, warpgroups);
         Random random = new(n);
         byte[] pixels = [.. Enumerable.Range(0, n * 784).Select(_ => (byte)(random.NextDouble() < 0.7 ? 0 : random.Next(256)))];
         float[] dy = Values(n * 256, () => random.NextDouble() - 0.5);
@@ -108,7 +108,7 @@ public class FusedConvolutionTests
         DeviceTensor one = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), other = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), x = lab.Empty(n * 784);
         FusedTensors t = fused.Net.Tensors;
         Gathering gathering = Gathering.ForTraining(AugmentationSpec.Standard with { Elastic = 3 }, Seed);
-        new FusedConvolutions(session, t, Seed, n).Gather(one, gathering);
+        new FusedConvolutions(session, t, Seed, n, warpgroups: false).Gather(one, gathering);
         new GatherAugment(session, n).Training(other, x, gathering);
         float[] actual = lab.Download(t.X);
         Assert.Equal(lab.Download(x), actual);
@@ -177,7 +177,7 @@ public class FusedConvolutionTests
         parameters.Load(session.Stream, weights, null);
         Adam.RoundWeights(session, parameters);
         FusedTensors t = net.Tensors;
-        FusedConvolutions together = new(session, t, Seed, many), alone = new(session, t, Seed, 1);
+        FusedConvolutions together = new(session, t, Seed, many, warpgroups: false), alone = new(session, t, Seed, 1, warpgroups: false);
         together.PreparePrediction();
         float[] x = Values(many * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble());
         lab.Upload(x, t.X);

@@ -1,4 +1,5 @@
 using CudnnDigits.Cpu;
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Layered;
 
@@ -95,10 +96,10 @@ public partial class OperationTests
         BatchNorm2d layer = new(lab.Session, lab.Session.Context.Handles, N, shape, training: true);
         DeviceTensor workspace = lab.Empty(Math.Max(layer.WorkspaceBytes, 1), DeviceType.U8), reserve = lab.Empty(Math.Max(layer.ReserveBytes, 1), DeviceType.U8);
         MaxPool2d? pooling = window > 1 ? new MaxPool2d(lab.Session, lab.Session.Context.Handles, new MaxPool2dLayer("pool", window), N, shape) : null;
-        Activation activation = new(lab.Session, N, pooled, null, 0);
+        Activation activation = new(lab.Session, N, pooled, Dropout.None);
         layer.Training(x, normal, norm, workspace, reserve);
         pooling?.Forward(normal, p);
-        activation.Forward(lab.State(N), p, null, z, Seed, training: true);
+        activation.Forward(lab.State(N), p, null, z, training: true);
         activation.Backward(z, gradient, null, null);
         pooling?.Backward(p, gradient, normal, unpooled);
         layer.Backward(x, unpooled, dX, norm, workspace, reserve);
@@ -159,10 +160,10 @@ public partial class OperationTests
             dBias[i % channels] += masked;
         }
 
-        PooledActivation pooled = new(lab.Session, n, new Shape(channels, side, side), new DropoutLayer("drop", Rate), 2);
+        PooledActivation pooled = new(lab.Session, n, new Shape(channels, side, side), Dropout.Of(new DropoutLayer("drop", Rate), 2, Seed));
         DeviceTensor from = lab.Upload(x), to = lab.Empty(z.Length), gradient = lab.Upload(Array.ConvertAll(dx, _ => float.NaN)), state = lab.State(n, epoch: 5);
         DeviceTensor? biasOnDevice = withBias ? lab.Upload(bias, DeviceType.F32) : null, sums = withBias ? lab.Empty(Activation.MostSums * channels, DeviceType.F32) : null, total = withBias ? lab.Empty(channels, DeviceType.F32) : null;
-        pooled.Forward(state, from, biasOnDevice, to, Seed, training: true);
+        pooled.Forward(state, from, biasOnDevice, to, training: true);
         pooled.Backward(from, to, lab.Upload(dz), gradient, sums, total);
         Close(precision, z, lab.Download(to), "z");
         Close(precision, dx, lab.Download(gradient), "dX");
@@ -174,7 +175,7 @@ public partial class OperationTests
 
         x[greatest[0]] = float.NaN;
         lab.Upload(x, from);
-        pooled.Forward(state, from, biasOnDevice, to, Seed, training: false);
+        pooled.Forward(state, from, biasOnDevice, to, training: false);
         float[] predicted = lab.Download(to);
         Assert.True(float.IsNaN(predicted[0]));
         Close(precision, [.. biased.Select(value => Math.Max(value, 0)).Skip(1)], predicted[1..], "z in evaluation");

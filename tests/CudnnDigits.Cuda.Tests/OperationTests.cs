@@ -56,16 +56,16 @@ public partial class OperationTests
         float[] expectedDY = [.. dz.Select((value, i) => expected[i] > 0 ? value * keep : 0)];
         float[] expectedDBias = [.. Enumerable.Range(0, channels).Select(c => (float)Enumerable.Range(0, n * pixels).Sum(row => (double)expectedDY[row * channels + c]))];
 
-        Activation activation = new(lab.Session, n, new Shape(channels, pixels, 1), new DropoutLayer("drop", Rate), 2);
+        Activation activation = new(lab.Session, n, new Shape(channels, pixels, 1), Dropout.Of(new DropoutLayer("drop", Rate), 2, Seed));
         DeviceTensor z = lab.Empty(y.Length), gradient = lab.Upload(dz), dBias = lab.Empty(channels, DeviceType.F32);
         DeviceTensor sums = lab.Empty(Activation.MostSums * channels, DeviceType.F32), state = lab.State(n, epoch: 5);
-        activation.Forward(state, lab.Upload(y), lab.Upload(bias, DeviceType.F32), z, Seed, training: true);
+        activation.Forward(state, lab.Upload(y), lab.Upload(bias, DeviceType.F32), z, training: true);
         activation.Backward(z, gradient, sums, dBias);
         Close(precision, expected, lab.Download(z), "z");
         Close(precision, expectedDY, lab.Download(gradient), "dY");
         Close(precision, expectedDBias, lab.Download(dBias), "dB");
 
-        activation.Forward(state, lab.Upload(y), lab.Upload(bias, DeviceType.F32), z, Seed, training: false);
+        activation.Forward(state, lab.Upload(y), lab.Upload(bias, DeviceType.F32), z, training: false);
         Close(precision, Array.ConvertAll(biased, value => Math.Max(value, 0)), lab.Download(z), "z in evaluation");
     });
 

@@ -114,9 +114,12 @@ public partial class KernelTests
         {
             int offset = at + (int)Marshal.OffsetOf(type, field.Name);
             return field.FieldType.IsPrimitive
-                ? [new Field(field.Name.ToUpperInvariant(), offset, Marshal.SizeOf(field.FieldType), field.FieldType == typeof(float) || field.FieldType == typeof(double))]
+                ? [new Field(NameOf(field), offset, Marshal.SizeOf(field.FieldType), field.FieldType == typeof(float) || field.FieldType == typeof(double))]
                 : FieldsOf(field.FieldType, offset);
         });
+
+    /// <summary>Without what the compiler adds to the name of a record's field.</summary>
+    private static string NameOf(FieldInfo field) => field.Name.Split('<', '>') is [_, { } property, _] ? property.ToUpperInvariant() : field.Name.ToUpperInvariant();
 
     /// <summary>The same of a struct in the kernels' source.</summary>
     private static IEnumerable<(string Name, int Size)> Declared(Dictionary<string, string> structs, string name) =>
@@ -129,14 +132,14 @@ public partial class KernelTests
         });
 
     private static IEnumerable<(string Name, int Size)> Named(Match field, int size) =>
-        field.Groups[2].Value.Split(',').Select(name => (name.Trim().Replace("_", "", StringComparison.Ordinal).ToUpperInvariant(), size));
+        field.Groups[2].Value.Split(',').Select(name => (name.Trim(' ', '*').Replace("_", "", StringComparison.Ordinal).ToUpperInvariant(), size));
 
     private sealed record Field(string Name, int Offset, int Size, bool IsFloat);
 
-    [GeneratedRegex(@"struct (\w+) \{\n((?:    [^\n(){}]*;[^\n]*\n)+)\};")]
+    [GeneratedRegex(@"struct (\w+) \{\n((?:    [^\n(){}]*;[^\n]*\n)+)(?:\};|\n)")]
     private static partial Regex ParameterStruct();
 
-    [GeneratedRegex(@"^    ([^;/]*?)(\w+(?:, \w+)*);", RegexOptions.Multiline)]
+    [GeneratedRegex(@"^    ([^;/]*?)(\w+(?:, \*?\w+)*);", RegexOptions.Multiline)]
     private static partial Regex FieldDeclaration();
 
     [GeneratedRegex(@"KERNEL\([^)]*\)\s+(\w+)\((\w+)(?:<\w+>)? \w+\)")]

@@ -69,7 +69,7 @@ SHARED_MEMORY(conv3_forward, Tile<14, 32>::elements + 784 * 32)
 KERNEL(256, 2) conv3_forward(Conv3Forward p) {
     const Tile<14, 32> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     bfloat16 *next_y2 = tile.data + tile.elements;
-    const Dropout dropout = {p.threshold, p.keep_scale, p.seed, p.layer};
+    const Dropout dropout = p.dropout; // a reference to the parameter would cost registers
     __shared__ SharedCoefficients of_layer2;
     const Share share = share_of<Tile<14, 32>>(p.samples);
     const auto prepare = [&](int n) {
@@ -96,7 +96,8 @@ KERNEL(256, 2) conv3_forward(Conv3Forward p) {
             if (at.row >= (int)share.made.first && at.row < (int)share.made.end) {
                 store_octet(p.pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
             }
-            store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(pooled, a, b, p.keep_scale));
+            store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet),
+                        activate_pooled(pooled, a, b, dropout.keep_scale));
         }
         __syncthreads();
         if (n + share.stride < p.samples) {
@@ -147,10 +148,9 @@ KERNEL(256) pool4_forward(Pool4Forward p) {
     if (n < p.samples) {
         const Eight a = load_eight(p.coefficients4 + scale + 8 * octet),
                     b = load_eight(p.coefficients4 + shift + 8 * octet);
-        const Octet pooled =
-            pool_octet<T>(Digits(p.state).of(n), Packed<T>{p.y4 + (long long)n * (196 * 64)}, {pixel / 7, pixel % 7},
-                          octet, signs_of(a), {p.threshold, p.keep_scale, p.seed, p.layer});
+        const Octet pooled = pool_octet<T>(Digits(p.state).of(n), Packed<T>{p.y4 + (long long)n * (196 * 64)},
+                                           {pixel / 7, pixel % 7}, octet, signs_of(a), p.dropout);
         store_octet(p.pooled4 + 8 * i, pooled);
-        store_octet(p.z4 + 8 * i, activate_pooled(pooled, a, b, p.keep_scale));
+        store_octet(p.z4 + 8 * i, activate_pooled(pooled, a, b, p.dropout.keep_scale));
     }
 }

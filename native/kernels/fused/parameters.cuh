@@ -1,13 +1,11 @@
-// What each kernel for `improved` is launched with, by value: one struct per kernel.
-// src/CudnnDigits/Cuda/FusedParameters.cs has the same fields in the same order. Kernels of one name in fused and
-// hopper share a struct.
+// What each kernel for `improved` is launched with, by value. src/CudnnDigits/Cuda/Fused/FusedParameters.cs has the
+// same fields in the same order. Kernels of one name in fused and hopper share a struct.
 #pragma once
 
 #include "batch_norm.cuh"
 
 struct Conv2Forward {
-    const bfloat16 *x;
-    const bfloat16 *w1;
+    const bfloat16 *x, *w1;
     const float *coefficients1;
     const bfloat16 *w2;
     bfloat16 *y2;
@@ -20,14 +18,10 @@ struct Conv3Forward {
     const bfloat16 *y2;
     const float *coefficients2;
     const bfloat16 *w3;
-    bfloat16 *pooled2;
-    bfloat16 *y3;
+    bfloat16 *pooled2, *y3;
     BatchNorm norm3;
+    Dropout dropout;
     int samples;
-    unsigned threshold;
-    float keep_scale;
-    unsigned long long seed;
-    unsigned layer;
 };
 
 struct Conv4Forward {
@@ -43,45 +37,34 @@ struct Pool4Forward {
     const StepState *state;
     const bfloat16 *y4;
     const float *coefficients4;
-    bfloat16 *pooled4;
-    bfloat16 *z4;
+    bfloat16 *pooled4, *z4;
+    Dropout dropout;
     int samples;
-    unsigned threshold;
-    float keep_scale;
-    unsigned long long seed;
-    unsigned layer;
 };
 
 struct Conv4BackwardData {
-    const bfloat16 *y4;
-    const bfloat16 *du4;
+    const bfloat16 *y4, *du4;
     const float *coefficients4;
-    const bfloat16 *turned4;
-    const bfloat16 *y3;
+    const bfloat16 *turned4, *y3;
     bfloat16 *du3;
     BatchNorm norm3;
     int samples;
 };
 
 struct Conv3BackwardData {
-    const bfloat16 *y3;
-    const bfloat16 *du3;
+    const bfloat16 *y3, *du3;
     const float *coefficients3;
-    const bfloat16 *turned3;
-    const bfloat16 *pooled2;
-    float keep_scale;
+    const bfloat16 *turned3, *pooled2;
     bfloat16 *du2;
     BatchNorm norm2;
+    float keep_scale;
     int samples;
 };
 
 struct Conv2BackwardData {
-    const bfloat16 *y2;
-    const bfloat16 *du2;
+    const bfloat16 *y2, *du2;
     const float *coefficients2;
-    const bfloat16 *turned2;
-    const bfloat16 *x;
-    const bfloat16 *w1;
+    const bfloat16 *turned2, *x, *w1;
     BatchNorm norm1;
     const double *moments;
     float *d_w1;
@@ -89,8 +72,7 @@ struct Conv2BackwardData {
 };
 
 struct Conv4BackwardWeights {
-    const bfloat16 *y4;
-    const bfloat16 *du4;
+    const bfloat16 *y4, *du4;
     const float *coefficients4;
     const bfloat16 *y3;
     const float *coefficients3;
@@ -99,30 +81,26 @@ struct Conv4BackwardWeights {
 };
 
 struct Conv3BackwardWeights {
-    const bfloat16 *y3;
-    const bfloat16 *du3;
+    const bfloat16 *y3, *du3;
     const float *coefficients3;
     const bfloat16 *pooled2;
     const float *coefficients2;
-    float keep_scale;
     float *partial;
+    float keep_scale;
     int samples;
 };
 
 struct Conv2BackwardWeights {
-    const bfloat16 *y2;
-    const bfloat16 *du2;
+    const bfloat16 *y2, *du2;
     const float *coefficients2;
-    const bfloat16 *x;
-    const bfloat16 *w1;
+    const bfloat16 *x, *w1;
     const float *coefficients1;
     float *partial;
     int samples;
 };
 
 struct PredictFeatures {
-    const bfloat16 *x;
-    const bfloat16 *w1;
+    const bfloat16 *x, *w1;
     const float *coefficients1;
     const bfloat16 *w2;
     const float *coefficients2;
@@ -131,8 +109,7 @@ struct PredictFeatures {
     const bfloat16 *w4;
     const float *coefficients4;
     bfloat16 *z4;
-    int samples;
-    int at_once;
+    int samples, at_once;
 };
 
 struct BatchNormRunning {
@@ -141,26 +118,21 @@ struct BatchNormRunning {
 };
 
 struct HiddenForward {
-    const bfloat16 *z4;
-    const bfloat16 *w;
+    const bfloat16 *z4, *w;
     float *y;
-    int samples;
-    int parts;
+    int samples, parts;
 };
 
 struct HiddenBackwardData {
-    const bfloat16 *dy;
-    const bfloat16 *w;
-    const bfloat16 *pooled4;
-    float keep_scale;
+    const bfloat16 *dy, *w, *pooled4;
     bfloat16 *du4;
     BatchNorm norm4;
+    float keep_scale;
     int samples;
 };
 
 struct HiddenBackwardWeights {
-    const bfloat16 *dy;
-    const bfloat16 *z4;
+    const bfloat16 *dy, *z4;
     float *dw;
     int samples;
 };

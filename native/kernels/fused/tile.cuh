@@ -3,8 +3,7 @@
 #pragma once
 
 #include "../dependent_launch.cuh"
-#include "../philox.cuh"
-#include "../step_state.cuh"
+#include "../dropout.cuh"
 #include "../tensor_core.cuh"
 
 constexpr int image_threads = 256, image_warps = 8, taps = 9;
@@ -37,13 +36,6 @@ DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
 
 // In the place of a pooled value that dropout takes away. No arithmetic gives this NaN: it has a sign.
 constexpr unsigned dropped = 0xFFFF;
-
-struct Dropout {
-    unsigned threshold; // a value goes where its random word is below: rate · 2^32
-    float keep_scale;
-    unsigned long long seed;
-    unsigned layer;
-};
 
 // Eight neighbouring channels of a pixel: one load or store of 16 bytes.
 struct alignas(16) Octet {
@@ -372,17 +364,16 @@ DEVICE_INLINE Octet pool_octet(const Digit &digit, const Source &y, const Place 
     Octet out = {{quad.best(0, sign.w[0]), quad.best(1, sign.w[1]), quad.best(2, sign.w[2]), quad.best(3, sign.w[3])}};
     if (dropout.threshold > 0) {
         const unsigned block = (unsigned)pooled_element<T>(pooled, octet) / 4;
-        const PhiloxBlock first =
-            philox_block(dropout.seed, block, digit.row, digit.epoch, dropout_purpose + dropout.layer);
-        const PhiloxBlock second =
-            philox_block(dropout.seed, block + 1, digit.row, digit.epoch, dropout_purpose + dropout.layer);
-        const auto drop = [&](unsigned &pair, unsigned word, unsigned next_word) {
-            pair |= (word < dropout.threshold ? dropped : 0u) | (next_word < dropout.threshold ? dropped << 16 : 0u);
-        };
-        drop(out.w[0], first.x, first.y);
-        drop(out.w[1], first.z, first.w);
-        drop(out.w[2], second.x, second.y);
-        drop(out.w[3], second.z, second.w);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            unsigned words[4];
+            dropout.words(block + half, digit.row, digit.epoch, words);
+#pragma unroll
+            for (int pair = 0; pair < 2; ++pair) {
+                out.w[2 * half + pair] |= (words[2 * pair] < dropout.threshold ? dropped : 0u) |
+                                          (words[2 * pair + 1] < dropout.threshold ? dropped << 16 : 0u);
+            }
+        }
     }
     return out;
 }

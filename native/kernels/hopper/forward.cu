@@ -53,7 +53,6 @@ KERNEL(512, 1) conv3_forward(Conv3Forward p) {
     const SharedWeights<32, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Input> tiles{weights.data + weights.elements};
     const Before next_y2{tiles.data + tiles.elements};
-    const Dropout dropout = {p.threshold, p.keep_scale, p.seed, p.layer};
     __shared__ SharedCoefficients of_layer2;
     WarpgroupConvolution<Input, 64> conv;
     ChannelSums statistics;
@@ -76,9 +75,10 @@ KERNEL(512, 1) conv3_forward(Conv3Forward p) {
             for_pooled<convolution_threads, Before>(Tile<28, 32>::all(), [&](const Place &at, int octet) {
                 const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
                 const Octet pooled =
-                    pool_octet<Before>(digit, next_y2, at, octet, of_layer2.signs_of_octet(octet), dropout);
+                    pool_octet<Before>(digit, next_y2, at, octet, of_layer2.signs_of_octet(octet), p.dropout);
                 store_octet(p.pooled2 + (long long)n * (196 * 32) + pooled_element<Before>(at, octet), pooled);
-                store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(pooled, a, b, p.keep_scale));
+                store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet),
+                            activate_pooled(pooled, a, b, p.dropout.keep_scale));
             });
         },
         [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },

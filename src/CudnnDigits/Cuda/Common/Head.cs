@@ -5,8 +5,8 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Common;
 
 /// <summary>
-/// The end of the network by our own kernels (native/kernels/head.cu). It begins with the product of a dense layer and computes the
-/// logits; in training also the loss, and the gradient of that product.
+/// The end of the network by our own kernels (native/kernels/hidden_head.cu and logit_head.cu). It begins with the product of a dense
+/// layer and computes the logits; in training also the loss, and the gradient of that product.
 /// </summary>
 internal abstract class Head
 {
@@ -54,9 +54,10 @@ internal abstract class Head
 
     protected nint Bias() => Tensors.Bias.Holding(DigitDataset.Classes, DeviceType.F32);
 
-    protected nint Logits() => Tensors.Logits.Holding((long)N * DigitDataset.Classes, DeviceType.F32);
-
-    protected nint Partial() => Tensors.Partial.Holding(Blocks * Tensors.Gradients.Count, DeviceType.F32);
+    protected HeadResults Results(DeviceTensor state) => new(
+        state.Address, Tensors.Logits.Holding((long)N * DigitDataset.Classes, DeviceType.F32),
+        Tensors.Partial.Holding(Blocks * Tensors.Gradients.Count, DeviceType.F32), Tensors.Outcome.Address, Tensors.Arrived.Address, N,
+        (int)Tensors.Gradients.Count);
 }
 
 /// <summary>A head that begins with the product of the last hidden layer: its bias, ReLU and dropout, and the whole last layer.</summary>
@@ -65,45 +66,12 @@ internal sealed class HiddenHead(CudaSession session, HeadTensors tensors, Dense
 {
     private readonly string _training = "head_training" + session.KernelSuffix, _prediction = "head_prediction" + session.KernelSuffix;
 
-    public override void Training(DeviceTensor state, ulong seed)
-    {
-        DropoutLayer? dropout = hidden.Dropout is { Rate: > 0 } layerWithRate ? layerWithRate : null;
-        Session.Launch(_training, Blocks, new HeadTraining
-        {
-            State = state.Address,
-            Y = Product(),
-            Parts = Parts,
-            HiddenBias = HiddenBias(),
-            W = W(),
-            Bias = Bias(),
-            Dy = Gradient(),
-            Logits = Logits(),
-            Partial = Partial(),
-            Outcome = Tensors.Outcome.Address,
-            Arrived = Tensors.Arrived.Address,
-            Samples = N,
-            Features = Tensors.Features,
-            AtWeights = PlaceInGradients(Tensors.DW),
-            AtBias = PlaceInGradients(Tensors.DBias),
-            Columns = (int)Tensors.Gradients.Count,
-            Threshold = dropout?.Threshold ?? 0,
-            KeepScale = dropout is null ? 1 : (float)(1 / (1 - dropout.Rate)),
-            Seed = seed,
-            Layer = (uint)hidden.DropoutIndex,
-        });
-    }
+    public override void Training(DeviceTensor state, ulong seed) => Session.Launch(_training, Blocks, new HeadTraining(
+        Results(state), Product(), Parts, HiddenBias(), W(), Bias(), Gradient(), Tensors.Features, PlaceInGradients(Tensors.DW),
+        PlaceInGradients(Tensors.DBias), Dropout.Of(hidden.Dropout, hidden.DropoutIndex, seed)));
 
-    public override void Prediction(DeviceTensor state) => Session.Launch(_prediction, Blocks, new HeadPrediction
-    {
-        State = state.Address,
-        Y = Product(),
-        Parts = Parts,
-        HiddenBias = HiddenBias(),
-        W = W(),
-        Bias = Bias(),
-        Samples = N,
-        Features = Tensors.Features,
-    });
+    public override void Prediction(DeviceTensor state) => Session.Launch(_prediction, Blocks, new HeadPrediction(
+        state.Address, Product(), Parts, HiddenBias(), W(), Bias(), N, Tensors.Features));
 
     private int PlaceInGradients(DeviceTensor gradient) => (int)((gradient.Offset - Tensors.Gradients.Offset) / sizeof(float));
 
@@ -117,23 +85,11 @@ internal sealed class LogitHead(CudaSession session, HeadTensors tensors, int n,
 {
     private readonly string _training = "logit_head_training" + session.KernelSuffix;
 
-    public override void Training(DeviceTensor state, ulong seed) => Session.Launch(_training, Blocks, new LogitHeadTraining
-    {
-        State = state.Address,
-        Y = Product(),
-        Bias = Bias(),
-        Dy = Gradient(),
-        Logits = Logits(),
-        Partial = Partial(),
-        Outcome = Tensors.Outcome.Address,
-        Arrived = Tensors.Arrived.Address,
-        Samples = N,
-        Columns = (int)Tensors.Gradients.Count,
-    });
+    public override void Training(DeviceTensor state, ulong seed) => Session.Launch(_training, Blocks, new LogitHeadTraining(
+        Results(state), Product(), Bias(), Gradient()));
 
-    public override void Prediction(DeviceTensor state) =>
-        Session.Launch(
-            "logit_head_prediction", Blocks, new LogitHeadPrediction { State = state.Address, Y = Product(), Bias = Bias(), Samples = N });
+    public override void Prediction(DeviceTensor state) => Session.Launch("logit_head_prediction", Blocks, new LogitHeadPrediction(
+        state.Address, Product(), Bias(), N));
 }
 
 /// <summary>The head's parameters and buffers.</summary>
@@ -221,38 +177,17 @@ internal sealed class HeadTensors
     public DeviceTensor Arrived { get; }
 }
 
-/// <summary>Parameters of head_training in native/kernels/head.cu.</summary>
-internal struct HeadTraining
-{
-    public nint State, Y;
-    public int Parts;
-    public nint HiddenBias, W, Bias, Dy, Logits, Partial, Outcome, Arrived;
-    public int Samples, Features, AtWeights, AtBias, Columns;
-    public uint Threshold;
-    public float KeepScale;
-    public ulong Seed;
-    public uint Layer;
-}
+/// <summary>Where the training of both heads leaves its results; HeadResults in native/kernels/head.cuh.</summary>
+internal readonly record struct HeadResults(
+    nint State, nint Logits, nint Partial, nint Outcome, nint Arrived, int Samples, int Columns);
 
-/// <summary>Parameters of head_prediction in native/kernels/head.cu.</summary>
-internal struct HeadPrediction
-{
-    public nint State, Y;
-    public int Parts;
-    public nint HiddenBias, W, Bias;
-    public int Samples, Features;
-}
+internal readonly record struct HeadTraining(
+    HeadResults Results, nint Y, int Parts, nint HiddenBias, nint W, nint Bias, nint Dy, int Features, int AtWeights, int AtBias,
+    Dropout Dropout);
 
-/// <summary>Parameters of logit_head_training in native/kernels/head.cu.</summary>
-internal struct LogitHeadTraining
-{
-    public nint State, Y, Bias, Dy, Logits, Partial, Outcome, Arrived;
-    public int Samples, Columns;
-}
+internal readonly record struct HeadPrediction(
+    nint State, nint Y, int Parts, nint HiddenBias, nint W, nint Bias, int Samples, int Features);
 
-/// <summary>Parameters of logit_head_prediction in native/kernels/head.cu.</summary>
-internal struct LogitHeadPrediction
-{
-    public nint State, Y, Bias;
-    public int Samples;
-}
+internal readonly record struct LogitHeadTraining(HeadResults Results, nint Y, nint Bias, nint Dy);
+
+internal readonly record struct LogitHeadPrediction(nint State, nint Y, nint Bias, int Samples);

@@ -133,13 +133,9 @@ internal sealed unsafe class CudaSession : IDisposable
     public void Launch<T>(string kernel, long blocks, T parameters)
         where T : unmanaged => Launch(kernel, (blocks, 1), parameters);
 
-    /// <summary>Launches a fused kernel; one that is overlapped may begin before the one before it has ended.</summary>
-    public void LaunchFused<T>(string kernel, long blocks, T parameters, bool overlapped = false)
-        where T : unmanaged => FusedKernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
-
-    /// <summary>The same for a kernel of warpgroups.</summary>
-    public void LaunchHopper<T>(string kernel, long blocks, T parameters, bool overlapped = false)
-        where T : unmanaged => HopperKernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
+    /// <summary>Launches a kernel of a module; one that is overlapped may begin before the one before it has ended.</summary>
+    public void Launch<T>(KernelModule kernels, string kernel, long blocks, T parameters, bool overlapped = false)
+        where T : unmanaged => kernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)

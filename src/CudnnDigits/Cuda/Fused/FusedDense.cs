@@ -3,12 +3,9 @@ using CudnnDigits.Cuda.Device;
 namespace CudnnDigits.Cuda.Fused;
 
 /// <summary>
-/// The products of the hidden dense layer of `improved` in bfloat16 by our own kernels (native/kernels/fused/dense.cu). The
-/// head adds the bias.
+/// The products of the hidden dense layer of `improved`, for n samples in bfloat16, by our own kernels (native/kernels/fused/dense.cu).
+/// The head adds the bias.
 /// </summary>
-/// <param name="session">The device.</param>
-/// <param name="tensors">The network's tensors, for at least <paramref name="n"/> samples.</param>
-/// <param name="n">Samples.</param>
 internal sealed class FusedDense(CudaSession session, FusedTensors tensors, int n)
 {
     /// <summary>Blocks that leave sums for batch norm, at most: so many fit an H200 at once.</summary>
@@ -20,7 +17,9 @@ internal sealed class FusedDense(CudaSession session, FusedTensors tensors, int 
     private const int Filling = 8192, MostParts = 16;
 
     /// <summary>In how many parts y comes: sums over a share of the inputs each, which the head adds up.</summary>
-    public int Parts => Math.Clamp(Filling / n, 1, MostParts);
+    public int Parts => PartsOf(n);
+
+    public static int PartsOf(int n) => Math.Clamp(Filling / n, 1, MostParts);
 
     /// <summary>Rows of y in steps of up to so many samples: samples times parts, at most.</summary>
     public static long MostRows(int batch) => Math.Min((long)batch * MostParts, Math.Max(batch, Filling));
@@ -28,46 +27,33 @@ internal sealed class FusedDense(CudaSession session, FusedTensors tensors, int 
     /// <summary>y (Parts, N, 256) f32 = x (N, 3136) · wᵀ, w (256, 3136).</summary>
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y)
     {
-        (string kernel, int samplesOfTile, int outsOfTile) = n <= 512 ? ("hidden_forward_32x64", 32, 64) : ("hidden_forward_64x128", 64, 128);
-        long blocks = (long)((n + samplesOfTile - 1) / samplesOfTile) * (Out / outsOfTile) * Parts;
-        session.LaunchFused(kernel, blocks, new HiddenForward
-        {
-            Z4 = Features(x),
-            W = Weights(w),
-            Y = y.Holding((long)Parts * n * Out, DeviceType.F32),
-            Samples = n,
-            Parts = Parts,
-        }, overlapped: true);
+        (string kernel, int samples, int outs) = n <= 512 ? ("hidden_forward_32x64", 32, 64) : ("hidden_forward_64x128", 64, 128);
+        long blocks = (long)((n + samples - 1) / samples) * (Out / outs) * Parts;
+        HiddenForward parameters = new(Features(x), Weights(w), y.Holding((long)Parts * n * Out, DeviceType.F32), n, Parts);
+        session.Launch(session.FusedKernels, kernel, blocks, parameters, overlapped: true);
     }
 
     /// <summary>
     /// <see cref="FusedTensors.Du4"/>, the gradient of the features before dropout and ReLU, from dY (N, 256); and the gradients of the
-    /// last
-    /// batch norm's parameters.
+    /// last batch norm's parameters.
     /// </summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy)
     {
         FusedLayer layer = tensors.Layers[^1];
         int samplesOfBlock = KernelSource.Fused["hidden_backward_data_samples"];
         int blocks = Math.Min((n + samplesOfBlock - 1) / samplesOfBlock * Pixels, MostBlocks);
-        session.LaunchFused("hidden_backward_data", blocks, new HiddenBackwardData
-        {
-            Dy = Gradients(dy),
-            W = Weights(w),
-            Pooled4 = Features(tensors.Pooled4),
-            KeepScale = layer.KeepScale,
-            Du4 = Features(tensors.Du4),
-            Norm4 = tensors.BatchNorm(layer, n, blocks * 2 * 64),
-            Samples = n,
-        }, overlapped: true);
+        HiddenBackwardData parameters = new(
+            Gradients(dy), Weights(w), Features(tensors.Pooled4), Features(tensors.Du4), tensors.BatchNorm(layer, n, blocks * 2 * 64),
+            layer.Dropout(0).KeepScale, n);
+        session.Launch(session.FusedKernels, "hidden_backward_data", blocks, parameters, overlapped: true);
     }
 
     /// <summary>dW (256, 3136) f32 = dYᵀ · x.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw)
     {
-        session.LaunchFused(
-            "hidden_backward_weights", Pixels * (Out / KernelSource.Fused["hidden_backward_weights_outs"]),
-            new HiddenBackwardWeights { Dy = Gradients(dy), Z4 = Features(x), Dw = dw.Holding((long)Out * In, DeviceType.F32), Samples = n });
+        int blocks = Pixels * (Out / KernelSource.Fused["hidden_backward_weights_outs"]);
+        HiddenBackwardWeights parameters = new(Gradients(dy), Features(x), dw.Holding((long)Out * In, DeviceType.F32), n);
+        session.Launch(session.FusedKernels, "hidden_backward_weights", blocks, parameters);
     }
 
     private nint Features(DeviceTensor tensor) => tensor.Holding((long)n * In, DeviceType.Bf16);

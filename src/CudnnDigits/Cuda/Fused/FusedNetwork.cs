@@ -13,20 +13,14 @@ internal sealed class FusedNetwork : CudaNetwork
 {
     private readonly CudaSession _session;
     private readonly string _hiddenWeights;
-    private readonly bool _training;
+    private readonly bool _training, _warpgroups;
 
-    /// <summary>Reserves everything in the arena.</summary>
-    /// <param name="session">The device.</param>
-    /// <param name="arena">Where to reserve.</param>
-    /// <param name="network">The network.</param>
-    /// <param name="batch">Samples in the largest step.</param>
-    /// <param name="training">Whether it is trained.</param>
-    /// <param name="warpgroups">Whether warpgroups multiply in the convolutions of a training step.</param>
+    /// <summary>Reserves everything in the arena. Warpgroups may multiply in the convolutions of a training step.</summary>
     public FusedNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool warpgroups)
         : base(session, arena, network, batch, training, fragments: true)
     {
-        (_session, _training, _hiddenWeights) = (session, training, Plan.Denses[0].Linear.WeightName);
-        Tensors = new FusedTensors(session, arena, Plan, Parameters, Input, batch, training) { UsesWarpgroups = warpgroups };
+        (_session, _training, _warpgroups, _hiddenWeights) = (session, training, warpgroups, Plan.Denses[0].Linear.WeightName);
+        Tensors = new FusedTensors(session, arena, Plan, Parameters, Input, batch, training);
         Head = new HeadTensors(session, arena, Plan, Parameters, batch, FusedDense.MostRows(batch), training);
     }
 
@@ -38,27 +32,16 @@ internal sealed class FusedNetwork : CudaNetwork
 
     public override DeviceTensor Logits => Head.Logits;
 
-    public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) => new Layers(_session, this, batch, seed);
+    public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) =>
+        new Layers(_session, this, batch, seed);
 
-    private sealed class Layers : ILayers
+    private sealed class Layers(CudaSession session, FusedNetwork net, int batch, ulong seed) : ILayers
     {
-        private readonly CudaSession _session;
-        private readonly FusedNetwork _net;
-        private readonly FusedConvolutions _convs;
-        private readonly FusedDense _hidden;
-        private readonly Head _head;
-        private readonly ulong _seed;
-        private readonly DeviceTensor _weights, _gradient;
-
-        public Layers(CudaSession session, FusedNetwork net, int batch, ulong seed)
-        {
-            (_session, _net, _seed) = (session, net, seed);
-            _convs = new FusedConvolutions(session, net.Tensors, seed, batch);
-            _hidden = new FusedDense(session, net.Tensors, batch);
-            _head = Common.Head.Make(session, net.Head, batch, _hidden.Parts);
-            _weights = net.Parameters.Operand(net._hiddenWeights);
-            _gradient = net._training ? net.Parameters.Gradient(net._hiddenWeights) : default;
-        }
+        private readonly FusedConvolutions _convs = new(session, net.Tensors, seed, batch, net._warpgroups);
+        private readonly FusedDense _hidden = new(session, net.Tensors, batch);
+        private readonly Head _head = Common.Head.Make(session, net.Head, batch, FusedDense.PartsOf(batch));
+        private readonly DeviceTensor _weights = net.Parameters.Operand(net._hiddenWeights);
+        private readonly DeviceTensor _gradient = net._training ? net.Parameters.Gradient(net._hiddenWeights) : default;
 
         public long WorkspaceBytes => 0;
 
@@ -77,10 +60,10 @@ internal sealed class FusedNetwork : CudaNetwork
                 _convs.Predict();
             }
 
-            _hidden.Forward(_net.Tensors.Z4, _weights, _net.Head.Y);
+            _hidden.Forward(net.Tensors.Z4, _weights, net.Head.Y);
             if (training)
             {
-                _head.Training(state, _seed);
+                _head.Training(state, seed);
             }
             else
             {
@@ -91,15 +74,15 @@ internal sealed class FusedNetwork : CudaNetwork
         public void Backward(DeviceTensor workspace)
         {
             // Only the optimizer reads gradients of parameters: they run on a branch, beside the gradients of data.
-            using (_session.OpenBranch())
+            using (session.OpenBranch())
             {
                 _head.AddUp();
-                _hidden.BackwardWeights(_net.Tensors.Z4, _net.Head.DY, _gradient);
+                _hidden.BackwardWeights(net.Tensors.Z4, net.Head.DY, _gradient);
             }
 
-            _hidden.BackwardData(_weights, _net.Head.DY);
+            _hidden.BackwardData(_weights, net.Head.DY);
             _convs.Backward();
-            _session.Join();
+            session.Join();
         }
 
         public void PreparePrediction() => _convs.PreparePrediction();

@@ -14,48 +14,56 @@ internal sealed unsafe class Conv2d : IConvolution
 {
     private const int MostProposals = 16;
 
+    private static readonly string[] ForwardNames =
+        ["IMPLICIT_GEMM", "IMPLICIT_PRECOMP_GEMM", "GEMM", "DIRECT", "FFT", "FFT_TILING", "WINOGRAD", "WINOGRAD_NONFUSED"];
+
+    private static readonly string[] DataNames = ["ALGO_0", "ALGO_1", "FFT", "FFT_TILING", "WINOGRAD", "WINOGRAD_NONFUSED"];
+
+    private static readonly string[] WeightsNames = ["ALGO_0", "ALGO_1", "FFT", "ALGO_3", "WINOGRAD", "WINOGRAD_NONFUSED", "FFT_TILING"];
+
     private readonly CudaSession _session;
-    private readonly CudnnDescriptor _x, _w, _y;
-    private readonly long _xCount, _wCount, _yCount;
+    private readonly CudnnHandle _cudnn;
+    private readonly CudnnTensor _x, _y;
+    private readonly CudnnDescriptor _w;
+    private readonly long _wCount;
     private readonly Pass _forward;
     private readonly Pass? _backwardWeights, _backwardData;
 
-    /// <param name="session">The device.</param>
-    /// <param name="handles">Where its descriptors belong.</param>
-    /// <param name="plan">Shapes.</param>
-    /// <param name="n">Samples.</param>
-    /// <param name="workspaceLimit">Bytes that an algorithm may ask for.</param>
-    /// <param name="training">Whether the backward passes are needed; of the first layer, that of the data is not.</param>
+    /// <summary>
+    /// For training it needs the backward passes; of the first layer, that of the data is not needed. No algorithm may ask for more bytes
+    /// than the limit.
+    /// </summary>
     public Conv2d(CudaSession session, CudaHandles handles, ConvPlan plan, int n, long workspaceLimit, bool training)
     {
-        _session = session;
-        (Conv2dLayer conv, Shape input, Shape output) = (plan.Conv, plan.Input, plan.Conv.Infer(plan.Input));
-        (_xCount, _wCount, _yCount) = ((long)n * input.Size, (long)conv.OutChannels * conv.InChannels * conv.Kernel * conv.Kernel, (long)n * output.Size);
-        int type = session.Precision == Precision.Bf16 ? TypeBFloat16 : TypeFloat;
-        _x = CudnnDescriptor.Tensor(handles, type, n, input.C, input.H, input.W);
-        _w = CudnnDescriptor.Filter(handles, type, conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel);
-        _y = CudnnDescriptor.Tensor(handles, type, n, output.C, output.H, output.W);
-        (nint handle, nint x, nint w, nint y) = (session.Cudnn.Value, _x.Value, _w.Value, _y.Value);
+        (_session, _cudnn) = (session, session.Cudnn);
+        Conv2dLayer conv = plan.Conv;
+        _wCount = (long)conv.OutChannels * conv.InChannels * conv.Kernel * conv.Kernel;
+        _x = new CudnnTensor(session, handles, n, plan.Input);
+        _w = CudnnDescriptor.Filter(handles, CudnnTensor.TypeOf(session), conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel);
+        _y = new CudnnTensor(session, handles, n, conv.Infer(plan.Input));
+        (nint handle, nint x, nint w, nint y) = (_cudnn.Value, _x.Descriptor, _w.Value, _y.Descriptor);
 
         _forward = Choose(
-            "forward", (d, count, returned, results) => cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, d, y, count, returned, results),
+            "forward", ForwardNames,
+            (d, count, returned, results) => cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, d, y, count, returned, results),
             (d, algorithm, bytes) => cudnnGetConvolutionForwardWorkspaceSize(handle, x, w, d, y, algorithm, bytes));
-        if (!training)
-        {
-            return;
-        }
-
-        _backwardWeights = Choose(
-            "backward weights", (d, count, returned, results) => cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, d, w, count, returned, results),
-            (d, algorithm, bytes) => cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x, y, d, w, algorithm, bytes));
-        if (input.C > 1)
+        if (training && plan.Input.C > 1)
         {
             _backwardData = Choose(
-                "backward data", (d, count, returned, results) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, results),
+                "backward data", DataNames,
+                (d, count, returned, results) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, results),
                 (d, algorithm, bytes) => cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, d, x, algorithm, bytes));
         }
 
-        Pass Choose(string pass, Propose propose, Measure measure)
+        if (training)
+        {
+            _backwardWeights = Choose(
+                "backward weights", WeightsNames,
+                (d, count, returned, results) => cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, d, w, count, returned, results),
+                (d, algorithm, bytes) => cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x, y, d, w, algorithm, bytes));
+        }
+
+        Pass Choose(string pass, string[] names, Propose propose, Measure measure)
         {
             int math = session.Precision switch { Precision.Fp32 => MathFma, Precision.Tf32 => MathDefault, _ => MathTensorOp };
             CudnnDescriptor descriptor = CudnnDescriptor.Convolution(handles, conv.Padding, math);
@@ -82,12 +90,15 @@ internal sealed unsafe class Conv2d : IConvolution
                 long workspaceBytes = Size(bytes, $"the workspace of {conv.Name}, {pass},");
                 if (workspaceBytes <= workspaceLimit)
                 {
-                    return new Pass(descriptor, results[i].Algorithm, workspaceBytes);
+                    int algorithm = results[i].Algorithm;
+                    string name = (uint)algorithm < names.Length ? names[algorithm] : $"{algorithm}";
+                    return new Pass($"{pass} {name}", descriptor, algorithm, workspaceBytes);
                 }
             }
 
             throw new CudaUnavailableException(
-                $"cuDNN has no {(session.Deterministic ? "deterministic " : "")}algorithm for {conv.Name}, {pass}, in {session.Precision.ToString().ToLowerInvariant()} on this GPU; try another --precision");
+                $"cuDNN has no {(session.Deterministic ? "deterministic " : "")}algorithm for {conv.Name}, {pass}, in "
+                + $"{session.Precision.ToString().ToLowerInvariant()} on this GPU; try another --precision");
         }
     }
 
@@ -97,23 +108,22 @@ internal sealed unsafe class Conv2d : IConvolution
 
     /// <summary>
     /// Bytes that an algorithm may ask for, in a step of so many samples. In float32 those that lay images out anew take up to 200 KiB a
-    /// sample of
-    /// `improved`; where they may not, cuDNN proposes some that take ten times as long, or no deterministic one at all.
+    /// sample of `improved`; where they may not, cuDNN proposes some that take ten times as long, or no deterministic one at all.
     /// </summary>
     public static long MostWorkspace(int batch) => Math.Max(256L << 20, batch * (256L << 10));
 
     public long WorkspaceBytes => Passes.Max(pass => pass.WorkspaceBytes);
 
-    public string Algorithms => $"forward {ForwardName(_forward.Algorithm)}"
-        + (_backwardData is { } data ? $", backward data {BackwardDataName(data.Algorithm)}" : "")
-        + (_backwardWeights is { } weights ? $", backward weights {BackwardWeightsName(weights.Algorithm)}" : "");
+    public string Algorithms => string.Join(", ", Passes.Select(pass => pass.Name));
+
+    private IEnumerable<Pass> Passes => new[] { _forward, _backwardData, _backwardWeights }.OfType<Pass>();
 
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace)
     {
         float one = 1, zero = 0;
         Check(cudnnConvolutionForward(
-            _session.Cudnn.Value, &one, _x.Value, X(x), _w.Value, W(w), _forward.Descriptor.Value, _forward.Algorithm,
-            workspace.Holding(_forward.WorkspaceBytes, DeviceType.U8), (nuint)_forward.WorkspaceBytes, &zero, _y.Value, Y(y)));
+            _cudnn.Value, &one, _x.Descriptor, _x.At(x), _w.Value, W(w), _forward.Convolution.Value, _forward.Algorithm,
+            _forward.Workspace(workspace), (nuint)_forward.WorkspaceBytes, &zero, _y.Descriptor, _y.At(y)));
     }
 
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace)
@@ -121,8 +131,8 @@ internal sealed unsafe class Conv2d : IConvolution
         float one = 1, zero = 0;
         Pass pass = _backwardData!;
         Check(cudnnConvolutionBackwardData(
-            _session.Cudnn.Value, &one, _w.Value, W(w), _y.Value, Y(dy), pass.Descriptor.Value, pass.Algorithm,
-            workspace.Holding(pass.WorkspaceBytes, DeviceType.U8), (nuint)pass.WorkspaceBytes, &zero, _x.Value, X(dx)));
+            _cudnn.Value, &one, _w.Value, W(w), _y.Descriptor, _y.At(dy), pass.Convolution.Value, pass.Algorithm,
+            pass.Workspace(workspace), (nuint)pass.WorkspaceBytes, &zero, _x.Descriptor, _x.At(dx)));
     }
 
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw, DeviceTensor workspace)
@@ -130,27 +140,15 @@ internal sealed unsafe class Conv2d : IConvolution
         float one = 1, zero = 0;
         Pass pass = _backwardWeights!;
         Check(cudnnConvolutionBackwardFilter(
-            _session.Cudnn.Value, &one, _x.Value, X(x), _y.Value, Y(dy), pass.Descriptor.Value, pass.Algorithm,
-            workspace.Holding(pass.WorkspaceBytes, DeviceType.U8), (nuint)pass.WorkspaceBytes, &zero, _w.Value, W(dw)));
+            _cudnn.Value, &one, _x.Descriptor, _x.At(x), _y.Descriptor, _y.At(dy), pass.Convolution.Value, pass.Algorithm,
+            pass.Workspace(workspace), (nuint)pass.WorkspaceBytes, &zero, _w.Value, W(dw)));
     }
-
-    private IEnumerable<Pass> Passes => new[] { _forward, _backwardData, _backwardWeights }.OfType<Pass>();
-
-    private nint X(DeviceTensor tensor) => tensor.Holding(_xCount, _session.ActivationType);
 
     private nint W(DeviceTensor tensor) => tensor.Holding(_wCount, _session.ActivationType);
 
-    private nint Y(DeviceTensor tensor) => tensor.Holding(_yCount, _session.ActivationType);
-
-    private static string ForwardName(int algorithm) => Name(
-        algorithm, "IMPLICIT_GEMM", "IMPLICIT_PRECOMP_GEMM", "GEMM", "DIRECT", "FFT", "FFT_TILING", "WINOGRAD", "WINOGRAD_NONFUSED");
-
-    private static string BackwardDataName(int algorithm) => Name(algorithm, "ALGO_0", "ALGO_1", "FFT", "FFT_TILING", "WINOGRAD", "WINOGRAD_NONFUSED");
-
-    private static string BackwardWeightsName(int algorithm) => Name(algorithm, "ALGO_0", "ALGO_1", "FFT", "ALGO_3", "WINOGRAD", "WINOGRAD_NONFUSED", "FFT_TILING");
-
-    private static string Name(int algorithm, params string[] names) => (uint)algorithm < names.Length ? names[algorithm] : $"{algorithm}";
-
     /// <summary>One direction: a descriptor of its own, because its mathematics may differ.</summary>
-    private sealed record Pass(CudnnDescriptor Descriptor, int Algorithm, long WorkspaceBytes);
+    private sealed record Pass(string Name, CudnnDescriptor Convolution, int Algorithm, long WorkspaceBytes)
+    {
+        public nint Workspace(DeviceTensor tensor) => tensor.Holding(WorkspaceBytes, DeviceType.U8);
+    }
 }

@@ -4,11 +4,10 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda.Layered;
 
-/// <summary>A dense layer's tensors, where its bias, ReLU and dropout are a kernel of their own.</summary>
-/// <param name="Plan">The layers.</param>
-/// <param name="X">Input, (N, In).</param>
-/// <param name="Z">After bias, ReLU and dropout, (N, Out). The product is written there first.</param>
-/// <param name="DZ">The gradient of Z, and then of the product, (N, Out).</param>
+/// <summary>
+/// A dense layer's tensors, where its bias, ReLU and dropout are a kernel of their own: X (N, In); Z (N, Out), where the product is
+/// written first; DZ, the gradient of Z, and then of the product.
+/// </summary>
 internal sealed record DenseTensors(DensePlan Plan, DeviceTensor X, DeviceTensor Z, DeviceTensor DZ);
 
 /// <summary>The dense layers of a step, by cuBLAS and a kernel per activation, up to the product that the head begins with.</summary>
@@ -16,42 +15,39 @@ internal sealed class DenseLayers
 {
     private readonly CudaSession _session;
     private readonly DeviceParameters _parameters;
-    private readonly ulong _seed;
     private readonly (Dense Product, Activation Activation, DenseTensors Tensors)[] _layers;
     private readonly Dense _last;
     private readonly string _lastWeights;
     private readonly DeviceTensor _x, _y, _dy, _sums;
 
-    /// <param name="session">The device.</param>
-    /// <param name="net">Tensors for at least <paramref name="n"/> samples.</param>
-    /// <param name="n">Samples.</param>
-    /// <param name="seed">Keys dropout.</param>
     public DenseLayers(CudaSession session, LayeredNetwork net, int n, ulong seed)
     {
-        (_session, _parameters, _seed, _sums) = (session, net.Parameters, seed, net.Sums);
+        (_session, _parameters, _sums) = (session, net.Parameters, net.Sums);
         _layers = [.. net.Denses.Select(t => (
-            new Dense(session, n, t.Plan.Linear), new Activation(session, n, new Shape(t.Plan.Linear.OutFeatures, 1, 1), t.Plan.Dropout, t.Plan.DropoutIndex), t))];
+            new Dense(session, n, t.Plan.Linear),
+            new Activation(
+                session, n, new Shape(t.Plan.Linear.OutFeatures, 1, 1), Dropout.Of(t.Plan.Dropout, t.Plan.DropoutIndex, seed)),
+            t))];
         (_last, _lastWeights) = (new Dense(session, n, net.LastProduct), net.LastProduct.WeightName);
         (_x, _y, _dy) = (net.Denses is [.., { } before] ? before.Z : net.Features, net.Head.Y, net.Head.DY);
     }
 
     /// <summary>From the features to the product that the head begins with.</summary>
-    /// <param name="state">Says which samples these are, for dropout.</param>
-    /// <param name="training">False leaves dropout out.</param>
     public void Forward(DeviceTensor state, bool training)
     {
         foreach ((Dense product, Activation activation, DenseTensors t) in _layers)
         {
             product.Forward(t.X, _parameters.Operand(t.Plan.Linear.WeightName), t.Z);
-            activation.Forward(state, t.Z, _parameters.Master(t.Plan.Linear.BiasName), t.Z, _seed, training);
+            activation.Forward(state, t.Z, _parameters.Master(t.Plan.Linear.BiasName), t.Z, training);
         }
 
         _last.Forward(_x, _parameters.Operand(_lastWeights), _y);
     }
 
-    /// <summary>The gradients of all dense layers' parameters, once the head has left the gradient of its product.</summary>
-    /// <param name="head">Its gradients are added up beside the gradients of data.</param>
-    /// <param name="dx">Overwritten by the gradient of the features; null where nothing before them is trained.</param>
+    /// <summary>
+    /// The gradients of all dense layers' parameters, once the head has left the gradient of its product; the head's own are added up
+    /// beside. The gradient of the features is left in dx, or nowhere where nothing before them is trained.
+    /// </summary>
     public void Backward(Head head, DeviceTensor? dx)
     {
         // Only the optimizer reads gradients of parameters: they run on a branch, beside the gradients of data.

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
@@ -12,22 +13,29 @@ namespace CudnnDigits.Cuda.Layered;
 internal sealed class LayeredConvolutions
 {
     private readonly LayeredNetwork _net;
-    private readonly ulong _seed;
     private readonly Block[] _blocks;
     private readonly long[] _reserves;
 
-    /// <param name="session">The device.</param>
-    /// <param name="handles">Where descriptors belong.</param>
-    /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
-    /// <param name="batch">Samples.</param>
-    /// <param name="seed">Keys dropout.</param>
-    /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
     public LayeredConvolutions(CudaSession session, CudaHandles handles, LayeredNetwork net, int batch, ulong seed, long workspaceLimit)
     {
-        (_net, _seed) = (net, seed);
-        BatchNorm2d?[] norms = [.. net.Convs.Select(t => t.Norm is null ? null : new BatchNorm2d(session, handles, batch, t.Plan.Conv.Infer(t.Plan.Input), net.Trains))];
-        _reserves = [.. norms.Select(norm => Aligned(norm?.ReserveBytes ?? 0))];
-        _blocks = [.. net.Convs.Zip(norms, (tensors, norm) => new Block(session, handles, tensors, norm, batch, workspaceLimit - _reserves.Sum(), net.Trains))];
+        _net = net;
+        BatchNorm2d?[] norms = [.. net.Convs.Select(t =>
+            t.Norm is null ? null : new BatchNorm2d(session, handles, batch, t.Plan.Conv.Infer(t.Plan.Input), net.Trains))];
+        _reserves = [.. norms.Select(norm => ((norm?.ReserveBytes ?? 0) + 255) / 256 * 256)];
+        _blocks = [.. net.Convs.Zip(norms, MakeBlock)];
+
+        Block MakeBlock(ConvTensors t, BatchNorm2d? norm)
+        {
+            Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
+            Dropout dropout = Dropout.Of(t.Plan.Dropout, t.Plan.DropoutIndex, seed);
+            return new Block(
+                t.First ? new FirstConv2d(session, t.Plan, batch)
+                    : new Conv2d(session, handles, t.Plan, batch, workspaceLimit - _reserves.Sum(), net.Trains),
+                norm,
+                t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, handles, t.Plan.Pool, batch, output),
+                new Activation(session, batch, pooled, dropout),
+                t.OnePass ? new PooledActivation(session, batch, output, dropout) : null, t);
+        }
     }
 
     /// <summary>What batch norm leaves for the backward pass, layer by layer, then what one call after another uses.</summary>
@@ -35,7 +43,8 @@ internal sealed class LayeredConvolutions
         _reserves.Sum() + _blocks.Select(block => Math.Max(block.Conv.WorkspaceBytes, block.Norm?.WorkspaceBytes ?? 0)).DefaultIfEmpty().Max();
 
     /// <summary>What computes each convolution, by their names.</summary>
-    public IReadOnlyDictionary<string, string> Algorithms => _blocks.ToDictionary(block => block.Tensors.Plan.Conv.Name, block => block.Conv.Algorithms);
+    public IReadOnlyDictionary<string, string> Algorithms =>
+        _blocks.ToDictionary(block => block.Tensors.Plan.Conv.Name, block => block.Conv.Algorithms);
 
     /// <summary>Folds batch norm into the weights that predictions use, where the network has room for them.</summary>
     public void PreparePrediction()
@@ -57,7 +66,7 @@ internal sealed class LayeredConvolutions
             (IConvolution conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
             (DeviceTensor Weights, DeviceTensor Bias)? folded = training ? null : t.Folded;
             DeviceTensor normal = folded is null ? t.Normal : t.Y;
-            DeviceTensor? bias = folded?.Bias ?? Bias(t);
+            DeviceTensor? bias = folded?.Bias ?? (t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null);
             conv.Forward(t.X, folded?.Weights ?? _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
             if (training)
             {
@@ -70,12 +79,12 @@ internal sealed class LayeredConvolutions
 
             if (onePass is not null)
             {
-                onePass.Forward(state, normal, bias, t.Z, _seed, training);
+                onePass.Forward(state, normal, bias, t.Z, training);
                 continue;
             }
 
             pool?.Forward(normal, t.Pooled);
-            activation.Forward(state, pool is null ? normal : t.Pooled, bias, t.Z, _seed, training);
+            activation.Forward(state, pool is null ? normal : t.Pooled, bias, t.Z, training);
         }
     }
 
@@ -123,23 +132,10 @@ internal sealed class LayeredConvolutions
 
     private DeviceTensor Reserve(DeviceTensor workspace, int block) => workspace.Slice(_reserves.Take(block).Sum(), _reserves[block]);
 
-    private static long Aligned(long bytes) => (bytes + 255) / 256 * 256;
-
-    private DeviceTensor? Bias(ConvTensors t) => t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
-
     /// <summary>
     /// The operations of a convolution block, in order. The bias is added after pooling: that gives the same. OnePass, where there is one,
     /// replaces Pool and Activation.
     /// </summary>
-    private sealed record Block(IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors)
-    {
-        public Block(CudaSession session, CudaHandles handles, ConvTensors t, BatchNorm2d? norm, int n, long workspaceLimit, bool training)
-            : this(t.First ? new FirstConv2d(session, t.Plan, n) : new Conv2d(session, handles, t.Plan, n, workspaceLimit, training), norm, null, null!, null, t)
-        {
-            Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
-            Pool = t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, handles, t.Plan.Pool, n, output);
-            Activation = new Activation(session, n, pooled, t.Plan.Dropout, t.Plan.DropoutIndex);
-            OnePass = t.OnePass ? new PooledActivation(session, n, output, t.Plan.Dropout, t.Plan.DropoutIndex) : null;
-        }
-    }
+    private sealed record Block(
+        IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors);
 }

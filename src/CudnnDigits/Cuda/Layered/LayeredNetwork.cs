@@ -6,19 +6,11 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Layered;
 
 /// <summary>
-/// Buffers of one convolution block. Where a block has no batch norm, Normal is Y; where it has no pooling, Pooled is
-/// Normal and Z overwrites it, which loses nothing that the backward pass reads. Where pooling and activation are one pass, Pooled is Z.
+/// Buffers of one convolution block, (N, H, W, C) each: its input X, the convolution's output Y, Normal after batch norm, Pooled, and Z
+/// after bias, ReLU and dropout. Where a block has no batch norm, Normal is Y; where it has no pooling, Pooled is Normal and Z overwrites
+/// it, which loses nothing that the backward pass reads. First: <see cref="FirstConv2d"/> runs the convolution. OnePass:
+/// <see cref="PooledActivation"/> runs all between Normal and Z, and Pooled is Z. Folded: what in predictions does batch norm's work.
 /// </summary>
-/// <param name="Plan">The layers.</param>
-/// <param name="X">Input, (N, H, W, C).</param>
-/// <param name="Y">The convolution's output, (N, H', W', K).</param>
-/// <param name="Normal">After batch norm, (N, H', W', K).</param>
-/// <param name="Pooled">After pooling, (N, H'', W'', K).</param>
-/// <param name="Z">After bias, ReLU and dropout, (N, H'', W'', K).</param>
-/// <param name="Norm">Batch norm's own tensors, or null.</param>
-/// <param name="First">Whether <see cref="FirstConv2d"/> runs the convolution.</param>
-/// <param name="OnePass">Whether <see cref="PooledActivation"/> runs what lies between Normal and Z.</param>
-/// <param name="Folded">Weights and a bias that in predictions do the work of convolution and batch norm, or null.</param>
 internal sealed record ConvTensors(
     ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z,
     BatchNormTensors? Norm, bool First, bool OnePass, (DeviceTensor Weights, DeviceTensor Bias)? Folded);
@@ -31,16 +23,10 @@ internal sealed class LayeredNetwork : CudaNetwork
 {
     private readonly CudaSession _session;
 
-    /// <summary>Reserves everything in the arena.</summary>
-    /// <param name="session">The device.</param>
-    /// <param name="arena">Where to reserve.</param>
-    /// <param name="network">The network.</param>
-    /// <param name="batch">Samples in the largest step.</param>
-    /// <param name="training">Whether it is trained; prediction alone needs no gradients, and two activations at a time.</param>
-    /// <param name="ownKernels">
-    /// Whether kernels of our own replace the calls of cuDNN that they are faster than
-    /// (docs/decisions/0016-kernels-between-cudnns-calls.md).
-    /// </param>
+    /// <summary>
+    /// Reserves everything in the arena; for prediction alone no gradients, and two activations at a time. Kernels of our own may replace
+    /// the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).
+    /// </summary>
     public LayeredNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool ownKernels)
         : base(session, arena, network, batch, training, fragments: false)
     {
@@ -101,7 +87,6 @@ internal sealed class LayeredNetwork : CudaNetwork
         }
     }
 
-    /// <summary>Whether it is trained.</summary>
     public bool Trains { get; }
 
     /// <summary>First to last.</summary>

@@ -1,0 +1,35 @@
+// Dropout, and the ReLU before it, as every kernel that has them between two layers applies them.
+#pragma once
+
+#include "numbers.cuh"
+#include "philox.cuh"
+#include "step_state.cuh"
+
+// NaN stays, so that a run that diverged says so.
+DEVICE_INLINE float relu(float x) { return x > 0 ? x : x != x ? x : 0.0f; }
+
+// Element i of a sample is dropped where word i of its stream is below the threshold, which is rate · 2^32; 0 drops
+// nothing. What is kept is scaled.
+struct Dropout {
+    unsigned long long seed;
+    unsigned threshold, layer;
+    float keep_scale;
+
+    // The words of elements 4 quad … 4 quad + 3 of the dataset's row: one Philox block.
+    DEVICE_INLINE void words(unsigned quad, unsigned row, unsigned epoch, unsigned (&words)[4]) const {
+        const PhiloxBlock block = philox_block(seed, quad, row, epoch, dropout_purpose + layer);
+        words[0] = block.x, words[1] = block.y, words[2] = block.z, words[3] = block.w;
+    }
+
+    // The same of sample n of the running step; a prediction, which drops nothing, need not have a dataset.
+    DEVICE_INLINE void words(unsigned quad, const StepState *state, int n, unsigned (&to)[4]) const {
+        to[0] = to[1] = to[2] = to[3] = ~0u;
+        if (threshold > 0) {
+            words(quad, (unsigned)dataset_row(state, n), state->epoch, to);
+        }
+    }
+
+    DEVICE_INLINE float apply(float active, unsigned word) const {
+        return word < threshold ? 0.0f : active * keep_scale;
+    }
+};
