@@ -144,14 +144,6 @@ template <typename T> DEVICE_INLINE void column_sums(const ColumnSums<T> &p) {
 
 } // namespace
 
-KERNEL(256) activation_forward_f32(ActivationForward<float> p) { activation_forward(p); }
-
-KERNEL(256) activation_forward_bf16(ActivationForward<bfloat16> p) { activation_forward(p); }
-
-KERNEL(256) activation_backward_f32(ActivationBackward<float> p) { activation_backward(p); }
-
-KERNEL(256) activation_backward_bf16(ActivationBackward<bfloat16> p) { activation_backward(p); }
-
-KERNEL(256) column_sums_f32(ColumnSums<float> p) { column_sums(p); }
-
-KERNEL(256) column_sums_bf16(ColumnSums<bfloat16> p) { column_sums(p); }
+KERNELS(activation_forward, ActivationForward, 256)
+KERNELS(activation_backward, ActivationBackward, 256)
+KERNELS(column_sums, ColumnSums, 256)

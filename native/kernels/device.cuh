@@ -27,6 +27,11 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
 // Its name must be no device function's: nvcc would call the kernel, and refuse to.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
+// A kernel for each type that activations have, from the device function of its name.
+#define KERNELS(name, Parameters, ...)                                                                                 \
+    KERNEL(__VA_ARGS__) name##_f32(Parameters<float> p) { name(p); }                                                   \
+    KERNEL(__VA_ARGS__) name##_bf16(Parameters<bfloat16> p) { name(p); }
+
 // A number that the host needs to launch kernels: src/CudnnDigits/Cuda/KernelSource.cs reads it from the PTX.
 #define PUBLISH(name, ...)                                                                                             \
     extern "C" {                                                                                                       \

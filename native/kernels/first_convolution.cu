@@ -171,14 +171,5 @@ DEVICE_INLINE void first_convolution_backward_weights(const FirstConvolutionBack
 
 PUBLISH(first_convolution_run, run)
 
-KERNEL(256, 2) first_convolution_forward_f32(FirstConvolutionForward<float> p) { first_convolution_forward(p); }
-
-KERNEL(256, 2) first_convolution_forward_bf16(FirstConvolutionForward<bfloat16> p) { first_convolution_forward(p); }
-
-KERNEL(256, 2) first_convolution_backward_weights_f32(FirstConvolutionBackwardWeights<float> p) {
-    first_convolution_backward_weights(p);
-}
-
-KERNEL(256, 2) first_convolution_backward_weights_bf16(FirstConvolutionBackwardWeights<bfloat16> p) {
-    first_convolution_backward_weights(p);
-}
+KERNELS(first_convolution_forward, FirstConvolutionForward, 256, 2)
+KERNELS(first_convolution_backward_weights, FirstConvolutionBackwardWeights, 256, 2)

@@ -28,6 +28,4 @@ template <typename T> DEVICE_INLINE void fold_batch_norm(const FoldBatchNorm<T> 
 
 } // namespace
 
-KERNEL(256) fold_batch_norm_f32(FoldBatchNorm<float> p) { fold_batch_norm(p); }
-
-KERNEL(256) fold_batch_norm_bf16(FoldBatchNorm<bfloat16> p) { fold_batch_norm(p); }
+KERNELS(fold_batch_norm, FoldBatchNorm, 256)

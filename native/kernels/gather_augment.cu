@@ -20,7 +20,7 @@ template <typename T> DEVICE_INLINE void gather(const StepState *state, T *to) {
     }
 }
 
-template <typename T> DEVICE_INLINE void begin_step(const GatherSamples<T> &p) {
+template <typename T> DEVICE_INLINE void gather_augment(const GatherSamples<T> &p) {
     __shared__ float memory[Picture::elements];
     const Picture picture{memory};
     T *to = p.x + (long long)blockIdx.x * (Picture::side * Picture::side);
@@ -39,6 +39,4 @@ template <typename T> DEVICE_INLINE void begin_step(const GatherSamples<T> &p) {
 
 } // namespace
 
-KERNEL(128) gather_augment_f32(GatherSamples<float> p) { begin_step(p); }
-
-KERNEL(128) gather_augment_bf16(GatherSamples<bfloat16> p) { begin_step(p); }
+KERNELS(gather_augment, GatherSamples, 128)

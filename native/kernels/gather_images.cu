@@ -41,9 +41,7 @@ template <typename T> DEVICE_INLINE void gather_images(const GatherImages<T> &p)
 
 } // namespace
 
-KERNEL(128) gather_images_f32(GatherImages<float> p) { gather_images(p); }
-
-KERNEL(128) gather_images_bf16(GatherImages<bfloat16> p) { gather_images(p); }
+KERNELS(gather_images, GatherImages, 128)
 
 // A step over images that are not a dataset: (rows, 28, 28) of uint8 or f32 wherever the caller has them. What the
 // step reads comes as parameters, which a launch copies, so that the host need not wait before it describes the next.

@@ -240,10 +240,5 @@ template <typename T> DEVICE_INLINE void head_prediction(const HeadPrediction<T>
 PUBLISH(head_features, most_features)
 PUBLISH(head_blocks, 32 * head_warps) // one block adds up what so many leave
 
-KERNEL(256) head_training_f32(HeadTraining<float> p) { head_training(p); }
-
-KERNEL(256) head_training_bf16(HeadTraining<bfloat16> p) { head_training(p); }
-
-KERNEL(256) head_prediction_f32(HeadPrediction<float> p) { head_prediction(p); }
-
-KERNEL(256) head_prediction_bf16(HeadPrediction<bfloat16> p) { head_prediction(p); }
+KERNELS(head_training, HeadTraining, 256)
+KERNELS(head_prediction, HeadPrediction, 256)

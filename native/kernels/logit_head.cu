@@ -55,9 +55,7 @@ template <typename T> DEVICE_INLINE void logit_head_training(const LogitHeadTrai
 
 } // namespace
 
-KERNEL(256) logit_head_training_f32(LogitHeadTraining<float> p) { logit_head_training(p); }
-
-KERNEL(256) logit_head_training_bf16(LogitHeadTraining<bfloat16> p) { logit_head_training(p); }
+KERNELS(logit_head_training, LogitHeadTraining, 256)
 
 KERNEL(256) logit_head_prediction(LogitHeadPrediction p) {
     const LogitHead head(p.bias);

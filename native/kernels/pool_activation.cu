@@ -150,10 +150,5 @@ template <typename T> DEVICE_INLINE void pool_activation_backward(const PoolActi
 
 } // namespace
 
-KERNEL(256) pool_activation_forward_f32(PoolActivationForward<float> p) { pool_activation_forward(p); }
-
-KERNEL(256) pool_activation_forward_bf16(PoolActivationForward<bfloat16> p) { pool_activation_forward(p); }
-
-KERNEL(256) pool_activation_backward_f32(PoolActivationBackward<float> p) { pool_activation_backward(p); }
-
-KERNEL(256) pool_activation_backward_bf16(PoolActivationBackward<bfloat16> p) { pool_activation_backward(p); }
+KERNELS(pool_activation_forward, PoolActivationForward, 256)
+KERNELS(pool_activation_backward, PoolActivationBackward, 256)

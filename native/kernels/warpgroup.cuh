@@ -39,75 +39,59 @@ DEVICE_INLINE void begin_products() { asm volatile("wgmma.fence.sync.aligned;" :
 
 DEVICE_INLINE void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory"); }
 
+// The sums of one strip of eight columns as operands of an instruction, and of several; and all of them in its text.
+#define SUMS_OF_STRIP(d) "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+#define SUMS_OF_THREE(d, i) SUMS_OF_STRIP(d[i]), SUMS_OF_STRIP(d[i + 1]), SUMS_OF_STRIP(d[i + 2])
+#define SUMS_OF_FOUR(d, i) SUMS_OF_THREE(d, i), SUMS_OF_STRIP(d[i + 3])
+#define TEXT_OF_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define TEXT_OF_28 TEXT_OF_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27"
+#define TEXT_OF_32 TEXT_OF_28 ", %28, %29, %30, %31"
+#define TEXT_OF_56                                                                                                     \
+    TEXT_OF_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, " \
+               "%52, %53, %54, %55"
+#define TEXT_OF_64 TEXT_OF_56 ", %56, %57, %58, %59, %60, %61, %62, %63"
+
+// The instruction for so many columns and sums, with the numbers of the operands behind the sums: the factors, whether
+// to add, and (1) or not (0) each factor's transposition.
+#define PRODUCT(columns, text, a, b, adds, transposed)                                                                 \
+    "{.reg .pred adds; setp.ne.b32 adds, %" #adds ", 0; wgmma.mma_async.sync.aligned.m64n" #columns                    \
+    "k16.f32.bf16.bf16 {" text "}, %" #a ", %" #b ", adds, 1, 1, " transposed ";}"
+#define FACTORS(a, b, adds) "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
+
 // D (64×N) = A (64×16) · B (16×N), plus D where `adds`. Warp w of the group has rows 16 w …; strip by strip of eight
 // columns, row g at columns 2t and 2t + 1, then row g + 8: as multiply_accumulate_k16 leaves them.
-#define SUMS_OF_STRIP(d) "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
 
 // Sixteen bytes are eight of the sixteen that are summed over (K-major).
 DEVICE_INLINE void multiply_async(float (&d)[7][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
-    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %30, 0; "
-                 "wgmma.mma_async.sync.aligned.m64n56k16.f32.bf16.bf16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27}, "
-                 "%28, %29, adds, 1, 1, 0, 0;}"
-                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
-                   SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6])
-                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
+    asm volatile(PRODUCT(56, TEXT_OF_28, 28, 29, 30, "0, 0")
+                 : SUMS_OF_FOUR(d, 0), SUMS_OF_THREE(d, 4)
+                 : FACTORS(a, b, adds)
                  : "memory");
 }
 
 DEVICE_INLINE void multiply_async(float (&d)[14][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
-    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %58, 0; "
-                 "wgmma.mma_async.sync.aligned.m64n112k16.f32.bf16.bf16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-                 "%48, %49, %50, %51, %52, %53, %54, %55}, "
-                 "%56, %57, adds, 1, 1, 0, 0;}"
-                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
-                   SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7]),
-                   SUMS_OF_STRIP(d[8]), SUMS_OF_STRIP(d[9]), SUMS_OF_STRIP(d[10]), SUMS_OF_STRIP(d[11]),
-                   SUMS_OF_STRIP(d[12]), SUMS_OF_STRIP(d[13])
-                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
+    asm volatile(PRODUCT(112, TEXT_OF_56, 56, 57, 58, "0, 0")
+                 : SUMS_OF_FOUR(d, 0), SUMS_OF_FOUR(d, 4), SUMS_OF_THREE(d, 8), SUMS_OF_THREE(d, 11)
+                 : FACTORS(a, b, adds)
                  : "memory");
 }
 
 // Sixteen bytes are eight rows of A, or eight columns of B (M- and N-major).
-DEVICE_INLINE void multiply_transposed_async(float (&d)[8][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
-    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %34, 0; "
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-                 "%32, %33, adds, 1, 1, 1, 1;}"
-                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
-                   SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7])
-                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
-                 : "memory");
+DEVICE_INLINE void multiply_transposed_async(float (&d)[4][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
+    asm volatile(PRODUCT(32, TEXT_OF_16, 16, 17, 18, "1, 1") : SUMS_OF_FOUR(d, 0) : FACTORS(a, b, adds) : "memory");
 }
 
-DEVICE_INLINE void multiply_transposed_async(float (&d)[4][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
-    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %18, 0; "
-                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
-                 "%16, %17, adds, 1, 1, 1, 1;}"
-                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3])
-                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
+DEVICE_INLINE void multiply_transposed_async(float (&d)[8][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
+    asm volatile(PRODUCT(64, TEXT_OF_32, 32, 33, 34, "1, 1")
+                 : SUMS_OF_FOUR(d, 0), SUMS_OF_FOUR(d, 4)
+                 : FACTORS(a, b, adds)
                  : "memory");
 }
 
 DEVICE_INLINE void multiply_transposed_async(float (&d)[16][4], MatrixDescriptor a, MatrixDescriptor b, bool adds) {
-    asm volatile("{.reg .pred adds; setp.ne.b32 adds, %66, 0; "
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-                 "%64, %65, adds, 1, 1, 1, 1;}"
-                 : SUMS_OF_STRIP(d[0]), SUMS_OF_STRIP(d[1]), SUMS_OF_STRIP(d[2]), SUMS_OF_STRIP(d[3]),
-                   SUMS_OF_STRIP(d[4]), SUMS_OF_STRIP(d[5]), SUMS_OF_STRIP(d[6]), SUMS_OF_STRIP(d[7]),
-                   SUMS_OF_STRIP(d[8]), SUMS_OF_STRIP(d[9]), SUMS_OF_STRIP(d[10]), SUMS_OF_STRIP(d[11]),
-                   SUMS_OF_STRIP(d[12]), SUMS_OF_STRIP(d[13]), SUMS_OF_STRIP(d[14]), SUMS_OF_STRIP(d[15])
-                 : "l"(a.bits()), "l"(b.bits()), "r"((int)adds)
+    asm volatile(PRODUCT(128, TEXT_OF_64, 64, 65, 66, "1, 1")
+                 : SUMS_OF_FOUR(d, 0), SUMS_OF_FOUR(d, 4), SUMS_OF_FOUR(d, 8), SUMS_OF_FOUR(d, 12)
+                 : FACTORS(a, b, adds)
                  : "memory");
 }
 
@@ -121,5 +105,3 @@ template <int Strips> DEVICE_INLINE void settle(float (&d)[Strips][4]) {
         asm volatile("" : SUMS_OF_STRIP(d[strip]) : : "memory");
     }
 }
-
-#undef SUMS_OF_STRIP

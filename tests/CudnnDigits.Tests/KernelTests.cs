@@ -23,6 +23,11 @@ public partial class KernelTests
         string sources = AllSources(), ptx = Encoding.UTF8.GetString(Source(module).Image);
         Dictionary<string, string> structs = ParameterStruct().Matches(sources).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
         Dictionary<string, string> taken = Signature().Matches(sources).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        foreach (Match both in SignatureOfBoth().Matches(sources))
+        {
+            taken[$"{both.Groups[1]}_f32"] = taken[$"{both.Groups[1]}_bf16"] = both.Groups[2].Value;
+        }
+
         Assert.All(Source(module).Kernels, kernel =>
         {
             string name = taken[kernel];
@@ -144,6 +149,9 @@ public partial class KernelTests
 
     [GeneratedRegex(@"KERNEL\([^)]*\)\s+(\w+)\((\w+)(?:<\w+>)? \w+\)")]
     private static partial Regex Signature();
+
+    [GeneratedRegex(@"KERNELS\((\w+), (\w+),")]
+    private static partial Regex SignatureOfBoth();
 
     [GeneratedRegex(@"\.param [^\n]*_param_\d+(?:\[(\d+)\])?")]
     private static partial Regex Parameter();

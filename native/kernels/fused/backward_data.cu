@@ -35,79 +35,62 @@ template <int Side, int In, int Out> struct BackwardData {
     }
 };
 
+// y (N, 14, 14, 64) and du → du of the layer below (N, 14, 14, Out). One of the two layers is pooled.
+template <int Out, bool Pooled> struct BackwardDataOf14 {
+    using T = Tile<14, 64>;
+
+    static constexpr int du_elements = Pooled ? 49 * 64 : 196 * 64;
+    static constexpr int elements = T::elements + 196 * 64 + du_elements + 2 * BackwardData<14, 64, Out>::Below::elements;
+
+    DEVICE_INLINE static void run(const ConvBackwardData &p) {
+        const T tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+        BackwardData<14, 64, Out> conv;
+        bfloat16 *next_y = tile.data + tile.elements, *next_du = next_y + 196 * 64;
+        typename decltype(conv)::Below below{next_du + du_elements}, next_below{below.data + below.elements};
+        __shared__ SharedCoefficients coefficients;
+        const Share share = share_of<T>(p.samples);
+        const auto prepare = [&](int n, const auto &of_below) {
+            fetch_rows<T>(next_y, p.y + (long long)n * (196 * 64), share.read);
+            if constexpr (Pooled) {
+                fetch<du_elements>(next_du, p.du + (long long)n * du_elements);
+            } else {
+                fetch_rows<T>(next_du, p.du + (long long)n * du_elements, share.read);
+            }
+            of_below.fetch(p.below + (long long)n * (196 * Out), share.made);
+        };
+        tile.clear();
+        conv.weights.load(p.turned);
+        wait_for_kernel_before();
+        prepare(share.image, below);
+        coefficients.load(p.coefficients);
+        conv.masking.load(p.norm_below);
+        for (int n = share.image; n < p.samples; n += share.stride) {
+            wait_for_copies();
+            __syncthreads();
+            if constexpr (Pooled) {
+                fill_pooled_gradient(tile, Packed<T>{next_y}, next_du, coefficients, share.read);
+            } else {
+                fill_gradient(tile, Packed<T>{next_y}, next_du, coefficients, share.read);
+            }
+            __syncthreads();
+            if (n + share.stride < p.samples) {
+                prepare(n + share.stride, next_below);
+            }
+            conv.run(tile, share.made, below, Pooled ? 1.0f : p.keep_scale, p.du_below + (long long)n * (196 * Out));
+            exchange(below, next_below);
+        }
+        let_next_kernel_begin();
+        conv.masking.sums.template finish_gradients<Out>(p.norm_below);
+    }
+};
+
 } // namespace
 
-// y4, du4 → du3 (N, 14, 14, 64).
-SHARED_MEMORY(conv4_backward_data,
-              Tile<14, 64>::elements + 196 * 64 + 49 * 64 + 2 * BackwardData<14, 64, 64>::Below::elements)
-KERNEL(256, 1) conv4_backward_data(Conv4BackwardData p) {
-    const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    BackwardData<14, 64, 64> conv;
-    bfloat16 *next_y4 = tile.data + tile.elements, *next_du4 = next_y4 + 196 * 64;
-    decltype(conv)::Below below{next_du4 + 49 * 64}, next_below{below.data + below.elements};
-    __shared__ SharedCoefficients of_layer4;
-    const Share share = share_of<Tile<14, 64>>(p.samples);
-    const auto prepare = [&](int n, const auto &of_below) {
-        fetch_rows<Tile<14, 64>>(next_y4, p.y4 + (long long)n * (196 * 64), share.read);
-        fetch<49 * 64>(next_du4, p.du4 + (long long)n * (49 * 64));
-        of_below.fetch(p.y3 + (long long)n * (196 * 64), share.made);
-    };
-    tile.clear();
-    conv.weights.load(p.turned4);
-    wait_for_kernel_before();
-    prepare(share.image, below);
-    of_layer4.load(p.coefficients4);
-    conv.masking.load(p.norm3);
-    for (int n = share.image; n < p.samples; n += share.stride) {
-        wait_for_copies();
-        __syncthreads();
-        fill_pooled_gradient(tile, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4, share.read);
-        __syncthreads();
-        if (n + share.stride < p.samples) {
-            prepare(n + share.stride, next_below);
-        }
-        conv.run(tile, share.made, below, 1.0f, p.du3 + (long long)n * (196 * 64));
-        exchange(below, next_below);
-    }
-    let_next_kernel_begin();
-    conv.masking.sums.finish_gradients<64>(p.norm3);
-}
+SHARED_MEMORY(conv4_backward_data, BackwardDataOf14<64, true>::elements)
+KERNEL(256, 1) conv4_backward_data(ConvBackwardData p) { BackwardDataOf14<64, true>::run(p); }
 
-// y3, du3 → du2 (N, 14, 14, 32), pooled.
-SHARED_MEMORY(conv3_backward_data,
-              Tile<14, 64>::elements + 2 * 196 * 64 + 2 * BackwardData<14, 64, 32>::Below::elements)
-KERNEL(256, 1) conv3_backward_data(Conv3BackwardData p) {
-    const Tile<14, 64> tile{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    BackwardData<14, 64, 32> conv;
-    bfloat16 *next_y3 = tile.data + tile.elements, *next_du3 = next_y3 + 196 * 64;
-    decltype(conv)::Below below{next_du3 + 196 * 64}, next_below{below.data + below.elements};
-    __shared__ SharedCoefficients of_layer3;
-    const Share share = share_of<Tile<14, 64>>(p.samples);
-    const auto prepare = [&](int n, const auto &of_below) {
-        fetch_rows<Tile<14, 64>>(next_y3, p.y3 + (long long)n * (196 * 64), share.read);
-        fetch_rows<Tile<14, 64>>(next_du3, p.du3 + (long long)n * (196 * 64), share.read);
-        of_below.fetch(p.pooled2 + (long long)n * (196 * 32), share.made);
-    };
-    tile.clear();
-    conv.weights.load(p.turned3);
-    wait_for_kernel_before();
-    prepare(share.image, below);
-    of_layer3.load(p.coefficients3);
-    conv.masking.load(p.norm2);
-    for (int n = share.image; n < p.samples; n += share.stride) {
-        wait_for_copies();
-        __syncthreads();
-        fill_gradient(tile, Packed<Tile<14, 64>>{next_y3}, next_du3, of_layer3, share.read);
-        __syncthreads();
-        if (n + share.stride < p.samples) {
-            prepare(n + share.stride, next_below);
-        }
-        conv.run(tile, share.made, below, p.keep_scale, p.du2 + (long long)n * (196 * 32));
-        exchange(below, next_below);
-    }
-    let_next_kernel_begin();
-    conv.masking.sums.finish_gradients<32>(p.norm2);
-}
+SHARED_MEMORY(conv3_backward_data, BackwardDataOf14<32, false>::elements)
+KERNEL(256, 1) conv3_backward_data(ConvBackwardData p) { BackwardDataOf14<32, false>::run(p); }
 
 // y2, du2 → the whole backward pass of the first layer.
 SHARED_MEMORY(conv2_backward_data, Tile<28, 32>::elements + ImageTile::elements + 196 * 32)

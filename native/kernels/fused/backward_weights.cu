@@ -75,19 +75,19 @@ template <int Side, int In, int Out> struct BackwardWeights {
 
 // partial (blocks, 64, 3, 3, 64).
 SHARED_MEMORY(conv4_backward_weights, 2 * Tile<14, 64>::elements + 2 * 196 * 64 + 49 * 64)
-KERNEL(256, 1) conv4_backward_weights(Conv4BackwardWeights p) {
+KERNEL(256, 1) conv4_backward_weights(ConvBackwardWeights p) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)}, input{dy.data + dy.elements};
     bfloat16 *next_y4 = input.data + input.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
     __shared__ SharedCoefficients of_layer4, of_layer3;
     BackwardWeights<14, 64, 64> conv;
     const auto prepare = [&](int n) {
-        fetch<196 * 64>(next_y4, p.y4 + (long long)n * (196 * 64));
-        fetch<49 * 64>(next_du4, p.du4 + (long long)n * (49 * 64));
-        fetch<196 * 64>(next_y3, p.y3 + (long long)n * (196 * 64));
+        fetch<196 * 64>(next_y4, p.y + (long long)n * (196 * 64));
+        fetch<49 * 64>(next_du4, p.du + (long long)n * (49 * 64));
+        fetch<196 * 64>(next_y3, p.below + (long long)n * (196 * 64));
     };
     prepare((int)blockIdx.x);
-    of_layer4.load(p.coefficients4);
-    of_layer3.load(p.coefficients3);
+    of_layer4.load(p.coefficients);
+    of_layer3.load(p.coefficients_below);
     dy.clear();
     input.clear();
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
@@ -106,23 +106,23 @@ KERNEL(256, 1) conv4_backward_weights(Conv4BackwardWeights p) {
 
 // partial (blocks, 64, 3, 3, 32).
 SHARED_MEMORY(conv3_backward_weights, Tile<14, 64>::elements + Tile<14, 32>::elements + 196 * 64)
-KERNEL(256, 2) conv3_backward_weights(Conv3BackwardWeights p) {
+KERNEL(256, 2) conv3_backward_weights(ConvBackwardWeights p) {
     const Tile<14, 64> dy{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Tile<14, 32> input{dy.data + dy.elements};
     bfloat16 *next_du3 = input.data + input.elements;
     __shared__ SharedCoefficients of_layer3, of_layer2;
     BackwardWeights<14, 32, 64> conv;
-    const auto fetch_du3 = [&](int n) { fetch<196 * 64>(next_du3, p.du3 + (long long)n * (196 * 64)); };
+    const auto fetch_du3 = [&](int n) { fetch<196 * 64>(next_du3, p.du + (long long)n * (196 * 64)); };
     fetch_du3((int)blockIdx.x);
-    of_layer3.load(p.coefficients3);
-    of_layer2.load(p.coefficients2);
+    of_layer3.load(p.coefficients);
+    of_layer2.load(p.coefficients_below);
     dy.clear();
     input.clear();
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         __syncthreads();
-        fetch_in_place(dy, p.y3 + at, dy.all());
-        fetch_in_place(input, p.pooled2 + at / 2, input.all());
+        fetch_in_place(dy, p.y + at, dy.all());
+        fetch_in_place(input, p.below + at / 2, input.all());
         wait_for_copies();
         __syncthreads();
         fill_gradient(dy, dy, next_du3, of_layer3, dy.all());

@@ -42,22 +42,14 @@ struct Pool4Forward {
     int samples;
 };
 
-struct Conv4BackwardData {
-    const bfloat16 *y4, *du4;
-    const float *coefficients4;
-    const bfloat16 *turned4, *y3;
-    bfloat16 *du3;
-    BatchNorm norm3;
-    int samples;
-};
-
-struct Conv3BackwardData {
-    const bfloat16 *y3, *du3;
-    const float *coefficients3;
-    const bfloat16 *turned3, *pooled2;
-    bfloat16 *du2;
-    BatchNorm norm2;
-    float keep_scale;
+// Of the fourth convolution and the third. below: y of the layer below; pooled, where it is pooled.
+struct ConvBackwardData {
+    const bfloat16 *y, *du;
+    const float *coefficients;
+    const bfloat16 *turned, *below;
+    bfloat16 *du_below;
+    BatchNorm norm_below;
+    float keep_scale; // of the layer below
     int samples;
 };
 
@@ -71,22 +63,13 @@ struct Conv2BackwardData {
     int samples;
 };
 
-struct Conv4BackwardWeights {
-    const bfloat16 *y4, *du4;
-    const float *coefficients4;
-    const bfloat16 *y3;
-    const float *coefficients3;
+struct ConvBackwardWeights {
+    const bfloat16 *y, *du;
+    const float *coefficients;
+    const bfloat16 *below;
+    const float *coefficients_below;
     float *partial;
-    int samples;
-};
-
-struct Conv3BackwardWeights {
-    const bfloat16 *y3, *du3;
-    const float *coefficients3;
-    const bfloat16 *pooled2;
-    const float *coefficients2;
-    float *partial;
-    float keep_scale;
+    float keep_scale; // of the layer below
     int samples;
 };
 

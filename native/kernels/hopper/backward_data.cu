@@ -3,79 +3,71 @@
 #include "../fused/parameters.cuh"
 #include "convolution.cuh"
 
-// y4, du4 → du3 (N, 14, 14, 64).
-SHARED_MEMORY(conv4_backward_data,
-              SharedWeights<64, 64>::elements + 2 * Planes<14, 64, 64>::elements + 196 * 64 + 49 * 64)
-KERNEL(512, 1) conv4_backward_data(Conv4BackwardData p) {
-    using Gradient = Planes<14, 64, 64>;
-    const SharedWeights<64, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Several<Gradient> tiles{weights.data + weights.elements};
-    bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64;
-    __shared__ SharedCoefficients of_layer4;
-    WarpgroupConvolution<Gradient, 64> conv;
-    GradientBelow<Gradient, 64> below;
-    const auto fetch_next = [&](int n) {
-        fetch_quads<convolution_threads, Gradient>(p.y4 + (long long)n * (196 * 64),
-                                                   Packed<Gradient, bfloat16>{next_y4}, Tile<14, 64>::all());
-        fetch_pooled<convolution_threads, Gradient>(next_du4, p.du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
-    };
-    weights.load<convolution_threads>(p.turned4);
-    clear<convolution_threads>(tiles.data, tiles.elements);
-    wait_for_kernel_before();
-    fetch_next((int)blockIdx.x);
-    of_layer4.load<convolution_threads>(p.coefficients4);
-    __syncthreads();
-    for_every_sample(
-        p.samples, fetch_next,
-        [&](int, int which) {
-            fill_pooled_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y4}, next_du4, of_layer4,
-                                                      Tile<14, 64>::all());
-        },
-        [&](int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n) {
-            below.load(p.y3 + (long long)n * (196 * 64));
-            conv.take();
-        },
-        [&](int n) { below.store(conv, 1.0f, p.du3 + (long long)n * (196 * 64), p.norm3); });
-    let_next_kernel_begin();
-    below.masking.sums.finish_gradients<64, convolution_threads>(p.norm3);
-}
+namespace {
 
-// y3, du3 → du2 (N, 14, 14, 32), pooled.
-SHARED_MEMORY(conv3_backward_data, SharedWeights<64, 32>::elements + 2 * Planes<14, 64, 32>::elements + 2 * 196 * 64)
-KERNEL(512, 1) conv3_backward_data(Conv3BackwardData p) {
-    using Gradient = Planes<14, 64, 32>;
-    const SharedWeights<64, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    const Several<Gradient> tiles{weights.data + weights.elements};
-    bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64;
-    __shared__ SharedCoefficients of_layer3;
-    WarpgroupConvolution<Gradient, 32> conv;
-    GradientBelow<Gradient, 32> below;
-    const auto fetch_next = [&](int n) {
-        fetch<196 * 64, convolution_threads>(next_y3, p.y3 + (long long)n * (196 * 64));
-        fetch<196 * 64, convolution_threads>(next_du3, p.du3 + (long long)n * (196 * 64));
-    };
-    weights.load<convolution_threads>(p.turned3);
-    clear<convolution_threads>(tiles.data, tiles.elements);
-    wait_for_kernel_before();
-    fetch_next((int)blockIdx.x);
-    of_layer3.load<convolution_threads>(p.coefficients3);
-    __syncthreads();
-    for_every_sample(
-        p.samples, fetch_next,
-        [&](int, int which) {
-            fill_gradient<convolution_threads>(tiles.of(which), Packed<Gradient>{next_y3}, next_du3, of_layer3,
-                                               Tile<14, 64>::all());
-        },
-        [&](int which) { conv.begin(tiles.of(which), weights); },
-        [&](int n) {
-            below.load(p.pooled2 + (long long)n * (196 * 32));
-            conv.take();
-        },
-        [&](int n) { below.store(conv, p.keep_scale, p.du2 + (long long)n * (196 * 32), p.norm2); });
-    let_next_kernel_begin();
-    below.masking.sums.finish_gradients<32, convolution_threads>(p.norm2);
-}
+// y (N, 14, 14, 64) and du → du of the layer below (N, 14, 14, Out). One of the two layers is pooled.
+template <int Out, bool Pooled> struct BackwardDataOf14 {
+    using Gradient = Planes<14, 64, Out>;
+    using Filters = SharedWeights<64, Out>;
+
+    static constexpr int du_elements = Pooled ? 49 * 64 : 196 * 64;
+    static constexpr int elements = Filters::elements + 2 * Gradient::elements + 196 * 64 + du_elements;
+
+    DEVICE_INLINE static void run(const ConvBackwardData &p) {
+        const Filters weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+        const Several<Gradient> tiles{weights.data + weights.elements};
+        bfloat16 *next_y = tiles.data + tiles.elements, *next_du = next_y + 196 * 64;
+        __shared__ SharedCoefficients coefficients;
+        WarpgroupConvolution<Gradient, Out> conv;
+        GradientBelow<Gradient, Out> below;
+        const auto fetch_next = [&](int n) {
+            const bfloat16 *y = p.y + (long long)n * (196 * 64), *du = p.du + (long long)n * du_elements;
+            if constexpr (Pooled) {
+                fetch_quads<convolution_threads, Gradient>(y, Packed<Gradient, bfloat16>{next_y}, Tile<14, 64>::all());
+                fetch_pooled<convolution_threads, Gradient>(next_du, du, Tile<14, 64>::all());
+            } else {
+                fetch<196 * 64, convolution_threads>(next_y, y);
+                fetch<196 * 64, convolution_threads>(next_du, du);
+            }
+        };
+        weights.template load<convolution_threads>(p.turned);
+        clear<convolution_threads>(tiles.data, tiles.elements);
+        wait_for_kernel_before();
+        fetch_next((int)blockIdx.x);
+        coefficients.load<convolution_threads>(p.coefficients);
+        __syncthreads();
+        for_every_sample(
+            p.samples, fetch_next,
+            [&](int, int which) {
+                const Packed<Gradient> y{next_y};
+                if constexpr (Pooled) {
+                    fill_pooled_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients,
+                                                              Tile<14, 64>::all());
+                } else {
+                    fill_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients, Tile<14, 64>::all());
+                }
+            },
+            [&](int which) { conv.begin(tiles.of(which), weights); },
+            [&](int n) {
+                below.load(p.below + (long long)n * (196 * Out));
+                conv.take();
+            },
+            [&](int n) {
+                bfloat16 *du = p.du_below + (long long)n * (196 * Out);
+                below.store(conv, Pooled ? 1.0f : p.keep_scale, du, p.norm_below);
+            });
+        let_next_kernel_begin();
+        below.masking.sums.template finish_gradients<Out, convolution_threads>(p.norm_below);
+    }
+};
+
+} // namespace
+
+SHARED_MEMORY(conv4_backward_data, BackwardDataOf14<64, true>::elements)
+KERNEL(512, 1) conv4_backward_data(ConvBackwardData p) { BackwardDataOf14<64, true>::run(p); }
+
+SHARED_MEMORY(conv3_backward_data, BackwardDataOf14<32, false>::elements)
+KERNEL(512, 1) conv3_backward_data(ConvBackwardData p) { BackwardDataOf14<32, false>::run(p); }
 
 // y2, du2 → the whole backward pass of the first layer.
 SHARED_MEMORY(conv2_backward_data, SharedWeights<32, 32>::elements + 2 * Planes<28, 32, 32, 1>::elements +

@@ -63,67 +63,60 @@ template <int In> struct GradientAndInput {
     DEVICE_INLINE Planes<14, In, 64> input() const { return {data + GradientPlanes::elements}; }
 };
 
+// partial (blocks, 64, 3, 3, In), from y and du and the y of the layer below. One of the two layers is pooled.
+template <int In, bool Pooled> struct BackwardWeightsOf14 {
+    static constexpr int du_elements = Pooled ? 49 * 64 : 196 * 64;
+    static constexpr int elements = 2 * GradientAndInput<In>::elements + 196 * 64 + du_elements + 196 * In;
+
+    DEVICE_INLINE static void run(const ConvBackwardWeights &p) {
+        const Several<GradientAndInput<In>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+        bfloat16 *next_y = tiles.data + tiles.elements, *next_du = next_y + 196 * 64, *next_below = next_du + du_elements;
+        __shared__ SharedCoefficients coefficients, coefficients_below;
+        WarpgroupWeights<In> conv;
+        const auto fetch_next = [&](int n) {
+            const bfloat16 *y = p.y + (long long)n * (196 * 64), *du = p.du + (long long)n * du_elements;
+            if constexpr (Pooled) {
+                fetch_quads<weights_threads, GradientPlanes>(y, Packed<GradientPlanes, bfloat16>{next_y},
+                                                             Tile<14, 64>::all());
+                fetch_pooled<weights_threads, GradientPlanes>(next_du, du, Tile<14, 64>::all());
+            } else {
+                fetch<196 * 64, weights_threads>(next_y, y);
+                fetch<196 * 64, weights_threads>(next_du, du);
+            }
+            fetch<196 * In, weights_threads>(next_below, p.below + (long long)n * (196 * In));
+        };
+        fetch_next((int)blockIdx.x);
+        coefficients.load<weights_threads>(p.coefficients);
+        coefficients_below.load<weights_threads>(p.coefficients_below);
+        clear<weights_threads>(tiles.data, tiles.elements);
+        __syncthreads();
+        for_every_sample(
+            p.samples, fetch_next,
+            [&](int, int which) {
+                const GradientPlanes dy = tiles.of(which).dy();
+                const auto input = tiles.of(which).input();
+                const Packed<GradientPlanes> y{next_y};
+                if constexpr (Pooled) {
+                    fill_pooled_gradient<weights_threads>(dy, y, next_du, coefficients, Tile<14, 64>::all());
+                    fill_activated<weights_threads>(input, next_below, coefficients_below, Tile<14, 64>::all());
+                } else {
+                    fill_gradient<weights_threads>(dy, y, next_du, coefficients, Tile<14, 64>::all());
+                    fill_activated_pooled<weights_threads>(input, next_below, coefficients_below, p.keep_scale);
+                }
+            },
+            [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
+            [](int) {});
+        conv.store(p.partial);
+    }
+};
+
 } // namespace
 
-// partial (blocks, 64, 3, 3, 64).
-SHARED_MEMORY(conv4_backward_weights, 2 * GradientAndInput<64>::elements + 2 * 196 * 64 + 49 * 64)
-KERNEL(384, 1) conv4_backward_weights(Conv4BackwardWeights p) {
-    const Several<GradientAndInput<64>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    bfloat16 *next_y4 = tiles.data + tiles.elements, *next_du4 = next_y4 + 196 * 64, *next_y3 = next_du4 + 49 * 64;
-    __shared__ SharedCoefficients of_layer4, of_layer3;
-    WarpgroupWeights<64> conv;
-    const auto fetch_next = [&](int n) {
-        fetch_quads<weights_threads, GradientPlanes>(p.y4 + (long long)n * (196 * 64),
-                                                     Packed<GradientPlanes, bfloat16>{next_y4}, Tile<14, 64>::all());
-        fetch_pooled<weights_threads, GradientPlanes>(next_du4, p.du4 + (long long)n * (49 * 64), Tile<14, 64>::all());
-        fetch<196 * 64, weights_threads>(next_y3, p.y3 + (long long)n * (196 * 64));
-    };
-    fetch_next((int)blockIdx.x);
-    of_layer4.load<weights_threads>(p.coefficients4);
-    of_layer3.load<weights_threads>(p.coefficients3);
-    clear<weights_threads>(tiles.data, tiles.elements);
-    __syncthreads();
-    for_every_sample(
-        p.samples, fetch_next,
-        [&](int, int which) {
-            fill_pooled_gradient<weights_threads>(tiles.of(which).dy(), Packed<GradientPlanes>{next_y4}, next_du4,
-                                                  of_layer4, Tile<14, 64>::all());
-            fill_activated<weights_threads>(tiles.of(which).input(), next_y3, of_layer3, Tile<14, 64>::all());
-        },
-        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
-        [](int) {});
-    conv.store(p.partial);
-}
+SHARED_MEMORY(conv4_backward_weights, BackwardWeightsOf14<64, true>::elements)
+KERNEL(384, 1) conv4_backward_weights(ConvBackwardWeights p) { BackwardWeightsOf14<64, true>::run(p); }
 
-// partial (blocks, 64, 3, 3, 32).
-SHARED_MEMORY(conv3_backward_weights, 2 * GradientAndInput<32>::elements + 2 * 196 * 64 + 196 * 32)
-KERNEL(384, 1) conv3_backward_weights(Conv3BackwardWeights p) {
-    const Several<GradientAndInput<32>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
-    bfloat16 *next_y3 = tiles.data + tiles.elements, *next_du3 = next_y3 + 196 * 64,
-             *next_pooled2 = next_du3 + 196 * 64;
-    __shared__ SharedCoefficients of_layer3, of_layer2;
-    WarpgroupWeights<32> conv;
-    const auto fetch_next = [&](int n) {
-        fetch<196 * 64, weights_threads>(next_y3, p.y3 + (long long)n * (196 * 64));
-        fetch<196 * 64, weights_threads>(next_du3, p.du3 + (long long)n * (196 * 64));
-        fetch<196 * 32, weights_threads>(next_pooled2, p.pooled2 + (long long)n * (196 * 32));
-    };
-    fetch_next((int)blockIdx.x);
-    of_layer3.load<weights_threads>(p.coefficients3);
-    of_layer2.load<weights_threads>(p.coefficients2);
-    clear<weights_threads>(tiles.data, tiles.elements);
-    __syncthreads();
-    for_every_sample(
-        p.samples, fetch_next,
-        [&](int, int which) {
-            fill_gradient<weights_threads>(tiles.of(which).dy(), Packed<GradientPlanes>{next_y3}, next_du3, of_layer3,
-                                           Tile<14, 64>::all());
-            fill_activated_pooled<weights_threads>(tiles.of(which).input(), next_pooled2, of_layer2, p.keep_scale);
-        },
-        [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
-        [](int) {});
-    conv.store(p.partial);
-}
+SHARED_MEMORY(conv3_backward_weights, BackwardWeightsOf14<32, false>::elements)
+KERNEL(384, 1) conv3_backward_weights(ConvBackwardWeights p) { BackwardWeightsOf14<32, false>::run(p); }
 
 namespace {
 

@@ -85,22 +85,22 @@ internal sealed class FusedConvolutions
         using (_session.OpenBranch())
         {
             int blocks = Fitting(1);
-            Launch("conv4_backward_weights", blocks, new Conv4BackwardWeights(
-                Of(_t.Y4), Of(_t.Du4), Coefficients(_4), Of(_t.Y3), Coefficients(_3), Partial(_4, blocks), _n), overlapped: false);
+            Launch("conv4_backward_weights", blocks, new ConvBackwardWeights(
+                Of(_t.Y4), Of(_t.Du4), Coefficients(_4), Of(_t.Y3), Coefficients(_3), Partial(_4, blocks), 1, _n), overlapped: false);
             AddUp(_4, blocks);
         }
 
-        Launch("conv4_backward_data", _blocks.One, new Conv4BackwardData(
-            Of(_t.Y4), Of(_t.Du4), Coefficients(_4), _4.Turned.Address, Of(_t.Y3), Of(_t.Du3), Norm(_3, _blocks.One, 128), _n));
+        Launch("conv4_backward_data", _blocks.One, new ConvBackwardData(
+            Of(_t.Y4), Of(_t.Du4), Coefficients(_4), _4.Turned.Address, Of(_t.Y3), Of(_t.Du3), Norm(_3, _blocks.One, 128), 1, _n));
         using (_session.OpenBranch())
         {
-            Launch("conv3_backward_weights", _blocks.Weights3, new Conv3BackwardWeights(
+            Launch("conv3_backward_weights", _blocks.Weights3, new ConvBackwardWeights(
                 Of(_t.Y3), Of(_t.Du3), Coefficients(_3), Of(_t.Pooled2), Coefficients(_2), Partial(_3, _blocks.Weights3),
                 _dropout2.KeepScale, _n), overlapped: false);
             AddUp(_3, _blocks.Weights3);
         }
 
-        Launch("conv3_backward_data", _blocks.One, new Conv3BackwardData(
+        Launch("conv3_backward_data", _blocks.One, new ConvBackwardData(
             Of(_t.Y3), Of(_t.Du3), Coefficients(_3), _3.Turned.Address, Of(_t.Pooled2), Of(_t.Du2), Norm(_2, _blocks.One, 64),
             _dropout2.KeepScale, _n));
         using (_session.OpenBranch())

@@ -19,20 +19,14 @@ internal readonly record struct Conv4Forward(nint Y3, nint Coefficients3, nint W
 internal readonly record struct Pool4Forward(
     nint State, nint Y4, nint Coefficients4, nint Pooled4, nint Z4, Dropout Dropout, int Samples);
 
-internal readonly record struct Conv4BackwardData(
-    nint Y4, nint Du4, nint Coefficients4, nint Turned4, nint Y3, nint Du3, FusedBatchNorm Norm3, int Samples);
-
-internal readonly record struct Conv3BackwardData(
-    nint Y3, nint Du3, nint Coefficients3, nint Turned3, nint Pooled2, nint Du2, FusedBatchNorm Norm2, float KeepScale, int Samples);
+internal readonly record struct ConvBackwardData(
+    nint Y, nint Du, nint Coefficients, nint Turned, nint Below, nint DuBelow, FusedBatchNorm NormBelow, float KeepScale, int Samples);
 
 internal readonly record struct Conv2BackwardData(
     nint Y2, nint Du2, nint Coefficients2, nint Turned2, nint X, nint W1, FusedBatchNorm Norm1, nint Moments, nint DW1, int Samples);
 
-internal readonly record struct Conv4BackwardWeights(
-    nint Y4, nint Du4, nint Coefficients4, nint Y3, nint Coefficients3, nint Partial, int Samples);
-
-internal readonly record struct Conv3BackwardWeights(
-    nint Y3, nint Du3, nint Coefficients3, nint Pooled2, nint Coefficients2, nint Partial, float KeepScale, int Samples);
+internal readonly record struct ConvBackwardWeights(
+    nint Y, nint Du, nint Coefficients, nint Below, nint CoefficientsBelow, nint Partial, float KeepScale, int Samples);
 
 internal readonly record struct Conv2BackwardWeights(
     nint Y2, nint Du2, nint Coefficients2, nint X, nint W1, nint Coefficients1, nint Partial, int Samples);
