@@ -126,7 +126,7 @@ KERNEL(256, 2) conv3_backward_weights(ConvBackwardWeights p) {
         wait_for_copies();
         __syncthreads();
         fill_gradient(dy, dy, next_du3, of_layer3, dy.all());
-        activate_in_place(input, of_layer2, p.keep_scale);
+        fill_activated_pooled(input, nullptr, of_layer2, p.keep_scale);
         __syncthreads();
         if (n + (int)gridDim.x < p.samples) {
             fetch_du3(n + (int)gridDim.x);

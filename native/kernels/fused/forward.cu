@@ -86,19 +86,16 @@ KERNEL(256, 2) conv3_forward(Conv3Forward p) {
     for (int n = share.image; n < p.samples; n += share.stride) {
         wait_for_copies();
         __syncthreads();
-        const int octet = (int)threadIdx.x % tile.octets;
-        unsigned i = share.read.first * 14 * tile.octets + threadIdx.x;
-        for (Walk<14, image_threads / tile.octets> at(i / tile.octets); i < share.read.end * 14 * tile.octets;
-             i += image_threads, at.next()) {
+        for_octets<image_threads, Tile<14, 32>>(share.read, [&](unsigned i, const Place &at, int octet) {
             const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
             const Octet pooled = pool_octet<Tile<28, 32>>(digit, Packed<Tile<28, 32>>{next_y2}, at, octet,
                                                           of_layer2.signs_of_octet(octet), dropout);
             if (at.row >= (int)share.made.first && at.row < (int)share.made.end) {
-                store_octet(p.pooled2 + (long long)n * (196 * 32) + 8 * i, pooled);
+                store_octet(p.pooled2 + (long long)n * (196 * 32) + i, pooled);
             }
             store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet),
                         activate_pooled(pooled, a, b, dropout.keep_scale));
-        }
+        });
         __syncthreads();
         if (n + share.stride < p.samples) {
             prepare(n + share.stride);

@@ -237,6 +237,16 @@ struct ImageTile {
     DEVICE_INLINE static constexpr int tap(int k) { return k / 3 * columns + k % 3; }
 };
 
+// f(element, pixel, octet) for the thread's share of the octets of an image's rows.
+template <int Threads, class T, class F> DEVICE_INLINE void for_octets(const Rows &rows, const F &f) {
+    const int octet = (int)threadIdx.x % T::octets;
+    unsigned i = rows.first * T::side * T::octets + threadIdx.x;
+    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets;
+         i += Threads, at.next()) {
+        f(8 * i, at, octet);
+    }
+}
+
 // The same for rows of an image.
 template <class T> DEVICE_INLINE void fetch_rows(bfloat16 *shared, const bfloat16 *global, const Rows &rows) {
     constexpr unsigned row = T::side * T::channels;
@@ -286,11 +296,8 @@ template <class T> struct Spread {
 template <int Threads = image_threads, class T>
 DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const SharedCoefficients &coefficients,
                                   const Rows &rows) {
-    const int octet = (int)threadIdx.x % T::octets;
-    unsigned i = rows.first * T::side * T::octets + threadIdx.x;
-    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets;
-         i += Threads, at.next()) {
-        const Octet in = load_octet(y + 8 * i);
+    for_octets<Threads, T>(rows, [&](unsigned i, const Place &at, int octet) {
+        const Octet in = load_octet(y + i);
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         Eight out;
 #pragma unroll
@@ -298,7 +305,7 @@ DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const Shared
             out.v[c] = fused_multiply_add(element(in, c), a.v[c], b.v[c]);
         }
         store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), narrow_relu(out));
-    }
+    });
 }
 
 // The four pixels that a pooled one is the maximum of. u rises with y, or falls where the scale is negative: with the
@@ -394,27 +401,24 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
     return out;
 }
 
-// The activation of a layer that is pooled, from its pooled y: in place.
-template <class T>
-DEVICE_INLINE void activate_in_place(const T &tile, const SharedCoefficients &coefficients, float keep_scale) {
-    const int octet = (int)threadIdx.x % T::octets;
-    for (Walk<T::side, image_threads / T::octets> at(threadIdx.x / T::octets); at.row < T::side; at.next()) {
+// The activation of a layer that is pooled, from its pooled y: that of an image in shared memory, or what the tile has.
+template <int Threads = image_threads, class T>
+DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *image, const SharedCoefficients &coefficients,
+                                         float keep_scale) {
+    for_octets<Threads, T>({0, T::side}, [&](unsigned i, const Place &at, int octet) {
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         bfloat16 *place = tile.at(at.row + 1, at.column + 1, 8 * octet);
-        store_octet(place, activate_pooled(load_octet(place), a, b, keep_scale));
-    }
+        store_octet(place, activate_pooled(load_octet(image ? image + i : place), a, b, keep_scale));
+    });
 }
 
 // dY of a layer that is not pooled, from the gradient of u; y is an image in shared memory, or the tile itself.
 template <int Threads = image_threads, class T, class Source>
 DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du,
                                  const SharedCoefficients &coefficients, const Rows &rows) {
-    const int octet = (int)threadIdx.x % T::octets;
-    unsigned i = rows.first * T::side * T::octets + threadIdx.x;
-    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets;
-         i += Threads, at.next()) {
+    for_octets<Threads, T>(rows, [&](unsigned i, const Place &at, int octet) {
         const int row = at.row + 1, column = at.column + 1;
-        const Octet in = load_octet(y.at(row, column, 8 * octet)), gradient = load_octet(du + 8 * i);
+        const Octet in = load_octet(y.at(row, column, 8 * octet)), gradient = load_octet(du + i);
         Octet out;
 #pragma unroll
         for (int pair = 0; pair < 4; ++pair) { // of coefficients, two at a time: registers hold sums
@@ -427,7 +431,7 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
                                fused_multiply_add(high_half(gradient.w[pair]), a.v[1], second));
         }
         store_octet(tile.at(row, column, 8 * octet), out);
-    }
+    });
 }
 
 // The rows that fill_pooled_gradient makes where some are asked for: whole turns.

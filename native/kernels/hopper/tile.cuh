@@ -200,19 +200,6 @@ DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const 
     });
 }
 
-// The activation of a layer that is pooled, from its pooled y.
-template <int Threads, class T>
-DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *pooled, const SharedCoefficients &coefficients,
-                                         float keep_scale) {
-    const int octet = (int)threadIdx.x % T::octets;
-    unsigned i = threadIdx.x;
-    for (Walk<T::side, Threads / T::octets> at(i / T::octets); at.row < T::side; i += Threads, at.next()) {
-        const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
-        store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet),
-                    activate_pooled(load_octet(pooled + 8 * i), a, b, keep_scale));
-    }
-}
-
 // Where nothing is to be asked for in place.
 struct Nothing {
     DEVICE_INLINE void operator()(int, int) const {}
