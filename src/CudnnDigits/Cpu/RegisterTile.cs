@@ -121,39 +121,36 @@ internal static unsafe class RegisterTile<S, V>
             b += bSegment;
         }
 
-        // Added at the end, not begun with: short sums lose less to rounding than long ones.
+        if (R.Count > 0) { Put(c + 0 * cRow, c00, c01, accumulate); }
+        if (R.Count > 1) { Put(c + 1 * cRow, c10, c11, accumulate); }
+        if (R.Count > 2) { Put(c + 2 * cRow, c20, c21, accumulate); }
+        if (R.Count > 3) { Put(c + 3 * cRow, c30, c31, accumulate); }
+        if (R.Count > 4) { Put(c + 4 * cRow, c40, c41, accumulate); }
+        if (R.Count > 5) { Put(c + 5 * cRow, c50, c51, accumulate); }
+        if (R.Count > 6) { Put(c + 6 * cRow, c60, c61, accumulate); }
+        if (R.Count > 7) { Put(c + 7 * cRow, c70, c71, accumulate); }
+        if (R.Count > 8) { Put(c + 8 * cRow, c80, c81, accumulate); }
+        if (R.Count > 9) { Put(c + 9 * cRow, c90, c91, accumulate); }
+        if (R.Count > 10) { Put(c + 10 * cRow, c100, c101, accumulate); }
+        if (R.Count > 11) { Put(c + 11 * cRow, c110, c111, accumulate); }
+        if (R.Count > 12) { Put(c + 12 * cRow, c120, c121, accumulate); }
+        if (R.Count > 13) { Put(c + 13 * cRow, c130, c131, accumulate); }
+    }
+
+    /// <summary>A row of a tile. What is there is added at the end, not begun with: short sums lose less to rounding than long ones.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(float* c, V left, V right, bool accumulate)
+    {
         if (accumulate)
         {
-            if (R.Count > 0) { c00 = S.Add(S.Load(c + 0 * cRow), c00); c01 = S.Add(S.Load(c + 0 * cRow + S.Lanes), c01); }
-            if (R.Count > 1) { c10 = S.Add(S.Load(c + 1 * cRow), c10); c11 = S.Add(S.Load(c + 1 * cRow + S.Lanes), c11); }
-            if (R.Count > 2) { c20 = S.Add(S.Load(c + 2 * cRow), c20); c21 = S.Add(S.Load(c + 2 * cRow + S.Lanes), c21); }
-            if (R.Count > 3) { c30 = S.Add(S.Load(c + 3 * cRow), c30); c31 = S.Add(S.Load(c + 3 * cRow + S.Lanes), c31); }
-            if (R.Count > 4) { c40 = S.Add(S.Load(c + 4 * cRow), c40); c41 = S.Add(S.Load(c + 4 * cRow + S.Lanes), c41); }
-            if (R.Count > 5) { c50 = S.Add(S.Load(c + 5 * cRow), c50); c51 = S.Add(S.Load(c + 5 * cRow + S.Lanes), c51); }
-            if (R.Count > 6) { c60 = S.Add(S.Load(c + 6 * cRow), c60); c61 = S.Add(S.Load(c + 6 * cRow + S.Lanes), c61); }
-            if (R.Count > 7) { c70 = S.Add(S.Load(c + 7 * cRow), c70); c71 = S.Add(S.Load(c + 7 * cRow + S.Lanes), c71); }
-            if (R.Count > 8) { c80 = S.Add(S.Load(c + 8 * cRow), c80); c81 = S.Add(S.Load(c + 8 * cRow + S.Lanes), c81); }
-            if (R.Count > 9) { c90 = S.Add(S.Load(c + 9 * cRow), c90); c91 = S.Add(S.Load(c + 9 * cRow + S.Lanes), c91); }
-            if (R.Count > 10) { c100 = S.Add(S.Load(c + 10 * cRow), c100); c101 = S.Add(S.Load(c + 10 * cRow + S.Lanes), c101); }
-            if (R.Count > 11) { c110 = S.Add(S.Load(c + 11 * cRow), c110); c111 = S.Add(S.Load(c + 11 * cRow + S.Lanes), c111); }
-            if (R.Count > 12) { c120 = S.Add(S.Load(c + 12 * cRow), c120); c121 = S.Add(S.Load(c + 12 * cRow + S.Lanes), c121); }
-            if (R.Count > 13) { c130 = S.Add(S.Load(c + 13 * cRow), c130); c131 = S.Add(S.Load(c + 13 * cRow + S.Lanes), c131); }
+            S.Store(c, S.Add(S.Load(c), left));
+            S.Store(c + S.Lanes, S.Add(S.Load(c + S.Lanes), right));
         }
-
-        if (R.Count > 0) { S.Store(c + 0 * cRow, c00); S.Store(c + 0 * cRow + S.Lanes, c01); }
-        if (R.Count > 1) { S.Store(c + 1 * cRow, c10); S.Store(c + 1 * cRow + S.Lanes, c11); }
-        if (R.Count > 2) { S.Store(c + 2 * cRow, c20); S.Store(c + 2 * cRow + S.Lanes, c21); }
-        if (R.Count > 3) { S.Store(c + 3 * cRow, c30); S.Store(c + 3 * cRow + S.Lanes, c31); }
-        if (R.Count > 4) { S.Store(c + 4 * cRow, c40); S.Store(c + 4 * cRow + S.Lanes, c41); }
-        if (R.Count > 5) { S.Store(c + 5 * cRow, c50); S.Store(c + 5 * cRow + S.Lanes, c51); }
-        if (R.Count > 6) { S.Store(c + 6 * cRow, c60); S.Store(c + 6 * cRow + S.Lanes, c61); }
-        if (R.Count > 7) { S.Store(c + 7 * cRow, c70); S.Store(c + 7 * cRow + S.Lanes, c71); }
-        if (R.Count > 8) { S.Store(c + 8 * cRow, c80); S.Store(c + 8 * cRow + S.Lanes, c81); }
-        if (R.Count > 9) { S.Store(c + 9 * cRow, c90); S.Store(c + 9 * cRow + S.Lanes, c91); }
-        if (R.Count > 10) { S.Store(c + 10 * cRow, c100); S.Store(c + 10 * cRow + S.Lanes, c101); }
-        if (R.Count > 11) { S.Store(c + 11 * cRow, c110); S.Store(c + 11 * cRow + S.Lanes, c111); }
-        if (R.Count > 12) { S.Store(c + 12 * cRow, c120); S.Store(c + 12 * cRow + S.Lanes, c121); }
-        if (R.Count > 13) { S.Store(c + 13 * cRow, c130); S.Store(c + 13 * cRow + S.Lanes, c131); }
+        else
+        {
+            S.Store(c, left);
+            S.Store(c + S.Lanes, right);
+        }
     }
 }
 
