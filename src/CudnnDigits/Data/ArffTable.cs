@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 
@@ -11,45 +12,37 @@ internal static partial class ArffTable
     /// <summary>785 attributes take a tenth of this many bytes.</summary>
     private const int MostHeader = 1 << 20;
 
-    /// <summary>
-    /// Replaces the declarations of an ARFF file by a CSV header; leaves any other text as it is. Nothing may have been read yet.
-    /// </summary>
-    /// <exception cref="InputException">There is no <c>@data</c> line, or the rows leave out zeros (sparse ARFF).</exception>
-    public static void MakeCsv(Lookahead text, string name)
+    /// <summary>Replaces the declarations of an ARFF file by a CSV header; leaves any other text as it is.</summary>
+    public static void MakeCsv(InputFile text, string name)
     {
-        if (!Begin().IsMatch(Encoding.Latin1.GetString(text.Seen)))
+        if (!Begin().IsMatch(Encoding.Latin1.GetString(text.Peek(DigitCsv.FirstLook))))
         {
             return;
         }
 
-        List<string> names = [];
-        int at = 0, lines = 0;
-        for (string line = ""; !line.Equals("@data", StringComparison.OrdinalIgnoreCase); lines++)
+        int look = DigitCsv.FirstLook;
+        Match data;
+        while (!(data = Data().Match(Encoding.Latin1.GetString(text.Peek(look)))).Success)
         {
-            int length;
-            while ((length = text.Seen[at..].IndexOf((byte)'\n')) < 0)
+            if (text.Peek(look).Length < look || look > MostHeader)
             {
-                if (at > MostHeader || !text.LookFurther())
-                {
-                    throw new InputException($"{name}: an ARFF file without a line @data; it is cut off: download it again");
-                }
+                throw new InputException($"{name}: an ARFF file without a line @data; it is cut off: download it again");
             }
 
-            line = Encoding.UTF8.GetString(text.Seen.Slice(at, length)).Trim();
-            at += length + 1;
-            if (Attribute().Match(line) is { Success: true } attribute)
-            {
-                names.Add(attribute.Groups["name"].Value.Replace(',', ' ').Replace('"', ' '));
-            }
+            look *= 4;
         }
 
-        if (text.Seen[at..].TrimStart("\r\n "u8).StartsWith("{"u8))
+        int end = data.Index + data.Length;
+        if (text.Peek(look)[end..].TrimStart("\r\n "u8).StartsWith("{"u8))
         {
             throw new InputException($"{name}: a sparse ARFF file, which leaves out zeros; save it as CSV");
         }
 
+        string header = Encoding.UTF8.GetString(text.Peek(end));
+        IEnumerable<string> names = Attribute().Matches(header).Select(one => one.Groups["name"].Value.Replace(',', ' ').Replace('"', ' '));
+
         // Empty lines before the header: row numbers in messages stay the line numbers of the file.
-        text.ReplaceStart(at, Encoding.UTF8.GetBytes($"{new string('\n', lines - 1)}{string.Join(',', names)}\n"));
+        text.Replace(end, Encoding.UTF8.GetBytes($"{new string('\n', header.AsSpan().Count('\n') - 1)}{string.Join(',', names)}\n"));
     }
 
     /// <summary>Comments and empty lines, then the declaration that begins every ARFF file.</summary>
@@ -57,9 +50,13 @@ internal static partial class ArffTable
         @"\A(%[^\n]*\n|[\r\n])*[ \t]*@relation", RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
     private static partial Regex Begin();
 
+    /// <summary>The line before the first row.</summary>
+    [GeneratedRegex(@"^[ \t]*@data[ \t\r]*\n", RegexOptions.IgnoreCase | RegexOptions.Multiline | RegexOptions.CultureInvariant)]
+    private static partial Regex Data();
+
     /// <summary>The declaration of a column; its name may be quoted.</summary>
     [GeneratedRegex(
-        @"^@attribute\s*(?:(?<quote>['""])(?<name>.*?)\k<quote>|(?<name>[^ \t]*))",
-        RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+        @"^[ \t]*@attribute[ \t]*(?:(?<quote>['""])(?<name>.*?)\k<quote>|(?<name>[^ \t\r\n]*))",
+        RegexOptions.IgnoreCase | RegexOptions.Multiline | RegexOptions.CultureInvariant)]
     private static partial Regex Attribute();
 }

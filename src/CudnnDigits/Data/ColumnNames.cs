@@ -62,23 +62,13 @@ internal static partial class ColumnNames
 
         return Pixels;
 
-        string Name(int pixel, bool byRow)
+        string Name(int pixel, bool byRow) => Number().Replace(first, number =>
         {
-            if (numbers.Count == 0)
-            {
-                return "";
-            }
-
-            Match last = numbers[^1];
-            string tail = Padded(last, byRow ? pixel % Side : pixel) + first[(last.Index + last.Length)..];
-            return byRow && numbers[^2] is var row
-                ? first[..row.Index] + Padded(row, pixel / Side) + first[(row.Index + row.Length)..last.Index] + tail
-                : first[..last.Index] + tail;
-        }
-
-        static string Padded(Match number, int more) =>
-            (int.Parse(number.ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture) + more)
-                .ToString($"D{number.Length}", CultureInfo.InvariantCulture);
+            int more = number.Index == numbers[^1].Index ? byRow ? pixel % Side : pixel
+                : byRow && number.Index == numbers[^2].Index ? pixel / Side : 0;
+            int value = int.Parse(number.ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture) + more;
+            return value.ToString($"D{number.Length}", CultureInfo.InvariantCulture);
+        });
     }
 
     /// <summary>A name without its digits.</summary>

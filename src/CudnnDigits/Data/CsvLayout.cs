@@ -3,16 +3,13 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 
-/// <summary>The layout of a table of digits, found from its header and first rows.</summary>
-/// <param name="Separator">The character between two fields.</param>
-/// <param name="HasHeader">Whether the first line names the columns.</param>
-/// <param name="Names">The columns' names; empty strings if there is no header.</param>
-/// <param name="Label">The column of the labels, from 0; −1 if there is none.</param>
-/// <param name="FirstPixel">The column of the first of the 784 pixels, from 0.</param>
-/// <param name="IsScaled">Whether pixels are 0 … 1 instead of 0 … 255.</param>
+/// <summary>
+/// The layout of a table of digits, found from its header and first rows. Columns are counted from 0; the label's is −1 if there is
+/// none. Names are empty if there is no header. Scaled pixels are 0 … 1 instead of 0 … 255.
+/// </summary>
 internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names, int Label, int FirstPixel, bool IsScaled)
 {
-    private const int Pixels = DigitDataset.PixelCount;
+    private const int Pixels = DigitDataset.PixelCount, LongestLook = 64 << 20;
 
     /// <summary>The most columns beside the pixels: a label, and the indexes that pandas adds at every save.</summary>
     private const int MostOthers = 8;
@@ -52,39 +49,27 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
     /// <summary>Finds the layout of a table of which nothing has been read yet. The options lack only the separator.</summary>
     /// <exception cref="InputException">It is no table of digits, or is ambiguous.</exception>
-    public static CsvLayout Of(Lookahead text, CsvReaderOptions options, string name)
+    public static CsvLayout Of(InputFile text, CsvReaderOptions options, string name)
     {
-        if (FindKaggle(text.Seen) is { } kaggle)
+        CsvLayout? found = FindKaggle(text.Peek(DigitCsv.FirstLook));
+        for (int look = DigitCsv.FirstLook; found is null; look *= 4)
         {
-            return kaggle;
-        }
-
-        while (true)
-        {
-            if (text.Seen.Length - text.Lines.Length > DigitCsv.MaxRowBytes)
+            ReadOnlySpan<byte> seen = text.Peek(look);
+            bool isWhole = seen.Length < look;
+            ReadOnlySpan<byte> lines = isWhole ? seen : seen[..(seen.LastIndexOfAny((byte)'\n', (byte)'\r') + 1)];
+            if (seen.Length - lines.Length > DigitCsv.MaxRowBytes)
             {
-                int row = Math.Max(text.Lines.Span.Count((byte)'\n'), text.Lines.Span.Count((byte)'\r')) + 1;
+                int row = Math.Max(lines.Count((byte)'\n'), lines.Count((byte)'\r')) + 1;
                 throw new InputException($"{name}: row {row} is longer than {DigitCsv.MaxRowBytes >> 10} KiB, "
                     + $"more than the {Pixels} pixels of a digit take; is this a table of digits?");
             }
 
-            Sample sample = Sample.Of(text.Lines, options);
-            if (sample.Rows.Count < 2 && text.LookFurther())
-            {
-                continue;
-            }
-
-            (CsvLayout? found, string? problem) = Find(sample);
-            if (found is not null)
-            {
-                return found;
-            }
-
-            if (problem is not null || !text.LookFurther())
-            {
-                throw new InputException($"{name}: {problem ?? Ambiguous(sample)}");
-            }
+            bool isLast = isWhole || look >= LongestLook;
+            Sample sample = Sample.Of(name, lines.ToArray(), options);
+            found = sample.Rows.Count > 1 || isLast ? Find(sample, isLast) : null;
         }
+
+        return found;
     }
 
     /// <summary>Kaggle's own layout, recognized at once by its header and a row of whole numbers, some over 9; otherwise null.</summary>
@@ -100,43 +85,37 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
             : null;
     }
 
-    /// <summary>The layout; or what is wrong; or neither if more rows are needed to tell.</summary>
-    private static (CsvLayout? Found, string? Problem) Find(Sample sample)
+    /// <summary>The layout; null if more rows, which there are, may tell.</summary>
+    private static CsvLayout? Find(Sample sample, bool isLast)
     {
         string[] first = sample.First;
         if (first.Length == 0)
         {
-            return (null, "the file is empty; expected one digit a row, best under a header label,pixel0,…,pixel783");
+            throw sample.Error("the file is empty; expected one digit a row, best under a header label,pixel0,…,pixel783");
         }
 
         if (!IsHeader(first))
         {
-            return Assign(sample, first.Length, null);
+            return Assign(sample, first.Length, null, isLast);
         }
 
-        SampleRow[] rows = [.. sample.Rows.Skip(1)];
-        int below = rows.Length > 0 && Array.TrueForAll(rows, row => row.Count == rows[0].Count) ? rows[0].Count : first.Length;
-        if (below == first.Length || !IsDigits(below))
+        Row[] rows = [.. sample.Rows.Skip(1)];
+        int below = rows.Select(row => row.Count).Distinct().ToArray() is [int only] && IsDigits(only) ? only : first.Length;
+        if (below == first.Length)
         {
-            return Assign(sample, first.Length, first);
+            return Assign(sample, below, first, isLast);
         }
 
-        if (below == first.Length + 1)
+        if (below == first.Length + 1 && Array.TrueForAll(rows, row => double.IsNegativeInfinity(row[below - 1])))
         {
-            // R writes row names without a name for their column.
-            if (Edge.Of(sample, 0, 1, below).MayBeIndex && Assign(sample, below, ["", .. first]) is { Found: not null } nameless)
-            {
-                return nameless;
-            }
-
-            // Each row ends in a separator, but the header does not.
-            if (Array.TrueForAll(rows, row => double.IsNegativeInfinity(row[below - 1])))
-            {
-                return Assign(sample, below, [.. first, ""]);
-            }
+            return Assign(sample, below, [.. first, ""], isLast); // each row ends in a separator, but the header does not
         }
 
-        return (null, $"row {sample.FirstLine} has {first.Length} columns, expected {below}, as the rows below it have; mend the header");
+        string[] rowNames = ["", .. first]; // as R writes them, without a name for their column
+        return below == rowNames.Length && Edge.Of(sample, 0, 1, below).MayBeIndex && NamesPixels(rowNames)
+            ? Assign(sample, below, rowNames, isLast)
+            : throw sample.Error(
+                $"row {sample.FirstLine} has {first.Length} columns, expected {below}, as the rows below it have; mend the header");
     }
 
     private static bool IsDigits(int columns) => columns is >= Pixels and <= Pixels + MostOthers;
@@ -145,14 +124,15 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     private static IEnumerable<int> Outside(int columns, int firstPixel) =>
         Enumerable.Range(0, columns).Where(column => column < firstPixel || column >= firstPixel + Pixels);
 
-    /// <summary>Tries every place of the pixels and every meaning of the other columns.</summary>
-    private static (CsvLayout? Found, string? Problem) Assign(Sample sample, int columns, string[]? header)
+    /// <summary>Tries every place of the pixels and every meaning of the other columns; null if more rows may tell.</summary>
+    private static CsvLayout? Assign(Sample sample, int columns, string[]? header, bool isLast)
     {
+        string row = $"row {sample.FirstLine}", example = "as in label,pixel0,…,pixel783";
         if (!IsDigits(columns))
         {
             int side = (int)Math.Sqrt(columns);
-            return (null, $"row {sample.FirstLine} has {columns} {(columns == 1 ? "column" : "columns")}, "
-                + $"expected {Pixels} for the pixels of 28×28 and one for the label, as in label,pixel0,…,pixel783"
+            throw sample.Error($"{row} has {columns} {(columns == 1 ? "column" : "columns")}, "
+                + $"expected {Pixels} for the pixels of 28×28 and one for the label, {example}"
                 + (columns - Pixels - DigitDataset.Classes is 0 or 1
                     ? "; is the label in ten columns, of which one is 1? Put the digit in one column, label, in their place" : "")
                 + (side > 3 && side != 28 && columns - side * side is 0 or 1
@@ -161,85 +141,69 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
         int skip = header is null ? 0 : 1, good = -1;
         string[] names = header ?? [.. Enumerable.Repeat("", columns)];
-        int[] beside = Ends(columns); // columns that need not be pixels
-        Dictionary<int, Edge> edges = beside.ToDictionary(column => column, column => Edge.Of(sample, column, skip, columns));
-        List<(CsvLayout Layout, bool IsPlausible)> candidates = [];
+        Dictionary<int, Edge> edges = Enumerable.Range(0, columns).Where(column => column < columns - Pixels || column >= Pixels)
+            .ToDictionary(column => column, column => Edge.Of(sample, column, skip, columns)); // of columns that need not be pixels
+        List<CsvLayout> plausible = [], others = [];
         string? problem = null;
-        string row = $"row {sample.FirstLine}", example = "as in label,pixel0,…,pixel783";
         bool isScaled = sample.IsScaled(skip);
         for (int firstPixel = 0; firstPixel <= columns - Pixels; firstPixel++)
         {
-            string pixel = names[firstPixel];
-            int[] outside = [.. Outside(columns, firstPixel)];
-            if (header is not null && ColumnNames.FirstWrongName(names, firstPixel, out string expected) is < Pixels and int wrong)
+            int wrong = ColumnNames.FirstWrongName(names, firstPixel, out string expected);
+            if (wrong < Pixels)
             {
-                if (wrong > good)
-                {
-                    (good, problem) = (wrong, $"{row}, column {firstPixel + wrong + 1} is headed '{Shorten(names[firstPixel + wrong])}', "
-                        + $"expected '{Shorten(expected)}'; the pixels must stand in the picture's order, row by row, {example}");
-                }
-
+                problem = wrong <= good ? problem
+                    : $"{row}, column {firstPixel + wrong + 1} is headed '{Shorten(names[firstPixel + wrong])}', "
+                        + $"expected '{Shorten(expected)}'; the pixels must stand in the picture's order, row by row, {example}";
+                good = Math.Max(good, wrong);
                 continue;
             }
 
             good = Pixels;
+            string pixel = names[firstPixel];
+            int[] outside = [.. Outside(columns, firstPixel)];
             int[] free = [.. outside.Where(column => header is null || IsAnotherPixel(names[column], pixel))];
             int[] labels = [.. outside.Where(column => ColumnNames.Part(names[column]) == true)
                 .Where(column => !(edges[column].Counts && ColumnNames.IsNumber(names[column])))];
             int unknown = outside.FirstOrDefault(column => ColumnNames.Part(names[column]) is null && !free.Contains(column), -1);
             int nameless = header is null || labels.Length > 0 || pixel.Length == 0 ? -1
                 : outside.FirstOrDefault(column => names[column] is "" && edges[column] is { MayBeLabel: true, MayBeIndex: false }, -1);
-            string? own = labels.Length > 1
-                ? $"{row}, columns {labels[0] + 1} and {labels[1] + 1} are both headed as labels "
-                    + $"('{Shorten(names[labels[0]])}' and '{Shorten(names[labels[1]])}'); take one away"
-                : unknown >= 0 ? $"{row}, column {unknown + 1} is headed '{Shorten(names[unknown])}', "
-                    + "which is neither a label, an index nor a pixel; head it label, or take it away"
-                : nameless >= 0 ? $"{row}, column {nameless + 1} has no name, and may be labels or not ({edges[nameless].What}); "
-                    + "head it label, if it is that, else id"
-                : null;
-            if (own is not null)
+            if (labels.Length > 1 || unknown >= 0 || nameless >= 0)
             {
-                problem = own;
+                problem = labels.Length > 1 ? $"{row}, columns {labels[0] + 1} and {labels[1] + 1} are both headed as labels "
+                        + $"('{Shorten(names[labels[0]])}' and '{Shorten(names[labels[1]])}'); take one away"
+                    : unknown >= 0 ? $"{row}, column {unknown + 1} is headed '{Shorten(names[unknown])}', "
+                        + "which is neither a label, an index nor a pixel; head it label, or take it away"
+                    : $"{row}, column {nameless + 1} has no name, and may be labels or not ({edges[nameless].What}); "
+                        + "head it label, if it is that, else id";
                 continue;
             }
 
-            bool isPlausible = beside.Except(outside).All(column => edges[column].IsPaper);
-            foreach (int label in labels.Length == 1 ? labels : [-1, .. free])
-            {
-                if (free.All(column => column == label ? edges[column].MayBeLabel : edges[column].MayBeIndex))
-                {
-                    candidates.Add((new CsvLayout(sample.Separator, header is not null, names, label, firstPixel, isScaled), isPlausible));
-                }
-            }
+            (edges.Keys.Except(outside).All(column => edges[column].IsPaper) ? plausible : others).AddRange(
+                from label in labels.Length == 1 ? labels : [-1, .. free]
+                where free.All(column => column == label ? edges[column].MayBeLabel : edges[column].MayBeIndex)
+                select new CsvLayout(sample.Separator, header is not null, names, label, firstPixel, isScaled));
         }
 
-        CsvLayout[] plausible = [.. candidates.Where(candidate => candidate.IsPlausible).Select(candidate => candidate.Layout)];
-        return plausible.Length == 1 ? (plausible[0], null)
-            : plausible.Length == 0 && candidates.Count == 1 ? (candidates[0].Layout, null)
-            : (null, candidates.Count == 0 ? problem : null);
+        List<CsvLayout> found = plausible.Count > 0 ? plausible : others;
+        return found.Count == 1 ? found[0]
+            : found.Count == 0 && problem is not null ? throw sample.Error(problem)
+            : !isLast ? null
+            : throw sample.Error($"which of the {columns} columns is the label cannot be told "
+                + $"({string.Join("; ", edges.Select(edge => $"column {edge.Key + 1} {edge.Value.What}"))}); "
+                + $"put a header above the rows that says so, {example}");
 
         static bool IsAnotherPixel(string name, string pixel) =>
             name.Length > 0 && ColumnNames.Part(name) != true && ColumnNames.Stem(name) == ColumnNames.Stem(pixel);
-    }
-
-    /// <summary>The columns at both ends of a table that are not pixels in every layout.</summary>
-    private static int[] Ends(int columns) =>
-        [.. Enumerable.Range(0, columns).Where(column => column < columns - Pixels || column >= Pixels)];
-
-    private static string Ambiguous(Sample sample)
-    {
-        int columns = sample.First.Length, skip = IsHeader(sample.First) ? 1 : 0;
-        IEnumerable<string> ends = Ends(columns).Select(column => $"column {column + 1} {Edge.Of(sample, column, skip, columns).What}");
-        return $"which of the {columns} columns is the label cannot be told ({string.Join("; ", ends)}); "
-            + "put a header above the rows that says so, as in label,pixel0,…,pixel783";
     }
 
     /// <summary>Whether a row is a header, which names the columns or numbers them in order.</summary>
     private static bool IsHeader(string[] fields) =>
         fields.Count(field => field.Length > 0 && !DigitCsv.IsNumber(field)) > fields.Length / 2
         || Array.Exists(fields, field => field.Length > 0 && ColumnNames.Part(field) == true)
-        || (IsDigits(fields.Length) && Enumerable.Range(0, fields.Length - Pixels + 1)
-            .Any(firstPixel => ColumnNames.FirstWrongName(fields, firstPixel, out _) == Pixels));
+        || NamesPixels(fields);
+
+    private static bool NamesPixels(string[] names) => IsDigits(names.Length)
+        && Enumerable.Range(0, names.Length - Pixels + 1).Any(first => ColumnNames.FirstWrongName(names, first, out _) == Pixels);
 
     internal static string Shorten(string text) => KnownFile.Shorten(text, 24);
 
@@ -266,51 +230,37 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         }
     }
 
-    /// <summary>A row of the sample.</summary>
-    /// <param name="Count">The number of fields.</param>
-    /// <param name="Head">The first values: −∞ for an empty field, NaN for one that is no number.</param>
-    /// <param name="Tail">The last values.</param>
-    /// <param name="Most">The largest value between them.</param>
-    /// <param name="AreWhole">Whether all values between them are whole numbers.</param>
-    private readonly record struct SampleRow(int Count, double[] Head, double[] Tail, double Most, bool AreWhole)
+    /// <summary>
+    /// A row of the sample, with the values of its first and last columns, or of all: −∞ for an empty field, NaN for one that is no number.
+    /// </summary>
+    private readonly record struct Row(int Count, double[] Values)
     {
-        public double this[int column] => column < Head.Length ? Head[column] : Tail[column - Count + Tail.Length];
+        public double this[int column] => column < MostOthers ? Values[column] : Values[^(Count - column)];
     }
 
     /// <summary>The first rows of a table.</summary>
-    private sealed record Sample(char Separator, string[] First, long FirstLine, List<SampleRow> Rows)
+    private sealed record Sample(string Name, char Separator, string[] First, long FirstLine, List<Row> Rows)
     {
-        /// <summary>Whether the pixels are 0 … 1.</summary>
-        public bool IsScaled(int skip) =>
-            Rows.Count > skip && PixelScale.IsUnit(Rows.Skip(skip).Max(row => row.Most), Rows.Skip(skip).All(row => row.AreWhole));
-
-        public static Sample Of(ReadOnlyMemory<byte> lines, CsvReaderOptions options)
+        public static Sample Of(string name, ReadOnlyMemory<byte> lines, CsvReaderOptions options)
         {
-            char separator = FindSeparator(lines.Span);
+            const int WholeRows = 100; // enough to tell the range of the pixels
+            char separator = FindSeparator(SingleSpaces.FirstLine(lines.Span));
             string[] first = [];
             long firstLine = 0;
-            List<SampleRow> rows = [];
+            List<Row> rows = [];
             using CsvReader reader = CsvReader.Create(lines, options with { Separator = separator });
             while (reader.Read())
             {
+                int count = reader.FieldCount;
+                IEnumerable<int> columns = Enumerable.Range(0, count);
                 if (rows.Count == 0)
                 {
-                    first = [.. Enumerable.Range(0, reader.FieldCount).Select(column => reader.GetString(column).Trim())];
+                    first = [.. columns.Select(column => reader.GetString(column).Trim())];
                     firstLine = reader.LineNumber;
                 }
 
-                int ends = Math.Min(MostOthers, reader.FieldCount);
-                double most = 0;
-                bool areWhole = true;
-                for (int column = MostOthers; rows.Count < 100 && column < reader.FieldCount - MostOthers; column++)
-                {
-                    double value = Number(column);
-                    most = Math.Max(most, double.IsNaN(value) ? 0 : value);
-                    areWhole &= double.IsNaN(value) || value == Math.Floor(value);
-                }
-
-                IEnumerable<int> head = Enumerable.Range(0, ends), tail = Enumerable.Range(reader.FieldCount - ends, ends);
-                rows.Add(new SampleRow(reader.FieldCount, [.. head.Select(Number)], [.. tail.Select(Number)], most, areWhole));
+                columns = columns.Where(column => rows.Count < WholeRows || column < MostOthers || column >= count - MostOthers);
+                rows.Add(new Row(count, [.. columns.Select(Number)]));
 
                 double Number(int column)
                 {
@@ -321,14 +271,22 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
                 }
             }
 
-            return new Sample(separator, first, firstLine, rows);
+            return new Sample(name, separator, first, firstLine, rows);
+        }
+
+        public InputException Error(string what) => new($"{Name}: {what}");
+
+        /// <summary>Whether the pixels are 0 … 1.</summary>
+        public bool IsScaled(int skip)
+        {
+            double[] pixels = [.. Rows.Skip(skip).SelectMany(row => row.Values.Skip(MostOthers).SkipLast(MostOthers))
+                .Where(value => !double.IsNaN(value))];
+            return pixels.Length > 0 && PixelScale.IsUnit(pixels.Max(), Array.TrueForAll(pixels, value => value == Math.Floor(value)));
         }
 
         /// <summary>The rarest separator that gives the first line enough fields; otherwise the one that gives most fields.</summary>
-        private static char FindSeparator(ReadOnlySpan<byte> lines)
+        private static char FindSeparator(ReadOnlySpan<byte> line)
         {
-            lines = lines.TrimStart("\r\n"u8);
-            ReadOnlySpan<byte> line = lines.IndexOfAny((byte)'\n', (byte)'\r') is >= 0 and int end ? lines[..end] : lines;
             char best = ',';
             int most = 0;
             foreach (char separator in "\t;|, ")

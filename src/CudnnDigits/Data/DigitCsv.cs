@@ -1,4 +1,5 @@
 using CsvHelper;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 
@@ -13,6 +14,9 @@ public static class DigitCsv
 {
     /// <summary>A row has 785 numbers of at most two dozen characters; a longer one is no digit.</summary>
     internal const int MaxRowBytes = 64 * 1024;
+
+    /// <summary>So many bytes are looked at first to find the layout.</summary>
+    internal const int FirstLook = 64 * 1024;
 
     private static readonly CsvReaderOptions Options = new()
     {
@@ -44,11 +48,11 @@ public static class DigitCsv
     /// <summary>Whether there is a column of labels, judged by the first rows.</summary>
     internal static bool IsLabelled(Stream csv, string name) => Read(csv, name, (_, layout) => layout.Label >= 0);
 
-    private static T Read<T>(Stream csv, string name, Func<Lookahead, CsvLayout, T> read)
+    private static T Read<T>(Stream csv, string name, Func<InputFile, CsvLayout, T> read)
     {
         try
         {
-            using Lookahead text = Lookahead.Open(csv);
+            using InputFile text = ToUtf8(csv, name);
             ArffTable.MakeCsv(text, name);
             return read(text, CsvLayout.Of(text, Options, name));
         }
@@ -60,6 +64,15 @@ public static class DigitCsv
         }
     }
 
+    /// <summary>The text in UTF-8, with one space between columns that are aligned by spaces.</summary>
+    private static InputFile ToUtf8(Stream csv, string name)
+    {
+        InputFile text = csv as InputFile ?? InputFile.Of(name, csv);
+        Encoding? other = text.Peek(2) switch { [0xFF, 0xFE] => Encoding.Unicode, [0xFE, 0xFF] => Encoding.BigEndianUnicode, _ => null };
+        text = other is null ? text : InputFile.Of(name, Encoding.CreateTranscodingStream(text, other, Encoding.UTF8));
+        return SingleSpaces.AreNeeded(text.Peek(FirstLook)) ? InputFile.Of(name, new SingleSpaces(text)) : text;
+    }
+
     /// <summary>Writes digits in Kaggle's layout.</summary>
     /// <param name="writer">The writer to write to.</param>
     /// <param name="data">The digits; a label column is written if they carry labels.</param>
@@ -69,16 +82,11 @@ public static class DigitCsv
         ArgumentNullException.ThrowIfNull(data);
         writer.Write(string.Join(',', CsvLayout.KaggleNames(data.HasLabels)));
         writer.Write('\n');
-        StringBuilder row = new();
         for (int i = 0; i < data.Count; i++)
         {
-            row.Clear();
-            if (data.HasLabels)
-            {
-                row.Append(data.Labels[i]).Append(',');
-            }
-
-            writer.Write(row.AppendJoin(',', data.Image(i).ToArray()).Append('\n'));
+            byte[] row = data.HasLabels ? [data.Labels[i], .. data.Image(i)] : data.Image(i).ToArray();
+            writer.Write(string.Join(',', row));
+            writer.Write('\n');
         }
     }
 
@@ -87,20 +95,14 @@ public static class DigitCsv
     {
         Span<byte> copy = stackalloc byte[32];
         value = 0;
-        if (text.Length > copy.Length)
+        if (text.Length > copy.Length || text.Contains((byte)0)) // .NET ignores NULs at the end
         {
             return false;
         }
 
         text.CopyTo(copy);
-        copy = copy[..text.Length];
-        if (separator != ',')
-        {
-            copy.Replace((byte)',', (byte)'.');
-        }
-
-        return !copy.Contains((byte)0) // .NET ignores NULs at the end
-            && double.TryParse(copy, NumberStyle, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
+        copy.Replace((byte)',', (byte)(separator == ',' ? ',' : '.'));
+        return double.TryParse(copy[..text.Length], NumberStyle, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
     }
 
     /// <summary>Whether the name of a column is a number.</summary>

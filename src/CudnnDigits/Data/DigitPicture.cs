@@ -8,8 +8,11 @@ namespace CudnnDigits.Data;
 /// </summary>
 public static class DigitPicture
 {
+    /// <summary>The longer side of a fitted digit, in pixels.</summary>
+    internal const float FittedSide = 20;
+
     private const int Side = DigitDataset.Side;
-    private const float FittedSide = 20, PenRadius = 1.25f;
+    private const float PenRadius = 1.25f;
 
     /// <summary>Smaller pictures have too few pixels to tell ink from noise, and are enlarged.</summary>
     private const int Least = 16;
@@ -51,7 +54,7 @@ public static class DigitPicture
         sheet = Math.Max(width, height) < Least ? Enlarge(sheet, ref width, ref height) : Shrink(sheet, ref width, ref height);
         Ruling.Remove(sheet, width, height);
         byte[] ink = Ink.Find(sheet, width, height) ?? throw new InputException("the picture is blank");
-        Normalize(ink, width, height, image);
+        Normalize(ink, width, image);
         return true;
     }
 
@@ -63,8 +66,7 @@ public static class DigitPicture
     {
         const int Paper = 48, Full = 200, Half = 128;
         bool isLight = sheet[0] >= Half;
-        int left = Side, right = 0, top = Side, bottom = 0, most = 0, paper = 0, border = 0;
-        double mass = 0, massX = 0, massY = 0;
+        int most = 0, paper = 0, border = 0;
         for (int i = 0; i < image.Length; i++)
         {
             (int x, int y) = (i % Side, i / Side);
@@ -73,15 +75,30 @@ public static class DigitPicture
             border += image[i] >= Paper && (x is 0 or Side - 1 || y is 0 or Side - 1) ? 1 : 0;
             most = Math.Max(most, image[i]);
             paper += image[i] < Faint / 2 ? 1 : 0;
-            (mass, massX, massY) = (mass + image[i], massX + image[i] * (x + 0.5), massY + image[i] * (y + 0.5));
-            if (image[i] >= Half)
+        }
+
+        (int left, int right, int top, int bottom, _, _) = Measure(image, Side, Half);
+        (_, _, _, _, double centreX, double centreY) = Measure(image, Side, 0);
+        return border <= Side / 2 && most >= Full && 2 * paper > image.Length && Math.Max(right - left, bottom - top) is >= 15 and <= 21
+            && Math.Abs(centreX - Side / 2) < 1.25 && Math.Abs(centreY - Side / 2) < 1.25;
+    }
+
+    /// <summary>The box of the pixels that are at least so bright, and the centre of their mass.</summary>
+    private static (int Left, int Right, int Top, int Bottom, double X, double Y) Measure(ReadOnlySpan<byte> ink, int width, byte least)
+    {
+        int left = width, right = 0, top = ink.Length / width, bottom = 0;
+        double mass = 0, massX = 0, massY = 0;
+        for (int i = 0; i < ink.Length; i++)
+        {
+            if (ink[i] >= least)
             {
+                (int x, int y) = (i % width, i / width);
                 (left, right, top, bottom) = (Math.Min(left, x), Math.Max(right, x + 1), Math.Min(top, y), Math.Max(bottom, y + 1));
+                (mass, massX, massY) = (mass + ink[i], massX + ink[i] * (x + 0.5), massY + ink[i] * (y + 0.5));
             }
         }
 
-        return border <= Side / 2 && most >= Full && 2 * paper > image.Length && Math.Max(right - left, bottom - top) is >= 15 and <= 21
-            && Math.Abs(massX / mass - Side / 2) < 1.25 && Math.Abs(massY / mass - Side / 2) < 1.25;
+        return (left, right, top, bottom, massX / mass, massY / mass);
     }
 
     /// <summary>
@@ -169,34 +186,26 @@ public static class DigitPicture
     }
 
     /// <summary>Fits and centres ink, (height, width) uint8, 0 = paper … 255 = ink, as MNIST's digits are.</summary>
-    private static void Normalize(ReadOnlySpan<byte> ink, int width, int height, Span<byte> image)
+    private static void Normalize(ReadOnlySpan<byte> ink, int width, Span<byte> image)
     {
-        int left = width, right = 0, top = height, bottom = 0;
-        double mass = 0, massX = 0, massY = 0;
-        for (int y = 0; y < height; y++)
+        (int left, int right, int top, int bottom, double centreX, double centreY) = Measure(ink, width, Faint);
+        double size = Math.Max(right - left, bottom - top) / (double)FittedSide;
+        for (int i = 0; i < image.Length; i++)
         {
-            for (int x = 0; x < width; x++)
+            // A pixel of the result takes the mean of a square of the source, counting only the ink within the digit's box.
+            double fromX = centreX + (i % Side - Side / 2) * size, fromY = centreY + (i / Side - Side / 2) * size, sum = 0;
+            (double firstX, double endX) = (Math.Max(left, fromX), Math.Min(right, fromX + size));
+            (double firstY, double endY) = (Math.Max(top, fromY), Math.Min(bottom, fromY + size));
+            for (int y = (int)firstY; y < endY; y++)
             {
-                byte here = ink[y * width + x];
-                if (here >= Faint)
+                double high = Math.Min(y + 1, endY) - Math.Max(y, firstY);
+                for (int x = (int)firstX; x < endX; x++)
                 {
-                    (left, right, top, bottom) = (Math.Min(left, x), Math.Max(right, x + 1), Math.Min(top, y), Math.Max(bottom, y + 1));
-                    mass += here;
-                    massX += here * (x + 0.5);
-                    massY += here * (y + 0.5);
+                    sum += high * (Math.Min(x + 1, endX) - Math.Max(x, firstX)) * ink[y * width + x];
                 }
             }
-        }
 
-        // A pixel of the result covers a square of the source, whose mean it takes.
-        double size = Math.Max(right - left, bottom - top) / (double)FittedSide;
-        for (int y = 0; y < Side; y++)
-        {
-            for (int x = 0; x < Side; x++)
-            {
-                double fromX = massX / mass + (x - Side / 2) * size, fromY = massY / mass + (y - Side / 2) * size;
-                image[y * Side + x] = Mean(ink, width, (fromX, fromX + size, left, right), (fromY, fromY + size, top, bottom), size * size);
-            }
+            image[i] = (byte)Math.Round(Math.Min(255, sum / (size * size)));
         }
     }
 
@@ -222,23 +231,5 @@ public static class DigitPicture
         Vector2 corner = lines.SelectMany(line => line).Aggregate(Vector2.Min);
         lines = [.. lines.Select(line => Array.ConvertAll(line.Length > 1 ? line : [line[0], line[0]], point => point - corner))];
         new PenRasterizer().Draw(lines, PenRadius, ink: 1, image);
-    }
-
-    /// <summary>The mean over a rectangle, counting only the ink within the digit's box.</summary>
-    private static byte Mean(
-        ReadOnlySpan<byte> ink, int width, (double From, double To, int Least, int Most) columns,
-        (double From, double To, int Least, int Most) rows, double area)
-    {
-        double sum = 0;
-        for (int y = Math.Max(rows.Least, (int)Math.Floor(rows.From)); y < Math.Min(rows.Most, rows.To); y++)
-        {
-            double high = Math.Min(y + 1, rows.To) - Math.Max(y, rows.From);
-            for (int x = Math.Max(columns.Least, (int)Math.Floor(columns.From)); x < Math.Min(columns.Most, columns.To); x++)
-            {
-                sum += high * (Math.Min(x + 1, columns.To) - Math.Max(x, columns.From)) * ink[y * width + x];
-            }
-        }
-
-        return (byte)Math.Round(Math.Min(255, sum / area));
     }
 }

@@ -67,16 +67,7 @@ public static class GeneratedDigits
     private static PenStyle Pick(IReadOnlyList<PenStyle> styles, float share)
     {
         float left = share * styles.Sum(style => style.Weight);
-        foreach (PenStyle style in styles)
-        {
-            left -= style.Weight;
-            if (left < 0)
-            {
-                return style;
-            }
-        }
-
-        return styles[^1];
+        return styles.FirstOrDefault(style => (left -= style.Weight) < 0) ?? styles[^1];
     }
 
     /// <summary>A uniform Catmull–Rom spline through all points.</summary>

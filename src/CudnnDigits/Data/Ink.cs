@@ -5,23 +5,8 @@ namespace CudnnDigits.Data;
 /// <summary>Finds the ink of one digit in a picture of a sheet of paper, for any colours, light and pen.</summary>
 internal static class Ink
 {
-    /// <summary>Ink differs from the sheet by this many levels of 255: paper and compression cause small differences everywhere.</summary>
-    private const float LeastDifference = 12;
-
-    /// <summary>The noise of a sheet is below this many levels. A larger estimate measures ink, on a picture with little paper.</summary>
-    private const float MostNoise = 64;
-
     /// <summary>A stroke has at least this many pixels above the noise.</summary>
     private const int FewestPixels = 8;
-
-    /// <summary>Only ink exceeds this many standard deviations of the noise.</summary>
-    private const float NoiseReach = 5;
-
-    /// <summary>Ink reaches this share of the full contrast; ruled lines and stains are fainter.</summary>
-    private const float Strong = 0.55f;
-
-    /// <summary>Strokes with a smaller share of the largest stroke's area are dust.</summary>
-    private const double Dust = 0.03;
 
     /// <summary>
     /// A piece of ink that reaches the picture's border is dropped if another piece is at least this share of its length. The first value
@@ -53,20 +38,15 @@ internal static class Ink
     /// </summary>
     private const double FrameEdge = 0.85, FrameWidth = 0.06, LeastInFrame = 0.2;
 
-    /// <summary>A sheet without ink that fills less of its box than this is a bold digit.</summary>
-    private const double BoldFill = 0.95;
-
-    /// <summary>Width to which a thin pen is widened, and width below which a pen is thin, in pixels of the fitted digit.</summary>
-    private const double PenWidth = 2.2, ThinPen = 1.8;
-
-    private const int FittedSide = 20;
-
     /// <summary>
     /// Finds the ink in (height, width, 4) uint8 pixels, without the opacity: (height, width) uint8, 0 = paper … 255 = ink; null if
     /// there is none.
     /// </summary>
     public static byte[]? Find(ReadOnlySpan<byte> rgba, int width, int height)
     {
+        const float Strong = 0.55f; // ruled lines and stains do not reach this share of the full contrast
+        const double BoldFill = 0.95; // a sheet without ink that fills less of its box is a bold digit
+        const double PenWidth = 2.2, ThinPen = 1.8; // a thinner pen is widened to the first width, in pixels of the fitted digit
         float[] differences = new Paper(rgba, width, height).Differences(rgba);
         float faintest = Faintest(differences);
         float[] sure = Array.FindAll(differences, difference => difference > faintest);
@@ -75,8 +55,7 @@ internal static class Ink
             return null;
         }
 
-        Array.Sort(sure);
-        float contrast = sure[(int)(0.95 * sure.Length)]; // dust may be darker than the ink
+        float contrast = Paper.Quantile(0.95, sure); // dust may be darker than the ink
         bool[] strokes = Strokes(differences, Strong * contrast, faintest, width, height, out Piece digit);
         if (digit.Area == 0)
         {
@@ -90,7 +69,7 @@ internal static class Ink
         }
 
         // Pixels next to a stroke belong to its soft edge. A thin pen is widened.
-        double pixel = Math.Max(1, digit.Extent / (double)FittedSide);
+        double pixel = Math.Max(1, digit.Extent / (double)DigitPicture.FittedSide);
         double penWidth = PenWidthOf(strokes, width);
         double wider = penWidth < ThinPen * pixel ? (PenWidth * pixel - penWidth) / 2 : 0;
         float[] distances = Distances(strokes, width);
@@ -142,11 +121,13 @@ internal static class Ink
     private static float Faintest(float[] differences)
     {
         const int Sample = 1 << 14;
-        const double Share = 0.15; // so many normal deviations are within 0.189 standard deviations; other pixels may be ink
+        const float LeastDifference = 12; // levels of 255 by which paper and compression differ everywhere
+        const float MostNoise = 64; // a larger estimate measures ink, on a picture with little paper
         int step = (differences.Length + Sample - 1) / Sample;
-        float[] magnitudes = [.. Enumerable.Range(0, differences.Length / step).Select(i => Math.Abs(differences[i * step]))];
-        Array.Sort(magnitudes);
-        return Math.Clamp(NoiseReach / 0.189f * magnitudes[(int)(Share * magnitudes.Length)], LeastDifference, MostNoise);
+        IEnumerable<float> magnitudes = Enumerable.Range(0, differences.Length / step).Select(i => Math.Abs(differences[i * step]));
+
+        // 15 % of normal deviations are within 0.189 standard deviations; other pixels may be ink. Only ink exceeds five of them.
+        return Math.Clamp(5 / 0.189f * Paper.Quantile(0.15, magnitudes), LeastDifference, MostNoise);
     }
 
     /// <summary>Marks the pixels of the digit's strokes: the largest connected piece of ink, and all others except dust.</summary>
@@ -167,12 +148,9 @@ internal static class Ink
             for (open.Push(i); open.TryPop(out int at);)
             {
                 (int x, int y) = (at % width, at / width);
-                bool isLeft = x == 0, isRight = x == width - 1, isTop = y == 0, isBottom = y == height - 1;
-                piece = new(
-                    piece.Area + 1, piece.Sure + (differences[at] > faintest ? 1 : 0),
-                    Math.Min(piece.Left, x), Math.Max(piece.Right, x), Math.Min(piece.Top, y), Math.Max(piece.Bottom, y),
-                    piece.Border + new Vector4(isLeft ? 1 : 0, isRight ? 1 : 0, isTop ? 1 : 0, isBottom ? 1 : 0),
-                    piece.Corner || ((isLeft || isRight) && (isTop || isBottom)));
+                Vector4 border = new(x == 0 ? 1 : 0, x == width - 1 ? 1 : 0, y == 0 ? 1 : 0, y == height - 1 ? 1 : 0);
+                bool isCorner = border.X + border.Y > 0 && border.Z + border.W > 0;
+                piece = piece.With(new Piece(1, differences[at] > faintest ? 1 : 0, x, x, y, y, border, isCorner));
                 for (int nearY = Math.Max(0, y - 1); nearY <= Math.Min(height - 1, y + 1); nearY++)
                 {
                     for (int nearX = Math.Max(0, x - 1); nearX <= Math.Min(width - 1, x + 1); nearX++)
@@ -209,6 +187,7 @@ internal static class Ink
             found[i] = isFrame ? own with { Sure = 0 } : own;
         }
 
+        const double Dust = 0.03; // a piece with a smaller share of the largest one's area is dust
         int desk = Longest(IsDesk), other = Longest(Touches), within = Longest(piece => !Touches(piece));
         bool IsCandidate(Piece piece) => piece.Sure >= FewestPixels && !IsRoundTheSheet(piece)
             && !(IsDesk(piece) && within >= Math.Max(1, WithinDesk * desk))

@@ -3,31 +3,24 @@ namespace CudnnDigits.Data;
 /// <summary>Turns a picture with transparent parts into an opaque one.</summary>
 internal static class Opacity
 {
-    private const byte Visible = 128;
-
-    /// <summary>Colours that differ by less in every channel count as one: scaling and saving a picture change them a little.</summary>
-    private const int SameColour = 24;
-
     /// <summary>
-    /// Lays the picture on paper. If the visible pixels have one colour, the opacity becomes the brightness. Otherwise the paper gets the
+    /// Lays a picture, (N, 4) uint8, on paper. If the visible pixels have one colour, the opacity becomes the brightness. Otherwise the paper gets the
     /// median colour of the visible pixels if these are most of the picture, else black or white, whichever is further from that colour.
     /// </summary>
-    /// <param name="rgba">(N, 4) uint8, made opaque.</param>
     public static void Flatten(Span<byte> rgba)
     {
+        const int SameColour = 24; // scaling and saving a picture change a colour by less
         int visible = 0;
         int[][] counts = [new int[256], new int[256], new int[256]];
         bool isOpaque = true;
         for (int i = 0; i < rgba.Length; i += 4)
         {
             isOpaque &= rgba[i + 3] == 255;
-            if (rgba[i + 3] >= Visible)
+            int isVisible = rgba[i + 3] >> 7;
+            visible += isVisible;
+            for (int channel = 0; channel < 3; channel++)
             {
-                visible++;
-                for (int channel = 0; channel < 3; channel++)
-                {
-                    counts[channel][rgba[i + channel]]++;
-                }
+                counts[channel][rgba[i + channel]] += isVisible;
             }
         }
 

@@ -33,20 +33,9 @@ internal sealed class Paper
         double scale = Math.Min(1, LongestSide / (double)Math.Max(width, height));
         (_columns, _rows) = (Math.Max(1, (int)(width * scale)), Math.Max(1, (int)(height * scale)));
         Vector3[] small = Reduce(rgba);
-        float[] terms = new float[Terms * small.Length];
-        for (int i = 0; i < small.Length; i++)
-        {
-            (float u, float v) = ((i % _columns + 0.5f) / _columns, (i / _columns + 0.5f) / _rows);
-            ((ReadOnlySpan<float>)[1, u, v, u * u, u * v, v * v]).CopyTo(terms.AsSpan(Terms * i));
-        }
-
+        float[][] terms = [.. small.Select((_, i) => TermsOf((i % _columns + 0.5f) / _columns, (i / _columns + 0.5f) / _rows))];
         _surface = Fit(small, terms);
-        Vector3[] differences = new Vector3[small.Length];
-        for (int i = 0; i < small.Length; i++)
-        {
-            differences[i] = small[i] - Sum(_surface, terms.AsSpan(Terms * i, Terms));
-        }
-
+        Vector3[] differences = Remainder(small, terms, _surface);
         Vector3 axis = Axis(differences);
         float[] along = Array.ConvertAll(differences, difference => Vector3.Dot(axis, difference));
         float[] against = Array.ConvertAll(along, value => -value);
@@ -82,15 +71,24 @@ internal sealed class Paper
         return differences;
     }
 
-    private static Vector3 Sum(Vector3[] surface, ReadOnlySpan<float> terms)
+    private static float[] TermsOf(float u, float v) => [1, u, v, u * u, u * v, v * v];
+
+    /// <summary>The differences of the small picture's pixels from a surface.</summary>
+    private static Vector3[] Remainder(Vector3[] pixels, float[][] terms, Vector3[] surface)
     {
-        Vector3 sum = default;
-        for (int i = 0; i < terms.Length; i++)
+        Vector3[] remainder = new Vector3[pixels.Length];
+        for (int i = 0; i < pixels.Length; i++)
         {
-            sum += terms[i] * surface[i];
+            Vector3 sheet = default;
+            for (int term = 0; term < Terms; term++)
+            {
+                sheet += terms[i][term] * surface[term];
+            }
+
+            remainder[i] = pixels[i] - sheet;
         }
 
-        return sum;
+        return remainder;
     }
 
     private static (int Before, int After, float Share) Between(float place, int count)
@@ -99,9 +97,10 @@ internal sealed class Paper
         return ((int)at, Math.Min((int)at + 1, count - 1), at - (int)at);
     }
 
-    private static float Quantile(double share, IEnumerable<float> values)
+    /// <summary>The value below which a share of the values lies.</summary>
+    public static T Quantile<T>(double share, IEnumerable<T> values)
     {
-        float[] sorted = [.. values];
+        T[] sorted = [.. values];
         Array.Sort(sorted);
         return sorted[(int)(share * sorted.Length)];
     }
@@ -142,7 +141,7 @@ internal sealed class Paper
     /// Fits the surface to the sheet. The fit starts from the median colour of the border. If the border shows a desk around the sheet,
     /// a fit that starts from the median of the picture has far more pixels near its surface, and is taken instead.
     /// </summary>
-    private Vector3[] Fit(Vector3[] pixels, float[] terms)
+    private Vector3[] Fit(Vector3[] pixels, float[][] terms)
     {
         const float FarMore = 1.25f;
         bool IsBorder(int i) => i < _columns || i >= pixels.Length - _columns || i % _columns is 0 || i % _columns == _columns - 1;
@@ -153,18 +152,15 @@ internal sealed class Paper
     }
 
     /// <summary>Fits a surface, starting from one colour, and counts the pixels near it.</summary>
-    private static (Vector3[] Surface, int Near) Fit(Vector3[] pixels, float[] terms, Vector3 start)
+    private static (Vector3[] Surface, int Near) Fit(Vector3[] pixels, float[][] terms, Vector3 start)
     {
         const float Still = 0.05f, Near = 10; // levels: the change below which the fit ends; noise and a little uneven light
         Vector3[] surface = new Vector3[Terms];
         surface[0] = start;
-        float[] distances = new float[pixels.Length];
+        float[] distances = [];
         for (int round = 0; round < Rounds; round++)
         {
-            for (int i = 0; i < pixels.Length; i++)
-            {
-                distances[i] = (pixels[i] - Sum(surface, terms.AsSpan(Terms * i, Terms))).Length();
-            }
+            distances = Array.ConvertAll(Remainder(pixels, terms, surface), difference => difference.Length());
 
             // Tukey's constant; 15 % of deviations are within 0.189 σ. A low quantile, as ink may cover half of a closely cropped picture.
             float reach = 4.685f / 0.189f * Math.Max(0.5f, Quantile(0.15, distances));
@@ -181,7 +177,7 @@ internal sealed class Paper
     }
 
     /// <summary>Fits with Tukey's weights. A trace of ridge keeps the normal equations from being singular.</summary>
-    private static Vector3[] LeastSquares(Vector3[] pixels, float[] terms, float[] distances, float reach)
+    private static Vector3[] LeastSquares(Vector3[] pixels, float[][] terms, float[] distances, float reach)
     {
         const int Columns = Terms + 3;
         double[,] equations = new double[Terms, Columns];
@@ -194,13 +190,12 @@ internal sealed class Paper
             }
 
             float weight = (1 - far * far) * (1 - far * far);
-            ReadOnlySpan<float> own = terms.AsSpan(Terms * i, Terms);
             for (int row = 0; row < Terms; row++)
             {
-                float factor = weight * own[row];
+                float factor = weight * terms[i][row];
                 for (int column = row; column < Terms; column++)
                 {
-                    equations[row, column] += factor * own[column];
+                    equations[row, column] += factor * terms[i][column];
                 }
 
                 for (int channel = 0; channel < 3; channel++)
@@ -269,30 +264,19 @@ internal sealed class Paper
     }
 
     /// <summary>The greatest value in a square around each place.</summary>
-    private float[] Dilation(float[] values, int reach)
+    private float[] Dilation(float[] values, int reach) => Greatest(Greatest(values, reach, _columns, 1), reach, _rows, _columns);
+
+    /// <summary>The greatest value within reach of each place along one axis: its length, and the step from one place to the next.</summary>
+    private static float[] Greatest(float[] values, int reach, int length, int step)
     {
-        float[] across = new float[values.Length], all = new float[values.Length];
+        float[] greatest = [.. values];
         for (int i = 0; i < values.Length; i++)
         {
-            int x = i % _columns;
-            across[i] = Greatest(values, i - Math.Min(x, reach), i + Math.Min(_columns - 1 - x, reach), 1);
-        }
-
-        for (int i = 0; i < values.Length; i++)
-        {
-            int y = i / _columns;
-            all[i] = Greatest(across, i - _columns * Math.Min(y, reach), i + _columns * Math.Min(_rows - 1 - y, reach), _columns);
-        }
-
-        return all;
-    }
-
-    private static float Greatest(float[] values, int from, int to, int step)
-    {
-        float greatest = values[from];
-        for (int i = from + step; i <= to; i += step)
-        {
-            greatest = values[i] > greatest ? values[i] : greatest;
+            int at = i / step % length, last = i + step * Math.Min(length - 1 - at, reach);
+            for (int near = i - step * Math.Min(at, reach); near <= last; near += step)
+            {
+                greatest[i] = values[near] > greatest[i] ? values[near] : greatest[i];
+            }
         }
 
         return greatest;

@@ -6,29 +6,18 @@ namespace CudnnDigits.Data;
 internal sealed class PenRasterizer
 {
     private const int Side = DigitDataset.Side;
-    private const float FittedSide = 20;
 
     /// <summary>Half the width of the soft edge of a stroke, in pixels.</summary>
     private const float EdgeSoftness = 0.7f;
 
     private readonly float[] _distance = new float[Side * Side];
 
-    /// <summary>Draws polylines of any size at any place.</summary>
-    /// <param name="polylines">The lines, in any unit.</param>
-    /// <param name="radius">Half the pen's width, in pixels of the fitted digit.</param>
-    /// <param name="ink">The brightness of the ink, 0 … 1.</param>
-    /// <param name="image">(28, 28) uint8, overwritten.</param>
+    /// <summary>Draws polylines in any unit. The radius is half the pen's width, in pixels of the fitted digit; the ink is 0 … 1.</summary>
     public void Draw(IReadOnlyList<Vector2[]> polylines, float radius, float ink, Span<byte> image)
     {
-        Vector2 low = new(float.MaxValue), high = new(float.MinValue);
-        foreach (Vector2 point in polylines.SelectMany(line => line))
-        {
-            low = Vector2.Min(low, point);
-            high = Vector2.Max(high, point);
-        }
-
-        Vector2 size = high - low;
-        float scale = (FittedSide - 2 * radius) / Math.Max(Math.Max(size.X, size.Y), 1e-3f);
+        IEnumerable<Vector2> points = polylines.SelectMany(line => line);
+        Vector2 low = points.Aggregate(Vector2.Min), high = points.Aggregate(Vector2.Max), size = high - low;
+        float scale = (DigitPicture.FittedSide - 2 * radius) / Math.Max(Math.Max(size.X, size.Y), 1e-3f);
         Vector2 centre = new((Side - 1) / 2f), offset = centre - (low + high) / 2 * scale;
         Cover(polylines, scale, offset, radius, ink, image);
         Cover(polylines, scale, offset + centre - CentreOfMass(image), radius, ink, image);

@@ -142,21 +142,14 @@ internal static class Ruling
                 }
             }
 
-            Array.Sort(sections);
-            if (sections[sections.Length / 2] < 2)
+            if (Paper.Quantile(0.5, sections) < 2)
             {
                 return null;
             }
 
             // Pixels that are much darker or lighter than most of the line belong to a stroke across it.
-            int[] contrasts = [.. Enumerable.Range(0, lines.Length).Where(i => lines[i] && thin[i]).Select(Contrast).Order()];
-            int most = 3 * contrasts[contrasts.Length / 2] / 2;
-            for (int i = 0; i < lines.Length; i++)
-            {
-                lines[i] = lines[i] && Contrast(i) <= most;
-            }
-
-            return lines;
+            int most = 3 * Paper.Quantile(0.5, Enumerable.Range(0, lines.Length).Where(i => lines[i] && thin[i]).Select(Contrast)) / 2;
+            return [.. lines.Select((isLine, i) => isLine && Contrast(i) <= most)];
         }
     }
 
@@ -164,16 +157,13 @@ internal static class Ruling
     private static bool[] Thin(byte[] rgba, (int Count, int Step) along, (int Count, int Step) side, int reach)
     {
         const int Sample = 4096;
-        int[] sample = new int[Sample];
-        for (int k = 0; k < Sample; k++)
+        int noise = Paper.Quantile(0.5, Enumerable.Range(0, Sample).Select(k =>
         {
             int at = (int)((long)k * along.Count * (side.Count - reach) / Sample);
             int first = at % along.Count * along.Step + at / along.Count * side.Step;
-            sample[k] = Difference(rgba, first, first + reach * side.Step);
-        }
-
-        Array.Sort(sample);
-        int least = Math.Max(LeastDifference, TimesNoise * sample[Sample / 2]);
+            return Difference(rgba, first, first + reach * side.Step);
+        }));
+        int least = Math.Max(LeastDifference, TimesNoise * noise);
         bool[] thin = new bool[along.Count * side.Count];
         for (int x = 0; x < along.Count; x++)
         {

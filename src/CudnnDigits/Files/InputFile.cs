@@ -7,7 +7,7 @@ namespace CudnnDigits.Files;
 internal sealed class InputFile : ReadOnlyStream
 {
     private readonly Stream _file;
-    private readonly byte[] _buffer = new byte[1 << 16];
+    private byte[] _buffer = new byte[1 << 16];
     private int _start, _end;
 
     private InputFile(string path, Stream file) => (Path, _file) = (path, file);
@@ -94,12 +94,13 @@ internal sealed class InputFile : ReadOnlyStream
     }
 
     /// <summary>The next bytes, which remain to be read; fewer at the end of the file.</summary>
-    /// <param name="count">How many, up to half the buffer: 32 KiB.</param>
     public ReadOnlySpan<byte> Peek(int count)
     {
         if (_end - _start < count)
         {
-            _buffer.AsSpan(_start.._end).CopyTo(_buffer);
+            byte[] before = _buffer;
+            _buffer = count > before.Length ? new byte[count] : before;
+            before.AsSpan(_start.._end).CopyTo(_buffer);
             (_start, _end) = (0, _end - _start);
             _end += _file.ReadAtLeast(_buffer.AsSpan(_end), count - _end, throwOnEndOfStream: false);
         }
@@ -116,6 +117,15 @@ internal sealed class InputFile : ReadOnlyStream
 
     /// <summary>Makes the bytes that were skipped last be read again. Nothing may have been looked at since.</summary>
     public void PutBack(int count) => Skip(-count);
+
+    /// <summary>Replaces the next bytes, which were looked at, by others.</summary>
+    public void Replace(int count, ReadOnlySpan<byte> by)
+    {
+        byte[] next = [.. by, .. _buffer.AsSpan((_start + count).._end)];
+        (_start, _end) = (0, next.Length);
+        Array.Resize(ref next, Math.Max(next.Length, 1 << 16));
+        _buffer = next;
+    }
 
     public override int Read(Span<byte> buffer)
     {
