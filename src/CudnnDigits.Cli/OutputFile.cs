@@ -68,7 +68,11 @@ internal sealed class OutputFile
     }
 
     /// <summary>Writes the file as text, in UTF-8; see <see cref="Write"/>.</summary>
-    public void WriteText(Action<TextWriter> write) => Write(AtomicFile.AsText(write));
+    public void WriteText(Action<TextWriter> write) => Write(stream =>
+    {
+        using StreamWriter writer = new(stream, leaveOpen: true);
+        write(writer);
+    });
 
     /// <summary>Prints the command's message: with --json a JSON object, which is the result, else a summary.</summary>
     public void Tell(string text)

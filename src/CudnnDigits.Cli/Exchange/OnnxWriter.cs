@@ -113,7 +113,7 @@ internal sealed class OnnxWriter
     private IEnumerable<(string Name, IReadOnlyList<int> Shape, float[] Values)> Tensors()
     {
         NetworkSpec network = _weights.Network;
-        IEnumerable<ParameterSlice> slices = network.Parameters.Trained.Concat(network.Parameters.Statistics);
+        IEnumerable<ParameterSlice> slices = network.Parameters.All;
         IEnumerable<(Layer Layer, Layer Next)> folded = _keepBatchNorm ? [] : network.Layers.Zip(network.Layers.Skip(1));
         Dictionary<Layer, BatchNorm2dLayer> norms =
             folded.Where(pair => pair.Next is BatchNorm2dLayer).ToDictionary(pair => pair.Layer, pair => (BatchNorm2dLayer)pair.Next);

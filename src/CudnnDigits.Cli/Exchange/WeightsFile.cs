@@ -54,7 +54,7 @@ internal static class WeightsFile
         (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata, string prefix) = Checkpoint.LoadWeights(file, network);
         if (prefix.Length > 0 && !quiet)
         {
-            Console.Error.WriteLine($"weights   {file.Path}: every name begins with '{SafeTensors.Shorten(prefix)}', which is taken off");
+            Console.Error.WriteLine($"weights   {file.Path}: every name begins with '{KnownFile.Shorten(prefix)}', which is taken off");
         }
 
         if (metadata.ContainsKey(Checkpoint.StateKey) && !quiet)

@@ -9,7 +9,7 @@ namespace CudnnDigits.Cli.Report;
 internal static class HtmlReport
 {
     /// <summary>Writes a run's page, whole or not at all.</summary>
-    public static void Write(string path, RunReport run) => AtomicFile.WriteText(path, writer => writer.Write(Page([run])));
+    public static void Write(string path, RunReport run) => AtomicFile.WriteText(path, Page([run]));
 
     /// <summary>The page of a run, or of several side by side.</summary>
     public static string Page(IReadOnlyList<RunReport> runs)

@@ -44,7 +44,7 @@ internal sealed class QuickModel
 
         try
         {
-            (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = Checkpoint.LoadWeights(File, Options.CreateNetwork());
+            (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata, _) = Checkpoint.LoadWeights(File, Options.CreateNetwork());
             return metadata.GetValueOrDefault(Key) == _madeBy ? weights : null;
         }
         catch (InputException)

@@ -205,9 +205,8 @@ internal static class CrossvalCommand
         {
             string page = Path.Combine(folder, Study.PageName);
             CommonOptions.CreateFolder(folder);
-            // The result comes first: it says whose folder this is.
-            AtomicFile.WriteText(Path.Combine(folder, ResultName), writer => writer.WriteLine(json));
-            AtomicFile.WriteText(page, writer => writer.Write(Page(load(folds))));
+            AtomicFile.WriteText(Path.Combine(folder, ResultName), json + "\n"); // first: it says whose folder this is
+            AtomicFile.WriteText(page, Page(load(folds)));
             text += $"\nreport    {page}";
         }
 

@@ -240,7 +240,7 @@ internal sealed class Study : IDisposable
     }
 
     /// <summary>Writes a result of the study beside its runs.</summary>
-    public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), writer => writer.Write(text));
+    public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), text);
 
     private void CheckPlace(string path, TrainingOptions options)
     {

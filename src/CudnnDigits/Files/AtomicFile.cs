@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Files;
 
@@ -7,12 +8,9 @@ namespace CudnnDigits.Files;
 /// followed. A device, a FIFO or a descriptor is not replaced; the bytes go into it. docs/decisions/0019 describes what happens to
 /// permissions, to hard links, and to a file that can be written but not replaced.
 /// </summary>
-internal static class AtomicFile
+internal static partial class AtomicFile
 {
-    // A temporary file is named target.0123456789abcdef.tmp.
-    private const int RandomDigits = 16;
-    private const string Temporary = ".tmp";
-    private const int EndingLength = 1 + RandomDigits + 4, LongestStem = 255 - EndingLength;
+    private const int EndingLength = 21, LongestStem = 255 - EndingLength; // a temporary file is named target.0123456789abcdef.tmp
     private const int Busy = 16, ReadOnlyFileSystem = 30; // EBUSY, EROFS
     private const int Buffer = 1 << 16;
 
@@ -20,16 +18,10 @@ internal static class AtomicFile
     private static readonly Lock Gate = new();
     private static readonly HashSet<string> Unfinished = [];
 
-    /// <summary>
-    /// The sharing of an open temporary file. It is locked, so that <see cref="RemoveLeftOvers"/> can tell it from a file that a killed
-    /// process has left; on Windows the sharing also allows it to be deleted.
-    /// </summary>
+    /// <summary>Locks an open temporary file against <see cref="RemoveLeftOvers"/>; on Windows it also allows its deletion.</summary>
     private static FileShare Alone => OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
 
     /// <summary>Replaces a file. If anything fails, the old file stays as it was.</summary>
-    /// <exception cref="InputException">The path is a folder, or its links form a circle.</exception>
-    /// <exception cref="IOException">The content cannot be written, for example because the disk is full.</exception>
-    /// <exception cref="UnauthorizedAccessException">Writing is not permitted.</exception>
     public static void Write(string path, Action<Stream> write)
     {
         OutputPlace place = OutputPlace.Of(path);
@@ -40,11 +32,7 @@ internal static class AtomicFile
                 using BufferedStream stream = new(new DescriptorStream(descriptor), Buffer);
                 write(stream);
             }
-            else if (place.IsFile)
-            {
-                Replace(place, write);
-            }
-            else
+            else if (!place.IsFile || !TryReplace(place, write))
             {
                 WriteInto(place, write);
             }
@@ -57,47 +45,21 @@ internal static class AtomicFile
     }
 
     /// <summary>Replaces a text file, in UTF-8; see <see cref="Write"/>.</summary>
-    public static void WriteText(string path, Action<TextWriter> write) => Write(path, AsText(write));
-
-    /// <summary>Writes text, in UTF-8, where bytes are asked for.</summary>
-    public static Action<Stream> AsText(Action<TextWriter> write) => stream =>
-    {
-        using StreamWriter writer = new(stream, leaveOpen: true);
-        write(writer);
-    };
+    public static void WriteText(string path, string text) => Write(path, file => file.Write(Encoding.UTF8.GetBytes(text)));
 
     /// <summary>Checks that a file can be written, without changing it.</summary>
-    /// <exception cref="InputException">It cannot be written.</exception>
-    internal static void CheckWritable(string path)
+    public static void CheckWritable(string path)
     {
         try
         {
             OutputPlace place = OutputPlace.Of(path);
-            if (!place.IsFile)
+            if (!place.IsFile && !OperatingSystem.IsWindows()
+                && !(place.Descriptor is { } descriptor ? Posix.IsWritable(descriptor) : Posix.MayWrite(place.Path)))
             {
-                bool isWritable = OperatingSystem.IsWindows()
-                    || (place.Descriptor is { } descriptor ? Posix.IsWritable(descriptor) : Posix.MayWrite(place.Path));
-                if (!isWritable)
-                {
-                    throw new UnauthorizedAccessException("it is not open to this process for writing");
-                }
-
-                return;
+                throw new UnauthorizedAccessException("it is not open to this process for writing");
             }
 
-            bool replaces = false;
-            using (FileStream? created = TryCreate(Stem(place), place))
-            {
-                if (created is not null)
-                {
-                    Discard(created.Name);
-                    string folder = Path.GetDirectoryName(place.Path)!;
-                    replaces = OperatingSystem.IsWindows() || place.Status.Kind == FileKind.Missing
-                        || Posix.MayReplace(Posix.Status(folder, follow: true), place.Status, Posix.EffectiveUser());
-                }
-            }
-
-            if (!replaces)
+            if (place.IsFile && !MayReplace(place))
             {
                 new FileStream(place.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite).Dispose();
             }
@@ -109,18 +71,13 @@ internal static class AtomicFile
     }
 
     /// <summary>The path of a new temporary file: the target's name, random digits, and .tmp.</summary>
-    internal static string TemporaryPath(string stem) =>
-        $"{stem}.{RandomNumberGenerator.GetHexString(RandomDigits, lowercase: true)}{Temporary}";
+    public static string TemporaryPath(string stem) => $"{stem}.{RandomNumberGenerator.GetHexString(16, lowercase: true)}.tmp";
 
     /// <summary>Whether a name, without its folder, is that of a temporary file, which only a killed process leaves behind.</summary>
-    internal static bool IsLeftOver(string fileName) =>
-        fileName.EndsWith(Temporary, StringComparison.Ordinal)
-        && fileName.Length > EndingLength
-        && fileName[^EndingLength] == '.'
-        && fileName.Substring(fileName.Length - EndingLength + 1, RandomDigits).All(char.IsAsciiHexDigitLower);
+    public static bool IsLeftOver(string fileName) => Ending().IsMatch(fileName);
 
     /// <summary>Deletes all temporary files and blocks every further write. For a process that is about to end.</summary>
-    internal static void Abandon()
+    public static void Abandon()
     {
         Gate.Enter(); // never left again: other threads wait here until the process ends
         foreach (string temporary in Unfinished)
@@ -129,15 +86,25 @@ internal static class AtomicFile
         }
     }
 
-    private static void Replace(OutputPlace place, Action<Stream> write)
+    /// <summary>Runs an action whose failure does no harm: a file that stays is removed another time.</summary>
+    public static void Try(Action action)
     {
-        string stem = Stem(place);
-        RemoveLeftOvers(Path.GetDirectoryName(stem)!, Path.GetFileName(stem));
-        FileStream? created = TryCreate(stem, place);
-        if (created is null)
+        try
         {
-            WriteInto(place, write);
-            return;
+            action();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+        }
+    }
+
+    /// <summary>Replaces a file. False if its folder allows no new files.</summary>
+    private static bool TryReplace(OutputPlace place, Action<Stream> write)
+    {
+        RemoveLeftOvers(Stem(place));
+        if (TryCreate(place) is not { } created)
+        {
+            return false;
         }
 
         string temporary = created.Name;
@@ -161,6 +128,7 @@ internal static class AtomicFile
             }
 
             Rename(temporary, place);
+            return true;
         }
         catch (IOException e) when (e.GetType() == typeof(IOException))
         {
@@ -170,6 +138,20 @@ internal static class AtomicFile
         {
             Discard(temporary); // after a rename there is none any more
         }
+    }
+
+    private static bool MayReplace(OutputPlace place)
+    {
+        using FileStream? created = TryCreate(place);
+        if (created is null)
+        {
+            return false;
+        }
+
+        uint user = Posix.Status(created.Name, follow: false).Owner;
+        Discard(created.Name);
+        return OperatingSystem.IsWindows() || place.Status.Kind == FileKind.Missing
+            || Posix.MayReplace(Posix.Status(Path.GetDirectoryName(place.Path)!, follow: true), place.Status, user);
     }
 
     /// <summary>What the paths of the temporary files begin with: the target's path, shortened if its name is too long.</summary>
@@ -194,8 +176,9 @@ internal static class AtomicFile
     }
 
     /// <summary>Creates the temporary file. Null if the folder allows no new files, but the target exists and may be writable.</summary>
-    private static FileStream? TryCreate(string stem, OutputPlace place)
+    private static FileStream? TryCreate(OutputPlace place)
     {
+        string stem = Stem(place);
         bool replaces = place.Status.Kind == FileKind.Regular;
         FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = Alone, BufferSize = Buffer };
         if (replaces && !OperatingSystem.IsWindows())
@@ -211,7 +194,7 @@ internal static class AtomicFile
                 try
                 {
                     FileStream file = new(temporary, options);
-                    _ = OperatingSystem.IsWindows() || Posix.Lock(file.SafeFileHandle) is true;
+                    Posix.Lock(file.SafeFileHandle);
                     if (File.Exists(temporary))
                     {
                         Unfinished.Add(temporary);
@@ -237,10 +220,7 @@ internal static class AtomicFile
         }
     }
 
-    /// <summary>
-    /// Renames the temporary file to the target's name. If the system refuses that, because the target is a mount point for example, the
-    /// content is copied into the target.
-    /// </summary>
+    /// <summary>Renames the temporary file. If the system refuses that, to a mount point for example, copies it into the target.</summary>
     private static void Rename(string temporary, OutputPlace place)
     {
         try
@@ -273,41 +253,29 @@ internal static class AtomicFile
     }
 
     /// <summary>Removes the target's temporary files that killed processes have left: those that nobody has locked.</summary>
-    private static void RemoveLeftOvers(string folder, string stem)
+    private static void RemoveLeftOvers(string stem) => Try(() =>
     {
-        Try(() =>
+        foreach (string file in Directory.EnumerateFiles(Path.GetDirectoryName(stem)!).Where(IsOfTarget))
         {
-            foreach (FileInfo file in new DirectoryInfo(folder).EnumerateFiles().Where(IsOfTarget))
+            Try(() =>
             {
-                Try(() =>
+                if (Posix.Status(file, follow: false).Kind == FileKind.Regular)
                 {
-                    if (OperatingSystem.IsWindows() || Posix.Status(file.FullName, follow: false).Kind == FileKind.Regular)
+                    using FileStream mine = new(file, FileMode.Open, FileAccess.Write, Alone);
+                    if (Posix.Lock(mine.SafeFileHandle) is true)
                     {
-                        using FileStream mine = new(file.FullName, FileMode.Open, FileAccess.Write, Alone);
-                        if (OperatingSystem.IsWindows() || Posix.Lock(mine.SafeFileHandle) is true)
-                        {
-                            file.Delete();
-                        }
+                        File.Delete(file);
                     }
-                });
-            }
-        });
-
-        bool IsOfTarget(FileInfo file) => file.Name.Length == stem.Length + EndingLength
-            && file.Name.StartsWith(stem, StringComparison.Ordinal) && IsLeftOver(file.Name);
-    }
-
-    /// <summary>Runs an action whose failure does no harm: a file that stays is removed another time.</summary>
-    private static void Try(Action action)
-    {
-        try
-        {
-            action();
+                }
+            });
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-        }
-    }
+
+        bool IsOfTarget(string file) => IsLeftOver(Path.GetFileName(file)) && file.Length == stem.Length + EndingLength
+            && file.StartsWith(stem, StringComparison.Ordinal);
+    });
+
+    [GeneratedRegex(@"(?<=.)\.[0-9a-f]{16}\.tmp\z", RegexOptions.Singleline)]
+    private static partial Regex Ending();
 
     /// <summary>Writes at the descriptor's own position, as all processes do that share it.</summary>
     private sealed class DescriptorStream(int descriptor) : WriteOnlyStream

@@ -4,52 +4,42 @@ namespace CudnnDigits.Files;
 internal static class Crc32
 {
     // (8, 256): the contribution of a byte to the checksum when 0 … 7 more bytes follow it
-    private static readonly uint[][] Tables = MakeTables();
+    private static readonly uint[] Table = MakeTable();
 
     /// <summary>Extends the checksum of the bytes before (0 if there are none) by more bytes.</summary>
     public static uint Append(uint crc, ReadOnlySpan<byte> bytes)
     {
-        uint[] t0 = Tables[0], t1 = Tables[1], t2 = Tables[2], t3 = Tables[3];
-        uint[] t4 = Tables[4], t5 = Tables[5], t6 = Tables[6], t7 = Tables[7];
+        uint[] t = Table;
         crc = ~crc;
         for (; bytes.Length >= 8; bytes = bytes[8..])
         {
             uint low = crc ^ BinaryPrimitives.ReadUInt32LittleEndian(bytes), high = BinaryPrimitives.ReadUInt32LittleEndian(bytes[4..]);
-            crc = t7[(byte)low] ^ t6[(byte)(low >> 8)] ^ t5[(byte)(low >> 16)] ^ t4[low >> 24]
-                ^ t3[(byte)high] ^ t2[(byte)(high >> 8)] ^ t1[(byte)(high >> 16)] ^ t0[high >> 24];
+            crc = t[1792 + (byte)low] ^ t[1536 + (byte)(low >> 8)] ^ t[1280 + (byte)(low >> 16)] ^ t[1024 + (low >> 24)]
+                ^ t[768 + (byte)high] ^ t[512 + (byte)(high >> 8)] ^ t[256 + (byte)(high >> 16)] ^ t[high >> 24];
         }
 
         foreach (byte one in bytes)
         {
-            crc = t0[(byte)(crc ^ one)] ^ crc >> 8;
+            crc = t[(byte)(crc ^ one)] ^ crc >> 8;
         }
 
         return ~crc;
     }
 
-    private static uint[][] MakeTables()
+    private static uint[] MakeTable()
     {
-        uint[][] tables = [.. Enumerable.Range(0, 8).Select(_ => new uint[256])];
-        for (uint value = 0; value < 256; value++)
+        uint[] table = new uint[8 * 256];
+        for (int i = 0; i < table.Length; i++)
         {
-            uint crc = value;
+            uint crc = i < 256 ? (uint)i : table[i - 256];
             for (int bit = 0; bit < 8; bit++)
             {
                 crc = (crc & 1) != 0 ? crc >> 1 ^ 0xEDB88320 : crc >> 1;
             }
 
-            tables[0][value] = crc;
+            table[i] = crc;
         }
 
-        for (int more = 1; more < 8; more++)
-        {
-            for (int value = 0; value < 256; value++)
-            {
-                uint before = tables[more - 1][value];
-                tables[more][value] = tables[0][(byte)before] ^ before >> 8;
-            }
-        }
-
-        return tables;
+        return table;
     }
 }

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Files;
@@ -16,33 +15,20 @@ internal sealed partial class FolderLock : IDisposable
     private const int MostTries = 100;
     private const string WithoutLocks = ", without locks";
 
-    /// <summary>The lock files that this process has created on file systems without locks.</summary>
-    private static readonly ConcurrentDictionary<string, bool> Taken = new();
-
     private readonly string _path;
     private readonly FileStream _file;
 
     private FolderLock(string path, FileStream file) => (_path, _file) = (path, file);
 
-    /// <summary>Creates a folder if it does not exist, and locks it. Temporary files of a killed process do not count as content.</summary>
-    /// <returns>Null if the folder is not empty.</returns>
-    /// <exception cref="InputException">Another process has locked it, or it cannot be written.</exception>
-    public static FolderLock? TakeEmpty(string folder)
+    /// <summary>Creates a folder if it does not exist, and locks it; null if it is not empty.</summary>
+    public static FolderLock? TakeEmpty(string folder) => Writing(folder, () =>
     {
-        try
+        if (!IsEmpty(folder))
         {
-            if (!IsEmpty(folder))
-            {
-                return null;
-            }
-
-            Directory.CreateDirectory(folder);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw NotWritable(folder, e);
+            return null;
         }
 
+        Directory.CreateDirectory(folder);
         FolderLock taken = Take(folder);
         if (IsEmpty(folder))
         {
@@ -51,113 +37,69 @@ internal sealed partial class FolderLock : IDisposable
 
         taken.Dispose(); // another process wrote there in between, and has ended
         return null;
-    }
+    });
 
     /// <summary>Locks an existing folder.</summary>
-    /// <exception cref="InputException">Another process has locked it, or it cannot be written.</exception>
-    public static FolderLock Take(string folder)
+    public static FolderLock Take(string folder) => Writing(folder, () =>
     {
-        FileShare share = OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None;
         string path = Path.Combine(folder, Name);
+        return IsOurs(path)
+            ? Repeat(folder, path, isLast => TryTake(folder, path, isLast))
+            : throw new InputException($"{path}: is not a lock of this program; move it away");
+    });
+
+    /// <summary>Locks a folder on a file system without locks, by creating the lock file, which must not exist yet.</summary>
+    internal static FolderLock TakeWithoutLocks(string folder, string path) => Repeat(folder, path, isLast =>
+    {
         try
         {
-            if (!IsOurs(path))
+            FileStream file = new(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, 1);
+            if (Sign(file, WithoutLocks) == Read(path))
             {
-                throw new InputException($"{path}: is not a lock of this program; move it away");
+                return new FolderLock(path, file);
             }
 
-            for (int tries = 0; tries < MostTries; tries++)
+            file.Dispose();
+        }
+        catch (IOException e) when ((e.HResult & 0xffff) is FileExists or FileExistsOnWindows) // it may be gone again by now
+        {
+            string? holder = Read(path);
+            if (holder is { Length: > 0 } && !HasEnded(holder))
             {
-                FileStream file;
-                try
-                {
-                    file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, share, 1);
-                }
-                catch (IOException e) when (IsHeld(e) && Read(path) is not { Length: > 0 } && tries < MostTries - 1)
-                {
-                    Thread.Sleep(1); // the process that has the lock is about to write its name, or to delete the file
-                    continue;
-                }
-
-                bool? mine = OperatingSystem.IsWindows() ? true : Posix.Lock(file.SafeFileHandle);
-                if (mine is null)
-                {
-                    bool signed = file.Length > 0;
-                    file.Dispose();
-                    if (!signed)
-                    {
-                        Remove(path, ""); // this process has created it; or another one has, which will notice and try again
-                    }
-
-                    return TakeWithoutLocks(folder, path);
-                }
-
-                if (mine is false) // possible if .NET's own locking is turned off
-                {
-                    file.Dispose();
-                    throw Held(folder, path);
-                }
-
-                string before = Text(file);
-                if (before.EndsWith(WithoutLocks, StringComparison.Ordinal) && !HasEnded(path, before))
-                {
-                    file.Dispose();
-                    throw HeldWithoutLocks(folder, path, before);
-                }
-
-                string holder = Sign(file);
-                bool shared = OperatingSystem.IsWindows() || Posix.ShareLock(file.SafeFileHandle); // others can now read the text
-                if (shared && Read(path) is { } text && (text == holder || text.Length == 0))
-                {
-                    return new FolderLock(path, file);
-                }
-
-                file.Dispose(); // the file was deleted after it had been opened here, or another process was quicker
-                Thread.Sleep(1);
+                throw HeldWithoutLocks(folder, path, holder);
             }
 
-            throw Held(folder, path);
+            if (holder is { Length: > 0 } || (holder is not null && isLast))
+            {
+                Remove(path, holder); // a killed process has left it
+            }
         }
-        catch (IOException e) when (IsHeld(e))
+
+        return null;
+    });
+
+    /// <summary>Whether a folder does not exist, or contains nothing but this program's lock and temporary files.</summary>
+    public static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
+        .All(path => (Path.GetFileName(path) == Name && IsOurs(path)) || AtomicFile.IsLeftOver(Path.GetFileName(path)));
+
+    /// <summary>Unlocks the folder.</summary>
+    public void Dispose()
+    {
+        if (_file.CanWrite)
         {
-            throw Held(folder, path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw NotWritable(folder, e);
+            AtomicFile.Try(() => File.Delete(_path)); // while it is still locked; if it stays, what counts is the lock
+            _file.Dispose();
         }
     }
 
-    /// <summary>Locks a folder on a file system without locks, by creating the lock file, which must not exist yet.</summary>
-    internal static FolderLock TakeWithoutLocks(string folder, string path)
+    /// <summary>Tries until the lock is taken; null means that another process was quicker, or is about to write its name.</summary>
+    private static FolderLock Repeat(string folder, string path, Func<bool, FolderLock?> tryTake)
     {
-        for (int tries = 0; tries < MostTries; tries++)
+        for (int left = MostTries; left > 0; left--)
         {
-            try
+            if (tryTake(left <= 2) is { } taken)
             {
-                FileStream file = new(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, 1);
-                Taken.TryAdd(Path.GetFullPath(path), true);
-                string holder = Sign(file, WithoutLocks);
-                if (Read(path) == holder)
-                {
-                    return new FolderLock(path, file);
-                }
-
-                Taken.TryRemove(Path.GetFullPath(path), out _);
-                file.Dispose();
-            }
-            catch (IOException e) when ((e.HResult & 0xffff) is FileExists or FileExistsOnWindows) // it may be gone again by now
-            {
-                string? holder = Read(path);
-                if (holder is { Length: > 0 } && !HasEnded(path, holder))
-                {
-                    throw HeldWithoutLocks(folder, path, holder);
-                }
-
-                if (holder is { Length: > 0 } || (holder is not null && tries == MostTries - 2))
-                {
-                    Remove(path, holder); // a killed process has left it
-                }
+                return taken;
             }
 
             Thread.Sleep(1);
@@ -166,33 +108,75 @@ internal sealed partial class FolderLock : IDisposable
         throw Held(folder, path);
     }
 
-    /// <summary>
-    /// Deletes a lock file if its text is still the given one. Another process may have replaced the file in between. So the file is
-    /// renamed first, then read, and renamed back if its text is another one.
-    /// </summary>
-    private static void Remove(string path, string said)
+    private static FolderLock? TryTake(string folder, string path, bool isLast)
     {
-        string aside = AtomicFile.TemporaryPath(path);
+        FileShare share = OperatingSystem.IsWindows() ? FileShare.Read | FileShare.Delete : FileShare.None;
+        FileStream? file = null;
+        FolderLock? taken = null;
         try
         {
-            File.Move(path, aside);
-            if (Read(aside) == said)
+            file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, share, 1);
+            bool? mine = Posix.Lock(file.SafeFileHandle);
+            if (mine is null)
             {
-                File.Delete(aside);
+                bool signed = file.Length > 0;
+                file.Dispose();
+                if (!signed)
+                {
+                    Remove(path, ""); // this process has created it; or another one has, which will notice and try again
+                }
+
+                return TakeWithoutLocks(folder, path);
             }
-            else
+
+            if (mine is false) // possible if .NET's own locking is turned off
             {
-                File.Move(aside, path);
+                throw Held(folder, path);
             }
+
+            string before = Text(file);
+            if (before.EndsWith(WithoutLocks, StringComparison.Ordinal) && !HasEnded(before))
+            {
+                throw HeldWithoutLocks(folder, path, before);
+            }
+
+            string holder = Sign(file);
+            bool shared = Posix.ShareLock(file.SafeFileHandle); // others can now read the text
+            bool isOurs = shared && Read(path) is { } text && (text == holder || text.Length == 0);
+            taken = isOurs ? new FolderLock(path, file) : null; // else it was deleted after it had been opened, or another was quicker
+            return taken;
         }
-        catch (IOException)
+        catch (IOException e) when (IsHeld(e))
         {
-            // Another process was quicker.
+            // Without a name, the process that has the lock is about to write its name, or to delete the file.
+            return Read(path) is { Length: > 0 } || isLast ? throw Held(folder, path) : null;
+        }
+        finally
+        {
+            if (taken is null)
+            {
+                file?.Dispose();
+            }
         }
     }
 
+    /// <summary>Deletes a lock file if it still says so. It is renamed first, because another process may have replaced it.</summary>
+    private static void Remove(string path, string said) => AtomicFile.Try(() =>
+    {
+        string aside = AtomicFile.TemporaryPath(path);
+        File.Move(path, aside);
+        if (Read(aside) == said)
+        {
+            File.Delete(aside);
+        }
+        else
+        {
+            File.Move(aside, path);
+        }
+    });
+
     /// <summary>Whether the process that a lock names has certainly ended. This is only known for processes of this machine.</summary>
-    private static bool HasEnded(string path, string holder)
+    private static bool HasEnded(string holder)
     {
         Match match = Holder().Match(holder);
         if (!match.Success || match.Groups["machine"].Value != Environment.MachineName)
@@ -200,22 +184,11 @@ internal sealed partial class FolderLock : IDisposable
             return false;
         }
 
-        int id = int.Parse(match.Groups["id"].Value, CultureInfo.InvariantCulture);
-        if (id == Environment.ProcessId)
-        {
-            return !Taken.ContainsKey(Path.GetFullPath(path)); // if not taken: a process of another container had the same number
-        }
-
         try
         {
-            using Process process = Process.GetProcessById(id);
-            if (process.HasExited || IsZombie(id))
-            {
-                return true;
-            }
-
-            DateTime since = DateTime.Parse(match.Groups["since"].Value, CultureInfo.InvariantCulture);
-            return process.StartTime.ToUniversalTime() > since.AddSeconds(2); // then the number has been used again
+            using Process process = Process.GetProcessById(int.Parse(match.Groups["id"].Value, CultureInfo.InvariantCulture));
+            return process.HasExited || IsZombie(process.Id) || process.StartTime.ToUniversalTime() // the number may have been used again
+                > DateTime.Parse(match.Groups["since"].Value, CultureInfo.InvariantCulture).AddSeconds(2);
         }
         catch (Exception e) when (e is ArgumentException or InvalidOperationException)
         {
@@ -228,41 +201,8 @@ internal sealed partial class FolderLock : IDisposable
     }
 
     /// <summary>Whether a process has ended, but its parent has not read its exit status yet.</summary>
-    private static bool IsZombie(int id)
-    {
-        try
-        {
-            string stat = OperatingSystem.IsLinux() ? File.ReadAllText($"/proc/{id}/stat") : "";
-            return stat.LastIndexOf(')') is > 0 and var end && stat.AsSpan(end).StartsWith(") Z");
-        }
-        catch (IOException)
-        {
-            return true; // it is gone by now
-        }
-        catch (UnauthorizedAccessException)
-        {
-            return false;
-        }
-    }
-
-    /// <summary>Unlocks the folder.</summary>
-    public void Dispose()
-    {
-        if (_file.CanWrite)
-        {
-            try
-            {
-                File.Delete(_path); // while it is still locked
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // A file that stays does no harm: what counts is the lock.
-            }
-
-            Taken.TryRemove(Path.GetFullPath(_path), out _);
-            _file.Dispose();
-        }
-    }
+    private static bool IsZombie(int id) => OperatingSystem.IsLinux()
+        && (Read($"/proc/{id}/stat") is not { } stat || stat.Contains(") Z ", StringComparison.Ordinal));
 
     /// <summary>Writes which process has the lock, in a text that is unique. Writes nothing if the disk is full.</summary>
     private static string Sign(FileStream file, string how = "")
@@ -283,6 +223,19 @@ internal sealed partial class FolderLock : IDisposable
         }
     }
 
+    /// <summary>Runs a function that writes into a folder, and says so if that is not possible.</summary>
+    private static T Writing<T>(string folder, Func<T> write)
+    {
+        try
+        {
+            return write();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{folder}: cannot be written: {e.Message.TrimEnd('.')}; give a folder that you may write to", e);
+        }
+    }
+
     private static bool IsHeld(IOException e) =>
         OperatingSystem.IsWindows() ? (e.HResult & 0xffff) == SharingViolation : e.HResult == Posix.WouldBlock;
 
@@ -296,19 +249,10 @@ internal sealed partial class FolderLock : IDisposable
         $"{folder}: is being written by {holder}, as {path} says; "
         + "if that process has ended, delete the file (this file system has no locks, so the program cannot tell)");
 
-    private static InputException NotWritable(string folder, Exception e) =>
-        new($"{folder}: cannot be written: {e.Message.TrimEnd('.')}; give a folder that you may write to", e);
-
-    /// <summary>Whether a folder does not exist, or contains nothing but this program's lock and temporary files.</summary>
-    internal static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
-        .Select(Path.GetFileName).All(name => (name == Name && IsOurs(Path.Combine(folder, name))) || AtomicFile.IsLeftOver(name!));
-
     /// <summary>Whether there is no lock file, or one of this program: a regular file that names a process, or is still empty.</summary>
     private static bool IsOurs(string path)
     {
-        FileKind kind = OperatingSystem.IsWindows()
-            ? Directory.Exists(path) ? FileKind.Folder : File.Exists(path) ? FileKind.Regular : FileKind.Missing
-            : Posix.Status(path, follow: false).Kind;
+        FileKind kind = Posix.Status(path, follow: false).Kind;
         return kind == FileKind.Missing || (kind == FileKind.Regular
             && (Read(path) is not { Length: > 0 } text || text.StartsWith("process ", StringComparison.Ordinal)));
     }
@@ -321,13 +265,9 @@ internal sealed partial class FolderLock : IDisposable
             using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             return Text(file);
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return null;
-        }
-        catch (UnauthorizedAccessException)
-        {
-            return "";
+            return e is IOException ? null : "";
         }
     }
 

@@ -1,8 +1,6 @@
 namespace CudnnDigits.Files;
 
-/// <summary>
-/// Recognises files of other formats that people give as weights, by their first bytes, and says how to save them as safetensors.
-/// </summary>
+/// <summary>Recognises other formats that people give as weights by their first bytes, and says how to save them as safetensors.</summary>
 internal static class ForeignWeights
 {
     private const int Start = 64; // bytes that are looked at
@@ -11,17 +9,12 @@ internal static class ForeignWeights
     private const string FromKeras =
         "is a Keras file; save its arrays as safetensors, under PyTorch's names and in PyTorch's layouts, in Python: "
         + "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1), …}, "
-        + "\"model.safetensors\"); "
-        + "docs/weights.md shows all of it";
+        + "\"model.safetensors\"); docs/weights.md shows all of it";
 
-    /// <summary>
-    /// Pickle's LONG1 with torch's magic number, 0x1950a86a20f9469cfc6c: how files of torch.save began before they were zip files.
-    /// </summary>
+    /// <summary>Pickle's LONG1 with torch's magic number, 0x1950a86a20f9469cfc6c: files of torch.save before version 1.6.</summary>
     private static ReadOnlySpan<byte> TorchMagic => [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-    /// <summary>
-    /// Says what an open file is and what to do about it. Null if it may be a safetensors file; then nothing has been read from it.
-    /// </summary>
+    /// <summary>Says what an open file is and what to do about it. Null, with nothing read, if it may be a safetensors file.</summary>
     public static string? Describe(InputFile file)
     {
         ReadOnlySpan<byte> start = file.Peek(Start);
@@ -37,21 +30,14 @@ internal static class ForeignWeights
             : start is [0x1f, 0x8b, ..] ? "is packed by gzip; unpack it first, with gunzip"
             : start.StartsWith("version https://git-lfs"u8) ? "is a Git LFS pointer, not the file itself; fetch that with git lfs pull"
             : start.IsEmpty ? "is empty"
-            : Trimmed(start) is [(byte)'<', ..] ? "is a web page, not the file that it offers; download that"
-            : start.Length >= 8 && IsText(start) ? $"not a safetensors file: it is text that begins with '{Beginning(start)}'"
+            : start.TrimStart("\uFEFF \r\n\t"u8) is [(byte)'<', ..] ? "is a web page, not the file that it offers; download that"
+            : start.Length >= 8 && IsText(start)
+                ? $"not a safetensors file: it is text that begins with '{KnownFile.Shorten(Encoding.ASCII.GetString(start), 16)}'"
             : KnownFile.Name(start) is { } kind ? $"not a safetensors file: it is {kind}"
             : null;
     }
 
-    /// <summary>Without a byte order mark and white space.</summary>
-    private static ReadOnlySpan<byte> Trimmed(ReadOnlySpan<byte> text) => text.TrimStart("\uFEFF \r\n\t"u8);
-
-    private static string Beginning(ReadOnlySpan<byte> text) =>
-        SafeTensors.Shorten(Encoding.UTF8.GetString(text[..Math.Min(16, text.Length)]));
-
-    /// <summary>
-    /// Whether a file begins as ONNX does: a protocol buffer with the format's version as its first field, then any other field of a model.
-    /// </summary>
+    /// <summary>Whether a file begins as ONNX does: a protocol buffer with the format's version, then any other field of a model.</summary>
     public static bool IsOnnx(ReadOnlySpan<byte> start) =>
         !IsSafeTensors(start) && start is [0x08, > 0 and < 0x80, 0x12 or 0x1a or 0x22 or 0x28 or 0x32 or 0x3a or 0x42, ..];
 

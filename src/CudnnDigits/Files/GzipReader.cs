@@ -35,7 +35,7 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
             }
             catch (InvalidDataException e)
             {
-                throw new InputException(Damaged("the compressed data is damaged").Message, e);
+                throw Damaged("the compressed data is damaged", e);
             }
 
             if (read > 0)
@@ -121,10 +121,7 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
         }
     }
 
-    /// <summary>
-    /// Checks and skips the trailer. DeflateStream does not tell where in the last bytes that it got the compressed data ended. But the
-    /// eight bytes of the trailer are known by now, so this method searches for them.
-    /// </summary>
+    /// <summary>Checks and skips the trailer. DeflateStream has got it with its last bytes, so its expected bytes are searched.</summary>
     private void EndMember()
     {
         Span<byte> trailer = stackalloc byte[TrailerBytes];
@@ -143,7 +140,8 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
         _member = null;
     }
 
-    private InputException Damaged(string how) => new($"{name}: {how}; download or pack the file again");
+    private InputException Damaged(string how, Exception? inner = null) =>
+        new($"{name}: {how}; download or pack the file again", inner!);
 
     /// <summary>
     /// Hands the file's bytes to DeflateStream in pieces that can be put back. Where the file ends soon or another member may begin, the
@@ -163,11 +161,8 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
         {
             ReadOnlySpan<byte> next = file.Peek(Ahead);
             int piece = next.Length < Ahead || next.IndexOf(MemberStart) >= 0 ? 1 : Piece;
-            next = next[..Math.Min(Math.Min(next.Length, buffer.Length), piece)];
-            next.CopyTo(buffer);
-            file.Skip(next.Length);
-            Last = next.Length;
-            return next.Length;
+            Last = file.Read(buffer[..Math.Min(Math.Min(next.Length, buffer.Length), piece)]);
+            return Last;
         }
     }
 }

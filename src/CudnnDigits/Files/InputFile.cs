@@ -20,21 +20,27 @@ internal sealed class InputFile : ReadOnlyStream
     /// <summary>Bytes read so far.</summary>
     public long Taken { get; private set; }
 
+    /// <summary>Whether it is a regular file. Devices and files of /proc claim that they can seek and are empty.</summary>
+    private bool IsPlain => _file.CanSeek && _file.Length > 0;
+
     /// <summary>The unpacked bytes of a packed file, as a file of its own.</summary>
     public static InputFile Of(string path, Stream unpacked) => new(path, unpacked);
 
-    /// <summary>Opens a file.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="expected">What the user should give instead, for messages: "a .safetensors file".</param>
-    /// <exception cref="InputException">The file does not exist, is a folder, or cannot be read.</exception>
-    public static InputFile Open(string path, string expected)
+    /// <summary>Opens a file; the message of a failure says what is expected, such as "a .safetensors file".</summary>
+    public static InputFile Open(string path, string expected) => Reading(path, () =>
+    {
+        string input = path == "-" && !OperatingSystem.IsWindows() ? "/dev/stdin for standard input, or " : "";
+        return Directory.Exists(path) ? throw new InputException($"{path}: is a folder; give {expected}")
+            : !File.Exists(path) ? throw new InputException($"{path}: no such file; give {input}{expected}")
+            : new InputFile(path, new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan));
+    });
+
+    /// <summary>Runs a function that reads a file or a folder, and names that in the message of a failure.</summary>
+    public static T Reading<T>(string path, Func<T> read)
     {
         try
         {
-            string input = path == "-" && !OperatingSystem.IsWindows() ? "/dev/stdin for standard input, or " : "";
-            return Directory.Exists(path) ? throw new InputException($"{path}: is a folder; give {expected}")
-                : !File.Exists(path) ? throw new InputException($"{path}: no such file; give {input}{expected}")
-                : new(path, new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0, FileOptions.SequentialScan));
+            return read();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -42,37 +48,32 @@ internal sealed class InputFile : ReadOnlyStream
         }
     }
 
-    /// <summary>
-    /// All bytes of the file, at most <paramref name="most"/>. Memory grows with the bytes that are there, not with the stated
-    /// size.
-    /// </summary>
-    /// <exception cref="InputException">The file cannot be read, or is longer.</exception>
-    public byte[] ReadAll(long most, string expected)
+    /// <summary>The error for a file or folder whose reading failed.</summary>
+    public static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
+
+    /// <summary>All bytes of the file, of which there may be at most so many.</summary>
+    public byte[] ReadAll(long most, string expected) => Reading(Path, () =>
     {
-        try
+        byte[] bytes = ReadUpTo(most);
+        return Peek(1).IsEmpty
+            ? bytes
+            : throw new InputException($"{Path}: goes on after {most >> 20} MiB, more than it can hold; give {expected}");
+    });
+
+    /// <summary>The next bytes, fewer at the end of the file. Memory grows with the bytes that are there, not with the count.</summary>
+    public byte[] ReadUpTo(long count)
+    {
+        byte[] bytes = new byte[Math.Min(count, IsPlain ? _file.Length : _buffer.Length)];
+        for (int read = 0; ;)
         {
-            byte[] bytes = new byte[IsPlain ? Math.Min(most, _file.Length) : 0];
-            int count = 0;
-            while (true)
+            read += this.ReadAtLeast(bytes.AsSpan(read), bytes.Length - read, throwOnEndOfStream: false);
+            if (read < bytes.Length || read == count || Peek(1).IsEmpty)
             {
-                count += this.ReadAtLeast(bytes.AsSpan(count), bytes.Length - count, throwOnEndOfStream: false);
-                if (count < bytes.Length || Peek(1).IsEmpty)
-                {
-                    Array.Resize(ref bytes, count);
-                    return bytes;
-                }
-
-                if (count == most)
-                {
-                    throw new InputException($"{Path}: goes on after {most >> 20} MiB, more than it can hold; give {expected}");
-                }
-
-                Array.Resize(ref bytes, (int)Math.Min(most, Math.Max(1 << 16, 2L * count)));
+                Array.Resize(ref bytes, read);
+                return bytes;
             }
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw Unreadable(Path, e);
+
+            Array.Resize(ref bytes, (int)Math.Min(count, 2L * read));
         }
     }
 
@@ -136,20 +137,10 @@ internal sealed class InputFile : ReadOnlyStream
             return direct;
         }
 
-        if (_start == _end)
-        {
-            Peek(1); // fills the buffer
-        }
-
+        Peek(1); // fills the buffer if it is empty
         ReadOnlySpan<byte> next = _buffer.AsSpan(_start, Math.Min(_end - _start, buffer.Length));
         next.CopyTo(buffer);
         Skip(next.Length);
         return next.Length;
     }
-
-    /// <summary>Whether it is a regular file. Devices and files of /proc claim that they can seek and are empty.</summary>
-    private bool IsPlain => _file.CanSeek && _file.Length > 0;
-
-    /// <summary>The error for a file or folder whose reading failed.</summary>
-    internal static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
 }

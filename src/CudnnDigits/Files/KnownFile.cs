@@ -31,8 +31,7 @@ internal static partial class KnownFile
 
     private static readonly string[] HeicBrands = ["heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"];
 
-    /// <summary>The kind of a file: "a HEIC picture"; null if it is not known.</summary>
-    /// <param name="head">The first <see cref="HeadBytes"/> bytes.</param>
+    /// <summary>The kind of a file by its first <see cref="HeadBytes"/> bytes: "a HEIC picture"; null if it is not known.</summary>
     public static string? Name(ReadOnlySpan<byte> head)
     {
         string start = Encoding.Latin1.GetString(head[..Math.Min(head.Length, HeadBytes)]);
@@ -66,7 +65,7 @@ internal static partial class KnownFile
     public static string Printable(string text) => Shorten(text, 40);
 
     /// <inheritdoc cref="Printable(string)"/>
-    public static string Shorten(string text, int most)
+    public static string Shorten(string text, int most = 60)
     {
         string clean = string.Concat(text.Take(most).Select(c => char.IsControl(c) || char.IsSurrogate(c) ? '?' : c));
         return text.Length > most ? clean + "…" : clean;

@@ -12,22 +12,16 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
     public bool IsFile => Status.Kind is FileKind.Regular or FileKind.Missing;
 
     /// <summary>Follows the links of a path.</summary>
-    /// <exception cref="InputException">It is a folder or a socket, its links form a circle, or its descriptor is not open.</exception>
-    /// <exception cref="IOException">The folder does not exist or cannot be read.</exception>
-    /// <exception cref="UnauthorizedAccessException">The folder may not be read.</exception>
     public static OutputPlace Of(string path)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         OutputPlace place = OperatingSystem.IsWindows() ? OfWindows(path) : Follow(path);
-        if (place.Status.Kind is FileKind.Folder or FileKind.Socket)
-        {
-            string what = place.Status.Kind == FileKind.Folder ? "folder" : "socket";
-            throw new InputException($"{path}: is a {what}; give the name of a file");
-        }
-
-        return place.Status.Kind != FileKind.Missing || Directory.Exists(System.IO.Path.GetDirectoryName(place.Path))
-            ? place
-            : throw new DirectoryNotFoundException($"there is no folder {System.IO.Path.GetDirectoryName(place.Path)}");
+        string? folder = System.IO.Path.GetDirectoryName(place.Path);
+        return place.Status.Kind == FileKind.Folder ? throw new InputException($"{path}: is a folder; give the name of a file")
+            : place.Status.Kind == FileKind.Socket ? throw new InputException($"{path}: is a socket; give the name of a file")
+            : place.Status.Kind == FileKind.Missing && !Directory.Exists(folder)
+                ? throw new DirectoryNotFoundException($"there is no folder {folder}")
+            : place;
     }
 
     /// <summary>Whether two paths lead to the same regular file, also by links. On Windows hard links are not recognised.</summary>
@@ -35,19 +29,11 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
     {
         if (OperatingSystem.IsWindows())
         {
-            return File.Exists(first)
-                && string.Equals(OfWindows(first).Path, OfWindows(second).Path, StringComparison.OrdinalIgnoreCase);
+            return File.Exists(first) && OfWindows(first).Path.Equals(OfWindows(second).Path, StringComparison.OrdinalIgnoreCase);
         }
 
-        try
-        {
-            FileStatus one = Posix.Status(first, follow: true), other = Posix.Status(second, follow: true);
-            return one.Kind == FileKind.Regular && (one.Kind, one.Device, one.Inode) == (other.Kind, other.Device, other.Inode);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return false; // a path that cannot be read is refused elsewhere
-        }
+        FileStatus one = Posix.StatusOrMissing(first), other = Posix.StatusOrMissing(second);
+        return one.Kind == FileKind.Regular && (one.Kind, one.Device, one.Inode) == (other.Kind, other.Device, other.Inode);
     }
 
     private static OutputPlace OfWindows(string path)
@@ -59,10 +45,8 @@ internal sealed record OutputPlace(string Path, FileStatus Status, int? Descript
         }
 
         full = File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
-        FileKind kind = Directory.Exists(full) || System.IO.Path.EndsInDirectorySeparator(full) ? FileKind.Folder
-            : File.Exists(full) ? FileKind.Regular
-            : FileKind.Missing;
-        return new OutputPlace(full, new FileStatus { Kind = kind });
+        FileStatus status = Posix.Status(full, follow: true);
+        return new OutputPlace(full, System.IO.Path.EndsInDirectorySeparator(full) ? status with { Kind = FileKind.Folder } : status);
     }
 
     private static OutputPlace Follow(string path)

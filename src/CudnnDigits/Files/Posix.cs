@@ -14,13 +14,14 @@ internal enum FileKind
 /// <summary>What the system says about a file. Device and inode together identify it.</summary>
 internal readonly record struct FileStatus(FileKind Kind, ulong Device, ulong Inode, uint Owner, uint Group, UnixFileMode Mode);
 
-/// <summary>System calls that .NET does not offer. Only for Linux and macOS.</summary>
+/// <summary>System calls that .NET does not offer, for Linux and macOS.</summary>
 internal static unsafe partial class Posix
 {
     private const int NoSuchFile = 2, Interrupted = 4, NotPermitted = 1, AccessDenied = 13, NotAFolder = 20;
     private const int GetFlags = 1, CloseOnExec = 1, GetMode = 3, WriteOnly = 1, ReadAndWrite = 2; // fcntl, the same on both systems
     private const int ToWrite = 2; // access, the same on both systems
     private const int LinuxHere = -100, LinuxNoFollow = 0x100; // statx
+    private const int MacHere = -2, MacNoFollow = 0x20; // fstatat
     private const nuint LinuxWindowSize = 0x5413; // ioctl
     private const int LockShared = 1, LockAlone = 2, LockNow = 4; // flock, the same on both systems
     private const int LongestPath = 4096;
@@ -32,16 +33,19 @@ internal static unsafe partial class Posix
 
     private static int NameTooLong => OperatingSystem.IsMacOS() ? 63 : 36;
 
-    /// <summary>The status of a file; of the file that a link leads to where <paramref name="follow"/> is set.</summary>
-    /// <exception cref="IOException">It cannot be read, for example because links form a circle.</exception>
-    /// <exception cref="UnauthorizedAccessException">A folder of the path may not be searched.</exception>
+    /// <summary>The status of a file, or with follow of the file that a link leads to; only its kind on Windows.</summary>
     public static FileStatus Status(string path, bool follow)
     {
+        if (OperatingSystem.IsWindows())
+        {
+            return new() { Kind = Directory.Exists(path) ? FileKind.Folder : File.Exists(path) ? FileKind.Regular : FileKind.Missing };
+        }
+
         byte* buffer = stackalloc byte[256];
         bool mac = OperatingSystem.IsMacOS();
         int result = !mac ? Statx(LinuxHere, path, follow ? 0 : LinuxNoFollow, 0x7ff, buffer)
-            : RuntimeInformation.ProcessArchitecture == Architecture.X64 ? (follow ? Stat64(path, buffer) : Lstat64(path, buffer))
-            : follow ? Stat(path, buffer) : Lstat(path, buffer);
+            : RuntimeInformation.ProcessArchitecture == Architecture.X64 ? StatAtX64(MacHere, path, buffer, follow ? 0 : MacNoFollow)
+            : StatAt(MacHere, path, buffer, follow ? 0 : MacNoFollow);
         if (result != 0)
         {
             return Marshal.GetLastPInvokeError() == NoSuchFile ? default : throw Error(path);
@@ -63,19 +67,27 @@ internal static unsafe partial class Posix
             : new(kind, *(ulong*)(buffer + 136), *(ulong*)(buffer + 32), *(uint*)(buffer + 20), *(uint*)(buffer + 24), permissions);
     }
 
+    /// <summary>The status of the file that a path leads to, as of a missing file if it cannot be read.</summary>
+    public static FileStatus StatusOrMissing(string path)
+    {
+        try
+        {
+            return Status(path, follow: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return default;
+        }
+    }
+
     /// <summary>The path of a folder with all links resolved.</summary>
-    /// <exception cref="IOException">There is no such folder, or links form a circle.</exception>
-    /// <exception cref="UnauthorizedAccessException">A folder of the path may not be searched.</exception>
     public static string RealPath(string folder)
     {
         byte* buffer = stackalloc byte[LongestPath];
         return RealPath(folder, buffer) != null ? Marshal.PtrToStringUTF8((nint)buffer)! : throw Error(folder);
     }
 
-    /// <summary>
-    /// Whether a descriptor was open when this process started. Descriptors that the runtime has opened since then are marked
-    /// close-on-exec; they may have taken a number that was free.
-    /// </summary>
+    /// <summary>Whether a descriptor was open when this process started; the runtime marks those that it opens close-on-exec.</summary>
     public static bool IsInherited(int descriptor) =>
         Fcntl(descriptor, GetFlags) is var flags && flags >= 0 && (flags & CloseOnExec) == 0;
 
@@ -95,18 +107,11 @@ internal static unsafe partial class Posix
     /// <summary>Whether this process may write to a file or a device. Nothing is opened.</summary>
     public static bool MayWrite(string path) => Access(path, ToWrite) == 0;
 
-    /// <summary>
-    /// Whether a user may replace a file in a folder where that user may create files. In a sticky folder, such as /tmp, only the owners
-    /// of the folder and of the file may.
-    /// </summary>
+    /// <summary>Whether a user who may create files in a folder may replace one there; in a sticky folder only owners may.</summary>
     public static bool MayReplace(FileStatus folder, FileStatus file, uint user) =>
         !folder.Mode.HasFlag(UnixFileMode.StickyBit) || user == 0 || user == folder.Owner || user == file.Owner;
 
-    /// <summary>
-    /// Writes at a descriptor's own position, which all processes share that have the descriptor; .NET's streams keep a position of their
-    /// own.
-    /// </summary>
-    /// <exception cref="IOException">The write failed.</exception>
+    /// <summary>Writes at a descriptor's own position, which all processes share that have it; .NET's streams keep their own.</summary>
     public static void Write(int descriptor, ReadOnlySpan<byte> bytes)
     {
         fixed (byte* first = bytes)
@@ -128,22 +133,17 @@ internal static unsafe partial class Posix
         }
     }
 
-    /// <summary>
-    /// Locks an open file exclusively, as .NET's FileShare.None does. (.NET does not, if its locking is turned off or the file system has
-    /// no locks.)
-    /// </summary>
-    /// <returns>False if another process has locked it; null if the file system has no locks.</returns>
-    public static bool? Lock(SafeHandle file) =>
-        Flock(file, LockAlone | LockNow) == 0 ? true : Marshal.GetLastPInvokeError() == WouldBlock ? false : null;
+    /// <summary>Locks an open file exclusively. False if another process has locked it; null if the file system has no locks.</summary>
+    /// <remarks>.NET's FileShare.None does the same, but not if its locking is turned off. On Windows sharing is enough.</remarks>
+    public static bool? Lock(SafeHandle file) => OperatingSystem.IsWindows() || Flock(file, LockAlone | LockNow) == 0 ? true
+        : Marshal.GetLastPInvokeError() == WouldBlock ? false
+        : null;
 
-    /// <summary>Makes the exclusive lock of an open file a shared one: others can read the file, but not lock it exclusively.</summary>
-    /// <returns>False if another process has locked it exclusively in between.</returns>
+    /// <summary>Lets others read a file that is locked exclusively. False if another process has locked it in between.</summary>
     public static bool ShareLock(SafeHandle file) =>
-        Flock(file, LockShared | LockNow) == 0 || Marshal.GetLastPInvokeError() != WouldBlock;
+        OperatingSystem.IsWindows() || Flock(file, LockShared | LockNow) == 0 || Marshal.GetLastPInvokeError() != WouldBlock;
 
-    /// <summary>
-    /// Gives an open file the owner, the group and the permissions of another file, as far as the system allows it.
-    /// </summary>
+    /// <summary>Gives an open file the owner, the group and the permissions of another file, as far as the system allows it.</summary>
     public static void TryCopyOwnerAndMode(SafeHandle file, FileStatus of)
     {
         if (Fchown(file, of.Owner, of.Group) != 0)
@@ -173,19 +173,17 @@ internal static unsafe partial class Posix
         return (long)Math.Min(limit[0], (ulong)wanted);
     }
 
-    /// <summary>
-    /// Makes glibc return native buffers of 128 KiB and more to the system as soon as they are freed. By default glibc stops doing so after
-    /// it has seen large ones, and keeps them for each thread. Other C libraries do not, and have no such function.
-    /// </summary>
+    /// <summary>Makes glibc return native buffers of 128 KiB and more to the system as soon as they are freed.</summary>
     public static void GiveBackLargeBuffers()
     {
-        const int MapThreshold = -3; // M_MMAP_THRESHOLD
+        const int MapThreshold = -3; // M_MMAP_THRESHOLD; by default glibc raises it after it has seen large buffers
         try
         {
             _ = MallocOption(MapThreshold, 128 << 10);
         }
         catch (EntryPointNotFoundException)
         {
+            // Another C library, which returns them anyway.
         }
     }
 
@@ -211,26 +209,17 @@ internal static unsafe partial class Posix
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Statx(int folder, string path, int flags, uint mask, byte* result);
 
-    [LibraryImport("libc", EntryPoint = "stat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Stat(string path, byte* result);
+    [LibraryImport("libc", EntryPoint = "fstatat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int StatAt(int folder, string path, byte* result, int flags);
 
-    [LibraryImport("libc", EntryPoint = "lstat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Lstat(string path, byte* result);
-
-    [LibraryImport("libc", EntryPoint = "stat$INODE64", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Stat64(string path, byte* result);
-
-    [LibraryImport("libc", EntryPoint = "lstat$INODE64", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Lstat64(string path, byte* result);
+    [LibraryImport("libc", EntryPoint = "fstatat$INODE64", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int StatAtX64(int folder, string path, byte* result, int flags);
 
     [LibraryImport("libc", EntryPoint = "realpath", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial byte* RealPath(string path, byte* result);
 
     [LibraryImport("libc", EntryPoint = "access", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Access(string path, int mode);
-
-    [LibraryImport("libc", EntryPoint = "geteuid")]
-    public static partial uint EffectiveUser();
 
     [LibraryImport("libc", EntryPoint = "ioctl")]
     private static partial int Ioctl(int descriptor, nuint request, void* result);

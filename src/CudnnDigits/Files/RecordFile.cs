@@ -10,12 +10,9 @@ namespace CudnnDigits.Files;
 internal static class RecordFile
 {
     private const string ChecksumKey = "sha256";
-    private const int MostCharacters = 1 << 26;
+    private const int MostBytes = 1 << 26;
 
-    /// <summary>
-    /// Writes a record, whole or not at all. The SHA-256 also covers <paramref name="beside"/>, the content of another file.
-    /// <paramref name="member"/> is added to the JSON object unless its value is null.
-    /// </summary>
+    /// <summary>Writes a record and, unless it is null, a further member. The SHA-256 also covers the content beside it.</summary>
     public static void Write<T>(
         string path, T record, JsonTypeInfo<T> type, string beside = "", (string Name, string? Value) member = default)
         where T : class
@@ -27,23 +24,10 @@ internal static class RecordFile
         }
 
         content.Add(ChecksumKey, Checksum(content, beside));
-        AtomicFile.Write(path, file =>
-        {
-            using (Utf8JsonWriter writer = new(file, new JsonWriterOptions { Indented = true }))
-            {
-                content.WriteTo(writer);
-            }
-
-            file.WriteByte((byte)'\n');
-        });
+        AtomicFile.WriteText(path, content.ToJsonString(type.Options) + "\n");
     }
 
-    /// <summary>
-    /// Reads a record; null if there is no file. The SHA-256 also covers <paramref name="beside"/>, the content of
-    /// <paramref name="besideFile"/>. <paramref name="mend"/> says what to do about a damaged file. <paramref name="take"/> removes members
-    /// that do not belong to the record.
-    /// </summary>
-    /// <exception cref="InputException">It cannot be read, or is damaged.</exception>
+    /// <summary>Reads a record; null if there is no file. Mend says what to do if it is damaged; take removes further members.</summary>
     public static T? Read<T>(
         string path, JsonTypeInfo<T> type, string mend = "restore a copy of it", string beside = "", string? besideFile = null,
         Action<JsonObject>? take = null)
@@ -80,30 +64,12 @@ internal static class RecordFile
     }
 
     /// <summary>Reads a text file that this program has written.</summary>
-    /// <exception cref="InputException">It cannot be read, or is too large to be such a file.</exception>
     public static string ReadText(string path)
     {
         CheckPlain(path);
-        try
-        {
-            using StreamReader reader = new(path);
-            StringBuilder text = new();
-            char[] part = new char[1 << 16];
-            for (int count; (count = reader.ReadBlock(part)) > 0;)
-            {
-                text.Append(part, 0, count);
-                if (text.Length > MostCharacters)
-                {
-                    throw new InputException($"{path}: is damaged: it is far larger than train writes it");
-                }
-            }
-
-            return text.ToString();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be read: {e.Message}", e);
-        }
+        using InputFile file = InputFile.Open(path, "the run's own");
+        using StreamReader reader = new(new MemoryStream(file.ReadAll(MostBytes, "the run's own")));
+        return reader.ReadToEnd();
     }
 
     /// <summary>Refuses a FIFO, a device or a socket in place of a file: reading it could block for ever.</summary>
@@ -116,17 +82,7 @@ internal static class RecordFile
     }
 
     /// <summary>Whether a file is no FIFO, device or socket. Also true if its status cannot be read; then opening it fails.</summary>
-    public static bool IsPlain(string path)
-    {
-        try
-        {
-            return OperatingSystem.IsWindows() || Posix.Status(path, follow: true).Kind is not (FileKind.Special or FileKind.Socket);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return true;
-        }
-    }
+    public static bool IsPlain(string path) => Posix.StatusOrMissing(path).Kind is not (FileKind.Special or FileKind.Socket);
 
     /// <summary>SHA-256, in hexadecimal, of the members in their order, without the white space between them.</summary>
     private static string Checksum(JsonObject content, string beside) =>

@@ -19,14 +19,13 @@ internal sealed class SafeTensors
     private const int MostDataBytes = 1 << 28;
     private const string MetadataKey = "__metadata__", ChecksumKey = "cudnn_digits.sha256";
 
-    private readonly string _name;
     private readonly byte[] _data;
     private readonly Dictionary<string, Entry> _entries = [];
     private readonly Dictionary<string, string> _metadata = [];
 
-    private SafeTensors(string name, Stream file)
+    private SafeTensors(InputFile file)
     {
-        _name = name;
+        Path = file.Path;
         ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(ReadExactly(file, 8, "it is shorter than its 8-byte header length"));
         if (headerLength > MostHeaderBytes)
         {
@@ -41,7 +40,7 @@ internal sealed class SafeTensors
                 throw new FormatException("does not begin with '{'");
             }
 
-            CountTokens(header);
+            CheckSize(header);
             using JsonDocument json = JsonDocument.Parse(header, new JsonDocumentOptions { AllowDuplicateProperties = false });
             foreach (JsonProperty property in json.RootElement.EnumerateObject())
             {
@@ -50,7 +49,7 @@ internal sealed class SafeTensors
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or KeyNotFoundException)
         {
-            throw new InputException(Damaged($"its header is not what the format says ({Shorten(e.Message)})").Message, e);
+            throw Damaged($"its header is not what the format says ({KnownFile.Shorten(e.Message)})", e);
         }
 
         _data = ReadExactly(file, CheckPlaces(), "its last tensor does not fit the file; it is damaged or cut off");
@@ -61,14 +60,14 @@ internal sealed class SafeTensors
 
         if (_metadata.TryGetValue(ChecksumKey, out string? checksum) && checksum != Checksum())
         {
-            throw new InputException($"{name}: is damaged: its content does not match its {ChecksumKey}; restore a copy of it "
+            throw new InputException($"{Path}: is damaged: its content does not match its {ChecksumKey}; restore a copy of it "
                 + $"(if you changed it on purpose, remove {ChecksumKey} from its metadata)");
         }
     }
 
-    private SafeTensors(string name, IEnumerable<KeyValuePair<string, string>> metadata, IReadOnlyList<NamedTensor> tensors)
+    private SafeTensors(string path, IEnumerable<KeyValuePair<string, string>> metadata, IReadOnlyList<NamedTensor> tensors)
     {
-        _name = name;
+        Path = path;
         _data = new byte[tensors.Sum(tensor => Buffer.ByteLength(tensor.Values))];
         int start = 0;
         foreach (NamedTensor tensor in tensors)
@@ -80,22 +79,18 @@ internal sealed class SafeTensors
             start += length;
         }
 
-        foreach ((string key, string value) in metadata)
-        {
-            _metadata.Add(key, value);
-        }
-
+        _metadata = new(metadata);
         _metadata.Add(ChecksumKey, Checksum());
     }
+
+    public string Path { get; }
 
     /// <summary>Free text beside the tensors.</summary>
     public IReadOnlyDictionary<string, string> Metadata => _metadata;
 
-    /// <summary>Names of the tensors.</summary>
     public IEnumerable<string> Names => _entries.Keys;
 
     /// <summary>Reads a file, or a pipe, with up to 256 MiB of tensors.</summary>
-    /// <exception cref="InputException">It does not exist, cannot be read, is damaged, or has another format.</exception>
     public static SafeTensors Read(string path)
     {
         using InputFile file = InputFile.Open(path, "a .safetensors file");
@@ -103,73 +98,51 @@ internal sealed class SafeTensors
     }
 
     /// <summary>Reads an open file from its beginning.</summary>
-    /// <exception cref="InputException">It cannot be read, is damaged, or has another format.</exception>
-    internal static SafeTensors Read(InputFile file)
-    {
-        try
-        {
-            return ForeignWeights.Describe(file) is { } other
-                ? throw new InputException($"{file.Path}: {other}")
-                : new SafeTensors(file.Path, file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{file.Path}: cannot be read: {e.Message}", e);
-        }
-    }
+    public static SafeTensors Read(InputFile file) => InputFile.Reading(file.Path, () => ForeignWeights.Describe(file) is { } other
+        ? throw new InputException($"{file.Path}: {other}")
+        : new SafeTensors(file));
 
-    /// <summary>Writes a file, whole or not at all; the tensors in the given order.</summary>
+    /// <summary>Writes a file with the tensors in the given order.</summary>
     public static void Write(string path, IEnumerable<KeyValuePair<string, string>> metadata, IReadOnlyList<NamedTensor> tensors)
     {
         SafeTensors content = new(path, metadata, tensors);
         byte[] header = content.Header();
-        byte[] length = new byte[8];
-        BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
         AtomicFile.Write(path, file =>
         {
-            file.Write(length);
+            file.Write(BitConverter.GetBytes((long)header.Length));
             file.Write(header);
             file.Write(content._data);
         });
     }
 
     /// <summary>Shape of a tensor, or null if there is no such tensor.</summary>
-    public IReadOnlyList<long>? Shape(string name) => _entries.TryGetValue(name, out Entry? entry) ? entry.Shape : null;
+    public IReadOnlyList<long>? Shape(string name) => _entries.GetValueOrDefault(name)?.Shape;
 
     /// <summary>Values of a floating-point tensor (F32, F64, F16 or BF16), as double.</summary>
-    /// <exception cref="InputException">There is no such tensor, or it has another type.</exception>
     public double[] Doubles(string name)
     {
         Entry entry = Find(name);
-        ReadOnlySpan<byte> bytes = Bytes(entry);
-        double[] values = new double[entry.Count];
-        for (int i = 0; i < values.Length; i++)
+        return entry.Type switch
         {
-            values[i] = entry.Type switch
-            {
-                "F64" => BinaryPrimitives.ReadDoubleLittleEndian(bytes[(8 * i)..]),
-                "F32" => BinaryPrimitives.ReadSingleLittleEndian(bytes[(4 * i)..]),
-                "F16" => (double)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
-                "BF16" => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes[(2 * i)..]) << 16),
-                _ => throw new InputException(
-                    $"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as one of these"),
-            };
-        }
-
-        return values;
+            "F64" => Values<double>(entry),
+            "F32" => Array.ConvertAll(Values<float>(entry), value => (double)value),
+            "F16" => Array.ConvertAll(Values<Half>(entry), value => (double)value),
+            "BF16" => Array.ConvertAll(Values<ushort>(entry), value => (double)BitConverter.UInt32BitsToSingle((uint)value << 16)),
+            _ => throw new InputException(
+                $"{Path}: tensor {KnownFile.Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as such"),
+        };
     }
 
     /// <summary>Values of a floating-point tensor, rounded to float.</summary>
     public float[] Floats(string name) => Array.ConvertAll(Doubles(name), value => (float)value);
 
     /// <summary>Values of an I64 tensor.</summary>
-    /// <exception cref="InputException">There is no such tensor, or it has another type.</exception>
     public long[] Integers(string name)
     {
         Entry entry = Find(name);
         return entry.Type == "I64"
-            ? MemoryMarshal.Cast<byte, long>(Bytes(entry)).ToArray()
-            : throw new InputException($"{_name}: tensor {Shorten(name)} is of type {entry.Type}, expected I64");
+            ? Values<long>(entry)
+            : throw new InputException($"{Path}: tensor {KnownFile.Shorten(name)} is of type {entry.Type}, expected I64");
     }
 
     /// <summary>Whether an existing tensor is a counter, such as batch norm's num_batches_tracked, and not a weight.</summary>
@@ -177,7 +150,7 @@ internal sealed class SafeTensors
         name.EndsWith("num_batches_tracked", StringComparison.Ordinal)
         || _entries[name] is { Count: 1, Shape.Length: 0, Type: ['I' or 'U', ..] };
 
-    private static void CountTokens(byte[] header)
+    private static void CheckSize(byte[] header)
     {
         Utf8JsonReader json = new(header);
         for (int count = 0; json.Read(); count++)
@@ -190,9 +163,12 @@ internal sealed class SafeTensors
     }
 
     private Entry Find(string name) =>
-        _entries.TryGetValue(name, out Entry? entry) ? entry : throw new InputException($"{_name}: holds no tensor {Shorten(name)}");
+        _entries.GetValueOrDefault(name) ?? throw new InputException($"{Path}: holds no tensor {KnownFile.Shorten(name)}");
 
-    private ReadOnlySpan<byte> Bytes(Entry entry) => _data.AsSpan(entry.Start, entry.Length);
+    private Span<byte> Bytes(Entry entry) => _data.AsSpan(entry.Start, entry.Length);
+
+    private T[] Values<T>(Entry entry)
+        where T : struct => MemoryMarshal.Cast<byte, T>(Bytes(entry)).ToArray();
 
     private void ReadEntry(JsonProperty property)
     {
@@ -206,7 +182,7 @@ internal sealed class SafeTensors
             return;
         }
 
-        string type = property.Value.GetProperty("dtype").GetString() ?? "";
+        string name = KnownFile.Shorten(property.Name), type = property.Value.GetProperty("dtype").GetString() ?? "";
         long[] shape = [.. property.Value.GetProperty("shape").EnumerateArray().Select(size => size.GetInt64())];
         long[] offsets = [.. property.Value.GetProperty("data_offsets").EnumerateArray().Select(offset => offset.GetInt64())];
         int bytesEach = type switch
@@ -215,15 +191,14 @@ internal sealed class SafeTensors
             "F32" or "I32" or "U32" => 4,
             "F16" or "BF16" or "I16" or "U16" => 2,
             "I8" or "U8" or "BOOL" or "F8_E5M2" or "F8_E4M3" or "F8_E8M0" => 1,
-            _ => throw Damaged($"tensor {Shorten(property.Name)} is of an unknown type, '{Shorten(type)}'"),
+            _ => throw Damaged($"tensor {name} is of an unknown type, '{KnownFile.Shorten(type)}'"),
         };
         UInt128 count = shape.Aggregate(
             (UInt128)1, (product, size) => size < 0 || product > uint.MaxValue ? UInt128.MaxValue : product * (UInt128)size);
         if (offsets is not [long start, long end] || start < 0 || start > end || end > MostDataBytes || count > MostDataBytes
             || count * (UInt128)bytesEach != (UInt128)(end - start))
         {
-            throw Damaged(
-                $"tensor {Shorten(property.Name)} does not fit the file; it is damaged or cut off, or far larger than a digit network");
+            throw Damaged($"tensor {name} does not fit the file; it is damaged or cut off, or far larger than a digit network");
         }
 
         _entries.Add(property.Name, new Entry(type, shape, (int)count, (int)start, (int)(end - start)));
@@ -235,12 +210,8 @@ internal sealed class SafeTensors
         int end = 0;
         foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Value.Start).ThenBy(entry => entry.Value.Length))
         {
-            if (entry.Start != end)
-            {
-                throw Damaged($"tensor {Shorten(name)} {(entry.Start < end ? "overlaps another" : "leaves bytes unused before it")}");
-            }
-
-            end += entry.Length;
+            string? fault = entry.Start < end ? "overlaps another" : entry.Start > end ? "leaves bytes unused before it" : null;
+            end = fault is null ? end + entry.Length : throw Damaged($"tensor {KnownFile.Shorten(name)} {fault}");
         }
 
         return end;
@@ -249,13 +220,7 @@ internal sealed class SafeTensors
     /// <summary>The header as JSON, padded with spaces to a multiple of 8 bytes.</summary>
     private byte[] Header()
     {
-        JsonObject metadata = [];
-        foreach ((string key, string value) in _metadata)
-        {
-            metadata.Add(key, value);
-        }
-
-        JsonObject header = new() { [MetadataKey] = metadata };
+        JsonObject header = new() { [MetadataKey] = new JsonObject(_metadata.Select(e => KeyValuePair.Create(e.Key, (JsonNode?)e.Value))) };
         foreach ((string name, Entry entry) in _entries)
         {
             header.Add(name, new JsonObject
@@ -270,20 +235,13 @@ internal sealed class SafeTensors
         return Encoding.ASCII.GetBytes(json.PadRight((json.Length + 7) / 8 * 8));
     }
 
-    /// <summary>
-    /// SHA-256, in hexadecimal: first a line "key=value" for each entry of the metadata except the checksum, ordered by key; then for each
-    /// tensor, ordered by name, a line "name dtype [shape]" and its bytes. The order of the header does not matter, so the checksum stays
-    /// valid when a tool writes the header in another order.
-    /// </summary>
+    /// <summary>SHA-256 of metadata and tensors, each ordered by name, because other tools may order the header otherwise.</summary>
     private string Checksum()
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach ((string key, string value) in _metadata.OrderBy(entry => entry.Key, StringComparer.Ordinal))
+        foreach ((string key, string value) in _metadata.Where(e => e.Key != ChecksumKey).OrderBy(e => e.Key, StringComparer.Ordinal))
         {
-            if (key != ChecksumKey)
-            {
-                hash.AppendData(Encoding.UTF8.GetBytes($"{key}={value}\n"));
-            }
+            hash.AppendData(Encoding.UTF8.GetBytes($"{key}={value}\n"));
         }
 
         foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Key, StringComparer.Ordinal))
@@ -295,32 +253,10 @@ internal sealed class SafeTensors
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    /// <summary>Allocates memory as bytes arrive, not as many as the file claims to have.</summary>
-    private byte[] ReadExactly(Stream file, int count, string otherwise)
-    {
-        byte[] bytes = new byte[Math.Min(count, 1 << 20)];
-        for (int read = 0; ;)
-        {
-            read += file.ReadAtLeast(bytes.AsSpan(read), bytes.Length - read, throwOnEndOfStream: false);
-            if (read < bytes.Length)
-            {
-                throw Damaged(otherwise);
-            }
+    private byte[] ReadExactly(InputFile file, int count, string otherwise) =>
+        file.ReadUpTo(count) is var bytes && bytes.Length == count ? bytes : throw Damaged(otherwise);
 
-            if (read == count)
-            {
-                return bytes;
-            }
-
-            Array.Resize(ref bytes, (int)Math.Min(count, 2L * read));
-        }
-    }
-
-    private InputException Damaged(string how) => new($"{_name}: not a safetensors file: {how}");
-
-    /// <summary>A name from a file, for messages: at most 60 characters, without control characters.</summary>
-    internal static string Shorten(string text) =>
-        new([.. text.Take(60).Select(character => char.IsControl(character) ? '?' : character)]);
+    private InputException Damaged(string how, Exception? inner = null) => new($"{Path}: not a safetensors file: {how}", inner!);
 
     private sealed record Entry(string Type, long[] Shape, int Count, int Start, int Length);
 }

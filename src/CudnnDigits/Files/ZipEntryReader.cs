@@ -11,8 +11,6 @@ internal sealed class ZipEntryReader : ReadOnlyStream
     private uint _crc;
     private long _length;
 
-    /// <summary>Opens the file.</summary>
-    /// <exception cref="InputException">The file is encrypted, damaged, or packed by a method that .NET does not support.</exception>
     public ZipEntryReader(ZipArchiveEntry entry, string name)
     {
         (_entry, _name) = (entry, name);
@@ -43,7 +41,7 @@ internal sealed class ZipEntryReader : ReadOnlyStream
         }
         catch (InvalidDataException e)
         {
-            throw new InputException(Damaged("the compressed data is damaged").Message, e);
+            throw Damaged("the compressed data is damaged", e);
         }
 
         _crc = Crc32.Append(_crc, buffer[..read]);
@@ -54,5 +52,5 @@ internal sealed class ZipEntryReader : ReadOnlyStream
             : 0;
     }
 
-    private InputException Damaged(string how) => new($"{_name}: {how}; download the zip file again");
+    private InputException Damaged(string how, Exception? inner = null) => new($"{_name}: {how}; download the zip file again", inner!);
 }

@@ -2,21 +2,14 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;
 
-/// <summary>Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout], as found in a network.</summary>
-/// <param name="Conv">The convolution; it has a bias where there is no batch norm.</param>
-/// <param name="Norm">The batch norm, or null.</param>
-/// <param name="Pool">The max-pool, or null.</param>
-/// <param name="Dropout">The dropout, or null.</param>
-/// <param name="DropoutIndex">Which of the network's dropout layers it is, from 0; 0 without dropout.</param>
-/// <param name="Input">Shape of the convolution's input.</param>
+/// <summary>
+/// Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout]. The convolution has a bias where there is no batch norm;
+/// <paramref name="DropoutIndex"/> counts the network's dropout layers from 0, and is 0 without dropout, here and below.
+/// </summary>
 internal sealed record ConvPlan(
     Conv2dLayer Conv, BatchNorm2dLayer? Norm, MaxPool2dLayer? Pool, DropoutLayer? Dropout, int DropoutIndex, Shape Input);
 
-/// <summary>Linear [→ ReLU [→ dropout]], as found in a network.</summary>
-/// <param name="Linear">The linear layer.</param>
-/// <param name="Relu">The ReLU; null in the last block alone, which gives the logits.</param>
-/// <param name="Dropout">The dropout, or null.</param>
-/// <param name="DropoutIndex">Which of the network's dropout layers it is, from 0; 0 without dropout.</param>
+/// <summary>Linear [→ ReLU [→ dropout]]. Only the last block, which gives the logits, has no ReLU.</summary>
 internal sealed record DensePlan(LinearLayer Linear, ReLULayer? Relu, DropoutLayer? Dropout, int DropoutIndex);
 
 /// <summary>A network's layers grouped into the blocks that a backend runs as one.</summary>
@@ -28,8 +21,7 @@ internal sealed class BlockPlan
     private int _at;
     private int _dropouts;
 
-    /// <summary>Groups the layers.</summary>
-    /// <exception cref="NotSupportedException">The layers are not of the family that backends run.</exception>
+    /// <summary>Groups the layers, which must be of the family that backends run.</summary>
     public BlockPlan(NetworkSpec network)
     {
         _network = network;
@@ -66,10 +58,8 @@ internal sealed class BlockPlan
         }
     }
 
-    /// <summary>The convolution blocks, first to last; there may be none.</summary>
     public List<ConvPlan> Convs { get; } = [];
 
-    /// <summary>The dense blocks, first to last; the last one gives the logits.</summary>
     public List<DensePlan> Denses { get; } = [];
 
     /// <summary>Shape of what is flattened: the last convolution block's output or, without convolutions, the network's input.</summary>

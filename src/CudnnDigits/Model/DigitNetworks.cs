@@ -62,15 +62,12 @@ internal static class DigitNetworks
     /// <summary>The network that is taken where none is named.</summary>
     public static NetworkSpec Default => Improved;
 
-    /// <summary>The names of all networks.</summary>
     public static string[] Names => [.. All.Select(network => network.Name)];
 
     /// <summary>A network by name, or null.</summary>
-    /// <param name="name">One of <see cref="Names"/>.</param>
     public static NetworkSpec? Find(string name) => All.FirstOrDefault(network => network.Name == name);
 
     /// <summary>Says of each network what it has, such as "5 for simple, 12 for improved and mlp".</summary>
-    /// <param name="value">What a network has.</param>
-    public static string ForEach(Func<NetworkSpec, object> value) =>
-        string.Join(", ", All.GroupBy(value).Select(same => $"{same.Key} for {string.Join(" and ", same.Select(network => network.Name))}"));
+    public static string ForEach(Func<NetworkSpec, object> value) => string.Join(
+        ", ", All.GroupBy(value, network => network.Name).Select(names => $"{names.Key} for {string.Join(" and ", names)}"));
 }

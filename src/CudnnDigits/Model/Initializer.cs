@@ -9,46 +9,35 @@ namespace CudnnDigits.Model;
 internal static class Initializer
 {
     /// <summary>Fresh weights, the same for the same seed on every backend.</summary>
-    /// <param name="network">The network.</param>
-    /// <param name="seed">The run's seed.</param>
     public static NetworkWeights Create(NetworkSpec network, ulong seed)
     {
         ArgumentNullException.ThrowIfNull(network);
         NetworkWeights weights = new(network);
         Philox random = new(seed);
-        uint index = 0;
-        foreach (ParameterSlice slice in network.Parameters.Trained)
+        foreach ((int index, ParameterSlice slice) in network.Parameters.Trained.Index())
         {
             Span<float> values = weights.Slice(slice);
             if (slice.Layer is BatchNorm2dLayer norm)
             {
                 values.Fill(slice.Name == norm.WeightName ? 1 : 0);
-            }
-            else
-            {
-                ParameterSlice weight = network.Parameters[slice.Layer.WeightName];
-                FillUniform(values, random, index, fanIn: weight.Size / weight.Shape[0]);
+                continue;
             }
 
-            index++;
+            ParameterSlice weight = network.Parameters[slice.Layer.WeightName];
+            float bound = (float)(1 / Math.Sqrt(weight.Size / weight.Shape[0])); // 1/√fan_in
+            uint[] words = new uint[values.Length];
+            random.Fill(words, sample: (uint)index, epoch: 0, RandomPurpose.InitialWeights);
+            for (int i = 0; i < values.Length; i++)
+            {
+                values[i] = (2 * Philox.ToUniform(words[i]) - 1) * bound;
+            }
         }
 
-        foreach (ParameterSlice slice in network.Parameters.Statistics)
+        foreach (BatchNorm2dLayer norm in network.Layers.OfType<BatchNorm2dLayer>())
         {
-            weights.Slice(slice).Fill(slice.Name.EndsWith(".running_var", StringComparison.Ordinal) ? 1 : 0);
+            weights[norm.VarianceName].Fill(1);
         }
 
         return weights;
-    }
-
-    private static void FillUniform(Span<float> values, Philox random, uint index, int fanIn)
-    {
-        uint[] words = new uint[values.Length];
-        random.Fill(words, index, epoch: 0, RandomPurpose.InitialWeights);
-        float bound = (float)(1 / Math.Sqrt(fanIn));
-        for (int i = 0; i < values.Length; i++)
-        {
-            values[i] = (2 * Philox.ToUniform(words[i]) - 1) * bound;
-        }
     }
 }

@@ -13,7 +13,6 @@ public sealed class NetworkWeights
     /// <summary>Name of the network that these weights are for, such as "simple".</summary>
     public string Model => Network.Name;
 
-    /// <summary>The network these weights are for.</summary>
     internal NetworkSpec Network { get; }
 
     /// <summary>Weights and biases, flat, f32.</summary>
@@ -34,19 +33,12 @@ public sealed class NetworkWeights
     public Span<float> this[string name] => Slice(Network.Parameters[name]);
 
     /// <summary>The elements of one tensor.</summary>
-    /// <param name="slice">A slice of this network's layout.</param>
-    internal Span<float> Slice(ParameterSlice slice)
-    {
-        ArgumentNullException.ThrowIfNull(slice);
-        float[] buffer = Network.Parameters.Statistics.Contains(slice) ? Statistics : Trained;
-        return buffer.AsSpan(slice.Offset, slice.Size);
-    }
+    internal Span<float> Slice(ParameterSlice slice) =>
+        (Network.Parameters.Statistics.Contains(slice) ? Statistics : Trained).AsSpan(slice.Offset, slice.Size);
 
     /// <summary>Copies everything from weights of the same network.</summary>
-    /// <param name="source">Where from.</param>
     internal void CopyFrom(NetworkWeights source)
     {
-        ArgumentNullException.ThrowIfNull(source);
         source.Trained.CopyTo(Trained, 0);
         source.Statistics.CopyTo(Statistics, 0);
     }

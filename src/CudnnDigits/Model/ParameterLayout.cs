@@ -1,10 +1,6 @@
 namespace CudnnDigits.Model;
 
-/// <summary>One named tensor in a flat float32 buffer.</summary>
-/// <param name="Name">PyTorch state_dict name, such as "conv1.weight".</param>
-/// <param name="Shape">PyTorch shape: OIHW for convolutions, (out, in) for linear layers.</param>
-/// <param name="Offset">First element in its flat buffer.</param>
-/// <param name="Layer">The layer it belongs to.</param>
+/// <summary>One tensor in a flat float32 buffer, under its PyTorch name, in its PyTorch shape; the offset counts elements.</summary>
 internal sealed record ParameterSlice(string Name, IReadOnlyList<int> Shape, int Offset, Layer Layer)
 {
     /// <summary>Number of elements.</summary>
@@ -12,66 +8,40 @@ internal sealed record ParameterSlice(string Name, IReadOnlyList<int> Shape, int
 }
 
 /// <summary>
-/// Name → offset and shape, for one flat buffer of everything Adam trains and one of the running statistics, in PyTorch's
-/// names, order and layouts. Backends may keep other layouts inside; what they load and save is this one.
+/// Where each tensor lies in one flat buffer of everything that is trained and one of the running statistics, in PyTorch's names, order
+/// and layouts. Backends may keep other layouts inside; what they load and save is this one.
 /// </summary>
-internal sealed class ParameterLayout
+internal sealed class ParameterLayout(IReadOnlyList<Layer> layers)
 {
-    internal ParameterLayout(NetworkSpec network)
-    {
-        List<ParameterSlice> trained = [], statistics = [];
-        foreach (Layer layer in network.Layers)
-        {
-            switch (layer)
-            {
-                case Conv2dLayer conv:
-                    Add(trained, layer, "weight", conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel);
-                    if (conv.Bias)
-                    {
-                        Add(trained, layer, "bias", conv.OutChannels);
-                    }
+    /// <summary>Weights and biases.</summary>
+    public IReadOnlyList<ParameterSlice> Trained { get; } = Slices(layers, layer => layer.Trained);
 
-                    break;
-                case BatchNorm2dLayer norm:
-                    Add(trained, layer, "weight", norm.Channels);
-                    Add(trained, layer, "bias", norm.Channels);
-                    Add(statistics, layer, "running_mean", norm.Channels);
-                    Add(statistics, layer, "running_var", norm.Channels);
-                    break;
-                case LinearLayer linear:
-                    Add(trained, layer, "weight", linear.OutFeatures, linear.InFeatures);
-                    Add(trained, layer, "bias", linear.OutFeatures);
-                    break;
-                default:
-                    break;
+    /// <summary>Running means and variances of batch normalization.</summary>
+    public IReadOnlyList<ParameterSlice> Statistics { get; } = Slices(layers, layer => layer.Statistics);
+
+    public IEnumerable<ParameterSlice> All => Trained.Concat(Statistics);
+
+    /// <summary>Elements in the flat buffer of trained parameters.</summary>
+    public int TrainedCount => Trained.Sum(slice => slice.Size);
+
+    /// <summary>Elements in the flat buffer of running statistics.</summary>
+    public int StatisticsCount => Statistics.Sum(slice => slice.Size);
+
+    /// <summary>A slice by its state_dict name, such as "conv1.weight" or "bn1.running_var".</summary>
+    public ParameterSlice this[string name] => All.FirstOrDefault(slice => slice.Name == name) ?? throw new ArgumentException(
+        $"there is no tensor '{name}'; there are {string.Join(", ", All.Select(slice => slice.Name))}", nameof(name));
+
+    private static List<ParameterSlice> Slices(IReadOnlyList<Layer> layers, Func<Layer, (string Name, int[] Shape)[]> tensorsOf)
+    {
+        List<ParameterSlice> slices = [];
+        foreach (Layer layer in layers)
+        {
+            foreach ((string name, int[] shape) in tensorsOf(layer))
+            {
+                slices.Add(new ParameterSlice(name, shape, slices.Sum(slice => slice.Size), layer));
             }
         }
 
-        Trained = trained;
-        Statistics = statistics;
-        TrainedCount = trained.Sum(slice => slice.Size);
-        StatisticsCount = statistics.Sum(slice => slice.Size);
+        return slices;
     }
-
-    /// <summary>What Adam trains: weights and biases.</summary>
-    public IReadOnlyList<ParameterSlice> Trained { get; }
-
-    /// <summary>Running means and variances of batch normalization.</summary>
-    public IReadOnlyList<ParameterSlice> Statistics { get; }
-
-    /// <summary>Elements in the flat buffer of trained parameters.</summary>
-    public int TrainedCount { get; }
-
-    /// <summary>Elements in the flat buffer of running statistics.</summary>
-    public int StatisticsCount { get; }
-
-    /// <summary>A slice by its state_dict name, such as "conv1.weight" or "bn1.running_var".</summary>
-    /// <param name="name">The name.</param>
-    /// <exception cref="ArgumentException">There is none of that name.</exception>
-    public ParameterSlice this[string name] => Trained.Concat(Statistics).FirstOrDefault(slice => slice.Name == name)
-        ?? throw new ArgumentException(
-            $"there is no tensor '{name}'; there are {string.Join(", ", Trained.Concat(Statistics).Select(slice => slice.Name))}", nameof(name));
-
-    private static void Add(List<ParameterSlice> slices, Layer layer, string name, params int[] shape) =>
-        slices.Add(new ParameterSlice($"{layer.Name}.{name}", shape, slices.Sum(slice => slice.Size), layer));
 }

@@ -8,16 +8,12 @@ internal static class RandomPurpose
     /// <summary>Initial weights; the sample is the index of the parameter in its layout.</summary>
     public const uint InitialWeights = 1;
 
-    /// <summary>The order of the samples in an epoch.</summary>
     public const uint EpochOrder = 2;
 
-    /// <summary>The split into training and validation rows.</summary>
     public const uint Split = 3;
 
-    /// <summary>Rotation, shift and zoom of one sample.</summary>
     public const uint Augmentation = 4;
 
-    /// <summary>The built-in generated digits.</summary>
     public const uint GeneratedDigits = 5;
 
     /// <summary>Trials of a search over training options; sample = trial.</summary>
@@ -33,7 +29,6 @@ internal static class RandomPurpose
 /// Key = (low, high half of the seed); counter = (index / 4, sample, epoch, purpose); word index % 4 of that block.
 /// Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 /// </summary>
-/// <param name="seed">The run's seed.</param>
 internal readonly struct Philox(ulong seed)
 {
     private const uint Multiplier0 = 0xD2511F53, Multiplier1 = 0xCD9E8D57;
@@ -46,11 +41,7 @@ internal readonly struct Philox(ulong seed)
     private readonly uint _key0 = (uint)seed;
     private readonly uint _key1 = (uint)(seed >> 32);
 
-    /// <summary>The four words of one block.</summary>
-    /// <param name="block">Index of the block in its stream.</param>
-    /// <param name="sample">Second counter word: row of the dataset, or whatever the purpose says.</param>
-    /// <param name="epoch">Third counter word: epoch, counted from 0.</param>
-    /// <param name="purpose">Fourth counter word, one of <see cref="RandomPurpose"/>.</param>
+    /// <summary>The four words of one block; sample is the row of the dataset, or whatever the purpose says.</summary>
     public (uint X, uint Y, uint Z, uint W) Block(uint block, uint sample, uint epoch, uint purpose)
     {
         uint c0 = block, c1 = sample, c2 = epoch, c3 = purpose, k0 = _key0, k1 = _key1;
@@ -66,10 +57,6 @@ internal readonly struct Philox(ulong seed)
     }
 
     /// <summary>Fills a span with the stream's first words; block i gives words 4i to 4i + 3.</summary>
-    /// <param name="words">Where the words go; any length.</param>
-    /// <param name="sample">Second counter word.</param>
-    /// <param name="epoch">Third counter word.</param>
-    /// <param name="purpose">Fourth counter word.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Fill(Span<uint> words, uint sample, uint epoch, uint purpose)
     {
@@ -78,13 +65,10 @@ internal readonly struct Philox(ulong seed)
         for (; done + WordsPerPass <= words.Length; done += WordsPerPass)
         {
             EightBlocks((uint)done / 4, sample, epoch, purpose, pairs);
+            Span<ulong> to = MemoryMarshal.Cast<uint, ulong>(words.Slice(done, WordsPerPass));
             for (int i = 0; i < 8; i++)
             {
-                Span<uint> block = words.Slice(done + 4 * i, 4);
-                block[0] = (uint)pairs[i];
-                block[1] = (uint)(pairs[i] >> 32);
-                block[2] = (uint)pairs[8 + i];
-                block[3] = (uint)(pairs[8 + i] >> 32);
+                (to[2 * i], to[2 * i + 1]) = (pairs[i], pairs[8 + i]);
             }
         }
 
@@ -97,13 +81,10 @@ internal readonly struct Philox(ulong seed)
     }
 
     /// <summary>Maps a word to [0, 1): its upper 24 bits, so that every value is exact in float32.</summary>
-    /// <param name="word">Any word.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float ToUniform(uint word) => (word >> 8) * (1f / (1 << 24));
 
-    /// <summary>Maps a word to 0 … <paramref name="bound"/> − 1 by multiplication (Lemire), without rejection.</summary>
-    /// <param name="word">Any word.</param>
-    /// <param name="bound">One more than the greatest result; the bias is below bound / 2³².</param>
+    /// <summary>Maps a word to 0 … <paramref name="bound"/> − 1 by multiplication (Lemire); the bias is below bound / 2³².</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int ToIndex(uint word, int bound) => (int)(((ulong)word * (uint)bound) >> 32);
 

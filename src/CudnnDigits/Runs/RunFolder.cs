@@ -14,27 +14,16 @@ internal sealed record RunData(string? Path, int Count, string Fingerprint)
         new(path is null ? null : System.IO.Path.GetFullPath(path), data.Count, data.Fingerprint());
 }
 
-/// <summary>What a run was started with: run.json.</summary>
-/// <param name="Version">Version of this program.</param>
-/// <param name="Started">UTC.</param>
-/// <param name="Options">Options with all defaults filled in.</param>
-/// <param name="InitFrom">Absolute path of the weights that the run started from, or null for random ones.</param>
-/// <param name="Data">The data.</param>
-/// <param name="DeviceOption">The device that the user asked for.</param>
-/// <param name="Device">The device that was used.</param>
-/// <param name="Precision">Arithmetic of the step.</param>
-/// <param name="Deterministic">Whether a GPU used only algorithms that give the same bits every time.</param>
-/// <param name="Runtime">.NET and operating system.</param>
-/// <param name="Cuda">NVIDIA's libraries and cuDNN's algorithms; null on the CPU.</param>
-/// <param name="InitFromSha256">SHA-256 of the file <paramref name="InitFrom"/>; null without one, and in runs of older versions.</param>
-/// <param name="Kernels">Which kernels were asked for; "auto" in runs of older versions.</param>
+/// <summary>
+/// What a run was started with: run.json. InitFrom is the absolute path of the weights that it started from, or null for random ones.
+/// Older versions did not record InitFromSha256 and Kernels.
+/// </summary>
 internal sealed record RunRecord(
     string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device,
-    Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null, CudaKernels Kernels = CudaKernels.Auto);
+    Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null,
+    CudaKernels Kernels = CudaKernels.Auto);
 
-/// <summary>
-/// The folder of a run. Each file is written whole or not at all, so a run can be resumed even if the process is killed at any moment.
-/// </summary>
+/// <summary>The folder of a run. Each file is written whole or not at all, so a killed run can be resumed from any moment.</summary>
 internal sealed class RunFolder(string path) : IDisposable
 {
     /// <summary>The file that marks the folder of a study, which contains several runs.</summary>
@@ -68,10 +57,8 @@ internal sealed class RunFolder(string path) : IDisposable
     private string HistoryFile => FileOf(HistoryName);
 
     /// <summary>The file with weights that a path leads to: for the folder of a run, its kept weights; for a file, that file.</summary>
-    /// <exception cref="InputException">It is a folder without weights, or a file of a run that holds no weights.</exception>
     internal static string WeightsOf(string path)
     {
-        RunFolder folder = new(path);
         if (!Directory.Exists(path))
         {
             return RunOf(path) is { } run && System.IO.Path.GetExtension(path) is not (".safetensors" or ".onnx")
@@ -79,6 +66,7 @@ internal sealed class RunFolder(string path) : IDisposable
                 : path;
         }
 
+        RunFolder folder = new(path);
         if (File.Exists(folder.ModelFile))
         {
             return folder.ModelFile;
@@ -90,19 +78,12 @@ internal sealed class RunFolder(string path) : IDisposable
                 + $"go on with it first, with cudnn-digits train --resume {path}");
         }
 
-        try
-        {
-            string[] runs = Directory.GetDirectories(path);
-            runs = [.. runs.Where(sub => File.Exists(new RunFolder(sub).ModelFile)).Order(StringComparer.Ordinal)];
-            string advice = runs.Length == 1 ? "one run; give that" : $"{runs.Length} runs; give one of them";
-            throw new InputException(runs.Length > 0
-                ? $"{path}: is a folder of {advice}: {string.Join(", ", runs.Take(3))}{(runs.Length > 3 ? ", …" : "")}"
-                : $"{path}: is a folder without {ModelName}, so no run's; give the folder that train wrote, or a .safetensors file");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: is a folder that cannot be read: {e.Message}", e);
-        }
+        string[] runs = [.. InputFile.Reading(path, () => Directory.GetDirectories(path))
+            .Where(sub => File.Exists(new RunFolder(sub).ModelFile)).Order(StringComparer.Ordinal)];
+        string advice = runs.Length == 1 ? "one run; give that" : $"{runs.Length} runs; give one of them";
+        throw new InputException(runs.Length > 0
+            ? $"{path}: is a folder of {advice}: {string.Join(", ", runs.Take(3))}{(runs.Length > 3 ? ", …" : "")}"
+            : $"{path}: is a folder without {ModelName}, so no run's; give the folder that train wrote, or a .safetensors file");
     }
 
     /// <summary>The folder of the run that a file belongs to, written as in the file's path; null if it belongs to none.</summary>
@@ -113,11 +94,7 @@ internal sealed class RunFolder(string path) : IDisposable
         return isNamedSo && File.Exists(new RunFolder(folder).RecordFilePath) ? folder : null;
     }
 
-    /// <summary>
-    /// Creates the folder of a new run and writes run.json. Other processes cannot write there until it is disposed. An existing folder may
-    /// contain only what a killed process left half-written.
-    /// </summary>
-    /// <exception cref="InputException">The folder is not empty, another process writes there, or it cannot be written.</exception>
+    /// <summary>Creates the folder of a new run and writes run.json. Other processes cannot write there until it is disposed.</summary>
     public static RunFolder Create(string path, RunRecord record)
     {
         RunFolder folder = new(path);
@@ -129,7 +106,6 @@ internal sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Opens a run to continue it. Other processes cannot write there until it is disposed.</summary>
-    /// <exception cref="InputException">There is no run, run.json is damaged, or another process writes there.</exception>
     public static RunFolder Open(string path, out RunRecord record)
     {
         RunFolder folder = new(path);
@@ -147,7 +123,6 @@ internal sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Reads run.json.</summary>
-    /// <exception cref="InputException">It does not exist, or is damaged.</exception>
     public RunRecord ReadRecord()
     {
         RunRecord record = RecordFile.Read(RecordFilePath, TrainingJson.Default.RunRecord) ?? throw HoldsNoRun();
@@ -166,7 +141,6 @@ internal sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Reads metrics.json. Null if the run has not ended.</summary>
-    /// <exception cref="InputException">It is damaged, or it does not belong to run.json, history.csv or the weights.</exception>
     public Metrics? ReadMetrics()
     {
         if (!File.Exists(MetricsFile))
@@ -189,7 +163,6 @@ internal sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Reads history.csv. Empty if no epoch has ended.</summary>
-    /// <exception cref="InputException">It is damaged.</exception>
     public IReadOnlyList<EpochRecord> ReadHistory()
     {
         bool hasEnded = File.Exists(MetricsFile); // asked first: once this file exists, all rows have been written
@@ -230,11 +203,7 @@ internal sealed class RunFolder(string path) : IDisposable
         InputException BadRow(int row, string how) => new($"{HistoryFile}: row {row} is {how}; {HowToMend}");
     }
 
-    /// <summary>
-    /// Reads last.safetensors; null if the run was killed before it saved anything. The record may have more epochs than the run was
-    /// started with. If <paramref name="data"/> is null, the state's counters are not checked against the digits.
-    /// </summary>
-    /// <exception cref="InputException">It is damaged, belongs to another run, or is missing though the run has trained.</exception>
+    /// <summary>Reads last.safetensors; null if the run was killed before it saved anything. Digits that are null are not checked.</summary>
     public TrainingState? ReadState(NetworkSpec network, RunRecord record, DigitDataset? data)
     {
         if (!System.IO.Path.Exists(StateFile))
@@ -250,20 +219,16 @@ internal sealed class RunFolder(string path) : IDisposable
         RecordFile.CheckPlain(StateFile);
         TrainingOptions options = record.Options;
         TrainingState state = Checkpoint.LoadState(StateFile, network, out StateOrigin origin);
-        if (origin.Options is { } trainedWith && trainedWith with { Epochs = options.Epochs } != options)
+        string? fault = origin.Options is { } trainedWith && trainedWith with { Epochs = options.Epochs } != options // --resume may add epochs
+                ? $"{RecordFilePath}: is damaged: its options are not those that {StateFile} was trained with; restore a copy of it"
+            : origin.Started is { } started && started != Checkpoint.Started(record)
+                ? $"{StateFile}: is of another run than {RecordFilePath}; restore the right one"
+            : origin.Data is { } trainedOn && trainedOn != record.Data.Fingerprint
+                ? $"{StateFile}: was trained on other digits than those of {RecordFilePath}; restore the right one"
+            : null;
+        if (fault is not null)
         {
-            throw new InputException($"{RecordFilePath}: is damaged: its options are not those that {StateFile} was trained with; "
-                + "restore a copy of it");
-        }
-
-        if (origin.Started is { } started && started != Checkpoint.Started(record))
-        {
-            throw new InputException($"{StateFile}: is of another run than {RecordFilePath}; restore the right one");
-        }
-
-        if (origin.Data is { } trainedOn && trainedOn != record.Data.Fingerprint)
-        {
-            throw new InputException($"{StateFile}: was trained on other digits than those of {RecordFilePath}; restore the right one");
+            throw new InputException(fault);
         }
 
         if (data is not null)
@@ -274,7 +239,6 @@ internal sealed class RunFolder(string path) : IDisposable
         return state;
     }
 
-    /// <summary>Writes run.json.</summary>
     public void WriteRecord(RunRecord record) => RecordFile.Write(RecordFilePath, record, TrainingJson.Default.RunRecord);
 
     /// <summary>Writes last.safetensors, then history.csv and, once anything is trained, model.safetensors.</summary>
@@ -282,7 +246,7 @@ internal sealed class RunFolder(string path) : IDisposable
     {
         Checkpoint.SaveState(StateFile, state, record);
         string[] rows = [HistoryHeader, .. state.History.Select(Row), ""];
-        AtomicFile.WriteText(HistoryFile, writer => writer.Write(string.Join('\n', rows)));
+        AtomicFile.WriteText(HistoryFile, string.Join('\n', rows));
         if (state.Optimizer.Step > 0)
         {
             SplitRecord split = new(record.Options.Split, record.Data.Fingerprint);
@@ -298,7 +262,6 @@ internal sealed class RunFolder(string path) : IDisposable
     }
 
     /// <summary>Deletes metrics.json: a run that continues has not ended.</summary>
-    /// <exception cref="InputException">It is a folder.</exception>
     public void DiscardMetrics()
     {
         if (Directory.Exists(MetricsFile))
@@ -332,41 +295,26 @@ internal sealed class RunFolder(string path) : IDisposable
         : [];
 
     /// <summary>SHA-256 of a file, in hexadecimal.</summary>
-    /// <exception cref="InputException">It cannot be read.</exception>
-    internal static string Sha256(string path)
+    internal static string Sha256(string path) => InputFile.Reading(path, () =>
     {
-        try
-        {
-            using FileStream file = File.OpenRead(path);
-            return Convert.ToHexStringLower(SHA256.HashData(file));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{path}: cannot be read: {e.Message}", e);
-        }
-    }
+        using FileStream file = File.OpenRead(path);
+        return Convert.ToHexStringLower(SHA256.HashData(file));
+    });
 
     private InputException HoldsNoRun()
     {
-        try
+        if (Directory.Exists(Path))
         {
-            if (RunOf(Path) is { } run)
-            {
-                return new InputException($"{Path}: is one of a run's files; give the run's folder, {run}");
-            }
+            InputFile.Reading(Path, () => Directory.EnumerateFileSystemEntries(Path).Any()); // throws if the folder may not be read
+        }
 
-            _ = Directory.Exists(Path) && Directory.EnumerateFileSystemEntries(Path).Any(); // throws if the folder may not be read
-            string what = File.Exists(Path) ? "is a file, and holds no run; give the folder that train wrote"
-                : !Directory.Exists(Path) ? "no such folder, so it holds no run; give the one that train wrote"
-                : File.Exists(FileOf(StudyName)) ? "holds no run (no run.json), but a study; "
-                    + "continue it with the command that started it, or give the folder of one of its runs"
-                : "holds no run (no run.json); give the folder that train wrote";
-            return new InputException($"{Path}: {what}");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return new InputException($"{Path}: cannot be read: {e.Message.TrimEnd('.')}; give a folder that you may read", e);
-        }
+        string what = RunOf(Path) is { } run ? $"is one of a run's files; give the run's folder, {run}"
+            : File.Exists(Path) ? "is a file, and holds no run; give the folder that train wrote"
+            : !Directory.Exists(Path) ? "no such folder, so it holds no run; give the one that train wrote"
+            : File.Exists(FileOf(StudyName))
+                ? "holds no run (no run.json), but a study; continue it with the command that started it, or give the folder of one of its runs"
+            : "holds no run (no run.json); give the folder that train wrote";
+        return new InputException($"{Path}: {what}");
     }
 
     private string HowToMend => File.Exists(StateFile)

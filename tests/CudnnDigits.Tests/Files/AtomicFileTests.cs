@@ -264,7 +264,7 @@ public sealed class AtomicFileTests : TestsWithFolder
         Assert.False(OutputPlace.IsSame(_folder["x"], _folder["y"]));
     }
 
-    private static void Write(string path, string content) => AtomicFile.WriteText(path, writer => writer.Write(content));
+    private static void Write(string path, string content) => AtomicFile.WriteText(path, content);
 
     private string[] Names() => [.. Directory.GetFileSystemEntries(_folder.Path).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal)];
 }

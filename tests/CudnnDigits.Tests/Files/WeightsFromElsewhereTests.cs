@@ -123,7 +123,7 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         ["HTML in another script"] = ("<!DOCTYPE html><html lang=ru><title>Скачать</title>"u8.ToArray(), "is a web page", ""),
         ["nothing"] = ([], "is empty", ""),
         ["PNG"] = ([0x89, .. "PNG\r\n"u8, 0x1a, 0x0a, .. new byte[40]], "not a safetensors file: it is a PNG picture", ""),
-        ["CSV"] = ("label,pixel0,pixel1\n"u8.ToArray(), "not a safetensors file: it is text that begins with 'label,pixel0,pix'", ""),
+        ["CSV"] = ("label,pixel0,pixel1\n"u8.ToArray(), "not a safetensors file: it is text that begins with 'label,pixel0,pix…'", ""),
         ["ONNX"] = ([0x08, 0x08, 0x12, 0x07, .. "pytorch"u8, 0x3a, 0x00], "is an ONNX model", ""),
     };
 

@@ -15,7 +15,7 @@ public sealed class CheckpointTests : TestsWithFolder
         NetworkWeights weights = Initializer.Create(DigitNetworks.Find(model)!, 3);
         Assert.Equal(parameters, weights.Trained.Length);
         Checkpoint.SaveWeights(_folder["w"], weights, steps: 12);
-        (NetworkWeights back, IReadOnlyDictionary<string, string> metadata) = Checkpoint.LoadWeights(_folder["w"]);
+        (NetworkWeights back, IReadOnlyDictionary<string, string> metadata, _) = Checkpoint.LoadWeights(_folder["w"]);
         Assert.Equal(model, back.Network.Name);
         Assert.Equal(weights.Trained, back.Trained);
         Assert.Equal(weights.Statistics, back.Statistics);
