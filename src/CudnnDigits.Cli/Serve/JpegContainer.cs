@@ -1,11 +1,12 @@
+using StbImageSharp;
+
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// Checks a JPEG file against the specification (ITU-T T.81), because the decoding library trusts what the file says: the markers up to the
-/// end of the image, the tables that the scans need, and the number of scans. Bytes after the end of the image are ignored; cameras put
-/// previews there.
+/// Checks a JPEG file against the specification (ITU-T T.81): the markers up to the end of the image, the tables that the scans need, and
+/// the number of scans. A library decodes it. Bytes after the end of the image are ignored; cameras put previews there.
 /// </summary>
-internal sealed class JpegContainer
+internal sealed class JpegContainer() : PictureFormat("JPEG")
 {
     /// <summary>Encoders use about ten scans. A file with more scans than this is an attack on the decoder's time.</summary>
     private const int MostScans = 64;
@@ -15,69 +16,33 @@ internal sealed class JpegContainer
     private const byte Quantization = 0xDB, RestartInterval = 0xDD, Application = 0xE1;
 
     private readonly bool[] _quantization = new bool[4], _direct = new bool[4], _alternating = new bool[4];
-    private (byte Id, int Across, int Down, byte Table, bool Scanned)[] _components = [];
-    private bool _progressive;
+    private Component[] _components = [];
+    private bool _progressive, _inColour, _hasOrientation;
     private int _scans;
-    private int? _orientation;
-
-    private JpegContainer()
-    {
-    }
-
-    public int Width { get; private set; }
-
-    public int Height { get; private set; }
-
-    /// <summary>Exif's orientation, 1 to 8.</summary>
-    public int Orientation => _orientation ?? 1;
-
-    /// <summary>
-    /// Bytes that decoding needs beside the file: the stored planes, the coefficients of a progressive file, and two copies of the pixels.
-    /// </summary>
-    public long Memory { get; private set; }
-
-    /// <summary>Whether the picture has colours and is small enough to decode them. Otherwise only its brightness is decoded.</summary>
-    public bool InColour { get; private set; }
 
     /// <summary>Whether a file is a JPEG, by its first bytes.</summary>
-    public static bool Begins(ReadOnlySpan<byte> bytes) => bytes.Length >= 3 && bytes[0] == 0xFF && bytes[1] == Start && bytes[2] == 0xFF;
+    public static bool Begins(ReadOnlySpan<byte> bytes) => bytes.StartsWith((ReadOnlySpan<byte>)[0xFF, Start, 0xFF]);
 
-    /// <summary>Reads the file up to the size, which comes before the pixels. Null if it is damaged before that.</summary>
-    public static JpegContainer? Size(ReadOnlySpan<byte> bytes)
+    public override void ReadSize(ReadOnlySpan<byte> bytes) => Check(bytes, upToSize: true);
+
+    public override byte[] Decode(ReadOnlySpan<byte> bytes)
     {
+        Check(bytes, upToSize: false);
         try
         {
-            JpegContainer jpeg = new();
-            jpeg.Check(bytes, upToSize: true);
-            return jpeg;
+            return ImageResult.FromMemory(bytes.ToArray(), _inColour ? ColorComponents.RedGreenBlue : ColorComponents.Grey).Data;
         }
-        catch (InputException)
+        catch (Exception e) when (e is not OutOfMemoryException)
         {
-            return null;
+            throw new InputException("the JPEG is damaged; save it again", e);
         }
-    }
-
-    /// <summary>Checks a file from its start to the end of the image.</summary>
-    /// <exception cref="InputException">Damaged, cut off, too large, or of a kind that is not read.</exception>
-    public static JpegContainer Check(ReadOnlySpan<byte> bytes)
-    {
-        JpegContainer jpeg = new();
-        jpeg.Check(bytes, upToSize: false);
-        return jpeg;
     }
 
     private void Check(ReadOnlySpan<byte> bytes, bool upToSize)
     {
         bytes = bytes[2..];
-        while (true)
+        while (!(upToSize && Width > 0) && NextMarker(ref bytes) is var marker && marker != End)
         {
-            byte marker = NextMarker(ref bytes);
-            if (marker == End)
-            {
-                Require(_components.Length > 0 && _components.All(component => component.Scanned), "pixels are missing");
-                return;
-            }
-
             // These markers have no segment. They are valid only among the pixels, or not at all.
             Require(marker is not (0 or 1 or Start or (>= FirstRestart and <= LastRestart)), $"it has a marker 0x{marker:X2} out of place");
             ReadOnlySpan<byte> segment = NextSegment(ref bytes);
@@ -94,17 +59,12 @@ internal sealed class JpegContainer
                     break;
                 case Baseline or Extended or Progressive:
                     ReadFrame(marker, segment);
-                    if (upToSize)
-                    {
-                        return;
-                    }
-
                     break;
                 case 0xC3 or (>= 0xC5 and <= 0xC7) or (>= 0xC9 and <= 0xCF):
                     string kind = marker < 0xC8 ? "lossless or hierarchical JPEG" : "JPEG with arithmetic coding";
                     throw new InputException($"a {kind}; save it again as an ordinary JPEG or PNG");
-                case Application when segment.StartsWith("Exif\0\0"u8):
-                    _orientation ??= Exif.Orientation(segment[6..]); // the first one counts, as in browsers
+                case Application when !_hasOrientation && segment.StartsWith("Exif\0\0"u8) && Exif.Orientation(segment[6..]) is { } first:
+                    (Orientation, _hasOrientation) = (first, true); // the first one counts, as in browsers
                     break;
                 case Scan:
                     long least = ReadScan(segment);
@@ -112,9 +72,11 @@ internal sealed class JpegContainer
                     break;
             }
         }
+
+        Require(upToSize || (_components.Length > 0 && _components.All(component => component.Scanned)), "pixels are missing");
     }
 
-    private static byte NextMarker(ref ReadOnlySpan<byte> bytes)
+    private byte NextMarker(ref ReadOnlySpan<byte> bytes)
     {
         int at = bytes.IndexOfAnyExcept((byte)0xFF);
         if (at < 0)
@@ -128,7 +90,7 @@ internal sealed class JpegContainer
         return marker;
     }
 
-    private static ReadOnlySpan<byte> NextSegment(ref ReadOnlySpan<byte> bytes)
+    private ReadOnlySpan<byte> NextSegment(ref ReadOnlySpan<byte> bytes)
     {
         if (bytes.Length < 2 || BinaryPrimitives.ReadUInt16BigEndian(bytes) is var length && length > bytes.Length)
         {
@@ -142,7 +104,7 @@ internal sealed class JpegContainer
     }
 
     /// <summary>Skips the compressed data, up to the next marker that does not belong to it, and returns their length.</summary>
-    private static int PassOverPixels(ref ReadOnlySpan<byte> bytes)
+    private int PassOverPixels(ref ReadOnlySpan<byte> bytes)
     {
         int before = bytes.Length;
         while (true)
@@ -172,35 +134,36 @@ internal sealed class JpegContainer
             throw new InputException($"a JPEG of {frame[0]} bits a colour; save it again with 8");
         }
 
-        (Height, Width) = (BinaryPrimitives.ReadUInt16BigEndian(frame[1..]), BinaryPrimitives.ReadUInt16BigEndian(frame[3..]));
-        _progressive = marker == Progressive;
         if (frame[5] == 4)
         {
             throw new InputException("a JPEG in printing colours (CMYK); save it again in RGB");
         }
 
         Require(frame[5] is 1 or 3, $"it has {frame[5]} colours");
-        _components = new (byte, int, int, byte, bool)[frame[5]];
+        _progressive = marker == Progressive;
+        _components = new Component[frame[5]];
         for (int i = 0; i < _components.Length; i++)
         {
             ReadOnlySpan<byte> one = frame.Slice(6 + 3 * i, 3);
-            _components[i] = (one[0], one[1] >> 4, one[1] & 15, one[2], false);
-            Require(
-                _components[i] is { Across: >= 1 and <= 4, Down: >= 1 and <= 4, Table: <= 3 },
-                "its colours are sampled in no possible way");
+            _components[i] = new Component(one[0], one[1] >> 4, one[1] & 15, one[2]);
+            bool isPossible = _components[i] is { Across: >= 1 and <= 4, Down: >= 1 and <= 4, Table: <= 3 };
+            Require(isPossible, "its colours are sampled in no possible way");
         }
 
         int across = _components.Max(component => component.Across), down = _components.Max(component => component.Down);
-        Require(
-            _components.All(component => across % component.Across == 0 && down % component.Down == 0),
-            "its colours are sampled in no usual way");
+        bool isUsual = _components.All(component => across % component.Across == 0 && down % component.Down == 0);
+        Require(isUsual, "its colours are sampled in no usual way");
         Require(_components.DistinctBy(component => component.Id).Count() == _components.Length, "two of its colours have one name");
-        PictureFile.CheckSize(Width, Height, 0);
-        long blocks = _components.Sum(component => BlocksOf(component.Across, component.Down, alone: false));
-        long stored = 64 * blocks * (_progressive ? 3 : 1), pixels = 2L * Width * Height;
-        InColour = _components.Length == 3 && stored + 3 * pixels <= PictureFile.MostMemory;
-        Memory = stored + (InColour ? 3 : 1) * pixels;
-        PictureFile.CheckSize(Width, Height, Memory);
+        int height = BinaryPrimitives.ReadUInt16BigEndian(frame[1..]), width = BinaryPrimitives.ReadUInt16BigEndian(frame[3..]);
+        foreach (Component component in _components)
+        {
+            component.SetBlocks(width, height, across, down);
+        }
+
+        // The stored planes, the coefficients of a progressive file, and two copies of the pixels. A large picture is decoded in grey.
+        long stored = 64 * _components.Sum(component => component.Blocks) * (_progressive ? 3 : 1), pixels = 2L * width * height;
+        _inColour = _components.Length == 3 && stored + 3 * pixels <= MostMemory;
+        SetSize(width, height, stored + (_inColour ? 3 : 1) * pixels);
     }
 
     private void ReadHuffman(ReadOnlySpan<byte> tables)
@@ -232,17 +195,16 @@ internal sealed class JpegContainer
         }
     }
 
-    /// <returns>
-    /// How many bits the scan's compressed data must have at least. Each block needs a code of one bit or more, except in scans of further
-    /// frequencies, where one code can stand for many blocks.
-    /// </returns>
+    /// <summary>
+    /// Reads the head of a scan. Returns the least bits that its compressed data must have: each block needs a code of one bit or more,
+    /// except in scans of further frequencies, where one code can stand for many blocks.
+    /// </summary>
     private long ReadScan(ReadOnlySpan<byte> scan)
     {
         long blocks = 0;
         int count = scan.IsEmpty ? 0 : scan[0];
-        Require(
-            count >= 1 && count <= _components.Length && scan.Length == 4 + 2 * count,
-            "a scan has a wrong length, or comes before the frame");
+        bool fits = count >= 1 && count <= _components.Length && scan.Length == 4 + 2 * count;
+        Require(fits, "a scan has a wrong length, or comes before the frame");
         int from = scan[1 + 2 * count], to = scan[2 + 2 * count], high = scan[3 + 2 * count] >> 4, low = scan[3 + 2 * count] & 15;
         bool isPossible = _progressive
             ? from <= to && to <= 63 && (from > 0 || to == 0) && (from == 0 || count == 1) && high <= 13 && low <= 13
@@ -251,41 +213,38 @@ internal sealed class JpegContainer
         for (int i = 0; i < count; i++)
         {
             int id = scan[1 + 2 * i], direct = scan[2 + 2 * i] >> 4, alternating = scan[2 + 2 * i] & 15;
-            int which = Array.FindIndex(_components, component => component.Id == id);
-            Require(which >= 0 && direct <= 3 && alternating <= 3, "a scan is of no colour");
-            Require(_progressive || !_components[which].Scanned, "its pixels come twice");
+            Component? of = Array.Find(_components, component => component.Id == id);
+            Require(of is not null && direct <= 3 && alternating <= 3, "a scan is of no colour");
+            Require(_progressive || !of.Scanned, "its pixels come twice");
             Require((_progressive && (from > 0 || high > 0)) || _direct[direct], "a table of codes (DHT) is missing");
             Require((_progressive && from == 0) || _alternating[alternating], "a table of codes (DHT) is missing");
-            Require(_quantization[_components[which].Table], "a table of steps (DQT) is missing");
-            _components[which].Scanned |= from == 0;
-            blocks += BlocksOf(_components[which].Across, _components[which].Down, alone: count == 1);
+            Require(_quantization[of.Table], "a table of steps (DQT) is missing");
+            of.Scanned |= from == 0;
+            blocks += count == 1 ? of.VisibleBlocks : of.Blocks;
         }
 
         Require(++_scans <= MostScans, $"its pixels come in more than {MostScans} passes");
         return _progressive ? from == 0 ? blocks : 0 : 2 * blocks;
     }
 
-    /// <summary>
-    /// Blocks of 8×8 that a scan has of one colour. A scan of one colour alone has only the blocks that are visible; a scan of several
-    /// colours has whole groups of them.
-    /// </summary>
-    private long BlocksOf(int across, int down, bool alone)
+    /// <summary>A colour of the picture, or its brightness, and how it is sampled.</summary>
+    private sealed record Component(byte Id, int Across, int Down, byte Table)
     {
-        int most = _components.Max(component => component.Across), mostDown = _components.Max(component => component.Down);
-        return alone
-            ? Up(Up((long)Width * across, most), 8) * Up(Up((long)Height * down, mostDown), 8)
-            : Up(Width, 8 * most) * across * Up(Height, 8 * mostDown) * down;
+        public bool Scanned { get; set; }
 
-        static long Up(long number, long by) => (number + by - 1) / by;
-    }
+        /// <summary>Blocks of 8×8 in a scan of several colours, which has whole groups of them.</summary>
+        public long Blocks { get; private set; }
 
-    private static void Require(bool holds, string otherwise)
-    {
-        if (!holds)
+        /// <summary>Blocks in a scan of this colour alone.</summary>
+        public long VisibleBlocks { get; private set; }
+
+        /// <summary>Counts the blocks of a picture whose most finely sampled colour is sampled as given.</summary>
+        public void SetBlocks(int width, int height, int across, int down)
         {
-            throw new InputException($"the JPEG is damaged: {otherwise}; save it again");
+            Blocks = Up(width, 8 * across) * Across * Up(height, 8 * down) * Down;
+            VisibleBlocks = Up(Up((long)width * Across, across), 8) * Up(Up((long)height * Down, down), 8);
+
+            static long Up(long number, long by) => (number + by - 1) / by;
         }
     }
-
-    private static InputException CutOff() => new("the JPEG is cut off, or damaged; save it again");
 }

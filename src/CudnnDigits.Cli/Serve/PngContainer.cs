@@ -5,11 +5,10 @@ using CudnnDigits.Files;
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>
-/// Checks a PNG file against the specification (W3C PNG, third edition), because the decoding library trusts what the file says. A wrong
-/// CRC is refused in every chunk, also in ancillary ones: the CRC covers the chunk's name, so a damaged critical chunk may look like an
-/// ancillary one. Bytes after IEND are ignored.
+/// Decodes a PNG file (W3C PNG, third edition). A wrong CRC is refused in every chunk, also in ancillary ones: the CRC covers the chunk's
+/// name, so a damaged critical chunk may look like an ancillary one. Bytes after IEND are ignored.
 /// </summary>
-internal sealed class PngContainer
+internal sealed class PngContainer() : PictureFormat("PNG")
 {
     private const int Gray = 0, Rgb = 2, Palette = 3, GrayAlpha = 4, Rgba = 6;
     private const int HeaderBytes = 13, FrameBytes = 12, SizeAt = 16;
@@ -19,65 +18,37 @@ internal sealed class PngContainer
 
     private static readonly SearchValues<byte> Letters = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"u8);
 
-    private readonly ArrayBufferWriter<byte> _before = new(), _packed = new();
-    private int _depth, _colorType;
-    private bool _interlaced, _transparency;
-
-    /// <summary>Colours of the palette; 0 without one.</summary>
-    private int _colors;
-
-    private PngContainer()
-    {
-    }
-
-    public int Width { get; private set; }
-
-    public int Height { get; private set; }
-
-    /// <summary>Exif's orientation, 1 to 8. The pixels are not turned yet.</summary>
-    public int Orientation { get; private set; } = 1;
+    private readonly ArrayBufferWriter<byte> _packed = new();
+    private byte[] _palette = [], _transparency = [];
+    private int _depth, _colorType, _channels;
+    private bool _interlaced;
 
     /// <summary>First bytes of every PNG.</summary>
     public static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
 
-    /// <summary>The file without ancillary chunks and with its compressed data in one chunk: the decoder fails at an empty one.</summary>
-    public byte[] Picture()
-    {
-        ArrayBufferWriter<byte> png = new(_before.WrittenCount + _packed.WrittenCount + 2 * FrameBytes);
-        png.Write(_before.WrittenSpan);
-        Append(png, "IDAT", _packed.WrittenSpan);
-        Append(png, "IEND", []);
-        return png.WrittenSpan.ToArray();
-    }
-
-    /// <summary>The number of pixels that a file claims, before it is checked. 0 if the claim is invalid.</summary>
-    public static int Pixels(ReadOnlySpan<byte> bytes) => Memory(bytes) == 0 ? 0
-        : (int)(BinaryPrimitives.ReadUInt32BigEndian(bytes[SizeAt..]) * BinaryPrimitives.ReadUInt32BigEndian(bytes[(SizeAt + 4)..]));
-
-    /// <summary>The bytes that decoding needs according to the file's claims. 0 if these are invalid or too large.</summary>
-    public static long Memory(ReadOnlySpan<byte> bytes) =>
-        bytes.Length > SizeAt + 8 && MemoryOf(bytes[SizeAt..]) is <= PictureFile.MostMemory and var memory ? memory : 0;
-
-    /// <summary>Checks a file and its compressed data, which must unpack to exactly the pixels of its size.</summary>
-    /// <exception cref="InputException">It is not a PNG, damaged, not valid, or too large.</exception>
-    public static PngContainer Check(ReadOnlySpan<byte> bytes)
-    {
-        PngContainer png = new();
-        png.CheckChunks(bytes);
-        png.CheckPixels();
-        return png;
-    }
-
-    private void CheckChunks(ReadOnlySpan<byte> bytes)
+    public override void ReadSize(ReadOnlySpan<byte> bytes)
     {
         if (!bytes.StartsWith(Signature) || bytes.Length < Signature.Length + FrameBytes + HeaderBytes || !bytes[12..].StartsWith("IHDR"u8))
         {
             throw new InputException("not a PNG or JPEG");
         }
 
-        _before.Write(Signature);
-        bytes = bytes[Signature.Length..];
-        ReadSize(bytes[8..]);
+        // For each pixel: its samples, and two copies in four channels.
+        ReadOnlySpan<byte> size = bytes[SizeAt..];
+        uint width = BinaryPrimitives.ReadUInt32BigEndian(size), height = BinaryPrimitives.ReadUInt32BigEndian(size[4..]);
+        UInt128 memory = (UInt128)width * height * (size[8] == 16 ? 24u : 12u);
+        SetSize(width, height, (long)UInt128.Min(memory, long.MaxValue));
+    }
+
+    public override byte[] Decode(ReadOnlySpan<byte> bytes)
+    {
+        ReadSize(bytes);
+        ReadChunks(bytes[Signature.Length..]);
+        return ReadPixels();
+    }
+
+    private void ReadChunks(ReadOnlySpan<byte> bytes)
+    {
         string before = "", type;
         bool pixels = false;
         do
@@ -88,31 +59,26 @@ internal sealed class PngContainer
                 case "IHDR":
                     Require(before.Length == 0, "it has two chunks IHDR");
                     ReadHeader(content);
-                    Append(_before, type, content);
                     break;
                 case "PLTE":
-                    bool inPlace = _colors == 0 && !_transparency && !pixels && _colorType is not (Gray or GrayAlpha);
-                    Require(inPlace, "its chunk PLTE is out of place");
-                    _colors = content.Length / 3;
-                    int most = _colorType == Palette ? 1 << _depth : 256;
-                    Require(content.Length % 3 == 0 && _colors >= 1 && _colors <= most, $"its palette has {content.Length} bytes");
-                    Append(_before, type, content);
+                    bool isFirst = _palette.Length == 0 && _transparency.Length == 0 && !pixels;
+                    Require(isFirst && _colorType is not (Gray or GrayAlpha), "its chunk PLTE is out of place");
+                    _palette = content.ToArray();
+                    int colors = content.Length / 3, most = _colorType == Palette ? 1 << _depth : 256;
+                    Require(content.Length % 3 == 0 && colors >= 1 && colors <= most, $"its palette has {content.Length} bytes");
                     break;
                 case "tRNS":
-                    Require(!_transparency && !pixels && _colorType is Gray or Rgb or Palette, "its chunk tRNS is out of place");
-                    _transparency = true;
-                    bool fits = _colorType switch
-                    {
-                        Gray => content.Length == 2,
-                        Rgb => content.Length == 6,
-                        _ => content.Length >= 1 && content.Length <= _colors,
-                    };
+                    isFirst = _transparency.Length == 0 && !pixels;
+                    Require(isFirst && _colorType is Gray or Rgb or Palette, "its chunk tRNS is out of place");
+                    bool fits = _colorType == Palette
+                        ? content.Length >= 1 && content.Length <= _palette.Length / 3
+                        : content.Length == 2 * _channels;
                     Require(fits, $"its chunk tRNS has {content.Length} bytes");
-                    Append(_before, type, _colorType == Palette ? content : Samples(content));
+                    _transparency = content.ToArray();
                     break;
                 case "IDAT":
                     Require(!pixels || before == "IDAT", "its chunks IDAT are not in one row");
-                    Require(_colorType != Palette || _colors > 0, "its palette is missing");
+                    Require(_colorType != Palette || _palette.Length > 0, "its palette is missing");
                     pixels = true;
                     _packed.Write(content);
                     break;
@@ -123,13 +89,8 @@ internal sealed class PngContainer
                     Require(pixels, "it has no pixels");
                     Require(content.IsEmpty, "its chunk IEND is not empty");
                     break;
-                default:
-                    if (char.IsAsciiLetterUpper(type[0]))
-                    {
-                        throw Damaged($"its chunk {type} is unknown, and the picture depends on it");
-                    }
-
-                    break;
+                case var _ when char.IsAsciiLetterUpper(type[0]):
+                    throw Damaged($"its chunk {type} is unknown, and the picture depends on it");
             }
 
             before = type;
@@ -137,36 +98,11 @@ internal sealed class PngContainer
         while (type != "IEND");
     }
 
-    /// <summary>Clears the unused upper bits of samples of two bytes, which the decoder does not ignore.</summary>
-    private byte[] Samples(ReadOnlySpan<byte> content)
-    {
-        byte[] samples = content.ToArray();
-        for (int i = 0; i < samples.Length; i += 2)
-        {
-            int sample = BinaryPrimitives.ReadUInt16BigEndian(samples.AsSpan(i)) & ((1 << _depth) - 1);
-            BinaryPrimitives.WriteUInt16BigEndian(samples.AsSpan(i), (ushort)sample);
-        }
-
-        return samples;
-    }
-
-    private static void Append(ArrayBufferWriter<byte> png, string type, ReadOnlySpan<byte> content)
-    {
-        Span<byte> frame = stackalloc byte[8];
-        BinaryPrimitives.WriteInt32BigEndian(frame, content.Length);
-        Encoding.ASCII.GetBytes(type, frame[4..]);
-        png.Write(frame);
-        png.Write(content);
-        BinaryPrimitives.WriteUInt32BigEndian(frame, Crc32.Append(Crc32.Append(0, frame[4..]), content));
-        png.Write(frame[..4]);
-    }
-
-    /// <summary>Reads the next chunk.</summary>
-    private static string Next(ref ReadOnlySpan<byte> bytes, out ReadOnlySpan<byte> content)
+    private string Next(ref ReadOnlySpan<byte> bytes, out ReadOnlySpan<byte> content)
     {
         if (bytes.Length < FrameBytes || BinaryPrimitives.ReadUInt32BigEndian(bytes) is var length && length > bytes.Length - FrameBytes)
         {
-            throw new InputException("the PNG is cut off, or damaged; save it again");
+            throw CutOff();
         }
 
         ReadOnlySpan<byte> named = bytes[4..(8 + (int)length)];
@@ -182,26 +118,11 @@ internal sealed class PngContainer
         return type;
     }
 
-    private void ReadSize(ReadOnlySpan<byte> header)
-    {
-        uint width = BinaryPrimitives.ReadUInt32BigEndian(header), height = BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
-        PictureFile.CheckSize(width, height, MemoryOf(header));
-        (Width, Height) = ((int)width, (int)height);
-    }
-
-    /// <summary>Bytes for the unpacked rows, and for two copies of the pixels in four channels.</summary>
-    /// <param name="header">The chunk IHDR from the size on.</param>
-    private static long MemoryOf(ReadOnlySpan<byte> header)
-    {
-        const long Usual = 12, Deep = 24;
-        ulong pixels = (ulong)BinaryPrimitives.ReadUInt32BigEndian(header) * BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
-        return pixels > long.MaxValue / Deep ? long.MaxValue : (long)pixels * (header[8] == 16 ? Deep : Usual);
-    }
-
     private void ReadHeader(ReadOnlySpan<byte> header)
     {
         Require(header.Length == HeaderBytes, $"its chunk IHDR has {header.Length} bytes");
         (_depth, _colorType, _interlaced) = (header[8], header[9], header[12] == 1);
+        _channels = _colorType switch { Rgb => 3, GrayAlpha => 2, Rgba => 4, _ => 1 };
         bool known = (_colorType, _depth)
             is (Gray, 1 or 2 or 4 or 8 or 16) or (Rgb or GrayAlpha or Rgba, 8 or 16) or (Palette, 1 or 2 or 4 or 8);
         Require(known, $"there is no colour type {_colorType} of {_depth} bits");
@@ -210,15 +131,31 @@ internal sealed class PngContainer
             $"there is no compression {header[10]}, filter method {header[11]} or interlacing {header[12]}");
     }
 
-    private void CheckPixels()
+    /// <summary>Unpacks the pixels, to (height, width, 4) uint8. The compressed data must have exactly as many as the size says.</summary>
+    private byte[] ReadPixels()
     {
+        byte[] rgba = new byte[4 * Width * Height];
         Pieces packed = new(_packed.WrittenMemory);
         using ZLibStream unpacked = new(packed, CompressionMode.Decompress);
         try
         {
             foreach ((int x, int y, int stepX, int stepY) in _interlaced ? Adam7 : [(0, 0, 1, 1)])
             {
-                CheckRows(unpacked, (Width - x + stepX - 1) / stepX, (Height - y + stepY - 1) / stepY);
+                int columns = (Width - x + stepX - 1) / stepX, step = Math.Max(1, _channels * _depth / 8);
+                byte[] row = new byte[step + (columns * _channels * _depth + 7) / 8], above = new byte[row.Length]; // with a pixel of zeros before
+                for (int at = y; at < Height && columns > 0; at += stepY, (row, above) = (above, row))
+                {
+                    Span<byte> filtered = row.AsSpan(step - 1);
+                    int read = unpacked.ReadAtLeast(filtered, filtered.Length, throwOnEndOfStream: false), filter = filtered[0];
+                    Require(read == filtered.Length, "it unpacks to less than its pixels");
+                    Require(filter <= 4, "there is no such row filter");
+                    filtered[0] = 0;
+                    ReverseFilter(filter, row, above, step);
+                    for (int i = 0; i < columns; i++)
+                    {
+                        ReadPixel(filtered[1..], i, rgba.AsSpan(4 * (at * Width + x + i * stepX), 4));
+                    }
+                }
             }
 
             // Reads to the end of the data, where the checksum (Adler-32) is.
@@ -226,43 +163,21 @@ internal sealed class PngContainer
         }
         catch (Exception e) when (e is InvalidDataException or IOException) // IOException: zlib asks for a dictionary; PNG has none
         {
-            throw new InputException("the PNG is damaged: its compressed data is; save it again", e);
+            throw Damaged("its compressed data is");
         }
 
         Require(!packed.AskedBeyond, "its compressed data is cut off");
+        return rgba;
     }
 
-    /// <summary>Checks the rows of a picture, or of one pass of an interlaced one.</summary>
-    private void CheckRows(ZLibStream unpacked, int width, int height)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void ReverseFilter(int filter, Span<byte> row, ReadOnlySpan<byte> above, int step)
     {
-        int channels = _colorType switch { Rgb => 3, GrayAlpha => 2, Rgba => 4, _ => 1 };
-        byte[] row = new byte[1 + (width * channels * _depth + 7) / 8], above = new byte[row.Length];
-        for (int y = 0; y < height && width > 0; y++)
+        ReadOnlySpan<byte> left = row, corner = above, up = above[step..];
+        row = row[step..];
+        for (int i = 0; i < row.Length && filter > 0; i++)
         {
-            Require(unpacked.ReadAtLeast(row, row.Length, throwOnEndOfStream: false) == row.Length, "it unpacks to less than its pixels");
-            Require(row[0] <= 4, "there is no such row filter");
-            if (_colorType == Palette)
-            {
-                CheckIndices(row, above, width);
-                (row, above) = (above, row);
-            }
-        }
-    }
-
-    /// <summary>Reverses the filter of a row of palette indices, and checks the indices.</summary>
-    private void CheckIndices(byte[] row, byte[] above, int width)
-    {
-        for (int i = 1; i < row.Length; i++)
-        {
-            int left = i > 1 ? row[i - 1] : 0, up = above[i], corner = i > 1 ? above[i - 1] : 0;
-            row[i] += (byte)(row[0] switch { 1 => left, 2 => up, 3 => (left + up) / 2, 4 => Paeth(left, up, corner), _ => 0 });
-        }
-
-        int mask = (1 << _depth) - 1;
-        for (int x = 0; x < width; x++)
-        {
-            int bit = x * _depth, index = row[1 + bit / 8] >> (8 - _depth - bit % 8) & mask;
-            Require(index < _colors, "a pixel's colour is not in its palette");
+            row[i] += (byte)(filter switch { 1 => left[i], 2 => up[i], 3 => (left[i] + up[i]) / 2, _ => Paeth(left[i], up[i], corner[i]) });
         }
     }
 
@@ -272,15 +187,48 @@ internal sealed class PngContainer
         return a <= b && a <= c ? left : b <= c ? up : corner;
     }
 
-    private static void Require(bool holds, string otherwise)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void ReadPixel(ReadOnlySpan<byte> row, int column, Span<byte> rgba)
     {
-        if (!holds)
+        if (_channels >= 3 && _depth == 8 && _transparency.Length == 0)
         {
-            throw Damaged(otherwise);
+            ReadOnlySpan<byte> pixel = row.Slice(column * _channels, _channels);
+            (rgba[3], rgba[2], rgba[1], rgba[0]) = (_channels == 4 ? pixel[3] : byte.MaxValue, pixel[2], pixel[1], pixel[0]);
+            return;
+        }
+
+        if (_colorType == Palette)
+        {
+            int index = Sample(row, column);
+            Require(3 * index < _palette.Length, "a pixel's colour is not in its palette");
+            _palette.AsSpan(3 * index, 3).CopyTo(rgba);
+            rgba[3] = index < _transparency.Length ? _transparency[index] : byte.MaxValue;
+            return;
+        }
+
+        int largest = (1 << _depth) - 1, scale = byte.MaxValue / largest;
+        bool isClear = _transparency.Length > 0;
+        for (int channel = 0; channel < _channels; channel++)
+        {
+            int sample = Sample(row, column * _channels + channel);
+            isClear = isClear && sample == (BinaryPrimitives.ReadUInt16BigEndian(_transparency.AsSpan(2 * channel)) & largest);
+            rgba[_colorType == GrayAlpha ? 3 * channel : channel] = (byte)(_depth == 16 ? sample >> 8 : sample * scale);
+        }
+
+        if (_channels < 3)
+        {
+            rgba[1..3].Fill(rgba[0]);
+        }
+
+        if (_channels is 1 or 3)
+        {
+            rgba[3] = isClear ? byte.MinValue : byte.MaxValue;
         }
     }
 
-    private static InputException Damaged(string how) => new($"the PNG is damaged: {how}; save it again");
+    private int Sample(ReadOnlySpan<byte> row, int i) => _depth == 16
+        ? BinaryPrimitives.ReadUInt16BigEndian(row[(2 * i)..])
+        : row[i * _depth / 8] >> (8 - _depth - i * _depth % 8) & ((1 << _depth) - 1);
 
     /// <summary>The compressed data. It records whether it was read beyond its end, which ZLibStream does not treat as an error.</summary>
     private sealed class Pieces(ReadOnlyMemory<byte> packed) : ReadOnlyStream

@@ -2,6 +2,9 @@ using System.Buffers;
 using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Extensions;
+using Microsoft.AspNetCore.WebUtilities;
+using Microsoft.Net.Http.Headers;
 
 namespace CudnnDigits.Cli.Serve;
 
@@ -57,16 +60,15 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
             throw new BadRequestException(StatusCodes.Status415UnsupportedMediaType, $"Content-Encoding is {coding}; expected none");
         }
 
-        (byte[] buffer, int length) = await ReadAll(request, peer);
-        ReadOnlyMemory<byte> body = buffer.AsMemory(0, length);
+        ArraySegment<byte> body = await ReadAll(request, peer);
         try
         {
             return type switch
             {
-                _ when body.IsEmpty => throw new InputException("the body is empty"),
-                "application/json" => PredictJson.Read(body.Span),
-                "multipart/form-data" => await FromPictures(body, PngForm.Files(body.Span, request.ContentType!), peer),
-                _ => await FromPictures(body, [Range.All], peer),
+                _ when body.Count == 0 => throw new InputException("the body is empty"),
+                "application/json" => PredictJson.Read(body),
+                "multipart/form-data" => await FromPictures(await Files(body, request.GetMultipartBoundary()), peer),
+                _ => await FromPictures([body], peer),
             };
         }
         catch (InputException e)
@@ -75,7 +77,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         }
         finally
         {
-            ArrayPool<byte>.Shared.Return(buffer);
+            ArrayPool<byte>.Shared.Return(body.Array!);
         }
     }
 
@@ -88,10 +90,49 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         }
     }
 
-    private static async Task<PredictBody> FromPictures(ReadOnlyMemory<byte> body, List<Range> files, Peer peer)
+    /// <summary>The files of a form (RFC 7578), up to one more than <see cref="MostDigits"/>; other fields are skipped.</summary>
+    /// <exception cref="InputException">It is not a form, or is cut off.</exception>
+    private static async Task<List<ArraySegment<byte>>> Files(ArraySegment<byte> body, string boundary)
+    {
+        const int MostBoundary = 128;
+        if (boundary.Length is 0 or > MostBoundary)
+        {
+            throw new InputException($"the form is damaged: Content-Type names no boundary of 1 to {MostBoundary} characters");
+        }
+
+        List<ArraySegment<byte>> files = [];
+        MultipartReader reader = new(boundary, new MemoryStream(body.Array!, body.Offset, body.Count));
+        for (int part = 1; files.Count <= MostDigits; part++)
+        {
+            try
+            {
+                if (await reader.ReadNextSectionAsync() is not { } section)
+                {
+                    break;
+                }
+
+                bool isFile = section.GetContentDispositionHeader() is { } disposition ? disposition.IsFileDisposition()
+                    : throw new InputException($"the form is damaged: part {part} has no Content-Disposition");
+                await section.Body.CopyToAsync(Stream.Null);
+                if (isFile)
+                {
+                    files.Add(body.Slice((int)section.BaseStreamOffset!, (int)section.Body.Length));
+                }
+            }
+            catch (Exception e) when (e is IOException or InvalidDataException)
+            {
+                throw new InputException($"the form is damaged: part {part} is cut off, or its headers are not valid", e);
+            }
+        }
+
+        return files;
+    }
+
+    private static async Task<PredictBody> FromPictures(List<ArraySegment<byte>> files, Peer peer)
     {
         CheckCount(files.Count);
-        long size = files.Sum(file => PictureFile.Pixels(body.Span[file]));
+        (int Pixels, long Memory)[] claims = [.. files.Select(file => PictureFile.Claim(file))];
+        long size = claims.Sum(claim => (long)claim.Pixels);
         if (size > peer.Limits.Pixels)
         {
             throw new InputException($"pictures of {size:N0} pixels together; expected at most {peer.Limits.Pixels:N0} in a request");
@@ -103,14 +144,12 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         for (int i = 0; i < files.Count; i++)
         {
             // A turn for each picture: a request of a thousand does not block others, and a small picture does not wait for a large one.
-            bool small = PictureFile.Pixels(body.Span[files[i]]) <= SmallPixels;
-            SemaphoreSlim? turns = small ? null : Unpacking;
-            long memory = small ? 0 : PictureFile.Memory(body.Span[files[i]]);
+            (SemaphoreSlim? turns, long memory) = claims[i].Pixels <= SmallPixels ? (null, 0) : (Unpacking, claims[i].Memory);
             await peer.WaitForTurn(turns, until);
             try
             {
                 await peer.Take(memory);
-                normalized[i] = PictureFile.Read(body.Span[files[i]], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
+                normalized[i] = PictureFile.Read(files[i], pixels.AsSpan(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
             }
             catch (InputException e) when (files.Count > 1)
             {
@@ -126,19 +165,17 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         return new PredictBody(pixels, normalized);
     }
 
-    /// <returns>A buffer of the pool, and the length of the body in it.</returns>
-    private static async Task<(byte[] Buffer, int Length)> ReadAll(HttpRequest request, Peer peer)
+    /// <summary>Reads the body into an array of the pool, which the caller returns.</summary>
+    private static async Task<ArraySegment<byte>> ReadAll(HttpRequest request, Peer peer)
     {
         if (request.ContentLength > DigitServer.MostBodyBytes)
         {
             throw DigitServer.TooLarge();
         }
 
-        int expected = (int)(request.ContentLength ?? 4096);
+        int length = 0, expected = (int)(request.ContentLength ?? 4096);
         await peer.Take(expected);
         byte[] buffer = ArrayPool<byte>.Shared.Rent(expected);
-        int length = 0;
-        bool whole = false;
         peer.ReadsBody = true;
         try
         {
@@ -159,11 +196,15 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
                     buffer = larger;
                 }
             }
-
-            whole = true;
         }
-        catch (Exception e) when (e is not (BadHttpRequestException or BadRequestException or OperationCanceledException))
+        catch (Exception e)
         {
+            ArrayPool<byte>.Shared.Return(buffer);
+            if (e is BadHttpRequestException or BadRequestException or OperationCanceledException)
+            {
+                throw;
+            }
+
             // Kestrel throws several kinds for damaged chunks.
             string what = e is InvalidOperationException ? "what follows its chunks is not what HTTP says" : e.Message.TrimEnd('.');
             throw new BadHttpRequestException($"the body is damaged: {what}", e);
@@ -171,21 +212,20 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         finally
         {
             peer.ReadsBody = false;
-            if (!whole)
-            {
-                ArrayPool<byte>.Shared.Return(buffer);
-            }
         }
 
         peer.StopClock();
         peer.HasReadAll = true;
-        return (buffer, length);
+        return new(buffer, 0, length);
     }
 }
 
-/// <summary>JSON that the server writes, in snake_case, without reflection.</summary>
+/// <summary>JSON that the server reads and writes, in snake_case, without reflection.</summary>
 [JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, AllowDuplicateProperties = false,
+    Converters = [typeof(PredictJson.PixelsConverter), typeof(PredictJson.PointConverter)])]
+[JsonSerializable(typeof(PredictJson))]
 [JsonSerializable(typeof(PredictAnswer))]
 [JsonSerializable(typeof(HealthAnswer))]
 [JsonSerializable(typeof(Problem))]

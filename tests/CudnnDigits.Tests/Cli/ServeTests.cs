@@ -86,7 +86,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         }
 
         byte[] four = RawClient.Post(form.Headers.ContentType!.ToString(), await form.ReadAsByteArrayAsync(Cancellation));
-        long memory = PictureFile.Memory(photograph);
+        long memory = PictureFile.Claim(photograph).Memory;
         await using LimitedServer enough = new(server.Weights, new Limits { SharedBytes = memory + four.Length });
         Assert.Equal(200, Assert.Single(await RawClient.Ask(enough.Address, four, Cancellation)).Status);
         Assert.Equal(200, Assert.Single(await RawClient.Ask(enough.Address, four, Cancellation)).Status);

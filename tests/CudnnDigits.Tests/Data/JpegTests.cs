@@ -122,10 +122,10 @@ public sealed class JpegTests
     {
         byte[] small = Scaled(15), large = Scaled(150), fromSmall = new byte[784], fromLarge = new byte[784];
         byte[] photograph = JpegFiles.Write(large[..(4200 * 2800)], 4200, 2800, quality: 50); // the upper part
-        Assert.True(PictureFile.Memory(photograph) is > 30 << 20 and < PictureFile.MostMemory);
+        Assert.True(PictureFile.Claim(photograph).Memory is > 30 << 20 and < PictureFormat.MostMemory);
         long before = GC.GetAllocatedBytesForCurrentThread();
         (_, int width, int height) = PictureFile.Decode(photograph);
-        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, PictureFile.Memory(photograph));
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, PictureFile.Claim(photograph).Memory);
         Assert.Equal((840, 560), (width, height));
         AssertRefused("a picture of 6000×4000 pixels; expected at most ", JpegFiles.WithSize(photograph, 6000, 4000));
 
@@ -205,7 +205,7 @@ public sealed class JpegTests
         foreach (Mutation mutation in Mutations.Of(good, usually: 40, seed: name.Length))
         {
             Stopwatch time = Stopwatch.StartNew();
-            long before = GC.GetAllocatedBytesForCurrentThread(), memory = PictureFile.Memory(mutation.Bytes);
+            long before = GC.GetAllocatedBytesForCurrentThread(), memory = PictureFile.Claim(mutation.Bytes).Memory;
             Exception? wrong = Record.Exception(() => PictureFile.Read(mutation.Bytes, new byte[784]));
             Assert.True(wrong is null || (wrong is InputException && wrong.Message.Length < 300 && !wrong.Message.Contains('\n', StringComparison.Ordinal)), $"{mutation}: {wrong}");
             Assert.True(GC.GetAllocatedBytesForCurrentThread() - before <= (32 << 20) + memory, $"{mutation}: {GC.GetAllocatedBytesForCurrentThread() - before} bytes where {memory} were counted");
