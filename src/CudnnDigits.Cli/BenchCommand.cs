@@ -11,13 +11,9 @@ internal static class BenchCommand
 {
     private const int Repetitions = 7, Digits = 4096;
 
-    /// <summary>
-    /// On the CPU, the runtime compiles hot methods again in the background, within some tenths of a second. A GPU's captured graph needs
-    /// less time.
-    /// </summary>
+    /// <summary>On the CPU, the runtime compiles hot methods again within some tenths of a second; a GPU's graph is warm sooner.</summary>
     private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.5), WarmUpOnGpu = TimeSpan.FromSeconds(0.2);
 
-    private static readonly Option<string?> Model = CommonOptions.Model();
     private static readonly Option<int?> BatchSize =
         CommonOptions.Ranged("--batch-size", "N", "Digits in a step. Default: 64.", 1, CommonOptions.MostBatch);
 
@@ -38,33 +34,20 @@ internal static class BenchCommand
             + "the least time that multiply-adds or memory allow.",
     };
 
-    private static readonly Option<bool> Json = CommonOptions.Json();
+    public static Command Create() => CommonOptions.NewCommand(
+        "bench", "Measure images per second: median of 7 repetitions after a warm-up.",
+        [CommonOptions.Model, BatchSize, Steps, Augment, Profile, Layers, .. Machine.Options, CommonOptions.Json], Run);
 
-    public static Command Create()
+    private static void Run(ParseResult result)
     {
-        Command command = new("bench", "Measure images per second: median of 7 repetitions after a warm-up.");
-        command.AddRange([Model, BatchSize, Steps, Augment, Profile, Layers, .. Machine.Options, Json]);
-        command.SetAction(Run);
-        return command;
-    }
-
-    private static int Run(ParseResult result)
-    {
-        NetworkSpec network = DigitNetworks.Find(result.GetValue(Model) ?? DigitNetworks.Default.Name)!;
+        NetworkSpec network = DigitNetworks.Find(result.GetValue(CommonOptions.Model) ?? DigitNetworks.Default.Name)!;
         bool layers = result.GetValue(Layers);
         Machine machine = Machine.From(result, layers ? "cpu" : "auto");
         int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20;
         int threads = machine.Threads > 0 ? machine.Threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
         AugmentationSpec augmentation = result.GetValue(Augment) == "standard" ? AugmentationSpec.Standard : AugmentationSpec.None;
-        BackendOptions options = new(batch, 0, augmentation, threads)
-        {
-            Precision = machine.Precision,
-            Deterministic = machine.Deterministic,
-            CudaGraph = machine.CudaGraph,
-            Kernels = machine.Kernels,
-            LayerTimes = layers,
-        };
-        using ITrainingBackend backend = BackendFactory.Create(machine.Device, network, options, out string? whyCpu);
+        using ITrainingBackend backend = machine.CreateBackend(
+            network, new BackendOptions(batch, 0, augmentation, threads) { LayerTimes = layers }, out string? whyCpu);
         CommonOptions.NoteCpu(whyCpu);
         backend.Load(Initializer.Create(network, seed: 0), new OptimizerState(network));
 
@@ -73,82 +56,68 @@ internal static class BenchCommand
         float[] rates = [.. Enumerable.Repeat(1e-3f, steps)], logits = new float[rows.Length * DigitDataset.Classes];
         if (layers)
         {
-            return RunLayers(backend, data, rows, rates, result.GetValue(Json));
+            RunLayers(result, backend, rows.Length, Begin + (Action)Train + Predict);
+            return;
         }
 
         ITrainingBackend? profiled = result.GetValue(Profile) ? backend : null;
         TimeSpan warmUp = backend.CudaDetails is null ? WarmUp : WarmUpOnGpu;
-        double train = Median(warmUp, profiled, () => backend.BeginEpoch(data, 0, rows, default), () =>
-        {
-            backend.RunSteps(0, rates);
-            backend.ReadSums();
-        });
-        double infer = Median(warmUp, profiled, () => { }, () => backend.Predict(data, rows, logits));
-
+        double train = Median(warmUp, profiled, Begin, Train), infer = Median(warmUp, profiled, () => { }, Predict);
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
             steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none",
             "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms);
         string precision = bench.Precision.ToString().ToLowerInvariant();
-        Console.Out.WriteLine(result.GetValue(Json)
-            ? JsonSerializer.Serialize(bench, CliJson.Default.BenchResult)
-            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {batch}, {precision}, augmentation {bench.Augmentation}") + "\n"
+        CliJson.Print(
+            result, bench,
+            Screen.Prose($"{bench.Model} on {bench.Device}, batch {batch}, {precision}, augmentation {bench.Augmentation}") + "\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + (bench.DeviceMemoryBytes is { } bytes ? $"memory     {bytes >> 20,10:N0} MiB of the GPU's\n" : "")
-                + Screen.Prose($"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data"));
-        return ExitCode.Done;
+                + Screen.Prose($"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data"),
+            mustArrive: true);
+
+        void Begin() => backend.BeginEpoch(data, 0, rows, default);
+
+        void Train()
+        {
+            backend.RunSteps(0, rates);
+            backend.ReadSums();
+        }
+
+        void Predict() => backend.Predict(data, rows, logits);
     }
 
-    private static int RunLayers(ITrainingBackend backend, DigitDataset data, int[] rows, float[] rates, bool json)
+    private static void RunLayers(ParseResult result, ITrainingBackend backend, int images, Action body)
     {
         ILayerTimes clock = backend as ILayerTimes ?? throw new InputException(
             "--layers measures the CPU; on a GPU, docs/profiling.md shows how to see each kernel; leave out --device or --layers");
-        float[] logits = new float[rows.Length * DigitDataset.Classes];
-        void Body()
-        {
-            backend.BeginEpoch(data, 0, rows, default);
-            backend.RunSteps(0, rates);
-            backend.Predict(data, rows, logits);
-        }
-
-        for (long begin = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(begin) < WarmUp;)
-        {
-            Body();
-        }
-
+        Warm(WarmUp, body);
         clock.ReadLayerTimes(); // discards the times of the warm-up
         for (int i = 0; i < Repetitions; i++)
         {
-            Body();
+            body();
         }
 
         IReadOnlyList<LayerTime> times = clock.ReadLayerTimes();
         Ceilings ceilings = clock.MeasureCeilings();
-        LayerRow[] Rows(bool inference) =>
-            LayerReport.Rows(times.Where(time => time.Inference == inference), ceilings, clock.Workers, rows.Length * Repetitions);
+        LayerRow[] Rows(bool inference) => LayerReport.Rows(
+            times.Where(time => time.Inference == inference), ceilings, clock.Workers, images * Repetitions);
         LayerResult bench = new(
             backend.Network.Name, backend.Device, backend.BatchSize, Math.Round(ceilings.FlopsPerSecond / 1e9, 1),
             Math.Round(ceilings.BytesPerSecond / 1e9, 1), Rows(inference: false), Rows(inference: true));
         string limits = $"{bench.PeakGflops:F0} GFLOP/s of multiply-adds, {bench.CopyGigabytesPerSecond:F0} GB/s of copying";
-        Console.Out.WriteLine(json
-            ? JsonSerializer.Serialize(bench, CliJson.Default.LayerResult)
-            : Screen.Prose($"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {limits}") + "\nper digit\n\n"
+        CliJson.Print(
+            result, bench,
+            Screen.Prose($"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {limits}") + "\nper digit\n\n"
                 + $"training\n\n{LayerReport.Format(bench.Training, Screen.OutputWidth)}\n\n"
-                + $"inference\n\n{LayerReport.Format(bench.Inference, Screen.OutputWidth)}");
-        return ExitCode.Done;
+                + $"inference\n\n{LayerReport.Format(bench.Inference, Screen.OutputWidth)}",
+            mustArrive: true);
     }
 
     /// <summary>Median seconds of the body after a warm-up, without the preparation. With a profiled backend, one profiled run.</summary>
     private static double Median(TimeSpan warmUp, ITrainingBackend? profiled, Action prepare, Action body)
     {
-        long begin = Stopwatch.GetTimestamp();
-        do
-        {
-            prepare();
-            body();
-        }
-        while (Stopwatch.GetElapsedTime(begin) < warmUp);
-
+        Warm(warmUp, prepare + body);
         double[] seconds = new double[profiled is null ? Repetitions : 1];
         using IDisposable? range = profiled is null ? null : BackendFactory.Profile(profiled);
         for (int i = 0; i < seconds.Length; i++)
@@ -159,7 +128,14 @@ internal static class BenchCommand
             seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds;
         }
 
-        Array.Sort(seconds);
-        return seconds[seconds.Length / 2];
+        return seconds.Order().ElementAt(seconds.Length / 2);
+    }
+
+    private static void Warm(TimeSpan time, Action body)
+    {
+        for (long begin = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(begin) < time;)
+        {
+            body();
+        }
     }
 }

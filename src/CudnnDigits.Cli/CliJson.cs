@@ -1,3 +1,4 @@
+using System.CommandLine;
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Studies;
@@ -6,14 +7,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Result of <c>train --json</c>.</summary>
-/// <param name="Epochs">Finished epochs of the run.</param>
-/// <param name="TrainedEpochs">Epochs that this command has trained; 0 if <c>--resume</c> found nothing left to train.</param>
-/// <param name="KeptEpoch">The epoch whose weights are kept.</param>
-/// <param name="Accuracy">Accuracy of the kept weights, 0 … 1.</param>
-/// <param name="Samples">Number of digits that they were evaluated on.</param>
-/// <param name="EvaluatedOn">Which digits: "validation" or "training".</param>
-/// <param name="StartUpSeconds">Seconds of each phase before the first step.</param>
+/// <summary>Result of <c>train --json</c>. All epochs of the run count, and those of this command; figures are of the kept weights.</summary>
 internal sealed record TrainResult(
     string Model, string Device, int Epochs, int TrainedEpochs, int KeptEpoch, double Accuracy, double Loss, int Samples,
     string EvaluatedOn, string Run, string Weights, IReadOnlyDictionary<string, double> StartUpSeconds);
@@ -30,9 +24,7 @@ internal sealed record BenchResult(
     int Repetitions, Precision Precision, string Augmentation, string Data, long? DeviceMemoryBytes,
     IReadOnlyDictionary<string, string>? Algorithms);
 
-/// <summary>Result of <c>report --json</c>.</summary>
-/// <param name="Validation">Validation accuracy after the last epochs, if the runs are one training with several seeds.</param>
-/// <param name="Warning">Why the runs cannot be compared; null if they can.</param>
+/// <summary>Result of <c>report --json</c>: if the runs are one training from several seeds, their accuracy; why they cannot be compared.</summary>
 internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation, string? Warning);
 
 /// <summary>What <c>serve --json</c> prints when the server is ready.</summary>
@@ -60,4 +52,14 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(LayerResult))]
 [JsonSerializable(typeof(InfoResult))]
 [JsonSerializable(typeof(Metrics))]
-internal sealed partial class CliJson : JsonSerializerContext;
+internal sealed partial class CliJson : JsonSerializerContext
+{
+    public static string Format<T>(bool isJson, T result, string text) => isJson ? JsonSerializer.Serialize(result, typeof(T), Default) : text;
+
+    /// <summary>Prints a result: with --json as JSON, which must arrive, else as a text, which must arrive if it is all that the command does.</summary>
+    public static void Print<T>(ParseResult parsed, T result, string text, bool mustArrive = false)
+    {
+        bool isJson = parsed.GetValue(CommonOptions.Json);
+        StandardStreams.Tell(isJson || mustArrive, Format(isJson, result, text));
+    }
+}

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Numerics;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
@@ -7,58 +6,90 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Options that several commands share, and the checks of their ranges.</summary>
+/// <summary>Options that several commands share, and what commands do alike.</summary>
 internal static class CommonOptions
 {
-    public const int MostBatch = TrainingField.MostBatch, MostEpochs = TrainingField.MostEpochs, MostSeeds = 1000, MostFolds = 100, MostBudget = 10_000_000;
+    public const int MostBatch = TrainingField.MostBatch, MostEpochs = TrainingField.MostEpochs, MostSeeds = 1000, MostFolds = 100,
+        MostBudget = 10_000_000;
+
+    public static readonly Option<string> Weights = new("--weights")
+    {
+        Description = "Weights of a trained network: the folder of a run, such as runs/first, a safetensors file or an ONNX file.",
+        HelpName = "FILE",
+        Required = true,
+    };
+
+    public static readonly Option<string?> Model = Choice(
+        "--model",
+        $"The network: {string.Join(", ", DigitNetworks.All.Select(network => $"{network.Name} ({network.Parameters.TrainedCount:N0} parameters)"))}. "
+            + $"Default: {DigitNetworks.Default.Name}.",
+        DigitNetworks.Names);
+
+    public static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
+    public static readonly Option<bool> Json = new("--json") { Description = "Print one JSON object on standard output, and nothing else." };
+
+    public static Command NewCommand(string name, string description, IEnumerable<Symbol> symbols, Action<ParseResult> run)
+    {
+        Command command = new(name, description);
+        command.SetAction(run);
+        command.AddRange(symbols.OfType<Option>());
+        foreach (Argument argument in symbols.OfType<Argument>())
+        {
+            command.Add(argument);
+        }
+
+        return command;
+    }
+
+    public static void AddRange(this Command command, IEnumerable<Option> options)
+    {
+        foreach (Option option in options)
+        {
+            command.Add(option);
+        }
+    }
 
     public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
 
-    public static Option<string> Weights() => new("--weights") { Description = "Weights of a trained network: the folder of a run, such as runs/first, a safetensors file or an ONNX file.", HelpName = "FILE", Required = true };
-
     /// <summary>The folder that a command writes.</summary>
-    public static Option<string?> OutFolder(string description)
+    public static Option<string?> OutFolder(string description) =>
+        new Option<string?>("--out") { Description = description, HelpName = "DIR" }.Refusing(value => value == OutputFile.StandardOutput
+            ? $"--out {value} is standard output, which cannot hold a folder; give the name of a folder" : null);
+
+    /// <summary>Parsed here, because the library's own words name .NET types and its parser takes 1,5 for 15.</summary>
+    public static Option<int?> Ranged(string name, string helpName, string description, int least, int most) => new(name)
     {
-        Option<string?> option = new("--out") { Description = description, HelpName = "DIR" };
-        option.Validators.Add(result =>
+        Description = description,
+        HelpName = helpName,
+        CustomParser = result =>
         {
-            if (result.Tokens is [{ Value: OutputFile.StandardOutput }])
+            string text = result.Tokens[0].Value;
+            if (int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value)
+                && value >= least && value <= most)
             {
-                result.AddError($"--out {OutputFile.StandardOutput} is standard output, which cannot hold a folder; give the name of a folder");
+                return value;
             }
-        });
-        return option;
-    }
 
-    public static Option<string?> Model()
-    {
-        IEnumerable<string> networks = DigitNetworks.All.Select(network => $"{network.Name} ({network.Parameters.TrainedCount:N0} parameters)");
-        return Choice("--model", $"The network: {string.Join(", ", networks)}. Default: {DigitNetworks.Default.Name}.", DigitNetworks.Names);
-    }
-
-    public static Option<bool> Json() => new("--json") { Description = "Print one JSON object on standard output, and nothing else." };
-
-    public static Option<int?> Ranged(string name, string helpName, string description, int least, int most) =>
-        Number<int>(name, helpName, description, NumberStyles.AllowLeadingSign, value => value >= least && value <= most, $"a whole number {least} to {most}");
-
-    public static Option<double?> Ranged(string name, string helpName, string description, double least, double most, bool includeMost = true)
-    {
-        string range = string.Create(CultureInfo.InvariantCulture, $"a number {least} {(includeMost ? "to" : "up to, but not including,")} {most}");
-        return Number<double>(name, helpName, description, NumberStyles.Float, value => value >= least && (value < most || (includeMost && value == most)), range);
-    }
-
-    public static Option<ulong?> Seed() =>
-        Number<ulong>("--seed", "N", "Seed of everything random. The same seed gives the same bits; on a GPU only with --deterministic. Default: 0.", NumberStyles.None, _ => true, $"a whole number 0 to {ulong.MaxValue}");
+            result.AddError($"{name} is {text}, expected a whole number {least} to {most}");
+            return null;
+        },
+    };
 
     public static Option<string?> Choice(string name, string description, params string[] choices)
     {
         Option<string?> option = new(name) { Description = description, HelpName = string.Join('|', choices) };
         option.CompletionSources.Add(choices);
+        return option.Refusing(value => choices.Contains(value) ? null : $"{name} is {value}, expected {string.Join(" or ", choices)}");
+    }
+
+    /// <summary>Adds a check of the value, which returns what is wrong with it, or null.</summary>
+    public static Option<string?> Refusing(this Option<string?> option, Func<string, string?> whatIsWrong)
+    {
         option.Validators.Add(result =>
         {
-            if (result.Tokens is [{ Value: string value }] && !choices.Contains(value))
+            if (result.Tokens is [{ Value: string value }] && whatIsWrong(value) is { } error)
             {
-                result.AddError($"{name} is {value}, expected {string.Join(" or ", choices)}");
+                result.AddError(error);
             }
         });
         return option;
@@ -71,24 +102,15 @@ internal static class CommonOptions
         return path is null ? GeneratedDigits.Create() : OpenData(path, DataPart.Training, quiet);
     }
 
-    /// <summary>
-    /// Digits at a path. Standard error is told what they were found in, unless quiet or in Kaggle's own table, and of digits that are
-    /// not upright, or faint.
-    /// </summary>
+    /// <summary>Digits at a path. Standard error is told where they were found, unless quiet, and of digits not upright, or faint.</summary>
     public static DigitDataset OpenData(string path, DataPart part, bool quiet = false)
     {
         Orientation.Prepare();
         DigitDataset data = DataSource.Open(path, part);
-        if (data.Found is { } found && !quiet)
-        {
-            Console.Error.WriteLine($"found     {found}");
-        }
-
-        foreach (string warning in new[] { data.Warning, Orientation.Warning(data), PixelScale.Warning(data) }.OfType<string>())
-        {
-            Console.Error.WriteLine($"warning   {warning}");
-        }
-
+        Note("found", quiet ? null : data.Found);
+        Note("warning", data.Warning);
+        Note("warning", Orientation.Warning(data));
+        Note("warning", PixelScale.Warning(data));
         return data;
     }
 
@@ -118,40 +140,26 @@ internal static class CommonOptions
     }
 
     /// <summary>
-    /// Why "auto" came down to the CPU, in brackets. Where there is no GPU or no driver, that is how most machines are: a few words, and
-    /// nothing that reads as an order; <c>info</c> says it all. Where something is wrong with a GPU's software: what, and what to do.
+    /// Why device "auto" chose the CPU, in brackets: a few words if there is no GPU or no driver, as on most machines (<c>info</c> says
+    /// more); the whole sentence, with what to do, if something is wrong with a GPU's software.
     /// </summary>
     public static string WhyCpu(string why)
     {
         const string None = "there is no NVIDIA ";
-        return why.StartsWith(None, StringComparison.Ordinal) ? $"(no NVIDIA {why[None.Length..].Split(' ', ':', ';', ',')[0]}; see info)" : $"({why})";
+        return why.StartsWith(None, StringComparison.Ordinal)
+            ? $"(no NVIDIA {why[None.Length..].Split(' ', ':', ';', ',')[0]}; see info)"
+            : $"({why})";
     }
 
-    /// <summary>One line on standard error that says why "auto" came down to the CPU; nothing where there is nothing to say.</summary>
-    public static void NoteCpu(string? why)
+    /// <summary>Says on standard error why device "auto" chose the CPU, if it did.</summary>
+    public static void NoteCpu(string? why) => Note("device", why is null ? null : $"CPU {WhyCpu(why)}");
+
+    /// <summary>A line on standard error; none without a text.</summary>
+    public static void Note(string label, string? text)
     {
-        if (why is not null)
+        if (text is not null)
         {
-            Console.Error.WriteLine($"device    CPU {WhyCpu(why)}");
+            Console.Error.WriteLine($"{label,-9} {text}");
         }
     }
-
-    /// <summary>Parsed here, because the library's own words name .NET types and its parser takes 1,5 for 15.</summary>
-    private static Option<T?> Number<T>(string name, string helpName, string description, NumberStyles styles, Func<T, bool> isInRange, string expected)
-        where T : struct, INumber<T> => new(name)
-        {
-            Description = description,
-            HelpName = helpName,
-            CustomParser = result =>
-            {
-                string text = result.Tokens[0].Value;
-                if (T.TryParse(text, styles, CultureInfo.InvariantCulture, out T value) && isInRange(value))
-                {
-                    return value;
-                }
-
-                result.AddError($"{name} is {text}, expected {expected}");
-                return null;
-            },
-        };
 }

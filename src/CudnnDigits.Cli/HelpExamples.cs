@@ -20,7 +20,7 @@ internal static class HelpExamples
         train --data train.csv --model {Other} --seed 1 --out runs/first
         train --data train.csv --device cuda --batch-size 512    on a GPU
         train --resume runs/first                 the same bits as without the interruption
-        train --resume runs/first --epochs 20     further, to 20 epochs in all; one-cycle is laid out anew over them
+        train --resume runs/first --epochs 20     further, to 20 epochs in all; one-cycle is computed again for 20
         train --data mine.csv --init-from runs/first --lr 3e-4    fine-tuning
         # evaluate
         evaluate --weights runs/first --data train.csv --subset validation

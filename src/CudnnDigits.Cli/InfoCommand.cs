@@ -10,29 +10,16 @@ namespace CudnnDigits.Cli;
 /// <summary><c>info</c>: facts about this program and this machine.</summary>
 internal static class InfoCommand
 {
-    private static readonly Option<bool> Json = CommonOptions.Json();
-
-    public static Command Create()
-    {
-        Command command = new("info", "Show version, processor, GPUs, NVIDIA's libraries and networks.") { Json };
-        command.SetAction(Run);
-        return command;
-    }
-
-    private static int Run(ParseResult result)
-    {
-        InfoResult info = new(
-            Checkpoint.Version,
-            RuntimeInformation.FrameworkDescription,
-            RuntimeInformation.OSDescription,
-            RuntimeInformation.ProcessArchitecture.ToString(),
-            Environment.ProcessorCount,
-            BackendFactory.CpuInstructionSet,
-            BackendFactory.DescribeCuda(),
-            [.. DigitNetworks.All.Select(network => new NetworkInfo(network.Name, network.Parameters.TrainedCount))]);
-        Console.Out.WriteLine(result.GetValue(Json) ? JsonSerializer.Serialize(info, CliJson.Default.InfoResult) : Format(info));
-        return ExitCode.Done;
-    }
+    public static Command Create() => CommonOptions.NewCommand(
+        "info", "Show version, processor, GPUs, NVIDIA's libraries and networks.", [CommonOptions.Json], result =>
+        {
+            InfoResult info = new(
+                Checkpoint.Version, RuntimeInformation.FrameworkDescription, RuntimeInformation.OSDescription,
+                RuntimeInformation.ProcessArchitecture.ToString(), Environment.ProcessorCount, BackendFactory.CpuInstructionSet,
+                BackendFactory.DescribeCuda(),
+                [.. DigitNetworks.All.Select(network => new NetworkInfo(network.Name, network.Parameters.TrainedCount))]);
+            CliJson.Print(result, info, Format(info), mustArrive: true);
+        });
 
     private static string Format(InfoResult info)
     {

@@ -50,17 +50,10 @@ internal static class LayerReport
             columns = columns.Sum(column => widths[column] + 3) < width ? columns : [.. columns.Where(column => column != lessWanted)];
         }
 
-        StringBuilder text = new();
-        Append(column => $" {Cell(head, column)} ");
-        Append(column => IsText(column) ? new string('-', widths[column] + 2) : new string('-', widths[column] + 1) + ':');
-        foreach (string[] row in cells[1..])
-        {
-            Append(column => $" {Cell(row, column)} ");
-        }
+        string[] lines = [.. columns.Select(column => new string('-', widths[column] + 1) + (IsText(column) ? '-' : ':'))];
+        return string.Join(Environment.NewLine, [Line(head), $"|{string.Join('|', lines)}|", .. cells[1..].Select(Line)]);
 
-        return text.ToString().TrimEnd();
-
-        void Append(Func<int, string> cell) => text.Append('|').AppendJoin('|', columns.Select(cell)).AppendLine("|");
+        string Line(string[] row) => $"|{string.Join('|', columns.Select(column => $" {Cell(row, column)} "))}|";
         string Cell(string[] row, int column) =>
             IsText(column) ? row[column].PadRight(widths[column]) : row[column].PadLeft(widths[column]);
 

@@ -6,8 +6,8 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>Where and how exactly to compute, as the command line says.</summary>
-internal sealed record Machine(string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads,
-    CudaKernels Kernels = CudaKernels.Auto)
+internal sealed record Machine(
+    string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads, CudaKernels Kernels = CudaKernels.Auto)
 {
     private static readonly Option<string?> DeviceOption = new("--device")
     {
@@ -46,31 +46,23 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     /// <summary>The options that cannot change when a run resumes; device and threads can.</summary>
     public static IEnumerable<Option> FixedByRun => [PrecisionOption, DeterministicOption, KernelsOption];
 
-    /// <summary>Reads the options. <paramref name="device"/> is the default.</summary>
-    public static Machine From(ParseResult result, string device = "auto")
-    {
-        Machine machine = new(
-            result.GetValue(DeviceOption) ?? device,
-            result.GetValue(PrecisionOption) is { } name ? Enum.Parse<Precision>(name, ignoreCase: true) : null,
-            result.GetValue(DeterministicOption),
-            !result.GetValue(NoCudaGraphOption),
-            result.GetValue(ThreadsOption) ?? 0,
-            result.GetValue(KernelsOption) is { } kernels ? Enum.Parse<CudaKernels>(kernels, ignoreCase: true) : CudaKernels.Auto);
-        DeviceName.Ordinal(machine.Device);
-        return machine;
-    }
+    /// <summary>Reads the options; without --device, the machine is the given one.</summary>
+    public static Machine From(ParseResult result, string device = "auto") => new Machine(
+        device,
+        result.GetValue(PrecisionOption) is { } name ? Enum.Parse<Precision>(name, ignoreCase: true) : null,
+        result.GetValue(DeterministicOption),
+        CudaGraph: true,
+        Threads: 0,
+        result.GetValue(KernelsOption) is { } kernels ? Enum.Parse<CudaKernels>(kernels, ignoreCase: true) : CudaKernels.Auto)
+        .MovedBy(result);
 
     /// <summary>The same machine with the device, the threads and the use of graphs that the command line gives, if it does.</summary>
     public Machine MovedBy(ParseResult result)
     {
-        Machine machine = this with
-        {
-            Device = result.GetValue(DeviceOption) ?? Device,
-            Threads = result.GetValue(ThreadsOption) ?? Threads,
-            CudaGraph = CudaGraph && !result.GetValue(NoCudaGraphOption),
-        };
-        DeviceName.Ordinal(machine.Device);
-        return machine;
+        string device = result.GetValue(DeviceOption) ?? Device;
+        DeviceName.Ordinal(device); // refuses any other name
+        bool graph = CudaGraph && !result.GetValue(NoCudaGraphOption);
+        return this with { Device = device, Threads = result.GetValue(ThreadsOption) ?? Threads, CudaGraph = graph };
     }
 
     /// <summary>Opens the GPU, if one is used, in the background; see <see cref="BackendFactory.Prepare"/>.</summary>
@@ -79,14 +71,19 @@ internal sealed record Machine(string Device, Precision? Precision, bool Determi
     /// <summary>A classifier. Unless quiet, standard error says why device "auto" chose the CPU.</summary>
     public DigitClassifier CreateClassifier(NetworkWeights weights, bool quiet = false)
     {
-        DigitClassifier classifier = new(weights, new ClassifierOptions { Device = Device, Precision = Precision, Kernels = Kernels, Threads = Threads });
+        ClassifierOptions options = new() { Device = Device, Precision = Precision, Kernels = Kernels, Threads = Threads };
+        DigitClassifier classifier = new(weights, options);
         CommonOptions.NoteCpu(quiet ? null : classifier.WhyCpu);
         return classifier;
     }
 
-    public ITrainingBackend CreateBackend(TrainingOptions options, out string? whyCpu) => BackendFactory.Create(
-        Device,
-        options.CreateNetwork(),
-        new BackendOptions(options, Threads) { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph, Kernels = Kernels },
-        out whyCpu);
+    public ITrainingBackend CreateBackend(TrainingOptions options, out string? whyCpu) =>
+        CreateBackend(options.CreateNetwork(), new BackendOptions(options, Threads), out whyCpu);
+
+    /// <summary>A backend with the given options, apart from those that are the machine's.</summary>
+    public ITrainingBackend CreateBackend(NetworkSpec network, BackendOptions options, out string? whyCpu)
+    {
+        options = options with { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph, Kernels = Kernels };
+        return BackendFactory.Create(Device, network, options, out whyCpu);
+    }
 }

@@ -15,13 +15,7 @@ internal sealed class OutputFile
     private readonly string _option, _path;
     private readonly bool _json;
 
-    /// <summary>Checks the path before anything is computed.</summary>
-    /// <param name="option">The option that names the file, for messages.</param>
-    /// <param name="inputs">Files that the command reads.</param>
-    /// <exception cref="InputException">
-    /// It is a folder, one of the inputs, a file that a run or a study needs, in a folder that does not exist, or standard output together
-    /// with --json.
-    /// </exception>
+    /// <summary>Checks the path, which an option gives, before anything is computed: no file that is needed may be replaced.</summary>
     public OutputFile(string option, string path, bool json, IEnumerable<string> inputs)
     {
         (_option, _path, _json) = (option, path, json);
@@ -41,7 +35,6 @@ internal sealed class OutputFile
     public override string ToString() => IsStandardOutput ? "standard output" : _path;
 
     /// <summary>Writes the file; a regular file whole or not at all.</summary>
-    /// <exception cref="InputException">This path cannot be written.</exception>
     public void Write(Action<Stream> write)
     {
         try
@@ -74,9 +67,10 @@ internal sealed class OutputFile
         write(writer);
     });
 
-    /// <summary>Prints the command's message: with --json a JSON object, which is the result, else a summary.</summary>
-    public void Tell(string text)
+    /// <summary>Prints what the command has done, beside the file: with --json as JSON, else as a text.</summary>
+    public void Tell<T>(T result, string text)
     {
+        text = CliJson.Format(_json, result, text);
         if (IsStandardOutput)
         {
             Console.Error.WriteLine(text);
@@ -92,24 +86,14 @@ internal sealed class OutputFile
         try
         {
             OutputPlace place = OutputPlace.Of(_path);
-            if (place.Descriptor is { } descriptor && !Posix.IsInherited(descriptor))
-            {
-                throw new InputException($"{_path}: the program was started without descriptor {descriptor}; redirect it to something");
-            }
-
-            if (inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)) is { } input)
-            {
-                string what = input == _path ? "a file" : $"{input},";
-                throw new InputException($"{_path}: is {what} that this command reads; choose another {_option}");
-            }
-
-            if (Path.GetFileName(place.Path) == Study.RecordName && File.Exists(place.Path))
-            {
-                throw new InputException($"{_path}: is the file that its study needs to continue; choose another {_option}");
-            }
-
-            return RunFolder.RunOf(place.Path) is { } run && Path.GetFileName(place.Path) != Path.GetFileName(new RunFolder(run).ReportFile)
-                ? throw new InputException($"{_path}: is a file that the run {run} needs; choose another {_option}")
+            string name = Path.GetFileName(place.Path);
+            string? input = inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)), run = RunFolder.RunOf(place.Path);
+            return place.Descriptor is { } descriptor && !Posix.IsInherited(descriptor)
+                    ? throw new InputException($"{_path}: the program was started without descriptor {descriptor}; redirect it to something")
+                : input is not null ? throw IsNeeded($"is {(input == _path ? "a file" : $"{input},")} that this command reads")
+                : name == Study.RecordName && File.Exists(place.Path) ? throw IsNeeded("is the file that its study needs to continue")
+                : run is not null && name != Path.GetFileName(new RunFolder(run).ReportFile)
+                    ? throw IsNeeded($"is a file that the run {run} needs")
                 : place;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -117,6 +101,8 @@ internal sealed class OutputFile
             throw CannotBeWritten(e);
         }
     }
+
+    private InputException IsNeeded(string why) => new($"{_path}: {why}; choose another {_option}");
 
     private InputException CannotBeWritten(Exception e) => new($"{_path}: cannot be written: {e.Message}; choose another {_option}", e);
 }

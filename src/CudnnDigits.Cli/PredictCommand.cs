@@ -10,7 +10,6 @@ namespace CudnnDigits.Cli;
 /// <summary><c>predict</c>: from unlabelled digits to a Kaggle submission.</summary>
 internal static class PredictCommand
 {
-    private static readonly Option<string> Weights = CommonOptions.Weights();
     private static readonly Option<string?> Data = CommonOptions.Data($"Digits to read: {DataSource.Expected}.");
     private static readonly Option<string> Out = new("--out")
     {
@@ -19,23 +18,20 @@ internal static class PredictCommand
         DefaultValueFactory = _ => "submission.csv",
     };
 
-    private static readonly Option<bool> Json = CommonOptions.Json();
-
     public static Command Create()
     {
         Data.Required = true;
-        Command command = new("predict", "Predict digits and write a Kaggle submission.");
-        command.AddRange([Weights, Data, Out, .. Machine.OptionsToPredict, Json]);
-        command.SetAction(Run);
-        return command;
+        return CommonOptions.NewCommand(
+            "predict", "Predict digits and write a Kaggle submission.",
+            [CommonOptions.Weights, Data, Out, .. Machine.OptionsToPredict, CommonOptions.Json], Run);
     }
 
-    private static int Run(ParseResult result)
+    private static void Run(ParseResult result)
     {
         string target = result.GetRequiredValue(Out), dataPath = result.GetRequiredValue(Data)!;
-        string weightsPath = RunFolder.WeightsOf(result.GetRequiredValue(Weights));
+        string weightsPath = RunFolder.WeightsOf(result.GetRequiredValue(CommonOptions.Weights));
         Machine machine = Machine.From(result);
-        OutputFile output = new(Out.Name, target, result.GetValue(Json), [weightsPath, .. DataSource.FilesOf(dataPath)]);
+        OutputFile output = new(Out.Name, target, result.GetValue(CommonOptions.Json), [weightsPath, .. DataSource.FilesOf(dataPath)]);
         NetworkWeights weights = WeightsFile.Load(weightsPath).Weights;
         DigitDataset data = CommonOptions.OpenData(dataPath, DataPart.Prediction);
         using DigitClassifier classifier = machine.CreateClassifier(weights);
@@ -54,9 +50,8 @@ internal static class PredictCommand
             }
         });
         string perDigit = string.Join(", ", counts.Select((count, digit) => $"{digit}: {count:N0}"));
-        output.Tell(result.GetValue(Json)
-            ? JsonSerializer.Serialize(new PredictResult(target, data.Count, counts), CliJson.Default.PredictResult)
-            : $"{data.Count:N0} {(data.Count == 1 ? "digit" : "digits")} read ({perDigit})\nsubmission  {output}");
-        return ExitCode.Done;
+        output.Tell(
+            new PredictResult(target, data.Count, counts),
+            $"{data.Count:N0} {(data.Count == 1 ? "digit" : "digits")} read ({perDigit})\nsubmission  {output}");
     }
 }

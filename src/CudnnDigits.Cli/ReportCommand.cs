@@ -2,7 +2,6 @@ using System.CommandLine;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Data;
-using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli;
 
@@ -21,30 +20,25 @@ internal static class ReportCommand
         HelpName = "FILE",
     };
 
-    private static readonly Option<bool> Json = CommonOptions.Json();
-
-    public static Command Create()
-    {
-        Command command =
-            new("report", "Show runs as one page: curves, confusion matrix, misread digits, calibration.") { Runs, Out, Json };
-        command.SetAction(Run);
-        return command;
-    }
-
-    private static int Run(ParseResult result)
-    {
-        string[] folders = result.GetRequiredValue(Runs);
-        return folders is [string only] && Study.IsIn(only) ? OfStudy(result, only) : OfRuns(result, folders);
-    }
+    public static Command Create() => CommonOptions.NewCommand(
+        "report", "Show runs as one page: curves, confusion matrix, misread digits, calibration.", [Runs, Out, CommonOptions.Json], result =>
+        {
+            string[] folders = result.GetRequiredValue(Runs);
+            if (folders is [string only] && Study.IsIn(only))
+            {
+                OfStudy(result, only);
+            }
+            else
+            {
+                OfRuns(result, folders);
+            }
+        });
 
     /// <summary>Writes a study's page again.</summary>
-    private static int OfStudy(ParseResult result, string folder)
+    private static void OfStudy(ParseResult result, string folder)
     {
         using Study study = Study.Read(folder);
-        IEnumerable<string> files = Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Where(file => file != study.PageFile);
-        OutputFile output = new(
-            Out.Name, result.GetValue(Out) ?? study.PageFile, result.GetValue(Json),
-            [.. files, .. DataSource.FilesOf(study.Record.Data.Path)]);
+        OutputFile output = Output(result, study.PageFile, SearchOption.AllDirectories, [(folder, study.Record.Data.Path)]);
         string page = study.Record.Command switch
         {
             "compare" => CompareCommand.Page(study),
@@ -53,40 +47,38 @@ internal static class ReportCommand
             _ => TuneCommand.Page(study),
         };
         output.WriteText(writer => writer.Write(page));
-        output.Tell(result.GetValue(Json)
-            ? JsonSerializer.Serialize(new ReportResult($"{output}", [folder], null, null), CliJson.Default.ReportResult)
-            : $"report    {output}");
-        return ExitCode.Done;
+        output.Tell(new ReportResult($"{output}", [folder], null, null), $"report    {output}");
     }
 
-    private static int OfRuns(ParseResult result, string[] folders)
+    private static void OfRuns(ParseResult result, string[] folders)
     {
         if (folders.FirstOrDefault(Study.IsIn) is { } study)
         {
             throw new InputException($"{study}: holds a study, which has a page of its own; give it alone, or the folders of its runs");
         }
 
-        string path = result.GetValue(Out) ?? (folders is [string only] ? new RunFolder(only).ReportFile : "runs.html");
         Dictionary<string, DigitDataset> cache = [];
         RunReport[] runs = [.. folders.Select(folder => RunReport.Load(folder, cache))];
-        OutputFile output = new(Out.Name, path, result.GetValue(Json), runs.SelectMany(InputsOf));
+        string path = runs is [var only] ? only.Folder.ReportFile : "runs.html";
+        OutputFile output = Output(
+            result, path, SearchOption.TopDirectoryOnly, runs.Select(run => (run.Folder.Path, run.Record.Data.Path)));
         foreach (RunReport run in runs.Where(run => run.WhyNoPictures is not null))
         {
-            Console.Error.WriteLine($"note      {run.Folder.Path}: no pictures of digits and no calibration: {run.WhyNoPictures}");
+            CommonOptions.Note("note", $"{run.Folder.Path}: no pictures of digits and no calibration: {run.WhyNoPictures}");
         }
 
         output.WriteText(writer => writer.Write(HtmlReport.Page(runs)));
         RunsTable? table = runs.Length > 1 ? new RunsTable(runs) : null;
-        ReportResult report = new(path, [.. runs.Select(run => run.Folder.Path)], table?.OverSeeds, RunFacts.WhyNotComparable(runs));
-        output.Tell(result.GetValue(Json) ? JsonSerializer.Serialize(report, CliJson.Default.ReportResult) : $"{table}report    {output}");
-        return ExitCode.Done;
+        output.Tell(
+            new ReportResult(
+                result.GetValue(Out) ?? path, [.. runs.Select(run => run.Folder.Path)], table?.OverSeeds, RunFacts.WhyNotComparable(runs)),
+            $"{table}report    {output}");
     }
 
-    /// <summary>Files that the page must not replace: the data, and all files of a run except its page.</summary>
-    private static IEnumerable<string> InputsOf(RunReport run)
-    {
-        string page = Path.GetFileName(run.Folder.ReportFile);
-        IEnumerable<string> files = Directory.GetFiles(run.Folder.Path).Where(file => Path.GetFileName(file) != page);
-        return files.Concat(DataSource.FilesOf(run.Record.Data.Path));
-    }
+    /// <summary>The page, which must not replace the digits, nor a file in a folder of runs other than its page.</summary>
+    private static OutputFile Output(
+        ParseResult result, string path, SearchOption depth, IEnumerable<(string Folder, string? Data)> inputs) => new(
+        Out.Name, result.GetValue(Out) ?? path, result.GetValue(CommonOptions.Json), inputs.SelectMany(input => Directory
+            .GetFiles(input.Folder, "*", depth).Where(file => file != Path.Combine(input.Folder, Study.PageName))
+            .Concat(DataSource.FilesOf(input.Data))));
 }

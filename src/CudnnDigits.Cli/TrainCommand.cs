@@ -12,78 +12,103 @@ namespace CudnnDigits.Cli;
 /// <summary><c>train</c>: from data to a run folder, or on from a run folder.</summary>
 internal static class TrainCommand
 {
-    private static readonly string Validation = TrainingField.Of(nameof(TrainingOptions.Validation)).Option!, EarlyStop = TrainingField.Of(nameof(TrainingOptions.EarlyStop)).Option!;
+    private static readonly string Validation = TrainingField.Of(nameof(TrainingOptions.Validation)).Option!,
+        EarlyStop = TrainingField.Of(nameof(TrainingOptions.EarlyStop)).Option!;
+
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
-    private static readonly Option<string?> InitFrom = new("--init-from") { Description = "Weights to start from: the folder of a run, or a safetensors file, also one that PyTorch exported. The network is that of the weights.", HelpName = "FILE" };
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Continue a run with its own options. Only --epochs, --device and --threads may be added. With more --epochs, one-cycle is planned anew.", HelpName = "DIR" };
+    private static readonly Option<string?> InitFrom = new("--init-from")
+    {
+        Description = "Weights to start from: the folder of a run, or a safetensors file, also one that PyTorch exported. "
+            + "The network is that of the weights.",
+        HelpName = "FILE",
+    };
+
+    private static readonly Option<string?> Resume = new("--resume")
+    {
+        Description = "Continue a run with its own options. Only --epochs, --device and --threads may be added. "
+            + "With more --epochs, the one-cycle schedule is computed again for all of them.",
+        HelpName = "DIR",
+    };
+
     private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Train on the digits in the order of the file." };
 
-    private static IEnumerable<Option> FixedByRun =>
-        [.. TrainingOptionSet.Training.Where(option => option != TrainingOptionSet.Epochs), .. TrainingOptionSet.TrainOnly, Out, InitFrom, NoShuffle, .. Machine.FixedByRun];
+    private static readonly string[] TestNames = ["test.csv", "test.csv.gz"];
 
-    public static Command Create()
-    {
-        Command command = new("train", "Train a network and write a run folder: weights, history, metrics, HTML report.");
-        command.AddRange([.. TrainingOptionSet.Training, .. TrainingOptionSet.TrainOnly, Out, InitFrom, Resume, NoShuffle, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
-        command.SetAction(result =>
+    public static Command Create() => CommonOptions.NewCommand(
+        "train", "Train a network and write a run folder: weights, history, metrics, HTML report.",
+        [
+            .. TrainingOptionSet.Training, .. TrainingOptionSet.TrainOnly, Out, InitFrom, Resume, NoShuffle, .. Machine.Options,
+            CommonOptions.Quiet, CommonOptions.Json,
+        ],
+        result =>
         {
             using (Process self = Process.GetCurrentProcess())
             {
                 StartUp.Add("runtime", (DateTime.Now - self.StartTime).TotalSeconds);
             }
 
-            return result.GetValue(Resume) is { } folder ? ResumeRun(result, folder) : NewRun(result);
+            if (result.GetValue(Resume) is { } folder)
+            {
+                ResumeRun(result, folder);
+            }
+            else
+            {
+                NewRun(result);
+            }
         });
-        return command;
-    }
 
-    private static int NewRun(ParseResult result)
+    private static void NewRun(ParseResult result)
     {
-        string? path = result.GetValue(TrainingOptionSet.Data), initFrom = result.GetValue(InitFrom) is { } given ? RunFolder.WeightsOf(given) : null;
-        NetworkSpec? network = result.GetValue(TrainingOptionSet.Model) is { } name ? DigitNetworks.Find(name) : null;
+        bool quiet = result.GetValue(CommonOptions.Quiet);
+        string? path = result.GetValue(TrainingOptionSet.Data), initFrom = result.GetValue(InitFrom);
+        NetworkSpec? network = result.GetValue(CommonOptions.Model) is { } name ? DigitNetworks.Find(name) : null;
+        initFrom = initFrom is null ? null : RunFolder.WeightsOf(initFrom);
         (NetworkWeights? start, IReadOnlyDictionary<string, string> metadata) =
-            initFrom is null ? (null, new Dictionary<string, string>()) : WeightsFile.LoadStart(initFrom, network, result.GetValue(TrainingOptionSet.Quiet));
+            initFrom is null ? (null, new Dictionary<string, string>()) : WeightsFile.LoadStart(initFrom, network, quiet);
         TrainingOptions options = TrainingOptionSet.Resolve(result, start?.Network.Name) with { Shuffle = !result.GetValue(NoShuffle) };
         if (options is { EarlyStop: > 0, Split.HoldsOut: false })
         {
-            throw new InputException($"{EarlyStop} {options.EarlyStop} goes by the digits held out, and {Validation} 0 holds none out; leave out one of the two");
+            throw new InputException($"{EarlyStop} {options.EarlyStop} goes by the digits held out, and {Validation} 0 holds none out; "
+                + "leave out one of the two");
         }
 
         Machine machine = Machine.From(result);
         using IDisposable opening = machine.Prepare(options);
-        DigitDataset data = CommonOptions.LoadTraining(path, result.GetValue(TrainingOptionSet.Quiet));
+        DigitDataset data = CommonOptions.LoadTraining(path, quiet);
         using TrainingRun run = TrainingRun.Create(
-            started => result.GetValue(Out) ?? CommonOptions.NewFolder(options.Model, started), (data, RunData.Of(path, data)), options, machine, start is null ? null : (initFrom!, start));
+            started => result.GetValue(Out) ?? CommonOptions.NewFolder(options.Model, started), (data, RunData.Of(path, data)), options,
+            machine, start is null ? null : (initFrom!, start));
         if (WhatTheStartHasSeen(data, options, metadata) is > 0 and int seen)
         {
-            Console.Error.WriteLine($"warning   {initFrom} was trained on {seen:N0} of the digits that are held out here, so their accuracy says too much; hold out the same as its run: --seed and --validation as there");
+            CommonOptions.Note("warning", $"{initFrom} was trained on {seen:N0} of the digits that are held out here, so their accuracy "
+                + "says too much; hold out the same as its run: --seed and --validation as there");
         }
 
-        return Run(result, run);
+        Run(result, run);
     }
 
-    /// <summary>How many of the digits held out the weights to start from were trained on, as far as they say.</summary>
+    /// <summary>On how many of the digits held out the weights to start from were trained, as far as they say.</summary>
     private static int WhatTheStartHasSeen(DigitDataset data, TrainingOptions options, IReadOnlyDictionary<string, string> metadata) =>
         options.Split.HoldsOut && SplitRecord.FromMetadata(metadata) is { } record && record.DataFingerprint == data.Fingerprint()
             ? record.Split.Draw(data.Labels).Training.Intersect(options.Split.Draw(data.Labels).Validation).Count() : 0;
 
-    private static int ResumeRun(ParseResult result, string path)
+    private static void ResumeRun(ParseResult result, string path)
     {
-        if (FixedByRun.FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } given)
+        IEnumerable<Option> free =
+            [Resume, TrainingOptionSet.Epochs, CommonOptions.Quiet, CommonOptions.Json, .. Machine.Options.Except(Machine.FixedByRun)];
+        if (result.CommandResult.Command.Options.Except(free).FirstOrDefault(option => result.GetResult(option) is { Implicit: false })
+            is { } given)
         {
-            throw new InputException($"{given.Name} cannot be changed by --resume; only --epochs, --device and --threads may be given beside it");
+            throw new InputException(
+                $"{given.Name} cannot be changed by --resume; only --epochs, --device and --threads may be given beside it");
         }
 
         using RunFolder folder = RunFolder.Open(path, out RunRecord record);
         TrainingOptions before = record.Options;
-        if (result.GetValue(TrainingOptionSet.Epochs) is not null)
-        {
-            int epochs = TrainingOptionSet.Resolve(result, before.Model).Epochs;
-            record = epochs >= before.Epochs
-                ? record with { Options = before with { Epochs = epochs } }
-                : throw new InputException($"--epochs {epochs} is less than the run's {before.Epochs}; --resume can only extend it");
-        }
-
+        int epochs = result.GetValue(TrainingOptionSet.Epochs) is null ? before.Epochs : TrainingOptionSet.Resolve(result, before.Model).Epochs;
+        record = epochs >= before.Epochs
+            ? record with { Options = before with { Epochs = epochs } }
+            : throw new InputException($"--epochs {epochs} is less than the run's {before.Epochs}; --resume can only extend it");
         if (record.Data.Path is { } digits && !Path.Exists(digits))
         {
             throw new InputException($"{digits}: is gone, and the run was started with these digits; bring them back there, then go on");
@@ -91,20 +116,20 @@ internal static class TrainCommand
 
         Machine machine = Machine.From(result, record.DeviceOption);
         using IDisposable opening = (machine with { Precision = record.Precision }).Prepare(record.Options);
-        DigitDataset data = CommonOptions.LoadTraining(record.Data.Path, result.GetValue(TrainingOptionSet.Quiet));
+        DigitDataset data = CommonOptions.LoadTraining(record.Data.Path, result.GetValue(CommonOptions.Quiet));
         if (data.Fingerprint() != record.Data.Fingerprint)
         {
             throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new run");
         }
 
         using TrainingRun run = TrainingRun.Resume(folder, record, data, machine);
-        return Run(result, run, before);
+        Run(result, run, before);
     }
 
-    private static int Run(ParseResult result, TrainingRun run, TrainingOptions? before = null)
+    private static void Run(ParseResult result, TrainingRun run, TrainingOptions? before = null)
     {
         using Interruption interruption = new();
-        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(TrainingOptionSet.Quiet), run.Record.Options);
+        TrainingReporter reporter = TrainingReporter.Create(result.GetValue(CommonOptions.Quiet), run.Record.Options);
         if (before is not null && WhatResumingMeans(run, before) is { } note)
         {
             reporter.Note("note", note);
@@ -112,57 +137,48 @@ internal static class TrainCommand
 
         int epochs = run.State.Epoch;
         Metrics metrics = run.Train(reporter, ThisProgram.Command("train", "--resume", run.Folder.Path), interruption.Token);
-        PrintResult(result.GetValue(TrainingOptionSet.Json), run, run.State.Epoch - epochs, metrics);
-        return ExitCode.Done;
+        TrainingOptions options = run.Record.Options;
+        int kept = run.State.KeptEpoch(options);
+        TrainResult summary = new(
+            options.Model, run.Record.Device, run.State.Epoch, run.State.Epoch - epochs, kept, metrics.Accuracy, metrics.Loss,
+            metrics.Samples, options.Split.HoldsOut ? "validation" : "training", run.Folder.Path, run.Folder.ModelFile,
+            StartUp.Seconds.ToDictionary(phase => phase.Key, phase => Math.Round(phase.Value, 4)));
+        string digits = options.Split.HoldsOut ? "validation digits" : "training digits (nothing was held out)";
+        CliJson.Print(
+            result, summary,
+            $"accuracy  {metrics.Accuracy:P2} of {metrics.Samples:N0} {digits}, loss {metrics.Loss:F4} (weights of epoch {kept})\n"
+                + $"weights   {run.Folder.ModelFile}\nreport    {run.Folder.ReportFile}\nnext      {Next(run)}");
     }
 
-    /// <summary>Where to go on is not just to go on, what it is; else null.</summary>
+    /// <summary>What resuming a run does other than to go on with it; null if nothing.</summary>
     private static string? WhatResumingMeans(TrainingRun run, TrainingOptions before)
     {
         (TrainingState state, TrainingOptions now) = (run.State, run.Record.Options);
         return state.IsStoppedEarly(now)
-                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, since none was better than epoch {state.BestEpoch!.Epoch} ({EarlyStop} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
-            : state.Epoch >= now.Epochs ? $"nothing is left to train: epoch {state.Epoch} of {now.Epochs} is done; more --epochs train further"
+                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, since none was better than epoch "
+                    + $"{state.BestEpoch!.Epoch} ({EarlyStop} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
+            : state.Epoch >= now.Epochs
+                ? $"nothing is left to train: epoch {state.Epoch} of {now.Epochs} is done; more --epochs train further"
             : now.Schedule == LearningRateSchedule.OneCycle && now.Epochs > before.Epochs && state.Optimizer.Step > 0
-                ? $"one-cycle was laid out for --epochs {before.Epochs} and is laid out anew for --epochs {now.Epochs}, so the result is not that of a run with --epochs {now.Epochs} from the start"
-            : now is { EarlyStop: > 0, Split.HoldsOut: false } ? $"nothing is held out, so {EarlyStop} {now.EarlyStop} goes by the training loss; new runs refuse it"
+                ? $"the one-cycle schedule was computed for --epochs {before.Epochs} and is now computed for --epochs {now.Epochs}, "
+                    + $"so the result is not that of a run with --epochs {now.Epochs} from the start"
+            : now is { EarlyStop: > 0, Split.HoldsOut: false }
+                ? $"nothing is held out, so {EarlyStop} {now.EarlyStop} goes by the training loss; new runs refuse it"
             : null;
     }
 
-    private static void PrintResult(bool json, TrainingRun run, int trainedEpochs, Metrics metrics)
-    {
-        TrainingOptions options = run.Record.Options;
-        int keptEpoch = run.State.KeptEpoch(options);
-        if (json)
-        {
-            TrainResult summary = new(
-                options.Model, run.Record.Device, run.State.Epoch, trainedEpochs, keptEpoch, metrics.Accuracy, metrics.Loss, metrics.Samples,
-                options.Split.HoldsOut ? "validation" : "training", run.Folder.Path, run.Folder.ModelFile,
-                StartUp.Seconds.ToDictionary(phase => phase.Key, phase => Math.Round(phase.Value, 4)));
-            StandardStreams.Tell(isResult: true, JsonSerializer.Serialize(summary, CliJson.Default.TrainResult));
-            return;
-        }
-
-        string digits = options.Split.HoldsOut ? "validation digits" : "training digits (nothing was held out)";
-        StandardStreams.Tell(
-            isResult: false,
-            $"accuracy  {metrics.Accuracy:P2} of {metrics.Samples:N0} {digits}, loss {metrics.Loss:F4} (weights of epoch {keptEpoch})\n"
-            + $"weights   {run.Folder.ModelFile}\nreport    {run.Folder.ReportFile}\nnext      {Next(run)}");
-    }
-
-    /// <summary>What can be done with the weights here: digits that lie beside those that were trained on, or a page to draw on.</summary>
+    /// <summary>What can be done with the weights: read digits beside those that were trained on, or serve a page to draw on.</summary>
     private static string Next(TrainingRun run)
     {
-        string[] weights = ["--weights", run.Folder.ModelFile];
-        return run.Record.Data.Path is not { } data ? ThisProgram.Command(["serve", .. weights])
-            : TestDigits(data) is { } test ? ThisProgram.Command(["predict", .. weights, "--data", ThisProgram.Shortest(test)])
-            : Directory.Exists(data) && DataSource.FilesOf(data).Any(file => Path.GetFileName(file).StartsWith("t10k-labels", StringComparison.Ordinal)) ? ThisProgram.Command(["evaluate", .. weights, "--data", ThisProgram.Shortest(data)])
-            : ThisProgram.Command(["serve", .. weights]);
+        string? data = run.Record.Data.Path, test = data is null ? null : TestDigits(data);
+        bool isMnist = Directory.Exists(data)
+            && DataSource.FilesOf(data).Any(file => Path.GetFileName(file).StartsWith("t10k-labels", StringComparison.Ordinal));
+        string command = test is not null ? "predict" : isMnist ? "evaluate" : "serve";
+        string[] digits = (test ?? (isMnist ? data : null)) is { } path ? ["--data", ThisProgram.Shortest(path)] : [];
+        return ThisProgram.Command([command, "--weights", run.Folder.ModelFile, .. digits]);
     }
 
-    private static readonly string[] TestNames = ["test.csv", "test.csv.gz"];
-
-    /// <summary>Kaggle's test digits, where they are: in its zip, or in a file beside the one that was trained on.</summary>
+    /// <summary>Where Kaggle's test digits are: in its zip or its folder, or in a file beside the one that was trained on.</summary>
     private static string? TestDigits(string data)
     {
         try
@@ -173,13 +189,10 @@ internal static class TrainCommand
                 return zip.Entries.Any(entry => entry.Name == "test.csv") ? data : null;
             }
 
-            if (Directory.Exists(data))
-            {
-                return TestNames.Any(name => File.Exists(Path.Combine(data, name))) ? data : null;
-            }
-
-            return !File.Exists(data) ? null
-                : TestNames.Select(name => Path.Combine(Path.GetDirectoryName(data) ?? "", name)).FirstOrDefault(file => file != data && File.Exists(file));
+            bool isFolder = Directory.Exists(data);
+            string? found = TestNames.Select(name => Path.Combine(isFolder ? data : Path.GetDirectoryName(data) ?? "", name))
+                .FirstOrDefault(file => file != data && File.Exists(file));
+            return found is null || !Path.Exists(data) ? null : isFolder ? data : found;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
         {

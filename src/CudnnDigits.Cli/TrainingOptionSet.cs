@@ -8,10 +8,11 @@ namespace CudnnDigits.Cli;
 /// <summary>How to train, as asked for on the command line: what every command that trains understands alike.</summary>
 internal static class TrainingOptionSet
 {
-    public static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}. Default: built-in generated digits.");
-    public static readonly Option<string?> Model = CommonOptions.Model();
-    public static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
-    public static readonly Option<bool> Json = CommonOptions.Json();
+    public static readonly Option<string?> Data =
+        CommonOptions.Data($"Labelled digits: {DataSource.Expected}. Default: built-in generated digits.");
+
+    public static readonly Option<string?> Model = CommonOptions.Model;
+    public static readonly Option<bool> Quiet = CommonOptions.Quiet, Json = CommonOptions.Json;
 
     private static readonly Option<string?> Augment = CommonOptions.Choice(
         "--augment",
@@ -21,10 +22,8 @@ internal static class TrainingOptionSet
     private static readonly Dictionary<TrainingField, Option<string?>> Fields =
         TrainingField.All.Where(field => field.Option is not null).ToDictionary(field => field, OptionOf);
 
-    /// <summary>Passes over the training digits.</summary>
     public static Option<string?> Epochs => Of(nameof(TrainingOptions.Epochs));
 
-    /// <summary>Keys everything random.</summary>
     public static Option<string?> Seed => Of(nameof(TrainingOptions.Seed));
 
     /// <summary>The options that say how to train, for a command's list; <c>train</c> alone has a few more.</summary>
@@ -33,13 +32,10 @@ internal static class TrainingOptionSet
     /// <summary>The options that only <c>train</c> has: studies hold out digits in their own ways.</summary>
     public static IReadOnlyList<Option> TrainOnly => [Of(nameof(TrainingOptions.Validation)), Of(nameof(TrainingOptions.EarlyStop))];
 
-    /// <summary>The option of a field.</summary>
-    /// <param name="name">The field's name.</param>
+    /// <summary>The option of the field with a name.</summary>
     public static Option<string?> Of(string name) => Fields[TrainingField.Of(name)];
 
-    /// <summary>Reads the options. Where one is not given, the network's default holds.</summary>
-    /// <param name="result">The command line.</param>
-    /// <param name="networkOfWeights">The network to take where none is named, or null for the program's default.</param>
+    /// <summary>Reads the options. The network, if none is named, is that of the weights to start from; its defaults hold.</summary>
     public static TrainingOptions Resolve(ParseResult result, string? networkOfWeights = null)
     {
         string model = result.GetValue(Model) ?? networkOfWeights ?? DigitNetworks.Default.Name;
@@ -60,30 +56,8 @@ internal static class TrainingOptionSet
             result.GetValue(Of(name)) is { } text ? TrainingField.Of(name).TrySet(all, text)! : all;
     }
 
-    private static Option<string?> OptionOf(TrainingField field)
-    {
-        if (field.Choices.Length > 0)
-        {
-            return CommonOptions.Choice(field.Option!, field.HelpText, field.Choices);
-        }
-
-        Option<string?> option = new(field.Option!) { Description = field.HelpText, HelpName = field.HelpName };
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens is [{ Value: string text }] && field.TrySet(TrainingField.Unset, text) is null)
-            {
-                result.AddError($"{field.Option} is {text}, expected {field.OptionExpected}");
-            }
-        });
-        return option;
-    }
-
-    /// <summary>Adds options that several commands share.</summary>
-    public static void AddRange(this Command command, IEnumerable<Option> options)
-    {
-        foreach (Option option in options)
-        {
-            command.Add(option);
-        }
-    }
+    private static Option<string?> OptionOf(TrainingField field) => field.Choices.Length > 0
+        ? CommonOptions.Choice(field.Option!, field.HelpText, field.Choices)
+        : new Option<string?>(field.Option!) { Description = field.HelpText, HelpName = field.HelpName }.Refusing(
+            text => field.TrySet(TrainingField.Unset, text) is null ? $"{field.Option} is {text}, expected {field.OptionExpected}" : null);
 }

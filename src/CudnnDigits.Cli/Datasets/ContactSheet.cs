@@ -12,26 +12,17 @@ internal static class ContactSheet
     /// <summary>Draws the sheet as a PNG, with as many of the odd rows as fit in two lines.</summary>
     public static byte[] Draw(DigitDataset data, IReadOnlyList<int> odd)
     {
-        List<int[]> lines = [];
-        if (data.HasLabels)
-        {
-            byte[] labels = data.Labels.ToArray();
-            lines.AddRange(Enumerable.Range(0, data.Count).GroupBy(row => labels[row]).OrderBy(rows => rows.Key)
-                .Select(rows => Spread([.. rows], Columns)));
-        }
-        else
-        {
-            lines.AddRange(Spread([.. Enumerable.Range(0, data.Count)], DigitDataset.Classes * Columns).Chunk(Columns));
-        }
-
-        int usual = lines.Count;
-        lines.AddRange(odd.Take(2 * Columns).Chunk(Columns));
-        int width = 2 * Margin + Columns * Cell, height = 2 * Margin + lines.Count * Cell + (lines.Count > usual ? Gap : 0);
+        int[] rows = [.. Enumerable.Range(0, data.Count)];
+        int[][] usual = data.HasLabels
+            ? [.. rows.GroupBy(row => data.Labels[row]).OrderBy(rows => rows.Key).Select(rows => Spread([.. rows], Columns))]
+            : [.. Spread(rows, DigitDataset.Classes * Columns).Chunk(Columns)];
+        int[][] lines = [.. usual, .. odd.Take(2 * Columns).Chunk(Columns)];
+        int width = 2 * Margin + Columns * Cell, height = 2 * Margin + lines.Length * Cell + (lines.Length > usual.Length ? Gap : 0);
         byte[] sheet = new byte[width * height];
         Array.Fill(sheet, Ground);
-        for (int line = 0; line < lines.Count; line++)
+        for (int line = 0; line < lines.Length; line++)
         {
-            int top = Margin + line * Cell + (line >= usual ? Gap : 0);
+            int top = Margin + line * Cell + (line >= usual.Length ? Gap : 0);
             for (int column = 0; column < lines[line].Length; column++)
             {
                 Paste(sheet, width, Margin + column * Cell, top, data.Image(lines[line][column]));

@@ -33,9 +33,6 @@ internal static class DataCommand
 
     private const string OutName = "--out", Set = "mnist";
 
-    private static readonly Option<bool> Json = CommonOptions.Json();
-    private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
-
     public static Command Create() =>
         new("data", "Show a data set, generate digits, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
 
@@ -49,30 +46,24 @@ internal static class DataCommand
             DefaultValueFactory = _ => "contact-sheet.png",
         };
         Option<string?> part = CommonOptions.Choice("--part", "Part of the set to show. Default: train.", "train", "test");
-        Command command = new("show", "Show class counts, duplicates, odd digits and files, and write a contact sheet.") { data, part, sheet, Json };
-        command.SetAction(result => Show(
-            result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training,
-            result.GetRequiredValue(sheet), result.GetValue(Json)));
-        return command;
+        return CommonOptions.NewCommand(
+            "show", "Show class counts, duplicates, odd digits and files, and write a contact sheet.", [data, part, sheet, CommonOptions.Json],
+            result => Show(
+                result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training,
+                result.GetRequiredValue(sheet), result.GetValue(CommonOptions.Json)));
     }
 
-    private static int Show(string? path, DataPart part, string sheet, bool json)
+    private static void Show(string? path, DataPart part, string sheet, bool json)
     {
         OutputFile output = new(OutName, sheet, json, DataSource.FilesOf(path));
         DigitDataset data = path is null ? GeneratedDigits.Create() : DataSource.Read(path, part);
-        if (data.Warning is { } warning)
-        {
-            Console.Error.WriteLine($"warning   {warning}");
-        }
-
+        CommonOptions.Note("warning", data.Warning);
         DatasetCheck check = DatasetCheck.Of(data, path);
         IEnumerable<int> conflicts = check.Duplicates.Where(duplicates => duplicates.Conflict).SelectMany(duplicates => duplicates.Rows);
         int[] odd = [.. check.Blank, .. check.Inverted, .. conflicts, .. check.Unusual, .. check.Misplaced];
         output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. odd.Distinct()])));
         DataShowResult result = new(data.Name, data.Found, data.Count, data.HasLabels, data.Fingerprint(), check, sheet);
-        (output.IsStandardOutput ? Console.Error : Console.Out).WriteLine(
-            json ? JsonSerializer.Serialize(result, CliJson.Default.DataShowResult) : Format(data, check, output));
-        return ExitCode.Done;
+        output.Tell(result, Format(data, check, output));
     }
 
     private static string Format(DigitDataset data, DatasetCheck check, OutputFile sheet)
@@ -113,7 +104,6 @@ internal static class DataCommand
     {
         Option<int?> count = CommonOptions.Ranged(
             "--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, PixelBuffer.Most);
-        Option<ulong?> seed = CommonOptions.Seed();
         Option<string> destination = new(OutName)
         {
             Description = "A .csv or .csv.gz file in Kaggle's layout, which - (standard output), a device and a FIFO get too; "
@@ -121,17 +111,14 @@ internal static class DataCommand
             HelpName = "PATH",
             Required = true,
         };
-        Command command = new("generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.")
-        {
-            count, seed, destination, Json,
-        };
-        command.SetAction(result => Generate(
-            result.GetValue(count) ?? GeneratedDigits.DefaultCount, result.GetValue(seed) ?? 0,
-            result.GetRequiredValue(destination), result.GetValue(Json)));
-        return command;
+        return CommonOptions.NewCommand(
+            "generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.", [count, TrainingOptionSet.Seed, destination, CommonOptions.Json],
+            result => Generate(
+                result.GetValue(count) ?? GeneratedDigits.DefaultCount, TrainingOptionSet.Resolve(result).Seed,
+                result.GetRequiredValue(destination), result.GetValue(CommonOptions.Json)));
     }
 
-    private static int Generate(int count, ulong seed, string path, bool json)
+    private static void Generate(int count, ulong seed, string path, bool json)
     {
         bool EndsIn(string ending) => path.EndsWith(ending, StringComparison.OrdinalIgnoreCase);
         bool stream = OutputFile.IsStream(path), one = stream || EndsIn(".csv") || EndsIn(".csv.gz");
@@ -148,68 +135,57 @@ internal static class DataCommand
         string[] files = one ? [path] : [.. Mnist.Take(2).Select(file => Path.Combine(path, file.Name))];
         OutputFile[] outputs = [.. files.Select(file => new OutputFile(OutName, file, json, []))];
         DigitDataset digits = GeneratedDigits.Create(count, seed);
-        if (one)
+        Action<Stream>[] writers = one ? [WriteTable] : [file => IdxFile.WriteImages(file, digits), file => IdxFile.WriteLabels(file, digits)];
+        foreach ((OutputFile output, Action<Stream> write) in outputs.Zip(writers))
         {
-            outputs[0].Write(file =>
+            output.Write(file =>
             {
-                using GZipStream? packed = EndsIn(".gz") ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
-                using StreamWriter writer = new(packed ?? file, leaveOpen: true);
-                DigitCsv.Write(writer, digits);
+                using GZipStream? packed = !one || EndsIn(".gz") ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
+                write(packed ?? file);
             });
         }
-        else
-        {
-            outputs[0].Write(file => Pack(file, packed => IdxFile.WriteImages(packed, digits)));
-            outputs[1].Write(file => Pack(file, packed => IdxFile.WriteLabels(packed, digits)));
-        }
 
-        outputs[0].Tell(json
-            ? JsonSerializer.Serialize(new DataGenerateResult(count, seed, files), CliJson.Default.DataGenerateResult)
-            : $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}"
+        outputs[0].Tell(
+            new DataGenerateResult(count, seed, files),
+            $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}"
                 + (stream ? "" : $"\nnext      {ThisProgram.Command("train", "--data", path)}"));
-        return ExitCode.Done;
-    }
 
-    private static void Pack(Stream stream, Action<Stream> write)
-    {
-        using GZipStream packed = new(stream, CompressionLevel.Optimal, leaveOpen: true);
-        write(packed);
+        void WriteTable(Stream file)
+        {
+            using StreamWriter writer = new(file, leaveOpen: true);
+            DigitCsv.Write(writer, digits);
+        }
     }
 
     private static Command CreateDownload()
     {
         Argument<string> what = new("SET") { Description = "mnist: 60,000 digits to train on and 10,000 to test, 12 MB." };
         what.CompletionSources.Add(Set);
-        what.Validators.Add(result =>
-        {
-            if (result.Tokens is [{ Value: string set }] && set != Set)
-            {
-                result.AddError($"{set}: is no set that can be downloaded; expected {Set}");
-            }
-        });
         Option<string?> destination = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder.Of(Set)}.");
         Option<string[]> mirror = new("--mirror")
         {
             Description = "Address of a folder that has the files, tried before the public mirrors.",
             HelpName = "URL",
         };
-        Command command = new("download", "Download MNIST from public mirrors and verify it. Continues an interrupted download.")
-        {
-            what, destination, mirror, Quiet, Json,
-        };
-        command.SetAction((result, cancellation) => Download(
-            result.GetValue(destination) ?? CacheFolder.Of(Set), result.GetValue(mirror) ?? [],
-            result.GetValue(Quiet), result.GetValue(Json)));
-        return command;
+        return CommonOptions.NewCommand(
+            "download", "Download MNIST from public mirrors and verify it. Continues an interrupted download.",
+            [what, destination, mirror, CommonOptions.Quiet, CommonOptions.Json],
+            result => Download(
+                result.GetRequiredValue(what), result.GetValue(destination) ?? CacheFolder.Of(Set),
+                [.. (result.GetValue(mirror) ?? []).Select(AddressOf), .. Mirrors], result).GetAwaiter().GetResult());
     }
 
-    private static async Task<int> Download(string folder, string[] mirrors, bool quiet, bool json)
+    private static async Task Download(string set, string folder, Uri[] mirrors, ParseResult result)
     {
-        Uri[] first = [.. mirrors.Select(AddressOf)];
+        if (set != Set)
+        {
+            throw new InputException($"{set}: is no set that can be downloaded; expected {Set}");
+        }
+
         CommonOptions.CreateFolder(folder);
         using Interruption interruption = new();
-        using DownloadProgress progress = new(quiet, Mnist.Sum(file => file.Bytes));
-        using Downloader downloader = new([.. first, .. Mirrors], folder, progress.Report);
+        using DownloadProgress progress = new(result.GetValue(CommonOptions.Quiet), Mnist.Sum(file => file.Bytes));
+        using Downloader downloader = new(mirrors, folder, progress.Report);
         int downloaded = 0;
         foreach (RemoteFile file in Mnist)
         {
@@ -218,14 +194,12 @@ internal static class DataCommand
             progress.Done(file, fetched);
         }
 
-        DataDownloadResult result = new(folder, [.. Mnist.Select(file => file.Name)], downloaded);
-        StandardStreams.Tell(json, json
-            ? JsonSerializer.Serialize(result, CliJson.Default.DataDownloadResult)
-            : $"mnist     {folder}\nnext      {ThisProgram.Command("train", "--data", folder)}");
-        return ExitCode.Done;
-
-        static Uri AddressOf(string mirror) =>
-            Uri.TryCreate(mirror.TrimEnd('/') + "/", UriKind.Absolute, out Uri? address) && address.Scheme is "http" or "https" ? address
-                : throw new InputException($"--mirror {mirror}: is no address; expected such as https://example.org/mnist/");
+        CliJson.Print(
+            result, new DataDownloadResult(folder, [.. Mnist.Select(file => file.Name)], downloaded),
+            $"mnist     {folder}\nnext      {ThisProgram.Command("train", "--data", folder)}");
     }
+
+    private static Uri AddressOf(string mirror) =>
+        Uri.TryCreate(mirror.TrimEnd('/') + "/", UriKind.Absolute, out Uri? address) && address.Scheme is "http" or "https" ? address
+            : throw new InputException($"--mirror {mirror}: is no address; expected such as https://example.org/mnist/");
 }

@@ -3,27 +3,15 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Digits with equal pixels.</summary>
-/// <param name="Rows">Their rows, from 0.</param>
-/// <param name="Labels">Their labels, in the same order; empty if there are none.</param>
+/// <summary>Digits with equal pixels: their rows from 0, and their labels, if they have any.</summary>
 internal sealed record Duplicates(int[] Rows, int[] Labels)
 {
     /// <summary>Whether at least one of the labels must be wrong.</summary>
     public bool Conflict => Labels.Distinct().Count() > 1;
 }
 
-/// <summary>Statistics and problems of a set of digits. Rows count from 0.</summary>
-/// <param name="Classes">The number of digits of each class; empty if there are no labels.</param>
-/// <param name="MeanInk">The mean pixel, 0 … 255.</param>
-/// <param name="Duplicates">Pictures that occur more than once.</param>
-/// <param name="Blank">Rows without ink.</param>
-/// <param name="Inverted">Rows with dark ink on light paper.</param>
-/// <param name="Misplaced">Rows whose ink is off the middle: not normalised as MNIST is.</param>
-/// <param name="Unusual">Rows with far more or far less ink than the rest of their class, the oddest first.</param>
-/// <param name="Orientation">A warning about the orientation of the digits, or null.</param>
-/// <param name="Range">A warning about the range of the pixels, or null.</param>
-/// <param name="UnusedFiles">Files beside the data, or in its zip, that do not belong to it.</param>
-internal sealed partial record DatasetCheck(
+/// <summary>Counts of the classes, and the rows (from 0) and files of a set that look wrong; warnings are null if nothing is.</summary>
+internal sealed record DatasetCheck(
     int[] Classes, double MeanInk, IReadOnlyList<Duplicates> Duplicates, int[] Blank, int[] Inverted, int[] Misplaced, int[] Unusual,
     string? Orientation, string? Range, string[] UnusedFiles)
 {
@@ -32,7 +20,7 @@ internal sealed partial record DatasetCheck(
     /// <summary>The allowed distance of a digit's centre of mass from the middle, in pixels; in MNIST it is 1.4 at most.</summary>
     private const double MostOffCentre = 3;
 
-    /// <summary>A digit is unusual beyond so many robust standard deviations of the logarithm of the ink.</summary>
+    /// <summary>A digit is unusual beyond so many robust standard deviations (1.4826 median distances) of the logarithm of the ink.</summary>
     private const double UnusualAt = 4.5;
 
     /// <summary>Checks all digits. The path of generated digits is null.</summary>
@@ -44,34 +32,18 @@ internal sealed partial record DatasetCheck(
         return new DatasetCheck(
             data.HasLabels ? [.. Enumerable.Range(0, DigitDataset.Classes).Select(digit => data.Labels.Count((byte)digit))] : [],
             shapes.Average(shape => shape.Ink),
-            FindDuplicates(data),
-            blank,
-            inverted,
-            misplaced,
-            FindUnusual(data, shapes, [.. blank, .. inverted]),
-            Datasets.Orientation.Warning(data),
-            PixelScale.Warning(data),
-            FindUnusedFiles(path));
+            FindDuplicates(data), blank, inverted, misplaced, FindUnusual(data, shapes, [.. blank, .. inverted]),
+            Datasets.Orientation.Warning(data), PixelScale.Warning(data), FindUnusedFiles(path));
 
         int[] Where(Func<Shape, bool> condition) => [.. Enumerable.Range(0, shapes.Length).Where(row => condition(shapes[row]))];
     }
 
-    private static List<Duplicates> FindDuplicates(DigitDataset data)
-    {
-        Dictionary<int, List<int>> rows = new(data.Count, new SamePicture(data));
-        for (int row = 0; row < data.Count; row++)
-        {
-            if (!rows.TryAdd(row, [row]))
-            {
-                rows[row].Add(row);
-            }
-        }
+    private static Duplicates[] FindDuplicates(DigitDataset data) =>
+    [
+        .. Enumerable.Range(0, data.Count).GroupBy(row => row, new SamePicture(data)).Where(same => same.Skip(1).Any())
+            .Select(same => new Duplicates([.. same], data.HasLabels ? [.. same.Select(row => (int)data.Labels[row])] : [])),
+    ];
 
-        return [.. rows.Values.Where(same => same.Count > 1)
-            .Select(same => new Duplicates([.. same], data.HasLabels ? [.. same.Select(row => (int)data.Labels[row])] : []))];
-    }
-
-    /// <summary>Rows far from the median of their class, in robust standard deviations (1.4826 times the median distance).</summary>
     private static int[] FindUnusual(DigitDataset data, Shape[] shapes, int[] except)
     {
         List<(int Row, double Distance)> found = [];

@@ -19,15 +19,9 @@ internal sealed class DownloadProgress(bool quiet, long totalBytes) : IDisposabl
         {
             _shown = _clock.Elapsed;
             long done = _bytesBefore + bytes;
-            TimeSpan left = _received == 0 ? default : TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _received * (totalBytes - done));
-            screen.Move(ProgressLine.Format(
-                (double)done / totalBytes,
-                [
-                    (2, file.Name),
-                    (0, string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:F1} of {file.Bytes / 1e6:F1} MB")),
-                    (1, _received == 0 ? "" : Figures.Left(left) + " left"),
-                ],
-                screen.MovingWidth));
+            string left = _received == 0 ? "" : Figures.Left(_shown * ((double)(totalBytes - done) / _received)) + " left";
+            string size = string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:F1} of {file.Bytes / 1e6:F1} MB");
+            screen.Move(ProgressLine.Format((double)done / totalBytes, [(2, file.Name), (0, size), (1, left)], screen.MovingWidth));
         }
     }
 

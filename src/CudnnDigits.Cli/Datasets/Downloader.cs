@@ -9,16 +9,12 @@ namespace CudnnDigits.Cli.Datasets;
 internal sealed record RemoteFile(string Name, long Bytes, string Sha256);
 
 /// <summary>
-/// Downloads known files from mirrors that may be slow, broken or malicious. It resumes after a lost connection, accepts only the known
-/// size, and gives a file its name only after its checksum was verified.
+/// Downloads known files from mirrors, the best first, that may be slow, broken or malicious. It resumes after a lost connection, accepts
+/// only the known size, and gives a file its name only after its checksum was verified. Progress gets the bytes that have arrived.
 /// </summary>
-/// <param name="mirrors">Addresses to which a file's name is appended, the best first.</param>
-/// <param name="folder">The folder for the files.</param>
-/// <param name="progress">Called after every piece with the file and the number of its bytes that have arrived.</param>
 internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Action<RemoteFile, long> progress) : IDisposable
 {
     private const int AttemptsPerMirror = 4;
-    private const string Partial = ".part";
 
     private readonly HttpClient _client =
         new(new SocketsHttpHandler { ConnectTimeout = TimeSpan.FromSeconds(15) }) { Timeout = Timeout.InfiniteTimeSpan };
@@ -29,16 +25,14 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
     /// <summary>The pause before the second attempt; doubled for each further one.</summary>
     public TimeSpan FirstPause { get; init; } = TimeSpan.FromSeconds(0.5);
 
-    /// <summary>Downloads a file if it is not there yet.</summary>
-    /// <returns>Whether it was downloaded.</returns>
-    /// <exception cref="InputException">Its path is taken by something other than a regular file.</exception>
-    /// <exception cref="RunFailedException">No mirror delivered the file. The bytes that arrived are kept for the next time.</exception>
+    /// <summary>Downloads a file; false if it is there already. Bytes that arrive before all mirrors failed are kept for the next time.</summary>
     public async Task<bool> Download(RemoteFile file, CancellationToken cancellation)
     {
         string name = Path.Combine(folder, file.Name), path = OutputPlace.Of(name) is { IsFile: true } place
             ? place.Path
             : throw new InputException($"{name}: is a device or a FIFO, which keeps nothing; choose another --out");
-        if (File.Exists(path) && new FileInfo(path).Length == file.Bytes && await Sha256(path, cancellation) == file.Sha256)
+        FileInfo known = new(path), partial = new(path + ".part");
+        if (known.Exists && known.Length == file.Bytes && await Sha256(known, cancellation) == file.Sha256)
         {
             return false;
         }
@@ -51,8 +45,8 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
                 cancellation.ThrowIfCancellationRequested();
                 try
                 {
-                    await Continue(new Uri(mirror, file.Name), file, path + Partial, cancellation);
-                    File.Move(path + Partial, path, overwrite: true);
+                    await Continue(new Uri(mirror, file.Name), file, partial, cancellation);
+                    partial.MoveTo(path, overwrite: true);
                     return true;
                 }
                 catch (Exception e) when (e is WrongFileException or HttpRequestException or HttpIOException or TimeoutException)
@@ -68,9 +62,10 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
             }
         }
 
-        if (File.Exists(path + Partial) && new FileInfo(path + Partial).Length == 0)
+        partial.Refresh();
+        if (partial is { Exists: true, Length: 0 })
         {
-            File.Delete(path + Partial);
+            partial.Delete();
         }
 
         throw new RunFailedException($"{file.Name} could not be downloaded; {mirrors.Count} mirror{(mirrors.Count == 1 ? "" : "s")} tried, "
@@ -80,15 +75,11 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
     public void Dispose() => _client.Dispose();
 
     /// <summary>Downloads the missing rest of a file and verifies the whole.</summary>
-    private async Task Continue(Uri address, RemoteFile file, string path, CancellationToken cancellation)
+    private async Task Continue(Uri address, RemoteFile file, FileInfo partial, CancellationToken cancellation)
     {
-        using (FileStream here = new(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.None))
+        using (FileStream here = partial.Open(FileMode.OpenOrCreate, FileAccess.Write, FileShare.None))
         {
-            if (here.Length > file.Bytes)
-            {
-                here.SetLength(0);
-            }
-
+            here.SetLength(here.Length > file.Bytes ? 0 : here.Length);
             here.Position = here.Length;
             if (here.Length < file.Bytes)
             {
@@ -96,9 +87,9 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
             }
         }
 
-        if (await Sha256(path, cancellation) != file.Sha256)
+        if (await Sha256(partial, cancellation) != file.Sha256)
         {
-            File.Delete(path);
+            partial.Delete();
             throw new WrongFileException("the file's checksum is wrong");
         }
     }
@@ -107,17 +98,14 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
     {
         using HttpRequestMessage request = new(HttpMethod.Get, address);
         request.Headers.AcceptEncoding.Add(new StringWithQualityHeaderValue("identity")); // no compression
-        if (here.Length > 0)
-        {
-            request.Headers.Range = new RangeHeaderValue(here.Length, null);
-        }
-
+        request.Headers.Range = here.Length > 0 ? new RangeHeaderValue(here.Length, null) : null;
         using HttpResponseMessage response = await Patiently(
             token => _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token), cancellation);
-        if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable)
+        bool isPart = response.StatusCode == HttpStatusCode.PartialContent, isRest = response.Content.Headers.ContentRange?.From == here.Length;
+        if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable || (isPart && !isRest))
         {
             here.SetLength(0);
-            throw new HttpRequestException("the mirror has another file");
+            throw new HttpRequestException("the mirror sent another part than the one asked for, or has another file");
         }
 
         if ((int)response.StatusCode is >= 400 and < 500)
@@ -126,15 +114,7 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
         }
 
         response.EnsureSuccessStatusCode();
-        if (response.StatusCode != HttpStatusCode.PartialContent || response.Content.Headers.ContentRange?.From != here.Length)
-        {
-            here.SetLength(0); // the response begins at the first byte, or at a wrong one
-            if (response.StatusCode == HttpStatusCode.PartialContent)
-            {
-                throw new HttpRequestException("the mirror sent another part than the one asked for");
-            }
-        }
-
+        here.SetLength(isPart ? here.Length : 0); // the response begins at the first byte
         if (response.Content.Headers.ContentLength is { } promised && promised != file.Bytes - here.Length)
         {
             throw new WrongFileException($"promises {promised:N0} bytes, expected {file.Bytes - here.Length:N0}");
@@ -147,14 +127,8 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
     {
         using Stream body = await response.Content.ReadAsStreamAsync(cancellation);
         byte[] buffer = new byte[1 << 16];
-        while (true)
+        while (await Patiently(token => body.ReadAsync(buffer, token).AsTask(), cancellation) is > 0 and int read)
         {
-            int read = await Patiently(token => body.ReadAsync(buffer, token).AsTask(), cancellation);
-            if (read == 0)
-            {
-                break;
-            }
-
             if (here.Length + read > file.Bytes)
             {
                 here.SetLength(0);
@@ -185,9 +159,9 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
         }
     }
 
-    private static async Task<string> Sha256(string path, CancellationToken cancellation)
+    private static async Task<string> Sha256(FileInfo file, CancellationToken cancellation)
     {
-        using FileStream stream = File.OpenRead(path);
+        using FileStream stream = file.OpenRead();
         return Convert.ToHexStringLower(await SHA256.HashDataAsync(stream, cancellation));
     }
 

@@ -11,10 +11,7 @@ internal static partial class FolderName
     /// <summary>Words beside a number that make it a class; "part 3" and "writer 3" are something else.</summary>
     private static readonly string[] OfClasses = ["class", "cls", "digit", "label", "number", "num", "category", "n", "c", "d"];
 
-    /// <summary>
-    /// The class that a name states: 7 of "7", "07", "seven", "7 - seven", "class_7" and "Digit7". The number need not be a digit. Null
-    /// if the name says something else too, or contradicts itself.
-    /// </summary>
+    /// <summary>The only number that a name states: 7 of "7", "07", "seven", "7 - seven", "class_7" and "Digit7"; it need not be a digit.</summary>
     public static int? Number(string name)
     {
         string[] said = [.. Words(name).Except(OfClasses)];

@@ -8,25 +8,19 @@ internal sealed class ManyPictures
 {
     private int _jpegs, _normalized;
 
-    /// <summary>The number of pictures of each kind: "200 PNG and 3 JPEG, of which 7 were normalised as MNIST is".</summary>
-    public string Counts(int all)
-    {
-        string kinds = _jpegs == 0 ? $"{all:N0} PNG" : _jpegs == all ? $"{all:N0} JPEG" : $"{all - _jpegs:N0} PNG and {_jpegs:N0} JPEG";
-        return kinds + (_normalized == 0 ? ", taken as they are"
-            : _normalized == all ? ", normalised as MNIST is"
-            : $", of which {_normalized:N0} were normalised as MNIST is");
-    }
+    public int Count { get; private set; }
 
-    /// <summary>Reads pictures.</summary>
-    /// <param name="count">The number of pictures, N.</param>
-    /// <param name="picture">Gives the bytes of a picture and its name for messages; called on several threads.</param>
-    /// <param name="pixels">(N, 28, 28) uint8, overwritten.</param>
-    /// <exception cref="InputException">Some pictures cannot be read. The message names the first of them and their number.</exception>
+    /// <summary>The number of pictures of each kind: "200 PNG and 3 JPEG, of which 7 were normalised as MNIST is".</summary>
+    public override string ToString() =>
+        (_jpegs == 0 ? $"{Count:N0} PNG" : _jpegs == Count ? $"{Count:N0} JPEG" : $"{Count - _jpegs:N0} PNG and {_jpegs:N0} JPEG")
+        + (_normalized == 0 ? ", taken as they are"
+            : _normalized == Count ? ", normalised as MNIST is"
+            : $", of which {_normalized:N0} were normalised as MNIST is");
+
+    /// <summary>Reads pictures, which a function on several threads gives with their names for messages, into pixels (N, 28, 28).</summary>
     public void Read(int count, Func<int, (ReadOnlyMemory<byte> Bytes, string Name)> picture, Memory<byte> pixels)
     {
-        Lock theFirst = new();
-        (int Index, Exception? Wrong) first = (count, null);
-        int bad = 0;
+        InputException?[] errors = new InputException?[count];
         Parallel.For(0, count, i =>
         {
             try
@@ -36,34 +30,25 @@ internal sealed class ManyPictures
             }
             catch (InputException e)
             {
-                lock (theFirst)
-                {
-                    bad++;
-                    first = i < first.Index ? (i, e) : first;
-                }
+                errors[i] = e;
             }
         });
-        if (first.Wrong is { } wrong)
+        if (errors.OfType<InputException>().ToArray() is [var first, ..] all)
         {
-            string advice = wrong.Message.Contains(';', StringComparison.Ordinal) ? ", or take it away" : "; take it away";
-            string more = bad == 1 ? "" : $" (the first of {bad:N0} pictures that cannot be read)";
-            throw new InputException(wrong.Message.TrimEnd('.') + advice + more, wrong);
+            string advice = first.Message.Contains(';', StringComparison.Ordinal) ? ", or take it away" : "; take it away";
+            string more = all.Length == 1 ? "" : $" (the first of {all.Length:N0} pictures that cannot be read)";
+            throw new InputException(first.Message.TrimEnd('.') + advice + more, first);
         }
+
+        Count += count;
     }
 
     private void ReadOne(ReadOnlySpan<byte> bytes, string name, Span<byte> image)
     {
         try
         {
-            if (PictureFile.Read(bytes, image))
-            {
-                Interlocked.Increment(ref _normalized);
-            }
-
-            if (JpegContainer.Begins(bytes))
-            {
-                Interlocked.Increment(ref _jpegs);
-            }
+            Interlocked.Add(ref _normalized, PictureFile.Read(bytes, image) ? 1 : 0);
+            Interlocked.Add(ref _jpegs, JpegContainer.Begins(bytes) ? 1 : 0);
         }
         catch (InputException e)
         {

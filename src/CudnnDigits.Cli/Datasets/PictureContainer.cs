@@ -20,7 +20,7 @@ internal sealed class PictureContainer : DigitContainer
         byte[] bytes = file.ReadAll(MostFileBytes, Name), pixels = new byte[DigitDataset.PixelCount];
         ManyPictures pictures = new();
         pictures.Read(1, _ => (bytes, path), pixels);
-        return new DigitDataset(path, pixels, null) { Found = $"a picture: {pictures.Counts(1)}" };
+        return new DigitDataset(path, pixels, null) { Found = $"a picture: {pictures}" };
     }
 
     public override IEnumerable<string> FilesIn(string folder) => PictureFolder.Of(folder)?.Files() ?? [];
@@ -39,20 +39,19 @@ internal sealed class PictureContainer : DigitContainer
         byte[] pixels = new byte[pictures.Length * DigitDataset.PixelCount];
         ManyPictures many = new();
         many.Read(pictures.Length, i => (ReadFile(pictures[i].File), pictures[i].File), pixels);
-        bool labelled = pictures[0].Label is not null;
         if (part != DataPart.Prediction && from.Missing() is { Length: > 0 } missing)
         {
             warnings.Insert(0, $"{from.Folder}: no pictures of {string.Join(", ", missing)}");
         }
 
-        string how = labelled ? "pictures by class"
+        string how = from.HasLabels ? "pictures by class"
             : $"pictures in the order of their names, from {Path.GetFileName(pictures[0].File)} to {Path.GetFileName(pictures[^1].File)}";
-        string[] others = [.. from.Others.Select(file => Path.GetRelativePath(from.Folder, file))];
+        string others = DataSource.Some(from.Others.Select(file => Path.GetRelativePath(from.Folder, file)));
         string skipped = others.Length == 0 ? ""
-            : $"; {others.Length:N0} other {(others.Length == 1 ? "file" : "files")} passed over ({DataSource.Some(others)})";
-        return new DigitDataset(from.Folder, pixels, labelled ? [.. pictures.Select(picture => picture.Label!.Value)] : null)
+            : $"; {from.Others.Length:N0} other {(from.Others.Length == 1 ? "file" : "files")} passed over ({others})";
+        return new DigitDataset(from.Folder, pixels, from.HasLabels ? [.. pictures.Select(picture => picture.Label!.Value)] : null)
         {
-            Found = $"{how}: {many.Counts(pictures.Length)}{skipped}",
+            Found = $"{how}: {many}{skipped}",
             Warning = warnings.Count == 0 ? null : string.Join("; ", warnings),
         };
     }

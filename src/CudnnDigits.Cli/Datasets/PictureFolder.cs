@@ -6,15 +6,7 @@ namespace CudnnDigits.Cli.Datasets;
 /// <summary>A part of a set within a folder.</summary>
 internal sealed record PicturePart(DigitSet Set, string Folder, PictureFolder Inner);
 
-/// <summary>
-/// The arrangement of pictures in a folder: in parts for training and testing, in folders of one digit each, or without labels.
-/// Ambiguous folders are errors, and skipped pictures cause warnings.
-/// </summary>
-/// <param name="Folder">The folder.</param>
-/// <param name="Pictures">The pictures in their order, with their labels; none if there are parts.</param>
-/// <param name="Parts">The parts, each with its own pictures. Folders 0 to 9 beside a test part are the training part.</param>
-/// <param name="Used">The folders within the folder that are read.</param>
-/// <param name="Others">Files beside the pictures that are no pictures.</param>
+/// <summary>How a folder arranges pictures: in parts (then it has none itself), in folders of one digit each, or unlabelled.</summary>
 internal sealed record PictureFolder(
     string Folder, (string File, byte? Label)[] Pictures, PicturePart[] Parts, string[] Used, string[] Others)
 {
@@ -29,18 +21,15 @@ internal sealed record PictureFolder(
         ],
         StringComparer.OrdinalIgnoreCase);
 
-    private bool HasLabels => Pictures is [{ Label: not null }, ..];
+    public bool HasLabels => Pictures is [{ Label: not null }, ..];
 
-    /// <summary>Finds the arrangement of a folder.</summary>
-    /// <returns>Null if the folder holds no pictures, or holds them deeper.</returns>
-    /// <exception cref="InputException">The arrangement is ambiguous.</exception>
+    /// <summary>The arrangement of a folder, which must not be ambiguous; null if it holds no pictures, or holds them deeper.</summary>
     public static PictureFolder? Of(string folder) => Of(folder, []);
 
     /// <summary>All pictures, including those of the parts.</summary>
     public IEnumerable<string> Files() => Pictures.Select(picture => picture.File).Concat(Parts.SelectMany(part => part.Inner.Files()));
 
-    /// <summary>The folder whose pictures serve a purpose. Adds warnings about skipped pictures.</summary>
-    /// <exception cref="InputException">No part serves the purpose, or several do.</exception>
+    /// <summary>The only folder whose pictures serve a purpose. Adds warnings about skipped pictures.</summary>
     public PictureFolder Choose(DataPart part, List<string> warnings)
     {
         if (Parts.Length == 0)
@@ -53,8 +42,8 @@ internal sealed record PictureFolder(
         foreach (DigitSet set in wanted)
         {
             PicturePart[] named = [.. Parts.Where(one => one.Set == set)];
-            PicturePart[] alone = [.. named.Where(one => FolderName.IsSetAlone(Path.GetFileName(one.Folder)))];
-            PicturePart[] found = alone.Length > 0 ? alone : named;
+            PicturePart[] found = [.. named.Where(one => FolderName.IsSetAlone(Path.GetFileName(one.Folder)))];
+            found = found.Length > 0 ? found : named;
             if (found.Length > 1)
             {
                 throw new InputException($"{Folder}: holds several folders {(set == DigitSet.Training ? "to train on" : "to test with")} "
@@ -88,14 +77,11 @@ internal sealed record PictureFolder(
         return pictures.Length > 0 ? new PictureFolder(folder, [.. pictures.Select(file => (file, (byte?)null))], [], [], others) : null;
     }
 
-    /// <summary>
-    /// The arrangement of a folder by the names of the folders in it; null if these names say nothing. The folders above it are
-    /// resolved, since a link may lead back to them.
-    /// </summary>
+    /// <summary>The arrangement by the names of the folders in a folder, if they say one. Links may lead back to the folders above it.</summary>
     private static PictureFolder? Ordered(string folder, HashSet<string> above)
     {
         HashSet<string> here = [.. above, Folders.Real(folder)];
-        string[] inner = [.. Folders.In(folder).Where(one => !here.Contains(Folders.Real(one))).Order(NaturalOrder.Comparer)];
+        string[] inner = [.. Folders.In(folder).Where(one => !here.Contains(Folders.Real(one))).InNaturalOrder()];
         PicturePart[] parts = [.. from one in inner
             let set = FolderName.Set(Path.GetFileName(one))
             where set is not null
@@ -108,6 +94,7 @@ internal sealed record PictureFolder(
             return parts.Length == 0 ? classes : new PictureFolder(folder, [], parts, [], []);
         }
 
+        // Folders 0 to 9 beside a test part are the training part.
         PictureFolder training = classes with { Used = [.. classes.Used, .. parts.Select(part => part.Folder)] };
         return new PictureFolder(folder, [], [new PicturePart(DigitSet.Training, folder, training), .. parts], classes.Used, []);
     }
@@ -170,7 +157,7 @@ internal sealed record PictureFolder(
     /// <summary>The files of some folders in the order of their names, divided into pictures and others.</summary>
     private static (string[] Pictures, string[] Others) Sort(IEnumerable<string> folders)
     {
-        ILookup<bool, string> files = folders.SelectMany(FilesOf).Order(NaturalOrder.Comparer).ToLookup(IsPicture);
+        ILookup<bool, string> files = folders.SelectMany(FilesOf).InNaturalOrder().ToLookup(IsPicture);
         return ([.. files[true]], [.. files[false]]);
     }
 

@@ -7,7 +7,7 @@ namespace CudnnDigits.Cli.Exchange;
 /// <summary>The command <c>export</c>: writes weights in another format.</summary>
 internal static class ExportCommand
 {
-    private static readonly Option<string> Weights = CommonOptions.Weights();
+    private static readonly Option<string> Weights = CommonOptions.Weights;
     private static readonly Option<string> Target = new("--onnx")
     {
         Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out. - is standard output.",
@@ -18,7 +18,7 @@ internal static class ExportCommand
     private static readonly Option<bool> KeepBatchNorm =
         new("--keep-batch-norm") { Description = "Keep batch norm as separate nodes. Default: fold it into the convolutions." };
 
-    private static readonly Option<bool> Json = CommonOptions.Json();
+    private static readonly Option<bool> Json = CommonOptions.Json;
 
     public static Command Create()
     {
@@ -34,9 +34,9 @@ internal static class ExportCommand
         (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(path);
         byte[] model = OnnxWriter.Write(weights, result.GetValue(KeepBatchNorm), metadata);
         output.Write(file => file.Write(model));
-        output.Tell(result.GetValue(Json)
-            ? JsonSerializer.Serialize(new ExportResult(target, weights.Network.Name, model.Length), CliJson.Default.ExportResult)
-            : $"{weights.Network.Name}, {model.Length:N0} bytes\nmodel     {output}");
+        output.Tell(
+            new ExportResult(target, weights.Network.Name, model.Length),
+            $"{weights.Network.Name}, {model.Length:N0} bytes\nmodel     {output}");
         return ExitCode.Done;
     }
 }

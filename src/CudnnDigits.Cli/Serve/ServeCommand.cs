@@ -22,11 +22,11 @@ internal static class ServeCommand
         HelpName = "FILE",
     };
 
-    private static readonly Option<string?> Model = CommonOptions.Model();
+    private static readonly Option<string?> Model = CommonOptions.Model;
     private static readonly Option<int?> Port =
         CommonOptions.Ranged("--port", "N", "Port on 127.0.0.1; 0 takes any free port. Default: 8080.", 0, 65535);
     private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the address." };
-    private static readonly Option<bool> Json = CommonOptions.Json();
+    private static readonly Option<bool> Json = CommonOptions.Json;
 
     public static Command Create()
     {

@@ -139,7 +139,7 @@ public sealed class ResumeTests : TestsWithFolder
         CliProgram.Result extended = CliProgram.Run("train", "--resume", run, "--epochs", "4").Succeeded();
         Assert.Equal(same, Checkpoint.LoadWeights(whole).Weights.Trained.SequenceEqual(Checkpoint.LoadWeights(run).Weights.Trained));
         Assert.Equal(
-            same ? [] : ["note      one-cycle was laid out for --epochs 2 and is laid out anew for --epochs 4, so the result is not that of a run with --epochs 4 from the start"], Notes(extended));
+            same ? [] : ["note      the one-cycle schedule was computed for --epochs 2 and is now computed for --epochs 4, so the result is not that of a run with --epochs 4 from the start"], Notes(extended));
 
         // Said at the end of the run, too: there is nothing more to do.
         Assert.Equal(["note      nothing is left to train: epoch 4 of 4 is done; more --epochs train further"], Notes(CliProgram.Run("train", "--resume", run)));

@@ -4,14 +4,17 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
+/// <summary>Parquet's enum CompressionCodec.</summary>
+internal enum ParquetCodec
+{
+    None, Snappy, Gzip, LZO, Brotli, LZ4, Zstandard, LZ4Raw,
+}
+
 /// <summary>Unpacks and decodes the pages of a Parquet file's columns.</summary>
 internal sealed class PageReader(string name, long fileBytes)
 {
-    private const int Plain = 0, PlainDictionary = 2, RleDictionary = 8;
-
-    private const int Data = 0, Dictionary = 2, DataV2 = 3;
-
-    private static readonly string[] Codecs = ["", "Snappy", "gzip", "LZO", "Brotli", "LZ4", "Zstandard", "LZ4"];
+    private const int Plain = 0, PlainDictionary = 2, RleDictionary = 8; // encodings
+    private const int Data = 0, Dictionary = 2, DataV2 = 3; // types of pages
 
     private long _unpacked;
 
@@ -20,101 +23,70 @@ internal sealed class PageReader(string name, long fileBytes)
 
     public InputException Damaged(string how) => new($"{name}: the Parquet file is damaged: {how}; download it again");
 
-    /// <summary>
-    /// The values of one chunk of a column, page by page. The codec is Parquet's enum CompressionCodec; the count may be wrong.
-    /// </summary>
-    public IEnumerable<ReadOnlyMemory<byte>[]> Read(ReadOnlyMemory<byte> chunk, ParquetColumn column, int codec, long count)
+    /// <summary>So many values of one chunk of a column, page by page.</summary>
+    public IEnumerable<ReadOnlyMemory<byte>[]> Read(ReadOnlyMemory<byte> chunk, ParquetColumn column, ParquetCodec codec, long count)
     {
+        ThriftReader reader = new(name, chunk);
         ReadOnlyMemory<byte>[] dictionary = [];
-        for (int at = 0; count > 0;)
+        while (count > 0)
         {
-            ThriftStruct page;
-            try
-            {
-                page = ThriftStruct.Read(chunk, ref at);
-            }
-            catch (InputException e)
-            {
-                throw new InputException(Damaged("the head of a page is").Message, e);
-            }
-
-            long packed = page.Number(3), unpacked = page.Number(2), type = page.Number(1);
-            if (packed > chunk.Length - at || (_unpacked += unpacked) > Allowed(fileBytes))
+            ThriftStruct head = reader.ReadStruct();
+            long type = head.Number(1), unpacked = head.Number(2);
+            ReadOnlyMemory<byte> page = reader.Take((ulong)head.Number(3));
+            if ((_unpacked += unpacked) > Allowed(fileBytes))
             {
                 throw Damaged("a page is longer than the file allows");
             }
 
-            ReadOnlyMemory<byte> content = chunk.Slice(at, (int)packed);
-            at += (int)packed;
-            if (page.Has(4) && (uint)page.Signed(4) != Crc32.Append(0, content.Span))
+            if (head.Find<long?>(4) is { } checksum && (uint)checksum != Crc32.Append(0, page.Span))
             {
                 throw Damaged("the checksum (CRC) of a page is wrong");
             }
 
-            switch (type)
+            if (type is Data or DataV2)
             {
-                case Dictionary:
-                    dictionary = Split(Unpack(content, codec, unpacked), column, CheckedCount(page.Inner(7).Number(1), unpacked));
-                    break;
-                case Data or DataV2:
-                    ReadOnlyMemory<byte>[] values = type == Data
-                        ? ReadPage(page.Inner(5), Unpack(content, codec, unpacked), column, dictionary, count)
-                        : ReadPageV2(page.Inner(8), content, unpacked, codec, column, dictionary, count);
-                    count -= values.Length;
-                    yield return values;
-                    break;
+                ReadOnlyMemory<byte>[] values = ReadData(head, type == DataV2, page, column, codec, dictionary, count);
+                count -= values.Length;
+                yield return values;
+            }
+            else if (type == Dictionary)
+            {
+                dictionary = Split(Unpack(page, codec, unpacked), column, CheckedCount(head.Inner(7).Number(1), unpacked));
             }
         }
     }
 
-    private ReadOnlyMemory<byte>[] ReadPage(
-        ThriftStruct head, ReadOnlyMemory<byte> page, ParquetColumn column, ReadOnlyMemory<byte>[] dictionary, long most)
+    /// <summary>A page of data. In version 1 the levels are packed with the values, after their length; in version 2 they stand before.</summary>
+    private ReadOnlyMemory<byte>[] ReadData(
+        ThriftStruct page, bool isV2, ReadOnlyMemory<byte> bytes, ParquetColumn column, ParquetCodec codec,
+        ReadOnlyMemory<byte>[] dictionary, long most)
     {
-        int values = CheckedCount(head.Number(1), most);
-        if (column.Level > 0)
-        {
-            int length = page.Length >= 4 ? BinaryPrimitives.ReadInt32LittleEndian(page.Span) : -1;
-            if (length < 0 || length > page.Length - 4)
-            {
-                throw Damaged("a page has no levels");
-            }
-
-            CheckLevels(page.Span.Slice(4, length), column, values);
-            page = page[(4 + length)..];
-        }
-
-        return Decode(page, head.Number(2), column, values, dictionary);
-    }
-
-    private ReadOnlyMemory<byte>[] ReadPageV2(
-        ThriftStruct head, ReadOnlyMemory<byte> page, long unpacked, int codec, ParquetColumn column, ReadOnlyMemory<byte>[] dictionary,
-        long most)
-    {
-        int values = CheckedCount(head.Number(1), most);
-        long levels = head.Number(5), repetitions = head.Number(6);
-        if (levels > page.Length || repetitions > page.Length - levels || levels + repetitions > unpacked)
+        ThriftStruct head = page.Inner(isV2 ? 8 : 5);
+        long unpacked = page.Number(2);
+        int count = CheckedCount(head.Number(1), most);
+        bytes = isV2 ? bytes : Unpack(bytes, codec, unpacked);
+        (long first, long length) = isV2 ? (head.Number(6), head.Number(5))
+            : column.Level == 0 ? (0, 0)
+            : (4, bytes.Length < 4 ? -1 : BinaryPrimitives.ReadInt32LittleEndian(bytes.Span));
+        if (length < 0 || length > bytes.Length - first || first + length > unpacked)
         {
             throw Damaged("a page has no levels");
         }
 
-        CheckLevels(page.Span.Slice((int)repetitions, (int)levels), column, values);
-        page = page[(int)(levels + repetitions)..];
-        page = head.Flag(7, true) ? Unpack(page, codec, unpacked - levels - repetitions) : page;
-        return Decode(page, head.Number(4), column, values, dictionary);
-    }
-
-    private int CheckedCount(long stated, long most) =>
-        stated <= most && stated > 0 ? (int)stated : throw Damaged($"a page states {stated} values");
-
-    /// <summary>Checks that no value is null.</summary>
-    private void CheckLevels(ReadOnlySpan<byte> levels, ParquetColumn column, int count)
-    {
+        ReadOnlySpan<byte> levels = bytes.Span.Slice((int)first, (int)length);
         if (column.Level > 0
             && ReadHybrid(levels, BitOperations.Log2((uint)column.Level) + 1, count).AsSpan().ContainsAnyExcept(column.Level))
         {
             throw new InputException($"{name}: a value of column {column.Path} is missing (null); take such rows away");
         }
+
+        bytes = bytes[(int)(first + length)..];
+        bytes = isV2 && head.Find<bool?>(7) != false ? Unpack(bytes, codec, unpacked - first - length) : bytes;
+        return Decode(bytes, head.Number(isV2 ? 4 : 2), column, count, dictionary);
     }
+
+    private int CheckedCount(long stated, long most) =>
+        stated <= most && stated > 0 ? (int)stated : throw Damaged($"a page states {stated} values");
 
     private ReadOnlyMemory<byte>[] Decode(
         ReadOnlyMemory<byte> page, long encoding, ParquetColumn column, int count, ReadOnlyMemory<byte>[] dictionary)
@@ -130,13 +102,8 @@ internal sealed class PageReader(string name, long fileBytes)
                 + "write it again as pandas or pyarrow do by default");
         }
 
-        int width = page.IsEmpty ? 33 : page.Span[0];
-        if (width > 32)
-        {
-            throw Damaged("a page of a dictionary's indices has no width");
-        }
-
-        int[] indices = ReadHybrid(page.Span[1..], width, count);
+        int width = page.IsEmpty ? int.MaxValue : page.Span[0];
+        int[] indices = width <= 32 ? ReadHybrid(page.Span[1..], width, count) : throw Damaged("a page of a dictionary's indices has no width");
         return Array.ConvertAll(indices, index =>
             (uint)index < (uint)dictionary.Length ? dictionary[index] : throw Damaged("a value is not in its dictionary"));
     }
@@ -144,35 +111,24 @@ internal sealed class PageReader(string name, long fileBytes)
     /// <summary>Splits plain values; each value of variable length follows its length.</summary>
     private ReadOnlyMemory<byte>[] Split(ReadOnlyMemory<byte> page, ParquetColumn column, int count)
     {
-        int width = column.Type switch
+        (int prefix, int width) = column.Type switch
         {
-            ParquetType.Int32 or ParquetType.Float => 4,
-            ParquetType.Int64 or ParquetType.Double => 8,
-            ParquetType.ByteArray => 0,
+            ParquetType.Int32 or ParquetType.Float => (0, 4),
+            ParquetType.Int64 or ParquetType.Double => (0, 8),
+            ParquetType.ByteArray => (4, 0),
             _ => throw new InputException($"{name}: column {column.Path} is of type {column.Type}, which is neither a picture nor a label"),
         };
-        if (count > page.Length / 4)
-        {
-            throw Damaged("a page is too short for its values");
-        }
-
-        ReadOnlyMemory<byte>[] values = new ReadOnlyMemory<byte>[count];
+        ReadOnlyMemory<byte>[] values = count <= page.Length / 4 ? new ReadOnlyMemory<byte>[count] : [];
         for (int i = 0; i < count; i++)
         {
-            int length = width;
-            if (width == 0 && page.Length >= 4)
-            {
-                length = BinaryPrimitives.ReadInt32LittleEndian(page.Span);
-                page = page[4..];
-            }
-
-            if (length < 0 || length > page.Length)
+            int length = prefix == 0 ? width : page.Length < prefix ? -1 : BinaryPrimitives.ReadInt32LittleEndian(page.Span);
+            if (length < 0 || length > page.Length - prefix || values.Length == 0)
             {
                 throw Damaged("a page is too short for its values");
             }
 
-            values[i] = page[..length];
-            page = page[length..];
+            values[i] = page.Slice(prefix, length);
+            page = page[(prefix + length)..];
         }
 
         return values;
@@ -193,80 +149,58 @@ internal sealed class PageReader(string name, long fileBytes)
             }
 
             ReadOnlySpan<byte> packed = bytes.Slice(from, (int)length);
-            int run = (int)Math.Min(isRun ? groups : 8 * groups, count - at);
-            if (isRun)
+            Span<int> run = numbers.AsSpan(at, (int)Math.Min(isRun ? groups : 8 * groups, count - at));
+            int bits = isRun ? 8 * (int)length : width;
+            for (int i = 0; i < run.Length * bits; i++)
             {
-                numbers.AsSpan(at, run).Fill(Bits(packed, 0, (int)length * 8));
+                int bit = isRun ? i % bits : i;
+                run[i / bits] |= (packed[bit >> 3] >> (bit & 7) & 1) << (i % bits);
             }
 
-            for (int i = 0; !isRun && i < run; i++)
-            {
-                numbers[at + i] = Bits(packed, (long)i * width, width);
-            }
-
-            (at, from) = (at + run, from + (int)length);
+            (at, from) = (at + run.Length, from + (int)length);
         }
 
         return numbers;
     }
 
-    private static int Bits(ReadOnlySpan<byte> packed, long first, int width)
+    private ReadOnlyMemory<byte> Unpack(ReadOnlyMemory<byte> packed, ParquetCodec codec, long length)
     {
-        int value = 0;
-        for (int i = 0; i < width; i++)
-        {
-            long bit = first + i;
-            value |= (packed[(int)(bit >> 3)] >> (int)(bit & 7) & 1) << i;
-        }
-
-        return value;
-    }
-
-    private ReadOnlyMemory<byte> Unpack(ReadOnlyMemory<byte> packed, int codec, long length)
-    {
-        const int Snappy = 1, Gzip = 2, Brotli = 4, Zstandard = 6;
-        if (codec == 0)
+        if (codec == ParquetCodec.None)
         {
             return packed;
         }
 
         byte[] unpacked = new byte[length];
-        bool whole;
         try
         {
-            switch (codec)
+            int written = codec switch
             {
-                case Snappy:
-                    whole = Snappier.Snappy.TryDecompress(packed.Span, unpacked, out int written) && written == length;
-                    break;
-                case Gzip or Brotli:
-                    using (MemoryStream stream = new(packed.ToArray()))
-                    using (Stream decompressor = codec == Gzip
-                        ? new GZipStream(stream, CompressionMode.Decompress) : new BrotliStream(stream, CompressionMode.Decompress))
-                    {
-                        whole = decompressor.ReadAtLeast(unpacked, unpacked.Length, throwOnEndOfStream: false) == length
-                            && decompressor.ReadByte() < 0;
-                    }
-
-                    break;
-                case Zstandard:
-                    using (ZstdSharp.Decompressor decompressor = new())
-                    {
-                        whole = decompressor.TryUnwrap(packed.Span, unpacked, out written) && written == length;
-                    }
-
-                    break;
-                default:
-                    throw new InputException($"{name}: is packed by {(codec < Codecs.Length ? Codecs[codec] : "an unknown method")}; "
-                        + "expected Snappy, gzip, Brotli, Zstandard or nothing: write it again so");
-            }
+                ParquetCodec.Snappy => Snappier.Snappy.TryDecompress(packed.Span, unpacked, out int size) ? size : -1,
+                ParquetCodec.Gzip => UnpackGzip(packed, unpacked),
+                ParquetCodec.Brotli => BrotliDecoder.TryDecompress(packed.Span, unpacked, out int size) ? size : -1,
+                ParquetCodec.Zstandard => UnpackZstandard(packed, unpacked),
+                _ => throw new InputException($"{name}: is packed by {(Enum.IsDefined(codec) ? codec : "an unknown method")}; "
+                    + "expected Snappy, gzip, Brotli, Zstandard or nothing: write it again so"),
+            };
+            return written == length ? unpacked : throw Damaged("a page unpacks to another length than it states");
         }
         catch (Exception e) when (
             e is InvalidDataException or InvalidOperationException or IOException or ArgumentException or ZstdSharp.ZstdException)
         {
             throw new InputException(Damaged("a page cannot be unpacked").Message, e);
         }
+    }
 
-        return whole ? unpacked : throw Damaged("a page unpacks to another length than it states");
+    private static int UnpackGzip(ReadOnlyMemory<byte> packed, byte[] unpacked)
+    {
+        using GZipStream stream = new(new MemoryStream(packed.ToArray()), CompressionMode.Decompress);
+        int written = stream.ReadAtLeast(unpacked, unpacked.Length, throwOnEndOfStream: false);
+        return stream.ReadByte() < 0 ? written : -1;
+    }
+
+    private static int UnpackZstandard(ReadOnlyMemory<byte> packed, byte[] unpacked)
+    {
+        using ZstdSharp.Decompressor decompressor = new();
+        return decompressor.TryUnwrap(packed.Span, unpacked, out int written) ? written : -1;
     }
 }

@@ -4,10 +4,7 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
-/// <summary>
-/// Parquet with a column of picture files and one of labels, as in Hugging Face's MNIST, or with 784 columns of pixels, as pandas writes
-/// Kaggle's table: a file, or a folder with train-* and test-*.
-/// </summary>
+/// <summary>Parquet with a column of pictures and one of labels, as Hugging Face has MNIST, or with 784 of pixels, as pandas writes them.</summary>
 internal sealed partial class ParquetContainer : DigitContainer
 {
     /// <summary>Names of the label column. The first has precedence over all others.</summary>
@@ -19,12 +16,9 @@ internal sealed partial class ParquetContainer : DigitContainer
 
     public override DigitDataset Read(InputFile file, string path, DataPart part)
     {
-        Stream seekable = file.Seekable()
-            ?? throw new InputException(
-                $"{path}: is no plain file, and the description of a Parquet file stands at its end; save it and give its name");
         ManyPictures pictures = new();
-        (DigitDataset data, string columns, bool arePictures) = Read(ParquetFile.Open(seekable, path), path, pictures, part);
-        data.Found = $"Parquet, {columns}{(arePictures ? $": {pictures.Counts(data.Count)}" : "")}";
+        DigitDataset data = Read(file, path, part, pictures);
+        data.Found = Found(data.Found, pictures);
         return data;
     }
 
@@ -43,13 +37,10 @@ internal sealed partial class ParquetContainer : DigitContainer
         CheckWhole(folder, files);
         ManyPictures pictures = new();
         List<DigitDataset> all = [];
-        (string columns, bool arePictures) = ("", false);
         foreach (string file in files.Select(file => Path.Combine(folder, file)))
         {
             using InputFile open = InputFile.Open(file, Name);
-            Stream seekable = open.Seekable() ?? throw new InputException($"{file}: the file is empty; download it again");
-            (DigitDataset data, columns, arePictures) = Read(ParquetFile.Open(seekable, file), file, pictures, part);
-            all.Add(data);
+            all.Add(Read(open, file, part, pictures));
         }
 
         long count = all.Sum(data => (long)data.Count);
@@ -67,24 +58,23 @@ internal sealed partial class ParquetContainer : DigitContainer
 
         byte[]? labels = all.All(data => data.HasLabels) ? [.. all.SelectMany(data => data.Labels.ToArray())] : null;
         string more = files.Length > 3 ? $" and {files.Length - 3} more" : "";
-        string kinds = arePictures ? $": {pictures.Counts((int)count)}" : "";
         return new DigitDataset(files.Length == 1 ? all[0].Name : folder, pixels, labels)
         {
-            Found = $"Parquet, {string.Join(", ", files.Take(3))}{more}, {columns}{kinds}",
+            Found = Found($"{string.Join(", ", files.Take(3))}{more}, {all[^1].Found}", pictures),
         };
     }
+
+    private static string Found(string? what, ManyPictures pictures) => $"Parquet, {what}{(pictures.Count == 0 ? "" : $": {pictures}")}";
 
     /// <summary>Checks that all files of a series are there: train-00000-of-00003.parquet and so on.</summary>
     private static void CheckWhole(string folder, string[] files)
     {
-        IEnumerable<Match> numbered = files.Select(file => Numbered().Match(file)).Where(match => match.Success);
-        foreach (IGrouping<(string Stem, string Count), Match> parts in
-            numbered.GroupBy(match => (match.Groups["stem"].Value, match.Groups["count"].Value)))
+        foreach (IGrouping<(string Stem, string Count), Match> parts in files.Select(file => Numbered().Match(file))
+            .Where(match => match.Success).GroupBy(match => (match.Groups["stem"].Value, match.Groups["count"].Value)))
         {
             int count = int.Parse(parts.Key.Count, CultureInfo.InvariantCulture);
             HashSet<int> there = [.. parts.Select(match => int.Parse(match.Groups["number"].Value, CultureInfo.InvariantCulture))];
-            int missing = Enumerable.Range(0, count).FirstOrDefault(number => !there.Contains(number), -1);
-            if (missing >= 0)
+            if (Enumerable.Range(0, count).FirstOrDefault(number => !there.Contains(number), -1) is >= 0 and var missing)
             {
                 string number = missing.ToString($"D{parts.Key.Count.Length}", CultureInfo.InvariantCulture);
                 throw new InputException($"{folder}: {parts.Key.Stem}-{number}-of-{parts.Key.Count}.parquet is missing "
@@ -105,14 +95,15 @@ internal sealed partial class ParquetContainer : DigitContainer
 
         string[] In(string inner) => Directory.Exists(Path.Combine(folder, inner))
             ? [.. Directory.EnumerateFiles(Path.Combine(folder, inner), "*.parquet", new EnumerationOptions())
-                .Select(file => Path.Combine(inner, Path.GetFileName(file))).Order(NaturalOrder.Comparer)]
+                .Select(file => Path.Combine(inner, Path.GetFileName(file))).InNaturalOrder()]
             : [];
     }
 
-    /// <summary>The digits of one file and a description of their columns.</summary>
-    private static (DigitDataset Data, string Columns, bool ArePictures) Read(
-        ParquetFile file, string path, ManyPictures pictures, DataPart part)
+    /// <summary>The digits of one file; found are its columns.</summary>
+    private static DigitDataset Read(InputFile input, string path, DataPart part, ManyPictures pictures)
     {
+        ParquetFile file = new(input.Seekable() ?? throw new InputException($"{path}: is no plain file, or is empty, and the description "
+            + "of a Parquet file stands at its end; save it and give its name"), path);
         ParquetColumn? label = LabelColumn(file, path);
         if (file.Rows == 0)
         {
@@ -120,20 +111,20 @@ internal sealed partial class ParquetContainer : DigitContainer
         }
 
         byte[] pixels = new byte[file.Rows * DigitDataset.PixelCount];
-        ParquetColumn[]? table = PixelColumns(file, label);
-        string found = table is null ? ReadPictures(file, path, pictures, pixels) : ReadTable(file, table, path, pixels);
+        string found = PixelColumns(file, label) is { } table
+            ? ReadTable(file, table, path, pixels)
+            : ReadPictures(file, path, pictures, pixels);
         (byte[]? labels, string hidden) = (null, "");
         try
         {
-            labels = label is null ? null : ReadLabels(file, label, path);
+            labels = label is null ? null : [.. Integers(file, label, path, DigitDataset.Classes - 1, "a digit 0 to 9")];
         }
         catch (InputException e) when (part == DataPart.Prediction) // not needed here, and may be hidden, as -1 or null
         {
             hidden = $", labels passed over ({e.Message.Replace($"{path}: ", "", StringComparison.Ordinal).Split(';')[0]})";
         }
 
-        string columns = $"columns {found}{(label is null ? "" : $" and {label.Path}")}{hidden}";
-        return (new DigitDataset(path, pixels, labels), columns, table is null);
+        return new DigitDataset(path, pixels, labels) { Found = $"columns {found}{(label is null ? "" : $" and {label.Path}")}{hidden}" };
     }
 
     private static string ReadPictures(ParquetFile file, string path, ManyPictures pictures, byte[] pixels)
@@ -155,21 +146,37 @@ internal sealed partial class ParquetContainer : DigitContainer
     {
         for (int i = 0; i < columns.Length; i++)
         {
-            int row = 0;
-            foreach (double value in Numbers(file, columns[i]))
+            int at = i;
+            foreach (byte pixel in Integers(file, columns[i], path, byte.MaxValue, "a whole number 0 to 255"))
             {
-                pixels[row * DigitDataset.PixelCount + i] = value is >= 0 and <= byte.MaxValue && value == Math.Floor(value)
-                    ? (byte)value
-                    : throw Bad(path, columns[i], row, value.ToString(CultureInfo.InvariantCulture), "a whole number 0 to 255");
-                row++;
+                pixels[at] = pixel;
+                at += DigitDataset.PixelCount;
             }
         }
 
         return $"{KnownFile.Printable(columns[0].Path)} to {KnownFile.Printable(columns[^1].Path)}";
     }
 
-    private static InputException Bad(string path, ParquetColumn column, int row, string value, string expected) =>
-        new($"{path}: {column.Path} of row {row} (from 0) is {value}, expected {expected}");
+    /// <summary>The values of a column of any type, which must be whole numbers from 0 to a limit.</summary>
+    private static IEnumerable<byte> Integers(ParquetFile file, ParquetColumn column, string path, byte most, string expected)
+    {
+        int row = 0;
+        foreach (ReadOnlyMemory<byte> bytes in file.Values(column).SelectMany(page => page))
+        {
+            ReadOnlySpan<byte> value = bytes.Span;
+            double? number = column.Type switch
+            {
+                ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value),
+                ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value),
+                ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value),
+                ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value),
+                _ => byte.TryParse(value[..Math.Min(20, value.Length)], NumberStyles.None, CultureInfo.InvariantCulture, out byte one) ? one : null,
+            };
+            yield return number >= 0 && number <= most && number == Math.Floor(number.Value) ? (byte)number.Value : throw new InputException(
+                $"{path}: {column.Path} of row {row} (from 0) is {number?.ToString(CultureInfo.InvariantCulture) ?? "no number"}, expected {expected}");
+            row++;
+        }
+    }
 
     /// <summary>The columns of the pixels; null if they are not the only columns of numbers beside the label and an index.</summary>
     private static ParquetColumn[]? PixelColumns(ParquetFile file, ParquetColumn? label)
@@ -178,32 +185,6 @@ internal sealed partial class ParquetContainer : DigitContainer
             && column.Type is ParquetType.Int32 or ParquetType.Int64 or ParquetType.Float or ParquetType.Double)];
         return numbers.Length == DigitDataset.PixelCount && ColumnNames.AreInOrder([.. numbers.Select(column => column.Path)])
             ? numbers : null;
-    }
-
-    private static IEnumerable<double> Numbers(ParquetFile file, ParquetColumn column) =>
-        file.Values(column).SelectMany(some => some).Select(value => column.Type switch
-        {
-            ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value.Span),
-            ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value.Span),
-            ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value.Span),
-            ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value.Span),
-            _ => double.TryParse(
-                value.Span[..Math.Min(20, value.Length)], NumberStyles.None, CultureInfo.InvariantCulture, out double parsed) ? parsed : -1,
-        });
-
-    private static byte[] ReadLabels(ParquetFile file, ParquetColumn column, string path)
-    {
-        byte[] labels = new byte[file.Rows];
-        int row = 0;
-        foreach (double label in Numbers(file, column))
-        {
-            labels[row] = label is >= 0 and < DigitDataset.Classes && label == Math.Floor(label)
-                ? (byte)label
-                : throw Bad(path, column, row, column.Type == ParquetType.ByteArray ? "no digit" : $"{label}", "a digit 0 to 9");
-            row++;
-        }
-
-        return labels;
     }
 
     private static ParquetColumn? LabelColumn(ParquetFile file, string path)

@@ -8,30 +8,40 @@ internal enum ParquetType
     Boolean, Int32, Int64, Int96, Float, Double, ByteArray, FixedBytes,
 }
 
-/// <summary>A column without repeated values.</summary>
-/// <param name="Index">Its index among the file's columns.</param>
-/// <param name="Path">Its name with the names of the groups that contain it: image.bytes.</param>
-/// <param name="Type">The type of its values.</param>
-/// <param name="Level">The number of these names that may be null.</param>
+/// <summary>A column of single values: image.bytes is column bytes in group image. Level names of its path may be null.</summary>
 internal sealed record ParquetColumn(int Index, string Path, ParquetType Type, int Level);
 
-/// <summary>
-/// A Parquet file (https://github.com/apache/parquet-format): its columns, and their values page by page. All sizes and offsets in the
-/// file are checked against its length.
-/// </summary>
+/// <summary>A Parquet file (https://github.com/apache/parquet-format). All its sizes and offsets are checked against its length.</summary>
 internal sealed class ParquetFile
 {
-    private const int FooterBytes = 8, MostDescription = 8 << 20;
+    private const int FooterBytes = 8, MostDescription = 8 << 20, MostDepth = 16;
 
     private readonly Stream _file;
-    private readonly string _name;
-    private readonly IReadOnlyList<ThriftStruct> _groups;
+    private readonly ThriftStruct[] _groups;
     private readonly PageReader _pages;
 
-    private ParquetFile(Stream file, string name, ThriftStruct description)
+    /// <summary>Reads the metadata at the end of the file.</summary>
+    public ParquetFile(Stream file, string name)
     {
-        (_file, _name, _groups, _pages) = (file, name, description.Structs(4), new PageReader(name, file.Length));
-        Columns = ReadSchema(description.Structs(2));
+        (_file, _pages) = (file, new PageReader(name, file.Length));
+        ReadOnlySpan<byte> footer = file.Length < 4 + FooterBytes
+            ? throw new InputException($"{name}: the Parquet file is cut off; download it again")
+            : ReadAt(file.Length - FooterBytes, FooterBytes);
+        if (!footer.EndsWith("PAR1"u8))
+        {
+            throw new InputException($"{name}: the Parquet file is "
+                + (footer.EndsWith("PARE"u8) ? "encrypted; give it unencrypted" : "cut off, or damaged at its end; download it again"));
+        }
+
+        uint length = BinaryPrimitives.ReadUInt32LittleEndian(footer);
+        if (length > Math.Min(MostDescription, file.Length - FooterBytes - 4))
+        {
+            throw new InputException($"{name}: states a description of {length:N0} bytes; the Parquet file is damaged: download it again");
+        }
+
+        ThriftStruct description = new ThriftReader(name, ReadAt(file.Length - FooterBytes - length, length)).ReadStruct();
+        _groups = description.Structs(4);
+        AddColumns(description.Structs(2));
         Rows = _groups.Sum(group => Math.Min(int.MaxValue, group.Number(3)));
         if (Rows > Math.Min(PixelBuffer.Most, PageReader.Allowed(file.Length) / DigitDataset.PixelCount))
         {
@@ -41,114 +51,66 @@ internal sealed class ParquetFile
     }
 
     /// <summary>The columns of single values, without columns of lists.</summary>
-    public IReadOnlyList<ParquetColumn> Columns { get; }
+    public List<ParquetColumn> Columns { get; } = [];
 
     public long Rows { get; }
 
-    /// <summary>Reads the metadata at the end of the file.</summary>
-    /// <exception cref="InputException">The file is damaged or encrypted.</exception>
-    public static ParquetFile Open(Stream file, string name)
-    {
-        byte[] footer = new byte[FooterBytes];
-        if (file.Length < 4 + FooterBytes)
-        {
-            throw new InputException($"{name}: the Parquet file is cut off; download it again");
-        }
-
-        file.Position = file.Length - FooterBytes;
-        file.ReadExactly(footer);
-        if (!footer.AsSpan(4).SequenceEqual("PAR1"u8))
-        {
-            bool isEncrypted = footer.AsSpan(4).SequenceEqual("PARE"u8);
-            throw new InputException($"{name}: the Parquet file is "
-                + (isEncrypted ? "encrypted; give it unencrypted" : "cut off, or damaged at its end; download it again"));
-        }
-
-        uint length = BinaryPrimitives.ReadUInt32LittleEndian(footer);
-        if (length > Math.Min(MostDescription, file.Length - FooterBytes - 4))
-        {
-            throw new InputException(
-                $"{name}: states a description of {length:N0} bytes; the Parquet file is damaged: download it again");
-        }
-
-        byte[] description = new byte[length];
-        file.Position = file.Length - FooterBytes - length;
-        file.ReadExactly(description);
-        try
-        {
-            int at = 0;
-            return new ParquetFile(file, name, ThriftStruct.Read(description, ref at));
-        }
-        catch (InputException e) when (!e.Message.StartsWith(name, StringComparison.Ordinal))
-        {
-            throw new InputException($"{name}: {e.Message}; download it again", e);
-        }
-    }
-
-    /// <summary>The values of a column from the first row to the last, page by page.</summary>
-    /// <exception cref="InputException">The column is damaged, has an unknown compression or encoding, or has a null value.</exception>
+    /// <summary>The values of a column from the first row to the last, page by page; none may be null.</summary>
     public IEnumerable<ReadOnlyMemory<byte>[]> Values(ParquetColumn column)
     {
         foreach (ThriftStruct group in _groups)
         {
-            IReadOnlyList<ThriftStruct> chunks = group.Structs(1);
-            ThriftStruct chunk = column.Index < chunks.Count ? chunks[column.Index].Inner(3) : throw _pages.Damaged("a column is missing");
-            long start = chunk.Number(9), length = chunk.Number(7);
-            start = chunk.Has(11) && chunk.Number(11) is > 0 and var dictionary ? Math.Min(start, dictionary) : start;
+            ThriftStruct[] chunks = group.Structs(1);
+            ThriftStruct chunk = column.Index < chunks.Length ? chunks[column.Index].Inner(3) : throw _pages.Damaged("a column is missing");
+            long start = chunk.Number(9), length = chunk.Number(7), dictionary = chunk.Number(11, 0);
+            start = dictionary > 0 ? Math.Min(start, dictionary) : start;
             if (chunk.Number(1) != (long)column.Type || start > _file.Length || length > Math.Min(Array.MaxLength, _file.Length - start))
             {
                 throw _pages.Damaged($"column {column.Path} is said to lie where it cannot");
             }
 
-            byte[] bytes = new byte[length];
-            _file.Position = start;
-            _file.ReadExactly(bytes);
-            long left = group.Number(3);
-            int codec = (int)Math.Min(int.MaxValue, chunk.Number(4));
-            foreach (ReadOnlyMemory<byte>[] values in _pages.Read(bytes, column, codec, chunk.Number(5)))
+            if (chunk.Number(5) != group.Number(3))
             {
-                left -= values.Length;
-                yield return left >= 0 ? values : throw _pages.Damaged($"column {column.Path} has more values than rows");
+                throw _pages.Damaged($"column {column.Path} has not as many values as rows");
             }
 
-            if (left != 0)
+            ParquetCodec codec = (ParquetCodec)Math.Min(int.MaxValue, chunk.Number(4));
+            foreach (ReadOnlyMemory<byte>[] values in _pages.Read(ReadAt(start, length), column, codec, group.Number(3)))
             {
-                throw _pages.Damaged($"column {column.Path} has fewer values than rows");
+                yield return values;
             }
         }
     }
 
-    /// <summary>Reads the schema: a tree in depth-first order, in which each element states the number of its children.</summary>
-    private static List<ParquetColumn> ReadSchema(IReadOnlyList<ThriftStruct> schema)
+    private byte[] ReadAt(long start, long length)
     {
-        const int Repeated = 2, MostDepth = 16;
-        List<ParquetColumn> columns = [];
-        int at = 0, index = 0;
-        Walk("", 0, false, MostDepth);
-        return columns;
+        byte[] bytes = new byte[length];
+        _file.Position = start;
+        _file.ReadExactly(bytes);
+        return bytes;
+    }
 
-        void Walk(string path, int level, bool repeated, int depth)
+    /// <summary>Reads the schema: a tree in depth-first order, in which each element states the number of its children.</summary>
+    private void AddColumns(ThriftStruct[] schema)
+    {
+        const int Repeated = 2;
+        int at = 0, leaves = 0;
+        AddBelow(Next(), "", level: 0, isSingle: true, MostDepth);
+
+        ThriftStruct Next() => at < schema.Length ? schema[at++] : throw _pages.Damaged("its schema is cut off");
+
+        void AddBelow(ThriftStruct parent, string path, int level, bool isSingle, int depth)
         {
-            if (at >= schema.Count || depth == 0)
+            for (long i = parent.Number(5, 0); i > 0; i--)
             {
-                throw new InputException("the Parquet file's schema is damaged");
-            }
-
-            bool isRoot = at == 0;
-            ThriftStruct element = schema[at++];
-            long repetition = element.Number(3, 0), children = element.Number(5, 0);
-            string own = isRoot ? "" : (path.Length == 0 ? "" : path + ".") + element.Text(4);
-            level += !isRoot && repetition != 0 ? 1 : 0;
-            repeated |= !isRoot && repetition == Repeated;
-            if (children == 0 && element.Has(1))
-            {
-                columns.AddRange(repeated ? [] : [new ParquetColumn(index, own, (ParquetType)element.Number(1), level)]);
-                index++;
-            }
-
-            for (; children > 0; children--)
-            {
-                Walk(own, level, repeated, depth - 1);
+                ThriftStruct element = depth > 0 ? Next() : throw _pages.Damaged("its schema is too deep");
+                string own = path + element.Text(4);
+                long repetition = element.Number(3, 0);
+                ParquetColumn column = new(leaves, own, (ParquetType)element.Number(1, 0), level + (repetition == 0 ? 0 : 1));
+                bool isLeaf = element.Number(5, 0) == 0 && element.ContainsKey(1), isOne = isSingle && repetition != Repeated;
+                leaves += isLeaf ? 1 : 0;
+                Columns.AddRange(isLeaf && isOne ? [column] : []);
+                AddBelow(element, own + ".", column.Level, isOne, depth - 1);
             }
         }
     }
