@@ -136,6 +136,7 @@ typedef struct cudnn_digits_training_options {
     double beta2;          /* Adam's, 0 <= beta2 < 1 */
     double epsilon;        /* Adam's, added to the root of the mean square */
     double label_smoothing; /* share of each label that all classes get alike, 0 <= share < 1 */
+    double ema;            /* decay of the average of the weights that is kept in their place, 0 <= decay < 1; 0: none */
     double dropout;        /* every dropout rate, 0 <= rate < 1; NaN for the network's own */
     double rotate;         /* augmentation: +- degrees */
     double shift;          /* augmentation: +- share of the side */

@@ -1,6 +1,7 @@
 // All kernels as one module: one PTX to embed, one to compile at start.
 #include "activation.cu"
 #include "adam.cu"
+#include "ema.cu"
 #include "first_convolution.cu"
 #include "fold_batch_norm.cu"
 #include "gather_augment.cu"

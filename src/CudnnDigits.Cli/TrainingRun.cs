@@ -161,7 +161,8 @@ internal sealed class TrainingRun : IDisposable
     private Metrics Score(ReadOnlySpan<int> rows)
     {
         float[] logits = new float[rows.Length * DigitDataset.Classes];
-        _backend.Load(State.Kept(Record.Options), State.Optimizer);
+        NetworkWeights weights = State.Kept(Record.Options);
+        _backend.Load(weights, new OptimizerState(weights, Record.Options.Ema > 0));
         _backend.Predict(_data, rows, logits);
         ScoredDigits scored = ScoredDigits.Of(logits, _data, rows);
         int kept = State.KeptEpoch(Record.Options);
@@ -185,6 +186,6 @@ internal sealed class TrainingRun : IDisposable
             weights.CopyFrom(start);
         }
 
-        return new TrainingState(weights);
+        return new TrainingState(weights, options.Ema > 0);
     }
 }

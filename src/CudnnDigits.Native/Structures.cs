@@ -42,7 +42,7 @@ internal struct ProgressStructure
 /// The doubles of cudnn_digits_training_options: one for each field of <see cref="TrainingField.All"/> that is a real number with an
 /// option, in that order. The header names them; a test compares the names.
 /// </summary>
-[InlineArray(12)]
+[InlineArray(13)]
 internal struct TrainingNumbers
 {
     private double _first;

@@ -103,7 +103,7 @@ public static class DigitTrainer
             weights.CopyFrom(start);
         }
 
-        TrainingState state = new(weights);
+        TrainingState state = new(weights, options.Ema > 0);
         Trainer trainer = new(backend, data, options, state) { OnProgress = onProgress, OnEpochEnd = epoch => onEpochEnd?.Invoke(epoch.History[^1]) };
         trainer.Run(cancellation);
         cancellation.ThrowIfCancellationRequested(); // after the last epoch

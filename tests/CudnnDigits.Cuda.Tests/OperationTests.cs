@@ -221,6 +221,22 @@ public partial class OperationTests
         Assert.Equal(stepsBefore + 1, lab.Download<StepState>(state).AdamStep);
     });
 
+    /// <summary>Steps on both sides of where the decay of the warm-up reaches the limit.</summary>
+    [Theory]
+    [InlineData(1, 0.999)]
+    [InlineData(79, 0.9)]
+    [InlineData(100, 0.9)]
+    public void Weight_average(int step, double decay) => DeviceLab.Run(Precision.Fp32, lab =>
+    {
+        const int Count = 1000; // no multiple of a block
+        float[] w = Values(Precision.Fp32, 1, Count), before = Values(Precision.Fp32, 2, Count);
+        DeviceTensor average = lab.Upload(before);
+        new Ema(lab.Session, decay).Update(lab.State(1, adamStep: step), lab.Upload(w), average);
+        double share = 1 - Math.Min(decay, (1.0 + step) / (10 + step));
+        double[] expected = [.. before.Zip(w, (old, now) => old + share * (now - old))];
+        Assert.All(expected.Zip(lab.Download(average)), pair => Assert.Equal(pair.First, pair.Second, 2e-7));
+    });
+
     /// <summary>Random values in ±1, rounded where they will be bfloat16, so that both sides compute from the same ones.</summary>
     private static float[] Values(Precision precision, uint stream, int count)
     {

@@ -100,6 +100,15 @@ public class StepTests
     public void Captured_and_eager_steps_give_the_same_bits(string name, Precision precision) =>
         Assert.Equal(TrainedBits(Find(name), Options(16, precision)), TrainedBits(Find(name), Options(16, precision, graph: false)));
 
+    [Theory]
+    [InlineData("simple", Precision.Fp32)]
+    [InlineData("improved", Precision.Bf16)]
+    public void Captured_and_eager_steps_average_the_weights_to_the_same_bits(string name, Precision precision) =>
+        Assert.Equal(Bits(name, precision, graph: true), Bits(name, precision, graph: false));
+
+    private static float[] Bits(string name, Precision precision, bool graph) =>
+        BackendTests.TrainedBits(Gpu.Create(Find(name), Options(16, precision, graph) with { Ema = 0.9 }), averages: true);
+
     [Fact]
     public void Without_determinism_the_software_device_shows_that_it_matters()
     {

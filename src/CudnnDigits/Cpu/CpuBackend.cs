@@ -19,7 +19,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     {
         Network = network;
         BatchSize = options.BatchSize;
-        _net = new CpuNetwork<S, V>(network, BatchSize, options.Threads, training: true);
+        _net = new CpuNetwork<S, V>(network, BatchSize, options.Threads, training: true, options.Ema > 0);
         _training = new CpuTraining<S, V>(_net, options);
         _inference = new CpuClassifier<S, V>(_net, BatchSize);
         if (options.LayerTimes)
@@ -75,11 +75,13 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     public void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits)
     {
         long start = Stopwatch.GetTimestamp();
+        _net.Parameters.ExchangeAverage();
         fixed (byte* pixels = data.Pixels)
         {
             _inference.Predict(new ImageBatch((nint)pixels, data.Count), rows, logits[..(rows.Length * DigitDataset.Classes)]);
         }
 
+        _net.Parameters.ExchangeAverage();
         _inferenceTicks += Stopwatch.GetTimestamp() - start;
     }
 

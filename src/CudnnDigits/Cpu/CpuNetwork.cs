@@ -12,7 +12,7 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
     private readonly NativeArena _arena = new();
 
     /// <summary>Lays a network out for batches of up to a size. Prediction alone needs no gradients and one input per worker.</summary>
-    public CpuNetwork(NetworkSpec network, int batch, int threads, bool training)
+    public CpuNetwork(NetworkSpec network, int batch, int threads, bool training, bool averages = false)
     {
         int workers = threads > 0 ? threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
         int slots = Math.Max(batch, workers), inputs = training ? slots : workers, trained = training ? slots : 0;
@@ -56,7 +56,7 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
             dX = Denses[i].DY;
         }
 
-        Parameters.Allocate(_arena, training ? CpuTraining<S, V>.MostChunksOf(batch) : 0);
+        Parameters.Allocate(_arena, training ? CpuTraining<S, V>.MostChunksOf(batch) : 0, averages);
         int words = training ? network.Outputs.Max(shape => shape.Size) : 0;
         int scratch = Convs.Select(conv => conv.ScratchSize).DefaultIfEmpty().Max();
         Pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(index => new Worker(_arena, index, words, scratch))]);

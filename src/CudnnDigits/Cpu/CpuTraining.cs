@@ -37,8 +37,8 @@ internal sealed unsafe class CpuTraining<S, V>
         _gather = net.Operations.Train("input", options.Augmentation.IsEnabled ? "gather, augment" : "gather", values: net.InputSize);
         _loss = net.Operations.Train("loss", "softmax, cross-entropy");
         double chunks = Chunks(options.BatchSize).Count;
-        _update = net.Operations.Train(
-            "weights", "join chunks, adam", fixedValues: (chunks * _parameters.ConvLength) + (7.0 * _parameters.Length));
+        double updated = (options.Ema > 0 ? 10.0 : 7.0) * _parameters.Length;
+        _update = net.Operations.Train("weights", "join chunks, adam", fixedValues: chunks * _parameters.ConvLength + updated);
         ListPasses();
     }
 
@@ -189,7 +189,23 @@ internal sealed unsafe class CpuTraining<S, V>
         Adam<S, V>.Update(
             end - first, _parameters.W + first, _parameters.DW + first, (float*)_parameters.State[0] + first,
             (float*)_parameters.State[1] + first, _options.Optimizer, _learningRate, Steps);
+        if (_parameters.Average != null)
+        {
+            Average(end - first, _parameters.W + first, _parameters.Average + first);
+        }
+
         worker.Lap(_update);
+    }
+
+    /// <summary>A step of <see cref="TrainingOptions.Ema"/>, on one stretch of the parameters.</summary>
+    private void Average(int count, float* w, float* average)
+    {
+        V share = S.Splat(Math.Max((float)(1 - _options.Ema), 9 / (10 + (float)Steps))); // 1 − (1 + t) / (10 + t) = 9 / (10 + t)
+        for (int i = 0; i < count; i += S.Lanes)
+        {
+            V before = S.Load(average + i);
+            S.Store(average + i, S.Fma(share, S.Subtract(S.Load(w + i), before), before));
+        }
     }
 
     private int Row(int n) => _order[_first + n];

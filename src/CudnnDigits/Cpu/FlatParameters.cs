@@ -20,8 +20,11 @@ internal sealed unsafe class FlatParameters
 
     public float* DW { get; private set; }
 
-    /// <summary>Addresses of the optimizer's buffers, in the order of <see cref="OptimizerSpec.Buffers"/>, each (Length) f32.</summary>
+    /// <summary>Addresses of the optimizer's buffers, in the order of <see cref="OptimizerState.Describe"/>, each (Length) f32.</summary>
     public nint[] State { get; private set; } = [];
+
+    /// <summary>The average of the weights; null where there is none.</summary>
+    public float* Average => (float*)(State.Length > OptimizerSpec.Buffers.Count ? State[^1] : 0);
 
     /// <summary>Gradients of the convolution weights, (chunks, ConvLength) f32.</summary>
     public float* ChunkDW { get; private set; }
@@ -37,12 +40,12 @@ internal sealed unsafe class FlatParameters
     public void Map(IEnumerable<int> places) => _map.AddRange(places);
 
     /// <summary>Makes the buffers once all room is set aside; no gradients and moments where there are no chunks to train on.</summary>
-    public void Allocate(NativeArena arena, int chunks)
+    public void Allocate(NativeArena arena, int chunks, bool averages)
     {
         int trained = chunks > 0 ? Length : 0;
         W = arena.Floats(Length);
         DW = arena.Floats(trained);
-        State = [.. OptimizerSpec.Buffers.Select(_ => (nint)arena.Floats(trained))];
+        State = [.. OptimizerState.Describe(averages).Select(_ => (nint)arena.Floats(trained))];
         ChunkDW = arena.Floats((long)ConvLength * chunks);
     }
 
@@ -61,6 +64,16 @@ internal sealed unsafe class FlatParameters
         for (int i = 0; i < State.Length; i++)
         {
             Gather((float*)State[i], optimizer.Buffers[i]);
+        }
+    }
+
+    /// <summary>Exchanges the weights with their average, where there is one, before and after a prediction.</summary>
+    public void ExchangeAverage()
+    {
+        float* average = Average;
+        for (int i = 0; average != null && i < Length; i++)
+        {
+            (W[i], average[i]) = (average[i], W[i]);
         }
     }
 

@@ -40,7 +40,8 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         using CudaContext.Scope scope = context.Enter();
         using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
         DeviceArena arena = new();
-        _net = NetworkKind.Choose(context.Gpu, _session.Precision, network, options.Kernels).Make(_session, arena, network, options.BatchSize, training: true);
+        NetworkKind kind = NetworkKind.Choose(context.Gpu, _session.Precision, network, options.Kernels);
+        _net = kind.Make(_session, arena, network, options.BatchSize, training: true, options.Ema > 0);
         long bytesPerSample = _net.BytesPerSample;
         CudaStep step = MakeStep(options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
         _workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
@@ -179,11 +180,14 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         MakeRoom(ref _predictionRows, rows.Length);
         UploadState(_net.PredictionState, _predictionRows.Begin(_session.Stream, _prediction, rows));
         CudaStep step = Prepare(BatchSize, training: false);
+        PutAverage();
         step.PreparePrediction();
         for (int first = 0; first < rows.Length; first += BatchSize)
         {
             Run(step, training: false); // the last one filled up with its last row
         }
+
+        PutWeightsBack();
 
         _predictionRows.ReadLogits(_session.Stream, logits[..(rows.Length * DigitDataset.Classes)]);
     }
@@ -199,6 +203,28 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     }
 
     public void Dispose() => _session.Dispose();
+
+    /// <summary>Puts the average of the weights in their place, if there is one, until <see cref="PutWeightsBack"/>.</summary>
+    private void PutAverage()
+    {
+        if (_net.Parameters.Average is { } average)
+        {
+            DeviceTensor weights = _net.Parameters.W;
+            _session.Stream.Copy(_net.Snapshot.Address, weights.Address, weights.Bytes);
+            _session.Stream.Copy(weights.Address, average.Address, weights.Bytes);
+            Adam.RoundWeights(_session, _net.Parameters);
+        }
+    }
+
+    private void PutWeightsBack()
+    {
+        if (_net.Parameters.Average is not null)
+        {
+            DeviceTensor weights = _net.Parameters.W;
+            _session.Stream.Copy(weights.Address, _net.Snapshot.Address, weights.Bytes);
+            Adam.RoundWeights(_session, _net.Parameters);
+        }
+    }
 
     private void Run(CudaStep step, bool training)
     {

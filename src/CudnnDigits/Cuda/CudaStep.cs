@@ -18,6 +18,7 @@ internal sealed class CudaStep : IDisposable
     private readonly GatherAugment _gather;
     private readonly ILayers _layers;
     private readonly Adam _adam;
+    private readonly Ema _ema;
     private DeviceTensor _workspace;
 
     /// <param name="session">The device.</param>
@@ -33,6 +34,7 @@ internal sealed class CudaStep : IDisposable
         _gather = new GatherAugment(session, batch);
         _layers = net.MakeLayers(handles, batch, training?.Seed ?? 0, workspaceLimit);
         _adam = new Adam(session, training?.Optimizer ?? new OptimizerSpec());
+        _ema = new Ema(session, training?.Ema ?? 0);
         session.PrepareBranches();
     }
 
@@ -72,6 +74,10 @@ internal sealed class CudaStep : IDisposable
 
         _layers.Backward(_workspace);
         _adam.Update(state, _net.Parameters);
+        if (_net.Parameters.Average is { } average)
+        {
+            _ema.Update(state, _net.Parameters.W, average);
+        }
     }
 
     /// <summary>To be called before steps of prediction, once the parameters are what they are to be.</summary>

@@ -21,7 +21,9 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
     /// <param name="network">The network.</param>
     /// <param name="batch">Samples in the largest step.</param>
     /// <param name="training">Whether it is trained; prediction alone needs no gradients.</param>
-    public delegate CudaNetwork Maker(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training);
+    /// <param name="averages">Whether an average of the weights is trained too.</param>
+    public delegate CudaNetwork Maker(
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool averages = false);
 
     /// <summary>The most shared memory that a block takes: of conv2_backward_weights, with 4 KiB of static shared memory.</summary>
     private static int MostShared => KernelSource.Fused["conv2_backward_weights_shared_bytes"] + (4 << 10);
@@ -61,9 +63,11 @@ internal sealed record NetworkKind(bool NeedsLibraries, NetworkKind.Maker Make)
         };
 
         static NetworkKind Layered(bool ownKernels) =>
-            new(true, (session, arena, spec, batch, training) => new LayeredNetwork(session, arena, spec, batch, training, ownKernels));
+            new(true, (session, arena, spec, batch, training, averages) =>
+                new LayeredNetwork(session, arena, spec, batch, training, ownKernels, averages));
 
         static NetworkKind Fused(bool warpgroups) =>
-            new(false, (session, arena, spec, batch, training) => new FusedNetwork(session, arena, spec, batch, training, warpgroups));
+            new(false, (session, arena, spec, batch, training, averages) =>
+                new FusedNetwork(session, arena, spec, batch, training, warpgroups, averages));
     }
 }

@@ -59,6 +59,11 @@ internal static class Checkpoint
 
         NetworkWeights weights = new(network);
         ReadWeights(file, prefix, weights);
+        if (HoldsAverage(file, network))
+        {
+            ReadBuffer(file, OptimizerState.AverageBuffer, network, weights.Trained);
+        }
+
         return (weights, file.Metadata, prefix);
     }
 
@@ -68,7 +73,7 @@ internal static class Checkpoint
         List<NamedTensor> tensors = [.. Tensors("", state.Weights), .. Tensors(BestPrefix, state.Best)];
         foreach (ParameterSlice slice in state.Weights.Network.Parameters.Trained)
         {
-            tensors.AddRange(OptimizerSpec.Buffers.Zip(state.Optimizer.Buffers, (buffer, values) =>
+            tensors.AddRange(OptimizerState.Describe(state.Optimizer.Average is not null).Zip(state.Optimizer.Buffers, (buffer, values) =>
                 new NamedTensor($"{buffer.Name}.{slice.Name}", slice.Shape, values[slice.Offset..(slice.Offset + slice.Size)])));
         }
 
@@ -103,15 +108,12 @@ internal static class Checkpoint
         CheckOrigin(file, network, isState: true);
         NetworkWeights weights = new(network);
         ReadWeights(file, "", weights);
-        TrainingState state = new(weights);
+        bool averages = HoldsAverage(file, network);
+        TrainingState state = new(weights, averages);
         ReadWeights(file, BestPrefix, state.Best);
-        foreach ((OptimizerBuffer buffer, float[] values) in OptimizerSpec.Buffers.Zip(state.Optimizer.Buffers))
+        foreach ((OptimizerBuffer buffer, float[] values) in OptimizerState.Describe(averages).Zip(state.Optimizer.Buffers))
         {
-            foreach (ParameterSlice slice in network.Parameters.Trained)
-            {
-                ReadTensor(file, $"{buffer.Name}.{slice.Name}", slice, values.AsSpan(slice.Offset, slice.Size));
-            }
-
+            ReadBuffer(file, buffer, network, values);
             if (buffer.IsSquare && HasNegative(values))
             {
                 throw new InputException($"{path}: a tensor {buffer.Name}.… holds a mean square below 0; the file is damaged");
@@ -290,6 +292,18 @@ internal static class Checkpoint
             {
                 throw new InputException($"{file.Path}: tensor {prefix}{slice.Name} holds a negative variance; the file is damaged");
             }
+        }
+    }
+
+    /// <summary>Whether the file is a state with an average of the weights.</summary>
+    private static bool HoldsAverage(SafeTensors file, NetworkSpec network) =>
+        file.Shape($"{OptimizerState.AverageBuffer.Name}.{network.Parameters.Trained[0].Name}") is not null;
+
+    private static void ReadBuffer(SafeTensors file, OptimizerBuffer buffer, NetworkSpec network, float[] values)
+    {
+        foreach (ParameterSlice slice in network.Parameters.Trained)
+        {
+            ReadTensor(file, $"{buffer.Name}.{slice.Name}", slice, values.AsSpan(slice.Offset, slice.Size));
         }
     }
 

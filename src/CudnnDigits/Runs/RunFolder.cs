@@ -225,6 +225,9 @@ internal sealed class RunFolder(string path) : IDisposable
                 ? $"{StateFile}: is of another run than {RecordFilePath}; restore the right one"
             : origin.Data is { } trainedOn && trainedOn != record.Data.Fingerprint
                 ? $"{StateFile}: was trained on other digits than those of {RecordFilePath}; restore the right one"
+            : state.Optimizer.Average is null != (options.Ema == 0)
+                ? $"{StateFile}: holds {(options.Ema == 0 ? "an" : "no")} average of the weights, and the run trains with ema "
+                    + $"{options.Ema}; restore the right one"
             : null;
         if (fault is not null)
         {

@@ -18,13 +18,16 @@ internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpe
     /// <exception cref="ArgumentException">An option is outside its range.</exception>
     public BackendOptions(TrainingOptions options, int threads = 0)
         : this(Checked(options).BatchSize, options.Seed, options.Augmentation, threads) =>
-        (Optimizer, LabelSmoothing) = (options.Optimizer, options.LabelSmoothing);
+        (Optimizer, LabelSmoothing, Ema) = (options.Optimizer, options.LabelSmoothing, options.Ema);
 
     /// <summary>The optimizer; the learning rate comes with each step.</summary>
     public OptimizerSpec Optimizer { get; init; } = new();
 
     /// <summary>Label smoothing of the training loss, 0 ≤ ε &lt; 1.</summary>
     public double LabelSmoothing { get; init; }
+
+    /// <summary>See <see cref="TrainingOptions.Ema"/>. With an average, predictions are those of the average.</summary>
+    public double Ema { get; init; }
 
     /// <summary>
     /// Arithmetic of the step; null takes the device's default, which is fp32 on the CPU and bf16 on a GPU (tf32 before compute

@@ -9,15 +9,28 @@ internal sealed record OptimizerBuffer(string Name, bool IsSquare);
 
 /// <summary>What an optimizer remembers from step to step, on the host.</summary>
 /// <param name="network">The network.</param>
-internal sealed class OptimizerState(NetworkSpec network)
+/// <param name="averages">Whether there is an average of the weights (<see cref="TrainingOptions.Ema"/>).</param>
+internal sealed class OptimizerState(NetworkSpec network, bool averages = false)
 {
+    /// <summary>The buffer of the average of the weights.</summary>
+    public static readonly OptimizerBuffer AverageBuffer = new("ema", IsSquare: false);
+
+    /// <summary>The state before the first step from these weights.</summary>
+    public OptimizerState(NetworkWeights weights, bool averages)
+        : this(weights.Network, averages) => weights.Trained.AsSpan(0, Average?.Length ?? 0).CopyTo(Average);
+
     /// <summary>Steps taken so far.</summary>
     public long Step { get; set; }
 
-    /// <summary>
-    /// The buffers in the order of <see cref="OptimizerSpec.Buffers"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.
-    /// </summary>
-    public float[][] Buffers { get; } = [.. OptimizerSpec.Buffers.Select(_ => new float[network.Parameters.TrainedCount])];
+    /// <summary>The buffers in the order of <see cref="Describe"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.</summary>
+    public float[][] Buffers { get; } = [.. Describe(averages).Select(_ => new float[network.Parameters.TrainedCount])];
+
+    /// <summary>The average of the weights: the last buffer. Null where there is none.</summary>
+    public float[]? Average => Buffers.Length > OptimizerSpec.Buffers.Count ? Buffers[^1] : null;
+
+    /// <summary>The optimizer's own buffers and, where there is one, the average of the weights.</summary>
+    public static IReadOnlyList<OptimizerBuffer> Describe(bool averages) =>
+        averages ? [.. OptimizerSpec.Buffers, AverageBuffer] : OptimizerSpec.Buffers;
 
     /// <summary>Copies everything from a state of the same network.</summary>
     /// <param name="source">Where from.</param>

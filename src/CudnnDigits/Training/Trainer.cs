@@ -34,7 +34,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
 {
     private readonly Split _split = options.Checked().Split.Draw(data.Labels);
     private readonly NetworkWeights _weights = new(backend.Network); // the backend's, before they are known to be numbers
-    private readonly OptimizerState _optimizer = new(backend.Network);
+    private readonly OptimizerState _optimizer = new(backend.Network, options.Ema > 0);
 
     /// <summary>Called now and then within an epoch.</summary>
     public Action<TrainingProgress>? OnProgress { get; init; }
@@ -98,7 +98,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     /// <param name="weights">The weights; loaded into the backend.</param>
     public Metrics Evaluate(NetworkWeights weights)
     {
-        backend.Load(weights, state.Optimizer);
+        backend.Load(weights, new OptimizerState(weights, options.Ema > 0));
         return Metrics.Evaluate(backend, data, ScoredRows);
     }
 
@@ -156,7 +156,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         (state.Epoch, state.StepInEpoch, state.Sums, state.SecondsInEpoch) = (state.Epoch + 1, 0, default, 0);
         if (better)
         {
-            state.Best.CopyFrom(state.Weights);
+            state.Best.CopyFrom(state.Validated);
         }
     }
 

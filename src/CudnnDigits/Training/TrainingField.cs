@@ -84,6 +84,10 @@ internal sealed record TrainingField(
             "LabelSmoothing", "label smoothing", 0, 1,
             o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value }, includeMost: false)
             .As("--label-smoothing", "F", "Share of each label that is spread over all classes, in the training loss only."),
+        Number("Ema", "average of the weights", 0, 1, o => o.Ema, (o, value) => o with { Ema = value }, includeMost: false)
+            .As(
+                "--ema", "F",
+                "Decay of an average of the weights over the steps, which is validated and kept in place of the weights; 0 turns it off."),
         Number("Dropout", "dropout", 0, 1, o => o.Dropout, (o, value) => o with { Dropout = value }, includeMost: false)
             .As("--dropout", "F", "Sets every dropout rate; 0 turns dropout off.") with
         {

@@ -62,13 +62,30 @@ public sealed record EpochRecord(
 
 /// <summary>Everything a run needs to go on as if it had never stopped; what last.safetensors holds.</summary>
 /// <param name="weights">The weights to start from; taken over.</param>
-internal sealed class TrainingState(NetworkWeights weights)
+/// <param name="averages">Whether there is an average of the weights (<see cref="TrainingOptions.Ema"/>).</param>
+internal sealed class TrainingState(NetworkWeights weights, bool averages = false)
 {
     /// <summary>The weights now.</summary>
     public NetworkWeights Weights { get; } = weights;
 
     /// <summary>What the optimizer remembers.</summary>
-    public OptimizerState Optimizer { get; } = new(weights.Network);
+    public OptimizerState Optimizer { get; } = new(weights, averages);
+
+    /// <summary>The weights that are validated: their average where there is one.</summary>
+    public NetworkWeights Validated
+    {
+        get
+        {
+            if (Optimizer.Average is not { } average)
+            {
+                return Weights;
+            }
+
+            NetworkWeights averaged = Copy(Weights);
+            average.CopyTo(averaged.Trained, 0);
+            return averaged;
+        }
+    }
 
     /// <summary>Epochs finished.</summary>
     public int Epoch { get; set; }
@@ -102,7 +119,7 @@ internal sealed class TrainingState(NetworkWeights weights)
 
     /// <summary>The weights worth keeping: the best by validation, or the last where there is none or where the options say so.</summary>
     /// <param name="options">The run's options.</param>
-    public NetworkWeights Kept(TrainingOptions options) => KeepsBest(History, options) ? Best : Weights;
+    public NetworkWeights Kept(TrainingOptions options) => KeepsBest(History, options) ? Best : Validated;
 
     /// <summary>The epoch of <see cref="Kept"/>, from 1; 0 before the first has ended.</summary>
     /// <param name="options">The run's options.</param>

@@ -29,6 +29,24 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.Equal(model, File.ReadAllBytes(Path.Combine(killed, "model.safetensors")));
     }
 
+    /// <summary>Its files hold the average where weights are kept, so that all commands read the average.</summary>
+    [Fact]
+    public void A_run_with_an_average_of_the_weights_resumes_and_keeps_the_average()
+    {
+        string[] options = ["--data", _train, "--model", "simple", "--schedule", "constant", "--validation", "0", "--ema", "0.9"];
+        string whole = _folder["whole"], resumed = _folder["resumed"];
+        Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "2", "--out", whole]));
+        Assert.Equal(0, CliProgram.Invoke(["train", .. options, "--epochs", "1", "--out", resumed]));
+        Assert.Equal(0, CliProgram.Invoke("train", "--resume", resumed, "--epochs", "2", "--quiet"));
+        AssertSameRun(whole, resumed);
+        TrainingState state = Checkpoint.LoadState(Path.Combine(whole, "last.safetensors"), Network(whole));
+        Assert.NotEqual(state.Weights.Trained, state.Optimizer.Average);
+        foreach (string file in new[] { "model.safetensors", "last.safetensors" })
+        {
+            Assert.Equal(state.Optimizer.Average, Checkpoint.LoadWeights(Path.Combine(whole, file)).Weights.Trained);
+        }
+    }
+
     [LongFact]
     public void A_run_killed_again_and_again_ends_with_the_same_bits()
     {

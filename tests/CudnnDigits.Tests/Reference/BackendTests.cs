@@ -15,11 +15,11 @@ public abstract class BackendTests : TestsWithFolder
     private protected virtual double BatchTolerance => 0;
 
     /// <summary>Everything that two epochs of three steps, the last of 8 samples, leave behind.</summary>
-    internal static float[] TrainedBits(ITrainingBackend backend, Action<ITrainingBackend>? between = null)
+    internal static float[] TrainedBits(ITrainingBackend backend, Action<ITrainingBackend>? between = null, bool averages = false)
     {
         using ITrainingBackend own = backend;
         NetworkWeights weights = Initializer.Create(backend.Network, 1);
-        OptimizerState optimizer = new(backend.Network);
+        OptimizerState optimizer = new(weights, averages);
         backend.Load(weights, optimizer);
         for (int epoch = 0; epoch < 2; epoch++)
         {
@@ -34,21 +34,25 @@ public abstract class BackendTests : TestsWithFolder
         backend.Save(weights, optimizer);
         EpochSums sums = backend.ReadSums();
         Assert.Equal(40, sums.Samples);
-        return [.. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[1], .. logits, (float)sums.Loss, sums.Correct];
+        float[] state = [.. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[1], .. optimizer.Average ?? []];
+        return [.. state, .. logits, (float)sums.Loss, sums.Correct];
     }
 
     [Theory]
-    [InlineData("simple")]
-    [InlineData("improved")]
-    public void A_run_stopped_anywhere_resumes_to_the_same_bits(string model)
+    [InlineData("simple", 0)]
+    [InlineData("improved", 0)]
+    [InlineData("simple", 0.9)]
+    [InlineData("improved", 0.2)]
+    public void A_run_stopped_anywhere_resumes_to_the_same_bits(string model, double ema)
     {
-        TrainingOptions options = TrainingOptions.For(model) with { Epochs = 2, BatchSize = 11, Seed = 7, Augmentation = AugmentationSpec.Standard };
-        TrainingState whole = new(Initializer.Create(options.CreateNetwork(), options.Seed));
+        TrainingOptions options =
+            TrainingOptions.For(model) with { Epochs = 2, BatchSize = 11, Seed = 7, Augmentation = AugmentationSpec.Standard, Ema = ema };
+        TrainingState whole = new(Initializer.Create(options.CreateNetwork(), options.Seed), ema > 0);
         Train(whole, options, stepsAtOnce: int.MaxValue, stop: false);
         foreach (int stepsAtOnce in new[] { 2, 3 }) // of three in an epoch, so it is stopped within an epoch, and at its end
         {
             // Stopped after each call, and through a file each time, until it is done.
-            TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed));
+            TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed), ema > 0);
             while (state.Epoch < options.Epochs)
             {
                 Train(state, options, stepsAtOnce, stop: true);
@@ -59,6 +63,7 @@ public abstract class BackendTests : TestsWithFolder
             Assert.Equal(whole.Weights.Trained, state.Weights.Trained);
             Assert.Equal(whole.Weights.Statistics, state.Weights.Statistics);
             Assert.Equal(whole.Optimizer.Buffers[1], state.Optimizer.Buffers[1]);
+            Assert.Equal(whole.Optimizer.Average, state.Optimizer.Average);
             Assert.Equal(whole.Best.Trained, state.Best.Trained);
             Assert.Equal(whole.History.Select(Timeless), state.History.Select(Timeless));
         }
@@ -67,12 +72,74 @@ public abstract class BackendTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("simple")]
-    [InlineData("improved")]
-    public void Two_runs_give_the_same_bits_whatever_is_predicted_between_their_steps(string model)
+    [InlineData("simple", 0)]
+    [InlineData("improved", 0)]
+    [InlineData("simple", 0.9)]
+    [InlineData("improved", 0.9)]
+    public void Two_runs_give_the_same_bits_whatever_is_predicted_between_their_steps(string model, double ema)
     {
         DigitDataset others = GeneratedDigits.Create(20, seed: 12);
-        Assert.Equal(TrainedBits(Make(model)), TrainedBits(Make(model), backend => backend.Predict(others, [3, 1, 4], new float[30])));
+        float[] undisturbed = TrainedBits(Make(model, ema: ema), averages: ema > 0);
+        Assert.Equal(undisturbed, TrainedBits(Make(model, ema: ema), Predict, averages: ema > 0));
+
+        void Predict(ITrainingBackend backend) => backend.Predict(others, [3, 1, 4], new float[30]);
+    }
+
+    /// <summary>The average beside the same in double, of the weights as they were after each step. The steps are as without it.</summary>
+    [Theory]
+    [InlineData("simple", 0.2)] // the decay of step 1 is 2 / 11, of the others 0.2
+    [InlineData("improved", 0.999)] // the decay of step t is (1 + t) / (10 + t)
+    [InlineData("mlp", 0.999)]
+    public void The_average_of_the_weights_follows_them(string model, double decay)
+    {
+        using ITrainingBackend averaging = Make(model, ema: decay), plain = Make(model);
+        NetworkWeights weights = Initializer.Create(averaging.Network, 1), unaveraged = new(averaging.Network);
+        OptimizerState optimizer = new(weights, averages: true);
+        double[] expected = Array.ConvertAll(weights.Trained, value => (double)value);
+        averaging.Load(weights, optimizer);
+        plain.Load(weights, new OptimizerState(plain.Network));
+        foreach (ITrainingBackend backend in new[] { averaging, plain })
+        {
+            backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, 40)], default);
+        }
+
+        for (int step = 0; step < 3; step++)
+        {
+            averaging.RunSteps(step, [Rate]);
+            plain.RunSteps(step, [Rate]);
+            averaging.Save(weights, optimizer);
+            double kept = Math.Min(decay, (2.0 + step) / (11 + step));
+            for (int i = 0; i < expected.Length; i++)
+            {
+                expected[i] += (1 - kept) * (weights.Trained[i] - expected[i]);
+                Assert.Equal(expected[i], optimizer.Average![i], 1e-7 * (1 + Math.Abs(expected[i])));
+            }
+        }
+
+        plain.Save(unaveraged, new OptimizerState(plain.Network));
+        Assert.Equal(unaveraged.Trained, weights.Trained);
+    }
+
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("improved")]
+    public void Predictions_are_those_of_the_average_of_the_weights(string model)
+    {
+        int[] rows = [.. Enumerable.Range(0, 40)];
+        float[] actual = new float[400], expected = new float[400];
+        using ITrainingBackend averaging = Make(model, ema: 0.9), plain = Make(model);
+        NetworkWeights weights = Initializer.Create(averaging.Network, 1);
+        OptimizerState optimizer = new(weights, averages: true);
+        averaging.Load(weights, optimizer);
+        averaging.BeginEpoch(Digits, 0, rows, default);
+        averaging.RunSteps(0, [Rate, Rate, Rate]);
+        averaging.Predict(Digits, rows, actual);
+        averaging.Save(weights, optimizer);
+        Assert.NotEqual(weights.Trained, optimizer.Average);
+        optimizer.Average!.CopyTo(weights.Trained, 0);
+        plain.Load(weights, new OptimizerState(plain.Network));
+        plain.Predict(Digits, rows, expected);
+        Assert.Equal(expected, actual);
     }
 
     [Theory]
@@ -154,7 +221,8 @@ public abstract class BackendTests : TestsWithFolder
     /// <summary>Makes the backend under test; skips the test where it cannot run this network here.</summary>
     private protected abstract ITrainingBackend Create(NetworkSpec network, BackendOptions options);
 
-    private ITrainingBackend Make(string model, int batch = 16) => Create(DigitNetworks.Find(model)!, new BackendOptions(batch, 3, AugmentationSpec.Standard));
+    private ITrainingBackend Make(string model, int batch = 16, double ema = 0) =>
+        Create(DigitNetworks.Find(model)!, new BackendOptions(batch, 3, AugmentationSpec.Standard) { Ema = ema });
 
     private void Train(TrainingState state, TrainingOptions options, int stepsAtOnce, bool stop)
     {

@@ -162,7 +162,7 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         {
             options with { Seed = 1 }, options with { Optimizer = new() { WeightDecay = 0.1 } }, options with { Optimizer = options.Optimizer with { LearningRate = 0.1 } }, options with { BatchSize = 65 },
             options with { Augmentation = new() { Zoom = 0.1 } }, options with { Shuffle = false }, options with { KeepLast = true }, options with { Dropout = 0.1 },
-            options with { Schedule = LearningRateSchedule.Constant },
+            options with { Schedule = LearningRateSchedule.Constant }, options with { Ema = 0.9 },
         })
         {
             DataSourceTests.AssertRefused("run.json: is damaged: its options are not those that", () => run.ReadState(Network, record with { Options = other }, data));
@@ -179,6 +179,17 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         Assert.NotNull(run.ReadState(Network, another, data));
         Assert.NotNull(run.ReadState(Network, record with { Data = others }, data));
         Assert.NotNull(run.ReadState(Network, record with { Options = options with { Seed = 1 } }, data));
+        RunRecord averaging = record with { Options = options with { Ema = 0.9 } };
+        DataSourceTests.AssertRefused(
+            "last.safetensors: holds no average of the weights, and the run trains with ema 0.9; restore the right one",
+            () => run.ReadState(Network, averaging, data));
+        TrainingState averaged = new(state.Weights, averages: true);
+        averaged.CopyFrom(state);
+        Checkpoint.SaveState(run.StateFile, averaged);
+        Assert.NotNull(run.ReadState(Network, averaging, data)!.Optimizer.Average);
+        DataSourceTests.AssertRefused(
+            "last.safetensors: holds an average of the weights, and the run trains with ema 0; restore the right one",
+            () => run.ReadState(Network, record, data));
     }
 
     [Theory]

@@ -198,6 +198,7 @@ public sealed class DigitTrainerTests : TestsWithFolder
         { "Beta2 is -0.1, expected a number 0 up to, but not including, 1", o => o with { Optimizer = o.Optimizer with { Beta2 = -0.1 } } },
         { "Epsilon is 0, expected a number 1E-12 to 1", o => o with { Optimizer = o.Optimizer with { Epsilon = 0 } } },
         { "LabelSmoothing is 1, expected a number 0 up to, but not including, 1", o => o with { LabelSmoothing = 1 } },
+        { "Ema is 1, expected a number 0 up to, but not including, 1", o => o with { Ema = 1 } },
         { "EarlyStop is -1, expected a whole number 0 to 100000", o => o with { EarlyStop = -1 } },
         { "Folds is 1, expected 0, or 2 or more", o => o with { Folds = 1 } },
         { "Fold is 4, expected a fold from 1 to Folds, or 0 where there are none", o => o with { Folds = 3, Fold = 4 } },

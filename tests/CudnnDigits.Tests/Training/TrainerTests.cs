@@ -71,6 +71,26 @@ public sealed class TrainerTests
     }
 
     [Fact]
+    public void The_average_of_the_weights_is_validated_and_kept()
+    {
+        TrainingOptions options = Options("improved", 3) with { Ema = 0.9 };
+        TrainingState state = Train(options, new TrainingState(Initializer.Create(options.CreateNetwork(), options.Seed), averages: true));
+        NetworkWeights last = state.Kept(options with { KeepLast = true });
+        Assert.Equal(state.Optimizer.Average, last.Trained);
+        Assert.NotEqual(state.Weights.Trained, last.Trained);
+        Assert.Equal(state.Weights.Statistics, last.Statistics);
+        ClassifierOptions onCpu = new() { Device = "cpu" };
+        using DigitClassifier ofLast = new(last, onCpu), ofBest = new(state.Best, onCpu);
+        int[] held = options.Split.Draw(Digits.Labels).Validation;
+        Assert.Equal(state.History[^1].ValidationLoss!.Value, ofLast.Evaluate(Digits, held).Loss, 1e-6);
+        Assert.Equal(state.BestEpoch!.ValidationLoss!.Value, ofBest.Evaluate(Digits, held).Loss, 1e-6);
+        TrainedNetwork trained =
+            DigitTrainer.Train(Digits, options, new DeviceOptions { Device = "cpu" }, cancellation: TestContext.Current.CancellationToken);
+        Assert.Equal(state.Best.Trained, trained.Weights.Trained);
+        Assert.Equal(state.BestEpoch.ValidationLoss!.Value, trained.Metrics.Loss, 1e-6);
+    }
+
+    [Fact]
     public void Plateau_halves_the_rate_when_validation_stands_still()
     {
         TrainingOptions options = Options("simple", 12) with { Optimizer = new() { LearningRate = 0.02 }, Schedule = LearningRateSchedule.Plateau };

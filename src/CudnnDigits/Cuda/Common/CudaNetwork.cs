@@ -22,12 +22,14 @@ internal abstract unsafe class CudaNetwork
     /// <param name="training">Whether it is trained; prediction alone needs no gradients.</param>
     /// <param name="fragments">Whether weights of convolutions are stored for the fused kernels; see
     /// <see cref="DeviceParameters"/>.</param>
-    protected CudaNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fragments)
+    /// <param name="averages">Whether an average of the weights is trained too.</param>
+    protected CudaNetwork(
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fragments, bool averages)
     {
         (_arena, _batch, Plan) = (arena, batch, new BlockPlan(network));
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
-        Parameters = new DeviceParameters(session, arena, network, Plan, training, fragments);
+        Parameters = new DeviceParameters(session, arena, network, Plan, training, fragments, averages);
         TrainingState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         PredictionState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;

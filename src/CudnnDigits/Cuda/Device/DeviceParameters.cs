@@ -28,7 +28,9 @@ internal sealed unsafe class DeviceParameters
     /// Whether the weights of all convolutions but the first are stored as <see cref="Fragments"/>, which the fused kernels read; gradients
     /// of convolutions are f32 then. Otherwise they have the type of the weights, as cuDNN writes them.
     /// </param>
-    public DeviceParameters(CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fragments)
+    /// <param name="averages">Whether an average of the weights is trained too.</param>
+    public DeviceParameters(
+        CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fragments, bool averages)
     {
         _layout = network.Parameters;
         int count = 0, statistics = 0, convolutions = 0;
@@ -53,7 +55,7 @@ internal sealed unsafe class DeviceParameters
         bool narrow = session.Precision == Precision.Bf16;
         int trained = training ? count : 0;
         W = arena.Reserve(count, DeviceType.F32);
-        State = [.. OptimizerSpec.Buffers.Select(_ => arena.Reserve(trained, DeviceType.F32))];
+        State = [.. OptimizerState.Describe(averages).Select(_ => arena.Reserve(trained, DeviceType.F32))];
         Statistics = arena.Reserve(statistics, DeviceType.F32);
         _saved = W.Bytes + State.Sum(buffer => buffer.Bytes) + Statistics.Bytes;
         int turned = training ? Arranged.End - Arranged.First : 0;
@@ -78,8 +80,11 @@ internal sealed unsafe class DeviceParameters
     /// <summary>Gradients, f32; those of convolution weights only where there is no <see cref="NarrowDW"/>.</summary>
     public DeviceTensor DW { get; }
 
-    /// <summary>The optimizer's buffers in the order of <see cref="OptimizerSpec.Buffers"/>, f32.</summary>
+    /// <summary>The optimizer's buffers in the order of <see cref="OptimizerState.Describe"/>, f32.</summary>
     public DeviceTensor[] State { get; }
+
+    /// <summary>The average of the weights, f32; null where there is none.</summary>
+    public DeviceTensor? Average => State.Length > OptimizerSpec.Buffers.Count ? State[^1] : null;
 
     /// <summary>Running means and variances, f32.</summary>
     public DeviceTensor Statistics { get; }

@@ -15,9 +15,13 @@ internal sealed class FusedNetwork : CudaNetwork
     private readonly string _hiddenWeights;
     private readonly bool _training, _warpgroups;
 
-    /// <summary>Reserves everything in the arena. Warpgroups may multiply in the convolutions of a training step.</summary>
-    public FusedNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool warpgroups)
-        : base(session, arena, network, batch, training, fragments: true)
+    /// <summary>
+    /// Reserves everything in the arena. Warpgroups may multiply in the convolutions of a training step, and an average of the weights may
+    /// be trained too.
+    /// </summary>
+    public FusedNetwork(
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool warpgroups, bool averages = false)
+        : base(session, arena, network, batch, training, fragments: true, averages)
     {
         (_session, _training, _warpgroups, _hiddenWeights) = (session, training, warpgroups, Plan.Denses[0].Linear.WeightName);
         Tensors = new FusedTensors(session, arena, Plan, Parameters, Input, batch, training);

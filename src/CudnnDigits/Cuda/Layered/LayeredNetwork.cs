@@ -25,10 +25,12 @@ internal sealed class LayeredNetwork : CudaNetwork
 
     /// <summary>
     /// Reserves everything in the arena; for prediction alone no gradients, and two activations at a time. Kernels of our own may replace
-    /// the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).
+    /// the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md), and an average of the weights
+    /// may be trained too.
     /// </summary>
-    public LayeredNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool ownKernels)
-        : base(session, arena, network, batch, training, fragments: false)
+    public LayeredNetwork(
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool ownKernels, bool averages = false)
+        : base(session, arena, network, batch, training, fragments: false, averages)
     {
         (_session, Trains) = (session, training);
         bool flipped = false;

@@ -1,0 +1,30 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Training;
+
+namespace CudnnDigits.Cuda;
+
+/// <summary>The step of <see cref="TrainingOptions.Ema"/> by our own kernel.</summary>
+internal sealed class Ema(CudaSession session, double decay)
+{
+    /// <summary>Updates an average of the weights after the step of the optimizer.</summary>
+    public void Update(DeviceTensor state, DeviceTensor weights, DeviceTensor average)
+    {
+        int threads = KernelSource.Common.Block("average_weights").Threads;
+        session.Launch("average_weights", (weights.Count + threads - 1) / threads, new WeightAverage
+        {
+            State = state.Address,
+            W = weights.Address,
+            Average = average.Address,
+            Count = (int)weights.Count,
+            LeastShare = (float)(1 - decay),
+        });
+    }
+}
+
+/// <summary>Parameters of average_weights in native/kernels/ema.cu.</summary>
+internal struct WeightAverage
+{
+    public nint State, W, Average;
+    public int Count;
+    public float LeastShare;
+}
