@@ -1,6 +1,6 @@
-// Gradients of data of the convolutions of `improved`. dY is made from y and the gradient of u (after ReLU and dropout,
-// before batch norm: "du") on the way into shared memory. The gradient of the data leaves as the du of the layer below,
-// with the sums for that layer's batch norm.
+// Gradients of data of the convolutions of `improved`. dY is made from y and the gradient of u (after ReLU and dropout, before batch norm:
+// "du") on the way into shared memory. The gradient of the data leaves as the du of the layer below, with the sums for that layer's batch
+// norm.
 #include "first_layer_gradient.cuh"
 #include "masked_gradient.cuh"
 #include "parameters.cuh"
@@ -20,8 +20,7 @@ template <int Side, int In, int Out> struct BackwardData {
     using Below = Spread<Tile<Side, Out>>;
 
     // below: y of the layer below; pooled, where it is pooled.
-    DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, const Below &below, float keep_scale,
-                           bfloat16 *du) {
+    DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, const Below &below, float keep_scale, bfloat16 *du) {
         convolve<Out>(tile, weights, rows, [&](int row, int column, const float(&made)[4]) {
             const FourChannels turned = by_pixel(made);
             const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2), element(turned, 3)};
@@ -126,8 +125,8 @@ KERNEL(256, 2) conv2_backward_data(Conv2BackwardData p) {
             next = image.load(p.x + (long long)(n + share.stride) * 784);
             fetch_du2(n + share.stride);
         }
-        // For every image, and not once: beside these the filling of the tile would have to spill, and where shared
-        // memory takes nearly all of the first-level cache, what is spilled may be as far as the second.
+        // For every image, and not once: beside these the filling of the tile would have to spill, and where shared memory takes nearly all
+        // of the first-level cache, what is spilled may be as far as the second.
         Weights<32, 32> weights;
         FirstConvolution first;
         weights.load(p.turned2);

@@ -1,12 +1,12 @@
-// Gradients of the weights of the convolutions of `improved`. dY and the input are made in shared memory from what the
-// passes before have left; one sum leaves each block.
+// Gradients of the weights of the convolutions of `improved`. dY and the input are made in shared memory from what the passes before have
+// left; one sum leaves each block.
 #include "convolution.cuh"
 #include "parameters.cuh"
 
 namespace {
 
-// dW (Out, 3, 3, In) = sum over pixels of dY (…, Out) times what each tap sees of the input (…, In). A warp takes eight
-// input channels, all taps, and its share of the output channels and of each row's pixels, sixteen at a time.
+// dW (Out, 3, 3, In) = sum over pixels of dY (…, Out) times what each tap sees of the input (…, In). A warp takes eight input channels, all
+// taps, and its share of the output channels and of each row's pixels, sixteen at a time.
 template <int Side, int In, int Out> struct BackwardWeights {
     static constexpr int column_groups = In / 8, chunks = (Side + 15) / 16;
     static constexpr int row_groups = image_warps / column_groups / chunks, rows = Out / 16 / row_groups;
@@ -63,8 +63,7 @@ template <int Side, int In, int Out> struct BackwardWeights {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     const int out = first_out() + 16 * r + g + 8 * i, in = first_in() + 2 * t;
-                    *reinterpret_cast<Two *>(to + (out * taps + tap) * In +
-                                             in) = {{sums[tap][r][2 * i], sums[tap][r][2 * i + 1]}};
+                    *reinterpret_cast<Two *>(to + (out * taps + tap) * In + in) = {{sums[tap][r][2 * i], sums[tap][r][2 * i + 1]}};
                 }
             }
         }

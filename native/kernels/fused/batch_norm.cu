@@ -11,7 +11,7 @@ KERNEL(64) batch_norm_running(BatchNormRunning p) {
         const double variance = device_pointer<const float>(p.norm.running_variance)[c];
         const double a = device_pointer<const float>(p.norm.gamma)[c] / square_root(variance + epsilon);
         coefficients[scale] = (float)a;
-        coefficients[shift] = (float)(device_pointer<const float>(p.norm.beta)[c] -
-                                      a * device_pointer<const float>(p.norm.running_mean)[c]);
+        coefficients[shift] =
+            (float)(device_pointer<const float>(p.norm.beta)[c] - a * device_pointer<const float>(p.norm.running_mean)[c]);
     }
 }

@@ -1,8 +1,8 @@
-// Batch norm over N, H, W at the end of the kernel that makes the values: every block leaves its sums, and the last one
-// turns them all into coefficients, or into gradients. In double, so that differences of large sums keep their digits.
+// Batch norm over N, H, W at the end of the kernel that makes the values: every block leaves its sums, and the last one turns them all into
+// coefficients, or into gradients. In double, so that differences of large sums keep their digits.
 #pragma once
 
-#include "../last_block.cuh"
+#include "../common/last_block.cuh"
 #include "tile.cuh"
 
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
@@ -28,10 +28,9 @@ struct Moments {
     DEVICE_INLINE static constexpr int at(int j, int k) { return columns * j + k; }
 };
 
-// totals[i] = sum over rows of partial (rows, Count), always in the same order. All other blocks have ended, and
-// nothing hides what a load takes but other loads: seventeen rows are on their way before the first is waited for,
-// which is what the barrier is for. None is loaded on a condition, which would part them. of_groups: room for four of
-// each thread.
+// totals[i] = sum over rows of partial (rows, Count), always in the same order. All other blocks have ended, and nothing hides what a load
+// takes but other loads: seventeen rows are on their way before the first is waited for, which is what the barrier is for. None is loaded
+// on a condition, which would part them. of_groups: room for four of each thread.
 template <int Count, int Threads = image_threads>
 DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, double *of_groups) {
     constexpr int quads = Count / 4, groups = Threads / quads, at_once = 17; // 264 rows in sixteen groups
@@ -68,8 +67,8 @@ DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, doub
     __syncthreads();
 }
 
-// In the last block, totals (Count) of what every block left in its row of partial; false in all others. scratch: room
-// for four of each thread, which a barrier has set free.
+// In the last block, totals (Count) of what every block left in its row of partial; false in all others. scratch: room for four of each
+// thread, which a barrier has set free.
 template <int Count, int Threads = image_threads>
 DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, double *scratch) {
     if (!is_last_block(device_pointer<unsigned>(norm.arrived))) {
@@ -79,8 +78,8 @@ DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, d
     return true;
 }
 
-// What the end of a kernel needs to know of a channel. It is loaded before the block learns whether it is the last one,
-// and is there then: nothing else would hide what that takes.
+// What the end of a kernel needs to know of a channel. It is loaded before the block learns whether it is the last one, and is there then:
+// nothing else would hide what that takes.
 struct Affine {
     float gamma, beta, running_mean, running_variance;
 };
@@ -91,8 +90,7 @@ struct ForwardCoefficients {
 
 DEVICE_INLINE Affine load_affine(const BatchNorm &norm, int channel) {
     return {device_pointer<const float>(norm.gamma)[channel], device_pointer<const float>(norm.beta)[channel],
-            device_pointer<const float>(norm.running_mean)[channel],
-            device_pointer<const float>(norm.running_variance)[channel]};
+            device_pointer<const float>(norm.running_mean)[channel], device_pointer<const float>(norm.running_variance)[channel]};
 }
 
 DEVICE_INLINE ForwardCoefficients load_forward(const BatchNorm &norm, int channel) {
@@ -101,8 +99,7 @@ DEVICE_INLINE ForwardCoefficients load_forward(const BatchNorm &norm, int channe
 }
 
 // The batch's mean and variance of one channel to coefficients, and into the running ones.
-DEVICE_INLINE void use_statistics(const BatchNorm &norm, const Affine &affine, double average, double variance,
-                                  int channel) {
+DEVICE_INLINE void use_statistics(const BatchNorm &norm, const Affine &affine, double average, double variance, int channel) {
     float *coefficients = device_pointer<float>(norm.coefficients) + channel;
     variance = variance > 0 ? variance : variance != variance ? variance : 0;
     const double inverse = 1 / square_root(variance + epsilon);
@@ -111,8 +108,7 @@ DEVICE_INLINE void use_statistics(const BatchNorm &norm, const Affine &affine, d
     coefficients[shift] = (float)(affine.beta - a * average);
     coefficients[mean] = (float)average;
     coefficients[inverse_deviation] = (float)inverse;
-    device_pointer<float>(norm.running_mean)[channel] =
-        (float)((1 - momentum) * affine.running_mean + momentum * average);
+    device_pointer<float>(norm.running_mean)[channel] = (float)((1 - momentum) * affine.running_mean + momentum * average);
     device_pointer<float>(norm.running_variance)[channel] =
         (float)((1 - momentum) * affine.running_variance + momentum * variance * (norm.values / (norm.values - 1)));
 }
@@ -123,8 +119,8 @@ struct BackwardCoefficients {
 };
 
 // dγ, dβ and what dY takes from y, given the sums of du and of du · y of one channel.
-DEVICE_INLINE BackwardCoefficients use_gradients(const BatchNorm &norm, const ForwardCoefficients &forward, double du,
-                                                 double du_y, int channel) {
+DEVICE_INLINE BackwardCoefficients use_gradients(const BatchNorm &norm, const ForwardCoefficients &forward, double du, double du_y,
+                                                 int channel) {
     float *coefficients = device_pointer<float>(norm.coefficients) + channel;
     const double a = forward.scale, average = forward.mean, inverse = forward.inverse_deviation;
     const double d_gamma = inverse * (du_y - average * du), b = -a * inverse * d_gamma / norm.values;

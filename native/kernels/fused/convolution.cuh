@@ -1,6 +1,6 @@
-// A 3×3 convolution of one image in shared memory on tensor cores. The matrix of weights is the left factor and stays
-// in registers: a warp keeps sixteen output channels for all taps and input channels. The right factor is eight
-// neighbouring pixels of a row, read once for each of the window's three columns and used for three rows of output.
+// A 3×3 convolution of one image in shared memory on tensor cores. The matrix of weights is the left factor and stays in registers: a warp
+// keeps sixteen output channels for all taps and input channels. The right factor is eight neighbouring pixels of a row, read once for each
+// of the window's three columns and used for three rows of output.
 #pragma once
 
 #include "batch_norm.cuh"
@@ -21,12 +21,10 @@ template <int In, int Out> struct Weights {
 
     DEVICE_INLINE static int first_channel() { return warp() % groups * 16; }
 
-    // (groups, taps, steps, 32 lanes) of fragments: Adam leaves the weights as they are needed here (Fragments.cs says
-    // where), once for the way forward and once turned round: the gradient of the data is a convolution of the gradient
-    // of the output with those.
+    // (groups, taps, steps, 32 lanes) of fragments: Adam leaves the weights as they are needed here (Fragments.cs says where), once for the
+    // way forward and once turned round: the gradient of the data is a convolution of the gradient of the output with those.
     DEVICE_INLINE void load(const bfloat16 *fragments) {
-        const Fragment *from =
-            reinterpret_cast<const Fragment *>(fragments) + warp() % groups * (taps * steps * 32) + lane();
+        const Fragment *from = reinterpret_cast<const Fragment *>(fragments) + warp() % groups * (taps * steps * 32) + lane();
 #pragma unroll
         for (int tap = 0; tap < taps; ++tap) {
 #pragma unroll
@@ -37,12 +35,11 @@ template <int In, int Out> struct Weights {
     }
 };
 
-// epilogue(first row, first column, sums) for strips of eight pixels, AtOnce rows of them: sums of channels g and
-// g + 8 at pixels 2t and 2t + 1. Pixels right of the image are to be ignored. A product waits for the one before on the
-// same sums, and there are three to turn to; with Apart, even and odd sixteens of channels are summed apart, so six.
+// epilogue(first row, first column, sums) for strips of eight pixels, AtOnce rows of them: sums of channels g and g + 8 at pixels 2t and 2t
+// + 1. Pixels right of the image are to be ignored. A product waits for the one before on the same sums, and there are three to turn to;
+// with Apart, even and odd sixteens of channels are summed apart, so six.
 template <int Out, int AtOnce, bool Apart, class T, class Epilogue>
-DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows,
-                                   const Epilogue &epilogue) {
+DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows, const Epilogue &epilogue) {
     static_assert(T::side % AtOnce == 0, "no row is left over");
     constexpr int groups = Weights<T::channels, Out>::groups, parts = Apart ? 2 : 1;
     const int places = T::strips * (int)((rows.end - rows.first) / AtOnce);
@@ -64,8 +61,7 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
 #pragma unroll
                         for (int above = 0; above < 3; ++above) {
                             if (y - above >= 0 && y - above < AtOnce) {
-                                multiply_accumulate_k16(sums[half % parts][y - above],
-                                                        weights.of[3 * above + x][2 * k + half].a, b);
+                                multiply_accumulate_k16(sums[half % parts][y - above], weights.of[3 * above + x][2 * k + half].a, b);
                             }
                         }
                     }
@@ -87,16 +83,14 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
 
 // epilogue(row, first column, sums) row by row.
 template <int Out, class T, class Epilogue>
-DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows,
-                            const Epilogue &epilogue) {
+DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows, const Epilogue &epilogue) {
     constexpr bool apart = T::channels == 64; // one block a multiprocessor: two warps for each of its tensor cores
-    convolve_strips<Out, T::at_once, apart>(tile, weights, rows,
-                                            [&](int row, int column, const float(&sums)[T::at_once][4]) {
+    convolve_strips<Out, T::at_once, apart>(tile, weights, rows, [&](int row, int column, const float(&sums)[T::at_once][4]) {
 #pragma unroll
-                                                for (int y = 0; y < T::at_once; ++y) {
-                                                    epilogue(row + y, column, sums[y]);
-                                                }
-                                            });
+        for (int y = 0; y < T::at_once; ++y) {
+            epilogue(row + y, column, sums[y]);
+        }
+    });
 }
 
 // Four channels of a pixel, 4 t … 4 t + 3 of the warp's sixteen, in the hands of lane 4 g + t: pixel g.
@@ -118,9 +112,7 @@ DEVICE_INLINE FourChannels relu_by_pixel(const float (&u)[4]) {
     return {{transpose_matrix(pack_relu(u[0], u[1])), transpose_matrix(pack_relu(u[2], u[3]))}};
 }
 
-DEVICE_INLINE float element(const FourChannels &four, int i) {
-    return i & 1 ? high_half(four.w[i / 2]) : low_half(four.w[i / 2]);
-}
+DEVICE_INLINE float element(const FourChannels &four, int i) { return i & 1 ? high_half(four.w[i / 2]) : low_half(four.w[i / 2]); }
 
 // Two sums per channel over all images of a block.
 struct ChannelSums {
@@ -148,8 +140,7 @@ struct ChannelSums {
     }
 
   private:
-    // This block's sums, always in the same order, then those of all. A warp holds sixteen channels, groups · 16 =
-    // Channels.
+    // This block's sums, always in the same order, then those of all. A warp holds sixteen channels, groups · 16 = Channels.
     template <int Channels, int Threads> DEVICE_INLINE bool add_up(const BatchNorm &norm, double *totals) {
         constexpr int groups = Channels / 16, warps = Threads / 32;
         __shared__ float of_warps[warps][2][16];
@@ -175,13 +166,12 @@ struct ChannelSums {
             device_pointer<float>(norm.partial)[(long long)blockIdx.x * 2 * Channels + i] = sum;
         }
         // The tiles are no longer needed once all threads have come to the barrier in there.
-        return add_up_in_last_block<2 * Channels, Threads>(norm, totals,
-                                                           reinterpret_cast<double *>(dynamic_shared_memory));
+        return add_up_in_last_block<2 * Channels, Threads>(norm, totals, reinterpret_cast<double *>(dynamic_shared_memory));
     }
 };
 
-// The windows of eight neighbouring pixels, as a right factor: for a lane, those taps of one window that it has. Other
-// windows lie a distance from there that is the same for all lanes.
+// The windows of eight neighbouring pixels, as a right factor: for a lane, those taps of one window that it has. Other windows lie a
+// distance from there that is the same for all lanes.
 struct Windows {
     const bfloat16 *first, *second; // taps 2t and 2t + 1
 
@@ -205,8 +195,8 @@ struct FirstConvolution {
 
     // w (32, 3, 3); channels from `first` on.
     DEVICE_INLINE void load(const bfloat16 *w, const SharedCoefficients &coefficients, int first) {
-        // One address for each kind, and distances: addresses of their own would be kept from image to image. Of the
-        // second half, the channel is two further on, among the same eight.
+        // One address for each kind, and distances: addresses of their own would be kept from image to image. Of the second half, the
+        // channel is two further on, among the same eight.
         const int t = lane() & 3, channel = first + channel_of(0, lane() >> 2);
         const bfloat16 *of_channel = w + channel * taps;
         const float *scales = coefficients.at(scale, channel), *shifts = coefficients.at(shift, channel);
@@ -240,8 +230,8 @@ template <int Threads = image_threads> DEVICE_INLINE void copy_first_weights(bfl
 
 // relu(u) of the first layer, computed from the image; weights and coefficients lie in shared memory.
 template <int Threads = image_threads, class T>
-DEVICE_INLINE void fill_first_layer(const T &tile, const ImageTile &image, const bfloat16 *w,
-                                    const SharedCoefficients &coefficients, const Rows &rows) {
+DEVICE_INLINE void fill_first_layer(const T &tile, const ImageTile &image, const bfloat16 *w, const SharedCoefficients &coefficients,
+                                    const Rows &rows) {
     FirstConvolution first[2];
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);

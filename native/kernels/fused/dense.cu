@@ -1,7 +1,6 @@
-// The hidden dense layer of `improved`: 3136 features, 49 pixels of 64 channels, to 256. What one operand's rows hold
-// side by side is summed over, so a lane loads sixteen bytes of a row and has its part of two fragments: in which
-// order a product is summed is free, as long as both factors keep to it. Here lane 4 g + t has eight neighbours, from
-// 8t on, of 32.
+// The hidden dense layer of `improved`: 3136 features, 49 pixels of 64 channels, to 256. What one operand's rows hold side by side is
+// summed over, so a lane loads sixteen bytes of a row and has its part of two fragments: in which order a product is summed is free, as
+// long as both factors keep to it. Here lane 4 g + t has eight neighbours, from 8t on, of 32.
 #include "masked_gradient.cuh"
 #include "parameters.cuh"
 
@@ -9,8 +8,8 @@ namespace {
 
 constexpr int features4 = 49 * 64, hidden = 256;
 
-// Of sixteen rows: those that a lane has as g and g + 8, 32 columns wide. Stands for two fragments of a left factor,
-// or two pairs of a right one.
+// Of sixteen rows: those that a lane has as g and g + 8, 32 columns wide. Stands for two fragments of a left factor, or two pairs of a
+// right one.
 struct RowPair {
     Octet rows[2];
 
@@ -49,8 +48,8 @@ template <int Count, int Stage> struct Operand {
     }
 };
 
-// One part of y (parts, N, 256) f32: z4 (N, 3136) · w (256, 3136)ᵀ summed over its share of the features. A block makes
-// 32 · Samples samples by 64 · Outs outputs, a warp half of these by a quarter of those; it loads one stage ahead.
+// One part of y (parts, N, 256) f32: z4 (N, 3136) · w (256, 3136)ᵀ summed over its share of the features. A block makes 32 · Samples
+// samples by 64 · Outs outputs, a warp half of these by a quarter of those; it loads one stage ahead.
 template <int Samples, int Outs, int Stage> DEVICE_INLINE void hidden_forward(const HiddenForward &p) {
     constexpr int across = hidden / (64 * Outs), stages = features4 / (32 * Stage);
     const int g = lane() >> 2, t = lane() & 3;
@@ -113,8 +112,8 @@ template <int Samples, int Outs, int Stage> DEVICE_INLINE void hidden_forward(co
             for (int j = 0; j < Outs; ++j) {
                 const float(&of)[2][4] = sums[i][j];
                 if (n < p.samples) {
-                    *reinterpret_cast<Four16 *>(row + 16 * j) = {
-                        {of[0][2 * half], of[0][2 * half + 1], of[1][2 * half], of[1][2 * half + 1]}};
+                    *reinterpret_cast<Four16 *>(row +
+                                                16 * j) = {{of[0][2 * half], of[0][2 * half + 1], of[1][2 * half], of[1][2 * half + 1]}};
                 }
             }
         }
@@ -129,9 +128,9 @@ KERNEL(256, 2) hidden_forward_32x64(HiddenForward p) { hidden_forward<1, 1, 2>(p
 // For large ones: what is loaded is multiplied more often.
 KERNEL(256, 2) hidden_forward_64x128(HiddenForward p) { hidden_forward<2, 2, 1>(p); }
 
-// dy (N, 256) · w, and on through dropout and ReLU to du4 (N, 7, 7, 64), with the sums for batch norm.
-// A block has the weights of one pixel, a warp those of sixteen channels in its registers, and takes sixteen samples at
-// a time, of which the block fetches the next ones meanwhile.
+// dy (N, 256) · w, and on through dropout and ReLU to du4 (N, 7, 7, 64), with the sums for batch norm. A block has the weights of one
+// pixel, a warp those of sixteen channels in its registers, and takes sixteen samples at a time, of which the block fetches the next ones
+// meanwhile.
 constexpr int hidden_pitch = 64 + 8, hidden_data_samples = image_warps / (64 / 16) * 16;
 SHARED_MEMORY(hidden_backward_data, hidden *hidden_pitch)
 PUBLISH(hidden_backward_data_samples, hidden_data_samples)
@@ -140,8 +139,8 @@ KERNEL(256, 2) hidden_backward_data(HiddenBackwardData p) {
     bfloat16 *tile = reinterpret_cast<bfloat16 *>(dynamic_shared_memory);
     const int pixel = (int)blockIdx.x % 49, g = lane() >> 2, t = lane() & 3;
     MaskedGradient<64> masking;
-    // Rows lie in the order in which they are read: for every step of sixteen, those of the eight columns that the
-    // lanes' t have as first, then as second. And pairs of channels so that a lane gets four neighbours.
+    // Rows lie in the order in which they are read: for every step of sixteen, those of the eight columns that the lanes' t have as first,
+    // then as second. And pairs of channels so that a lane gets four neighbours.
     for (int i = (int)threadIdx.x; i < hidden * 4; i += image_threads) {
         const int out = i / 4, sixteen = i % 4 * 16;
         const bfloat16 *from = p.w + (long long)out * features4 + pixel * 64 + sixteen;
@@ -155,8 +154,7 @@ KERNEL(256, 2) hidden_backward_data(HiddenBackwardData p) {
 #pragma unroll
     for (int step = 0; step < 2 * chunks; ++step) {
         const int i = lane() >> 3, j = lane() & 7; // matrix and row: columns first by k, then by channels
-        load_matrices_transposed(weights[step],
-                                 tile + (16 * step + 8 * (i & 1) + j) * pitch + warp() % groups * 16 + 8 * (i >> 1));
+        load_matrices_transposed(weights[step], tile + (16 * step + 8 * (i & 1) + j) * pitch + warp() % groups * 16 + 8 * (i >> 1));
     }
     __syncthreads();
 
@@ -166,8 +164,7 @@ KERNEL(256, 2) hidden_backward_data(HiddenBackwardData p) {
     const auto prepare = [&](int first, bfloat16 *to) {
         for (int i = (int)threadIdx.x; i < at_once * hidden / 8; i += image_threads) {
             const int row = i / (hidden / 8), n = first + row < p.samples ? first + row : p.samples - 1;
-            copy_async(to + row * row_pitch + i % (hidden / 8) * 8,
-                       p.dy + (long long)n * hidden + i % (hidden / 8) * 8);
+            copy_async(to + row * row_pitch + i % (hidden / 8) * 8, p.dy + (long long)n * hidden + i % (hidden / 8) * 8);
         }
     };
     const int stride = (int)gridDim.x / 49 * at_once, row = warp() / groups * 16 + g;
@@ -212,8 +209,7 @@ KERNEL(256, 2) hidden_backward_data(HiddenBackwardData p) {
                 for (int i = 0; i < 4; ++i) {
                     gradient[i] = sums[0][i / 2][2 * half + i % 2] + sums[1][i / 2][2 * half + i % 2];
                 }
-                *reinterpret_cast<FourChannels *>(p.du4 + at + 8 * half * features4) =
-                    masking.apply(gradient, y[half], p.keep_scale);
+                *reinterpret_cast<FourChannels *>(p.du4 + at + 8 * half * features4) = masking.apply(gradient, y[half], p.keep_scale);
             }
         }
     }
@@ -221,15 +217,14 @@ KERNEL(256, 2) hidden_backward_data(HiddenBackwardData p) {
     masking.sums.finish_gradients<64>(p.norm4);
 }
 
-// dw (256, 3136) f32 = dyᵀ (256, N) · z4 (N, 3136). A block makes 128 outputs by the 64 channels of a pixel, 128
-// samples at a time, of which it fetches the next meanwhile: so many, because what is fetched takes as long to come as
-// fewer take to be multiplied. A warp makes 32 by 32.
+// dw (256, 3136) f32 = dyᵀ (256, N) · z4 (N, 3136). A block makes 128 outputs by the 64 channels of a pixel, 128 samples at a time, of
+// which it fetches the next meanwhile: so many, because what is fetched takes as long to come as fewer take to be multiplied. A warp makes
+// 32 by 32.
 constexpr int weights_samples = 128, weights_outs = 128, pitch_of_dy = weights_outs + 8, pitch_of_z = 64 + 8;
 SHARED_MEMORY(hidden_backward_weights, 2 * weights_samples * (pitch_of_dy + pitch_of_z))
 PUBLISH(hidden_backward_weights_outs, weights_outs)
 KERNEL(256, 2) hidden_backward_weights(HiddenBackwardWeights p) {
-    constexpr int at_once = weights_samples, outs = weights_outs, channels = 64, pitch_dy = pitch_of_dy,
-                  pitch_z = pitch_of_z;
+    constexpr int at_once = weights_samples, outs = weights_outs, channels = 64, pitch_dy = pitch_of_dy, pitch_z = pitch_of_z;
     constexpr int stage = at_once * (pitch_dy + pitch_z);
     bfloat16 *stages = reinterpret_cast<bfloat16 *>(dynamic_shared_memory);
     const int pixel = (int)blockIdx.x / 2, first_out = (int)blockIdx.x % 2 * outs;
@@ -259,8 +254,7 @@ KERNEL(256, 2) hidden_backward_weights(HiddenBackwardWeights p) {
             prepare(first + at_once, stages + (turn ^ 1) * stage);
         }
         const bfloat16 *gradients = stages + turn * stage + (8 * (i >> 1) + j) * pitch_dy + out + 8 * (i & 1);
-        const bfloat16 *inputs =
-            stages + turn * stage + at_once * pitch_dy + (8 * (i & 1) + j) * pitch_z + channel + 8 * (i >> 1);
+        const bfloat16 *inputs = stages + turn * stage + at_once * pitch_dy + (8 * (i & 1) + j) * pitch_z + channel + 8 * (i >> 1);
 #pragma unroll
         for (int k = 0; k < at_once; k += 16) {
             unsigned a[2][4], b[2][4];
@@ -283,8 +277,7 @@ KERNEL(256, 2) hidden_backward_weights(HiddenBackwardWeights p) {
     for (int row = 0; row < 2; ++row) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            float *to = p.dw + (long long)(first_out + out + 16 * row + 8 * half + g) * features4 + pixel * channels +
-                        channel + 2 * t;
+            float *to = p.dw + (long long)(first_out + out + 16 * row + 8 * half + g) * features4 + pixel * channels + channel + 2 * t;
 #pragma unroll
             for (int column = 0; column < 4; ++column) {
                 const float(&of)[4] = sums[row][column];

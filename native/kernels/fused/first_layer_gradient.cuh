@@ -1,5 +1,5 @@
-// The whole backward pass of the first layer, at the end of the second's: du1 is never stored. y1 is linear in what the
-// taps see, so that with the moments of the windows all follows from sums over all pixels.
+// The whole backward pass of the first layer, at the end of the second's: du1 is never stored. y1 is linear in what the taps see, so that
+// with the moments of the windows all follows from sums over all pixels.
 #pragma once
 
 #include "convolution.cuh"
@@ -7,17 +7,16 @@
 struct FirstLayerGradient {
     float sums[2][4] = {}; // (16 channels, 16): du1 times what each tap sees, then du1
 
-    // gradient: of what leaves the layer, channels g and g + 8 at pixels 2t and 2t + 1 of those whose windows lie so
-    // far from the given ones. inside: all bits where the lane's two pixels are in the image, or none.
+    // gradient: of what leaves the layer, channels g and g + 8 at pixels 2t and 2t + 1 of those whose windows lie so far from the given
+    // ones. inside: all bits where the lane's two pixels are in the image, or none.
     DEVICE_INLINE void add(const FirstConvolution &first, const Windows &windows, int distance, unsigned inside,
                            const unsigned (&gradient)[2]) {
         unsigned b[2];
         float u[4];
         windows.load(distance, b);
         first.normalized(b, u);
-        // u is above 0 where it is, rounded, as on the way forward. Row g of the left factor is a channel, its columns
-        // are pixels: just as the sums lie. The right factor is the windows turned round, with a tenth tap that sees 1
-        // everywhere.
+        // u is above 0 where it is, rounded, as on the way forward. Row g of the left factor is a channel, its columns are pixels: just as
+        // the sums lie. The right factor is the windows turned round, with a tenth tap that sees 1 everywhere.
         const unsigned a[2] = {gradient[0] & where_greater(pack(u[0], u[1]), 0) & inside,
                                gradient[1] & where_greater(pack(u[2], u[3]), 0) & inside};
         multiply_accumulate_k8(sums[0], a, transpose_matrix(b[0]));
@@ -29,13 +28,12 @@ struct FirstLayerGradient {
 
     // d_w1 and batch norm's gradients, in the last block. Warps have sixteen channels each in turn.
     template <int Threads = image_threads>
-    DEVICE_INLINE void finish(const bfloat16 *weights1, const SharedCoefficients &of_layer1, const BatchNorm &norm1,
-                              const double *moments, float *d_w1) {
+    DEVICE_INLINE void finish(const bfloat16 *weights1, const SharedCoefficients &of_layer1, const BatchNorm &norm1, const double *moments,
+                              float *d_w1) {
         // The tile's place is free for what follows: sums of warps first, then doubles.
         constexpr int count = 512, warps = Threads / 32;
         float(&of_warps)[warps][16][16] = *reinterpret_cast<float(*)[warps][16][16]>(dynamic_shared_memory);
-        double *scratch = reinterpret_cast<double *>(dynamic_shared_memory), *totals = scratch + 4 * Threads,
-               *of_windows = totals + count;
+        double *scratch = reinterpret_cast<double *>(dynamic_shared_memory), *totals = scratch + 4 * Threads, *of_windows = totals + count;
         BackwardCoefficients *of_y = reinterpret_cast<BackwardCoefficients *>(of_windows + Moments::count);
         const int g = lane() >> 2, t = lane() & 3;
         __syncthreads();

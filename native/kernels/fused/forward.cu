@@ -1,6 +1,6 @@
-// The convolutions of `improved` forward: each kernel reads what the one before has left (y, before batch norm),
-// normalizes, activates, pools and drops it on the way into shared memory, convolves, and leaves its own y with the
-// sums for its batch norm. bfloat16, channels last; blocks take one image after another.
+// The convolutions of `improved` forward: each kernel reads what the one before has left (y, before batch norm), normalizes, activates,
+// pools and drops it on the way into shared memory, convolves, and leaves its own y with the sums for its batch norm. bfloat16, channels
+// last; blocks take one image after another.
 #include "convolution.cuh"
 #include "parameters.cuh"
 
@@ -88,13 +88,12 @@ KERNEL(256, 2) conv3_forward(Conv3Forward p) {
         __syncthreads();
         for_octets<image_threads, Tile<14, 32>>(share.read, [&](unsigned i, const Place &at, int octet) {
             const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
-            const Octet pooled = pool_octet<Tile<28, 32>>(digit, Packed<Tile<28, 32>>{next_y2}, at, octet,
-                                                          of_layer2.signs_of_octet(octet), dropout);
+            const Octet pooled =
+                pool_octet<Tile<28, 32>>(digit, Packed<Tile<28, 32>>{next_y2}, at, octet, of_layer2.signs_of_octet(octet), dropout);
             if (at.row >= (int)share.made.first && at.row < (int)share.made.end) {
                 store_octet(p.pooled2 + (long long)n * (196 * 32) + i, pooled);
             }
-            store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet),
-                        activate_pooled(pooled, a, b, dropout.keep_scale));
+            store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(pooled, a, b, dropout.keep_scale));
         });
         __syncthreads();
         if (n + share.stride < p.samples) {
@@ -143,10 +142,9 @@ KERNEL(256) pool4_forward(Pool4Forward p) {
     let_next_kernel_begin();
     const int n = (int)(i / (49 * T::octets)), pixel = (int)(i / T::octets % 49), octet = (int)(i % T::octets);
     if (n < p.samples) {
-        const Eight a = load_eight(p.coefficients4 + scale + 8 * octet),
-                    b = load_eight(p.coefficients4 + shift + 8 * octet);
-        const Octet pooled = pool_octet<T>(Digits(p.state).of(n), Packed<T>{p.y4 + (long long)n * (196 * 64)},
-                                           {pixel / 7, pixel % 7}, octet, signs_of(a), p.dropout);
+        const Eight a = load_eight(p.coefficients4 + scale + 8 * octet), b = load_eight(p.coefficients4 + shift + 8 * octet);
+        const Octet pooled = pool_octet<T>(Digits(p.state).of(n), Packed<T>{p.y4 + (long long)n * (196 * 64)}, {pixel / 7, pixel % 7},
+                                           octet, signs_of(a), p.dropout);
         store_octet(p.pooled4 + 8 * i, pooled);
         store_octet(p.z4 + 8 * i, activate_pooled(pooled, a, b, p.dropout.keep_scale));
     }

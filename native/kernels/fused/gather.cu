@@ -1,5 +1,5 @@
 // The first kernel of a training step: its input, and the statistics of the first layer, which follow from it.
-#include "../gather_augment.cuh"
+#include "../common/gather_augment.cuh"
 #include "batch_norm.cuh"
 #include "convolution.cuh"
 
@@ -13,10 +13,9 @@ struct GatherWindowMoments {
     int samples;
 };
 
-// Samples of a dataset to x (N, 28, 28), augmented, and the moments of the windows of x: sums over all pixels of
-// p_j · p_k, where p are the nine values that the taps see and p_9 = 1. Whatever a convolution from one channel has as
-// mean and variance follows from them: the first layer's statistics. The moments themselves are kept for its backward
-// pass.
+// Samples of a dataset to x (N, 28, 28), augmented, and the moments of the windows of x: sums over all pixels of p_j · p_k, where p are the
+// nine values that the taps see and p_9 = 1. Whatever a convolution from one channel has as mean and variance follows from them: the first
+// layer's statistics. The moments themselves are kept for its backward pass.
 PUBLISH(moment_count, Moments::count)
 KERNEL(256, 4) gather_window_moments(GatherWindowMoments p) {
     __shared__ float picture_memory[Picture::elements];
@@ -40,14 +39,12 @@ KERNEL(256, 4) gather_window_moments(GatherWindowMoments p) {
         __syncthreads();
         for (int i = warp(); i < 56; i += image_warps) {
             const int row = i / 2, column = i % 2 * 16;
-            unsigned
-                a[4]; // a[i]: taps g (i even) or g + 8 (odd) at pixels 2t and 2t + 1, from the ninth pixel on for i > 1
+            unsigned a[4]; // a[i]: taps g (i even) or g + 8 (odd) at pixels 2t and 2t + 1, from the ninth pixel on for i > 1
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 const int pixel = column + 8 * half + 2 * t;
                 const unsigned inside = pixel < 28 ? ~0u : 0u; // 28 is even: both are inside, or none
-                const bfloat16 *window = image.window(row, pixel), *of_g = window + image.tap(g),
-                               *last = window + image.tap(8);
+                const bfloat16 *window = image.window(row, pixel), *of_g = window + image.tap(g), *last = window + image.tap(8);
                 a[2 * half] = (of_g[0].bits | of_g[1].bits << 16) & inside;
                 const unsigned rest = g == 0   ? last[0].bits | last[1].bits << 16
                                       : g == 1 ? 0x3F803F80u // 1

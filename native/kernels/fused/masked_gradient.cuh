@@ -1,5 +1,5 @@
-// The way back through ReLU and dropout of a layer with batch norm: what arrives behind them becomes du, and du leaves
-// its sums for the gradients of batch norm.
+// The way back through ReLU and dropout of a layer with batch norm: what arrives behind them becomes du, and du leaves its sums for the
+// gradients of batch norm.
 #pragma once
 
 #include "convolution.cuh"

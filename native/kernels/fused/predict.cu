@@ -1,5 +1,5 @@
-// All convolutions of `improved` for prediction, by the running statistics: from the input to the features in one
-// kernel, nothing stored between the layers.
+// All convolutions of `improved` for prediction, by the running statistics: from the input to the features in one kernel, nothing stored
+// between the layers.
 #include "convolution.cuh"
 #include "parameters.cuh"
 
@@ -31,50 +31,46 @@ template <int In, int Out> struct Layer {
 
     // store(row, column, first channel, four channels) for every pixel of the image. A warp makes so many rows at once.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce, apart>(tile, weights, T::all(),
-                                            [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve_strips<Out, AtOnce, apart>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
-                                                for (int y = 0; y < AtOnce; ++y) {
-                                                    float out[4];
+            for (int y = 0; y < AtOnce; ++y) {
+                float out[4];
 #pragma unroll
-                                                    for (int i = 0; i < 4; ++i) {
-                                                        out[i] = normalized(sums[y], i);
-                                                    }
-                                                    const FourChannels four = relu_by_pixel(out);
-                                                    const int x = column + (lane() >> 2);
-                                                    if (x < T::side) {
-                                                        store(row + y, x, first_channel(), four);
-                                                    }
-                                                }
-                                            });
+                for (int i = 0; i < 4; ++i) {
+                    out[i] = normalized(sums[y], i);
+                }
+                const FourChannels four = relu_by_pixel(out);
+                const int x = column + (lane() >> 2);
+                if (x < T::side) {
+                    store(row + y, x, first_channel(), four);
+                }
+            }
+        });
     }
 
-    // The same after 2×2 max-pooling. Two rows of four pooled pixels come out of four rows of eight: in the place of
-    // pixel 2t what is of the upper row, of 2t + 1 what is of the lower.
+    // The same after 2×2 max-pooling. Two rows of four pooled pixels come out of four rows of eight: in the place of pixel 2t what is of
+    // the upper row, of 2t + 1 what is of the lower.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run_pooled(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce, apart>(
-            tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve_strips<Out, AtOnce, apart>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
-                for (int y = 0; y < AtOnce; y += 4) {
-                    float out[4] = {};
+            for (int y = 0; y < AtOnce; y += 4) {
+                float out[4] = {};
 #pragma unroll
-                    for (int i = 0; i < 4; ++i) {
-                        const int above = y + 2 * (i & 1), left = i & 2;
-                        if (above < AtOnce) {
-                            const float upper =
-                                maximum(normalized(sums[above], left), normalized(sums[above], left + 1));
-                            const float lower =
-                                maximum(normalized(sums[above + 1], left), normalized(sums[above + 1], left + 1));
-                            out[i] = maximum(upper, lower);
-                        }
-                    }
-                    const FourChannels four = relu_by_pixel(out);
-                    const int lower = lane() >> 2 & 1, x = column / 2 + (lane() >> 3);
-                    if (x < T::side / 2 && y + 2 * lower < AtOnce) {
-                        store((row + y) / 2 + lower, x, first_channel(), four);
+                for (int i = 0; i < 4; ++i) {
+                    const int above = y + 2 * (i & 1), left = i & 2;
+                    if (above < AtOnce) {
+                        const float upper = maximum(normalized(sums[above], left), normalized(sums[above], left + 1));
+                        const float lower = maximum(normalized(sums[above + 1], left), normalized(sums[above + 1], left + 1));
+                        out[i] = maximum(upper, lower);
                     }
                 }
-            });
+                const FourChannels four = relu_by_pixel(out);
+                const int lower = lane() >> 2 & 1, x = column / 2 + (lane() >> 3);
+                if (x < T::side / 2 && y + 2 * lower < AtOnce) {
+                    store((row + y) / 2 + lower, x, first_channel(), four);
+                }
+            }
+        });
     }
 
   private:
@@ -89,10 +85,9 @@ DEVICE_INLINE void store_four(bfloat16 *to, const FourChannels &four) { *reinter
 
 } // namespace
 
-// x (N, 28, 28) → z4 (N, 7, 7, 64). A block takes one image or two at a time: two load each layer's weights once for
-// both, one has more blocks where there are few images.
-SHARED_MEMORY(predict_features,
-              Tile<28, 32>::elements + ImageTile::elements + 2 * (Tile<14, 32>::elements + Tile<14, 64>::elements))
+// x (N, 28, 28) → z4 (N, 7, 7, 64). A block takes one image or two at a time: two load each layer's weights once for both, one has more
+// blocks where there are few images.
+SHARED_MEMORY(predict_features, Tile<28, 32>::elements + ImageTile::elements + 2 * (Tile<14, 32>::elements + Tile<14, 64>::elements))
 KERNEL(256, 1) predict_features(PredictFeatures p) {
     using Wide = Tile<28, 32>;
     using Pooled = Tile<14, 32>;

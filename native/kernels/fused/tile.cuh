@@ -1,15 +1,15 @@
-// One image in shared memory, channels last, with the zero border that a 3×3 convolution with padding 1 reads; and how
-// it is filled from what the passes before have left. A block of 256 threads works on one image at a time.
+// One image in shared memory, channels last, with the zero border that a 3×3 convolution with padding 1 reads; and how it is filled from
+// what the passes before have left. A block of 256 threads works on one image at a time.
 #pragma once
 
-#include "../dependent_launch.cuh"
-#include "../dropout.cuh"
-#include "../tensor_core.cuh"
+#include "../common/dropout.cuh"
+#include "dependent_launch.cuh"
+#include "tensor_core.cuh"
 
 constexpr int image_threads = 256, image_warps = 8, taps = 9;
 
-// What batch norm comes to for one layer: f32, 64 places each. Forward, u = scale · y + shift; backward,
-// dY = scale · du + from_y · y + constant.
+// What batch norm comes to for one layer: f32, 64 places each. Forward, u = scale · y + shift; backward, dY = scale · du + from_y · y +
+// constant.
 enum Coefficient {
     scale = 0,
     shift = 64,
@@ -21,8 +21,7 @@ enum Coefficient {
 };
 
 // Sixteen bytes a thread at a time, there after wait_for_copies and a barrier.
-template <int Elements, int Threads = image_threads>
-DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
+template <int Elements, int Threads = image_threads> DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
     constexpr int at_once = 8 * Threads, rest = Elements % at_once;
     const int i = 8 * (int)threadIdx.x;
 #pragma unroll
@@ -64,23 +63,18 @@ struct alignas(8) Two {
 
 DEVICE_INLINE Two load_two(const float *from) { return *reinterpret_cast<const Two *>(from); }
 
-DEVICE_INLINE float element(const Octet &octet, int i) {
-    return i & 1 ? high_half(octet.w[i / 2]) : low_half(octet.w[i / 2]);
-}
+DEVICE_INLINE float element(const Octet &octet, int i) { return i & 1 ? high_half(octet.w[i / 2]) : low_half(octet.w[i / 2]); }
 
 DEVICE_INLINE Octet narrow(const Eight &x) {
     return {{pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(x.v[4], x.v[5]), pack(x.v[6], x.v[7])}};
 }
 
 DEVICE_INLINE Octet narrow_relu(const Eight &x) {
-    return {
-        {pack_relu(x.v[0], x.v[1]), pack_relu(x.v[2], x.v[3]), pack_relu(x.v[4], x.v[5]), pack_relu(x.v[6], x.v[7])}};
+    return {{pack_relu(x.v[0], x.v[1]), pack_relu(x.v[2], x.v[3]), pack_relu(x.v[4], x.v[5]), pack_relu(x.v[6], x.v[7])}};
 }
 
 // The sign bits of two scales, as of a pair; NaN has none.
-DEVICE_INLINE unsigned signs_of(float first, float second) {
-    return (first < 0 ? 0x8000u : 0u) | (second < 0 ? 0x80000000u : 0u);
-}
+DEVICE_INLINE unsigned signs_of(float first, float second) { return (first < 0 ? 0x8000u : 0u) | (second < 0 ? 0x80000000u : 0u); }
 
 DEVICE_INLINE Octet signs_of(const Eight &scales) {
     Octet out;
@@ -91,8 +85,8 @@ DEVICE_INLINE Octet signs_of(const Eight &scales) {
     return out;
 }
 
-// A kernel reads them out of shared memory: registers are for weights and sums. Four places lie between eight channels
-// and the next, so that threads which read the same of each find it in different banks.
+// A kernel reads them out of shared memory: registers are for weights and sums. Four places lie between eight channels and the next, so
+// that threads which read the same of each find it in different banks.
 struct alignas(16) SharedCoefficients {
     static constexpr int apart = 8 + 4;
 
@@ -129,8 +123,8 @@ struct Place {
     int row, column;
 };
 
-// Every so many pixels of an image that is Width wide, row by row: what a thread fills. To add is cheaper than to
-// divide, and little is done for a pixel.
+// Every so many pixels of an image that is Width wide, row by row: what a thread fills. To add is cheaper than to divide, and little is
+// done for a pixel.
 template <int Width, int Step> struct Walk : Place {
     DEVICE_INLINE explicit Walk(unsigned pixel) : Place{(int)(pixel / Width), (int)(pixel % Width)} {}
 
@@ -151,16 +145,13 @@ template <int Side, int Channels> struct Tile {
     static constexpr int pitch = Channels + 8;     // so that eight neighbours lie in different banks
     static constexpr int elements = (Side + 2) * columns * pitch;
     static constexpr int at_once = Side % 4 == 0 ? 4 : 7; // rows of a strip: few registers, few rows read twice
-    // Rows of pooled pixels that are made in turn: where eight threads make two pixels, these lie in different banks
-    // then.
+    // Rows of pooled pixels that are made in turn: where eight threads make two pixels, these lie in different banks then.
     static constexpr int in_turn = octets == 4 ? 2 : 1;
 
     bfloat16 *data;
 
     // Which pooled pixel is made in whose place, of rows in_turn times as wide.
-    DEVICE_INLINE static Place pooled(const Place &place) {
-        return {place.row * in_turn + place.column % in_turn, place.column / in_turn};
-    }
+    DEVICE_INLINE static Place pooled(const Place &place) { return {place.row * in_turn + place.column % in_turn, place.column / in_turn}; }
 
     DEVICE_INLINE static Rows all() { return {0, Side}; }
 
@@ -175,8 +166,8 @@ template <int Side, int Channels> struct Tile {
     }
 };
 
-// Which images a block of a grid takes, one after another, and which of their rows it makes: all; or half of them where
-// the grid is twice as many blocks as there are images, because more would fit on the device.
+// Which images a block of a grid takes, one after another, and which of their rows it makes: all; or half of them where the grid is twice
+// as many blocks as there are images, because more would fit on the device.
 struct Share {
     int image, stride;
     Rows made, read; // read: with those beside, which the windows see
@@ -185,12 +176,9 @@ struct Share {
 template <class T> DEVICE_INLINE Share share_of(int samples) {
     const unsigned parts = (int)gridDim.x > samples ? 2 : 1, part = blockIdx.x % parts;
     constexpr unsigned groups = T::side / T::at_once; // of rows that a warp makes at once: those are not parted
-    const unsigned first = (groups * part + parts - 1) / parts * T::at_once,
-                   end = (groups * (part + 1) + parts - 1) / parts * T::at_once;
-    return {(int)(blockIdx.x / parts),
-            (int)(gridDim.x / parts),
-            {first, end},
-            {first > 0 ? first - 1 : 0, end < T::side ? end + 1 : T::side}};
+    const unsigned first = (groups * part + parts - 1) / parts * T::at_once, end = (groups * (part + 1) + parts - 1) / parts * T::at_once;
+    return {
+        (int)(blockIdx.x / parts), (int)(gridDim.x / parts), {first, end}, {first > 0 ? first - 1 : 0, end < T::side ? end + 1 : T::side}};
 }
 
 // (28, 28) bfloat16 with its border.
@@ -207,9 +195,7 @@ struct ImageTile {
         }
     }
 
-    DEVICE_INLINE void set(int row, int column, bfloat16 value) const {
-        data[(row + 1) * columns + column + 1] = value;
-    }
+    DEVICE_INLINE void set(int row, int column, bfloat16 value) const { data[(row + 1) * columns + column + 1] = value; }
 
     // Four neighbours of a row, for a thread: they can be loaded long before there is room for them.
     struct Piece {
@@ -241,8 +227,7 @@ struct ImageTile {
 template <int Threads, class T, class F> DEVICE_INLINE void for_octets(const Rows &rows, const F &f) {
     const int octet = (int)threadIdx.x % T::octets;
     unsigned i = rows.first * T::side * T::octets + threadIdx.x;
-    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets;
-         i += Threads, at.next()) {
+    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets; i += Threads, at.next()) {
         f(8 * i, at, octet);
     }
 }
@@ -255,12 +240,11 @@ template <class T> DEVICE_INLINE void fetch_rows(bfloat16 *shared, const bfloat1
     }
 }
 
-// Rows of an image straight to where its pixels lie in the tile: what they are to become is made in place, all of them
-// being on their way at once. There after wait_for_copies and a barrier.
+// Rows of an image straight to where its pixels lie in the tile: what they are to become is made in place, all of them being on their way
+// at once. There after wait_for_copies and a barrier.
 template <class T> DEVICE_INLINE void fetch_in_place(const T &tile, const bfloat16 *image, const Rows &rows) {
     const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
-         i += image_threads) {
+    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets; i += image_threads) {
         const int pixel = (int)(i / T::octets);
         copy_async(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, image + 8 * i);
     }
@@ -285,8 +269,7 @@ template <class T> struct Spread {
 
     DEVICE_INLINE void fetch(const bfloat16 *image, const Rows &rows) const {
         const int octet = (int)threadIdx.x % T::octets;
-        for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets;
-             i += image_threads) {
+        for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets; i += image_threads) {
             copy_async(data + (int)(i / T::octets) * pitch + 8 * octet, image + 8 * i);
         }
     }
@@ -294,8 +277,7 @@ template <class T> struct Spread {
 
 // relu(u) of a layer that is not pooled.
 template <int Threads = image_threads, class T>
-DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const SharedCoefficients &coefficients,
-                                  const Rows &rows) {
+DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const SharedCoefficients &coefficients, const Rows &rows) {
     for_octets<Threads, T>(rows, [&](unsigned i, const Place &at, int octet) {
         const Octet in = load_octet(y + i);
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
@@ -308,8 +290,8 @@ DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const Shared
     });
 }
 
-// The four pixels that a pooled one is the maximum of. u rises with y, or falls where the scale is negative: with the
-// scale's sign on all of them, the greatest u is the greatest y.
+// The four pixels that a pooled one is the maximum of. u rises with y, or falls where the scale is negative: with the scale's sign on all
+// of them, the greatest u is the greatest y.
 struct Quad {
     Octet y[4];
 
@@ -323,15 +305,12 @@ struct Quad {
 
     // The y of two channels where their u is greatest.
     DEVICE_INLINE unsigned best(int pair, unsigned sign) const {
-        return greatest(greatest(y[0].w[pair] ^ sign, y[1].w[pair] ^ sign),
-                        greatest(y[2].w[pair] ^ sign, y[3].w[pair] ^ sign)) ^
-               sign;
+        return greatest(greatest(y[0].w[pair] ^ sign, y[1].w[pair] ^ sign), greatest(y[2].w[pair] ^ sign, y[3].w[pair] ^ sign)) ^ sign;
     }
 
     // What is given, for each pixel, where it is the first of these, and 0 elsewhere.
     DEVICE_INLINE void give_to_best(int pair, unsigned sign, unsigned given, unsigned (&to)[4]) const {
-        const unsigned y0 = y[0].w[pair] ^ sign, y1 = y[1].w[pair] ^ sign, y2 = y[2].w[pair] ^ sign,
-                       y3 = y[3].w[pair] ^ sign;
+        const unsigned y0 = y[0].w[pair] ^ sign, y1 = y[1].w[pair] ^ sign, y2 = y[2].w[pair] ^ sign, y3 = y[3].w[pair] ^ sign;
         const unsigned right = where_greater(y1, y0), right_below = where_greater(y3, y2),
                        below = where_greater(greatest(y2, y3), greatest(y0, y1));
         to[0] = given & ~below & ~right;
@@ -377,16 +356,16 @@ DEVICE_INLINE Octet pool_octet(const Digit &digit, const Source &y, const Place 
             dropout.words(block + half, digit.row, digit.epoch, words);
 #pragma unroll
             for (int pair = 0; pair < 2; ++pair) {
-                out.w[2 * half + pair] |= (words[2 * pair] < dropout.threshold ? dropped : 0u) |
-                                          (words[2 * pair + 1] < dropout.threshold ? dropped << 16 : 0u);
+                out.w[2 * half + pair] |=
+                    (words[2 * pair] < dropout.threshold ? dropped : 0u) | (words[2 * pair + 1] < dropout.threshold ? dropped << 16 : 0u);
             }
         }
     }
     return out;
 }
 
-// relu and dropout of a pooled octet. What was dropped is a NaN with a sign; those that arithmetic makes have none, and
-// stay, so that a run that diverged says so.
+// relu and dropout of a pooled octet. What was dropped is a NaN with a sign; those that arithmetic makes have none, and stay, so that a run
+// that diverged says so.
 DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const Eight &b, float keep_scale) {
     Eight u;
 #pragma unroll
@@ -403,8 +382,7 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
 
 // The activation of a layer that is pooled, from its pooled y: that of an image in shared memory, or what the tile has.
 template <int Threads = image_threads, class T>
-DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *image, const SharedCoefficients &coefficients,
-                                         float keep_scale) {
+DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *image, const SharedCoefficients &coefficients, float keep_scale) {
     for_octets<Threads, T>({0, T::side}, [&](unsigned i, const Place &at, int octet) {
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         bfloat16 *place = tile.at(at.row + 1, at.column + 1, 8 * octet);
@@ -414,8 +392,8 @@ DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *image, c
 
 // dY of a layer that is not pooled, from the gradient of u; y is an image in shared memory, or the tile itself.
 template <int Threads = image_threads, class T, class Source>
-DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du,
-                                 const SharedCoefficients &coefficients, const Rows &rows) {
+DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du, const SharedCoefficients &coefficients,
+                                 const Rows &rows) {
     for_octets<Threads, T>(rows, [&](unsigned i, const Place &at, int octet) {
         const int row = at.row + 1, column = at.column + 1;
         const Octet in = load_octet(y.at(row, column, 8 * octet)), gradient = load_octet(du + i);
@@ -445,23 +423,21 @@ template <int Threads, class T, class F> DEVICE_INLINE void for_pooled(const Row
     constexpr unsigned height = 2 * T::in_turn, width = T::in_turn * T::side / 2;
     const Rows whole = whole_turns<T>(rows);
     const int octet = (int)threadIdx.x % T::octets, end = (int)(whole.end / height);
-    for (Walk<width, Threads / T::octets> at(whole.first / height * width + threadIdx.x / T::octets); at.row < end;
-         at.next()) {
+    for (Walk<width, Threads / T::octets> at(whole.first / height * width + threadIdx.x / T::octets); at.row < end; at.next()) {
         f(T::pooled(at), octet);
     }
 }
 
-// dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere. y is an
-// image in shared memory, or the tile itself.
+// dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere. y is an image in shared
+// memory, or the tile itself.
 template <int Threads = image_threads, class T, class Source>
-DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du,
-                                        const SharedCoefficients &coefficients, const Rows &rows) {
+DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du, const SharedCoefficients &coefficients,
+                                        const Rows &rows) {
     for_pooled<Threads, T>(rows, [&](const Place &pooled, int octet) {
         const int row = pooled.row * 2 + 1, column = pooled.column * 2 + 1;
         Quad quad;
         quad.load(y, row, column, octet);
-        const Octet gradient = load_octet(du + pooled_element<T>(pooled, octet)),
-                    sign = coefficients.signs_of_octet(octet);
+        const Octet gradient = load_octet(du + pooled_element<T>(pooled, octet)), sign = coefficients.signs_of_octet(octet);
         Octet out[4];
 #pragma unroll
         for (int pair = 0; pair < 4; ++pair) {

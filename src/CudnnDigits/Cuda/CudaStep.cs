@@ -115,7 +115,7 @@ internal sealed class CudaStep : IDisposable
     public void Dispose() => Handles.Dispose();
 }
 
-/// <summary>Parameters of begin_image_step in native/kernels/gather_images.cu.</summary>
+/// <summary>Parameters of begin_image_step in native/kernels/common/gather_images.cu.</summary>
 internal struct BeginImageStep
 {
     public nint State, Images;

@@ -2,7 +2,7 @@ using CudnnDigits.Cuda.Device;
 
 namespace CudnnDigits.Cuda.Common;
 
-/// <summary>Parameters of column_sums in native/kernels/activation.cu.</summary>
+/// <summary>Parameters of column_sums in native/kernels/layered/activation.cu.</summary>
 internal struct ColumnSums
 {
     public nint X, Sums;

@@ -35,7 +35,7 @@ internal sealed class GatherAugment(CudaSession session, int n)
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * DigitDataset.PixelCount, session.ActivationType);
 }
 
-/// <summary>How a step gathers its samples; Gathering in native/kernels/gather_augment.cuh has the same fields.</summary>
+/// <summary>How a step gathers its samples; Gathering in native/kernels/common/gather_augment.cuh has the same fields.</summary>
 internal struct Gathering
 {
     public uint Trains;
@@ -54,14 +54,14 @@ internal struct Gathering
     };
 }
 
-/// <summary>Parameters of native/kernels/gather_augment.cu.</summary>
+/// <summary>Parameters of native/kernels/common/gather_augment.cu.</summary>
 internal struct GatherSamples
 {
     public nint State, X;
     public Gathering Gathering;
 }
 
-/// <summary>Parameters of gather_images in native/kernels/gather_images.cu.</summary>
+/// <summary>Parameters of gather_images in native/kernels/common/gather_images.cu.</summary>
 internal struct GatherImages
 {
     public nint State, X;

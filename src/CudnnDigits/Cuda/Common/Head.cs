@@ -5,8 +5,8 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Common;
 
 /// <summary>
-/// The end of the network by our own kernels (native/kernels/hidden_head.cu and logit_head.cu). It begins with the product of a dense
-/// layer and computes the logits; in training also the loss, and the gradient of that product.
+/// The end of the network by our own kernels (native/kernels/common/hidden_head.cu and logit_head.cu). It begins with the product of a
+/// dense layer and computes the logits; in training also the loss, and the gradient of that product.
 /// </summary>
 internal abstract class Head
 {
@@ -177,7 +177,7 @@ internal sealed class HeadTensors
     public DeviceTensor Arrived { get; }
 }
 
-/// <summary>Where the training of both heads leaves its results; HeadResults in native/kernels/head.cuh.</summary>
+/// <summary>Where the training of both heads leaves its results; HeadResults in native/kernels/common/head.cuh.</summary>
 internal readonly record struct HeadResults(
     nint State, nint Logits, nint Partial, nint Outcome, nint Arrived, int Samples, int Columns);
 

@@ -54,7 +54,7 @@ internal sealed unsafe class KernelModule : CudaHandle
     /// <param name="grid">Blocks along x and y.</param>
     /// <param name="parameters">The parameters.</param>
     /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself
-    /// (native/kernels/dependent_launch.cuh).</param>
+    /// (native/kernels/fused/dependent_launch.cuh).</param>
     public void Launch<T>(nint stream, string name, (long X, long Y) grid, T parameters, bool overlapped = false)
         where T : unmanaged
     {

@@ -1,7 +1,7 @@
 namespace CudnnDigits.Cuda.Device;
 
 /// <summary>
-/// What a captured step reads and advances, in device memory. native/kernels/step_state.cuh has the same fields in the same
+/// What a captured step reads and advances, in device memory. native/kernels/common/step_state.cuh has the same fields in the same
 /// order and says what each is.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]

@@ -1,9 +1,9 @@
-// Tensor cores and what feeds them (sm_80 and newer): one function per warp-wide instruction. All 32 lanes call
-// together. Fragments are those of the PTX ISA; lane = 4 g + t, g = 0 … 7, t = 0 … 3.
+// Tensor cores and what feeds them (sm_80 and newer): one function per warp-wide instruction. All 32 lanes call together. Fragments are
+// those of the PTX ISA; lane = 4 g + t, g = 0 … 7, t = 0 … 3.
 #pragma once
 
+#include "../common/warp.cuh"
 #include "pairs.cuh"
-#include "warp.cuh"
 
 DEVICE_INLINE unsigned shared_address(const void *p) {
 #if defined(__CUDACC__)
@@ -13,8 +13,8 @@ DEVICE_INLINE unsigned shared_address(const void *p) {
 #endif
 }
 
-// D (16×8) += A (16×16) · B (16×8). a: rows g and g + 8 at columns 2t, then both at columns 2t + 8; b: column g at rows
-// 2t and 2t + 8; d: row g at columns 2t and 2t + 1, then row g + 8.
+// D (16×8) += A (16×16) · B (16×8). a: rows g and g + 8 at columns 2t, then both at columns 2t + 8; b: column g at rows 2t and 2t + 8; d:
+// row g at columns 2t and 2t + 1, then row g + 8.
 DEVICE_INLINE void multiply_accumulate_k16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                  "{%0, %1, %2, %3};"
@@ -24,14 +24,13 @@ DEVICE_INLINE void multiply_accumulate_k16(float (&d)[4], const unsigned (&a)[4]
 
 // D (16×8) += A (16×8) · B (8×8).
 DEVICE_INLINE void multiply_accumulate_k8(float (&d)[4], const unsigned (&a)[2], unsigned b) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b));
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
-// Four 8×8 matrices from shared memory; lane 8 i + j points at row j of matrix i, 16 bytes. A lane gets columns 2t and
-// 2t + 1 of row g of each; transposed, rows 2t and 2t + 1 of column g.
+// Four 8×8 matrices from shared memory; lane 8 i + j points at row j of matrix i, 16 bytes. A lane gets columns 2t and 2t + 1 of row g of
+// each; transposed, rows 2t and 2t + 1 of column g.
 DEVICE_INLINE void load_matrices(unsigned (&to)[4], const bfloat16 *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])

@@ -1,10 +1,9 @@
-// Images of a caller, uint8 or f32, to the network's input. One block per sample; each thread makes every 128th
-// pixel. Where the step has more samples than there are images, the last image again.
+// Images of a caller, uint8 or f32, to the network's input. One block per sample; each thread makes every 128th pixel. Where the step has
+// more samples than there are images, the last image again.
 #include "numbers.cuh"
 #include "step_state.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
-// in the same order.
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct GatherImages {
     const StepState *state;
     T *x;
@@ -43,8 +42,8 @@ template <typename T> DEVICE_INLINE void gather_images(const GatherImages<T> &p)
 
 KERNELS(gather_images, GatherImages, 128)
 
-// A step over images that are not a dataset: (rows, 28, 28) of uint8 or f32 wherever the caller has them. What the
-// step reads comes as parameters, which a launch copies, so that the host need not wait before it describes the next.
+// A step over images that are not a dataset: (rows, 28, 28) of uint8 or f32 wherever the caller has them. What the step reads comes as
+// parameters, which a launch copies, so that the host need not wait before it describes the next.
 KERNEL(32) begin_image_step(BeginImageStep p) {
     if (threadIdx.x == 0) {
         p.state->pixels = p.images;

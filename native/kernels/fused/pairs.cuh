@@ -1,7 +1,7 @@
 // Two neighbouring bfloat16 in one register, the first in the lower half (sm_90 and newer).
 #pragma once
 
-#include "numbers.cuh"
+#include "../common/numbers.cuh"
 
 DEVICE_INLINE float low_half(unsigned pair) { return bits_float(pair << 16); }
 DEVICE_INLINE float high_half(unsigned pair) { return bits_float(pair & 0xFFFF0000u); }

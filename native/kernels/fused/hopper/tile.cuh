@@ -1,31 +1,31 @@
 // What products of warpgroups read: an image and a layer's weights in shared memory, in blocks of eight by eight.
 #pragma once
 
-#include "../fused/masked_gradient.cuh"
-#include "../warpgroup.cuh"
+#include "../masked_gradient.cuh"
+#include "warpgroup.cuh"
 
-// Which pooled pixel is made in whose place. Where eight threads make two of them, and so pixels that lie four apart,
-// these lie in different banks if neighbouring octets of channels do: of four pooled pixels, the third is the second.
+// Which pooled pixel is made in whose place. Where eight threads make two of them, and so pixels that lie four apart, these lie in
+// different banks if neighbouring octets of channels do: of four pooled pixels, the third is the second.
 DEVICE_INLINE Place every_second(const Place &place) {
     const unsigned column = (unsigned)place.column;
     return {place.row, (int)(column < 12 ? (column & ~3u) + (column & 1) * 2 + (column >> 1 & 1) : column)};
 }
 
-// A convolution to 64 channels makes the rows of an image one by one: 64 is how many rows a left factor has. One to 32
-// makes two at a time, each its own 32 of them: from four rows of the input, the windows of both.
+// A convolution to 64 channels makes the rows of an image one by one: 64 is how many rows a left factor has. One to 32 makes two at a time,
+// each its own 32 of them: from four rows of the input, the windows of both.
 template <int Out> constexpr int rows_at_once = 64 / Out;
 
-// What a convolution to Out channels reads: an image, channels in eights, for each eight a plane of pixels of sixteen
-// bytes; where two rows are made at once, the even rows come before the odd ones, so that those which all pairs see
-// alike follow each other. Eight neighbours of a row are one block of a product, from whichever pixel on: each view
-// that the windows have of the image is an address. The border is zeros, left, above and below, and the columns right
-// of the image; in the last ones a view shows the row below, and nobody asks for what is made of that.
+// What a convolution to Out channels reads: an image, channels in eights, for each eight a plane of pixels of sixteen bytes; where two rows
+// are made at once, the even rows come before the odd ones, so that those which all pairs see alike follow each other. Eight neighbours of
+// a row are one block of a product, from whichever pixel on: each view that the windows have of the image is an address. The border is
+// zeros, left, above and below, and the columns right of the image; in the last ones a view shows the row below, and nobody asks for what
+// is made of that.
 template <int Side, int Channels, int Out, int Apart = Channels == 64 ? 3 : 2> struct Planes {
     static constexpr int side = Side, channels = Channels, octets = Channels / 8, in_turn = 1;
     static constexpr unsigned turn = rows_at_once<Out>;
     static constexpr int columns = (Side + 15) / 16 * 16;
-    // Neighbouring planes begin in other banks: 48 bytes on for eight of them; for four, by what is written together:
-    // four pixels of which a thread has four channels, two pixels, or two that are every_second.
+    // Neighbouring planes begin in other banks: 48 bytes on for eight of them; for four, by what is written together: four pixels of which
+    // a thread has four channels, two pixels, or two that are every_second.
     static constexpr int pixels = (Side + 2) * columns + Apart;
     static constexpr unsigned plane_bytes = 16 * pixels;
     static constexpr int elements = 8 * pixels * octets;
@@ -41,8 +41,8 @@ template <int Side, int Channels, int Out, int Apart = Channels == 64 ? 3 : 2> s
     }
     DEVICE_INLINE static Place pooled(const Place &place) { return octets == 4 ? every_second(place) : place; }
 
-    // Eight pixels of a row, and of those that follow, as columns of the right factor; sixteen channels to be summed
-    // over. first_row: of those that are made at once.
+    // Eight pixels of a row, and of those that follow, as columns of the right factor; sixteen channels to be summed over. first_row: of
+    // those that are made at once.
     DEVICE_INLINE MatrixDescriptor strips_by_channels(int first_row, int column) const {
         return MatrixDescriptor::of(data + 8 * (first_row * columns + column), plane_bytes, 16 * columns);
     }
@@ -68,9 +68,8 @@ struct GradientPlanes {
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, plane_bytes); }
 };
 
-// Fourteen rows of an image of 28 by 28 and 32 channels, row by row: of each row the channels in eights. So the
-// channels of rows that follow each other are the 64 rows of a left factor for two of them, or the columns of a right
-// one for more.
+// Fourteen rows of an image of 28 by 28 and 32 channels, row by row: of each row the channels in eights. So the channels of rows that
+// follow each other are the 64 rows of a left factor for two of them, or the columns of a right one for more.
 template <bool Border, int Pad> struct RowPlanes {
     static constexpr int side = 28, channels = 32, octets = 4, in_turn = 1, border = Border ? 1 : 0;
     static constexpr int pixels = 32 + Pad; // of each eight channels of a row
@@ -82,8 +81,7 @@ template <bool Border, int Pad> struct RowPlanes {
 
     // Row and column of the image count from 1, for it may have a border.
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
-        return data + 8 * (((row - 1 - first_row + border) * octets + channel / 8) * pixels + column - 1 + border) +
-               channel % 8;
+        return data + 8 * (((row - 1 - first_row + border) * octets + channel / 8) * pixels + column - 1 + border) + channel % 8;
     }
     DEVICE_INLINE static Place pooled(const Place &place) { return every_second(place); }
 
@@ -91,16 +89,14 @@ template <bool Border, int Pad> struct RowPlanes {
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, octet_bytes); }
 };
 
-// An image of 28 by 28 and 32 channels in shared memory, before pooling, with room between its pixels: so much that two
-// neighbouring quads lie in different banks, or two that are every_second.
+// An image of 28 by 28 and 32 channels in shared memory, before pooling, with room between its pixels: so much that two neighbouring quads
+// lie in different banks, or two that are every_second.
 template <int Pitch> struct Unpooled {
     static constexpr int side = 28, channels = 32, octets = 4, in_turn = 1, pitch = Pitch;
 
     bfloat16 *data;
 
-    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const {
-        return data + ((row - 1) * side + column - 1) * pitch + channel;
-    }
+    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const { return data + ((row - 1) * side + column - 1) * pitch + channel; }
     DEVICE_INLINE static Place pooled(const Place &place) { return place; }
 };
 
@@ -119,10 +115,9 @@ template <int Threads> DEVICE_INLINE void clear(bfloat16 *data, int elements) {
     }
 }
 
-// Weights of a convolution as left factors of 64 by 16: for each row of the input that the rows made at once see, each
-// of the window's columns and sixteen channels. Row r at once has the weights of the window's row y where the input's
-// is r + y, and zeros elsewhere. What a lane has of a fragment (Weights, convolution.cuh) is what it has here, and
-// channels of sums stand in the same order.
+// Weights of a convolution as left factors of 64 by 16: for each row of the input that the rows made at once see, each of the window's
+// columns and sixteen channels. Row r at once has the weights of the window's row y where the input's is r + y, and zeros elsewhere. What a
+// lane has of a fragment (Weights, convolution.cuh) is what it has here, and channels of sums stand in the same order.
 template <int In, int Out> struct SharedWeights {
     static constexpr int turn = rows_at_once<Out>, input_rows = 2 + turn, steps = In / 16;
     static constexpr int elements = input_rows * 3 * In * 64;
@@ -176,24 +171,21 @@ template <int In, int Out> struct SharedWeights {
     }
 };
 
-// Quads of rows of an image, each by the thread that fill_pooled_gradient or pool_octet gives it to, to where they lie
-// in `to`. T is the tile that is made of it, or the one before pooling.
-template <int Threads, class T, class To>
-DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &rows) {
+// Quads of rows of an image, each by the thread that fill_pooled_gradient or pool_octet gives it to, to where they lie in `to`. T is the
+// tile that is made of it, or the one before pooling.
+template <int Threads, class T, class To> DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &rows) {
     for_pooled<Threads, T>(rows, [&](const Place &pooled, int octet) {
         const int row = pooled.row * 2, column = pooled.column * 2;
         const bfloat16 *from = image + (row * T::side + column) * T::channels + 8 * octet;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            copy_async(to.at(row + k / 2 + 1, column + k % 2 + 1, 8 * octet),
-                       from + (k / 2 * T::side + k % 2) * T::channels);
+            copy_async(to.at(row + k / 2 + 1, column + k % 2 + 1, 8 * octet), from + (k / 2 * T::side + k % 2) * T::channels);
         }
     });
 }
 
 // Pooled octets that go with them.
-template <int Threads, class T>
-DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const Rows &rows) {
+template <int Threads, class T> DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const Rows &rows) {
     for_pooled<Threads, T>(rows, [&](const Place &place, int octet) {
         const int at = pooled_element<T>(place, octet);
         copy_async(shared + at, pooled + at);
@@ -205,15 +197,14 @@ struct Nothing {
     DEVICE_INLINE void operator()(int, int) const {}
 };
 
-// The samples of a block, one after another. While the tensor cores multiply one, threads use what came of the one
-// before, and make the next: fetch(n) asks for what the thread will itself use of sample n, so that there is one
-// barrier a sample; make(n, which) makes its tiles, one pair of two, from that and from what fetch_in_place(n, which)
-// has asked for, which lies where they will be; begin(which) begins its products, take(n) waits for them, and use(n)
-// uses them. To be called when a barrier has set the tiles free and the first sample is being fetched.
+// The samples of a block, one after another. While the tensor cores multiply one, threads use what came of the one before, and make the
+// next: fetch(n) asks for what the thread will itself use of sample n, so that there is one barrier a sample; make(n, which) makes its
+// tiles, one pair of two, from that and from what fetch_in_place(n, which) has asked for, which lies where they will be; begin(which)
+// begins its products, take(n) waits for them, and use(n) uses them. To be called when a barrier has set the tiles free and the first
+// sample is being fetched.
 template <class Fetch, class Make, class Begin, class Take, class Use, class InPlace = Nothing>
-DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin,
-                                    const Take &take, const Use &use, int first = (int)blockIdx.x,
-                                    int stride = (int)gridDim.x, const InPlace &fetch_in_place = {}) {
+DEVICE_INLINE void for_every_sample(int samples, const Fetch &fetch, const Make &make, const Begin &begin, const Take &take, const Use &use,
+                                    int first = (int)blockIdx.x, int stride = (int)gridDim.x, const InPlace &fetch_in_place = {}) {
     const auto prepare = [&](int n, int which) {
         if (n < samples) {
             wait_for_copies();

@@ -1,6 +1,5 @@
-// Philox4x32-10, counter-based random numbers: the same words as src/CudnnDigits/Numerics/Philox.cs draws, so that a
-// GPU and a CPU augment and drop alike. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
-// 3", SC 2011.
+// Philox4x32-10, counter-based random numbers: the same words as src/CudnnDigits/Numerics/Philox.cs draws, so that a GPU and a CPU augment
+// and drop alike. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 //
 // Key = (low, high half of the seed); counter = (word index / 4, sample, epoch, purpose).
 #pragma once
@@ -14,8 +13,7 @@ struct PhiloxBlock {
 // Of dropout, plus which of the network's dropout layers it is: RandomPurpose in Philox.cs.
 constexpr unsigned dropout_purpose = 16;
 
-DEVICE_INLINE PhiloxBlock philox_block(unsigned long long seed, unsigned block, unsigned sample, unsigned epoch,
-                                       unsigned purpose) {
+DEVICE_INLINE PhiloxBlock philox_block(unsigned long long seed, unsigned block, unsigned sample, unsigned epoch, unsigned purpose) {
     PhiloxBlock c = {block, sample, epoch, purpose};
     unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
     for (int round = 0; round < 10; ++round) {

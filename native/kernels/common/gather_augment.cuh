@@ -1,6 +1,5 @@
-// The beginning of a step over a dataset: uint8 pixels of its samples to the network's input, pixel/255, rotated,
-// shifted, zoomed and distorted on the way; and the step's state moves on. The map and the sampling are those of
-// AugmentationSpec and Cpu/GatherAugment.
+// The beginning of a step over a dataset: uint8 pixels of its samples to the network's input, pixel/255, rotated, shifted, zoomed and
+// distorted on the way; and the step's state moves on. The map and the sampling are those of AugmentationSpec and Cpu/GatherAugment.
 #pragma once
 
 #include "numbers.cuh"
@@ -24,8 +23,7 @@ struct Displacement {
     float x, y;
 };
 
-// A digit in shared memory, pixel/255, with a border of background: 1 before, 2 after, so that any clamped sample stays
-// inside.
+// A digit in shared memory, pixel/255, with a border of background: 1 before, 2 after, so that any clamped sample stays inside.
 struct Picture {
     static constexpr int side = 28, pitch = 32, elements = (side + 3) * pitch;
 
@@ -81,8 +79,8 @@ DEVICE_INLINE AffineMap draw_map(const Gathering &gathering, unsigned row, unsig
     return {xx, xy, centre - xx * from_x - xy * from_y, centre + xy * from_x - xx * from_y};
 }
 
-// The grid of elastic distortion in shared memory: 5×5 displacements along x, then as many along y. Between the knots
-// lies Keys' cubic convolution (1981, a = -1/2), as in Cpu/GatherAugment.
+// The grid of elastic distortion in shared memory: 5×5 displacements along x, then as many along y. Between the knots lies Keys' cubic
+// convolution (1981, a = -1/2), as in Cpu/GatherAugment.
 struct ElasticGrid {
     static constexpr int knots = 5, blocks = (2 * knots * knots + 3) / 4, elements = 4 * blocks;
 
@@ -131,11 +129,10 @@ struct ElasticGrid {
     }
 };
 
-// Sample n of the step that begins, by all threads of a block: each pixel of the input is given to put(i, value).
-// Between clearing the picture and this lies a barrier, and so it does between this and the next time.
+// Sample n of the step that begins, by all threads of a block: each pixel of the input is given to put(i, value). Between clearing the
+// picture and this lies a barrier, and so it does between this and the next time.
 template <class Put>
-DEVICE_INLINE void gather_augment(const StepState *state, int n, const Gathering &gathering, const Picture &picture,
-                                  const Put &put) {
+DEVICE_INLINE void gather_augment(const StepState *state, int n, const Gathering &gathering, const Picture &picture, const Put &put) {
     __shared__ AffineMap map;
     __shared__ float knots[ElasticGrid::elements];
     const ElasticGrid grid{knots};

@@ -20,6 +20,4 @@ DEVICE_INLINE unsigned shuffle_from(unsigned value, int source) {
     return other;
 }
 
-DEVICE_INLINE float shuffle_from(float value, int source) {
-    return bits_float(shuffle_from(float_bits(value), source));
-}
+DEVICE_INLINE float shuffle_from(float value, int source) { return bits_float(shuffle_from(float_bits(value), source)); }

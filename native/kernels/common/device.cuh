@@ -1,5 +1,5 @@
-// The only place that knows which compiler is reading: nvcc, clang without any CUDA SDK, or a host C++ compiler, which
-// gets the functions of numbers.cuh and philox.cuh for their tests.
+// The only place that knows which compiler is reading: nvcc, clang without any CUDA SDK, or a host C++ compiler, which gets the functions
+// of numbers.cuh and philox.cuh for their tests.
 #pragma once
 
 #if defined(__CUDACC__) || defined(__CUDA__)
@@ -19,30 +19,28 @@
 alignas(16) extern __shared__ unsigned char dynamic_shared_memory[];
 
 // Device addresses travel in StepState as integers, so that a captured graph does not depend on where the data lie.
-template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address) {
-    return reinterpret_cast<T *>(address);
-}
+template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address) { return reinterpret_cast<T *>(address); }
 
-// A kernel for blocks of so many threads; where it is said, of which so many shall fit on a multiprocessor.
-// Its name must be no device function's: nvcc would call the kernel, and refuse to.
+// A kernel for blocks of so many threads; where it is said, of which so many shall fit on a multiprocessor. Its name must be no device
+// function's: nvcc would call the kernel, and refuse to.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 // A kernel for each type that activations have, from the device function of its name.
-#define KERNELS(name, Parameters, ...)                                                                                 \
-    KERNEL(__VA_ARGS__) name##_f32(Parameters<float> p) { name(p); }                                                   \
+#define KERNELS(name, Parameters, ...)                                                                                                     \
+    KERNEL(__VA_ARGS__) name##_f32(Parameters<float> p) { name(p); }                                                                       \
     KERNEL(__VA_ARGS__) name##_bf16(Parameters<bfloat16> p) { name(p); }
 
 // A number that the host needs to launch kernels: src/CudnnDigits/Cuda/KernelSource.cs reads it from the PTX.
-#define PUBLISH(name, ...)                                                                                             \
-    extern "C" {                                                                                                       \
-    __device__ unsigned name = __VA_ARGS__;                                                                            \
+#define PUBLISH(name, ...)                                                                                                                 \
+    extern "C" {                                                                                                                           \
+    __device__ unsigned name = __VA_ARGS__;                                                                                                \
     }
 
 // Dynamic shared memory of a block of a kernel, in elements of two bytes.
 #define SHARED_MEMORY(kernel, ...) PUBLISH(kernel##_shared_bytes, 2 * (__VA_ARGS__))
 
-// Counts on, after `most` from 0 again; what the counter was before. No two threads get the same. What the thread
-// wrote, or saw written before a barrier, is there for whoever counts after it.
+// Counts on, after `most` from 0 again; what the counter was before. No two threads get the same. What the thread wrote, or saw written
+// before a barrier, is there for whoever counts after it.
 DEVICE_INLINE unsigned count_on(unsigned *counter, unsigned most) {
     unsigned before;
     asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(most) : "memory");

@@ -1,8 +1,7 @@
 // Bias, ReLU and dropout in one pass, forward and backward. Activations are (samples, size), channels last.
-#include "dropout.cuh"
+#include "../common/dropout.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
-// in the same order.
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct ActivationForward {
     const StepState *state;
     const T *y;
@@ -69,22 +68,20 @@ template <typename T> DEVICE_INLINE void activation_forward(const ActivationForw
     }
 }
 
-// dZ to dY in place: what is above 0 was kept and active, so z is its own mask. Where sums are asked for, also the sum
-// of dY over a stretch of rows, per channel: sums is (gridDim.y, channels), added up by column_sums.
+// dZ to dY in place: what is above 0 was kept and active, so z is its own mask. Where sums are asked for, also the sum of dY over a stretch
+// of rows, per channel: sums is (gridDim.y, channels), added up by column_sums.
 template <typename T> DEVICE_INLINE void activation_backward(const ActivationBackward<T> &p) {
     __shared__ float partial[groups][lanes];
     const long long count = (long long)p.rows * p.channels;
     if (!p.sums && count % 4 == 0) { // nothing depends on the channel: four neighbours a thread
         constexpr int threads = lanes * groups;
         const long long threads_of_grid = (long long)gridDim.x * gridDim.y * threads;
-        for (long long i = (blockIdx.y * gridDim.x + blockIdx.x) * threads + threadIdx.x; i < count / 4;
-             i += threads_of_grid) {
+        for (long long i = (blockIdx.y * gridDim.x + blockIdx.x) * threads + threadIdx.x; i < count / 4; i += threads_of_grid) {
             const Four<T> active = reinterpret_cast<const Four<T> *>(p.z)[i];
             Four<T> gradient = reinterpret_cast<Four<T> *>(p.dz)[i];
 #pragma unroll
             for (int k = 0; k < 4; ++k) {
-                gradient.v[k] =
-                    from_float<T>(to_float(active.v[k]) > 0 ? to_float(gradient.v[k]) * p.keep_scale : 0.0f);
+                gradient.v[k] = from_float<T>(to_float(active.v[k]) > 0 ? to_float(gradient.v[k]) * p.keep_scale : 0.0f);
             }
             reinterpret_cast<Four<T> *>(p.dz)[i] = gradient;
         }

@@ -1,6 +1,6 @@
 // Gradients of data, as in fused/backward_data.cu.
-#include "../fused/first_layer_gradient.cuh"
-#include "../fused/parameters.cuh"
+#include "../first_layer_gradient.cuh"
+#include "../parameters.cuh"
 #include "convolution.cuh"
 
 namespace {
@@ -41,8 +41,7 @@ template <int Out, bool Pooled> struct BackwardDataOf14 {
             [&](int, int which) {
                 const Packed<Gradient> y{next_y};
                 if constexpr (Pooled) {
-                    fill_pooled_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients,
-                                                              Tile<14, 64>::all());
+                    fill_pooled_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients, Tile<14, 64>::all());
                 } else {
                     fill_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients, Tile<14, 64>::all());
                 }
@@ -70,8 +69,8 @@ SHARED_MEMORY(conv3_backward_data, BackwardDataOf14<32, false>::elements)
 KERNEL(512, 1) conv3_backward_data(ConvBackwardData p) { BackwardDataOf14<32, false>::run(p); }
 
 // y2, du2 → the whole backward pass of the first layer.
-SHARED_MEMORY(conv2_backward_data, SharedWeights<32, 32>::elements + 2 * Planes<28, 32, 32, 1>::elements +
-                                       3 * ImageTile::elements + 196 * 32)
+SHARED_MEMORY(conv2_backward_data,
+              SharedWeights<32, 32>::elements + 2 * Planes<28, 32, 32, 1>::elements + 3 * ImageTile::elements + 196 * 32)
 KERNEL(512, 1) conv2_backward_data(Conv2BackwardData p) {
     using Gradient = Planes<28, 32, 32, 1>;
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
@@ -112,14 +111,12 @@ KERNEL(512, 1) conv2_backward_data(Conv2BackwardData p) {
             const unsigned inside = gradient1.inside(conv.column());
 #pragma unroll
             for (int strip = 0; strip < conv.strips; ++strip) {
-                gradient1.add(first, windows, (conv.row(strip) - conv.row(0)) * ImageTile::columns, inside,
-                              conv.made[strip].w);
+                gradient1.add(first, windows, (conv.row(strip) - conv.row(0)) * ImageTile::columns, inside, conv.made[strip].w);
             }
             used = used == 2 ? 0 : used + 1;
         },
         (int)blockIdx.x, (int)gridDim.x, [&](int n, int which) { // there is no room to fetch y2 ahead
-            fetch_quads<convolution_threads, Gradient>(p.y2 + (long long)n * (784 * 32), tiles.of(which),
-                                                       Tile<28, 32>::all());
+            fetch_quads<convolution_threads, Gradient>(p.y2 + (long long)n * (784 * 32), tiles.of(which), Tile<28, 32>::all());
         });
     gradient1.finish<convolution_threads>(weights1, of_layer1, p.norm1, p.moments, p.d_w1);
 }

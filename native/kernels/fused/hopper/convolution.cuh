@@ -8,8 +8,8 @@ constexpr int convolution_threads = 4 * warpgroup_threads;
 template <class T, int Out> struct WarpgroupConvolution {
     static constexpr int Side = T::side, In = T::channels;
 
-    // A warpgroup takes one strip of eight columns, of all rows that are made (or pairs of them), or of half. Where
-    // that is too little for four, two do nothing.
+    // A warpgroup takes one strip of eight columns, of all rows that are made (or pairs of them), or of half. Where that is too little for
+    // four, two do nothing.
     static constexpr int across = T::columns / 8, rows = Side / T::turn, groups = rows * across % 28 == 0 ? 4 : 2,
                          strips = rows * across / groups;
 
@@ -25,8 +25,7 @@ template <class T, int Out> struct WarpgroupConvolution {
             return;
         }
         begin_products();
-        const MatrixDescriptor pixels = tile.strips_by_channels(first_row(), column()).here(),
-                               first = weights.first().here();
+        const MatrixDescriptor pixels = tile.strips_by_channels(first_row(), column()).here(), first = weights.first().here();
 #pragma unroll
         for (int row = 0; row < SharedWeights<In, Out>::input_rows; ++row) {
 #pragma unroll
@@ -34,16 +33,15 @@ template <class T, int Out> struct WarpgroupConvolution {
 #pragma unroll
                 for (int step = 0; step < SharedWeights<In, Out>::steps; ++step) {
                     multiply_async(sums, first.plus(weights.offset(row, x, step)),
-                                   pixels.plus(16 * (unsigned)T::pixel(row, x) + 2 * step * T::plane_bytes),
-                                   row + x + step > 0);
+                                   pixels.plus(16 * (unsigned)T::pixel(row, x) + 2 * step * T::plane_bytes), row + x + step > 0);
                 }
             }
         }
         end_products();
     }
 
-    // By all, also those that do not multiply: where some wait and others do not, ptxas of CUDA 13 has each product
-    // wait for the one before.
+    // By all, also those that do not multiply: where some wait and others do not, ptxas of CUDA 13 has each product wait for the one
+    // before.
     DEVICE_INLINE void take() {
         wait_for_products();
         settle(sums);
@@ -62,13 +60,11 @@ template <class T, int Out> struct WarpgroupConvolution {
     DEVICE_INLINE static int row(int strip) { return (first_row() + strip) * T::turn + warp() % 4 / (4 / T::turn); }
     DEVICE_INLINE static int column() { return warpgroup() % across * 8; }
 
-    // A lane's pixel and its four channels of an image (Side, Side, Out), once sums are by_pixel: of the first strip.
-    // The next ones are a distance apart, which costs no register.
+    // A lane's pixel and its four channels of an image (Side, Side, Out), once sums are by_pixel: of the first strip. The next ones are a
+    // distance apart, which costs no register.
     static constexpr int distance = T::turn * Side * Out;
     DEVICE_INLINE static int pixel() { return column() + (lane() >> 2); }
-    DEVICE_INLINE static int place(int pixel) {
-        return (row(0) * Side + pixel) * Out + warp() % (Out / 16) * 16 + 4 * (lane() & 3);
-    }
+    DEVICE_INLINE static int place(int pixel) { return (row(0) * Side + pixel) * Out + warp() % (Out / 16) * 16 + 4 * (lane() & 3); }
 };
 
 // y of the layer, and what it adds to the layer's statistics.
@@ -132,10 +128,9 @@ template <class T, int Out> struct GradientBelow {
             bfloat16 *to = du + conv.place(conv.pixel());
 #pragma unroll
             for (int strip = 0; strip < Convolution::strips; ++strip) {
-                const float gradient[4] = {element(turned[strip], 0), element(turned[strip], 1),
-                                           element(turned[strip], 2), element(turned[strip], 3)};
-                *reinterpret_cast<FourChannels *>(to + strip * conv.distance) =
-                    masking.apply(gradient, y[strip], keep_scale);
+                const float gradient[4] = {element(turned[strip], 0), element(turned[strip], 1), element(turned[strip], 2),
+                                           element(turned[strip], 3)};
+                *reinterpret_cast<FourChannels *>(to + strip * conv.distance) = masking.apply(gradient, y[strip], keep_scale);
             }
         }
     }

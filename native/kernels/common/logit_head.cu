@@ -1,5 +1,5 @@
-// The end of a network whose hidden layer the kernels of hidden_head.cu do not take: it begins with the product y
-// (N, classes) of the last dense layer, to which only the bias is still to be added.
+// The end of a network whose hidden layer the kernels of hidden_head.cu do not take: it begins with the product y (N, classes) of the last
+// dense layer, to which only the bias is still to be added.
 #include "head.cuh"
 
 template <typename T> struct LogitHeadTraining {
@@ -22,9 +22,7 @@ struct LogitHead {
     DEVICE_INLINE explicit LogitHead(const float *of_classes) : bias(lane() < classes ? of_classes[lane()] : 0.0f) {}
 
     // Lane c gets the logit of class c.
-    DEVICE_INLINE float logit(const float *y, int n) const {
-        return lane() < classes ? y[(long long)n * classes + lane()] + bias : 0.0f;
-    }
+    DEVICE_INLINE float logit(const float *y, int n) const { return lane() < classes ? y[(long long)n * classes + lane()] + bias : 0.0f; }
 };
 
 template <typename T> DEVICE_INLINE void logit_head_training(const LogitHeadTraining<T> &p) {

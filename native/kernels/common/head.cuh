@@ -1,5 +1,5 @@
-// What both ends of the network share: softmax, cross-entropy, the sums over a batch, and the logits of a prediction. A
-// warp takes a sample at a time.
+// What both ends of the network share: softmax, cross-entropy, the sums over a batch, and the logits of a prediction. A warp takes a sample
+// at a time.
 #pragma once
 
 #include "last_block.cuh"
@@ -7,8 +7,8 @@
 #include "step_state.cuh"
 #include "warp.cuh"
 
-// Where training leaves its results: logits (N, classes), a block's sums of gradients in partial (blocks, columns), and
-// its loss and hits in outcome (blocks, 2).
+// Where training leaves its results: logits (N, classes), a block's sums of gradients in partial (blocks, columns), and its loss and hits
+// in outcome (blocks, 2).
 struct HeadResults {
     StepState *state;
     float *logits, *partial;
@@ -29,8 +29,8 @@ struct LossSums {
     double loss = 0;
     unsigned correct = 0;
 
-    // Adds a sample with these logits, lane c having its own of class c. Lane c gets the gradient of the batch's mean
-    // loss by that logit; scale is 1 / samples. For the smoothing of labels see Cpu/SoftmaxCrossEntropy.
+    // Adds a sample with these logits, lane c having its own of class c. Lane c gets the gradient of the batch's mean loss by that logit;
+    // scale is 1 / samples. For the smoothing of labels see Cpu/SoftmaxCrossEntropy.
     DEVICE_INLINE float add(float own, const float (&all)[classes], int label, float scale, double smoothing) {
         int best = 0;
         float most = all[0], of_label = all[0], sum = 0;
@@ -115,8 +115,7 @@ DEVICE_INLINE void add_outcome(const HeadResults &to, const LossSums &sums) {
     }
 }
 
-// A prediction's logits to where the host or the caller will read them: row first + n. What fills up the last batch is
-// left out.
+// A prediction's logits to where the host or the caller will read them: row first + n. What fills up the last batch is left out.
 DEVICE_INLINE void store_prediction(const StepState *state, int n, float own) {
     if (lane() < classes && state->first + (unsigned)n < state->rows) {
         const long long row = (long long)state->first + n;

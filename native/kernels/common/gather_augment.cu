@@ -13,8 +13,8 @@ namespace {
 // For a prediction, pixels as they are.
 template <typename T> DEVICE_INLINE void gather(const StepState *state, T *to) {
     constexpr int pixels = Picture::side * Picture::side;
-    const unsigned char *image = device_pointer<const unsigned char>(state->pixels) +
-                                 (long long)dataset_row(state, state->next, (int)blockIdx.x) * pixels;
+    const unsigned char *image =
+        device_pointer<const unsigned char>(state->pixels) + (long long)dataset_row(state, state->next, (int)blockIdx.x) * pixels;
     for (int i = (int)threadIdx.x; i < pixels; i += (int)blockDim.x) {
         to[i] = from_float<T>((float)image[i] / 255.0f);
     }

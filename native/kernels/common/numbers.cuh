@@ -1,11 +1,11 @@
-// The number formats of activations, and the few functions a kernel needs of libm. Each is a short series from
-// arithmetic that every compiler rounds alike; clang without an SDK has no libm for the device.
+// The number formats of activations, and the few functions a kernel needs of libm. Each is a short series from arithmetic that every
+// compiler rounds alike; clang without an SDK has no libm for the device.
 #pragma once
 
 #include "device.cuh"
 
-// bfloat16: the upper half of a float. Widened and narrowed by integer operations, so that the PTX runs on GPUs that
-// have no such instructions.
+// bfloat16: the upper half of a float. Widened and narrowed by integer operations, so that the PTX runs on GPUs that have no such
+// instructions.
 struct bfloat16 {
     unsigned short bits;
 };
@@ -45,8 +45,7 @@ DEVICE_INLINE float exp_nonpositive(float x) {
     return sum * bits_float((unsigned)((int)n + 127) << 23);
 }
 
-// ln x for normal x > 0: e · ln 2 + 2 artanh((m − 1) / (m + 1)) with m between 1/√2 and √2, to s^9 (next term below
-// 1e-9).
+// ln x for normal x > 0: e · ln 2 + 2 artanh((m − 1) / (m + 1)) with m between 1/√2 and √2, to s^9 (next term below 1e-9).
 DEVICE_INLINE float log_positive(float x) {
     const unsigned u = float_bits(x);
     int exponent = (int)(u >> 23) - 127;
@@ -64,8 +63,7 @@ DEVICE_INLINE float log_positive(float x) {
     return fused_multiply_add((float)exponent, 0.693147181f, log_m);
 }
 
-// Sine and cosine for |x| <= 4: a quarter turn at a time, Taylor to r^11 and r^10 on |r| <= π/4 (next terms below
-// 3e-8).
+// Sine and cosine for |x| <= 4: a quarter turn at a time, Taylor to r^11 and r^10 on |r| <= π/4 (next terms below 3e-8).
 DEVICE_INLINE void sin_cos(float x, float *sine, float *cosine) {
     const float quarter = nearest(x * 0.636619772f);
     float r = fused_multiply_add(quarter, -1.5703125f, x); // π/2 in two parts, the first exact in 8 bits

@@ -1,10 +1,9 @@
-// Max-pooling of 2 by 2 (stride 2, what is left over is left out), bias, ReLU and dropout in one pass, forward and
-// backward. Activations are (samples, height, width, channels); 256 is a multiple of channels / 4. A thread has the
-// same four channels of one window after the other.
-#include "dropout.cuh"
+// Max-pooling of 2 by 2 (stride 2, what is left over is left out), bias, ReLU and dropout in one pass, forward and backward. Activations
+// are (samples, height, width, channels); 256 is a multiple of channels / 4. A thread has the same four channels of one window after the
+// other.
+#include "../common/dropout.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
-// in the same order.
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct PoolActivationForward {
     const StepState *state;
     const T *x;
@@ -52,12 +51,10 @@ template <typename T> DEVICE_INLINE void pool_activation_forward(const PoolActiv
     }
     for (unsigned window = mine.first; window < (unsigned)p.samples * windows; window += mine.stride) {
         const unsigned n = window / windows, at = window % windows, row = at / columns, column = at % columns;
-        const Four<T> *corner =
-            reinterpret_cast<const Four<T> *>(p.x) +
-            ((unsigned long long)n * p.height * p.width + 2 * row * (unsigned)p.width + 2 * column) * mine.quads +
-            mine.quad;
-        const Four<T> all[4] = {corner[0], corner[mine.quads], corner[p.width * mine.quads],
-                                corner[(p.width + 1) * mine.quads]};
+        const Four<T> *corner = reinterpret_cast<const Four<T> *>(p.x) +
+                                ((unsigned long long)n * p.height * p.width + 2 * row * (unsigned)p.width + 2 * column) * mine.quads +
+                                mine.quad;
+        const Four<T> all[4] = {corner[0], corner[mine.quads], corner[p.width * mine.quads], corner[(p.width + 1) * mine.quads]};
         unsigned words[4];
         p.dropout.words(at * mine.quads + mine.quad, p.state, (int)n, words);
         Four<T> four;
@@ -75,22 +72,20 @@ template <typename T> DEVICE_INLINE void pool_activation_forward(const PoolActiv
     }
 }
 
-// dZ to dX: what is above 0 was kept and active, so z is its mask; the first of the greatest in a window has the
-// gradient, and all others 0, those in no window too. Where sums are asked for, also the sum of the masked dZ over the
-// windows of a block, per channel: sums is (blocks, channels), added up by column_sums.
+// dZ to dX: what is above 0 was kept and active, so z is its mask; the first of the greatest in a window has the gradient, and all others
+// 0, those in no window too. Where sums are asked for, also the sum of the masked dZ over the windows of a block, per channel: sums is
+// (blocks, channels), added up by column_sums.
 template <typename T> DEVICE_INLINE void pool_activation_backward(const PoolActivationBackward<T> &p) {
     __shared__ Four<float> partial[pool_threads];
     const PoolThread mine = PoolThread::of(p.channels);
-    const unsigned rows = (unsigned)p.height / 2, columns = (unsigned)p.width / 2,
-                   all_rows = (unsigned)(p.height + 1) / 2, all_columns = (unsigned)(p.width + 1) / 2,
-                   windows = all_rows * all_columns;
+    const unsigned rows = (unsigned)p.height / 2, columns = (unsigned)p.width / 2, all_rows = (unsigned)(p.height + 1) / 2,
+                   all_columns = (unsigned)(p.width + 1) / 2, windows = all_rows * all_columns;
     const unsigned distances[4] = {0, mine.quads, (unsigned)p.width * mine.quads, (unsigned)(p.width + 1) * mine.quads};
     Four<float> sum = {};
     for (unsigned window = mine.first; window < (unsigned)p.samples * windows; window += mine.stride) {
         const unsigned n = window / windows, at = window % windows, row = at / all_columns, column = at % all_columns;
         const unsigned long long corner =
-            ((unsigned long long)n * p.height * p.width + 2 * row * (unsigned)p.width + 2 * column) * mine.quads +
-            mine.quad;
+            ((unsigned long long)n * p.height * p.width + 2 * row * (unsigned)p.width + 2 * column) * mine.quads + mine.quad;
         Four<T> *to = reinterpret_cast<Four<T> *>(p.dx) + corner;
         if (row == rows || column == columns) { // in no window: no more than a column, or a row, of the image is there
             const Four<T> none = {};
@@ -104,10 +99,8 @@ template <typename T> DEVICE_INLINE void pool_activation_backward(const PoolActi
         }
         const Four<T> *from = reinterpret_cast<const Four<T> *>(p.x) + corner;
         const Four<T> all[4] = {from[0], from[distances[1]], from[distances[2]], from[distances[3]]};
-        const unsigned long long pooled =
-            (((unsigned long long)n * rows + row) * columns + column) * mine.quads + mine.quad;
-        const Four<T> active = reinterpret_cast<const Four<T> *>(p.z)[pooled],
-                      gradient = reinterpret_cast<const Four<T> *>(p.dz)[pooled];
+        const unsigned long long pooled = (((unsigned long long)n * rows + row) * columns + column) * mine.quads + mine.quad;
+        const Four<T> active = reinterpret_cast<const Four<T> *>(p.z)[pooled], gradient = reinterpret_cast<const Four<T> *>(p.dz)[pooled];
         Four<T> made[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {

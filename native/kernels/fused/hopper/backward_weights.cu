@@ -1,6 +1,6 @@
-// Gradients of weights, as in fused/backward_weights.cu: three warpgroups, one for each row of the window, or for each
-// column in conv2_backward_weights; what they add up stays in registers from the first image to the last.
-#include "../fused/parameters.cuh"
+// Gradients of weights, as in fused/backward_weights.cu: three warpgroups, one for each row of the window, or for each column in
+// conv2_backward_weights; what they add up stays in registers from the first image to the last.
+#include "../parameters.cuh"
 #include "tile.cuh"
 
 namespace {
@@ -19,8 +19,7 @@ template <int In> struct WarpgroupWeights {
         for (int row = 0; row < dy.side; ++row) { // sixteen pixels, of which the last two are zeros of dY
 #pragma unroll
             for (int x = 0; x < 3; ++x) {
-                multiply_transposed_async(sums[x], gradients.plus(16 * dy.columns * row),
-                                          views.plus(16 * (input.columns * row + x)), true);
+                multiply_transposed_async(sums[x], gradients.plus(16 * dy.columns * row), views.plus(16 * (input.columns * row + x)), true);
             }
         }
         end_products();
@@ -44,8 +43,7 @@ template <int In> struct WarpgroupWeights {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     const int out = warp() % 4 * 16 + g + 8 * i, tap = 3 * warpgroup() + x, in = 8 * strip + 2 * t;
-                    *reinterpret_cast<Two *>(partial + (long long)blockIdx.x * (64 * taps * In) +
-                                             (out * taps + tap) * In +
+                    *reinterpret_cast<Two *>(partial + (long long)blockIdx.x * (64 * taps * In) + (out * taps + tap) * In +
                                              in) = {{sums[x][strip][2 * i], sums[x][strip][2 * i + 1]}};
                 }
             }
@@ -76,8 +74,7 @@ template <int In, bool Pooled> struct BackwardWeightsOf14 {
         const auto fetch_next = [&](int n) {
             const bfloat16 *y = p.y + (long long)n * (196 * 64), *du = p.du + (long long)n * du_elements;
             if constexpr (Pooled) {
-                fetch_quads<weights_threads, GradientPlanes>(y, Packed<GradientPlanes, bfloat16>{next_y},
-                                                             Tile<14, 64>::all());
+                fetch_quads<weights_threads, GradientPlanes>(y, Packed<GradientPlanes, bfloat16>{next_y}, Tile<14, 64>::all());
                 fetch_pooled<weights_threads, GradientPlanes>(next_du, du, Tile<14, 64>::all());
             } else {
                 fetch<196 * 64, weights_threads>(next_y, y);
@@ -104,8 +101,7 @@ template <int In, bool Pooled> struct BackwardWeightsOf14 {
                     fill_activated_pooled<weights_threads>(input, next_below, coefficients_below, p.keep_scale);
                 }
             },
-            [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); },
-            [](int) {});
+            [&](int which) { conv.begin(tiles.of(which).dy(), tiles.of(which).input()); }, [&](int) { conv.take(); }, [](int) {});
         conv.store(p.partial);
     }
 };
@@ -120,8 +116,8 @@ KERNEL(384, 1) conv3_backward_weights(ConvBackwardWeights p) { BackwardWeightsOf
 
 namespace {
 
-// dW (32, 3, 3, 32) from two rows of dY and the four of the input that their windows see: of these pairs of rows, three
-// of four make the windows' rows. A warpgroup has a column of the window.
+// dW (32, 3, 3, 32) from two rows of dY and the four of the input that their windows see: of these pairs of rows, three of four make the
+// windows' rows. A warpgroup has a column of the window.
 struct PairsOfRows {
     using Gradient = RowPlanes<false, 1>; // apart like those of every_second
     using Input = RowPlanes<true, 4>;     // like those of four pixels of which a thread has four channels
@@ -174,17 +170,14 @@ struct PairsOfRowsTiles {
     bfloat16 *data;
 
     DEVICE_INLINE PairsOfRows::Gradient dy(int first_row) const { return {data, first_row}; }
-    DEVICE_INLINE PairsOfRows::Input input(int first_row) const {
-        return {data + PairsOfRows::Gradient::elements, first_row};
-    }
+    DEVICE_INLINE PairsOfRows::Input input(int first_row) const { return {data + PairsOfRows::Gradient::elements, first_row}; }
 };
 
 } // namespace
 
-// partial (blocks · 2, 32, 3, 3, 32). A block makes one half of its images, the upper one or the lower one; there is an
-// even number of blocks.
-SHARED_MEMORY(conv2_backward_weights,
-              2 * PairsOfRowsTiles::elements + 2 * ImageTile::elements + 14 * 28 * Unpooled<40>::pitch + 98 * 32)
+// partial (blocks · 2, 32, 3, 3, 32). A block makes one half of its images, the upper one or the lower one; there is an even number of
+// blocks.
+SHARED_MEMORY(conv2_backward_weights, 2 * PairsOfRowsTiles::elements + 2 * ImageTile::elements + 14 * 28 * Unpooled<40>::pitch + 98 * 32)
 KERNEL(384, 1) conv2_backward_weights(Conv2BackwardWeights p) {
     using Gradient = PairsOfRows::Gradient;
     using Before = Unpooled<40>;
@@ -194,8 +187,7 @@ KERNEL(384, 1) conv2_backward_weights(Conv2BackwardWeights p) {
     __shared__ SharedCoefficients of_layer2, of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     const int first = (int)blockIdx.x / 2, stride = (int)gridDim.x / 2, first_row = (int)blockIdx.x % 2 * 14;
-    const Rows made = {(unsigned)first_row, (unsigned)first_row + 14},
-               read = {made.first > 0 ? 13u : 0u, made.first > 0 ? 28u : 15u};
+    const Rows made = {(unsigned)first_row, (unsigned)first_row + 14}, read = {made.first > 0 ? 13u : 0u, made.first > 0 ? 28u : 15u};
     // As if they were whole images.
     const Before of_y2{next_y2 - first_row * Before::side * Before::pitch};
     bfloat16 *of_du2 = next_du2 - first_row / 2 * 14 * 32;
@@ -221,10 +213,9 @@ KERNEL(384, 1) conv2_backward_weights(Conv2BackwardWeights p) {
         p.samples, fetch_next,
         [&](int, int which) {
             fill_pooled_gradient<weights_threads>(tiles.of(which).dy(first_row), of_y2, of_du2, of_layer2, made);
-            fill_first_layer<weights_threads>(tiles.of(which).input(first_row), images.of(which), weights1, of_layer1,
-                                              read);
+            fill_first_layer<weights_threads>(tiles.of(which).input(first_row), images.of(which), weights1, of_layer1, read);
         },
-        [&](int which) { conv.begin(tiles.of(which).dy(first_row), tiles.of(which).input(first_row)); },
-        [&](int) { conv.take(); }, [](int) {}, first, stride);
+        [&](int which) { conv.begin(tiles.of(which).dy(first_row), tiles.of(which).input(first_row)); }, [&](int) { conv.take(); },
+        [](int) {}, first, stride);
     conv.store(p.partial);
 }

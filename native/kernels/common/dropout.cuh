@@ -8,8 +8,8 @@
 // NaN stays, so that a run that diverged says so.
 DEVICE_INLINE float relu(float x) { return x > 0 ? x : x != x ? x : 0.0f; }
 
-// Element i of a sample is dropped where word i of its stream is below the threshold, which is rate · 2^32; 0 drops
-// nothing. What is kept is scaled.
+// Element i of a sample is dropped where word i of its stream is below the threshold, which is rate · 2^32; 0 drops nothing. What is kept
+// is scaled.
 struct Dropout {
     unsigned long long seed;
     unsigned threshold, layer;
@@ -29,7 +29,5 @@ struct Dropout {
         }
     }
 
-    DEVICE_INLINE float apply(float active, unsigned word) const {
-        return word < threshold ? 0.0f : active * keep_scale;
-    }
+    DEVICE_INLINE float apply(float active, unsigned word) const { return word < threshold ? 0.0f : active * keep_scale; }
 };

@@ -1,6 +1,6 @@
-// The end of the network in one kernel: the last hidden layer's bias, ReLU and dropout, the last dense layer, softmax,
-// cross-entropy, and the way back to the gradient of the hidden layer's product. A lane holds a sample's features in
-// fours, as dropout draws them, and all weights that meet them.
+// The end of the network in one kernel: the last hidden layer's bias, ReLU and dropout, the last dense layer, softmax, cross-entropy, and
+// the way back to the gradient of the hidden layer's product. A lane holds a sample's features in fours, as dropout draws them, and all
+// weights that meet them.
 #include "dropout.cuh"
 #include "head.cuh"
 
@@ -60,8 +60,7 @@ struct Head {
     int features;
 
     // w (classes, features), biases f32. Lane c keeps the bias of class c.
-    template <typename T>
-    DEVICE_INLINE void load(const float *of_hidden, const T *weights, const float *of_classes, int count) {
+    template <typename T> DEVICE_INLINE void load(const float *of_hidden, const T *weights, const float *of_classes, int count) {
         features = count;
         bias = lane() < classes ? of_classes[lane()] : 0.0f;
         hidden_bias = of_hidden;
@@ -82,8 +81,7 @@ struct Head {
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
                 const long long part = first + k;
-                load_features(product.y + (part * samples + n) * features, part < product.parts ? features : 0,
-                              more[k]);
+                load_features(product.y + (part * samples + n) * features, part < product.parts ? features : 0, more[k]);
             }
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
@@ -136,8 +134,7 @@ struct HeadSums : LossSums {
 #pragma unroll
                 for (int e = 0; e < of_lane; ++e) {
                     if (c < classes) {
-                        of_warps[c - first][warp()][four_of(e / 4) + e % 4] =
-                            c < 0 ? hidden_bias[e] : w[c < 0 ? 0 : c][e];
+                        of_warps[c - first][warp()][four_of(e / 4) + e % 4] = c < 0 ? hidden_bias[e] : w[c < 0 ? 0 : c][e];
                     }
                 }
             }
@@ -155,8 +152,8 @@ struct HeadSums : LossSums {
     }
 };
 
-// The hidden layer's product → logits (N, classes), its gradient dY (N, features), and each block's sums of the
-// gradients of the two biases and the weights. At most 256 blocks.
+// The hidden layer's product → logits (N, classes), its gradient dY (N, features), and each block's sums of the gradients of the two biases
+// and the weights. At most 256 blocks.
 template <typename T> DEVICE_INLINE void head_training(const HeadTraining<T> &p) {
     const HeadResults &to = p.results;
     const Product product = {p.y, p.parts};
@@ -209,8 +206,7 @@ template <typename T> DEVICE_INLINE void head_training(const HeadTraining<T> &p)
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const int e = 4 * q + i;
-                const float gradient =
-                    z[e] > 0 ? dz[e] * p.dropout.keep_scale : 0.0f; // what is above 0 was kept and active
+                const float gradient = z[e] > 0 ? dz[e] * p.dropout.keep_scale : 0.0f; // what is above 0 was kept and active
                 sums.hidden_bias[e] += gradient;
                 gradients.v[i] = from_float<T>(gradient);
             }

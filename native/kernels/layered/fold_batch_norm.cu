@@ -1,9 +1,8 @@
-// Batch norm by its running statistics as part of the convolution before it, for prediction: scaled weights, and a
-// shift in place of a bias. Thread per weight; weights (channels, of_channel).
-#include "numbers.cuh"
+// Batch norm by its running statistics as part of the convolution before it, for prediction: scaled weights, and a shift in place of a
+// bias. Thread per weight; weights (channels, of_channel).
+#include "../common/numbers.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
-// in the same order.
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct FoldBatchNorm {
     const float *w, *gamma, *beta, *mean, *variance;
     double epsilon;

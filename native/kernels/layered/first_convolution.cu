@@ -1,12 +1,10 @@
-// The first convolution: 3 by 3, one input channel, stride 1, forward and the gradient of its weights. There is so
-// little to multiply that what counts is how its large side is read and written: a thread has four output channels of
-// four neighbours in a row, and keeps its weights, or their gradients, in registers from one such run to the next.
-// x is (samples, height, width), y (samples, height + 2 padding - 2, width + 2 padding - 2, channels), weights
-// (channels, 3, 3); 256 is a multiple of channels / 4.
-#include "numbers.cuh"
+// The first convolution: 3 by 3, one input channel, stride 1, forward and the gradient of its weights. There is so little to multiply that
+// what counts is how its large side is read and written: a thread has four output channels of four neighbours in a row, and keeps its
+// weights, or their gradients, in registers from one such run to the next. x is (samples, height, width), y (samples, height + 2 padding -
+// 2, width + 2 padding - 2, channels), weights (channels, 3, 3); 256 is a multiple of channels / 4.
+#include "../common/numbers.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields
-// in the same order.
+// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct FirstConvolutionForward {
     const T *x, *w;
     T *y;
@@ -29,8 +27,7 @@ struct FirstThread {
     unsigned quads, quad, first, stride, rows, columns, runs;
 
     DEVICE_INLINE static FirstThread of(int height, int width, int padding, int channels) {
-        const unsigned quads = (unsigned)channels / 4, groups = first_threads / quads,
-                       columns = (unsigned)(width + 2 * padding - 2);
+        const unsigned quads = (unsigned)channels / 4, groups = first_threads / quads, columns = (unsigned)(width + 2 * padding - 2);
         return {quads,
                 threadIdx.x % quads,
                 blockIdx.x * groups + threadIdx.x / quads,
@@ -41,8 +38,8 @@ struct FirstThread {
     }
 };
 
-// What the windows of a run see: three rows of six pixels, 0 outside the image. All are loaded, from the nearest place
-// inside: a load on a condition would wait for the one before.
+// What the windows of a run see: three rows of six pixels, 0 outside the image. All are loaded, from the nearest place inside: a load on a
+// condition would wait for the one before.
 template <typename T> struct Seen {
     float pixels[side][run + side - 1];
 
@@ -94,8 +91,7 @@ template <typename T> DEVICE_INLINE void first_convolution_forward(const FirstCo
     for (unsigned i = mine.first; i < (unsigned)p.samples * mine.rows * mine.runs; i += mine.stride) {
         const unsigned line = i / mine.runs, n = line / mine.rows, column = i % mine.runs * run;
         const Seen<T> seen(p.x, n, line % mine.rows, column, p.height, p.width, p.padding);
-        Four<T> *to = reinterpret_cast<Four<T> *>(p.y) +
-                      ((unsigned long long)line * mine.columns + column) * mine.quads + mine.quad;
+        Four<T> *to = reinterpret_cast<Four<T> *>(p.y) + ((unsigned long long)line * mine.columns + column) * mine.quads + mine.quad;
 #pragma unroll
         for (int j = 0; j < run; ++j) {
             Four<T> four;
@@ -119,16 +115,14 @@ template <typename T> DEVICE_INLINE void first_convolution_forward(const FirstCo
 }
 
 // Sums of a block: (blocks, channels, 3, 3), added up by column_sums.
-template <typename T>
-DEVICE_INLINE void first_convolution_backward_weights(const FirstConvolutionBackwardWeights<T> &p) {
+template <typename T> DEVICE_INLINE void first_convolution_backward_weights(const FirstConvolutionBackwardWeights<T> &p) {
     constexpr unsigned rows = 4 * side * side;
     __shared__ float partial[rows][first_threads + 8]; // with eight quads, four rows lie in different banks
     const FirstThread mine = FirstThread::of(p.height, p.width, p.padding, p.channels);
     float gradient[side][side][4] = {};
     for (unsigned i = mine.first; i < (unsigned)p.samples * mine.rows * mine.runs; i += mine.stride) {
         const unsigned line = i / mine.runs, n = line / mine.rows, column = i % mine.runs * run;
-        const Four<T> *from =
-            reinterpret_cast<const Four<T> *>(p.dy) + (unsigned long long)line * mine.columns * mine.quads + mine.quad;
+        const Four<T> *from = reinterpret_cast<const Four<T> *>(p.dy) + (unsigned long long)line * mine.columns * mine.quads + mine.quad;
         Four<T> loaded[run];
 #pragma unroll
         for (int j = 0; j < run; ++j) {

@@ -1,5 +1,5 @@
-// What a captured step reads and advances: a graph is replayed as it is, so everything that changes from step to step
-// lives in device memory. src/CudnnDigits/Cuda/StepState.cs has the same fields in the same order.
+// What a captured step reads and advances: a graph is replayed as it is, so everything that changes from step to step lives in device
+// memory. src/CudnnDigits/Cuda/StepState.cs has the same fields in the same order.
 #pragma once
 
 #include "device.cuh"
@@ -29,8 +29,7 @@ struct StepState {
 };
 static_assert(sizeof(StepState) == 128, "StepState.cs has the same layout");
 
-// Row of the dataset at a place in the order. Past its end, where a last batch of predictions is filled up, the last
-// row again.
+// Row of the dataset at a place in the order. Past its end, where a last batch of predictions is filled up, the last row again.
 DEVICE_INLINE int dataset_row(const int *order, unsigned rows, unsigned at) { return order[at < rows ? at : rows - 1]; }
 
 // That of sample n of a step which begins at `first`.

@@ -1,10 +1,9 @@
 // The convolutions forward, as in fused/forward.cu.
-#include "../fused/parameters.cuh"
+#include "../parameters.cuh"
 #include "convolution.cuh"
 
 // x (N, 28, 28) → y2 (N, 28, 28, 32), through the first layer.
-SHARED_MEMORY(conv2_forward,
-              SharedWeights<32, 32>::elements + 2 * Planes<28, 32, 32, 4>::elements + 2 * ImageTile::elements)
+SHARED_MEMORY(conv2_forward, SharedWeights<32, 32>::elements + 2 * Planes<28, 32, 32, 4>::elements + 2 * ImageTile::elements)
 KERNEL(512, 1) conv2_forward(Conv2Forward p) {
     using Input = Planes<28, 32, 32, 4>;
     const SharedWeights<32, 32> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
@@ -35,8 +34,7 @@ KERNEL(512, 1) conv2_forward(Conv2Forward p) {
     for_every_sample(
         p.samples, fetch_next,
         [&](int, int which) {
-            fill_first_layer<convolution_threads>(tiles.of(which), images.of(which), weights1, of_layer1,
-                                                  Tile<28, 32>::all());
+            fill_first_layer<convolution_threads>(tiles.of(which), images.of(which), weights1, of_layer1, Tile<28, 32>::all());
         },
         [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int n) { store_output(conv, p.y2 + (long long)n * (784 * 32), statistics); });
@@ -45,8 +43,7 @@ KERNEL(512, 1) conv2_forward(Conv2Forward p) {
 }
 
 // y2 → pooled2 (N, 14, 14, 32) and y3 (N, 14, 14, 64).
-SHARED_MEMORY(conv3_forward,
-              SharedWeights<32, 64>::elements + 2 * Planes<14, 32, 64>::elements + 784 * Unpooled<48>::pitch)
+SHARED_MEMORY(conv3_forward, SharedWeights<32, 64>::elements + 2 * Planes<14, 32, 64>::elements + 784 * Unpooled<48>::pitch)
 KERNEL(512, 1) conv3_forward(Conv3Forward p) {
     using Input = Planes<14, 32, 64>;
     using Before = Unpooled<48>;
@@ -74,11 +71,9 @@ KERNEL(512, 1) conv3_forward(Conv3Forward p) {
             const auto tile = tiles.of(which);
             for_pooled<convolution_threads, Before>(Tile<28, 32>::all(), [&](const Place &at, int octet) {
                 const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
-                const Octet pooled =
-                    pool_octet<Before>(digit, next_y2, at, octet, of_layer2.signs_of_octet(octet), p.dropout);
+                const Octet pooled = pool_octet<Before>(digit, next_y2, at, octet, of_layer2.signs_of_octet(octet), p.dropout);
                 store_octet(p.pooled2 + (long long)n * (196 * 32) + pooled_element<Before>(at, octet), pooled);
-                store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet),
-                            activate_pooled(pooled, a, b, p.dropout.keep_scale));
+                store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(pooled, a, b, p.dropout.keep_scale));
             });
         },
         [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
@@ -97,9 +92,7 @@ KERNEL(512, 1) conv4_forward(Conv4Forward p) {
     __shared__ SharedCoefficients of_layer3;
     WarpgroupConvolution<Input, 64> conv;
     ChannelSums statistics;
-    const auto fetch_next = [&](int n) {
-        fetch<196 * 64, convolution_threads>(next_y3, p.y3 + (long long)n * (196 * 64));
-    };
+    const auto fetch_next = [&](int n) { fetch<196 * 64, convolution_threads>(next_y3, p.y3 + (long long)n * (196 * 64)); };
     weights.load<convolution_threads>(p.w4);
     clear<convolution_threads>(tiles.data, tiles.elements);
     wait_for_kernel_before();
@@ -108,9 +101,7 @@ KERNEL(512, 1) conv4_forward(Conv4Forward p) {
     __syncthreads();
     for_every_sample(
         p.samples, fetch_next,
-        [&](int, int which) {
-            fill_activated<convolution_threads>(tiles.of(which), next_y3, of_layer3, Tile<14, 64>::all());
-        },
+        [&](int, int which) { fill_activated<convolution_threads>(tiles.of(which), next_y3, of_layer3, Tile<14, 64>::all()); },
         [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int n) { store_output(conv, p.y4 + (long long)n * (196 * 64), statistics); });
     let_next_kernel_begin();
