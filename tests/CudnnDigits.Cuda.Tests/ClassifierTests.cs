@@ -341,8 +341,7 @@ public sealed unsafe class ClassifierTests
         {
             to = to == 0 ? Allocate(bytes.Length) : to;
             using PinnedMemory staging = new(Context.Handles, bytes.Length);
-            bytes.CopyTo(new Span<byte>(staging.Pointer, bytes.Length));
-            Stream.Upload(to, staging.Pointer, bytes.Length);
+            Stream.Upload(to, staging.Pointer, bytes);
             Stream.Synchronize();
             return to;
         }
@@ -350,15 +349,12 @@ public sealed unsafe class ClassifierTests
         public float[] Download(nint logits, int count = Logits)
         {
             using PinnedMemory staging = new(Context.Handles, count * sizeof(float));
-            Stream.Download(staging.Pointer, logits, count * sizeof(float));
-            Stream.Synchronize();
-            return new ReadOnlySpan<float>(staging.Pointer, count).ToArray();
+            return Stream.Download<float>(staging.Pointer, logits, count).ToArray();
         }
 
         public void Dispose()
         {
-            nint current;
-            Assert.Equal(CuResult.Success, CudaDriver.cuCtxPopCurrent_v2(&current));
+            Assert.Equal(CuResult.Success, CudaDriver.cuCtxPopCurrent_v2(out nint current));
             Assert.Equal(Handle, current); // no call left another one behind
             Context.Dispose();
         }

@@ -62,20 +62,18 @@ internal sealed unsafe class DeviceLab : IDisposable
     public float[] Download(DeviceTensor tensor)
     {
         using PinnedMemory staging = new(Session.Context.Handles, tensor.Bytes);
-        Session.Stream.Download(staging.Pointer, tensor.Address, tensor.Bytes);
-        Session.Stream.Synchronize();
         return tensor.Type == DeviceType.Bf16
-            ? [.. new ReadOnlySpan<ushort>(staging.Pointer, (int)tensor.Count).ToArray().Select(bits => BitConverter.UInt32BitsToSingle((uint)bits << 16))]
-            : new ReadOnlySpan<float>(staging.Pointer, (int)tensor.Count).ToArray();
+            ? Array.ConvertAll(
+                Session.Stream.Download<ushort>(staging.Pointer, tensor.Address, (int)tensor.Count).ToArray(),
+                bits => BitConverter.UInt32BitsToSingle((uint)bits << 16))
+            : Session.Stream.Download<float>(staging.Pointer, tensor.Address, (int)tensor.Count).ToArray();
     }
 
     public T Download<T>(DeviceTensor tensor)
         where T : unmanaged
     {
         using PinnedMemory staging = new(Session.Context.Handles, tensor.Bytes);
-        Session.Stream.Download(staging.Pointer, tensor.Address, tensor.Bytes);
-        Session.Stream.Synchronize();
-        return *(T*)staging.Pointer;
+        return Session.Stream.Download<T>(staging.Pointer, tensor.Address, 1)[0];
     }
 
     /// <summary>A step state in which sample n is row n of a dataset.</summary>
@@ -106,8 +104,7 @@ internal sealed unsafe class DeviceLab : IDisposable
     private void Upload(ReadOnlySpan<byte> from, DeviceTensor to)
     {
         using PinnedMemory staging = new(Session.Context.Handles, to.Bytes);
-        from.CopyTo(new Span<byte>(staging.Pointer, from.Length));
-        Session.Stream.Upload(to.Address, staging.Pointer, to.Bytes);
+        Session.Stream.Upload(to.Address, staging.Pointer, from);
         Session.Stream.Synchronize();
     }
 }

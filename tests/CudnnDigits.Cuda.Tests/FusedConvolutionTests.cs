@@ -61,7 +61,6 @@ public class FusedConvolutionTests
         double[] z4 = Widen(lab.Download(t.Z4));
         Assert.Equal(Activate(Widen(pooled4), layers[3], Keep(rate)), z4);
 
-        session.PrepareBranches();
         lab.Upload(dy, net.Head.DY);
         FusedDense hidden = new(session, t, n);
         DeviceTensor dw = parameters.Gradient("fc1.weight"), w = parameters.Operand("fc1.weight");

@@ -72,8 +72,8 @@ public class WarpgroupProductTests
         (nint fromAt, nint toAt, ulong left, ulong right, nint module, nint function) = (from.Address, to.Address, a.Descriptor, b.Descriptor, 0, 0);
         fixed (byte* image = Encoding.UTF8.GetBytes(Ptx(a.KMajor, b.KMajor) + "\0"), name = "product\0"u8)
         {
-            Check(cuModuleLoadDataEx(&module, image, 0, null, null));
-            Check(cuModuleGetFunction(&function, module, name));
+            Check(cuModuleLoadDataEx(out module, image, 0, null, null));
+            Check(cuModuleGetFunction(out function, module, name));
         }
 
         void** parameters = stackalloc void*[] { &fromAt, &toAt, &left, &right };

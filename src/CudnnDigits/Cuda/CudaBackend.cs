@@ -26,11 +26,8 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     private ResidentDigits? _training, _prediction; // one and the same where training and validation rows are of one dataset
     private RowBuffers? _trainingRows, _predictionRows;
     private int _rows, _nextStep;
-    private long _adamStep;
 
-    /// <param name="context">Where to train; disposed of with the backend.</param>
-    /// <param name="network">The network.</param>
-    /// <param name="options">Batch size, seed, precision.</param>
+    /// <summary>Takes over the context.</summary>
     public CudaBackend(CudaContext context, NetworkSpec network, BackendOptions options)
     {
         using Nvtx.Range range = Nvtx.Open("build"u8);
@@ -46,7 +43,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         CudaStep step = MakeStep(options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
         _workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
         _session.ReserveBlasWorkspaces(arena, ofBranches: true);
-        CudaSession.Allocate(arena, context.Handles, free =>
+        arena.Allocate(context.Handles, free =>
         {
             long fits = options.BatchSize - (arena.Bytes - free) / bytesPerSample - 1;
             return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
@@ -79,20 +76,14 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         using Nvtx.Range range = Nvtx.Open("load"u8);
         _net.Parameters.Load(_session.Stream, weights, optimizer);
         Adam.RoundWeights(_session, _net.Parameters);
-        _adamStep = optimizer.Step;
-        if (_training is not null)
-        {
-            StepState state = ReadState();
-            state.AdamStep = _adamStep;
-            UploadState(_net.TrainingState, state);
-        }
+        UploadState(_net.TrainingState, ReadState() with { AdamStep = optimizer.Step });
     }
 
     public void Save(NetworkWeights weights, OptimizerState optimizer)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         _net.Parameters.Save(_session.Stream, weights, optimizer);
-        optimizer.Step = _training is null ? _adamStep : ReadState().AdamStep;
+        optimizer.Step = ReadState().AdamStep;
     }
 
     public void SaveGradients(float[] gradients)
@@ -105,20 +96,18 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         using CudaContext.Scope scope = _session.Context.Enter();
         using PinnedMemory staging = new(_session.Context.Handles, (long)logits.Length * sizeof(float));
-        _session.Stream.Download(staging.Pointer, _net.Logits.Address, (long)logits.Length * sizeof(float));
-        _session.Stream.Synchronize();
-        new ReadOnlySpan<float>(staging.Pointer, logits.Length).CopyTo(logits);
+        _session.Stream.Download<float>(staging.Pointer, _net.Logits.Address, logits.Length).CopyTo(logits);
     }
 
     public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        _adamStep = _training is null ? _adamStep : ReadState().AdamStep; // waits, so that what is uploaded now is not in use
+        long adamStep = ReadState().AdamStep; // waits, so that what is uploaded now is not in use
         MakeResident(ref _training, _prediction, data);
         MakeRoom(ref _trainingRows, order.Length);
         StepState state = _trainingRows.Begin(_session.Stream, _training, order) with
         {
-            AdamStep = _adamStep,
+            AdamStep = adamStep,
             Epoch = (uint)epoch,
             LabelSmoothing = (float)_options.LabelSmoothing,
             Loss = sums.Loss,
@@ -129,14 +118,9 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         (_rows, _nextStep) = (order.Length, 0);
 
         // Everything that the epoch will run is made ready here, so that RunSteps does nothing but launch.
-        if (order.Length >= BatchSize)
+        foreach (int batch in new[] { Math.Min(BatchSize, order.Length), order.Length % BatchSize }.Where(batch => batch > 0))
         {
-            Prepare(BatchSize, training: true);
-        }
-
-        if (order.Length % BatchSize > 0)
-        {
-            Prepare(order.Length % BatchSize, training: true);
+            Prepare(batch, training: true);
         }
     }
 
@@ -321,16 +305,10 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     private void UploadState(DeviceTensor to, StepState state)
     {
         _session.Stream.Synchronize(); // the staging memory may still be on its way
-        *(StepState*)_stateStaging.Pointer = state;
-        _session.Stream.Upload(to.Address, _stateStaging.Pointer, sizeof(StepState));
+        _session.Stream.Upload<StepState>(to.Address, _stateStaging.Pointer, [state]);
     }
 
-    private StepState ReadState()
-    {
-        _session.Stream.Download(_stateStaging.Pointer, _net.TrainingState.Address, sizeof(StepState));
-        _session.Stream.Synchronize();
-        return *(StepState*)_stateStaging.Pointer;
-    }
+    private StepState ReadState() => _session.Stream.Download<StepState>(_stateStaging.Pointer, _net.TrainingState.Address, 1)[0];
 
     private sealed class ProfilerRange(CudaContext context) : IDisposable
     {

@@ -26,27 +26,27 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
     private readonly PinnedMemory _imagesStaging, _logitsStaging;
     private readonly CudaEvent _done;
 
-    /// <param name="context">Where to compute; disposed of with the classifier.</param>
-    /// <param name="weights">The weights.</param>
-    /// <param name="options">Batch size and precision.</param>
+    /// <summary>Takes over the context.</summary>
     public CudaClassifier(CudaContext context, NetworkWeights weights, ClassifierOptions options)
     {
         _session = new CudaSession(context, options.Precision ?? CudaDevice.DefaultPrecision(context.Gpu), deterministic: false);
         using CudaContext.Scope scope = context.Enter();
         int batch = options.BatchSize;
         DeviceArena arena = new();
-        _net = NetworkKind.Choose(context.Gpu, _session.Precision, weights.Network, options.Kernels).Make(_session, arena, weights.Network, batch, training: false);
-        for (int size = 1; size < batch; size *= SizeRatio)
+        NetworkKind kind = NetworkKind.Choose(context.Gpu, _session.Precision, weights.Network, options.Kernels);
+        _net = kind.Make(_session, arena, weights.Network, batch, training: false);
+        IEnumerable<int> smaller = Enumerable.Range(0, 16).Select(power => (int)Math.Pow(SizeRatio, power)).TakeWhile(size => size < batch);
+        foreach (int size in smaller.Append(batch))
         {
-            AddStep(size);
+            long limit = Conv2d.MostWorkspace(batch);
+            _steps.Add(context.Handles.Make(handles => new CudaStep(_session, handles, _net, null, size, limit)));
         }
 
-        AddStep(batch);
         DeviceTensor workspace = arena.Reserve(Math.Max(_steps.Max(step => step.WorkspaceBytes), 1), DeviceType.U8);
         _session.ReserveBlasWorkspaces(arena, ofBranches: false);
         _images = arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);
         _logits = arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
-        CudaSession.Allocate(arena, context.Handles, _ => "choose a smaller batch, or close other programs on the GPU");
+        arena.Allocate(context.Handles, _ => "choose a smaller batch, or close other programs on the GPU");
         _session.UseBlasWorkspaces();
         _imagesStaging = new PinnedMemory(context.Handles, _images.Bytes);
         _logitsStaging = new PinnedMemory(context.Handles, _logits.Bytes);
@@ -59,13 +59,14 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         foreach (CudaStep step in _steps)
         {
             step.SetWorkspace(workspace);
-            Capture(step);
+            step.BeginImages(new ImageBatch(_images.Address, 1, PixelType.Float32), _logits.Address, _session.Stream.Value);
+            step.EnqueueImages(); // once, so that the libraries load what they load late
+            _session.Stream.Synchronize();
+            step.Prediction = CudaGraph.Capture(step.Handles, _session.Stream, step.EnqueueImages);
         }
 
         _session.KeepKernels(_done);
         Name = context.Gpu.Name;
-
-        void AddStep(int size) => _steps.Add(context.Handles.Make(handles => new CudaStep(_session, handles, _net, null, size, Conv2d.MostWorkspace(batch))));
     }
 
     public string Name { get; }
@@ -87,17 +88,14 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
             stream.Upload(_images.Address, _imagesStaging.Pointer, (long)count * DigitDataset.PixelCount * images.BytesPerPixel);
             Run(step, new ImageBatch(_images.Address, count, images.Type), _logits.Address, stream.Value, capturing: false);
             Span<float> to = logits.Slice(done * DigitDataset.Classes, count * DigitDataset.Classes);
-            stream.Download(_logitsStaging.Pointer, _logits.Address, (long)to.Length * sizeof(float));
-            stream.Synchronize();
-            new ReadOnlySpan<float>(_logitsStaging.Pointer, to.Length).CopyTo(to);
+            stream.Download<float>(_logitsStaging.Pointer, _logits.Address, to.Length).CopyTo(to);
         }
     }
 
     public void Enqueue(in ImageBatch images, nint logits, nint stream)
     {
         using CudaContext.Scope scope = _session.Context.Enter();
-        int status;
-        Check(CudaDriver.cuStreamIsCapturing(stream, &status));
+        Check(CudaDriver.cuStreamIsCapturing(stream, out int status));
         bool capturing = status != CudaDriver.CaptureStatusNone;
         if (!capturing)
         {
@@ -123,15 +121,13 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
     /// <summary>The smallest step that takes so many images at once, or the largest.</summary>
     private CudaStep StepFor(int count)
     {
-        foreach (CudaStep step in _steps)
+        int at = 0;
+        while (at < _steps.Count - 1 && _steps[at].Batch < count)
         {
-            if (step.Batch >= count)
-            {
-                return step;
-            }
+            at++;
         }
 
-        return _steps[^1];
+        return _steps[at];
     }
 
     private void Run(CudaStep step, in ImageBatch images, nint logits, nint stream, bool capturing)
@@ -152,15 +148,6 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         {
             _session.Direct(_session.Stream.Value);
         }
-    }
-
-    /// <summary>Runs the step once, so that the libraries load what they load late, and captures it.</summary>
-    private void Capture(CudaStep step)
-    {
-        step.BeginImages(new ImageBatch(_images.Address, 1, PixelType.Float32), _logits.Address, _session.Stream.Value);
-        step.EnqueueImages();
-        _session.Stream.Synchronize();
-        step.Prediction = CudaGraph.Capture(step.Handles, _session.Stream, step.EnqueueImages);
     }
 
     /// <summary>Packs images into page-locked memory.</summary>

@@ -11,26 +11,17 @@ namespace CudnnDigits.Cuda;
 /// <summary>The GPUs of this machine, and the libraries to use them with.</summary>
 internal static unsafe class CudaDevice
 {
-    /// <summary>Creates a backend on a GPU.</summary>
-    /// <param name="ordinal">Which GPU, from 0.</param>
-    /// <param name="network">The network, with the dropout rates to train with.</param>
-    /// <param name="options">Batch size, seed, precision, and perhaps a context to borrow.</param>
+    /// <summary>Creates a backend on a GPU, or in the context that the options name.</summary>
     /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
     public static ITrainingBackend Create(int ordinal, NetworkSpec network, BackendOptions options) =>
         Open(ordinal, options.CudaContext, context => new CudaBackend(context, network, options));
 
-    /// <summary>Creates a classifier on a GPU.</summary>
-    /// <param name="ordinal">Which GPU, from 0.</param>
-    /// <param name="weights">The weights.</param>
-    /// <param name="options">Batch size, precision, and perhaps a context to borrow.</param>
+    /// <summary>Creates a classifier on a GPU, or in the context that the options name.</summary>
     /// <exception cref="CudaUnavailableException">No driver, no GPU, or a library is missing.</exception>
     public static IClassifierDevice CreateClassifier(int ordinal, NetworkWeights weights, ClassifierOptions options) =>
         Open(ordinal, options.CudaContext, context => new CudaClassifier(context, weights, options));
 
-    /// <summary>Loads the driver and opens a context.</summary>
-    /// <param name="ordinal">Which GPU, from 0.</param>
-    /// <param name="borrowed">A context to borrow instead, or 0.</param>
-    /// <exception cref="CudaUnavailableException">No driver, or no GPU.</exception>
+    /// <summary>Loads the driver, and opens a context or borrows one.</summary>
     public static CudaContext Open(int ordinal, nint borrowed = 0)
     {
         int count;
@@ -41,7 +32,8 @@ internal static unsafe class CudaDevice
 
         if (borrowed == 0 && ordinal >= count)
         {
-            throw new CudaUnavailableException($"there is no GPU {ordinal}: this machine has {count}, {(count == 1 ? "cuda:0" : $"cuda:0 to cuda:{count - 1}")}");
+            string names = count == 1 ? "cuda:0" : $"cuda:0 to cuda:{count - 1}";
+            throw new CudaUnavailableException($"there is no GPU {ordinal}: this machine has {count}, {names}");
         }
 
         using (StartUp.Measure("context"))
@@ -50,9 +42,7 @@ internal static unsafe class CudaDevice
         }
     }
 
-    /// <summary>
-    /// Opens a context for something that owns it from then on; where that cannot be made, everything made for it is released.
-    /// </summary>
+    /// <summary>Opens a context for something that owns it from then on; where that cannot be made, the context is released.</summary>
     private static T Open<T>(int ordinal, nint borrowed, Func<CudaContext, T> make)
     {
         CudaContext context = Open(ordinal, borrowed);
@@ -68,41 +58,37 @@ internal static unsafe class CudaDevice
     }
 
     /// <summary>Opens a GPU and loads what a backend on it is going to need; null where that fails, as the backend will say why.</summary>
-    /// <param name="ordinal">Which GPU, from 0.</param>
-    /// <param name="network">What is going to be trained.</param>
-    /// <param name="precision">In which arithmetic; null for the default.</param>
-    /// <param name="kernels">By which kernels.</param>
     public static CudaContext? TryPrepare(int ordinal, NetworkSpec network, Precision? precision, CudaKernels kernels)
     {
-        CudaContext? context = null;
         try
         {
-            context = Open(ordinal);
-            if (NetworkKind.Choose(context.Gpu, precision ?? DefaultPrecision(context.Gpu), network, kernels).NeedsLibraries)
+            return Open(ordinal, 0, context =>
             {
-                NativeLibraries.LoadMath();
-            }
+                if (NetworkKind.Choose(context.Gpu, precision ?? DefaultPrecision(context.Gpu), network, kernels).NeedsLibraries)
+                {
+                    NativeLibraries.LoadMath();
+                }
 
-            return context;
+                return context;
+            });
         }
         catch (Exception e) when (e is CudaUnavailableException or CudaException or InputException)
         {
-            context?.Dispose();
             return null;
         }
     }
 
     /// <summary>Loads the driver and counts its GPUs, at least one.</summary>
-    /// <exception cref="CudaUnavailableException">There is none.</exception>
-    public static int Initialise()
+    private static int Initialise()
     {
         NativeLibraries.LoadDriver();
         CuResult status = cuInit(0);
         int count = 0;
-        status = status == CuResult.Success ? cuDeviceGetCount(&count) : status;
+        status = status == CuResult.Success ? cuDeviceGetCount(out count) : status;
         if (status is CuResult.NoDevice || (status == CuResult.Success && count < 1))
         {
-            throw new CudaUnavailableException("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi and CUDA_VISIBLE_DEVICES)");
+            throw new CudaUnavailableException(
+                "there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi and CUDA_VISIBLE_DEVICES)");
         }
 
         try
@@ -120,12 +106,10 @@ internal static unsafe class CudaDevice
     /// <summary>What is computed in where nothing is said: docs/decisions/0017-bf16-is-the-default.md.</summary>
     public static Precision DefaultPrecision(CudaGpu gpu) => gpu.ComputeCapability.Major >= 8 ? Precision.Bf16 : Precision.Tf32;
 
-    /// <summary>Versions of what a backend runs on, and the algorithms it chose.</summary>
-    /// <param name="session">Tells which libraries are in use.</param>
-    /// <param name="algorithms">By the convolutions' names.</param>
-    /// <param name="memoryBytes">Device memory of the step.</param>
-    public static CudaDetails Describe(CudaSession session, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) =>
-        new($"{NativeLibraries.DriverVersion()}", session.UsesCublas ? BlasVersion() : null, session.UsesCudnn ? DnnVersion() : null, algorithms, memoryBytes);
+    /// <summary>Versions of what a backend runs on, and the algorithms of its convolutions.</summary>
+    public static CudaDetails Describe(CudaSession session, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) => new(
+        $"{NativeLibraries.DriverVersion()}", session.UsesCublas ? BlasVersion() : null, session.UsesCudnn ? DnnVersion() : null,
+        algorithms, memoryBytes);
 
     /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
     public static CudaInfo Info()
@@ -151,12 +135,13 @@ internal static unsafe class CudaDevice
         CudaLibrary[] libraries =
         [
             .. Describe(NativeLibraries.Driver, driver is null ? null : $"CUDA {driver}"),
-            .. why is null ? Describe(NativeLibraries.Blas, blas) : [],
-            .. why is null ? Describe(NativeLibraries.Dnn, dnn) : [],
+            .. Describe(NativeLibraries.Blas, blas),
+            .. Describe(NativeLibraries.Dnn, dnn),
             .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
         ];
-        string kernels = $"PTX {KernelSource.Common.Version} for {KernelSource.Common.Target} and newer, {KernelSource.Common.Kernels.Count} kernels";
-        return new CudaInfo(why, gpus, libraries, kernels, why is null ? [] : NativeLibraries.Tried, why is null ? [] : driverAlone);
+        KernelSource source = KernelSource.Common;
+        string kernels = $"PTX {source.Version} for {source.Target} and newer, {source.Kernels.Count} kernels";
+        return new CudaInfo(why, gpus, libraries, kernels, why is null ? [] : [.. NativeLibraries.Tried], why is null ? [] : driverAlone);
 
         bool IsFused(NetworkSpec network) => !NetworkKind.Choose(gpus[0], DefaultPrecision(gpus[0]), network, CudaKernels.Auto).NeedsLibraries;
 
@@ -166,18 +151,18 @@ internal static unsafe class CudaDevice
 
     private static string BlasVersion()
     {
-        int* parts = stackalloc int[3];
-        for (int i = 0; i < 3; i++)
-        {
-            Check(Cublas.cublasGetProperty(i, parts + i));
-        }
+        return $"{new Version(Part(0), Part(1), Part(2))}";
 
-        return string.Create(CultureInfo.InvariantCulture, $"{parts[0]}.{parts[1]}.{parts[2]}");
+        static int Part(int property)
+        {
+            Check(Cublas.cublasGetProperty(property, out int value));
+            return value;
+        }
     }
 
     private static string DnnVersion()
     {
         int version = (int)Cudnn.cudnnGetVersion();
-        return string.Create(CultureInfo.InvariantCulture, $"{version / 10000}.{version / 100 % 100}.{version % 100}");
+        return $"{new Version(version / 10000, version / 100 % 100, version % 100)}";
     }
 }

@@ -2,10 +2,7 @@ using CudnnDigits.Cuda.Interop;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>One of NVIDIA's libraries.</summary>
-/// <param name="Name">"cuda" (the driver), "cublas", "cudnn" or "nvtx".</param>
-/// <param name="Version">Its version, where it tells.</param>
-/// <param name="Path">The file that was loaded.</param>
+/// <summary>One of NVIDIA's libraries: "cuda" (the driver), "cublas", "cudnn" or "nvtx", its version where it tells, and its file.</summary>
 internal sealed record CudaLibrary(string Name, string? Version, string Path);
 
 /// <summary>CUDA on this machine.</summary>

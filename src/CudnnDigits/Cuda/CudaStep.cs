@@ -21,12 +21,7 @@ internal sealed class CudaStep : IDisposable
     private readonly Ema _ema;
     private DeviceTensor _workspace;
 
-    /// <param name="session">The device.</param>
-    /// <param name="handles">Where its descriptors and graphs belong, disposed of with the step.</param>
-    /// <param name="net">Tensors for at least <paramref name="batch"/> samples.</param>
-    /// <param name="training">Seed, augmentation and optimizer; null for a step that only predicts, images of a caller.</param>
-    /// <param name="batch">Samples in this step.</param>
-    /// <param name="workspaceLimit">Bytes of workspace that there may be.</param>
+    /// <summary>Makes a step whose handles are disposed of with it; without training options, it only predicts, images of a caller.</summary>
     public CudaStep(CudaSession session, CudaHandles handles, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
     {
         (_session, Handles, _net, Batch) = (session, handles, net, batch);
@@ -35,30 +30,23 @@ internal sealed class CudaStep : IDisposable
         _layers = net.MakeLayers(handles, batch, training?.Seed ?? 0, workspaceLimit);
         _adam = new Adam(session, training?.Optimizer ?? new OptimizerSpec());
         _ema = new Ema(session, training?.Ema ?? 0);
-        session.PrepareBranches();
     }
 
     /// <summary>Where its descriptors and graphs belong.</summary>
     public CudaHandles Handles { get; }
 
-    /// <summary>Samples.</summary>
     public int Batch { get; }
 
-    /// <summary>Bytes of workspace that the layers need.</summary>
     public long WorkspaceBytes => _layers.WorkspaceBytes;
 
-    /// <summary>
-    /// The graphs of this step, once captured: training, prediction (of resident digits or of images, as its network is for).
-    /// </summary>
+    /// <summary>The graph of training, once captured.</summary>
     public CudaGraph? Training { get; set; }
 
-    /// <summary>See <see cref="Training"/>.</summary>
+    /// <summary>The graph of prediction, of resident digits or of images of a caller, once captured.</summary>
     public CudaGraph? Prediction { get; set; }
 
-    /// <summary>What computes each convolution, by their names.</summary>
     public IReadOnlyDictionary<string, string> Algorithms => _layers.Algorithms;
 
-    /// <summary>Where the layers find their workspace.</summary>
     public void SetWorkspace(DeviceTensor workspace) => _workspace = workspace;
 
     /// <summary>One training step, top to bottom.</summary>
@@ -80,7 +68,7 @@ internal sealed class CudaStep : IDisposable
         }
     }
 
-    /// <summary>To be called before steps of prediction, once the parameters are what they are to be.</summary>
+    /// <inheritdoc cref="ILayers.PreparePrediction"/>
     public void PreparePrediction() => _layers.PreparePrediction();
 
     /// <summary>One step of prediction over resident digits: running statistics, no dropout, no augmentation.</summary>
@@ -97,30 +85,19 @@ internal sealed class CudaStep : IDisposable
         _layers.Forward(_net.PredictionState, training: false, _workspace);
     }
 
-    /// <summary>Tells a step over images of a caller, in the order of the stream, where they are and where their logits go.</summary>
-    /// <param name="images">1 … <see cref="Batch"/> of them.</param>
-    /// <param name="logits">Device address of (count, classes) f32.</param>
-    /// <param name="stream">The stream.</param>
-    public void BeginImages(in ImageBatch images, nint logits, nint stream) =>
-        _session.Kernels.Launch(stream, "begin_image_step", (1, 1), new BeginImageStep
-        {
-            State = _net.PredictionState.Address,
-            Images = images.Address,
-            Stride = images.Stride,
-            FloatPixels = images.Type == PixelType.Float32 ? 1u : 0,
-            Logits = logits,
-            Rows = (uint)images.Count,
-        });
+    /// <summary>
+    /// Tells a step over 1 … <see cref="Batch"/> images of a caller, in the order of the stream, where they are and where their logits go,
+    /// (count, classes) f32.
+    /// </summary>
+    public void BeginImages(in ImageBatch images, nint logits, nint stream)
+    {
+        uint floats = images.Type == PixelType.Float32 ? 1u : 0;
+        _session.Kernels.Launch(stream, "begin_image_step", (1, 1), new BeginImageStep(
+            _net.PredictionState.Address, images.Address, images.Stride, floats, logits, (uint)images.Count));
+    }
 
     public void Dispose() => Handles.Dispose();
 }
 
 /// <summary>Parameters of begin_image_step in native/kernels/common/gather_images.cu.</summary>
-internal struct BeginImageStep
-{
-    public nint State, Images;
-    public long Stride;
-    public uint FloatPixels;
-    public nint Logits;
-    public uint Rows;
-}
+internal readonly record struct BeginImageStep(nint State, nint Images, long Stride, uint FloatPixels, nint Logits, uint Rows);

@@ -10,21 +10,10 @@ internal sealed class Ema(CudaSession session, double decay)
     public void Update(DeviceTensor state, DeviceTensor weights, DeviceTensor average)
     {
         int threads = KernelSource.Common.Block("average_weights").Threads;
-        session.Launch("average_weights", (weights.Count + threads - 1) / threads, new WeightAverage
-        {
-            State = state.Address,
-            W = weights.Address,
-            Average = average.Address,
-            Count = (int)weights.Count,
-            LeastShare = (float)(1 - decay),
-        });
+        session.Launch("average_weights", (weights.Count + threads - 1) / threads, new WeightAverage(
+            state.Address, weights.Address, average.Address, (int)weights.Count, (float)(1 - decay)));
     }
 }
 
-/// <summary>Parameters of average_weights in native/kernels/ema.cu.</summary>
-internal struct WeightAverage
-{
-    public nint State, W, Average;
-    public int Count;
-    public float LeastShare;
-}
+/// <summary>Parameters of average_weights in native/kernels/common/ema.cu.</summary>
+internal readonly record struct WeightAverage(nint State, nint W, nint Average, int Count, float LeastShare);

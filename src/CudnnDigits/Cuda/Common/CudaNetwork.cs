@@ -14,15 +14,7 @@ internal abstract unsafe class CudaNetwork
     private readonly int _batch;
     private readonly long _fixedBytes;
 
-    /// <summary>Reserves what every network has.</summary>
-    /// <param name="session">The device.</param>
-    /// <param name="arena">Where to reserve.</param>
-    /// <param name="network">The network.</param>
-    /// <param name="batch">Samples in the largest step.</param>
-    /// <param name="training">Whether it is trained; prediction alone needs no gradients.</param>
-    /// <param name="fragments">Whether weights of convolutions are stored for the fused kernels; see
-    /// <see cref="DeviceParameters"/>.</param>
-    /// <param name="averages">Whether an average of the weights is trained too.</param>
+    /// <summary>Reserves what every network has; see <see cref="DeviceParameters"/> for fragments.</summary>
     protected CudaNetwork(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fragments, bool averages)
     {
@@ -67,10 +59,6 @@ internal abstract unsafe class CudaNetwork
     /// <summary>The layers grouped into blocks.</summary>
     protected BlockPlan Plan { get; }
 
-    /// <summary>Makes the layers of a step.</summary>
-    /// <param name="handles">Where their descriptors belong.</param>
-    /// <param name="batch">Samples in the step.</param>
-    /// <param name="seed">Keys dropout.</param>
-    /// <param name="workspaceLimit">Bytes of workspace that they may use.</param>
+    /// <summary>Makes the layers of a step. The seed keys dropout; they use workspace up to a limit of bytes.</summary>
     public abstract ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit);
 }

@@ -3,66 +3,33 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cuda.Common;
 
-/// <summary>The beginning of a step: its samples to the network's input, pixel/255, by our own kernels, and its state moves on.</summary>
-/// <param name="session">The device.</param>
-/// <param name="n">Samples.</param>
+/// <summary>The beginning of a step of n samples: they become the network's input, (N, 28, 28, 1), pixel/255; its state moves on.</summary>
 internal sealed class GatherAugment(CudaSession session, int n)
 {
     private readonly string _augment = "gather_augment" + session.KernelSuffix, _images = "gather_images" + session.KernelSuffix;
 
     /// <summary>The next samples of a resident dataset, augmented on the way.</summary>
-    /// <param name="state">Says which samples are next.</param>
-    /// <param name="x">(N, 28, 28, 1), overwritten.</param>
-    /// <param name="gathering">How samples are augmented.</param>
-    public void Training(DeviceTensor state, DeviceTensor x, in Gathering gathering) => Begin(state, x, gathering);
+    public void Training(DeviceTensor state, DeviceTensor x, in Gathering gathering) =>
+        session.Launch(_augment, n, new GatherSamples(state.Address, X(x), gathering));
 
     /// <summary>The next samples of a resident dataset, as they are.</summary>
-    /// <param name="state">Says which samples are next.</param>
-    /// <param name="x">(N, 28, 28, 1), overwritten.</param>
-    public void Prediction(DeviceTensor state, DeviceTensor x) => Begin(state, x, default);
+    public void Prediction(DeviceTensor state, DeviceTensor x) => Training(state, x, default);
 
     /// <summary>Images of a caller, as <see cref="StepState"/> describes them.</summary>
-    /// <param name="state">Says where they are.</param>
-    /// <param name="x">(N, 28, 28, 1), overwritten.</param>
-    public void Images(DeviceTensor state, DeviceTensor x)
-    {
-        session.Launch(_images, n, new GatherImages { State = state.Address, X = X(x) });
-    }
-
-    private void Begin(DeviceTensor state, DeviceTensor x, Gathering gathering) =>
-        session.Launch(_augment, n, new GatherSamples { State = state.Address, X = X(x), Gathering = gathering });
+    public void Images(DeviceTensor state, DeviceTensor x) => session.Launch(_images, n, new GatherImages(state.Address, X(x)));
 
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * DigitDataset.PixelCount, session.ActivationType);
 }
 
 /// <summary>How a step gathers its samples; Gathering in native/kernels/common/gather_augment.cuh has the same fields.</summary>
-internal struct Gathering
+internal readonly record struct Gathering(uint Trains, float RotateRadians, float ShiftPixels, float Zoom, float Elastic, ulong Seed)
 {
-    public uint Trains;
-    public float RotateRadians, ShiftPixels, Zoom, Elastic;
-    public ulong Seed;
-
-    /// <summary>For training.</summary>
-    public static Gathering ForTraining(AugmentationSpec augmentation, ulong seed) => new()
-    {
-        Trains = 1,
-        RotateRadians = (float)augmentation.Rotate * (MathF.PI / 180),
-        ShiftPixels = (float)augmentation.Shift * DigitDataset.Side,
-        Zoom = (float)augmentation.Zoom,
-        Elastic = (float)augmentation.Elastic,
-        Seed = seed,
-    };
+    public static Gathering ForTraining(AugmentationSpec spec, ulong seed) => new(
+        1, (float)spec.Rotate * (MathF.PI / 180), (float)spec.Shift * DigitDataset.Side, (float)spec.Zoom, (float)spec.Elastic, seed);
 }
 
 /// <summary>Parameters of native/kernels/common/gather_augment.cu.</summary>
-internal struct GatherSamples
-{
-    public nint State, X;
-    public Gathering Gathering;
-}
+internal readonly record struct GatherSamples(nint State, nint X, Gathering Gathering);
 
 /// <summary>Parameters of gather_images in native/kernels/common/gather_images.cu.</summary>
-internal struct GatherImages
-{
-    public nint State, X;
-}
+internal readonly record struct GatherImages(nint State, nint X);

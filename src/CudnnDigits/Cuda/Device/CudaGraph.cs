@@ -18,38 +18,28 @@ internal sealed unsafe class CudaGraph : CudaHandle
     public int Nodes { get; }
 
     /// <summary>Captures what a body enqueues; nothing of it runs. Only this thread's calls are held to the rules of capture.</summary>
-    /// <param name="owner">Where the graph belongs; its context is current on this thread.</param>
-    /// <param name="stream">The stream that the body enqueues on.</param>
-    /// <param name="enqueue">The body.</param>
     public static CudaGraph Capture(CudaHandles owner, CudaStream stream, Action enqueue)
     {
-        nint graph = 0, executable;
+        nint graph = 0;
+        CuResult ended = CuResult.Success;
         Check(cuStreamBeginCapture_v2(stream.Value, CaptureThreadLocal));
         try
         {
-            enqueue();
-        }
-        catch
-        {
-            cuStreamEndCapture(stream.Value, &graph); // the stream is usable again; what it says matters no more
-            Destroy(graph);
-            throw;
-        }
+            try
+            {
+                enqueue();
+            }
+            finally
+            {
+                ended = cuStreamEndCapture(stream.Value, out graph); // where the body failed too: the stream is usable again
+            }
 
-        Check(cuStreamEndCapture(stream.Value, &graph));
-        try
-        {
-            nuint nodes;
-            Check(cuGraphGetNodes(Given(graph), null, &nodes));
-            Check(cuGraphInstantiateWithFlags(&executable, graph, 0));
+            Check(ended, nameof(cuStreamEndCapture));
+            Check(cuGraphGetNodes(Given(graph), null, out nuint nodes));
+            Check(cuGraphInstantiateWithFlags(out nint executable, graph, 0));
             return new CudaGraph(owner, executable, (int)nodes);
         }
         finally
-        {
-            Destroy(graph);
-        }
-
-        static void Destroy(nint graph)
         {
             if (graph != 0)
             {
@@ -58,7 +48,6 @@ internal sealed unsafe class CudaGraph : CudaHandle
         }
     }
 
-    /// <summary>Replays it.</summary>
     public void Launch(nint stream) => Check(cuGraphLaunch(Value, stream));
 
     protected override void Destroy(nint value) => cuGraphExecDestroy(value);

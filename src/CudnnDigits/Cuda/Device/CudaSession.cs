@@ -1,38 +1,35 @@
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Device;
 
 /// <summary>An open device: its context, a stream of our own, the libraries' handles, our kernels, and how to compute.</summary>
-internal sealed unsafe class CudaSession : IDisposable
+internal sealed class CudaSession : IDisposable
 {
     private static readonly Version OverlapInGraphs = new(12, 3); // the first version of CUDA that captures it
 
+    private readonly CudaStream _branch;
+    private readonly CudaEvent _forked, _joined;
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
     private KernelModule? _fusedKernels, _hopperKernels;
-    private CudaStream? _branch;
-    private CudaEvent? _forked, _joined;
     private nint _target;
     private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
 
-    /// <summary>Opens a device.</summary>
-    /// <param name="context">The context; to dispose of the session is to dispose of it, with all that was made in it.</param>
-    /// <param name="precision">Arithmetic.</param>
-    /// <param name="deterministic">Whether only algorithms that give the same bits every time may be chosen.</param>
+    /// <summary>Takes over the context: to dispose of the session is to dispose of it, with all that was made in it.</summary>
     public CudaSession(CudaContext context, Precision precision, bool deterministic)
     {
-        Precision = precision;
-        Deterministic = deterministic;
-        Context = context;
+        (Context, Precision, Deterministic) = (context, precision, deterministic);
         using CudaContext.Scope scope = Context.Enter();
         Stream = new CudaStream(Context.Handles);
+        _branch = new CudaStream(Context.Handles);
+        (_forked, _joined) = (new CudaEvent(Context.Handles), new CudaEvent(Context.Handles));
         Kernels = Load(KernelSource.Common);
         _target = Stream.Value;
     }
 
     public Precision Precision { get; }
 
+    /// <summary>Whether only algorithms that give the same bits every time may be chosen.</summary>
     public bool Deterministic { get; }
 
     public CudaContext Context { get; }
@@ -41,42 +38,13 @@ internal sealed unsafe class CudaSession : IDisposable
     public CudaStream Stream { get; }
 
     /// <summary>Made when first asked for, which must not be while something is captured: the fused kernels do without.</summary>
-    /// <exception cref="CudaUnavailableException">A library is missing, or they do not belong together.</exception>
-    public CudnnHandle Cudnn
-    {
-        get
-        {
-            if (_cudnn is null)
-            {
-                using StartUp.Phase phase = StartUp.Measure("cudnn");
-                _cudnn = new CudnnHandle(Context.Handles);
-                _cudnn.Use(_target);
-            }
-
-            return _cudnn;
-        }
-    }
+    public CudnnHandle Cudnn => _cudnn ??= new CudnnHandle(Context.Handles, _target);
 
     /// <summary>The same.</summary>
-    /// <exception cref="CudaUnavailableException">A library is missing, or they do not belong together.</exception>
-    public CublasHandle Cublas
-    {
-        get
-        {
-            if (_cublas is null)
-            {
-                using StartUp.Phase phase = StartUp.Measure("cublas");
-                _cublas = new CublasHandle(Context.Handles);
-            }
+    public CublasHandle Cublas => _cublas ??= new CublasHandle(Context.Handles);
 
-            return _cublas;
-        }
-    }
-
-    /// <summary>Whether <see cref="Cudnn"/> was asked for.</summary>
     public bool UsesCudnn => _cudnn is not null;
 
-    /// <summary>Whether <see cref="Cublas"/> was asked for.</summary>
     public bool UsesCublas => _cublas is not null;
 
     public KernelModule Kernels { get; }
@@ -90,7 +58,6 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Whether a kernel that can may begin before the one before it has ended: where the driver can capture that.</summary>
     public bool Overlaps { get; set; } = NativeLibraries.DriverVersion() >= OverlapInGraphs;
 
-    /// <summary>Streaming multiprocessors of the device.</summary>
     public int Multiprocessors => Context.Gpu.Multiprocessors;
 
     /// <summary>What activations, and the weights that multiply them, are stored as.</summary>
@@ -100,8 +67,6 @@ internal sealed unsafe class CudaSession : IDisposable
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
 
     /// <summary>Reserves what cuBLAS needs, if it was asked for: what runs beside each other must not share a workspace.</summary>
-    /// <param name="arena">Where to reserve.</param>
-    /// <param name="ofBranches">Whether it is also used on branches.</param>
     public void ReserveBlasWorkspaces(DeviceArena arena, bool ofBranches)
     {
         if (_cublas is not null)
@@ -122,10 +87,7 @@ internal sealed unsafe class CudaSession : IDisposable
         _cublas?.Use(stream, _blasWorkspace.Address);
     }
 
-    /// <summary>Launches one of our kernels on the stream that calls go to.</summary>
-    /// <param name="kernel">Name of the kernel.</param>
-    /// <param name="grid">Blocks along x and y.</param>
-    /// <param name="parameters">What its source declares.</param>
+    /// <summary>Launches one of our kernels on the stream that calls go to, with blocks along x and y.</summary>
     public void Launch<T>(string kernel, (long X, long Y) grid, T parameters)
         where T : unmanaged => Kernels.Launch(_target, kernel, grid, parameters);
 
@@ -140,12 +102,9 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
     {
-        foreach (KernelModule? module in new[] { Kernels, _fusedKernels, _hopperKernels })
+        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels }.OfType<KernelModule>())
         {
-            if (module is not null)
-            {
-                until.Keep(module);
-            }
+            until.Keep(module);
         }
     }
 
@@ -158,43 +117,8 @@ internal sealed unsafe class CudaSession : IDisposable
     /// <summary>Has the step wait for its branches.</summary>
     public void Join()
     {
-        _joined!.Record(_branch!.Value);
+        _joined.Record(_branch.Value);
         _joined.HoldBack(_target);
-    }
-
-    /// <summary>Makes branches possible; not while something is captured.</summary>
-    public void PrepareBranches()
-    {
-        _branch ??= new CudaStream(Context.Handles);
-        _forked ??= new CudaEvent(Context.Handles);
-        _joined ??= new CudaEvent(Context.Handles);
-    }
-
-    /// <summary>Allocates an arena, or says how much is needed and how much there is.</summary>
-    /// <param name="arena">Everything reserved.</param>
-    /// <param name="owner">Where the memory belongs.</param>
-    /// <param name="advice">What to do, given the bytes that are free.</param>
-    /// <exception cref="InputException">The device's memory is too small, or taken by others.</exception>
-    public static void Allocate(DeviceArena arena, CudaHandles owner, Func<long, string> advice)
-    {
-        (long free, long total) = CudaContext.MemoryInfo();
-        try
-        {
-            if (arena.Bytes <= free)
-            {
-                arena.Allocate(owner);
-                return;
-            }
-        }
-        catch (CudaException e) when (e.IsOutOfMemory)
-        {
-            // Another program was faster, or memory is in pieces; the message is the same.
-        }
-
-        throw new InputException(
-            $"the GPU's memory is too small: {MiB(arena.Bytes)} MiB are needed, {MiB(free)} of {MiB(total)} MiB are free; {advice(free)}");
-
-        static string MiB(long bytes) => $"{(bytes + (1 << 20) - 1) >> 20:N0}";
     }
 
     public void Dispose() => Context.Dispose();
@@ -206,7 +130,6 @@ internal sealed unsafe class CudaSession : IDisposable
         return kernels;
     }
 
-    /// <summary>See <see cref="OpenBranch"/>.</summary>
     public readonly ref struct Branch
     {
         private readonly CudaSession _session;
@@ -215,8 +138,8 @@ internal sealed unsafe class CudaSession : IDisposable
         internal Branch(CudaSession session)
         {
             (_session, _main) = (session, session._target);
-            session._forked!.Record(_main);
-            session._forked.HoldBack(session._branch!.Value);
+            session._forked.Record(_main);
+            session._forked.HoldBack(session._branch.Value);
             session._target = session._branch.Value;
             session._cublas?.Use(session._target, session._branchBlasWorkspace.Address);
         }

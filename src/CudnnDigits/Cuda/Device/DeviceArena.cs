@@ -2,24 +2,15 @@ using CudnnDigits.Cuda.Interop;
 
 namespace CudnnDigits.Cuda.Device;
 
-/// <summary>What a tensor's elements are.</summary>
+/// <summary>What a tensor's elements are (or raw bytes), and how many bytes an element has.</summary>
 internal enum DeviceType
 {
-    /// <summary>uint8 or raw bytes.</summary>
     U8 = 1,
-
-    /// <summary>bfloat16.</summary>
     Bf16 = 2,
-
-    /// <summary>float32.</summary>
     F32 = 4,
 }
 
-/// <summary>A stretch of the arena: owns nothing. Its address is known once the arena is allocated.</summary>
-/// <param name="Arena">Where it lies.</param>
-/// <param name="Offset">Bytes from the start.</param>
-/// <param name="Count">Elements.</param>
-/// <param name="Type">Type of the elements.</param>
+/// <summary>Elements from a byte of the arena on: owns nothing. Its address is known once the arena is allocated.</summary>
 internal readonly record struct DeviceTensor(DeviceArena Arena, long Offset, long Count, DeviceType Type)
 {
     public nint Address => (nint)(Arena.Base + Offset);
@@ -30,16 +21,10 @@ internal readonly record struct DeviceTensor(DeviceArena Arena, long Offset, lon
     /// The address, for a call that will touch so many elements. Nothing else would notice: a neighbour in the arena is as
     /// accessible as the tensor itself. It costs nothing where it matters, since a replayed graph makes no such calls.
     /// </summary>
-    /// <param name="count">Elements that will be read or written.</param>
-    /// <param name="type">Their type.</param>
-    /// <exception cref="InvalidOperationException">The tensor is too small, or of another type.</exception>
     public nint Holding(long count, DeviceType type) => count <= Count && type == Type
         ? Address
         : throw new InvalidOperationException($"a call for {count} elements of {type} was given a tensor of {Count} of {Type}");
 
-    /// <summary>A part of it.</summary>
-    /// <param name="first">First element.</param>
-    /// <param name="count">Elements.</param>
     public DeviceTensor Slice(long first, long count) => this with { Offset = Offset + first * (int)Type, Count = count };
 }
 
@@ -75,14 +60,32 @@ internal sealed class DeviceArena
         return tensor;
     }
 
-    /// <summary>Allocates all that was reserved.</summary>
-    /// <param name="owner">Where the memory belongs.</param>
-    public void Allocate(CudaHandles owner)
+    /// <summary>
+    /// Allocates all that was reserved. Where the memory is too small, or taken by others, the message ends with advice, given the bytes
+    /// that are free.
+    /// </summary>
+    public void Allocate(CudaHandles owner, Func<long, string>? advice = null)
     {
-        _base = new DeviceMemory(owner, Bytes).Value;
+        (long free, long total) = CudaContext.MemoryInfo();
+        try
+        {
+            _base = Bytes <= free ? new DeviceMemory(owner, Bytes).Value : 0;
+        }
+        catch (CudaException e) when (e.IsOutOfMemory)
+        {
+            // Another program was faster, or memory is in pieces; the message is the same.
+        }
+
+        if (_base == 0)
+        {
+            throw new InputException($"the GPU's memory is too small: {MiB(Bytes)} MiB are needed, {MiB(free)} of {MiB(total)} MiB are free; {advice?.Invoke(free)}");
+        }
+
         if (Allocated is { } allocated)
         {
             _tensors.ForEach(allocated);
         }
+
+        static string MiB(long bytes) => $"{(bytes + (1 << 20) - 1) >> 20:N0}";
     }
 }

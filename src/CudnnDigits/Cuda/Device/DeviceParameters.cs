@@ -19,16 +19,11 @@ internal sealed unsafe class DeviceParameters
     private readonly void* _staging; // page-locked, as long as the context lives
     private readonly long _saved; // bytes of W, State and Statistics, which lie one after another
 
-    /// <param name="session">The device.</param>
-    /// <param name="arena">Where to reserve.</param>
-    /// <param name="network">The network.</param>
-    /// <param name="plan">The same, in blocks.</param>
-    /// <param name="training">Whether there are to be gradients and moments.</param>
-    /// <param name="fragments">
-    /// Whether the weights of all convolutions but the first are stored as <see cref="Fragments"/>, which the fused kernels read; gradients
-    /// of convolutions are f32 then. Otherwise they have the type of the weights, as cuDNN writes them.
-    /// </param>
-    /// <param name="averages">Whether an average of the weights is trained too.</param>
+    /// <summary>
+    /// Reserves the buffers, those of gradients, moments and an average of the weights for training alone. With fragments, the weights of
+    /// all convolutions but the first are stored as <see cref="Fragments"/>, which the fused kernels read, and gradients of convolutions
+    /// are f32; otherwise these have the type of the weights, as cuDNN writes them.
+    /// </summary>
     public DeviceParameters(
         CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fragments, bool averages)
     {
@@ -63,14 +58,7 @@ internal sealed unsafe class DeviceParameters
         DW = arena.Reserve(trained, DeviceType.F32);
         NarrowDW = narrow && training && !fragments && convolutions > 0 ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
-        List<int> map = new(_layout.TrainedCount);
-        foreach (ParameterSlice slice in _layout.Trained)
-        {
-            Map(slice, plan, map);
-        }
-
-        _map = [.. map];
-        _statisticsMap = [.. _layout.Statistics.SelectMany(slice => Enumerable.Range(_places[slice.Name].Offset, slice.Size))];
+        (_map, _statisticsMap) = (Map(_layout.Trained, plan), Map(_layout.Statistics, plan));
         _staging = new PinnedMemory(session.Context.Handles, _saved).Pointer;
     }
 
@@ -121,31 +109,24 @@ internal sealed unsafe class DeviceParameters
     /// <summary>A running statistic, f32.</summary>
     public DeviceTensor Statistic(string name) => Slice(Statistics, name);
 
-    /// <summary>Host to device; the stream is idle afterwards.</summary>
-    /// <param name="stream">The stream.</param>
-    /// <param name="weights">The weights.</param>
-    /// <param name="optimizer">The moments; null where there are none.</param>
+    /// <summary>Host to device; the optimizer is null where there are no moments. The stream is idle afterwards.</summary>
     public void Load(CudaStream stream, NetworkWeights weights, OptimizerState? optimizer)
     {
         stream.Synchronize();
         Span<float> staging = new(_staging, (int)(_saved / sizeof(float)));
         staging.Clear();
         Scatter(weights.Trained, staging, _map);
-        if (optimizer is not null)
+        for (int i = 0; i < State.Length && optimizer is not null; i++)
         {
-            for (int i = 0; i < State.Length; i++)
-            {
-                Scatter(optimizer.Buffers[i], staging[((i + 1) * (int)W.Count)..], _map);
-            }
+            Scatter(optimizer.Buffers[i], staging[((i + 1) * (int)W.Count)..], _map);
         }
 
-        Scatter(weights.Statistics, staging[(int)(W.Count + State.Sum(buffer => buffer.Count))..], _statisticsMap);
+        Scatter(weights.Statistics, staging[^(int)Statistics.Count..], _statisticsMap);
         stream.Upload(W.Address, _staging, _saved);
         stream.Synchronize();
         if (Places is { } places)
         {
-            _arrangement.CopyTo(new Span<int>(_staging, _arrangement.Length));
-            stream.Upload(places.Address, _staging, places.Bytes);
+            stream.Upload<int>(places.Address, _staging, _arrangement);
             stream.Synchronize();
         }
     }
@@ -153,37 +134,28 @@ internal sealed unsafe class DeviceParameters
     /// <summary>Device to host.</summary>
     public void Save(CudaStream stream, NetworkWeights weights, OptimizerState optimizer)
     {
-        ReadOnlySpan<float> staging = Download(stream, W, (int)(_saved / sizeof(float)));
+        ReadOnlySpan<float> staging = stream.Download<float>(_staging, W.Address, (int)(_saved / sizeof(float)));
         Gather(staging, weights.Trained, _map);
         for (int i = 0; i < State.Length; i++)
         {
             Gather(staging[((i + 1) * (int)W.Count)..], optimizer.Buffers[i], _map);
         }
 
-        Gather(staging[((State.Length + 1) * (int)W.Count)..], weights.Statistics, _statisticsMap);
+        Gather(staging[^(int)Statistics.Count..], weights.Statistics, _statisticsMap);
     }
 
     /// <summary>The last step's gradients in the host's layout, for those who compare numerics.</summary>
     public void SaveGradients(CudaStream stream, float[] gradients)
     {
-        Gather(Download(stream, DW, (int)DW.Count), gradients, _map);
+        Gather(stream.Download<float>(_staging, DW.Address, (int)DW.Count), gradients, _map);
         if (NarrowDW is { } narrow)
         {
-            stream.Download(_staging, narrow.Address, narrow.Bytes);
-            stream.Synchronize();
-            ReadOnlySpan<ushort> words = new(_staging, (int)narrow.Count);
+            ReadOnlySpan<ushort> words = stream.Download<ushort>(_staging, narrow.Address, (int)narrow.Count);
             for (int i = 0; i < _map.Length; i++)
             {
                 gradients[i] = _map[i] < words.Length ? BitConverter.UInt32BitsToSingle((uint)words[_map[i]] << 16) : gradients[i];
             }
         }
-    }
-
-    private ReadOnlySpan<float> Download(CudaStream stream, DeviceTensor from, int count)
-    {
-        stream.Download(_staging, from.Address, (long)count * sizeof(float));
-        stream.Synchronize();
-        return new ReadOnlySpan<float>(_staging, count);
     }
 
     private DeviceTensor Slice(DeviceTensor all, string name) => all.Slice(_places[name].Offset, _places[name].Size);
@@ -220,34 +192,24 @@ internal sealed unsafe class DeviceParameters
     private static bool IsConvWeight(ParameterSlice slice) => slice.Layer is Conv2dLayer && slice.Shape.Count == 4;
 
     /// <summary>
-    /// Appends, for each element in PyTorch's layout, its place in the device's: channels last, and the first dense layer's inputs in that
-    /// order.
+    /// Where each element in PyTorch's layout lies on the device: channels last, and the first dense layer's inputs in that order.
     /// </summary>
-    private void Map(ParameterSlice slice, BlockPlan plan, List<int> map)
+    private int[] Map(IEnumerable<ParameterSlice> slices, BlockPlan plan)
     {
-        int offset = _places[slice.Name].Offset;
-        if (IsConvWeight(slice))
+        List<int> map = [];
+        foreach (ParameterSlice slice in slices)
         {
-            (int channels, int taps) = (slice.Shape[1], slice.Shape[2] * slice.Shape[3]);
+            (int channels, int pixels) = IsConvWeight(slice) ? (slice.Shape[1], slice.Shape[2] * slice.Shape[3])
+                : slice.Layer == plan.Denses[0].Linear && slice.Shape.Count == 2 ? (plan.Features.C, plan.Features.H * plan.Features.W)
+                : (1, slice.Size);
+            int offset = _places[slice.Name].Offset, inputs = channels * pixels;
             for (int i = 0; i < slice.Size; i++)
             {
-                (int k, int c, int tap) = (i / (channels * taps), i / taps % channels, i % taps);
-                map.Add(offset + (k * taps + tap) * channels + c);
+                map.Add(offset + i / inputs * inputs + i % pixels * channels + i % inputs / pixels);
             }
         }
-        else if (slice.Layer == plan.Denses[0].Linear && slice.Shape.Count == 2)
-        {
-            (int features, int channels, int pixels) = (slice.Shape[1], plan.Features.C, plan.Features.H * plan.Features.W);
-            for (int i = 0; i < slice.Size; i++)
-            {
-                (int o, int c, int pixel) = (i / features, i % features / pixels, i % features % pixels);
-                map.Add(offset + o * features + pixel * channels + c);
-            }
-        }
-        else
-        {
-            map.AddRange(Enumerable.Range(offset, slice.Size));
-        }
+
+        return [.. map];
     }
 
     private static void Scatter(ReadOnlySpan<float> from, Span<float> to, int[] map)

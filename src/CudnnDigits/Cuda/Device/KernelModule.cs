@@ -16,28 +16,27 @@ internal sealed unsafe class KernelModule : CudaHandle
     private readonly KernelSource _source;
     private readonly Dictionary<string, nint> _functions = [];
 
-    /// <param name="owner">Where it belongs: it is loaded into that context.</param>
-    /// <param name="source">Their source.</param>
     public KernelModule(CudaHandles owner, KernelSource source)
         : base(owner)
     {
         _source = source;
         using StartUp.Phase phase = StartUp.Measure("kernels");
         byte[] log = new byte[LogBytes];
-        nint module;
         CuResult status;
+        nint module;
         fixed (byte* image = source.Image, buffer = log)
         {
             int* names = stackalloc int[] { JitErrorLogBuffer, JitErrorLogBufferSizeBytes };
             void** values = stackalloc void*[] { buffer, (void*)LogBytes };
-            status = cuModuleLoadDataEx(&module, image, 2, names, values);
+            status = cuModuleLoadDataEx(out module, image, 2, names, values);
         }
 
         if (status is CuResult.UnsupportedPtxVersion or CuResult.NoBinaryForGpu)
         {
             string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
             throw new CudaUnavailableException(
-                $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target} and newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
+                $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target} and newer); "
+                + $"update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
         }
 
         Check(status, nameof(cuModuleLoadDataEx));
@@ -45,16 +44,10 @@ internal sealed unsafe class KernelModule : CudaHandle
     }
 
     /// <summary>
-    /// Launches a kernel with as many threads and as much shared memory a block as its source says. The parameters are copied before this
-    /// returns.
+    /// Launches a kernel with as many threads and as much shared memory a block as its source says. Its parameters are a struct with the
+    /// fields that its source has; they are copied before this returns. A kernel that is overlapped may begin before the kernel before it
+    /// has ended, and waits by itself (native/kernels/fused/dependent_launch.cuh).
     /// </summary>
-    /// <typeparam name="T">The struct of the kernel's parameters, with the fields that its source has.</typeparam>
-    /// <param name="stream">Stream, capturing or not.</param>
-    /// <param name="name">Name of the kernel.</param>
-    /// <param name="grid">Blocks along x and y.</param>
-    /// <param name="parameters">The parameters.</param>
-    /// <param name="overlapped">Whether it may begin before the kernel before it has ended; such a kernel waits by itself
-    /// (native/kernels/fused/dependent_launch.cuh).</param>
     public void Launch<T>(nint stream, string name, (long X, long Y) grid, T parameters, bool overlapped = false)
         where T : unmanaged
     {
@@ -85,7 +78,7 @@ internal sealed unsafe class KernelModule : CudaHandle
         {
             fixed (byte* text = Encoding.UTF8.GetBytes(name + "\0"))
             {
-                Check(cuModuleGetFunction(&function, Value, text), name);
+                Check(cuModuleGetFunction(out function, Value, text), name);
                 Given(function, name);
             }
 

@@ -9,10 +9,6 @@ namespace CudnnDigits.Cuda.Device;
 /// </summary>
 internal sealed class KernelSource
 {
-    private static readonly Lazy<KernelSource> CommonSource = new(() => new("kernels.ptx"));
-    private static readonly Lazy<KernelSource> FusedSource = new(() => new("fused.ptx"));
-    private static readonly Lazy<KernelSource> HopperSource = new(() => new("hopper.ptx"));
-
     private readonly Dictionary<string, int> _published = [];
     private readonly Dictionary<string, (int Threads, int SharedBytes)> _kernels = [];
 
@@ -38,13 +34,13 @@ internal sealed class KernelSource
     }
 
     /// <summary>The kernels of the layered path, and those that every step needs.</summary>
-    public static KernelSource Common => CommonSource.Value;
+    public static KernelSource Common => field ??= new("kernels.ptx");
 
     /// <summary>The kernels of the fused path.</summary>
-    public static KernelSource Fused => FusedSource.Value;
+    public static KernelSource Fused => field ??= new("fused.ptx");
 
     /// <summary>Convolutions of <see cref="Fused"/> by warpgroups, for GPUs of compute capability 9.0 and no other.</summary>
-    public static KernelSource Hopper => HopperSource.Value;
+    public static KernelSource Hopper => field ??= new("hopper.ptx");
 
     /// <summary>PTX, with a zero at its end.</summary>
     public byte[] Image { get; }
@@ -55,11 +51,9 @@ internal sealed class KernelSource
     /// <summary>The oldest GPU the kernels run on, such as "sm_75".</summary>
     public string Target { get; }
 
-    /// <summary>Names of the kernels.</summary>
     public IReadOnlyCollection<string> Kernels => _kernels.Keys;
 
-    /// <summary>A number that the kernels publish.</summary>
-    /// <param name="name">Its name in the kernels' source.</param>
+    /// <summary>A number that the kernels publish, by its name in their source.</summary>
     public int this[string name] => _published[name];
 
     /// <summary>Threads of a block of a kernel, and its dynamic shared memory in bytes.</summary>

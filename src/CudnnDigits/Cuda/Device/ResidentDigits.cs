@@ -10,9 +10,7 @@ internal sealed unsafe class ResidentDigits : IDisposable
 
     private readonly CudaHandles _handles;
 
-    /// <param name="handles">Where the memory belongs, disposed of with the digits; the context is current.</param>
-    /// <param name="stream">Uploads the digits.</param>
-    /// <param name="dataset">The digits.</param>
+    /// <summary>Uploads the digits. The handles are disposed of with the digits; the context is current.</summary>
     public ResidentDigits(CudaHandles handles, CudaStream stream, DigitDataset dataset)
     {
         using Nvtx.Range range = Nvtx.Open("upload digits"u8);
@@ -20,7 +18,7 @@ internal sealed unsafe class ResidentDigits : IDisposable
         DeviceArena arena = new();
         Pixels = arena.Reserve(dataset.Pixels.Length, DeviceType.U8);
         Labels = arena.Reserve(dataset.Count, DeviceType.U8);
-        CudaSession.Allocate(arena, handles, _ => $"the {dataset.Count:N0} digits do not fit; close other programs on the GPU or give less data");
+        arena.Allocate(handles, _ => $"the {dataset.Count:N0} digits do not fit; close other programs on the GPU or give less data");
         using PinnedMemory chunk = new(handles, ChunkBytes);
         Upload(stream, chunk, dataset.Pixels, Pixels);
         Upload(stream, chunk, dataset.Labels, Labels);
@@ -41,8 +39,7 @@ internal sealed unsafe class ResidentDigits : IDisposable
         for (int done = 0; done < from.Length; done += ChunkBytes)
         {
             ReadOnlySpan<byte> part = from.Slice(done, Math.Min(ChunkBytes, from.Length - done));
-            part.CopyTo(new Span<byte>(chunk.Pointer, part.Length));
-            stream.Upload(to.Slice(done, part.Length).Address, chunk.Pointer, part.Length);
+            stream.Upload(to.Address + done, chunk.Pointer, part);
             stream.Synchronize();
         }
     }
@@ -58,8 +55,7 @@ internal sealed unsafe class RowBuffers : IDisposable
     private readonly DeviceTensor _order, _rates, _logits;
     private readonly PinnedMemory _orderStaging, _ratesStaging, _logitsStaging;
 
-    /// <param name="handles">Where the memory belongs, disposed of with the buffers; the context is current.</param>
-    /// <param name="rows">The longest order there is to be room for.</param>
+    /// <summary>Makes room for an order of so many rows. The handles are disposed of with the buffers; the context is current.</summary>
     public RowBuffers(CudaHandles handles, int rows)
     {
         (_handles, Rows) = (handles, rows);
@@ -67,7 +63,7 @@ internal sealed unsafe class RowBuffers : IDisposable
         _order = arena.Reserve((long)rows * sizeof(int), DeviceType.U8);
         _rates = arena.Reserve(rows, DeviceType.F32); // one per step, and a step has at least one row
         _logits = arena.Reserve((long)rows * DigitDataset.Classes, DeviceType.F32);
-        CudaSession.Allocate(arena, handles, _ => $"an order of {rows:N0} rows does not fit; close other programs on the GPU or give less data");
+        arena.Allocate(handles, _ => $"an order of {rows:N0} rows does not fit; close other programs on the GPU or give less data");
         _orderStaging = new PinnedMemory(handles, _order.Bytes);
         _ratesStaging = new PinnedMemory(handles, _rates.Bytes);
         _logitsStaging = new PinnedMemory(handles, _logits.Bytes);
@@ -79,8 +75,7 @@ internal sealed unsafe class RowBuffers : IDisposable
     /// <summary>Uploads an order; gives the state of a step that begins at its first row. Nothing may be running.</summary>
     public StepState Begin(CudaStream stream, ResidentDigits digits, ReadOnlySpan<int> order)
     {
-        order.CopyTo(new Span<int>(_orderStaging.Pointer, order.Length));
-        stream.Upload(_order.Address, _orderStaging.Pointer, (long)order.Length * sizeof(int));
+        stream.Upload(_order.Address, _orderStaging.Pointer, order);
         return new StepState
         {
             Pixels = digits.Pixels.Address,
@@ -93,20 +88,12 @@ internal sealed unsafe class RowBuffers : IDisposable
     }
 
     /// <summary>Learning rates of some steps of the epoch.</summary>
-    public void UploadRates(CudaStream stream, int firstStep, ReadOnlySpan<float> rates)
-    {
-        rates.CopyTo(new Span<float>((float*)_ratesStaging.Pointer + firstStep, rates.Length));
-        DeviceTensor to = _rates.Slice(firstStep, rates.Length);
-        stream.Upload(to.Address, (float*)_ratesStaging.Pointer + firstStep, to.Bytes);
-    }
+    public void UploadRates(CudaStream stream, int firstStep, ReadOnlySpan<float> rates) =>
+        stream.Upload(_rates.Slice(firstStep, rates.Length).Address, (float*)_ratesStaging.Pointer + firstStep, rates);
 
     /// <summary>The logits that a prediction stored; waits for it.</summary>
-    public void ReadLogits(CudaStream stream, Span<float> logits)
-    {
-        stream.Download(_logitsStaging.Pointer, _logits.Address, (long)logits.Length * sizeof(float));
-        stream.Synchronize();
-        new ReadOnlySpan<float>(_logitsStaging.Pointer, logits.Length).CopyTo(logits);
-    }
+    public void ReadLogits(CudaStream stream, Span<float> logits) =>
+        stream.Download<float>(_logitsStaging.Pointer, _logits.Address, logits.Length).CopyTo(logits);
 
     public void Dispose() => _handles.Dispose();
 }

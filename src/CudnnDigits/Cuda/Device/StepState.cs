@@ -7,23 +7,11 @@ namespace CudnnDigits.Cuda.Device;
 [StructLayout(LayoutKind.Sequential)]
 internal struct StepState
 {
-    public long Pixels;
-    public long Labels;
-    public long Order;
-    public long LearningRates;
-    public long Predictions;
-    public long Stride;
-    public long AdamStep;
+    public long Pixels, Labels, Order, LearningRates, Predictions, Stride, AdamStep;
     public double Loss;
-    public long Correct;
-    public long Samples;
-    public uint Rows;
-    public uint Step;
-    public uint Next;
-    public uint First;
-    public uint Epoch;
-    public float StepSize;
-    public float RootScale;
+    public long Correct, Samples;
+    public uint Rows, Step, Next, First, Epoch;
+    public float StepSize, RootScale;
     public uint FloatPixels;
     public float WeightScale;
     public uint Arrived;

@@ -11,11 +11,9 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
     {
         const int Length = 256;
         byte* name = stackalloc byte[Length];
-        int device;
-        nuint bytes;
-        Check(cuDeviceGet(&device, ordinal));
+        Check(cuDeviceGet(out int device, ordinal));
         Check(cuDeviceGetName(name, Length, device));
-        Check(cuDeviceTotalMem_v2(&bytes, device));
+        Check(cuDeviceTotalMem_v2(out nuint bytes, device));
         Version capability = new(Attribute(ordinal, AttributeComputeCapabilityMajor), Attribute(ordinal, AttributeComputeCapabilityMinor));
         return new CudaGpu(ordinal, Marshal.PtrToStringUTF8((nint)name)!, capability, Attribute(ordinal, AttributeMultiprocessorCount), (long)bytes);
     }
@@ -23,11 +21,10 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
     /// <summary>The most shared memory that a block can have, in bytes.</summary>
     public int SharedBytesPerBlock() => Attribute(Ordinal, AttributeMaxSharedBytesPerBlock);
 
-    private static unsafe int Attribute(int ordinal, int attribute)
+    private static int Attribute(int ordinal, int attribute)
     {
-        int device, value;
-        Check(cuDeviceGet(&device, ordinal));
-        Check(cuDeviceGetAttribute(&value, attribute, device));
+        Check(cuDeviceGet(out int device, ordinal));
+        Check(cuDeviceGetAttribute(out int value, attribute, device));
         return value >= 0 ? value : throw Nonsense($"the driver says that attribute {attribute} of GPU {ordinal} is {value}");
     }
 }

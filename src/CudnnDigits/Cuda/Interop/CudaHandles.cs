@@ -21,10 +21,7 @@ internal sealed class CudaHandles : IDisposable
 
     public CudaContext Context { get; }
 
-    /// <summary>
-    /// Makes something with handles of its own, which it disposes of in the end; where it cannot be made, they are released.
-    /// </summary>
-    /// <param name="make">Makes it, given where its handles belong.</param>
+    /// <summary>Makes something that owns its handles and disposes of them in the end; where it cannot be made, they are released.</summary>
     public T Make<T>(Func<CudaHandles, T> make)
     {
         CudaHandles part = new(this);
@@ -39,8 +36,7 @@ internal sealed class CudaHandles : IDisposable
         }
     }
 
-    /// <summary>Takes in what was made.</summary>
-    /// <param name="member">A handle, or a part.</param>
+    /// <summary>Takes in a handle, or a part.</summary>
     public void Add(IDisposable member)
     {
         lock (_members)

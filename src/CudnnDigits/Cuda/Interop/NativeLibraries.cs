@@ -5,11 +5,8 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Interop;
 
-/// <summary>A library that was loaded.</summary>
-/// <param name="Name">File name that was looked for.</param>
-/// <param name="Path">Where it lies.</param>
-/// <param name="Handle">The operating system's handle.</param>
-internal sealed record LoadedLibrary(string Name, string Path, nint Handle);
+/// <summary>A library that was loaded: its full path, and the operating system's handle.</summary>
+internal sealed record LoadedLibrary(string Path, nint Handle);
 
 /// <summary>
 /// Finds NVIDIA's libraries at run time: the driver, and one set of cuBLAS and cuDNN for one major version of CUDA.
@@ -39,11 +36,8 @@ internal static class NativeLibraries
     private static string DnnFile => Windows ? "cudnn64_9.dll" : "libcudnn.so.9";
 
     /// <summary>A library that is loaded, or null.</summary>
-    /// <param name="name">One of this class's constants.</param>
     public static LoadedLibrary? Loaded(string name) => Libraries.GetValueOrDefault(name);
 
-    /// <summary>Loads the driver.</summary>
-    /// <exception cref="CudaUnavailableException">There is none.</exception>
     public static void LoadDriver()
     {
         lock (Gate)
@@ -51,8 +45,8 @@ internal static class NativeLibraries
             if (!Libraries.ContainsKey(Driver))
             {
                 LibraryPlace[] places = [.. LibraryPlace.Own(), LibraryPlace.Loader, .. LibraryPlace.Drivers()];
-                LoadedLibrary driver = places.Select(place => Load(place, DriverFile)).FirstOrDefault(library => library is not null)
-                    ?? throw new CudaUnavailableException($"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; where this machine has an NVIDIA GPU, install its driver");
+                LoadedLibrary driver = LoadFirst(places, DriverFile) ?? throw new CudaUnavailableException(
+                    $"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; where this machine has an NVIDIA GPU, install its driver");
                 Libraries[Driver] = Lacking(driver, typeof(CudaDriver)) is { } function
                     ? throw new CudaUnavailableException($"the NVIDIA driver is too old: {driver.Path} has no {function}; update the driver")
                     : driver;
@@ -61,15 +55,13 @@ internal static class NativeLibraries
     }
 
     /// <summary>The newest CUDA that the driver runs, such as 12.9; the driver must be loaded.</summary>
-    public static unsafe Version DriverVersion()
+    public static Version DriverVersion()
     {
-        int version;
-        CudaException.Check(CudaDriver.cuDriverGetVersion(&version));
+        CudaException.Check(CudaDriver.cuDriverGetVersion(out int version));
         return new Version(version / 1000, version % 1000 / 10);
     }
 
     /// <summary>Loads cuBLAS and cuDNN, which their first function would do otherwise; the driver must be loaded.</summary>
-    /// <exception cref="CudaUnavailableException">One is missing, or they do not belong together.</exception>
     public static void LoadMath()
     {
         using StartUp.Phase phase = StartUp.Measure("libraries");
@@ -81,52 +73,49 @@ internal static class NativeLibraries
                 return;
             }
 
-            LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.InProcess("libcudnn.so", "libcublas.so"), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
             if (driver.Major < Majors[^1])
             {
-                throw new CudaUnavailableException(
-                    $"the NVIDIA driver is too old: it runs CUDA up to {driver}, and cuBLAS and cuDNN 9 need CUDA {Majors[^1]} or newer; update the driver");
+                throw new CudaUnavailableException($"the NVIDIA driver is too old: it runs CUDA up to {driver}, and cuBLAS and cuDNN 9 need "
+                    + $"CUDA {Majors[^1]} or newer; update the driver");
             }
 
+            LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.InProcess(), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Installed()];
             int[] majors = [.. Majors.Where(major => major <= driver.Major)];
             string? mismatch = null;
-            foreach (LibraryPlace place in places)
+            foreach ((LibraryPlace place, int major) in from place in places from major in majors select (place, major))
             {
-                foreach (int major in majors)
+                // cuBLAS first, because parts of cuDNN need it; from where cuDNN is, if it is there too, else from anywhere.
+                if (!MayHold(place, DnnFile) || LoadBlas([place, .. places], major) is not { } blas || LoadDnn(place) is not { } dnn)
                 {
-                    // cuBLAS first, because parts of cuDNN need it; from where cuDNN is, if it is there too, else from anywhere.
-                    if (!MayHold(place, DnnFile) || LoadBlas([place, .. places], major) is not { } blas || LoadDnn(place) is not { } dnn)
-                    {
-                        continue;
-                    }
-
-                    mismatch = Mismatch(dnn, blas, major);
-                    if (mismatch is null)
-                    {
-                        (Libraries[Blas], Libraries[Dnn]) = (blas, dnn);
-                        return;
-                    }
-
-                    Note(mismatch);
+                    continue;
                 }
+
+                mismatch = Mismatch(dnn, blas, major);
+                if (mismatch is null)
+                {
+                    (Libraries[Blas], Libraries[Dnn]) = (blas, dnn);
+                    return;
+                }
+
+                Note(mismatch);
             }
 
-            string advice = $"install cuBLAS and cuDNN 9 of one CUDA version (pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}";
             string missing = places.Any(place => LoadDnn(place) is not null)
-                ? $"cuBLAS is missing: {string.Join(" or ", majors.Select(BlasFile))} (the driver runs CUDA up to {driver.Major}) was not found {Where(places)}"
+                ? $"cuBLAS is missing: {string.Join(" or ", majors.Select(major => BlasFiles(major)[^1]))} (the driver runs CUDA up to {driver.Major}) "
+                    + $"was not found {Where(places)}"
                 : $"cuDNN is missing: {DnnFile} was not found {Where(places)}{OtherMajor(places)}";
-            throw new CudaUnavailableException($"{mismatch ?? missing}; {advice}");
+            throw new CudaUnavailableException($"{mismatch ?? missing}; install cuBLAS and cuDNN 9 of one CUDA version "
+                + $"(pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}");
         }
     }
 
     /// <summary>NVIDIA's library of profiler ranges, or null.</summary>
     public static LoadedLibrary? FindNvtx()
     {
-        string[] names = Windows ? ["nvtx3interop.dll"] : ["libnvtx3interop.so.1", "libnvToolsExt.so.1"];
-        LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.Python(), .. LibraryPlace.Conda(), LibraryPlace.Loader, .. LibraryPlace.System()];
         lock (Gate)
         {
-            return (from place in places from name in names select Load(place, name)).FirstOrDefault(library => library is not null);
+            LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.Installed()];
+            return LoadFirst(places, Windows ? ["nvtx3interop.dll"] : ["libnvtx3interop.so.1", "libnvToolsExt.so.1"]);
         }
     }
 
@@ -141,7 +130,7 @@ internal static class NativeLibraries
             LoadMath();
         }
 
-        return Libraries.TryGetValue(name, out LoadedLibrary? library) ? library.Handle : 0;
+        return Loaded(name)?.Handle ?? 0;
     }
 
     /// <summary>Why two libraries do not belong together, or null.</summary>
@@ -160,32 +149,19 @@ internal static class NativeLibraries
     /// late, above all where something is released.
     /// </summary>
     private static string? Lacking(LoadedLibrary library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type declared) =>
-        declared.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly).FirstOrDefault(function => !NativeLibrary.TryGetExport(library.Handle, function.Name, out _))?.Name;
-
-    private static string BlasFile(int major) => Windows ? $"cublas64_{major}.dll" : $"libcublas.so.{major}";
-
-    private static string NvrtcFile(int major) => Windows ? $"nvrtc64_{major}0_0.dll" : $"libnvrtc.so.{major}";
-
-    private static string BlasLtFile(int major) => Windows ? $"cublasLt64_{major}.dll" : $"libcublasLt.so.{major}";
+        declared.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly)
+            .FirstOrDefault(function => !NativeLibrary.TryGetExport(library.Handle, function.Name, out _))?.Name;
 
     /// <summary>
-    /// cublasLt first: cuBLAS must take the one that lies beside it. NVRTC where it is to be had: cuDNN compiles some kernels
-    /// with it, and would look for it by bare name.
+    /// In the order of loading. cuDNN compiles some kernels with NVRTC, where it is to be had, and would look for it by bare name. cuBLAS,
+    /// the last, must take the cublasLt that lies beside it.
     /// </summary>
-    private static LoadedLibrary? LoadBlas(LibraryPlace[] places, int major)
-    {
-        foreach (LibraryPlace place in places)
-        {
-            Load(place, NvrtcFile(major));
-            Load(place, BlasLtFile(major));
-            if (Load(place, BlasFile(major)) is { } blas)
-            {
-                return blas;
-            }
-        }
+    private static string[] BlasFiles(int major) => Windows
+        ? [$"nvrtc64_{major}0_0.dll", $"cublasLt64_{major}.dll", $"cublas64_{major}.dll"]
+        : [$"libnvrtc.so.{major}", $"libcublasLt.so.{major}", $"libcublas.so.{major}"];
 
-        return null;
-    }
+    private static LoadedLibrary? LoadBlas(LibraryPlace[] places, int major) =>
+        places.Select(place => Array.ConvertAll(BlasFiles(major), file => Load(place, file))[^1]).FirstOrDefault(blas => blas is not null);
 
     /// <summary>
     /// The parts before the whole, all from one folder: cuDNN otherwise takes parts of another version where the loader finds them first.
@@ -204,13 +180,16 @@ internal static class NativeLibraries
         return Load(place, DnnFile);
     }
 
+    private static LoadedLibrary? LoadFirst(LibraryPlace[] places, params string[] files) =>
+        (from place in places from file in files select Load(place, file)).FirstOrDefault(library => library is not null);
+
     private static LoadedLibrary? Load(LibraryPlace place, string file)
     {
         if (place.IsLoader)
         {
             bool found = NativeLibrary.TryLoad(file, typeof(NativeLibraries).Assembly, DllImportSearchPath.SafeDirectories, out nint byName);
             Note($"{file}: {(found ? "found" : "not found")} by the system's loader");
-            return found ? new LoadedLibrary(file, LibraryPlace.PathOfLoaded(file), byName) : null;
+            return found ? new LoadedLibrary(LibraryPlace.PathOfLoaded(file), byName) : null;
         }
 
         if (!MayHold(place, file))
@@ -221,7 +200,7 @@ internal static class NativeLibraries
         string path = place.Find(file)!;
         try
         {
-            LoadedLibrary library = new(file, path, NativeLibrary.Load(path));
+            LoadedLibrary library = new(path, NativeLibrary.Load(path));
             Note($"{path}: loaded");
             return library;
         }
@@ -234,12 +213,17 @@ internal static class NativeLibraries
 
     private static bool MayHold(LibraryPlace place, string file)
     {
-        foreach (string folder in place.Folders.Where(folder => place.Find(file) is null))
+        if (place.IsLoader || place.Find(file) is not null)
+        {
+            return true;
+        }
+
+        foreach (string folder in place.Folders)
         {
             Note($"{Path.Combine(folder, file)}: absent");
         }
 
-        return place.IsLoader || place.Find(file) is not null;
+        return false;
     }
 
     private static void Note(string attempt)

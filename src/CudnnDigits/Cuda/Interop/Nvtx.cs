@@ -17,8 +17,7 @@ internal static unsafe class Nvtx
         }
     }
 
-    /// <summary>Opens a range on this thread; disposing closes it. Allocates nothing, so that it may stand in an epoch.</summary>
-    /// <param name="name">As the timeline shows it: a u8 literal, which a zero follows.</param>
+    /// <summary>Opens a range on this thread; disposing closes it. Allocates nothing. The name is a u8 literal, which a zero follows.</summary>
     public static Range Open(ReadOnlySpan<byte> name)
     {
         if (Push is not null)

@@ -1,5 +1,7 @@
+using CudnnDigits.Training;
 using static CudnnDigits.Cuda.CudaException;
 using static CudnnDigits.Cuda.Interop.CudaDriver;
+using static CudnnDigits.Cuda.Interop.Cudnn;
 
 namespace CudnnDigits.Cuda.Interop;
 
@@ -11,27 +13,23 @@ internal sealed unsafe class CudaContext : SafeHandle
 {
     private readonly bool _retained;
 
-    /// <summary>Retains a device's primary context.</summary>
-    /// <param name="device">Ordinal of the GPU.</param>
+    /// <summary>Retains the primary context of the GPU of this ordinal.</summary>
     public CudaContext(int device)
         : base(0, ownsHandle: true)
     {
         (Gpu, _retained, Handles) = (CudaGpu.Find(device), true, new CudaHandles(this));
-        nint context;
-        Check(cuDevicePrimaryCtxRetain(&context, device));
+        Check(cuDevicePrimaryCtxRetain(out nint context, device));
         SetHandle(Given(context));
     }
 
-    /// <summary>Borrows a context, which must outlive this object and everything made in it.</summary>
-    /// <param name="borrowed">A CUcontext, not 0.</param>
+    /// <summary>Borrows a CUcontext, which must outlive this object and everything made in it.</summary>
     public CudaContext(nint borrowed)
         : base(0, ownsHandle: true)
     {
         SetHandle(borrowed);
         Handles = new CudaHandles(this);
         using Scope scope = Enter();
-        int device;
-        Check(cuCtxGetDevice(&device));
+        Check(cuCtxGetDevice(out int device));
         Gpu = CudaGpu.Find(device);
     }
 
@@ -56,8 +54,7 @@ internal sealed unsafe class CudaContext : SafeHandle
     /// <summary>Bytes of device memory that are free, and that there are.</summary>
     public static (long Free, long Total) MemoryInfo()
     {
-        nuint free, total;
-        Check(cuMemGetInfo_v2(&free, &total));
+        Check(cuMemGetInfo_v2(out nuint free, out nuint total));
         return ((long)free, (long)total);
     }
 
@@ -82,8 +79,7 @@ internal sealed unsafe class CudaContext : SafeHandle
 
         public void Dispose()
         {
-            nint popped;
-            if (_entered is not null && cuCtxPopCurrent_v2(&popped) == CuResult.Success)
+            if (_entered is not null && cuCtxPopCurrent_v2(out nint popped) == CuResult.Success)
             {
                 System.Diagnostics.Debug.Assert(popped == _entered.handle, "scopes are closed in the order opposite to that of opening");
             }
@@ -100,7 +96,7 @@ internal abstract class CudaHandle : SafeHandle
     private readonly CudaHandles _owner;
     private readonly List<CudaHandle> _kept = [];
 
-    /// <param name="owner">Disposes of it, unless somebody does before; its context is current on this thread.</param>
+    /// <summary>The owner disposes of it, unless somebody does before; its context is current on this thread.</summary>
     protected CudaHandle(CudaHandles owner)
         : base(0, ownsHandle: true) => _owner = owner;
 
@@ -161,13 +157,9 @@ internal sealed unsafe class DeviceMemory : CudaHandle
     public DeviceMemory(CudaHandles owner, long bytes)
         : base(owner)
     {
-        nint address;
-        Check(cuMemAlloc_v2(&address, (nuint)bytes));
+        Check(cuMemAlloc_v2(out nint address, (nuint)bytes));
         Own(address);
-        Bytes = bytes;
     }
-
-    public long Bytes { get; }
 
     protected override void Destroy(nint value) => cuMemFree_v2(value);
 }
@@ -178,8 +170,7 @@ internal sealed unsafe class PinnedMemory : CudaHandle
     public PinnedMemory(CudaHandles owner, long bytes)
         : base(owner)
     {
-        nint address;
-        Check(cuMemHostAlloc(&address, (nuint)bytes, 0));
+        Check(cuMemHostAlloc(out nint address, (nuint)bytes, 0));
         Own(address);
     }
 
@@ -194,14 +185,30 @@ internal sealed unsafe class CudaStream : CudaHandle
     public CudaStream(CudaHandles owner)
         : base(owner)
     {
-        nint stream;
-        Check(cuStreamCreate(&stream, StreamNonBlocking));
+        Check(cuStreamCreate(out nint stream, StreamNonBlocking));
         Own(stream);
     }
 
     public void Synchronize() => Check(cuStreamSynchronize(handle));
 
     public void Upload(nint to, void* from, long bytes) => Check(cuMemcpyHtoDAsync_v2(to, from, (nuint)bytes, handle));
+
+    /// <summary>Uploads values by way of page-locked memory, which must stay as it is until they are there.</summary>
+    public void Upload<T>(nint to, void* staging, ReadOnlySpan<T> values)
+        where T : unmanaged
+    {
+        values.CopyTo(new Span<T>(staging, values.Length));
+        Upload(to, staging, (long)values.Length * sizeof(T));
+    }
+
+    /// <summary>Downloads values to page-locked memory, and waits for them.</summary>
+    public Span<T> Download<T>(void* staging, nint from, int count)
+        where T : unmanaged
+    {
+        Download(staging, from, (long)count * sizeof(T));
+        Synchronize();
+        return new Span<T>(staging, count);
+    }
 
     public void Download(void* to, nint from, long bytes) => Check(cuMemcpyDtoHAsync_v2(to, from, (nuint)bytes, handle));
 
@@ -222,8 +229,7 @@ internal sealed unsafe class CudaEvent : CudaHandle
     public CudaEvent(CudaHandles owner)
         : base(owner)
     {
-        nint created;
-        Check(cuEventCreate(&created, EventDisableTiming));
+        Check(cuEventCreate(out nint created, EventDisableTiming));
         Own(created);
     }
 
@@ -245,7 +251,8 @@ internal sealed unsafe class CudaEvent : CudaHandle
 
     public override void Finish()
     {
-        if (_recorded && IsKeeping) // an event of a branch keeps nothing: it may have been recorded in a capture last, and nobody can wait for that
+        // An event of a branch keeps nothing. It may have been recorded in a capture last, and nobody can wait for that.
+        if (_recorded && IsKeeping)
         {
             cuEventSynchronize(handle);
         }
@@ -263,8 +270,8 @@ internal sealed unsafe class CublasHandle : CudaHandle
     public CublasHandle(CudaHandles owner)
         : base(owner)
     {
-        nint created;
-        Check(Cublas.cublasCreate_v2(&created));
+        using StartUp.Phase phase = StartUp.Measure("cublas");
+        Check(Cublas.cublasCreate_v2(out nint created));
         Own(created);
     }
 
@@ -281,24 +288,26 @@ internal sealed unsafe class CublasHandle : CudaHandle
 /// <summary>A cuDNN handle.</summary>
 internal sealed unsafe class CudnnHandle : CudaHandle
 {
-    public CudnnHandle(CudaHandles owner)
+    public CudnnHandle(CudaHandles owner, nint stream)
         : base(owner)
     {
-        nint created;
-        CudnnStatus status = Cudnn.cudnnCreate(&created);
+        using StartUp.Phase phase = StartUp.Measure("cudnn");
+        CudnnStatus status = cudnnCreate(out nint created);
         if (status == CudnnStatus.SublibraryVersionMismatch)
         {
             throw new CudaUnavailableException(
-                $"the cuDNN files in {Path.GetDirectoryName(NativeLibraries.Loaded(NativeLibraries.Dnn)?.Path)} are of different versions; install one version of cuDNN 9, or point CUDNN_DIGITS_CUDA_PATH at a whole one");
+                $"the cuDNN files in {Path.GetDirectoryName(NativeLibraries.Loaded(NativeLibraries.Dnn)?.Path)} are of different versions; "
+                + $"install one version of cuDNN 9, or point {NativeLibraries.PathVariable} at a whole one");
         }
 
-        Check(status, nameof(Cudnn.cudnnCreate));
+        Check(status, nameof(cudnnCreate));
         Own(created);
+        Use(stream);
     }
 
-    public void Use(nint stream) => Check(Cudnn.cudnnSetStream(handle, stream));
+    public void Use(nint stream) => Check(cudnnSetStream(handle, stream));
 
-    protected override void Destroy(nint value) => Cudnn.cudnnDestroy(value);
+    protected override void Destroy(nint value) => cudnnDestroy(value);
 }
 
 /// <summary>A cuDNN descriptor of any kind.</summary>
@@ -317,47 +326,43 @@ internal sealed unsafe class CudnnDescriptor : CudaHandle
     public static CudnnDescriptor Tensor(CudaHandles owner, int type, int n, int c, int h, int w)
     {
         CudnnDescriptor tensor = Tensor(owner);
-        Check(Cudnn.cudnnSetTensor4dDescriptor(tensor.Value, Cudnn.FormatNhwc, type, n, c, h, w));
+        Check(cudnnSetTensor4dDescriptor(tensor.Value, FormatNhwc, type, n, c, h, w));
         return tensor;
     }
 
     /// <summary>A tensor whose shape another call sets.</summary>
     public static CudnnDescriptor Tensor(CudaHandles owner)
     {
-        nint created;
-        Check(Cudnn.cudnnCreateTensorDescriptor(&created));
-        return new CudnnDescriptor(owner, created, &Cudnn.cudnnDestroyTensorDescriptor);
+        Check(cudnnCreateTensorDescriptor(out nint created));
+        return new CudnnDescriptor(owner, created, &cudnnDestroyTensorDescriptor);
     }
 
     /// <summary>Convolution weights (K, R, S, C), channels last.</summary>
     public static CudnnDescriptor Filter(CudaHandles owner, int type, int k, int c, int r, int s)
     {
-        nint created;
-        Check(Cudnn.cudnnCreateFilterDescriptor(&created));
-        CudnnDescriptor filter = new(owner, created, &Cudnn.cudnnDestroyFilterDescriptor);
-        Check(Cudnn.cudnnSetFilter4dDescriptor(created, type, Cudnn.FormatNhwc, k, c, r, s));
+        Check(cudnnCreateFilterDescriptor(out nint created));
+        CudnnDescriptor filter = new(owner, created, &cudnnDestroyFilterDescriptor);
+        Check(cudnnSetFilter4dDescriptor(created, type, FormatNhwc, k, c, r, s));
         return filter;
     }
 
     /// <summary>A convolution: cross-correlation, stride 1, sums in float32.</summary>
     public static CudnnDescriptor Convolution(CudaHandles owner, int padding, int mathType)
     {
-        nint created;
-        Check(Cudnn.cudnnCreateConvolutionDescriptor(&created));
-        CudnnDescriptor convolution = new(owner, created, &Cudnn.cudnnDestroyConvolutionDescriptor);
-        Check(Cudnn.cudnnSetConvolution2dDescriptor(created, padding, padding, 1, 1, 1, 1, Cudnn.CrossCorrelation, Cudnn.TypeFloat));
-        Check(Cudnn.cudnnSetConvolutionMathType(created, mathType));
+        Check(cudnnCreateConvolutionDescriptor(out nint created));
+        CudnnDescriptor convolution = new(owner, created, &cudnnDestroyConvolutionDescriptor);
+        Check(cudnnSetConvolution2dDescriptor(created, padding, padding, 1, 1, 1, 1, CrossCorrelation, TypeFloat));
+        Check(cudnnSetConvolutionMathType(created, mathType));
         return convolution;
     }
 
     /// <summary>Max-pooling, window = stride; NaN goes through, so that a run that diverged says so.</summary>
     public static CudnnDescriptor MaxPooling(CudaHandles owner, int window, bool deterministic)
     {
-        nint created;
-        Check(Cudnn.cudnnCreatePoolingDescriptor(&created));
-        CudnnDescriptor pooling = new(owner, created, &Cudnn.cudnnDestroyPoolingDescriptor);
-        int mode = deterministic ? Cudnn.PoolingMaxDeterministic : Cudnn.PoolingMax;
-        Check(Cudnn.cudnnSetPooling2dDescriptor(created, mode, Cudnn.PropagateNaN, window, window, 0, 0, window, window));
+        Check(cudnnCreatePoolingDescriptor(out nint created));
+        CudnnDescriptor pooling = new(owner, created, &cudnnDestroyPoolingDescriptor);
+        int mode = deterministic ? PoolingMaxDeterministic : PoolingMax;
+        Check(cudnnSetPooling2dDescriptor(created, mode, PropagateNaN, window, window, 0, 0, window, window));
         return pooling;
     }
 
