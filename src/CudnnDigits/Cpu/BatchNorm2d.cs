@@ -10,10 +10,7 @@ internal static unsafe class BatchNorm2d<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    /// <summary>
-    /// A provisional mean of every channel of one image, and the sums of deviations and squared deviations from it. Two
-    /// passes, as one would cancel; the sum of deviations makes good what the provisional mean lost to rounding.
-    /// </summary>
+    /// <summary>Of one image a provisional mean, and Σ d and Σ d² of the deviations d from it, which make good its rounding.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Moments(float* y, int height, int width, int channels, float* moments)
     {
@@ -115,10 +112,7 @@ internal sealed unsafe class BatchNormState(NativeArena arena, int channels, int
         }
     }
 
-    /// <summary>
-    /// From Σ dZ and Σ dZ·(y − mean), joined over the batch: dGamma, dBeta, and slope and offset so that
-    /// dY = scale·dZ + slope·y + offset, which is γ/σ · (dZ − mean(dZ) − x̂ · mean(dZ·x̂)) with x̂ = (y − mean)/σ written out.
-    /// </summary>
+    /// <summary>From Σ dZ and Σ dZ·(y − mean) of each image: dGamma, dBeta, and dY = scale·dZ + slope·y + offset.</summary>
     public void FinishBackward(int images, float* sums, float* gamma, float* dGamma, float* dBeta, float* slope, float* offset)
     {
         double count = (double)images * pixels;
@@ -135,6 +129,7 @@ internal sealed unsafe class BatchNormState(NativeArena arena, int channels, int
             product *= inverse;
             dBeta[c] = (float)sum;
             dGamma[c] = (float)product;
+            // dY = γ/σ · (dZ − mean(dZ) − x̂ · mean(dZ·x̂)), where x̂ = (y − mean)/σ.
             double slopeHere = -gamma[c] * inverse * inverse * product / count;
             slope[c] = (float)slopeHere;
             offset[c] = (float)(-gamma[c] * inverse * sum / count - slopeHere * _mean[c]);

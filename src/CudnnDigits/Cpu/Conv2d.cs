@@ -48,20 +48,17 @@ internal static unsafe class Conv2d<S, V>
                 RegisterTile<S, V>.Multiply(
                     shape.OutW, x + h * rowSize, shape.C, 1, rowSize,
                     w + panel * shape.R * depth * Columns, Columns, depth * Columns, shape.R, depth,
-                    y + h * shape.OutW * shape.K + panel * Columns, shape.K, accumulate: false);
+                    y + h * shape.OutW * shape.K + panel * Columns, shape.K, add: false);
             }
         }
     }
 
-    /// <summary>
-    /// a = max over a window of 1 or 2 of ReLU(scale·(x ∗ w) + shift), for inference; rows of a are aRow elements apart. Four outputs at a
-    /// time stay in registers from the first product to the maximum: one window of 2×2, or without pooling four neighbours in a row.
-    /// </summary>
+    /// <summary>a = max over a window of 1 or 2 of ReLU(scale·(x ∗ w) + shift), for inference; rows of a are aRow elements apart.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Predict(in ConvShape shape, in PoolShape pool, float* x, float* w, float* scale, float* shift, float* a, int aRow)
     {
         int channels = shape.C, rowSize = shape.PaddedW * channels, depth = shape.R * channels;
-        bool windows = pool.Window == 2;
+        bool windows = pool.Window == 2; // four outputs stay in registers to the end: one window, or four neighbours in a row
         for (int panel = 0; panel < shape.K; panel += Columns, w += shape.R * depth * Columns)
         {
             V scale0 = S.Load(scale + panel), scale1 = S.Load(scale + panel + S.Lanes);
@@ -147,10 +144,7 @@ internal static unsafe class Conv2d<S, V>
         }
     }
 
-    /// <summary>
-    /// Weights for the gradient of the input: dX = dY ∗ turned, which is <see cref="Forward"/> with the transposed shape, where dY has
-    /// R − 1 − Padding zeros on each side. The window is rotated by 180°.
-    /// </summary>
+    /// <summary>Weights for dX = dY ∗ turned, a convolution of the transposed shape: with the window rotated by 180°.</summary>
     public static void TurnWeights(in ConvShape shape, float* w, float* turned)
     {
         int taps = shape.R * shape.R;

@@ -41,13 +41,10 @@ internal sealed unsafe class ConvBlock<S, V>
     private readonly float* _y, _dOutput, _partSums, _dYOfWorkers, _turnedWeights, _transformed, _turnedTransformed;
     private readonly float* _scale, _shiftOfNorm, _evalScale, _evalShiftOfNorm, _slope, _offset, _mean; // (channels)
 
-    /// <summary>
-    /// A block whose weights have their place in the parameters already, and the bias not yet; before is the block that writes the input,
-    /// and trained the most samples in a training step.
-    /// </summary>
+    /// <summary>A block that so many workers train on steps of up to so many samples; before is the block that writes its input.</summary>
     public ConvBlock(
         NativeArena arena, OperationList operations, FlatParameters parameters, int weights, ConvPlan plan, ConvShape conv,
-        ActivationView input, ActivationView output, ConvBlock<S, V>? before, int trained, int trainers)
+        ActivationView input, ActivationView output, ConvBlock<S, V>? before, int samples, int workers)
     {
         (_conv, _turned, _parameters, _weights) = (conv, conv.Transpose(), parameters, weights);
         (_input, _output, _before, Plan) = (input, output, before, plan);
@@ -60,32 +57,25 @@ internal sealed unsafe class ConvBlock<S, V>
             : new WinogradShape(conv, conv.OutH, conv.OutW, Small: true); // batch statistics need all outputs
         _backwardTiles = new WinogradShape(_turned, conv.H, conv.W, Small: false);
 
-        _y = arena.Floats((long)trained * conv.OutputSize);
-        _dOutput = arena.Floats((long)trained * _pool.OutputSize);
-        _partSums = arena.Floats((long)trained * 2 * conv.K);
-        _dYOfWorkers = arena.Floats((long)trainers * DYSize);
+        _y = arena.Floats((long)samples * conv.OutputSize);
+        _dOutput = arena.Floats((long)samples * _pool.OutputSize);
+        _partSums = arena.Floats((long)samples * 2 * conv.K);
+        _dYOfWorkers = arena.Floats((long)workers * DYSize);
         _turnedWeights = arena.Floats(conv.WeightSize);
         _transformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
         _turnedTransformed = arena.Floats(_winograd ? WinogradShape.WeightSize(conv) : 0);
-        _scale = arena.Floats(conv.K);
+        Norm = plan.Norm is null ? null : new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, samples);
+        _mean = Norm is null ? arena.Floats(conv.K) : Norm.Mean;
         _slope = arena.Floats(conv.K);
         _offset = arena.Floats(conv.K);
-        if (plan.Norm is null)
-        {
-            new Span<float>(_scale, conv.K).Fill(1);
-            _evalScale = _scale;
-            _mean = arena.Floats(conv.K);
-        }
-        else
-        {
-            Norm = new BatchNormState(arena, conv.K, conv.OutH * conv.OutW, trained);
-            _mean = Norm.Mean;
-            _shiftOfNorm = arena.Floats(conv.K);
-            _evalScale = arena.Floats(conv.K);
-            _evalShiftOfNorm = arena.Floats(conv.K);
-        }
+        _scale = arena.Floats(conv.K);
+        _shiftOfNorm = arena.Floats(conv.K);
+        _evalScale = arena.Floats(conv.K);
+        _evalShiftOfNorm = arena.Floats(conv.K);
+        new Span<float>(_scale, conv.K).Fill(1);
+        new Span<float>(_evalScale, conv.K).Fill(1);
 
-        // The host has the same order of layers, each with its weights and then its bias, or γ and β.
+        // The host has all parameters in the order of the layers: weights, then the bias, or γ and β.
         (string name, int outputs, int inputs, int taps) = (plan.Conv.Name, plan.Conv.OutChannels, plan.Conv.InChannels, conv.R * conv.R);
         _bias = parameters.Reserve(plan.Norm is null ? conv.K : 2 * conv.K);
         parameters.Map(
@@ -100,16 +90,16 @@ internal sealed unsafe class ConvBlock<S, V>
         double y = (double)conv.OutH * conv.OutW * outputs, x = plan.Input.Size, a = (double)_pool.OutH * _pool.OutW * outputs;
         double size = (double)outputs * inputs * taps, flops = 2 * y * inputs * taps;
         string relu = $"{(plan.Norm is null ? "bias" : "norm")}, relu{(plan.Pool is null ? "" : ", pool")}";
-        _forward = operations.Train(name, "forward", flops, y, size);
-        _moments = operations.Train(name, "statistics", plan.Norm is null ? 0 : 5 * y);
-        _join = operations.Train(name, "join over the batch", plan.Norm is null ? 1 : 20, 5 * outputs);
-        _activate = operations.Train(name, plan.Dropout is null ? relu : $"{relu}, dropout", 3 * y, y + a);
-        _sums = operations.Train(name, "backward: sums", 4 * y, y + a);
-        _dY = operations.Train(name, "backward: activation", 8 * y, y + 2 * a);
-        _dW = operations.Train(name, "backward: weights", flops, x, size);
-        _dX = operations.Train(name, "backward: input", before is null ? 0 : flops, before is null ? 0 : x, size);
-        _prepare = operations.Train(name, "weights for the step", 0, 0, size + (_winograd ? 8 * size : 0) + (before is null ? 0 : size));
-        _predict = operations.Infer(name, $"forward, {relu}", flops + 3 * y, 0, size);
+        _forward = operations.Add(name, "forward", flops, y, size);
+        _moments = operations.Add(name, "statistics", plan.Norm is null ? 0 : 5 * y);
+        _join = operations.Add(name, "join over the batch", plan.Norm is null ? 1 : 20, 5 * outputs);
+        _activate = operations.Add(name, plan.Dropout is null ? relu : $"{relu}, dropout", 3 * y, y + a);
+        _sums = operations.Add(name, "backward: sums", 4 * y, y + a);
+        _dY = operations.Add(name, "backward: activation", 8 * y, y + 2 * a);
+        _dW = operations.Add(name, "backward: weights", flops, x, size);
+        _dX = operations.Add(name, "backward: input", before is null ? 0 : flops, before is null ? 0 : x, size);
+        _prepare = operations.Add(name, "weights for the step", 0, 0, size + (_winograd ? 8 * size : 0) + (before is null ? 0 : size));
+        _predict = operations.Add(name, $"forward, {relu}", flops + 3 * y, 0, size, inference: true);
     }
 
     public ConvPlan Plan { get; }

@@ -22,15 +22,15 @@ internal sealed class CpuClassifier<S, V> : IClassifierDevice
 
     /// <summary>Predicts on its own.</summary>
     public CpuClassifier(NetworkWeights weights, ClassifierOptions options)
-        : this(new CpuNetwork<S, V>(weights.Network, options.BatchSize, options.Threads, training: false), options.BatchSize) =>
-        _net.Load(weights, null);
+        : this(new CpuNetwork<S, V>(weights.Network, options.BatchSize, options.Threads, chunks: 0), options.BatchSize) =>
+        _net.Copy(weights, null, save: false);
 
     /// <summary>Predicts between training steps.</summary>
     public CpuClassifier(CpuNetwork<S, V> net, int batchSize)
     {
         _net = net;
         _rows = new int[batchSize];
-        _gather = net.Operations.Infer("input", "gather", values: net.InputSize);
+        _gather = net.Operations.Add("input", "gather", values: DigitDataset.PixelCount, inference: true);
         (_convForward, _denseForward) = (ConvForward, DenseForward);
     }
 

@@ -26,10 +26,6 @@ internal static class CpuDevice
         _ => new CpuClassifier<Simd128, Vector128<float>>(weights, options),
     };
 
-    /// <summary>For people: "CPU, 2 threads, AVX-512".</summary>
-    public static string Name(int workers, int vectorBits) =>
-        $"CPU, {workers} thread{(workers == 1 ? "" : "s")}, {InstructionSet(vectorBits)}";
-
     /// <summary>The instruction set behind a width, for people.</summary>
     public static string InstructionSet(int vectorBits) => vectorBits switch
     {

@@ -11,13 +11,13 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
 {
     private readonly NativeArena _arena = new();
 
-    /// <summary>Lays a network out for batches of up to a size. Prediction alone needs no gradients and one input per worker.</summary>
-    public CpuNetwork(NetworkSpec network, int batch, int threads, bool training, bool averages = false)
+    /// <summary>Lays a network out for batches of up to a size, in up to so many chunks; without chunks nothing is trained.</summary>
+    public CpuNetwork(NetworkSpec network, int batch, int threads, int chunks, bool averages = false)
     {
+        bool training = chunks > 0; // prediction alone needs no gradients, and one input per worker
         int workers = threads > 0 ? threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
         int slots = Math.Max(batch, workers), inputs = training ? slots : workers, trained = training ? slots : 0;
         BlockPlan plan = new(network);
-        InputSize = network.Input.Size;
 
         // Every input but the first has the padded channels of the output before it.
         ConvShape[] shapes = new ConvShape[plan.Convs.Count];
@@ -56,14 +56,11 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
             dX = Denses[i].DY;
         }
 
-        Parameters.Allocate(_arena, training ? CpuTraining<S, V>.MostChunksOf(batch) : 0, averages);
+        Parameters.Allocate(_arena, chunks, averages);
         int words = training ? network.Outputs.Max(shape => shape.Size) : 0;
         int scratch = Convs.Select(conv => conv.ScratchSize).DefaultIfEmpty().Max();
         Pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(index => new Worker(_arena, index, words, scratch))]);
     }
-
-    /// <summary>Pixels of a sample.</summary>
-    public int InputSize { get; }
 
     public ActivationView Input { get; }
 
@@ -79,19 +76,26 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
 
     public WorkerPool Pool { get; }
 
-    /// <summary>Name of the device, for people.</summary>
-    public string Device => CpuDevice.Name(Pool.Workers.Count, S.Lanes * 32);
+    /// <summary>For people: "CPU, 2 threads, AVX-512".</summary>
+    public string Device =>
+        $"CPU, {Pool.Workers.Count} thread{(Pool.Workers.Count == 1 ? "" : "s")}, {CpuDevice.InstructionSet(S.Lanes * 32)}";
 
-    public void Load(NetworkWeights weights, OptimizerState? optimizer)
+    /// <summary>Copies weights, statistics and the optimizer's buffers to the host, or from it.</summary>
+    public void Copy(NetworkWeights weights, OptimizerState? optimizer, bool save)
     {
-        Parameters.Load(weights, optimizer);
-        CopyStatistics(weights, save: false);
-    }
+        Parameters.Copy(weights.Trained, Parameters.W, save);
+        for (int i = 0; optimizer is not null && i < Parameters.State.Length; i++)
+        {
+            Parameters.Copy(optimizer.Buffers[i], (float*)Parameters.State[i], save);
+        }
 
-    public void Save(NetworkWeights weights, OptimizerState optimizer)
-    {
-        Parameters.Save(weights, optimizer);
-        CopyStatistics(weights, save: true);
+        foreach (ParameterSlice slice in weights.Network.Parameters.Statistics)
+        {
+            BatchNormState norm = Array.Find(Convs, conv => conv.Plan.Norm == slice.Layer)!.Norm!;
+            bool mean = slice.Name.EndsWith(".running_mean", StringComparison.Ordinal);
+            Span<float> host = weights.Slice(slice), own = new(mean ? norm.RunningMean : norm.RunningVariance, slice.Size);
+            (save ? own : host).CopyTo(save ? host : own);
+        }
     }
 
     /// <summary>Logits of sample n, (classes) f32.</summary>
@@ -112,16 +116,5 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
     {
         Pool.Dispose();
         _arena.Dispose();
-    }
-
-    private void CopyStatistics(NetworkWeights weights, bool save)
-    {
-        foreach (ParameterSlice slice in weights.Network.Parameters.Statistics)
-        {
-            BatchNormState norm = Array.Find(Convs, conv => conv.Plan.Norm == slice.Layer)!.Norm!;
-            bool mean = slice.Name.EndsWith(".running_mean", StringComparison.Ordinal);
-            Span<float> host = weights.Slice(slice), own = new(mean ? norm.RunningMean : norm.RunningVariance, slice.Size);
-            (save ? own : host).CopyTo(save ? host : own);
-        }
     }
 }

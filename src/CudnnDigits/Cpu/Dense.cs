@@ -44,17 +44,14 @@ internal static unsafe class Dense<S, V>
         RegisterTile<S, V>.Multiply(
             last - first, x + (nint)first * shape.In, shape.In, 1, 0,
             w + (nint)column * shape.In, Columns, 0, 1, shape.In,
-            y + first * shape.Out + column, shape.Out, accumulate: false);
+            y + first * shape.Out + column, shape.Out, add: false);
         for (int n = first; n < last; n++)
         {
             AddBias(Columns, bias + column, relu, y + n * shape.Out + column);
         }
     }
 
-    /// <summary>
-    /// One sample × two panels at once: four sums of their own, so that weights are read as fast as the cache gives them
-    /// and not as fast as one addition follows another. The order of each sum is that of <see cref="RegisterTile{S, V}"/>.
-    /// </summary>
+    /// <summary>One sample × two panels: four sums, in the tile's order, so that one addition waits less for another.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ForwardRow(in DenseShape shape, int panel, float* x, float* w, float* y)
     {
@@ -80,10 +77,7 @@ internal static unsafe class Dense<S, V>
         }
     }
 
-    /// <summary>
-    /// dW = dYᵀ X and, unless dx is null, dX = dY W for one stretch of the input features; dyTransposed is (Out, paddedBatch), with zeros
-    /// from N on.
-    /// </summary>
+    /// <summary>dW = dYᵀ X and, unless dx is null, dX = dY W of some inputs; dyTransposed is (Out, paddedBatch), 0 from N on.</summary>
     public static void Backward(
         int item, in DenseShape shape, int batch, float* x, float* w, float* dy, float* dyTransposed, int paddedBatch, float* dw, float* dx)
     {
@@ -93,7 +87,7 @@ internal static unsafe class Dense<S, V>
             RegisterTile<S, V>.Multiply(
                 end - first, x + first, 1, shape.In, 0,
                 dy + panel * Columns, shape.Out, 0, 1, batch,
-                dw + ((nint)panel * shape.In + first) * Columns, Columns, accumulate: false);
+                dw + ((nint)panel * shape.In + first) * Columns, Columns, add: false);
         }
 
         if (dx == null)
@@ -108,7 +102,7 @@ internal static unsafe class Dense<S, V>
             RegisterTile<S, V>.Multiply(
                 end - first, w + first * Columns, Columns, 1, (nint)shape.In * Columns,
                 dyTransposed + n, paddedBatch, (nint)Columns * paddedBatch, shape.Out / Columns, Columns,
-                tile, Columns, accumulate: false);
+                tile, Columns, add: false);
             for (int column = 0; column < Math.Min(Columns, batch - n); column++)
             {
                 float* to = dx + (nint)(n + column) * shape.In + first;

@@ -17,10 +17,7 @@ internal sealed unsafe class DenseBlock<S, V>
     private readonly float* _x, _dX, _dYTransposed;
     private readonly Operation _forward, _drop, _maskDY, _backward, _predict;
 
-    /// <summary>
-    /// Reads the output x of what comes before, (capacity, In) f32: channels last, of so many pixels, where PyTorch's order is C, H, W. Its
-    /// gradient dX is null where the network begins here.
-    /// </summary>
+    /// <summary>A block that reads x (capacity, In), channels last, of so many pixels; dX is null where the network begins.</summary>
     public DenseBlock(
         NativeArena arena, OperationList operations, FlatParameters parameters, DensePlan plan, DenseShape shape, int pixels,
         float* x, float* dX, int capacity)
@@ -36,7 +33,7 @@ internal sealed unsafe class DenseBlock<S, V>
         (string name, int inputs, int outputs) = (plan.Linear.Name, plan.Linear.InFeatures, plan.Linear.OutFeatures);
         _weights = parameters.Reserve(shape.WeightSize);
         _bias = parameters.Reserve(shape.Out);
-        parameters.Map(
+        parameters.Map( // the host's features are in C, H, W order
             from o in Enumerable.Range(0, outputs)
             from i in Enumerable.Range(0, inputs)
             select _weights + Dense<S, V>.WeightIndex(shape, o, i % pixels * (shape.In / pixels) + i / pixels));
@@ -44,13 +41,13 @@ internal sealed unsafe class DenseBlock<S, V>
 
         double weights = (double)inputs * outputs, features = inputs + outputs;
         string forward = plan.Relu is null ? "forward, bias" : "forward, bias, relu";
-        _forward = operations.Train(name, forward, 2 * weights, features, weights);
-        _drop = operations.Train(name, "dropout", outputs, 2 * outputs);
-        _maskDY = operations.Train(name, "backward: activation", 2 * outputs, 4 * outputs);
+        _forward = operations.Add(name, forward, 2 * weights, features, weights);
+        _drop = operations.Add(name, "dropout", outputs, 2 * outputs);
+        _maskDY = operations.Add(name, "backward: activation", 2 * outputs, 4 * outputs);
         _backward = dX == null
-            ? operations.Train(name, "backward: weights", 2 * weights, features, weights)
-            : operations.Train(name, "backward: weights and input", 4 * weights, 2 * features, 2 * weights);
-        _predict = operations.Infer(name, forward, 2 * weights, features, weights);
+            ? operations.Add(name, "backward: weights", 2 * weights, features, weights)
+            : operations.Add(name, "backward: weights and input", 4 * weights, 2 * features, 2 * weights);
+        _predict = operations.Add(name, forward, 2 * weights, features, weights, inference: true);
     }
 
     public DenseShape Shape => _shape;

@@ -1,4 +1,3 @@
-using CudnnDigits.Model;
 using CudnnDigits.Training;
 
 namespace CudnnDigits.Cpu;
@@ -49,49 +48,28 @@ internal sealed unsafe class FlatParameters
         ChunkDW = arena.Floats((long)ConvLength * chunks);
     }
 
-    public void Load(NetworkWeights weights, OptimizerState? optimizer)
-    {
-        Scatter(weights.Trained, W);
-        for (int i = 0; optimizer is not null && i < State.Length; i++)
-        {
-            Scatter(optimizer.Buffers[i], (float*)State[i]);
-        }
-    }
-
-    public void Save(NetworkWeights weights, OptimizerState optimizer)
-    {
-        Gather(W, weights.Trained);
-        for (int i = 0; i < State.Length; i++)
-        {
-            Gather((float*)State[i], optimizer.Buffers[i]);
-        }
-    }
-
     /// <summary>Exchanges the weights with their average, where there is one, before and after a prediction.</summary>
     public void ExchangeAverage()
     {
-        float* average = Average;
-        for (int i = 0; average != null && i < Length; i++)
+        for (int i = 0; i < (Average == null ? 0 : Length); i++)
         {
-            (W[i], average[i]) = (average[i], W[i]);
+            (W[i], Average[i]) = (Average[i], W[i]);
         }
     }
 
-    public void SaveGradients(float[] gradients) => Gather(DW, gradients);
-
-    private void Scatter(float[] from, float* to)
+    /// <summary>Copies values from a buffer of this layout to the host, or back.</summary>
+    public void Copy(float[] host, float* own, bool save)
     {
-        for (int i = 0; i < from.Length; i++)
+        for (int i = 0; i < host.Length; i++)
         {
-            to[_map[i]] = from[i];
-        }
-    }
-
-    private void Gather(float* from, float[] to)
-    {
-        for (int i = 0; i < to.Length; i++)
-        {
-            to[i] = from[_map[i]];
+            if (save)
+            {
+                host[i] = own[_map[i]];
+            }
+            else
+            {
+                own[_map[i]] = host[i];
+            }
         }
     }
 }

@@ -1,11 +1,6 @@
 namespace CudnnDigits.Cpu;
 
-/// <summary>
-/// Everything between two convolutions, in one pass over the activation: y → scale·y + shift (batch norm or bias) → ReLU →
-/// max-pooling. A window of 1 is no pooling. The backward passes find the maximum again from y, which they need anyway, so
-/// no index is stored; the first maximum in row-major order takes the gradient. None flows where the output is 0, which covers
-/// ReLU and dropout at once.
-/// </summary>
+/// <summary>Max-pooling in windows that do not overlap; a window of 1 is none. Channels are whole tiles.</summary>
 internal readonly record struct PoolShape(int Channels, int H, int W, int Window)
 {
     public int OutH => H / Window;
@@ -17,11 +12,10 @@ internal readonly record struct PoolShape(int Channels, int H, int W, int Window
 }
 
 /// <summary>
-/// The passes of <see cref="PoolShape"/>. They share these operands, all f32:
-/// y (H, W, channels), the output of the convolution; scale, shift, mean, slope and offset (channels);
-/// a (OutH, OutW, channels), the output after dropout, rows aRow elements apart, which is more than OutW·channels where a has padding
-/// around it; dA (OutH, OutW, channels); and keepScale, 1/(1 − dropout rate). In the backward passes, a is null where nothing was
-/// dropped, since y then says where ReLU cut off.
+/// Everything between two convolutions, in one pass over the activation: y (H, W, channels) → scale·y + shift (batch norm or bias) → ReLU
+/// → max-pooling → a (OutH, OutW, channels), rows aRow elements apart. The backward passes find the maximum again from y, which they need
+/// anyway, so no index is stored; the first maximum in row-major order takes the gradient. None flows where the output is 0, which covers
+/// ReLU and dropout at once: there a is the output after dropout, or null where nothing was dropped, and keepScale 1/(1 − dropout rate).
 /// </summary>
 internal static unsafe class MaxPool2d<S, V>
     where S : struct, ISimd<V>
@@ -52,14 +46,11 @@ internal static unsafe class MaxPool2d<S, V>
         }
     }
 
-    /// <summary>
-    /// dY (H, W, channels) = scale·dZ + slope·y + offset, in rows dYRow elements apart, where dZ is 0 except at each window's maximum.
-    /// Without batch norm, slope and offset are 0. The window is no constant here: with one, a step measured slower.
-    /// </summary>
+    /// <summary>dY = scale·dZ + slope·y + offset, rows dYRow elements apart. A constant window measured slower here.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Backward(
-        in PoolShape shape, float* y, float* scale, float* shift, float* slope, float* offset, float* a, int aRow, float* dA, float keepScale,
-        float* dY, int dYRow)
+        in PoolShape shape, float* y, float* scale, float* shift, float* slope, float* offset, float* a, int aRow, float* dA,
+        float keepScale, float* dY, int dYRow)
     {
         int channels = shape.Channels, yRow = shape.W * channels, window = shape.Window;
         V zero = default, keep = S.Splat(keepScale);
@@ -70,7 +61,8 @@ internal static unsafe class MaxPool2d<S, V>
                 int corner = h * window * yRow + w * window * channels, to = h * window * dYRow + w * window * channels;
                 for (int c = 0; c < channels; c += S.Lanes)
                 {
-                    V factor = S.Load(scale + c), addend = S.Load(shift + c), gradientSlope = S.Load(slope + c), gradientOffset = S.Load(offset + c);
+                    V factor = S.Load(scale + c), addend = S.Load(shift + c);
+                    V gradientSlope = S.Load(slope + c), gradientOffset = S.Load(offset + c);
                     V max = S.Fma(S.Load(y + corner + c), factor, addend);
                     for (int i = 0; i < window; i++)
                     {
@@ -81,14 +73,15 @@ internal static unsafe class MaxPool2d<S, V>
                     }
 
                     V dA0 = S.Multiply(S.Load(dA + (h * shape.OutW + w) * channels + c), keep);
-                    V left = S.Multiply(S.SelectGreater(a == null ? max : S.Load(a + h * aRow + w * channels + c), zero, dA0, zero), factor);
+                    V output = a == null ? max : S.Load(a + h * aRow + w * channels + c);
+                    V left = S.Multiply(S.SelectGreater(output, zero, dA0, zero), factor);
                     for (int i = 0; i < window; i++)
                     {
                         for (int j = 0; j < window; j++)
                         {
                             V value = S.Load(y + corner + i * yRow + j * channels + c), z = S.Fma(value, factor, addend);
-                            V dz = S.SelectEqual(z, max, left, zero);
-                            left = S.SelectEqual(z, max, zero, left); // given away once: ties go to the first
+                            V dz = S.SelectGreater(max, z, zero, left);
+                            left = S.SelectGreater(max, z, left, zero); // given away once: ties go to the first
                             S.Store(dY + to + i * dYRow + j * channels + c, S.Add(S.Fma(value, gradientSlope, gradientOffset), dz));
                         }
                     }

@@ -16,13 +16,13 @@ internal sealed class OperationList
 
     public int Count => _operations.Count;
 
-    /// <summary>Lists an operation of a training step.</summary>
-    public Operation Train(string layer, string name, double flops = 0, double values = 0, double fixedValues = 0) =>
-        Add(new Operation(Count, layer, name, false, flops, values, fixedValues));
-
-    /// <summary>Lists an operation of inference.</summary>
-    public Operation Infer(string layer, string name, double flops = 0, double values = 0, double fixedValues = 0) =>
-        Add(new Operation(Count, layer, name, true, flops, values, fixedValues));
+    /// <summary>Lists an operation of a training step, or of inference.</summary>
+    public Operation Add(string layer, string name, double flops = 0, double values = 0, double fixedValues = 0, bool inference = false)
+    {
+        Operation operation = new(Count, layer, name, inference, flops, values, fixedValues);
+        _operations.Add(operation);
+        return operation;
+    }
 
     /// <summary>Counts a batch that was trained on, or predicted.</summary>
     public void CountBatch(int samples, bool inference) =>
@@ -40,11 +40,5 @@ internal sealed class OperationList
         })];
         _samples = _batches = _predicted = _predictedBatches = 0;
         return times;
-    }
-
-    private Operation Add(Operation operation)
-    {
-        _operations.Add(operation);
-        return operation;
     }
 }

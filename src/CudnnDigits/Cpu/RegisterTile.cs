@@ -25,49 +25,47 @@ internal static unsafe class RegisterTile<S, V>
     /// <summary>Any number of rows, in tiles of nearly equal height (26 rows as 13 + 13, which beats 14 + 12).</summary>
     public static void Multiply(
         int rows, float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth,
-        float* c, nint cRow, bool accumulate)
+        float* c, nint cRow, bool add)
     {
-        int tiles = (rows + S.TileRows - 1) / S.TileRows;
-        for (; tiles > 0; tiles--)
+        for (int tiles = (rows + S.TileRows - 1) / S.TileRows; tiles > 0; tiles--)
         {
             int height = (rows + tiles - 1) / tiles;
-            Tile(height, a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate);
+            switch (height)
+            {
+                case 14: Kernel<One, One, One, Zero>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 13: Kernel<One, One, Zero, One>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 12: Kernel<One, One, Zero, Zero>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 11: Kernel<One, Zero, One, One>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 10: Kernel<One, Zero, One, Zero>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 9: Kernel<One, Zero, Zero, One>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 8: Kernel<One, Zero, Zero, Zero>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 7: Kernel<Zero, One, One, One>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 6: Kernel<Zero, One, One, Zero>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 5: Kernel<Zero, One, Zero, One>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 4: Kernel<Zero, One, Zero, Zero>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 3: Kernel<Zero, Zero, One, One>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                case 2: Kernel<Zero, Zero, One, Zero>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+                default: Kernel<Zero, Zero, Zero, One>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, add); break;
+            }
+
             a += height * aRow;
             c += height * cRow;
             rows -= height;
         }
     }
 
-    private static void Tile(
-        int height, float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth,
-        float* c, nint cRow, bool accumulate)
-    {
-        switch (height)
-        {
-            case 14: Kernel<Rows14>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 13: Kernel<Rows13>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 12: Kernel<Rows12>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 11: Kernel<Rows11>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 10: Kernel<Rows10>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 9: Kernel<Rows9>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 8: Kernel<Rows8>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 7: Kernel<Rows7>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 6: Kernel<Rows6>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 5: Kernel<Rows5>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 4: Kernel<Rows4>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 3: Kernel<Rows3>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            case 2: Kernel<Rows2>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-            default: Kernel<Rows1>(a, aRow, aStep, aSegment, b, bStep, bSegment, segments, depth, c, cRow, accumulate); break;
-        }
-    }
-
-    /// <summary>The tile for one height; R.Count is a constant to the JIT, which drops the rows above it.</summary>
+    /// <summary>The tile for one height, given in binary digits: a constant to the JIT, which drops the rows above it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel<R>(
+    private static void Kernel<B8, B4, B2, B1>(
         float* a, nint aRow, nint aStep, nint aSegment, float* b, nint bStep, nint bSegment, int segments, int depth,
-        float* c, nint cRow, bool accumulate)
-        where R : struct, IRows
+        float* c, nint cRow, bool add)
+        where B8 : struct, IBit
+        where B4 : struct, IBit
+        where B2 : struct, IBit
+        where B1 : struct, IBit
     {
+        int rows = 8 * B8.Value + 4 * B4.Value + 2 * B2.Value + B1.Value;
+
         // Named one by one: the JIT keeps locals in registers, but not the elements of an array.
         V c00 = default, c01 = default;
         V c10 = default, c11 = default;
@@ -95,20 +93,20 @@ internal static unsafe class RegisterTile<S, V>
             for (int k = 0; k < depth; k++)
             {
                 V b0 = S.Load(bk), b1 = S.Load(bk + S.Lanes), x;
-                if (R.Count > 0) { x = S.Splat(*a0); c00 = S.Fma(x, b0, c00); c01 = S.Fma(x, b1, c01); }
-                if (R.Count > 1) { x = S.Splat(a0[aRow]); c10 = S.Fma(x, b0, c10); c11 = S.Fma(x, b1, c11); }
-                if (R.Count > 2) { x = S.Splat(a0[twoRows]); c20 = S.Fma(x, b0, c20); c21 = S.Fma(x, b1, c21); }
-                if (R.Count > 3) { x = S.Splat(*a3); c30 = S.Fma(x, b0, c30); c31 = S.Fma(x, b1, c31); }
-                if (R.Count > 4) { x = S.Splat(a3[aRow]); c40 = S.Fma(x, b0, c40); c41 = S.Fma(x, b1, c41); }
-                if (R.Count > 5) { x = S.Splat(a3[twoRows]); c50 = S.Fma(x, b0, c50); c51 = S.Fma(x, b1, c51); }
-                if (R.Count > 6) { x = S.Splat(*a6); c60 = S.Fma(x, b0, c60); c61 = S.Fma(x, b1, c61); }
-                if (R.Count > 7) { x = S.Splat(a6[aRow]); c70 = S.Fma(x, b0, c70); c71 = S.Fma(x, b1, c71); }
-                if (R.Count > 8) { x = S.Splat(a6[twoRows]); c80 = S.Fma(x, b0, c80); c81 = S.Fma(x, b1, c81); }
-                if (R.Count > 9) { x = S.Splat(*a9); c90 = S.Fma(x, b0, c90); c91 = S.Fma(x, b1, c91); }
-                if (R.Count > 10) { x = S.Splat(a9[aRow]); c100 = S.Fma(x, b0, c100); c101 = S.Fma(x, b1, c101); }
-                if (R.Count > 11) { x = S.Splat(a9[twoRows]); c110 = S.Fma(x, b0, c110); c111 = S.Fma(x, b1, c111); }
-                if (R.Count > 12) { x = S.Splat(*a12); c120 = S.Fma(x, b0, c120); c121 = S.Fma(x, b1, c121); }
-                if (R.Count > 13) { x = S.Splat(a12[aRow]); c130 = S.Fma(x, b0, c130); c131 = S.Fma(x, b1, c131); }
+                if (rows > 0) { x = S.Splat(*a0); c00 = S.Fma(x, b0, c00); c01 = S.Fma(x, b1, c01); }
+                if (rows > 1) { x = S.Splat(a0[aRow]); c10 = S.Fma(x, b0, c10); c11 = S.Fma(x, b1, c11); }
+                if (rows > 2) { x = S.Splat(a0[twoRows]); c20 = S.Fma(x, b0, c20); c21 = S.Fma(x, b1, c21); }
+                if (rows > 3) { x = S.Splat(*a3); c30 = S.Fma(x, b0, c30); c31 = S.Fma(x, b1, c31); }
+                if (rows > 4) { x = S.Splat(a3[aRow]); c40 = S.Fma(x, b0, c40); c41 = S.Fma(x, b1, c41); }
+                if (rows > 5) { x = S.Splat(a3[twoRows]); c50 = S.Fma(x, b0, c50); c51 = S.Fma(x, b1, c51); }
+                if (rows > 6) { x = S.Splat(*a6); c60 = S.Fma(x, b0, c60); c61 = S.Fma(x, b1, c61); }
+                if (rows > 7) { x = S.Splat(a6[aRow]); c70 = S.Fma(x, b0, c70); c71 = S.Fma(x, b1, c71); }
+                if (rows > 8) { x = S.Splat(a6[twoRows]); c80 = S.Fma(x, b0, c80); c81 = S.Fma(x, b1, c81); }
+                if (rows > 9) { x = S.Splat(*a9); c90 = S.Fma(x, b0, c90); c91 = S.Fma(x, b1, c91); }
+                if (rows > 10) { x = S.Splat(a9[aRow]); c100 = S.Fma(x, b0, c100); c101 = S.Fma(x, b1, c101); }
+                if (rows > 11) { x = S.Splat(a9[twoRows]); c110 = S.Fma(x, b0, c110); c111 = S.Fma(x, b1, c111); }
+                if (rows > 12) { x = S.Splat(*a12); c120 = S.Fma(x, b0, c120); c121 = S.Fma(x, b1, c121); }
+                if (rows > 13) { x = S.Splat(a12[aRow]); c130 = S.Fma(x, b0, c130); c131 = S.Fma(x, b1, c131); }
                 bk += bStep;
                 a0 += aStep;
                 a3 += aStep;
@@ -121,27 +119,27 @@ internal static unsafe class RegisterTile<S, V>
             b += bSegment;
         }
 
-        if (R.Count > 0) { Put(c + 0 * cRow, c00, c01, accumulate); }
-        if (R.Count > 1) { Put(c + 1 * cRow, c10, c11, accumulate); }
-        if (R.Count > 2) { Put(c + 2 * cRow, c20, c21, accumulate); }
-        if (R.Count > 3) { Put(c + 3 * cRow, c30, c31, accumulate); }
-        if (R.Count > 4) { Put(c + 4 * cRow, c40, c41, accumulate); }
-        if (R.Count > 5) { Put(c + 5 * cRow, c50, c51, accumulate); }
-        if (R.Count > 6) { Put(c + 6 * cRow, c60, c61, accumulate); }
-        if (R.Count > 7) { Put(c + 7 * cRow, c70, c71, accumulate); }
-        if (R.Count > 8) { Put(c + 8 * cRow, c80, c81, accumulate); }
-        if (R.Count > 9) { Put(c + 9 * cRow, c90, c91, accumulate); }
-        if (R.Count > 10) { Put(c + 10 * cRow, c100, c101, accumulate); }
-        if (R.Count > 11) { Put(c + 11 * cRow, c110, c111, accumulate); }
-        if (R.Count > 12) { Put(c + 12 * cRow, c120, c121, accumulate); }
-        if (R.Count > 13) { Put(c + 13 * cRow, c130, c131, accumulate); }
+        if (rows > 0) { Put(c + 0 * cRow, c00, c01, add); }
+        if (rows > 1) { Put(c + 1 * cRow, c10, c11, add); }
+        if (rows > 2) { Put(c + 2 * cRow, c20, c21, add); }
+        if (rows > 3) { Put(c + 3 * cRow, c30, c31, add); }
+        if (rows > 4) { Put(c + 4 * cRow, c40, c41, add); }
+        if (rows > 5) { Put(c + 5 * cRow, c50, c51, add); }
+        if (rows > 6) { Put(c + 6 * cRow, c60, c61, add); }
+        if (rows > 7) { Put(c + 7 * cRow, c70, c71, add); }
+        if (rows > 8) { Put(c + 8 * cRow, c80, c81, add); }
+        if (rows > 9) { Put(c + 9 * cRow, c90, c91, add); }
+        if (rows > 10) { Put(c + 10 * cRow, c100, c101, add); }
+        if (rows > 11) { Put(c + 11 * cRow, c110, c111, add); }
+        if (rows > 12) { Put(c + 12 * cRow, c120, c121, add); }
+        if (rows > 13) { Put(c + 13 * cRow, c130, c131, add); }
     }
 
-    /// <summary>A row of a tile. What is there is added at the end, not begun with: short sums lose less to rounding than long ones.</summary>
+    /// <summary>A row of a tile. What is there is added at the end, not begun with: short sums lose less to rounding.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(float* c, V left, V right, bool accumulate)
+    private static void Put(float* c, V left, V right, bool add)
     {
-        if (accumulate)
+        if (add)
         {
             S.Store(c, S.Add(S.Load(c), left));
             S.Store(c + S.Lanes, S.Add(S.Load(c + S.Lanes), right));
@@ -154,36 +152,12 @@ internal static unsafe class RegisterTile<S, V>
     }
 }
 
-/// <summary>The height of a tile as a type, so that each height is compiled on its own.</summary>
-internal interface IRows
+/// <summary>A binary digit as a type.</summary>
+internal interface IBit
 {
-    static abstract int Count { get; }
+    static abstract int Value { get; }
 }
 
-internal readonly struct Rows1 : IRows { public static int Count => 1; }
+internal readonly struct Zero : IBit { public static int Value => 0; }
 
-internal readonly struct Rows2 : IRows { public static int Count => 2; }
-
-internal readonly struct Rows3 : IRows { public static int Count => 3; }
-
-internal readonly struct Rows4 : IRows { public static int Count => 4; }
-
-internal readonly struct Rows5 : IRows { public static int Count => 5; }
-
-internal readonly struct Rows6 : IRows { public static int Count => 6; }
-
-internal readonly struct Rows7 : IRows { public static int Count => 7; }
-
-internal readonly struct Rows8 : IRows { public static int Count => 8; }
-
-internal readonly struct Rows9 : IRows { public static int Count => 9; }
-
-internal readonly struct Rows10 : IRows { public static int Count => 10; }
-
-internal readonly struct Rows11 : IRows { public static int Count => 11; }
-
-internal readonly struct Rows12 : IRows { public static int Count => 12; }
-
-internal readonly struct Rows13 : IRows { public static int Count => 13; }
-
-internal readonly struct Rows14 : IRows { public static int Count => 14; }
+internal readonly struct One : IBit { public static int Value => 1; }

@@ -44,9 +44,6 @@ internal unsafe interface ISimd<V>
     /// <summary>The greater of the two; b if either is NaN, so that Max(0, x) hands a NaN on.</summary>
     static abstract V Max(V a, V b);
 
-    /// <summary>a where it equals b (per lane: a == b ? yes : no).</summary>
-    static abstract V SelectEqual(V a, V b, V yes, V no);
-
     /// <summary>Per lane: a &gt; b ? yes : no.</summary>
     static abstract V SelectGreater(V a, V b, V yes, V no);
 
@@ -83,8 +80,6 @@ internal readonly unsafe struct Simd512 : ISimd<V512>
     public static V512 Fma(V512 a, V512 b, V512 c) => Vector512.FusedMultiplyAdd(a, b, c);
 
     public static V512 Max(V512 a, V512 b) => Vector512.MaxNative(a, b);
-
-    public static V512 SelectEqual(V512 a, V512 b, V512 yes, V512 no) => Vector512.ConditionalSelect(Vector512.Equals(a, b), yes, no);
 
     public static V512 SelectGreater(V512 a, V512 b, V512 yes, V512 no) =>
         Vector512.ConditionalSelect(Vector512.GreaterThan(a, b), yes, no);
@@ -125,8 +120,6 @@ internal readonly unsafe struct Simd256 : ISimd<V256>
 
     public static V256 Max(V256 a, V256 b) => Vector256.MaxNative(a, b);
 
-    public static V256 SelectEqual(V256 a, V256 b, V256 yes, V256 no) => Vector256.ConditionalSelect(Vector256.Equals(a, b), yes, no);
-
     public static V256 SelectGreater(V256 a, V256 b, V256 yes, V256 no) =>
         Vector256.ConditionalSelect(Vector256.GreaterThan(a, b), yes, no);
 
@@ -166,8 +159,6 @@ internal readonly unsafe struct Simd128 : ISimd<V128>
     public static V128 Fma(V128 a, V128 b, V128 c) => Vector128.MultiplyAddEstimate(a, b, c);
 
     public static V128 Max(V128 a, V128 b) => Vector128.MaxNative(a, b);
-
-    public static V128 SelectEqual(V128 a, V128 b, V128 yes, V128 no) => Vector128.ConditionalSelect(Vector128.Equals(a, b), yes, no);
 
     public static V128 SelectGreater(V128 a, V128 b, V128 yes, V128 no) =>
         Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), yes, no);

@@ -15,10 +15,8 @@ internal readonly record struct WinogradShape(ConvShape Conv, int H, int W, bool
     /// <summary>Tiles that are transformed at a time: whole register tiles, few enough to stay in the cache.</summary>
     private const int BlockTiles = 28;
 
-    /// <summary>Tiles from top to bottom.</summary>
     public int TilesH => Tiles(H);
 
-    /// <summary>Tiles from left to right.</summary>
     public int TilesW => Tiles(W);
 
     /// <summary>Rows of tiles in a block.</summary>
@@ -162,7 +160,7 @@ internal static unsafe class Winograd<S, V>
                     RegisterTile<S, V>.Multiply(
                         tiles, v + point * inputStride, conv.C, 1, 0,
                         u + (panel * Points * Points + point * Columns) * conv.C, Columns, 0, 1, conv.C,
-                        m + point * outputStride, Columns, accumulate: false);
+                        m + point * outputStride, Columns, add: false);
                 }
 
                 for (int row = block; row < end; row++)
@@ -184,45 +182,42 @@ internal static unsafe class Winograd<S, V>
         nint xRow = shape.Conv.PaddedW * channels, halfwayRow = shape.InputW * channels;
         for (int i = 0; i < halfwayRow; i += S.Lanes)
         {
-            if (tall)
-            {
-                Input4(x + i, xRow, halfway + i, halfwayRow, halfway + i, halfwayRow);
-            }
-            else
-            {
-                Input2(x + i, xRow, halfway + i, halfwayRow);
-            }
+            Input(tall, x + i, xRow, halfway + i, halfwayRow, halfway + i, halfwayRow);
         }
 
         for (int point = 0; point < (tall ? Points : SmallPoints); point++)
         {
             float* from = halfway + point * halfwayRow, to = v + point * Points * stride;
             float* shared = to + row * tiles * channels, inner = to + row * large * channels;
-            for (int column = 0; column < large; column++, from += 4 * channels, shared += channels, inner += channels)
+            for (int column = 0; column < tiles; column++, shared += channels, inner += channels)
             {
+                bool wide = column < large;
                 for (int c = 0; c < channels; c += S.Lanes)
                 {
-                    Input4(from + c, channels, shared + c, stride, inner + c, stride);
+                    Input(wide, from + c, channels, shared + c, stride, inner + c, stride);
                 }
-            }
 
-            for (int column = large; column < tiles; column++, from += 2 * channels, shared += channels)
-            {
-                for (int c = 0; c < channels; c += S.Lanes)
-                {
-                    Input2(from + c, channels, shared + c, stride);
-                }
+                from += (wide ? 4 : 2) * channels;
             }
         }
     }
 
-    /// <summary>Six values at six points; the two that small tiles lack may lie in rows of their own.</summary>
+    /// <summary>Six values at six points, the last two in rows of their own; or four values at the four points of a small tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Input4(float* d, nint step, float* t, nint tStep, float* inner, nint innerStep)
+    private static void Input(bool large, float* d, nint step, float* t, nint tStep, float* inner, nint innerStep)
     {
-        V two = S.Splat(2), four = S.Splat(4), minusTwo = S.Splat(-2), minusFour = S.Splat(-4), minusFive = S.Splat(-5);
-        V d0 = S.Load(d), d1 = S.Load(d + step), d2 = S.Load(d + 2 * step);
-        V d3 = S.Load(d + 3 * step), d4 = S.Load(d + 4 * step), d5 = S.Load(d + 5 * step);
+        V d0 = S.Load(d), d1 = S.Load(d + step), d2 = S.Load(d + 2 * step), d3 = S.Load(d + 3 * step), four = S.Splat(4);
+        if (!large)
+        {
+            S.Store(t, S.Multiply(S.Subtract(d0, d2), four)); // scaled to suit the weights of a large tile
+            S.Store(t + tStep, S.Multiply(S.Add(d1, d2), S.Splat(-3)));
+            S.Store(t + 2 * tStep, S.Multiply(S.Subtract(d1, d2), S.Splat(3)));
+            S.Store(t + 3 * tStep, S.Subtract(d3, d1));
+            return;
+        }
+
+        V two = S.Splat(2), minusTwo = S.Splat(-2), minusFour = S.Splat(-4), minusFive = S.Splat(-5);
+        V d4 = S.Load(d + 4 * step), d5 = S.Load(d + 5 * step);
         S.Store(t, S.Fma(d0, four, S.Fma(d2, minusFive, d4)));
         V even = S.Fma(d2, minusFour, d4), odd = S.Fma(d1, minusFour, d3);
         S.Store(t + tStep, S.Add(even, odd));
@@ -232,18 +227,6 @@ internal static unsafe class Winograd<S, V>
         odd = S.Subtract(d3, d1);
         S.Store(inner + 4 * innerStep, S.Fma(odd, two, even));
         S.Store(inner + 5 * innerStep, S.Fma(odd, minusTwo, even));
-    }
-
-    /// <summary>Four values at the four points of a small tile, scaled to suit the weights of the large one.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Input2(float* d, nint step, float* t, nint tStep)
-    {
-        V three = S.Splat(3), four = S.Splat(4), minusThree = S.Splat(-3);
-        V d0 = S.Load(d), d1 = S.Load(d + step), d2 = S.Load(d + 2 * step), d3 = S.Load(d + 3 * step);
-        S.Store(t, S.Multiply(S.Subtract(d0, d2), four));
-        S.Store(t + tStep, S.Multiply(S.Add(d1, d2), minusThree));
-        S.Store(t + 2 * tStep, S.Multiply(S.Subtract(d1, d2), three));
-        S.Store(t + 3 * tStep, S.Subtract(d3, d1));
     }
 
     /// <summary>y = Aᵀ m A for a row of tiles, one panel of channels; then shift, ReLU and pooling where there is a shift.</summary>

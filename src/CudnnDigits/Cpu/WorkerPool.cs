@@ -17,10 +17,8 @@ internal sealed class WorkerPool : IDisposable
     private readonly object _gate = new(); // pulsed when a run begins and when it ends
     private readonly Worker[] _workers;
     private Action<int, Worker> _body = static (_, _) => { };
-    private int _items;
-    private int _next;
-    private volatile int _generation;
-    private volatile int _running;
+    private int _items, _next;
+    private volatile int _generation, _running;
     private volatile bool _stopping;
     private ExceptionDispatchInfo? _failure;
 
@@ -59,28 +57,21 @@ internal sealed class WorkerPool : IDisposable
     }
 
     /// <summary>Has all clocks run from now on.</summary>
-    public void Measure(int operations)
-    {
-        foreach (Worker worker in _workers)
-        {
-            worker.Measure(operations);
-        }
-    }
+    public void Measure(int operations) => Array.ForEach(_workers, worker => worker.Measure(operations));
 
     /// <summary>Calls body(item, worker) for every item 0 … items − 1 and returns when all are done.</summary>
     public void Run(int items, Action<int, Worker> body)
     {
-        if (items <= 1 || _threads.Length == 0)
+        if (items > 1 && _threads.Length > 0)
         {
-            for (int item = 0; item < items; item++)
-            {
-                body(item, StartCaller()); // waking others would cost more than it saves
-            }
-
+            Share(items, body);
             return;
         }
 
-        Share(items, body);
+        for (int item = 0; item < items; item++)
+        {
+            body(item, StartCaller()); // waking others would cost more than it saves
+        }
     }
 
     private void Share(int items, Action<int, Worker> body)
@@ -155,10 +146,7 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
-    /// <summary>
-    /// Spins for a while, then sleeps until <see cref="_gate"/> is pulsed. Some turns yield: the system may have put the thread that is
-    /// waited for on the same processor.
-    /// </summary>
+    /// <summary>Spins for a while, then sleeps until the gate is pulsed. Some turns yield to a thread on the same processor.</summary>
     private void WaitWhile(Func<bool> waiting)
     {
         for (int turn = 0; turn < _spins; turn++)
