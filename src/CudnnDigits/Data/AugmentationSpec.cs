@@ -34,9 +34,6 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
     /// The map from output to source pixel for one sample: source = (XX·x + XY·y + X0, YX·x + YY·y + Y0). It undoes, about
     /// the centre ((side − 1)/2, (side − 1)/2), a zoom, then a rotation, then a shift.
     /// </summary>
-    /// <param name="random">The run's generator.</param>
-    /// <param name="sample">Row of the dataset.</param>
-    /// <param name="epoch">Epoch, from 0.</param>
     internal AffineMap Draw(in Philox random, uint sample, uint epoch)
     {
         (uint a, uint b, uint c, uint d) = random.Block(0, sample, epoch, RandomPurpose.Augmentation);
@@ -51,12 +48,9 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
     }
 
     /// <summary>
-    /// The elastic grid of one sample: displacements along x, (5, 5), then along y, (5, 5), in pixels; empty where there is none.
+    /// The elastic grid of one sample, written to room for <see cref="ElasticWords"/> numbers: displacements along x, (5, 5), then along
+    /// y, (5, 5), in pixels; empty where there is none.
     /// </summary>
-    /// <param name="random">The run's generator.</param>
-    /// <param name="sample">Row of the dataset.</param>
-    /// <param name="epoch">Epoch, from 0.</param>
-    /// <param name="knots">Room for <see cref="ElasticWords"/> numbers.</param>
     internal ReadOnlySpan<float> DrawElastic(in Philox random, uint sample, uint epoch, Span<float> knots)
     {
         for (int i = 0; Elastic > 0 && i < ElasticWords; i += 4)
@@ -75,10 +69,4 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
 }
 
 /// <summary>An affine map of the plane: (x, y) → (XX·x + XY·y + X0, YX·x + YY·y + Y0), in pixels.</summary>
-/// <param name="XX">x into x.</param>
-/// <param name="XY">y into x.</param>
-/// <param name="X0">Offset of x.</param>
-/// <param name="YX">x into y.</param>
-/// <param name="YY">y into y.</param>
-/// <param name="Y0">Offset of y.</param>
 internal readonly record struct AffineMap(float XX, float XY, float X0, float YX, float YY, float Y0);

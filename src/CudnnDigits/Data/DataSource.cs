@@ -76,14 +76,11 @@ public static class DataSource
     /// <summary>Reads one file of any known kind.</summary>
     internal static DigitDataset ReadFile(string path, DataPart part)
     {
-        using InputFile file = InputFile.Open(path, Expected);
-        if (!GzipReader.Begins(file.Peek(KnownFile.HeadBytes)))
-        {
-            return Read(file, path, part);
-        }
-
-        using InputFile unpacked = InputFile.Of(path, Unpack(file, path));
-        return Read(unpacked, path, part);
+        using InputFile file = OpenFile(path, Expected);
+        byte[] head = file.Peek(KnownFile.HeadBytes).ToArray();
+        return Containers.FirstOrDefault(container => container.Takes(head, path)) is { } found
+            ? found.Read(file, path, part)
+            : throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
     }
 
     /// <summary>The first bytes of a file, unpacked if it is gzip data; none if it cannot be read or is not a regular file.</summary>
@@ -96,9 +93,8 @@ public static class DataSource
                 return [];
             }
 
-            using InputFile file = InputFile.Open(path, Expected);
-            using InputFile unpacked = InputFile.Of(path, Unpack(file, path));
-            return unpacked.Peek(KnownFile.HeadBytes).ToArray();
+            using InputFile file = OpenFile(path, Expected);
+            return file.Peek(KnownFile.HeadBytes).ToArray();
         }
         catch (Exception e) when (e is InputException or IOException or UnauthorizedAccessException)
         {
@@ -106,19 +102,13 @@ public static class DataSource
         }
     }
 
-    /// <summary>A file's bytes, unpacked if it is gzip data.</summary>
-    /// <param name="file">The file; closed with the result.</param>
-    /// <param name="path">The name to use in messages.</param>
-    internal static Stream Unpack(InputFile file, string path) =>
-        GzipReader.Begins(file.Peek(KnownFile.HeadBytes)) ? new BoundedStream(new GzipReader(file, path), () => file.Taken, path) : file;
+    /// <summary>Opens a file, and unpacks it if it is gzip data.</summary>
+    internal static InputFile OpenFile(string path, string expected) => Unpacked(InputFile.Open(path, expected));
 
-    private static DigitDataset Read(InputFile file, string path, DataPart part)
-    {
-        byte[] head = file.Peek(KnownFile.HeadBytes).ToArray();
-        return Containers.FirstOrDefault(container => container.Takes(head, path)) is { } found
-            ? found.Read(file, path, part)
-            : throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
-    }
+    /// <summary>A file, unpacked if it is gzip data. The packed file is closed with the result.</summary>
+    internal static InputFile Unpacked(InputFile file) => GzipReader.Begins(file.Peek(KnownFile.HeadBytes))
+        ? InputFile.Of(file.Path, new BoundedStream(new GzipReader(file, file.Path), () => file.Taken, file.Path))
+        : file;
 
     private static DigitDataset ReadFolder(string path, DataPart part) =>
         File.Exists(Path.Combine(path, "run.json"))

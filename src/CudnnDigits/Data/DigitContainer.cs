@@ -8,16 +8,10 @@ internal abstract class DigitContainer
     /// <summary>The name of the kind, for help and messages: "MNIST's IDX files".</summary>
     public abstract string Name { get; }
 
-    /// <summary>Whether a file is of this kind.</summary>
-    /// <param name="head">Its first bytes, up to <see cref="KnownFile.HeadBytes"/>; those of the content if it is packed by gzip.</param>
-    /// <param name="path">Its path.</param>
+    /// <summary>Whether a file is of this kind. The head is its first bytes, up to <see cref="KnownFile.HeadBytes"/>, unpacked.</summary>
     public virtual bool Takes(ReadOnlySpan<byte> head, string path) => false;
 
-    /// <summary>Reads a file for which <see cref="Takes"/> is true.</summary>
-    /// <param name="file">The file, at its first byte.</param>
-    /// <param name="path">Its path.</param>
-    /// <param name="part">The purpose of the digits, if the file holds several parts of a set.</param>
-    /// <exception cref="InputException">The file is damaged, or holds something other than digits.</exception>
+    /// <summary>Reads a file for which <see cref="Takes"/> is true. The part counts if the file holds several parts of a set.</summary>
     public virtual DigitDataset Read(InputFile file, string path, DataPart part) => throw new NotSupportedException();
 
     /// <summary>Files that are read together with <paramref name="path"/>.</summary>
@@ -27,6 +21,5 @@ internal abstract class DigitContainer
     public virtual IEnumerable<string> FilesIn(string folder) => [];
 
     /// <summary>Reads a folder in which <see cref="FilesIn"/> finds files.</summary>
-    /// <exception cref="InputException">The folder lacks the wanted part, or a file is damaged.</exception>
     public virtual DigitDataset ReadFolder(string folder, DataPart part) => throw new NotSupportedException();
 }

@@ -5,9 +5,7 @@ namespace CudnnDigits.Data;
 /// <summary>The order in which an epoch visits the training rows.</summary>
 internal static class EpochOrder
 {
-    /// <summary>
-    /// The rows of one epoch, from 0, in training order. Each epoch has its own order; without shuffling it is the given one.
-    /// </summary>
+    /// <summary>The rows of one epoch, from 0, in training order. Each epoch has its own; without shuffling it is the given one.</summary>
     public static int[] Create(ReadOnlySpan<int> rows, ulong seed, int epoch, bool shuffle)
     {
         int[] order = rows.ToArray();

@@ -24,37 +24,30 @@ internal sealed partial class IdxContainer : DigitContainer
     {
         (string File, GroupCollection Name)[] images = [.. FilesIn(folder)
             .Select(file => (file, FileName().Match(Path.GetFileName(file)).Groups)).Where(one => one.Groups["what"].Value == "images")];
-        string[] sets = part switch
-        {
-            DataPart.Training => ["train"],
-            DataPart.Evaluation => ["t10k", "test", "train"],
-            _ => ["t10k", "test"],
-        };
-        foreach (string set in sets)
-        {
-            // A packed and an unpacked file of one name have the same content.
-            string[] found = [.. images.Where(one => one.Name["set"].Value == set)
-                .DistinctBy(one => one.Name["prefix"].Value).Select(one => one.File)];
-            if (found.Length > 1)
-            {
-                string names = string.Join(", ", found.Select(Path.GetFileName));
-                throw new InputException($"{folder}: holds several sets ({names}); give the file that you mean by its name");
-            }
 
-            if (found is [string file])
-            {
-                using InputFile stream = InputFile.Open(file, Name);
-                return Read(DataSource.Unpack(stream, file), file, LabelsOf(file));
-            }
+        // A packed and an unpacked file of one name have the same content.
+        string[] found = SetName.Of(part)
+            .Select(set => images.Where(one => one.Name["set"].Value == set).DistinctBy(one => one.Name["prefix"].Value))
+            .FirstOrDefault(these => these.Any(), []).Select(one => one.File).ToArray();
+        if (found.Length > 1)
+        {
+            string names = string.Join(", ", found.Select(Path.GetFileName));
+            throw new InputException($"{folder}: holds several sets ({names}); give the file that you mean by its name");
         }
 
-        throw new InputException($"{folder}: holds no {sets[0]}-images-idx3-ubyte (or .gz)"
-            + (images.Length > 0 ? $"; give {images[0].File}, if you mean that" : ", but labels; give the folder that has both"));
+        if (found.Length == 0)
+        {
+            throw new InputException($"{folder}: holds no {(part == DataPart.Training ? "train" : "t10k")}-images-idx3-ubyte (or .gz)"
+                + (images.Length > 0 ? $"; give {images[0].File}, if you mean that" : ", but labels; give the folder that has both"));
+        }
+
+        using InputFile file = DataSource.OpenFile(found[0], Name);
+        return Read(file, found[0], LabelsOf(found[0]));
     }
 
     private static DigitDataset Read(Stream images, string imagesName, string? labels)
     {
-        using Stream? labelStream = labels is null ? null : DataSource.Unpack(InputFile.Open(labels, "the labels"), labels);
+        using Stream? labelStream = labels is null ? null : DataSource.OpenFile(labels, "the labels");
         DigitDataset data = IdxFile.Read(images, imagesName, labelStream, labels ?? "");
         data.Found = $"MNIST's IDX files: {Path.GetFileName(imagesName)}"
             + (labels is null ? ", without labels beside it" : $" and {Path.GetFileName(labels)}");
@@ -80,6 +73,6 @@ internal sealed partial class IdxContainer : DigitContainer
     }
 
     [GeneratedRegex(
-        @"^(?<prefix>(\w+-)*)(?<set>train|t10k|test)-(?<what>images|labels)[-.]idx[13]-ubyte(\.gz)?$", RegexOptions.ExplicitCapture)]
+        $@"^(?<prefix>(\w+-)*)(?<set>{SetName.Any})-(?<what>images|labels)[-.]idx[13]-ubyte(\.gz)?$", RegexOptions.ExplicitCapture)]
     private static partial Regex FileName();
 }

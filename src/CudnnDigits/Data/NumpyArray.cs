@@ -22,13 +22,10 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
 
     private static ReadOnlySpan<byte> Magic => [0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y'];
 
-    private string ShapeText => ShapeOf(shape);
-
     /// <summary>Whether a file is a NumPy array, judged by its first bytes.</summary>
     public static bool Begins(ReadOnlySpan<byte> head) => head.StartsWith(Magic);
 
     /// <summary>Reads the header of an array. The stream is not closed.</summary>
-    /// <exception cref="InputException">It is not an array, or holds something other than numbers.</exception>
     public static NumpyArray Open(Stream stream, string name)
     {
         byte[] start = ReadHeader(stream, 8, name);
@@ -70,10 +67,8 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
 
     /// <summary>
     /// Reads images, (N, 28, 28), (N, 784), (N, 28, 28, 1) or (N, 1, 28, 28), with values from 0 to 255 or from 0 to 1; the first image
-    /// that is not blank tells which.
+    /// that is not blank tells which. The result is (N, 28, 28) uint8.
     /// </summary>
-    /// <returns>(N, 28, 28) uint8.</returns>
-    /// <exception cref="InputException">Another shape, a value out of range, or data missing or left over.</exception>
     public byte[] ReadImages()
     {
         const int Side = DigitDataset.Side, Count = DigitDataset.PixelCount;
@@ -81,7 +76,7 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
         bool one = shape is [Side, Side]; // a single image
         if (!(one || each is [Side, Side] or [Count]))
         {
-            throw new InputException($"{name}: an array of {ShapeText}; expected images of 28×28, (N, 28, 28) or (N, 784)");
+            throw new InputException($"{name}: an array of {ShapeOf(shape)}; expected images of 28×28, (N, 28, 28) or (N, 784)");
         }
 
         if (kind is 'U' or 'S')
@@ -124,15 +119,13 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
     }
 
     /// <summary>Reads labels, (N) or (N, 1), or one-hot (N, 10).</summary>
-    /// <param name="expected">N.</param>
-    /// <exception cref="InputException">Another shape, a label that is no digit, or data missing or left over.</exception>
     public byte[] ReadLabels(int expected)
     {
         const int Classes = DigitDataset.Classes;
         bool oneHot = shape is [_, Classes];
         if (!(oneHot || shape is [_] or [_, 1]))
         {
-            throw new InputException($"{name}: an array of {ShapeText}; expected labels, ({expected},)");
+            throw new InputException($"{name}: an array of {ShapeOf(shape)}; expected labels, ({expected},)");
         }
 
         if (shape[0] != expected)
@@ -203,7 +196,7 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
         if (numbers * width > Array.MaxLength)
         {
             throw new InputException(
-                $"{name}: an array of {ShapeText} is too large to be read at once; save images with numpy.ascontiguousarray");
+                $"{name}: an array of {ShapeOf(shape)} is too large to be read at once; save images with numpy.ascontiguousarray");
         }
 
         byte[] bytes = [];
@@ -222,7 +215,7 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
     {
         if (stream.ReadAtLeast(into, into.Length, throwOnEndOfStream: false) < into.Length)
         {
-            throw new InputException($"{name}: promises {promised} values of {ShapeText} but ends after {at}; the array is cut off");
+            throw new InputException($"{name}: promises {promised} values of {ShapeOf(shape)} but ends after {at}; the array is cut off");
         }
 
         for (int i = 0; bigEndian && i < into.Length; i += width)
@@ -235,7 +228,7 @@ internal sealed partial class NumpyArray(Stream stream, string name, char kind, 
     {
         if (stream.ReadByte() >= 0)
         {
-            throw new InputException($"{name}: goes on after its {ShapeText} values; the array is damaged");
+            throw new InputException($"{name}: goes on after its {ShapeOf(shape)} values; the array is damaged");
         }
     }
 

@@ -3,8 +3,6 @@ namespace CudnnDigits.Data;
 /// <summary>A folder without any usual names that holds one readable file, or one for training and one for testing.</summary>
 internal sealed class OneFileContainer : DigitContainer
 {
-    private static readonly string[] Training = ["train"], Test = ["test", "t10k"];
-
     public override string Name => "a folder with one of these";
 
     public override IEnumerable<string> FilesIn(string folder) =>
@@ -13,9 +11,8 @@ internal sealed class OneFileContainer : DigitContainer
     public override DigitDataset ReadFolder(string folder, DataPart part)
     {
         string[] files = [.. Readable(folder)];
-        string[][] wanted = part switch { DataPart.Training => [Training], DataPart.Evaluation => [Test, Training], _ => [Test] };
-        IEnumerable<string[]> found =
-            files.Length == 1 ? [files] : wanted.Select(words => files.Where(file => IsOf(file, words)).ToArray());
+        IEnumerable<string[]> found = files.Length == 1 ? [files]
+            : SetName.Of(part).Select(set => files.Where(file => SetName.In(Path.GetFileName(file)) == set).ToArray());
         DigitDataset? data = null;
         foreach (string file in found.TakeWhile(one => one.Length < 2).SelectMany(one => one))
         {
@@ -29,9 +26,6 @@ internal sealed class OneFileContainer : DigitContainer
 
         return data ?? throw new InputException($"{folder}: holds several files of digits "
             + $"({DataSource.Some(files.Select(file => Path.GetFileName(file)))}); give the one that you mean by its name");
-
-        static bool IsOf(string file, string[] set) =>
-            set.Any(word => Path.GetFileName(file).Contains(word, StringComparison.OrdinalIgnoreCase));
     }
 
     private static IEnumerable<string> Readable(string folder) =>

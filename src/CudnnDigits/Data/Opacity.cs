@@ -4,8 +4,9 @@ namespace CudnnDigits.Data;
 internal static class Opacity
 {
     /// <summary>
-    /// Lays a picture, (N, 4) uint8, on paper. If the visible pixels have one colour, the opacity becomes the brightness. Otherwise the paper gets the
-    /// median colour of the visible pixels if these are most of the picture, else black or white, whichever is further from that colour.
+    /// Lays a picture, (N, 4) uint8, on paper. If the visible pixels have one colour, the opacity becomes the brightness. Otherwise the
+    /// paper gets the median colour of the visible pixels if these are most of the picture, else black or white, whichever is further
+    /// from that colour.
     /// </summary>
     public static void Flatten(Span<byte> rgba)
     {

@@ -266,7 +266,7 @@ internal sealed class Paper
     /// <summary>The greatest value in a square around each place.</summary>
     private float[] Dilation(float[] values, int reach) => Greatest(Greatest(values, reach, _columns, 1), reach, _rows, _columns);
 
-    /// <summary>The greatest value within reach of each place along one axis: its length, and the step from one place to the next.</summary>
+    /// <summary>The greatest value within reach of each place along one axis, whose places are a step apart.</summary>
     private static float[] Greatest(float[] values, int reach, int length, int step)
     {
         float[] greatest = [.. values];

@@ -14,7 +14,6 @@ internal sealed class PixelBuffer(string name)
     public int Count { get; private set; }
 
     /// <summary>Room for one more image, (28, 28).</summary>
-    /// <exception cref="InputException">There are <see cref="Most"/> images already.</exception>
     public Span<byte> AddImage()
     {
         if (Count == Most)
@@ -36,12 +35,11 @@ internal sealed class PixelBuffer(string name)
     public byte[] ToArray()
     {
         byte[] pixels = GC.AllocateUninitializedArray<byte>(Count * DigitDataset.PixelCount);
-        int at = 0;
+        Span<byte> rest = pixels;
         foreach (byte[] block in _blocks)
         {
-            int length = Math.Min(block.Length, pixels.Length - at);
-            block.AsSpan(0, length).CopyTo(pixels.AsSpan(at));
-            at += length;
+            block.AsSpan(0, Math.Min(block.Length, rest.Length)).CopyTo(rest);
+            rest = rest[Math.Min(block.Length, rest.Length)..];
         }
 
         return pixels;

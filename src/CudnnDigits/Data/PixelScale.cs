@@ -27,12 +27,7 @@ internal static class PixelScale
             return null;
         }
 
-        byte most = 0;
-        foreach (byte pixel in data.Pixels)
-        {
-            most = Math.Max(most, pixel);
-        }
-
+        byte most = data.Pixels.ToArray().Max();
         return most == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"the largest pixel of the {data.Count:N0} digits is {most}, "
             + $"and the networks expect ink of up to 255: multiply the pixels by {(double)byte.MaxValue / most:0.##} first");
     }

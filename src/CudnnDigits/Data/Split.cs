@@ -2,12 +2,10 @@ using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Data;
 
-/// <summary>Which rows to hold out: a share of every class, or one fold of several.</summary>
-/// <param name="Seed">The same seed gives the same split.</param>
-/// <param name="Validation">The share of each class to hold out for validation, 0 ≤ share &lt; 1; ignored with folds.</param>
-/// <param name="Folds">The number of folds, or 0 for a share.</param>
-/// <param name="Fold">The fold to hold out, 1 … Folds.</param>
-/// <param name="Test">The share of each class to keep away from training and validation; ignored with folds.</param>
+/// <summary>
+/// Which rows to hold out: shares of each class for validation and for a final test, 0 ≤ share &lt; 1; or, with folds, one of them, from 1.
+/// The same seed gives the same split.
+/// </summary>
 internal readonly record struct SplitSpec(ulong Seed, double Validation, int Folds = 0, int Fold = 0, double Test = 0)
 {
     /// <summary>Whether anything is held out.</summary>
@@ -18,71 +16,55 @@ internal readonly record struct SplitSpec(ulong Seed, double Validation, int Fol
         Folds > 0 ? Split.StratifiedFold(labels, Folds, Fold, Seed) : Split.Stratified(labels, Validation, Seed, Test);
 }
 
-/// <summary>Rows to train on and rows held out, ascending.</summary>
-/// <param name="Training">Rows to train on.</param>
-/// <param name="Validation">Rows held out for validation; may be empty.</param>
-/// <param name="Test">Rows kept away from both, for a final test; usually empty.</param>
+/// <summary>Rows to train on, rows held out for validation, and rows kept away from both for a final test; ascending.</summary>
 internal sealed record Split(int[] Training, int[] Validation, int[] Test)
 {
     /// <summary>The rows that a run is scored on: those held out for validation or, if there are none, the training rows.</summary>
     public int[] Scored => Validation.Length > 0 ? Validation : Training;
 
-    /// <summary>Draws a stratified hold-out: the same share of every class, rounded to whole digits.</summary>
-    /// <param name="labels">(N) 0 … 9.</param>
-    /// <param name="validationShare">The share to hold out for validation, 0 ≤ share &lt; 1.</param>
-    /// <param name="seed">The same seed gives the same split; the validation rows do not depend on the test share.</param>
-    /// <param name="testShare">The share to keep away from both; the two shares are less than 1 together.</param>
+    /// <summary>
+    /// Draws a stratified hold-out: the same share of every class, rounded to whole digits. The validation rows do not depend on the
+    /// test share.
+    /// </summary>
     public static Split Stratified(ReadOnlySpan<byte> labels, double validationShare, ulong seed, double testShare = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(validationShare);
         ArgumentOutOfRangeException.ThrowIfNegative(testShare);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(validationShare + testShare, 1);
-
-        Part[] parts = new Part[labels.Length];
+        List<int> validation = [], test = [];
         foreach (int[] shuffled in ShuffledClasses(labels, seed))
         {
-            int validation = (int)Math.Round(validationShare * shuffled.Length, MidpointRounding.AwayFromZero);
-            int test = Math.Min((int)Math.Round(testShare * shuffled.Length, MidpointRounding.AwayFromZero), shuffled.Length - validation);
-            for (int i = 0; i < validation + test; i++)
-            {
-                parts[shuffled[i]] = i < validation ? Part.Validation : Part.Test;
-            }
+            int held = (int)Math.Round(validationShare * shuffled.Length, MidpointRounding.AwayFromZero);
+            int tested = (int)Math.Round(testShare * shuffled.Length, MidpointRounding.AwayFromZero);
+            validation.AddRange(shuffled[..held]);
+            test.AddRange(shuffled.Skip(held).Take(tested));
         }
 
-        return Of(parts);
+        return Of(labels.Length, validation, test);
     }
 
     /// <summary>
-    /// Holds out one fold of several. Every row is in exactly one fold, and the folds differ by at most one digit in size and in each
-    /// class.
+    /// Holds out one fold of several, from 1. Every row is in exactly one fold, and the folds differ by at most one digit in size and in
+    /// each class.
     /// </summary>
-    /// <param name="labels">(N) 0 … 9.</param>
-    /// <param name="folds">Number of folds, at least 2.</param>
-    /// <param name="fold">The fold held out, 1 … folds.</param>
-    /// <param name="seed">The same seed gives the same folds.</param>
     public static Split StratifiedFold(ReadOnlySpan<byte> labels, int folds, int fold, ulong seed)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(folds, 2);
         ArgumentOutOfRangeException.ThrowIfLessThan(fold, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(fold, folds);
 
-        Part[] parts = new Part[labels.Length];
-        int dealt = 0; // continues from class to class, so that remainders spread over the folds
-        foreach (int row in ShuffledClasses(labels, seed).SelectMany(rows => rows))
-        {
-            parts[row] = dealt++ % folds == fold - 1 ? Part.Validation : Part.Training;
-        }
-
-        return Of(parts);
+        // Rows are dealt from class to class without a break, so that remainders spread over the folds.
+        IEnumerable<int> dealt = ShuffledClasses(labels, seed).SelectMany(rows => rows);
+        return Of(labels.Length, dealt.Where((_, i) => i % folds == fold - 1), []);
     }
 
     /// <summary>The rows of each class, in an order drawn by the seed.</summary>
-    private static List<int[]> ShuffledClasses(ReadOnlySpan<byte> labels, ulong seed)
+    private static int[][] ShuffledClasses(ReadOnlySpan<byte> labels, ulong seed)
     {
         byte[] copy = labels.ToArray();
         ILookup<byte, int> rows = Enumerable.Range(0, copy.Length).ToLookup(row => copy[row]);
-        List<int[]> classes = [.. Enumerable.Range(0, DigitDataset.Classes).Select(digit => rows[(byte)digit].ToArray())];
-        for (int digit = 0; digit < classes.Count; digit++)
+        int[][] classes = [.. Enumerable.Range(0, DigitDataset.Classes).Select(digit => rows[(byte)digit].ToArray())];
+        for (int digit = 0; digit < classes.Length; digit++)
         {
             EpochOrder.Shuffle(classes[digit], seed, epoch: (uint)digit, RandomPurpose.Split);
         }
@@ -90,17 +72,6 @@ internal sealed record Split(int[] Training, int[] Validation, int[] Test)
         return classes;
     }
 
-    private static Split Of(Part[] parts)
-    {
-        return new Split(Rows(Part.Training), Rows(Part.Validation), Rows(Part.Test));
-
-        int[] Rows(Part part) => [.. Enumerable.Range(0, parts.Length).Where(row => parts[row] == part)];
-    }
-
-    private enum Part : byte
-    {
-        Training,
-        Validation,
-        Test,
-    }
+    private static Split Of(int count, IEnumerable<int> validation, IEnumerable<int> test) =>
+        new([.. Enumerable.Range(0, count).Except(validation).Except(test)], [.. validation.Order()], [.. test.Order()]);
 }

@@ -10,39 +10,31 @@ internal static partial class TableSet
 
     /// <summary>
     /// Reads the table for a purpose; null if there is none. Evaluation takes test digits only if they have labels, which Kaggle's
-    /// do not.
+    /// do not, or if there is nothing else.
     /// </summary>
-    /// <exception cref="InputException">Several tables serve the purpose, or a table cannot be read.</exception>
     public static DigitDataset? Read(
         string where, IReadOnlyList<string> files, DataPart part, Func<string, Stream> open, Func<string, DigitDataset> read)
     {
-        string? unlabelled = null;
-        foreach (string set in SetName.Of(part))
+        IEnumerable<string> found = SetName.Of(part).Select(set => Find(where, files, set)).OfType<string>();
+        if ((found.FirstOrDefault(IsFit) ?? found.FirstOrDefault()) is not { } file)
         {
-            if (Find(where, files, set) is not { } file)
-            {
-                continue;
-            }
-
-            bool isTest = part == DataPart.Evaluation && !SetName.IsTraining(set);
-            if (isTest && !DigitCsv.IsLabelled(open(file), $"{where}/{file}"))
-            {
-                unlabelled ??= file;
-                continue;
-            }
-
-            DigitDataset data = read(file);
-            string? training = isTest ? files.FirstOrDefault(other => SetName.IsTraining(SetOf(other))) : null;
-            if (training is not null || (part == DataPart.Prediction && set != SetName.Main(part)))
-            {
-                data.Found = $"{data.Found ?? "a table"}, in {Path.GetFileName(file)}"
-                    + (training is null ? "" : $"; {Path.GetFileName(training)} beside it is there to train on");
-            }
-
-            return data;
+            return null;
         }
 
-        return unlabelled is null ? null : read(unlabelled);
+        DigitDataset data = read(file);
+        string? training = part == DataPart.Evaluation && !IsTraining(file) ? files.FirstOrDefault(IsTraining) : null;
+        if (training is not null || (part == DataPart.Prediction && SetOf(file) != SetName.Main(part)))
+        {
+            data.Found = $"{data.Found ?? "a table"}, in {Path.GetFileName(file)}"
+                + (training is null ? "" : $"; {Path.GetFileName(training)} beside it is there to train on");
+        }
+
+        return data;
+
+        bool IsFit(string file) =>
+            part != DataPart.Evaluation || IsTraining(file) || DigitCsv.IsLabelled(open(file), $"{where}/{file}");
+
+        static bool IsTraining(string file) => SetName.Of(DigitSet.Training).Contains(SetOf(file));
     }
 
     /// <summary>Whether a file is a table, judged by its name.</summary>
@@ -67,7 +59,7 @@ internal static partial class TableSet
     private static string SetOf(string file) => Name().Match(Path.GetFileName(file)).Groups["set"].Value.ToLowerInvariant();
 
     [GeneratedRegex(
-        @"^(?<other>.*[-_. ])?(?<set>train|training|test|testing|validation|valid|val)\.csv(\.gz)?$",
+        $@"^(?<other>.*[-_. ])?(?<set>{SetName.Any})\.csv(\.gz)?$",
         RegexOptions.IgnoreCase | RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
     private static partial Regex Name();
 }

@@ -20,9 +20,8 @@ internal sealed class ZipContainer : DigitContainer
             throw new InputException($"{path}: the file is empty; download it again");
         }
 
-        Stream seekable = file.Seekable()
-            ?? throw new InputException(
-                $"{path}: is no plain file, and the list of what a zip file holds stands at its end; save it and give its name");
+        Stream seekable = file.Seekable() ?? throw new InputException(
+            $"{path}: is not a regular file, and the list of what a zip file holds stands at its end; save it and give its name");
         using ZipArchive zip = OpenArchive(seekable, path);
         string[] files = [.. Files(zip)], tables = [.. files.Where(TableSet.Has)];
         string[] arrays = [.. files.Where(file => file.EndsWith(Array, StringComparison.Ordinal)).Select(file => file[..^Array.Length])];
@@ -41,7 +40,7 @@ internal sealed class ZipContainer : DigitContainer
 
         DigitDataset ReadTable(string file) => DigitCsv.Read(OpenTable(file), $"{path}/{file}", part);
 
-        Stream OpenTable(string file) => DataSource.Unpack(InputFile.Of(file, Open(file)), $"{path}/{file}");
+        Stream OpenTable(string file) => DataSource.Unpacked(InputFile.Of($"{path}/{file}", Open(file)));
 
         Stream Open(string file) =>
             new BoundedStream(new ZipEntryReader(zip.GetEntry(file)!, $"{path}/{file}"), () => seekable.Length, $"{path}/{file}");

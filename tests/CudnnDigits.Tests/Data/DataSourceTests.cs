@@ -245,7 +245,7 @@ public sealed class DataSourceTests : TestsWithFolder
         Assert.SkipWhen(OperatingSystem.IsWindows(), "needs mkfifo");
         DigitFiles.AssertSame(Digits, Open(Pipe(Csv)));
         DigitFiles.AssertSame(Digits, Open(Pipe(DigitFiles.Gzip(Csv))));
-        AssertRefused("is no plain file", () => Open(Pipe(DigitFiles.Zip(("train.csv", Csv)))));
+        AssertRefused("is not a regular file", () => Open(Pipe(DigitFiles.Zip(("train.csv", Csv)))));
         AssertRefused("compressed data is cut off", () => Open(Pipe(DigitFiles.Gzip(Csv)[..^1])));
         AssertRefused("the file is empty", () => Open(Pipe([])));
 
