@@ -3,10 +3,7 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// Tables of WEKA and OpenML (ARFF), made CSV: the names of the attributes become the header, in the line of <c>@data</c>. Source:
-/// https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/.
-/// </summary>
+/// <summary>Makes CSV of WEKA's and OpenML's tables: waikato.github.io/weka-wiki/formats_and_processing/arff_stable.</summary>
 internal static partial class ArffTable
 {
     /// <summary>785 attributes take a tenth of this many bytes.</summary>

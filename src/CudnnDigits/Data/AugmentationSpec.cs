@@ -30,10 +30,7 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
     /// <summary>Whether any range is above 0.</summary>
     public bool IsEnabled => this != None;
 
-    /// <summary>
-    /// The map from output to source pixel for one sample: source = (XX·x + XY·y + X0, YX·x + YY·y + Y0). It undoes, about
-    /// the centre ((side − 1)/2, (side − 1)/2), a zoom, then a rotation, then a shift.
-    /// </summary>
+    /// <summary>One sample's map from output to source pixel. It undoes a zoom, then a rotation, then a shift.</summary>
     internal AffineMap Draw(in Philox random, uint sample, uint epoch)
     {
         (uint a, uint b, uint c, uint d) = random.Block(0, sample, epoch, RandomPurpose.Augmentation);
@@ -47,10 +44,7 @@ public readonly record struct AugmentationSpec(double Rotate = 0, double Shift =
         return new AffineMap(xx, xy, Centre - xx * fromX - xy * fromY, -xy, xx, Centre + xy * fromX - xx * fromY);
     }
 
-    /// <summary>
-    /// The elastic grid of one sample, written to room for <see cref="ElasticWords"/> numbers: displacements along x, (5, 5), then along
-    /// y, (5, 5), in pixels; empty where there is none.
-    /// </summary>
+    /// <summary>One sample's displacements along x, (5, 5), then along y, in pixels; empty if there are none.</summary>
     internal ReadOnlySpan<float> DrawElastic(in Philox random, uint sample, uint epoch, Span<float> knots)
     {
         for (int i = 0; Elastic > 0 && i < ElasticWords; i += 4)

@@ -38,8 +38,7 @@ internal static partial class ColumnNames
     /// <summary>Whether a name of a label may be that of an index as well.</summary>
     public static bool IsNumber(string name) => name.Trim().Equals("number", StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>The first pixel, from 0, whose name does not follow from the first pixel's; 784 if all names do.</summary>
-    /// <remarks>Names count on by one (pixel0, pixel1, …) or by row and column (1x1, 1x2, …), or all are empty.</remarks>
+    /// <summary>The first pixel whose name does not count on from the one before, by number or by row and column; else 784.</summary>
     public static int FirstWrongName(string[] names, int firstPixel, out string expected)
     {
         const int Side = DigitDataset.Side;

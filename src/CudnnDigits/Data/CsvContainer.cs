@@ -21,8 +21,7 @@ internal sealed class CsvContainer : DigitContainer
     public override DigitDataset ReadFolder(string folder, DataPart part)
     {
         string[] files = [.. FilesIn(folder).Select(file => Path.GetFileName(file))];
-        return TableSet.Read(folder, files, part, file => DataSource.OpenFile(Path.Combine(folder, file), Name),
-                file => DataSource.ReadFile(Path.Combine(folder, file), part))
+        return TableSet.Read(folder, files, part, file => DataSource.OpenFile(Path.Combine(folder, file), Name))
             ?? throw new InputException($"{folder}: holds no {SetName.Main(part)}.csv; give the file that you mean by its name");
     }
 }

@@ -3,10 +3,7 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// The layout of a table of digits, found from its header and first rows. Columns are counted from 0; the label's is −1 if there is
-/// none. Names are empty if there is no header. Scaled pixels are 0 … 1 instead of 0 … 255.
-/// </summary>
+/// <summary>A table's layout. The label's column is −1 if there is none; names are empty if there is no header.</summary>
 internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names, int Label, int FirstPixel, bool IsScaled)
 {
     private const int Pixels = DigitDataset.PixelCount, LongestLook = 64 << 20;
@@ -48,7 +45,6 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     private string Column(int column) => $"column {column + 1}{(Names[column].Length == 0 ? "" : $" ('{Shorten(Names[column])}')")}";
 
     /// <summary>Finds the layout of a table of which nothing has been read yet. The options lack only the separator.</summary>
-    /// <exception cref="InputException">It is no table of digits, or is ambiguous.</exception>
     public static CsvLayout Of(InputFile text, CsvReaderOptions options, string name)
     {
         CsvLayout? found = FindKaggle(text.Peek(DigitCsv.FirstLook));
@@ -230,9 +226,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         }
     }
 
-    /// <summary>
-    /// A row of the sample, with the values of its first and last columns, or of all: −∞ for an empty field, NaN for one that is no number.
-    /// </summary>
+    /// <summary>A row's values, or those of its outer columns: −∞ for an empty field, NaN for one that is no number.</summary>
     private readonly record struct Row(int Count, double[] Values)
     {
         public double this[int column] => column < MostOthers ? Values[column] : Values[^(Count - column)];

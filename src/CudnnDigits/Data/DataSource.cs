@@ -55,32 +55,22 @@ public static class DataSource
     }
 
     /// <summary>Like <see cref="Open"/>, but accepts digits without labels for any purpose.</summary>
-    /// <exception cref="InputException">Nothing is there, or something other than digits.</exception>
-    internal static DigitDataset Read(string path, DataPart part)
-    {
-        try
-        {
-            return Directory.Exists(path) ? ReadFolder(path, part) : ReadFile(path, part);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw InputFile.Unreadable(path, e);
-        }
-    }
+    internal static DigitDataset Read(string path, DataPart part) => InputFile.Reading(
+        path, () => Directory.Exists(path) ? ReadFolder(path, part) : Read(OpenFile(path, Expected), part));
 
     /// <summary>The files that hold the digits at a path; none for the generated digits, whose path is null.</summary>
     internal static IEnumerable<string> FilesOf(string? path) => path is null ? []
         : Directory.Exists(path) ? Find(path) is var (container, folder) ? container.FilesIn(folder) : []
         : [path, .. Containers.SelectMany(container => container.FilesBeside(path))];
 
-    /// <summary>Reads one file of any known kind.</summary>
-    internal static DigitDataset ReadFile(string path, DataPart part)
+    /// <summary>Reads a file of any known kind, and closes it.</summary>
+    internal static DigitDataset Read(InputFile input, DataPart part)
     {
-        using InputFile file = OpenFile(path, Expected);
+        using InputFile file = input;
         byte[] head = file.Peek(KnownFile.HeadBytes).ToArray();
-        return Containers.FirstOrDefault(container => container.Takes(head, path)) is { } found
-            ? found.Read(file, path, part)
-            : throw new InputException($"{path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
+        return Containers.FirstOrDefault(container => container.Takes(head, file.Path)) is { } found
+            ? found.Read(file, file.Path, part)
+            : throw new InputException($"{file.Path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
     }
 
     /// <summary>The first bytes of a file, unpacked if it is gzip data; none if it cannot be read or is not a regular file.</summary>
@@ -117,17 +107,8 @@ public static class DataSource
         : throw new InputException($"{path}: a folder without digits; give {Expected}");
 
     /// <summary>The kind of a folder, or of the only folder in it that holds digits; null if there are no digits.</summary>
-    private static (DigitContainer Container, string Folder)? Find(string folder)
-    {
-        try
-        {
-            return Find(folder, Containers, []) ?? Find(folder, [new OneFileContainer()], []);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw InputFile.Unreadable(folder, e);
-        }
-    }
+    private static (DigitContainer Container, string Folder)? Find(string folder) => InputFile.Reading(
+        folder, () => Find(folder, Containers, []) ?? Find(folder, [new OneFileContainer()], []));
 
     private static (DigitContainer Container, string Folder)? Find(
         string folder, IReadOnlyList<DigitContainer> among, HashSet<string> above)

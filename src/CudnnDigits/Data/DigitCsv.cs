@@ -200,13 +200,17 @@ public static class DigitCsv
     /// <summary>Parses a label in another notation. For a hidden label it returns 0, and <paramref name="hidden"/> tells why.</summary>
     private static byte Label(CsvReader reader, CsvLayout layout, string name, DataPart part, ref string? hidden)
     {
-        int label = Parse(Unquote(reader.GetSpan(layout.Label)), layout.Separator, isScaled: false);
+        ReadOnlySpan<byte> text = reader.GetSpan(layout.Label);
+        ReadOnlySpan<byte> digit = text.TrimStart((byte)'b') is [(byte)'\'', .. var quoted, (byte)'\''] ? quoted : text; // '7', b'7'
+        int label = Parse(digit, layout.Separator, isScaled: false);
         if (label is >= 0 and < DigitDataset.Classes)
         {
             return (byte)label;
         }
 
-        if (part != DataPart.Prediction || !IsHidden(reader.GetSpan(layout.Label)))
+        bool isHidden = part == DataPart.Prediction && Encoding.UTF8.GetString(text).Trim().ToLowerInvariant()
+            is "" or "?" or "-1" or "-1.0" or "-" or "nan" or "na" or "n/a" or "<na>" or "null" or "none";
+        if (!isHidden)
         {
             throw Bad(reader, layout, name, layout.Label);
         }
@@ -229,18 +233,6 @@ public static class DigitCsv
         return new InputException($"{name}: row {reader.LineNumber}, column {where} is {Quoted(reader, column)}, expected {expected}");
     }
 
-    /// <summary>Whether a field stands for a label that is not told.</summary>
-    private static bool IsHidden(ReadOnlySpan<byte> label) => Encoding.UTF8.GetString(label).Trim().ToLowerInvariant()
-        is "" or "?" or "-1" or "-1.0" or "-" or "nan" or "na" or "n/a" or "<na>" or "null" or "none";
-
     private static string Quoted(CsvReader reader, int column) =>
         CsvLayout.Shorten(Encoding.UTF8.GetString(reader.GetSpan(column))) is { Length: > 0 } text ? $"'{text}'" : "empty";
-
-    /// <summary>The digit of '7', as WEKA writes it, and of b'7', as Python does.</summary>
-    private static ReadOnlySpan<byte> Unquote(ReadOnlySpan<byte> label) => label switch
-    {
-        [(byte)'\'', .. var inner, (byte)'\''] => inner,
-        [(byte)'b', (byte)'\'', .. var inner, (byte)'\''] => inner,
-        _ => label,
-    };
 }

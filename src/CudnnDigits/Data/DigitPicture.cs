@@ -58,10 +58,7 @@ public static class DigitPicture
         return true;
     }
 
-    /// <summary>
-    /// Whether a picture looks like a digit of MNIST: on nothing but paper, in full contrast, as large and as well centred. Writes its
-    /// brightness to <paramref name="image"/>.
-    /// </summary>
+    /// <summary>Whether a picture has the contrast, size and centre of MNIST's digits. Writes its brightness.</summary>
     private static bool IsLikeMnist(ReadOnlySpan<byte> sheet, Span<byte> image)
     {
         const int Paper = 48, Full = 200, Half = 128;
@@ -101,10 +98,7 @@ public static class DigitPicture
         return (left, right, top, bottom, massX / mass, massY / mass);
     }
 
-    /// <summary>
-    /// Whether grey is made of black and white dots, as from fax machines and one-bit scanners: many pixels differ from the next one by
-    /// half of the range or more. At the edges of strokes few pixels do.
-    /// </summary>
+    /// <summary>Whether grey is made of dots: many pixels differ from the next one by half of the range or more.</summary>
     private static bool IsDithered(byte[] sheet, int width, int height)
     {
         const int Differs = 128, LeastSide = 64;
@@ -152,12 +146,10 @@ public static class DigitPicture
         byte[] large = new byte[4 * width * height];
         for (int i = 0; i < large.Length; i++)
         {
-            float x = Math.Clamp((i / 4 % width + 0.5f) / factor - 0.5f, 0, fromWidth - 1);
-            float y = Math.Clamp((i / 4 / width + 0.5f) / factor - 0.5f, 0, fromHeight - 1);
-            (int left, int top) = ((int)x, (int)y);
-            (int right, int bottom) = (Math.Min(left + 1, fromWidth - 1), Math.Min(top + 1, fromHeight - 1));
-            large[i] = (byte)(0.5f + float.Lerp(Row(top), Row(bottom), y - top));
-            float Row(int row) => float.Lerp(Pixel(row, left), Pixel(row, right), x - left);
+            (int left, int right, float across) = Paper.Between((i / 4 % width + 0.5f) / factor - 0.5f, fromWidth);
+            (int top, int bottom, float down) = Paper.Between((i / 4 / width + 0.5f) / factor - 0.5f, fromHeight);
+            large[i] = (byte)(0.5f + float.Lerp(Row(top), Row(bottom), down));
+            float Row(int row) => float.Lerp(Pixel(row, left), Pixel(row, right), across);
             byte Pixel(int row, int column) => sheet[4 * (row * fromWidth + column) + i % 4];
         }
 
@@ -217,14 +209,10 @@ public static class DigitPicture
     {
         ArgumentNullException.ThrowIfNull(strokes);
         Vector2[][] lines = [.. strokes.Where(stroke => stroke is { Length: > 0 })];
-        if (lines.Any(line => line.Any(point => !float.IsFinite(point.X) || !float.IsFinite(point.Y))))
+        if (lines.Length == 0 || !lines.All(line => line.All(point => float.IsFinite(point.X) && float.IsFinite(point.Y))))
         {
-            throw new ArgumentException("a point is NaN or infinite, expected numbers", nameof(strokes));
-        }
-
-        if (lines.Length == 0)
-        {
-            throw new ArgumentException("no stroke has a point", nameof(strokes));
+            throw new ArgumentException(
+                lines.Length == 0 ? "no stroke has a point" : "a point is NaN or infinite, expected numbers", nameof(strokes));
         }
 
         // Relative to the corner of their box, so that rounding does not blur far-away coordinates.

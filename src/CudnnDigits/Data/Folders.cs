@@ -23,10 +23,7 @@ internal static class Folders
         return new DirectoryInfo(here).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? here;
     }
 
-    /// <summary>
-    /// A folder and all folders in it, to a depth (1 is the folder alone), each only once. Skips the visited folders, which are
-    /// resolved by <see cref="Real"/>, and adds to them.
-    /// </summary>
+    /// <summary>A folder and those in it, to a depth (1: it alone). Passes over the visited, resolved ones, and adds to them.</summary>
     public static IEnumerable<string> Below(string folder, HashSet<string> visited, int depth = int.MaxValue) =>
         depth == 0 || !visited.Add(Real(folder)) ? []
             : In(folder).SelectMany(inner => Below(inner, visited, depth - 1)).Prepend(folder);

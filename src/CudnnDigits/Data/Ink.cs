@@ -5,43 +5,20 @@ namespace CudnnDigits.Data;
 /// <summary>Finds the ink of one digit in a picture of a sheet of paper, for any colours, light and pen.</summary>
 internal static class Ink
 {
-    /// <summary>A stroke has at least this many pixels above the noise.</summary>
-    private const int FewestPixels = 8;
+    private const int FewestPixels = 8; // a stroke has at least so many pixels above the noise
+    private const double WithinDesk = 0.1; // a desk or a line at the border is dropped if another piece has this share of its length
+    private const double WithinOther = 0.5; // other ink at the border may be the digit, and is dropped if another piece has this share
+    private const double WholeSide = 0.9; // a desk around the sheet covers this share of three sides; a closely cropped digit does not
+    private const double LeastHole = 0.1, MostHole = 0.3; // a punched hole's length is between these shares of the digit's largest piece
+    private const double FarHole = 0.15; // a punched hole lies further from that piece than this share of its length
+    private const double HoleFill = 0.6, HoleAspect = 1.5; // it fills so much of its box, and is at most so many times as long as wide
+    private const double Flat = 8, Underline = 1.4; // a line to write on is so many times as wide as high, and as the digit above it
+    private const double SheetFill = 0.87, SheetAspect = 2; // a sheet fills so much of its box, and is at most twice as long as wide
+    private const double LeastCover = 0.1; // the box of a sheet or a frame covers this share of the picture
+    private const double FrameEdge = 0.85, FrameWidth = 0.06; // a frame has 85 % of its pixels within 6 % of its box from the edge
+    private const double LeastInFrame = 0.2; // a frame surrounds a piece of at least this share of its length
 
-    /// <summary>
-    /// A piece of ink that reaches the picture's border is dropped if another piece is at least this share of its length. The first value
-    /// is for a desk (in a corner or along half of a side) or a line, the second for any other piece, which may be the digit itself.
-    /// </summary>
-    private const double WithinDesk = 0.1, WithinOther = 0.5;
-
-    /// <summary>A desk around the sheet covers this share of three sides; a closely cropped digit does not.</summary>
-    private const double WholeSide = 0.9;
-
-    /// <summary>
-    /// A punched hole has a length between these shares of the digit's largest piece, lies further from it than the third share, fills
-    /// this much of its box, and is at most this many times as long as wide.
-    /// </summary>
-    private const double LeastHole = 0.1, MostHole = 0.3, FarHole = 0.15, HoleFill = 0.6, HoleAspect = 1.5;
-
-    /// <summary>A line to write on is this many times as wide as high, lies below all other pieces and is this many times wider.</summary>
-    private const double Flat = 8, Underline = 1.4;
-
-    /// <summary>
-    /// A piece that fills this share of its box, whose box covers this share of the picture and is at most this many times as long as
-    /// wide, is a sheet on a desk, with the digit on it.
-    /// </summary>
-    private const double SheetFill = 0.87, SheetCover = 0.1, SheetAspect = 2;
-
-    /// <summary>
-    /// A frame has this share of its pixels within this share of its box's shorter side from the box's edge, and surrounds a piece of at
-    /// least this share of its length.
-    /// </summary>
-    private const double FrameEdge = 0.85, FrameWidth = 0.06, LeastInFrame = 0.2;
-
-    /// <summary>
-    /// Finds the ink in (height, width, 4) uint8 pixels, without the opacity: (height, width) uint8, 0 = paper … 255 = ink; null if
-    /// there is none.
-    /// </summary>
+    /// <summary>Finds the ink in (height, width, 4) uint8: (height, width) uint8, 0 = paper … 255 = ink; null if none.</summary>
     public static byte[]? Find(ReadOnlySpan<byte> rgba, int width, int height)
     {
         const float Strong = 0.55f; // ruled lines and stains do not reach this share of the full contrast
@@ -85,7 +62,7 @@ internal static class Ink
     }
 
     private static bool IsSheet(Piece piece, int width, int height) => piece.Border == default && piece.Fill > SheetFill
-        && piece.Covers(SheetCover, width, height) && piece.Extent <= SheetAspect * Math.Min(piece.Width, piece.Height);
+        && piece.Covers(LeastCover, width, height) && piece.Extent <= SheetAspect * Math.Min(piece.Width, piece.Height);
 
     /// <summary>Finds the ink on a sheet that lies within a picture.</summary>
     private static byte[]? OnSheet(ReadOnlySpan<byte> rgba, int width, int height, Piece sheet)
@@ -181,7 +158,7 @@ internal static class Ink
         for (int i = 1; i < found.Count; i++)
         {
             Piece own = found[i];
-            bool isFrame = own.Covers(SheetCover, width, height) && atEdge[i] > FrameEdge * own.Area
+            bool isFrame = own.Covers(LeastCover, width, height) && atEdge[i] > FrameEdge * own.Area
                 && own.Area > FrameEdge * 2 * (own.Width + own.Height)
                 && found.Any(piece => piece.Extent > LeastInFrame * own.Extent && own.Surrounds(piece));
             found[i] = isFrame ? own with { Sure = 0 } : own;
@@ -268,10 +245,7 @@ internal static class Ink
         }
     }
 
-    /// <summary>
-    /// A connected piece of ink: the number of its pixels, the number of those above the noise, its box with the last column and
-    /// row, its pixels on the left, right, upper and lower side of the picture, and whether it includes a corner of the picture.
-    /// </summary>
+    /// <summary>Connected ink: its pixels, those above the noise, its box, and its pixels on each side of the picture.</summary>
     private readonly record struct Piece(int Area, int Sure, int Left, int Right, int Top, int Bottom, Vector4 Border, bool Corner)
     {
         public int Width => Area == 0 ? 0 : 1 + Right - Left;

@@ -13,8 +13,7 @@ internal static class NumpyArchive
     ];
 
     /// <summary>Reads one part of the set.</summary>
-    /// <exception cref="InputException">Several arrays or none may be the images, or an array is unfit or damaged.</exception>
-    public static DigitDataset Read(string path, DataPart part, IReadOnlyList<string> names, Func<string, Stream> open)
+    public static DigitDataset Read(string path, DataPart part, IReadOnlyList<string> names, Func<string, InputFile> open)
     {
         IEnumerable<string> training = SetName.Of(DataPart.Training);
         IEnumerable<string> sets = part == DataPart.Training ? [.. training, ""] : [.. SetName.Of(DataPart.Prediction), ""];
@@ -41,19 +40,19 @@ internal static class NumpyArchive
             training.Append("").Any(other => other != set && Find(names, other).Any(pair => pair.Labels is not null));
     }
 
-    private static DigitDataset Read(string path, DataPart part, string images, string? labels, Func<string, Stream> open)
+    private static DigitDataset Read(string path, DataPart part, string images, string? labels, Func<string, InputFile> open)
     {
-        using Stream imageStream = open(images);
-        byte[] pixels = NumpyArray.Open(imageStream, $"{path}/{images}.npy").ReadImages();
+        using InputFile imageFile = open(images);
+        byte[] pixels = NumpyArray.Open(imageFile).ReadImages();
         if (labels is null)
         {
             return new DigitDataset(path, pixels, null) { Found = $"NumPy's array {images}" };
         }
 
-        using Stream labelStream = open(labels);
+        using InputFile labelFile = open(labels);
         try
         {
-            byte[] read = NumpyArray.Open(labelStream, $"{path}/{labels}.npy").ReadLabels(pixels.Length / DigitDataset.PixelCount);
+            byte[] read = NumpyArray.Open(labelFile).ReadLabels(pixels.Length / DigitDataset.PixelCount);
             return new DigitDataset(path, pixels, read) { Found = $"NumPy's arrays {images} and {labels}" };
         }
         catch (InputException) when (part == DataPart.Prediction) // not needed here, and may be hidden, as -1

@@ -10,5 +10,5 @@ internal sealed class NumpyContainer : DigitContainer
     public override bool Takes(ReadOnlySpan<byte> head, string path) => NumpyArray.Begins(head);
 
     public override DigitDataset Read(InputFile file, string path, DataPart part) =>
-        new(path, NumpyArray.Open(file, path).ReadImages(), null);
+        new(path, NumpyArray.Open(file).ReadImages(), null);
 }

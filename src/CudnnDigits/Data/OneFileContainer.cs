@@ -16,7 +16,7 @@ internal sealed class OneFileContainer : DigitContainer
         DigitDataset? data = null;
         foreach (string file in found.TakeWhile(one => one.Length < 2).SelectMany(one => one))
         {
-            data = DataSource.ReadFile(file, part);
+            data = DataSource.Read(DataSource.OpenFile(file, DataSource.Expected), part);
             data.Found ??= Path.GetFileName(file);
             if (data.HasLabels || part == DataPart.Prediction)
             {

@@ -3,11 +3,7 @@ namespace CudnnDigits.Data;
 /// <summary>Turns a picture with transparent parts into an opaque one.</summary>
 internal static class Opacity
 {
-    /// <summary>
-    /// Lays a picture, (N, 4) uint8, on paper. If the visible pixels have one colour, the opacity becomes the brightness. Otherwise the
-    /// paper gets the median colour of the visible pixels if these are most of the picture, else black or white, whichever is further
-    /// from that colour.
-    /// </summary>
+    /// <summary>Lays a picture, (N, 4) uint8, on paper, or makes its opacity the brightness if one colour is visible.</summary>
     public static void Flatten(Span<byte> rgba)
     {
         const int SameColour = 24; // scaling and saving a picture change a colour by less
@@ -33,7 +29,7 @@ internal static class Opacity
         bool isOneColour = visible == 0 || Array.TrueForAll(
             counts, count => Array.FindLastIndex(count, n => n > 0) - Array.FindIndex(count, n => n > 0) < SameColour);
         int[] paper = Array.ConvertAll(counts, count => Median(count, visible));
-        if (2 * visible <= rgba.Length / 4)
+        if (2 * visible <= rgba.Length / 4) // else the visible pixels are the paper
         {
             Array.Fill(paper, paper.Sum() >= 3 * 128 ? 0 : 255);
         }

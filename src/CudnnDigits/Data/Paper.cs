@@ -2,14 +2,12 @@ using System.Numerics;
 
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// The sheet on which a digit was drawn: its colour at each place, and the direction of colour in which the ink differs from it. Both
-/// are estimated from a small copy of the picture, in which noise averages out. The sheet is a quadratic surface, fitted by iteratively
-/// reweighted least squares with Tukey's biweight, which ignores outliers, plus a morphological opening of the remainder, which follows
-/// shadows and edges and removes narrow strokes.
-/// </summary>
+/// <summary>The sheet on which a digit was drawn: its colour at each place, and the direction of colour of the ink.</summary>
 internal sealed class Paper
 {
+    // Both are estimated from a small copy of the picture, in which noise averages out. The sheet is a quadratic surface, fitted by
+    // iteratively reweighted least squares with Tukey's biweight, which ignores outliers, plus a morphological opening of the remainder,
+    // which follows shadows and edges and removes narrow strokes.
     private const int LongestSide = 48, Rounds = 12, Terms = 6;
 
     /// <summary>Strokes are narrower than this share of the mean of the picture's sides.</summary>
@@ -43,9 +41,7 @@ internal sealed class Paper
         (_ink, _above) = Mass(along, aboveAlong) >= Mass(against, aboveAgainst) ? (axis, aboveAlong) : (-axis, aboveAgainst);
     }
 
-    /// <summary>
-    /// The differences of the pixels from the sheet in the direction of ink, (height, width) f32: 0 = sheet; black on white is 255.
-    /// </summary>
+    /// <summary>The differences of the pixels from the sheet, (height, width): 0 = sheet; black on white is 255.</summary>
     public float[] Differences(ReadOnlySpan<byte> rgba)
     {
         float[] differences = new float[_width * _height];
@@ -91,7 +87,8 @@ internal sealed class Paper
         return remainder;
     }
 
-    private static (int Before, int After, float Share) Between(float place, int count)
+    /// <summary>The two pixels between which a place lies, and its share of the way from one to the other.</summary>
+    public static (int Before, int After, float Share) Between(float place, int count)
     {
         float at = Math.Clamp(place, 0, count - 1);
         return ((int)at, Math.Min((int)at + 1, count - 1), at - (int)at);
@@ -137,10 +134,7 @@ internal sealed class Paper
         return small;
     }
 
-    /// <summary>
-    /// Fits the surface to the sheet. The fit starts from the median colour of the border. If the border shows a desk around the sheet,
-    /// a fit that starts from the median of the picture has far more pixels near its surface, and is taken instead.
-    /// </summary>
+    /// <summary>Fits the surface to the sheet, starting from the median colour of the border.</summary>
     private Vector3[] Fit(Vector3[] pixels, float[][] terms)
     {
         const float FarMore = 1.25f;
@@ -148,7 +142,7 @@ internal sealed class Paper
         Vector3 border = Median(pixels.Where((_, i) => IsBorder(i)));
         (Vector3[] surface, int near) = Fit(pixels, terms, border);
         (Vector3[] other, int nearOther) = Fit(pixels, terms, Median(pixels));
-        return nearOther > FarMore * near ? other : surface;
+        return nearOther > FarMore * near ? other : surface; // the border shows a desk around the sheet
     }
 
     /// <summary>Fits a surface, starting from one colour, and counts the pixels near it.</summary>

@@ -1,8 +1,6 @@
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// One movement of the pen: points x0, y0, x1, y1, … in a unit box, y down, joined by a spline (smooth) or by straight lines.
-/// </summary>
+/// <summary>A movement of the pen: points x0, y0, x1, y1, … in a unit box, y down, joined by a spline or by lines.</summary>
 internal sealed record PenStroke(bool Smooth, float[] Points);
 
 /// <summary>One way of writing a digit: how common it is, and the movements of the pen in order.</summary>

@@ -1,25 +1,15 @@
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// Removes the printed lines of ruled and squared paper from a picture. A digit's strokes may be as thin and as dark, so a line must
-/// run through the picture from border to border, nearly straight, and have another one beside it.
-/// </summary>
+/// <summary>Removes the printed lines of ruled and squared paper, which run nearly straight from border to border.</summary>
 internal static class Ruling
 {
-    /// <summary>
-    /// Shares of the picture's side: the least that a line covers if it is not written over; the least if there are such lines beside
-    /// it; and the greatest thickness.
-    /// </summary>
-    private const double Long = 0.7, LongEnough = 0.45, Thick = 1 / 80.0;
-
-    /// <summary>The number of pieces into which a line is divided.</summary>
-    private const int Pieces = 64;
-
-    /// <summary>The greatest slant of a line, as a share of the picture's other side.</summary>
-    private const double Slant = 1 / 16.0;
-
-    /// <summary>A line differs from both of its sides by so many levels (of three colours added) and so many times the noise.</summary>
-    private const int LeastDifference = 60, TimesNoise = 5;
+    private const double Long = 0.7; // a line covers at least this share of the picture's side if it is not written over
+    private const double LongEnough = 0.45; // a line covers at least this share if there are such lines beside it
+    private const double Thick = 1 / 80.0; // a line is at most this share of the picture's side thick
+    private const double Slant = 1 / 16.0; // from end to end, a line rises or falls by at most this share of the picture's other side
+    private const int Pieces = 64; // a line is divided into so many pieces
+    private const int LeastDifference = 60; // a line differs from both of its sides by so many levels, of three colours added,
+    private const int TimesNoise = 5; // and by so many times the noise
 
     /// <summary>Replaces the lines in (height, width, 4) uint8 pixels by the colours beside them. The opacity is ignored.</summary>
     public static void Remove(Span<byte> rgba, int width, int height)
@@ -62,8 +52,7 @@ internal static class Ruling
             && (most < reach || Enumerable.Range(1, reach).Any(k => line[i + k * step]));
     }
 
-    /// <summary>Finds the lines along one of the two directions. A direction is a number of pixels and the step between them.</summary>
-    /// <returns>The pixels of the lines, widened by one at each side; null if there are fewer than two lines.</returns>
+    /// <summary>The pixels of the lines along a direction, widened by one at each side; null if there are fewer than two.</summary>
     private static bool[]? Find(byte[] rgba, (int Count, int Step) along, (int Count, int Step) side, int reach)
     {
         bool[] thin = Thin(rgba, along, side, reach);

@@ -2,10 +2,7 @@ using CudnnDigits.Numerics;
 
 namespace CudnnDigits.Data;
 
-/// <summary>
-/// Which rows to hold out: shares of each class for validation and for a final test, 0 ≤ share &lt; 1; or, with folds, one of them, from 1.
-/// The same seed gives the same split.
-/// </summary>
+/// <summary>Shares of each class to hold out for validation and a final test, or one of several folds, from 1.</summary>
 internal readonly record struct SplitSpec(ulong Seed, double Validation, int Folds = 0, int Fold = 0, double Test = 0)
 {
     /// <summary>Whether anything is held out.</summary>
@@ -22,10 +19,7 @@ internal sealed record Split(int[] Training, int[] Validation, int[] Test)
     /// <summary>The rows that a run is scored on: those held out for validation or, if there are none, the training rows.</summary>
     public int[] Scored => Validation.Length > 0 ? Validation : Training;
 
-    /// <summary>
-    /// Draws a stratified hold-out: the same share of every class, rounded to whole digits. The validation rows do not depend on the
-    /// test share.
-    /// </summary>
+    /// <summary>Holds out shares of every class. The validation rows do not depend on the test share.</summary>
     public static Split Stratified(ReadOnlySpan<byte> labels, double validationShare, ulong seed, double testShare = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(validationShare);
@@ -43,10 +37,7 @@ internal sealed record Split(int[] Training, int[] Validation, int[] Test)
         return Of(labels.Length, validation, test);
     }
 
-    /// <summary>
-    /// Holds out one fold of several, from 1. Every row is in exactly one fold, and the folds differ by at most one digit in size and in
-    /// each class.
-    /// </summary>
+    /// <summary>Holds out one fold, from 1. The folds differ by at most one digit in size and in each class.</summary>
     public static Split StratifiedFold(ReadOnlySpan<byte> labels, int folds, int fold, ulong seed)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(folds, 2);

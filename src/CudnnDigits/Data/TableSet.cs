@@ -8,12 +8,8 @@ internal static partial class TableSet
 {
     private static readonly string[] Endings = [".csv", ".tsv", ".csv.gz", ".tsv.gz"];
 
-    /// <summary>
-    /// Reads the table for a purpose; null if there is none. Evaluation takes test digits only if they have labels, which Kaggle's
-    /// do not, or if there is nothing else.
-    /// </summary>
-    public static DigitDataset? Read(
-        string where, IReadOnlyList<string> files, DataPart part, Func<string, Stream> open, Func<string, DigitDataset> read)
+    /// <summary>Reads the table for a purpose, if any. Evaluation takes one without labels, as Kaggle's, only if it must.</summary>
+    public static DigitDataset? Read(string where, IReadOnlyList<string> files, DataPart part, Func<string, InputFile> open)
     {
         IEnumerable<string> found = SetName.Of(part).Select(set => Find(where, files, set)).OfType<string>();
         if ((found.FirstOrDefault(IsFit) ?? found.FirstOrDefault()) is not { } file)
@@ -21,7 +17,7 @@ internal static partial class TableSet
             return null;
         }
 
-        DigitDataset data = read(file);
+        DigitDataset data = DataSource.Read(open(file), part);
         string? training = part == DataPart.Evaluation && !IsTraining(file) ? files.FirstOrDefault(IsTraining) : null;
         if (training is not null || (part == DataPart.Prediction && SetOf(file) != SetName.Main(part)))
         {

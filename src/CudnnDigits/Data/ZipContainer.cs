@@ -32,18 +32,17 @@ internal sealed class ZipContainer : DigitContainer
 
         if (tables.Length == 0 && files.Where(TableSet.IsTable).ToArray() is [var only])
         {
-            return ReadTable(only);
+            return DataSource.Read(DataSource.Unpacked(Open(only)), part);
         }
 
-        return TableSet.Read(path, tables, part, OpenTable, ReadTable)
+        return TableSet.Read(path, tables, part, file => DataSource.Unpacked(Open(file)))
             ?? throw new InputException($"{path}: {Instead(files, SetName.Main(part))}");
 
-        DigitDataset ReadTable(string file) => DigitCsv.Read(OpenTable(file), $"{path}/{file}", part);
-
-        Stream OpenTable(string file) => DataSource.Unpacked(InputFile.Of($"{path}/{file}", Open(file)));
-
-        Stream Open(string file) =>
-            new BoundedStream(new ZipEntryReader(zip.GetEntry(file)!, $"{path}/{file}"), () => seekable.Length, $"{path}/{file}");
+        InputFile Open(string file)
+        {
+            string name = $"{path}/{file}";
+            return InputFile.Of(name, new BoundedStream(new ZipEntryReader(zip.GetEntry(file)!, name), () => seekable.Length, name));
+        }
     }
 
     /// <summary>The files with their folders, without the hidden files that macOS adds.</summary>
