@@ -125,7 +125,7 @@ internal static unsafe class ClassifierExports
         Arguments.Choice(options->Reserved, [0], "reserved");
         return new ClassifierOptions
         {
-            Device = options->Device == null ? "auto" : Arguments.Text(options->Device),
+            Device = Arguments.Text(options->Device, "auto"),
             CudaContext = options->CudaContext,
             BatchSize = (int)Arguments.Range(options->BatchSize, 1, DigitClassifier.MostBatchSize, "batch_size"),
             Precision = PrecisionOf(options->Precision),

@@ -3,9 +3,7 @@
 
 namespace CudnnDigits.Native;
 
-/// <summary>
-/// The names of the exported methods. On Unix, C calls entry.c, which calls them under other names. On Windows, C calls them directly.
-/// </summary>
+/// <summary>The names of the exported methods. On Unix, C calls entry.c, which calls them under other names.</summary>
 internal static unsafe partial class Entry
 {
 #if WINDOWS

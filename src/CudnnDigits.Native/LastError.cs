@@ -3,9 +3,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Native;
 
-/// <summary>
-/// The message of a thread's last failed call. C may read it until another call of the thread fails. It is freed after the thread's end.
-/// </summary>
+/// <summary>The message of a thread's last failed call. C may read it until another call of the thread fails, or the thread ends.</summary>
 internal sealed unsafe class LastError
 {
     private static readonly string[] Settings = ["device", "precision", "batch-size", "threads"];
@@ -13,25 +11,14 @@ internal sealed unsafe class LastError
     [ThreadStatic]
     private static LastError? _ofThread;
 
-    private byte* _text;
-
-    private LastError()
-    {
-    }
+    private byte* _text = (byte*)Marshal.StringToCoTaskMemUTF8("");
 
     ~LastError() => Marshal.FreeCoTaskMem((nint)_text);
 
-    private static LastError OfThread => _ofThread ??= new LastError();
-
     /// <summary>UTF-8, never null.</summary>
-    public static byte* Text
-    {
-        get
-        {
-            LastError error = OfThread;
-            return error._text != null ? error._text : error.Keep("");
-        }
-    }
+    public static byte* Text => OfThread._text;
+
+    private static LastError OfThread => _ofThread ??= new LastError();
 
     /// <summary>Runs a function of the C interface and returns its status. If it throws, the message is kept.</summary>
     public static int StatusOf(Action function)
@@ -60,26 +47,18 @@ internal sealed unsafe class LastError
             OutOfMemoryException => (Status.Failed, "out of memory; choose a smaller batch"),
             _ => (Status.Failed, e.Message),
         };
-        OfThread.Keep(InFields(message.ReplaceLineEndings(" ")));
+        byte* text = (byte*)Marshal.StringToCoTaskMemUTF8(InFields(message.ReplaceLineEndings(" ")));
+        Marshal.FreeCoTaskMem((nint)OfThread._text);
+        OfThread._text = text;
         return (int)status;
     }
 
-    /// <summary>
-    /// Messages of the library name command-line options or C# properties. Here both become fields of the C structures:
-    /// "--batch-size" and "BatchSize is" become "batch_size" and "batch_size is".
-    /// </summary>
+    /// <summary>Turns options and C# properties into fields of C: "--batch-size" and "BatchSize is" into "batch_size (is)".</summary>
     private static string InFields(string message)
     {
         TrainingField? field = TrainingField.All.FirstOrDefault(field => message.StartsWith($"{field.Name} is ", StringComparison.Ordinal));
         return Settings.Aggregate(
             $" {(field is null ? message : field.JsonName + message[field.Name.Length..])}",
             (text, name) => text.Replace($" --{name}", $" {name.Replace('-', '_')}", StringComparison.Ordinal))[1..];
-    }
-
-    private byte* Keep(string message)
-    {
-        Marshal.FreeCoTaskMem((nint)_text);
-        _text = (byte*)Marshal.StringToCoTaskMemUTF8(message);
-        return _text;
     }
 }

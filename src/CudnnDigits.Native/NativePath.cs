@@ -1,89 +1,70 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text.Unicode;
 using CudnnDigits.Files;
 using Microsoft.Win32.SafeHandles;
 
 namespace CudnnDigits.Native;
 
-/// <summary>
-/// A path from C, which is bytes. .NET's paths are text. On Linux a path need not be UTF-8; the library reaches such a path through an open
-/// file or folder, whose name in /proc/self/fd is a number.
-/// </summary>
-internal sealed unsafe partial class NativePath : IDisposable
+/// <summary>A path from C. On Linux it need not be UTF-8; then it is reached through an open file or folder in /proc/self/fd.</summary>
+internal sealed unsafe partial class NativePath(
+    string text, string shown, SafeFileHandle? open = null, byte[]? name = null, SafeFileHandle? target = null) : IDisposable
 {
-    // Flags of open(). NameOnly is O_PATH: the file is neither read nor waited for.
-    private const int NameOnly = 0x200000, NoFollow = 0x20000, CloseOnExec = 0x80000;
-    private const int WorkingDirectory = -100; // AT_FDCWD
-    private const int NoSuchFile = 2; // ENOENT
+    private const int NameOnly = 0x200000, NoFollow = 0x20000, CloseOnExec = 0x80000; // of open(); O_PATH neither reads nor waits
+    private const int WorkingDirectory = -100, NoSuchFile = 2; // AT_FDCWD, ENOENT
     private const int LongestPath = 4096;
 
-    private readonly string _shown;
-    private readonly SafeFileHandle? _open;
-    private readonly SafeFileHandle? _target;
-    private readonly byte[] _name = [];
-
-    private NativePath(string text) => Text = _shown = text;
-
-    private NativePath(byte[] path)
-    {
-        _shown = Shown(path);
-        _open = Open(path);
-        Text = Numbered(_open);
-    }
-
-    /// <summary>A file to write. It is written under a temporary UTF-8 name in its folder, then renamed.</summary>
-    private NativePath(byte[] folder, byte[] name, string shown, SafeFileHandle? target)
-    {
-        (_shown, _name, _target) = (shown, name, target);
-        _open = Open(folder);
-        Text = $"{Numbered(_open)}/.cudnn-digits-{Guid.NewGuid():N}";
-    }
-
     /// <summary>A UTF-8 path to the same place.</summary>
-    public string Text { get; }
+    public string Text => text;
 
     /// <summary>A UTF-8 path to the file that will be replaced, if there is one.</summary>
-    public string Target => _target is null ? Text : Numbered(_target);
+    public string Target => target is null ? text : Numbered(target);
 
     /// <summary>A file or folder to read.</summary>
-    public static NativePath ToRead(byte* path, string name) =>
-        IsText(path, name, out byte[] bytes) ? new(Encoding.UTF8.GetString(bytes)) : new(bytes);
-
-    /// <summary>A file that <see cref="Write"/> writes.</summary>
-    public static NativePath ToWrite(byte* path, string name)
+    public static NativePath ToRead(byte* path, string name)
     {
-        if (IsText(path, name, out byte[] bytes))
+        if (IsText(path, name, out byte[] bytes, out NativePath? text))
         {
-            return new(Encoding.UTF8.GetString(bytes));
+            return text;
         }
 
-        byte[] target = Resolve(bytes, out SafeFileHandle? file);
-        int slash = target.LastIndexOf((byte)'/');
-        return new(slash < 0 ? "."u8.ToArray() : target[..(slash + 1)], target[(slash + 1)..], Shown(bytes), file);
+        SafeFileHandle file = Open(bytes);
+        return new(Numbered(file), Shown(bytes), file);
+    }
+
+    /// <summary>A file that <see cref="Write"/> writes: under a temporary UTF-8 name in its folder, then renamed.</summary>
+    public static NativePath ToWrite(byte* path, string name)
+    {
+        if (IsText(path, name, out byte[] bytes, out NativePath? text))
+        {
+            return text;
+        }
+
+        byte[] place = Resolve(bytes, out SafeFileHandle? file);
+        int slash = place.LastIndexOf((byte)'/');
+        SafeFileHandle folder = Open(slash < 0 ? "."u8.ToArray() : place[..(slash + 1)]);
+        return new($"{Numbered(folder)}/.cudnn-digits-{Guid.NewGuid():N}", Shown(bytes), folder, place[(slash + 1)..], file);
     }
 
     /// <summary>Writes a file, then renames it to the name that the caller gave.</summary>
     public void Write(Action<string> write)
     {
-        write(Text);
-        if (_open is null)
+        write(text);
+        if (open is null || name is null)
         {
             return;
         }
 
-        if (_target is not null)
+        if (target is not null)
         {
-            using SafeFileHandle written = File.OpenHandle(Text);
+            using SafeFileHandle written = File.OpenHandle(text);
             Posix.TryCopyOwnerAndMode(written, Posix.Status(Target, follow: true));
         }
 
-        fixed (byte* name = Terminated(_name))
+        if (Rename(WorkingDirectory, text, open, [.. name, 0]) != 0)
         {
-            if (Rename(WorkingDirectory, Text, _open, name) != 0)
-            {
-                string why = Marshal.GetLastPInvokeErrorMessage();
-                File.Delete(Text);
-                throw new IOException($"{_shown}: cannot be written: {why}");
-            }
+            string why = Marshal.GetLastPInvokeErrorMessage();
+            File.Delete(text);
+            throw new IOException($"{shown}: cannot be written: {why}");
         }
     }
 
@@ -94,20 +75,21 @@ internal sealed unsafe partial class NativePath : IDisposable
         {
             action();
         }
-        catch (Exception e) when (_open is not null && e is InputException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (open is not null && e is InputException or IOException or UnauthorizedAccessException)
         {
-            string message = e.Message.Replace(Text, _shown, StringComparison.Ordinal);
+            string message = e.Message.Replace(text, shown, StringComparison.Ordinal);
             throw e is InputException ? new InputException(message, e) : new IOException(message, e);
         }
     }
 
     public void Dispose()
     {
-        _open?.Dispose();
-        _target?.Dispose();
+        open?.Dispose();
+        target?.Dispose();
     }
 
-    private static bool IsText(byte* path, string name, out byte[] bytes)
+    /// <summary>Whether a path is UTF-8, as all are on other systems than Linux.</summary>
+    private static bool IsText(byte* path, string name, out byte[] bytes, [NotNullWhen(true)] out NativePath? text)
     {
         Arguments.NotNull(path, name);
         bytes = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(path).ToArray();
@@ -116,62 +98,34 @@ internal sealed unsafe partial class NativePath : IDisposable
             throw new ArgumentException($"{name} is empty");
         }
 
-        bool text = Utf8.IsValid(bytes);
-        return text || OperatingSystem.IsLinux()
-            ? text
+        text = Utf8.IsValid(bytes) ? new(Shown(bytes), Shown(bytes))
+            : OperatingSystem.IsLinux() ? null
             : throw new InputException($"{Shown(bytes)}: is not UTF-8, as file names are on this system");
+        return text is not null;
     }
-
-    private static byte[] Terminated(byte[] path) => [.. path, 0];
 
     private static string Numbered(SafeFileHandle file) => $"/proc/self/fd/{file.DangerousGetHandle()}";
 
-    /// <summary>The path for messages. Bytes that are not UTF-8 appear as \xE9.</summary>
-    private static string Shown(ReadOnlySpan<byte> path)
-    {
-        StringBuilder text = new();
-        while (path.Length > 0)
-        {
-            bool valid = Rune.DecodeFromUtf8(path, out Rune rune, out int length) == System.Buffers.OperationStatus.Done;
-            length = valid ? length : 1;
-            _ = valid ? text.Append(rune) : text.Append("\\x").Append(Convert.ToHexString(path[..length]));
-            path = path[length..];
-        }
+    /// <summary>The path for messages. In one that is not UTF-8, bytes that are not ASCII appear as \xE9.</summary>
+    private static string Shown(byte[] path) => Utf8.IsValid(path)
+        ? Encoding.UTF8.GetString(path)
+        : string.Concat(path.Select(one => one < 0x80 ? $"{(char)one}" : $"\\x{one:X2}"));
 
-        return text.ToString();
-    }
-
-    private static SafeFileHandle Open(byte[] path)
-    {
-        fixed (byte* bytes = Terminated(path))
-        {
-            SafeFileHandle file = Open(bytes, NameOnly | CloseOnExec);
-            return !file.IsInvalid
-                ? file
-                : throw new InputException($"{Shown(path)}: cannot be opened: {Marshal.GetLastPInvokeErrorMessage()}");
-        }
-    }
+    private static SafeFileHandle Open(byte[] path) => Open([.. path, 0], NameOnly | CloseOnExec) is { IsInvalid: false } file
+        ? file
+        : throw new InputException($"{Shown(path)}: cannot be opened: {Marshal.GetLastPInvokeErrorMessage()}");
 
     /// <summary>Follows links to a regular file, or to a file that does not exist yet. Nothing else may be replaced by a rename.</summary>
     private static byte[] Resolve(byte[] path, out SafeFileHandle? found)
     {
         found = null;
         byte* target = stackalloc byte[LongestPath];
-        fixed (byte* bytes = Terminated(path))
+        if (RealPath([.. path, 0], target) == null)
         {
-            if (RealPath(bytes, target) == null)
-            {
-                using SafeFileHandle link = Open(bytes, NameOnly | CloseOnExec | NoFollow);
-                if (link.IsInvalid && Marshal.GetLastPInvokeError() != NoSuchFile)
-                {
-                    throw new InputException(
-                        $"{Shown(path)}: cannot be written: {Marshal.GetLastPInvokeErrorMessage()}; choose another place");
-                }
-
-                return link.IsInvalid
-                    ? path
-                    : throw new InputException($"{Shown(path)}: is a link that leads nowhere; give the name of a file");
-            }
+            using SafeFileHandle link = Open([.. path, 0], NameOnly | CloseOnExec | NoFollow);
+            return link.IsInvalid && Marshal.GetLastPInvokeError() == NoSuchFile ? path : throw new InputException(link.IsInvalid
+                ? $"{Shown(path)}: cannot be written: {Marshal.GetLastPInvokeErrorMessage()}; choose another place"
+                : $"{Shown(path)}: is a link that leads nowhere; give the name of a file");
         }
 
         byte[] resolved = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(target).ToArray();
@@ -189,11 +143,11 @@ internal sealed unsafe partial class NativePath : IDisposable
     }
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true)]
-    private static partial SafeFileHandle Open(byte* path, int flags);
+    private static partial SafeFileHandle Open(byte[] path, int flags);
 
     [LibraryImport("libc", EntryPoint = "realpath", SetLastError = true)]
-    private static partial byte* RealPath(byte* path, byte* target);
+    private static partial byte* RealPath(byte[] path, byte* target);
 
     [LibraryImport("libc", EntryPoint = "renameat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Rename(int fromFolder, string from, SafeFileHandle toFolder, byte* to);
+    private static partial int Rename(int fromFolder, string from, SafeFileHandle toFolder, byte[] to);
 }

@@ -3,14 +3,7 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Native;
 
 /// <summary>Return values; include/cudnn_digits.h describes them.</summary>
-internal enum Status
-{
-    Ok = 0,
-    InvalidArgument = 1,
-    BadInput = 2,
-    Failed = 3,
-    Cancelled = 4,
-}
+internal enum Status { Ok, InvalidArgument, BadInput, Failed, Cancelled }
 
 /// <summary>cudnn_digits_classifier_options.</summary>
 [StructLayout(LayoutKind.Sequential)]
@@ -19,35 +12,24 @@ internal unsafe struct ClassifierStructure
     public nuint StructSize;
     public byte* Device;
     public nint CudaContext;
-    public int BatchSize;
-    public int Precision;
-    public int Threads;
-    public int Reserved;
+    public int BatchSize, Precision, Threads, Reserved;
 }
 
 /// <summary>cudnn_digits_progress.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct ProgressStructure
 {
-    public int Epoch;
-    public int Epochs;
-    public int Step;
-    public int StepsPerEpoch;
-    public double Loss;
-    public double Accuracy;
-    public double ValidationAccuracy;
+    public int Epoch, Epochs, Step, StepsPerEpoch;
+    public double Loss, Accuracy, ValidationAccuracy;
 }
 
-/// <summary>
-/// The doubles of cudnn_digits_training_options: one for each field of <see cref="TrainingField.All"/> that is a real number with an
-/// option, in that order. The header names them; a test compares the names.
-/// </summary>
+/// <summary>The doubles of cudnn_digits_training_options: one for each field that is a real number with an option.</summary>
 [InlineArray(13)]
 internal struct TrainingNumbers
 {
     private double _first;
 
-    /// <summary>The fields, in the order of the numbers.</summary>
+    /// <summary>The fields, in the order of the numbers, as in the header.</summary>
     public static TrainingField[] Fields { get; } = [.. TrainingField.All.Where(field => field.IsReal && field.Option is not null)];
 }
 
@@ -59,11 +41,7 @@ internal unsafe struct TrainingStructure
     public byte* Device;
     public nint CudaContext;
     public byte* Model;
-    public int Epochs;
-    public int BatchSize;
-    public int Precision;
-    public int Threads;
-    public int Deterministic;
+    public int Epochs, BatchSize, Precision, Threads, Deterministic;
     public ulong Seed;
     public TrainingNumbers Numbers;
     public delegate* unmanaged[Cdecl]<ProgressStructure*, void*, int> Callback;
@@ -74,18 +52,15 @@ internal unsafe struct TrainingStructure
 [StructLayout(LayoutKind.Sequential)]
 internal struct MetricsStructure
 {
-    public double Accuracy;
-    public double Loss;
-    public long Samples;
-    public long Epoch;
+    public double Accuracy, Loss;
+    public long Samples, Epoch;
 }
 
 /// <summary>Checks of a caller's arguments.</summary>
 internal static unsafe class Arguments
 {
-    /// <summary>A path or a name in UTF-8.</summary>
-    public static string Text(byte* text, [CallerArgumentExpression(nameof(text))] string name = "") =>
-        text == null ? throw new ArgumentException($"{name} is null") : Marshal.PtrToStringUTF8((nint)text)!;
+    /// <summary>A name in UTF-8.</summary>
+    public static string Text(byte* text, string ifNull) => text == null ? ifNull : Marshal.PtrToStringUTF8((nint)text)!;
 
     public static void NotNull(void* pointer, [CallerArgumentExpression(nameof(pointer))] string name = "")
     {
@@ -106,8 +81,7 @@ internal static unsafe class Arguments
     }
 
     /// <summary>One of the choices, by its index.</summary>
-    public static T Choice<T>(int value, T[] choices, string name) =>
-        choices[Range(value, 0, choices.Length - 1, name)];
+    public static T Choice<T>(int value, T[] choices, string name) => choices[Range(value, 0, choices.Length - 1, name)];
 
     /// <summary>A number in a range, both ends included.</summary>
     public static long Range(long value, long least, long most, [CallerArgumentExpression(nameof(value))] string name = "") =>

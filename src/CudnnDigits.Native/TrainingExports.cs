@@ -9,7 +9,8 @@ namespace CudnnDigits.Native;
 internal static unsafe class TrainingExports
 {
     /// <summary>The networks' names in UTF-8, which stay where they are for good.</summary>
-    private static readonly Dictionary<string, nint> ModelNames = DigitNetworks.Names.ToDictionary(name => name, Marshal.StringToCoTaskMemUTF8);
+    private static readonly Dictionary<string, nint> ModelNames =
+        DigitNetworks.Names.ToDictionary(name => name, Marshal.StringToCoTaskMemUTF8);
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "training_options_init", CallConvs = [typeof(CallConvCdecl)])]
     public static int Init(TrainingStructure* options, byte* model) => LastError.StatusOf(() =>
@@ -28,7 +29,8 @@ internal static unsafe class TrainingExports
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "train_from_memory", CallConvs = [typeof(CallConvCdecl)])]
     public static int TrainFromMemory(
-        byte* images, byte* labels, long count, TrainingStructure* options, byte* weights, MetricsStructure* metrics) => LastError.StatusOf(() =>
+        byte* images, byte* labels, long count, TrainingStructure* options, byte* weights, MetricsStructure* metrics) =>
+        LastError.StatusOf(() =>
     {
         Arguments.Range(count, 1, Array.MaxLength / DigitDataset.PixelCount);
         Arguments.NotNull(images);
@@ -50,16 +52,21 @@ internal static unsafe class TrainingExports
         target.Naming(() =>
         {
             CheckTarget(target, file);
-            Train(open, structure, options, target, metrics);
+            TrainedNetwork trained = Train(open(), structure, options);
+            target.Write(trained.Save);
+            if (metrics != null)
+            {
+                Metrics scored = trained.Metrics;
+                *metrics = new() { Accuracy = scored.Accuracy, Loss = scored.Loss, Samples = scored.Samples, Epoch = trained.Epoch };
+            }
         });
     }
 
-    private static void Train(Func<DigitDataset> open, TrainingStructure structure, TrainingOptions options, NativePath target, MetricsStructure* metrics)
+    private static TrainedNetwork Train(DigitDataset data, TrainingStructure structure, TrainingOptions options)
     {
-        DigitDataset data = open();
         DeviceOptions device = new()
         {
-            Device = structure.Device == null ? "auto" : Arguments.Text(structure.Device),
+            Device = Arguments.Text(structure.Device, "auto"),
             CudaContext = structure.CudaContext,
             Precision = ClassifierExports.PrecisionOf(structure.Precision),
             Threads = structure.Threads,
@@ -67,37 +74,16 @@ internal static unsafe class TrainingExports
         };
         using CancellationTokenSource cancellation = new();
         int steps = 0;
-        TrainedNetwork trained = DigitTrainer.Train(
-            data,
-            options,
-            device,
-            onEpochEnd: e => Report(e.Epoch, steps, e.TrainLoss, e.TrainAccuracy, e.ValidationAccuracy ?? double.NaN),
-            onProgress: p =>
-            {
-                steps = p.StepsPerEpoch;
-                Report(p.Epoch, p.Step, p.Loss, p.Accuracy, double.NaN);
-            },
+        return DigitTrainer.Train(
+            data, options, device,
+            onEpochEnd: e => Report(e.Epoch, steps, steps, e.TrainLoss, e.TrainAccuracy, e.ValidationAccuracy ?? double.NaN),
+            onProgress: p => Report(p.Epoch, p.Step, steps = p.StepsPerEpoch, p.Loss, p.Accuracy, double.NaN),
             cancellation: cancellation.Token);
-        target.Write(trained.Save);
-        if (metrics != null)
-        {
-            Metrics scored = trained.Metrics;
-            (metrics->Accuracy, metrics->Loss) = (scored.Accuracy, scored.Loss);
-            (metrics->Samples, metrics->Epoch) = (scored.Samples, trained.Epoch);
-        }
 
-        void Report(int epoch, int step, double loss, double accuracy, double validation)
+        void Report(int epoch, int step, int stepsPerEpoch, double loss, double accuracy, double validation)
         {
-            ProgressStructure progress = new()
-            {
-                Epoch = epoch,
-                Epochs = options.Epochs,
-                Step = step,
-                StepsPerEpoch = steps,
-                Loss = loss,
-                Accuracy = accuracy,
-                ValidationAccuracy = validation,
-            };
+            ProgressStructure progress = new() { Epoch = epoch, Epochs = options.Epochs, Step = step, StepsPerEpoch = stepsPerEpoch };
+            (progress.Loss, progress.Accuracy, progress.ValidationAccuracy) = (loss, accuracy, validation);
             if (structure.Callback != null && !cancellation.IsCancellationRequested && structure.Callback(&progress, structure.User) != 0)
             {
                 cancellation.Cancel();
@@ -126,40 +112,29 @@ internal static unsafe class TrainingExports
     private static TrainingOptions Read(in TrainingStructure given)
     {
         Arguments.Size(given.StructSize, sizeof(TrainingStructure), "cudnn_digits_training_options");
-        TrainingOptions options = For(given.Model) with
-        {
-            Epochs = given.Epochs,
-            BatchSize = given.BatchSize,
-            Seed = given.Seed,
-        };
+        TrainingOptions options = For(given.Model) with { Epochs = given.Epochs, BatchSize = given.BatchSize, Seed = given.Seed };
         foreach ((int i, TrainingField field) in TrainingNumbers.Fields.Index())
         {
             double value = given.Numbers[i];
-            options = field.IsNullable && double.IsNaN(value) ? options : field.Parse(options, value.ToString(CultureInfo.InvariantCulture))!;
+            options = field.IsNullable && double.IsNaN(value)
+                ? options
+                : field.Parse(options, value.ToString(CultureInfo.InvariantCulture))!;
         }
 
         return options;
     }
 
     /// <summary>The defaults of a network by its name in UTF-8; null names the default network.</summary>
-    private static TrainingOptions For(byte* model) => TrainingOptions.For(model == null ? DigitNetworks.Default.Name : Arguments.Text(model));
+    private static TrainingOptions For(byte* model) => TrainingOptions.For(Arguments.Text(model, DigitNetworks.Default.Name));
 
     /// <summary>Refuses, before anything is trained, a path that cannot be written or that holds the digits.</summary>
     private static void CheckTarget(NativePath target, string? data)
     {
-        string weights = target.Text;
         if (DataSource.FilesOf(data).Any(file => OutputPlace.IsSame(file, target.Target)))
         {
-            throw new InputException($"{weights}: is a file that the digits are read from; choose another for the weights");
+            throw new InputException($"{target.Text}: is a file that the digits are read from; choose another for the weights");
         }
 
-        string folder = Path.GetDirectoryName(Path.GetFullPath(weights)) ?? weights;
-        if (!Directory.Exists(weights) && !Directory.Exists(folder))
-        {
-            throw new InputException(
-                $"{folder}: {(File.Exists(folder) ? "is a file, not a folder; choose another place" : "no such folder; create it first")}");
-        }
-
-        AtomicFile.CheckWritable(weights);
+        AtomicFile.CheckWritable(target.Text);
     }
 }

@@ -97,7 +97,7 @@ public static class DataSource
 
     /// <summary>A file, unpacked if it is gzip data. The packed file is closed with the result.</summary>
     internal static InputFile Unpacked(InputFile file) => GzipReader.Begins(file.Peek(KnownFile.HeadBytes))
-        ? InputFile.Of(file.Path, new BoundedStream(new GzipReader(file, file.Path), () => file.Taken, file.Path))
+        ? InputFile.Of(file.Path, new GzipReader(file, file.Path))
         : file;
 
     private static DigitDataset ReadFolder(string path, DataPart part) =>

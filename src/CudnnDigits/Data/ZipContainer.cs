@@ -41,7 +41,7 @@ internal sealed class ZipContainer : DigitContainer
         InputFile Open(string file)
         {
             string name = $"{path}/{file}";
-            return InputFile.Of(name, new BoundedStream(new ZipEntryReader(zip.GetEntry(file)!, name), () => seekable.Length, name));
+            return InputFile.Of(name, new ZipEntryReader(zip.GetEntry(file)!, name, seekable.Length));
         }
     }
 

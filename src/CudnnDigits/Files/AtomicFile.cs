@@ -113,18 +113,15 @@ internal static partial class AtomicFile
             using FileStream file = created;
             write(file);
             file.Flush(flushToDisk: true);
+            if (!OperatingSystem.IsWindows() && place.Status.Kind == FileKind.Regular)
+            {
+                Posix.TryCopyOwnerAndMode(file.SafeFileHandle, place.Status);
+            }
+
+            Posix.ShareLock(file.SafeFileHandle); // readers may open it now, but RemoveLeftOvers still cannot
             if (OperatingSystem.IsWindows())
             {
                 file.Dispose(); // nobody must find it in use under its new name
-            }
-            else
-            {
-                if (place.Status.Kind == FileKind.Regular)
-                {
-                    Posix.TryCopyOwnerAndMode(file.SafeFileHandle, place.Status);
-                }
-
-                Posix.ShareLock(file.SafeFileHandle); // readers may open it now, but RemoveLeftOvers still cannot
             }
 
             Rename(temporary, place);

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Text.RegularExpressions;
 
 namespace CudnnDigits.Files;
@@ -190,13 +191,9 @@ internal sealed partial class FolderLock : IDisposable
             return process.HasExited || IsZombie(process.Id) || process.StartTime.ToUniversalTime() // the number may have been used again
                 > DateTime.Parse(match.Groups["since"].Value, CultureInfo.InvariantCulture).AddSeconds(2);
         }
-        catch (Exception e) when (e is ArgumentException or InvalidOperationException)
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException or FormatException or Win32Exception)
         {
-            return true;
-        }
-        catch (Exception e) when (e is FormatException or System.ComponentModel.Win32Exception)
-        {
-            return false; // this process may not inspect the other one
+            return e is ArgumentException or InvalidOperationException; // else this process may not inspect the other one
         }
     }
 

@@ -46,7 +46,14 @@ internal static class ForeignWeights
 
     private static string DescribeZip(InputFile file)
     {
-        byte[] ends = [.. file.Peek(32 << 10), .. End(file)]; // zip stores names before the entries and in a list at the end
+        byte[] start = file.Peek(32 << 10).ToArray(), end = []; // zip stores names before the entries and in a list at the end
+        if (file.Seekable() is { } all)
+        {
+            all.Position = Math.Max(0, all.Length - (64 << 10));
+            end = new byte[all.Length - all.Position];
+            all.ReadExactly(end);
+        }
+
         return Has("constants.pkl"u8)
                 ? "is a TorchScript file; save its weights as safetensors, in Python: "
                     + "safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")"
@@ -58,20 +65,7 @@ internal static class ForeignWeights
                     + "its arrays must have PyTorch's names and layouts"
             : "is a zip file; unpack it, and give the .safetensors file that it contains";
 
-        bool Has(ReadOnlySpan<byte> name) => ends.AsSpan().IndexOf(name) >= 0;
-    }
-
-    /// <summary>The last bytes of a regular file; none of a pipe.</summary>
-    private static byte[] End(InputFile file)
-    {
-        if (file.Seekable() is not { } seekable)
-        {
-            return [];
-        }
-
-        byte[] bytes = new byte[Math.Min(seekable.Length, 64 << 10)];
-        seekable.Position = seekable.Length - bytes.Length;
-        return bytes[..seekable.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false)];
+        bool Has(ReadOnlySpan<byte> name) => start.AsSpan().IndexOf(name) >= 0 || end.AsSpan().IndexOf(name) >= 0;
     }
 
     private static bool IsText(ReadOnlySpan<byte> bytes) =>

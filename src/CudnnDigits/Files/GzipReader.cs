@@ -2,46 +2,32 @@ using System.IO.Compression;
 
 namespace CudnnDigits.Files;
 
-/// <summary>
-/// The unpacked bytes of a gzip file, each of its members checked to the last byte (RFC 1952). .NET's own stream does not notice that a
-/// file is cut off, and takes damage after the first member for the end.
-/// </summary>
-internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
+/// <summary>Unpacks a gzip file (RFC 1952). Unlike .NET's own stream it notices that a file is cut off or goes on in another way.</summary>
+internal sealed class GzipReader(InputFile file, string name) : UnpackedStream(name, "download or pack the file again")
 {
     private const int TrailerBytes = 8;
     private const byte HeaderChecksum = 2, ExtraField = 4, OriginalName = 8, Comment = 16, Reserved = 0xE0;
 
     private readonly Handout _handout = new(file);
     private DeflateStream? _member;
-    private bool _any;
-    private uint _crc, _length;
 
-    /// <summary>The first two bytes of every gzip file.</summary>
-    private static ReadOnlySpan<byte> Magic => [0x1F, 0x8B];
+    /// <summary>The first bytes of every member: the magic number and the method, deflate.</summary>
+    private static ReadOnlySpan<byte> MemberStart => [0x1F, 0x8B, 8];
 
     protected override Stream Source => file;
 
+    protected override long PackedBytes => file.Taken;
+
     /// <summary>Whether a file is gzip data, judged by its first bytes.</summary>
-    public static bool Begins(ReadOnlySpan<byte> head) => head.StartsWith(Magic);
+    public static bool Begins(ReadOnlySpan<byte> head) => head.StartsWith(MemberStart[..2]);
 
     public override int Read(Span<byte> buffer)
     {
         while (!buffer.IsEmpty && (_member is not null || StartMember()))
         {
-            int read;
-            try
-            {
-                read = _member!.Read(buffer);
-            }
-            catch (InvalidDataException e)
-            {
-                throw Damaged("the compressed data is damaged", e);
-            }
-
+            int read = Read(_member!, buffer);
             if (read > 0)
             {
-                _crc = Crc32.Append(_crc, buffer[..read]);
-                _length += (uint)read;
                 return read;
             }
 
@@ -64,8 +50,7 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
     /// <summary>Skips the header of the next member; false at the end of the file, which may be padded with zeros.</summary>
     private bool StartMember()
     {
-        ReadOnlySpan<byte> magic = file.Peek(Magic.Length);
-        if (_any && !magic.SequenceEqual(Magic))
+        if (file.Taken > 0 && !Begins(file.Peek(2)))
         {
             while (file.Peek(1) is [0])
             {
@@ -78,7 +63,7 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
         uint crc = 0;
         ReadOnlySpan<byte> header = Take(10);
         byte flags = header[3];
-        if (!header.StartsWith(Magic) || header[2] != 8 || (flags & Reserved) != 0)
+        if (!header.StartsWith(MemberStart) || (flags & Reserved) != 0)
         {
             throw Damaged("not gzip data");
         }
@@ -103,7 +88,7 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
             throw Damaged("the checksum of the gzip header is wrong");
         }
 
-        (_any, _crc, _length) = (true, 0, 0);
+        Sum = default;
         _member = new DeflateStream(_handout, CompressionMode.Decompress, leaveOpen: true);
         return true;
 
@@ -125,8 +110,8 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
     private void EndMember()
     {
         Span<byte> trailer = stackalloc byte[TrailerBytes];
-        BinaryPrimitives.WriteUInt32LittleEndian(trailer, _crc);
-        BinaryPrimitives.WriteUInt32LittleEndian(trailer[4..], _length);
+        BinaryPrimitives.WriteUInt32LittleEndian(trailer, Sum.Crc);
+        BinaryPrimitives.WriteUInt32LittleEndian(trailer[4..], (uint)Sum.Bytes);
         int within = Math.Max(0, _handout.Last - 1);
         file.PutBack(within);
         int at = file.Peek(within + TrailerBytes).IndexOf(trailer);
@@ -140,19 +125,10 @@ internal sealed class GzipReader(InputFile file, string name) : ReadOnlyStream
         _member = null;
     }
 
-    private InputException Damaged(string how, Exception? inner = null) =>
-        new($"{name}: {how}; download or pack the file again", inner!);
-
-    /// <summary>
-    /// Hands the file's bytes to DeflateStream in pieces that can be put back. Where the file ends soon or another member may begin, the
-    /// pieces are single bytes, so that only the right place for the trailer is searched.
-    /// </summary>
+    /// <summary>The file in pieces that can be put back: single bytes where a member may end, to find the place of its trailer.</summary>
     private sealed class Handout(InputFile file) : ReadOnlyStream
     {
         private const int Piece = 1 << 10, Ahead = 2 * Piece;
-
-        /// <summary>The first bytes of every member: the magic number and the method, deflate.</summary>
-        private static ReadOnlySpan<byte> MemberStart => [0x1F, 0x8B, 8];
 
         /// <summary>Size of the last piece.</summary>
         public int Last { get; private set; }

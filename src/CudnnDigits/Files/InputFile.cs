@@ -1,9 +1,6 @@
 namespace CudnnDigits.Files;
 
-/// <summary>
-/// A file that the user names: a regular file, or a FIFO, a device, /dev/stdin or a file of /proc, whose length is not known before
-/// its end. It is read once from front to back; the next bytes can be looked at before they are read.
-/// </summary>
+/// <summary>A file that the user names, also a FIFO or a device, read once from front to back; the next bytes can be looked at.</summary>
 internal sealed class InputFile : ReadOnlyStream
 {
     private readonly Stream _file;

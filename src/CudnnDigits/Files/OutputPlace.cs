@@ -1,9 +1,6 @@
 namespace CudnnDigits.Files;
 
-/// <summary>
-/// What a path leads to when its links are followed: a regular file, a file that does not exist yet, a device, a FIFO, or a descriptor of
-/// this process, as /dev/stdout does.
-/// </summary>
+/// <summary>What a path leads to when its links are followed; for paths such as /dev/stdout, a descriptor of this process.</summary>
 internal sealed record OutputPlace(string Path, FileStatus Status, int? Descriptor = null)
 {
     private const int MostLinks = 40; // Linux follows as many

@@ -1,15 +1,7 @@
 namespace CudnnDigits.Files;
 
 /// <summary>What exists at a path: nothing, a regular file, a folder, a symbolic link, a device or FIFO, or a socket.</summary>
-internal enum FileKind
-{
-    Missing,
-    Regular,
-    Folder,
-    Link,
-    Special,
-    Socket,
-}
+internal enum FileKind { Missing, Regular, Folder, Link, Special, Socket }
 
 /// <summary>What the system says about a file. Device and inode together identify it.</summary>
 internal readonly record struct FileStatus(FileKind Kind, ulong Device, ulong Inode, uint Owner, uint Group, UnixFileMode Mode);

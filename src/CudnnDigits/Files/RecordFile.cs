@@ -4,9 +4,7 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace CudnnDigits.Files;
 
-/// <summary>
-/// Reads and writes the JSON files of runs and studies. They contain a SHA-256 of their content, which is checked when a file has one.
-/// </summary>
+/// <summary>Reads and writes the JSON files of runs and studies, with a SHA-256 of their content that is checked where it exists.</summary>
 internal static class RecordFile
 {
     private const string ChecksumKey = "sha256";
@@ -29,7 +27,7 @@ internal static class RecordFile
 
     /// <summary>Reads a record; null if there is no file. Mend says what to do if it is damaged; take removes further members.</summary>
     public static T? Read<T>(
-        string path, JsonTypeInfo<T> type, string mend = "restore a copy of it", string beside = "", string? besideFile = null,
+        string path, JsonTypeInfo<T> type, string mend = "restore a copy of it", (string File, Func<string> Content)? beside = null,
         Action<JsonObject>? take = null)
         where T : class
     {
@@ -44,9 +42,9 @@ internal static class RecordFile
             JsonNode? json = JsonNode.Parse(ReadText(path), documentOptions: options);
             if (json is JsonObject content)
             {
-                if (content.Remove(ChecksumKey, out JsonNode? checksum) && checksum?.ToString() != Checksum(content, beside))
+                if (content.Remove(ChecksumKey, out JsonNode? sum) && sum?.ToString() != Checksum(content, beside?.Content() ?? ""))
                 {
-                    string what = besideFile is null ? "its content does" : $"its content and that of {besideFile} do";
+                    string what = beside is null ? "its content does" : $"its content and that of {beside.Value.File} do";
                     throw new InputException($"{path}: is damaged: {what} not match its {ChecksumKey}; {mend} "
                         + $"(if you changed it on purpose, remove its {ChecksumKey})");
                 }

@@ -2,10 +2,7 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Model;
 
-/// <summary>
-/// Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout]. The convolution has a bias where there is no batch norm;
-/// <paramref name="DropoutIndex"/> counts the network's dropout layers from 0, and is 0 without dropout, here and below.
-/// </summary>
+/// <summary>Convolution [→ batch norm] → ReLU [→ max-pool] [→ dropout]. DropoutIndex counts the network's dropout layers from 0.</summary>
 internal sealed record ConvPlan(
     Conv2dLayer Conv, BatchNorm2dLayer? Norm, MaxPool2dLayer? Pool, DropoutLayer? Dropout, int DropoutIndex, Shape Input);
 

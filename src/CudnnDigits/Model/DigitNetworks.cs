@@ -15,9 +15,7 @@ internal static class DigitNetworks
     [
         new Conv2dLayer("conv1", 1, 32, Kernel: 3, Padding: 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
         new Conv2dLayer("conv2", 32, 64, Kernel: 3, Padding: 0, Bias: true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 2),
-        new FlattenLayer("flatten"),
-        new LinearLayer("fc1", 1600, 128), new ReLULayer("relu3"),
-        new LinearLayer("fc2", 128, 10),
+        new FlattenLayer("flatten"), new LinearLayer("fc1", 1600, 128), new ReLULayer("relu3"), new LinearLayer("fc2", 128, 10),
     ])
     {
         Training = new TrainingDefaults(Epochs: 5, BatchSize: 64, AugmentationSpec.None),
@@ -34,8 +32,7 @@ internal static class DigitNetworks
         new Conv2dLayer("conv3", 32, 64, Kernel: 3, Padding: 1, Bias: false), new BatchNorm2dLayer("bn3", 64), new ReLULayer("relu3"),
         new Conv2dLayer("conv4", 64, 64, Kernel: 3, Padding: 1, Bias: false), new BatchNorm2dLayer("bn4", 64), new ReLULayer("relu4"),
         new MaxPool2dLayer("pool2", 2), new DropoutLayer("drop2", 0.25),
-        new FlattenLayer("flatten"),
-        new LinearLayer("fc1", 3136, 256), new ReLULayer("relu5"), new DropoutLayer("drop3", 0.5),
+        new FlattenLayer("flatten"), new LinearLayer("fc1", 3136, 256), new ReLULayer("relu5"), new DropoutLayer("drop3", 0.5),
         new LinearLayer("fc2", 256, 10),
     ])
     {

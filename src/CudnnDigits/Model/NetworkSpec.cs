@@ -28,11 +28,10 @@ internal abstract record Layer(string Name)
     private protected ArgumentException Refusal(Shape input) => new($"{Name} cannot take an input of {input}");
 }
 
-/// <summary>2-D convolution (cross-correlation), square kernel, stride 1, zeros on each side; the weight is (out, in, row, column).</summary>
+/// <summary>2-D convolution (cross-correlation), square kernel, stride 1, zeros around; the weight is (out, in, row, column).</summary>
 internal sealed record Conv2dLayer(string Name, int InChannels, int OutChannels, int Kernel, int Padding, bool Bias) : Layer(Name)
 {
-    internal override (string Name, int[] Shape)[] Trained =>
-        Bias ? [Weight, (BiasName, [OutChannels])] : [Weight];
+    internal override (string Name, int[] Shape)[] Trained => Bias ? [Weight, (BiasName, [OutChannels])] : [Weight];
 
     private (string Name, int[] Shape) Weight => (WeightName, [OutChannels, InChannels, Kernel, Kernel]);
 
@@ -97,42 +96,17 @@ internal sealed record LinearLayer(string Name, int InFeatures, int OutFeatures)
 /// <summary>How a network is trained where the user does not say otherwise.</summary>
 internal sealed record TrainingDefaults(int Epochs, int BatchSize, AugmentationSpec Augmentation);
 
-/// <summary>
-/// How the university report trained a network (with a learning rate that a schedule lowers from 0.001 or that stays there), and the
-/// accuracies that it reached, 0 … 1: on the digits trained on, on the 20 % held out, and on Kaggle's test digits.
-/// </summary>
+/// <summary>How the university report trained a network, and its accuracies, 0 … 1; 20 % of the digits were held out.</summary>
 internal sealed record ReportedTraining(
     bool LowersRate, bool Augmented, double TrainingAccuracy, double ValidationAccuracy, double KaggleScore);
 
-/// <summary>A network: an immutable list of layers, with every shape inferred once, and how it is trained by default.</summary>
-internal sealed class NetworkSpec
+/// <summary>A network: its name, as on the command line, the shape of one sample, its layers, and how it is trained by default.</summary>
+internal sealed record NetworkSpec(string Name, Shape Input, IReadOnlyList<Layer> Layers)
 {
-    /// <summary>Infers all shapes. Throws ArgumentException if a layer cannot take what the one before it gives.</summary>
-    public NetworkSpec(string name, Shape input, IReadOnlyList<Layer> layers)
-    {
-        (Name, Input, Layers) = (name, input, layers);
-        List<Shape> shapes = [];
-        foreach (Layer layer in layers)
-        {
-            shapes.Add(layer.Infer(shapes.Count == 0 ? input : shapes[^1]));
-        }
-
-        Outputs = shapes;
-        Parameters = new ParameterLayout(layers);
-    }
-
-    /// <summary>Name, as on the command line.</summary>
-    public string Name { get; }
-
-    /// <summary>Shape of one input sample.</summary>
-    public Shape Input { get; }
-
-    public IReadOnlyList<Layer> Layers { get; }
-
     /// <summary>Output shape of each layer.</summary>
-    public IReadOnlyList<Shape> Outputs { get; }
+    public IReadOnlyList<Shape> Outputs { get; } = InferAll(Input, Layers);
 
-    public ParameterLayout Parameters { get; }
+    public ParameterLayout Parameters { get; } = new(Layers);
 
     public TrainingDefaults Training { get; init; } = new(Epochs: 5, BatchSize: 64, AugmentationSpec.None);
 
@@ -141,9 +115,17 @@ internal sealed class NetworkSpec
 
     /// <summary>The same network with every dropout rate set to one value, 0 ≤ rate &lt; 1.</summary>
     public NetworkSpec WithDropout(double rate) =>
-        new(Name, Input, [.. Layers.Select(layer => layer is DropoutLayer dropout ? dropout with { Rate = rate } : layer)])
+        this with { Layers = [.. Layers.Select(layer => layer is DropoutLayer dropout ? dropout with { Rate = rate } : layer)] };
+
+    /// <summary>Throws ArgumentException if a layer cannot take what the one before it gives.</summary>
+    private static List<Shape> InferAll(Shape input, IReadOnlyList<Layer> layers)
+    {
+        List<Shape> shapes = [];
+        foreach (Layer layer in layers)
         {
-            Training = Training,
-            Report = Report,
-        };
+            shapes.Add(layer.Infer(shapes.Count == 0 ? input : shapes[^1]));
+        }
+
+        return shapes;
+    }
 }

@@ -7,10 +7,7 @@ internal sealed record ParameterSlice(string Name, IReadOnlyList<int> Shape, int
     public int Size { get; } = Shape.Aggregate(1, (a, b) => a * b);
 }
 
-/// <summary>
-/// Where each tensor lies in one flat buffer of everything that is trained and one of the running statistics, in PyTorch's names, order
-/// and layouts. Backends may keep other layouts inside; what they load and save is this one.
-/// </summary>
+/// <summary>Where each tensor lies in two flat buffers, in PyTorch's names, order and layouts; backends load and save these.</summary>
 internal sealed class ParameterLayout(IReadOnlyList<Layer> layers)
 {
     /// <summary>Weights and biases.</summary>
@@ -33,15 +30,12 @@ internal sealed class ParameterLayout(IReadOnlyList<Layer> layers)
 
     private static List<ParameterSlice> Slices(IReadOnlyList<Layer> layers, Func<Layer, (string Name, int[] Shape)[]> tensorsOf)
     {
-        List<ParameterSlice> slices = [];
-        foreach (Layer layer in layers)
+        int end = 0;
+        return [.. layers.SelectMany(tensorsOf, (layer, tensor) =>
         {
-            foreach ((string name, int[] shape) in tensorsOf(layer))
-            {
-                slices.Add(new ParameterSlice(name, shape, slices.Sum(slice => slice.Size), layer));
-            }
-        }
-
-        return slices;
+            ParameterSlice slice = new(tensor.Name, tensor.Shape, end, layer);
+            end += slice.Size;
+            return slice;
+        })];
     }
 }

@@ -2,25 +2,13 @@ using System.Runtime.Intrinsics;
 
 namespace CudnnDigits.Numerics;
 
-/// <summary>What a stream of random words is used for: the last word of the Philox counter.</summary>
+/// <summary>
+/// What a stream of random words is used for: the last word of the Philox counter. For initial weights the sample is the index of the
+/// parameter in its layout, for tuning the trial. To Dropout is added the index of the dropout layer, counted from 0.
+/// </summary>
 internal static class RandomPurpose
 {
-    /// <summary>Initial weights; the sample is the index of the parameter in its layout.</summary>
-    public const uint InitialWeights = 1;
-
-    public const uint EpochOrder = 2;
-
-    public const uint Split = 3;
-
-    public const uint Augmentation = 4;
-
-    public const uint GeneratedDigits = 5;
-
-    /// <summary>Trials of a search over training options; sample = trial.</summary>
-    public const uint Tuning = 6;
-
-    /// <summary>Dropout; add the index of the dropout layer, counted from 0.</summary>
-    public const uint Dropout = 16;
+    public const uint InitialWeights = 1, EpochOrder = 2, Split = 3, Augmentation = 4, GeneratedDigits = 5, Tuning = 6, Dropout = 16;
 }
 
 /// <summary>

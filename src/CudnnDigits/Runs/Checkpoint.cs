@@ -5,10 +5,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Runs;
 
-/// <summary>
-/// Weights and training states as safetensors files, written whole or not at all. Weights carry PyTorch's state_dict names
-/// and layouts, so that PyTorch loads them and files exported from PyTorch load here.
-/// </summary>
+/// <summary>Weights and training states as safetensors files, with the names and layouts of PyTorch's state_dict.</summary>
 internal static class Checkpoint
 {
     private const string Program = "CudnnDigits", NetworkKey = "network", VersionKey = "version", ScalingKey = "input_scaling";
@@ -23,15 +20,12 @@ internal static class Checkpoint
     /// <summary>Writes weights, after so many training steps (PyTorch's num_batches_tracked), with further metadata or null.</summary>
     public static void SaveWeights(string path, NetworkWeights weights, long steps, IEnumerable<KeyValuePair<string, string>>? extra = null)
     {
-        SafeTensors.Write(path, [.. Header(weights.Network), .. extra ?? []],
-        [
-            .. Tensors("", weights),
-            .. weights.Network.Layers.OfType<BatchNorm2dLayer>()
-                .Select(norm => new NamedTensor($"{norm.Name}.num_batches_tracked", [], new[] { steps })),
-        ]);
+        IEnumerable<NamedTensor> counters = weights.Network.Layers.OfType<BatchNorm2dLayer>()
+            .Select(norm => new NamedTensor($"{norm.Name}.num_batches_tracked", [], new[] { steps }));
+        SafeTensors.Write(path, [.. Header(weights.Network), .. extra ?? []], [.. Tensors("", weights), .. counters]);
     }
 
-    /// <summary>Reads weights from a file, ours or exported from PyTorch, or from the folder of a run; see the next method.</summary>
+    /// <summary>Reads weights from a file, ours or exported from PyTorch, or from the folder of a run.</summary>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata, string Prefix) LoadWeights(
         string path, NetworkSpec? network = null)
     {
@@ -39,10 +33,7 @@ internal static class Checkpoint
         return LoadWeights(file, network);
     }
 
-    /// <summary>
-    /// Reads the weights of the given network or, if it is null, of the network that the file holds. Takes off what stands before the name
-    /// of every tensor, such as PyTorch's "module." and "_orig_mod.", and returns it.
-    /// </summary>
+    /// <summary>Reads the weights of a network, or null for any. Takes off and returns a prefix of all names, such as "module.".</summary>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata, string Prefix) LoadWeights(
         InputFile input, NetworkSpec? network)
     {
@@ -195,13 +186,9 @@ internal static class Checkpoint
         }
     }
 
+    /// <summary>The metadata of every file; PyTorch's own tools look for the format.</summary>
     private static IEnumerable<KeyValuePair<string, string>> Header(NetworkSpec network) =>
-    [
-        new("format", "pt"), // what PyTorch's own tools look for
-        new(NetworkKey, network.Name),
-        new(ScalingKey, "pixel/255"),
-        new(VersionKey, $"{Program} {Version}"),
-    ];
+        [new("format", "pt"), new(NetworkKey, network.Name), new(ScalingKey, "pixel/255"), new(VersionKey, $"{Program} {Version}")];
 
     private static IEnumerable<NamedTensor> Tensors(string prefix, NetworkWeights weights) => weights.Network.Parameters.All
         .Select(slice => new NamedTensor(prefix + slice.Name, slice.Shape, weights.Slice(slice).ToArray()));

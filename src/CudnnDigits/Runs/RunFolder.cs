@@ -14,10 +14,7 @@ internal sealed record RunData(string? Path, int Count, string Fingerprint)
         new(path is null ? null : System.IO.Path.GetFullPath(path), data.Count, data.Fingerprint());
 }
 
-/// <summary>
-/// What a run was started with: run.json. InitFrom is the absolute path of the weights that it started from, or null for random ones.
-/// Older versions did not record InitFromSha256 and Kernels.
-/// </summary>
+/// <summary>run.json: what a run was started with, InitFrom null for random weights. Older versions had no InitFromSha256, Kernels.</summary>
 internal sealed record RunRecord(
     string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device,
     Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null,
@@ -143,14 +140,9 @@ internal sealed class RunFolder(string path) : IDisposable
     /// <summary>Reads metrics.json. Null if the run has not ended.</summary>
     public Metrics? ReadMetrics()
     {
-        if (!File.Exists(MetricsFile))
-        {
-            return null;
-        }
-
         string? model = null;
         Metrics? metrics = RecordFile.Read(
-            MetricsFile, TrainingJson.Default.Metrics, HowToMend, WhatLedToMetrics(), HistoryName,
+            MetricsFile, TrainingJson.Default.Metrics, HowToMend, (HistoryName, WhatLedToMetrics),
             content => model = content.Remove(ModelKey, out JsonNode? sum) ? sum?.ToString() : null);
         if (model is not null && !(File.Exists(ModelFile) ? Sha256(ModelFile) == model : !File.Exists(StateFile))) // tune deletes both
         {
@@ -203,7 +195,7 @@ internal sealed class RunFolder(string path) : IDisposable
         InputException BadRow(int row, string how) => new($"{HistoryFile}: row {row} is {how}; {HowToMend}");
     }
 
-    /// <summary>Reads last.safetensors; null if the run was killed before it saved anything. Digits that are null are not checked.</summary>
+    /// <summary>Reads last.safetensors; null if the run was killed before it saved anything. Null for data checks no digits.</summary>
     public TrainingState? ReadState(NetworkSpec network, RunRecord record, DigitDataset? data)
     {
         if (!System.IO.Path.Exists(StateFile))
@@ -211,15 +203,14 @@ internal sealed class RunFolder(string path) : IDisposable
             string? advice = File.Exists(ModelFile) ? $"start a new run (--init-from takes {ModelFile})"
                 : ReadHistory().Count > 0 ? $"delete {Path} and train it again"
                 : null;
-            return advice is null
-                ? null
-                : throw new InputException($"{StateFile}: is missing, though the run has trained; restore it, or {advice}");
+            return advice is null ? null : throw new InputException(
+                $"{StateFile}: is missing, though the run has trained; restore it, or {advice}");
         }
 
         RecordFile.CheckPlain(StateFile);
         TrainingOptions options = record.Options;
         TrainingState state = Checkpoint.LoadState(StateFile, network, out StateOrigin origin);
-        string? fault = origin.Options is { } trainedWith && trainedWith with { Epochs = options.Epochs } != options // --resume may add epochs
+        string? fault = origin.Options is { } used && used with { Epochs = options.Epochs } != options // --resume may add epochs
                 ? $"{RecordFilePath}: is damaged: its options are not those that {StateFile} was trained with; restore a copy of it"
             : origin.Started is { } started && started != Checkpoint.Started(record)
                 ? $"{StateFile}: is of another run than {RecordFilePath}; restore the right one"
@@ -229,17 +220,12 @@ internal sealed class RunFolder(string path) : IDisposable
                 ? $"{StateFile}: holds {(options.Ema == 0 ? "an" : "no")} average of the weights, and the run trains with ema "
                     + $"{options.Ema}; restore the right one"
             : null;
-        if (fault is not null)
-        {
-            throw new InputException(fault);
-        }
-
-        if (data is not null)
+        if (data is not null && fault is null)
         {
             state.CheckFits(StateFile, options, options.Split.Draw(data.Labels).Training.Length);
         }
 
-        return state;
+        return fault is null ? state : throw new InputException(fault);
     }
 
     public void WriteRecord(RunRecord record) => RecordFile.Write(RecordFilePath, record, TrainingJson.Default.RunRecord);
@@ -315,7 +301,7 @@ internal sealed class RunFolder(string path) : IDisposable
             : File.Exists(Path) ? "is a file, and holds no run; give the folder that train wrote"
             : !Directory.Exists(Path) ? "no such folder, so it holds no run; give the one that train wrote"
             : File.Exists(FileOf(StudyName))
-                ? "holds no run (no run.json), but a study; continue it with the command that started it, or give the folder of one of its runs"
+                ? "holds no run (no run.json), but a study; continue that with its own command, or give the folder of one of its runs"
             : "holds no run (no run.json); give the folder that train wrote";
         return new InputException($"{Path}: {what}");
     }

@@ -15,52 +15,34 @@ internal sealed record SplitRecord(SplitSpec Split, string DataFingerprint)
     public static SplitRecord? FromMetadata(IReadOnlyDictionary<string, string> metadata)
     {
         if (!metadata.TryGetValue(FingerprintKey, out string? fingerprint)
-            || !metadata.TryGetValue(SeedKey, out string? number) || !ulong.TryParse(number, CultureInfo.InvariantCulture, out ulong seed))
+            || !ulong.TryParse(metadata.GetValueOrDefault(SeedKey), CultureInfo.InvariantCulture, out ulong seed))
         {
             return null;
         }
 
-        SplitSpec? spec = metadata.TryGetValue(FoldsKey, out string? folds) && metadata.TryGetValue(FoldKey, out string? fold)
-            ? ReadFold(seed, folds, fold)
-            : metadata.TryGetValue(ShareKey, out string? share)
-                && double.TryParse(share, CultureInfo.InvariantCulture, out double part) && part is >= 0 and < 1
-                ? ReadShares(seed, part, metadata)
+        SplitSpec? split = metadata.ContainsKey(FoldsKey)
+            ? Number(FoldsKey) is >= 2 and <= int.MaxValue and var folds && Number(FoldKey) is >= 1 and var fold && fold <= folds
+                ? new SplitSpec(seed, 0, (int)folds, (int)fold)
+                : null
+            : Number(ShareKey) is >= 0 and < 1 and var share && Number(TestKey, "0") is >= 0 and var test && share + test < 1
+                ? new SplitSpec(seed, share, Test: test)
                 : null;
-        return spec is { } split ? new SplitRecord(split, fingerprint) : null;
+        return split is { } known ? new SplitRecord(known, fingerprint) : null;
+
+        double Number(string key, string otherwise = "") =>
+            double.TryParse(metadata.GetValueOrDefault(key, otherwise), CultureInfo.InvariantCulture, out double number) ? number : -1;
     }
 
     /// <summary>As metadata of a weights file.</summary>
     public IEnumerable<KeyValuePair<string, string>> ToMetadata()
     {
-        yield return new(SeedKey, Text(Split.Seed));
-        yield return new(FingerprintKey, DataFingerprint);
-        if (Split.Folds > 0)
-        {
-            yield return new(FoldsKey, Text(Split.Folds));
-            yield return new(FoldKey, Text(Split.Fold));
-        }
-        else
-        {
-            yield return new(ShareKey, Split.Validation.ToString("R", CultureInfo.InvariantCulture));
-            if (Split.Test > 0)
-            {
-                yield return new(TestKey, Split.Test.ToString("R", CultureInfo.InvariantCulture));
-            }
-        }
+        (string Key, IFormattable Value)[] split = Split.Folds > 0 ? [(FoldsKey, Split.Folds), (FoldKey, Split.Fold)]
+            : Split.Test > 0 ? [(ShareKey, Split.Validation), (TestKey, Split.Test)]
+            : [(ShareKey, Split.Validation)];
+        return
+        [
+            new(SeedKey, $"{Split.Seed}"), new(FingerprintKey, DataFingerprint),
+            .. split.Select(entry => KeyValuePair.Create(entry.Key, entry.Value.ToString(null, CultureInfo.InvariantCulture))),
+        ];
     }
-
-    private static SplitSpec? ReadShares(ulong seed, double validation, IReadOnlyDictionary<string, string> metadata) =>
-        !metadata.TryGetValue(TestKey, out string? text)
-            ? new SplitSpec(seed, validation)
-            : double.TryParse(text, CultureInfo.InvariantCulture, out double test) && test >= 0 && validation + test < 1
-                ? new SplitSpec(seed, validation, Test: test)
-                : null;
-
-    private static SplitSpec? ReadFold(ulong seed, string folds, string fold) =>
-        int.TryParse(folds, CultureInfo.InvariantCulture, out int count) && count >= 2
-        && int.TryParse(fold, CultureInfo.InvariantCulture, out int held) && held >= 1 && held <= count
-            ? new SplitSpec(seed, 0, count, held)
-            : null;
-
-    private static string Text(IFormattable value) => value.ToString(null, CultureInfo.InvariantCulture);
 }

@@ -7,7 +7,7 @@ namespace CudnnDigits.Runs;
 internal sealed record StateHeader(
     long Step, int Epoch, int StepInEpoch, double LossSum, long Correct, long Samples, double SecondsInEpoch, List<EpochRecord> History)
 {
-    /// <summary>Whether there can be such a state, whatever the run; <see cref="TrainingState.CheckFits"/> compares it with its run.</summary>
+    /// <summary>Whether there can be such a state in any run; <see cref="TrainingState.CheckFits"/> compares it with its own.</summary>
     [JsonIgnore]
     public bool IsPossible => Epoch == History.Count
         && History.Index().All(row => row.Item is not null && EpochRecord.IsPossible(row.Item, row.Index + 1, History[0]))
