@@ -19,4 +19,6 @@ internal static class Varint
 
         return false;
     }
+
+    public static byte[] Bytes(ulong value) => value < 0x80 ? [(byte)value] : [(byte)(value | 0x80), .. Bytes(value >> 7)];
 }

@@ -1,64 +1,32 @@
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>Constants of the ONNX file format, a protocol buffer: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.</summary>
+/// <summary>
+/// Constants of the ONNX file format, a protocol buffer: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. A field's name begins with
+/// that of its message.
+/// </summary>
 internal static class Onnx
 {
     public const int IrVersion = 8, Opset = 17;
 
-    // TensorProto.DataType
-    public const int Float = 1;
+    // Types of elements, of attributes, and of a tensor's location
+    public const int Float = 1, AttributeTypeFloat = 1, AttributeTypeInt = 2, AttributeTypeInts = 7, External = 1;
 
-    // TensorProto.DataLocation
-    public const int External = 1;
+    public const int ModelIrVersion = 1, ModelProducerName = 2, ModelProducerVersion = 3;
 
-    // AttributeProto.AttributeType
-    public const int AttributeFloat = 1, AttributeInt = 2, AttributeInts = 7;
+    public const int ModelGraph = 7, ModelOpset = 8, ModelMetadata = 14;
 
-    /// <summary>Fields of ModelProto.</summary>
-    public static class Model
-    {
-        public const int IrVersion = 1, ProducerName = 2, ProducerVersion = 3, Graph = 7, OpsetImport = 8, MetadataProps = 14;
-    }
+    public const int OpsetVersion = 2;
 
-    /// <summary>Fields of OperatorSetIdProto.</summary>
-    public static class OperatorSet
-    {
-        public const int Version = 2;
-    }
+    public const int EntryKey = 1, EntryValue = 2;
 
-    /// <summary>Fields of StringStringEntryProto.</summary>
-    public static class Entry
-    {
-        public const int Key = 1, Value = 2;
-    }
+    public const int GraphNode = 1, GraphName = 2, GraphInitializer = 5, GraphInput = 11, GraphOutput = 12;
 
-    /// <summary>Fields of GraphProto.</summary>
-    public static class Graph
-    {
-        public const int Node = 1, Name = 2, Initializer = 5, Input = 11, Output = 12;
-    }
+    public const int NodeInput = 1, NodeOutput = 2, NodeName = 3, NodeOpType = 4, NodeAttribute = 5;
 
-    /// <summary>Fields of NodeProto.</summary>
-    public static class Node
-    {
-        public const int Input = 1, Output = 2, Name = 3, OpType = 4, Attribute = 5;
-    }
+    public const int AttributeName = 1, AttributeFloat = 2, AttributeInt = 3, AttributeInts = 8, AttributeType = 20;
 
-    /// <summary>Fields of AttributeProto.</summary>
-    public static class Attribute
-    {
-        public const int Name = 1, Float = 2, Int = 3, Ints = 8, Type = 20;
-    }
+    public const int TensorDims = 1, TensorDataType = 2, TensorFloats = 4, TensorName = 8, TensorRawData = 9, TensorLocation = 14;
 
-    /// <summary>Fields of TensorProto.</summary>
-    public static class Tensor
-    {
-        public const int Dims = 1, DataType = 2, FloatData = 4, Name = 8, RawData = 9, DataLocation = 14;
-    }
-
-    /// <summary>Fields of ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto and its Dimension.</summary>
-    public static class Value
-    {
-        public const int Name = 1, Type = 2, TensorType = 1, ElementType = 1, Shape = 2, Dim = 1, DimValue = 1, DimParam = 2;
-    }
+    // ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto and its Dimension
+    public const int ValueName = 1, ValueType = 2, TypeTensor = 1, TypeElement = 1, TypeShape = 2, ShapeDim = 1, DimValue = 1, DimParam = 2;
 }

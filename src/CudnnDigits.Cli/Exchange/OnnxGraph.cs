@@ -7,9 +7,9 @@ internal sealed class OnnxNode
 {
     public string OpType { get; set; } = "";
 
-    public List<string> Inputs { get; } = [];
+    public List<string> Inputs { get; init; } = [];
 
-    public List<string> Outputs { get; } = [];
+    public List<string> Outputs { get; init; } = [];
 
     /// <summary>Integer attributes by name.</summary>
     public Dictionary<string, long[]> Ints { get; } = [];
@@ -21,8 +21,8 @@ internal sealed class OnnxNode
 /// <summary>A tensor. Only tensors of type float32 have values here.</summary>
 internal sealed record OnnxTensor(long[] Shape, float[] Values);
 
-/// <summary>The parts of an ONNX file that the reader needs: nodes in order, initializers, metadata.</summary>
-internal sealed class OnnxGraph
+/// <summary>The parts of an ONNX file that the reader needs.</summary>
+internal sealed record OnnxGraph(List<OnnxNode> Nodes, Dictionary<string, OnnxTensor> Initializers, Dictionary<string, string> Metadata)
 {
     /// <summary>The most nodes, initializers, inputs of a node and so on. A digit network has a few dozen.</summary>
     private const int Most = 512;
@@ -30,44 +30,32 @@ internal sealed class OnnxGraph
     /// <summary>The most bytes of a file. A digit network's has a few million.</summary>
     private const int MostBytes = 64 << 20;
 
-    private OnnxGraph()
-    {
-    }
-
-    public List<OnnxNode> Nodes { get; } = [];
-
-    public Dictionary<string, OnnxTensor> Initializers { get; } = [];
-
-    public Dictionary<string, string> Metadata { get; } = [];
-
-    /// <summary>Reads a file.</summary>
     /// <exception cref="InputException">The file cannot be read, or is not in the format.</exception>
     public static OnnxGraph Read(InputFile file) => Parse(file.Path, file.ReadAll(MostBytes, "weights, a .safetensors or .onnx file"));
 
-    /// <summary>Reads the bytes of a file.</summary>
     /// <exception cref="InputException">The bytes are not in the format.</exception>
     public static OnnxGraph Parse(string name, byte[] bytes)
     {
-        OnnxGraph graph = new();
+        OnnxGraph graph = new([], [], []);
         try
         {
             ProtoMessage model = new(bytes);
-            foreach (ProtoMessage entry in Bounded(model.Messages(Onnx.Model.MetadataProps), "metadata entries"))
+            foreach (ProtoMessage entry in Bounded(model.Messages(Onnx.ModelMetadata), "metadata entries"))
             {
-                graph.Metadata[entry.Text(Onnx.Entry.Key)] = entry.Text(Onnx.Entry.Value);
+                graph.Metadata[entry.Text(Onnx.EntryKey)] = entry.Text(Onnx.EntryValue);
             }
 
-            IEnumerable<ProtoMessage> InGraph(int field) => model.Messages(Onnx.Model.Graph).SelectMany(content => content.Messages(field));
-            graph.Nodes.AddRange(Bounded(InGraph(Onnx.Graph.Node), "nodes").Select(ReadNode));
-            foreach (ProtoMessage tensor in Bounded(InGraph(Onnx.Graph.Initializer), "initializers"))
+            IEnumerable<ProtoMessage> InGraph(int field) => model.Messages(Onnx.ModelGraph).SelectMany(content => content.Messages(field));
+            graph.Nodes.AddRange(Bounded(InGraph(Onnx.GraphNode), "nodes").Select(ReadNode));
+            foreach (ProtoMessage tensor in Bounded(InGraph(Onnx.GraphInitializer), "initializers"))
             {
-                if (tensor.Integers(Onnx.Tensor.DataLocation).LastOrDefault() == Onnx.External)
+                if (tensor.Integers(Onnx.TensorLocation).LastOrDefault() == Onnx.External)
                 {
                     throw new InputException($"{name}: keeps its weights in a file beside it; "
                         + "export it as one file (torch.onnx.export(…, external_data=False))");
                 }
 
-                if (!graph.Initializers.TryAdd(tensor.Text(Onnx.Tensor.Name), ReadTensor(tensor)) && IsFloat(tensor))
+                if (!graph.Initializers.TryAdd(tensor.Text(Onnx.TensorName), ReadTensor(tensor)) && IsFloat(tensor))
                 {
                     throw new InvalidDataException("it holds two initializers of one name");
                 }
@@ -83,35 +71,35 @@ internal sealed class OnnxGraph
 
     private static OnnxTensor ReadTensor(ProtoMessage tensor)
     {
-        long[] shape = [.. Bounded(tensor.Integers(Onnx.Tensor.Dims), "dimensions")];
+        long[] shape = [.. Bounded(tensor.Integers(Onnx.TensorDims), "dimensions")];
         if (!IsFloat(tensor))
         {
             return new OnnxTensor(shape, []);
         }
 
-        ReadOnlySpan<byte> raw = tensor.Bytes(Onnx.Tensor.RawData).Span; // little-endian, as every machine .NET runs on
-        return raw.IsEmpty ? new OnnxTensor(shape, [.. tensor.Reals(Onnx.Tensor.FloatData)])
-            : raw.Length % sizeof(float) == 0 && !tensor.Reals(Onnx.Tensor.FloatData).Any()
+        ReadOnlySpan<byte> raw = tensor.Bytes(Onnx.TensorRawData).Span; // little-endian, as every machine .NET runs on
+        return raw.IsEmpty ? new OnnxTensor(shape, [.. tensor.Reals(Onnx.TensorFloats)])
+            : raw.Length % sizeof(float) == 0 && !tensor.Reals(Onnx.TensorFloats).Any()
                 ? new OnnxTensor(shape, MemoryMarshal.Cast<byte, float>(raw).ToArray())
             : throw new InvalidDataException("an initializer is not made of whole float32 values");
     }
 
-    private static bool IsFloat(ProtoMessage tensor) => tensor.Integers(Onnx.Tensor.DataType).LastOrDefault() == Onnx.Float;
+    private static bool IsFloat(ProtoMessage tensor) => tensor.Integers(Onnx.TensorDataType).LastOrDefault() == Onnx.Float;
 
     private static OnnxNode ReadNode(ProtoMessage message)
     {
-        OnnxNode node = new() { OpType = message.Text(Onnx.Node.OpType) };
-        node.Inputs.AddRange(Bounded(message.Texts(Onnx.Node.Input), "inputs"));
-        node.Outputs.AddRange(Bounded(message.Texts(Onnx.Node.Output), "outputs"));
-        foreach (ProtoMessage attribute in Bounded(message.Messages(Onnx.Node.Attribute), "attributes"))
+        OnnxNode node = new() { OpType = message.Text(Onnx.NodeOpType) };
+        node.Inputs.AddRange(Bounded(message.Texts(Onnx.NodeInput), "inputs"));
+        node.Outputs.AddRange(Bounded(message.Texts(Onnx.NodeOutput), "outputs"));
+        foreach (ProtoMessage attribute in Bounded(message.Messages(Onnx.NodeAttribute), "attributes"))
         {
-            string name = attribute.Text(Onnx.Attribute.Name);
-            foreach (float real in attribute.Reals(Onnx.Attribute.Float))
+            string name = attribute.Text(Onnx.AttributeName);
+            foreach (float real in attribute.Reals(Onnx.AttributeFloat))
             {
                 node.Reals[name] = real;
             }
 
-            IEnumerable<long> numbers = attribute.Integers(Onnx.Attribute.Int).Concat(attribute.Integers(Onnx.Attribute.Ints));
+            IEnumerable<long> numbers = attribute.Integers(Onnx.AttributeInt).Concat(attribute.Integers(Onnx.AttributeInts));
             long[] integers = [.. Bounded(numbers, "numbers")];
             if (integers.Length > 0)
             {

@@ -1,4 +1,4 @@
-using CudnnDigits.Files;
+using System.Diagnostics.CodeAnalysis;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Exchange;
@@ -23,19 +23,14 @@ internal sealed class OnnxReader
         _weights = new NetworkWeights(network);
     }
 
-    /// <summary>Reads the weights and metadata of a file that holds the given network or, if it is null, any known one.</summary>
-    /// <exception cref="InputException">The file is not ONNX, or does not hold a known network.</exception>
-    public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(
-        InputFile file, NetworkSpec? network = null) => Find(file.Path, OnnxGraph.Read(file), network);
-
-    /// <summary>Finds the weights of the given network or, if it is null, of any known one in a graph.</summary>
+    /// <summary>Finds the weights of the given network or, if it is null, of any known one in a graph, and its metadata.</summary>
     /// <exception cref="InputException">The graph is not a known network.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Find(
         string name, OnnxGraph graph, NetworkSpec? network)
     {
         NetworkSpec[] candidates = network is null ? [.. DigitNetworks.All] : [network];
         OnnxReader[] readers = [.. candidates.Select(candidate => new OnnxReader(graph, candidate))];
-        string?[] mismatches = [.. readers.Select(reader => reader.Match())];
+        string?[] mismatches = [.. readers.Select(reader => reader.Mismatch())];
         int found = Array.IndexOf(mismatches, null);
         if (found < 0)
         {
@@ -52,59 +47,32 @@ internal sealed class OnnxReader
             : throw new InputException($"{name}: holds weights that are NaN or infinite, or a negative variance; they are unusable");
     }
 
-    /// <summary>Matches the nodes with the network's layers in order. Returns the first mismatch, or null.</summary>
-    private string? Match()
+    /// <summary>How the graph differs from the network, or null.</summary>
+    private string? Mismatch()
     {
-        if (_graph.Initializers.Values.Any(tensor => tensor.Shape.Length > 1 && tensor.Values.Length == 0))
+        try
         {
-            return "it holds weights that are not float32 (float16, say); export it in float32 (in PyTorch, after model.float())";
+            CheckGraph();
+            ReadLayers();
+            return null;
         }
-
-        OnnxNode? first = _graph.Nodes.FirstOrDefault(node => node.Outputs.Count > 0 && node.OpType != "Constant");
-        if (_nodes is [{ OpType: "Cast" }, ..] || first is { OpType: "Cast" })
+        catch (InvalidDataException e)
         {
-            return "it casts its input, so it takes pixels as whole numbers, and here it would get pixel/255; "
-                + "divide by 255 before, and export it without the cast";
+            return e.Message;
         }
-
-        if (Disconnected() is { } where)
-        {
-            return where;
-        }
-
-        IReadOnlyList<Layer> layers = _weights.Network.Layers;
-        for (int i = 0; i < layers.Count; i++)
-        {
-            bool folds = i + 1 < layers.Count && layers[i + 1] is BatchNorm2dLayer && !NextIs(1, "BatchNormalization");
-            string? mismatch = layers[i] switch
-            {
-                Conv2dLayer conv => MatchConvolution(conv, folds ? (BatchNorm2dLayer)layers[i + 1] : null),
-                BatchNorm2dLayer norm => MatchBatchNorm(norm),
-                ReLULayer => Take("Relu") is null ? Expected("Relu") : null,
-                MaxPool2dLayer pool => MatchPool(pool),
-                FlattenLayer => Take("Flatten") is null && Take("Reshape") is null ? Expected("Flatten") : null,
-                LinearLayer linear => MatchLinear(linear),
-                _ => null,
-            };
-            if (mismatch is not null)
-            {
-                return mismatch;
-            }
-
-            i += folds ? 1 : 0;
-        }
-
-        _ = Take("Softmax") ?? Take("LogSoftmax"); // probabilities are computed from the logits anyway
-        return _at == _nodes.Length ? null : $"node {_at + 1} is one more {_nodes[_at].OpType}";
     }
 
-    /// <summary>Whether a node has no effect.</summary>
-    private static bool IsPassedOver(OnnxNode node) =>
-        PassedOver.Contains(node.OpType) || (node.OpType == "Cast" && node.Ints.GetValueOrDefault("to") is [Onnx.Float]);
-
-    /// <summary>Checks that each node takes the output of the one before. Returns the mismatch, or null.</summary>
-    private string? Disconnected()
+    private void CheckGraph()
     {
+        bool isFloat = _graph.Initializers.Values.All(tensor => tensor.Shape.Length <= 1 || tensor.Values.Length > 0);
+        Require(isFloat, "it holds weights that are not float32 (float16, say); export it in float32 (in PyTorch, after model.float())");
+        OnnxNode? first = _graph.Nodes.FirstOrDefault(node => node.Outputs.Count > 0 && node.OpType != "Constant");
+        Require(
+            _nodes is not [{ OpType: "Cast" }, ..] && first is not { OpType: "Cast" },
+            "it casts its input, so it takes pixels as whole numbers, and here it would get pixel/255; "
+            + "divide by 255 before, and export it without the cast");
+
+        // Each node takes the output of the one before.
         Dictionary<string, string> passed = [];
         string? last = null;
         foreach (OnnxNode node in _graph.Nodes.Where(node => node is { Inputs.Count: > 0, Outputs.Count: > 0 }))
@@ -116,96 +84,107 @@ internal sealed class OnnxReader
                 continue;
             }
 
-            if (last is not null && input != last)
-            {
-                return $"its {Clean(node.OpType)} nodes are not in one line";
-            }
-
+            Require(last is null || input == last, $"its {Clean(node.OpType)} nodes are not in one line");
             last = node.Outputs[0];
         }
-
-        return null;
     }
 
-    private string? MatchConvolution(Conv2dLayer conv, BatchNorm2dLayer? folded)
+    private void ReadLayers()
     {
-        if (Take("Conv") is not { } node)
+        IReadOnlyList<Layer> layers = _weights.Network.Layers;
+        for (int i = 0; i < layers.Count; i++)
         {
-            return Expected("Conv");
+            switch (layers[i])
+            {
+                case Conv2dLayer conv:
+                    OnnxNode node = Take(
+                        "Conv", conv, ("kernel_shape", conv.Kernel, conv.Kernel), ("pads", conv.Padding, 0), ("strides", 1, 1),
+                        ("dilations", 1, 1), ("group", 1, 1));
+                    Copy(node, 1, conv, ".weight");
+                    if (i + 1 < layers.Count && layers[i + 1] is BatchNorm2dLayer folded && !NextIs("BatchNormalization"))
+                    {
+                        Copy(node, 2, folded, ".bias");
+                        _weights[$"{folded.Name}.weight"].Fill(1);
+                        _weights[$"{folded.Name}.running_mean"].Clear();
+                        _weights[$"{folded.Name}.running_var"].Fill((float)(1 - BatchNorm2dLayer.Epsilon));
+                        i++;
+                        break;
+                    }
+
+                    Copy(node, 2, conv, conv.Bias ? [".bias"] : []);
+                    Require(conv.Bias || node.Inputs.Count <= 2, $"{conv.Name} has a bias");
+                    break;
+                case BatchNorm2dLayer norm:
+                    node = Take("BatchNormalization", norm, ("epsilon", BatchNorm2dLayer.Epsilon, 1e-5));
+                    Copy(node, 1, norm, ".weight", ".bias", ".running_mean", ".running_var");
+                    break;
+                case ReLULayer relu:
+                    Take("Relu", relu);
+                    break;
+                case MaxPool2dLayer pool:
+                    Take(
+                        "MaxPool", pool, ("kernel_shape", pool.Window, pool.Window), ("strides", pool.Window, 1), ("pads", 0, 0),
+                        ("ceil_mode", 0, 0), ("dilations", 1, 1));
+                    break;
+                case FlattenLayer flatten:
+                    Take(NextIs("Reshape") ? "Reshape" : "Flatten", flatten);
+                    break;
+                case LinearLayer linear:
+                    node = Take("Gemm", linear, ("transA", 0, 0), ("transB", 1, 0), ("alpha", 1, 1), ("beta", 1, 1));
+                    Copy(node, 1, linear, ".weight", ".bias");
+                    break;
+            }
         }
 
-        bool fits = Is(node, "kernel_shape", conv.Kernel) && Is(node, "pads", conv.Padding, otherwise: 0)
-            && Is(node, "strides", 1, otherwise: 1) && Is(node, "dilations", 1, otherwise: 1) && Is(node, "group", 1, otherwise: 1);
-        return !fits ? $"{conv.Name} has other attributes" : Copy(node, 1, $"{conv.Name}.weight")
-            ?? (folded is not null ? Copy(node, 2, $"{folded.Name}.bias") ?? Unfold(folded)
-                : conv.Bias ? Copy(node, 2, $"{conv.Name}.bias")
-                : node.Inputs.Count > 2 ? $"{conv.Name} has a bias" : null);
+        _at += NextIs("Softmax") || NextIs("LogSoftmax") ? 1 : 0; // probabilities are computed from the logits anyway
+        Require(_at == _nodes.Length, $"node {_at + 1} is one more {_nodes.ElementAtOrDefault(_at)?.OpType}");
     }
 
-    /// <summary>Sets a batch norm that only adds its bias: γ 1, mean 0, variance 1 − ε.</summary>
-    private string? Unfold(BatchNorm2dLayer norm)
+    /// <summary>Whether a node has no effect.</summary>
+    private static bool IsPassedOver(OnnxNode node) =>
+        PassedOver.Contains(node.OpType) || (node.OpType == "Cast" && node.Ints.GetValueOrDefault("to") is [Onnx.Float]);
+
+    private bool NextIs(string type) => _at < _nodes.Length && _nodes[_at].OpType == type;
+
+    /// <summary>The next node, which must be of a type and have attributes of these values. If one is missing, it has its default.</summary>
+    private OnnxNode Take(string type, Layer layer, params (string Name, double Value, double Default)[] attributes)
     {
-        _weights[$"{norm.Name}.weight"].Fill(1);
-        _weights[$"{norm.Name}.running_mean"].Clear();
-        _weights[$"{norm.Name}.running_var"].Fill((float)(1 - BatchNorm2dLayer.Epsilon));
-        return null;
+        string found = _at < _nodes.Length ? $"node {_at + 1} is a {Clean(_nodes[_at].OpType)}" : "it ends";
+        Require(NextIs(type), $"{found} where a {type} was expected");
+        OnnxNode node = _nodes[_at++];
+        foreach ((string name, double value, double otherwise) in attributes)
+        {
+            IEnumerable<double> given = node.Ints.TryGetValue(name, out long[]? ints) ? ints.Select(number => (double)number)
+                : [node.Reals.TryGetValue(name, out float real) ? real : otherwise];
+            Require(given.All(number => Math.Abs(number - value) < 1e-9), $"{layer.Name} has other attributes");
+        }
+
+        return node;
     }
 
-    private string? MatchBatchNorm(BatchNorm2dLayer norm)
+    /// <summary>Copies initializers of a node, from one of its inputs on, to parameters of a layer.</summary>
+    private void Copy(OnnxNode node, int input, Layer layer, params IEnumerable<string> parameters)
     {
-        if (Take("BatchNormalization") is not { } node)
+        foreach (string parameter in parameters)
         {
-            return Expected("BatchNormalization");
+            ParameterSlice slice = _weights.Network.Parameters[layer.Name + parameter];
+            string expected = $"({string.Join(", ", slice.Shape)})";
+            OnnxTensor? tensor = _graph.Initializers.GetValueOrDefault(node.Inputs.ElementAtOrDefault(input++) ?? "");
+            Require(tensor is not null, $"{slice.Name} {expected} is missing");
+            Require(
+                tensor.Shape.SequenceEqual(slice.Shape.Select(size => (long)size)) && tensor.Values.Length == slice.Size,
+                $"{slice.Name} has shape ({string.Join(", ", tensor.Shape)}) and {tensor.Values.Length} float32 values, "
+                + $"expected {expected}");
+            tensor.Values.CopyTo(_weights.Slice(slice));
         }
-
-        double epsilon = node.Reals.GetValueOrDefault("epsilon", 1e-5f);
-        return Math.Abs(epsilon - BatchNorm2dLayer.Epsilon) > 1e-9 ? $"{norm.Name} has another epsilon"
-            : Copy(node, 1, $"{norm.Name}.weight") ?? Copy(node, 2, $"{norm.Name}.bias")
-                ?? Copy(node, 3, $"{norm.Name}.running_mean") ?? Copy(node, 4, $"{norm.Name}.running_var");
     }
 
-    private string? MatchPool(MaxPool2dLayer pool) =>
-        Take("MaxPool") is not { } node ? Expected("MaxPool")
-        : Is(node, "kernel_shape", pool.Window) && Is(node, "strides", pool.Window, otherwise: 1) && Is(node, "pads", 0, otherwise: 0)
-            && Is(node, "ceil_mode", 0, otherwise: 0) && Is(node, "dilations", 1, otherwise: 1) ? null
-        : $"{pool.Name} has other attributes";
-
-    private string? MatchLinear(LinearLayer linear) =>
-        Take("Gemm") is not { } node ? Expected("Gemm")
-        : Is(node, "transA", 0, otherwise: 0) && Is(node, "transB", 1, otherwise: 0)
-            && node.Reals.GetValueOrDefault("alpha", 1) == 1 && node.Reals.GetValueOrDefault("beta", 1) == 1
-            ? Copy(node, 1, $"{linear.Name}.weight") ?? Copy(node, 2, $"{linear.Name}.bias")
-        : $"{linear.Name} has other attributes";
-
-    private string Expected(string type) =>
-        (_at < _nodes.Length ? $"node {_at + 1} is a {Clean(_nodes[_at].OpType)}" : "it ends") + $" where a {type} was expected";
-
-    private bool NextIs(int ahead, string type) => _at + ahead < _nodes.Length && _nodes[_at + ahead].OpType == type;
-
-    /// <summary>Moves past the next node if it is of a type; otherwise null.</summary>
-    private OnnxNode? Take(string type) => NextIs(0, type) ? _nodes[_at++] : null;
-
-    /// <summary>Whether all numbers of an attribute have one value; a missing attribute has <paramref name="otherwise"/>.</summary>
-    private static bool Is(OnnxNode node, string name, int value, int? otherwise = null) =>
-        node.Ints.TryGetValue(name, out long[]? values) ? Array.TrueForAll(values, one => one == value) : (otherwise ?? value) == value;
-
-    /// <summary>Copies a node's initializer. Returns the mismatch, or null.</summary>
-    private string? Copy(OnnxNode node, int input, string name)
+    private static void Require([DoesNotReturnIf(false)] bool holds, string otherwise)
     {
-        ParameterSlice slice = _weights.Network.Parameters[name];
-        string expected = $"({string.Join(", ", slice.Shape)})";
-        if (node.Inputs.Count <= input || !_graph.Initializers.TryGetValue(node.Inputs[input], out OnnxTensor? tensor))
+        if (!holds)
         {
-            return $"{name} {expected} is missing";
+            throw new InvalidDataException(otherwise);
         }
-
-        if (!tensor.Shape.SequenceEqual(slice.Shape.Select(size => (long)size)) || tensor.Values.Length != slice.Size)
-        {
-            return $"{name} has shape ({string.Join(", ", tensor.Shape)}) and {tensor.Values.Length} float32 values, expected {expected}";
-        }
-
-        tensor.Values.CopyTo(_weights.Slice(slice));
-        return null;
     }
 
     private static string Clean(string text) => new([.. text.Take(40).Where(char.IsLetterOrDigit)]);

@@ -1,6 +1,6 @@
 using CudnnDigits.Model;
 using CudnnDigits.Runs;
-using Google.Protobuf;
+using static CudnnDigits.Cli.Exchange.ProtoMessage;
 
 namespace CudnnDigits.Cli.Exchange;
 
@@ -27,107 +27,74 @@ internal sealed class OnnxWriter
         {
             ["network"] = weights.Network.Name,
             ["input_scaling"] = "pixel/255",
-            ["version"] = string.Create(CultureInfo.InvariantCulture, $"CudnnDigits {Checkpoint.Version}"),
+            ["version"] = $"CudnnDigits {Checkpoint.Version}",
         };
         entries.Remove("format"); // of the safetensors file
-        OnnxWriter writer = new(weights, keepBatchNorm);
-        return Message(model =>
-        {
-            model.Int(Onnx.Model.IrVersion, Onnx.IrVersion);
-            model.Text(Onnx.Model.ProducerName, "CudnnDigits");
-            model.Text(Onnx.Model.ProducerVersion, Checkpoint.Version);
-            model.Nested(Onnx.Model.Graph, writer.WriteGraph);
-            model.Nested(Onnx.Model.OpsetImport, opset => opset.Int(Onnx.OperatorSet.Version, Onnx.Opset));
-            foreach ((string key, string value) in entries)
-            {
-                model.Nested(Onnx.Model.MetadataProps, entry =>
-                {
-                    entry.Text(Onnx.Entry.Key, key);
-                    entry.Text(Onnx.Entry.Value, value);
-                });
-            }
-        });
+        return
+        [
+            .. Int(Onnx.ModelIrVersion, Onnx.IrVersion),
+            .. Text(Onnx.ModelProducerName, "CudnnDigits"),
+            .. Text(Onnx.ModelProducerVersion, Checkpoint.Version),
+            .. Content(Onnx.ModelGraph, new OnnxWriter(weights, keepBatchNorm).Graph()),
+            .. Content(Onnx.ModelOpset, Int(Onnx.OpsetVersion, Onnx.Opset)),
+            .. Join(entries.Select(entry =>
+                Content(Onnx.ModelMetadata, [.. Text(Onnx.EntryKey, entry.Key), .. Text(Onnx.EntryValue, entry.Value)]))),
+        ];
     }
 
-    private void WriteGraph(Fields graph)
+    private byte[] Graph()
     {
         NetworkSpec network = _weights.Network;
-        string x = "images";
-        foreach (Layer layer in _layers)
-        {
-            string y = layer == _layers[^1] ? "logits" : layer.Name;
-            graph.Nested(Onnx.Graph.Node, node => WriteNode(node, layer, x, y));
-            x = y;
-        }
-
-        graph.Text(Onnx.Graph.Name, network.Name);
-        foreach ((string name, IReadOnlyList<int> shape, float[] values) in Tensors())
-        {
-            graph.Nested(Onnx.Graph.Initializer, tensor => WriteTensor(tensor, name, shape, values));
-        }
-
-        graph.Nested(Onnx.Graph.Input, value => WriteValue(value, "images", network.Input.C, network.Input.H, network.Input.W));
-        graph.Nested(Onnx.Graph.Output, value => WriteValue(value, "logits", network.Outputs[^1].C));
+        string[] names = ["images", .. _layers.SkipLast(1).Select(layer => layer.Name), "logits"];
+        return
+        [
+            .. Join(_layers.Select((layer, i) => Content(Onnx.GraphNode, Node(layer, names[i], names[i + 1])))),
+            .. Text(Onnx.GraphName, network.Name),
+            .. Join(Tensors().Select(tensor => Content(Onnx.GraphInitializer, tensor))),
+            .. Content(Onnx.GraphInput, Value("images", network.Input.C, network.Input.H, network.Input.W)),
+            .. Content(Onnx.GraphOutput, Value("logits", network.Outputs[^1].C)),
+        ];
     }
 
-    private void WriteNode(Fields node, Layer layer, string x, string y)
+    private byte[] Node(Layer layer, string x, string y)
     {
-        (string type, string[] parameters) = layer switch
+        (string type, string[] parameters, byte[] attributes) = layer switch
         {
-            Conv2dLayer conv => ("Conv", conv.Bias || !_keepBatchNorm ? [".weight", ".bias"] : [".weight"]),
-            BatchNorm2dLayer => ("BatchNormalization", [".weight", ".bias", ".running_mean", ".running_var"]),
-            ReLULayer => ("Relu", []),
-            MaxPool2dLayer => ("MaxPool", []),
-            FlattenLayer => ("Flatten", []),
-            LinearLayer => ("Gemm", new[] { ".weight", ".bias" }),
+            Conv2dLayer conv => ("Conv", conv.Bias || !_keepBatchNorm ? [".weight", ".bias"] : [".weight"],
+                [.. Ints("kernel_shape", 2, conv.Kernel), .. Ints("pads", 4, conv.Padding)]),
+            BatchNorm2dLayer => ("BatchNormalization", [".weight", ".bias", ".running_mean", ".running_var"],
+                Attribute("epsilon", Onnx.AttributeTypeFloat, Real(Onnx.AttributeFloat, (float)BatchNorm2dLayer.Epsilon))),
+            ReLULayer => ("Relu", [], []),
+            MaxPool2dLayer pool => ("MaxPool", [], [.. Ints("kernel_shape", 2, pool.Window), .. Ints("strides", 2, pool.Window)]),
+            FlattenLayer => ("Flatten", [], []),
+            LinearLayer => ("Gemm", new[] { ".weight", ".bias" }, Attribute("transB", Onnx.AttributeTypeInt, Int(Onnx.AttributeInt, 1))),
             _ => throw new NotSupportedException(layer.Name),
         };
-        node.Text(Onnx.Node.Input, x);
-        foreach (string parameter in parameters)
-        {
-            node.Text(Onnx.Node.Input, layer.Name + parameter);
-        }
-
-        node.Text(Onnx.Node.Output, y);
-        node.Text(Onnx.Node.Name, layer.Name);
-        node.Text(Onnx.Node.OpType, type);
-        switch (layer)
-        {
-            case Conv2dLayer conv:
-                WriteInts(node, "kernel_shape", conv.Kernel, conv.Kernel);
-                WriteInts(node, "pads", conv.Padding, conv.Padding, conv.Padding, conv.Padding);
-                break;
-            case BatchNorm2dLayer:
-                WriteAttribute(node, "epsilon", Onnx.AttributeFloat, it => it.Real(Onnx.Attribute.Float, (float)BatchNorm2dLayer.Epsilon));
-                break;
-            case MaxPool2dLayer pool:
-                WriteInts(node, "kernel_shape", pool.Window, pool.Window);
-                WriteInts(node, "strides", pool.Window, pool.Window);
-                break;
-            case LinearLayer:
-                WriteAttribute(node, "transB", Onnx.AttributeInt, it => it.Int(Onnx.Attribute.Int, 1));
-                break;
-        }
+        return
+        [
+            .. Text(Onnx.NodeInput, x),
+            .. Join(parameters.Select(parameter => Text(Onnx.NodeInput, layer.Name + parameter))),
+            .. Text(Onnx.NodeOutput, y),
+            .. Text(Onnx.NodeName, layer.Name),
+            .. Text(Onnx.NodeOpType, type),
+            .. attributes,
+        ];
     }
 
-    private IEnumerable<(string Name, IReadOnlyList<int> Shape, float[] Values)> Tensors()
+    private IEnumerable<byte[]> Tensors()
     {
-        NetworkSpec network = _weights.Network;
-        IEnumerable<ParameterSlice> slices = network.Parameters.All;
-        IEnumerable<(Layer Layer, Layer Next)> folded = _keepBatchNorm ? [] : network.Layers.Zip(network.Layers.Skip(1));
-        Dictionary<Layer, BatchNorm2dLayer> norms =
-            folded.Where(pair => pair.Next is BatchNorm2dLayer).ToDictionary(pair => pair.Layer, pair => (BatchNorm2dLayer)pair.Next);
-        foreach (ParameterSlice slice in slices.Where(slice => _layers.Contains(slice.Layer)))
+        foreach (ParameterSlice slice in _weights.Network.Parameters.All.Where(slice => _layers.Contains(slice.Layer)))
         {
-            if (!norms.TryGetValue(slice.Layer, out BatchNorm2dLayer? norm))
+            Layer? next = _weights.Network.Layers.SkipWhile(layer => layer != slice.Layer).ElementAtOrDefault(1);
+            if (_keepBatchNorm || next is not BatchNorm2dLayer norm)
             {
-                yield return (slice.Name, slice.Shape, _weights.Slice(slice).ToArray());
+                yield return Tensor(slice.Name, slice.Shape, _weights.Slice(slice));
                 continue;
             }
 
             (float[] weight, float[] bias) = Fold(slice, norm);
-            yield return (slice.Name, slice.Shape, weight);
-            yield return ($"{slice.Layer.Name}.bias", [norm.Channels], bias);
+            yield return Tensor(slice.Name, slice.Shape, weight);
+            yield return Tensor($"{slice.Layer.Name}.bias", [norm.Channels], bias);
         }
     }
 
@@ -152,84 +119,29 @@ internal sealed class OnnxWriter
         return (weight, bias);
     }
 
-    private static void WriteAttribute(Fields node, string name, int type, Action<Fields> write) =>
-        node.Nested(Onnx.Node.Attribute, attribute =>
-        {
-            attribute.Text(Onnx.Attribute.Name, name);
-            write(attribute);
-            attribute.Int(Onnx.Attribute.Type, type);
-        });
+    private static byte[] Attribute(string name, int type, byte[] value) =>
+        Content(Onnx.NodeAttribute, [.. Text(Onnx.AttributeName, name), .. value, .. Int(Onnx.AttributeType, type)]);
 
-    private static void WriteInts(Fields node, string name, params int[] values) =>
-        WriteAttribute(node, name, Onnx.AttributeInts, it => Array.ForEach(values, value => it.Int(Onnx.Attribute.Ints, value)));
+    /// <summary>An attribute with the same number several times.</summary>
+    private static byte[] Ints(string name, int count, int value) =>
+        Attribute(name, Onnx.AttributeTypeInts, Join(Enumerable.Repeat(Int(Onnx.AttributeInts, value), count)));
 
-    private static void WriteTensor(Fields tensor, string name, IReadOnlyList<int> shape, float[] values)
+    private static byte[] Tensor(string name, IReadOnlyList<int> shape, ReadOnlySpan<float> values) =>
+    [
+        .. Join(shape.Select(dimension => Int(Onnx.TensorDims, dimension))),
+        .. Int(Onnx.TensorDataType, Onnx.Float),
+        .. Text(Onnx.TensorName, name),
+        .. Content(Onnx.TensorRawData, MemoryMarshal.AsBytes(values)), // little-endian, as every machine .NET runs on
+    ];
+
+    /// <summary>An input or output with any number N of rows of a shape.</summary>
+    private static byte[] Value(string name, params int[] shape)
     {
-        foreach (int dimension in shape)
-        {
-            tensor.Int(Onnx.Tensor.Dims, dimension);
-        }
-
-        tensor.Int(Onnx.Tensor.DataType, Onnx.Float);
-        tensor.Text(Onnx.Tensor.Name, name);
-        tensor.Bytes(Onnx.Tensor.RawData, MemoryMarshal.AsBytes<float>(values)); // little-endian, as every machine .NET runs on
+        IEnumerable<byte[]> sizes = shape.Select(size => Int(Onnx.DimValue, size)).Prepend(Text(Onnx.DimParam, "N"));
+        byte[] dimensions = Join(sizes.Select(size => Content(Onnx.ShapeDim, size)));
+        byte[] tensor = [.. Int(Onnx.TypeElement, Onnx.Float), .. Content(Onnx.TypeShape, dimensions)];
+        return [.. Text(Onnx.ValueName, name), .. Content(Onnx.ValueType, Content(Onnx.TypeTensor, tensor))];
     }
 
-    private static void WriteValue(Fields value, string name, params int[] shape)
-    {
-        value.Text(Onnx.Value.Name, name);
-        value.Nested(Onnx.Value.Type, type => type.Nested(Onnx.Value.TensorType, tensor =>
-        {
-            tensor.Int(Onnx.Value.ElementType, Onnx.Float);
-            tensor.Nested(Onnx.Value.Shape, dimensions =>
-            {
-                dimensions.Nested(Onnx.Value.Dim, size => size.Text(Onnx.Value.DimParam, "N"));
-                foreach (int dimension in shape)
-                {
-                    dimensions.Nested(Onnx.Value.Dim, size => size.Int(Onnx.Value.DimValue, dimension));
-                }
-            });
-        }));
-    }
-
-    private static byte[] Message(Action<Fields> write)
-    {
-        using MemoryStream bytes = new();
-        using (CodedOutputStream output = new(bytes))
-        {
-            write(new Fields(output));
-        }
-
-        return bytes.ToArray();
-    }
-
-    /// <summary>Writes the fields of one message.</summary>
-    private sealed class Fields(CodedOutputStream output)
-    {
-        public void Int(int field, long value)
-        {
-            output.WriteTag(field, WireFormat.WireType.Varint);
-            output.WriteInt64(value);
-        }
-
-        public void Real(int field, float value)
-        {
-            output.WriteTag(field, WireFormat.WireType.Fixed32);
-            output.WriteFloat(value);
-        }
-
-        public void Text(int field, string value)
-        {
-            output.WriteTag(field, WireFormat.WireType.LengthDelimited);
-            output.WriteString(value);
-        }
-
-        public void Bytes(int field, ReadOnlySpan<byte> value)
-        {
-            output.WriteTag(field, WireFormat.WireType.LengthDelimited);
-            output.WriteBytes(ByteString.CopyFrom(value));
-        }
-
-        public void Nested(int field, Action<Fields> write) => Bytes(field, Message(write));
-    }
+    private static byte[] Join(IEnumerable<byte[]> fields) => [.. fields.SelectMany(field => field)];
 }

@@ -1,12 +1,5 @@
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>A field of a message.</summary>
-/// <param name="Number">The number of the field.</param>
-/// <param name="Type">The encoding; see the constants of <see cref="ProtoMessage"/>.</param>
-/// <param name="Value">The value, if it is a number.</param>
-/// <param name="Bytes">The value, if it is delimited by its length.</param>
-internal readonly record struct ProtoField(int Number, int Type, ulong Value, ReadOnlyMemory<byte> Bytes);
-
 /// <summary>
 /// A protocol buffer message (protobuf.dev/programming-guides/encoding). It is not parsed in advance: each access searches the bytes for
 /// the field, so that a message of millions of fields needs no memory.
@@ -15,51 +8,35 @@ internal readonly struct ProtoMessage(ReadOnlyMemory<byte> bytes)
 {
     private const int Number = 0, Fixed64 = 1, Delimited = 2, Fixed32 = 5;
 
-    /// <summary>All fields in order.</summary>
-    /// <exception cref="InvalidDataException">The message is cut off, or is no message.</exception>
-    private IEnumerable<ProtoField> Fields()
-    {
-        for (int at = 0; at < bytes.Length;)
-        {
-            ulong tag = ReadVarint(bytes, ref at);
-            int number = tag >> 3 is > 0 and < 1 << 29 and var valid ? (int)valid
-                : throw new InvalidDataException("a field has an impossible number");
-            yield return (int)(tag & 7) switch
-            {
-                Number => new ProtoField(number, Number, ReadVarint(bytes, ref at), default),
-                Fixed64 => new ProtoField(number, Fixed64, BinaryPrimitives.ReadUInt64LittleEndian(Take(8, ref at).Span), default),
-                Delimited => new ProtoField(number, Delimited, 0, Take(ReadVarint(bytes, ref at), ref at)),
-                Fixed32 => new ProtoField(number, Fixed32, BinaryPrimitives.ReadUInt32LittleEndian(Take(4, ref at).Span), default),
-                _ => throw new InvalidDataException("a field is of a type that ONNX does not have"),
-            };
-        }
-    }
+    /// <summary>A message's bytes with one field.</summary>
+    public static byte[] Int(int field, long value) => [.. Tag(field, Number), .. Varint.Bytes((ulong)value)];
 
-    /// <summary>Nested messages.</summary>
-    public IEnumerable<ProtoMessage> Messages(int field) => Of(field, Delimited).Select(one => new ProtoMessage(one.Bytes));
+    public static byte[] Real(int field, float value) => [.. Tag(field, Fixed32), .. BitConverter.GetBytes(value)];
 
-    /// <summary>Texts.</summary>
-    public IEnumerable<string> Texts(int field) => Of(field, Delimited).Select(one => Encoding.UTF8.GetString(one.Bytes.Span));
+    public static byte[] Text(int field, string value) => Content(field, Encoding.UTF8.GetBytes(value));
+
+    /// <summary>A field with bytes or with a message.</summary>
+    public static byte[] Content(int field, ReadOnlySpan<byte> value) =>
+        [.. Tag(field, Delimited), .. Varint.Bytes((ulong)value.Length), .. value];
+
+    public IEnumerable<ProtoMessage> Messages(int field) => Of(field, Delimited).Select(value => new ProtoMessage(value));
+
+    public IEnumerable<string> Texts(int field) => Of(field, Delimited).Select(value => Encoding.UTF8.GetString(value.Span));
 
     /// <summary>The last text; empty if there is none.</summary>
-    public string Text(int field) => Encoding.UTF8.GetString(Bytes(field).Span);
+    public string Text(int field) => Texts(field).LastOrDefault("");
 
     /// <summary>The last bytes; empty if there are none.</summary>
-    public ReadOnlyMemory<byte> Bytes(int field) => Of(field, Delimited).LastOrDefault().Bytes;
+    public ReadOnlyMemory<byte> Bytes(int field) => Of(field, Delimited).LastOrDefault();
 
     /// <summary>Integers, packed or single.</summary>
     public IEnumerable<long> Integers(int field)
     {
-        foreach (ProtoField one in Of(field, Number, Delimited))
+        foreach (ReadOnlyMemory<byte> value in Of(field, Number, Delimited))
         {
-            if (one.Type == Number)
+            for (int at = 0; at < value.Length;)
             {
-                yield return (long)one.Value;
-            }
-
-            for (int at = 0; at < one.Bytes.Length;)
-            {
-                yield return (long)ReadVarint(one.Bytes, ref at);
+                yield return (long)ReadVarint(value, ref at);
             }
         }
     }
@@ -67,36 +44,47 @@ internal readonly struct ProtoMessage(ReadOnlyMemory<byte> bytes)
     /// <summary>float32 numbers, packed or single.</summary>
     public IEnumerable<float> Reals(int field)
     {
-        foreach (ProtoField one in Of(field, Fixed32, Delimited))
+        foreach (ReadOnlyMemory<byte> value in Of(field, Fixed32, Delimited))
         {
-            if (one.Type == Fixed32)
+            for (int at = 0; at < value.Length; at += sizeof(float))
             {
-                yield return BitConverter.UInt32BitsToSingle((uint)one.Value);
-            }
-
-            for (int at = 0; at < one.Bytes.Length; at += sizeof(float))
-            {
-                yield return one.Bytes.Length % sizeof(float) == 0
-                    ? BinaryPrimitives.ReadSingleLittleEndian(one.Bytes.Span[at..])
+                yield return value.Length % sizeof(float) == 0
+                    ? BinaryPrimitives.ReadSingleLittleEndian(value.Span[at..])
                     : throw new InvalidDataException("a list of numbers is cut off");
             }
         }
     }
 
-    private IEnumerable<ProtoField> Of(int field, params int[] types) => Fields().Where(one => one.Number == field
-        && (types.Contains(one.Type) ? true : throw new InvalidDataException($"field {field} is of another type than ONNX has it")));
+    /// <summary>The bytes of a field's values.</summary>
+    /// <exception cref="InvalidDataException">The message is cut off, or is no message.</exception>
+    private IEnumerable<ReadOnlyMemory<byte>> Of(int field, params int[] types)
+    {
+        for (int at = 0; at < bytes.Length;)
+        {
+            ulong tag = ReadVarint(bytes, ref at), number = tag >> 3;
+            int type = (int)(tag & 7), start = at;
+            ulong value = type is Number or Delimited ? ReadVarint(bytes, ref at) : 0;
+            ulong length = type switch
+            {
+                _ when number is 0 or >= 1 << 29 => throw new InvalidDataException("a field has an impossible number"),
+                Number => (ulong)(at - start),
+                Fixed64 => 8,
+                Delimited => value,
+                Fixed32 => 4,
+                _ => throw new InvalidDataException("a field is of a type that ONNX does not have"),
+            };
+            start = type == Delimited ? at : start;
+            at = length <= (ulong)(bytes.Length - start) ? start + (int)length : throw new InvalidDataException("a field is cut off");
+            if (number == (ulong)field)
+            {
+                yield return types.Contains(type) ? bytes[start..at]
+                    : throw new InvalidDataException($"field {field} is of another type than ONNX has it");
+            }
+        }
+    }
+
+    private static byte[] Tag(int field, int type) => Varint.Bytes((ulong)(field << 3 | type));
 
     private static ulong ReadVarint(ReadOnlyMemory<byte> bytes, ref int at) =>
         Varint.TryRead(bytes.Span, ref at, out ulong value) ? value : throw new InvalidDataException("a number is cut off");
-
-    private ReadOnlyMemory<byte> Take(ulong count, ref int at)
-    {
-        if (count > (ulong)(bytes.Length - at))
-        {
-            throw new InvalidDataException("a field is cut off");
-        }
-
-        at += (int)count;
-        return bytes.Slice(at - (int)count, (int)count);
-    }
 }

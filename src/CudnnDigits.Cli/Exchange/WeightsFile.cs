@@ -15,7 +15,7 @@ internal static class WeightsFile
         string path, NetworkSpec? network = null, bool quiet = false)
     {
         using InputFile file = Open(path);
-        return IsOnnx(file) ? OnnxReader.Load(file, network) : LoadSafeTensors(file, network, quiet);
+        return IsOnnx(file) ? OnnxReader.Find(file.Path, OnnxGraph.Read(file), network) : LoadSafeTensors(file, network, quiet);
     }
 
     /// <summary>

@@ -142,7 +142,7 @@ internal sealed class PngContainer() : PictureFormat("PNG")
             foreach ((int x, int y, int stepX, int stepY) in _interlaced ? Adam7 : [(0, 0, 1, 1)])
             {
                 int columns = (Width - x + stepX - 1) / stepX, step = Math.Max(1, _channels * _depth / 8);
-                byte[] row = new byte[step + (columns * _channels * _depth + 7) / 8], above = new byte[row.Length]; // with a pixel of zeros before
+                byte[] row = new byte[step + (columns * _channels * _depth + 7) / 8], above = new byte[row.Length]; // a pixel of zeros first
                 for (int at = y; at < Height && columns > 0; at += stepY, (row, above) = (above, row))
                 {
                     Span<byte> filtered = row.AsSpan(step - 1);
