@@ -7,7 +7,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Result of <c>train --json</c>. All epochs of the run count, and those of this command; figures are of the kept weights.</summary>
+/// <summary>Result of <c>train --json</c>: epochs of the whole run, and of this command; figures of the kept weights.</summary>
 internal sealed record TrainResult(
     string Model, string Device, int Epochs, int TrainedEpochs, int KeptEpoch, double Accuracy, double Loss, int Samples,
     string EvaluatedOn, string Run, string Weights, IReadOnlyDictionary<string, double> StartUpSeconds);
@@ -24,7 +24,7 @@ internal sealed record BenchResult(
     int Repetitions, Precision Precision, string Augmentation, string Data, long? DeviceMemoryBytes,
     IReadOnlyDictionary<string, string>? Algorithms);
 
-/// <summary>Result of <c>report --json</c>: if the runs are one training from several seeds, their accuracy; why they cannot be compared.</summary>
+/// <summary>Result of <c>report --json</c>: accuracy of one training from several seeds; why runs cannot be compared.</summary>
 internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation, string? Warning);
 
 /// <summary>What <c>serve --json</c> prints when the server is ready.</summary>
@@ -54,9 +54,10 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(Metrics))]
 internal sealed partial class CliJson : JsonSerializerContext
 {
-    public static string Format<T>(bool isJson, T result, string text) => isJson ? JsonSerializer.Serialize(result, typeof(T), Default) : text;
+    public static string Format<T>(bool isJson, T result, string text) =>
+        isJson ? JsonSerializer.Serialize(result, typeof(T), Default) : text;
 
-    /// <summary>Prints a result: with --json as JSON, which must arrive, else as a text, which must arrive if it is all that the command does.</summary>
+    /// <summary>Prints a result: with --json as JSON, which must arrive, else as a text.</summary>
     public static void Print<T>(ParseResult parsed, T result, string text, bool mustArrive = false)
     {
         bool isJson = parsed.GetValue(CommonOptions.Json);

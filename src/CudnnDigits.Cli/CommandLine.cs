@@ -87,28 +87,23 @@ internal static class CommandLine
     private static string? WhatIsMissing(ParseResult parsed)
     {
         Command command = parsed.CommandResult.Command;
-        foreach (OptionResult given in parsed.CommandResult.Children.OfType<OptionResult>().Where(given => !given.Implicit))
-        {
-            if (given.Tokens.Count < given.Option.Arity.MinimumNumberOfValues)
-            {
-                return $"{given.Option.Name} has no value; give it one: {Called(given.Option)}";
-            }
-
-            if (given.Tokens.Count > given.Option.Arity.MaximumNumberOfValues)
-            {
-                string values = string.Join(", ", given.Tokens.Select(token => token.Value));
-                return $"{given.Option.Name} is given {given.Tokens.Count} times ({values}); give it once";
-            }
-        }
-
+        IEnumerable<string> wrong = parsed.CommandResult.Children.OfType<OptionResult>().Where(given => !given.Implicit).Select(WhatIsWrong)
+            .OfType<string>();
         IEnumerable<Argument> arguments = command.Arguments
             .Where(argument => argument.Arity.MinimumNumberOfValues > 0 && parsed.GetResult(argument) is null or { Tokens.Count: 0 });
         IEnumerable<Option> options = command.Options
             .Where(option => option.Required && parsed.GetResult(option) is null or { Implicit: true });
         string[] missing = [.. arguments.Select(argument => argument.HelpName ?? argument.Name), .. options.Select(Called)];
         string verb = missing.Length == 1 ? "is" : "are";
-        return missing.Length == 0 ? null
-            : $"{string.Join(" and ", missing)} {verb} missing, as in: {HelpExamples.FirstOf(parsed.CommandResult)}";
+        return wrong.FirstOrDefault() ?? (missing.Length == 0 ? null
+            : $"{string.Join(" and ", missing)} {verb} missing, as in: {HelpExamples.FirstOf(parsed.CommandResult)}");
+
+        static string? WhatIsWrong(OptionResult given) =>
+            given.Tokens.Count < given.Option.Arity.MinimumNumberOfValues
+                ? $"{given.Option.Name} has no value; give it one: {Called(given.Option)}"
+            : given.Tokens.Count > given.Option.Arity.MaximumNumberOfValues
+                ? $"{given.Option.Name} is given {given.Tokens.Count} times ({string.Join(", ", given.Tokens)}); give it once"
+            : null;
 
         static string Called(Option option) => $"{option.Name} {option.HelpName}".TrimEnd();
     }
@@ -116,15 +111,9 @@ internal static class CommandLine
     /// <summary>.NET reads the name "b\xFF" as "b\uFFFD", and would create files in a folder of that name.</summary>
     private static string? WhatIsWrongWithTheFolder(ParseResult parsed)
     {
-        try
-        {
-            string folder = parsed.CommandResult.Command is RootCommand ? "" : Environment.CurrentDirectory;
-            return folder.Contains('\uFFFD') ? $"the working directory {folder} is not UTF-8; change to one that is" : null;
-        }
-        catch (IOException)
-        {
-            return null; // it does not exist any more; only relative paths depend on it
-        }
+        bool isThere = parsed.CommandResult.Command is not RootCommand && Directory.Exists("."); // it may have been removed
+        return isThere && Environment.CurrentDirectory is var folder && folder.Contains('\uFFFD')
+            ? $"the working directory {folder} is not UTF-8; change to one that is" : null;
     }
 
     /// <summary>

@@ -21,12 +21,12 @@ internal static class CommonOptions
 
     public static readonly Option<string?> Model = Choice(
         "--model",
-        $"The network: {string.Join(", ", DigitNetworks.All.Select(network => $"{network.Name} ({network.Parameters.TrainedCount:N0} parameters)"))}. "
+        $"The network: {string.Join(", ", DigitNetworks.All.Select(one => $"{one.Name} ({one.Parameters.TrainedCount:N0} parameters)"))}. "
             + $"Default: {DigitNetworks.Default.Name}.",
         DigitNetworks.Names);
 
     public static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
-    public static readonly Option<bool> Json = new("--json") { Description = "Print one JSON object on standard output, and nothing else." };
+    public static readonly Option<bool> Json = new("--json") { Description = "Print one JSON object on standard output and nothing else." };
 
     public static Command NewCommand(string name, string description, IEnumerable<Symbol> symbols, Action<ParseResult> run)
     {
@@ -102,7 +102,7 @@ internal static class CommonOptions
         return path is null ? GeneratedDigits.Create() : OpenData(path, DataPart.Training, quiet);
     }
 
-    /// <summary>Digits at a path. Standard error is told where they were found, unless quiet, and of digits not upright, or faint.</summary>
+    /// <summary>Digits at a path. Standard error is told of their kind, unless quiet, and of digits not upright, or faint.</summary>
     public static DigitDataset OpenData(string path, DataPart part, bool quiet = false)
     {
         Orientation.Prepare();

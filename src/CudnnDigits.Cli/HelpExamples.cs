@@ -88,8 +88,7 @@ internal static class HelpExamples
     }
 
     /// <summary>Whether to show help: with --help, whatever else is wrong, or for a command that only has subcommands.</summary>
-    public static bool IsAskedFor(ParseResult parsed) =>
-        parsed.Action is HelpWithExamples help && (help.ClearsParseErrors || parsed.Errors.Count == 0);
+    public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples;
 
     /// <summary>A command's first example, without its explanation.</summary>
     public static string FirstOf(CommandResult command) => Examples[PathOf(command)][0].Split("  ")[0];
@@ -105,18 +104,11 @@ internal static class HelpExamples
         public override int Invoke(ParseResult parseResult)
         {
             int result = inner.Invoke(parseResult);
-            IEnumerable<string> lines = Examples.TryGetValue(PathOf(parseResult.CommandResult), out string[]? own)
-                ? own
-                : Examples.Where(entry => !entry.Key.Contains(' ', StringComparison.Ordinal)).Select(entry => entry.Value[0]);
-            TextWriter output = parseResult.InvocationConfiguration.Output;
+            IEnumerable<string> lines = Examples.GetValueOrDefault(PathOf(parseResult.CommandResult))
+                ?? Examples.Where(entry => !entry.Key.Contains(' ', StringComparison.Ordinal)).Select(entry => entry.Value[0]);
             string stands = ThisProgram.Prefix == ThisProgram.Name ? "" : $", where {ThisProgram.Name} stands for {ThisProgram.Prefix}";
-            output.WriteLine($"Examples{stands}:");
-            foreach (string line in lines)
-            {
-                output.WriteLine($"  {ThisProgram.Name} {line}");
-            }
-
-            output.WriteLine();
+            parseResult.InvocationConfiguration.Output.WriteLine(
+                $"Examples{stands}:\n{string.Concat(lines.Select(line => $"  {ThisProgram.Name} {line}\n"))}");
             return result;
         }
     }

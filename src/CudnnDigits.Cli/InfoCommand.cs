@@ -32,7 +32,7 @@ internal static class InfoCommand
         Line("cuda backend", info.Cuda switch
         {
             { WhyNot: null } => "bf16, tf32, fp32",
-            { DriverAlone.Count: > 0 } => $"{string.Join(", ", info.Cuda.DriverAlone.Select(name => $"'{name}'"))} in bf16 alone, which needs "
+            { DriverAlone: { Count: > 0 } alone } => $"{string.Join(", ", alone.Select(name => $"'{name}'"))} in bf16 alone, which needs "
                 + $"no library but the driver; for all else {info.Cuda.WhyNot}",
             _ => $"not on this machine: {info.Cuda.WhyNot}",
         });

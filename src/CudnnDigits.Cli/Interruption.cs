@@ -20,32 +20,20 @@ internal sealed class Interruption : IDisposable
     private readonly bool _atOnce;
     private long _first;
 
-    private Interruption(bool atOnce)
+    /// <summary>For work that has to save, or, at once, for a whole command; the innermost one handles a signal.</summary>
+    public Interruption(bool atOnce = false)
     {
         (_atOnce, _innermost) = (atOnce, this);
         PosixSignal[] signals = [PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP];
         _registrations = Array.ConvertAll(signals, signal => PosixSignalRegistration.Create(signal, Handle));
     }
 
-    /// <summary>For work that has to save before the program ends.</summary>
-    public Interruption()
-        : this(atOnce: false)
-    {
-    }
-
     public CancellationToken Token => _source.Token;
-
-    /// <summary>For a whole command: the first signal ends the program, unless work that has to save is running inside it.</summary>
-    public static Interruption EndsAtOnce() => new(atOnce: true);
 
     public void Dispose()
     {
         _innermost = _outer;
-        foreach (PosixSignalRegistration registration in _registrations)
-        {
-            registration.Dispose();
-        }
-
+        Array.ForEach(_registrations, registration => registration.Dispose());
         _source.Dispose();
     }
 

@@ -14,6 +14,6 @@ internal static class MetricsTable
         "",
         "confusion: a row per label, a column per prediction",
         "     " + string.Concat(metrics.Classes.Select(c => $"{c.Digit,7}")),
-        .. metrics.Classes.Select(c => $"{c.Digit,5}" + string.Concat(metrics.Confusion[c.Digit].Select(n => n == 0 ? "      ." : $"{n,7}"))),
+        .. metrics.Confusion.Select((row, digit) => $"{digit,5}{string.Concat(row.Select(n => n == 0 ? "      ." : $"{n,7}"))}"),
     ]);
 }

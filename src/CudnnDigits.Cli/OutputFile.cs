@@ -89,7 +89,8 @@ internal sealed class OutputFile
             string name = Path.GetFileName(place.Path);
             string? input = inputs.FirstOrDefault(input => OutputPlace.IsSame(input, place.Path)), run = RunFolder.RunOf(place.Path);
             return place.Descriptor is { } descriptor && !Posix.IsInherited(descriptor)
-                    ? throw new InputException($"{_path}: the program was started without descriptor {descriptor}; redirect it to something")
+                    ? throw new InputException(
+                        $"{_path}: the program was started without descriptor {descriptor}; redirect it to something")
                 : input is not null ? throw IsNeeded($"is {(input == _path ? "a file" : $"{input},")} that this command reads")
                 : name == Study.RecordName && File.Exists(place.Path) ? throw IsNeeded("is the file that its study needs to continue")
                 : run is not null && name != Path.GetFileName(new RunFolder(run).ReportFile)

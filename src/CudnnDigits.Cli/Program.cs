@@ -18,36 +18,27 @@ if (CommandLine.Refusal(parsed) is { } refusal)
 
 try
 {
-    using Interruption interruption = Interruption.EndsAtOnce();
+    using Interruption interruption = new(atOnce: true);
     return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
-}
-catch (InputException e)
-{
-    return Fail(ExitCode.BadInput, e.Message);
 }
 catch (OperationCanceledException)
 {
     return ExitCode.Interrupted;
 }
-catch (CudaException e)
+catch (InputException e)
 {
-    return Fail(ExitCode.RunFailed, $"the GPU failed: {e.Message}; see what nvidia-smi says, then try again, or use --device cpu");
-}
-catch (RunFailedException e)
-{
-    return Fail(ExitCode.RunFailed, e.Message);
-}
-catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-{
-    return Fail(ExitCode.RunFailed, $"a file could not be written: {e.Message}; make room or choose another place");
-}
-catch (OutOfMemoryException)
-{
-    return Fail(ExitCode.RunFailed, "out of memory; choose a smaller --batch-size or less data");
+    return Fail(ExitCode.BadInput, e.Message);
 }
 catch (Exception e)
 {
-    return Fail(ExitCode.RunFailed, $"an error in the program: {e.GetType().Name}: {e.Message}; please report it with the command you ran");
+    return Fail(ExitCode.RunFailed, e switch
+    {
+        RunFailedException => e.Message,
+        CudaException => $"the GPU failed: {e.Message}; see what nvidia-smi says, then try again, or use --device cpu",
+        IOException or UnauthorizedAccessException => $"a file could not be written: {e.Message}; make room or choose another place",
+        OutOfMemoryException => "out of memory; choose a smaller --batch-size or less data",
+        _ => $"an error in the program: {e.GetType().Name}: {e.Message}; please report it with the command you ran",
+    });
 }
 
 static int Fail(int code, string message)

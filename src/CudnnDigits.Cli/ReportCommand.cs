@@ -21,7 +21,8 @@ internal static class ReportCommand
     };
 
     public static Command Create() => CommonOptions.NewCommand(
-        "report", "Show runs as one page: curves, confusion matrix, misread digits, calibration.", [Runs, Out, CommonOptions.Json], result =>
+        "report", "Show runs as one page: curves, confusion matrix, misread digits, calibration.", [Runs, Out, CommonOptions.Json],
+        result =>
         {
             string[] folders = result.GetRequiredValue(Runs);
             if (folders is [string only] && Study.IsIn(only))

@@ -9,8 +9,7 @@ namespace CudnnDigits.Cli;
 /// </summary>
 internal static class StandardStreams
 {
-    private const int Descriptors = 3; // standard input, output and error
-    private const int TerminalIsGone = 5; // EIO
+    private const int Descriptors = 3, TerminalIsGone = 5; // standard input, output and error; EIO
     private static readonly List<SafeFileHandle> Stoppers = [];
 
     /// <summary>Whether the program was started with standard output closed, as by the shell's ">&amp;-".</summary>
@@ -19,10 +18,7 @@ internal static class StandardStreams
     /// <summary>Standard output, for bytes.</summary>
     public static Stream OpenOutput() => new Checked(OutputIsClosed ? null : Console.OpenStandardOutput(), mustArrive: true);
 
-    /// <summary>
-    /// Must be called before any file is opened: a file would get the descriptor number of a closed stream, and then the output meant for
-    /// that stream.
-    /// </summary>
+    /// <summary>Must run before any file is opened: it would get the descriptor of a closed stream, and that stream's output.</summary>
     public static void Prepare()
     {
         bool errorIsClosed = false;
@@ -35,18 +31,13 @@ internal static class StandardStreams
             }
         }
 
-        Encoding encoding = Console.OutputEncoding is { Preamble.IsEmpty: true } own
-            ? own
-            : new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
+        Encoding encoding = Console.OutputEncoding is { Preamble.IsEmpty: true } own ? own : new UTF8Encoding(false); // no byte order mark
         Stream error = new Checked(errorIsClosed ? null : Console.OpenStandardError(), mustArrive: false);
         Console.SetOut(new StreamWriter(OpenOutput(), encoding) { AutoFlush = true });
         Console.SetError(new StreamWriter(error, encoding) { AutoFlush = true });
     }
 
-    /// <summary>
-    /// Prints a result, which must arrive, or a summary of what has been written to files. The summary is dropped if standard output is
-    /// closed or its terminal is gone.
-    /// </summary>
+    /// <summary>Prints a result, which must arrive, or a summary, which need not if standard output is closed.</summary>
     public static void Tell(bool isResult, string text)
     {
         try

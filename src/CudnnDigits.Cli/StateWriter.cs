@@ -14,8 +14,7 @@ internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposa
     private Task _writing = Task.CompletedTask;
     private long _step = -1; // of the state that was written last, or is being written
 
-    /// <summary>Starts to write a state, unless one is still being written.</summary>
-    /// <exception cref="IOException">An earlier state could not be written.</exception>
+    /// <summary>Starts to write a state, unless one is still being written. Fails if an earlier one could not be written.</summary>
     public void BeginSave(TrainingState state)
     {
         if (_writing.IsCompleted)
@@ -29,7 +28,6 @@ internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposa
     }
 
     /// <summary>Writes a state, and returns when it is on the disk.</summary>
-    /// <exception cref="IOException">It or an earlier one could not be written.</exception>
     public void Save(TrainingState state)
     {
         _writing.GetAwaiter().GetResult();

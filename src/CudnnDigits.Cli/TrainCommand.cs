@@ -105,7 +105,8 @@ internal static class TrainCommand
 
         using RunFolder folder = RunFolder.Open(path, out RunRecord record);
         TrainingOptions before = record.Options;
-        int epochs = result.GetValue(TrainingOptionSet.Epochs) is null ? before.Epochs : TrainingOptionSet.Resolve(result, before.Model).Epochs;
+        bool hasEpochs = result.GetValue(TrainingOptionSet.Epochs) is not null;
+        int epochs = hasEpochs ? TrainingOptionSet.Resolve(result, before.Model).Epochs : before.Epochs;
         record = epochs >= before.Epochs
             ? record with { Options = before with { Epochs = epochs } }
             : throw new InputException($"--epochs {epochs} is less than the run's {before.Epochs}; --resume can only extend it");
@@ -156,7 +157,8 @@ internal static class TrainCommand
         (TrainingState state, TrainingOptions now) = (run.State, run.Record.Options);
         return state.IsStoppedEarly(now)
                 ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, since none was better than epoch "
-                    + $"{state.BestEpoch!.Epoch} ({EarlyStop} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with its weights"
+                    + $"{state.BestEpoch!.Epoch} ({EarlyStop} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with "
+                    + "its weights"
             : state.Epoch >= now.Epochs
                 ? $"nothing is left to train: epoch {state.Epoch} of {now.Epochs} is done; more --epochs train further"
             : now.Schedule == LearningRateSchedule.OneCycle && now.Epochs > before.Epochs && state.Optimizer.Step > 0

@@ -5,17 +5,15 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>Shows the progress of a run on standard error: nothing, a line per epoch, or in a terminal a table and a bar.</summary>
-internal class TrainingReporter
+internal class TrainingReporter(TrainingOptions options, string? label)
 {
     private Stopwatch _clock = Stopwatch.StartNew();
-    private int _startEpoch, _startStep;
+    private int _startEpoch, _startStep, _stepsPerEpoch;
 
-    protected TrainingReporter(TrainingOptions options, string? label) => (Options, Label) = (options, label);
-
-    protected TrainingOptions Options { get; }
+    protected TrainingOptions Options => options;
 
     /// <summary>Which of several runs it is, such as "fold 2 of 5". Null for a single run.</summary>
-    protected string? Label { get; }
+    protected string? Label => label;
 
     /// <summary>Creates a reporter. With a label, for one of several runs, it shows only one line per run.</summary>
     public static TrainingReporter Create(bool quiet, TrainingOptions options, string? label = null) =>
@@ -27,15 +25,15 @@ internal class TrainingReporter
     {
         (_startEpoch, _startStep) = (state.Epoch, state.StepInEpoch);
         _clock = Stopwatch.StartNew();
-        if (Label is not null)
+        if (label is not null)
         {
             return;
         }
 
         TrainingOptions o = record.Options;
-        Note("data", record.Data.Path is { } path
-            ? $"{path}: {record.Data.Count:N0} digits, {training:N0} to train on, {validation:N0} held out"
-            : $"built-in generated digits (no --data given): {record.Data.Count:N0}, {training:N0} to train on, {validation:N0} held out");
+        string digits = record.Data.Path is { } path
+            ? $"{path}: {record.Data.Count:N0} digits" : $"built-in generated digits (no --data given): {record.Data.Count:N0}";
+        Note("data", $"{digits}, {training:N0} to train on, {validation:N0} held out");
         string decay = o.Optimizer.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.Optimizer.WeightDecay)}" : "";
         Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, "
             + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {Figures.Exact(o.Optimizer.LearningRate)}{decay}, "
@@ -43,8 +41,7 @@ internal class TrainingReporter
         string why = whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}";
         Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{why}");
         string progress = state.Optimizer.Step == 0 ? ""
-            : state.HasEnded(o) ? ", which has ended"
-            : $", resumed after step {state.Optimizer.Step:N0}";
+            : state.HasEnded(o) ? ", which has ended" : $", resumed after step {state.Optimizer.Step:N0}";
         Note("run", folder.Path + progress);
     }
 
@@ -58,45 +55,38 @@ internal class TrainingReporter
     {
     }
 
-    /// <summary>Prints how one of several runs has ended.</summary>
-    /// <param name="left">Time that the other runs will take; null after the last one.</param>
-    /// <param name="isFirst">Whether it is the first run that is printed.</param>
+    /// <summary>Prints how one of several runs has ended, and the time that the others will take; null after the last one.</summary>
     public virtual void RunEnd(double accuracy, TimeSpan? left, bool isFirst)
     {
     }
 
     public virtual void Run(Action training) => training();
 
-    public virtual void Progress(TrainingProgress progress)
-    {
-    }
+    public virtual void Progress(TrainingProgress p) => _stepsPerEpoch = p.StepsPerEpoch;
 
     public void EpochEnd(TrainingState state)
     {
-        if (Label is null)
+        if (label is null)
         {
             Line(state.History[^1], state);
         }
     }
 
-    /// <summary>Prints a line for a finished epoch.</summary>
     protected virtual void Line(EpochRecord epoch, TrainingState state)
     {
     }
 
     /// <summary>"0:01:23 left", estimated from the speed since the start of this process. Empty at the end.</summary>
-    protected string Remaining(int epochsDone, int step, int stepsPerEpoch)
+    protected string Remaining(int epochsDone, int step)
     {
-        double done = (epochsDone - _startEpoch) * (double)stepsPerEpoch + step - _startStep;
-        double left = (Options.Epochs - epochsDone) * (double)stepsPerEpoch - step;
+        double done = (epochsDone - _startEpoch) * (double)_stepsPerEpoch + step - _startStep;
+        double left = (options.Epochs - epochsDone) * (double)_stepsPerEpoch - step;
         return done <= 0 || left <= 0 ? "" : Figures.Left(TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / done * left)) + " left";
     }
 
     /// <summary>For pipes and logs: one line per epoch, all in the same format.</summary>
     private sealed class PlainReporter(TrainingOptions options, string? label) : TrainingReporter(options, label)
     {
-        private int _stepsPerEpoch;
-
         public override void Note(string label, string text) => Console.Error.WriteLine($"{label.PadRight(Screen.LabelWidth)}{text}");
 
         public override void Advise(string text, string command) => Console.Error.WriteLine($"{text} {command}");
@@ -104,19 +94,16 @@ internal class TrainingReporter
         public override void RunEnd(double accuracy, TimeSpan? left, bool isFirst) =>
             Console.Error.WriteLine($"{Label}: {accuracy:P2}{(left is { } time ? $", about {Figures.Left(time)} left" : "")}");
 
-        public override void Progress(TrainingProgress progress) => _stepsPerEpoch = progress.StepsPerEpoch;
-
         protected override void Line(EpochRecord e, TrainingState state)
         {
             string epochs = $"{Options.Epochs}", epoch = $"{e.Epoch}".PadLeft(epochs.Length);
             string validation = e.ValidationAccuracy is { } accuracy
-                ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}"
-                : "";
+                ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}" : "";
             string rate = Figures.Rate(e.LearningRate, Options.Optimizer.LearningRate);
             string best = Options.Split.HoldsOut && state.BestEpoch == e ? "best" : "    ";
             Console.Error.WriteLine((
                 $"epoch {epoch}/{epochs}  train {Figures.Loss(e.TrainLoss),7} {e.TrainAccuracy,8:P2}{validation}  lr {rate}  "
-                + $"{e.ImagesPerSecond,9:N0} images/s  {best}  {Remaining(state.Epoch, 0, _stepsPerEpoch)}").TrimEnd());
+                + $"{e.ImagesPerSecond,9:N0} images/s  {best}  {Remaining(state.Epoch, 0)}").TrimEnd());
         }
     }
 
@@ -165,6 +152,7 @@ internal class TrainingReporter
 
         public override void Progress(TrainingProgress p)
         {
+            base.Progress(p);
             if (_sinceShown.IsRunning && _sinceShown.Elapsed < Pace)
             {
                 return;
@@ -175,7 +163,7 @@ internal class TrainingReporter
                 (p.Epoch - 1 + (double)p.Step / p.StepsPerEpoch) / Options.Epochs,
                 [
                     (0, Label ?? ""), (1, $"epoch {p.Epoch}/{Options.Epochs}"), (3, $"loss {Figures.Loss(p.Loss),7}"),
-                    (4, $"{p.Accuracy,8:P2}"), (2, Remaining(p.Epoch - 1, p.Step, p.StepsPerEpoch)),
+                    (4, $"{p.Accuracy,8:P2}"), (2, Remaining(p.Epoch - 1, p.Step)),
                 ],
                 screen.MovingWidth));
         }

@@ -10,35 +10,23 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cli;
 
 /// <summary>A run in its folder, new or resumed. It is trained to its end, evaluated and reported.</summary>
-internal sealed class TrainingRun : IDisposable
+internal sealed class TrainingRun(
+    RunFolder folder, RunRecord record, DigitDataset data, ITrainingBackend backend, TrainingState state, string? whyCpu, bool goesOn)
+    : IDisposable
 {
-    private readonly DigitDataset _data;
-    private readonly ITrainingBackend _backend;
-    private readonly string? _whyCpu;
-    private readonly bool _goesOn;
+    public RunFolder Folder => folder;
 
-    private TrainingRun(
-        RunFolder folder, RunRecord record, DigitDataset data, ITrainingBackend backend, TrainingState state, string? whyCpu,
-        bool goesOn) =>
-        (Folder, Record, _data, _backend, State, _whyCpu, _goesOn) = (folder, record, data, backend, state, whyCpu, goesOn);
+    public RunRecord Record => record;
 
-    public RunFolder Folder { get; }
+    public TrainingState State => state;
 
-    public RunRecord Record { get; }
-
-    public TrainingState State { get; }
-
-    /// <summary>Creates a new run and its folder.</summary>
-    /// <param name="path">Gives the folder for the time of the start; called when everything else is known to work.</param>
-    /// <param name="data">The digits, and their description for run.json.</param>
-    /// <param name="initFrom">Weights to start from, and their file; null for random ones.</param>
+    /// <summary>Creates a new run. Its folder is made last, when everything else is known to work.</summary>
     public static TrainingRun Create(
         Func<DateTime, string> path, (DigitDataset Digits, RunData Record) data, TrainingOptions options, Machine machine,
         (string Path, NetworkWeights Weights)? initFrom = null)
     {
         Trainer.CheckSplit(data.Digits, options);
-        ITrainingBackend backend = machine.CreateBackend(options, out string? whyCpu);
-        try
+        return Begin(machine, options, null, (backend, whyCpu) =>
         {
             string? start = initFrom is { } given ? Path.GetFullPath(given.Path) : null;
             string? sum = start is not null && RecordFile.IsPlain(start) ? RunFolder.Sha256(start) : null; // a pipe cannot be read twice
@@ -49,25 +37,15 @@ internal sealed class TrainingRun : IDisposable
             RunFolder folder = RunFolder.Create(path(record.Started), record);
             TrainingState state = FreshState(backend.Network, options, initFrom?.Weights);
             return new TrainingRun(folder, record, data.Digits, backend, state, whyCpu, goesOn: false);
-        }
-        catch
-        {
-            backend.Dispose();
-            throw;
-        }
+        });
     }
 
-    /// <summary>Resumes a run.</summary>
-    /// <param name="folder">Its locked folder, which is disposed with the run.</param>
-    /// <param name="record">Its record, perhaps with more epochs.</param>
-    /// <param name="data">The digits that it was started with.</param>
-    /// <param name="machine">Where to continue; precision, determinism and kernels are those of the run.</param>
+    /// <summary>Resumes a run. Its locked folder is disposed with it; precision, determinism and kernels stay those of the run.</summary>
     public static TrainingRun Resume(RunFolder folder, RunRecord record, DigitDataset data, Machine machine)
     {
         Precision? precision = machine.Device == "cpu" ? null : record.Precision; // the CPU computes in fp32 only
         machine = machine with { Precision = precision, Deterministic = record.Deterministic, Kernels = record.Kernels };
-        ITrainingBackend backend = machine.CreateBackend(record.Options, out string? whyCpu);
-        try
+        return Begin(machine, record.Options, folder, (backend, whyCpu) =>
         {
             record = record with
             {
@@ -78,36 +56,41 @@ internal sealed class TrainingRun : IDisposable
             };
             TrainingState state = folder.ReadState(backend.Network, record, data)
                 ?? FreshState(backend.Network, record.Options, ReadStart(record, backend.Network));
-            if (state.IsStoppedEarly(record.Options))
-            {
-                int epochs = folder.ReadRecord().Options.Epochs; // further epochs would not be trained
-                record = record with { Options = record.Options with { Epochs = epochs } };
-            }
-
+            int epochs = state.IsStoppedEarly(record.Options) ? folder.ReadRecord().Options.Epochs : record.Options.Epochs;
+            record = record with { Options = record.Options with { Epochs = epochs } }; // further ones are not trained after an early stop
             return new TrainingRun(folder, record, data, backend, state, whyCpu, goesOn: true);
+        });
+    }
+
+    /// <summary>Begins a run on the backend that a machine gives; if it cannot begin, what is open is closed.</summary>
+    private static TrainingRun Begin(
+        Machine machine, TrainingOptions options, RunFolder? folder, Func<ITrainingBackend, string?, TrainingRun> begin)
+    {
+        ITrainingBackend? backend = null;
+        try
+        {
+            backend = machine.CreateBackend(options, out string? whyCpu);
+            return begin(backend, whyCpu);
         }
         catch
         {
-            backend.Dispose();
-            folder.Dispose();
+            backend?.Dispose();
+            folder?.Dispose();
             throw;
         }
     }
 
-    /// <summary>Trains to the end, and writes metrics.json and report.html.</summary>
-    /// <param name="resumeWith">The command that continues the run, for messages.</param>
-    /// <param name="cancellation">Ends the run between steps, after its state is saved.</param>
-    /// <returns>Metrics of the kept weights.</returns>
+    /// <summary>Trains to the end, or saves the state if cancelled; writes and returns the metrics of the kept weights.</summary>
     public Metrics Train(TrainingReporter reporter, string resumeWith, CancellationToken cancellation)
     {
         // In this order, a kill or a full disk leaves the run either ended as before, or ready to be resumed.
-        using StateWriter writer = new(Folder, Record);
-        writer.Save(State); // fails before anything is trained if the folder cannot be written
-        Folder.DiscardMetrics();
-        Folder.WriteRecord(Record);
-        Trainer trainer = new(_backend, _data, Record.Options, State)
+        using StateWriter writer = new(folder, record);
+        writer.Save(state); // fails before anything is trained if the folder cannot be written
+        folder.DiscardMetrics();
+        folder.WriteRecord(record);
+        Trainer trainer = new(backend, data, record.Options, state)
         {
-            GoesOn = _goesOn,
+            GoesOn = goesOn,
             OnProgress = reporter.Progress,
             OnEpochEnd = epoch =>
             {
@@ -115,7 +98,7 @@ internal sealed class TrainingRun : IDisposable
                 reporter.EpochEnd(epoch);
             },
         };
-        reporter.Start(Record, Folder, trainer.TrainingCount, trainer.ValidationRows.Length, State, _whyCpu);
+        reporter.Start(record, folder, trainer.TrainingCount, trainer.ValidationRows.Length, state, whyCpu);
         try
         {
             reporter.Run(() =>
@@ -126,24 +109,24 @@ internal sealed class TrainingRun : IDisposable
                 }
                 finally
                 {
-                    writer.Save(State); // also after an error
+                    writer.Save(state); // also after an error
                 }
             });
         }
         catch (OperationCanceledException)
         {
-            reporter.Advise($"interrupted in epoch {State.Epoch + 1} of {Record.Options.Epochs}; saved: go on with", resumeWith);
+            reporter.Advise($"interrupted in epoch {state.Epoch + 1} of {record.Options.Epochs}; saved: go on with", resumeWith);
             throw;
         }
         catch (DivergedException e)
         {
-            string rate = Figures.Exact(Record.Options.Optimizer.LearningRate);
-            throw new RunFailedException($"{e.Message}; {Folder.Path} keeps {WhatIsKept}; try a lower --lr than {rate}", e);
+            string rate = Figures.Exact(record.Options.Optimizer.LearningRate);
+            throw new RunFailedException($"{e.Message}; {folder.Path} keeps {WhatIsKept}; try a lower --lr than {rate}", e);
         }
         catch (CudaException e)
         {
-            int epoch = Math.Min(State.Epoch + 1, Record.Options.Epochs);
-            throw new RunFailedException($"the GPU failed in epoch {epoch}: {e.Message}; {Folder.Path} keeps {WhatIsKept}; "
+            int epoch = Math.Min(state.Epoch + 1, record.Options.Epochs);
+            throw new RunFailedException($"the GPU failed in epoch {epoch}: {e.Message}; {folder.Path} keeps {WhatIsKept}; "
                 + $"see what nvidia-smi says, then go on with {resumeWith}", e);
         }
 
@@ -152,27 +135,27 @@ internal sealed class TrainingRun : IDisposable
 
     public void Dispose()
     {
-        _backend.Dispose();
-        Folder.Dispose();
+        backend.Dispose();
+        folder.Dispose();
     }
 
-    private string WhatIsKept => State.Epoch > 0 ? $"the state after epoch {State.Epoch}" : "the state at the start";
+    private string WhatIsKept => state.Epoch > 0 ? $"the state after epoch {state.Epoch}" : "the state at the start";
 
     private Metrics Score(ReadOnlySpan<int> rows)
     {
         float[] logits = new float[rows.Length * DigitDataset.Classes];
-        NetworkWeights weights = State.Kept(Record.Options);
-        _backend.Load(weights, new OptimizerState(weights, Record.Options.Ema > 0));
-        _backend.Predict(_data, rows, logits);
-        ScoredDigits scored = ScoredDigits.Of(logits, _data, rows);
-        int kept = State.KeptEpoch(Record.Options);
-        RunReport report = new(Folder, Record, State.History, kept, HasEnded: true, scored.Metrics, scored, WhyNoPictures: null);
-        HtmlReport.Write(Folder.ReportFile, report);
-        Folder.WriteMetrics(scored.Metrics); // last: it marks the run as ended
+        NetworkWeights weights = state.Kept(record.Options);
+        backend.Load(weights, new OptimizerState(weights, record.Options.Ema > 0));
+        backend.Predict(data, rows, logits);
+        ScoredDigits scored = ScoredDigits.Of(logits, data, rows);
+        int kept = state.KeptEpoch(record.Options);
+        RunReport report = new(folder, record, state.History, kept, HasEnded: true, scored.Metrics, scored, WhyNoPictures: null);
+        HtmlReport.Write(folder.ReportFile, report);
+        folder.WriteMetrics(scored.Metrics); // last: it marks the run as ended
         return scored.Metrics;
     }
 
-    /// <summary>The weights to start from, for a run that was killed before it saved its first state. Null for random ones.</summary>
+    /// <summary>The weights to start from, for a run that was killed before it saved its first state; null for random ones.</summary>
     private static NetworkWeights? ReadStart(RunRecord record, NetworkSpec network) => record.InitFrom is not { } file ? null
         : record.InitFromSha256 is { } sum && RunFolder.Sha256(file) != sum
             ? throw new InputException($"{file}: is no longer the file that the run was started with; bring that back, or start a new run")

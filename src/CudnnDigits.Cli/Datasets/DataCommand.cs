@@ -47,7 +47,8 @@ internal static class DataCommand
         };
         Option<string?> part = CommonOptions.Choice("--part", "Part of the set to show. Default: train.", "train", "test");
         return CommonOptions.NewCommand(
-            "show", "Show class counts, duplicates, odd digits and files, and write a contact sheet.", [data, part, sheet, CommonOptions.Json],
+            "show", "Show class counts, duplicates, odd digits and files, and write a contact sheet.",
+            [data, part, sheet, CommonOptions.Json],
             result => Show(
                 result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training,
                 result.GetRequiredValue(sheet), result.GetValue(CommonOptions.Json)));
@@ -112,7 +113,8 @@ internal static class DataCommand
             Required = true,
         };
         return CommonOptions.NewCommand(
-            "generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.", [count, TrainingOptionSet.Seed, destination, CommonOptions.Json],
+            "generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.",
+            [count, TrainingOptionSet.Seed, destination, CommonOptions.Json],
             result => Generate(
                 result.GetValue(count) ?? GeneratedDigits.DefaultCount, TrainingOptionSet.Resolve(result).Seed,
                 result.GetRequiredValue(destination), result.GetValue(CommonOptions.Json)));
@@ -135,7 +137,8 @@ internal static class DataCommand
         string[] files = one ? [path] : [.. Mnist.Take(2).Select(file => Path.Combine(path, file.Name))];
         OutputFile[] outputs = [.. files.Select(file => new OutputFile(OutName, file, json, []))];
         DigitDataset digits = GeneratedDigits.Create(count, seed);
-        Action<Stream>[] writers = one ? [WriteTable] : [file => IdxFile.WriteImages(file, digits), file => IdxFile.WriteLabels(file, digits)];
+        Action<Stream>[] writers =
+            one ? [WriteTable] : [file => IdxFile.WriteImages(file, digits), file => IdxFile.WriteLabels(file, digits)];
         foreach ((OutputFile output, Action<Stream> write) in outputs.Zip(writers))
         {
             output.Write(file =>

@@ -20,7 +20,7 @@ internal sealed record DatasetCheck(
     /// <summary>The allowed distance of a digit's centre of mass from the middle, in pixels; in MNIST it is 1.4 at most.</summary>
     private const double MostOffCentre = 3;
 
-    /// <summary>A digit is unusual beyond so many robust standard deviations (1.4826 median distances) of the logarithm of the ink.</summary>
+    /// <summary>A digit is unusual beyond so many robust deviations (1.4826 median distances) of the logarithm of the ink.</summary>
     private const double UnusualAt = 4.5;
 
     /// <summary>Checks all digits. The path of generated digits is null.</summary>

@@ -25,7 +25,7 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
     /// <summary>The pause before the second attempt; doubled for each further one.</summary>
     public TimeSpan FirstPause { get; init; } = TimeSpan.FromSeconds(0.5);
 
-    /// <summary>Downloads a file; false if it is there already. Bytes that arrive before all mirrors failed are kept for the next time.</summary>
+    /// <summary>Downloads a file; false if it is there already. If all mirrors fail, the bytes that arrived are kept.</summary>
     public async Task<bool> Download(RemoteFile file, CancellationToken cancellation)
     {
         string name = Path.Combine(folder, file.Name), path = OutputPlace.Of(name) is { IsFile: true } place
@@ -101,8 +101,9 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
         request.Headers.Range = here.Length > 0 ? new RangeHeaderValue(here.Length, null) : null;
         using HttpResponseMessage response = await Patiently(
             token => _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token), cancellation);
-        bool isPart = response.StatusCode == HttpStatusCode.PartialContent, isRest = response.Content.Headers.ContentRange?.From == here.Length;
-        if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable || (isPart && !isRest))
+        bool isPart = response.StatusCode == HttpStatusCode.PartialContent;
+        if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable
+            || (isPart && response.Content.Headers.ContentRange?.From != here.Length))
         {
             here.SetLength(0);
             throw new HttpRequestException("the mirror sent another part than the one asked for, or has another file");

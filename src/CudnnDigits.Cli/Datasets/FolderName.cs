@@ -11,7 +11,7 @@ internal static partial class FolderName
     /// <summary>Words beside a number that make it a class; "part 3" and "writer 3" are something else.</summary>
     private static readonly string[] OfClasses = ["class", "cls", "digit", "label", "number", "num", "category", "n", "c", "d"];
 
-    /// <summary>The only number that a name states: 7 of "7", "07", "seven", "7 - seven", "class_7" and "Digit7"; it need not be a digit.</summary>
+    /// <summary>The only number that a name states: 7 of "7", "07", "seven", "class_7" and "Digit7"; it need not be a digit.</summary>
     public static int? Number(string name)
     {
         string[] said = [.. Words(name).Except(OfClasses)];

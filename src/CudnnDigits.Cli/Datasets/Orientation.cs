@@ -67,29 +67,19 @@ internal static class Orientation
     {
         int[] rows = Sample(data, MostRows);
         (float[][] own, int classes) = Means(data, rows);
-        double Score(int way) =>
-            Enumerable.Range(0, Classes).Sum(digit => (double)Correlate(own[digit], means[way * Classes + digit])) / classes;
-        double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(Score)];
+        double[] scores = [.. Enumerable.Range(0, Ways.Length).Select(
+            way => Enumerable.Range(0, Classes).Sum(digit => (double)Correlate(own[digit], means[way * Classes + digit])) / classes)];
         int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(scores[way]));
         if (classes < (rows.Length < ManyRows ? LeastClasses : LeastClassesOfMany))
         {
             return null;
         }
 
-        if (Math.Abs(scores[best]) < LeastScore)
-        {
-            return classes < LeastClasses ? null : OfSingle(data, means);
-        }
-
-        if (best == 0 && scores[0] > Plain)
-        {
-            return null; // single digits need not be compared
-        }
-
         bool isInverted = scores[best] < 0, isTurned = Math.Abs(scores[best]) - Math.Abs(scores[0]) > LeastMargin;
-        if (!isTurned && !isInverted)
+        if (Math.Abs(scores[best]) < LeastScore || (!isTurned && !isInverted))
         {
-            return classes < LeastClasses ? null : OfSingle(data, means);
+            bool isPlain = best == 0 && scores[0] > Plain; // single digits need not be compared
+            return classes < LeastClasses || isPlain ? null : OfSingle(data, means);
         }
 
         string and = isTurned && isInverted ? " and " : "";
@@ -111,29 +101,19 @@ internal static class Orientation
         int[] votes = new int[Ways.Length], counts = new int[Classes];
         int inverted = 0, right = 0;
         double nearest = 0;
-        float[] image = new float[Pixels], ways = new float[Ways.Length], likeness = new float[Classes];
         foreach (int row in rows)
         {
-            Array.Clear(image);
+            float[] image = new float[Pixels];
             Add(image, data.Image(row));
             Normalize(image);
-            int best = 0;
-            for (int way = 0; way < ways.Length; way++)
-            {
-                ways[way] = Correlate(image, means[way * Classes + data.Labels[row]]);
-                best = Math.Abs(ways[way]) > Math.Abs(ways[best]) ? way : best;
-            }
-
+            float[] ways = [.. Enumerable.Range(0, Ways.Length).Select(way => Correlate(image, means[way * Classes + data.Labels[row]]))];
+            float[] likeness = [.. Enumerable.Range(0, Classes).Select(digit => Correlate(image, means[digit]))];
+            int best = Enumerable.Range(0, Ways.Length).MaxBy(way => Math.Abs(ways[way]));
+            int closest = Array.IndexOf(likeness, likeness.Max());
             bool isLike = Math.Abs(ways[best]) > LeastLikeness;
             votes[best] += isLike && Math.Abs(ways[best]) - Math.Abs(ways[0]) > LeastVote ? 1 : 0;
             inverted += isLike && ways[best] < 0 ? 1 : 0;
-            for (int digit = 0; digit < Classes; digit++)
-            {
-                likeness[digit] = Correlate(image, means[digit]);
-            }
-
-            nearest += likeness.Max() / rows.Length;
-            int closest = Array.IndexOf(likeness, likeness.Max());
+            nearest += likeness[closest] / rows.Length;
             counts[closest]++;
             right += closest == data.Labels[row] ? 1 : 0;
         }

@@ -66,18 +66,11 @@ internal sealed record PictureFolder(
     public int[] Missing() =>
         HasLabels ? [.. Enumerable.Range(0, DigitDataset.Classes).Except(Pictures.Select(picture => (int)picture.Label!))] : [];
 
-    private static PictureFolder? Of(string folder, HashSet<string> above)
-    {
-        if (Ordered(folder, above) is { } ordered)
-        {
-            return ordered;
-        }
+    private static PictureFolder? Of(string folder, HashSet<string> above) => Ordered(folder, above)
+        ?? (Sort([folder]) is ({ Length: > 0 } pictures, var others)
+            ? new PictureFolder(folder, [.. pictures.Select(file => (file, (byte?)null))], [], [], others) : null);
 
-        (string[] pictures, string[] others) = Sort([folder]);
-        return pictures.Length > 0 ? new PictureFolder(folder, [.. pictures.Select(file => (file, (byte?)null))], [], [], others) : null;
-    }
-
-    /// <summary>The arrangement by the names of the folders in a folder, if they say one. Links may lead back to the folders above it.</summary>
+    /// <summary>The arrangement by the names of the folders in a folder, if they say one. Links may lead back above it.</summary>
     private static PictureFolder? Ordered(string folder, HashSet<string> above)
     {
         HashSet<string> here = [.. above, Folders.Real(folder)];
@@ -89,14 +82,13 @@ internal sealed record PictureFolder(
             where found is not null
             select new PicturePart(set.Value, one, found)];
         PictureFolder? classes = parts.Any(part => part.Set == DigitSet.Training) ? null : ByClass(folder, inner, here);
-        if (parts.Length == 0 || classes is null)
+        if (parts.Length > 0 && classes is not null) // folders 0 to 9 beside a test part are the training part
         {
-            return parts.Length == 0 ? classes : new PictureFolder(folder, [], parts, [], []);
+            PictureFolder training = classes with { Used = [.. classes.Used, .. parts.Select(part => part.Folder)] };
+            parts = [new PicturePart(DigitSet.Training, folder, training), .. parts];
         }
 
-        // Folders 0 to 9 beside a test part are the training part.
-        PictureFolder training = classes with { Used = [.. classes.Used, .. parts.Select(part => part.Folder)] };
-        return new PictureFolder(folder, [], [new PicturePart(DigitSet.Training, folder, training), .. parts], classes.Used, []);
+        return parts.Length == 0 ? classes : new PictureFolder(folder, [], parts, classes?.Used ?? [], []);
     }
 
     /// <summary>Finds the pictures of a part, which may lie deeper, as in train/images/7.</summary>

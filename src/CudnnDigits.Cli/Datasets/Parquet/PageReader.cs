@@ -56,7 +56,7 @@ internal sealed class PageReader(string name, long fileBytes)
         }
     }
 
-    /// <summary>A page of data. In version 1 the levels are packed with the values, after their length; in version 2 they stand before.</summary>
+    /// <summary>A page of data. In version 1 the levels are packed with the values; in version 2 they stand before them.</summary>
     private ReadOnlyMemory<byte>[] ReadData(
         ThriftStruct page, bool isV2, ReadOnlyMemory<byte> bytes, ParquetColumn column, ParquetCodec codec,
         ReadOnlyMemory<byte>[] dictionary, long most)
@@ -103,7 +103,8 @@ internal sealed class PageReader(string name, long fileBytes)
         }
 
         int width = page.IsEmpty ? int.MaxValue : page.Span[0];
-        int[] indices = width <= 32 ? ReadHybrid(page.Span[1..], width, count) : throw Damaged("a page of a dictionary's indices has no width");
+        int[] indices = width <= 32
+            ? ReadHybrid(page.Span[1..], width, count) : throw Damaged("a page of a dictionary's indices has no width");
         return Array.ConvertAll(indices, index =>
             (uint)index < (uint)dictionary.Length ? dictionary[index] : throw Damaged("a value is not in its dictionary"));
     }

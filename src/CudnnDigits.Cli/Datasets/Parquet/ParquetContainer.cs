@@ -4,7 +4,7 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
-/// <summary>Parquet with a column of pictures and one of labels, as Hugging Face has MNIST, or with 784 of pixels, as pandas writes them.</summary>
+/// <summary>Parquet with a column of pictures and one of labels, as Hugging Face has MNIST, or with 784 columns of pixels.</summary>
 internal sealed partial class ParquetContainer : DigitContainer
 {
     /// <summary>Names of the label column. The first has precedence over all others.</summary>
@@ -164,16 +164,18 @@ internal sealed partial class ParquetContainer : DigitContainer
         foreach (ReadOnlyMemory<byte> bytes in file.Values(column).SelectMany(page => page))
         {
             ReadOnlySpan<byte> value = bytes.Span;
-            double? number = column.Type switch
+            double number = column.Type switch
             {
                 ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value),
                 ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value),
                 ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value),
                 ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value),
-                _ => byte.TryParse(value[..Math.Min(20, value.Length)], NumberStyles.None, CultureInfo.InvariantCulture, out byte one) ? one : null,
+                _ => byte.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out byte parsed) ? parsed : double.NaN,
             };
-            yield return number >= 0 && number <= most && number == Math.Floor(number.Value) ? (byte)number.Value : throw new InputException(
-                $"{path}: {column.Path} of row {row} (from 0) is {number?.ToString(CultureInfo.InvariantCulture) ?? "no number"}, expected {expected}");
+            yield return number >= 0 && number <= most && number == Math.Floor(number)
+                ? (byte)number
+                : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is "
+                    + $"{(double.IsNaN(number) ? "no number" : $"{number}")}, expected {expected}");
             row++;
         }
     }
