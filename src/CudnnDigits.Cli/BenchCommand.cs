@@ -23,16 +23,12 @@ internal static class BenchCommand
     private static readonly Option<string?> Augment =
         CommonOptions.Choice("--augment", "Augmentation of the training steps. Default: none.", "none", "standard");
 
-    private static readonly Option<bool> Profile = new("--profile")
-    {
-        Description = "On a GPU: start and stop a waiting profiler (nsys, ncu) around one repetition.",
-    };
+    private static readonly Option<bool> Profile = CommonOptions.Flag(
+        "--profile", "On a GPU: start and stop a waiting profiler (nsys, ncu) around one repetition.");
 
-    private static readonly Option<bool> Layers = new("--layers")
-    {
-        Description = "On the CPU: a table of the operations, each with its time and its floor, "
-            + "the least time that multiply-adds or memory allow.",
-    };
+    private static readonly Option<bool> Layers = CommonOptions.Flag(
+        "--layers",
+        "On the CPU: a table of the operations, each with its time and its floor, the least time that multiply-adds or memory allow.");
 
     public static Command Create() => CommonOptions.NewCommand(
         "bench", "Measure images per second: median of 7 repetitions after a warm-up.",

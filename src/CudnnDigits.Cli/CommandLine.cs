@@ -116,10 +116,7 @@ internal static class CommandLine
             ? $"the working directory {folder} is not UTF-8; change to one that is" : null;
     }
 
-    /// <summary>
-    /// Refuses an empty value, which an unset variable of the shell leaves, and bytes that are not UTF-8: .NET reads them as U+FFFD, so
-    /// they would name another file, or none.
-    /// </summary>
+    /// <summary>Refuses an empty value, as of an unset variable, and bytes that are not UTF-8, which .NET reads as U+FFFD.</summary>
     private static string? WhatIsUseless(SymbolResult result)
     {
         string? name = result switch

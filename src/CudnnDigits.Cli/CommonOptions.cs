@@ -25,8 +25,8 @@ internal static class CommonOptions
             + $"Default: {DigitNetworks.Default.Name}.",
         DigitNetworks.Names);
 
-    public static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the result." };
-    public static readonly Option<bool> Json = new("--json") { Description = "Print one JSON object on standard output and nothing else." };
+    public static readonly Option<bool> Quiet = Flag("--quiet", "No progress, only the result."),
+        Json = Flag("--json", "Print one JSON object on standard output, and nothing else.");
 
     public static Command NewCommand(string name, string description, IEnumerable<Symbol> symbols, Action<ParseResult> run)
     {
@@ -49,11 +49,20 @@ internal static class CommonOptions
         }
     }
 
-    public static Option<string?> Data(string description) => new("--data") { Description = description, HelpName = "PATH" };
+    public static Option<string?> Data(string description, bool isRequired = false) =>
+        new("--data") { Description = description, HelpName = "PATH", Required = isRequired };
+
+    public static Option<string?> Value(string name, string helpName, string description) =>
+        new(name) { Description = description, HelpName = helpName };
+
+    public static Option<bool> Flag(string name, string description) => new(name) { Description = description };
+
+    public static Option<string> OutFile(string description, string otherwise) =>
+        new("--out") { Description = description, HelpName = "FILE", DefaultValueFactory = _ => otherwise };
 
     /// <summary>The folder that a command writes.</summary>
     public static Option<string?> OutFolder(string description) =>
-        new Option<string?>("--out") { Description = description, HelpName = "DIR" }.Refusing(value => value == OutputFile.StandardOutput
+        Value("--out", "DIR", description).Refusing(value => value == OutputFile.StandardOutput
             ? $"--out {value} is standard output, which cannot hold a folder; give the name of a folder" : null);
 
     /// <summary>Parsed here, because the library's own words name .NET types and its parser takes 1,5 for 15.</summary>
@@ -77,7 +86,7 @@ internal static class CommonOptions
 
     public static Option<string?> Choice(string name, string description, params string[] choices)
     {
-        Option<string?> option = new(name) { Description = description, HelpName = string.Join('|', choices) };
+        Option<string?> option = Value(name, string.Join('|', choices), description);
         option.CompletionSources.Add(choices);
         return option.Refusing(value => choices.Contains(value) ? null : $"{name} is {value}, expected {string.Join(" or ", choices)}");
     }
@@ -139,10 +148,7 @@ internal static class CommonOptions
         }
     }
 
-    /// <summary>
-    /// Why device "auto" chose the CPU, in brackets: a few words if there is no GPU or no driver, as on most machines (<c>info</c> says
-    /// more); the whole sentence, with what to do, if something is wrong with a GPU's software.
-    /// </summary>
+    /// <summary>Why device "auto" chose the CPU, in brackets; in a few words if there is no GPU or driver, as on most machines.</summary>
     public static string WhyCpu(string why)
     {
         const string None = "there is no NVIDIA ";

@@ -9,19 +9,15 @@ namespace CudnnDigits.Cli;
 /// <summary><c>evaluate</c>: metrics of weights on labelled digits.</summary>
 internal static class EvaluateCommand
 {
-    private static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}.");
+    private static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}.", isRequired: true);
     private static readonly Option<string?> Subset = CommonOptions.Choice(
         "--subset",
         "Rows that the weights' run held out (validation), trained on (training), or, for tune, used for neither (test). Default: all.",
         "all", "validation", "training", "test");
 
-    public static Command Create()
-    {
-        Data.Required = true;
-        return CommonOptions.NewCommand(
-            "evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.",
-            [CommonOptions.Weights, Data, Subset, .. Machine.OptionsToPredict, CommonOptions.Json], Run);
-    }
+    public static Command Create() => CommonOptions.NewCommand(
+        "evaluate", "Score weights on labelled digits: accuracy, per-class metrics, confusion matrix.",
+        [CommonOptions.Weights, Data, Subset, .. Machine.OptionsToPredict, CommonOptions.Json], Run);
 
     private static void Run(ParseResult result)
     {

@@ -2,11 +2,7 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>
-/// Handles Ctrl-C, SIGTERM and SIGHUP. For work that has to save, the first signal asks it to save and end; a second one ends the program
-/// at once. Any other command ends at the first signal. In no case are files left half-written. Signals that the program was started to
-/// ignore, as by nohup, stay ignored, because .NET does not handle them.
-/// </summary>
+/// <summary>Ends the program at Ctrl-C, SIGTERM or SIGHUP: at once, or after work has been saved, unless a second signal comes.</summary>
 internal sealed class Interruption : IDisposable
 {
     /// <summary>A second signal within this time counts as the first one: timeout(1) and a closing terminal send theirs twice.</summary>
@@ -23,6 +19,7 @@ internal sealed class Interruption : IDisposable
     /// <summary>For work that has to save, or, at once, for a whole command; the innermost one handles a signal.</summary>
     public Interruption(bool atOnce = false)
     {
+        // Signals that the program was started to ignore, as by nohup, stay ignored, because .NET does not handle them.
         (_atOnce, _innermost) = (atOnce, this);
         PosixSignal[] signals = [PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP];
         _registrations = Array.ConvertAll(signals, signal => PosixSignalRegistration.Create(signal, Handle));

@@ -9,25 +9,18 @@ namespace CudnnDigits.Cli;
 internal sealed record Machine(
     string Device, Precision? Precision, bool Deterministic, bool CudaGraph, int Threads, CudaKernels Kernels = CudaKernels.Auto)
 {
-    private static readonly Option<string?> DeviceOption = new("--device")
-    {
-        Description = "Where to run; auto takes the first GPU where CUDA works, else the CPU. Default: auto.",
-        HelpName = "auto|cpu|cuda|cuda:N",
-    };
+    private static readonly Option<string?> DeviceOption = CommonOptions.Value(
+        "--device", "auto|cpu|cuda|cuda:N", "Where to run; auto takes the first GPU where CUDA works, else the CPU. Default: auto.");
 
     private static readonly Option<string?> PrecisionOption = CommonOptions.Choice(
         "--precision", "Arithmetic of the step. Default: bf16 on a GPU (tf32 before Ampere); the CPU computes in fp32 only.",
         "fp32", "tf32", "bf16");
 
-    private static readonly Option<bool> DeterministicOption = new("--deterministic")
-    {
-        Description = "On a GPU: only algorithms that give the same bits every time, as the CPU always does.",
-    };
+    private static readonly Option<bool> DeterministicOption = CommonOptions.Flag(
+        "--deterministic", "On a GPU: only algorithms that give the same bits every time, as the CPU always does.");
 
-    private static readonly Option<bool> NoCudaGraphOption = new("--no-cuda-graph")
-    {
-        Description = "On a GPU: run the step call by call instead of replaying it as a captured graph.",
-    };
+    private static readonly Option<bool> NoCudaGraphOption = CommonOptions.Flag(
+        "--no-cuda-graph", "On a GPU: run the step call by call instead of replaying it as a captured graph.");
 
     private static readonly Option<string?> KernelsOption = CommonOptions.Choice(
         "--kernels", "On a GPU: which kernels run the layers, to compare them. Default: auto, the fastest.",

@@ -10,21 +10,13 @@ namespace CudnnDigits.Cli;
 /// <summary><c>predict</c>: from unlabelled digits to a Kaggle submission.</summary>
 internal static class PredictCommand
 {
-    private static readonly Option<string?> Data = CommonOptions.Data($"Digits to read: {DataSource.Expected}.");
-    private static readonly Option<string> Out = new("--out")
-    {
-        Description = "The submission: ImageId,Label; - is standard output.",
-        HelpName = "FILE",
-        DefaultValueFactory = _ => "submission.csv",
-    };
+    private static readonly Option<string?> Data = CommonOptions.Data($"Digits to read: {DataSource.Expected}.", isRequired: true);
+    private static readonly Option<string> Out =
+        CommonOptions.OutFile("The submission: ImageId,Label; - is standard output.", "submission.csv");
 
-    public static Command Create()
-    {
-        Data.Required = true;
-        return CommonOptions.NewCommand(
-            "predict", "Predict digits and write a Kaggle submission.",
-            [CommonOptions.Weights, Data, Out, .. Machine.OptionsToPredict, CommonOptions.Json], Run);
-    }
+    public static Command Create() => CommonOptions.NewCommand(
+        "predict", "Predict digits and write a Kaggle submission.",
+        [CommonOptions.Weights, Data, Out, .. Machine.OptionsToPredict, CommonOptions.Json], Run);
 
     private static void Run(ParseResult result)
     {

@@ -14,11 +14,8 @@ internal static class ReportCommand
         Arity = ArgumentArity.OneOrMore,
     };
 
-    private static readonly Option<string?> Out = new("--out")
-    {
-        Description = "The page; - is standard output. Default: report.html in the run's folder; for several runs, runs.html here.",
-        HelpName = "FILE",
-    };
+    private static readonly Option<string?> Out = CommonOptions.Value(
+        "--out", "FILE", "The page; - is standard output. Default: report.html in the run's folder; for several runs, runs.html here.");
 
     public static Command Create() => CommonOptions.NewCommand(
         "report", "Show runs as one page: curves, confusion matrix, misread digits, calibration.", [Runs, Out, CommonOptions.Json],

@@ -3,15 +3,11 @@ namespace CudnnDigits.Cli;
 /// <summary>Finds the known words that a mistyped word may stand for.</summary>
 internal static class Spelling
 {
-    /// <summary>
-    /// The known words nearest to a word, without regard to case, leading dashes and a value after "=". They differ by at most one slip per
-    /// three letters, and two slips in all. If there are none: the words that begin with it, its first part, or the words with the same
-    /// initials, as lr for learning-rate. A slip is an extra, a missing or a wrong letter, or two letters exchanged.
-    /// </summary>
+    /// <summary>The known words that are nearest to a word or, if none is near, that begin with it or have the same initials.</summary>
     public static string[] Nearest(string word, IReadOnlyList<string> known)
     {
         string typed = Plain(word);
-        int most = Math.Min(2, typed.Length / 3);
+        int most = Math.Min(2, typed.Length / 3); // slips
         (string Word, int Slips)[] near = [.. known.Select(one => (one, Slips(typed, Plain(one)))).Where(pair => pair.Item2 <= most)];
         if (near.Length > 0 || typed.Length == 0 || (typed.Length == 1 && word[0] != '-'))
         {
@@ -28,9 +24,10 @@ internal static class Spelling
     private static string Initials(string word) =>
         string.Concat(word.Split('-', '_').Where(part => part.Length > 0).Select(part => part[0]));
 
+    /// <summary>A word in lower case, without leading dashes and a value after "=".</summary>
     private static string Plain(string word) => word.Split('=', ':')[0].TrimStart('-').ToLowerInvariant();
 
-    /// <summary>Optimal string alignment distance: https://en.wikipedia.org/wiki/Damerau-Levenshtein_distance.</summary>
+    /// <summary>Letters added, missing, wrong or exchanged: https://en.wikipedia.org/wiki/Damerau-Levenshtein_distance.</summary>
     private static int Slips(string a, string b)
     {
         int[,] least = new int[a.Length + 1, b.Length + 1];

@@ -3,10 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>
-/// Standard output and standard error. If standard output cannot be written, the program fails. If standard error cannot be written,
-/// because the terminal is gone, the disk is full or the stream is closed, the program goes on.
-/// </summary>
+/// <summary>Standard output and standard error. The program fails if it cannot write to the former, but not the latter.</summary>
 internal static class StandardStreams
 {
     private const int Descriptors = 3, TerminalIsGone = 5; // standard input, output and error; EIO

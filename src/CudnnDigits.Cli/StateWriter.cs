@@ -4,10 +4,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>
-/// Writes a run's states in the background while training goes on, because on a GPU an epoch may take less time than writing its 17 MB.
-/// A state that comes while another is being written is skipped; the next one or <see cref="Save"/> writes a newer one.
-/// </summary>
+/// <summary>Writes a run's states in the background, because on a GPU an epoch may take less time than writing its 17 MB.</summary>
 internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposable
 {
     private TrainingState? _copy; // is written while training changes the state itself

@@ -16,21 +16,15 @@ internal static class TrainCommand
         EarlyStop = TrainingField.Of(nameof(TrainingOptions.EarlyStop)).Option!;
 
     private static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the run. Default: runs/<model>-<UTC time>.");
-    private static readonly Option<string?> InitFrom = new("--init-from")
-    {
-        Description = "Weights to start from: the folder of a run, or a safetensors file, also one that PyTorch exported. "
-            + "The network is that of the weights.",
-        HelpName = "FILE",
-    };
+    private static readonly Option<string?> InitFrom = CommonOptions.Value(
+        "--init-from", "FILE", "Weights to start from: the folder of a run, or a safetensors file, also one that PyTorch exported. "
+            + "The network is that of the weights.");
 
-    private static readonly Option<string?> Resume = new("--resume")
-    {
-        Description = "Continue a run with its own options. Only --epochs, --device and --threads may be added. "
-            + "With more --epochs, the one-cycle schedule is computed again for all of them.",
-        HelpName = "DIR",
-    };
+    private static readonly Option<string?> Resume = CommonOptions.Value(
+        "--resume", "DIR", "Continue a run with its own options. Only --epochs, --device and --threads may be added. "
+            + "With more --epochs, the one-cycle schedule is computed again for all of them.");
 
-    private static readonly Option<bool> NoShuffle = new("--no-shuffle") { Description = "Train on the digits in the order of the file." };
+    private static readonly Option<bool> NoShuffle = CommonOptions.Flag("--no-shuffle", "Train on the digits in the order of the file.");
 
     private static readonly string[] TestNames = ["test.csv", "test.csv.gz"];
 

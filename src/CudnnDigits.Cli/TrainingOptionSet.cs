@@ -58,6 +58,6 @@ internal static class TrainingOptionSet
 
     private static Option<string?> OptionOf(TrainingField field) => field.Choices.Length > 0
         ? CommonOptions.Choice(field.Option!, field.HelpText, field.Choices)
-        : new Option<string?>(field.Option!) { Description = field.HelpText, HelpName = field.HelpName }.Refusing(
+        : CommonOptions.Value(field.Option!, field.HelpName, field.HelpText).Refusing(
             text => field.TrySet(TrainingField.Unset, text) is null ? $"{field.Option} is {text}, expected {field.OptionExpected}" : null);
 }

@@ -31,40 +31,69 @@ internal static class DataCommand
     private static readonly Uri[] Mirrors =
         [new("https://ossci-datasets.s3.amazonaws.com/mnist/"), new("https://storage.googleapis.com/cvdf-datasets/mnist/")];
 
-    private const string OutName = "--out", Set = "mnist";
+    private const string Set = "mnist";
 
-    public static Command Create() =>
-        new("data", "Show a data set, generate digits, or download MNIST.") { CreateShow(), CreateGenerate(), CreateDownload() };
+    private static readonly Option<string?> Data =
+        CommonOptions.Data($"Digits: {DataSource.Expected}. Default: built-in generated digits.");
 
-    private static Command CreateShow()
+    private static readonly Option<string?> Part =
+        CommonOptions.Choice("--part", "Part of the set to show. Default: train.", "train", "test");
+
+    private static readonly Option<string> Sheet =
+        CommonOptions.OutFile("The contact sheet, a PNG; - is standard output.", "contact-sheet.png");
+
+    private static readonly Option<int?> Count = CommonOptions.Ranged(
+        "--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, PixelBuffer.Most);
+
+    private static readonly Option<string> Generated = new("--out")
     {
-        Option<string?> data = CommonOptions.Data($"Digits: {DataSource.Expected}. Default: built-in generated digits.");
-        Option<string> sheet = new(OutName)
-        {
-            Description = "The contact sheet, a PNG; - is standard output.",
-            HelpName = "FILE",
-            DefaultValueFactory = _ => "contact-sheet.png",
-        };
-        Option<string?> part = CommonOptions.Choice("--part", "Part of the set to show. Default: train.", "train", "test");
-        return CommonOptions.NewCommand(
+        Description = "A .csv or .csv.gz file in Kaggle's layout, which - (standard output), a device and a FIFO get too; "
+            + "else a folder for MNIST's IDX files.",
+        HelpName = "PATH",
+        Required = true,
+    };
+
+    private static readonly Argument<string> Downloaded = new("SET")
+    {
+        Description = "mnist: 60,000 digits to train on and 10,000 to test, 12 MB.",
+        CompletionSources = { Set },
+    };
+
+    private static readonly Option<string?> Folder = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder.Of(Set)}.");
+    private static readonly Option<string[]> Mirror = new("--mirror")
+    {
+        Description = "Address of a folder that has the files, tried before the public mirrors.",
+        HelpName = "URL",
+    };
+
+    public static Command Create() => new("data", "Show a data set, generate digits, or download MNIST.")
+    {
+        CommonOptions.NewCommand(
             "show", "Show class counts, duplicates, odd digits and files, and write a contact sheet.",
-            [data, part, sheet, CommonOptions.Json],
-            result => Show(
-                result.GetValue(data), result.GetValue(part) == "test" ? DataPart.Prediction : DataPart.Training,
-                result.GetRequiredValue(sheet), result.GetValue(CommonOptions.Json)));
-    }
+            [Data, Part, Sheet, CommonOptions.Json], Show),
+        CommonOptions.NewCommand(
+            "generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.",
+            [Count, TrainingOptionSet.Seed, Generated, CommonOptions.Json], Generate),
+        CommonOptions.NewCommand(
+            "download", "Download MNIST from public mirrors and verify it. Continues an interrupted download.",
+            [Downloaded, Folder, Mirror, CommonOptions.Quiet, CommonOptions.Json], result => Download(result).GetAwaiter().GetResult()),
+    };
 
-    private static void Show(string? path, DataPart part, string sheet, bool json)
+    private static void Show(ParseResult result)
     {
-        OutputFile output = new(OutName, sheet, json, DataSource.FilesOf(path));
-        DigitDataset data = path is null ? GeneratedDigits.Create() : DataSource.Read(path, part);
+        string? path = result.GetValue(Data);
+        string sheet = result.GetRequiredValue(Sheet);
+        OutputFile output = new(Sheet.Name, sheet, result.GetValue(CommonOptions.Json), DataSource.FilesOf(path));
+        DigitDataset data = path is null ? GeneratedDigits.Create()
+            : DataSource.Read(path, result.GetValue(Part) == "test" ? DataPart.Prediction : DataPart.Training);
         CommonOptions.Note("warning", data.Warning);
         DatasetCheck check = DatasetCheck.Of(data, path);
         IEnumerable<int> conflicts = check.Duplicates.Where(duplicates => duplicates.Conflict).SelectMany(duplicates => duplicates.Rows);
         int[] odd = [.. check.Blank, .. check.Inverted, .. conflicts, .. check.Unusual, .. check.Misplaced];
         output.Write(stream => stream.Write(ContactSheet.Draw(data, [.. odd.Distinct()])));
-        DataShowResult result = new(data.Name, data.Found, data.Count, data.HasLabels, data.Fingerprint(), check, sheet);
-        output.Tell(result, Format(data, check, output));
+        output.Tell(
+            new DataShowResult(data.Name, data.Found, data.Count, data.HasLabels, data.Fingerprint(), check, sheet),
+            Format(data, check, output));
     }
 
     private static string Format(DigitDataset data, DatasetCheck check, OutputFile sheet)
@@ -79,7 +108,7 @@ internal static class DataCommand
             ("data", $"{data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}"),
             ("found", data.Found),
             ("classes", data.HasLabels ? string.Join("  ", check.Classes.Select((count, digit) => $"{digit}: {count:N0}")) : null),
-            ("mean ink", string.Create(CultureInfo.InvariantCulture, $"{check.MeanInk:F1} of 255 ({check.MeanInk / 2.55:F2} %)")),
+            ("mean ink", $"{check.MeanInk:F1} of 255 ({check.MeanInk / 2.55:F2} %)"),
             ("duplicates", duplicates.Count == 0 ? "none" : $"{duplicates.Count:N0} pictures more than once, "
                 + $"{duplicates.Sum(one => one.Rows.Length - 1):N0} copies: {Rows([.. duplicates.SelectMany(one => one.Rows)])}"),
             ("conflicts", conflicts.Length == 0 ? null : $"{conflicts.Length:N0} pictures with different labels: {labels}"),
@@ -101,49 +130,34 @@ internal static class DataCommand
     /// <summary>"rows (from 0) 3, 5, 8 …".</summary>
     private static string Rows(int[] rows) => $"rows (from 0) {DataSource.Some(rows.Select(row => $"{row}"), 8)}";
 
-    private static Command CreateGenerate()
+    private static void Generate(ParseResult result)
     {
-        Option<int?> count = CommonOptions.Ranged(
-            "--count", "N", $"How many. Default: {GeneratedDigits.DefaultCount}, what train makes for itself.", 1, PixelBuffer.Most);
-        Option<string> destination = new(OutName)
-        {
-            Description = "A .csv or .csv.gz file in Kaggle's layout, which - (standard output), a device and a FIFO get too; "
-                + "else a folder for MNIST's IDX files.",
-            HelpName = "PATH",
-            Required = true,
-        };
-        return CommonOptions.NewCommand(
-            "generate", "Write the built-in digits to a file, as Kaggle's CSV or MNIST's IDX.",
-            [count, TrainingOptionSet.Seed, destination, CommonOptions.Json],
-            result => Generate(
-                result.GetValue(count) ?? GeneratedDigits.DefaultCount, TrainingOptionSet.Resolve(result).Seed,
-                result.GetRequiredValue(destination), result.GetValue(CommonOptions.Json)));
-    }
-
-    private static void Generate(int count, ulong seed, string path, bool json)
-    {
+        string path = result.GetRequiredValue(Generated);
         bool EndsIn(string ending) => path.EndsWith(ending, StringComparison.OrdinalIgnoreCase);
-        bool stream = OutputFile.IsStream(path), one = stream || EndsIn(".csv") || EndsIn(".csv.gz");
-        if (!one)
+        bool isStream = OutputFile.IsStream(path), isTable = isStream || EndsIn(".csv") || EndsIn(".csv.gz");
+        if (!isTable)
         {
             CommonOptions.CreateFolder(path);
             if (new IdxContainer().FilesIn(path).FirstOrDefault() is { } found)
             {
                 throw new InputException(
-                    $"{path}: holds digits already ({Path.GetFileName(found)}); choose another {OutName}, or take them away");
+                    $"{path}: holds digits already ({Path.GetFileName(found)}); choose another {Generated.Name}, or take them away");
             }
         }
 
-        string[] files = one ? [path] : [.. Mnist.Take(2).Select(file => Path.Combine(path, file.Name))];
-        OutputFile[] outputs = [.. files.Select(file => new OutputFile(OutName, file, json, []))];
+        string[] files = isTable ? [path] : [.. Mnist.Take(2).Select(file => Path.Combine(path, file.Name))];
+        bool json = result.GetValue(CommonOptions.Json);
+        OutputFile[] outputs = [.. files.Select(file => new OutputFile(Generated.Name, file, json, []))];
+        int count = result.GetValue(Count) ?? GeneratedDigits.DefaultCount;
+        ulong seed = TrainingOptionSet.Resolve(result).Seed;
         DigitDataset digits = GeneratedDigits.Create(count, seed);
         Action<Stream>[] writers =
-            one ? [WriteTable] : [file => IdxFile.WriteImages(file, digits), file => IdxFile.WriteLabels(file, digits)];
+            isTable ? [WriteTable] : [file => IdxFile.WriteImages(file, digits), file => IdxFile.WriteLabels(file, digits)];
         foreach ((OutputFile output, Action<Stream> write) in outputs.Zip(writers))
         {
             output.Write(file =>
             {
-                using GZipStream? packed = !one || EndsIn(".gz") ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
+                using GZipStream? packed = !isTable || EndsIn(".gz") ? new(file, CompressionLevel.Optimal, leaveOpen: true) : null;
                 write(packed ?? file);
             });
         }
@@ -151,7 +165,7 @@ internal static class DataCommand
         outputs[0].Tell(
             new DataGenerateResult(count, seed, files),
             $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}"
-                + (stream ? "" : $"\nnext      {ThisProgram.Command("train", "--data", path)}"));
+                + (isStream ? "" : $"\nnext      {ThisProgram.Command("train", "--data", path)}"));
 
         void WriteTable(Stream file)
         {
@@ -160,31 +174,15 @@ internal static class DataCommand
         }
     }
 
-    private static Command CreateDownload()
+    private static async Task Download(ParseResult result)
     {
-        Argument<string> what = new("SET") { Description = "mnist: 60,000 digits to train on and 10,000 to test, 12 MB." };
-        what.CompletionSources.Add(Set);
-        Option<string?> destination = CommonOptions.OutFolder($"Folder for the files. Default: {CacheFolder.Of(Set)}.");
-        Option<string[]> mirror = new("--mirror")
+        if (result.GetRequiredValue(Downloaded) is not Set and var other)
         {
-            Description = "Address of a folder that has the files, tried before the public mirrors.",
-            HelpName = "URL",
-        };
-        return CommonOptions.NewCommand(
-            "download", "Download MNIST from public mirrors and verify it. Continues an interrupted download.",
-            [what, destination, mirror, CommonOptions.Quiet, CommonOptions.Json],
-            result => Download(
-                result.GetRequiredValue(what), result.GetValue(destination) ?? CacheFolder.Of(Set),
-                [.. (result.GetValue(mirror) ?? []).Select(AddressOf), .. Mirrors], result).GetAwaiter().GetResult());
-    }
-
-    private static async Task Download(string set, string folder, Uri[] mirrors, ParseResult result)
-    {
-        if (set != Set)
-        {
-            throw new InputException($"{set}: is no set that can be downloaded; expected {Set}");
+            throw new InputException($"{other}: is no set that can be downloaded; expected {Set}");
         }
 
+        string folder = result.GetValue(Folder) ?? CacheFolder.Of(Set);
+        Uri[] mirrors = [.. (result.GetValue(Mirror) ?? []).Select(AddressOf), .. Mirrors];
         CommonOptions.CreateFolder(folder);
         using Interruption interruption = new();
         using DownloadProgress progress = new(result.GetValue(CommonOptions.Quiet), Mnist.Sum(file => file.Bytes));

@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using System.Security.Cryptography;
 using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
@@ -40,7 +41,8 @@ internal sealed record DatasetCheck(
 
     private static Duplicates[] FindDuplicates(DigitDataset data) =>
     [
-        .. Enumerable.Range(0, data.Count).GroupBy(row => row, new SamePicture(data)).Where(same => same.Skip(1).Any())
+        .. Enumerable.Range(0, data.Count).GroupBy(row => Convert.ToHexString(SHA256.HashData(data.Image(row))))
+            .Where(same => same.Skip(1).Any())
             .Select(same => new Duplicates([.. same], data.HasLabels ? [.. same.Select(row => (int)data.Labels[row])] : [])),
     ];
 
@@ -114,19 +116,6 @@ internal sealed record DatasetCheck(
             }
 
             return new Shape(mass / image.Length, most, border / (4 * (Side - 1)), mass == 0 ? 0 : Math.Sqrt(x * x + y * y) / mass);
-        }
-    }
-
-    /// <summary>Compares digits by their pixels.</summary>
-    private sealed class SamePicture(DigitDataset data) : IEqualityComparer<int>
-    {
-        public bool Equals(int first, int second) => data.Image(first).SequenceEqual(data.Image(second));
-
-        public int GetHashCode(int row)
-        {
-            HashCode hash = default;
-            hash.AddBytes(data.Image(row));
-            return hash.ToHashCode();
         }
     }
 }

@@ -20,7 +20,7 @@ internal sealed class DownloadProgress(bool quiet, long totalBytes) : IDisposabl
             _shown = _clock.Elapsed;
             long done = _bytesBefore + bytes;
             string left = _received == 0 ? "" : Figures.Left(_shown * ((double)(totalBytes - done) / _received)) + " left";
-            string size = string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:F1} of {file.Bytes / 1e6:F1} MB");
+            string size = $"{bytes / 1e6:F1} of {file.Bytes / 1e6:F1} MB";
             screen.Move(ProgressLine.Format((double)done / totalBytes, [(2, file.Name), (0, size), (1, left)], screen.MovingWidth));
         }
     }

@@ -8,10 +8,7 @@ namespace CudnnDigits.Cli.Datasets;
 /// <summary>A file to download, with its SHA-256 in lower-case hexadecimal.</summary>
 internal sealed record RemoteFile(string Name, long Bytes, string Sha256);
 
-/// <summary>
-/// Downloads known files from mirrors, the best first, that may be slow, broken or malicious. It resumes after a lost connection, accepts
-/// only the known size, and gives a file its name only after its checksum was verified. Progress gets the bytes that have arrived.
-/// </summary>
+/// <summary>Downloads known files from mirrors, the best first, that may be slow, broken or malicious.</summary>
 internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Action<RemoteFile, long> progress) : IDisposable
 {
     private const int AttemptsPerMirror = 4;
@@ -121,11 +118,6 @@ internal sealed class Downloader(IReadOnlyList<Uri> mirrors, string folder, Acti
             throw new WrongFileException($"promises {promised:N0} bytes, expected {file.Bytes - here.Length:N0}");
         }
 
-        await Copy(response, file, here, cancellation);
-    }
-
-    private async Task Copy(HttpResponseMessage response, RemoteFile file, FileStream here, CancellationToken cancellation)
-    {
         using Stream body = await response.Content.ReadAsStreamAsync(cancellation);
         byte[] buffer = new byte[1 << 16];
         while (await Patiently(token => body.ReadAsync(buffer, token).AsTask(), cancellation) is > 0 and int read)

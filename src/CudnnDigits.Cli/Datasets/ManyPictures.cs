@@ -23,14 +23,17 @@ internal sealed class ManyPictures
         InputException?[] errors = new InputException?[count];
         Parallel.For(0, count, i =>
         {
+            string? name = null;
             try
             {
-                (ReadOnlyMemory<byte> bytes, string name) = picture(i);
-                ReadOne(bytes.Span, name, pixels.Span.Slice(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
+                (ReadOnlyMemory<byte> bytes, name) = picture(i);
+                bool isNormalized = PictureFile.Read(bytes.Span, pixels.Span.Slice(i * DigitDataset.PixelCount, DigitDataset.PixelCount));
+                Interlocked.Add(ref _normalized, isNormalized ? 1 : 0);
+                Interlocked.Add(ref _jpegs, JpegContainer.Begins(bytes.Span) ? 1 : 0);
             }
             catch (InputException e)
             {
-                errors[i] = e;
+                errors[i] = name is null ? e : new InputException($"{name}: {e.Message}", e);
             }
         });
         if (errors.OfType<InputException>().ToArray() is [var first, ..] all)
@@ -41,18 +44,5 @@ internal sealed class ManyPictures
         }
 
         Count += count;
-    }
-
-    private void ReadOne(ReadOnlySpan<byte> bytes, string name, Span<byte> image)
-    {
-        try
-        {
-            Interlocked.Add(ref _normalized, PictureFile.Read(bytes, image) ? 1 : 0);
-            Interlocked.Add(ref _jpegs, JpegContainer.Begins(bytes) ? 1 : 0);
-        }
-        catch (InputException e)
-        {
-            throw new InputException($"{name}: {e.Message}", e);
-        }
     }
 }

@@ -3,11 +3,7 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>
-/// Detects labelled digits that are rotated, mirrored or inverted. It compares the mean picture of each class with that of the generated
-/// digits in all eight orientations. EMNIST's files hold transposed digits, of which a network that was trained on upright digits reads
-/// only a tenth. If the means are upright, single digits are compared: some may have another orientation, or wrong labels.
-/// </summary>
+/// <summary>Detects digits that are rotated, mirrored or inverted: compares the means of classes, then single digits, with ours.</summary>
 internal static class Orientation
 {
     private const int Side = DigitDataset.Side, Pixels = DigitDataset.PixelCount, Classes = DigitDataset.Classes;
@@ -43,10 +39,7 @@ internal static class Orientation
         "transposed and turned by 180°",
     ];
 
-    /// <summary>
-    /// The means of the generated digits, ten for each orientation, computed while the data is read. The call of Warning compiles its code
-    /// before the data arrives.
-    /// </summary>
+    /// <summary>Means of the generated digits, ten per orientation, computed while the data is read; Warning is compiled by a call.</summary>
     private static readonly Task<float[][]> BuiltInMeans = Task.Run(() =>
     {
         DigitDataset builtIn = GeneratedDigits.Create(BuiltIn);

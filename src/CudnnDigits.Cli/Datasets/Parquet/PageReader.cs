@@ -119,11 +119,11 @@ internal sealed class PageReader(string name, long fileBytes)
             ParquetType.ByteArray => (4, 0),
             _ => throw new InputException($"{name}: column {column.Path} is of type {column.Type}, which is neither a picture nor a label"),
         };
-        ReadOnlyMemory<byte>[] values = count <= page.Length / 4 ? new ReadOnlyMemory<byte>[count] : [];
+        ReadOnlyMemory<byte>[] values = new ReadOnlyMemory<byte>[Math.Min(count, page.Length / 4)];
         for (int i = 0; i < count; i++)
         {
             int length = prefix == 0 ? width : page.Length < prefix ? -1 : BinaryPrimitives.ReadInt32LittleEndian(page.Span);
-            if (length < 0 || length > page.Length - prefix || values.Length == 0)
+            if (length < 0 || length > page.Length - prefix || i == values.Length)
             {
                 throw Damaged("a page is too short for its values");
             }
@@ -151,13 +151,20 @@ internal sealed class PageReader(string name, long fileBytes)
 
             ReadOnlySpan<byte> packed = bytes.Slice(from, (int)length);
             Span<int> run = numbers.AsSpan(at, (int)Math.Min(isRun ? groups : 8 * groups, count - at));
-            int bits = isRun ? 8 * (int)length : width;
-            for (int i = 0; i < run.Length * bits; i++)
+            int bits = isRun ? 8 * (int)length : width, distinct = isRun ? 1 : run.Length, held = 0;
+            ulong buffer = 0;
+            for (int i = 0, next = 0; i < distinct; i++)
             {
-                int bit = isRun ? i % bits : i;
-                run[i / bits] |= (packed[bit >> 3] >> (bit & 7) & 1) << (i % bits);
+                for (; held < bits; held += 8)
+                {
+                    buffer |= (ulong)packed[next++] << held;
+                }
+
+                run[i] = (int)(buffer & ((1UL << bits) - 1));
+                (buffer, held) = (buffer >> bits, held - bits);
             }
 
+            run[distinct..].Fill(run[0]);
             (at, from) = (at + run.Length, from + (int)length);
         }
 
