@@ -1,8 +1,7 @@
 // The kernels that every step needs and those of the layered path, as one module: one PTX to embed, one to compile at start.
 #include "common/adam.cu"
 #include "common/ema.cu"
-#include "common/gather_augment.cu"
-#include "common/gather_images.cu"
+#include "common/gather.cu"
 #include "common/hidden_head.cu"
 #include "common/logit_head.cu"
 #include "layered/activation.cu"

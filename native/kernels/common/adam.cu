@@ -1,5 +1,5 @@
-// Adam (Kingma, Ba 2015) with decoupled weight decay (Loshchilov, Hutter 2019) as torch.optim.AdamW: bias-corrected, ε
-// outside the root. One launch over the flat buffer of all parameters. The structs of parameters are those of Adam.cs.
+// Adam (Kingma, Ba 2015) with decoupled weight decay (Loshchilov, Hutter 2019) as torch.optim.AdamW: bias-corrected, ε outside the root.
+// One launch over the flat buffer of all parameters. The structs of parameters are those of Adam.cs.
 #include "numbers.cuh"
 #include "step_state.cuh"
 
@@ -51,8 +51,8 @@ DEVICE_INLINE double power(double base, unsigned long long t) {
     return result;
 }
 
-// Counts the step and computes its scalars, by one thread, while the step's gradients are computed. The step's first
-// kernel has moved on already, so the learning rate is that of the step before the next one.
+// Counts the step and computes its scalars, by one thread, while the step's gradients are computed. The step's first kernel has moved on
+// already, so the learning rate is that of the step before the next one.
 KERNEL(32) begin_adam_step(AdamScalars p) {
     if (threadIdx.x == 0) {
         const double rate = device_pointer<const float>(p.state->learning_rates)[p.state->step - 1];
@@ -71,9 +71,9 @@ DEVICE_INLINE void store_rounded(float w, bfloat16 *w16, const Places &place) {
     }
 }
 
-// In bf16 the first `narrow` gradients are bfloat16 (cuDNN gives weight gradients in the type of the weights), and
-// every master weight is rounded into w16; in fp32 and tf32 there are neither. Four elements a thread, a block's width
-// apart: what it loads is on its way together.
+// In bf16 the first `narrow` gradients are bfloat16 (cuDNN gives weight gradients in the type of the weights), and every master weight is
+// rounded into w16; in fp32 and tf32 there are neither. Four elements a thread, a block's width apart: what it loads is on its way
+// together.
 constexpr int adam_elements = 4;
 PUBLISH(adam_of_thread, adam_elements)
 KERNEL(256) adam(AdamUpdate p) {

@@ -1,6 +1,5 @@
-// An exponential moving average of the weights, after each step of the optimizer. The new weights have the share
-// 1 − min(decay, (1 + t) / (10 + t)) in it after step t, as in TensorFlow's ExponentialMovingAverage with num_updates.
-// The struct of parameters is that of Ema.cs.
+// An exponential moving average of the weights, after each step of the optimizer. The new weights have the share 1 − min(decay, (1 + t) /
+// (10 + t)) in it after step t, as in TensorFlow's ExponentialMovingAverage with num_updates. The struct of parameters is that of Ema.cs.
 #include "device.cuh"
 #include "step_state.cuh"
 

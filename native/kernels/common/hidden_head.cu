@@ -48,15 +48,9 @@ template <typename T> DEVICE_INLINE void load_features(const T *row, int feature
     }
 }
 
-// The hidden layer's product, (parts, N, features): the sum of the parts is what it would be in one piece.
-struct Product {
-    const float *y;
-    int parts;
-};
-
 struct Head {
     float w[classes][of_lane], bias;
-    const float *hidden_bias; // loaded with each product: registers are for weights
+    const float *hidden_bias; // loaded with each sample: registers are for weights
     int features;
 
     // w (classes, features), biases f32. Lane c keeps the bias of class c.
@@ -70,18 +64,18 @@ struct Head {
         }
     }
 
-    // relu(y + bias) of sample n of so many.
-    DEVICE_INLINE void activate(const Product &product, int n, int samples, float (&z)[of_lane]) const {
+    // relu(y + bias) of sample n of so many. y: the hidden layer's product (parts, N, features), of which the parts are to be added up.
+    DEVICE_INLINE void activate(const float *y, int parts, int n, int samples, float (&z)[of_lane]) const {
         constexpr int at_once = 4; // loads that are on their way together
         float biases[of_lane];
         load_features(hidden_bias, features, biases);
-        load_features(product.y + (long long)n * features, features, z);
-        for (int first = 1; first < product.parts; first += at_once) {
+        load_features(y + (long long)n * features, features, z);
+        for (int first = 1; first < parts; first += at_once) {
             float more[at_once][of_lane];
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
                 const long long part = first + k;
-                load_features(product.y + (part * samples + n) * features, part < product.parts ? features : 0, more[k]);
+                load_features(y + (part * samples + n) * features, part < parts ? features : 0, more[k]);
             }
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
@@ -156,7 +150,6 @@ struct HeadSums : LossSums {
 // and the weights. At most 256 blocks.
 template <typename T> DEVICE_INLINE void head_training(const HeadTraining<T> &p) {
     const HeadResults &to = p.results;
-    const Product product = {p.y, p.parts};
     Head head;
     HeadSums sums;
     const int first = head_sample(), stride = head_stride();
@@ -173,7 +166,7 @@ template <typename T> DEVICE_INLINE void head_training(const HeadTraining<T> &p)
             next_label = labels[next_row];
         }
         float z[of_lane], all[classes];
-        head.activate(product, n, to.samples, z);
+        head.activate(p.y, p.parts, n, to.samples, z);
 #pragma unroll
         for (int q = 0; q < fours; ++q) {
             unsigned words[4] = {~0u, ~0u, ~0u, ~0u};
@@ -221,12 +214,11 @@ template <typename T> DEVICE_INLINE void head_training(const HeadTraining<T> &p)
 
 // The same as far as the logits, and without dropout.
 template <typename T> DEVICE_INLINE void head_prediction(const HeadPrediction<T> &p) {
-    const Product product = {p.y, p.parts};
     Head head;
     head.load(p.hidden_bias, p.w, p.bias, p.features);
     for (int n = head_sample(); n < p.samples; n += head_stride()) {
         float z[of_lane], all[classes];
-        head.activate(product, n, p.samples, z);
+        head.activate(p.y, p.parts, n, p.samples, z);
         store_prediction(p.state, n, head.logits(z, all));
     }
 }

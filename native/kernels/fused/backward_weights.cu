@@ -92,8 +92,8 @@ KERNEL(256, 1) conv4_backward_weights(ConvBackwardWeights p) {
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4, dy.all());
-        fill_activated(input, next_y3, of_layer3, input.all());
+        fill_pooled_gradient(dy, Packed<Tile<14, 64>>{next_y4}, next_du4, of_layer4);
+        fill_activated(input, next_y3, of_layer3);
         __syncthreads();
         if (n + (int)gridDim.x < p.samples) {
             prepare(n + (int)gridDim.x);
@@ -120,11 +120,11 @@ KERNEL(256, 2) conv3_backward_weights(ConvBackwardWeights p) {
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         __syncthreads();
-        fetch_in_place(dy, p.y + at, dy.all());
-        fetch_in_place(input, p.below + at / 2, input.all());
+        fetch_in_place(dy, p.y + at);
+        fetch_in_place(input, p.below + at / 2);
         wait_for_copies();
         __syncthreads();
-        fill_gradient(dy, dy, next_du3, of_layer3, dy.all());
+        fill_gradient(dy, dy, next_du3, of_layer3);
         fill_activated_pooled(input, nullptr, of_layer2, p.keep_scale);
         __syncthreads();
         if (n + (int)gridDim.x < p.samples) {
@@ -165,8 +165,8 @@ KERNEL(256, 1) conv2_backward_weights(Conv2BackwardWeights p) {
         }
         wait_for_copies();
         __syncthreads();
-        fill_pooled_gradient(dy, Packed<Tile<28, 32>>{next_y2}, next_du2, of_layer2, dy.all());
-        fill_first_layer(input, image, weights1, of_layer1, input.all());
+        fill_pooled_gradient(dy, Packed<Tile<28, 32>>{next_y2}, next_du2, of_layer2);
+        fill_first_layer(input, image, weights1, of_layer1);
         __syncthreads();
         if (more) {
             prepare(n + (int)gridDim.x);

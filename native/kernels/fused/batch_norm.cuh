@@ -3,7 +3,7 @@
 #pragma once
 
 #include "../common/last_block.cuh"
-#include "tile.cuh"
+#include "coefficients.cuh"
 
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
 

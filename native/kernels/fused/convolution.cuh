@@ -4,7 +4,7 @@
 #pragma once
 
 #include "batch_norm.cuh"
-#include "tile.cuh"
+#include "fill.cuh"
 
 // Row i of sixteen is which channel: so that after transposition lane 4 g + t holds channels 4 t … 4 t + 3 of pixel g.
 DEVICE_INLINE int channel_of(int half, int g) { return (g >> 1) * 4 + 2 * half + (g & 1); }
@@ -231,7 +231,7 @@ template <int Threads = image_threads> DEVICE_INLINE void copy_first_weights(bfl
 // relu(u) of the first layer, computed from the image; weights and coefficients lie in shared memory.
 template <int Threads = image_threads, class T>
 DEVICE_INLINE void fill_first_layer(const T &tile, const ImageTile &image, const bfloat16 *w, const SharedCoefficients &coefficients,
-                                    const Rows &rows) {
+                                    const Rows &rows = {0, T::side}) {
     FirstConvolution first[2];
     first[0].load(w, coefficients, 0);
     first[1].load(w, coefficients, 16);

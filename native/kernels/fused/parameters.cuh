@@ -2,6 +2,7 @@
 // order. Kernels of one name in fused and hopper share a struct.
 #pragma once
 
+#include "../common/dropout.cuh"
 #include "batch_norm.cuh"
 
 struct Conv2Forward {

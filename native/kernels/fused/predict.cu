@@ -117,7 +117,7 @@ KERNEL(256, 1) predict_features(PredictFeatures p) {
                 __syncthreads();
                 image.fill(image.load(p.x + (long long)(n + i) * 784));
                 __syncthreads();
-                fill_first_layer(first, image, weights1, of_layer1, first.all());
+                fill_first_layer(first, image, weights1, of_layer1);
                 __syncthreads();
                 layer.run_pooled<14>(first, [&](int row, int column, int channel, const FourChannels &four) {
                     store_four(second(i).at(row + 1, column + 1) + channel, four);

@@ -1,5 +1,6 @@
 // Bias, ReLU and dropout in one pass, forward and backward. Activations are (samples, size), channels last.
 #include "../common/dropout.cuh"
+#include "../common/warp.cuh"
 
 // What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct ActivationForward {
@@ -29,9 +30,16 @@ namespace {
 
 constexpr int lanes = 32, groups = 8; // a block of column sums: 32 channels × 8 groups of rows; a warp is a group
 
-DEVICE_INLINE int lane_of() { return (int)threadIdx.x % lanes; }
-
-DEVICE_INLINE int group_of() { return (int)threadIdx.x / lanes; }
+// In the first group, the sum of those of all groups.
+template <typename Sum> DEVICE_INLINE Sum sum_of_groups(Sum sum) {
+    __shared__ Sum partial[groups][lanes];
+    partial[warp()][lane()] = sum;
+    __syncthreads();
+    for (int group = 1; warp() == 0 && group < groups; ++group) {
+        sum += partial[group][lane()];
+    }
+    return sum;
+}
 
 // z = dropout(relu(y + bias)). A thread makes the four elements that one Philox block decides on.
 template <typename T> DEVICE_INLINE void activation_forward(const ActivationForward<T> &p) {
@@ -71,7 +79,6 @@ template <typename T> DEVICE_INLINE void activation_forward(const ActivationForw
 // dZ to dY in place: what is above 0 was kept and active, so z is its own mask. Where sums are asked for, also the sum of dY over a stretch
 // of rows, per channel: sums is (gridDim.y, channels), added up by column_sums.
 template <typename T> DEVICE_INLINE void activation_backward(const ActivationBackward<T> &p) {
-    __shared__ float partial[groups][lanes];
     const long long count = (long long)p.rows * p.channels;
     if (!p.sums && count % 4 == 0) { // nothing depends on the channel: four neighbours a thread
         constexpr int threads = lanes * groups;
@@ -87,10 +94,10 @@ template <typename T> DEVICE_INLINE void activation_backward(const ActivationBac
         }
         return;
     }
-    const int c = (int)(blockIdx.x * lanes + lane_of()), stride = (int)(gridDim.y * groups);
+    const int c = (int)(blockIdx.x * lanes + lane()), stride = (int)(gridDim.y * groups);
     float sum = 0;
     if (c < p.channels) {
-        for (int row = (int)(blockIdx.y * groups + group_of()); row < p.rows; row += stride) {
+        for (int row = (int)(blockIdx.y * groups + warp()); row < p.rows; row += stride) {
             const long long at = (long long)row * p.channels + c;
             const float gradient = to_float(p.z[at]) > 0 ? to_float(p.dz[at]) * p.keep_scale : 0.0f;
             p.dz[at] = from_float<T>(gradient);
@@ -100,41 +107,32 @@ template <typename T> DEVICE_INLINE void activation_backward(const ActivationBac
     if (!p.sums) {
         return;
     }
-    partial[group_of()][lane_of()] = sum;
-    __syncthreads();
-    if (group_of() == 0 && c < p.channels) {
-        for (int group = 1; group < groups; ++group) {
-            sum += partial[group][lane_of()];
-        }
+    sum = sum_of_groups(sum);
+    if (warp() == 0 && c < p.channels) {
         p.sums[(long long)blockIdx.y * p.channels + c] = sum;
     }
 }
 
 // Adds up the rows of (rows, channels), always in the same order. Blocks of 32 channels × 8 groups of rows.
 template <typename T> DEVICE_INLINE void column_sums(const ColumnSums<T> &p) {
-    __shared__ double partial[groups][lanes];
-    const int c = (int)(blockIdx.x * lanes + lane_of());
+    const int c = (int)(blockIdx.x * lanes + lane());
     constexpr int at_once = 17; // rows that are on their way before the first is waited for: for that is the barrier
     double sum = 0;
     for (int first = 0; first < p.rows; first += at_once * groups) {
         float values[at_once];
 #pragma unroll
         for (int k = 0; k < at_once; ++k) { // none on a condition, which would part them
-            const int row = smaller(first + group_of() + k * groups, p.rows - 1), column = smaller(c, p.channels - 1);
+            const int row = smaller(first + warp() + k * groups, p.rows - 1), column = smaller(c, p.channels - 1);
             values[k] = p.x[(unsigned)row * (unsigned)p.channels + (unsigned)column];
         }
         __syncthreads();
 #pragma unroll
         for (int k = 0; k < at_once; ++k) {
-            sum += first + group_of() + k * groups < p.rows ? values[k] : 0.0f;
+            sum += first + warp() + k * groups < p.rows ? values[k] : 0.0f;
         }
     }
-    partial[group_of()][lane_of()] = sum;
-    __syncthreads();
-    if (group_of() == 0 && c < p.channels) {
-        for (int group = 1; group < groups; ++group) {
-            sum += partial[group][lane_of()];
-        }
+    sum = sum_of_groups(sum);
+    if (warp() == 0 && c < p.channels) {
         p.sums[c] = from_float<T>((float)sum);
     }
 }

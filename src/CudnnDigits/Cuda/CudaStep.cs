@@ -99,5 +99,5 @@ internal sealed class CudaStep : IDisposable
     public void Dispose() => Handles.Dispose();
 }
 
-/// <summary>Parameters of begin_image_step in native/kernels/common/gather_images.cu.</summary>
+/// <summary>Parameters of begin_image_step in native/kernels/common/gather.cu.</summary>
 internal readonly record struct BeginImageStep(nint State, nint Images, long Stride, uint FloatPixels, nint Logits, uint Rows);

@@ -23,8 +23,8 @@ template <int Out, bool Pooled> struct BackwardDataOf14 {
         const auto fetch_next = [&](int n) {
             const bfloat16 *y = p.y + (long long)n * (196 * 64), *du = p.du + (long long)n * du_elements;
             if constexpr (Pooled) {
-                fetch_quads<convolution_threads, Gradient>(y, Packed<Gradient, bfloat16>{next_y}, Tile<14, 64>::all());
-                fetch_pooled<convolution_threads, Gradient>(next_du, du, Tile<14, 64>::all());
+                fetch_quads<convolution_threads, Gradient>(y, Packed<Gradient, bfloat16>{next_y});
+                fetch_pooled<convolution_threads, Gradient>(next_du, du);
             } else {
                 fetch<196 * 64, convolution_threads>(next_y, y);
                 fetch<196 * 64, convolution_threads>(next_du, du);
@@ -41,9 +41,9 @@ template <int Out, bool Pooled> struct BackwardDataOf14 {
             [&](int, int which) {
                 const Packed<Gradient> y{next_y};
                 if constexpr (Pooled) {
-                    fill_pooled_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients, Tile<14, 64>::all());
+                    fill_pooled_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients);
                 } else {
-                    fill_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients, Tile<14, 64>::all());
+                    fill_gradient<convolution_threads>(tiles.of(which), y, next_du, coefficients);
                 }
             },
             [&](int which) { conv.begin(tiles.of(which), weights); },
@@ -85,7 +85,7 @@ KERNEL(512, 1) conv2_backward_data(Conv2BackwardData p) {
     ImageTile::Piece next;
     const auto fetch_next = [&](int n) {
         next = ImageTile::load(p.x + (long long)n * 784);
-        fetch_pooled<convolution_threads, Gradient>(next_du2, p.du2 + (long long)n * (196 * 32), Tile<28, 32>::all());
+        fetch_pooled<convolution_threads, Gradient>(next_du2, p.du2 + (long long)n * (196 * 32));
     };
     weights.load<convolution_threads>(p.turned2);
     clear<convolution_threads>(tiles.data, tiles.elements + images.elements);
@@ -101,7 +101,7 @@ KERNEL(512, 1) conv2_backward_data(Conv2BackwardData p) {
             const Gradient tile = tiles.of(which);
             images.of(filled).fill(next);
             filled = filled == 2 ? 0 : filled + 1;
-            fill_pooled_gradient<convolution_threads>(tile, tile, next_du2, of_layer2, Tile<28, 32>::all());
+            fill_pooled_gradient<convolution_threads>(tile, tile, next_du2, of_layer2);
         },
         [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int) {
@@ -116,7 +116,7 @@ KERNEL(512, 1) conv2_backward_data(Conv2BackwardData p) {
             used = used == 2 ? 0 : used + 1;
         },
         (int)blockIdx.x, (int)gridDim.x, [&](int n, int which) { // there is no room to fetch y2 ahead
-            fetch_quads<convolution_threads, Gradient>(p.y2 + (long long)n * (784 * 32), tiles.of(which), Tile<28, 32>::all());
+            fetch_quads<convolution_threads, Gradient>(p.y2 + (long long)n * (784 * 32), tiles.of(which));
         });
     gradient1.finish<convolution_threads>(weights1, of_layer1, p.norm1, p.moments, p.d_w1);
 }

@@ -74,8 +74,8 @@ template <int In, bool Pooled> struct BackwardWeightsOf14 {
         const auto fetch_next = [&](int n) {
             const bfloat16 *y = p.y + (long long)n * (196 * 64), *du = p.du + (long long)n * du_elements;
             if constexpr (Pooled) {
-                fetch_quads<weights_threads, GradientPlanes>(y, Packed<GradientPlanes, bfloat16>{next_y}, Tile<14, 64>::all());
-                fetch_pooled<weights_threads, GradientPlanes>(next_du, du, Tile<14, 64>::all());
+                fetch_quads<weights_threads, GradientPlanes>(y, Packed<GradientPlanes, bfloat16>{next_y});
+                fetch_pooled<weights_threads, GradientPlanes>(next_du, du);
             } else {
                 fetch<196 * 64, weights_threads>(next_y, y);
                 fetch<196 * 64, weights_threads>(next_du, du);
@@ -94,10 +94,10 @@ template <int In, bool Pooled> struct BackwardWeightsOf14 {
                 const auto input = tiles.of(which).input();
                 const Packed<GradientPlanes> y{next_y};
                 if constexpr (Pooled) {
-                    fill_pooled_gradient<weights_threads>(dy, y, next_du, coefficients, Tile<14, 64>::all());
-                    fill_activated<weights_threads>(input, next_below, coefficients_below, Tile<14, 64>::all());
+                    fill_pooled_gradient<weights_threads>(dy, y, next_du, coefficients);
+                    fill_activated<weights_threads>(input, next_below, coefficients_below);
                 } else {
-                    fill_gradient<weights_threads>(dy, y, next_du, coefficients, Tile<14, 64>::all());
+                    fill_gradient<weights_threads>(dy, y, next_du, coefficients);
                     fill_activated_pooled<weights_threads>(input, next_below, coefficients_below, p.keep_scale);
                 }
             },

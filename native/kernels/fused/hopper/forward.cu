@@ -33,9 +33,7 @@ KERNEL(512, 1) conv2_forward(Conv2Forward p) {
     __syncthreads();
     for_every_sample(
         p.samples, fetch_next,
-        [&](int, int which) {
-            fill_first_layer<convolution_threads>(tiles.of(which), images.of(which), weights1, of_layer1, Tile<28, 32>::all());
-        },
+        [&](int, int which) { fill_first_layer<convolution_threads>(tiles.of(which), images.of(which), weights1, of_layer1); },
         [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int n) { store_output(conv, p.y2 + (long long)n * (784 * 32), statistics); });
     let_next_kernel_begin();
@@ -56,7 +54,7 @@ KERNEL(512, 1) conv3_forward(Conv3Forward p) {
     const Digits digits(p.state);
     Digit digit;
     const auto fetch_next = [&](int n) {
-        fetch_quads<convolution_threads, Before>(p.y2 + (long long)n * (784 * 32), next_y2, Tile<28, 32>::all());
+        fetch_quads<convolution_threads, Before>(p.y2 + (long long)n * (784 * 32), next_y2);
         digit = digits.of(n);
     };
     weights.load<convolution_threads>(p.w3);
@@ -69,7 +67,7 @@ KERNEL(512, 1) conv3_forward(Conv3Forward p) {
         p.samples, fetch_next,
         [&](int n, int which) {
             const auto tile = tiles.of(which);
-            for_pooled<convolution_threads, Before>(Tile<28, 32>::all(), [&](const Place &at, int octet) {
+            for_pooled<convolution_threads, Before>({0, Before::side}, [&](const Place &at, int octet) {
                 const Eight a = of_layer2.of_octet(scale, octet), b = of_layer2.of_octet(shift, octet);
                 const Octet pooled = pool_octet<Before>(digit, next_y2, at, octet, of_layer2.signs_of_octet(octet), p.dropout);
                 store_octet(p.pooled2 + (long long)n * (196 * 32) + pooled_element<Before>(at, octet), pooled);
@@ -100,8 +98,7 @@ KERNEL(512, 1) conv4_forward(Conv4Forward p) {
     of_layer3.load<convolution_threads>(p.coefficients3);
     __syncthreads();
     for_every_sample(
-        p.samples, fetch_next,
-        [&](int, int which) { fill_activated<convolution_threads>(tiles.of(which), next_y3, of_layer3, Tile<14, 64>::all()); },
+        p.samples, fetch_next, [&](int, int which) { fill_activated<convolution_threads>(tiles.of(which), next_y3, of_layer3); },
         [&](int which) { conv.begin(tiles.of(which), weights); }, [&](int) { conv.take(); },
         [&](int n) { store_output(conv, p.y4 + (long long)n * (196 * 64), statistics); });
     let_next_kernel_begin();

@@ -173,7 +173,8 @@ template <int In, int Out> struct SharedWeights {
 
 // Quads of rows of an image, each by the thread that fill_pooled_gradient or pool_octet gives it to, to where they lie in `to`. T is the
 // tile that is made of it, or the one before pooling.
-template <int Threads, class T, class To> DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &rows) {
+template <int Threads, class T, class To>
+DEVICE_INLINE void fetch_quads(const bfloat16 *image, const To &to, const Rows &rows = {0, T::side}) {
     for_pooled<Threads, T>(rows, [&](const Place &pooled, int octet) {
         const int row = pooled.row * 2, column = pooled.column * 2;
         const bfloat16 *from = image + (row * T::side + column) * T::channels + 8 * octet;
@@ -185,7 +186,7 @@ template <int Threads, class T, class To> DEVICE_INLINE void fetch_quads(const b
 }
 
 // Pooled octets that go with them.
-template <int Threads, class T> DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const Rows &rows) {
+template <int Threads, class T> DEVICE_INLINE void fetch_pooled(bfloat16 *shared, const bfloat16 *pooled, const Rows &rows = {0, T::side}) {
     for_pooled<Threads, T>(rows, [&](const Place &place, int octet) {
         const int at = pooled_element<T>(place, octet);
         copy_async(shared + at, pooled + at);

@@ -2,7 +2,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda.Common;
 
-/// <summary>Dropout as kernels apply it: an element is dropped where its random word is below the threshold, and scaled elsewhere.</summary>
+/// <summary>Dropout as kernels apply it; Dropout in native/kernels/common/dropout.cuh has the same fields.</summary>
 internal readonly record struct Dropout(ulong Seed, uint Threshold, uint Layer, float KeepScale)
 {
     public static Dropout None => new(0, 0, 0, 1);

@@ -28,8 +28,8 @@ internal readonly record struct Gathering(uint Trains, float RotateRadians, floa
         1, (float)spec.Rotate * (MathF.PI / 180), (float)spec.Shift * DigitDataset.Side, (float)spec.Zoom, (float)spec.Elastic, seed);
 }
 
-/// <summary>Parameters of native/kernels/common/gather_augment.cu.</summary>
+/// <summary>Parameters of native/kernels/common/gather.cu.</summary>
 internal readonly record struct GatherSamples(nint State, nint X, Gathering Gathering);
 
-/// <summary>Parameters of gather_images in native/kernels/common/gather_images.cu.</summary>
+/// <summary>Parameters of gather_images in native/kernels/common/gather.cu.</summary>
 internal readonly record struct GatherImages(nint State, nint X);

@@ -23,11 +23,12 @@ internal sealed class FusedConvolutions
         (_session, _t, _n) = (session, tensors, batch);
         (_1, _2, _3, _4) = (tensors.Layers[0], tensors.Layers[1], tensors.Layers[2], tensors.Layers[3]);
         (_dropout2, _dropout4) = (_2.Dropout(seed), _4.Dropout(seed));
-        (int one, int two) = (Fitting(1), Fitting(2));
-        (_kernels, _blocks, _algorithm) = warpgroups
-            ? (session.HopperKernels, new Blocks(one, one, 2 * Math.Clamp(session.Multiprocessors / 2, 1, batch), one), "fused, by warpgroups")
-            : (session.FusedKernels, new Blocks(HalvesOr(one, 1), HalvesOr(two, 2), one, two), "fused");
         _ = session.FusedKernels; // loaded now: not while something is captured
+        (int one, int two) = (Fitting(1), Fitting(2));
+        int pairs = Math.Clamp(session.Multiprocessors / 2, 1, batch);
+        (_kernels, _blocks, _algorithm) = warpgroups
+            ? (session.HopperKernels, new Blocks(one, one, 2 * pairs, one), "fused, by warpgroups")
+            : (session.FusedKernels, new Blocks(HalvesOr(one, 1), HalvesOr(two, 2), one, two), "fused");
 
         // Two blocks make an image, each half of its rows, where that many fit at once.
         int HalvesOr(int whole, int perMultiprocessor) => 2 * batch <= perMultiprocessor * session.Multiprocessors ? 2 * batch : whole;

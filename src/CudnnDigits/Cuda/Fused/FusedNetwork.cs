@@ -12,8 +12,8 @@ namespace CudnnDigits.Cuda.Fused;
 internal sealed class FusedNetwork : CudaNetwork
 {
     private readonly CudaSession _session;
-    private readonly string _hiddenWeights;
-    private readonly bool _training, _warpgroups;
+    private readonly bool _warpgroups;
+    private readonly DeviceTensor _weights, _gradient; // of the hidden layer
 
     /// <summary>
     /// Reserves everything in the arena. Warpgroups may multiply in the convolutions of a training step, and an average of the weights may
@@ -23,7 +23,9 @@ internal sealed class FusedNetwork : CudaNetwork
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool warpgroups, bool averages = false)
         : base(session, arena, network, batch, training, fragments: true, averages)
     {
-        (_session, _training, _warpgroups, _hiddenWeights) = (session, training, warpgroups, Plan.Denses[0].Linear.WeightName);
+        string hidden = Plan.Denses[0].Linear.WeightName;
+        (_session, _warpgroups, _weights) = (session, warpgroups, Parameters.Operand(hidden));
+        _gradient = training ? Parameters.Gradient(hidden) : default;
         Tensors = new FusedTensors(session, arena, Plan, Parameters, Input, batch, training);
         Head = new HeadTensors(session, arena, Plan, Parameters, batch, FusedDense.MostRows(batch), training);
     }
@@ -44,8 +46,6 @@ internal sealed class FusedNetwork : CudaNetwork
         private readonly FusedConvolutions _convs = new(session, net.Tensors, seed, batch, net._warpgroups);
         private readonly FusedDense _hidden = new(session, net.Tensors, batch);
         private readonly Head _head = Common.Head.Make(session, net.Head, batch, FusedDense.PartsOf(batch));
-        private readonly DeviceTensor _weights = net.Parameters.Operand(net._hiddenWeights);
-        private readonly DeviceTensor _gradient = net._training ? net.Parameters.Gradient(net._hiddenWeights) : default;
 
         public long WorkspaceBytes => 0;
 
@@ -64,7 +64,7 @@ internal sealed class FusedNetwork : CudaNetwork
                 _convs.Predict();
             }
 
-            _hidden.Forward(net.Tensors.Z4, _weights, net.Head.Y);
+            _hidden.Forward(net.Tensors.Z4, net._weights, net.Head.Y);
             if (training)
             {
                 _head.Training(state, seed);
@@ -81,10 +81,10 @@ internal sealed class FusedNetwork : CudaNetwork
             using (session.OpenBranch())
             {
                 _head.AddUp();
-                _hidden.BackwardWeights(net.Tensors.Z4, net.Head.DY, _gradient);
+                _hidden.BackwardWeights(net.Tensors.Z4, net.Head.DY, net._gradient);
             }
 
-            _hidden.BackwardData(_weights, net.Head.DY);
+            _hidden.BackwardData(net._weights, net.Head.DY);
             _convs.Backward();
             session.Join();
         }

@@ -12,7 +12,7 @@ namespace CudnnDigits.Cuda.Fused;
 internal sealed class FusedTensors(
     CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, DeviceTensor x, int batch, bool training)
 {
-    /// <summary>Elements of one layer's coefficients: six rows of 64, as native/kernels/fused/tile.cuh has them.</summary>
+    /// <summary>Elements of one layer's coefficients: six rows of 64, as native/kernels/fused/coefficients.cuh has them.</summary>
     public static readonly int CoefficientCount = KernelSource.Fused["coefficient_count"];
 
     /// <summary>Sums of products of what taps see: native/kernels/fused/batch_norm.cuh says which stands where.</summary>

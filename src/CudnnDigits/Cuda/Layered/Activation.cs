@@ -14,7 +14,8 @@ internal sealed class Activation(CudaSession session, int n, Shape shape, Dropou
 
     private const int Lanes = 32;
 
-    private readonly string _forward = "activation_forward" + session.KernelSuffix, _backward = "activation_backward" + session.KernelSuffix;
+    private readonly string _forward = "activation_forward" + session.KernelSuffix;
+    private readonly string _backward = "activation_backward" + session.KernelSuffix;
 
     private int Chunks => Math.Min((n * shape.H * shape.W + Lanes - 1) / Lanes, MostSums);
 

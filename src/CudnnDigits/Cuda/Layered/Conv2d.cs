@@ -45,13 +45,13 @@ internal sealed unsafe class Conv2d : IConvolution
 
         _forward = Choose(
             "forward", ForwardNames,
-            (d, count, returned, results) => cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, d, y, count, returned, results),
+            (d, count, returned, found) => cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, d, y, count, returned, found),
             (d, algorithm, bytes) => cudnnGetConvolutionForwardWorkspaceSize(handle, x, w, d, y, algorithm, bytes));
         if (training && plan.Input.C > 1)
         {
             _backwardData = Choose(
                 "backward data", DataNames,
-                (d, count, returned, results) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, results),
+                (d, count, returned, found) => cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, d, x, count, returned, found),
                 (d, algorithm, bytes) => cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, d, x, algorithm, bytes));
         }
 
@@ -59,7 +59,7 @@ internal sealed unsafe class Conv2d : IConvolution
         {
             _backwardWeights = Choose(
                 "backward weights", WeightsNames,
-                (d, count, returned, results) => cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, d, w, count, returned, results),
+                (d, count, returned, found) => cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, d, w, count, returned, found),
                 (d, algorithm, bytes) => cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x, y, d, w, algorithm, bytes));
         }
 

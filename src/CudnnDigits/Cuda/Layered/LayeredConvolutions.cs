@@ -39,8 +39,8 @@ internal sealed class LayeredConvolutions
     }
 
     /// <summary>What batch norm leaves for the backward pass, layer by layer, then what one call after another uses.</summary>
-    public long WorkspaceBytes =>
-        _reserves.Sum() + _blocks.Select(block => Math.Max(block.Conv.WorkspaceBytes, block.Norm?.WorkspaceBytes ?? 0)).DefaultIfEmpty().Max();
+    public long WorkspaceBytes => _reserves.Sum()
+        + _blocks.Select(block => Math.Max(block.Conv.WorkspaceBytes, block.Norm?.WorkspaceBytes ?? 0)).DefaultIfEmpty().Max();
 
     /// <summary>What computes each convolution, by their names.</summary>
     public IReadOnlyDictionary<string, string> Algorithms =>
@@ -63,28 +63,28 @@ internal sealed class LayeredConvolutions
         DeviceTensor shared = Shared(workspace);
         for (int i = 0; i < _blocks.Length; i++)
         {
-            (IConvolution conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
+            (Block block, ConvTensors t) = (_blocks[i], _blocks[i].Tensors);
             (DeviceTensor Weights, DeviceTensor Bias)? folded = training ? null : t.Folded;
             DeviceTensor normal = folded is null ? t.Normal : t.Y;
             DeviceTensor? bias = folded?.Bias ?? (t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null);
-            conv.Forward(t.X, folded?.Weights ?? _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
+            block.Conv.Forward(t.X, folded?.Weights ?? _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
             if (training)
             {
-                norm?.Training(t.Y, normal, t.Norm!.Value, shared, Reserve(workspace, i));
+                block.Norm?.Training(t.Y, normal, t.Norm!.Value, shared, Reserve(workspace, i));
             }
             else if (folded is null)
             {
-                norm?.Prediction(t.Y, normal, t.Norm!.Value);
+                block.Norm?.Prediction(t.Y, normal, t.Norm!.Value);
             }
 
-            if (onePass is not null)
+            if (block.OnePass is not null)
             {
-                onePass.Forward(state, normal, bias, t.Z, training);
+                block.OnePass.Forward(state, normal, bias, t.Z, training);
                 continue;
             }
 
-            pool?.Forward(normal, t.Pooled);
-            activation.Forward(state, pool is null ? normal : t.Pooled, bias, t.Z, training);
+            block.Pool?.Forward(normal, t.Pooled);
+            block.Activation.Forward(state, block.Pool is null ? normal : t.Pooled, bias, t.Z, training);
         }
     }
 
@@ -96,16 +96,16 @@ internal sealed class LayeredConvolutions
         DeviceTensor shared = Shared(workspace);
         for (int i = _blocks.Length - 1; i >= 0; i--)
         {
-            (IConvolution conv, BatchNorm2d? norm, MaxPool2d? pool, Activation activation, PooledActivation? onePass, ConvTensors t) = _blocks[i];
+            (Block block, ConvTensors t) = (_blocks[i], _blocks[i].Tensors);
             DeviceTensor? sums = t.Plan.Conv.Bias ? _net.Sums : null, dBias = t.Plan.Conv.Bias ? p.Gradient(t.Plan.Conv.BiasName) : null;
-            if (onePass is not null)
+            if (block.OnePass is not null)
             {
-                onePass.Backward(t.Normal, t.Z, gradient, other, sums, dBias);
+                block.OnePass.Backward(t.Normal, t.Z, gradient, other, sums, dBias);
             }
             else
             {
-                activation.Backward(t.Z, gradient, sums, dBias);
-                pool?.Backward(t.Pooled, gradient, t.Normal, other);
+                block.Activation.Backward(t.Z, gradient, sums, dBias);
+                block.Pool?.Backward(t.Pooled, gradient, t.Normal, other);
             }
 
             if (t.Plan.Pool is not null)
@@ -113,16 +113,16 @@ internal sealed class LayeredConvolutions
                 (gradient, other) = (other, gradient);
             }
 
-            if (norm is not null)
+            if (block.Norm is not null)
             {
-                norm.Backward(t.Y, gradient, other, t.Norm!.Value, shared, Reserve(workspace, i));
+                block.Norm.Backward(t.Y, gradient, other, t.Norm!.Value, shared, Reserve(workspace, i));
                 (gradient, other) = (other, gradient);
             }
 
-            conv.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Conv.WeightName), shared);
+            block.Conv.BackwardWeights(t.X, gradient, p.Gradient(t.Plan.Conv.WeightName), shared);
             if (i > 0)
             {
-                conv.BackwardData(p.Operand(t.Plan.Conv.WeightName), gradient, other, shared);
+                block.Conv.BackwardData(p.Operand(t.Plan.Conv.WeightName), gradient, other, shared);
                 (gradient, other) = (other, gradient);
             }
         }
