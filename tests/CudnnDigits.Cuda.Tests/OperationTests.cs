@@ -194,6 +194,59 @@ public partial class OperationTests
         float[] Sums(int count, Func<int, int, double> value) => [.. Enumerable.Range(0, count).Select(at => (float)Enumerable.Range(0, n).Sum(i => value(i, at)))];
     });
 
+    /// <summary>The end of a network without a hidden layer that the other kernel takes, against its definition in double.</summary>
+    [Theory]
+    [InlineData(Precision.Fp32, 1, 0)]
+    [InlineData(Precision.Fp32, 64, 0.1)]
+    [InlineData(Precision.Fp32, 1500, 0.9)] // more than one sample per warp
+    [InlineData(Precision.Bf16, 64, 0.1)]
+    public void Head_that_begins_with_the_logits(Precision precision, int n, double smoothing) => DeviceLab.Run(precision, lab =>
+    {
+        const int Classes = 10;
+        NetworkSpec network = new("regression", new Shape(1, 28, 28), [new FlattenLayer("flatten"), new LinearLayer("fc1", 784, Classes)]);
+        DeviceArena arena = new();
+        LayeredNetwork net = new(lab.Session, arena, network, n, training: true, ownKernels: false);
+        HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, n, training: true);
+        arena.Allocate(lab.Session.Context.Handles);
+        lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
+        NetworkWeights weights = Initializer.Create(network, 1);
+        Values(Precision.Fp32, 5, Classes).CopyTo(weights["fc1.bias"]);
+        weights["fc1.bias"][3] += 40; // far from the others: probabilities of 1 and next to 0
+        net.Parameters.Load(lab.Session.Stream, weights, new OptimizerState(network));
+
+        float[] y = Values(Precision.Fp32, 6, n * Classes), logits = [.. y.Select((value, i) => value + weights["fc1.bias"][i % Classes])];
+        byte[] labels = [.. Enumerable.Range(0, n).Select(i => (byte)(i * 7 % Classes))];
+        double[] gradient = new double[n * Classes];
+        double loss = 0;
+        long correct = 0;
+        for (int i = 0; i < n; i++)
+        {
+            double[] z = [.. logits.Skip(i * Classes).Take(Classes).Select(value => (double)value)];
+            double most = z.Max(), logSum = most + Math.Log(z.Sum(value => Math.Exp(value - most)));
+            for (int c = 0; c < Classes; c++)
+            {
+                double target = (c == labels[i] ? 1 - (double)(float)smoothing : 0) + (float)smoothing / (double)Classes;
+                loss += target * (logSum - z[c]);
+                gradient[i * Classes + c] = (Math.Exp(z[c] - logSum) - target) / n;
+            }
+
+            correct += z[labels[i]] == most ? 1 : 0;
+        }
+
+        lab.Upload(y, tensors.Y);
+        DeviceTensor state = lab.State(n, labels: labels, smoothing: (float)smoothing);
+        Head head = CudnnDigits.Cuda.Common.Head.Make(lab.Session, tensors, n, parts: 1);
+        head.Training(state, Seed);
+        head.AddUp();
+        Close(Precision.Fp32, logits, lab.Download(tensors.Logits), "logits");
+        Close(precision, Array.ConvertAll(gradient, value => (float)value), lab.Download(tensors.DY), "dY");
+        float[] bias = [.. Enumerable.Range(0, Classes).Select(c => (float)Enumerable.Range(0, n).Sum(i => gradient[i * Classes + c]))];
+        Close(Precision.Fp32, bias, lab.Download(net.Parameters.Gradient("fc1.bias")), "d bias");
+        StepState sums = lab.Download<StepState>(state);
+        Assert.Equal(loss, sums.Loss, loss * 1e-6);
+        Assert.Equal(correct, sums.Correct);
+    });
+
     [Theory]
     [InlineData(0, 0, 0.9)]
     [InlineData(0, 30, 0.5)] // far more than anyone takes: each parameter loses a tenth

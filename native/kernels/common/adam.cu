@@ -27,8 +27,7 @@ struct AdamUpdate {
     float *w;
     const float *dw;
     const bfloat16 *dw16;
-    float *m;
-    float *v;
+    float *m, *v;
     bfloat16 *w16;
     const Places *places;
     int first, end, count, narrow;

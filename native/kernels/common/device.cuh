@@ -22,7 +22,8 @@ alignas(16) extern __shared__ unsigned char dynamic_shared_memory[];
 template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address) { return reinterpret_cast<T *>(address); }
 
 // A kernel for blocks of so many threads; where it is said, of which so many shall fit on a multiprocessor. Its name must be no device
-// function's: nvcc would call the kernel, and refuse to.
+// function's: nvcc would call the kernel, and refuse to. It is launched with one struct, by value: the struct of that name in
+// src/CudnnDigits/Cuda has the same fields in the same order.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 // A kernel for each type that activations have, from the device function of its name.

@@ -29,6 +29,16 @@ template <typename T> struct alignas(4 * sizeof(T)) Four { T v[4]; };
 // The nearest integer, |x| < 2^22: adding 1.5 · 2^23 leaves no bits for a fraction.
 DEVICE_INLINE float nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
+// The first coefficient is that of the highest power.
+template <int N> DEVICE_INLINE float polynomial(float x, const float (&coefficients)[N]) {
+    float sum = coefficients[0];
+#pragma unroll
+    for (int i = 1; i < N; ++i) {
+        sum = fused_multiply_add(sum, x, coefficients[i]);
+    }
+    return sum;
+}
+
 // e^x for x <= 0, as softmax needs it: 2^n · e^r with |r| <= ln 2 / 2, Taylor to r^7 (next term below 6e-9).
 DEVICE_INLINE float exp_nonpositive(float x) {
     if (!(x > -87.0f)) {
@@ -37,12 +47,8 @@ DEVICE_INLINE float exp_nonpositive(float x) {
     const float n = nearest(x * 1.44269504f);
     float r = fused_multiply_add(n, -0.693145752f, x); // ln 2 in two parts, the first exact in 16 bits
     r = fused_multiply_add(n, -1.42860677e-6f, r);
-    float sum = 1.0f / 5040;
-    const float terms[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
-    for (int i = 0; i < 7; ++i) {
-        sum = fused_multiply_add(sum, r, terms[i]);
-    }
-    return sum * bits_float((unsigned)((int)n + 127) << 23);
+    const float power = polynomial(r, {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f});
+    return power * bits_float((unsigned)((int)n + 127) << 23);
 }
 
 // ln x for normal x > 0: e · ln 2 + 2 artanh((m − 1) / (m + 1)) with m between 1/√2 and √2, to s^9 (next term below 1e-9).
@@ -55,11 +61,7 @@ DEVICE_INLINE float log_positive(float x) {
         ++exponent;
     }
     const float s = (m - 1) / (m + 1), z = s * s;
-    float sum = 1.0f / 9;
-    sum = fused_multiply_add(sum, z, 1.0f / 7);
-    sum = fused_multiply_add(sum, z, 1.0f / 5);
-    sum = fused_multiply_add(sum, z, 1.0f / 3);
-    const float log_m = fused_multiply_add(2 * s * z, sum, 2 * s);
+    const float log_m = fused_multiply_add(2 * s * z, polynomial(z, {1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3}), 2 * s);
     return fused_multiply_add((float)exponent, 0.693147181f, log_m);
 }
 
@@ -69,18 +71,9 @@ DEVICE_INLINE void sin_cos(float x, float *sine, float *cosine) {
     float r = fused_multiply_add(quarter, -1.5703125f, x); // π/2 in two parts, the first exact in 8 bits
     r = fused_multiply_add(quarter, -4.83826794e-4f, r);
     const float z = r * r;
-    float s = -1.0f / 39916800;
-    s = fused_multiply_add(s, z, 1.0f / 362880);
-    s = fused_multiply_add(s, z, -1.0f / 5040);
-    s = fused_multiply_add(s, z, 1.0f / 120);
-    s = fused_multiply_add(s, z, -1.0f / 6);
-    s = fused_multiply_add(s * z, r, r);
-    float c = -1.0f / 3628800;
-    c = fused_multiply_add(c, z, 1.0f / 40320);
-    c = fused_multiply_add(c, z, -1.0f / 720);
-    c = fused_multiply_add(c, z, 1.0f / 24);
-    c = fused_multiply_add(c, z, -0.5f);
-    c = fused_multiply_add(c, z, 1.0f);
+    const float odd = polynomial(z, {-1.0f / 39916800, 1.0f / 362880, -1.0f / 5040, 1.0f / 120, -1.0f / 6});
+    const float s = fused_multiply_add(odd * z, r, r);
+    const float c = polynomial(z, {-1.0f / 3628800, 1.0f / 40320, -1.0f / 720, 1.0f / 24, -0.5f, 1.0f});
     const int turn = (int)quarter & 3;
     const float a = turn & 1 ? c : s, b = turn & 1 ? s : c;
     *sine = turn & 2 ? -a : a;

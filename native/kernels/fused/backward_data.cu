@@ -57,7 +57,7 @@ template <int Out, bool Pooled> struct BackwardDataOf14 {
             }
             of_below.fetch(p.below + (long long)n * (196 * Out), share.made);
         };
-        tile.clear();
+        clear(tile.data, tile.elements);
         conv.weights.load(p.turned);
         wait_for_kernel_before();
         prepare(share.image, below);
@@ -104,11 +104,10 @@ KERNEL(256, 2) conv2_backward_data(Conv2BackwardData p) {
     const auto fetch_du2 = [&](int n) {
         fetch_rows<Tile<14, 32>>(next_du2, p.du2 + (long long)n * (196 * 32), {filled.first / 2, filled.end / 2});
     };
-    tile.clear();
-    image.clear();
+    clear(tile.data, tile.elements + image.elements);
     wait_for_kernel_before();
     of_layer2.load(p.coefficients2);
-    of_layer1.load(device_pointer<const float>(p.norm1.coefficients));
+    of_layer1.load(p.norm1.coefficients);
     copy_first_weights(weights1, p.w1);
     ImageTile::Piece next = image.load(p.x + (long long)share.image * 784);
     fetch_du2(share.image);

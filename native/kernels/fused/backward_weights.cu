@@ -55,16 +55,11 @@ template <int Side, int In, int Out> struct BackwardWeights {
     // To partial (blocks · chunks, Out, 3, 3, In).
     DEVICE_INLINE void store(float *partial) const {
         float *to = partial + ((long long)blockIdx.x * chunks + chunk()) * (Out * taps * In);
-        const int g = lane() >> 2, t = lane() & 3;
 #pragma unroll
         for (int tap = 0; tap < taps; ++tap) {
 #pragma unroll
             for (int r = 0; r < rows; ++r) {
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    const int out = first_out() + 16 * r + g + 8 * i, in = first_in() + 2 * t;
-                    *reinterpret_cast<Two *>(to + (out * taps + tap) * In + in) = {{sums[tap][r][2 * i], sums[tap][r][2 * i + 1]}};
-                }
+                store_tap<In>(to, first_out() + 16 * r, tap, first_in(), sums[tap][r]);
             }
         }
     }
@@ -87,8 +82,7 @@ KERNEL(256, 1) conv4_backward_weights(ConvBackwardWeights p) {
     prepare((int)blockIdx.x);
     of_layer4.load(p.coefficients);
     of_layer3.load(p.coefficients_below);
-    dy.clear();
-    input.clear();
+    clear(dy.data, dy.elements + input.elements);
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         wait_for_copies();
         __syncthreads();
@@ -115,8 +109,7 @@ KERNEL(256, 2) conv3_backward_weights(ConvBackwardWeights p) {
     fetch_du3((int)blockIdx.x);
     of_layer3.load(p.coefficients);
     of_layer2.load(p.coefficients_below);
-    dy.clear();
-    input.clear();
+    clear(dy.data, dy.elements + input.elements);
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         const long long at = (long long)n * (196 * 64);
         __syncthreads();
@@ -153,9 +146,7 @@ KERNEL(256, 1) conv2_backward_weights(Conv2BackwardWeights p) {
     of_layer2.load(p.coefficients2);
     of_layer1.load(p.coefficients1);
     copy_first_weights(weights1, p.w1);
-    dy.clear();
-    input.clear();
-    image.clear();
+    clear(dy.data, dy.elements + input.elements + image.elements);
     __syncthreads();
     image.fill(next);
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {

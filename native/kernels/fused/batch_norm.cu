@@ -7,11 +7,10 @@ PUBLISH(coefficient_count, 6 * 64)
 KERNEL(64) batch_norm_running(BatchNormRunning p) {
     const int c = (int)threadIdx.x;
     if (c < p.channels) {
-        float *coefficients = device_pointer<float>(p.norm.coefficients) + c;
-        const double variance = device_pointer<const float>(p.norm.running_variance)[c];
-        const double a = device_pointer<const float>(p.norm.gamma)[c] / square_root(variance + epsilon);
+        float *coefficients = p.norm.coefficients + c;
+        const double variance = p.norm.running_variance[c];
+        const double a = p.norm.gamma[c] / square_root(variance + epsilon);
         coefficients[scale] = (float)a;
-        coefficients[shift] =
-            (float)(device_pointer<const float>(p.norm.beta)[c] - a * device_pointer<const float>(p.norm.running_mean)[c]);
+        coefficients[shift] = (float)(p.norm.beta[c] - a * p.norm.running_mean[c]);
     }
 }

@@ -7,18 +7,14 @@
 
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
 
-// One layer's, by value; addresses as integers. FusedBatchNorm in C# has the same fields in the same order.
+// One layer's, by value. FusedBatchNorm in C# has the same fields in the same order.
 struct BatchNorm {
-    unsigned long long partial;          // (blocks, sums) f32
-    unsigned long long arrived;          // u32, blocks that have left their sums: 0 before a launch and after it
-    unsigned long long coefficients;     // f32
-    unsigned long long gamma;            // (channels) f32, and so are the others
-    unsigned long long beta;             //
-    unsigned long long running_mean;     //
-    unsigned long long running_variance; //
-    unsigned long long d_gamma;          //
-    unsigned long long d_beta;           //
-    double values;                       // of one channel
+    float *partial;    // (blocks, sums)
+    unsigned *arrived; // blocks that have left their sums: 0 before a launch and after it
+    float *coefficients;
+    const float *gamma, *beta; // (channels), and so are the next four
+    float *running_mean, *running_variance, *d_gamma, *d_beta;
+    double values; // of one channel
 };
 
 // Where the sum of p_j · p_k over all windows of the input stands: p_0 … p_8 are what the taps see, p_9 is 1.
@@ -71,10 +67,10 @@ DEVICE_INLINE void add_rows(const float *partial, int rows, double *totals, doub
 // thread, which a barrier has set free.
 template <int Count, int Threads = image_threads>
 DEVICE_INLINE bool add_up_in_last_block(const BatchNorm &norm, double *totals, double *scratch) {
-    if (!is_last_block(device_pointer<unsigned>(norm.arrived))) {
+    if (!is_last_block(norm.arrived)) {
         return false;
     }
-    add_rows<Count, Threads>(device_pointer<const float>(norm.partial), (int)gridDim.x, totals, scratch);
+    add_rows<Count, Threads>(norm.partial, (int)gridDim.x, totals, scratch);
     return true;
 }
 
@@ -89,18 +85,17 @@ struct ForwardCoefficients {
 };
 
 DEVICE_INLINE Affine load_affine(const BatchNorm &norm, int channel) {
-    return {device_pointer<const float>(norm.gamma)[channel], device_pointer<const float>(norm.beta)[channel],
-            device_pointer<const float>(norm.running_mean)[channel], device_pointer<const float>(norm.running_variance)[channel]};
+    return {norm.gamma[channel], norm.beta[channel], norm.running_mean[channel], norm.running_variance[channel]};
 }
 
 DEVICE_INLINE ForwardCoefficients load_forward(const BatchNorm &norm, int channel) {
-    const float *coefficients = device_pointer<const float>(norm.coefficients) + channel;
+    const float *coefficients = norm.coefficients + channel;
     return {coefficients[scale], coefficients[mean], coefficients[inverse_deviation]};
 }
 
 // The batch's mean and variance of one channel to coefficients, and into the running ones.
 DEVICE_INLINE void use_statistics(const BatchNorm &norm, const Affine &affine, double average, double variance, int channel) {
-    float *coefficients = device_pointer<float>(norm.coefficients) + channel;
+    float *coefficients = norm.coefficients + channel;
     variance = variance > 0 ? variance : variance != variance ? variance : 0;
     const double inverse = 1 / square_root(variance + epsilon);
     const double a = affine.gamma * inverse;
@@ -108,8 +103,8 @@ DEVICE_INLINE void use_statistics(const BatchNorm &norm, const Affine &affine, d
     coefficients[shift] = (float)(affine.beta - a * average);
     coefficients[mean] = (float)average;
     coefficients[inverse_deviation] = (float)inverse;
-    device_pointer<float>(norm.running_mean)[channel] = (float)((1 - momentum) * affine.running_mean + momentum * average);
-    device_pointer<float>(norm.running_variance)[channel] =
+    norm.running_mean[channel] = (float)((1 - momentum) * affine.running_mean + momentum * average);
+    norm.running_variance[channel] =
         (float)((1 - momentum) * affine.running_variance + momentum * variance * (norm.values / (norm.values - 1)));
 }
 
@@ -121,12 +116,12 @@ struct BackwardCoefficients {
 // dγ, dβ and what dY takes from y, given the sums of du and of du · y of one channel.
 DEVICE_INLINE BackwardCoefficients use_gradients(const BatchNorm &norm, const ForwardCoefficients &forward, double du, double du_y,
                                                  int channel) {
-    float *coefficients = device_pointer<float>(norm.coefficients) + channel;
+    float *coefficients = norm.coefficients + channel;
     const double a = forward.scale, average = forward.mean, inverse = forward.inverse_deviation;
     const double d_gamma = inverse * (du_y - average * du), b = -a * inverse * d_gamma / norm.values;
     const BackwardCoefficients backward = {(float)b, (float)(-a * du / norm.values - b * average)};
-    device_pointer<float>(norm.d_beta)[channel] = (float)du;
-    device_pointer<float>(norm.d_gamma)[channel] = (float)d_gamma;
+    norm.d_beta[channel] = (float)du;
+    norm.d_gamma[channel] = (float)d_gamma;
     coefficients[from_y] = backward.from_y;
     coefficients[constant] = backward.constant;
     return backward;

@@ -114,6 +114,15 @@ DEVICE_INLINE FourChannels relu_by_pixel(const float (&u)[4]) {
 
 DEVICE_INLINE float element(const FourChannels &four, int i) { return i & 1 ? high_half(four.w[i / 2]) : low_half(four.w[i / 2]); }
 
+// Sums of sixteen output channels and eight input channels, as products leave them, to one tap of a gradient (Out, 3, 3, In).
+template <int In> DEVICE_INLINE void store_tap(float *gradient, int first_out, int tap, int first_in, const float (&sums)[4]) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const int out = first_out + (lane() >> 2) + 8 * i, in = first_in + 2 * (lane() & 3);
+        *reinterpret_cast<Two *>(gradient + (out * taps + tap) * In + in) = {{sums[2 * i], sums[2 * i + 1]}};
+    }
+}
+
 // Two sums per channel over all images of a block.
 struct ChannelSums {
     float first[4] = {}, second[4] = {};
@@ -163,7 +172,7 @@ struct ChannelSums {
             for (int w = channel / 16; w < warps; w += groups) {
                 sum += of_warps[w][which][channel % 16];
             }
-            device_pointer<float>(norm.partial)[(long long)blockIdx.x * 2 * Channels + i] = sum;
+            norm.partial[(long long)blockIdx.x * 2 * Channels + i] = sum;
         }
         // The tiles are no longer needed once all threads have come to the barrier in there.
         return add_up_in_last_block<2 * Channels, Threads>(norm, totals, reinterpret_cast<double *>(dynamic_shared_memory));

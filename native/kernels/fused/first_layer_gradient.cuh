@@ -49,7 +49,7 @@ struct FirstLayerGradient {
             for (int w = channel / 16; w < warps; w += 2) {
                 sum += of_warps[w][channel % 16][i % 16];
             }
-            device_pointer<float>(norm1.partial)[(long long)blockIdx.x * count + i] = sum;
+            norm1.partial[(long long)blockIdx.x * count + i] = sum;
         }
         const double window = moments[threadIdx.x % Moments::count];
         const ForwardCoefficients forward = load_forward(norm1, (int)threadIdx.x % 32);

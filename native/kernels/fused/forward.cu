@@ -40,8 +40,7 @@ KERNEL(256, 2) conv2_forward(Conv2Forward p) {
     Convolution<28, 32, 32> conv;
     conv.weights.load(p.w2);
     copy_first_weights(weights1, p.w1);
-    tile.clear();
-    image.clear();
+    clear(tile.data, tile.elements + image.elements);
     wait_for_kernel_before();
     of_layer1.load(p.coefficients1);
     ImageTile::Piece next = image.load(p.x + (long long)share.image * 784);
@@ -77,7 +76,7 @@ KERNEL(256, 2) conv3_forward(Conv3Forward p) {
     };
     Convolution<14, 32, 64> conv;
     conv.weights.load(p.w3);
-    tile.clear();
+    clear(tile.data, tile.elements);
     wait_for_kernel_before();
     prepare(share.image);
     const Digits digits(p.state);
@@ -115,7 +114,7 @@ KERNEL(256, 1) conv4_forward(Conv4Forward p) {
     const Share share = share_of<Tile<14, 64>>(p.samples);
     Convolution<14, 64, 64> conv;
     conv.weights.load(p.w4);
-    tile.clear();
+    clear(tile.data, tile.elements);
     wait_for_kernel_before();
     fetch_rows<Tile<14, 64>>(next_y3, p.y3 + (long long)share.image * (196 * 64), share.read);
     of_layer3.load(p.coefficients3);

@@ -26,7 +26,9 @@ KERNEL(256, 4) gather_window_moments(GatherWindowMoments p) {
     const int g = lane() >> 2, t = lane() & 3;
     float sums[2][4] = {};
     picture.clear();
-    image.clear();
+    for (int i = (int)threadIdx.x; i < image.elements; i += image_threads) {
+        image.data[i] = {0};
+    }
     wait_for_kernel_before();
     __syncthreads();
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
@@ -70,7 +72,7 @@ KERNEL(256, 4) gather_window_moments(GatherWindowMoments p) {
         for (int w = 0; threadIdx.x < Moments::rows * Moments::columns && w < image_warps; ++w) {
             sum += of_warps[w][threadIdx.x];
         }
-        device_pointer<float>(p.norm1.partial)[blockIdx.x * Moments::count + threadIdx.x] = sum;
+        p.norm1.partial[blockIdx.x * Moments::count + threadIdx.x] = sum;
     }
 
     __shared__ double totals[Moments::count], scratch[1024];

@@ -12,7 +12,7 @@ template <int Channels> struct MaskedGradient {
     DEVICE_INLINE static int first_channel() { return warp() % (Channels / 16) * 16 + 4 * (lane() & 3); }
 
     DEVICE_INLINE void load(const BatchNorm &norm) {
-        const float *coefficients = device_pointer<const float>(norm.coefficients) + first_channel();
+        const float *coefficients = norm.coefficients + first_channel();
         scale_of = *reinterpret_cast<const Four16 *>(coefficients + scale);
         shift_of = *reinterpret_cast<const Four16 *>(coefficients + shift);
     }

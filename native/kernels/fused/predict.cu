@@ -100,12 +100,8 @@ KERNEL(256, 1) predict_features(PredictFeatures p) {
     __shared__ SharedCoefficients of_layer1;
     __shared__ bfloat16 weights1[32 * taps];
     copy_first_weights(weights1, p.w1);
-    first.clear();
-    image.clear();
-    for (int i = 0; i < p.at_once; ++i) {
-        second(i).clear();
-        third(i).clear();
-    }
+    clear(first.data, first.elements + image.elements);
+    clear(pooled, p.at_once * (Pooled::elements + Deep::elements));
     wait_for_kernel_before();
     of_layer1.load(p.coefficients1);
     for (int n = (int)blockIdx.x * p.at_once; n < p.samples; n += (int)gridDim.x * p.at_once) {

@@ -18,6 +18,12 @@ template <int Elements, int Threads = image_threads> DEVICE_INLINE void fetch(bf
     }
 }
 
+template <int Threads = image_threads> DEVICE_INLINE void clear(bfloat16 *data, int elements) {
+    for (int i = (int)threadIdx.x; i < elements / 8; i += Threads) {
+        store_octet(data + 8 * i, {{0, 0, 0, 0}});
+    }
+}
+
 // Rows of an image, first … end - 1.
 struct Rows {
     unsigned first, end;
@@ -62,12 +68,6 @@ template <int Side, int Channels> struct Tile {
     // Row and column count from the border: the image begins at (1, 1).
     DEVICE_INLINE bfloat16 *at(int row, int column) const { return data + (row * columns + column) * pitch; }
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const { return at(row, column) + channel; }
-
-    DEVICE_INLINE void clear() const {
-        for (int i = (int)threadIdx.x; i < elements / 8; i += image_threads) {
-            store_octet(data + 8 * i, {{0, 0, 0, 0}});
-        }
-    }
 };
 
 // Which images a block of a grid takes, one after another, and which of their rows it makes: all; or half of them where the grid is twice
@@ -92,12 +92,6 @@ struct ImageTile {
     static constexpr int elements = 30 * columns + 4; // whole units of 16 bytes
 
     bfloat16 *data;
-
-    template <int Threads = image_threads> DEVICE_INLINE void clear() const {
-        for (int i = (int)threadIdx.x; i < elements; i += Threads) {
-            data[i] = {0};
-        }
-    }
 
     DEVICE_INLINE void set(int row, int column, bfloat16 value) const { data[(row + 1) * columns + column + 1] = value; }
 

@@ -2,7 +2,6 @@
 #include "../common/dropout.cuh"
 #include "../common/warp.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct ActivationForward {
     const StepState *state;
     const T *y;

@@ -4,7 +4,6 @@
 // 2, width + 2 padding - 2, channels), weights (channels, 3, 3); 256 is a multiple of channels / 4.
 #include "../common/numbers.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct FirstConvolutionForward {
     const T *x, *w;
     T *y;

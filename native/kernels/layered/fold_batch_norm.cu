@@ -2,7 +2,6 @@
 // bias. Thread per weight; weights (channels, of_channel).
 #include "../common/numbers.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct FoldBatchNorm {
     const float *w, *gamma, *beta, *mean, *variance;
     double epsilon;

@@ -3,7 +3,6 @@
 // other.
 #include "../common/dropout.cuh"
 
-// What each kernel is launched with, by value. The struct of the same name in src/CudnnDigits/Cuda has the same fields in the same order.
 template <typename T> struct PoolActivationForward {
     const StepState *state;
     const T *x;

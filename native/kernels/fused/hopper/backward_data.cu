@@ -92,7 +92,7 @@ KERNEL(512, 1) conv2_backward_data(Conv2BackwardData p) {
     wait_for_kernel_before();
     fetch_next((int)blockIdx.x);
     of_layer2.load<convolution_threads>(p.coefficients2);
-    of_layer1.load<convolution_threads>(device_pointer<const float>(p.norm1.coefficients));
+    of_layer1.load<convolution_threads>(p.norm1.coefficients);
     copy_first_weights<convolution_threads>(weights1, p.w1);
     __syncthreads();
     for_every_sample(

@@ -35,39 +35,36 @@ template <int In> struct WarpgroupWeights {
 
     // To partial (blocks, 64, 3, 3, In).
     DEVICE_INLINE void store(float *partial) const {
-        const int g = lane() >> 2, t = lane() & 3;
+        float *to = partial + (long long)blockIdx.x * (64 * taps * In);
 #pragma unroll
         for (int x = 0; x < 3; ++x) {
 #pragma unroll
             for (int strip = 0; strip < In / 8; ++strip) {
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    const int out = warp() % 4 * 16 + g + 8 * i, tap = 3 * warpgroup() + x, in = 8 * strip + 2 * t;
-                    *reinterpret_cast<Two *>(partial + (long long)blockIdx.x * (64 * taps * In) + (out * taps + tap) * In +
-                                             in) = {{sums[x][strip][2 * i], sums[x][strip][2 * i + 1]}};
-                }
+                store_tap<In>(to, warp() % 4 * 16, 3 * warpgroup() + x, 8 * strip, sums[x][strip]);
             }
         }
     }
 };
 
-// dY and the input of one sample.
-template <int In> struct GradientAndInput {
-    static constexpr int elements = GradientPlanes::elements + Planes<14, In, 64>::elements;
+// dY and the input of one sample; of what else they consist, both are told.
+template <class Gradient, class Input> struct GradientAndInput {
+    static constexpr int elements = Gradient::elements + Input::elements;
 
     bfloat16 *data;
 
-    DEVICE_INLINE GradientPlanes dy() const { return {data}; }
-    DEVICE_INLINE Planes<14, In, 64> input() const { return {data + GradientPlanes::elements}; }
+    template <class... More> DEVICE_INLINE Gradient dy(More... more) const { return {data, more...}; }
+    template <class... More> DEVICE_INLINE Input input(More... more) const { return {data + Gradient::elements, more...}; }
 };
 
 // partial (blocks, 64, 3, 3, In), from y and du and the y of the layer below. One of the two layers is pooled.
 template <int In, bool Pooled> struct BackwardWeightsOf14 {
+    using Tiles = GradientAndInput<GradientPlanes, Planes<14, In, 64>>;
+
     static constexpr int du_elements = Pooled ? 49 * 64 : 196 * 64;
-    static constexpr int elements = 2 * GradientAndInput<In>::elements + 196 * 64 + du_elements + 196 * In;
+    static constexpr int elements = 2 * Tiles::elements + 196 * 64 + du_elements + 196 * In;
 
     DEVICE_INLINE static void run(const ConvBackwardWeights &p) {
-        const Several<GradientAndInput<In>> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
+        const Several<Tiles> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
         bfloat16 *next_y = tiles.data + tiles.elements, *next_du = next_y + 196 * 64, *next_below = next_du + du_elements;
         __shared__ SharedCoefficients coefficients, coefficients_below;
         WarpgroupWeights<In> conv;
@@ -146,32 +143,24 @@ struct PairsOfRows {
 
     // To partial (blocks · 2, 32, 3, 3, 32): each of the two rows leaves its own.
     DEVICE_INLINE void store(float *partial) const {
-        const int g = lane() >> 2, t = lane() & 3, row = warp() % 4 / 2;
+        const int row = warp() % 4 / 2;
         float *to = partial + (2LL * blockIdx.x + row) * (32 * taps * 32);
 #pragma unroll
         for (int y = 0; y < 3; ++y) {
 #pragma unroll
             for (int strip = 0; strip < 4; ++strip) {
+                float own[4];
 #pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    const float(&above)[4] = sums[4 * y + strip], (&below)[4] = sums[4 * y + 4 + strip];
-                    const int out = warp() % 2 * 16 + g + 8 * i, tap = 3 * y + warpgroup(), in = 8 * strip + 2 * t;
-                    *reinterpret_cast<Two *>(to + (out * taps + tap) * 32 + in) = {
-                        {row == 0 ? above[2 * i] : below[2 * i], row == 0 ? above[2 * i + 1] : below[2 * i + 1]}};
+                for (int i = 0; i < 4; ++i) {
+                    own[i] = row == 0 ? sums[4 * y + strip][i] : sums[4 * y + 4 + strip][i];
                 }
+                store_tap<32>(to, warp() % 2 * 16, 3 * y + warpgroup(), 8 * strip, own);
             }
         }
     }
 };
 
-struct PairsOfRowsTiles {
-    static constexpr int elements = PairsOfRows::Gradient::elements + PairsOfRows::Input::elements;
-
-    bfloat16 *data;
-
-    DEVICE_INLINE PairsOfRows::Gradient dy(int first_row) const { return {data, first_row}; }
-    DEVICE_INLINE PairsOfRows::Input input(int first_row) const { return {data + PairsOfRows::Gradient::elements, first_row}; }
-};
+using PairsOfRowsTiles = GradientAndInput<PairsOfRows::Gradient, PairsOfRows::Input>;
 
 } // namespace
 

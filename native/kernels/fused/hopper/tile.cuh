@@ -109,12 +109,6 @@ template <class Tile, int Count = 2> struct Several {
     DEVICE_INLINE Tile of(int which) const { return {data + which * Tile::elements}; }
 };
 
-template <int Threads> DEVICE_INLINE void clear(bfloat16 *data, int elements) {
-    for (int i = (int)threadIdx.x; i < elements / 8; i += Threads) {
-        store_octet(data + 8 * i, {{0, 0, 0, 0}});
-    }
-}
-
 // Weights of a convolution as left factors of 64 by 16: for each row of the input that the rows made at once see, each of the window's
 // columns and sixteen channels. Row r at once has the weights of the window's row y where the input's is r + y, and zeros elsewhere. What a
 // lane has of a fragment (Weights, convolution.cuh) is what it has here, and channels of sums stand in the same order.

@@ -17,9 +17,7 @@ internal sealed class FusedDense(CudaSession session, FusedTensors tensors, int 
     private const int Filling = 8192, MostParts = 16;
 
     /// <summary>In how many parts y comes: sums over a share of the inputs each, which the head adds up.</summary>
-    public int Parts => PartsOf(n);
-
-    public static int PartsOf(int n) => Math.Clamp(Filling / n, 1, MostParts);
+    public int Parts { get; } = Math.Clamp(Filling / n, 1, MostParts);
 
     /// <summary>Rows of y in steps of up to so many samples: samples times parts, at most.</summary>
     public static long MostRows(int batch) => Math.Min((long)batch * MostParts, Math.Max(batch, Filling));

@@ -39,13 +39,12 @@ internal sealed class FusedNetwork : CudaNetwork
     public override DeviceTensor Logits => Head.Logits;
 
     public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) =>
-        new Layers(_session, this, batch, seed);
+        new Layers(_session, this, new FusedDense(_session, Tensors, batch), batch, seed);
 
-    private sealed class Layers(CudaSession session, FusedNetwork net, int batch, ulong seed) : ILayers
+    private sealed class Layers(CudaSession session, FusedNetwork net, FusedDense hidden, int batch, ulong seed) : ILayers
     {
         private readonly FusedConvolutions _convs = new(session, net.Tensors, seed, batch, net._warpgroups);
-        private readonly FusedDense _hidden = new(session, net.Tensors, batch);
-        private readonly Head _head = Common.Head.Make(session, net.Head, batch, FusedDense.PartsOf(batch));
+        private readonly Head _head = Common.Head.Make(session, net.Head, batch, hidden.Parts);
 
         public long WorkspaceBytes => 0;
 
@@ -64,7 +63,7 @@ internal sealed class FusedNetwork : CudaNetwork
                 _convs.Predict();
             }
 
-            _hidden.Forward(net.Tensors.Z4, net._weights, net.Head.Y);
+            hidden.Forward(net.Tensors.Z4, net._weights, net.Head.Y);
             if (training)
             {
                 _head.Training(state, seed);
@@ -81,10 +80,10 @@ internal sealed class FusedNetwork : CudaNetwork
             using (session.OpenBranch())
             {
                 _head.AddUp();
-                _hidden.BackwardWeights(net.Tensors.Z4, net.Head.DY, net._gradient);
+                hidden.BackwardWeights(net.Tensors.Z4, net.Head.DY, net._gradient);
             }
 
-            _hidden.BackwardData(net._weights, net.Head.DY);
+            hidden.BackwardData(net._weights, net.Head.DY);
             _convs.Backward();
             session.Join();
         }

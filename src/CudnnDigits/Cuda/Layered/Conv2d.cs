@@ -29,10 +29,7 @@ internal sealed unsafe class Conv2d : IConvolution
     private readonly Pass _forward;
     private readonly Pass? _backwardWeights, _backwardData;
 
-    /// <summary>
-    /// For training it needs the backward passes; of the first layer, that of the data is not needed. No algorithm may ask for more bytes
-    /// than the limit.
-    /// </summary>
+    /// <summary>No algorithm may ask for more bytes than the limit.</summary>
     public Conv2d(CudaSession session, CudaHandles handles, ConvPlan plan, int n, long workspaceLimit, bool training)
     {
         (_session, _cudnn) = (session, session.Cudnn);
@@ -47,7 +44,7 @@ internal sealed unsafe class Conv2d : IConvolution
             "forward", ForwardNames,
             (d, count, returned, found) => cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, d, y, count, returned, found),
             (d, algorithm, bytes) => cudnnGetConvolutionForwardWorkspaceSize(handle, x, w, d, y, algorithm, bytes));
-        if (training && plan.Input.C > 1)
+        if (training && plan.Input.C > 1) // nobody asks for the gradient of the input
         {
             _backwardData = Choose(
                 "backward data", DataNames,

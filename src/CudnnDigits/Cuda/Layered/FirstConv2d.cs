@@ -12,9 +12,7 @@ internal sealed class FirstConv2d(CudaSession session, ConvPlan plan, int n) : I
 {
     private const int Side = 3;
 
-    /// <summary>
-    /// So many fill an H200, each with the layer's weights in its threads' registers; and each leaves a row of sums of their gradients.
-    /// </summary>
+    /// <summary>So many fill an H200; each leaves a row of sums of the gradients of weights.</summary>
     private const int MostBlocks = 264;
 
     private static readonly int Threads = KernelSource.Common.Block("first_convolution_forward_f32").Threads;

@@ -91,27 +91,22 @@ internal sealed class LayeredNetwork : CudaNetwork
 
     public bool Trains { get; }
 
-    /// <summary>First to last.</summary>
     public List<ConvTensors> Convs { get; } = [];
 
     /// <summary>What is flattened: the input of the first dense layer.</summary>
     public DeviceTensor Features { get; }
 
-    /// <summary>The dense layers before <see cref="LastProduct"/>, first to last.</summary>
+    /// <summary>The dense layers before <see cref="LastProduct"/>.</summary>
     public List<DenseTensors> Denses { get; } = [];
 
     /// <summary>The dense layer whose product the head begins with.</summary>
     public LinearLayer LastProduct { get; }
 
-    /// <summary>From that product on.</summary>
     public HeadTensors Head { get; }
 
-    /// <summary>
-    /// Gradients of the convolutions' activations: each operation of the backward pass reads one of the two and may write the other.
-    /// </summary>
+    /// <summary>Gradients of activations: each operation of the backward pass reads one of the two and may write the other.</summary>
     public DeviceTensor GradientA { get; }
 
-    /// <summary>See <see cref="GradientA"/>.</summary>
     public DeviceTensor GradientB { get; }
 
     /// <summary>Partial sums of a bias gradient, (<see cref="Activation.MostSums"/>, C) f32.</summary>

@@ -17,7 +17,7 @@ internal sealed class PooledActivation(CudaSession session, int n, Shape input, 
     private readonly string _forward = "pool_activation_forward" + session.KernelSuffix;
     private readonly string _backward = "pool_activation_backward" + session.KernelSuffix;
 
-    /// <summary>Each has many windows, one after the other; the windows that there are, left-over rows and columns among them.</summary>
+    /// <summary>Each has many windows, one after the other, left-over rows and columns among them.</summary>
     private long Blocks
     {
         get
