@@ -46,7 +46,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         arena.Allocate(context.Handles, free =>
         {
             long fits = options.BatchSize - (arena.Bytes - free) / bytesPerSample - 1;
-            return fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or close other programs on the GPU" : "close other programs on the GPU";
+            return $"{(fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or " : "")}close other programs on the GPU";
         });
         step.SetWorkspace(_workspace);
         _session.UseBlasWorkspaces();
@@ -164,14 +164,24 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         MakeRoom(ref _predictionRows, rows.Length);
         UploadState(_net.PredictionState, _predictionRows.Begin(_session.Stream, _prediction, rows));
         CudaStep step = Prepare(BatchSize, training: false);
-        PutAverage();
+        DeviceTensor weights = _net.Parameters.W;
+        DeviceTensor? average = _net.Parameters.Average;
+        if (average is { } predicting)
+        {
+            _session.Stream.Copy(_net.Snapshot.Address, weights.Address, weights.Bytes);
+            PutWeights(predicting);
+        }
+
         step.PreparePrediction();
         for (int first = 0; first < rows.Length; first += BatchSize)
         {
             Run(step, training: false); // the last one filled up with its last row
         }
 
-        PutWeightsBack();
+        if (average is not null)
+        {
+            PutWeights(_net.Snapshot);
+        }
 
         _predictionRows.ReadLogits(_session.Stream, logits[..(rows.Length * DigitDataset.Classes)]);
     }
@@ -188,26 +198,10 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
 
     public void Dispose() => _session.Dispose();
 
-    /// <summary>Puts the average of the weights in their place, if there is one, until <see cref="PutWeightsBack"/>.</summary>
-    private void PutAverage()
+    private void PutWeights(DeviceTensor from)
     {
-        if (_net.Parameters.Average is { } average)
-        {
-            DeviceTensor weights = _net.Parameters.W;
-            _session.Stream.Copy(_net.Snapshot.Address, weights.Address, weights.Bytes);
-            _session.Stream.Copy(weights.Address, average.Address, weights.Bytes);
-            Adam.RoundWeights(_session, _net.Parameters);
-        }
-    }
-
-    private void PutWeightsBack()
-    {
-        if (_net.Parameters.Average is not null)
-        {
-            DeviceTensor weights = _net.Parameters.W;
-            _session.Stream.Copy(weights.Address, _net.Snapshot.Address, weights.Bytes);
-            Adam.RoundWeights(_session, _net.Parameters);
-        }
+        _session.Stream.Copy(_net.Parameters.W.Address, from.Address, _net.Parameters.W.Bytes);
+        Adam.RoundWeights(_session, _net.Parameters);
     }
 
     private void Run(CudaStep step, bool training)
@@ -288,7 +282,8 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
                 old?.Dispose();
             }
 
-            slot = other?.Dataset == data ? other : _session.Context.Handles.Make(handles => new ResidentDigits(handles, _session.Stream, data));
+            CudaHandles all = _session.Context.Handles;
+            slot = other?.Dataset == data ? other : all.Make(handles => new ResidentDigits(handles, _session.Stream, data));
         }
     }
 

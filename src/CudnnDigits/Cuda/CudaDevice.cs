@@ -143,7 +143,8 @@ internal static unsafe class CudaDevice
         string kernels = $"PTX {source.Version} for {source.Target} and newer, {source.Kernels.Count} kernels";
         return new CudaInfo(why, gpus, libraries, kernels, why is null ? [] : [.. NativeLibraries.Tried], why is null ? [] : driverAlone);
 
-        bool IsFused(NetworkSpec network) => !NetworkKind.Choose(gpus[0], DefaultPrecision(gpus[0]), network, CudaKernels.Auto).NeedsLibraries;
+        bool IsFused(NetworkSpec network) =>
+            !NetworkKind.Choose(gpus[0], DefaultPrecision(gpus[0]), network, CudaKernels.Auto).NeedsLibraries;
 
         static IEnumerable<CudaLibrary> Describe(string name, string? version) =>
             NativeLibraries.Loaded(name) is { } library ? [new CudaLibrary(name, version, library.Path)] : [];

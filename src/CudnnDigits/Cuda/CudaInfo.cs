@@ -2,7 +2,7 @@ using CudnnDigits.Cuda.Interop;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>One of NVIDIA's libraries: "cuda" (the driver), "cublas", "cudnn" or "nvtx", its version where it tells, and its file.</summary>
+/// <summary>One of NVIDIA's libraries: "cuda" (the driver), "cublas", "cudnn" or "nvtx", its version if it tells, and its file.</summary>
 internal sealed record CudaLibrary(string Name, string? Version, string Path);
 
 /// <summary>CUDA on this machine.</summary>

@@ -21,7 +21,7 @@ internal sealed class CudaStep : IDisposable
     private readonly Ema _ema;
     private DeviceTensor _workspace;
 
-    /// <summary>Makes a step whose handles are disposed of with it; without training options, it only predicts, images of a caller.</summary>
+    /// <summary>A step whose handles are disposed of with it; without training options, it only predicts, images of a caller.</summary>
     public CudaStep(CudaSession session, CudaHandles handles, CudaNetwork net, BackendOptions? training, int batch, long workspaceLimit)
     {
         (_session, Handles, _net, Batch) = (session, handles, net, batch);

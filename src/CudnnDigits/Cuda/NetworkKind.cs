@@ -8,7 +8,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>A way to run a network's layers. It is chosen once, in <see cref="Choose"/>; what it makes never asks which way it is.</summary>
+/// <summary>A way to run a network's layers, chosen once in <see cref="Choose"/>; what it makes never asks which way it is.</summary>
 internal readonly record struct NetworkKind
 {
     private readonly CudaKernels _kernels;
@@ -22,8 +22,8 @@ internal readonly record struct NetworkKind
     private static int MostShared => KernelSource.Fused["conv2_backward_weights_shared_bytes"] + (4 << 10);
 
     /// <summary>
-    /// How to run a network: as asked for, or the fastest way that can (docs/performance.md). It is an <see cref="InputException"/> if fused
-    /// kernels are asked for that cannot run this network here.
+    /// How to run a network: as asked for, or the fastest way that can (docs/performance.md). Throws an <see cref="InputException"/> if
+    /// fused kernels are asked for that cannot run this network here.
     /// </summary>
     public static NetworkKind Choose(CudaGpu gpu, Precision precision, NetworkSpec network, CudaKernels kernels)
     {

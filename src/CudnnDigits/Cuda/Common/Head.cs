@@ -15,10 +15,7 @@ internal abstract class Head
 
     private static readonly int Warps = KernelSource.Common.Block("head_training_f32").Threads / 32;
 
-    /// <param name="session">The device.</param>
-    /// <param name="tensors">Its tensors.</param>
-    /// <param name="n">Samples.</param>
-    /// <param name="parts">In how many parts the product comes: sums over a share of its inputs each.</param>
+    /// <summary>Makes a head for n samples, whose product comes in parts: sums over a share of its inputs each.</summary>
     protected Head(CudaSession session, HeadTensors tensors, int n, int parts) =>
         (Session, Tensors, N, Parts) = (session, tensors, n, parts);
 
@@ -37,12 +34,9 @@ internal abstract class Head
         tensors.Hidden is { } hidden ? new HiddenHead(session, tensors, hidden, n, parts) : new LogitHead(session, tensors, n, parts);
 
     /// <summary>Logits, the epoch's sums, dY, and each block's sums of the gradients of the head's parameters.</summary>
-    /// <param name="state">Labels and sums.</param>
-    /// <param name="seed">Keys dropout.</param>
     public abstract void Training(DeviceTensor state, ulong seed);
 
     /// <summary>Logits to where the host, or the caller, will read them.</summary>
-    /// <param name="state">Says which rows these are, and where they go.</param>
     public abstract void Prediction(DeviceTensor state);
 
     /// <summary>The gradients of the head's parameters, from the sums that <see cref="Training"/> leaves.</summary>
@@ -98,19 +92,14 @@ internal sealed class HeadTensors
     /// <summary>Features that a warp of the kernel holds in its registers.</summary>
     public static readonly int MostFeatures = KernelSource.Common["head_features"];
 
-    /// <summary>Reserves the buffers.</summary>
-    /// <param name="session">The device.</param>
-    /// <param name="arena">Where to reserve.</param>
-    /// <param name="plan">The network.</param>
-    /// <param name="parameters">Its parameters.</param>
-    /// <param name="batch">Samples in the largest step.</param>
-    /// <param name="rows">Rows of the product, at most: samples times the parts in which it comes.</param>
-    /// <param name="training">Whether there are gradients.</param>
+    /// <summary>Reserves the buffers, with room for so many rows of the product: samples times the parts in which it comes.</summary>
     public HeadTensors(
         CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, long rows, bool training)
     {
         LinearLayer last = plan.Denses[^1].Linear;
-        Hidden = plan.Denses is [.., { Linear.OutFeatures: int features } hidden, _] && features <= MostFeatures && features % 4 == 0 ? hidden : null;
+        Hidden = plan.Denses is [.., { Linear.OutFeatures: int features } hidden, _] && features <= MostFeatures && features % 4 == 0
+            ? hidden
+            : null;
         Features = (Hidden?.Linear ?? last).OutFeatures;
         (W, Bias) = (parameters.Operand(last.WeightName), parameters.Master(last.BiasName));
         HiddenBias = Hidden is null ? default : parameters.Master(Hidden.Linear.BiasName);
@@ -135,16 +124,13 @@ internal sealed class HeadTensors
     /// </summary>
     public DensePlan? Hidden { get; }
 
-    /// <summary>Features of the product.</summary>
     public int Features { get; }
 
-    /// <summary>Bias of <see cref="Hidden"/>, (features) f32.</summary>
     public DeviceTensor HiddenBias { get; }
 
     /// <summary>Weights of the last layer, (classes, its inputs).</summary>
     public DeviceTensor W { get; }
 
-    /// <summary>Bias of the last layer, (classes) f32.</summary>
     public DeviceTensor Bias { get; }
 
     /// <summary>The product without its bias, (parts, N, features) f32: the sum of the parts counts.</summary>
@@ -156,15 +142,11 @@ internal sealed class HeadTensors
     /// <summary>(N, classes) f32, of training.</summary>
     public DeviceTensor Logits { get; }
 
-    /// <summary>Gradient of <see cref="W"/>, f32.</summary>
     public DeviceTensor DW { get; }
 
-    /// <summary>Gradient of <see cref="Bias"/>, f32.</summary>
     public DeviceTensor DBias { get; }
 
-    /// <summary>
-    /// The gradients that the head computes lie beside each other: hidden bias, weights, bias, with padding between them.
-    /// </summary>
+    /// <summary>The gradients that the head computes, one after another: hidden bias, weights, bias, with padding between them.</summary>
     public DeviceTensor Gradients { get; }
 
     /// <summary>The same from each block, (blocks, <see cref="Gradients"/>) f32; zero where the padding is.</summary>

@@ -8,11 +8,7 @@ namespace CudnnDigits.Cuda.Device;
 internal sealed unsafe class CudaGraph : CudaHandle
 {
     private CudaGraph(CudaHandles owner, nint executable, int nodes)
-        : base(owner)
-    {
-        Own(executable);
-        Nodes = nodes;
-    }
+        : base(owner, executable) => Nodes = nodes;
 
     /// <summary>Kernels and copies in it.</summary>
     public int Nodes { get; }

@@ -104,7 +104,8 @@ internal sealed unsafe class DeviceParameters
     public DeviceTensor Master(string name) => Slice(W, name);
 
     /// <summary>A parameter's gradient as whoever computes it writes it.</summary>
-    public DeviceTensor Gradient(string name) => NarrowDW is { } narrow && _places[name].Offset < narrow.Count ? Slice(narrow, name) : Slice(DW, name);
+    public DeviceTensor Gradient(string name) =>
+        Slice(NarrowDW is { } narrow && _places[name].Offset < narrow.Count ? narrow : DW, name);
 
     /// <summary>A running statistic, f32.</summary>
     public DeviceTensor Statistic(string name) => Slice(Statistics, name);

@@ -17,31 +17,7 @@ internal sealed unsafe class KernelModule : CudaHandle
     private readonly Dictionary<string, nint> _functions = [];
 
     public KernelModule(CudaHandles owner, KernelSource source)
-        : base(owner)
-    {
-        _source = source;
-        using StartUp.Phase phase = StartUp.Measure("kernels");
-        byte[] log = new byte[LogBytes];
-        CuResult status;
-        nint module;
-        fixed (byte* image = source.Image, buffer = log)
-        {
-            int* names = stackalloc int[] { JitErrorLogBuffer, JitErrorLogBufferSizeBytes };
-            void** values = stackalloc void*[] { buffer, (void*)LogBytes };
-            status = cuModuleLoadDataEx(out module, image, 2, names, values);
-        }
-
-        if (status is CuResult.UnsupportedPtxVersion or CuResult.NoBinaryForGpu)
-        {
-            string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
-            throw new CudaUnavailableException(
-                $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target} and newer); "
-                + $"update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
-        }
-
-        Check(status, nameof(cuModuleLoadDataEx));
-        Own(module);
-    }
+        : base(owner, Compile(source)) => _source = source;
 
     /// <summary>
     /// Launches a kernel with as many threads and as much shared memory a block as its source says. Its parameters are a struct with the
@@ -71,6 +47,30 @@ internal sealed unsafe class KernelModule : CudaHandle
     }
 
     protected override void Destroy(nint value) => cuModuleUnload(value);
+
+    private static nint Compile(KernelSource source)
+    {
+        using StartUp.Phase phase = StartUp.Measure("kernels");
+        byte[] log = new byte[LogBytes];
+        CuResult status;
+        nint module;
+        fixed (byte* image = source.Image, buffer = log)
+        {
+            int* names = stackalloc int[] { JitErrorLogBuffer, JitErrorLogBufferSizeBytes };
+            void** values = stackalloc void*[] { buffer, (void*)LogBytes };
+            status = cuModuleLoadDataEx(out module, image, 2, names, values);
+        }
+
+        if (status is CuResult.UnsupportedPtxVersion or CuResult.NoBinaryForGpu)
+        {
+            string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
+            throw new CudaUnavailableException(
+                $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target} and "
+                + $"newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
+        }
+
+        return Made(status, module, nameof(cuModuleLoadDataEx));
+    }
 
     private nint Function(string name, int sharedBytes)
     {

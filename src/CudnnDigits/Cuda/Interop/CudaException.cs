@@ -25,7 +25,7 @@ public sealed class CudaException : Exception
         {
             CudaDriver.cuGetErrorName(status, out byte* name);
             CudaDriver.cuGetErrorString(status, out byte* text);
-            throw Failed(call, Text(name) ?? $"CUresult {(int)status}", Text(text) ?? "unknown");
+            throw Failed(call, Text(name) ?? $"CUresult {(int)status}", Text(text));
         }
     }
 
@@ -33,7 +33,7 @@ public sealed class CudaException : Exception
     {
         if (status != CublasStatus.Success)
         {
-            throw Failed(call, Text(Cublas.cublasGetStatusName(status)) ?? $"{status}", Text(Cublas.cublasGetStatusString(status)) ?? "unknown");
+            throw Failed(call, Text(Cublas.cublasGetStatusName(status)) ?? $"{status}", Text(Cublas.cublasGetStatusString(status)));
         }
     }
 
@@ -44,7 +44,8 @@ public sealed class CudaException : Exception
             byte* text = stackalloc byte[512];
             text[0] = 0;
             Cudnn.cudnnGetLastErrorString(text, 512);
-            throw Failed(call, Text(Cudnn.cudnnGetErrorString(status)) ?? $"{status}", Text(text) is { Length: > 0 } last ? last : "no further message");
+            string? last = Text(text);
+            throw Failed(call, Text(Cudnn.cudnnGetErrorString(status)) ?? $"{status}", last is "" ? "no further message" : last);
         }
     }
 
@@ -59,10 +60,10 @@ public sealed class CudaException : Exception
     /// <summary>What a driver or library says cannot be.</summary>
     internal static CudaException Nonsense(string said) => new($"{said}; install the NVIDIA driver, cuBLAS and cuDNN anew");
 
-    private static CudaException Failed(string call, string status, string text)
+    private static CudaException Failed(string call, string status, string? text)
     {
         string name = call.Split('(')[0].Split('.')[^1]; // without its arguments: those are addresses and descriptors
-        string said = text.ReplaceLineEndings(" ").Trim().TrimEnd('.');
+        string said = (text ?? "unknown").ReplaceLineEndings(" ").Trim().TrimEnd('.');
         bool outOfMemory = status.Contains("OUT_OF_MEMORY", StringComparison.Ordinal) || status.Contains("ALLOC", StringComparison.Ordinal);
         string advice = outOfMemory ? "; close other programs on the GPU, or choose a smaller batch" : "";
         return new CudaException($"{name} failed: {status} ({said}){advice}") { IsOutOfMemory = outOfMemory };

@@ -15,7 +15,8 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
         Check(cuDeviceGetName(name, Length, device));
         Check(cuDeviceTotalMem_v2(out nuint bytes, device));
         Version capability = new(Attribute(ordinal, AttributeComputeCapabilityMajor), Attribute(ordinal, AttributeComputeCapabilityMinor));
-        return new CudaGpu(ordinal, Marshal.PtrToStringUTF8((nint)name)!, capability, Attribute(ordinal, AttributeMultiprocessorCount), (long)bytes);
+        int multiprocessors = Attribute(ordinal, AttributeMultiprocessorCount);
+        return new CudaGpu(ordinal, Marshal.PtrToStringUTF8((nint)name)!, capability, multiprocessors, (long)bytes);
     }
 
     /// <summary>The most shared memory that a block can have, in bytes.</summary>

@@ -21,7 +21,7 @@ internal sealed class CudaHandles : IDisposable
 
     public CudaContext Context { get; }
 
-    /// <summary>Makes something that owns its handles and disposes of them in the end; where it cannot be made, they are released.</summary>
+    /// <summary>Makes something that owns its handles and disposes of them; where it cannot be made, they are released.</summary>
     public T Make<T>(Func<CudaHandles, T> make)
     {
         CudaHandles part = new(this);

@@ -18,7 +18,8 @@ internal sealed record LibraryPlace(IReadOnlyList<string> Folders)
     /// Where the files lie that this process has loaded already: PyTorch's, where it is the caller. A second cuDNN beside
     /// them would share their parts, which the loader knows by name, and fail where the versions differ.
     /// </summary>
-    public static IEnumerable<LibraryPlace> InProcess() => Of(LoadedFiles("libcudnn.so", "libcublas.so").Select(file => Path.GetDirectoryName(file)!));
+    public static IEnumerable<LibraryPlace> InProcess() =>
+        Of(LoadedFiles("libcudnn.so", "libcublas.so").Select(file => Path.GetDirectoryName(file)!));
 
     public static IEnumerable<LibraryPlace> BesideProgram() => Of([AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar)]);
 
@@ -75,8 +76,8 @@ internal sealed record LibraryPlace(IReadOnlyList<string> Folders)
 
     private static IEnumerable<string> In(string folder, params string[] names) => names.Select(name => Path.Combine(folder, name));
 
-    private static string[] Split(string variable) =>
-        (Environment.GetEnvironmentVariable(variable) ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+    private static string[] Split(string variable) => (Environment.GetEnvironmentVariable(variable) ?? "")
+        .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 
     private static string[] Matching(string folder, string pattern)
     {

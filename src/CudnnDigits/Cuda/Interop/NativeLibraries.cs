@@ -21,6 +21,8 @@ internal static class NativeLibraries
     public const string PathVariable = "CUDNN_DIGITS_CUDA_PATH";
 
     private static readonly bool Windows = OperatingSystem.IsWindows();
+    private static readonly string DriverFile = Windows ? "nvcuda.dll" : "libcuda.so.1";
+    private static readonly string DnnFile = Windows ? "cudnn64_9.dll" : "libcudnn.so.9";
     private static readonly int[] Majors = [13, 12];
     private static readonly Lock Gate = new();
     private static readonly ConcurrentDictionary<string, LoadedLibrary> Libraries = []; // read by whichever thread calls a function first
@@ -30,10 +32,6 @@ internal static class NativeLibraries
 
     /// <summary>What was tried so far, one line each: file, then what became of it.</summary>
     public static IReadOnlyList<string> Tried => Attempts;
-
-    private static string DriverFile => Windows ? "nvcuda.dll" : "libcuda.so.1";
-
-    private static string DnnFile => Windows ? "cudnn64_9.dll" : "libcudnn.so.9";
 
     /// <summary>A library that is loaded, or null.</summary>
     public static LoadedLibrary? Loaded(string name) => Libraries.GetValueOrDefault(name);
@@ -46,10 +44,11 @@ internal static class NativeLibraries
             {
                 LibraryPlace[] places = [.. LibraryPlace.Own(), LibraryPlace.Loader, .. LibraryPlace.Drivers()];
                 LoadedLibrary driver = LoadFirst(places, DriverFile) ?? throw new CudaUnavailableException(
-                    $"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; where this machine has an NVIDIA GPU, install its driver");
-                Libraries[Driver] = Lacking(driver, typeof(CudaDriver)) is { } function
-                    ? throw new CudaUnavailableException($"the NVIDIA driver is too old: {driver.Path} has no {function}; update the driver")
-                    : driver;
+                    $"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; "
+                    + "where this machine has an NVIDIA GPU, install its driver");
+                string? function = Lacking(driver, typeof(CudaDriver));
+                Libraries[Driver] = function is null ? driver : throw new CudaUnavailableException(
+                    $"the NVIDIA driver is too old: {driver.Path} has no {function}; update the driver");
             }
         }
     }
@@ -75,11 +74,12 @@ internal static class NativeLibraries
 
             if (driver.Major < Majors[^1])
             {
-                throw new CudaUnavailableException($"the NVIDIA driver is too old: it runs CUDA up to {driver}, and cuBLAS and cuDNN 9 need "
-                    + $"CUDA {Majors[^1]} or newer; update the driver");
+                throw new CudaUnavailableException($"the NVIDIA driver is too old: it runs CUDA up to {driver}, "
+                    + $"and cuBLAS and cuDNN 9 need CUDA {Majors[^1]} or newer; update the driver");
             }
 
-            LibraryPlace[] places = [.. LibraryPlace.Own(), .. LibraryPlace.InProcess(), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Installed()];
+            LibraryPlace[] places =
+                [.. LibraryPlace.Own(), .. LibraryPlace.InProcess(), .. LibraryPlace.BesideProgram(), .. LibraryPlace.Installed()];
             int[] majors = [.. Majors.Where(major => major <= driver.Major)];
             string? mismatch = null;
             foreach ((LibraryPlace place, int major) in from place in places from major in majors select (place, major))
@@ -101,8 +101,8 @@ internal static class NativeLibraries
             }
 
             string missing = places.Any(place => LoadDnn(place) is not null)
-                ? $"cuBLAS is missing: {string.Join(" or ", majors.Select(major => BlasFiles(major)[^1]))} (the driver runs CUDA up to {driver.Major}) "
-                    + $"was not found {Where(places)}"
+                ? $"cuBLAS is missing: {string.Join(" or ", majors.Select(major => BlasFiles(major)[^1]))} "
+                    + $"(the driver runs CUDA up to {driver.Major}) was not found {Where(places)}"
                 : $"cuDNN is missing: {DnnFile} was not found {Where(places)}{OtherMajor(places)}";
             throw new CudaUnavailableException($"{mismatch ?? missing}; install cuBLAS and cuDNN 9 of one CUDA version "
                 + $"(pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}");
@@ -148,7 +148,8 @@ internal static class NativeLibraries
     /// One of the functions declared here that a library lacks, or null. To find that out where they are called would be too
     /// late, above all where something is released.
     /// </summary>
-    private static string? Lacking(LoadedLibrary library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type declared) =>
+    private static string? Lacking(
+        LoadedLibrary library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type declared) =>
         declared.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly)
             .FirstOrDefault(function => !NativeLibrary.TryGetExport(library.Handle, function.Name, out _))?.Name;
 
@@ -171,7 +172,8 @@ internal static class NativeLibraries
         if (place.Find(DnnFile) is { } path)
         {
             string folder = Path.GetDirectoryName(path)!;
-            foreach (string part in Directory.EnumerateFiles(folder, Windows ? "cudnn_*64_9.dll" : "libcudnn_*.so.9").Order(StringComparer.Ordinal))
+            IEnumerable<string> parts = Directory.EnumerateFiles(folder, Windows ? "cudnn_*64_9.dll" : "libcudnn_*.so.9");
+            foreach (string part in parts.Order(StringComparer.Ordinal))
             {
                 Load(new LibraryPlace([folder]), Path.GetFileName(part));
             }
@@ -187,7 +189,8 @@ internal static class NativeLibraries
     {
         if (place.IsLoader)
         {
-            bool found = NativeLibrary.TryLoad(file, typeof(NativeLibraries).Assembly, DllImportSearchPath.SafeDirectories, out nint byName);
+            Assembly asking = typeof(NativeLibraries).Assembly;
+            bool found = NativeLibrary.TryLoad(file, asking, DllImportSearchPath.SafeDirectories, out nint byName);
             Note($"{file}: {(found ? "found" : "not found")} by the system's loader");
             return found ? new LoadedLibrary(LibraryPlace.PathOfLoaded(file), byName) : null;
         }

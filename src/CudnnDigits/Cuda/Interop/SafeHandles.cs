@@ -96,16 +96,23 @@ internal abstract class CudaHandle : SafeHandle
     private readonly CudaHandles _owner;
     private readonly List<CudaHandle> _kept = [];
 
-    /// <summary>The owner disposes of it, unless somebody does before; its context is current on this thread.</summary>
-    protected CudaHandle(CudaHandles owner)
-        : base(0, ownsHandle: true) => _owner = owner;
+    /// <summary>Takes over what was created. The owner disposes of it, unless somebody does before; its context is current now.</summary>
+    protected CudaHandle(CudaHandles owner, nint created)
+        : base(0, ownsHandle: true)
+    {
+        bool isHeld = false;
+        _owner = owner;
+        Given(created, GetType().Name);
+        owner.Context.DangerousAddRef(ref isHeld);
+        SetHandle(created);
+        owner.Add(this);
+    }
 
     public override bool IsInvalid => handle == 0;
 
     /// <summary>The native handle or address.</summary>
     public nint Value => handle;
 
-    /// <summary>Whether it keeps anything.</summary>
     protected bool IsKeeping => _kept.Count > 0;
 
     /// <summary>
@@ -126,14 +133,11 @@ internal abstract class CudaHandle : SafeHandle
     {
     }
 
-    /// <summary>Takes over what was created; only from here on the context is held.</summary>
-    protected void Own(nint value)
+    /// <summary>What a call has created, where it succeeded.</summary>
+    protected static nint Made(CuResult status, nint created, [CallerArgumentExpression(nameof(status))] string call = "")
     {
-        bool isHeld = false;
-        Given(value, GetType().Name);
-        _owner.Context.DangerousAddRef(ref isHeld);
-        SetHandle(value);
-        _owner.Add(this);
+        Check(status, call);
+        return created;
     }
 
     protected override bool ReleaseHandle()
@@ -152,43 +156,25 @@ internal abstract class CudaHandle : SafeHandle
 }
 
 /// <summary>Device memory.</summary>
-internal sealed unsafe class DeviceMemory : CudaHandle
+internal sealed class DeviceMemory(CudaHandles owner, long bytes)
+    : CudaHandle(owner, Made(cuMemAlloc_v2(out nint address, (nuint)bytes), address))
 {
-    public DeviceMemory(CudaHandles owner, long bytes)
-        : base(owner)
-    {
-        Check(cuMemAlloc_v2(out nint address, (nuint)bytes));
-        Own(address);
-    }
-
     protected override void Destroy(nint value) => cuMemFree_v2(value);
 }
 
 /// <summary>Page-locked host memory, which copies to and from the device without a stop in between.</summary>
-internal sealed unsafe class PinnedMemory : CudaHandle
+internal sealed unsafe class PinnedMemory(CudaHandles owner, long bytes)
+    : CudaHandle(owner, Made(cuMemHostAlloc(out nint address, (nuint)bytes, 0), address))
 {
-    public PinnedMemory(CudaHandles owner, long bytes)
-        : base(owner)
-    {
-        Check(cuMemHostAlloc(out nint address, (nuint)bytes, 0));
-        Own(address);
-    }
-
     public void* Pointer => (void*)handle;
 
     protected override void Destroy(nint value) => cuMemFreeHost(value);
 }
 
 /// <summary>A stream that does not wait for the legacy stream; to dispose of it is to wait for its work.</summary>
-internal sealed unsafe class CudaStream : CudaHandle
+internal sealed unsafe class CudaStream(CudaHandles owner)
+    : CudaHandle(owner, Made(cuStreamCreate(out nint stream, StreamNonBlocking), stream))
 {
-    public CudaStream(CudaHandles owner)
-        : base(owner)
-    {
-        Check(cuStreamCreate(out nint stream, StreamNonBlocking));
-        Own(stream);
-    }
-
     public void Synchronize() => Check(cuStreamSynchronize(handle));
 
     public void Upload(nint to, void* from, long bytes) => Check(cuMemcpyHtoDAsync_v2(to, from, (nuint)bytes, handle));
@@ -222,16 +208,9 @@ internal sealed unsafe class CudaStream : CudaHandle
 }
 
 /// <summary>A place in a stream's work that others can wait for; to dispose of it is to wait, where it keeps what that work uses.</summary>
-internal sealed unsafe class CudaEvent : CudaHandle
+internal sealed class CudaEvent(CudaHandles owner) : CudaHandle(owner, Made(cuEventCreate(out nint created, EventDisableTiming), created))
 {
     private bool _recorded;
-
-    public CudaEvent(CudaHandles owner)
-        : base(owner)
-    {
-        Check(cuEventCreate(out nint created, EventDisableTiming));
-        Own(created);
-    }
 
     /// <summary>Stands for the work that a stream has been given until now.</summary>
     public void Record(nint stream)
@@ -262,18 +241,10 @@ internal sealed unsafe class CudaEvent : CudaHandle
 }
 
 /// <summary>A cuBLAS handle, with a workspace of its own; without one, capture would allocate.</summary>
-internal sealed unsafe class CublasHandle : CudaHandle
+internal sealed class CublasHandle(CudaHandles owner) : CudaHandle(owner, Create())
 {
     /// <summary>What NVIDIA advises for Hopper; it is enough everywhere.</summary>
     public const long WorkspaceBytes = 32 << 20;
-
-    public CublasHandle(CudaHandles owner)
-        : base(owner)
-    {
-        using StartUp.Phase phase = StartUp.Measure("cublas");
-        Check(Cublas.cublasCreate_v2(out nint created));
-        Own(created);
-    }
 
     /// <summary>Setting the stream resets the workspace, so both are set here, in this order.</summary>
     public void Use(nint stream, nint workspace)
@@ -283,13 +254,26 @@ internal sealed unsafe class CublasHandle : CudaHandle
     }
 
     protected override void Destroy(nint value) => Cublas.cublasDestroy_v2(value);
+
+    private static nint Create()
+    {
+        using StartUp.Phase phase = StartUp.Measure("cublas");
+        Check(Cublas.cublasCreate_v2(out nint created));
+        return created;
+    }
 }
 
 /// <summary>A cuDNN handle.</summary>
-internal sealed unsafe class CudnnHandle : CudaHandle
+internal sealed class CudnnHandle : CudaHandle
 {
     public CudnnHandle(CudaHandles owner, nint stream)
-        : base(owner)
+        : base(owner, Create()) => Use(stream);
+
+    public void Use(nint stream) => Check(cudnnSetStream(handle, stream));
+
+    protected override void Destroy(nint value) => cudnnDestroy(value);
+
+    private static nint Create()
     {
         using StartUp.Phase phase = StartUp.Measure("cudnn");
         CudnnStatus status = cudnnCreate(out nint created);
@@ -301,13 +285,8 @@ internal sealed unsafe class CudnnHandle : CudaHandle
         }
 
         Check(status, nameof(cudnnCreate));
-        Own(created);
-        Use(stream);
+        return created;
     }
-
-    public void Use(nint stream) => Check(cudnnSetStream(handle, stream));
-
-    protected override void Destroy(nint value) => cudnnDestroy(value);
 }
 
 /// <summary>A cuDNN descriptor of any kind.</summary>
@@ -316,11 +295,7 @@ internal sealed unsafe class CudnnDescriptor : CudaHandle
     private readonly delegate*<nint, CudnnStatus> _destroy;
 
     private CudnnDescriptor(CudaHandles owner, nint created, delegate*<nint, CudnnStatus> destroy)
-        : base(owner)
-    {
-        _destroy = destroy;
-        Own(created);
-    }
+        : base(owner, created) => _destroy = destroy;
 
     /// <summary>A tensor (N, H, W, C), channels last.</summary>
     public static CudnnDescriptor Tensor(CudaHandles owner, int type, int n, int c, int h, int w)
