@@ -1,9 +1,6 @@
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>
-/// Constants of the ONNX file format, a protocol buffer: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. A field's name begins with
-/// that of its message.
-/// </summary>
+/// <summary>Constants of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. A field's name begins with that of its message.</summary>
 internal static class Onnx
 {
     public const int IrVersion = 8, Opset = 17;

@@ -30,10 +30,8 @@ internal sealed record OnnxGraph(List<OnnxNode> Nodes, Dictionary<string, OnnxTe
     /// <summary>The most bytes of a file. A digit network's has a few million.</summary>
     private const int MostBytes = 64 << 20;
 
-    /// <exception cref="InputException">The file cannot be read, or is not in the format.</exception>
     public static OnnxGraph Read(InputFile file) => Parse(file.Path, file.ReadAll(MostBytes, "weights, a .safetensors or .onnx file"));
 
-    /// <exception cref="InputException">The bytes are not in the format.</exception>
     public static OnnxGraph Parse(string name, byte[] bytes)
     {
         OnnxGraph graph = new([], [], []);

@@ -3,10 +3,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>
-/// Reads weights from an ONNX file that holds a known network, written by <see cref="OnnxWriter"/> or another exporter. If batch norm was
-/// folded into the convolutions, the result has a batch norm that only adds the bias.
-/// </summary>
+/// <summary>Reads weights from an ONNX file that holds a known network, written by <see cref="OnnxWriter"/> or another exporter.</summary>
 internal sealed class OnnxReader
 {
     private static readonly string[] PassedOver = ["Identity", "Dropout", "Constant"]; // without effect in inference
@@ -24,7 +21,6 @@ internal sealed class OnnxReader
     }
 
     /// <summary>Finds the weights of the given network or, if it is null, of any known one in a graph, and its metadata.</summary>
-    /// <exception cref="InputException">The graph is not a known network.</exception>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Find(
         string name, OnnxGraph graph, NetworkSpec? network)
     {
@@ -146,7 +142,7 @@ internal sealed class OnnxReader
 
     private bool NextIs(string type) => _at < _nodes.Length && _nodes[_at].OpType == type;
 
-    /// <summary>The next node, which must be of a type and have attributes of these values. If one is missing, it has its default.</summary>
+    /// <summary>The next node, which must be of a type and have attributes of these values. One that is missing has its default.</summary>
     private OnnxNode Take(string type, Layer layer, params (string Name, double Value, double Default)[] attributes)
     {
         string found = _at < _nodes.Length ? $"node {_at + 1} is a {Clean(_nodes[_at].OpType)}" : "it ends";

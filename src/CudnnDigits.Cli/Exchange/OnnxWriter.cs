@@ -4,10 +4,7 @@ using static CudnnDigits.Cli.Exchange.ProtoMessage;
 
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>
-/// Writes a network and its weights as an ONNX model: "images" (N, 1, 28, 28) f32, pixel/255, in; "logits" (N, 10) f32 out; N is free.
-/// Batch norm is folded into the convolutions before it, or written as separate nodes.
-/// </summary>
+/// <summary>Writes an ONNX model: "images" (N, 1, 28, 28) f32, pixel/255, in; "logits" (N, 10) f32 out; N is free.</summary>
 internal sealed class OnnxWriter
 {
     private readonly NetworkWeights _weights;

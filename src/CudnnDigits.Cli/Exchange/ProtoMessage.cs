@@ -1,9 +1,6 @@
 namespace CudnnDigits.Cli.Exchange;
 
-/// <summary>
-/// A protocol buffer message (protobuf.dev/programming-guides/encoding). It is not parsed in advance: each access searches the bytes for
-/// the field, so that a message of millions of fields needs no memory.
-/// </summary>
+/// <summary>A protocol buffer message. Each access searches the bytes, so that a message of millions of fields needs no memory.</summary>
 internal readonly struct ProtoMessage(ReadOnlyMemory<byte> bytes)
 {
     private const int Number = 0, Fixed64 = 1, Delimited = 2, Fixed32 = 5;
@@ -56,7 +53,6 @@ internal readonly struct ProtoMessage(ReadOnlyMemory<byte> bytes)
     }
 
     /// <summary>The bytes of a field's values.</summary>
-    /// <exception cref="InvalidDataException">The message is cut off, or is no message.</exception>
     private IEnumerable<ReadOnlyMemory<byte>> Of(int field, params int[] types)
     {
         for (int at = 0; at < bytes.Length;)

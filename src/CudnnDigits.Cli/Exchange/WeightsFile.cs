@@ -7,10 +7,7 @@ namespace CudnnDigits.Cli.Exchange;
 /// <summary>Weights that the user gives: a safetensors file, an ONNX file, or a run's folder, which stands for its kept weights.</summary>
 internal static class WeightsFile
 {
-    /// <summary>
-    /// Reads weights and metadata for inference, of the given network or, if it is null, of any known one. Quiet prints no notes.
-    /// </summary>
-    /// <exception cref="InputException">The file is of another kind, or does not hold a known network.</exception>
+    /// <summary>Reads weights and metadata of the given network or, if it is null, of any known one. Quiet prints no notes.</summary>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Load(
         string path, NetworkSpec? network = null, bool quiet = false)
     {
@@ -18,10 +15,7 @@ internal static class WeightsFile
         return IsOnnx(file) ? OnnxReader.Find(file.Path, OnnxGraph.Read(file), network) : LoadSafeTensors(file, network, quiet);
     }
 
-    /// <summary>
-    /// Reads weights for further training, like <see cref="Load"/> but not from ONNX: batch norm that is folded into convolutions cannot be
-    /// trained.
-    /// </summary>
+    /// <summary>Reads weights for further training. Not from ONNX: batch norm that is folded into convolutions cannot be trained.</summary>
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) LoadStart(
         string path, NetworkSpec? network, bool quiet)
     {

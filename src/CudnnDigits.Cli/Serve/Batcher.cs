@@ -3,11 +3,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// Combines the digits of several requests into one forward pass. A thread waits one millisecond after the first digit for more digits,
-/// then predicts all of them. Under load there is no such wait, because digits arrive while a pass runs. Small requests alternate with
-/// large ones, so a small one waits for at most one large one.
-/// </summary>
+/// <summary>Combines the digits of several requests into one forward pass. Small requests alternate with large ones.</summary>
 internal sealed class Batcher : IDisposable
 {
     /// <summary>How many digits may wait in requests of more than <see cref="Few"/> digits; further ones are refused.</summary>
@@ -16,6 +12,7 @@ internal sealed class Batcher : IDisposable
     /// <summary>Requests of at most this many digits are never refused.</summary>
     public const int Few = 16;
 
+    /// <summary>How long the first digit waits for more. Under load it does not, because digits arrive while a pass runs.</summary>
     private static readonly TimeSpan Window = TimeSpan.FromMilliseconds(1);
 
     private readonly DigitClassifier _classifier;
@@ -37,12 +34,10 @@ internal sealed class Batcher : IDisposable
     /// <summary>Digits predicted so far.</summary>
     public long Digits { get; private set; }
 
-    /// <summary>Predicts digits.</summary>
-    /// <param name="pixels">(N, 28, 28) uint8. The caller must not change them any more.</param>
-    /// <returns>(N, 10) f32 probabilities; null if the request is large and too many digits wait already.</returns>
+    /// <summary>(N, 28, 28) uint8 to (N, 10) f32 probabilities. Null if the request is large and too many digits wait.</summary>
     public Task<float[]>? Predict(byte[] pixels)
     {
-        Job job = new(pixels, Stopwatch.GetTimestamp());
+        Job job = new(pixels);
         lock (_few)
         {
             if (_stopping || (!job.IsFew && _digitsOfMany + job.Count > MostWaiting))
@@ -58,7 +53,7 @@ internal sealed class Batcher : IDisposable
             }
         }
 
-        return job.Result.Task;
+        return job.Task;
     }
 
     /// <summary>Predicts what is waiting, then ends the thread.</summary>
@@ -75,8 +70,7 @@ internal sealed class Batcher : IDisposable
 
     private void Run()
     {
-        List<Job> batch = [];
-        while (Take(batch))
+        while (Take() is { Count: > 0 } batch)
         {
             try
             {
@@ -84,25 +78,19 @@ internal sealed class Batcher : IDisposable
             }
             catch (Exception e)
             {
-                batch.ForEach(job => job.Result.TrySetException(e));
+                batch.ForEach(job => job.TrySetException(e));
             }
-
-            batch.Clear();
         }
     }
 
-    /// <summary>Waits for a batch. False when the thread has to end.</summary>
-    private bool Take(List<Job> batch)
+    /// <summary>Waits for a batch. It is empty when the thread has to end.</summary>
+    private List<Job> Take()
     {
+        List<Job> batch = [];
         lock (_few)
         {
-            while (_digitsWaiting == 0)
+            while (_digitsWaiting == 0 && !_stopping)
             {
-                if (_stopping)
-                {
-                    return false;
-                }
-
                 Monitor.Wait(_few);
             }
 
@@ -122,9 +110,9 @@ internal sealed class Batcher : IDisposable
                     digits += next.Count;
                 }
             }
-
-            return true;
         }
+
+        return batch;
     }
 
     private void Count(Job job, int sign)
@@ -141,32 +129,34 @@ internal sealed class Batcher : IDisposable
     {
         byte[] pixels = batch is [Job only] ? only.Pixels : [.. batch.SelectMany(job => job.Pixels)];
         int count = pixels.Length / DigitDataset.PixelCount;
-        float[] logits = new float[count * DigitDataset.Classes];
-        _classifier.Predict(pixels, logits);
+        float[] values = new float[count * DigitDataset.Classes];
+        _classifier.Predict(pixels, values);
         Passes++;
         Digits += count;
-        int row = 0;
+        for (int row = 0; row < count; row++)
+        {
+            Span<float> own = values.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes);
+            Prediction.Softmax(own, own);
+        }
+
+        int from = 0;
         foreach (Job job in batch)
         {
-            float[] probabilities = new float[job.Count * DigitDataset.Classes];
-            for (int i = 0; i < job.Count; i++, row++)
-            {
-                Prediction.Softmax(
-                    logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes),
-                    probabilities.AsSpan(i * DigitDataset.Classes, DigitDataset.Classes));
-            }
-
-            job.Result.SetResult(probabilities);
+            int to = from + job.Count * DigitDataset.Classes;
+            job.SetResult(values[from..to]);
+            from = to;
         }
     }
 
-    private sealed record Job(byte[] Pixels, long Arrived)
+    /// <summary>A request. Continuations run on other threads, so that this one can go on with the next batch.</summary>
+    private sealed class Job(byte[] pixels) : TaskCompletionSource<float[]>(TaskCreationOptions.RunContinuationsAsynchronously)
     {
-        public int Count => Pixels.Length / DigitDataset.PixelCount;
+        public byte[] Pixels => pixels;
+
+        public int Count => pixels.Length / DigitDataset.PixelCount;
 
         public bool IsFew => Count <= Few;
 
-        /// <summary>Continuations run on other threads, so that this one can go on with the next batch.</summary>
-        public TaskCompletionSource<float[]> Result { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        public long Arrived { get; } = Stopwatch.GetTimestamp();
     }
 }

@@ -14,6 +14,7 @@ using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.WebUtilities;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using static Microsoft.AspNetCore.Http.StatusCodes;
 using HttpProtocols = Microsoft.AspNetCore.Server.Kestrel.Core.HttpProtocols;
 
 namespace CudnnDigits.Cli.Serve;
@@ -80,7 +81,7 @@ internal static class DigitServer
     {
         string reason = ReasonPhrases.GetReasonPhrase(status);
         byte[] json = JsonSerializer.SerializeToUtf8Bytes(new Problem(reason, status, detail), ServeJson.Default.Problem);
-        string retry = status == StatusCodes.Status503ServiceUnavailable ? "Retry-After: 1\r\n" : "";
+        string retry = status == Status503ServiceUnavailable ? "Retry-After: 1\r\n" : "";
         string head = $"HTTP/1.1 {status} {reason}\r\nContent-Length: {json.Length}\r\nContent-Type: {ProblemType}\r\n"
             + $"Connection: close\r\nDate: {DateTime.UtcNow:R}\r\nX-Content-Type-Options: nosniff\r\n"
             + $"Content-Security-Policy: {NoPage}\r\n{retry}\r\n";
@@ -88,7 +89,7 @@ internal static class DigitServer
     }
 
     public static BadHttpRequestException TooLarge() =>
-        new($"the body is larger than {MostBodyBytes >> 20} MiB", StatusCodes.Status413PayloadTooLarge);
+        new($"the body is larger than {MostBodyBytes >> 20} MiB", Status413PayloadTooLarge);
 
     private static async Task Predict(HttpContext context, Batcher batcher)
     {
@@ -96,7 +97,7 @@ internal static class DigitServer
         PredictBody body = await PredictBody.Read(context.Request, peer);
         await peer.Take(body.Normalized.Sum(normalized => normalized ? 12L << 10 : 1L << 10)); // pixels and answer, as objects and text
         Task<float[]> prediction = batcher.Predict(body.Pixels) ?? throw new BadRequestException(
-            StatusCodes.Status503ServiceUnavailable, $"more than {Batcher.MostWaiting} digits are waiting; try again in a moment");
+            Status503ServiceUnavailable, $"more than {Batcher.MostWaiting} digits are waiting; try again in a moment");
         float[] probabilities = await prediction.WaitAsync(context.RequestAborted);
         DigitAnswer[] answers = new DigitAnswer[body.Normalized.Length];
         for (int i = 0; i < answers.Length; i++)
@@ -129,8 +130,8 @@ internal static class DigitServer
                 PathString path = context.Request.Path;
                 string detail = context.Response.StatusCode switch
                 {
-                    StatusCodes.Status404NotFound => $"there is nothing at {path}; see / and /openapi.json",
-                    StatusCodes.Status405MethodNotAllowed =>
+                    Status404NotFound => $"there is nothing at {path}; see / and /openapi.json",
+                    Status405MethodNotAllowed =>
                         $"{context.Request.Method} is not for {(path.HasValue ? path : "*")}; expected {context.Response.Headers.Allow}",
                     _ => "",
                 };
@@ -155,7 +156,7 @@ internal static class DigitServer
         {
             string request = $"{context.Request.Method} {context.Request.Path}", message = e.Message.ReplaceLineEndings(" ");
             await Console.Error.WriteLineAsync($"cudnn-digits: error: {request}: {e.GetType().Name}: {message}");
-            await WriteProblem(context, StatusCodes.Status500InternalServerError, "an error in the server itself; its terminal says more");
+            await WriteProblem(context, Status500InternalServerError, "an error in the server itself; its terminal says more");
         }
         finally
         {
@@ -163,16 +164,14 @@ internal static class DigitServer
         }
     }
 
-    /// <summary>
-    /// Refuses requests of other sites' pages: those that reach the server under another host name (DNS rebinding), and cross-site posts.
-    /// </summary>
+    /// <summary>Refuses requests of other sites' pages: under another host name (DNS rebinding), and cross-site posts.</summary>
     private static void CheckSender(HttpRequest request)
     {
         string host = request.Host.Host.ToLowerInvariant();
         if ((host.EndsWith('.') ? host[..^1] : host) is not ("localhost" or "127.0.0.1" or "[::1]"))
         {
             string what = host.Length == 0 ? "no host is named" : $"the host {request.Host.Value} is not accepted";
-            throw new BadRequestException(StatusCodes.Status400BadRequest, $"{what}; use 127.0.0.1 or localhost");
+            throw new BadRequestException(Status400BadRequest, $"{what}; use 127.0.0.1 or localhost");
         }
 
         if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
@@ -181,39 +180,31 @@ internal static class DigitServer
         }
 
         // Browsers send these headers, and pages cannot change them. Other programs send neither.
-        string? site = request.Headers.TryGetValue("Sec-Fetch-Site", out var sites) ? sites.ToString() : null;
-        string? origin = request.Headers.TryGetValue("Origin", out var origins) ? origins.ToString() : null;
-        if (!IsOwnSite(site) || (origin is not null && !IsOwn(origin)))
+        string? site = request.Headers["Sec-Fetch-Site"], origin = request.Headers.Origin;
+        string? other = site is not (null or "same-origin" or "none") ? $"Sec-Fetch-Site: {site}"
+            : origin is null || (origin.Split("://") is ["http" or "https", string own]
+                && own.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase)) ? null
+            : $"Origin: {origin}";
+        if (other is not null)
         {
-            string header = IsOwnSite(site) ? $"Origin: {origin}" : $"Sec-Fetch-Site: {site}";
             throw new BadRequestException(
-                StatusCodes.Status403Forbidden, $"a page of another site sent this ({header}); only the server's own page may");
+                Status403Forbidden, $"a page of another site sent this ({other}); only the server's own page may");
         }
-
-        static bool IsOwnSite(string? site) => site is null or "same-origin" or "none";
-
-        bool IsOwn(string origin) => origin.Split("://") is ["http" or "https", string own]
-            && own.Equals(request.Host.Value, StringComparison.OrdinalIgnoreCase);
     }
 
     /// <summary>Refuses requests whose end is ambiguous: a proxy could see other requests in them (request smuggling).</summary>
     private static void CheckFraming(HttpRequest request)
     {
         string codings = request.Headers.TransferEncoding.ToString();
-        if (codings.Length > 0 && !codings.Equals("chunked", StringComparison.OrdinalIgnoreCase))
+        bool isLengthGiven = request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length"); // Kestrel renames it
+        string? wrong = codings.Length == 0 ? null
+            : !codings.Equals("chunked", StringComparison.OrdinalIgnoreCase) ? $"Transfer-Encoding is {codings}; expected chunked"
+            : request.Protocol == "HTTP/1.0" ? "Transfer-Encoding is given in HTTP/1.0; expected HTTP/1.1"
+            : isLengthGiven ? "both Transfer-Encoding and Content-Length are given; expected one of them"
+            : null;
+        if (wrong is not null)
         {
-            throw new BadHttpRequestException($"Transfer-Encoding is {codings}; expected chunked");
-        }
-
-        if (codings.Length > 0 && request.Protocol == "HTTP/1.0")
-        {
-            throw new BadHttpRequestException("Transfer-Encoding is given in HTTP/1.0; expected HTTP/1.1");
-        }
-
-        // X-Content-Length is what Kestrel makes of Content-Length beside Transfer-Encoding.
-        if (codings.Length > 0 && (request.ContentLength is not null || request.Headers.ContainsKey("X-Content-Length")))
-        {
-            throw new BadHttpRequestException("both Transfer-Encoding and Content-Length are given; expected one of them");
+            throw new BadHttpRequestException(wrong);
         }
     }
 
@@ -221,11 +212,11 @@ internal static class DigitServer
     private static (int Status, string Detail) Explain(BadHttpRequestException e, Peer peer) => e.StatusCode switch
     {
         _ when peer.Reason is { } reason => (reason.StatusCode, reason.Message),
-        StatusCodes.Status405MethodNotAllowed => // the targets * and host:port
-            (StatusCodes.Status400BadRequest, "the method does not go with such a target"),
-        StatusCodes.Status413PayloadTooLarge => (e.StatusCode, TooLarge().Message),
-        StatusCodes.Status505HttpVersionNotsupported =>
-            (StatusCodes.Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
+        Status405MethodNotAllowed => // the targets * and host:port
+            (Status400BadRequest, "the method does not go with such a target"),
+        Status413PayloadTooLarge => (e.StatusCode, TooLarge().Message),
+        Status505HttpVersionNotsupported =>
+            (Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
         int status => (status, e.Message.TrimEnd('.')
             .Replace("Invalid Host header", "the Host header is not valid, or names another host than the target", StringComparison.Ordinal)
             .Replace(": ''", "", StringComparison.Ordinal)), // an empty quotation
@@ -239,7 +230,7 @@ internal static class DigitServer
             return Task.CompletedTask;
         }
 
-        if (status == StatusCodes.Status503ServiceUnavailable)
+        if (status == Status503ServiceUnavailable)
         {
             context.Response.Headers.RetryAfter = "1";
         }
@@ -262,7 +253,7 @@ internal static class DigitServer
     private static async Task WriteBytes(HttpContext context, int status, string contentType, byte[] bytes)
     {
         Peer peer = context.Features.GetRequiredFeature<Peer>();
-        if (peer.Stopping && !(peer.HasReadAll && peer.HasMore))
+        if (peer.IsLastAnswer)
         {
             context.Response.Headers.Connection = "close";
         }
@@ -283,9 +274,8 @@ internal static class DigitServer
 
         string Hash(string element)
         {
-            int start = page.IndexOf($"<{element}>", StringComparison.Ordinal) + element.Length + 2;
-            int end = page.IndexOf($"</{element}>", StringComparison.Ordinal);
-            return $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(page[start..end])))}'";
+            string content = page.Split($"<{element}>")[1].Split($"</{element}>")[0];
+            return $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(content)))}'";
         }
     }
 

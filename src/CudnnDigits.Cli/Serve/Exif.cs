@@ -6,7 +6,6 @@ internal static class Exif
     private const int EntryBytes = 12, Tag = 0x0112, Short = 3, Long = 4;
 
     /// <summary>The orientation, 1 to 8, of the first directory. Null if there is no valid one.</summary>
-    /// <param name="tiff">Exif data, which have the format of a TIFF file.</param>
     public static int? Orientation(ReadOnlySpan<byte> tiff)
     {
         bool little = tiff.StartsWith("II"u8);

@@ -2,10 +2,7 @@ using StbImageSharp;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// Checks a JPEG file against the specification (ITU-T T.81): the markers up to the end of the image, the tables that the scans need, and
-/// the number of scans. A library decodes it. Bytes after the end of the image are ignored; cameras put previews there.
-/// </summary>
+/// <summary>Checks a JPEG file (ITU-T T.81), and decodes it with a library. Previews after its end are ignored.</summary>
 internal sealed class JpegContainer() : PictureFormat("JPEG")
 {
     /// <summary>Encoders use about ten scans. A file with more scans than this is an attack on the decoder's time.</summary>
@@ -195,10 +192,7 @@ internal sealed class JpegContainer() : PictureFormat("JPEG")
         }
     }
 
-    /// <summary>
-    /// Reads the head of a scan. Returns the least bits that its compressed data must have: each block needs a code of one bit or more,
-    /// except in scans of further frequencies, where one code can stand for many blocks.
-    /// </summary>
+    /// <summary>Reads the head of a scan. Returns the least bits of compressed data that its blocks need.</summary>
     private long ReadScan(ReadOnlySpan<byte> scan)
     {
         long blocks = 0;
@@ -224,7 +218,7 @@ internal sealed class JpegContainer() : PictureFormat("JPEG")
         }
 
         Require(++_scans <= MostScans, $"its pixels come in more than {MostScans} passes");
-        return _progressive ? from == 0 ? blocks : 0 : 2 * blocks;
+        return _progressive ? from == 0 ? blocks : 0 : 2 * blocks; // one code of higher frequencies can stand for many blocks
     }
 
     /// <summary>A colour of the picture, or its brightness, and how it is sampled.</summary>

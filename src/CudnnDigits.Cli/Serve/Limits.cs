@@ -37,10 +37,7 @@ internal sealed record Limits
     /// <summary>From the end of the headers to the end of the body, and again until the client has received the answer.</summary>
     public TimeSpan Body { get; init; } = TimeSpan.FromSeconds(15);
 
-    /// <summary>
-    /// Pixels of all pictures in a request. A PNG of 363 bytes can have a million pixels, which take some milliseconds to decode. All must
-    /// be decoded within <see cref="Body"/>, including the time that they wait for other requests.
-    /// </summary>
+    /// <summary>Pixels of all pictures in a request, which must be decoded in time. A PNG of 363 bytes can have a million.</summary>
     public int Pixels { get; init; } = 32 << 20;
 
     /// <summary>Between two requests of a connection.</summary>
@@ -56,7 +53,6 @@ internal sealed record Limits
     public TimeSpan Stop { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>These limits with as many connections as the system allows. Without a free handle, the runtime ends the process.</summary>
-    /// <exception cref="InputException">The system allows too few.</exception>
     public Limits WithinHandles()
     {
         if (OperatingSystem.IsWindows())

@@ -4,13 +4,11 @@ using System.Net.Sockets;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
+using static Microsoft.AspNetCore.Http.StatusCodes;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// A connection of a client, the peer. Kestrel reads and writes it. It records how long the server has waited for the peer, and how much
-/// memory the current request holds. A peer that closes its sending side still gets its answer.
-/// </summary>
+/// <summary>A connection of a client, the peer: how long the server has waited for it, and how much memory its request holds.</summary>
 internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionLifetimeNotificationFeature
 {
     private static readonly TimeSpan Linger = TimeSpan.FromSeconds(2);
@@ -28,7 +26,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         (_socket, _peers) = (socket, peers);
         (LocalEndPoint, RemoteEndPoint) = (socket.LocalEndPoint, socket.RemoteEndPoint);
         Address = ((IPEndPoint)RemoteEndPoint!).Address;
-        _waitingSince = Environment.TickCount64;
+        StartWaiting();
         Bytes bytes = new(this);
         // The reader waits with a read of 0 bytes. Data stay in the system's buffer until Kestrel takes them, so HasBytes can see them.
         Input = PipeReader.Create(bytes, new StreamPipeReaderOptions(bufferSize: 8192, leaveOpen: true, useZeroByteReads: true));
@@ -55,9 +53,6 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     /// <summary>Whether the current request has been read to its end.</summary>
     public bool HasReadAll { get; set; }
 
-    /// <summary>Whether the server is stopping.</summary>
-    public bool Stopping => _peers.Stopping;
-
     public Limits Limits => _peers.Limits;
 
     /// <summary>Why the server reads no more from the peer. If a request has begun, this is its answer.</summary>
@@ -69,29 +64,10 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     /// <summary>Whether the deadline of the current request has passed.</summary>
     public bool IsLate => Environment.TickCount64 > Volatile.Read(ref _deadline);
 
-    /// <summary>Whether data of a further request have arrived. The current request must have been read to its end.</summary>
-    public bool HasMore
-    {
-        get
-        {
-            if (HasBytes)
-            {
-                return true;
-            }
+    /// <summary>Whether the current answer is the last one, because the server stops and no further request has arrived.</summary>
+    public bool IsLastAnswer => _peers.Stopping && !(HasReadAll && HasMore());
 
-            if (!Input.TryRead(out ReadResult rest))
-            {
-                return false;
-            }
-
-            Input.AdvanceTo(rest.Buffer.Start, rest.Buffer.Start);
-            return !rest.Buffer.IsEmpty;
-        }
-    }
-
-    /// <summary>
-    /// Whether the peer keeps the server waiting. False if the server has not yet read data of the peer, or has only just begun to answer.
-    /// </summary>
+    /// <summary>Whether the peer keeps the server waiting: data that have arrived count, and so does an answer only just begun.</summary>
     public bool IsSilent =>
         WaitedFor is var waited && waited >= 0 && (_sending ? waited >= Limits.Silence.TotalMilliseconds : !HasBytes);
 
@@ -119,26 +95,18 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     public void LingerAtTheEnd() => _lingers = true;
 
     /// <summary>Takes memory for the request, in bytes. It may wait for other requests to give some back.</summary>
-    /// <exception cref="BadRequestException">No memory became free in time.</exception>
     public async ValueTask Take(long bytes)
     {
         _held += bytes;
-        long more = _held - Limits.FreeBytes - Booked;
-        if (more <= 0)
-        {
-            return;
-        }
-
-        for (long start = Environment.TickCount64; !_peers.TryBook(more);)
+        long more = Math.Max(0, _held - Limits.FreeBytes - Booked);
+        for (long start = Environment.TickCount64; more > 0 && !_peers.TryBook(more); await Task.Delay(20))
         {
             if (Environment.TickCount64 - start > Limits.Memory.TotalMilliseconds)
             {
                 throw new BadRequestException(
-                    StatusCodes.Status503ServiceUnavailable,
+                    Status503ServiceUnavailable,
                     $"other requests hold all of the {Limits.SharedBytes >> 20} MiB that large ones share; try again in a moment");
             }
-
-            await Task.Delay(20);
         }
 
         Booked += more;
@@ -155,10 +123,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>Waits for a turn at work that the server does only a few times at once.</summary>
-    /// <param name="turns">The caller must release it. Null for work that does not wait, but lets other requests run first.</param>
-    /// <param name="until">A time of <see cref="Environment.TickCount64"/>.</param>
-    /// <exception cref="BadRequestException">No turn came in time, or the server stops.</exception>
+    /// <summary>Waits for a turn at work that the server does only a few times at once, until a time of the tick count.</summary>
     public async Task WaitForTurn(SemaphoreSlim? turns, long until)
     {
         await Task.Yield();
@@ -170,8 +135,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             }
         }
 
-        throw new BadRequestException(
-            StatusCodes.Status503ServiceUnavailable, "the server has too many pictures to unpack; try again in a moment");
+        throw new BadRequestException(Status503ServiceUnavailable, "the server has too many pictures to unpack; try again in a moment");
     }
 
     /// <summary>Ends the deadline and gives back all memory, after the request has been answered.</summary>
@@ -181,10 +145,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         GiveBack(_held);
     }
 
-    /// <summary>
-    /// Stops reading from the peer. A request that has begun is answered with the reason. An answer that the peer does not receive is cut
-    /// off.
-    /// </summary>
+    /// <summary>Stops reading. A request that has begun is answered with the reason; an answer that is not received is cut off.</summary>
     public void GiveWay(int status, string message)
     {
         Reason ??= new BadHttpRequestException(message, status);
@@ -198,10 +159,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>
-    /// Closes the connection after the current request, unless the peer has sent more. The reader checks that itself between two reads:
-    /// another thread could check just when the reader has taken the data.
-    /// </summary>
+    /// <summary>Closes the connection after the current request, unless the peer has sent more, which the reader checks.</summary>
     public void RequestClose() => Input.CancelPendingRead();
 
     /// <summary>Sets the answer that is sent in place of Kestrel's answer to a malformed request.</summary>
@@ -216,7 +174,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     {
         try
         {
-            await _socket.SendAsync(DigitServer.RawProblem(StatusCodes.Status503ServiceUnavailable, message, withBody: true));
+            await _socket.SendAsync(DigitServer.RawProblem(Status503ServiceUnavailable, message, withBody: true));
         }
         catch (SocketException)
         {
@@ -240,17 +198,17 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
     public override async ValueTask DisposeAsync()
     {
         _leaving = true;
-        if (_lingers && _peers.TryLinger())
+        if (_lingers && await _peers.Leaving.WaitAsync(0))
         {
             await ReadOn();
-            _peers.EndLinger();
+            _peers.Leaving.Release();
         }
 
         _peers.Remove(this);
         _socket.Dispose();
         if (!Interlocked.Exchange(ref _disposed, true))
         {
-            _peers.ReturnHandle();
+            _peers.Handles.Release();
         }
 
         await base.DisposeAsync();
@@ -262,13 +220,29 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         _socket.Close(0);
     }
 
+    /// <summary>Whether data of a further request have arrived. The current request must have been read to its end.</summary>
+    private bool HasMore()
+    {
+        if (HasBytes || !Input.TryRead(out ReadResult rest))
+        {
+            return HasBytes;
+        }
+
+        Input.AdvanceTo(rest.Buffer.Start, rest.Buffer.Start);
+        return !rest.Buffer.IsEmpty;
+    }
+
+    private void StartWaiting() => Volatile.Write(ref _waitingSince, Environment.TickCount64);
+
+    private void EndWaiting() => Volatile.Write(ref _waitingSince, 0);
+
     private async Task ReadOn()
     {
         byte[] rest = new byte[4096];
         using CancellationTokenSource end = new(Linger);
         try
         {
-            Volatile.Write(ref _waitingSince, Environment.TickCount64);
+            StartWaiting();
             _socket.Shutdown(SocketShutdown.Send);
             while (await _socket.ReceiveAsync(rest, end.Token) > 0)
             {
@@ -280,15 +254,12 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
         }
     }
 
-    /// <summary>
-    /// The peer's data. When the connection ends for any reason, the stream ends, so that Kestrel knows whether a request was cut off.
-    /// While a body is being read, the end is an exception instead, which becomes the answer: after an end of the stream, Kestrel writes
-    /// nothing.
-    /// </summary>
+    /// <summary>The peer's data. They end when the connection ends, so that Kestrel knows whether a request was cut off.</summary>
     private sealed class Bytes(Peer peer) : NetworkStream(peer._socket, ownsSocket: false)
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
+            // While a body is being read, the end becomes the answer: after an end of the stream, Kestrel writes nothing.
             int read = peer._ended || peer.Reason is not null ? 0 : await ReadOrEnd(buffer, cancellationToken);
             return read > 0 || buffer.IsEmpty || !peer.ReadsBody
                 ? read
@@ -297,13 +268,13 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
 
         private async ValueTask<int> ReadOrEnd(Memory<byte> buffer, CancellationToken cancellationToken)
         {
-            if (!peer._hasArrived) // data that have arrived are read at once, without waiting for the peer
-            {
-                Volatile.Write(ref peer._waitingSince, Environment.TickCount64);
-            }
-
             try
             {
+                if (!peer._hasArrived) // data that have arrived are read at once, without waiting for the peer
+                {
+                    peer.StartWaiting();
+                }
+
                 if (peer._peers.Closing && !peer._hasArrived && !peer.HasBytes)
                 {
                     await peer._closeRequested.CancelAsync();
@@ -324,7 +295,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             }
             finally
             {
-                Volatile.Write(ref peer._waitingSince, 0);
+                peer.EndWaiting();
             }
         }
 
@@ -343,7 +314,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             try
             {
                 peer._sending = true;
-                Volatile.Write(ref peer._waitingSince, Environment.TickCount64);
+                peer.StartWaiting();
                 await base.WriteAsync(buffer, cancellationToken);
             }
             catch (Exception e) when (e is IOException or ObjectDisposedException)
@@ -353,7 +324,7 @@ internal sealed class Peer : DefaultConnectionContext, IDuplexPipe, IConnectionL
             }
             finally
             {
-                Volatile.Write(ref peer._waitingSince, 0);
+                peer.EndWaiting();
                 peer._sending = false;
             }
         }

@@ -1,28 +1,26 @@
 using System.Net;
 using System.Net.Sockets;
 using Microsoft.AspNetCore.Connections;
-using Microsoft.AspNetCore.Http;
+using static Microsoft.AspNetCore.Http.StatusCodes;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// All connections. If there is no place for a new connection, the one that has kept the server waiting longest is closed; if none keeps it
-/// waiting, the new one is refused. The same holds for memory. When the server stops, connections in the system's queue are still accepted.
-/// </summary>
-/// <param name="listener">A listening socket, which this object disposes.</param>
+/// <summary>All connections. If there is no place or no memory for a new one, the one that has been silent longest gives way.</summary>
 internal sealed class Peers(Socket listener, Limits limits) : IConnectionListenerFactory, IConnectionListener
 {
     private readonly Lock _lock = new();
     private readonly HashSet<Peer> _all = [];
-    private readonly Dictionary<IPAddress, int> _ofAddress = [];
     private readonly CancellationTokenSource _stopping = new();
-    private readonly SemaphoreSlim _handles = new(limits.Handles);
     private Timer? _clock;
-    private long _sharedBytes;
-    private int _leaving;
-    private long _stopAt = long.MaxValue;
+    private long _sharedBytes, _stopAt = long.MaxValue;
 
     public Limits Limits { get; } = limits;
+
+    /// <summary>A handle for each connection. One that has lost its place keeps its handle until it is closed.</summary>
+    public SemaphoreSlim Handles { get; } = new(limits.Handles);
+
+    /// <summary>Places for peers that are still read for a moment after their last answer.</summary>
+    public SemaphoreSlim Leaving { get; } = new(limits.Leaving);
 
     /// <summary>Whether the server is stopping: each answer is the last one of its connection.</summary>
     public bool Stopping => _stopping.IsCancellationRequested;
@@ -46,24 +44,29 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     {
         while (true)
         {
-            await _handles.WaitAsync(CancellationToken.None); // connections that lost their place keep their handle until they are closed
+            Socket? socket = null;
+            await Handles.WaitAsync(CancellationToken.None);
             try
             {
-                if (await Next() is not { } socket)
+                socket = await Next();
+                if (socket is null)
                 {
                     listener.Dispose();
                     return null;
                 }
 
-                if (Admit(socket) is { } peer)
+                socket.NoDelay = true;
+                Peer peer = new(socket, this);
+                if (Admit(peer))
                 {
                     return peer;
                 }
             }
             catch (SocketException) // the client has gone already, or the system has no free handle at the moment
             {
-                ReturnHandle();
-                await Task.Delay(20, CancellationToken.None);
+                socket?.Dispose();
+                Handles.Release();
+                await Task.Delay(socket is null ? 20 : 0, CancellationToken.None);
             }
         }
     }
@@ -78,16 +81,11 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
 
     public async ValueTask DisposeAsync()
     {
-        if (_clock is not null)
-        {
-            await _clock.DisposeAsync();
-        }
-
+        await (_clock?.DisposeAsync() ?? ValueTask.CompletedTask);
         listener.Dispose();
     }
 
     /// <summary>Takes shared memory. If there is not enough, a silent peer that holds some is stopped, and the caller must retry.</summary>
-    /// <param name="bytes">Above 0 to take memory, below 0 to give it back.</param>
     public bool TryBook(long bytes)
     {
         Peer? silent;
@@ -102,36 +100,15 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
             silent = LongestWaiting(peer => peer.Booked > 0 && peer.WaitedFor >= Limits.Silence.TotalMilliseconds);
         }
 
-        silent?.GiveWay(
-            StatusCodes.Status503ServiceUnavailable, "other requests needed the memory while this one was silent; try again in a moment");
+        silent?.GiveWay(Status503ServiceUnavailable, "other requests needed the memory while this one was silent; try again in a moment");
         return false;
     }
-
-    /// <summary>Whether a peer may be read for a moment after its last answer. If so, the caller calls <see cref="EndLinger"/>.</summary>
-    public bool TryLinger()
-    {
-        if (Interlocked.Increment(ref _leaving) <= Limits.Leaving)
-        {
-            return true;
-        }
-
-        EndLinger();
-        return false;
-    }
-
-    /// <summary>Gives back the handle of a closed connection.</summary>
-    public void ReturnHandle() => _handles.Release();
-
-    public void EndLinger() => Interlocked.Decrement(ref _leaving);
 
     public void Remove(Peer peer)
     {
         lock (_lock)
         {
-            if (_all.Remove(peer) && --_ofAddress[peer.Address] == 0)
-            {
-                _ofAddress.Remove(peer.Address);
-            }
+            _all.Remove(peer);
         }
     }
 
@@ -147,52 +124,31 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         }
     }
 
-    private Peer? Admit(Socket socket)
+    /// <summary>Gives a place to a new connection, or refuses it.</summary>
+    private bool Admit(Peer peer)
     {
-        Peer peer;
         Peer? silent = null;
-        try
-        {
-            socket.NoDelay = true;
-            peer = new Peer(socket, this);
-        }
-        catch (SocketException) // the client has gone already
-        {
-            socket.Dispose();
-            ReturnHandle();
-            return null;
-        }
-
         lock (_lock)
         {
-            int same = _ofAddress.GetValueOrDefault(peer.Address);
-            bool fullForOne = same >= Limits.ConnectionsOfAnAddress, full = fullForOne || _all.Count >= Limits.Connections;
-            if (full)
+            int same = _all.Count(other => other.Address.Equals(peer.Address));
+            bool fullForOne = same >= Limits.ConnectionsOfAnAddress;
+            if (fullForOne || _all.Count >= Limits.Connections)
             {
                 silent = LongestWaiting(other => !fullForOne || other.Address.Equals(peer.Address));
+                if (silent is null)
+                {
+                    _ = peer.TurnAway($"{_all.Count} connections are open, {same} of them from this address; try again in a moment");
+                    return false;
+                }
+
+                _all.Remove(silent); // its place is free at once, however long it takes to close
             }
 
-            if (!full || silent is not null)
-            {
-                _all.Add(peer);
-                _ofAddress[peer.Address] = same + 1;
-            }
-            else
-            {
-                _ = peer.TurnAway($"{_all.Count} connections are open, {same} of them from this address; try again in a moment");
-                return null;
-            }
+            _all.Add(peer);
         }
 
-        if (silent is not null)
-        {
-            Remove(silent); // its place is free at once, however long it takes to close
-            silent.GiveWay(
-                StatusCodes.Status503ServiceUnavailable,
-                "other connections needed the place while this one was silent; try again in a moment");
-        }
-
-        return peer;
+        silent?.GiveWay(Status503ServiceUnavailable, "other connections needed the place while this one was silent; try again in a moment");
+        return true;
     }
 
     /// <summary>The peer that has been silent for longest. Null if none is.</summary>
@@ -214,12 +170,11 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
         {
             if (peer.IsLate)
             {
-                peer.GiveWay(
-                    StatusCodes.Status408RequestTimeout, $"the body did not arrive completely within {Limits.Body.TotalSeconds:0.#} s");
+                peer.GiveWay(Status408RequestTimeout, $"the body did not arrive completely within {Limits.Body.TotalSeconds:0.#} s");
             }
             else if (stop && peer.WaitedFor >= 0)
             {
-                peer.GiveWay(StatusCodes.Status503ServiceUnavailable, "the server stops, and the request was not complete");
+                peer.GiveWay(Status503ServiceUnavailable, "the server stops, and the request was not complete");
             }
         }
     }
@@ -227,9 +182,6 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     private void Close()
     {
         Closing = true;
-        foreach (Peer peer in All())
-        {
-            peer.RequestClose();
-        }
+        Array.ForEach(All(), peer => peer.RequestClose());
     }
 }

@@ -10,7 +10,6 @@ internal static class PictureFile
     public const int MostSide = 1024;
 
     /// <summary>Reads a digit, (28, 28) uint8. Returns whether it was fitted and centred; otherwise it was taken as it is.</summary>
-    /// <exception cref="InputException">The file is neither a PNG nor a JPEG, damaged, too large, or blank.</exception>
     public static bool Read(ReadOnlySpan<byte> bytes, Span<byte> image)
     {
         (byte[] rgba, int width, int height) = Decode(bytes);
@@ -34,7 +33,6 @@ internal static class PictureFile
     }
 
     /// <summary>Decodes a file to (height, width, 4) uint8: red, green, blue, alpha; sides of at most <see cref="MostSide"/>.</summary>
-    /// <exception cref="InputException">The file is neither a PNG nor a JPEG, damaged, or too large.</exception>
     public static (byte[] Rgba, int Width, int Height) Decode(ReadOnlySpan<byte> bytes)
     {
         PictureFormat file = PictureFormat.Of(bytes);

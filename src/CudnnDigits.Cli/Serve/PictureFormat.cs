@@ -5,10 +5,7 @@ namespace CudnnDigits.Cli.Serve;
 /// <summary>A picture's file. It is checked against its format's specification, because decoders trust what a file says.</summary>
 internal abstract class PictureFormat(string name)
 {
-    /// <summary>
-    /// Bytes that decoding one picture may need: together with the largest body, all memory that the server's requests share. They suffice
-    /// for 17 million pixels of a JPEG as phones save them, 8 million of a JPEG decoded in colour, and 5 million of a PNG.
-    /// </summary>
+    /// <summary>Bytes to decode one picture: together with the largest body, all memory that the server's requests share.</summary>
     public const long MostMemory = 60 << 20;
 
     public int Width { get; private set; }

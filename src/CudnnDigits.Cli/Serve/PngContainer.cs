@@ -4,10 +4,7 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// Decodes a PNG file (W3C PNG, third edition). A wrong CRC is refused in every chunk, also in ancillary ones: the CRC covers the chunk's
-/// name, so a damaged critical chunk may look like an ancillary one. Bytes after IEND are ignored.
-/// </summary>
+/// <summary>Decodes a PNG file (W3C PNG, third edition). Bytes after IEND are ignored.</summary>
 internal sealed class PngContainer() : PictureFormat("PNG")
 {
     private const int Gray = 0, Rgb = 2, Palette = 3, GrayAlpha = 4, Rgba = 6;
@@ -108,6 +105,7 @@ internal sealed class PngContainer() : PictureFormat("PNG")
         ReadOnlySpan<byte> named = bytes[4..(8 + (int)length)];
         Require(!named[..4].ContainsAnyExcept(Letters), "a chunk has no name");
         string type = Encoding.ASCII.GetString(named[..4]);
+        // In ancillary chunks too: the checksum covers the name, so a damaged critical chunk may look like one.
         if (Crc32.Append(0, named) != BinaryPrimitives.ReadUInt32BigEndian(bytes[(8 + (int)length)..]))
         {
             throw Damaged($"the checksum (CRC) of its chunk {type} is wrong");
@@ -142,7 +140,7 @@ internal sealed class PngContainer() : PictureFormat("PNG")
             foreach ((int x, int y, int stepX, int stepY) in _interlaced ? Adam7 : [(0, 0, 1, 1)])
             {
                 int columns = (Width - x + stepX - 1) / stepX, step = Math.Max(1, _channels * _depth / 8);
-                byte[] row = new byte[step + (columns * _channels * _depth + 7) / 8], above = new byte[row.Length]; // a pixel of zeros first
+                byte[] row = new byte[step + (columns * _channels * _depth + 7) / 8], above = new byte[row.Length]; // zeros, then pixels
                 for (int at = y; at < Height && columns > 0; at += stepY, (row, above) = (above, row))
                 {
                     Span<byte> filtered = row.AsSpan(step - 1);

@@ -5,12 +5,11 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Extensions;
 using Microsoft.AspNetCore.WebUtilities;
 using Microsoft.Net.Http.Headers;
+using static Microsoft.AspNetCore.Http.StatusCodes;
 
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>The prediction for one digit.</summary>
-/// <param name="Normalized">Whether the server fitted and centred the digit as MNIST's digits are; otherwise it was used as it is.</param>
-/// <param name="Image">(28·28) the network's input, if the digit was normalized.</param>
 internal sealed record DigitAnswer(int Digit, float Probability, float[] Probabilities, bool Normalized, int[]? Image);
 
 /// <summary>Answer of <c>POST /predict</c>, in the order of the digits.</summary>
@@ -29,8 +28,6 @@ internal sealed class BadRequestException(int status, string message) : Exceptio
 }
 
 /// <summary>The digits of a request.</summary>
-/// <param name="Pixels">(N, 28, 28) uint8.</param>
-/// <param name="Normalized">Whether the server fitted and centred each digit.</param>
 internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
 {
     public const int MostDigits = 1024;
@@ -42,14 +39,13 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
     private static readonly SemaphoreSlim Unpacking = new(Environment.ProcessorCount);
 
     /// <summary>Reads the body of a request: JSON, a picture, or a form with pictures.</summary>
-    /// <exception cref="BadRequestException">The body is something else, or not valid, or there is not enough memory.</exception>
     public static async Task<PredictBody> Read(HttpRequest request, Peer peer)
     {
         string type = request.ContentType?.Split(';')[0].Trim().ToLowerInvariant() ?? "";
         if (type is not ("application/json" or "multipart/form-data") && !type.StartsWith("image/", StringComparison.Ordinal))
         {
             throw new BadRequestException(
-                StatusCodes.Status415UnsupportedMediaType,
+                Status415UnsupportedMediaType,
                 $"Content-Type {(type.Length == 0 ? "is missing" : $"is {type}")}; "
                 + "expected image/png, image/jpeg, application/json or multipart/form-data with PNG or JPEG files");
         }
@@ -57,7 +53,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         string coding = request.Headers.ContentEncoding.ToString();
         if (coding.Length > 0 && !coding.Equals("identity", StringComparison.OrdinalIgnoreCase))
         {
-            throw new BadRequestException(StatusCodes.Status415UnsupportedMediaType, $"Content-Encoding is {coding}; expected none");
+            throw new BadRequestException(Status415UnsupportedMediaType, $"Content-Encoding is {coding}; expected none");
         }
 
         ArraySegment<byte> body = await ReadAll(request, peer);
@@ -73,7 +69,7 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         }
         catch (InputException e)
         {
-            throw new BadRequestException(StatusCodes.Status400BadRequest, e.Message);
+            throw new BadRequestException(Status400BadRequest, e.Message);
         }
         finally
         {
@@ -81,7 +77,6 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
         }
     }
 
-    /// <exception cref="InputException">There are none, or too many.</exception>
     public static void CheckCount(int count)
     {
         if (count is 0 or > MostDigits)
@@ -91,7 +86,6 @@ internal sealed record PredictBody(byte[] Pixels, bool[] Normalized)
     }
 
     /// <summary>The files of a form (RFC 7578), up to one more than <see cref="MostDigits"/>; other fields are skipped.</summary>
-    /// <exception cref="InputException">It is not a form, or is cut off.</exception>
     private static async Task<List<ArraySegment<byte>>> Files(ArraySegment<byte> body, string boundary)
     {
         const int MostBoundary = 128;

@@ -6,15 +6,11 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// The JSON of <c>POST /predict</c>: exactly one of the pixels of a digit, (28·28), row by row, 0 = paper … 255 = ink; several such digits;
-/// and a digit as pen strokes. It takes little more memory than the body.
-/// </summary>
+/// <summary>The JSON of <c>POST /predict</c>: a digit's pixels, (28·28), 0 = paper … 255 = ink; several digits; or strokes.</summary>
 internal sealed record PredictJson(byte[]? Pixels, PredictJson.Digits? Images, PredictJson.Drawing? Strokes)
 {
     public const int MostStrokes = 256, MostPoints = 20_000;
 
-    /// <exception cref="InputException">It is not such JSON, or contains no valid digits.</exception>
     public static PredictBody Read(ReadOnlySpan<byte> body)
     {
         try

@@ -7,10 +7,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Serve;
 
-/// <summary>
-/// The model that <c>serve</c> uses if no weights are given. It is trained once on the built-in digits and kept in the user's cache folder.
-/// The file's name and metadata identify its options and the version of the program.
-/// </summary>
+/// <summary>The model of <c>serve</c> without weights: trained once on the built-in digits, and kept in the user's cache folder.</summary>
 internal sealed class QuickModel
 {
     /// <summary>Three epochs take 15 seconds on two cores; four or six do not predict real digits better.</summary>

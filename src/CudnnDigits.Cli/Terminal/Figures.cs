@@ -16,9 +16,7 @@ internal static class Figures
         _ => $"{loss:F4}",
     };
 
-    /// <summary>
-    /// A learning rate with as many decimals as the highest rate of its run needs for three digits: 0.00300, 0.00012, &lt;0.00001.
-    /// </summary>
+    /// <summary>A learning rate, with three digits if it is the highest of its run: 0.00300, 0.00012, &lt;0.00001.</summary>
     public static string Rate(double rate, double highest)
     {
         int decimals = Math.Clamp(highest > 0 ? 2 - (int)Math.Floor(Math.Log10(highest)) : 0, 0, MostDecimals);

@@ -3,18 +3,14 @@ using Spectre.Console;
 
 namespace CudnnDigits.Cli.Terminal;
 
-/// <summary>
-/// Standard error as a terminal: lines that fit its current width, and below them one progress line, which is overwritten. It is cleared
-/// before anything else is printed. When a terminal becomes narrower, most break lines that are too long, and some cut them off. A blank
-/// line above the progress line makes the result look right in both cases.
-/// </summary>
-/// <param name="width">Gives its columns, which can change at any time.</param>
-/// <param name="moves">Whether the cursor can be moved; otherwise there is no progress line.</param>
-/// <param name="colors">Whether to use colours and dim text.</param>
+/// <summary>Standard error as a terminal: lines that fit its width, and below them one progress line, which is overwritten.</summary>
 internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, bool colors)
 {
     /// <summary>The longest progress line. Half of it is narrower than any usual window.</summary>
     private const int LongestMoving = 79;
+
+    /// <summary>Columns of a label.</summary>
+    public const int LabelWidth = 10;
 
     private const string Escape = "\u001b[";
 
@@ -42,9 +38,7 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
         return new Screen(Console.Error, () => Columns(2), ansi, colors);
     }
 
-    /// <summary>
-    /// Prose for standard output: wrapped if that is a terminal, with its later lines indented; otherwise in one line.
-    /// </summary>
+    /// <summary>Prose for standard output: wrapped if that is a terminal, with its later lines indented; otherwise in one line.</summary>
     public static string Prose(string text, int indent = 0) =>
         string.Join($"\n{new string(' ', indent)}", Wrap(text, OutputWidth - indent));
 
@@ -92,9 +86,6 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
         }
     }
 
-    /// <summary>Columns of a label.</summary>
-    public const int LabelWidth = 10;
-
     /// <summary>Shows a progress line of at most <see cref="MovingWidth"/> characters in place of the last one.</summary>
     public void Move(string text)
     {
@@ -103,16 +94,10 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
             return;
         }
 
-        StringBuilder line = new();
-        line.Append(Back(forAnother: true));
-        if (!_isBelowBlank && !_isBroken)
-        {
-            line.AppendLine();
-            _isBelowBlank = true;
-        }
-
         text = Cut(text, MovingWidth);
-        writer.Write(line.Append(text).Append(Escape).Append('K'));
+        string back = Back(forAnother: true), blank = _isBelowBlank || _isBroken ? "" : Environment.NewLine;
+        writer.Write($"{back}{blank}{text}{Escape}K");
+        _isBelowBlank |= !_isBroken;
         _length = text.Length;
     }
 
@@ -123,19 +108,19 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
     public static string[] Wrap(string text, int width)
     {
         List<string> lines = [];
-        StringBuilder line = new();
         foreach (string word in text.Split(' '))
         {
-            if (line.Length > 0 && line.Length + 1 + word.Length > width)
+            if (lines.Count > 0 && lines[^1].Length + 1 + word.Length <= width)
             {
-                lines.Add(line.ToString());
-                line.Clear();
+                lines[^1] += " " + word;
             }
-
-            line.Append(line.Length > 0 ? " " : "").Append(word);
+            else
+            {
+                lines.Add(word);
+            }
         }
 
-        return [.. lines, line.ToString()];
+        return [.. lines];
     }
 
     /// <summary>A text, shortened to a width.</summary>

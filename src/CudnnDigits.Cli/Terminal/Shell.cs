@@ -1,9 +1,18 @@
 namespace CudnnDigits.Cli.Terminal;
 
-/// <summary>How to quote arguments for a shell.</summary>
-internal abstract class Shell
+/// <summary>How to quote arguments for a shell. Letters, digits and the plain characters need no quotes.</summary>
+internal sealed record Shell(string Plain, Func<string, string> InQuotes, string BeforeProgram = "")
 {
-    public static readonly Shell Posix = new PosixShell(), Cmd = new CmdShell(), PowerShell = new PowerShellShell();
+    public static readonly Shell Posix = new("_-+=./:,@%", argument => argument.Any(char.IsControl)
+        ? $"$'{string.Concat(argument.Select(c => char.IsControl(c) ? $"\\x{(int)c:x2}" : c is '\'' or '\\' ? $"\\{c}" : $"{c}"))}'"
+        : $"'{argument.Replace("'", @"'\''", StringComparison.Ordinal)}'");
+
+    /// <summary>On Windows, programs parse the command line themselves. Backslashes are special only before a quotation mark.</summary>
+    public static readonly Shell Cmd = new(@"_-+./\:@", argument => $"\"{argument}{TrailingBackslashes(argument)}\"");
+
+    /// <summary>In PowerShell a quoted string is a value; the operator &amp; runs it.</summary>
+    public static readonly Shell PowerShell = new(
+        @"_-+./\:", argument => $"'{argument.Replace("'", "''", StringComparison.Ordinal)}{TrailingBackslashes(argument)}'", "& ");
 
     /// <summary>The shell that the program was started from.</summary>
     public static Shell OfUser { get; } = Of(OperatingSystem.IsWindows(), Environment.GetEnvironmentVariable);
@@ -20,42 +29,7 @@ internal abstract class Shell
     }
 
     /// <summary>The program, the first word of a command line.</summary>
-    public virtual string QuoteProgram(string path) => Quote(path);
-
-    /// <summary>Characters without a special meaning for the shell, in addition to letters and digits.</summary>
-    protected abstract string Plain { get; }
-
-    protected abstract string InQuotes(string argument);
+    public string QuoteProgram(string path) => Quote(path) is var quoted && quoted == path ? path : BeforeProgram + quoted;
 
     private static string TrailingBackslashes(string argument) => new('\\', argument.Length - argument.TrimEnd('\\').Length);
-
-    private sealed class PosixShell : Shell
-    {
-        protected override string Plain => "_-+=./:,@%";
-
-        protected override string InQuotes(string argument) => argument.Any(char.IsControl)
-            ? $"$'{string.Concat(argument.Select(Escaped))}'"
-            : $"'{argument.Replace("'", @"'\''", StringComparison.Ordinal)}'";
-
-        private static string Escaped(char c) => char.IsControl(c) ? $"\\x{(int)c:x2}" : c is '\'' or '\\' ? $"\\{c}" : $"{c}";
-    }
-
-    /// <summary>On Windows, programs parse the command line themselves. Backslashes are special only before a quotation mark.</summary>
-    private sealed class CmdShell : Shell
-    {
-        protected override string Plain => @"_-+./\:@";
-
-        protected override string InQuotes(string argument) => $"\"{argument}{TrailingBackslashes(argument)}\"";
-    }
-
-    private sealed class PowerShellShell : Shell
-    {
-        protected override string Plain => @"_-+./\:";
-
-        protected override string InQuotes(string argument) =>
-            $"'{argument.Replace("'", "''", StringComparison.Ordinal)}{TrailingBackslashes(argument)}'";
-
-        /// <summary>In PowerShell a quoted string is a value; the operator &amp; runs it.</summary>
-        public override string QuoteProgram(string path) => Quote(path) is var quoted && quoted == path ? path : $"& {quoted}";
-    }
 }

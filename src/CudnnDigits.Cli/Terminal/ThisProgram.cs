@@ -3,30 +3,18 @@ using System.Reflection;
 namespace CudnnDigits.Cli.Terminal;
 
 /// <summary>How a process was started.</summary>
-/// <param name="Executable">The running file: the program itself, the shim of the .NET tool, or dotnet.</param>
-/// <param name="Folder">The folder of the program's assembly.</param>
-/// <param name="SearchPath">The folders of the environment variable PATH.</param>
 internal sealed record Start(string Executable, string Folder, string WorkingDirectory, IReadOnlyList<string> SearchPath);
 
-/// <summary>
-/// Command lines of this program that the user can copy and run: they start the program as it was started, quoted for the user's shell.
-/// Every message that names a command uses them.
-/// </summary>
+/// <summary>Command lines of this program that the user can copy: they start it as it was started, quoted for the user's shell.</summary>
 internal static class ThisProgram
 {
     public const string Name = "cudnn-digits";
 
-    private static readonly Lazy<string> Started = new(() =>
-    {
-        bool isThisProgram = Assembly.GetEntryAssembly() == typeof(ThisProgram).Assembly;
-        string[] search = Environment.GetEnvironmentVariable("PATH")?.Split(Path.PathSeparator) ?? [];
-        return isThisProgram && Environment.ProcessPath is { } executable
-            ? Call(new Start(executable, AppContext.BaseDirectory, Environment.CurrentDirectory, search), Shell.OfUser)
-            : Name;
-    });
-
     /// <summary>The beginning of a command line: "cudnn-digits", or "dotnet run --project src/CudnnDigits.Cli -c Release --".</summary>
-    public static string Prefix => Started.Value;
+    public static string Prefix { get; } =
+        Assembly.GetEntryAssembly() == typeof(ThisProgram).Assembly && Environment.ProcessPath is { } executable
+            ? Call(new Start(executable, AppContext.BaseDirectory, Environment.CurrentDirectory, SearchPath()), Shell.OfUser)
+            : Name;
 
     /// <summary>A command line with arguments.</summary>
     public static string Command(params IEnumerable<string> arguments) =>
@@ -55,6 +43,8 @@ internal static class ThisProgram
             ? $"dotnet {Name}"
             : $"dotnet {shell.Quote(Shortest(dll, start.WorkingDirectory))}";
     }
+
+    private static string[] SearchPath() => Environment.GetEnvironmentVariable("PATH")?.Split(Path.PathSeparator) ?? [];
 
     /// <summary>The folder of the project that the program was built from. Null if it was published or installed.</summary>
     private static string? ProjectOf(string folder)
