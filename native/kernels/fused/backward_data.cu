@@ -23,12 +23,11 @@ template <int Side, int In, int Out> struct BackwardData {
     DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, const Below &below, float keep_scale, bfloat16 *du) {
         convolve<Out>(tile, weights, rows, [&](int row, int column, const float(&made)[4]) {
             const FourChannels turned = by_pixel(made);
-            const float gradient[4] = {element(turned, 0), element(turned, 1), element(turned, 2), element(turned, 3)};
             const int x = column + (lane() >> 2);
             if (x < Side) {
                 const int channel = masking.first_channel();
                 *reinterpret_cast<FourChannels *>(du + (row * Side + x) * Out + channel) =
-                    masking.apply(gradient, load_four(below.at(row, x) + channel), keep_scale);
+                    masking.apply(turned, load_four(below.at(row, x) + channel), keep_scale);
             }
         });
     }

@@ -112,6 +112,7 @@ DEVICE_INLINE FourChannels relu_by_pixel(const float (&u)[4]) {
     return {{transpose_matrix(pack_relu(u[0], u[1])), transpose_matrix(pack_relu(u[2], u[3]))}};
 }
 
+DEVICE_INLINE float element(const float (&four)[4], int i) { return four[i]; }
 DEVICE_INLINE float element(const FourChannels &four, int i) { return i & 1 ? high_half(four.w[i / 2]) : low_half(four.w[i / 2]); }
 
 // Sums of sixteen output channels and eight input channels, as products leave them, to one tap of a gradient (Out, 3, 3, In).
@@ -126,6 +127,16 @@ template <int In> DEVICE_INLINE void store_tap(float *gradient, int first_out, i
 // Two sums per channel over all images of a block.
 struct ChannelSums {
     float first[4] = {}, second[4] = {};
+
+    // A pixel's y, as it is stored, and y².
+    DEVICE_INLINE void add(const FourChannels &y) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const float value = element(y, i);
+            first[i] += value;
+            second[i] = fused_multiply_add(value, value, second[i]);
+        }
+    }
 
     // y and y²: the layer's statistics.
     template <int Channels, int Threads = image_threads> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {

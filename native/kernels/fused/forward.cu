@@ -8,7 +8,7 @@ namespace {
 
 template <int Side, int In, int Out> struct Convolution {
     Weights<In, Out> weights;
-    ChannelSums sums; // of y and y², as it is stored
+    ChannelSums sums;
 
     DEVICE_INLINE void run(const Tile<Side, In> &tile, const Rows &rows, bfloat16 *y) {
         convolve<Out>(tile, weights, rows, [&](int row, int column, const float(&made)[4]) {
@@ -16,12 +16,7 @@ template <int Side, int In, int Out> struct Convolution {
             const int x = column + (lane() >> 2), channel = weights.first_channel() + 4 * (lane() & 3);
             if (x < Side) {
                 *reinterpret_cast<FourChannels *>(y + (row * Side + x) * Out + channel) = out;
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const float value = element(out, i);
-                    sums.first[i] += value;
-                    sums.second[i] = fused_multiply_add(value, value, sums.second[i]);
-                }
+                sums.add(out);
             }
         });
     }

@@ -18,12 +18,12 @@ template <int Channels> struct MaskedGradient {
     }
 
     // du of four channels of a pixel, where y is the layer's; pooled, where it is pooled.
-    DEVICE_INLINE FourChannels apply(const float (&gradient)[4], const FourChannels &y, float keep_scale) {
+    template <class Gradient> DEVICE_INLINE FourChannels apply(const Gradient &gradient, const FourChannels &y, float keep_scale) {
         float du[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) { // what was dropped is NaN, and no u above 0
             const float u = fused_multiply_add(element(y, i), scale_of.v[i], shift_of.v[i]);
-            du[i] = u > 0 ? gradient[i] * keep_scale : 0.0f;
+            du[i] = u > 0 ? element(gradient, i) * keep_scale : 0.0f;
         }
         const FourChannels out = {{pack(du[0], du[1]), pack(du[2], du[3])}};
 #pragma unroll

@@ -148,13 +148,15 @@ template <class T> DEVICE_INLINE void fetch_in_place(const T &tile, const bfloat
     }
 }
 
-// An image in shared memory as it lies in global memory; row and column count from the border that it does not have.
-template <class T, class Element = const bfloat16> struct Packed {
+// An image in shared memory without a border, from which row and column count nevertheless. Its pixels lie as in global memory, or with so
+// much room between them that what is read together lies in different banks: two neighbouring quads, or two that are every_second.
+template <class T, class Element = const bfloat16, int Pitch = T::channels> struct Packed {
+    static constexpr int side = T::side, channels = T::channels, octets = T::octets, in_turn = 1, pitch = Pitch;
+
     Element *data;
 
-    DEVICE_INLINE Element *at(int row, int column, int channel) const {
-        return data + ((row - 1) * T::side + column - 1) * T::channels + channel;
-    }
+    DEVICE_INLINE Element *at(int row, int column, int channel) const { return data + ((row - 1) * side + column - 1) * pitch + channel; }
+    DEVICE_INLINE static Place pooled(const Place &place) { return place; }
 };
 
 // An image with room between its pixels: what four lanes read of each of four pixels lies in different banks.

@@ -21,7 +21,7 @@ internal sealed class Adam(CudaSession session, OptimizerSpec spec)
     /// <summary>Updates parameters wherever they lie; β₁, β₂ and ε are filled in.</summary>
     internal void Update(AdamUpdate update)
     {
-        long blocks = Blocks("adam", update.Count, KernelSource.Common["adam_of_thread"]);
+        long blocks = KernelSource.Common.Blocks("adam", update.Count, KernelSource.Common["adam_of_thread"]);
         session.Launch("adam", blocks, update with
         {
             Beta1 = (float)spec.Beta1,
@@ -39,14 +39,8 @@ internal sealed class Adam(CudaSession session, OptimizerSpec spec)
         {
             int count = (int)p.W.Count;
             WeightRounding rounding = new(p.W.Address, to.Address, p.Places?.Address ?? 0, p.Arranged.First, p.Arranged.End, count);
-            session.Launch("round_weights", Blocks("round_weights", count, 1), rounding);
+            session.Launch("round_weights", KernelSource.Common.Blocks("round_weights", count), rounding);
         }
-    }
-
-    private static long Blocks(string kernel, int count, int ofThread)
-    {
-        int ofBlock = KernelSource.Common.Block(kernel).Threads * ofThread;
-        return (count + ofBlock - 1) / ofBlock;
     }
 }
 

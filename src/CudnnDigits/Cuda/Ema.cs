@@ -7,12 +7,9 @@ namespace CudnnDigits.Cuda;
 internal sealed class Ema(CudaSession session, double decay)
 {
     /// <summary>Updates an average of the weights after the step of the optimizer.</summary>
-    public void Update(DeviceTensor state, DeviceTensor weights, DeviceTensor average)
-    {
-        int threads = KernelSource.Common.Block("average_weights").Threads;
-        session.Launch("average_weights", (weights.Count + threads - 1) / threads, new WeightAverage(
+    public void Update(DeviceTensor state, DeviceTensor weights, DeviceTensor average) =>
+        session.Launch("average_weights", KernelSource.Common.Blocks("average_weights", weights.Count), new WeightAverage(
             state.Address, weights.Address, average.Address, (int)weights.Count, (float)(1 - decay)));
-    }
 }
 
 /// <summary>Parameters of average_weights in native/kernels/common/ema.cu.</summary>

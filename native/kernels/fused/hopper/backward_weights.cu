@@ -166,10 +166,10 @@ using PairsOfRowsTiles = GradientAndInput<PairsOfRows::Gradient, PairsOfRows::In
 
 // partial (blocks · 2, 32, 3, 3, 32). A block makes one half of its images, the upper one or the lower one; there is an even number of
 // blocks.
-SHARED_MEMORY(conv2_backward_weights, 2 * PairsOfRowsTiles::elements + 2 * ImageTile::elements + 14 * 28 * Unpooled<40>::pitch + 98 * 32)
+SHARED_MEMORY(conv2_backward_weights, 2 * PairsOfRowsTiles::elements + 2 * ImageTile::elements + 14 * 28 * 40 + 98 * 32)
 KERNEL(384, 1) conv2_backward_weights(Conv2BackwardWeights p) {
     using Gradient = PairsOfRows::Gradient;
-    using Before = Unpooled<40>;
+    using Before = Packed<Tile<28, 32>, bfloat16, 40>;
     const Several<PairsOfRowsTiles> tiles{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<ImageTile> images{tiles.data + tiles.elements};
     bfloat16 *next_y2 = images.data + images.elements, *next_du2 = next_y2 + 14 * 28 * Before::pitch;

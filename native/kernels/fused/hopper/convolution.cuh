@@ -84,12 +84,7 @@ DEVICE_INLINE void store_output(const WarpgroupConvolution<T, Out> &conv, bfloat
 #pragma unroll
         for (int strip = 0; strip < strips; ++strip) {
             *reinterpret_cast<FourChannels *>(to + strip * conv.distance) = out[strip];
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const float value = element(out[strip], i);
-                statistics.first[i] += value;
-                statistics.second[i] = fused_multiply_add(value, value, statistics.second[i]);
-            }
+            statistics.add(out[strip]);
         }
     }
 }
@@ -128,9 +123,7 @@ template <class T, int Out> struct GradientBelow {
             bfloat16 *to = du + conv.place(conv.pixel());
 #pragma unroll
             for (int strip = 0; strip < Convolution::strips; ++strip) {
-                const float gradient[4] = {element(turned[strip], 0), element(turned[strip], 1), element(turned[strip], 2),
-                                           element(turned[strip], 3)};
-                *reinterpret_cast<FourChannels *>(to + strip * conv.distance) = masking.apply(gradient, y[strip], keep_scale);
+                *reinterpret_cast<FourChannels *>(to + strip * conv.distance) = masking.apply(turned[strip], y[strip], keep_scale);
             }
         }
     }

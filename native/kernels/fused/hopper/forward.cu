@@ -41,10 +41,10 @@ KERNEL(512, 1) conv2_forward(Conv2Forward p) {
 }
 
 // y2 → pooled2 (N, 14, 14, 32) and y3 (N, 14, 14, 64).
-SHARED_MEMORY(conv3_forward, SharedWeights<32, 64>::elements + 2 * Planes<14, 32, 64>::elements + 784 * Unpooled<48>::pitch)
+SHARED_MEMORY(conv3_forward, SharedWeights<32, 64>::elements + 2 * Planes<14, 32, 64>::elements + 784 * 48)
 KERNEL(512, 1) conv3_forward(Conv3Forward p) {
     using Input = Planes<14, 32, 64>;
-    using Before = Unpooled<48>;
+    using Before = Packed<Tile<28, 32>, bfloat16, 48>;
     const SharedWeights<32, 64> weights{reinterpret_cast<bfloat16 *>(dynamic_shared_memory)};
     const Several<Input> tiles{weights.data + weights.elements};
     const Before next_y2{tiles.data + tiles.elements};

@@ -89,17 +89,6 @@ template <bool Border, int Pad> struct RowPlanes {
     DEVICE_INLINE MatrixDescriptor channels_by_pixels() const { return MatrixDescriptor::of(data, 128, octet_bytes); }
 };
 
-// An image of 28 by 28 and 32 channels in shared memory, before pooling, with room between its pixels: so much that two neighbouring quads
-// lie in different banks, or two that are every_second.
-template <int Pitch> struct Unpooled {
-    static constexpr int side = 28, channels = 32, octets = 4, in_turn = 1, pitch = Pitch;
-
-    bfloat16 *data;
-
-    DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const { return data + ((row - 1) * side + column - 1) * pitch + channel; }
-    DEVICE_INLINE static Place pooled(const Place &place) { return place; }
-};
-
 // Some of them: one is read while another is made.
 template <class Tile, int Count = 2> struct Several {
     static constexpr int elements = Count * Tile::elements;

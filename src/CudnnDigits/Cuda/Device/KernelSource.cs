@@ -59,6 +59,13 @@ internal sealed class KernelSource
     /// <summary>Threads of a block of a kernel, and its dynamic shared memory in bytes.</summary>
     public (int Threads, int SharedBytes) Block(string kernel) => _kernels[kernel];
 
+    /// <summary>Blocks of a kernel whose threads have so many elements each.</summary>
+    public long Blocks(string kernel, long elements, int ofThread = 1)
+    {
+        int ofBlock = _kernels[kernel].Threads * ofThread;
+        return (elements + ofBlock - 1) / ofBlock;
+    }
+
     /// <summary>
     /// The text after the next occurrence of a word, which becomes the rest; empty, with the rest unchanged, if there is none.
     /// </summary>

@@ -65,8 +65,7 @@ internal sealed class FusedConvolutions
             state.Address, Of(_t.Y2), Coefficients(_2), W(_3), Of(_t.Pooled2), Of(_t.Y3), Norm(_3, _blocks.Two, 128), _dropout2, _n));
         Launch("conv4_forward", _blocks.One, new Conv4Forward(
             Of(_t.Y3), Coefficients(_3), W(_4), Of(_t.Y4), Norm(_4, _blocks.One, 128), _n));
-        long threads = KernelSource.Fused.Block("pool4_forward").Threads;
-        _session.Launch(_session.FusedKernels, "pool4_forward", (_n * 49L * 8 + threads - 1) / threads, new Pool4Forward(
+        _session.Launch(_session.FusedKernels, "pool4_forward", KernelSource.Fused.Blocks("pool4_forward", _n * 49L * 8), new Pool4Forward(
             state.Address, Of(_t.Y4), Coefficients(_4), Of(_t.Pooled4), Of(_t.Z4), _dropout4, _n), overlapped: true);
     }
 

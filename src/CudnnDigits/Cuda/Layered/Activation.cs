@@ -20,13 +20,10 @@ internal sealed class Activation(CudaSession session, int n, Shape shape, Dropou
     private int Chunks => Math.Min((n * shape.H * shape.W + Lanes - 1) / Lanes, MostSums);
 
     /// <summary>z = dropout(relu(y + bias)), without dropout in prediction; z may be y. The bias is (C) f32, or null.</summary>
-    public void Forward(DeviceTensor state, DeviceTensor y, DeviceTensor? bias, DeviceTensor z, bool training)
-    {
-        long quads = (long)n * ((shape.Size + 3) / 4), threads = KernelSource.Common.Block(_forward).Threads;
-        session.Launch(_forward, (quads + threads - 1) / threads, new ActivationForward(
+    public void Forward(DeviceTensor state, DeviceTensor y, DeviceTensor? bias, DeviceTensor z, bool training) =>
+        session.Launch(_forward, KernelSource.Common.Blocks(_forward, (long)n * ((shape.Size + 3) / 4)), new ActivationForward(
             state.Address, Z(y), bias?.Holding(shape.C, DeviceType.F32) ?? 0, Z(z), n, shape.Size, shape.C,
             training ? dropout : Dropout.None));
-    }
 
     /// <summary>
     /// dZ to dY in place; and where there is a bias, its gradient, (C) f32, with room for the sums, (<see cref="MostSums"/>, C) f32.

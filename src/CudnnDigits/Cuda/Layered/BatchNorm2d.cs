@@ -85,8 +85,7 @@ internal sealed unsafe class BatchNorm2d
     public void Fold(DeviceTensor w, in BatchNormTensors t, (DeviceTensor Weights, DeviceTensor Bias) folded)
     {
         string kernel = "fold_batch_norm" + _session.KernelSuffix;
-        long threads = KernelSource.Common.Block(kernel).Threads;
-        _session.Launch(kernel, (w.Count + threads - 1) / threads, new FoldBatchNorm(
+        _session.Launch(kernel, KernelSource.Common.Blocks(kernel, w.Count), new FoldBatchNorm(
             w.Holding(w.Count, DeviceType.F32), C(t.Gamma), C(t.Beta), C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon,
             folded.Weights.Holding(w.Count, _session.ActivationType), C(folded.Bias), _channels, (int)w.Count / _channels));
     }

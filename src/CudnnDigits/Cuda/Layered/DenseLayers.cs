@@ -11,37 +11,26 @@ namespace CudnnDigits.Cuda.Layered;
 internal sealed record DenseTensors(DensePlan Plan, DeviceTensor X, DeviceTensor Z, DeviceTensor DZ);
 
 /// <summary>The dense layers of a step, by cuBLAS and a kernel per activation, up to the product that the head begins with.</summary>
-internal sealed class DenseLayers
+internal sealed class DenseLayers(CudaSession session, LayeredNetwork net, int n, ulong seed)
 {
-    private readonly CudaSession _session;
-    private readonly DeviceParameters _parameters;
-    private readonly (Dense Product, Activation Activation, DenseTensors Tensors)[] _layers;
-    private readonly Dense _last;
-    private readonly string _lastWeights;
-    private readonly DeviceTensor _x, _y, _dy, _sums;
+    private readonly (Dense Product, Activation Activation, DenseTensors Tensors)[] _layers = [.. net.Denses.Select(t => (
+        new Dense(session, n, t.Plan.Linear),
+        new Activation(session, n, new Shape(t.Plan.Linear.OutFeatures, 1, 1), Dropout.Of(t.Plan.Dropout, t.Plan.DropoutIndex, seed)),
+        t))];
 
-    public DenseLayers(CudaSession session, LayeredNetwork net, int n, ulong seed)
-    {
-        (_session, _parameters, _sums) = (session, net.Parameters, net.Sums);
-        _layers = [.. net.Denses.Select(t => (
-            new Dense(session, n, t.Plan.Linear),
-            new Activation(
-                session, n, new Shape(t.Plan.Linear.OutFeatures, 1, 1), Dropout.Of(t.Plan.Dropout, t.Plan.DropoutIndex, seed)),
-            t))];
-        (_last, _lastWeights) = (new Dense(session, n, net.LastProduct), net.LastProduct.WeightName);
-        (_x, _y, _dy) = (net.Denses is [.., { } before] ? before.Z : net.Features, net.Head.Y, net.Head.DY);
-    }
+    private readonly Dense _last = new(session, n, net.LastProduct);
+    private readonly DeviceTensor _x = net.Denses is [.., { } before] ? before.Z : net.Features;
 
     /// <summary>From the features to the product that the head begins with.</summary>
     public void Forward(DeviceTensor state, bool training)
     {
         foreach ((Dense product, Activation activation, DenseTensors t) in _layers)
         {
-            product.Forward(t.X, _parameters.Operand(t.Plan.Linear.WeightName), t.Z);
-            activation.Forward(state, t.Z, _parameters.Master(t.Plan.Linear.BiasName), t.Z, training);
+            product.Forward(t.X, net.Parameters.Operand(t.Plan.Linear.WeightName), t.Z);
+            activation.Forward(state, t.Z, net.Parameters.Master(t.Plan.Linear.BiasName), t.Z, training);
         }
 
-        _last.Forward(_x, _parameters.Operand(_lastWeights), _y);
+        _last.Forward(_x, net.Parameters.Operand(net.LastProduct.WeightName), net.Head.Y);
     }
 
     /// <summary>
@@ -51,21 +40,21 @@ internal sealed class DenseLayers
     public void Backward(Head head, DeviceTensor? dx)
     {
         // Only the optimizer reads gradients of parameters: they run on a branch, beside the gradients of data.
-        using (_session.OpenBranch())
+        using (session.OpenBranch())
         {
             head.AddUp();
-            _last.BackwardWeights(_x, _dy, _parameters.Gradient(_lastWeights));
+            _last.BackwardWeights(_x, net.Head.DY, net.Parameters.Gradient(net.LastProduct.WeightName));
         }
 
-        (Dense after, string weights, DeviceTensor dy) = (_last, _lastWeights, _dy);
+        (Dense after, string weights, DeviceTensor dy) = (_last, net.LastProduct.WeightName, net.Head.DY);
         for (int i = _layers.Length - 1; i >= 0; i--)
         {
             (Dense product, Activation activation, DenseTensors t) = _layers[i];
-            after.BackwardData(_parameters.Operand(weights), dy, t.DZ);
-            activation.Backward(t.Z, t.DZ, _sums, _parameters.Gradient(t.Plan.Linear.BiasName));
-            using (_session.OpenBranch())
+            after.BackwardData(net.Parameters.Operand(weights), dy, t.DZ);
+            activation.Backward(t.Z, t.DZ, net.Sums, net.Parameters.Gradient(t.Plan.Linear.BiasName));
+            using (session.OpenBranch())
             {
-                product.BackwardWeights(t.X, t.DZ, _parameters.Gradient(t.Plan.Linear.WeightName));
+                product.BackwardWeights(t.X, t.DZ, net.Parameters.Gradient(t.Plan.Linear.WeightName));
             }
 
             (after, weights, dy) = (product, t.Plan.Linear.WeightName, t.DZ);
@@ -73,7 +62,7 @@ internal sealed class DenseLayers
 
         if (dx is { } to)
         {
-            after.BackwardData(_parameters.Operand(weights), dy, to);
+            after.BackwardData(net.Parameters.Operand(weights), dy, to);
         }
     }
 }

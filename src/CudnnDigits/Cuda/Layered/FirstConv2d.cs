@@ -44,11 +44,9 @@ internal sealed class FirstConv2d(CudaSession session, ConvPlan plan, int n) : I
     public static bool Fits(ConvPlan plan) =>
         plan.Conv is { InChannels: 1, Kernel: Side } && PooledActivation.FourChannelsEach(plan.Conv.OutChannels, Threads);
 
-    public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace)
-    {
+    public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace) =>
         session.Launch(_forward, Blocks, new FirstConvolutionForward(
             X(x), w.Holding(Weights, session.ActivationType), Y(y), n, _input.H, _input.W, plan.Conv.Padding, _output.C));
-    }
 
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace) =>
         throw new NotSupportedException("the gradient of the network's input");

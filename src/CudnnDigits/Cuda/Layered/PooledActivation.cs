@@ -35,12 +35,10 @@ internal sealed class PooledActivation(CudaSession session, int n, Shape input, 
         channels % 4 == 0 && channels <= threads && threads % (channels / 4) == 0;
 
     /// <summary>z = dropout(relu(max(x) + bias)), without dropout in prediction. The bias is (C) f32, or null.</summary>
-    public void Forward(DeviceTensor state, DeviceTensor x, DeviceTensor? bias, DeviceTensor z, bool training)
-    {
+    public void Forward(DeviceTensor state, DeviceTensor x, DeviceTensor? bias, DeviceTensor z, bool training) =>
         session.Launch(_forward, Blocks, new PoolActivationForward(
             state.Address, X(x), bias?.Holding(input.C, DeviceType.F32) ?? 0, Z(z), n, input.H, input.W, input.C,
             training ? dropout : Dropout.None));
-    }
 
     /// <summary>dX from dZ; x and z as in the forward pass. For the sums and the gradient of a bias see <see cref="Activation"/>.</summary>
     public void Backward(DeviceTensor x, DeviceTensor z, DeviceTensor dz, DeviceTensor dx, DeviceTensor? sums, DeviceTensor? dBias)
