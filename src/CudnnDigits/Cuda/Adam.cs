@@ -6,10 +6,7 @@ namespace CudnnDigits.Cuda;
 /// <summary>The step of <see cref="OptimizerSpec"/> by our own kernels.</summary>
 internal sealed class Adam(CudaSession session, OptimizerSpec spec)
 {
-    /// <summary>
-    /// Counts the step and computes its scalars: step size, bias correction, weight scale. Must come after the step's first kernel and
-    /// before <see cref="Update(DeviceTensor, DeviceParameters)"/>; nothing else depends on it.
-    /// </summary>
+    /// <summary>Counts the step and computes its scalars; after the first kernel of a step, and before its update.</summary>
     public void BeginStep(DeviceTensor state) =>
         session.Launch("begin_adam_step", 1, new AdamScalars(state.Address, spec.Beta1, spec.Beta2, spec.WeightDecay));
 

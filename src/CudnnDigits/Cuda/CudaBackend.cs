@@ -186,9 +186,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _predictionRows.ReadLogits(_session.Stream, logits[..(rows.Length * DigitDataset.Classes)]);
     }
 
-    /// <summary>
-    /// cuProfilerStart now, cuProfilerStop when disposed of, both in the backend's context, without which the driver refuses them.
-    /// </summary>
+    /// <summary>cuProfilerStart now, cuProfilerStop when disposed of, both in the backend's context, as the driver demands.</summary>
     public IDisposable Profile()
     {
         using CudaContext.Scope scope = _session.Context.Enter();

@@ -6,10 +6,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda;
 
-/// <summary>
-/// The step for one size of batch, as a list of calls. The list is run as it is, or captured once and replayed; it allocates nothing,
-/// waits for nothing and chooses nothing.
-/// </summary>
+/// <summary>The step for one size of batch: a list of calls, run as it is or captured; it allocates, waits and chooses nothing.</summary>
 internal sealed class CudaStep : IDisposable
 {
     private readonly CudaSession _session;
@@ -85,10 +82,7 @@ internal sealed class CudaStep : IDisposable
         _layers.Forward(_net.PredictionState, training: false, _workspace);
     }
 
-    /// <summary>
-    /// Tells a step over 1 … <see cref="Batch"/> images of a caller, in the order of the stream, where they are and where their logits go,
-    /// (count, classes) f32.
-    /// </summary>
+    /// <summary>Tells a step, in the order of the stream, where a caller's images are and where (count, classes) f32 logits go.</summary>
     public void BeginImages(in ImageBatch images, nint logits, nint stream)
     {
         uint floats = images.Type == PixelType.Float32 ? 1u : 0;

@@ -4,10 +4,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda.Common;
 
-/// <summary>
-/// A network on the device: its parameters, the states of its steps and its input. A subclass adds the tensors of its layers. All are
-/// sized for the largest batch; steps of smaller batches share them.
-/// </summary>
+/// <summary>A network on the device, for the largest batch: parameters, states of steps, input; subclasses add the layers.</summary>
 internal abstract unsafe class CudaNetwork
 {
     private readonly DeviceArena _arena;
@@ -51,9 +48,7 @@ internal abstract unsafe class CudaNetwork
     /// <summary>Logits of the last training step, (N, classes) f32.</summary>
     public abstract DeviceTensor Logits { get; }
 
-    /// <summary>
-    /// Bytes that one more sample in the batch costs; right after the constructor, before others reserve in the same arena.
-    /// </summary>
+    /// <summary>Bytes that one more sample in the batch costs; to be asked before others reserve in the same arena.</summary>
     public long BytesPerSample => (_arena.Bytes - _fixedBytes) / _batch;
 
     /// <summary>The layers grouped into blocks.</summary>

@@ -118,10 +118,7 @@ internal sealed class HeadTensors
         }
     }
 
-    /// <summary>
-    /// The last hidden layer, where the head begins with its product: it has a multiple of 4 features and at most
-    /// <see cref="MostFeatures"/>. Null where the head begins with the product of the last layer.
-    /// </summary>
+    /// <summary>The last hidden layer, if the head begins with its product: up to <see cref="MostFeatures"/> features, 4 by 4.</summary>
     public DensePlan? Hidden { get; }
 
     public int Features { get; }

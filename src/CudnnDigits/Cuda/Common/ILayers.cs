@@ -18,10 +18,7 @@ internal interface ILayers
     /// <summary>Begins a training step: the next samples of the dataset, augmented, to the network's input.</summary>
     void Gather(DeviceTensor state, in Gathering gathering);
 
-    /// <summary>
-    /// From the network's input to its logits. In training with the statistics of the batch and with dropout, up to the loss and its
-    /// gradient; in prediction with the running statistics and without dropout.
-    /// </summary>
+    /// <summary>From the input to the logits; in training with dropout and statistics of the batch, and to the loss's gradient.</summary>
     void Forward(DeviceTensor state, bool training, DeviceTensor workspace);
 
     /// <summary>The gradients of all parameters, after <see cref="Forward"/> in training.</summary>

@@ -108,10 +108,7 @@ internal sealed class CudaSession : IDisposable
         }
     }
 
-    /// <summary>
-    /// Until disposed of, our kernels and cuBLAS go to a stream of their own, after all that the step has been given so far and beside what
-    /// comes next.
-    /// </summary>
+    /// <summary>Until disposed of, kernels and cuBLAS calls go to another stream: after what was enqueued, beside what comes.</summary>
     public Branch OpenBranch() => new(this);
 
     /// <summary>Has the step wait for its branches.</summary>

@@ -60,10 +60,7 @@ internal sealed class DeviceArena
         return tensor;
     }
 
-    /// <summary>
-    /// Allocates all that was reserved. Where the memory is too small, or taken by others, the message ends with advice, given the bytes
-    /// that are free.
-    /// </summary>
+    /// <summary>Allocates all that was reserved. If memory is too small, the message ends with advice, given the free bytes.</summary>
     public void Allocate(CudaHandles owner, Func<long, string>? advice = null)
     {
         (long free, long total) = CudaContext.MemoryInfo();

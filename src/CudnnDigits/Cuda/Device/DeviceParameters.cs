@@ -4,10 +4,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Device;
 
-/// <summary>
-/// All parameters on the device in one flat buffer each for weights, gradients and moments: convolution weights first
-/// (K, R, S, C), then the rest, every tensor at a multiple of 256 bytes. The padding between them is zero and stays so.
-/// </summary>
+/// <summary>One flat buffer each for weights, gradients and moments: convolutions first, each at 256 bytes, zeros in between.</summary>
 internal sealed unsafe class DeviceParameters
 {
     private const int AlignedElements = 64;
@@ -19,11 +16,7 @@ internal sealed unsafe class DeviceParameters
     private readonly void* _staging; // page-locked, as long as the context lives
     private readonly long _saved; // bytes of W, State and Statistics, which lie one after another
 
-    /// <summary>
-    /// Reserves the buffers, those of gradients, moments and an average of the weights for training alone. With fragments, the weights of
-    /// all convolutions but the first are stored as <see cref="Fragments"/>, which the fused kernels read, and gradients of convolutions
-    /// are f32; otherwise these have the type of the weights, as cuDNN writes them.
-    /// </summary>
+    /// <summary>Reserves the buffers; with fragments, weights lie as fused kernels read them, and all gradients are f32.</summary>
     public DeviceParameters(
         CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fragments, bool averages)
     {
@@ -80,15 +73,10 @@ internal sealed unsafe class DeviceParameters
     /// <summary>The weights rounded to bfloat16, and those of <see cref="Turned"/>; null where products are float32.</summary>
     public DeviceTensor? Rounded { get; }
 
-    /// <summary>
-    /// The elements that lie in <see cref="Rounded"/> as <see cref="Fragments"/>; none unless the fused kernels run the convolutions.
-    /// </summary>
+    /// <summary>The elements that lie in <see cref="Rounded"/> as <see cref="Fragments"/>; none in the layered path.</summary>
     public (int First, int End) Arranged { get; }
 
-    /// <summary>
-    /// Where they lie in <see cref="Rounded"/>, two places of 32 bits each: forward, and <see cref="Turned"/>, or -1 where nothing is
-    /// trained. Null where there are none.
-    /// </summary>
+    /// <summary>Where in <see cref="Rounded"/> each lies, twice 32 bits: forward, and <see cref="Turned"/> or -1; or null.</summary>
     public DeviceTensor? Places { get; }
 
     /// <summary>Gradients of convolution weights in bfloat16, or null.</summary>
@@ -192,9 +180,7 @@ internal sealed unsafe class DeviceParameters
 
     private static bool IsConvWeight(ParameterSlice slice) => slice.Layer is Conv2dLayer && slice.Shape.Count == 4;
 
-    /// <summary>
-    /// Where each element in PyTorch's layout lies on the device: channels last, and the first dense layer's inputs in that order.
-    /// </summary>
+    /// <summary>From PyTorch's layout to the device's: channels last, and the first dense layer's inputs in that order.</summary>
     private int[] Map(IEnumerable<ParameterSlice> slices, BlockPlan plan)
     {
         List<int> map = [];

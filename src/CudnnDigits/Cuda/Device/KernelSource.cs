@@ -66,9 +66,7 @@ internal sealed class KernelSource
         return (elements + ofBlock - 1) / ofBlock;
     }
 
-    /// <summary>
-    /// The text after the next occurrence of a word, which becomes the rest; empty, with the rest unchanged, if there is none.
-    /// </summary>
+    /// <summary>The text after the next occurrence of a word, which becomes the rest; if there is none, empty and unchanged.</summary>
     private static ReadOnlySpan<byte> Behind(ref ReadOnlySpan<byte> rest, ReadOnlySpan<byte> word)
     {
         int at = rest.IndexOf(word);

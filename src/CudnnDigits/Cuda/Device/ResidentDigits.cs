@@ -45,10 +45,7 @@ internal sealed unsafe class ResidentDigits : IDisposable
     }
 }
 
-/// <summary>
-/// What an epoch, or a prediction, over resident digits needs at fixed addresses: the order of the rows, the learning rates,
-/// and the logits on their way back; each with page-locked host memory beside it.
-/// </summary>
+/// <summary>Order of the rows, learning rates and logits of an epoch or a prediction, with page-locked memory beside each.</summary>
 internal sealed unsafe class RowBuffers : IDisposable
 {
     private readonly CudaHandles _handles;

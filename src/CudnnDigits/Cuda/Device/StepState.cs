@@ -1,9 +1,6 @@
 namespace CudnnDigits.Cuda.Device;
 
-/// <summary>
-/// What a captured step reads and advances, in device memory. native/kernels/common/step_state.cuh has the same fields in the same
-/// order and says what each is.
-/// </summary>
+/// <summary>What a captured step reads and advances; native/kernels/common/step_state.cuh describes its fields.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct StepState
 {

@@ -30,9 +30,7 @@ internal struct CuLaunchAttribute
     public int Value;
 }
 
-/// <summary>
-/// The driver API under its own names, in the ABI versions that these names stand for; CUDA 12 and 13 export all of them.
-/// </summary>
+/// <summary>The driver API under its own names and in the ABI versions of these names, which CUDA 12 and 13 export.</summary>
 internal static unsafe partial class CudaDriver
 {
     public const int StreamNonBlocking = 1, CaptureThreadLocal = 1, CaptureStatusNone = 0;

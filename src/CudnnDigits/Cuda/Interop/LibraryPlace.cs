@@ -14,10 +14,7 @@ internal sealed record LibraryPlace(IReadOnlyList<string> Folders)
     public static IEnumerable<LibraryPlace> Own() =>
         Split(NativeLibraries.PathVariable) is { Length: > 0 } folders ? [new(Array.ConvertAll(folders, Path.GetFullPath))] : [];
 
-    /// <summary>
-    /// Where the files lie that this process has loaded already: PyTorch's, where it is the caller. A second cuDNN beside
-    /// them would share their parts, which the loader knows by name, and fail where the versions differ.
-    /// </summary>
+    /// <summary>Where loaded files lie, such as PyTorch's: a second cuDNN beside them shares their parts, and may fail.</summary>
     public static IEnumerable<LibraryPlace> InProcess() =>
         Of(LoadedFiles("libcudnn.so", "libcublas.so").Select(file => Path.GetDirectoryName(file)!));
 

@@ -8,10 +8,7 @@ namespace CudnnDigits.Cuda.Interop;
 /// <summary>A library that was loaded: its full path, and the operating system's handle.</summary>
 internal sealed record LoadedLibrary(string Path, nint Handle);
 
-/// <summary>
-/// Finds NVIDIA's libraries at run time: the driver, and one set of cuBLAS and cuDNN for one major version of CUDA.
-/// Whatever was tried is remembered, so that a missing library can be explained.
-/// </summary>
+/// <summary>Finds the driver, and cuBLAS and cuDNN of one CUDA version; remembers what was tried, to explain what is missing.</summary>
 internal static class NativeLibraries
 {
     /// <summary>Names under which <c>LibraryImport</c> asks for the libraries.</summary>
@@ -119,10 +116,7 @@ internal static class NativeLibraries
         }
     }
 
-    /// <summary>
-    /// Where functions are. cuBLAS and cuDNN are loaded for the first of theirs: they are large, and who runs fused kernels alone calls
-    /// none.
-    /// </summary>
+    /// <summary>Where functions are; cuBLAS and cuDNN are loaded late, as they are large, and fused kernels need neither.</summary>
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? path)
     {
         if (name is Blas or Dnn)
@@ -144,19 +138,13 @@ internal static class NativeLibraries
             : null;
     }
 
-    /// <summary>
-    /// One of the functions declared here that a library lacks, or null. To find that out where they are called would be too
-    /// late, above all where something is released.
-    /// </summary>
+    /// <summary>A declared function that a library lacks, or null; the first call to it would be too late to find out.</summary>
     private static string? Lacking(
         LoadedLibrary library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type declared) =>
         declared.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly)
             .FirstOrDefault(function => !NativeLibrary.TryGetExport(library.Handle, function.Name, out _))?.Name;
 
-    /// <summary>
-    /// In the order of loading. cuDNN compiles some kernels with NVRTC, where it is to be had, and would look for it by bare name. cuBLAS,
-    /// the last, must take the cublasLt that lies beside it.
-    /// </summary>
+    /// <summary>In the order of loading: cuDNN looks for NVRTC by bare name, and cuBLAS for the cublasLt that lies beside it.</summary>
     private static string[] BlasFiles(int major) => Windows
         ? [$"nvrtc64_{major}0_0.dll", $"cublasLt64_{major}.dll", $"cublas64_{major}.dll"]
         : [$"libnvrtc.so.{major}", $"libcublasLt.so.{major}", $"libcublas.so.{major}"];
@@ -164,9 +152,7 @@ internal static class NativeLibraries
     private static LoadedLibrary? LoadBlas(LibraryPlace[] places, int major) =>
         places.Select(place => Array.ConvertAll(BlasFiles(major), file => Load(place, file))[^1]).FirstOrDefault(blas => blas is not null);
 
-    /// <summary>
-    /// The parts before the whole, all from one folder: cuDNN otherwise takes parts of another version where the loader finds them first.
-    /// </summary>
+    /// <summary>The parts before the whole, all from one folder: the loader may find parts of another version first.</summary>
     private static LoadedLibrary? LoadDnn(LibraryPlace place)
     {
         if (place.Find(DnnFile) is { } path)

@@ -5,10 +5,7 @@ using static CudnnDigits.Cuda.Interop.Cudnn;
 
 namespace CudnnDigits.Cuda.Interop;
 
-/// <summary>
-/// A context: a device's primary one, retained and never created beside it, so that others in this process share it; or a caller's.
-/// To dispose of it is to release everything that was made in it.
-/// </summary>
+/// <summary>A GPU's primary context, shared within this process, or a caller's. Disposing releases all that was made in it.</summary>
 internal sealed unsafe class CudaContext : SafeHandle
 {
     private readonly bool _retained;
@@ -70,9 +67,7 @@ internal sealed unsafe class CudaContext : SafeHandle
 
     protected override bool ReleaseHandle() => !_retained || cuDevicePrimaryCtxRelease_v2(Gpu.Ordinal) == CuResult.Success;
 
-    /// <summary>
-    /// While it lives, the context is current, unless it could not be entered (null), and nothing made in it is collected.
-    /// </summary>
+    /// <summary>While it lives, the context is current (null: it could not be entered), and nothing made in it is collected.</summary>
     public readonly ref struct Scope(CudaContext? entered)
     {
         private readonly CudaContext? _entered = entered;
@@ -115,10 +110,7 @@ internal abstract class CudaHandle : SafeHandle
 
     protected bool IsKeeping => _kept.Count > 0;
 
-    /// <summary>
-    /// Keeps what work that this handle stands for makes use of until that is done, in whichever order the two are disposed of or
-    /// collected.
-    /// </summary>
+    /// <summary>Keeps what the work that this handle stands for uses until that is done, whichever of them is disposed of first.</summary>
     public void Keep(CudaHandle used)
     {
         bool isHeld = false;
