@@ -65,10 +65,8 @@ internal sealed unsafe class BatchNormState(NativeArena arena, int channels, int
     /// <summary>Batch mean, (channels) f32; the backward sums are taken about it.</summary>
     public float* Mean { get; } = arena.Floats(channels);
 
-    /// <summary>(channels) f32.</summary>
     public float* RunningMean { get; } = arena.Floats(channels);
 
-    /// <summary>(channels) f32.</summary>
     public float* RunningVariance { get; } = arena.Floats(channels);
 
     /// <summary>Joins the images' moments: scale and shift so that z = scale·y + shift, and new running statistics.</summary>

@@ -35,6 +35,7 @@ internal sealed unsafe class ConvBlock<S, V>
     private readonly ActivationView _input, _output;
     private readonly ConvBlock<S, V>? _before;
     private readonly double _dropoutRate;
+    private readonly float _keepScale;
     private readonly bool _winograd;
     private readonly WinogradShape _forwardTiles, _backwardTiles, _predictTiles;
     private readonly Operation _forward, _moments, _join, _activate, _sums, _dY, _dW, _dX, _prepare, _predict;
@@ -50,6 +51,7 @@ internal sealed unsafe class ConvBlock<S, V>
         (_input, _output, _before, Plan) = (input, output, before, plan);
         _pool = new PoolShape(conv.K, conv.OutH, conv.OutW, plan.Pool?.Window ?? 1);
         _dropoutRate = plan.Dropout?.Rate ?? 0;
+        _keepScale = Dropout<S, V>.KeepScale(_dropoutRate);
         _winograd = conv.R == 3 && conv.C % RegisterTile<S, V>.Columns == 0;
         _predictTiles = new WinogradShape(conv, _pool.OutH * _pool.Window, _pool.OutW * _pool.Window, Small: false);
         _forwardTiles = plan.Norm is null
@@ -119,8 +121,6 @@ internal sealed unsafe class ConvBlock<S, V>
 
     private float* Shift => Norm is null ? Bias : _shiftOfNorm;
 
-    private float KeepScale => Dropout<S, V>.KeepScale(_dropoutRate);
-
     /// <summary>Gradient of the output of sample n, (OutH, OutW, K) f32, written by whatever comes after.</summary>
     public float* DOutput(int n) => _dOutput + (nint)n * _pool.OutputSize;
 
@@ -181,7 +181,7 @@ internal sealed unsafe class ConvBlock<S, V>
     public void BackwardSums(int n, Worker worker)
     {
         MaxPool2d<S, V>.BackwardSums(
-            _pool, Y(n), _scale, Shift, _mean, Dropped(n), _output.Row, DOutput(n), KeepScale, _partSums + n * 2 * _conv.K);
+            _pool, Y(n), _scale, Shift, _mean, Dropped(n), _output.Row, DOutput(n), _keepScale, _partSums + n * 2 * _conv.K);
         worker.Lap(_sums);
     }
 
@@ -209,7 +209,7 @@ internal sealed unsafe class ConvBlock<S, V>
     {
         float* dY = _dYOfWorkers + (nint)worker.Index * DYSize;
         MaxPool2d<S, V>.Backward(
-            _pool, Y(n), _scale, Shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), KeepScale,
+            _pool, Y(n), _scale, Shift, _slope, _offset, Dropped(n), _output.Row, DOutput(n), _keepScale,
             dY + _turned.Interior, _turned.PaddedW * _turned.C);
         worker.Lap(_dY);
         float* dw = _parameters.ChunkDW + (nint)chunk * _parameters.ConvLength + _weights;

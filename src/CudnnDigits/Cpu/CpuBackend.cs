@@ -190,19 +190,9 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
 
     private void Gather(int n, Worker worker)
     {
-        ReadOnlySpan<byte> image = _data!.Image(Row(n));
-        ActivationView input = _net.Input;
-        if (_options.Augmentation.IsEnabled)
-        {
-            (AugmentationSpec spec, uint row, uint epoch) = (_options.Augmentation, (uint)Row(n), (uint)_epoch);
-            ReadOnlySpan<float> knots = spec.DrawElastic(_random, row, epoch, stackalloc float[AugmentationSpec.ElasticWords]);
-            GatherAugment<S, V>.Forward(image, spec.Draw(_random, row, epoch), knots, input.At(n), input.Row);
-        }
-        else
-        {
-            GatherAugment<S, V>.Forward(image, input.At(n), input.Row);
-        }
-
+        int row = Row(n);
+        GatherAugment<S, V>.Forward(
+            _options.Augmentation, _random, (uint)row, (uint)_epoch, _data!.Image(row), _net.Input.At(n), _net.Input.Row);
         worker.Lap(_gather);
     }
 

@@ -15,17 +15,16 @@ internal sealed class CpuClassifier<S, V> : IClassifierDevice
     private readonly CpuNetwork<S, V> _net;
     private readonly Operation _gather;
     private readonly Action<int, Worker> _convForward, _denseForward;
-    private ImageBatch _images;
     private readonly int[] _rows;
+    private ImageBatch _images;
     private int _first, _at, _batch, _items;
     private bool _prepared, _backwards, _inOrder;
 
-    /// <summary>Predicts on its own.</summary>
     public CpuClassifier(NetworkWeights weights, ClassifierOptions options)
         : this(new CpuNetwork<S, V>(weights.Network, options.BatchSize, options.Threads, chunks: 0), options.BatchSize) =>
         _net.Copy(weights, null, save: false);
 
-    /// <summary>Predicts between training steps.</summary>
+    /// <summary>For predictions between training steps.</summary>
     public CpuClassifier(CpuNetwork<S, V> net, int batchSize)
     {
         _net = net;

@@ -24,7 +24,7 @@ internal static unsafe class Dense<S, V>
 
     /// <summary>Items of <see cref="Forward"/> for a batch.</summary>
     public static int ForwardItems(in DenseShape shape, int batch) =>
-        batch == 1 ? (Panels(shape) + 1) / 2 : Stretches(batch) * Panels(shape);
+        batch == 1 ? (shape.Out / Columns + 1) / 2 : Stretches(batch) * (shape.Out / Columns);
 
     /// <summary>Items of <see cref="Backward"/>.</summary>
     public static int BackwardItems(in DenseShape shape) => (shape.In + BackwardRows - 1) / BackwardRows;
@@ -55,7 +55,7 @@ internal static unsafe class Dense<S, V>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ForwardRow(in DenseShape shape, int panel, float* x, float* w, float* y)
     {
-        bool pair = panel + 1 < Panels(shape);
+        bool pair = panel + 1 < shape.Out / Columns;
         float* w0 = w + (nint)panel * shape.In * Columns, w1 = pair ? w0 + (nint)shape.In * Columns : w0;
         V sum0 = default, sum1 = default, sum2 = default, sum3 = default;
         for (int i = 0; i < shape.In; i++, w0 += Columns, w1 += Columns)
@@ -150,8 +150,6 @@ internal static unsafe class Dense<S, V>
 
     /// <summary>Where the weight of output o and input i lies in the panels.</summary>
     public static int WeightIndex(in DenseShape shape, int o, int i) => (o / Columns * shape.In + i) * Columns + o % Columns;
-
-    private static int Panels(in DenseShape shape) => shape.Out / Columns;
 
     private static int Stretches(int batch) => (batch + ForwardRows - 1) / ForwardRows;
 }

@@ -9,7 +9,6 @@ internal sealed unsafe class DenseBlock<S, V>
     where V : struct
 {
     private readonly DensePlan _plan;
-    private readonly DenseShape _shape;
     private readonly FlatParameters _parameters;
     private readonly int _weights, _bias; // places in the flat parameters
     private readonly double _dropoutRate;
@@ -22,7 +21,7 @@ internal sealed unsafe class DenseBlock<S, V>
         NativeArena arena, OperationList operations, FlatParameters parameters, DensePlan plan, DenseShape shape, int pixels,
         float* x, float* dX, int capacity)
     {
-        (_plan, _shape, _parameters) = (plan, shape, parameters);
+        (_plan, Shape, _parameters) = (plan, shape, parameters);
         _x = x;
         _dX = dX;
         _dropoutRate = plan.Dropout?.Rate ?? 0;
@@ -50,7 +49,7 @@ internal sealed unsafe class DenseBlock<S, V>
         _predict = operations.Add(name, forward, 2 * weights, features, weights, inference: true);
     }
 
-    public DenseShape Shape => _shape;
+    public DenseShape Shape { get; }
 
     /// <summary>(batch, Out) f32.</summary>
     public float* Y { get; }
@@ -62,13 +61,13 @@ internal sealed unsafe class DenseBlock<S, V>
     public bool HasDropout => _dropoutRate > 0;
 
     /// <summary>One item for the bias, the rest for weights and input.</summary>
-    public int BackwardItems => 1 + Dense<S, V>.BackwardItems(_shape);
+    public int BackwardItems => 1 + Dense<S, V>.BackwardItems(Shape);
 
-    public int ForwardItems(int batch) => Dense<S, V>.ForwardItems(_shape, batch);
+    public int ForwardItems(int batch) => Dense<S, V>.ForwardItems(Shape, batch);
 
     public void Forward(int item, int batch, Worker worker, bool inference)
     {
-        Dense<S, V>.Forward(item, _shape, batch, _x, _parameters.W + _weights, _parameters.W + _bias, _plan.Relu is not null, Y);
+        Dense<S, V>.Forward(item, Shape, batch, _x, _parameters.W + _weights, _parameters.W + _bias, _plan.Relu is not null, Y);
         worker.Lap(inference ? _predict : _forward);
     }
 
@@ -77,20 +76,20 @@ internal sealed unsafe class DenseBlock<S, V>
     {
         Dropout<S, V>.Forward(
             worker.Words, random, _dropoutRate, _plan.DropoutIndex, sample, epoch,
-            Y + n * _shape.Out, _shape.Out, 1, 1, _plan.Linear.OutFeatures, _shape.Out);
+            Y + n * Shape.Out, Shape.Out, 1, 1, _plan.Linear.OutFeatures, Shape.Out);
         worker.Lap(_drop);
     }
 
     /// <summary>Gradient of sample n through dropout and ReLU, and its transposed copy.</summary>
     public void BackwardActivation(int n, Worker worker)
     {
-        float* dy = DY + n * _shape.Out;
+        float* dy = DY + n * Shape.Out;
         if (_plan.Relu is not null)
         {
-            Dense<S, V>.Mask(_shape, Y + n * _shape.Out, dy, Dropout<S, V>.KeepScale(_dropoutRate));
+            Dense<S, V>.Mask(Shape, Y + n * Shape.Out, dy, Dropout<S, V>.KeepScale(_dropoutRate));
         }
 
-        for (int i = 0; i < _shape.Out; i++)
+        for (int i = 0; i < Shape.Out; i++)
         {
             _dYTransposed[(nint)i * _paddedBatch + n] = dy[i];
         }
@@ -102,12 +101,12 @@ internal sealed unsafe class DenseBlock<S, V>
     {
         if (item == 0)
         {
-            Dense<S, V>.BackwardBias(_shape, batch, DY, _parameters.DW + _bias);
+            Dense<S, V>.BackwardBias(Shape, batch, DY, _parameters.DW + _bias);
         }
         else
         {
             Dense<S, V>.Backward(
-                item - 1, _shape, batch, _x, _parameters.W + _weights, DY, _dYTransposed, _paddedBatch, _parameters.DW + _weights, _dX);
+                item - 1, Shape, batch, _x, _parameters.W + _weights, DY, _dYTransposed, _paddedBatch, _parameters.DW + _weights, _dX);
         }
 
         worker.Lap(_backward);

@@ -29,11 +29,7 @@ internal sealed unsafe class FlatParameters
     public float* ChunkDW { get; private set; }
 
     /// <summary>Sets room aside and gives its place; the first that is set aside is for all convolution weights.</summary>
-    public int Reserve(int count)
-    {
-        Length += count;
-        return Length - count;
-    }
+    public int Reserve(int count) => (Length += count) - count;
 
     /// <summary>Appends the places of the host's next elements.</summary>
     public void Map(IEnumerable<int> places) => _map.AddRange(places);
@@ -51,9 +47,10 @@ internal sealed unsafe class FlatParameters
     /// <summary>Exchanges the weights with their average, where there is one, before and after a prediction.</summary>
     public void ExchangeAverage()
     {
-        for (int i = 0; i < (Average == null ? 0 : Length); i++)
+        float* average = Average;
+        for (int i = 0; average != null && i < Length; i++)
         {
-            (W[i], Average[i]) = (Average[i], W[i]);
+            (W[i], average[i]) = (average[i], W[i]);
         }
     }
 
@@ -62,14 +59,7 @@ internal sealed unsafe class FlatParameters
     {
         for (int i = 0; i < host.Length; i++)
         {
-            if (save)
-            {
-                host[i] = own[_map[i]];
-            }
-            else
-            {
-                own[_map[i]] = host[i];
-            }
+            host[i] = own[_map[i]] = save ? own[_map[i]] : host[i];
         }
     }
 }

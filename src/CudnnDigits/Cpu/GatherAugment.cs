@@ -47,6 +47,21 @@ internal static unsafe class GatherAugment<S, V>
         }
     }
 
+    /// <summary>Pixels as a sample shows them in an epoch.</summary>
+    public static void Forward(
+        AugmentationSpec spec, in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image, float* x, int xRow)
+    {
+        if (spec.IsEnabled)
+        {
+            ReadOnlySpan<float> knots = spec.DrawElastic(random, sample, epoch, stackalloc float[AugmentationSpec.ElasticWords]);
+            Forward(image, spec.Draw(random, sample, epoch), knots, x, xRow);
+        }
+        else
+        {
+            Forward(image, x, xRow);
+        }
+    }
+
     /// <summary>Pixels rotated, shifted, zoomed and, unless there are no knots, distorted (see <see cref="AugmentationSpec"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Forward(ReadOnlySpan<byte> image, in AffineMap map, ReadOnlySpan<float> knots, float* x, int xRow)
@@ -114,19 +129,13 @@ internal static unsafe class GatherAugment<S, V>
     }
 }
 
-/// <summary>One sample as training sees it, as a picture for people.</summary>
+/// <summary>One sample as training sees it, (28, 28) uint8, as a picture for people.</summary>
 internal static unsafe class AugmentedPicture
 {
-    /// <summary>Augments a sample as <see cref="GatherAugment{S, V}"/> does.</summary>
     public static byte[] Of(AugmentationSpec spec, in Philox random, uint sample, uint epoch, ReadOnlySpan<byte> image)
     {
-        float[] x = new float[DigitDataset.PixelCount], knots = new float[AugmentationSpec.ElasticWords];
-        fixed (float* input = x)
-        {
-            GatherAugment<Simd128, Vector128<float>>.Forward(
-                image, spec.Draw(random, sample, epoch), spec.DrawElastic(random, sample, epoch, knots), input, DigitDataset.Side);
-        }
-
-        return Array.ConvertAll(x, value => (byte)MathF.Round(255 * value));
+        float* x = stackalloc float[DigitDataset.PixelCount];
+        GatherAugment<Simd128, Vector128<float>>.Forward(spec, random, sample, epoch, image, x, DigitDataset.Side);
+        return Array.ConvertAll(new Span<float>(x, DigitDataset.PixelCount).ToArray(), value => (byte)MathF.Round(255 * value));
     }
 }

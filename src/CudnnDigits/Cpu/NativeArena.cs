@@ -10,7 +10,6 @@ internal sealed unsafe class NativeArena : IDisposable
 
     ~NativeArena() => Free();
 
-    /// <summary>Bytes in all buffers.</summary>
     public long Bytes { get; private set; }
 
     public float* Floats(long count) => (float*)Allocate(count, sizeof(float));

@@ -37,9 +37,6 @@ internal readonly record struct WinogradShape(ConvShape Conv, int H, int W, bool
     /// <summary>All tiles among so many outputs.</summary>
     public int Tiles(int outputs) => LargeTiles(outputs) + (outputs - 4 * LargeTiles(outputs) + 1) / 2;
 
-    /// <summary>Tiles among so many outputs that know a point.</summary>
-    public int TilesAt(int point, int outputs) => point < SmallPoints ? Tiles(outputs) : LargeTiles(outputs);
-
     /// <summary>First output of a tile.</summary>
     public int First(int tile, int outputs) => 2 * (tile + Math.Min(tile, LargeTiles(outputs)));
 
@@ -141,7 +138,8 @@ internal static unsafe class Winograd<S, V>
     public static void Forward(in WinogradShape shape, float* x, float* u, float* shift, int window, float* scratch, float* a, int aRow)
     {
         ConvShape conv = shape.Conv;
-        int inputStride = shape.InputStride, outputStride = OutputStride(shape), largeRows = shape.LargeTiles(shape.H);
+        int inputStride = shape.InputStride, outputStride = OutputStride(shape);
+        int largeRows = shape.LargeTiles(shape.H), largeColumns = shape.LargeTiles(shape.W), columns = shape.TilesW;
         float* halfway = scratch, v = halfway + shape.HalfwaySize;
         float* m = v + Points * Points * inputStride, tile = m + Points * Points * outputStride;
         for (int block = 0; block < shape.TilesH; block += shape.BlockRows)
@@ -156,9 +154,9 @@ internal static unsafe class Winograd<S, V>
             {
                 for (int point = 0; point < Points * Points; point++)
                 {
-                    int tiles = (point / Points < SmallPoints ? end - block : large) * shape.TilesAt(point % Points, shape.W);
+                    int rows = point / Points < SmallPoints ? end - block : large;
                     RegisterTile<S, V>.Multiply(
-                        tiles, v + point * inputStride, conv.C, 1, 0,
+                        rows * (point % Points < SmallPoints ? columns : largeColumns), v + point * inputStride, conv.C, 1, 0,
                         u + (panel * Points * Points + point * Columns) * conv.C, Columns, 0, 1, conv.C,
                         m + point * outputStride, Columns, add: false);
                 }

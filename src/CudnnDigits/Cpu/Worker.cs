@@ -19,12 +19,10 @@ internal sealed unsafe class Worker(NativeArena arena, int index, int words, int
     public void Measure(int operations) => _ticks = new long[operations];
 
     /// <summary>Starts the clock at the beginning of an item.</summary>
-    public void Start()
+    public Worker Start()
     {
-        if (_ticks is not null)
-        {
-            _last = Stopwatch.GetTimestamp();
-        }
+        _last = _ticks is null ? 0 : Stopwatch.GetTimestamp();
+        return this;
     }
 
     /// <summary>Books the time since the last call to an operation.</summary>
@@ -39,10 +37,6 @@ internal sealed unsafe class Worker(NativeArena arena, int index, int words, int
     }
 
     /// <summary>Seconds booked to an operation; begins again at 0.</summary>
-    public double TakeSeconds(Operation operation)
-    {
-        long ticks = _ticks?[operation.Index] ?? 0;
-        _ticks?[operation.Index] = 0;
-        return (double)ticks / Stopwatch.Frequency;
-    }
+    public double TakeSeconds(Operation operation) =>
+        _ticks is null ? 0 : (double)Interlocked.Exchange(ref _ticks[operation.Index], 0) / Stopwatch.Frequency;
 }

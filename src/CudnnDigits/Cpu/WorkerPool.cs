@@ -50,11 +50,7 @@ internal sealed class WorkerPool : IDisposable
     public IReadOnlyList<Worker> Workers => _workers;
 
     /// <summary>The calling thread's worker between two runs, its clock started anew.</summary>
-    public Worker StartCaller()
-    {
-        _workers[0].Start();
-        return _workers[0];
-    }
+    public Worker StartCaller() => _workers[0].Start();
 
     /// <summary>Has all clocks run from now on.</summary>
     public void Measure(int operations) => Array.ForEach(_workers, worker => worker.Measure(operations));
@@ -136,8 +132,7 @@ internal sealed class WorkerPool : IDisposable
         {
             for (int item = Interlocked.Increment(ref _next); item < _items; item = Interlocked.Increment(ref _next))
             {
-                worker.Start();
-                _body(item, worker);
+                _body(item, worker.Start());
             }
         }
         catch (Exception e)
