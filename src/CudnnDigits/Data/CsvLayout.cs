@@ -23,7 +23,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
             string separator = Separator switch { '\t' => "tabs", ' ' => "spaces", ';' => "semicolons", _ => $"'{Separator}'" };
             string first = Shorten(Names[FirstPixel]), last = Shorten(Names[FirstPixel + Pixels - 1]);
-            IEnumerable<int> unused = Outside(Names.Length, FirstPixel).Where(column => column != Label);
+            IEnumerable<int> unused = Outside(Names.Length, FirstPixel, FirstPixel + Pixels - 1).Where(column => column != Label);
             string?[] parts =
             [
                 Separator == ',' ? null : $"separated by {separator}",
@@ -71,7 +71,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
     /// <summary>Kaggle's own layout, recognized at once by its header and a row of whole numbers, some over 9; otherwise null.</summary>
     private static CsvLayout? FindKaggle(ReadOnlySpan<byte> seen)
     {
-        string[] lines = Encoding.Latin1.GetString(seen[..Math.Min(seen.Length, DigitCsv.MaxRowBytes)]).Split('\n', 3);
+        string[] lines = Encoding.Latin1.GetString(seen).Split('\n', 3);
         bool labelled = lines[0].StartsWith("label,", StringComparison.Ordinal);
         string[] names = KaggleNames(labelled);
         return lines.Length == 3 && lines[0].TrimEnd('\r') == string.Join(',', names)
@@ -95,30 +95,23 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
             return Assign(sample, first.Length, null, isLast);
         }
 
+        // The rows may each end in a separator, or begin with the row names of R, for whose column it writes no name.
         Row[] rows = [.. sample.Rows.Skip(1)];
         int below = rows.Select(row => row.Count).Distinct().ToArray() is [int only] && IsDigits(only) ? only : first.Length;
-        if (below == first.Length)
-        {
-            return Assign(sample, below, first, isLast);
-        }
-
-        if (below == first.Length + 1 && Array.TrueForAll(rows, row => double.IsNegativeInfinity(row[below - 1])))
-        {
-            return Assign(sample, below, [.. first, ""], isLast); // each row ends in a separator, but the header does not
-        }
-
-        string[] rowNames = ["", .. first]; // as R writes them, without a name for their column
-        return below == rowNames.Length && Edge.Of(sample, 0, 1, below).MayBeIndex && NamesPixels(rowNames)
-            ? Assign(sample, below, rowNames, isLast)
+        bool isSame = below == first.Length;
+        bool endInSeparator = !isSame && Array.TrueForAll(rows, row => double.IsNegativeInfinity(row[below - 1]));
+        string[] names = isSame ? first : endInSeparator ? [.. first, ""] : ["", .. first];
+        return names.Length == below && (isSame || endInSeparator || (Edge.Of(sample, 0, 1, below).MayBeIndex && NamesPixels(names)))
+            ? Assign(sample, below, names, isLast)
             : throw sample.Error(
                 $"row {sample.FirstLine} has {first.Length} columns, expected {below}, as the rows below it have; mend the header");
     }
 
     private static bool IsDigits(int columns) => columns is >= Pixels and <= Pixels + MostOthers;
 
-    /// <summary>The columns beside the pixels.</summary>
-    private static IEnumerable<int> Outside(int columns, int firstPixel) =>
-        Enumerable.Range(0, columns).Where(column => column < firstPixel || column >= firstPixel + Pixels);
+    /// <summary>The columns before the first pixel and after the last.</summary>
+    private static int[] Outside(int columns, int first, int last) =>
+        [.. Enumerable.Range(0, columns).Where(column => column < first || column > last)];
 
     /// <summary>Tries every place of the pixels and every meaning of the other columns; null if more rows may tell.</summary>
     private static CsvLayout? Assign(Sample sample, int columns, string[]? header, bool isLast)
@@ -137,11 +130,13 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
         int skip = header is null ? 0 : 1, good = -1;
         string[] names = header ?? [.. Enumerable.Repeat("", columns)];
-        Dictionary<int, Edge> edges = Enumerable.Range(0, columns).Where(column => column < columns - Pixels || column >= Pixels)
-            .ToDictionary(column => column, column => Edge.Of(sample, column, skip, columns)); // of columns that need not be pixels
+        Dictionary<int, Edge> edges = Outside(columns, columns - Pixels, Pixels - 1) // these need not be pixels
+            .ToDictionary(column => column, column => Edge.Of(sample, column, skip, columns));
         List<CsvLayout> plausible = [], others = [];
         string? problem = null;
-        bool isScaled = sample.IsScaled(skip);
+        double[] pixels = [.. sample.Rows.Skip(skip).SelectMany(one => one.Values.Skip(MostOthers).SkipLast(MostOthers))
+            .Where(value => !double.IsNaN(value))];
+        bool isScaled = pixels.Length > 0 && PixelScale.IsUnit(pixels.Max(), Array.TrueForAll(pixels, value => value == Math.Floor(value)));
         for (int firstPixel = 0; firstPixel <= columns - Pixels; firstPixel++)
         {
             int wrong = ColumnNames.FirstWrongName(names, firstPixel, out string expected);
@@ -156,7 +151,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
 
             good = Pixels;
             string pixel = names[firstPixel];
-            int[] outside = [.. Outside(columns, firstPixel)];
+            int[] outside = Outside(columns, firstPixel, firstPixel + Pixels - 1);
             int[] free = [.. outside.Where(column => header is null || IsAnotherPixel(names[column], pixel))];
             int[] labels = [.. outside.Where(column => ColumnNames.Part(names[column]) == true)
                 .Where(column => !(edges[column].Counts && ColumnNames.IsNumber(names[column])))];
@@ -269,14 +264,6 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
         }
 
         public InputException Error(string what) => new($"{Name}: {what}");
-
-        /// <summary>Whether the pixels are 0 … 1.</summary>
-        public bool IsScaled(int skip)
-        {
-            double[] pixels = [.. Rows.Skip(skip).SelectMany(row => row.Values.Skip(MostOthers).SkipLast(MostOthers))
-                .Where(value => !double.IsNaN(value))];
-            return pixels.Length > 0 && PixelScale.IsUnit(pixels.Max(), Array.TrueForAll(pixels, value => value == Math.Floor(value)));
-        }
 
         /// <summary>The rarest separator that gives the first line enough fields; otherwise the one that gives most fields.</summary>
         private static char FindSeparator(ReadOnlySpan<byte> line)

@@ -46,9 +46,11 @@ public static class DigitPicture
             return false;
         }
 
+        // The usual dither patterns are of 4×4 pixels.
         if (IsDithered(sheet, width, height))
         {
-            Smooth(sheet, width, height);
+            byte[] dots = sheet;
+            sheet = Make(width, height, (x, y, channel) => Mean(dots, width, height, x - 1, y - 1, 4, channel));
         }
 
         sheet = Math.Max(width, height) < Least ? Enlarge(sheet, ref width, ref height) : Shrink(sheet, ref width, ref height);
@@ -112,14 +114,16 @@ public static class DigitPicture
         return Math.Min(width, height) >= LeastSide && many > Many * width * height;
     }
 
-    /// <summary>Replaces each pixel by the mean of 4×4 pixels, the size of usual dither patterns.</summary>
-    private static void Smooth(byte[] sheet, int width, int height)
+    /// <summary>Makes (height, width, 4) uint8 pixels from a function of the column, the row and the channel.</summary>
+    private static byte[] Make(int width, int height, Func<int, int, int, byte> at)
     {
-        byte[] dots = [.. sheet];
-        for (int i = 0; i < sheet.Length; i++)
+        byte[] rgba = new byte[4 * width * height];
+        for (int i = 0; i < rgba.Length; i++)
         {
-            sheet[i] = Mean(dots, width, height, i / 4 % width - 1, i / 4 / width - 1, 4, i % 4);
+            rgba[i] = at(i / 4 % width, i / 4 / width, i % 4);
         }
+
+        return rgba;
     }
 
     /// <summary>The mean of one channel in a square of pixels, as far as the square lies in the picture.</summary>
@@ -143,17 +147,14 @@ public static class DigitPicture
         int factor = (2 * Least + Math.Max(width, height) - 1) / Math.Max(width, height);
         (int fromWidth, int fromHeight) = (width, height);
         (width, height) = (width * factor, height * factor);
-        byte[] large = new byte[4 * width * height];
-        for (int i = 0; i < large.Length; i++)
+        return Make(width, height, (x, y, channel) =>
         {
-            (int left, int right, float across) = Paper.Between((i / 4 % width + 0.5f) / factor - 0.5f, fromWidth);
-            (int top, int bottom, float down) = Paper.Between((i / 4 / width + 0.5f) / factor - 0.5f, fromHeight);
-            large[i] = (byte)(0.5f + float.Lerp(Row(top), Row(bottom), down));
+            (int left, int right, float across) = Paper.Between((x + 0.5f) / factor - 0.5f, fromWidth);
+            (int top, int bottom, float down) = Paper.Between((y + 0.5f) / factor - 0.5f, fromHeight);
+            return (byte)(0.5f + float.Lerp(Row(top), Row(bottom), down));
             float Row(int row) => float.Lerp(Pixel(row, left), Pixel(row, right), across);
-            byte Pixel(int row, int column) => sheet[4 * (row * fromWidth + column) + i % 4];
-        }
-
-        return large;
+            byte Pixel(int row, int column) => sheet[4 * (row * fromWidth + column) + channel];
+        });
     }
 
     /// <summary>Shrinks a picture that has more pixels than it takes to read a digit, to means of squares of pixels.</summary>
@@ -168,13 +169,7 @@ public static class DigitPicture
 
         (int fromWidth, int fromHeight) = (width, height);
         (width, height) = ((width + factor - 1) / factor, (height + factor - 1) / factor);
-        byte[] small = new byte[4 * width * height];
-        for (int i = 0; i < small.Length; i++)
-        {
-            small[i] = Mean(sheet, fromWidth, fromHeight, i / 4 % width * factor, i / 4 / width * factor, factor, i % 4);
-        }
-
-        return small;
+        return Make(width, height, (x, y, channel) => Mean(sheet, fromWidth, fromHeight, x * factor, y * factor, factor, channel));
     }
 
     /// <summary>Fits and centres ink, (height, width) uint8, 0 = paper … 255 = ink, as MNIST's digits are.</summary>

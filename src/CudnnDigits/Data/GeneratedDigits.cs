@@ -40,25 +40,15 @@ public static class GeneratedDigits
     private static void Write(int digit, Draws draws, PenRasterizer rasterizer, Span<byte> image)
     {
         PenStyle style = Pick(PenStrokes.Digits[digit], draws.Uniform(0, 1));
-        Hand hand = new(draws);
+        Converter<Vector2, Vector2> hand = Hand(draws);
         float wobble = draws.Uniform(0.01f, 0.045f);
         List<Vector2[]> lines = [];
-        Dictionary<Vector2, Vector2> moved = [];
+        Dictionary<Vector2, Vector2> moved = []; // strokes that meet in a point must still meet after the point has moved
         foreach (PenStroke stroke in style.Strokes)
         {
-            Vector2[] points = new Vector2[stroke.Points.Length / 2];
-            for (int i = 0; i < points.Length; i++)
-            {
-                // Strokes that meet in a point must still meet after the point has moved.
-                Vector2 point = new(stroke.Points[2 * i], stroke.Points[2 * i + 1]);
-                if (!moved.TryGetValue(point, out points[i]))
-                {
-                    points[i] = moved[point] = point + wobble * new Vector2(draws.Normal(), draws.Normal());
-                }
-            }
-
-            Vector2[] line = stroke.Smooth ? Spline(points) : Subdivide(points);
-            lines.Add(Array.ConvertAll(line, hand.Move));
+            Vector2[] points = Array.ConvertAll(stroke.Points, point => moved.TryGetValue(point, out Vector2 place) ? place
+                : moved[point] = point + wobble * new Vector2(draws.Normal(), draws.Normal()));
+            lines.Add(Array.ConvertAll(stroke.Smooth ? Spline(points) : Subdivide(points), hand));
         }
 
         rasterizer.Draw(lines, draws.Uniform(0.75f, 1.9f), draws.Uniform(0.9f, 1), image);
@@ -88,28 +78,20 @@ public static class GeneratedDigits
             .Select(n => at(n / PointsPerSpan, (float)(n % PointsPerSpan + 1) / PointsPerSpan))];
 
     /// <summary>The transformation of all points of one digit: bend, stretch, slant, rotate.</summary>
-    private readonly struct Hand
+    private static Converter<Vector2, Vector2> Hand(Draws draws)
     {
-        private readonly float _bendX, _bendY, _phaseX, _phaseY, _stretch, _pinch;
-        private readonly Matrix3x2 _linear;
-
-        public Hand(Draws draws)
+        float bendX = 0.05f * draws.Normal(), bendY = 0.04f * draws.Normal();
+        float phaseX = draws.Uniform(0, MathF.Tau), phaseY = draws.Uniform(0, MathF.Tau);
+        float pinch = 0.12f * draws.Normal(), stretch = draws.Uniform(0.55f, 1.15f);
+        float slant = Math.Clamp(0.18f + 0.24f * draws.Normal(), -0.5f, 0.9f);
+        Matrix3x2 linear = new Matrix3x2(1, 0, -slant, 1, 0, 0) * Matrix3x2.CreateRotation(0.1f * draws.Normal());
+        return point =>
         {
-            (_bendX, _bendY) = (0.05f * draws.Normal(), 0.04f * draws.Normal());
-            (_phaseX, _phaseY) = (draws.Uniform(0, MathF.Tau), draws.Uniform(0, MathF.Tau));
-            _pinch = 0.12f * draws.Normal();
-            _stretch = draws.Uniform(0.55f, 1.15f);
-            float slant = Math.Clamp(0.18f + 0.24f * draws.Normal(), -0.5f, 0.9f);
-            _linear = new Matrix3x2(1, 0, -slant, 1, 0, 0) * Matrix3x2.CreateRotation(0.1f * draws.Normal());
-        }
-
-        public Vector2 Move(Vector2 p)
-        {
-            p -= new Vector2(0.5f);
-            float x = p.X * (1 + _pinch * 2 * p.Y) + _bendX * MathF.Sin(MathF.Tau * p.Y * 0.8f + _phaseX);
-            float y = p.Y + _bendY * MathF.Sin(MathF.Tau * p.X * 0.8f + _phaseY);
-            return Vector2.Transform(new Vector2(x * _stretch, y), _linear);
-        }
+            Vector2 p = point - new Vector2(0.5f);
+            float x = p.X * (1 + pinch * 2 * p.Y) + bendX * MathF.Sin(MathF.Tau * p.Y * 0.8f + phaseX);
+            float y = p.Y + bendY * MathF.Sin(MathF.Tau * p.X * 0.8f + phaseY);
+            return Vector2.Transform(new Vector2(x * stretch, y), linear);
+        };
     }
 
     /// <summary>The stream of random numbers for one digit.</summary>

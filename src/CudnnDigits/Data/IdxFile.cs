@@ -25,12 +25,7 @@ public static class IdxFile
         }
 
         PixelBuffer pixels = new(imagesName);
-        for (uint i = 0; i < sizes[0]; i++)
-        {
-            ReadExactly(images, pixels.AddImage(), imagesName, sizes[0], i);
-        }
-
-        CheckEnd(images, imagesName, sizes[0]);
+        ReadDigits(images, imagesName, sizes[0], pixels.AddImage);
         return pixels.Count == 0
             ? throw new InputException($"{imagesName}: the file holds no digits")
             : new(imagesName, pixels.ToArray(), labels is null ? null : ReadLabels(labels, labelsName, pixels.Count, imagesName));
@@ -85,8 +80,8 @@ public static class IdxFile
         }
 
         byte[] labels = new byte[expected];
-        ReadExactly(stream, labels, name, count, 0);
-        CheckEnd(stream, name, count);
+        int next = 0;
+        ReadDigits(stream, name, count, () => labels.AsSpan(next++, 1));
         int bad = Array.FindIndex(labels, label => label >= DigitDataset.Classes);
         return bad < 0 ? labels : throw new InputException($"{name}: label {bad} (from 0) is {labels[bad]}, expected a digit 0 to 9");
     }
@@ -104,19 +99,21 @@ public static class IdxFile
             $"{name}: begins with 0x{words[0]:X8}, expected 0x{magic:X8} ({(magic == ImagesMagic ? "IDX images" : "IDX labels")})");
     }
 
-    private static void ReadExactly(Stream stream, Span<byte> into, string name, uint promised, uint at)
+    /// <summary>Reads the bytes of each digit into its room, to the end of the file.</summary>
+    private static void ReadDigits(Stream stream, string name, uint count, Func<Span<byte>> room)
     {
-        if (stream.ReadAtLeast(into, into.Length, throwOnEndOfStream: false) < into.Length)
+        for (uint i = 0; i < count; i++)
         {
-            throw new InputException($"{name}: promises {promised} digits but ends after {at}; the file is cut off");
+            Span<byte> into = room();
+            if (stream.ReadAtLeast(into, into.Length, throwOnEndOfStream: false) < into.Length)
+            {
+                throw new InputException($"{name}: promises {count} digits but ends after {i}; the file is cut off");
+            }
         }
-    }
 
-    private static void CheckEnd(Stream stream, string name, uint promised)
-    {
         if (stream.ReadByte() >= 0)
         {
-            throw new InputException($"{name}: promises {promised} digits but goes on after them; the file is damaged");
+            throw new InputException($"{name}: promises {count} digits but goes on after them; the file is damaged");
         }
     }
 }

@@ -39,15 +39,17 @@ internal static class Ink
             return null;
         }
 
-        if (IsSheet(digit, width, height) && OnSheet(rgba, width, height, digit) is var onSheet
-            && (onSheet is not null || digit.Fill > BoldFill))
+        bool isSheet = digit.Border == default && digit.Fill > SheetFill && digit.Covers(LeastCover, width, height)
+            && digit.Extent <= SheetAspect * Math.Min(digit.Width, digit.Height);
+        if (isSheet && OnSheet(rgba, width, height, digit) is var onSheet && (onSheet is not null || digit.Fill > BoldFill))
         {
             return onSheet;
         }
 
-        // Pixels next to a stroke belong to its soft edge. A thin pen is widened.
+        // Pixels next to a stroke belong to its soft edge. The pen is four times as wide as a stroke's point is from the edge on average.
         double pixel = Math.Max(1, digit.Extent / (double)DigitPicture.FittedSide);
-        double penWidth = PenWidthOf(strokes, width);
+        float[] inside = Distances(Array.ConvertAll(strokes, stroke => !stroke), width);
+        double penWidth = 4 * (inside.Where((_, i) => strokes[i]).Average(distance => (double)distance) - 0.5);
         double wider = penWidth < ThinPen * pixel ? (PenWidth * pixel - penWidth) / 2 : 0;
         float[] distances = Distances(strokes, width);
         byte[] ink = new byte[differences.Length];
@@ -60,9 +62,6 @@ internal static class Ink
 
         return ink;
     }
-
-    private static bool IsSheet(Piece piece, int width, int height) => piece.Border == default && piece.Fill > SheetFill
-        && piece.Covers(LeastCover, width, height) && piece.Extent <= SheetAspect * Math.Min(piece.Width, piece.Height);
 
     /// <summary>Finds the ink on a sheet that lies within a picture.</summary>
     private static byte[]? OnSheet(ReadOnlySpan<byte> rgba, int width, int height, Piece sheet)
@@ -120,14 +119,13 @@ internal static class Ink
                 continue;
             }
 
-            Piece piece = new(0, 0, width, 0, height, 0, default, false);
+            Piece piece = new(0, 0, width, 0, height, 0, default);
             pieces[i] = found.Count;
             for (open.Push(i); open.TryPop(out int at);)
             {
                 (int x, int y) = (at % width, at / width);
                 Vector4 border = new(x == 0 ? 1 : 0, x == width - 1 ? 1 : 0, y == 0 ? 1 : 0, y == height - 1 ? 1 : 0);
-                bool isCorner = border.X + border.Y > 0 && border.Z + border.W > 0;
-                piece = piece.With(new Piece(1, differences[at] > faintest ? 1 : 0, x, x, y, y, border, isCorner));
+                piece = piece.With(new Piece(1, differences[at] > faintest ? 1 : 0, x, x, y, y, border));
                 for (int nearY = Math.Max(0, y - 1); nearY <= Math.Min(height - 1, y + 1); nearY++)
                 {
                     for (int nearX = Math.Max(0, x - 1); nearX <= Math.Min(width - 1, x + 1); nearX++)
@@ -177,8 +175,7 @@ internal static class Ink
             kept[i] &= !(others.Area > 0 && IsFlat(found[i]) && others.Bottom < found[i].Top && found[i].Width > Underline * others.Width);
         }
 
-        Piece[] digit = [.. found.Where((_, i) => kept[i])];
-        whole = digit.Length == 0 ? default : digit.Aggregate((a, b) => a.With(b));
+        whole = found.Where((_, i) => kept[i]).DefaultIfEmpty().Aggregate((a, b) => a.With(b));
         whole = whole.Extent < Math.Max(3, Math.Min(width, height) / 64) ? default : whole;
         return Array.ConvertAll(pieces, piece => kept[piece]);
 
@@ -190,20 +187,12 @@ internal static class Ink
             && piece.Gap(largest) > FarHole * largest.Extent
             && piece.Fill > HoleFill && piece.Extent < HoleAspect * Math.Min(piece.Width, piece.Height);
         bool IsFlat(Piece piece) => piece.Width >= Flat * piece.Height;
-        bool IsDesk(Piece piece) => piece.Corner || piece.Sides(width, height).Max() >= 0.5
+        bool IsDesk(Piece piece) => piece.Sides(width, height).Max() >= 0.5
             || piece.Sides(width, height).Count(share => share > 0) > 1 || (Touches(piece) && IsFlat(piece));
         bool IsRoundTheSheet(Piece piece) => piece.Sides(width, height).Count(share => share >= WholeSide) >= 3;
     }
 
-    /// <summary>The width of the pen in pixels: four times the mean distance from a point of a stroke to its edge.</summary>
-    private static double PenWidthOf(bool[] strokes, int width)
-    {
-        float[] inside = Distances(Array.ConvertAll(strokes, stroke => !stroke), width);
-        return 4 * (inside.Where((_, i) => strokes[i]).Average(distance => (double)distance) - 0.5);
-    }
-
-    /// <summary>The distance of each pixel from the nearest marked one, exact to a few percent.</summary>
-    // Source: G. Borgefors, "Distance transformations in digital images", 1986 (chamfer 3-4).
+    /// <summary>The distance of each pixel from the nearest marked one, to a few percent (Borgefors 1986, chamfer 3-4).</summary>
     private static float[] Distances(bool[] marked, int width)
     {
         const float Side = 0.95509f, Corner = 1.36930f; // the source's optimal weights
@@ -246,7 +235,7 @@ internal static class Ink
     }
 
     /// <summary>Connected ink: its pixels, those above the noise, its box, and its pixels on each side of the picture.</summary>
-    private readonly record struct Piece(int Area, int Sure, int Left, int Right, int Top, int Bottom, Vector4 Border, bool Corner)
+    private readonly record struct Piece(int Area, int Sure, int Left, int Right, int Top, int Bottom, Vector4 Border)
     {
         public int Width => Area == 0 ? 0 : 1 + Right - Left;
 
@@ -273,6 +262,6 @@ internal static class Ink
         public Piece With(Piece other) => new(
             Area + other.Area, Sure + other.Sure,
             Math.Min(Left, other.Left), Math.Max(Right, other.Right), Math.Min(Top, other.Top), Math.Max(Bottom, other.Bottom),
-            Border + other.Border, Corner || other.Corner);
+            Border + other.Border);
     }
 }

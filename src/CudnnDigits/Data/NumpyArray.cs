@@ -8,14 +8,6 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
 {
     private const int MostHeader = 1 << 16;
 
-    /// <summary>The greatest value so far.</summary>
-    private double _most;
-
-    private bool _hasFractions;
-
-    /// <summary>Whether values go from 0 to 1; null while every image was blank.</summary>
-    private bool? _isUnit;
-
     private static ReadOnlySpan<byte> Magic => [0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y'];
 
     /// <summary>Whether a file is a NumPy array, judged by its first bytes.</summary>
@@ -88,6 +80,9 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
 
         PixelBuffer pixels = new(file.Path);
         double[] values = new double[Count];
+        double most = 0;
+        bool hasFractions = false;
+        bool? isUnit = null; // while every image was blank
         byte[] bytes = fortran ? ReadValues(images * Count) : [];
         for (long image = 0; image < images; image++)
         {
@@ -95,19 +90,29 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
             for (int i = 0; i < Count; i++)
             {
                 // In Fortran order the first index runs fastest and the column slowest; (N, 784) has a single index for the pixel.
-                long at = !fortran ? i
+                values[i] = Value(bytes, !fortran ? i
                     : one || each.Length == 2 ? image + images * (i / Side + (long)Side * (i % Side))
-                    : image + images * i;
-                values[i] = Value(bytes, at);
+                    : image + images * i);
             }
 
-            ToPixels(values, pixels.AddImage(), image);
+            most = Math.Max(most, values.Max());
+            hasFractions |= Array.Exists(values, value => value != Math.Floor(value));
+            isUnit ??= most > 0 ? PixelScale.IsUnit(most, !hasFractions) : null;
+            Span<byte> into = pixels.AddImage();
+            for (int i = 0; i < Count; i++)
+            {
+                double value = values[i];
+                int pixel = isUnit == true ? PixelScale.ToByte(value) : value is >= 0 and <= byte.MaxValue ? (int)Math.Round(value) : -1;
+                into[i] = pixel >= 0 ? (byte)pixel : throw Wrong(file, string.Create(CultureInfo.InvariantCulture,
+                    $"image {image} (from 0) has the value {value}; expected ")
+                    + (isUnit == true ? "0 to 1, as in the images before it" : "0 to 255, or 0 to 1 in all images"));
+            }
         }
 
         CheckEnd();
-        return _isUnit != false || !_hasFractions || _most >= PixelScale.LeastInk ? pixels.ToArray()
+        return isUnit != false || !hasFractions || most >= PixelScale.LeastInk ? pixels.ToArray()
             : throw Wrong(file, string.Create(CultureInfo.InvariantCulture,
-                $"the values are no whole numbers and go up to {_most}; expected 0 to 255, or 0 to 1: multiply them so"));
+                $"the values are no whole numbers and go up to {most}; expected 0 to 255, or 0 to 1: multiply them so"));
     }
 
     /// <summary>Reads labels, (N) or (N, 1), or one-hot (N, 10).</summary>
@@ -147,22 +152,6 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
     }
 
     private static string ShapeOf(long[] shape) => $"({string.Join(", ", shape)}{(shape.Length == 1 ? "," : "")})";
-
-    /// <summary>Converts one image to bytes.</summary>
-    private void ToPixels(double[] values, Span<byte> image, long number)
-    {
-        _most = Math.Max(_most, values.Max());
-        _hasFractions |= Array.Exists(values, value => value != Math.Floor(value));
-        _isUnit ??= _most > 0 ? PixelScale.IsUnit(_most, !_hasFractions) : null;
-        for (int i = 0; i < values.Length; i++)
-        {
-            double value = values[i];
-            int pixel = _isUnit == true ? PixelScale.ToByte(value) : value is >= 0 and <= byte.MaxValue ? (int)Math.Round(value) : -1;
-            image[i] = pixel >= 0 ? (byte)pixel : throw Wrong(file, string.Create(CultureInfo.InvariantCulture,
-                $"image {number} (from 0) has the value {value}; expected ")
-                + (_isUnit == true ? "0 to 1, as in the images before it" : "0 to 255, or 0 to 1 in all images"));
-        }
-    }
 
     private double Value(byte[] values, long at)
     {

@@ -28,15 +28,12 @@ internal sealed class OneFileContainer : DigitContainer
             + $"({DataSource.Some(files.Select(file => Path.GetFileName(file)))}); give the one that you mean by its name");
     }
 
+    /// <summary>The files that hold digits. Any text may be a table, so the name decides for tables.</summary>
     private static IEnumerable<string> Readable(string folder) =>
-        Directory.EnumerateFiles(folder, "*", new EnumerationOptions()).Where(IsDigits).Order(StringComparer.Ordinal);
-
-    /// <summary>Whether a file holds digits. Any text may be a table, so the name decides for tables.</summary>
-    private static bool IsDigits(string file)
-    {
-        byte[] head = DataSource.Head(file);
-        return head.Length > 0 && !IdxFile.IsLabels(head)
-            && DataSource.Containers.FirstOrDefault(container => container.Takes(head, file)) is { } container
-            && (container is not CsvContainer || TableSet.IsTable(file));
-    }
+        from file in Directory.EnumerateFiles(folder, "*", new EnumerationOptions()).Order(StringComparer.Ordinal)
+        let head = DataSource.Head(file)
+        where head.Length > 0 && !IdxFile.IsLabels(head)
+        let kind = DataSource.Containers.FirstOrDefault(container => container.Takes(head, file))
+        where kind is CsvContainer ? TableSet.IsTable(file) : kind is not null
+        select file;
 }

@@ -31,9 +31,9 @@ internal sealed class Paper
         double scale = Math.Min(1, LongestSide / (double)Math.Max(width, height));
         (_columns, _rows) = (Math.Max(1, (int)(width * scale)), Math.Max(1, (int)(height * scale)));
         Vector3[] small = Reduce(rgba);
-        float[][] terms = [.. small.Select((_, i) => TermsOf((i % _columns + 0.5f) / _columns, (i / _columns + 0.5f) / _rows))];
-        _surface = Fit(small, terms);
-        Vector3[] differences = Remainder(small, terms, _surface);
+        float[][] samples = [.. small.Select((pixel, i) => Sample((i % _columns + 0.5f) / _columns, (i / _columns + 0.5f) / _rows, pixel))];
+        _surface = Fit(small, samples);
+        Vector3[] differences = Remainder(small, samples, _surface);
         Vector3 axis = Axis(differences);
         float[] along = Array.ConvertAll(differences, difference => Vector3.Dot(axis, difference));
         float[] against = Array.ConvertAll(along, value => -value);
@@ -67,10 +67,11 @@ internal sealed class Paper
         return differences;
     }
 
-    private static float[] TermsOf(float u, float v) => [1, u, v, u * u, u * v, v * v];
+    /// <summary>The surface's terms at a place, and the colour there.</summary>
+    private static float[] Sample(float u, float v, Vector3 pixel) => [1, u, v, u * u, u * v, v * v, pixel.X, pixel.Y, pixel.Z];
 
     /// <summary>The differences of the small picture's pixels from a surface.</summary>
-    private static Vector3[] Remainder(Vector3[] pixels, float[][] terms, Vector3[] surface)
+    private static Vector3[] Remainder(Vector3[] pixels, float[][] samples, Vector3[] surface)
     {
         Vector3[] remainder = new Vector3[pixels.Length];
         for (int i = 0; i < pixels.Length; i++)
@@ -78,7 +79,7 @@ internal sealed class Paper
             Vector3 sheet = default;
             for (int term = 0; term < Terms; term++)
             {
-                sheet += terms[i][term] * surface[term];
+                sheet += samples[i][term] * surface[term];
             }
 
             remainder[i] = pixels[i] - sheet;
@@ -135,18 +136,18 @@ internal sealed class Paper
     }
 
     /// <summary>Fits the surface to the sheet, starting from the median colour of the border.</summary>
-    private Vector3[] Fit(Vector3[] pixels, float[][] terms)
+    private Vector3[] Fit(Vector3[] pixels, float[][] samples)
     {
         const float FarMore = 1.25f;
         bool IsBorder(int i) => i < _columns || i >= pixels.Length - _columns || i % _columns is 0 || i % _columns == _columns - 1;
         Vector3 border = Median(pixels.Where((_, i) => IsBorder(i)));
-        (Vector3[] surface, int near) = Fit(pixels, terms, border);
-        (Vector3[] other, int nearOther) = Fit(pixels, terms, Median(pixels));
+        (Vector3[] surface, int near) = Fit(pixels, samples, border);
+        (Vector3[] other, int nearOther) = Fit(pixels, samples, Median(pixels));
         return nearOther > FarMore * near ? other : surface; // the border shows a desk around the sheet
     }
 
     /// <summary>Fits a surface, starting from one colour, and counts the pixels near it.</summary>
-    private static (Vector3[] Surface, int Near) Fit(Vector3[] pixels, float[][] terms, Vector3 start)
+    private static (Vector3[] Surface, int Near) Fit(Vector3[] pixels, float[][] samples, Vector3 start)
     {
         const float Still = 0.05f, Near = 10; // levels: the change below which the fit ends; noise and a little uneven light
         Vector3[] surface = new Vector3[Terms];
@@ -154,11 +155,11 @@ internal sealed class Paper
         float[] distances = [];
         for (int round = 0; round < Rounds; round++)
         {
-            distances = Array.ConvertAll(Remainder(pixels, terms, surface), difference => difference.Length());
+            distances = Array.ConvertAll(Remainder(pixels, samples, surface), difference => difference.Length());
 
             // Tukey's constant; 15 % of deviations are within 0.189 σ. A low quantile, as ink may cover half of a closely cropped picture.
             float reach = 4.685f / 0.189f * Math.Max(0.5f, Quantile(0.15, distances));
-            Vector3[] next = LeastSquares(pixels, terms, distances, reach);
+            Vector3[] next = LeastSquares(samples, distances, reach);
             bool hasEnded = surface.Zip(next, (was, now) => (was - now).Length()).Max() < Still;
             surface = next;
             if (hasEnded)
@@ -171,11 +172,11 @@ internal sealed class Paper
     }
 
     /// <summary>Fits with Tukey's weights. A trace of ridge keeps the normal equations from being singular.</summary>
-    private static Vector3[] LeastSquares(Vector3[] pixels, float[][] terms, float[] distances, float reach)
+    private static Vector3[] LeastSquares(float[][] samples, float[] distances, float reach)
     {
         const int Columns = Terms + 3;
         double[,] equations = new double[Terms, Columns];
-        for (int i = 0; i < pixels.Length; i++)
+        for (int i = 0; i < samples.Length; i++)
         {
             float far = distances[i] / reach;
             if (far >= 1)
@@ -186,22 +187,17 @@ internal sealed class Paper
             float weight = (1 - far * far) * (1 - far * far);
             for (int row = 0; row < Terms; row++)
             {
-                float factor = weight * terms[i][row];
-                for (int column = row; column < Terms; column++)
+                float factor = weight * samples[i][row];
+                for (int column = row; column < Columns; column++)
                 {
-                    equations[row, column] += factor * terms[i][column];
-                }
-
-                for (int channel = 0; channel < 3; channel++)
-                {
-                    equations[row, Terms + channel] += factor * pixels[i][channel];
+                    equations[row, column] += factor * samples[i][column];
                 }
             }
         }
 
         for (int row = 0; row < Terms; row++)
         {
-            equations[row, row] += 1e-6 * pixels.Length;
+            equations[row, row] += 1e-6 * samples.Length;
             for (int column = 0; column < row; column++)
             {
                 equations[row, column] = equations[column, row];
@@ -235,13 +231,8 @@ internal sealed class Paper
         axis = axis == default ? Vector3.One : axis;
         for (int round = 0; round < Rounds; round++)
         {
-            Vector3 sum = 1e-6f * axis;
-            foreach (Vector3 difference in differences)
-            {
-                sum += Vector3.Dot(axis, difference) * difference;
-            }
-
-            axis = Vector3.Normalize(sum);
+            Vector3 last = axis;
+            axis = Vector3.Normalize(differences.Aggregate(1e-6f * last, (sum, one) => sum + Vector3.Dot(last, one) * one));
         }
 
         return axis;

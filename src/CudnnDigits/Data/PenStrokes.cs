@@ -1,7 +1,9 @@
+using System.Numerics;
+
 namespace CudnnDigits.Data;
 
-/// <summary>A movement of the pen: points x0, y0, x1, y1, … in a unit box, y down, joined by a spline or by lines.</summary>
-internal sealed record PenStroke(bool Smooth, float[] Points);
+/// <summary>A movement of the pen: points in a unit box, y down, joined by a spline (smooth) or by straight lines.</summary>
+internal sealed record PenStroke(bool Smooth, Vector2[] Points);
 
 /// <summary>One way of writing a digit: how common it is, and the movements of the pen in order.</summary>
 internal sealed record PenStyle(float Weight, params PenStroke[] Strokes);
@@ -77,7 +79,10 @@ internal static class PenStrokes
         ],
     ];
 
-    private static PenStroke Curve(params int[] hundredths) => new(true, Array.ConvertAll(hundredths, value => value / 100f));
+    private static PenStroke Curve(params int[] hundredths) => new(true, Points(hundredths));
 
-    private static PenStroke Line(params int[] hundredths) => new(false, Array.ConvertAll(hundredths, value => value / 100f));
+    private static PenStroke Line(params int[] hundredths) => new(false, Points(hundredths));
+
+    private static Vector2[] Points(int[] hundredths) =>
+        [.. hundredths.Chunk(2).Select(pair => new Vector2(pair[0] / 100f, pair[1] / 100f))];
 }
