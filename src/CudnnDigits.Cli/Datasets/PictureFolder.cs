@@ -153,18 +153,9 @@ internal sealed record PictureFolder(
         return ([.. files[true]], [.. files[false]]);
     }
 
-    private static IEnumerable<string> FilesOf(string folder)
-    {
-        try
-        {
-            return Directory.GetFiles(folder, "*", new EnumerationOptions { IgnoreInaccessible = false })
-                .Where(file => !Path.GetFileName(file).StartsWith('.'));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw InputFile.Unreadable(folder, e);
-        }
-    }
+    private static IEnumerable<string> FilesOf(string folder) =>
+        InputFile.Reading(folder, () => Directory.GetFiles(folder, "*", new EnumerationOptions { IgnoreInaccessible = false }))
+            .Where(file => !Path.GetFileName(file).StartsWith('.'));
 
     /// <summary>Whether a file is a picture, judged by its extension or, without a proper extension, by its first bytes.</summary>
     private static bool IsPicture(string file)

@@ -24,20 +24,13 @@ internal static class WeightsFile
     }
 
     /// <summary>Whether a file is ONNX, judged by its first bytes or, if these tell nothing, by its extension.</summary>
-    private static bool IsOnnx(InputFile file)
+    private static bool IsOnnx(InputFile file) => InputFile.Reading(file.Path, () =>
     {
-        try
-        {
-            ReadOnlySpan<byte> start = file.Peek(16);
-            return ForeignWeights.IsOnnx(start)
-                || (file.Path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase)
-                    && !ForeignWeights.IsSafeTensors(start) && ForeignWeights.Describe(file) is null);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw InputFile.Unreadable(file.Path, e);
-        }
-    }
+        ReadOnlySpan<byte> start = file.Peek(16);
+        return ForeignWeights.IsOnnx(start)
+            || (file.Path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase)
+                && !ForeignWeights.IsSafeTensors(start) && ForeignWeights.Describe(file) is null);
+    });
 
     private static InputFile Open(string path) =>
         InputFile.Open(RunFolder.WeightsOf(path), "weights: a .safetensors or .onnx file, or the folder of a run");

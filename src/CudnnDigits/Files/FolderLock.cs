@@ -4,9 +4,8 @@ using System.Text.RegularExpressions;
 namespace CudnnDigits.Files;
 
 /// <summary>
-/// The right to write into a folder, for one process at a time: a lock on the file <c>.lock</c>, whose text names the process. The system
-/// releases the lock when the process ends, in whatever way. Some cluster file systems have no locks. There the file itself is the lock, as
-/// long as the process that it names may be running.
+/// The right of one process to write into a folder: a lock on the file <c>.lock</c>, whose text names the process. It ends with the
+/// process. On file systems without locks the file itself is the lock, as long as the process that it names may be running.
 /// </summary>
 internal sealed partial class FolderLock : IDisposable
 {
@@ -40,7 +39,6 @@ internal sealed partial class FolderLock : IDisposable
         return null;
     });
 
-    /// <summary>Locks an existing folder.</summary>
     public static FolderLock Take(string folder) => Writing(folder, () =>
     {
         string path = Path.Combine(folder, Name);
@@ -83,7 +81,6 @@ internal sealed partial class FolderLock : IDisposable
     public static bool IsEmpty(string folder) => !Directory.Exists(folder) || Directory.EnumerateFileSystemEntries(folder)
         .All(path => (Path.GetFileName(path) == Name && IsOurs(path)) || AtomicFile.IsLeftOver(Path.GetFileName(path)));
 
-    /// <summary>Unlocks the folder.</summary>
     public void Dispose()
     {
         if (_file.CanWrite)

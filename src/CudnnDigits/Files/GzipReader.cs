@@ -18,7 +18,6 @@ internal sealed class GzipReader(InputFile file, string name) : UnpackedStream(n
 
     protected override long PackedBytes => file.Taken;
 
-    /// <summary>Whether a file is gzip data, judged by its first bytes.</summary>
     public static bool Begins(ReadOnlySpan<byte> head) => head.StartsWith(MemberStart[..2]);
 
     public override int Read(Span<byte> buffer)

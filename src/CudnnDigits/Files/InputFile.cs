@@ -41,12 +41,9 @@ internal sealed class InputFile : ReadOnlyStream
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(path, e);
+            throw new InputException($"{path}: cannot be read: {e.Message}", e);
         }
     }
-
-    /// <summary>The error for a file or folder whose reading failed.</summary>
-    public static InputException Unreadable(string path, Exception e) => new($"{path}: cannot be read: {e.Message}", e);
 
     /// <summary>All bytes of the file, of which there may be at most so many.</summary>
     public byte[] ReadAll(long most, string expected) => Reading(Path, () =>

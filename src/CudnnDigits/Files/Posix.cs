@@ -83,10 +83,8 @@ internal static unsafe partial class Posix
     public static bool IsInherited(int descriptor) =>
         Fcntl(descriptor, GetFlags) is var flags && flags >= 0 && (flags & CloseOnExec) == 0;
 
-    /// <summary>Whether a descriptor is open, inherited or not.</summary>
     public static bool IsOpen(int descriptor) => Fcntl(descriptor, GetFlags) >= 0;
 
-    /// <summary>Whether a descriptor is open for writing.</summary>
     public static bool IsWritable(int descriptor) => (Fcntl(descriptor, GetMode) & 3) is WriteOnly or ReadAndWrite;
 
     /// <summary>Columns of the terminal behind a descriptor; 0 if it is not a terminal. Only for Linux.</summary>
@@ -125,8 +123,7 @@ internal static unsafe partial class Posix
         }
     }
 
-    /// <summary>Locks an open file exclusively. False if another process has locked it; null if the file system has no locks.</summary>
-    /// <remarks>.NET's FileShare.None does the same, but not if its locking is turned off. On Windows sharing is enough.</remarks>
+    /// <summary>Locks a file, as .NET's FileShare.None usually does. False if another process has; null if the system has no locks.</summary>
     public static bool? Lock(SafeHandle file) => OperatingSystem.IsWindows() || Flock(file, LockAlone | LockNow) == 0 ? true
         : Marshal.GetLastPInvokeError() == WouldBlock ? false
         : null;

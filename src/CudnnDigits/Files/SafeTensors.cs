@@ -97,7 +97,6 @@ internal sealed class SafeTensors
         return Read(file);
     }
 
-    /// <summary>Reads an open file from its beginning.</summary>
     public static SafeTensors Read(InputFile file) => InputFile.Reading(file.Path, () => ForeignWeights.Describe(file) is { } other
         ? throw new InputException($"{file.Path}: {other}")
         : new SafeTensors(file));
@@ -136,7 +135,6 @@ internal sealed class SafeTensors
     /// <summary>Values of a floating-point tensor, rounded to float.</summary>
     public float[] Floats(string name) => Array.ConvertAll(Doubles(name), value => (float)value);
 
-    /// <summary>Values of an I64 tensor.</summary>
     public long[] Integers(string name)
     {
         Entry entry = Find(name);

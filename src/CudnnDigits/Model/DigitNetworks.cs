@@ -18,9 +18,8 @@ internal static class DigitNetworks
         new FlattenLayer("flatten"), new LinearLayer("fc1", 1600, 128), new ReLULayer("relu3"), new LinearLayer("fc2", 128, 10),
     ])
     {
-        Training = new TrainingDefaults(Epochs: 5, BatchSize: 64, AugmentationSpec.None),
-        Report = new ReportedTraining(
-            LowersRate: false, Augmented: false, TrainingAccuracy: 0.9912, ValidationAccuracy: 0.9854, KaggleScore: 0.98585),
+        Training = new(Epochs: 5, BatchSize: 64, AugmentationSpec.None),
+        Report = new(LowersRate: false, Augmented: false, TrainingAccuracy: 0.9912, ValidationAccuracy: 0.9854, KaggleScore: 0.98585),
     };
 
     /// <summary>The improved CNN of the university report: more layers, batch normalization, dropout; 870,826 parameters.</summary>
@@ -36,9 +35,8 @@ internal static class DigitNetworks
         new LinearLayer("fc2", 256, 10),
     ])
     {
-        Training = new TrainingDefaults(Epochs: 12, BatchSize: 128, AugmentationSpec.Standard),
-        Report = new ReportedTraining(
-            LowersRate: true, Augmented: true, TrainingAccuracy: 0.9884, ValidationAccuracy: 0.9890, KaggleScore: 0.98614),
+        Training = new(Epochs: 12, BatchSize: 128, AugmentationSpec.Standard),
+        Report = new(LowersRate: true, Augmented: true, TrainingAccuracy: 0.9884, ValidationAccuracy: 0.9890, KaggleScore: 0.98614),
     };
 
     /// <summary>The multilayer perceptron of the university report; 535,818 parameters.</summary>
@@ -50,7 +48,7 @@ internal static class DigitNetworks
         new LinearLayer("fc3", 256, 10),
     ])
     {
-        Training = new TrainingDefaults(Epochs: 12, BatchSize: 128, AugmentationSpec.None),
+        Training = new(Epochs: 12, BatchSize: 128, AugmentationSpec.None),
     };
 
     /// <summary>All networks, in the order in which they are listed for users.</summary>

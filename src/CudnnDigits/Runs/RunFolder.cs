@@ -112,14 +112,12 @@ internal sealed class RunFolder(string path) : IDisposable
         return folder;
     }
 
-    /// <summary>Lets other processes write here.</summary>
     public void Dispose()
     {
         _lock?.Dispose();
         _lock = null;
     }
 
-    /// <summary>Reads run.json.</summary>
     public RunRecord ReadRecord()
     {
         RunRecord record = RecordFile.Read(RecordFilePath, TrainingJson.Default.RunRecord) ?? throw HoldsNoRun();
