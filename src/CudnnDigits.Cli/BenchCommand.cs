@@ -6,7 +6,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>bench</c>: images per second, training and inference, on resident data.</summary>
 internal static class BenchCommand
 {
     private const int Repetitions = 7, Digits = 4096;

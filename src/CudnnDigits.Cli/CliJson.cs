@@ -12,10 +12,8 @@ internal sealed record TrainResult(
     string Model, string Device, int Epochs, int TrainedEpochs, int KeptEpoch, double Accuracy, double Loss, int Samples,
     string EvaluatedOn, string Run, string Weights, IReadOnlyDictionary<string, double> StartUpSeconds);
 
-/// <summary>Result of <c>predict --json</c>.</summary>
 internal sealed record PredictResult(string Submission, int Digits, int[] Counts);
 
-/// <summary>Result of <c>export --json</c>.</summary>
 internal sealed record ExportResult(string Onnx, string Model, long Bytes);
 
 /// <summary>Result of <c>bench --json</c>. Device memory and the algorithms of the convolutions are null on the CPU.</summary>
@@ -27,13 +25,10 @@ internal sealed record BenchResult(
 /// <summary>Result of <c>report --json</c>: accuracy of one training from several seeds; why runs cannot be compared.</summary>
 internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation, string? Warning);
 
-/// <summary>What <c>serve --json</c> prints when the server is ready.</summary>
 internal sealed record ServeResult(string Url, string Model);
 
-/// <summary>A network in <c>info --json</c>.</summary>
 internal sealed record NetworkInfo(string Name, int Parameters);
 
-/// <summary>Result of <c>info --json</c>.</summary>
 internal sealed record InfoResult(
     string Version, string Runtime, string System, string Architecture, int Processors, string CpuInstructionSet, CudaInfo Cuda,
     NetworkInfo[] Networks);

@@ -15,19 +15,9 @@ internal static class CommandLine
     {
         RootCommand root = new("Train and use networks that read digits, on an NVIDIA GPU or on all cores of the CPU.")
         {
-            TrainCommand.Create(),
-            EvaluateCommand.Create(),
-            PredictCommand.Create(),
-            ExportCommand.Create(),
-            ReportCommand.Create(),
-            CompareCommand.Create(),
-            CrossvalCommand.Create(),
-            RepeatCommand.Create(),
-            TuneCommand.Create(),
-            ServeCommand.Create(),
-            DataCommand.Create(),
-            BenchCommand.Create(),
-            InfoCommand.Create(),
+            TrainCommand.Create(), EvaluateCommand.Create(), PredictCommand.Create(), ExportCommand.Create(), ReportCommand.Create(),
+            CompareCommand.Create(), CrossvalCommand.Create(), RepeatCommand.Create(), TuneCommand.Create(), ServeCommand.Create(),
+            DataCommand.Create(), BenchCommand.Create(), InfoCommand.Create(),
         };
         HelpExamples.AddTo(root);
         return root;

@@ -32,21 +32,9 @@ internal static class CommonOptions
     {
         Command command = new(name, description);
         command.SetAction(run);
-        command.AddRange(symbols.OfType<Option>());
-        foreach (Argument argument in symbols.OfType<Argument>())
-        {
-            command.Add(argument);
-        }
-
+        symbols.OfType<Argument>().ToList().ForEach(command.Add);
+        symbols.OfType<Option>().ToList().ForEach(command.Add);
         return command;
-    }
-
-    public static void AddRange(this Command command, IEnumerable<Option> options)
-    {
-        foreach (Option option in options)
-        {
-            command.Add(option);
-        }
     }
 
     public static Option<string?> Data(string description, bool isRequired = false) =>
@@ -60,7 +48,6 @@ internal static class CommonOptions
     public static Option<string> OutFile(string description, string otherwise) =>
         new("--out") { Description = description, HelpName = "FILE", DefaultValueFactory = _ => otherwise };
 
-    /// <summary>The folder that a command writes.</summary>
     public static Option<string?> OutFolder(string description) =>
         Value("--out", "DIR", description).Refusing(value => value == OutputFile.StandardOutput
             ? $"--out {value} is standard output, which cannot hold a folder; give the name of a folder" : null);
@@ -135,7 +122,6 @@ internal static class CommonOptions
         return folder;
     }
 
-    /// <summary>Makes the folder of an --out, where it is not there.</summary>
     public static void CreateFolder(string path)
     {
         try
@@ -157,7 +143,6 @@ internal static class CommonOptions
             : $"({why})";
     }
 
-    /// <summary>Says on standard error why device "auto" chose the CPU, if it did.</summary>
     public static void NoteCpu(string? why) => Note("device", why is null ? null : $"CPU {WhyCpu(why)}");
 
     /// <summary>A line on standard error; none without a text.</summary>

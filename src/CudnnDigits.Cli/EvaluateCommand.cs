@@ -6,7 +6,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>evaluate</c>: metrics of weights on labelled digits.</summary>
 internal static class EvaluateCommand
 {
     private static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}.", isRequired: true);

@@ -7,7 +7,6 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Adds examples to every command's help.</summary>
 internal static class HelpExamples
 {
     private static readonly string Other = DigitNetworks.Names.First(name => name != DigitNetworks.Default.Name);

@@ -7,7 +7,6 @@ using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>info</c>: facts about this program and this machine.</summary>
 internal static class InfoCommand
 {
     public static Command Create() => CommonOptions.NewCommand(

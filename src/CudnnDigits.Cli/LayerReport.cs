@@ -7,7 +7,6 @@ internal sealed record LayerRow(
     string Layer, string Operation, double MflopPerImage, double KilobytesPerImage, string Bound, double FloorMicroseconds,
     double Microseconds, double ShareOfFloor);
 
-/// <summary>Result of <c>bench --layers --json</c>.</summary>
 internal sealed record LayerResult(
     string Model, string Device, int BatchSize, double PeakGflops, double CopyGigabytesPerSecond,
     LayerRow[] Training, LayerRow[] Inference);
@@ -40,8 +39,7 @@ internal static class LayerReport
         string[][] cells = [head, .. rows.Select(row => new[]
         {
             row.Layer, row.Operation, Number(row.MflopPerImage, "F3"), Number(row.KilobytesPerImage, "F1"), row.Bound,
-            Number(row.FloorMicroseconds, "F2"), row.Microseconds.ToString("F2", CultureInfo.InvariantCulture),
-            row.FloorMicroseconds > 0 ? row.ShareOfFloor.ToString("P0", CultureInfo.InvariantCulture) : "",
+            Number(row.FloorMicroseconds, "F2"), $"{row.Microseconds:F2}", row.FloorMicroseconds > 0 ? $"{row.ShareOfFloor:P0}" : "",
         })];
         int[] columns = [.. Enumerable.Range(0, head.Length)];
         int[] widths = [.. columns.Select(column => cells.Max(row => row[column].Length))];

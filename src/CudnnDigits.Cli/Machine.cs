@@ -33,7 +33,6 @@ internal sealed record Machine(
     public static IEnumerable<Option> Options =>
         [DeviceOption, PrecisionOption, DeterministicOption, NoCudaGraphOption, KernelsOption, ThreadsOption];
 
-    /// <summary>The options of a command that only predicts.</summary>
     public static IEnumerable<Option> OptionsToPredict => [DeviceOption, PrecisionOption, KernelsOption, ThreadsOption];
 
     /// <summary>The options that cannot change when a run resumes; device and threads can.</summary>

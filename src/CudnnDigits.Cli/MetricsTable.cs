@@ -2,7 +2,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Metrics as plain text.</summary>
 internal static class MetricsTable
 {
     public static string Format(Metrics metrics) => string.Join(Environment.NewLine, [

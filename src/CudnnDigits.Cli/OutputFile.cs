@@ -60,7 +60,6 @@ internal sealed class OutputFile
         }
     }
 
-    /// <summary>Writes the file as text, in UTF-8; see <see cref="Write"/>.</summary>
     public void WriteText(Action<TextWriter> write) => Write(stream =>
     {
         using StreamWriter writer = new(stream, leaveOpen: true);

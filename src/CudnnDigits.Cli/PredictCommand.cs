@@ -7,7 +7,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>predict</c>: from unlabelled digits to a Kaggle submission.</summary>
 internal static class PredictCommand
 {
     private static readonly Option<string?> Data = CommonOptions.Data($"Digits to read: {DataSource.Expected}.", isRequired: true);

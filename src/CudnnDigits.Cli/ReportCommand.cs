@@ -5,7 +5,6 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>report</c>: one or more runs, or a study, as a web page.</summary>
 internal static class ReportCommand
 {
     private static readonly Argument<string[]> Runs = new("DIR")
@@ -32,7 +31,6 @@ internal static class ReportCommand
             }
         });
 
-    /// <summary>Writes a study's page again.</summary>
     private static void OfStudy(ParseResult result, string folder)
     {
         using Study study = Study.Read(folder);

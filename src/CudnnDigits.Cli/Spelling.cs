@@ -1,6 +1,5 @@
 namespace CudnnDigits.Cli;
 
-/// <summary>Finds the known words that a mistyped word may stand for.</summary>
 internal static class Spelling
 {
     /// <summary>The known words that are nearest to a word or, if none is near, that begin with it or have the same initials.</summary>

@@ -12,7 +12,6 @@ internal static class StandardStreams
     /// <summary>Whether the program was started with standard output closed, as by the shell's ">&amp;-".</summary>
     public static bool OutputIsClosed { get; private set; }
 
-    /// <summary>Standard output, for bytes.</summary>
     public static Stream OpenOutput() => new Checked(OutputIsClosed ? null : Console.OpenStandardOutput(), mustArrive: true);
 
     /// <summary>Must run before any file is opened: it would get the descriptor of a closed stream, and that stream's output.</summary>

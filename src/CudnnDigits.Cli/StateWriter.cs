@@ -35,6 +35,5 @@ internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposa
         }
     }
 
-    /// <summary>Waits for the state that is being written, and ignores its errors.</summary>
     public void Dispose() => _writing.ContinueWith(_ => { }, TaskScheduler.Default).Wait();
 }

@@ -9,7 +9,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary><c>train</c>: from data to a run folder, or on from a run folder.</summary>
 internal static class TrainCommand
 {
     private static readonly string Validation = TrainingField.Of(nameof(TrainingOptions.Validation)).Option!,

@@ -32,7 +32,6 @@ internal static class TrainingOptionSet
     /// <summary>The options that only <c>train</c> has: studies hold out digits in their own ways.</summary>
     public static IReadOnlyList<Option> TrainOnly => [Of(nameof(TrainingOptions.Validation)), Of(nameof(TrainingOptions.EarlyStop))];
 
-    /// <summary>The option of the field with a name.</summary>
     public static Option<string?> Of(string name) => Fields[TrainingField.Of(name)];
 
     /// <summary>Reads the options. The network, if none is named, is that of the weights to start from; its defaults hold.</summary>

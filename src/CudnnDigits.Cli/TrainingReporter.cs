@@ -45,7 +45,6 @@ internal class TrainingReporter(TrainingOptions options, string? label)
         Note("run", folder.Path + progress);
     }
 
-    /// <summary>Prints a line that begins with a label.</summary>
     public virtual void Note(string label, string text)
     {
     }
@@ -119,11 +118,7 @@ internal class TrainingReporter(TrainingOptions options, string? label)
 
         public override void Advise(string text, string command)
         {
-            foreach (string line in Screen.Wrap(text, screen.Width))
-            {
-                screen.Line(line);
-            }
-
+            Array.ForEach(Screen.Wrap(text, screen.Width), screen.Line);
             screen.Line("  " + command);
         }
 

@@ -5,17 +5,13 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>Result of <c>data show --json</c>.</summary>
 internal sealed record DataShowResult(
     string Data, string? Found, int Digits, bool Labelled, string Fingerprint, DatasetCheck Check, string Sheet);
 
-/// <summary>Result of <c>data generate --json</c>.</summary>
 internal sealed record DataGenerateResult(int Digits, ulong Seed, string[] Files);
 
-/// <summary>Result of <c>data download --json</c>.</summary>
 internal sealed record DataDownloadResult(string Folder, string[] Files, int Downloaded);
 
-/// <summary>The command <c>data</c>: shows, generates and downloads digits.</summary>
 internal static class DataCommand
 {
     /// <summary>MNIST as distributed since 1998, with the checksums that data loaders of all languages use.</summary>

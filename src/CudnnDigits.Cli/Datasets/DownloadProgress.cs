@@ -29,11 +29,8 @@ internal sealed class DownloadProgress(bool quiet, long totalBytes) : IDisposabl
     {
         _bytesBefore += file.Bytes;
         string line = $"{file.Name}  {(fetched ? "downloaded, checksum right" : "is here already, checksum right")}";
-        if (_screen is not null)
-        {
-            _screen.Line(Screen.Cut(line, _screen.Width));
-        }
-        else if (!quiet)
+        _screen?.Line(Screen.Cut(line, _screen.Width));
+        if (_screen is null && !quiet)
         {
             Console.Error.WriteLine(line);
         }

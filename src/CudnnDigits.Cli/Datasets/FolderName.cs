@@ -3,7 +3,6 @@ using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>The meaning of the name of a folder with pictures.</summary>
 internal static partial class FolderName
 {
     private static readonly string[] Digits = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
@@ -28,7 +27,6 @@ internal static partial class FolderName
         return named is [var only] ? only : null;
     }
 
-    /// <summary>Whether a name has only one word: "train".</summary>
     public static bool IsSetAlone(string name) => Words(name).Length == 1;
 
     private static string[] Words(string name) => [.. Word().Matches(name).Select(word => word.Value.ToLowerInvariant())];

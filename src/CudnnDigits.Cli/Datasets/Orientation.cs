@@ -39,7 +39,7 @@ internal static class Orientation
         "transposed and turned by 180°",
     ];
 
-    /// <summary>Means of the generated digits, ten per orientation, computed while the data is read; Warning is compiled by a call.</summary>
+    /// <summary>Means of the generated digits, ten per orientation, computed while the data is read; a call compiles Warning.</summary>
     private static readonly Task<float[][]> BuiltInMeans = Task.Run(() =>
     {
         DigitDataset builtIn = GeneratedDigits.Create(BuiltIn);
@@ -185,7 +185,6 @@ internal static class Orientation
         return Vector.Sum(sum);
     }
 
-    /// <summary>Brings an upright picture into another orientation.</summary>
     private static float[] Turn(float[] upright, int way)
     {
         float[] turned = new float[Pixels];

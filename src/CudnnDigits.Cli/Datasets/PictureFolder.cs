@@ -1,9 +1,7 @@
 using CudnnDigits.Data;
-using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets;
 
-/// <summary>A part of a set within a folder.</summary>
 internal sealed record PicturePart(DigitSet Set, string Folder, PictureFolder Inner);
 
 /// <summary>How a folder arranges pictures: in parts (then it has none itself), in folders of one digit each, or unlabelled.</summary>

@@ -7,7 +7,6 @@ namespace CudnnDigits.Cli.Exchange;
 /// <summary>The command <c>export</c>: writes weights in another format.</summary>
 internal static class ExportCommand
 {
-    private static readonly Option<string> Weights = CommonOptions.Weights;
     private static readonly Option<string> Target = new("--onnx")
     {
         Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out. - is standard output.",
@@ -16,27 +15,21 @@ internal static class ExportCommand
     };
 
     private static readonly Option<bool> KeepBatchNorm =
-        new("--keep-batch-norm") { Description = "Keep batch norm as separate nodes. Default: fold it into the convolutions." };
+        CommonOptions.Flag("--keep-batch-norm", "Keep batch norm as separate nodes. Default: fold it into the convolutions.");
 
-    private static readonly Option<bool> Json = CommonOptions.Json;
+    public static Command Create() => CommonOptions.NewCommand(
+        "export", "Write weights as an ONNX model, for other runtimes.",
+        [CommonOptions.Weights, Target, KeepBatchNorm, CommonOptions.Json], Run);
 
-    public static Command Create()
+    private static void Run(ParseResult result)
     {
-        Command command = new("export", "Write weights as an ONNX model, for other runtimes.") { Weights, Target, KeepBatchNorm, Json };
-        command.SetAction(Run);
-        return command;
-    }
-
-    private static int Run(ParseResult result)
-    {
-        string target = result.GetRequiredValue(Target), path = RunFolder.WeightsOf(result.GetRequiredValue(Weights));
-        OutputFile output = new(Target.Name, target, result.GetValue(Json), [path]);
+        string target = result.GetRequiredValue(Target), path = RunFolder.WeightsOf(result.GetRequiredValue(CommonOptions.Weights));
+        OutputFile output = new(Target.Name, target, result.GetValue(CommonOptions.Json), [path]);
         (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata) = WeightsFile.Load(path);
         byte[] model = OnnxWriter.Write(weights, result.GetValue(KeepBatchNorm), metadata);
         output.Write(file => file.Write(model));
         output.Tell(
             new ExportResult(target, weights.Network.Name, model.Length),
             $"{weights.Network.Name}, {model.Length:N0} bytes\nmodel     {output}");
-        return ExitCode.Done;
     }
 }

@@ -15,28 +15,20 @@ namespace CudnnDigits.Cli.Serve;
 /// <summary><c>serve</c>: a page to draw digits on, and predictions over HTTP.</summary>
 internal static class ServeCommand
 {
-    private static readonly Option<string?> Weights = new("--weights")
-    {
-        Description = "Weights of a trained network: the folder of a run, a safetensors file or an ONNX file. "
-            + $"Default: a quick model, trained first on the built-in digits, and kept in {CacheFolder.Of("serve")}.",
-        HelpName = "FILE",
-    };
+    private static readonly Option<string?> Weights = CommonOptions.Value(
+        "--weights", "FILE", "Weights of a trained network: the folder of a run, a safetensors file or an ONNX file. "
+            + $"Default: a quick model, trained first on the built-in digits, and kept in {CacheFolder.Of("serve")}.");
 
-    private static readonly Option<string?> Model = CommonOptions.Model;
     private static readonly Option<int?> Port =
         CommonOptions.Ranged("--port", "N", "Port on 127.0.0.1; 0 takes any free port. Default: 8080.", 0, 65535);
-    private static readonly Option<bool> Quiet = new("--quiet") { Description = "No progress, only the address." };
-    private static readonly Option<bool> Json = CommonOptions.Json;
 
-    public static Command Create()
-    {
-        Command command = new("serve", "Serve a page to draw digits on, and predictions over HTTP, on 127.0.0.1.");
-        command.AddRange([Weights, Model, Port, .. Machine.OptionsToPredict, Quiet, Json]);
-        command.SetAction(Run);
-        return command;
-    }
+    private static readonly Option<bool> Quiet = CommonOptions.Flag("--quiet", "No progress, only the address.");
 
-    private static int Run(ParseResult result)
+    public static Command Create() => CommonOptions.NewCommand(
+        "serve", "Serve a page to draw digits on, and predictions over HTTP, on 127.0.0.1.",
+        [Weights, CommonOptions.Model, Port, .. Machine.OptionsToPredict, Quiet, CommonOptions.Json], Run);
+
+    private static void Run(ParseResult result)
     {
         Machine machine = Machine.From(result);
         if (OperatingSystem.IsLinux())
@@ -48,9 +40,10 @@ internal static class ServeCommand
         using Socket listener = Listen(result.GetValue(Port) ?? 8080);
         using Interruption interruption = new();
         string? path = result.GetValue(Weights) is { } given ? RunFolder.WeightsOf(given) : null;
+        NetworkSpec? network = result.GetValue(CommonOptions.Model) is { } name ? DigitNetworks.Find(name) : null;
         NetworkWeights weights = path is null
             ? TakeQuickModel(result, machine, interruption)
-            : WeightsFile.Load(path, result.GetValue(Model) is { } name ? DigitNetworks.Find(name) : null, result.GetValue(Quiet)).Weights;
+            : WeightsFile.Load(path, network, result.GetValue(Quiet)).Weights;
         using DigitClassifier classifier = machine.CreateClassifier(weights, result.GetValue(Quiet));
         using Batcher batcher = new(classifier);
         string source = path ?? "quick model, trained on built-in digits";
@@ -58,13 +51,12 @@ internal static class ServeCommand
             listener, batcher, () => new("ok", weights.Network.Name, source, classifier.Device, batcher.Digits, batcher.Passes), limits);
         app.Start();
         string address = app.Urls.First() + "/";
-        StandardStreams.Tell(result.GetValue(Json), result.GetValue(Json)
-            ? JsonSerializer.Serialize(new ServeResult(address, weights.Network.Name), CliJson.Default.ServeResult)
-            : $"page      {address}\npredict   curl --data-binary @digit.png -H 'Content-Type: image/png' {address}predict\n"
+        CliJson.Print(
+            result, new ServeResult(address, weights.Network.Name),
+            $"page      {address}\npredict   curl --data-binary @digit.png -H 'Content-Type: image/png' {address}predict\n"
                 + $"described {address}openapi.json\nCtrl-C stops it.");
         interruption.Token.WaitHandle.WaitOne();
         app.StopAsync().GetAwaiter().GetResult();
-        return ExitCode.Done;
     }
 
     /// <summary>Takes the port before anything is trained, so that one in use is reported at once, and stays free for the server.</summary>
@@ -86,7 +78,7 @@ internal static class ServeCommand
 
     private static NetworkWeights TakeQuickModel(ParseResult result, Machine machine, Interruption interruption)
     {
-        QuickModel quick = new(result.GetValue(Model) ?? DigitNetworks.Default.Name, CacheFolder.Of("serve"));
+        QuickModel quick = new(result.GetValue(CommonOptions.Model) ?? DigitNetworks.Default.Name, CacheFolder.Of("serve"));
         TrainingOptions options = quick.Options;
         TrainingReporter reporter = TrainingReporter.Create(result.GetValue(Quiet), options);
         if (quick.TryRead() is { } kept)

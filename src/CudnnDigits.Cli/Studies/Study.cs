@@ -84,13 +84,9 @@ internal sealed class Study : IDisposable
     public static string Epochs(int count) => $"{count} epoch{(count == 1 ? "" : "s")}";
 
     /// <summary>The command of a study: its own options, then those that every study has.</summary>
-    public static Command CommandOf(string name, string help, Func<ParseResult, int> run, IEnumerable<Option> own)
-    {
-        Command command = new(name, help);
-        command.AddRange([.. own, Resume, .. Machine.Options, TrainingOptionSet.Quiet, TrainingOptionSet.Json]);
-        command.SetAction(run);
-        return command;
-    }
+    public static Command CommandOf(string name, string help, Func<ParseResult, int> run, IEnumerable<Option> own) =>
+        CommonOptions.NewCommand(
+            name, help, [.. own, Resume, .. Machine.Options, CommonOptions.Quiet, CommonOptions.Json], result => run(result));
 
     /// <summary>Prints a study's result: the JSON object where --json asks for it, else the text for people.</summary>
     public static void Tell(ParseResult result, string json, string text)
