@@ -1,4 +1,5 @@
 using CudnnDigits.Data;
+using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets;
 
