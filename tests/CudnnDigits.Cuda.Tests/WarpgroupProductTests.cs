@@ -77,7 +77,7 @@ public class WarpgroupProductTests
         }
 
         void** parameters = stackalloc void*[] { &fromAt, &toAt, &left, &right };
-        CuLaunchConfig config = new() { GridX = 1, GridY = 1, GridZ = 1, BlockX = Threads, BlockY = 1, BlockZ = 1, Stream = session.Stream.Value };
+        CuLaunchConfig config = new(1, 1, Threads, 0, session.Stream.Value);
         Check(cuLaunchKernelEx(&config, function, parameters, null));
         float[] threads = lab.Download(to), sums = new float[Rows * Columns];
         Check(cuModuleUnload(module));

@@ -41,7 +41,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _net = kind.Make(_session, arena, network, options.BatchSize, training: true, options.Ema > 0);
         long bytesPerSample = _net.BytesPerSample;
         CudaStep step = MakeStep(options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
-        _workspace = arena.Reserve(Math.Max(step.WorkspaceBytes, 1), DeviceType.U8);
+        _workspace = arena.Reserve(Math.Max(step.Layers.WorkspaceBytes, 1), DeviceType.U8);
         _session.ReserveBlasWorkspaces(arena, ofBranches: true);
         arena.Allocate(context.Handles, free =>
         {
@@ -53,7 +53,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _stateStaging = new PinnedMemory(context.Handles, sizeof(StepState));
         _session.Stream.Clear((nint)arena.Base, arena.Bytes);
         _session.Stream.Synchronize();
-        CudaDetails = CudaDevice.Describe(_session, step.Algorithms, arena.Bytes);
+        CudaDetails = CudaDevice.Describe(_session, step.Layers.Algorithms, arena.Bytes);
         Device = context.Gpu.Name;
     }
 
@@ -172,7 +172,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
             PutWeights(predicting);
         }
 
-        step.PreparePrediction();
+        step.Layers.PreparePrediction();
         for (int first = 0; first < rows.Length; first += BatchSize)
         {
             Run(step, training: false); // the last one filled up with its last row

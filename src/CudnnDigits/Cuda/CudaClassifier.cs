@@ -42,7 +42,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
             _steps.Add(context.Handles.Make(handles => new CudaStep(_session, handles, _net, null, size, limit)));
         }
 
-        DeviceTensor workspace = arena.Reserve(Math.Max(_steps.Max(step => step.WorkspaceBytes), 1), DeviceType.U8);
+        DeviceTensor workspace = arena.Reserve(Math.Max(_steps.Max(step => step.Layers.WorkspaceBytes), 1), DeviceType.U8);
         _session.ReserveBlasWorkspaces(arena, ofBranches: false);
         _images = arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);
         _logits = arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
@@ -55,7 +55,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         _session.Stream.Clear((nint)arena.Base, arena.Bytes);
         _net.Parameters.Load(_session.Stream, weights, null);
         Adam.RoundWeights(_session, _net.Parameters);
-        _steps[0].PreparePrediction();
+        _steps[0].Layers.PreparePrediction();
         foreach (CudaStep step in _steps)
         {
             step.SetWorkspace(workspace);

@@ -13,7 +13,6 @@ internal sealed class CudaStep : IDisposable
     private readonly CudaNetwork _net;
     private readonly Gathering _gathering;
     private readonly GatherAugment _gather;
-    private readonly ILayers _layers;
     private readonly Adam _adam;
     private readonly Ema _ema;
     private DeviceTensor _workspace;
@@ -24,7 +23,7 @@ internal sealed class CudaStep : IDisposable
         (_session, Handles, _net, Batch) = (session, handles, net, batch);
         _gathering = training is null ? default : Gathering.ForTraining(training.Augmentation, training.Seed);
         _gather = new GatherAugment(session, batch);
-        _layers = net.MakeLayers(handles, batch, training?.Seed ?? 0, workspaceLimit);
+        Layers = net.MakeLayers(handles, batch, training?.Seed ?? 0, workspaceLimit);
         _adam = new Adam(session, training?.Optimizer ?? new OptimizerSpec());
         _ema = new Ema(session, training?.Ema ?? 0);
     }
@@ -34,15 +33,13 @@ internal sealed class CudaStep : IDisposable
 
     public int Batch { get; }
 
-    public long WorkspaceBytes => _layers.WorkspaceBytes;
-
     /// <summary>The graph of training, once captured.</summary>
     public CudaGraph? Training { get; set; }
 
     /// <summary>The graph of prediction, of resident digits or of images of a caller, once captured.</summary>
     public CudaGraph? Prediction { get; set; }
 
-    public IReadOnlyDictionary<string, string> Algorithms => _layers.Algorithms;
+    public ILayers Layers { get; }
 
     public void SetWorkspace(DeviceTensor workspace) => _workspace = workspace;
 
@@ -50,14 +47,14 @@ internal sealed class CudaStep : IDisposable
     public void EnqueueTraining()
     {
         DeviceTensor state = _net.TrainingState;
-        _layers.Gather(state, _gathering);
-        _layers.Forward(state, training: true, _workspace);
+        Layers.Gather(state, _gathering);
+        Layers.Forward(state, training: true, _workspace);
         using (_session.OpenBranch())
         {
             _adam.BeginStep(state); // beside the gradients
         }
 
-        _layers.Backward(_workspace);
+        Layers.Backward(_workspace);
         _adam.Update(state, _net.Parameters);
         if (_net.Parameters.Average is { } average)
         {
@@ -65,21 +62,18 @@ internal sealed class CudaStep : IDisposable
         }
     }
 
-    /// <inheritdoc cref="ILayers.PreparePrediction"/>
-    public void PreparePrediction() => _layers.PreparePrediction();
-
     /// <summary>One step of prediction over resident digits: running statistics, no dropout, no augmentation.</summary>
     public void EnqueuePrediction()
     {
         _gather.Prediction(_net.PredictionState, _net.Input);
-        _layers.Forward(_net.PredictionState, training: false, _workspace);
+        Layers.Forward(_net.PredictionState, training: false, _workspace);
     }
 
     /// <summary>One step of prediction over images of a caller, once <see cref="BeginImages"/> has said where they are.</summary>
     public void EnqueueImages()
     {
         _gather.Images(_net.PredictionState, _net.Input);
-        _layers.Forward(_net.PredictionState, training: false, _workspace);
+        Layers.Forward(_net.PredictionState, training: false, _workspace);
     }
 
     /// <summary>Tells a step, in the order of the stream, where a caller's images are and where (count, classes) f32 logits go.</summary>

@@ -9,14 +9,10 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cuda;
 
 /// <summary>A way to run a network's layers, chosen once in <see cref="Choose"/>; what it makes never asks which way it is.</summary>
-internal readonly record struct NetworkKind
+internal readonly record struct NetworkKind(CudaKernels Kernels)
 {
-    private readonly CudaKernels _kernels;
-
-    private NetworkKind(CudaKernels kernels) => _kernels = kernels;
-
     /// <summary>Whether it calls cuDNN or cuBLAS.</summary>
-    public bool NeedsLibraries => _kernels is CudaKernels.Layered or CudaKernels.Hybrid;
+    public bool NeedsLibraries => Kernels is CudaKernels.Layered or CudaKernels.Hybrid;
 
     /// <summary>The most shared memory that a block takes: of conv2_backward_weights, with 4 KiB of static shared memory.</summary>
     private static int MostShared => KernelSource.Fused["conv2_backward_weights_shared_bytes"] + (4 << 10);
@@ -49,6 +45,6 @@ internal readonly record struct NetworkKind
     /// <summary>Reserves a network's tensors for steps of up to a number of samples; prediction alone needs no gradients.</summary>
     public CudaNetwork Make(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool averages = false) => NeedsLibraries
-        ? new LayeredNetwork(session, arena, network, batch, training, ownKernels: _kernels == CudaKernels.Hybrid, averages)
-        : new FusedNetwork(session, arena, network, batch, training, warpgroups: _kernels == CudaKernels.Warpgroups, averages);
+        ? new LayeredNetwork(session, arena, network, batch, training, ownKernels: Kernels == CudaKernels.Hybrid, averages)
+        : new FusedNetwork(session, arena, network, batch, training, warpgroups: Kernels == CudaKernels.Warpgroups, averages);
 }

@@ -118,7 +118,7 @@ internal sealed class HeadTensors
         }
     }
 
-    /// <summary>The last hidden layer, if the head begins with its product: up to <see cref="MostFeatures"/> features, 4 by 4.</summary>
+    /// <summary>The last hidden layer, if the head begins with it: a multiple of 4 features, at most <see cref="MostFeatures"/>.</summary>
     public DensePlan? Hidden { get; }
 
     public int Features { get; }

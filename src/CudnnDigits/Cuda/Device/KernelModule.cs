@@ -29,16 +29,8 @@ internal sealed unsafe class KernelModule : CudaHandle
     {
         (int threads, int sharedBytes) = _source.Block(name);
         CuLaunchAttribute attribute = new() { Id = LaunchProgrammaticStreamSerialization, Value = 1 };
-        CuLaunchConfig config = new()
+        CuLaunchConfig config = new(checked((uint)grid.X), checked((uint)grid.Y), (uint)threads, (uint)sharedBytes, stream)
         {
-            GridX = checked((uint)grid.X),
-            GridY = checked((uint)grid.Y),
-            GridZ = 1,
-            BlockX = (uint)threads,
-            BlockY = 1,
-            BlockZ = 1,
-            SharedBytes = (uint)sharedBytes,
-            Stream = stream,
             Attributes = &attribute,
             AttributeCount = overlapped ? 1u : 0,
         };

@@ -13,10 +13,10 @@ internal enum CuResult
 
 /// <summary>CUlaunchConfig.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal unsafe struct CuLaunchConfig
+internal unsafe struct CuLaunchConfig(uint gridX, uint gridY, uint blockX, uint sharedBytes, nint stream)
 {
-    public uint GridX, GridY, GridZ, BlockX, BlockY, BlockZ, SharedBytes;
-    public nint Stream;
+    public uint GridX = gridX, GridY = gridY, GridZ = 1, BlockX = blockX, BlockY = 1, BlockZ = 1, SharedBytes = sharedBytes;
+    public nint Stream = stream;
     public CuLaunchAttribute* Attributes;
     public uint AttributeCount;
 }

@@ -19,8 +19,7 @@ internal unsafe struct CudnnAlgorithm
     public CudnnStatus Status;
     public float Time;
     public nuint Memory;
-    public int Determinism;
-    public int MathType;
+    public int Determinism, MathType;
     public fixed int Reserved[3];
 }
 
