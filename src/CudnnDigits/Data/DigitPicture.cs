@@ -12,13 +12,8 @@ public static class DigitPicture
     internal const float FittedSide = 20;
 
     private const int Side = DigitDataset.Side;
-    private const float PenRadius = 1.25f;
-
-    /// <summary>Smaller pictures have too few pixels to tell ink from noise, and are enlarged.</summary>
-    private const int Least = 16;
-
-    /// <summary>Fainter ink, of 255, is ignored when the digit is located: paper and compression leave some everywhere.</summary>
-    private const byte Faint = 32;
+    private const int Least = 16; // smaller pictures have too few pixels to tell ink from noise, and are enlarged
+    private const byte Faint = 32; // fainter ink is ignored when the digit is located: paper and compression leave some everywhere
 
     /// <summary>
     /// Reads a picture of one digit. Its ink is whatever differs from the paper around it, darker or lighter, in any colour, except
@@ -55,7 +50,7 @@ public static class DigitPicture
 
         sheet = Math.Max(width, height) < Least ? Enlarge(sheet, ref width, ref height) : Shrink(sheet, ref width, ref height);
         Ruling.Remove(sheet, width, height);
-        byte[] ink = Ink.Find(sheet, width, height) ?? throw new InputException("the picture is blank");
+        (byte[] ink, width) = Ink.Find(sheet, width, height) ?? throw new InputException("the picture is blank");
         Normalize(ink, width, image);
         return true;
     }
@@ -213,6 +208,6 @@ public static class DigitPicture
         // Relative to the corner of their box, so that rounding does not blur far-away coordinates.
         Vector2 corner = lines.SelectMany(line => line).Aggregate(Vector2.Min);
         lines = [.. lines.Select(line => Array.ConvertAll(line.Length > 1 ? line : [line[0], line[0]], point => point - corner))];
-        new PenRasterizer().Draw(lines, PenRadius, ink: 1, image);
+        new PenRasterizer().Draw(lines, radius: 1.25f, ink: 1, image);
     }
 }

@@ -18,8 +18,8 @@ internal static class Ink
     private const double FrameEdge = 0.85, FrameWidth = 0.06; // a frame has 85 % of its pixels within 6 % of its box from the edge
     private const double LeastInFrame = 0.2; // a frame surrounds a piece of at least this share of its length
 
-    /// <summary>Finds the ink in (height, width, 4) uint8: (height, width) uint8, 0 = paper … 255 = ink; null if none.</summary>
-    public static byte[]? Find(ReadOnlySpan<byte> rgba, int width, int height)
+    /// <summary>Finds the ink in (height, width, 4) uint8: (rows, width) uint8, 0 = paper … 255 = ink; null if none.</summary>
+    public static (byte[] Ink, int Width)? Find(ReadOnlySpan<byte> rgba, int width, int height)
     {
         const float Strong = 0.55f; // ruled lines and stains do not reach this share of the full contrast
         const double BoldFill = 0.95; // a sheet without ink that fills less of its box is a bold digit
@@ -41,7 +41,7 @@ internal static class Ink
 
         bool isSheet = digit.Border == default && digit.Fill > SheetFill && digit.Covers(LeastCover, width, height)
             && digit.Extent <= SheetAspect * Math.Min(digit.Width, digit.Height);
-        if (isSheet && OnSheet(rgba, width, height, digit) is var onSheet && (onSheet is not null || digit.Fill > BoldFill))
+        if (isSheet && OnSheet(rgba, width, digit) is var onSheet && (onSheet is not null || digit.Fill > BoldFill))
         {
             return onSheet;
         }
@@ -60,11 +60,11 @@ internal static class Ink
             ink[i] = (byte)Math.Round(255 * Math.Clamp(Math.Max(own, drawn), 0, 1));
         }
 
-        return ink;
+        return (ink, width);
     }
 
     /// <summary>Finds the ink on a sheet that lies within a picture.</summary>
-    private static byte[]? OnSheet(ReadOnlySpan<byte> rgba, int width, int height, Piece sheet)
+    private static (byte[] Ink, int Width)? OnSheet(ReadOnlySpan<byte> rgba, int width, Piece sheet)
     {
         int edge = 1 + sheet.Extent / 50; // soft, or not quite straight
         (int left, int top, int across, int down) = (sheet.Left + edge, sheet.Top + edge, sheet.Width - 2 * edge, sheet.Height - 2 * edge);
@@ -79,18 +79,7 @@ internal static class Ink
             rgba.Slice(4 * ((top + y) * width + left), 4 * across).CopyTo(part.AsSpan(4 * y * across));
         }
 
-        if (Find(part, across, down) is not { } found)
-        {
-            return null;
-        }
-
-        byte[] ink = new byte[width * height];
-        for (int y = 0; y < down; y++)
-        {
-            found.AsSpan(y * across, across).CopyTo(ink.AsSpan((top + y) * width + left));
-        }
-
-        return ink;
+        return Find(part, across, down);
     }
 
     /// <summary>The difference from the sheet that only ink exceeds.</summary>
@@ -196,42 +185,26 @@ internal static class Ink
     private static float[] Distances(bool[] marked, int width)
     {
         const float Side = 0.95509f, Corner = 1.36930f; // the source's optimal weights
-        float[] distances = Array.ConvertAll(marked, mark => mark ? 0 : float.PositiveInfinity);
-        for (int i = 0; i < distances.Length; i++)
+        int stride = width + 2; // with a border, which is infinitely far
+        float[] bordered = new float[stride * (marked.Length / width + 2)], distances = new float[marked.Length];
+        Array.Fill(bordered, float.PositiveInfinity);
+        for (int i = 0; i < marked.Length; i++)
         {
-            Lower(i, -1);
+            bordered[At(i)] = marked[i] ? 0 : Beside(At(i), -1);
         }
 
-        for (int i = distances.Length - 1; i >= 0; i--)
+        for (int i = marked.Length - 1; i >= 0; i--)
         {
-            Lower(i, 1);
+            distances[i] = bordered[At(i)] = Math.Min(bordered[At(i)], Beside(At(i), 1));
         }
 
         return distances;
 
-        void Lower(int i, int step)
-        {
-            int x = i % width, beside = i + step, line = i + step * width;
-            float least = distances[i];
-            if (least == 0)
-            {
-                return;
-            }
+        int At(int i) => (i / width + 1) * stride + i % width + 1;
 
-            if (x + step >= 0 && x + step < width)
-            {
-                least = Math.Min(least, distances[beside] + Side);
-            }
-
-            if (line >= 0 && line < distances.Length)
-            {
-                least = Math.Min(least, distances[line] + Side);
-                least = x > 0 ? Math.Min(least, distances[line - 1] + Corner) : least;
-                least = x < width - 1 ? Math.Min(least, distances[line + 1] + Corner) : least;
-            }
-
-            distances[i] = least;
-        }
+        float Beside(int at, int step) => Math.Min(
+            Math.Min(bordered[at + step], bordered[at + step * stride]) + Side,
+            Math.Min(bordered[at + step * stride - 1], bordered[at + step * stride + 1]) + Corner);
     }
 
     /// <summary>Connected ink: its pixels, those above the noise, its box, and its pixels on each side of the picture.</summary>

@@ -8,6 +8,8 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
 {
     private const int MostHeader = 1 << 16;
 
+    private readonly long _count = shape.Aggregate(1L, (product, size) => product * size);
+
     private static ReadOnlySpan<byte> Magic => [0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y'];
 
     /// <summary>Whether a file is a NumPy array, judged by its first bytes.</summary>
@@ -32,14 +34,13 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
         }
 
         string header = Encoding.UTF8.GetString(ReadHeader((int)bytes));
-        if (Description().Match(header) is not { Success: true } type || Order().Match(header) is not { Success: true } order
-            || Shape().Match(header) is not { Success: true } shape)
+        if (Header().Match(header) is not { Success: true, Groups: var fields })
         {
             throw Wrong(file, "its header is damaged, or it is a table of several columns; expected an array of numbers");
         }
 
-        string descr = type.Groups[1].Value;
-        long[] sizes = [.. shape.Groups[1].Value.Split([',', ' ', 'L'], StringSplitOptions.RemoveEmptyEntries)
+        string descr = fields["type"].Value;
+        long[] sizes = [.. fields["shape"].Value.Split([',', ' ', 'L'], StringSplitOptions.RemoveEmptyEntries)
             .Select(size => long.TryParse(size, NumberStyles.None, CultureInfo.InvariantCulture, out long value) ? value : long.MaxValue)];
         if (Numbers().Match(descr) is not { Success: true, Groups: var number } || sizes.Any(size => size > int.MaxValue))
         {
@@ -50,7 +51,7 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
 
         char kind = number[2].Value[0];
         int width = kind == 'U' ? 4 : number[3].Value[0] - '0';
-        return new NumpyArray(file, kind, width, number[1].Value == ">", order.Groups[1].Value == "True", sizes);
+        return new NumpyArray(file, kind, width, number[1].Value == ">", fields["fortran"].Value == "True", sizes);
 
         byte[] ReadHeader(int count) => file.ReadUpTo(count) is { } read && read.Length == count ? read
             : throw Wrong(file, "cut off within its header; expected an array of NumPy");
@@ -109,7 +110,6 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
             }
         }
 
-        CheckEnd();
         return isUnit != false || !hasFractions || most >= PixelScale.LeastInk ? pixels.ToArray()
             : throw Wrong(file, string.Create(CultureInfo.InvariantCulture,
                 $"the values are no whole numbers and go up to {most}; expected 0 to 255, or 0 to 1: multiply them so"));
@@ -141,7 +141,6 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
                 : throw Wrong(file, $"label {i} (from 0) is {text}, expected a digit 0 to 9");
         }
 
-        CheckEnd();
         return labels;
 
         double OneOf(int row)
@@ -185,8 +184,13 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
         byte[] bytes = file.ReadUpTo(count * width);
         if (bytes.Length < count * width)
         {
-            throw Wrong(file, $"promises {shape.Aggregate(1L, (product, size) => product * size)} values of {ShapeOf(shape)} "
+            throw Wrong(file, $"promises {_count} values of {ShapeOf(shape)} "
                 + $"but ends after {after + bytes.Length / width}; the array is cut off");
+        }
+
+        if (after + count == _count && !file.Peek(1).IsEmpty)
+        {
+            throw Wrong(file, $"goes on after its {ShapeOf(shape)} values; the array is damaged");
         }
 
         for (int i = 0; bigEndian && i < bytes.Length; i += width)
@@ -197,24 +201,13 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
         return bytes;
     }
 
-    private void CheckEnd()
-    {
-        if (!file.Peek(1).IsEmpty)
-        {
-            throw Wrong(file, $"goes on after its {ShapeOf(shape)} values; the array is damaged");
-        }
-    }
-
     private static InputException Wrong(InputFile file, string what) => new($"{file.Path}: {what}");
 
-    [GeneratedRegex(@"'descr'\s*:\s*'([^']*)'")]
-    private static partial Regex Description();
-
-    [GeneratedRegex(@"'fortran_order'\s*:\s*(True|False)")]
-    private static partial Regex Order();
-
-    [GeneratedRegex(@"'shape'\s*:\s*\(([0-9, L]*)\)")]
-    private static partial Regex Shape();
+    /// <summary>The fields that every header has, in any order.</summary>
+    [GeneratedRegex(
+        @"\A(?=.*?'descr'\s*:\s*'(?<type>[^']*)')(?=.*?'fortran_order'\s*:\s*(?<fortran>True|False))"
+            + @"(?=.*?'shape'\s*:\s*\((?<shape>[0-9, L]*)\))", RegexOptions.Singleline)]
+    private static partial Regex Header();
 
     [GeneratedRegex(@"^([<>|=])([uifb](?=[1248])|[US](?=1))([1-8])$")]
     private static partial Regex Numbers();

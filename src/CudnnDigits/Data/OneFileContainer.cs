@@ -34,6 +34,6 @@ internal sealed class OneFileContainer : DigitContainer
         let head = DataSource.Head(file)
         where head.Length > 0 && !IdxFile.IsLabels(head)
         let kind = DataSource.Containers.FirstOrDefault(container => container.Takes(head, file))
-        where kind is CsvContainer ? TableSet.IsTable(file) : kind is not null
+        where kind is CsvContainer ? CsvContainer.IsTable(file) : kind is not null
         select file;
 }

@@ -48,12 +48,7 @@ internal static class Opacity
 
     private static int Median(int[] counts, int total)
     {
-        int value = 0;
-        for (int below = counts[0]; 2 * below < total; below += counts[value])
-        {
-            value++;
-        }
-
-        return value;
+        int below = 0;
+        return Array.FindIndex(counts, count => 2 * (below += count) >= total);
     }
 }

@@ -23,19 +23,19 @@ internal sealed class ZipContainer : DigitContainer
         Stream seekable = file.Seekable() ?? throw new InputException(
             $"{path}: is not a regular file, and the list of what a zip file holds stands at its end; save it and give its name");
         using ZipArchive zip = OpenArchive(seekable, path);
-        string[] files = [.. Files(zip)], tables = [.. files.Where(TableSet.Has)];
+        string[] files = [.. Files(zip)], tables = [.. files.Where(CsvContainer.IsPart)];
         string[] arrays = [.. files.Where(file => file.EndsWith(Array, StringComparison.Ordinal)).Select(file => file[..^Array.Length])];
         if (arrays.Length > 0)
         {
-            return NumpyArchive.Read(path, part, arrays, name => Open(name + Array));
+            return NumpyContainer.ReadArchive(path, part, arrays, name => Open(name + Array));
         }
 
-        if (tables.Length == 0 && files.Where(TableSet.IsTable).ToArray() is [var only])
+        if (tables.Length == 0 && files.Where(CsvContainer.IsTable).ToArray() is [var only])
         {
             return DataSource.Read(DataSource.Unpacked(Open(only)), part);
         }
 
-        return TableSet.Read(path, tables, part, file => DataSource.Unpacked(Open(file)))
+        return CsvContainer.ReadPart(path, tables, part, file => DataSource.Unpacked(Open(file)))
             ?? throw new InputException($"{path}: {Instead(files, SetName.Main(part))}");
 
         InputFile Open(string file)
