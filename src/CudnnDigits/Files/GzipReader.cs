@@ -56,17 +56,14 @@ internal sealed class GzipReader(InputFile file, string name) : UnpackedStream(n
                 file.Skip(1);
             }
 
-            return file.Peek(1).IsEmpty ? false : throw Damaged("the gzip data goes on after its end");
+            Require(file.Peek(1).IsEmpty, "the gzip data goes on after its end");
+            return false;
         }
 
         uint crc = 0;
         ReadOnlySpan<byte> header = Take(10);
         byte flags = header[3];
-        if (!header.StartsWith(MemberStart) || (flags & Reserved) != 0)
-        {
-            throw Damaged("not gzip data");
-        }
-
+        Require(header.StartsWith(MemberStart) && (flags & Reserved) == 0, "not gzip data");
         if ((flags & ExtraField) != 0)
         {
             for (int left = BinaryPrimitives.ReadUInt16LittleEndian(Take(2)); left > 0; left--)
@@ -82,11 +79,8 @@ internal sealed class GzipReader(InputFile file, string name) : UnpackedStream(n
         }
 
         ushort headerCrc = (ushort)crc;
-        if ((flags & HeaderChecksum) != 0 && BinaryPrimitives.ReadUInt16LittleEndian(Take(2)) != headerCrc)
-        {
-            throw Damaged("the checksum of the gzip header is wrong");
-        }
-
+        bool isIntact = (flags & HeaderChecksum) == 0 || BinaryPrimitives.ReadUInt16LittleEndian(Take(2)) == headerCrc;
+        Require(isIntact, "the checksum of the gzip header is wrong");
         Sum = default;
         _member = new DeflateStream(_handout, CompressionMode.Decompress, leaveOpen: true);
         return true;
@@ -94,11 +88,7 @@ internal sealed class GzipReader(InputFile file, string name) : UnpackedStream(n
         ReadOnlySpan<byte> Take(int count)
         {
             ReadOnlySpan<byte> bytes = file.Peek(count);
-            if (bytes.Length < count)
-            {
-                throw Damaged("the gzip data is cut off");
-            }
-
+            Require(bytes.Length == count, "the gzip data is cut off");
             crc = Crc32.Append(crc, bytes);
             file.Skip(count);
             return bytes;
@@ -114,11 +104,7 @@ internal sealed class GzipReader(InputFile file, string name) : UnpackedStream(n
         int within = Math.Max(0, _handout.Last - 1);
         file.PutBack(within);
         int at = file.Peek(within + TrailerBytes).IndexOf(trailer);
-        if (at < 0)
-        {
-            throw Damaged("the compressed data is cut off, or its checksum (CRC-32) or length is wrong");
-        }
-
+        Require(at >= 0, "the compressed data is cut off, or its checksum (CRC-32) or length is wrong");
         file.Skip(at + TrailerBytes);
         _member!.Dispose();
         _member = null;

@@ -123,7 +123,7 @@ internal static unsafe partial class Posix
         }
     }
 
-    /// <summary>Locks a file, as .NET's FileShare.None usually does. False if another process has; null if the system has no locks.</summary>
+    /// <summary>Locks a file, as FileShare.None usually does. False if another process has; null if the file system has no locks.</summary>
     public static bool? Lock(SafeHandle file) => OperatingSystem.IsWindows() || Flock(file, LockAlone | LockNow) == 0 ? true
         : Marshal.GetLastPInvokeError() == WouldBlock ? false
         : null;
@@ -135,11 +135,7 @@ internal static unsafe partial class Posix
     /// <summary>Gives an open file the owner, the group and the permissions of another file, as far as the system allows it.</summary>
     public static void TryCopyOwnerAndMode(SafeHandle file, FileStatus of)
     {
-        if (Fchown(file, of.Owner, of.Group) != 0)
-        {
-            _ = Fchown(file, uint.MaxValue, of.Group);
-        }
-
+        _ = Fchown(file, of.Owner, of.Group) == 0 || Fchown(file, uint.MaxValue, of.Group) == 0;
         _ = Fchmod(file, (uint)of.Mode);
     }
 

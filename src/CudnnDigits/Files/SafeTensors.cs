@@ -27,20 +27,17 @@ internal sealed class SafeTensors
     {
         Path = file.Path;
         ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(ReadExactly(file, 8, "it is shorter than its 8-byte header length"));
-        if (headerLength > MostHeaderBytes)
-        {
-            throw Damaged($"it claims a header of {headerLength} bytes");
-        }
-
+        Require(headerLength <= MostHeaderBytes, $"it claims a header of {headerLength} bytes");
         byte[] header = ReadExactly(file, (int)headerLength, "its header is cut off");
+        Require(header is [(byte)'{', ..], "its header is not what the format says: it does not begin with '{'");
         try
         {
-            if (header is not [(byte)'{', ..])
+            Utf8JsonReader tokens = new(header);
+            for (int count = 0; tokens.Read(); count++)
             {
-                throw new FormatException("does not begin with '{'");
+                Require(count < MostHeaderTokens, "its header has far more entries than that of a digit network");
             }
 
-            CheckSize(header);
             using JsonDocument json = JsonDocument.Parse(header, new JsonDocumentOptions { AllowDuplicateProperties = false });
             foreach (JsonProperty property in json.RootElement.EnumerateObject())
             {
@@ -53,11 +50,7 @@ internal sealed class SafeTensors
         }
 
         _data = ReadExactly(file, CheckPlaces(), "its last tensor does not fit the file; it is damaged or cut off");
-        if (file.ReadByte() >= 0)
-        {
-            throw Damaged("bytes follow its last tensor");
-        }
-
+        Require(file.ReadByte() < 0, "bytes follow its last tensor");
         if (_metadata.TryGetValue(ChecksumKey, out string? checksum) && checksum != Checksum())
         {
             throw new InputException($"{Path}: is damaged: its content does not match its {ChecksumKey}; restore a copy of it "
@@ -148,18 +141,6 @@ internal sealed class SafeTensors
         name.EndsWith("num_batches_tracked", StringComparison.Ordinal)
         || _entries[name] is { Count: 1, Shape.Length: 0, Type: ['I' or 'U', ..] };
 
-    private static void CheckSize(byte[] header)
-    {
-        Utf8JsonReader json = new(header);
-        for (int count = 0; json.Read(); count++)
-        {
-            if (count == MostHeaderTokens)
-            {
-                throw new FormatException("has far more entries than that of a digit network");
-            }
-        }
-    }
-
     private Entry Find(string name) =>
         _entries.GetValueOrDefault(name) ?? throw new InputException($"{Path}: holds no tensor {KnownFile.Shorten(name)}");
 
@@ -208,8 +189,9 @@ internal sealed class SafeTensors
         int end = 0;
         foreach ((string name, Entry entry) in _entries.OrderBy(entry => entry.Value.Start).ThenBy(entry => entry.Value.Length))
         {
-            string? fault = entry.Start < end ? "overlaps another" : entry.Start > end ? "leaves bytes unused before it" : null;
-            end = fault is null ? end + entry.Length : throw Damaged($"tensor {KnownFile.Shorten(name)} {fault}");
+            Require(entry.Start >= end, $"tensor {KnownFile.Shorten(name)} overlaps another");
+            Require(entry.Start == end, $"tensor {KnownFile.Shorten(name)} leaves bytes unused before it");
+            end += entry.Length;
         }
 
         return end;
@@ -253,6 +235,14 @@ internal sealed class SafeTensors
 
     private byte[] ReadExactly(InputFile file, int count, string otherwise) =>
         file.ReadUpTo(count) is var bytes && bytes.Length == count ? bytes : throw Damaged(otherwise);
+
+    private void Require(bool holds, string otherwise)
+    {
+        if (!holds)
+        {
+            throw Damaged(otherwise);
+        }
+    }
 
     private InputException Damaged(string how, Exception? inner = null) => new($"{Path}: not a safetensors file: {how}", inner!);
 

@@ -31,5 +31,13 @@ internal abstract class UnpackedStream(string name, string advice) : ReadOnlyStr
             $"{name}: unpacks to more than {MostTimes} times its size, which no file of digits does; check where it came from");
     }
 
+    protected void Require(bool holds, string otherwise)
+    {
+        if (!holds)
+        {
+            throw Damaged(otherwise);
+        }
+    }
+
     protected InputException Damaged(string how, Exception? inner = null) => new($"{name}: {how}; {advice}", inner!);
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Files;
 using CudnnDigits.Model;
@@ -105,10 +106,6 @@ internal static class Checkpoint
         foreach ((OptimizerBuffer buffer, float[] values) in OptimizerState.Describe(averages).Zip(state.Optimizer.Buffers))
         {
             ReadBuffer(file, buffer, network, values);
-            if (buffer.IsSquare && HasNegative(values))
-            {
-                throw new InputException($"{path}: a tensor {buffer.Name}.… holds a mean square below 0; the file is damaged");
-            }
         }
 
         state.Optimizer.Step = header.Step;
@@ -137,24 +134,14 @@ internal static class Checkpoint
 
     private static StateHeader ReadHeader(SafeTensors file)
     {
-        if (!file.Metadata.TryGetValue(StateKey, out string? text))
-        {
-            throw new InputException($"{file.Path}: holds weights but no training state; resume needs last.safetensors");
-        }
-
+        string? text = file.Metadata.GetValueOrDefault(StateKey);
+        Require(file, text is not null, "holds weights but no training state; resume needs last.safetensors");
         string found = file.Metadata.GetValueOrDefault(VersionKey, "");
-        if (found.Split(' ') is not [Program, var number] || !System.Version.TryParse(number, out Version? version))
-        {
-            throw new InputException($"{file.Path}: its version is '{found}', expected '{Program} {Version}' or an earlier one; "
-                + "resume needs last.safetensors as train wrote it");
-        }
-
-        if (version > System.Version.Parse(Version))
-        {
-            throw new InputException(
-                $"{file.Path}: was written by {found}, which is newer than this {Version}; take that one, or start a new run");
-        }
-
+        Version? version = found.Split(' ') is [Program, var number] && System.Version.TryParse(number, out Version? known) ? known : null;
+        Require(file, version is not null, $"its version is '{found}', expected '{Program} {Version}' or an earlier one; "
+            + "resume needs last.safetensors as train wrote it");
+        Require(file, version <= System.Version.Parse(Version),
+            $"was written by {found}, which is newer than this {Version}; take that one, or start a new run");
         StateHeader header = ReadJson(text, TrainingJson.Default.StateHeader, file);
         return header.IsPossible ? header : throw Damaged(file);
     }
@@ -171,6 +158,14 @@ internal static class Checkpoint
         }
     }
 
+    private static void Require(SafeTensors file, [DoesNotReturnIf(false)] bool holds, string otherwise)
+    {
+        if (!holds)
+        {
+            throw new InputException($"{file.Path}: {otherwise}");
+        }
+    }
+
     private static InputException Damaged(SafeTensors file, Exception? inner = null) =>
         new($"{file.Path}: its training state is damaged; restore a copy of it", inner!);
 
@@ -179,10 +174,8 @@ internal static class Checkpoint
     {
         foreach ((string key, string expected) in Header(network).Where(entry => entry.Key is NetworkKey or ScalingKey))
         {
-            if (file.Metadata.TryGetValue(key, out string? found) ? found != expected : isState)
-            {
-                throw new InputException($"{file.Path}: its {key} is '{found}', expected '{expected}'; {OfAnother}");
-            }
+            string? found = file.Metadata.GetValueOrDefault(key);
+            Require(file, found is null ? !isState : found == expected, $"its {key} is '{found}', expected '{expected}'; {OfAnother}");
         }
     }
 
@@ -273,12 +266,8 @@ internal static class Checkpoint
     {
         foreach (ParameterSlice slice in weights.Network.Parameters.All)
         {
-            Span<float> values = weights.Slice(slice);
-            ReadTensor(file, prefix + slice.Name, slice, values);
-            if (slice.Layer is BatchNorm2dLayer norm && slice.Name == norm.VarianceName && HasNegative(values))
-            {
-                throw new InputException($"{file.Path}: tensor {prefix}{slice.Name} holds a negative variance; the file is damaged");
-            }
+            bool isVariance = slice.Layer is BatchNorm2dLayer norm && slice.Name == norm.VarianceName;
+            ReadTensor(file, prefix + slice.Name, slice, weights.Slice(slice), isVariance);
         }
     }
 
@@ -290,27 +279,19 @@ internal static class Checkpoint
     {
         foreach (ParameterSlice slice in network.Parameters.Trained)
         {
-            ReadTensor(file, $"{buffer.Name}.{slice.Name}", slice, values.AsSpan(slice.Offset, slice.Size));
+            ReadTensor(file, $"{buffer.Name}.{slice.Name}", slice, values.AsSpan(slice.Offset, slice.Size), buffer.IsSquare);
         }
     }
 
-    private static void ReadTensor(SafeTensors file, string name, ParameterSlice slice, Span<float> into)
+    private static void ReadTensor(SafeTensors file, string name, ParameterSlice slice, Span<float> into, bool isSquare)
     {
-        if (!Fits(file, name, slice))
-        {
-            throw new InputException($"{file.Path}: tensor {Misshapen(file, name, slice)}; {OfAnother}");
-        }
-
+        Require(file, Fits(file, name, slice), $"tensor {Misshapen(file, name, slice)}; {OfAnother}");
         float[] values = file.Floats(name);
-        if (!Array.TrueForAll(values, float.IsFinite))
-        {
-            throw new InputException($"{file.Path}: tensor {name} holds NaN or infinite values; the weights are unusable");
-        }
-
+        Require(file, Array.TrueForAll(values, float.IsFinite), $"tensor {name} holds NaN or infinite values; the weights are unusable");
+        bool isNegative = isSquare && values.AsSpan().ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon);
+        Require(file, !isNegative, $"tensor {name} holds a negative variance or mean square; the file is damaged");
         values.CopyTo(into);
     }
-
-    private static bool HasNegative(Span<float> values) => values.ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon);
 
     private static bool Fits(SafeTensors file, string name, ParameterSlice slice) =>
         file.Shape(name) is { } shape && shape.SequenceEqual(slice.Shape.Select(size => (long)size));

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
 using CudnnDigits.Data;
@@ -14,7 +15,7 @@ internal sealed record RunData(string? Path, int Count, string Fingerprint)
         new(path is null ? null : System.IO.Path.GetFullPath(path), data.Count, data.Fingerprint());
 }
 
-/// <summary>run.json: what a run was started with, InitFrom null for random weights. Older versions had no InitFromSha256, Kernels.</summary>
+/// <summary>run.json: what a run was started with; random weights if InitFrom is null. Older versions lack the last two members.</summary>
 internal sealed record RunRecord(
     string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device,
     Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null,
@@ -157,19 +158,12 @@ internal sealed class RunFolder(string path) : IDisposable
     {
         bool hasEnded = File.Exists(MetricsFile); // asked first: once this file exists, all rows have been written
         string[] lines = ReadHistoryLines();
-        if (lines.Length > 0 && lines[0] != HistoryHeader)
-        {
-            throw BadRow(1, "damaged");
-        }
-
+        Require(lines is [] or [HistoryHeader, ..], 1, "damaged");
         List<EpochRecord> history = [];
-        foreach (string line in lines.Skip(1))
+        foreach (EpochRecord? epoch in lines.Skip(1).Select(ReadEpoch))
         {
-            if (ReadEpoch(line) is not { } epoch || !EpochRecord.IsPossible(epoch, history.Count + 1, history.FirstOrDefault(epoch)))
-            {
-                throw BadRow(history.Count + 2, "damaged");
-            }
-
+            int row = history.Count + 1;
+            Require(epoch is not null && EpochRecord.IsPossible(epoch, row, history.FirstOrDefault(epoch)), row + 1, "damaged");
             history.Add(epoch);
         }
 
@@ -177,20 +171,19 @@ internal sealed class RunFolder(string path) : IDisposable
         if (Checkpoint.TryReadHistory(StateFile, ReadRecord()) is { } kept)
         {
             int wrong = history.FindIndex(epoch => epoch.Epoch > kept.Count || Row(kept[epoch.Epoch - 1]) != lines[epoch.Epoch]);
-            if (wrong >= 0)
-            {
-                throw BadRow(wrong + 2, "damaged");
-            }
-
-            if (hasEnded && history.Count < kept.Count)
-            {
-                throw BadRow(history.Count + 2, "missing");
-            }
+            Require(wrong < 0, wrong + 2, "damaged");
+            Require(!hasEnded || history.Count >= kept.Count, history.Count + 2, "missing");
         }
 
         return history;
 
-        InputException BadRow(int row, string how) => new($"{HistoryFile}: row {row} is {how}; {HowToMend}");
+        void Require([DoesNotReturnIf(false)] bool holds, int row, string otherwise)
+        {
+            if (!holds)
+            {
+                throw new InputException($"{HistoryFile}: row {row} is {otherwise}; {HowToMend}");
+            }
+        }
     }
 
     /// <summary>Reads last.safetensors; null if the run was killed before it saved anything. Null for data checks no digits.</summary>
