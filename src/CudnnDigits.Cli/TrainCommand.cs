@@ -57,7 +57,7 @@ internal static class TrainCommand
         NetworkSpec? network = result.GetValue(CommonOptions.Model) is { } name ? DigitNetworks.Find(name) : null;
         initFrom = initFrom is null ? null : RunFolder.WeightsOf(initFrom);
         (NetworkWeights? start, IReadOnlyDictionary<string, string> metadata) =
-            initFrom is null ? (null, new Dictionary<string, string>()) : WeightsFile.LoadStart(initFrom, network, quiet);
+            initFrom is null ? (null, new Dictionary<string, string>()) : WeightsFile.Load(initFrom, network, quiet, toTrain: true);
         TrainingOptions options = TrainingOptionSet.Resolve(result, start?.Network.Name) with { Shuffle = !result.GetValue(NoShuffle) };
         if (options is { EarlyStop: > 0, Split.HoldsOut: false })
         {

@@ -11,13 +11,24 @@ internal sealed class OnnxReader
     private readonly OnnxGraph _graph;
     private readonly OnnxNode[] _nodes;
     private readonly NetworkWeights _weights;
+    private readonly string? _mismatch;
     private int _at;
 
+    /// <summary>Reads the weights, or sets how the graph differs from the network.</summary>
     private OnnxReader(OnnxGraph graph, NetworkSpec network)
     {
         _graph = graph;
         _nodes = [.. graph.Nodes.Where(node => !IsPassedOver(node))];
         _weights = new NetworkWeights(network);
+        try
+        {
+            CheckGraph();
+            ReadLayers();
+        }
+        catch (InvalidDataException e)
+        {
+            _mismatch = e.Message;
+        }
     }
 
     /// <summary>Finds the weights of the given network or, if it is null, of any known one in a graph, and its metadata.</summary>
@@ -25,37 +36,20 @@ internal sealed class OnnxReader
         string name, OnnxGraph graph, NetworkSpec? network)
     {
         NetworkSpec[] candidates = network is null ? [.. DigitNetworks.All] : [network];
-        OnnxReader[] readers = [.. candidates.Select(candidate => new OnnxReader(graph, candidate))];
-        string?[] mismatches = [.. readers.Select(reader => reader.Mismatch())];
-        int found = Array.IndexOf(mismatches, null);
-        if (found < 0)
+        IEnumerable<OnnxReader> readers = candidates.Select(candidate => new OnnxReader(graph, candidate));
+        OnnxReader closest = readers.MaxBy(reader => reader._mismatch is null ? int.MaxValue : reader._at)!;
+        if (closest._mismatch is not null)
         {
-            int closest = Array.IndexOf(readers, readers.MaxBy(reader => reader._at));
             string names = string.Join(" or ", candidates.Select(candidate => candidate.Name));
-            throw new InputException($"{name}: holds no network {names}: {mismatches[closest]}");
+            throw new InputException($"{name}: holds no network {names}: {closest._mismatch}");
         }
 
-        NetworkWeights weights = readers[found]._weights;
+        NetworkWeights weights = closest._weights;
         bool negative = weights.Network.Parameters.Statistics.Any(slice => slice.Name.EndsWith(".running_var", StringComparison.Ordinal)
             && weights.Slice(slice).ContainsAnyInRange(float.NegativeInfinity, -float.Epsilon));
         return weights.IsFinite && !negative
             ? (weights, graph.Metadata)
             : throw new InputException($"{name}: holds weights that are NaN or infinite, or a negative variance; they are unusable");
-    }
-
-    /// <summary>How the graph differs from the network, or null.</summary>
-    private string? Mismatch()
-    {
-        try
-        {
-            CheckGraph();
-            ReadLayers();
-            return null;
-        }
-        catch (InvalidDataException e)
-        {
-            return e.Message;
-        }
     }
 
     private void CheckGraph()

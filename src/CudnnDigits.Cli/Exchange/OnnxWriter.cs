@@ -30,8 +30,7 @@ internal sealed class OnnxWriter
         return
         [
             .. Int(Onnx.ModelIrVersion, Onnx.IrVersion),
-            .. Text(Onnx.ModelProducerName, "CudnnDigits"),
-            .. Text(Onnx.ModelProducerVersion, Checkpoint.Version),
+            .. Text(Onnx.ModelProducerName, "CudnnDigits"), .. Text(Onnx.ModelProducerVersion, Checkpoint.Version),
             .. Content(Onnx.ModelGraph, new OnnxWriter(weights, keepBatchNorm).Graph()),
             .. Content(Onnx.ModelOpset, Int(Onnx.OpsetVersion, Onnx.Opset)),
             .. Join(entries.Select(entry =>
@@ -71,10 +70,7 @@ internal sealed class OnnxWriter
         [
             .. Text(Onnx.NodeInput, x),
             .. Join(parameters.Select(parameter => Text(Onnx.NodeInput, layer.Name + parameter))),
-            .. Text(Onnx.NodeOutput, y),
-            .. Text(Onnx.NodeName, layer.Name),
-            .. Text(Onnx.NodeOpType, type),
-            .. attributes,
+            .. Text(Onnx.NodeOutput, y), .. Text(Onnx.NodeName, layer.Name), .. Text(Onnx.NodeOpType, type), .. attributes,
         ];
     }
 
@@ -126,8 +122,7 @@ internal sealed class OnnxWriter
     private static byte[] Tensor(string name, IReadOnlyList<int> shape, ReadOnlySpan<float> values) =>
     [
         .. Join(shape.Select(dimension => Int(Onnx.TensorDims, dimension))),
-        .. Int(Onnx.TensorDataType, Onnx.Float),
-        .. Text(Onnx.TensorName, name),
+        .. Int(Onnx.TensorDataType, Onnx.Float), .. Text(Onnx.TensorName, name),
         .. Content(Onnx.TensorRawData, MemoryMarshal.AsBytes(values)), // little-endian, as every machine .NET runs on
     ];
 

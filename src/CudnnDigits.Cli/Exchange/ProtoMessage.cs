@@ -39,18 +39,9 @@ internal readonly struct ProtoMessage(ReadOnlyMemory<byte> bytes)
     }
 
     /// <summary>float32 numbers, packed or single.</summary>
-    public IEnumerable<float> Reals(int field)
-    {
-        foreach (ReadOnlyMemory<byte> value in Of(field, Fixed32, Delimited))
-        {
-            for (int at = 0; at < value.Length; at += sizeof(float))
-            {
-                yield return value.Length % sizeof(float) == 0
-                    ? BinaryPrimitives.ReadSingleLittleEndian(value.Span[at..])
-                    : throw new InvalidDataException("a list of numbers is cut off");
-            }
-        }
-    }
+    public IEnumerable<float> Reals(int field) => Of(field, Fixed32, Delimited).SelectMany(value => value.Length % sizeof(float) == 0
+        ? MemoryMarshal.Cast<byte, float>(value.Span).ToArray() // little-endian, as every machine .NET runs on
+        : throw new InvalidDataException("a list of numbers is cut off"));
 
     /// <summary>The bytes of a field's values.</summary>
     private IEnumerable<ReadOnlyMemory<byte>> Of(int field, params int[] types)

@@ -61,11 +61,7 @@ internal static class DigitServer
         app.Use(Answer);
         string page = Html.Resource("draw.html").Replace("/*colors*/", Html.Resource("colors.css"), StringComparison.Ordinal);
         string policy = PagePolicy(page);
-        MapGet("/", context =>
-        {
-            context.Response.Headers.ContentSecurityPolicy = policy;
-            return WriteText(context, "text/html", page);
-        });
+        MapGet("/", context => WriteText(context, "text/html", page, policy));
         string networks = string.Join("\", \"", DigitNetworks.Names);
         string description = Html.Resource("openapi.json").Replace("{networks}", networks, StringComparison.Ordinal);
         MapGet("/openapi.json", context => WriteText(context, "application/json", description));
@@ -88,8 +84,7 @@ internal static class DigitServer
         return [.. Encoding.ASCII.GetBytes(head), .. withBody ? json : []];
     }
 
-    public static BadHttpRequestException TooLarge() =>
-        new($"the body is larger than {MostBodyBytes >> 20} MiB", Status413PayloadTooLarge);
+    public static BadHttpRequestException TooLarge() => new($"the body is larger than {MostBodyBytes >> 20} MiB", Status413PayloadTooLarge);
 
     private static async Task Predict(HttpContext context, Batcher batcher)
     {
@@ -212,11 +207,9 @@ internal static class DigitServer
     private static (int Status, string Detail) Explain(BadHttpRequestException e, Peer peer) => e.StatusCode switch
     {
         _ when peer.Reason is { } reason => (reason.StatusCode, reason.Message),
-        Status405MethodNotAllowed => // the targets * and host:port
-            (Status400BadRequest, "the method does not go with such a target"),
+        Status405MethodNotAllowed => (Status400BadRequest, "the method does not go with such a target"), // * and host:port
         Status413PayloadTooLarge => (e.StatusCode, TooLarge().Message),
-        Status505HttpVersionNotsupported =>
-            (Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
+        Status505HttpVersionNotsupported => (Status400BadRequest, "the version of HTTP is not understood; expected 1.1"),
         int status => (status, e.Message.TrimEnd('.')
             .Replace("Invalid Host header", "the Host header is not valid, or names another host than the target", StringComparison.Ordinal)
             .Replace(": ''", "", StringComparison.Ordinal)), // an empty quotation
@@ -244,8 +237,9 @@ internal static class DigitServer
         HttpContext context, int status, T value, JsonTypeInfo<T> type, string contentType = "application/json") =>
         WriteBytes(context, status, contentType, JsonSerializer.SerializeToUtf8Bytes(value, type));
 
-    private static Task WriteText(HttpContext context, string type, string text)
+    private static Task WriteText(HttpContext context, string type, string text, string policy = NoPage)
     {
+        context.Response.Headers.ContentSecurityPolicy = policy;
         context.Response.Headers.CacheControl = "no-cache";
         return WriteBytes(context, 200, type + "; charset=utf-8", Encoding.UTF8.GetBytes(text));
     }
@@ -267,16 +261,14 @@ internal static class DigitServer
     }
 
     /// <summary>The page may use its own script and style, known by their hashes, and this server. It cannot be in a frame.</summary>
-    private static string PagePolicy(string page)
-    {
-        return $"default-src 'none'; script-src {Hash("script")}; style-src {Hash("style")}; connect-src 'self'; img-src data:; "
-            + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    private static string PagePolicy(string page) =>
+        $"default-src 'none'; script-src {Hash(page, "script")}; style-src {Hash(page, "style")}; connect-src 'self'; img-src data:; "
+        + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-        string Hash(string element)
-        {
-            string content = page.Split($"<{element}>")[1].Split($"</{element}>")[0];
-            return $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(content)))}'";
-        }
+    private static string Hash(string page, string element)
+    {
+        string content = page.Split($"<{element}>")[1].Split($"</{element}>")[0];
+        return $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(content)))}'";
     }
 
     /// <summary>Kestrel answers malformed requests with a status only, but publishes what is wrong. That becomes the answer.</summary>

@@ -76,11 +76,7 @@ internal sealed class JpegContainer() : PictureFormat("JPEG")
     private byte NextMarker(ref ReadOnlySpan<byte> bytes)
     {
         int at = bytes.IndexOfAnyExcept((byte)0xFF);
-        if (at < 0)
-        {
-            throw CutOff();
-        }
-
+        Require(at >= 0, IsCutOff);
         Require(at > 0, "a marker is missing");
         byte marker = bytes[at];
         bytes = bytes[(at + 1)..];
@@ -89,11 +85,8 @@ internal sealed class JpegContainer() : PictureFormat("JPEG")
 
     private ReadOnlySpan<byte> NextSegment(ref ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length < 2 || BinaryPrimitives.ReadUInt16BigEndian(bytes) is var length && length > bytes.Length)
-        {
-            throw CutOff();
-        }
-
+        int length = bytes.Length >= 2 ? BinaryPrimitives.ReadUInt16BigEndian(bytes) : int.MaxValue;
+        Require(length <= bytes.Length, IsCutOff);
         Require(length >= 2, "a segment has no length");
         ReadOnlySpan<byte> segment = bytes[2..length];
         bytes = bytes[length..];
@@ -107,11 +100,7 @@ internal sealed class JpegContainer() : PictureFormat("JPEG")
         while (true)
         {
             int at = bytes.IndexOf((byte)0xFF);
-            if (at < 0 || at + 1 == bytes.Length)
-            {
-                throw CutOff();
-            }
-
+            Require(at >= 0 && at + 1 < bytes.Length, IsCutOff);
             if (bytes[at + 1] is not (0 or 0xFF or (>= FirstRestart and <= LastRestart)))
             {
                 bytes = bytes[at..];

@@ -5,11 +5,8 @@ namespace CudnnDigits.Cli.Serve;
 /// <summary>The server's limits for its clients. Tests use lower ones, so that they end sooner.</summary>
 internal sealed record Limits
 {
-    /// <summary>Handles for other purposes than connections: the program has about 150 open, at times some more.</summary>
-    private const int OtherHandles = 224;
-
-    /// <summary>Connections that have lost their place but are not closed yet.</summary>
-    private const int Ending = 32;
+    /// <summary>Handles for other purposes, and for connections that have lost their place but are not closed yet.</summary>
+    private const int OtherHandles = 224, Ending = 32;
 
     private const int LeastConnections = 64;
 
@@ -68,8 +65,7 @@ internal sealed record Limits
                 $"the system allows this process {handles} open files; serve needs {least}: raise the limit (ulimit -n {least})");
         }
 
-        int connections = (int)(handles - others);
-        int ofAnAddress = (int)((long)connections * ConnectionsOfAnAddress / Connections);
-        return this with { Connections = connections, ConnectionsOfAnAddress = ofAnAddress };
+        int connections = (int)handles - others;
+        return this with { Connections = connections, ConnectionsOfAnAddress = connections * ConnectionsOfAnAddress / Connections };
     }
 }

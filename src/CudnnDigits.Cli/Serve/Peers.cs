@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Net;
 using System.Net.Sockets;
 using Microsoft.AspNetCore.Connections;
@@ -9,8 +10,8 @@ namespace CudnnDigits.Cli.Serve;
 internal sealed class Peers(Socket listener, Limits limits) : IConnectionListenerFactory, IConnectionListener
 {
     private readonly Lock _lock = new();
-    private readonly HashSet<Peer> _all = [];
     private readonly CancellationTokenSource _stopping = new();
+    private ImmutableHashSet<Peer> _all = [];
     private Timer? _clock;
     private long _sharedBytes, _stopAt = long.MaxValue;
 
@@ -88,7 +89,6 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     /// <summary>Takes shared memory. If there is not enough, a silent peer that holds some is stopped, and the caller must retry.</summary>
     public bool TryBook(long bytes)
     {
-        Peer? silent;
         lock (_lock)
         {
             if (bytes <= 0 || _sharedBytes + bytes <= Limits.SharedBytes)
@@ -96,21 +96,14 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
                 _sharedBytes += bytes;
                 return true;
             }
-
-            silent = LongestWaiting(peer => peer.Booked > 0 && peer.WaitedFor >= Limits.Silence.TotalMilliseconds);
         }
 
+        Peer? silent = LongestWaiting(peer => peer.Booked > 0 && peer.WaitedFor >= Limits.Silence.TotalMilliseconds);
         silent?.GiveWay(Status503ServiceUnavailable, "other requests needed the memory while this one was silent; try again in a moment");
         return false;
     }
 
-    public void Remove(Peer peer)
-    {
-        lock (_lock)
-        {
-            _all.Remove(peer);
-        }
-    }
+    public void Remove(Peer peer) => ImmutableInterlocked.Update(ref _all, all => all.Remove(peer));
 
     private async Task<Socket?> Next()
     {
@@ -127,27 +120,23 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     /// <summary>Gives a place to a new connection, or refuses it.</summary>
     private bool Admit(Peer peer)
     {
-        Peer? silent = null;
-        lock (_lock)
+        int same = _all.Count(other => other.Address.Equals(peer.Address));
+        bool fullForOne = same >= Limits.ConnectionsOfAnAddress;
+        if (fullForOne || _all.Count >= Limits.Connections)
         {
-            int same = _all.Count(other => other.Address.Equals(peer.Address));
-            bool fullForOne = same >= Limits.ConnectionsOfAnAddress;
-            if (fullForOne || _all.Count >= Limits.Connections)
+            Peer? silent = LongestWaiting(other => !fullForOne || other.Address.Equals(peer.Address));
+            if (silent is null)
             {
-                silent = LongestWaiting(other => !fullForOne || other.Address.Equals(peer.Address));
-                if (silent is null)
-                {
-                    _ = peer.TurnAway($"{_all.Count} connections are open, {same} of them from this address; try again in a moment");
-                    return false;
-                }
-
-                _all.Remove(silent); // its place is free at once, however long it takes to close
+                _ = peer.TurnAway($"{_all.Count} connections are open, {same} of them from this address; try again in a moment");
+                return false;
             }
 
-            _all.Add(peer);
+            Remove(silent); // its place is free at once, however long it takes to close
+            const string Why = "other connections needed the place while this one was silent; try again in a moment";
+            silent.GiveWay(Status503ServiceUnavailable, Why);
         }
 
-        silent?.GiveWay(Status503ServiceUnavailable, "other connections needed the place while this one was silent; try again in a moment");
+        ImmutableInterlocked.Update(ref _all, all => all.Add(peer));
         return true;
     }
 
@@ -155,18 +144,10 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     private Peer? LongestWaiting(Func<Peer, bool> may) => _all.Where(peer => may(peer) && peer.WaitedFor >= 0)
         .OrderByDescending(peer => peer.WaitedFor).FirstOrDefault(peer => peer.IsSilent);
 
-    private Peer[] All()
-    {
-        lock (_lock)
-        {
-            return [.. _all];
-        }
-    }
-
     private void LookAtTheClock()
     {
         bool stop = StopIsOver;
-        foreach (Peer peer in All())
+        foreach (Peer peer in _all)
         {
             if (peer.IsLate)
             {
@@ -182,6 +163,9 @@ internal sealed class Peers(Socket listener, Limits limits) : IConnectionListene
     private void Close()
     {
         Closing = true;
-        Array.ForEach(All(), peer => peer.RequestClose());
+        foreach (Peer peer in _all)
+        {
+            peer.RequestClose();
+        }
     }
 }

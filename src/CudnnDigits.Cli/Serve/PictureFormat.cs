@@ -8,6 +8,8 @@ internal abstract class PictureFormat(string name)
     /// <summary>Bytes to decode one picture: together with the largest body, all memory that the server's requests share.</summary>
     public const long MostMemory = 60 << 20;
 
+    protected const string IsCutOff = "it is cut off";
+
     public int Width { get; private set; }
 
     public int Height { get; private set; }
@@ -48,6 +50,4 @@ internal abstract class PictureFormat(string name)
     }
 
     protected InputException Damaged(string how) => new($"the {name} is damaged: {how}; save it again");
-
-    protected InputException CutOff() => new($"the {name} is cut off, or damaged; save it again");
 }

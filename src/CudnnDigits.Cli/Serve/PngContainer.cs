@@ -67,10 +67,8 @@ internal sealed class PngContainer() : PictureFormat("PNG")
                 case "tRNS":
                     isFirst = _transparency.Length == 0 && !pixels;
                     Require(isFirst && _colorType is Gray or Rgb or Palette, "its chunk tRNS is out of place");
-                    bool fits = _colorType == Palette
-                        ? content.Length >= 1 && content.Length <= _palette.Length / 3
-                        : content.Length == 2 * _channels;
-                    Require(fits, $"its chunk tRNS has {content.Length} bytes");
+                    (int least, most) = _colorType == Palette ? (1, _palette.Length / 3) : (2 * _channels, 2 * _channels);
+                    Require(content.Length >= least && content.Length <= most, $"its chunk tRNS has {content.Length} bytes");
                     _transparency = content.ToArray();
                     break;
                 case "IDAT":
@@ -97,11 +95,8 @@ internal sealed class PngContainer() : PictureFormat("PNG")
 
     private string Next(ref ReadOnlySpan<byte> bytes, out ReadOnlySpan<byte> content)
     {
-        if (bytes.Length < FrameBytes || BinaryPrimitives.ReadUInt32BigEndian(bytes) is var length && length > bytes.Length - FrameBytes)
-        {
-            throw CutOff();
-        }
-
+        uint length = bytes.Length >= FrameBytes ? BinaryPrimitives.ReadUInt32BigEndian(bytes) : uint.MaxValue;
+        Require(length <= bytes.Length - FrameBytes, IsCutOff);
         ReadOnlySpan<byte> named = bytes[4..(8 + (int)length)];
         Require(!named[..4].ContainsAnyExcept(Letters), "a chunk has no name");
         string type = Encoding.ASCII.GetString(named[..4]);
@@ -124,9 +119,9 @@ internal sealed class PngContainer() : PictureFormat("PNG")
         bool known = (_colorType, _depth)
             is (Gray, 1 or 2 or 4 or 8 or 16) or (Rgb or GrayAlpha or Rgba, 8 or 16) or (Palette, 1 or 2 or 4 or 8);
         Require(known, $"there is no colour type {_colorType} of {_depth} bits");
-        Require(
-            header[10] == 0 && header[11] == 0 && header[12] <= 1,
-            $"there is no compression {header[10]}, filter method {header[11]} or interlacing {header[12]}");
+        (byte compression, byte filter, byte interlacing) = (header[10], header[11], header[12]);
+        bool isUsual = compression == 0 && filter == 0 && interlacing <= 1;
+        Require(isUsual, $"there is no compression {compression}, filter method {filter} or interlacing {interlacing}");
     }
 
     /// <summary>Unpacks the pixels, to (height, width, 4) uint8. The compressed data must have exactly as many as the size says.</summary>

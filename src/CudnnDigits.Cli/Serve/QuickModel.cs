@@ -34,15 +34,11 @@ internal sealed class QuickModel
     /// <summary>Reads the model. Null if the file does not exist, or is damaged.</summary>
     public NetworkWeights? TryRead()
     {
-        if (!System.IO.File.Exists(File) || !RecordFile.IsPlain(File))
-        {
-            return null;
-        }
-
         try
         {
-            (NetworkWeights weights, IReadOnlyDictionary<string, string> metadata, _) = Checkpoint.LoadWeights(File, Options.CreateNetwork());
-            return metadata.GetValueOrDefault(Key) == _madeBy ? weights : null;
+            return System.IO.File.Exists(File) && RecordFile.IsPlain(File)
+                && Checkpoint.LoadWeights(File, Options.CreateNetwork()) is var (weights, metadata, _)
+                && metadata.GetValueOrDefault(Key) == _madeBy ? weights : null;
         }
         catch (InputException)
         {

@@ -92,14 +92,12 @@ internal static class ServeCommand
         reporter.Note("model", $"no --weights: training a quick {options.Model} model "
             + $"on {GeneratedDigits.DefaultCount:N0} built-in digits; weights of your own predict better");
         TrainingState state = new(Initializer.Create(backend.Network, options.Seed));
-        Trainer trainer = new(backend, GeneratedDigits.Create(), options, state)
-        {
-            OnProgress = reporter.Progress,
-            OnEpochEnd = reporter.EpochEnd,
-        };
+        DigitDataset digits = GeneratedDigits.Create();
+        Trainer trainer = new(backend, digits, options, state) { OnProgress = reporter.Progress, OnEpochEnd = reporter.EpochEnd };
         reporter.Run(() => trainer.Run(interruption.Token));
-        string? whyNot = quick.TryKeep(state);
-        reporter.Note("model", whyNot is null ? $"kept for the next start: {quick.File}" : $"not kept for the next start: {whyNot}");
+        reporter.Note("model", quick.TryKeep(state) is { } whyNot
+            ? $"not kept for the next start: {whyNot}"
+            : $"kept for the next start: {quick.File}");
         return state.Weights;
     }
 }

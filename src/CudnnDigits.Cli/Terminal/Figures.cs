@@ -37,7 +37,6 @@ internal static class Figures
     }
 
     /// <summary>Remaining time: 0:01:23; from a day on, 2 d 03:04.</summary>
-    public static string Left(TimeSpan left) => left.TotalDays < 1
-        ? left.ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture)
-        : left.ToString(@"d\ \d\ hh\:mm", CultureInfo.InvariantCulture);
+    public static string Left(TimeSpan left) =>
+        left.ToString(left.TotalDays < 1 ? @"h\:mm\:ss" : @"d\ \d\ hh\:mm", CultureInfo.InvariantCulture);
 }

@@ -79,10 +79,9 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
     /// <summary>Prints a wrapped text after a label.</summary>
     public void Line(string label, string text)
     {
-        string[] lines = Wrap(text, Width - LabelWidth);
-        for (int i = 0; i < lines.Length; i++)
+        foreach ((int i, string line) in Wrap(text, Width - LabelWidth).Index())
         {
-            Line(Dim((i == 0 ? label : "").PadRight(LabelWidth)) + lines[i]);
+            Line(Dim((i == 0 ? label : "").PadRight(LabelWidth)) + line);
         }
     }
 

@@ -64,7 +64,7 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
     [Theory]
     [InlineData("7.heic", "\0\0\0\u0018ftypheic\0\0\0\0", "a HEIC picture, not a PNG or JPEG; save it as one of these, or take it away")]
     [InlineData("7.png", "", "not a PNG or JPEG; take it away")]
-    [InlineData("7.jpeg", "\u00ff\u00d8\u00ff\u00e0", "the JPEG is cut off, or damaged; save it again, or take it away")]
+    [InlineData("7.jpeg", "\u00ff\u00d8\u00ff\u00e0", "the JPEG is damaged: it is cut off; save it again, or take it away")]
     [InlineData("7.dng", "II*\0", "a TIFF picture, not a PNG or JPEG; save it as one of these, or take it away")]
     public void One_bad_picture_is_named(string name, string bytes, string says)
     {
