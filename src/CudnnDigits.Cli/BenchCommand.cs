@@ -1,5 +1,6 @@
 using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
+using CudnnDigits.Cuda;
 using CudnnDigits.Data;
 using CudnnDigits.Model;
 using CudnnDigits.Training;
@@ -114,7 +115,7 @@ internal static class BenchCommand
     {
         Warm(warmUp, prepare + body);
         double[] seconds = new double[profiled is null ? Repetitions : 1];
-        using IDisposable? range = profiled is null ? null : BackendFactory.Profile(profiled);
+        using IDisposable? range = profiled is null ? null : (profiled as CudaBackend)?.Profile();
         for (int i = 0; i < seconds.Length; i++)
         {
             prepare();

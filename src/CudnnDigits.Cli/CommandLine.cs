@@ -69,7 +69,7 @@ internal static class CommandLine
         string[] elsewhere = [.. having.Select(other => other.Name)];
         return elsewhere.Length > 0 && command == root ? $"; name a command first: {elsewhere[0]} {word}"
             : elsewhere.Length > 0 ? $"; it is an option of {string.Join(", ", elsewhere)}"
-            : nearest.Length > 0 ? $"; did you mean {string.Join(" or ", nearest)}?"
+            : nearest.Length > 0 ? $"; did you mean {InputException.OneOf(nearest)}?"
             : "";
     }
 

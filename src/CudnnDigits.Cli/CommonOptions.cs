@@ -75,7 +75,7 @@ internal static class CommonOptions
     {
         Option<string?> option = Value(name, string.Join('|', choices), description);
         option.CompletionSources.Add(choices);
-        return option.Refusing(value => choices.Contains(value) ? null : $"{name} is {value}, expected {string.Join(" or ", choices)}");
+        return option.Refusing(value => choices.Contains(value) ? null : $"{name} is {value}, expected {InputException.OneOf(choices)}");
     }
 
     /// <summary>Adds a check of the value, which returns what is wrong with it, or null.</summary>

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
+using CudnnDigits.Cpu;
 using CudnnDigits.Cuda;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
@@ -14,8 +15,8 @@ internal static class InfoCommand
         {
             InfoResult info = new(
                 Checkpoint.Version, RuntimeInformation.FrameworkDescription, RuntimeInformation.OSDescription,
-                RuntimeInformation.ProcessArchitecture.ToString(), Environment.ProcessorCount, BackendFactory.CpuInstructionSet,
-                BackendFactory.DescribeCuda(),
+                RuntimeInformation.ProcessArchitecture.ToString(), Environment.ProcessorCount,
+                CpuDevice.InstructionSet(CpuDevice.VectorBits), CudaDevice.Info(),
                 [.. DigitNetworks.All.Select(network => new NetworkInfo(network.Name, network.Parameters.TrainedCount))]);
             CliJson.Print(result, info, Format(info), mustArrive: true);
         });

@@ -53,6 +53,12 @@ internal sealed record Machine(
     {
         string device = result.GetValue(DeviceOption) ?? Device;
         DeviceName.Ordinal(device); // refuses any other name
+        Option[] ofGpus = [KernelsOption, NoCudaGraphOption];
+        if (device == "cpu" && Array.Find(ofGpus, option => result.GetResult(option) is { Implicit: false }) is { } given)
+        {
+            throw new InputException($"{given.Name} is for GPUs, and the device is cpu; leave {given.Name} out, or choose --device cuda");
+        }
+
         bool graph = CudaGraph && !result.GetValue(NoCudaGraphOption);
         return this with { Device = device, Threads = result.GetValue(ThreadsOption) ?? Threads, CudaGraph = graph };
     }
@@ -66,6 +72,7 @@ internal sealed record Machine(
         ClassifierOptions options = new() { Device = Device, Precision = Precision, Kernels = Kernels, Threads = Threads };
         DigitClassifier classifier = new(weights, options);
         CommonOptions.NoteCpu(quiet ? null : classifier.WhyCpu);
+        NoteIdle(quiet ? null : classifier.WhyCpu);
         return classifier;
     }
 
@@ -76,6 +83,19 @@ internal sealed record Machine(
     public ITrainingBackend CreateBackend(NetworkSpec network, BackendOptions options, out string? whyCpu)
     {
         options = options with { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph, Kernels = Kernels };
-        return BackendFactory.Create(Device, network, options, out whyCpu);
+        ITrainingBackend backend = BackendFactory.Create(Device, network, options, out whyCpu);
+        NoteIdle(whyCpu);
+        return backend;
+    }
+
+    /// <summary>A line on standard error for each option that has no effect, because device "auto" chose the CPU.</summary>
+    private void NoteIdle(string? whyCpu)
+    {
+        string kernels = Kernels == CudaKernels.Auto ? "" : $"--kernels {Kernels.ToString().ToLowerInvariant()}";
+        string[] options = [kernels, CudaGraph ? "" : "--no-cuda-graph"];
+        foreach (string option in options.Where(option => whyCpu is not null && option.Length > 0))
+        {
+            Console.Error.WriteLine($"note      {option} has no effect on the CPU");
+        }
     }
 }

@@ -35,7 +35,7 @@ internal sealed class TrainingRun(
                 Checkpoint.Version, DateTime.UtcNow, options, start, data.Record, machine.Device, backend.Device, backend.Precision,
                 machine.Deterministic, runtime, backend.CudaDetails, sum, machine.Kernels);
             RunFolder folder = RunFolder.Create(path(record.Started), record);
-            TrainingState state = FreshState(backend.Network, options, initFrom?.Weights);
+            TrainingState state = TrainingState.Fresh(backend.Network, options, initFrom?.Weights);
             return new TrainingRun(folder, record, data.Digits, backend, state, whyCpu, goesOn: false);
         });
     }
@@ -55,7 +55,7 @@ internal sealed class TrainingRun(
                 Cuda = backend.CudaDetails,
             };
             TrainingState state = folder.ReadState(backend.Network, record, data)
-                ?? FreshState(backend.Network, record.Options, ReadStart(record, backend.Network));
+                ?? TrainingState.Fresh(backend.Network, record.Options, ReadStart(record, backend.Network));
             int epochs = state.IsStoppedEarly(record.Options) ? folder.ReadRecord().Options.Epochs : record.Options.Epochs;
             record = record with { Options = record.Options with { Epochs = epochs } }; // further ones are not trained after an early stop
             return new TrainingRun(folder, record, data, backend, state, whyCpu, goesOn: true);
@@ -98,7 +98,7 @@ internal sealed class TrainingRun(
                 reporter.EpochEnd(epoch);
             },
         };
-        reporter.Start(record, folder, trainer.TrainingCount, trainer.ValidationRows.Length, state, whyCpu);
+        reporter.Start(record, folder, trainer.Split.Training.Length, trainer.Split.Validation.Length, state, whyCpu);
         try
         {
             reporter.Run(() =>
@@ -130,7 +130,7 @@ internal sealed class TrainingRun(
                 + $"see what nvidia-smi says, then go on with {resumeWith}", e);
         }
 
-        return Score(trainer.ScoredRows);
+        return Score(trainer.Split.Scored);
     }
 
     public void Dispose()
@@ -160,15 +160,4 @@ internal sealed class TrainingRun(
         : record.InitFromSha256 is { } sum && RunFolder.Sha256(file) != sum
             ? throw new InputException($"{file}: is no longer the file that the run was started with; bring that back, or start a new run")
             : Checkpoint.LoadWeights(file, network).Weights;
-
-    private static TrainingState FreshState(NetworkSpec network, TrainingOptions options, NetworkWeights? start)
-    {
-        NetworkWeights weights = Initializer.Create(network, options.Seed);
-        if (start is not null)
-        {
-            weights.CopyFrom(start);
-        }
-
-        return new TrainingState(weights, options.Ema > 0);
-    }
 }

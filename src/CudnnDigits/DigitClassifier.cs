@@ -116,13 +116,7 @@ public sealed unsafe class DigitClassifier : IDisposable
         ArgumentNullException.ThrowIfNull(data);
         float[] logits = new float[data.Count * DigitDataset.Classes];
         Predict(data.Pixels, logits);
-        DigitReading[] readings = new DigitReading[data.Count];
-        for (int row = 0; row < readings.Length; row++)
-        {
-            readings[row] = DigitReading.FromLogits(logits.AsSpan(row * DigitDataset.Classes, DigitDataset.Classes));
-        }
-
-        return readings;
+        return [.. logits.Chunk(DigitDataset.Classes).Select(row => DigitReading.FromLogits(row))];
     }
 
     /// <summary>Evaluates the network on labelled digits.</summary>
@@ -162,7 +156,7 @@ public sealed unsafe class DigitClassifier : IDisposable
 
         float[] logits = new float[rows.Length * DigitDataset.Classes];
         Predict(data, rows, logits);
-        return Metrics.FromLogits(logits, data, rows);
+        return Metrics.FromLogits(logits, [.. rows.ToArray().Select(row => data.Labels[row])]);
     }
 
     /// <summary>Reads images of uint8 pixels, 0 … 255.</summary>

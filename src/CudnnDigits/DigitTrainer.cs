@@ -80,7 +80,8 @@ public static class DigitTrainer
         NetworkSpec network = options.Checked().CreateNetwork();
         if (start is not null && start.Model != options.Model)
         {
-            throw new ArgumentException($"the weights are those of the network '{start.Model}', and '{options.Model}' is to be trained", nameof(start));
+            throw new ArgumentException(
+                $"the weights are those of the network '{start.Model}', and '{options.Model}' is to be trained", nameof(start));
         }
 
         if (start is { IsFinite: false })
@@ -97,17 +98,16 @@ public static class DigitTrainer
             CudaContext = device.CudaContext,
         };
         using ITrainingBackend backend = BackendFactory.Create(device.Device, network, backendOptions, out string? whyCpu);
-        NetworkWeights weights = Initializer.Create(network, options.Seed);
-        if (start is not null)
+        TrainingState state = TrainingState.Fresh(network, options, start);
+        Trainer trainer = new(backend, data, options, state)
         {
-            weights.CopyFrom(start);
-        }
-
-        TrainingState state = new(weights, options.Ema > 0);
-        Trainer trainer = new(backend, data, options, state) { OnProgress = onProgress, OnEpochEnd = epoch => onEpochEnd?.Invoke(epoch.History[^1]) };
+            OnProgress = onProgress,
+            OnEpochEnd = epoch => onEpochEnd?.Invoke(epoch.History[^1]),
+        };
         trainer.Run(cancellation);
         cancellation.ThrowIfCancellationRequested(); // after the last epoch
-        return new TrainedNetwork(state, options, trainer.Evaluate(state.Kept(options)), trainer.ScoredRows.ToArray(), new SplitRecord(options.Split, data.Fingerprint()))
+        SplitRecord split = new(options.Split, data.Fingerprint());
+        return new TrainedNetwork(state, options, trainer.Evaluate(state.Kept(options)), trainer.Split.Scored, split)
         {
             Device = backend.Device,
             Precision = backend.Precision,

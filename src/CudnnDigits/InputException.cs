@@ -25,4 +25,8 @@ public sealed class InputException : Exception
         : base(message, innerException)
     {
     }
+
+    /// <summary>Choices in a message: "simple, improved or mlp".</summary>
+    internal static string OneOf(IReadOnlyList<string> choices) =>
+        choices.Count < 2 ? string.Concat(choices) : $"{string.Join(", ", choices.SkipLast(1))} or {choices[^1]}";
 }

@@ -40,7 +40,7 @@ internal sealed class OnnxReader
         OnnxReader closest = readers.MaxBy(reader => reader._mismatch is null ? int.MaxValue : reader._at)!;
         if (closest._mismatch is not null)
         {
-            string names = string.Join(" or ", candidates.Select(candidate => candidate.Name));
+            string names = InputException.OneOf([.. candidates.Select(candidate => candidate.Name)]);
             throw new InputException($"{name}: holds no network {names}: {closest._mismatch}");
         }
 

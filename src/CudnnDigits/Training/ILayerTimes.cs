@@ -1,18 +1,13 @@
 namespace CudnnDigits.Training;
 
-/// <summary>What one operation of a step did, summed over the steps since it was last asked.</summary>
-/// <param name="Layer">The layer's name, such as "conv1"; empty for what belongs to none.</param>
-/// <param name="Operation">What was done, such as "weight gradient".</param>
-/// <param name="Inference">Whether it belongs to inference, else to training.</param>
-/// <param name="Flops">Floating-point operations, a multiply-add counted as two; of a convolution those of the direct method.</param>
-/// <param name="Bytes">Bytes read that another pass over the batch wrote, or written for another to read; what stays in a core's cache is
-/// not counted.</param>
-/// <param name="Seconds">Time, summed over the workers.</param>
+/// <summary>
+/// What one operation of a step did, summed over the steps since it was last asked. The layer is empty for what belongs to none. A
+/// multiply-add counts as two operations; a convolution has those of the direct method. Bytes are those that another pass over the batch
+/// wrote or reads; what stays in a core's cache is not counted. Seconds are summed over the workers.
+/// </summary>
 internal sealed record LayerTime(string Layer, string Operation, bool Inference, double Flops, double Bytes, double Seconds);
 
-/// <summary>What the processor can do at best, all workers together.</summary>
-/// <param name="FlopsPerSecond">Rate of independent fused multiply-adds in registers, counted as two operations each.</param>
-/// <param name="BytesPerSecond">Bytes read and written when memory of the size of a step's is copied.</param>
+/// <summary>The most that all workers do together: multiply-adds in registers, as two operations each; bytes of a copy.</summary>
 internal sealed record Ceilings(double FlopsPerSecond, double BytesPerSecond);
 
 /// <summary>A backend that measures its operations where <see cref="BackendOptions.LayerTimes"/> asks for it.</summary>

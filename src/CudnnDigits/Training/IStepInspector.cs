@@ -5,9 +5,9 @@ namespace CudnnDigits.Training;
 /// <summary>Shows what the last step computed, to those who compare numerics.</summary>
 internal interface IStepInspector
 {
-    /// <param name="gradients">Flat, in the layout of <see cref="ParameterLayout"/>.</param>
+    /// <summary>The gradients, flat, in the layout of <see cref="ParameterLayout"/>.</summary>
     void SaveGradients(float[] gradients);
 
-    /// <param name="logits">(batch, classes) f32.</param>
+    /// <summary>The logits, (batch, classes) f32.</summary>
     void SaveLogits(Span<float> logits);
 }

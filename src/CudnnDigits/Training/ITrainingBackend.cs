@@ -3,10 +3,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
-/// <summary>What accumulates beside the weights while an epoch runs.</summary>
-/// <param name="Loss">Sum of the samples' cross-entropies.</param>
-/// <param name="Correct">Samples whose greatest logit was the label's.</param>
-/// <param name="Samples">Samples seen.</param>
+/// <summary>What accumulates while an epoch runs: the sum of the samples' losses, samples that were read correctly, samples.</summary>
 internal readonly record struct EpochSums(double Loss, long Correct, long Samples);
 
 /// <summary>
@@ -16,7 +13,6 @@ internal readonly record struct EpochSums(double Loss, long Correct, long Sample
 /// </summary>
 internal interface ITrainingBackend : IDisposable
 {
-    /// <summary>The network that is trained.</summary>
     NetworkSpec Network { get; }
 
     /// <summary>What it runs on, for people: "CPU, 2 threads, AVX-512".</summary>
@@ -35,33 +31,23 @@ internal interface ITrainingBackend : IDisposable
     int StepsPerCall { get; }
 
     /// <summary>Takes weights and optimizer state over from the host.</summary>
-    /// <param name="weights">Weights of <see cref="Network"/>.</param>
-    /// <param name="optimizer">The optimizer's state.</param>
     void Load(NetworkWeights weights, OptimizerState optimizer);
 
     /// <summary>Copies weights and optimizer state to the host, the same bits that <see cref="Load"/> would take back.</summary>
-    /// <param name="weights">Overwritten.</param>
-    /// <param name="optimizer">Overwritten.</param>
     void Save(NetworkWeights weights, OptimizerState optimizer);
 
-    /// <summary>Makes an epoch ready to run.</summary>
-    /// <param name="data">Labelled digits; the backend keeps them resident as long as the same object is passed.</param>
-    /// <param name="epoch">Epoch, from 0: keys augmentation and dropout.</param>
-    /// <param name="order">Rows of <paramref name="data"/> in the order they are trained on.</param>
-    /// <param name="sums">Where the sums start: zero, or what an interrupted epoch had reached.</param>
+    /// <summary>
+    /// Makes an epoch, counted from 0, ready to run over the rows in this order. The sums start at zero, or where an interrupted epoch had
+    /// got to. The backend keeps the digits resident as long as the same object is passed.
+    /// </summary>
     void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums);
 
-    /// <summary>Runs steps of the epoch: forward, backward, optimizer.</summary>
-    /// <param name="firstStep">Step of the epoch, from 0; step s trains on rows s·BatchSize … of the order.</param>
-    /// <param name="learningRates">One per step.</param>
+    /// <summary>Runs a step for each rate. Step s of the epoch, from 0, trains on rows s·BatchSize … of the order.</summary>
     void RunSteps(int firstStep, ReadOnlySpan<float> learningRates);
 
     /// <summary>The sums since <see cref="BeginEpoch"/>; waits for the device.</summary>
     EpochSums ReadSums();
 
-    /// <summary>Runs the network in evaluation mode: running statistics, no dropout, no augmentation.</summary>
-    /// <param name="data">Digits, labelled or not.</param>
-    /// <param name="rows">Rows to predict.</param>
-    /// <param name="logits">(rows, classes) f32, overwritten.</param>
+    /// <summary>Evaluates rows: running statistics, no dropout, no augmentation. The logits are (rows, classes) f32.</summary>
     void Predict(DigitDataset data, ReadOnlySpan<int> rows, Span<float> logits);
 }

@@ -1,9 +1,6 @@
 namespace CudnnDigits.Training;
 
-/// <summary>The learning rate of every step of a run.</summary>
-/// <param name="schedule">The rule.</param>
-/// <param name="rate">Constant: the rate; plateau: the rate at the start; one-cycle: the peak.</param>
-/// <param name="totalSteps">Steps in the whole run; only one-cycle looks at it.</param>
+/// <summary>The learning rate of every step of a run. Plateau begins with the rate; one-cycle has it as its peak.</summary>
 internal sealed class LearningRate(LearningRateSchedule schedule, double rate, long totalSteps)
 {
     /// <summary>The lowest rate that <see cref="LearningRateSchedule.Plateau"/> goes down to.</summary>
@@ -15,9 +12,7 @@ internal sealed class LearningRate(LearningRateSchedule schedule, double rate, l
     // PyTorch's OneCycleLR defaults, which are fastai's (Smith, "Super-convergence", 2017).
     private const double WarmUpShare = 0.3, StartDivisor = 25, EndDivisor = 1e4;
 
-    /// <summary>The rate of one step.</summary>
-    /// <param name="step">Step of the run, counted from 0.</param>
-    /// <param name="halvings">How often the plateau rule has halved so far (see <see cref="Halvings"/>).</param>
+    /// <summary>The rate of a step of the run, from 0, where the plateau rule has halved so often (see <see cref="Halvings"/>).</summary>
     public float At(long step, int halvings) => (float)(schedule switch
     {
         LearningRateSchedule.Constant => rate,
@@ -25,20 +20,15 @@ internal sealed class LearningRate(LearningRateSchedule schedule, double rate, l
         _ => OneCycleAt(step),
     });
 
-    /// <summary>How often the plateau rule has halved, given the epochs' validation so far.</summary>
-    /// <param name="isBetter">For each epoch, whether its validation was better than every one before.</param>
+    /// <summary>How often the plateau rule has halved, given for each epoch whether its validation was the best so far.</summary>
     public static int Halvings(IEnumerable<bool> isBetter)
     {
-        ArgumentNullException.ThrowIfNull(isBetter);
         int halvings = 0, waited = 0;
         foreach (bool better in isBetter)
         {
             waited = better ? 0 : waited + 1;
-            if (waited == PlateauPatience)
-            {
-                halvings++;
-                waited = 0;
-            }
+            halvings += waited / PlateauPatience;
+            waited %= PlateauPatience;
         }
 
         return halvings;

@@ -29,28 +29,37 @@ public sealed record Metrics(
     IReadOnlyList<ClassMetrics> Classes,
     IReadOnlyList<IReadOnlyList<int>> Confusion)
 {
+    /// <summary>Whether the numbers agree: all of them except the loss follow from the confusion matrix.</summary>
+    internal bool IsPossible
+    {
+        get
+        {
+            const int Classes = DigitDataset.Classes;
+            if (Confusion.Count != Classes || Confusion.Any(row => row is null || row.Count != Classes || row.Any(count => count < 0))
+                || Samples < 1 || Confusion.Sum(row => row.Sum(count => (long)count)) != Samples || !double.IsFinite(Loss)
+                || this.Classes.Count != Classes || this.Classes.Contains(null!))
+            {
+                return false;
+            }
+
+            return Numbers(this).Zip(Numbers(FromConfusion(Confusion, Loss))).All(pair => Math.Abs(pair.First - pair.Second) < 1e-9);
+
+            static IEnumerable<double> Numbers(Metrics m) =>
+                [m.Accuracy, m.MacroPrecision, m.MacroRecall, m.MacroF1, .. m.Classes.SelectMany(NumbersOf)];
+
+            static double[] NumbersOf(ClassMetrics c) => [c.Digit, c.Precision, c.Recall, c.F1, c.Support];
+        }
+    }
+
     /// <summary>Evaluates the weights of a backend on labelled rows, at least one.</summary>
-    internal static Metrics Evaluate(ITrainingBackend backend, DigitDataset data, ReadOnlySpan<int> rows)
+    internal static Metrics Evaluate(ITrainingBackend backend, DigitDataset data, int[] rows)
     {
         float[] logits = new float[rows.Length * DigitDataset.Classes];
         backend.Predict(data, rows, logits);
-        return FromLogits(logits, data, rows);
+        return FromLogits(logits, [.. rows.Select(row => data.Labels[row])]);
     }
 
-    internal static Metrics FromLogits(ReadOnlySpan<float> logits, DigitDataset data, ReadOnlySpan<int> rows)
-    {
-        byte[] labels = new byte[rows.Length];
-        for (int i = 0; i < rows.Length; i++)
-        {
-            labels[i] = data.Labels[rows[i]];
-        }
-
-        return FromLogits(logits, labels);
-    }
-
-    /// <summary>Computes metrics from logits and labels.</summary>
-    /// <param name="logits">(N, 10) f32.</param>
-    /// <param name="labels">(N) 0 … 9, N at least 1.</param>
+    /// <summary>Computes metrics from logits, (N, 10) f32, and labels, (N) 0 … 9, N at least 1.</summary>
     internal static Metrics FromLogits(ReadOnlySpan<float> logits, ReadOnlySpan<byte> labels)
     {
         const int Classes = DigitDataset.Classes;
@@ -61,78 +70,35 @@ public sealed record Metrics(
             ReadOnlySpan<float> row = logits.Slice(n * Classes, Classes);
             int best = Prediction.Best(row);
             confusion[labels[n]][best]++;
-            double sum = 0;
-            foreach (float logit in row)
-            {
-                sum += Math.Exp((double)logit - row[best]);
-            }
-
-            loss += Math.Log(sum) + row[best] - row[labels[n]];
+            loss += Math.Log(Prediction.SumOfExponentials(row, row[best])) + row[best] - row[labels[n]];
         }
 
         return FromConfusion(confusion, loss);
     }
 
-    /// <summary>Computes metrics from counts, which may be sums over several sets.</summary>
-    /// <param name="confusion">(10, 10) [label][prediction] counts, at least one of them above 0.</param>
-    /// <param name="loss">Sum of the samples' cross-entropies.</param>
+    /// <summary>Computes metrics from [label][prediction] counts, at least one above 0, and the sum of the cross-entropies.</summary>
     internal static Metrics FromConfusion(IReadOnlyList<IReadOnlyList<int>> confusion, double loss)
     {
-        ArgumentNullException.ThrowIfNull(confusion);
-        const int Classes = DigitDataset.Classes;
         int samples = confusion.Sum(row => row.Sum());
-        ClassMetrics[] classes = new ClassMetrics[Classes];
-        for (int digit = 0; digit < Classes; digit++)
+        ClassMetrics[] classes = [.. Enumerable.Range(0, DigitDataset.Classes).Select(OfClass)];
+        return new Metrics(
+            samples, Ratio(confusion.Select((row, digit) => row[digit]).Sum(), samples), loss / samples,
+            classes.Average(c => c.Precision), classes.Average(c => c.Recall), classes.Average(c => c.F1), classes, confusion);
+
+        ClassMetrics OfClass(int digit)
         {
             int hits = confusion[digit][digit], support = confusion[digit].Sum(), called = confusion.Sum(row => row[digit]);
-            double precision = Ratio(hits, called), recall = Ratio(hits, support);
-            classes[digit] = new ClassMetrics(digit, precision, recall, Ratio(2 * hits, called + support), support);
+            return new ClassMetrics(digit, Ratio(hits, called), Ratio(hits, support), Ratio(2 * hits, called + support), support);
         }
 
-        return new Metrics(
-            samples,
-            Ratio(confusion.Select((row, digit) => row[digit]).Sum(), samples),
-            loss / samples,
-            classes.Average(c => c.Precision),
-            classes.Average(c => c.Recall),
-            classes.Average(c => c.F1),
-            classes,
-            confusion);
+        static double Ratio(int part, int whole) => whole == 0 ? 0 : (double)part / whole;
     }
-
-    /// <summary>Whether the numbers agree: all of them except the loss follow from the confusion matrix.</summary>
-    internal bool IsPossible
-    {
-        get
-        {
-            const int Classes = DigitDataset.Classes;
-            if (Confusion.Count != Classes || Confusion.Any(row => row is null || row.Count != Classes || row.Any(count => count < 0))
-                || Samples < 1 || Confusion.Sum(row => row.Sum(count => (long)count)) != Samples || !double.IsFinite(Loss))
-            {
-                return false;
-            }
-
-            Metrics again = FromConfusion(Confusion, Loss);
-            return Near(Accuracy, again.Accuracy) && Near(MacroPrecision, again.MacroPrecision)
-                && Near(MacroRecall, again.MacroRecall) && Near(MacroF1, again.MacroF1)
-                && Classes == this.Classes.Count && this.Classes.Zip(again.Classes).All(pair => IsSame(pair.First, pair.Second));
-
-            static bool IsSame(ClassMetrics? read, ClassMetrics again) =>
-                read is not null && read.Digit == again.Digit && read.Support == again.Support
-                && Near(read.Precision, again.Precision) && Near(read.Recall, again.Recall) && Near(read.F1, again.F1);
-
-            static bool Near(double a, double b) => Math.Abs(a - b) < 1e-9;
-        }
-    }
-
-    private static double Ratio(int part, int whole) => whole == 0 ? 0 : (double)part / whole;
 }
 
-/// <summary>Predictions from a row of logits.</summary>
+/// <summary>Predictions from a row of logits, (classes) f32.</summary>
 internal static class Prediction
 {
     /// <summary>The class with the greatest logit; the first one if there are several.</summary>
-    /// <param name="logits">(classes) f32.</param>
     public static int Best(ReadOnlySpan<float> logits)
     {
         int best = 0;
@@ -145,19 +111,24 @@ internal static class Prediction
     }
 
     /// <summary>Probabilities of the classes: softmax, computed in double.</summary>
-    /// <param name="logits">(classes) f32.</param>
-    /// <param name="probabilities">(classes) f32, overwritten; they sum to 1.</param>
     public static void Softmax(ReadOnlySpan<float> logits, Span<float> probabilities)
     {
-        double greatest = logits[Best(logits)], sum = 0;
+        double greatest = logits[Best(logits)], sum = SumOfExponentials(logits, greatest);
+        for (int i = 0; i < logits.Length; i++)
+        {
+            probabilities[i] = (float)(Math.Exp(logits[i] - greatest) / sum);
+        }
+    }
+
+    /// <summary>Σ exp(logit − greatest).</summary>
+    public static double SumOfExponentials(ReadOnlySpan<float> logits, double greatest)
+    {
+        double sum = 0;
         foreach (float logit in logits)
         {
             sum += Math.Exp(logit - greatest);
         }
 
-        for (int i = 0; i < logits.Length; i++)
-        {
-            probabilities[i] = (float)(Math.Exp(logits[i] - greatest) / sum);
-        }
+        return sum;
     }
 }

@@ -2,17 +2,15 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Training;
 
-/// <summary>A buffer that an optimizer keeps: one number for each trained parameter.</summary>
-/// <param name="Name">What its tensors are called in files, before the parameter's name.</param>
-/// <param name="IsSquare">Whether it holds squares, so that a number below 0 means damage.</param>
+/// <summary>
+/// A buffer that an optimizer keeps: one number for each trained parameter. In files, its name stands before that of the parameter. A
+/// square below 0 means damage.
+/// </summary>
 internal sealed record OptimizerBuffer(string Name, bool IsSquare);
 
-/// <summary>What an optimizer remembers from step to step, on the host.</summary>
-/// <param name="network">The network.</param>
-/// <param name="averages">Whether there is an average of the weights (<see cref="TrainingOptions.Ema"/>).</param>
+/// <summary>What an optimizer remembers from step to step, on the host; for <see cref="TrainingOptions.Ema"/> also the average.</summary>
 internal sealed class OptimizerState(NetworkSpec network, bool averages = false)
 {
-    /// <summary>The buffer of the average of the weights.</summary>
     public static readonly OptimizerBuffer AverageBuffer = new("ema", IsSquare: false);
 
     /// <summary>The state before the first step from these weights.</summary>
@@ -32,11 +30,8 @@ internal sealed class OptimizerState(NetworkSpec network, bool averages = false)
     public static IReadOnlyList<OptimizerBuffer> Describe(bool averages) =>
         averages ? [.. OptimizerSpec.Buffers, AverageBuffer] : OptimizerSpec.Buffers;
 
-    /// <summary>Copies everything from a state of the same network.</summary>
-    /// <param name="source">Where from.</param>
     public void CopyFrom(OptimizerState source)
     {
-        ArgumentNullException.ThrowIfNull(source);
         Step = source.Step;
         foreach ((float[] from, float[] to) in source.Buffers.Zip(Buffers))
         {

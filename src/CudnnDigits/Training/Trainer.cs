@@ -25,14 +25,8 @@ public sealed class DivergedException : Exception
 public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPerEpoch, double Loss, double Accuracy);
 
 /// <summary>Trains a network: epochs, validation after each, schedule, early stop. Writes no files and prints nothing.</summary>
-/// <param name="backend">Where to train; its network is <paramref name="options"/>' own.</param>
-/// <param name="data">Labelled digits.</param>
-/// <param name="options">How.</param>
-/// <param name="state">Where to start, and where the result goes: a fresh state, or one that was saved.</param>
-/// <exception cref="ArgumentException">An option is out of its range.</exception>
 internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
 {
-    private readonly Split _split = options.Checked().Split.Draw(data.Labels);
     private readonly NetworkWeights _weights = new(backend.Network); // the backend's, before they are known to be numbers
     private readonly OptimizerState _optimizer = new(backend.Network, options.Ema > 0);
 
@@ -43,31 +37,26 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     public Action<TrainingState>? OnEpochEnd { get; init; }
 
     /// <summary>Whether the run was begun before, perhaps by a version that allowed an early stop with nothing held out.</summary>
-    internal bool GoesOn { private get; init; }
+    public bool GoesOn { private get; init; }
 
-    /// <summary>Rows held out.</summary>
-    public ReadOnlySpan<int> ValidationRows => _split.Validation;
+    /// <summary>Rows that are trained on, and rows that are held out.</summary>
+    public Split Split { get; } = options.Checked().Split.Draw(data.Labels);
 
-    /// <summary>Rows that <see cref="Evaluate"/> scores: those held out, or those trained on where there are none.</summary>
-    public ReadOnlySpan<int> ScoredRows => _split.Scored;
+    private int StepsPerEpoch => options.StepsPerEpoch(Split.Training.Length);
 
-    /// <summary>Number of rows trained on.</summary>
-    public int TrainingCount => _split.Training.Length;
-
-    /// <summary>Runs until the last epoch, early stop, or cancellation.</summary>
-    /// <param name="cancellation">Ends the run between steps.</param>
-    /// <exception cref="ArgumentException">An early stop is asked for, and nothing is held out that it could go by.</exception>
-    /// <exception cref="OperationCanceledException">Cancelled; the state is that of the last step, ready to be saved.</exception>
-    /// <exception cref="InputException">There is nothing to train on.</exception>
-    /// <exception cref="DivergedException">Loss or weights are no longer numbers; the state is that of the last good epoch.</exception>
+    /// <summary>
+    /// Runs until the last epoch or early stop. Cancellation ends the run between steps, and the state is that of the last step, ready to
+    /// be saved. Once loss or weights are no longer numbers, the state is that of the last good epoch.
+    /// </summary>
     public void Run(CancellationToken cancellation = default)
     {
         if (options is { EarlyStop: > 0, Split.HoldsOut: false } && !GoesOn)
         {
-            throw new ArgumentException($"EarlyStop is {options.EarlyStop}, expected 0 where nothing is held out: it goes by the validation");
+            throw new ArgumentException(
+                $"EarlyStop is {options.EarlyStop}, expected 0 where nothing is held out: it goes by the validation");
         }
 
-        if (TrainingCount == 0)
+        if (Split.Training.Length == 0)
         {
             throw new InputException($"{data.Name}: of {data.Count} digits none is left to train on; hold out fewer, or give more");
         }
@@ -82,43 +71,36 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     }
 
     /// <summary>Refuses digits that are too few for what is to be held out.</summary>
-    /// <exception cref="InputException">None would be left to train on, or none held out.</exception>
-    internal static void CheckSplit(DigitDataset data, TrainingOptions options)
+    public static void CheckSplit(DigitDataset data, TrainingOptions options)
     {
         Split split = options.Split.Draw(data.Labels);
         if (split.Training.Length == 0 || (options.Split.HoldsOut && split.Validation.Length == 0))
         {
-            throw new InputException(options.Folds > 0
-                ? $"{data.Name}: {data.Count} digits are too few for {options.Folds} folds; give more data or fewer --folds"
-                : $"{data.Name}: {data.Count} digits are too few to hold out {options.Validation:P0} of each class; give more data or --validation 0");
+            throw new InputException($"{data.Name}: {data.Count} digits are too few " + (options.Folds > 0
+                ? $"for {options.Folds} folds; give more data or fewer --folds"
+                : $"to hold out {options.Validation:P0} of each class; give more data or --validation 0"));
         }
     }
 
-    /// <summary>Scores weights on <see cref="ScoredRows"/>.</summary>
-    /// <param name="weights">The weights; loaded into the backend.</param>
+    /// <summary>Loads weights into the backend and scores them on the rows held out or, if there are none, the training rows.</summary>
     public Metrics Evaluate(NetworkWeights weights)
     {
         backend.Load(weights, new OptimizerState(weights, options.Ema > 0));
-        return Metrics.Evaluate(backend, data, ScoredRows);
+        return Metrics.Evaluate(backend, data, Split.Scored);
     }
 
     private void RunEpoch(CancellationToken cancellation)
     {
-        int stepsPerEpoch = options.StepsPerEpoch(_split.Training.Length), epoch = state.Epoch;
-        LearningRate schedule = new(options.Schedule, options.Optimizer.LearningRate, (long)options.Epochs * stepsPerEpoch);
+        int epoch = state.Epoch;
+        LearningRate schedule = new(options.Schedule, options.Optimizer.LearningRate, (long)options.Epochs * StepsPerEpoch);
         int halvings = LearningRate.Halvings(EpochRecord.Better(state.History).Select(e => e.Better));
-        float[] rates = new float[stepsPerEpoch];
-        for (int step = 0; step < stepsPerEpoch; step++)
-        {
-            rates[step] = schedule.At((long)epoch * stepsPerEpoch + step, halvings);
-        }
-
-        backend.BeginEpoch(data, epoch, EpochOrder.Create(_split.Training, options.Seed, epoch, options.Shuffle), state.Sums);
+        float[] rates = [.. Enumerable.Range(0, StepsPerEpoch).Select(step => schedule.At((long)epoch * StepsPerEpoch + step, halvings))];
+        backend.BeginEpoch(data, epoch, EpochOrder.Create(Split.Training, options.Seed, epoch, options.Shuffle), state.Sums);
         Stopwatch clock = Stopwatch.StartNew();
         int done = state.StepInEpoch;
-        while (done < stepsPerEpoch)
+        while (done < rates.Length)
         {
-            int count = Math.Min(backend.StepsPerCall, stepsPerEpoch - done);
+            int count = Math.Min(backend.StepsPerCall, rates.Length - done);
             backend.RunSteps(done, rates.AsSpan(done, count));
             done += count;
             EpochSums sums = backend.ReadSums();
@@ -127,8 +109,9 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
                 throw new DivergedException(epoch + 1, done);
             }
 
-            OnProgress?.Invoke(new TrainingProgress(epoch + 1, done, stepsPerEpoch, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples));
-            if (cancellation.IsCancellationRequested && done < stepsPerEpoch)
+            double samples = sums.Samples;
+            OnProgress?.Invoke(new TrainingProgress(epoch + 1, done, rates.Length, sums.Loss / samples, sums.Correct / samples));
+            if (cancellation.IsCancellationRequested && done < rates.Length)
             {
                 TakeOver(done);
                 (state.StepInEpoch, state.Sums, state.SecondsInEpoch) = (done, sums, state.SecondsInEpoch + clock.Elapsed.TotalSeconds);
@@ -141,17 +124,18 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
 
     private void FinishEpoch(EpochSums sums, double seconds, double rate)
     {
-        Metrics? validation = _split.Validation.Length > 0 ? Metrics.Evaluate(backend, data, _split.Validation) : null;
+        Metrics? validation = Split.Validation.Length > 0 ? Metrics.Evaluate(backend, data, Split.Validation) : null;
         if (validation is not null && !double.IsFinite(validation.Loss))
         {
-            throw new DivergedException(state.Epoch + 1, options.StepsPerEpoch(_split.Training.Length));
+            throw new DivergedException(state.Epoch + 1, StepsPerEpoch);
         }
 
+        double samples = sums.Samples;
         EpochRecord record = new(
-            state.Epoch + 1, sums.Loss / sums.Samples, (double)sums.Correct / sums.Samples, validation?.Loss, validation?.Accuracy,
-            rate, seconds, sums.Samples / seconds);
+            state.Epoch + 1, sums.Loss / samples, sums.Correct / samples, validation?.Loss, validation?.Accuracy, rate, seconds,
+            samples / seconds);
         bool better = record.IsBetterThan(state.BestEpoch);
-        TakeOver(options.StepsPerEpoch(_split.Training.Length));
+        TakeOver(StepsPerEpoch);
         state.History.Add(record);
         (state.Epoch, state.StepInEpoch, state.Sums, state.SecondsInEpoch) = (state.Epoch + 1, 0, default, 0);
         if (better)
@@ -160,9 +144,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         }
     }
 
-    /// <summary>
-    /// Copies the backend's weights into the state, unless the last update spoiled them, which the loss shows a step later.
-    /// </summary>
+    /// <summary>Takes the backend's weights, unless the last update spoiled them, which the loss shows a step later.</summary>
     private void TakeOver(int step)
     {
         backend.Save(_weights, _optimizer);

@@ -95,7 +95,7 @@ public sealed record TrainingOptions
         LearningRateSchedule chosen = schedule ?? LearningRateSchedule.OneCycle;
         if (!Enum.IsDefined(chosen))
         {
-            string names = string.Join(", ", Enum.GetNames<LearningRateSchedule>());
+            string names = InputException.OneOf(Enum.GetNames<LearningRateSchedule>());
             throw new ArgumentException($"there is no schedule {(int)chosen}; choose {names}", nameof(schedule));
         }
 
@@ -112,30 +112,23 @@ public sealed record TrainingOptions
     }
 
     /// <summary>The network, with the dropout rates to train with.</summary>
-    /// <exception cref="ArgumentException">There is no network of that name.</exception>
     internal NetworkSpec CreateNetwork()
     {
         NetworkSpec network = Named(Model);
         return Dropout is { } rate ? network.WithDropout(rate) : network;
     }
 
-    /// <summary>Refuses what nothing can be trained with.</summary>
-    /// <exception cref="ArgumentException">A number is out of its range, or none.</exception>
+    /// <summary>Refuses what nothing can be trained with: a number out of its range, or none.</summary>
     internal TrainingOptions Checked()
     {
         Named(Model);
-        foreach (TrainingField field in TrainingField.All.Where(field => !field.Holds(this)))
-        {
-            throw new ArgumentException($"{field.Name} is {field.Text(this)}, expected {field.Expected}");
-        }
-
-        return this;
+        return TrainingField.All.FirstOrDefault(field => !field.Holds(this)) is not { } wrong ? this
+            : throw new ArgumentException($"{wrong.Name} is {wrong.Text(this)}, expected {wrong.Expected}");
     }
 
-    /// <summary>Steps in one epoch.</summary>
-    /// <param name="trainingRows">Rows trained on.</param>
+    /// <summary>Steps in one epoch over so many rows.</summary>
     internal int StepsPerEpoch(int trainingRows) => (int)(((long)trainingRows + BatchSize - 1) / BatchSize);
 
     private static NetworkSpec Named(string model, string? parameter = null) => DigitNetworks.Find(model)
-        ?? throw new ArgumentException($"no network is called '{model}'; choose {string.Join(" or ", DigitNetworks.Names)}", parameter);
+        ?? throw new ArgumentException($"no network is called '{model}'; choose {InputException.OneOf(DigitNetworks.Names)}", parameter);
 }

@@ -10,41 +10,37 @@ internal sealed class TrainingOptionsJson : JsonConverter<TrainingOptions>
 {
     public override TrainingOptions Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
     {
-        Check(reader.TokenType == JsonTokenType.StartObject, null);
+        using JsonDocument document = JsonDocument.ParseValue(ref reader);
+        if (document.RootElement.ValueKind != JsonValueKind.Object)
+        {
+            throw Damaged(null);
+        }
+
         TrainingOptions result = TrainingField.Unset;
         HashSet<TrainingField> missing = [.. TrainingField.All];
-        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        foreach (JsonProperty property in document.RootElement.EnumerateObject())
         {
-            string name = reader.GetString()!;
-            TrainingField? field = missing.FirstOrDefault(field => field.JsonName == name);
-            Check(field is not null && missing.Remove(field) && reader.Read(), name);
-            if (reader.TokenType == JsonTokenType.Null && field!.IsNullable)
+            TrainingField? field = missing.FirstOrDefault(field => field.JsonName == property.Name);
+            if (field is null || !missing.Remove(field))
             {
-                continue;
+                throw Damaged(property.Name);
             }
 
-            using JsonDocument value = JsonDocument.ParseValue(ref reader);
-            JsonElement element = value.RootElement;
-            Check(element.ValueKind is JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False or JsonValueKind.String, name);
-            Check(element.ValueKind != JsonValueKind.String || field!.IsText, name);
-            string text = element.ValueKind == JsonValueKind.String ? element.GetString()! : element.GetRawText();
-            TrainingOptions? set = field!.Parse(result, text);
-            Check(set is not null, name);
-            result = set!;
-        }
-
-        Check(reader.TokenType == JsonTokenType.EndObject, null);
-        Check(!missing.Any(field => field.IsRequired), missing.FirstOrDefault(field => field.IsRequired)?.JsonName);
-        return result;
-
-        static void Check(bool holds, string? name)
-        {
-            if (!holds)
+            JsonElement value = property.Value;
+            string? text = value.ValueKind switch
             {
-                string? path = name is null ? null : $"$.options.{name}";
-                throw new JsonException($"options: {name}", path, lineNumber: null, bytePositionInLine: null);
-            }
+                JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False => value.GetRawText(),
+                JsonValueKind.String when field.IsText => value.GetString(),
+                _ => null,
+            };
+            bool isNone = value.ValueKind == JsonValueKind.Null && field.IsNullable;
+            result = isNone ? result : (text is null ? null : field.Parse(result, text)) ?? throw Damaged(property.Name);
         }
+
+        return missing.FirstOrDefault(field => field.IsRequired) is { } absent ? throw Damaged(absent.JsonName) : result;
+
+        static JsonException Damaged(string? name) =>
+            new($"options: {name}", name is null ? null : $"$.options.{name}", lineNumber: null, bytePositionInLine: null);
     }
 
     public override void Write(Utf8JsonWriter writer, TrainingOptions value, JsonSerializerOptions options)

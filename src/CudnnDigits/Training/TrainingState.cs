@@ -18,19 +18,15 @@ public sealed record EpochRecord(
     double LearningRate, double Seconds, double ImagesPerSecond)
 {
     /// <summary>
-    /// Whether this epoch is better than another: higher validation accuracy, then lower validation loss; without
+    /// Whether this epoch is better than an earlier one, or the first: higher validation accuracy, then lower validation loss; without
     /// validation, lower training loss.
     /// </summary>
-    /// <param name="other">An earlier epoch, or null for none.</param>
     internal bool IsBetterThan(EpochRecord? other) => other is null
         || (ValidationAccuracy is null ? TrainLoss < other.TrainLoss
             : ValidationAccuracy > other.ValidationAccuracy
                 || (ValidationAccuracy == other.ValidationAccuracy && ValidationLoss < other.ValidationLoss));
 
-    /// <summary>Whether this can be an epoch of a run: numbers in their ranges, validated as the first one is.</summary>
-    /// <param name="record">The epoch.</param>
-    /// <param name="number">Its number, from 1.</param>
-    /// <param name="first">The run's first epoch.</param>
+    /// <summary>Whether this can be the epoch of this number, from 1: numbers in their ranges, validated as the first one is.</summary>
     internal static bool IsPossible(EpochRecord record, int number, EpochRecord first) =>
         record.Epoch == number && IsLoss(record.TrainLoss) && record.TrainAccuracy is >= 0 and <= 1
         && record.ValidationLoss.HasValue == first.ValidationLoss.HasValue
@@ -46,10 +42,8 @@ public sealed record EpochRecord(
     internal static bool IsTime(double seconds) => seconds is >= 0 and < 1e9;
 
     /// <summary>Each epoch, and whether it was better than every one before.</summary>
-    /// <param name="history">Epochs in order.</param>
     internal static IEnumerable<(EpochRecord Record, bool Better)> Better(IEnumerable<EpochRecord> history)
     {
-        ArgumentNullException.ThrowIfNull(history);
         EpochRecord? best = null;
         foreach (EpochRecord record in history)
         {
@@ -60,15 +54,11 @@ public sealed record EpochRecord(
     }
 }
 
-/// <summary>Everything a run needs to go on as if it had never stopped; what last.safetensors holds.</summary>
-/// <param name="weights">The weights to start from; taken over.</param>
-/// <param name="averages">Whether there is an average of the weights (<see cref="TrainingOptions.Ema"/>).</param>
+/// <summary>Everything a run needs to go on as if it had never stopped; what last.safetensors holds. Takes the weights over.</summary>
 internal sealed class TrainingState(NetworkWeights weights, bool averages = false)
 {
-    /// <summary>The weights now.</summary>
     public NetworkWeights Weights { get; } = weights;
 
-    /// <summary>What the optimizer remembers.</summary>
     public OptimizerState Optimizer { get; } = new(weights, averages);
 
     /// <summary>The weights that are validated: their average where there is one.</summary>
@@ -76,14 +66,9 @@ internal sealed class TrainingState(NetworkWeights weights, bool averages = fals
     {
         get
         {
-            if (Optimizer.Average is not { } average)
-            {
-                return Weights;
-            }
-
-            NetworkWeights averaged = Copy(Weights);
-            average.CopyTo(averaged.Trained, 0);
-            return averaged;
+            NetworkWeights validated = Optimizer.Average is null ? Weights : Copy(Weights);
+            Optimizer.Average?.CopyTo(validated.Trained, 0);
+            return validated;
         }
     }
 
@@ -106,39 +91,36 @@ internal sealed class TrainingState(NetworkWeights weights, bool averages = fals
     public NetworkWeights Best { get; } = Copy(weights);
 
     /// <summary>The best epoch so far (see <see cref="EpochRecord.IsBetterThan"/>), or null before the first.</summary>
-    public EpochRecord? BestEpoch => EpochRecord.Better(History).LastOrDefault(epoch => epoch.Better).Record;
+    public EpochRecord? BestEpoch => BestOf(History);
+
+    /// <summary>The state before the first step: from a copy of given weights, or else from fresh ones, drawn by the seed.</summary>
+    public static TrainingState Fresh(NetworkSpec network, TrainingOptions options, NetworkWeights? start)
+    {
+        NetworkWeights weights = Initializer.Create(network, options.Seed);
+        weights.CopyFrom(start ?? weights);
+        return new TrainingState(weights, options.Ema > 0);
+    }
 
     /// <summary>Whether so many epochs were no better than the best that the run trains no further.</summary>
-    /// <param name="options">The run's options.</param>
-    internal bool IsStoppedEarly(TrainingOptions options) =>
+    public bool IsStoppedEarly(TrainingOptions options) =>
         options.EarlyStop > 0 && History.Count - (BestEpoch?.Epoch ?? 0) >= options.EarlyStop;
 
     /// <summary>Whether nothing is left to train.</summary>
-    /// <param name="options">The run's options.</param>
-    internal bool HasEnded(TrainingOptions options) => Epoch >= options.Epochs || IsStoppedEarly(options);
+    public bool HasEnded(TrainingOptions options) => Epoch >= options.Epochs || IsStoppedEarly(options);
 
     /// <summary>The weights worth keeping: the best by validation, or the last where there is none or where the options say so.</summary>
-    /// <param name="options">The run's options.</param>
     public NetworkWeights Kept(TrainingOptions options) => KeepsBest(History, options) ? Best : Validated;
 
     /// <summary>The epoch of <see cref="Kept"/>, from 1; 0 before the first has ended.</summary>
-    /// <param name="options">The run's options.</param>
     public int KeptEpoch(TrainingOptions options) => KeptEpoch(History, options);
 
-    /// <summary>The epoch whose weights a run keeps, from 1; 0 before the first has ended.</summary>
-    /// <param name="history">Its finished epochs.</param>
-    /// <param name="options">Its options.</param>
-    public static int KeptEpoch(IReadOnlyList<EpochRecord> history, TrainingOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(history);
-        return KeepsBest(history, options) ? EpochRecord.Better(history).Last(epoch => epoch.Better).Record.Epoch : history.Count;
-    }
+    /// <summary>The epoch whose weights a run with these epochs keeps, from 1; 0 before the first has ended.</summary>
+    public static int KeptEpoch(IReadOnlyList<EpochRecord> history, TrainingOptions options) =>
+        KeepsBest(history, options) ? BestOf(history)!.Epoch : history.Count;
 
     /// <summary>Copies everything from a state of the same network.</summary>
-    /// <param name="source">Where from.</param>
     public void CopyFrom(TrainingState source)
     {
-        ArgumentNullException.ThrowIfNull(source);
         Weights.CopyFrom(source.Weights);
         Optimizer.CopyFrom(source.Optimizer);
         Best.CopyFrom(source.Best);
@@ -147,14 +129,9 @@ internal sealed class TrainingState(NetworkWeights weights, bool averages = fals
         History.AddRange(source.History);
     }
 
-    /// <summary>Refuses a state that is none of a run's: a step that its epochs do not have, say.</summary>
-    /// <param name="file">The file it was read from, for the message.</param>
-    /// <param name="options">The run's options.</param>
-    /// <param name="trainingRows">Rows that the run trains on.</param>
-    /// <exception cref="InputException">It does not fit.</exception>
-    internal void CheckFits(string file, TrainingOptions options, int trainingRows)
+    /// <summary>Refuses a state, read from a file, that is none of a run's: a step that its epochs do not have, say.</summary>
+    public void CheckFits(string file, TrainingOptions options, int trainingRows)
     {
-        ArgumentNullException.ThrowIfNull(options);
         int steps = options.StepsPerEpoch(trainingRows);
         long samples = Math.Min((long)StepInEpoch * options.BatchSize, trainingRows);
         if (Epoch > options.Epochs || StepInEpoch >= steps || Optimizer.Step != (long)Epoch * steps + StepInEpoch || Sums.Samples != samples
@@ -167,11 +144,11 @@ internal sealed class TrainingState(NetworkWeights weights, bool averages = fals
         }
     }
 
-    private static bool KeepsBest(IReadOnlyList<EpochRecord> history, TrainingOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(options);
-        return !options.KeepLast && history is [.., { ValidationAccuracy: not null }];
-    }
+    private static EpochRecord? BestOf(IEnumerable<EpochRecord> history) =>
+        EpochRecord.Better(history).LastOrDefault(epoch => epoch.Better).Record;
+
+    private static bool KeepsBest(IReadOnlyList<EpochRecord> history, TrainingOptions options) =>
+        !options.KeepLast && history is [.., { ValidationAccuracy: not null }];
 
     private static NetworkWeights Copy(NetworkWeights weights)
     {

@@ -124,7 +124,7 @@ public sealed class CommandLineTests : TestsWithFolder
     [InlineData("train --learning-rate 3", "did you mean --lr?")]
     [InlineData("train --bs 3", "did you mean --batch-size?")]
     [InlineData("train --out-dir x", "did you mean --out?")]
-    [InlineData("train -e 3", "did you mean --epochs or --epsilon")]
+    [InlineData("train -e 3", "did you mean --epochs, --epsilon, --ema")]
     [InlineData("-- train", "'train' is not understood; leave out the -- before it (see")]
     [InlineData("--data x", "'--data' is not understood; name a command first: train --data (see")]
     [InlineData("predict --epochs 3", "'--epochs' is not understood; it is an option of train, compare, crossval, repeat, tune (see")]

@@ -1,3 +1,5 @@
+using CudnnDigits.Cpu;
+
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>The command-line contract, through the program itself.</summary>
@@ -62,7 +64,7 @@ public sealed class ProgramTests : TestsWithFolder
         Golden golden = Golden.Load(model);
         (string, string)[] environment = leftOut.Length == 0 ? [] : [(leftOut, "0")];
         string has = CliProgram.RunIn(_folder.Path, environment, "info").Output;
-        Assert.SkipUnless(has.Contains(instructionSet, StringComparison.Ordinal) || BackendFactory.CpuInstructionSet == "AVX-512", $"this machine has no {instructionSet}");
+        Assert.SkipUnless(has.Contains(instructionSet, StringComparison.Ordinal) || CpuDevice.InstructionSet(CpuDevice.VectorBits) == "AVX-512", $"this machine has no {instructionSet}");
         Assert.Contains(instructionSet, has, StringComparison.Ordinal);
         CliProgram.RunIn(_folder.Path, environment, golden.TrainArguments(_folder, "run")).Succeeded();
         golden.AssertFollowedBy(_folder["run"]);
@@ -217,7 +219,7 @@ public sealed class ProgramTests : TestsWithFolder
         { "train --dropout 1 --data {train}", "--dropout is 1" },
         { "train --rotate 181 --data {train}", "--rotate is 181" },
         { "train --threads 0 --data {train}", "--threads is 0" },
-        { "train --model resnet --data {train}", "--model is resnet, expected simple or improved or mlp" },
+        { "train --model resnet --data {train}", "--model is resnet, expected simple, improved or mlp" },
         { "train --schedule cosine --data {train}", "cosine" },
         { "train --precision tf32 --data {train}", "tf32" },
         { "train --seed -1 --data {train}", "--seed is -1" },
@@ -231,6 +233,8 @@ public sealed class ProgramTests : TestsWithFolder
         { "train --data {train} --device tpu", "no such device" },
         { "train --data {train} --device cuda", "--device cuda" },
         { "train --data {train} --init-from {train}", "not a safetensors file" },
+        { "train --data {train} --device cpu --kernels fused", "--kernels is for GPUs, and the device is cpu; leave --kernels out, or choose --device cuda" },
+        { "bench --layers --no-cuda-graph", "--no-cuda-graph is for GPUs, and the device is cpu; leave --no-cuda-graph out, or choose --device cuda" },
         { "evaluate --data {train}", "--weights" },
         { "evaluate --weights {train} --data {train}", "not a safetensors file" },
         { "predict --weights {folder}/absent --data {test}", "no such file" },
@@ -249,6 +253,14 @@ public sealed class ProgramTests : TestsWithFolder
             .Replace("{train}", _train, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal).Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
         CliProgram.AssertRefused(says, list);
         Assert.Equal(2, Directory.GetFileSystemEntries(_folder.Path).Length); // nothing written
+    }
+
+    [Fact]
+    public void Options_that_have_no_effect_on_the_CPU_are_named()
+    {
+        string[] train = ["train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--quiet"];
+        CliProgram.Result result = CliProgram.Run([.. train, "--kernels", "layered", "--no-cuda-graph"]).Succeeded();
+        Assert.Equal("note      --kernels layered has no effect on the CPU\nnote      --no-cuda-graph has no effect on the CPU\n", result.Error);
     }
 
     [Theory]

@@ -172,14 +172,14 @@ public sealed class DigitTrainerTests : TestsWithFolder
     [InlineData("")]
     public void A_network_that_there_is_not_is_refused_with_those_that_there_are(string name)
     {
-        string sentence = $"no network is called '{name}'; choose simple or improved or mlp";
+        string sentence = $"no network is called '{name}'; choose simple, improved or mlp";
         Assert.Equal($"{sentence} (Parameter 'model')", Assert.Throws<ArgumentException>("model", () => TrainingOptions.For(name)).Message);
         Assert.Equal(sentence, Assert.Throws<ArgumentException>(() => Train(Digits, Options() with { Model = name })).Message);
     }
 
     public static TheoryData<string, Func<TrainingOptions, TrainingOptions>> OutOfRange => new()
     {
-        { "no network is called ''; choose simple or improved or mlp", o => o with { Model = null! } },
+        { "no network is called ''; choose simple, improved or mlp", o => o with { Model = null! } },
         { "Epochs is 0, expected at least 1", o => o with { Epochs = 0 } },
         { "Epochs is -3, expected at least 1", o => o with { Epochs = -3 } },
         { "BatchSize is 0, expected at least 1", o => o with { BatchSize = 0 } },
@@ -219,7 +219,7 @@ public sealed class DigitTrainerTests : TestsWithFolder
         { "no such device; choose auto, cpu, cuda or cuda:N", typeof(InputException), new() { Device = "cuda:-1" } },
         { "(Parameter 'device')", typeof(ArgumentNullException), new() { Device = null! } },
         { "threads is -1, expected 0 to 1024", typeof(ArgumentException), OnCpu with { Threads = -1 } },
-        { "precision is 9, expected Fp32, Tf32, Bf16", typeof(ArgumentException), OnCpu with { Precision = (Precision)9 } },
+        { "precision is 9, expected Fp32, Tf32 or Bf16", typeof(ArgumentException), OnCpu with { Precision = (Precision)9 } },
         { "the CPU computes in fp32", typeof(InputException), OnCpu with { Precision = Precision.Bf16 } },
         { "a CUDA context is given", typeof(ArgumentException), OnCpu with { CudaContext = 1 } },
     };
