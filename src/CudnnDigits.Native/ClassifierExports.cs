@@ -15,6 +15,9 @@ internal static unsafe class ClassifierExports
     private static readonly ConcurrentDictionary<nint, DigitClassifier> Classifiers = new();
     private static long _last;
 
+    private static ClassifierStructure Defaults =>
+        new() { StructSize = (nuint)sizeof(ClassifierStructure), BatchSize = new ClassifierOptions().BatchSize };
+
 #if WINDOWS
     private static readonly byte* VersionText = (byte*)Marshal.StringToCoTaskMemUTF8(Checkpoint.Version);
 
@@ -29,8 +32,7 @@ internal static unsafe class ClassifierExports
     public static int Init(ClassifierStructure* options) => LastError.StatusOf(() =>
     {
         Arguments.NotNull(options);
-        *options = default;
-        (options->StructSize, options->BatchSize) = ((nuint)sizeof(ClassifierStructure), new ClassifierOptions().BatchSize);
+        *options = Defaults;
     });
 
     [UnmanagedCallersOnly(EntryPoint = Entry.Prefix + "create", CallConvs = [typeof(CallConvCdecl)])]
@@ -41,7 +43,7 @@ internal static unsafe class ClassifierExports
         using NativePath path = NativePath.ToRead(weights, nameof(weights));
         path.Naming(() =>
         {
-            DigitClassifier created = DigitClassifier.Load(path.Text, Read(options));
+            DigitClassifier created = DigitClassifier.Load(path.Text, Read(options == null ? Defaults : *options));
             nint number = (nint)Interlocked.Increment(ref _last);
             Classifiers[number] = created;
             *classifier = number;
@@ -114,22 +116,17 @@ internal static unsafe class ClassifierExports
 
     public static Precision? PrecisionOf(int precision) => Arguments.Choice(precision, Precisions, nameof(precision));
 
-    private static ClassifierOptions Read(ClassifierStructure* options)
+    private static ClassifierOptions Read(ClassifierStructure options)
     {
-        if (options == null)
-        {
-            return new ClassifierOptions();
-        }
-
-        Arguments.Size(options->StructSize, sizeof(ClassifierStructure), "cudnn_digits_classifier_options");
-        Arguments.Choice(options->Reserved, [0], "reserved");
+        Arguments.Size(options.StructSize, sizeof(ClassifierStructure), "cudnn_digits_classifier_options");
+        Arguments.Choice(options.Reserved, [0], "reserved");
         return new ClassifierOptions
         {
-            Device = Arguments.Text(options->Device, "auto"),
-            CudaContext = options->CudaContext,
-            BatchSize = (int)Arguments.Range(options->BatchSize, 1, DigitClassifier.MostBatchSize, "batch_size"),
-            Precision = PrecisionOf(options->Precision),
-            Threads = options->Threads,
+            Device = Arguments.Text(options.Device, "auto"),
+            CudaContext = options.CudaContext,
+            BatchSize = (int)Arguments.Range(options.BatchSize, 1, DigitClassifier.MostBatchSize, "batch_size"),
+            Precision = PrecisionOf(options.Precision),
+            Threads = options.Threads,
         };
     }
 

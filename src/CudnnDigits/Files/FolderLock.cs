@@ -7,18 +7,13 @@ namespace CudnnDigits.Files;
 /// The right of one process to write into a folder: a lock on the file <c>.lock</c>, whose text names the process. It ends with the
 /// process. On file systems without locks the file itself is the lock, as long as the process that it names may be running.
 /// </summary>
-internal sealed partial class FolderLock : IDisposable
+internal sealed partial class FolderLock(string path, FileStream file) : IDisposable
 {
     private const string Name = ".lock";
     private const int SharingViolation = 32; // ERROR_SHARING_VIOLATION
     private const int FileExists = 17, FileExistsOnWindows = 80; // EEXIST, ERROR_FILE_EXISTS
     private const int MostTries = 100;
     private const string WithoutLocks = ", without locks";
-
-    private readonly string _path;
-    private readonly FileStream _file;
-
-    private FolderLock(string path, FileStream file) => (_path, _file) = (path, file);
 
     /// <summary>Creates a folder if it does not exist, and locks it; null if it is not empty.</summary>
     public static FolderLock? TakeEmpty(string folder) => Writing(folder, () =>
@@ -83,10 +78,10 @@ internal sealed partial class FolderLock : IDisposable
 
     public void Dispose()
     {
-        if (_file.CanWrite)
+        if (file.CanWrite)
         {
-            AtomicFile.Try(() => File.Delete(_path)); // while it is still locked; if it stays, what counts is the lock
-            _file.Dispose();
+            AtomicFile.Try(() => File.Delete(path)); // while it is still locked; if it stays, what counts is the lock
+            file.Dispose();
         }
     }
 

@@ -1,24 +1,21 @@
 namespace CudnnDigits.Files;
 
 /// <summary>A file that the user names, also a FIFO or a device, read once from front to back; the next bytes can be looked at.</summary>
-internal sealed class InputFile : ReadOnlyStream
+internal sealed class InputFile(string path, Stream file) : ReadOnlyStream
 {
-    private readonly Stream _file;
     private byte[] _buffer = new byte[1 << 16];
     private int _start, _end;
 
-    private InputFile(string path, Stream file) => (Path, _file) = (path, file);
-
     /// <summary>The path as the user gives it.</summary>
-    public string Path { get; }
+    public string Path => path;
 
-    protected override Stream Source => _file;
+    protected override Stream Source => file;
 
     /// <summary>Bytes read so far.</summary>
     public long Taken { get; private set; }
 
     /// <summary>Whether it is a regular file. Devices and files of /proc claim that they can seek and are empty.</summary>
-    private bool IsPlain => _file.CanSeek && _file.Length > 0;
+    private bool IsPlain => file.CanSeek && file.Length > 0;
 
     /// <summary>The unpacked bytes of a packed file, as a file of its own.</summary>
     public static InputFile Of(string path, Stream unpacked) => new(path, unpacked);
@@ -57,7 +54,7 @@ internal sealed class InputFile : ReadOnlyStream
     /// <summary>The next bytes, fewer at the end of the file. Memory grows with the bytes that are there, not with the count.</summary>
     public byte[] ReadUpTo(long count)
     {
-        byte[] bytes = new byte[Math.Min(count, IsPlain ? _file.Length : _buffer.Length)];
+        byte[] bytes = new byte[Math.Min(count, IsPlain ? file.Length : _buffer.Length)];
         for (int read = 0; ;)
         {
             read += this.ReadAtLeast(bytes.AsSpan(read), bytes.Length - read, throwOnEndOfStream: false);
@@ -74,7 +71,7 @@ internal sealed class InputFile : ReadOnlyStream
     /// <summary>The file as a stream that can seek, which zip files need; null for a pipe. An unpacked file is read into memory.</summary>
     public Stream? Seekable()
     {
-        if (_file is not FileStream)
+        if (file is not FileStream)
         {
             return new MemoryStream(ReadAll(Array.MaxLength, "it unpacked"));
         }
@@ -84,8 +81,8 @@ internal sealed class InputFile : ReadOnlyStream
             return null;
         }
 
-        _file.Position = 0;
-        return _file;
+        file.Position = 0;
+        return file;
     }
 
     /// <summary>The next bytes, which remain to be read; fewer at the end of the file.</summary>
@@ -97,7 +94,7 @@ internal sealed class InputFile : ReadOnlyStream
             _buffer = count > before.Length ? new byte[count] : before;
             before.AsSpan(_start.._end).CopyTo(_buffer);
             (_start, _end) = (0, _end - _start);
-            _end += _file.ReadAtLeast(_buffer.AsSpan(_end), count - _end, throwOnEndOfStream: false);
+            _end += file.ReadAtLeast(_buffer.AsSpan(_end), count - _end, throwOnEndOfStream: false);
         }
 
         return _buffer.AsSpan(_start, Math.Min(count, _end - _start));
@@ -126,7 +123,7 @@ internal sealed class InputFile : ReadOnlyStream
     {
         if (_start == _end && buffer.Length >= _buffer.Length)
         {
-            int direct = _file.Read(buffer);
+            int direct = file.Read(buffer);
             Taken += direct;
             return direct;
         }

@@ -26,8 +26,7 @@ internal readonly struct Philox(ulong seed)
     /// <summary>Words made by one pass of the vectorised <see cref="Fill"/>: eight blocks of four.</summary>
     private const int WordsPerPass = 32;
 
-    private readonly uint _key0 = (uint)seed;
-    private readonly uint _key1 = (uint)(seed >> 32);
+    private readonly uint _key0 = (uint)seed, _key1 = (uint)(seed >> 32);
 
     /// <summary>The four words of one block; sample is the row of the dataset, or whatever the purpose says.</summary>
     public (uint X, uint Y, uint Z, uint W) Block(uint block, uint sample, uint epoch, uint purpose)
