@@ -52,24 +52,11 @@ internal static class CommonOptions
         Value("--out", "DIR", description).Refusing(value => value == OutputFile.StandardOutput
             ? $"--out {value} is standard output, which cannot hold a folder; give the name of a folder" : null);
 
-    /// <summary>Parsed here, because the library's own words name .NET types and its parser takes 1,5 for 15.</summary>
-    public static Option<int?> Ranged(string name, string helpName, string description, int least, int most) => new(name)
-    {
-        Description = description,
-        HelpName = helpName,
-        CustomParser = result =>
-        {
-            string text = result.Tokens[0].Value;
-            if (int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value)
-                && value >= least && value <= most)
-            {
-                return value;
-            }
-
-            result.AddError($"{name} is {text}, expected a whole number {least} to {most}");
-            return null;
-        },
-    };
+    /// <summary>Checked here, because the library's own words name .NET types and its parser takes 1,5 for 15.</summary>
+    public static Option<int?> Ranged(string name, string helpName, string description, int least, int most) =>
+        new Option<int?>(name) { Description = description, HelpName = helpName }.Refusing(text =>
+            int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int number)
+                && number >= least && number <= most ? null : $"{name} is {text}, expected a whole number {least} to {most}");
 
     public static Option<string?> Choice(string name, string description, params string[] choices)
     {
@@ -79,7 +66,7 @@ internal static class CommonOptions
     }
 
     /// <summary>Adds a check of the value, which returns what is wrong with it, or null.</summary>
-    public static Option<string?> Refusing(this Option<string?> option, Func<string, string?> whatIsWrong)
+    public static Option<T> Refusing<T>(this Option<T> option, Func<string, string?> whatIsWrong)
     {
         option.Validators.Add(result =>
         {

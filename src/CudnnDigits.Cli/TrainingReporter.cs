@@ -4,8 +4,8 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 
-/// <summary>Shows the progress of a run on standard error: nothing, a line per epoch, or in a terminal a table and a bar.</summary>
-internal class TrainingReporter(TrainingOptions options, string? label)
+/// <summary>Shows the progress of a run: a line per epoch, or in a terminal a table and a bar.</summary>
+internal class TrainingReporter(TrainingOptions options, string? label, TextWriter output)
 {
     private Stopwatch _clock = Stopwatch.StartNew();
     private int _startEpoch, _startStep, _stepsPerEpoch;
@@ -17,9 +17,9 @@ internal class TrainingReporter(TrainingOptions options, string? label)
 
     /// <summary>Creates a reporter. With a label, for one of several runs, it shows only one line per run.</summary>
     public static TrainingReporter Create(bool quiet, TrainingOptions options, string? label = null) =>
-        quiet ? new TrainingReporter(options, label)
-        : Screen.OfStandardError() is { } screen ? new LiveReporter(options, label, screen)
-        : new PlainReporter(options, label);
+        !quiet && Screen.OfStandardError() is { } screen
+            ? new LiveReporter(options, label, screen)
+            : new TrainingReporter(options, label, quiet ? TextWriter.Null : Console.Error);
 
     public void Start(RunRecord record, RunFolder folder, int training, int validation, TrainingState state, string? whyCpu)
     {
@@ -45,19 +45,14 @@ internal class TrainingReporter(TrainingOptions options, string? label)
         Note("run", folder.Path + progress);
     }
 
-    public virtual void Note(string label, string text)
-    {
-    }
+    public virtual void Note(string label, string text) => output.WriteLine($"{label.PadRight(Screen.LabelWidth)}{text}");
 
     /// <summary>Prints a command to run next: in a terminal on a line of its own, to be copied.</summary>
-    public virtual void Advise(string text, string command)
-    {
-    }
+    public virtual void Advise(string text, string command) => output.WriteLine($"{text} {command}");
 
     /// <summary>Prints how one of several runs has ended, and the time that the others will take; null after the last one.</summary>
-    public virtual void RunEnd(double accuracy, TimeSpan? left, bool isFirst)
-    {
-    }
+    public virtual void RunEnd(double accuracy, TimeSpan? left, bool isFirst) =>
+        output.WriteLine($"{label}: {accuracy:P2}{(left is { } time ? $", about {Figures.Left(time)} left" : "")}");
 
     public virtual void Run(Action training) => training();
 
@@ -71,8 +66,16 @@ internal class TrainingReporter(TrainingOptions options, string? label)
         }
     }
 
-    protected virtual void Line(EpochRecord epoch, TrainingState state)
+    protected virtual void Line(EpochRecord e, TrainingState state)
     {
+        string epochs = $"{options.Epochs}", epoch = $"{e.Epoch}".PadLeft(epochs.Length);
+        string validation = e.ValidationAccuracy is { } accuracy
+            ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}" : "";
+        string rate = Figures.Rate(e.LearningRate, options.Optimizer.LearningRate);
+        string best = options.Split.HoldsOut && state.BestEpoch == e ? "best" : "    ";
+        output.WriteLine((
+            $"epoch {epoch}/{epochs}  train {Figures.Loss(e.TrainLoss),7} {e.TrainAccuracy,8:P2}{validation}  lr {rate}  "
+            + $"{e.ImagesPerSecond,9:N0} images/s  {best}  {Remaining(state.Epoch, 0)}").TrimEnd());
     }
 
     /// <summary>"0:01:23 left", estimated from the speed since the start of this process. Empty at the end.</summary>
@@ -83,31 +86,9 @@ internal class TrainingReporter(TrainingOptions options, string? label)
         return done <= 0 || left <= 0 ? "" : Figures.Left(TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / done * left)) + " left";
     }
 
-    /// <summary>For pipes and logs: one line per epoch, all in the same format.</summary>
-    private sealed class PlainReporter(TrainingOptions options, string? label) : TrainingReporter(options, label)
-    {
-        public override void Note(string label, string text) => Console.Error.WriteLine($"{label.PadRight(Screen.LabelWidth)}{text}");
-
-        public override void Advise(string text, string command) => Console.Error.WriteLine($"{text} {command}");
-
-        public override void RunEnd(double accuracy, TimeSpan? left, bool isFirst) =>
-            Console.Error.WriteLine($"{Label}: {accuracy:P2}{(left is { } time ? $", about {Figures.Left(time)} left" : "")}");
-
-        protected override void Line(EpochRecord e, TrainingState state)
-        {
-            string epochs = $"{Options.Epochs}", epoch = $"{e.Epoch}".PadLeft(epochs.Length);
-            string validation = e.ValidationAccuracy is { } accuracy
-                ? $"  validation {Figures.Loss(e.ValidationLoss!.Value),7} {accuracy,8:P2}" : "";
-            string rate = Figures.Rate(e.LearningRate, Options.Optimizer.LearningRate);
-            string best = Options.Split.HoldsOut && state.BestEpoch == e ? "best" : "    ";
-            Console.Error.WriteLine((
-                $"epoch {epoch}/{epochs}  train {Figures.Loss(e.TrainLoss),7} {e.TrainAccuracy,8:P2}{validation}  lr {rate}  "
-                + $"{e.ImagesPerSecond,9:N0} images/s  {best}  {Remaining(state.Epoch, 0)}").TrimEnd());
-        }
-    }
-
     /// <summary>For terminals: a table of the finished epochs, and a progress bar below it.</summary>
-    private sealed class LiveReporter(TrainingOptions options, string? label, Screen screen) : TrainingReporter(options, label)
+    private sealed class LiveReporter(TrainingOptions options, string? label, Screen screen)
+        : TrainingReporter(options, label, Console.Error)
     {
         private static readonly TimeSpan Pace = TimeSpan.FromSeconds(0.1);
 
@@ -163,6 +144,6 @@ internal class TrainingReporter(TrainingOptions options, string? label)
                 screen.MovingWidth));
         }
 
-        protected override void Line(EpochRecord epoch, TrainingState state) => _table.Print(epoch, state.BestEpoch == epoch, screen);
+        protected override void Line(EpochRecord e, TrainingState state) => _table.Print(e, state.BestEpoch == e, screen);
     }
 }

@@ -118,16 +118,15 @@ internal sealed class TrainingRun(
             reporter.Advise($"interrupted in epoch {state.Epoch + 1} of {record.Options.Epochs}; saved: go on with", resumeWith);
             throw;
         }
-        catch (DivergedException e)
-        {
-            string rate = Figures.Exact(record.Options.Optimizer.LearningRate);
-            throw new RunFailedException($"{e.Message}; {folder.Path} keeps {WhatIsKept}; try a lower --lr than {rate}", e);
-        }
-        catch (CudaException e)
+        catch (Exception e) when (e is DivergedException or CudaException)
         {
             int epoch = Math.Min(state.Epoch + 1, record.Options.Epochs);
-            throw new RunFailedException($"the GPU failed in epoch {epoch}: {e.Message}; {folder.Path} keeps {WhatIsKept}; "
-                + $"see what nvidia-smi says, then go on with {resumeWith}", e);
+            string kept = $"{folder.Path} keeps the state {(state.Epoch > 0 ? $"after epoch {state.Epoch}" : "at the start")}";
+            throw new RunFailedException(
+                e is DivergedException
+                    ? $"{e.Message}; {kept}; try a lower --lr than {Figures.Exact(record.Options.Optimizer.LearningRate)}"
+                    : $"the GPU failed in epoch {epoch}: {e.Message}; {kept}; see what nvidia-smi says, then go on with {resumeWith}",
+                e);
         }
 
         return Score(trainer.Split.Scored);
@@ -138,8 +137,6 @@ internal sealed class TrainingRun(
         backend.Dispose();
         folder.Dispose();
     }
-
-    private string WhatIsKept => state.Epoch > 0 ? $"the state after epoch {state.Epoch}" : "the state at the start";
 
     private Metrics Score(ReadOnlySpan<int> rows)
     {

@@ -11,23 +11,17 @@ internal static class Orientation
     /// <summary>The number of digits that are drawn from the set, and of generated digits that they are compared with.</summary>
     private const int MostRows = 2000, BuiltIn = 300;
 
-    /// <summary>
-    /// Fewer digits or classes give no verdict: a single digit may look like another one on its side. In 2,000 draws of 30 real digits of
-    /// 2 to 4 classes, another orientation was better by 0.02 at most. One class alone gives no verdict.
-    /// </summary>
+    // Fewer digits or classes give no verdict: a single digit may look like another one on its side. In 2,000 draws of 30 real digits of
+    // 2 to 4 classes, another orientation was better by 0.02 at most. One class alone gives no verdict.
     private const int LeastRows = 10, LeastClasses = 5, ManyRows = 30, LeastClassesOfMany = 2;
 
-    /// <summary>
-    /// Real digits correlate by 0.92 upright and by 0.77 at most in another orientation. In 300 draws of ten digits, upright was better by
-    /// at least 0.01; in 300 draws of five, worse by up to 0.05. For 30 transposed digits, transposing is better by at least 0.25.
-    /// </summary>
+    // Real digits correlate by 0.92 upright and by 0.77 at most in another orientation. In 300 draws of ten digits, upright was better by
+    // at least 0.01; in 300 draws of five, worse by up to 0.05. For 30 transposed digits, transposing is better by at least 0.25.
     private const double LeastScore = 0.6, LeastMargin = 0.1, Plain = 0.9;
 
-    /// <summary>
-    /// The most and fewest single digits that are compared. A digit votes for an orientation that correlates by 0.4 and by 0.2 more than
-    /// upright: 1 % of real digits vote for a wrong orientation, two thirds for the right one. The nearest class is the right one for two
-    /// thirds of real digits, which correlate with it by 0.63. Small digits in the middle are all near to one class and give no verdict.
-    /// </summary>
+    // The most and fewest single digits that are compared. A digit votes for an orientation that correlates by 0.4 and by 0.2 more than
+    // upright: 1 % of real digits vote for a wrong orientation, two thirds for the right one. The nearest class is the right one for two
+    // thirds of real digits, which correlate with it by 0.63. Small digits in the middle are all near to one class and give no verdict.
     private const int MostSingle = 500, LeastSingle = 100;
     private const double LeastVote = 0.2, LeastLikeness = 0.4, LeastShare = 0.15, LeastNearest = 0.5, MostChance = 0.2, MostOfOne = 0.4;
 
