@@ -22,8 +22,6 @@ struct BeginImageStep {
     unsigned rows;
 };
 
-namespace {
-
 constexpr int pixels = Picture::side * Picture::side;
 
 DEVICE_INLINE float pixel_value(float pixel) { return pixel; }
@@ -65,8 +63,6 @@ template <typename T> DEVICE_INLINE void gather_images(const GatherImages<T> &p)
         copy_image(device_pointer<const unsigned char>(p.state->pixels) + at, to);
     }
 }
-
-} // namespace
 
 KERNELS(gather_augment, GatherSamples, 128)
 KERNELS(gather_images, GatherImages, 128)

@@ -26,8 +26,6 @@ template <typename T> struct HeadPrediction {
     int samples, features;
 };
 
-namespace {
-
 constexpr int of_lane = most_features / 32, fours = of_lane / 4;
 
 // Where a lane's q-th four features begin. There is a multiple of four of them.
@@ -222,8 +220,6 @@ template <typename T> DEVICE_INLINE void head_prediction(const HeadPrediction<T>
         store_prediction(p.state, n, head.logits(z, all));
     }
 }
-
-} // namespace
 
 PUBLISH(head_features, most_features)
 PUBLISH(head_blocks, 32 * head_warps) // one block adds up what so many leave

@@ -14,8 +14,6 @@ struct LogitHeadPrediction {
     int samples;
 };
 
-namespace {
-
 struct LogitHead {
     float bias;
 
@@ -50,8 +48,6 @@ template <typename T> DEVICE_INLINE void logit_head_training(const LogitHeadTrai
     sums.store_bias(to.partial + (long long)blockIdx.x * to.columns, of_warps);
     add_outcome(to, sums);
 }
-
-} // namespace
 
 KERNELS(logit_head_training, LogitHeadTraining, 256)
 

@@ -5,8 +5,6 @@
 #include "masked_gradient.cuh"
 #include "parameters.cuh"
 
-namespace {
-
 template <class T> DEVICE_INLINE void exchange(T &a, T &b) {
     const T was = a;
     a = b;
@@ -81,8 +79,6 @@ template <int Out, bool Pooled> struct BackwardDataOf14 {
         conv.masking.sums.template finish_gradients<Out>(p.norm_below);
     }
 };
-
-} // namespace
 
 SHARED_MEMORY(conv4_backward_data, BackwardDataOf14<64, true>::elements)
 KERNEL(256, 1) conv4_backward_data(ConvBackwardData p) { BackwardDataOf14<64, true>::run(p); }

@@ -3,8 +3,6 @@
 #include "convolution.cuh"
 #include "parameters.cuh"
 
-namespace {
-
 // dW (Out, 3, 3, In) = sum over pixels of dY (…, Out) times what each tap sees of the input (…, In). A warp takes eight input channels, all
 // taps, and its share of the output channels and of each row's pixels, sixteen at a time.
 template <int Side, int In, int Out> struct BackwardWeights {
@@ -64,8 +62,6 @@ template <int Side, int In, int Out> struct BackwardWeights {
         }
     }
 };
-
-} // namespace
 
 // partial (blocks, 64, 3, 3, 64).
 SHARED_MEMORY(conv4_backward_weights, 2 * Tile<14, 64>::elements + 2 * 196 * 64 + 49 * 64)

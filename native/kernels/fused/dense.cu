@@ -4,8 +4,6 @@
 #include "masked_gradient.cuh"
 #include "parameters.cuh"
 
-namespace {
-
 constexpr int features4 = 49 * 64, hidden = 256;
 
 // Of sixteen rows: those that a lane has as g and g + 8, 32 columns wide. Stands for two fragments of a left factor, or two pairs of a
@@ -119,8 +117,6 @@ template <int Samples, int Outs, int Stage> DEVICE_INLINE void hidden_forward(co
         }
     }
 }
-
-} // namespace
 
 // For small batches: many blocks.
 KERNEL(256, 2) hidden_forward_32x64(HiddenForward p) { hidden_forward<1, 1, 2>(p); }

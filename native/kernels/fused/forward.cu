@@ -4,8 +4,6 @@
 #include "convolution.cuh"
 #include "parameters.cuh"
 
-namespace {
-
 template <int Side, int In, int Out> struct Convolution {
     Weights<In, Out> weights;
     ChannelSums sums;
@@ -21,8 +19,6 @@ template <int Side, int In, int Out> struct Convolution {
         });
     }
 };
-
-} // namespace
 
 // x (N, 28, 28) → y2 (N, 28, 28, 32), through the first layer.
 SHARED_MEMORY(conv2_forward, Tile<28, 32>::elements + ImageTile::elements)

@@ -3,8 +3,6 @@
 #include "convolution.cuh"
 #include "parameters.cuh"
 
-namespace {
-
 DEVICE_INLINE float maximum(float a, float b) { // NaN stays
     float most;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(most) : "f"(a), "f"(b));
@@ -82,8 +80,6 @@ template <int In, int Out> struct Layer {
 };
 
 DEVICE_INLINE void store_four(bfloat16 *to, const FourChannels &four) { *reinterpret_cast<FourChannels *>(to) = four; }
-
-} // namespace
 
 // x (N, 28, 28) → z4 (N, 7, 7, 64). A block takes one image or two at a time: two load each layer's weights once for both, one has more
 // blocks where there are few images.

@@ -25,8 +25,6 @@ template <typename T> struct ColumnSums {
     int rows, channels;
 };
 
-namespace {
-
 constexpr int lanes = 32, groups = 8; // a block of column sums: 32 channels × 8 groups of rows; a warp is a group
 
 // In the first group, the sum of those of all groups.
@@ -135,8 +133,6 @@ template <typename T> DEVICE_INLINE void column_sums(const ColumnSums<T> &p) {
         p.sums[c] = from_float<T>((float)sum);
     }
 }
-
-} // namespace
 
 KERNELS(activation_forward, ActivationForward, 256)
 KERNELS(activation_backward, ActivationBackward, 256)

@@ -16,8 +16,6 @@ template <typename T> struct FirstConvolutionBackwardWeights {
     int samples, height, width, padding, channels;
 };
 
-namespace {
-
 constexpr unsigned first_threads = 256;
 constexpr int run = 4, side = 3; // pixels that a thread makes at once, and the window's
 
@@ -159,8 +157,6 @@ template <typename T> DEVICE_INLINE void first_convolution_backward_weights(cons
         p.sums[(blockIdx.x * (unsigned)p.channels + 4 * quad + row % 4) * (side * side) + row / 4] = total;
     }
 }
-
-} // namespace
 
 PUBLISH(first_convolution_run, run)
 

@@ -10,8 +10,6 @@ template <typename T> struct FoldBatchNorm {
     int channels, of_channel;
 };
 
-namespace {
-
 template <typename T> DEVICE_INLINE void fold_batch_norm(const FoldBatchNorm<T> &p) {
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x), channel = i / p.of_channel;
     if (channel >= p.channels) {
@@ -23,7 +21,5 @@ template <typename T> DEVICE_INLINE void fold_batch_norm(const FoldBatchNorm<T> 
         p.shift[channel] = (float)(p.beta[channel] - scale * p.mean[channel]);
     }
 }
-
-} // namespace
 
 KERNELS(fold_batch_norm, FoldBatchNorm, 256)

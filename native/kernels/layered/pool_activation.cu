@@ -20,8 +20,6 @@ template <typename T> struct PoolActivationBackward {
     float keep_scale;
 };
 
-namespace {
-
 constexpr unsigned pool_threads = 256;
 
 // Which windows and channels are a thread's.
@@ -139,8 +137,6 @@ template <typename T> DEVICE_INLINE void pool_activation_backward(const PoolActi
         p.sums[blockIdx.x * (unsigned)p.channels + threadIdx.x] = total;
     }
 }
-
-} // namespace
 
 KERNELS(pool_activation_forward, PoolActivationForward, 256)
 KERNELS(pool_activation_backward, PoolActivationBackward, 256)

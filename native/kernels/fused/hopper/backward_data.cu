@@ -3,8 +3,6 @@
 #include "../parameters.cuh"
 #include "convolution.cuh"
 
-namespace {
-
 // y (N, 14, 14, 64) and du → du of the layer below (N, 14, 14, Out). One of the two layers is pooled.
 template <int Out, bool Pooled> struct BackwardDataOf14 {
     using Gradient = Planes<14, 64, Out>;
@@ -59,8 +57,6 @@ template <int Out, bool Pooled> struct BackwardDataOf14 {
         below.masking.sums.template finish_gradients<Out, convolution_threads>(p.norm_below);
     }
 };
-
-} // namespace
 
 SHARED_MEMORY(conv4_backward_data, BackwardDataOf14<64, true>::elements)
 KERNEL(512, 1) conv4_backward_data(ConvBackwardData p) { BackwardDataOf14<64, true>::run(p); }

@@ -3,8 +3,6 @@
 #include "../parameters.cuh"
 #include "tile.cuh"
 
-namespace {
-
 constexpr int weights_threads = 3 * warpgroup_threads;
 
 // dW (64, 3, 3, In) = sum over pixels of dY (…, 64) times what each tap sees of the input (…, In).
@@ -103,15 +101,11 @@ template <int In, bool Pooled> struct BackwardWeightsOf14 {
     }
 };
 
-} // namespace
-
 SHARED_MEMORY(conv4_backward_weights, BackwardWeightsOf14<64, true>::elements)
 KERNEL(384, 1) conv4_backward_weights(ConvBackwardWeights p) { BackwardWeightsOf14<64, true>::run(p); }
 
 SHARED_MEMORY(conv3_backward_weights, BackwardWeightsOf14<32, false>::elements)
 KERNEL(384, 1) conv3_backward_weights(ConvBackwardWeights p) { BackwardWeightsOf14<32, false>::run(p); }
-
-namespace {
 
 // dW (32, 3, 3, 32) from two rows of dY and the four of the input that their windows see: of these pairs of rows, three of four make the
 // windows' rows. A warpgroup has a column of the window.
@@ -161,8 +155,6 @@ struct PairsOfRows {
 };
 
 using PairsOfRowsTiles = GradientAndInput<PairsOfRows::Gradient, PairsOfRows::Input>;
-
-} // namespace
 
 // partial (blocks · 2, 32, 3, 3, 32). A block makes one half of its images, the upper one or the lower one; there is an even number of
 // blocks.
