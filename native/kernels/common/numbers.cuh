@@ -32,7 +32,6 @@ DEVICE_INLINE float nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
 // The first coefficient is that of the highest power.
 template <int N> DEVICE_INLINE float polynomial(float x, const float (&coefficients)[N]) {
     float sum = coefficients[0];
-#pragma unroll
     for (int i = 1; i < N; ++i) {
         sum = fused_multiply_add(sum, x, coefficients[i]);
     }
