@@ -77,9 +77,10 @@ internal sealed class Paper
         for (int i = 0; i < pixels.Length; i++)
         {
             Vector3 sheet = default;
-            for (int term = 0; term < Terms; term++)
+            float[] sample = samples[i];
+            for (int term = 0; term < surface.Length; term++)
             {
-                sheet += samples[i][term] * surface[term];
+                sheet += sample[term] * surface[term];
             }
 
             remainder[i] = pixels[i] - sheet;
@@ -185,12 +186,13 @@ internal sealed class Paper
             }
 
             float weight = (1 - far * far) * (1 - far * far);
+            float[] sample = samples[i];
             for (int row = 0; row < Terms; row++)
             {
-                float factor = weight * samples[i][row];
+                float factor = weight * sample[row];
                 for (int column = row; column < Columns; column++)
                 {
-                    equations[row, column] += factor * samples[i][column];
+                    equations[row, column] += factor * sample[column];
                 }
             }
         }
@@ -231,8 +233,13 @@ internal sealed class Paper
         axis = axis == default ? Vector3.One : axis;
         for (int round = 0; round < Rounds; round++)
         {
-            Vector3 last = axis;
-            axis = Vector3.Normalize(differences.Aggregate(1e-6f * last, (sum, one) => sum + Vector3.Dot(last, one) * one));
+            Vector3 sum = 1e-6f * axis;
+            foreach (Vector3 difference in differences)
+            {
+                sum += Vector3.Dot(axis, difference) * difference;
+            }
+
+            axis = Vector3.Normalize(sum);
         }
 
         return axis;
