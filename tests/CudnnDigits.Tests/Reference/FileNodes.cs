@@ -1,6 +1,6 @@
 namespace CudnnDigits.Tests.Reference;
 
-/// <summary>Files that are no plain files, made in a scratch folder.</summary>
+/// <summary>Files that are not regular files, made in a scratch folder.</summary>
 internal static class FileNodes
 {
     /// <summary>Makes a FIFO; skips the test where there are none.</summary>
