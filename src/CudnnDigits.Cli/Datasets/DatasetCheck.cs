@@ -83,8 +83,9 @@ internal sealed record DatasetCheck(
             {
                 using ZipArchive zip = ZipFile.OpenRead(path);
                 string[] files = [.. ZipContainer.Files(zip)];
-                IEnumerable<string> others = files.Where(name => !CsvContainer.IsPart(name) && Path.GetFileName(name) != "sample_submission.csv");
-                return files.Any(CsvContainer.IsPart) ? [.. others.Order(StringComparer.Ordinal)] : [];
+                IEnumerable<string> others = files.Where(name => !CsvContainer.IsPart(name));
+                return files.Any(CsvContainer.IsPart)
+                    ? [.. others.Where(name => Path.GetFileName(name) != "sample_submission.csv").Order(StringComparer.Ordinal)] : [];
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
             {
