@@ -109,11 +109,13 @@ internal sealed unsafe class ConvLab<S, V> : ConvLab
         _pool, _y, _perChannel, _perChannel, _perChannel, null, 0, _a, 1, _scratch);
 
     public override void ActivationBackward() => MaxPool2d<S, V>.Backward(
-        _pool, _y, _perChannel, _perChannel, _perChannel, _perChannel, null, 0, _a, 1, _dY + _conv.Transpose().Interior, _conv.Transpose().PaddedW * _conv.K);
+        _pool, _y, _perChannel, _perChannel, _perChannel, _perChannel, null, 0, _a, 1, _dY + _conv.Transpose().Interior,
+        _conv.Transpose().PaddedW * _conv.K);
 
     public override void Dispose() => _arena.Dispose();
 
-    private void Run(in WinogradShape shape, float* x, float* u, float* y, int yRow) => Winograd<S, V>.Forward(shape, x, u, null, 1, _scratch, y, yRow);
+    private void Run(in WinogradShape shape, float* x, float* u, float* y, int yRow) =>
+        Winograd<S, V>.Forward(shape, x, u, null, 1, _scratch, y, yRow);
 
     private float* Random(long count)
     {

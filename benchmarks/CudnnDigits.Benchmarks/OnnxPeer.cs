@@ -69,7 +69,8 @@ internal static class OnnxPeer
         double difference = Math.Sqrt(ours.Zip(call.Logits, (a, b) => Math.Pow(a - b, 2)).Sum() / call.Logits.Sum(b => (double)b * b));
         if (!(difference < Tolerance))
         {
-            throw new InvalidDataException($"ONNX Runtime's logits of {weights.Network.Name} differ from ours by {difference:e1} relative L2");
+            throw new InvalidDataException(
+                $"ONNX Runtime's logits of {weights.Network.Name} differ from ours by {difference:e1} relative L2");
         }
     }
 

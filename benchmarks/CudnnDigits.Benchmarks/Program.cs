@@ -7,18 +7,21 @@ using Microsoft.ML.OnnxRuntime;
 
 Option<string?> model = new("--model") { Description = "The network. Default: each in turn." };
 Option<int> batch = new("--batch") { Description = "Digits in a call.", DefaultValueFactory = _ => 64 };
-Option<int> threads = new("--threads") { Description = "Threads. Default: all cores.", DefaultValueFactory = _ => Environment.ProcessorCount };
+Option<int> threads =
+    new("--threads") { Description = "Threads. Default: all cores.", DefaultValueFactory = _ => Environment.ProcessorCount };
 Option<int> steps = new("--steps") { Description = "Calls in a repetition.", DefaultValueFactory = _ => 20 };
 Option<int> repetitions = new("--reps") { Description = "Repetitions; the best counts.", DefaultValueFactory = _ => 7 };
 model.AcceptOnlyFromAmong(DigitNetworks.Names);
 
-Command onnx = new("onnx", "Images per second of ONNX Runtime on our weights, one line of JSON for each network.") { model, batch, threads, steps, repetitions };
+Command onnx = new("onnx", "Images per second of ONNX Runtime on our weights, one line of JSON for each network.") { model, batch, threads,
+    steps, repetitions };
 onnx.SetAction(result =>
 {
     string version = OrtEnv.Instance().GetVersionString();
     foreach (NetworkSpec network in DigitNetworks.All.Where(network => (result.GetValue(model) ?? network.Name) == network.Name))
     {
-        double rate = OnnxPeer.Measure(network, result.GetValue(batch), result.GetValue(threads), result.GetValue(steps), result.GetValue(repetitions));
+        double rate = OnnxPeer.Measure(network, result.GetValue(batch), result.GetValue(threads), result.GetValue(steps),
+            result.GetValue(repetitions));
         Console.Out.WriteLine(
             $"{{\"peer\":\"ONNX Runtime {version}\",\"threads\":{result.GetValue(threads)},\"model\":\"{network.Name}\","
             + $"\"batch\":{result.GetValue(batch)},\"infer_img_s\":{rate:F0}}}");

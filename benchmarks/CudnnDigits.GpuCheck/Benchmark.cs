@@ -23,7 +23,8 @@ internal static class Benchmark
 
     /// <summary>What tells most, measured before PyTorch; and the rest after it, as long as there is time.</summary>
     private static readonly (string Precision, string Mode)[] Before = [("bf16", Graph), ("tf32", Graph)],
-        After = [("fp32", Graph), ("bf16", Eager), ("tf32", Eager), ("fp32", Eager), ("bf16", Fused), ("bf16", Hybrid), ("fp32", Deterministic)];
+        After = [("fp32", Graph), ("bf16", Eager), ("tf32", Eager), ("fp32", Eager), ("bf16", Fused), ("bf16", Hybrid),
+            ("fp32", Deterministic)];
 
     /// <summary>The better first: PyTorch's peer of each is its fastest mode in it or in one before it.</summary>
     private static readonly string[] Precisions = ["fp32", "tf32", "bf16"];
@@ -56,7 +57,8 @@ internal static class Benchmark
         }
 
         (string Model, string Precision, int Batch)[] wanted =
-            [.. from model in Models(place) from precision in Compiled from batch in Batches(place) select (model, precision, batch)]; // what tells most first
+            [.. from model in Models(place) from precision in Compiled from batch in Batches(place)
+                select (model, precision, batch)]; // what tells most first
         ToolResult?[] results = new ToolResult?[wanted.Length];
         Stopwatch clock = Stopwatch.StartNew();
         Parallel.For(0, Compilers, compiler =>
@@ -66,13 +68,16 @@ internal static class Benchmark
                 (string model, string precision, int batch) = wanted[i];
                 results[i] = place.Run(
                     $"compile-{model}-{batch}-{precision}", 120, python,
-                    [.. Peer, "--models", model, "--modes", "compiled+graph", "--precisions", precision, "--batch-sizes", $"{batch}", "--images", "1"],
+                    [.. Peer, "--models", model, "--modes", "compiled+graph", "--precisions", precision, "--batch-sizes", $"{batch}",
+                        "--images", "1"],
                     ("TORCHINDUCTOR_COMPILE_THREADS", "2"));
             }
         });
         return results.OfType<ToolResult>().FirstOrDefault(result => result.ExitCode != 0) is { } failed
-            ? new CheckResult("compile", Status.Skipped, $"PyTorch does not compile here: {(failed.TimedOut ? "out of time" : failed.LastWord)}")
-            : new CheckResult("compile", Status.Passed, $"{results.Count(result => result is not null)} of {wanted.Length} steps; what is left is compiled when it is measured");
+            ? new CheckResult("compile", Status.Skipped,
+                $"PyTorch does not compile here: {(failed.TimedOut ? "out of time" : failed.LastWord)}")
+            : new CheckResult("compile", Status.Passed,
+                $"{results.Count(result => result is not null)} of {wanted.Length} steps; what is left is compiled when it is measured");
     }
 
     public static CheckResult Run(Workplace place)
@@ -100,15 +105,26 @@ internal static class Benchmark
             }
         }
 
-        int left = Models(place).Sum(model => batches.Length * (Modes(place, model, [.. Before, .. After]).Count() + (place.Torch is null ? 0 : PeerSteps))) - ours.Count - peers.Count;
+        int left = Models(place)
+            .Sum(model => batches.Length * (Modes(place, model, [.. Before, .. After]).Count()
+            + (place.Torch is null ? 0 : PeerSteps))) - ours.Count - peers.Count;
         double[] ratios = [.. table.Select(row => (double?)row!["training_ratio"]).OfType<double>()];
-        string summary = ours.Exists(entry => entry["error"] is not null) ? (string)ours.First(entry => entry["error"] is not null)["error"]!
+        string summary = ours.Exists(entry => entry["error"] is not null)
+            ? (string)ours.First(entry => entry["error"] is not null)["error"]!
             : ratios.Length == 0 ? $"{ours.Count} configurations measured, none beside PyTorch"
-            : string.Create(CultureInfo.InvariantCulture, $"training at {ratios.Min():F2} to {ratios.Max():F2} times PyTorch's best mode of the same precision or better");
+            : string.Create(CultureInfo.InvariantCulture,
+                $"training at {ratios.Min():F2} to {ratios.Max():F2} times PyTorch's best mode of the same precision or better");
         summary += left > 0 ? $"; no time for {left} of {ours.Count + peers.Count + left} configurations" : "";
         return new CheckResult(
-            "benchmark", ours.Exists(entry => entry["error"] is not null) ? Status.Failed : left > 0 ? Status.Unfinished : Status.Passed, summary,
-            new JsonObject { ["table"] = table, ["ours"] = new JsonArray([.. ours]), ["pytorch"] = new JsonArray([.. peers]), ["pytorch_seconds_to_99_percent"] = toTarget });
+            "benchmark", ours.Exists(entry => entry["error"] is not null) ? Status.Failed : left > 0 ? Status.Unfinished : Status.Passed,
+            summary,
+            new JsonObject
+            {
+                ["table"] = table,
+                ["ours"] = new JsonArray([.. ours]),
+                ["pytorch"] = new JsonArray([.. peers]),
+                ["pytorch_seconds_to_99_percent"] = toTarget
+            });
     }
 
     private static string[] Models(Workplace place) => place.Quick ? [DigitNetworks.Default.Name] : DigitNetworks.Names;
@@ -127,7 +143,8 @@ internal static class Benchmark
         }
 
         ToolResult result = place.Run("pytorch-until", 60, python, [.. Peer, "--data", place.Data, "--until", "0.99"]);
-        return Entries(result).Where(epoch => (double)epoch["accuracy"]! >= 0.99).Select(epoch => (double?)epoch["seconds_since_process_start"]!.GetValue<double>()).FirstOrDefault();
+        return Entries(result).Where(epoch => (double)epoch["accuracy"]! >= 0.99)
+            .Select(epoch => (double?)epoch["seconds_since_process_start"]!.GetValue<double>()).FirstOrDefault();
     }
 
     private static JsonObject Row(string model, int batch, string precision, List<JsonObject> ours, List<JsonObject> peers)
@@ -138,7 +155,8 @@ internal static class Benchmark
         {
             string field = what == "training" ? "train_images_per_second" : "infer_images_per_second";
             double? graph = Of(ours, field, Graph);
-            JsonObject? fastest = peers.Where(entry => OfSize(entry) && orBetter.Contains((string?)entry["precision"])).MaxBy(entry => (double?)entry[field] ?? 0);
+            JsonObject? fastest = peers.Where(entry => OfSize(entry) && orBetter.Contains((string?)entry["precision"]))
+                .MaxBy(entry => (double?)entry[field] ?? 0);
             double? peer = (double?)fastest?[field];
             row[what] = graph;
             foreach (string other in new[] { Eager, Deterministic, Fused, Hybrid })
@@ -161,28 +179,44 @@ internal static class Benchmark
 
         bool OfSize(JsonObject entry) => (string?)entry["model"] == model && (int?)entry["batch_size"] == batch;
 
-        double? Of(List<JsonObject> entries, string field, string mode) => (double?)entries.Find(entry => Is(entry, model, batch, precision, mode))?[field];
+        double? Of(List<JsonObject> entries, string field, string mode) =>
+            (double?)entries.Find(entry => Is(entry, model, batch, precision, mode))?[field];
     }
 
     /// <summary>Those that there are for the network and the GPU, and are not what is taken anyway.</summary>
-    private static IEnumerable<(string Precision, string Mode)> Modes(Workplace place, string model, (string Precision, string Mode)[] plan) =>
-        plan.Where(entry => entry.Mode switch { Fused => model == DigitNetworks.Default.Name && place.HasWarpgroups, Hybrid => model == DigitNetworks.Default.Name, _ => true });
+    private static IEnumerable<(string Precision, string Mode)> Modes(Workplace place, string model,
+        (string Precision, string Mode)[] plan) =>
+        plan.Where(entry => entry.Mode switch
+        {
+            Fused => model == DigitNetworks.Default.Name && place.HasWarpgroups,
+            Hybrid => model == DigitNetworks.Default.Name,
+            _ => true
+        });
 
-    private static void Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan, List<JsonObject> measured)
+    private static void Ours(Workplace place, string model, int[] batches, (string Precision, string Mode)[] plan,
+        List<JsonObject> measured)
     {
         foreach ((string precision, string mode) in Modes(place, model, plan))
         {
-            foreach (int batch in batches.Where(batch => !measured.Exists(entry => Is(entry, model, batch, precision, mode))).TakeWhile(_ => place.Left > ForKernels))
+            foreach (int batch in batches.Where(batch => !measured.Exists(entry => Is(entry, model, batch, precision, mode)))
+                .TakeWhile(_ => place.Left > ForKernels))
             {
                 int images = precision == "fp32" || mode == Eager ? 16384 : 131072;
-                string[] options = mode switch { Eager => ["--no-cuda-graph"], Deterministic => ["--deterministic"], Fused or Hybrid => ["--kernels", mode], _ => [] };
+                string[] options = mode switch
+                {
+                    Eager => ["--no-cuda-graph"],
+                    Deterministic => ["--deterministic"],
+                    Fused or Hybrid => ["--kernels", mode],
+                    _ => []
+                };
                 string[] arguments =
                 [
                     "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision,
                     "--steps", $"{(place.Quick ? 1 : Math.Max(8, images / batch))}", "--augment", "standard", "--json", .. options,
                 ];
                 ToolResult result = place.Run($"bench-{model}-{batch}-{precision}-{mode}", 60, Workplace.Digits, arguments);
-                JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject() : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
+                JsonObject entry = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject()
+                    : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}: {result.LastWord}" };
                 entry["mode"] = mode;
                 entry["model"] = model;
                 entry["batch_size"] = batch;
@@ -196,7 +230,8 @@ internal static class Benchmark
     private static void Peers(Workplace place, string model, int[] batches, List<JsonObject> measured)
     {
         double seconds = 0.7 * (place.Left - ForKernels).TotalSeconds - 10; // a configuration that has begun is finished
-        if (place.Torch is not { } python || seconds < 10 || measured.Count(entry => (string?)entry["model"] == model) == batches.Length * PeerSteps)
+        if (place.Torch is not { } python || seconds < 10
+            || measured.Count(entry => (string?)entry["model"] == model) == batches.Length * PeerSteps)
         {
             return;
         }
@@ -212,10 +247,12 @@ internal static class Benchmark
         measured.AddRange(Entries(result));
     }
 
-    private static List<JsonObject> Measured(Workplace place, string who) => [.. place.Measured?[who]?.AsArray().Select(entry => entry!.DeepClone().AsObject()) ?? []];
+    private static List<JsonObject> Measured(Workplace place, string who) =>
+        [.. place.Measured?[who]?.AsArray().Select(entry => entry!.DeepClone().AsObject()) ?? []];
 
     private static bool Is(JsonObject entry, string model, int batch, string precision, string mode) =>
-        (string?)entry["model"] == model && (int?)entry["batch_size"] == batch && (string?)entry["precision"] == precision && (string?)entry["mode"] == mode;
+        (string?)entry["model"] == model && (int?)entry["batch_size"] == batch && (string?)entry["precision"] == precision
+            && (string?)entry["mode"] == mode;
 
     /// <summary>Lines of JSON; one that was cut off when time ran out is left out.</summary>
     private static IEnumerable<JsonObject> Entries(ToolResult result)

@@ -42,7 +42,8 @@ internal static partial class Checks
     public static readonly string[] Names = [First, .. Untimed, .. Alone];
 
     private static readonly string[] Precisions = ["tf32", "bf16"];
-    private static readonly string[] SameBits = ["default_stream", "other_stream", "float_pixels", "captured"]; // what pytorch_embed.py compares
+    private static readonly string[] SameBits =
+        ["default_stream", "other_stream", "float_pixels", "captured"]; // what pytorch_embed.py compares
 
     /// <summary>What a quick check trains instead.</summary>
     private static readonly string[] Once = ["--epochs", "1", "--batch-size", "20", "--seeds", "2"];
@@ -98,7 +99,8 @@ internal static partial class Checks
         details["commit"] = File.Exists(commit) ? File.ReadAllText(commit).Trim() : null;
         if (Workplace.Find("nvidia-smi") is { } smi)
         {
-            ToolResult driver = place.Run("nvidia-smi", 30, smi, ["--query-gpu=name,driver_version,memory.total,uuid", "--format=csv,noheader"]);
+            ToolResult driver = place.Run("nvidia-smi", 30, smi,
+                ["--query-gpu=name,driver_version,memory.total,uuid", "--format=csv,noheader"]);
             details["nvidia_smi"] = driver.Text.Trim();
         }
 
@@ -121,10 +123,21 @@ internal static partial class Checks
             string oldest = OwnTarget(file);
             foreach (string target in oldest.EndsWith('a') ? [oldest] : Targets.SkipWhile(target => target != oldest))
             {
-                ToolResult result = place.Run($"ptxas-{Path.GetFileNameWithoutExtension(file)}-{target}", 60, ptxas, ["-v", $"-arch={target}", file, "-o", "/dev/null"]);
-                int spills = result.Error.Concat(result.Output).SelectMany(line => SpillCount().Matches(line.Text)).Sum(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
-                string? serialized = result.Error.Concat(result.Output).FirstOrDefault(line => line.Text.Contains("serialized", StringComparison.Ordinal)).Text; // products that wait for each other
-                details.Add(new JsonObject { ["file"] = Path.GetFileName(file), ["target"] = target, ["assembles"] = result.ExitCode == 0, ["spill_bytes"] = spills, ["serialized"] = serialized });
+                ToolResult result = place.Run($"ptxas-{Path.GetFileNameWithoutExtension(file)}-{target}", 60, ptxas,
+                    ["-v", $"-arch={target}", file, "-o", "/dev/null"]);
+                int spills = result.Error.Concat(result.Output).SelectMany(line => SpillCount().Matches(line.Text))
+                    .Sum(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
+                string? serialized = result.Error.Concat(result.Output)
+                    .FirstOrDefault(line => line.Text.Contains("serialized", StringComparison.Ordinal))
+                    .Text; // products that wait for each other
+                details.Add(new JsonObject
+                {
+                    ["file"] = Path.GetFileName(file),
+                    ["target"] = target,
+                    ["assembles"] = result.ExitCode == 0,
+                    ["spill_bytes"] = spills,
+                    ["serialized"] = serialized
+                });
             }
         }
 
@@ -133,25 +146,30 @@ internal static partial class Checks
             foreach (string file in Directory.EnumerateFiles(Path.Combine(Workplace.Bundle, "ptx"), "*.ptx"))
             {
                 string name = Path.GetFileNameWithoutExtension(file), source = Path.Combine(Workplace.Bundle, "kernels", $"{name}.cu");
-                ToolResult result = place.Run($"nvcc-{name}", 90, nvcc, ["-std=c++17", $"-arch={OwnTarget(file)}", "-cubin", source, "-o", Path.Combine(place.Output, $"{name}.cubin")]);
+                ToolResult result = place.Run($"nvcc-{name}", 90, nvcc,
+                    ["-std=c++17", $"-arch={OwnTarget(file)}", "-cubin", source, "-o", Path.Combine(place.Output, $"{name}.cubin")]);
                 details.Add(new JsonObject { ["file"] = $"{name}.cu", ["target"] = "nvcc", ["assembles"] = result.ExitCode == 0 });
             }
         }
 
         int failed = details.Count(entry => !(bool)entry!["assembles"]!);
         string? slow = details.Select(entry => (string?)entry!["serialized"]).FirstOrDefault(says => says is not null);
-        return new CheckResult("ptx", failed == 0 && slow is null ? Status.Passed : Status.Failed, $"{details.Count - failed} of {details.Count} assemble{(slow is null ? "" : $"; {slow}")}", details);
+        return new CheckResult("ptx", failed == 0 && slow is null ? Status.Passed : Status.Failed,
+            $"{details.Count - failed} of {details.Count} assemble{(slow is null ? "" : $"; {slow}")}", details);
     }
 
     /// <summary>The oldest GPU that a PTX is for.</summary>
-    private static string OwnTarget(string file) => File.ReadLines(file).First(line => line.StartsWith(".target ", StringComparison.Ordinal))[".target ".Length..].Trim();
+    private static string OwnTarget(string file) =>
+        File.ReadLines(file).First(line => line.StartsWith(".target ", StringComparison.Ordinal))[".target ".Length..].Trim();
 
     /// <summary>The CUDA tests, a GPU required; those that watch the device's memory are a check of their own.</summary>
     private static CheckResult Tests(Workplace place) =>
         RunTests(place, "tests", place.Quick ? ["-class", "CudnnDigits.Cuda.Tests.OperationTests"] : ["-trait-", MemoryTests]);
 
     /// <summary>Tests that everything is given back: they look at the whole device's memory, so nothing else may run.</summary>
-    private static CheckResult Memory(Workplace place) => RunTests(place, "memory", ["-trait", MemoryTests, .. place.Quick ? ["-class", "CudnnDigits.Cuda.Tests.ClassifierTests"] : Array.Empty<string>()]);
+    private static CheckResult Memory(Workplace place) =>
+        RunTests(place, "memory",
+        ["-trait", MemoryTests, .. place.Quick ? ["-class", "CudnnDigits.Cuda.Tests.ClassifierTests"] : Array.Empty<string>()]);
 
     private static CheckResult RunTests(Workplace place, string name, string[] arguments)
     {
@@ -160,11 +178,17 @@ internal static partial class Checks
         ToolResult result = place.Run(name, 300, Path.Combine(Workplace.App, "CudnnDigits.Cuda.Tests"), arguments, environment);
         Match summary = TestSummary().Match(result.Text);
         string[] lines = [.. result.Output.Select(line => Escapes().Replace(line.Text, "").Trim())];
-        string[] failures = [.. lines.Zip(lines.Skip(1)).Where(pair => pair.First.Contains("[FAIL]", StringComparison.Ordinal)).Select(pair => $"{pair.First} {pair.Second}")]; // and why
-        JsonObject details = new() { ["summary"] = summary.Value, ["failures"] = new JsonArray([.. failures.Select(line => JsonValue.Create(line))]) };
+        string[] failures = [.. lines.Zip(lines.Skip(1)).Where(pair => pair.First.Contains("[FAIL]", StringComparison.Ordinal))
+            .Select(pair => $"{pair.First} {pair.Second}")]; // and why
+        JsonObject details = new()
+        {
+            ["summary"] = summary.Value,
+            ["failures"] = new JsonArray([.. failures.Select(line => JsonValue.Create(line))])
+        };
         return result.ExitCode == 0
             ? new CheckResult(name, Status.Passed, summary.Value, details)
-            : new CheckResult(name, Status.Failed, result.TimedOut ? "out of time" : $"{summary.Value}: {string.Join("; ", failures.Take(3))}", details);
+            : new CheckResult(name, Status.Failed, result.TimedOut ? "out of time"
+                : $"{summary.Value}: {string.Join("; ", failures.Take(3))}", details);
     }
 
     /// <summary>The C interface inside a PyTorch program: its tensors, its streams, its graph, its logits.</summary>
@@ -176,7 +200,9 @@ internal static partial class Checks
             return new CheckResult("embedding", Status.Skipped, "there is no PyTorch with CUDA on this machine");
         }
 
-        ToolResult train = place.Run("train-embedding", 120, Workplace.Digits, ["train", "--device", "cuda", "--data", SmallData(place, "embedding.csv", 180), "--model", "simple", "--epochs", "1", "--out", run, "--quiet"]);
+        ToolResult train = place.Run("train-embedding", 120, Workplace.Digits,
+            ["train", "--device", "cuda", "--data", SmallData(place, "embedding.csv", 180), "--model", "simple", "--epochs", "1", "--out",
+            run, "--quiet"]);
         if (train.ExitCode != 0)
         {
             return new CheckResult("embedding", Status.Failed, train.LastWord);
@@ -194,8 +220,11 @@ internal static partial class Checks
         string[] wrong = [.. SameBits.Where(name => !(bool)details[name]!)];
         double difference = (double)details["relative_difference_to_pytorch"]!;
         return wrong.Length == 0 && difference < 1e-5
-            ? new CheckResult("embedding", Status.Passed, string.Create(CultureInfo.InvariantCulture, $"the same bits from tensors; logits {difference:e1} from PyTorch's"), details)
-            : new CheckResult("embedding", Status.Failed, string.Create(CultureInfo.InvariantCulture, $"other bits: {string.Join(", ", wrong)}; logits {difference:e1} from PyTorch's"), details);
+            ? new CheckResult("embedding", Status.Passed,
+                string.Create(CultureInfo.InvariantCulture, $"the same bits from tensors; logits {difference:e1} from PyTorch's"), details)
+            : new CheckResult("embedding", Status.Failed,
+                string.Create(CultureInfo.InvariantCulture,
+                $"other bits: {string.Join(", ", wrong)}; logits {difference:e1} from PyTorch's"), details);
     }
 
     /// <summary>
@@ -215,9 +244,12 @@ internal static partial class Checks
         Parallel.For(0, studies.Length, i =>
         {
             string folder = Path.Combine(place.Output, $"repeat-{i}");
-            string[] options = place.Quick ? [.. studies[i].Options.Chunk(2).Where(option => !Once.Contains(option[0])).SelectMany(option => option), .. Once] : studies[i].Options;
+            string[] options = place.Quick
+                ? [.. studies[i].Options.Chunk(2).Where(option => !Once.Contains(option[0])).SelectMany(option => option), .. Once]
+                : studies[i].Options;
             ToolResult result = place.Run(
-                $"repeat-{i}", 200, Workplace.Digits, ["repeat", "--device", "cuda", "--out", folder, "--json", "--quiet", .. data, .. options]);
+                $"repeat-{i}", 200, Workplace.Digits,
+                ["repeat", "--device", "cuda", "--out", folder, "--json", "--quiet", .. data, .. options]);
             if (result.ExitCode != 0)
             {
                 failed[i] = $"{studies[i].Name}: {(result.TimedOut ? "out of time" : result.LastWord)}";
@@ -238,7 +270,9 @@ internal static partial class Checks
 
         JsonArray details = [.. found.OfType<JsonObject>()];
         string? trouble = failed.FirstOrDefault(text => text is not null);
-        string line = string.Join("; ", details.Select(run => string.Create(CultureInfo.InvariantCulture, $"{(string?)run!["name"]} {100 * (double)run["accuracy"]!:F2} %")));
+        string line = string.Join("; ",
+            details.Select(run =>
+            string.Create(CultureInfo.InvariantCulture, $"{(string?)run!["name"]} {100 * (double)run["accuracy"]!:F2} %")));
         return new CheckResult("train", trouble is null ? Status.Passed : Status.Failed, trouble ?? line, details);
     }
 
@@ -255,7 +289,8 @@ internal static partial class Checks
         {
             (int seed, string precision) = i < seeds ? (i, "bf16") : (0, "tf32"); // the last for what the libraries take
             string run = Path.Combine(place.Output, "run-soon");
-            ToolResult result = place.Run($"soon-{i}", 60, Workplace.Digits, ["train", "--device", "cuda", "--out", run, "--json", "--precision", precision, "--seed", $"{seed}", .. data, .. options]);
+            ToolResult result = place.Run($"soon-{i}", 60, Workplace.Digits,
+                ["train", "--device", "cuda", "--out", run, "--json", "--precision", precision, "--seed", $"{seed}", .. data, .. options]);
             if (result.ExitCode != 0)
             {
                 return new CheckResult("soon", Status.Failed, result.LastWord);
@@ -269,20 +304,25 @@ internal static partial class Checks
         runs.Remove(libraries);
         JsonObject median = runs.OrderBy(run => (double?)run["process_seconds_to_99"] ?? double.MaxValue).ElementAt(runs.Count / 2);
         string summary = $"{runs.Count(run => run["process_seconds_to_99"] is not null)} of {runs.Count} seeds reached 99 %"
-            + (median["process_seconds_to_99"] is { } seconds ? $", the median after {median["training_seconds_to_99"]} s of training, {seconds} s from process start" : "");
-        return new CheckResult("soon", Status.Passed, summary, new JsonObject { ["median"] = median.DeepClone(), ["libraries"] = libraries, ["runs"] = new JsonArray([.. runs]) });
+            + (median["process_seconds_to_99"] is { } seconds
+                ? $", the median after {median["training_seconds_to_99"]} s of training, {seconds} s from process start" : "");
+        return new CheckResult("soon", Status.Passed, summary,
+            new JsonObject { ["median"] = median.DeepClone(), ["libraries"] = libraries, ["runs"] = new JsonArray([.. runs]) });
     }
 
     /// <summary>What to train on: the digits that were given, else the built-in ones; a few of these for a quick check.</summary>
-    private static string[] Data(Workplace place, string name) => (place.Quick ? SmallData(place, name, 40) : place.Data) is { } path ? ["--data", path] : [];
+    private static string[] Data(Workplace place, string name) => (place.Quick ? SmallData(place, name, 40) : place.Data) is { } path
+        ? ["--data", path] : [];
 
     /// <summary>One run: accuracy after its last epoch, and seconds; those to 99 % are null where it was not reached.</summary>
     private static JsonObject Summary(ToolResult result, string history)
     {
-        double[][] epochs = [.. File.ReadLines(history).Skip(1).Select(row => row.Split(',').Select(field => double.Parse(field, CultureInfo.InvariantCulture)).ToArray())];
+        double[][] epochs = [.. File.ReadLines(history).Skip(1)
+            .Select(row => row.Split(',').Select(field => double.Parse(field, CultureInfo.InvariantCulture)).ToArray())];
         const int Accuracy = 4, Seconds = 6; // columns of history.csv
         int reached = Array.FindIndex(epochs, epoch => epoch[Accuracy] >= 0.99);
-        TimedLine shown = result.Error.FirstOrDefault(line => line.Text.StartsWith($"epoch {reached + 1}/", StringComparison.Ordinal)); // none is the 0th
+        TimedLine shown = result.Error.FirstOrDefault(line =>
+            line.Text.StartsWith($"epoch {reached + 1}/", StringComparison.Ordinal)); // none is the 0th
         return new JsonObject
         {
             ["accuracy"] = epochs[^1][Accuracy],
@@ -304,7 +344,9 @@ internal static partial class Checks
         string[] data = ["--data", SmallData(place, "sanitizer.csv", 100)];
         (string Tool, string Model, string Precision, string Kernels)[] runs =
         [
-            .. Sanitizers.SelectMany(tool => DigitNetworks.Names.Select(model => (tool, model, "tf32", "hybrid")).Append((tool, DigitNetworks.Default.Name, "bf16", "fused"))),
+            .. Sanitizers.SelectMany(tool =>
+                DigitNetworks.Names.Select(model => (tool, model, "tf32", "hybrid"))
+                .Append((tool, DigitNetworks.Default.Name, "bf16", "fused"))),
             .. Sanitizers.Where(_ => place.HasWarpgroups).Select(tool => (tool, DigitNetworks.Default.Name, "bf16", "warpgroups")),
         ];
         JsonObject[] found = new JsonObject[runs.Length];
@@ -312,9 +354,11 @@ internal static partial class Checks
         {
             (string tool, string model, string precision, string kernels) = runs[i];
             string run = Path.Combine(place.Output, $"run-{tool}-{model}-{kernels}");
-            string[] train = ["train", "--device", "cuda", .. data, "--model", model, "--precision", precision, "--epochs", "1", "--batch-size", "24", "--augment", "standard", "--kernels", kernels, "--out", run];
+            string[] train = ["train", "--device", "cuda", .. data, "--model", model, "--precision", precision, "--epochs", "1",
+                "--batch-size", "24", "--augment", "standard", "--kernels", kernels, "--out", run];
             ToolResult result = place.Run(
-                $"{tool}-{model}-{kernels}", 150, sanitizer, ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train]);
+                $"{tool}-{model}-{kernels}", 150, sanitizer,
+                ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train]);
             found[i] = new JsonObject
             {
                 ["tool"] = tool,
@@ -331,7 +375,8 @@ internal static partial class Checks
 
         JsonArray details = [.. found];
         int bad = details.Count(entry => !(bool)entry!["clean"]!);
-        return new CheckResult("sanitizer", bad == 0 ? Status.Passed : Status.Failed, $"{details.Count - bad} of {details.Count} clean", details);
+        return new CheckResult("sanitizer", bad == 0 ? Status.Passed : Status.Failed, $"{details.Count - bad} of {details.Count} clean",
+            details);
     }
 
     /// <summary>A file of built-in digits; a name for each check, because they run beside each other.</summary>
@@ -347,7 +392,8 @@ internal static partial class Checks
     private static IEnumerable<string> PythonFolders(string below)
     {
         string lib = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Workplace.Find("python3")) ?? "/", "..", "lib"));
-        return Directory.Exists(lib) ? Directory.GetDirectories(lib, "python3*").Select(python => Path.Combine(python, "site-packages", below)) : [];
+        return Directory.Exists(lib)
+            ? Directory.GetDirectories(lib, "python3*").Select(python => Path.Combine(python, "site-packages", below)) : [];
     }
 
     [GeneratedRegex(@"(\d+) bytes spill stores")]

@@ -11,24 +11,29 @@ namespace CudnnDigits.GpuCheck;
 /// </summary>
 internal static class Kernels
 {
-    private const string Time = "gpu__time_duration.sum", Bytes = "dram__bytes.sum", Busiest = "sm__throughput.avg.pct_of_peak_sustained_elapsed";
+    private const string Time = "gpu__time_duration.sum", Bytes = "dram__bytes.sum",
+    Busiest = "sm__throughput.avg.pct_of_peak_sustained_elapsed";
 
     // What the software device counts, too: docs/profiling.md, "Counts without a GPU".
     private const string Instructions = "smsp__inst_executed.sum", SharedPasses = "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum";
     private const int Batch = 1024;
 
     // How long the average multiprocessor had a block, of the whole time: the rest is launching, and waiting for the last block.
-    private const string Active = "sm__cycles_active.avg", Elapsed = "gpc__cycles_elapsed.max", Occupancy = "sm__warps_active.avg.pct_of_peak_sustained_active";
+    private const string Active = "sm__cycles_active.avg", Elapsed = "gpc__cycles_elapsed.max",
+    Occupancy = "sm__warps_active.avg.pct_of_peak_sustained_active";
 
     /// <summary>What warps wait for, in cycles for each instruction that they issue.</summary>
-    private static readonly string[] Stalls = ["long_scoreboard", "short_scoreboard", "barrier", "wait", "math_pipe_throttle", "mio_throttle", "lg_throttle", "membar", "no_instruction"];
+    private static readonly string[] Stalls =
+        ["long_scoreboard", "short_scoreboard", "barrier", "wait", "math_pipe_throttle", "mio_throttle", "lg_throttle", "membar",
+        "no_instruction"];
 
     public static CheckResult Run(Workplace place)
     {
         JsonNode? ceilings = Ceilings(place);
         if (Workplace.Find("ncu") is not { } ncu)
         {
-            return new CheckResult("kernels", Status.Skipped, "ncu is not on this machine", new JsonObject { ["ceilings"] = ceilings, ["steps"] = new JsonArray() });
+            return new CheckResult("kernels", Status.Skipped, "ncu is not on this machine",
+                new JsonObject { ["ceilings"] = ceilings, ["steps"] = new JsonArray() });
         }
 
         double? bandwidth = (double?)ceilings?["copy_gigabytes_per_second"];
@@ -40,9 +45,12 @@ internal static class Kernels
             ToolResult result = place.Run(
                 $"ncu-{model}-{precision}", 120, ncu,
                 [
-                    "--clock-control", "none", "--target-processes", "all", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base", "--log-file", csv,
-                    "--metrics", string.Join(',', [Time, Bytes, Busiest, Instructions, SharedPasses, Active, Elapsed, Occupancy, .. Stalls.Select(Stall)]),
-                    Workplace.Digits, "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision, "--augment", "standard",
+                    "--clock-control", "none", "--target-processes", "all", "--profile-from-start", "off", "--csv", "--page", "raw",
+                    "--print-units", "base", "--log-file", csv,
+                    "--metrics", string.Join(',',
+                        [Time, Bytes, Busiest, Instructions, SharedPasses, Active, Elapsed, Occupancy, .. Stalls.Select(Stall)]),
+                    Workplace.Digits, "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision,
+                    "--augment", "standard",
                     "--steps", "1", "--no-cuda-graph", "--profile",
                 ]);
             if (!File.Exists(csv))
@@ -86,11 +94,16 @@ internal static class Kernels
     public static JsonArray Table(IEnumerable<Dictionary<string, string>> launches, double? gigabytesPerSecond)
     {
         var kernels = launches.GroupBy(row => ShortName(row["Kernel Name"])).Select(group => (
-            Name: group.Key, Count: group.Count(), Nanoseconds: group.Sum(row => Number(row, Time)), Bytes: group.Sum(row => Number(row, Bytes)), Busiest: group.Average(row => Number(row, Busiest)),
+            Name: group.Key, Count: group.Count(), Nanoseconds: group.Sum(row => Number(row, Time)),
+            Bytes: group.Sum(row => Number(row, Bytes)), Busiest: group.Average(row => Number(row, Busiest)),
             Instructions: group.Average(row => Number(row, Instructions)), SharedPasses: group.Average(row => Number(row, SharedPasses)),
-            Idle: group.Average(row => Number(row, Time) / 1e3 * (1 - Number(row, Active) / Math.Max(1, Number(row, Elapsed)))), Occupancy: group.Average(row => Number(row, Occupancy)),
-            Stalls: string.Join(", ", Stalls.Select(stall => (Name: stall, Cycles: group.Average(row => Number(row, Stall(stall))))).OrderByDescending(stall => stall.Cycles).Take(3)
-                .Select(stall => string.Create(CultureInfo.InvariantCulture, $"{stall.Name.Replace('_', ' ')} {stall.Cycles:F1}"))))).ToArray();
+            Idle: group.Average(row => Number(row, Time) / 1e3 * (1 - Number(row, Active) / Math.Max(1, Number(row, Elapsed)))),
+            Occupancy: group.Average(row => Number(row, Occupancy)),
+            Stalls: string.Join(", ",
+                Stalls.Select(stall => (Name: stall, Cycles: group.Average(row => Number(row, Stall(stall)))))
+                .OrderByDescending(stall => stall.Cycles).Take(3)
+                .Select(stall => string.Create(CultureInfo.InvariantCulture, $"{stall.Name.Replace('_', ' ')} {stall.Cycles:F1}")))))
+                    .ToArray();
         double all = kernels.Sum(kernel => kernel.Nanoseconds);
         return
         [
@@ -135,7 +148,8 @@ internal static class Kernels
     }
 
     private static double Number(Dictionary<string, string> row, string column) =>
-        double.TryParse(row.GetValueOrDefault(column, "").Replace(",", "", StringComparison.Ordinal), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value : 0;
+        double.TryParse(row.GetValueOrDefault(column, "").Replace(",", "", StringComparison.Ordinal), NumberStyles.Float,
+            CultureInfo.InvariantCulture, out double value) ? value : 0;
 
     private static string[] Split(string line)
     {

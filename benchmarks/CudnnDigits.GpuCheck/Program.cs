@@ -1,17 +1,39 @@
 using System.CommandLine;
 using CudnnDigits.GpuCheck;
 
-Option<FileInfo?> data = new("--data") { Description = "Kaggle's train.csv (or .gz, .zip) to train on. Default: the built-in digits.", HelpName = "FILE" };
-Option<string> output = new("--out") { Description = "Folder of the report; one that is there already, of the same GPU and commit, is gone on with. Default: gpu-report.", HelpName = "DIR", DefaultValueFactory = _ => "gpu-report" };
-Option<string[]> only = new("--only") { Description = $"Only these checks, passed or not: {string.Join(", ", Checks.Names)}.", HelpName = "CHECK", AllowMultipleArgumentsPerToken = true };
-Option<double> minutes = new("--minutes") { Description = "Time for this run; what does not fit is left to the next with the same --out. Default: 9.", DefaultValueFactory = _ => 9 };
+Option<FileInfo?> data =
+    new("--data") { Description = "Kaggle's train.csv (or .gz, .zip) to train on. Default: the built-in digits.", HelpName = "FILE" };
+Option<string> output =
+    new("--out")
+    {
+        Description =
+    "Folder of the report; one that is there already, of the same GPU and commit, is gone on with. Default: gpu-report.",
+        HelpName = "DIR",
+        DefaultValueFactory = _ => "gpu-report"
+    };
+Option<string[]> only =
+    new("--only")
+    {
+        Description = $"Only these checks, passed or not: {string.Join(", ", Checks.Names)}.",
+        HelpName = "CHECK",
+        AllowMultipleArgumentsPerToken = true
+    };
+Option<double> minutes =
+    new("--minutes")
+    {
+        Description = "Time for this run; what does not fit is left to the next with the same --out. Default: 9.",
+        DefaultValueFactory = _ => 9
+    };
 Option<bool> quick = new("--quick") { Description = "Smallest sizes, to try the check itself." };
 only.AcceptOnlyFromAmong(Checks.Names);
 
-RootCommand root = new("Checks CudnnDigits on this machine's GPU and measures it beside PyTorch; writes gpu-report.json, gpu-report.md and logs.") { data, output, only, minutes, quick };
+RootCommand root = new(
+    "Checks CudnnDigits on this machine's GPU and measures it beside PyTorch; writes gpu-report.json, gpu-report.md and logs.") { data,
+    output, only, minutes, quick };
 root.SetAction(result =>
 {
-    Workplace place = new(Path.GetFullPath(result.GetValue(output)!), result.GetValue(data)?.FullName, TimeSpan.FromMinutes(result.GetValue(minutes)), result.GetValue(quick));
+    Workplace place = new(Path.GetFullPath(result.GetValue(output)!), result.GetValue(data)?.FullName,
+        TimeSpan.FromMinutes(result.GetValue(minutes)), result.GetValue(quick));
     if (place.Data is not null && !File.Exists(place.Data))
     {
         Console.Error.WriteLine($"gpu-check: error: {place.Data}: no such file");
@@ -34,11 +56,13 @@ root.SetAction(result =>
     }
     else
     {
-        Say($"going on with the report that is there: {string.Join(", ", earlier.Select(check => $"{check.Name} {check.Status.ToString().ToLowerInvariant()}"))}");
+        Say("going on with the report that is there: "
+            + $"{string.Join(", ", earlier.Select(check => $"{check.Name} {check.Status.ToString().ToLowerInvariant()}"))}");
         place.Measured = results.Find(check => check is { Name: "benchmark", Status: not Status.Passed })?.Details;
     }
 
-    string[] chosen = result.GetValue(only) is { Length: > 0 } names ? names : [.. Checks.Names.Except(results.Where(check => check.Status == Status.Passed).Select(check => check.Name))];
+    string[] chosen = result.GetValue(only) is { Length: > 0 } names ? names
+        : [.. Checks.Names.Except(results.Where(check => check.Status == Status.Passed).Select(check => check.Name))];
     void Run(string name)
     {
         Say($"{name} …");
@@ -48,7 +72,8 @@ root.SetAction(result =>
         {
             results.RemoveAll(one => one.Name == name);
             results.Add(check);
-            Report.Write(place, [.. results.OrderBy(one => Array.IndexOf(Checks.Names, one.Name))]); // whatever happens next, what was measured is kept
+            Report.Write(place, [
+                .. results.OrderBy(one => Array.IndexOf(Checks.Names, one.Name))]); // whatever happens next, what was measured is kept
         }
     }
 

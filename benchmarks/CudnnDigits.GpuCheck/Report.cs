@@ -9,7 +9,8 @@ namespace CudnnDigits.GpuCheck;
 /// <summary>The results as JSON for programs and as Markdown for people.</summary>
 internal static class Report
 {
-    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Indented =
+        new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>
     /// What an earlier run in the same folder left of the checks but the machine's, where it is known to have been about the same: GPU,
@@ -41,7 +42,8 @@ internal static class Report
         }
 
         CheckResult[] earlier = [.. json["checks"]!.AsArray().Select(check => new CheckResult(
-            (string)check!["name"]!, Enum.Parse<Status>((string)check["status"]!, ignoreCase: true), (string)check["summary"]!, check["details"]?.DeepClone()) { Date = (string)check["date"]! })];
+            (string)check!["name"]!, Enum.Parse<Status>((string)check["status"]!, ignoreCase: true), (string)check["summary"]!,
+            check["details"]?.DeepClone()) { Date = (string)check["date"]! })];
         return JsonNode.DeepEquals(earlier[0].Details, machine.Details) ? earlier[1..] : null; // it is the first
     }
 
@@ -70,7 +72,8 @@ internal static class Report
         text.AppendLine("| check | | | ended at |").AppendLine("|---|---|---|---|");
         foreach (CheckResult result in results)
         {
-            text.AppendLine($"| {result.Name} | {result.Status.ToString().ToLowerInvariant()} | {result.Summary.Replace('|', '/')} | {result.Date} |");
+            text.AppendLine($"| {result.Name} | {result.Status.ToString().ToLowerInvariant()} | {result.Summary.Replace('|', '/')} | "
+                + $"{result.Date} |");
         }
 
         foreach (CheckResult result in results)
@@ -86,37 +89,47 @@ internal static class Report
                     break;
                 case { Name: "soon", Details: { } soon }:
                     text.AppendLine().AppendLine("## To 99 %").AppendLine();
-                    WriteTable(text, soon["runs"]!.AsArray(), ["accuracy", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
-                    text.AppendLine().AppendLine($"Seconds before the first step, of the median run; what overlaps is counted for each: {Phases(soon["median"]!)}.");
+                    WriteTable(text, soon["runs"]!.AsArray(),
+                        ["accuracy", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
+                    text.AppendLine().AppendLine(
+                        $"Seconds before the first step, of the median run; what overlaps is counted for each: {Phases(soon["median"]!)}.");
                     text.AppendLine().AppendLine($"The same in tf32, which takes cuBLAS and cuDNN: {Phases(soon["libraries"]!)}.");
                     break;
                 case { Name: "benchmark", Details: { } benchmark }:
                     foreach (string what in new[] { "training", "inference" })
                     {
-                        text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}").AppendLine();
+                        text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}")
+                            .AppendLine();
                         WriteTable(text, benchmark["table"]!.AsArray(),
                             [
-                                "model", "batch_size", "precision", what, $"{what}_eager", $"{what}_deterministic", $"{what}_fused", $"{what}_hybrid",
-                                $"{what}_pytorch_graph", $"{what}_pytorch_compiled+graph", $"{what}_pytorch_eager", $"{what}_pytorch_best_mode", $"{what}_ratio", "step_mebibytes",
+                                "model", "batch_size", "precision", what, $"{what}_eager", $"{what}_deterministic", $"{what}_fused",
+                                $"{what}_hybrid",
+                                $"{what}_pytorch_graph", $"{what}_pytorch_compiled+graph", $"{what}_pytorch_eager",
+                                $"{what}_pytorch_best_mode", $"{what}_ratio", "step_mebibytes",
                             ]);
                     }
 
                     if (benchmark["pytorch_seconds_to_99_percent"] is { } seconds)
                     {
-                        text.AppendLine().AppendLine($"PyTorch reached 99 % of the validation digits {seconds} s after process start (improved, batch 128, tf32, captured step).");
+                        text.AppendLine().AppendLine($"PyTorch reached 99 % of the validation digits {seconds} s after process start "
+                            + "(improved, batch 128, tf32, captured step).");
                     }
 
                     break;
                 case { Name: "kernels", Details: { } kernels }:
                     if (kernels["ceilings"] is { } ceilings)
                     {
-                        text.AppendLine().AppendLine($"Ceilings: {string.Join(", ", ceilings.AsObject().Select(entry => $"{entry.Key.Replace('_', ' ')} {Format(entry.Value)}"))}.");
+                        IEnumerable<string> limits = ceilings.AsObject()
+                            .Select(entry => $"{entry.Key.Replace('_', ' ')} {Format(entry.Value)}");
+                        text.AppendLine().AppendLine($"Ceilings: {string.Join(", ", limits)}.");
                     }
 
                     foreach (JsonNode? step in kernels["steps"]!.AsArray())
                     {
                         text.AppendLine().AppendLine($"## Kernels of training and inference, each launch: {step!["name"]}").AppendLine();
-                        WriteTable(text, step["kernels"]!.AsArray(), ["kernel", "launches", "microseconds", "share", "megabytes", "floor_microseconds", "million_instructions", "million_shared_passes", "busiest", "idle_microseconds", "occupancy", "stalls"]);
+                        WriteTable(text, step["kernels"]!.AsArray(),
+                            ["kernel", "launches", "microseconds", "share", "megabytes", "floor_microseconds", "million_instructions",
+                            "million_shared_passes", "busiest", "idle_microseconds", "occupancy", "stalls"]);
                     }
 
                     break;
@@ -128,14 +141,16 @@ internal static class Report
         File.WriteAllText(Path.Combine(place.Output, "gpu-report.md"), text.ToString());
     }
 
-    private static string Phases(JsonNode run) => string.Join(", ", run["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"));
+    private static string Phases(JsonNode run) =>
+        string.Join(", ", run["start_up_seconds"]!.AsObject().Select(phase => $"{phase.Key} {Format(phase.Value)}"));
 
     private static void WriteMachine(StringBuilder text, JsonNode machine)
     {
         text.AppendLine().AppendLine("## Machine").AppendLine();
         foreach (JsonNode? gpu in machine["cuda"]!["gpus"]!.AsArray())
         {
-            text.AppendLine($"- {gpu!["name"]}, {Format((double)gpu["memory_bytes"]! / (1 << 20))} MiB, compute capability {gpu["compute_capability"]}");
+            text.AppendLine($"- {gpu!["name"]}, {Format((double)gpu["memory_bytes"]! / (1 << 20))} MiB, compute capability "
+                + $"{gpu["compute_capability"]}");
         }
 
         if (machine["nvidia_smi"] is { } smi)
@@ -165,9 +180,11 @@ internal static class Report
     private static string Format(JsonNode? value) => value switch
     {
         null => "",
-        JsonValue number when number.GetValueKind() == JsonValueKind.Number => Format(double.Parse(number.ToJsonString(), CultureInfo.InvariantCulture)),
+        JsonValue number when number.GetValueKind() == JsonValueKind.Number =>
+            Format(double.Parse(number.ToJsonString(), CultureInfo.InvariantCulture)),
         _ => value.ToString(),
     };
 
-    private static string Format(double value) => value.ToString(Math.Abs(value) >= 1000 || value == Math.Floor(value) ? "N0" : "0.####", CultureInfo.InvariantCulture);
+    private static string Format(double value) =>
+        value.ToString(Math.Abs(value) >= 1000 || value == Math.Floor(value) ? "N0" : "0.####", CultureInfo.InvariantCulture);
 }

@@ -45,7 +45,8 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
 
     /// <summary>Whether the first GPU can run what is only for compute capability 9.0.</summary>
     public bool HasWarpgroups => _hasWarpgroups ??=
-        (string?)JsonNode.Parse(Run("gpus", 30, Digits, ["info", "--json"]).Text)!["cuda"]!["gpus"]!.AsArray().FirstOrDefault()?["compute_capability"] == "9.0";
+        (string?)JsonNode.Parse(Run("gpus", 30, Digits, ["info", "--json"]).Text)!["cuda"]!["gpus"]!.AsArray()
+            .FirstOrDefault()?["compute_capability"] == "9.0";
 
     /// <summary>The python3 that has PyTorch with CUDA, or null.</summary>
     public string? Torch
@@ -57,7 +58,9 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
                 if (!_torch.Known)
                 {
                     string? python = Find("python3");
-                    _torch = (true, python is not null && Run("torch", 60, python, ["-c", "import torch; assert torch.cuda.is_available()"]).ExitCode == 0 ? python : null);
+                    _torch = (true, python is not null
+                        && Run("torch", 60, python, ["-c", "import torch; assert torch.cuda.is_available()"]).ExitCode == 0 ? python
+                        : null);
                 }
 
                 return _torch.Python;
@@ -66,7 +69,8 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
     }
 
     /// <summary>A program on PATH, in the usual places of the CUDA toolkit, or below one of these patterns; or null.</summary>
-    public static string? Find(string name, params string[] more) => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
+    public static string? Find(string name, params string[] more) =>
+        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
         .Concat(["/usr/local/cuda/bin", "/opt/cuda/bin", .. more])
         .Select(folder => Path.Combine(folder, name))
         .FirstOrDefault(File.Exists);
@@ -77,10 +81,12 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
     /// <param name="program">What to run.</param>
     /// <param name="arguments">Its arguments.</param>
     /// <param name="environment">Added to the environment.</param>
-    public ToolResult Run(string log, double most, string program, IEnumerable<string> arguments, params (string Name, string Value)[] environment)
+    public ToolResult Run(string log, double most, string program, IEnumerable<string> arguments,
+        params (string Name, string Value)[] environment)
     {
         Directory.CreateDirectory(Path.Combine(Output, "logs"));
-        ProcessStartInfo info = new(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = Output };
+        ProcessStartInfo info =
+            new(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = Output };
         foreach ((string name, string value) in environment)
         {
             info.Environment[name] = value;

@@ -20,11 +20,13 @@ public class AnyNetworkTests
     [
         new("no-convolution", Digit, [new FlattenLayer("flatten"), Linear(1, 784, 36), Relu(1), Drop(1), Linear(2, 36, 10)]),
         new("one-linear-layer", Digit, [new FlattenLayer("flatten"), Linear(1, 784, 10)]),
-        new("no-hidden-layer", Digit, [.. Convolution(1, 1, 6, kernel: 3, norm: true), new FlattenLayer("flatten"), Linear(1, 6 * 13 * 13, 10)]),
+        new("no-hidden-layer", Digit,
+            [.. Convolution(1, 1, 6, kernel: 3, norm: true), new FlattenLayer("flatten"), Linear(1, 6 * 13 * 13, 10)]),
         new("three-hidden-layers", Digit,
         [
             .. Convolution(1, 1, 5, kernel: 3, norm: true), new FlattenLayer("flatten"),
-            Linear(1, 5 * 13 * 13, 70), Relu(11), Drop(1), Linear(2, 70, 33), Relu(12), Linear(3, 33, 20), Relu(13), Drop(2), Linear(4, 20, 10),
+            Linear(1, 5 * 13 * 13, 70), Relu(11), Drop(1), Linear(2, 70, 33), Relu(12), Linear(3, 33, 20), Relu(13), Drop(2),
+            Linear(4, 20, 10),
         ]),
         new("wide-last-layer", Digit,
             [new FlattenLayer("flatten"), Linear(1, 784, 40), Relu(1), Drop(1), Linear(2, 40, 300), Relu(2), Drop(2), Linear(3, 300, 10)]),
@@ -48,7 +50,8 @@ public class AnyNetworkTests
     {
         const int Steps = 4;
         NetworkSpec network = Find(name);
-        BackendOptions options = new(Batch, 3, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true, Kernels = Gpu.Kernels(kernels) };
+        BackendOptions options =
+            new(Batch, 3, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true, Kernels = Gpu.Kernels(kernels) };
         using ITrainingBackend cuda = Gpu.Create(network, options), cpu = CpuDevice.Create(network, options, CpuDevice.VectorBits);
         NetworkWeights weights = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
         OptimizerState optimizer = new(network), ofCpu = new(network);
@@ -68,7 +71,8 @@ public class AnyNetworkTests
             {
                 double[] moved = [.. onCpu.Slice(slice).ToArray().Zip(weights.Slice(slice).ToArray(), (a, b) => (double)a - b)];
                 float[] movedOnCuda = [.. onCuda.Slice(slice).ToArray().Zip(weights.Slice(slice).ToArray(), (a, b) => a - b)];
-                Compare.Close(movedOnCuda, moved, 5e-3, $"step {step} of {slice.Name}"); // the first is little but the signs of the gradients
+                Compare.Close(movedOnCuda, moved, 5e-3,
+                    $"step {step} of {slice.Name}"); // the first is little but the signs of the gradients
             }
 
             (weights, onCuda) = (onCuda, weights);
@@ -88,13 +92,15 @@ public class AnyNetworkTests
     [MemberData(nameof(Precisions))]
     public void A_step_follows_the_reference_in_double(string name, Precision precision)
     {
-        (double logitTolerance, double gradientTolerance) = precision switch { Precision.Fp32 => (1e-5, 1e-4), Precision.Tf32 => (5e-3, 0.1), _ => (4e-2, 0.3) };
+        (double logitTolerance, double gradientTolerance) =
+            precision switch { Precision.Fp32 => (1e-5, 1e-4), Precision.Tf32 => (5e-3, 0.1), _ => (4e-2, 0.3) };
         NetworkSpec network = Find(name).WithDropout(0);
         NetworkWeights weights = Initializer.Create(network, 5);
         ReferenceNetwork reference = new(weights);
         double loss = reference.ForwardBackward(Compare.Images(Digits, Batch), Digits.Labels[..Batch].ToArray());
 
-        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(Batch, 3, AugmentationSpec.None) { Precision = precision, Deterministic = true });
+        using ITrainingBackend backend =
+            Gpu.Create(network, new BackendOptions(Batch, 3, AugmentationSpec.None) { Precision = precision, Deterministic = true });
         backend.Load(weights, new OptimizerState(network));
         backend.BeginEpoch(Digits, 0, [.. Enumerable.Range(0, Batch)], default);
         backend.RunSteps(0, [1e-3f]);
@@ -106,7 +112,8 @@ public class AnyNetworkTests
         Assert.Equal(loss, backend.ReadSums().Loss / Batch, Math.Max(logitTolerance, 1e-5) * loss);
         foreach (ParameterSlice slice in network.Parameters.Trained)
         {
-            Compare.Close(gradients.AsSpan(slice.Offset, slice.Size), reference.Gradients[slice.Name], gradientTolerance, $"gradient of {slice.Name}");
+            Compare.Close(gradients.AsSpan(slice.Offset, slice.Size), reference.Gradients[slice.Name], gradientTolerance,
+                $"gradient of {slice.Name}");
         }
     }
 
@@ -120,7 +127,12 @@ public class AnyNetworkTests
         float[] Train(bool graph)
         {
             using ITrainingBackend backend = Gpu.Create(
-                network, new BackendOptions(Batch, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true, CudaGraph = graph });
+                network, new BackendOptions(Batch, 3, AugmentationSpec.Standard)
+                {
+                    Precision = precision,
+                    Deterministic = true,
+                    CudaGraph = graph
+                });
             NetworkWeights weights = new(network);
             OptimizerState optimizer = new(network);
             backend.Load(Initializer.Create(network, 5), optimizer);
@@ -144,10 +156,13 @@ public class AnyNetworkTests
         ReadOnlySpan<byte> pixels = Digits.Pixels[..(Count * DigitDataset.PixelCount)];
         onGpu.Predict(pixels, actual);
         onCpu.Predict(pixels, expected);
-        Compare.Close(actual, Array.ConvertAll(expected, value => (double)value), precision switch { Precision.Fp32 => 1e-5, Precision.Tf32 => 5e-3, _ => 4e-2 }, "logits");
+        Compare.Close(actual, Array.ConvertAll(expected, value => (double)value),
+            precision switch { Precision.Fp32 => 1e-5, Precision.Tf32 => 5e-3, _ => 4e-2 }, "logits");
 
         nint images = caller.Upload(pixels), logits = caller.Allocate(Count * DigitDataset.Classes * sizeof(float));
-        using CudaGraph graph = CudaGraph.Capture(caller.Context.Handles, caller.Stream, () => onGpu.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
+        using CudaGraph graph =
+            CudaGraph.Capture(caller.Context.Handles, caller.Stream,
+            () => onGpu.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
         graph.Launch(caller.Stream.Value);
         Assert.Equal(actual, caller.Download(logits, actual.Length));
     }
@@ -156,7 +171,8 @@ public class AnyNetworkTests
 
     private static Layer[] Convolution(int index, int channels, int outputs, int kernel, bool norm) =>
     [
-        new Conv2dLayer($"conv{index}", channels, outputs, kernel, 0, Bias: !norm), .. norm ? [new BatchNorm2dLayer($"bn{index}", outputs)] : Array.Empty<Layer>(),
+        new Conv2dLayer($"conv{index}", channels, outputs, kernel, 0, Bias: !norm), .. norm ? [new BatchNorm2dLayer($"bn{index}", outputs)]
+            : Array.Empty<Layer>(),
         Relu(index), new MaxPool2dLayer($"pool{index}", 2),
     ];
 

@@ -26,17 +26,21 @@ public sealed class BadMachineTests : TestsWithFolder
     {
         { "libcublas.so.12 libcudnn.so.9", "", "there is no NVIDIA driver: libcuda.so.1 was not found" },
         { Device, "SOFTCUDA_DEVICES=0", "there is no NVIDIA GPU on this machine" },
-        { Device, "SOFTCUDA_FAIL=cuInit:1:803,cuInit:1:803", "the NVIDIA driver does not start: cuInit failed: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" },
+        { Device, "SOFTCUDA_FAIL=cuInit:1:803,cuInit:1:803",
+            "the NVIDIA driver does not start: cuInit failed: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" },
         { Device, "SOFTCUDA_DRIVER_VERSION=11080", "the NVIDIA driver is too old: it runs CUDA up to 11.8" },
-        { Device, "SOFTCUDA_DRIVER_VERSION=12000 SOFTCUDA_PTX_VERSION=70", "the driver (CUDA 12.0) cannot run the kernels (PTX 7.5, for sm_75 and newer); update the NVIDIA driver" },
+        { Device, "SOFTCUDA_DRIVER_VERSION=12000 SOFTCUDA_PTX_VERSION=70",
+            "the driver (CUDA 12.0) cannot run the kernels (PTX 7.5, for sm_75 and newer); update the NVIDIA driver" },
         { Device, "SOFTCUDA_COMPUTE_CAPABILITY=61", "cannot run the kernels (PTX 7.5, for sm_75 and newer)" },
         { "libcuda.so.1 libcublas.so.12", "", "cuDNN is missing: libcudnn.so.9 was not found" },
         { "libcuda.so.1 libcublas.so.12 libcudnn.so.9=libcudnn.so.8", "", "libcudnn.so.8 is of another major version" },
         { Device, "SOFTCUDA_CUDNN_VERSION=8907", "libcudnn.so.9 is cuDNN 8, and cuDNN 9 is needed" },
         { Device, "SOFTCUDA_CUDNN_CUDART=13000", "libcudnn.so.9 is built for CUDA 13, but" },
         { Device, "SOFTCUDA_FAIL=cudnnCreate:1:1002", "are of different versions" },
-        { "libcuda.so.1-cuEventSynchronize libcublas.so.12 libcudnn.so.9", "", "libcuda.so.1 has no cuEventSynchronize; update the driver" },
-        { "libcuda.so.1 libcublas.so.12 libcudnn.so.9-cudnnGetLastErrorString", "", "libcudnn.so.9 has no cudnnGetLastErrorString, and a newer cuDNN 9 is needed" },
+        { "libcuda.so.1-cuEventSynchronize libcublas.so.12 libcudnn.so.9", "",
+            "libcuda.so.1 has no cuEventSynchronize; update the driver" },
+        { "libcuda.so.1 libcublas.so.12 libcudnn.so.9-cudnnGetLastErrorString", "",
+            "libcudnn.so.9 has no cudnnGetLastErrorString, and a newer cuDNN 9 is needed" },
         { "libcuda.so.1 libcudnn.so.9", "", "cuBLAS is missing: libcublas.so.12 (the driver runs CUDA up to 12) was not found" },
     };
 
@@ -54,10 +58,12 @@ public sealed class BadMachineTests : TestsWithFolder
         CliProgram.Result auto = CliProgram.RunIn(_folder.Path, machine, Train("auto")).Succeeded();
         string device = Assert.Single(auto.Error.Split('\n'), line => line.StartsWith("device ", StringComparison.Ordinal));
         Assert.Contains("CPU, ", device, StringComparison.Ordinal);
-        Assert.Contains(says.StartsWith("there is no NVIDIA ", StringComparison.Ordinal) ? "no NVIDIA " : says, device, StringComparison.Ordinal);
+        Assert.Contains(says.StartsWith("there is no NVIDIA ", StringComparison.Ordinal) ? "no NVIDIA " : says, device,
+            StringComparison.Ordinal);
 
         CliProgram.Result info = CliProgram.RunIn(_folder.Path, machine, "info").Succeeded();
-        if (!settings.Contains("PTX", StringComparison.Ordinal) && !settings.Contains("CAPABILITY", StringComparison.Ordinal) && !settings.Contains("cudnnCreate", StringComparison.Ordinal))
+        if (!settings.Contains("PTX", StringComparison.Ordinal) && !settings.Contains("CAPABILITY", StringComparison.Ordinal)
+            && !settings.Contains("cudnnCreate", StringComparison.Ordinal))
         {
             Assert.Contains(says, info.Output, StringComparison.Ordinal); // the others show when a device is opened
         }
@@ -65,26 +71,40 @@ public sealed class BadMachineTests : TestsWithFolder
 
     [Theory]
     [InlineData("--device cuda:7", "", 2, "there is no GPU 7: this machine has 1, cuda:0")]
-    [InlineData("--device cuda --batch-size 4096 --precision fp32", "SOFTCUDA_MEMORY=440000000", 2, "MiB are free; try --batch-size 1024, or close other programs on the GPU")]
-    [InlineData("--device cuda --batch-size 64", "SOFTCUDA_MEMORY=1500000000 SOFTCUDA_MEMORY_TAKEN=1480000000", 2, "of 1,431 MiB are free; close other programs")]
+    [InlineData("--device cuda --batch-size 4096 --precision fp32", "SOFTCUDA_MEMORY=440000000", 2,
+        "MiB are free; try --batch-size 1024, or close other programs on the GPU")]
+    [InlineData("--device cuda --batch-size 64", "SOFTCUDA_MEMORY=1500000000 SOFTCUDA_MEMORY_TAKEN=1480000000", 2,
+        "of 1,431 MiB are free; close other programs")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:1:2", 2, "the GPU's memory is too small")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:2:2", 2, "the 80 digits do not fit")]
-    [InlineData("--device cuda", "SOFTCUDA_FAIL=cublasCreate_v2:1:3", 1, "the GPU failed: cublasCreate_v2 failed: CUBLAS_STATUS_ALLOC_FAILED")]
-    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamEndCapture:1:901", 1, "the GPU failed in epoch 1: cuStreamEndCapture failed: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")]
-    [InlineData("--device cuda", "SOFTCUDA_FAIL=cudnnConvolutionForward:2:5000", 1, "the GPU failed in epoch 1: cudnnConvolutionForward failed: CUDNN_STATUS_EXECUTION_FAILED")]
-    [InlineData("--device cuda --no-cuda-graph", "SOFTCUDA_FAIL=cublasGemmEx:3:13", 1, "the GPU failed in epoch 1: cublasGemmEx failed: CUBLAS_STATUS_EXECUTION_FAILED")]
-    [InlineData("--device cuda --batch-size 48", "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:5000", 1, "the GPU failed in epoch 1: conv2, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
-    [InlineData("--device cuda --batch-size 48", "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:3000,cudnnGetConvolutionForwardWorkspaceSize:2:3000", 2, "cuDNN has no algorithm for conv2, forward, in bf16")]
-    [InlineData("--device cuda", "SOFTCUDA_WORKSPACE=18446744073709551615", 1, "the GPU failed: cuDNN says that the workspace of conv2, forward, takes 18446744073709551615 bytes")]
-    [InlineData("--device cuda --model improved --precision fp32", "SOFTCUDA_WORKSPACE=18446744073709551615", 1, "the GPU failed: cuDNN says that the workspace of a batch norm takes")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cublasCreate_v2:1:3", 1,
+        "the GPU failed: cublasCreate_v2 failed: CUBLAS_STATUS_ALLOC_FAILED")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamEndCapture:1:901", 1,
+        "the GPU failed in epoch 1: cuStreamEndCapture failed: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cudnnConvolutionForward:2:5000", 1,
+        "the GPU failed in epoch 1: cudnnConvolutionForward failed: CUDNN_STATUS_EXECUTION_FAILED")]
+    [InlineData("--device cuda --no-cuda-graph", "SOFTCUDA_FAIL=cublasGemmEx:3:13", 1,
+        "the GPU failed in epoch 1: cublasGemmEx failed: CUBLAS_STATUS_EXECUTION_FAILED")]
+    [InlineData("--device cuda --batch-size 48", "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:5000", 1,
+        "the GPU failed in epoch 1: conv2, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
+    [InlineData("--device cuda --batch-size 48",
+        "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:3000,cudnnGetConvolutionForwardWorkspaceSize:2:3000", 2,
+        "cuDNN has no algorithm for conv2, forward, in bf16")]
+    [InlineData("--device cuda", "SOFTCUDA_WORKSPACE=18446744073709551615", 1,
+        "the GPU failed: cuDNN says that the workspace of conv2, forward, takes 18446744073709551615 bytes")]
+    [InlineData("--device cuda --model improved --precision fp32", "SOFTCUDA_WORKSPACE=18446744073709551615", 1,
+        "the GPU failed: cuDNN says that the workspace of a batch norm takes")]
     [InlineData("--device cuda", "SOFTCUDA_DEVICES=-1", 2, "there is no NVIDIA GPU on this machine")]
     [InlineData("--device cuda", "SOFTCUDA_DRIVER_VERSION=0", 2, "the NVIDIA driver is too old: it runs CUDA up to 0.0")]
     [InlineData("--device cuda", "SOFTCUDA_CUDNN_VERSION=0", 2, "libcudnn.so.9 is cuDNN 0, and cuDNN 9 is needed")]
     [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=-1", 1, "the GPU failed: the driver says that attribute 16 of GPU 0 is -1")]
-    [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=0", 1, "the GPU failed in epoch 1: head_training_bf16 failed: CUDA_ERROR_INVALID_VALUE")]
-    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamCreate:1:0", 1, "the GPU failed: a call succeeded that was to give a CudaStream, and gave none")]
+    [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=0", 1,
+        "the GPU failed in epoch 1: head_training_bf16 failed: CUDA_ERROR_INVALID_VALUE")]
+    [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamCreate:1:0", 1,
+        "the GPU failed: a call succeeded that was to give a CudaStream, and gave none")]
     [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU computes in fp32; leave --precision out")]
-    [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2, "the CPU computes in fp32, and there is no GPU to use: there is no NVIDIA GPU")]
+    [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2,
+        "the CPU computes in fp32, and there is no GPU to use: there is no NVIDIA GPU")]
     public void What_goes_wrong_is_said_in_one_line(string options, string settings, int exitCode, string says)
     {
         CliProgram.Result result = CliProgram.RunIn(_folder.Path, Machine(Device, settings), Train("run", options.Split(' ')));
@@ -95,12 +115,15 @@ public sealed class BadMachineTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("fused", "SOFTCUDA_SHARED_BYTES=166912", "--kernels fused: these kernels need 226 KiB of shared memory for a block, and this GPU has 163")]
-    [InlineData("warpgroups", "SOFTCUDA_COMPUTE_CAPABILITY=100", "--kernels warpgroups: these kernels multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'")]
+    [InlineData("fused", "SOFTCUDA_SHARED_BYTES=166912",
+        "--kernels fused: these kernels need 226 KiB of shared memory for a block, and this GPU has 163")]
+    [InlineData("warpgroups", "SOFTCUDA_COMPUTE_CAPABILITY=100",
+        "--kernels warpgroups: these kernels multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'")]
     public void Kernels_that_cannot_run_are_refused(string kernels, string settings, string says)
     {
         CliProgram.Result refused = CliProgram.RunIn(
-            _folder.Path, Machine(Device, settings), Train("refused", "--device", "cuda", "--precision", "bf16", "--model", "improved", "--kernels", kernels));
+            _folder.Path, Machine(Device, settings),
+            Train("refused", "--device", "cuda", "--precision", "bf16", "--model", "improved", "--kernels", kernels));
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains(says, OnlyLine(refused.Error), StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder["refused"]));
@@ -134,11 +157,13 @@ public sealed class BadMachineTests : TestsWithFolder
         string record = File.ReadAllText(_folder["run/run.json"]);
         Assert.Contains("\"cublas\": null", record, StringComparison.Ordinal);
         Assert.Contains("\"cudnn\": null", record, StringComparison.Ordinal);
-        string[] predict = ["predict", "--data", _data, "--weights", _folder["run/model.safetensors"], "--out", _folder["submission.csv"], "--device", "cuda"];
+        string[] predict = ["predict", "--data", _data, "--weights", _folder["run/model.safetensors"], "--out", _folder["submission.csv"],
+            "--device", "cuda"];
         CliProgram.RunIn(_folder.Path, machine, predict).Succeeded();
 
         string info = CliProgram.RunIn(_folder.Path, machine, "info").Output;
-        Assert.Contains("cuda backend  'improved' in bf16 alone, which needs no library but the driver; for all else cuDNN is missing", info, StringComparison.Ordinal);
+        Assert.Contains("cuda backend  'improved' in bf16 alone, which needs no library but the driver; for all else cuDNN is missing",
+            info, StringComparison.Ordinal);
 
         CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, [.. predict, "--precision", "fp32"]);
         Assert.Equal(2, refused.ExitCode);
@@ -147,8 +172,10 @@ public sealed class BadMachineTests : TestsWithFolder
 
     private string[] Train(string run, params string[] options)
     {
-        (string, string)[] defaults = [("--data", _data), ("--model", "simple"), ("--epochs", "2"), ("--batch-size", "40"), ("--out", _folder[run])];
-        return ["train", .. defaults.Where(option => !options.Contains(option.Item1)).SelectMany(option => new[] { option.Item1, option.Item2 }), .. options];
+        (string, string)[] defaults =
+            [("--data", _data), ("--model", "simple"), ("--epochs", "2"), ("--batch-size", "40"), ("--out", _folder[run])];
+        return ["train", .. defaults.Where(option => !options.Contains(option.Item1))
+            .SelectMany(option => new[] { option.Item1, option.Item2 }), .. options];
     }
 
     /// <summary>An environment in which only these libraries are to be found.</summary>
@@ -173,7 +200,8 @@ public sealed class BadMachineTests : TestsWithFolder
         return
         [
             ("CUDNN_DIGITS_CUDA_PATH", folder), ("VIRTUAL_ENV", ""), ("CONDA_PREFIX", ""), ("CUDA_PATH", ""),
-            .. settings.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(setting => (setting.Split('=')[0], setting[(setting.IndexOf('=', StringComparison.Ordinal) + 1)..])),
+            .. settings.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+                .Select(setting => (setting.Split('=')[0], setting[(setting.IndexOf('=', StringComparison.Ordinal) + 1)..])),
         ];
     }
 
@@ -187,5 +215,6 @@ public sealed class BadMachineTests : TestsWithFolder
         File.WriteAllBytes(library, bytes);
     }
 
-    private static string OnlyLine(string error) => Assert.Single(error.TrimEnd('\n').Split('\n'), line => !line.StartsWith("softcuda:", StringComparison.Ordinal));
+    private static string OnlyLine(string error) =>
+        Assert.Single(error.TrimEnd('\n').Split('\n'), line => !line.StartsWith("softcuda:", StringComparison.Ordinal));
 }

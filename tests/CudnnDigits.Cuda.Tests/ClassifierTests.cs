@@ -32,7 +32,8 @@ public sealed unsafe class ClassifierTests
             classifier.Predict(floats, fromHost, stride);
         }
 
-        nint images = caller.Upload(type == PixelType.UInt8 ? bytes : MemoryMarshal.AsBytes<float>(floats)), logits = caller.Allocate(Logits * sizeof(float));
+        nint images = caller.Upload(type == PixelType.UInt8 ? bytes : MemoryMarshal.AsBytes<float>(floats)),
+        logits = caller.Allocate(Logits * sizeof(float));
         classifier.Enqueue(new ImageBatch(images, Count, type, stride), logits, caller.Stream.Value);
         Assert.Equal(fromHost, caller.Download(logits));
     }
@@ -45,11 +46,13 @@ public sealed unsafe class ClassifierTests
     {
         using Pipeline caller = new();
         using DigitClassifier classifier = caller.Classifier(Weights("simple"));
-        byte[] packed = [.. Enumerable.Range(0, Count).SelectMany(n => Digits.Pixels.Slice(first * DigitDataset.PixelCount + n * stride, DigitDataset.PixelCount).ToArray())];
+        byte[] packed = [.. Enumerable.Range(0, Count)
+            .SelectMany(n => Digits.Pixels.Slice(first * DigitDataset.PixelCount + n * stride, DigitDataset.PixelCount).ToArray())];
         float[] expected = new float[Logits];
         classifier.Predict(packed, expected);
         nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
-        classifier.Enqueue(new ImageBatch(images + first * DigitDataset.PixelCount, Count, PixelType.UInt8, stride), logits, caller.Stream.Value);
+        classifier.Enqueue(new ImageBatch(images + first * DigitDataset.PixelCount, Count, PixelType.UInt8, stride), logits,
+            caller.Stream.Value);
         Assert.Equal(expected, caller.Download(logits));
     }
 
@@ -59,7 +62,8 @@ public sealed unsafe class ClassifierTests
     public void In_fp32_it_reads_as_the_CPU_does(string name)
     {
         using Pipeline caller = new();
-        using DigitClassifier onGpu = caller.Classifier(Weights(name), Precision.Fp32), onCpu = new(Weights(name), new ClassifierOptions { Device = "cpu" });
+        using DigitClassifier onGpu = caller.Classifier(Weights(name), Precision.Fp32),
+        onCpu = new(Weights(name), new ClassifierOptions { Device = "cpu" });
         float[] actual = new float[Logits], expected = new float[Logits];
         onGpu.Predict(Digits.Pixels, actual);
         onCpu.Predict(Digits.Pixels, expected);
@@ -77,7 +81,8 @@ public sealed unsafe class ClassifierTests
         using DigitClassifier classifier = caller.Classifier(Weights("simple"));
         float[] expected = new float[Logits];
         classifier.Predict(Digits.Pixels, expected);
-        nint images = caller.Allocate(Digits.Pixels.Length), source = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
+        nint images = caller.Allocate(Digits.Pixels.Length), source = caller.Upload(Digits.Pixels),
+        logits = caller.Allocate(Logits * sizeof(float));
         using PinnedMemory result = new(caller.Context.Handles, Logits * sizeof(float));
         new Span<float>(result.Pointer, Logits).Fill(7);
 
@@ -105,7 +110,9 @@ public sealed unsafe class ClassifierTests
         using Pipeline caller = new();
         using DigitClassifier classifier = caller.Classifier(Weights("improved"));
         nint images = caller.Upload(Digits.Pixels), logits = caller.Allocate(Logits * sizeof(float));
-        using CudaGraph graph = CudaGraph.Capture(caller.Context.Handles, caller.Stream, () => classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
+        using CudaGraph graph =
+            CudaGraph.Capture(caller.Context.Handles, caller.Stream,
+            () => classifier.Enqueue(new ImageBatch(images, Count), logits, caller.Stream.Value));
         Assert.True(graph.Nodes >= 3 * 12, $"{graph.Nodes} nodes"); // 16 + 16 + 5 images; a GPU's libraries may launch more
         foreach (ulong seed in new ulong[] { 5, 6 })
         {
@@ -128,7 +135,8 @@ public sealed unsafe class ClassifierTests
         byte[] reversed = [.. Digits.Pixels.ToArray().Chunk(DigitDataset.PixelCount).Reverse().SelectMany(image => image)];
         classifier.Predict(Digits.Pixels, expected);
         classifier.Predict(reversed, expectedReversed);
-        nint first = caller.Upload(Digits.Pixels), second = caller.Upload(reversed), ofFirst = caller.Allocate(Logits * sizeof(float)), ofSecond = caller.Allocate(Logits * sizeof(float));
+        nint first = caller.Upload(Digits.Pixels), second = caller.Upload(reversed), ofFirst = caller.Allocate(Logits * sizeof(float)),
+        ofSecond = caller.Allocate(Logits * sizeof(float));
         using PinnedMemory result = new(caller.Context.Handles, Logits * sizeof(float));
         for (int turn = 0; turn < 3; turn++)
         {
@@ -170,7 +178,8 @@ public sealed unsafe class ClassifierTests
                 stream.Download(result.Pointer, target, Logits * sizeof(float));
                 stream.Synchronize();
                 classifier.Predict(Digits.Pixels, onHost);
-                bool same = new ReadOnlySpan<float>(result.Pointer, Logits).SequenceEqual(expected) && onHost.AsSpan().SequenceEqual(expected);
+                bool same = new ReadOnlySpan<float>(result.Pointer, Logits).SequenceEqual(expected)
+                    && onHost.AsSpan().SequenceEqual(expected);
                 Interlocked.Add(ref right, same ? 1 : 0);
             }
         }))];
@@ -200,7 +209,8 @@ public sealed unsafe class ClassifierTests
             free = CudaContext.MemoryInfo().Free;
         }
 
-        static ulong Allocations() => Gpu.IsSoftware ? Calls("cuMemAlloc_v2\0"u8) + Calls("cuMemHostAlloc\0"u8) + Calls("cudnnCreateTensorDescriptor\0"u8) : 0;
+        static ulong Allocations() => Gpu.IsSoftware ? Calls("cuMemAlloc_v2\0"u8) + Calls("cuMemHostAlloc\0"u8)
+            + Calls("cudnnCreateTensorDescriptor\0"u8) : 0;
     }
 
     [Fact]
@@ -269,7 +279,8 @@ public sealed unsafe class ClassifierTests
 
         static float[] Train(nint context)
         {
-            BackendOptions options = new(8, 1, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true, CudaContext = context };
+            BackendOptions options =
+                new(8, 1, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true, CudaContext = context };
             using ITrainingBackend backend = BackendFactory.Create("cuda", DigitNetworks.Simple, options);
             NetworkWeights weights = Weights("simple");
             OptimizerState optimizer = new(weights.Network);

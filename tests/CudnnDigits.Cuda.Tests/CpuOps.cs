@@ -102,7 +102,8 @@ internal static unsafe class CpuOps
         int c = s.Channels, size = s.H * s.W * c;
         BatchNormState state = new(arena, c, s.H * s.W, n);
         float[] a = new float[n * s.OutputSize], dY = new float[y.Length], dGamma = new float[c], dBeta = new float[c];
-        float* scale = arena.Floats(c), shift = arena.Floats(c), slope = arena.Floats(c), offset = arena.Floats(c), sums = arena.Floats(n * 2 * c);
+        float* scale = arena.Floats(c), shift = arena.Floats(c), slope = arena.Floats(c), offset = arena.Floats(c),
+        sums = arena.Floats(n * 2 * c);
         new Span<float>(state.RunningVariance, c).Fill(1);
         fixed (float* input = y, g = gamma, b = beta, output = a, gradient = dA, to = dY, dg = dGamma, db = dBeta)
         {
@@ -115,17 +116,20 @@ internal static unsafe class CpuOps
             for (int i = 0; i < n; i++)
             {
                 CpuPool.Forward(s, input + i * size, scale, shift, output + i * s.OutputSize, s.OutW * c);
-                CpuPool.BackwardSums(s, input + i * size, scale, shift, state.Mean, output + i * s.OutputSize, s.OutW * c, gradient + i * s.OutputSize, 1, sums + i * 2 * c);
+                CpuPool.BackwardSums(s, input + i * size, scale, shift, state.Mean, output + i * s.OutputSize, s.OutW * c, gradient
+                    + i * s.OutputSize, 1, sums + i * 2 * c);
             }
 
             state.FinishBackward(n, sums, g, dg, db, slope, offset);
             for (int i = 0; i < n; i++)
             {
                 CpuPool.Backward(
-                    s, input + i * size, scale, shift, slope, offset, output + i * s.OutputSize, s.OutW * c, gradient + i * s.OutputSize, 1, to + i * size, s.W * c);
+                    s, input + i * size, scale, shift, slope, offset, output + i * s.OutputSize, s.OutW * c, gradient + i * s.OutputSize, 1,
+                    to + i * size, s.W * c);
             }
 
-            return new NormResult(a, dY, dGamma, dBeta, new Span<float>(state.RunningMean, c).ToArray(), new Span<float>(state.RunningVariance, c).ToArray());
+            return new NormResult(a, dY, dGamma, dBeta, new Span<float>(state.RunningMean, c).ToArray(),
+                new Span<float>(state.RunningVariance, c).ToArray());
         }
     }
 
@@ -187,7 +191,10 @@ internal static unsafe class CpuOps
 
     /// <summary>Places in the panels, in the order (k, r, s, c).</summary>
     private static IEnumerable<int> WeightIndices(ConvShape s) =>
-        from k in Enumerable.Range(0, s.K) from tap in Enumerable.Range(0, s.R * s.R) from c in Enumerable.Range(0, s.C) select CpuConv.WeightIndex(s, k, c, tap);
+        from k in Enumerable.Range(0, s.K)
+        from tap in Enumerable.Range(0, s.R * s.R)
+        from c in Enumerable.Range(0, s.C)
+        select CpuConv.WeightIndex(s, k, c, tap);
 
     private static int Index(DenseShape s, int o, int i) => (o / Tile.Columns * s.In + i) * Tile.Columns + o % Tile.Columns;
 }

@@ -77,7 +77,8 @@ internal sealed unsafe class DeviceLab : IDisposable
     }
 
     /// <summary>A step state in which sample n is row n of a dataset.</summary>
-    public DeviceTensor State(int rows, byte[]? pixels = null, byte[]? labels = null, uint epoch = 0, long adamStep = 0, float rate = 0, float smoothing = 0) => Upload<StepState>(
+    public DeviceTensor State(int rows, byte[]? pixels = null, byte[]? labels = null, uint epoch = 0, long adamStep = 0, float rate = 0,
+        float smoothing = 0) => Upload<StepState>(
     [
         new StepState
         {

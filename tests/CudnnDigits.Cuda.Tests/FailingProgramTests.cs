@@ -58,8 +58,11 @@ public sealed class FailingProgramTests : TestsWithFolder
             // Any of the five hundred calls that there are; from the hundredth on there is a folder.
             string run = $"run{i}", failure = $"*:{random.Next(1, 500)}:{(i % 3) switch { 0 => 700, 1 => 999, _ => 719 }}";
             CliProgram.Result failed = Run(failure, Train(run));
-            string[] lines = [.. failed.Error.Split('\n').Where(line => line.StartsWith("cudnn-digits:", StringComparison.Ordinal) || line.StartsWith("softcuda: leak", StringComparison.Ordinal))];
-            Assert.True(failed.ExitCode is 0 or 1 or 2 && lines.Length == (failed.ExitCode == 0 ? 0 : 1), $"{failure}: {failed.ExitCode}: {failed.Error}");
+            string[] lines = [.. failed.Error.Split('\n')
+                .Where(line => line.StartsWith("cudnn-digits:", StringComparison.Ordinal)
+                || line.StartsWith("softcuda: leak", StringComparison.Ordinal))];
+            Assert.True(failed.ExitCode is 0 or 1 or 2 && lines.Length == (failed.ExitCode == 0 ? 0 : 1),
+                $"{failure}: {failed.ExitCode}: {failed.Error}");
             Assert.DoesNotContain("in the program itself", failed.Error, StringComparison.Ordinal);
             string[] goOn = Directory.Exists(_folder[run]) ? ["train", "--resume", _folder[run], "--device", "cuda"] : Train(run);
             CliProgram.Result resumed = Run("", goOn);
@@ -70,7 +73,8 @@ public sealed class FailingProgramTests : TestsWithFolder
 
     [Theory]
     [InlineData("cudnnGetConvolutionForwardWorkspaceSize:1:5000", "conv2, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
-    [InlineData("cuMemHostAlloc:1:2", "CUDA_ERROR_OUT_OF_MEMORY (out of memory); close other programs on the GPU, or choose a smaller batch")]
+    [InlineData("cuMemHostAlloc:1:2",
+        "CUDA_ERROR_OUT_OF_MEMORY (out of memory); close other programs on the GPU, or choose a smaller batch")]
     [InlineData("cuDevicePrimaryCtxRetain:1:0", "a call succeeded that was to give a context, and gave none")]
     public void Where_auto_is_still_choosing_it_takes_the_CPU_and_says_why(string failure, string says)
     {
@@ -99,7 +103,9 @@ public sealed class FailingProgramTests : TestsWithFolder
     }
 
     private string[] Train(string run) =>
-        ["train", "--data", _data, "--device", "cuda", "--deterministic", "--precision", "fp32", "--model", "simple", "--epochs", "2", "--batch-size", "16", "--out", _folder[run], "--quiet"];
+        ["train", "--data", _data, "--device", "cuda", "--deterministic", "--precision", "fp32", "--model", "simple", "--epochs", "2",
+            "--batch-size", "16", "--out", _folder[run], "--quiet"];
 
-    private CliProgram.Result Run(string failure, params string[] arguments) => CliProgram.RunIn(_folder.Path, "SOFTCUDA_FAIL", failure, arguments);
+    private CliProgram.Result Run(string failure, params string[] arguments) =>
+        CliProgram.RunIn(_folder.Path, "SOFTCUDA_FAIL", failure, arguments);
 }

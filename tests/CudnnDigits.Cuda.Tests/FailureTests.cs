@@ -21,7 +21,8 @@ public sealed unsafe partial class FailureTests : IDisposable
     [
         new Conv2dLayer("conv1", 1, 4, 3, 1, false), new BatchNorm2dLayer("bn1", 4), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
         new Conv2dLayer("conv2", 4, 8, 3, 0, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 2), new DropoutLayer("drop1", 0.1),
-        new FlattenLayer("flatten"), new LinearLayer("fc1", 288, 16), new ReLULayer("relu3"), new DropoutLayer("drop2", 0.2), new LinearLayer("fc2", 16, 10),
+        new FlattenLayer("flatten"), new LinearLayer("fc1", 288, 16), new ReLULayer("relu3"), new DropoutLayer("drop2", 0.2),
+        new LinearLayer("fc2", 16, 10),
     ]);
 
     public FailureTests()
@@ -55,7 +56,8 @@ public sealed unsafe partial class FailureTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Work))]
-    public void A_failure_anywhere_is_said_in_one_line_leaves_nothing_behind_and_changes_nothing(string work, string network, Precision precision, string kernels, int count)
+    public void A_failure_anywhere_is_said_in_one_line_leaves_nothing_behind_and_changes_nothing(string work, string network,
+        Precision precision, string kernels, int count)
     {
         NetworkSpec spec = DigitNetworks.Find(network) ?? Small;
         Func<string, float[]?> run = device => work switch
@@ -69,16 +71,20 @@ public sealed unsafe partial class FailureTests : IDisposable
         count = (int)((count == 0 ? failures.DistinctBy(failure => failure.Call).Count() : count) * Mutations.Factor);
         for (int i = 0; i < Math.Min(count, failures.Length); i++)
         {
-            string device = i % 3 == 2 ? "auto" : "cuda", what = $"{work} {network} {precision} {kernels} on {device}, SOFTCUDA_FAIL={failures[i]}";
+            string device = i % 3 == 2 ? "auto" : "cuda",
+            what = $"{work} {network} {precision} {kernels} on {device}, SOFTCUDA_FAIL={failures[i]}";
             Plan($"{failures[i]}");
             (float[]? actual, Exception? e) = Watch(() => run(device), what);
             string alive = Read("softcuda_alive");
             Assert.True(alive.Length == 0, $"{what}: not given back: {alive.ReplaceLineEndings(", ")}after {e?.Message ?? "success"}");
             bool isOfCaller = e is CudaUnavailableException && work == "enqueue"; // who opens the device himself
             Assert.True(isOfCaller || e is null or CudaException or InputException, $"{what}: {e}");
-            Assert.True(e is null || (e.Message.Length > 0 && !e.Message.Contains('\n', StringComparison.Ordinal)), $"{what}: {e?.Message}");
-            Assert.True(failures[i].Status != OutOfMemory || e is null || e.Message.Contains("close other programs", StringComparison.Ordinal), $"{what}: {e?.Message}");
-            Assert.True(e is not null || actual is null || failures[i].MayGoUnnoticed || actual.AsSpan().SequenceEqual(expected), $"{what}: another result, and no word of it");
+            Assert.True(e is null || (e.Message.Length > 0 && !e.Message.Contains('\n', StringComparison.Ordinal)),
+                $"{what}: {e?.Message}");
+            Assert.True(failures[i].Status != OutOfMemory || e is null
+                || e.Message.Contains("close other programs", StringComparison.Ordinal), $"{what}: {e?.Message}");
+            Assert.True(e is not null || actual is null || failures[i].MayGoUnnoticed || actual.AsSpan().SequenceEqual(expected),
+                $"{what}: another result, and no word of it");
             Plan("");
             if ((spec == Small && i % 4 == 0) || i == count - 1)
             {
@@ -125,7 +131,8 @@ public sealed unsafe partial class FailureTests : IDisposable
         foreach (string[] line in called.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Split(' ')))
         {
             int last = int.Parse(line[1], CultureInfo.InvariantCulture);
-            Failure[] ofCall = [.. from n in new[] { 1, 2, (last + 1) / 2, last }.Where(n => n <= last).Distinct() from status in Statuses(line[0]) select new Failure(line[0], n, status)];
+            Failure[] ofCall = [.. from n in new[] { 1, 2, (last + 1) / 2, last }.Where(n => n <= last).Distinct()
+                from status in Statuses(line[0]) select new Failure(line[0], n, status)];
             random.Shuffle(ofCall);
             failures.AddRange(ofCall.Select((failure, round) => (round, random.Next(), failure)));
         }
@@ -146,7 +153,8 @@ public sealed unsafe partial class FailureTests : IDisposable
         return Giving().IsMatch(call) ? statuses.Append(0) : statuses;
     }
 
-    [GeneratedRegex("Create|Retain|Alloc|LoadDataEx|GetFunction|EndCapture|Instantiate|GetCount|GetVersion|GetInfo|GetAttribute|SpaceSize|WorkspaceSize|Algorithm_v7|GetProperty")]
+    [GeneratedRegex("Create|Retain|Alloc|LoadDataEx|GetFunction|EndCapture|Instantiate|GetCount|GetVersion|GetInfo|GetAttribute|"
+        + "SpaceSize|WorkspaceSize|Algorithm_v7|GetProperty")]
     private static partial Regex Giving();
 
     /// <summary>A run in a thread of its own, as one that hangs would hang the tests.</summary>
@@ -176,7 +184,8 @@ public sealed unsafe partial class FailureTests : IDisposable
     /// </summary>
     private static float[]? Train(string device, NetworkSpec network, Precision precision, string kernels)
     {
-        BackendOptions options = new(2, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true, Kernels = Gpu.Kernels(kernels) };
+        BackendOptions options =
+            new(2, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true, Kernels = Gpu.Kernels(kernels) };
         using ITrainingBackend backend = BackendFactory.Create(device, network, options, out string? whyCpu);
         Assert.Equal(backend.CudaDetails is null, whyCpu is not null);
         NetworkWeights weights = Initializer.Create(network, 0);
@@ -188,7 +197,9 @@ public sealed unsafe partial class FailureTests : IDisposable
         backend.Save(weights, optimizer);
         float[] logits = new float[3 * DigitDataset.Classes];
         backend.Predict(Digits, [3, 4, 5], logits);
-        return whyCpu is null ? [(float)sums.Loss, .. logits, .. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[0], .. optimizer.Buffers[1]] : null;
+        return whyCpu is null
+            ? [(float)sums.Loss, .. logits, .. weights.Trained, .. weights.Statistics, .. optimizer.Buffers[0], .. optimizer.Buffers[1]]
+            : null;
     }
 
     /// <summary>Logits of three images in two calls of the device; null where it was the CPU.</summary>
@@ -210,7 +221,15 @@ public sealed unsafe partial class FailureTests : IDisposable
         CudaStream stream = new(context.Handles);
         DeviceMemory images = new(context.Handles, Bytes), logits = new(context.Handles, 2 * Logits * sizeof(float));
         PinnedMemory staging = new(context.Handles, Bytes);
-        ClassifierOptions options = new() { Device = device, CudaContext = context.DangerousGetHandle(), BatchSize = Count, Precision = precision, Kernels = Gpu.Kernels(kernels) };
+        ClassifierOptions options =
+            new()
+            {
+                Device = device,
+                CudaContext = context.DangerousGetHandle(),
+                BatchSize = Count,
+                Precision = precision,
+                Kernels = Gpu.Kernels(kernels)
+            };
         using DigitClassifier classifier = new(Initializer.Create(network, 0), options);
         if (classifier.WhyCpu is not null)
         {
@@ -221,7 +240,8 @@ public sealed unsafe partial class FailureTests : IDisposable
         stream.Upload(images.Value, staging.Pointer, Bytes);
         classifier.Enqueue(new ImageBatch(images.Value, Count), logits.Value, stream.Value);
         using CudaGraph graph = CudaGraph.Capture(
-            context.Handles, stream, () => classifier.Enqueue(new ImageBatch(images.Value, Count), logits.Value + (Logits * sizeof(float)), stream.Value));
+            context.Handles, stream,
+            () => classifier.Enqueue(new ImageBatch(images.Value, Count), logits.Value + (Logits * sizeof(float)), stream.Value));
         graph.Launch(stream.Value);
         stream.Download(staging.Pointer, logits.Value, 2 * Logits * sizeof(float));
         stream.Synchronize();

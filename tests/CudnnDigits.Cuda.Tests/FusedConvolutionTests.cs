@@ -47,7 +47,8 @@ public class FusedConvolutionTests
         double[] y1 = Convolve(Widen(x), layers[0].W, n, 28, 1, 32);
         layers[0].CheckStatistics(y1);
         double[] a1 = Activate(y1, layers[0], 1);
-        float[] y2 = lab.Download(t.Y2), y3 = lab.Download(t.Y3), y4 = lab.Download(t.Y4), pooled2 = lab.Download(t.Pooled2), pooled4 = lab.Download(t.Pooled4);
+        float[] y2 = lab.Download(t.Y2), y3 = lab.Download(t.Y3), y4 = lab.Download(t.Y4), pooled2 = lab.Download(t.Pooled2),
+        pooled4 = lab.Download(t.Pooled4);
         Compare.Close(y2, Convolve(a1, layers[1].W, n, 28, 32, 32), Rounded, "y2");
         layers[1].CheckStatistics(Widen(y2));
         AssertPooled(pooled2, y2, layers[1], n, 28, rate, 0);
@@ -82,10 +83,12 @@ public class FusedConvolutionTests
         double[] dy3 = after[2].CheckGradients(Widen(y3), du3);
         after[2].CheckWeights(dy3, a2, 14, 32, 64);
         double[] du2 = Widen(lab.Download(t.Du2));
-        Compare.Close(Narrow(du2), Mask(Convolve(dy3, Turn(layers[2].W, 32, 64), n, 14, 64, 32), pooled2, layers[1], Keep(rate)), Rounded, "du2");
+        Compare.Close(Narrow(du2), Mask(Convolve(dy3, Turn(layers[2].W, 32, 64), n, 14, 64, 32), pooled2, layers[1], Keep(rate)), Rounded,
+            "du2");
         double[] dy2 = after[1].CheckGradients(Widen(y2), Unpool(du2, y2, layers[1], n, 28));
         after[1].CheckWeights(dy2, a1, 28, 32, 32);
-        double[] du1 = Mask(Convolve(dy2, Turn(layers[1].W, 32, 32), n, 28, 32, 32), Narrow(a1), layers[0] with { Scale = Ones, Shift = new float[64] }, 1);
+        double[] du1 = Mask(Convolve(dy2, Turn(layers[1].W, 32, 32), n, 28, 32, 32), Narrow(a1),
+            layers[0] with { Scale = Ones, Shift = new float[64] }, 1);
         double[] dy1 = after[0].CheckGradients(y1, du1, Rounded);
         after[0].CheckWeights(dy1, Widen(x), 28, 1, 32);
     }
@@ -104,7 +107,8 @@ public class FusedConvolutionTests
         fused.Net.Parameters.Load(session.Stream, weights, new OptimizerState(network));
         Adam.RoundWeights(session, fused.Net.Parameters);
         byte[] pixels = GeneratedDigits.Create(n, seed: 3).Pixels.ToArray();
-        DeviceTensor one = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), other = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), x = lab.Empty(n * 784);
+        DeviceTensor one = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f), other = lab.State(n + 1, pixels, epoch: 7, rate: 1e-3f),
+        x = lab.Empty(n * 784);
         FusedTensors t = fused.Net.Tensors;
         Gathering gathering = Gathering.ForTraining(AugmentationSpec.Standard with { Elastic = 3 }, Seed);
         new FusedConvolutions(session, t, Seed, n, warpgroups: false).Gather(one, gathering);
@@ -133,7 +137,8 @@ public class FusedConvolutionTests
         FusedTensors t = net.Tensors;
         Random random = new(n);
         DeviceTensor w = parameters.Operand("fc1.weight"), dw = parameters.Gradient("fc1.weight");
-        float[] x = Values(n * 3136, () => random.NextDouble() - 0.5), weights = Values(256 * 3136, () => random.NextDouble() - 0.5), dy = Values(n * 256, () => random.NextDouble() - 0.5);
+        float[] x = Values(n * 3136, () => random.NextDouble() - 0.5), weights = Values(256 * 3136, () => random.NextDouble() - 0.5),
+        dy = Values(n * 256, () => random.NextDouble() - 0.5);
         lab.Upload(x, t.Z4);
         lab.Upload(x, t.Pooled4); // its signs are the mask
         lab.Upload(weights, w);
@@ -208,7 +213,10 @@ public class FusedConvolutionTests
             for (int i = 0; i < pooled.Length; i++)
             {
                 (int row, int column, int channel) = (i / layer.Channels / half, i / layer.Channels % half, i % layer.Channels);
-                IEnumerable<float> window = new[] { (0, 0), (0, 1), (1, 0), (1, 1) }.Select(d => ((2 * row + d.Item1) * side + 2 * column + d.Item2) * layer.Channels + channel).Select(at => layer.U((float)y[at], at));
+                IEnumerable<float> window =
+                    new[] { (0, 0), (0, 1), (1, 0),
+                    (1, 1) }.Select(d => ((2 * row + d.Item1) * side + 2 * column + d.Item2) * layer.Channels + channel)
+                    .Select(at => layer.U((float)y[at], at));
                 pooled[i] = Bf16(Math.Max(window.Max(), 0));
             }
 
@@ -227,16 +235,25 @@ public class FusedConvolutionTests
         float[] fused = new float[400], reference = new float[400];
         foreach ((CudaKernels kernels, float[] logits) in new[] { (CudaKernels.Fused, fused), (CudaKernels.Layered, reference) })
         {
-            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 0, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = kernels });
+            using ITrainingBackend backend =
+                Gpu.Create(network, new BackendOptions(16, 0, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = kernels });
             backend.Load(weights, new OptimizerState(network));
             backend.Predict(digits, rows, logits);
         }
 
         Compare.Close(fused, Widen(reference), 2e-2, "logits");
-        using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cuda", BatchSize = 16, Precision = Precision.Bf16, Kernels = CudaKernels.Fused });
+        using DigitClassifier classifier =
+            new(weights, new ClassifierOptions
+            {
+                Device = "cuda",
+                BatchSize = 16,
+                Precision = Precision.Bf16,
+                Kernels = CudaKernels.Fused
+            });
         float[] classified = new float[400];
         classifier.Predict(digits.Pixels, classified);
-        Compare.Close(classified, Widen(fused), Gpu.IsSoftware ? 0 : 1e-3, "logits of the classifier"); // cuBLAS may sum otherwise for other sizes of step
+        Compare.Close(classified, Widen(fused), Gpu.IsSoftware ? 0 : 1e-3,
+            "logits of the classifier"); // cuBLAS may sum otherwise for other sizes of step
     }
 
     /// <summary>What dropout has taken away is marked by a NaN: it must not be taken for one that the arithmetic has made.</summary>
@@ -256,7 +273,12 @@ public class FusedConvolutionTests
         NetworkSpec network = DigitNetworks.Improved;
         NetworkWeights weights = Start(network);
         weights[parameter].Fill(float.NaN);
-        using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = Gpu.Kernels(kernels) });
+        using ITrainingBackend backend =
+            Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None)
+            {
+                Precision = Precision.Bf16,
+                Kernels = Gpu.Kernels(kernels)
+            });
         backend.Load(weights, new OptimizerState(network));
         backend.BeginEpoch(GeneratedDigits.Create(8, seed: 11), 0, [.. Enumerable.Range(0, 8)], default);
         backend.RunSteps(0, [1e-3f]);
@@ -279,7 +301,14 @@ public class FusedConvolutionTests
             NetworkSpec network = DigitNetworks.Improved;
             NetworkWeights weights = Start(network);
             OptimizerState optimizer = new(network);
-            using ITrainingBackend backend = Gpu.Create(network, new BackendOptions(16, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, CudaGraph = graph, Overlap = overlap, Kernels = Gpu.Kernels(kernels) });
+            using ITrainingBackend backend =
+                Gpu.Create(network, new BackendOptions(16, 3, AugmentationSpec.Standard)
+                {
+                    Precision = Precision.Bf16,
+                    CudaGraph = graph,
+                    Overlap = overlap,
+                    Kernels = Gpu.Kernels(kernels)
+                });
             backend.Load(weights, optimizer);
             backend.BeginEpoch(digits, 0, [.. Enumerable.Range(0, 36)], default); // the last step has four
             backend.RunSteps(0, [1e-3f, 1e-3f, 1e-3f]);
@@ -311,7 +340,12 @@ public class FusedConvolutionTests
         Assert.Equal(expected.Trained, actual.Trained);
         Assert.Equal(expected.Statistics, actual.Statistics);
 
-        ITrainingBackend Create() => Gpu.Create(network, new BackendOptions(4, 3, AugmentationSpec.Standard) { Precision = Precision.Bf16, Kernels = CudaKernels.Fused });
+        ITrainingBackend Create() =>
+            Gpu.Create(network, new BackendOptions(4, 3, AugmentationSpec.Standard)
+            {
+                Precision = Precision.Bf16,
+                Kernels = CudaKernels.Fused
+            });
 
         void Step(ITrainingBackend on, int epoch)
         {
@@ -326,7 +360,9 @@ public class FusedConvolutionTests
     public void What_they_cannot_run_is_said(string model, Precision precision, string expected)
     {
         Gpu.Require();
-        InputException e = Assert.Throws<InputException>(() => Gpu.Create(DigitNetworks.Find(model)!, new BackendOptions(4, 0, AugmentationSpec.None) { Precision = precision, Kernels = CudaKernels.Fused }));
+        InputException e = Assert.Throws<InputException>(() =>
+            Gpu.Create(DigitNetworks.Find(model)!,
+            new BackendOptions(4, 0, AugmentationSpec.None) { Precision = precision, Kernels = CudaKernels.Fused }));
         Assert.Contains(expected, e.Message, StringComparison.Ordinal);
     }
 

@@ -34,14 +34,16 @@ internal static class Gpu
     {
         string? why = Info.Value.WhyNot;
         Assert.True(why is null || Environment.GetEnvironmentVariable("CUDNN_DIGITS_REQUIRE_GPU") != "1", $"a GPU is required: {why}");
-        Assert.SkipUnless(why is null, "no CUDA device; the software one, which README says how to build, stands in for it: CUDNN_DIGITS_CUDA_PATH=$PWD/build/softcuda");
+        Assert.SkipUnless(why is null, "no CUDA device; the software one, which README says how to build, stands in for it: "
+            + "CUDNN_DIGITS_CUDA_PATH=$PWD/build/softcuda");
     }
 
     /// <summary>Skips the test where there is no device, or none for these kernels.</summary>
     public static void RequireFor(string kernels)
     {
         Require();
-        Assert.SkipUnless(kernels != nameof(CudaKernels.Warpgroups) || Info.Value.Gpus[0].ComputeCapability == new Version(9, 0), "only GPUs of compute capability 9.0 multiply by warpgroups");
+        Assert.SkipUnless(kernels != nameof(CudaKernels.Warpgroups) || Info.Value.Gpus[0].ComputeCapability == new Version(9, 0),
+            "only GPUs of compute capability 9.0 multiply by warpgroups");
     }
 
     /// <summary>Kernels by name: public tests cannot have an internal type as their parameter.</summary>

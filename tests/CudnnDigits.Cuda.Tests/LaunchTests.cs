@@ -7,7 +7,8 @@ namespace CudnnDigits.Cuda.Tests;
 /// <summary>How a step gets to the device: how many launches, and that what they take has the shape that kernels expect.</summary>
 public class LaunchTests
 {
-    private static BackendOptions Options(int batch, Precision precision) => new(batch, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true };
+    private static BackendOptions Options(int batch, Precision precision) =>
+        new(batch, 3, AugmentationSpec.Standard) { Precision = precision, Deterministic = true };
 
     [Fact]
     public unsafe void Within_an_epoch_there_is_nothing_but_graph_launches()
@@ -50,7 +51,8 @@ public class LaunchTests
         using CudaStream caller = new(session.Context.Handles);
         using CudaEvent done = new(session.Context.Handles);
         using DeviceMemory state = new(session.Context.Handles, sizeof(StepState));
-        session.Kernels.Launch(onOurStream ? session.Stream.Value : caller.Value, "begin_image_step", (1, 1), new BeginImageStep { State = state.Value });
+        session.Kernels.Launch(onOurStream ? session.Stream.Value : caller.Value, "begin_image_step", (1, 1),
+            new BeginImageStep { State = state.Value });
         if (!onOurStream)
         {
             done.Record(caller.Value);
@@ -77,14 +79,17 @@ public class LaunchTests
         using CudaContext.Scope scope = session.Context.Enter();
         DeviceArena arena = new();
         NetworkSpec network = DigitNetworks.Improved;
-        CudaNetwork net = NetworkKind.Choose(session.Context.Gpu, session.Precision, network, Gpu.Kernels(kernels)).Make(session, arena, network, 4, training: true);
-        using CudaStep step = session.Context.Handles.Make(handles => new CudaStep(session, handles, net, Options(4, Precision.Bf16), 4, 1 << 30));
+        CudaNetwork net = NetworkKind.Choose(session.Context.Gpu, session.Precision, network, Gpu.Kernels(kernels))
+            .Make(session, arena, network, 4, training: true);
+        using CudaStep step =
+            session.Context.Handles.Make(handles => new CudaStep(session, handles, net, Options(4, Precision.Bf16), 4, 1 << 30));
         DeviceTensor workspace = arena.Reserve(Math.Max(step.Layers.WorkspaceBytes, 1), DeviceType.U8);
         session.ReserveBlasWorkspaces(arena, ofBranches: true);
         arena.Allocate(session.Context.Handles);
         step.SetWorkspace(workspace);
         session.UseBlasWorkspaces();
-        using CudaGraph train = CudaGraph.Capture(session.Context.Handles, session.Stream, step.EnqueueTraining), predict = CudaGraph.Capture(session.Context.Handles, session.Stream, step.EnqueuePrediction);
+        using CudaGraph train = CudaGraph.Capture(session.Context.Handles, session.Stream, step.EnqueueTraining),
+        predict = CudaGraph.Capture(session.Context.Handles, session.Stream, step.EnqueuePrediction);
         Assert.Equal((training, prediction), (train.Nodes, predict.Nodes));
     }
 }

@@ -54,7 +54,8 @@ public sealed class LibrarySearchTests : TestsWithFolder
         _folder.Make("bin");
         File.CreateSymbolicLink(_folder["bin/python3"], _folder["python/bin/python3.12"]);
         AssertFound(
-            $"{site}/cu13/lib/libcublas.so.13", $"{site}/cudnn/lib/libcudnn.so.9", own: "", ("PATH", $"{_folder["bin"]}:{Environment.GetEnvironmentVariable("PATH")}"),
+            $"{site}/cu13/lib/libcublas.so.13", $"{site}/cudnn/lib/libcudnn.so.9", own: "",
+            ("PATH", $"{_folder["bin"]}:{Environment.GetEnvironmentVariable("PATH")}"),
             ("SOFTCUDA_DRIVER_VERSION", "13000"), ("SOFTCUDA_CUDNN_CUDART", "13000"));
     }
 
@@ -63,7 +64,8 @@ public sealed class LibrarySearchTests : TestsWithFolder
     {
         Put("conda/lib", "libcublas.so.12", "libcudnn.so.9");
         Put("toolkit/lib64", "libcublas.so.12", "libcudnn.so.9");
-        AssertFound("conda/lib/libcublas.so.12", "conda/lib/libcudnn.so.9", own: "", ("CONDA_PREFIX", _folder["conda"]), ("CUDA_PATH", _folder["toolkit"]));
+        AssertFound("conda/lib/libcublas.so.12", "conda/lib/libcudnn.so.9", own: "", ("CONDA_PREFIX", _folder["conda"]),
+            ("CUDA_PATH", _folder["toolkit"]));
         AssertFound("toolkit/lib64/libcublas.so.12", "toolkit/lib64/libcudnn.so.9", own: "", ("CUDA_PATH", _folder["toolkit"]));
     }
 
@@ -74,7 +76,8 @@ public sealed class LibrarySearchTests : TestsWithFolder
     public void Of_both_CUDA_versions_the_one_that_driver_and_cuDNN_agree_on(string driver, string cudnnBuiltFor, string blas)
     {
         Put("both", "libcublas.so.12", "libcublas.so.12=libcublas.so.13", "libcudnn.so.9");
-        AssertFound($"both/{blas}", "both/libcudnn.so.9", own: "both", ("SOFTCUDA_DRIVER_VERSION", driver), ("SOFTCUDA_CUDNN_CUDART", cudnnBuiltFor));
+        AssertFound($"both/{blas}", "both/libcudnn.so.9", own: "both", ("SOFTCUDA_DRIVER_VERSION", driver),
+            ("SOFTCUDA_CUDNN_CUDART", cudnnBuiltFor));
     }
 
     [Fact]
@@ -93,7 +96,8 @@ public sealed class LibrarySearchTests : TestsWithFolder
         Put("damaged", "libcublas.so.12");
         _folder.Write("damaged/libcudnn.so.9", "no library");
         Put("conda/lib", "libcublas.so.12", "libcudnn.so.9");
-        AssertFound("conda/lib/libcublas.so.12", "conda/lib/libcudnn.so.9", own: "", ("CUDA_PATH", ""), ("CONDA_PREFIX", _folder["conda"]), ("VIRTUAL_ENV", ""));
+        AssertFound("conda/lib/libcublas.so.12", "conda/lib/libcudnn.so.9", own: "", ("CUDA_PATH", ""), ("CONDA_PREFIX", _folder["conda"]),
+            ("VIRTUAL_ENV", ""));
         string info = Info("damaged", []).Output;
         Assert.Contains("damaged/libcudnn.so.9: ", info, StringComparison.Ordinal);
         Assert.Contains("cuDNN is missing", info, StringComparison.Ordinal);
@@ -105,7 +109,8 @@ public sealed class LibrarySearchTests : TestsWithFolder
         using JsonDocument json = JsonDocument.Parse(result.Output);
         JsonElement cuda = json.RootElement.GetProperty("cuda");
         Assert.Equal(JsonValueKind.Null, cuda.GetProperty("why_not").ValueKind);
-        Dictionary<string, string> paths = cuda.GetProperty("libraries").EnumerateArray().ToDictionary(library => library.GetProperty("name").GetString()!, library => library.GetProperty("path").GetString()!);
+        Dictionary<string, string> paths = cuda.GetProperty("libraries").EnumerateArray()
+            .ToDictionary(library => library.GetProperty("name").GetString()!, library => library.GetProperty("path").GetString()!);
         Assert.Equal(_folder[blas], paths["cublas"]);
         Assert.Equal(_folder[dnn], paths["cudnn"]);
     }
@@ -114,7 +119,9 @@ public sealed class LibrarySearchTests : TestsWithFolder
         _folder.Path,
         [
             ("VIRTUAL_ENV", ""), ("CONDA_PREFIX", ""), ("CUDA_PATH", ""),
-            ("CUDNN_DIGITS_CUDA_PATH", string.Join(':', own.Split(' ', StringSplitOptions.RemoveEmptyEntries).Prepend("driver").Select(name => _folder[name]))), .. environment,
+            ("CUDNN_DIGITS_CUDA_PATH",
+                string.Join(':', own.Split(' ', StringSplitOptions.RemoveEmptyEntries).Prepend("driver").Select(name => _folder[name]))),
+                .. environment,
         ],
         ["info", .. options]);
 

@@ -19,14 +19,16 @@ public partial class OperationTests
     {
         const int N = 13;
         DenseShape shape = new(320, 48);
-        float[] x = Values(precision, 1, N * shape.In), w = Values(precision, 2, shape.WeightSize), dy = Values(precision, 3, N * shape.Out);
+        float[] x = Values(precision, 1, N * shape.In), w = Values(precision, 2, shape.WeightSize),
+        dy = Values(precision, 3, N * shape.Out);
         Dense dense = new(lab.Session, N, new LinearLayer("fc", shape.In, shape.Out));
         DeviceArena arena = new();
         lab.Session.ReserveBlasWorkspaces(arena, ofBranches: false);
         arena.Allocate(lab.Session.Context.Handles);
         lab.Session.UseBlasWorkspaces();
         DeviceTensor dX = lab.Upload(x), dW = lab.Upload(w), dDY = lab.Upload(dy);
-        DeviceTensor y = lab.Empty(dy.Length), logits = lab.Empty(dy.Length, DeviceType.F32), dx = lab.Empty(x.Length), dw = lab.Empty(w.Length, DeviceType.F32);
+        DeviceTensor y = lab.Empty(dy.Length), logits = lab.Empty(dy.Length, DeviceType.F32), dx = lab.Empty(x.Length),
+        dw = lab.Empty(w.Length, DeviceType.F32);
         dense.Forward(dX, dW, y);
         dense.Forward(dX, dW, logits);
         dense.BackwardWeights(dX, dDY, dw);
@@ -54,7 +56,9 @@ public partial class OperationTests
         float[] expected = CpuOps.Dropout(n, size, biased, Seed, Rate, layer: 2, epoch: 5);
         float keep = (float)(1 / (1 - Rate));
         float[] expectedDY = [.. dz.Select((value, i) => expected[i] > 0 ? value * keep : 0)];
-        float[] expectedDBias = [.. Enumerable.Range(0, channels).Select(c => (float)Enumerable.Range(0, n * pixels).Sum(row => (double)expectedDY[row * channels + c]))];
+        float[] expectedDBias =
+            [.. Enumerable.Range(0, channels)
+            .Select(c => (float)Enumerable.Range(0, n * pixels).Sum(row => (double)expectedDY[row * channels + c]))];
 
         Activation activation = new(lab.Session, n, new Shape(channels, pixels, 1), Dropout.Of(new DropoutLayer("drop", Rate), 2, Seed));
         DeviceTensor z = lab.Empty(y.Length), gradient = lab.Upload(dz), dBias = lab.Empty(channels, DeviceType.F32);
@@ -100,7 +104,8 @@ public partial class OperationTests
         new GatherAugment(lab.Session, N).Training(state, x, Gathering.ForTraining(augmentation, Seed));
         Close(precision, expected, lab.Download(x), "x");
         StepState after = lab.Download<StepState>(state);
-        Assert.Equal((0u, (uint)N, 1u, 0L, (long)N, 0u), (after.First, after.Next, after.Step, after.AdamStep, after.Samples, after.Arrived));
+        Assert.Equal((0u, (uint)N, 1u, 0L, (long)N, 0u),
+            (after.First, after.Next, after.Step, after.AdamStep, after.Samples, after.Arrived));
     });
 
     [Theory]
@@ -116,8 +121,10 @@ public partial class OperationTests
         NetworkSpec network = new(
             "narrow", new Shape(1, 28, 28),
             [
-                new Conv2dLayer("conv1", 1, 2, 3, 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2), new FlattenLayer("flatten"),
-                new LinearLayer("fc1", 2 * 13 * 13, features), new ReLULayer("relu2"), new DropoutLayer("drop1", Rate), new LinearLayer("fc2", features, Classes),
+                new Conv2dLayer("conv1", 1, 2, 3, 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
+                new FlattenLayer("flatten"),
+                new LinearLayer("fc1", 2 * 13 * 13, features), new ReLULayer("relu2"), new DropoutLayer("drop1", Rate),
+                new LinearLayer("fc2", features, Classes),
             ]);
         DeviceArena arena = new();
         LayeredNetwork net = new(lab.Session, arena, network, n, training: true, ownKernels: false);
@@ -126,7 +133,8 @@ public partial class OperationTests
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
         DeviceParameters parameters = net.Parameters;
         NetworkWeights weights = Initializer.Create(network, 1);
-        float[] hiddenBias = Values(Precision.Fp32, 3, features), w = [.. Values(precision, 4, Classes * features).Select(value => value / 8)], bias = Values(Precision.Fp32, 5, Classes);
+        float[] hiddenBias = Values(Precision.Fp32, 3, features),
+        w = [.. Values(precision, 4, Classes * features).Select(value => value / 8)], bias = Values(Precision.Fp32, 5, Classes);
         hiddenBias.CopyTo(weights["fc1.bias"]);
         w.CopyTo(weights["fc2.weight"]);
         bias.CopyTo(weights["fc2.bias"]);
@@ -136,7 +144,8 @@ public partial class OperationTests
 
         float[] y = Values(precision, 6, n * features);
         byte[] labels = [.. Enumerable.Range(0, n).Select(i => (byte)(i * 7 % Classes))];
-        float[] biased = [.. y.Select((value, i) => value + hiddenBias[i % features])], z = CpuOps.Dropout(n, features, biased, Seed, Rate, layer: 0, epoch: 5);
+        float[] biased = [.. y.Select((value, i) => value + hiddenBias[i % features])],
+        z = CpuOps.Dropout(n, features, biased, Seed, Rate, layer: 0, epoch: 5);
         double[] dLogits = new double[n * Classes];
         float[] logits = new float[n * Classes], one = new float[Classes];
         double loss = 0;
@@ -145,16 +154,21 @@ public partial class OperationTests
         {
             for (int c = 0; c < Classes; c++)
             {
-                logits[i * Classes + c] = (float)(bias[c] + Enumerable.Range(0, features).Sum(k => (double)z[i * features + k] * w[c * features + k]));
+                logits[i * Classes + c] =
+                    (float)(bias[c] + Enumerable.Range(0, features).Sum(k => (double)z[i * features + k] * w[c * features + k]));
             }
 
-            (double of, bool hit) = CudnnDigits.Cpu.SoftmaxCrossEntropy.Backward(logits.AsSpan(i * Classes, Classes), labels[i], (float)smoothing, 1.0 / n, one);
+            (double of, bool hit) =
+                CudnnDigits.Cpu.SoftmaxCrossEntropy.Backward(logits.AsSpan(i * Classes, Classes), labels[i], (float)smoothing, 1.0 / n,
+                one);
             (loss, correct) = (loss + of, correct + (hit ? 1 : 0));
             Array.ConvertAll(one, value => (double)value).CopyTo(dLogits, i * Classes);
         }
 
         float keep = (float)(1 / (1 - Rate));
-        float[] dy = [.. z.Select((value, i) => value > 0 ? keep * (float)Enumerable.Range(0, Classes).Sum(c => dLogits[i / features * Classes + c] * w[c * features + i % features]) : 0)];
+        float[] dy = [.. z.Select((value, i) => value > 0
+            ? keep * (float)Enumerable.Range(0, Classes).Sum(c => dLogits[i / features * Classes + c] * w[c * features + i % features])
+            : 0)];
 
         float[] inParts = [.. Values(Precision.Fp32, 7, (parts - 1) * y.Length), .. y];
         for (int i = 0; i < (parts - 1) * y.Length; i++)
@@ -171,7 +185,8 @@ public partial class OperationTests
         Close(precision, dy, lab.Download(tensors.DY), "dY");
         Close(precision, Sums(features, (i, k) => dy[i * features + k]), lab.Download(parameters.Gradient("fc1.bias")), "d hidden bias");
         Close(precision, Sums(Classes, (i, c) => dLogits[i * Classes + c]), lab.Download(parameters.Gradient("fc2.bias")), "d bias");
-        Close(precision, Sums(Classes * features, (i, at) => dLogits[i * Classes + at / features] * z[i * features + at % features]), lab.Download(parameters.Gradient("fc2.weight")), "dW");
+        Close(precision, Sums(Classes * features, (i, at) => dLogits[i * Classes + at / features] * z[i * features + at % features]),
+            lab.Download(parameters.Gradient("fc2.weight")), "dW");
         Assert.All(lab.Download(tensors.Gradients)[features..((features + 63) / 64 * 64)], padding => Assert.Equal(0, padding));
         StepState sums = lab.Download<StepState>(state);
         Assert.Equal(loss, sums.Loss, loss * 1e-6);
@@ -181,7 +196,8 @@ public partial class OperationTests
         float[] whole = Array.ConvertAll(biased, value => Math.Max(value, 0)), predicted = new float[n * Classes];
         for (int i = 0; i < (n - 1) * Classes; i++)
         {
-            predicted[i] = (float)(bias[i % Classes] + Enumerable.Range(0, features).Sum(k => (double)whole[i / Classes * features + k] * w[i % Classes * features + k]));
+            predicted[i] = (float)(bias[i % Classes]
+                + Enumerable.Range(0, features).Sum(k => (double)whole[i / Classes * features + k] * w[i % Classes * features + k]));
         }
 
         DeviceTensor to = lab.Upload(new float[n * Classes], DeviceType.F32);
@@ -191,7 +207,8 @@ public partial class OperationTests
             Close(precision, predicted, lab.Download(to), "predictions");
         }
 
-        float[] Sums(int count, Func<int, int, double> value) => [.. Enumerable.Range(0, count).Select(at => (float)Enumerable.Range(0, n).Sum(i => value(i, at)))];
+        float[] Sums(int count, Func<int, int, double> value) =>
+            [.. Enumerable.Range(0, count).Select(at => (float)Enumerable.Range(0, n).Sum(i => value(i, at)))];
     });
 
     /// <summary>The end of a network without a hidden layer that the other kernel takes, against its definition in double.</summary>
@@ -255,13 +272,24 @@ public partial class OperationTests
     {
         const int Count = 1000;
         const float Rate = 3e-3f;
-        float[] w = Values(Precision.Fp32, 1, Count), dw = Values(Precision.Fp32, 2, Count), m = Values(Precision.Fp32, 3, Count), v = Array.ConvertAll(Values(Precision.Fp32, 4, Count), Math.Abs);
-        DeviceTensor state = lab.State(1, new byte[DigitDataset.PixelCount], adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w), dM = lab.Upload(m), dV = lab.Upload(v);
+        float[] w = Values(Precision.Fp32, 1, Count), dw = Values(Precision.Fp32, 2, Count), m = Values(Precision.Fp32, 3, Count),
+        v = Array.ConvertAll(Values(Precision.Fp32, 4, Count), Math.Abs);
+        DeviceTensor state = lab.State(1, new byte[DigitDataset.PixelCount], adamStep: stepsBefore, rate: Rate), dW = lab.Upload(w),
+        dM = lab.Upload(m), dV = lab.Upload(v);
         OptimizerSpec spec = new() { WeightDecay = weightDecay, Beta1 = beta1, Beta2 = 0.99, Epsilon = 1e-6 };
         Adam adam = new(lab.Session, spec);
-        new GatherAugment(lab.Session, 1).Training(state, lab.Empty(DigitDataset.PixelCount), Gathering.ForTraining(AugmentationSpec.None, Seed));
+        new GatherAugment(lab.Session, 1)
+            .Training(state, lab.Empty(DigitDataset.PixelCount), Gathering.ForTraining(AugmentationSpec.None, Seed));
         adam.BeginStep(state);
-        adam.Update(new AdamUpdate { State = state.Address, W = dW.Address, DW = lab.Upload(dw).Address, M = dM.Address, V = dV.Address, Count = Count });
+        adam.Update(new AdamUpdate
+        {
+            State = state.Address,
+            W = dW.Address,
+            DW = lab.Upload(dw).Address,
+            M = dM.Address,
+            V = dV.Address,
+            Count = Count
+        });
         float[] before = [.. w];
         fixed (float* cw = w, cdw = dw, cm = m, cv = v)
         {
@@ -296,7 +324,8 @@ public partial class OperationTests
         uint[] words = new uint[count];
         new Philox(Seed).Fill(words, stream, 0, 99);
         float[] values = Array.ConvertAll(words, word => 2 * Philox.ToUniform(word) - 1);
-        return precision == Precision.Bf16 ? Array.ConvertAll(values, value => BitConverter.UInt32BitsToSingle((uint)DeviceLab.Round(value) << 16)) : values;
+        return precision == Precision.Bf16
+            ? Array.ConvertAll(values, value => BitConverter.UInt32BitsToSingle((uint)DeviceLab.Round(value) << 16)) : values;
     }
 
     /// <summary>Normalised mean squared error, Σ (a − b)² / Σ a².</summary>
@@ -311,7 +340,8 @@ public partial class OperationTests
             norm += Math.Pow(expected[i], 2);
         }
 
-        Assert.True(norm > 0 && error / norm <= tolerance, $"{what}: normalised mean squared error {error / norm:E2}, tolerated {tolerance:E0}");
+        Assert.True(norm > 0 && error / norm <= tolerance,
+            $"{what}: normalised mean squared error {error / norm:E2}, tolerated {tolerance:E0}");
     }
 
     private static float[] Difference(float[] a, float[] b) => [.. a.Zip(b, (x, y) => x - y)];
@@ -322,11 +352,15 @@ public partial class OperationTests
         {
             if (augmentation.IsEnabled)
             {
-                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image, augmentation.Draw(new Philox(Seed), (uint)sample, epoch), augmentation.DrawElastic(new Philox(Seed), (uint)sample, epoch, new float[AugmentationSpec.ElasticWords]), to, DigitDataset.Side);
+                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image,
+                    augmentation.Draw(new Philox(Seed), (uint)sample, epoch),
+                    augmentation.DrawElastic(new Philox(Seed), (uint)sample, epoch, new float[AugmentationSpec.ElasticWords]), to,
+                    DigitDataset.Side);
             }
             else
             {
-                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image, to, DigitDataset.Side);
+                CudnnDigits.Cpu.GatherAugment<CudnnDigits.Cpu.Simd256, System.Runtime.Intrinsics.Vector256<float>>.Forward(image, to,
+                    DigitDataset.Side);
             }
         }
     }

@@ -66,7 +66,8 @@ internal static class PlainLoops
             new Philox(Seed).Fill(words, (uint)sample, 0, RandomPurpose.Dropout + dropoutLayer);
             for (int i = 0; i < size; i++)
             {
-                float expected = words[i] < threshold ? float.NaN : y[Best(y, layer, sample, i / layer.Channels / half, i / layer.Channels % half, i % layer.Channels, side)];
+                float expected = words[i] < threshold ? float.NaN
+                    : y[Best(y, layer, sample, i / layer.Channels / half, i / layer.Channels % half, i % layer.Channels, side)];
                 Assert.Equal(expected, pooled[sample * size + i]);
             }
         }
@@ -75,7 +76,8 @@ internal static class PlainLoops
     /// <summary>Where the first maximum of u in a 2×2 window lies.</summary>
     public static int Best(float[] y, LayerState layer, int sample, int row, int column, int channel, int side)
     {
-        int[] at = [.. new[] { (0, 0), (0, 1), (1, 0), (1, 1) }.Select(d => ((sample * side + 2 * row + d.Item1) * side + 2 * column + d.Item2) * layer.Channels + channel)];
+        int[] at = [.. new[] { (0, 0), (0, 1), (1, 0),
+            (1, 1) }.Select(d => ((sample * side + 2 * row + d.Item1) * side + 2 * column + d.Item2) * layer.Channels + channel)];
         return at.MaxBy(i => layer.U(y[i], i));
     }
 
@@ -97,7 +99,8 @@ internal static class PlainLoops
         PlainConvolution.Forward(new ConvShape(inputs, side, side, outputs, 3, 1), n, x, Widen(w));
 
     /// <summary>What comes in parts.</summary>
-    public static float[] AddUp(float[] parts, int count, int size) => [.. Enumerable.Range(0, size).Select(i => Enumerable.Range(0, count).Sum(part => parts[(part * size) + i]))];
+    public static float[] AddUp(float[] parts, int count, int size) =>
+        [.. Enumerable.Range(0, size).Select(i => Enumerable.Range(0, count).Sum(part => parts[(part * size) + i]))];
 
     /// <summary>The hidden layer: y (N, 256) of x (N, 3136) and w (256, 3136), and from dY the gradients of both.</summary>
     public static (double[] Y, double[] DX, double[] DW) Dense(double[] x, double[] w, double[] dy, int n)
@@ -138,15 +141,19 @@ internal static class PlainLoops
     }
 
     /// <summary>(Out, 3, 3, In) to (In, 3, 3, Out), each window turned by 180°.</summary>
-    public static float[] Turn(float[] w, int inputs, int outputs) => Narrow(PlainConvolution.Turn(new ConvShape(inputs, 1, 1, outputs, 3, 1), Widen(w)));
+    public static float[] Turn(float[] w, int inputs, int outputs) =>
+        Narrow(PlainConvolution.Turn(new ConvShape(inputs, 1, 1, outputs, 3, 1), Widen(w)));
 
     /// <summary>A layer's weights and what its batch norm on the device came to.</summary>
-    public sealed record LayerState(int Channels, float[] W, float[] DW, float[] DGamma, float[] DBeta, float[] RunningMean, float[] RunningVariance, float[] Gamma, float[] Beta, float[] All, int N)
+    public sealed record LayerState(int Channels, float[] W, float[] DW, float[] DGamma, float[] DBeta, float[] RunningMean,
+        float[] RunningVariance, float[] Gamma, float[] Beta, float[] All, int N)
     {
         public LayerState(DeviceLab lab, FusedLayer layer, NetworkWeights weights, int n)
             : this(
-                layer.Plan.Conv.OutChannels, ChannelsLast(layer.Plan, weights), Gradient(lab, layer.DW), Gradient(lab, layer.Norm.DGamma), Gradient(lab, layer.Norm.DBeta),
-                lab.Download(layer.Norm.RunningMean), lab.Download(layer.Norm.RunningVariance), weights[$"{layer.Plan.Norm!.Name}.weight"].ToArray(), weights[$"{layer.Plan.Norm.Name}.bias"].ToArray(),
+                layer.Plan.Conv.OutChannels, ChannelsLast(layer.Plan, weights), Gradient(lab, layer.DW), Gradient(lab, layer.Norm.DGamma),
+                Gradient(lab, layer.Norm.DBeta),
+                lab.Download(layer.Norm.RunningMean), lab.Download(layer.Norm.RunningVariance),
+                weights[$"{layer.Plan.Norm!.Name}.weight"].ToArray(), weights[$"{layer.Plan.Norm.Name}.bias"].ToArray(),
                 lab.Download(layer.Coefficients), n)
         {
         }
@@ -165,7 +172,8 @@ internal static class PlainLoops
             return w;
         }
 
-        public static float[] Gradient(DeviceLab lab, DeviceTensor tensor) => tensor.Count > 0 ? lab.Download(tensor) : []; // none where nothing is trained
+        public static float[] Gradient(DeviceLab lab, DeviceTensor tensor) => tensor.Count > 0 ? lab.Download(tensor)
+            : []; // none where nothing is trained
 
         public float[] Scale { get; init; } = All[..64];
 
@@ -189,7 +197,8 @@ internal static class PlainLoops
             for (int c = 0; c < Channels; c++)
             {
                 double[] values = [.. y.Where((_, i) => i % Channels == c)];
-                double mean = values.Average(), variance = values.Average(value => (value - mean) * (value - mean)), scale = Gamma[c] / Math.Sqrt(variance + 1e-5);
+                double mean = values.Average(), variance = values.Average(value => (value - mean) * (value - mean)),
+                scale = Gamma[c] / Math.Sqrt(variance + 1e-5);
                 double deviation = Math.Sqrt(variance);
                 Assert.Equal(mean, All[256 + c], Summed * deviation);
                 Assert.Equal(1, All[320 + c] * Math.Sqrt(variance + 1e-5), Summed);

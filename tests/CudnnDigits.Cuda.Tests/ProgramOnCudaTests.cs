@@ -19,7 +19,8 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
     public void Golden_losses_and_final_weights_come_out_of_the_program(string model, string option)
     {
         Golden golden = Golden.Load(model);
-        Succeeds([.. golden.TrainArguments(_folder, "run"), "--device", "cuda", "--deterministic", .. option.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
+        Succeeds([.. golden.TrainArguments(_folder, "run"), "--device", "cuda", "--deterministic",
+            .. option.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
         golden.AssertFollowedBy(_folder["run"]);
     }
 
@@ -28,7 +29,8 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
     {
         foreach (string run in new[] { "first", "second" })
         {
-            Succeeds("train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", "2", "--out", _folder[run]);
+            Succeeds("train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", "2", "--out",
+                _folder[run]);
         }
 
         Assert.Equal(File.ReadAllBytes(_folder["first/model.safetensors"]), File.ReadAllBytes(_folder["second/model.safetensors"]));
@@ -41,7 +43,8 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
 
         // The weights travel: read by the other device, they say the same.
         string[] evaluate = ["evaluate", "--data", _data, "--weights", _folder["first/model.safetensors"], "--json", "--device"];
-        using JsonDocument onCuda = JsonDocument.Parse(Succeeds([.. evaluate, "cuda", "--precision", "fp32"]).Output), onCpu = JsonDocument.Parse(Succeeds([.. evaluate, "cpu"]).Output);
+        using JsonDocument onCuda = JsonDocument.Parse(Succeeds([.. evaluate, "cuda", "--precision", "fp32"]).Output),
+        onCpu = JsonDocument.Parse(Succeeds([.. evaluate, "cpu"]).Output);
         Assert.Equal(onCpu.RootElement.GetProperty("accuracy").GetDouble(), onCuda.RootElement.GetProperty("accuracy").GetDouble());
         Assert.Equal(onCpu.RootElement.GetProperty("loss").GetDouble(), onCuda.RootElement.GetProperty("loss").GetDouble(), 1e-5);
     }
@@ -68,15 +71,18 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
         Assert.Contains("cudnn", info, StringComparison.Ordinal);
         using JsonDocument json = JsonDocument.Parse(Succeeds("info", "--json").Output);
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("cuda").GetProperty("why_not").ValueKind);
-        Assert.Equal(3, json.RootElement.GetProperty("cuda").GetProperty("libraries").EnumerateArray().Count(library => library.GetProperty("name").GetString() != "nvtx"));
+        Assert.Equal(3, json.RootElement.GetProperty("cuda").GetProperty("libraries").EnumerateArray()
+            .Count(library => library.GetProperty("name").GetString() != "nvtx"));
 
         using JsonDocument bench = JsonDocument.Parse(
-            Succeeds("bench", "--device", "cuda", "--model", "simple", "--steps", "1", "--batch-size", "16", "--precision", "bf16", "--profile", "--json").Output);
+            Succeeds("bench", "--device", "cuda", "--model", "simple", "--steps", "1", "--batch-size", "16", "--precision", "bf16",
+                "--profile", "--json").Output);
         CliProgram.AssertRefused("--layers measures the CPU", "bench", "--layers", "--device", "cuda");
         Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
         Assert.True(bench.RootElement.GetProperty("device_memory_bytes").GetInt64() > 0);
-        Assert.Contains("backward weights ", bench.RootElement.GetProperty("algorithms").GetProperty("conv2").GetString(), StringComparison.Ordinal);
+        Assert.Contains("backward weights ", bench.RootElement.GetProperty("algorithms").GetProperty("conv2").GetString(),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -88,7 +94,8 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
         string[] ranges = File.ReadAllLines(log);
         string[] expected =
         [
-            "build", "load", "upload digits", "capture training step, batch 64", "capture training step, batch 32", "epoch", "wait for the epoch",
+            "build", "load", "upload digits", "capture training step, batch 64", "capture training step, batch 32", "epoch",
+            "wait for the epoch",
             "evaluation", " capture prediction step, batch 64", // within the evaluation
         ];
         Assert.All(expected, range => Assert.Contains(range, ranges));
@@ -125,7 +132,8 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
     }
 
     private string[] Train(string run, int epochs) =>
-        ["train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", $"{epochs}", "--out", _folder[run]];
+        ["train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", $"{epochs}", "--out",
+            _folder[run]];
 
     private static CliProgram.Result Succeeds(params string[] arguments)
     {

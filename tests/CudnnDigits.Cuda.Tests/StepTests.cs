@@ -13,8 +13,10 @@ public class StepTests
     [
         new Conv2dLayer("conv1", 1, 9, 5, 2, false), new BatchNorm2dLayer("bn1", 9), new ReLULayer("relu1"), new DropoutLayer("drop1", 0.1),
         new Conv2dLayer("conv2", 9, 7, 3, 0, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 3), new DropoutLayer("drop2", 0.2),
-        new Conv2dLayer("conv3", 7, 21, 1, 0, false), new BatchNorm2dLayer("bn3", 21), new ReLULayer("relu3"), new MaxPool2dLayer("pool3", 2),
-        new FlattenLayer("flatten"), new LinearLayer("fc1", 336, 36), new ReLULayer("relu4"), new DropoutLayer("drop3", 0.3), new LinearLayer("fc2", 36, 10),
+        new Conv2dLayer("conv3", 7, 21, 1, 0, false), new BatchNorm2dLayer("bn3", 21), new ReLULayer("relu3"),
+        new MaxPool2dLayer("pool3", 2),
+        new FlattenLayer("flatten"), new LinearLayer("fc1", 336, 36), new ReLULayer("relu4"), new DropoutLayer("drop3", 0.3),
+        new LinearLayer("fc2", 36, 10),
     ]);
 
     public static TheoryData<string, string> Networks
@@ -49,7 +51,8 @@ public class StepTests
         const int Batch = 16, Steps = 10; // of an epoch
         int[] order = EpochOrder.Create([.. Enumerable.Range(0, Batch * Steps)], 3, 0, shuffle: true);
         float[] rates = [.. Enumerable.Repeat(1e-4f, Steps)];
-        using ITrainingBackend cuda = Gpu.Create(network, Options(Batch) with { Kernels = Gpu.Kernels(kernels) }), cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
+        using ITrainingBackend cuda = Gpu.Create(network, Options(Batch) with { Kernels = Gpu.Kernels(kernels) }),
+        cpu = CpuDevice.Create(network, Options(Batch), CpuDevice.VectorBits);
         NetworkWeights start = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
         OptimizerState optimizer = new(network);
         cuda.Load(start, optimizer);
@@ -63,7 +66,8 @@ public class StepTests
                 cuda.RunSteps(step, rates.AsSpan(step, 1));
                 cpu.RunSteps(step, rates.AsSpan(step, 1));
                 (double expected, double actual) = (cpu.ReadSums().Loss, cuda.ReadSums().Loss);
-                Assert.True(Math.Abs(actual / expected - 1) <= 1e-3, $"epoch {epoch}, step {step}: losses so far are {actual}, on the CPU {expected}");
+                Assert.True(Math.Abs(actual / expected - 1) <= 1e-3,
+                    $"epoch {epoch}, step {step}: losses so far are {actual}, on the CPU {expected}");
             }
 
             Assert.Equal(cpu.ReadSums().Samples, cuda.ReadSums().Samples);
@@ -113,7 +117,12 @@ public class StepTests
     public void Without_determinism_the_software_device_shows_that_it_matters()
     {
         Gpu.RequireSoftware(); // a GPU may happen to repeat itself
-        BackendOptions options = Options(15) with { Deterministic = false }; // sums begin 7 samples further on at every call: with 16, in the end, where they began
+        BackendOptions options =
+            Options(15) with
+            {
+                Deterministic =
+            false
+            }; // sums begin 7 samples further on at every call: with 16, in the end, where they began
         Assert.NotEqual(TrainedBits(Find("simple"), options), TrainedBits(Find("simple"), options));
     }
 
@@ -123,10 +132,12 @@ public class StepTests
         Gpu.Require();
         TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 6, BatchSize = 32, Seed = 1 };
         TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed));
-        using ITrainingBackend cuda = Gpu.Create(options.CreateNetwork(), Options(32)), cpu = CpuDevice.Create(options.CreateNetwork(), Options(32), CpuDevice.VectorBits);
+        using ITrainingBackend cuda = Gpu.Create(options.CreateNetwork(), Options(32)),
+        cpu = CpuDevice.Create(options.CreateNetwork(), Options(32), CpuDevice.VectorBits);
         new Trainer(cuda, Digits, options with { Epochs = 3 }, state).Run(TestContext.Current.CancellationToken);
         new Trainer(cpu, Digits, options, state).Run(TestContext.Current.CancellationToken);
-        Metrics onCpu = new Trainer(cpu, Digits, options, state).Evaluate(state.Kept(options)), onCuda = new Trainer(cuda, Digits, options, state).Evaluate(state.Kept(options));
+        Metrics onCpu = new Trainer(cpu, Digits, options, state).Evaluate(state.Kept(options)),
+        onCuda = new Trainer(cuda, Digits, options, state).Evaluate(state.Kept(options));
         Assert.Equal(6, state.Epoch);
         Assert.True(state.History[5].TrainLoss < state.History[2].TrainLoss);
         Assert.Equal(onCpu.Loss, onCuda.Loss, 1e-5);
@@ -143,7 +154,8 @@ public class StepTests
         long before = Gpu.FreeMemory();
         Fifty();
         long lost = before - Gpu.FreeMemory();
-        Assert.True(lost <= (Gpu.IsSoftware ? 0 : 2 << 20), $"{lost} bytes of device memory were not given back"); // a driver hands out 2 MiB at a time
+        Assert.True(lost <= (Gpu.IsSoftware ? 0 : 2 << 20),
+            $"{lost} bytes of device memory were not given back"); // a driver hands out 2 MiB at a time
 
         void Fifty()
         {

@@ -20,7 +20,8 @@ public class WarpgroupProductTests
         public ulong Descriptor => (uint)(At >> 4) | (ulong)(uint)(Leading >> 4) << 16 | (ulong)(uint)(Stride >> 4) << 32;
 
         /// <summary>Byte at which the element of a row (of A; a column of B) and a place of what is summed over lies.</summary>
-        public int Place(int row, int k) => At + (row / 8 * Stride) + (k / 8 * Leading) + (KMajor ? (row % 8 * 16) + (k % 8 * 2) : (k % 8 * 16) + (row % 8 * 2));
+        public int Place(int row, int k) => At + (row / 8 * Stride) + (k / 8 * Leading)
+            + (KMajor ? (row % 8 * 16) + (k % 8 * 2) : (k % 8 * 16) + (row % 8 * 2));
     }
 
     /// <summary>How else a descriptor might be meant.</summary>
@@ -30,7 +31,8 @@ public class WarpgroupProductTests
         ("with leading and stride exchanged", factor => factor with { Leading = factor.Stride, Stride = factor.Leading }),
         ("from a multiple of 128 bytes on", factor => factor with { At = factor.At / 128 * 128 }),
         ("with its blocks turned", factor => factor with { KMajor = !factor.KMajor }),
-        ("with leading and stride exchanged and its blocks turned", factor => new Factor(!factor.KMajor, factor.At, factor.Stride, factor.Leading)),
+        ("with leading and stride exchanged and its blocks turned",
+            factor => new Factor(!factor.KMajor, factor.At, factor.Stride, factor.Leading)),
     ];
 
     [Theory]
@@ -43,12 +45,16 @@ public class WarpgroupProductTests
         Gpu.RequireFor(nameof(CudaKernels.Warpgroups));
 
         // Distances that differ, so that none can be taken for another, and beginnings that nothing but 16 divides.
-        Factor a = new(kMajorA, 16, kMajorA ? 1040 : 128, kMajorA ? 128 : 272), b = new(kMajorB, 4144, kMajorB ? 528 : 128, kMajorB ? 128 : 272);
+        Factor a = new(kMajorA, 16, kMajorA ? 1040 : 128, kMajorA ? 128 : 272),
+        b = new(kMajorB, 4144, kMajorB ? 528 : 128, kMajorB ? 128 : 272);
         Random random = new(0);
-        int[] numbers = [.. Enumerable.Range(0, FactorBytes / 2).Select(_ => random.Next(-9, 10))]; // bfloat16 has them, and float32 the sums of their products
+        int[] numbers = [.. Enumerable.Range(0, FactorBytes / 2)
+            .Select(_ => random.Next(-9, 10))]; // bfloat16 has them, and float32 the sums of their products
         float[] found = Multiply(a, b, numbers);
-        string[] fit = [.. from left in Readings from right in Readings where Product(left.Read(a), right.Read(b), numbers).SequenceEqual(found) select $"A {left.Name}, B {right.Name}"];
-        Assert.True(fit.Contains($"A {Readings[0].Name}, B {Readings[0].Name}"), $"this GPU reads {(fit.Length > 0 ? string.Join("; or ", fit) : "neither factor in a way that this test knows")}");
+        string[] fit = [.. from left in Readings from right in Readings
+            where Product(left.Read(a), right.Read(b), numbers).SequenceEqual(found) select $"A {left.Name}, B {right.Name}"];
+        Assert.True(fit.Contains($"A {Readings[0].Name}, B {Readings[0].Name}"),
+            $"this GPU reads {(fit.Length > 0 ? string.Join("; or ", fit) : "neither factor in a way that this test knows")}");
     }
 
     private static float[] Product(Factor a, Factor b, int[] numbers)
@@ -69,7 +75,8 @@ public class WarpgroupProductTests
         using CudaContext.Scope scope = session.Context.Enter();
         using DeviceLab lab = DeviceLab.On(session);
         DeviceTensor from = lab.Upload(Array.ConvertAll(numbers, number => (float)number)), to = lab.Empty(Rows * Columns, DeviceType.F32);
-        (nint fromAt, nint toAt, ulong left, ulong right, nint module, nint function) = (from.Address, to.Address, a.Descriptor, b.Descriptor, 0, 0);
+        (nint fromAt, nint toAt, ulong left, ulong right, nint module, nint function) =
+            (from.Address, to.Address, a.Descriptor, b.Descriptor, 0, 0);
         fixed (byte* image = Encoding.UTF8.GetBytes(Ptx(a.KMajor, b.KMajor) + "\0"), name = "product\0"u8)
         {
             Check(cuModuleLoadDataEx(out module, image, 0, null, null));
@@ -111,7 +118,8 @@ public class WarpgroupProductTests
             fence.proxy.async.shared::cta; bar.sync 0;
             mov.b32 %r2, 0; setp.ne.b32 %adds, %r2, 0;
             wgmma.fence.sync.aligned;
-            wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 { {{string.Join(", ", words.Select(i => $"%f{i}"))}} }, %rd2, %rd3, %adds, 1, 1, {{(kMajorA ? 0 : 1)}}, {{(kMajorB ? 0 : 1)}};
+            wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 { {{string.Join(", ", words.Select(i => $"%f{i}"))}} },
+                %rd2, %rd3, %adds, 1, 1, {{(kMajorA ? 0 : 1)}}, {{(kMajorB ? 0 : 1)}};
             wgmma.commit_group.sync.aligned;
             wgmma.wait_group.sync.aligned 0;
             {{Each(i => $"st.global.f32 [%rd1+{4 * i}], %f{i};")}}

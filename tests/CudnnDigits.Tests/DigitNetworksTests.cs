@@ -10,14 +10,17 @@ public class DigitNetworksTests
     public void The_program_names_networks_in_one_file()
     {
         string source = Path.Combine(SharedFiles.RepositoryRoot, "src"), names = string.Join('|', DigitNetworks.Names);
-        Regex named = new($"""DigitNetworks\.(?!Names|Default|All|Find|ForEach)\w+|["'`]({names})["'`]|--model(s)? ({names})|\b({names}) or ({names})\b""");
+        Regex named = new("""DigitNetworks\.(?!Names|Default|All|Find|ForEach)\w+"""
+            + $"""|["'`]({names})["'`]|--model(s)? ({names})|\b({names}) or ({names})\b""");
         string[] files = [.. Directory.EnumerateFiles(source, "*.cs", SearchOption.AllDirectories)
-            .Where(file => !Path.GetRelativePath(source, file).Split(Path.DirectorySeparatorChar).Any(part => part is "obj" or "bin" or "Cuda"))
+            .Where(file => !Path.GetRelativePath(source, file).Split(Path.DirectorySeparatorChar)
+                .Any(part => part is "obj" or "bin" or "Cuda"))
             .Where(file => Path.GetFileName(file) != "DigitNetworks.cs")];
         Assert.True(files.Length > 100, $"{files.Length} files");
         foreach (string file in files)
         {
-            string? line = File.ReadLines(file).FirstOrDefault(line => !line.TrimStart().StartsWith("//", StringComparison.Ordinal) && named.IsMatch(line));
+            string? line = File.ReadLines(file)
+                .FirstOrDefault(line => !line.TrimStart().StartsWith("//", StringComparison.Ordinal) && named.IsMatch(line));
             Assert.True(line is null, $"{file} names a network: {line}");
         }
     }

@@ -17,7 +17,8 @@ public partial class DocumentationTests
             string[] parts = link.Groups[1].Value.Split('#');
             string target = parts[0].Length == 0 ? page : Path.Combine(folder, parts[0]);
             Assert.True(Path.Exists(Full(target)), $"{page}: there is no {target}");
-            Assert.True(parts.Length == 1 || Anchors(target).Contains(parts[1]), $"{page}: no heading has the anchor of {link.Groups[1].Value}");
+            Assert.True(parts.Length == 1 || Anchors(target).Contains(parts[1]),
+                $"{page}: no heading has the anchor of {link.Groups[1].Value}");
         }
     }
 
@@ -36,6 +37,18 @@ public partial class DocumentationTests
             _ => int.MaxValue,
         };
         Assert.InRange(lines.Length, 1, most);
+    }
+
+    [Theory, InlineData("src"), InlineData("native/kernels"), InlineData("tests"), InlineData("benchmarks"), InlineData("samples")]
+    public void Lines_of_sources_fit_a_window(string folder)
+    {
+        IEnumerable<string> files = Directory.EnumerateFiles(Full(folder), "*.c*", SearchOption.AllDirectories)
+            .Where(file => Path.GetExtension(file) is ".cs" or ".cu" or ".cuh" or ".cpp" or ".c" && !Generated().IsMatch(file));
+        Assert.Empty(
+            from file in files
+            from line in File.ReadLines(file).Index()
+            where line.Item.Length > LongestLine
+            select $"{file}:{line.Index + 1}");
     }
 
     /// <summary>A command that is to be typed stands in a block, where scripts/run-readme sees it.</summary>
@@ -99,7 +112,8 @@ public partial class DocumentationTests
             Directory.GetDirectories(Full(root), "*", SearchOption.AllDirectories)).Select(folder => Path.GetFileName(folder))];
         Assert.InRange(names.Length, 30, 200);
         Assert.All(names, name => Assert.True(
-            char.IsLower(name[0]) ? name.Contains(".cu", StringComparison.Ordinal) ? File.Exists(Full($"native/kernels/{name}")) : Directory.Exists(Full(name))
+            char.IsLower(name[0]) ? name.Contains(".cu", StringComparison.Ordinal) ? File.Exists(Full($"native/kernels/{name}"))
+                : Directory.Exists(Full(name))
             : folders.Contains(name) || Regex.IsMatch(source, $@"\b(class|record|struct|interface|enum) {name.Split('.')[0]}\b"),
             $"docs/architecture.md names {name}, which is nowhere"));
     }
@@ -123,6 +137,9 @@ public partial class DocumentationTests
         Directory.GetFiles(Full(folder), pattern, folder.Length == 0 ? SearchOption.TopDirectoryOnly : SearchOption.AllDirectories)
             .Select(file => Path.GetRelativePath(SharedFiles.RepositoryRoot, file).Replace('\\', '/')));
 
+    [GeneratedRegex(@"[/\\](bin|obj|build|runs|packages)[/\\]")]
+    private static partial Regex Generated();
+
     private static string Prose(string page) => Block().Replace(File.ReadAllText(Full(page)), "");
 
     private static string Unindented(string code) => string.Join('\n', code.Split('\n').Select(line => line.Trim()));
@@ -130,5 +147,6 @@ public partial class DocumentationTests
     /// <summary>The anchors that GitHub gives the headings of a page.</summary>
     private static HashSet<string> Anchors(string page) =>
         [.. Prose(page).Split('\n').Where(line => line.StartsWith('#')).Select(line => new string(
-            [.. line.TrimStart('#').Trim().ToLowerInvariant().Where(c => char.IsLetterOrDigit(c) || c is ' ' or '-' or '_')]).Replace(' ', '-'))];
+            [.. line.TrimStart('#').Trim().ToLowerInvariant().Where(c => char.IsLetterOrDigit(c) || c is ' ' or '-' or '_')])
+                .Replace(' ', '-'))];
 }

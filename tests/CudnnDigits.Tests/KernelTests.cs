@@ -21,8 +21,10 @@ public partial class KernelTests
     public void Parameters_of_kernels_have_the_same_layout_on_both_sides(string module)
     {
         string sources = AllSources(), ptx = Encoding.UTF8.GetString(Source(module).Image);
-        Dictionary<string, string> structs = ParameterStruct().Matches(sources).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
-        Dictionary<string, string> taken = Signature().Matches(sources).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        Dictionary<string, string> structs = ParameterStruct().Matches(sources).DistinctBy(match => match.Groups[1].Value)
+            .ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        Dictionary<string, string> taken = Signature().Matches(sources).DistinctBy(match => match.Groups[1].Value)
+            .ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
         foreach (Match both in SignatureOfBoth().Matches(sources))
         {
             taken[$"{both.Groups[1]}_f32"] = taken[$"{both.Groups[1]}_bf16"] = both.Groups[2].Value;
@@ -31,7 +33,8 @@ public partial class KernelTests
         Assert.All(Source(module).Kernels, kernel =>
         {
             string name = taken[kernel];
-            Type twin = typeof(KernelSource).Assembly.GetTypes().Single(type => type.Name == name && type.Namespace!.StartsWith("CudnnDigits.Cuda", StringComparison.Ordinal));
+            Type twin = typeof(KernelSource).Assembly.GetTypes()
+                .Single(type => type.Name == name && type.Namespace!.StartsWith("CudnnDigits.Cuda", StringComparison.Ordinal));
             Field[] fields = [.. FieldsOf(twin)];
             (string Name, int Size)[] declared = [.. Declared(structs, name)];
             Assert.Equal(declared, fields.Select(field => (field.Name, field.Size)));
@@ -50,7 +53,8 @@ public partial class KernelTests
             Assert.NotEmpty(loads);
             foreach (Match load in loads)
             {
-                int size = int.Parse(load.Groups[3].Value, CultureInfo.InvariantCulture) / 8, count = load.Groups[1].Success ? int.Parse(load.Groups[1].Value, CultureInfo.InvariantCulture) : 1;
+                int size = int.Parse(load.Groups[3].Value, CultureInfo.InvariantCulture) / 8, count = load.Groups[1].Success
+                    ? int.Parse(load.Groups[1].Value, CultureInfo.InvariantCulture) : 1;
                 int first = load.Groups[5].Success ? int.Parse(load.Groups[5].Value, CultureInfo.InvariantCulture) : 0;
                 for (int at = first; at < first + count * size; at += size)
                 {
@@ -64,7 +68,8 @@ public partial class KernelTests
     [Fact]
     public void The_state_of_a_step_has_the_same_fields_on_both_sides()
     {
-        Dictionary<string, string> structs = ParameterStruct().Matches(AllSources()).DistinctBy(match => match.Groups[1].Value).ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
+        Dictionary<string, string> structs = ParameterStruct().Matches(AllSources()).DistinctBy(match => match.Groups[1].Value)
+            .ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
         Assert.Equal(Declared(structs, nameof(StepState)), FieldsOf(typeof(StepState)).Select(field => (field.Name, field.Size)));
     }
 
@@ -86,8 +91,10 @@ public partial class KernelTests
         string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs", SearchOption.AllDirectories).Select(File.ReadAllText));
         Assert.All(Source(module).Kernels, name =>
         {
-            string both = name.Replace("_f32", "", StringComparison.Ordinal).Replace("_bf16", "", StringComparison.Ordinal); // what CudaSession.KernelSuffix is added to
-            Assert.True(sources.Contains($"\"{name}\"", StringComparison.Ordinal) || sources.Contains($"\"{both}\"", StringComparison.Ordinal), name);
+            string both = name.Replace("_f32", "", StringComparison.Ordinal)
+                .Replace("_bf16", "", StringComparison.Ordinal); // what CudaSession.KernelSuffix is added to
+            Assert.True(sources.Contains($"\"{name}\"", StringComparison.Ordinal)
+                || sources.Contains($"\"{both}\"", StringComparison.Ordinal), name);
         });
     }
 
@@ -106,12 +113,15 @@ public partial class KernelTests
     {
         string[] entries = [.. KernelSource.Common.Kernels];
         Assert.NotEmpty(entries);
-        Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)), name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
+        Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)),
+            name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
     }
 
-    private static KernelSource Source(string module) => module switch { "kernels" => KernelSource.Common, "fused" => KernelSource.Fused, _ => KernelSource.Hopper };
+    private static KernelSource Source(string module) =>
+        module switch { "kernels" => KernelSource.Common, "fused" => KernelSource.Fused, _ => KernelSource.Hopper };
 
-    private static string AllSources() => string.Concat(Directory.EnumerateFiles(Kernels, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));
+    private static string AllSources() =>
+        string.Concat(Directory.EnumerateFiles(Kernels, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));
 
     /// <summary>Fields of a struct in C#, those of structs in it among them.</summary>
     private static IEnumerable<Field> FieldsOf(Type type, int at = 0) =>
@@ -119,12 +129,14 @@ public partial class KernelTests
         {
             int offset = at + (int)Marshal.OffsetOf(type, field.Name);
             return field.FieldType.IsPrimitive
-                ? [new Field(NameOf(field), offset, Marshal.SizeOf(field.FieldType), field.FieldType == typeof(float) || field.FieldType == typeof(double))]
+                ? [new Field(NameOf(field), offset, Marshal.SizeOf(field.FieldType), field.FieldType == typeof(float)
+                    || field.FieldType == typeof(double))]
                 : FieldsOf(field.FieldType, offset);
         });
 
     /// <summary>Without what the compiler adds to the name of a record's field.</summary>
-    private static string NameOf(FieldInfo field) => field.Name.Split('<', '>') is [_, { } property, _] ? property.ToUpperInvariant() : field.Name.ToUpperInvariant();
+    private static string NameOf(FieldInfo field) => field.Name.Split('<', '>') is [_, { } property, _] ? property.ToUpperInvariant()
+        : field.Name.ToUpperInvariant();
 
     /// <summary>The same of a struct in the kernels' source.</summary>
     private static IEnumerable<(string Name, int Size)> Declared(Dictionary<string, string> structs, string name) =>
@@ -137,7 +149,8 @@ public partial class KernelTests
         });
 
     private static IEnumerable<(string Name, int Size)> Named(Match field, int size) =>
-        field.Groups[2].Value.Split(',').Select(name => (name.Trim(' ', '*').Replace("_", "", StringComparison.Ordinal).ToUpperInvariant(), size));
+        field.Groups[2].Value.Split(',')
+            .Select(name => (name.Trim(' ', '*').Replace("_", "", StringComparison.Ordinal).ToUpperInvariant(), size));
 
     private sealed record Field(string Name, int Offset, int Size, bool IsFloat);
 

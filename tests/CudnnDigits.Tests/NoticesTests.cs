@@ -8,7 +8,8 @@ public sealed class NoticesTests : TestsWithFolder
     private static readonly string Script = Path.Combine(SharedFiles.RepositoryRoot, "scripts/third-party-notices");
 
     public NoticesTests() => Assert.SkipUnless(
-        Environment.GetEnvironmentVariable("PATH")!.Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, "python3"))), "there is no python3");
+        Environment.GetEnvironmentVariable("PATH")!.Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, "python3"))),
+        "there is no python3");
 
     [Theory]
     [InlineData("<license type=\"expression\">GPL-3.0-only</license>", "GPL-3.0-only")]
@@ -31,7 +32,8 @@ public sealed class NoticesTests : TestsWithFolder
     {
         Assert.Equal(0, Make("<license type=\"expression\">GPL-3.0-only OR Apache-2.0 OR MIT</license>").ExitCode);
         string notices = File.ReadAllText(_folder["notices.txt"]);
-        Assert.Contains("Some.Package 1.2.3\nIn: project\nCopyright: Copyright (c) 2026 Somebody\nLicence: GPL-3.0-only OR Apache-2.0 OR MIT, taken under MIT\n\nPermission is hereby granted", notices, StringComparison.Ordinal);
+        Assert.Contains("Some.Package 1.2.3\nIn: project\nCopyright: Copyright (c) 2026 Somebody\nLicence: GPL-3.0-only OR Apache-2.0 OR "
+            + "MIT, taken under MIT\n\nPermission is hereby granted", notices, StringComparison.Ordinal);
         Assert.DoesNotContain("Apache License", notices, StringComparison.Ordinal);
         Assert.DoesNotContain(_folder["."], notices, StringComparison.Ordinal);
     }
@@ -39,7 +41,8 @@ public sealed class NoticesTests : TestsWithFolder
     [Fact]
     public void The_packages_own_licence_file_and_notice_are_what_is_printed()
     {
-        string mit = File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "LICENSE")).Replace("2026 The CudnnDigits authors", "1999 Somebody Else", StringComparison.Ordinal);
+        string mit = File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "LICENSE"))
+            .Replace("2026 The CudnnDigits authors", "1999 Somebody Else", StringComparison.Ordinal);
         Assert.Equal(0, Make("<license type=\"file\">LICENSE</license>", mit, "This product includes a thing.").ExitCode);
         string notices = File.ReadAllText(_folder["notices.txt"]);
         Assert.Contains("Licence: MIT\n\nMIT License\n\nCopyright (c) 1999 Somebody Else\n", notices, StringComparison.Ordinal);
@@ -61,7 +64,8 @@ public sealed class NoticesTests : TestsWithFolder
         _folder.Make("project/obj");
         File.WriteAllText(Path.Combine(packages, "some.package.nuspec"), $"""
             <package xmlns="http://schemas.microsoft.com/packaging/2012/06/nuspec.xsd"><metadata>
-            <id>Some.Package</id><version>1.2.3</version><authors>Somebody</authors>{licence}<copyright>Copyright (c) 2026 Somebody</copyright>
+            <id>Some.Package</id><version>1.2.3</version><authors>Somebody</authors>{licence}
+            <copyright>Copyright (c) 2026 Somebody</copyright>
             </metadata></package>
             """);
         foreach ((string name, string text) in new[] { ("LICENSE", licenceFile), ("NOTICE.txt", notice) })
@@ -81,7 +85,12 @@ public sealed class NoticesTests : TestsWithFolder
               "targets": { "net10.0": { "Some.Package/1.2.3": { "type": "package", "runtime": { {{code}}: {} } } } }
             }
             """);
-        ProcessStartInfo info = new("python3", [Script, "--out", _folder["notices.txt"], _folder["project"]]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        ProcessStartInfo info =
+            new("python3", [Script, "--out", _folder["notices.txt"], _folder["project"]])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true
+            };
         return CliProgram.Finish(Process.Start(info)!);
     }
 }

@@ -12,7 +12,8 @@ public class PublicApiTests
     public void Nothing_public_changes_unnoticed()
     {
         string path = Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/PublicApi.txt");
-        string api = typeof(DigitClassifier).Assembly.GeneratePublicApi(new ApiGeneratorOptions { IncludeAssemblyAttributes = false }).ReplaceLineEndings("\n") + "\n";
+        string api = typeof(DigitClassifier).Assembly.GeneratePublicApi(new ApiGeneratorOptions { IncludeAssemblyAttributes = false })
+            .ReplaceLineEndings("\n") + "\n";
         if (Environment.GetEnvironmentVariable("CUDNN_DIGITS_ACCEPT_API") == "1")
         {
             File.WriteAllText(path, api);

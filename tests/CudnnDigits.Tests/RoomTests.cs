@@ -14,7 +14,8 @@ public class RoomTests
     ];
 
     /// <summary>Public types that all rooms use; they have the namespaces in which people look for them.</summary>
-    private static readonly Type[] Anywhere = [typeof(Precision), typeof(InputException), typeof(CudaException), typeof(CudaUnavailableException)];
+    private static readonly Type[] Anywhere =
+        [typeof(Precision), typeof(InputException), typeof(CudaException), typeof(CudaUnavailableException)];
 
     private static readonly Dictionary<short, OpCode> OpCodesByValue =
         typeof(OpCodes).GetFields().Select(field => (OpCode)field.GetValue(null)!).ToDictionary(code => code.Value);
@@ -47,11 +48,13 @@ public class RoomTests
     private static void AssertNone(IEnumerable<string> offences) => Assert.Equal("", string.Join('\n', offences));
 
     private static string? Room(Type type) =>
-        type.Namespace is { } name && (name + ".").StartsWith("CudnnDigits.", StringComparison.Ordinal) ? name["CudnnDigits".Length..].TrimStart('.') : null;
+        type.Namespace is { } name && (name + ".").StartsWith("CudnnDigits.", StringComparison.Ordinal)
+            ? name["CudnnDigits".Length..].TrimStart('.') : null;
 
     private static IEnumerable<Type> Uses(Type type)
     {
-        const BindingFlags Own = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;
+        const BindingFlags Own =
+            BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;
         IEnumerable<MethodBase> methods = [.. type.GetMethods(Own), .. type.GetConstructors(Own)];
         return new[] { type.BaseType }
             .Concat(type.GetInterfaces())
@@ -70,7 +73,8 @@ public class RoomTests
         }
 
         foreach (Type? type in body.LocalVariables.Select(local => local.LocalType)
-            .Concat(body.ExceptionHandlingClauses.Where(clause => clause.Flags == ExceptionHandlingClauseOptions.Clause).Select(clause => clause.CatchType)))
+            .Concat(body.ExceptionHandlingClauses.Where(clause => clause.Flags == ExceptionHandlingClauseOptions.Clause)
+                .Select(clause => clause.CatchType)))
         {
             yield return type;
         }
@@ -83,7 +87,8 @@ public class RoomTests
             if (code.OperandType is OperandType.InlineMethod or OperandType.InlineField or OperandType.InlineType or OperandType.InlineTok)
             {
                 MemberInfo member = method.Module.ResolveMember(
-                    BitConverter.ToInt32(il, at), method.DeclaringType!.GetGenericArguments(), method.IsGenericMethod ? method.GetGenericArguments() : null)!;
+                    BitConverter.ToInt32(il, at), method.DeclaringType!.GetGenericArguments(), method.IsGenericMethod
+                        ? method.GetGenericArguments() : null)!;
                 yield return member as Type ?? member.DeclaringType;
                 foreach (Type argument in member is MethodInfo { IsGenericMethod: true } generic ? generic.GetGenericArguments() : [])
                 {

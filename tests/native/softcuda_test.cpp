@@ -68,7 +68,8 @@ void check_overlap(void *stream, void *branch, uint64_t memory, void *pinned) {
 .visible .entry keeps(.param .u64 at) { .reg .b32 %r<2>; .reg .b64 %rd<2>;
     ld.param.u64 %rd1, [at]; mov.u32 %r1, 1; st.global.u32 [%rd1], %r1; ret; }
 .visible .entry reads(.param .u64 at) { .reg .b32 %r<3>; .reg .b64 %rd<2>;
-    ld.param.u64 %rd1, [at]; ld.global.u32 %r1, [%rd1]; griddepcontrol.wait; ld.global.u32 %r2, [%rd1]; st.global.v2.u32 [%rd1+8], {%r1, %r2}; ret; }
+    ld.param.u64 %rd1, [at]; ld.global.u32 %r1, [%rd1]; griddepcontrol.wait;
+    ld.global.u32 %r2, [%rd1]; st.global.v2.u32 [%rd1+8], {%r1, %r2}; ret; }
 )";
     void *module, *writes, *keeps, *reads, *event, *graph, *executable;
     cuModuleLoadDataEx(&module, text, 0, nullptr, nullptr);

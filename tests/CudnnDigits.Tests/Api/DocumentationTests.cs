@@ -12,11 +12,14 @@ public class DocumentationTests
     public void Examples_are_compiled_and_every_main_entry_has_one()
     {
         string compiled = Lines(File.ReadAllText(Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/Api/Examples.cs")));
-        (string Member, string Code)[] examples = [.. Docs.Descendants("example").Elements("code").Select(code => (code.Ancestors("member").Single().Attribute("name")!.Value, Lines(code.Value)))];
+        (string Member, string Code)[] examples =
+            [.. Docs.Descendants("example").Elements("code")
+            .Select(code => (code.Ancestors("member").Single().Attribute("name")!.Value, Lines(code.Value)))];
         Assert.All(examples, example => Assert.Contains(example.Code, compiled, StringComparison.Ordinal));
         string[] mainEntries =
         [
-            "T:CudnnDigits.Data.DigitDataset", "T:CudnnDigits.DigitTrainer", "M:CudnnDigits.DigitTrainer.Train(", "T:CudnnDigits.Training.TrainingOptions",
+            "T:CudnnDigits.Data.DigitDataset", "T:CudnnDigits.DigitTrainer", "M:CudnnDigits.DigitTrainer.Train(",
+            "T:CudnnDigits.Training.TrainingOptions",
             "M:CudnnDigits.DigitClassifier.Read(", "M:CudnnDigits.DigitClassifier.Enqueue(", "M:CudnnDigits.DigitClassifier.Evaluate(",
         ];
         Assert.All(mainEntries, entry => Assert.Contains(examples, example => example.Member.StartsWith(entry, StringComparison.Ordinal)));
@@ -48,7 +51,8 @@ public class DocumentationTests
         }
 
         int dot = path.LastIndexOf('.');
-        return Find(path[..dot]) is { IsVisible: true } type && type.GetMember(path[(dot + 1)..].Replace("#ctor", ".ctor", StringComparison.Ordinal), Public).Length > 0;
+        return Find(path[..dot]) is { IsVisible: true } type
+            && type.GetMember(path[(dot + 1)..].Replace("#ctor", ".ctor", StringComparison.Ordinal), Public).Length > 0;
 
         static Type? Find(string type) => typeof(DigitClassifier).Assembly.GetType(type);
     }

@@ -26,7 +26,8 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         browser.FindElement(By.Id("clear")).Click();
         WaitFor(browser, "said", "Nothing drawn yet.");
         Assert.False(browser.FindElement(By.Id("undo")).Enabled);
-        Assert.DoesNotContain(browser.Manage().Logs.GetLog(LogType.Browser), entry => entry.Level == LogLevel.Severe && !entry.Message.Contains("favicon", StringComparison.Ordinal));
+        Assert.DoesNotContain(browser.Manage().Logs.GetLog(LogType.Browser), entry => entry.Level == LogLevel.Severe
+            && !entry.Message.Contains("favicon", StringComparison.Ordinal));
     }
 
     [LongFact]
@@ -79,7 +80,8 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         Assert.Equal(360L, browser.ExecuteScript("return document.documentElement.scrollWidth"));
         Draw(browser, PointerKind.Touch, (-0.25, -0.3), (0.25, -0.3), (0, 0), (-0.1, 0.38));
         WaitFor(browser, "digit", "7");
-        Assert.True((bool)browser.ExecuteScript("return document.querySelector('#bars li:last-child').getBoundingClientRect().bottom <= innerHeight")!); // pad and probabilities at once
+        Assert.True((bool)browser.ExecuteScript("return document.querySelector('#bars li:last-child').getBoundingClientRect().bottom <= "
+            + "innerHeight")!); // pad and probabilities at once
     }
 
     [LongFact]
@@ -102,7 +104,9 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
     {
         using ChromeDriver browser = Open();
         string Said(double probability) => (string)browser.ExecuteScript(
-            "const p = Array(10).fill(0); p[7] = arguments[0]; show({ digit: 7, probability: p[7], probabilities: p, image: Array(784).fill(0) }); return document.querySelector('#bars .best .share').textContent + '|' + document.getElementById('said').textContent;", probability)!;
+            "const p = Array(10).fill(0); p[7] = arguments[0]; show({ digit: 7, probability: p[7], probabilities: p, image: "
+                + "Array(784).fill(0) }); return document.querySelector('#bars .best .share').textContent + '|' + "
+                + "document.getElementById('said').textContent;", probability)!;
         foreach (double sure in new[] { 1, 0.99999, 0.9996, 0.999 })
         {
             Assert.Equal("over 99.9 %|A 7: over 99.9 % sure.", Said(sure));
@@ -114,7 +118,8 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         {
             browser.Resize(width, height);
             Assert.Equal("over 99.9 %|A 7: over 99.9 % sure.", Said(1));
-            Assert.True((bool)browser.ExecuteScript("const share = document.querySelector('#bars .best .share'); return share.scrollWidth <= share.clientWidth && share.getClientRects().length == 1 && share.offsetHeight < 30")!); // in its column, in one line
+            Assert.True((bool)browser.ExecuteScript("const share = document.querySelector('#bars .best .share'); return share.scrollWidth "
+                + "<= share.clientWidth && share.getClientRects().length == 1 && share.offsetHeight < 30")!); // in its column, in one line
         }
     }
 
@@ -129,10 +134,13 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         Assert.Equal("application", Of(pad, "role"));
         Assert.Contains("arrow keys move the pen", Of(pad, "description"), StringComparison.Ordinal);
         Assert.Contains(nodes, node => Of(node, "role") == "status");
-        Assert.Contains(nodes, node => Of(node, "role") == "StaticText" && Of(node, "name").StartsWith("With the keyboard", StringComparison.Ordinal)); // read on its own too
-        Assert.DoesNotContain(nodes, node => Of(node, "name") == "Draw here" && !(bool)node["ignored"]); // the pad's name says that it is empty
+        Assert.Contains(nodes, node => Of(node, "role") == "StaticText"
+            && Of(node, "name").StartsWith("With the keyboard", StringComparison.Ordinal)); // read on its own too
+        Assert.DoesNotContain(nodes, node => Of(node, "name") == "Draw here"
+            && !(bool)node["ignored"]); // the pad's name says that it is empty
 
-        static string Of(Dictionary<string, object> node, string what) => node.TryGetValue(what, out object? value) && ((Dictionary<string, object>)value).TryGetValue("value", out object? text) ? $"{text}" : "";
+        static string Of(Dictionary<string, object> node, string what) => node.TryGetValue(what, out object? value)
+            && ((Dictionary<string, object>)value).TryGetValue("value", out object? text) ? $"{text}" : "";
     }
 
     [Theory]
@@ -161,7 +169,8 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         ActionSequence sequence = new(pointer);
         for (int i = 0; i < points.Length; i++)
         {
-            sequence.AddAction(pointer.CreatePointerMove(pad, (int)(points[i].X * side), (int)(points[i].Y * side), TimeSpan.FromMilliseconds(60)));
+            sequence.AddAction(pointer.CreatePointerMove(pad, (int)(points[i].X * side), (int)(points[i].Y * side),
+                TimeSpan.FromMilliseconds(60)));
             if (i == 0)
             {
                 sequence.AddAction(pointer.CreatePointerDown(kind == PointerKind.Touch ? MouseButton.Touch : MouseButton.Left));

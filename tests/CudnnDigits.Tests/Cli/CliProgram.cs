@@ -21,7 +21,8 @@ internal static class CliProgram
 
     public static Result Run(params string[] arguments) => Finish(Start(arguments));
 
-    public static Result RunIn(string folder, string environment, string value, params string[] arguments) => RunIn(folder, [(environment, value)], arguments);
+    public static Result RunIn(string folder, string environment, string value, params string[] arguments) =>
+        RunIn(folder, [(environment, value)], arguments);
 
     public static Result RunIn(string folder, IEnumerable<(string Name, string Value)> environment, params string[] arguments)
     {
@@ -99,11 +100,18 @@ internal static class CliProgram
     public static Process Shell(string script, params string[] arguments)
     {
         ProcessStartInfo info = Info(arguments);
-        return Process.Start(new ProcessStartInfo("sh", ["-c", script, "sh", info.FileName, .. info.ArgumentList]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        return Process.Start(
+            new ProcessStartInfo("sh", ["-c", script, "sh", info.FileName, .. info.ArgumentList])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true
+            })!;
     }
 
     /// <summary>How the program, started so, calls itself where it says what to run next.</summary>
-    public static string Command => ThisProgram.Call(new Start(Info().FileName, AppContext.BaseDirectory, Environment.CurrentDirectory, []), CudnnDigits.Cli.Terminal.Shell.OfUser);
+    public static string Command =>
+        ThisProgram.Call(new Start(Info().FileName, AppContext.BaseDirectory, Environment.CurrentDirectory, []),
+        CudnnDigits.Cli.Terminal.Shell.OfUser);
 
     /// <summary>By the installed runtime, or by the one beside the tests where they were published with it.</summary>
     public static ProcessStartInfo Info(params string[] arguments)

@@ -68,7 +68,8 @@ public sealed class CommandLineTests : TestsWithFolder
     [Fact]
     public void A_path_that_cannot_be_is_refused_wherever_one_is_given()
     {
-        string csv = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(60, seed: 2))), run = _folder["run"], empty = _folder.Make("empty");
+        string csv = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(60, seed: 2))), run = _folder["run"],
+        empty = _folder.Make("empty");
         RootCommand root = CommandLine.Create();
         Assert.Equal(0, CliProgram.Invoke(["train", "--data", csv, "--model", "simple", "--epochs", "1", "--quiet", "--out", run]));
         string file = _folder.Write("file", [1, 2, 3]);
@@ -76,7 +77,8 @@ public sealed class CommandLineTests : TestsWithFolder
         int tried = 0;
         foreach ((string command, Option option) in Options(root).Where(pair => pair.Option.HelpName is "FILE" or "DIR" or "PATH"))
         {
-            foreach (string path in new[] { option.HelpName == "FILE" ? empty : file, $"{_folder.Path}/{new string('x', 5000)}", $"{_folder.Path}/{new string('y', 300)}/z", $"{file}/a\nb" })
+            foreach (string path in new[] { option.HelpName == "FILE" ? empty : file, $"{_folder.Path}/{new string('x', 5000)}",
+                $"{_folder.Path}/{new string('y', 300)}/z", $"{file}/a\nb" })
             {
                 string[] arguments = [.. Call(command, option.Name), option.Name, path];
                 Assert.Contains(path, CliProgram.Refusal(arguments), StringComparison.Ordinal);
@@ -89,17 +91,20 @@ public sealed class CommandLineTests : TestsWithFolder
         Assert.True(tried > 60, $"only {tried} tried");
         Assert.Equal(before, Everything());
 
-        string[] Everything() => [.. Directory.EnumerateFileSystemEntries(_folder.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+        string[] Everything() =>
+            [.. Directory.EnumerateFileSystemEntries(_folder.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
     }
 
     [Fact]
     public void Standard_output_is_refused_where_a_folder_is_written()
     {
         RootCommand root = CommandLine.Create();
-        string[] commands = [.. Options(root).Where(pair => pair.Option is { Name: "--out", HelpName: "DIR" }).Select(pair => pair.Command)];
+        string[] commands = [.. Options(root).Where(pair => pair.Option is { Name: "--out", HelpName: "DIR" })
+            .Select(pair => pair.Command)];
         Assert.Equal(["train", "compare", "crossval", "repeat", "tune", "data download"], commands);
         Assert.All(commands, command => Assert.StartsWith(
-            "--out - is standard output, which cannot hold a folder", CommandLine.Refusal(root.Parse([.. Call(command, "--out"), "--out", "-"])), StringComparison.Ordinal));
+            "--out - is standard output, which cannot hold a folder",
+            CommandLine.Refusal(root.Parse([.. Call(command, "--out"), "--out", "-"])), StringComparison.Ordinal));
     }
 
     [Theory]
@@ -135,7 +140,8 @@ public sealed class CommandLineTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("evaluate", "--weights FILE and --data PATH are missing, as in: evaluate --weights runs/first --data train.csv --subset validation (see cudnn-digits evaluate --help)")]
+    [InlineData("evaluate", "--weights FILE and --data PATH are missing, as in: evaluate --weights runs/first --data train.csv --subset "
+        + "validation (see cudnn-digits evaluate --help)")]
     [InlineData("predict --data x --out y", "--weights FILE is missing, as in: predict --weights")]
     [InlineData("export --weights x", "--onnx FILE is missing, as in: export")]
     [InlineData("report", "DIR is missing, as in: report runs/first")]
@@ -170,7 +176,8 @@ public sealed class CommandLineTests : TestsWithFolder
         Assert.Matches($"Examples.*:\n  cudnn-digits {command.Name}", help.ToString().ReplaceLineEndings("\n"));
     });
 
-    private static IEnumerable<(string Command, Option Option)> Options(Command root) => root.Subcommands.SelectMany(command => command.Subcommands.Count > 0
+    private static IEnumerable<(string Command, Option Option)> Options(Command root) =>
+        root.Subcommands.SelectMany(command => command.Subcommands.Count > 0
         ? command.Subcommands.SelectMany(sub => sub.Options.Select(option => ($"{command.Name} {sub.Name}", option)))
         : command.Options.Select(option => (command.Name, option)));
 
@@ -178,14 +185,16 @@ public sealed class CommandLineTests : TestsWithFolder
     private string[] Call(string command, string without)
     {
         Assert.True(Calls.ContainsKey(command), $"say in {nameof(Calls)} how {command} is called");
-        List<string> words = without is "--resume" or "--collect" ? [] : [.. Calls[command].Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        List<string> words = without is "--resume" or "--collect" ? []
+            : [.. Calls[command].Split(' ', StringSplitOptions.RemoveEmptyEntries)];
         if (words.IndexOf(without) is >= 0 and int at)
         {
             words.RemoveRange(at, 2);
         }
 
         return [.. command.Split(' '), .. words.Select(word => word
-            .Replace("{csv}", _folder["digits.csv"], StringComparison.Ordinal).Replace("{weights}", _folder["run/model.safetensors"], StringComparison.Ordinal)
+            .Replace("{csv}", _folder["digits.csv"], StringComparison.Ordinal)
+                .Replace("{weights}", _folder["run/model.safetensors"], StringComparison.Ordinal)
             .Replace("{run}", _folder["run"], StringComparison.Ordinal).Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
     }
 }

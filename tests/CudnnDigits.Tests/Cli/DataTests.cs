@@ -30,14 +30,17 @@ public sealed class DataTests : TestsWithFolder
 
         Image(95)[400] = 40; // faint, but not blank
         string sheet = _folder["sheet.png"], csv = _folder.Write("odd.csv", DigitFiles.Csv(new DigitDataset("odd", pixels, labels)));
-        JsonElement result = JsonDocument.Parse(Run("data", "show", "--data", csv, "--out", sheet, "--json")).RootElement, check = result.GetProperty("check");
+        JsonElement result = JsonDocument.Parse(Run("data", "show", "--data", csv, "--out", sheet, "--json")).RootElement,
+        check = result.GetProperty("check");
         Assert.Equal(400, result.GetProperty("digits").GetInt32());
         Assert.Equal(Enumerable.Repeat(40, 10), Numbers(check.GetProperty("classes")));
         Assert.Equal([50, 60], Numbers(check.GetProperty("blank")));
         Assert.Equal([73], Numbers(check.GetProperty("inverted")));
         Assert.Contains(84, Numbers(check.GetProperty("misplaced")));
         Assert.Equal(95, Numbers(check.GetProperty("unusual"))[0]);
-        (int[] Rows, bool Conflict)[] duplicates = [.. check.GetProperty("duplicates").EnumerateArray().Select(d => (Numbers(d.GetProperty("rows")), d.GetProperty("conflict").GetBoolean()))];
+        (int[] Rows, bool Conflict)[] duplicates =
+            [.. check.GetProperty("duplicates").EnumerateArray()
+            .Select(d => (Numbers(d.GetProperty("rows")), d.GetProperty("conflict").GetBoolean()))];
         Assert.Equal(3, duplicates.Length);
         Assert.Contains(duplicates, d => d.Rows is [10, 20] && !d.Conflict);
         Assert.Contains(duplicates, d => d.Rows is [31, 45] && d.Conflict);
@@ -46,7 +49,8 @@ public sealed class DataTests : TestsWithFolder
         string text = Run("data", "show", "--data", csv, "--out", sheet);
         Assert.Contains("conflicts    1 pictures with different labels: 31 is 1, 45 is 5", text, StringComparison.Ordinal);
         Assert.Contains("blank        2 without ink: rows (from 0) 50, 60", text, StringComparison.Ordinal);
-        StbImageSharp.ImageResult picture = StbImageSharp.ImageResult.FromMemory(File.ReadAllBytes(sheet), StbImageSharp.ColorComponents.Grey);
+        StbImageSharp.ImageResult picture =
+            StbImageSharp.ImageResult.FromMemory(File.ReadAllBytes(sheet), StbImageSharp.ColorComponents.Grey);
         Assert.Equal((1408, 674), (picture.Width, picture.Height)); // ten classes, and a line of odd ones
         Assert.Equal(digits.Image(0)[10 * 28 + 9], picture.Data[(8 + 20) * picture.Width + 8 + 18]); // each pixel twice as large
 
@@ -60,12 +64,14 @@ public sealed class DataTests : TestsWithFolder
         _folder.Write("idx/train-images-idx3-ubyte", DigitFiles.IdxImages(digits));
         _folder.Write("idx/train-labels-idx1-ubyte", DigitFiles.IdxLabels(digits));
         _folder.Write("idx/train-images-idx3-ubyte.gz.crdownload", [1]);
-        Assert.Contains("not used     train-images-idx3-ubyte.gz.crdownload\n", Run("data", "show", "--data", _folder["idx"], "--out", _folder["a.png"]), StringComparison.Ordinal);
+        Assert.Contains("not used     train-images-idx3-ubyte.gz.crdownload\n",
+            Run("data", "show", "--data", _folder["idx"], "--out", _folder["a.png"]), StringComparison.Ordinal);
 
         byte[] csv = DigitFiles.Csv(digits), test = DigitFiles.Csv(DigitFiles.WithoutLabels(digits));
         string zip = _folder.Write("kaggle.zip", DigitFiles.Zip(("train.csv", csv), ("test.csv", test), ("notes.txt", [1])));
         Assert.Contains("not used     notes.txt", Run("data", "show", "--data", zip, "--out", _folder["a.png"]), StringComparison.Ordinal);
-        Assert.Contains("30 digits, no labels", Run("data", "show", "--data", zip, "--part", "test", "--out", _folder["a.png"]), StringComparison.Ordinal);
+        Assert.Contains("30 digits, no labels", Run("data", "show", "--data", zip, "--part", "test", "--out", _folder["a.png"]),
+            StringComparison.Ordinal);
         Assert.Contains("12,000 digits", Run("data", "show", "--out", _folder["a.png"]), StringComparison.Ordinal);
         CliProgram.AssertRefused("no such file", "data", "show", "--data", _folder["absent.csv"]);
         CliProgram.AssertRefused("cannot be written", "data", "show", "--out", _folder["absent/a.png"]);
@@ -75,18 +81,22 @@ public sealed class DataTests : TestsWithFolder
     public void The_layout_of_a_table_is_said_once_and_nothing_of_Kaggles_own()
     {
         DigitDataset digits = GeneratedDigits.Create(60, seed: 1);
-        string kaggle = Encoding.UTF8.GetString(DigitFiles.Csv(digits)), path = _folder["a.csv"], weights = _folder["w.safetensors"], sheet = _folder["a.png"];
+        string kaggle = Encoding.UTF8.GetString(DigitFiles.Csv(digits)), path = _folder["a.csv"], weights = _folder["w.safetensors"],
+        sheet = _folder["a.png"];
         const string Layout = "a table: no header, label in column 1, pixels in columns 2 to 785";
         Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
         File.WriteAllText(path, kaggle);
         Assert.DoesNotContain("found", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
-        Assert.DoesNotContain("found", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("found", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error,
+            StringComparison.Ordinal);
         string expected = Predict();
 
         File.WriteAllText(path, kaggle[(kaggle.IndexOf('\n', StringComparison.Ordinal) + 1)..]);
         Assert.Contains($"found        {Layout}\n", Run("data", "show", "--data", path, "--out", sheet), StringComparison.Ordinal);
-        Assert.Equal(Layout, JsonDocument.Parse(Run("data", "show", "--data", path, "--out", sheet, "--json")).RootElement.GetProperty("found").GetString());
-        Assert.Contains($"found     {Layout}\n", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        Assert.Equal(Layout, JsonDocument.Parse(Run("data", "show", "--data", path, "--out", sheet, "--json"))
+            .RootElement.GetProperty("found").GetString());
+        Assert.Contains($"found     {Layout}\n", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error,
+            StringComparison.Ordinal);
         Assert.Equal(expected, Predict());
 
         string Predict()
@@ -101,10 +111,13 @@ public sealed class DataTests : TestsWithFolder
     {
         DigitDataset digits = GeneratedDigits.Create(60, seed: 1);
         byte[] pixels = [.. digits.Pixels.ToArray().Select(value => (byte)(value / 16))];
-        string path = _folder.Write("small.csv", DigitFiles.Csv(new DigitDataset("", pixels, digits.Labels.ToArray()))), weights = _folder["w.safetensors"];
+        string path = _folder.Write("small.csv", DigitFiles.Csv(new DigitDataset("", pixels, digits.Labels.ToArray()))),
+        weights = _folder["w.safetensors"];
         Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
-        const string Says = "the largest pixel of the 60 digits is 15, and the networks expect ink of up to 255: multiply the pixels by 17 first\n";
-        Assert.Contains($"warning   {Says}", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error, StringComparison.Ordinal);
+        const string Says = "the largest pixel of the 60 digits is 15, and the networks expect ink of up to 255: multiply the pixels by "
+            + "17 first\n";
+        Assert.Contains($"warning   {Says}", CliProgram.Run("evaluate", "--device", "cpu", "--weights", weights, "--data", path).Error,
+            StringComparison.Ordinal);
         Assert.Contains($"range        {Says}", Run("data", "show", "--data", path, "--out", _folder["a.png"]), StringComparison.Ordinal);
         Assert.Null(PixelScale.Warning(digits));
         Assert.Null(PixelScale.Warning(new DigitDataset("", pixels[..(5 * 784)], null))); // few may be faint
@@ -115,9 +128,12 @@ public sealed class DataTests : TestsWithFolder
     [Fact]
     public void A_subset_is_of_the_digits_that_were_trained_on_where_there_are_others_to_test_on()
     {
-        string zip = _folder.Write("mnist.zip", DigitFiles.Zip(("train.csv", DigitFiles.Csv(GeneratedDigits.Create(50, seed: 1))), ("test.csv", DigitFiles.Csv(GeneratedDigits.Create(30, seed: 2))))), run = _folder["run"];
+        string zip = _folder.Write("mnist.zip",
+            DigitFiles.Zip(("train.csv", DigitFiles.Csv(GeneratedDigits.Create(50, seed: 1))),
+            ("test.csv", DigitFiles.Csv(GeneratedDigits.Create(30, seed: 2))))), run = _folder["run"];
         Run("train", "--device", "cpu", "--quiet", "--model", "simple", "--epochs", "1", "--data", zip, "--out", run);
-        Assert.Contains("of 10 digits", Run("evaluate", "--device", "cpu", "--weights", run, "--data", zip, "--subset", "validation"), StringComparison.Ordinal);
+        Assert.Contains("of 10 digits", Run("evaluate", "--device", "cpu", "--weights", run, "--data", zip, "--subset", "validation"),
+            StringComparison.Ordinal);
         Assert.Contains("of 30 digits", Run("evaluate", "--device", "cpu", "--weights", run, "--data", zip), StringComparison.Ordinal);
     }
 
@@ -138,10 +154,13 @@ public sealed class DataTests : TestsWithFolder
             transposed[i] = digits.Image(i / 784)[i % 28 * 28 + i % 784 / 28];
         }
 
-        string path = _folder.Write("emnist.csv", DigitFiles.Csv(new DigitDataset("", transposed, digits.Labels.ToArray()))), weights = _folder["w.safetensors"];
+        string path = _folder.Write("emnist.csv", DigitFiles.Csv(new DigitDataset("", transposed, digits.Labels.ToArray()))),
+        weights = _folder["w.safetensors"];
         Checkpoint.SaveWeights(weights, Initializer.Create(DigitNetworks.Simple, 0), 1);
-        Assert.Contains("orientation  the digits seem to be transposed (rows and columns exchanged, as in EMNIST's files)", Run("data", "show", "--data", path, "--out", _folder["a.png"]), StringComparison.Ordinal);
-        foreach (string[] command in new string[][] { ["evaluate", "--weights", weights], ["train", "--quiet", "--model", "simple", "--epochs", "1", "--out", _folder["run"]] })
+        Assert.Contains("orientation  the digits seem to be transposed (rows and columns exchanged, as in EMNIST's files)",
+            Run("data", "show", "--data", path, "--out", _folder["a.png"]), StringComparison.Ordinal);
+        foreach (string[] command in new string[][] { ["evaluate", "--weights", weights],
+            ["train", "--quiet", "--model", "simple", "--epochs", "1", "--out", _folder["run"]] })
         {
             CliProgram.Result result = CliProgram.Run([.. command, "--device", "cpu", "--data", path]).Succeeded();
             Assert.Contains("warning   the digits seem to be transposed", result.Error, StringComparison.Ordinal);
@@ -161,7 +180,8 @@ public sealed class DataTests : TestsWithFolder
         CliProgram.AssertRefused("--count is 0", "data", "generate", "--count", "0", "--out", path);
         CliProgram.AssertRefused("--out", "data", "generate");
         Assert.SkipUnless(Directory.Exists("/proc/self"), "needs /proc"); // a folder that is there and takes no files
-        CliProgram.AssertRefused("/proc/digits.csv: cannot be written: Access to the path '/proc/digits.csv' is denied", "data", "generate", "--out", "/proc/digits.csv");
+        CliProgram.AssertRefused("/proc/digits.csv: cannot be written: Access to the path '/proc/digits.csv' is denied", "data", "generate",
+            "--out", "/proc/digits.csv");
     }
 
     [Theory]
@@ -171,7 +191,8 @@ public sealed class DataTests : TestsWithFolder
     public void Generate_writes_into_no_folder_that_has_digits(string name)
     {
         _folder.Write(name, "mine");
-        CliProgram.AssertRefused($"{_folder.Path}: holds digits already ({name}); choose another --out", "data", "generate", "--count", "10", "--out", _folder.Path);
+        CliProgram.AssertRefused($"{_folder.Path}: holds digits already ({name}); choose another --out", "data", "generate", "--count",
+            "10", "--out", _folder.Path);
         Assert.Equal("mine", File.ReadAllText(_folder[name]));
         Assert.Single(Directory.GetFiles(_folder.Path));
     }
@@ -179,7 +200,9 @@ public sealed class DataTests : TestsWithFolder
     [Fact]
     public async Task A_connection_that_is_cut_again_and_again_is_gone_on_with()
     {
-        using LyingServer server = new(LyingServer.CutAfter(Content, 100_000), LyingServer.CutAfter(Content, 50_000), LyingServer.CutAfter(Content, 1), LyingServer.Honest(Content));
+        using LyingServer server =
+            new(LyingServer.CutAfter(Content, 100_000), LyingServer.CutAfter(Content, 50_000), LyingServer.CutAfter(Content, 1),
+            LyingServer.Honest(Content));
         Assert.True(await Download(server.Address));
         Assert.Equal([null, 100_000, 150_000, 150_001], server.Requests.Select(request => request.From));
         Assert.All(server.Requests, request => Assert.Equal("/mnist/digits.gz", request.Path));
@@ -247,7 +270,8 @@ public sealed class DataTests : TestsWithFolder
         }
         else
         {
-            Assert.Contains(says, (await Assert.ThrowsAsync<RunFailedException>(() => Download(persistent.Address))).Message, StringComparison.Ordinal);
+            Assert.Contains(says, (await Assert.ThrowsAsync<RunFailedException>(() => Download(persistent.Address))).Message,
+                StringComparison.Ordinal);
             Assert.Single(persistent.Requests);
             Assert.False(File.Exists(_folder["digits.gz"]));
             Assert.True(await Download(persistent.Address, honest.Address)); // the next mirror
@@ -276,12 +300,14 @@ public sealed class DataTests : TestsWithFolder
     public void The_program_tries_the_given_mirror_first_and_says_why_it_failed()
     {
         using LyingServer server = new(LyingServer.Promise(new byte[10], 10));
-        CliProgram.Result result = CliProgram.Run("data", "download", "mnist", "--mirror", server.Address.ToString(), "--out", _folder["mnist"]);
+        CliProgram.Result result =
+            CliProgram.Run("data", "download", "mnist", "--mirror", server.Address.ToString(), "--out", _folder["mnist"]);
         Assert.Equal("/mnist/train-images-idx3-ubyte.gz", server.Requests.First().Path);
         if (result.ExitCode != 0) // without a network
         {
             Assert.Equal(1, result.ExitCode);
-            Assert.Contains("train-images-idx3-ubyte.gz could not be downloaded; 3 mirrors tried", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+            Assert.Contains("train-images-idx3-ubyte.gz could not be downloaded; 3 mirrors tried",
+                Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
             Assert.Empty(Directory.GetFiles(_folder["mnist"]));
         }
 
@@ -293,14 +319,17 @@ public sealed class DataTests : TestsWithFolder
     public void Downloads_go_where_the_platform_keeps_caches()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "looks at XDG_CACHE_HOME");
-        string Help(string cache) => string.Concat(CliProgram.RunIn(_folder.Path, [("XDG_CACHE_HOME", cache), ("HOME", "/home/ada")], "data", "download", "--help").Output.Where(letter => !char.IsWhiteSpace(letter)));
+        string Help(string cache) =>
+            string.Concat(CliProgram.RunIn(_folder.Path, [("XDG_CACHE_HOME", cache), ("HOME", "/home/ada")], "data", "download", "--help")
+            .Output.Where(letter => !char.IsWhiteSpace(letter)));
         Assert.Contains("/var/caches/cudnn-digits/mnist", Help("/var/caches"), StringComparison.Ordinal);
         Assert.Contains("/home/ada/.cache/cudnn-digits/mnist", Help("relative"), StringComparison.Ordinal);
     }
 
     private async Task<bool> Download(params Uri[] mirrors)
     {
-        using Downloader downloader = new(mirrors, _folder.Path, (_, _) => { }) { Patience = TimeSpan.FromSeconds(0.5), FirstPause = TimeSpan.FromMilliseconds(1) };
+        using Downloader downloader =
+            new(mirrors, _folder.Path, (_, _) => { }) { Patience = TimeSpan.FromSeconds(0.5), FirstPause = TimeSpan.FromMilliseconds(1) };
         return await downloader.Download(Known, Cancellation);
     }
 

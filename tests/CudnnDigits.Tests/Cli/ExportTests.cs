@@ -43,7 +43,8 @@ public class ExportTests
     {
         NetworkWeights weights = Weights(name);
         byte[] model = OnnxWriter.Write(weights, keepBatchNorm, [new("data_fingerprint", "f00"), new("format", "pt")]);
-        (NetworkWeights back, IReadOnlyDictionary<string, string> metadata) = OnnxReader.Find("a model", OnnxGraph.Parse("a model", model), null);
+        (NetworkWeights back, IReadOnlyDictionary<string, string> metadata) =
+            OnnxReader.Find("a model", OnnxGraph.Parse("a model", model), null);
         Assert.Equal(name, back.Network.Name);
         Assert.Equal("f00", metadata["data_fingerprint"]);
         Assert.DoesNotContain("format", metadata.Keys); // which safetensors file it came from is not what this one is
@@ -98,11 +99,14 @@ public class ExportTests
             graph.Nodes[12].Inputs[0] = graph.Nodes[11].Outputs[0];
         }
         ),
-        ["a node more"] = ("node 15 is one more Relu", graph => graph.Nodes.Add(new OnnxNode { OpType = "Relu", Inputs = { "logits" }, Outputs = { "more" } })),
+        ["a node more"] = ("node 15 is one more Relu",
+            graph => graph.Nodes.Add(new OnnxNode { OpType = "Relu", Inputs = { "logits" }, Outputs = { "more" } })),
         ["another operation"] = ("node 4 is a Tanh where a Relu was expected", graph => graph.Nodes[3].OpType = "Tanh"),
         ["other padding"] = ("conv1 has other attributes", graph => graph.Nodes[0].Ints["pads"] = [1, 1, 0, 1]),
-        ["other strides"] = ("pool1 has other attributes", graph => graph.Nodes.Find(node => node.OpType == "MaxPool")!.Ints.Remove("strides")),
-        ["another shape"] = ("fc1.weight has shape (1, 802816) and 802816 float32 values, expected (256, 3136)", graph => graph.Initializers["fc1.weight"] = graph.Initializers["fc1.weight"] with { Shape = [1, 802816] }),
+        ["other strides"] = ("pool1 has other attributes",
+            graph => graph.Nodes.Find(node => node.OpType == "MaxPool")!.Ints.Remove("strides")),
+        ["another shape"] = ("fc1.weight has shape (1, 802816) and 802816 float32 values, expected (256, 3136)",
+            graph => graph.Initializers["fc1.weight"] = graph.Initializers["fc1.weight"] with { Shape = [1, 802816] }),
         ["a tensor missing"] = ("fc2.bias (10) is missing", graph => graph.Initializers.Remove("fc2.bias")),
         ["NaN"] = ("NaN", graph => graph.Initializers["fc2.bias"].Values[3] = float.NaN),
         ["a cast of its input"] = ("it casts its input, so it takes pixels as whole numbers", CastInput),
@@ -112,7 +116,10 @@ public class ExportTests
             CastInput(graph);
         }
         ),
-        ["a cast to whole numbers"] = ("node 15 is one more Cast", graph => graph.Nodes.Add(new OnnxNode { OpType = "Cast", Inputs = { "logits" }, Outputs = { "more" }, Ints = { ["to"] = [7] } })),
+        ["a cast to whole numbers"] =
+            ("node 15 is one more Cast",
+            graph => graph.Nodes.Add(
+            new OnnxNode { OpType = "Cast", Inputs = { "logits" }, Outputs = { "more" }, Ints = { ["to"] = [7] } })),
         ["a detour"] = ("its Relu nodes are not in one line", graph => graph.Nodes[3].Inputs[0] = graph.Nodes[0].Outputs[0]),
     };
 
@@ -188,11 +195,16 @@ public class ExportTests
     [InlineData(2, 10, "it holds weights that are not float32 (float16, say); export it in float32")]
     public void Weights_that_are_kept_elsewhere_or_in_another_type_are_refused_with_a_sentence(int field, int value, string says)
     {
-        byte[] tensor = Message(5, [0x08, 32, 0x08, 1, 0x08, 3, 0x08, 3, 0x10, 1, .. Message(8, "w"u8.ToArray()), (byte)(field << 3), (byte)value]);
+        byte[] tensor = Message(5,
+            [0x08, 32, 0x08, 1, 0x08, 3, 0x08, 3, 0x10, 1, .. Message(8, "w"u8.ToArray()), (byte)(field << 3), (byte)value]);
         byte[] attribute(string name, byte number) => Message(5, [.. Message(1, System.Text.Encoding.ASCII.GetBytes(name)), 0x40, number]);
-        byte[] node = Message(1, [.. Message(1, "x"u8.ToArray()), .. Message(1, "w"u8.ToArray()), .. Message(2, "y"u8.ToArray()), .. Message(4, "Conv"u8.ToArray()), .. attribute("kernel_shape", 3)]);
+        byte[] node = Message(1,
+            [.. Message(1, "x"u8.ToArray()), .. Message(1, "w"u8.ToArray()), .. Message(2, "y"u8.ToArray()),
+            .. Message(4, "Conv"u8.ToArray()), .. attribute("kernel_shape", 3)]);
         byte[] model = Message(7, [.. tensor, .. node]);
-        Assert.Contains(says, Assert.Throws<InputException>(() => OnnxReader.Find("a model", OnnxGraph.Parse("a model", model), DigitNetworks.Simple)).Message, StringComparison.Ordinal);
+        Assert.Contains(says,
+            Assert.Throws<InputException>(() => OnnxReader.Find("a model", OnnxGraph.Parse("a model", model), DigitNetworks.Simple))
+            .Message, StringComparison.Ordinal);
     }
 
     /// <summary>A device's length is 0 and it never ends; a pipe's is unknown.</summary>
@@ -203,7 +215,8 @@ public class ExportTests
         using TemporaryFolder folder = new();
         string zero = File.CreateSymbolicLink(folder["zero.onnx"], "/dev/zero").FullName;
         long before = GC.GetAllocatedBytesForCurrentThread();
-        Assert.Contains("goes on after 64 MiB", Assert.Throws<InputException>(() => WeightsFile.Load(zero)).Message, StringComparison.Ordinal);
+        Assert.Contains("goes on after 64 MiB", Assert.Throws<InputException>(() => WeightsFile.Load(zero)).Message,
+            StringComparison.Ordinal);
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 256L << 20);
 
         NetworkWeights weights = Weights("simple");
@@ -215,15 +228,19 @@ public class ExportTests
 
         System.Diagnostics.Process.Start("sh", ["-c", $"cat '{file}' > '{pipe}'"]).Dispose();
         Assert.Equal(weights.Trained, WeightsFile.Load(pipe).Weights.Trained);
-        Assert.Contains("is a folder", Assert.Throws<InputException>(() => WeightsFile.Load(Directory.CreateDirectory(folder["folder.onnx"]).FullName)).Message, StringComparison.Ordinal);
+        Assert.Contains("is a folder",
+            Assert.Throws<InputException>(() => WeightsFile.Load(Directory.CreateDirectory(folder["folder.onnx"]).FullName)).Message,
+            StringComparison.Ordinal);
     }
 
     [LongFact]
     public void The_program_exports_and_takes_its_exports_back()
     {
         using TemporaryFolder folder = new();
-        string data = folder.Write("digits.csv", DigitFiles.Csv(Digits)), run = folder["run"], weights = Path.Combine(run, "model.safetensors");
-        Assert.Equal(0, CliProgram.Invoke("train", "--model", "improved", "--data", data, "--epochs", "1", "--device", "cpu", "--out", run, "--quiet"));
+        string data = folder.Write("digits.csv", DigitFiles.Csv(Digits)), run = folder["run"],
+        weights = Path.Combine(run, "model.safetensors");
+        Assert.Equal(0, CliProgram.Invoke("train", "--model", "improved", "--data", data, "--epochs", "1", "--device", "cpu", "--out", run,
+            "--quiet"));
         foreach ((string file, string[] options) in new[] { ("folded.onnx", Array.Empty<string>()), ("kept.onnx", ["--keep-batch-norm"]) })
         {
             CliProgram.Result exported = CliProgram.Run(["export", "--weights", weights, "--onnx", folder[file], .. options]);
@@ -237,7 +254,8 @@ public class ExportTests
         CliProgram.AssertRefused("no such file", "export", "--weights", folder["absent.safetensors"], "--onnx", folder["x.onnx"]);
         CliProgram.AssertRefused("no such file", "evaluate", "--weights", folder["absent.onnx"], "--data", data);
         CliProgram.AssertRefused("not an ONNX file", "evaluate", "--weights", folder.Write("short.onnx", "digits"), "--data", data);
-        CliProgram.AssertRefused("is a Git LFS pointer", "evaluate", "--weights", folder.Write("pointer.onnx", "version https://git-lfs.github.com/spec/v1\n"), "--data", data);
+        CliProgram.AssertRefused("is a Git LFS pointer", "evaluate", "--weights",
+            folder.Write("pointer.onnx", "version https://git-lfs.github.com/spec/v1\n"), "--data", data);
         CliProgram.AssertRefused("--onnx", "export", "--weights", weights);
 
         string Evaluate(string file, string subset) => Printed("evaluate", "--weights", file, "--data", data, "--subset", subset);
@@ -279,13 +297,15 @@ public class ExportTests
     {
         NetworkWeights weights = Initializer.Create(DigitNetworks.Find(name)!, 3);
         Philox random = new(8);
-        foreach (ParameterSlice slice in weights.Network.Parameters.Trained.Concat(weights.Network.Parameters.Statistics).Where(slice => slice.Layer is BatchNorm2dLayer))
+        foreach (ParameterSlice slice in weights.Network.Parameters.Trained.Concat(weights.Network.Parameters.Statistics)
+            .Where(slice => slice.Layer is BatchNorm2dLayer))
         {
             Span<float> values = weights.Slice(slice);
             for (int i = 0; i < values.Length; i++)
             {
                 float uniform = (random.Block((uint)i, (uint)slice.Name[^1], 0, 0).Item1 >> 8) / (float)(1 << 24);
-                values[i] = slice.Name.EndsWith(".running_var", StringComparison.Ordinal) || slice.Name.EndsWith(".weight", StringComparison.Ordinal) ? 0.3f + uniform : uniform - 0.5f;
+                values[i] = slice.Name.EndsWith(".running_var", StringComparison.Ordinal)
+                    || slice.Name.EndsWith(".weight", StringComparison.Ordinal) ? 0.3f + uniform : uniform - 0.5f;
             }
         }
 

@@ -24,9 +24,12 @@ public sealed class InterruptionTests : TestsWithFolder
         ArgumentNullException.ThrowIfNull(signals);
         Signals.Require(signals.Split(' '));
         string run = _folder["run"];
-        string[] few = command is "train" or "repeat" or "crossval" ? ["--model", "simple", "--batch-size", "16"] : command == "tune" ? ["--model", "simple", "--budget", "3000000"] : [];
+        string[] few = command is "train" or "repeat" or "crossval" ? ["--model", "simple", "--batch-size", "16"] : command == "tune"
+            ? ["--model", "simple", "--budget", "3000000"] : [];
         Process process = CliProgram.Start([command, "--data", _train, "--epochs", "100000", .. few, "--out", run]);
-        Signals.WaitUntil(() => Directory.Exists(run) && Directory.GetFiles(run, "history.csv", SearchOption.AllDirectories) is [string history, ..] && File.ReadAllLines(history).Length > 1, process);
+        Signals.WaitUntil(() => Directory.Exists(run)
+            && Directory.GetFiles(run, "history.csv", SearchOption.AllDirectories) is [string history, ..]
+            && File.ReadAllLines(history).Length > 1, process);
         foreach (string signal in signals.Split(' '))
         {
             Signals.Send(process, signal);
@@ -49,7 +52,8 @@ public sealed class InterruptionTests : TestsWithFolder
     public void A_second_signal_ends_at_once()
     {
         Signals.Require("INT", "TERM");
-        Process process = CliProgram.Start("train", "--data", _train, "--model", "simple", "--epochs", "100000", "--batch-size", "16", "--out", _folder["run"]);
+        Process process = CliProgram.Start("train", "--data", _train, "--model", "simple", "--epochs", "100000", "--batch-size", "16",
+            "--out", _folder["run"]);
         Signals.WaitUntil(() => File.Exists(_folder["run/history.csv"]), process);
         Signals.Send(process, "STOP"); // so that it cannot end by the first alone
         Signals.Send(process, "INT");
@@ -63,7 +67,9 @@ public sealed class InterruptionTests : TestsWithFolder
     [Fact]
     public void A_signal_that_is_to_be_ignored_is_ignored()
     {
-        using Process process = CliProgram.Shell("trap '' HUP INT; exec \"$@\"", "train", "--data", _train, "--model", "simple", "--epochs", "100000", "--batch-size", "16", "--out", _folder["run"]);
+        using Process process =
+            CliProgram.Shell("trap '' HUP INT; exec \"$@\"", "train", "--data", _train, "--model", "simple", "--epochs", "100000",
+            "--batch-size", "16", "--out", _folder["run"]);
         Signals.WaitUntil(() => File.Exists(_folder["run/history.csv"]), process);
         Signals.Send(process, "HUP");
         Signals.Send(process, "INT");
@@ -87,7 +93,8 @@ public sealed class InterruptionTests : TestsWithFolder
         Signals.Send(process, signal);
         CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal((130, ""), (result.ExitCode, result.Error));
-        Assert.Equal(["digits.csv.gz", "train.csv"], Directory.GetFiles(_folder.Path, "*", SearchOption.AllDirectories).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(["digits.csv.gz", "train.csv"],
+            Directory.GetFiles(_folder.Path, "*", SearchOption.AllDirectories).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         Assert.Equal("old", File.ReadAllText(_folder["digits.csv.gz"]));
     }
 
@@ -134,7 +141,8 @@ public sealed class InterruptionTests : TestsWithFolder
     {
         string full = FileNodes.Memory(_folder["full"], 7);
         string[] train = ["train", "--data", _train, "--model", "simple", "--epochs", "4", "--out"];
-        CliProgram.Result cut = CliProgram.Finish(CliProgram.Shell($"{{ \"$@\" 2>&1; echo $? > {_folder["code"]}; }} | head -1", [.. train, _folder["cut"]]));
+        CliProgram.Result cut =
+            CliProgram.Finish(CliProgram.Shell($"{{ \"$@\" 2>&1; echo $? > {_folder["code"]}; }} | head -1", [.. train, _folder["cut"]]));
         Assert.Equal((0, "0"), (cut.ExitCode, File.ReadAllText(_folder["code"]).Trim()));
         Assert.True(File.Exists(_folder["cut/metrics.json"]));
         Assert.Equal(0, CliProgram.Finish(CliProgram.Shell($"\"$@\" 2> {full}", [.. train, _folder["full-run"]])).ExitCode);
@@ -148,7 +156,9 @@ public sealed class InterruptionTests : TestsWithFolder
     {
         Assert.SkipUnless(FileNodes.Run("python3", "-c", "import pty"), "needs Python's pty");
         Signals.Require("HUP");
-        ProcessStartInfo train = CliProgram.Info("train", "--data", _train, "--model", "simple", "--epochs", code == 0 ? "60" : "100000", "--batch-size", "16", "--out", _folder["run"]);
+        ProcessStartInfo train =
+            CliProgram.Info("train", "--data", _train, "--model", "simple", "--epochs", code == 0 ? "60" : "100000", "--batch-size", "16",
+            "--out", _folder["run"]);
         string python = $"""
             import os, pty, select, signal, sys, time
             child, terminal = pty.fork()
@@ -162,11 +172,12 @@ public sealed class InterruptionTests : TestsWithFolder
             os.close(terminal)
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
             """;
-        CliProgram.Result result = CliProgram.Finish(Process.Start(new ProcessStartInfo("python3", ["-c", python, train.FileName, .. train.ArgumentList])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!);
+        CliProgram.Result result =
+            CliProgram.Finish(Process.Start(new ProcessStartInfo("python3", ["-c", python, train.FileName, .. train.ArgumentList])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            })!);
         Assert.True(result.ExitCode == code, $"{result.ExitCode}: {result.Error}");
         Assert.True(Checkpoint.LoadState(_folder["run/last.safetensors"], DigitNetworks.Simple).Epoch >= 3);
         Assert.Equal(code == 0, File.Exists(_folder["run/metrics.json"]));

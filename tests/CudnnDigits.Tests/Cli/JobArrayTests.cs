@@ -56,18 +56,20 @@ public sealed class JobArrayTests : TestsWithFolder
     private string Submit(string script, string array)
     {
         ProcessStartInfo program = CliProgram.Info();
-        ProcessStartInfo info = new("bash", [Path.Combine(Scripts, "locally"), $"--array={array}", Path.Combine(Scripts, $"{script}.sbatch")])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            Environment =
+        ProcessStartInfo info =
+            new("bash", [Path.Combine(Scripts, "locally"), $"--array={array}", Path.Combine(Scripts, $"{script}.sbatch")])
             {
-                ["CUDNN_DIGITS"] = Environment.GetEnvironmentVariable("CUDNN_DIGITS_NATIVE") ?? string.Join(' ', [program.FileName, .. program.ArgumentList]),
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+                Environment =
+            {
+                ["CUDNN_DIGITS"] = Environment.GetEnvironmentVariable("CUDNN_DIGITS_NATIVE")
+                    ?? string.Join(' ', [program.FileName, .. program.ArgumentList]),
                 ["DATA"] = _folder["digits.csv"],
                 ["OUT"] = _folder["out"],
                 ["OPTIONS"] = "--model simple --epochs 1 --device cpu",
             },
-        };
+            };
         CliProgram.Result result = CliProgram.Finish(Process.Start(info)!).Succeeded();
         return result.Output;
     }

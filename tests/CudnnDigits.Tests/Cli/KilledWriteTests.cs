@@ -46,7 +46,8 @@ public sealed class KilledWriteTests : TestsWithFolder
             process.Kill();
             process.WaitForExit();
             byte[] found = File.ReadAllBytes(target);
-            Assert.True(found.AsSpan().SequenceEqual(old) || found.AsSpan().SequenceEqual(fresh), $"{name}, killed after {clock.Elapsed}: {found.Length} bytes that are neither");
+            Assert.True(found.AsSpan().SequenceEqual(old) || found.AsSpan().SequenceEqual(fresh),
+                $"{name}, killed after {clock.Elapsed}: {found.Length} bytes that are neither");
         }
 
         CliProgram.Run([.. arguments, target]).Succeeded();

@@ -16,7 +16,8 @@ internal sealed class LimitedServer : IAsyncDisposable
 
     public LimitedServer(NetworkWeights weights, Limits limits)
     {
-        _classifier = new DigitClassifier(weights.Network, 256, CpuDevice.CreateClassifier(weights, new ClassifierOptions(), CpuDevice.VectorBits));
+        _classifier = new DigitClassifier(weights.Network, 256,
+            CpuDevice.CreateClassifier(weights, new ClassifierOptions(), CpuDevice.VectorBits));
         _batcher = new Batcher(_classifier);
         Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));

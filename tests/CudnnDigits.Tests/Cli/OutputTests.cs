@@ -16,7 +16,9 @@ public sealed class OutputTests : TestsWithFolder
     }
 
     /// <summary>Every command that writes one file.</summary>
-    public static TheoryData<string> Commands => ["predict --weights {weights} --data {test} --out", "export --weights {weights} --onnx", "data show --data {test} --out", "data generate --count 50 --out", "report {run} --out"];
+    public static TheoryData<string> Commands =>
+        ["predict --weights {weights} --data {test} --out", "export --weights {weights} --onnx", "data show --data {test} --out",
+        "data generate --count 50 --out", "report {run} --out"];
 
     [Theory]
     [MemberData(nameof(Commands))]
@@ -54,7 +56,8 @@ public sealed class OutputTests : TestsWithFolder
         Assert.Equal(("head", "tail", 8), (lines[0], lines[^1], lines.Length));
         foreach (string name in new[] { "-", "/dev/stdout", "/dev/fd/1" })
         {
-            Assert.Contains("--json both take standard output; choose one", CliProgram.Refusal([.. generate, name, "--json"]), StringComparison.Ordinal);
+            Assert.Contains("--json both take standard output; choose one", CliProgram.Refusal([.. generate, name, "--json"]),
+                StringComparison.Ordinal);
         }
     }
 
@@ -96,20 +99,25 @@ public sealed class OutputTests : TestsWithFolder
         string run = Arguments("{run}")[0], back = "../" + Path.GetFileName(_folder.Path);
         string[][] overwriting =
         [
-            .. new[] { "test.csv", $"{back}/test.csv", "soft", "model.safetensors", FileNodes.Run("ln", _test, _folder["hard"]) ? "hard" : "soft" }
+            .. new[] { "test.csv", $"{back}/test.csv", "soft", "model.safetensors", FileNodes.Run("ln", _test, _folder["hard"]) ? "hard"
+                : "soft" }
                 .Select(name => new[] { "predict", "--weights", _weights, "--data", _test, "--out", _folder[name] }),
             ["export", "--weights", _weights, "--onnx", _folder[$"{back}/model.safetensors"]],
             ["data", "show", "--data", _test, "--out", _folder["soft"]],
             ["data", "show", "--data", _folder["idx"], "--out", _folder["idx/train-images-idx3-ubyte"]],
-            .. new[] { "run/run.json", "run/model.safetensors", "run/history.csv", "train.csv" }.Select(name => new[] { "report", run, "--out", _folder[name] }),
+            .. new[] { "run/run.json", "run/model.safetensors", "run/history.csv",
+                "train.csv" }.Select(name => new[] { "report", run, "--out", _folder[name] }),
         ];
         (string, string)[] before = Contents();
-        Assert.All(overwriting, arguments => Assert.Contains("that this command reads; choose another", CliProgram.Refusal(arguments), StringComparison.Ordinal));
+        Assert.All(overwriting,
+            arguments => Assert.Contains("that this command reads; choose another", CliProgram.Refusal(arguments),
+            StringComparison.Ordinal));
         Assert.Equal(before, Contents());
         CliProgram.AssertRefused("that this command reads; choose another --onnx", "export", "--weights", _weights, "--onnx", _weights);
 
         (string, string)[] Contents() =>
-            [.. Directory.GetFiles(_folder.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Select(file => (file, Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(file)))))];
+            [.. Directory.GetFiles(_folder.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+                .Select(file => (file, Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(file)))))];
     }
 
     /// <summary>A container's mounted file, say: nothing can be renamed over it, and the folder may take no file.</summary>
@@ -121,7 +129,8 @@ public sealed class OutputTests : TestsWithFolder
         File.WriteAllText(mounted, "below the mount");
         File.WriteAllText(source, new string('x', 100_000)); // longer than what comes
         CliProgram.Result result = Shell(
-            $"exec unshare -m sh -c 'mount --bind {source} {mounted} && exec \"$@\"' - \"$@\"", ["predict", "--weights", _weights, "--data", _test, "--out", mounted]);
+            $"exec unshare -m sh -c 'mount --bind {source} {mounted} && exec \"$@\"' - \"$@\"",
+            ["predict", "--weights", _weights, "--data", _test, "--out", mounted]);
         Ended(0, result);
         Assert.Equal(101, File.ReadAllLines(source).Length);
         Assert.Equal("below the mount", File.ReadAllText(mounted));
@@ -133,11 +142,13 @@ public sealed class OutputTests : TestsWithFolder
         if (command.Contains("{run}", StringComparison.Ordinal) && !Directory.Exists(_folder["run"]))
         {
             string train = _folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(60, seed: 2)));
-            Assert.Equal(0, CliProgram.Invoke("train", "--data", train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out", _folder["run"]));
+            Assert.Equal(0, CliProgram.Invoke("train", "--data", train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet",
+                "--out", _folder["run"]));
         }
 
         return [.. command.Split(' ').Select(word => word
-            .Replace("{weights}", _weights, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal).Replace("{run}", _folder["run"], StringComparison.Ordinal))];
+            .Replace("{weights}", _weights, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal)
+                .Replace("{run}", _folder["run"], StringComparison.Ordinal))];
     }
 
     private static CliProgram.Result Shell(string script, string[] arguments) => CliProgram.Finish(CliProgram.Shell(script, arguments));
@@ -148,5 +159,6 @@ public sealed class OutputTests : TestsWithFolder
         return result;
     }
 
-    private static string OneLine(CliProgram.Result result) => Assert.Single(result.Error.TrimEnd('\n').Split('\n'), line => line.StartsWith("cudnn-digits: error: ", StringComparison.Ordinal));
+    private static string OneLine(CliProgram.Result result) =>
+        Assert.Single(result.Error.TrimEnd('\n').Split('\n'), line => line.StartsWith("cudnn-digits: error: ", StringComparison.Ordinal));
 }

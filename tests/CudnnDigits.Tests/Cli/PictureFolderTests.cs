@@ -19,11 +19,13 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
         JsonElement shown = Show("digits");
         int expected = train.Length == 0 ? 30 : 20;
         Assert.Equal((expected, true), (shown.GetProperty("digits").GetInt32(), shown.GetProperty("labelled").GetBoolean()));
-        Assert.Equal(Enumerable.Repeat(expected / 10, 10), shown.GetProperty("check").GetProperty("classes").EnumerateArray().Select(count => count.GetInt32()));
+        Assert.Equal(Enumerable.Repeat(expected / 10, 10),
+            shown.GetProperty("check").GetProperty("classes").EnumerateArray().Select(count => count.GetInt32()));
         Assert.Equal($"pictures by class: {expected} PNG, taken as they are", shown.GetProperty("found").GetString());
         Assert.Empty(shown.GetProperty("check").GetProperty("unused_files").EnumerateArray());
 
-        using JsonDocument evaluated = JsonDocument.Parse(Run("evaluate", "--weights", server.WeightsFile, "--data", _folder["digits"], "--device", "cpu", "--json"));
+        using JsonDocument evaluated =
+            JsonDocument.Parse(Run("evaluate", "--weights", server.WeightsFile, "--data", _folder["digits"], "--device", "cpu", "--json"));
         Assert.Equal(train.Length == 0 ? 30 : 10, evaluated.RootElement.GetProperty("samples").GetInt32());
         Assert.InRange(evaluated.RootElement.GetProperty("accuracy").GetDouble(), 0.9, 1);
     }
@@ -36,7 +38,8 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
             _folder.Write($"digits/class_{Digits.Labels[row]}/{row}.jpg", JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
         }
 
-        Run("train", "--data", _folder["digits"], "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu", "--quiet");
+        Run("train", "--data", _folder["digits"], "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu",
+            "--quiet");
         Run("train", "--resume", _folder["run"], "--epochs", "2", "--device", "cpu", "--quiet");
         _folder.Write("digits/class_1/100.png", PngFiles.Write(Digits.Image(0), 28));
         CliProgram.AssertProgramRefuses("is not the data that", "train", "--resume", _folder["run"], "--epochs", "3", "--quiet");
@@ -48,17 +51,23 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
         int[] order = [.. Enumerable.Range(0, 12)];
         foreach (int row in order)
         {
-            _folder.Write($"pictures/scan {row}.{(row % 2 == 0 ? "png" : "JPG")}", row % 2 == 0 ? PngFiles.Write(Digits.Image(row), 28) : JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
+            _folder.Write($"pictures/scan {row}.{(row % 2 == 0 ? "png" : "JPG")}", row % 2 == 0 ? PngFiles.Write(Digits.Image(row), 28)
+                : JpegFiles.Write(Digits.Image(row).ToArray(), 28, 28));
         }
 
-        CliProgram.Result result = CliProgram.Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures"], "--out", _folder["out.csv"], "--device", "cpu").Succeeded();
-        Assert.Contains("pictures in the order of their names, from scan 0.png to scan 11.JPG: 6 PNG and 6 JPEG", result.Output + result.Error, StringComparison.Ordinal);
+        CliProgram.Result result =
+            CliProgram.Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures"], "--out", _folder["out.csv"],
+            "--device", "cpu").Succeeded();
+        Assert.Contains("pictures in the order of their names, from scan 0.png to scan 11.JPG: 6 PNG and 6 JPEG", result.Output
+            + result.Error, StringComparison.Ordinal);
         string[] labels = [.. File.ReadAllLines(_folder["out.csv"]).Skip(1).Select(line => line.Split(',')[1])];
         Assert.InRange(labels.Zip(order).Count(pair => pair.First == $"{Digits.Labels[pair.Second]}"), 11, 12);
 
-        Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures/scan 7.JPG"], "--out", _folder["one.csv"], "--device", "cpu");
+        Run("predict", "--weights", server.WeightsFile, "--data", _folder["pictures/scan 7.JPG"], "--out", _folder["one.csv"], "--device",
+            "cpu");
         Assert.Equal(["ImageId,Label", $"1,{Digits.Labels[7]}"], File.ReadAllLines(_folder["one.csv"]));
-        CliProgram.AssertProgramRefuses("the digits have no labels", "evaluate", "--weights", server.WeightsFile, "--data", _folder["pictures"]);
+        CliProgram.AssertProgramRefuses("the digits have no labels", "evaluate", "--weights", server.WeightsFile, "--data",
+            _folder["pictures"]);
     }
 
     [Theory]
@@ -74,7 +83,8 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
         }
 
         _folder.Write($"digits/7/{name}", System.Text.Encoding.Latin1.GetBytes(bytes));
-        CliProgram.AssertProgramRefuses($"{Path.Combine(_folder["digits"], "7", name)}: {says}", "data", "show", "--data", _folder["digits"], "--out", _folder["sheet.png"]);
+        CliProgram.AssertProgramRefuses($"{Path.Combine(_folder["digits"], "7", name)}: {says}", "data", "show", "--data",
+            _folder["digits"], "--out", _folder["sheet.png"]);
     }
 
     /// <summary>Names that say a number, but not that it is the digit: folds, versions, writers.</summary>
@@ -87,12 +97,14 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
     {
         foreach (int row in Enumerable.Range(0, Digits.Count))
         {
-            _folder.Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row])}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+            _folder.Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row])}/{row}.png",
+                PngFiles.Write(Digits.Image(row), 28));
         }
 
         JsonElement shown = Show("data");
         Assert.Equal((30, labelled > 0), (shown.GetProperty("digits").GetInt32(), shown.GetProperty("labelled").GetBoolean()));
-        Assert.Equal(labelled, shown.GetProperty("check").GetProperty("classes").EnumerateArray().Sum(count => count.GetInt32() == 3 ? 3 : 0));
+        Assert.Equal(labelled,
+            shown.GetProperty("check").GetProperty("classes").EnumerateArray().Sum(count => count.GetInt32() == 3 ? 3 : 0));
     }
 
     [Theory]
@@ -104,11 +116,13 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
     {
         foreach (int row in Enumerable.Range(0, Digits.Count))
         {
-            _folder.Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row], row % 3)}/{row}.png", PngFiles.Write(Digits.Image(row), 28));
+            _folder.Write($"data/{string.Format(CultureInfo.InvariantCulture, name, Digits.Labels[row], row % 3)}/{row}.png",
+                PngFiles.Write(Digits.Image(row), 28));
         }
 
         CliProgram.AssertProgramRefuses(
-            $"{_folder["data"]}: holds several folders of digits ({named}); give one of them, or name them 0 to 9 where each holds one digit",
+            $"{_folder["data"]}: holds several folders of digits ({named}); give one of them, or name them 0 to 9 where each holds one "
+                + "digit",
             "data", "show", "--data", _folder["data"], "--out", _folder["sheet.png"]);
     }
 
@@ -122,7 +136,9 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
 
         Directory.Delete(_folder["digits/9"], recursive: true);
         string warning = $"warning   {_folder["digits"]}: no pictures of 9";
-        string[][] commands = [["data", "show", "--out", _folder["sheet.png"], "--json"], ["train", "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu", "--quiet"]];
+        string[][] commands =
+            [["data", "show", "--out", _folder["sheet.png"], "--json"],
+            ["train", "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--device", "cpu", "--quiet"]];
         foreach (string[] command in commands)
         {
             CliProgram.Result result = CliProgram.Run([.. command, "--data", _folder["digits"]]);
@@ -140,15 +156,18 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
         _folder.Write("digits/A/b.png", PngFiles.Write(Digits.Image(3), 28));
         JsonElement shown = Show("digits");
         Assert.Equal(1, shown.GetProperty("digits").GetInt32());
-        Assert.Equal("pictures by class: 1 PNG, taken as they are; 1 other file passed over (3/Thumbs.db)", shown.GetProperty("found").GetString());
-        Assert.Equal(["A", "notes.txt"], shown.GetProperty("check").GetProperty("unused_files").EnumerateArray().Select(file => file.GetString()));
+        Assert.Equal("pictures by class: 1 PNG, taken as they are; 1 other file passed over (3/Thumbs.db)",
+            shown.GetProperty("found").GetString());
+        Assert.Equal(["A", "notes.txt"],
+            shown.GetProperty("check").GetProperty("unused_files").EnumerateArray().Select(file => file.GetString()));
     }
 
     [Fact]
     public void What_is_written_is_none_of_the_pictures_that_are_read()
     {
         _folder.Write("digits/3/a.png", PngFiles.Write(Digits.Image(3), 28));
-        CliProgram.AssertProgramRefuses("that this command reads", "data", "show", "--data", _folder["digits"], "--out", _folder["digits/3/a.png"]);
+        CliProgram.AssertProgramRefuses("that this command reads", "data", "show", "--data", _folder["digits"], "--out",
+            _folder["digits/3/a.png"]);
     }
 
     [Fact]
@@ -164,7 +183,8 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
 
     private JsonElement Show(string data)
     {
-        using JsonDocument shown = JsonDocument.Parse(Run("data", "show", "--data", _folder[data], "--out", _folder["sheet.png"], "--json"));
+        using JsonDocument shown =
+            JsonDocument.Parse(Run("data", "show", "--data", _folder[data], "--out", _folder["sheet.png"], "--json"));
         return shown.RootElement.Clone();
     }
 

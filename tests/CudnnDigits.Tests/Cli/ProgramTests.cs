@@ -29,12 +29,14 @@ public sealed class ProgramTests : TestsWithFolder
             Directory.GetFiles(run).Select(Path.GetFileName).Order(StringComparer.Ordinal));
 
         string[] history = File.ReadAllLines(Path.Combine(run, "history.csv"));
-        Assert.Equal("epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second", history[0]);
+        Assert.Equal("epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second",
+            history[0]);
         Assert.Equal(4, history.Length);
 
         // evaluate on the run's own validation rows agrees with metrics.json.
         string weights = Path.Combine(run, "model.safetensors");
-        CliProgram.Result evaluate = CliProgram.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json").Succeeded();
+        CliProgram.Result evaluate = CliProgram.Run("evaluate", "--weights", weights, "--data", _train, "--subset", "validation", "--json")
+            .Succeeded();
         Assert.Equal(RunFiles.Metrics(run), evaluate.Output.Trim());
         using JsonDocument metrics = JsonDocument.Parse(evaluate.Output);
         Assert.Equal(60, metrics.RootElement.GetProperty("samples").GetInt32());
@@ -64,7 +66,8 @@ public sealed class ProgramTests : TestsWithFolder
         Golden golden = Golden.Load(model);
         (string, string)[] environment = leftOut.Length == 0 ? [] : [(leftOut, "0")];
         string has = CliProgram.RunIn(_folder.Path, environment, "info").Output;
-        Assert.SkipUnless(has.Contains(instructionSet, StringComparison.Ordinal) || CpuDevice.InstructionSet(CpuDevice.VectorBits) == "AVX-512", $"this machine has no {instructionSet}");
+        Assert.SkipUnless(has.Contains(instructionSet, StringComparison.Ordinal)
+            || CpuDevice.InstructionSet(CpuDevice.VectorBits) == "AVX-512", $"this machine has no {instructionSet}");
         Assert.Contains(instructionSet, has, StringComparison.Ordinal);
         CliProgram.RunIn(_folder.Path, environment, golden.TrainArguments(_folder, "run")).Succeeded();
         golden.AssertFollowedBy(_folder["run"]);
@@ -94,16 +97,19 @@ public sealed class ProgramTests : TestsWithFolder
         CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "6", "--out", first).Succeeded();
         CliProgram.Result result = CliProgram.Run(
             "train", "--data", _folder.Write("new.csv", DigitFiles.Csv(GeneratedDigits.Create(200, seed: 9))),
-            "--init-from", Path.Combine(first, "model.safetensors"), "--epochs", "1", "--lr", "3e-4", "--schedule", "constant", "--out", second, "--json").Succeeded();
+            "--init-from", Path.Combine(first, "model.safetensors"), "--epochs", "1", "--lr", "3e-4", "--schedule", "constant", "--out",
+            second, "--json").Succeeded();
         using JsonDocument summary = JsonDocument.Parse(result.Output);
         Assert.Equal("simple", summary.RootElement.GetProperty("model").GetString()); // read from the weights
-        double firstLoss = double.Parse(File.ReadLines(Path.Combine(second, "history.csv")).ElementAt(1).Split(',')[1], CultureInfo.InvariantCulture);
+        double firstLoss = double.Parse(File.ReadLines(Path.Combine(second, "history.csv")).ElementAt(1).Split(',')[1],
+            CultureInfo.InvariantCulture);
         Assert.True(firstLoss < 1.5, $"a fresh network would begin near ln 10, this one at {firstLoss}");
         Assert.DoesNotContain("warning", result.Error, StringComparison.Ordinal);
 
         string[] again = ["train", "--data", _train, "--init-from", first, "--epochs", "1", "--out"];
         Assert.DoesNotContain("warning", CliProgram.Run([.. again, _folder["same"]]).Error, StringComparison.Ordinal);
-        Assert.Matches($"warning   .*first.* was trained on [1-9][0-9]* of the digits that are held out here, .*: --seed and --validation as there\n", CliProgram.Run([.. again, _folder["other"], "--seed", "1"]).Error);
+        Assert.Matches("warning   .*first.* was trained on [1-9][0-9]* of the digits that are held out here, .*: --seed and --validation "
+            + "as there\n", CliProgram.Run([.. again, _folder["other"], "--seed", "1"]).Error);
     }
 
     /// <summary>What a run needs is not for other commands to write over.</summary>
@@ -111,7 +117,8 @@ public sealed class ProgramTests : TestsWithFolder
     public void The_files_of_a_run_are_no_place_for_something_else()
     {
         string run = _folder["run"];
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out", run));
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet",
+            "--out", run));
         foreach (string file in new[] { "run.json", "last.safetensors", "history.csv", "metrics.json" })
         {
             string path = Path.Combine(run, file), says = $"{path}: is a file that the run {run} needs; choose another";
@@ -122,20 +129,26 @@ public sealed class ProgramTests : TestsWithFolder
         }
 
         string study = _folder.Write("study.json", [1]);
-        Assert.Equal($"{study}: is the file that its study needs to continue; choose another --out", CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", study));
+        Assert.Equal($"{study}: is the file that its study needs to continue; choose another --out",
+            CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", study));
     }
 
     [Fact]
     public void What_is_easily_given_in_place_of_something_else_is_told_of()
     {
         string run = _folder["run"];
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out", run));
-        Assert.Contains($"{run}: is the folder of a run, not of digits; give ", CliProgram.Refusal("data", "show", "--data", run), StringComparison.Ordinal);
-        Assert.Contains("minst: is no set that can be downloaded; expected mnist", CliProgram.Refusal("data", "download", "minst"), StringComparison.Ordinal);
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet",
+            "--out", run));
+        Assert.Contains($"{run}: is the folder of a run, not of digits; give ", CliProgram.Refusal("data", "show", "--data", run),
+            StringComparison.Ordinal);
+        Assert.Contains("minst: is no set that can be downloaded; expected mnist", CliProgram.Refusal("data", "download", "minst"),
+            StringComparison.Ordinal);
         Assert.DoesNotContain("did you mean", CliProgram.Refusal("export", "--weights", run, _train), StringComparison.Ordinal);
-        Assert.Contains($"{_train}: is a file, and holds no run; give the folder", CliProgram.Refusal("report", _train), StringComparison.Ordinal);
+        Assert.Contains($"{_train}: is a file, and holds no run; give the folder", CliProgram.Refusal("report", _train),
+            StringComparison.Ordinal);
         Assert.SkipWhen(OperatingSystem.IsWindows(), "needs /dev/stdin");
-        Assert.StartsWith("-: no such file; give /dev/stdin for standard input, or ", CliProgram.Refusal("train", "--data", "-"), StringComparison.Ordinal);
+        Assert.StartsWith("-: no such file; give /dev/stdin for standard input, or ", CliProgram.Refusal("train", "--data", "-"),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -145,7 +158,8 @@ public sealed class ProgramTests : TestsWithFolder
         string[] train = ["train", "--data", _train, "--model", "simple", "--epochs", "1", "--device", "cpu", "--quiet", "--out"];
         Assert.Equal(0, CliProgram.Invoke([.. train, run]));
         Assert.Equal(0, CliProgram.Invoke([.. train, all, "--validation", "0"]));
-        Assert.Matches("^note      [0-9]+ of these digits were trained on, so the accuracy is too optimistic; --subset validation scores those that were held out\n$", Notes("--weights", run));
+        Assert.Matches("^note      [0-9]+ of these digits were trained on, so the accuracy is too optimistic; --subset validation scores "
+            + "those that were held out\n$", Notes("--weights", run));
         Assert.Matches("^note      [0-9]+ of these digits were trained on, so the accuracy is too optimistic\n$", Notes("--weights", all));
         Assert.Equal("", Notes("--weights", run, "--subset", "validation"));
 
@@ -156,7 +170,8 @@ public sealed class ProgramTests : TestsWithFolder
     public void A_name_that_begins_with_an_at_sign_is_a_name()
     {
         File.Move(_train, _folder["@digits.csv"]);
-        CliProgram.RunIn(_folder.Path, [], "train", "--data", "@digits.csv", "--model", "simple", "--epochs", "1", "--out", "@run").Succeeded();
+        CliProgram.RunIn(_folder.Path, [], "train", "--data", "@digits.csv", "--model", "simple", "--epochs", "1", "--out", "@run")
+            .Succeeded();
         Assert.True(File.Exists(_folder["@run/model.safetensors"]));
     }
 
@@ -167,7 +182,8 @@ public sealed class ProgramTests : TestsWithFolder
         NetworkWeights weights = Initializer.Create(DigitNetworks.Simple, 3);
         Checkpoint.SaveWeights(start, weights, 0);
         CliProgram.Finish(CliProgram.Shell(
-            $"cat '{start}' > '{fifo}' & \"$@\"", "train", "--data", _train, "--init-from", fifo, "--epochs", "1", "--out", run, "--quiet")).Succeeded();
+            $"cat '{start}' > '{fifo}' & \"$@\"", "train", "--data", _train, "--init-from", fifo, "--epochs", "1", "--out", run, "--quiet"))
+                .Succeeded();
         RunRecord record = new RunFolder(run).ReadRecord();
         Assert.Equal((fifo, null), (record.InitFrom, record.InitFromSha256));
     }
@@ -182,7 +198,8 @@ public sealed class ProgramTests : TestsWithFolder
         Checkpoint.SaveWeights(huge, weights, 0);
         CliProgram.Result result = CliProgram.Run("train", "--data", _train, "--init-from", huge, "--out", run, "--quiet");
         Assert.Equal(1, result.ExitCode);
-        Assert.Contains("the loss or a weight became NaN or infinite", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+        Assert.Contains("the loss or a weight became NaN or infinite", Assert.Single(result.Error.TrimEnd('\n').Split('\n')),
+            StringComparison.Ordinal);
         Checkpoint.LoadState(Path.Combine(run, "last.safetensors"), DigitNetworks.Simple); // finite, or this throws
     }
 
@@ -192,12 +209,13 @@ public sealed class ProgramTests : TestsWithFolder
         Assert.SkipUnless(OperatingSystem.IsLinux(), "limits the size of files by the shell's ulimit");
         string run = _folder["run"];
         ProcessStartInfo info = CliProgram.Info("train", "--data", _train, "--model", "improved", "--epochs", "1", "--out", run);
-        ProcessStartInfo limited = new("bash", ["-c", "ulimit -f 4000; trap '' XFSZ; exec \"$0\" \"$@\"", info.FileName, .. info.ArgumentList])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            Environment = { ["DOTNET_EnableWriteXorExecute"] = "0" }, // whose own file would be over the limit
-        };
+        ProcessStartInfo limited =
+            new("bash", ["-c", "ulimit -f 4000; trap '' XFSZ; exec \"$0\" \"$@\"", info.FileName, .. info.ArgumentList])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+                Environment = { ["DOTNET_EnableWriteXorExecute"] = "0" }, // whose own file would be over the limit
+            };
         CliProgram.Result result = CliProgram.Finish(Process.Start(limited)!);
         Assert.Equal(1, result.ExitCode);
         Assert.Contains("could not be written", Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
@@ -233,13 +251,16 @@ public sealed class ProgramTests : TestsWithFolder
         { "train --data {train} --device tpu", "no such device" },
         { "train --data {train} --device cuda", "--device cuda" },
         { "train --data {train} --init-from {train}", "not a safetensors file" },
-        { "train --data {train} --device cpu --kernels fused", "--kernels is for GPUs, and the device is cpu; leave --kernels out, or choose --device cuda" },
-        { "bench --layers --no-cuda-graph", "--no-cuda-graph is for GPUs, and the device is cpu; leave --no-cuda-graph out, or choose --device cuda" },
+        { "train --data {train} --device cpu --kernels fused",
+            "--kernels is for GPUs, and the device is cpu; leave --kernels out, or choose --device cuda" },
+        { "bench --layers --no-cuda-graph",
+            "--no-cuda-graph is for GPUs, and the device is cpu; leave --no-cuda-graph out, or choose --device cuda" },
         { "evaluate --data {train}", "--weights" },
         { "evaluate --weights {train} --data {train}", "not a safetensors file" },
         { "predict --weights {folder}/absent --data {test}", "no such file" },
         { "bench --steps 0", "--steps is 0" },
-        { "train --early-stop 3 --validation 0 --data {train}", "--early-stop 3 goes by the digits held out, and --validation 0 holds none out" },
+        { "train --early-stop 3 --validation 0 --data {train}",
+            "--early-stop 3 goes by the digits held out, and --validation 0 holds none out" },
         { "dance", "dance" },
         { "data --json", "--json" },
     };
@@ -250,7 +271,8 @@ public sealed class ProgramTests : TestsWithFolder
     {
         ArgumentNullException.ThrowIfNull(arguments);
         string[] list = [.. arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(argument => argument
-            .Replace("{train}", _train, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal).Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
+            .Replace("{train}", _train, StringComparison.Ordinal).Replace("{test}", _test, StringComparison.Ordinal)
+                .Replace("{folder}", _folder.Path, StringComparison.Ordinal))];
         CliProgram.AssertRefused(says, list);
         Assert.Equal(2, Directory.GetFileSystemEntries(_folder.Path).Length); // nothing written
     }
@@ -260,7 +282,8 @@ public sealed class ProgramTests : TestsWithFolder
     {
         string[] train = ["train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", _folder["run"], "--quiet"];
         CliProgram.Result result = CliProgram.Run([.. train, "--kernels", "layered", "--no-cuda-graph"]).Succeeded();
-        Assert.Equal("note      --kernels layered has no effect on the CPU\nnote      --no-cuda-graph has no effect on the CPU\n", result.Error);
+        Assert.Equal("note      --kernels layered has no effect on the CPU\nnote      --no-cuda-graph has no effect on the CPU\n",
+            result.Error);
     }
 
     [Theory]
@@ -278,7 +301,8 @@ public sealed class ProgramTests : TestsWithFolder
     [LongFact]
     public void Bench_and_info_print_one_json_object()
     {
-        using JsonDocument bench = JsonDocument.Parse(CliProgram.Run("bench", "--model", "simple", "--steps", "1", "--batch-size", "16", "--json").Output);
+        using JsonDocument bench =
+            JsonDocument.Parse(CliProgram.Run("bench", "--model", "simple", "--steps", "1", "--batch-size", "16", "--json").Output);
         Assert.Equal("simple", bench.RootElement.GetProperty("model").GetString());
         Assert.Equal(16, bench.RootElement.GetProperty("batch_size").GetInt32());
         Assert.True(bench.RootElement.GetProperty("threads").GetInt32() >= 1);
@@ -286,8 +310,10 @@ public sealed class ProgramTests : TestsWithFolder
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);
         Assert.True(bench.RootElement.GetProperty("infer_images_per_second").GetDouble() > 0);
 
-        using JsonDocument layers = JsonDocument.Parse(CliProgram.Run("bench", "--layers", "--model", "simple", "--steps", "1", "--json").Output);
-        JsonElement forward = layers.RootElement.GetProperty("training").EnumerateArray().First(row => row.GetProperty("layer").GetString() == "conv2");
+        using JsonDocument layers =
+            JsonDocument.Parse(CliProgram.Run("bench", "--layers", "--model", "simple", "--steps", "1", "--json").Output);
+        JsonElement forward = layers.RootElement.GetProperty("training").EnumerateArray()
+            .First(row => row.GetProperty("layer").GetString() == "conv2");
         Assert.Equal("forward", forward.GetProperty("operation").GetString());
         Assert.Equal(4.4605, forward.GetProperty("mflop_per_image").GetDouble()); // 2 · 11² · 9 · 32 · 64
         Assert.Equal("all", layers.RootElement.GetProperty("inference").EnumerateArray().Last().GetProperty("layer").GetString());

@@ -47,10 +47,12 @@ public sealed class QuickModelTests : TestsWithFolder
     public void What_stands_in_its_place_or_cannot_be_written_is_no_failure()
     {
         TrainingState state = Untrained("simple");
-        QuickModel behindAFile = new("simple", Path.Combine(_folder.Write("file", [1]), "cache")), folder = new("simple", _folder["a"]), pipe = new("simple", _folder["b"]), nowhere = new("simple", "cache");
+        QuickModel behindAFile = new("simple", Path.Combine(_folder.Write("file", [1]), "cache")), folder = new("simple", _folder["a"]),
+        pipe = new("simple", _folder["b"]), nowhere = new("simple", "cache");
         Directory.CreateDirectory(folder.File);
         _folder.Make("b");
-        foreach (QuickModel quick in OperatingSystem.IsWindows() ? [behindAFile, folder, nowhere] : new[] { behindAFile, folder, nowhere, pipe })
+        foreach (QuickModel quick in OperatingSystem.IsWindows() ? [behindAFile, folder, nowhere]
+            : new[] { behindAFile, folder, nowhere, pipe })
         {
             if (quick == pipe)
             {
@@ -73,7 +75,8 @@ public sealed class QuickModelTests : TestsWithFolder
         Process process = Process.Start(info)!;
         RunningServer.ReadAddress(process);
         process.Kill();
-        Assert.Equal($"model     no --weights: using the quick simple model of an earlier start, {kept.File}; weights of your own predict better\n", CliProgram.Finish(process).Error);
+        Assert.Equal($"model     no --weights: using the quick simple model of an earlier start, {kept.File}; weights of your own predict "
+            + "better\n", CliProgram.Finish(process).Error);
     }
 
     [Fact]

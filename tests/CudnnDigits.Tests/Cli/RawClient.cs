@@ -36,7 +36,9 @@ internal sealed partial class RawClient : IDisposable
 
     /// <summary>A POST to /predict, with the headers it needs and others.</summary>
     public static byte[] Post(string type, byte[] body, string headers = "") =>
-        [.. Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {type}\r\nContent-Length: {body.Length}\r\n{headers}\r\n"), .. body];
+        [.. Encoding.ASCII.GetBytes(
+            $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {type}\r\nContent-Length: {body.Length}\r\n{headers}\r\n"),
+            .. body];
 
     public static byte[] Post(string json, string headers = "") => Post("application/json", Encoding.UTF8.GetBytes(json), headers);
 
@@ -49,7 +51,8 @@ internal sealed partial class RawClient : IDisposable
         return Parse(await client.ReadToEnd(cancellation));
     }
 
-    public static Task<List<Answer>> Ask(Uri server, string text, CancellationToken cancellation) => Ask(server, Encoding.Latin1.GetBytes(text), cancellation);
+    public static Task<List<Answer>> Ask(Uri server, string text, CancellationToken cancellation) =>
+        Ask(server, Encoding.Latin1.GetBytes(text), cancellation);
 
     /// <summary>Answers, one after the other; throws where they are none, or lack what all have.</summary>
     public static List<Answer> Parse(byte[] bytes)
@@ -86,7 +89,9 @@ internal sealed partial class RawClient : IDisposable
             if (status >= 400)
             {
                 Assert.Equal("application/problem+json", headers["Content-Type"]);
-                Assert.True(length == 0 || (JsonDocument.Parse(answer.Body).RootElement.GetProperty("status").GetInt32() == status && answer.Detail.Length > 0), answer.Body);
+                Assert.True(length == 0
+                    || (JsonDocument.Parse(answer.Body).RootElement.GetProperty("status").GetInt32() == status && answer.Detail.Length > 0),
+                    answer.Body);
                 Assert.Equal(status == 405, headers.ContainsKey("Allow"));
                 Assert.Equal(status == 503, headers.ContainsKey("Retry-After"));
             }
@@ -147,7 +152,8 @@ internal sealed partial class RawClient : IDisposable
     }
 
     /// <summary>Whatever arrives next.</summary>
-    public async Task ReadOnce(CancellationToken cancellation) => Assert.True(await _socket.ReceiveAsync(new byte[1 << 16], cancellation) > 0);
+    public async Task ReadOnce(CancellationToken cancellation) =>
+        Assert.True(await _socket.ReceiveAsync(new byte[1 << 16], cancellation) > 0);
 
     /// <summary>Waits, without reading, until the server has broken the connection off, which the next byte that is sent shows.</summary>
     public async Task WaitUntilBrokenOff(CancellationToken cancellation)

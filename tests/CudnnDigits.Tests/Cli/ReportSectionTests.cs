@@ -19,7 +19,8 @@ public sealed class ReportSectionTests
     [InlineData("0 0.012 0.9", "0 % 0.01 % 0.02 % 0.05 % 0.1 % 0.2 % 0.5 % 1 %")]
     [InlineData("0 100", "0 % 100 %")]
     [InlineData("0", "0 % 0.1 % 0.2 % 0.5 % 1 %")]
-    public void Marks_of_a_logarithmic_axis_are_1_2_and_5_times_a_power_of_ten_and_zero_is_one_where_it_is_drawn(string values, string marks)
+    public void Marks_of_a_logarithmic_axis_are_1_2_and_5_times_a_power_of_ten_and_zero_is_one_where_it_is_drawn(string values,
+        string marks)
     {
         double[] errors = [.. values.Split(' ').Select(value => double.Parse(value, CultureInfo.InvariantCulture))];
         Chart chart = new(new ChartAxis("epoch", Whole: true), new ChartAxis("", Logarithmic: true, Unit: " %"));
@@ -62,7 +63,9 @@ public sealed class ReportSectionTests
         Assert.True(dots[1].Radius < dots[0].Radius && dots[0].Radius < dots[2].Radius, "more digits, larger dot");
         Assert.Equal([["50–70 %", "60 %", "40"], ["80–90 %", "70 %", "10"], ["over 99.9 %", "over 99 %", "1,000"]], Rows(section));
         Assert.Contains("Left out: 9 digits in bins of fewer than ten.", section, StringComparison.Ordinal);
-        Assert.All(Texts(section[section.IndexOf("<svg", StringComparison.Ordinal)..(section.IndexOf("</svg>", StringComparison.Ordinal) + 6)]).Where(text => text.EndsWith(" %", StringComparison.Ordinal)), text => Assert.Matches(@"^\d+ %$", text));
+        int from = section.IndexOf("<svg", StringComparison.Ordinal), to = section.IndexOf("</svg>", StringComparison.Ordinal);
+        Assert.All(Texts(section[from..(to + 6)]).Where(text => text.EndsWith(" %", StringComparison.Ordinal)),
+            text => Assert.Matches(@"^\d+ %$", text));
 
         Assert.Equal([["over 99.9 %", "100 %", "50"]], Rows(Sections.Calibration(Scored((50, 0.9999, 50)), "run0")));
         string few = Sections.Calibration(Scored((9, 0.9999, 9), (3, 0.6, 0)), "run0");
@@ -88,23 +91,27 @@ public sealed class ReportSectionTests
         string section = Sections.Wrong(Scored((3, 0.9949, 3), (50, 0.9951, 50)));
         Assert.Equal(3, Regex.Count(section, "<img"));
         Assert.Equal(3, Regex.Count(section, "<small>99 %</small>"));
-        Assert.Contains("None: it was at least 99.5 % sure of every digit that it read right.", Sections.Wrong(Scored((50, 0.9951, 50))), StringComparison.Ordinal);
+        Assert.Contains("None: it was at least 99.5 % sure of every digit that it read right.", Sections.Wrong(Scored((50, 0.9951, 50))),
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void No_network_is_said_to_be_sure_of_all_of_it()
     {
         string section = Sections.Wrong(Scored((1, 1, 0), (1, 0.9996, 0), (1, 0.998, 0), (1, 0.9, 0)));
-        Assert.Equal(["over 99.9 %", "over 99.9 %", "99.8 %", "90 %"], Regex.Matches(section, "<small>(.*?)</small>").Select(match => match.Groups[1].Value));
+        Assert.Equal(["over 99.9 %", "over 99.9 %", "99.8 %", "90 %"],
+            Regex.Matches(section, "<small>(.*?)</small>").Select(match => match.Groups[1].Value));
     }
 
     [Fact]
     public void A_digit_that_several_networks_read_wrong_is_shown_once_before_the_others()
     {
         int[] fours = [.. Enumerable.Range(0, Digits.Count).Where(row => Digits.Labels[row] == 4).Take(2)];
-        ScoredDigits once = ScoredDigits.Of(Logits(0.99, 2), Digits, fours), again = ScoredDigits.Of(Logits(0.6, 1), Digits, fours.AsSpan(1));
+        ScoredDigits once = ScoredDigits.Of(Logits(0.99, 2), Digits, fours),
+        again = ScoredDigits.Of(Logits(0.6, 1), Digits, fours.AsSpan(1));
         string section = Sections.Wrong(ScoredDigits.Pool([once, again]));
-        Assert.Equal([$"row {fours[1]}: a 4, read as 3", $"row {fours[0]}: a 4, read as 3"], Regex.Matches(section, "alt=\"(.*?)\"").Select(match => match.Groups[1].Value));
+        Assert.Equal([$"row {fours[1]}: a 4, read as 3", $"row {fours[0]}: a 4, read as 3"],
+            Regex.Matches(section, "alt=\"(.*?)\"").Select(match => match.Groups[1].Value));
         Assert.Contains("→ <b>3</b> ×2", section, StringComparison.Ordinal);
     }
 
@@ -131,10 +138,13 @@ public sealed class ReportSectionTests
     [InlineData(1)]
     public void Every_shade_of_the_confusion_matrix_can_be_read(int scheme)
     {
-        Dictionary<string, double[]> colors = Regex.Matches(Html.Resource("colors.css"), @"--([a-z0-9-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)").ToDictionary(
+        Dictionary<string, double[]> colors =
+            Regex.Matches(Html.Resource("colors.css"), @"--([a-z0-9-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)").ToDictionary(
             match => match.Groups[1].Value,
-            match => match.Groups[2 + scheme].Value.Chunk(2).Select(two => (double)byte.Parse(two, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToArray());
-        Assert.Contains("color-mix(in srgb, var(--heat) var(--share), var(--ground)); color: var(--ink)", Html.Resource("page.css"), StringComparison.Ordinal);
+            match => match.Groups[2 + scheme].Value.Chunk(2)
+                .Select(two => (double)byte.Parse(two, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToArray());
+        Assert.Contains("color-mix(in srgb, var(--heat) var(--share), var(--ground)); color: var(--ink)", Html.Resource("page.css"),
+            StringComparison.Ordinal);
         for (int share = 0; share <= 100; share++)
         {
             double[] shade = [.. colors["heat"].Zip(colors["ground"], (heat, ground) => (share * heat + (100 - share) * ground) / 100)];
@@ -152,7 +162,9 @@ public sealed class ReportSectionTests
         (double p, double q) = (Luminance(a), Luminance(b));
         return (Math.Max(p, q) + 0.05) / (Math.Min(p, q) + 0.05);
 
-        static double Luminance(double[] color) => color.Select(channel => channel / 255).Select(channel => channel <= 0.04045 ? channel / 12.92 : Math.Pow((channel + 0.055) / 1.055, 2.4))
+        static double Luminance(double[] color) =>
+            color.Select(channel => channel / 255)
+            .Select(channel => channel <= 0.04045 ? channel / 12.92 : Math.Pow((channel + 0.055) / 1.055, 2.4))
             .Zip([0.2126, 0.7152, 0.0722], (channel, weight) => channel * weight).Sum();
     }
 
@@ -162,7 +174,8 @@ public sealed class ReportSectionTests
     private static ScoredDigits Scored(params (int Count, double Sure, int Right)[] parts)
     {
         Queue<int> threes = Rows(3), fours = Rows(4);
-        int[] rows = [.. parts.SelectMany(part => Enumerable.Range(0, part.Count).Select(i => i < part.Right ? Next(threes) : Next(fours)))];
+        int[] rows = [.. parts.SelectMany(part =>
+            Enumerable.Range(0, part.Count).Select(i => i < part.Right ? Next(threes) : Next(fours)))];
         return ScoredDigits.Of([.. parts.SelectMany(part => Logits(part.Sure, part.Count))], Digits, rows);
 
         static Queue<int> Rows(int label) => new(Enumerable.Range(0, Digits.Count).Where(row => Digits.Labels[row] == label));
@@ -175,15 +188,21 @@ public sealed class ReportSectionTests
         }
     }
 
-    private static float[] Logits(double sure, int count) => [.. Enumerable.Range(0, 10 * count).Select(i => i % 10 == 3 ? (float)Math.Log(sure) : (float)Math.Log(Math.Max((1 - sure) / 9, 1e-30)))];
+    private static float[] Logits(double sure, int count) =>
+        [.. Enumerable.Range(0, 10 * count)
+        .Select(i => i % 10 == 3 ? (float)Math.Log(sure) : (float)Math.Log(Math.Max((1 - sure) / 9, 1e-30)))];
 
-    private static IEnumerable<string> Texts(string svg) => XElement.Parse(svg).Descendants().Where(element => element.Name.LocalName == "text").Select(element => element.Value.Trim());
+    private static IEnumerable<string> Texts(string svg) =>
+        XElement.Parse(svg).Descendants().Where(element => element.Name.LocalName == "text").Select(element => element.Value.Trim());
 
-    private static IEnumerable<(double X, double Y, double Radius)> Dots(string html) => Regex.Matches(html, "<ellipse cx=\"([\\d.]+)\" cy=\"([\\d.]+)\" rx=\"([\\d.]+)\"")
+    private static IEnumerable<(double X, double Y, double Radius)> Dots(string html) =>
+        Regex.Matches(html, "<ellipse cx=\"([\\d.]+)\" cy=\"([\\d.]+)\" rx=\"([\\d.]+)\"")
         .Select(match => (Number(match, 1), Number(match, 2), Number(match, 3)));
 
     private static double Number(Match match, int group) => double.Parse(match.Groups[group].Value, CultureInfo.InvariantCulture);
 
-    private static IEnumerable<string[]> Rows(string html) => Regex.Matches(html[html.IndexOf("<tbody>", StringComparison.Ordinal)..], "<tr>(.*?)</tr>")
-        .Select(row => Regex.Matches(row.Groups[1].Value, "<t[hd].*?>(.*?)</t[hd]>").Select(cell => System.Net.WebUtility.HtmlDecode(cell.Groups[1].Value)).ToArray());
+    private static IEnumerable<string[]> Rows(string html) =>
+        Regex.Matches(html[html.IndexOf("<tbody>", StringComparison.Ordinal)..], "<tr>(.*?)</tr>")
+        .Select(row => Regex.Matches(row.Groups[1].Value, "<t[hd].*?>(.*?)</t[hd]>")
+            .Select(cell => System.Net.WebUtility.HtmlDecode(cell.Groups[1].Value)).ToArray());
 }

@@ -14,7 +14,9 @@ public sealed class ReportTests : TestsWithFolder
     {
         string run = Train("run", "--augment", "standard", "--epochs", "2");
         string page = File.ReadAllText(Path.Combine(run, "report.html"));
-        foreach (string heading in new[] { "Curves", "Confusion matrix", "Per class", "Digits it read wrong", "Digits it read right, but was least sure of", "Calibration: is it as sure as it is right?", "Augmentation", "How it was made" })
+        foreach (string heading in new[] { "Curves", "Confusion matrix", "Per class", "Digits it read wrong",
+            "Digits it read right, but was least sure of", "Calibration: is it as sure as it is right?", "Augmentation",
+            "How it was made" })
         {
             Assert.Contains($"<h3>{heading}</h3>", page, StringComparison.Ordinal);
         }
@@ -41,7 +43,8 @@ public sealed class ReportTests : TestsWithFolder
         RunRecord record = new RunFolder(run).ReadRecord();
         int[] rows = record.Options.Split.Draw(data.Labels).Validation;
         float[] logits = new float[10 * rows.Length];
-        using ITrainingBackend backend = BackendFactory.Create("cpu", record.Options.CreateNetwork(), new BackendOptions(16, 0, AugmentationSpec.None));
+        using ITrainingBackend backend =
+            BackendFactory.Create("cpu", record.Options.CreateNetwork(), new BackendOptions(16, 0, AugmentationSpec.None));
         backend.Load(Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights, new OptimizerState(backend.Network));
         backend.Predict(data, rows, logits);
         int wrong = 0;
@@ -78,14 +81,16 @@ public sealed class ReportTests : TestsWithFolder
     [Fact]
     public void Runs_stand_side_by_side_with_the_options_in_which_they_differ()
     {
-        string first = Train("first", "--epochs", "1"), second = Train("a <b> & \"c\"", "--epochs", "2", "--seed", "5"), page = _folder["both.html"];
+        string first = Train("first", "--epochs", "1"), second = Train("a <b> & \"c\"", "--epochs", "2", "--seed", "5"),
+        page = _folder["both.html"];
         using JsonDocument result = JsonDocument.Parse(CliProgram.Run("report", first, second, "--out", page, "--json").Output);
         Assert.Equal(page, result.RootElement.GetProperty("report").GetString());
         string text = File.ReadAllText(page);
         Assert.Contains("2 runs side by side", text, StringComparison.Ordinal);
         Assert.Contains("a &lt;b&gt; &amp; &quot;c&quot;", text, StringComparison.Ordinal);
         Assert.DoesNotContain("a <b>", text, StringComparison.Ordinal);
-        string table = text[text.IndexOf("<table class=\"sides\">", StringComparison.Ordinal)..text.IndexOf("</table>", StringComparison.Ordinal)];
+        int from = text.IndexOf("<table class=\"sides\">", StringComparison.Ordinal);
+        string table = text[from..text.IndexOf("</table>", StringComparison.Ordinal)];
         Assert.Contains("<th scope=\"row\">seed</th><td>0</td><td>5</td>", table, StringComparison.Ordinal);
         Assert.DoesNotContain("batch size", table, StringComparison.Ordinal);
         string[] ids = [.. Regex.Matches(text, " id=\"([^\"]+)\"").Select(match => match.Groups[1].Value)];
@@ -95,27 +100,36 @@ public sealed class ReportTests : TestsWithFolder
     [LongFact]
     public void Runs_that_were_scored_on_other_digits_are_compared_with_a_warning()
     {
-        string other = _folder.Write("other.csv", DigitFiles.Csv(GeneratedDigits.Create(400, seed: 3))), first = Train("first", "--epochs", "1");
+        string other = _folder.Write("other.csv", DigitFiles.Csv(GeneratedDigits.Create(400, seed: 3))),
+        first = Train("first", "--epochs", "1");
         string[] foreign = ["--data", other, "--model", "simple", "--epochs", "1", "--out", _folder["foreign"]];
         CliProgram.Run(["train", .. foreign]).Succeeded();
         Assert.Null(Warning(first, Train("rate", "--epochs", "1", "--lr", "0.002")));
         Assert.Contains("their splits differ", Warning(first, Train("seed", "--epochs", "1", "--seed", "5")), StringComparison.Ordinal);
-        Assert.Contains("their splits differ", Warning(first, Train("share", "--epochs", "1", "--validation", "0.3")), StringComparison.Ordinal);
-        Assert.Contains("their splits differ", Warning(first, Train("all", "--epochs", "1", "--validation", "0")), StringComparison.Ordinal);
-        Assert.Null(Warning(_folder["all"], Train("all-5", "--epochs", "1", "--validation", "0", "--seed", "5"))); // nothing held out, so no seed splits it
+        Assert.Contains("their splits differ", Warning(first, Train("share", "--epochs", "1", "--validation", "0.3")),
+            StringComparison.Ordinal);
+        Assert.Contains("their splits differ", Warning(first, Train("all", "--epochs", "1", "--validation", "0")),
+            StringComparison.Ordinal);
+        Assert.Null(Warning(_folder["all"],
+            Train("all-5", "--epochs", "1", "--validation", "0", "--seed", "5"))); // nothing held out, so no seed splits it
         Assert.Contains("different data", Warning(first, _folder["foreign"]), StringComparison.Ordinal);
 
-        Assert.Contains("Compare with care", CliProgram.Run("report", first, _folder["foreign"], "--out", _folder["both.html"]).Output, StringComparison.Ordinal);
-        Assert.DoesNotContain("Compare with care", CliProgram.Run("report", first, _folder["rate"], "--out", _folder["rate.html"]).Output, StringComparison.Ordinal);
+        Assert.Contains("Compare with care", CliProgram.Run("report", first, _folder["foreign"], "--out", _folder["both.html"]).Output,
+            StringComparison.Ordinal);
+        Assert.DoesNotContain("Compare with care", CliProgram.Run("report", first, _folder["rate"], "--out", _folder["rate.html"]).Output,
+            StringComparison.Ordinal);
 
         string fingerprint = new RunFolder(_folder["foreign"]).ReadRecord().Data.Fingerprint;
-        Assert.Contains($"<td title=\"{fingerprint}\">{fingerprint[..12]}</td>", File.ReadAllText(_folder["both.html"]), StringComparison.Ordinal);
+        Assert.Contains($"<td title=\"{fingerprint}\">{fingerprint[..12]}</td>", File.ReadAllText(_folder["both.html"]),
+            StringComparison.Ordinal);
         Assert.DoesNotContain($">{fingerprint}<", File.ReadAllText(_folder["both.html"]), StringComparison.Ordinal);
-        Assert.Contains($"<dd title=\"{fingerprint}\">{fingerprint[..12]}</dd>", File.ReadAllText(_folder["foreign/report.html"]), StringComparison.Ordinal);
+        Assert.Contains($"<dd title=\"{fingerprint}\">{fingerprint[..12]}</dd>", File.ReadAllText(_folder["foreign/report.html"]),
+            StringComparison.Ordinal);
 
         string? Warning(params string[] runs)
         {
-            using JsonDocument json = JsonDocument.Parse(CliProgram.Run(["report", .. runs, "--out", _folder["both.html"], "--json"]).Output);
+            using JsonDocument json =
+                JsonDocument.Parse(CliProgram.Run(["report", .. runs, "--out", _folder["both.html"], "--json"]).Output);
             string? warning = json.RootElement.GetProperty("warning").GetString();
             Assert.Equal(warning is null ? 0 : 1, Regex.Count(File.ReadAllText(_folder["both.html"]), "class=\"warning\""));
             return warning;
@@ -128,8 +142,10 @@ public sealed class ReportTests : TestsWithFolder
         string run = Train("run", "--epochs", "1");
         File.Delete(_train);
         CliProgram.Result result = CliProgram.Run("report", run).Succeeded();
-        Assert.StartsWith($"note      {run}: no pictures of digits and no calibration: {_train}: no such file", result.Error, StringComparison.Ordinal);
-        CliProgram.AssertRefused($"{_train}: is gone, and the run was started with these digits; bring them back there", "train", "--resume", run);
+        Assert.StartsWith($"note      {run}: no pictures of digits and no calibration: {_train}: no such file", result.Error,
+            StringComparison.Ordinal);
+        CliProgram.AssertRefused($"{_train}: is gone, and the run was started with these digits; bring them back there", "train",
+            "--resume", run);
         string page = File.ReadAllText(Path.Combine(run, "report.html"));
         Assert.Contains("No pictures of digits and no calibration", page, StringComparison.Ordinal);
         Assert.Contains("train.csv: no such file", page, StringComparison.Ordinal);
@@ -141,7 +157,8 @@ public sealed class ReportTests : TestsWithFolder
         }
 
         CliProgram.Run("report", run).Succeeded();
-        Assert.Contains("The run has not ended: 1 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")), StringComparison.Ordinal);
+        Assert.Contains("The run has not ended: 1 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")),
+            StringComparison.Ordinal);
     }
 
     [LongFact]
@@ -154,7 +171,9 @@ public sealed class ReportTests : TestsWithFolder
         CliProgram.AssertRefused("report", "report");
         File.AppendAllText(Path.Combine(run, "history.csv"), "2,x\n");
         CliProgram.AssertRefused("metrics.json: is damaged: its content and that of history.csv do not match", "report", run);
-        File.WriteAllText(Path.Combine(run, "metrics.json"), RunFiles.WithoutSum(File.ReadAllText(Path.Combine(run, "metrics.json"))).Replace("\"confusion\": [", "\"confusion\": [[1],", StringComparison.Ordinal));
+        File.WriteAllText(Path.Combine(run, "metrics.json"),
+            RunFiles.WithoutSum(File.ReadAllText(Path.Combine(run, "metrics.json")))
+            .Replace("\"confusion\": [", "\"confusion\": [[1],", StringComparison.Ordinal));
         File.WriteAllLines(Path.Combine(run, "history.csv"), File.ReadLines(Path.Combine(run, "history.csv")).Take(2).ToArray());
         CliProgram.AssertRefused("metrics.json: is damaged: its numbers", "report", run);
         File.WriteAllText(Path.Combine(run, "metrics.json"), "{");
@@ -164,11 +183,15 @@ public sealed class ReportTests : TestsWithFolder
     private string Train(string name, params string[] options)
     {
         string run = _folder[name];
-        Assert.Equal(0, CliProgram.Invoke(["train", "--data", _train, "--model", "simple", "--device", "cpu", "--quiet", "--out", run, .. options]));
+        Assert.Equal(0, CliProgram.Invoke(
+            ["train", "--data", _train, "--model", "simple", "--device", "cpu", "--quiet", "--out", run, .. options]));
         return run;
     }
 
-    private static IEnumerable<string> Svgs(string page) => Regex.Matches(page, "<svg.*?</svg>", RegexOptions.Singleline).Select(match => match.Value);
+    private static IEnumerable<string> Svgs(string page) =>
+        Regex.Matches(page, "<svg.*?</svg>", RegexOptions.Singleline).Select(match => match.Value);
 
-    private static IEnumerable<string> Variables(string page) => Regex.Matches(page, @"var\((--[a-z0-9-]+)\)").Select(match => match.Groups[1].Value).Where(name => name is not ("--own" or "--share")).Distinct();
+    private static IEnumerable<string> Variables(string page) =>
+        Regex.Matches(page, @"var\((--[a-z0-9-]+)\)").Select(match => match.Groups[1].Value)
+        .Where(name => name is not ("--own" or "--share")).Distinct();
 }

@@ -15,7 +15,8 @@ public sealed class ResumeTests : TestsWithFolder
         CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
         using (Process process = CliProgram.Start(["train", .. options, "--out", killed]))
         {
-            Signals.WaitUntil(() => File.Exists(Path.Combine(killed, "history.csv")) && File.ReadAllLines(Path.Combine(killed, "history.csv")).Length > 1, process);
+            Signals.WaitUntil(() => File.Exists(Path.Combine(killed, "history.csv"))
+                && File.ReadAllLines(Path.Combine(killed, "history.csv")).Length > 1, process);
             process.Kill(); // SIGKILL
             process.WaitForExit();
         }
@@ -64,7 +65,8 @@ public sealed class ResumeTests : TestsWithFolder
             process.WaitForExit();
         }
 
-        CliProgram.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed] : ["train", .. options, "--out", killed]).Succeeded();
+        CliProgram.Run(File.Exists(Path.Combine(killed, "run.json")) ? ["train", "--resume", killed]
+            : ["train", .. options, "--out", killed]).Succeeded();
         AssertSameRun(whole, killed);
     }
 
@@ -118,7 +120,8 @@ public sealed class ResumeTests : TestsWithFolder
         string whole = _folder["whole"], stopped = _folder["stopped"];
         CliProgram.Run(["train", .. options, "--out", whole]).Succeeded();
         Process process = CliProgram.Start(["train", .. options, "--out", stopped]);
-        Signals.WaitUntil(() => File.Exists(Path.Combine(stopped, "history.csv")) && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
+        Signals.WaitUntil(() => File.Exists(Path.Combine(stopped, "history.csv"))
+            && File.ReadAllLines(Path.Combine(stopped, "history.csv")).Length > 1, process);
         Signals.Send(process, "INT");
         CliProgram.Result result = CliProgram.Finish(process);
         Assert.Equal(130, result.ExitCode);
@@ -157,18 +160,22 @@ public sealed class ResumeTests : TestsWithFolder
         CliProgram.Result extended = CliProgram.Run("train", "--resume", run, "--epochs", "4").Succeeded();
         Assert.Equal(same, Checkpoint.LoadWeights(whole).Weights.Trained.SequenceEqual(Checkpoint.LoadWeights(run).Weights.Trained));
         Assert.Equal(
-            same ? [] : ["note      the one-cycle schedule was computed for --epochs 2 and is now computed for --epochs 4, so the result is not that of a run with --epochs 4 from the start"], Notes(extended));
+            same ? [] : ["note      the one-cycle schedule was computed for --epochs 2 and is now computed for --epochs 4, so the result "
+                + "is not that of a run with --epochs 4 from the start"], Notes(extended));
 
         // Said at the end of the run, too: there is nothing more to do.
-        Assert.Equal(["note      nothing is left to train: epoch 4 of 4 is done; more --epochs train further"], Notes(CliProgram.Run("train", "--resume", run)));
+        Assert.Equal(["note      nothing is left to train: epoch 4 of 4 is done; more --epochs train further"],
+            Notes(CliProgram.Run("train", "--resume", run)));
     }
 
     [LongFact]
     public void A_run_that_was_killed_before_its_first_step_is_extended_without_a_note()
     {
         string whole = _folder["whole"], killed = _folder["killed"];
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "3", "--device", "cpu", "--quiet", "--out", whole));
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--device", "cpu", "--quiet", "--out", killed));
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "3", "--device", "cpu", "--quiet",
+            "--out", whole));
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--device", "cpu", "--quiet",
+            "--out", killed));
         Assert.All(Directory.GetFiles(killed).Where(file => !file.EndsWith("run.json", StringComparison.Ordinal)), File.Delete);
         CliProgram.Result extended = CliProgram.Run("train", "--resume", killed, "--epochs", "3").Succeeded();
         Assert.Empty(Notes(extended));
@@ -179,7 +186,8 @@ public sealed class ResumeTests : TestsWithFolder
     public void A_run_that_stopped_early_says_that_more_epochs_train_nothing()
     {
         string run = _folder["run"];
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "9", "--early-stop", "1", "--lr", "0.3", "--device", "cpu", "--quiet", "--out", run));
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "9", "--early-stop", "1", "--lr",
+            "0.3", "--device", "cpu", "--quiet", "--out", run));
         int stopped = File.ReadAllLines(Path.Combine(run, "history.csv")).Length - 1;
         Assert.InRange(stopped, 2, 8);
         byte[] model = File.ReadAllBytes(Path.Combine(run, "model.safetensors"));
@@ -188,9 +196,11 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.Contains(": 9 epochs of ", resumed.Error, StringComparison.Ordinal);
         Assert.Contains($"run       {run}, which has ended\n", resumed.Error, StringComparison.Ordinal);
         Assert.Equal(9, new RunFolder(run).ReadRecord().Options.Epochs);
-        CliProgram.AssertRefused($"{run}/last.safetensors: is one of a run's files; give the run's folder, {run}", "train", "--resume", $"{run}/last.safetensors");
+        CliProgram.AssertRefused($"{run}/last.safetensors: is one of a run's files; give the run's folder, {run}", "train", "--resume",
+            $"{run}/last.safetensors");
         Assert.Equal(
-            [$"note      nothing is left to train: the run stopped early after epoch {stopped}, since none was better than epoch {stopped - 1} (--early-stop 1); --init-from {run} begins a new run with its weights"],
+            [$"note      nothing is left to train: the run stopped early after epoch {stopped}, since none was better than epoch "
+                + $"{stopped - 1} (--early-stop 1); --init-from {run} begins a new run with its weights"],
             Notes(resumed));
         Assert.Equal(model, File.ReadAllBytes(Path.Combine(run, "model.safetensors")));
     }
@@ -199,7 +209,8 @@ public sealed class ResumeTests : TestsWithFolder
     public void A_run_of_an_older_version_that_stops_early_by_nothing_held_out_still_resumes()
     {
         string run = _folder["run"];
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--validation", "0", "--schedule", "constant", "--device", "cpu", "--quiet", "--out", run));
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "2", "--validation", "0",
+            "--schedule", "constant", "--device", "cpu", "--quiet", "--out", run));
         RunFolder folder = new(run);
         RunRecord record = folder.ReadRecord();
         record = record with { Options = record.Options with { EarlyStop = 3 } };
@@ -210,7 +221,8 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
     }
 
-    private static IEnumerable<string> Notes(CliProgram.Result result) => result.Error.Split('\n').Where(line => line.StartsWith("note ", StringComparison.Ordinal));
+    private static IEnumerable<string> Notes(CliProgram.Result result) =>
+        result.Error.Split('\n').Where(line => line.StartsWith("note ", StringComparison.Ordinal));
 
     [LongFact]
     public void A_run_that_is_being_written_is_not_resumed_and_ends_with_the_same_bits()
@@ -223,7 +235,8 @@ public sealed class ResumeTests : TestsWithFolder
         Signals.Send(first, "STOP"); // or it may end before the others come
         CliProgram.AssertRefused($"{run}: is being written by process {first.Id} on {Environment.MachineName}", "train", "--resume", run);
         CliProgram.AssertRefused("holds a run already", ["train", .. options, "--out", run]);
-        Assert.Equal(2, CliProgram.RunIn(".", "DOTNET_SYSTEM_IO_DISABLEFILELOCKING", "1", "train", "--resume", run).ExitCode); // .NET locks nothing then
+        Assert.Equal(2, CliProgram.RunIn(".", "DOTNET_SYSTEM_IO_DISABLEFILELOCKING", "1", "train", "--resume", run)
+            .ExitCode); // .NET locks nothing then
         Signals.Send(first, "CONT");
         CliProgram.Finish(first).Succeeded();
         AssertSameRun(whole, run);
@@ -241,7 +254,8 @@ public sealed class ResumeTests : TestsWithFolder
         Process late = Array.Find(both, process => process.HasExited)!, first = both.Single(process => process != late);
         CliProgram.Result refused = CliProgram.Finish(late);
         Assert.Equal(2, refused.ExitCode);
-        Assert.Contains($"{run}: is being written by process {first.Id} on {Environment.MachineName}", refused.Error, StringComparison.Ordinal);
+        Assert.Contains($"{run}: is being written by process {first.Id} on {Environment.MachineName}", refused.Error,
+            StringComparison.Ordinal);
         Signals.WaitUntil(() => File.ReadAllLines(Path.Combine(run, "history.csv")).Length > 2, first);
         Signals.Send(first, "INT");
         Assert.Equal(130, CliProgram.Finish(first).ExitCode);
@@ -252,7 +266,8 @@ public sealed class ResumeTests : TestsWithFolder
     public void A_study_that_is_being_written_is_not_resumed()
     {
         string study = _folder["study"];
-        Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "3", "--seeds", "2", "--batch-size", "16", "--out", study);
+        Process first = CliProgram.Start("repeat", "--data", _train, "--model", "simple", "--epochs", "3", "--seeds", "2", "--batch-size",
+            "16", "--out", study);
         Signals.WaitUntil(() => File.Exists(Path.Combine(study, "study.json")), first);
         Signals.Send(first, "STOP");
         CliProgram.AssertRefused($"{study}: is being written by process {first.Id}", "repeat", "--resume", study);
@@ -267,7 +282,8 @@ public sealed class ResumeTests : TestsWithFolder
         string run = _folder["run"], state = Path.Combine(run, "last.safetensors");
         CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "1", "--out", run).Succeeded();
         byte[] good = File.ReadAllBytes(state);
-        Dictionary<string, byte[]> before = Directory.GetFiles(run).Where(file => file != state).ToDictionary(file => file, File.ReadAllBytes);
+        Dictionary<string, byte[]> before = Directory.GetFiles(run).Where(file => file != state)
+            .ToDictionary(file => file, File.ReadAllBytes);
         byte[] flipped = [.. good];
         flipped[good.Length / 2] ^= 4;
         Refused("last.safetensors: is damaged", flipped);
@@ -290,7 +306,8 @@ public sealed class ResumeTests : TestsWithFolder
         TrainingState b = Checkpoint.LoadState(Path.Combine(actual, "last.safetensors"), Network(actual));
         Assert.Equal(a.Weights.Trained, b.Weights.Trained);
         Assert.Equal(a.Weights.Statistics, b.Weights.Statistics);
-        Assert.Equal(File.ReadAllBytes(Path.Combine(expected, "model.safetensors")), File.ReadAllBytes(Path.Combine(actual, "model.safetensors")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(expected, "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(actual, "model.safetensors")));
         Assert.Equal(RunFiles.Metrics(expected), RunFiles.Metrics(actual));
     }
 

@@ -43,7 +43,8 @@ public sealed class RunningServer : IDisposable
         string json = "";
         while (!json.EndsWith("}\n", StringComparison.Ordinal))
         {
-            json += (process.StandardOutput.ReadLine() ?? throw new InvalidOperationException($"the server did not start: {process.StandardError.ReadToEnd()}")) + "\n";
+            json += (process.StandardOutput.ReadLine()
+                ?? throw new InvalidOperationException($"the server did not start: {process.StandardError.ReadToEnd()}")) + "\n";
         }
 
         using JsonDocument ready = JsonDocument.Parse(json);
@@ -61,7 +62,8 @@ public sealed class RunningServer : IDisposable
     private static NetworkWeights Train()
     {
         TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 3, Validation = 0 };
-        using ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options.BatchSize, 0, AugmentationSpec.None));
+        using ITrainingBackend backend =
+            BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options.BatchSize, 0, AugmentationSpec.None));
         TrainingState state = new(Initializer.Create(backend.Network, 0));
         new Trainer(backend, GeneratedDigits.Create(), options, state).Run();
         return state.Weights;

@@ -12,10 +12,14 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
 
     private static readonly string[] Tokens =
     [
-        "\r\n", "\n", "\r\n\r\n", "\0", " ", ":", ";", "\"", "%", "%00", "%zz", "/../", "*", "http://localhost/", "HTTP/1.0", "HTTP/9.9", "HEAD ", "CONNECT ",
-        "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip\r\n", "Content-Length: 0\r\n", "Content-Length: 9999999999\r\n", "Content-Length: -1\r\n", "Expect: 100-continue\r\n",
-        "Connection: close\r\n", "Connection: upgrade\r\nUpgrade: h2c\r\n", "Host: localhost\r\n", "Host: \r\n", "Origin: null\r\n", "Content-Type: multipart/form-data; boundary=\r\n", "Content-Encoding: br\r\n",
-        "0\r\n\r\n", "80000000\r\n", "ffffffffffffffff\r\n", "7fffffff;a=b\r\n", "-1\r\n", "--x\r\n", "--x--\r\n", "Content-Disposition: form-data; filename=\"", "[[[[[[", "]]]]", "{\"", "null", "1e400", "-1", "256", "\\ud800", "\u00ff\u00fe",
+        "\r\n", "\n", "\r\n\r\n", "\0", " ", ":", ";", "\"", "%", "%00", "%zz", "/../", "*", "http://localhost/", "HTTP/1.0", "HTTP/9.9",
+        "HEAD ", "CONNECT ",
+        "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip\r\n", "Content-Length: 0\r\n", "Content-Length: 9999999999\r\n",
+        "Content-Length: -1\r\n", "Expect: 100-continue\r\n",
+        "Connection: close\r\n", "Connection: upgrade\r\nUpgrade: h2c\r\n", "Host: localhost\r\n", "Host: \r\n", "Origin: null\r\n",
+        "Content-Type: multipart/form-data; boundary=\r\n", "Content-Encoding: br\r\n",
+        "0\r\n\r\n", "80000000\r\n", "ffffffffffffffff\r\n", "7fffffff;a=b\r\n", "-1\r\n", "--x\r\n", "--x--\r\n",
+        "Content-Disposition: form-data; filename=\"", "[[[[[[", "]]]]", "{\"", "null", "1e400", "-1", "256", "\\ud800", "\u00ff\u00fe",
     ];
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
@@ -27,13 +31,15 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
         byte[][] whole = Whole();
         long before = server.MemoryMiB;
         int answered = 0;
-        await Parallel.ForEachAsync(Enumerable.Range(0, count), new ParallelOptions { MaxDegreeOfParallelism = 8, CancellationToken = Cancellation }, async (i, cancellation) =>
+        await Parallel.ForEachAsync(Enumerable.Range(0, count),
+            new ParallelOptions { MaxDegreeOfParallelism = 8, CancellationToken = Cancellation }, async (i, cancellation) =>
         {
             Random random = new(unchecked((Seed * 1_000_003) + i));
             byte[] request = Damage(whole[random.Next(whole.Length)], random);
             try
             {
-                List<RawClient.Answer> answers = await RawClient.Ask(server.Address, request, cancellation).WaitAsync(TimeSpan.FromSeconds(60), cancellation);
+                List<RawClient.Answer> answers = await RawClient.Ask(server.Address, request, cancellation)
+                    .WaitAsync(TimeSpan.FromSeconds(60), cancellation);
                 Assert.True(answers.Count > 0 || request.All(value => value is (byte)'\r' or (byte)'\n'), "no answer");
                 Assert.All(answers, answer => Assert.InRange(answer.Status, 200, 499));
                 Interlocked.Add(ref answered, answers.Count);
@@ -81,15 +87,18 @@ public sealed class ServeAttackTests(RunningServer server) : IClassFixture<Runni
     {
         DigitDataset digits = GeneratedDigits.Create(2, seed: 9);
         byte[] png = PngFiles.Write(digits.Image(1), 28), large = PngFiles.Write(new byte[40 * 40], 40, PngFiles.Rgba);
-        byte[] part = [.. "--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"b.png\"\r\nContent-Type: image/png\r\n\r\n"u8, .. png, .. "\r\n"u8];
+        byte[] part = [.. "--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"b.png\"\r\nContent-Type: image/png\r\n\r\n"u8,
+            .. png, .. "\r\n"u8];
         string pixels = $"{{\"pixels\":[{string.Join(',', digits.Image(0).ToArray())}]}}";
         return
         [
             Encoding.ASCII.GetBytes("GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"),
-            Encoding.ASCII.GetBytes("HEAD /health?a=%20 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\nGET /openapi.json HTTP/1.1\r\nHost: [::1]\r\n\r\n"),
+            Encoding.ASCII.GetBytes(
+                "HEAD /health?a=%20 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\nGET /openapi.json HTTP/1.1\r\nHost: [::1]\r\n\r\n"),
             RawClient.Post(One, "Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n"),
             [.. RawClient.Post(One), .. RawClient.Post(pixels, "Expect: 100-continue\r\n")],
-            Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            Encoding.ASCII.GetBytes(
+                $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
                 + $"8;a=b\r\n{One[..8]}\r\n{One.Length - 8:x}\r\n{One[8..]}\r\n0\r\nTrailer: a\r\n\r\n"),
             RawClient.Post("image/png", png),
             RawClient.Post("image/jpeg", JpegFiles.WithOrientation(JpegFiles.Read("baseline.jpg"), 6, littleEndian: true)),

@@ -21,7 +21,9 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
             Uri address = new(RunningServer.ReadAddress(process));
             byte[] almost = RawClient.Post("image/png", new byte[DigitServer.MostBodyBytes])[..^1];
             RawClient[] silent = [.. Enumerable.Range(0, 200).Select(_ => new RawClient(address))];
-            Task sending = Parallel.ForEachAsync(silent, new ParallelOptions { MaxDegreeOfParallelism = 200, CancellationToken = Cancellation }, async (client, _) => await client.Send(almost, Cancellation));
+            Task sending = Parallel.ForEachAsync(silent,
+                new ParallelOptions { MaxDegreeOfParallelism = 200, CancellationToken = Cancellation },
+                async (client, _) => await client.Send(almost, Cancellation));
             for (int i = 0; i < 20; i++)
             {
                 await AssertAnswered(address);
@@ -96,7 +98,9 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     public async Task Where_the_system_allows_few_open_files_silent_connections_still_give_way()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "needs a shell, and all of 127.0.0.0/8");
-        using Process process = CliProgram.Shell("ulimit -n 480; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
+        using Process process =
+            CliProgram.Shell("ulimit -n 480; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0",
+            "--json");
         Uri address = new(RunningServer.ReadAddress(process));
         RawClient[] silent = [.. Enumerable.Range(0, 900).Select(i => new RawClient(address, $"127.0.0.{2 + i % 5}"))];
         await AssertAnswered(address);
@@ -107,7 +111,8 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         Signals.Send(process, "TERM");
         Assert.Equal(0, CliProgram.Finish(process).ExitCode);
 
-        CliProgram.Result refused = CliProgram.Finish(CliProgram.Shell("ulimit -n 300; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--port", "0"));
+        CliProgram.Result refused =
+            CliProgram.Finish(CliProgram.Shell("ulimit -n 300; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--port", "0"));
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains("300 open files; serve needs 448: raise the limit (ulimit -n 448)", refused.Error, StringComparison.Ordinal);
     }
@@ -117,7 +122,8 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     {
         await using LimitedServer limited = new(server.Weights, new Limits { Body = TimeSpan.FromSeconds(1) });
         using RawClient client = new(limited.Address);
-        await client.Send("POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n", Cancellation);
+        await client.Send("POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n",
+            Cancellation);
         Task<List<RawClient.Answer>> answers = client.Answers(Cancellation);
         Stopwatch watch = Stopwatch.StartNew();
         for (; !answers.IsCompleted; await Task.Delay(50, Cancellation))
@@ -145,14 +151,18 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         await using LimitedServer limited = new(server.Weights, new Limits { Body = TimeSpan.FromSeconds(1) });
         byte[] picture = new byte[29 * 29];
         picture.AsSpan(300, 60).Fill(255);
-        byte[] part = [.. "--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\n"u8, .. PngFiles.Write(picture, 29), .. "\r\n"u8];
-        byte[] request = RawClient.Post("multipart/form-data; boundary=x", [.. Enumerable.Repeat(part, 512).SelectMany(bytes => bytes), .. "--x--"u8]);
-        int whole = (await RawClient.Ask(server.Address, request, Cancellation)).Single().Body.Length; // of a server that waits longer for a body
+        byte[] part = [.. "--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\n"u8, .. PngFiles.Write(picture, 29),
+            .. "\r\n"u8];
+        byte[] request = RawClient.Post("multipart/form-data; boundary=x",
+            [.. Enumerable.Repeat(part, 512).SelectMany(bytes => bytes), .. "--x--"u8]);
+        int whole = (await RawClient.Ask(server.Address, request, Cancellation)).Single()
+            .Body.Length; // of a server that waits longer for a body
         const int Requests = 16;
         using RawClient client = new(limited.Address, receiveBuffer: 4096);
         await client.Send([.. Enumerable.Repeat(request, Requests).SelectMany(bytes => bytes)], Cancellation);
         await client.WaitUntilBrokenOff(Cancellation);
-        Assert.InRange((await client.ReadToEnd(Cancellation)).Length, 0, (Requests - 1) * whole); // what the system had taken; the rest is gone
+        Assert.InRange((await client.ReadToEnd(Cancellation)).Length, 0,
+            (Requests - 1) * whole); // what the system had taken; the rest is gone
         await AssertAnswered(limited.Address);
     }
 
@@ -177,7 +187,8 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         Assert.Equal(200, Assert.Single(await clients[1].Answers(Cancellation)).Status);
         if (OperatingSystem.IsLinux()) // which has all of 127.0.0.0/8
         {
-            using RawClient one = new(limited.Address, "127.0.0.3"), two = new(limited.Address, "127.0.0.3"), three = new(limited.Address, "127.0.0.3"), four = new(limited.Address, "127.0.0.3");
+            using RawClient one = new(limited.Address, "127.0.0.3"), two = new(limited.Address, "127.0.0.3"),
+            three = new(limited.Address, "127.0.0.3"), four = new(limited.Address, "127.0.0.3");
             await AssertAnswered(limited.Address); // five of two addresses, and a sixth
             using RawClient five = new(limited.Address, "127.0.0.4");
             await five.Send("GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", Cancellation);
@@ -190,7 +201,8 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     [Fact]
     public async Task Where_memory_is_short_a_silent_body_gives_way_and_a_lively_one_does_not()
     {
-        await using LimitedServer limited = new(server.Weights, new Limits { SharedBytes = 1 << 20, Silence = TimeSpan.FromSeconds(3), Memory = TimeSpan.FromSeconds(1) });
+        await using LimitedServer limited =
+            new(server.Weights, new Limits { SharedBytes = 1 << 20, Silence = TimeSpan.FromSeconds(3), Memory = TimeSpan.FromSeconds(1) });
         byte[] large = RawClient.Post("application/json", Encoding.ASCII.GetBytes(new string(' ', 900_000)));
         using RawClient lively = new(limited.Address);
         await lively.Send(large[..1000], Cancellation);
@@ -229,7 +241,8 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
         Uri address = new(RunningServer.ReadAddress(process));
         RawClient[] clients = [.. Enumerable.Range(0, 300).Select(i => i < 100 ? new RawClient(address) : null!)];
-        await Parallel.ForEachAsync(Enumerable.Range(0, 100), Cancellation, async (i, _) => await clients[i].Send(RawClient.Post(One), Cancellation)); // used already
+        await Parallel.ForEachAsync(Enumerable.Range(0, 100), Cancellation,
+            async (i, _) => await clients[i].Send(RawClient.Post(One), Cancellation)); // used already
         for (int i = 0; i < clients.Length; i++)
         {
             clients[i] ??= new RawClient(address);

@@ -23,7 +23,8 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "a port that is none", "GET / HTTP/1.1\r\nHost: localhost:x\r\n\r\n", 400, "Host" },
         { "a name longer than names are", $"GET / HTTP/1.1\r\nHost: {new string('x', 100)}\r\n\r\n", 400, "is not accepted" },
         { "another host in the target", "GET http://rebound.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "Host" },
-        { "another host in target and header", "GET http://rebound.example/ HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 400, "rebound.example is not accepted" },
+        { "another host in target and header", "GET http://rebound.example/ HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 400,
+            "rebound.example is not accepted" },
         { "an asterisk for what needs a path", "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "does not go with such a target" },
         { "an asterisk", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "OPTIONS is not for *" },
         { "a tunnel", "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n", 405, "CONNECT is not for" },
@@ -33,7 +34,9 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "a header without a colon", "GET / HTTP/1.1\r\nHost: localhost\r\nColon\r\n\r\n", 400, "Invalid request header" },
         { "a header over two lines", "GET / HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c\r\n\r\n", 400, "Invalid request header" },
         { "headers that are cut off", "GET / HTTP/1.1\r\nHo", 400, "invalid headers" },
-        { "a thousand headers", $"GET / HTTP/1.1\r\nHost: localhost\r\n{string.Concat(Enumerable.Range(0, 1000).Select(i => $"X{i}: 1\r\n"))}\r\n", 431, "too many headers" },
+        { "a thousand headers",
+            $"GET / HTTP/1.1\r\nHost: localhost\r\n{string.Concat(Enumerable.Range(0, 1000).Select(i => $"X{i}: 1\r\n"))}\r\n", 431,
+            "too many headers" },
         { "a long header", $"GET / HTTP/1.1\r\nHost: localhost\r\nX: {new string('x', 100_000)}\r\n\r\n", 431, "too long" },
         { "a long path", $"GET /{new string('x', 100_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "too long" },
         { "a length below zero", Post("Content-Length: -5", "hello"), 400, "content length" },
@@ -41,8 +44,10 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "a length beyond what is read", Post("Content-Length: 5000000000", ""), 413, "larger than 4 MiB" },
         { "two lengths", Post("Content-Length: 3\r\nContent-Length: 5", "hello"), 400, "Multiple Content-Length" },
         { "a length beyond the body", Post($"Content-Length: {One.Length + 1}", One), 400, "ended before the body was complete" },
-        { "a length and chunks", Post("Content-Length: 13\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), 400, "both Transfer-Encoding and Content-Length" },
-        { "chunks before there were any", Chunked("0\r\n\r\n").Replace("HTTP/1.1", "HTTP/1.0\r\nConnection: keep-alive", StringComparison.Ordinal), 400, "HTTP/1.0" },
+        { "a length and chunks", Post("Content-Length: 13\r\nTransfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), 400,
+            "both Transfer-Encoding and Content-Length" },
+        { "chunks before there were any",
+            Chunked("0\r\n\r\n").Replace("HTTP/1.1", "HTTP/1.0\r\nConnection: keep-alive", StringComparison.Ordinal), 400, "HTTP/1.0" },
         { "a coding that is not known", Post("Transfer-Encoding: gzip", "hello"), 400, "gzip" },
         { "a coding below chunks", Post("Transfer-Encoding: gzip, chunked", "0\r\n\r\n"), 400, "gzip" },
         { "a packed body", Post($"Content-Encoding: gzip\r\nContent-Length: {One.Length}", One), 415, "Content-Encoding is gzip" },
@@ -55,8 +60,11 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "a chunk that goes on", Chunked("3\r\nabcdef\r\n0\r\n\r\n"), 400, "chunk" },
         { "chunks that are cut off", Chunked("3\r\nabc\r\n"), 400, "ended before the body was complete" },
         { "a trailer that is no UTF-8", Chunked("0\r\nTrailer:\u00a0\u00ff\r\n\r\n"), 400, "the body is damaged: what follows its chunks" },
-        { "a target of another host", "GET http://elsewhere.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "names another host than the target" },
-        { "chunks beyond what is read", Chunked(string.Concat(Enumerable.Repeat($"100000\r\n{new string(' ', 1 << 20)}\r\n", 5)) + "0\r\n\r\n"), 413, "larger than 4 MiB" },
+        { "a target of another host", "GET http://elsewhere.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400,
+            "names another host than the target" },
+        { "chunks beyond what is read",
+            Chunked(string.Concat(Enumerable.Repeat($"100000\r\n{new string(' ', 1 << 20)}\r\n", 5)) + "0\r\n\r\n"), 413,
+            "larger than 4 MiB" },
         { "no boundary", Typed("multipart/form-data", "--x--"), 400, "no boundary" },
         { "an empty boundary", Typed("multipart/form-data; boundary=\"\"", "--\r\n\r\n\r\n----"), 400, "no boundary" },
         { "a long boundary", Typed("multipart/form-data; boundary=" + new string('x', 300), "--x--"), 400, "no boundary" },
@@ -64,9 +72,11 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "a last boundary that does not come", Typed(Form, Part + "hello"), 400, "part 1 is cut off" },
         { "a last boundary that is cut off", Typed(Form, Part + "hello\r\n--x"), 400, "part 2 has no Content-Disposition" },
         { "a line that begins with the boundary", Typed(Form, Part + "hello\r\n--xy\r\n--x--"), 400, "part 2 is cut off" },
-        { "headers of a part that are cut off", Typed(Form, "--x\r\nContent-Dispo"), 400, "part 1 is cut off, or its headers are not valid" },
+        { "headers of a part that are cut off", Typed(Form, "--x\r\nContent-Dispo"), 400,
+            "part 1 is cut off, or its headers are not valid" },
         { "a part without headers", Typed(Form, "--x\r\n\r\nhello\r\n--x--"), 400, "part 1 has no Content-Disposition" },
-        { "headers of a part without end", Typed(Form, $"--x\r\nA: {new string('b', 100_000)}\r\n\r\n\r\n--x--"), 400, "part 1 is cut off, or its headers are not valid" },
+        { "headers of a part without end", Typed(Form, $"--x\r\nA: {new string('b', 100_000)}\r\n\r\n\r\n--x--"), 400,
+            "part 1 is cut off, or its headers are not valid" },
         { "thousands of parts", Typed(Form, string.Concat(Enumerable.Repeat(Part + "\r\n", 5000)) + "--x--"), 400, "expected 1 to 1024" },
         { "a form of fields", Typed(Form, "--x\r\nContent-Disposition: form-data; name=a\r\n\r\nhello\r\n--x--"), 400, "0 digits" },
         { "half a character in a name", Json("{\"\\ud800\":1}"), 400, "not understood" },
@@ -74,9 +84,12 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "half a character for pixels", Json("{\"pixels\":\"\\ud800\"}"), 400, "not understood at $.pixels" },
         { "more after the JSON", Json(One + "x"), 400, "not understood" },
         { "the same twice", Json("{\"strokes\":[[[1,1]]],\"strokes\":[[[1,1]]]}"), 400, "not understood at $" },
-        { "a hundred thousand images of nothing", Json($"{{\"images\":[{string.Join(',', Enumerable.Repeat("[]", 100_000))}]}}"), 400, "images[0] has 0 values" },
-        { "more strokes than are drawn", Json($"{{\"strokes\":[{string.Join(',', Enumerable.Repeat("[[1,1]]", 300))}]}}"), 400, "strokes[256] is one too many; expected at most 256" },
-        { "a body that is too large, of a client that asks first", Post("Expect: 100-continue\r\nContent-Length: 5000000", ""), 413, "larger than 4 MiB" },
+        { "a hundred thousand images of nothing", Json($"{{\"images\":[{string.Join(',', Enumerable.Repeat("[]", 100_000))}]}}"), 400,
+            "images[0] has 0 values" },
+        { "more strokes than are drawn", Json($"{{\"strokes\":[{string.Join(',', Enumerable.Repeat("[[1,1]]", 300))}]}}"), 400,
+            "strokes[256] is one too many; expected at most 256" },
+        { "a body that is too large, of a client that asks first", Post("Expect: 100-continue\r\nContent-Length: 5000000", ""), 413,
+            "larger than 4 MiB" },
         { "GET where POST is meant", "GET /predict HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "GET is not for /predict; expected POST" },
         { "no body", Json(""), 400, "the body is empty" },
         { "JSON that is cut off", Json("{"), 400, "the JSON is not understood at $, line 1, byte 1" },
@@ -87,7 +100,8 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         { "a name that is mistyped", Json("{\"pixel\":[1]}"), 400, "at $.pixel" },
         { "two pixels", Json("{\"pixels\":[1,2]}"), 400, "pixels has 2 values, expected 784" },
         { "half a pixel", Json("{\"pixels\":[1,0.5]}"), 400, "pixels[1] is 0.5, expected a whole number from 0 (paper) to 255 (ink)" },
-        { "a pixel beyond 255", Json($"{{\"pixels\":[{string.Concat(Enumerable.Repeat("0,", 783))}256]}}"), 400, "pixels[783] is 256, expected a whole number from 0 (paper) to 255 (ink)" },
+        { "a pixel beyond 255", Json($"{{\"pixels\":[{string.Concat(Enumerable.Repeat("0,", 783))}256]}}"), 400,
+            "pixels[783] is 256, expected a whole number from 0 (paper) to 255 (ink)" },
         { "no images", Json("{\"images\":[]}"), 400, "0 digits; expected 1 to 1024" },
         { "an image that is null", Json("{\"images\":[null]}"), 400, "images[0] is null" },
         { "no strokes", Json("{\"strokes\":[]}"), 400, "of 0 points in all; expected" },
@@ -134,12 +148,14 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
     [InlineData("[::1]")]
     [InlineData("[::1]:80")]
     public async Task Every_spelling_of_this_machines_name_is_answered_for(string host) =>
-        Assert.Equal(200, Assert.Single(await RawClient.Ask(server.Address, $"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n", Cancellation)).Status);
+        Assert.Equal(200, Assert.Single(await RawClient.Ask(server.Address, $"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n", Cancellation))
+            .Status);
 
     [Fact]
     public async Task A_client_that_closes_its_sending_side_is_answered_to_all_that_it_asked()
     {
-        byte[] three = [.. RawClient.Post(One), .. Encoding.ASCII.GetBytes("HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n"), .. RawClient.Post(One)];
+        byte[] three = [.. RawClient.Post(One), .. Encoding.ASCII.GetBytes("HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            .. RawClient.Post(One)];
         List<RawClient.Answer> answers = await RawClient.Ask(server.Address, three, Cancellation);
         Assert.Equal([200, 200, 200], answers.Select(answer => answer.Status));
         Assert.All([answers[0], answers[2]], answer => Assert.Contains("\"digit\":1", answer.Body, StringComparison.Ordinal));
@@ -153,8 +169,10 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
     [InlineData("/predict", 405)]
     public async Task HEAD_says_what_GET_says_without_the_body(string path, int status)
     {
-        RawClient.Answer get = Assert.Single(await RawClient.Ask(server.Address, $"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
-        RawClient.Answer head = Assert.Single(await RawClient.Ask(server.Address, $"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
+        RawClient.Answer get =
+            Assert.Single(await RawClient.Ask(server.Address, $"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
+        RawClient.Answer head =
+            Assert.Single(await RawClient.Ask(server.Address, $"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
         Assert.Equal((status, ""), (head.Status, head.Body));
         Assert.Equal(status, get.Status);
         Assert.NotEmpty(get.Body);
@@ -172,17 +190,20 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
     [InlineData("DELETE", "/predict", "POST")]
     public async Task Other_methods_are_told_which_are_allowed(string method, string path, string allowed)
     {
-        RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, $"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
+        RawClient.Answer answer =
+            Assert.Single(await RawClient.Ask(server.Address, $"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
         Assert.Equal((405, allowed), (answer.Status, answer.Headers["Allow"]));
     }
 
     [Fact]
     public async Task The_page_may_run_its_own_script_and_style_and_nothing_else()
     {
-        RawClient.Answer page = Assert.Single(await RawClient.Ask(server.Address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
+        RawClient.Answer page =
+            Assert.Single(await RawClient.Ask(server.Address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", Cancellation));
         string policy = page.Headers["Content-Security-Policy"]; // that the browser finds script and style to be these, BrowserTests shows
         Assert.DoesNotContain("unsafe", policy, StringComparison.Ordinal);
-        Assert.All(["default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"], rule => Assert.Contains(rule, policy, StringComparison.Ordinal));
+        Assert.All(["default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "base-uri 'none'", "form-action 'none'",
+            "frame-ancestors 'none'"], rule => Assert.Contains(rule, policy, StringComparison.Ordinal));
     }
 
     [Theory]
@@ -202,7 +223,8 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
     [InlineData(403, "localhost:8080", "Origin: http://elsewhere.example\r\nSec-Fetch-Site: same-origin\r\n")]
     public async Task What_a_page_of_another_site_posts_is_refused(int status, string host, string headers)
     {
-        string request = Encoding.ASCII.GetString(RawClient.Post(One, headers)).Replace("Host: localhost", $"Host: {host}", StringComparison.Ordinal);
+        string request = Encoding.ASCII.GetString(RawClient.Post(One, headers))
+            .Replace("Host: localhost", $"Host: {host}", StringComparison.Ordinal);
         RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, request, Cancellation));
         Assert.True(answer.Status == status, answer.Body);
         if (status == 403)
@@ -220,12 +242,14 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         [
             $"{Part}{file}\r\n--x--",
             $"preamble\r\n{Part}{file}\r\n--x--\r\nepilogue",
-            $"--x  \r\nContent-Type: image/png\r\ncontent-disposition: form-data; name=\"a\"; filename=\"gr\u00c3\u00b6\u00c3\u009fe.png\"\r\n\r\n{file}\r\n--x--",
+            "--x  \r\nContent-Type: image/png\r\ncontent-disposition: form-data; name=\"a\"; "
+                + $"filename=\"gr\u00c3\u00b6\u00c3\u009fe.png\"\r\n\r\n{file}\r\n--x--",
             $"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nhello\r\n{Part}{file}\r\n--x--",
         ];
         foreach (string form in forms)
         {
-            RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Typed("multipart/form-data; boundary=\"x\"", form), Cancellation));
+            RawClient.Answer answer =
+                Assert.Single(await RawClient.Ask(server.Address, Typed("multipart/form-data; boundary=\"x\"", form), Cancellation));
             Assert.Contains("\"digit\":7", answer.Body, StringComparison.Ordinal);
         }
     }
@@ -236,15 +260,19 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         string large = Encoding.Latin1.GetString(PngFiles.Write(new byte[1 << 20], 1024, bitDepth: 1));
         string form = string.Concat(Enumerable.Repeat($"{Part}{large}\r\n", 33)) + "--x--";
         RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, Typed(Form, form), Cancellation));
-        Assert.Equal((400, "pictures of 34,603,008 pixels together; expected at most 33,554,432 in a request"), (answer.Status, answer.Detail));
+        Assert.Equal((400, "pictures of 34,603,008 pixels together; expected at most 33,554,432 in a request"),
+            (answer.Status, answer.Detail));
     }
 
     [LongFact]
     public async Task A_small_picture_waits_for_no_large_ones()
     {
-        string large = Encoding.Latin1.GetString(PngFiles.Write([.. new byte[1 << 19], .. Enumerable.Repeat((byte)255, 1 << 16), .. new byte[(1 << 20) - (1 << 19) - (1 << 16)]], 1024, bitDepth: 1));
+        string large = Encoding.Latin1.GetString(
+            PngFiles.Write([.. new byte[1 << 19], .. Enumerable.Repeat((byte)255, 1 << 16), .. new byte[(1 << 20) - (1 << 19) - (1 << 16)]],
+            1024, bitDepth: 1));
         string form = string.Concat(Enumerable.Repeat($"{Part}{large}\r\n", 32)) + "--x--";
-        Task<List<RawClient.Answer>>[] flood = [.. Enumerable.Range(0, 3).Select(_ => RawClient.Ask(server.Address, Typed(Form, form), Cancellation))];
+        Task<List<RawClient.Answer>>[] flood =
+            [.. Enumerable.Range(0, 3).Select(_ => RawClient.Ask(server.Address, Typed(Form, form), Cancellation))];
         byte[] small = RawClient.Post("image/png", PngFiles.Write(GeneratedDigits.Create(8, seed: 9).Image(7), 28));
         RawClient.Answer answer = Assert.Single(await RawClient.Ask(server.Address, small, Cancellation));
         Assert.Contains("\"digit\":7", answer.Body, StringComparison.Ordinal);
@@ -261,11 +289,13 @@ public sealed class ServeProtocolTests(RunningServer server) : IClassFixture<Run
         Assert.True(answer.Status == 200, answer.Body);
     }
 
-    private static string Post(string headers, string body) => $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n\r\n{body}";
+    private static string Post(string headers, string body) =>
+        $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n\r\n{body}";
 
     private static string Chunked(string body) => Post("Transfer-Encoding: chunked", body);
 
     private static string Json(string body) => Post($"Content-Length: {body.Length}", body);
 
-    private static string Typed(string type, string body) => $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {type}\r\nContent-Length: {body.Length}\r\n\r\n{body}";
+    private static string Typed(string type, string body) =>
+        $"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {type}\r\nContent-Length: {body.Length}\r\n\r\n{body}";
 }

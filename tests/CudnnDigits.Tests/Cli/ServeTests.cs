@@ -48,7 +48,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
 
         JsonNode answer = await Post(Png(PngFiles.Write(large, 300)));
         PictureFile.Read(PngFiles.Write(large, 300), seen);
-        Assert.Equal(seen.Select(pixel => (int)pixel), answer["predictions"]![0]!["image"]!.AsArray().Select(pixel => pixel!.GetValue<int>()));
+        Assert.Equal(seen.Select(pixel => (int)pixel),
+            answer["predictions"]![0]!["image"]!.AsArray().Select(pixel => pixel!.GetValue<int>()));
         Assert.Equal(7, answer["predictions"]![0]!["digit"]!.GetValue<int>());
         Assert.Null((await Post(Png(PngFiles.Write(Digits.Image(7), 28))))["predictions"]![0]!["image"]);
     }
@@ -57,13 +58,17 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     public async Task Photographs_are_read_whatever_they_are_called_and_however_the_camera_was_held()
     {
         byte[] ink = new byte[784];
-        byte[] scene = [.. Enumerable.Range(0, 280 * 420).Select(i => i / 280 is >= 70 and < 350 ? (byte)(255 - Digits.Image(7)[(i / 280 - 70) / 10 * 28 + i % 280 / 10]) : (byte)255)];
+        byte[] scene = [.. Enumerable.Range(0, 280 * 420)
+            .Select(i => i / 280 is >= 70 and < 350 ? (byte)(255 - Digits.Image(7)[(i / 280 - 70) / 10 * 28 + i % 280 / 10]) : (byte)255)];
         byte[] upright = JpegFiles.Write(scene, 280, 420), onItsSide = JpegFiles.WithOrientation(
-            JpegFiles.Write([.. Enumerable.Range(0, 280 * 420).Select(i => scene[(i % 420) * 280 + 279 - i / 420])], 420, 280), 6, littleEndian: false);
+            JpegFiles.Write([.. Enumerable.Range(0, 280 * 420).Select(i => scene[(i % 420) * 280 + 279 - i / 420])], 420, 280), 6,
+            littleEndian: false);
         Assert.True(PictureFile.Read(upright, ink));
-        foreach ((byte[] file, string type) in new[] { (upright, "image/jpeg"), (upright, "image/jpg"), (upright, "image/png"), (onItsSide, "image/jpeg"), (PngFiles.Write(scene, 280), "image/jpeg") })
+        foreach ((byte[] file, string type) in new[] { (upright, "image/jpeg"), (upright, "image/jpg"), (upright, "image/png"),
+            (onItsSide, "image/jpeg"), (PngFiles.Write(scene, 280), "image/jpeg") })
         {
-            JsonNode answer = (await Post(new ByteArrayContent(file) { Headers = { ContentType = new MediaTypeHeaderValue(type) } }))["predictions"]![0]!;
+            JsonNode answer = (await Post(new ByteArrayContent(file) { Headers = { ContentType = new MediaTypeHeaderValue(type) } }))[
+                "predictions"]![0]!;
             Assert.Equal(7, answer["digit"]!.GetValue<int>());
             Assert.InRange(answer["image"]!.AsArray().Zip(ink, (seen, own) => Math.Abs(seen!.GetValue<int>() - own)).Average(), 0, 4);
         }
@@ -77,7 +82,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     [Fact]
     public async Task A_photograph_takes_its_share_of_the_memory_while_it_is_decoded_and_gives_it_back()
     {
-        byte[] scene = [.. Enumerable.Range(0, 1200 * 1600).Select(i => i / 1200 is >= 200 and < 1400 && i % 1200 is >= 560 and < 640 ? (byte)20 : (byte)240)];
+        byte[] scene = [.. Enumerable.Range(0, 1200 * 1600)
+            .Select(i => i / 1200 is >= 200 and < 1400 && i % 1200 is >= 560 and < 640 ? (byte)20 : (byte)240)];
         byte[] photograph = JpegFiles.Write(scene, 1200, 1600, quality: 50);
         using MultipartFormDataContent form = [];
         for (int i = 0; i < 4; i++)
@@ -90,9 +96,12 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         await using LimitedServer enough = new(server.Weights, new Limits { SharedBytes = memory + four.Length });
         Assert.Equal(200, Assert.Single(await RawClient.Ask(enough.Address, four, Cancellation)).Status);
         Assert.Equal(200, Assert.Single(await RawClient.Ask(enough.Address, four, Cancellation)).Status);
-        await using LimitedServer tooLittle = new(server.Weights, new Limits { SharedBytes = memory / 2, Memory = TimeSpan.FromMilliseconds(100) });
-        Assert.Equal(503, Assert.Single(await RawClient.Ask(tooLittle.Address, RawClient.Post("image/jpeg", photograph), Cancellation)).Status);
-        Assert.Equal(200, Assert.Single(await RawClient.Ask(tooLittle.Address, RawClient.Post("image/png", PngFiles.Write(Digits.Image(1), 28)), Cancellation)).Status);
+        await using LimitedServer tooLittle =
+            new(server.Weights, new Limits { SharedBytes = memory / 2, Memory = TimeSpan.FromMilliseconds(100) });
+        Assert.Equal(503, Assert.Single(await RawClient.Ask(tooLittle.Address, RawClient.Post("image/jpeg", photograph), Cancellation))
+            .Status);
+        Assert.Equal(200, Assert.Single(
+            await RawClient.Ask(tooLittle.Address, RawClient.Post("image/png", PngFiles.Write(Digits.Image(1), 28)), Cancellation)).Status);
     }
 
     [Fact]
@@ -100,7 +109,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     {
         float[] expected = Expected();
         JsonNode before = await Get("health");
-        await Parallel.ForEachAsync(Enumerable.Range(0, 640), new ParallelOptions { MaxDegreeOfParallelism = 32, CancellationToken = Cancellation }, async (i, _) =>
+        await Parallel.ForEachAsync(Enumerable.Range(0, 640),
+            new ParallelOptions { MaxDegreeOfParallelism = 32, CancellationToken = Cancellation }, async (i, _) =>
         {
             int row = i % Digits.Count;
             AssertPredictions(expected[(10 * row)..(10 * row + 10)], await Post(JsonContent.Create(new { pixels = Pixels(row) })));
@@ -144,9 +154,11 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
 
         AssertDescribed(description, "PredictResponse", await Post(JsonContent.Create(new { pixels = Pixels(0) })));
         AssertDescribed(description, "Health", await Get("health"));
-        Assert.Equal(PredictBody.MostDigits, description["components"]!["schemas"]!["PredictRequest"]!["properties"]!["images"]!["maxItems"]!.GetValue<int>());
+        Assert.Equal(PredictBody.MostDigits,
+            description["components"]!["schemas"]!["PredictRequest"]!["properties"]!["images"]!["maxItems"]!.GetValue<int>());
         Assert.Equal(
-            DigitNetworks.Names, description["components"]!["schemas"]!["Health"]!["properties"]!["model"]!["enum"]!.AsArray().Select(name => name!.GetValue<string>()));
+            DigitNetworks.Names, description["components"]!["schemas"]!["Health"]!["properties"]!["model"]!["enum"]!.AsArray()
+                .Select(name => name!.GetValue<string>()));
     }
 
     [Fact]
@@ -165,7 +177,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         byte[] body = Encoding.UTF8.GetBytes("{\"strokes\":[[[140,30],[138,250]]]}");
         using TcpClient client = new(address.Host, address.Port);
         NetworkStream stream = client.GetStream();
-        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: {address.Authority}\r\nContent-Type: application/json\r\nContent-Length: {body.Length}\r\nExpect: 100-continue\r\n\r\n"), Cancellation);
+        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST /predict HTTP/1.1\r\nHost: {address.Authority}\r\nContent-Type: "
+            + $"application/json\r\nContent-Length: {body.Length}\r\nExpect: 100-continue\r\n\r\n"), Cancellation);
         byte[] goOn = new byte["HTTP/1.1 100 Continue\r\n\r\n".Length];
         await stream.ReadExactlyAsync(goOn, Cancellation); // the request has begun: the server asks for its body
         Assert.StartsWith("HTTP/1.1 100", Encoding.ASCII.GetString(goOn), StringComparison.Ordinal);
@@ -182,8 +195,10 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     [Fact]
     public void A_port_that_is_taken_and_weights_that_are_none_are_refused()
     {
-        CliProgram.AssertRefused($"--port {server.Address.Port}: cannot be used", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", $"{server.Address.Port}");
-        CliProgram.AssertRefused("no such file", "serve", "--weights", server.WeightsFile + ".absent", "--port", "0"); // whatever this machine has on 8080
+        CliProgram.AssertRefused($"--port {server.Address.Port}: cannot be used", "serve", "--weights", server.WeightsFile, "--device",
+            "cpu", "--port", $"{server.Address.Port}");
+        CliProgram.AssertRefused("no such file", "serve", "--weights", server.WeightsFile + ".absent", "--port",
+            "0"); // whatever this machine has on 8080
         CliProgram.AssertRefused("--port is 70000", "serve", "--port", "70000");
     }
 
@@ -197,8 +212,11 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         using HttpClient client = new() { BaseAddress = new Uri(RunningServer.ReadAddress(process)) };
         JsonNode health = (await client.GetFromJsonAsync<JsonNode>("health", Cancellation))!;
         Assert.Equal("quick model, trained on built-in digits", health["weights"]!.GetValue<string>());
-        JsonNode answer = await Answer(await client.PostAsync("predict", JsonContent.Create(new { images = Enumerable.Range(0, Digits.Count).Select(Pixels) }), Cancellation));
-        Assert.InRange(answer["predictions"]!.AsArray().Select((one, row) => one!["digit"]!.GetValue<int>() == Digits.Labels[row] ? 1 : 0).Sum(), 60, 64);
+        JsonNode answer = await Answer(
+            await client.PostAsync("predict", JsonContent.Create(new { images = Enumerable.Range(0, Digits.Count).Select(Pixels) }),
+            Cancellation));
+        Assert.InRange(answer["predictions"]!.AsArray().Select((one, row) => one!["digit"]!.GetValue<int>() == Digits.Labels[row] ? 1 : 0)
+            .Sum(), 60, 64);
         process.Kill();
         string error = CliProgram.Finish(process).Error, kept = Assert.Single(Directory.GetFiles(cache["cudnn-digits/serve"]));
         Assert.Contains("epoch 3/3", error, StringComparison.Ordinal);
@@ -223,7 +241,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         Task<float[]>[] few = [.. Enumerable.Range(0, 20).Select(i => batcher.Predict(Digits.Image(i).ToArray())!)];
         device.Gate.Set();
         float[] expected = Expected();
-        Assert.All((await Task.WhenAll(few)).Index(), answer => Assert.Equal(expected[(10 * answer.Index)..(10 * answer.Index + 10)], answer.Item));
+        Assert.All((await Task.WhenAll(few)).Index(),
+            answer => Assert.Equal(expected[(10 * answer.Index)..(10 * answer.Index + 10)], answer.Item));
         foreach (float[] probabilities in await Task.WhenAll(waiting))
         {
             Assert.Equal(expected.Length * 16, probabilities.Length);
@@ -248,7 +267,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
 
     private float[] Expected()
     {
-        using ITrainingBackend backend = BackendFactory.Create("cpu", server.Weights.Network, new BackendOptions(16, 0, AugmentationSpec.None));
+        using ITrainingBackend backend =
+            BackendFactory.Create("cpu", server.Weights.Network, new BackendOptions(16, 0, AugmentationSpec.None));
         backend.Load(server.Weights, new OptimizerState(server.Weights.Network));
         float[] values = new float[10 * Digits.Count];
         backend.Predict(Digits, [.. Enumerable.Range(0, Digits.Count)], values);
@@ -292,7 +312,8 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     private static void AssertDescribed(JsonNode description, string schema, JsonNode value)
     {
         JsonObject properties = description["components"]!["schemas"]![schema]!["properties"]!.AsObject();
-        Assert.Equal(properties.Select(property => property.Key).Order(StringComparer.Ordinal), value.AsObject().Select(property => property.Key).Order(StringComparer.Ordinal));
+        Assert.Equal(properties.Select(property => property.Key).Order(StringComparer.Ordinal),
+            value.AsObject().Select(property => property.Key).Order(StringComparer.Ordinal));
     }
 
     /// <summary>The CPU behind a gate.</summary>

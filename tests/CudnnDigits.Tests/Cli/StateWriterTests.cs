@@ -6,7 +6,8 @@ namespace CudnnDigits.Tests.Cli;
 public sealed class StateWriterTests : TestsWithFolder
 {
     private readonly RunRecord _record = new(
-        "1", DateTime.UnixEpoch, TrainingOptions.For("improved"), null, new RunData(null, 1, ""), "cpu", "CPU", Precision.Fp32, false, "", null);
+        "1", DateTime.UnixEpoch, TrainingOptions.For("improved"), null, new RunData(null, 1, ""), "cpu", "CPU", Precision.Fp32, false, "",
+        null);
 
     [Fact]
     public void What_is_written_is_the_state_as_it_was()
@@ -71,8 +72,10 @@ public sealed class StateWriterTests : TestsWithFolder
     {
         TrainingState state = Checkpoint.LoadState(folder.StateFile, DigitNetworks.Improved);
         Assert.Equal((epochs, epochs), (state.Epoch, state.Optimizer.Step));
-        Assert.All(new[] { state.Weights.Trained, state.Best.Trained, state.Optimizer.Buffers[0], state.Optimizer.Buffers[1] }, values => Assert.False(values.AsSpan().ContainsAnyExcept((float)epochs)));
+        Assert.All(new[] { state.Weights.Trained, state.Best.Trained, state.Optimizer.Buffers[0], state.Optimizer.Buffers[1] },
+            values => Assert.False(values.AsSpan().ContainsAnyExcept((float)epochs)));
         Assert.Equal(epochs, folder.ReadHistory().Count);
-        Assert.False(Checkpoint.LoadWeights(Path.Combine(folder.Path, "model.safetensors")).Weights.Trained.AsSpan().ContainsAnyExcept((float)epochs));
+        Assert.False(Checkpoint.LoadWeights(Path.Combine(folder.Path, "model.safetensors")).Weights.Trained.AsSpan()
+            .ContainsAnyExcept((float)epochs));
     }
 }

@@ -33,21 +33,25 @@ public sealed class StudyTests : TestsWithFolder
 
         JsonElement pooled = whole.RootElement.GetProperty("pooled");
         Assert.Equal(203, pooled.GetProperty("samples").GetInt32());
-        Assert.Equal([68, 68, 67], whole.RootElement.GetProperty("folds").EnumerateArray().Select(fold => fold.GetProperty("samples").GetInt32()));
+        Assert.Equal([68, 68, 67],
+            whole.RootElement.GetProperty("folds").EnumerateArray().Select(fold => fold.GetProperty("samples").GetInt32()));
         int[] support = [.. pooled.GetProperty("classes").EnumerateArray().Select(c => c.GetProperty("support").GetInt32())];
         Assert.Equal([21, 21, 21, 20, 20, 20, 20, 20, 20, 20], support);
-        string page = AssertPage("whole", "Run by run", "Curves", "Confusion matrix", "Per class", "Digits it read wrong", "Calibration: is it as sure as it is right?", "How it was made");
+        string page = AssertPage("whole", "Run by run", "Curves", "Confusion matrix", "Per class", "Digits it read wrong",
+            "Calibration: is it as sure as it is right?", "How it was made");
         Assert.Contains($"<td>{pooled.GetProperty("macro_recall").GetDouble():P2}</td>", page, StringComparison.Ordinal);
         Assert.Contains("<dd>fold 1 of 3 … fold 3 of 3</dd>", page, StringComparison.Ordinal);
         Assert.Equal(3, Regex.Count(page, "<th scope=\"row\">fold "));
         Assert.True(File.Exists(_folder["whole/fold-2/report.html"]));
 
         // A fold is a run like any other: its weights know which rows it held out.
-        string evaluated = Run("evaluate", "--weights", _folder["cv/fold-2/model.safetensors"], "--data", _train, "--subset", "validation", "--json");
+        string evaluated = Run("evaluate", "--weights", _folder["cv/fold-2/model.safetensors"], "--data", _train, "--subset", "validation",
+            "--json");
         Assert.Equal(RunFiles.Metrics(_folder["cv/fold-2"]), evaluated.Trim());
 
         CliProgram.AssertRefused("fold 3 of 3 is missing", "crossval", "--collect", _folder["cv/fold-1"], _folder["cv/fold-2"]);
-        CliProgram.AssertRefused("holds run.json, which --collect has not written", "crossval", "--collect", _folder["cv"], "--out", _folder["cv/fold-1"]);
+        CliProgram.AssertRefused("holds run.json, which --collect has not written", "crossval", "--collect", _folder["cv"], "--out",
+            _folder["cv/fold-1"]);
         for (int times = 0; times < 2; times++) // beside the folds, as README has it, and over its own
         {
             Run("crossval", "--collect", _folder["cv"], "--out", _folder["cv"]);
@@ -58,7 +62,8 @@ public sealed class StudyTests : TestsWithFolder
         {
             string mine = _folder.Make($"mine-{name}");
             File.WriteAllText(Path.Combine(mine, name), "mine");
-            CliProgram.AssertRefused($"holds {name}, which --collect has not written", "crossval", "--collect", _folder["cv"], "--out", mine);
+            CliProgram.AssertRefused($"holds {name}, which --collect has not written", "crossval", "--collect", _folder["cv"], "--out",
+                mine);
             Assert.Equal("mine", File.ReadAllText(Path.Combine(mine, name)));
         }
 
@@ -91,14 +96,16 @@ public sealed class StudyTests : TestsWithFolder
         Assert.False(File.Exists(_folder["stopped/crossval.json"]));
 
         DateTime first = File.GetLastWriteTimeUtc(_folder["stopped/fold-1/model.safetensors"]);
-        Assert.Equal(whole.Replace(_folder["whole"], _folder["stopped"], StringComparison.Ordinal), Run("crossval", "--resume", _folder["stopped"], "--json"));
+        Assert.Equal(whole.Replace(_folder["whole"], _folder["stopped"], StringComparison.Ordinal),
+            Run("crossval", "--resume", _folder["stopped"], "--json"));
         Assert.Equal(first, File.GetLastWriteTimeUtc(_folder["stopped/fold-1/model.safetensors"])); // not trained again
 
         CliProgram.AssertRefused("--folds cannot be changed by --resume", "crossval", "--resume", _folder["stopped"], "--folds", "4");
         CliProgram.AssertRefused("holds no crossval", "crossval", "--resume", _folder["absent"]);
         CliProgram.AssertRefused("holds a crossval", "tune", "--resume", _folder["stopped"]);
         CliProgram.AssertRefused("holds a study, which has a page of its own", "report", _folder["stopped"], _folder["stopped/fold-1"]);
-        CliProgram.AssertRefused("a file that this command reads", "report", _folder["stopped"], "--out", _folder["stopped/fold-1/model.safetensors"]);
+        CliProgram.AssertRefused("a file that this command reads", "report", _folder["stopped"], "--out",
+            _folder["stopped/fold-1/model.safetensors"]);
         File.Delete(_folder["stopped/fold-2/metrics.json"]);
         CliProgram.AssertRefused("has not ended (fold 2 of 3); go on with ", "report", _folder["stopped"]);
         CliProgram.AssertRefused("holds a study already; go on with ", ["crossval", .. options, "--out", _folder["stopped"]]);
@@ -119,18 +126,23 @@ public sealed class StudyTests : TestsWithFolder
         string file = _folder["repeat/study.json"], good = File.ReadAllText(file);
         (string From, string To)[] wounds =
         [
-            ("\"size\": 2", "\"size\": 1"), ("\"size\": 2", "\"size\": 2000000000"), ("\"size\": 2", "\"size\": -1"), ("\"size\": 2", "\"size\": \"2\""), ("\"size\": 2", "\"size\": 1e99"), ("\"size\": 2", "\"width\": 2"),
+            ("\"size\": 2", "\"size\": 1"), ("\"size\": 2", "\"size\": 2000000000"), ("\"size\": 2", "\"size\": -1"),
+            ("\"size\": 2", "\"size\": \"2\""), ("\"size\": 2", "\"size\": 1e99"), ("\"size\": 2", "\"width\": 2"),
             ("\"epochs\": 1", "\"epochs\": 0"), ("\"epochs\": 1", "\"epochs\": 2000000000"), ("\"epochs\": 1", "\"epochs\": null"),
             ("\"batch_size\": 64", "\"batch_size\": 2000000000"), ("\"batch_size\": 64", "\"batch_size\": 0"),
-            ("\"threads\": 0", "\"threads\": -5"), ("\"threads\": 0", "\"threads\": 2000000000"), ("\"device\": \"auto\"", "\"device\": \"tpu\""), ("\"device\": \"auto\"", "\"device\": null"),
-            ("\"schedule\": \"OneCycle\"", "\"schedule\": 17"), ("\"model\": \"simple\"", "\"model\": \"resnet\""), ("\"learning_rate\": 0.003", "\"learning_rate\": -1"), ("\"validation\": 0.2", "\"validation\": 7"),
-            ("\"command\": \"repeat\"", "\"command\": null"), ("\"command\": \"repeat\"", "\"command\": \"crossval\""), ("\"data\": {", "\"data\": null, \"x\": {"), ("\"fingerprint\"", "\"x\""), ("{", "["), ("{", "null {"),
+            ("\"threads\": 0", "\"threads\": -5"), ("\"threads\": 0", "\"threads\": 2000000000"),
+            ("\"device\": \"auto\"", "\"device\": \"tpu\""), ("\"device\": \"auto\"", "\"device\": null"),
+            ("\"schedule\": \"OneCycle\"", "\"schedule\": 17"), ("\"model\": \"simple\"", "\"model\": \"resnet\""),
+            ("\"learning_rate\": 0.003", "\"learning_rate\": -1"), ("\"validation\": 0.2", "\"validation\": 7"),
+            ("\"command\": \"repeat\"", "\"command\": null"), ("\"command\": \"repeat\"", "\"command\": \"crossval\""),
+            ("\"data\": {", "\"data\": null, \"x\": {"), ("\"fingerprint\"", "\"x\""), ("{", "["), ("{", "null {"),
         ];
         foreach ((string from, string to) in wounds)
         {
             Assert.Contains(from, good, StringComparison.Ordinal);
             File.WriteAllText(file, good.Replace(from, to, StringComparison.Ordinal));
-            Assert.Contains(_folder["repeat"], CliProgram.Refusal("repeat", "--resume", _folder["repeat"], "--quiet"), StringComparison.Ordinal);
+            Assert.Contains(_folder["repeat"], CliProgram.Refusal("repeat", "--resume", _folder["repeat"], "--quiet"),
+                StringComparison.Ordinal);
         }
 
         CliProgram.AssertRefused(file, "repeat", "--resume", _folder["repeat"]);
@@ -157,16 +169,20 @@ public sealed class StudyTests : TestsWithFolder
             for (int seed = 0; seed < 2; seed++)
             {
                 TrainingOptions o = new RunFolder(_folder[$"compare/{kind}-seed{seed}"]).ReadRecord().Options;
-                Assert.Equal((0.001, 64, 0.2, (ulong)seed, true), (o.Optimizer.LearningRate, o.BatchSize, o.Validation, o.Seed, o.KeepLast));
+                Assert.Equal((0.001, 64, 0.2, (ulong)seed, true),
+                    (o.Optimizer.LearningRate, o.BatchSize, o.Validation, o.Seed, o.KeepLast));
                 Assert.Equal(kind.EndsWith("augmented", StringComparison.Ordinal), o.Augmentation.IsEnabled);
-                Assert.Equal(kind.StartsWith("simple", StringComparison.Ordinal) ? LearningRateSchedule.Constant : LearningRateSchedule.Plateau, o.Schedule);
+                Assert.Equal(kind.StartsWith("simple", StringComparison.Ordinal) ? LearningRateSchedule.Constant
+                    : LearningRateSchedule.Plateau, o.Schedule);
             }
         }
 
         // The means are those of the runs' own files; a second call reads what the first one trained.
         using JsonDocument json = JsonDocument.Parse(Run("compare", "--resume", _folder["compare"], "--json"));
         JsonElement row = json.RootElement.GetProperty("rows")[0];
-        double[] accuracies = [.. new[] { 0, 1 }.Select(seed => new RunFolder(_folder[$"compare/simple-plain-seed{seed}"]).ReadHistory()[^1].ValidationAccuracy!.Value)];
+        double[] accuracies =
+            [.. new[] { 0, 1 }.Select(seed =>
+            new RunFolder(_folder[$"compare/simple-plain-seed{seed}"]).ReadHistory()[^1].ValidationAccuracy!.Value)];
         Assert.Equal(accuracies.Average(), row.GetProperty("validation_accuracy").GetProperty("mean").GetDouble(), 1e-12);
         Assert.Equal(0.98585, row.GetProperty("report_kaggle_score").GetDouble());
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("rows")[1].GetProperty("report_kaggle_score").ValueKind);
@@ -175,7 +191,8 @@ public sealed class StudyTests : TestsWithFolder
         Assert.Matches(">99.12 %</td><td[^>]*>98.54 %</td><td[^>]*>0.98585</td>", page);
         Assert.Contains($">{Spread.Of(accuracies).ToPercent()}</td>", page, StringComparison.Ordinal);
         Assert.Equal(4, Regex.Count(page, "<section class=\"run\""));
-        Assert.Equal(text[..text.IndexOf("\n\nreport ", StringComparison.Ordinal)], File.ReadAllText(_folder["compare/compare.txt"]).TrimEnd());
+        Assert.Equal(text[..text.IndexOf("\n\nreport ", StringComparison.Ordinal)],
+            File.ReadAllText(_folder["compare/compare.txt"]).TrimEnd());
     }
 
     [Fact]
@@ -209,19 +226,24 @@ mlp +standard +1 ", text);
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "2", "--batch-size", "32"];
         string text = Run(["repeat", .. options, "--seeds", "3", "--seed", "7", "--out", _folder["repeat"]]);
         Run(["train", .. options, "--seed", "8", "--out", _folder["alone"]]);
-        Assert.Equal(File.ReadLines(_folder["alone/history.csv"]).Select(Without), File.ReadLines(_folder["repeat/seed-8/history.csv"]).Select(Without));
+        Assert.Equal(File.ReadLines(_folder["alone/history.csv"]).Select(Without),
+            File.ReadLines(_folder["repeat/seed-8/history.csv"]).Select(Without));
 
         using JsonDocument json = JsonDocument.Parse(Run("repeat", "--resume", _folder["repeat"], "--json"));
-        double[] accuracies = [.. new[] { 7, 8, 9 }.Select(seed => new RunFolder(_folder[$"repeat/seed-{seed}"]).ReadHistory()[^1].ValidationAccuracy!.Value)];
+        double[] accuracies =
+            [.. new[] { 7, 8, 9 }.Select(seed =>
+            new RunFolder(_folder[$"repeat/seed-{seed}"]).ReadHistory()[^1].ValidationAccuracy!.Value)];
         JsonElement accuracy = json.RootElement.GetProperty("accuracy");
         Assert.Equal(accuracies, accuracy.GetProperty("values").EnumerateArray().Select(value => value.GetDouble()));
         Assert.Equal(accuracies.Average(), accuracy.GetProperty("mean").GetDouble(), 1e-12);
-        Assert.Equal([7UL, 8, 9], json.RootElement.GetProperty("seeds").EnumerateArray().Select(seed => seed.GetProperty("seed").GetUInt64()));
+        Assert.Equal([7UL, 8, 9],
+            json.RootElement.GetProperty("seeds").EnumerateArray().Select(seed => seed.GetProperty("seed").GetUInt64()));
         Assert.Equal(json.RootElement.GetRawText(), File.ReadAllText(_folder["repeat/repeat.json"]).Trim());
         Assert.Contains("simple, 2 epochs, 3 seeds", text, StringComparison.Ordinal);
         string page = AssertPage("repeat", "Run by run", "Curves", "Confusion matrix", "Digits it read wrong");
         Assert.Contains("<h1>3 seeds</h1>", page, StringComparison.Ordinal);
-        Assert.Contains($"± {json.RootElement.GetProperty("accuracy").GetProperty("deviation").GetDouble():P2}, over 3 runs", page, StringComparison.Ordinal);
+        Assert.Contains($"± {json.RootElement.GetProperty("accuracy").GetProperty("deviation").GetDouble():P2}, over 3 runs", page,
+            StringComparison.Ordinal);
         Assert.DoesNotContain("Compare with care", page, StringComparison.Ordinal); // a split of its own is what each seed is asked for
         CliProgram.AssertRefused("--seeds cannot be changed by --resume", "repeat", "--resume", _folder["repeat"], "--seeds", "4");
 
@@ -234,23 +256,31 @@ mlp +standard +1 ", text);
         string[] options = ["--data", _train, "--model", "simple", "--epochs", "3", "--budget", "18", "--seed", "4"];
         using JsonDocument whole = JsonDocument.Parse(Run(["tune", .. options, "--out", _folder["whole"], "--json"]));
         string[] rows = File.ReadAllLines(_folder["whole/trials.csv"]);
-        Assert.Equal("trial,epochs,learning_rate,batch_size,schedule,dropout,rotate,shift,zoom,validation_accuracy,validation_loss,train_loss,seconds", rows[0]);
+        Assert.Equal(
+            "trial,epochs,learning_rate,batch_size,schedule,dropout,rotate,shift,zoom,"
+                + "validation_accuracy,validation_loss,train_loss,seconds", rows[0]);
         Assert.Equal([9, 3], rows.Skip(1).GroupBy(row => row.Split(',')[1]).Select(rung => rung.Count())); // 9 × 1 + 3 × 3 epochs
         Assert.Equal(18, whole.RootElement.GetProperty("epochs_spent").GetInt32());
         Assert.Equal("0", rows[10].Split(',')[0]); // the defaults reach the last rung
 
-        string best = rows.Skip(10).Select(row => row.Split(',')).OrderByDescending(cells => double.Parse(cells[9], CultureInfo.InvariantCulture)).ThenBy(cells => double.Parse(cells[10], CultureInfo.InvariantCulture)).First()[0];
+        string best = rows.Skip(10).Select(row => row.Split(','))
+            .OrderByDescending(cells => double.Parse(cells[9], CultureInfo.InvariantCulture))
+            .ThenBy(cells => double.Parse(cells[10], CultureInfo.InvariantCulture)).First()[0];
         Assert.Equal(best, $"{whole.RootElement.GetProperty("winner").GetInt32()}");
         string weights = Path.Combine(whole.RootElement.GetProperty("run").GetString()!, "model.safetensors");
         using JsonDocument test = JsonDocument.Parse(Run("evaluate", "--weights", weights, "--data", _train, "--subset", "test", "--json"));
         Assert.Equal(test.RootElement.GetProperty("accuracy").GetDouble(), whole.RootElement.GetProperty("test_accuracy").GetDouble());
         Assert.Equal(40, test.RootElement.GetProperty("samples").GetInt32());
         XElement.Load(_folder["whole/tune.svg"]);
-        string page = AssertPage("whole", "Use it", "Error by option", "From rung to rung", "Trials", "Confusion matrix", "Digits it read wrong");
-        Assert.Contains($"--lr {whole.RootElement.GetProperty("options").GetProperty("learning_rate").GetRawText()}</span>", page, StringComparison.Ordinal);
-        Assert.Contains($"<strong>{whole.RootElement.GetProperty("test_accuracy").GetDouble():P2}</strong>", page, StringComparison.Ordinal);
+        string page = AssertPage("whole", "Use it", "Error by option", "From rung to rung", "Trials", "Confusion matrix",
+            "Digits it read wrong");
+        Assert.Contains($"--lr {whole.RootElement.GetProperty("options").GetProperty("learning_rate").GetRawText()}</span>", page,
+            StringComparison.Ordinal);
+        Assert.Contains($"<strong>{whole.RootElement.GetProperty("test_accuracy").GetDouble():P2}</strong>", page,
+            StringComparison.Ordinal);
         string table = page[page.IndexOf("<h3>Trials</h3>", StringComparison.Ordinal)..];
-        string[] listed = [.. Regex.Matches(table[..table.IndexOf("</table>", StringComparison.Ordinal)], "<tr><th scope=\"row\">(\\d+)</th>").Select(match => match.Groups[1].Value)];
+        string[] listed = [.. Regex.Matches(table[..table.IndexOf("</table>", StringComparison.Ordinal)],
+            "<tr><th scope=\"row\">(\\d+)</th>").Select(match => match.Groups[1].Value)];
         Assert.Equal(best, listed[0]);
         Assert.Equal(9, listed.Distinct().Count());
         string result = File.ReadAllText(_folder["whole/tune.json"]);
@@ -268,7 +298,8 @@ mlp +standard +1 ", text);
 
         // As if it had been stopped in the last rung.
         _folder.Make("stopped");
-        foreach (string trial in Directory.GetDirectories(_folder["whole"]).Where(path => path.EndsWith("epochs-1", StringComparison.Ordinal)))
+        foreach (string trial in Directory.GetDirectories(_folder["whole"])
+            .Where(path => path.EndsWith("epochs-1", StringComparison.Ordinal)))
         {
             string copy = Directory.CreateDirectory(Path.Combine(_folder["stopped"], Path.GetFileName(trial))).FullName;
             Array.ForEach(Directory.GetFiles(trial), file => File.Copy(file, Path.Combine(copy, Path.GetFileName(file))));
@@ -277,7 +308,8 @@ mlp +standard +1 ", text);
         File.Copy(_folder["whole/study.json"], _folder["stopped/study.json"]);
         Run("tune", "--resume", _folder["stopped"]);
         Assert.Equal(rows.Select(WithoutSeconds), File.ReadAllLines(_folder["stopped/trials.csv"]).Select(WithoutSeconds));
-        CliProgram.AssertRefused("--budget 3 is too little", "tune", "--data", _train, "--model", "simple", "--epochs", "3", "--budget", "3");
+        CliProgram.AssertRefused("--budget 3 is too little", "tune", "--data", _train, "--model", "simple", "--epochs", "3", "--budget",
+            "3");
         static string WithoutSeconds(string row) => row[..row.LastIndexOf(',')];
     }
 
@@ -292,7 +324,8 @@ mlp +standard +1 ", text);
         Assert.InRange(rungs.Sum(rung => rung.Epochs * rung.Trials), 1, budget);
         Assert.Equal(epochs, rungs[^1].Epochs);
         Assert.True(rungs[^1].Trials >= 2);
-        Assert.All(rungs.Zip(rungs.Skip(1)), pair => Assert.True(pair.First.Epochs < pair.Second.Epochs && pair.First.Trials > pair.Second.Trials));
+        Assert.All(rungs.Zip(rungs.Skip(1)),
+            pair => Assert.True(pair.First.Epochs < pair.Second.Epochs && pair.First.Trials > pair.Second.Trials));
         Assert.True(Rung.LeastBudget(epochs) <= budget);
         Assert.True(Rung.Plan(epochs, Rung.LeastBudget(epochs))[^1].Trials >= 2);
     }
@@ -311,7 +344,9 @@ mlp +standard +1 ", text);
         Assert.InRange(trials.Count(o => o.Optimizer.LearningRate < 1.7e-3), 70, 130); // the middle of a logarithmic scale
         Assert.InRange(trials.Skip(1).Average(o => o.Dropout!.Value), 0.2, 0.3);
         Assert.Null(TrialSpace.Draw(TrainingOptions.For("simple"), 5).Dropout); // it has none
-        Assert.All(trials, o => Assert.Equal(o.Optimizer.LearningRate, double.Parse(o.Optimizer.LearningRate.ToString("G2", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)));
+        Assert.All(trials, o =>
+            Assert.Equal(o.Optimizer.LearningRate,
+            double.Parse(o.Optimizer.LearningRate.ToString("G2", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)));
     }
 
     [Fact]

@@ -16,7 +16,9 @@ public sealed class WeightsTests : TestsWithFolder
         _run = _folder.Make("run");
         _model = Path.Combine(_run, "model.safetensors");
         Checkpoint.SaveWeights(_model, Weights, 1);
-        _prefixed = _folder.Write("ddp.safetensors", SafeTensorsFiles.Bytes(SafeTensorsFiles.Of(Weights).Select(tensor => tensor with { Name = $"module._orig_mod.{tensor.Name}" })));
+        _prefixed = _folder.Write("ddp.safetensors",
+            SafeTensorsFiles.Bytes(SafeTensorsFiles.Of(Weights)
+            .Select(tensor => tensor with { Name = $"module._orig_mod.{tensor.Name}" })));
     }
 
     [Fact]
@@ -32,29 +34,38 @@ public sealed class WeightsTests : TestsWithFolder
     public void The_folder_of_a_run_is_taken_wherever_weights_are()
     {
         Assert.Equal(Evaluate(_model).Output, Evaluate(_run).Output);
-        Assert.Equal(0, CliProgram.Invoke("predict", "--weights", _run, "--data", _data, "--device", "cpu", "--out", _folder["submission.csv"]));
+        Assert.Equal(0, CliProgram.Invoke("predict", "--weights", _run, "--data", _data, "--device", "cpu", "--out",
+            _folder["submission.csv"]));
         Assert.Equal(0, CliProgram.Invoke("export", "--weights", _run, "--onnx", _folder["model.onnx"]));
         Assert.Equal(Weights.Trained, WeightsFile.Load(_folder["model.onnx"]).Weights.Trained);
-        Assert.Contains("is a file that this command reads", CliProgram.Refusal("predict", "--weights", _run, "--data", _data, "--out", _model), StringComparison.Ordinal);
-        Assert.Contains("is a file that this command reads", CliProgram.Refusal("export", "--weights", _run, "--onnx", _model), StringComparison.Ordinal);
-        Assert.Contains($"is a folder of one run; give that: {_run}", CliProgram.Refusal("predict", "--weights", _folder.Path, "--data", _data), StringComparison.Ordinal);
+        Assert.Contains("is a file that this command reads",
+            CliProgram.Refusal("predict", "--weights", _run, "--data", _data, "--out", _model), StringComparison.Ordinal);
+        Assert.Contains("is a file that this command reads", CliProgram.Refusal("export", "--weights", _run, "--onnx", _model),
+            StringComparison.Ordinal);
+        Assert.Contains($"is a folder of one run; give that: {_run}",
+            CliProgram.Refusal("predict", "--weights", _folder.Path, "--data", _data), StringComparison.Ordinal);
 
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _data, "--init-from", _run, "--epochs", "1", "--device", "cpu", "--quiet", "--out", _folder["tuned"]));
+        Assert.Equal(0, CliProgram.Invoke("train", "--data", _data, "--init-from", _run, "--epochs", "1", "--device", "cpu", "--quiet",
+            "--out", _folder["tuned"]));
         RunRecord record = new RunFolder(_folder["tuned"]).ReadRecord();
         Assert.Equal((_model, RunFolder.Sha256(_model)), (record.InitFrom, record.InitFromSha256));
         foreach (string file in new[] { "run.json", "history.csv", "report.html" })
         {
-            Assert.Contains($"{file}: is one of a run's files and holds no weights; give the run's folder, {_folder["tuned"]}", CliProgram.Refusal("evaluate", "--weights", _folder[$"tuned/{file}"], "--data", _data), StringComparison.Ordinal);
+            Assert.Contains($"{file}: is one of a run's files and holds no weights; give the run's folder, {_folder["tuned"]}",
+                CliProgram.Refusal("evaluate", "--weights", _folder[$"tuned/{file}"], "--data", _data), StringComparison.Ordinal);
         }
 
         string state = _folder["tuned/last.safetensors"];
-        Assert.Equal($"weights   {state}: a run's state, of which the last step's weights are read; the run's folder stands for the weights that it keeps\n", Evaluate(state).Error);
+        Assert.Equal($"weights   {state}: a run's state, of which the last step's weights are read; the run's folder stands for the "
+            + "weights that it keeps\n", Evaluate(state).Error);
     }
 
     [Fact]
     public async Task Serve_takes_the_folder_of_a_run_and_is_quiet_where_it_is_told_to_be()
     {
-        System.Diagnostics.Process process = CliProgram.Start("serve", "--weights", _run, "--port", "0", "--quiet", "--json"); // --device auto: without a GPU there is something to say
+        System.Diagnostics.Process process =
+            CliProgram.Start("serve", "--weights", _run, "--port", "0", "--quiet",
+            "--json"); // --device auto: without a GPU there is something to say
         using HttpClient client = new() { BaseAddress = new Uri(RunningServer.ReadAddress(process)) };
         JsonNode health = JsonNode.Parse(await client.GetStringAsync("health", TestContext.Current.CancellationToken))!;
         Assert.Equal(_model, health["weights"]!.GetValue<string>());
@@ -77,15 +88,18 @@ public sealed class WeightsTests : TestsWithFolder
         Assert.Equal(Weights.Trained, WeightsFile.Load(pipe).Weights.Trained);
         await write;
         string start = _folder.Write("start", onnx);
-        Assert.Contains($"{start}: is an ONNX model, which is not accepted here", CliProgram.Refusal("train", "--data", _data, "--init-from", start), StringComparison.Ordinal);
+        Assert.Contains($"{start}: is an ONNX model, which is not accepted here",
+            CliProgram.Refusal("train", "--data", _data, "--init-from", start), StringComparison.Ordinal);
     }
 
     [Fact]
     public void What_cannot_be_read_is_bad_input()
     {
         Assert.SkipUnless(File.Exists("/proc/self/mem"), "needs a file that opens and cannot be read");
-        Assert.StartsWith("/proc/self/mem: cannot be read: ", CliProgram.Refusal("evaluate", "--weights", "/proc/self/mem", "--data", _data), StringComparison.Ordinal);
+        Assert.StartsWith("/proc/self/mem: cannot be read: ",
+            CliProgram.Refusal("evaluate", "--weights", "/proc/self/mem", "--data", _data), StringComparison.Ordinal);
     }
 
-    private CliProgram.Result Evaluate(string weights) => CliProgram.Run("evaluate", "--weights", weights, "--data", _data, "--device", "cpu", "--json");
+    private CliProgram.Result Evaluate(string weights) =>
+        CliProgram.Run("evaluate", "--weights", weights, "--data", _data, "--device", "cpu", "--json");
 }

@@ -17,7 +17,8 @@ public unsafe class AdamTests
         const int Count = 64;
         const float Rate = 3e-3f;
         Random random = new(1);
-        float[] w = [.. Enumerable.Range(0, Count).Select(_ => (float)random.NextDouble() - 0.5f)], dw = new float[Count], m = new float[Count], v = new float[Count];
+        float[] w = [.. Enumerable.Range(0, Count).Select(_ => (float)random.NextDouble() - 0.5f)], dw = new float[Count],
+        m = new float[Count], v = new float[Count];
         double[] expected = Array.ConvertAll(w, value => (double)value), first = new double[Count], second = new double[Count];
         for (int step = 1; step <= 5; step++)
         {
@@ -26,7 +27,8 @@ public unsafe class AdamTests
                 dw[i] = (float)random.NextDouble() - 0.5f;
                 (first[i], second[i]) = (beta1 * first[i] + (1 - beta1) * dw[i], beta2 * second[i] + (1 - beta2) * dw[i] * dw[i]);
                 expected[i] -= Rate * weightDecay * expected[i];
-                expected[i] -= Rate * (first[i] / (1 - Math.Pow(beta1, step))) / (Math.Sqrt(second[i] / (1 - Math.Pow(beta2, step))) + epsilon);
+                expected[i] -= Rate * (first[i] / (1 - Math.Pow(beta1, step))) / (Math.Sqrt(second[i] / (1 - Math.Pow(beta2, step)))
+                    + epsilon);
             }
 
             fixed (float* pw = w, pdw = dw, pm = m, pv = v)
@@ -45,8 +47,12 @@ public unsafe class AdamTests
         foreach (double wrong in new[] { -0.1, double.NaN, double.PositiveInfinity })
         {
             TrainingOptions options = TrainingOptions.For("simple") with { Optimizer = new() { WeightDecay = wrong } };
-            using ITrainingBackend backend = BackendFactory.Create("cpu", options.CreateNetwork(), new BackendOptions(options with { Optimizer = new() { WeightDecay = 0 } }));
-            ArgumentException e = Assert.Throws<ArgumentException>(() => new Trainer(backend, data, options, new TrainingState(Initializer.Create(backend.Network, 0))));
+            using ITrainingBackend backend =
+                BackendFactory.Create("cpu", options.CreateNetwork(),
+                new BackendOptions(options with { Optimizer = new() { WeightDecay = 0 } }));
+            ArgumentException e =
+                Assert.Throws<ArgumentException>(() =>
+                new Trainer(backend, data, options, new TrainingState(Initializer.Create(backend.Network, 0))));
             Assert.Contains("WeightDecay", e.Message, StringComparison.Ordinal);
         }
     }

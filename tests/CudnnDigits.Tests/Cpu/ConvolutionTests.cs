@@ -13,7 +13,8 @@ public unsafe class ConvolutionTests
     {
         get
         {
-            TheoryData<int, int, int, int, int> shapes = new() { { 28, 28, 32, 32, 1 }, { 14, 14, 32, 64, 1 }, { 14, 14, 64, 64, 1 }, { 13, 13, 32, 64, 0 }, { 11, 11, 64, 32, 2 } };
+            TheoryData<int, int, int, int, int> shapes =
+                new() { { 28, 28, 32, 32, 1 }, { 14, 14, 32, 64, 1 }, { 14, 14, 64, 64, 1 }, { 13, 13, 32, 64, 0 }, { 11, 11, 64, 32, 2 } };
             for (int h = 1; h <= 9; h++)
             {
                 shapes.Add(h, 10 - h, 32, 32, 1);  // outputs 1 … 9 high and 9 … 1 wide: all numbers left over
@@ -80,7 +81,8 @@ public unsafe class ConvolutionTests
         PoolShape pool = new(conv.K, conv.OutH, conv.OutW, window);
         WinogradShape shape = new(conv, pool.OutH * window, pool.OutW * window, Small: false);
         float* scale = Random(arena, conv.K, 3), shift = Random(arena, conv.K, 4), u = arena.Floats(WinogradShape.WeightSize(conv));
-        float* scratch = arena.Floats(Winograd<S, V>.ScratchSize(shape)), a = arena.Floats(pool.OutputSize), direct = arena.Floats(pool.OutputSize);
+        float* scratch = arena.Floats(Winograd<S, V>.ScratchSize(shape)), a = arena.Floats(pool.OutputSize),
+        direct = arena.Floats(pool.OutputSize);
         double[] pooled = Pool(pool, expected, scale, shift);
         Winograd<S, V>.TransformWeights(conv, w, scale, u);
         Winograd<S, V>.Forward(shape, x, u, shift, window, scratch, a, pool.OutW * conv.K);

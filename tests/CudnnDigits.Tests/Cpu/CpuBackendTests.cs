@@ -40,16 +40,19 @@ public class CpuBackendTests
         ],
         ["33 channels, kernel 1, batch norm, no pool"] =
         [
-            new Conv2dLayer("conv1", 1, 33, 3, 2, false), new BatchNorm2dLayer("bn1", 33), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 4),
+            new Conv2dLayer("conv1", 1, 33, 3, 2, false), new BatchNorm2dLayer("bn1", 33), new ReLULayer("relu1"),
+            new MaxPool2dLayer("pool1", 4),
             new Conv2dLayer("conv2", 33, 7, 1, 0, false), new BatchNorm2dLayer("bn2", 7), new ReLULayer("relu2"),
             new FlattenLayer("flatten"), new LinearLayer("fc1", 343, 19), new ReLULayer("relu3"), new LinearLayer("fc2", 19, 10),
         ],
         ["three blocks"] =
         [
-            new Conv2dLayer("conv1", 1, 8, 3, 1, false), new BatchNorm2dLayer("bn1", 8), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
+            new Conv2dLayer("conv1", 1, 8, 3, 1, false), new BatchNorm2dLayer("bn1", 8), new ReLULayer("relu1"),
+            new MaxPool2dLayer("pool1", 2),
             new Conv2dLayer("conv2", 8, 20, 5, 2, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 3),
             new Conv2dLayer("conv3", 20, 16, 3, 1, false), new BatchNorm2dLayer("bn3", 16), new ReLULayer("relu3"),
-            new FlattenLayer("flatten"), new LinearLayer("fc1", 256, 40), new ReLULayer("relu4"), new LinearLayer("fc2", 40, 33), new ReLULayer("relu5"),
+            new FlattenLayer("flatten"), new LinearLayer("fc1", 256, 40), new ReLULayer("relu4"), new LinearLayer("fc2", 40, 33),
+            new ReLULayer("relu5"),
             new LinearLayer("fc3", 33, 10),
         ],
     };
@@ -95,7 +98,8 @@ public class CpuBackendTests
     [MemberData(nameof(Networks))]
     public void Bits_do_not_depend_on_the_vector_width_where_there_is_fma(string model)
     {
-        Assert.SkipUnless(System.Runtime.Intrinsics.X86.Fma.IsSupported || System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported, "this machine has no fused multiply-add");
+        Assert.SkipUnless(System.Runtime.Intrinsics.X86.Fma.IsSupported || System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported,
+            "this machine has no fused multiply-add");
         float[] widest = TrainedBits(model, threads: 2, vectorBits: 512);
         Assert.Equal(widest, TrainedBits(model, threads: 2, vectorBits: 256));
         Assert.Equal(widest, TrainedBits(model, threads: 2, vectorBits: 128));
@@ -107,7 +111,8 @@ public class CpuBackendTests
     {
         NetworkSpec network = DigitNetworks.Find(model)!;
         DigitDataset data = GeneratedDigits.Create(64);
-        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2), CpuDevice.VectorBits);
+        using ITrainingBackend backend =
+            CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2), CpuDevice.VectorBits);
         backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
         backend.BeginEpoch(data, 0, [.. Enumerable.Range(0, 64)], default);
         float[] rates = [1e-3f, 1e-3f];
@@ -153,7 +158,9 @@ public class CpuBackendTests
         NetworkSpec network = DigitNetworks.Improved;
         DigitDataset data = GeneratedDigits.Create(32);
         int[] rows = [.. Enumerable.Range(0, 32)];
-        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2) { LayerTimes = true }, CpuDevice.VectorBits);
+        using ITrainingBackend backend =
+            CpuDevice.Create(network, new BackendOptions(16, 0, AugmentationSpec.Standard, Threads: 2) { LayerTimes = true },
+            CpuDevice.VectorBits);
         ILayerTimes clock = (ILayerTimes)backend;
         backend.Load(Initializer.Create(network, 0), new OptimizerState(network));
         backend.BeginEpoch(data, 0, rows, default);
@@ -174,7 +181,8 @@ public class CpuBackendTests
     }
 
     private static float[] TrainedBits(string model, int threads, int? vectorBits = null) => BackendTests.TrainedBits(
-        CpuDevice.Create(DigitNetworks.Find(model)!, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), vectorBits ?? CpuDevice.VectorBits));
+        CpuDevice.Create(DigitNetworks.Find(model)!, new BackendOptions(16, 1, AugmentationSpec.Standard, threads), vectorBits
+            ?? CpuDevice.VectorBits));
 
     private static void CompareSteps(NetworkSpec network, int vectorBits, int batch, int steps, bool compareWeights = true)
     {
@@ -184,7 +192,8 @@ public class CpuBackendTests
         NetworkWeights weights = Initializer.Create(network, 9);
         OptimizerState optimizer = new(network);
         ReferenceNetwork reference = new(weights, seed: 6);
-        using ITrainingBackend backend = CpuDevice.Create(network, new BackendOptions(batch, 6, AugmentationSpec.None, Threads: 2), vectorBits);
+        using ITrainingBackend backend =
+            CpuDevice.Create(network, new BackendOptions(batch, 6, AugmentationSpec.None, Threads: 2), vectorBits);
         backend.Load(weights, optimizer);
         NetworkWeights gradients = new(network);
         float[] logits = new float[batch * 10];

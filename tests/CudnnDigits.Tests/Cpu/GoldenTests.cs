@@ -15,7 +15,8 @@ public class GoldenTests
     public void Five_steps_follow_PyTorch(string model, int vectorBits)
     {
         Golden golden = Golden.Load(model);
-        using ITrainingBackend backend = CpuDevice.Create(golden.Start.Network, new BackendOptions(64, 0, AugmentationSpec.None), vectorBits);
+        using ITrainingBackend backend =
+            CpuDevice.Create(golden.Start.Network, new BackendOptions(64, 0, AugmentationSpec.None), vectorBits);
         golden.AssertFollowedBy(backend, GoldenTolerance.Fp32);
     }
 

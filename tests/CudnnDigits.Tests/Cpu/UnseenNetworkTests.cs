@@ -15,7 +15,8 @@ public sealed class UnseenNetworkTests : TestsWithFolder
     {
         foreach (int bits in new[] { 512, 256, 128 })
         {
-            UnseenNetwork.GradientsAgreeWithTheReference(UnseenNetwork.All[name], options => CpuDevice.Create(UnseenNetwork.All[name], options, bits), tolerance: 1e-5);
+            UnseenNetwork.GradientsAgreeWithTheReference(UnseenNetwork.All[name],
+                options => CpuDevice.Create(UnseenNetwork.All[name], options, bits), tolerance: 1e-5);
         }
     }
 
@@ -25,7 +26,8 @@ public sealed class UnseenNetworkTests : TestsWithFolder
 
     [Theory]
     [MemberData(nameof(Names))]
-    public void A_stopped_run_of_it_resumes_to_the_same_bits(string name) => UnseenNetwork.AStoppedRunResumesToTheSameBits(UnseenNetwork.All[name], Create(name));
+    public void A_stopped_run_of_it_resumes_to_the_same_bits(string name) =>
+        UnseenNetwork.AStoppedRunResumesToTheSameBits(UnseenNetwork.All[name], Create(name));
 
     [Theory]
     [MemberData(nameof(Names))]
@@ -56,7 +58,8 @@ public sealed class UnseenNetworkTests : TestsWithFolder
             using InferenceSession session = new(model);
             using OrtValue input = OrtValue.CreateTensorValueFromMemory(images, [Count, 1, DigitDataset.Side, DigitDataset.Side]);
             using IDisposableReadOnlyCollection<OrtValue> outputs = session.Run(new RunOptions(), ["images"], [input], ["logits"]);
-            Compare.Close(expected, Array.ConvertAll(outputs[0].GetTensorDataAsSpan<float>().ToArray(), value => (double)value), 1e-5, "logits");
+            Compare.Close(expected, Array.ConvertAll(outputs[0].GetTensorDataAsSpan<float>().ToArray(), value => (double)value), 1e-5,
+                "logits");
             NetworkWeights back = OnnxReader.Find("a model", OnnxGraph.Parse("a model", model), weights.Network).Weights;
             Assert.Equal(weights[weights.Network.Parameters.Trained[^1].Name], back[weights.Network.Parameters.Trained[^1].Name]);
         }
@@ -71,10 +74,12 @@ public sealed class UnseenNetworkTests : TestsWithFolder
         Refused("a ReLU at the end", new FlattenLayer("flatten"), new LinearLayer("fc1", 784, 10), new ReLULayer("relu1"));
         Refused("no linear layer", new FlattenLayer("flatten"));
         Refused("eleven logits", new FlattenLayer("flatten"), new LinearLayer("fc1", 784, 11));
-        Refused("a convolution without ReLU", new Conv2dLayer("conv1", 1, 4, 3, 1, Bias: true), new FlattenLayer("flatten"), new LinearLayer("fc1", 3136, 10));
+        Refused("a convolution without ReLU", new Conv2dLayer("conv1", 1, 4, 3, 1, Bias: true), new FlattenLayer("flatten"),
+            new LinearLayer("fc1", 3136, 10));
         Refused(
             "a convolution with neither bias nor batch norm",
-            new Conv2dLayer("conv1", 1, 4, 3, 1, Bias: false), new ReLULayer("relu1"), new FlattenLayer("flatten"), new LinearLayer("fc1", 3136, 10));
+            new Conv2dLayer("conv1", 1, 4, 3, 1, Bias: false), new ReLULayer("relu1"), new FlattenLayer("flatten"),
+            new LinearLayer("fc1", 3136, 10));
 
         static void Refused(string what, params Layer[] layers)
         {

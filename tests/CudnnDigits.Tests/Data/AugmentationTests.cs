@@ -28,7 +28,8 @@ public unsafe class AugmentationTests
     }
 
     [Fact]
-    public void Maps_far_outside_give_background() => Assert.All(Mapped(1, new AffineMap(1, 0, 1e6f, 0, 1, -1e6f)), value => Assert.Equal(0, value));
+    public void Maps_far_outside_give_background() =>
+        Assert.All(Mapped(1, new AffineMap(1, 0, 1e6f, 0, 1, -1e6f)), value => Assert.Equal(0, value));
 
     /// <summary>Bilinear sampling and the map itself, once more in double.</summary>
     [Fact]
@@ -39,13 +40,15 @@ public unsafe class AugmentationTests
         for (uint sample = 0; sample < 20; sample++)
         {
             (uint a, uint b, uint c, uint d) = random.Block(0, sample, 4, RandomPurpose.Augmentation);
-            double angle = Signed(a) * 25 * Math.PI / 180, shiftX = Signed(b) * 0.15 * 28, shiftY = Signed(c) * 0.15 * 28, zoom = 1 + Signed(d) * 0.2;
+            double angle = Signed(a) * 25 * Math.PI / 180, shiftX = Signed(b) * 0.15 * 28, shiftY = Signed(c) * 0.15 * 28, zoom = 1
+                + Signed(d) * 0.2;
             AffineMap map = spec.Draw(random, sample, 4);
 
             // A source point (x, y), zoomed, rotated and shifted, must map back to itself.
             (double x, double y) = (5.0 + sample, 20.0 - sample);
             double u = (x - 13.5) * zoom, v = (y - 13.5) * zoom;
-            double outX = u * Math.Cos(angle) - v * Math.Sin(angle) + 13.5 + shiftX, outY = u * Math.Sin(angle) + v * Math.Cos(angle) + 13.5 + shiftY;
+            double outX = u * Math.Cos(angle) - v * Math.Sin(angle) + 13.5 + shiftX, outY = u * Math.Sin(angle) + v * Math.Cos(angle) + 13.5
+                + shiftY;
             Assert.Equal(x, map.XX * outX + map.XY * outY + map.X0, 1e-4);
             Assert.Equal(y, map.YX * outX + map.YY * outY + map.Y0, 1e-4);
         }
@@ -71,7 +74,8 @@ public unsafe class AugmentationTests
         float[] knots = new float[AugmentationSpec.ElasticWords];
         knots.AsSpan(0, 25).Fill(3);
         knots.AsSpan(25, 25).Fill(-2);
-        Assert.All(Mapped(2, new AffineMap(1, 0, 3, 0, 1, -2)).Zip(Mapped(2, new AffineMap(1, 0, 0, 0, 1, 0), knots)), pair => Assert.Equal(pair.First, pair.Second, 1e-4f));
+        Assert.All(Mapped(2, new AffineMap(1, 0, 3, 0, 1, -2)).Zip(Mapped(2, new AffineMap(1, 0, 0, 0, 1, 0), knots)),
+            pair => Assert.Equal(pair.First, pair.Second, 1e-4f));
     }
 
     /// <summary>

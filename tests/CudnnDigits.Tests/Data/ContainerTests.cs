@@ -21,9 +21,11 @@ public sealed class ContainerTests : TestsWithFolder
     [InlineData("<f2", 1.0, true, 1)]
     public void Keras_npz_is_read_in_every_type_scale_and_order_stored_and_deflated(string type, double scale, bool fortran, int version)
     {
-        byte[] images = NumpyFiles.Array(type, [20, 28, 28], Pixels.Select(pixel => pixel / scale), fortran, version), labels = NumpyFiles.Array(type, [20], Labels, fortran, version);
+        byte[] images = NumpyFiles.Array(type, [20, 28, 28], Pixels.Select(pixel => pixel / scale), fortran, version),
+        labels = NumpyFiles.Array(type, [20], Labels, fortran, version);
         DigitFiles.AssertSame(Digits, Open("a.npz", DigitFiles.Zip(("x_train.npy", images), ("y_train.npy", labels))));
-        DigitFiles.AssertSame(Digits, Open("b.npz", ZipFiles.Write(("x_train.npy", images, ZipKind.Stored), ("y_train.npy", labels, ZipKind.Stored))));
+        DigitFiles.AssertSame(Digits,
+            Open("b.npz", ZipFiles.Write(("x_train.npy", images, ZipKind.Stored), ("y_train.npy", labels, ZipKind.Stored))));
         DigitFiles.AssertSame(Digits, Open("c", DigitFiles.Zip(("x_train.npy", images), ("y_train.npy", labels)))); // whatever its name
     }
 
@@ -38,18 +40,23 @@ public sealed class ContainerTests : TestsWithFolder
     [InlineData("train_data", "train_labels")]
     [InlineData("arr_0", "arr_1")]
     public void Arrays_are_known_by_the_names_that_people_give_them(string images, string labels) => DigitFiles.AssertSame(Digits, Open(
-        "names.npz", DigitFiles.Zip((images + ".npy", NumpyFiles.Array("|u1", [20, 784], Pixels)), (labels + ".npy", NumpyFiles.Array("<i8", [20, 1], Labels)))));
+        "names.npz", DigitFiles.Zip((images + ".npy", NumpyFiles.Array("|u1", [20, 784], Pixels)),
+            (labels + ".npy", NumpyFiles.Array("<i8", [20, 1], Labels)))));
 
     [Fact]
     public void Of_a_npz_the_part_that_is_wanted_is_read()
     {
         byte[] both = DigitFiles.Zip(
-            ("x_train.npy", NumpyFiles.Array("|u1", [20, 28, 28, 1], Pixels)), ("y_train.npy", NumpyFiles.Array("<f8", [20, 10], Labels.SelectMany(label => Enumerable.Range(0, 10).Select(i => i == label ? 1.0 : 0)))),
-            ("x_test.npy", NumpyFiles.Array("|u1", [10, 1, 28, 28], Others.Pixels.ToArray().Select(pixel => (double)pixel))), ("y_test.npy", NumpyFiles.Array("|u1", [10], Others.Labels.ToArray().Select(label => (double)label))));
+            ("x_train.npy", NumpyFiles.Array("|u1", [20, 28, 28, 1], Pixels)),
+            ("y_train.npy", NumpyFiles.Array("<f8", [20, 10],
+            Labels.SelectMany(label => Enumerable.Range(0, 10).Select(i => i == label ? 1.0 : 0)))),
+            ("x_test.npy", NumpyFiles.Array("|u1", [10, 1, 28, 28], Others.Pixels.ToArray().Select(pixel => (double)pixel))),
+            ("y_test.npy", NumpyFiles.Array("|u1", [10], Others.Labels.ToArray().Select(label => (double)label))));
         DigitFiles.AssertSame(Digits, Open("both.npz", both));
         DigitFiles.AssertSame(Others, Open("both.npz", both, DataPart.Evaluation));
         DigitFiles.AssertSame(Others, Open("both.npz", both, DataPart.Prediction));
-        DigitFiles.AssertSame(DigitFiles.WithoutLabels(Digits), Open("one.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels), DataPart.Prediction));
+        DigitFiles.AssertSame(DigitFiles.WithoutLabels(Digits),
+            Open("one.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels), DataPart.Prediction));
     }
 
     /// <summary>Floats that rounding or resizing has left a hair outside 0 … 1 are 0 … 1 still.</summary>
@@ -62,7 +69,8 @@ public sealed class ContainerTests : TestsWithFolder
         double most = Digits.Image(0).ToArray().Max(); // stands for 255, so that the first image runs over
         byte[] images = NumpyFiles.Array("<f8", [20, 784], Pixels.Select(pixel => (Math.Min(pixel / most, 1) * times) + plus));
         DigitDataset data = Open("a.npz", DigitFiles.Zip(("x.npy", images), ("y.npy", NumpyFiles.Array("|u1", [20], Labels))));
-        Assert.All(Enumerable.Range(0, data.Pixels.Length), i => Assert.InRange(data.Pixels[i] - Math.Min(Digits.Pixels[i] / most, 1) * 255, -0.5, 3));
+        Assert.All(Enumerable.Range(0, data.Pixels.Length),
+            i => Assert.InRange(data.Pixels[i] - Math.Min(Digits.Pixels[i] / most, 1) * 255, -0.5, 3));
     }
 
     [Theory]
@@ -72,43 +80,62 @@ public sealed class ContainerTests : TestsWithFolder
     public void Labels_may_be_characters(string type)
     {
         byte[] labels = NumpyFiles.Array(type[1] == 'S' ? "|u1" : type[0] + "u4", [20], Labels.Select(label => label + '0'));
-        byte[] text = Encoding.Latin1.GetBytes(Encoding.Latin1.GetString(labels).Replace(type[1] == 'S' ? "|u1" : type[0] + "u4", type, StringComparison.Ordinal));
-        DigitFiles.AssertSame(Digits, Open("a.npz", DigitFiles.Zip(("x.npy", NumpyFiles.Array("|u1", [20, 784], Pixels)), ("y.npy", text))));
+        byte[] text = Encoding.Latin1.GetBytes(Encoding.Latin1.GetString(labels)
+            .Replace(type[1] == 'S' ? "|u1" : type[0] + "u4", type, StringComparison.Ordinal));
+        DigitFiles.AssertSame(Digits,
+            Open("a.npz", DigitFiles.Zip(("x.npy", NumpyFiles.Array("|u1", [20, 784], Pixels)), ("y.npy", text))));
     }
 
     [Fact]
     public void Of_arrays_without_a_test_part_those_for_validation_are_evaluated_on_and_hidden_labels_are_passed_over()
     {
-        byte[] x = NumpyFiles.Array("|u1", [20, 784], Pixels), y = NumpyFiles.Array("|u1", [20], Labels), hidden = NumpyFiles.Array("<i8", [10], Enumerable.Repeat(-1.0, 10));
-        byte[] otherX = NumpyFiles.Array("|u1", [10, 784], Others.Pixels.ToArray().Select(pixel => (double)pixel)), otherY = NumpyFiles.Array("|u1", [10], Others.Labels.ToArray().Select(label => (double)label));
-        DigitFiles.AssertSame(Others, Open("val.npz", DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_val.npy", otherX), ("y_val.npy", otherY)), DataPart.Evaluation));
-        DigitFiles.AssertSame(Digits, Open("unlabelled.npz", DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_test.npy", otherX)), DataPart.Evaluation));
+        byte[] x = NumpyFiles.Array("|u1", [20, 784], Pixels), y = NumpyFiles.Array("|u1", [20], Labels),
+        hidden = NumpyFiles.Array("<i8", [10], Enumerable.Repeat(-1.0, 10));
+        byte[] otherX = NumpyFiles.Array("|u1", [10, 784], Others.Pixels.ToArray().Select(pixel => (double)pixel)),
+        otherY = NumpyFiles.Array("|u1", [10], Others.Labels.ToArray().Select(label => (double)label));
+        DigitFiles.AssertSame(Others,
+            Open("val.npz", DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_val.npy", otherX), ("y_val.npy", otherY)),
+            DataPart.Evaluation));
+        DigitFiles.AssertSame(Digits,
+            Open("unlabelled.npz", DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_test.npy", otherX)), DataPart.Evaluation));
         byte[] secret = DigitFiles.Zip(("x_train.npy", x), ("y_train.npy", y), ("x_test.npy", otherX), ("y_test.npy", hidden));
         DigitFiles.AssertSame(DigitFiles.WithoutLabels(Others), Open("hidden.npz", secret, DataPart.Prediction));
         AssertRefused("is -1, expected a digit 0 to 9", () => Open("hidden.npz", secret, DataPart.Evaluation));
     }
 
-    private static readonly byte[] AllImages = NumpyFiles.Array("|u1", [20, 28, 28], Pixels), AllLabels = NumpyFiles.Array("|u1", [20], Labels);
+    private static readonly byte[] AllImages = NumpyFiles.Array("|u1", [20, 28, 28], Pixels),
+    AllLabels = NumpyFiles.Array("|u1", [20], Labels);
 
     private static readonly (string, byte[]) One = ("x_train.npy", AllImages), Other = ("y_train.npy", AllLabels);
 
     /// <summary>Bad archives, and what the one line must say.</summary>
     private static readonly Dictionary<string, (string Says, byte[] File)> BadArrays = new()
     {
-        ["percent"] = ("; expected 0 to 255, or 0 to 1: multiply them so", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 2.55))), Other)),
-        ["thrice"] = ("the values are no whole numbers and go up to ", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 255 * 3))), Other)),
-        ["shape"] = ("an array of (10, 56, 28); expected images of 28×28", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [10, 56, 28], Pixels)), Other)),
-        ["objects"] = ("objects of Python, which could run code", DigitFiles.Zip(One, ("y_train.npy", Replace(AllLabels, "|u1", "|O "[..2] + "'")))),
-        ["standardised"] = ("image 0 (from 0) has the value -0.5", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select(pixel => (pixel / 255) - 0.5))), Other)),
-        ["scales"] = ("image 1 (from 0) has the value 255; expected 0 to 1, as in the images before it", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i < 784 ? pixel / 255 : 255))), Other)),
-        ["nan"] = ("has the value NaN", DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i == 900 ? double.NaN : pixel))), Other)),
+        ["percent"] = ("; expected 0 to 255, or 0 to 1: multiply them so",
+            DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 2.55))), Other)),
+        ["thrice"] = ("the values are no whole numbers and go up to ",
+            DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 255 * 3))), Other)),
+        ["shape"] = ("an array of (10, 56, 28); expected images of 28×28",
+            DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [10, 56, 28], Pixels)), Other)),
+        ["objects"] = ("objects of Python, which could run code",
+            DigitFiles.Zip(One, ("y_train.npy", Replace(AllLabels, "|u1", "|O "[..2] + "'")))),
+        ["standardised"] = ("image 0 (from 0) has the value -0.5",
+            DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select(pixel => (pixel / 255) - 0.5))), Other)),
+        ["scales"] = ("image 1 (from 0) has the value 255; expected 0 to 1, as in the images before it",
+            DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i < 784 ? pixel / 255 : 255))),
+            Other)),
+        ["nan"] = ("has the value NaN",
+            DigitFiles.Zip(("x_train.npy",
+            NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select((pixel, i) => i == 900 ? double.NaN : pixel))), Other)),
         ["labels"] = ("19 labels for 20 images", DigitFiles.Zip(One, ("y_train.npy", NumpyFiles.Array("|u1", [19], Labels.Take(19))))),
-        ["label 10"] = ("label 3 (from 0) is 10, expected a digit 0 to 9", DigitFiles.Zip(One, ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels.Select((label, i) => i == 3 ? 10 : label))))),
+        ["label 10"] = ("label 3 (from 0) is 10, expected a digit 0 to 9",
+            DigitFiles.Zip(One, ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels.Select((label, i) => i == 3 ? 10 : label))))),
         ["cut"] = ("promises 20 values", DigitFiles.Zip(One, ("y_train.npy", AllLabels[..^1]))),
         ["more"] = ("goes on after its (20,) values", DigitFiles.Zip(One, ("y_train.npy", [.. AllLabels, 0]))),
         ["names"] = ("holds foo, bar, but no x_train and y_train", DigitFiles.Zip(("foo.npy", AllImages), ("bar.npy", AllLabels))),
         ["columns"] = ("a table of several columns", DigitFiles.Zip(One, ("y_train.npy", Replace(AllLabels, "'|u1'", "[('a')]"[..5])))),
-        ["huge"] = ("expected version 1 to 3", DigitFiles.Zip(One, ("y_train.npy", [.. AllLabels[..6], 2, 0, 255, 255, 255, 127, .. AllLabels[10..]]))),
+        ["huge"] = ("expected version 1 to 3",
+            DigitFiles.Zip(One, ("y_train.npy", [.. AllLabels[..6], 2, 0, 255, 255, 255, 127, .. AllLabels[10..]]))),
     };
 
     public static TheoryData<string> BadArrayNames => [.. BadArrays.Keys];
@@ -128,14 +155,17 @@ public sealed class ContainerTests : TestsWithFolder
     [Fact]
     public void Damaged_arrays_of_numpy_are_refused_or_read_within_the_bounds_of_the_file()
     {
-        byte[] images = NumpyFiles.Array("<f4", [3, 28, 28], Pixels.Take(3 * 784), fortran: true), labels = NumpyFiles.Array("<i8", [3], Labels.Take(3));
+        byte[] images = NumpyFiles.Array("<f4", [3, 28, 28], Pixels.Take(3 * 784), fortran: true),
+        labels = NumpyFiles.Array("<i8", [3], Labels.Take(3));
         foreach (Mutation mutation in Mutations.Of(images, usually: 100).Concat(Mutations.Of(labels, usually: 100, seed: 2)))
         {
             bool isImages = mutation.Bytes.Length > 1000;
-            string path = _folder.Write("damaged.npz", DigitFiles.Zip(("x_train.npy", isImages ? mutation.Bytes : images), ("y_train.npy", isImages ? labels : mutation.Bytes)));
+            string path = _folder.Write("damaged.npz",
+                DigitFiles.Zip(("x_train.npy", isImages ? mutation.Bytes : images), ("y_train.npy", isImages ? labels : mutation.Bytes)));
             long before = GC.GetAllocatedBytesForCurrentThread();
             Exception? wrong = Record.Exception(() => DataSource.Open(path, DataPart.Training));
-            Assert.True(wrong is null or InputException && wrong?.Message.Contains('\n', StringComparison.Ordinal) != true, $"{mutation}: {wrong}");
+            Assert.True(wrong is null or InputException && wrong?.Message.Contains('\n', StringComparison.Ordinal) != true,
+                $"{mutation}: {wrong}");
             Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 8 << 20, $"{mutation}: much memory");
         }
     }
@@ -147,7 +177,8 @@ public sealed class ContainerTests : TestsWithFolder
     [InlineData("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", false, true)]
     [InlineData("emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte", true, true)]
     [InlineData("mine-images.idx3", "mine-labels.idx1", false, true)]
-    public void A_file_of_images_is_read_by_its_name_with_the_labels_beside_it(string images, string labels, bool packedImages, bool packedLabels)
+    public void A_file_of_images_is_read_by_its_name_with_the_labels_beside_it(string images, string labels, bool packedImages,
+        bool packedLabels)
     {
         byte[] imageBytes = DigitFiles.IdxImages(Digits), labelBytes = DigitFiles.IdxLabels(Digits);
         string path = _folder.Write(images, packedImages ? DigitFiles.Gzip(imageBytes) : imageBytes);
@@ -194,7 +225,8 @@ public sealed class ContainerTests : TestsWithFolder
         AssertRefused("holds no test.csv", () => DataSource.Open(_folder.Path, DataPart.Prediction));
         _folder.Write("test.csv.gz", DigitFiles.Gzip(DigitFiles.Csv(DigitFiles.WithoutLabels(Others))));
         DigitFiles.AssertSame(DigitFiles.WithoutLabels(Others), DataSource.Open(_folder.Path, DataPart.Prediction));
-        DigitFiles.AssertSame(Digits, Open("mnist.zip", DigitFiles.Zip(("mnist_train.csv", DigitFiles.Csv(Digits)), ("mnist_test.csv", DigitFiles.Csv(Others)))));
+        DigitFiles.AssertSame(Digits,
+            Open("mnist.zip", DigitFiles.Zip(("mnist_train.csv", DigitFiles.Csv(Digits)), ("mnist_test.csv", DigitFiles.Csv(Others)))));
         AssertRefused("(but other.txt)", () => Open("other.zip", DigitFiles.Zip(("other.txt", [1]))));
     }
 
@@ -207,7 +239,8 @@ public sealed class ContainerTests : TestsWithFolder
     [InlineData("train.csv", "valid.csv")]
     public void Of_tables_in_a_folder_or_zip_file_those_with_labels_that_are_not_for_training_are_evaluated_on(string train, string test)
     {
-        byte[] trainCsv = DigitFiles.Csv(Digits), testCsv = DigitFiles.Csv(Others), unlabelled = DigitFiles.Csv(DigitFiles.WithoutLabels(Others));
+        byte[] trainCsv = DigitFiles.Csv(Digits), testCsv = DigitFiles.Csv(Others),
+        unlabelled = DigitFiles.Csv(DigitFiles.WithoutLabels(Others));
         Check(testCsv, Others, Others, $"in {test}; {train} beside it is there to train on");
         Check(unlabelled, Digits, DigitFiles.WithoutLabels(Others), null);
 
@@ -232,20 +265,27 @@ public sealed class ContainerTests : TestsWithFolder
 
     [Fact]
     public void Digits_for_validation_are_predicted_where_there_is_no_test_part_and_that_is_said() => Assert.Equal(
-        "a table, in valid.csv", Open("a.zip", DigitFiles.Zip(("train.csv", DigitFiles.Csv(Digits)), ("valid.csv", DigitFiles.Csv(Others))), DataPart.Prediction).Found);
+        "a table, in valid.csv",
+        Open("a.zip", DigitFiles.Zip(("train.csv", DigitFiles.Csv(Digits)), ("valid.csv", DigitFiles.Csv(Others))), DataPart.Prediction)
+        .Found);
 
     [Fact]
     public void What_macOS_adds_to_a_zip_file_does_not_count_and_a_table_alone_is_taken_by_any_name()
     {
         byte[] csv = DigitFiles.Csv(Digits), mac = [0, 5, 0x16, 7, .. new byte[50]];
-        DigitFiles.AssertSame(Digits, Open("mac.zip", DigitFiles.Zip(("mnist_train.csv", csv), ("__MACOSX/._mnist_train.csv", mac), ("._mnist_train.csv", mac))));
-        DigitFiles.AssertSame(Digits, Open("one.zip", DigitFiles.Zip(("digits.csv", csv), ("__MACOSX/._digits.csv", mac), ("README.txt", mac)), DataPart.Evaluation));
+        DigitFiles.AssertSame(Digits,
+            Open("mac.zip", DigitFiles.Zip(("mnist_train.csv", csv), ("__MACOSX/._mnist_train.csv", mac), ("._mnist_train.csv", mac))));
+        DigitFiles.AssertSame(Digits,
+            Open("one.zip", DigitFiles.Zip(("digits.csv", csv), ("__MACOSX/._digits.csv", mac), ("README.txt", mac)), DataPart.Evaluation));
         DigitFiles.AssertSame(Digits, Open("packed.zip", DigitFiles.Zip(("a/digits.csv.gz", DigitFiles.Gzip(csv)))));
         AssertRefused("holds no train.csv (but a.csv, b.csv)", () => Open("two.zip", DigitFiles.Zip(("a.csv", csv), ("b.csv", csv))));
         AssertRefused("holds no train.csv (but test.csv)", () => Open("test.zip", DigitFiles.Zip(("test.csv", csv))));
-        AssertRefused("holds 2 files train.csv (a_train.csv, b_train.csv); give the one that you mean", () => Open("both.zip", DigitFiles.Zip(("a_train.csv", csv), ("b_train.csv", csv))));
-        AssertRefused("is a workbook of Excel; save it as CSV", () => Open("digits.xlsx", DigitFiles.Zip(("[Content_Types].xml", [1]), ("xl/workbook.xml", [1]))));
-        AssertRefused("is a file of PyTorch (.pt)", () => Open("training.pt", DigitFiles.Zip(("training/data.pkl", [1]), ("training/data/0", [1]))));
+        AssertRefused("holds 2 files train.csv (a_train.csv, b_train.csv); give the one that you mean",
+            () => Open("both.zip", DigitFiles.Zip(("a_train.csv", csv), ("b_train.csv", csv))));
+        AssertRefused("is a workbook of Excel; save it as CSV",
+            () => Open("digits.xlsx", DigitFiles.Zip(("[Content_Types].xml", [1]), ("xl/workbook.xml", [1]))));
+        AssertRefused("is a file of PyTorch (.pt)",
+            () => Open("training.pt", DigitFiles.Zip(("training/data.pkl", [1]), ("training/data/0", [1]))));
     }
 
     [Theory]
@@ -265,14 +305,16 @@ public sealed class ContainerTests : TestsWithFolder
         bool idx = name.Contains("idx3", StringComparison.OrdinalIgnoreCase);
         string path = _folder.Write($"folder/{name}", idx ? Packed(DigitFiles.IdxImages(Digits)) : Path.GetExtension(name) switch
         {
-            ".npz" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels)), ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels))),
+            ".npz" => DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels)),
+                ("y_train.npy", NumpyFiles.Array("|u1", [20], Labels))),
             ".zip" => DigitFiles.Zip(("train.csv", csv)),
             _ => Packed(csv),
         });
         string[] read = [path];
         if (idx)
         {
-            string labels = name.Replace("images", "labels", StringComparison.Ordinal).Replace("idx3", "idx1", StringComparison.Ordinal).Replace("IMAGES-IDX3", "LABELS-IDX1", StringComparison.Ordinal);
+            string labels = name.Replace("images", "labels", StringComparison.Ordinal).Replace("idx3", "idx1", StringComparison.Ordinal)
+                .Replace("IMAGES-IDX3", "LABELS-IDX1", StringComparison.Ordinal);
             read = [path, _folder.Write($"folder/{labels}", Packed(DigitFiles.IdxLabels(Digits)))];
         }
 
@@ -303,7 +345,8 @@ public sealed class ContainerTests : TestsWithFolder
         DigitFiles.AssertSame(Digits, training);
         Assert.Equal("Train of 2.csv", training.Found);
         _folder.Write("train 3 of 3.csv", DigitFiles.Csv(Others));
-        AssertRefused("holds several files of digits (Test of 2.csv, Train of 2.csv …); give the one that you mean by its name", () => DataSource.Open(_folder.Path, DataPart.Training));
+        AssertRefused("holds several files of digits (Test of 2.csv, Train of 2.csv …); give the one that you mean by its name",
+            () => DataSource.Open(_folder.Path, DataPart.Training));
     }
 
     [Fact]
@@ -375,7 +418,8 @@ public sealed class ContainerTests : TestsWithFolder
         Assert.All(new[] { "CSV", "IDX", "npz" }, word => Assert.Contains(word, message, StringComparison.Ordinal));
     }
 
-    private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) => DataSource.Open(_folder.Write(name, bytes), part);
+    private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) =>
+        DataSource.Open(_folder.Write(name, bytes), part);
 
     [Fact]
     public void What_is_packed_into_what_is_packed_is_named()
@@ -383,10 +427,12 @@ public sealed class ContainerTests : TestsWithFolder
         byte[] tar = [.. "train.csv"u8, .. new byte[248], .. "ustar"u8, .. new byte[762]];
         AssertRefused("is a tar archive: unpack it first", () => Open("a.tar", tar));
         AssertRefused("is a tar archive: unpack it first", () => Open("a.tar.gz", DigitFiles.Gzip(tar)));
-        AssertRefused("is a gzip file, packed twice: unpack it first", () => Open("a.csv.gz", DigitFiles.Gzip(DigitFiles.Gzip(DigitFiles.Csv(Digits)))));
+        AssertRefused("is a gzip file, packed twice: unpack it first",
+            () => Open("a.csv.gz", DigitFiles.Gzip(DigitFiles.Gzip(DigitFiles.Csv(Digits)))));
     }
 
-    private static void AssertRefused(string says, Action action) => Assert.Contains(says, Assert.Throws<InputException>(action).Message, StringComparison.Ordinal);
+    private static void AssertRefused(string says, Action action) =>
+        Assert.Contains(says, Assert.Throws<InputException>(action).Message, StringComparison.Ordinal);
 
     private static byte[] Replace(byte[] file, string text, string by) =>
         Encoding.Latin1.GetBytes(Encoding.Latin1.GetString(file).Replace(text, by.PadRight(text.Length), StringComparison.Ordinal));

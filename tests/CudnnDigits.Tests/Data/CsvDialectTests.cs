@@ -17,11 +17,13 @@ public sealed class CsvDialectTests : TestsWithFolder
         { null, "i,p,l", ",", "no header, label in column 786, pixels in columns 2 to 785, column 1 passed over" },
         { null, "p", ",", "no header, no labels, pixels in columns 1 to 784" },
         { null, "i,p", ",", "no header, no labels, pixels in columns 2 to 785, column 1 passed over" },
-        { null, "l,p,", ",", "no header, label in column 1, pixels in columns 2 to 785, column 786 passed over" }, // a separator at each end
+        { null, "l,p,", ",", "no header, label in column 1, pixels in columns 2 to 785, column 786 passed over" },
+        // a separator at each end
         { null, "l,p", " ", "separated by spaces, no header, label in column 1, pixels in columns 2 to 785" },
         { null, "l,p", "\t", "separated by tabs, no header, label in column 1, pixels in columns 2 to 785" },
         { null, "l,p", "|", "separated by '|', no header, label in column 1, pixels in columns 2 to 785" },
-        { "label,pixel#", "l,p", ";", "separated by semicolons, label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783')" },
+        { "label,pixel#", "l,p", ";",
+            "separated by semicolons, label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783')" },
         { "Label,pixel#", "l,p", ",", "label in column 1 ('Label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783')" },
         { "target,x#+1", "l,p", ",", "label in column 1 ('target'), pixels in columns 2 to 785 ('x1' to 'x784')" },
         { "y,px_###", "l,p", ",", "label in column 1 ('y'), pixels in columns 2 to 785 ('px_000' to 'px_783')" },
@@ -30,8 +32,10 @@ public sealed class CsvDialectTests : TestsWithFolder
         { "pixel#+1,class", "p,l", ",", "label in column 785 ('class'), pixels in columns 1 to 784 ('pixel1' to 'pixel784')" },
         { "Unnamed: 0,label,pixel#", "i,l,p", ",", "column 1 ('Unnamed: 0') passed over" },
         { "Unnamed: 0.1,Unnamed: 0,label,pixel#", "i,i,l,p", ",", "column 1 ('Unnamed: 0.1') and column 2 ('Unnamed: 0') passed over" },
-        { ",label,pixel#", "i,l,p", ",", "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 passed over" },
-        { "ImageId,pixel#", "i,p", ",", "no labels, pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 1 ('ImageId') passed over" },
+        { ",label,pixel#", "i,l,p", ",",
+            "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 passed over" },
+        { "ImageId,pixel#", "i,p", ",",
+            "no labels, pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 1 ('ImageId') passed over" },
         { ",pixel#", "i,p", ",", "no labels, pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 1 passed over" },
         { "id,pixel#,digit", "i,p,l", ",", "label in column 786 ('digit')" },
         { "label,#", "l,p", ",", "label in column 1 ('label'), pixels in columns 2 to 785 ('0' to '783')" },
@@ -40,12 +44,17 @@ public sealed class CsvDialectTests : TestsWithFolder
         { "#,784", "p,l", ",", "label in column 785 ('784'), pixels in columns 1 to 784 ('0' to '783')" },
         { ",0,#+1", "i,l,p", ",", "label in column 2 ('0')" },
         { "V1,V#+2", "l,p", ",", "label in column 1 ('V1'), pixels in columns 2 to 785 ('V2' to 'V785')" }, // and R
-        { "label,pixel#", "i,l,p", ",", "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 passed over" }, // R's names of rows
-        { "label,pixel#", "l,p,", ",", "label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 786 passed over" }, // a separator at each row's end
-        { "label,pixel#,", "l,p,", ",", "label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 786 passed over" },
+        { "label,pixel#", "i,l,p", ",",
+            "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 passed over" }, // R's names of rows
+        { "label,pixel#", "l,p,", ",",
+            "label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 786 passed over" },
+            // a separator at each row's end
+        { "label,pixel#,", "l,p,", ",",
+            "label in column 1 ('label'), pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 786 passed over" },
         { "label,!", "l,p", ",", "label in column 1 ('label'), pixels in columns 2 to 785" }, // no names
         { "number,pixel#", "i,p", ",", "no labels, pixels in columns 2 to 785 ('pixel0' to 'pixel783'), column 1 ('number') passed over" },
-        { "number,label,pixel#", "i,l,p", ",", "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 ('number') passed over" },
+        { "number,label,pixel#", "i,l,p", ",",
+            "label in column 2 ('label'), pixels in columns 3 to 786 ('pixel0' to 'pixel783'), column 1 ('number') passed over" },
         { "number,pixel#", "l,p", ",", "label in column 1 ('number')" },
     };
 
@@ -57,7 +66,9 @@ public sealed class CsvDialectTests : TestsWithFolder
         ArgumentNullException.ThrowIfNull(says);
         ArgumentNullException.ThrowIfNull(separator);
         string table = Table(Digits, header, row).Replace(",", separator, StringComparison.Ordinal);
-        foreach (byte[] file in new[] { Encoding.UTF8.GetBytes(table), [0xEF, 0xBB, 0xBF, .. Encoding.UTF8.GetBytes(table.Replace("\n", "\r\n", StringComparison.Ordinal))], [.. Encoding.Unicode.Preamble, .. Encoding.Unicode.GetBytes(table)] })
+        foreach (byte[] file in new[] { Encoding.UTF8.GetBytes(table),
+            [0xEF, 0xBB, 0xBF, .. Encoding.UTF8.GetBytes(table.Replace("\n", "\r\n", StringComparison.Ordinal))],
+            [.. Encoding.Unicode.Preamble, .. Encoding.Unicode.GetBytes(table)] })
         {
             DigitDataset data = Open(file);
             Assert.Equal(Digits.Pixels.ToArray(), data.Pixels.ToArray());
@@ -82,7 +93,8 @@ public sealed class CsvDialectTests : TestsWithFolder
     {
         CultureInfo culture = CultureInfo.InvariantCulture;
         string separator = kind == "decimal comma" ? ";" : ",";
-        string text = string.Join(separator, ["label", .. Enumerable.Range(0, 784).Select(i => $"pixel{i}")]) + "\n" + string.Concat(Enumerable.Range(0, Digits.Count).Select(row =>
+        string text = string.Join(separator, ["label", .. Enumerable.Range(0, 784).Select(i => $"pixel{i}")]) + "\n"
+            + string.Concat(Enumerable.Range(0, Digits.Count).Select(row =>
             string.Join(separator, Digits.Image(row).ToArray().Prepend(Digits.Labels[row]).Select((value, i) => kind switch
             {
                 "0.0" => value.ToString("F1", culture),
@@ -127,8 +139,12 @@ public sealed class CsvDialectTests : TestsWithFolder
     [InlineData("{0,5:D3}", "label pixel#")]
     public void Columns_may_be_aligned_by_spaces(string format, string? header)
     {
-        string[] rows = [.. Enumerable.Range(0, Digits.Count).Select(row => string.Concat(Digits.Image(row).ToArray().Prepend(Digits.Labels[row]).Select(value => string.Format(CultureInfo.InvariantCulture, format, value))))];
-        DigitFiles.AssertSame(Digits, Open(Encoding.UTF8.GetBytes((header is null ? "" : $"{string.Join("   ", CsvLayout.KaggleNames(labelled: true))}\n") + string.Join("\r\n", rows) + "\n")));
+        string[] rows = [.. Enumerable.Range(0, Digits.Count)
+            .Select(row => string.Concat(Digits.Image(row).ToArray().Prepend(Digits.Labels[row])
+            .Select(value => string.Format(CultureInfo.InvariantCulture, format, value))))];
+        DigitFiles.AssertSame(Digits,
+            Open(Encoding.UTF8.GetBytes((header is null ? "" : $"{string.Join("   ", CsvLayout.KaggleNames(labelled: true))}\n")
+            + string.Join("\r\n", rows) + "\n")));
     }
 
     [Fact]
@@ -154,7 +170,8 @@ public sealed class CsvDialectTests : TestsWithFolder
         DigitDataset data = DataSource.Open(path, DataPart.Prediction);
         DigitFiles.AssertSame(DigitFiles.WithoutLabels(Digits), data);
         Assert.False(data.HasLabels);
-        Assert.Contains($"labels passed over, since that of row 2 is {(label.Length == 0 ? "empty" : $"'{label}'")}", data.Found, StringComparison.Ordinal);
+        Assert.Contains($"labels passed over, since that of row 2 is {(label.Length == 0 ? "empty" : $"'{label}'")}", data.Found,
+            StringComparison.Ordinal);
         foreach (DataPart part in new[] { DataPart.Training, DataPart.Evaluation })
         {
             DataSourceTests.AssertRefused("expected a digit 0 to 9", () => DataSource.Open(path, part));
@@ -164,16 +181,21 @@ public sealed class CsvDialectTests : TestsWithFolder
     /// <summary>OpenML's mnist_784.arff, and its kind.</summary>
     [Theory]
     [InlineData("@RELATION mnist_784\n\n", "@ATTRIBUTE pixel{0} real\n", "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}\n\n@DATA\n", "")]
-    [InlineData("% source: NIST\r\n%\r\n@relation 'mnist, all'\r\n", "@attribute 'pixel {0}' NUMERIC\r\n", "@attribute \"class\" {'0', '1'}\r\n@data\r\n", "'")]
+    [InlineData("% source: NIST\r\n%\r\n@relation 'mnist, all'\r\n", "@attribute 'pixel {0}' NUMERIC\r\n",
+        "@attribute \"class\" {'0', '1'}\r\n@data\r\n", "'")]
     public void An_arff_file_is_a_table_that_names_its_columns(string start, string pixel, string end, string quote)
     {
         ArgumentNullException.ThrowIfNull(pixel);
-        string head = start + string.Concat(Enumerable.Range(1, 784).Select(i => pixel.Replace("{0}", $"{i}", StringComparison.Ordinal))) + end;
-        string[] rows = [.. Enumerable.Range(0, Digits.Count).Select(row => $"{string.Join(',', Digits.Image(row).ToArray())},{quote}{Digits.Labels[row]}{quote}")];
+        string head = start + string.Concat(Enumerable.Range(1, 784).Select(i => pixel.Replace("{0}", $"{i}", StringComparison.Ordinal)))
+            + end;
+        string[] rows = [.. Enumerable.Range(0, Digits.Count)
+            .Select(row => $"{string.Join(',', Digits.Image(row).ToArray())},{quote}{Digits.Labels[row]}{quote}")];
         DigitFiles.AssertSame(Digits, Open(Encoding.UTF8.GetBytes(head + string.Join('\n', rows))));
         rows[7] = "256" + rows[7][1..];
-        DataSourceTests.AssertRefused($"row {head.Count(c => c == '\n') + 8}, column pixel", () => Open(Encoding.UTF8.GetBytes(head + string.Join('\n', rows))));
-        DataSourceTests.AssertRefused("a sparse ARFF file, which leaves out zeros; save it as CSV", () => Open(Encoding.UTF8.GetBytes(head + "{152 3, 784 5}\n")));
+        DataSourceTests.AssertRefused($"row {head.Count(c => c == '\n') + 8}, column pixel",
+            () => Open(Encoding.UTF8.GetBytes(head + string.Join('\n', rows))));
+        DataSourceTests.AssertRefused("a sparse ARFF file, which leaves out zeros; save it as CSV",
+            () => Open(Encoding.UTF8.GetBytes(head + "{152 3, 784 5}\n")));
         DataSourceTests.AssertRefused("an ARFF file without a line @data", () => Open(Encoding.UTF8.GetBytes(head[..^9])));
     }
 
@@ -183,7 +205,8 @@ public sealed class CsvDialectTests : TestsWithFolder
     [InlineData("p,l")]
     public void A_sorted_table_without_header_is_looked_into_as_far_as_it_takes(string row)
     {
-        int[] sorted = [.. Enumerable.Repeat(Enumerable.Range(0, Digits.Count).First(i => Digits.Labels[i] == 0), 300), .. Enumerable.Range(0, Digits.Count).Where(i => Digits.Labels[i] != 0)];
+        int[] sorted = [.. Enumerable.Repeat(Enumerable.Range(0, Digits.Count).First(i => Digits.Labels[i] == 0), 300),
+            .. Enumerable.Range(0, Digits.Count).Where(i => Digits.Labels[i] != 0)];
         DigitDataset digits = Take(Digits, sorted);
         DigitFiles.AssertSame(digits, Open(Encoding.UTF8.GetBytes(Table(digits, null, row))));
     }
@@ -191,26 +214,33 @@ public sealed class CsvDialectTests : TestsWithFolder
     /// <summary>A table, and what the one line must say.</summary>
     public static TheoryData<string?, string, int, string> Refused => new()
     {
-        { null, "0,p", 40, "which of the 785 columns is the label cannot be told (column 1 is always 0; column 785 is always 0); put a header above the rows" },
+        { null, "0,p", 40, "which of the 785 columns is the label cannot be told (column 1 is always 0; column 785 is always 0); put a "
+            + "header above the rows" },
         { null, "i,p", 5, "column 1 counts 0, 1 …" }, // labels or an index
         { null, "l,l,p", 40, "column 1 holds 0 to 9" },
         { "label,pixel#", "l,p,l", 40, "row 1 has 785 columns, expected 786, as the rows below it have" },
         { "label,class,pixel#", "l,l,p", 40, "row 1, columns 1 and 2 are both headed as labels ('label' and 'class'); take one away" },
-        { "split,label,pixel#", "i,l,p", 40, "row 1, column 1 is headed 'split', which is neither a label, an index nor a pixel; head it label, or take it away" },
+        { "split,label,pixel#", "i,l,p", 40,
+            "row 1, column 1 is headed 'split', which is neither a label, an index nor a pixel; head it label, or take it away" },
         { "lable,pixel#", "l,p", 40, "row 1, column 1 is headed 'lable'" },
-        { "label,sorted", "l,p", 40, "row 1, column 4 is headed 'pixel10', expected 'pixel2'; the pixels must stand in the picture's order" },
+        { "label,sorted", "l,p", 40,
+            "row 1, column 4 is headed 'pixel10', expected 'pixel2'; the pixels must stand in the picture's order" },
         { "label,by column", "l,p", 40, "row 1, column 3 is headed '2x1', expected '1x2'" },
-        { ",pixel#", "l,p", 40, "row 1, column 1 has no name, and may be labels or not (holds 0 to 9); head it label, if it is that, else id" }, // a fold, say
+        { ",pixel#", "l,p", 40,
+            "row 1, column 1 has no name, and may be labels or not (holds 0 to 9); head it label, if it is that, else id" }, // a fold, say
         { "标签,pixel#", "l,p", 40, "row 1, column 1 is headed '标签', which is neither a label, an index nor a pixel; head it label" },
         { "id,метка,pixel#", "i,l,p", 40, "row 1, column 2 is headed 'метка'" },
-        { null, "p,hot", 40, "row 1 has 794 columns, expected 784 for the pixels of 28×28 and one for the label, as in label,pixel0,…,pixel783; is the label in ten columns" },
-        { null, "l,short", 40, "row 1 has 65 columns, expected 784 for the pixels of 28×28 and one for the label, as in label,pixel0,…,pixel783; 8×8 pixels? Resize the pictures to 28×28" },
+        { null, "p,hot", 40, "row 1 has 794 columns, expected 784 for the pixels of 28×28 and one for the label, as in "
+            + "label,pixel0,…,pixel783; is the label in ten columns" },
+        { null, "l,short", 40, "row 1 has 65 columns, expected 784 for the pixels of 28×28 and one for the label, as in "
+            + "label,pixel0,…,pixel783; 8×8 pixels? Resize the pictures to 28×28" },
     };
 
     [Theory]
     [MemberData(nameof(Refused))]
     public void What_could_be_read_in_two_ways_is_refused_with_the_column_at_fault(string? header, string row, int count, string says) =>
-        DataSourceTests.AssertRefused(says, () => Open(Encoding.UTF8.GetBytes(Table(Take(Digits, [.. Enumerable.Range(0, count)]), header, row))));
+        DataSourceTests.AssertRefused(says,
+            () => Open(Encoding.UTF8.GetBytes(Table(Take(Digits, [.. Enumerable.Range(0, count)]), header, row))));
 
     [Theory]
     [InlineData("l,p", 30, 5, "300", "row 31, column 5 is '300', expected a whole number 0 to 255")]
@@ -228,7 +258,8 @@ public sealed class CsvDialectTests : TestsWithFolder
 
         // Nothing that the first look sees: that may say which column is the label.
         string many = string.Concat(Enumerable.Repeat(string.Join('\n', lines[..20]) + "\n", 3));
-        DataSourceTests.AssertRefused(says.Replace($"row {line + 1}", $"row {line + 61}", StringComparison.Ordinal), () => Open(Encoding.UTF8.GetBytes(many + string.Join('\n', lines))));
+        DataSourceTests.AssertRefused(says.Replace($"row {line + 1}", $"row {line + 61}", StringComparison.Ordinal),
+            () => Open(Encoding.UTF8.GetBytes(many + string.Join('\n', lines))));
     }
 
     /// <summary>Float32 and resizing leave 1.0000001.</summary>
@@ -237,8 +268,9 @@ public sealed class CsvDialectTests : TestsWithFolder
     {
         byte[] pixels = Digits.Pixels.ToArray();
         pixels[400] = 255;
+        string[] scaled = Array.ConvertAll(pixels, value => (value / 255.0 * 1.0000001).ToString(CultureInfo.InvariantCulture));
         string rows = string.Concat(Enumerable.Range(0, Digits.Count).Select(row =>
-            $"{Digits.Labels[row]},{string.Join(',', pixels[(784 * row)..(784 * (row + 1))].Select(value => (value / 255.0 * 1.0000001).ToString(CultureInfo.InvariantCulture)))}\n"));
+            $"{Digits.Labels[row]},{string.Join(',', scaled[(784 * row)..(784 * (row + 1))])}\n"));
         DigitFiles.AssertSame(new DigitDataset("", pixels, Digits.Labels.ToArray()), Open(Encoding.UTF8.GetBytes(rows)));
     }
 
@@ -246,7 +278,9 @@ public sealed class CsvDialectTests : TestsWithFolder
     public void Scaled_pixels_over_one_are_refused()
     {
         string text = Table(Digits, "label,pixel#", "l,01").TrimEnd('\n');
-        DataSourceTests.AssertRefused("row 41, column pixel783 is '2', expected a number 0 to 1, as in the first rows", () => Open(Encoding.UTF8.GetBytes(string.Concat(Enumerable.Repeat(text[(text.IndexOf('\n', StringComparison.Ordinal) + 1)..] + "\n", 0)) + text[..^1] + "2")));
+        DataSourceTests.AssertRefused("row 41, column pixel783 is '2', expected a number 0 to 1, as in the first rows",
+            () => Open(Encoding.UTF8.GetBytes(
+            string.Concat(Enumerable.Repeat(text[(text.IndexOf('\n', StringComparison.Ordinal) + 1)..] + "\n", 0)) + text[..^1] + "2")));
     }
 
     /// <summary>Lines that no digit needs, in our words.</summary>
@@ -321,9 +355,12 @@ public sealed class CsvDialectTests : TestsWithFolder
         "by column" => string.Join(',', Enumerable.Range(0, 784).Select(i => $"{i % 28 + 1}x{i / 28 + 1}")),
         "sorted" => string.Join(',', Enumerable.Range(0, 784).Select(i => $"pixel{i}").Order(StringComparer.Ordinal)),
         "!" => new string(',', 783),
-        _ when part.Contains("###", StringComparison.Ordinal) => string.Join(',', Enumerable.Range(0, 784).Select(i => part.Replace("###", $"{i:D3}", StringComparison.Ordinal))),
-        _ when part.Split("#+") is [var stem, var first] => string.Join(',', Enumerable.Range(int.Parse(first, CultureInfo.InvariantCulture), 784).Select(i => stem + i)),
-        _ when part.Contains('#', StringComparison.Ordinal) => string.Join(',', Enumerable.Range(0, 784).Select(i => part.Replace("#", $"{i}", StringComparison.Ordinal))),
+        _ when part.Contains("###", StringComparison.Ordinal) =>
+            string.Join(',', Enumerable.Range(0, 784).Select(i => part.Replace("###", $"{i:D3}", StringComparison.Ordinal))),
+        _ when part.Split("#+") is [var stem, var first] =>
+            string.Join(',', Enumerable.Range(int.Parse(first, CultureInfo.InvariantCulture), 784).Select(i => stem + i)),
+        _ when part.Contains('#', StringComparison.Ordinal) =>
+            string.Join(',', Enumerable.Range(0, 784).Select(i => part.Replace("#", $"{i}", StringComparison.Ordinal))),
         _ => part,
     };
 

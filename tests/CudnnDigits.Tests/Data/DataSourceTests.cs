@@ -20,7 +20,8 @@ public sealed class DataSourceTests : TestsWithFolder
     [Fact]
     public void Csv_may_have_a_byte_order_mark_windows_line_ends_quotes_and_no_last_newline()
     {
-        string text = Encoding.UTF8.GetString(Csv).TrimEnd('\n').Replace("\n", "\r\n", StringComparison.Ordinal).Replace("label,", "\"label\",", StringComparison.Ordinal);
+        string text = Encoding.UTF8.GetString(Csv).TrimEnd('\n').Replace("\n", "\r\n", StringComparison.Ordinal)
+            .Replace("label,", "\"label\",", StringComparison.Ordinal);
         DigitFiles.AssertSame(Digits, Open("train.csv", [0xEF, 0xBB, 0xBF, .. Encoding.UTF8.GetBytes(text)]));
     }
 
@@ -98,7 +99,9 @@ public sealed class DataSourceTests : TestsWithFolder
     {
         string text = Encoding.UTF8.GetString(Csv);
         Assert.Contains(find, text, StringComparison.Ordinal);
-        DigitFiles.AssertSame(Digits, Open("digits.csv", Encoding.UTF8.GetBytes(find == "\n" ? text.Replace(find, replace, StringComparison.Ordinal) : ReplaceFirst(text, find, replace))));
+        DigitFiles.AssertSame(Digits,
+            Open("digits.csv", Encoding.UTF8.GetBytes(find == "\n" ? text.Replace(find, replace, StringComparison.Ordinal)
+            : ReplaceFirst(text, find, replace))));
     }
 
     [Fact]
@@ -141,11 +144,13 @@ public sealed class DataSourceTests : TestsWithFolder
         get
         {
             TheoryData<int, string> kinds = [];
-            ZipKind[] whole = [ZipKind.Deflated, ZipKind.Stored, ZipKind.Descriptor, ZipKind.Stored | ZipKind.Descriptor, ZipKind.Zip64, ZipKind.Stored | ZipKind.Zip64, ZipKind.Descriptor | ZipKind.Zip64];
+            ZipKind[] whole = [ZipKind.Deflated, ZipKind.Stored, ZipKind.Descriptor, ZipKind.Stored | ZipKind.Descriptor, ZipKind.Zip64,
+                ZipKind.Stored | ZipKind.Zip64, ZipKind.Descriptor | ZipKind.Zip64];
             foreach (ZipKind kind in whole)
             {
                 kinds.Add((int)kind, "");
-                kinds.Add((int)(kind | ZipKind.WrongChecksum), "digits.zip/train.csv: its checksum (CRC-32) is wrong; download the zip file again");
+                kinds.Add((int)(kind | ZipKind.WrongChecksum),
+                    "digits.zip/train.csv: its checksum (CRC-32) is wrong; download the zip file again");
                 kinds.Add((int)(kind | ZipKind.OneByteMore), "digits.zip/train.csv: ");
                 kinds.Add((int)(kind | ZipKind.OneByteLess), "digits.zip/train.csv: ");
                 kinds.Add((int)(kind | ZipKind.Encrypted), "digits.zip/train.csv: is encrypted; unpack the zip file with its password");
@@ -161,7 +166,8 @@ public sealed class DataSourceTests : TestsWithFolder
     [MemberData(nameof(ZipKinds))]
     public void A_file_of_a_zip_file_is_read_and_checked_to_its_end(int kind, string says)
     {
-        byte[] zip = ZipFiles.Write(("sample_submission.csv", "ImageId,Label\n"u8.ToArray(), ZipKind.Deflated), ("train.csv", Csv, (ZipKind)kind));
+        byte[] zip = ZipFiles.Write(("sample_submission.csv", "ImageId,Label\n"u8.ToArray(), ZipKind.Deflated),
+            ("train.csv", Csv, (ZipKind)kind));
         if (says.Length == 0)
         {
             DigitFiles.AssertSame(Digits, Open("digits.zip", zip));
@@ -190,12 +196,14 @@ public sealed class DataSourceTests : TestsWithFolder
     [Fact]
     public void Every_valid_gzip_file_is_read()
     {
-        byte[] gzip = DigitFiles.Gzip(Csv), half = DigitFiles.Gzip(Csv[..9000]), rest = DigitFiles.Gzip(Csv[9000..]), empty = DigitFiles.Gzip([]);
+        byte[] gzip = DigitFiles.Gzip(Csv), half = DigitFiles.Gzip(Csv[..9000]), rest = DigitFiles.Gzip(Csv[9000..]),
+        empty = DigitFiles.Gzip([]);
         byte[] header = [0x1F, 0x8B, 8, 2 + 4 + 8 + 16, 1, 2, 3, 4, 0, 3, 5, 0, 1, 2, 3, 4, 5, .. "train.csv\0a comment\0"u8];
         byte[] checkedHeader = [.. header, .. BitConverter.GetBytes((ushort)PlainInflate.Crc32(header))];
         foreach (byte[] good in new byte[][]
         {
-            gzip, [.. half, .. rest], [.. empty, .. half, .. empty, .. empty, .. rest, .. empty], [.. gzip, .. new byte[1]], [.. gzip, .. new byte[100_000]], [.. checkedHeader, .. gzip[10..]],
+            gzip, [.. half, .. rest], [.. empty, .. half, .. empty, .. empty, .. rest, .. empty], [.. gzip, .. new byte[1]],
+            [.. gzip, .. new byte[100_000]], [.. checkedHeader, .. gzip[10..]],
         })
         {
             DigitFiles.AssertSame(Digits, Open("train.csv.gz", good));
@@ -235,7 +243,8 @@ public sealed class DataSourceTests : TestsWithFolder
         }
 
         AssertRefused("long.csv.gz", () => Open("long.csv.gz", [.. gzip[..^8], 0, .. gzip[^8..]])); // a trailer of nine bytes
-        AssertRefused("lost.csv.gz", () => Open("lost.csv.gz", [.. gzip, 0x1F, 0x8C, .. gzip[2..]])); // a second member whose first bytes are damaged
+        AssertRefused("lost.csv.gz",
+            () => Open("lost.csv.gz", [.. gzip, 0x1F, 0x8C, .. gzip[2..]])); // a second member whose first bytes are damaged
     }
 
     /// <summary>What cannot be read twice, and whose length nobody knows.</summary>
@@ -335,7 +344,8 @@ public sealed class DataSourceTests : TestsWithFolder
     {
         DigitDataset data = SharedFiles.TrainingDigits;
         Assert.Equal(42_000, data.Count);
-        Assert.Equal([4147, 4700, 4229, 4352, 4102, 3805, 4060, 4335, 4066, 4204], Enumerable.Range(0, 10).Select(digit => data.Labels.Count((byte)digit)));
+        Assert.Equal([4147, 4700, 4229, 4352, 4102, 3805, 4060, 4335, 4066, 4204],
+            Enumerable.Range(0, 10).Select(digit => data.Labels.Count((byte)digit)));
     }
 
     internal static void AssertRefused(string says, Action action)
@@ -372,7 +382,8 @@ public sealed class DataSourceTests : TestsWithFolder
         return text[..at] + replace + text[(at + find.Length)..];
     }
 
-    private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) => DataSource.Open(_folder.Write(name, bytes), part);
+    private DigitDataset Open(string name, byte[] bytes, DataPart part = DataPart.Training) =>
+        DataSource.Open(_folder.Write(name, bytes), part);
 
     /// <summary>Some bytes, then one for ever.</summary>
     private sealed class Endless(byte[] first, byte then) : ReadOnlyStream

@@ -104,11 +104,14 @@ public sealed class DigitPictureTests
         Assert.Throws<ArgumentException>(() => DigitPicture.Draw([[]], new byte[784]));
     }
 
-    private static readonly byte[] Good = PngFiles.Write(Digits.Image(0), 28), Rows = PngFiles.Pixels(Good), Packed = PngFiles.Pack(Rows), Words = "Author\0somebody"u8.ToArray();
+    private static readonly byte[] Good = PngFiles.Write(Digits.Image(0), 28), Rows = PngFiles.Pixels(Good), Packed = PngFiles.Pack(Rows),
+    Words = "Author\0somebody"u8.ToArray();
 
-    private static readonly byte[] TwoColors = PngFiles.Write(Digits.Image(0), 28, PngFiles.Palette, 1), WithAlpha = PngFiles.Write(Digits.Image(0), 28, PngFiles.GreyAlpha);
+    private static readonly byte[] TwoColors = PngFiles.Write(Digits.Image(0), 28, PngFiles.Palette, 1),
+    WithAlpha = PngFiles.Write(Digits.Image(0), 28, PngFiles.GreyAlpha);
 
-    private static readonly (string Type, byte[] Content) Header = PngFiles.Chunks(Good)[0], Pixels = PngFiles.Chunks(Good)[1], End = PngFiles.Chunks(Good)[2];
+    private static readonly (string Type, byte[] Content) Header = PngFiles.Chunks(Good)[0], Pixels = PngFiles.Chunks(Good)[1],
+    End = PngFiles.Chunks(Good)[2];
 
     private static readonly (string Type, byte[] Content) Transparent = ("tRNS", new byte[2]), Palette = ("PLTE", [0, 0, 0, 255, 255, 255]);
 
@@ -142,12 +145,16 @@ public sealed class DigitPictureTests
         ["depth 99"] = ("there is no colour type 0 of 99 bits", WithHeader(8, 99)),
         ["no pixels"] = ("it has no pixels", PngFiles.Join(Header, End)),
         ["pixel checksum"] = ("the checksum (CRC) of its chunk IDAT is wrong", Flipped(Good, Good.Length - 13)),
-        ["colour type 2 of 4 bits"] = ("there is no colour type 2 of 4 bits", PngFiles.Join(("IHDR", [.. Header.Content[..8], 4, 2, 0, 0, 0]), Pixels, End)),
-        ["colour type 3 of 16 bits"] = ("there is no colour type 3 of 16 bits", PngFiles.Join(("IHDR", [.. Header.Content[..8], 16, 3, 0, 0, 0]), Palette, Pixels, End)),
+        ["colour type 2 of 4 bits"] =
+            ("there is no colour type 2 of 4 bits", PngFiles.Join(("IHDR", [.. Header.Content[..8], 4, 2, 0, 0, 0]), Pixels, End)),
+        ["colour type 3 of 16 bits"] =
+            ("there is no colour type 3 of 16 bits",
+            PngFiles.Join(("IHDR", [.. Header.Content[..8], 16, 3, 0, 0, 0]), Palette, Pixels, End)),
         ["compression"] = ("there is no compression 1", WithHeader(10, 1)),
         ["filter method"] = ("filter method 1", WithHeader(11, 1)),
         ["interlacing"] = ("interlacing 2", WithHeader(12, 2)),
-        ["text checksum"] = ("the checksum (CRC) of its chunk tEXt is wrong", Flipped(PngFiles.Join(Header, ("tEXt", Words), Pixels, End), 50)),
+        ["text checksum"] = ("the checksum (CRC) of its chunk tEXt is wrong",
+            Flipped(PngFiles.Join(Header, ("tEXt", Words), Pixels, End), 50)),
         ["IHDR twice"] = ("two chunks IHDR", PngFiles.Join(Header, Header, Pixels, End)),
         ["IHDR of 14 bytes"] = ("its chunk IHDR has 14 bytes", PngFiles.Join(("IHDR", [.. Header.Content, 0]), Pixels, End)),
         ["IDAT apart"] = ("not in one row", PngFiles.Join(Header, ("IDAT", Packed[..50]), ("tEXt", Words), ("IDAT", Packed[50..]), End)),
@@ -156,7 +163,9 @@ public sealed class DigitPictureTests
         ["unknown critical"] = ("its chunk NEWS is unknown", PngFiles.Join(Header, ("NEWS", Words), Pixels, End)),
         ["chunk without a name"] = ("a chunk has no name", PngFiles.Join(Header, ("te t", Words), Pixels, End)),
         ["palette missing"] = ("its palette is missing", PngFiles.Join(PngFiles.Chunks(TwoColors).Where(chunk => chunk.Type != "PLTE"))),
-        ["palette late"] = ("its chunk PLTE is out of place", PngFiles.Join(PngFiles.Chunks(PngFiles.Write(Digits.Image(0), 28, PngFiles.Rgb)).SelectMany(chunk => chunk.Type == "IDAT" ? [chunk, Palette] : new[] { chunk }))),
+        ["palette late"] = ("its chunk PLTE is out of place",
+            PngFiles.Join(PngFiles.Chunks(PngFiles.Write(Digits.Image(0), 28, PngFiles.Rgb))
+            .SelectMany(chunk => chunk.Type == "IDAT" ? [chunk, Palette] : new[] { chunk }))),
         ["palette twice"] = ("its chunk PLTE is out of place", WithPalette(Palette, Palette)),
         ["palette of grey"] = ("its chunk PLTE is out of place", PngFiles.Join(Header, Palette, Pixels, End)),
         ["palette of 4 bytes"] = ("its palette has 4 bytes", WithPalette(("PLTE", new byte[4]))),
@@ -164,7 +173,9 @@ public sealed class DigitPictureTests
         ["palette too short"] = ("a pixel's colour is not in its palette", WithPalette(("PLTE", new byte[3]))),
         ["transparency too long"] = ("its chunk tRNS has 3 bytes", WithPalette(Palette, ("tRNS", new byte[3]))),
         ["transparency late"] = ("its chunk tRNS is out of place", PngFiles.Join(Header, Pixels, Transparent, End)),
-        ["transparency of alpha"] = ("its chunk tRNS is out of place", PngFiles.Join(PngFiles.Chunks(WithAlpha).SelectMany(chunk => chunk.Type == "IDAT" ? [Transparent, chunk] : new[] { chunk }))),
+        ["transparency of alpha"] =
+            ("its chunk tRNS is out of place",
+            PngFiles.Join(PngFiles.Chunks(WithAlpha).SelectMany(chunk => chunk.Type == "IDAT" ? [Transparent, chunk] : new[] { chunk }))),
         ["row filter 5"] = ("there is no such row filter", WithPixels(PngFiles.Pack([5, .. Rows[1..]]))),
         ["a row more"] = ("it unpacks to more than its pixels", WithPixels(PngFiles.Pack([.. Rows, .. Rows[..29]]))),
         ["a row less"] = ("it unpacks to less than its pixels", WithPixels(PngFiles.Pack(Rows[..^29]))),
@@ -178,7 +189,8 @@ public sealed class DigitPictureTests
     [Theory]
     [MemberData(nameof(BadPngNames))]
     public void A_bad_png_is_refused_in_one_line(string kind) =>
-        Assert.Contains(BadPngs[kind].Says, Assert.Throws<InputException>(() => PictureFile.Read(BadPngs[kind].File, new byte[784])).Message, StringComparison.Ordinal);
+        Assert.Contains(BadPngs[kind].Says,
+            Assert.Throws<InputException>(() => PictureFile.Read(BadPngs[kind].File, new byte[784])).Message, StringComparison.Ordinal);
 
     [Fact]
     public void Bytes_after_the_end_of_a_png_are_ignored()
@@ -203,7 +215,8 @@ public sealed class DigitPictureTests
         IEnumerable<(string, byte[])> many =
         [
             chunks[0], ("acTL", new byte[8]), ("fcTL", new byte[26]), .. Enumerable.Repeat(("tEXt", "a\0b"u8.ToArray()), 50_000),
-            .. packed.Select(one => ("IDAT", new[] { one })), .. Enumerable.Repeat(("IDAT", Array.Empty<byte>()), 50_000), ("fcTL", new byte[26]), ("fdAT", packed), chunks[2],
+            .. packed.Select(one => ("IDAT", new[] { one })), .. Enumerable.Repeat(("IDAT", Array.Empty<byte>()), 50_000),
+            ("fcTL", new byte[26]), ("fdAT", packed), chunks[2],
         ];
         byte[] png = PngFiles.Join(many);
         long before = GC.GetAllocatedBytesForCurrentThread();
@@ -224,7 +237,8 @@ public sealed class DigitPictureTests
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 24 << 20);
     }
 
-    public static TheoryData<string> Cases => ["png-bad-crc/idat_crc.png", "png-trailing-bytes/trailing_newline.png", "png-trailing-bytes/trailing_zeros.png"];
+    public static TheoryData<string> Cases =>
+        ["png-bad-crc/idat_crc.png", "png-trailing-bytes/trailing_newline.png", "png-trailing-bytes/trailing_zeros.png"];
 
     [Theory]
     [MemberData(nameof(Cases))]
@@ -232,7 +246,8 @@ public sealed class DigitPictureTests
     {
         byte[] png = File.ReadAllBytes(SharedFiles.Path($"cases/{file}")), image = new byte[784];
         Exception? refused = Record.Exception(() => PictureFile.Read(png, image));
-        Assert.Equal(file.Contains("bad", StringComparison.Ordinal), refused is InputException e && e.Message.Contains("CRC", StringComparison.Ordinal));
+        Assert.Equal(file.Contains("bad", StringComparison.Ordinal), refused is InputException e
+            && e.Message.Contains("CRC", StringComparison.Ordinal));
         Assert.Equal(refused is null, image.AsSpan().ContainsAnyExcept((byte)0));
     }
 
@@ -240,7 +255,8 @@ public sealed class DigitPictureTests
 
     private static byte[] WithHeader(int at, byte value) => PngFiles.Join(("IHDR", With(Header.Content, at, value)), Pixels, End);
 
-    private static byte[] WithPalette(params (string, byte[])[] instead) => PngFiles.Join(PngFiles.Chunks(TwoColors).SelectMany(chunk => chunk.Type == "PLTE" ? instead : [chunk]));
+    private static byte[] WithPalette(params (string, byte[])[] instead) =>
+        PngFiles.Join(PngFiles.Chunks(TwoColors).SelectMany(chunk => chunk.Type == "PLTE" ? instead : [chunk]));
 
     private static byte[] Flipped(byte[] file, int at) => With(file, at, (byte)(file[at] ^ 1));
 

@@ -33,7 +33,8 @@ public class GeneratedDigitsTests
     [Fact]
     public void Digit_i_depends_on_seed_and_i_alone()
     {
-        DigitDataset few = GeneratedDigits.Create(20, seed: 5), many = GeneratedDigits.Create(60, seed: 5), other = GeneratedDigits.Create(20, seed: 6);
+        DigitDataset few = GeneratedDigits.Create(20, seed: 5), many = GeneratedDigits.Create(60, seed: 5),
+        other = GeneratedDigits.Create(20, seed: 6);
         Assert.Equal(few.Pixels.ToArray(), many.Pixels[..few.Pixels.Length].ToArray());
         Assert.NotEqual(few.Pixels.ToArray(), other.Pixels.ToArray());
         Assert.Equal(Enumerable.Range(0, 20).Select(i => (byte)(i % 10)), few.Labels.ToArray());
@@ -45,7 +46,8 @@ public class GeneratedDigitsTests
     {
         DigitDataset real = SharedFiles.TrainingDigits, data = GeneratedDigits.Create();
         TrainingOptions options = TrainingOptions.For("simple") with { Validation = 0, Epochs = 4 };
-        using ITrainingBackend backend = BackendFactory.Create("cpu", DigitNetworks.Simple, new BackendOptions(options.BatchSize, 0, options.Augmentation));
+        using ITrainingBackend backend =
+            BackendFactory.Create("cpu", DigitNetworks.Simple, new BackendOptions(options.BatchSize, 0, options.Augmentation));
         TrainingState state = new(Initializer.Create(DigitNetworks.Simple, 0));
         new Trainer(backend, data, options, state).Run(TestContext.Current.CancellationToken);
         Assert.True(Metrics.Evaluate(backend, real, [.. Enumerable.Range(0, real.Count)]).Accuracy >= 0.85);

@@ -9,7 +9,8 @@ public sealed class JpegTests
 {
     private static readonly DigitDataset Digits = GeneratedDigits.Create(10, seed: 3);
 
-    public static TheoryData<string> Kinds => ["baseline.jpg", "full-colour.jpg", "progressive.jpg", "grey.jpg", "restarts.jpg", "sampling.jpg"];
+    public static TheoryData<string> Kinds =>
+        ["baseline.jpg", "full-colour.jpg", "progressive.jpg", "grey.jpg", "restarts.jpg", "sampling.jpg"];
 
     [Theory]
     [MemberData(nameof(Kinds))]
@@ -94,7 +95,8 @@ public sealed class JpegTests
                 List<(string Type, byte[] Content)> chunks = PngFiles.Chunks(png);
                 AssertScene(PngFiles.Join([chunks[0], exif, .. chunks[1..]]), 0);
                 byte[] rgba = AssertScene(PngFiles.Join([.. chunks[..^1], exif, chunks[^1]]), 0);
-                Assert.All(Enumerable.Range(0, scene.Length), i => Assert.Equal(png[25] == PngFiles.Rgba ? scene[i] : 255, rgba[4 * i + 3]));
+                Assert.All(Enumerable.Range(0, scene.Length),
+                    i => Assert.Equal(png[25] == PngFiles.Rgba ? scene[i] : 255, rgba[4 * i + 3]));
             }
         }
 
@@ -113,7 +115,8 @@ public sealed class JpegTests
     [InlineData(0u, 6u, true)] // what makes no sense says nothing
     public void Of_two_orientations_the_first_counts(uint first, uint second, bool turned)
     {
-        byte[] jpeg = JpegFiles.WithOrientation(JpegFiles.WithOrientation(JpegFiles.Write(new byte[64 * 96], 64, 96), second, false), first, true);
+        byte[] jpeg = JpegFiles.WithOrientation(JpegFiles.WithOrientation(JpegFiles.Write(new byte[64 * 96], 64, 96), second, false), first,
+            true);
         Assert.Equal(turned ? 96 : 64, PictureFile.Decode(jpeg).Width);
     }
 
@@ -133,12 +136,15 @@ public sealed class JpegTests
         PictureFile.Read(JpegFiles.Write(small, 420, 420), fromSmall);
         Assert.InRange(fromLarge.Zip(fromSmall, (one, other) => Math.Abs(one - other)).Average(), 0, 6);
 
-        static byte[] Scaled(int by) => [.. Enumerable.Range(0, 28 * by * 28 * by).Select(i => (byte)(255 - Digits.Image(7)[i / (28 * by) / by * 28 + i % (28 * by) / by]))];
+        static byte[] Scaled(int by) =>
+            [.. Enumerable.Range(0, 28 * by * 28 * by)
+            .Select(i => (byte)(255 - Digits.Image(7)[i / (28 * by) / by * 28 + i % (28 * by) / by]))];
     }
 
     private static readonly byte[] Good = JpegFiles.Read("grey.jpg");
 
-    private static readonly int Frame = JpegFiles.Find(Good, 0xC0), Scan = JpegFiles.Find(Good, 0xDA), Codes = JpegFiles.Find(Good, 0xC4), Steps = JpegFiles.Find(Good, 0xDB), Length = 2 + Good[Frame + 3];
+    private static readonly int Frame = JpegFiles.Find(Good, 0xC0), Scan = JpegFiles.Find(Good, 0xDA), Codes = JpegFiles.Find(Good, 0xC4),
+    Steps = JpegFiles.Find(Good, 0xDB), Length = 2 + Good[Frame + 3];
 
     /// <summary>Bad files, and what the one line must say.</summary>
     private static readonly Dictionary<string, (string Says, byte[] File)> BadJpegs = new()
@@ -207,8 +213,11 @@ public sealed class JpegTests
             Stopwatch time = Stopwatch.StartNew();
             long before = GC.GetAllocatedBytesForCurrentThread(), memory = PictureFile.Claim(mutation.Bytes).Memory;
             Exception? wrong = Record.Exception(() => PictureFile.Read(mutation.Bytes, new byte[784]));
-            Assert.True(wrong is null || (wrong is InputException && wrong.Message.Length < 300 && !wrong.Message.Contains('\n', StringComparison.Ordinal)), $"{mutation}: {wrong}");
-            Assert.True(GC.GetAllocatedBytesForCurrentThread() - before <= (32 << 20) + memory, $"{mutation}: {GC.GetAllocatedBytesForCurrentThread() - before} bytes where {memory} were counted");
+            Assert.True(wrong is null
+                || (wrong is InputException && wrong.Message.Length < 300 && !wrong.Message.Contains('\n', StringComparison.Ordinal)),
+                $"{mutation}: {wrong}");
+            Assert.True(GC.GetAllocatedBytesForCurrentThread() - before <= (32 << 20) + memory,
+                $"{mutation}: {GC.GetAllocatedBytesForCurrentThread() - before} bytes where {memory} were counted");
             Assert.True(time.Elapsed < TimeSpan.FromSeconds(20), $"{mutation}: {time.Elapsed}");
         }
     }

@@ -60,15 +60,19 @@ public sealed class MutatedFileTests : TestsWithFolder
     public void Damaged_pngs_are_read_as_a_plain_reader_reads_them(int colorType, int bitDepth, bool interlaced)
     {
         byte[] opaque = PngFiles.Write(Digits.Image(0), 28, colorType, bitDepth, interlaced);
-        byte[][] goods = colorType is PngFiles.GreyAlpha or PngFiles.Rgba ? [opaque] : [opaque, PngFiles.WithTransparency(opaque, colorType)];
+        byte[][] goods = colorType is PngFiles.GreyAlpha or PngFiles.Rgba ? [opaque]
+            : [opaque, PngFiles.WithTransparency(opaque, colorType)];
         int seed = 100 * colorType + bitDepth;
         foreach (byte[] good in goods)
         {
-            foreach (Mutation mutation in Mutations.Of(good, usually: 15, seed).SelectMany(mutation => new[] { mutation, PngFiles.WithRightChecksums(mutation) })
-                .Concat(Mutations.Of(PngFiles.Pixels(good), usually: 15, seed).Select(pixels => pixels with { Bytes = PngFiles.WithPixels(good, PngFiles.Pack(pixels.Bytes)) }))
+            foreach (Mutation mutation in Mutations.Of(good, usually: 15, seed)
+                .SelectMany(mutation => new[] { mutation, PngFiles.WithRightChecksums(mutation) })
+                .Concat(Mutations.Of(PngFiles.Pixels(good), usually: 15, seed)
+                    .Select(pixels => pixels with { Bytes = PngFiles.WithPixels(good, PngFiles.Pack(pixels.Bytes)) }))
                 .Prepend(new Mutation("undamaged", good)))
             {
-                Compare(mutation, () => OurPicture(mutation.Bytes), () => PlainPicture(mutation.Bytes), (ours, plain) => ours.AsSpan().SequenceEqual(plain));
+                Compare(mutation, () => OurPicture(mutation.Bytes), () => PlainPicture(mutation.Bytes),
+                    (ours, plain) => ours.AsSpan().SequenceEqual(plain));
             }
         }
 
@@ -84,7 +88,8 @@ public sealed class MutatedFileTests : TestsWithFolder
         foreach (Mutation mutation in Mutations.Of(good, usually: 300))
         {
             Compare(
-                mutation, () => Text(OnnxGraph.Parse("a model", mutation.Bytes)), () => PlainOnnx.Read(mutation.Bytes), (ours, plain) => ours.SequenceEqual(plain));
+                mutation, () => Text(OnnxGraph.Parse("a model", mutation.Bytes)), () => PlainOnnx.Read(mutation.Bytes),
+                (ours, plain) => ours.SequenceEqual(plain));
             try
             {
                 OnnxReader.Find("a model", OnnxGraph.Parse("a model", mutation.Bytes), Tiny);
@@ -162,13 +167,15 @@ public sealed class MutatedFileTests : TestsWithFolder
         }
 
         (byte[] pixels, byte[] labels) = PlainCsv.Read(
-            format.StartsWith("zip", StringComparison.Ordinal) ? PlainZip.Read(bytes, "train.csv") : IsGzip() ? PlainGzip.Read(bytes) : bytes);
+            format.StartsWith("zip", StringComparison.Ordinal) ? PlainZip.Read(bytes, "train.csv") : IsGzip() ? PlainGzip.Read(bytes)
+                : bytes);
         return labels.Length > 0 ? new DigitDataset("", pixels, labels) : throw new BrokenFileException("no labels");
 
         bool IsGzip() => format.Contains("gz", StringComparison.Ordinal);
     }
 
-    private static bool Same(DigitDataset ours, DigitDataset plain) => ours.Pixels.SequenceEqual(plain.Pixels) && ours.Labels.SequenceEqual(plain.Labels);
+    private static bool Same(DigitDataset ours, DigitDataset plain) => ours.Pixels.SequenceEqual(plain.Pixels)
+        && ours.Labels.SequenceEqual(plain.Labels);
 
     /// <summary>Width, height, and the pixels. The colour of what nobody sees does not count.</summary>
     private static byte[] Pixels(byte[] rgba, int width, int height)
@@ -200,8 +207,10 @@ public sealed class MutatedFileTests : TestsWithFolder
     [
         .. graph.Nodes.Select(node => OnnxText.Node(node.OpType, node.Inputs, node.Outputs,
             node.Ints.ToDictionary(ints => ints.Key, ints => string.Join(' ', ints.Value)),
-            node.Reals.ToDictionary(real => real.Key, real => BitConverter.SingleToInt32Bits(real.Value).ToString(CultureInfo.InvariantCulture)))),
-        .. graph.Initializers.Where(tensor => tensor.Value.Values.Length > 0 || tensor.Value.Shape.Contains(0)).Select(tensor => $"{tensor.Key}: {OnnxText.Tensor(tensor.Value.Shape, tensor.Value.Values)}"),
+            node.Reals.ToDictionary(real => real.Key,
+                real => BitConverter.SingleToInt32Bits(real.Value).ToString(CultureInfo.InvariantCulture)))),
+        .. graph.Initializers.Where(tensor => tensor.Value.Values.Length > 0 || tensor.Value.Shape.Contains(0))
+            .Select(tensor => $"{tensor.Key}: {OnnxText.Tensor(tensor.Value.Shape, tensor.Value.Values)}"),
         .. graph.Metadata.Select(entry => $"{entry.Key} = {entry.Value}"),
     ];
 }

@@ -7,9 +7,12 @@ public sealed class OrientationTests
     /// <summary>The upright pixel that stands at a row and a column, and what is said.</summary>
     public static TheoryData<string, string?> Ways => new()
     {
-        { "upright", null }, { "transposed", "transposed (rows and columns exchanged, as in EMNIST's files)" }, { "mirrored", "mirrored (left and right exchanged)" },
-        { "flipped", "upside down (top and bottom exchanged)" }, { "clockwise", "turned clockwise by 90°" }, { "counterclockwise", "turned counterclockwise by 90°" },
-        { "half a turn", "turned by 180°" }, { "inverted", "dark ink on light paper" }, { "inverted and transposed", "EMNIST's files) and dark ink on light paper" },
+        { "upright", null }, { "transposed", "transposed (rows and columns exchanged, as in EMNIST's files)" },
+        { "mirrored", "mirrored (left and right exchanged)" },
+        { "flipped", "upside down (top and bottom exchanged)" }, { "clockwise", "turned clockwise by 90°" },
+        { "counterclockwise", "turned counterclockwise by 90°" },
+        { "half a turn", "turned by 180°" }, { "inverted", "dark ink on light paper" },
+        { "inverted and transposed", "EMNIST's files) and dark ink on light paper" },
     };
 
     [Theory]
@@ -63,10 +66,13 @@ public sealed class OrientationTests
     [InlineData("inverted", "% of the digits seem to be dark ink on light paper, and the others are not")]
     public void A_half_that_stands_in_another_way_is_known(string way, string says)
     {
-        foreach (DigitDataset digits in new[] { GeneratedDigits.Create(200, seed: 9), Take(SharedFiles.TrainingDigits, [.. Enumerable.Range(100, 600)]) })
+        foreach (DigitDataset digits in new[] { GeneratedDigits.Create(200, seed: 9),
+            Take(SharedFiles.TrainingDigits, [.. Enumerable.Range(100, 600)]) })
         {
             DigitDataset turned = Turn(digits, way);
-            DigitDataset half = new("", [.. Enumerable.Range(0, digits.Count).SelectMany(row => (row / 3 % 2 == 0 ? digits : turned).Image(row).ToArray())], digits.Labels.ToArray());
+            DigitDataset half = new("",
+                [.. Enumerable.Range(0, digits.Count).SelectMany(row => (row / 3 % 2 == 0 ? digits : turned).Image(row).ToArray())],
+                digits.Labels.ToArray());
             Assert.Contains(says, Orientation.Warning(half), StringComparison.Ordinal);
         }
     }
@@ -74,13 +80,16 @@ public sealed class OrientationTests
     [Fact]
     public void Labels_of_other_digits_are_known()
     {
-        foreach (DigitDataset digits in new[] { GeneratedDigits.Create(200, seed: 9), Take(SharedFiles.TrainingDigits, [.. Enumerable.Range(100, 300)]) })
+        foreach (DigitDataset digits in new[] { GeneratedDigits.Create(200, seed: 9),
+            Take(SharedFiles.TrainingDigits, [.. Enumerable.Range(100, 300)]) })
         {
-            byte[] labels = digits.Labels.ToArray(), oneUp = [.. labels.Select(label => (byte)((label + 1) % 10))], shuffled = (byte[])labels.Clone();
+            byte[] labels = digits.Labels.ToArray(), oneUp = [.. labels.Select(label => (byte)((label + 1) % 10))],
+            shuffled = (byte[])labels.Clone();
             new Random(3).Shuffle(shuffled);
             foreach (byte[] wrong in new[] { oneUp, shuffled, [.. labels[1..], labels[0]] })
             {
-                Assert.Contains("the labels fit the digits no better than chance", Orientation.Warning(new DigitDataset("", digits.Pixels.ToArray(), wrong)), StringComparison.Ordinal);
+                Assert.Contains("the labels fit the digits no better than chance",
+                    Orientation.Warning(new DigitDataset("", digits.Pixels.ToArray(), wrong)), StringComparison.Ordinal);
             }
         }
     }
@@ -94,7 +103,8 @@ public sealed class OrientationTests
         {
             int[] classes = [.. Enumerable.Range(0, 10).OrderBy(_ => random.Next()).Take(random.Next(2, 11))];
             int from = random.Next(all.Count - 6000), count = random.Next(30, 300);
-            Assert.Null(Orientation.Warning(Take(all, [.. Enumerable.Range(from, 6000).Where(row => classes.Contains(all.Labels[row])).Take(count)])));
+            Assert.Null(Orientation.Warning(
+                Take(all, [.. Enumerable.Range(from, 6000).Where(row => classes.Contains(all.Labels[row])).Take(count)])));
         }
     }
 

@@ -26,7 +26,9 @@ public sealed class ParquetTests : TestsWithFolder
     }
 
     [Fact]
-    public void A_packing_that_is_not_read_is_named() => Assert.Contains("is packed by LZ4; expected Snappy", Assert.Throws<InputException>(() => Read(FileOf("lz4"))).Message, StringComparison.Ordinal);
+    public void A_packing_that_is_not_read_is_named() =>
+        Assert.Contains("is packed by LZ4; expected Snappy", Assert.Throws<InputException>(() => Read(FileOf("lz4"))).Message,
+        StringComparison.Ordinal);
 
     [Theory]
     [InlineData("train-00000-of-00001.parquet", "test-00000-of-00001.parquet")]
@@ -79,22 +81,30 @@ public sealed class ParquetTests : TestsWithFolder
     {
         double?[] zeros = [.. Enumerable.Repeat<double?>(0, 10)];
         DigitFiles.AssertSame(Ten, Read(Write(new("digit", 2, zeros), new("class", 2, zeros), new("Label", 2, Labels))));
-        Assert.Contains("columns digit and class may both be the labels", Assert.Throws<InputException>(() => Read(Write(new("digit", 2, Labels), new("class", 2, zeros)))).Message, StringComparison.Ordinal);
+        Assert.Contains("columns digit and class may both be the labels",
+            Assert.Throws<InputException>(() => Read(Write(new("digit", 2, Labels), new("class", 2, zeros)))).Message,
+            StringComparison.Ordinal);
     }
 
     /// <summary>pandas' to_parquet of Kaggle's table.</summary>
     [Fact]
     public void A_table_of_pixels_is_read()
     {
-        ParquetFiles.Column[] pixels = [.. Enumerable.Range(0, 784).Select(i => new ParquetFiles.Column($"pixel{i}", 2, [.. Enumerable.Range(0, 10).Select(row => (double?)Ten.Image(row)[i])]))];
-        ParquetFiles.Column label = new("label", 2, Labels), index = new("__index_level_0__", 2, [.. Enumerable.Range(0, 10).Select(row => (double?)row)]);
+        ParquetFiles.Column[] pixels =
+            [.. Enumerable.Range(0, 784)
+            .Select(i => new ParquetFiles.Column($"pixel{i}", 2, [.. Enumerable.Range(0, 10).Select(row => (double?)Ten.Image(row)[i])]))];
+        ParquetFiles.Column label = new("label", 2, Labels),
+        index = new("__index_level_0__", 2, [.. Enumerable.Range(0, 10).Select(row => (double?)row)]);
         string path = _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels, index]));
         DigitFiles.AssertSame(Ten, Read(path));
         Assert.Equal("Parquet, columns pixel0 to pixel783 and label", Read(path).Found);
         _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels.Reverse()]));
-        Assert.Contains("expected one of pictures' files", Assert.Throws<InputException>(() => Read(path)).Message, StringComparison.Ordinal);
-        _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels[..783], pixels[783] with { Values = [.. Enumerable.Repeat<double?>(256, 10)] }]));
-        Assert.Contains("pixel783 of row 0 (from 0) is 256, expected a whole number 0 to 255", Assert.Throws<InputException>(() => Read(path)).Message, StringComparison.Ordinal);
+        Assert.Contains("expected one of pictures' files", Assert.Throws<InputException>(() => Read(path)).Message,
+            StringComparison.Ordinal);
+        _folder.Write("table.parquet",
+            ParquetFiles.Write(null, [label, .. pixels[..783], pixels[783] with { Values = [.. Enumerable.Repeat<double?>(256, 10)] }]));
+        Assert.Contains("pixel783 of row 0 (from 0) is 256, expected a whole number 0 to 255",
+            Assert.Throws<InputException>(() => Read(path)).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -103,12 +113,14 @@ public sealed class ParquetTests : TestsWithFolder
     [InlineData(4)]
     [InlineData(5)]
     [InlineData(6)]
-    public void Labels_are_read_of_every_type(int type) => DigitFiles.AssertSame(Ten, Read(Write(new ParquetFiles.Column("label", type, Labels))));
+    public void Labels_are_read_of_every_type(int type) =>
+        DigitFiles.AssertSame(Ten, Read(Write(new ParquetFiles.Column("label", type, Labels))));
 
     [Fact]
     public void Hidden_labels_are_passed_over_for_prediction_and_refused_else()
     {
-        foreach ((double? hidden, string says) in new (double?, string)[] { (-1, "label of row 0 (from 0) is -1"), (null, "a value of column label is missing (null)") })
+        foreach ((double? hidden, string says) in new (double?, string)[] { (-1, "label of row 0 (from 0) is -1"),
+            (null, "a value of column label is missing (null)") })
         {
             string path = Write(new ParquetFiles.Column("label", 2, [.. Enumerable.Repeat(hidden, 10)]));
             DigitDataset data = Read(path, DataPart.Prediction);
@@ -125,10 +137,13 @@ public sealed class ParquetTests : TestsWithFolder
     {
         ["cut"] = ("cut off, or damaged at its end", Good[..^100]),
         ["short"] = ("the Parquet file is cut off", Good[..10]),
-        ["endless number"] = ("description is damaged", [.. "PAR1"u8, 0x15, 0xFF, 0xFF, 3, 0, 0, 0, .. "PAR1"u8]), // at which Parquet.Net 6.1.0 reads on for ever
+        ["endless number"] = ("description is damaged", [.. "PAR1"u8, 0x15, 0xFF, 0xFF, 3, 0, 0, 0, .. "PAR1"u8]),
+        // at which Parquet.Net 6.1.0 reads on for ever
         ["long description"] = ("states a description of", [.. Good[..^8], 255, 255, 255, 127, .. "PAR1"u8]),
         // {2: [{4: "r"}], 4: [{1: [], 3: 2^41}]}
-        ["many rows"] = ("more than can be read from", [.. "PAR1"u8, 0x29, 0x1C, 0x48, 1, (byte)'r', 0, 0x29, 0x1C, 0x19, 0x0C, 0x26, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0, 0, 20, 0, 0, 0, .. "PAR1"u8]),
+        ["many rows"] = ("more than can be read from",
+            [.. "PAR1"u8, 0x29, 0x1C, 0x48, 1, (byte)'r', 0, 0x29, 0x1C, 0x19, 0x0C, 0x26, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0, 0,
+            20, 0, 0, 0, .. "PAR1"u8]),
         ["encrypted"] = ("encrypted", [.. Good[..^4], .. "PARE"u8]),
     };
 
@@ -137,7 +152,8 @@ public sealed class ParquetTests : TestsWithFolder
     [Theory]
     [MemberData(nameof(BadFileNames))]
     public void A_bad_file_is_refused_in_one_line(string kind) =>
-        Assert.Contains(BadFiles[kind].Says, Assert.Throws<InputException>(() => Read(_folder.Write("bad.parquet", BadFiles[kind].File))).Message, StringComparison.Ordinal);
+        Assert.Contains(BadFiles[kind].Says,
+            Assert.Throws<InputException>(() => Read(_folder.Write("bad.parquet", BadFiles[kind].File))).Message, StringComparison.Ordinal);
 
     [Fact]
     public void Of_a_table_without_pictures_the_columns_are_named()
@@ -151,7 +167,8 @@ public sealed class ParquetTests : TestsWithFolder
         }
 
         Assert.Contains(
-            "its columns are image.other, image.path, label; expected one of pictures' files", Assert.Throws<InputException>(() => Read(_folder.Write("other.parquet", good))).Message, StringComparison.Ordinal);
+            "its columns are image.other, image.path, label; expected one of pictures' files",
+            Assert.Throws<InputException>(() => Read(_folder.Write("other.parquet", good))).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -167,12 +184,15 @@ public sealed class ParquetTests : TestsWithFolder
             string path = _folder.Write("damaged.parquet", mutation.Bytes);
             Stopwatch time = Stopwatch.StartNew();
             Exception? wrong = Record.Exception(() => Read(path));
-            Assert.True(wrong is null || (wrong is InputException && wrong.Message.Length < 600 && !wrong.Message.Contains('\n', StringComparison.Ordinal)), $"{mutation}: {wrong}");
+            Assert.True(wrong is null
+                || (wrong is InputException && wrong.Message.Length < 600 && !wrong.Message.Contains('\n', StringComparison.Ordinal)),
+                $"{mutation}: {wrong}");
             Assert.True(time.Elapsed < TimeSpan.FromSeconds(20), $"{mutation}: {time.Elapsed}");
         }
     }
 
-    private static string FileOf(string codec) => Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/Parquet", codec + ".parquet");
+    private static string FileOf(string codec) =>
+        Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/Parquet", codec + ".parquet");
 
     private static double?[] Labels => [.. Ten.Labels.ToArray().Select(label => (double?)label)];
 

@@ -97,13 +97,15 @@ public sealed class PictureLayoutTests : TestsWithFolder
     [InlineData("train/a/1.png|train/b/1.png", "train: holds several folders of digits (a, b); give one of them, or name them 0 to 9")]
     [InlineData("7/a.pgm", "a.pgm: a PNM picture, not a PNG or JPEG; save it as one of these, or take it away")]
     [InlineData("7/a", "a: a PNM picture, not a PNG or JPEG; save it as one of these, or take it away")]
-    [InlineData("7/a.psd|7/b.webp|8/c.jp2|8/d.dng", "a.psd: a PNM picture, not a PNG or JPEG; save it as one of these, or take it away (the first of 4 pictures that cannot be read)")]
+    [InlineData("7/a.psd|7/b.webp|8/c.jp2|8/d.dng",
+        "a.psd: a PNM picture, not a PNG or JPEG; save it as one of these, or take it away (the first of 4 pictures that cannot be read)")]
     public void What_could_be_meant_otherwise_or_would_be_lost_is_refused(string more, string says)
     {
         WriteAll("{0}/{2}.png");
         foreach (string name in more.Split('|'))
         {
-            Write(name, name.EndsWith(".png", StringComparison.Ordinal) ? PngFiles.Write(Digits.Image(0), 28) : "P5 28 28 255\n"u8.ToArray());
+            Write(name, name.EndsWith(".png", StringComparison.Ordinal) ? PngFiles.Write(Digits.Image(0), 28)
+                : "P5 28 28 255\n"u8.ToArray());
         }
 
         Assert.Contains(says, Assert.Throws<InputException>(() => Read()).Message, StringComparison.Ordinal);
@@ -124,7 +126,8 @@ public sealed class PictureLayoutTests : TestsWithFolder
         Assert.Equal(18, data.Count);
         Assert.Equal("pictures by class: 18 PNG, taken as they are; 1 other file passed over (7/a.txt)", data.Found);
         Assert.Equal(
-            $"{_folder.Path}: no pictures of 3; {_folder.Path}: 1 picture beside its folders (a.png) is not taken; {_folder.Path}: the pictures in 7 - Copy, letters are not taken",
+            $"{_folder.Path}: no pictures of 3; {_folder.Path}: 1 picture beside its folders (a.png) is not taken; {_folder.Path}: the "
+                + "pictures in 7 - Copy, letters are not taken",
             data.Warning);
     }
 
@@ -141,7 +144,8 @@ public sealed class PictureLayoutTests : TestsWithFolder
         Directory.Move(_folder["train"], _folder["validation"]);
         Directory.Move(_folder["train_small"], _folder["elsewhere"]);
         Enumerable.Range(0, 10).ToList().ForEach(digit => Directory.Delete(_folder[$"{digit}"], recursive: true));
-        Assert.Contains("holds no folder train with pictures; give the folder that you mean", Assert.Throws<InputException>(() => Read()).Message, StringComparison.Ordinal);
+        Assert.Contains("holds no folder train with pictures; give the folder that you mean",
+            Assert.Throws<InputException>(() => Read()).Message, StringComparison.Ordinal);
 
         Write("scans/1.png", Digits.Image(0));
         Write("scans/more/2.png", Digits.Image(1));
@@ -195,10 +199,12 @@ public sealed class PictureLayoutTests : TestsWithFolder
         Link(("7/0", ".."), ("train", "."), ("2/train", ".."), ("1/top", "../../.."));
         Assert.Equal(21, new PictureContainer().ReadFolder(_folder["elsewhere/digits"], DataPart.Training).Count);
 
-        Link([.. from one in Enumerable.Range(0, 10) from other in Enumerable.Range(0, 10) where one != other && (one, other) != (7, 0) select ($"{one}/{other}", $"../{other}")]);
+        Link([.. from one in Enumerable.Range(0, 10) from other in Enumerable.Range(0, 10) where one != other && (one, other) != (7, 0)
+            select ($"{one}/{other}", $"../{other}")]);
         Assert.Equal(21, new PictureContainer().ReadFolder(_folder["elsewhere/digits"], DataPart.Training).Count); // and soon
 
-        void Link(params (string Link, string Target)[] links) => Array.ForEach(links, one => Directory.CreateSymbolicLink(_folder["elsewhere/digits/" + one.Link], one.Target));
+        void Link(params (string Link, string Target)[] links) =>
+            Array.ForEach(links, one => Directory.CreateSymbolicLink(_folder["elsewhere/digits/" + one.Link], one.Target));
     }
 
     /// <summary>The picture {2} of a digit {0}, whose name is {1}.</summary>
@@ -206,7 +212,8 @@ public sealed class PictureLayoutTests : TestsWithFolder
     {
         for (int row = 0; row < Digits.Count; row++)
         {
-            Write(string.Format(CultureInfo.InvariantCulture, pattern, Digits.Labels[row], Words[Digits.Labels[row]], row), Digits.Image(row));
+            Write(string.Format(CultureInfo.InvariantCulture, pattern, Digits.Labels[row], Words[Digits.Labels[row]], row),
+                Digits.Image(row));
         }
     }
 
@@ -223,6 +230,8 @@ public sealed class PictureLayoutTests : TestsWithFolder
     {
         Assert.Equal(Sorted(Digits), Sorted(data));
 
-        static string[] Sorted(DigitDataset digits) => [.. Enumerable.Range(0, digits.Count).Select(row => $"{digits.Labels[row]} {Convert.ToHexString(digits.Image(row))}").Order(StringComparer.Ordinal)];
+        static string[] Sorted(DigitDataset digits) =>
+            [.. Enumerable.Range(0, digits.Count).Select(row => $"{digits.Labels[row]} {Convert.ToHexString(digits.Image(row))}")
+            .Order(StringComparer.Ordinal)];
     }
 }

@@ -51,7 +51,8 @@ public sealed class ReaderPropertyTests : TestsWithFolder
                 return File.ReadAllBytes(_folder["good"]);
             default:
                 RunFolder.Create(_folder["run"], new RunRecord(
-                    "1", DateTime.UnixEpoch, TrainingOptions.For("simple"), null, new RunData(null, 1, ""), "cpu", "CPU", Precision.Fp32, false, "", null));
+                    "1", DateTime.UnixEpoch, TrainingOptions.For("simple"), null, new RunData(null, 1, ""), "cpu", "CPU", Precision.Fp32,
+                    false, "", null));
                 return File.ReadAllBytes(Path.Combine(_folder["run"], "run.json"));
         }
     }

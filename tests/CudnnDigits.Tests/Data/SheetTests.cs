@@ -24,58 +24,91 @@ public sealed class SheetTests
         ["paper of 220"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(40), random),
         ["paper of 255"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(255), digit, Gray(0), random),
         ["noise"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(40), random).Noise(8, random),
-        ["noise in colour"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(40), random).Noise(8, random, gray: false),
-        ["light from the left"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(230 - 60 * u)), digit, Gray(40), random).Noise(3, random),
-        ["light from above"] = (digit, random) => Anywhere(new Sheet(300, 900).Paper((_, v) => Gray(150 + 60 * v)), digit, Gray(50), random).Noise(3, random),
+        ["noise in colour"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(40), random).Noise(8, random, gray: false),
+        ["light from the left"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(230 - 60 * u)), digit, Gray(40), random).Noise(3, random),
+        ["light from above"] = (digit, random) =>
+            Anywhere(new Sheet(300, 900).Paper((_, v) => Gray(150 + 60 * v)), digit, Gray(50), random).Noise(3, random),
         ["dark corners"] = (digit, random) =>
-            Anywhere(new Sheet(480, 360).Paper(235), digit, Gray(40), random).Light((u, v) => 1 - 0.5f * ((u - 0.5f) * (u - 0.5f) + (v - 0.5f) * (v - 0.5f))),
+            Anywhere(new Sheet(480, 360).Paper(235), digit, Gray(40), random)
+                .Light((u, v) => 1 - 0.5f * ((u - 0.5f) * (u - 0.5f) + (v - 0.5f) * (v - 0.5f))),
         ["the edge of a shadow"] = (digit, random) =>
-            Anywhere(new Sheet(480, 360).Paper(230), digit, Gray(40), random).Light((u, v) => 0.74f + 0.26f / (1 + MathF.Exp(60 * (u + 0.3f * v - 0.5f)))).Noise(3, random),
+            Anywhere(new Sheet(480, 360).Paper(230), digit, Gray(40), random)
+                .Light((u, v) => 0.74f + 0.26f / (1 + MathF.Exp(60 * (u + 0.3f * v - 0.5f)))).Noise(3, random),
         ["pale ink"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(235), digit, Gray(195), random).Noise(3, random),
         ["pale ink and noise"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(200), digit, Gray(150), random).Noise(8, random),
-        ["chalk"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((_, v) => Gray(30 + 40 * v)), digit, Gray(210), random).Noise(5, random),
-        ["blue on yellow"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((_, _) => new(230, 210, 120)), digit, new(40, 60, 200), random),
-        ["yellow on white"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(250), digit, new(255, 240, 60), random).Noise(2, random),
-        ["red on green"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((_, _) => new(20, 120, 40)), digit, new(200, 40, 40), random),
+        ["chalk"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper((_, v) => Gray(30 + 40 * v)), digit, Gray(210), random).Noise(5, random),
+        ["blue on yellow"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper((_, _) => new(230, 210, 120)), digit, new(40, 60, 200), random),
+        ["yellow on white"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper(250), digit, new(255, 240, 60), random).Noise(2, random),
+        ["red on green"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper((_, _) => new(20, 120, 40)), digit, new(200, 40, 40), random),
         ["a pen of 1 pixel"] = (digit, _) => new Sheet(560, 560).Paper(255).Trace(Gray(0), digit, 1),
         ["a pen of 3 pixels"] = (digit, _) => new Sheet(560, 560).Paper(255).Trace(Gray(0), digit, 3),
-        ["a pen of 3 pixels, gray and noisy"] = (digit, random) => new Sheet(560, 560).Paper(210).Trace(Gray(100), digit, 3).Noise(8, random),
+        ["a pen of 3 pixels, gray and noisy"] = (digit, random) =>
+            new Sheet(560, 560).Paper(210).Trace(Gray(100), digit, 3).Noise(8, random),
         ["a pen of 9 pixels"] = (digit, _) => new Sheet(560, 560).Paper(255).Trace(Gray(0), digit, 9),
-        ["ruled"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(240).Draw(new(150, 180, 230), (_, y) => y % 40 < 2 ? 1 : 0), digit, Gray(40), random),
+        ["ruled"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper(240).Draw(new(150, 180, 230), (_, y) => y % 40 < 2 ? 1 : 0), digit, Gray(40), random),
         ["squared"] = (digit, random) =>
-            Anywhere(new Sheet(480, 360).Paper(245).Draw(new(170, 190, 220), (x, y) => x % 25 < 2 || y % 25 < 2 ? 1 : 0), digit, new(30, 40, 120), random),
-        ["cut out of the dark desk beside it"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(u < 0.07f ? 70 : 220)), digit, Gray(40), random, least: 60),
-        ["on a dark desk"] = (digit, random) => new Sheet(480, 360).Paper((u, v) => Gray(u is > 0.1f and < 0.92f && v is > 0.06f and < 0.9f ? 220 : 90))
+            Anywhere(new Sheet(480, 360).Paper(245).Draw(new(170, 190, 220), (x, y) => x % 25 < 2 || y % 25 < 2 ? 1 : 0), digit,
+                new(30, 40, 120), random),
+        ["cut out of the dark desk beside it"] = (digit, random) =>
+            Anywhere(new Sheet(480, 360).Paper((u, _) => Gray(u < 0.07f ? 70 : 220)), digit, Gray(40), random, least: 60),
+        ["on a dark desk"] = (digit, random) =>
+            new Sheet(480, 360).Paper((u, v) => Gray(u is > 0.1f and < 0.92f && v is > 0.06f and < 0.9f ? 220 : 90))
             .Draw(Gray(40), digit, 220, random.Next(60, 200), random.Next(30, 90)).Noise(4, random),
-        ["dark ruling"] = (digit, random) => Anywhere(new Sheet(640, 480).Paper(240), digit, Gray(40), random).Draw(Gray(40), (x, y) => (y + x / 50) % 40 < 2 ? 1 : 0).Noise(3, random),
+        ["dark ruling"] = (digit, random) =>
+            Anywhere(new Sheet(640, 480).Paper(240), digit, Gray(40), random).Draw(Gray(40), (x, y) => (y + x / 50) % 40 < 2 ? 1 : 0)
+            .Noise(3, random),
         ["pencil on darker squares"] = (digit, random) =>
-            Anywhere(new Sheet(640, 480).Paper(240).Draw(new(90, 120, 220), (x, y) => x % 40 < 2 || y % 40 < 2 ? 1 : 0), digit, Gray(150), random).Noise(3, random),
+            Anywhere(new Sheet(640, 480).Paper(240).Draw(new(90, 120, 220), (x, y) => x % 40 < 2 || y % 40 < 2 ? 1 : 0), digit, Gray(150),
+                random).Noise(3, random),
         ["in a form's box"] = (digit, random) =>
-            new Sheet(300, 300).Paper(240).Draw(Gray(60), (x, y) => Math.Min(Math.Min(x, 299 - x), Math.Min(y, 299 - y)) is >= 10 and < 13 ? 1 : 0).Draw(Gray(40), digit, 240, 30, 30).Noise(3, random),
-        ["above a line"] = (digit, random) => new Sheet(300, 300).Paper(240).Draw(Gray(40), digit, 200, 50, 30).Draw(Gray(40), (x, y) => x is >= 40 and < 260 && y is >= 250 and < 254 ? 1 : 0).Noise(3, random),
-        ["beside a margin's line"] = (digit, random) => Anywhere(new Sheet(320, 240).Paper(250).Draw(new(230, 60, 60), (x, _) => x is >= 30 and < 33 ? 1 : 0), digit, Gray(30), random, size: 110, least: 40),
-        ["below a line"] = (digit, random) => new Sheet(320, 240).Paper(250).Draw(Gray(30), (_, y) => y is >= 20 and < 23 ? 1 : 0).Draw(Gray(30), digit, 110, random.Next(200), 60),
+            new Sheet(300, 300).Paper(240)
+                .Draw(Gray(60), (x, y) => Math.Min(Math.Min(x, 299 - x), Math.Min(y, 299 - y)) is >= 10 and < 13 ? 1 : 0)
+                .Draw(Gray(40), digit, 240, 30, 30).Noise(3, random),
+        ["above a line"] = (digit, random) =>
+            new Sheet(300, 300).Paper(240).Draw(Gray(40), digit, 200, 50, 30)
+            .Draw(Gray(40), (x, y) => x is >= 40 and < 260 && y is >= 250 and < 254 ? 1 : 0).Noise(3, random),
+        ["beside a margin's line"] = (digit, random) =>
+            Anywhere(new Sheet(320, 240).Paper(250).Draw(new(230, 60, 60), (x, _) => x is >= 30 and < 33 ? 1 : 0), digit, Gray(30), random,
+            size: 110, least: 40),
+        ["below a line"] = (digit, random) =>
+            new Sheet(320, 240).Paper(250).Draw(Gray(30), (_, y) => y is >= 20 and < 23 ? 1 : 0)
+            .Draw(Gray(30), digit, 110, random.Next(200), 60),
         ["bold"] = (digit, _) => new Sheet(280, 280).Paper(255).Bold(Gray(0), digit, 200, 40, 40, 6),
         ["beside a punched hole"] = (digit, random) =>
-            Anywhere(new Sheet(640, 480).Paper(235), digit, Gray(60), random, least: 80).Draw(Gray(50), (x, y) => (x - 40) * (x - 40) + (y - 240) * (y - 240) < 225 ? 1 : 0).Noise(3, random),
+            Anywhere(new Sheet(640, 480).Paper(235), digit, Gray(60), random, least: 80)
+                .Draw(Gray(50), (x, y) => (x - 40) * (x - 40) + (y - 240) * (y - 240) < 225 ? 1 : 0).Noise(3, random),
         ["cut off at an edge, beside a mark"] = (digit, random) =>
-            new Sheet(240, 240).Paper(230).Draw(Gray(40), digit, 240, 0, -34).Draw(Gray(40), (x, y) => (x - 200) * (x - 200) + (y - 215) * (y - 215) < 64 ? 1 : 0).Noise(3, random),
+            new Sheet(240, 240).Paper(230).Draw(Gray(40), digit, 240, 0, -34)
+                .Draw(Gray(40), (x, y) => (x - 200) * (x - 200) + (y - 215) * (y - 215) < 64 ? 1 : 0).Noise(3, random),
         ["dots of black and white"] = (digit, random) => Anywhere(new Sheet(480, 360).Paper(170), digit, Gray(20), random).Dots(),
-        ["a small sheet on a dark desk"] = (digit, random) => new Sheet(640, 480).Paper((u, v) => Gray(u is > 0.2f and < 0.82f && v is > 0.15f and < 0.8f ? 220 : 95))
+        ["a small sheet on a dark desk"] = (digit, random) =>
+            new Sheet(640, 480).Paper((u, v) => Gray(u is > 0.2f and < 0.82f && v is > 0.15f and < 0.8f ? 220 : 95))
             .Draw(Gray(40), digit, 220, random.Next(160, 260), random.Next(90, 140)).Noise(3, random),
         ["dust"] = (digit, random) =>
-            Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(60), random).Draw(Gray(30), (x, y) => (x / 2 * 7919 + y / 2 * 104729) % 1301 == 0 ? 1 : 0),
-        ["large"] = (digit, random) => new Sheet(1024, 1024).Paper((_, v) => Gray(220 - 60 * v)).Draw(Gray(50), digit, 900, 60, 60).Noise(8, random),
-        ["small on a large sheet"] = (digit, random) => Anywhere(new Sheet(1024, 1024).Paper(220), digit, Gray(40), random, size: 84).Noise(4, random),
+            Anywhere(new Sheet(480, 360).Paper(220), digit, Gray(60), random)
+                .Draw(Gray(30), (x, y) => (x / 2 * 7919 + y / 2 * 104729) % 1301 == 0 ? 1 : 0),
+        ["large"] = (digit, random) =>
+            new Sheet(1024, 1024).Paper((_, v) => Gray(220 - 60 * v)).Draw(Gray(50), digit, 900, 60, 60).Noise(8, random),
+        ["small on a large sheet"] = (digit, random) =>
+            Anywhere(new Sheet(1024, 1024).Paper(220), digit, Gray(40), random, size: 84).Noise(4, random),
         ["cut out closely"] = (digit, random) => new Sheet(64, 64).Paper(200).Draw(Gray(40), digit, 64, 0, 0).Noise(4, random),
         ["28×28, gray"] = (digit, random) => new Sheet(28, 28).Paper(200).Draw(Gray(60), digit, 28, 0, 0).Noise(4, random),
     };
 
-    public static IEnumerable<TheoryDataRow<string>> KindNames => Kinds.Keys.Select(kind => new TheoryDataRow<string>(kind) { Explicit = !InnerLoop.Contains(kind) });
+    public static IEnumerable<TheoryDataRow<string>> KindNames =>
+        Kinds.Keys.Select(kind => new TheoryDataRow<string>(kind) { Explicit = !InnerLoop.Contains(kind) });
 
     /// <summary>The kinds of the inner loop: each needs another part of the code that finds the ink.</summary>
     private static readonly HashSet<string> InnerLoop =
-        ["paper of 180", "noise", "the edge of a shadow", "pale ink", "chalk", "a pen of 3 pixels", "ruled", "in a form's box", "on a dark desk", "cut out closely", "28×28, gray"];
+        ["paper of 180", "noise", "the edge of a shadow", "pale ink", "chalk", "a pen of 3 pixels", "ruled", "in a form's box",
+            "on a dark desk", "cut out closely", "28×28, gray"];
 
     [Theory]
     [MemberData(nameof(KindNames))]
@@ -115,10 +148,13 @@ public sealed class SheetTests
     [InlineData(1024, 3, 90, 3)]
     public void A_sheet_on_which_nothing_differs_is_blank(int width, int height, float paper, float noise)
     {
-        foreach (Func<float, float, float> light in new Func<float, float, float>[] { (_, _) => 1, (u, v) => 1 - 0.15f * (u + v), (u, _) => u < 0.4f ? 1 : 0.75f })
+        foreach (Func<float, float, float> light in new Func<float, float, float>[] { (_, _) => 1, (u, v) => 1 - 0.15f * (u + v),
+            (u, _) => u < 0.4f ? 1 : 0.75f })
         {
             Sheet sheet = new Sheet(width, height).Paper(paper).Light(light).Noise(noise, new Random(5));
-            Assert.Contains("blank", Assert.Throws<InputException>(() => DigitPicture.Read(sheet.ToRgba(), width, height, new byte[784])).Message, StringComparison.Ordinal);
+            Assert.Contains("blank",
+                Assert.Throws<InputException>(() => DigitPicture.Read(sheet.ToRgba(), width, height, new byte[784])).Message,
+                StringComparison.Ordinal);
         }
     }
 
@@ -136,7 +172,8 @@ public sealed class SheetTests
         {
             (float u, float v) = (x + 0.5f - middle, y + 0.5f - middle);
             bool isZero = Math.Abs(MathF.Sqrt(u * u / (a * a) + v * v / (b * b)) - 1) * a < pen / 2f;
-            bool isFour = (Math.Abs(u - a) < pen / 2f && Math.Abs(v) < b) || (Math.Abs(u + a) < pen / 2f && v > -b && v < 0) || (Math.Abs(v) < pen / 2f && Math.Abs(u) < a);
+            bool isFour = (Math.Abs(u - a) < pen / 2f && Math.Abs(v) < b) || (Math.Abs(u + a) < pen / 2f && v > -b && v < 0)
+                || (Math.Abs(v) < pen / 2f && Math.Abs(u) < a);
             return (digit == 0 ? isZero : isFour) ? 1 : 0;
         });
         byte[] image = new byte[784];
@@ -158,7 +195,9 @@ public sealed class SheetTests
         AssertBlank(new Sheet(640, 480).Paper((u, v) => Gray(u is > 0.2f and < 0.8f && v is > 0.2f and < 0.8f ? 220 : 150)));
 
         static void AssertBlank(Sheet sheet) => Assert.Contains(
-            "blank", Assert.Throws<InputException>(() => DigitPicture.Read(sheet.Noise(3, new Random(5)).ToRgba(), sheet.Width, sheet.Height, new byte[784])).Message, StringComparison.Ordinal);
+            "blank", Assert.Throws<InputException>(() =>
+                DigitPicture.Read(sheet.Noise(3, new Random(5)).ToRgba(), sheet.Width, sheet.Height, new byte[784])).Message,
+                StringComparison.Ordinal);
     }
 
     /// <summary>
@@ -197,7 +236,8 @@ public sealed class SheetTests
         List<string> wrong = [];
         foreach (int row in rows.Take(5))
         {
-            Sheet sheet = new Sheet(280, 280).Paper(255).Draw(Gray(0), Digits.Image(row), 280, 0, 0), chalk = new Sheet(280, 280).Paper(40).Draw(Gray(230), Digits.Image(row), 280, 0, 0);
+            Sheet sheet = new Sheet(280, 280).Paper(255).Draw(Gray(0), Digits.Image(row), 280, 0, 0),
+            chalk = new Sheet(280, 280).Paper(40).Draw(Gray(230), Digits.Image(row), 280, 0, 0);
             byte[] ink = sheet.ToRgba();
             Check("one pixel", Change(ink, (pixel, i) => pixel with { A = (byte)(i == 0 ? 0 : 255) }));
             Check("one pixel of chalk", Change(chalk.ToRgba(), (pixel, i) => pixel with { A = (byte)(i == 0 ? 0 : 255) }));
@@ -222,7 +262,8 @@ public sealed class SheetTests
 
         Assert.True(wrong.Count <= 1, string.Join("; ", wrong));
         Assert.Throws<InputException>(() => DigitPicture.Read(new byte[4 * 100], 10, 10, new byte[784])); // nothing is visible
-        Assert.Throws<InputException>(() => DigitPicture.Read(Change(new byte[4 * 1600], (_, i) => (0, 0, 0, (byte)(i == 0 ? 0 : 255))), 40, 40, new byte[784]));
+        Assert.Throws<InputException>(() =>
+            DigitPicture.Read(Change(new byte[4 * 1600], (_, i) => (0, 0, 0, (byte)(i == 0 ? 0 : 255))), 40, 40, new byte[784]));
 
         static bool Corner(int i) => Math.Min(i % 280, 279 - i % 280) + Math.Min(i / 280, 279 - i / 280) < 30;
     }
@@ -237,7 +278,8 @@ public sealed class SheetTests
             foreach (string file in Directory.GetFiles(Path.GetDirectoryName(SharedFiles.Path($"cases/{folder}/README"))!, "*.png"))
             {
                 string name = Path.GetFileName(file);
-                int digit = name.StartsWith("digit-", StringComparison.Ordinal) ? name["digit-".Length] - '0' : 2; // the third case is a two
+                int digit = name.StartsWith("digit-", StringComparison.Ordinal) ? name["digit-".Length] - '0'
+                    : 2; // the third case is a two
                 byte[] image = new byte[784];
                 Assert.True(PictureFile.Read(File.ReadAllBytes(file), image));
                 if (network.Read(image).Digit is int read && read != digit)
@@ -251,7 +293,8 @@ public sealed class SheetTests
         foreach (string gray in new[] { "g80.png", "gf0.png" })
         {
             byte[] png = File.ReadAllBytes(SharedFiles.Path($"cases/uniform-gray/{gray}"));
-            Assert.Contains("blank", Assert.Throws<InputException>(() => PictureFile.Read(png, new byte[784])).Message, StringComparison.Ordinal);
+            Assert.Contains("blank", Assert.Throws<InputException>(() => PictureFile.Read(png, new byte[784])).Message,
+                StringComparison.Ordinal);
         }
     }
 
@@ -274,6 +317,8 @@ public sealed class SheetTests
         DigitDataset some = new("some digits", Digits.Pixels[..(20_000 * 784)].ToArray(), Digits.Labels[..20_000].ToArray());
         TrainingOptions options = TrainingOptions.For("simple") with { Epochs = 2 };
         DigitClassifier network = new(DigitTrainer.Train(some, options, new DeviceOptions { Device = "cpu" }).Weights);
-        return (network, [.. Enumerable.Range(20_000, 2_000).Where(row => network.Read(Digits.Image(row)) is var read && read.Digit == Digits.Labels[row] && read.Probability > 0.98f).Take(Count)]);
+        return (network, [.. Enumerable.Range(20_000, 2_000)
+            .Where(row => network.Read(Digits.Image(row)) is var read && read.Digit == Digits.Labels[row] && read.Probability > 0.98f)
+            .Take(Count)]);
     }
 }

@@ -17,7 +17,8 @@ public sealed class AtomicFileTests : TestsWithFolder
         Directory.CreateSymbolicLink(_folder["folder"], "real/deep"); // "../target" is real/target from there, not the target beside it
         File.CreateSymbolicLink(_folder["real/deep/three"], "../target");
         File.CreateSymbolicLink(_folder["dangling"], "real/new");
-        foreach ((string link, string target) in new[] { ("one", "real/target"), ("two", "real/target"), ("folder/three", "real/target"), ("dangling", "real/new") })
+        foreach ((string link, string target) in new[] { ("one", "real/target"), ("two", "real/target"), ("folder/three", "real/target"),
+            ("dangling", "real/new") })
         {
             Write(_folder[link], link);
             Assert.NotNull(new FileInfo(_folder[link]).LinkTarget);
@@ -26,7 +27,8 @@ public sealed class AtomicFileTests : TestsWithFolder
 
         Assert.Equal(["dangling", "folder", "one", "real", "real/deep", "real/deep/three", "real/new", "real/target", "two"],
             Directory.EnumerateFileSystemEntries(_folder.Path, "*", new EnumerationOptions { RecurseSubdirectories = true })
-                .Select(path => Path.GetRelativePath(_folder.Path, path).Replace('\\', '/')).Where(path => !path.StartsWith("folder/", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
+                .Select(path => Path.GetRelativePath(_folder.Path, path).Replace('\\', '/'))
+                    .Where(path => !path.StartsWith("folder/", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
     }
 
     [Fact]
@@ -36,7 +38,8 @@ public sealed class AtomicFileTests : TestsWithFolder
         File.CreateSymbolicLink(_folder["b"], "a");
         if (!OperatingSystem.IsWindows())
         {
-            Assert.Contains("form a circle", Assert.Throws<InputException>(() => Write(_folder["a"], "x")).Message, StringComparison.Ordinal);
+            Assert.Contains("form a circle", Assert.Throws<InputException>(() => Write(_folder["a"], "x")).Message,
+                StringComparison.Ordinal);
         }
 
         Directory.CreateSymbolicLink(_folder["link"], ".");
@@ -45,7 +48,8 @@ public sealed class AtomicFileTests : TestsWithFolder
             Assert.Contains("is a folder", Assert.Throws<InputException>(() => Write(folder, "x")).Message, StringComparison.Ordinal);
         }
 
-        Assert.Contains("there is no folder", Assert.Throws<DirectoryNotFoundException>(() => Write(_folder["absent/x"], "x")).Message, StringComparison.Ordinal);
+        Assert.Contains("there is no folder", Assert.Throws<DirectoryNotFoundException>(() => Write(_folder["absent/x"], "x")).Message,
+            StringComparison.Ordinal);
         Assert.Equal(["a", "b", "link"], Names());
     }
 
@@ -91,7 +95,8 @@ public sealed class AtomicFileTests : TestsWithFolder
         AtomicFile.CheckWritable(FileNodes.Fifo(_folder["fifo"])); // and is not waited for
         Assert.Equal("kept", File.ReadAllText(good));
         Assert.Equal(["fifo", "good"], Names());
-        foreach (string bad in new[] { _folder.Path, _folder["absent/new"], _folder["good/new"], _folder[new string('n', 300)], "/proc/absent", "/dev/fd/999" })
+        foreach (string bad in new[] { _folder.Path, _folder["absent/new"], _folder["good/new"], _folder[new string('n', 300)],
+            "/proc/absent", "/dev/fd/999" })
         {
             Assert.Throws<InputException>(() => AtomicFile.CheckWritable(bad));
         }
@@ -105,7 +110,8 @@ public sealed class AtomicFileTests : TestsWithFolder
     [InlineData(true, 7u, uint.MaxValue, true)] // the file's
     public void In_a_sticky_folder_only_owners_may_replace_a_file(bool sticky, uint folderOwner, uint fileOwner, bool may)
     {
-        FileStatus folder = new(FileKind.Folder, 0, 0, folderOwner, 0, sticky ? UnixFileMode.StickyBit : 0), file = new(FileKind.Regular, 0, 0, fileOwner, 0, 0);
+        FileStatus folder = new(FileKind.Folder, 0, 0, folderOwner, 0, sticky ? UnixFileMode.StickyBit : 0),
+        file = new(FileKind.Regular, 0, 0, fileOwner, 0, 0);
         Assert.Equal(may, Posix.MayReplace(folder, file, user: uint.MaxValue));
         Assert.True(Posix.MayReplace(folder, file, user: 0)); // root
     }
@@ -130,7 +136,8 @@ public sealed class AtomicFileTests : TestsWithFolder
     [Fact]
     public void Nothing_of_the_users_is_taken_for_a_temporary_file()
     {
-        foreach (string name in new[] { "x.csv.tmp", "x.csv.0123456789ABCDEF.tmp", "x.csv.0123456789abcde.tmp", "y.csv" + LeftOver, "x.csv.old" + LeftOver })
+        foreach (string name in new[] { "x.csv.tmp", "x.csv.0123456789ABCDEF.tmp", "x.csv.0123456789abcde.tmp", "y.csv" + LeftOver,
+            "x.csv.old" + LeftOver })
         {
             _folder.Write(name, name);
         }
@@ -149,7 +156,8 @@ public sealed class AtomicFileTests : TestsWithFolder
         string dead = _folder["x.csv" + LeftOver], alive = _folder["x.csv.00000000000000ff.tmp"];
         File.WriteAllText(dead, "half");
         _folder.Write("x.csv.aaaaaaaaaaaaaaaa.tmp", "");
-        using (FileStream writing = new(alive, FileMode.CreateNew, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None))
+        using (FileStream writing =
+            new(alive, FileMode.CreateNew, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None))
         {
             writing.Write([1]);
             writing.Flush();
@@ -190,7 +198,8 @@ public sealed class AtomicFileTests : TestsWithFolder
     public void Two_that_write_the_same_file_do_not_disturb_each_other()
     {
         string path = _folder["x"];
-        Parallel.For(0, 200, new ParallelOptions { MaxDegreeOfParallelism = 8 }, i => Write(path, new string((char)('a' + i % 26), 10_000)));
+        Parallel.For(0, 200, new ParallelOptions { MaxDegreeOfParallelism = 8 },
+            i => Write(path, new string((char)('a' + i % 26), 10_000)));
         string content = File.ReadAllText(path);
         Assert.Equal(10_000, content.Length);
         Assert.Single(content.Distinct());
@@ -266,5 +275,6 @@ public sealed class AtomicFileTests : TestsWithFolder
 
     private static void Write(string path, string content) => AtomicFile.WriteText(path, content);
 
-    private string[] Names() => [.. Directory.GetFileSystemEntries(_folder.Path).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal)];
+    private string[] Names() =>
+        [.. Directory.GetFileSystemEntries(_folder.Path).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal)];
 }

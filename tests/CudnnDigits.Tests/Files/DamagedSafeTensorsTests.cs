@@ -24,7 +24,8 @@ public sealed class DamagedSafeTensorsTests : TestsWithFolder
             }
             else
             {
-                Assert.True(DataSourceTests.Refused(() => LoadState(bytes)) || PlainSafeTensors.Read(bytes) is not null, $"bit {bit} of byte {at}");
+                Assert.True(DataSourceTests.Refused(() => LoadState(bytes)) || PlainSafeTensors.Read(bytes) is not null,
+                    $"bit {bit} of byte {at}");
             }
         }
     }
@@ -33,11 +34,13 @@ public sealed class DamagedSafeTensorsTests : TestsWithFolder
     public void What_is_lost_added_or_exchanged_in_a_state_is_found()
     {
         byte[] good = State(new TrainingState(Initializer.Create(Network, 0)));
-        DataSourceTests.AssertRefused("is damaged", () => LoadState([.. good[..(good.Length / 2)], .. new byte[good.Length - good.Length / 2]]));
+        DataSourceTests.AssertRefused("is damaged",
+            () => LoadState([.. good[..(good.Length / 2)], .. new byte[good.Length - good.Length / 2]]));
         DataSourceTests.AssertRefused("bytes follow", () => LoadState([.. good, 0]));
         DataSourceTests.AssertRefused("does not fit the file", () => LoadState(good[..^1]));
         DataSourceTests.AssertRefused("", () => LoadState([]));
-        DataSourceTests.AssertRefused("network is 'simple', expected 'improved'", () => Checkpoint.LoadState(_folder["good"], DigitNetworks.Improved));
+        DataSourceTests.AssertRefused("network is 'simple', expected 'improved'",
+            () => Checkpoint.LoadState(_folder["good"], DigitNetworks.Improved));
     }
 
     [Theory]
@@ -85,12 +88,16 @@ public sealed class DamagedSafeTensorsTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "overlaps another")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "overlaps another")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}}""", 16, "leaves bytes unused")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8,
+        "overlaps another")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12,
+        "overlaps another")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}}""", 16,
+        "leaves bytes unused")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "leaves bytes unused")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 9, "bytes follow")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}""", 16, "Duplicate")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}""", 16,
+        "Duplicate")]
     [InlineData("""{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "Duplicate")]
     [InlineData("""{"__metadata__":{"k":"1","k":"2"}}""", 0, "Duplicate")]
     [InlineData("""{"__metadata__":{"k":1}}""", 0, "header is not what")]
@@ -113,10 +120,12 @@ public sealed class DamagedSafeTensorsTests : TestsWithFolder
     [Fact]
     public void Files_from_elsewhere_are_read_whatever_their_order()
     {
-        const string json = """{"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8],"more":[]},"empty":{"dtype":"F32","shape":[0],"data_offsets":[4,4]}"""
+        const string json = """{"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8],"more":[]},"""
+            + """ "empty":{"dtype":"F32","shape":[0],"data_offsets":[4,4]}"""
             + ""","a":{"data_offsets":[0,4],"dtype":"F32","shape":[]}}  """;
         byte[] header = Encoding.UTF8.GetBytes(json);
-        byte[] bytes = [.. BitConverter.GetBytes((long)header.Length), .. header, .. BitConverter.GetBytes(1f), .. BitConverter.GetBytes(2f)];
+        byte[] bytes = [.. BitConverter.GetBytes((long)header.Length), .. header, .. BitConverter.GetBytes(1f),
+            .. BitConverter.GetBytes(2f)];
         SafeTensors file = SafeTensors.Read(_folder.Write("file", bytes));
         Assert.Equal([1f], file.Floats("a"));
         Assert.Equal([2f], file.Floats("b"));
@@ -214,7 +223,8 @@ public sealed class DamagedSafeTensorsTests : TestsWithFolder
     private static byte[] WithoutChecksum(byte[] file)
     {
         int length = (int)BitConverter.ToInt64(file);
-        byte[] header = Encoding.UTF8.GetBytes(Regex.Replace(Encoding.UTF8.GetString(file, 8, length), ",\"cudnn_digits.sha256\":\"[0-9a-f]*\"", ""));
+        byte[] header = Encoding.UTF8.GetBytes(
+            Regex.Replace(Encoding.UTF8.GetString(file, 8, length), ",\"cudnn_digits.sha256\":\"[0-9a-f]*\"", ""));
         return [.. BitConverter.GetBytes((long)header.Length), .. header, .. file[(8 + length)..]];
     }
 }

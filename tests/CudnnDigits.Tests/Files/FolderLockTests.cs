@@ -19,7 +19,8 @@ public sealed class FolderLockTests : TestsWithFolder
         using (RunFolder.Create(_folder["run"], record))
         {
             DataSourceTests.AssertRefused(
-                $"is being written by process {Environment.ProcessId} on {Environment.MachineName}, since ", () => RunFolder.Open(_folder["run"], out _));
+                $"is being written by process {Environment.ProcessId} on {Environment.MachineName}, since ",
+                () => RunFolder.Open(_folder["run"], out _));
             DataSourceTests.AssertRefused("holds a run already", () => RunFolder.Create(_folder["run"], record));
             Assert.Equal("simple", new RunFolder(_folder["run"]).ReadRecord().Options.Model); // whoever only reads may come at any time
         }
@@ -71,7 +72,8 @@ public sealed class FolderLockTests : TestsWithFolder
         RunFolder.Open(_folder["run"], out _).Dispose();
         Assert.Equal("mine", System.IO.File.ReadAllText(other));
 
-        void Refuse() => DataSourceTests.AssertRefused($"{path}: is not a lock of this program; move it away", () => RunFolder.Open(_folder["run"], out _));
+        void Refuse() => DataSourceTests.AssertRefused($"{path}: is not a lock of this program; move it away",
+            () => RunFolder.Open(_folder["run"], out _));
     }
 
     [Fact]
@@ -81,7 +83,8 @@ public sealed class FolderLockTests : TestsWithFolder
         bool refused = true;
         for (int rounds = 0; rounds < 5 && refused; rounds++) // on a machine that is very busy the lock is held longer than anybody asks
         {
-            FileStream held = new(_folder["run/.lock"], FileMode.Create, FileAccess.ReadWrite, OperatingSystem.IsWindows() ? FileShare.ReadWrite : FileShare.None);
+            FileStream held = new(_folder["run/.lock"], FileMode.Create, FileAccess.ReadWrite, OperatingSystem.IsWindows()
+                ? FileShare.ReadWrite : FileShare.None);
             using ManualResetEventSlim asks = new();
             Thread opens = new(() =>
             {
@@ -137,7 +140,8 @@ public sealed class FolderLockTests : TestsWithFolder
     [Fact]
     public void Without_locks_a_process_of_the_same_number_has_ended()
     {
-        System.IO.File.WriteAllText(File, $"process {Environment.ProcessId} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC, without locks");
+        System.IO.File.WriteAllText(File,
+            $"process {Environment.ProcessId} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC, without locks");
         Take().Dispose();
     }
 
@@ -156,7 +160,8 @@ public sealed class FolderLockTests : TestsWithFolder
     [Fact]
     public void Without_locks_one_of_many_gets_the_folder()
     {
-        System.IO.File.WriteAllText(File, $"process {Environment.ProcessId} on {Environment.MachineName}, since 2026-01-01 00:00:00.0000000 UTC, without locks"); // left by a kill
+        System.IO.File.WriteAllText(File, $"process {Environment.ProcessId} on {Environment.MachineName}, since 2026-01-01 "
+            + "00:00:00.0000000 UTC, without locks"); // left by a kill
         int taken = 0;
         Parallel.For(0, 16, new ParallelOptions { MaxDegreeOfParallelism = 16 }, _ =>
         {

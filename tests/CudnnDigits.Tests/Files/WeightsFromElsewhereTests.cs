@@ -18,7 +18,9 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         Golden golden = Golden.Load(model);
         List<ForeignTensor> tensors = SafeTensorsFiles.Of(Final(golden));
         tensors.Add(new ForeignTensor("n_averaged", "I64", [], [3])); // AveragedModel counts beside the module
-        Compare.Close(Logits(Write(tensors.Select(tensor => tensor.Name == "n_averaged" ? tensor : tensor with { Name = prefix + tensor.Name })), golden), golden.File.Doubles("final.logits_eval"), 1e-5, "logits");
+        Compare.Close(Logits(
+            Write(tensors.Select(tensor => tensor.Name == "n_averaged" ? tensor : tensor with { Name = prefix + tensor.Name })), golden),
+            golden.File.Doubles("final.logits_eval"), 1e-5, "logits");
     }
 
     [Theory]
@@ -48,11 +50,15 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         { "improved", "+conv5.weight 64,64,3,3", "holds conv5.weight (64, 64, 3, 3), which the network improved does not have" },
         { "improved", "+conv1.bias 32", "holds conv1.bias (32), which the network improved does not have" },
         { "improved", "+ema.fc2.bias 10", "holds ema.fc2.bias (10), which the network improved does not have" },
-        { "simple", "fc1.weight=1600,128", "tensor fc1.weight has shape (1600, 128), expected (128, 1600) in the network simple; that is the layout of Keras and JAX: save fc1.weight as array.T" },
+        { "simple", "fc1.weight=1600,128", "tensor fc1.weight has shape (1600, 128), expected (128, 1600) in the network simple; that is "
+            + "the layout of Keras and JAX: save fc1.weight as array.T" },
         { "simple", "fc2.weight=128,10", "save fc2.weight as array.T" },
-        { "improved", "conv3.weight=3,3,32,64", "expected (64, 32, 3, 3) in the network improved; that is the layout of Keras and JAX: save conv3.weight as array.transpose(3, 2, 0, 1)" },
-        { "improved", "fc1.weight=256,3137", "tensor fc1.weight has shape (256, 3137), expected (256, 3136) in the network improved; these are another network's weights" },
-        { "improved", "fc2.bias>fc3.bias", "tensor fc2.bias (10) is missing, and it holds fc3.bias (10) besides; names and layouts must be those of PyTorch's state_dict" },
+        { "improved", "conv3.weight=3,3,32,64", "expected (64, 32, 3, 3) in the network improved; that is the layout of Keras and JAX: "
+            + "save conv3.weight as array.transpose(3, 2, 0, 1)" },
+        { "improved", "fc1.weight=256,3137",
+            "tensor fc1.weight has shape (256, 3137), expected (256, 3136) in the network improved; these are another network's weights" },
+        { "improved", "fc2.bias>fc3.bias", "tensor fc2.bias (10) is missing, and it holds fc3.bias (10) besides; names and layouts must "
+            + "be those of PyTorch's state_dict" },
         { "simple", "module.-fc2.bias", "tensor module.fc2.bias (10) is missing" },
     };
 
@@ -84,9 +90,11 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
     public void Another_network_than_the_one_that_is_asked_for_is_called_by_its_name()
     {
         string simple = Write(SafeTensorsFiles.Of(Initializer.Create(DigitNetworks.Simple, 1)));
-        DataSourceTests.AssertRefused("holds the network simple, expected improved", () => Checkpoint.LoadWeights(simple, DigitNetworks.Improved));
+        DataSourceTests.AssertRefused("holds the network simple, expected improved",
+            () => Checkpoint.LoadWeights(simple, DigitNetworks.Improved));
         DataSourceTests.AssertRefused(
-            "are those of no network of this program (simple, improved, mlp): found layers.0.kernel (3, 3), expected such as conv1.weight (32, 1, 3, 3)", () => Checkpoint.LoadWeights(Write([Zeros("layers.0.kernel", "3,3")])));
+            "are those of no network of this program (simple, improved, mlp): found layers.0.kernel (3, 3), expected such as conv1.weight "
+                + "(32, 1, 3, 3)", () => Checkpoint.LoadWeights(Write([Zeros("layers.0.kernel", "3,3")])));
         DataSourceTests.AssertRefused("found none", () => Checkpoint.LoadWeights(Write([])));
     }
 
@@ -98,26 +106,39 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         Assert.Equal(state.Weights.Trained, Checkpoint.LoadWeights(_folder["last.safetensors"]).Weights.Trained);
     }
 
-    private static readonly byte[] TorchMagic = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e, 0x80, 0x02, 0x4d, 0xe9, 0x03, 0x2e];
+    private static readonly byte[] TorchMagic =
+        [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e, 0x80, 0x02, 0x4d, 0xe9, 0x03, 0x2e];
 
     private const string SaveNet = "safetensors.torch.save_file(net.state_dict(), \"model.safetensors\")";
 
     /// <summary>Files of other formats, what is said of them, and of how to make safetensors of them.</summary>
     private static readonly Dictionary<string, (byte[] File, string Says, string How)> Formats = new()
     {
-        ["torch.save"] = (DigitFiles.Zip(("archive/data.pkl", [0x80, 2]), ("archive/byteorder", "little"u8.ToArray()), ("archive/data/0", new byte[64]), ("archive/version", "3"u8.ToArray())), "is a PyTorch file; save its weights as safetensors", SaveNet),
-        ["torch.save, list in another order"] = (DigitFiles.Zip(("net/version", "3"u8.ToArray()), ("net/data/0", new byte[64]), ("net/data.pkl", [0x80, 2])), "is a PyTorch file;", SaveNet),
+        ["torch.save"] = (DigitFiles.Zip(("archive/data.pkl", [0x80, 2]), ("archive/byteorder", "little"u8.ToArray()),
+            ("archive/data/0", new byte[64]), ("archive/version", "3"u8.ToArray())), "is a PyTorch file; save its weights as safetensors",
+            SaveNet),
+        ["torch.save, list in another order"] =
+            (DigitFiles.Zip(("net/version", "3"u8.ToArray()), ("net/data/0", new byte[64]), ("net/data.pkl", [0x80, 2])),
+            "is a PyTorch file;", SaveNet),
         ["torch.save before 1.6"] = (TorchMagic, "is a PyTorch file, as torch.save wrote it before version 1.6", SaveNet),
-        ["torch.save before 1.6, protocol 4"] = ([0x80, 0x04, 0x95, 0x0d, 0, 0, 0, 0, 0, 0, 0, .. TorchMagic[2..]], "is a PyTorch file, as torch.save wrote it before version 1.6", SaveNet),
-        ["torch.jit.save"] = (DigitFiles.Zip(("net/code/__torch__.py", "class"u8.ToArray()), ("net/data.pkl", [0x80, 2]), ("net/constants.pkl", [0x80, 2])), "is a TorchScript file", "safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")"),
+        ["torch.save before 1.6, protocol 4"] =
+            ([0x80, 0x04, 0x95, 0x0d, 0, 0, 0, 0, 0, 0, 0, .. TorchMagic[2..]],
+            "is a PyTorch file, as torch.save wrote it before version 1.6", SaveNet),
+        ["torch.jit.save"] = (
+            DigitFiles.Zip(("net/code/__torch__.py", "class"u8.ToArray()), ("net/data.pkl", [0x80, 2]), ("net/constants.pkl", [0x80, 2])),
+            "is a TorchScript file", "safetensors.torch.save_file(torch.jit.load(\"model.pt\").state_dict(), \"model.safetensors\")"),
         ["pickle"] = ([0x80, 0x04, 0x95, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x7d, 0x94, 0x2e], "is a Python pickle", SaveNet),
-        ["HDF5"] = ([0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0, 0, 8, 8, 0], "is a Keras file", "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1)"),
-        ["keras"] = (DigitFiles.Zip(("metadata.json", "{}"u8.ToArray()), ("config.json", "{}"u8.ToArray()), ("model.weights.h5", [0x89])), "is a Keras file", "docs/weights.md"),
-        ["npz"] = (DigitFiles.Zip(("conv1.weight.npy", [0x93]), ("conv1.bias.npy", [0x93])), "is a NumPy archive", "safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\")"),
+        ["HDF5"] = ([0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0, 0, 8, 8, 0], "is a Keras file",
+            "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1)"),
+        ["keras"] = (DigitFiles.Zip(("metadata.json", "{}"u8.ToArray()), ("config.json", "{}"u8.ToArray()), ("model.weights.h5", [0x89])),
+            "is a Keras file", "docs/weights.md"),
+        ["npz"] = (DigitFiles.Zip(("conv1.weight.npy", [0x93]), ("conv1.bias.npy", [0x93])), "is a NumPy archive",
+            "safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\")"),
         ["npy"] = ([0x93, .. "NUMPY\x01\0v\0{'descr'"u8], "is a single NumPy array", "safetensors.numpy.save_file("),
         ["zip"] = (DigitFiles.Zip(("readme.txt", [1])), "is a zip file; unpack it", ""),
         ["gzip"] = (DigitFiles.Gzip(new byte[100]), "is packed by gzip", "gunzip"),
-        ["LFS"] = ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 900376\n"u8.ToArray(), "is a Git LFS pointer", "git lfs pull"),
+        ["LFS"] = ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 900376\n"u8.ToArray(), "is a Git LFS pointer",
+            "git lfs pull"),
         ["HTML"] = ("\n<!DOCTYPE html>\n<html><head><title>model.safetensors</title>"u8[1..].ToArray(), "is a web page", ""),
         ["HTML with a mark"] = ("\uFEFF\n <html><head>"u8.ToArray(), "is a web page", ""),
         ["HTML in another script"] = ("<!DOCTYPE html><html lang=ru><title>Скачать</title>"u8.ToArray(), "is a web page", ""),
@@ -137,7 +158,8 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         foreach (string name in new[] { "weights.pt", "model.safetensors" }) // whatever it is called
         {
             string path = _folder.Write(name, bytes);
-            foreach (Action load in new Action[] { () => Checkpoint.LoadWeights(path), () => DigitClassifier.Load(path), () => Checkpoint.LoadState(path, DigitNetworks.Simple) })
+            foreach (Action load in new Action[] { () => Checkpoint.LoadWeights(path), () => DigitClassifier.Load(path),
+                () => Checkpoint.LoadState(path, DigitNetworks.Simple) })
             {
                 string message = Assert.Throws<InputException>(load).Message;
                 Assert.StartsWith($"{path}: {says}", message, StringComparison.Ordinal);
@@ -153,7 +175,8 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
     public async Task What_comes_through_a_pipe_is_recognised_as_well(string format, string says)
     {
         string pipe = FileNodes.Fifo(_folder["pipe"]);
-        Task write = Task.Run(() => File.WriteAllBytes(pipe, Formats[format].File), TestContext.Current.CancellationToken); // opening it waits for a reader
+        Task write = Task.Run(() => File.WriteAllBytes(pipe, Formats[format].File),
+            TestContext.Current.CancellationToken); // opening it waits for a reader
         DataSourceTests.AssertRefused(says, () => Checkpoint.LoadWeights(pipe));
         await write;
     }
@@ -180,7 +203,8 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
                 padded += 0x10000;
             }
 
-            byte[] bytes = [.. BitConverter.GetBytes((long)padded), .. good[8..(8 + header)], .. Encoding.ASCII.GetBytes(new string(' ', padded - header)), .. good[(8 + header)..]];
+            byte[] bytes = [.. BitConverter.GetBytes((long)padded), .. good[8..(8 + header)],
+                .. Encoding.ASCII.GetBytes(new string(' ', padded - header)), .. good[(8 + header)..]];
             Assert.Equal(weights.Trained, Checkpoint.LoadWeights(_folder.Write("file", bytes)).Weights.Trained);
         }
     }
@@ -205,9 +229,11 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         }
 
         File.WriteAllText(Path.Combine(fresh, "run.json"), "{}");
-        DataSourceTests.AssertRefused($"{study}: is a folder of 2 runs; give one of them: {first}, {Path.Combine(study, "fold-2")}", () => Checkpoint.LoadWeights(study));
+        DataSourceTests.AssertRefused($"{study}: is a folder of 2 runs; give one of them: {first}, {Path.Combine(study, "fold-2")}",
+            () => Checkpoint.LoadWeights(study));
         DataSourceTests.AssertRefused($"{empty}: is a folder without model.safetensors, so no run's", () => Checkpoint.LoadWeights(empty));
-        DataSourceTests.AssertRefused("is a folder of a run that has kept no weights (no model.safetensors); go on with it first", () => Checkpoint.LoadWeights(fresh));
+        DataSourceTests.AssertRefused("is a folder of a run that has kept no weights (no model.safetensors); go on with it first",
+            () => Checkpoint.LoadWeights(fresh));
         Directory.Delete(Path.Combine(study, "fold-2"), recursive: true);
         DataSourceTests.AssertRefused($"{study}: is a folder of one run; give that: {first}", () => Checkpoint.LoadWeights(study));
     }
@@ -218,7 +244,9 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
     {
         List<ForeignTensor> tensors = SafeTensorsFiles.Of(Initializer.Create(DigitNetworks.Simple, 1));
         tensors[0] = tensors[0] with { Name = $"module.{tensors[0].Name}" };
-        DataSourceTests.AssertRefused("tensor conv1.weight (32, 1, 3, 3) is missing, and it holds module.conv1.weight (32, 1, 3, 3) besides", () => Checkpoint.LoadWeights(Write(tensors)));
+        DataSourceTests.AssertRefused(
+            "tensor conv1.weight (32, 1, 3, 3) is missing, and it holds module.conv1.weight (32, 1, 3, 3) besides",
+            () => Checkpoint.LoadWeights(Write(tensors)));
     }
 
     private static ForeignTensor Zeros(string name, string shape)

@@ -11,7 +11,8 @@ public class DigitClassifierTests
 
     private static ClassifierOptions OnCpu => new() { Device = "cpu" };
 
-    public static TheoryData<string, int, int> NetworksBatchesThreads => new MatrixTheoryData<string, int, int>(["simple", "improved"], [1, 7, 64], [1, 3]);
+    public static TheoryData<string, int, int> NetworksBatchesThreads =>
+        new MatrixTheoryData<string, int, int>(["simple", "improved"], [1, 7, 64], [1, 3]);
 
     [Theory]
     [MemberData(nameof(NetworksBatchesThreads))]
@@ -78,7 +79,8 @@ public class DigitClassifierTests
 
         float[] floats = Array.ConvertAll(bytes, value => value / 255f);
         byte[] packed = [.. Enumerable.Range(0, Count).SelectMany(n => bytes.AsSpan(n * stride, DigitDataset.PixelCount).ToArray())];
-        float[] expected = new float[Count * DigitDataset.Classes], ofBytes = new float[expected.Length], ofFloats = new float[expected.Length];
+        float[] expected = new float[Count * DigitDataset.Classes], ofBytes = new float[expected.Length],
+        ofFloats = new float[expected.Length];
         using DigitClassifier classifier = new(Simple, OnCpu with { BatchSize = 16 });
         classifier.Predict(packed, expected);
         classifier.Predict(bytes, ofBytes, stride);
@@ -174,11 +176,15 @@ public class DigitClassifierTests
         Assert.Throws<ArgumentOutOfRangeException>(() => new DigitClassifier(Simple, OnCpu with { BatchSize = 0 }));
         Assert.Throws<ArgumentException>(() => new DigitClassifier(Simple, OnCpu with { CudaContext = 4096 }));
         Assert.Throws<InputException>(() => new DigitClassifier(Simple, OnCpu with { Precision = Precision.Bf16 }));
-        Assert.Contains("expected 0 to 1024", Assert.Throws<ArgumentException>(() => new DigitClassifier(Simple, OnCpu with { Threads = 1025 })).Message, StringComparison.Ordinal);
+        Assert.Contains("expected 0 to 1024",
+            Assert.Throws<ArgumentException>(() => new DigitClassifier(Simple, OnCpu with { Threads = 1025 })).Message,
+            StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => new DigitClassifier(Simple, new ClassifierOptions { Device = "cuda", Threads = -1 }));
-        Assert.Throws<ArgumentException>(() => BackendFactory.Create("cpu", DigitNetworks.Simple, new BackendOptions(1, 0, AugmentationSpec.None, 1025)));
+        Assert.Throws<ArgumentException>(() =>
+            BackendFactory.Create("cpu", DigitNetworks.Simple, new BackendOptions(1, 0, AugmentationSpec.None, 1025)));
         Assert.Throws<InputException>(() => new DigitClassifier(Simple, new ClassifierOptions { Device = "tpu" }));
-        Assert.Throws<InputException>(() => new DigitClassifier(Simple, new ClassifierOptions { Device = "cuda" })); // WithoutGpu sees to that
+        Assert.Throws<InputException>(() =>
+            new DigitClassifier(Simple, new ClassifierOptions { Device = "cuda" })); // WithoutGpu sees to that
     }
 
     private static float[] OfBackend(NetworkWeights weights)

@@ -61,13 +61,15 @@ public class DigitReadingTests
         Assert.Equal((1, 1f, 0f), (sure.Digit, sure.Probability, sure.Probabilities[0]));
         Assert.Equal((0, 0.1f), (unsure.Digit, unsure.Probability));
         Assert.Equal("0 (0.1)", unsure.ToString());
-        Assert.Equal("""{"Digit":0,"Probability":0.1,"Probabilities":[0.1,0.1,0.1,0.1,0.1,0.1,0.1,0.1,0.1,0.1]}""", JsonSerializer.Serialize(unsure));
+        Assert.Equal("""{"Digit":0,"Probability":0.1,"Probabilities":[0.1,0.1,0.1,0.1,0.1,0.1,0.1,0.1,0.1,0.1]}""",
+            JsonSerializer.Serialize(unsure));
     }
 
     [Fact]
     public void Ten_logits_that_are_numbers_make_a_reading_and_nothing_else_does()
     {
-        Assert.Equal("an image has 10 logits, and 9 are given (Parameter 'logits')", Assert.Throws<ArgumentException>("logits", () => DigitReading.FromLogits(new float[9])).Message);
+        Assert.Equal("an image has 10 logits, and 9 are given (Parameter 'logits')",
+            Assert.Throws<ArgumentException>("logits", () => DigitReading.FromLogits(new float[9])).Message);
         Assert.Throws<ArgumentException>("logits", () => DigitReading.FromLogits([]));
         Assert.Throws<ArgumentException>("logits", () => DigitReading.FromLogits([0, 0, 0, float.NaN, 0, 0, 0, 0, 0, 0]));
         Assert.Throws<ArgumentException>("logits", () => DigitReading.FromLogits([0, 0, 0, 0, 0, 0, 0, 0, 0, float.PositiveInfinity]));
@@ -83,5 +85,6 @@ public class DigitReadingTests
         Assert.Equal(none.GetHashCode(), default(DigitReading).GetHashCode());
     }
 
-    private static DigitClassifier OnCpu() => new(Initializer.Create(DigitNetworks.Simple, 1), new ClassifierOptions { Device = "cpu", BatchSize = 4 });
+    private static DigitClassifier OnCpu() =>
+        new(Initializer.Create(DigitNetworks.Simple, 1), new ClassifierOptions { Device = "cpu", BatchSize = 4 });
 }

@@ -7,8 +7,10 @@ public class PhiloxTests
     /// <summary>Known answers of the authors' Random123 distribution (kat_vectors, philox4x32 10).</summary>
     [Theory]
     [InlineData(0x0u, 0x0u, 0x0u, 0x0u, 0x0000000000000000ul, 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u)]
-    [InlineData(0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xfffffffffffffffful, 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu)]
-    [InlineData(0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u, 0x299f31d0a4093822ul, 0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)]
+    [InlineData(0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xfffffffffffffffful, 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u,
+        0x6d5451fdu)]
+    [InlineData(0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u, 0x299f31d0a4093822ul, 0xd16cfe09u, 0x94fdccebu, 0x5001e420u,
+        0x24126ea1u)]
     public void Blocks_are_the_published_ones(uint c0, uint c1, uint c2, uint c3, ulong key, uint x, uint y, uint z, uint w) =>
         Assert.Equal((x, y, z, w), new Philox(key).Block(c0, c1, c2, c3));
 
@@ -84,7 +86,8 @@ public class OrderTests
     public void An_epoch_visits_every_row_once_in_an_order_of_its_own()
     {
         int[] rows = [.. Enumerable.Range(100, 500)];
-        int[] first = EpochOrder.Create(rows, seed: 1, epoch: 0, shuffle: true), second = EpochOrder.Create(rows, seed: 1, epoch: 1, shuffle: true);
+        int[] first = EpochOrder.Create(rows, seed: 1, epoch: 0, shuffle: true),
+        second = EpochOrder.Create(rows, seed: 1, epoch: 1, shuffle: true);
         Assert.Equal(rows, first.Order());
         Assert.NotEqual(first, second);
         Assert.Equal(first, EpochOrder.Create(rows, seed: 1, epoch: 0, shuffle: true));

@@ -171,7 +171,8 @@ public abstract class BackendTests : TestsWithFolder
         backend.Save(saved, savedOptimizer);
         Assert.Equal(weights.Trained, saved.Trained);
         Assert.Equal(weights.Statistics, saved.Statistics);
-        Assert.Equal(Array.ConvertAll(optimizer.Buffers[0], BitConverter.SingleToInt32Bits), Array.ConvertAll(savedOptimizer.Buffers[0], BitConverter.SingleToInt32Bits));
+        Assert.Equal(Array.ConvertAll(optimizer.Buffers[0], BitConverter.SingleToInt32Bits),
+            Array.ConvertAll(savedOptimizer.Buffers[0], BitConverter.SingleToInt32Bits));
         Assert.Equal(7, savedOptimizer.Step);
     }
 
@@ -187,7 +188,9 @@ public abstract class BackendTests : TestsWithFolder
 
         NetworkWeights Step(double weightDecay)
         {
-            using ITrainingBackend backend = Create(DigitNetworks.Improved, new BackendOptions(16, 3, AugmentationSpec.Standard) { Optimizer = new() { WeightDecay = weightDecay } });
+            using ITrainingBackend backend =
+                Create(DigitNetworks.Improved,
+                new BackendOptions(16, 3, AugmentationSpec.Standard) { Optimizer = new() { WeightDecay = weightDecay } });
             NetworkWeights weights = new(backend.Network);
             OptimizerState optimizer = new(backend.Network);
             backend.Load(start, optimizer);

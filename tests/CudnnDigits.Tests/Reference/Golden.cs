@@ -49,7 +49,8 @@ internal sealed record Golden(SafeTensors File, NetworkWeights Start, DigitDatas
                 ((IStepInspector)backend).SaveGradients(gradients.Trained);
                 foreach (ParameterSlice slice in network.Parameters.Trained)
                 {
-                    Compare.Close(gradients.Slice(slice), File.Doubles($"step0.grad.{slice.Name}"), tolerance.Gradient, $"gradient of {slice.Name}");
+                    Compare.Close(gradients.Slice(slice), File.Doubles($"step0.grad.{slice.Name}"), tolerance.Gradient,
+                        $"gradient of {slice.Name}");
                 }
             }
         }
@@ -81,7 +82,8 @@ internal sealed record Golden(SafeTensors File, NetworkWeights Start, DigitDatas
     /// <summary>Fails unless a run folder holds PyTorch's losses and final weights.</summary>
     public void AssertFollowedBy(string run)
     {
-        double[] losses = [.. System.IO.File.ReadLines(Path.Combine(run, "history.csv")).Skip(1).Select(row => double.Parse(row.Split(',')[1], CultureInfo.InvariantCulture))];
+        double[] losses = [.. System.IO.File.ReadLines(Path.Combine(run, "history.csv")).Skip(1)
+            .Select(row => double.Parse(row.Split(',')[1], CultureInfo.InvariantCulture))];
         Assert.Equal(5, losses.Length);
         Assert.All(losses.Zip(Losses), pair => Assert.InRange(pair.First, pair.Second * (1 - 1e-4), pair.Second * (1 + 1e-4)));
         NetworkWeights final = Checkpoint.LoadWeights(Path.Combine(run, "model.safetensors")).Weights;

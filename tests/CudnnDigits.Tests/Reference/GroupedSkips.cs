@@ -26,7 +26,8 @@ public sealed class GroupedSkips : XunitTestFramework
     private sealed class Executor(ITestFrameworkExecutor inner) : ITestFrameworkExecutor
     {
         public ValueTask RunTestCases(
-            IReadOnlyCollection<ITestCase> testCases, IMessageSink executionMessageSink, ITestFrameworkExecutionOptions executionOptions, CancellationToken? cancellationToken) =>
+            IReadOnlyCollection<ITestCase> testCases, IMessageSink executionMessageSink, ITestFrameworkExecutionOptions executionOptions,
+            CancellationToken? cancellationToken) =>
             inner.RunTestCases(testCases, new Sink(executionMessageSink), executionOptions, cancellationToken);
     }
 
@@ -59,10 +60,12 @@ public sealed class GroupedSkips : XunitTestFramework
                         _groups[reason] = (count + 1, first ?? [.. all, finished]);
                         if (first is null)
                         {
-                            _open.UnionWith([finished.TestCaseUniqueID, finished.TestMethodUniqueID ?? "", finished.TestClassUniqueID ?? "", finished.TestCollectionUniqueID]);
+                            _open.UnionWith([finished.TestCaseUniqueID, finished.TestMethodUniqueID ?? "", finished.TestClassUniqueID ?? "",
+                                finished.TestCollectionUniqueID]);
                         }
                         return true;
-                    case ITestResultMessage result and not (ITestSkipped or ITestNotRun) when _running.Remove(result.TestUniqueID, out List<IMessageSinkMessage>? held):
+                    case ITestResultMessage result and not (ITestSkipped or ITestNotRun) when _running.Remove(result.TestUniqueID,
+                        out List<IMessageSinkMessage>? held):
                         return held.TrueForAll(inner.OnMessage) & inner.OnMessage(result);
                     case ITestMessage other when _running.TryGetValue(other.TestUniqueID, out List<IMessageSinkMessage>? soFar):
                         soFar.Add(other);

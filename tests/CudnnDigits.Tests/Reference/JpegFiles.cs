@@ -7,7 +7,8 @@ namespace CudnnDigits.Tests.Reference;
 internal static class JpegFiles
 {
     /// <summary>A seven in dark ink on light paper, 90×120, which PIL and libjpeg-turbo wrote, and seven.png, what they wrote.</summary>
-    public static byte[] Read(string name) => File.ReadAllBytes(Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/Pictures", name));
+    public static byte[] Read(string name) =>
+        File.ReadAllBytes(Path.Combine(SharedFiles.RepositoryRoot, "tests/CudnnDigits.Tests/Pictures", name));
 
     /// <summary>A grey picture as an ordinary JPEG.</summary>
     public static byte[] Write(byte[] pixels, int width, int height, int quality = 90)
@@ -25,7 +26,8 @@ internal static class JpegFiles
     public static byte[] Exif(uint orientation, bool littleEndian, bool isLong = false)
     {
         byte[] value = isLong ? Int(orientation) : [.. Short((ushort)orientation), 0, 0];
-        return [.. littleEndian ? "II*\0"u8 : "MM\0*"u8, .. Int(8), .. Short(2), .. Short(0x010F), .. Short(2), .. Int(2), .. Int(0), .. Short(0x0112), .. Short((ushort)(isLong ? 4 : 3)), .. Int(1), .. value, .. Int(0)];
+        return [.. littleEndian ? "II*\0"u8 : "MM\0*"u8, .. Int(8), .. Short(2), .. Short(0x010F), .. Short(2), .. Int(2), .. Int(0),
+            .. Short(0x0112), .. Short((ushort)(isLong ? 4 : 3)), .. Int(1), .. value, .. Int(0)];
 
         byte[] Short(ushort number)
         {

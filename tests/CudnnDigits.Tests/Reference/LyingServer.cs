@@ -26,25 +26,30 @@ internal sealed partial class LyingServer : IDisposable
 
     /// <summary>An honest answer, with ranges.</summary>
     public static Func<Request, Stream, Task> Honest(byte[] content) => (request, stream) => request.From is { } from
-        ? Answer(stream, "206 Partial Content", content[from..], content.Length - from, $"Content-Range: bytes {from}-{content.Length - 1}/{content.Length}\r\n")
+        ? Answer(stream, "206 Partial Content", content[from..], content.Length - from,
+            $"Content-Range: bytes {from}-{content.Length - 1}/{content.Length}\r\n")
         : Answer(stream, "200 OK", content, content.Length);
 
     /// <summary>Ends the connection after some bytes of an honest answer.</summary>
     public static Func<Request, Stream, Task> CutAfter(byte[] content, int bytes) => (request, stream) => request.From is { } from
-        ? Answer(stream, "206 Partial Content", content[from..(from + bytes)], content.Length - from, $"Content-Range: bytes {from}-{content.Length - 1}/{content.Length}\r\n")
+        ? Answer(stream, "206 Partial Content", content[from..(from + bytes)], content.Length - from,
+            $"Content-Range: bytes {from}-{content.Length - 1}/{content.Length}\r\n")
         : Answer(stream, "200 OK", content[..bytes], content.Length);
 
     /// <summary>Sends the whole file whatever was asked for.</summary>
-    public static Func<Request, Stream, Task> WithoutRanges(byte[] content) => (_, stream) => Answer(stream, "200 OK", content, content.Length);
+    public static Func<Request, Stream, Task> WithoutRanges(byte[] content) => (_, stream) =>
+        Answer(stream, "200 OK", content, content.Length);
 
     /// <summary>Sends another part than the one asked for.</summary>
     public static Func<Request, Stream, Task> OtherPart(byte[] content) => (_, stream) =>
         Answer(stream, "206 Partial Content", content, content.Length, $"Content-Range: bytes 0-{content.Length - 1}/{content.Length}\r\n");
 
     /// <summary>Promises a size; with none, the end of the connection is the end of the file.</summary>
-    public static Func<Request, Stream, Task> Promise(byte[] content, long? promised) => (_, stream) => Answer(stream, "200 OK", content, promised);
+    public static Func<Request, Stream, Task> Promise(byte[] content, long? promised) => (_, stream) =>
+        Answer(stream, "200 OK", content, promised);
 
-    public static Func<Request, Stream, Task> Status(string status) => (_, stream) => Answer(stream, status, "<html>sorry</html>"u8.ToArray(), 18);
+    public static Func<Request, Stream, Task> Status(string status) => (_, stream) =>
+        Answer(stream, status, "<html>sorry</html>"u8.ToArray(), 18);
 
     /// <summary>Sends some bytes, then nothing more.</summary>
     public static Func<Request, Stream, Task> Stall(byte[] content, int bytes) => async (_, stream) =>
@@ -55,7 +60,8 @@ internal sealed partial class LyingServer : IDisposable
 
     private static async Task Answer(Stream stream, string status, byte[] body, long? length, string headers = "")
     {
-        string head = $"HTTP/1.1 {status}\r\nConnection: close\r\n{(length is { } bytes ? $"Content-Length: {bytes}\r\n" : "")}{headers}\r\n";
+        string head = $"HTTP/1.1 {status}\r\nConnection: "
+            + $"close\r\n{(length is { } bytes ? $"Content-Length: {bytes}\r\n" : "")}{headers}\r\n";
         await stream.WriteAsync(Encoding.ASCII.GetBytes(head));
         await stream.WriteAsync(body);
         await stream.FlushAsync();
@@ -98,7 +104,8 @@ internal sealed partial class LyingServer : IDisposable
             }
 
             Match range = Range().Match(text);
-            Request request = new(text.Split(' ')[1], range.Success ? int.Parse(range.Groups[1].Value, CultureInfo.InvariantCulture) : null);
+            Request request = new(text.Split(' ')[1], range.Success ? int.Parse(range.Groups[1].Value, CultureInfo.InvariantCulture)
+                : null);
             Func<Request, Stream, Task> act;
             lock (_acts)
             {

@@ -17,11 +17,13 @@ internal static class Mutations
     private const int Front = 600, Back = 100;
 
     private static readonly string[] BoundaryTexts =
-        ["", "0", "-0", "-1", "1", "9", "10", "255", "256", "999999", "2147483648", "4294967295", "9223372036854775807", "9223372036854775808", "99999999999999999999", "1e999", "0.5", "NaN", "\"", "[", "{}"];
+        ["", "0", "-0", "-1", "1", "9", "10", "255", "256", "999999", "2147483648", "4294967295", "9223372036854775807",
+            "9223372036854775808", "99999999999999999999", "1e999", "0.5", "NaN", "\"", "[", "{}"];
 
     /// <summary>How many times as many mutations as usual the environment variable CUDNN_DIGITS_ATTACK asks for; 1 without it.</summary>
     public static double Factor { get; } =
-        double.TryParse(Environment.GetEnvironmentVariable("CUDNN_DIGITS_ATTACK"), NumberStyles.Float, CultureInfo.InvariantCulture, out double factor) ? factor : 1;
+        double.TryParse(Environment.GetEnvironmentVariable("CUDNN_DIGITS_ATTACK"), NumberStyles.Float, CultureInfo.InvariantCulture,
+            out double factor) ? factor : 1;
 
     /// <summary>Damaged copies of a file, each with one to three wounds.</summary>
     /// <param name="good">The file; not changed.</param>
@@ -71,9 +73,15 @@ internal static class Mutations
                 return ($"{length} bytes twice at {at}", [.. bytes[..end], .. bytes[at..]]);
             case 7:
                 int other = end + random.Next(bytes.Length - end + 1), otherEnd = Math.Min(bytes.Length, other + length);
-                return ($"{length} bytes at {at} swapped with those at {other}", [.. bytes[..at], .. bytes[other..otherEnd], .. bytes[end..other], .. bytes[at..end], .. bytes[otherEnd..]]);
+                return ($"{length} bytes at {at} swapped with those at {other}",
+                    [.. bytes[..at], .. bytes[other..otherEnd], .. bytes[end..other], .. bytes[at..end], .. bytes[otherEnd..]]);
             case 8:
-                byte[] filler = random.Next(3) switch { 0 => new byte[length], 1 => [.. Enumerable.Repeat((byte)0xFF, length)], _ => RandomBytes(length, random) };
+                byte[] filler = random.Next(3) switch
+                {
+                    0 => new byte[length],
+                    1 => [.. Enumerable.Repeat((byte)0xFF, length)],
+                    _ => RandomBytes(length, random)
+                };
                 return ($"{length} bytes at {at} overwritten with {filler[0]} …", Overwrite(bytes, at, filler));
             case 9 or 10:
                 return SetNumber(bytes, at, random);
@@ -87,12 +95,14 @@ internal static class Mutations
     {
         int width = 2 << random.Next(3);
         bool bigEndian = random.Next(2) == 0;
-        long[] values = [0, 1, -1, bytes.Length, bytes.Length - at, bytes.Length + 1, short.MaxValue, int.MaxValue, 1L << 31, uint.MaxValue, 1L << 32, long.MaxValue, long.MinValue];
+        long[] values = [0, 1, -1, bytes.Length, bytes.Length - at, bytes.Length + 1, short.MaxValue, int.MaxValue, 1L << 31, uint.MaxValue,
+            1L << 32, long.MaxValue, long.MinValue];
         long number = values[random.Next(values.Length)];
         byte[] eight = new byte[8];
         BinaryPrimitives.WriteInt64LittleEndian(eight, number);
         byte[] little = eight[..width];
-        return ($"{width} bytes at {at} set to {number}, {(bigEndian ? "big" : "little")}-endian", Overwrite(bytes, at, bigEndian ? [.. little.Reverse()] : little));
+        return ($"{width} bytes at {at} set to {number}, {(bigEndian ? "big" : "little")}-endian",
+            Overwrite(bytes, at, bigEndian ? [.. little.Reverse()] : little));
     }
 
     /// <summary>The number in decimal digits that is next, if the file has one, becomes another text.</summary>

@@ -36,13 +36,15 @@ internal static class NumpyFiles
             }
         }
 
-        string text = $"{{'descr': '{type}', 'fortran_order': {(fortran ? "True" : "False")}, 'shape': ({string.Join(", ", shape)}{(shape.Length == 1 ? "," : "")}), }}";
+        string text = $"{{'descr': '{type}', 'fortran_order': {(fortran ? "True" : "False")}, 'shape': "
+            + $"({string.Join(", ", shape)}{(shape.Length == 1 ? "," : "")}), }}";
         int start = version == 1 ? 10 : 12;
         text = text.PadRight((start + text.Length + 64) / 64 * 64 - start - 1) + "\n";
         byte[] length = new byte[version == 1 ? 2 : 4];
         length[0] = (byte)text.Length;
         length[1] = (byte)(text.Length >> 8);
-        return [0x93, .. "NUMPY"u8, (byte)version, 0, .. length, .. Encoding.ASCII.GetBytes(text), .. ordered.SelectMany(value => Bytes(type, value))];
+        return [0x93, .. "NUMPY"u8, (byte)version, 0, .. length, .. Encoding.ASCII.GetBytes(text),
+            .. ordered.SelectMany(value => Bytes(type, value))];
     }
 
     private static byte[] Bytes(string type, double value)

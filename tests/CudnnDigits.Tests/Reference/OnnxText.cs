@@ -7,7 +7,8 @@ namespace CudnnDigits.Tests.Reference;
 internal static class OnnxText
 {
     public static string Node(
-        string type, IEnumerable<string> inputs, IEnumerable<string> outputs, Dictionary<string, string> integers, Dictionary<string, string> reals) =>
+        string type, IEnumerable<string> inputs, IEnumerable<string> outputs, Dictionary<string, string> integers,
+        Dictionary<string, string> reals) =>
         $"{type} ({string.Join(',', inputs)}) -> ({string.Join(',', outputs)}) {string.Join(';', integers)} {string.Join(';', reals)}";
 
     public static string Tensor(IEnumerable<long> shape, float[] values) =>

@@ -27,7 +27,8 @@ internal static class PlainCsv
 
         return ([.. pixels], [.. labels]);
 
-        static bool IsByte(string field) => field.Length is > 0 and <= 3 && field.All(char.IsAsciiDigit) && int.Parse(field, CultureInfo.InvariantCulture) <= 255;
+        static bool IsByte(string field) => field.Length is > 0 and <= 3 && field.All(char.IsAsciiDigit)
+            && int.Parse(field, CultureInfo.InvariantCulture) <= 255;
     }
 
     private static List<List<string>> Rows(string text)

@@ -35,13 +35,15 @@ internal static class PlainGzip
             if ((flags & 2) != 0)
             {
                 Require(
-                    bytes.Length - at >= 2 && BinaryPrimitives.ReadUInt16LittleEndian(bytes.AsSpan(at)) == (ushort)PlainInflate.Crc32(bytes.AsSpan(start..at)),
+                    bytes.Length - at >= 2
+                        && BinaryPrimitives.ReadUInt16LittleEndian(bytes.AsSpan(at)) == (ushort)PlainInflate.Crc32(bytes.AsSpan(start..at)),
                     "header CRC");
                 at += 2;
             }
 
             (byte[] member, at) = PlainInflate.Run(bytes, at);
-            Require(bytes.Length - at >= 8 && BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan(at)) == PlainInflate.Crc32(member), "CRC");
+            Require(bytes.Length - at >= 8 && BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan(at)) == PlainInflate.Crc32(member),
+                "CRC");
             Require(BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan(at + 4)) == member.Length, "length");
             at += 8;
             unpacked.AddRange(member);

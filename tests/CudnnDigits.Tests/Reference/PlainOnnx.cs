@@ -48,7 +48,8 @@ internal static class PlainOnnx
         }
 
         Require(nodes.Count > 0, "no graph");
-        return [.. nodes, .. tensors.Select(tensor => $"{tensor.Key}: {tensor.Value}"), .. entries.Select(entry => $"{entry.Key} = {entry.Value}")];
+        return [.. nodes, .. tensors.Select(tensor => $"{tensor.Key}: {tensor.Value}"),
+            .. entries.Select(entry => $"{entry.Key} = {entry.Value}")];
 
         static string Node(byte[] node)
         {
@@ -86,7 +87,8 @@ internal static class PlainOnnx
 
         static string Text(byte[] message, int number) => Texts(message, number).LastOrDefault() ?? "";
 
-        static string[] Texts(byte[] message, int number) => [.. Fields(message, number, "bytes").Select(field => Encoding.UTF8.GetString(field.Bytes))];
+        static string[] Texts(byte[] message, int number) =>
+            [.. Fields(message, number, "bytes").Select(field => Encoding.UTF8.GetString(field.Bytes))];
 
         static long[] Numbers(byte[] message, int number) => [.. Fields(message, number, "bytes or varint").SelectMany(field =>
         {
@@ -104,7 +106,8 @@ internal static class PlainOnnx
             Require(field.Bytes.Length % 4 == 0, "float32");
             return field.Type == "fixed32"
                 ? [BitConverter.UInt32BitsToSingle((uint)field.Number)]
-                : Enumerable.Range(0, field.Bytes.Length / 4).Select(i => BinaryPrimitives.ReadSingleLittleEndian(field.Bytes.AsSpan(4 * i)));
+                : Enumerable.Range(0, field.Bytes.Length / 4)
+                    .Select(i => BinaryPrimitives.ReadSingleLittleEndian(field.Bytes.AsSpan(4 * i)));
         })];
 
         static void Bound(int before) => Require(before < 512, "more than a digit network has");

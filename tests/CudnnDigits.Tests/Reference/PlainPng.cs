@@ -25,7 +25,8 @@ internal static class PlainPng
         string[] types = [.. chunks.Select(chunk => chunk.Type)];
         string order = string.Join(' ', types.Where(type => char.IsAsciiLetterUpper(type[0]) || type == "tRNS"));
         Require(types[0] == "IHDR" && types.Count(type => type == "IHDR") == 1, "IHDR");
-        Require(Array.TrueForAll(types, type => char.IsAsciiLetterLower(type[0]) || type is "IHDR" or "PLTE" or "IDAT" or "IEND"), "an unknown critical chunk");
+        Require(Array.TrueForAll(types, type => char.IsAsciiLetterLower(type[0]) || type is "IHDR" or "PLTE" or "IDAT" or "IEND"),
+            "an unknown critical chunk");
         Require(Regex.IsMatch(order, "^IHDR( PLTE)?( tRNS)?( IDAT)+ IEND$"), "order of chunks");
         int firstPixels = Array.IndexOf(types, "IDAT"), lastPixels = Array.LastIndexOf(types, "IDAT");
         Require(types.Count(type => type == "IDAT") == lastPixels - firstPixels + 1, "IDAT in one row");
@@ -56,7 +57,8 @@ internal static class PlainPng
                 (x0, y0, dx, dy) = ("0402010"[pass] - '0', "0040201"[pass] - '0', "8844221"[pass] - '0', "8884422"[pass] - '0');
             }
 
-            int columns = ((int)width - x0 + dx - 1) / dx, rowBytes = (columns * channels * depth + 7) / 8, pixelBytes = Math.Max(1, channels * depth / 8);
+            int columns = ((int)width - x0 + dx - 1) / dx, rowBytes = (columns * channels * depth + 7) / 8,
+            pixelBytes = Math.Max(1, channels * depth / 8);
             byte[] above = new byte[rowBytes];
             for (int y = y0; y < height && columns > 0; y += dy)
             {
@@ -93,12 +95,14 @@ internal static class PlainPng
             if (color == 3)
             {
                 Require(3 * samples[0] < palette.Length, "a colour outside the palette");
-                return [.. palette[(3 * samples[0])..(3 * samples[0] + 3)], samples[0] < transparent.Length ? transparent[samples[0]] : (byte)255];
+                return [.. palette[(3 * samples[0])..(3 * samples[0] + 3)], samples[0] < transparent.Length ? transparent[samples[0]]
+                    : (byte)255];
             }
 
             // Only the lowest bits of tRNS count, as many as a sample has.
             bool clear = transparent.Length > 0
-                && Enumerable.Range(0, channels).All(i => (BinaryPrimitives.ReadUInt16BigEndian(transparent.AsSpan(2 * i)) & (1 << depth) - 1) == samples[i]);
+                && Enumerable.Range(0, channels)
+                    .All(i => (BinaryPrimitives.ReadUInt16BigEndian(transparent.AsSpan(2 * i)) & (1 << depth) - 1) == samples[i]);
             byte[] eight = [.. samples.Select(sample => (byte)(depth == 16 ? sample >> 8 : sample * 255 / ((1 << depth) - 1)))];
             return color switch
             {
@@ -112,9 +116,11 @@ internal static class PlainPng
 
     private static byte[] Zlib(byte[] bytes)
     {
-        Require(bytes.Length > 2 && (bytes[0] & 15) == 8 && bytes[0] >> 4 <= 7 && (bytes[1] & 32) == 0 && (256 * bytes[0] + bytes[1]) % 31 == 0, "zlib header");
+        Require(bytes.Length > 2 && (bytes[0] & 15) == 8 && bytes[0] >> 4 <= 7 && (bytes[1] & 32) == 0
+            && (256 * bytes[0] + bytes[1]) % 31 == 0, "zlib header");
         (byte[] unpacked, int end) = PlainInflate.Run(bytes, 2);
-        Require(bytes.Length - end >= 4 && BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(end)) == PlainInflate.Adler32(unpacked), "Adler-32");
+        Require(bytes.Length - end >= 4 && BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(end)) == PlainInflate.Adler32(unpacked),
+            "Adler-32");
         return unpacked;
     }
 }

@@ -39,7 +39,8 @@ internal sealed class PlainSafeTensors
 
                 string type = entry.Value.GetProperty("dtype").GetString()!;
                 long[] shape = Whole(entry.Value.GetProperty("shape")), offsets = Whole(entry.Value.GetProperty("data_offsets"));
-                Require(offsets.Length == 2 && offsets[1] <= data.Length && offsets[0] <= offsets[1] && Array.TrueForAll(shape, size => size >= 0));
+                Require(offsets.Length == 2 && offsets[1] <= data.Length && offsets[0] <= offsets[1]
+                    && Array.TrueForAll(shape, size => size >= 0));
                 Require(shape.Aggregate(Width(type), (product, size) => checked(product * size)) == offsets[1] - offsets[0]);
                 for (long at = offsets[0]; at < offsets[1]; at++)
                 {
@@ -54,7 +55,8 @@ internal sealed class PlainSafeTensors
             Require(!content.Metadata.TryGetValue("cudnn_digits.sha256", out string? checksum) || checksum == content.Checksum());
             return content;
         }
-        catch (Exception e) when (e is JsonException or FormatException or ArgumentException or InvalidOperationException or KeyNotFoundException or OverflowException or IndexOutOfRangeException)
+        catch (Exception e) when (e is JsonException or FormatException or ArgumentException or InvalidOperationException
+            or KeyNotFoundException or OverflowException or IndexOutOfRangeException)
         {
             return null;
         }
@@ -87,7 +89,8 @@ internal sealed class PlainSafeTensors
     };
 
     private static long[] Whole(JsonElement array) =>
-        [.. array.EnumerateArray().Select(value => long.Parse(value.GetRawText(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture))];
+        [.. array.EnumerateArray()
+            .Select(value => long.Parse(value.GetRawText(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture))];
 
     /// <summary>Reads every name and text, which fails where one holds half of a surrogate pair.</summary>
     private static void AssertText(JsonElement value)

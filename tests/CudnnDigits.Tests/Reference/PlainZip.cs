@@ -28,7 +28,9 @@ internal static class PlainZip
             at += 46 + nameLength + U16(header + 30) + U16(header + 32);
             Require(at <= end, "central directory");
             string entry = Encoding.Latin1.GetString(bytes, header + 46, nameLength).Split('/')[^1];
-            if (entry == name || (count == 1 && !entry.StartsWith('.') && (entry.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || entry.EndsWith(".tsv", StringComparison.OrdinalIgnoreCase))))
+            if (entry == name || (count == 1 && !entry.StartsWith('.')
+                && (entry.EndsWith(".csv", StringComparison.OrdinalIgnoreCase)
+                || entry.EndsWith(".tsv", StringComparison.OrdinalIgnoreCase))))
             {
                 found.Add(Entry(header));
             }

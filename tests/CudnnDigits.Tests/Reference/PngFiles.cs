@@ -10,10 +10,12 @@ internal static class PngFiles
 
     /// <summary>All pairs of colour type and bit depth that the format has.</summary>
     public static readonly (int ColorType, int BitDepth)[] Kinds =
-        [(Grey, 1), (Grey, 2), (Grey, 4), (Grey, 8), (Grey, 16), (Rgb, 8), (Rgb, 16), (Palette, 1), (Palette, 2), (Palette, 4), (Palette, 8), (GreyAlpha, 8), (GreyAlpha, 16), (Rgba, 8), (Rgba, 16)];
+        [(Grey, 1), (Grey, 2), (Grey, 4), (Grey, 8), (Grey, 16), (Rgb, 8), (Rgb, 16), (Palette, 1), (Palette, 2), (Palette, 4),
+            (Palette, 8), (GreyAlpha, 8), (GreyAlpha, 16), (Rgba, 8), (Rgba, 16)];
 
     /// <summary>Values that a grey of so many bits can take, nearest to a given one.</summary>
-    public static byte Quantize(byte value, int bits) => bits >= 8 ? value : (byte)(Math.Round(value * ((1 << bits) - 1) / 255.0) * 255 / ((1 << bits) - 1));
+    public static byte Quantize(byte value, int bits) => bits >= 8 ? value
+        : (byte)(Math.Round(value * ((1 << bits) - 1) / 255.0) * 255 / ((1 << bits) - 1));
 
     /// <summary>A grey picture.</summary>
     /// <param name="pixels">(height, width) uint8.</param>
@@ -22,7 +24,8 @@ internal static class PngFiles
     /// <param name="bitDepth">Bits per channel, or per palette index.</param>
     /// <param name="interlaced">Adam7.</param>
     /// <param name="alpha">(height, width) uint8 for the types that have it, or null for opaque.</param>
-    public static byte[] Write(ReadOnlySpan<byte> pixels, int width, int colorType = Grey, int bitDepth = 8, bool interlaced = false, byte[]? alpha = null)
+    public static byte[] Write(ReadOnlySpan<byte> pixels, int width, int colorType = Grey, int bitDepth = 8, bool interlaced = false,
+        byte[]? alpha = null)
     {
         byte[] grey = pixels.ToArray();
         int height = grey.Length / width;
@@ -42,8 +45,10 @@ internal static class PngFiles
                 raw.WriteByte((byte)filter);
                 for (int i = 0; i < row.Length; i++)
                 {
-                    int left = i >= bytesPerPixel ? row[i - bytesPerPixel] : 0, up = above[i], corner = i >= bytesPerPixel ? above[i - bytesPerPixel] : 0;
-                    raw.WriteByte((byte)(row[i] - filter switch { 1 => left, 2 => up, 3 => (left + up) / 2, 4 => Paeth(left, up, corner), _ => 0 }));
+                    int left = i >= bytesPerPixel ? row[i - bytesPerPixel] : 0, up = above[i], corner = i >= bytesPerPixel
+                        ? above[i - bytesPerPixel] : 0;
+                    raw.WriteByte((byte)(
+                        row[i] - filter switch { 1 => left, 2 => up, 3 => (left + up) / 2, 4 => Paeth(left, up, corner), _ => 0 }));
                 }
 
                 above = row;
@@ -59,7 +64,8 @@ internal static class PngFiles
         Chunk(png, "IHDR", header);
         if (colorType == Palette)
         {
-            Chunk(png, "PLTE", [.. Enumerable.Range(0, 1 << bitDepth).SelectMany(i => Enumerable.Repeat((byte)(i * 255 / ((1 << bitDepth) - 1)), 3))]);
+            Chunk(png, "PLTE", [.. Enumerable.Range(0, 1 << bitDepth)
+                .SelectMany(i => Enumerable.Repeat((byte)(i * 255 / ((1 << bitDepth) - 1)), 3))]);
         }
 
         Chunk(png, "IDAT", Pack(raw.ToArray()));
@@ -86,7 +92,13 @@ internal static class PngFiles
                     continue;
                 }
 
-                byte[] channels = colorType switch { Grey or Palette => [value], Rgb => [value, value, value], GreyAlpha => [value, opaque], _ => [value, value, value, opaque] };
+                byte[] channels = colorType switch
+                {
+                    Grey or Palette => [value],
+                    Rgb => [value, value, value],
+                    GreyAlpha => [value, opaque],
+                    _ => [value, value, value, opaque]
+                };
                 row.AddRange(channels.SelectMany(channel => Enumerable.Repeat(channel, bitDepth / 8)));
             }
 
@@ -148,14 +160,17 @@ internal static class PngFiles
     /// <summary>The rows of a good file, each with its filter in front.</summary>
     public static byte[] Pixels(byte[] png)
     {
-        using ZLibStream zlib = new(new MemoryStream([.. Chunks(png).Where(chunk => chunk.Type == "IDAT").SelectMany(chunk => chunk.Content)]), CompressionMode.Decompress);
+        using ZLibStream zlib =
+            new(new MemoryStream([.. Chunks(png).Where(chunk => chunk.Type == "IDAT").SelectMany(chunk => chunk.Content)]),
+            CompressionMode.Decompress);
         using MemoryStream pixels = new();
         zlib.CopyTo(pixels);
         return pixels.ToArray();
     }
 
     /// <summary>A good file with one IDAT of other compressed data.</summary>
-    public static byte[] WithPixels(byte[] png, byte[] packed) => Join(Chunks(png).Select(chunk => chunk.Type == "IDAT" ? ("IDAT", packed) : chunk));
+    public static byte[] WithPixels(byte[] png, byte[] packed) =>
+        Join(Chunks(png).Select(chunk => chunk.Type == "IDAT" ? ("IDAT", packed) : chunk));
 
     /// <summary>
     /// A damaged file whose chunks, as far as they can be followed, have the checksums that fit: so that the damage is met
@@ -164,9 +179,11 @@ internal static class PngFiles
     public static Mutation WithRightChecksums(Mutation mutation)
     {
         byte[] png = (byte[])mutation.Bytes.Clone();
-        for (int at = 8; at + 12 <= png.Length && BinaryPrimitives.ReadUInt32BigEndian(png.AsSpan(at)) is var length && length <= png.Length - at - 12; at += 12 + (int)length)
+        for (int at = 8; at + 12 <= png.Length && BinaryPrimitives.ReadUInt32BigEndian(png.AsSpan(at)) is var length
+            && length <= png.Length - at - 12; at += 12 + (int)length)
         {
-            BinaryPrimitives.WriteUInt32BigEndian(png.AsSpan(at + 8 + (int)length), PlainInflate.Crc32(png.AsSpan(at + 4, 4 + (int)length)));
+            BinaryPrimitives.WriteUInt32BigEndian(png.AsSpan(at + 8 + (int)length),
+                PlainInflate.Crc32(png.AsSpan(at + 4, 4 + (int)length)));
         }
 
         return new Mutation($"{mutation.Name}; checksums made to fit", png);

@@ -139,7 +139,8 @@ internal sealed class ReferenceNetwork
                 return Array.ConvertAll(Maxima(pool, input, output, batch, x), i => x[i]);
             case LinearLayer linear:
                 {
-                    double[] w = _parameters[$"{linear.Name}.weight"], b = _parameters[$"{linear.Name}.bias"], y = new double[batch * linear.OutFeatures];
+                    double[] w = _parameters[$"{linear.Name}.weight"], b = _parameters[$"{linear.Name}.bias"],
+                    y = new double[batch * linear.OutFeatures];
                     for (int i = 0; i < y.Length; i++)
                     {
                         int n = i / linear.OutFeatures, o = i % linear.OutFeatures;
@@ -237,7 +238,8 @@ internal sealed class ReferenceNetwork
     private double[] ConvBackward(Conv2dLayer conv, Shape input, Shape output, int batch, double[] x, double[] dy)
     {
         ConvShape shape = Of(conv, input);
-        double[] w = ChannelsLast(_parameters[$"{conv.Name}.weight"], input.C, conv.OutChannels), dyLast = ChannelsLast(dy, output.C, batch);
+        double[] w = ChannelsLast(_parameters[$"{conv.Name}.weight"], input.C, conv.OutChannels),
+        dyLast = ChannelsLast(dy, output.C, batch);
         Gradients[$"{conv.Name}.weight"] = ChannelsFirst(
             PlainConvolution.BackwardWeights(shape, batch, ChannelsLast(x, input.C, batch), dyLast), input.C, conv.OutChannels);
         if (conv.Bias)
@@ -252,7 +254,8 @@ internal sealed class ReferenceNetwork
         return ChannelsFirst(PlainConvolution.BackwardData(shape, batch, w, dyLast), input.C, batch);
     }
 
-    private static ConvShape Of(Conv2dLayer conv, Shape input) => new(input.C, input.H, input.W, conv.OutChannels, conv.Kernel, conv.Padding);
+    private static ConvShape Of(Conv2dLayer conv, Shape input) =>
+        new(input.C, input.H, input.W, conv.OutChannels, conv.Kernel, conv.Padding);
 
     /// <summary>(n, channels, …) to (n, …, channels).</summary>
     private static double[] ChannelsLast(double[] x, int channels, int n) => Exchange(x, n, channels, x.Length / n / channels);
@@ -273,7 +276,8 @@ internal sealed class ReferenceNetwork
 
     private static (double Mean, double Variance) Moments(Shape input, int batch, double[] x, int c)
     {
-        double[] values = [.. Enumerable.Range(0, batch).SelectMany(n => x.Skip((n * input.C + c) * input.H * input.W).Take(input.H * input.W))];
+        double[] values = [.. Enumerable.Range(0, batch)
+            .SelectMany(n => x.Skip((n * input.C + c) * input.H * input.W).Take(input.H * input.W))];
         double mean = values.Average();
         return (mean, values.Average(value => (value - mean) * (value - mean)));
     }
@@ -281,7 +285,8 @@ internal sealed class ReferenceNetwork
     private double[] Norm(BatchNorm2dLayer norm, Shape input, int batch, double[] x, bool training, bool updateStatistics)
     {
         double[] gamma = _parameters[$"{norm.Name}.weight"], beta = _parameters[$"{norm.Name}.bias"];
-        double[] runningMean = _parameters[$"{norm.Name}.running_mean"], runningVariance = _parameters[$"{norm.Name}.running_var"], y = new double[x.Length];
+        double[] runningMean = _parameters[$"{norm.Name}.running_mean"], runningVariance = _parameters[$"{norm.Name}.running_var"],
+        y = new double[x.Length];
         int pixels = input.H * input.W;
         for (int c = 0; c < input.C; c++)
         {
@@ -309,7 +314,8 @@ internal sealed class ReferenceNetwork
     private double[] NormBackward(BatchNorm2dLayer norm, Shape input, int batch, double[] x, double[] dy)
     {
         double[] gamma = _parameters[$"{norm.Name}.weight"], dx = new double[x.Length];
-        double[] dGamma = Gradients[$"{norm.Name}.weight"] = new double[input.C], dBeta = Gradients[$"{norm.Name}.bias"] = new double[input.C];
+        double[] dGamma = Gradients[$"{norm.Name}.weight"] = new double[input.C],
+        dBeta = Gradients[$"{norm.Name}.bias"] = new double[input.C];
         int pixels = input.H * input.W;
         for (int c = 0; c < input.C; c++)
         {

@@ -8,7 +8,8 @@ public class ReferenceNetworkTests
     /// <summary>Central differences in double leave about Δ² ≈ 1e-10 of truncation and 1e-16/Δ ≈ 1e-11 of rounding.</summary>
     private const double Tolerance = 1e-6;
 
-    public static TheoryData<string> Layers => ["conv", "conv with bias, kernel 5", "batch norm", "max-pool 2", "max-pool 3", "dense", "everything"];
+    public static TheoryData<string> Layers =>
+        ["conv", "conv with bias, kernel 5", "batch norm", "max-pool 2", "max-pool 3", "dense", "everything"];
 
     [Theory]
     [MemberData(nameof(Layers))]
@@ -23,7 +24,8 @@ public class ReferenceNetworkTests
             "max-pool 2" => [new MaxPool2dLayer("pool", 2)],
             "max-pool 3" => [new MaxPool2dLayer("pool", 3)],
             "dense" => [],
-            _ => [new Conv2dLayer("conv", 2, 3, 3, 1, false), new BatchNorm2dLayer("bn", 3), new ReLULayer("relu"), new MaxPool2dLayer("pool", 2)],
+            _ => [new Conv2dLayer("conv", 2, 3, 3, 1, false), new BatchNorm2dLayer("bn", 3), new ReLULayer("relu"),
+                new MaxPool2dLayer("pool", 2)],
         };
         int features = body.Aggregate(input, (shape, layer) => layer.Infer(shape)).Size;
         NetworkSpec network = new("test", input, [.. body, new FlattenLayer("flatten"), new LinearLayer("fc", features, 4)]);
@@ -37,7 +39,8 @@ public class ReferenceNetworkTests
 
         foreach (ParameterSlice slice in network.Parameters.Trained)
         {
-            CheckDerivatives(slice.Name, reference.Parameters[slice.Name], reference.Gradients[slice.Name], () => reference.Loss(images, labels));
+            CheckDerivatives(slice.Name, reference.Parameters[slice.Name], reference.Gradients[slice.Name],
+                () => reference.Loss(images, labels));
         }
 
         CheckDerivatives("input", images, reference.InputGradient, () => reference.Loss(images, labels));
@@ -57,7 +60,8 @@ public class ReferenceNetworkTests
         reference.ForwardBackward(images, labels);
         foreach (ParameterSlice slice in weights.Network.Parameters.Trained)
         {
-            CheckDerivatives(slice.Name, reference.Parameters[slice.Name], reference.Gradients[slice.Name], () => reference.Loss(images, labels));
+            CheckDerivatives(slice.Name, reference.Parameters[slice.Name], reference.Gradients[slice.Name],
+                () => reference.Loss(images, labels));
         }
     }
 
@@ -73,7 +77,8 @@ public class ReferenceNetworkTests
             double below = loss();
             values[i] = value;
             double expected = (above - below) / (2 * Delta);
-            Assert.True(Math.Abs(gradient[i] - expected) <= Tolerance * (1 + Math.Abs(expected)), $"{name}[{i}]: {gradient[i]}, finite difference {expected}");
+            Assert.True(Math.Abs(gradient[i] - expected) <= Tolerance * (1 + Math.Abs(expected)),
+                $"{name}[{i}]: {gradient[i]}, finite difference {expected}");
         }
     }
 }

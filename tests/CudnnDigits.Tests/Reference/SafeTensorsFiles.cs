@@ -16,8 +16,10 @@ internal static class SafeTensorsFiles
     public static List<ForeignTensor> Of(NetworkWeights weights, string type = "F32") =>
     [
         .. weights.Network.Parameters.Trained.Concat(weights.Network.Parameters.Statistics)
-            .Select(slice => new ForeignTensor(slice.Name, type, [.. slice.Shape], [.. weights.Slice(slice).ToArray().Select(value => (double)value)])),
-        .. weights.Network.Layers.OfType<BatchNorm2dLayer>().Select(norm => new ForeignTensor($"{norm.Name}.num_batches_tracked", "I64", [], [5])),
+            .Select(slice => new ForeignTensor(slice.Name, type, [.. slice.Shape],
+                [.. weights.Slice(slice).ToArray().Select(value => (double)value)])),
+        .. weights.Network.Layers.OfType<BatchNorm2dLayer>()
+            .Select(norm => new ForeignTensor($"{norm.Name}.num_batches_tracked", "I64", [], [5])),
     ];
 
     public static byte[] Bytes(IEnumerable<ForeignTensor> tensors)
@@ -27,7 +29,9 @@ internal static class SafeTensorsFiles
         foreach (ForeignTensor tensor in tensors)
         {
             byte[] bytes = [.. tensor.Values.SelectMany(value => Encode(value, tensor.Type))];
-            header.Append(header.Length > 1 ? "," : "").Append($"\"{tensor.Name}\":{{\"dtype\":\"{tensor.Type}\",\"shape\":[{string.Join(',', tensor.Shape)}],\"data_offsets\":[{data.Count},{data.Count + bytes.Length}]}}");
+            string shape = string.Join(',', tensor.Shape), offsets = $"{data.Count},{data.Count + bytes.Length}";
+            header.Append(header.Length > 1 ? "," : "").Append(
+                $"\"{tensor.Name}\":{{\"dtype\":\"{tensor.Type}\",\"shape\":[{shape}],\"data_offsets\":[{offsets}]}}");
             data.AddRange(bytes);
         }
 

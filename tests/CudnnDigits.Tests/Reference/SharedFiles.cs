@@ -17,7 +17,8 @@ internal static class SharedFiles
         string path = System.IO.Path.GetFullPath(System.IO.Path.Combine(root, name));
         bool exists = File.Exists(path);
         Assert.True(exists || Environment.GetEnvironmentVariable("CUDNN_DIGITS_REQUIRE_SHARED") != "1", $"{path} is required but absent");
-        Assert.SkipUnless(exists, "real digits or PyTorch's references are absent; CUDNN_DIGITS_SHARED names the folder that holds them, as data/train.csv and golden/");
+        Assert.SkipUnless(exists, "real digits or PyTorch's references are absent; CUDNN_DIGITS_SHARED names the folder that holds them, "
+            + "as data/train.csv and golden/");
         return path;
     }
 
@@ -28,7 +29,8 @@ internal static class SharedFiles
             string folder = AppContext.BaseDirectory;
             while (!File.Exists(System.IO.Path.Combine(folder, "CudnnDigits.sln")))
             {
-                folder = System.IO.Path.GetDirectoryName(folder) ?? throw new InvalidOperationException("the tests do not run inside the repository");
+                folder = System.IO.Path.GetDirectoryName(folder)
+                    ?? throw new InvalidOperationException("the tests do not run inside the repository");
             }
 
             return folder;

@@ -20,12 +20,14 @@ internal static class Signals
                     Arrives[name] = arrives = FileNodes.Run("sh", "-c", $"trap 'exit 0' {name}; kill -{name} $$; exit 1");
                 }
 
-                Assert.SkipUnless(arrives, $"SIG{name} is ignored here, as by nohup or in a script's background job; run the tests in the foreground");
+                Assert.SkipUnless(arrives,
+                    $"SIG{name} is ignored here, as by nohup or in a script's background job; run the tests in the foreground");
             }
         }
     }
 
-    public static void Send(Process process, string name) => Assert.True(FileNodes.Run("kill", $"-{name}", $"{process.Id}"), $"kill -{name} failed");
+    public static void Send(Process process, string name) =>
+        Assert.True(FileNodes.Run("kill", $"-{name}", $"{process.Id}"), $"kill -{name} failed");
 
     /// <summary>Waits until something has happened, or the process has ended; fails after a minute.</summary>
     public static void WaitUntil(Func<bool> happened, Process process)
@@ -42,6 +44,7 @@ internal static class Signals
         const int Hup = 1; // the runtime itself handles SIGTERM, and SIGHUP only for a program that asks for it
         Assert.SkipUnless(OperatingSystem.IsLinux(), "reads /proc");
         WaitUntil(() => File.ReadLines($"/proc/{process.Id}/status").Any(line => line.StartsWith("SigCgt:", StringComparison.Ordinal)
-            && (long.Parse(line.AsSpan(7).Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture) & (1L << (Hup - 1))) != 0), process);
+            && (long.Parse(line.AsSpan(7).Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture) & (1L << (Hup - 1))) != 0),
+                process);
     }
 }

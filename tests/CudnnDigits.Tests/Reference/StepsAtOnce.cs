@@ -19,7 +19,8 @@ internal sealed class StepsAtOnce(ITrainingBackend inner, int steps) : ITraining
 
     public void Save(NetworkWeights weights, OptimizerState optimizer) => inner.Save(weights, optimizer);
 
-    public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) => inner.BeginEpoch(data, epoch, order, sums);
+    public void BeginEpoch(DigitDataset data, int epoch, ReadOnlySpan<int> order, EpochSums sums) =>
+        inner.BeginEpoch(data, epoch, order, sums);
 
     public void RunSteps(int firstStep, ReadOnlySpan<float> learningRates) => inner.RunSteps(firstStep, learningRates);
 

@@ -26,12 +26,14 @@ internal static class UnseenNetwork
         ]),
         new("convolution to logits", Digit,
         [
-            new Conv2dLayer("conv1", 1, 4, Kernel: 7, Padding: 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 3), new DropoutLayer("drop1", 0.1),
+            new Conv2dLayer("conv1", 1, 4, Kernel: 7, Padding: 0, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 3),
+            new DropoutLayer("drop1", 0.1),
             new FlattenLayer("flatten"), new LinearLayer("fc1", 196, 10),
         ]),
         new("convolutions and two hidden layers", Digit,
         [
-            new Conv2dLayer("conv1", 1, 6, Kernel: 5, Padding: 2, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2), new DropoutLayer("drop1", 0.1),
+            new Conv2dLayer("conv1", 1, 6, Kernel: 5, Padding: 2, Bias: true), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
+            new DropoutLayer("drop1", 0.1),
             new Conv2dLayer("conv2", 6, 9, Kernel: 3, Padding: 0, Bias: false), new BatchNorm2dLayer("bn2", 9), new ReLULayer("relu2"),
             new FlattenLayer("flatten"),
             new LinearLayer("fc1", 1296, 37), new ReLULayer("relu3"), new DropoutLayer("drop2", 0.3),
@@ -121,7 +123,8 @@ internal static class UnseenNetwork
         return Bits(backend, state, RunSteps(backend, 1, 0, 4));
     }
 
-    private static BackendOptions Options(AugmentationSpec augmentation) => new(Batch, Seed, augmentation) { Precision = Precision.Fp32, Deterministic = true };
+    private static BackendOptions Options(AugmentationSpec augmentation) =>
+        new(Batch, Seed, augmentation) { Precision = Precision.Fp32, Deterministic = true };
 
     private static EpochSums RunSteps(ITrainingBackend backend, int epoch, int first, int steps, EpochSums sums = default)
     {
@@ -136,6 +139,7 @@ internal static class UnseenNetwork
         float[] logits = new float[Digits * DigitDataset.Classes];
         backend.Predict(GeneratedDigits.Create(Digits, seed: 2), [.. Enumerable.Range(0, Digits)], logits);
         backend.Save(state.Weights, state.Optimizer);
-        return [.. state.Weights.Trained, .. state.Weights.Statistics, .. state.Optimizer.Buffers[0], .. state.Optimizer.Buffers[1], .. logits, (float)sums.Loss];
+        return [.. state.Weights.Trained, .. state.Weights.Statistics, .. state.Optimizer.Buffers[0], .. state.Optimizer.Buffers[1],
+            .. logits, (float)sums.Loss];
     }
 }

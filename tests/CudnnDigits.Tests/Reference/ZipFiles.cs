@@ -36,7 +36,8 @@ internal static class ZipFiles
         {
             byte[] nameBytes = Encoding.UTF8.GetBytes(name), packed = kind.HasFlag(ZipKind.Stored) ? content : Deflate(content);
             uint crc = PlainInflate.Crc32(content) ^ (kind.HasFlag(ZipKind.WrongChecksum) ? 1u : 0);
-            long length = kind.HasFlag(ZipKind.Huge) ? 1L << 40 : content.Length + (kind.HasFlag(ZipKind.OneByteMore) ? 1 : kind.HasFlag(ZipKind.OneByteLess) ? -1 : 0);
+            long length = kind.HasFlag(ZipKind.Huge) ? 1L << 40 : content.Length
+                + (kind.HasFlag(ZipKind.OneByteMore) ? 1 : kind.HasFlag(ZipKind.OneByteLess) ? -1 : 0);
             bool descriptor = kind.HasFlag(ZipKind.Descriptor), zip64 = kind.HasFlag(ZipKind.Zip64);
             ushort flags = (ushort)((descriptor ? 8 : 0) | (kind.HasFlag(ZipKind.Encrypted) ? 1 : 0));
             ushort method = (ushort)(kind.HasFlag(ZipKind.OtherMethod) ? 12 : kind.HasFlag(ZipKind.Stored) ? 0 : 8);
@@ -44,7 +45,8 @@ internal static class ZipFiles
             using (BinaryWriter writer = new(zip, Encoding.UTF8, leaveOpen: true))
             {
                 writer.Write("PK\x03\x04"u8);
-                Common(writer, zip64, flags, method, descriptor ? 0 : crc, descriptor ? 0 : packed.Length, descriptor ? 0 : length, nameBytes.Length);
+                Common(writer, zip64, flags, method, descriptor ? 0 : crc, descriptor ? 0 : packed.Length, descriptor ? 0 : length,
+                    nameBytes.Length);
                 writer.Write((ushort)(zip64 ? 20 : 0));
                 writer.Write(nameBytes);
                 if (zip64)

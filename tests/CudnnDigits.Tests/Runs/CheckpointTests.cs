@@ -22,7 +22,8 @@ public sealed class CheckpointTests : TestsWithFolder
         Assert.Equal("pixel/255", metadata["input_scaling"]);
         Assert.Equal("pt", metadata["format"]);
         SafeTensors file = SafeTensors.Read(_folder["w"]);
-        Assert.Equal(model == "improved" ? [12L] : null, file.Names.Contains("bn1.num_batches_tracked") ? file.Integers("bn1.num_batches_tracked") : null);
+        Assert.Equal(model == "improved" ? [12L] : null, file.Names.Contains("bn1.num_batches_tracked")
+            ? file.Integers("bn1.num_batches_tracked") : null);
         Assert.Equal(model == "mlp" ? [512L, 784L] : [32L, 1L, 3L, 3L], file.Shape(weights.Network.Parameters.Trained[0].Name)!);
     }
 
@@ -64,7 +65,8 @@ public sealed class CheckpointTests : TestsWithFolder
         Refused("claims a header of 9223372036854775807 bytes", () => Load([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, .. good[8..]]));
         Refused("not a safetensors file", () => Load(Encoding.ASCII.GetBytes(new string('x', 5000))));
         Refused("does not fit the file", () => Load(good[..^1000]));
-        Refused("does not fit the file", () => Load(Header("""{"conv1.weight":{"dtype":"F32","shape":[4000000000,4000000000,4000000000],"data_offsets":[0,4]}}""", 4)));
+        Refused("does not fit the file",
+            () => Load(Header("""{"conv1.weight":{"dtype":"F32","shape":[4000000000,4000000000,4000000000],"data_offsets":[0,4]}}""", 4)));
         Refused("does not fit the file", () => Load(Header("""{"conv1.weight":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}""", 4)));
         Refused("header is not what", () => Load(Header("""{"conv1.weight":{"shape":[1]}}""", 4)));
         Refused("header is not what", () => Load(Header("[1,2]", 4)));
@@ -87,7 +89,8 @@ public sealed class CheckpointTests : TestsWithFolder
 
     private static void Refused(string says, Action action) => DataSourceTests.AssertRefused(says, action);
 
-    private static byte[] Header(string json, int data) => [.. BitConverter.GetBytes((long)json.Length), .. Encoding.ASCII.GetBytes(json), .. new byte[data]];
+    private static byte[] Header(string json, int data) =>
+        [.. BitConverter.GetBytes((long)json.Length), .. Encoding.ASCII.GetBytes(json), .. new byte[data]];
 
     private void Load(byte[] bytes) => Checkpoint.LoadWeights(_folder.Write("bad", bytes));
 }

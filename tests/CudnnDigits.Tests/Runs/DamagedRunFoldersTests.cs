@@ -95,7 +95,8 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
         run.WriteMetrics(Metrics.FromConfusion(
-            [.. Enumerable.Range(0, 10).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : 0)])], 12.5));
+            [.. Enumerable.Range(0, 10)
+                .Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : 0)])], 12.5));
         Check("run.json", () => run.ReadRecord(), mayBeLost: nameof(RunRecord.Options));
         Check("metrics.json", () => run.ReadMetrics(), mayBeLost: "");
 
@@ -138,10 +139,12 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
             byte[] flipped = [.. bytes];
             flipped[bit / 8] ^= (byte)(1 << (bit % 8));
             File.WriteAllBytes(file, flipped);
-            Assert.True(DataSourceTests.Refused(() => Assert.Equal(good, run.ReadRecord())), $"bit {bit}"); // or it is the space between members
+            Assert.True(DataSourceTests.Refused(() => Assert.Equal(good, run.ReadRecord())),
+                $"bit {bit}"); // or it is the space between members
         }
 
-        File.WriteAllText(file, RunFiles.WithoutSum(Encoding.UTF8.GetString(bytes)).Replace("\"epochs\": 5", "\"epochs\": 12", StringComparison.Ordinal));
+        File.WriteAllText(file,
+            RunFiles.WithoutSum(Encoding.UTF8.GetString(bytes)).Replace("\"epochs\": 5", "\"epochs\": 12", StringComparison.Ordinal));
         Assert.Equal(12, run.ReadRecord().Options.Epochs); // changed on purpose, or written by an older version
     }
 
@@ -160,16 +163,20 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         Assert.NotNull(run.ReadState(Network, record with { Options = options with { Epochs = 9 } }, data)); // --resume may extend
         foreach (TrainingOptions other in new[]
         {
-            options with { Seed = 1 }, options with { Optimizer = new() { WeightDecay = 0.1 } }, options with { Optimizer = options.Optimizer with { LearningRate = 0.1 } }, options with { BatchSize = 65 },
-            options with { Augmentation = new() { Zoom = 0.1 } }, options with { Shuffle = false }, options with { KeepLast = true }, options with { Dropout = 0.1 },
+            options with { Seed = 1 }, options with { Optimizer = new() { WeightDecay = 0.1 } },
+            options with { Optimizer = options.Optimizer with { LearningRate = 0.1 } }, options with { BatchSize = 65 },
+            options with { Augmentation = new() { Zoom = 0.1 } }, options with { Shuffle = false }, options with { KeepLast = true },
+            options with { Dropout = 0.1 },
             options with { Schedule = LearningRateSchedule.Constant }, options with { Ema = 0.9 },
         })
         {
-            DataSourceTests.AssertRefused("run.json: is damaged: its options are not those that", () => run.ReadState(Network, record with { Options = other }, data));
+            DataSourceTests.AssertRefused("run.json: is damaged: its options are not those that",
+                () => run.ReadState(Network, record with { Options = other }, data));
         }
 
         RunData others = record.Data with { Fingerprint = new('0', 64) };
-        DataSourceTests.AssertRefused("last.safetensors: was trained on other digits than those of", () => run.ReadState(Network, record with { Data = others }, data));
+        DataSourceTests.AssertRefused("last.safetensors: was trained on other digits than those of",
+            () => run.ReadState(Network, record with { Data = others }, data));
 
         RunRecord another = record with { Started = record.Started.AddTicks(1) };
         DataSourceTests.AssertRefused("last.safetensors: is of another run than", () => run.ReadState(Network, another, data));
@@ -231,7 +238,8 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
     public void Whatever_is_changed_lost_or_exchanged_beside_metrics_is_found()
     {
         RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2));
-        using RunFolder run = RunFolder.Create(_folder["run"], record), other = RunFolder.Create(_folder["other"], record with { Started = record.Started.AddTicks(1) });
+        using RunFolder run = RunFolder.Create(_folder["run"], record),
+        other = RunFolder.Create(_folder["other"], record with { Started = record.Started.AddTicks(1) });
         TrainingState state = new(Initializer.Create(Network, 0)) { Epoch = 2 };
         state.History.AddRange([Epoch(1), Epoch(2)]);
         run.Save(state, record);
@@ -248,12 +256,16 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         Refuse("history.csv", history.Replace("0.95,", "0.96,", StringComparison.Ordinal));
         Refuse("history.csv", "");
         File.Delete(_folder["run/history.csv"]);
-        DataSourceTests.AssertRefused("metrics.json: is damaged: its content and that of history.csv do not match its sha256; restore a copy", () => run.ReadMetrics());
+        DataSourceTests.AssertRefused(
+            "metrics.json: is damaged: its content and that of history.csv do not match its sha256; restore a copy",
+            () => run.ReadMetrics());
 
         void Refuse(string file, string text)
         {
             _folder.Write($"run/{file}", text);
-            DataSourceTests.AssertRefused("metrics.json: is damaged: its content and that of history.csv do not match its sha256; restore a copy", () => run.ReadMetrics());
+            DataSourceTests.AssertRefused(
+                "metrics.json: is damaged: its content and that of history.csv do not match its sha256; restore a copy",
+                () => run.ReadMetrics());
             _folder.Write("run/metrics.json", metrics);
             _folder.Write("run/history.csv", history.ReplaceLineEndings("\r\n")); // as some tools write them back
             Assert.NotNull(run.ReadMetrics());
@@ -266,7 +278,8 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
         run.WriteMetrics(Metrics.FromConfusion(
         [
-            .. Enumerable.Range(0, 10).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : read == 0 ? 1 : 0)]),
+            .. Enumerable.Range(0, 10)
+                .Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : read == 0 ? 1 : 0)]),
         ], 12.5));
         string file = _folder["run/metrics.json"], good = RunFiles.WithoutSum(File.ReadAllText(file));
         File.WriteAllText(file, good);
@@ -304,7 +317,8 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         File.WriteAllBytes(run.ModelFile, kept);
         Assert.NotNull(run.ReadMetrics());
 
-        void Refused() => DataSourceTests.AssertRefused($"{run.ModelFile}: is not what the run has kept; train --resume", () => run.ReadMetrics());
+        void Refused() => DataSourceTests.AssertRefused($"{run.ModelFile}: is not what the run has kept; train --resume",
+            () => run.ReadMetrics());
     }
 
     [Fact]
@@ -336,7 +350,9 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
 
     /// <summary>Nine of each digit read as they are, and so many as 0.</summary>
     private static Metrics Nines(int zeros) => Metrics.FromConfusion(
-        [.. Enumerable.Range(0, 10).Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : read == 0 ? zeros : 0)])], 12.5);
+        [.. Enumerable.Range(0, 10)
+            .Select(label => (IReadOnlyList<int>)[.. Enumerable.Range(0, 10).Select(read => label == read ? 9 : read == 0 ? zeros : 0)])],
+            12.5);
 
     private static EpochRecord Epoch(int number) => new(number, 0.5, 0.9, 0.25, 0.95, 1e-3, 1, 100);
 

@@ -15,7 +15,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
         Action<EpochRecord>? onEpochEnd = null,
         Action<TrainingProgress>? onProgress = null,
         CancellationToken? cancellation = null) =>
-        DigitTrainer.Train(data, options, device ?? OnCpu, start, onEpochEnd, onProgress, cancellation ?? TestContext.Current.CancellationToken);
+        DigitTrainer.Train(data, options, device ?? OnCpu, start, onEpochEnd, onProgress, cancellation
+            ?? TestContext.Current.CancellationToken);
 
     private static TrainingOptions Options(int epochs = 2) => TrainingOptions.For("simple") with { Epochs = epochs, Seed = 3 };
 
@@ -40,7 +41,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
         TrainedNetwork trained = Train(Digits, Options());
         string file = _folder["model.safetensors"];
         trained.Save(file);
-        using DigitClassifier saved = DigitClassifier.Load(file, new ClassifierOptions { Device = "cpu" }), kept = new(trained.Weights, new ClassifierOptions { Device = "cpu" });
+        using DigitClassifier saved = DigitClassifier.Load(file, new ClassifierOptions { Device = "cpu" }),
+        kept = new(trained.Weights, new ClassifierOptions { Device = "cpu" });
         Assert.Equal(kept.Read(Digits), saved.Read(Digits));
         Assert.Equal(trained.Weights["fc2.bias"], DigitTrainer.LoadWeights(file)["fc2.bias"]);
         SplitRecord split = SplitRecord.FromMetadata(Checkpoint.LoadWeights(file).Metadata)!;
@@ -58,7 +60,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
         TrainedNetwork[] best = [.. Enumerable.Range(0, 4).Select(seed => Train(noise, Options(6) with { Seed = (ulong)seed }))];
         foreach (TrainedNetwork trained in best)
         {
-            EpochRecord expected = trained.History.OrderByDescending(epoch => epoch.ValidationAccuracy).ThenBy(epoch => epoch.ValidationLoss).First();
+            EpochRecord expected = trained.History.OrderByDescending(epoch => epoch.ValidationAccuracy)
+                .ThenBy(epoch => epoch.ValidationLoss).First();
             Assert.Equal((expected.Epoch, expected.ValidationAccuracy), (trained.Epoch, trained.Metrics.Accuracy));
         }
 
@@ -72,7 +75,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
     [Fact]
     public void Digits_that_are_too_few_to_hold_any_out_are_refused()
     {
-        DataSourceTests.AssertRefused("10 digits are too few to hold out 20 % of each class", () => Train(new DigitDataset("few", new byte[7840], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), Options()));
+        DataSourceTests.AssertRefused("10 digits are too few to hold out 20 % of each class",
+            () => Train(new DigitDataset("few", new byte[7840], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), Options()));
         DataSourceTests.AssertRefused("too few to hold out", () => Train(Digits, Options() with { Validation = 1e-9 }));
     }
 
@@ -117,7 +121,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
         }
 
         void TrainUntil(CancellationTokenSource cancel) => Train(
-            Digits, Options() with { Validation = 0 }, onEpochEnd: _ => Called(cancel), onProgress: _ => Called(cancel), cancellation: cancel.Token);
+            Digits, Options() with { Validation = 0 }, onEpochEnd: _ => Called(cancel), onProgress: _ => Called(cancel),
+            cancellation: cancel.Token);
 
         void Called(CancellationTokenSource cancel)
         {
@@ -144,13 +149,15 @@ public sealed class DigitTrainerTests : TestsWithFolder
         Compare.Close(trained.Weights.Trained, Array.ConvertAll(before, value => (double)value), 1e-6, "weights");
         Assert.Equal(before, start.Trained);
         ArgumentException e = Assert.Throws<ArgumentException>("start", () => Train(Digits, TrainingOptions.For("improved"), start: start));
-        Assert.StartsWith("the weights are those of the network 'simple', and 'improved' is to be trained", e.Message, StringComparison.Ordinal);
+        Assert.StartsWith("the weights are those of the network 'simple', and 'improved' is to be trained", e.Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Same_seed_same_bits_whatever_the_threads()
     {
-        TrainedNetwork one = Train(Digits, Options(), OnCpu with { Threads = 1 }), three = Train(Digits, Options(), OnCpu with { Threads = 3 });
+        TrainedNetwork one = Train(Digits, Options(), OnCpu with { Threads = 1 }),
+        three = Train(Digits, Options(), OnCpu with { Threads = 3 });
         Assert.Equal(one.Weights.Trained, three.Weights.Trained);
         Assert.StartsWith("CPU, 3 threads", three.Device, StringComparison.Ordinal);
     }
@@ -161,7 +168,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
     public void Each_network_has_its_defaults(string model, int epochs, int batch)
     {
         TrainingOptions options = TrainingOptions.For(model);
-        Assert.Equal((model, epochs, batch, 3e-3, 0.2), (options.Model, options.Epochs, options.BatchSize, options.Optimizer.LearningRate, options.Validation));
+        Assert.Equal((model, epochs, batch, 3e-3, 0.2),
+            (options.Model, options.Epochs, options.BatchSize, options.Optimizer.LearningRate, options.Validation));
         Assert.Equal(1e-3, TrainingOptions.For(model, LearningRateSchedule.Plateau).Optimizer.LearningRate);
     }
 
@@ -207,7 +215,8 @@ public sealed class DigitTrainerTests : TestsWithFolder
 
     [Theory]
     [MemberData(nameof(OutOfRange), DisableDiscoveryEnumeration = true)]
-    public void An_option_out_of_its_range_is_refused_with_its_name_and_what_is_expected(string message, Func<TrainingOptions, TrainingOptions> change)
+    public void An_option_out_of_its_range_is_refused_with_its_name_and_what_is_expected(string message,
+        Func<TrainingOptions, TrainingOptions> change)
     {
         Assert.Equal(message, Assert.Throws<ArgumentException>(() => Train(Digits, change(Options()))).Message);
     }
@@ -229,16 +238,21 @@ public sealed class DigitTrainerTests : TestsWithFolder
     public void A_device_that_cannot_be_is_refused_for_training_as_for_reading(string message, Type exception, DeviceOptions device)
     {
         Assert.Contains(message, Assert.Throws(exception, () => { Train(Digits, Options(), device); }).Message, StringComparison.Ordinal);
-        ClassifierOptions same = new() { Device = device.Device, Threads = device.Threads, Precision = device.Precision, CudaContext = device.CudaContext };
-        Assert.Contains(message, Assert.Throws(exception, () => { new DigitClassifier(Initializer.Create(DigitNetworks.Simple, 1), same); }).Message, StringComparison.Ordinal);
+        ClassifierOptions same =
+            new() { Device = device.Device, Threads = device.Threads, Precision = device.Precision, CudaContext = device.CudaContext };
+        Assert.Contains(message,
+            Assert.Throws(exception, () => { new DigitClassifier(Initializer.Create(DigitNetworks.Simple, 1), same); }).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Digits_that_nothing_can_be_learned_from_are_refused()
     {
         DigitDataset unlabelled = new("test.csv", Digits.Pixels.ToArray(), null), none = new("none", [], []);
-        Assert.StartsWith("test.csv: the digits carry no labels to learn from", Assert.Throws<ArgumentException>("data", () => Train(unlabelled, Options())).Message, StringComparison.Ordinal);
-        Assert.StartsWith("none: 0 digits are too few to hold out 20 % of each class", Assert.Throws<InputException>(() => Train(none, Options())).Message, StringComparison.Ordinal);
+        Assert.StartsWith("test.csv: the digits carry no labels to learn from",
+            Assert.Throws<ArgumentException>("data", () => Train(unlabelled, Options())).Message, StringComparison.Ordinal);
+        Assert.StartsWith("none: 0 digits are too few to hold out 20 % of each class",
+            Assert.Throws<InputException>(() => Train(none, Options())).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentNullException>("data", () => Train(null!, Options()));
         Assert.Throws<ArgumentNullException>("options", () => Train(Digits, null!));
     }
@@ -246,7 +260,14 @@ public sealed class DigitTrainerTests : TestsWithFolder
     [Fact]
     public void A_batch_of_more_digits_than_there_are_is_one_step_or_does_not_fit()
     {
-        Assert.Equal(0.1, Train(Digits, Options(1) with { BatchSize = 1000, Validation = 0.5, Optimizer = new() { LearningRate = 0.1 }, Schedule = LearningRateSchedule.Constant }).History[0].LearningRate, 1e-6);
+        Assert.Equal(0.1, Train(Digits,
+            Options(1) with
+            {
+                BatchSize = 1000,
+                Validation = 0.5,
+                Optimizer = new() { LearningRate = 0.1 },
+                Schedule = LearningRateSchedule.Constant
+            }).History[0].LearningRate, 1e-6);
         InputException e = Assert.Throws<InputException>(() => Train(Digits, Options(1) with { BatchSize = int.MaxValue }));
         Assert.StartsWith("a batch of 2147483647 does not fit", e.Message, StringComparison.Ordinal);
     }

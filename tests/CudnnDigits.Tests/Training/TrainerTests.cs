@@ -24,7 +24,9 @@ public sealed class TrainerTests
         TrainingState state = Train(options with { Epochs = 1 });
         NetworkWeights before = new(state.Weights.Network);
         before.CopyFrom(state.Weights);
-        DivergedException e = Assert.Throws<DivergedException>(() => Train(options with { Optimizer = new() { LearningRate = 1e30 }, Schedule = LearningRateSchedule.Constant }, state));
+        DivergedException e =
+            Assert.Throws<DivergedException>(() =>
+            Train(options with { Optimizer = new() { LearningRate = 1e30 }, Schedule = LearningRateSchedule.Constant }, state));
         Assert.Equal(2, e.Epoch);
         Assert.Equal(before.Trained, state.Weights.Trained);
         Assert.Equal(1, state.Epoch);
@@ -34,7 +36,8 @@ public sealed class TrainerTests
     public void An_early_stop_with_nothing_held_out_is_refused()
     {
         TrainingOptions options = Options("simple", 1) with { Validation = 0, EarlyStop = 2 };
-        Assert.Equal("EarlyStop is 2, expected 0 where nothing is held out: it goes by the validation", Assert.Throws<ArgumentException>(() => Train(options)).Message);
+        Assert.Equal("EarlyStop is 2, expected 0 where nothing is held out: it goes by the validation",
+            Assert.Throws<ArgumentException>(() => Train(options)).Message);
         Train(options with { EarlyStop = 0 });
         Train(options with { Folds = 4, Fold = 1 });
     }
@@ -43,7 +46,14 @@ public sealed class TrainerTests
     public void Weights_that_the_last_step_ruined_are_not_taken_over()
     {
         // One step an epoch: its loss is that of the weights before, and fine; the update itself is infinite.
-        TrainingOptions options = Options("simple", 1) with { BatchSize = 400, Validation = 0, Optimizer = new() { LearningRate = 1e39 }, Schedule = LearningRateSchedule.Constant };
+        TrainingOptions options =
+            Options("simple", 1) with
+            {
+                BatchSize = 400,
+                Validation = 0,
+                Optimizer = new() { LearningRate = 1e39 },
+                Schedule = LearningRateSchedule.Constant
+            };
         TrainingState state = Fresh(options);
         Assert.Throws<DivergedException>(() => Train(options, state));
         Assert.Equal(Fresh(options).Weights.Trained, state.Weights.Trained);
@@ -59,7 +69,13 @@ public sealed class TrainerTests
     public void Early_stop_ends_the_run_and_keeps_the_best_weights()
     {
         // A rate of almost nothing: after the first epochs nothing gets better.
-        TrainingOptions options = Options("simple", 60) with { Optimizer = new() { LearningRate = 0.05 }, Schedule = LearningRateSchedule.Constant, EarlyStop = 3 };
+        TrainingOptions options =
+            Options("simple", 60) with
+            {
+                Optimizer = new() { LearningRate = 0.05 },
+                Schedule = LearningRateSchedule.Constant,
+                EarlyStop = 3
+            };
         TrainingState state = Train(options);
         Assert.True(state.Epoch < 60);
         Assert.Equal(state.Epoch - 3, state.BestEpoch!.Epoch);
@@ -93,7 +109,8 @@ public sealed class TrainerTests
     [Fact]
     public void Plateau_halves_the_rate_when_validation_stands_still()
     {
-        TrainingOptions options = Options("simple", 12) with { Optimizer = new() { LearningRate = 0.02 }, Schedule = LearningRateSchedule.Plateau };
+        TrainingOptions options =
+            Options("simple", 12) with { Optimizer = new() { LearningRate = 0.02 }, Schedule = LearningRateSchedule.Plateau };
         TrainingState state = Train(options);
         List<EpochRecord> history = state.History;
         for (int epoch = 0; epoch < history.Count; epoch++)

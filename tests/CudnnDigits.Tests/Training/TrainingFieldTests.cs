@@ -27,7 +27,8 @@ public sealed partial class TrainingFieldTests : IDisposable
 
         static IEnumerable<string> Leaves(Type type) => type.GetProperties()
             .Where(property => property.SetMethod is { IsPublic: true } && !property.GetMethod!.IsStatic)
-            .SelectMany(property => property.PropertyType.Name.EndsWith("Spec", StringComparison.Ordinal) ? Leaves(property.PropertyType) : [property.Name]);
+            .SelectMany(property => property.PropertyType.Name.EndsWith("Spec", StringComparison.Ordinal) ? Leaves(property.PropertyType)
+                : [property.Name]);
     }
 
     /// <summary>Through run.json and back, each field apart, so that none is taken for another.</summary>
@@ -68,7 +69,8 @@ public sealed partial class TrainingFieldTests : IDisposable
 
     [Fact]
     public void An_option_s_help_says_its_default() =>
-        Assert.All(TrainingField.All.Where(field => field.Option is not null), field => Assert.Matches(@"^[A-Z].*\. Default: \S.*\.$", field.HelpText));
+        Assert.All(TrainingField.All.Where(field => field.Option is not null),
+            field => Assert.Matches(@"^[A-Z].*\. Default: \S.*\.$", field.HelpText));
 
     [Fact]
     public void A_run_of_the_version_before_resumes_as_that_version_would_have()

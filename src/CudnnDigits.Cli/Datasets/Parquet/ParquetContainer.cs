@@ -102,8 +102,8 @@ internal sealed partial class ParquetContainer : DigitContainer
     /// <summary>The digits of one file; found are its columns.</summary>
     private static DigitDataset Read(InputFile input, string path, DataPart part, ManyPictures pictures)
     {
-        ParquetFile file = new(input.Seekable() ?? throw new InputException($"{path}: is not a regular file, or is empty, and the description "
-            + "of a Parquet file stands at its end; save it and give its name"), path);
+        ParquetFile file = new(input.Seekable() ?? throw new InputException($"{path}: is not a regular file, or is empty, and the "
+            + "description of a Parquet file stands at its end; save it and give its name"), path);
         ParquetColumn? label = LabelColumn(file, path);
         if (file.Rows == 0)
         {

@@ -75,7 +75,8 @@ internal sealed class DeviceArena
 
         if (_base == 0)
         {
-            throw new InputException($"the GPU's memory is too small: {MiB(Bytes)} MiB are needed, {MiB(free)} of {MiB(total)} MiB are free; "
+            throw new InputException(
+                $"the GPU's memory is too small: {MiB(Bytes)} MiB are needed, {MiB(free)} of {MiB(total)} MiB are free; "
                 + advice?.Invoke(free));
         }
 

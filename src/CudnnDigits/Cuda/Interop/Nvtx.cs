@@ -17,7 +17,7 @@ internal static unsafe class Nvtx
         }
     }
 
-    /// <summary>Opens a range on this thread until disposed of; allocates nothing. The name is a u8 literal, which a zero follows.</summary>
+    /// <summary>Opens a range on this thread until disposed of; allocates nothing. The name is a u8 literal, which ends with a 0.</summary>
     public static Range Open(ReadOnlySpan<byte> name)
     {
         if (Push is not null)

@@ -40,7 +40,8 @@ public class ScreenTests
 
             Print(widths[^1]);
             Assert.DoesNotContain(terminal.Lines, line => line.Contains('#', StringComparison.Ordinal));
-            Assert.Equal(printed.Select(line => reflows ? line : line[..Math.Min(line.Length, widths.Min())]), terminal.Lines.Select(line => reflows ? line : line[..Math.Min(line.Length, widths.Min())]));
+            Assert.Equal(printed.Select(line => reflows ? line : line[..Math.Min(line.Length, widths.Min())]),
+                terminal.Lines.Select(line => reflows ? line : line[..Math.Min(line.Length, widths.Min())]));
 
             void Print(int width)
             {
@@ -119,7 +120,8 @@ public class ScreenTests
     {
         foreach (string label in new[] { "", "fold 2 of 5", "improved, augmented, seed 12", new string('x', 100) })
         {
-            string line = ProgressLine.Format(0.455, [(0, label), (1, "epoch 3/12"), (3, "loss  0.0712"), (4, " 97.80 %"), (2, "0:00:12 left")], width);
+            string line = ProgressLine.Format(0.455,
+                [(0, label), (1, "epoch 3/12"), (3, "loss  0.0712"), (4, " 97.80 %"), (2, "0:00:12 left")], width);
             Assert.Contains("45 %", line, StringComparison.Ordinal);
             Assert.True(label.Length > 15 || line.Length <= width, line);
         }
@@ -134,7 +136,8 @@ public class ScreenTests
     [InlineData(3e-6, 3e-6, "0.00000300")]
     [InlineData(1e-12, 1e-12, "<0.00000001")]
     [InlineData(1000, 1000, "1000")]
-    public void Learning_rates_have_no_exponent(double rate, double highest, string text) => Assert.Equal(text, Figures.Rate(rate, highest));
+    public void Learning_rates_have_no_exponent(double rate, double highest, string text) =>
+        Assert.Equal(text, Figures.Rate(rate, highest));
 
     [Theory]
     [InlineData(0.0, "0.0000")]
@@ -152,7 +155,8 @@ public class ScreenTests
     [InlineData(1e-12, "0.000000000001")]
     [InlineData(1.2345678901234e-7, "0.00000012345678901234")]
     public void What_is_typed_has_no_exponent_and_every_digit(double value, string text) =>
-        Assert.Equal((text, value), (Figures.Exact(value), double.Parse(Figures.Exact(value), System.Globalization.CultureInfo.InvariantCulture)));
+        Assert.Equal((text, value),
+            (Figures.Exact(value), double.Parse(Figures.Exact(value), System.Globalization.CultureInfo.InvariantCulture)));
 
     /// <summary>
     /// The program in a terminal of its own: nothing is broken, the bar leaves nothing, and colours are left out where they are not
@@ -167,7 +171,9 @@ public class ScreenTests
         ArgumentNullException.ThrowIfNull(setting);
         Assert.SkipUnless(!OperatingSystem.IsWindows() && FileNodes.Run("python3", "-c", "import pty"), "needs Python's pty");
         using TemporaryFolder folder = new();
-        ProcessStartInfo train = CliProgram.Info("train", "--data", folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2))), "--model", "simple", "--epochs", "3", "--out", folder["run"]);
+        ProcessStartInfo train =
+            CliProgram.Info("train", "--data", folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2))), "--model",
+            "simple", "--epochs", "3", "--out", folder["run"]);
         string python = $"""
             import fcntl, os, pty, struct, sys, termios
             child, terminal = pty.fork()
@@ -183,18 +189,25 @@ public class ScreenTests
                 pass
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
             """;
-        ProcessStartInfo info = new("python3", ["-c", python, train.FileName, .. train.ArgumentList]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        ProcessStartInfo info =
+            new("python3", ["-c", python, train.FileName, .. train.ArgumentList])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true
+            };
         info.Environment.Remove("NO_COLOR");
         CliProgram.Result result = CliProgram.Finish(Process.Start(info)!);
         Assert.True(result.ExitCode == 0, result.Error + result.Output);
         using FakeTerminal terminal = new(1000, reflows: true); // what is longer than the terminal is seen
         terminal.Write(Regex.Replace(result.Output, @"\u001b(\[\?[0-9]+[hl]|[=>])", "")); // .NET's, for the keypad
         string[] lines = [.. terminal.Lines.TakeWhile(line => !line.StartsWith("accuracy  ", StringComparison.Ordinal))];
-        Assert.All(lines.Where(line => !line.Contains(folder.Path, StringComparison.Ordinal)), line => Assert.InRange(line.Length, 1, width - 1)); // a path stays in one piece
+        Assert.All(lines.Where(line => !line.Contains(folder.Path, StringComparison.Ordinal)),
+            line => Assert.InRange(line.Length, 1, width - 1)); // a path stays in one piece
         Assert.Single(lines, line => line.TrimStart().StartsWith("epoch", StringComparison.Ordinal));
         Assert.Equal(3, lines.Count(line => Regex.IsMatch(line, "^ *[123]/3  ")));
         Assert.Single(lines, line => line.Contains("info", StringComparison.Ordinal)); // why it is not on a GPU
-        Assert.DoesNotContain(lines, line => line.Contains("install", StringComparison.Ordinal) || line.Contains('━', StringComparison.Ordinal) || Regex.IsMatch(line, @"\dE-\d"));
+        Assert.DoesNotContain(lines, line => line.Contains("install", StringComparison.Ordinal)
+            || line.Contains('━', StringComparison.Ordinal) || Regex.IsMatch(line, @"\dE-\d"));
         Assert.Equal(setting.Length == 0, terminal.Sequences.Contains("[32m") && terminal.Sequences.Contains("[2m"));
         Assert.Equal(setting != "TERM=dumb", result.Output.Contains('─', StringComparison.Ordinal));
         Assert.Contains($"{CliProgram.Command} serve --weights {folder["run/model.safetensors"]}", result.Output, StringComparison.Ordinal);

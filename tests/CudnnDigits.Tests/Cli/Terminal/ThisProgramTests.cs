@@ -15,8 +15,10 @@ public sealed class ThisProgramTests : TestsWithFolder
     public void After_dotnet_run_it_is_dotnet_run(string below, string workingDirectory, string expected)
     {
         _folder.Write("my repo/src/CudnnDigits.Cli/CudnnDigits.Cli.csproj", []);
-        string project = _folder["my repo/src/CudnnDigits.Cli"], folder = Path.Combine(project, below), at = _folder["my repo/" + workingDirectory];
-        Assert.Equal(expected, ThisProgram.Call(new Start(Path.Combine(folder, "cudnn-digits"), folder + "/", at.TrimEnd('/'), ["/usr/bin"]), Shell.Posix));
+        string project = _folder["my repo/src/CudnnDigits.Cli"], folder = Path.Combine(project, below),
+        at = _folder["my repo/" + workingDirectory];
+        Assert.Equal(expected,
+            ThisProgram.Call(new Start(Path.Combine(folder, "cudnn-digits"), folder + "/", at.TrimEnd('/'), ["/usr/bin"]), Shell.Posix));
     }
 
     [Fact]
@@ -24,7 +26,8 @@ public sealed class ThisProgramTests : TestsWithFolder
     {
         _folder.Write("my repo/src/CudnnDigits.Cli/CudnnDigits.Cli.csproj", []);
         string project = _folder["my repo/src/CudnnDigits.Cli"], folder = Path.Combine(project, "bin/Release/net10.0");
-        Assert.Equal($"dotnet run --project '{project}' -c Release --", ThisProgram.Call(new Start(Path.Combine(folder, "cudnn-digits"), folder, "/srv/data/ada/runs", []), Shell.Posix));
+        Assert.Equal($"dotnet run --project '{project}' -c Release --",
+            ThisProgram.Call(new Start(Path.Combine(folder, "cudnn-digits"), folder, "/srv/data/ada/runs", []), Shell.Posix));
     }
 
     [Fact]
@@ -42,14 +45,18 @@ public sealed class ThisProgramTests : TestsWithFolder
             Assert.Equal("cudnn-digits", Call(program, "/", _folder["bin"]));
         }
 
-        static string Call(string executable, string at, params string[] path) => ThisProgram.Call(new Start(executable, Path.GetDirectoryName(executable)!, at, path), Shell.Posix);
+        static string Call(string executable, string at, params string[] path) =>
+            ThisProgram.Call(new Start(executable, Path.GetDirectoryName(executable)!, at, path), Shell.Posix);
     }
 
     [Fact]
     public void Started_by_dotnet_it_is_its_assembly_or_the_tool()
     {
-        Assert.Equal("dotnet 'my app/cudnn-digits.dll'", ThisProgram.Call(new Start("/usr/bin/dotnet", "/home/ada/my app/", "/home/ada", []), Shell.Posix));
-        Assert.Equal("dotnet cudnn-digits", ThisProgram.Call(new Start("/usr/bin/dotnet", "/home/ada/.nuget/packages/cudnndigits.tool/0.1.0/tools/net10.0/any/", "/home/ada", []), Shell.Posix));
+        Assert.Equal("dotnet 'my app/cudnn-digits.dll'",
+            ThisProgram.Call(new Start("/usr/bin/dotnet", "/home/ada/my app/", "/home/ada", []), Shell.Posix));
+        Assert.Equal("dotnet cudnn-digits",
+            ThisProgram.Call(new Start("/usr/bin/dotnet", "/home/ada/.nuget/packages/cudnndigits.tool/0.1.0/tools/net10.0/any/",
+            "/home/ada", []), Shell.Posix));
     }
 
     [Theory]
@@ -65,7 +72,8 @@ public sealed class ThisProgramTests : TestsWithFolder
     {
         Assert.Equal(quoted, Shell.Posix.Quote(argument));
         Assert.SkipUnless(File.Exists("/bin/bash"), "needs bash");
-        using Process shell = Process.Start(new ProcessStartInfo("/bin/bash", ["-c", $"printf %s {quoted}"]) { RedirectStandardOutput = true })!;
+        using Process shell =
+            Process.Start(new ProcessStartInfo("/bin/bash", ["-c", $"printf %s {quoted}"]) { RedirectStandardOutput = true })!;
         Assert.Equal(argument, shell.StandardOutput.ReadToEnd());
         shell.WaitForExit();
     }
@@ -96,7 +104,8 @@ public sealed class ThisProgramTests : TestsWithFolder
         Assert.EndsWith($" serve --weights '{_folder["my run 0/model.safetensors"]}'", Next(0, train), StringComparison.Ordinal);
 
         string test = _folder.Write("my data/test.csv", csv);
-        Assert.EndsWith($" predict --weights '{_folder["my run 1/model.safetensors"]}' --data '{test}'", Next(1, train), StringComparison.Ordinal);
+        Assert.EndsWith($" predict --weights '{_folder["my run 1/model.safetensors"]}' --data '{test}'", Next(1, train),
+            StringComparison.Ordinal);
 
         string zip = _folder["digits.zip"];
         ZipFile.CreateFromDirectory(_folder["my data"], zip);
@@ -108,7 +117,9 @@ public sealed class ThisProgramTests : TestsWithFolder
 
         string Next(int run, string data)
         {
-            CliProgram.Result result = CliProgram.Run("train", "--data", data, "--model", "simple", "--epochs", "1", "--quiet", "--out", _folder[$"my run {run}"]).Succeeded();
+            CliProgram.Result result =
+                CliProgram.Run("train", "--data", data, "--model", "simple", "--epochs", "1", "--quiet", "--out", _folder[$"my run {run}"])
+                .Succeeded();
             string next = result.Output.TrimEnd().Split('\n')[^1];
             Assert.StartsWith($"next      {CliProgram.Command} ", next, StringComparison.Ordinal);
             return next;
@@ -116,8 +127,10 @@ public sealed class ThisProgramTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("there is no NVIDIA driver: libcuda.so.1 was not found by the loader; where this machine has an NVIDIA GPU, install its driver", "(no NVIDIA driver; see info)")]
+    [InlineData("there is no NVIDIA driver: libcuda.so.1 was not found by the loader; where this machine has an NVIDIA GPU, install its "
+        + "driver", "(no NVIDIA driver; see info)")]
     [InlineData("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi)", "(no NVIDIA GPU; see info)")]
     [InlineData("cuDNN is missing: libcudnn.so.9 was not found; install it", "(cuDNN is missing: libcudnn.so.9 was not found; install it)")]
-    public void Why_it_is_not_on_a_GPU_is_said_without_an_order(string why, string said) => Assert.Equal(said, CudnnDigits.Cli.CommonOptions.WhyCpu(why));
+    public void Why_it_is_not_on_a_GPU_is_said_without_an_order(string why, string said) =>
+        Assert.Equal(said, CudnnDigits.Cli.CommonOptions.WhyCpu(why));
 }
