@@ -47,6 +47,11 @@ internal sealed record InfoResult(
 [JsonSerializable(typeof(LayerResult))]
 [JsonSerializable(typeof(InfoResult))]
 [JsonSerializable(typeof(Metrics))]
+[JsonSerializable(typeof(CompareResult))]
+[JsonSerializable(typeof(CrossvalResult))]
+[JsonSerializable(typeof(FoldResult))]
+[JsonSerializable(typeof(RepeatResult))]
+[JsonSerializable(typeof(TuneResult))]
 internal sealed partial class CliJson : JsonSerializerContext
 {
     public static string Format<T>(bool isJson, T result, string text) =>

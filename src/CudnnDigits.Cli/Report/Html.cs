@@ -42,7 +42,8 @@ internal static class Html
         IReadOnlyList<string> head, IEnumerable<IEnumerable<string>> rows, IEnumerable<string>? foot = null, bool isStacked = false) => $"""
         <div class="scroll"><table class="figures{(isStacked ? " stacked" : "")}">
         <thead><tr>{string.Concat(head.Select(cell => $"<th scope=\"col\">{Text(cell)}</th>"))}</tr></thead>
-        <tbody>{string.Concat(rows.Select(row => Row(row, isStacked ? head : null)))}</tbody>{Foot(foot)}
+        <tbody>{string.Concat(rows.Select(row => Row(row, isStacked ? head : null)))}</tbody>{(foot is null ? ""
+            : $"<tfoot>{Row(foot, null)}</tfoot>")}
         </table></div>
         """;
 
@@ -73,14 +74,10 @@ internal static class Html
         return reader.ReadToEnd();
     }
 
-    private static string Foot(IEnumerable<string>? cells) => cells is null ? "" : $"<tfoot>{Row(cells, null)}</tfoot>";
-
     private static string Row(IEnumerable<string> cells, IReadOnlyList<string>? names)
     {
-        return $"<tr>{string.Concat(cells.Select(Cell))}</tr>";
-
-        string Cell(string text, int column) => column == 0
-            ? $"<th scope=\"row\">{Text(text)}</th>"
-            : $"<td{(names is null ? "" : $" data-name=\"{Text(names[column])}\"")}>{Text(text)}</td>";
+        IEnumerable<string> row = cells.Select((text, column) => column == 0 ? $"<th scope=\"row\">{Text(text)}</th>"
+            : $"<td{(names is null ? "" : $" data-name=\"{Text(names[column])}\"")}>{Text(text)}</td>");
+        return $"<tr>{string.Concat(row)}</tr>";
     }
 }

@@ -14,7 +14,7 @@ internal static class HtmlReport
     /// <summary>The page of a run, or of several side by side.</summary>
     public static string Page(IReadOnlyList<RunReport> runs)
     {
-        RunGroup[] groups = [.. runs.Select(RunGroup.Of)];
+        RunGroup[] groups = [.. runs.Select(run => new RunGroup(run.Name, [run]))];
         return runs is [RunReport only]
             ? Html.Page($"{only.Name}: {only.Record.Options.Model}", Section(groups[0], 0, "h1") + Footer($" into {only.Folder.Path}"))
             : Page($"{runs.Count} runs side by side", "", SideBySide(runs), groups);
@@ -31,11 +31,8 @@ internal static class HtmlReport
         """);
 
     /// <summary>The page of one training that was run several times. The group's name is the heading; the lead follows it.</summary>
-    public static string Page(string lead, RunGroup group) => Html.Page(group.Name, $"""
-        <header><h1>{Text(group.Name)}</h1><p class="lead">{Text(lead)} {Circumstances(group.First)}</p></header>
-        {Sections.All(group, "run0")}
-        {Footer("")}
-        """);
+    public static string Page(string lead, RunGroup group) =>
+        Html.Page(group.Name, Section(group, 0, "h1", $"{Text(lead)} ") + Footer(""));
 
     private static string Contents(IReadOnlyList<RunGroup> groups)
     {
@@ -43,10 +40,10 @@ internal static class HtmlReport
         return $"<nav aria-label=\"Runs\"><ul>{string.Concat(links)}</ul></nav>";
     }
 
-    private static string Section(RunGroup group, int index, string heading) => $"""
+    private static string Section(RunGroup group, int index, string heading, string lead = "") => $"""
         <section class="run" id="run-{index}">
         <header><{heading}>{Text(group.Name)}</{heading}>
-        <p class="lead">{Circumstances(group.First)}</p></header>
+        <p class="lead">{lead}{Circumstances(group.First)}</p></header>
         {Sections.All(group, $"run{index}")}
         </section>
         """;

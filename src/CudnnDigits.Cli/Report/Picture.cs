@@ -6,7 +6,7 @@ namespace CudnnDigits.Cli.Report;
 /// <summary>Grey pictures as PNG.</summary>
 internal static class Picture
 {
-    /// <summary>A digit, (28, 28) uint8, light ink on black, as the source of an HTML image.</summary>
+    /// <summary>A digit, (28, 28) uint8, as the source of an HTML image.</summary>
     public static string DataUri(ReadOnlySpan<byte> image) =>
         "data:image/png;base64," + Convert.ToBase64String(ToPng(image, DigitDataset.Side, DigitDataset.Side));
 

@@ -19,20 +19,13 @@ internal sealed record RunGroup(string Name, IReadOnlyList<RunReport> Runs)
     public ScoredDigits? Scored { get; } =
         Runs.All(run => run.Scored is not null) ? ScoredDigits.Pool([.. Runs.Select(run => run.Scored!)]) : null;
 
-    public static RunGroup Of(RunReport run) => new(run.Name, [run]);
-
     /// <summary>Metrics of several sets of digits as if they were one set.</summary>
     public static Metrics Pool(IReadOnlyList<Metrics> parts)
     {
-        if (parts is [Metrics only])
-        {
-            return only;
-        }
-
         int[] classes = [.. Enumerable.Range(0, DigitDataset.Classes)];
         int[][] confusion = Array.ConvertAll(
             classes, label => Array.ConvertAll(classes, predicted => parts.Sum(part => part.Confusion[label][predicted])));
-        return Metrics.FromConfusion(confusion, parts.Sum(part => part.Loss * part.Samples));
+        return parts is [Metrics only] ? only : Metrics.FromConfusion(confusion, parts.Sum(part => part.Loss * part.Samples));
     }
 
     /// <summary>A figure of the metrics, over the runs.</summary>
@@ -40,9 +33,7 @@ internal sealed record RunGroup(string Name, IReadOnlyList<RunReport> Runs)
 
     /// <summary>A figure for each epoch, over the runs that have it.</summary>
     public IReadOnlyList<(int Epoch, Spread Figure)> ByEpoch(Func<EpochRecord, double?> figure) =>
-        [.. Runs.SelectMany(run => run.History)
-            .Where(epoch => figure(epoch) is not null)
-            .GroupBy(epoch => epoch.Epoch, epoch => figure(epoch)!.Value)
-            .OrderBy(epochs => epochs.Key)
+        [.. Runs.SelectMany(run => run.History).Where(epoch => figure(epoch) is not null)
+            .GroupBy(epoch => epoch.Epoch, epoch => figure(epoch)!.Value).OrderBy(epochs => epochs.Key)
             .Select(epochs => (epochs.Key, Spread.Of(epochs)))];
 }

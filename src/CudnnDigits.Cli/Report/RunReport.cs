@@ -31,21 +31,12 @@ internal sealed record RunReport(
         RunRecord record = folder.ReadRecord();
         NetworkSpec network = record.Options.CreateNetwork();
         Metrics? metrics = folder.ReadMetrics();
-        IReadOnlyList<EpochRecord> history;
-        NetworkWeights? kept;
-        if (metrics is not null)
-        {
-            history = folder.ReadHistory();
-            kept = File.Exists(folder.ModelFile) ? Checkpoint.LoadWeights(folder.ModelFile, network).Weights : null;
-        }
-        else
-        {
-            // Until a run ends, its state counts: if the process was killed, the other files may be older.
-            TrainingState? state = folder.ReadState(network, record, data: null);
-            history = state?.History ?? [];
-            kept = state is { Optimizer.Step: > 0 } ? state.Kept(record.Options) : null;
-        }
-
+        // Until a run ends, its state counts: if the process was killed, the other files may be older.
+        TrainingState? state = metrics is null ? folder.ReadState(network, record, data: null) : null;
+        IReadOnlyList<EpochRecord> history = metrics is not null ? folder.ReadHistory() : state?.History ?? [];
+        NetworkWeights? kept = state is { Optimizer.Step: > 0 } ? state.Kept(record.Options)
+            : metrics is not null && File.Exists(folder.ModelFile) ? Checkpoint.LoadWeights(folder.ModelFile, network).Weights
+            : null;
         (ScoredDigits? scored, string? why) = kept is not null ? Score(kept, record, cache) : (null, "the run has kept no weights");
         int keptEpoch = TrainingState.KeptEpoch(history, record.Options);
         return new RunReport(folder, record, history, keptEpoch, metrics is not null, metrics ?? scored?.Metrics, scored, why);
@@ -57,10 +48,7 @@ internal sealed record RunReport(
         DigitDataset? data;
         try
         {
-            if (!cache.TryGetValue(path, out data))
-            {
-                data = cache[path] = CommonOptions.LoadTraining(record.Data.Path, quiet: true);
-            }
+            data = cache.GetValueOrDefault(path) ?? (cache[path] = CommonOptions.LoadTraining(record.Data.Path, quiet: true));
         }
         catch (InputException e)
         {

@@ -34,11 +34,8 @@ internal sealed record ScoredDigits(DigitDataset Data, ScoredDigit[] Digits, Met
     }
 
     /// <summary>The predictions of several runs on the same data, each on its own rows.</summary>
-    public static ScoredDigits Pool(IReadOnlyList<ScoredDigits> parts)
-    {
-        Metrics metrics = RunGroup.Pool([.. parts.Select(part => part.Metrics)]);
-        return parts is [ScoredDigits only] ? only : new(parts[0].Data, [.. parts.SelectMany(part => part.Digits)], metrics);
-    }
+    public static ScoredDigits Pool(IReadOnlyList<ScoredDigits> parts) => new(
+        parts[0].Data, [.. parts.SelectMany(part => part.Digits)], RunGroup.Pool([.. parts.Select(part => part.Metrics)]));
 
     /// <summary>Wrong predictions, the surest first.</summary>
     public IEnumerable<ScoredDigit> Wrong() =>
@@ -48,24 +45,16 @@ internal sealed record ScoredDigits(DigitDataset Data, ScoredDigit[] Digits, Met
     public IEnumerable<ScoredDigit> LeastSure() => Digits.Where(digit => digit.Read == digit.Label && digit.Sure < SureFrom)
         .OrderBy(digit => digit.Sure).ThenBy(digit => digit.Row);
 
-    /// <summary>
-    /// The bins of a reliability diagram, ordered by probability, without empty ones. Their limits are 50, 70, 80, 90, 95, 98, 99 and
-    /// 99.9 %, because a good network is seldom less sure.
-    /// </summary>
+    /// <summary>The bins of a reliability diagram, ordered by probability, without empty ones.</summary>
     public IReadOnlyList<CalibrationBin> Calibration()
     {
-        double[] edges = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1];
-        return [.. Digits
-            .GroupBy(digit => edges[1..^1].Count(edge => digit.Sure >= edge))
-            .OrderBy(bin => bin.Key)
+        double[] edges = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1]; // a good network is seldom less sure
+        return [.. Digits.GroupBy(digit => edges[1..^1].Count(edge => digit.Sure >= edge)).OrderBy(bin => bin.Key)
             .Select(bin => new CalibrationBin(
                 edges[bin.Key], edges[bin.Key + 1], bin.Average(digit => digit.Sure),
                 bin.Average(digit => digit.Read == digit.Label ? 1.0 : 0), bin.Count()))];
     }
 
-    /// <summary>
-    /// Expected calibration error over these bins: mean |sure − right|, weighted by digits. Source: Guo et al. 2017, "On calibration of
-    /// modern neural networks".
-    /// </summary>
+    /// <summary>Mean |sure − right| over these bins, weighted by digits: Guo et al. 2017, "On calibration of modern neural networks".</summary>
     public double CalibrationError() => Calibration().Sum(bin => bin.Count * Math.Abs(bin.Sure - bin.Right)) / Digits.Length;
 }

@@ -33,19 +33,14 @@ internal static class Sections
             return "";
         }
 
-        bool isAlone = groups.Count == 1, isMean = groups.Any(group => !group.IsSingle);
+        bool isAlone = groups.Count == 1;
         ChartAxis epochs = new("epoch", Whole: true);
         Chart loss = new(epochs, new ChartAxis("", Logarithmic: true)), rate = new(epochs, new ChartAxis("", Least: 0));
         Chart error = new(epochs, new ChartAxis("", Logarithmic: true, Unit: " %"));
-        for (int i = 0; i < groups.Count; i++)
+        foreach ((int i, RunGroup group) in groups.Index())
         {
-            RunGroup group = groups[i];
-            string? training = isAlone ? "training" : null, validation = isAlone ? "validation" : group.Name;
-            (int dashed, int solid) = isAlone ? (0, 1) : (i, i);
-            Draw(loss, group, training, dashed, validation, solid, epoch => epoch.TrainLoss, epoch => epoch.ValidationLoss);
-            Draw(
-                error, group, training, dashed, validation, solid,
-                epoch => 100 * (1 - epoch.TrainAccuracy), epoch => 100 * (1 - epoch.ValidationAccuracy));
+            Draw(loss, group, i, epoch => epoch.TrainLoss, epoch => epoch.ValidationLoss);
+            Draw(error, group, i, epoch => 100 * (1 - epoch.TrainAccuracy), epoch => 100 * (1 - epoch.ValidationAccuracy));
             rate.Add(isAlone ? null : group.Name, isAlone ? 2 : i, Means(group.ByEpoch(epoch => epoch.LearningRate)));
         }
 
@@ -56,7 +51,8 @@ internal static class Sections
             last = $"; after the last epoch, training {1 - end.TrainAccuracy:P2}{validation}";
         }
 
-        string means = isMean ? " Lines are means over the runs, bars one standard deviation up and down." : "";
+        string means = groups.All(group => group.IsSingle) ? ""
+            : " Lines are means over the runs, bars one standard deviation up and down.";
         string measured = isAlone
             ? "Validation is measured after each epoch; training (dashed) is measured while training"
             : "Solid: validation, after each epoch. Dashed: training, while training";
@@ -72,27 +68,21 @@ internal static class Sections
             {measured}{augmented}, with dropout where the network has it.</p>
             """;
 
-        void Draw(
-            Chart chart, RunGroup group, string? training, int dashed, string validation, int solid, Func<EpochRecord, double?> trained,
-            Func<EpochRecord, double?> validated)
+        void Draw(Chart chart, RunGroup group, int index, Func<EpochRecord, double?> trained, Func<EpochRecord, double?> validated)
         {
             IReadOnlyList<(int Epoch, Spread Figure)> held = group.ByEpoch(validated);
-            if (isAlone && !group.IsSingle && held.Count > 0)
+            int solid = isAlone ? 1 : index;
+            foreach ((int i, RunReport run) in isAlone && !group.IsSingle && held.Count > 0 ? group.Runs.Index() : [])
             {
-                for (int i = 0; i < group.Runs.Count; i++)
-                {
-                    IEnumerable<EpochRecord> epochs = group.Runs[i].History.Where(epoch => validated(epoch) is not null);
-                    string? title = i == 0 ? "each run" : null;
-                    chart.AddFaint(title, solid, epochs.Select(epoch => ((double)epoch.Epoch, validated(epoch)!.Value)));
-                }
+                chart.AddFaint(i == 0 ? "each run" : null, solid, Means(new RunGroup("", [run]).ByEpoch(validated)));
             }
 
-            chart.Add(training, dashed, Means(group.ByEpoch(trained)), dashed: true);
+            chart.Add(isAlone ? "training" : null, isAlone ? 0 : index, Means(group.ByEpoch(trained)), dashed: true);
             if (held.Count > 0)
             {
-                chart.Add(validation, solid, Means(held));
-                chart.AddBars(solid, group.IsSingle ? [] : held.Select(epoch =>
-                    ((double)epoch.Epoch, epoch.Figure.Mean - epoch.Figure.Deviation, epoch.Figure.Mean + epoch.Figure.Deviation)));
+                chart.Add(isAlone ? "validation" : group.Name, solid, Means(held));
+                chart.AddBars(
+                    solid, group.IsSingle ? [] : held.Select(epoch => ((double)epoch.Epoch, epoch.Figure.Low, epoch.Figure.High)));
             }
         }
     }
@@ -130,18 +120,13 @@ internal static class Sections
     private static string EachRun(RunGroup group, string id)
     {
         Spread error = group.Over(metrics => 100 * (1 - metrics.Accuracy));
-        int last = group.Runs.Count - 1;
-        (string what, string[] numbers) = group.First.Record.Options.Folds > 0
-            ? ("fold", group.Runs.Select(run => $"{run.Record.Options.Fold}").ToArray())
-            : ("seed", group.Runs.Select(run => $"{run.Record.Options.Seed}").ToArray());
-        double most = Math.Max(0.1, 1.1 * Math.Max(error.Values.Max(), error.Mean + error.Deviation));
-        Chart chart = new(new ChartAxis(what, Labels: numbers), new ChartAxis("", Least: 0, Most: most, Unit: " %"));
-        foreach (double level in new[] { error.Mean - error.Deviation, error.Mean + error.Deviation })
-        {
-            chart.AddGuide((-0.5, level), (last + 0.5, level));
-        }
-
-        chart.AddFaint("mean, ± deviation dotted", 1, [(-0.5, error.Mean), (last + 0.5, error.Mean)])
+        string what = group.First.Record.Options.Folds > 0 ? "fold" : "seed";
+        string[] numbers =
+            [.. group.Runs.Select(run => run.Record.Options).Select(o => o.Folds > 0 ? $"{o.Fold}" : $"{o.Seed}")];
+        double most = Math.Max(0.1, 1.1 * Math.Max(error.Values.Max(), error.High)), end = numbers.Length - 0.5;
+        Chart chart = new Chart(new ChartAxis(what, Labels: numbers), new ChartAxis("", Least: 0, Most: most, Unit: " %"))
+            .AddGuide((-0.5, error.Low), (end, error.Low)).AddGuide((-0.5, error.High), (end, error.High))
+            .AddFaint("mean, ± deviation dotted", 1, [(-0.5, error.Mean), (end, error.Mean)])
             .AddPoints(null, 1, error.Values.Select((value, i) => ((double)i, value)), 5);
         IEnumerable<string[]> rows = group.Runs.Select((run, i) => Row(
             $"{what} {numbers[i]}", run.Metrics!.Accuracy, $"{WrongOf(run.Metrics):N0} of {run.Metrics.Samples:N0}", run.Metrics.MacroF1,
@@ -165,7 +150,7 @@ internal static class Sections
     {
         int most = Math.Max(1, metrics.Confusion.SelectMany((row, label) => row.Where((_, read) => read != label)).Max());
         string rows = string.Concat(metrics.Confusion.Select((row, label) =>
-            $"<tr><th scope=\"row\">{label}</th>{string.Concat(row.Select((count, read) => Cell(count, label, read, most)))}</tr>"));
+            $"<tr><th scope=\"row\">{label}</th>{string.Concat(row.Select((count, read) => Cell(count, label == read)))}</tr>"));
         string head = string.Concat(Enumerable.Range(0, DigitDataset.Classes).Select(digit => $"<th scope=\"col\">{digit}</th>"));
         return $"""
             <h3>Confusion matrix</h3>
@@ -173,11 +158,11 @@ internal static class Sections
             <thead><tr><td></td>{head}</tr></thead>
             <tbody>{rows}</tbody></table></div>
             """;
-    }
 
-    private static string Cell(int count, int label, int read, int most) => label == read ? $"<td class=\"right\">{count:N0}</td>"
-        : count == 0 ? "<td class=\"none\">·</td>"
-        : $"<td class=\"wrong\" style=\"--share:{Math.Round(15 + 85.0 * count / most)}%\">{count:N0}</td>";
+        string Cell(int count, bool isRight) => isRight ? $"<td class=\"right\">{count:N0}</td>"
+            : count == 0 ? "<td class=\"none\">·</td>"
+            : $"<td class=\"wrong\" style=\"--share:{Math.Round(15 + 85.0 * count / most)}%\">{count:N0}</td>";
+    }
 
     private static string Classes(Metrics metrics) => "<h3>Per class</h3>" + Table(
         ["digit", "precision", "recall", "F1", "digits"],
@@ -186,9 +171,8 @@ internal static class Sections
 
     public static string Wrong(ScoredDigits scored)
     {
-        IEnumerable<(ScoredDigit Digit, int Times)> counted =
-            scored.Wrong().GroupBy(digit => digit.Row).Select(same => (same.First(), same.Count()));
-        (ScoredDigit Digit, int Times)[] wrong = [.. counted.OrderByDescending(pair => pair.Times)];
+        (ScoredDigit Digit, int Times)[] wrong = [.. scored.Wrong().GroupBy(digit => digit.Row)
+            .Select(same => (Digit: same.First(), Times: same.Count())).OrderByDescending(pair => pair.Times)];
         ScoredDigit[] unsure = [.. scored.LeastSure().DistinctBy(digit => digit.Row).Take(MostUnsure)];
         string sure = string.Concat(unsure.Select(digit => Digit(scored.Data, digit, 1)));
         bool isRepeated = wrong is [(_, > 1), ..];
@@ -243,7 +227,7 @@ internal static class Sections
         Chart chart = new Chart(sure, sure with { Title = "" }).AddGuide((least, least), (100, 100));
         foreach (CalibrationBin bin in bins)
         {
-            chart.AddPoints(null, 1, [(100 * bin.Sure, 100 * bin.Right)], Radius(bin.Count));
+            chart.AddPoints(null, 1, [(100 * bin.Sure, 100 * bin.Right)], radius: 1 + 2.3 * Math.Log10(bin.Count));
         }
 
         const string Description = "Share of right answers against how sure the network was; the table beside it has the same figures";
@@ -257,8 +241,6 @@ internal static class Sections
             the expected calibration error, the mean distance from it, is {scored.CalibrationError():P2}.{few}</p></div>
             </div>
             """;
-
-        static double Radius(int count) => 1 + 2.3 * Math.Log10(count);
 
         static string Range(CalibrationBin bin) => bin.Most == 1 ? $"over {100 * bin.Least:0.#} %"
             : bin.Least == 0 ? $"under {100 * bin.Most:0.#} %"

@@ -22,7 +22,11 @@ internal static class CompareCommand
 {
     private static readonly Option<int?> Seeds = CommonOptions.Ranged(
         "--seeds", "N", "Number of seeds for each configuration. Default: 3.", 1, CommonOptions.MostSeeds);
-    private static readonly Option<string?> Models = ModelList();
+    private static readonly string Names = string.Join(", ", DigitNetworks.Names), ReportedNames = string.Join(',', Reported);
+    private static readonly Option<string?> Models = CommonOptions
+        .Value("--models", "NAME,…", $"Networks to compare, out of {Names}. Default: {ReportedNames}.")
+        .Refusing(value => AreModels(value.Split(',')) ? null
+            : $"--models is {value}, expected names of {Names}, each once, such as {ReportedNames}");
     private static readonly Option<int?> Epochs = CommonOptions.Ranged(
         "--epochs", "N", $"Epochs of every network. Default: {DigitNetworks.ForEach(network => network.Training.Epochs)}.",
         1, CommonOptions.MostEpochs);
@@ -32,15 +36,11 @@ internal static class CompareCommand
         + "and show both results.",
         Run, [TrainingOptionSet.Data, Models, Seeds, Epochs, Study.Out]);
 
-    /// <summary>
-    /// The report's protocol: 20 % held out, batch 64, Adam at 0.001, which a schedule lowers where the report says so. The report does
-    /// not say how many epochs it took.
-    /// </summary>
+    /// <summary>20 % held out, batch 64, Adam at 0.001, lowered by a schedule where the report says so; it gives no epochs.</summary>
     public static TrainingOptions Protocol(NetworkSpec network, bool augmented, ulong seed, int? epochs)
     {
-        bool lowersRate = network.Report is { LowersRate: true };
-        LearningRateSchedule schedule = lowersRate ? LearningRateSchedule.Plateau : LearningRateSchedule.Constant;
-        TrainingOptions defaults = TrainingOptions.For(network.Name, schedule);
+        TrainingOptions defaults = TrainingOptions.For(
+            network.Name, network.Report is { LowersRate: true } ? LearningRateSchedule.Plateau : LearningRateSchedule.Constant);
         return defaults with
         {
             Epochs = epochs ?? defaults.Epochs,
@@ -60,11 +60,9 @@ internal static class CompareCommand
             Protocol(networks[0], augmented: false, seed: 0, result.GetValue(Epochs) ?? 0),
             result.GetValue(Seeds) ?? 3, [.. networks.Select(network => network.Name)]));
         CompareResult summary = Summarize(study, Runs(study, interruption.Token));
-        study.Write(Study.PageName, Page(study));
-        string json = JsonSerializer.Serialize(summary, StudyJson.Default.CompareResult);
-        study.Write("compare.json", json + "\n");
-        study.Write("compare.txt", $"{Format(summary)}\n\n{Remark(summary)}\n");
-        Study.Tell(result, json, $"{Format(summary)}\n\n{Screen.Prose(Remark(summary))}\n\nreport    {study.PageFile}");
+        string table = Format(summary), remark = Remark(summary);
+        study.Write("compare.txt", $"{table}\n\n{remark}\n");
+        study.End(result, summary, Page(study), $"{table}\n\n{Screen.Prose(remark)}\n\nreport    {study.PageFile}");
         return ExitCode.Done;
     }
 
@@ -83,7 +81,7 @@ internal static class CompareCommand
             new ChartAxis("", Labels: [.. groups.Select(group => group.Name.Replace(", ", "\n", StringComparison.Ordinal))]),
             new ChartAxis("", Least: 0, Most: 1.1 * most, Unit: " %"))
             .AddPoints(result.Seeds > 1 ? "each seed" : null, 4, each, 3)
-            .AddBars(0, errors.Select((error, i) => ((double)i, error.Mean - error.Deviation, error.Mean + error.Deviation)))
+            .AddBars(0, errors.Select((error, i) => ((double)i, error.Low, error.High)))
             .AddPoints(result.Seeds > 1 ? "ours, mean ± deviation" : "ours", 0, errors.Select((error, i) => ((double)i, error.Mean)), 5)
             .AddPoints("the report", 1, reported.Select((error, i) => (i + 0.15, error)).Where(point => double.IsFinite(point.error)), 5);
         const string Description = "Validation error of each network, with and without augmentation, beside the report's; "
@@ -106,22 +104,6 @@ internal static class CompareCommand
 
     /// <summary>Names of the networks that the report has, which are compared where none are named.</summary>
     private static string[] Reported => [.. DigitNetworks.All.Where(network => network.Report is not null).Select(network => network.Name)];
-
-    /// <summary>The option --models; its value names networks of the program, each once.</summary>
-    private static Option<string?> ModelList()
-    {
-        string names = string.Join(", ", DigitNetworks.Names), reported = string.Join(',', Reported);
-        string help = $"Networks to compare, out of {names}. Default: {reported}.";
-        Option<string?> option = new("--models") { Description = help, HelpName = "NAME,…" };
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens is [{ Value: string value }] && !AreModels(value.Split(',')))
-            {
-                result.AddError($"--models is {value}, expected names of {names}, each once, such as {reported}");
-            }
-        });
-        return option;
-    }
 
     /// <summary>Whether names are of networks of the program, each once.</summary>
     public static bool AreModels(IReadOnlyList<string> names) =>

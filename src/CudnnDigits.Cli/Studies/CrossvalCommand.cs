@@ -92,8 +92,8 @@ internal static class CrossvalCommand
             (data, RunData.Of(path, data)), options, Machine.From(result));
         string resumeWith = ThisProgram.Command("train", "--resume", run.Folder.Path);
         Metrics metrics = run.Train(TrainingReporter.Create(quiet, options), resumeWith, cancellation);
-        Study.Tell(
-            result, JsonSerializer.Serialize(ResultOf(fold, run.Folder, metrics), StudyJson.Default.FoldResult),
+        CliJson.Print(
+            result, ResultOf(fold, run.Folder, metrics),
             $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\n"
             + $"run       {run.Folder.Path}");
         return ExitCode.Done;
@@ -106,36 +106,26 @@ internal static class CrossvalCommand
         TrainingOptionSet.Resolve(result) with { Folds = result.GetValue(Folds) ?? 5, Fold = fold, KeepLast = true };
 
     /// <summary>A run's own folder, or those of all runs right under a folder.</summary>
-    private static IEnumerable<string> FindRuns(string folder)
+    private static string[] FindRuns(string folder)
     {
-        if (File.Exists(Path.Combine(folder, "run.json")))
-        {
-            return [folder];
-        }
-
-        string[] below = Directory.Exists(folder)
-            ? [.. Directory.GetDirectories(folder).Where(path => File.Exists(Path.Combine(path, "run.json"))).Order(StringComparer.Ordinal)]
-            : [];
+        string[] below = Directory.Exists(folder) ? [.. Directory.GetDirectories(folder).Order(StringComparer.Ordinal)] : [];
+        string[] runs = Array.FindAll(IsRun(folder) ? [folder] : below, IsRun);
         string wrong = Directory.Exists(folder) ? "holds no runs" : "no such folder";
-        return below.Length > 0
-            ? below
+        return runs.Length > 0
+            ? runs
             : throw new InputException($"{folder}: {wrong}; give --collect the runs of --fold, or a folder that holds them");
+
+        static bool IsRun(string path) => File.Exists(Path.Combine(path, "run.json"));
     }
 
     /// <summary>--collect writes two files, beside the folds say, and only over those that it has written.</summary>
     private static void CheckOut(string? folder)
     {
-        if (folder is null)
+        bool isOwn = folder is not null && IsResult(Path.Combine(folder, ResultName));
+        string[] foreign = isOwn ? ["run.json", Study.RecordName] : ["run.json", Study.RecordName, ResultName, Study.PageName];
+        if (folder is not null && Array.Find(foreign, name => File.Exists(Path.Combine(folder, name))) is { } taken)
         {
-            return;
-        }
-
-        string result = Path.Combine(folder, ResultName), page = Path.Combine(folder, Study.PageName);
-        string? taken = new[] { Path.Combine(folder, "run.json"), Path.Combine(folder, Study.RecordName) }.FirstOrDefault(File.Exists)
-            ?? (File.Exists(result) ? (IsResult(result) ? null : result) : File.Exists(page) ? page : null);
-        if (taken is not null)
-        {
-            throw new InputException($"{folder}: holds {Path.GetFileName(taken)}, which --collect has not written; choose another --out");
+            throw new InputException($"{folder}: holds {taken}, which --collect has not written; choose another --out");
         }
     }
 
@@ -143,7 +133,7 @@ internal static class CrossvalCommand
     {
         try
         {
-            return JsonSerializer.Deserialize(RecordFile.ReadText(file), StudyJson.Default.CrossvalResult) is not null;
+            return File.Exists(file) && JsonSerializer.Deserialize(RecordFile.ReadText(file), StudyJson.Default.CrossvalResult) is not null;
         }
         catch (JsonException)
         {
@@ -178,12 +168,12 @@ internal static class CrossvalCommand
             }
         }
 
-        for (int fold = 1; fold <= first.Options.Folds; fold++)
+        int count = first.Options.Folds;
+        for (int fold = 1; fold <= count; fold++)
         {
             FinishedRun[] held = [.. folds.Where(run => run.Options.Fold == fold)];
             if (held.Length != 1)
             {
-                int count = first.Options.Folds;
                 throw new InputException(held.Length == 0
                     ? $"fold {fold} of {count} is missing; make it with {ThisProgram.Command("crossval", "--fold", $"{fold}")}, "
                         + $"--folds {count} and what the others were given"
@@ -200,18 +190,18 @@ internal static class CrossvalCommand
         FinishedRun[] folds = [.. runs.OrderBy(run => run.Options.Fold)];
         Check(folds);
         CrossvalResult summary = Summarize(folds);
-        string json = JsonSerializer.Serialize(summary, StudyJson.Default.CrossvalResult), text = Format(summary);
+        string text = Format(summary);
         if (folder is not null)
         {
             string page = Path.Combine(folder, Study.PageName);
             CommonOptions.CreateFolder(folder);
-            AtomicFile.WriteText(Path.Combine(folder, ResultName), json + "\n"); // first: it says whose folder this is
+            AtomicFile.WriteText( // first: it says whose folder this is
+                Path.Combine(folder, ResultName), CliJson.Format(isJson: true, summary, "") + "\n");
             AtomicFile.WriteText(page, Page(load(folds)));
             text += $"\nreport    {page}";
         }
 
-        bool isJson = result.GetValue(TrainingOptionSet.Json);
-        StandardStreams.Tell(isResult: folder is null || isJson, isJson ? json : text);
+        CliJson.Print(result, summary, text, mustArrive: folder is null);
     }
 
     private static string Format(CrossvalResult summary) => $"""

@@ -25,15 +25,12 @@ internal static class RepeatCommand
         using Study study = Study.Open(
             result, () => new(TrainingOptionSet.Resolve(result) with { KeepLast = true }, result.GetValue(Seeds) ?? 5));
         FinishedRun[] runs = Runs(study, interruption.Token);
+        SeedResult[] seeds = [.. runs.Select(run =>
+            new SeedResult(run.Options.Seed, run.Folder.Path, run.Metrics.Accuracy, run.Metrics.MacroF1, run.Metrics.Loss))];
         RepeatResult summary = new(
-            runs[0].Options.Model, runs[0].Options.Epochs,
-            [.. runs.Select(run => (run.Options.Seed, run.Folder.Path, run.Metrics)).Select(
-                run => new SeedResult(run.Seed, run.Path, run.Metrics.Accuracy, run.Metrics.MacroF1, run.Metrics.Loss))],
-            Spread.Of(runs.Select(run => run.Metrics.Accuracy)), Spread.Of(runs.Select(run => run.Metrics.MacroF1)));
-        string json = JsonSerializer.Serialize(summary, StudyJson.Default.RepeatResult);
-        study.Write(Study.PageName, Page(study));
-        study.Write("repeat.json", json + "\n");
-        Study.Tell(result, json, $"{Format(summary)}\nreport    {study.PageFile}");
+            study.Record.Options.Model, study.Record.Options.Epochs, seeds,
+            Spread.Of(seeds.Select(seed => seed.Accuracy)), Spread.Of(seeds.Select(seed => seed.MacroF1)));
+        study.End(result, summary, Page(study), $"{Format(summary)}\nreport    {study.PageFile}");
         return ExitCode.Done;
     }
 

@@ -1,11 +1,16 @@
+using System.Text.Json.Serialization;
+
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>Several measurements of the same thing.</summary>
-/// <param name="Mean">Their mean.</param>
-/// <param name="Deviation">Their standard deviation, n − 1 in the denominator; 0 for a single one.</param>
-/// <param name="Values">The measurements.</param>
+/// <summary>Several measurements of one thing; the deviation is a sample's (n − 1 in the denominator), and 0 for a single one.</summary>
 internal sealed record Spread(double Mean, double Deviation, IReadOnlyList<double> Values)
 {
+    [JsonIgnore]
+    public double Low => Mean - Deviation;
+
+    [JsonIgnore]
+    public double High => Mean + Deviation;
+
     public static Spread Of(IEnumerable<double> values)
     {
         double[] all = [.. values];

@@ -10,11 +10,10 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>What a study was started with: study.json.</summary>
-/// <param name="Command">The command that made it: compare, crossval, repeat or tune.</param>
-/// <param name="Options">What its runs have in common.</param>
-/// <param name="Size">How large it is: seeds of compare and repeat, folds of crossval, epochs of tune.</param>
-/// <param name="Models">Networks that compare compares; null elsewhere, and in records of versions that compared the report's.</param>
+/// <summary>
+/// study.json: what a study was started with. Size counts seeds in compare and repeat, folds in crossval, epochs in tune. Models are the
+/// networks that compare compares; null elsewhere, and in records of versions that compared the report's.
+/// </summary>
 internal sealed record StudyRecord(
     string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<string>? Models = null);
@@ -27,7 +26,7 @@ internal sealed record FinishedRun(RunFolder Folder, TrainingOptions Options, IR
 {
     public EpochRecord Last => History[^1];
 
-    /// <summary>Reads a run that has ended; null where it has not.</summary>
+    /// <summary>Reads a run; null where it has not ended.</summary>
     public static FinishedRun? Read(string path)
     {
         RunFolder folder = new(path);
@@ -47,19 +46,21 @@ internal sealed class Study : IDisposable
 
     /// <summary>The options that every study has.</summary>
     public static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/<command>-<UTC time>.");
-    private static readonly Option<string?> Resume = new("--resume") { Description = "Continue an interrupted study.", HelpName = "DIR" };
+    private static readonly Option<string?> Resume = CommonOptions.Value("--resume", "DIR", "Continue an interrupted study.");
 
-    private readonly DigitDataset? _data;
+    private readonly DigitDataset? _data; // null where a study is only read, as the lock is
     private readonly bool _quiet;
     private readonly IDisposable? _gpu; // open from the first run to the last
-    private readonly IDisposable? _lock; // null where a study is only read
-    private readonly Dictionary<string, DigitDataset> _loaded = [];
+    private readonly FolderLock? _lock;
+    private readonly Dictionary<string, DigitDataset> _loaded; // by path
     private readonly Stopwatch _clock = Stopwatch.StartNew();
-    private double _work, _workDone, _workSkipped;
-    private bool _hasTold;
+    private double _workLeft, _workDone;
 
-    private Study(string path, FolderLock? @lock, StudyRecord record, DigitDataset? data, IDisposable? gpu, bool quiet) =>
-        (Folder, _lock, Record, _data, _gpu, _quiet) = (path, @lock, record, data, gpu, quiet);
+    private Study(string path, FolderLock? folderLock, StudyRecord record, DigitDataset? data, IDisposable? gpu, bool quiet)
+    {
+        (Folder, _lock, Record, _data, _gpu, _quiet) = (path, folderLock, record, data, gpu, quiet);
+        _loaded = data is null ? [] : new() { [record.Data.Path ?? ""] = data };
+    }
 
     public string Folder { get; }
 
@@ -71,7 +72,6 @@ internal sealed class Study : IDisposable
     /// <summary>Whether there is nothing to be trained.</summary>
     public bool IsRead => _lock is null;
 
-    /// <summary>Its page.</summary>
     public string PageFile => Path.Combine(Folder, PageName);
 
     /// <summary>The command that goes on with it.</summary>
@@ -88,70 +88,38 @@ internal sealed class Study : IDisposable
         CommonOptions.NewCommand(
             name, help, [.. own, Resume, .. Machine.Options, CommonOptions.Quiet, CommonOptions.Json], result => run(result));
 
-    /// <summary>Prints a study's result: the JSON object where --json asks for it, else the text for people.</summary>
-    public static void Tell(ParseResult result, string json, string text)
-    {
-        bool isResult = result.GetValue(TrainingOptionSet.Json);
-        StandardStreams.Tell(isResult, isResult ? json : text);
-    }
-
-    /// <summary>Makes the folder of a new study; a new one under runs/ if --out names none.</summary>
-    private static Study Create(ParseResult result, StudyPlan plan)
-    {
-        (TrainingOptions options, int size, IReadOnlyList<string>? models) = plan;
-        Machine machine = Machine.From(result);
-        return Begin(machine, options, gpu =>
-        {
-            string command = result.CommandResult.Command.Name;
-            bool quiet = result.GetValue(TrainingOptionSet.Quiet);
-            string? dataPath = result.GetValue(TrainingOptionSet.Data);
-            DigitDataset data = CommonOptions.LoadTraining(dataPath, quiet);
-            StudyRecord record = new(
-                command, Checkpoint.Version, DateTime.UtcNow, RunData.Of(dataPath, data), machine, options, size, models);
-            string folder = result.GetValue<string?>("--out") ?? CommonOptions.NewFolder(command, record.Started);
-            string file = Path.Combine(folder, RecordName);
-            string goOn = ThisProgram.Command(command, "--resume", folder);
-            FolderLock folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(
-                $"{folder}: {(File.Exists(file) ? $"holds a study already; go on with {goOn}, or" : "is not empty;")} "
-                + "choose another --out");
-            RecordFile.Write(file, record, StudyJson.Default.StudyRecord);
-            return new Study(folder, folderLock, record, data, gpu, quiet);
-        });
-    }
-
-    /// <summary>Reads a study that has ended.</summary>
-    public static Study Read(string path)
-    {
-        StudyRecord record = ReadRecord(path, command: null);
-        return new Study(path, null, record, null, null, quiet: true);
-    }
-
     /// <summary>Whether a folder holds a study.</summary>
     public static bool IsIn(string path) => File.Exists(Path.Combine(path, RecordName));
 
-    /// <summary>Continues a study where it stopped.</summary>
-    private static Study Continue(string path, ParseResult result)
-    {
-        StudyRecord record = ReadRecord(path, result.CommandResult.Command.Name);
-        record = record with { Machine = record.Machine.MovedBy(result) };
-        FolderLock folderLock = FolderLock.Take(path);
-        return Begin(record.Machine, record.Options, gpu =>
-        {
-            DigitDataset data = CommonOptions.LoadTraining(record.Data.Path, result.GetValue(TrainingOptionSet.Quiet));
-            return data.Fingerprint() == record.Data.Fingerprint
-                ? new Study(path, folderLock, record, data, gpu, result.GetValue(TrainingOptionSet.Quiet))
-                : throw new InputException(
-                    $"{data.Name}: is not the data that {path} was started with; restore that, or start a new study");
-        });
-    }
+    /// <summary>Reads a study that has ended.</summary>
+    public static Study Read(string path) => new(path, null, ReadRecord(path, command: null), null, null, quiet: true);
 
-    /// <summary>Begins a study while the GPU is being opened for it; where it cannot begin, the GPU is closed.</summary>
-    private static Study Begin(Machine machine, TrainingOptions options, Func<IDisposable, Study> begin)
+    /// <summary>Continues the study of --resume, or makes a new one, under runs/ if --out names no folder.</summary>
+    public static Study Open(ParseResult result, Func<StudyPlan> plan)
     {
-        IDisposable gpu = machine.Prepare(options);
+        bool quiet = result.GetValue(TrainingOptionSet.Quiet);
+        string? resumed = result.GetValue(Resume);
+        StudyRecord record = resumed is null ? NewRecord(result, plan()) : RecordToResume(result, resumed);
+        FolderLock? folderLock = resumed is null ? null : FolderLock.Take(resumed);
+        IDisposable gpu = record.Machine.Prepare(record.Options); // opens while the data are read
         try
         {
-            return begin(gpu);
+            DigitDataset data = CommonOptions.LoadTraining(record.Data.Path, quiet);
+            if (resumed is not null)
+            {
+                return data.Fingerprint() == record.Data.Fingerprint
+                    ? new Study(resumed, folderLock, record, data, gpu, quiet)
+                    : throw new InputException(
+                        $"{data.Name}: is not the data that {resumed} was started with; restore that, or start a new study");
+            }
+
+            record = record with { Data = RunData.Of(record.Data.Path, data) };
+            string folder = result.GetValue<string?>("--out") ?? CommonOptions.NewFolder(record.Command, record.Started);
+            string goOn = ThisProgram.Command(record.Command, "--resume", folder);
+            folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(
+                $"{folder}: {(IsIn(folder) ? $"holds a study already; go on with {goOn}, or" : "is not empty;")} choose another --out");
+            RecordFile.Write(Path.Combine(folder, RecordName), record, StudyJson.Default.StudyRecord);
+            return new Study(folder, folderLock, record, data, gpu, quiet);
         }
         catch
         {
@@ -160,33 +128,37 @@ internal sealed class Study : IDisposable
         }
     }
 
-    /// <summary>Continues the study of --resume, or makes a new one. Beside --resume, only device and threads may change.</summary>
-    public static Study Open(ParseResult result, Func<StudyPlan> plan)
-    {
-        if (result.GetValue(Resume) is not { } folder)
-        {
-            return Create(result, plan());
-        }
+    /// <summary>The record of a new study, before its data are read.</summary>
+    private static StudyRecord NewRecord(ParseResult result, StudyPlan plan) => new(
+        result.CommandResult.Command.Name, Checkpoint.Version, DateTime.UtcNow,
+        new RunData(result.GetValue(TrainingOptionSet.Data), 0, ""), Machine.From(result), plan.Options, plan.Size, plan.Models);
 
+    /// <summary>The record of a study that goes on; beside --resume, only device and threads may change.</summary>
+    private static StudyRecord RecordToResume(ParseResult result, string folder)
+    {
         Command command = result.CommandResult.Command;
         IEnumerable<Option> free = [Resume, TrainingOptionSet.Quiet, TrainingOptionSet.Json, .. Machine.Options.Except(Machine.FixedByRun)];
-        return command.Options.Except(free).FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } given
-            ? throw new InputException(
-                $"{given.Name} cannot be changed by --resume; a {command.Name} goes on as it was started, but for --device and --threads")
-            : Continue(folder, result);
+        if (command.Options.Except(free).FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } given)
+        {
+            throw new InputException(
+                $"{given.Name} cannot be changed by --resume; a {command.Name} goes on as it was started, but for --device and --threads");
+        }
+
+        StudyRecord record = ReadRecord(folder, command.Name);
+        return record with { Machine = record.Machine.MovedBy(result) };
     }
 
     /// <summary>Says how much there is to do, for the time left.</summary>
-    public void Plan(IEnumerable<TrainingOptions> runs) => _work = runs.Sum(Work);
+    public void Plan(IEnumerable<TrainingOptions> runs) => _workLeft = runs.Sum(Work);
 
     /// <summary>Trains one run to its end, or reads it if it has ended. The label is for people: "fold 2 of 5".</summary>
     public FinishedRun Run(string name, string label, TrainingOptions options, CancellationToken cancellation)
     {
         string path = Path.Combine(Folder, name);
         CheckPlace(path, options);
+        _workLeft -= Work(options);
         if (FinishedRun.Read(path) is { } ended)
         {
-            _workSkipped += Work(options);
             return ended;
         }
 
@@ -209,12 +181,11 @@ internal sealed class Study : IDisposable
             run.Train(reporter, ResumeWith, cancellation);
         }
 
+        bool isFirst = _workDone == 0;
         _workDone += Work(options);
         FinishedRun finished = FinishedRun.Read(path)!;
-        double left = _work - _workDone - _workSkipped;
-        TimeSpan? timeLeft = left > 0 ? TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * left) : null;
-        reporter.RunEnd(finished.Metrics.Accuracy, timeLeft, isFirst: !_hasTold);
-        _hasTold = true;
+        TimeSpan? timeLeft = _workLeft > 0 ? TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * _workLeft) : null;
+        reporter.RunEnd(finished.Metrics.Accuracy, timeLeft, isFirst);
         return finished;
     }
 
@@ -225,17 +196,17 @@ internal sealed class Study : IDisposable
     }
 
     /// <summary>Runs of the study as reports show them.</summary>
-    public IReadOnlyList<RunReport> Load(IEnumerable<FinishedRun> runs)
-    {
-        if (_data is not null)
-        {
-            _loaded[Record.Data.Path ?? ""] = _data;
-        }
+    public IReadOnlyList<RunReport> Load(IEnumerable<FinishedRun> runs) =>
+        [.. runs.Select(run => RunReport.Load(run.Folder.Path, _loaded))];
 
-        return [.. runs.Select(run => RunReport.Load(run.Folder.Path, _loaded))];
+    /// <summary>Writes the page and the result beside the runs, and prints the latter.</summary>
+    public void End<T>(ParseResult parsed, T result, string page, string text)
+    {
+        Write(PageName, page);
+        Write($"{Record.Command}.json", CliJson.Format(isJson: true, result, "") + "\n");
+        CliJson.Print(parsed, result, text);
     }
 
-    /// <summary>Writes a result of the study beside its runs.</summary>
     public void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(Folder, name), text);
 
     private void CheckPlace(string path, TrainingOptions options)
@@ -319,9 +290,6 @@ internal sealed class Study : IDisposable
     RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true,
     UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow)]
 [JsonSerializable(typeof(StudyRecord))]
-[JsonSerializable(typeof(CompareResult))]
 [JsonSerializable(typeof(CrossvalResult))]
-[JsonSerializable(typeof(FoldResult))]
-[JsonSerializable(typeof(RepeatResult))]
 [JsonSerializable(typeof(TuneResult))]
 internal sealed partial class StudyJson : JsonSerializerContext;

@@ -12,7 +12,7 @@ internal static class TrialSpace
     public static TrainingOptions Draw(TrainingOptions defaults, int trial)
     {
         Philox random = new(defaults.Seed);
-        uint[] words = [.. Enumerable.Range(0, Fields.Length).Chunk(4).SelectMany((_, block) => Words((uint)block))];
+        IEnumerable<uint> words = Enumerable.Range(0, (Fields.Length + 3) / 4).SelectMany(block => Words((uint)block));
         return trial == 0 ? defaults : Fields.Zip(words).Where(drawn => drawn.First.Applies(defaults))
             .Aggregate(defaults, (options, drawn) => drawn.First.Parse(options, drawn.First.Search!.Draw(drawn.Second))!);
 
@@ -33,7 +33,7 @@ internal sealed record Rung(int Epochs, int Trials)
 {
     private const int Factor = 3;
 
-    /// <summary>The rungs, from the shortest trainings to the longest, which has <paramref name="epochs"/>.</summary>
+    /// <summary>The rungs, from the shortest trainings to the longest, which has the given epochs.</summary>
     public static IReadOnlyList<Rung> Plan(int epochs, int budget)
     {
         List<int> lengths = [epochs];
@@ -47,14 +47,5 @@ internal sealed record Rung(int Epochs, int Trials)
     }
 
     /// <summary>The least budget whose last rung has the defaults and one more to compare.</summary>
-    public static int LeastBudget(int epochs)
-    {
-        int budget = 2 * epochs;
-        while (Plan(epochs, budget)[^1].Trials < 2)
-        {
-            budget += epochs;
-        }
-
-        return budget;
-    }
+    public static int LeastBudget(int epochs) => 2 * epochs * Plan(epochs, budget: 0).Count;
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Files;
 using CudnnDigits.Inference;
+using CudnnDigits.Model;
 using CudnnDigits.Runs;
 using CudnnDigits.Training;
 
@@ -12,15 +13,16 @@ internal sealed record Trial(int Number, TrainingOptions Options, FinishedRun? R
 {
     public EpochRecord? Last => Run?.Last;
 
+    /// <summary>Validation error in percent; null where the trial diverged.</summary>
+    public double? Error => 100 * (1 - Last?.ValidationAccuracy);
+
     /// <summary>Sorts the better first: validation accuracy, then loss.</summary>
     public static IEnumerable<Trial> Best(IEnumerable<Trial> trials) =>
         trials.OrderByDescending(trial => trial.Last?.ValidationAccuracy ?? -1)
             .ThenBy(trial => trial.Last?.ValidationLoss ?? double.MaxValue).ThenBy(trial => trial.Number);
 }
 
-/// <summary>
-/// Result of <c>tune --json</c>: the winner and the defaults, both trained for the most epochs, on digits that the search never saw.
-/// </summary>
+/// <summary>Result of <c>tune --json</c>: winner and defaults, trained for the most epochs, on digits that the search never saw.</summary>
 internal sealed record TuneResult(
     string Model, int Trials, int EpochsSpent, int Winner, TrainingOptions Options, double ValidationAccuracy, double TestAccuracy,
     double DefaultsValidationAccuracy, double DefaultsTestAccuracy, int TestDigits, string Run);
@@ -28,8 +30,6 @@ internal sealed record TuneResult(
 /// <summary><c>tune</c>: a seeded search for training options, within a budget, that resumes.</summary>
 internal static class TuneCommand
 {
-    private const string ResultName = "tune.json";
-
     private static readonly Option<int?> Budget = CommonOptions.Ranged(
         "--budget", "N", "Total epochs of all trials. Default: ten times --epochs.", 1, CommonOptions.MostBudget);
 
@@ -50,22 +50,19 @@ internal static class TuneCommand
                     + $"give at least {least}, or fewer --epochs");
         });
 
-        Trial[] trials = [.. Search(study, interruption.Token)];
+        List<Trial> trials = Search(study, interruption.Token);
         TuneResult summary = Judge(study, trials);
-        study.Write(Study.PageName, TunePage.Of(study, summary, trials));
-        string json = JsonSerializer.Serialize(summary, StudyJson.Default.TuneResult);
-        study.Write(ResultName, json + "\n");
-        Study.Tell(result, json, Format(study, summary));
+        study.End(result, summary, TunePage.Of(study, summary, trials), Format(study, summary));
         return ExitCode.Done;
     }
 
     /// <summary>The page of a search that has ended.</summary>
     public static string Page(Study study)
     {
-        string file = Path.Combine(study.Folder, ResultName), mend = $"make it again with {study.ResumeWith}";
+        string file = Path.Combine(study.Folder, "tune.json"), mend = $"make it again with {study.ResumeWith}";
         TuneResult result = RecordFile.Read(file, StudyJson.Default.TuneResult, mend)
             ?? throw new InputException($"{study.Folder}: has not ended; go on with {study.ResumeWith}");
-        Trial[] trials = [.. Search(study, CancellationToken.None)];
+        List<Trial> trials = Search(study, CancellationToken.None);
         return LastRung(trials).Any(trial => trial.Number == result.Winner)
             ? TunePage.Of(study, result, trials)
             : throw new InputException($"{file}: is damaged, trial {result.Winner} is not in the last rung; {mend}");
@@ -78,19 +75,15 @@ internal static class TuneCommand
         TrainingOptions defaults = study.Record.Options;
         IReadOnlyList<Rung> rungs = Rung.Plan(defaults.Epochs, study.Record.Size);
         study.Plan(rungs.SelectMany(rung => Enumerable.Repeat(defaults with { Epochs = rung.Epochs }, rung.Trials)));
-        int[] numbers = [.. Enumerable.Range(0, rungs[0].Trials)];
-        Trial[] rungTrials = [];
         foreach (Rung rung in rungs)
         {
             // The defaults go all the way, whatever they score: they are what the winner is compared with.
-            IEnumerable<int> best = Trial.Best(rungTrials).Select(trial => trial.Number).Where(number => number > 0);
-            numbers = rungTrials.Length == 0 ? numbers : [0, .. best.Take(rung.Trials - 1)];
-            rungTrials = new Trial[numbers.Length];
-            for (int i = 0; i < numbers.Length; i++)
+            IEnumerable<int> best = Trial.Best(LastRung(trials)).Select(trial => trial.Number).Where(number => number > 0);
+            int[] numbers = [0, .. trials.Count == 0 ? Enumerable.Range(1, rung.Trials - 1) : best.Take(rung.Trials - 1)];
+            foreach ((int i, int number) in numbers.Index())
             {
-                string label = $"{Study.Epochs(rung.Epochs)}, {i + 1} of {numbers.Length}, trial {numbers[i]}";
-                rungTrials[i] = RunTrial(study, numbers[i], rung, label, keep: rung == rungs[^1], cancellation);
-                trials.Add(rungTrials[i]);
+                string label = $"{Study.Epochs(rung.Epochs)}, {i + 1} of {numbers.Length}, trial {number}";
+                trials.Add(RunTrial(study, number, rung, label, keep: rung == rungs[^1], cancellation));
                 if (!study.IsRead)
                 {
                     study.Write("trials.csv", TuneFiles.Csv(trials));
@@ -109,15 +102,15 @@ internal static class TuneCommand
     private static Trial RunTrial(Study study, int number, Rung rung, string label, bool keep, CancellationToken cancellation)
     {
         TrainingOptions options = TrialSpace.Draw(study.Record.Options, number) with { Epochs = rung.Epochs };
+        string name = NameOf(number, rung.Epochs);
         if (study.IsRead)
         {
-            // The search has ended: a trial that has not, has diverged.
-            return new Trial(number, options, FinishedRun.Read(Path.Combine(study.Folder, NameOf(number, rung.Epochs))));
+            return new Trial(number, options, FinishedRun.Read(Path.Combine(study.Folder, name))); // one that has not ended has diverged
         }
 
         try
         {
-            FinishedRun run = study.Run(NameOf(number, rung.Epochs), label, options, cancellation);
+            FinishedRun run = study.Run(name, label, options, cancellation);
             if (!keep)
             {
                 // The figures stay; weights and page of hundreds of trials would fill a disk.
@@ -136,7 +129,7 @@ internal static class TuneCommand
     }
 
     /// <summary>Scores winner and defaults on the digits that neither training nor choosing has seen.</summary>
-    private static TuneResult Judge(Study study, Trial[] trials)
+    private static TuneResult Judge(Study study, List<Trial> trials)
     {
         Trial[] last = [.. LastRung(trials)];
         Trial winner = Trial.Best(last).First(), defaults = last.First(trial => trial.Number == 0);
@@ -148,14 +141,13 @@ internal static class TuneCommand
 
         double Test(Trial trial)
         {
-            if (trial.Last is null)
+            if (trial.Run is not { } run)
             {
                 return 0;
             }
 
-            string weights = trial.Run!.Folder.ModelFile;
-            using DigitClassifier classifier = new(
-                Checkpoint.LoadWeights(weights, trial.Options.CreateNetwork()).Weights, new ClassifierOptions { Device = "cpu" });
+            NetworkWeights weights = Checkpoint.LoadWeights(run.Folder.ModelFile, trial.Options.CreateNetwork()).Weights;
+            using DigitClassifier classifier = new(weights, new ClassifierOptions { Device = "cpu" });
             return classifier.Evaluate(study.Data, rows).Accuracy;
         }
     }

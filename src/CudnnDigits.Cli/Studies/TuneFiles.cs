@@ -6,7 +6,7 @@ namespace CudnnDigits.Cli.Studies;
 /// <summary>A search as a table and as a picture.</summary>
 internal static class TuneFiles
 {
-    private const int PanelWidth = Chart.Width, PanelHeight = Chart.Height, Gap = 24, Top = 74, Heading = 26;
+    private const int Gap = 24, Top = 74, Heading = 26;
 
     public static string Csv(IEnumerable<Trial> trials)
     {
@@ -16,9 +16,8 @@ internal static class TuneFiles
         {
             EpochRecord? last = run?.Last;
             string values = string.Join(',', TrialSpace.Fields.Select(field => field.IsText ? field.Show(o) : field.Text(o)));
-            double? seconds = run?.History.Sum(epoch => epoch.Seconds);
             text.Append($"{number},{o.Epochs},{values},{last?.ValidationAccuracy:R},{last?.ValidationLoss:R},{last?.TrainLoss:R},");
-            text.Append($"{seconds:F1}\n");
+            text.Append($"{run?.History.Sum(epoch => epoch.Seconds):F1}\n");
         }
 
         return text.ToString();
@@ -26,9 +25,6 @@ internal static class TuneFiles
 
     /// <summary>Lengths of training, in epochs: the colours of the panels.</summary>
     public static int[] Lengths(IReadOnlyList<Trial> trials) => [.. trials.Select(trial => trial.Options.Epochs).Distinct().Order()];
-
-    /// <summary>Validation error in percent; null where the trial diverged.</summary>
-    public static double? Error(Trial trial) => 100 * (1 - trial.Last?.ValidationAccuracy);
 
     /// <summary>The options that were searched, and for each a chart of validation error, a colour per length of training.</summary>
     public static IEnumerable<(string Title, Chart Chart)> Panels(IReadOnlyList<Trial> trials, bool hasLegend)
@@ -53,8 +49,8 @@ internal static class TuneFiles
             for (int color = 0; color < lengths.Length; color++)
             {
                 chart.AddPoints(hasLegend ? Study.Epochs(lengths[color]) : null, color, trials
-                    .Where(trial => trial.Options.Epochs == lengths[color] && Error(trial) is not null && value(trial.Options) is not null)
-                    .Select(trial => (value(trial.Options)!.Value, Error(trial)!.Value)));
+                    .Where(trial => trial.Options.Epochs == lengths[color] && trial.Error is not null && value(trial.Options) is not null)
+                    .Select(trial => (value(trial.Options)!.Value, trial.Error!.Value)));
             }
 
             hasLegend = false;
@@ -66,14 +62,14 @@ internal static class TuneFiles
     public static string Picture(StudyRecord study, IReadOnlyList<Trial> trials)
     {
         (string Title, Chart Chart)[] panels = [.. Panels(trials, hasLegend: false)];
-        int rows = (panels.Length + 2) / 3, width = 3 * PanelWidth + 4 * Gap, height = Top + rows * (PanelHeight + Heading + Gap);
+        int rows = (panels.Length + 2) / 3, width = 3 * Chart.Width + 4 * Gap, height = Top + rows * (Chart.Height + Heading + Gap);
         StringBuilder body = new();
         for (int i = 0; i < panels.Length; i++)
         {
             (string title, Chart chart) = panels[i];
-            int x = Gap + i % 3 * (PanelWidth + Gap), y = Top + i / 3 * (PanelHeight + Heading + Gap);
+            int x = Gap + i % 3 * (Chart.Width + Gap), y = Top + i / 3 * (Chart.Height + Heading + Gap);
             body.Append($"<text class=\"title\" x=\"{x}\" y=\"{y + 16}\">{Html.Text(title)}</text>");
-            string place = $"x=\"{x}\" y=\"{y + Heading}\" width=\"{PanelWidth}\" height=\"{PanelHeight}\"";
+            string place = $"x=\"{x}\" y=\"{y + Heading}\" width=\"{Chart.Width}\" height=\"{Chart.Height}\"";
             body.AppendLine(chart.ToSvg($"panel{i}", $"Validation error against {title}", place));
         }
 

@@ -101,8 +101,8 @@ internal static partial class TunePage
             """;
 
         IEnumerable<(double X, double Y)> Course(int number) => trials
-            .Where(trial => trial.Number == number && TuneFiles.Error(trial) is not null)
-            .Select(trial => ((double)Array.IndexOf(lengths, trial.Options.Epochs), TuneFiles.Error(trial)!.Value));
+            .Where(trial => trial.Number == number && trial.Error is not null)
+            .Select(trial => ((double)Array.IndexOf(lengths, trial.Options.Epochs), trial.Error!.Value));
     }
 
     /// <summary>How much an option tells of the error: rank correlation in the first rung, where every trial was trained alike.</summary>
@@ -132,7 +132,7 @@ internal static partial class TunePage
         // A trial with the network's own dropout rates has no one number.
         (double X, double Error)[] PointsOf(Func<TrainingOptions, double?> number) =>
             [.. first.Where(trial => number(trial.Options) is not null)
-                .Select(trial => (number(trial.Options)!.Value, TuneFiles.Error(trial)!.Value))];
+                .Select(trial => (number(trial.Options)!.Value, trial.Error!.Value))];
     }
 
     private static double RankCorrelation((double X, double Y)[] points)
