@@ -147,7 +147,7 @@ internal sealed class TrainingRun(
         ScoredDigits scored = ScoredDigits.Of(logits, data, rows);
         int kept = state.KeptEpoch(record.Options);
         RunReport report = new(folder, record, state.History, kept, HasEnded: true, scored.Metrics, scored, WhyNoPictures: null);
-        HtmlReport.Write(folder.ReportFile, report);
+        AtomicFile.WriteText(folder.ReportFile, HtmlReport.Page([report]));
         folder.WriteMetrics(scored.Metrics); // last: it marks the run as ended
         return scored.Metrics;
     }

@@ -21,8 +21,7 @@ internal sealed partial class Chart
     private const byte Mark = 1, FirstSeries = 10, Faint = 115;
 
     private static readonly string[] Variables = ["--ink", "--muted", "--line"];
-    private static readonly OxyColor Ink = OxyColor.FromRgb(Mark, Mark, 0);
-    private static readonly OxyColor Muted = OxyColor.FromRgb(Mark, Mark, 1), Line = OxyColor.FromRgb(Mark, Mark, 2);
+    private static readonly OxyColor Ink = Variable(0), Muted = Variable(1), Line = Variable(2);
 
     private readonly PlotModel _model;
     private readonly List<LineSeries> _lines = [], _bars = [];
@@ -51,11 +50,9 @@ internal sealed partial class Chart
         return Add(title, color, dashed ? "dashed" : "line", points, line);
     }
 
-    /// <summary>Adds a faint line, one of many.</summary>
     public Chart AddFaint(string? title, int color, IEnumerable<(double X, double Y)> points) =>
         Add(title, color, "faint", points, Stroke(OxyColor.FromAColor(Faint, Series(color)), 1.2, LineStyle.Solid));
 
-    /// <summary>Adds points without a line.</summary>
     public Chart AddPoints(string? title, int color, IEnumerable<(double X, double Y)> points, double radius = 4) =>
         Add(title, color, "dot", points, Stroke(Series(color), 0, LineStyle.None, radius));
 
@@ -89,11 +86,9 @@ internal sealed partial class Chart
     public string ToSvg(string id, string description, string place = "")
     {
         Fit();
-        using MemoryStream stream = new();
-        new SvgExporter { Width = Width, Height = Height, IsDocument = true }.Export(_model, stream);
-        string svg = Encoding.UTF8.GetString(stream.ToArray());
+        string svg = new SvgExporter { Width = Width, Height = Height, IsDocument = true }.ExportToString(_model);
         svg = svg[(svg.IndexOf('>', svg.IndexOf("<svg", StringComparison.Ordinal)) + 1)..].Trim();
-        svg = Sentinel().Replace(svg, match => $"var({Variable(byte.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture))})");
+        svg = Sentinel().Replace(svg, match => $"var({NameOf(int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture))})");
         svg = svg.Replace("clipPath", $"{id}-clip", StringComparison.Ordinal) // unique in the page; then the elements' own name again
             .Replace($"<{id}-clip ", "<clipPath ", StringComparison.Ordinal)
             .Replace($"</{id}-clip>", "</clipPath>", StringComparison.Ordinal)
@@ -112,9 +107,11 @@ internal sealed partial class Chart
         MarkerFill = color,
     };
 
-    private static OxyColor Series(int index) => OxyColor.FromRgb(Mark, Mark, (byte)(FirstSeries + index % SeriesColors));
+    private static OxyColor Variable(int index) => OxyColor.FromRgb(Mark, Mark, (byte)index);
 
-    private static string Variable(byte index) => index >= FirstSeries ? $"--series-{index - FirstSeries}" : Variables[index];
+    private static OxyColor Series(int index) => Variable(FirstSeries + index % SeriesColors);
+
+    private static string NameOf(int variable) => variable < FirstSeries ? Variables[variable] : $"--series-{variable - FirstSeries}";
 
     [GeneratedRegex(@"rgb\(1,1,(\d+)\)")]
     private static partial Regex Sentinel();
@@ -127,7 +124,6 @@ internal sealed partial class Chart
         return this;
     }
 
-    /// <summary>Fits logarithmic axes to the points.</summary>
     private void Fit()
     {
         if (_model.Axes[0] is LadderAxis x)
@@ -146,10 +142,7 @@ internal sealed partial class Chart
             }
         }
 
-        foreach (LineSeries line in _bars.Concat(_lines))
-        {
-            _model.Series.Add(line);
-        }
+        _bars.Concat(_lines).ToList().ForEach(_model.Series.Add);
     }
 }
 
@@ -173,19 +166,12 @@ internal sealed record ChartAxis(
         axis.AxisTickToLabelDistance = 6;
         axis.IntervalLength = position == AxisPosition.Left ? 32 : 45;
         axis.MinimumPadding = axis.MaximumPadding = 0.03;
-        (axis.Minimum, axis.Maximum) = (Least ?? double.NaN, Most ?? double.NaN);
-        axis.LabelFormatter = number => LadderAxis.Label(number, Unit);
-        if (axis is LadderAxis ladder)
-        {
-            axis.LabelFormatter = ladder.LabelOf;
-        }
-        else if (Labels is not null)
-        {
-            (axis.Minimum, axis.Maximum) = (-0.5, Labels.Count - 0.5);
-            axis.MajorStep = Math.Max(1, Math.Ceiling(Labels.Count / 12.0));
-            axis.LabelFormatter = place => place >= 0 && place < Labels.Count && place == Math.Floor(place) ? Labels[(int)place] : "";
-        }
-
+        int count = Labels?.Count ?? 0;
+        (axis.Minimum, axis.Maximum) = count > 0 ? (-0.5, count - 0.5) : (Least ?? double.NaN, Most ?? double.NaN);
+        axis.MajorStep = count > 0 ? Math.Max(1, Math.Ceiling(count / 12.0)) : double.NaN;
+        axis.LabelFormatter = axis is LadderAxis ladder ? ladder.LabelOf
+            : Labels is null ? number => LadderAxis.Label(number, Unit)
+            : place => place >= 0 && place < count && place == Math.Floor(place) ? Labels[(int)place] : "";
         return axis;
     }
 }
@@ -201,7 +187,6 @@ internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
     private double[] _marks = [1, 10];
     private bool _hasZero;
 
-    /// <summary>The lowest mark.</summary>
     public double Lowest => _marks[0];
 
     /// <summary>A short form of a number; only very small ones have an exponent.</summary>

@@ -3,7 +3,6 @@ using System.Reflection;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>Elements of a web page.</summary>
 internal static class Html
 {
     /// <summary>Text, encoded for a page or for the value of an attribute.</summary>
@@ -29,7 +28,6 @@ internal static class Html
 
         """;
 
-    /// <summary>A list of names and values.</summary>
     public static string Definitions(IEnumerable<RunFact> facts)
     {
         IEnumerable<string> items = facts
@@ -47,7 +45,6 @@ internal static class Html
         </table></div>
         """;
 
-    /// <summary>The most important figures, as large tiles.</summary>
     public static string Tiles(params (string Name, string Value, string Note)[] tiles)
     {
         IEnumerable<string> items = tiles
@@ -66,7 +63,6 @@ internal static class Html
         _ => $"{100 * share:F0} %",
     };
 
-    /// <summary>A text file that is embedded in the program.</summary>
     public static string Resource(string name)
     {
         using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name)!;

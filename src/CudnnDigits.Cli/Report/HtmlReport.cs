@@ -1,4 +1,3 @@
-using CudnnDigits.Files;
 using CudnnDigits.Runs;
 using CudnnDigits.Training;
 using static CudnnDigits.Cli.Report.Html;
@@ -8,9 +7,6 @@ namespace CudnnDigits.Cli.Report;
 /// <summary>Runs as one web page: figures, curves, confusion matrix, pictures, calibration, options.</summary>
 internal static class HtmlReport
 {
-    /// <summary>Writes a run's page, whole or not at all.</summary>
-    public static void Write(string path, RunReport run) => AtomicFile.WriteText(path, Page([run]));
-
     /// <summary>The page of a run, or of several side by side.</summary>
     public static string Page(IReadOnlyList<RunReport> runs)
     {

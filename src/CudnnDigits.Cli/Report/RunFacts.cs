@@ -7,7 +7,6 @@ namespace CudnnDigits.Cli.Report;
 /// <summary>An option or another fact of a run, as text; Whole is the complete value, if Value is shortened.</summary>
 internal sealed record RunFact(string Name, string Value, string? Whole = null);
 
-/// <summary>How runs were made, and how they differ.</summary>
 internal static class RunFacts
 {
     private const int FingerprintShown = 12;

@@ -7,7 +7,6 @@ namespace CudnnDigits.Cli.Report;
 /// <summary>The runs of one training: a single run, or several that differ only in their seed or fold.</summary>
 internal sealed record RunGroup(string Name, IReadOnlyList<RunReport> Runs)
 {
-    /// <summary>The first run, for what all runs have in common.</summary>
     public RunReport First => Runs[0];
 
     public bool IsSingle => Runs.Count == 1;

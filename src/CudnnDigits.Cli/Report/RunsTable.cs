@@ -24,19 +24,13 @@ internal sealed class RunsTable(IReadOnlyList<RunReport> runs)
             .. runs.Select((run, i) => (string[])[run.Name, Validation(run), .. _differences.Select(facts => facts[i].Value)]),
         ];
         int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
-        StringBuilder text = new();
-        foreach (string[] row in rows)
-        {
-            text.AppendLine(string.Join("  ", row.Select((cell, column) => cell.PadRight(widths[column]))).TrimEnd());
-        }
-
-        text.AppendLine("validation: after the last epoch, nothing picked");
-        if (RunFacts.WhyNotComparable(runs) is { } warning)
-        {
-            text.AppendLine(warning);
-        }
-
-        return OverSeeds is { } spread ? text.AppendLine($"{runs.Count} seeds: {spread.ToPercent()}").ToString() : text.ToString();
+        return string.Join(Environment.NewLine, [
+            .. rows.Select(row => string.Join("  ", row.Select((cell, column) => cell.PadRight(widths[column]))).TrimEnd()),
+            "validation: after the last epoch, nothing picked",
+            .. RunFacts.WhyNotComparable(runs) is { } warning ? (string[])[warning] : [],
+            .. OverSeeds is { } spread ? (string[])[$"{runs.Count} seeds: {spread.ToPercent()}"] : [],
+            "",
+        ]);
     }
 
     private static string Validation(RunReport run) => run.HasEnded ? Last(run)?.ToString("P2") ?? "none" : "not ended";

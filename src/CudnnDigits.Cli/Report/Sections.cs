@@ -44,13 +44,9 @@ internal static class Sections
             rate.Add(isAlone ? null : group.Name, isAlone ? 2 : i, Means(group.ByEpoch(epoch => epoch.LearningRate)));
         }
 
-        string last = "";
-        if (runs is [{ History: [.., EpochRecord end] }])
-        {
-            string validation = end.ValidationAccuracy is { } held ? $" and validation {1 - held:P2}" : "";
-            last = $"; after the last epoch, training {1 - end.TrainAccuracy:P2}{validation}";
-        }
-
+        EpochRecord? end = runs is [{ History: [.., EpochRecord only] }] ? only : null;
+        string last = end is null ? "" : $"; after the last epoch, training {1 - end.TrainAccuracy:P2}"
+            + (end.ValidationAccuracy is { } validation ? $" and validation {1 - validation:P2}" : "");
         string means = groups.All(group => group.IsSingle) ? ""
             : " Lines are means over the runs, bars one standard deviation up and down.";
         string measured = isAlone
@@ -199,8 +195,11 @@ internal static class Sections
         return $"<li>{image}<span>{said}</span><small>{Sure(digit.Sure)}</small></li>";
     }
 
-    private static string Image(ReadOnlySpan<byte> image, string description) =>
-        $"""<img src="{Picture.DataUri(image)}" width="28" height="28" alt="{description}">""";
+    private static string Image(ReadOnlySpan<byte> image, string description)
+    {
+        string png = Convert.ToBase64String(Picture.ToPng(image, DigitDataset.Side, DigitDataset.Side));
+        return $"""<img src="data:image/png;base64,{png}" width="28" height="28" alt="{description}">""";
+    }
 
     /// <summary>A probability. Never "100 %", because no network can be certain.</summary>
     private static string Sure(double probability) => probability switch

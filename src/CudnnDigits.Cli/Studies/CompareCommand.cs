@@ -7,9 +7,7 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>
-/// A row of <see cref="CompareResult"/>: shares of the last epoch over the seeds, and the report's own where it trained so.
-/// </summary>
+/// <summary>Shares of the last epoch over the seeds, and the report's own where it trained so.</summary>
 internal sealed record CompareRow(
     string Model, string Augmentation, int Epochs, Spread TrainingAccuracy, Spread ValidationAccuracy, Spread MacroF1,
     double? ReportTrainingAccuracy, double? ReportValidationAccuracy, double? ReportKaggleScore);
@@ -51,7 +49,7 @@ internal static class CompareCommand
         };
     }
 
-    private static int Run(ParseResult result)
+    private static void Run(ParseResult result)
     {
         using Interruption interruption = new();
         NetworkSpec[] networks = [.. (result.GetValue(Models)?.Split(',') ?? Reported).Select(name => DigitNetworks.Find(name)!)];
@@ -63,10 +61,8 @@ internal static class CompareCommand
         string table = Format(summary), remark = Remark(summary);
         study.Write("compare.txt", $"{table}\n\n{remark}\n");
         study.End(result, summary, Page(study), $"{table}\n\n{Screen.Prose(remark)}\n\nreport    {study.PageFile}");
-        return ExitCode.Done;
     }
 
-    /// <summary>The page of a comparison that has ended.</summary>
     public static string Page(Study study)
     {
         ILookup<Kind, FinishedRun> runs = Runs(study, CancellationToken.None);
@@ -154,30 +150,26 @@ internal static class CompareCommand
 
     private static string Format(CompareResult result)
     {
-        StringBuilder text = new();
         string mean = result.Seeds > 1 ? $"± standard deviation over {result.Seeds} seeds" : "of one seed";
         string data = result.Data ?? "built-in generated digits";
-        Line("data", $"{data}; {result.ValidationDigits:N0} digits held out; last epoch, never the best");
-        Line("ours", $"mean {mean}; Adam at 0.001, batch 64");
-        text.AppendLine();
-        text.AppendLine("network   augmentation  epochs  training         validation       Kaggle");
-        foreach (CompareRow row in result.Rows)
+        return $"""
+            {Line("data", $"{data}; {result.ValidationDigits:N0} digits held out; last epoch, never the best")}
+            {Line("ours", $"mean {mean}; Adam at 0.001, batch 64")}
+
+            network   augmentation  epochs  training         validation       Kaggle
+            {string.Join('\n', result.Rows.Select(Row))}
+            """;
+
+        static string Line(string label, string prose) => label.PadRight(Screen.LabelWidth) + Screen.Prose(prose, Screen.LabelWidth);
+
+        static string Row(CompareRow row)
         {
             string training = row.TrainingAccuracy.ToPercent(), validation = row.ValidationAccuracy.ToPercent();
-            text.AppendLine($"{row.Model,-9} {row.Augmentation,-12}  {row.Epochs,6}  {training,-15}  {validation}");
-            if (row.ReportTrainingAccuracy is not null)
-            {
-                string reported = $"{row.ReportTrainingAccuracy,-15:P2}  {row.ReportValidationAccuracy,-15:P2}";
-                text.AppendLine($"{"",10}the report{"",12}{reported}  {row.ReportKaggleScore:F5}");
-            }
+            string reported = $"{row.ReportTrainingAccuracy,-15:P2}  {row.ReportValidationAccuracy,-15:P2}  {row.ReportKaggleScore:F5}";
+            return $"{row.Model,-9} {row.Augmentation,-12}  {row.Epochs,6}  {training,-15}  {validation}"
+                + (row.ReportTrainingAccuracy is null ? "" : $"\n{"",10}the report{"",12}{reported}");
         }
-
-        return text.ToString().TrimEnd();
-
-        void Line(string label, string prose) =>
-            text.AppendLine(label.PadRight(Screen.LabelWidth) + Screen.Prose(prose, Screen.LabelWidth));
     }
 
-    /// <summary>A network, trained with augmentation or without.</summary>
     private sealed record Kind(NetworkSpec Network, bool Augmented);
 }

@@ -38,7 +38,7 @@ internal static class CrossvalCommand
         "crossval", "Run k-fold cross-validation: train on all folds except one and score that one, for each fold. The last epoch counts.",
         Run, [Folds, Fold, Collect, Out, .. TrainingOptionSet.Training]);
 
-    private static int Run(ParseResult result)
+    private static void Run(ParseResult result)
     {
         if (result.GetValue(Collect) is { Length: > 0 } folders)
         {
@@ -47,18 +47,18 @@ internal static class CrossvalCommand
             Report(
                 result, folders.SelectMany(FindRuns).Select(Read), result.GetValue(Out),
                 runs => [.. runs.Select(run => RunReport.Load(run.Folder.Path, cache))]);
-            return ExitCode.Done;
+            return;
         }
 
         using Interruption interruption = new();
         if (result.GetValue(Fold) is { } fold && !Study.IsResumed(result))
         {
-            return RunFold(result, fold, interruption.Token);
+            RunFold(result, fold, interruption.Token);
+            return;
         }
 
         using Study study = Study.Open(result, () => new(OptionsOf(result, fold: 1), result.GetValue(Folds) ?? 5));
         Report(result, Runs(study, interruption.Token), study.Folder, study.Load);
-        return ExitCode.Done;
     }
 
     private static FinishedRun[] Runs(Study study, CancellationToken cancellation)
@@ -69,14 +69,13 @@ internal static class CrossvalCommand
         return [.. folds.Select(o => study.Run($"fold-{o.Fold}", $"fold {o.Fold} of {count}", o, cancellation))];
     }
 
-    /// <summary>The page of a cross-validation that has ended.</summary>
     public static string Page(Study study) => Page(study.Load(Runs(study, CancellationToken.None)));
 
     private static string Page(IReadOnlyList<RunReport> folds) => HtmlReport.Page(
         "Every digit is held out in one fold, and read by a network that was not trained on it; the last epoch of each, nothing picked.",
         new RunGroup($"{folds.Count}-fold cross-validation", folds));
 
-    private static int RunFold(ParseResult result, int fold, CancellationToken cancellation)
+    private static void RunFold(ParseResult result, int fold, CancellationToken cancellation)
     {
         TrainingOptions options = OptionsOf(result, fold);
         if (fold > options.Folds)
@@ -96,7 +95,6 @@ internal static class CrossvalCommand
             result, ResultOf(fold, run.Folder, metrics),
             $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\n"
             + $"run       {run.Folder.Path}");
-        return ExitCode.Done;
     }
 
     private static FoldResult ResultOf(int fold, RunFolder folder, Metrics metrics) =>

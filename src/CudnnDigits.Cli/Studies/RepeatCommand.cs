@@ -19,7 +19,7 @@ internal static class RepeatCommand
     public static Command Create() => Study.CommandOf(
         "repeat", "Train from several seeds: mean ± deviation of the last epoch.", Run, [Seeds, Study.Out, .. TrainingOptionSet.Training]);
 
-    private static int Run(ParseResult result)
+    private static void Run(ParseResult result)
     {
         using Interruption interruption = new();
         using Study study = Study.Open(
@@ -31,7 +31,6 @@ internal static class RepeatCommand
             study.Record.Options.Model, study.Record.Options.Epochs, seeds,
             Spread.Of(seeds.Select(seed => seed.Accuracy)), Spread.Of(seeds.Select(seed => seed.MacroF1)));
         study.End(result, summary, Page(study), $"{Format(summary)}\nreport    {study.PageFile}");
-        return ExitCode.Done;
     }
 
     private static FinishedRun[] Runs(Study study, CancellationToken cancellation)
@@ -42,7 +41,6 @@ internal static class RepeatCommand
         return [.. seeds.Select(run => study.Run($"seed-{run.Seed}", $"seed {run.Seed}", run, cancellation))];
     }
 
-    /// <summary>The page of a study that has ended.</summary>
     public static string Page(Study study)
     {
         IReadOnlyList<RunReport> runs = study.Load(Runs(study, CancellationToken.None));

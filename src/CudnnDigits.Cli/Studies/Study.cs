@@ -48,7 +48,6 @@ internal sealed class Study : IDisposable
     public static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/<command>-<UTC time>.");
     private static readonly Option<string?> Resume = CommonOptions.Value("--resume", "DIR", "Continue an interrupted study.");
 
-    private readonly DigitDataset? _data; // null where a study is only read, as the lock is
     private readonly bool _quiet;
     private readonly IDisposable? _gpu; // open from the first run to the last
     private readonly FolderLock? _lock;
@@ -58,7 +57,7 @@ internal sealed class Study : IDisposable
 
     private Study(string path, FolderLock? folderLock, StudyRecord record, DigitDataset? data, IDisposable? gpu, bool quiet)
     {
-        (Folder, _lock, Record, _data, _gpu, _quiet) = (path, folderLock, record, data, gpu, quiet);
+        (Folder, _lock, Record, Data, _gpu, _quiet) = (path, folderLock, record, data, gpu, quiet);
         _loaded = data is null ? [] : new() { [record.Data.Path ?? ""] = data };
     }
 
@@ -66,29 +65,22 @@ internal sealed class Study : IDisposable
 
     public StudyRecord Record { get; }
 
-    /// <summary>Its digits, unless it is only read.</summary>
-    public DigitDataset Data => _data ?? throw new InvalidOperationException("a study that is read has no data");
-
-    /// <summary>Whether there is nothing to be trained.</summary>
-    public bool IsRead => _lock is null;
+    /// <summary>Its digits; null where it is only read, as the lock is.</summary>
+    public DigitDataset? Data { get; }
 
     public string PageFile => Path.Combine(Folder, PageName);
 
-    /// <summary>The command that goes on with it.</summary>
     public string ResumeWith => ThisProgram.Command(Record.Command, "--resume", Folder);
 
-    /// <summary>Whether --resume is given.</summary>
     public static bool IsResumed(ParseResult result) => result.GetValue(Resume) is not null;
 
     /// <summary>"1 epoch", "3 epochs".</summary>
     public static string Epochs(int count) => $"{count} epoch{(count == 1 ? "" : "s")}";
 
     /// <summary>The command of a study: its own options, then those that every study has.</summary>
-    public static Command CommandOf(string name, string help, Func<ParseResult, int> run, IEnumerable<Option> own) =>
-        CommonOptions.NewCommand(
-            name, help, [.. own, Resume, .. Machine.Options, CommonOptions.Quiet, CommonOptions.Json], result => run(result));
+    public static Command CommandOf(string name, string help, Action<ParseResult> run, IEnumerable<Option> own) =>
+        CommonOptions.NewCommand(name, help, [.. own, Resume, .. Machine.Options, CommonOptions.Quiet, CommonOptions.Json], run);
 
-    /// <summary>Whether a folder holds a study.</summary>
     public static bool IsIn(string path) => File.Exists(Path.Combine(path, RecordName));
 
     /// <summary>Reads a study that has ended.</summary>
@@ -162,7 +154,7 @@ internal sealed class Study : IDisposable
             return ended;
         }
 
-        if (IsRead)
+        if (Data is null)
         {
             throw new InputException($"{Folder}: has not ended ({label}); go on with {ResumeWith}");
         }
@@ -195,7 +187,6 @@ internal sealed class Study : IDisposable
         _lock?.Dispose();
     }
 
-    /// <summary>Runs of the study as reports show them.</summary>
     public IReadOnlyList<RunReport> Load(IEnumerable<FinishedRun> runs) =>
         [.. runs.Select(run => RunReport.Load(run.Folder.Path, _loaded))];
 

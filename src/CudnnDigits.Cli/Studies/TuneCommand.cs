@@ -37,7 +37,7 @@ internal static class TuneCommand
         "tune", "Search learning rate, batch size, schedule, dropout and augmentation by successive halving within a budget of epochs.",
         Run, [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, TrainingOptionSet.Seed, Study.Out]);
 
-    private static int Run(ParseResult result)
+    private static void Run(ParseResult result)
     {
         using Interruption interruption = new();
         using Study study = Study.Open(result, () =>
@@ -53,10 +53,8 @@ internal static class TuneCommand
         List<Trial> trials = Search(study, interruption.Token);
         TuneResult summary = Judge(study, trials);
         study.End(result, summary, TunePage.Of(study, summary, trials), Format(study, summary));
-        return ExitCode.Done;
     }
 
-    /// <summary>The page of a search that has ended.</summary>
     public static string Page(Study study)
     {
         string file = Path.Combine(study.Folder, "tune.json"), mend = $"make it again with {study.ResumeWith}";
@@ -84,7 +82,7 @@ internal static class TuneCommand
             {
                 string label = $"{Study.Epochs(rung.Epochs)}, {i + 1} of {numbers.Length}, trial {number}";
                 trials.Add(RunTrial(study, number, rung, label, keep: rung == rungs[^1], cancellation));
-                if (!study.IsRead)
+                if (study.Data is not null)
                 {
                     study.Write("trials.csv", TuneFiles.Csv(trials));
                     study.Write("tune.svg", TuneFiles.Picture(study.Record, trials));
@@ -103,7 +101,7 @@ internal static class TuneCommand
     {
         TrainingOptions options = TrialSpace.Draw(study.Record.Options, number) with { Epochs = rung.Epochs };
         string name = NameOf(number, rung.Epochs);
-        if (study.IsRead)
+        if (study.Data is null)
         {
             return new Trial(number, options, FinishedRun.Read(Path.Combine(study.Folder, name))); // one that has not ended has diverged
         }
@@ -114,10 +112,7 @@ internal static class TuneCommand
             if (!keep)
             {
                 // The figures stay; weights and page of hundreds of trials would fill a disk.
-                foreach (string file in new[] { run.Folder.StateFile, run.Folder.ModelFile, run.Folder.ReportFile })
-                {
-                    File.Delete(file);
-                }
+                Array.ForEach([run.Folder.StateFile, run.Folder.ModelFile, run.Folder.ReportFile], File.Delete);
             }
 
             return new Trial(number, options, run);
@@ -133,7 +128,7 @@ internal static class TuneCommand
     {
         Trial[] last = [.. LastRung(trials)];
         Trial winner = Trial.Best(last).First(), defaults = last.First(trial => trial.Number == 0);
-        int[] rows = study.Record.Options.Split.Draw(study.Data.Labels).Test;
+        int[] rows = study.Record.Options.Split.Draw(study.Data!.Labels).Test;
         return new TuneResult(
             study.Record.Options.Model, trials.DistinctBy(trial => trial.Number).Count(), trials.Sum(trial => trial.Options.Epochs),
             winner.Number, winner.Options, winner.Last?.ValidationAccuracy ?? 0, Test(winner), defaults.Last?.ValidationAccuracy ?? 0,
@@ -170,7 +165,6 @@ internal static class TuneCommand
         use it    {CommandLineOf(study.Record, result.Options)}
         """;
 
-    /// <summary>The command that trains with what was found.</summary>
     public static string CommandLineOf(StudyRecord study, TrainingOptions o)
     {
         string data = study.Data.Path is { } path ? $" --data {Shell.OfUser.Quote(path)}" : "";

@@ -80,12 +80,10 @@ internal static partial class TunePage
     {
         int[] lengths = TuneFiles.Lengths(trials);
         Chart chart = new(new ChartAxis("", Labels: [.. lengths.Select(Study.Epochs)]), new ChartAxis("", Logarithmic: true, Unit: " %"));
-        int[] numbers = [.. trials.Select(trial => trial.Number).Distinct()];
-        bool isTitled = false;
-        foreach (int number in numbers.Where(number => number != winner.Number && number != 0))
+        IEnumerable<int> numbers = trials.Select(trial => trial.Number).Distinct();
+        foreach ((int i, int number) in numbers.Where(number => number != winner.Number && number != 0).Index())
         {
-            chart.AddFaint(isTitled ? null : "others", 5, Course(number)).AddPoints(null, 5, Course(number), 1.5);
-            isTitled = true;
+            chart.AddFaint(i == 0 ? "others" : null, 5, Course(number)).AddPoints(null, 5, Course(number), 1.5);
         }
 
         chart.Add(winner.Number == 0 ? "the defaults, which won" : "the defaults", 0, Course(0), dashed: true);
@@ -135,16 +133,15 @@ internal static partial class TunePage
                 .Select(trial => (number(trial.Options)!.Value, trial.Error!.Value))];
     }
 
-    private static double RankCorrelation((double X, double Y)[] points)
+    /// <summary>Spearman's: the correlation of the ranks, where equal numbers share the mean of theirs.</summary>
+    private static double RankCorrelation((double X, double Error)[] points)
     {
-        (double[] a, double[] b) = (Ranks([.. points.Select(point => point.X)]), Ranks([.. points.Select(point => point.Y)]));
-        (double meanA, double meanB) = (a.Average(), b.Average());
-        double ab = a.Zip(b, (p, q) => (p - meanA) * (q - meanB)).Sum();
-        double aa = a.Sum(p => (p - meanA) * (p - meanA)), bb = b.Sum(q => (q - meanB) * (q - meanB));
-        return aa * bb > 0 ? ab / Math.Sqrt(aa * bb) : 0;
-    }
+        (long[] a, long[] b) = (Ranks(point => point.X), Ranks(point => point.Error));
+        long aa = a.Sum(p => p * p), bb = b.Sum(q => q * q);
+        return aa == 0 || bb == 0 ? 0 : a.Zip(b, (p, q) => p * q).Sum() / Math.Sqrt((double)aa * bb);
 
-    /// <summary>Ranks from 0; equal numbers share the mean of theirs.</summary>
-    private static double[] Ranks(double[] numbers) =>
-        [.. numbers.Select(number => numbers.Count(other => other < number) + (numbers.Count(other => other == number) - 1) / 2.0)];
+        // Twice each rank's distance from their mean: how many points are less, minus how many are greater.
+        long[] Ranks(Func<(double X, double Error), double> value) =>
+            [.. points.Select(one => points.Sum(other => (long)value(one).CompareTo(value(other))))];
+    }
 }
