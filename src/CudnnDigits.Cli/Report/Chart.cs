@@ -5,11 +5,7 @@ using OxyPlot.Series;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>
-/// A chart as SVG, drawn by OxyPlot. Its colours are CSS variables of the page around it, so that one drawing fits light mode, dark mode
-/// and print. OxyPlot knows only RGB, so each variable is drawn in a colour that nothing else uses, and replaced afterwards. The page shows
-/// the title and the legend, because OxyPlot cannot measure its fonts.
-/// </summary>
+/// <summary>A chart as SVG. Its colours are CSS variables of the page, so that one drawing fits light mode, dark mode and print.</summary>
 internal sealed partial class Chart
 {
     /// <summary>Number of colours for series: the CSS variables from --series-0 on.</summary>
@@ -18,6 +14,7 @@ internal sealed partial class Chart
     /// <summary>Size in pixels; the text has 13.</summary>
     public const int Width = 380, Height = 250;
 
+    // OxyPlot knows only RGB: each variable is drawn in a colour that nothing else uses, and replaced afterwards.
     private const byte Mark = 1, FirstSeries = 10, Faint = 115;
 
     private static readonly string[] Variables = ["--ink", "--muted", "--line"];
@@ -73,7 +70,7 @@ internal sealed partial class Chart
     public Chart AddGuide((double X, double Y) from, (double X, double Y) to) =>
         Add(null, 0, "", [from, to], Stroke(Muted, 1, LineStyle.Dot));
 
-    /// <summary>The chart with title and legend. The name is unique in the page; the description is for people who cannot see it.</summary>
+    /// <summary>The chart with title and legend, whose fonts OxyPlot cannot measure. The id is unique in the page.</summary>
     public string ToFigure(string id, string title, string description)
     {
         string legend = string.Concat(_legend.Select(entry =>
@@ -176,10 +173,7 @@ internal sealed record ChartAxis(
     }
 }
 
-/// <summary>
-/// A logarithmic axis whose marks are 1, 2 and 5 times the powers of ten, or fewer if these are too many. Zero has no logarithm; it is
-/// drawn at the lowest mark. At most <paramref name="most"/> marks fit.
-/// </summary>
+/// <summary>A logarithmic axis with marks at 1, 2 and 5 times the powers of ten, or at fewer; zero is drawn at the lowest mark.</summary>
 internal sealed class LadderAxis(int most, string unit) : LogarithmicAxis
 {
     private static readonly double[][] Steps = [[1, 2, 5], [1, 3], [1]];

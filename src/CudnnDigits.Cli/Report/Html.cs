@@ -8,7 +8,6 @@ internal static class Html
     /// <summary>Text, encoded for a page or for the value of an attribute.</summary>
     public static string Text(string text) => WebUtility.HtmlEncode(text);
 
-    /// <summary>A complete page that needs no other files.</summary>
     public static string Page(string title, string body) => $"""
         <!doctype html>
         <html lang="en">

@@ -4,7 +4,6 @@ using static CudnnDigits.Cli.Report.Html;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>Runs as one web page: figures, curves, confusion matrix, pictures, calibration, options.</summary>
 internal static class HtmlReport
 {
     /// <summary>The page of a run, or of several side by side.</summary>
@@ -76,12 +75,9 @@ internal static class HtmlReport
             <tbody>{table}</tbody></table></div>
             <p class="note">Below the figures, the options in which the runs differ.</p>
             """;
-    }
 
-    private static string Row(RunFact[] facts)
-    {
-        IEnumerable<string> cells = facts.Select(fact => $"<td{Title(fact.Whole)}>{Text(fact.Value)}</td>");
-        return $"<tr><th scope=\"row\">{Text(facts[0].Name)}</th>{string.Concat(cells)}</tr>";
+        static string Row(RunFact[] facts) => $"<tr><th scope=\"row\">{Text(facts[0].Name)}</th>{string.Concat(facts.Select(Cell))}</tr>";
+        static string Cell(RunFact fact) => $"<td{Title(fact.Whole)}>{Text(fact.Value)}</td>";
     }
 
     private static string Footer(string place) =>

@@ -2,7 +2,6 @@ using StbImageWriteSharp;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>Grey pictures as PNG.</summary>
 internal static class Picture
 {
     /// <summary>A picture, (height, width) uint8, 0 = black, as a PNG file.</summary>

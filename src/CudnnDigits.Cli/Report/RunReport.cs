@@ -6,19 +6,13 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
 
-/// <summary>
-/// The content of a report about one run. Metrics are those of the kept weights, and null if there are neither; Scored is null if the data
-/// is not available, and WhyNoPictures says why.
-/// </summary>
+/// <summary>What a report says of one run. Metrics are those of the kept weights; if Scored is null, WhyNoPictures says why.</summary>
 internal sealed record RunReport(
     RunFolder Folder, RunRecord Record, IReadOnlyList<EpochRecord> History, int KeptEpoch, bool HasEnded, Metrics? Metrics,
     ScoredDigits? Scored, string? WhyNoPictures)
 {
     /// <summary>The name of the run's folder.</summary>
     public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder.Path)));
-
-    /// <summary>Training time without validation.</summary>
-    public double Seconds => History.Sum(epoch => epoch.Seconds);
 
     /// <summary>Median throughput of the epochs; 0 before the first one has ended.</summary>
     public double ImagesPerSecond =>

@@ -55,6 +55,6 @@ internal sealed record ScoredDigits(DigitDataset Data, ScoredDigit[] Digits, Met
                 bin.Average(digit => digit.Read == digit.Label ? 1.0 : 0), bin.Count()))];
     }
 
-    /// <summary>Mean |sure − right| over these bins, weighted by digits: Guo et al. 2017, "On calibration of modern neural networks".</summary>
+    /// <summary>Mean |sure − right|, weighted by digits. Source: Guo et al. 2017, "On calibration of modern neural networks".</summary>
     public double CalibrationError() => Calibration().Sum(bin => bin.Count * Math.Abs(bin.Sure - bin.Right)) / Digits.Length;
 }

@@ -102,13 +102,14 @@ internal static class Sections
         string deviation = $"over {group.Runs.Count} runs", which = o.KeepLast || !o.Split.HoldsOut ? ", the last" : ", the best";
         (Spread accuracy, Spread f1) = (group.Over(part => part.Accuracy), group.Over(part => part.MacroF1));
         double[] speeds = [.. group.Runs.Select(run => run.ImagesPerSecond).Order()];
+        double seconds = group.Runs.Sum(run => run.History.Sum(epoch => epoch.Seconds)); // without validation
         return unfinished + Tiles(
             ("accuracy", $"{accuracy.Mean:P2}", group.IsSingle ? $"of {digits}" : $"± {accuracy.Deviation:P2}, {deviation}"),
             ("read wrong", $"{WrongOf(metrics):N0}", group.IsSingle ? "digits" : $"of {digits}"),
             ("macro F1", $"{f1.Mean:P2}", group.IsSingle ? "mean over the ten classes" : $"± {f1.Deviation:P2}, {deviation}"),
             ("loss", $"{metrics.Loss:F4}", "mean cross-entropy"),
             ("weights kept", $"epoch {first.KeptEpoch}", $"of {first.History.Count}{which}"),
-            ("throughput", $"{speeds[speeds.Length / 2]:N0}", $"images/s; {Duration(group.Runs.Sum(run => run.Seconds))} of training"));
+            ("throughput", $"{speeds[speeds.Length / 2]:N0}", $"images/s; {Duration(seconds)} of training"));
     }
 
     private static int WrongOf(Metrics metrics) => metrics.Samples - metrics.Classes.Sum(c => metrics.Confusion[c.Digit][c.Digit]);
@@ -273,11 +274,8 @@ internal static class Sections
             """;
     }
 
-    private static string NoPictures(RunGroup group)
-    {
-        string why = group.Runs.First(run => run.Scored is null).WhyNoPictures ?? "";
-        return $"<p class=\"note\">No pictures of digits and no calibration: {Text(why)}.</p>";
-    }
+    private static string NoPictures(RunGroup group) => "<p class=\"note\">No pictures of digits and no calibration: "
+        + $"{Text(group.Runs.First(run => run.Scored is null).WhyNoPictures ?? "")}.</p>";
 
     private static string Duration(double seconds) =>
         seconds >= 60 ? $"{TimeSpan.FromSeconds(seconds):h\\:mm\\:ss}" : $"{seconds:F1} s";

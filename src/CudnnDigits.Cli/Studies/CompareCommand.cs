@@ -12,7 +12,6 @@ internal sealed record CompareRow(
     string Model, string Augmentation, int Epochs, Spread TrainingAccuracy, Spread ValidationAccuracy, Spread MacroF1,
     double? ReportTrainingAccuracy, double? ReportValidationAccuracy, double? ReportKaggleScore);
 
-/// <summary>Result of <c>compare --json</c>.</summary>
 internal sealed record CompareResult(string? Data, int ValidationDigits, int Seeds, IReadOnlyList<CompareRow> Rows);
 
 /// <summary><c>compare</c>: the university report's results table, made again by its own protocol, with and without augmentation.</summary>

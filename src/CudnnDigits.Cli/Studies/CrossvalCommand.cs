@@ -8,7 +8,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>A fold's part of <see cref="CrossvalResult"/>.</summary>
 internal sealed record FoldResult(int Fold, string Run, int Samples, double Accuracy, double MacroF1, double Loss);
 
 /// <summary>Result of <c>crossval --json</c>: shares of the held-out digits, each digit held out once.</summary>
@@ -169,14 +168,13 @@ internal static class CrossvalCommand
         int count = first.Options.Folds;
         for (int fold = 1; fold <= count; fold++)
         {
-            FinishedRun[] held = [.. folds.Where(run => run.Options.Fold == fold)];
+            string[] held = [.. folds.Where(run => run.Options.Fold == fold).Select(run => run.Folder.Path)];
             if (held.Length != 1)
             {
                 throw new InputException(held.Length == 0
                     ? $"fold {fold} of {count} is missing; make it with {ThisProgram.Command("crossval", "--fold", $"{fold}")}, "
                         + $"--folds {count} and what the others were given"
-                    : $"fold {fold} is there {held.Length} times ({string.Join(", ", held.Select(run => run.Folder.Path))}); "
-                        + "leave all but one out");
+                    : $"fold {fold} is there {held.Length} times ({string.Join(", ", held)}); leave all but one out");
             }
         }
     }

@@ -4,7 +4,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>A seed's part of <see cref="RepeatResult"/>.</summary>
 internal sealed record SeedResult(ulong Seed, string Run, double Accuracy, double MacroF1, double Loss);
 
 /// <summary>Result of <c>repeat --json</c>: shares of the validation digits after the last epoch.</summary>

@@ -1,15 +1,11 @@
-using System.Text.Json.Serialization;
-
 namespace CudnnDigits.Cli.Studies;
 
 /// <summary>Several measurements of one thing; the deviation is a sample's (n − 1 in the denominator), and 0 for a single one.</summary>
 internal sealed record Spread(double Mean, double Deviation, IReadOnlyList<double> Values)
 {
-    [JsonIgnore]
-    public double Low => Mean - Deviation;
+    internal double Low => Mean - Deviation;
 
-    [JsonIgnore]
-    public double High => Mean + Deviation;
+    internal double High => Mean + Deviation;
 
     public static Spread Of(IEnumerable<double> values)
     {

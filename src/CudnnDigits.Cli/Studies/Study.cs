@@ -10,15 +10,11 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>
-/// study.json: what a study was started with. Size counts seeds in compare and repeat, folds in crossval, epochs in tune. Models are the
-/// networks that compare compares; null elsewhere, and in records of versions that compared the report's.
-/// </summary>
+/// <summary>study.json. Size counts seeds in compare and repeat, folds in crossval, epochs in tune; Models are those of compare.</summary>
 internal sealed record StudyRecord(
     string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<string>? Models = null);
 
-/// <summary>What a new study begins with; see <see cref="StudyRecord"/>.</summary>
 internal readonly record struct StudyPlan(TrainingOptions Options, int Size, IReadOnlyList<string>? Models = null);
 
 /// <summary>A run of a study that has ended, with the metrics of the last epoch's weights.</summary>
@@ -36,11 +32,9 @@ internal sealed record FinishedRun(RunFolder Folder, TrainingOptions Options, IR
     }
 }
 
-/// <summary>
-/// Several runs that answer one question, in folders under one. What has ended is not trained again, what was interrupted goes
-/// on where it stopped, so a study resumes by running it once more.
-/// </summary>
-internal sealed class Study : IDisposable
+/// <summary>Several runs that answer one question, in folders under one; run once more, it goes on where it stopped.</summary>
+internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord record, DigitDataset? data, IDisposable? gpu, bool quiet)
+    : IDisposable
 {
     internal const string RecordName = RunFolder.StudyName, PageName = "report.html";
 
@@ -48,25 +42,16 @@ internal sealed class Study : IDisposable
     public static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/<command>-<UTC time>.");
     private static readonly Option<string?> Resume = CommonOptions.Value("--resume", "DIR", "Continue an interrupted study.");
 
-    private readonly bool _quiet;
-    private readonly IDisposable? _gpu; // open from the first run to the last
-    private readonly FolderLock? _lock;
-    private readonly Dictionary<string, DigitDataset> _loaded; // by path
+    private readonly Dictionary<string, DigitDataset> _loaded = data is null ? [] : new() { [record.Data.Path ?? ""] = data }; // by path
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private double _workLeft, _workDone;
 
-    private Study(string path, FolderLock? folderLock, StudyRecord record, DigitDataset? data, IDisposable? gpu, bool quiet)
-    {
-        (Folder, _lock, Record, Data, _gpu, _quiet) = (path, folderLock, record, data, gpu, quiet);
-        _loaded = data is null ? [] : new() { [record.Data.Path ?? ""] = data };
-    }
+    public string Folder { get; } = folder;
 
-    public string Folder { get; }
+    public StudyRecord Record { get; } = record;
 
-    public StudyRecord Record { get; }
-
-    /// <summary>Its digits; null where it is only read, as the lock is.</summary>
-    public DigitDataset? Data { get; }
+    /// <summary>Its digits; null where it is only read.</summary>
+    public DigitDataset? Data { get; } = data;
 
     public string PageFile => Path.Combine(Folder, PageName);
 
@@ -83,7 +68,6 @@ internal sealed class Study : IDisposable
 
     public static bool IsIn(string path) => File.Exists(Path.Combine(path, RecordName));
 
-    /// <summary>Reads a study that has ended.</summary>
     public static Study Read(string path) => new(path, null, ReadRecord(path, command: null), null, null, quiet: true);
 
     /// <summary>Continues the study of --resume, or makes a new one, under runs/ if --out names no folder.</summary>
@@ -159,7 +143,7 @@ internal sealed class Study : IDisposable
             throw new InputException($"{Folder}: has not ended ({label}); go on with {ResumeWith}");
         }
 
-        TrainingReporter reporter = TrainingReporter.Create(_quiet, options, label);
+        TrainingReporter reporter = TrainingReporter.Create(quiet, options, label);
         if (cancellation.IsCancellationRequested)
         {
             reporter.Advise($"interrupted before {label}; saved: go on with", ResumeWith);
@@ -167,7 +151,7 @@ internal sealed class Study : IDisposable
         }
 
         using (TrainingRun run = File.Exists(Path.Combine(path, "run.json"))
-            ? TrainingRun.Resume(RunFolder.Open(path, out RunRecord record), record, Data, Record.Machine)
+            ? TrainingRun.Resume(RunFolder.Open(path, out RunRecord begun), begun, Data, Record.Machine)
             : TrainingRun.Create(_ => path, (Data, Record.Data), options, Record.Machine))
         {
             run.Train(reporter, ResumeWith, cancellation);
@@ -183,8 +167,8 @@ internal sealed class Study : IDisposable
 
     public void Dispose()
     {
-        _gpu?.Dispose();
-        _lock?.Dispose();
+        gpu?.Dispose();
+        folderLock?.Dispose();
     }
 
     public IReadOnlyList<RunReport> Load(IEnumerable<FinishedRun> runs) =>

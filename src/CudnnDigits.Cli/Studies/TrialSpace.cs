@@ -24,11 +24,9 @@ internal static class TrialSpace
     }
 }
 
-/// <summary>
-/// Successive halving within a budget: many trials for few epochs, the best third of them for three times as many, and so
-/// on. Every rung gets the same share of the budget, and every rung trains from scratch, because a schedule spans its run.
-/// Source: Jamieson, Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization".
-/// </summary>
+/// <summary>Successive halving: many trials for few epochs, the best third for three times as many, and so on.</summary>
+// Every rung has the same share of the budget, and trains from scratch, because a schedule spans its run. Source: Jamieson, Talwalkar
+// 2016, "Non-stochastic best arm identification and hyperparameter optimization".
 internal sealed record Rung(int Epochs, int Trials)
 {
     private const int Factor = 3;

@@ -3,7 +3,6 @@ using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 
-/// <summary>A search as a table and as a picture.</summary>
 internal static class TuneFiles
 {
     private const int Gap = 24, Top = 74, Heading = 26;
@@ -14,10 +13,9 @@ internal static class TuneFiles
         StringBuilder text = new($"trial,epochs,{names},validation_accuracy,validation_loss,train_loss,seconds\n");
         foreach ((int number, TrainingOptions o, FinishedRun? run) in trials)
         {
-            EpochRecord? last = run?.Last;
             string values = string.Join(',', TrialSpace.Fields.Select(field => field.IsText ? field.Show(o) : field.Text(o)));
-            text.Append($"{number},{o.Epochs},{values},{last?.ValidationAccuracy:R},{last?.ValidationLoss:R},{last?.TrainLoss:R},");
-            text.Append($"{run?.History.Sum(epoch => epoch.Seconds):F1}\n");
+            text.Append($"{number},{o.Epochs},{values},{run?.Last.ValidationAccuracy:R},{run?.Last.ValidationLoss:R},");
+            text.Append($"{run?.Last.TrainLoss:R},{run?.History.Sum(epoch => epoch.Seconds):F1}\n");
         }
 
         return text.ToString();
@@ -58,7 +56,6 @@ internal static class TuneFiles
         }
     }
 
-    /// <summary>The panels as one picture.</summary>
     public static string Picture(StudyRecord study, IReadOnlyList<Trial> trials)
     {
         (string Title, Chart Chart)[] panels = [.. Panels(trials, hasLegend: false)];

@@ -18,8 +18,9 @@ internal static partial class TunePage
             .Select(one => new RunGroup(one.Name, study.Load([one.Trial.Run!])))];
         IEnumerable<string[]> rows = SearchedIn(winner)
             .Select(field => (string[])[field.Title, field.Show(winner.Options) ?? "none", field.Show(defaults.Options) ?? "none"]);
-        IEnumerable<string> panels = TuneFiles.Panels(trials, hasLegend: true).Select((panel, i) =>
-            panel.Chart.ToFigure($"panel{i}", Capital(panel.Title), $"Validation error of each trial against {panel.Title}"));
+        IEnumerable<string> panels = TuneFiles.Panels(trials, hasLegend: true).Select((panel, i) => panel.Chart.ToFigure(
+            $"panel{i}", char.ToUpperInvariant(panel.Title[0]) + panel.Title[1..],
+            $"Validation error of each trial against {panel.Title}"));
         return HtmlReport.Page(
             $"{result.Trials} trials of {result.Model}",
             "Successive halving: many trials for few epochs, the best of them for more; "
@@ -49,9 +50,6 @@ internal static partial class TunePage
     [GeneratedRegex(@"--\S+ \S+")]
     private static partial Regex Option();
 
-    private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];
-
-    /// <summary>What the test digits say, and how far chance alone would have gone.</summary>
     private static string Difference(TuneResult result)
     {
         double winner = result.TestDigits * (1 - result.TestAccuracy), defaults = result.TestDigits * (1 - result.DefaultsTestAccuracy);
@@ -72,7 +70,6 @@ internal static partial class TunePage
                 $"{trial.Last?.ValidationLoss:F4}", .. SearchedIn(trials[0]).Select(field => field.Show(trial.Options) ?? "none"),
             ]));
 
-    /// <summary>The options that the network has.</summary>
     private static IEnumerable<TrainingField> SearchedIn(Trial trial) => TrialSpace.Fields.Where(field => field.Applies(trial.Options));
 
     /// <summary>How the trials went from rung to rung.</summary>
