@@ -1,9 +1,7 @@
-using System.CommandLine;
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cuda;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 

@@ -1,4 +1,3 @@
-using System.CommandLine;
 using System.CommandLine.Parsing;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Exchange;

@@ -1,8 +1,4 @@
-using System.CommandLine;
 using CudnnDigits.Cli.Datasets;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 

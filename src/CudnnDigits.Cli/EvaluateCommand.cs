@@ -1,8 +1,4 @@
-using System.CommandLine;
 using CudnnDigits.Cli.Exchange;
-using CudnnDigits.Data;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 

@@ -1,9 +1,7 @@
-using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli;
 

@@ -1,10 +1,7 @@
-using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cpu;
 using CudnnDigits.Cuda;
 using CudnnDigits.Cuda.Interop;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli;
 

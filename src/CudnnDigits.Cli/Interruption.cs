@@ -1,5 +1,3 @@
-using CudnnDigits.Files;
-
 namespace CudnnDigits.Cli;
 
 /// <summary>Ends the program at Ctrl-C, SIGTERM or SIGHUP: at once, or after work has been saved, unless a second signal comes.</summary>

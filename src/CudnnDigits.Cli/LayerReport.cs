@@ -1,5 +1,3 @@
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli;
 
 /// <summary>An operation in <c>bench --layers --json</c>; all figures are for one digit.</summary>

@@ -1,7 +1,4 @@
-using System.CommandLine;
 using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 

@@ -1,5 +1,3 @@
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli;
 
 internal static class MetricsTable

@@ -1,6 +1,4 @@
 using CudnnDigits.Cli.Studies;
-using CudnnDigits.Files;
-using CudnnDigits.Runs;
 
 namespace CudnnDigits.Cli;
 

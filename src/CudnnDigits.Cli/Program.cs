@@ -1,11 +1,9 @@
-using System.CommandLine;
 using CudnnDigits;
 using CudnnDigits.Cli;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Datasets.Parquet;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
-using CudnnDigits.Data;
 
 StandardStreams.Prepare();
 DataSource.Containers = [.. DataSource.Containers, new ParquetContainer(), new PictureContainer()];

@@ -1,7 +1,5 @@
-using System.CommandLine;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Studies;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli;
 

@@ -1,4 +1,3 @@
-using CudnnDigits.Files;
 using Microsoft.Win32.SafeHandles;
 
 namespace CudnnDigits.Cli;

@@ -1,7 +1,3 @@
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli;
 
 /// <summary>Writes a run's states in the background, because on a GPU an epoch may take less time than writing its 17 MB.</summary>

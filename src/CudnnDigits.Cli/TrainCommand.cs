@@ -1,11 +1,6 @@
-using System.CommandLine;
 using System.IO.Compression;
 using CudnnDigits.Cli.Exchange;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 

@@ -1,8 +1,3 @@
-using System.CommandLine;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli;
 
 /// <summary>How to train, as asked for on the command line: what every command that trains understands alike.</summary>

@@ -1,6 +1,4 @@
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 

@@ -1,11 +1,6 @@
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
-using CudnnDigits.Data;
-using CudnnDigits.Files;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli;
 

@@ -1,5 +1,4 @@
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 

@@ -1,7 +1,5 @@
-using System.CommandLine;
 using System.IO.Compression;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 

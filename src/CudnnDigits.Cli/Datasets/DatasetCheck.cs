@@ -1,6 +1,5 @@
 using System.IO.Compression;
 using System.Security.Cryptography;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 

@@ -1,5 +1,4 @@
 using System.Text.RegularExpressions;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 

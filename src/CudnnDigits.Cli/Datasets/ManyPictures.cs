@@ -1,5 +1,4 @@
 using CudnnDigits.Cli.Serve;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 

@@ -1,5 +1,4 @@
 using System.Numerics;
-using CudnnDigits.Data;
 
 namespace CudnnDigits.Cli.Datasets;
 

@@ -1,6 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Files;
-
 namespace CudnnDigits.Cli.Datasets;
 
 /// <summary>Pictures: a folder of them, arranged as <see cref="PictureFolder"/> describes, or a single one.</summary>

@@ -1,6 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Files;
-
 namespace CudnnDigits.Cli.Datasets;
 
 internal sealed record PicturePart(DigitSet Set, string Folder, PictureFolder Inner);

@@ -1,7 +1,3 @@
-using System.CommandLine;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-
 namespace CudnnDigits.Cli.Exchange;
 
 /// <summary>The command <c>export</c>: writes weights in another format.</summary>

@@ -1,5 +1,3 @@
-using CudnnDigits.Files;
-
 namespace CudnnDigits.Cli.Exchange;
 
 /// <summary>The parts of a node that the reader needs.</summary>

@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using CudnnDigits.Model;
 
 namespace CudnnDigits.Cli.Exchange;
 

@@ -1,5 +1,3 @@
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
 using static CudnnDigits.Cli.Exchange.ProtoMessage;
 
 namespace CudnnDigits.Cli.Exchange;

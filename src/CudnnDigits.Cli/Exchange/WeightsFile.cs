@@ -1,7 +1,3 @@
-using CudnnDigits.Files;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-
 namespace CudnnDigits.Cli.Exchange;
 
 /// <summary>Weights that the user gives: a safetensors file, an ONNX file, or a run's folder, which stands for its kept weights.</summary>

@@ -1,5 +1,3 @@
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 using static CudnnDigits.Cli.Report.Html;
 
 namespace CudnnDigits.Cli.Report;

@@ -1,7 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>An option or another fact of a run, as text; Whole is the complete value, if Value is shortened.</summary>

@@ -1,6 +1,4 @@
 using CudnnDigits.Cli.Studies;
-using CudnnDigits.Data;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
 

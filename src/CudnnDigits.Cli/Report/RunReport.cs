@@ -1,8 +1,4 @@
-using CudnnDigits.Data;
 using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Report;
 

@@ -1,6 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>The prediction for one digit: what it is read as, and the probability of that.</summary>

@@ -1,9 +1,7 @@
 using CudnnDigits.Cli.Studies;
 using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cpu;
-using CudnnDigits.Data;
 using CudnnDigits.Numerics;
-using CudnnDigits.Training;
 using static CudnnDigits.Cli.Report.Html;
 
 namespace CudnnDigits.Cli.Report;

@@ -1,6 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>Combines the digits of several requests into one forward pass. Small requests alternate with large ones.</summary>

@@ -1,5 +1,3 @@
-using CudnnDigits.Files;
-
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>The server's limits for its clients. Tests use lower ones, so that they end sooner.</summary>

@@ -1,6 +1,3 @@
-using CudnnDigits.Data;
-using CudnnDigits.Files;
-
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>Decodes a PNG or JPEG file to pixels: upright, and reduced to a size that is large enough to find a digit.</summary>

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.IO.Compression;
-using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Serve;
 

@@ -1,8 +1,6 @@
 using System.Collections.ObjectModel;
 using System.Numerics;
 using System.Text.Json.Serialization;
-using CudnnDigits.Data;
-using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Serve;
 

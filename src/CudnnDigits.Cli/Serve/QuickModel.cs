@@ -1,9 +1,4 @@
 using System.Security.Cryptography;
-using CudnnDigits.Data;
-using CudnnDigits.Files;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Serve;
 

@@ -1,12 +1,6 @@
-using System.CommandLine;
 using System.Net;
 using System.Net.Sockets;
 using CudnnDigits.Cli.Exchange;
-using CudnnDigits.Data;
-using CudnnDigits.Files;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Hosting;
 

@@ -1,9 +1,5 @@
-using System.CommandLine;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
-using CudnnDigits.Model;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 

@@ -1,6 +1,4 @@
-using System.CommandLine;
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 

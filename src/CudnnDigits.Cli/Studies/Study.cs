@@ -1,12 +1,6 @@
-using System.CommandLine;
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Data;
-using CudnnDigits.Files;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 

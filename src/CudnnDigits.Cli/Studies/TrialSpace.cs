@@ -1,5 +1,4 @@
 using CudnnDigits.Numerics;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 

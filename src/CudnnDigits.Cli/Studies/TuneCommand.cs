@@ -1,10 +1,5 @@
-using System.CommandLine;
 using CudnnDigits.Cli.Terminal;
-using CudnnDigits.Files;
 using CudnnDigits.Inference;
-using CudnnDigits.Model;
-using CudnnDigits.Runs;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 

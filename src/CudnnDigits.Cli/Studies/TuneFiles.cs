@@ -1,5 +1,4 @@
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 

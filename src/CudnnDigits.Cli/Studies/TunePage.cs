@@ -1,6 +1,5 @@
 using System.Text.RegularExpressions;
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Training;
 
 namespace CudnnDigits.Cli.Studies;
 

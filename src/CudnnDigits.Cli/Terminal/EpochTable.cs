@@ -1,5 +1,3 @@
-using CudnnDigits.Training;
-
 namespace CudnnDigits.Cli.Terminal;
 
 /// <summary>A table of the finished epochs. If it does not fit the terminal, it has shorter headers, and then fewer columns.</summary>

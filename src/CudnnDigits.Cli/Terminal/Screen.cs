@@ -1,4 +1,3 @@
-using CudnnDigits.Files;
 using Spectre.Console;
 
 namespace CudnnDigits.Cli.Terminal;

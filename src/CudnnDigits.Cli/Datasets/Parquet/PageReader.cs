@@ -1,6 +1,5 @@
 using System.IO.Compression;
 using System.Numerics;
-using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 

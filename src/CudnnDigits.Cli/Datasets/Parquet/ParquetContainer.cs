@@ -1,6 +1,4 @@
 using System.Text.RegularExpressions;
-using CudnnDigits.Data;
-using CudnnDigits.Files;
 
 namespace CudnnDigits.Cli.Datasets.Parquet;
 

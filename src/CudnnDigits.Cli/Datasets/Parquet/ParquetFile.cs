@@ -1,5 +1,3 @@
-using CudnnDigits.Data;
-
 namespace CudnnDigits.Cli.Datasets.Parquet;
 
 /// <summary>The types of a column's values (Parquet's enum Type).</summary>
