@@ -31,7 +31,7 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
     KERNEL(__VA_ARGS__) name##_f32(Parameters<float> p) { name(p); }                                                                       \
     KERNEL(__VA_ARGS__) name##_bf16(Parameters<bfloat16> p) { name(p); }
 
-// A number that the host needs to launch kernels: src/CudnnDigits/Cuda/KernelSource.cs reads it from the PTX.
+// A number that the host needs to launch kernels: src/CudnnDigits/Cuda/Device/KernelSource.cs reads it from the PTX.
 #define PUBLISH(name, ...)                                                                                                                 \
     extern "C" {                                                                                                                           \
     __device__ unsigned name = __VA_ARGS__;                                                                                                \

@@ -1,5 +1,5 @@
 // What a captured step reads and advances: a graph is replayed as it is, so everything that changes from step to step lives in device
-// memory. src/CudnnDigits/Cuda/StepState.cs has the same fields in the same order.
+// memory. src/CudnnDigits/Cuda/Device/StepState.cs has the same fields in the same order.
 #pragma once
 
 #include "device.cuh"
