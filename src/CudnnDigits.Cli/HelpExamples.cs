@@ -12,7 +12,7 @@ internal static class HelpExamples
     /// <summary>After each command its examples, the most important one first.</summary>
     private static readonly Dictionary<string, string[]> Examples = $"""
         # train
-        train                                     the {DigitNetworks.Default.Name} network on built-in digits, half a minute
+        train                                     the {DigitNetworks.Default.Name} network on built-in digits, a minute
         train --data train.csv                    on Kaggle's digits, with good defaults
         train --data train.csv --model {Other} --seed 1 --out runs/first
         train --data train.csv --device cuda --batch-size 512    on a GPU

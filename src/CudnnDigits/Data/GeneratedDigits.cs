@@ -13,7 +13,7 @@ public static class GeneratedDigits
     /// <summary>The number of digits that <c>train</c> makes if it gets no data.</summary>
     public const int DefaultCount = 12_000;
 
-    /// <summary>The default number of epochs on generated digits: half a minute for the improved network on two cores.</summary>
+    /// <summary>The default number of epochs on generated digits: about a minute for the improved network on two cores.</summary>
     internal const int DefaultEpochs = 10;
 
     private const int PointsPerSpan = 6;
