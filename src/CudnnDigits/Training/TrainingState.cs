@@ -140,7 +140,7 @@ internal sealed class TrainingState(NetworkWeights weights, bool averages = fals
         {
             throw new InputException(
                 $"{file}: is no state of this run: {Optimizer.Step} steps, {Epoch} epochs and {StepInEpoch} steps where the run has "
-                + $"{options.Epochs} epochs of {steps}; bring back its own");
+                + $"{options.Epochs} epochs of {steps}; restore its own");
         }
     }
 
