@@ -60,7 +60,7 @@ internal sealed record TrainingField(
             .As("--schedule", "", "Schedule of the learning rate.") with
         {
             Default = "one-cycle",
-            Choices = ["plateau", "one-cycle", "constant"],
+            Choices = [.. Enum.GetNames<LearningRateSchedule>().Select(JsonNamingPolicy.KebabCaseLower.ConvertName)],
             Show = o => JsonNamingPolicy.KebabCaseLower.ConvertName(o.Schedule.ToString()),
             IsRequired = true,
             Search = new(Enum.GetNames<LearningRateSchedule>()),

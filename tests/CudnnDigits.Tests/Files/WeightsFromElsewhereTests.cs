@@ -93,8 +93,8 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         DataSourceTests.AssertRefused("holds the network simple, expected improved",
             () => Checkpoint.LoadWeights(simple, DigitNetworks.Improved));
         DataSourceTests.AssertRefused(
-            "are those of no network of this program (simple, improved, mlp): found layers.0.kernel (3, 3), expected such as conv1.weight "
-                + "(32, 1, 3, 3)", () => Checkpoint.LoadWeights(Write([Zeros("layers.0.kernel", "3,3")])));
+            $"are those of no network of this program ({string.Join(", ", DigitNetworks.Names)}): found layers.0.kernel (3, 3), "
+                + "expected such as conv1.weight (32, 1, 3, 3)", () => Checkpoint.LoadWeights(Write([Zeros("layers.0.kernel", "3,3")])));
         DataSourceTests.AssertRefused("found none", () => Checkpoint.LoadWeights(Write([])));
     }
 

@@ -180,14 +180,14 @@ public sealed class DigitTrainerTests : TestsWithFolder
     [InlineData("")]
     public void A_network_that_there_is_not_is_refused_with_those_that_there_are(string name)
     {
-        string sentence = $"no network is called '{name}'; choose simple, improved or mlp";
+        string sentence = $"no network is called '{name}'; choose {InputException.OneOf(DigitNetworks.Names)}";
         Assert.Equal($"{sentence} (Parameter 'model')", Assert.Throws<ArgumentException>("model", () => TrainingOptions.For(name)).Message);
         Assert.Equal(sentence, Assert.Throws<ArgumentException>(() => Train(Digits, Options() with { Model = name })).Message);
     }
 
     public static TheoryData<string, Func<TrainingOptions, TrainingOptions>> OutOfRange => new()
     {
-        { "no network is called ''; choose simple, improved or mlp", o => o with { Model = null! } },
+        { $"no network is called ''; choose {InputException.OneOf(DigitNetworks.Names)}", o => o with { Model = null! } },
         { "Epochs is 0, expected at least 1", o => o with { Epochs = 0 } },
         { "Epochs is -3, expected at least 1", o => o with { Epochs = -3 } },
         { "BatchSize is 0, expected at least 1", o => o with { BatchSize = 0 } },

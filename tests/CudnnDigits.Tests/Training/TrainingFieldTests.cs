@@ -92,8 +92,8 @@ public sealed partial class TrainingFieldTests : IDisposable
     {
         string run = Unpack(), file = Path.Combine(run, "run.json");
         string text = RunFiles.WithoutSum(File.ReadAllText(file));
-        File.WriteAllText(file, text.Replace("\"zoom\": 0", "\"zoom\": 0, \"shear\": 3", StringComparison.Ordinal));
-        DataSourceTests.AssertRefused("options.shear", () => new RunFolder(run).ReadRecord());
+        File.WriteAllText(file, text.Replace("\"zoom\": 0", "\"zoom\": 0, \"no_such_field\": 3", StringComparison.Ordinal));
+        DataSourceTests.AssertRefused("options.no_such_field", () => new RunFolder(run).ReadRecord());
     }
 
     private string Unpack()
