@@ -13,7 +13,7 @@ internal sealed class StateWriter(RunFolder folder, RunRecord record) : IDisposa
         if (_writing.IsCompleted)
         {
             _writing.GetAwaiter().GetResult();
-            TrainingState copy = _copy ??= new TrainingState(new NetworkWeights(state.Weights.Network), record.Options.Ema > 0);
+            TrainingState copy = _copy ??= new TrainingState(new NetworkWeights(state.Weights.Network), record.Options.Kept);
             copy.CopyFrom(state);
             _step = copy.Optimizer.Step;
             _writing = Task.Run(() => folder.Save(copy, record));

@@ -137,7 +137,7 @@ internal sealed class TrainingRun(
     {
         float[] logits = new float[rows.Length * DigitDataset.Classes];
         NetworkWeights weights = state.Kept(record.Options);
-        backend.Load(weights, new OptimizerState(weights, record.Options.Ema > 0));
+        backend.Load(weights, new OptimizerState(weights, record.Options.Kept));
         backend.Predict(data, rows, logits);
         ScoredDigits scored = ScoredDigits.Of(logits, data, rows);
         int kept = state.KeptEpoch(record.Options);

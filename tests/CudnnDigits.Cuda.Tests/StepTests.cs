@@ -111,7 +111,7 @@ public class StepTests
         Assert.Equal(Bits(name, precision, graph: true), Bits(name, precision, graph: false));
 
     private static float[] Bits(string name, Precision precision, bool graph) =>
-        BackendTests.TrainedBits(Gpu.Create(Find(name), Options(16, precision, graph) with { Ema = 0.9 }), averages: true);
+        BackendTests.TrainedBits(Gpu.Create(Find(name), Options(16, precision, graph) with { Ema = 0.9 }), ema: 0.9);
 
     [Fact]
     public void Without_determinism_the_software_device_shows_that_it_matters()

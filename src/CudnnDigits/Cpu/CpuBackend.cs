@@ -39,7 +39,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     {
         (Network, _options, _random) = (network, options, new Philox(options.Seed));
         int chunks = Enumerable.Range(1, BatchSize).Max(batch => Chunks(batch).Count);
-        _net = new CpuNetwork<S, V>(network, BatchSize, options.Threads, chunks, options.Ema > 0);
+        _net = new CpuNetwork<S, V>(network, BatchSize, options.Threads, chunks, options.Kept);
         _parameters = _net.Parameters;
         OperationList operations = _net.Operations;
         _gather = operations.Add("input", options.Augmentation.IsEnabled ? "gather, augment" : "gather", values: DigitDataset.PixelCount);

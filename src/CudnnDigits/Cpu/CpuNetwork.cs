@@ -12,7 +12,7 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
     private readonly NativeArena _arena = new();
 
     /// <summary>Lays a network out for batches of up to a size, in up to so many chunks; without chunks nothing is trained.</summary>
-    public CpuNetwork(NetworkSpec network, int batch, int threads, int chunks, bool averages = false)
+    public CpuNetwork(NetworkSpec network, int batch, int threads, int chunks, IReadOnlyList<OptimizerBuffer>? kept = null)
     {
         bool training = chunks > 0; // prediction alone needs no gradients, and one input per worker
         int workers = threads > 0 ? threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
@@ -56,7 +56,7 @@ internal sealed unsafe class CpuNetwork<S, V> : IDisposable
             dX = Denses[i].DY;
         }
 
-        Parameters.Allocate(_arena, chunks, averages);
+        Parameters.Allocate(_arena, chunks, kept ?? []);
         int words = training ? network.Outputs.Max(shape => shape.Size) : 0;
         int scratch = Convs.Select(conv => conv.ScratchSize).DefaultIfEmpty().Max();
         Pool = new WorkerPool([.. Enumerable.Range(0, workers).Select(index => new Worker(_arena, index, words, scratch))]);

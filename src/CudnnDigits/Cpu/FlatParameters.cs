@@ -19,11 +19,11 @@ internal sealed unsafe class FlatParameters
 
     public float* DW { get; private set; }
 
-    /// <summary>Addresses of the optimizer's buffers, in the order of <see cref="OptimizerState.Describe"/>, each (Length) f32.</summary>
+    /// <summary>Addresses of the optimizer's buffers, in the order of <see cref="OptimizerState.Kept"/>, each (Length) f32.</summary>
     public nint[] State { get; private set; } = [];
 
     /// <summary>The average of the weights; null where there is none.</summary>
-    public float* Average => (float*)(State.Length > OptimizerSpec.Buffers.Count ? State[^1] : 0);
+    public float* Average { get; private set; }
 
     /// <summary>Gradients of the convolution weights, (chunks, ConvLength) f32.</summary>
     public float* ChunkDW { get; private set; }
@@ -35,12 +35,13 @@ internal sealed unsafe class FlatParameters
     public void Map(IEnumerable<int> places) => _map.AddRange(places);
 
     /// <summary>Makes the buffers once all room is set aside; no gradients and moments where there are no chunks to train on.</summary>
-    public void Allocate(NativeArena arena, int chunks, bool averages)
+    public void Allocate(NativeArena arena, int chunks, IReadOnlyList<OptimizerBuffer> kept)
     {
         int trained = chunks > 0 ? Length : 0;
         W = arena.Floats(Length);
         DW = arena.Floats(trained);
-        State = [.. OptimizerState.Describe(averages).Select(_ => (nint)arena.Floats(trained))];
+        State = [.. kept.Select(_ => (nint)arena.Floats(trained))];
+        Average = kept.Contains(OptimizerBuffer.Average) ? (float*)State[^1] : null;
         ChunkDW = arena.Floats((long)ConvLength * chunks);
     }
 

@@ -38,7 +38,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         using StartUp.Phase phase = StartUp.Measure("algorithms and memory");
         DeviceArena arena = new();
         NetworkKind kind = NetworkKind.Choose(context.Gpu, _session.Precision, network, options.Kernels);
-        _net = kind.Make(_session, arena, network, options.BatchSize, training: true, options.Ema > 0);
+        _net = kind.Make(_session, arena, network, options.BatchSize, options.Kept);
         long bytesPerSample = _net.BytesPerSample;
         CudaStep step = MakeStep(options.BatchSize, Conv2d.MostWorkspace(options.BatchSize));
         _workspace = arena.Reserve(Math.Max(step.Layers.WorkspaceBytes, 1), DeviceType.U8);

@@ -34,7 +34,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         int batch = options.BatchSize;
         DeviceArena arena = new();
         NetworkKind kind = NetworkKind.Choose(context.Gpu, _session.Precision, weights.Network, options.Kernels);
-        _net = kind.Make(_session, arena, weights.Network, batch, training: false);
+        _net = kind.Make(_session, arena, weights.Network, batch, kept: null);
         IEnumerable<int> smaller = Enumerable.Range(0, 16).Select(power => (int)Math.Pow(SizeRatio, power)).TakeWhile(size => size < batch);
         foreach (int size in smaller.Append(batch))
         {

@@ -44,7 +44,7 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
 
     /// <summary>Reserves a network's tensors for steps of up to a number of samples; prediction alone needs no gradients.</summary>
     public CudaNetwork Make(
-        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool averages = false) => NeedsLibraries
-        ? new LayeredNetwork(session, arena, network, batch, training, ownKernels: Kernels == CudaKernels.Hybrid, averages)
-        : new FusedNetwork(session, arena, network, batch, training, warpgroups: Kernels == CudaKernels.Warpgroups, averages);
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept) => NeedsLibraries
+        ? new LayeredNetwork(session, arena, network, batch, kept, ownKernels: Kernels == CudaKernels.Hybrid)
+        : new FusedNetwork(session, arena, network, batch, kept, warpgroups: Kernels == CudaKernels.Warpgroups);
 }

@@ -51,9 +51,9 @@ internal static class Checkpoint
 
         NetworkWeights weights = new(network);
         ReadWeights(file, prefix, weights);
-        if (HoldsAverage(file, network))
+        if (Holds(file, OptimizerBuffer.Average, network))
         {
-            ReadBuffer(file, OptimizerState.AverageBuffer, network, weights.Trained);
+            ReadBuffer(file, OptimizerBuffer.Average, network, weights.Trained);
         }
 
         return (weights, file.Metadata, prefix);
@@ -65,7 +65,7 @@ internal static class Checkpoint
         List<NamedTensor> tensors = [.. Tensors("", state.Weights), .. Tensors(BestPrefix, state.Best)];
         foreach (ParameterSlice slice in state.Weights.Network.Parameters.Trained)
         {
-            tensors.AddRange(OptimizerState.Describe(state.Optimizer.Average is not null).Zip(state.Optimizer.Buffers, (buffer, values) =>
+            tensors.AddRange(state.Optimizer.Kept.Zip(state.Optimizer.Buffers, (buffer, values) =>
                 new NamedTensor($"{buffer.Name}.{slice.Name}", slice.Shape, values[slice.Offset..(slice.Offset + slice.Size)])));
         }
 
@@ -100,10 +100,10 @@ internal static class Checkpoint
         CheckOrigin(file, network, isState: true);
         NetworkWeights weights = new(network);
         ReadWeights(file, "", weights);
-        bool averages = HoldsAverage(file, network);
-        TrainingState state = new(weights, averages);
+        OptimizerBuffer[] more = Holds(file, OptimizerBuffer.Average, network) ? [OptimizerBuffer.Average] : [];
+        TrainingState state = new(weights, [.. OptimizerSpec.Buffers, .. more]);
         ReadWeights(file, BestPrefix, state.Best);
-        foreach ((OptimizerBuffer buffer, float[] values) in OptimizerState.Describe(averages).Zip(state.Optimizer.Buffers))
+        foreach ((OptimizerBuffer buffer, float[] values) in state.Optimizer.Kept.Zip(state.Optimizer.Buffers))
         {
             ReadBuffer(file, buffer, network, values);
         }
@@ -271,9 +271,8 @@ internal static class Checkpoint
         }
     }
 
-    /// <summary>Whether the file is a state with an average of the weights.</summary>
-    private static bool HoldsAverage(SafeTensors file, NetworkSpec network) =>
-        file.Shape($"{OptimizerState.AverageBuffer.Name}.{network.Parameters.Trained[0].Name}") is not null;
+    private static bool Holds(SafeTensors file, OptimizerBuffer buffer, NetworkSpec network) =>
+        file.Shape($"{buffer.Name}.{network.Parameters.Trained[0].Name}") is not null;
 
     private static void ReadBuffer(SafeTensors file, OptimizerBuffer buffer, NetworkSpec network, float[] values)
     {

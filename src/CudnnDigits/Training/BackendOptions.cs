@@ -21,6 +21,9 @@ internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpe
     /// <summary>See <see cref="TrainingOptions.Ema"/>. With an average, predictions are those of the average.</summary>
     public double Ema { get; init; }
 
+    /// <summary>What is kept of each parameter from step to step.</summary>
+    public IReadOnlyList<OptimizerBuffer> Kept => OptimizerState.KeptWith(Ema);
+
     /// <summary>Arithmetic of the step; null for the device's default, as in <see cref="DeviceOptions.Precision"/>.</summary>
     public Precision? Precision { get; init; }
 

@@ -6,29 +6,34 @@ namespace CudnnDigits.Training;
 /// A buffer that an optimizer keeps: one number for each trained parameter. In files, its name stands before that of the parameter. A
 /// square below 0 means damage.
 /// </summary>
-internal sealed record OptimizerBuffer(string Name, bool IsSquare);
-
-/// <summary>What an optimizer remembers from step to step, on the host; for <see cref="TrainingOptions.Ema"/> also the average.</summary>
-internal sealed class OptimizerState(NetworkSpec network, bool averages = false)
+internal sealed record OptimizerBuffer(string Name, bool IsSquare)
 {
-    public static readonly OptimizerBuffer AverageBuffer = new("ema", IsSquare: false);
+    /// <summary>The average of the weights, for <see cref="TrainingOptions.Ema"/>; it stands after the buffers of the optimizer.</summary>
+    public static readonly OptimizerBuffer Average = new("ema", IsSquare: false);
+}
 
+/// <summary>What an optimizer remembers from step to step, on the host. Null stands for the buffers of the optimizer alone.</summary>
+internal sealed class OptimizerState(NetworkSpec network, IReadOnlyList<OptimizerBuffer>? kept = null)
+{
     /// <summary>The state before the first step from these weights.</summary>
-    public OptimizerState(NetworkWeights weights, bool averages)
-        : this(weights.Network, averages) => weights.Trained.AsSpan(0, Average?.Length ?? 0).CopyTo(Average);
+    public OptimizerState(NetworkWeights weights, IReadOnlyList<OptimizerBuffer>? kept)
+        : this(weights.Network, kept) => weights.Trained.AsSpan(0, Average?.Length ?? 0).CopyTo(Average);
 
     /// <summary>Steps taken so far.</summary>
     public long Step { get; set; }
 
-    /// <summary>The buffers in the order of <see cref="Describe"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.</summary>
-    public float[][] Buffers { get; } = [.. Describe(averages).Select(_ => new float[network.Parameters.TrainedCount])];
+    public IReadOnlyList<OptimizerBuffer> Kept { get; } = kept ?? OptimizerSpec.Buffers;
 
-    /// <summary>The average of the weights: the last buffer. Null where there is none.</summary>
-    public float[]? Average => Buffers.Length > OptimizerSpec.Buffers.Count ? Buffers[^1] : null;
+    /// <summary>The values of <see cref="Kept"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.</summary>
+    public float[][] Buffers { get; } =
+        [.. (kept ?? OptimizerSpec.Buffers).Select(_ => new float[network.Parameters.TrainedCount])];
 
-    /// <summary>The optimizer's own buffers and, where there is one, the average of the weights.</summary>
-    public static IReadOnlyList<OptimizerBuffer> Describe(bool averages) =>
-        averages ? [.. OptimizerSpec.Buffers, AverageBuffer] : OptimizerSpec.Buffers;
+    /// <summary>The average of the weights; null where there is none.</summary>
+    public float[]? Average => Kept.Contains(OptimizerBuffer.Average) ? Buffers[^1] : null;
+
+    /// <summary>What a training with this share of <see cref="TrainingOptions.Ema"/> keeps of each parameter.</summary>
+    public static IReadOnlyList<OptimizerBuffer> KeptWith(double ema) =>
+        ema > 0 ? [.. OptimizerSpec.Buffers, OptimizerBuffer.Average] : OptimizerSpec.Buffers;
 
     public void CopyFrom(OptimizerState source)
     {

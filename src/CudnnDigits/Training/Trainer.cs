@@ -28,7 +28,7 @@ public readonly record struct TrainingProgress(int Epoch, int Step, int StepsPer
 internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, TrainingOptions options, TrainingState state)
 {
     private readonly NetworkWeights _weights = new(backend.Network); // the backend's, before they are known to be numbers
-    private readonly OptimizerState _optimizer = new(backend.Network, options.Ema > 0);
+    private readonly OptimizerState _optimizer = new(backend.Network, options.Kept);
 
     /// <summary>Called now and then within an epoch.</summary>
     public Action<TrainingProgress>? OnProgress { get; init; }
@@ -85,7 +85,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
     /// <summary>Loads weights into the backend and scores them on the rows held out or, if there are none, the training rows.</summary>
     public Metrics Evaluate(NetworkWeights weights)
     {
-        backend.Load(weights, new OptimizerState(weights, options.Ema > 0));
+        backend.Load(weights, new OptimizerState(weights, options.Kept));
         return Metrics.Evaluate(backend, data, Split.Scored);
     }
 

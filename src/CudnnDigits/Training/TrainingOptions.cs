@@ -83,6 +83,9 @@ public sealed record TrainingOptions
     public bool Shuffle { get; init; } = true;
 
     /// <summary>What is held out.</summary>
+    /// <summary>What is kept of each parameter from step to step.</summary>
+    internal IReadOnlyList<OptimizerBuffer> Kept => OptimizerState.KeptWith(Ema);
+
     internal SplitSpec Split => new(Seed, Validation, Folds, Fold, Test);
 
     /// <summary>A network's defaults; docs/performance.md says what they reach.</summary>

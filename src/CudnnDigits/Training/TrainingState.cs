@@ -55,11 +55,11 @@ public sealed record EpochRecord(
 }
 
 /// <summary>Everything a run needs to go on as if it had never stopped; what last.safetensors holds. Takes the weights over.</summary>
-internal sealed class TrainingState(NetworkWeights weights, bool averages = false)
+internal sealed class TrainingState(NetworkWeights weights, IReadOnlyList<OptimizerBuffer>? kept = null)
 {
     public NetworkWeights Weights { get; } = weights;
 
-    public OptimizerState Optimizer { get; } = new(weights, averages);
+    public OptimizerState Optimizer { get; } = new(weights, kept);
 
     /// <summary>The weights that are validated: their average where there is one.</summary>
     public NetworkWeights Validated
@@ -98,7 +98,7 @@ internal sealed class TrainingState(NetworkWeights weights, bool averages = fals
     {
         NetworkWeights weights = Initializer.Create(network, options.Seed);
         weights.CopyFrom(start ?? weights);
-        return new TrainingState(weights, options.Ema > 0);
+        return new TrainingState(weights, options.Kept);
     }
 
     /// <summary>Whether so many epochs were no better than the best that the run trains no further.</summary>

@@ -15,11 +15,11 @@ public abstract class BackendTests : TestsWithFolder
     private protected virtual double BatchTolerance => 0;
 
     /// <summary>Everything that two epochs of three steps, the last of 8 samples, leave behind.</summary>
-    internal static float[] TrainedBits(ITrainingBackend backend, Action<ITrainingBackend>? between = null, bool averages = false)
+    internal static float[] TrainedBits(ITrainingBackend backend, Action<ITrainingBackend>? between = null, double ema = 0)
     {
         using ITrainingBackend own = backend;
         NetworkWeights weights = Initializer.Create(backend.Network, 1);
-        OptimizerState optimizer = new(weights, averages);
+        OptimizerState optimizer = new(weights, OptimizerState.KeptWith(ema));
         backend.Load(weights, optimizer);
         for (int epoch = 0; epoch < 2; epoch++)
         {
@@ -47,12 +47,12 @@ public abstract class BackendTests : TestsWithFolder
     {
         TrainingOptions options =
             TrainingOptions.For(model) with { Epochs = 2, BatchSize = 11, Seed = 7, Augmentation = AugmentationSpec.Standard, Ema = ema };
-        TrainingState whole = new(Initializer.Create(options.CreateNetwork(), options.Seed), ema > 0);
+        TrainingState whole = new(Initializer.Create(options.CreateNetwork(), options.Seed), options.Kept);
         Train(whole, options, stepsAtOnce: int.MaxValue, stop: false);
         foreach (int stepsAtOnce in new[] { 2, 3 }) // of three in an epoch, so it is stopped within an epoch, and at its end
         {
             // Stopped after each call, and through a file each time, until it is done.
-            TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed), ema > 0);
+            TrainingState state = new(Initializer.Create(options.CreateNetwork(), options.Seed), options.Kept);
             while (state.Epoch < options.Epochs)
             {
                 Train(state, options, stepsAtOnce, stop: true);
@@ -79,8 +79,8 @@ public abstract class BackendTests : TestsWithFolder
     public void Two_runs_give_the_same_bits_whatever_is_predicted_between_their_steps(string model, double ema)
     {
         DigitDataset others = GeneratedDigits.Create(20, seed: 12);
-        float[] undisturbed = TrainedBits(Make(model, ema: ema), averages: ema > 0);
-        Assert.Equal(undisturbed, TrainedBits(Make(model, ema: ema), Predict, averages: ema > 0));
+        float[] undisturbed = TrainedBits(Make(model, ema: ema), ema: ema);
+        Assert.Equal(undisturbed, TrainedBits(Make(model, ema: ema), Predict, ema));
 
         void Predict(ITrainingBackend backend) => backend.Predict(others, [3, 1, 4], new float[30]);
     }
@@ -94,7 +94,7 @@ public abstract class BackendTests : TestsWithFolder
     {
         using ITrainingBackend averaging = Make(model, ema: decay), plain = Make(model);
         NetworkWeights weights = Initializer.Create(averaging.Network, 1), unaveraged = new(averaging.Network);
-        OptimizerState optimizer = new(weights, averages: true);
+        OptimizerState optimizer = new(weights, OptimizerState.KeptWith(0.9));
         double[] expected = Array.ConvertAll(weights.Trained, value => (double)value);
         averaging.Load(weights, optimizer);
         plain.Load(weights, new OptimizerState(plain.Network));
@@ -129,7 +129,7 @@ public abstract class BackendTests : TestsWithFolder
         float[] actual = new float[400], expected = new float[400];
         using ITrainingBackend averaging = Make(model, ema: 0.9), plain = Make(model);
         NetworkWeights weights = Initializer.Create(averaging.Network, 1);
-        OptimizerState optimizer = new(weights, averages: true);
+        OptimizerState optimizer = new(weights, OptimizerState.KeptWith(0.9));
         averaging.Load(weights, optimizer);
         averaging.BeginEpoch(Digits, 0, rows, default);
         averaging.RunSteps(0, [Rate, Rate, Rate]);

@@ -90,7 +90,7 @@ public sealed class TrainerTests
     public void The_average_of_the_weights_is_validated_and_kept()
     {
         TrainingOptions options = Options("improved", 3) with { Ema = 0.9 };
-        TrainingState state = Train(options, new TrainingState(Initializer.Create(options.CreateNetwork(), options.Seed), averages: true));
+        TrainingState state = Train(options, TrainingState.Fresh(options.CreateNetwork(), options, start: null));
         NetworkWeights last = state.Kept(options with { KeepLast = true });
         Assert.Equal(state.Optimizer.Average, last.Trained);
         Assert.NotEqual(state.Weights.Trained, last.Trained);

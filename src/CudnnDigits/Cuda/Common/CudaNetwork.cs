@@ -1,6 +1,7 @@
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Common;
 
@@ -13,17 +14,17 @@ internal abstract unsafe class CudaNetwork
 
     /// <summary>Reserves what every network has; see <see cref="DeviceParameters"/> for fragments.</summary>
     protected CudaNetwork(
-        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool fragments, bool averages)
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool fragments)
     {
         (_arena, _batch, Plan) = (arena, batch, new BlockPlan(network));
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
-        Parameters = new DeviceParameters(session, arena, network, Plan, training, fragments, averages);
+        Parameters = new DeviceParameters(session, arena, network, Plan, kept, fragments);
         TrainingState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         PredictionState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;
         Changed = new DeviceTensor(arena, Parameters.W.Offset, changed, DeviceType.U8);
-        Snapshot = arena.Reserve(training ? changed : 0, DeviceType.U8);
+        Snapshot = arena.Reserve(kept is not null ? changed : 0, DeviceType.U8);
         _fixedBytes = arena.Bytes;
         Input = arena.Reserve((long)batch * network.Input.Size, session.ActivationType);
     }

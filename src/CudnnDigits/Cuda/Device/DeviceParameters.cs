@@ -18,9 +18,10 @@ internal sealed unsafe class DeviceParameters
 
     /// <summary>Reserves the buffers; with fragments, weights lie as fused kernels read them, and all gradients are f32.</summary>
     public DeviceParameters(
-        CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, bool training, bool fragments, bool averages)
+        CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, IReadOnlyList<OptimizerBuffer>? kept, bool fragments)
     {
         _layout = network.Parameters;
+        bool training = kept is not null;
         int count = 0, statistics = 0, convolutions = 0;
         foreach (ParameterSlice slice in _layout.Trained.OrderBy(slice => IsConvWeight(slice) ? 0 : 1))
         {
@@ -43,7 +44,8 @@ internal sealed unsafe class DeviceParameters
         bool narrow = session.Precision == Precision.Bf16;
         int trained = training ? count : 0;
         W = arena.Reserve(count, DeviceType.F32);
-        State = [.. OptimizerState.Describe(averages).Select(_ => arena.Reserve(trained, DeviceType.F32))];
+        State = [.. (kept ?? []).Select(_ => arena.Reserve(trained, DeviceType.F32))];
+        Average = kept?.Contains(OptimizerBuffer.Average) == true ? State[^1] : null;
         Statistics = arena.Reserve(statistics, DeviceType.F32);
         _saved = W.Bytes + State.Sum(buffer => buffer.Bytes) + Statistics.Bytes;
         int turned = training ? Arranged.End - Arranged.First : 0;
@@ -61,11 +63,11 @@ internal sealed unsafe class DeviceParameters
     /// <summary>Gradients, f32; those of convolution weights only where there is no <see cref="NarrowDW"/>.</summary>
     public DeviceTensor DW { get; }
 
-    /// <summary>The optimizer's buffers in the order of <see cref="OptimizerState.Describe"/>, f32.</summary>
+    /// <summary>The optimizer's buffers in the order of <see cref="OptimizerState.Kept"/>, f32.</summary>
     public DeviceTensor[] State { get; }
 
     /// <summary>The average of the weights, f32; null where there is none.</summary>
-    public DeviceTensor? Average => State.Length > OptimizerSpec.Buffers.Count ? State[^1] : null;
+    public DeviceTensor? Average { get; }
 
     /// <summary>Running means and variances, f32.</summary>
     public DeviceTensor Statistics { get; }

@@ -2,6 +2,7 @@ using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Fused;
 
@@ -16,13 +17,13 @@ internal sealed class FusedNetwork : CudaNetwork
     private readonly DeviceTensor _weights, _gradient; // of the hidden layer
 
     /// <summary>
-    /// Reserves everything in the arena. Warpgroups may multiply in the convolutions of a training step, and an average of the weights may
-    /// be trained too.
+    /// Reserves everything in the arena; nothing is kept for prediction. Warpgroups may multiply in the convolutions of a training step.
     /// </summary>
     public FusedNetwork(
-        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool warpgroups, bool averages = false)
-        : base(session, arena, network, batch, training, fragments: true, averages)
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool warpgroups)
+        : base(session, arena, network, batch, kept, fragments: true)
     {
+        bool training = kept is not null;
         string hidden = Plan.Denses[0].Linear.WeightName;
         (_session, _warpgroups, _weights) = (session, warpgroups, Parameters.Operand(hidden));
         _gradient = training ? Parameters.Gradient(hidden) : default;

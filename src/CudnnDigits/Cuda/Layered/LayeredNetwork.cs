@@ -2,6 +2,7 @@ using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
+using CudnnDigits.Training;
 
 namespace CudnnDigits.Cuda.Layered;
 
@@ -24,14 +25,14 @@ internal sealed class LayeredNetwork : CudaNetwork
     private readonly CudaSession _session;
 
     /// <summary>
-    /// Reserves everything in the arena; for prediction alone no gradients, and two activations at a time. Kernels of our own may replace
-    /// the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md), and an average of the weights
-    /// may be trained too.
+    /// Reserves everything in the arena; for prediction, where nothing is kept, no gradients, and two activations at a time. Kernels of
+    /// our own may replace the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).
     /// </summary>
     public LayeredNetwork(
-        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, bool training, bool ownKernels, bool averages = false)
-        : base(session, arena, network, batch, training, fragments: false, averages)
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool ownKernels)
+        : base(session, arena, network, batch, kept, fragments: false)
     {
+        bool training = kept is not null;
         (_session, Trains) = (session, training);
         bool flipped = false;
         DeviceTensor? even = null, odd = null; // prediction: each operation reads one of the two and may write the other
