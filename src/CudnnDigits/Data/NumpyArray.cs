@@ -45,8 +45,8 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
         if (Numbers().Match(descr) is not { Success: true, Groups: var number } || sizes.Any(size => size > int.MaxValue))
         {
             string danger = descr == "|O" ? " (objects of Python, which could run code)" : "";
-            throw Wrong(
-                file, $"an array {ShapeOf(sizes)} of type '{KnownFile.Printable(descr)}'{danger}; expected numbers: uint8, float32");
+            string what = $"an array {ShapeOf(sizes)} of type '{KnownFile.Printable(descr)}'{danger}";
+            throw Wrong(file, $"{what}; expected numbers, such as uint8 or float32");
         }
 
         char kind = number[2].Value[0];
@@ -70,7 +70,7 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
 
         if (kind is 'U' or 'S')
         {
-            throw Wrong(file, $"an array of text; expected numbers, such as uint8 or float32");
+            throw Wrong(file, "an array of text; expected numbers, such as uint8 or float32");
         }
 
         long images = one ? 1 : shape[0];

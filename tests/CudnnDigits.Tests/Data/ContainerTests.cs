@@ -117,7 +117,7 @@ public sealed class ContainerTests : TestsWithFolder
             DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f8", [20, 28, 28], Pixels.Select(pixel => pixel / 255 * 3))), Other)),
         ["shape"] = ("an array of (10, 56, 28); expected images of 28×28",
             DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("|u1", [10, 56, 28], Pixels)), Other)),
-        ["objects"] = ("objects of Python, which could run code",
+        ["objects"] = ("objects of Python, which could run code); expected numbers, such as uint8 or float32",
             DigitFiles.Zip(One, ("y_train.npy", Replace(AllLabels, "|u1", "|O "[..2] + "'")))),
         ["standardised"] = ("image 0 (from 0) has the value -0.5",
             DigitFiles.Zip(("x_train.npy", NumpyFiles.Array("<f4", [20, 28, 28], Pixels.Select(pixel => (pixel / 255) - 0.5))), Other)),
