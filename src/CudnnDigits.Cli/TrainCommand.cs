@@ -56,7 +56,7 @@ internal static class TrainCommand
         TrainingOptions options = TrainingOptionSet.Resolve(result, start?.Network.Name) with { Shuffle = !result.GetValue(NoShuffle) };
         if (options is { EarlyStop: > 0, Split.HoldsOut: false })
         {
-            throw new InputException($"{EarlyStop} {options.EarlyStop} goes by the digits held out, and {Validation} 0 holds none out; "
+            throw new InputException($"{EarlyStop} {options.EarlyStop} needs held-out digits, but {Validation} 0 holds out none; "
                 + "leave out one of the two");
         }
 
@@ -127,6 +127,11 @@ internal static class TrainCommand
         int epochs = run.State.Epoch;
         Metrics metrics = run.Train(reporter, ThisProgram.Command("train", "--resume", run.Folder.Path), interruption.Token);
         TrainingOptions options = run.Record.Options;
+        if (run.State.Epoch > epochs && run.State.Epoch < options.Epochs)
+        {
+            reporter.Note("note", HowItStopped(run));
+        }
+
         int kept = run.State.KeptEpoch(options);
         TrainResult summary = new(
             options.Model, run.Record.Device, run.State.Epoch, run.State.Epoch - epochs, kept, metrics.Accuracy, metrics.Loss,
@@ -144,8 +149,7 @@ internal static class TrainCommand
     {
         (TrainingState state, TrainingOptions now) = (run.State, run.Record.Options);
         return state.IsStoppedEarly(now)
-                ? $"nothing is left to train: the run stopped early after epoch {state.Epoch}, since none was better than epoch "
-                    + $"{state.BestEpoch!.Epoch} ({EarlyStop} {now.EarlyStop}); {InitFrom.Name} {run.Folder.Path} begins a new run with "
+                ? $"nothing is left to train: the run {HowItStopped(run)}; {InitFrom.Name} {run.Folder.Path} begins a new run with "
                     + "its weights"
             : state.Epoch >= now.Epochs
                 ? $"nothing is left to train: epoch {state.Epoch} of {now.Epochs} is done; more --epochs train further"
@@ -156,6 +160,10 @@ internal static class TrainCommand
                 ? $"nothing is held out, so {EarlyStop} {now.EarlyStop} goes by the training loss; new runs refuse it"
             : null;
     }
+
+    /// <summary>After which epoch a run stopped early, and why.</summary>
+    private static string HowItStopped(TrainingRun run) => $"stopped early after epoch {run.State.Epoch}, since none was better than epoch "
+        + $"{run.State.BestEpoch!.Epoch} ({EarlyStop} {run.Record.Options.EarlyStop})";
 
     /// <summary>What can be done with the weights: read digits beside those that were trained on, or serve a page to draw on.</summary>
     private static string Next(TrainingRun run)

@@ -32,9 +32,12 @@ internal class TrainingReporter(TrainingOptions options, string? label, TextWrit
         string digits = record.Data.Path is { } path
             ? $"{path}: {record.Data.Count:N0} digits" : $"built-in generated digits (no --data given): {record.Data.Count:N0}";
         Note("data", $"{digits}, {training:N0} to train on, {validation:N0} held out");
-        string decay = o.Optimizer.WeightDecay > 0 ? $", weight decay {Figures.Exact(o.Optimizer.WeightDecay)}" : "";
+        string changed = string.Concat(TrainingField.All
+            .Where(field => field is { IsRequired: false, Fact: not (null or TrainingField.Augmentation) })
+            .Where(field => field.Name is not (nameof(o.Seed) or nameof(o.Validation)) && field.IsChanged(o) && field.Show(o) is not null)
+            .Select(field => $", {field.Title} {field.Show(o)}"));
         Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, "
-            + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {Figures.Exact(o.Optimizer.LearningRate)}{decay}, "
+            + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {Figures.Exact(o.Optimizer.LearningRate)}{changed}, "
             + $"augmentation {TrainingField.Describe(TrainingField.Augmentation, o)}, seed {o.Seed}");
         string why = whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}";
         Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{why}");

@@ -107,9 +107,9 @@ internal static class DataCommand
                 + $"{duplicates.Sum(one => one.Rows.Length - 1):N0} copies: {Rows([.. duplicates.SelectMany(one => one.Rows)])}"),
             ("conflicts", conflicts.Length == 0 ? null : $"{conflicts.Length:N0} pictures with different labels: {labels}"),
             ("blank", Count(check.Blank, "without ink")),
-            ("inverted", Count(check.Inverted, "dark ink on light paper; the networks expect light on dark")),
+            ("inverted", Count(check.Inverted, "with dark ink on light paper; the networks expect light on dark")),
             ("misplaced", Count(check.Misplaced, "off the middle: not normalised as MNIST is")),
-            ("unusual ink", Count(check.Unusual, "far more or less than the rest of their class")),
+            ("unusual ink", Count(check.Unusual, $"with much more or less ink than {(check.Unusual.Length == 1 ? "its" : "their")} class")),
             ("orientation", check.Orientation),
             ("range", check.Range),
             ("not used", check.UnusedFiles.Length == 0 ? null
@@ -118,11 +118,13 @@ internal static class DataCommand
         ];
         return string.Join(Environment.NewLine, lines.Where(line => line.Text is not null).Select(line => $"{line.Name,-12} {line.Text}"));
 
-        static string Count(int[] rows, string what) => rows.Length == 0 ? "none" : $"{rows.Length:N0} {what}: {Rows(rows)}";
+        static string Count(int[] rows, string what) =>
+            rows.Length == 0 ? "none" : $"{rows.Length:N0} digit{(rows.Length == 1 ? "" : "s")} {what}: {Rows(rows)}";
     }
 
-    /// <summary>"rows (from 0) 3, 5, 8 …".</summary>
-    private static string Rows(int[] rows) => $"rows (from 0) {DataSource.Some(rows.Select(row => $"{row}"), 8)}";
+    /// <summary>"rows 3, 5, 8 …, counted from 0".</summary>
+    private static string Rows(int[] rows) =>
+        $"row{(rows.Length == 1 ? "" : "s")} {DataSource.Some(rows.Select(row => $"{row}"), 8)}, counted from 0";
 
     private static void Generate(ParseResult result)
     {

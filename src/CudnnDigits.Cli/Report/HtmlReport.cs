@@ -57,9 +57,10 @@ internal static class HtmlReport
             ("loss", run => run.Metrics is { } m ? $"{m.Loss:F4}" : ""),
             ("macro F1", run => run.Metrics is { } m ? $"{m.MacroF1:P2}" : ""),
             ("calibration error", run => run.Scored is { } scored ? $"{scored.CalibrationError():P2}" : ""),
+            ("epochs trained", run => $"{run.History.Count} of {run.Record.Options.Epochs}{(run.HasEnded ? "" : ", not ended")}"),
             ("last epoch: training", run => run.History is [.., EpochRecord last] ? $"{last.TrainAccuracy:P2}" : ""),
             ("last epoch: validation", run => run.History is [.., { ValidationAccuracy: { } last }] ? $"{last:P2}" : ""),
-            ("images/s", run => $"{run.ImagesPerSecond:N0}"),
+            ("images/s", run => $"{RunReport.ImagesPerSecond([run]):N0}"),
         ];
         IEnumerable<RunFact[]> figures = rows.Select(row => runs.Select(run => new RunFact(row.Name, row.Value(run))).ToArray());
         IEnumerable<RunFact[]> options = RunFacts.Differences(runs).Where(facts => !rows.Any(row => row.Name == facts[0].Name));
@@ -71,7 +72,7 @@ internal static class HtmlReport
             <div class="scroll"><table class="sides">
             <thead><tr><td></td>{string.Concat(names)}</tr></thead>
             <tbody>{table}</tbody></table></div>
-            <p class="note">Below the figures, the options in which the runs differ.</p>
+            <p class="note">The rows below the figures are the options in which the runs differ.</p>
             """;
 
         static string Row(RunFact[] facts) => $"<tr><th scope=\"row\">{Text(facts[0].Name)}</th>{string.Concat(facts.Select(Cell))}</tr>";

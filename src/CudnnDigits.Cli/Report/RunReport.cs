@@ -10,9 +10,13 @@ internal sealed record RunReport(
     /// <summary>The name of the run's folder.</summary>
     public string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder.Path)));
 
-    /// <summary>Median throughput of the epochs; 0 before the first one has ended.</summary>
-    public double ImagesPerSecond =>
-        History.Count == 0 ? 0 : History.Select(epoch => epoch.ImagesPerSecond).Order().ElementAt(History.Count / 2);
+    /// <summary>Time of training, without validation.</summary>
+    public double Seconds => History.Sum(epoch => epoch.Seconds);
+
+    /// <summary>All images that runs trained on, divided by their seconds; 0 before the first epoch has ended.</summary>
+    public static double ImagesPerSecond(IEnumerable<RunReport> runs) =>
+        runs.Sum(run => run.History.Sum(epoch => epoch.ImagesPerSecond * epoch.Seconds))
+            / Math.Max(runs.Sum(run => run.Seconds), double.Epsilon);
 
     /// <summary>Reads a run, and predicts its evaluated digits again if the data still exists. The cache holds data by path.</summary>
     public static RunReport Load(string path, Dictionary<string, DigitDataset> cache)

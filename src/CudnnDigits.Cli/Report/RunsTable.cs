@@ -26,7 +26,7 @@ internal sealed class RunsTable(IReadOnlyList<RunReport> runs)
         int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
         return string.Join(Environment.NewLine, [
             .. rows.Select(row => string.Join("  ", row.Select((cell, column) => cell.PadRight(widths[column]))).TrimEnd()),
-            "validation: after the last epoch, nothing picked",
+            "validation accuracy after the last epoch, not the best one",
             .. RunFacts.WhyNotComparable(runs) is { } warning ? (string[])[warning] : [],
             .. OverSeeds is { } spread ? (string[])[$"{runs.Count} seeds: {spread.ToPercent()}"] : [],
             "",

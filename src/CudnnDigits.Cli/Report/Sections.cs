@@ -48,8 +48,8 @@ internal static class Sections
         string means = groups.All(group => group.IsSingle) ? ""
             : " Lines are means over the runs, bars one standard deviation up and down.";
         string measured = isAlone
-            ? "Validation is measured after each epoch; training (dashed) is measured while training"
-            : "Solid: validation, after each epoch. Dashed: training, while training";
+            ? "Validation (solid) is measured after each epoch, training (dashed) during the epoch"
+            : "Solid lines: validation, measured after each epoch. Dashed lines: training, measured during the epoch";
         string augmented = runs.Any(run => run.Record.Options.Augmentation.IsEnabled) ? ", on augmented digits" : "";
         return $"""
             <h3>Curves</h3>
@@ -99,15 +99,14 @@ internal static class Sections
         string digits = $"{metrics.Samples:N0} {(o.Split.HoldsOut ? "held-out digits" : "training digits; nothing was held out")}";
         string deviation = $"over {group.Runs.Count} runs", which = o.KeepLast || !o.Split.HoldsOut ? ", the last" : ", the best";
         (Spread accuracy, Spread f1) = (group.Over(part => part.Accuracy), group.Over(part => part.MacroF1));
-        double[] speeds = [.. group.Runs.Select(run => run.ImagesPerSecond).Order()];
-        double seconds = group.Runs.Sum(run => run.History.Sum(epoch => epoch.Seconds)); // without validation
+        double seconds = group.Runs.Sum(run => run.Seconds);
         return unfinished + Tiles(
             ("accuracy", $"{accuracy.Mean:P2}", group.IsSingle ? $"of {digits}" : $"± {accuracy.Deviation:P2}, {deviation}"),
             ("read wrong", $"{WrongOf(metrics):N0}", group.IsSingle ? "digits" : $"of {digits}"),
             ("macro F1", $"{f1.Mean:P2}", group.IsSingle ? "mean over the ten classes" : $"± {f1.Deviation:P2}, {deviation}"),
             ("loss", $"{metrics.Loss:F4}", "mean cross-entropy"),
             ("weights kept", $"epoch {first.KeptEpoch}", $"of {first.History.Count}{which}"),
-            ("throughput", $"{speeds[speeds.Length / 2]:N0}", $"images/s; {Duration(seconds)} of training"));
+            ("throughput", $"{RunReport.ImagesPerSecond(group.Runs):N0}", $"images/s; {Duration(seconds)} of training"));
     }
 
     private static int WrongOf(Metrics metrics) => metrics.Samples - metrics.Classes.Sum(c => metrics.Confusion[c.Digit][c.Digit]);
@@ -255,18 +254,19 @@ internal static class Sections
 
         DigitDataset data = run.Scored!.Data;
         Philox random = new(o.Seed);
+        int epochs = Math.Clamp(run.History.Count, 1, AugmentedEpochs);
         int[] rows = [.. o.Split.Draw(data.Labels).Training.Take(AugmentedDigits)];
         string strip = string.Concat(rows.Select(row =>
         {
             string original = Image(data.Image(row), $"row {row}: a {data.Labels[row]}, as it is");
-            return $"<li>{original}{string.Concat(Enumerable.Range(0, AugmentedEpochs).Select(Epoch))}</li>";
+            return $"<li>{original}{string.Concat(Enumerable.Range(0, epochs).Select(Epoch))}</li>";
 
             string Epoch(int epoch) =>
                 Image(AugmentedPicture.Of(o.Augmentation, random, (uint)row, (uint)epoch, data.Image(row)), $"in epoch {epoch + 1}");
         }));
         return $"""
             <h3>Augmentation</h3>
-            <p class="note">Each row: a training digit as it is, then as the first {AugmentedEpochs} epochs saw it:
+            <p class="note">Each row: a training digit as it is, then as the first {(epochs == 1 ? "epoch" : $"{epochs} epochs")} saw it:
             {TrainingField.Describe(TrainingField.Augmentation, o)}.</p>
             <ul class="strip">{strip}</ul>
             """;

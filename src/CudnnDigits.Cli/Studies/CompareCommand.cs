@@ -27,7 +27,7 @@ internal static class CompareCommand
     public static Command Create() => Study.CommandOf(
         "compare", "Train networks by the university report's protocol (80/20 split, Adam at 0.001), with and without augmentation, "
         + "and show both results.",
-        Run, [TrainingOptionSet.Data, Models, Seeds, Epochs, Study.Out]);
+        Run, [TrainingOptionSet.Data, Models, Seeds, Epochs, Study.Out("compare")]);
 
     /// <summary>20 % held out, batch 64, Adam at 0.001, lowered by a schedule where the report says so; it gives no epochs.</summary>
     public static TrainingOptions Protocol(NetworkSpec network, bool augmented, ulong seed, int? epochs)

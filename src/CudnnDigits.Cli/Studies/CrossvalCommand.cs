@@ -66,7 +66,7 @@ internal static class CrossvalCommand
     public static string Page(Study study) => Page(study.Load(Runs(study, CancellationToken.None)));
 
     private static string Page(IReadOnlyList<RunReport> folds) => HtmlReport.Page(
-        "Every digit is held out in one fold, and read by a network that was not trained on it; the last epoch of each, nothing picked.",
+        "Every digit is held out in one fold, and read by a network that was not trained on it; the last epoch of each, not the best one.",
         new RunGroup($"{folds.Count}-fold cross-validation", folds));
 
     private static void RunFold(ParseResult result, int fold, CancellationToken cancellation)
@@ -167,8 +167,9 @@ internal static class CrossvalCommand
             if (held.Length != 1)
             {
                 throw new InputException(held.Length == 0
-                    ? $"fold {fold} of {count} is missing; make it with {ThisProgram.Command("crossval", "--fold", $"{fold}")}, "
-                        + $"--folds {count} and what the others were given"
+                    ? $"fold {fold} of {count} is missing; run "
+                        + $"{ThisProgram.Command("crossval", "--folds", $"{count}", "--fold", $"{fold}")} with the same options as "
+                        + "the other folds"
                     : $"fold {fold} is there {held.Length} times ({string.Join(", ", held)}); leave all but one out");
             }
         }

@@ -14,7 +14,8 @@ internal static class RepeatCommand
         "--seeds", "N", "Number of trainings, from --seed on. Default: 5.", 2, CommonOptions.MostSeeds);
 
     public static Command Create() => Study.CommandOf(
-        "repeat", "Train from several seeds: mean ± deviation of the last epoch.", Run, [Seeds, Study.Out, .. TrainingOptionSet.Training]);
+        "repeat", "Train from several seeds: mean ± deviation of the last epoch.", Run,
+        [Seeds, Study.Out("repeat"), .. TrainingOptionSet.Training]);
 
     private static void Run(ParseResult result)
     {
@@ -45,7 +46,7 @@ internal static class RepeatCommand
             ? "each with a split of its own, so that digits are held out by some and not by others"
             : "nothing held out";
         return HtmlReport.Page(
-            $"The same training from {runs.Count} seeds, {split}; the last epoch of each, nothing picked.",
+            $"The same training from {runs.Count} seeds, {split}; the last epoch of each, not the best one.",
             new RunGroup($"{runs.Count} seeds", runs));
     }
 

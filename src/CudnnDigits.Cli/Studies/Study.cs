@@ -32,8 +32,6 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
 {
     internal const string RecordName = RunFolder.StudyName, PageName = "report.html";
 
-    /// <summary>The options that every study has.</summary>
-    public static readonly Option<string?> Out = CommonOptions.OutFolder("Folder of the study. Default: runs/<command>-<UTC time>.");
     private static readonly Option<string?> Resume = CommonOptions.Value("--resume", "DIR", "Continue an interrupted study.");
 
     private readonly Dictionary<string, DigitDataset> _loaded = data is null ? [] : new() { [record.Data.Path ?? ""] = data }; // by path
@@ -50,6 +48,9 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
     public string PageFile => Path.Combine(Folder, PageName);
 
     public string ResumeWith => ThisProgram.Command(Record.Command, "--resume", Folder);
+
+    public static Option<string?> Out(string command) =>
+        CommonOptions.OutFolder($"Folder of the study. Default: runs/{command}-<UTC time>.");
 
     public static bool IsResumed(ParseResult result) => result.GetValue(Resume) is not null;
 

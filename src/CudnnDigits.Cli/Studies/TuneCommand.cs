@@ -30,7 +30,8 @@ internal static class TuneCommand
 
     public static Command Create() => Study.CommandOf(
         "tune", "Search learning rate, batch size, schedule, dropout and augmentation by successive halving within a budget of epochs.",
-        Run, [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, TrainingOptionSet.Seed, Study.Out]);
+        Run,
+        [TrainingOptionSet.Data, TrainingOptionSet.Model, TrainingOptionSet.Epochs, Budget, TrainingOptionSet.Seed, Study.Out("tune")]);
 
     private static void Run(ParseResult result)
     {

@@ -29,7 +29,7 @@ internal static partial class TunePage
                 ("winner", $"trial {result.Winner}", result.Winner == 0 ? "the defaults" : $"of {result.Trials} trials"),
                 ("its test accuracy", $"{result.TestAccuracy:P2}", $"of {result.TestDigits:N0} digits that the search never saw"),
                 ("test, the defaults", $"{result.DefaultsTestAccuracy:P2}", "of the same digits"),
-                ("its validation accuracy", $"{result.ValidationAccuracy:P2}", "by which it was chosen, so it flatters"))}
+                ("its validation accuracy", $"{result.ValidationAccuracy:P2}", "too optimistic, because the winner was chosen by it"))}
             {(result.Winner == 0 ? "" : $"<p class=\"note\">{Difference(result)}</p>")}
             <h3>Use it</h3>
             <pre>{Option().Replace(Html.Text(TuneCommand.CommandLineOf(study.Record, result.Options)), "<span>$0</span>")}</pre>

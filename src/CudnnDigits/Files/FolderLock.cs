@@ -221,7 +221,8 @@ internal sealed partial class FolderLock(string path, FileStream file) : IDispos
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{folder}: cannot be written: {e.Message.TrimEnd('.')}; give a folder that you may write to", e);
+            throw new InputException(File.Exists(folder) ? $"{folder}: is a file; give --out the name of a folder"
+                : $"{folder}: cannot be written: {e.Message.TrimEnd('.')}; give a folder that you may write to", e);
         }
     }
 

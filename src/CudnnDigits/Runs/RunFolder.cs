@@ -81,7 +81,7 @@ internal sealed class RunFolder(string path) : IDisposable
         string advice = runs.Length == 1 ? "one run; give that" : $"{runs.Length} runs; give one of them";
         throw new InputException(runs.Length > 0
             ? $"{path}: is a folder of {advice}: {string.Join(", ", runs.Take(3))}{(runs.Length > 3 ? ", …" : "")}"
-            : $"{path}: is a folder without {ModelName}, so no run's; give the folder that train wrote, or a .safetensors file");
+            : $"{path}: is a folder, but not a run's: it has no {ModelName}; give the folder that train wrote, or a .safetensors file");
     }
 
     /// <summary>The folder of the run that a file belongs to, written as in the file's path; null if it belongs to none.</summary>
@@ -290,7 +290,7 @@ internal sealed class RunFolder(string path) : IDisposable
 
         string what = RunOf(Path) is { } run ? $"is one of a run's files; give the run's folder, {run}"
             : File.Exists(Path) ? "is a file, and holds no run; give the folder that train wrote"
-            : !Directory.Exists(Path) ? "no such folder, so it holds no run; give the one that train wrote"
+            : !Directory.Exists(Path) ? "no such folder; give a run folder, such as runs/first"
             : File.Exists(FileOf(StudyName))
                 ? "holds no run (no run.json), but a study; continue that with its own command, or give the folder of one of its runs"
             : "holds no run (no run.json); give the folder that train wrote";

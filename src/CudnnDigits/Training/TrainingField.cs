@@ -78,7 +78,10 @@ internal sealed record TrainingField(
         Share("LabelSmoothing", "label smoothing", o => o.LabelSmoothing, (o, value) => o with { LabelSmoothing = value })
             .As("--label-smoothing", "F", "Share of each label that is spread over all classes, in the training loss only."),
         Share("Ema", "average of the weights", o => o.Ema, (o, value) => o with { Ema = value })
-            .As("--ema", "F", "Decay of an average of the weights, which is validated and kept in place of the weights; 0 turns it off."),
+            .As("--ema", "F", "Decay of an average of the weights, which is validated and kept in their place; 0 turns it off.") with
+        {
+            Show = o => o.Ema > 0 ? Written(o.Ema) : "off",
+        },
         Share("Dropout", "dropout", o => o.Dropout, (o, value) => o with { Dropout = value })
             .As("--dropout", "F", "Sets every dropout rate; 0 turns dropout off.") with
         {
@@ -252,7 +255,7 @@ internal sealed record TrainingField(
     /// <summary>A number less than 1.</summary>
     private static TrainingField Share(
         string name, string title, Func<TrainingOptions, double?> get, Func<TrainingOptions, double, TrainingOptions> set) =>
-        Number(name, title, 0, Math.BitDecrement(1.0), get, set, "a number 0 up to, but not including, 1");
+        Number(name, title, 0, Math.BitDecrement(1.0), get, set, "a number from 0 to below 1");
 
     /// <summary>A range of random changes, both ways. A share of the digit is shown in percent.</summary>
     private static TrainingField OfAugmentation(

@@ -48,7 +48,7 @@ public sealed class DataTests : TestsWithFolder
 
         string text = Run("data", "show", "--data", csv, "--out", sheet);
         Assert.Contains("conflicts    1 pictures with different labels: 31 is 1, 45 is 5", text, StringComparison.Ordinal);
-        Assert.Contains("blank        2 without ink: rows (from 0) 50, 60", text, StringComparison.Ordinal);
+        Assert.Contains("blank        2 digits without ink: rows 50, 60, counted from 0", text, StringComparison.Ordinal);
         StbImageSharp.ImageResult picture =
             StbImageSharp.ImageResult.FromMemory(File.ReadAllBytes(sheet), StbImageSharp.ColorComponents.Grey);
         Assert.Equal((1408, 674), (picture.Width, picture.Height)); // ten classes, and a line of odd ones

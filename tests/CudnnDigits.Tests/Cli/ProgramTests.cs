@@ -245,7 +245,7 @@ public sealed class ProgramTests : TestsWithFolder
         { "train --frobnicate", "--frobnicate" },
         { "train --data {folder}/absent.csv", "no such file" },
         { "train --data {test}", "no label column" },
-        { "train --data {train} --out {train}", "cannot be written" },
+        { "train --data {train} --out {train}", ": is a file; give --out the name of a folder" },
         { "train --data {train} --out {folder}", "is not empty" },
         { "train --data {train} --out /proc/no/run", "cannot be written" },
         { "train --data {train} --device tpu", "no such device" },
@@ -260,7 +260,7 @@ public sealed class ProgramTests : TestsWithFolder
         { "predict --weights {folder}/absent --data {test}", "no such file" },
         { "bench --steps 0", "--steps is 0" },
         { "train --early-stop 3 --validation 0 --data {train}",
-            "--early-stop 3 goes by the digits held out, and --validation 0 holds none out" },
+            "--early-stop 3 needs held-out digits, but --validation 0 holds out none" },
         { "dance", "dance" },
         { "data --json", "--json" },
     };

@@ -30,7 +30,8 @@ public sealed class ReportTests : TestsWithFolder
         Assert.Contains("<figcaption>Error<ul>", page, StringComparison.Ordinal);
         Assert.DoesNotContain("Accuracy, %", page, StringComparison.Ordinal);
         Assert.Contains(XElement.Parse(Svgs(page).First()).Descendants(), text => text.Value.Trim() is "50 %" or "100 %");
-        Assert.Equal(6, Regex.Count(page, "in epoch 8\">"));
+        Assert.Equal(6, Regex.Count(page, "in epoch 2\">"));
+        Assert.DoesNotContain("in epoch 3\">", page, StringComparison.Ordinal);
         Assert.All(Variables(page), variable => Assert.Contains($"  {variable}: ", page, StringComparison.Ordinal));
     }
 
@@ -159,13 +160,15 @@ public sealed class ReportTests : TestsWithFolder
         CliProgram.Run("report", run).Succeeded();
         Assert.Contains("The run has not ended: 1 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")),
             StringComparison.Ordinal);
+        CliProgram.Run("report", run, run, "--out", _folder["both.html"]).Succeeded();
+        Assert.Contains("<td>1 of 1, not ended</td>", File.ReadAllText(_folder["both.html"]), StringComparison.Ordinal);
     }
 
     [LongFact]
     public void What_is_no_run_or_damaged_is_refused()
     {
         string run = Train("run", "--epochs", "1");
-        CliProgram.AssertRefused("holds no run", "report", _folder["absent"]);
+        CliProgram.AssertRefused("no such folder", "report", _folder["absent"]);
         CliProgram.AssertRefused("is a folder", "report", run, "--out", _folder.Path);
         CliProgram.AssertRefused("cannot be written", "report", run, "--out", _folder["absent/report.html"]);
         CliProgram.AssertRefused("report", "report");

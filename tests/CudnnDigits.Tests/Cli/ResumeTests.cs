@@ -144,7 +144,7 @@ public sealed class ResumeTests : TestsWithFolder
 
         File.WriteAllBytes(_train, DigitFiles.Csv(GeneratedDigits.Create(200, seed: 8)));
         CliProgram.AssertRefused("is not the data that", "train", "--resume", run);
-        CliProgram.AssertRefused("holds no run", "train", "--resume", _folder["absent"]);
+        CliProgram.AssertRefused("no such folder", "train", "--resume", _folder["absent"]);
     }
 
     [LongTheory]
@@ -186,10 +186,13 @@ public sealed class ResumeTests : TestsWithFolder
     public void A_run_that_stopped_early_says_that_more_epochs_train_nothing()
     {
         string run = _folder["run"];
-        Assert.Equal(0, CliProgram.Invoke("train", "--data", _train, "--model", "simple", "--epochs", "9", "--early-stop", "1", "--lr",
-            "0.3", "--device", "cpu", "--quiet", "--out", run));
+        CliProgram.Result trained = CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "9", "--early-stop", "1",
+            "--lr", "0.3", "--device", "cpu", "--out", run).Succeeded();
+        Assert.Contains(", early stop after 1, augmentation ", trained.Error, StringComparison.Ordinal);
         int stopped = File.ReadAllLines(Path.Combine(run, "history.csv")).Length - 1;
         Assert.InRange(stopped, 2, 8);
+        Assert.Equal([$"note      stopped early after epoch {stopped}, since none was better than epoch {stopped - 1} (--early-stop 1)"],
+            Notes(trained));
         byte[] model = File.ReadAllBytes(Path.Combine(run, "model.safetensors"));
         CliProgram.Result resumed = CliProgram.Run("train", "--resume", run, "--epochs", "20", "--json").Succeeded();
         Assert.Contains("\"trained_epochs\": 0,", resumed.Output, StringComparison.Ordinal);

@@ -231,7 +231,8 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         File.WriteAllText(Path.Combine(fresh, "run.json"), "{}");
         DataSourceTests.AssertRefused($"{study}: is a folder of 2 runs; give one of them: {first}, {Path.Combine(study, "fold-2")}",
             () => Checkpoint.LoadWeights(study));
-        DataSourceTests.AssertRefused($"{empty}: is a folder without model.safetensors, so no run's", () => Checkpoint.LoadWeights(empty));
+        DataSourceTests.AssertRefused($"{empty}: is a folder, but not a run's: it has no model.safetensors",
+            () => Checkpoint.LoadWeights(empty));
         DataSourceTests.AssertRefused("is a folder of a run that has kept no weights (no model.safetensors); go on with it first",
             () => Checkpoint.LoadWeights(fresh));
         Directory.Delete(Path.Combine(study, "fold-2"), recursive: true);
