@@ -372,7 +372,7 @@ public class FusedConvolutionTests
         public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training, bool warpgroups = false)
         {
             DeviceArena arena = new();
-            Net = new FusedNetwork(session, arena, network, samples, training ? OptimizerSpec.Buffers : null, warpgroups);
+            Net = new FusedNetwork(session, arena, network, samples, training ? new OptimizerSpec().Buffers : null, warpgroups);
             Lab = DeviceLab.On(session);
             arena.Allocate(session.Context.Handles);
             session.Stream.Clear((nint)arena.Base, arena.Bytes);

@@ -80,7 +80,7 @@ public class LaunchTests
         DeviceArena arena = new();
         NetworkSpec network = DigitNetworks.Improved;
         CudaNetwork net = NetworkKind.Choose(session.Context.Gpu, session.Precision, network, Gpu.Kernels(kernels))
-            .Make(session, arena, network, 4, OptimizerSpec.Buffers);
+            .Make(session, arena, network, 4, new OptimizerSpec().Buffers);
         using CudaStep step =
             session.Context.Handles.Make(handles => new CudaStep(session, handles, net, Options(4, Precision.Bf16), 4, 1 << 30));
         DeviceTensor workspace = arena.Reserve(Math.Max(step.Layers.WorkspaceBytes, 1), DeviceType.U8);

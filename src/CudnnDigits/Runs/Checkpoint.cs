@@ -101,7 +101,7 @@ internal static class Checkpoint
         NetworkWeights weights = new(network);
         ReadWeights(file, "", weights);
         OptimizerBuffer[] more = Holds(file, OptimizerBuffer.Average, network) ? [OptimizerBuffer.Average] : [];
-        TrainingState state = new(weights, [.. OptimizerSpec.Buffers, .. more]);
+        TrainingState state = new(weights, [.. (origin.Options?.Optimizer ?? new()).Buffers, .. more]);
         ReadWeights(file, BestPrefix, state.Best);
         foreach ((OptimizerBuffer buffer, float[] values) in state.Optimizer.Kept.Zip(state.Optimizer.Buffers))
         {

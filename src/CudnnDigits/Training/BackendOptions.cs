@@ -22,7 +22,7 @@ internal sealed record BackendOptions(int BatchSize, ulong Seed, AugmentationSpe
     public double Ema { get; init; }
 
     /// <summary>What is kept of each parameter from step to step.</summary>
-    public IReadOnlyList<OptimizerBuffer> Kept => OptimizerState.KeptWith(Ema);
+    public IReadOnlyList<OptimizerBuffer> Kept => Optimizer.Kept(Ema);
 
     /// <summary>Arithmetic of the step; null for the device's default, as in <see cref="DeviceOptions.Precision"/>.</summary>
     public Precision? Precision { get; init; }

@@ -6,8 +6,7 @@ namespace CudnnDigits.Training;
 /// </summary>
 public sealed record OptimizerSpec
 {
-    /// <summary>What it keeps of each parameter: running means of the gradients and of their squares.</summary>
-    internal static IReadOnlyList<OptimizerBuffer> Buffers { get; } =
+    private static readonly IReadOnlyList<OptimizerBuffer> OfAdam =
         [new("adam.exp_avg", IsSquare: false), new("adam.exp_avg_sq", IsSquare: true)];
 
     /// <summary>Learning rate, above 0: the peak for one-cycle, the start for plateau.</summary>
@@ -24,4 +23,10 @@ public sealed record OptimizerSpec
 
     /// <summary>ε, 1e-12 … 1: added to the root of the mean square, so that nothing is divided by 0.</summary>
     public double Epsilon { get; init; } = 1e-8;
+
+    /// <summary>What it keeps of each parameter: running means of the gradients and of their squares.</summary>
+    internal IReadOnlyList<OptimizerBuffer> Buffers { get; } = OfAdam;
+
+    /// <summary>What a training with this <see cref="TrainingOptions.Ema"/> keeps of each parameter.</summary>
+    internal IReadOnlyList<OptimizerBuffer> Kept(double ema) => ema > 0 ? [.. Buffers, OptimizerBuffer.Average] : Buffers;
 }

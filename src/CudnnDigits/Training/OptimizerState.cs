@@ -22,18 +22,14 @@ internal sealed class OptimizerState(NetworkSpec network, IReadOnlyList<Optimize
     /// <summary>Steps taken so far.</summary>
     public long Step { get; set; }
 
-    public IReadOnlyList<OptimizerBuffer> Kept { get; } = kept ?? OptimizerSpec.Buffers;
+    public IReadOnlyList<OptimizerBuffer> Kept { get; } = kept ?? new OptimizerSpec().Buffers;
 
     /// <summary>The values of <see cref="Kept"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.</summary>
     public float[][] Buffers { get; } =
-        [.. (kept ?? OptimizerSpec.Buffers).Select(_ => new float[network.Parameters.TrainedCount])];
+        [.. (kept ?? new OptimizerSpec().Buffers).Select(_ => new float[network.Parameters.TrainedCount])];
 
     /// <summary>The average of the weights; null where there is none.</summary>
     public float[]? Average => Kept.Contains(OptimizerBuffer.Average) ? Buffers[^1] : null;
-
-    /// <summary>What a training with this share of <see cref="TrainingOptions.Ema"/> keeps of each parameter.</summary>
-    public static IReadOnlyList<OptimizerBuffer> KeptWith(double ema) =>
-        ema > 0 ? [.. OptimizerSpec.Buffers, OptimizerBuffer.Average] : OptimizerSpec.Buffers;
 
     public void CopyFrom(OptimizerState source)
     {

@@ -84,7 +84,7 @@ public sealed record TrainingOptions
 
     /// <summary>What is held out.</summary>
     /// <summary>What is kept of each parameter from step to step.</summary>
-    internal IReadOnlyList<OptimizerBuffer> Kept => OptimizerState.KeptWith(Ema);
+    internal IReadOnlyList<OptimizerBuffer> Kept => Optimizer.Kept(Ema);
 
     internal SplitSpec Split => new(Seed, Validation, Folds, Fold, Test);
 

@@ -19,7 +19,7 @@ public abstract class BackendTests : TestsWithFolder
     {
         using ITrainingBackend own = backend;
         NetworkWeights weights = Initializer.Create(backend.Network, 1);
-        OptimizerState optimizer = new(weights, OptimizerState.KeptWith(ema));
+        OptimizerState optimizer = new(weights, new OptimizerSpec().Kept(ema));
         backend.Load(weights, optimizer);
         for (int epoch = 0; epoch < 2; epoch++)
         {
@@ -94,7 +94,7 @@ public abstract class BackendTests : TestsWithFolder
     {
         using ITrainingBackend averaging = Make(model, ema: decay), plain = Make(model);
         NetworkWeights weights = Initializer.Create(averaging.Network, 1), unaveraged = new(averaging.Network);
-        OptimizerState optimizer = new(weights, OptimizerState.KeptWith(0.9));
+        OptimizerState optimizer = new(weights, new OptimizerSpec().Kept(0.9));
         double[] expected = Array.ConvertAll(weights.Trained, value => (double)value);
         averaging.Load(weights, optimizer);
         plain.Load(weights, new OptimizerState(plain.Network));
@@ -129,7 +129,7 @@ public abstract class BackendTests : TestsWithFolder
         float[] actual = new float[400], expected = new float[400];
         using ITrainingBackend averaging = Make(model, ema: 0.9), plain = Make(model);
         NetworkWeights weights = Initializer.Create(averaging.Network, 1);
-        OptimizerState optimizer = new(weights, OptimizerState.KeptWith(0.9));
+        OptimizerState optimizer = new(weights, new OptimizerSpec().Kept(0.9));
         averaging.Load(weights, optimizer);
         averaging.BeginEpoch(Digits, 0, rows, default);
         averaging.RunSteps(0, [Rate, Rate, Rate]);

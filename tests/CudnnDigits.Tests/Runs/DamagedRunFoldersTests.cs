@@ -190,7 +190,7 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         DataSourceTests.AssertRefused(
             "last.safetensors: holds no average of the weights, and the run trains with ema 0.9; restore the right one",
             () => run.ReadState(Network, averaging, data));
-        TrainingState averaged = new(state.Weights, OptimizerState.KeptWith(0.9));
+        TrainingState averaged = new(state.Weights, new OptimizerSpec().Kept(0.9));
         averaged.CopyFrom(state);
         Checkpoint.SaveState(run.StateFile, averaged);
         Assert.NotNull(run.ReadState(Network, averaging, data)!.Optimizer.Average);
