@@ -17,7 +17,7 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
     /// <summary>The most shared memory that a block takes: of conv2_backward_weights, with 4 KiB of static shared memory.</summary>
     private static int MostShared => KernelSource.Fused["conv2_backward_weights_shared_bytes"] + (4 << 10);
 
-    /// <summary>As asked for, or the fastest way that can (docs/performance.md); refuses fused kernels that cannot run it here.</summary>
+    /// <summary>As asked for, or the fastest way that can (docs/gpu.md); refuses fused kernels that cannot run it here.</summary>
     public static NetworkKind Choose(CudaGpu gpu, Precision precision, NetworkSpec network, CudaKernels kernels)
     {
         bool isHopper = gpu.ComputeCapability == new Version(9, 0);
