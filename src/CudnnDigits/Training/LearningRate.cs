@@ -17,7 +17,8 @@ internal sealed class LearningRate(LearningRateSchedule schedule, double rate, l
     {
         LearningRateSchedule.Constant => rate,
         LearningRateSchedule.Plateau => Math.Max(rate / Math.Pow(2, halvings), Math.Min(rate, PlateauFloor)),
-        _ => OneCycleAt(step),
+        LearningRateSchedule.OneCycle => OneCycleAt(step),
+        _ => throw new NotSupportedException($"{schedule}"),
     });
 
     /// <summary>How often the plateau rule has halved, given for each epoch whether its validation was the best so far.</summary>
