@@ -22,6 +22,7 @@ internal sealed class OptimizerState(NetworkSpec network, IReadOnlyList<Optimize
     /// <summary>Steps taken so far.</summary>
     public long Step { get; set; }
 
+    /// <summary>The buffers that are kept of each parameter, in their order.</summary>
     public IReadOnlyList<OptimizerBuffer> Kept { get; } = kept ?? new OptimizerSpec().Buffers;
 
     /// <summary>The values of <see cref="Kept"/>, each flat f32 in the layout of <see cref="ParameterLayout"/>.</summary>
