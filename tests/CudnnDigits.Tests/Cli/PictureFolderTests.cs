@@ -30,6 +30,27 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
         Assert.InRange(evaluated.RootElement.GetProperty("accuracy").GetDouble(), 0.9, 1);
     }
 
+    /// <summary>Digits in a corner of gray sheets: a reader that only shrinks the sheets reads none of them.</summary>
+    [Fact]
+    public void Sheets_by_class_are_normalised_as_serve_does()
+    {
+        for (int row = 0; row < 10; row++)
+        {
+            int digit = row;
+            byte[] sheet = [.. Enumerable.Range(0, 300 * 200).Select(i => (byte)(200 - (i % 300 < 112 && i / 300 < 112
+                ? Digits.Image(digit)[i / 300 / 4 * 28 + i % 300 / 4] / 2 : 0)))];
+            (string end, byte[] file) = row % 2 == 0 ? ("png", PngFiles.Write(sheet, 300)) : ("jpg", JpegFiles.Write(sheet, 300, 200));
+            _folder.Write($"sheets/{Digits.Labels[row]}/{row}.{end}", file);
+        }
+
+        CliProgram.Result result =
+            CliProgram.Run("evaluate", "--weights", server.WeightsFile, "--data", _folder["sheets"], "--device", "cpu", "--json")
+            .Succeeded();
+        Assert.Contains("pictures by class: 5 PNG and 5 JPEG, normalised as MNIST is", result.Error, StringComparison.Ordinal);
+        using JsonDocument evaluated = JsonDocument.Parse(result.Output);
+        Assert.InRange(evaluated.RootElement.GetProperty("accuracy").GetDouble(), 0.9, 1);
+    }
+
     [LongFact]
     public void A_network_is_trained_on_pictures_and_the_run_goes_on_with_them()
     {

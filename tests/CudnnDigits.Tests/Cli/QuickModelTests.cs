@@ -85,7 +85,7 @@ public sealed class QuickModelTests : TestsWithFolder
         using TcpListener taken = new(IPAddress.Loopback, 0);
         taken.Start();
         int port = ((IPEndPoint)taken.LocalEndpoint).Port;
-        CliProgram.AssertRefused($"--port {port}: cannot be used", "serve", "--port", $"{port}"); // one line: none of training
+        CliProgram.AssertProgramRefuses($"--port {port}: cannot be used", "serve", "--port", $"{port}"); // one line: none of training
     }
 
     private static TrainingState Untrained(string network) => new(Initializer.Create(DigitNetworks.Find(network)!, 3));

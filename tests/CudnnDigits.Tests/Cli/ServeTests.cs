@@ -55,6 +55,29 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     }
 
     [Fact]
+    public async Task An_answer_says_whether_the_picture_was_fitted_and_nothing_is_read_on_a_blank_one()
+    {
+        byte[] white = [.. Digits.Image(7).ToArray().Select(ink => (byte)(255 - ink))],
+        gray = [.. white.Select(level => (byte)(150 + level / 4))];
+        JsonNode response = (await Get("openapi.json"))["components"]!["schemas"]!["PredictResponse"]!;
+        string[] described = [.. response["properties"]!["predictions"]!["items"]!["properties"]!.AsObject().Select(pair => pair.Key)];
+        foreach ((byte[] picture, bool isFitted) in new[] { (white, false), (gray, true) })
+        {
+            JsonNode answer = (await Post(Png(PngFiles.Write(picture, 28))))["predictions"]![0]!;
+            Assert.Equal((7, isFitted), (answer["digit"]!.GetValue<int>(), answer["normalized"]!.GetValue<bool>()));
+            Assert.Equal(described.Where(key => isFitted || key != "image"), answer.AsObject().Select(pair => pair.Key));
+        }
+
+        foreach (byte level in new byte[] { 0, 0x80, 0xf0, 255 })
+        {
+            using HttpResponseMessage blank =
+                await server.Client.PostAsync("predict", Png(PngFiles.Write([.. Enumerable.Repeat(level, 784)], 28)), Cancellation);
+            Assert.Equal(HttpStatusCode.BadRequest, blank.StatusCode);
+            Assert.Contains("the picture is blank", await blank.Content.ReadAsStringAsync(Cancellation), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task Photographs_are_read_whatever_they_are_called_and_however_the_camera_was_held()
     {
         byte[] ink = new byte[784];

@@ -61,6 +61,15 @@ public sealed class WeightsTests : TestsWithFolder
     }
 
     [Fact]
+    public void Why_it_is_not_on_a_GPU_is_one_line_of_a_command()
+    {
+        CliProgram.Result result =
+            CliProgram.Run("predict", "--weights", _run, "--data", _data, "--out", _folder["submission.csv"]).Succeeded();
+        Assert.Matches(@"^device    CPU \(.*; see info\)\n$", result.Error);
+        Assert.DoesNotContain("NVIDIA", result.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Serve_takes_the_folder_of_a_run_and_is_quiet_where_it_is_told_to_be()
     {
         System.Diagnostics.Process process =
