@@ -60,7 +60,7 @@ internal static class HtmlReport
             ("epochs trained", run => $"{run.History.Count} of {run.Record.Options.Epochs}{(run.HasEnded ? "" : ", not ended")}"),
             ("last epoch: training", run => run.History is [.., EpochRecord last] ? $"{last.TrainAccuracy:P2}" : ""),
             ("last epoch: validation", run => run.History is [.., { ValidationAccuracy: { } last }] ? $"{last:P2}" : ""),
-            ("images/s", run => $"{RunReport.ImagesPerSecond([run]):N0}"),
+            ("images/s", run => run.History.Count > 0 ? $"{RunReport.ImagesPerSecond([run]):N0}" : ""),
         ];
         IEnumerable<RunFact[]> figures = rows.Select(row => runs.Select(run => new RunFact(row.Name, row.Value(run))).ToArray());
         IEnumerable<RunFact[]> options = RunFacts.Differences(runs).Where(facts => !rows.Any(row => row.Name == facts[0].Name));

@@ -46,7 +46,7 @@ internal sealed record RunReport(
         }
         catch (InputException e)
         {
-            return (null, e.Message);
+            return (null, Path.Exists(path) ? e.Message : $"{path}: no such file any more"); // without advice on how to give digits
         }
 
         if (data.Fingerprint() != record.Data.Fingerprint)

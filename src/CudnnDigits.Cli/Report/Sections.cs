@@ -31,11 +31,11 @@ internal static class Sections
             return "";
         }
 
-        bool isAlone = groups.Count == 1;
+        bool isAlone = groups.Count == 1, isHeldOut = runs.Any(run => run.History.Any(epoch => epoch.ValidationLoss is not null));
         ChartAxis epochs = new("epoch", Whole: true);
         Chart loss = new(epochs, new ChartAxis("", Logarithmic: true)), rate = new(epochs, new ChartAxis("", Least: 0));
         Chart error = new(epochs, new ChartAxis("", Logarithmic: true, Unit: " %"));
-        foreach ((int i, RunGroup group) in groups.Index())
+        foreach ((int i, RunGroup group) in groups.Index().Where(one => one.Item.Runs.Any(run => run.History.Count > 0)))
         {
             Draw(loss, group, i, epoch => epoch.TrainLoss, epoch => epoch.ValidationLoss);
             Draw(error, group, i, epoch => 100 * (1 - epoch.TrainAccuracy), epoch => 100 * (1 - epoch.ValidationAccuracy));
@@ -47,15 +47,16 @@ internal static class Sections
             + (end.ValidationAccuracy is { } validation ? $" and validation {1 - validation:P2}" : "");
         string means = groups.All(group => group.IsSingle) ? ""
             : " Lines are means over the runs, bars one standard deviation up and down.";
-        string measured = isAlone
-            ? "Validation (solid) is measured after each epoch, training (dashed) during the epoch"
+        string shown = isHeldOut ? "training and validation" : "training";
+        string measured = !isHeldOut ? "Training is measured during the epoch"
+            : isAlone ? "Validation (solid) is measured after each epoch, training (dashed) during the epoch"
             : "Solid lines: validation, measured after each epoch. Dashed lines: training, measured during the epoch";
         string augmented = runs.Any(run => run.Record.Options.Augmentation.IsEnabled) ? ", on augmented digits" : "";
         return $"""
             <h3>Curves</h3>
             <div class="charts">
-            {error.ToFigure($"{id}-error", "Error", "Share of digits read wrong, by epoch, training and validation" + last)}
-            {loss.ToFigure($"{id}-loss", "Loss", "Loss by epoch, training and validation")}
+            {error.ToFigure($"{id}-error", "Error", $"Share of digits read wrong, by epoch, {shown}{last}")}
+            {loss.ToFigure($"{id}-loss", "Loss", $"Loss by epoch, {shown}")}
             {rate.ToFigure($"{id}-rate", "Learning rate", "Learning rate at the end of each epoch")}
             </div>
             <p class="note">Error is the share of digits read wrong.{means}
@@ -71,7 +72,8 @@ internal static class Sections
                 chart.AddFaint(i == 0 ? "each run" : null, solid, Means(new RunGroup("", [run]).ByEpoch(validated)));
             }
 
-            chart.Add(isAlone ? "training" : null, isAlone ? 0 : index, Means(group.ByEpoch(trained)), dashed: true);
+            string? title = isAlone ? "training" : held.Count > 0 ? null : group.Name;
+            chart.Add(title, isAlone ? 0 : index, Means(group.ByEpoch(trained)), dashed: true);
             if (held.Count > 0)
             {
                 chart.Add(isAlone ? "validation" : group.Name, solid, Means(held));
@@ -143,19 +145,21 @@ internal static class Sections
     private static string Confusion(Metrics metrics)
     {
         int most = Math.Max(1, metrics.Confusion.SelectMany((row, label) => row.Where((_, read) => read != label)).Max());
+        int longest = Math.Max(2, $"{metrics.Confusion.Max(row => row.Max())}".Length); // without a comma, four fit a phone
         string rows = string.Concat(metrics.Confusion.Select((row, label) =>
             $"<tr><th scope=\"row\">{label}</th>{string.Concat(row.Select((count, read) => Cell(count, label == read)))}</tr>"));
         string head = string.Concat(Enumerable.Range(0, DigitDataset.Classes).Select(digit => $"<th scope=\"col\">{digit}</th>"));
         return $"""
             <h3>Confusion matrix</h3>
-            <div class="scroll"><table class="confusion"><caption>A row per label, a column per answer</caption>
+            <div class="scroll"><table class="confusion" style="--longest:{longest}">
+            <caption>A row per label, a column per answer</caption>
             <thead><tr><td></td>{head}</tr></thead>
             <tbody>{rows}</tbody></table></div>
             """;
 
-        string Cell(int count, bool isRight) => isRight ? $"<td class=\"right\">{count:N0}</td>"
+        string Cell(int count, bool isRight) => isRight ? $"<td class=\"right\">{count}</td>"
             : count == 0 ? "<td class=\"none\">·</td>"
-            : $"<td class=\"wrong\" style=\"--share:{Math.Round(15 + 85.0 * count / most)}%\">{count:N0}</td>";
+            : $"<td class=\"wrong\" style=\"--share:{Math.Round(15 + 85.0 * count / most)}%\">{count}</td>";
     }
 
     private static string Classes(Metrics metrics) => "<h3>Per class</h3>" + Table(
@@ -189,7 +193,7 @@ internal static class Sections
     private static string Digit(DigitDataset data, ScoredDigit digit, int times)
     {
         string said = $"{digit.Label}" + (digit.Label == digit.Read ? "" : $" → <b>{digit.Read}</b>{(times > 1 ? $" ×{times}" : "")}");
-        string image = Image(data.Image(digit.Row), $"row {digit.Row}: a {digit.Label}, read as {digit.Read}");
+        string image = Image(data.Image(digit.Row), $"row {digit.Row}: label {digit.Label}, read as {digit.Read}");
         return $"<li>{image}<span>{said}</span><small>{Sure(digit.Sure)}</small></li>";
     }
 
@@ -258,7 +262,7 @@ internal static class Sections
         int[] rows = [.. o.Split.Draw(data.Labels).Training.Take(AugmentedDigits)];
         string strip = string.Concat(rows.Select(row =>
         {
-            string original = Image(data.Image(row), $"row {row}: a {data.Labels[row]}, as it is");
+            string original = Image(data.Image(row), $"row {row}: label {data.Labels[row]}, as it is");
             return $"<li>{original}{string.Concat(Enumerable.Range(0, epochs).Select(Epoch))}</li>";
 
             string Epoch(int epoch) =>

@@ -38,6 +38,9 @@ internal static class Browser
         return seen === 0 ? ["no text at all"] : [...new Set(found)];
         """;
 
+    /// <summary>The inner width will not do: a phone's browser widens it until it holds what is too wide.</summary>
+    private const string FitsTheWindow = "const root = document.documentElement; return root.scrollWidth <= root.clientWidth";
+
     public static ChromeDriver Open(Uri page)
     {
         if (!File.Exists(Chromium) || !File.Exists(Driver))
@@ -61,7 +64,7 @@ internal static class Browser
         browser.ExecuteCdpCommand("Emulation.setDeviceMetricsOverride",
             new() { ["width"] = width, ["height"] = height, ["deviceScaleFactor"] = 2, ["mobile"] = width < 500 });
 
-    /// <summary>Checks, in light, in dark and for paper, that every text can be read and that nothing is wider than the window.</summary>
+    /// <summary>Checks that every text can be read, in light, in dark and on paper, and that nothing is wider than the window.</summary>
     public static void AssertReadable(this ChromeDriver browser)
     {
         foreach ((string media, string scheme) in new[] { ("", "light"), ("", "dark"), ("print", "light"), ("", "light") })
@@ -74,8 +77,7 @@ internal static class Browser
                 });
             IEnumerable<object> poor = (IEnumerable<object>)browser.ExecuteScript(PoorContrast)!;
             Assert.True(!poor.Any(), $"{media} {scheme}: {string.Join('\n', poor)}");
-            Assert.True((bool)browser.ExecuteScript("return document.documentElement.scrollWidth <= innerWidth")!,
-                $"{media} {scheme}: wider than the window");
+            Assert.True(media == "print" || (bool)browser.ExecuteScript(FitsTheWindow)!, $"{media} {scheme}: wider than the window");
         }
     }
 }

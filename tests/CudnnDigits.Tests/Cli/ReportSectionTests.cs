@@ -55,6 +55,26 @@ public sealed class ReportSectionTests
     }
 
     [Fact]
+    public void Every_line_of_common_charts_is_named_and_a_run_without_epochs_has_none()
+    {
+        RunGroup[] groups = [Group("held", 0.2, 0.3), Group("whole", 0.1, null), Group("begun", null, null)];
+        string error = Sections.Curves(groups, "all").Split("</figcaption>")[0];
+        Assert.Equal(["line held", "dashed whole"], Regex.Matches(error, "class=\"(\\w+)\"></i>(\\w+)").Select(entry =>
+            $"{entry.Groups[1]} {entry.Groups[2]}"));
+        Assert.Contains("Solid lines: validation", Sections.Curves(groups, "all"), StringComparison.Ordinal);
+        Assert.DoesNotContain("alidation", Sections.Curves(groups[1..2], "run"), StringComparison.Ordinal);
+        Assert.Empty(Sections.Curves(groups[2..], "run"));
+
+        static RunGroup Group(string name, double? loss, double? validation)
+        {
+            RunRecord record = new("1", DateTime.UnixEpoch, TrainingOptions.For("simple"), null, new(null, 1, ""), "cpu", "CPU",
+                Precision.Fp32, false, ".NET", null);
+            EpochRecord[] history = loss is null ? [] : [new(1, loss.Value, 0.9, validation, 1 - validation, 0.001, 1, 1)];
+            return new(name, [new(new RunFolder(name), record, history, 1, false, null, null, null)]);
+        }
+    }
+
+    [Fact]
     public void Calibration_has_a_dot_for_ten_digits_or_more_the_larger_the_more_and_whole_percents()
     {
         string section = Sections.Calibration(Scored((40, 0.6, 24), (9, 0.75, 9), (10, 0.85, 7), (1000, 0.9995, 999)), "run0");
@@ -110,7 +130,7 @@ public sealed class ReportSectionTests
         ScoredDigits once = ScoredDigits.Of(Logits(0.99, 2), Digits, fours),
         again = ScoredDigits.Of(Logits(0.6, 1), Digits, fours.AsSpan(1));
         string section = Sections.Wrong(ScoredDigits.Pool([once, again]));
-        Assert.Equal([$"row {fours[1]}: a 4, read as 3", $"row {fours[0]}: a 4, read as 3"],
+        Assert.Equal([$"row {fours[1]}: label 4, read as 3", $"row {fours[0]}: label 4, read as 3"],
             Regex.Matches(section, "alt=\"(.*?)\"").Select(match => match.Groups[1].Value));
         Assert.Contains("→ <b>3</b> ×2", section, StringComparison.Ordinal);
     }
