@@ -38,7 +38,7 @@ internal sealed record PictureFolder(
         foreach (DigitSet set in wanted)
         {
             PicturePart[] named = [.. Parts.Where(one => one.Set == set)];
-            PicturePart[] found = [.. named.Where(one => FolderName.IsSetAlone(Path.GetFileName(one.Folder)))];
+            PicturePart[] found = [.. named.Where(one => DigitName.IsSetAlone(Path.GetFileName(one.Folder)))];
             found = found.Length > 0 ? found : named;
             if (found.Length > 1)
             {
@@ -72,7 +72,7 @@ internal sealed record PictureFolder(
         HashSet<string> here = [.. above, Folders.Real(folder)];
         string[] inner = [.. Folders.In(folder).Where(one => !here.Contains(Folders.Real(one))).InNaturalOrder()];
         PicturePart[] parts = [.. from one in inner
-            let set = FolderName.Set(Path.GetFileName(one))
+            let set = DigitName.Set(Path.GetFileName(one))
             where set is not null
             let found = OrderedOrDeeper(one, here)
             where found is not null
@@ -105,7 +105,7 @@ internal sealed record PictureFolder(
     private static PictureFolder? ByClass(string folder, string[] inner, HashSet<string> above)
     {
         (string Folder, int Number)[] numbered = [.. from one in inner
-            let number = FolderName.Number(Path.GetFileName(one))
+            let number = DigitName.Number(Path.GetFileName(one))
             where number is not null
             orderby number
             select (one, number.Value)];

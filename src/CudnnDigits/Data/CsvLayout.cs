@@ -216,7 +216,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
                 _ when isConstant => $"is always {values[0]}",
                 _ when counts => $"counts {values[0]}, {values[1]} …",
                 _ when isDigits => "holds 0 to 9",
-                _ => $"holds {string.Join(", ", values.Take(3))} …",
+                _ => $"holds {string.Join(", ", values.Take(3).Select(value => double.IsFinite(value) ? $"{value}" : "no number"))} …",
             });
         }
     }
@@ -256,6 +256,7 @@ internal sealed record CsvLayout(char Separator, bool HasHeader, string[] Names,
                     ReadOnlySpan<byte> field = reader.GetSpan(column);
                     return field.IsEmpty ? double.NegativeInfinity
                         : DigitCsv.TryParseNumber(field, separator, out double number) ? number
+                        : column < MostOthers || column >= count - MostOthers ? DigitCsv.InWords(field) ?? double.NaN
                         : double.NaN;
                 }
             }

@@ -203,6 +203,7 @@ public static class DigitCsv
         ReadOnlySpan<byte> text = reader.GetSpan(layout.Label);
         ReadOnlySpan<byte> digit = text.TrimStart((byte)'b') is [(byte)'\'', .. var quoted, (byte)'\''] ? quoted : text; // '7', b'7'
         int label = Parse(digit, layout.Separator, isScaled: false);
+        label = label < 0 ? InWords(digit) ?? label : label;
         if (label is >= 0 and < DigitDataset.Classes)
         {
             return (byte)label;
@@ -218,6 +219,10 @@ public static class DigitCsv
         hidden ??= $"labels passed over, since that of row {reader.LineNumber} is {Quoted(reader, layout.Label)}";
         return 0;
     }
+
+    /// <summary>The digit that a label states as a folder's name does: seven, class_7.</summary>
+    internal static int? InWords(ReadOnlySpan<byte> label) =>
+        label.ContainsAnyInRange((byte)0, (byte)31) ? null : DigitName.Number(Encoding.UTF8.GetString(label));
 
     /// <summary>A number in any notation as a byte; −1 if it is not one.</summary>
     private static int Parse(ReadOnlySpan<byte> text, char separator, bool isScaled) =>

@@ -132,6 +132,26 @@ public sealed class CsvDialectTests : TestsWithFolder
         DigitFiles.AssertSame(digits, Open(Encoding.UTF8.GetBytes(table)));
     }
 
+    [Theory]
+    [InlineData("word", "label,pixel#", "l,p")]
+    [InlineData("word", null, "l,p")]
+    [InlineData("Class word", null, "p,l")]
+    [InlineData("class_#", "pixel#,class", "p,l")]
+    public void Labels_may_be_said_in_words(string label, string? header, string row)
+    {
+        ArgumentNullException.ThrowIfNull(label);
+        string[] words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+        string[] lines = Table(Digits, header, row).Split('\n');
+        for (int i = 0; i < Digits.Count; i++)
+        {
+            int line = header is null ? i : i + 1, digit = Digits.Labels[i];
+            string said = label.Replace("word", words[digit], StringComparison.Ordinal).Replace("#", $"{digit}", StringComparison.Ordinal);
+            lines[line] = row[0] == 'l' ? said + lines[line][1..] : lines[line][..^1] + said;
+        }
+
+        DigitFiles.AssertSame(Digits, Open(Encoding.UTF8.GetBytes(string.Join('\n', lines))));
+    }
+
     /// <summary>numpy.savetxt(fmt="%3d") and its kind.</summary>
     [Theory]
     [InlineData("{0,3} ", null)]

@@ -54,7 +54,7 @@ public sealed class PictureLayoutTests : TestsWithFolder
     [InlineData("99999999999999999999", null)]
     [InlineData("class", null)]
     [InlineData("", null)]
-    public void A_name_says_a_number_or_something_else(string name, int? number) => Assert.Equal(number, FolderName.Number(name));
+    public void A_name_says_a_number_or_something_else(string name, int? number) => Assert.Equal(number, DigitName.Number(name));
 
     [Theory]
     [InlineData("train", "test")]

@@ -168,7 +168,7 @@ internal sealed partial class ParquetContainer : DigitContainer
                 ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value),
                 ParquetType.Float => BinaryPrimitives.ReadSingleLittleEndian(value),
                 ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value),
-                _ => byte.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out byte parsed) ? parsed : double.NaN,
+                _ => DigitCsv.InWords(value) ?? double.NaN,
             };
             yield return number >= 0 && number <= most && number == Math.Floor(number)
                 ? (byte)number

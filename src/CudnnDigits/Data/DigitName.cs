@@ -1,8 +1,9 @@
 using System.Text.RegularExpressions;
 
-namespace CudnnDigits.Cli.Datasets;
+namespace CudnnDigits.Data;
 
-internal static partial class FolderName
+/// <summary>The meaning of the names that people give to classes and to the folders of their pictures.</summary>
+internal static partial class DigitName
 {
     private static readonly string[] Digits = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
