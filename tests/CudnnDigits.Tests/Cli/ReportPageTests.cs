@@ -60,9 +60,9 @@ public sealed class ReportPageTests : TestsWithFolder
         browser.Resize(width, height);
         object pushed = browser.ExecuteScript("""
             const heads = ["recall", "right", "report: Kaggle"];
-            return [...document.querySelectorAll("table")]
-              .filter(table => table.className === "confusion"
-                || [...table.querySelectorAll("th")].some(th => heads.includes(th.textContent)))
+            const tables = [...document.querySelectorAll("table")].filter(table => table.className === "confusion"
+              || [...table.querySelectorAll("th")].some(th => heads.includes(th.textContent)));
+            return tables.length === 0 ? ["there is none"] : tables
               .filter(table => table.parentElement.scrollWidth > table.parentElement.clientWidth
                 || parseFloat(getComputedStyle(table).fontSize) < 10.5)
               .map(table => table.textContent.slice(0, 60));

@@ -115,6 +115,7 @@ public sealed class SheetTests
     public void A_digit_on_any_sheet_is_read_as_the_digit_is(string kind)
     {
         (DigitClassifier network, int[] rows) = Reader.Value;
+        Assert.Equal(Count, rows.Length);
         List<string> wrong = [];
         byte[][] images = [.. rows.AsParallel().AsOrdered().Select(row =>
         {
