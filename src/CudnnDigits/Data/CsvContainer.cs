@@ -6,7 +6,8 @@ namespace CudnnDigits.Data;
 /// <summary>A CSV file, or a folder with train.csv and test.csv, as from Kaggle, or mnist_train.csv and mnist_test.csv.</summary>
 internal sealed partial class CsvContainer : DigitContainer
 {
-    private static readonly string[] Endings = [".csv", ".tsv", ".csv.gz", ".tsv.gz"];
+    private const string Arff = ".arff";
+    private static readonly string[] Endings = [".csv", ".tsv", Arff, ".csv.gz", ".tsv.gz", $"{Arff}.gz"];
 
     public override string Name => "a CSV (.csv, .csv.gz or Kaggle's .zip)";
 
@@ -55,6 +56,16 @@ internal sealed partial class CsvContainer : DigitContainer
 
     /// <summary>Whether a file is a table, judged by its name.</summary>
     public static bool IsTable(string file) => Endings.Any(ending => file.EndsWith(ending, StringComparison.OrdinalIgnoreCase));
+
+    /// <summary>Of several files, those that are no tables of other things, as submission.csv is: its lines are too short.</summary>
+    public static string[] LikeDigits(string[] files, Func<string, byte[]> headOf)
+    {
+        string[] found = files.Length < 2 ? files : [.. files.Where(MayBe)];
+        return found.Length == 0 ? files : found;
+
+        bool MayBe(string file) => !IsTable(file) || file.Contains(Arff, StringComparison.OrdinalIgnoreCase)
+            || (headOf(file) is { Length: KnownFile.HeadBytes } head && head.AsSpan(head.Length / 2).IndexOfAny("\r\n"u8) < 0);
+    }
 
     /// <summary>Whether a file's name ends in the name of a part: mnist_train.csv.</summary>
     public static bool IsPart(string file) => SetOf(file).Length > 0;

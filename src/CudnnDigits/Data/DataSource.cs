@@ -61,16 +61,18 @@ public static class DataSource
     /// <summary>The files that hold the digits at a path; none for the generated digits, whose path is null.</summary>
     internal static IEnumerable<string> FilesOf(string? path) => path is null ? []
         : Directory.Exists(path) ? Find(path) is var (container, folder) ? container.FilesIn(folder) : []
-        : [path, .. Containers.SelectMany(container => container.FilesBeside(path))];
+        : LabelsFile.Beside(path) is { } labels ? [path, labels] : [path];
 
     /// <summary>Reads a file of any known kind, and closes it.</summary>
     internal static DigitDataset Read(InputFile input, DataPart part)
     {
         using InputFile file = input;
         byte[] head = file.Peek(KnownFile.HeadBytes).ToArray();
-        return Containers.FirstOrDefault(container => container.Takes(head, file.Path)) is { } found
+        bool isNetwork = ForeignWeights.IsOnnx(head) || ForeignWeights.IsSafeTensors(head);
+        string what = isNetwork ? "a network, not digits" : KnownFile.Name(head) ?? "none of the files that are known";
+        return !isNetwork && Containers.FirstOrDefault(container => container.Takes(head, file.Path)) is { } found
             ? found.Read(file, file.Path, part)
-            : throw new InputException($"{file.Path}: is {KnownFile.Name(head) ?? "none of the files that are known"}; give {Expected}");
+            : throw new InputException($"{file.Path}: is {what}; give {Expected}");
     }
 
     /// <summary>The first bytes of a file, unpacked if it is gzip data; none if it cannot be read or is not a regular file.</summary>

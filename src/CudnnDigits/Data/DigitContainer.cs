@@ -14,9 +14,6 @@ internal abstract class DigitContainer
     /// <summary>Reads a file for which <see cref="Takes"/> is true. The part counts if the file holds several parts of a set.</summary>
     public virtual DigitDataset Read(InputFile file, string path, DataPart part) => throw new NotSupportedException();
 
-    /// <summary>Files that are read together with <paramref name="path"/>.</summary>
-    public virtual IEnumerable<string> FilesBeside(string path) => [];
-
     /// <summary>The paths of the files of this kind in a folder; none if the folder is of another kind.</summary>
     public virtual IEnumerable<string> FilesIn(string folder) => [];
 

@@ -13,9 +13,7 @@ internal sealed partial class IdxContainer : DigitContainer
 
     public override DigitDataset Read(InputFile file, string path, DataPart part) => IdxFile.IsLabels(file.Peek(4))
         ? throw new InputException($"{path}: holds labels; give the file of the images, and the labels beside it are found")
-        : Read(file, path, LabelsOf(path));
-
-    public override IEnumerable<string> FilesBeside(string path) => LabelsOf(path) is { } labels ? [labels] : [];
+        : Read(file, path, LabelsFile.Beside(path));
 
     public override IEnumerable<string> FilesIn(string folder) =>
         Directory.EnumerateFiles(folder).Where(file => FileName().IsMatch(Path.GetFileName(file))).Order(StringComparer.Ordinal);
@@ -42,7 +40,7 @@ internal sealed partial class IdxContainer : DigitContainer
         }
 
         using InputFile file = DataSource.OpenFile(found[0], Name);
-        return Read(file, found[0], LabelsOf(found[0]));
+        return Read(file, found[0], LabelsFile.Beside(found[0]));
     }
 
     private static DigitDataset Read(Stream images, string imagesName, string? labels)
@@ -52,24 +50,6 @@ internal sealed partial class IdxContainer : DigitContainer
         data.Found = $"MNIST's IDX files: {Path.GetFileName(imagesName)}"
             + (labels is null ? ", without labels beside it" : $" and {Path.GetFileName(labels)}");
         return data;
-    }
-
-    /// <summary>The labels that belong to a file of images, judged by its name; null if there are none.</summary>
-    private static string? LabelsOf(string images)
-    {
-        string name = Path.GetFileName(images);
-        if (!name.Contains("images", StringComparison.OrdinalIgnoreCase) || !name.Contains("idx", StringComparison.OrdinalIgnoreCase))
-        {
-            return null;
-        }
-
-        string labels = (name.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? name[..^3] : name)
-            .Replace("images", "labels", StringComparison.Ordinal).Replace("idx3", "idx1", StringComparison.Ordinal)
-            .Replace("IMAGES", "LABELS", StringComparison.Ordinal).Replace("IDX3", "IDX1", StringComparison.Ordinal);
-        string dash = labels.Replace(".idx", "-idx", StringComparison.Ordinal);
-        string dot = labels.Replace("-idx", ".idx", StringComparison.Ordinal);
-        return new[] { labels, dash, dot }.SelectMany(plain => new[] { plain, plain + ".gz" })
-            .Select(label => Path.Combine(Path.GetDirectoryName(images) ?? "", label)).FirstOrDefault(File.Exists);
     }
 
     [GeneratedRegex(

@@ -1,3 +1,5 @@
+using CudnnDigits.Files;
+
 namespace CudnnDigits.Data;
 
 /// <summary>
@@ -95,8 +97,8 @@ public static class IdxFile
         }
 
         uint[] words = [.. Enumerable.Range(0, 1 + sizes).Select(i => BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(4 * i)))];
-        return words[0] == magic ? words[1..] : throw new InputException(
-            $"{name}: begins with 0x{words[0]:X8}, expected 0x{magic:X8} ({(magic == ImagesMagic ? "IDX images" : "IDX labels")})");
+        return words[0] == magic ? words[1..] : throw new InputException(KnownFile.Name(header) is { } kind ? $"{name}: is {kind}"
+            : $"{name}: begins with 0x{words[0]:X8}, expected 0x{magic:X8} ({(magic == ImagesMagic ? "IDX images" : "IDX labels")})");
     }
 
     /// <summary>Reads the bytes of each digit into its room, to the end of the file.</summary>

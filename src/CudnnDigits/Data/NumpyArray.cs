@@ -65,7 +65,8 @@ internal sealed partial class NumpyArray(InputFile file, char kind, int width, b
         bool one = shape is [Side, Side]; // a single image
         if (!(one || each is [Side, Side] or [Count]))
         {
-            throw Wrong(file, $"an array of {ShapeOf(shape)}; expected images of 28×28, (N, 28, 28) or (N, 784)");
+            throw Wrong(file, $"an array of {ShapeOf(shape)}; expected images of 28×28, (N, 28, 28) or (N, 784)"
+                + (shape.Length == 1 ? ": give the images, and the labels beside them are found" : ""));
         }
 
         if (kind is 'U' or 'S')

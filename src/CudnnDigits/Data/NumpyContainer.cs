@@ -2,22 +2,15 @@ using CudnnDigits.Files;
 
 namespace CudnnDigits.Data;
 
-/// <summary>NumPy's arrays: a file with images alone (.npy), or an archive of images and their labels (.npz).</summary>
+/// <summary>NumPy's arrays: a file of images (.npy) with its labels beside it, or an archive of both (.npz).</summary>
 internal sealed class NumpyContainer : DigitContainer
 {
-    /// <summary>Names of images with the names of their labels; lower case, letters alone.</summary>
-    private static readonly (string Images, string Labels)[] Pairs =
-    [
-        ("x", "y"), ("images", "labels"), ("image", "label"), ("data", "labels"), ("data", "label"), ("data", "target"),
-        ("data", "targets"), ("features", "labels"), ("imgs", "labels"), ("inputs", "targets"),
-    ];
-
     public override string Name => "images of NumPy (.npy)";
 
     public override bool Takes(ReadOnlySpan<byte> head, string path) => NumpyArray.Begins(head);
 
     public override DigitDataset Read(InputFile file, string path, DataPart part) =>
-        new(path, NumpyArray.Open(file).ReadImages(), null);
+        Read(path, part, file, LabelsFile.Beside(path), labels => DataSource.OpenFile(labels, "the labels"));
 
     /// <summary>Reads one part of the set in an archive, whose arrays have these names.</summary>
     public static DigitDataset ReadArchive(string path, DataPart part, IReadOnlyList<string> names, Func<string, InputFile> open)
@@ -36,7 +29,8 @@ internal sealed class NumpyContainer : DigitContainer
 
             if (found is [var only] && (only.Labels is not null || part != DataPart.Evaluation || !OthersHaveLabels(set)))
             {
-                return Read(path, part, only.Images, only.Labels, open);
+                using InputFile images = open(only.Images);
+                return Read(path, part, images, only.Labels, open);
             }
         }
 
@@ -47,10 +41,10 @@ internal sealed class NumpyContainer : DigitContainer
             training.Append("").Any(other => other != set && Find(names, other).Any(pair => pair.Labels is not null));
     }
 
-    private static DigitDataset Read(string path, DataPart part, string images, string? labels, Func<string, InputFile> open)
+    private static DigitDataset Read(string path, DataPart part, InputFile file, string? labels, Func<string, InputFile> open)
     {
-        using InputFile imageFile = open(images);
-        byte[] pixels = NumpyArray.Open(imageFile).ReadImages();
+        byte[] pixels = NumpyArray.Open(file).ReadImages();
+        string images = Path.GetFileNameWithoutExtension(file.Path), y = Path.GetFileNameWithoutExtension(labels) ?? "";
         if (labels is null)
         {
             return new DigitDataset(path, pixels, null) { Found = $"NumPy's array {images}" };
@@ -60,11 +54,11 @@ internal sealed class NumpyContainer : DigitContainer
         try
         {
             byte[] read = NumpyArray.Open(labelFile).ReadLabels(pixels.Length / DigitDataset.PixelCount);
-            return new DigitDataset(path, pixels, read) { Found = $"NumPy's arrays {images} and {labels}" };
+            return new DigitDataset(path, pixels, read) { Found = $"NumPy's arrays {images} and {y}" };
         }
         catch (InputException) when (part == DataPart.Prediction) // not needed here, and may be hidden, as -1
         {
-            return new DigitDataset(path, pixels, null) { Found = $"NumPy's array {images}; {labels} passed over, which holds no digits" };
+            return new DigitDataset(path, pixels, null) { Found = $"NumPy's array {images}; {y} passed over, which holds no digits" };
         }
     }
 
@@ -77,10 +71,10 @@ internal sealed class NumpyContainer : DigitContainer
             return set.Length == 0 ? [(sorted[0], sorted.ElementAtOrDefault(1))] : [];
         }
 
-        return Pairs.SelectMany(pair => Named(pair.Images)).Select(images => (images, LabelsOf(images)));
+        return LabelsFile.Pairs.SelectMany(pair => Named(pair.Images)).Select(images => (images, LabelsOf(images)));
 
         string? LabelsOf(string images) =>
-            Pairs.Where(pair => Named(pair.Images).Contains(images)).SelectMany(pair => Named(pair.Labels)).FirstOrDefault();
+            LabelsFile.Pairs.Where(pair => Named(pair.Images).Contains(images)).SelectMany(pair => Named(pair.Labels)).FirstOrDefault();
 
         IEnumerable<string> Named(string what) => names.Where(name => Letters(name) == what + set || Letters(name) == set + what);
 

@@ -6,11 +6,11 @@ internal sealed class OneFileContainer : DigitContainer
     public override string Name => "a folder with one of these";
 
     public override IEnumerable<string> FilesIn(string folder) =>
-        Readable(folder).SelectMany(file => DataSource.Containers.SelectMany(container => container.FilesBeside(file)).Prepend(file));
+        Readable(folder).SelectMany(file => DataSource.FilesOf(file));
 
     public override DigitDataset ReadFolder(string folder, DataPart part)
     {
-        string[] files = [.. Readable(folder)];
+        string[] files = Readable(folder);
         IEnumerable<string[]> found = files.Length == 1 ? [files]
             : SetName.Of(part).Select(set => files.Where(file => SetName.In(Path.GetFileName(file)) == set).ToArray());
         DigitDataset? data = null;
@@ -28,12 +28,15 @@ internal sealed class OneFileContainer : DigitContainer
             + $"({DataSource.Some(files.Select(file => Path.GetFileName(file)))}); give the one that you mean by its name");
     }
 
-    /// <summary>The files that hold digits. Any text may be a table, so the name decides for tables.</summary>
-    private static IEnumerable<string> Readable(string folder) =>
-        from file in Directory.EnumerateFiles(folder, "*", new EnumerationOptions()).Order(StringComparer.Ordinal)
-        let head = DataSource.Head(file)
-        where head.Length > 0 && !IdxFile.IsLabels(head)
-        let kind = DataSource.Containers.FirstOrDefault(container => container.Takes(head, file))
-        where kind is CsvContainer ? CsvContainer.IsTable(file) : kind is not null
-        select file;
+    /// <summary>The files that hold digits, without their labels. Any text may be a table, so the name decides for tables.</summary>
+    private static string[] Readable(string folder)
+    {
+        string[] known = [.. from file in Directory.EnumerateFiles(folder, "*", new EnumerationOptions()).Order(StringComparer.Ordinal)
+            let head = DataSource.Head(file)
+            where head.Length > 0 && !IdxFile.IsLabels(head)
+            let kind = DataSource.Containers.FirstOrDefault(container => container.Takes(head, file))
+            where kind is CsvContainer ? CsvContainer.IsTable(file) : kind is not null
+            select file];
+        return CsvContainer.LikeDigits([.. known.Except(known.Select(LabelsFile.Beside).OfType<string>())], DataSource.Head);
+    }
 }

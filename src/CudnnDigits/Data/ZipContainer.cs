@@ -30,13 +30,19 @@ internal sealed class ZipContainer : DigitContainer
             return NumpyContainer.ReadArchive(path, part, arrays, name => Open(name + Array));
         }
 
-        if (tables.Length == 0 && files.Where(CsvContainer.IsTable).ToArray() is [var only])
+        if (tables.Length == 0 && CsvContainer.LikeDigits([.. files.Where(CsvContainer.IsTable)], Head) is [var only])
         {
             return DataSource.Read(DataSource.Unpacked(Open(only)), part);
         }
 
         return CsvContainer.ReadPart(path, tables, part, file => DataSource.Unpacked(Open(file)))
             ?? throw new InputException($"{path}: {Instead(files, SetName.Main(part))}");
+
+        byte[] Head(string file)
+        {
+            using InputFile open = DataSource.Unpacked(Open(file));
+            return open.Peek(KnownFile.HeadBytes).ToArray();
+        }
 
         InputFile Open(string file)
         {

@@ -59,6 +59,51 @@ public sealed class ContainerTests : TestsWithFolder
             Open("one.npy", NumpyFiles.Array("|u1", [20, 28, 28], Pixels), DataPart.Prediction));
     }
 
+    /// <summary>numpy.save of each array.</summary>
+    [Theory]
+    [InlineData("x_{0}.npy", "y_{0}.npy")]
+    [InlineData("X_{0}.npy", "y_{0}.npy")]
+    [InlineData("{0}_images.npy.gz", "{0}_labels.npy")]
+    public void Arrays_side_by_side_are_read_as_those_of_an_archive(string images, string labels)
+    {
+        string x = Write(images, "train", NumpyFiles.Array("|u1", [20, 28, 28], Pixels)),
+        y = Write(labels, "train", NumpyFiles.Array("<i8", [20], Labels));
+        _folder.Write("folder/history.npy", NumpyFiles.Array("<f8", [3], [1, 2, 3])); // neither to train on nor to test with
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder["folder"], DataPart.Training));
+        DigitFiles.AssertSame(Digits, DataSource.Open(x, DataPart.Training));
+        Assert.Equal([x, y], DataSource.FilesOf(x));
+        AssertRefused("give the images, and the labels beside them are found", () => DataSource.Open(y, DataPart.Training));
+
+        Write(images, "test", NumpyFiles.Array("|u1", [10, 784], Others.Pixels.ToArray().Select(pixel => (double)pixel)));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder["folder"], DataPart.Evaluation)); // the others have no labels
+        Write(labels, "test", NumpyFiles.Array("|u1", [10], Others.Labels.ToArray().Select(label => (double)label)));
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder["folder"], DataPart.Training));
+        DigitFiles.AssertSame(Others, DataSource.Open(_folder["folder"], DataPart.Evaluation));
+        DigitFiles.AssertSame(Others, DataSource.Open(_folder["folder"], DataPart.Prediction));
+
+        string Write(string name, string set, byte[] array) => _folder.Write(
+            $"folder/{string.Format(CultureInfo.InvariantCulture, name, set)}", name.EndsWith(".gz") ? DigitFiles.Gzip(array) : array);
+    }
+
+    /// <summary>A folder, or a zip file, with what a participant of a competition has beside the digits.</summary>
+    [Theory]
+    [InlineData("digits.csv")]
+    [InlineData("digits.csv.gz")]
+    [InlineData("mnist_784.arff")]
+    public void Tables_of_other_things_beside_digits_are_passed_over(string name)
+    {
+        string header = name.EndsWith(".arff", StringComparison.Ordinal) ? "@relation mnist\n@attribute class {0}\n"
+            + string.Concat(Enumerable.Range(0, 784).Select(i => $"@attribute pixel{i} real\n")) + "@data\n" : "";
+        byte[] csv = DigitFiles.Csv(Digits), table = [.. Encoding.UTF8.GetBytes(header), .. csv[(header.Length == 0 ? 0 : 1 + Array
+            .IndexOf(csv, (byte)'\n'))..]], packed = name.EndsWith(".gz", StringComparison.Ordinal) ? DigitFiles.Gzip(table) : table;
+        byte[] few = "ImageId,Label\n1,0\n"u8.ToArray(), many = [.. Enumerable.Repeat(few, 100).SelectMany(row => row)];
+        _folder.Write($"folder/{name}", packed);
+        _folder.Write("folder/submission.csv", few);
+        _folder.Write("folder/sample_submission.csv", many);
+        DigitFiles.AssertSame(Digits, DataSource.Open(_folder["folder"], DataPart.Training));
+        DigitFiles.AssertSame(Digits, Open("a.zip", DigitFiles.Zip(("submission.csv", many), (name, packed), ("sample.csv", few))));
+    }
+
     /// <summary>Floats that rounding or resizing has left a hair outside 0 … 1 are 0 … 1 still.</summary>
     [Theory]
     [InlineData(1.0000002, 0)]
@@ -177,6 +222,8 @@ public sealed class ContainerTests : TestsWithFolder
     [InlineData("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", false, true)]
     [InlineData("emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte", true, true)]
     [InlineData("mine-images.idx3", "mine-labels.idx1", false, true)]
+    [InlineData("Mine-Images-idx3-ubyte", "Mine-Labels-idx1-ubyte", false, false)]
+    [InlineData("images", "labels.gz", false, true)]
     public void A_file_of_images_is_read_by_its_name_with_the_labels_beside_it(string images, string labels, bool packedImages,
         bool packedLabels)
     {
@@ -409,6 +456,8 @@ public sealed class ContainerTests : TestsWithFolder
     [InlineData("]\0\0\u0080\0", "is an lzma file: unpack it first")]
     [InlineData("version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS")]
     [InlineData("\0\0\u000D\u0003", "is an IDX file of real numbers")]
+    [InlineData("\u0008\u0007\u0012\u0007pytorch", "is a network, not digits")] // ONNX
+    [InlineData("h\0\0\0\0\0\0\0{\"conv1.weight\"", "is a network, not digits")] // safetensors
     [InlineData("a\0b", "is none of the files that are known")]
     public void What_is_none_of_these_is_named_beside_all_that_is_taken(string head, string says)
     {

@@ -310,6 +310,8 @@ public sealed class DataSourceTests : TestsWithFolder
     {
         { [0x00000801, 12, 28, 28], [0x00000801, 12], "begins with 0x00000801, expected 0x00000803" },
         { [0x00000803, 12, 28, 28], [0x00000803, 12], "begins with 0x00000803, expected 0x00000801" },
+        { [0x00000D03, 12, 28, 28], [0x00000801, 12], "train-images-idx3-ubyte: is an IDX file of real numbers: write it as bytes" },
+        { [0x00000803, 12, 28, 28], [0x00000C01, 12], "train-labels-idx1-ubyte: is an IDX file of 32-bit numbers: write it as bytes" },
         { [0x00000803, 12, 32, 32], [0x00000801, 12], "32×32" },
         { [0x00000803, 13, 28, 28], [0x00000801, 13], "promises 13 digits but ends after 12" },
         { [0x00000803, 11, 28, 28], [0x00000801, 11], "goes on after" },
