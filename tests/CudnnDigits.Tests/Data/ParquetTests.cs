@@ -98,6 +98,10 @@ public sealed class ParquetTests : TestsWithFolder
         string path = _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels, index]));
         DigitFiles.AssertSame(Ten, Read(path));
         Assert.Equal("Parquet, columns pixel0 to pixel783 and label", Read(path).Found);
+        _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels.Select(
+            pixel => pixel with { Type = 5, Values = [.. pixel.Values.Select(value => value / 255)] })]));
+        DigitFiles.AssertSame(Ten, Read(path));
+        Assert.Equal("Parquet, columns pixel0 to pixel783 (0 to 1, taken times 255) and label", Read(path).Found);
         _folder.Write("table.parquet", ParquetFiles.Write(null, [label, .. pixels.Reverse()]));
         Assert.Contains("expected one of pictures' files", Assert.Throws<InputException>(() => Read(path)).Message,
             StringComparison.Ordinal);

@@ -115,7 +115,7 @@ internal sealed partial class ParquetContainer : DigitContainer
         (byte[]? labels, string hidden) = (null, "");
         try
         {
-            labels = label is null ? null : [.. Integers(file, label, path, DigitDataset.Classes - 1, "a digit 0 to 9")];
+            labels = label is null ? null : [.. Bytes(file, label, path, value => Whole(value, 9), "a digit 0 to 9")];
         }
         catch (InputException e) when (part == DataPart.Prediction) // not needed here, and may be hidden, as -1 or null
         {
@@ -142,27 +142,56 @@ internal sealed partial class ParquetContainer : DigitContainer
 
     private static string ReadTable(ParquetFile file, ParquetColumn[] columns, string path, byte[] pixels)
     {
+        (double most, bool areWhole) = (0, true);
+        foreach (double pixel in columns.SelectMany(column => Numbers(file, column)))
+        {
+            (most, areWhole) = (Math.Max(most, pixel), areWhole && pixel == Math.Floor(pixel));
+            if (most > 2)
+            {
+                break; // soon, in most tables
+            }
+        }
+
+        bool isScaled = PixelScale.IsUnit(most, areWhole);
         for (int i = 0; i < columns.Length; i++)
         {
             int at = i;
-            foreach (byte pixel in Integers(file, columns[i], path, byte.MaxValue, "a whole number 0 to 255"))
+            foreach (byte pixel in Bytes(file, columns[i], path, ToByte, "a whole number 0 to 255, or 0 to 1 in all columns"))
             {
                 pixels[at] = pixel;
                 at += DigitDataset.PixelCount;
             }
         }
 
-        return $"{KnownFile.Printable(columns[0].Path)} to {KnownFile.Printable(columns[^1].Path)}";
+        string scale = isScaled ? " (0 to 1, taken times 255)" : "";
+        return $"{KnownFile.Printable(columns[0].Path)} to {KnownFile.Printable(columns[^1].Path)}{scale}";
+
+        int ToByte(double pixel) => isScaled ? PixelScale.ToByte(pixel) : Whole(pixel, byte.MaxValue);
     }
 
-    /// <summary>The values of a column of any type, which must be whole numbers from 0 to a limit.</summary>
-    private static IEnumerable<byte> Integers(ParquetFile file, ParquetColumn column, string path, byte most, string expected)
+    private static int Whole(double number, byte most) => number >= 0 && number <= most && number == Math.Floor(number) ? (int)number : -1;
+
+    /// <summary>The values of a column, each made a byte by a function that returns −1 where it is out of range.</summary>
+    private static IEnumerable<byte> Bytes(
+        ParquetFile file, ParquetColumn column, string path, Func<double, int> toByte, string expected)
     {
         int row = 0;
+        foreach (double number in Numbers(file, column))
+        {
+            yield return toByte(number) is >= 0 and var value ? (byte)value
+                : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is "
+                    + $"{(double.IsNaN(number) ? "no number" : $"{number}")}, expected {expected}");
+            row++;
+        }
+    }
+
+    /// <summary>The values of a column of any type; NaN for what is no number.</summary>
+    private static IEnumerable<double> Numbers(ParquetFile file, ParquetColumn column)
+    {
         foreach (ReadOnlyMemory<byte> bytes in file.Values(column).SelectMany(page => page))
         {
             ReadOnlySpan<byte> value = bytes.Span;
-            double number = column.Type switch
+            yield return column.Type switch
             {
                 ParquetType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(value),
                 ParquetType.Int64 => BinaryPrimitives.ReadInt64LittleEndian(value),
@@ -170,11 +199,6 @@ internal sealed partial class ParquetContainer : DigitContainer
                 ParquetType.Double => BinaryPrimitives.ReadDoubleLittleEndian(value),
                 _ => DigitCsv.InWords(value) ?? double.NaN,
             };
-            yield return number >= 0 && number <= most && number == Math.Floor(number)
-                ? (byte)number
-                : throw new InputException($"{path}: {column.Path} of row {row} (from 0) is "
-                    + $"{(double.IsNaN(number) ? "no number" : $"{number}")}, expected {expected}");
-            row++;
         }
     }
 
