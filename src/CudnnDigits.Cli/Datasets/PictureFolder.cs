@@ -34,7 +34,8 @@ internal sealed record PictureFolder(
             return this;
         }
 
-        DigitSet[] wanted = SetName.Wanted(part);
+        PicturePart[] useless = part == DataPart.Evaluation ? [.. Parts.Where(one => one.Inner is { HasLabels: false, Parts: [] })] : [];
+        DigitSet[] wanted = [.. SetName.Wanted(part).OrderBy(set => useless.Any(one => one.Set == set))];
         foreach (DigitSet set in wanted)
         {
             PicturePart[] named = [.. Parts.Where(one => one.Set == set)];

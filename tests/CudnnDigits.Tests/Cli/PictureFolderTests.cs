@@ -1,3 +1,5 @@
+using CudnnDigits.Cli.Datasets;
+
 namespace CudnnDigits.Tests.Cli;
 
 /// <summary>Folders of pictures as data, in the program: what the library does not read itself, from the command line.</summary>
@@ -49,6 +51,28 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
         Assert.Contains("pictures by class: 5 PNG and 5 JPEG, normalised as MNIST is", result.Error, StringComparison.Ordinal);
         using JsonDocument evaluated = JsonDocument.Parse(result.Output);
         Assert.InRange(evaluated.RootElement.GetProperty("accuracy").GetDouble(), 0.9, 1);
+    }
+
+    /// <summary>As Kaggle has MNIST as JPEG: pictures to test with have no labels.</summary>
+    [Fact]
+    public void Digits_to_train_on_are_evaluated_on_where_those_to_test_with_have_no_labels()
+    {
+        for (int row = 0; row < Digits.Count; row++)
+        {
+            string inner = row < 20 ? $"trainingSet/{Digits.Labels[row]}" : "testSet";
+            _folder.Write($"digits/{inner}/img_{row}.png", PngFiles.Write(Digits.Image(row), 28));
+        }
+
+        PictureContainer container = new();
+        Assert.Equal((20, true), Shape(DataPart.Training));
+        Assert.Equal((20, true), Shape(DataPart.Evaluation));
+        Assert.Equal((10, false), Shape(DataPart.Prediction));
+
+        (int, bool) Shape(DataPart part)
+        {
+            DigitDataset data = container.ReadFolder(_folder["digits"], part);
+            return (data.Count, data.HasLabels);
+        }
     }
 
     [LongFact]
