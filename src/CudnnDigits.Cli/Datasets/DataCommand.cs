@@ -81,6 +81,9 @@ internal static class DataCommand
         DigitDataset data = path is null ? GeneratedDigits.Create()
             : DataSource.Read(path, result.GetValue(Part) == "test" ? DataPart.Prediction : DataPart.Training);
         CommonOptions.Note("warning", data.Warning);
+        bool hasParts = path is not null && (Directory.Exists(path) || DataSource.Head(path).AsSpan().StartsWith("PK"u8));
+        CommonOptions.Note("warning", hasParts || result.GetValue(Part) is null ? null
+            : $"{Part.Name}: {(path is null ? "the built-in digits have" : "this file has")} no parts; all digits are shown");
         DatasetCheck check = DatasetCheck.Of(data, path);
         IEnumerable<int> conflicts = check.Duplicates.Where(duplicates => duplicates.Conflict).SelectMany(duplicates => duplicates.Rows);
         int[] odd = [.. check.Blank, .. check.Inverted, .. conflicts, .. check.Unusual, .. check.Misplaced];
