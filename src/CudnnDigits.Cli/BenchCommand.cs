@@ -35,12 +35,18 @@ internal static class BenchCommand
         NetworkSpec network = DigitNetworks.Find(result.GetValue(CommonOptions.Model) ?? DigitNetworks.Default.Name)!;
         bool layers = result.GetValue(Layers);
         Machine machine = Machine.From(result, layers ? "cpu" : "auto");
+        if (machine.Device == "cpu" && result.GetValue(Profile))
+        {
+            throw Machine.IsForGpus(Profile);
+        }
+
         int batch = result.GetValue(BatchSize) ?? 64, steps = result.GetValue(Steps) ?? 20;
         int threads = machine.Threads > 0 ? machine.Threads : Math.Min(Environment.ProcessorCount, BackendOptions.MostThreads);
         AugmentationSpec augmentation = result.GetValue(Augment) == "standard" ? AugmentationSpec.Standard : AugmentationSpec.None;
         using ITrainingBackend backend = machine.CreateBackend(
             network, new BackendOptions(batch, 0, augmentation, threads) { LayerTimes = layers }, out string? whyCpu);
-        CommonOptions.NoteCpu(whyCpu);
+        CommonOptions.Note("device", whyCpu is null ? null : $"CPU {whyCpu}");
+        CommonOptions.Note("note", whyCpu is null || !result.GetValue(Profile) ? null : $"{Profile.Name} has no effect on the CPU");
         backend.Load(Initializer.Create(network, seed: 0), new OptimizerState(network));
 
         DigitDataset data = GeneratedDigits.Create(Digits);
@@ -52,7 +58,7 @@ internal static class BenchCommand
             return;
         }
 
-        ITrainingBackend? profiled = result.GetValue(Profile) ? backend : null;
+        CudaBackend? profiled = result.GetValue(Profile) ? backend as CudaBackend : null;
         TimeSpan warmUp = backend.CudaDetails is null ? WarmUp : WarmUpOnGpu;
         double train = Median(warmUp, profiled, Begin, Train), infer = Median(warmUp, profiled, () => { }, Predict);
         BenchResult bench = new(
@@ -60,12 +66,13 @@ internal static class BenchCommand
             steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none",
             "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms);
         string precision = bench.Precision.ToString().ToLowerInvariant();
+        string repetitions = profiled is null ? $"median of {Repetitions} repetitions" : "one repetition";
         CliJson.Print(
             result, bench,
-            Screen.Prose($"{bench.Model} on {bench.Device}, batch {batch}, {precision}, augmentation {bench.Augmentation}") + "\n"
+            $"{bench.Model} on {bench.Device}, batch {batch}, {precision}, augmentation {bench.Augmentation}\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + (bench.DeviceMemoryBytes is { } bytes ? $"memory     {bytes >> 20,10:N0} MiB of the GPU's\n" : "")
-                + Screen.Prose($"median of {bench.Repetitions} repetitions of {steps} steps after a warm-up, on resident data"),
+                + $"{repetitions} of {steps} steps after a warm-up, on resident data",
             mustArrive: true);
 
         void Begin() => backend.BeginEpoch(data, 0, rows, default);
@@ -100,18 +107,18 @@ internal static class BenchCommand
         string limits = $"{bench.PeakGflops:F0} GFLOP/s of multiply-adds, {bench.CopyGigabytesPerSecond:F0} GB/s of copying";
         CliJson.Print(
             result, bench,
-            Screen.Prose($"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {limits}") + "\nper digit\n\n"
+            $"{bench.Model} on {bench.Device}, batch {bench.BatchSize}; limits: {limits}\nper digit\n\n"
                 + $"training\n\n{LayerReport.Format(bench.Training, Screen.OutputWidth)}\n\n"
                 + $"inference\n\n{LayerReport.Format(bench.Inference, Screen.OutputWidth)}",
             mustArrive: true);
     }
 
     /// <summary>Median seconds of the body after a warm-up, without the preparation. With a profiled backend, one profiled run.</summary>
-    private static double Median(TimeSpan warmUp, ITrainingBackend? profiled, Action prepare, Action body)
+    private static double Median(TimeSpan warmUp, CudaBackend? profiled, Action prepare, Action body)
     {
         Warm(warmUp, prepare + body);
         double[] seconds = new double[profiled is null ? Repetitions : 1];
-        using IDisposable? range = profiled is null ? null : (profiled as CudaBackend)?.Profile();
+        using IDisposable? range = profiled?.Profile();
         for (int i = 0; i < seconds.Length; i++)
         {
             prepare();

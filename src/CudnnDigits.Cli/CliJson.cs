@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Datasets;
 using CudnnDigits.Cli.Studies;
+using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 
 namespace CudnnDigits.Cli;
@@ -59,6 +60,6 @@ internal sealed partial class CliJson : JsonSerializerContext
     public static void Print<T>(ParseResult parsed, T result, string text, bool mustArrive = false)
     {
         bool isJson = parsed.GetValue(CommonOptions.Json);
-        StandardStreams.Tell(isJson || mustArrive, Format(isJson, result, text));
+        StandardStreams.Tell(isJson || mustArrive, Format(isJson, result, Screen.Fit(text, Screen.OutputWidth)));
     }
 }

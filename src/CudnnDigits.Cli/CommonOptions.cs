@@ -1,4 +1,5 @@
 using CudnnDigits.Cli.Datasets;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
@@ -33,8 +34,14 @@ internal static class CommonOptions
         return command;
     }
 
-    public static Option<string?> Data(string description, bool isRequired = false) =>
-        new("--data") { Description = description, HelpName = "PATH", Required = isRequired };
+    /// <summary>The option for digits; without a default it is required. The help of "data show" alone lists all forms.</summary>
+    public static Option<string?> Data(string what, string? otherwise = null) => new("--data")
+    {
+        Description = $"{what}: CSV, IDX, NumPy, Parquet, or folders of pictures; data show --help lists all forms."
+            + (otherwise is null ? "" : $" Default: {otherwise}."),
+        HelpName = "PATH",
+        Required = otherwise is null,
+    };
 
     public static Option<string?> Value(string name, string helpName, string description) =>
         new(name) { Description = description, HelpName = helpName };
@@ -117,23 +124,12 @@ internal static class CommonOptions
         }
     }
 
-    /// <summary>Why device "auto" chose the CPU, in brackets; in a few words if there is no GPU or driver, as on most machines.</summary>
-    public static string WhyCpu(string why)
-    {
-        const string None = "there is no NVIDIA ";
-        return why.StartsWith(None, StringComparison.Ordinal)
-            ? $"(no NVIDIA {why[None.Length..].Split(' ', ':', ';', ',')[0]}; see info)"
-            : $"({why})";
-    }
-
-    public static void NoteCpu(string? why) => Note("device", why is null ? null : $"CPU {WhyCpu(why)}");
-
     /// <summary>A line on standard error; none without a text.</summary>
     public static void Note(string label, string? text)
     {
         if (text is not null)
         {
-            Console.Error.WriteLine($"{label,-9} {text}");
+            Console.Error.WriteLine(Screen.Fit($"{label,-9} {text}", Screen.ErrorWidth));
         }
     }
 }

@@ -1,10 +1,11 @@
 using CudnnDigits.Cli.Exchange;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
 internal static class EvaluateCommand
 {
-    private static readonly Option<string?> Data = CommonOptions.Data($"Labelled digits: {DataSource.Expected}.", isRequired: true);
+    private static readonly Option<string?> Data = CommonOptions.Data("Labelled digits");
     private static readonly Option<string?> Subset = CommonOptions.Choice(
         "--subset",
         "Rows that the weights' run held out (validation), trained on (training), or, for tune, used for neither (test). Default: all.",
@@ -26,7 +27,7 @@ internal static class EvaluateCommand
 
         using DigitClassifier classifier = machine.CreateClassifier(weights);
         Metrics metrics = classifier.Evaluate(data, rows);
-        CliJson.Print(result, metrics, MetricsTable.Format(metrics), mustArrive: true);
+        CliJson.Print(result, metrics, MetricsTable.Format(metrics, Screen.OutputWidth), mustArrive: true);
     }
 
     private static int[] SelectRows(string subset, DigitDataset data, string path, SplitRecord? record)

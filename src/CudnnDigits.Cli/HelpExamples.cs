@@ -1,11 +1,12 @@
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
+using System.Text.RegularExpressions;
 using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
-internal static class HelpExamples
+internal static partial class HelpExamples
 {
     private static readonly string Other = DigitNetworks.Names.First(name => name != DigitNetworks.Default.Name);
 
@@ -88,11 +89,15 @@ internal static class HelpExamples
     public static bool IsAskedFor(ParseResult parsed) => parsed.Action is HelpWithExamples;
 
     /// <summary>A command's first example, without its explanation.</summary>
-    public static string FirstOf(CommandResult command) => Examples[PathOf(command)][0].Split("  ")[0];
+    public static string FirstOf(CommandResult command) => Gap().Split(Examples[PathOf(command)][0])[0];
 
     /// <summary>A command as it is typed, such as "data show". Empty for the program itself.</summary>
     public static string PathOf(CommandResult? command) =>
         command is null or { Command: RootCommand } ? "" : $"{PathOf(command.Parent as CommandResult)} {command.Command.Name}".Trim();
+
+    /// <summary>Between an example and its explanation.</summary>
+    [GeneratedRegex("  +")]
+    private static partial Regex Gap();
 
     private sealed class HelpWithExamples(SynchronousCommandLineAction inner, bool whateverIsWrong) : SynchronousCommandLineAction
     {
@@ -104,8 +109,8 @@ internal static class HelpExamples
             IEnumerable<string> lines = Examples.GetValueOrDefault(PathOf(parseResult.CommandResult))
                 ?? Examples.Where(entry => !entry.Key.Contains(' ', StringComparison.Ordinal)).Select(entry => entry.Value[0]);
             string stands = ThisProgram.Prefix == ThisProgram.Name ? "" : $", where {ThisProgram.Name} stands for {ThisProgram.Prefix}";
-            parseResult.InvocationConfiguration.Output.WriteLine(
-                $"Examples{stands}:\n{string.Concat(lines.Select(line => $"  {ThisProgram.Name} {line}\n"))}");
+            string examples = string.Concat(lines.Select(line => $"  {ThisProgram.Name} {Gap().Replace(line, "\n      ")}\n"));
+            parseResult.InvocationConfiguration.Output.WriteLine(Screen.Fit($"Examples{stands}:\n{examples}", Screen.OutputWidth));
             return result;
         }
     }

@@ -1,4 +1,3 @@
-using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cpu;
 using CudnnDigits.Cuda;
 using CudnnDigits.Cuda.Interop;
@@ -54,6 +53,6 @@ internal static class InfoCommand
         Line("networks", string.Join(", ", info.Networks.Select(n => $"{n.Name} ({n.Parameters:N0} parameters)")));
         return text.ToString().TrimEnd();
 
-        void Line(string name, string value) => text.AppendLine($"{name,-13} {Screen.Prose(value, indent: 14)}");
+        void Line(string name, string value) => text.AppendLine($"{name,-13} {value}");
     }
 }

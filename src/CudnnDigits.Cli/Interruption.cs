@@ -32,6 +32,9 @@ internal sealed class Interruption : IDisposable
         _source.Dispose();
     }
 
+    /// <summary>Begins a new line after the "^C" that a terminal shows.</summary>
+    public static void LeaveEcho() => Console.Error.Write(Console.IsErrorRedirected ? "" : Environment.NewLine);
+
     private void Handle(PosixSignalContext context)
     {
         context.Cancel = true;
@@ -44,6 +47,7 @@ internal sealed class Interruption : IDisposable
         if (_atOnce || (first != 0 && Stopwatch.GetElapsedTime(first) > Together))
         {
             AtomicFile.Abandon();
+            LeaveEcho();
             Environment.Exit(ExitCode.Interrupted);
         }
 

@@ -20,7 +20,9 @@ internal sealed record Machine(
         "--no-cuda-graph", "On a GPU: run the step call by call instead of replaying it as a captured graph.");
 
     private static readonly Option<string?> KernelsOption = CommonOptions.Choice(
-        "--kernels", "On a GPU: which kernels run the layers, to compare them. Default: auto, the fastest.",
+        "--kernels",
+        "On a GPU: which kernels run the layers, to compare them: those of cuDNN and cuBLAS (layered), ours between these (hybrid), ours "
+            + "across layers (fused), or those with Hopper's wgmma (warpgroups). Default: auto, the fastest.",
         [.. Enum.GetNames<CudaKernels>().Select(name => name.ToLowerInvariant())]);
 
     private static readonly Option<int?> ThreadsOption = CommonOptions.Ranged(
@@ -53,12 +55,15 @@ internal sealed record Machine(
         Option[] ofGpus = [KernelsOption, NoCudaGraphOption];
         if (device == "cpu" && Array.Find(ofGpus, option => result.GetResult(option) is { Implicit: false }) is { } given)
         {
-            throw new InputException($"{given.Name} is for GPUs, and the device is cpu; leave {given.Name} out, or choose --device cuda");
+            throw IsForGpus(given);
         }
 
         bool graph = CudaGraph && !result.GetValue(NoCudaGraphOption);
         return this with { Device = device, Threads = result.GetValue(ThreadsOption) ?? Threads, CudaGraph = graph };
     }
+
+    public static InputException IsForGpus(Option option) =>
+        new($"{option.Name} is for GPUs, and the device is cpu; leave {option.Name} out, or choose --device cuda");
 
     /// <summary>Opens the GPU, if one is used, in the background; see <see cref="BackendFactory.Prepare"/>.</summary>
     public IDisposable Prepare(TrainingOptions options) => BackendFactory.Prepare(Device, options.CreateNetwork(), Precision, Kernels);
@@ -68,31 +73,34 @@ internal sealed record Machine(
     {
         ClassifierOptions options = new() { Device = Device, Precision = Precision, Kernels = Kernels, Threads = Threads };
         DigitClassifier classifier = new(weights, options);
-        CommonOptions.NoteCpu(quiet ? null : classifier.WhyCpu);
-        NoteIdle(quiet ? null : classifier.WhyCpu);
+        CommonOptions.Note("device", quiet || classifier.WhyCpu is null ? null : $"CPU {WhyCpu(classifier.WhyCpu)}");
         return classifier;
     }
 
     public ITrainingBackend CreateBackend(TrainingOptions options, out string? whyCpu) =>
         CreateBackend(options.CreateNetwork(), new BackendOptions(options, Threads), out whyCpu);
 
-    /// <summary>A backend with the given options, apart from those that are the machine's.</summary>
+    /// <summary>
+    /// A backend with the given options, apart from those that are the machine's; and, for people, why device "auto" chose the CPU.
+    /// </summary>
     public ITrainingBackend CreateBackend(NetworkSpec network, BackendOptions options, out string? whyCpu)
     {
         options = options with { Precision = Precision, Deterministic = Deterministic, CudaGraph = CudaGraph, Kernels = Kernels };
         ITrainingBackend backend = BackendFactory.Create(Device, network, options, out whyCpu);
-        NoteIdle(whyCpu);
+        whyCpu = whyCpu is null ? null : WhyCpu(whyCpu);
         return backend;
     }
 
-    /// <summary>A line on standard error for each option that has no effect, because device "auto" chose the CPU.</summary>
-    private void NoteIdle(string? whyCpu)
+    /// <summary>
+    /// Why device "auto" chose the CPU, in brackets: in a few words if there is no GPU or driver, as on most machines; and the options that
+    /// therefore have no effect.
+    /// </summary>
+    public string WhyCpu(string why)
     {
-        string kernels = Kernels == CudaKernels.Auto ? "" : $"--kernels {Kernels.ToString().ToLowerInvariant()}";
-        string[] options = [kernels, CudaGraph ? "" : "--no-cuda-graph"];
-        foreach (string option in options.Where(option => whyCpu is not null && option.Length > 0))
-        {
-            Console.Error.WriteLine($"note      {option} has no effect on the CPU");
-        }
+        const string None = "there is no NVIDIA ";
+        bool isUsual = why.StartsWith(None, StringComparison.Ordinal);
+        why = isUsual ? $"no NVIDIA {why[None.Length..].Split(' ', ':', ';', ',')[0]}; see info" : why;
+        string kernels = Kernels == CudaKernels.Auto ? "" : $"; {KernelsOption.Name} {Kernels.ToString().ToLowerInvariant()} has no effect";
+        return $"({why}{kernels}{(CudaGraph ? "" : $"; {NoCudaGraphOption.Name} has no effect")})";
     }
 }

@@ -1,4 +1,5 @@
 using CudnnDigits.Cli.Studies;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli;
 
@@ -67,7 +68,7 @@ internal sealed class OutputFile
     /// <summary>Prints what the command has done, beside the file: with --json as JSON, else as a text.</summary>
     public void Tell<T>(T result, string text)
     {
-        text = CliJson.Format(_json, result, text);
+        text = CliJson.Format(_json, result, Screen.Fit(text, IsStandardOutput ? Screen.ErrorWidth : Screen.OutputWidth));
         if (IsStandardOutput)
         {
             Console.Error.WriteLine(text);

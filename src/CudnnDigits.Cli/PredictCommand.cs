@@ -4,7 +4,7 @@ namespace CudnnDigits.Cli;
 
 internal static class PredictCommand
 {
-    private static readonly Option<string?> Data = CommonOptions.Data($"Digits to read: {DataSource.Expected}.", isRequired: true);
+    private static readonly Option<string?> Data = CommonOptions.Data("Digits to read");
     private static readonly Option<string> Out =
         CommonOptions.OutFile("The submission: ImageId,Label; - is standard output.", "submission.csv");
 

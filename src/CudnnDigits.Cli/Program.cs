@@ -41,6 +41,6 @@ catch (Exception e)
 
 static int Fail(int code, string message)
 {
-    Console.Error.WriteLine($"{ThisProgram.Name}: error: {message.ReplaceLineEndings(" ")}");
+    Console.Error.WriteLine(Screen.Fit($"{ThisProgram.Name}: error: {message.ReplaceLineEndings(" ")}", Screen.ErrorWidth));
     return code;
 }

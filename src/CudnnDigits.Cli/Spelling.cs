@@ -16,7 +16,7 @@ internal static class Spelling
         string[] longer = [.. known.Where(one => Plain(one).StartsWith(typed, StringComparison.Ordinal))];
         return longer.Length > 0 ? longer : [.. known.Where(IsPartOrInitials)];
 
-        bool IsPartOrInitials(string one) => typed.StartsWith(Plain(one) + "-", StringComparison.Ordinal)
+        bool IsPartOrInitials(string one) => (Plain(one).Length > 2 && typed.StartsWith(Plain(one), StringComparison.Ordinal))
             || Plain(one) == Initials(typed) || Initials(Plain(one)) == typed;
     }
 

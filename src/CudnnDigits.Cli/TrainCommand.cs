@@ -173,7 +173,7 @@ internal static class TrainCommand
             && DataSource.FilesOf(data).Any(file => Path.GetFileName(file).StartsWith("t10k-labels", StringComparison.Ordinal));
         string command = test is not null ? "predict" : isMnist ? "evaluate" : "serve";
         string[] digits = (test ?? (isMnist ? data : null)) is { } path ? ["--data", ThisProgram.Shortest(path)] : [];
-        return ThisProgram.Command([command, "--weights", run.Folder.ModelFile, .. digits]);
+        return ThisProgram.Command([command, "--weights", run.Folder.Path, .. digits]);
     }
 
     /// <summary>Where Kaggle's test digits are: in its zip or its folder, or in a file beside the one that was trained on.</summary>

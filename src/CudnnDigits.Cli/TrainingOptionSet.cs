@@ -3,8 +3,7 @@ namespace CudnnDigits.Cli;
 /// <summary>How to train, as asked for on the command line: what every command that trains understands alike.</summary>
 internal static class TrainingOptionSet
 {
-    public static readonly Option<string?> Data =
-        CommonOptions.Data($"Labelled digits: {DataSource.Expected}. Default: built-in generated digits.");
+    public static readonly Option<string?> Data = CommonOptions.Data("Labelled digits", otherwise: "built-in generated digits");
 
     public static readonly Option<string?> Model = CommonOptions.Model;
     public static readonly Option<bool> Quiet = CommonOptions.Quiet, Json = CommonOptions.Json;

@@ -3,34 +3,44 @@ using CudnnDigits.Cli.Terminal;
 namespace CudnnDigits.Cli;
 
 /// <summary>Shows the progress of a run: a line per epoch, or in a terminal a table and a bar.</summary>
-internal class TrainingReporter(TrainingOptions options, string? label, TextWriter output)
+internal class TrainingReporter(TrainingOptions options, string? label, bool isFirst, TextWriter output)
 {
     private Stopwatch _clock = Stopwatch.StartNew();
     private int _startEpoch, _startStep, _stepsPerEpoch;
 
     protected TrainingOptions Options => options;
 
+    /// <summary>Whether it is the first one of several that is trained now.</summary>
+    protected bool IsFirst => isFirst;
+
     /// <summary>Which of several runs it is, such as "fold 2 of 5". Null for a single run.</summary>
     protected string? Label => label;
 
-    /// <summary>Creates a reporter. With a label, for one of several runs, it shows only one line per run.</summary>
-    public static TrainingReporter Create(bool quiet, TrainingOptions options, string? label = null) =>
+    /// <summary>Creates a reporter. With a label, for one of several runs, it shows the device once, and a line per run.</summary>
+    public static TrainingReporter Create(bool quiet, TrainingOptions options, string? label = null, bool isFirst = true) =>
         !quiet && Screen.OfStandardError() is { } screen
-            ? new LiveReporter(options, label, screen)
-            : new TrainingReporter(options, label, quiet ? TextWriter.Null : Console.Error);
+            ? new LiveReporter(options, label, isFirst, screen)
+            : new TrainingReporter(options, label, isFirst, quiet ? TextWriter.Null : Console.Error);
 
     public void Start(RunRecord record, RunFolder folder, int training, int validation, TrainingState state, string? whyCpu)
     {
         (_startEpoch, _startStep) = (state.Epoch, state.StepInEpoch);
         _clock = Stopwatch.StartNew();
+        string device = $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()} {whyCpu}".TrimEnd();
         if (label is not null)
         {
+            if (isFirst)
+            {
+                Note("device", device);
+            }
+
             return;
         }
 
         TrainingOptions o = record.Options;
         string digits = record.Data.Path is { } path
-            ? $"{path}: {record.Data.Count:N0} digits" : $"built-in generated digits (no --data given): {record.Data.Count:N0}";
+            ? $"{ThisProgram.Shortest(path)}: {record.Data.Count:N0} digits"
+            : $"built-in generated digits (no --data given): {record.Data.Count:N0}";
         Note("data", $"{digits}, {training:N0} to train on, {validation:N0} held out");
         string changed = string.Concat(TrainingField.All
             .Where(field => field is { IsRequired: false, Fact: not (null or TrainingField.Augmentation) })
@@ -39,8 +49,7 @@ internal class TrainingReporter(TrainingOptions options, string? label, TextWrit
         Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, "
             + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {Figures.Exact(o.Optimizer.LearningRate)}{changed}, "
             + $"augmentation {TrainingField.Describe(TrainingField.Augmentation, o)}, seed {o.Seed}");
-        string why = whyCpu is null ? "" : $" {CommonOptions.WhyCpu(whyCpu)}";
-        Note("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{why}");
+        Note("device", device);
         string progress = state.Optimizer.Step == 0 ? ""
             : state.HasEnded(o) ? ", which has ended" : $", resumed after step {state.Optimizer.Step:N0}";
         Note("run", folder.Path + progress);
@@ -52,7 +61,7 @@ internal class TrainingReporter(TrainingOptions options, string? label, TextWrit
     public virtual void Advise(string text, string command) => output.WriteLine($"{text} {command}");
 
     /// <summary>Prints how one of several runs has ended, and the time that the others will take; null after the last one.</summary>
-    public virtual void RunEnd(double accuracy, TimeSpan? left, bool isFirst) =>
+    public virtual void RunEnd(double accuracy, TimeSpan? left) =>
         output.WriteLine($"{label}: {accuracy:P2}{(left is { } time ? $", about {Figures.Left(time)} left" : "")}");
 
     public virtual void Run(Action training) => training();
@@ -88,9 +97,12 @@ internal class TrainingReporter(TrainingOptions options, string? label, TextWrit
     }
 
     /// <summary>For terminals: a table of the finished epochs, and a progress bar below it.</summary>
-    private sealed class LiveReporter(TrainingOptions options, string? label, Screen screen)
-        : TrainingReporter(options, label, Console.Error)
+    private sealed class LiveReporter(TrainingOptions options, string? label, bool isFirst, Screen screen)
+        : TrainingReporter(options, label, isFirst, Console.Error)
     {
+        /// <summary>In a narrower terminal, the names of runs take the place of the time left, which the progress line has.</summary>
+        private const int LeastWidthForTime = 50;
+
         private static readonly TimeSpan Pace = TimeSpan.FromSeconds(0.1);
 
         private readonly EpochTable _table = new(options.Epochs, options.Optimizer.LearningRate, options.Split.HoldsOut);
@@ -98,20 +110,18 @@ internal class TrainingReporter(TrainingOptions options, string? label, TextWrit
 
         public override void Note(string label, string text) => screen.Line(label, text);
 
-        public override void Advise(string text, string command)
-        {
-            Array.ForEach(Screen.Wrap(text, screen.Width), screen.Line);
-            screen.Line("  " + command);
-        }
+        public override void Advise(string text, string command) => screen.Line(Screen.Fit($"{text}\n  {command}", screen.Width));
 
-        public override void RunEnd(double accuracy, TimeSpan? left, bool isFirst)
+        public override void RunEnd(double accuracy, TimeSpan? left)
         {
-            if (isFirst)
+            bool isNarrow = screen.Width < LeastWidthForTime;
+            if (IsFirst)
             {
-                screen.Line(screen.Dim("accuracy  time left  run"));
+                screen.Line(screen.Dim(isNarrow ? "accuracy  run" : "accuracy  time left  run"));
             }
 
-            screen.Line(Screen.Cut($"{accuracy,8:P2}  {(left is { } time ? Figures.Left(time) : ""),9}  {Label}", screen.Width));
+            string timeLeft = isNarrow ? "" : $"{(left is { } time ? Figures.Left(time) : ""),9}  ";
+            screen.Line(Screen.Cut($"{accuracy,8:P2}  {timeLeft}{Label}", screen.Width));
         }
 
         public override void Run(Action training)

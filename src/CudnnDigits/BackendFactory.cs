@@ -83,7 +83,7 @@ internal static class BackendFactory
         if (precision is not (null or Precision.Fp32))
         {
             string advice = whyCpu is null ? "; leave --precision out"
-                : $", and there is no GPU to use: {whyCpu}; leave --precision out, or go on with --device cpu";
+                : $", and there is no GPU to use: {whyCpu}; leave --precision out, or, with --resume, add --device cpu";
             throw new InputException($"--precision {precision.ToString()!.ToLowerInvariant()}: the CPU computes in fp32{advice}");
         }
 

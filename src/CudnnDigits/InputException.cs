@@ -27,6 +27,9 @@ public sealed class InputException : Exception
     }
 
     /// <summary>Choices in a message: "simple, improved or mlp".</summary>
-    internal static string OneOf(IReadOnlyList<string> choices) =>
-        choices.Count < 2 ? string.Concat(choices) : $"{string.Join(", ", choices.SkipLast(1))} or {choices[^1]}";
+    internal static string OneOf(IReadOnlyList<string> choices) => Joined(choices, "or");
+
+    /// <summary>"simple, improved and mlp".</summary>
+    internal static string Joined(IReadOnlyList<string> all, string last = "and") =>
+        all.Count < 2 ? string.Concat(all) : $"{string.Join(", ", all.SkipLast(1))} {last} {all[^1]}";
 }

@@ -25,6 +25,13 @@ public class DigitNetworksTests
         }
     }
 
+    [Fact]
+    public void Networks_that_are_alike_are_named_in_a_list()
+    {
+        string names = string.Join(", ", DigitNetworks.Names[..^1]);
+        Assert.Equal($"3 for {names} and {DigitNetworks.Names[^1]}", DigitNetworks.ForEach(_ => 3));
+    }
+
     [Theory]
     [MemberData(nameof(Names))]
     public void Each_has_a_name_of_its_own_and_is_of_the_family_that_backends_run(string name)

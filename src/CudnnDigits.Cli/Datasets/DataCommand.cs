@@ -28,7 +28,7 @@ internal static class DataCommand
     private const string Set = "mnist";
 
     private static readonly Option<string?> Data =
-        CommonOptions.Data($"Digits: {DataSource.Expected}. Default: built-in generated digits.");
+        CommonOptions.Value("--data", "PATH", $"Digits: {DataSource.Expected}. Default: built-in generated digits.");
 
     private static readonly Option<string?> Part =
         CommonOptions.Choice("--part", "Part of the set to show. Default: train.", "train", "test");

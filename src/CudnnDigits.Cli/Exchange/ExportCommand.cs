@@ -3,7 +3,10 @@ namespace CudnnDigits.Cli.Exchange;
 /// <summary>The command <c>export</c>: writes weights in another format.</summary>
 internal static class ExportCommand
 {
-    private static readonly Option<string> Target = new("--onnx")
+    /// <summary>The option that names the file to write, and so has the place of --out.</summary>
+    public const string Onnx = "--onnx";
+
+    private static readonly Option<string> Target = new(Onnx)
     {
         Description = "The ONNX file to write: images (N, 1, 28, 28) in, pixel/255; logits (N, 10) out. - is standard output.",
         HelpName = "FILE",

@@ -50,6 +50,7 @@ internal static class ServeCommand
             $"page      {address}\npredict   curl --data-binary @digit.png -H 'Content-Type: image/png' {address}predict\n"
                 + $"described {address}openapi.json\nCtrl-C stops it.");
         interruption.Token.WaitHandle.WaitOne();
+        Interruption.LeaveEcho();
         app.StopAsync().GetAwaiter().GetResult();
     }
 

@@ -53,9 +53,10 @@ internal static class CompareCommand
             Protocol(networks[0], augmented: false, seed: 0, result.GetValue(Epochs) ?? 0),
             result.GetValue(Seeds) ?? 3, [.. networks.Select(network => network.Name)]));
         CompareResult summary = Summarize(study, Runs(study, interruption.Token));
-        string table = Format(summary), remark = Remark(summary);
-        study.Write("compare.txt", $"{table}\n\n{remark}\n");
-        study.End(result, summary, Page(study), $"{table}\n\n{Screen.Prose(remark)}\n\nreport    {study.PageFile}");
+        string remark = Remark(summary);
+        study.Write("compare.txt", $"{Format(summary, int.MaxValue)}\n\n{remark}\n");
+        string text = $"{Format(summary, Screen.OutputWidth)}\n\n{remark}\n\nreport    {study.PageFile}";
+        study.End(result, summary, Page(study), text);
     }
 
     public static string Page(Study study)
@@ -143,26 +144,33 @@ internal static class CompareCommand
                 : " The report trained on Kaggle's digits, which are harder than these drawings; give --data train.csv to compare.");
     }
 
-    private static string Format(CompareResult result)
+    /// <summary>The result as a table; in a narrow terminal without the less important columns.</summary>
+    private static string Format(CompareResult result, int width)
     {
         string mean = result.Seeds > 1 ? $"± standard deviation over {result.Seeds} seeds" : "of one seed";
         string data = result.Data ?? "built-in generated digits";
         return $"""
-            {Line("data", $"{data}; {result.ValidationDigits:N0} digits held out; last epoch, never the best")}
-            {Line("ours", $"mean {mean}; Adam at 0.001, batch 64")}
+            data      {data}; {result.ValidationDigits:N0} digits held out; last epoch, never the best
+            ours      mean {mean}; Adam at 0.001, batch 64
 
-            network   augmentation  epochs  training         validation       Kaggle
+            {Line("network", "augmentation", "epochs", "training", "validation", "Kaggle")}
             {string.Join('\n', result.Rows.Select(Row))}
             """;
 
-        static string Line(string label, string prose) => label.PadRight(Screen.LabelWidth) + Screen.Prose(prose, Screen.LabelWidth);
-
-        static string Row(CompareRow row)
+        string Row(CompareRow row)
         {
             string training = row.TrainingAccuracy.ToPercent(), validation = row.ValidationAccuracy.ToPercent();
-            string reported = $"{row.ReportTrainingAccuracy,-15:P2}  {row.ReportValidationAccuracy,-15:P2}  {row.ReportKaggleScore:F5}";
-            return $"{row.Model,-9} {row.Augmentation,-12}  {row.Epochs,6}  {training,-15}  {validation}"
-                + (row.ReportTrainingAccuracy is null ? "" : $"\n{"",10}the report{"",12}{reported}");
+            string ours = Line(row.Model, row.Augmentation, $"{row.Epochs}", training, validation, "");
+            (training, validation) = ($"{row.ReportTrainingAccuracy:P2}", $"{row.ReportValidationAccuracy:P2}");
+            return row.ReportTrainingAccuracy is null ? ours
+                : $"{ours}\n{Line("", "the report", "", training, validation, $"{row.ReportKaggleScore:F5}")}";
+        }
+
+        string Line(string network, string augmentation, string epochs, string training, string validation, string kaggle)
+        {
+            const int All = 73, Most = 56;
+            string left = $"{network,-9} {augmentation,-12}{(width < All ? "" : $"  {epochs,6}")}";
+            return $"{left}{(width < Most ? "" : $"  {training,-15}")}  {validation,-15}{(width < All ? "" : $"  {kaggle}")}".TrimEnd();
         }
     }
 

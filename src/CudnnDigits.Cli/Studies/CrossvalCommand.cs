@@ -182,7 +182,7 @@ internal static class CrossvalCommand
         FinishedRun[] folds = [.. runs.OrderBy(run => run.Options.Fold)];
         Check(folds);
         CrossvalResult summary = Summarize(folds);
-        string text = Format(summary);
+        string text = Format(summary, Screen.OutputWidth);
         if (folder is not null)
         {
             string page = Path.Combine(folder, Study.PageName);
@@ -196,16 +196,23 @@ internal static class CrossvalCommand
         CliJson.Print(result, summary, text, mustArrive: folder is null);
     }
 
-    private static string Format(CrossvalResult summary) => $"""
-        {summary.Model}, {Study.Epochs(summary.Epochs)}, {summary.Folds.Count} folds, each digit held out once; the last epoch of each
+    /// <summary>The result; in a narrow terminal without the counts of digits.</summary>
+    private static string Format(CrossvalResult summary, int width)
+    {
+        bool counts = width >= MetricsTable.WithSupport;
+        IEnumerable<string> folds = summary.Folds.Select(f =>
+            $"{f.Fold,4}  {f.Accuracy,9:P2}  {f.MacroF1,9:P2}  {f.Loss,8:F4}{(counts ? $"  {f.Samples,8:N0}" : "")}");
+        return $"""
+            {summary.Model}, {Study.Epochs(summary.Epochs)}, {summary.Folds.Count} folds, each digit held out once; the last epoch of each
 
-        fold   accuracy   macro F1      loss    digits
-        {string.Join('\n', summary.Folds.Select(f => $"{f.Fold,4}  {f.Accuracy,9:P2}  {f.MacroF1,9:P2}  {f.Loss,8:F4}  {f.Samples,8:N0}"))}
+            fold   accuracy   macro F1      loss{(counts ? "    digits" : "")}
+            {string.Join('\n', folds)}
 
-        accuracy  {summary.Accuracy.ToPercent()}
-        macro F1  {summary.MacroF1.ToPercent()}
+            accuracy  {summary.Accuracy.ToPercent()}
+            macro F1  {summary.MacroF1.ToPercent()}
 
-        all folds together
-        {MetricsTable.Format(summary.Pooled)}
-        """;
+            all folds together
+            {MetricsTable.Format(summary.Pooled, width)}
+            """;
+    }
 }

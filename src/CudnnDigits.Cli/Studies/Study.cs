@@ -138,7 +138,7 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
             throw new InputException($"{Folder}: has not ended ({label}); go on with {ResumeWith}");
         }
 
-        TrainingReporter reporter = TrainingReporter.Create(quiet, options, label);
+        TrainingReporter reporter = TrainingReporter.Create(quiet, options, label, isFirst: _workDone == 0);
         if (cancellation.IsCancellationRequested)
         {
             reporter.Advise($"interrupted before {label}; saved: go on with", ResumeWith);
@@ -152,11 +152,10 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
             run.Train(reporter, ResumeWith, cancellation);
         }
 
-        bool isFirst = _workDone == 0;
         _workDone += Work(options);
         FinishedRun finished = FinishedRun.Read(path)!;
         TimeSpan? timeLeft = _workLeft > 0 ? TimeSpan.FromSeconds(_clock.Elapsed.TotalSeconds / _workDone * _workLeft) : null;
-        reporter.RunEnd(finished.Metrics.Accuracy, timeLeft, isFirst);
+        reporter.RunEnd(finished.Metrics.Accuracy, timeLeft);
         return finished;
     }
 

@@ -148,11 +148,11 @@ internal static class TuneCommand
     private static string Format(Study study, TuneResult result) => $"""
         {result.Trials} trials, {result.EpochsSpent:N0} epochs; winner trial {result.Winner}{(result.Winner == 0 ? ", the defaults" : "")}
 
-                        validation   test: {result.TestDigits:N0} digits that the search never saw
+                        validation   test
         winner          {result.ValidationAccuracy,-11:P2}  {result.TestAccuracy:P2}
         the defaults    {result.DefaultsValidationAccuracy,-11:P2}  {result.DefaultsTestAccuracy:P2}
 
-        {Screen.Prose("The winner was chosen by its validation accuracy, which therefore flatters it; compare the test column.")}
+        The search never saw the {result.TestDigits:N0} test digits. It chose the winner by its validation accuracy, which flatters it.
 
         trials    {Path.Combine(study.Folder, "trials.csv")}
         picture   {Path.Combine(study.Folder, "tune.svg")}

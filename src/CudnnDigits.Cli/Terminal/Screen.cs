@@ -1,12 +1,13 @@
+using System.Text.RegularExpressions;
 using Spectre.Console;
 
 namespace CudnnDigits.Cli.Terminal;
 
 /// <summary>Standard error as a terminal: lines that fit its width, and below them one progress line, which is overwritten.</summary>
-internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, bool colors)
+internal sealed partial class Screen(TextWriter writer, Func<int> width, bool moves, bool colors)
 {
-    /// <summary>The longest progress line. Half of it is narrower than any usual window.</summary>
-    private const int LongestMoving = 79;
+    /// <summary>The longest progress line. Half of it is narrower than any usual window, and after it there is room for "^C".</summary>
+    private const int LongestMoving = 77;
 
     /// <summary>Columns of a label.</summary>
     public const int LabelWidth = 10;
@@ -20,7 +21,7 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
     public int Width => Math.Max(width(), 2) - 1;
 
     /// <summary>Columns for <see cref="Move"/>.</summary>
-    public int MovingWidth => Math.Min(Width, LongestMoving);
+    public int MovingWidth => Math.Min(Width - 2, LongestMoving);
 
     /// <summary>Standard error, or null if it is not a terminal.</summary>
     public static Screen? OfStandardError()
@@ -37,12 +38,27 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
         return new Screen(Console.Error, () => Columns(2), ansi, colors);
     }
 
-    /// <summary>Prose for standard output: wrapped if that is a terminal, with its later lines indented; otherwise in one line.</summary>
-    public static string Prose(string text, int indent = 0) =>
-        string.Join($"\n{new string(' ', indent)}", Wrap(text, OutputWidth - indent));
-
-    /// <summary>Usable columns of standard output; unlimited if it is not a terminal.</summary>
+    /// <summary>Usable columns of standard output and standard error; unlimited if it is not a terminal.</summary>
     public static int OutputWidth => Console.IsOutputRedirected ? int.MaxValue : Columns(1) - 1;
+
+    public static int ErrorWidth => Console.IsErrorRedirected ? int.MaxValue : Columns(2) - 1;
+
+    /// <summary>A text whose lines are at most so wide: those that are longer are wrapped, each under the text after its label.</summary>
+    public static string Fit(string text, int width) => string.Join('\n', text.Split('\n').Select(line =>
+    {
+        if (line.Length <= width)
+        {
+            return line;
+        }
+
+        int label = Label().Match(line).Length;
+        string rest = line[label..];
+        bool isCommand = new[] { ThisProgram.Prefix, ThisProgram.Name, "curl" }
+            .Any(program => rest.StartsWith(program + " ", StringComparison.Ordinal));
+        int indent = isCommand ? label + 2 : label;
+        string[] lines = isCommand ? Shell.OfUser.Wrap(rest, width - indent) : Wrap(rest, width - indent);
+        return line[..label] + string.Join($"\n{new string(' ', indent)}", lines);
+    }));
 
     /// <summary>Columns of the terminal behind a descriptor; 80 if unknown.</summary>
     private static int Columns(int descriptor)
@@ -102,15 +118,22 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
     /// <summary>Clears the progress line.</summary>
     public void Clear() => writer.Write(Back(forAnother: false));
 
-    /// <summary>Wraps a text between words. A word that is too long is not broken, so that it can be copied.</summary>
-    public static string[] Wrap(string text, int width)
+    /// <summary>Wraps a text between words or, where it has wider gaps, there.</summary>
+    private static string[] Wrap(string text, int width)
+    {
+        string gap = text.Contains("  ", StringComparison.Ordinal) ? "  " : " ";
+        return Wrap(text.Split(gap), gap, width);
+    }
+
+    /// <summary>Puts words into lines. A word that is too long is not broken, so that it can be copied.</summary>
+    public static string[] Wrap(IEnumerable<string> words, string gap, int width)
     {
         List<string> lines = [];
-        foreach (string word in text.Split(' '))
+        foreach (string word in words)
         {
-            if (lines.Count > 0 && lines[^1].Length + 1 + word.Length <= width)
+            if (lines.Count > 0 && lines[^1].Length + gap.Length + word.Length <= width)
             {
-                lines[^1] += " " + word;
+                lines[^1] += gap + word;
             }
             else
             {
@@ -123,6 +146,10 @@ internal sealed class Screen(TextWriter writer, Func<int> width, bool moves, boo
 
     /// <summary>A text, shortened to a width.</summary>
     public static string Cut(string text, int width) => text.Length <= width ? text : width < 2 ? "" : text[..(width - 1)] + "…";
+
+    /// <summary>What the further lines are indented by: "accuracy  ", "  kernels     ", or blanks.</summary>
+    [GeneratedRegex("^ *(?:[^ ].{0,13}?  +)?")]
+    private static partial Regex Label();
 
     private string Styled(int style, string text) => colors && text.Length > 0 ? $"{Escape}{style}m{text}{Escape}0m" : text;
 

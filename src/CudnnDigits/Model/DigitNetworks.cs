@@ -64,5 +64,5 @@ internal static class DigitNetworks
 
     /// <summary>Says of each network what it has, such as "5 for simple, 12 for improved and mlp".</summary>
     public static string ForEach(Func<NetworkSpec, object> value) => string.Join(
-        ", ", All.GroupBy(value, network => network.Name).Select(names => $"{names.Key} for {string.Join(" and ", names)}"));
+        ", ", All.GroupBy(value, network => network.Name).Select(names => $"{names.Key} for {InputException.Joined([.. names])}"));
 }

@@ -129,6 +129,12 @@ public sealed class CommandLineTests : TestsWithFolder
     [InlineData("train --learning-rate 3", "did you mean --lr?")]
     [InlineData("train --bs 3", "did you mean --batch-size?")]
     [InlineData("train --out-dir x", "did you mean --out?")]
+    [InlineData("predict --output x", "'--output' is not understood; did you mean --out?")]
+    [InlineData("export --output x", "'--output' is not understood; did you mean --onnx?")]
+    [InlineData("export --out x", "'--out' is not understood; did you mean --onnx?")]
+    [InlineData("export -o x", "did you mean --onnx?")]
+    [InlineData("info --out x", "'--out' is not understood; it is an option of train, predict")]
+    [InlineData("train --dataset x", "did you mean --data?")]
     [InlineData("train -e 3", "did you mean --epochs, --epsilon, --ema")]
     [InlineData("-- train", "'train' is not understood; leave out the -- before it (see")]
     [InlineData("--data x", "'--data' is not understood; name a command first: train --data (see")]
@@ -175,6 +181,15 @@ public sealed class CommandLineTests : TestsWithFolder
         CommandLine.Create().Parse([command.Name, "--help"]).Invoke(new InvocationConfiguration { Output = help });
         Assert.Matches($"Examples.*:\n  cudnn-digits {command.Name}", help.ToString().ReplaceLineEndings("\n"));
     });
+
+    [Fact]
+    public void The_help_of_an_option_is_short_and_explains_its_words()
+    {
+        (string Command, Option Option)[] all = [.. Options(CommandLine.Create())];
+        Assert.All(all, one => Assert.InRange(one.Option.Description!.Length, 10, one is ("data show", { Name: "--data" }) ? 400 : 250));
+        string kernels = all.First(one => one.Option.Name == "--kernels").Option.Description!;
+        Assert.All(Enum.GetNames<CudaKernels>(), name => Assert.Contains(name, kernels, StringComparison.OrdinalIgnoreCase));
+    }
 
     private static IEnumerable<(string Command, Option Option)> Options(Command root) =>
         root.Subcommands.SelectMany(command => command.Subcommands.Count > 0

@@ -41,8 +41,7 @@ internal static class NativeLibraries
             {
                 LibraryPlace[] places = [.. LibraryPlace.Own(), LibraryPlace.Loader, .. LibraryPlace.Drivers()];
                 LoadedLibrary driver = LoadFirst(places, DriverFile) ?? throw new CudaUnavailableException(
-                    $"there is no NVIDIA driver: {DriverFile} was not found {Where(places)}; "
-                    + "where this machine has an NVIDIA GPU, install its driver");
+                    $"there is no NVIDIA driver: {DriverFile} was not found; if this machine has an NVIDIA GPU, install its driver");
                 string? function = Lacking(driver, typeof(CudaDriver));
                 Libraries[Driver] = function is null ? driver : throw new CudaUnavailableException(
                     $"the NVIDIA driver is too old: {driver.Path} has no {function}; update the driver");

@@ -1,3 +1,4 @@
+using CudnnDigits.Cli;
 using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Tests.Cli.Terminal;
@@ -56,8 +57,14 @@ public class ScreenTests
     {
         using FakeTerminal terminal = new(80, reflows: true);
         Screen screen = new(terminal, () => terminal.Width, moves: true, colors: false);
-        screen.Move("half of it");
-        terminal.Write("^C");
+        foreach (string moving in new[] { "half of it", new string('#', 100) })
+        {
+            screen.Move(moving);
+            terminal.Write("^C");
+            Assert.EndsWith("^C", terminal.Lines[^1], StringComparison.Ordinal); // it is in the same row
+            screen.Clear();
+        }
+
         screen.Line("interrupted");
         Assert.Equal(["interrupted"], terminal.Lines);
     }
@@ -117,6 +124,41 @@ public class ScreenTests
         string.Join(' ', Regex.Matches(line.Replace("  best", "", StringComparison.Ordinal), @"\S(?=  |$)").Select(end => end.Index));
 
     [Theory]
+    [InlineData(39)]
+    [InlineData(59)]
+    [InlineData(79)]
+    [InlineData(119)]
+    public void Results_fit_and_no_word_is_broken(int width)
+    {
+        string text = $"""
+            accuracy  98.55 % of 8,399 validation digits, loss 0.0512 (weights of epoch 12)
+            classes      0: 60  1: 60  2: 60  3: 60  4: 60  5: 60  6: 60  7: 60  8: 60  9: 60
+            next      {ThisProgram.Prefix} predict --weights runs/first --data test.csv --out submission.csv
+            cudnn-digits: error: 'trian' is not understood; did you mean train? (see cudnn-digits --help)
+            """, fitted = Screen.Fit(text, width);
+        Assert.All(fitted.Split('\n'), line => Assert.InRange(line.Length, 1, width));
+        Assert.Equal(Words(text), Words(fitted.Replace($" {Shell.OfUser.GoesOn}\n", "\n", StringComparison.Ordinal)));
+        Assert.DoesNotMatch("[0-9]:\n", fitted); // a number stays with its label
+        Assert.True(width > 60 || Regex.IsMatch(fitted, "accuracy  .*\n {10}[^ ]"), fitted);
+        Assert.Equal(text, Screen.Fit(text, int.MaxValue));
+
+        foreach (int most in new[] { 9, 99, 999, 9999 })
+        {
+            int[][] confusion = [.. Enumerable.Range(0, 10).Select(label => Enumerable.Repeat(label * most / 9, 10).ToArray())];
+            string table = MetricsTable.Format(Metrics.FromConfusion(confusion, loss: 1), width);
+            Assert.All(Screen.Fit(table, width).Split('\n'), line => Assert.InRange(line.Length, 0, width));
+            Assert.Equal(most < 100 || width > 39, table.Contains("a column per prediction", StringComparison.Ordinal));
+        }
+
+        LayerTime[] times = [new("conv1", "backward: weights and input", false, 1e9, 1e9, 1), new("loss", "softmax", false, 0, 0, 1)];
+        string layers = LayerReport.Format(LayerReport.Rows(times, new Ceilings(1e10, 1e10), 1, 100), width);
+        Assert.All(layers.ReplaceLineEndings("\n").Split('\n'), line => Assert.InRange(line.Length, 10, width));
+        Assert.Contains("conv1", layers, StringComparison.Ordinal);
+
+        static string[] Words(string text) => text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+    }
+
+    [Theory]
     [InlineData(20)]
     [InlineData(39)]
     [InlineData(79)]
@@ -173,38 +215,14 @@ public class ScreenTests
     public void A_run_in_a_terminal_fits_it(int width, string setting)
     {
         ArgumentNullException.ThrowIfNull(setting);
-        Assert.SkipUnless(!OperatingSystem.IsWindows() && FileNodes.Run("python3", "-c", "import pty"), "needs Python's pty");
         using TemporaryFolder folder = new();
-        ProcessStartInfo train =
-            CliProgram.Info("train", "--data", folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2))), "--model",
-            "simple", "--epochs", "3", "--out", folder["run"]);
-        string python = $"""
-            import fcntl, os, pty, struct, sys, termios
-            child, terminal = pty.fork()
-            if child == 0:
-                fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, {width}, 0, 0))
-                os.environ["TERM"] = "xterm-256color"
-                os.environ.update(dict([s.split("=")] if (s := "{setting}") else []))
-                os.execvp(sys.argv[1], sys.argv[1:])
-            try:
-                while data := os.read(terminal, 65536):
-                    sys.stdout.buffer.write(data)
-            except OSError:
-                pass
-            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-            """;
-        ProcessStartInfo info =
-            new("python3", ["-c", python, train.FileName, .. train.ArgumentList])
-            {
-                RedirectStandardOutput = true,
-                RedirectStandardError = true
-            };
-        info.Environment.Remove("NO_COLOR");
-        CliProgram.Result result = CliProgram.Finish(Process.Start(info)!);
+        CliProgram.Result result = InTerminal(
+            width, setting, opened: "", "train", "--data", folder.Write("train.csv", DigitFiles.Csv(GeneratedDigits.Create(300, seed: 2))),
+            "--model", "simple", "--epochs", "3", "--out", folder["run"]);
         Assert.True(result.ExitCode == 0, result.Error + result.Output);
         using FakeTerminal terminal = new(1000, reflows: true); // what is longer than the terminal is seen
         terminal.Write(Regex.Replace(result.Output, @"\u001b(\[\?[0-9]+[hl]|[=>])", "")); // .NET's, for the keypad
-        string[] lines = [.. terminal.Lines.TakeWhile(line => !line.StartsWith("accuracy  ", StringComparison.Ordinal))];
+        string[] lines = [.. terminal.Lines.TakeWhile(line => !line.StartsWith("weights  ", StringComparison.Ordinal))];
         Assert.All(lines.Where(line => !line.Contains(folder.Path, StringComparison.Ordinal)),
             line => Assert.InRange(line.Length, 1, width - 1)); // a path stays in one piece
         Assert.Single(lines, line => line.TrimStart().StartsWith("epoch", StringComparison.Ordinal));
@@ -214,6 +232,49 @@ public class ScreenTests
             || line.Contains('━', StringComparison.Ordinal) || Regex.IsMatch(line, @"\dE-\d"));
         Assert.Equal(setting.Length == 0, terminal.Sequences.Contains("[32m") && terminal.Sequences.Contains("[2m"));
         Assert.Equal(setting != "TERM=dumb", result.Output.Contains('─', StringComparison.Ordinal));
-        Assert.Contains($"{CliProgram.Command} serve --weights {folder["run/model.safetensors"]}", result.Output, StringComparison.Ordinal);
+        Assert.Contains($" serve --weights {folder["run"]} ", Regex.Replace(result.Output, @"( \\)?\s+", " "), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Ctrl_C_while_data_are_read_ends_its_line()
+    {
+        Signals.Require("INT");
+        using TemporaryFolder folder = new();
+        Assert.SkipUnless(FileNodes.Run("mkfifo", folder["data"]), "needs mkfifo");
+        CliProgram.Result result = InTerminal(80, "", folder["data"], "train", "--data", folder["data"], "--out", folder["run"]);
+        Assert.Equal((130, "^C\r\n"), (result.ExitCode, Regex.Replace(result.Output, @"\u001b(\[\?[0-9]+[hl]|[=>])", "")));
+    }
+
+    /// <summary>Runs the program in a terminal; if it is to open a FIFO, Ctrl-C is pressed then.</summary>
+    private static CliProgram.Result InTerminal(int width, string setting, string opened, params string[] arguments)
+    {
+        Assert.SkipUnless(!OperatingSystem.IsWindows() && FileNodes.Run("python3", "-c", "import pty"), "needs Python's pty");
+        ProcessStartInfo program = CliProgram.Info(arguments);
+        string python = $"""
+            import fcntl, os, pty, struct, sys, termios
+            child, terminal = pty.fork()
+            if child == 0:
+                fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, {width}, 0, 0))
+                os.environ["TERM"] = "xterm-256color"
+                os.environ.update(dict([s.split("=")] if (s := "{setting}") else []))
+                os.execvp(sys.argv[1], sys.argv[1:])
+            if fifo := "{opened}":
+                held = open(fifo, "wb")
+                os.write(terminal, b"\x03")
+            try:
+                while data := os.read(terminal, 65536):
+                    sys.stdout.buffer.write(data)
+            except OSError:
+                pass
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            """;
+        ProcessStartInfo info =
+            new("python3", ["-c", python, program.FileName, .. program.ArgumentList])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true
+            };
+        info.Environment.Remove("NO_COLOR");
+        return CliProgram.Finish(Process.Start(info)!);
     }
 }

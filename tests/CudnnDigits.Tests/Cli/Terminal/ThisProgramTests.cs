@@ -101,10 +101,10 @@ public sealed class ThisProgramTests : TestsWithFolder
     {
         byte[] csv = DigitFiles.Csv(GeneratedDigits.Create(100, seed: 2));
         string train = _folder.Write("my data/train.csv", csv);
-        Assert.EndsWith($" serve --weights '{_folder["my run 0/model.safetensors"]}'", Next(0, train), StringComparison.Ordinal);
+        Assert.EndsWith($" serve --weights '{_folder["my run 0"]}'", Next(0, train), StringComparison.Ordinal);
 
         string test = _folder.Write("my data/test.csv", csv);
-        Assert.EndsWith($" predict --weights '{_folder["my run 1/model.safetensors"]}' --data '{test}'", Next(1, train),
+        Assert.EndsWith($" predict --weights '{_folder["my run 1"]}' --data '{test}'", Next(1, train),
             StringComparison.Ordinal);
 
         string zip = _folder["digits.zip"];
@@ -127,10 +127,27 @@ public sealed class ThisProgramTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("there is no NVIDIA driver: libcuda.so.1 was not found by the loader; where this machine has an NVIDIA GPU, install its "
-        + "driver", "(no NVIDIA driver; see info)")]
+    [InlineData("there is no NVIDIA driver: libcuda.so.1 was not found; if this machine has an NVIDIA GPU, install its driver",
+        "(no NVIDIA driver; see info)")]
     [InlineData("there is no NVIDIA GPU on this machine (the driver is there; see nvidia-smi)", "(no NVIDIA GPU; see info)")]
     [InlineData("cuDNN is missing: libcudnn.so.9 was not found; install it", "(cuDNN is missing: libcudnn.so.9 was not found; install it)")]
     public void Why_it_is_not_on_a_GPU_is_said_without_an_order(string why, string said) =>
-        Assert.Equal(said, CudnnDigits.Cli.CommonOptions.WhyCpu(why));
+        Assert.Equal(said, new CudnnDigits.Cli.Machine("auto", null, Deterministic: false, CudaGraph: true, 0).WhyCpu(why));
+
+    [Fact]
+    public void A_command_that_is_too_long_goes_on_in_the_next_line_as_the_shell_takes_it()
+    {
+        string command = $"cudnn-digits predict --weights {Shell.Posix.Quote("it's runs/first")} --data 'my test.csv' --out a.csv";
+        string[] lines = Shell.Posix.Wrap(command, 40);
+        Assert.Equal(
+            ["cudnn-digits predict --weights \\", "'it'\\''s runs/first' --data \\", "'my test.csv' --out a.csv"], lines);
+        Assert.Equal(["cudnn-digits predict ^", "--weights x"], Shell.Cmd.Wrap("cudnn-digits predict --weights x", 24));
+        Assert.Equal(["cudnn-digits predict `", "--weights x"], Shell.PowerShell.Wrap("cudnn-digits predict --weights x", 24));
+        string rare = $"cudnn-digits train --data {Shell.Posix.Quote("a\nb'c d")}";
+        Assert.Equal([rare], Shell.Posix.Wrap(rare, 20));
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "needs a shell");
+        using Process shell = CliProgram.Shell($"printf '%s|' {string.Join("\n      ", lines)}");
+        Assert.Equal(
+            "cudnn-digits|predict|--weights|it's runs/first|--data|my test.csv|--out|a.csv|", CliProgram.Finish(shell).Output);
+    }
 }
