@@ -101,7 +101,7 @@ public sealed class InterruptionTests : TestsWithFolder
     [Fact]
     public void Waiting_for_the_reader_of_a_fifo_can_be_interrupted()
     {
-        Signals.Require("TERM");
+        Signals.Require("TERM", "HUP"); // by the latter the program is seen to be ready
         Process process = CliProgram.Start("data", "generate", "--count", "10", "--out", FileNodes.Fifo(_folder["fifo"]));
         Signals.WaitUntilHandled(process);
         Assert.False(process.WaitForExit(300)); // by then it waits, most likely
