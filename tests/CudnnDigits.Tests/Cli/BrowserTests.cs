@@ -95,8 +95,12 @@ public sealed class BrowserTests(RunningServer server) : IClassFixture<RunningSe
         Draw(browser, PointerKind.Touch, (0.02, -0.38), (0, 0.38)); // through the words
         WaitFor(browser, "digit", "1");
         Assert.False(hint.Displayed);
+        browser.ExecuteScript("strokes = Array.from({ length: 257 }, (_, i) => [[i, 140]]); changed()");
+        WaitFor(browser, "said", "That is too much for one digit. Undo, or clear the pad.");
         browser.FindElement(By.Id("clear")).Click();
         Assert.True(hint.Displayed);
+        browser.Resize(195, 422); // the same phone where everything is shown twice as large
+        Assert.Equal(195L, browser.ExecuteScript("return document.documentElement.scrollWidth"));
     }
 
     [LongFact]
