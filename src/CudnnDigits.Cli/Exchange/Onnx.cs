@@ -5,8 +5,11 @@ internal static class Onnx
 {
     public const int IrVersion = 8, Opset = 17;
 
-    // Types of elements, of attributes, and of a tensor's location
-    public const int Float = 1, AttributeTypeFloat = 1, AttributeTypeInt = 2, AttributeTypeInts = 7, External = 1;
+    // Types of elements
+    public const int Float = 1, Half = 10, Double = 11, BFloat16 = 16;
+
+    // Types of attributes, and of a tensor's location
+    public const int AttributeTypeFloat = 1, AttributeTypeInt = 2, AttributeTypeInts = 7, External = 1;
 
     public const int ModelIrVersion = 1, ModelProducerName = 2, ModelProducerVersion = 3;
 
@@ -20,9 +23,11 @@ internal static class Onnx
 
     public const int NodeInput = 1, NodeOutput = 2, NodeName = 3, NodeOpType = 4, NodeAttribute = 5;
 
-    public const int AttributeName = 1, AttributeFloat = 2, AttributeInt = 3, AttributeInts = 8, AttributeType = 20;
+    public const int AttributeName = 1, AttributeFloat = 2, AttributeInt = 3, AttributeTensor = 5, AttributeInts = 8, AttributeType = 20;
 
-    public const int TensorDims = 1, TensorDataType = 2, TensorFloats = 4, TensorName = 8, TensorRawData = 9, TensorLocation = 14;
+    public const int TensorDims = 1, TensorDataType = 2, TensorFloats = 4, TensorIntegers = 5, TensorName = 8, TensorRawData = 9;
+
+    public const int TensorLocation = 14;
 
     // ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto and its Dimension
     public const int ValueName = 1, ValueType = 2, TypeTensor = 1, TypeElement = 1, TypeShape = 2, ShapeDim = 1, DimValue = 1, DimParam = 2;

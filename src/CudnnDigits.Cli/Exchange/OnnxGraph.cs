@@ -5,6 +5,9 @@ internal sealed class OnnxNode
 {
     public string OpType { get; set; } = "";
 
+    /// <summary>The tensor that a node of type Constant gives.</summary>
+    public OnnxTensor? Constant { get; init; }
+
     public List<string> Inputs { get; init; } = [];
 
     public List<string> Outputs { get; init; } = [];
@@ -16,11 +19,13 @@ internal sealed class OnnxNode
     public Dictionary<string, float> Reals { get; } = [];
 }
 
-/// <summary>A tensor. Only tensors of type float32 have values here.</summary>
+/// <summary>A tensor. Only tensors of floating-point types have values here, rounded to float32.</summary>
 internal sealed record OnnxTensor(long[] Shape, float[] Values);
 
-/// <summary>The parts of an ONNX file that the reader needs.</summary>
-internal sealed record OnnxGraph(List<OnnxNode> Nodes, Dictionary<string, OnnxTensor> Initializers, Dictionary<string, string> Metadata)
+/// <summary>The parts of an ONNX file that the reader needs: inputs with their element types; initializers, also constants.</summary>
+internal sealed record OnnxGraph(
+    List<OnnxNode> Nodes, Dictionary<string, OnnxTensor> Initializers, Dictionary<string, string> Metadata,
+    Dictionary<string, long> Inputs, List<string> Outputs)
 {
     /// <summary>The most nodes, initializers, inputs of a node and so on. A digit network has a few dozen.</summary>
     private const int Most = 512;
@@ -28,11 +33,22 @@ internal sealed record OnnxGraph(List<OnnxNode> Nodes, Dictionary<string, OnnxTe
     /// <summary>The most bytes of a file. A digit network's has a few million.</summary>
     private const int MostBytes = 64 << 20;
 
+    /// <summary>The floating-point types, as safetensors names them, and their bytes.</summary>
+    private static readonly Dictionary<long, (string Name, int Bytes)> RealTypes = new()
+    {
+        [Onnx.Float] = ("F32", 4),
+        [Onnx.Double] = ("F64", 8),
+        [Onnx.Half] = ("F16", 2),
+        [Onnx.BFloat16] = ("BF16", 2),
+    };
+
+    public static bool IsReal(long type) => RealTypes.ContainsKey(type);
+
     public static OnnxGraph Read(InputFile file) => Parse(file.Path, file.ReadAll(MostBytes, "weights, a .safetensors or .onnx file"));
 
     public static OnnxGraph Parse(string name, byte[] bytes)
     {
-        OnnxGraph graph = new([], [], []);
+        OnnxGraph graph = new([], [], [], [], []);
         try
         {
             ProtoMessage model = new(bytes);
@@ -47,15 +63,25 @@ internal sealed record OnnxGraph(List<OnnxNode> Nodes, Dictionary<string, OnnxTe
             {
                 if (tensor.Integers(Onnx.TensorLocation).LastOrDefault() == Onnx.External)
                 {
-                    throw new InputException($"{name}: keeps its weights in a file beside it; "
-                        + "export it as one file (torch.onnx.export(…, external_data=False))");
+                    throw new InputException($"{name}: keeps its weights in a file beside it; make it one file, in Python: "
+                        + "onnx.save(onnx.load(\"model.onnx\"), \"one.onnx\")");
                 }
 
-                if (!graph.Initializers.TryAdd(tensor.Text(Onnx.TensorName), ReadTensor(tensor)) && IsFloat(tensor))
-                {
-                    throw new InvalidDataException("it holds two initializers of one name");
-                }
+                graph.Add(tensor.Text(Onnx.TensorName), ReadTensor(tensor));
             }
+
+            foreach (OnnxNode node in graph.Nodes.Where(node => node.Constant is not null))
+            {
+                graph.Add(node.Outputs.FirstOrDefault(""), node.Constant!);
+            }
+
+            foreach (ProtoMessage input in Bounded(InGraph(Onnx.GraphInput), "inputs"))
+            {
+                graph.Inputs[input.Text(Onnx.ValueName)] = input.Messages(Onnx.ValueType)
+                    .SelectMany(type => type.Messages(Onnx.TypeTensor)).SelectMany(type => type.Integers(Onnx.TypeElement)).LastOrDefault();
+            }
+
+            graph.Outputs.AddRange(Bounded(InGraph(Onnx.GraphOutput), "outputs").Select(output => output.Text(Onnx.ValueName)));
         }
         catch (InvalidDataException e)
         {
@@ -65,29 +91,41 @@ internal sealed record OnnxGraph(List<OnnxNode> Nodes, Dictionary<string, OnnxTe
         return graph.Nodes.Count > 0 ? graph : throw new InputException($"{name}: not an ONNX file: it holds no graph");
     }
 
+    private void Add(string name, OnnxTensor tensor)
+    {
+        if (!Initializers.TryAdd(name, tensor))
+        {
+            throw new InvalidDataException("it holds two initializers of one name");
+        }
+    }
+
     private static OnnxTensor ReadTensor(ProtoMessage tensor)
     {
         long[] shape = [.. Bounded(tensor.Integers(Onnx.TensorDims), "dimensions")];
-        if (!IsFloat(tensor))
+        if (!RealTypes.TryGetValue(tensor.Integers(Onnx.TensorDataType).LastOrDefault(), out (string Name, int Bytes) type))
         {
             return new OnnxTensor(shape, []);
         }
 
         ReadOnlySpan<byte> raw = tensor.Bytes(Onnx.TensorRawData).Span; // little-endian, as every machine .NET runs on
-        return raw.IsEmpty ? new OnnxTensor(shape, [.. tensor.Reals(Onnx.TensorFloats)])
-            : raw.Length % sizeof(float) == 0 && !tensor.Reals(Onnx.TensorFloats).Any()
-                ? new OnnxTensor(shape, MemoryMarshal.Cast<byte, float>(raw).ToArray())
-            : throw new InvalidDataException("an initializer is not made of whole float32 values");
+        ReadOnlySpan<byte> listed = type.Bytes == 2
+            ? MemoryMarshal.AsBytes<ushort>([.. tensor.Integers(Onnx.TensorIntegers).Select(bits => (ushort)bits)])
+            : type.Bytes == 4 ? MemoryMarshal.AsBytes<float>([.. tensor.Reals(Onnx.TensorFloats)]) : [];
+        return raw.Length % type.Bytes == 0 && (raw.IsEmpty || listed.IsEmpty)
+            ? new OnnxTensor(shape, SafeTensors.Floats(type.Name, raw.IsEmpty ? listed : raw)!)
+            : throw new InvalidDataException("an initializer is not made of whole values");
     }
-
-    private static bool IsFloat(ProtoMessage tensor) => tensor.Integers(Onnx.TensorDataType).LastOrDefault() == Onnx.Float;
 
     private static OnnxNode ReadNode(ProtoMessage message)
     {
-        OnnxNode node = new() { OpType = message.Text(Onnx.NodeOpType) };
+        string type = message.Text(Onnx.NodeOpType);
+        IEnumerable<ProtoMessage> attributes = Bounded(message.Messages(Onnx.NodeAttribute), "attributes");
+        ProtoMessage? constant =
+            attributes.SelectMany(attribute => attribute.Messages(Onnx.AttributeTensor)).Cast<ProtoMessage?>().LastOrDefault();
+        OnnxNode node = new() { OpType = type, Constant = type == "Constant" && constant is { } tensor ? ReadTensor(tensor) : null };
         node.Inputs.AddRange(Bounded(message.Texts(Onnx.NodeInput), "inputs"));
         node.Outputs.AddRange(Bounded(message.Texts(Onnx.NodeOutput), "outputs"));
-        foreach (ProtoMessage attribute in Bounded(message.Messages(Onnx.NodeAttribute), "attributes"))
+        foreach (ProtoMessage attribute in attributes)
         {
             string name = attribute.Text(Onnx.AttributeName);
             foreach (float real in attribute.Reals(Onnx.AttributeFloat))

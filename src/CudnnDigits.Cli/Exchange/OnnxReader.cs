@@ -5,23 +5,21 @@ namespace CudnnDigits.Cli.Exchange;
 /// <summary>Reads weights from an ONNX file that holds a known network, written by <see cref="OnnxWriter"/> or another exporter.</summary>
 internal sealed class OnnxReader
 {
-    private static readonly string[] PassedOver = ["Identity", "Dropout", "Constant"]; // without effect in inference
+    private const string Otherwise = "if it is one of them, save its weights as safetensors (docs/weights.md)";
 
     private readonly OnnxGraph _graph;
+    private readonly Dictionary<string, OnnxNode> _makers;
     private readonly OnnxNode[] _nodes;
     private readonly NetworkWeights _weights;
     private readonly string? _mismatch;
     private int _at;
 
     /// <summary>Reads the weights, or sets how the graph differs from the network.</summary>
-    private OnnxReader(OnnxGraph graph, NetworkSpec network)
+    private OnnxReader(OnnxGraph graph, Dictionary<string, OnnxNode> makers, OnnxNode[] nodes, NetworkSpec network)
     {
-        _graph = graph;
-        _nodes = [.. graph.Nodes.Where(node => !IsPassedOver(node))];
-        _weights = new NetworkWeights(network);
+        (_graph, _makers, _nodes, _weights) = (graph, makers, nodes, new NetworkWeights(network));
         try
         {
-            CheckGraph();
             ReadLayers();
         }
         catch (InvalidDataException e)
@@ -34,13 +32,24 @@ internal sealed class OnnxReader
     public static (NetworkWeights Weights, IReadOnlyDictionary<string, string> Metadata) Find(
         string name, OnnxGraph graph, NetworkSpec? network)
     {
+        Dictionary<string, OnnxNode> makers = [];
+        graph.Nodes.ForEach(node => node.Outputs.ForEach(output => makers.TryAdd(output, node)));
+        OnnxNode[] nodes = Line(graph, makers, out string input);
+        bool isWhole = graph.Inputs.GetValueOrDefault(input) is not 0 and var type && !OnnxGraph.IsReal(type);
+        if (isWhole || nodes is [{ OpType: "Sub" or "Div" or "Mul" or "Add" }, ..])
+        {
+            string what = isWhole ? "takes pixels as whole numbers" : $"changes its input first ({nodes[0].OpType})";
+            throw new InputException(
+                $"{name}: {what}, but here a network gets pixel/255 as it is; export it for that input, or train it on that");
+        }
+
         NetworkSpec[] candidates = network is null ? [.. DigitNetworks.All] : [network];
-        IEnumerable<OnnxReader> readers = candidates.Select(candidate => new OnnxReader(graph, candidate));
+        IEnumerable<OnnxReader> readers = candidates.Select(candidate => new OnnxReader(graph, makers, nodes, candidate));
         OnnxReader closest = readers.MaxBy(reader => reader._mismatch is null ? int.MaxValue : reader._at)!;
         if (closest._mismatch is not null)
         {
             string names = InputException.OneOf([.. candidates.Select(candidate => candidate.Name)]);
-            throw new InputException($"{name}: holds no network {names}: {closest._mismatch}");
+            throw new InputException($"{name}: holds no network {names}: {closest._mismatch}; {Otherwise}");
         }
 
         NetworkWeights weights = closest._weights;
@@ -51,36 +60,27 @@ internal sealed class OnnxReader
             : throw new InputException($"{name}: holds weights that are NaN or infinite, or a negative variance; they are unusable");
     }
 
-    private void CheckGraph()
+    /// <summary>
+    /// The nodes from an input to the first output, each of which takes what the one before gives, without those of no effect. Others
+    /// compute shapes or further outputs.
+    /// </summary>
+    private static OnnxNode[] Line(OnnxGraph graph, Dictionary<string, OnnxNode> makers, out string input)
     {
-        bool isFloat = _graph.Initializers.Values.All(tensor => tensor.Shape.Length <= 1 || tensor.Values.Length > 0);
-        Require(isFloat, "it holds weights that are not float32 (float16, say); export it in float32 (in PyTorch, after model.float())");
-        OnnxNode? first = _graph.Nodes.FirstOrDefault(node => node.Outputs.Count > 0 && node.OpType != "Constant");
-        Require(
-            _nodes is not [{ OpType: "Cast" }, ..] && first is not { OpType: "Cast" },
-            "it casts its input, so it takes pixels as whole numbers, and here it would get pixel/255; "
-            + "divide by 255 before, and export it without the cast");
-
-        // Each node takes the output of the one before.
-        Dictionary<string, string> passed = [];
-        string? last = null;
-        foreach (OnnxNode node in _graph.Nodes.Where(node => node is { Inputs.Count: > 0, Outputs.Count: > 0 }))
+        Stack<OnnxNode> line = [];
+        input = graph.Outputs.FirstOrDefault() ?? graph.Nodes[^1].Outputs.FirstOrDefault("");
+        while (line.Count <= makers.Count && makers.TryGetValue(input, out OnnxNode? node)) // a circle ends too
         {
-            string input = passed.GetValueOrDefault(node.Inputs[0], node.Inputs[0]);
-            if (IsPassedOver(node))
-            {
-                passed[node.Outputs[0]] = input;
-                continue;
-            }
-
-            Require(last is null || input == last, $"its {Clean(node.OpType)} nodes are not in one line");
-            last = node.Outputs[0];
+            line.Push(node);
+            input = node.Inputs.Find(from => !graph.Initializers.ContainsKey(from)) ?? "";
         }
+
+        return [.. line.Where(node => !IsPassedOver(node))];
     }
 
     private void ReadLayers()
     {
         IReadOnlyList<Layer> layers = _weights.Network.Layers;
+        _at = layers[0] is Conv2dLayer && (NextIs("Reshape") || NextIs("Unsqueeze")) ? 1 : 0; // of rows of 784 pixels, or of (N, 28, 28)
         for (int i = 0; i < layers.Count; i++)
         {
             switch (layers[i])
@@ -97,15 +97,23 @@ internal sealed class OnnxReader
                         _weights[$"{folded.Name}.running_mean"].Clear();
                         _weights[$"{folded.Name}.running_var"].Fill((float)(1 - BatchNorm2dLayer.Epsilon));
                         i++;
-                        break;
+                    }
+                    else if (conv.Bias)
+                    {
+                        Copy(node, 2, conv, ".bias");
+                    }
+                    else
+                    {
+                        Require(node.Inputs.Count <= 2, $"{conv.Name} has a bias");
                     }
 
-                    Copy(node, 2, conv, conv.Bias ? [".bias"] : []);
-                    Require(conv.Bias || node.Inputs.Count <= 2, $"{conv.Name} has a bias");
                     break;
                 case BatchNorm2dLayer norm:
                     node = Take("BatchNormalization", norm, ("epsilon", BatchNorm2dLayer.Epsilon, 1e-5));
-                    Copy(node, 1, norm, ".weight", ".bias", ".running_mean", ".running_var");
+                    Copy(node, 1, norm, ".weight");
+                    Copy(node, 2, norm, ".bias");
+                    Copy(node, 3, norm, ".running_mean");
+                    Copy(node, 4, norm, ".running_var");
                     break;
                 case ReLULayer relu:
                     Take("Relu", relu);
@@ -115,57 +123,91 @@ internal sealed class OnnxReader
                         "MaxPool", pool, ("kernel_shape", pool.Window, pool.Window), ("strides", pool.Window, 1), ("pads", 0, 0),
                         ("ceil_mode", 0, 0), ("dilations", 1, 1));
                     break;
+                case FlattenLayer when _at == 0 && (NextIs("Gemm") || NextIs("MatMul")): // rows of 784 pixels in
+                    break;
                 case FlattenLayer flatten:
                     Take(NextIs("Reshape") ? "Reshape" : "Flatten", flatten);
                     break;
+                case LinearLayer linear when NextIs("MatMul"):
+                    Copy(Take("MatMul", linear), 1, linear, ".weight", isTurned: true);
+                    node = Take("Add", linear);
+                    Copy(node, _graph.Initializers.ContainsKey(node.Inputs.FirstOrDefault("")) ? 0 : 1, linear, ".bias");
+                    break;
                 case LinearLayer linear:
-                    node = Take("Gemm", linear, ("transA", 0, 0), ("transB", 1, 0), ("alpha", 1, 1), ("beta", 1, 1));
-                    Copy(node, 1, linear, ".weight", ".bias");
+                    node = Take("Gemm", linear, ("transA", 0, 0), ("alpha", 1, 1), ("beta", 1, 1));
+                    Copy(node, 1, linear, ".weight", isTurned: node.Ints.GetValueOrDefault("transB") is not [1]);
+                    Copy(node, 2, linear, ".bias");
                     break;
             }
         }
 
-        _at += NextIs("Softmax") || NextIs("LogSoftmax") ? 1 : 0; // probabilities are computed from the logits anyway
-        Require(_at == _nodes.Length, $"node {_at + 1} is one more {_nodes.ElementAtOrDefault(_at)?.OpType}");
+        while (NextIs("Softmax") || NextIs("LogSoftmax") || NextIs("ArgMax")) // they are computed from the logits anyway
+        {
+            _at++;
+        }
+
+        Require(_at == _nodes.Length, $"node {_at + 1} is one more {Clean(_nodes.ElementAtOrDefault(_at)?.OpType ?? "")}");
     }
 
-    /// <summary>Whether a node has no effect.</summary>
-    private static bool IsPassedOver(OnnxNode node) =>
-        PassedOver.Contains(node.OpType) || (node.OpType == "Cast" && node.Ints.GetValueOrDefault("to") is [Onnx.Float]);
+    /// <summary>Whether a node has no effect in inference.</summary>
+    private static bool IsPassedOver(OnnxNode node) => node.OpType is "Identity" or "Dropout"
+        || (node.OpType == "Cast" && node.Ints.GetValueOrDefault("to") is [var type] && OnnxGraph.IsReal(type));
 
     private bool NextIs(string type) => _at < _nodes.Length && _nodes[_at].OpType == type;
 
     /// <summary>The next node, which must be of a type and have attributes of these values. One that is missing has its default.</summary>
     private OnnxNode Take(string type, Layer layer, params (string Name, double Value, double Default)[] attributes)
     {
-        string found = _at < _nodes.Length ? $"node {_at + 1} is a {Clean(_nodes[_at].OpType)}" : "it ends";
-        Require(NextIs(type), $"{found} where a {type} was expected");
-        OnnxNode node = _nodes[_at++];
+        string found = _at < _nodes.Length ? $"node {_at + 1} is {Clean(_nodes[_at].OpType)}" : "it ends";
+        Require(NextIs(type), $"{found} where {type} was expected");
+        OnnxNode node = _nodes[_at];
         foreach ((string name, double value, double otherwise) in attributes)
         {
-            IEnumerable<double> given = node.Ints.TryGetValue(name, out long[]? ints) ? ints.Select(number => (double)number)
+            double[] given = node.Ints.TryGetValue(name, out long[]? ints) ? [.. ints.Select(number => (double)number)]
                 : [node.Reals.TryGetValue(name, out float real) ? real : otherwise];
-            Require(given.All(number => Math.Abs(number - value) < 1e-9), $"{layer.Name} has other attributes");
+            bool areEqual = Array.TrueForAll(given, number => Math.Abs(number - value) < 1e-9);
+            Require(areEqual, $"{layer.Name} has {name} {string.Join(", ", given.Take(4).Select(Text))}, expected {Text(value)}");
         }
 
+        _at++; // after the attributes, so that the network that fits farthest is the closest
         return node;
     }
 
-    /// <summary>Copies initializers of a node, from one of its inputs on, to parameters of a layer.</summary>
-    private void Copy(OnnxNode node, int input, Layer layer, params IEnumerable<string> parameters)
+    /// <summary>Copies the tensor that a node has as an input to a parameter of a layer.</summary>
+    private void Copy(OnnxNode node, int input, Layer layer, string parameter, bool isTurned = false)
     {
-        foreach (string parameter in parameters)
+        ParameterSlice slice = _weights.Network.Parameters[layer.Name + parameter];
+        string expected = $"({string.Join(", ", slice.Shape)})", name = node.Inputs.ElementAtOrDefault(input) ?? "";
+        string missing = _makers.TryGetValue(name, out OnnxNode? maker) ? $"is computed ({Clean(maker.OpType)})" : "is missing";
+        OnnxTensor? tensor = Tensor(name, isTurned);
+        Require(tensor is not null, $"{slice.Name} {expected} {missing}");
+        Require(
+            tensor.Shape.SequenceEqual(slice.Shape.Select(size => (long)size)) && tensor.Values.Length == slice.Size,
+            $"{slice.Name} has shape ({string.Join(", ", tensor.Shape)}) and {tensor.Values.Length} values, expected {expected}");
+        tensor.Values.CopyTo(_weights.Slice(slice));
+    }
+
+    /// <summary>A tensor, also through nodes that change its type only or turn it, as PyTorch's newer exporter does; else null.</summary>
+    private OnnxTensor? Tensor(string name, bool isTurned)
+    {
+        OnnxTensor? tensor;
+        for (int i = 0; !_graph.Initializers.TryGetValue(name, out tensor); i++)
         {
-            ParameterSlice slice = _weights.Network.Parameters[layer.Name + parameter];
-            string expected = $"({string.Join(", ", slice.Shape)})";
-            OnnxTensor? tensor = _graph.Initializers.GetValueOrDefault(node.Inputs.ElementAtOrDefault(input++) ?? "");
-            Require(tensor is not null, $"{slice.Name} {expected} is missing");
-            Require(
-                tensor.Shape.SequenceEqual(slice.Shape.Select(size => (long)size)) && tensor.Values.Length == slice.Size,
-                $"{slice.Name} has shape ({string.Join(", ", tensor.Shape)}) and {tensor.Values.Length} float32 values, "
-                + $"expected {expected}");
-            tensor.Values.CopyTo(_weights.Slice(slice));
+            bool isTurn = _makers.TryGetValue(name, out OnnxNode? maker) && maker.OpType == "Transpose"
+                && maker.Ints.GetValueOrDefault("perm") is [1, 0];
+            if (maker is null || i > _makers.Count || !(isTurn || IsPassedOver(maker)))
+            {
+                return null;
+            }
+
+            (name, isTurned) = (maker.Inputs.FirstOrDefault(""), isTurned ^ isTurn);
         }
+
+        float[] values = tensor.Values;
+        return !isTurned ? tensor
+            : tensor.Shape is [var rows and > 0, var columns and > 0] && values.Length / rows == columns && values.Length % rows == 0
+                ? new([columns, rows], [.. Enumerable.Range(0, values.Length).Select(i => values[i % rows * columns + i / rows])])
+            : tensor with { Values = [] };
     }
 
     private static void Require([DoesNotReturnIf(false)] bool holds, string otherwise)
@@ -175,6 +217,8 @@ internal sealed class OnnxReader
             throw new InvalidDataException(otherwise);
         }
     }
+
+    private static string Text(double number) => number.ToString("0.######", CultureInfo.InvariantCulture);
 
     private static string Clean(string text) => new([.. text.Take(40).Where(char.IsLetterOrDigit)]);
 }

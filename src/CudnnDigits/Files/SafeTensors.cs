@@ -111,28 +111,32 @@ internal sealed class SafeTensors
     public IReadOnlyList<long>? Shape(string name) => _entries.GetValueOrDefault(name)?.Shape;
 
     /// <summary>Values of a floating-point tensor (F32, F64, F16 or BF16), as double.</summary>
-    public double[] Doubles(string name)
-    {
-        Entry entry = Find(name);
-        return entry.Type switch
-        {
-            "F64" => Values<double>(entry),
-            "F32" => Array.ConvertAll(Values<float>(entry), value => (double)value),
-            "F16" => Array.ConvertAll(Values<Half>(entry), value => (double)value),
-            "BF16" => Array.ConvertAll(Values<ushort>(entry), value => (double)BitConverter.UInt32BitsToSingle((uint)value << 16)),
-            _ => throw new InputException(
-                $"{Path}: tensor {KnownFile.Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as such"),
-        };
-    }
+    public double[] Doubles(string name) => Find(name) is { Type: "F64" } entry
+        ? MemoryMarshal.Cast<byte, double>(Bytes(entry)).ToArray()
+        : Array.ConvertAll(Floats(name), value => (double)value);
 
     /// <summary>Values of a floating-point tensor, rounded to float.</summary>
-    public float[] Floats(string name) => Array.ConvertAll(Doubles(name), value => (float)value);
+    public float[] Floats(string name) => Find(name) is var entry && Floats(entry.Type, Bytes(entry)) is { } values
+        ? values
+        : throw new InputException(
+            $"{Path}: tensor {KnownFile.Shorten(name)} is of type {entry.Type}, expected F32, F64, F16 or BF16; save it as such");
+
+    /// <summary>Little-endian numbers of a floating-point type, rounded to float; null for another type.</summary>
+    public static float[]? Floats(string type, ReadOnlySpan<byte> bytes) => type switch
+    {
+        "F32" => MemoryMarshal.Cast<byte, float>(bytes).ToArray(),
+        "F64" => Array.ConvertAll(MemoryMarshal.Cast<byte, double>(bytes).ToArray(), value => (float)value),
+        "F16" => Array.ConvertAll(MemoryMarshal.Cast<byte, Half>(bytes).ToArray(), value => (float)value),
+        "BF16" => Array.ConvertAll(
+            MemoryMarshal.Cast<byte, ushort>(bytes).ToArray(), value => BitConverter.UInt32BitsToSingle((uint)value << 16)),
+        _ => null,
+    };
 
     public long[] Integers(string name)
     {
         Entry entry = Find(name);
         return entry.Type == "I64"
-            ? Values<long>(entry)
+            ? MemoryMarshal.Cast<byte, long>(Bytes(entry)).ToArray()
             : throw new InputException($"{Path}: tensor {KnownFile.Shorten(name)} is of type {entry.Type}, expected I64");
     }
 
@@ -145,9 +149,6 @@ internal sealed class SafeTensors
         _entries.GetValueOrDefault(name) ?? throw new InputException($"{Path}: holds no tensor {KnownFile.Shorten(name)}");
 
     private Span<byte> Bytes(Entry entry) => _data.AsSpan(entry.Start, entry.Length);
-
-    private T[] Values<T>(Entry entry)
-        where T : struct => MemoryMarshal.Cast<byte, T>(Bytes(entry)).ToArray();
 
     private void ReadEntry(JsonProperty property)
     {
@@ -244,7 +245,8 @@ internal sealed class SafeTensors
         }
     }
 
-    private InputException Damaged(string how, Exception? inner = null) => new($"{Path}: not a safetensors file: {how}", inner!);
+    private InputException Damaged(string how, Exception? inner = null) =>
+        new($"{Path}: not a safetensors file: {how}; save it again, or give another file", inner!);
 
     private sealed record Entry(string Type, long[] Shape, int Count, int Start, int Length);
 }

@@ -212,5 +212,7 @@ public sealed class MutatedFileTests : TestsWithFolder
         .. graph.Initializers.Where(tensor => tensor.Value.Values.Length > 0 || tensor.Value.Shape.Contains(0))
             .Select(tensor => $"{tensor.Key}: {OnnxText.Tensor(tensor.Value.Shape, tensor.Value.Values)}"),
         .. graph.Metadata.Select(entry => $"{entry.Key} = {entry.Value}"),
+        .. graph.Inputs.Select(input => $"{input.Key}: {input.Value}"),
+        .. graph.Outputs,
     ];
 }

@@ -4,7 +4,8 @@ using static CudnnDigits.Tests.Reference.BrokenFileException;
 namespace CudnnDigits.Tests.Reference;
 
 /// <summary>
-/// An ONNX model's nodes, float32 initializers and metadata, each in one line, in order (onnx.proto, protobuf's wire format).
+/// An ONNX model's nodes, floating-point tensors, metadata, inputs and outputs, each in one line, in order (onnx.proto, protobuf's wire
+/// format).
 /// </summary>
 internal static class PlainOnnx
 {
@@ -12,6 +13,7 @@ internal static class PlainOnnx
     {
         List<string> metadata = [], nodes = [];
         Dictionary<string, string> entries = [], tensors = [];
+        List<(string Output, byte[] Tensor)> constants = [];
         foreach ((_, _, byte[] entry) in Fields(bytes, 14, "bytes"))
         {
             entries[Text(entry, 1)] = Text(entry, 2);
@@ -25,31 +27,55 @@ internal static class PlainOnnx
             {
                 Bound(nodes.Count);
                 nodes.Add(Node(node));
+                if (Text(node, 4) == "Constant"
+                    && Fields(node, 5, "bytes").SelectMany(attribute => Fields(attribute.Bytes, 5, "bytes")).ToArray() is [.., var last])
+                {
+                    constants.Add((Texts(node, 2).FirstOrDefault() ?? "", last.Bytes));
+                }
             }
         }
 
         int count = 0;
-        HashSet<string> names = [];
         foreach ((_, _, byte[] graph) in Fields(bytes, 7, "bytes"))
         {
             foreach ((_, _, byte[] tensor) in Fields(graph, 5, "bytes"))
             {
                 Bound(count++);
-                string name = Text(tensor, 8);
-                bool isFloat = Numbers(tensor, 2).LastOrDefault() == 1, isNew = names.Add(name);
-                Bound(Numbers(tensor, 1).Length - 1);
                 Require(Numbers(tensor, 14).LastOrDefault() != 1, "weights in another file");
-                Require(isNew || !isFloat, "two initializers of one name");
-                if (isFloat)
-                {
-                    tensors.Add(name, Tensor(tensor));
-                }
+                Require(tensors.TryAdd(Text(tensor, 8), Tensor(tensor)), "two initializers of one name");
+            }
+        }
+
+        foreach ((string output, byte[] constant) in constants)
+        {
+            Require(tensors.TryAdd(output, Tensor(constant)), "two initializers of one name");
+        }
+
+        Dictionary<string, long> inputs = [];
+        List<string> outputs = [];
+        foreach ((_, _, byte[] graph) in Fields(bytes, 7, "bytes"))
+        {
+            foreach ((_, _, byte[] value) in Fields(graph, 11, "bytes"))
+            {
+                Bound(inputs.Count);
+                inputs[Text(value, 1)] = Fields(value, 2, "bytes").SelectMany(type => Fields(type.Bytes, 1, "bytes"))
+                    .SelectMany(type => Numbers(type.Bytes, 1)).LastOrDefault();
+            }
+        }
+
+        foreach ((_, _, byte[] graph) in Fields(bytes, 7, "bytes"))
+        {
+            foreach ((_, _, byte[] value) in Fields(graph, 12, "bytes"))
+            {
+                Bound(outputs.Count);
+                outputs.Add(Text(value, 1));
             }
         }
 
         Require(nodes.Count > 0, "no graph");
-        return [.. nodes, .. tensors.Select(tensor => $"{tensor.Key}: {tensor.Value}"),
-            .. entries.Select(entry => $"{entry.Key} = {entry.Value}")];
+        return [.. nodes, .. tensors.Where(tensor => tensor.Value.Length > 0).Select(tensor => $"{tensor.Key}: {tensor.Value}"),
+            .. entries.Select(entry => $"{entry.Key} = {entry.Value}"), .. inputs.Select(input => $"{input.Key}: {input.Value}"),
+            .. outputs];
 
         static string Node(byte[] node)
         {
@@ -76,13 +102,27 @@ internal static class PlainOnnx
         static string Tensor(byte[] tensor)
         {
             byte[] raw = Fields(tensor, 9, "bytes").LastOrDefault().Bytes ?? [];
-            float[] reals = Reals(tensor, 4);
-            Require(raw.Length % 4 == 0 && (raw.Length == 0 || reals.Length == 0), "raw data");
+            long type = Numbers(tensor, 2).LastOrDefault();
             long[] shape = Numbers(tensor, 1);
             Bound(shape.Length - 1);
-            return OnnxText.Tensor(shape, raw.Length == 0
-                ? reals
-                : [.. Enumerable.Range(0, raw.Length / 4).Select(i => BinaryPrimitives.ReadSingleLittleEndian(raw.AsSpan(4 * i)))]);
+            int size = type switch { 1 => 4, 11 => 8, 10 or 16 => 2, _ => 0 };
+            float[] values = [];
+            if (size > 0)
+            {
+                byte[][] listed = [.. type == 1 ? Reals(tensor, 4).Select(BitConverter.GetBytes)
+                    : size == 2 ? Numbers(tensor, 5).Select(number => BitConverter.GetBytes((ushort)number))
+                    : []];
+                Require(raw.Length % size == 0 && (raw.Length == 0 || listed.Length == 0), "raw data");
+                values = [.. (raw.Length > 0 ? raw.Chunk(size) : listed).Select(value => type switch
+                {
+                    1 => BinaryPrimitives.ReadSingleLittleEndian(value),
+                    11 => (float)BinaryPrimitives.ReadDoubleLittleEndian(value),
+                    10 => (float)BinaryPrimitives.ReadHalfLittleEndian(value),
+                    _ => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(value) << 16),
+                })];
+            }
+
+            return values.Length > 0 || shape.Contains(0) ? OnnxText.Tensor(shape, values) : "";
         }
 
         static string Text(byte[] message, int number) => Texts(message, number).LastOrDefault() ?? "";
