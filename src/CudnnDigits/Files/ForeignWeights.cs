@@ -4,8 +4,10 @@ namespace CudnnDigits.Files;
 internal static class ForeignWeights
 {
     private const int Start = 64; // bytes that are looked at
+    private const string Give = "give a .safetensors file, or the folder of a run";
     private const string FromPyTorch =
-        "save its weights as safetensors, in Python: safetensors.torch.save_file(net.state_dict(), \"model.safetensors\")";
+        "save its weights as safetensors, in Python: safetensors.torch.save_file(torch.load(\"model.pt\"), \"model.safetensors\"); "
+        + "docs/weights.md shows it for files that hold more than a state_dict";
     private const string FromKeras =
         "is a Keras file; save its arrays as safetensors, under PyTorch's names and in PyTorch's layouts, in Python: "
         + "safetensors.numpy.save_file({\"conv1.weight\": net.get_layer(\"conv1\").get_weights()[0].transpose(3, 2, 0, 1), …}, "
@@ -29,11 +31,12 @@ internal static class ForeignWeights
             : IsOnnx(start) ? "is an ONNX model, which is not accepted here; give the safetensors file that it was made from"
             : start is [0x1f, 0x8b, ..] ? "is packed by gzip; unpack it first, with gunzip"
             : start.StartsWith("version https://git-lfs"u8) ? "is a Git LFS pointer, not the file itself; fetch that with git lfs pull"
-            : start.IsEmpty ? "is empty"
+            : start.IsEmpty ? $"is empty; {Give}"
             : start.TrimStart("\uFEFF \r\n\t"u8) is [(byte)'<', ..] ? "is a web page, not the file that it offers; download that"
             : start.Length >= 8 && IsText(start)
-                ? $"not a safetensors file: it is text that begins with '{KnownFile.Shorten(Encoding.ASCII.GetString(start), 16)}'"
-            : KnownFile.Name(start) is { } kind ? $"not a safetensors file: it is {kind}"
+                ? $"not a safetensors file: it is text that begins with '{KnownFile.Shorten(Encoding.ASCII.GetString(start), 16)}'; {Give}"
+            : KnownFile.Name(start) is { } kind ? $"not a safetensors file: it is {kind}; {Give}"
+            : start.StartsWith("GGUF"u8) || start.IndexOf("TFL3"u8) == 4 ? $"is a file of llama.cpp or TensorFlow Lite; {Give}"
             : null;
     }
 

@@ -13,7 +13,7 @@ internal static class Checkpoint
     internal const string StateKey = "state", OptionsKey = "options", RunKey = "run_started";
     private const string BestPrefix = "best.";
     private const string OfAnother = "these are another network's weights";
-    private const string AsPyTorch = "names and layouts must be those of PyTorch's state_dict";
+    private const string AsListed = "docs/weights.md lists the names and shapes, so that they can be saved under those";
 
     /// <summary>Version of this program, as it stands in files.</summary>
     public static string Version { get; } = typeof(Checkpoint).Assembly.GetName().Version?.ToString(3) ?? "0";
@@ -39,7 +39,7 @@ internal static class Checkpoint
         InputFile input, NetworkSpec? network)
     {
         SafeTensors file = SafeTensors.Read(input);
-        string prefix = CommonPrefix(file);
+        string prefix = Prefix(file, network is null ? DigitNetworks.All : [network]);
         network ??= Recognize(file, prefix);
         CheckOrigin(file, network);
         if (Mismatch(file, prefix, network) is { } mismatch)
@@ -205,18 +205,18 @@ internal static class Checkpoint
         ParameterSlice expected = nearest.Parameters.Trained[0];
         throw new InputException(
             $"{file.Path}: its tensors are those of no network of this program ({string.Join(", ", DigitNetworks.Names)}): found {found}, "
-            + $"expected such as {Describe(expected.Name, expected.Shape)}; {AsPyTorch}");
+            + $"expected such as {Describe(expected.Name, expected.Shape)}; {AsListed}");
 
         int Fitting(NetworkSpec network) => network.Parameters.All.Count(slice => Fits(file, prefix + slice.Name, slice));
     }
 
-    /// <summary>What stands before the name of every tensor, but for counters, where some have PyTorch's own names behind it.</summary>
-    private static string CommonPrefix(SafeTensors file)
+    /// <summary>What stands before PyTorch's own names in most names of tensors, as "module." does; the shortest of several.</summary>
+    private static string Prefix(SafeTensors file, IReadOnlyList<NetworkSpec> networks)
     {
-        string[] names = [.. file.Names.Where(name => !file.IsCounter(name))];
-        return DigitNetworks.All.SelectMany(network => network.Parameters.All)
-            .Select(slice => names.FirstOrDefault(name => name.EndsWith(slice.Name, StringComparison.Ordinal))?[..^slice.Name.Length])
-            .FirstOrDefault(prefix => prefix is not null && names.All(name => name.StartsWith(prefix, StringComparison.Ordinal))) ?? "";
+        string[] ends = [.. networks.SelectMany(network => network.Parameters.All).Select(slice => slice.Name).Distinct()];
+        return file.Names
+            .SelectMany(name => ends.Where(end => name.EndsWith(end, StringComparison.Ordinal)).Select(end => name[..^end.Length]))
+            .CountBy(prefix => prefix).OrderByDescending(count => count.Value).ThenBy(count => count.Key.Length).FirstOrDefault().Key ?? "";
     }
 
     /// <summary>What keeps a file from holding all of a network's tensors and, unless it is a state, no others; or null.</summary>
@@ -232,7 +232,7 @@ internal static class Checkpoint
         {
             return $"holds no whole network {network.Name}: tensor {prefix}{Describe(missing[0].Name, missing[0].Shape)}"
                 + (missing.Length > 1 ? $" and {missing.Length - 1} more are missing" : " is missing")
-                + (extra.Length > 0 ? $", and it holds {others} besides; {AsPyTorch}" : "");
+                + (extra.Length > 0 ? $", and it holds {others} besides; {AsListed}" : "");
         }
 
         if (Array.Find(slices, slice => !Fits(file, prefix + slice.Name, slice)) is { } slice)
@@ -241,7 +241,9 @@ internal static class Checkpoint
             return $"tensor {Misshapen(file, name, slice)} in the network {network.Name}; {advice}";
         }
 
-        return extra.Length > 0 ? $"holds {others}, which the network {network.Name} does not have; {OfAnother}" : null;
+        return extra.Length > 0
+            ? $"holds {others}, which the network {network.Name} does not have; if that is no layer of another network, save all but that"
+            : null;
     }
 
     /// <summary>Where a tensor has the layout of Keras or JAX, how to put it into PyTorch's.</summary>

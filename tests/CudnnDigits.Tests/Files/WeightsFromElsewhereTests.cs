@@ -57,8 +57,8 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
             + "save conv3.weight as array.transpose(3, 2, 0, 1)" },
         { "improved", "fc1.weight=256,3137",
             "tensor fc1.weight has shape (256, 3137), expected (256, 3136) in the network improved; these are another network's weights" },
-        { "improved", "fc2.bias>fc3.bias", "tensor fc2.bias (10) is missing, and it holds fc3.bias (10) besides; names and layouts must "
-            + "be those of PyTorch's state_dict" },
+        { "improved", "fc2.bias>fc3.bias",
+            "tensor fc2.bias (10) is missing, and it holds fc3.bias (10) besides; docs/weights.md lists the names and shapes" },
         { "simple", "module.-fc2.bias", "tensor module.fc2.bias (10) is missing" },
     };
 
@@ -109,7 +109,7 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
     private static readonly byte[] TorchMagic =
         [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e, 0x80, 0x02, 0x4d, 0xe9, 0x03, 0x2e];
 
-    private const string SaveNet = "safetensors.torch.save_file(net.state_dict(), \"model.safetensors\")";
+    private const string SaveNet = "safetensors.torch.save_file(torch.load(\"model.pt\"), \"model.safetensors\")";
 
     /// <summary>Files of other formats, what is said of them, and of how to make safetensors of them.</summary>
     private static readonly Dictionary<string, (byte[] File, string Says, string How)> Formats = new()
@@ -142,7 +142,9 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         ["HTML"] = ("\n<!DOCTYPE html>\n<html><head><title>model.safetensors</title>"u8[1..].ToArray(), "is a web page", ""),
         ["HTML with a mark"] = ("\uFEFF\n <html><head>"u8.ToArray(), "is a web page", ""),
         ["HTML in another script"] = ("<!DOCTYPE html><html lang=ru><title>Скачать</title>"u8.ToArray(), "is a web page", ""),
-        ["nothing"] = ([], "is empty", ""),
+        ["nothing"] = ([], "is empty; give a .safetensors file", ""),
+        ["GGUF"] = ([.. "GGUF"u8, 3, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0], "is a file of llama.cpp or TensorFlow Lite", "give a .safetensors"),
+        ["noise"] = ([1, 2, 3, 4, 5, 6, 7, 8, 9], "not a safetensors file: it claims a header of", "give another file"),
         ["PNG"] = ([0x89, .. "PNG\r\n"u8, 0x1a, 0x0a, .. new byte[40]], "not a safetensors file: it is a PNG picture", ""),
         ["CSV"] = ("label,pixel0,pixel1\n"u8.ToArray(), "not a safetensors file: it is text that begins with 'label,pixel0,pix…'", ""),
         ["ONNX"] = ([0x08, 0x08, 0x12, 0x07, .. "pytorch"u8, 0x3a, 0x00], "is an ONNX model", ""),
@@ -248,6 +250,18 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         DataSourceTests.AssertRefused(
             "tensor conv1.weight (32, 1, 3, 3) is missing, and it holds module.conv1.weight (32, 1, 3, 3) besides",
             () => Checkpoint.LoadWeights(Write(tensors)));
+    }
+
+    /// <summary>Checkpoints of trainers hold more than the network, under other prefixes.</summary>
+    [Theory]
+    [InlineData("optimizer.step", "holds optimizer.step (3), which the network simple does not have")]
+    [InlineData("model_ema.fc2.bias", "holds model_ema.fc2.bias (3), which the network simple does not have")]
+    [InlineData("model.fc9.bias", "holds model.fc9.bias (3), which the network simple does not have")]
+    public void What_is_more_than_a_network_whose_names_have_a_prefix_is_named(string more, string says)
+    {
+        IEnumerable<ForeignTensor> tensors = SafeTensorsFiles.Of(Initializer.Create(DigitNetworks.Simple, 1))
+            .Select(tensor => tensor with { Name = $"model.{tensor.Name}" });
+        DataSourceTests.AssertRefused(says, () => Checkpoint.LoadWeights(Write([Zeros(more, "3"), .. tensors])));
     }
 
     private static ForeignTensor Zeros(string name, string shape)
