@@ -23,28 +23,39 @@ internal static class EvaluateCommand
         string subset = result.GetValue(Subset) ?? "all";
         DataPart part = subset == "all" ? DataPart.Evaluation : DataPart.Training; // subsets are those of the run's training data
         DigitDataset data = CommonOptions.OpenData(result.GetRequiredValue(Data)!, part);
-        int[] rows = SelectRows(subset, data, path, SplitRecord.FromMetadata(metadata));
+        int[] rows = SelectRows(subset, data, path, metadata);
 
         using DigitClassifier classifier = machine.CreateClassifier(weights);
         Metrics metrics = classifier.Evaluate(data, rows);
         CliJson.Print(result, metrics, MetricsTable.Format(metrics, Screen.OutputWidth), mustArrive: true);
     }
 
-    private static int[] SelectRows(string subset, DigitDataset data, string path, SplitRecord? record)
+    private static int[] SelectRows(string subset, DigitDataset data, string path, IReadOnlyDictionary<string, string> metadata)
     {
-        Split? split = record is not null && record.DataFingerprint == data.Fingerprint() ? record.Split.Draw(data.Labels) : null;
-        if (subset == "all")
+        SplitRecord? record = SplitRecord.FromMetadata(metadata);
+        string fingerprint = data.Fingerprint();
+        Split? split = record?.DataFingerprint == fingerprint ? record.Split.Draw(data.Labels) : null;
+        int[]? rows = subset switch
         {
-            string advice = split?.Validation.Length > 0 ? $"; {Subset.Name} validation scores those that were held out" : "";
-            CommonOptions.Note("note", split is null ? null
-                : $"{split.Training.Length:N0} of these digits were trained on, so the accuracy is too optimistic{advice}");
-            return [.. Enumerable.Range(0, data.Count)];
+            "all" => [.. Enumerable.Range(0, data.Count)],
+            "validation" => split?.Validation,
+            "test" => split?.Test,
+            _ => split?.Training,
+        };
+        if (rows is null or [])
+        {
+            string why = record is null ? $"{path}: does not say how its run split the data"
+                : split is null ? $"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown"
+                : $"{path}: its run has no {subset} rows";
+            throw new InputException($"{why}; leave out --subset {subset}");
         }
 
-        int[]? rows = subset switch { "validation" => split?.Validation, "test" => split?.Test, _ => split?.Training };
-        string why = record is null ? $"{path}: does not say how its run split the data"
-            : split is null ? $"{data.Name}: is not the data that {path} was trained on, so its {subset} rows are unknown"
-            : $"{path}: its run has no {subset} rows";
-        return rows?.Length > 0 ? rows : throw new InputException($"{why}; leave out --subset {subset}");
+        int seen = subset == "training" ? 0 : rows.Count(WeightsFile.Seen(data, fingerprint, path, metadata).Contains);
+        string advice = subset != "all" ? ", by weights that their run began with"
+            : split?.Validation.Length > 0 ? $"; {Subset.Name} validation scores those that were held out"
+            : "";
+        CommonOptions.Note(
+            "note", seen > 0 ? $"{seen:N0} of these digits were trained on, so the accuracy is too optimistic{advice}" : null);
+        return rows;
     }
 }

@@ -90,7 +90,7 @@ internal sealed class OutputFile
                     ? throw new InputException(
                         $"{_path}: the program was started without descriptor {descriptor}; redirect it to something")
                 : input is not null ? throw IsNeeded($"is {(input == _path ? "a file" : $"{input},")} that this command reads")
-                : name == Study.RecordName && File.Exists(place.Path) ? throw IsNeeded("is the file that its study needs to continue")
+                : Study.Of(place.Path) is { } study ? throw IsNeeded($"is a file that the study {study} needs")
                 : run is not null && name != Path.GetFileName(new RunFolder(run).ReportFile)
                     ? throw IsNeeded($"is a file that the run {run} needs")
                 : place;

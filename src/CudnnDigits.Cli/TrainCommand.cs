@@ -66,7 +66,9 @@ internal static class TrainCommand
         using TrainingRun run = TrainingRun.Create(
             started => result.GetValue(Out) ?? CommonOptions.NewFolder(options.Model, started), (data, RunData.Of(path, data)), options,
             machine, start is null ? null : (initFrom!, start));
-        if (WhatTheStartHasSeen(data, options, metadata) is > 0 and int seen)
+        if (initFrom is not null && options.Split.HoldsOut
+            && WeightsFile.Seen(data, run.Record.Data.Fingerprint, initFrom, metadata) is var known
+            && options.Split.Draw(data.Labels).Validation.Count(known.Contains) is > 0 and int seen)
         {
             CommonOptions.Note("warning", $"{initFrom} was trained on {seen:N0} of the digits that are held out here, so their accuracy "
                 + "says too much; hold out the same as its run: --seed and --validation as there");
@@ -74,11 +76,6 @@ internal static class TrainCommand
 
         Run(result, run);
     }
-
-    /// <summary>On how many of the digits held out the weights to start from were trained, as far as they say.</summary>
-    private static int WhatTheStartHasSeen(DigitDataset data, TrainingOptions options, IReadOnlyDictionary<string, string> metadata) =>
-        options.Split.HoldsOut && SplitRecord.FromMetadata(metadata) is { } record && record.DataFingerprint == data.Fingerprint()
-            ? record.Split.Draw(data.Labels).Training.Intersect(options.Split.Draw(data.Labels).Validation).Count() : 0;
 
     private static void ResumeRun(ParseResult result, string path)
     {

@@ -29,6 +29,14 @@ internal static class WeightsFile
         return (weights, metadata);
     }
 
+    /// <summary>The digits that weights, or those that they were trained from, were trained on, as far as files and runs say so.</summary>
+    public static HashSet<int> Seen(DigitDataset data, string fingerprint, string path, IReadOnlyDictionary<string, string> metadata)
+    {
+        SplitRecord?[] splits = [SplitRecord.FromMetadata(metadata), .. RunFolder.SplitsBehind(RunFolder.WeightsOf(path))];
+        return [.. splits.Distinct().Where(split => split?.DataFingerprint == fingerprint)
+            .SelectMany(split => split!.Split.Draw(data.Labels).Training)];
+    }
+
     /// <summary>Whether a file is ONNX, judged by its first bytes or, if these tell nothing, by its extension.</summary>
     private static bool IsOnnx(InputFile file) => InputFile.Reading(file.Path, () =>
     {

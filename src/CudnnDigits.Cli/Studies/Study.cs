@@ -63,6 +63,11 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
 
     public static bool IsIn(string path) => File.Exists(Path.Combine(path, RecordName));
 
+    /// <summary>The folder of the study that a file, other than the page, belongs to; null if it belongs to none.</summary>
+    public static string? Of(string file) => File.Exists(file) && Path.GetDirectoryName(file) is { } folder && IsIn(folder)
+        && Path.GetFileName(file) is RecordName or "compare.json" or "compare.txt" or "crossval.json" or "repeat.json" or "tune.json"
+            or "tune.svg" or "trials.csv" ? folder : null;
+
     public static Study Read(string path) => new(path, null, ReadRecord(path, command: null), null, null, quiet: true);
 
     /// <summary>Continues the study of --resume, or makes a new one, under runs/ if --out names no folder.</summary>

@@ -92,6 +92,31 @@ internal sealed class RunFolder(string path) : IDisposable
         return isNamedSo && File.Exists(new RunFolder(folder).RecordFilePath) ? folder : null;
     }
 
+    /// <summary>
+    /// How runs split their data: the one whose folder holds a file of weights, before it the one whose weights that began with, and so
+    /// on, as far as their folders are still there.
+    /// </summary>
+    internal static IEnumerable<SplitRecord> SplitsBehind(string? weights)
+    {
+        for (DateTime before = DateTime.MaxValue; TryReadRecord() is { } record && record.Started < before;) // else made there since
+        {
+            yield return new SplitRecord(record.Options.Split, record.Data.Fingerprint);
+            (before, weights) = (record.Started, record.InitFrom);
+        }
+
+        RunRecord? TryReadRecord()
+        {
+            try
+            {
+                return RunOf(weights ?? "") is { } run ? new RunFolder(run).ReadRecord() : null;
+            }
+            catch (InputException)
+            {
+                return null; // what a damaged run was trained on is unknown
+            }
+        }
+    }
+
     /// <summary>Creates the folder of a new run and writes run.json. Other processes cannot write there until it is disposed.</summary>
     public static RunFolder Create(string path, RunRecord record)
     {

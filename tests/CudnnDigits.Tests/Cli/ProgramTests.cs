@@ -110,6 +110,17 @@ public sealed class ProgramTests : TestsWithFolder
         Assert.DoesNotContain("warning", CliProgram.Run([.. again, _folder["same"]]).Error, StringComparison.Ordinal);
         Assert.Matches("warning   .*first.* was trained on [1-9][0-9]* of the digits that are held out here, .*: --seed and --validation "
             + "as there\n", CliProgram.Run([.. again, _folder["other"], "--seed", "1"]).Error);
+
+        // Other holds out what first was trained on, and so does a run that begins with its weights.
+        string[] third = ["train", "--data", _train, "--init-from", _folder["other"], "--seed", "1", "--epochs", "1", "--out"];
+        Assert.Matches("warning   .*other.* was trained on [1-9][0-9]* of the digits that are held out here",
+            CliProgram.Run([.. third, _folder["third"]]).Error);
+        string[] score = ["evaluate", "--data", _train, "--device", "cpu", "--subset", "validation", "--weights"];
+        Assert.Matches("^note      [1-9][0-9]* of these digits were trained on, so the accuracy is too optimistic, by weights that their "
+            + "run began with\n$", CliProgram.Run([.. score, _folder["third"]]).Error);
+        Assert.Equal("", CliProgram.Run([.. score, _folder["same"]]).Error);
+        Directory.Delete(first, recursive: true); // what it was trained on is no longer known
+        Assert.DoesNotContain("warning", CliProgram.Run([.. third, _folder["fourth"]]).Error, StringComparison.Ordinal);
     }
 
     /// <summary>What a run needs is not for other commands to write over.</summary>
@@ -128,9 +139,12 @@ public sealed class ProgramTests : TestsWithFolder
             Assert.Equal(before, File.ReadAllBytes(path));
         }
 
-        string study = _folder.Write("study.json", [1]);
-        Assert.Equal($"{study}: is the file that its study needs to continue; choose another --out",
-            CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", study));
+        foreach (string name in new[] { "study.json", "tune.json", "trials.csv" })
+        {
+            string file = _folder.Write(name, [1]);
+            Assert.Equal($"{file}: is a file that the study {_folder.Path} needs; choose another --out",
+                CliProgram.Refusal("predict", "--weights", run, "--data", _train, "--out", file));
+        }
     }
 
     [Fact]

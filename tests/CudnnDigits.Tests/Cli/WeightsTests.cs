@@ -56,8 +56,8 @@ public sealed class WeightsTests : TestsWithFolder
         }
 
         string state = _folder["tuned/last.safetensors"];
-        Assert.Equal($"weights   {state}: a run's state, of which the last step's weights are read; the run's folder stands for the "
-            + "weights that it keeps\n", Evaluate(state).Error);
+        Assert.StartsWith($"weights   {state}: a run's state, of which the last step's weights are read; the run's folder stands for the "
+            + "weights that it keeps\n", Evaluate(state).Error, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -348,6 +348,32 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         DataSourceTests.AssertRefused("metrics.json: is a folder; move it away", run.DiscardMetrics);
     }
 
+    [Fact]
+    public void Behind_weights_are_the_splits_of_all_runs_that_led_to_them()
+    {
+        RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2));
+        string? weights = null;
+        foreach (ulong seed in new ulong[] { 0, 1, 2 })
+        {
+            TrainingOptions options = record.Options with { Seed = seed };
+            record = record with { Options = options, InitFrom = weights, Started = record.Started.AddHours(1) };
+            using RunFolder run = RunFolder.Create(_folder[$"{seed}"], record);
+            File.WriteAllText(weights = run.ModelFile, "");
+        }
+
+        Assert.Equal<ulong>([2, 1, 0], Seeds());
+        RunFolder second = new(_folder["1"]);
+        RunRecord former = second.ReadRecord();
+        second.WriteRecord(former with { Started = record.Started.AddHours(1) }); // another run, made there since
+        Assert.Equal<ulong>([2], Seeds());
+        second.WriteRecord(former with { InitFrom = weights }); // a circle
+        Assert.Equal<ulong>([2, 1], Seeds());
+        File.WriteAllText(_folder["1/run.json"], "{}");
+        Assert.Equal<ulong>([2], Seeds());
+
+        IEnumerable<ulong> Seeds() => RunFolder.SplitsBehind(weights).Select(split => split.Split.Seed);
+    }
+
     /// <summary>Nine of each digit read as they are, and so many as 0.</summary>
     private static Metrics Nines(int zeros) => Metrics.FromConfusion(
         [.. Enumerable.Range(0, 10)
