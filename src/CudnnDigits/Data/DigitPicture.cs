@@ -48,6 +48,7 @@ public static class DigitPicture
             sheet = Make(width, height, (x, y, channel) => Mean(dots, width, height, x - 1, y - 1, 4, channel));
         }
 
+        sheet = Desk.CutOut(sheet, ref width, ref height) ?? sheet;
         sheet = Math.Max(width, height) < Least ? Enlarge(sheet, ref width, ref height) : Shrink(sheet, ref width, ref height);
         Ruling.Remove(sheet, width, height);
         (byte[] ink, width) = Ink.Find(sheet, width, height) ?? throw new InputException("the picture is blank");

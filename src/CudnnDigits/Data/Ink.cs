@@ -9,12 +9,12 @@ internal static class Ink
     private const double WithinDesk = 0.1; // a desk or a line at the border is dropped if another piece has this share of its length
     private const double WithinOther = 0.5; // other ink at the border may be the digit, and is dropped if another piece has this share
     private const double WholeSide = 0.9; // a desk around the sheet covers this share of three sides; a closely cropped digit does not
+    private const double OwnGap = 0.15; // it is the digit's own, as an open four's half, if its gap to that piece is this share of it
     private const double LeastHole = 0.1, MostHole = 0.3; // a punched hole's length is between these shares of the digit's largest piece
     private const double FarHole = 0.15; // a punched hole lies further from that piece than this share of its length
     private const double HoleFill = 0.6, HoleAspect = 1.5; // it fills so much of its box, and is at most so many times as long as wide
     private const double Flat = 8, Underline = 1.4; // a line to write on is so many times as wide as high, and as the digit above it
-    private const double SheetFill = 0.87, SheetAspect = 2; // a sheet fills so much of its box, and is at most twice as long as wide
-    private const double LeastCover = 0.1; // the box of a sheet or a frame covers this share of the picture
+    private const double LeastCover = 0.1; // the box of a frame covers this share of the picture
     private const double FrameEdge = 0.85, FrameWidth = 0.06; // a frame has 85 % of its pixels within 6 % of its box from the edge
     private const double LeastInFrame = 0.2; // a frame surrounds a piece of at least this share of its length
 
@@ -22,9 +22,11 @@ internal static class Ink
     public static (byte[] Ink, int Width)? Find(ReadOnlySpan<byte> rgba, int width, int height)
     {
         const float Strong = 0.55f; // ruled lines and stains do not reach this share of the full contrast
-        const double BoldFill = 0.95; // a sheet without ink that fills less of its box is a bold digit
+        const float EdgeContrast = 0.4f; // a stroke differs from both of its sides by this share of the contrast, an edge from one
+        const double Slim = 3; // a picture so many times as long as wide was cut out round a one, and has paper on one side at most
         const double PenWidth = 2.2, ThinPen = 1.8; // a thinner pen is widened to the first width, in pixels of the fitted digit
-        float[] differences = new Paper(rgba, width, height).Differences(rgba);
+        Paper paper = new(rgba, width, height);
+        float[] differences = paper.Differences(rgba);
         float faintest = Faintest(differences);
         float[] sure = Array.FindAll(differences, difference => difference > faintest);
         if (sure.Length < FewestPixels)
@@ -34,16 +36,10 @@ internal static class Ink
 
         float contrast = Paper.Quantile(0.95, sure); // dust may be darker than the ink
         bool[] strokes = Strokes(differences, Strong * contrast, faintest, width, height, out Piece digit);
-        if (digit.Area == 0)
+        bool isSlim = Math.Max(width, height) >= Slim * Math.Min(width, height);
+        if (digit.Area == 0 || !(isSlim || HaveTwoSides(strokes, paper.Along(rgba), width, EdgeContrast * contrast)))
         {
             return null;
-        }
-
-        bool isSheet = digit.Border == default && digit.Fill > SheetFill && digit.Covers(LeastCover, width, height)
-            && digit.Extent <= SheetAspect * Math.Min(digit.Width, digit.Height);
-        if (isSheet && OnSheet(rgba, width, digit) is var onSheet && (onSheet is not null || digit.Fill > BoldFill))
-        {
-            return onSheet;
         }
 
         // Pixels next to a stroke belong to its soft edge. The pen is four times as wide as a stroke's point is from the edge on average.
@@ -63,23 +59,30 @@ internal static class Ink
         return (ink, width);
     }
 
-    /// <summary>Finds the ink on a sheet that lies within a picture.</summary>
-    private static (byte[] Ink, int Width)? OnSheet(ReadOnlySpan<byte> rgba, int width, Piece sheet)
+    /// <summary>Whether there is paper on both sides of strokes of any width, and not the edge of a shadow or of a desk.</summary>
+    private static bool HaveTwoSides(bool[] strokes, float[] values, int width, float least)
     {
-        int edge = 1 + sheet.Extent / 50; // soft, or not quite straight
-        (int left, int top, int across, int down) = (sheet.Left + edge, sheet.Top + edge, sheet.Width - 2 * edge, sheet.Height - 2 * edge);
-        if (Math.Min(across, down) < 2 * DigitDataset.Side)
+        const double Few = 0.1; // most points of a digit that was cut out closely have paper on one side at most
+        int height = strokes.Length / width;
+        int[] marked = [.. Enumerable.Range(0, strokes.Length).Where(at => strokes[at])];
+        for (int reach = 2; reach <= Math.Max(width, height) / 3; reach *= 2)
         {
-            return null; // too small for a readable digit
+            int sided = marked.Count(at =>
+                Differs(at, reach, 0) || Differs(at, 0, reach) || Differs(at, reach, reach) || Differs(at, reach, -reach));
+            if (sided >= Few * marked.Length)
+            {
+                return true;
+            }
         }
 
-        byte[] part = new byte[4 * across * down];
-        for (int y = 0; y < down; y++)
-        {
-            rgba.Slice(4 * ((top + y) * width + left), 4 * across).CopyTo(part.AsSpan(4 * y * across));
-        }
+        return false;
 
-        return Find(part, across, down);
+        bool Differs(int at, int across, int down)
+        {
+            (int x, int y, int far) = (at % width, at / width, across + down * width);
+            return Math.Min(x, width - 1 - x) >= Math.Abs(across) && Math.Min(y, height - 1 - y) >= Math.Abs(down)
+                && values[at] - Math.Max(values[at - far], values[at + far]) > least;
+        }
     }
 
     /// <summary>The difference from the sheet that only ink exceeds.</summary>
@@ -153,9 +156,10 @@ internal static class Ink
 
         const double Dust = 0.03; // a piece with a smaller share of the largest one's area is dust
         int desk = Longest(IsDesk), other = Longest(Touches), within = Longest(piece => !Touches(piece));
+        Piece inner = found.Where(piece => !Touches(piece)).MaxBy(piece => piece.Extent);
         bool IsCandidate(Piece piece) => piece.Sure >= FewestPixels && !IsRoundTheSheet(piece)
             && !(IsDesk(piece) && within >= Math.Max(1, WithinDesk * desk))
-            && !(Touches(piece) && within >= Math.Max(1, WithinOther * other));
+            && !(Touches(piece) && within >= Math.Max(1, WithinOther * other) && piece.Gap(inner) > OwnGap * inner.Extent);
         Piece largest = found.Where(IsCandidate).DefaultIfEmpty().MaxBy(piece => piece.Area);
         bool[] kept = [.. found.Select(piece => IsCandidate(piece) && piece.Area >= Dust * largest.Area && !IsHole(piece))];
         for (int i = 0; i < kept.Length; i++)

@@ -30,7 +30,7 @@ internal sealed class Paper
         (_width, _height) = (width, height);
         double scale = Math.Min(1, LongestSide / (double)Math.Max(width, height));
         (_columns, _rows) = (Math.Max(1, (int)(width * scale)), Math.Max(1, (int)(height * scale)));
-        Vector3[] small = Reduce(rgba);
+        Vector3[] small = Reduce(rgba, width, height, _columns, _rows);
         float[][] samples = [.. small.Select((pixel, i) => Sample((i % _columns + 0.5f) / _columns, (i / _columns + 0.5f) / _rows, pixel))];
         _surface = Fit(small, samples);
         Vector3[] differences = Remainder(small, samples, _surface);
@@ -44,7 +44,7 @@ internal sealed class Paper
     /// <summary>The differences of the pixels from the sheet, (height, width): 0 = sheet; black on white is 255.</summary>
     public float[] Differences(ReadOnlySpan<byte> rgba)
     {
-        float[] differences = new float[_width * _height];
+        float[] differences = Along(rgba);
         float[] ink = Array.ConvertAll(_surface, term => Vector3.Dot(_ink, term));
         for (int y = 0; y < _height; y++)
         {
@@ -59,12 +59,23 @@ internal sealed class Paper
                 float sheet = ink[0] + ink[1] * u + ink[2] * v + ink[3] * u * u + ink[4] * u * v + ink[5] * v * v
                     + float.Lerp(upper, lower, down);
                 int at = y * _width + x;
-                float pixel = Vector3.Dot(_ink, new Vector3(rgba[4 * at], rgba[4 * at + 1], rgba[4 * at + 2]));
-                differences[at] = (pixel - sheet) / MathF.Sqrt(3);
+                differences[at] -= sheet / MathF.Sqrt(3);
             }
         }
 
         return differences;
+    }
+
+    /// <summary>The pixels in the direction of ink, (height, width).</summary>
+    public float[] Along(ReadOnlySpan<byte> rgba)
+    {
+        float[] along = new float[_width * _height];
+        for (int at = 0; at < along.Length; at++)
+        {
+            along[at] = Vector3.Dot(_ink, new Vector3(rgba[4 * at], rgba[4 * at + 1], rgba[4 * at + 2])) / MathF.Sqrt(3);
+        }
+
+        return along;
     }
 
     /// <summary>The surface's terms at a place, and the colour there.</summary>
@@ -110,26 +121,27 @@ internal sealed class Paper
         return new Vector3(Of(0), Of(1), Of(2));
     }
 
-    private Vector3[] Reduce(ReadOnlySpan<byte> rgba)
+    /// <summary>Means of the pixels in (rows, columns) cells of a picture.</summary>
+    public static Vector3[] Reduce(ReadOnlySpan<byte> rgba, int width, int height, int columns, int rows)
     {
-        Vector3[] small = new Vector3[_columns * _rows];
-        for (int row = 0; row < _rows; row++)
+        Vector3[] small = new Vector3[columns * rows];
+        for (int row = 0; row < rows; row++)
         {
-            (int top, int bottom) = (row * _height / _rows, (row + 1) * _height / _rows);
-            for (int column = 0; column < _columns; column++)
+            (int top, int bottom) = (row * height / rows, (row + 1) * height / rows);
+            for (int column = 0; column < columns; column++)
             {
-                (int left, int right) = (column * _width / _columns, (column + 1) * _width / _columns);
+                (int left, int right) = (column * width / columns, (column + 1) * width / columns);
                 Vector3 sum = default;
                 for (int y = top; y < bottom; y++)
                 {
                     for (int x = left; x < right; x++)
                     {
-                        int at = 4 * (y * _width + x);
+                        int at = 4 * (y * width + x);
                         sum += new Vector3(rgba[at], rgba[at + 1], rgba[at + 2]);
                     }
                 }
 
-                small[row * _columns + column] = sum / ((bottom - top) * (right - left));
+                small[row * columns + column] = sum / ((bottom - top) * (right - left));
             }
         }
 
@@ -227,7 +239,7 @@ internal sealed class Paper
         values.Zip(opening, (value, open) => Math.Pow(Math.Max(0, Math.Min(value, value - open)), 3)).Sum();
 
     /// <summary>The principal axis of the differences, found by power iteration.</summary>
-    private static Vector3 Axis(Vector3[] differences)
+    public static Vector3 Axis(Vector3[] differences)
     {
         Vector3 axis = differences.MaxBy(difference => difference.LengthSquared());
         axis = axis == default ? Vector3.One : axis;
