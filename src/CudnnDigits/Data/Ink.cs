@@ -23,7 +23,7 @@ internal static class Ink
     {
         const float Strong = 0.55f; // ruled lines and stains do not reach this share of the full contrast
         const float EdgeContrast = 0.4f; // a stroke differs from both of its sides by this share of the contrast, an edge from one
-        const double Slim = 3; // a picture so many times as long as wide was cut out round a one, and has paper on one side at most
+        const double Slim = 3; // a small picture, or one so many times as long as wide, may have paper on one side of the strokes only
         const double PenWidth = 2.2, ThinPen = 1.8; // a thinner pen is widened to the first width, in pixels of the fitted digit
         Paper paper = new(rgba, width, height);
         float[] differences = paper.Differences(rgba);
@@ -36,8 +36,9 @@ internal static class Ink
 
         float contrast = Paper.Quantile(0.95, sure); // dust may be darker than the ink
         bool[] strokes = Strokes(differences, Strong * contrast, faintest, width, height, out Piece digit);
-        bool isSlim = Math.Max(width, height) >= Slim * Math.Min(width, height);
-        if (digit.Area == 0 || !(isSlim || HaveTwoSides(strokes, paper.Along(rgba), width, EdgeContrast * contrast)))
+        int shorter = Math.Min(width, height);
+        bool isClose = shorter < DigitDataset.Side || Math.Max(width, height) >= Slim * shorter;
+        if (digit.Area == 0 || !(isClose || HaveTwoSides(strokes, paper.Along(rgba), width, EdgeContrast * contrast)))
         {
             return null;
         }
