@@ -32,6 +32,7 @@ internal static class CommandLine
 
         string? message = WhatIsWrongWithTheFolder(parsed)
             ?? parsed.CommandResult.Children.Select(WhatIsUseless).FirstOrDefault(useless => useless is not null)
+            ?? WhatIsNoArgument(parsed)
             ?? parsed.Errors.FirstOrDefault(error => error.Message.StartsWith("--", StringComparison.Ordinal))?.Message // our own
             ?? (parsed.Errors.Count == 0 ? null
                 : parsed.UnmatchedTokens is [string token, ..] ? $"'{token}' is not understood{WhatWasMeant(parsed, token)}"
@@ -39,6 +40,14 @@ internal static class CommandLine
         string[] path = HelpExamples.PathOf(parsed.CommandResult).Split(' ', StringSplitOptions.RemoveEmptyEntries);
         return message is null ? null : $"{message} (see {ThisProgram.Command([.. path, "--help"])})";
     }
+
+    /// <summary>Refuses an option that the command lacks, which the parser takes for an argument if the command has any.</summary>
+    private static string? WhatIsNoArgument(ParseResult parsed) =>
+        parsed.Tokens.Any(token => token.Type == TokenType.DoubleDash) ? null
+        : parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
+            .FirstOrDefault(token => token.Value.StartsWith("--", StringComparison.Ordinal) && !Path.Exists(token.Value)) is { } option
+            ? $"'{option.Value}' is not understood{WhatWasMeant(parsed, option.Value)}"
+        : null;
 
     /// <summary>A suggestion such as "; did you mean train?". Empty if nothing is similar.</summary>
     private static string WhatWasMeant(ParseResult parsed, string word)
@@ -50,7 +59,7 @@ internal static class CommandLine
             return "; leave out the -- before it";
         }
 
-        if (Path.Exists(word))
+        if (Path.Exists(word) || (word[0] != '-' && word.Any(char.IsLetter) && word.AsSpan().IndexOfAny("./\\") >= 0))
         {
             bool isRun = File.Exists(Path.Combine(word, "run.json"));
             bool isWeights = isRun || Path.GetExtension(word) is ".safetensors" or ".onnx";

@@ -116,10 +116,7 @@ internal static class TrainCommand
     {
         using Interruption interruption = new();
         TrainingReporter reporter = TrainingReporter.Create(result.GetValue(CommonOptions.Quiet), run.Record.Options);
-        if (before is not null && WhatResumingMeans(run, before) is { } note)
-        {
-            reporter.Note("note", note);
-        }
+        CommonOptions.Note("note", before is null ? null : WhatResumingMeans(run, before));
 
         int epochs = run.State.Epoch;
         Metrics metrics = run.Train(reporter, ThisProgram.Command("train", "--resume", run.Folder.Path), interruption.Token);
@@ -146,8 +143,8 @@ internal static class TrainCommand
     {
         (TrainingState state, TrainingOptions now) = (run.State, run.Record.Options);
         return state.IsStoppedEarly(now)
-                ? $"nothing is left to train: the run {HowItStopped(run)}; {InitFrom.Name} {run.Folder.Path} begins a new run with "
-                    + "its weights"
+                ? $"nothing is left to train: the run {HowItStopped(run)}; {InitFrom.Name} {Shell.OfUser.Quote(run.Folder.Path)} begins a "
+                    + "new run with its weights"
             : state.Epoch >= now.Epochs
                 ? $"nothing is left to train: epoch {state.Epoch} of {now.Epochs} is done; more --epochs train further"
             : now.Schedule == LearningRateSchedule.OneCycle && now.Epochs > before.Epochs && state.Optimizer.Step > 0

@@ -47,8 +47,8 @@ internal class TrainingReporter(TrainingOptions options, string? label, bool isF
             .Where(field => field.Name is not (nameof(o.Seed) or nameof(o.Validation)) && field.IsChanged(o) && field.Show(o) is not null)
             .Select(field => $", {field.Title} {field.Show(o)}"));
         Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, "
-            + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {Figures.Exact(o.Optimizer.LearningRate)}{changed}, "
-            + $"augmentation {TrainingField.Describe(TrainingField.Augmentation, o)}, seed {o.Seed}");
+            + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {TrainingField.Exact(o.Optimizer.LearningRate)}"
+            + $"{changed}, augmentation {TrainingField.Describe(TrainingField.Augmentation, o)}, seed {o.Seed}");
         Note("device", device);
         string progress = state.Optimizer.Step == 0 ? ""
             : state.HasEnded(o) ? ", which has ended" : $", resumed after step {state.Optimizer.Step:N0}";

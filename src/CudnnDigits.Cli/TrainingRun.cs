@@ -1,5 +1,4 @@
 using CudnnDigits.Cli.Report;
-using CudnnDigits.Cli.Terminal;
 using CudnnDigits.Cuda;
 
 namespace CudnnDigits.Cli;
@@ -119,7 +118,7 @@ internal sealed class TrainingRun(
             string kept = $"{folder.Path} keeps the state {(state.Epoch > 0 ? $"after epoch {state.Epoch}" : "at the start")}";
             throw new RunFailedException(
                 e is DivergedException
-                    ? $"{e.Message}; {kept}; try a lower --lr than {Figures.Exact(record.Options.Optimizer.LearningRate)}"
+                    ? $"{e.Message}; {kept}; try a lower --lr than {TrainingField.Exact(record.Options.Optimizer.LearningRate)}"
                     : $"the GPU failed in epoch {epoch}: {e.Message}; {kept}; see what nvidia-smi says, then go on with {resumeWith}",
                 e);
         }

@@ -175,7 +175,7 @@ internal static class DataCommand
 
     private static async Task Download(ParseResult result)
     {
-        if (result.GetRequiredValue(Downloaded) is not Set and var other)
+        if (result.GetRequiredValue(Downloaded) is var other && !other.Equals(Set, StringComparison.OrdinalIgnoreCase))
         {
             throw new InputException($"{other}: is no set that can be downloaded; expected {Set}");
         }

@@ -91,9 +91,7 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
 
             record = record with { Data = RunData.Of(record.Data.Path, data) };
             string folder = result.GetValue<string?>("--out") ?? CommonOptions.NewFolder(record.Command, record.Started);
-            string goOn = ThisProgram.Command(record.Command, "--resume", folder);
-            folderLock = FolderLock.TakeEmpty(folder) ?? throw new InputException(
-                $"{folder}: {(IsIn(folder) ? $"holds a study already; go on with {goOn}, or" : "is not empty;")} choose another --out");
+            folderLock = FolderLock.TakeEmpty(folder) ?? throw IsOccupied(folder);
             RecordFile.Write(Path.Combine(folder, RecordName), record, StudyJson.Default.StudyRecord);
             return new Study(folder, folderLock, record, data, gpu, quiet);
         }
@@ -102,6 +100,18 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
             gpu.Dispose();
             throw;
         }
+    }
+
+    private static InputException IsOccupied(string folder)
+    {
+        if (!IsIn(folder))
+        {
+            return new InputException($"{folder}: is not empty; choose another --out");
+        }
+
+        using FolderLock free = FolderLock.Take(folder); // throws, and names the process, while the study runs
+        string goOn = ThisProgram.Command(ReadRecord(folder, command: null).Command, "--resume", folder);
+        return new InputException($"{folder}: holds a study already; go on with {goOn}, or choose another --out");
     }
 
     /// <summary>The record of a new study, before its data are read.</summary>

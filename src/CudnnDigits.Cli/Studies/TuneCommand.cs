@@ -167,7 +167,7 @@ internal static class TuneCommand
         IEnumerable<string> options = TrainingField.All
             .Where(field => field.Option is not null && field.Name != nameof(o.Seed) && field.Text(o) is not null)
             .Where(field => field.Search is not null || field.IsChanged(o))
-            .Select(field => $"{field.Option} {(field.AsNumber is { } number ? Figures.Exact(number(o)!.Value) : field.Show(o))}");
+            .Select(field => $"{field.Option} {(field.AsNumber is { } number ? TrainingField.Exact(number(o)!.Value) : field.Show(o))}");
         return $"{ThisProgram.Command("train")}{data} --model {o.Model} {string.Join(' ', options)}";
     }
 }

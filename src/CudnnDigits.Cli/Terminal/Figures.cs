@@ -26,16 +26,6 @@ internal static class Figures
         string Decimal(double number) => number.ToString($"F{decimals}", CultureInfo.InvariantCulture);
     }
 
-    /// <summary>The shortest exact form of a number, without an exponent if 28 decimals suffice.</summary>
-    public static string Exact(double value)
-    {
-        string text = $"{value:R}";
-        return text.Contains('E', StringComparison.Ordinal)
-            && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal exact) && (double)exact == value
-                ? $"{exact}"
-                : text;
-    }
-
     /// <summary>Remaining time: 0:01:23; from a day on, 2 d 03:04.</summary>
     public static string Left(TimeSpan left) =>
         left.ToString(left.TotalDays < 1 ? @"h\:mm\:ss" : @"d\ \d\ hh\:mm", CultureInfo.InvariantCulture);

@@ -72,8 +72,8 @@ internal sealed class RunFolder(string path) : IDisposable
 
         if (File.Exists(folder.RecordFilePath))
         {
-            throw new InputException($"{path}: is a folder of a run that has kept no weights (no {ModelName}); "
-                + $"go on with it first, with cudnn-digits train --resume {path}");
+            throw new InputException($"{path}: is a folder of a run that has kept no weights yet (no {ModelName}); "
+                + "wait for its first epoch, or go on with it first (train --resume)");
         }
 
         string[] runs = [.. InputFile.Reading(path, () => Directory.GetDirectories(path))
@@ -121,9 +121,7 @@ internal sealed class RunFolder(string path) : IDisposable
     public static RunFolder Create(string path, RunRecord record)
     {
         RunFolder folder = new(path);
-        folder._lock = FolderLock.TakeEmpty(path) ?? throw new InputException(File.Exists(folder.RecordFilePath)
-            ? $"{path}: holds a run already; continue it with --resume {path}, or choose another --out"
-            : $"{path}: is not empty; choose another --out");
+        folder._lock = FolderLock.TakeEmpty(path) ?? throw folder.IsOccupied();
         folder.WriteRecord(record);
         return folder;
     }
@@ -306,6 +304,17 @@ internal sealed class RunFolder(string path) : IDisposable
         return Convert.ToHexStringLower(SHA256.HashData(file));
     });
 
+    private InputException IsOccupied()
+    {
+        if (!File.Exists(RecordFilePath))
+        {
+            return new InputException($"{Path}: is not empty; choose another --out");
+        }
+
+        using FolderLock free = FolderLock.Take(Path); // throws, and names the process, while the run is being trained
+        return new InputException($"{Path}: holds a run already; continue it with train --resume, or choose another --out");
+    }
+
     private InputException HoldsNoRun()
     {
         if (Directory.Exists(Path))
@@ -317,7 +326,8 @@ internal sealed class RunFolder(string path) : IDisposable
             : File.Exists(Path) ? "is a file, and holds no run; give the folder that train wrote"
             : !Directory.Exists(Path) ? "no such folder; give a run folder, such as runs/first"
             : File.Exists(FileOf(StudyName))
-                ? "holds no run (no run.json), but a study; continue that with its own command, or give the folder of one of its runs"
+                ? "holds no run (no run.json), but a study; continue it with --resume of the command that began it "
+                    + "(compare, crossval, repeat or tune), or give the folder of one of its runs"
             : "holds no run (no run.json); give the folder that train wrote";
         return new InputException($"{Path}: {what}");
     }

@@ -80,13 +80,13 @@ internal sealed record TrainingField(
         Share("Ema", "average of the weights", o => o.Ema, (o, value) => o with { Ema = value })
             .As("--ema", "F", "Decay of an average of the weights, which is validated and kept in their place; 0 turns it off.") with
         {
-            Show = o => o.Ema > 0 ? Written(o.Ema) : "off",
+            Show = o => o.Ema > 0 ? Exact(o.Ema) : "off",
         },
         Share("Dropout", "dropout", o => o.Dropout, (o, value) => o with { Dropout = value })
             .As("--dropout", "F", "Sets every dropout rate; 0 turns dropout off.") with
         {
             Default = "the network's own",
-            Show = o => Written(o.Dropout) ?? "the network's own",
+            Show = o => Exact(o.Dropout) ?? "the network's own",
             Applies = o => o.CreateNetwork().Layers.OfType<DropoutLayer>().Any(),
             Search = new(0, 0.5),
         },
@@ -233,7 +233,7 @@ internal sealed record TrainingField(
         string? expected = null)
         where T : struct, IBinaryInteger<T> =>
         new(
-            name, title, expected ?? $"a whole number {least} to {most}", o => Written(get(o)),
+            name, title, expected ?? $"a whole number {least} to {most}", o => get(o).ToString(null, CultureInfo.InvariantCulture),
             (o, text) => Read<T>(text, NumberStyles.AllowLeadingSign) is { } value ? set(o, value) : null,
             o => get(o) >= least && get(o) <= most)
         {
@@ -244,7 +244,7 @@ internal sealed record TrainingField(
         string name, string title, double least, double most, Func<TrainingOptions, double?> get,
         Func<TrainingOptions, double, TrainingOptions> set, string? expected = null) =>
         new(
-            name, title, expected ?? string.Create(CultureInfo.InvariantCulture, $"a number {least} to {most}"), o => Written(get(o)),
+            name, title, expected ?? string.Create(CultureInfo.InvariantCulture, $"a number {least} to {most}"), o => Exact(get(o)),
             (o, text) => Read<double>(text, NumberStyles.Float) is { } value ? set(o, value) : null,
             o => get(o) is not { } value || (value >= least && value <= most))
         {
@@ -275,7 +275,15 @@ internal sealed record TrainingField(
     private static T? Read<T>(string text, NumberStyles styles)
         where T : struct, INumber<T> => T.TryParse(text, styles, CultureInfo.InvariantCulture, out T value) ? value : null;
 
-    private static string? Written(IFormattable? value) => value?.ToString(null, CultureInfo.InvariantCulture);
+    /// <summary>The shortest exact form of a number, without an exponent if 28 decimals suffice.</summary>
+    internal static string? Exact(double? value)
+    {
+        string? text = value?.ToString(CultureInfo.InvariantCulture);
+        return text?.Contains('E', StringComparison.Ordinal) == true
+            && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal exact) && (double)exact == value
+                ? exact.ToString(CultureInfo.InvariantCulture)
+                : text;
+    }
 
     /// <summary>"one-cycle" or, as files have it, "OneCycle".</summary>
     private static TrainingOptions? ParseSchedule(TrainingOptions options, string text) =>

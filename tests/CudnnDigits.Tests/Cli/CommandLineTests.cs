@@ -170,6 +170,8 @@ public sealed class CommandLineTests : TestsWithFolder
         Assert.Contains($"did you mean --weights {run}?", Says("evaluate", run), StringComparison.Ordinal);
         Assert.Contains($"name a command first: train --data {digits} (see", Says(digits), StringComparison.Ordinal);
         Assert.Contains($"name a command first: report {run} (see", Says(run), StringComparison.Ordinal);
+        Assert.Contains("did you mean --data missing.csv?", Says("train", "missing.csv"), StringComparison.Ordinal);
+        Assert.Equal("'--otu' is not understood; did you mean --out? (see cudnn-digits report --help)", Says("report", "runs/x", "--otu"));
 
         static string? Says(params string[] arguments) => CommandLine.Refusal(CommandLine.Create().Parse(arguments));
     }

@@ -218,7 +218,7 @@ public sealed class PictureFolderTests(RunningServer server) : TestsWithFolder, 
     [Fact]
     public void The_help_and_the_refusal_name_all_that_is_taken()
     {
-        string help = Run("train", "--help"), refusal = CliProgram.Run("train", "--data", _folder.Write("what", [0, 1, 2])).Error;
+        string help = Run("data", "show", "--help"), refusal = CliProgram.Run("train", "--data", _folder.Write("what", [0, 1, 2])).Error;
         foreach (string word in new[] { "CSV", "IDX", "npz", "Parquet", "PNG or JPEG" })
         {
             Assert.Contains(word, help.ReplaceLineEndings(" "), StringComparison.Ordinal);

@@ -138,7 +138,7 @@ public sealed class ResumeTests : TestsWithFolder
         CliProgram.Run("train", "--data", _train, "--model", "simple", "--epochs", "2", "--schedule", "constant", "--out", run).Succeeded();
         CliProgram.AssertRefused("--lr cannot be changed by --resume", "train", "--resume", run, "--lr", "0.1");
         CliProgram.AssertRefused("--resume can only extend", "train", "--resume", run, "--epochs", "1");
-        CliProgram.AssertRefused($"continue it with --resume {run}", "train", "--data", _train, "--out", run);
+        CliProgram.AssertRefused("holds a run already; continue it with train --resume", "train", "--data", _train, "--out", run);
         CliProgram.Run("train", "--resume", run, "--epochs", "3").Succeeded();
         Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
 
@@ -237,7 +237,7 @@ public sealed class ResumeTests : TestsWithFolder
         Signals.WaitUntil(() => File.Exists(Path.Combine(run, "history.csv")), first);
         Signals.Send(first, "STOP"); // or it may end before the others come
         CliProgram.AssertRefused($"{run}: is being written by process {first.Id} on {Environment.MachineName}", "train", "--resume", run);
-        CliProgram.AssertRefused("holds a run already", ["train", .. options, "--out", run]);
+        CliProgram.AssertRefused($"{run}: is being written by process {first.Id}", ["train", .. options, "--out", run]);
         Assert.Equal(2, CliProgram.RunIn(".", "DOTNET_SYSTEM_IO_DISABLEFILELOCKING", "1", "train", "--resume", run)
             .ExitCode); // .NET locks nothing then
         Signals.Send(first, "CONT");

@@ -21,10 +21,11 @@ public sealed class FolderLockTests : TestsWithFolder
             DataSourceTests.AssertRefused(
                 $"is being written by process {Environment.ProcessId} on {Environment.MachineName}, since ",
                 () => RunFolder.Open(_folder["run"], out _));
-            DataSourceTests.AssertRefused("holds a run already", () => RunFolder.Create(_folder["run"], record));
+            DataSourceTests.AssertRefused("is being written by process", () => RunFolder.Create(_folder["run"], record));
             Assert.Equal("simple", new RunFolder(_folder["run"]).ReadRecord().Options.Model); // whoever only reads may come at any time
         }
 
+        DataSourceTests.AssertRefused("holds a run already", () => RunFolder.Create(_folder["run"], record));
         using (RunFolder.Open(_folder["run"], out _))
         {
             using (FileStream text = new(_folder["run/.lock"], FileMode.Open, FileAccess.Write, FileShare.ReadWrite))

@@ -235,7 +235,8 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
             () => Checkpoint.LoadWeights(study));
         DataSourceTests.AssertRefused($"{empty}: is a folder, but not a run's: it has no model.safetensors",
             () => Checkpoint.LoadWeights(empty));
-        DataSourceTests.AssertRefused("is a folder of a run that has kept no weights (no model.safetensors); go on with it first",
+        DataSourceTests.AssertRefused(
+            "is a folder of a run that has kept no weights yet (no model.safetensors); wait for its first epoch, or go on",
             () => Checkpoint.LoadWeights(fresh));
         Directory.Delete(Path.Combine(study, "fold-2"), recursive: true);
         DataSourceTests.AssertRefused($"{study}: is a folder of one run; give that: {first}", () => Checkpoint.LoadWeights(study));

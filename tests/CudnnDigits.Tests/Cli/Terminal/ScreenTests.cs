@@ -202,7 +202,7 @@ public class ScreenTests
     [InlineData(1.2345678901234e-7, "0.00000012345678901234")]
     public void What_is_typed_has_no_exponent_and_every_digit(double value, string text) =>
         Assert.Equal((text, value),
-            (Figures.Exact(value), double.Parse(Figures.Exact(value), System.Globalization.CultureInfo.InvariantCulture)));
+            (TrainingField.Exact(value)!, double.Parse(TrainingField.Exact(value)!, System.Globalization.CultureInfo.InvariantCulture)));
 
     /// <summary>
     /// The program in a terminal of its own: nothing is broken, the bar leaves nothing, and colours are left out where they are not
