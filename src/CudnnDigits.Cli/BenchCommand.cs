@@ -72,7 +72,7 @@ internal static class BenchCommand
             $"{bench.Model} on {bench.Device}, batch {batch}, {precision}, augmentation {bench.Augmentation}\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + (bench.DeviceMemoryBytes is { } bytes ? $"memory     {bytes >> 20,10:N0} MiB of the GPU's\n" : "")
-                + $"{repetitions} of {steps} steps after a warm-up, on resident data",
+                + $"{repetitions} of {Figures.Count(steps, "step")} after a warm-up, on resident data",
             mustArrive: true);
 
         void Begin() => backend.BeginEpoch(data, 0, rows, default);

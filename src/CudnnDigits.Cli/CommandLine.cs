@@ -73,11 +73,12 @@ internal static class CommandLine
 
         string[] names = [.. command.Subcommands.Select(sub => sub.Name), .. options.Select(option => option.Name)];
         bool isOutput = word.StartsWith("--out", StringComparison.Ordinal) && names.Contains(ExportCommand.Onnx);
+        bool isOwn = isOutput || names.Any(name => name.StartsWith(word, StringComparison.Ordinal)); // though others may have it, too
         string[] nearest = isOutput ? [ExportCommand.Onnx] : Spelling.Nearest(word, names);
         IEnumerable<Command> having = root.Subcommands.Where(other => other.Options.Any(option => option.Name == word));
         string[] elsewhere = [.. having.Select(other => other.Name)];
         return elsewhere.Length > 0 && command == root ? $"; name a command first: {elsewhere[0]} {word}"
-            : elsewhere.Length > 0 && !isOutput ? $"; it is an option of {string.Join(", ", elsewhere)}"
+            : elsewhere.Length > 0 && !isOwn ? $"; it is an option of {string.Join(", ", elsewhere)}"
             : nearest.Length > 0 ? $"; did you mean {InputException.OneOf(nearest)}?"
             : "";
     }

@@ -1,3 +1,5 @@
+using CudnnDigits.Cli.Terminal;
+
 namespace CudnnDigits.Cli;
 
 internal static class MetricsTable
@@ -14,7 +16,7 @@ internal static class MetricsTable
         int cell = Math.Min(WidestCell, (width - Label) / DigitDataset.Classes);
         string[] cells = [.. metrics.Confusion.SelectMany(row => row).Select(n => n == 0 ? "." : $"{n}")];
         return string.Join('\n', [
-            $"accuracy  {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, loss {metrics.Loss:F4}",
+            $"accuracy  {metrics.Accuracy:P2} of {Figures.Count(metrics.Samples, "digit")}, loss {metrics.Loss:F4}",
             "",
             $"digit  precision    recall        F1{(hasSupport ? "   support" : "")}",
             .. metrics.Classes.Select(c =>

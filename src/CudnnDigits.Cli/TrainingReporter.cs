@@ -39,16 +39,17 @@ internal class TrainingReporter(TrainingOptions options, string? label, bool isF
 
         TrainingOptions o = record.Options;
         string digits = record.Data.Path is { } path
-            ? $"{ThisProgram.Shortest(path)}: {record.Data.Count:N0} digits"
-            : $"built-in generated digits (no --data given): {record.Data.Count:N0}";
+            ? $"{ThisProgram.Shortest(path)}: {Figures.Count(record.Data.Count, "digit")}"
+            : $"{record.Data.Count:N0} built-in generated digits (no --data given)";
         Note("data", $"{digits}, {training:N0} to train on, {validation:N0} held out");
         string changed = string.Concat(TrainingField.All
             .Where(field => field is { IsRequired: false, Fact: not (null or TrainingField.Augmentation) })
             .Where(field => field.Name is not (nameof(o.Seed) or nameof(o.Validation)) && field.IsChanged(o) && field.Show(o) is not null)
             .Select(field => $", {field.Title} {field.Show(o)}"));
-        Note("network", $"{o.Model}: {o.Epochs} {(o.Epochs == 1 ? "epoch" : "epochs")} of {o.StepsPerEpoch(training):N0} steps, "
-            + $"batch {o.BatchSize}, {TrainingField.Of(nameof(o.Schedule)).Show(o)} to {TrainingField.Exact(o.Optimizer.LearningRate)}"
-            + $"{changed}, augmentation {TrainingField.Describe(TrainingField.Augmentation, o)}, seed {o.Seed}");
+        Note("network", $"{o.Model}: {Figures.Count(o.Epochs, "epoch")} of {Figures.Count(o.StepsPerEpoch(training), "step")}, "
+            + $"batch {o.BatchSize}, learning rate {TrainingField.Exact(o.Optimizer.LearningRate)} "
+            + $"({TrainingField.Of(nameof(o.Schedule)).Show(o)}){changed}, "
+            + $"augmentation {TrainingField.Describe(TrainingField.Augmentation, o)}, seed {o.Seed}");
         Note("device", device);
         string progress = state.Optimizer.Step == 0 ? ""
             : state.HasEnded(o) ? ", which has ended" : $", resumed after step {state.Optimizer.Step:N0}";
@@ -57,8 +58,12 @@ internal class TrainingReporter(TrainingOptions options, string? label, bool isF
 
     public virtual void Note(string label, string text) => output.WriteLine($"{label.PadRight(Screen.LabelWidth)}{text}");
 
-    /// <summary>Prints a command to run next: in a terminal on a line of its own, to be copied.</summary>
-    public virtual void Advise(string text, string command) => output.WriteLine($"{text} {command}");
+    /// <summary>Prints after Ctrl-C how to go on, also with --quiet: in a terminal on a line of its own, to be copied.</summary>
+    public virtual void Advise(string text, string command)
+    {
+        Interruption.LeaveEcho();
+        Console.Error.WriteLine($"{text} {command}");
+    }
 
     /// <summary>Prints how one of several runs has ended, and the time that the others will take; null after the last one.</summary>
     public virtual void RunEnd(double accuracy, TimeSpan? left) =>

@@ -102,7 +102,8 @@ internal static class DataCommand
         int more = check.UnusedFiles.Length - 10;
         (string Name, string? Text)[] lines =
         [
-            ("data", $"{data.Name}: {data.Count:N0} digits{(data.HasLabels ? "" : ", no labels")}, SHA-256 {data.Fingerprint()}"),
+            ("data", $"{data.Name}: {Figures.Count(data.Count, "digit")}{(data.HasLabels ? "" : ", no labels")}, "
+                + $"SHA-256 {data.Fingerprint()}"),
             ("found", data.Found),
             ("classes", data.HasLabels ? string.Join("  ", check.Classes.Select((count, digit) => $"{digit}: {count:N0}")) : null),
             ("mean ink", $"{check.MeanInk:F1} of 255 ({check.MeanInk / 2.55:F2} %)"),
@@ -163,7 +164,7 @@ internal static class DataCommand
 
         outputs[0].Tell(
             new DataGenerateResult(count, seed, files),
-            $"{count:N0} digits\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}"
+            $"{Figures.Count(count, "digit")}\n{string.Join('\n', outputs.Select(file => $"file      {file}"))}"
                 + (isStream ? "" : $"\nnext      {ThisProgram.Command("train", "--data", path)}"));
 
         void WriteTable(Stream file)

@@ -1,3 +1,5 @@
+using CudnnDigits.Cli.Terminal;
+
 namespace CudnnDigits.Cli.Report;
 
 /// <summary>An option or another fact of a run, as text; Whole is the complete value, if Value is shortened.</summary>
@@ -18,7 +20,7 @@ internal static class RunFacts
 
         string fingerprint = record.Data.Fingerprint;
         yield return new("began with", record.InitFrom ?? "fresh weights");
-        yield return new("data", $"{record.Data.Path ?? "built-in generated digits"}, {record.Data.Count:N0} digits");
+        yield return new("data", $"{record.Data.Path ?? "built-in generated digits"}, {Figures.Count(record.Data.Count, "digit")}");
         yield return new("data fingerprint", fingerprint[..Math.Min(FingerprintShown, fingerprint.Length)], fingerprint);
         string deterministic = record.Deterministic ? ", deterministic" : "";
         yield return new("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{deterministic}");

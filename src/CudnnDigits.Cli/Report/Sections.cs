@@ -91,8 +91,9 @@ internal static class Sections
         RunReport first = group.First;
         TrainingOptions o = first.Record.Options;
         string unfinished = string.Concat(group.Runs.Where(run => !run.HasEnded).Select(run =>
-            $"<p class=\"note\">The run has not ended: {run.History.Count} of {o.Epochs} epochs. "
-            + $"Go on with <code>{Text(ThisProgram.Command("train", "--resume", run.Folder.Path))}</code>.</p>"));
+            $"<p class=\"note\">The run has not ended: {run.History.Count} of {Figures.Count(o.Epochs, "epoch")}. "
+            + "If it is not being trained, go on with "
+            + $"<code>{Text(ThisProgram.Command("train", "--resume", run.Folder.Path))}</code>.</p>"));
         if (group.Metrics is not { } metrics)
         {
             return unfinished;

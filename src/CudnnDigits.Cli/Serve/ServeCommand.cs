@@ -16,7 +16,7 @@ internal static class ServeCommand
     private static readonly Option<int?> Port =
         CommonOptions.Ranged("--port", "N", "Port on 127.0.0.1; 0 takes any free port. Default: 8080.", 0, 65535);
 
-    private static readonly Option<bool> Quiet = CommonOptions.Flag("--quiet", "No progress, only the address.");
+    private static readonly Option<bool> Quiet = CommonOptions.Flag("--quiet", "No progress and no notes, only the addresses.");
 
     public static Command Create() => CommonOptions.NewCommand(
         "serve", "Serve a page to draw digits on, and predictions over HTTP, on 127.0.0.1.",

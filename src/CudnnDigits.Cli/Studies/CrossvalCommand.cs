@@ -87,7 +87,8 @@ internal static class CrossvalCommand
         Metrics metrics = run.Train(TrainingReporter.Create(quiet, options), resumeWith, cancellation);
         CliJson.Print(
             result, ResultOf(fold, run.Folder, metrics),
-            $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {metrics.Samples:N0} digits, macro F1 {metrics.MacroF1:P2}\n"
+            $"fold {fold} of {options.Folds}: {metrics.Accuracy:P2} of {Figures.Count(metrics.Samples, "digit")}, "
+                + $"macro F1 {metrics.MacroF1:P2}\n"
             + $"run       {run.Folder.Path}");
     }
 
@@ -200,10 +201,11 @@ internal static class CrossvalCommand
     private static string Format(CrossvalResult summary, int width)
     {
         bool counts = width >= MetricsTable.WithSupport;
+        string epochs = Figures.Count(summary.Epochs, "epoch");
         IEnumerable<string> folds = summary.Folds.Select(f =>
             $"{f.Fold,4}  {f.Accuracy,9:P2}  {f.MacroF1,9:P2}  {f.Loss,8:F4}{(counts ? $"  {f.Samples,8:N0}" : "")}");
         return $"""
-            {summary.Model}, {Study.Epochs(summary.Epochs)}, {summary.Folds.Count} folds, each digit held out once; the last epoch of each
+            {summary.Model}, {epochs}, {summary.Folds.Count} folds, each digit held out once; the last epoch of each
 
             fold   accuracy   macro F1      loss{(counts ? "    digits" : "")}
             {string.Join('\n', folds)}

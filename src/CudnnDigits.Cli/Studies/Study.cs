@@ -54,9 +54,6 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
 
     public static bool IsResumed(ParseResult result) => result.GetValue(Resume) is not null;
 
-    /// <summary>"1 epoch", "3 epochs".</summary>
-    public static string Epochs(int count) => $"{count} epoch{(count == 1 ? "" : "s")}";
-
     /// <summary>The command of a study: its own options, then those that every study has.</summary>
     public static Command CommandOf(string name, string help, Action<ParseResult> run, IEnumerable<Option> own) =>
         CommonOptions.NewCommand(name, help, [.. own, Resume, .. Machine.Options, CommonOptions.Quiet, CommonOptions.Json], run);
@@ -150,7 +147,7 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
 
         if (Data is null)
         {
-            throw new InputException($"{Folder}: has not ended ({label}); go on with {ResumeWith}");
+            throw new InputException($"{Folder}: has not ended ({label}); if it is not running, go on with {ResumeWith}");
         }
 
         TrainingReporter reporter = TrainingReporter.Create(quiet, options, label, isFirst: _workDone == 0);

@@ -42,8 +42,8 @@ internal static class TuneCommand
             int budget = result.GetValue(Budget) ?? 10 * options.Epochs, least = Rung.LeastBudget(options.Epochs);
             return budget >= least
                 ? new StudyPlan(options, budget)
-                : throw new InputException($"--budget {budget} is too little to compare anything at {options.Epochs} epochs; "
-                    + $"give at least {least}, or fewer --epochs");
+                : throw new InputException($"--budget {budget} is too little to compare anything at "
+                    + $"{Figures.Count(options.Epochs, "epoch")}; give at least {least}, or fewer --epochs");
         });
 
         List<Trial> trials = Search(study, interruption.Token);
@@ -76,7 +76,7 @@ internal static class TuneCommand
             int[] numbers = [0, .. trials.Count == 0 ? Enumerable.Range(1, rung.Trials - 1) : best.Take(rung.Trials - 1)];
             foreach ((int i, int number) in numbers.Index())
             {
-                string label = $"{Study.Epochs(rung.Epochs)}, {i + 1} of {numbers.Length}, trial {number}";
+                string label = $"{Figures.Count(rung.Epochs, "epoch")}, {i + 1} of {numbers.Length}, trial {number}";
                 trials.Add(RunTrial(study, number, rung, label, keep: rung == rungs[^1], cancellation));
                 if (study.Data is not null)
                 {

@@ -1,4 +1,5 @@
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli.Studies;
 
@@ -45,7 +46,7 @@ internal static class TuneFiles
             Chart chart = new(axis, new ChartAxis("", Logarithmic: true, Unit: " %"));
             for (int color = 0; color < lengths.Length; color++)
             {
-                chart.AddPoints(hasLegend ? Study.Epochs(lengths[color]) : null, color, trials
+                chart.AddPoints(hasLegend ? Figures.Count(lengths[color], "epoch") : null, color, trials
                     .Where(trial => trial.Options.Epochs == lengths[color] && trial.Error is not null && value(trial.Options) is not null)
                     .Select(trial => (value(trial.Options)!.Value, trial.Error!.Value)));
             }
@@ -71,7 +72,7 @@ internal static class TuneFiles
 
         string legend = string.Concat(Lengths(trials).Select((length, color) =>
             $"<circle cx=\"{Gap + 6 + 120 * color}\" cy=\"56\" r=\"5\" fill=\"var(--series-{color % Chart.SeriesColors})\"/>"
-            + $"<text x=\"{Gap + 18 + 120 * color}\" y=\"61\">{Study.Epochs(length)}</text>"));
+            + $"<text x=\"{Gap + 18 + 120 * color}\" y=\"61\">{Figures.Count(length, "epoch")}</text>"));
         string size = $"viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"";
         int count = trials.DistinctBy(trial => trial.Number).Count();
         string heading = $"Validation error, %, of {count} trials of {Html.Text(study.Options.Model)}";

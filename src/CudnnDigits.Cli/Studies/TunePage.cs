@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cli.Terminal;
 
 namespace CudnnDigits.Cli.Studies;
 
@@ -75,7 +76,8 @@ internal static partial class TunePage
     private static string Rungs(IReadOnlyList<Trial> trials, Trial winner)
     {
         int[] lengths = TuneFiles.Lengths(trials);
-        Chart chart = new(new ChartAxis("", Labels: [.. lengths.Select(Study.Epochs)]), new ChartAxis("", Logarithmic: true, Unit: " %"));
+        ChartAxis epochs = new("", Labels: [.. lengths.Select(length => Figures.Count(length, "epoch"))]);
+        Chart chart = new(epochs, new ChartAxis("", Logarithmic: true, Unit: " %"));
         IEnumerable<int> numbers = trials.Select(trial => trial.Number).Distinct();
         foreach ((int i, int number) in numbers.Where(number => number != winner.Number && number != 0).Index())
         {
@@ -118,8 +120,8 @@ internal static partial class TunePage
         return $"""
             <h3>What mattered</h3>
             {Html.Table(["option", "rank correlation with error", "may be chance"], rows)}
-            <p class="note">Of the {first.Length} trials of {Study.Epochs(first[0].Options.Epochs)}: +1 where more of it always meant
-            more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option whose best
+            <p class="note">Of the {first.Length} trials of {Figures.Count(first[0].Options.Epochs, "epoch")}: +1 where more of it
+            always meant more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option whose best
             value lies in the middle does not show here; see the pictures.</p>
             """;
 

@@ -26,6 +26,9 @@ internal static class Figures
         string Decimal(double number) => number.ToString($"F{decimals}", CultureInfo.InvariantCulture);
     }
 
+    /// <summary>"1 digit", "12,000 digits".</summary>
+    public static string Count(long count, string what) => $"{count:N0} {what}{(count == 1 ? "" : "s")}";
+
     /// <summary>Remaining time: 0:01:23; from a day on, 2 d 03:04.</summary>
     public static string Left(TimeSpan left) =>
         left.ToString(left.TotalDays < 1 ? @"h\:mm\:ss" : @"d\ \d\ hh\:mm", CultureInfo.InvariantCulture);

@@ -12,6 +12,9 @@ internal static class Desk
     private const double MostPaperOutside = 0.15; // and the desk looks like the sheet in at most this share of the rest of the picture
     private const double MostAtBorder = 0.25; // a sheet that runs out of the picture takes at most this share of the border
     private const double MostBeside = 0.1; // at most this share of it lies beside the quadrilateral of its corners: a third of a zero
+    private const double MostNotches = 0.08; // and at most this share of that is open to the outside, as notches of a bold digit are,
+    private const float NotchDepth = 2; // further in than so many cells; ink on a sheet has paper all around
+    private const int SmallCells = 32; // on a smaller picture, such as one of 28×28 in a frame, a digit may touch the frame
     private const double MostAspect = 2.2; // a sheet is at most so many times as long as wide: a bold one is longer
 
     /// <summary>Cuts the sheet out of (height, width, 4) uint8, and continues its paper over the desk; null if there is no sheet.</summary>
@@ -30,46 +33,57 @@ internal static class Desk
         float threshold = Threshold(values);
         foreach (bool isPaper in new[] { true, false })
         {
-            bool[] paper = Array.ConvertAll(values, value => value > threshold == isPaper);
-            bool[] sheet = Largest(paper, columns, out int area);
+            bool[] paper = Array.ConvertAll(values, value => value > threshold == isPaper), sheet = Largest(paper, columns, out int area);
             if (area < LeastPaper * LeastSheet * cells.Length)
             {
                 continue;
             }
 
-            Vector2[] corners = [Corner(-1, -1), Corner(1, -1), Corner(1, 1), Corner(-1, 1)]; // clockwise, as seen
-            bool[] within = [.. sheet.Select((_, i) => Depth(corners, i, columns) >= 0)];
-            int outside = within.Count(isWithin => !isWithin), whole = within.Length - outside;
-            int Count(Func<bool, bool, int, bool> condition) => sheet.Where((isSheet, i) => condition(isSheet, within[i], i)).Count();
-            float longest = Math.Max((corners[2] - corners[0]).LengthSquared(), (corners[3] - corners[1]).LengthSquared());
-            if (whole >= LeastSheet * cells.Length && area >= LeastPaper * whole
-                && Count((isSheet, isWithin, _) => isSheet && !isWithin) <= MostBeside * area
-                && Count((_, isWithin, i) => paper[i] && !isWithin) <= MostPaperOutside * outside
-                && Count((isSheet, _, i) => isSheet && (i % columns == 0 || i % columns == columns - 1 || i < columns
-                    || i >= sheet.Length - columns)) <= MostAtBorder * 2 * (columns + rows)
-                && longest <= (MostAspect + 1 / MostAspect) * whole)
+            float[] depths = Depths(Corners(sheet, columns), columns, cells.Length, out float longest);
+            if (IsSheet(sheet, area, paper, depths, columns, longest))
             {
-                return Cut(rgba, ref width, ref height, side, columns, paper, corners);
-            }
-
-            // A turned sheet's corner is what lies farthest in a diagonal direction.
-            Vector2 Corner(int across, int down)
-            {
-                int at = Enumerable.Range(0, sheet.Length).Where(i => sheet[i]).MaxBy(i => across * (i % columns) + down * (i / columns));
-                return new Vector2(at % columns + (1 + across) / 2, at / columns + (1 + down) / 2);
+                return Cut(rgba, ref width, ref height, side, columns, paper, depths);
             }
         }
 
         return null;
     }
 
+    private static bool IsSheet(bool[] sheet, int area, bool[] paper, float[] depths, int columns, float longest)
+    {
+        (int whole, int beside, int paperOutside, int atBorder) = (0, 0, 0, 0);
+        for (int i = 0; i < sheet.Length; i++)
+        {
+            bool isWithin = depths[i] >= 0;
+            whole += isWithin ? 1 : 0;
+            beside += sheet[i] && !isWithin ? 1 : 0;
+            paperOutside += paper[i] && !isWithin ? 1 : 0;
+            bool isBorder = i % columns == 0 || i % columns == columns - 1 || i < columns || i >= sheet.Length - columns;
+            atBorder += sheet[i] && isBorder ? 1 : 0;
+        }
+
+        return whole >= LeastSheet * sheet.Length && area >= LeastPaper * whole
+            && beside <= MostBeside * area
+            && paperOutside <= MostPaperOutside * (sheet.Length - whole)
+            && atBorder <= MostAtBorder * 2 * (columns + sheet.Length / columns)
+            && longest * longest <= (MostAspect + 1 / MostAspect) * whole
+            && (sheet.Length < SmallCells * SmallCells || Notches() <= MostNotches * whole);
+
+        int Notches()
+        {
+            bool[] free = Array.ConvertAll(sheet, isSheet => !isSheet);
+            return Flood(free, columns, [.. Enumerable.Range(0, sheet.Length).Where(i => free[i] && depths[i] < 0)])
+                .Count(i => depths[i] >= NotchDepth);
+        }
+    }
+
     /// <summary>Copies the sheet's box. Each cell outside the sheet becomes like the nearest cell of paper in its row.</summary>
     private static byte[]? Cut(
-        byte[] rgba, ref int width, ref int height, int side, int columns, bool[] paper, Vector2[] corners)
+        byte[] rgba, ref int width, ref int height, int side, int columns, bool[] paper, float[] depths)
     {
         int rows = paper.Length / columns, stride = width;
         float edge = 0.5f + Math.Max(columns, rows) / 100f; // soft, or not quite straight
-        int[] inside = [.. Enumerable.Range(0, paper.Length).Where(i => paper[i] && Depth(corners, i, columns) >= edge)];
+        int[] inside = [.. Enumerable.Range(0, paper.Length).Where(i => paper[i] && depths[i] >= edge)];
         if (inside.Length == 0)
         {
             return null;
@@ -84,7 +98,7 @@ internal static class Desk
             for (int column = 0; column < across; column++)
             {
                 int at = inRow[row][0] / columns * columns + left + column;
-                int from = Depth(corners, at, columns) >= edge ? at : inRow[row].MinBy(i => Math.Abs(i - at));
+                int from = depths[at] >= edge ? at : inRow[row].MinBy(i => Math.Abs(i - at));
                 for (int y = 0; y < side; y++)
                 {
                     rgba.AsSpan(4 * ((from / columns * side + y) * stride + from % columns * side), 4 * side)
@@ -99,7 +113,8 @@ internal static class Desk
     /// <summary>The value that divides others into two groups. Source: N. Otsu, "A threshold selection method", 1979.</summary>
     private static float Threshold(float[] values)
     {
-        float[] sorted = [.. values.Order()];
+        float[] sorted = [.. values];
+        Array.Sort(sorted);
         double total = sorted.Sum(value => (double)value), below = 0, best = 0;
         float threshold = 0;
         for (int i = 1; i < sorted.Length; i++)
@@ -115,45 +130,81 @@ internal static class Desk
     /// <summary>The largest piece of marked cells that are connected by their sides.</summary>
     private static bool[] Largest(bool[] marked, int columns, out int area)
     {
-        int[] piece = new int[marked.Length];
-        List<int> areas = [0];
-        Stack<int> open = new();
+        bool[] free = [.. marked], largest = new bool[marked.Length];
+        List<int> most = [];
         for (int i = 0; i < marked.Length; i++)
         {
-            if (marked[i] && piece[i] == 0)
-            {
-                areas.Add(0);
-                Visit(i);
-                while (open.TryPop(out int at))
-                {
-                    areas[^1]++;
-                    Visit(at % columns > 0 ? at - 1 : at);
-                    Visit(at % columns < columns - 1 ? at + 1 : at);
-                    Visit(at - columns);
-                    Visit(at + columns);
-                }
-            }
+            List<int>? piece = free[i] ? Flood(free, columns, i) : null;
+            most = piece?.Count > most.Count ? piece : most;
         }
 
-        int largest = areas.IndexOf(areas.Max());
-        area = areas[largest];
-        return Array.ConvertAll(piece, own => own == largest);
+        most.ForEach(i => largest[i] = true);
+        area = most.Count;
+        return largest;
+    }
+
+    /// <summary>The free cells that are connected with given ones by their sides. They are not free afterwards.</summary>
+    private static List<int> Flood(bool[] free, int columns, params int[] from)
+    {
+        List<int> found = [];
+        Array.ForEach(from, Visit);
+        for (int next = 0; next < found.Count; next++)
+        {
+            int at = found[next];
+            Visit(at % columns > 0 ? at - 1 : at);
+            Visit(at % columns < columns - 1 ? at + 1 : at);
+            Visit(at - columns);
+            Visit(at + columns);
+        }
+
+        return found;
 
         void Visit(int at)
         {
-            if (at >= 0 && at < marked.Length && marked[at] && piece[at] == 0)
+            if (at >= 0 && at < free.Length && free[at])
             {
-                piece[at] = areas.Count - 1;
-                open.Push(at);
+                free[at] = false;
+                found.Add(at);
             }
         }
     }
 
-    /// <summary>The distance of a cell from the nearest edge of a quadrilateral; negative outside.</summary>
-    private static float Depth(Vector2[] corners, int cell, int columns)
+    /// <summary>The corners of a sheet, clockwise as seen: what lies farthest in each diagonal direction, as it may be turned.</summary>
+    private static Vector2[] Corners(bool[] sheet, int columns)
     {
-        Vector2 place = new(cell % columns + 0.5f, cell / columns + 0.5f);
-        return corners.Zip([.. corners[1..], corners[0]], (from, to) =>
-            ((to.X - from.X) * (place.Y - from.Y) - (to.Y - from.Y) * (place.X - from.X)) / Math.Max(1, (to - from).Length())).Min();
+        (int Across, int Down)[] directions = [(-1, -1), (1, -1), (1, 1), (-1, 1)];
+        (int Far, int At)[] farthest = [.. directions.Select(_ => (int.MinValue, 0))];
+        for (int i = 0; i < sheet.Length; i++)
+        {
+            for (int corner = 0; sheet[i] && corner < directions.Length; corner++)
+            {
+                int far = directions[corner].Across * (i % columns) + directions[corner].Down * (i / columns);
+                farthest[corner] = far > farthest[corner].Far ? (far, i) : farthest[corner];
+            }
+        }
+
+        return [.. farthest.Zip(directions, (one, to) =>
+            new Vector2(one.At % columns + (1 + to.Across) / 2, one.At / columns + (1 + to.Down) / 2))];
+    }
+
+    /// <summary>The distance of each cell from the nearest edge of a quadrilateral, negative outside; and its longer diagonal.</summary>
+    private static float[] Depths(Vector2[] corners, int columns, int cells, out float longest)
+    {
+        longest = Math.Max((corners[2] - corners[0]).Length(), (corners[3] - corners[1]).Length());
+        Vector2[] edges = [.. corners.Select((from, i) => corners[(i + 1) % corners.Length] - from)
+            .Select(edge => edge / Math.Max(1, edge.Length()))];
+        float[] depths = new float[cells];
+        for (int i = 0; i < cells; i++)
+        {
+            Vector2 place = new(i % columns + 0.5f, i / columns + 0.5f);
+            depths[i] = float.PositiveInfinity;
+            for (int edge = 0; edge < edges.Length; edge++)
+            {
+                Vector2 from = place - corners[edge];
+                depths[i] = Math.Min(depths[i], edges[edge].X * from.Y - edges[edge].Y * from.X);
+            }
+        }
+
+        return depths;
     }
 }

@@ -23,7 +23,7 @@ internal static class Ink
     {
         const float Strong = 0.55f; // ruled lines and stains do not reach this share of the full contrast
         const float EdgeContrast = 0.4f; // a stroke differs from both of its sides by this share of the contrast, an edge from one
-        const double Slim = 3; // a small picture, or one so many times as long as wide, may have paper on one side of the strokes only
+        const double Slim = 2.4; // a small picture, or one so many times as long as wide, may have paper on one side of the strokes only
         const double PenWidth = 2.2, ThinPen = 1.8; // a thinner pen is widened to the first width, in pixels of the fitted digit
         Paper paper = new(rgba, width, height);
         float[] differences = paper.Differences(rgba);

@@ -231,13 +231,15 @@ internal sealed partial class FolderLock(string path, FileStream file) : IDispos
 
     private static InputException Held(string folder, string path)
     {
-        string holder = Read(path) is { Length: > 0 } text ? text : "another process";
+        string holder = Read(path) is { Length: > 0 } text ? WithoutFraction(text) : "another process";
         return new($"{folder}: is being written by {holder}; wait until it ends, or end it, and try again");
     }
 
     private static InputException HeldWithoutLocks(string folder, string path, string holder) => new(
-        $"{folder}: is being written by {holder}, as {path} says; "
+        $"{folder}: is being written by {WithoutFraction(holder)}, as {path} says; "
         + "if that process has ended, delete the file (this file system has no locks, so the program cannot tell)");
+
+    private static string WithoutFraction(string holder) => FractionOfSecond().Replace(holder, "");
 
     /// <summary>Whether there is no lock file, or one of this program: a regular file that names a process, or is still empty.</summary>
     private static bool IsOurs(string path)
@@ -270,4 +272,7 @@ internal sealed partial class FolderLock(string path, FileStream file) : IDispos
 
     [GeneratedRegex(@"^process (?<id>\d{1,9}) on (?<machine>.*), since (?<since>[-0-9]{10} [0-9:.]{8,16}) UTC")]
     private static partial Regex Holder();
+
+    [GeneratedRegex(@"(?<=:\d\d)\.\d+(?= UTC)")]
+    private static partial Regex FractionOfSecond();
 }

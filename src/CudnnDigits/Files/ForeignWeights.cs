@@ -66,7 +66,7 @@ internal static class ForeignWeights
                 ? "is a NumPy archive; save it as safetensors, in Python: "
                     + "safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\"); "
                     + "its arrays must have PyTorch's names and layouts"
-            : "is a zip file; unpack it, and give the .safetensors file that it contains";
+            : "is a zip file; if it contains a .safetensors file, unpack it and give that";
 
         bool Has(ReadOnlySpan<byte> name) => start.AsSpan().IndexOf(name) >= 0 || end.AsSpan().IndexOf(name) >= 0;
     }

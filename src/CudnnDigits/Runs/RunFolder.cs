@@ -79,8 +79,9 @@ internal sealed class RunFolder(string path) : IDisposable
         string[] runs = [.. InputFile.Reading(path, () => Directory.GetDirectories(path))
             .Where(sub => File.Exists(new RunFolder(sub).ModelFile)).Order(StringComparer.Ordinal)];
         string advice = runs.Length == 1 ? "one run; give that" : $"{runs.Length} runs; give one of them";
+        IEnumerable<string> first = runs.Take(3).Select(run => run.Contains(' ') ? $"'{run}'" : run);
         throw new InputException(runs.Length > 0
-            ? $"{path}: is a folder of {advice}: {string.Join(", ", runs.Take(3))}{(runs.Length > 3 ? ", …" : "")}"
+            ? $"{path}: is a folder of {advice}: {string.Join(", ", first)}{(runs.Length > 3 ? ", …" : "")}"
             : $"{path}: is a folder, but not a run's: it has no {ModelName}; give the folder that train wrote, or a .safetensors file");
     }
 

@@ -76,7 +76,7 @@ internal sealed class Trainer(ITrainingBackend backend, DigitDataset data, Train
         Split split = options.Split.Draw(data.Labels);
         if (split.Training.Length == 0 || (options.Split.HoldsOut && split.Validation.Length == 0))
         {
-            throw new InputException($"{data.Name}: {data.Count} digits are too few " + (options.Folds > 0
+            throw new InputException($"{data.Name}: too few digits, {data.Count}, " + (options.Folds > 0
                 ? $"for {options.Folds} folds; give more data or fewer --folds"
                 : $"to hold out {options.Validation:P0} of each class; give more data or --validation 0"));
         }

@@ -133,6 +133,7 @@ public sealed class CommandLineTests : TestsWithFolder
     [InlineData("export --output x", "'--output' is not understood; did you mean --onnx?")]
     [InlineData("export --out x", "'--out' is not understood; did you mean --onnx?")]
     [InlineData("export -o x", "did you mean --onnx?")]
+    [InlineData("compare --model simple", "'--model' is not understood; did you mean --models?")]
     [InlineData("info --out x", "'--out' is not understood; it is an option of train, predict")]
     [InlineData("train --dataset x", "did you mean --data?")]
     [InlineData("train -e 3", "did you mean --epochs, --epsilon, --ema")]

@@ -26,6 +26,7 @@ public sealed class InterruptionTests : TestsWithFolder
         string run = _folder["run"];
         string[] few = command is "train" or "repeat" or "crossval" ? ["--model", "simple", "--batch-size", "16"] : command == "tune"
             ? ["--model", "simple", "--budget", "3000000"] : [];
+        few = signals == "HUP" ? [.. few, "--quiet"] : few; // which keeps the advice
         Process process = CliProgram.Start([command, "--data", _train, "--epochs", "100000", .. few, "--out", run]);
         Signals.WaitUntil(() => Directory.Exists(run)
             && Directory.GetFiles(run, "history.csv", SearchOption.AllDirectories) is [string history, ..]

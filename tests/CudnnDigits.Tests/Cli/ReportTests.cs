@@ -158,7 +158,7 @@ public sealed class ReportTests : TestsWithFolder
         }
 
         CliProgram.Run("report", run).Succeeded();
-        Assert.Contains("The run has not ended: 1 of 1 epochs", File.ReadAllText(Path.Combine(run, "report.html")),
+        Assert.Contains("The run has not ended: 1 of 1 epoch", File.ReadAllText(Path.Combine(run, "report.html")),
             StringComparison.Ordinal);
         CliProgram.Run("report", run, run, "--out", _folder["both.html"]).Succeeded();
         Assert.Contains("<td>1 of 1, not ended</td>", File.ReadAllText(_folder["both.html"]), StringComparison.Ordinal);

@@ -107,7 +107,7 @@ public sealed class StudyTests : TestsWithFolder
         CliProgram.AssertRefused("a file that this command reads", "report", _folder["stopped"], "--out",
             _folder["stopped/fold-1/model.safetensors"]);
         File.Delete(_folder["stopped/fold-2/metrics.json"]);
-        CliProgram.AssertRefused("has not ended (fold 2 of 3); go on with ", "report", _folder["stopped"]);
+        CliProgram.AssertRefused("has not ended (fold 2 of 3); if it is not running, go on with ", "report", _folder["stopped"]);
         CliProgram.AssertRefused("holds a study already; go on with ", ["crossval", .. options, "--out", _folder["stopped"]]);
         CliProgram.AssertRefused("is not empty; choose another", ["crossval", .. options, "--out", _folder.Path]);
         _folder.Write("killed/study.json.0123456789abcdef.tmp", "{");

@@ -124,6 +124,23 @@ public sealed class SheetTests
             "on a dark desk", "a turned sheet on a wooden desk",
             "in two pieces, one at the border", "cut out closely", "28×28, gray"];
 
+    /// <summary>The notches of a printed one's four sides are no ink on a sheet, nor is a bold stroke an edge.</summary>
+    [Theory]
+    [InlineData(40)]
+    [InlineData(8)]
+    public void A_bold_printed_one_is_ink(int margin)
+    {
+        (int width, int height) = (150 + 2 * margin, 218 + 2 * margin);
+        Sheet sheet = new Sheet(width, height).Paper(255).Draw(Gray(0), (x, y) =>
+            (x - margin, y - margin) is var (right, down) && right is >= 0 and < 150 && down is >= 0 and < 218
+            && (down >= 180 || right is >= 50 and < 104 || (right < 50 && down + right / 4 is >= 12 and < 50)) ? 1 : 0);
+        byte[] image = new byte[784];
+        Assert.True(DigitPicture.Read(sheet.ToRgba(), width, height, image));
+        int[] middle = [.. Enumerable.Range(6, 16).Select(row => image[28 * row + 14] + 0)]; // of the stem
+        Assert.All(middle, ink => Assert.InRange(ink, 200, 255));
+        Assert.InRange(image.Count(ink => ink > 128), 100, 200); // of 20 × 14, and not the notches too
+    }
+
     [Theory]
     [MemberData(nameof(KindNames))]
     public void A_digit_on_any_sheet_is_read_as_the_digit_is(string kind)

@@ -135,7 +135,7 @@ public sealed class WeightsFromElsewhereTests : TestsWithFolder
         ["npz"] = (DigitFiles.Zip(("conv1.weight.npy", [0x93]), ("conv1.bias.npy", [0x93])), "is a NumPy archive",
             "safetensors.numpy.save_file(dict(numpy.load(\"model.npz\")), \"model.safetensors\")"),
         ["npy"] = ([0x93, .. "NUMPY\x01\0v\0{'descr'"u8], "is a single NumPy array", "safetensors.numpy.save_file("),
-        ["zip"] = (DigitFiles.Zip(("readme.txt", [1])), "is a zip file; unpack it", ""),
+        ["zip"] = (DigitFiles.Zip(("readme.txt", [1])), "is a zip file; if it contains a .safetensors file, unpack it", ""),
         ["gzip"] = (DigitFiles.Gzip(new byte[100]), "is packed by gzip", "gunzip"),
         ["LFS"] = ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 900376\n"u8.ToArray(), "is a Git LFS pointer",
             "git lfs pull"),

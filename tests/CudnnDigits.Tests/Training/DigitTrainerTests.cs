@@ -75,9 +75,9 @@ public sealed class DigitTrainerTests : TestsWithFolder
     [Fact]
     public void Digits_that_are_too_few_to_hold_any_out_are_refused()
     {
-        DataSourceTests.AssertRefused("10 digits are too few to hold out 20 % of each class",
+        DataSourceTests.AssertRefused("too few digits, 10, to hold out 20 % of each class",
             () => Train(new DigitDataset("few", new byte[7840], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), Options()));
-        DataSourceTests.AssertRefused("too few to hold out", () => Train(Digits, Options() with { Validation = 1e-9 }));
+        DataSourceTests.AssertRefused("too few digits, 300, to hold out", () => Train(Digits, Options() with { Validation = 1e-9 }));
     }
 
     [Fact]
@@ -251,7 +251,7 @@ public sealed class DigitTrainerTests : TestsWithFolder
         DigitDataset unlabelled = new("test.csv", Digits.Pixels.ToArray(), null), none = new("none", [], []);
         Assert.StartsWith("test.csv: the digits carry no labels to learn from",
             Assert.Throws<ArgumentException>("data", () => Train(unlabelled, Options())).Message, StringComparison.Ordinal);
-        Assert.StartsWith("none: 0 digits are too few to hold out 20 % of each class",
+        Assert.StartsWith("none: too few digits, 0, to hold out 20 % of each class",
             Assert.Throws<InputException>(() => Train(none, Options())).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentNullException>("data", () => Train(null!, Options()));
         Assert.Throws<ArgumentNullException>("options", () => Train(Digits, null!));

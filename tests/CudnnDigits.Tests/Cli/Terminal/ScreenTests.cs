@@ -196,6 +196,11 @@ public class ScreenTests
     public void Losses_have_no_exponent(double loss, string text) => Assert.Equal(text, Figures.Loss(loss));
 
     [Theory]
+    [InlineData(1, "1 digit")]
+    [InlineData(12000, "12,000 digits")]
+    public void One_is_singular(int count, string text) => Assert.Equal(text, Figures.Count(count, "digit"));
+
+    [Theory]
     [InlineData(0.003, "0.003")]
     [InlineData(3e-5, "0.00003")]
     [InlineData(1e-12, "0.000000000001")]
