@@ -28,6 +28,9 @@ internal sealed class OutputFile
     /// <summary>Whether it is standard output, also under a name such as /dev/stdout. Then messages go to standard error.</summary>
     public bool IsStandardOutput { get; }
 
+    /// <summary>Columns for what <see cref="Tell"/> prints.</summary>
+    public int Width => IsStandardOutput ? Screen.ErrorWidth : Screen.OutputWidth;
+
     /// <summary>Whether a path is standard output, a device or a FIFO: something that takes a stream of bytes.</summary>
     public static bool IsStream(string path) => path == StandardOutput || (File.Exists(path) && !OutputPlace.Of(path).IsFile);
 
@@ -68,7 +71,7 @@ internal sealed class OutputFile
     /// <summary>Prints what the command has done, beside the file: with --json as JSON, else as a text.</summary>
     public void Tell<T>(T result, string text)
     {
-        text = CliJson.Format(_json, result, Screen.Fit(text, IsStandardOutput ? Screen.ErrorWidth : Screen.OutputWidth));
+        text = CliJson.Format(_json, result, Screen.Fit(text, Width));
         if (IsStandardOutput)
         {
             Console.Error.WriteLine(text);

@@ -66,7 +66,7 @@ internal static class ReportCommand
         output.Tell(
             new ReportResult(
                 result.GetValue(Out) ?? path, [.. runs.Select(run => run.Folder.Path)], table?.OverSeeds, RunFacts.WhyNotComparable(runs)),
-            $"{table}report    {output}");
+            $"{table?.Format(output.Width)}report    {output}");
     }
 
     /// <summary>The page, which must not replace the digits, nor a file in a folder of runs other than its page.</summary>

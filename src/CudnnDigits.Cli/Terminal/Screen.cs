@@ -118,12 +118,9 @@ internal sealed partial class Screen(TextWriter writer, Func<int> width, bool mo
     /// <summary>Clears the progress line.</summary>
     public void Clear() => writer.Write(Back(forAnother: false));
 
-    /// <summary>Wraps a text between words or, where it has wider gaps, there.</summary>
-    private static string[] Wrap(string text, int width)
-    {
-        string gap = text.Contains("  ", StringComparison.Ordinal) ? "  " : " ";
-        return Wrap(text.Split(gap), gap, width);
-    }
+    /// <summary>Wraps a text between words or, where it has wider gaps, there; not in "8: 48" nor in "97.5 %".</summary>
+    public static string[] Wrap(string text, int width) =>
+        text.Contains("  ", StringComparison.Ordinal) ? Wrap(text.Split("  "), "  ", width) : Wrap(Gap().Split(text), " ", width);
 
     /// <summary>Puts words into lines. A word that is too long is not broken, so that it can be copied.</summary>
     public static string[] Wrap(IEnumerable<string> words, string gap, int width)
@@ -150,6 +147,9 @@ internal sealed partial class Screen(TextWriter writer, Func<int> width, bool mo
     /// <summary>What the further lines are indented by: "accuracy  ", "  kernels     ", or blanks.</summary>
     [GeneratedRegex("^ *(?:[^ ].{0,13}?  +)?")]
     private static partial Regex Label();
+
+    [GeneratedRegex(@"(?<!\d:) (?!%)")]
+    private static partial Regex Gap();
 
     private string Styled(int style, string text) => colors && text.Length > 0 ? $"{Escape}{style}m{text}{Escape}0m" : text;
 

@@ -74,6 +74,40 @@ public sealed class ReportSectionTests
         }
     }
 
+    [Theory]
+    [InlineData(79, 2, 1)]
+    [InlineData(79, 4, 2)]
+    [InlineData(119, 4, 1)]
+    [InlineData(44, 2, 2)]
+    public void A_terminal_that_is_too_narrow_for_a_row_per_run_has_a_column_per_run(int width, int count, int parts)
+    {
+        RunReport[] runs = [.. Enumerable.Range(1, count).Select(Run)];
+        string[] lines = [.. new RunsTable(runs).Format(width).ReplaceLineEndings("\n").Split('\n')
+            .TakeWhile(line => !line.StartsWith("validation accuracy", StringComparison.Ordinal))];
+        Assert.All(lines, line => Assert.InRange(line.Length, 0, width));
+        int[][] heads = [.. lines.Where(line => line.StartsWith("run ", StringComparison.Ordinal)).Select(Starts)];
+        int[][] rows = [.. lines.Where(line => line.StartsWith("validation ", StringComparison.Ordinal)).Select(Starts)];
+        Assert.Equal(parts, heads.Length);
+        Assert.Equal(heads, rows); // a value stands below the name of its run
+        Assert.Contains(lines, line => Regex.IsMatch(line, "^data  .* folder2/digits.csv,") || count / parts < 2);
+        Assert.DoesNotContain(lines, line => line.Contains(Environment.CurrentDirectory, StringComparison.Ordinal));
+
+        string[] piped = new RunsTable(runs).Format(int.MaxValue).ReplaceLineEndings("\n").Split('\n');
+        Assert.StartsWith("run   validation  epochs  ", piped[0], StringComparison.Ordinal);
+        Assert.Contains($"  {runs[1].Record.Data.Path}, 1,200 digits  ", piped[2], StringComparison.Ordinal);
+
+        static int[] Starts(string line) => [.. Regex.Matches(line, @"(?<=^|  )\S").Select(match => match.Index)];
+        static RunReport Run(int number)
+        {
+            TrainingOptions options = TrainingOptions.For("simple") with { Epochs = number, Seed = (ulong)number };
+            options = number % 2 == 0 ? options with { Augmentation = AugmentationSpec.Standard } : options;
+            RunRecord record = new("1", DateTime.UnixEpoch, options, null,
+                new(Path.GetFullPath($"folder{number}/digits.csv"), 600 * number, $"{number}23456789abc"), "cpu", "CPU", Precision.Fp32,
+                false, ".NET", null);
+            return new(new RunFolder($"run{number}"), record, [new(1, 1, 0.9, 1, 0.9, 0.001, 1, 1)], 1, true, null, null, null);
+        }
+    }
+
     [Fact]
     public void Calibration_has_a_dot_for_ten_digits_or_more_the_larger_the_more_and_whole_percents()
     {
