@@ -52,7 +52,7 @@ internal static class RepeatCommand
     }
 
     private static string Format(RepeatResult summary) => $"""
-        {summary.Model}, {Figures.Count(summary.Epochs, "epoch")}, {summary.Seeds.Count} seeds, each with its own split; the last epoch of each
+        {summary.Model}, {Figures.Count(summary.Epochs, "epoch")}, {summary.Seeds.Count} seeds, each with its own split; the last epoch
 
         seed   accuracy   macro F1      loss
         {string.Join('\n', summary.Seeds.Select(s => $"{s.Seed,4}  {s.Accuracy,9:P2}  {s.MacroF1,9:P2}  {s.Loss,8:F4}"))}

@@ -121,8 +121,8 @@ internal static partial class TunePage
             <h3>What mattered</h3>
             {Html.Table(["option", "rank correlation with error", "may be chance"], rows)}
             <p class="note">Of the {first.Length} trials of {Figures.Count(first[0].Options.Epochs, "epoch")}: +1 where more of it
-            always meant more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option whose best
-            value lies in the middle does not show here; see the pictures.</p>
+            always meant more error, −1 where it always meant less. Chance alone stays within ±{chance:F2} in 19 of 20 cases. An option
+            whose best value lies in the middle does not show here; see the pictures.</p>
             """;
 
         // A trial with the network's own dropout rates has no one number.
