@@ -40,7 +40,7 @@ internal static class Html
         <div class="scroll"><table class="figures{(isStacked ? " stacked" : "")}">
         <thead><tr>{string.Concat(head.Select(cell => $"<th scope=\"col\">{Text(cell)}</th>"))}</tr></thead>
         <tbody>{string.Concat(rows.Select(row => Row(row, isStacked ? head : null)))}</tbody>{(foot is null ? ""
-            : $"<tfoot>{Row(foot, null)}</tfoot>")}
+            : $"<tfoot>{Row(foot, isStacked ? head : null)}</tfoot>")}
         </table></div>
         """;
 

@@ -69,14 +69,19 @@ internal static class HtmlReport
             $"<th scope=\"col\" style=\"--own:var(--series-{i % Chart.SeriesColors})\">{Text(run.Name)}</th>");
         return $"""
             {(RunFacts.WhyNotComparable(runs) is { } warning ? $"<p class=\"warning\" role=\"note\">{Text(warning)}</p>" : "")}
-            <div class="scroll"><table class="sides">
+            <div class="scroll"><table class="sides" style="--runs:{runs.Count}">
             <thead><tr><td></td>{string.Concat(names)}</tr></thead>
             <tbody>{table}</tbody></table></div>
             <p class="note">The rows below the figures are the options in which the runs differ.</p>
             """;
 
         static string Row(RunFact[] facts) => $"<tr><th scope=\"row\">{Text(facts[0].Name)}</th>{string.Concat(facts.Select(Cell))}</tr>";
-        static string Cell(RunFact fact) => $"<td{Title(fact.Whole)}>{Text(fact.Value)}</td>";
+        static string Cell(RunFact fact) => $"<td{Title(fact.Whole)}>{Parts(Text(fact.Value))}</td>";
+
+        // A line ends rather between parts than in one, and rather after a folder than in a name.
+        static string Parts(string text) => text.Replace("/", "/<wbr>", StringComparison.Ordinal).Split(", ") is { Length: > 1 } parts
+            ? $"<span>{string.Join(",</span> <span>", parts)}</span>"
+            : text;
     }
 
     private static string Footer(string place) =>

@@ -131,7 +131,7 @@ internal static class Sections
         string[] mean = Row("mean", Mean(m => m.Accuracy), $"{Mean(m => WrongOf(m)):N1}", Mean(m => m.MacroF1), Mean(m => m.Loss));
         string description = $"Share of held-out digits read wrong by each run; "
             + $"mean {error.Mean:F2} %, standard deviation {error.Deviation:F2} %";
-        string table = Table([what, "accuracy", "wrong", "macro F1", "loss"], rows, mean);
+        string table = Table([what, "accuracy", "wrong", "macro F1", "loss"], rows, mean, isStacked: true);
         return "<h3>Run by run</h3>\n" + Pair(table, chart.ToFigure($"{id}-runs", "Error", description), "beside");
 
         double Mean(Func<Metrics, double> figure) => group.Over(figure).Mean;

@@ -66,9 +66,10 @@ internal static partial class TunePage
         trials.GroupBy(trial => trial.Options.Epochs).OrderByDescending(rung => rung.Key).SelectMany(Trial.Best)
             .DistinctBy(trial => trial.Number).Select(trial => (string[])
             [
-                $"{trial.Number}", $"{trial.Options.Epochs}", trial.Last is { } end ? $"{end.ValidationAccuracy:P2}" : "diverged",
+                $"trial {trial.Number}", $"{trial.Options.Epochs}", trial.Last is { } end ? $"{end.ValidationAccuracy:P2}" : "diverged",
                 $"{trial.Last?.ValidationLoss:F4}", .. SearchedIn(trials[0]).Select(field => field.Show(trial.Options) ?? "none"),
-            ]));
+            ]),
+        isStacked: true);
 
     private static IEnumerable<TrainingField> SearchedIn(Trial trial) => TrialSpace.Fields.Where(field => field.Applies(trial.Options));
 

@@ -27,13 +27,28 @@ public sealed class ReportPageTests : TestsWithFolder
     {
         using ChromeDriver browser = Browser.Open(new Uri("about:blank"));
         string[] names = ["first", "a_name_without_a_space_or_a_hyphen_in_which_a_line_could_end"];
-        foreach ((int seed, string name) in names.Index())
+        foreach ((int i, string name) in names.Index())
         {
-            Run(["train", .. _data, "--model", "simple", "--epochs", "1", "--seed", $"{seed}", "--out", _folder[name]]);
+            Run(["train", .. _data, "--model", "simple", "--epochs", "1", "--epsilon", i == 0 ? "1e-8" : "1e-10", "--out", _folder[name]]);
         }
 
         Run("report", _folder[names[0]], _folder[names[1]], "--out", _folder["both.html"]);
         Check(browser, "both.html");
+        Assert.Equal(["fits"], (IEnumerable<object>)browser.ExecuteScript("""
+            const table = document.querySelector(".sides"), found = [];
+            const lines = range => new Set([...range.getClientRects()].map(rect => Math.round(rect.top))).size;
+            const walker = document.createTreeWalker(table.tBodies[0], NodeFilter.SHOW_TEXT);
+            while (walker.nextNode()) {
+              for (const match of walker.currentNode.data.matchAll(/\S+( 0\.\d+)?/g)) { // a word, or an option with its number
+                const range = new Range();
+                range.setStart(walker.currentNode, match.index);
+                range.setEnd(walker.currentNode, match.index + match[0].length);
+                if (lines(range) > 1) found.push(match[0]);
+              }
+            }
+            return [...found, table.textContent.includes("0.0000000001") && table.scrollWidth <= table.parentElement.clientWidth
+              ? "fits" : "is cut"];
+            """)!);
     }
 
     private void Check(ChromeDriver browser, string page)
@@ -51,6 +66,9 @@ public sealed class ReportPageTests : TestsWithFolder
               table.style.setProperty("--longest", 4);
               table.querySelectorAll(".right").forEach(cell => cell.textContent = 4684); // of all of Kaggle's digits
             }
+            for (const cell of document.querySelectorAll(".figures td")) {
+              cell.textContent = cell.textContent.replace(/^\d+ of \d+$/, "1,234 of 8,400");
+            }
             """);
         AssertTablesFit(browser, 390, 844);
     }
@@ -59,7 +77,7 @@ public sealed class ReportPageTests : TestsWithFolder
     {
         browser.Resize(width, height);
         object pushed = browser.ExecuteScript("""
-            const heads = ["recall", "right", "report: Kaggle"];
+            const heads = ["recall", "right", "report: Kaggle", "wrong", "trial"];
             const tables = [...document.querySelectorAll("table")].filter(table => table.className === "confusion"
               || [...table.querySelectorAll("th")].some(th => heads.includes(th.textContent)));
             return tables.length === 0 ? ["there is none"] : tables
