@@ -7,15 +7,15 @@ internal static class Desk
 {
     private const int MostCells = 160; // on the longer side: the picture is divided into square cells, which are sheet or desk
     private const int LeastCells = 16; // on the shorter side: less is no sheet with a readable digit
-    private const double LeastSheet = 0.12; // a sheet covers at least this share of the picture,
-    private const double LeastPaper = 0.6; // its ink at most the rest of this share of it,
-    private const double MostPaperOutside = 0.15; // and the desk looks like the sheet in at most this share of the rest of the picture
+    private const double LeastSheet = 0.12; // a sheet covers at least this share of the picture
+    private const double LeastPaper = 0.6; // blank paper covers at least this share of a sheet, and ink the rest
+    private const double MostPaperOutside = 0.15; // at most this share of the cells outside a sheet look like its paper
     private const double MostAtBorder = 0.25; // a sheet that runs out of the picture takes at most this share of the border
-    private const double MostBeside = 0.1; // at most this share of it lies beside the quadrilateral of its corners: a third of a zero
-    private const double MostNotches = 0.08; // and at most this share of that is open to the outside, as notches of a bold digit are,
-    private const float NotchDepth = 2; // further in than so many cells; ink on a sheet has paper all around
-    private const int SmallCells = 32; // on a smaller picture, such as one of 28×28 in a frame, a digit may touch the frame
-    private const double MostAspect = 2.2; // a sheet is at most so many times as long as wide: a bold one is longer
+    private const double MostBeside = 0.1; // at most this share of a sheet lies outside the quadrilateral of its corners
+    private const double MostNotches = 0.08; // at most this share of that quadrilateral is notches, as a bold digit has them
+    private const float NotchDepth = 2; // a notch is open to the outside, and deeper than so many cells; ink on a sheet is enclosed
+    private const int SmallCells = 32; // a picture with fewer cells on a side has no notches: at 28×28, a digit may touch its frame
+    private const double MostAspect = 2.2; // a sheet is at most so many times as long as wide; a bold printed one is longer
 
     /// <summary>Cuts the sheet out of (height, width, 4) uint8, and continues its paper over the desk; null if there is no sheet.</summary>
     public static byte[]? CutOut(byte[] rgba, ref int width, ref int height)

@@ -9,7 +9,7 @@ internal static class Ink
     private const double WithinDesk = 0.1; // a desk or a line at the border is dropped if another piece has this share of its length
     private const double WithinOther = 0.5; // other ink at the border may be the digit, and is dropped if another piece has this share
     private const double WholeSide = 0.9; // a desk around the sheet covers this share of three sides; a closely cropped digit does not
-    private const double OwnGap = 0.15; // it is the digit's own, as an open four's half, if its gap to that piece is this share of it
+    private const double OwnGap = 0.15; // ink at the border that is nearer to the inner piece than this share of its length belongs to it
     private const double LeastHole = 0.1, MostHole = 0.3; // a punched hole's length is between these shares of the digit's largest piece
     private const double FarHole = 0.15; // a punched hole lies further from that piece than this share of its length
     private const double HoleFill = 0.6, HoleAspect = 1.5; // it fills so much of its box, and is at most so many times as long as wide
@@ -63,7 +63,7 @@ internal static class Ink
     /// <summary>Whether there is paper on both sides of strokes of any width, and not the edge of a shadow or of a desk.</summary>
     private static bool HaveTwoSides(bool[] strokes, float[] values, int width, float least)
     {
-        const double Few = 0.1; // most points of a digit that was cut out closely have paper on one side at most
+        const double Few = 0.1; // so many points have paper on both sides; in a digit that was cut out closely, most do not
         int height = strokes.Length / width;
         int[] marked = [.. Enumerable.Range(0, strokes.Length).Where(at => strokes[at])];
         for (int reach = 2; reach <= Math.Max(width, height) / 3; reach *= 2)
