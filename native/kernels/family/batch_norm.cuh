@@ -1,0 +1,119 @@
+// Batch norm over N, H, W at the end of the kernel that makes the values: every block leaves its sums, and the last one turns them all into
+// coefficients, or into gradients. In double, so that differences of large sums keep their digits. A layer with a bias has a sum, too.
+#pragma once
+
+#include "../common/last_block.cuh"
+#include "element.cuh"
+
+constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
+
+// What batch norm or a bias comes to for each channel. Forward, u = scale · y + shift; backward, dY = scale · du + from_y · y + constant.
+struct Affine {
+    const float *scale, *shift, *from_y, *constant;
+};
+
+// Rows of a layer's coefficients, f32, one of `channels` each. FusedTensors.cs has them in the same order.
+enum Coefficient { scale, shift, from_y, constant, mean, inverse_deviation, coefficient_count };
+
+// One layer's, by value. FusedBatchNorm in C# has the same fields in the same order. Without gamma it is a layer with a bias: of that, only
+// d_beta is used, the bias's gradient. Without partial, sums are not asked for.
+struct BatchNorm {
+    float *partial;    // (groups of channels, blocks, 2, channels of a group)
+    unsigned *arrived; // (groups of channels): blocks that have left their sums, 0 before a launch and after it
+    float *coefficients;
+    const float *gamma, *beta; // (channels), and so are the next four
+    float *running_mean, *running_variance, *d_gamma, *d_beta;
+    double values; // of one channel
+    int channels;
+
+    DEVICE_INLINE float *of(Coefficient which, int channel) const { return coefficients + which * channels + channel; }
+};
+
+// The batch's mean and variance of one channel to coefficients, and into the running ones.
+DEVICE_INLINE void use_statistics(const BatchNorm &norm, double average, double variance, int channel) {
+    variance = variance > 0 ? variance : variance != variance ? variance : 0;
+    const double inverse = 1 / square_root(variance + epsilon), a = norm.gamma[channel] * inverse;
+    *norm.of(scale, channel) = (float)a;
+    *norm.of(shift, channel) = (float)(norm.beta[channel] - a * average);
+    *norm.of(mean, channel) = (float)average;
+    *norm.of(inverse_deviation, channel) = (float)inverse;
+    norm.running_mean[channel] = (float)((1 - momentum) * norm.running_mean[channel] + momentum * average);
+    norm.running_variance[channel] =
+        (float)((1 - momentum) * norm.running_variance[channel] + momentum * variance * (norm.values / (norm.values - 1)));
+}
+
+// What dY takes from y, and the constant in it.
+struct FromY {
+    float from_y, constant;
+};
+
+// The gradients of one channel's parameters, given the sums of du and of du · y.
+DEVICE_INLINE FromY use_gradients(const BatchNorm &norm, double du, double du_y, int channel) {
+    norm.d_beta[channel] = (float)du;
+    if (!norm.gamma) {
+        return {0, 0};
+    }
+    const double a = *norm.of(scale, channel), average = *norm.of(mean, channel), inverse = *norm.of(inverse_deviation, channel);
+    const double d_gamma = inverse * (du_y - average * du), b = -a * inverse * d_gamma / norm.values;
+    const FromY made = {(float)b, (float)(-a * du / norm.values - b * average)};
+    norm.d_gamma[channel] = (float)d_gamma;
+    *norm.of(from_y, channel) = made.from_y;
+    *norm.of(constant, channel) = made.constant;
+    return made;
+}
+
+// In the last of the blocks with one blockIdx.y, totals of what each of them has in `sums`, in shared memory; false in all others. Always
+// in the same order. A power of two of sums, at most as many as threads; scratch: a double for each thread. All are whole blocks' own.
+template <int Threads>
+DEVICE_INLINE bool add_up_in_last_block(float *partial, unsigned *arrived, const float *sums, int count, double *totals, double *scratch) {
+    const int thread = (int)threadIdx.x;
+    float *rows = partial + (long long)blockIdx.y * gridDim.x * count;
+    if (thread < count) {
+        rows[(long long)blockIdx.x * count + thread] = sums[thread];
+    }
+    if (!is_last_block(arrived + blockIdx.y)) {
+        return false;
+    }
+    constexpr int at_once = 8; // loads that are on their way together: nothing else hides what they take
+    const int group = thread / count, groups = Threads / count, column = thread % count, blocks = (int)gridDim.x;
+    double sum = 0;
+    for (int first = group; first < blocks; first += groups * at_once) {
+        float of_rows[at_once];
+#pragma unroll
+        for (int k = 0; k < at_once; ++k) {
+            of_rows[k] = rows[(long long)smaller(first + k * groups, blocks - 1) * count + column];
+        }
+#pragma unroll
+        for (int k = 0; k < at_once; ++k) {
+            sum += first + k * groups < blocks ? of_rows[k] : 0.0f;
+        }
+    }
+    scratch[thread] = sum;
+    __syncthreads();
+    if (thread < count) {
+        for (int other = 1; other < groups; ++other) {
+            sum += scratch[other * count + thread];
+        }
+        totals[thread] = sum;
+    }
+    __syncthreads();
+    return true;
+}
+
+// The end of a kernel that makes y, or du, of `width` channels from first_channel on: sums (2, width) in shared memory, of y and y², or of
+// du and du · y.
+template <int Threads, bool Gradients> DEVICE_INLINE void finish(const BatchNorm &norm, const float *sums, int first_channel, int width) {
+    __shared__ double totals[2 * 64], scratch[Threads];
+    if (!add_up_in_last_block<Threads>(norm.partial, norm.arrived, sums, 2 * width, totals, scratch)) {
+        return;
+    }
+    const int c = (int)threadIdx.x;
+    if (c < width && first_channel + c < norm.channels) {
+        if constexpr (Gradients) {
+            use_gradients(norm, totals[c], totals[width + c], first_channel + c);
+        } else {
+            const double average = totals[c] / norm.values, square = totals[width + c] / norm.values;
+            use_statistics(norm, average, square - average * average, first_channel + c);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+// Arithmetic of the fused kernels: what an element is in memory, sixteen bytes of them at a time, and how a tensor core multiplies them.
+// A kernel is a template over one of three modes. Shared memory and registers hold the same number of bytes in each of them, so that
+// nothing else of a kernel depends on the mode.
+#pragma once
+
+#include "../common/warp.cuh"
+#include "../common/numbers.cuh"
+
+#if defined(__CUDACC__)
+#define SHARED_ADDRESS(p) (unsigned)__cvta_generic_to_shared(p)
+#else
+#define SHARED_ADDRESS(p) (unsigned)(unsigned long long)(__attribute__((address_space(3))) const void *)(p)
+#endif
+
+// Sixteen bytes.
+struct alignas(16) Unit {
+    unsigned w[4];
+};
+
+DEVICE_INLINE Unit load_unit(const void *from) { return *reinterpret_cast<const Unit *>(from); }
+DEVICE_INLINE void store_unit(void *to, const Unit &unit) { *reinterpret_cast<Unit *>(to) = unit; }
+
+// Numbers of one unit, as they are computed with.
+template <int Count> struct Values {
+    float v[Count];
+};
+
+// Bits of the mark in the place of a value that dropout takes away: a NaN with a sign. Those that arithmetic makes have none.
+constexpr unsigned dropped_bits = 0xFFFFFFFF;
+DEVICE_INLINE bool is_dropped(float value) { return float_bits(value) >= 0xFFFF0000u; }
+
+// max(x, 0); NaN stays, so that a run that diverged says so.
+DEVICE_INLINE float rectified(float x) {
+    float most;
+    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(most) : "f"(x));
+    return most;
+}
+
+DEVICE_INLINE float round_to_tf32(float x) {
+    unsigned rounded;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+    return bits_float(rounded);
+}
+
+// What a mode's products are in one step: a left factor of 16 rows by 32 bytes, a right one of 32 bytes by 8 columns. lane = 4 g + t. Of
+// the left factor a lane has rows g and g + 8 of its t-th four bytes, then both of the (t + 4)-th; of the right one the t-th and (t +
+// 4)-th four bytes of column g; of the sums row g at columns 2t and 2t + 1, then row g + 8.
+DEVICE_INLINE void multiply_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+DEVICE_INLINE void multiply_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+struct Bf16 {
+    using Element = bfloat16;
+    static constexpr int of_unit = 8; // elements
+
+    template <int N> using Factor = unsigned[N]; // of N registers, as it is multiplied
+    template <int N> DEVICE_INLINE static void prepare(unsigned (&to)[N], const unsigned (&loaded)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+            to[i] = loaded[i];
+        }
+    }
+
+    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) { multiply_bf16(d, a, b); }
+
+    DEVICE_INLINE static Values<8> widen(const Unit &unit) {
+        Values<8> out;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            out.v[2 * i] = bits_float(unit.w[i] << 16);
+            out.v[2 * i + 1] = bits_float(unit.w[i] & 0xFFFF0000u);
+        }
+        return out;
+    }
+
+    // Rounded to nearest, ties to even.
+    DEVICE_INLINE static unsigned pack(float first, float second) {
+        unsigned pair;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+        return pair;
+    }
+
+    DEVICE_INLINE static Unit narrow(const Values<8> &x) {
+        return {{pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(x.v[4], x.v[5]), pack(x.v[6], x.v[7])}};
+    }
+
+    // As an operand of products.
+    DEVICE_INLINE static Unit operand(const Values<8> &x) { return narrow(x); }
+};
+
+// In float memory: four elements in a unit.
+struct FloatElements {
+    using Element = float;
+    static constexpr int of_unit = 4;
+
+    DEVICE_INLINE static Values<4> widen(const Unit &unit) {
+        return {{bits_float(unit.w[0]), bits_float(unit.w[1]), bits_float(unit.w[2]), bits_float(unit.w[3])}};
+    }
+
+    DEVICE_INLINE static Unit narrow(const Values<4> &x) {
+        return {{float_bits(x.v[0]), float_bits(x.v[1]), float_bits(x.v[2]), float_bits(x.v[3])}};
+    }
+};
+
+struct Tf32 : FloatElements {
+    template <int N> using Factor = unsigned[N];
+    template <int N> DEVICE_INLINE static void prepare(unsigned (&to)[N], const unsigned (&loaded)[N]) { Bf16::prepare(to, loaded); }
+
+    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) { multiply_tf32(d, a, b); }
+
+    DEVICE_INLINE static Unit operand(const Values<4> &x) {
+        return narrow({{round_to_tf32(x.v[0]), round_to_tf32(x.v[1]), round_to_tf32(x.v[2]), round_to_tf32(x.v[3])}});
+    }
+};
+
+// float32 by three products of tf32: x = high + low with eleven bits each, and low · low is below float32's last bit. The sum of a step is
+// added outside the tensor core, whose additions cut off what float32 would round. Source: Ootomo, Yokota, "Recovering single precision
+// accuracy from Tensor Cores", 2022.
+struct Fp32 : FloatElements {
+    template <int N> struct Factor {
+        unsigned high[N], low[N];
+    };
+
+    template <int N> DEVICE_INLINE static void prepare(Factor<N> &to, const unsigned (&loaded)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+            const float high = round_to_tf32(bits_float(loaded[i]));
+            to.high[i] = float_bits(high);
+            to.low[i] = float_bits(bits_float(loaded[i]) - high);
+        }
+    }
+
+    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) {
+        float step[4] = {};
+        multiply_tf32(step, a.low, b.high);
+        multiply_tf32(step, a.high, b.low);
+        multiply_tf32(step, a.high, b.high);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            d[i] += step[i];
+        }
+    }
+
+    DEVICE_INLINE static Unit operand(const Values<4> &x) { return narrow(x); }
+};
+
+// Four blocks of eight rows by sixteen bytes from shared memory; lane 8 i + j points at row j of block i. A lane gets four bytes of each:
+// the t-th of row g.
+DEVICE_INLINE void load_blocks(unsigned (&to)[4], unsigned row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(row)
+                 : "memory");
+}
+
+// The same of eight by eight bfloat16, each block turned: rows 2t and 2t + 1 of column g.
+DEVICE_INLINE void load_blocks_turned(unsigned (&to)[4], unsigned row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(row)
+                 : "memory");
+}
+
+DEVICE_INLINE unsigned load_word(unsigned shared) {
+    unsigned word;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(shared) : "memory");
+    return word;
+}
+
+// Sixteen bytes from global to shared memory, behind the back of the thread that asks; zeros where there are none to copy. What a thread
+// asks for until it closes a group is there once it has waited for the group, for others after a barrier.
+DEVICE_INLINE void copy_unit(unsigned shared, const void *global, bool exists = true) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(shared), "l"(global), "r"(exists ? 16 : 0) : "memory");
+}
+
+DEVICE_INLINE void close_copies() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+
+// For all groups but the last so many.
+template <int Last> DEVICE_INLINE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" : : "n"(Last) : "memory"); }
+
+// Where a launch allows it, a kernel of sm_90 and newer begins before the one before it has ended, as soon as all blocks of that one have
+// said so. It may read what older kernels wrote; from here on, also what that one did. Everything that a kernel writes to global memory, it
+// writes after it has waited; and it lets the next begin after it has waited, so that the next need not wait for more than one.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+DEVICE_INLINE void wait_for_kernel_before() { asm volatile("griddepcontrol.wait;" : : : "memory"); }
+DEVICE_INLINE void let_next_kernel_begin() { asm volatile("griddepcontrol.launch_dependents;" : : : "memory"); }
+#else
+DEVICE_INLINE void wait_for_kernel_before() {}
+DEVICE_INLINE void let_next_kernel_begin() {}
+#endif
+
+// A kernel for each mode, from the device template of its name.
+#define KERNELS_OF_MODES(name, Parameters, ...)                                                                                            \
+    KERNEL(__VA_ARGS__) name##_bf16(Parameters p) { name<Bf16>(p); }                                                                       \
+    KERNEL(__VA_ARGS__) name##_tf32(Parameters p) { name<Tf32>(p); }                                                                       \
+    KERNEL(__VA_ARGS__) name##_fp32(Parameters p) { name<Fp32>(p); }
