@@ -123,6 +123,14 @@ const Example examples[] = {
     {"set.nan.u32.bf16x2 %r10, %r1, %r2;", 0xFFFF3F80, 0x00003F80, 0, 0xFFFF0000},
     {"max.NaN.f32 %f10, %f1, %f2;", bits(-1.0f), bits(-2.0f), 0, bits(-1.0f)},
     {"max.NaN.f32 %f10, %f1, %f2;", bits(-1.0f), bits(nan32), 0, bits(nan32)},
+    {"max.f32 %f10, %f1, %f2;", bits(-1.0f), bits(nan32), 0, bits(-1.0f)},
+    {"max.f32 %f10, %f1, %f2;", bits(nan32), bits(-2.0f), 0, bits(-2.0f)},
+    {"max.f32 %f10, %f1, %f2;", bits(-0.0f), bits(0.0f), 0, bits(0.0f)},
+    {"min.f32 %f10, %f1, %f2;", bits(0.0f), bits(-0.0f), 0, bits(-0.0f)},
+    {"min.f32 %f10, %f1, %f2;", bits(3.0f), bits(-2.0f), 0, bits(-2.0f)},
+    {"cvt.rna.tf32.f32 %r10, %f1;", bits(1 + 0x1p-11f), 0, 0, bits(1 + 0x1p-10f)}, // halfway: away from 0
+    {"cvt.rna.tf32.f32 %r10, %f1;", bits(-1 - 0x1p-11f + 0x1p-23f), 0, 0, bits(-1.0f)},
+    {"cvt.rna.tf32.f32 %r10, %f1;", bits(nan32) | 1, 0, 0, 0x7FFFFFFF},
     {"fma.rn.f32 %f10, %f1, %f2, %f3;", bits(1 + 0x1p-23f), bits(1 - 0x1p-23f), bits(-1.0f), bits(-0x1p-46f)},
     {"fma.rn.f32 %f10, %f1, 0f40000000, 0f3F800000;", bits(3.0f), 0, 0, bits(7.0f)},
     {"fma.rn.f64 %fd10, %fd1, %fd2, %fd3;", bits(1 + 0x1p-52), bits(1 - 0x1p-52), bits(-1.0), bits(-0x1p-104)},
@@ -137,11 +145,11 @@ const Example examples[] = {
     {"mov.f32 %f10, %f1; not.pred %p1, %p7; selp.f32 %f10, 0f3F800000, %f10, %p1;", bits(2.0f), 0, 0, bits(2.0f)},
 };
 
-// a, b → eq ne lt le gt ge, then num nan neu leu, a bit each.
+// a, b → eq ne lt le gt ge, then num nan neu leu equ, a bit each.
 void check_comparisons(float a, float b, unsigned expected) {
     std::string body = "ld.global.f32 %f1, [%rd0]; ld.global.f32 %f2, [%rd0+4]; mov.b32 %r1, 0;\n";
     int n = 0;
-    for (const char *comparison : {"eq", "ne", "lt", "le", "gt", "ge", "num", "nan", "neu", "leu"}) {
+    for (const char *comparison : {"eq", "ne", "lt", "le", "gt", "ge", "num", "nan", "neu", "leu", "equ"}) {
         body += "setp." + std::string(comparison) + ".f32 %p1, %f1, %f2; selp.u32 %r2, " + std::to_string(1 << n++) +
                 ", 0, %p1; or.b32 %r1, %r1, %r2;\n";
     }
@@ -225,6 +233,82 @@ void check_matrices() {
     expect(holds, "to where they should");
 }
 
+// A (16×8) and B (8×8) of small integers, with something in the 13 bits that are not read; and C (16×8), which differs
+// from D.
+void check_tf32() {
+    const auto a = [](unsigned i, unsigned k) { return (float)((3 * i + 5 * k + i * k) % 7) - 3; };
+    const auto b = [](unsigned k, unsigned j) { return (float)((2 * k + 3 * j + k * j) % 11) - 5; };
+    const auto c = [](unsigned i, unsigned j) { return (float)(8 * i + j); };
+    Memory in, out;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+        const unsigned g = lane / 4, t = lane % 4;
+        const float factors[] = {a(g, t), a(g + 8, t), a(g, t + 4), a(g + 8, t + 4), b(t, g), b(t + 4, g)};
+        for (unsigned i = 0; i < 6; ++i) {
+            in.at<uint32_t>(lane, i) = (uint32_t)bits(factors[i]) | (0x1FFF - lane);
+        }
+        for (unsigned i = 0; i < 4; ++i) {
+            in.at<float>(lane, 6 + i) = c(g + i / 2 * 8, 2 * t + i % 2);
+        }
+    }
+    bool same =
+        run("ld.global.nc.v4.b32 {%r10, %r11, %r12, %r13}, [%rd0]; ld.global.nc.v2.u32 {%r14, %r15}, [%rd0+16];\n"
+            "ld.global.v2.f32 {%f5, %f6}, [%rd0+24]; ld.global.nc.v2.f32 {%f7, %f8}, [%rd0+32];\n"
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32\n"
+            "{%f1, %f2, %f3, %f4}, {%r10, %r11, %r12, %r13}, {%r14, %r15}, {%f5, %f6, %f7, %f8};\n"
+            "st.global.v4.f32 [%rd1], {%f1, %f2, %f3, %f4};",
+            in, out) == success;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+        for (unsigned n = 0; n < 4; ++n) {
+            const unsigned i = lane / 4 + n / 2 * 8, j = 2 * (lane % 4) + n % 2;
+            float expected = c(i, j);
+            for (unsigned k = 0; k < 8; ++k) {
+                expected += a(i, k) * b(k, j);
+            }
+            same = same && out.at<float>(lane, n) == expected;
+        }
+    }
+    expect(same, "tf32: fragments multiply as the matrices they are taken from");
+}
+
+// Shared memory holds 0, 1, 2 …, two bytes each; row r of the matrices begins at element 8 (5 r % 32).
+void check_matrix_loads() {
+    for (const unsigned matrices : {1u, 2u, 4u}) {
+        for (const bool is_transposed : {false, true}) {
+            std::string to = "%r10";
+            for (unsigned m = 1; m < matrices; ++m) {
+                to += ", %r1" + std::to_string(m);
+            }
+            std::string body =
+                "mov.u64 %rd4, dynamic; cvt.u32.u64 %r1, %rd4; shl.b32 %r2, %r0, 4; add.s32 %r2, %r1, %r2; cvt.u64.u32 "
+                "%rd5, %r2; ld.global.v4.u32 {%r4, %r5, %r6, %r7}, [%rd0]; st.shared.v4.u32 [%rd5], {%r4, %r5, %r6, "
+                "%r7}; bar.sync 0;\nmul.lo.s32 %r3, %r0, 5; and.b32 %r3, %r3, 31; shl.b32 %r3, %r3, 4; add.s32 %r3, "
+                "%r3, %r1; sub.s32 %r3, %r3, 32;\n";
+            body += "ldmatrix.sync.aligned.m8n8.x" + std::to_string(matrices) + (is_transposed ? ".trans" : "") +
+                    ".shared.b16 {" + to + "}, [%r3+32];\n";
+            for (unsigned m = 0; m < matrices; ++m) {
+                body += "st.global.u32 [%rd1+" + std::to_string(4 * m) + "], %r1" + std::to_string(m) + ";\n";
+            }
+            Memory in, out;
+            for (unsigned i = 0; i < 256; ++i) {
+                in.at<uint16_t>(i / 8, i % 8) = (uint16_t)i;
+            }
+            bool holds = run(body, in, out, 32, 512) == success;
+            for (unsigned lane = 0; lane < 32; ++lane) {
+                for (unsigned m = 0; m < matrices; ++m) {
+                    const auto element = [&](unsigned row, unsigned column) {
+                        return 8 * ((8 * m + row) * 5 % 32) + column;
+                    };
+                    const unsigned g = lane / 4, t = lane % 4,
+                                   pair = is_transposed ? element(2 * t, g) | element(2 * t + 1, g) << 16
+                                                        : element(g, 2 * t) | element(g, 2 * t + 1) << 16;
+                    holds = holds && out.at<uint32_t>(lane, m) == pair;
+                }
+            }
+            expect(holds, "ldmatrix .x" + std::to_string(matrices) + (is_transposed ? " .trans" : ""));
+        }
+    }
+}
+
 } // namespace
 
 int main() {
@@ -232,10 +316,12 @@ int main() {
         check(example);
     }
     check_comparisons(1, 2, 1 << 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 8 | 1 << 9);
-    check_comparisons(2, 2, 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 9);
+    check_comparisons(2, 2, 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10);
     check_comparisons(3, 2, 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8);
-    check_comparisons(nan32, 2, 1 << 7 | 1 << 8 | 1 << 9);
+    check_comparisons(nan32, 2, 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10);
     check_matrices();
+    check_tf32();
+    check_matrix_loads();
     std::printf("%d failures\n", failures);
     return failures != 0;
 }

@@ -10,9 +10,9 @@ extern "C" int softcuda_tensor(uint64_t address, size_t bytes);
 
 namespace {
 
-bool is_refused(const std::string &body) {
+bool is_refused(const std::string &body, const std::string &target = "sm_90a") {
     try {
-        assemble(body);
+        assemble(body, target);
         return false;
     } catch (const std::runtime_error &) {
         return true;
@@ -101,6 +101,118 @@ void check_memory() {
     expect(run(mine + next + write + barrier + read + barrier + write, 64) == success, "with barriers there is none");
 }
 
+// Each thread has 16 bytes of dynamic shared memory for every copy, from its numbers in memory: thread + 1 times 1, 2,
+// 3 …
+void check_copies() {
+    Memory in, out;
+    for (unsigned thread = 0; thread < 32; ++thread) {
+        for (unsigned i = 0; i < 16; ++i) {
+            in.at<uint32_t>(thread, i) = (thread + 1) * (i + 1);
+        }
+    }
+    const std::string places =
+                          "mov.u64 %rd4, dynamic; cvt.u32.u64 %r1, %rd4; shl.b32 %r2, %r0, 6; add.s32 %r2, %r1, %r2; "
+                          "cvt.u64.u32 %rd5, %r2;\n",
+                      commit = "cp.async.commit_group;\n";
+    const auto copy = [](unsigned at, unsigned from, const std::string &size, const std::string &way = "cg") {
+        return "cp.async." + way + ".shared.global [%r2+" + std::to_string(at) + "], [%rd0+" + std::to_string(from) +
+               "], " + size + ";\n";
+    };
+    // What is in shared memory at these places, after what was done.
+    const auto holds = [&](const std::string &body, std::initializer_list<std::pair<unsigned, uint32_t>> expected) {
+        std::string text = places + body;
+        for (const auto &[at, value] : expected) {
+            text += "ld.shared.u32 %r3, [%rd5+" + std::to_string(at) + "]; st.global.u32 [%rd1+" + std::to_string(at) +
+                    "], %r3;\n";
+        }
+        bool all = run(text, in, out, 32, 64 * 32) == success;
+        for (unsigned thread = 0; thread < 32; ++thread) {
+            for (const auto &[at, value] : expected) {
+                all = all && out.at<uint32_t>(thread, at / 4) == (value == ~0u ? value : value * (thread + 1));
+            }
+        }
+        return all;
+    };
+    constexpr uint32_t unknown = ~0u;
+    const std::string two = copy(0, 32, "16") + commit + copy(16, 16, "16") + commit;
+    expect(holds(two, {{0, unknown}, {16, unknown}}), "a copy that nobody waited for is not there");
+    expect(holds("mov.b32 %r4, 5; st.shared.u32 [%rd5], %r4;\n" + two, {{0, unknown}}), "nor is what was there before");
+    expect(holds(two + "cp.async.wait_group 2;", {{0, unknown}, {16, unknown}}),
+           "nor with as many groups left as there are");
+    expect(holds(two + "cp.async.wait_group 1;", {{0, 9}, {12, 12}, {16, unknown}}), "groups arrive in their order");
+    expect(holds(two + "cp.async.wait_group 0;", {{0, 9}, {16, 5}, {28, 8}}), "until none is left");
+    expect(holds(copy(0, 32, "16") + commit + commit + "cp.async.wait_group 1;", {{0, 9}}), "an empty group is one");
+    expect(holds(two + copy(32, 0, "16") + "cp.async.wait_group 0;", {{16, 5}, {32, unknown}}),
+           "who has not committed does not wait");
+    expect(holds(two + copy(32, 0, "16") + "cp.async.wait_all;", {{0, 9}, {16, 5}, {32, 1}}), "but with wait_all");
+    expect(holds("setp.lt.u32 %p1, %r0, 8; @%p1 bra NEXT;\n" + commit + "NEXT:\n" + copy(0, 0, "16") + commit +
+                     "setp.lt.u32 %p1, %r0, 8; @!%p1 bra END;\n" + commit +
+                     "END: cp.async.wait_group 1;\n"
+                     "setp.lt.u32 %p1, %r0, 8; @%p1 bra SAME; cp.async.wait_all;\nSAME:",
+                 {{0, 1}}),
+           "every thread counts its own groups");
+
+    const std::string wait = "cp.async.wait_all;\n";
+    expect(holds(copy(0, 8, "4", "ca") + copy(8, 32, "8", "ca") + copy(16, 16, "16", "ca") + wait,
+                 {{0, 3}, {8, 9}, {12, 10}, {16, 5}, {28, 8}}),
+           "copies of 4, 8 and 16 bytes");
+    expect(holds("mov.b32 %r4, 8;\n" + copy(0, 16, "16, %r4") + copy(16, 0, "16, 0") + copy(32, 4, "4, 0", "ca") + wait,
+                 {{0, 5}, {4, 6}, {8, 0}, {12, 0}, {16, 0}, {28, 0}, {32, 0}}),
+           "what is not read is 0");
+    expect(holds("mov.b64 %rd0, 0;\n" + copy(0, 0, "16, 0") + wait, {{0, 0}}), "nothing is read from nowhere");
+    const auto fails = [&](const std::string &body) { return run(places + body + wait, in, out, 32, 64 * 32); };
+    expect(fails(copy(0, 0, "8")) == launch_failed, "past the first cache go 16 bytes alone");
+    expect(fails(copy(0, 0, "4, 8", "ca")) == launch_failed, "no more is read than written");
+    expect(fails(copy(8, 0, "16")) == misaligned_address && fails(copy(0, 8, "16")) == misaligned_address &&
+               fails(copy(0, 8, "16, 4")) == misaligned_address,
+           "both addresses are multiples of what is copied");
+    expect(fails(copy(0, 6208, "16")) == illegal_address && fails(copy(0, 6192, "16")) == success,
+           "a copy reads what is there");
+    expect(fails(copy(0, 0, "16") +
+                 "bar.sync 0; xor.b32 %r4, %r2, 64; cvt.u64.u32 %rd6, %r4; ld.shared.u32 %r5, [%rd6];\n") ==
+               launch_failed,
+           "a copy that is waited for after the barrier is a race");
+
+    expect(run("ld.global.nc.f32 %f1, [%rd1]; st.global.f32 [%rd1], %f1;", in, out) == success &&
+               run("st.global.u32 [%rd1], %r0; ld.global.nc.f32 %f1, [%rd1];", in, out) == launch_failed,
+           "a kernel does not read as constant what it has written");
+}
+
+// What a GPU of the target does not have.
+void check_targets() {
+    const struct {
+        const char *before, *first, *instruction;
+    } all[] = {
+        {"sm_75", "sm_80",
+         "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f1, %f2, %f3, %f4}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, "
+         "{%f1, %f2, %f3, %f4};"},
+        {"sm_75", "sm_80",
+         "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%f1, %f2, %f3, %f4}, {%r1, %r2}, {%r5}, {%f1, %f2, %f3, "
+         "%f4};"},
+        {"sm_75", "sm_80", "cp.async.cg.shared.global [%r1], [%rd1], 16;"},
+        {"sm_75", "sm_80", "cp.async.wait_group 0;"},
+        {"sm_75", "sm_80", "cvt.rna.tf32.f32 %r1, %f1;"},
+        {"sm_75", "sm_80", "cvt.rn.bf16x2.f32 %r1, %f1, %f2;"},
+        {"sm_75", "sm_80", "cvt.rn.relu.bf16x2.f32 %r1, %f1, %f2;"},
+        {"sm_75", "sm_80", "max.bf16x2 %r1, %r2, %r3;"},
+        {"sm_75", "sm_80", "max.NaN.f32 %f1, %f2, %f3;"},
+        {"sm_89", "sm_90", "set.gt.u32.bf16x2 %r1, %r2, %r3;"},
+        {"sm_89", "sm_90", "griddepcontrol.wait;"},
+        {"sm_89", "sm_90", "fence.proxy.async.shared::cta;"},
+        {"sm_90", "sm_90a", "wgmma.fence.sync.aligned;"},
+        {"sm_100", "sm_90a", "wgmma.fence.sync.aligned;"},
+    };
+    for (const auto &[before, first, instruction] : all) {
+        expect(is_refused(instruction, before) && !is_refused(instruction, first),
+               std::string(first) + " is the first to have " + std::string(instruction).substr(0, 24));
+    }
+    expect(!is_refused("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r5]; "
+                       "movmatrix.sync.aligned.m8n8.trans.b16 "
+                       "%r3, %r1; max.f32 %f1, %f2, %f3; ld.global.nc.f32 %f1, [%rd0];",
+                       "sm_75"),
+           "Turing loads and turns matrices");
+}
+
 // Two blocks of one thread each: what one leaves for the other.
 void check_blocks() {
     const auto run_two = [](const std::string &body) {
@@ -181,6 +293,8 @@ int main() {
 
     check_lanes();
     check_memory();
+    check_copies();
+    check_targets();
     check_blocks();
     check_beginning();
 

@@ -40,6 +40,9 @@ uint32_t bfloat16_bits(float x) { // to nearest, ties to even
 struct PackBfloat16 { // the first operand above
     static uint32_t of(float a, float b) { return bfloat16_bits(a) << 16 | bfloat16_bits(b); }
 };
+struct RoundToTf32 { // to nearest, ties away from 0
+    static uint32_t of(uint32_t a) { return (a & 0x7FFFFFFF) > 0x7F800000 ? 0x7FFFFFFF : (a + 0x1000) & ~0x1FFFu; }
+};
 struct Permute { // four bytes of eight, or their signs
     static uint32_t of(uint32_t a, uint32_t b, uint32_t selectors) {
         const uint64_t from = (uint64_t)b << 32 | a;
@@ -112,6 +115,7 @@ void add_conversion_forms(Forms &forms) {
     forms["cvt.rzi.s32.f32"] = form<Truncate<int32_t>, int32_t, float>();
     forms["cvt.rzi.u64.f64"] = form<Truncate<uint64_t>, uint64_t, double>();
     forms["cvt.rn.bf16x2.f32"] = form<PackBfloat16, uint32_t, float, float>();
+    forms["cvt.rna.tf32.f32"] = form<RoundToTf32, uint32_t, uint32_t>();
     forms["prmt.b32"] = form<Permute, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["cvt.rn.relu.bf16x2.f32"] = form<PackRelu, uint32_t, float, float>();
     forms["max.bf16x2"] = form<OfPairs<GreatestBfloat16>, uint32_t, uint32_t, uint32_t>();

@@ -24,13 +24,14 @@ struct Table {
             }
             return;
         }
-        std::fprintf(to, "kernel\tlaunches\tblocks\tinstructions\tmatrix products\tbarriers\tshared passes\twithout "
-                         "conflicts\tsectors\tif all were used\tlines\n");
+        std::fprintf(to, "kernel\tlaunches\tblocks\tinstructions\tmatrix products\ttf32 products\tbarriers\tshared "
+                         "passes\twithout conflicts\tsectors\tif all were used\tlines\n");
         for (const auto &[name, counts] : kernels) {
             std::fprintf(to, "%s", name.c_str());
-            for (const uint64_t count : {counts.launches, counts.blocks, counts.instructions, counts.matrix_products,
-                                         counts.barriers, counts.shared_passes, counts.shared_passes_least,
-                                         counts.sectors, counts.sectors_least, counts.lines}) {
+            for (const uint64_t count :
+                 {counts.launches, counts.blocks, counts.instructions, counts.matrix_products, counts.tf32_products,
+                  counts.barriers, counts.shared_passes, counts.shared_passes_least, counts.sectors,
+                  counts.sectors_least, counts.lines}) {
                 std::fprintf(to, "\t%llu", (unsigned long long)count);
             }
             std::fprintf(to, "\n");
@@ -61,6 +62,7 @@ void Counts::operator+=(const Counts &other) {
     blocks += other.blocks;
     instructions += other.instructions;
     matrix_products += other.matrix_products;
+    tf32_products += other.tf32_products;
     barriers += other.barriers;
     shared_passes += other.shared_passes;
     shared_passes_least += other.shared_passes_least;

@@ -10,7 +10,8 @@ namespace softcuda {
 struct Counts {
     uint64_t launches = 0, blocks = 0;
     uint64_t instructions = 0;    // of warps, one issue slot each
-    uint64_t matrix_products = 0; // mma.sync, in units of 16×8×8
+    uint64_t matrix_products = 0; // of bfloat16, in units of 16×8×8
+    uint64_t tf32_products = 0;   // the same units
     uint64_t barriers = 0;        // of warps
     // Passes through shared memory, 32 banks of 4 bytes each, and how many it were without conflicts.
     uint64_t shared_passes = 0, shared_passes_least = 0;

@@ -72,6 +72,7 @@ void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &par
         warp.has_waited = false;
         warp.others.clear();
         warp.copies.clear();
+        warp.copy_groups = {};
         warp.products = {};
     }
     shared.assign(kernel.shared_bytes + shared_bytes, 0xFF); // NaN in every format

@@ -101,10 +101,17 @@ struct Remainder {
     template <typename T> static T of(T a, T b) { return b == 0 || b == (T)-1 ? 0 : (T)(a % b); }
 };
 struct Minimum {
+    static constexpr bool is_least = true;
     template <typename T> static T of(T a, T b) { return b < a ? b : a; }
 };
 struct Maximum {
+    static constexpr bool is_least = false;
     template <typename T> static T of(T a, T b) { return a < b ? b : a; }
+};
+template <typename Op> struct OfNumbers { // of a number and NaN, the number; 0 above -0
+    template <typename T> static T of(T a, T b) {
+        return a != a ? b : b != b ? a : a == b ? (std::signbit(a) == Op::is_least ? a : b) : Op::of(a, b);
+    }
 };
 struct And {
     template <typename T> static T of(T a, T b) { return (T)(a & b); }
@@ -222,6 +229,7 @@ template <typename T> void add_floats(Forms &forms, const std::string &type) {
     add_comparisons<T>(forms, type);
     forms["setp.num" + type] = comparison<T, BothNumbers>();
     forms["setp.nan" + type] = comparison<T, OrUnordered<Never>>();
+    forms["setp.equ" + type] = comparison<T, OrUnordered<Equal>>();
     forms["setp.neu" + type] = comparison<T, OrUnordered<NotEqual>>();
     forms["setp.leu" + type] = comparison<T, OrUnordered<LessOrEqual>>();
     forms["setp.ltu" + type] = comparison<T, OrUnordered<Less>>();
@@ -232,6 +240,8 @@ template <typename T> void add_floats(Forms &forms, const std::string &type) {
     forms["mul" + type] = form<Multiply, T, T, T>();
     forms["div.rn" + type] = form<Divide, T, T, T>();
     forms["fma.rn" + type] = form<FusedMultiplyAdd, T, T, T, T>();
+    forms["min" + type] = form<OfNumbers<Minimum>, T, T, T>();
+    forms["max" + type] = form<OfNumbers<Maximum>, T, T, T>();
     forms["neg" + type] = form<Negate, T, T>();
     forms["abs" + type] = form<Absolute, T, T>();
     forms["sqrt.rn" + type] = form<Root, T, T>();
@@ -256,6 +266,7 @@ Forms all_forms() {
     add_floats<double>(forms, ".f64");
     forms["and.pred"] = {of_predicates<And>, {0, 0, 0}};
     forms["or.pred"] = {of_predicates<Or>, {0, 0, 0}};
+    forms["xor.pred"] = {of_predicates<ExclusiveOr>, {0, 0, 0}};
     forms["not.pred"] = {not_predicate, {0, 0}};
     forms["bfe.u32"] = form<ExtractBits, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["bfe.s32"] = form<ExtractSignedBits, int32_t, int32_t, uint32_t, uint32_t>();
@@ -269,6 +280,31 @@ Forms all_forms() {
 }
 
 } // namespace
+
+Generation generation_of(const std::string &opcode) {
+    static const struct {
+        const char *beginning;
+        Generation generation;
+    } later_than_turing[] = {
+        {"mma.sync.", {80, false}},
+        {"cp.async.", {80, false}},
+        {"cvt.rna.tf32.", {80, false}},
+        {"cvt.rn.bf16x2.", {80, false}},
+        {"cvt.rn.relu.bf16x2.", {80, false}},
+        {"max.NaN.", {80, false}},
+        {"max.bf16x2", {80, false}},
+        {"set.", {90, false}},
+        {"griddepcontrol.", {90, false}},
+        {"fence.proxy.", {90, false}},
+        {"wgmma.", {90, true}},
+    };
+    for (const auto &[beginning, generation] : later_than_turing) {
+        if (opcode.rfind(beginning, 0) == 0) {
+            return generation;
+        }
+    }
+    return {75, false};
+}
 
 const Form *find_form(const std::string &opcode, unsigned register_bytes) {
     static const Forms forms = all_forms();

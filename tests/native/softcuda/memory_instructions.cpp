@@ -7,14 +7,16 @@ namespace softcuda {
 
 namespace {
 
-enum class Space { global, shared, parameter };
+enum class Space { global, constant, shared, parameter }; // constant: global memory that no block writes meanwhile
+
+constexpr Access access_to(Space space) { return space == Space::constant ? Access::reads_constant : Access::reads; }
 
 template <Space space> const unsigned char *source(Warp &warp, uint64_t address, size_t bytes, unsigned lane) {
     if constexpr (space == Space::parameter) {
         return warp.parameter(address, bytes);
     } else {
-        return space == Space::global ? warp.global(address, bytes, Access::reads)
-                                      : warp.shared(address, bytes, lane, false);
+        return space == Space::shared ? warp.shared(address, bytes, lane, false)
+                                      : warp.global(address, bytes, access_to(space));
     }
 }
 
@@ -36,8 +38,8 @@ void count(Warp &warp, const Address *address, int64_t displacement, size_t byte
 template <Space space, typename M, typename R, unsigned width> void load(Warp &warp, const Instruction &i) {
     const uint64_t *address = warp.at<uint64_t>(i.at[width]);
     count<space>(warp, address, i.displacement, width * sizeof(M), warp.active);
-    if constexpr (space == Space::global) {
-        if (const void *from = warp.side_by_side(address, i.displacement, width * sizeof(M), Access::reads)) {
+    if constexpr (space == Space::global || space == Space::constant) {
+        if (const void *from = warp.side_by_side(address, i.displacement, width * sizeof(M), access_to(space))) {
             M values[warp_lanes][width];
             std::memcpy(values, from, sizeof values);
             for (unsigned k = 0; k < width; ++k) {
@@ -110,35 +112,63 @@ template <bool releases> void atomic_increment(Warp &warp, const Instruction &i)
     }
 }
 
-// Reads at once and writes when the thread waits: the copy may be made at any time between.
-void copy_async(Warp &warp, const Instruction &i) {
-    const uint32_t *to = warp.at<uint32_t>(i.at[0]);
+// Reads at once and writes when the thread waits, as late as it may: until then nobody can count on what is there. Of
+// the source only so much is read; the rest is 0.
+template <bool only_16> void copy_async(Warp &warp, const Instruction &i) {
+    const uint32_t *to = warp.at<uint32_t>(i.at[0]), bytes = *warp.at<uint32_t>(i.at[2]),
+                   *source_bytes = warp.at<uint32_t>(i.at[3]);
     const uint64_t *from = warp.at<uint64_t>(i.at[1]);
-    count<Space::global>(warp, from, i.displacement, sizeof Warp::Copy::bytes, warp.active);
-    count<Space::shared>(warp, to, 0, sizeof Warp::Copy::bytes, warp.active);
+    if (bytes != 16 && (only_16 || (bytes != 4 && bytes != 8))) {
+        throw Fault{launch_failed, "an asynchronous copy of " + std::to_string(bytes) + " bytes"};
+    }
+    Lanes readers = 0;
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
         if (warp.active >> lane & 1) {
-            Warp::Copy copy = {lane, to[lane], {}};
-            std::memcpy(copy.bytes,
-                        warp.global(from[lane] + (uint64_t)i.displacement, sizeof copy.bytes, Access::reads),
-                        sizeof copy.bytes);
-            warp.shared(copy.to, sizeof copy.bytes, lane, true); // nobody else must be there from now on
+            Warp::Copy copy = {lane, to[lane] + (uint32_t)i.displacement, bytes, warp.copy_groups[lane], {}};
+            const uint64_t source = from[lane] + (uint64_t)i.second_displacement;
+            if (source_bytes[lane] > bytes) {
+                throw Fault{launch_failed, "an asynchronous copy of more than it writes"};
+            }
+            if (source_bytes[lane] > 0) {
+                readers |= (Lanes)1 << lane;
+                std::memcpy(copy.values, warp.global(source, source_bytes[lane], bytes, Access::reads),
+                            source_bytes[lane]);
+            }
+            std::memset(warp.shared(copy.to, bytes, lane, true), 0xFF, bytes); // NaN in every format
             warp.copies.push_back(copy);
         }
     }
+    count<Space::global>(warp, from, i.second_displacement, bytes, readers);
+    count<Space::shared>(warp, to, i.displacement, bytes, warp.active);
 }
 
-void wait_for_copies(Warp &warp, const Instruction &) {
-    std::vector<Warp::Copy> of_others;
+void commit_copies(Warp &warp, const Instruction &) {
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+        warp.copy_groups[lane] += warp.active >> lane & 1;
+    }
+}
+
+// For all groups but the last ones that each thread has committed.
+void wait_for_copies(Warp &warp, uint32_t but) {
+    size_t left = 0;
     for (const Warp::Copy &copy : warp.copies) {
-        if (warp.active >> copy.lane & 1) {
-            std::memcpy(warp.shared(copy.to, sizeof copy.bytes, copy.lane, true), copy.bytes, sizeof copy.bytes);
+        if ((warp.active >> copy.lane & 1) && copy.group + but < warp.copy_groups[copy.lane]) {
+            std::memcpy(warp.shared(copy.to, copy.bytes, copy.lane, true), copy.values, copy.bytes);
         } else {
-            of_others.push_back(copy);
+            warp.copies[left++] = copy;
         }
     }
-    warp.copies.swap(of_others);
+    warp.copies.resize(left);
 }
+
+void wait_for_groups(Warp &warp, const Instruction &i) { wait_for_copies(warp, *warp.at<uint32_t>(i.at[0])); }
+
+void wait_for_all_copies(Warp &warp, const Instruction &i) {
+    commit_copies(warp, i);
+    wait_for_copies(warp, 0);
+}
+
+void do_nothing(Warp &, const Instruction &) {}
 
 // Matrix m has its eight rows, 16 bytes each, at the addresses of lanes 8 m … 8 m + 7. Lane 4 g + t gets columns 2 t
 // and 2 t + 1 of row g; transposed, rows 2 t and 2 t + 1 of column g.
@@ -177,7 +207,7 @@ void add_accesses(Forms &forms, const std::string &name, const std::string &type
     add_load<space, M, R, 1>(forms, name + type);
     add_load<space, M, R, 2>(forms, name + ".v2" + type);
     add_load<space, M, R, 4>(forms, name + ".v4" + type);
-    if constexpr (space != Space::parameter) {
+    if constexpr (space == Space::global || space == Space::shared) {
         add_store<space, M, R, 1>(forms, name + type);
         add_store<space, M, R, 2>(forms, name + ".v2" + type);
         add_store<space, M, R, 4>(forms, name + ".v4" + type);
@@ -187,31 +217,48 @@ void add_accesses(Forms &forms, const std::string &name, const std::string &type
 template <Space space> void add_space(Forms &forms, const std::string &name) {
     add_accesses<space, uint8_t, uint16_t>(forms, name, ".u8");
     add_accesses<space, uint8_t, uint32_t>(forms, name, ".u8");
-    add_accesses<space, uint16_t, uint16_t>(forms, name, ".u16");
-    add_accesses<space, uint16_t, uint32_t>(forms, name, ".u16");
-    add_accesses<space, uint16_t, uint64_t>(forms, name, ".u16"); // the lower bits of a wider register
-    add_accesses<space, uint32_t, uint32_t>(forms, name, ".u32");
-    add_accesses<space, uint32_t, uint32_t>(forms, name, ".f32");
+    for (const std::string type : {".u16", ".b16"}) {
+        add_accesses<space, uint16_t, uint16_t>(forms, name, type);
+        add_accesses<space, uint16_t, uint32_t>(forms, name, type);
+        add_accesses<space, uint16_t, uint64_t>(forms, name, type); // the lower bits of a wider register
+    }
+    for (const std::string type : {".u32", ".b32", ".f32"}) {
+        add_accesses<space, uint32_t, uint32_t>(forms, name, type);
+    }
     add_accesses<space, uint32_t, uint64_t>(forms, name, ".u32");
     add_load<space, int32_t, uint64_t, 1>(forms, name + ".s32"); // with its sign
-    add_accesses<space, uint64_t, uint64_t>(forms, name, ".u64");
-    add_accesses<space, uint64_t, uint64_t>(forms, name, ".f64");
+    for (const std::string type : {".u64", ".b64", ".f64"}) {
+        add_accesses<space, uint64_t, uint64_t>(forms, name, type);
+    }
+}
+
+template <unsigned matrices> void add_matrix_loads(Forms &forms) {
+    const std::string name = "ldmatrix.sync.aligned.m8n8.x" + std::to_string(matrices);
+    forms[name + ".shared.b16"] = {load_matrices<matrices, false>, std::vector<uint8_t>(matrices + 1, 4)};
+    forms[name + ".trans.shared.b16"] = {load_matrices<matrices, true>, std::vector<uint8_t>(matrices + 1, 4)};
 }
 
 } // namespace
 
 void add_memory_forms(Forms &forms) {
     add_space<Space::global>(forms, ".global");
+    add_space<Space::constant>(forms, ".global.nc");
     add_space<Space::global>(forms, ""); // generic: here always global
     add_space<Space::shared>(forms, ".shared");
     add_space<Space::parameter>(forms, ".param");
     forms["atom.acq_rel.gpu.global.inc.u32"] = {atomic_increment<true>, {4, 8, 4}};
     forms["atom.relaxed.gpu.global.inc.u32"] = {atomic_increment<false>, {4, 8, 4}};
-    forms["cp.async.cg.shared.global"] = {copy_async, {4, 8, 4}};
-    forms["cp.async.wait_all"] = {wait_for_copies, {}};
-    forms["ldmatrix.sync.aligned.m8n8.x4.shared.b16"] = {load_matrices<4, false>, {4, 4, 4, 4, 4}};
-    forms["ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"] = {load_matrices<4, true>, {4, 4, 4, 4, 4}};
-    forms["ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16"] = {load_matrices<2, true>, {4, 4, 4}};
+    for (const std::string ahead : {"", ".L2::64B", ".L2::128B", ".L2::256B"}) { // what to bring along into a cache
+        forms["cp.async.cg.shared.global" + ahead] = {copy_async<true>, {4, 8, 4, 4}};
+        forms["cp.async.ca.shared.global" + ahead] = {copy_async<false>, {4, 8, 4, 4}};
+    }
+    forms["cp.async.commit_group"] = {commit_copies, {}};
+    forms["cp.async.wait_group"] = {wait_for_groups, {4}};
+    forms["cp.async.wait_all"] = {wait_for_all_copies, {}};
+    forms["prefetch.global.L1"] = forms["prefetch.global.L2"] = {do_nothing, {8}};
+    add_matrix_loads<1>(forms);
+    add_matrix_loads<2>(forms);
+    add_matrix_loads<4>(forms);
 }
 
 } // namespace softcuda

@@ -270,21 +270,33 @@ class Parser {
             made.branches = true;
         }
         std::vector<std::string> operands;
+        int addresses = 0;
         while (!take(";")) {
             if (peek() == "{" && opcode.compare(0, 3, "mov") == 0) { // puts halves together, or takes them apart
                 opcode += operands.empty() ? ".apart" : ".together";
             }
-            if (take("{") || take("}") || take(",") || take("[") || take("]")) {
+            if (take("{") || take("}") || take(",") || take("]")) {
                 continue;
             }
-            if (take("+")) {
-                made.displacement = std::strtoll(next().c_str(), nullptr, 0);
+            if (take("[")) {
+                ++addresses;
+            } else if (take("+")) {
+                (addresses < 2 ? made.displacement : made.second_displacement) =
+                    std::strtoll(next().c_str(), nullptr, 0);
             } else {
                 operands.push_back(next());
             }
             if (peek().empty()) {
                 fail("an instruction without an end");
             }
+        }
+        const Generation generation = generation_of(opcode);
+        if (module.target < generation.least || (generation.is_specific && !module.is_specific)) {
+            fail("'" + opcode + "' needs sm_" + std::to_string(generation.least) + (generation.is_specific ? "a" : "") +
+                 ", and the target is sm_" + std::to_string(module.target));
+        }
+        if (opcode.compare(0, 10, "cp.async.c") == 0 && operands.size() == 3) {
+            operands.push_back(operands.back()); // as much of the source as is written
         }
         // The register that may be wider than the instruction's type: what is stored or converted, or where is loaded
         // to.

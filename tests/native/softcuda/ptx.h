@@ -19,6 +19,7 @@ struct Instruction {
     std::array<uint32_t, 14> at = {}; // the destination first, vectors one by one
     std::vector<uint32_t> all;        // of an instruction with more
     int64_t displacement = 0;         // of an address; of a branch, the instruction that it goes to
+    int64_t second_displacement = 0;  // of another address
     int32_t guard = -1;               // a predicate; -1: none
     bool negated = false;
     bool branches = false, leaves = false; // leaves: ends the thread
@@ -34,6 +35,13 @@ struct Form {
 
 // Null where no such instruction is known here. register_bytes: of the one that may be wider than its name says.
 const Form *find_form(const std::string &opcode, unsigned register_bytes);
+
+// The generation of GPUs that an instruction came with. is_specific: it is for that one alone, as sm_90a says.
+struct Generation {
+    int least;
+    bool is_specific;
+};
+Generation generation_of(const std::string &opcode);
 
 constexpr const char *special_registers[] = {"%tid.x",  "%tid.y",  "%ctaid.x",  "%ctaid.y",
                                              "%ntid.x", "%ntid.y", "%nctaid.x", "%nctaid.y"};

@@ -68,6 +68,14 @@ void BlockRaces::count() {
     __atomic_store_n(&(*counted)[block_of(mine)], releases_of(mine), __ATOMIC_RELEASE);
 }
 
+void BlockRaces::require_unwritten(const Users *first, uint64_t offset, size_t bytes) const {
+    for (const Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
+        if (users->written >> 32 == mine >> 32) {
+            throw Fault{launch_failed, "ld.global.nc of what this launch has written"};
+        }
+    }
+}
+
 void BlockRaces::require_counted(uint64_t use) const {
     if (!has_counted || __atomic_load_n(&(*counted)[block_of(use)], __ATOMIC_ACQUIRE) <= releases_of(use)) {
         throw Fault{launch_failed,

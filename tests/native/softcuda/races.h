@@ -58,6 +58,9 @@ class BlockRaces {
         }
     }
 
+    // By any block of this launch.
+    void require_unwritten(const Users *first, uint64_t offset, size_t bytes) const;
+
     void write(Users *first, uint64_t offset, size_t bytes) {
         for (Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
             require_before(users->written);

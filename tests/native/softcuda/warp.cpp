@@ -124,7 +124,7 @@ unsigned char *Warp::use(const AllocationRange &range, uint64_t address, size_t 
     if ((address & (multiple_of - 1)) != 0) {
         misaligned(address, multiple_of);
     }
-    if (access != Access::reads && !block->kernel_before_has_ended) {
+    if ((access == Access::writes || access == Access::counts) && !block->kernel_before_has_ended) {
         throw Fault{launch_failed, "it writes to global memory before it has waited for the kernel before"};
     }
     const uint64_t offset = address - range.first;
@@ -133,13 +133,16 @@ unsigned char *Warp::use(const AllocationRange &range, uint64_t address, size_t 
     } else if (access == Access::writes) {
         block->block_races.write(range.users, offset, bytes);
     } else {
+        if (access == Access::reads_constant) {
+            block->block_races.require_unwritten(range.users, offset, bytes);
+        }
         block->block_races.read(range.users, offset, bytes);
     }
     return static_cast<unsigned char *>(range.host) + offset;
 }
 
-unsigned char *Warp::global(uint64_t address, size_t bytes, Access access) {
-    return use(range_of(address, bytes), address, bytes, bytes, access);
+unsigned char *Warp::global(uint64_t address, size_t bytes, size_t multiple_of, Access access) {
+    return use(range_of(address, bytes), address, bytes, multiple_of, access);
 }
 
 unsigned char *Warp::side_by_side(const uint64_t *addresses, int64_t displacement, size_t bytes, Access access) {

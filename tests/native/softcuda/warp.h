@@ -30,7 +30,8 @@ struct Block {
     Counts counts;
 };
 
-enum class Access { reads, writes, counts }; // counts: in one step with reading
+// counts: in one step with reading. reads_constant: by a way that does not see what the kernel writes.
+enum class Access { reads, reads_constant, writes, counts };
 
 enum class State { running, at_barrier, waits_for_kernel_before, finished };
 
@@ -53,11 +54,12 @@ struct Warp {
     std::vector<Group> others;
 
     struct Copy { // on its way to shared memory
-        uint32_t lane, to;
-        unsigned char bytes[16];
+        uint32_t lane, to, bytes, group;
+        unsigned char values[16];
     };
     std::vector<Copy> copies;
-    Products products; // on their way
+    std::array<uint32_t, warp_lanes> copy_groups; // that each lane has committed
+    Products products;                            // on their way
 
     template <typename T> T *at(uint32_t offset) { return reinterpret_cast<T *>(registers + offset); }
 
@@ -70,7 +72,10 @@ struct Warp {
     void branch(Lanes taken, const Instruction &instruction); // taken: of the active ones
 
     // Where a lane's access goes, checked.
-    unsigned char *global(uint64_t address, size_t bytes, Access access);
+    unsigned char *global(uint64_t address, size_t bytes, Access access) {
+        return global(address, bytes, bytes, access);
+    }
+    unsigned char *global(uint64_t address, size_t bytes, size_t multiple_of, Access access);
     unsigned char *shared(uint64_t address, size_t bytes, unsigned lane, bool writes);
     // The same for all 32 lanes at once, where they are side by side and in one tensor; null where they are not.
     unsigned char *side_by_side(const uint64_t *addresses, int64_t displacement, size_t bytes, Access access);
