@@ -95,6 +95,13 @@ template <typename Whole> struct Together { // the first operand below
     template <typename T> static Whole of(T a, T b) { return a | (Whole)b << 8 * sizeof(T); }
 };
 
+template <typename T> void add_float_conversions(Forms &forms, const std::string &type) {
+    forms["cvt.rn.f32" + type] = form<Copy, float, T>();
+    forms["cvt.rn.f64" + type] = form<Copy, double, T>();
+    forms["cvt.rzi" + type + ".f32"] = form<Truncate<T>, T, float>();
+    forms["cvt.rzi" + type + ".f64"] = form<Truncate<T>, T, double>();
+}
+
 } // namespace
 
 void add_conversion_forms(Forms &forms) {
@@ -104,16 +111,18 @@ void add_conversion_forms(Forms &forms) {
     forms["cvt.u32.u64"] = form<Copy, uint32_t, uint64_t>();
     forms["cvt.u64.u16"] = form<Copy, uint64_t, uint16_t>();
     forms["cvt.u64.u32"] = form<Copy, uint64_t, uint32_t>();
+    forms["cvt.s32.s16"] = form<Copy, int32_t, int16_t>();
+    forms["cvt.s64.s16"] = form<Copy, int64_t, int16_t>();
     forms["cvt.s64.s32"] = form<Copy, int64_t, int32_t>();
     forms["cvt.s64.s32/8"] = form<LowHalf, int64_t, uint64_t>(); // a register may be wider than what is taken from it
     forms["cvt.f64.f32"] = form<Copy, double, float>();
     forms["cvt.rn.f32.f64"] = form<Copy, float, double>();
-    forms["cvt.rn.f32.u16"] = form<Copy, float, uint16_t>();
-    forms["cvt.rn.f32.u32"] = form<Copy, float, uint32_t>();
-    forms["cvt.rn.f32.s32"] = form<Copy, float, int32_t>();
-    forms["cvt.rn.f64.u32"] = form<Copy, double, uint32_t>();
-    forms["cvt.rzi.s32.f32"] = form<Truncate<int32_t>, int32_t, float>();
-    forms["cvt.rzi.u64.f64"] = form<Truncate<uint64_t>, uint64_t, double>();
+    add_float_conversions<uint16_t>(forms, ".u16");
+    add_float_conversions<int16_t>(forms, ".s16");
+    add_float_conversions<uint32_t>(forms, ".u32");
+    add_float_conversions<int32_t>(forms, ".s32");
+    add_float_conversions<uint64_t>(forms, ".u64");
+    add_float_conversions<int64_t>(forms, ".s64");
     forms["cvt.rn.bf16x2.f32"] = form<PackBfloat16, uint32_t, float, float>();
     forms["cvt.rna.tf32.f32"] = form<RoundToTf32, uint32_t, uint32_t>();
     forms["prmt.b32"] = form<Permute, uint32_t, uint32_t, uint32_t, uint32_t>();

@@ -50,6 +50,9 @@ struct Negate {
 struct NegateInteger { // of unsigned ones: the least one has no opposite
     template <typename T> static T of(T a) { return (T)(0 - a); }
 };
+struct AbsoluteInteger {
+    template <typename T> static T of(T a) { return a >> (8 * sizeof(T) - 1) ? (T)(0 - a) : a; }
+};
 struct Absolute {
     template <typename T> static T of(T a) { return std::fabs(a); }
 };
@@ -72,7 +75,10 @@ struct MultiplyLow { // sixteen bits would become an int, which must not overflo
     template <typename T> static T of(T a, T b) { return (T)((uint64_t)a * (uint64_t)b); }
 };
 struct MultiplyHigh {
-    template <typename T> static T of(T a, T b) { return (T)((unsigned __int128)a * b >> 8 * sizeof(T)); }
+    template <typename T> static T of(T a, T b) {
+        using Wide = std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>;
+        return (T)((Wide)a * b >> 8 * sizeof(T));
+    }
 };
 template <typename D> struct MultiplyWide {
     template <typename T> static D of(T a, T b) { return (D)a * (D)b; }
@@ -213,10 +219,10 @@ template <typename T> void add_integers(Forms &forms, const std::string &type) {
     forms["min" + type] = form<Minimum, T, T, T>();
     forms["max" + type] = form<Maximum, T, T, T>();
     forms["shr" + type] = form<ShiftRight, T, T, uint32_t>();
-    if constexpr (std::is_unsigned_v<T>) {
-        forms["mul.hi" + type] = form<MultiplyHigh, T, T, T>();
-    } else {
+    forms["mul.hi" + type] = form<MultiplyHigh, T, T, T>();
+    if constexpr (std::is_signed_v<T>) {
         forms["neg" + type] = form<NegateInteger, U, U>();
+        forms["abs" + type] = form<AbsoluteInteger, U, U>();
     }
 }
 
