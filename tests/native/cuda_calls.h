@@ -7,6 +7,7 @@
 
 extern "C" {
 int cuInit(unsigned);
+int cuDeviceGetAttribute(int *, int, int);
 int cuDevicePrimaryCtxRetain(void **, int);
 int cuDevicePrimaryCtxRelease_v2(int);
 int cuCtxPushCurrent_v2(void *);

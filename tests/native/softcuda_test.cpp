@@ -133,6 +133,47 @@ void check_overlap(void *stream, void *branch, uint64_t memory, void *pinned) {
     }
 }
 
+// A block may have as much shared memory as one of the GPU that is named, and no more.
+void check_shared_memory(void *stream) {
+    const char *text = R"(.version 7.5
+.target sm_75
+.address_size 64
+.extern .shared .align 16 .b8 dynamic[];
+.visible .entry small() { .reg .b64 %rd<2>; .shared .align 16 .b8 tile[1024]; mov.u64 %rd1, tile; mov.u64 %rd1, dynamic; ret; }
+)";
+    const struct {
+        const char *capability, *dotted;
+        int kibibytes;
+    } all[] = {{"75", "7.5", 64},  {"80", "8.0", 163},   {"86", "8.6", 99},    {"87", "8.7", 163}, {"89", "8.9", 99},
+               {"90", "9.0", 227}, {"100", "10.0", 227}, {"103", "10.3", 227}, {"120", "12.0", 99}};
+    for (const auto &[capability, dotted, kibibytes] : all) {
+        setenv("SOFTCUDA_COMPUTE_CAPABILITY", capability, 1);
+        int most, rest = (kibibytes - 1) << 10; // 1 KiB is declared
+        void *module, *function;
+        cuModuleLoadDataEx(&module, text, 0, nullptr, nullptr);
+        cuModuleGetFunction(&function, module, "small");
+        const auto launch = [&](int shared) {
+            const LaunchConfig config = {{1, 1, 1}, {32, 1, 1}, (unsigned)shared, stream, nullptr, 0};
+            return cuLaunchKernelEx(&config, function, nullptr, nullptr);
+        };
+        expect(cuDeviceGetAttribute(&most, 97, 0) == 0 && most == kibibytes << 10 && launch(rest) != 0 &&
+                   cuFuncSetAttribute(function, 8, rest) == 0 && launch(rest) == 0 && launch(rest + 1) != 0 &&
+                   cuFuncSetAttribute(function, 8, rest + 1) != 0,
+               (std::to_string(kibibytes) + " KiB for " + dotted).c_str());
+        const std::string says = "small: 1024 + " + std::to_string(rest + 1) +
+                                 " bytes of shared memory; a block may have " + std::to_string(most) + " of the " +
+                                 std::to_string(most) + " that a GPU of compute capability " + dotted + " gives it";
+        expect(errors_of([&] {
+                   cuFuncSetAttribute(function, 8, rest + 1);
+                   _exit(0);
+               }).find(says) != std::string::npos,
+               "and it is said who asks for more");
+        cuStreamSynchronize(stream);
+        cuModuleUnload(module);
+    }
+    unsetenv("SOFTCUDA_COMPUTE_CAPABILITY");
+}
+
 } // namespace
 
 int main(int argc, char **) {
@@ -250,6 +291,7 @@ int main(int argc, char **) {
     expect(cuStreamIsCapturing(nullptr, &capturing) != 0, "the legacy stream is not even asked about");
 
     check_overlap(stream, branch, memory, pinned);
+    check_shared_memory(stream);
 
     cuMemFree_v2(output);
     expect(launch(8, 0) == 0 && cuStreamSynchronize(stream) == 700,

@@ -32,6 +32,30 @@ Module known_ptx(const char *text) {
     return found->second;
 }
 
+int capability() { return (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90); } // 86 for 8.6
+
+// What a block may have of shared memory, in bytes. Source: CUDA C++ Programming Guide, technical specifications per
+// compute capability.
+unsigned most_shared() {
+    const struct {
+        int first, last;
+        unsigned kibibytes;
+    } all[] = {{75, 75, 64}, {80, 80, 163}, {86, 86, 99}, {87, 87, 163}, {89, 89, 99}, {90, 110, 227}, {120, 129, 99}};
+    unsigned kibibytes = 48;
+    for (const auto &[first, last, most] : all) {
+        kibibytes = first <= capability() && capability() <= last ? most : kibibytes;
+    }
+    return (unsigned)setting("SOFTCUDA_SHARED_BYTES", kibibytes << 10);
+}
+
+Result refuse_shared(const char *call, const Kernel &kernel, uint64_t bytes, uint64_t most) {
+    return refuse(invalid_value, call,
+                  kernel.name + ": " + std::to_string(kernel.shared_bytes) + " + " + std::to_string(bytes) +
+                      " bytes of shared memory; a block may have " + std::to_string(most) + " of the " +
+                      std::to_string(most_shared()) + " that a GPU of compute capability " +
+                      std::to_string(capability() / 10) + "." + std::to_string(capability() % 10) + " gives it");
+}
+
 struct ErrorName {
     int status;
     const char *name, *text;
@@ -128,19 +152,18 @@ EXPORT cuDeviceTotalMem_v2(size_t *bytes, int) {
 
 EXPORT cuDeviceGetAttribute(int *value, int attribute, int) {
     ENTER(nothing)
-    const int capability = (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90);
     switch (attribute) {
     case 16:
         *value = (int)setting("SOFTCUDA_MULTIPROCESSORS", 2);
         return success;
     case 97:
-        *value = (int)setting("SOFTCUDA_SHARED_BYTES", 227 << 10);
+        *value = (int)most_shared();
         return success;
     case 75:
-        *value = capability / 10;
+        *value = capability() / 10;
         return success;
     case 76:
-        *value = capability % 10;
+        *value = capability() % 10;
         return success;
     default:
         return refuse(invalid_value, __func__, "unknown attribute");
@@ -305,8 +328,7 @@ EXPORT cuModuleLoadDataEx(LoadedModule **module, const char *image, unsigned opt
         }
         return unsupported_ptx_version;
     }
-    const int capability = (int)setting("SOFTCUDA_COMPUTE_CAPABILITY", 90);
-    if (loaded->ptx->target > capability || (loaded->ptx->is_specific && loaded->ptx->target != capability)) {
+    if (loaded->ptx->target > capability() || (loaded->ptx->is_specific && loaded->ptx->target != capability())) {
         return no_binary_for_gpu;
     }
     count_handle("modules", 1);
@@ -328,9 +350,11 @@ EXPORT cuModuleGetFunction(LoadedFunction **function, LoadedModule *module, cons
 
 EXPORT cuFuncSetAttribute(LoadedFunction *function, int attribute, int value) {
     ENTER(context)
-    if (attribute != 8 || value < 0 ||
-        (int)function->kernel->shared_bytes + value > (int)setting("SOFTCUDA_SHARED_BYTES", 227 << 10)) {
-        return refuse(invalid_value, __func__, "the attribute is not known here, or is more than a multiprocessor has");
+    if (attribute != 8 || value < 0) {
+        return refuse(invalid_value, __func__, "the attribute is not known here");
+    }
+    if (function->kernel->shared_bytes + (unsigned)value > most_shared()) {
+        return refuse_shared(__func__, *function->kernel, (unsigned)value, most_shared());
     }
     function->most_shared = (unsigned)value;
     return success;
@@ -364,10 +388,12 @@ EXPORT cuLaunchKernelEx(const LaunchConfig *config, LoadedFunction *function, vo
     const auto [grid, block, shared, stream, attributes, attribute_count] = *config;
     const unsigned threads = block.x * block.y * block.z;
     if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || threads == 0 ||
-        threads > function->kernel->max_threads || extra ||
-        function->kernel->shared_bytes + shared >
-            std::max(function->kernel->shared_bytes + function->most_shared, 48u << 10)) {
-        return refuse(invalid_value, __func__, function->kernel->name + ": grid, block or shared memory out of range");
+        threads > function->kernel->max_threads || extra) {
+        return refuse(invalid_value, __func__, function->kernel->name + ": grid or block out of range");
+    }
+    const unsigned most = std::max(function->kernel->shared_bytes + function->most_shared, 48u << 10);
+    if ((uint64_t)function->kernel->shared_bytes + shared > std::min(most, most_shared())) {
+        return refuse_shared(__func__, *function->kernel, shared, most);
     }
     for (unsigned i = 0; i < attribute_count; ++i) {
         constexpr int programmatic_stream_serialization = 6, captured_since = 12030;
