@@ -128,7 +128,7 @@ public partial class OperationTests
             ]);
         DeviceArena arena = new();
         LayeredNetwork net = new(lab.Session, arena, network, n, new OptimizerSpec().Buffers, ownKernels: false);
-        HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, parts * n, training: true);
+        HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, _ => parts * n, training: true);
         arena.Allocate(lab.Session.Context.Handles);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
         DeviceParameters parameters = net.Parameters;
@@ -223,7 +223,7 @@ public partial class OperationTests
         NetworkSpec network = new("regression", new Shape(1, 28, 28), [new FlattenLayer("flatten"), new LinearLayer("fc1", 784, Classes)]);
         DeviceArena arena = new();
         LayeredNetwork net = new(lab.Session, arena, network, n, new OptimizerSpec().Buffers, ownKernels: false);
-        HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, n, training: true);
+        HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, _ => n, training: true);
         arena.Allocate(lab.Session.Context.Handles);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
         NetworkWeights weights = Initializer.Create(network, 1);

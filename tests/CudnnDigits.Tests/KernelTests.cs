@@ -7,9 +7,12 @@ namespace CudnnDigits.Tests;
 /// <summary>The PTX in the assembly beside the sources that launch it; no GPU is needed for that.</summary>
 public partial class KernelTests
 {
+    /// <summary>What macros add to the name of a kernel that there is for several types or modes.</summary>
+    private static readonly string[] Suffixes = ["_f32", "_bf16", "_tf32", "_fp32"];
+
     private static readonly string Kernels = Path.Combine(SharedFiles.RepositoryRoot, "native", "kernels");
 
-    public static TheoryData<string> Modules => ["kernels", "fused", "hopper"];
+    public static TheoryData<string> Modules => ["kernels", "family", "fused", "hopper"];
 
     /// <summary>
     /// A kernel has one parameter, a struct by value. Its twin in C# has fields of the same names and sizes in the same order as the
@@ -20,14 +23,17 @@ public partial class KernelTests
     [MemberData(nameof(Modules))]
     public void Parameters_of_kernels_have_the_same_layout_on_both_sides(string module)
     {
-        string sources = AllSources(), ptx = Encoding.UTF8.GetString(Source(module).Image);
+        string sources = SourcesOf(module), ptx = Encoding.UTF8.GetString(Source(module).Image);
         Dictionary<string, string> structs = ParameterStruct().Matches(sources).DistinctBy(match => match.Groups[1].Value)
             .ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
         Dictionary<string, string> taken = Signature().Matches(sources).DistinctBy(match => match.Groups[1].Value)
             .ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
         foreach (Match both in SignatureOfBoth().Matches(sources))
         {
-            taken[$"{both.Groups[1]}_f32"] = taken[$"{both.Groups[1]}_bf16"] = both.Groups[2].Value;
+            foreach (string suffix in Suffixes)
+            {
+                taken[both.Groups[1].Value + suffix] = both.Groups[2].Value;
+            }
         }
 
         Assert.All(Source(module).Kernels, kernel =>
@@ -91,8 +97,8 @@ public partial class KernelTests
         string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs", SearchOption.AllDirectories).Select(File.ReadAllText));
         Assert.All(Source(module).Kernels, name =>
         {
-            string both = name.Replace("_f32", "", StringComparison.Ordinal)
-                .Replace("_bf16", "", StringComparison.Ordinal); // what CudaSession.KernelSuffix is added to
+            string? suffix = Suffixes.FirstOrDefault(suffix => name.EndsWith(suffix, StringComparison.Ordinal));
+            string both = name[..^(suffix?.Length ?? 0)]; // what CudaSession.KernelSuffix is added to
             Assert.True(sources.Contains($"\"{name}\"", StringComparison.Ordinal)
                 || sources.Contains($"\"{both}\"", StringComparison.Ordinal), name);
         });
@@ -118,10 +124,22 @@ public partial class KernelTests
     }
 
     private static KernelSource Source(string module) =>
-        module switch { "kernels" => KernelSource.Common, "fused" => KernelSource.Fused, _ => KernelSource.Hopper };
+        module switch
+        {
+            "kernels" => KernelSource.Common,
+            "family" => KernelSource.Family,
+            "fused" => KernelSource.Fused,
+            _ => KernelSource.Hopper
+        };
 
     private static string AllSources() =>
         string.Concat(Directory.EnumerateFiles(Kernels, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));
+
+    /// <summary>What a module is made of: structs of different modules may have the same name.</summary>
+    private static string SourcesOf(string module) => string.Concat(
+        new[] { "common", module switch { "kernels" => "layered", "hopper" => "fused", _ => module } }
+            .SelectMany(folder => Directory.EnumerateFiles(Path.Combine(Kernels, folder), "*.cu*", SearchOption.AllDirectories))
+            .Select(File.ReadAllText));
 
     /// <summary>Fields of a struct in C#, those of structs in it among them.</summary>
     private static IEnumerable<Field> FieldsOf(Type type, int at = 0) =>
@@ -163,7 +181,7 @@ public partial class KernelTests
     [GeneratedRegex(@"KERNEL\([^)]*\)\s+(\w+)\((\w+)(?:<\w+>)? \w+\)")]
     private static partial Regex Signature();
 
-    [GeneratedRegex(@"KERNELS\((\w+), (\w+),")]
+    [GeneratedRegex(@"KERNELS(?:_OF_ELEMENTS|_OF_MODES)?\((\w+), (\w+),")]
     private static partial Regex SignatureOfBoth();
 
     [GeneratedRegex(@"\.param [^\n]*_param_\d+(?:\[(\d+)\])?")]

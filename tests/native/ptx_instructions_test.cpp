@@ -125,6 +125,14 @@ const Example examples[] = {
     {"set.gt.u32.bf16x2 %r10, %r1, %r2;", 0x3F80BF80, 0x3F80C000, 0, 0x0000FFFF},
     {"set.gt.u32.bf16x2 %r10, %r1, %r2;", 0xFFFF0000, 0x3F808000, 0, 0}, // NaN, 0 and 1, -0
     {"set.nan.u32.bf16x2 %r10, %r1, %r2;", 0xFFFF3F80, 0x00003F80, 0, 0xFFFF0000},
+    {"max.NaN.bf16x2 %r10, %r1, %r2;", 0xFF80FFFF, 0x3F803F80, 0, 0x3F807FFF}, // infinity is a number
+    {"max.NaN.bf16x2 %r10, %r1, %r2;", 0x80003F80, 0x0000BF80, 0, 0x00003F80},
+    {"min.NaN.bf16x2 %r10, %r1, %r2;", 0x7F80FFFF, 0x3F803F80, 0, 0x3F807FFF},
+    {"min.NaN.bf16x2 %r10, %r1, %r2;", 0x80003F80, 0x0000BF80, 0, 0x8000BF80},
+    {"set.neu.u32.f16x2 %r10, %r1, %r2;", 0xBC00BC01, 0xBC00BC00, 0, 0x0000FFFF},
+    {"set.neu.u32.f16x2 %r10, %r1, %r2;", 0x80007C01, 0x00007C01, 0, 0x0000FFFF}, // NaN differs from itself, 0 not from -0
+    {"min.NaN.f32 %f10, %f1, %f2;", bits(-1.0f), bits(-2.0f), 0, bits(-2.0f)},
+    {"min.NaN.f32 %f10, %f1, %f2;", bits(nan32), bits(-2.0f), 0, bits(nan32)},
     {"max.NaN.f32 %f10, %f1, %f2;", bits(-1.0f), bits(-2.0f), 0, bits(-1.0f)},
     {"max.NaN.f32 %f10, %f1, %f2;", bits(-1.0f), bits(nan32), 0, bits(nan32)},
     {"max.f32 %f10, %f1, %f2;", bits(-1.0f), bits(nan32), 0, bits(-1.0f)},

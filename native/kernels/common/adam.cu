@@ -3,7 +3,7 @@
 #include "numbers.cuh"
 #include "step_state.cuh"
 
-// Where the rounded copies of a weight lie: as the fused kernels read it forward, and turned round, or -1.
+// Where the copies of a weight that products read lie: as the fused kernels read it forward, and turned round, or -1.
 struct alignas(8) Places {
     int forward, turned;
 };
@@ -28,18 +28,23 @@ struct AdamUpdate {
     const float *dw;
     const bfloat16 *dw16;
     float *m, *v;
-    bfloat16 *w16;
+    void *operands;
     const Places *places;
     int first, end, count, narrow;
+    unsigned rounding;
     float beta1, rest1, beta2, rest2, epsilon;
 };
 
 struct WeightRounding {
     const float *w;
-    bfloat16 *w16;
+    void *operands;
     const Places *places;
     int first, end, count;
+    unsigned rounding;
 };
+
+// What operands are: bfloat16, or float32, as it is or rounded to the eleven bits of tf32.
+enum Rounding { to_bfloat16, to_tf32, to_nothing };
 
 // β^t by repeated squaring: a function of t alone, so that a resumed run has the same bits.
 DEVICE_INLINE double power(double base, unsigned long long t) {
@@ -62,16 +67,26 @@ KERNEL(32) begin_adam_step(AdamScalars p) {
     }
 }
 
-DEVICE_INLINE void store_rounded(float w, bfloat16 *w16, const Places &place) {
-    const bfloat16 rounded = from_float<bfloat16>(w);
-    w16[place.forward] = rounded;
-    if (place.turned >= 0) {
-        w16[place.turned] = rounded;
+DEVICE_INLINE void store_operand(float w, void *operands, const Places &place, unsigned rounding) {
+    if (rounding == to_bfloat16) {
+        bfloat16 *to = static_cast<bfloat16 *>(operands);
+        const bfloat16 operand = from_float<bfloat16>(w);
+        to[place.forward] = operand;
+        if (place.turned >= 0) {
+            to[place.turned] = operand;
+        }
+    } else {
+        float *to = static_cast<float *>(operands);
+        const float operand = rounding == to_tf32 ? bits_float((float_bits(w) + 0x1000u) & ~0x1FFFu) : w; // ties away from 0
+        to[place.forward] = operand;
+        if (place.turned >= 0) {
+            to[place.turned] = operand;
+        }
     }
 }
 
-// In bf16 the first `narrow` gradients are bfloat16 (cuDNN gives weight gradients in the type of the weights), and every master weight is
-// rounded into w16; in fp32 and tf32 there are neither. Four elements a thread, a block's width apart: what it loads is on its way
+// In bf16 the first `narrow` gradients may be bfloat16 (cuDNN gives weight gradients in the type of the weights). Where products do not read
+// the master weights, each is copied into operands. Four elements a thread, a block's width apart: what it loads is on its way
 // together.
 constexpr int adam_elements = 4;
 PUBLISH(adam_of_thread, adam_elements)
@@ -103,8 +118,8 @@ KERNEL(256) adam(AdamUpdate p) {
             const float denominator = fused_multiply_add(square_root(square[k]), root_scale, p.epsilon);
             const float updated = fused_multiply_add(step_size, mean[k] / denominator, weight[k] * weight_scale);
             p.w[i] = updated;
-            if (p.w16) {
-                store_rounded(updated, p.w16, place[k]);
+            if (p.operands) {
+                store_operand(updated, p.operands, place[k], p.rounding);
             }
         }
     }
@@ -114,6 +129,6 @@ KERNEL(256) adam(AdamUpdate p) {
 KERNEL(256) round_weights(WeightRounding p) {
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     if (i < p.count) {
-        store_rounded(p.w[i], p.w16, places_of(i, p.places, p.first, p.end));
+        store_operand(p.w[i], p.operands, places_of(i, p.places, p.first, p.end), p.rounding);
     }
 }

@@ -7,17 +7,34 @@
 
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
 
-// What batch norm or a bias comes to for each channel. Forward, u = scale · y + shift; backward, dY = scale · du + from_y · y + constant.
+// What batch norm or a bias comes to for each channel. Forward, u = scale · y + shift; backward, dY = scale · du + from_y · y + constant. With
+// a bias, there is but a shift.
 struct Affine {
     const float *scale, *shift, *from_y, *constant;
+
+    // So many channels of one of these, from one on.
+    template <int Count> DEVICE_INLINE static Values<Count> of(const float *all, int channel, float otherwise) {
+        if (all) {
+            return load_values<Count>(all + channel);
+        }
+        Values<Count> out;
+#pragma unroll
+        for (int i = 0; i < Count; ++i) {
+            out.v[i] = otherwise;
+        }
+        return out;
+    }
+
+    template <int Count> DEVICE_INLINE Values<Count> scales(int channel) const { return of<Count>(scale, channel, 1); }
+    template <int Count> DEVICE_INLINE Values<Count> shifts(int channel) const { return load_values<Count>(shift + channel); }
 };
 
-// Rows of a layer's coefficients, f32, one of `channels` each. FusedTensors.cs has them in the same order.
+// Rows of a layer's coefficients, f32, one of `channels` each. TileTensors.cs has them in the same order.
 enum Coefficient { scale, shift, from_y, constant, mean, inverse_deviation, coefficient_count };
 
-// One layer's, by value. FusedBatchNorm in C# has the same fields in the same order. Without gamma it is a layer with a bias: of that, only
+// One layer's, by value. ChannelNorm in C# has the same fields in the same order. Without gamma it is a layer with a bias: of that, only
 // d_beta is used, the bias's gradient. Without partial, sums are not asked for.
-struct BatchNorm {
+struct ChannelNorm {
     float *partial;    // (groups of channels, blocks, 2, channels of a group)
     unsigned *arrived; // (groups of channels): blocks that have left their sums, 0 before a launch and after it
     float *coefficients;
@@ -30,7 +47,7 @@ struct BatchNorm {
 };
 
 // The batch's mean and variance of one channel to coefficients, and into the running ones.
-DEVICE_INLINE void use_statistics(const BatchNorm &norm, double average, double variance, int channel) {
+DEVICE_INLINE void use_statistics(const ChannelNorm &norm, double average, double variance, int channel) {
     variance = variance > 0 ? variance : variance != variance ? variance : 0;
     const double inverse = 1 / square_root(variance + epsilon), a = norm.gamma[channel] * inverse;
     *norm.of(scale, channel) = (float)a;
@@ -48,7 +65,7 @@ struct FromY {
 };
 
 // The gradients of one channel's parameters, given the sums of du and of du · y.
-DEVICE_INLINE FromY use_gradients(const BatchNorm &norm, double du, double du_y, int channel) {
+DEVICE_INLINE FromY use_gradients(const ChannelNorm &norm, double du, double du_y, int channel) {
     norm.d_beta[channel] = (float)du;
     if (!norm.gamma) {
         return {0, 0};
@@ -62,48 +79,63 @@ DEVICE_INLINE FromY use_gradients(const BatchNorm &norm, double du, double du_y,
     return made;
 }
 
-// In the last of the blocks with one blockIdx.y, totals of what each of them has in `sums`, in shared memory; false in all others. Always
-// in the same order. A power of two of sums, at most as many as threads; scratch: a double for each thread. All are whole blocks' own.
+// totals[i] = sum over rows of partial (rows, count), always in the same order, by a whole block. A multiple of four of columns, at most
+// twice as many as threads; scratch: room for four of each thread.
+template <int Threads> DEVICE_INLINE void add_rows(const float *partial, int rows, int count, double *totals, double *scratch) {
+    constexpr int at_once = 8; // loads that are on their way together: nothing else hides what they take
+    const int thread = (int)threadIdx.x, quads = count / 4, groups = Threads / quads, group = thread / quads, quad = thread % quads;
+    if (group < groups) {
+        double sums[4] = {};
+        for (int first = group; first < rows; first += at_once * groups) {
+            Four<float> of_rows[at_once];
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) {
+                of_rows[k] = reinterpret_cast<const Four<float> *>(partial)[smaller(first + k * groups, rows - 1) * quads + quad];
+            }
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    sums[i] += first + k * groups < rows ? of_rows[k].v[i] : 0.0f;
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            scratch[group * count + 4 * quad + i] = sums[i];
+        }
+    }
+    __syncthreads();
+    for (int i = thread; i < count; i += Threads) {
+        double sum = 0;
+        for (int other = 0; other < groups; ++other) {
+            sum += scratch[other * count + i];
+        }
+        totals[i] = sum;
+    }
+    __syncthreads();
+}
+
+// In the last of the blocks with one blockIdx.y, totals of what each of them has in `sums`, in shared memory; false in all others.
 template <int Threads>
 DEVICE_INLINE bool add_up_in_last_block(float *partial, unsigned *arrived, const float *sums, int count, double *totals, double *scratch) {
-    const int thread = (int)threadIdx.x;
     float *rows = partial + (long long)blockIdx.y * gridDim.x * count;
-    if (thread < count) {
-        rows[(long long)blockIdx.x * count + thread] = sums[thread];
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < count; i += Threads) {
+        rows[(long long)blockIdx.x * count + i] = sums[i];
     }
     if (!is_last_block(arrived + blockIdx.y)) {
         return false;
     }
-    constexpr int at_once = 8; // loads that are on their way together: nothing else hides what they take
-    const int group = thread / count, groups = Threads / count, column = thread % count, blocks = (int)gridDim.x;
-    double sum = 0;
-    for (int first = group; first < blocks; first += groups * at_once) {
-        float of_rows[at_once];
-#pragma unroll
-        for (int k = 0; k < at_once; ++k) {
-            of_rows[k] = rows[(long long)smaller(first + k * groups, blocks - 1) * count + column];
-        }
-#pragma unroll
-        for (int k = 0; k < at_once; ++k) {
-            sum += first + k * groups < blocks ? of_rows[k] : 0.0f;
-        }
-    }
-    scratch[thread] = sum;
-    __syncthreads();
-    if (thread < count) {
-        for (int other = 1; other < groups; ++other) {
-            sum += scratch[other * count + thread];
-        }
-        totals[thread] = sum;
-    }
-    __syncthreads();
+    add_rows<Threads>(rows, (int)gridDim.x, count, totals, scratch);
     return true;
 }
 
 // The end of a kernel that makes y, or du, of `width` channels from first_channel on: sums (2, width) in shared memory, of y and y², or of
-// du and du · y.
-template <int Threads, bool Gradients> DEVICE_INLINE void finish(const BatchNorm &norm, const float *sums, int first_channel, int width) {
-    __shared__ double totals[2 * 64], scratch[Threads];
+// du and du · y. scratch: four doubles for each thread.
+template <int Threads, bool Gradients>
+DEVICE_INLINE void finish(const ChannelNorm &norm, const float *sums, int first_channel, int width, double *scratch) {
+    __shared__ double totals[2 * 64];
     if (!add_up_in_last_block<Threads>(norm.partial, norm.arrived, sums, 2 * width, totals, scratch)) {
         return;
     }

@@ -8,7 +8,9 @@
 
 #if defined(__CUDACC__)
 #define SHARED_ADDRESS(p) (unsigned)__cvta_generic_to_shared(p)
+#define SHARED_POINTER(T, address) static_cast<T *>(__cvta_shared_to_generic(address))
 #else
+#define SHARED_POINTER(T, address) (T *)((__attribute__((address_space(3))) T *)(unsigned long long)(address))
 #define SHARED_ADDRESS(p) (unsigned)(unsigned long long)(__attribute__((address_space(3))) const void *)(p)
 #endif
 
@@ -154,6 +156,59 @@ struct Fp32 : FloatElements {
     DEVICE_INLINE static Unit operand(const Values<4> &x) { return narrow(x); }
 };
 
+// Eight neighbouring channels.
+struct Eight {
+    float v[8];
+};
+
+template <class Mode> DEVICE_INLINE Eight load_eight(const typename Mode::Element *from) {
+    Eight out;
+#pragma unroll
+    for (int first = 0; first < 8; first += Mode::of_unit) {
+        const Values<Mode::of_unit> part = Mode::widen(load_unit(from + first));
+#pragma unroll
+        for (int i = 0; i < Mode::of_unit; ++i) {
+            out.v[first + i] = part.v[i];
+        }
+    }
+    return out;
+}
+
+// What is stored, as it was rounded for that.
+template <class Mode> DEVICE_INLINE Eight store_eight(typename Mode::Element *to, const Eight &x) {
+    Eight out;
+#pragma unroll
+    for (int first = 0; first < 8; first += Mode::of_unit) {
+        Values<Mode::of_unit> part;
+#pragma unroll
+        for (int i = 0; i < Mode::of_unit; ++i) {
+            part.v[i] = x.v[first + i];
+        }
+        const Unit unit = Mode::narrow(part);
+        store_unit(to + first, unit);
+        part = Mode::widen(unit);
+#pragma unroll
+        for (int i = 0; i < Mode::of_unit; ++i) {
+            out.v[first + i] = part.v[i];
+        }
+    }
+    return out;
+}
+
+// So many floats from an address at a multiple of sixteen bytes.
+template <int Count> DEVICE_INLINE Values<Count> load_values(const float *from) {
+    Values<Count> out;
+#pragma unroll
+    for (int first = 0; first < Count; first += 4) {
+        const Values<4> part = FloatElements::widen(load_unit(from + first));
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            out.v[first + i] = part.v[i];
+        }
+    }
+    return out;
+}
+
 // Four blocks of eight rows by sixteen bytes from shared memory; lane 8 i + j points at row j of block i. A lane gets four bytes of each:
 // the t-th of row g.
 DEVICE_INLINE void load_blocks(unsigned (&to)[4], unsigned row) {
@@ -171,11 +226,7 @@ DEVICE_INLINE void load_blocks_turned(unsigned (&to)[4], unsigned row) {
                  : "memory");
 }
 
-DEVICE_INLINE unsigned load_word(unsigned shared) {
-    unsigned word;
-    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(shared) : "memory");
-    return word;
-}
+DEVICE_INLINE unsigned load_word(unsigned shared) { return *SHARED_POINTER(const unsigned, shared); }
 
 // Sixteen bytes from global to shared memory, behind the back of the thread that asks; zeros where there are none to copy. What a thread
 // asks for until it closes a group is there once it has waited for the group, for others after a barrier.
@@ -198,6 +249,17 @@ DEVICE_INLINE void let_next_kernel_begin() { asm volatile("griddepcontrol.launch
 DEVICE_INLINE void wait_for_kernel_before() {}
 DEVICE_INLINE void let_next_kernel_begin() {}
 #endif
+
+// A kernel for each mode, from the device template of its name.
+#define KERNELS_OF_MODES(name, Parameters, ...)                                                                                            \
+    KERNEL(__VA_ARGS__) name##_bf16(Parameters p) { name<Bf16>(p); }                                                                       \
+    KERNEL(__VA_ARGS__) name##_tf32(Parameters p) { name<Tf32>(p); }                                                                       \
+    KERNEL(__VA_ARGS__) name##_fp32(Parameters p) { name<Fp32>(p); }
+
+// A kernel for each kind of element, from the device template of its name: where modes of float32 do the same.
+#define KERNELS_OF_ELEMENTS(name, Parameters, ...)                                                                                         \
+    KERNEL(__VA_ARGS__) name##_bf16(Parameters p) { name<Bf16>(p); }                                                                       \
+    KERNEL(__VA_ARGS__) name##_f32(Parameters p) { name<Fp32>(p); }
 
 // A kernel for each mode, from the device template of its name.
 #define KERNELS_OF_MODES(name, Parameters, ...)                                                                                            \

@@ -12,8 +12,8 @@ internal sealed class Adam(CudaSession session, OptimizerSpec spec)
 
     /// <summary>Updates all parameters in one launch, with the scalars of the running step.</summary>
     public void Update(DeviceTensor state, DeviceParameters p) => Update(new AdamUpdate(
-        state.Address, p.W.Address, p.DW.Address, p.NarrowDW?.Address ?? 0, p.State[0].Address, p.State[1].Address, p.Rounded?.Address ?? 0,
-        p.Places?.Address ?? 0, p.Arranged.First, p.Arranged.End, (int)p.W.Count, (int)(p.NarrowDW?.Count ?? 0)));
+        state.Address, p.W.Address, p.DW.Address, p.NarrowDW?.Address ?? 0, p.State[0].Address, p.State[1].Address, p.Operands?.Address ?? 0,
+        p.Places?.Address ?? 0, p.Arranged.First, p.Arranged.End, (int)p.W.Count, (int)(p.NarrowDW?.Count ?? 0), Rounding(session)));
 
     /// <summary>Updates parameters wherever they lie; β₁, β₂ and ε are filled in.</summary>
     internal void Update(AdamUpdate update)
@@ -29,16 +29,19 @@ internal sealed class Adam(CudaSession session, OptimizerSpec spec)
         });
     }
 
-    /// <summary>After loading: rounds the weights to bfloat16 for the products, where those read bfloat16.</summary>
+    /// <summary>After loading: makes what products read of the weights, where that is not the weights themselves.</summary>
     public static void RoundWeights(CudaSession session, DeviceParameters p)
     {
-        if (p.Rounded is { } to)
+        if (p.Operands is { } to)
         {
             int count = (int)p.W.Count;
-            WeightRounding rounding = new(p.W.Address, to.Address, p.Places?.Address ?? 0, p.Arranged.First, p.Arranged.End, count);
+            WeightRounding rounding = new(p.W.Address, to.Address, p.Places?.Address ?? 0, p.Arranged.First, p.Arranged.End, count, Rounding(session));
             session.Launch("round_weights", KernelSource.Common.Blocks("round_weights", count), rounding);
         }
     }
+
+    /// <summary>Rounding in adam.cu.</summary>
+    private static uint Rounding(CudaSession session) => session.Precision switch { Precision.Bf16 => 0, Precision.Tf32 => 1, _ => 2 };
 }
 
 /// <summary>Parameters of the kernel begin_adam_step, as adam.cu has them.</summary>
@@ -46,8 +49,9 @@ internal readonly record struct AdamScalars(nint State, double Beta1, double Bet
 
 /// <summary>Parameters of the kernel adam, as adam.cu has them.</summary>
 internal readonly record struct AdamUpdate(
-    nint State, nint W, nint DW, nint DW16, nint M, nint V, nint W16, nint Places, int First, int End, int Count, int Narrow,
-    float Beta1 = 0, float Rest1 = 0, float Beta2 = 0, float Rest2 = 0, float Epsilon = 0);
+    nint State, nint W, nint DW, nint DW16, nint M, nint V, nint Operands, nint Places, int First, int End, int Count, int Narrow,
+    uint Rounding, float Beta1 = 0, float Rest1 = 0, float Beta2 = 0, float Rest2 = 0, float Epsilon = 0);
 
 /// <summary>Parameters of the kernel round_weights, as adam.cu has them.</summary>
-internal readonly record struct WeightRounding(nint W, nint W16, nint Places, int First, int End, int Count);
+internal readonly record struct WeightRounding(
+    nint W, nint Operands, nint Places, int First, int End, int Count, uint Rounding);

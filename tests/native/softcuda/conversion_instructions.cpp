@@ -77,11 +77,34 @@ struct GreatestBfloat16 { // of a number and NaN, the number
         return x > y || (x == y && a < b) ? a : b; // 0 above -0
     }
 };
+template <bool Greatest> struct BestBfloat16OrNan {
+    static uint32_t of(uint32_t a, uint32_t b) {
+        const float x = float_of(a), y = float_of(b);
+        if (x != x || y != y) {
+            return 0x7FFF;
+        }
+        return (x == y ? a < b : x > y) == Greatest ? a : b; // 0 above -0
+    }
+};
+struct AreNotEqualFloat16 { // or one is NaN
+    static uint32_t of(uint32_t a, uint32_t b) {
+        const uint32_t x = a & 0x7FFF, y = b & 0x7FFF;
+        return x > 0x7C00 || y > 0x7C00 || (a != b && (x | y) != 0) ? 0xFFFF : 0;
+    }
+};
 struct IsGreater {
     static uint32_t of(uint32_t a, uint32_t b) { return float_of(a) > float_of(b) ? 0xFFFF : 0; }
 };
 struct AreUnordered {
     static uint32_t of(uint32_t a, uint32_t b) { return std::isunordered(float_of(a), float_of(b)) ? 0xFFFF : 0; }
+};
+struct MinimumOrNan {
+    static float of(float a, float b) {
+        if (a != a || b != b) {
+            return std::numeric_limits<float>::quiet_NaN();
+        }
+        return a < b || (a == b && std::signbit(a)) ? a : b;
+    }
 };
 struct MaximumOrNan {
     static float of(float a, float b) {
@@ -128,8 +151,12 @@ void add_conversion_forms(Forms &forms) {
     forms["prmt.b32"] = form<Permute, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["cvt.rn.relu.bf16x2.f32"] = form<PackRelu, uint32_t, float, float>();
     forms["max.bf16x2"] = form<OfPairs<GreatestBfloat16>, uint32_t, uint32_t, uint32_t>();
+    forms["max.NaN.bf16x2"] = form<OfPairs<BestBfloat16OrNan<true>>, uint32_t, uint32_t, uint32_t>();
+    forms["min.NaN.bf16x2"] = form<OfPairs<BestBfloat16OrNan<false>>, uint32_t, uint32_t, uint32_t>();
+    forms["set.neu.u32.f16x2"] = form<OfPairs<AreNotEqualFloat16>, uint32_t, uint32_t, uint32_t>();
     forms["set.gt.u32.bf16x2"] = form<OfPairs<IsGreater>, uint32_t, uint32_t, uint32_t>();
     forms["set.nan.u32.bf16x2"] = form<OfPairs<AreUnordered>, uint32_t, uint32_t, uint32_t>();
+    forms["min.NaN.f32"] = form<MinimumOrNan, float, float, float>();
     forms["max.NaN.f32"] = form<MaximumOrNan, float, float, float>();
     forms["mov.b32.together"] = form<Together<uint32_t>, uint32_t, uint16_t, uint16_t>();
     forms["mov.b64.together"] = form<Together<uint64_t>, uint64_t, uint32_t, uint32_t>();

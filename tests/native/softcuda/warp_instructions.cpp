@@ -7,117 +7,75 @@ namespace softcuda {
 
 namespace {
 
-float low(uint32_t pair) {
-    const uint32_t bits = pair << 16;
-    float x;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
+// Half a warp: lane 4 g + t of it holds what belongs to row g, in column t or thereabouts.
+using Floats = float __attribute__((vector_size(64)));
+using Bits = uint32_t __attribute__((vector_size(64)));
+constexpr size_t half_warp = warp_lanes / 2;
+using HalfWarp = std::make_index_sequence<half_warp>;
+
+// How factors of a product (16×K) · (K×8) lie in the registers of a warp: what belongs to k is in lane 4 g + quad(k) of
+// a row's or a column's four, in register part(k), two for A where there is one for B.
+struct Bfloat16 { // two neighbours in one register
+    static constexpr unsigned part(unsigned k) { return k / 8; }
+    static constexpr unsigned quad(unsigned k) { return k % 8 / 2; }
+    static Floats number(Bits bits, unsigned k) { return (Floats)(k % 2 ? bits & 0xFFFF0000 : bits << 16); }
+};
+struct Tf32 { // 13 bits fewer than a float
+    static constexpr unsigned part(unsigned k) { return k / 4; }
+    static constexpr unsigned quad(unsigned k) { return k % 4; }
+    static Floats number(Bits bits, unsigned) { return (Floats)(bits & ~0x1FFFu); }
+};
+
+template <unsigned quad, size_t... lane> Floats rows(Floats a, std::index_sequence<lane...>) {
+    return __builtin_shufflevector(a, a, (lane / 4 * 4 + quad)...);
+}
+// Of columns 2 t or 2 t + 1 for lanes t, 4 + t, 8 + t …
+template <unsigned quad, unsigned odd, size_t... lane>
+Floats columns(Floats left, Floats right, std::index_sequence<lane...>) {
+    return __builtin_shufflevector(left, right, (4 * (2 * (lane % 4) + odd) + quad)...);
 }
 
-float high(uint32_t pair) { return low(pair >> 16); }
+template <typename Type> Floats part_of(Warp &warp, uint32_t at, unsigned half, unsigned k) {
+    Bits bits;
+    std::memcpy(&bits, warp.at<uint32_t>(at) + half * half_warp, sizeof bits);
+    return Type::number(bits, k);
+}
 
-using Row = float __attribute__((vector_size(32)));
-
-// A (16×K) and B (K×8) of a product D (16×8) = A · B + C, taken from the registers of a warp.
-template <unsigned K> struct Factors {
-    float a[16][K];
-    union {
-        Row rows[K];
-        float at[K][8];
-    } b;
-};
-
-// Lane 4 g + t holds rows g and g + 8 of A, and column g of B, two neighbours at a time.
-template <unsigned K> struct Bfloat16 : Factors<K> {
-    static constexpr unsigned of_a = K / 4, of_b = K / 8; // registers
-
-    Bfloat16(Warp &warp, const Instruction &i) {
-        warp.block->counts.matrix_products += K / 8;
-        for (unsigned half = 0; half < of_b; ++half) {
-            const uint32_t *above = warp.at<uint32_t>(i.at[4 + 2 * half]),
-                           *below = warp.at<uint32_t>(i.at[5 + 2 * half]),
-                           *right = warp.at<uint32_t>(i.at[4 + of_a + half]);
-            for (unsigned g = 0; g < 8; ++g) {
-                for (unsigned t = 0; t < 4; ++t) {
-                    const unsigned k = 8 * half + 2 * t;
-                    this->a[g][k] = low(above[4 * g + t]);
-                    this->a[g][k + 1] = high(above[4 * g + t]);
-                    this->a[g + 8][k] = low(below[4 * g + t]);
-                    this->a[g + 8][k + 1] = high(below[4 * g + t]);
-                    this->b.at[k][g] = low(right[4 * g + t]);
-                    this->b.at[k + 1][g] = high(right[4 * g + t]);
-                }
-            }
-        }
+// D's registers 0 and 1 are columns 2 t and 2 t + 1 of row g, 2 and 3 those of row g + 8: each for half the rows.
+template <typename Type, unsigned K, unsigned k>
+void add_products(Warp &warp, const Instruction &i, Floats (&d)[4][2]) {
+    constexpr unsigned a = 4 + 2 * Type::part(k), b = 4 + 2 * (Type::part(K - 1) + 1) + Type::part(k);
+    constexpr unsigned quad = Type::quad(k);
+    const Floats left = part_of<Type>(warp, i.at[b], 0, k), right = part_of<Type>(warp, i.at[b], 1, k);
+    const Floats even = columns<quad, 0>(left, right, HalfWarp()), odd = columns<quad, 1>(left, right, HalfWarp());
+    for (unsigned half = 0; half < 2; ++half) {
+        const Floats above = rows<quad>(part_of<Type>(warp, i.at[a], half, k), HalfWarp()),
+                     below = rows<quad>(part_of<Type>(warp, i.at[a + 1], half, k), HalfWarp());
+        d[0][half] += above * even;
+        d[1][half] += above * odd;
+        d[2][half] += below * even;
+        d[3][half] += below * odd;
     }
-};
+}
 
-// Lane 4 g + t holds columns t and t + 4 of rows g and g + 8 of A, and rows t and t + 4 of column g of B.
-template <unsigned K> struct Tf32 : Factors<K> {
-    static constexpr unsigned of_a = K / 2, of_b = K / 4;
-
-    static float number(uint32_t bits) { // 13 bits fewer than a float
-        bits &= ~0x1FFFu;
-        float x;
-        std::memcpy(&x, &bits, sizeof x);
-        return x;
+// D (16×8) = A (16×K) · B (K×8) + C, each sum in the order of k.
+template <typename Type, size_t... k>
+void multiply_accumulate(Warp &warp, const Instruction &i, std::index_sequence<k...>) {
+    constexpr unsigned K = sizeof...(k), c = 4 + 3 * (Type::part(K - 1) + 1);
+    Floats d[4][2];
+    for (unsigned n = 0; n < 4; ++n) {
+        std::memcpy(d[n], warp.at<float>(i.at[c + n]), sizeof d[n]);
     }
-
-    Tf32(Warp &warp, const Instruction &i) {
-        warp.block->counts.tf32_products += K / 8;
-        for (unsigned quarter = 0; quarter < of_b; ++quarter) {
-            const uint32_t *above = warp.at<uint32_t>(i.at[4 + 2 * quarter]),
-                           *below = warp.at<uint32_t>(i.at[5 + 2 * quarter]),
-                           *right = warp.at<uint32_t>(i.at[4 + of_a + quarter]);
-            for (unsigned g = 0; g < 8; ++g) {
-                for (unsigned t = 0; t < 4; ++t) {
-                    const unsigned k = 4 * quarter + t;
-                    this->a[g][k] = number(above[4 * g + t]);
-                    this->a[g + 8][k] = number(below[4 * g + t]);
-                    this->b.at[k][g] = number(right[4 * g + t]);
-                }
-            }
-        }
+    (add_products<Type, K, k>(warp, i, d), ...);
+    for (unsigned n = 0; n < 4; ++n) {
+        std::memcpy(warp.at<float>(i.at[n]), d[n], sizeof d[n]);
     }
-};
+}
 
-// Lane 4 g + t holds columns 2 t and 2 t + 1 of rows g and g + 8 of C and D.
-template <unsigned K, template <unsigned> class Type> void multiply_accumulate(Warp &warp, const Instruction &i) {
+template <typename Type, unsigned K> void multiply(Warp &warp, const Instruction &i) {
     warp.require_whole();
-    const Type<K> factors(warp, i);
-    constexpr unsigned c = 4 + Type<K>::of_a + Type<K>::of_b;
-    union {
-        Row rows[16];
-        float at[16][8];
-    } d;
-    for (unsigned half = 0; half < 2; ++half) {
-        const float *left = warp.at<float>(i.at[c + 2 * half]), *right = warp.at<float>(i.at[c + 1 + 2 * half]);
-        for (unsigned g = 0; g < 8; ++g) {
-            for (unsigned t = 0; t < 4; ++t) {
-                d.at[8 * half + g][2 * t] = left[4 * g + t];
-                d.at[8 * half + g][2 * t + 1] = right[4 * g + t];
-            }
-        }
-    }
-    for (unsigned half = 0; half < 16; half += 8) { // eight sums side by side: one would wait for itself
-        Row sums[8];
-        std::memcpy(sums, d.rows + half, sizeof sums);
-        for (unsigned k = 0; k < K; ++k) {
-            for (unsigned row = 0; row < 8; ++row) {
-                sums[row] += factors.a[half + row][k] * factors.b.rows[k];
-            }
-        }
-        std::memcpy(d.rows + half, sums, sizeof sums);
-    }
-    for (unsigned half = 0; half < 2; ++half) {
-        float *left = warp.at<float>(i.at[2 * half]), *right = warp.at<float>(i.at[2 * half + 1]);
-        for (unsigned g = 0; g < 8; ++g) {
-            for (unsigned t = 0; t < 4; ++t) {
-                left[4 * g + t] = d.at[8 * half + g][2 * t];
-                right[4 * g + t] = d.at[8 * half + g][2 * t + 1];
-            }
-        }
-    }
+    (std::is_same_v<Type, Tf32> ? warp.block->counts.tf32_products : warp.block->counts.matrix_products) += K / 8;
+    multiply_accumulate<Type>(warp, i, std::make_index_sequence<K>());
 }
 
 void transpose_matrix(Warp &warp, const Instruction &i) {
@@ -182,10 +140,10 @@ void let_next_kernel_begin(Warp &warp, const Instruction &) {
 } // namespace
 
 void add_warp_forms(Forms &forms) {
-    const std::string multiply = "mma.sync.aligned.", bfloat16 = ".row.col.f32.bf16.bf16.f32";
-    forms[multiply + "m16n8k16" + bfloat16] = {multiply_accumulate<16, Bfloat16>, std::vector<uint8_t>(14, 4)};
-    forms[multiply + "m16n8k8" + bfloat16] = {multiply_accumulate<8, Bfloat16>, std::vector<uint8_t>(11, 4)};
-    forms[multiply + "m16n8k8.row.col.f32.tf32.tf32.f32"] = {multiply_accumulate<8, Tf32>, std::vector<uint8_t>(14, 4)};
+    const std::string prefix = "mma.sync.aligned.", bfloat16 = ".row.col.f32.bf16.bf16.f32";
+    forms[prefix + "m16n8k16" + bfloat16] = {multiply<Bfloat16, 16>, std::vector<uint8_t>(14, 4)};
+    forms[prefix + "m16n8k8" + bfloat16] = {multiply<Bfloat16, 8>, std::vector<uint8_t>(11, 4)};
+    forms[prefix + "m16n8k8.row.col.f32.tf32.tf32.f32"] = {multiply<Tf32, 8>, std::vector<uint8_t>(14, 4)};
     forms["movmatrix.sync.aligned.m8n8.trans.b16"] = {transpose_matrix, {4, 4}};
     forms["shfl.sync.bfly.b32"] = {shuffle<false>, {4, 4, 4, 4, 4}};
     forms["shfl.sync.idx.b32"] = {shuffle<true>, {4, 4, 4, 4, 4}};

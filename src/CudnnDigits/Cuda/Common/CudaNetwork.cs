@@ -9,17 +9,17 @@ namespace CudnnDigits.Cuda.Common;
 internal abstract unsafe class CudaNetwork
 {
     private readonly DeviceArena _arena;
-    private readonly int _batch;
     private readonly long _fixedBytes;
 
-    /// <summary>Reserves what every network has; see <see cref="DeviceParameters"/> for fragments.</summary>
+    /// <summary>Reserves what every network has; see <see cref="DeviceParameters"/> for the order.</summary>
     protected CudaNetwork(
-        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool fragments)
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept,
+        Func<int, int, int, IWeightOrder>? order)
     {
-        (_arena, _batch, Plan) = (arena, batch, new BlockPlan(network));
+        (_arena, Batch, Plan) = (arena, batch, new BlockPlan(network));
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
-        Parameters = new DeviceParameters(session, arena, network, Plan, kept, fragments);
+        Parameters = new DeviceParameters(session, arena, network, Plan, kept, order);
         TrainingState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         PredictionState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;
@@ -30,6 +30,9 @@ internal abstract unsafe class CudaNetwork
     }
 
     public DeviceParameters Parameters { get; }
+
+    /// <summary>Samples in the largest step.</summary>
+    public int Batch { get; }
 
     /// <summary>A <see cref="StepState"/>, of training.</summary>
     public DeviceTensor TrainingState { get; }
@@ -50,7 +53,7 @@ internal abstract unsafe class CudaNetwork
     public abstract DeviceTensor Logits { get; }
 
     /// <summary>Bytes that one more sample in the batch costs; to be asked before others reserve in the same arena.</summary>
-    public long BytesPerSample => (_arena.Bytes - _fixedBytes) / _batch;
+    public long BytesPerSample => (_arena.Bytes - _fixedBytes) / Batch;
 
     /// <summary>The layers grouped into blocks.</summary>
     protected BlockPlan Plan { get; }

@@ -92,9 +92,10 @@ internal sealed class HeadTensors
     /// <summary>Features that a warp of the kernel holds in its registers.</summary>
     public static readonly int MostFeatures = KernelSource.Common["head_features"];
 
-    /// <summary>Reserves the buffers, with room for so many rows of the product: samples times the parts in which it comes.</summary>
+    /// <summary>Reserves the buffers, with room for so many rows of a layer's product: samples times the parts in which it comes.</summary>
     public HeadTensors(
-        CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, long rows, bool training)
+        CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, int batch, Func<LinearLayer, long> rows,
+        bool training)
     {
         LinearLayer last = plan.Denses[^1].Linear;
         Hidden = plan.Denses is [.., { Linear.OutFeatures: int features } hidden, _] && features <= MostFeatures && features % 4 == 0
@@ -103,7 +104,7 @@ internal sealed class HeadTensors
         Features = (Hidden?.Linear ?? last).OutFeatures;
         (W, Bias) = (parameters.Operand(last.WeightName), parameters.Master(last.BiasName));
         HiddenBias = Hidden is null ? default : parameters.Master(Hidden.Linear.BiasName);
-        Y = arena.Reserve(rows * Features, DeviceType.F32);
+        Y = arena.Reserve(rows(Hidden?.Linear ?? last) * Features, DeviceType.F32);
         if (training)
         {
             (DW, DBias) = (parameters.Gradient(last.WeightName), parameters.Gradient(last.BiasName));

@@ -11,7 +11,7 @@ internal sealed class CudaSession : IDisposable
     private readonly CudaEvent _forked, _joined;
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
-    private KernelModule? _fusedKernels, _hopperKernels;
+    private KernelModule? _fusedKernels, _hopperKernels, _familyKernels;
     private nint _target;
     private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
 
@@ -55,6 +55,9 @@ internal sealed class CudaSession : IDisposable
     /// <summary>The same, for GPUs of compute capability 9.0 and no other.</summary>
     public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
 
+    /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
+    public KernelModule FamilyKernels => _familyKernels ??= Load(KernelSource.Family);
+
     /// <summary>Whether a kernel that can may begin before the one before it has ended: where the driver can capture that.</summary>
     public bool Overlaps { get; set; } = NativeLibraries.DriverVersion() >= OverlapInGraphs;
 
@@ -65,6 +68,9 @@ internal sealed class CudaSession : IDisposable
 
     /// <summary>The ending of a kernel's name for this precision.</summary>
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
+
+    /// <summary>The ending of a kernel of the family for this precision.</summary>
+    public string ModeSuffix => Precision switch { Precision.Bf16 => "_bf16", Precision.Tf32 => "_tf32", _ => "_fp32" };
 
     /// <summary>Reserves what cuBLAS needs, if it was asked for: what runs beside each other must not share a workspace.</summary>
     public void ReserveBlasWorkspaces(DeviceArena arena, bool ofBranches)
@@ -96,13 +102,23 @@ internal sealed class CudaSession : IDisposable
         where T : unmanaged => Launch(kernel, (blocks, 1), parameters);
 
     /// <summary>Launches a kernel of a module; one that is overlapped may begin before the one before it has ended.</summary>
+    public void Launch<T>(KernelModule kernels, string kernel, (long X, long Y) grid, T parameters, bool overlapped = false)
+        where T : unmanaged => kernels.Launch(_target, kernel, grid, parameters, overlapped && Overlaps);
+
+    /// <summary>The same with a row of blocks.</summary>
     public void Launch<T>(KernelModule kernels, string kernel, long blocks, T parameters, bool overlapped = false)
-        where T : unmanaged => kernels.Launch(_target, kernel, (blocks, 1), parameters, overlapped && Overlaps);
+        where T : unmanaged => Launch(kernels, kernel, (blocks, 1), parameters, overlapped);
+
+    /// <summary>
+    /// Launches a kernel of the family, in this precision, with so many bytes of dynamic shared memory, or as many as its source says.
+    /// </summary>
+    public void LaunchFamily<T>(string kernel, (int X, int Y) grid, int? sharedBytes, T parameters)
+        where T : unmanaged => FamilyKernels.Launch(_target, kernel + ModeSuffix, grid, parameters, sharedBytes: sharedBytes);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
     {
-        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels }.OfType<KernelModule>())
+        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels, _familyKernels }.OfType<KernelModule>())
         {
             until.Keep(module);
         }

@@ -11,14 +11,19 @@ internal sealed unsafe class DeviceParameters
 
     private readonly ParameterLayout _layout;
     private readonly Dictionary<string, (int Offset, int Size)> _places = [];
+    private readonly Dictionary<string, (int Forward, int Size, int Turned, int TurnedSize)> _arranged = []; // in Operands
     private readonly int[] _map, _statisticsMap; // from an element of the host's layout to one of ours
-    private readonly int[] _arrangement = []; // of each arranged weight, two places in Rounded; the second may be -1
+    private readonly int[] _arrangement = []; // of each arranged weight, two places in Operands; the second may be -1
     private readonly void* _staging; // page-locked, as long as the context lives
     private readonly long _saved; // bytes of W, State and Statistics, which lie one after another
 
-    /// <summary>Reserves the buffers; with fragments, weights lie as fused kernels read them, and all gradients are f32.</summary>
+    /// <summary>
+    /// Reserves the buffers. Where an order is given for a convolution's weights, products read copies of all weights, those in that order,
+    /// and all gradients are f32.
+    /// </summary>
     public DeviceParameters(
-        CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, IReadOnlyList<OptimizerBuffer>? kept, bool fragments)
+        CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, IReadOnlyList<OptimizerBuffer>? kept,
+        Func<int, int, int, IWeightOrder>? order)
     {
         _layout = network.Parameters;
         bool training = kept is not null;
@@ -29,10 +34,11 @@ internal sealed unsafe class DeviceParameters
             convolutions = IsConvWeight(slice) ? count : convolutions;
         }
 
-        if (fragments)
+        int operands = count;
+        if (order is not null && _layout.Trained.Any(IsArranged))
         {
             Arranged = (_layout.Trained.Where(IsArranged).Min(slice => _places[slice.Name].Offset), convolutions);
-            _arrangement = Arrange(count, training);
+            _arrangement = Arrange(order, training, ref operands);
             Places = arena.Reserve(_arrangement.Length, DeviceType.F32);
         }
 
@@ -48,10 +54,9 @@ internal sealed unsafe class DeviceParameters
         Average = kept?.Contains(OptimizerBuffer.Average) == true ? State[^1] : null;
         Statistics = arena.Reserve(statistics, DeviceType.F32);
         _saved = W.Bytes + State.Sum(buffer => buffer.Bytes) + Statistics.Bytes;
-        int turned = training ? Arranged.End - Arranged.First : 0;
-        Rounded = narrow ? arena.Reserve(count + turned, DeviceType.Bf16) : null;
+        Operands = narrow || order is not null ? arena.Reserve(operands, session.ActivationType) : null;
         DW = arena.Reserve(trained, DeviceType.F32);
-        NarrowDW = narrow && training && !fragments && convolutions > 0 ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
+        NarrowDW = narrow && training && order is null && convolutions > 0 ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
         (_map, _statisticsMap) = (Map(_layout.Trained, plan), Map(_layout.Statistics, plan));
         _staging = new PinnedMemory(session.Context.Handles, _saved).Pointer;
@@ -72,23 +77,25 @@ internal sealed unsafe class DeviceParameters
     /// <summary>Running means and variances, f32.</summary>
     public DeviceTensor Statistics { get; }
 
-    /// <summary>The weights rounded to bfloat16, and those of <see cref="Turned"/>; null where products are float32.</summary>
-    public DeviceTensor? Rounded { get; }
+    /// <summary>What products read: the weights in the activations' type, and those that are arranged; null where they read the weights.</summary>
+    public DeviceTensor? Operands { get; }
 
-    /// <summary>The elements that lie in <see cref="Rounded"/> as <see cref="Fragments"/>; none in the layered path.</summary>
+    /// <summary>The elements that lie in <see cref="Operands"/> in an order of the kernels' own; none in the layered path.</summary>
     public (int First, int End) Arranged { get; }
 
-    /// <summary>Where in <see cref="Rounded"/> each lies, twice 32 bits: forward, and <see cref="Turned"/> or -1; or null.</summary>
+    /// <summary>Where in <see cref="Operands"/> each lies, twice 32 bits: forward, and <see cref="Turned"/> or -1; or null.</summary>
     public DeviceTensor? Places { get; }
 
     /// <summary>Gradients of convolution weights in bfloat16, or null.</summary>
     public DeviceTensor? NarrowDW { get; }
 
     /// <summary>A weight as products read it.</summary>
-    public DeviceTensor Operand(string name) => Slice(Rounded ?? W, name);
+    public DeviceTensor Operand(string name) => _arranged.TryGetValue(name, out var place)
+        ? Operands!.Value.Slice(place.Forward, place.Size)
+        : Slice(Operands ?? W, name);
 
     /// <summary>An arranged weight turned round, its channels exchanged: what the gradient of the data is convolved with.</summary>
-    public DeviceTensor Turned(string name) => Rounded!.Value.Slice(W.Count + _places[name].Offset - Arranged.First, _places[name].Size);
+    public DeviceTensor Turned(string name) => Operands!.Value.Slice(_arranged[name].Turned, _arranged[name].TurnedSize);
 
     /// <summary>A parameter's master, f32.</summary>
     public DeviceTensor Master(string name) => Slice(W, name);
@@ -157,23 +164,31 @@ internal sealed unsafe class DeviceParameters
         end += (slice.Size + AlignedElements - 1) / AlignedElements * AlignedElements;
     }
 
-    /// <summary>All but the first convolution: a fragment holds sixteen input channels.</summary>
+    /// <summary>All but the first convolution.</summary>
     private static bool IsArranged(ParameterSlice slice) => IsConvWeight(slice) && slice.Shape[1] > 1;
 
-    /// <summary>What <see cref="Places"/> holds.</summary>
-    private int[] Arrange(int count, bool training)
+    /// <summary>What <see cref="Places"/> holds; what is arranged lies behind `end`, which moves on.</summary>
+    private int[] Arrange(Func<int, int, int, IWeightOrder> order, bool training, ref int end)
     {
         int[] places = new int[2 * (Arranged.End - Arranged.First)];
+        foreach (int i in Enumerable.Range(Arranged.First, Arranged.End - Arranged.First))
+        {
+            (places[2 * (i - Arranged.First)], places[2 * (i - Arranged.First) + 1]) = (i, -1); // what is between the weights
+        }
+
         foreach (ParameterSlice slice in _layout.Trained.Where(IsArranged))
         {
-            (int offset, int inputs, int outputs) = (_places[slice.Name].Offset, slice.Shape[1], slice.Shape[0]);
-            int turnedOffset = count + offset - Arranged.First;
+            (int outputs, int inputs, int taps) = (slice.Shape[0], slice.Shape[1], slice.Shape[2] * slice.Shape[3]);
+            IWeightOrder forward = order(outputs, taps, inputs), turned = order(inputs, taps, outputs);
+            (int first, int firstTurned) = (end, end + forward.Size);
+            _arranged[slice.Name] = (first, forward.Size, firstTurned, turned.Size);
+            end = firstTurned + (training ? turned.Size : 0);
             for (int i = 0; i < slice.Size; i++)
             {
-                (int k, int tap, int c) = (i / inputs / Fragments.Taps, i / inputs % Fragments.Taps, i % inputs);
-                Span<int> at = places.AsSpan(2 * (offset + i - Arranged.First), 2);
-                at[0] = offset + Fragments.Place(k, tap, c, inputs);
-                at[1] = training ? turnedOffset + Fragments.Place(c, Fragments.Taps - 1 - tap, k, outputs) : -1;
+                (int k, int tap, int c) = (i / inputs / taps, i / inputs % taps, i % inputs);
+                Span<int> at = places.AsSpan(2 * (_places[slice.Name].Offset + i - Arranged.First), 2);
+                at[0] = first + forward.Place(k, tap, c);
+                at[1] = training ? firstTurned + turned.Place(c, taps - 1 - tap, k) : -1;
             }
         }
 

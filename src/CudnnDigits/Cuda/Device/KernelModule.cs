@@ -14,28 +14,29 @@ internal sealed unsafe class KernelModule : CudaHandle
     private const int LogBytes = 8192;
 
     private readonly KernelSource _source;
-    private readonly Dictionary<string, nint> _functions = [];
+    private readonly Dictionary<string, (nint Value, int SharedBytes)> _functions = [];
 
     public KernelModule(CudaHandles owner, KernelSource source)
         : base(owner, Compile(source)) => _source = source;
 
     /// <summary>
-    /// Launches a kernel with as many threads and as much shared memory a block as its source says. Its parameters are a struct with the
-    /// fields that its source has; they are copied before this returns. A kernel that is overlapped may begin before the kernel before it
-    /// has ended, and waits by itself (native/kernels/fused/dependent_launch.cuh).
+    /// Launches a kernel with as many threads a block as its source says, and as much shared memory, where that is not given. Its
+    /// parameters are a struct with the fields that its source has; they are copied before this returns. A kernel that is overlapped may
+    /// begin before the kernel before it has ended, and waits by itself (native/kernels/fused/dependent_launch.cuh).
     /// </summary>
-    public void Launch<T>(nint stream, string name, (long X, long Y) grid, T parameters, bool overlapped = false)
+    public void Launch<T>(nint stream, string name, (long X, long Y) grid, T parameters, bool overlapped = false, int? sharedBytes = null)
         where T : unmanaged
     {
-        (int threads, int sharedBytes) = _source.Block(name);
+        (int threads, int published) = _source.Block(name);
+        int shared = sharedBytes ?? published;
         CuLaunchAttribute attribute = new() { Id = LaunchProgrammaticStreamSerialization, Value = 1 };
-        CuLaunchConfig config = new(checked((uint)grid.X), checked((uint)grid.Y), (uint)threads, (uint)sharedBytes, stream)
+        CuLaunchConfig config = new(checked((uint)grid.X), checked((uint)grid.Y), (uint)threads, (uint)shared, stream)
         {
             Attributes = &attribute,
             AttributeCount = overlapped ? 1u : 0,
         };
         void* only = &parameters;
-        Check(cuLaunchKernelEx(&config, Function(name, sharedBytes), &only, null), name);
+        Check(cuLaunchKernelEx(&config, Function(name, shared), &only, null), name);
     }
 
     protected override void Destroy(nint value) => cuModuleUnload(value);
@@ -64,24 +65,27 @@ internal sealed unsafe class KernelModule : CudaHandle
         return Made(status, module, nameof(cuModuleLoadDataEx));
     }
 
+    /// <summary>A kernel of which a block may have so much dynamic shared memory.</summary>
     private nint Function(string name, int sharedBytes)
     {
-        if (!_functions.TryGetValue(name, out nint function))
+        if (!_functions.TryGetValue(name, out (nint Value, int SharedBytes) function))
         {
             fixed (byte* text = Encoding.UTF8.GetBytes(name + "\0"))
             {
-                Check(cuModuleGetFunction(out function, Value, text), name);
-                Given(function, name);
+                Check(cuModuleGetFunction(out function.Value, Value, text), name);
+                Given(function.Value, name);
             }
 
-            if (sharedBytes > UsualSharedBytes)
-            {
-                Check(cuFuncSetAttribute(function, FunctionMaxDynamicSharedBytes, sharedBytes), name);
-            }
-
-            _functions[name] = function;
+            function.SharedBytes = UsualSharedBytes;
         }
 
-        return function;
+        if (sharedBytes > function.SharedBytes)
+        {
+            Check(cuFuncSetAttribute(function.Value, FunctionMaxDynamicSharedBytes, sharedBytes), name);
+            function.SharedBytes = sharedBytes;
+        }
+
+        _functions[name] = function;
+        return function.Value;
     }
 }

@@ -42,6 +42,9 @@ internal sealed class KernelSource
     /// <summary>Convolutions of <see cref="Fused"/> by warpgroups, for GPUs of compute capability 9.0 and no other.</summary>
     public static KernelSource Hopper => field ??= new("hopper.ptx");
 
+    /// <summary>The one family of fused kernels, for every network and precision.</summary>
+    public static KernelSource Family => field ??= new("family.ptx");
+
     /// <summary>PTX, with a zero at its end.</summary>
     public byte[] Image { get; }
 

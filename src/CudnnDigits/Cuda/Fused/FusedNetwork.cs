@@ -21,14 +21,14 @@ internal sealed class FusedNetwork : CudaNetwork
     /// </summary>
     public FusedNetwork(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool warpgroups)
-        : base(session, arena, network, batch, kept, fragments: true)
+        : base(session, arena, network, batch, kept, (rows, taps, columns) => new Fragments(rows, taps, columns))
     {
         bool training = kept is not null;
         string hidden = Plan.Denses[0].Linear.WeightName;
         (_session, _warpgroups, _weights) = (session, warpgroups, Parameters.Operand(hidden));
         _gradient = training ? Parameters.Gradient(hidden) : default;
         Tensors = new FusedTensors(session, arena, Plan, Parameters, Input, batch, training);
-        Head = new HeadTensors(session, arena, Plan, Parameters, batch, FusedDense.MostRows(batch), training);
+        Head = new HeadTensors(session, arena, Plan, Parameters, batch, _ => FusedDense.MostRows(batch), training);
     }
 
     /// <summary>What lies between the kernels.</summary>

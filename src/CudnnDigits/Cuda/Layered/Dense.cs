@@ -10,20 +10,19 @@ namespace CudnnDigits.Cuda.Layered;
 /// The products of a dense layer by cuBLAS, whose matrices are column-major: our row-major (N, In) is its (In, N). The kernel that reads
 /// a product next adds the bias.
 /// </summary>
-internal sealed unsafe class Dense(CudaSession session, int n, LinearLayer layer)
+internal sealed unsafe class Dense(CudaSession session, int n, LinearLayer layer) : IDenseProduct
 {
     private readonly CublasHandle _cublas = session.Cublas; // made now: not while something is captured
     private readonly int _compute = session.Precision == Precision.Tf32 ? Compute32FFastTf32 : Compute32F;
 
-    /// <summary>y (N, Out) = x (N, In) · wᵀ, w (Out, In); y may be f32 whatever x is.</summary>
+    public int Parts => 1;
+
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y) =>
         Multiply(Transposed, w, NotTransposed, x, y, layer.OutFeatures, n, layer.InFeatures);
 
-    /// <summary>dX (N, In) = dY (N, Out) · w.</summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx) =>
         Multiply(NotTransposed, w, NotTransposed, dy, dx, layer.InFeatures, n, layer.OutFeatures);
 
-    /// <summary>dW (Out, In) f32 = dYᵀ · x.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw) =>
         Multiply(NotTransposed, x, Transposed, dy, dw, layer.InFeatures, layer.OutFeatures, n);
 

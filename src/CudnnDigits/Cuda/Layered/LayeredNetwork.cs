@@ -30,7 +30,7 @@ internal sealed class LayeredNetwork : CudaNetwork
     /// </summary>
     public LayeredNetwork(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool ownKernels)
-        : base(session, arena, network, batch, kept, fragments: false)
+        : base(session, arena, network, batch, kept, order: null)
     {
         bool training = kept is not null;
         (_session, Trains) = (session, training);
@@ -64,22 +64,11 @@ internal sealed class LayeredNetwork : CudaNetwork
             x = z;
         }
 
-        Features = x;
-        Head = new HeadTensors(session, arena, Plan, Parameters, batch, batch, training);
-        int last = Plan.Denses.Count - (Head.Hidden is null ? 1 : 2);
-        LastProduct = Plan.Denses[last].Linear;
-        foreach (DensePlan dense in Plan.Denses.Take(last))
-        {
-            Shape output = new(dense.Linear.OutFeatures, 1, 1);
-            DeviceTensor z = Activations(output);
-            Denses.Add(new DenseTensors(dense, x, z, arena.Reserve(training ? (long)batch * output.Size : 0, session.ActivationType)));
-            x = z;
-        }
-
+        Dense = new DenseChain(session, arena, Plan, Parameters, x, batch, training, Activations, _ => batch);
         GradientA = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         GradientB = arena.Reserve(training ? batch * largest : 0, session.ActivationType);
         IEnumerable<long> widths =
-            [.. Plan.Convs.Select(block => (long)block.Conv.OutChannels), .. Denses.Select(t => (long)t.Plan.Linear.OutFeatures)];
+            [.. Plan.Convs.Select(block => (long)block.Conv.OutChannels), .. Dense.Layers.Select(t => (long)t.Plan.Linear.OutFeatures)];
         Sums = arena.Reserve(training ? Activation.MostSums * widths.DefaultIfEmpty().Max() : 0, DeviceType.F32);
 
         DeviceTensor Activations(Shape shape)
@@ -94,16 +83,8 @@ internal sealed class LayeredNetwork : CudaNetwork
 
     public List<ConvTensors> Convs { get; } = [];
 
-    /// <summary>What is flattened: the input of the first dense layer.</summary>
-    public DeviceTensor Features { get; }
-
-    /// <summary>The dense layers before <see cref="LastProduct"/>.</summary>
-    public List<DenseTensors> Denses { get; } = [];
-
-    /// <summary>The dense layer whose product the head begins with.</summary>
-    public LinearLayer LastProduct { get; }
-
-    public HeadTensors Head { get; }
+    /// <summary>From the features on.</summary>
+    public DenseChain Dense { get; }
 
     /// <summary>Gradients of activations: each operation of the backward pass reads one of the two and may write the other.</summary>
     public DeviceTensor GradientA { get; }
@@ -113,7 +94,7 @@ internal sealed class LayeredNetwork : CudaNetwork
     /// <summary>Partial sums of a bias gradient, (<see cref="Activation.MostSums"/>, C) f32.</summary>
     public DeviceTensor Sums { get; }
 
-    public override DeviceTensor Logits => Head.Logits;
+    public override DeviceTensor Logits => Dense.Head.Logits;
 
     public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) =>
         new Layers(_session, handles, this, batch, seed, workspaceLimit);
@@ -123,8 +104,8 @@ internal sealed class LayeredNetwork : CudaNetwork
     {
         private readonly GatherAugment _gather = new(session, batch);
         private readonly LayeredConvolutions _convs = new(session, handles, net, batch, seed, workspaceLimit);
-        private readonly DenseLayers _denses = new(session, net, batch, seed);
-        private readonly Head _head = Common.Head.Make(session, net.Head, batch, parts: 1);
+        private readonly DenseLayers _denses =
+            new(session, net.Dense, net.Sums, batch, seed, (layer, _) => new Dense(session, batch, layer));
 
         public long WorkspaceBytes => _convs.WorkspaceBytes;
 
@@ -136,19 +117,11 @@ internal sealed class LayeredNetwork : CudaNetwork
         {
             _convs.Forward(state, training, workspace);
             _denses.Forward(state, training);
-            if (training)
-            {
-                _head.Training(state, seed);
-            }
-            else
-            {
-                _head.Prediction(state);
-            }
         }
 
         public void Backward(DeviceTensor workspace)
         {
-            _denses.Backward(_head, net.Convs.Count > 0 ? net.GradientA : null);
+            _denses.Backward(net.Convs.Count > 0 ? net.GradientA : null);
             _convs.Backward(workspace);
             session.Join();
         }

@@ -1,0 +1,9 @@
+// Convolutional and dense layers fused with all that lies between them, for every network and precision: mma.sync, on GPUs from sm_80 on.
+#include "family/conv_backward_data.cu"
+#include "family/conv_backward_weights.cu"
+#include "family/conv_forward.cu"
+#include "family/features.cu"
+#include "family/first_layer.cu"
+#include "family/gather.cu"
+#include "family/normalize.cu"
+#include "family/product.cu"

@@ -1,0 +1,141 @@
+// What lies between a convolution and the next layer, for a unit of channels at a time: max pooling 2x2, dropout, ReLU. u rises with y, or
+// falls where the scale is below 0: the greatest u is that of the greatest y, or of the smallest.
+#pragma once
+
+#include "../common/dropout.cuh"
+#include "element.cuh"
+
+template <class Mode> constexpr bool in_pairs = Mode::of_unit == 8; // a word holds two elements
+
+// All bits of a word's elements whose scale is below 0; none of NaN, which has no sign here.
+template <class Mode> DEVICE_INLINE unsigned where_negative(const Values<Mode::of_unit> &scale, int word) {
+    const int first = word * Mode::of_unit / 4, last = first + Mode::of_unit / 4 - 1;
+    unsigned mask; // the sign of the first one's byte 3, twice, and of the last one's, twice
+    asm("prmt.b32 %0, %1, %2, 0xFFBB;" : "=r"(mask) : "r"(float_bits(scale.v[first])), "r"(float_bits(scale.v[last])));
+    return mask;
+}
+
+// The greater of each element, 0 above -0; of a number and NaN, NaN without a sign.
+template <class Mode> DEVICE_INLINE unsigned greater_of(unsigned a, unsigned b) {
+    unsigned most;
+    if constexpr (in_pairs<Mode>) {
+        asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(most) : "r"(a), "r"(b));
+    } else {
+        asm("max.NaN.f32 %0, %1, %2;" : "=r"(most) : "r"(a), "r"(b));
+    }
+    return most;
+}
+
+template <class Mode> DEVICE_INLINE unsigned smaller_of(unsigned a, unsigned b) {
+    unsigned least;
+    if constexpr (in_pairs<Mode>) {
+        asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(least) : "r"(a), "r"(b));
+    } else {
+        asm("min.NaN.f32 %0, %1, %2;" : "=r"(least) : "r"(a), "r"(b));
+    }
+    return least;
+}
+
+// All bits of elements that have not the same bits. Pairs of bfloat16 cannot be compared before sm_90, but pairs of float16 can: where the
+// bits are the same, both sides are -1.
+template <class Mode> DEVICE_INLINE unsigned where_different(unsigned a, unsigned b) {
+    if constexpr (in_pairs<Mode>) {
+        constexpr unsigned minus_ones = 0xBC00BC00;
+        unsigned mask;
+        asm("set.neu.u32.f16x2 %0, %1, %2;" : "=r"(mask) : "r"(a ^ b ^ minus_ones), "r"(minus_ones));
+        return mask;
+    } else {
+        return a != b ? ~0u : 0u;
+    }
+}
+
+// The y of four pixels where their u is greatest.
+template <class Mode> DEVICE_INLINE Unit pooled_unit(const Unit (&y)[4], const Values<Mode::of_unit> &scale) {
+    Unit out;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const unsigned most = greater_of<Mode>(greater_of<Mode>(y[0].w[i], y[1].w[i]), greater_of<Mode>(y[2].w[i], y[3].w[i])),
+                       least = smaller_of<Mode>(smaller_of<Mode>(y[0].w[i], y[1].w[i]), smaller_of<Mode>(y[2].w[i], y[3].w[i])),
+                       negative = where_negative<Mode>(scale, i);
+        out.w[i] = (most & ~negative) | (least & negative);
+    }
+    return out;
+}
+
+// The way back through pooling: what is given to a channel goes to the first of the four pixels whose u is greatest, and 0 to the others.
+template <class Mode>
+DEVICE_INLINE void given_to_first_best(const Unit (&y)[4], const Values<Mode::of_unit> &scale, const Unit &given, Unit (&to)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const unsigned sign = where_negative<Mode>(scale, i) & (in_pairs<Mode> ? 0x80008000u : 0x80000000u);
+        const unsigned y0 = y[0].w[i] ^ sign, y1 = y[1].w[i] ^ sign, y2 = y[2].w[i] ^ sign, y3 = y[3].w[i] ^ sign;
+        const unsigned above = greater_of<Mode>(y0, y1), below = greater_of<Mode>(y2, y3), best = greater_of<Mode>(above, below);
+        const unsigned is_below = where_different<Mode>(best, above), is_right = where_different<Mode>(above, y0),
+                       is_right_below = where_different<Mode>(below, y2), of_above = given.w[i] & ~is_below,
+                       of_below = given.w[i] & is_below;
+        to[0].w[i] = of_above & ~is_right;
+        to[1].w[i] = of_above & is_right;
+        to[2].w[i] = of_below & ~is_right_below;
+        to[3].w[i] = of_below & is_right_below;
+    }
+}
+
+// Which rows of the dataset the samples of a step are, and the epoch: what dropout depends on. Loaded once; not at all where nothing is
+// dropped, since a prediction need not have a dataset.
+struct Digits {
+    const int *order = nullptr;
+    unsigned first = 0, rows = 0, epoch = 0;
+
+    DEVICE_INLINE Digits(const StepState *state, const Dropout &dropout) {
+        if (dropout.threshold > 0) {
+            order = device_pointer<const int>(state->order), first = state->first, rows = state->rows, epoch = state->epoch;
+        }
+    }
+
+    DEVICE_INLINE unsigned row(int n) const { return (unsigned)dataset_row(order, rows, first + (unsigned)n); }
+};
+
+// y, or dropped_bits where dropout takes it. element: the unit's first, in (H, W, C), of the sample that is this row of the dataset.
+template <class Mode>
+DEVICE_INLINE Unit marked_unit(const Unit &y, const Dropout &dropout, unsigned element, unsigned row, unsigned epoch) {
+    Unit out = y;
+    if (dropout.threshold > 0) {
+#pragma unroll
+        for (int four = 0; four < Mode::of_unit / 4; ++four) {
+            unsigned words[4];
+            dropout.words(element / 4 + four, row, epoch, words);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int c = 4 * four + i;
+                const unsigned mark = !in_pairs<Mode> ? dropped_bits : c % 2 ? 0xFFFF0000u : 0xFFFFu;
+                out.w[c * 4 / Mode::of_unit] |= words[i] < dropout.threshold ? mark : 0u;
+            }
+        }
+    }
+    return out;
+}
+
+// relu(u) · keep_scale as an operand of products; 0 where dropout took y. Not Marked: nothing is dropped, and NaN of any sign stays.
+template <class Mode, bool Marked = true>
+DEVICE_INLINE Unit activate(const Unit &marked, const Values<Mode::of_unit> &scale, const Values<Mode::of_unit> &shift, float keep_scale) {
+    Values<Mode::of_unit> u = Mode::widen(marked);
+#pragma unroll
+    for (int c = 0; c < Mode::of_unit; ++c) {
+        u.v[c] = fused_multiply_add(u.v[c], scale.v[c], shift.v[c]) * keep_scale;
+    }
+    if constexpr (in_pairs<Mode>) {
+        Unit out;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(out.w[i]) : "f"(u.v[2 * i + 1]), "f"(u.v[2 * i]));
+            out.w[i] &= Marked ? where_different<Mode>(marked.w[i], dropped_bits) : ~0u;
+        }
+        return out;
+    } else {
+#pragma unroll
+        for (int c = 0; c < Mode::of_unit; ++c) {
+            u.v[c] = Marked && is_dropped(bits_float(marked.w[c])) ? 0.0f : rectified(u.v[c]);
+        }
+        return Mode::operand(u);
+    }
+}

@@ -1,0 +1,123 @@
+// Gradients of the weights of a convolution: dW (outs, side, side, channels) is the sum over all pixels of dY times what each tap sees of
+// the input. Both are made in shared memory. Pixels are what is summed over: sixteen neighbouring positions of the tall image at a time,
+// where dY is zero between images and rows. A block has 64 outputs, 32 channels and nine taps, a warp eight of these channels.
+#include "fill.cuh"
+
+struct TileBackwardWeights {
+    Convolution shape; // the forward one; rows, slots: of dY's tall image, and of the input's
+    GradientLayer layer;
+    PreviousLayer before;
+    float *partial; // (gridDim.x, outs, taps, channels)
+};
+
+constexpr int taps_of_block = 9, outs_of_block = 64, channels_of_block = 32;
+
+template <class Mode> struct WeightGradient {
+    static constexpr int out_units = outs_of_block / Mode::of_unit, channel_units = channels_of_block / Mode::of_unit,
+                         fragments = outs_of_block / 16, pixels_of_step = 2 * Mode::of_unit;
+
+    float sums[taps_of_block][fragments][4] = {};
+
+    // dy and input: the planes of a tile, `positions` of dY; offsets: of the block's taps.
+    DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, const unsigned (&offsets)[taps_of_block + 1]) {
+        if constexpr (Mode::of_unit == 8) {
+            const unsigned matrix = lane() / 8, row = lane() % 8;
+            dy += matrix % 2 * plane + (matrix / 2 * 8 + row) * 16;
+            input += warp() * plane + (matrix % 2 * 8 + row) * 16;
+            for (int first = 0; first < positions; first += 16, dy += 256, input += 256) {
+                unsigned left[fragments][4];
+#pragma unroll
+                for (int m = 0; m < fragments; ++m) {
+                    load_blocks_turned(left[m], dy + 2 * m * plane);
+                }
+#pragma unroll
+                for (int tap = 0; tap < taps_of_block; tap += 2) {
+                    const unsigned one = offsets[tap], other = offsets[tap + 1]; // not their addresses: those would be in memory
+                    unsigned loaded[4];
+                    load_blocks_turned(loaded, input + (matrix < 2 ? one : other));
+#pragma unroll
+                    for (int k = 0; k < 2 && tap + k < taps_of_block; ++k) {
+#pragma unroll
+                        for (int m = 0; m < fragments; ++m) {
+                            Mode::multiply(sums[tap + k][m], left[m], {loaded[2 * k], loaded[2 * k + 1]});
+                        }
+                    }
+                }
+            }
+        } else {
+            const unsigned g = lane() / 4, t = lane() % 4;
+            dy += g / 4 * plane + t * 16 + g % 4 * 4;
+            input += (2 * warp() + g / 4) * plane + t * 16 + g % 4 * 4;
+            for (int first = 0; first < positions; first += 8, dy += 128, input += 128) {
+                typename Mode::template Factor<4> left[fragments];
+#pragma unroll
+                for (int m = 0; m < fragments; ++m) {
+                    const unsigned at = dy + 4 * m * plane;
+                    Mode::prepare(left[m], {load_word(at), load_word(at + 2 * plane), load_word(at + 64), load_word(at + 2 * plane + 64)});
+                }
+#pragma unroll
+                for (int tap = 0; tap < taps_of_block; ++tap) {
+                    typename Mode::template Factor<2> right;
+                    Mode::prepare(right, {load_word(input + offsets[tap]), load_word(input + offsets[tap] + 64)});
+#pragma unroll
+                    for (int m = 0; m < fragments; ++m) {
+                        Mode::multiply(sums[tap][m], left[m], right);
+                    }
+                }
+            }
+        }
+    }
+};
+
+template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwardWeights &p) {
+    using Gradient = WeightGradient<Mode>;
+    const Convolution &c = p.shape;
+    const int channel_groups = (c.channels + channels_of_block - 1) / channels_of_block,
+              out_groups = (c.outs + outs_of_block - 1) / outs_of_block, taps = c.taps();
+    const int first_channel = (int)blockIdx.y % channel_groups * channels_of_block,
+              first_out = (int)blockIdx.y / channel_groups % out_groups * outs_of_block,
+              first_tap = (int)blockIdx.y / channel_groups / out_groups * taps_of_block;
+    unsigned char *dy = dynamic_shared_memory, *input = dy + Gradient::out_units * c.plane_bytes();
+    const unsigned plane = c.plane_bytes();
+    for (unsigned i = threadIdx.x; i < (Gradient::out_units + Gradient::channel_units) * (unsigned)c.plane; i += conv_threads) {
+        store_unit(dy + i * 16, {{0, 0, 0, 0}});
+    }
+    unsigned offsets[taps_of_block + 1];
+#pragma unroll
+    for (int k = 0; k <= taps_of_block; ++k) {
+        const int tap = smaller(first_tap + k, taps - 1); // what is beyond the last is not stored
+        offsets[k] = (unsigned)(tap / c.side * c.pitch() + tap % c.side) * 16;
+    }
+    // dY as it lies in the tall image of the input, each pixel where its window begins.
+    Convolution of_dy = c;
+    of_dy.height = c.out_height, of_dy.width = c.out_width, of_dy.channels = c.outs;
+    Gradient gradient;
+    for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
+        const int first_slot = tile * c.rows;
+        __syncthreads();
+        GradientInput<Mode, Gradient::out_units>{p.layer}.fill(of_dy, c.period(), c.pitch(), first_slot, c.rows, 0, 0, first_out, dy);
+        ActivatedInput<Mode, Gradient::channel_units>{p.before}.read(c, first_slot, c.slots, first_channel, input);
+        __syncthreads();
+        gradient.add(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), offsets);
+    }
+    float *partial = p.partial + (long long)blockIdx.x * c.outs * taps * c.channels;
+#pragma unroll
+    for (int k = 0; k < taps_of_block; ++k) {
+#pragma unroll
+        for (int m = 0; m < Gradient::fragments; ++m) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int out = first_out + 16 * m + 8 * half + lane() / 4, channel = first_channel + 8 * warp() + lane() % 4 * 2;
+                if (first_tap + k < taps && out < c.outs && channel < c.channels) {
+                    float *to = partial + ((long long)out * taps + first_tap + k) * c.channels + channel;
+                    to[0] = gradient.sums[k][m][2 * half];
+                    to[1] = gradient.sums[k][m][2 * half + 1];
+                }
+            }
+        }
+    }
+}
+
+KERNEL(conv_threads, 2) conv_backward_weights_bf16(TileBackwardWeights p) { conv_backward_weights<Bf16>(p); }
+KERNEL(conv_threads, 2) conv_backward_weights_tf32(TileBackwardWeights p) { conv_backward_weights<Tf32>(p); }
+KERNEL(conv_threads, 2) conv_backward_weights_fp32(TileBackwardWeights p) { conv_backward_weights<Fp32>(p); }

@@ -1,0 +1,218 @@
+// A convolution of images in shared memory on tensor cores. Pixels are rows of the left factor, a lane points at its own, wherever they
+// lie; outputs are columns of the right one. Weights come from the second-level cache in stages of one tap by 64 bytes of input channels.
+#pragma once
+
+#include "tall.cuh"
+
+constexpr int units_of_chunk = 4; // a chunk of channels is 64 bytes
+
+template <class Mode> constexpr int chunk_channels = units_of_chunk *Mode::of_unit;
+
+// Weights lie as Arrangement.cs says: (32 outputs at a time, stages, 2 steps, 4 tiles of eight outputs, 2 halves of a step, 8 outputs, 16
+// bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k of tile j: so a lane's sums are those of eight neighbours.
+constexpr unsigned stage_bytes = 2048, ring_stages = 4;
+static_assert(stage_bytes == 16 * conv_threads, "every thread copies sixteen bytes of a stage");
+
+// The stages of a block's outputs again and again, three of them on the way.
+template <int Groups> struct WeightStream {
+    const unsigned char *from;
+    unsigned ring;
+    int stages, next = 0, slot = 0; // next to be asked for, and into which part of the ring
+
+    DEVICE_INLINE WeightStream(const void *weights, int count, unsigned memory)
+        : from(static_cast<const unsigned char *>(weights) + (long long)blockIdx.y * Groups * count * stage_bytes + threadIdx.x * 16),
+          ring(memory), stages(count) {
+#pragma unroll
+        for (int i = 0; i < (int)ring_stages - 1; ++i) {
+            ask();
+        }
+    }
+
+    // Where the next stage is, by all threads. The last one is no longer needed.
+    DEVICE_INLINE unsigned take() {
+        wait_for_copies<(int)ring_stages - 2>();
+        __syncthreads();
+        const unsigned taken = place((slot + 1) % (int)ring_stages);
+        ask();
+        return taken;
+    }
+
+  private:
+    DEVICE_INLINE unsigned place(int of_slot) const { return ring + (unsigned)of_slot * (Groups * stage_bytes); }
+
+    DEVICE_INLINE void ask() {
+#pragma unroll
+        for (int group = 0; group < Groups; ++group) {
+            copy_unit(place(slot) + group * stage_bytes + threadIdx.x * 16, from + ((long long)group * stages + next) * stage_bytes);
+        }
+        close_copies();
+        next = next + 1 == stages ? 0 : next + 1;
+        slot = (slot + 1) % (int)ring_stages;
+    }
+};
+
+constexpr int most_fragments = 4; // sixteens of pixels of a warp
+
+// Sums of a warp's pixels and a block's outputs.
+template <int Groups> struct Sums {
+    float of[most_fragments][4 * Groups][4];
+
+    // Eight neighbouring outputs of a pixel: those from 32 group + 8 t on, of pixel g or g + 8 of a fragment.
+    DEVICE_INLINE Eight eight(int fragment, int half, int group) const {
+        Eight out;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            out.v[i] = of[fragment][4 * group + i / 2][2 * half + i % 2];
+        }
+        return out;
+    }
+};
+
+// One stage: 64 bytes of channels of what a tap sees. pixels: where a lane's rows lie for the first tap; distance: of this tap from there.
+template <class Mode, int Groups>
+DEVICE_INLINE void multiply_stage(Sums<Groups> &sums, const unsigned (&pixels)[most_fragments], int fragments, unsigned distance,
+                                  unsigned two_planes, unsigned weights, int steps) {
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+        if (step < steps) {
+            typename Mode::template Factor<2> right[4 * Groups];
+#pragma unroll
+            for (int pair = 0; pair < 2 * Groups; ++pair) {
+                unsigned loaded[4];
+                load_blocks(loaded, weights + (pair / 2) * stage_bytes + (4 * step + pair % 2 * 2) * 256 + lane() * 16);
+                Mode::prepare(right[2 * pair], {loaded[0], loaded[1]});
+                Mode::prepare(right[2 * pair + 1], {loaded[2], loaded[3]});
+            }
+#pragma unroll
+            for (int m = 0; m < most_fragments; ++m) {
+                if (m < fragments) {
+                    unsigned loaded[4];
+                    typename Mode::template Factor<4> left;
+                    load_blocks(loaded, pixels[m] + distance + step * two_planes);
+                    Mode::prepare(left, loaded);
+#pragma unroll
+                    for (int tile = 0; tile < 4 * Groups; ++tile) {
+                        Mode::multiply(sums.of[m][tile], left, right[tile]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// The pixel of a tile that a lane has in a fragment, g or g + 8.
+DEVICE_INLINE int pixel_of(int fragments, int fragment, int row) { return (warp() * fragments + fragment) * 16 + row; }
+
+// Tile after tile: input.fill(shape, rows, chunk, planes) makes a chunk of channels of the rows that a tile reads; output.take(shape, rows,
+// sums) gets all sums of it.
+template <class Mode, int Groups, class Input, class Output>
+DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &input, Output &output) {
+    unsigned char *planes = dynamic_shared_memory;
+    const unsigned plane = c.plane_bytes(), first_byte = SHARED_ADDRESS(planes);
+    const int chunks = (c.channels + chunk_channels<Mode> - 1) / chunk_channels<Mode>;
+    WeightStream<Groups> stream(weights, chunks * c.taps(), first_byte + units_of_chunk * plane);
+    for (unsigned i = threadIdx.x; i < units_of_chunk * (unsigned)c.plane; i += conv_threads) {
+        store_unit(planes + i * 16, {{0, 0, 0, 0}});
+    }
+    const Divisor by_height(c.out_height), by_width(c.out_width);
+    wait_for_kernel_before();
+    for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
+        const TileRows rows(c, by_height, tile);
+        const int pixels = rows.count * c.out_width;
+        unsigned places[most_fragments];
+#pragma unroll
+        for (int m = 0; m < most_fragments; ++m) {
+            const int pixel = smaller(pixel_of(c.fragments, m, lane() % 16), pixels - 1), row = by_width.quotient(pixel);
+            const int slot = rows.slot_of(c, by_height, rows.first + row) - rows.first_slot;
+            places[m] = first_byte + (unsigned)(slot * c.pitch() + pixel - row * c.out_width) * 16 + lane() / 16 * plane;
+        }
+        Sums<Groups> sums = {};
+        for (int chunk = 0; chunk < chunks; ++chunk) {
+            __syncthreads();
+            input.fill(c, rows, chunk, planes);
+            const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
+            for (int y = 0; y < c.side; ++y) {
+                for (int x = 0; x < c.side; ++x) {
+                    multiply_stage<Mode>(sums, places, c.fragments, (unsigned)(y * c.pitch() + x) * 16, 2 * plane, stream.take(), steps);
+                }
+            }
+        }
+        output.take(c, rows, sums);
+    }
+    let_next_kernel_begin();
+    wait_for_copies<0>();
+    output.finish(c);
+}
+
+// Two sums per channel over a thread's pixels of a tile, of the eight channels of one group.
+struct ChannelSums {
+    float of[16] = {}; // the first of each channel, then the second
+
+    DEVICE_INLINE void add(const Eight &a, const Eight &b) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            of[i] += a.v[i];
+            of[8 + i] = fused_multiply_add(a.v[i], b.v[i], of[8 + i]);
+        }
+    }
+};
+
+// The same over a warp's pixels of all tiles. Lanes share them: what eight lanes have of sixteen sums, they add up and keep two each.
+template <int Groups> struct WarpSums {
+    float of[Groups][2] = {};
+
+    DEVICE_INLINE void add(int group, ChannelSums &sums) {
+        share<8>(sums);
+        share<4>(sums);
+        share<2>(sums);
+        of[group][0] += sums.of[0];
+        of[group][1] += sums.of[1];
+    }
+
+    static constexpr int most_scratch = 4 * conv_threads; // doubles; the sums of the block stand behind
+
+    // Those of the block, (2, channels), in shared memory.
+    DEVICE_INLINE float *of_block() const {
+        constexpr int width = 32 * Groups;
+        float(&of_warps)[conv_warps][2 * width] = *reinterpret_cast<float(*)[conv_warps][2 * width]>(dynamic_shared_memory);
+        float *total = reinterpret_cast<float *>(dynamic_shared_memory + 8 * most_scratch);
+        __syncthreads();
+#pragma unroll
+        for (int group = 0; group < Groups; ++group) {
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+                const int kept = (lane() & 16) / 2 + (lane() & 8) / 2 + (lane() & 4) / 2 + k; // of sixteen
+                of_warps[warp()][kept / 8 * width + 32 * group + lane() % 4 * 8 + kept % 8] = of[group][k];
+            }
+        }
+        __syncthreads();
+        if (threadIdx.x < 2 * width) {
+            float sum = 0;
+            for (int w = 0; w < conv_warps; ++w) {
+                sum += of_warps[w][threadIdx.x];
+            }
+            total[threadIdx.x] = sum;
+        }
+        return total;
+    }
+
+  private:
+    // Of twice as many sums, a lane keeps one half, and the lane 2 · Kept from it the other.
+    template <int Kept> DEVICE_INLINE static void share(ChannelSums &sums) {
+        const bool upper = lane() & 2 * Kept;
+#pragma unroll
+        for (int i = 0; i < Kept; ++i) {
+            const float first = sums.of[i], second = sums.of[Kept + i]; // not their addresses: those would be in memory
+            sums.of[i] = (upper ? second : first) + shuffle_xor(upper ? first : second, 2 * Kept);
+        }
+    }
+};
+
+// A kernel for 32 outputs a block and one for 64, in each mode.
+#define CONVOLUTIONS_OF_MODE(name, Parameters, Mode, mode)                                                                                 \
+    KERNEL(conv_threads, 3) name##_32_##mode(Parameters p) { name<Mode, 1>(p); }                                                           \
+    KERNEL(conv_threads, 2) name##_64_##mode(Parameters p) { name<Mode, 2>(p); }
+#define CONVOLUTIONS(name, Parameters)                                                                                                     \
+    CONVOLUTIONS_OF_MODE(name, Parameters, Bf16, bf16)                                                                                     \
+    CONVOLUTIONS_OF_MODE(name, Parameters, Tf32, tf32)                                                                                     \
+    CONVOLUTIONS_OF_MODE(name, Parameters, Fp32, fp32)

@@ -1,0 +1,161 @@
+// The end of the convolutions: what the dense layers read, and the way back from their gradient.
+#include "activation.cuh"
+#include "batch_norm.cuh"
+
+struct FeaturesForward {
+    const StepState *state;
+    const void *y; // (N, height, width, channels)
+    Affine affine;
+    void *marked, *z; // (N, height, width, channels), or half of that height and width; who needs no mark has none
+    Dropout dropout;
+    int samples, height, width, channels;
+    unsigned pools, rounds; // z to tf32
+};
+
+struct FeaturesBackward {
+    const void *dz, *marked; // (rows, channels)
+    Affine affine;
+    void *du;
+    ChannelNorm norm;
+    float keep_scale;
+    int rows;
+};
+
+// A pixel of the batch, and how it goes on by so many of them.
+struct Pixel {
+    int n, row, column;
+
+    DEVICE_INLINE Pixel(int i, int height, int width) : n(i / (height * width)), row(i / width % height), column(i % width) {}
+
+    DEVICE_INLINE void next(const Pixel &step, int height, int width) {
+        n += step.n;
+        row += step.row;
+        column += step.column;
+        if (column >= width) {
+            column -= width;
+            ++row;
+        }
+        if (row >= height) {
+            row -= height;
+            ++n;
+        }
+    }
+};
+
+constexpr int forward_threads = 256;
+
+// A thread has the same channels all along, a unit of them.
+template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward &p) {
+    using Element = typename Mode::Element;
+    const int units = p.channels / Mode::of_unit, at_once = forward_threads / units, channel = (int)threadIdx.x % units * Mode::of_unit;
+    const int height = p.pools ? p.height / 2 : p.height, width = p.pools ? p.width / 2 : p.width;
+    wait_for_kernel_before();
+    let_next_kernel_begin();
+    if ((int)threadIdx.x >= at_once * units) {
+        return;
+    }
+    const Values<Mode::of_unit> scale = p.affine.scales<Mode::of_unit>(channel), shift = p.affine.shifts<Mode::of_unit>(channel);
+    const Digits digits(p.state, p.dropout);
+    const Pixel step((int)gridDim.x * at_once, height, width);
+    for (Pixel at((int)blockIdx.x * at_once + (int)threadIdx.x / units, height, width); at.n < p.samples; at.next(step, height, width)) {
+        const int element = (at.row * width + at.column) * p.channels + channel;
+        const long long place = (long long)at.n * (height * width * p.channels) + element;
+        Unit marked;
+        if (p.pools) {
+            const Element *from = static_cast<const Element *>(p.y) + (long long)at.n * (p.height * p.width * p.channels) +
+                                  (2 * at.row * p.width + 2 * at.column) * p.channels + channel;
+            const Element *below = from + p.width * p.channels;
+            const Unit y[4] = {load_unit(from), load_unit(from + p.channels), load_unit(below), load_unit(below + p.channels)};
+            marked = pooled_unit<Mode>(y, scale);
+        } else {
+            marked = load_unit(static_cast<const Element *>(p.y) + place);
+        }
+        if (p.dropout.threshold > 0) {
+            marked = marked_unit<Mode>(marked, p.dropout, (unsigned)element, digits.row(at.n), digits.epoch);
+        }
+        if (p.marked) {
+            store_unit(static_cast<Element *>(p.marked) + place, marked);
+        }
+        const Unit z = activate<Mode>(marked, scale, shift, p.dropout.keep_scale);
+        store_unit(static_cast<Element *>(p.z) + place, !in_pairs<Mode> && p.rounds ? Tf32::operand(Tf32::widen(z)) : z);
+    }
+}
+
+KERNELS_OF_ELEMENTS(features_forward, FeaturesForward, forward_threads, 4)
+
+constexpr int backward_threads = 1024, backward_channels = 64;
+PUBLISH(features_backward_channels, backward_channels)
+
+// du where u is above 0 and was not dropped, and the gradients of batch norm or of the bias. Blocks along y have so many channels each. What
+// was dropped is NaN, and no u above 0.
+template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackward &p) {
+    using Element = typename Mode::Element;
+    constexpr int of_unit = Mode::of_unit, at_once = 2; // rows whose loads are on their way together
+    __shared__ float of_threads[of_unit][backward_threads], sums[2 * backward_channels];
+    __shared__ double scratch[4 * backward_threads];
+    const int channels = p.norm.channels, first_channel = (int)blockIdx.y * backward_channels;
+    const int units = smaller(backward_channels, channels - first_channel) / of_unit, thread = (int)threadIdx.x;
+    const int rows_of_block = backward_threads / units, step = (int)gridDim.x * rows_of_block;
+    const int channel = first_channel + thread % units * of_unit;
+    const Values<of_unit> scale = p.affine.scales<Mode::of_unit>(channel), shift = p.affine.shifts<Mode::of_unit>(channel);
+    Values<of_unit> total[2] = {};
+    wait_for_kernel_before();
+    const int begin = thread < rows_of_block * units ? (int)blockIdx.x * rows_of_block + thread / units : p.rows;
+    for (int first = begin; first < p.rows; first += at_once * step) {
+        Unit gradient[at_once], y[at_once];
+#pragma unroll
+        for (int i = 0; i < at_once; ++i) {
+            const long long place = (long long)smaller(first + i * step, p.rows - 1) * channels + channel;
+            gradient[i] = load_unit(static_cast<const Element *>(p.dz) + place);
+            y[i] = load_unit(static_cast<const Element *>(p.marked) + place);
+        }
+#pragma unroll
+        for (int i = 0; i < at_once; ++i) {
+            if (first + i * step < p.rows) {
+                const Values<of_unit> of_y = Mode::widen(y[i]);
+                Values<of_unit> du = Mode::widen(gradient[i]);
+                bool passes[of_unit];
+#pragma unroll
+                for (int c = 0; c < of_unit; ++c) {
+                    passes[c] = fused_multiply_add(of_y.v[c], scale.v[c], shift.v[c]) > 0;
+                    du.v[c] = passes[c] ? du.v[c] * p.keep_scale : 0.0f;
+                }
+                const Unit out = Mode::narrow(du);
+                store_unit(static_cast<Element *>(p.du) + (long long)(first + i * step) * channels + channel, out);
+                du = Mode::widen(out); // as it is read
+#pragma unroll
+                for (int c = 0; c < of_unit; ++c) {
+                    total[0].v[c] += du.v[c];
+                    total[1].v[c] = passes[c] ? fused_multiply_add(du.v[c], of_y.v[c], total[1].v[c]) : total[1].v[c];
+                }
+            }
+        }
+    }
+    let_next_kernel_begin();
+    // A warp adds up what the threads with a channel have.
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        __syncthreads();
+#pragma unroll
+        for (int c = 0; c < of_unit; ++c) {
+            of_threads[c][thread] = total[i].v[c];
+        }
+        __syncthreads();
+        for (int c = warp(); c < backward_channels; c += backward_threads / 32) {
+            float sum = 0;
+            for (int row = lane(); c < units * of_unit && row < rows_of_block; row += 32) {
+                sum += of_threads[c % of_unit][row * units + c / of_unit];
+            }
+#pragma unroll
+            for (int mask = 16; mask > 0; mask /= 2) {
+                sum += shuffle_xor(sum, mask);
+            }
+            if (lane() == 0) {
+                sums[i * backward_channels + c] = sum;
+            }
+        }
+    }
+    finish<backward_threads, true>(p.norm, sums, first_channel, backward_channels, scratch);
+}
+
+KERNELS_OF_ELEMENTS(features_backward, FeaturesBackward, backward_threads, 1)

@@ -1,0 +1,243 @@
+// The products of a dense layer, for any number of samples, and of inputs and outputs in multiples of eight: y = x · wᵀ, dx = dy · w and
+// dw = dyᵀ · x. In memory, each is (columns, rows) of a product of two factors, of which either may lie with the sum along its rows or,
+// turned, across them; so one kernel makes all three.
+//
+// A block of four warps makes 128 rows by 64 columns, a warp 64 by 32. 64 bytes of the sum at a time are a stage; three are on their way.
+#include "element.cuh"
+
+// The left factor is (rows, sum), the right one (columns, sum); turned, (sum, rows) and (sum, columns). `to` is (parts, columns, rows) of
+// f32, each part the sum over its share, or, narrow, (columns, rows) of Element. The left one is older than the kernel before.
+struct Product {
+    const void *left, *right;
+    void *to;
+    int rows, columns, sum, parts, left_turned, right_turned, narrow;
+};
+
+constexpr int product_threads = 128, product_stages = 4, product_rows = 128, product_columns = 64;
+
+struct alignas(8) Pair {
+    unsigned w[2];
+};
+
+// A factor's part of a tile: Width of what it has across the sum, of which a warp reads Pairs times sixteen. A stage in shared memory is
+// rows of the matrix one after another, in units of sixteen bytes; among eight of a line, units are exchanged so that what is read or
+// written at once lies in different banks.
+//
+// In bf16, ldmatrix reads a factor either way. In f32, it cannot turn; so a lane loads four neighbours at once, which then are in four
+// blocks of eight: block k has the k-th of every four. Of which four, is in the order of `spread`, so that four lanes have neighbours in
+// the product.
+template <typename Mode, bool Left, int Width, int Pairs> struct ProductFactor {
+    using Element = typename Mode::Element;
+    static constexpr int of_unit = Mode::of_unit, of_stage = 4 * of_unit, turned_units = Width / of_unit, stage_bytes = 64 * Width;
+    static constexpr bool bf16 = of_unit == 8;
+
+    const Element *from; // what the thread copies next
+    long long pitch, ahead;
+    int row, column, height, width, rows_at_once;
+    unsigned to, at; // bytes of shared memory
+    bool turned;
+
+    DEVICE_INLINE static int spread(int block) { return block >> 1 | (block & 1) << 2; }
+
+    // `part` is the first stage of the sum, `first` of the warp in the tile.
+    DEVICE_INLINE void begin(const void *matrix, bool is_turned, int count, int sum, int tile, int part, int first, unsigned stages) {
+        const int thread = (int)threadIdx.x, i = lane() >> 3, r = lane() & 7, t = lane() & 3;
+        turned = is_turned;
+        height = turned ? sum : count, width = turned ? count : sum;
+        const int of_row = turned ? thread / turned_units : thread / 4, of_column = turned ? thread % turned_units : thread % 4;
+        rows_at_once = turned ? product_threads / turned_units : product_threads / 4;
+        row = (turned ? part * of_stage : tile) + of_row;
+        column = (turned ? tile : part * of_stage) + of_column * of_unit;
+        from = static_cast<const Element *>(matrix) + (long long)row * width + column;
+        pitch = (long long)rows_at_once * width;
+        ahead = turned ? (long long)of_stage * width : of_stage;
+        to = stages + 16 * (thread ^ (turned ? of_row & (bf16 ? 7 : 3) : bf16 ? of_row >> 1 & 3 : of_row >> 2 & 7));
+        // Blocks in a fragment: of the left factor, those across the sum come first.
+        const int across = Left ? i & 1 : i >> 1, along = Left ? i >> 1 : i & 1;
+        if (bf16) {
+            at = turned ? ((8 * along + r) * turned_units + first / 8 + across) ^ r : ((first + 8 * across + r) * 4 + along) ^ (r >> 1);
+        } else {
+            at = turned ? (t * turned_units + first / 4 + spread(lane() >> 2)) ^ t
+                        : ((first + 4 * spread(r) + across) * 4 + along) ^ spread(r);
+        }
+        at = stages + 16 * at;
+    }
+
+    // The next stage.
+    DEVICE_INLINE void copy(unsigned slot) {
+#pragma unroll
+        for (int i = 0; i < Width / 32; ++i) {
+            copy_unit(SHARED_ADDRESS(dynamic_shared_memory) + to + slot * stage_bytes + i * 16 * product_threads, from + i * pitch,
+                      row + i * rows_at_once < height && column < width);
+        }
+        from += ahead;
+        row += turned ? of_stage : 0;
+        column += turned ? 0 : of_stage;
+    }
+
+    DEVICE_INLINE void load(unsigned (&loaded)[Pairs][4], unsigned slot, unsigned step) const {
+        const unsigned stage = at + slot * stage_bytes, shared = SHARED_ADDRESS(dynamic_shared_memory);
+        if (!turned) {
+#pragma unroll
+            for (int pair = 0; pair < Pairs; ++pair) {
+                load_blocks(loaded[pair], shared + (stage ^ 32 * step) + (bf16 ? 1024 * pair : 2048 * (pair / 2) + 128 * (pair % 2)));
+            }
+        } else if (bf16) {
+#pragma unroll
+            for (int pair = 0; pair < Pairs; ++pair) {
+                load_blocks_turned(loaded[pair], shared + (stage ^ 32 * pair) + 256 * step * turned_units);
+            }
+        } else {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+#pragma unroll
+                for (int four = 0; four < Pairs / 2; ++four) {
+                    const Unit unit = load_unit(dynamic_shared_memory + stage + (2 * step + half) * 64 * turned_units + 128 * four);
+#pragma unroll
+                    for (int k = 0; k < 4; ++k) {
+                        loaded[2 * four + k / 2][Left ? k % 2 + 2 * half : k % 2 * 2 + half] = unit.w[k];
+                    }
+                }
+            }
+        }
+    }
+};
+
+// In tf32, what was not rounded where it was made is rounded here: the tensor core would cut it off.
+DEVICE_INLINE unsigned as_multiplied(unsigned word, Tf32) { return float_bits(round_to_tf32(bits_float(word))); }
+template <typename Mode> DEVICE_INLINE unsigned as_multiplied(unsigned word, Mode) { return word; }
+
+template <typename Mode, int Pairs> DEVICE_INLINE void round_words(unsigned (&to)[Pairs][4], const unsigned (&from)[Pairs][4]) {
+#pragma unroll
+    for (int i = 0; i < 4 * Pairs; ++i) {
+        to[i / 4][i % 4] = as_multiplied(from[i / 4][i % 4], Mode());
+    }
+}
+
+template <typename Mode> DEVICE_INLINE void product(const Product &p) {
+    using Left = ProductFactor<Mode, true, product_rows, 4>;
+    using Right = ProductFactor<Mode, false, product_columns, 2>;
+    constexpr bool bf16 = Mode::of_unit == 8;
+    const int down = (p.rows + product_rows - 1) / product_rows, across = (p.columns + product_columns - 1) / product_columns;
+    const int part = (int)blockIdx.x / (down * across), tile = (int)blockIdx.x % (down * across);
+    const int first_row = tile % down * product_rows, first_column = tile / down * product_columns;
+    const int warp_row = (warp() & 1) * 64, warp_column = (warp() >> 1) * 32;
+    const int all = (p.sum + Left::of_stage - 1) / Left::of_stage, begin = all * part / p.parts, count = all * (part + 1) / p.parts - begin;
+    Left left;
+    Right right;
+    left.begin(p.left, p.left_turned, p.rows, p.sum, first_row, begin, warp_row, 0);
+    right.begin(p.right, p.right_turned, p.columns, p.sum, first_column, begin, warp_column, product_stages * Left::stage_bytes);
+
+#pragma unroll 1
+    for (int s = 0; s < smaller(product_stages - 1, count); ++s) {
+        left.copy(s);
+    }
+    wait_for_kernel_before();
+#pragma unroll 1
+    for (int s = 0; s < product_stages - 1; ++s) {
+        if (s < count) {
+            right.copy(s);
+        }
+        close_copies();
+    }
+
+    float sums[4][4][4] = {};
+    // Two steps to a stage. What one multiplies is loaded while the one before multiplies.
+    const unsigned steps = 2 * (unsigned)count;
+    unsigned a[4][4] = {}, b[2][4] = {};
+#pragma unroll 1
+    for (unsigned step = 0; step <= steps; ++step) {
+        unsigned rows[4][4], columns[2][4];
+        round_words<Mode>(rows, a);
+        round_words<Mode>(columns, b);
+        if (step < steps) {
+            const unsigned s = step / 2, later = s + product_stages - 1;
+            if (step % 2 == 0) {
+                wait_for_copies<product_stages - 2>();
+                __syncthreads();
+                if (later < (unsigned)count) {
+                    left.copy(later % product_stages);
+                    right.copy(later % product_stages);
+                }
+                close_copies();
+            }
+            left.load(a, s % product_stages, step % 2);
+            right.load(b, s % product_stages, step % 2);
+        }
+        if (step == 0) {
+            continue;
+        }
+        typename Mode::template Factor<2> of_columns[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            Mode::prepare(of_columns[j], {columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]});
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            typename Mode::template Factor<4> of_rows;
+            Mode::prepare(of_rows, rows[i]);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                Mode::multiply(sums[i][j], of_rows, of_columns[j]);
+            }
+        }
+    }
+    let_next_kernel_begin();
+
+    // Through shared memory, so that a warp stores whole rows: (columns, rows) of f32, without bank conflicts.
+    __syncthreads();
+    constexpr int pitch = bf16 ? product_rows + 4 : product_rows;
+    const int g = lane() >> 2, t = lane() & 3;
+    float *const tile_sums = reinterpret_cast<float *>(dynamic_shared_memory);
+    if constexpr (bf16) {
+        float *const own = tile_sums + (warp_column + 2 * t) * pitch + warp_row + g;
+#pragma unroll
+        for (int k = 0; k < 64; ++k) {
+            own[(k / 2 % 4 * 8 + k % 2) * pitch + k / 8 * 8] = sums[k / 16][k / 2 % 4][k / 8 % 2 * 2 + k % 2];
+        }
+    } else {
+        float *const own = tile_sums + (warp_column + 4 * t) * pitch + warp_row + 4 * (Left::spread(g) ^ t);
+#pragma unroll
+        for (int k = 0; k < 16; ++k) {
+            const int e = k % 2, j = k / 2 % 4, i = k / 8 * 2;
+            *reinterpret_cast<Four<float> *>(own + (16 * e + j) * pitch +
+                                             16 * i) = {{sums[i][j][e], sums[i][j][2 + e], sums[i + 1][j][e], sums[i + 1][j][2 + e]}};
+        }
+    }
+    __syncthreads();
+    const int row = first_row + 4 * lane(), last = smaller(product_columns, p.columns - first_column);
+    long long at = ((long long)part * p.columns + first_column + warp()) * p.rows + row;
+    constexpr int warps = product_threads / 32, at_once = 4; // of which each waits for shared memory beside the others
+#pragma unroll 1
+    for (int first = warp(); row < p.rows && first < last; first += at_once * warps) {
+        Unit units[at_once];
+#pragma unroll
+        for (int k = 0; k < at_once; ++k) {
+            const int n = first + k * warps;
+            units[k] = load_unit(tile_sums + n * pitch + 4 * (bf16 ? lane() : lane() ^ (n >> 2 & 3)));
+        }
+#pragma unroll
+        for (int k = 0; k < at_once; ++k) {
+            const int n = first + k * warps;
+            if (n < last && bf16 && p.narrow) {
+                const Values<4> v = FloatElements::widen(units[k]);
+                *reinterpret_cast<Pair *>(static_cast<bfloat16 *>(p.to) + at) = {{Bf16::pack(v.v[0], v.v[1]), Bf16::pack(v.v[2], v.v[3])}};
+            } else if (n < last) {
+                store_unit(static_cast<float *>(p.to) + at, units[k]);
+            }
+            at += (long long)warps * p.rows;
+        }
+    }
+}
+
+PUBLISH(product_tile_rows, product_rows)
+PUBLISH(product_tile_columns, product_columns)
+PUBLISH(product_stage_bytes, 64)
+PUBLISH(product_blocks, 2) // of a multiprocessor that fit every GPU
+constexpr int product_shared_bytes = product_stages * 64 * (product_rows + product_columns);
+SHARED_MEMORY(product_bf16, product_shared_bytes / 2)
+SHARED_MEMORY(product_tf32, product_shared_bytes / 2)
+SHARED_MEMORY(product_fp32, product_shared_bytes / 2)
+KERNEL(128, 4) product_bf16(Product p) { product<Bf16>(p); }
+KERNEL(128, 3) product_tf32(Product p) { product<Tf32>(p); }
+KERNEL(128, 3) product_fp32(Product p) { product<Fp32>(p); }

@@ -1,0 +1,75 @@
+using CudnnDigits.Cuda.Common;
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda.Fused;
+
+/// <summary>
+/// From the last convolution's output, (N, H, W, C), to what the dense layers read, and back from their gradient, for n samples. Channels
+/// are a multiple of eight, at most 256. A thread has sixteen bytes of them.
+/// </summary>
+internal sealed class Features
+{
+    private const string ForwardKernel = "features_forward", BackwardKernel = "features_backward";
+
+    private readonly CudaSession _session;
+    private readonly Shape _y;
+    private readonly bool _pools;
+    private readonly int _n, _rows; // rows: pixels of the features, in all samples
+    private readonly long _blocks;
+    private readonly (long X, long Y) _gradientBlocks;
+
+    public Features(CudaSession session, Shape y, bool pools, int n)
+    {
+        (_session, _y, _pools, _n, _rows) = (session, y, pools, n, n * (pools ? y.H / 2 * (y.W / 2) : y.H * y.W));
+        int channels = KernelSource.Family["features_backward_channels"], groups = (y.C + channels - 1) / channels; // of a block, of all
+        _blocks = Blocks(ForwardKernel, y.C, 4 * session.Multiprocessors);
+        _gradientBlocks = (Blocks(BackwardKernel, Math.Min(y.C, channels), session.Multiprocessors / groups), groups);
+        Sums = _gradientBlocks.X * groups * 2 * channels;
+    }
+
+    /// <summary>Sums that blocks of <see cref="Backward"/> leave, f32.</summary>
+    public long Sums { get; }
+
+    /// <summary>
+    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked: y of those, with marks where dropout
+    /// took them, for <see cref="Backward"/>; a prediction needs none.
+    /// </summary>
+    public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor z, in Dropout dropout) =>
+        _session.Launch(_session.FamilyKernels, ForwardKernel + _session.KernelSuffix, (_blocks, 1), new FeaturesForward(
+            state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, marked is { } marks ? Of(marks) : 0, Of(z), dropout,
+            _n, _y.H, _y.W, _y.C, _pools ? 1u : 0, _session.Precision == Precision.Tf32 ? 1u : 0));
+
+    /// <summary>du, the gradient before ReLU and dropout; and the gradients of batch norm's parameters, or of the bias.</summary>
+    public void Backward(DeviceTensor dz, DeviceTensor marked, in Affine affine, DeviceTensor du, in ChannelNorm norm, float keepScale) =>
+        _session.Launch(_session.FamilyKernels, BackwardKernel + _session.KernelSuffix, _gradientBlocks, new FeaturesBackward(
+            Of(dz), Of(marked), affine, Of(du), norm, keepScale, _rows));
+
+    /// <summary>A layer's coefficients from its running statistics, for prediction.</summary>
+    public static void UseRunningStatistics(CudaSession session, in ChannelNorm norm)
+    {
+        const string Kernel = "use_running_statistics";
+        session.Launch(session.FamilyKernels, Kernel, KernelSource.Family.Blocks(Kernel, norm.Channels), new RunningStatistics(norm));
+    }
+
+    /// <summary>So many blocks as there is work for, each with so many channels of its rows.</summary>
+    private long Blocks(string kernel, int channels, int most)
+    {
+        int rowsOfBlock = KernelSource.Family.Block(kernel + _session.KernelSuffix).Threads / (channels * (int)_session.ActivationType / 16);
+        return Math.Clamp((_rows + rowsOfBlock - 1) / rowsOfBlock, 1, Math.Max(most, 1));
+    }
+
+    private nint Of(DeviceTensor features) => features.Holding((long)_rows * _y.C, _session.ActivationType);
+}
+
+/// <summary>Parameters of native/kernels/family/features.cu.</summary>
+internal readonly record struct FeaturesForward(
+    nint State, nint Y, Affine Affine, nint Marked, nint Z, Dropout Dropout, int Samples, int Height, int Width, int Channels, uint Pools,
+    uint Rounds);
+
+/// <summary>Parameters of features_backward in native/kernels/family/features.cu.</summary>
+internal readonly record struct FeaturesBackward(
+    nint Dz, nint Marked, Affine Affine, nint Du, ChannelNorm Norm, float KeepScale, int Rows);
+
+/// <summary>Parameters of native/kernels/family/normalize.cu.</summary>
+internal readonly record struct RunningStatistics(ChannelNorm Norm);

@@ -1,0 +1,171 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda.Fused;
+
+/// <summary>
+/// A convolution as its kernel sees it; Convolution in native/kernels/family/tall.cuh has the same fields and says what they are. It also
+/// says how the kernel is launched: in blocks that take one tile after another.
+/// </summary>
+internal readonly record struct TileShape(
+    int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Rows, int Tiles,
+    int Slots, int Plane, int Fragments, int WidthOfBlock)
+{
+    /// <summary>Two blocks of so much dynamic shared memory fit a multiprocessor of any GPU since Ampere: 100 KiB, of which the driver
+    /// takes one for each block.</summary>
+    private const int Half = 47 << 10;
+
+    /// <summary>Bytes of a unit of channels, and of a stage of weights.</summary>
+    private const int Unit = 16, Stage = 2048, RingStages = 4;
+
+    private const int Warps = 4, PixelsOfFragment = 16, MostFragments = 4;
+
+    private int Period => Height + Padding;
+
+    private int Pitch => Width + Padding;
+
+    /// <summary>Groups of outputs, of which each block makes one.</summary>
+    public int Groups => (Outs + WidthOfBlock - 1) / WidthOfBlock;
+
+    /// <summary>Dynamic shared memory of a block that convolves.</summary>
+    public int SharedBytes => 4 * Plane * Unit + RingStages * Stage * (WidthOfBlock / 32);
+
+    /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
+    public static TileShape Forward(ConvPlan plan, int samples, int multiprocessors, int elementBytes)
+    {
+        Shape output = plan.Conv.Infer(plan.Input);
+        return Fastest(Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples), multiprocessors, elementBytes);
+    }
+
+    /// <summary>The convolution of dY with the weights turned round that gives the gradient of the layer's input.</summary>
+    public static TileShape BackwardData(ConvPlan plan, int samples, int multiprocessors, int elementBytes)
+    {
+        Shape output = plan.Conv.Infer(plan.Input);
+        int padding = plan.Conv.Kernel - 1 - plan.Conv.Padding;
+        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples), multiprocessors, elementBytes);
+    }
+
+    /// <summary>The gradient of a layer's weights: rows of the tall image, dY's planes and the input's.</summary>
+    public static TileShape BackwardWeights(ConvPlan plan, int samples, int elementBytes)
+    {
+        // Planes of 64 outputs and 32 channels. Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
+        int units = 96 * elementBytes / Unit, most = elementBytes == 2 ? Half : 75 << 10;
+        return TallRows(plan, samples, elementBytes, (rows, plane) => units * plane * Unit <= most);
+    }
+
+    /// <summary>The first layer's output: few rows at a time, so that many blocks have some.</summary>
+    public static TileShape First(ConvPlan plan, int samples)
+    {
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples) with { WidthOfBlock = 32 };
+        return shape.WithRows(8);
+    }
+
+    /// <summary>The gradient of the first layer's weights.</summary>
+    public static TileShape FirstBackwardWeights(ConvPlan plan, int samples, int elementBytes) => TallRows(
+        plan, samples, elementBytes, (rows, plane) => plane * (64 / (Unit / elementBytes) * Unit + elementBytes) <= Half);
+
+    /// <summary>Blocks of which each makes one of some groups, that fit so many at once on a multiprocessor: tile after tile.</summary>
+    public (int X, int Y) Grid(int multiprocessors, int perMultiprocessor, int groups) =>
+        (Math.Clamp(multiprocessors * perMultiprocessor / groups, 1, Tiles), groups);
+
+    /// <summary>Bytes of the first layer's input in shared memory, for the kernel that makes its output.</summary>
+    public int WindowBytes(int elementBytes) => Math.Max((Slots * Pitch + Padding) * elementBytes, 8 << 10);
+
+    private static TileShape Of(Shape input, Shape output, int side, int padding, int samples) => new(
+        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, 0, 0, 0, 0, 0, 0);
+
+    /// <summary>
+    /// The outputs and pixels of a block for which a multiprocessor has least to do, roughly: products at eight cycles each, sixteen
+    /// bytes of input at one, a wait for each tile.
+    /// </summary>
+    private static TileShape Fastest(TileShape shape, int multiprocessors, int elementBytes)
+    {
+        int chunks = (shape.Channels * elementBytes + 63) / 64;
+        (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
+        foreach (int width in shape.Outs > 32 ? new[] { 64, 32 } : [32])
+        {
+            for (int fragments = MostFragments; fragments > 0; fragments--)
+            {
+                int most = fragments * Warps * PixelsOfFragment / shape.OutWidth;
+                TileShape candidate = (shape with { Fragments = fragments, WidthOfBlock = width }).WithRows(most);
+                if (most == 0 || (candidate.SharedBytes > Half && fragments > 1))
+                {
+                    continue;
+                }
+
+                double ofTile = chunks * (shape.Side * shape.Side * fragments * (width / 8) * 2 * 8 + candidate.Slots * shape.Width * 4 / 4);
+                int ofMultiprocessor = (int)(((long)candidate.Tiles * candidate.Groups + multiprocessors - 1) / multiprocessors);
+                double cycles = ofMultiprocessor * ofTile + 2000.0 * chunks * (ofMultiprocessor + 1) / 2;
+                best = cycles < best.Cycles ? (candidate, cycles) : best;
+            }
+        }
+
+        return best.Shape;
+    }
+
+    /// <summary>With so many rows of output in a tile, at most.</summary>
+    private TileShape WithRows(int most)
+    {
+        int all = Samples * OutHeight, rows = Math.Clamp(most, 1, all), slots = 0;
+        for (int first = 0; first < OutHeight; first++)
+        {
+            slots = Math.Max(slots, SlotOf(first + rows - 1) + Side - SlotOf(first));
+        }
+
+        return this with { Rows = rows, Tiles = (all + rows - 1) / rows, Slots = slots, Plane = PlaneOf(slots * Pitch + Padding, 2) };
+    }
+
+    /// <summary>Tiles of as many rows of the tall image as fit, but of no more than there are.</summary>
+    private static TileShape TallRows(ConvPlan plan, int samples, int elementBytes, Func<int, int, bool> fits)
+    {
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples) with { WidthOfBlock = 64 };
+        int all = samples * shape.Period, rows = 1, side = shape.Side, pitch = shape.Pitch;
+        while (rows < all && fits(rows + 1, Plane(rows + 1)))
+        {
+            rows++;
+        }
+
+        int tiles = (all + rows - 1) / rows;
+        rows = (all + tiles - 1) / tiles;
+        return shape with { Rows = rows, Tiles = (all + rows - 1) / rows, Slots = rows + side - 1, Plane = Plane(rows) };
+
+        // Sixteen positions are read together. Words of four planes are, in float32.
+        int Plane(int count) => PlaneOf((count * pitch + 15) / 16 * 16 + (side - 1) * pitch + side, elementBytes == 2 ? 2 : 4);
+    }
+
+    private int SlotOf(int row) => row / OutHeight * Period + row % OutHeight;
+
+    /// <summary>So that what is read together lies in different banks: a remainder by eight of sixteen bytes.</summary>
+    private static int PlaneOf(int positions, int remainder) => (positions - remainder + 7) / 8 * 8 + remainder;
+}
+
+/// <summary>
+/// In which order the weights of a convolution lie for these kernels: (groups of 32 rows, chunks of 64 bytes of columns, taps, 2 steps, 4
+/// tiles, 2 halves of a step, 8 rows, 16 bytes of columns), zero where there are no rows and columns
+/// (native/kernels/family/convolution.cuh).
+/// </summary>
+/// <param name="Rows">Channels that the convolution gives.</param>
+/// <param name="Taps">Of its window.</param>
+/// <param name="Columns">Channels that it reads.</param>
+/// <param name="ElementBytes">Bytes of an element.</param>
+internal readonly record struct StageOrder(int Rows, int Taps, int Columns, int ElementBytes) : IWeightOrder
+{
+    private const int GroupRows = 32;
+
+    private int OfUnit => 16 / ElementBytes;
+
+    private int OfChunk => 64 / ElementBytes;
+
+    private int Chunks => (Columns + OfChunk - 1) / OfChunk;
+
+    public int Size => (Rows + GroupRows - 1) / GroupRows * Chunks * Taps * GroupRows * OfChunk;
+
+    public int Place(int row, int tap, int column)
+    {
+        // Row 8 i + 2 j + k of 32 is number 2 i + k of tile j.
+        int group = row / GroupRows, tile = row % 8 / 2, number = row % GroupRows / 8 * 2 + row % 2;
+        int chunk = column / OfChunk, step = column % OfChunk / (2 * OfUnit), half = column / OfUnit % 2, element = column % OfUnit;
+        int stage = (group * Chunks + chunk) * Taps + tap;
+        return ((((stage * 2 + step) * 4 + tile) * 2 + half) * 8 + number) * OfUnit + element;
+    }
+}

@@ -1,0 +1,129 @@
+using CudnnDigits.Cuda.Common;
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Layered;
+using CudnnDigits.Model;
+
+namespace CudnnDigits.Cuda.Fused;
+
+/// <summary>
+/// What the kernels keep of one convolution with all that follows it: activations in the step's type, channels last. Y: its output,
+/// before batch norm or bias; Marked: y at the maximum of each 2×2 window, or a mark where dropout took it, where there is such; Du: the
+/// gradient after batch norm, before ReLU.
+/// </summary>
+internal sealed class TileLayer
+{
+    private readonly DeviceTensor _coefficients, _bias;
+    private readonly BatchNormTensors? _norm;
+    private readonly DeviceTensor _dBias;
+
+    public TileLayer(DeviceArena arena, DeviceParameters parameters, ConvPlan plan, DeviceType type, long batch, bool training)
+    {
+        Plan = plan;
+        Output = plan.Conv.Infer(plan.Input);
+        Pooled = plan.Pool?.Infer(Output) ?? Output;
+        Y = arena.Reserve(batch * Output.Size, type);
+        Marked = IsMarked ? arena.Reserve(training ? batch * Pooled.Size : 0, type) : Y;
+        Du = arena.Reserve(training ? batch * Pooled.Size : 0, type);
+        W = parameters.Operand(plan.Conv.WeightName);
+        DW = training ? parameters.Gradient(plan.Conv.WeightName) : default;
+        Turned = training && plan.Input.C > 1 ? parameters.Turned(plan.Conv.WeightName) : default;
+        if (plan.Norm is { } norm)
+        {
+            _norm = BatchNormTensors.Of(parameters, norm, training);
+            _coefficients = arena.Reserve(Coefficients * norm.Channels, DeviceType.F32);
+        }
+        else
+        {
+            _bias = parameters.Master(plan.Conv.BiasName);
+            _dBias = training ? parameters.Gradient(plan.Conv.BiasName) : default;
+        }
+    }
+
+    /// <summary>Rows of coefficients, in the order of Coefficient in native/kernels/family/batch_norm.cuh.</summary>
+    private const int Coefficients = 6;
+
+    public ConvPlan Plan { get; }
+
+    /// <summary>Of the convolution, and of what follows it.</summary>
+    public Shape Output { get; }
+
+    public Shape Pooled { get; }
+
+    public bool IsMarked => Plan.Pool is not null || Plan.Dropout is not null;
+
+    public bool HasNorm => _norm is not null;
+
+    public DeviceTensor Y { get; }
+
+    public DeviceTensor Marked { get; }
+
+    public DeviceTensor Du { get; }
+
+    /// <summary>Weights as <see cref="StageOrder"/>, of the first layer as they are; the same turned round; their gradient, f32.</summary>
+    public DeviceTensor W { get; }
+
+    public DeviceTensor Turned { get; }
+
+    public DeviceTensor DW { get; }
+
+    public Dropout Dropout(ulong seed, bool training) => Common.Dropout.Of(training ? Plan.Dropout : null, Plan.DropoutIndex, seed);
+
+    /// <summary>What batch norm or the bias comes to.</summary>
+    public Affine Affine => HasNorm
+        ? new Affine(Row(0), Row(1), Row(2), Row(3))
+        : new Affine(0, _bias.Address, 0, 0);
+
+    /// <summary>The layer on the way back.</summary>
+    public GradientLayer Gradient => new(Y.Address, Du.Address, Affine, Plan.Pool is null ? 0u : 1);
+
+    /// <summary>The end of the kernel that makes y; a layer with a bias needs no sums of it.</summary>
+    public ChannelNorm Statistics(TileBuffers buffers, int n) => HasNorm ? Norm(buffers, n) : new ChannelNorm();
+
+    /// <summary>The end of the kernel that makes du.</summary>
+    public ChannelNorm Gradients(TileBuffers buffers, int n) => Norm(buffers, n);
+
+    private ChannelNorm Norm(TileBuffers buffers, int n)
+    {
+        nint partial = buffers.Partial.Address, arrived = buffers.Arrived.Address;
+        double values = (double)n * Output.H * Output.W;
+        return _norm is { } norm
+            ? new ChannelNorm(
+                partial, arrived, _coefficients.Address, norm.Gamma.Address, norm.Beta.Address, norm.RunningMean.Address,
+                norm.RunningVariance.Address, AddressOrNone(norm.DGamma), AddressOrNone(norm.DBeta), values, Output.C)
+            : new ChannelNorm(partial, arrived, 0, 0, 0, 0, 0, 0, AddressOrNone(_dBias), values, Output.C);
+
+        static nint AddressOrNone(DeviceTensor gradient) => gradient.Count == 0 ? 0 : gradient.Address; // a classifier has none
+    }
+
+    private nint Row(int row) => _coefficients.Slice(row * Output.C, Output.C).Address;
+}
+
+/// <summary>What all layers use in turn.</summary>
+internal sealed class TileBuffers
+{
+    public TileBuffers(DeviceArena arena, BlockPlan plan, int multiprocessors, bool training)
+    {
+        int channels = plan.Convs.Select(block => block.Conv.OutChannels).DefaultIfEmpty().Max();
+        Arrived = arena.Reserve((channels + 31) / 32, DeviceType.F32);
+        long blocks = (long)multiprocessors * MostBlocks;
+        Partial = arena.Reserve(training ? blocks * 2 * 64 : 0, DeviceType.F32);
+        long weights = plan.Convs.Select(block => (long)block.Conv.OutChannels * block.Input.C * block.Conv.Kernel * block.Conv.Kernel)
+            .DefaultIfEmpty().Max();
+        MostPartialWeights = training ? Math.Max(weights, (long)multiprocessors * 2 * 64 * 32 * 9) : 0;
+        PartialWeights = arena.Reserve(MostPartialWeights, DeviceType.F32);
+    }
+
+    /// <summary>Blocks of a multiprocessor that leave sums together, at most.</summary>
+    public const int MostBlocks = 4;
+
+    /// <summary>How many blocks of each group of channels have left their sums, u32; 0 between kernels.</summary>
+    public DeviceTensor Arrived { get; }
+
+    /// <summary>Sums of the blocks of the running kernel, added up by the last of them.</summary>
+    public DeviceTensor Partial { get; }
+
+    /// <summary>Partial sums of gradients of weights, which are computed beside the rest.</summary>
+    public DeviceTensor PartialWeights { get; }
+
+    public long MostPartialWeights { get; }
+}
