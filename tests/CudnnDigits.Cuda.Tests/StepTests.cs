@@ -30,6 +30,10 @@ public class StepTests
                 data.Add(name, nameof(CudaKernels.Hybrid));
             }
 
+            data.Add("simple", nameof(CudaKernels.Fused));
+            data.Add("improved", nameof(CudaKernels.Fused));
+            data.Add("mlp", nameof(CudaKernels.Fused));
+
             return data;
         }
     }
