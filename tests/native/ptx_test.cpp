@@ -277,9 +277,33 @@ void expect_passes(uint64_t step, unsigned bytes, uint64_t passes, uint64_t leas
                " apart: passes through shared memory, sectors and lines");
 }
 
+// For the test of the file of counts: two warps in each of two blocks. All blocks read the same 2 KiB; each warp reads
+// 128 bytes of shared memory four times.
+void run_what_is_counted() {
+    Memory in, out;
+    Launch(
+        assemble(
+            "ld.global.v4.u32 {%r10, %r11, %r12, %r13}, [%rd0]; ld.global.v4.u32 {%r14, %r15, %r16, %r17}, [%rd0+16];\n"
+            "mov.f32 %f1, 0f00000000; cvt.f64.f32 %fd1, %f1; add.f64 %fd2, %fd1, %fd1; bar.sync 0;\n"
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f1, %f1, %f1, %f1}, {%r10, %r11, %r12, %r13}, {%r14, "
+            "%r15}, {%f1, %f1, %f1, %f1};\n"
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1, %f1, %f1, %f1}, {%r10, %r11, %r12, %r13}, "
+            "{%r14, "
+            "%r15}, {%f1, %f1, %f1, %f1};\n"
+            "mov.u64 %rd4, tile; cvt.u32.u64 %r1, %rd4; and.b32 %r2, %r0, 7; shl.b32 %r2, %r2, 4; add.s32 %r2, %r2, "
+            "%r1;\n"
+            "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r10, %r11, %r12, %r13}, [%r2];"),
+        parameters(in, out), {2, 1, 1}, {64, 1, 1}, 0)
+        .run();
+}
+
 } // namespace
 
-int main() {
+int main(int argc, char **) {
+    if (argc > 1) {
+        run_what_is_counted();
+        return 0;
+    }
     omp_set_num_threads(1); // two threads of the host at the very same place may miss each other
     expect_passes(4, 4, 1, 1, 4, 1);
     expect_passes(0, 4, 1, 1, 1, 1);

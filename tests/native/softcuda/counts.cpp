@@ -11,6 +11,26 @@ namespace softcuda {
 
 namespace {
 
+const struct {
+    const char *name;
+    uint64_t Counts::*of;
+} columns[] = {
+    {"launches", &Counts::launches},
+    {"blocks", &Counts::blocks},
+    {"instructions", &Counts::instructions},
+    {"in double", &Counts::double_instructions},
+    {"matrix products", &Counts::matrix_products},
+    {"tf32 products", &Counts::tf32_products},
+    {"warpgroup products", &Counts::warpgroup_products},
+    {"barriers", &Counts::barriers},
+    {"shared passes", &Counts::shared_passes},
+    {"without conflicts", &Counts::shared_passes_least},
+    {"sectors", &Counts::sectors},
+    {"if all were used", &Counts::sectors_least},
+    {"lines", &Counts::lines},
+    {"bytes", &Counts::bytes},
+};
+
 struct Table {
     std::mutex mutex;
     std::map<std::string, Counts> kernels;
@@ -24,18 +44,17 @@ struct Table {
             }
             return;
         }
-        std::fprintf(to, "kernel\tlaunches\tblocks\tinstructions\tmatrix products\ttf32 products\tbarriers\tshared "
-                         "passes\twithout conflicts\tsectors\tif all were used\tlines\n");
-        for (const auto &[name, counts] : kernels) {
-            std::fprintf(to, "%s", name.c_str());
-            for (const uint64_t count :
-                 {counts.launches, counts.blocks, counts.instructions, counts.matrix_products, counts.tf32_products,
-                  counts.barriers, counts.shared_passes, counts.shared_passes_least, counts.sectors,
-                  counts.sectors_least, counts.lines}) {
-                std::fprintf(to, "\t%llu", (unsigned long long)count);
-            }
-            std::fprintf(to, "\n");
+        std::fprintf(to, "kernel");
+        for (const auto &[name, of] : columns) {
+            std::fprintf(to, "\t%s", name);
         }
+        for (const auto &[kernel, counts] : kernels) {
+            std::fprintf(to, "\n%s", kernel.c_str());
+            for (const auto &[name, of] : columns) {
+                std::fprintf(to, "\t%llu", (unsigned long long)(counts.*of));
+            }
+        }
+        std::fprintf(to, "\n");
         std::fclose(to);
     }
 };
@@ -58,17 +77,9 @@ void add_counts(const std::string &kernel, const Counts &counts) {
 }
 
 void Counts::operator+=(const Counts &other) {
-    launches += other.launches;
-    blocks += other.blocks;
-    instructions += other.instructions;
-    matrix_products += other.matrix_products;
-    tf32_products += other.tf32_products;
-    barriers += other.barriers;
-    shared_passes += other.shared_passes;
-    shared_passes_least += other.shared_passes_least;
-    sectors += other.sectors;
-    sectors_least += other.sectors_least;
-    lines += other.lines;
+    for (const auto &[name, of] : columns) {
+        this->*of += other.*of;
+    }
 }
 
 // As many lanes at a time as 128 bytes serve; in one pass a bank gives one word, to whoever wants it.

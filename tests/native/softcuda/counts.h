@@ -9,15 +9,17 @@ namespace softcuda {
 
 struct Counts {
     uint64_t launches = 0, blocks = 0;
-    uint64_t instructions = 0;    // of warps, one issue slot each
-    uint64_t matrix_products = 0; // of bfloat16, in units of 16×8×8
-    uint64_t tf32_products = 0;   // the same units
-    uint64_t barriers = 0;        // of warps
-    // Passes through shared memory, 32 banks of 4 bytes each, and how many it were without conflicts.
+    uint64_t instructions = 0;        // of warps, one issue slot each
+    uint64_t double_instructions = 0; // those of them that compute in double
+    // Units of 16×8×8, by mma.sync in bfloat16 and in tf32, and by warpgroups.
+    uint64_t matrix_products = 0, tf32_products = 0, warpgroup_products = 0;
+    uint64_t barriers = 0; // of warps
+    // Passes through shared memory, 32 banks of 4 bytes each, and how many they were without conflicts.
     uint64_t shared_passes = 0, shared_passes_least = 0;
-    // 32-byte sectors of global memory, and how many it were if all bytes of each were used; 128-byte lines, each of
-    // which an access has to find in the first-level cache.
-    uint64_t sectors = 0, sectors_least = 0, lines = 0;
+    // 32-byte sectors of global memory, and how many they were if all bytes of each were used; 128-byte lines, each of
+    // which an access has to find in the first-level cache; and how many bytes there are, each counted once for a
+    // launch.
+    uint64_t sectors = 0, sectors_least = 0, lines = 0, bytes = 0;
 
     void operator+=(const Counts &other);
 

@@ -316,6 +316,9 @@ class Parser {
         }
         made.run = form->run;
         made.leaves = opcode == "ret";
+        made.is_double = opcode.find(".f64") != std::string::npos && opcode.compare(0, 2, "ld") != 0 &&
+                         opcode.compare(0, 2, "st") != 0 && opcode.compare(0, 3, "mov") != 0 &&
+                         opcode.compare(0, 4, "selp") != 0;
         kernel->waits |= opcode == "griddepcontrol.wait";
         kernel->lets_next_begin |= opcode == "griddepcontrol.launch_dependents";
         kernel->code.push_back(made);

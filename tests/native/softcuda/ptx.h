@@ -22,6 +22,7 @@ struct Instruction {
     int64_t second_displacement = 0;  // of another address
     int32_t guard = -1;               // a predicate; -1: none
     bool negated = false;
+    bool is_double = false;                // computes in double
     bool branches = false, leaves = false; // leaves: ends the thread
     uint32_t meets = 0;                    // of a branch: where the ways of lanes that part here meet again
     uint32_t line = 0;                     // of the text

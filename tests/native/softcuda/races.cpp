@@ -68,6 +68,17 @@ void BlockRaces::count() {
     __atomic_store_n(&(*counted)[block_of(mine)], releases_of(mine), __ATOMIC_RELEASE);
 }
 
+size_t BlockRaces::new_bytes(Users *first, uint64_t offset, size_t bytes) const {
+    size_t found = 0;
+    for (Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
+        uint64_t read = users->read;
+        if (read >> 32 != mine >> 32 && users->written >> 32 != mine >> 32) { // of two blocks, one is the first
+            found += __atomic_compare_exchange_n(&users->read, &read, mine, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+        }
+    }
+    return 2 * found;
+}
+
 void BlockRaces::require_unwritten(const Users *first, uint64_t offset, size_t bytes) const {
     for (const Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
         if (users->written >> 32 == mine >> 32) {

@@ -58,6 +58,8 @@ class BlockRaces {
         }
     }
 
+    // How many of these no block of this launch has used yet. This one has, from now on.
+    size_t new_bytes(Users *first, uint64_t offset, size_t bytes) const;
     // By any block of this launch.
     void require_unwritten(const Users *first, uint64_t offset, size_t bytes) const;
 

@@ -30,6 +30,7 @@ void Warp::run() {
         }
         const Instruction &instruction = code[next++];
         ++block->counts.instructions;
+        block->counts.double_instructions += instruction.is_double;
         instruction.run(*this, instruction);
     }
 }
@@ -128,6 +129,9 @@ unsigned char *Warp::use(const AllocationRange &range, uint64_t address, size_t 
         throw Fault{launch_failed, "it writes to global memory before it has waited for the kernel before"};
     }
     const uint64_t offset = address - range.first;
+    if (is_counting() && access != Access::counts) {
+        block->counts.bytes += block->block_races.new_bytes(range.users, offset, bytes);
+    }
     if (access == Access::counts) {
         block->block_races.count();
     } else if (access == Access::writes) {

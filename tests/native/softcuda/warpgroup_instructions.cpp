@@ -99,7 +99,7 @@ template <unsigned N> void multiply_async(Warp &warp, const Instruction &i) {
     }
     products.begun.push_back(std::move(product));
     products.are_committed = false;
-    warp.block->counts.matrix_products += N / 8 * 2;
+    warp.block->counts.warpgroup_products += N / 8 * 2;
     // What one warp has of the left factor; the right one is read once for all four.
     const uint64_t passes = 16 * 32 / 128 + (rows_of_warp(warp) == 0 ? N * 32 / 128 : 0);
     warp.block->counts.shared_passes += passes;
