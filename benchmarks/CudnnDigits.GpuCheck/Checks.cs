@@ -56,7 +56,7 @@ internal static partial class Checks
 
     private const string MemoryTests = "alone=memory";
 
-    private static readonly string[] Sanitizers = ["memcheck", "racecheck"];
+    private static readonly string[] Sanitizers = ["memcheck", "racecheck", "synccheck"];
 
     private static readonly string[] Targets = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"];
 
@@ -78,7 +78,7 @@ internal static partial class Checks
                 "memory" => Memory(place),
                 "train" => Train(place),
                 "sanitizer" => Sanitizer(place),
-                "compile" => Benchmark.Compile(place),
+                "compile" => Peers.Compile(place),
                 "soon" => ToTarget(place),
                 "benchmark" => Benchmark.Run(place),
                 _ => Kernels.Run(place),
@@ -344,25 +344,26 @@ internal static partial class Checks
         string[] data = ["--data", SmallData(place, "sanitizer.csv", 100)];
         (string Tool, string Model, string Precision, string Kernels)[] runs =
         [
-            .. Sanitizers.SelectMany(tool =>
-                DigitNetworks.Names.Select(model => (tool, model, "tf32", "hybrid"))
-                .Append((tool, DigitNetworks.Default.Name, "bf16", "fused"))),
+            .. from tool in Sanitizers from model in DigitNetworks.Names from precision in Precisions
+               select (tool, model, precision, "fused"),
+            .. Sanitizers.Select(tool => (tool, DigitNetworks.Default.Name, "tf32", "layered")),
             .. Sanitizers.Where(_ => place.HasWarpgroups).Select(tool => (tool, DigitNetworks.Default.Name, "bf16", "warpgroups")),
         ];
         JsonObject[] found = new JsonObject[runs.Length];
         Parallel.For(0, runs.Length, i =>
         {
             (string tool, string model, string precision, string kernels) = runs[i];
-            string run = Path.Combine(place.Output, $"run-{tool}-{model}-{kernels}");
+            string run = Path.Combine(place.Output, $"run-{tool}-{model}-{precision}-{kernels}");
             string[] train = ["train", "--device", "cuda", .. data, "--model", model, "--precision", precision, "--epochs", "1",
                 "--batch-size", "24", "--augment", "standard", "--kernels", kernels, "--out", run];
             ToolResult result = place.Run(
-                $"{tool}-{model}-{kernels}", 150, sanitizer,
+                $"{tool}-{model}-{precision}-{kernels}", 150, sanitizer,
                 ["--tool", tool, "--target-processes", "all", "--error-exitcode", "9", Workplace.Digits, .. train]);
             found[i] = new JsonObject
             {
                 ["tool"] = tool,
                 ["model"] = model,
+                ["precision"] = precision,
                 ["kernels"] = kernels,
                 ["clean"] = result.ExitCode == 0,
                 ["says"] = result.TimedOut ? "out of time" : result.LastWord,
@@ -380,7 +381,7 @@ internal static partial class Checks
     }
 
     /// <summary>A file of built-in digits; a name for each check, because they run beside each other.</summary>
-    private static string SmallData(Workplace place, string name, int count)
+    public static string SmallData(Workplace place, string name, int count)
     {
         Directory.CreateDirectory(place.Output);
         string path = Path.Combine(place.Output, name);

@@ -135,7 +135,7 @@ internal static class Kernels
             return null;
         }
 
-        ToolResult result = place.Run("ceilings", 60, python, [.. Benchmark.Peer, "--ceilings"]);
+        ToolResult result = place.Run("ceilings", 60, python, [.. Peers.PyTorch, "--ceilings"]);
         return result.Output.LastOrDefault(line => line.Text.StartsWith('{')).Text is { } json ? JsonNode.Parse(json) : null;
     }
 

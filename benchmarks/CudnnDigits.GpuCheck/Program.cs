@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using CudnnDigits.GpuCheck;
 
 Option<FileInfo?> data =
@@ -28,8 +29,8 @@ Option<bool> quick = new("--quick") { Description = "Smallest sizes, to try the 
 only.AcceptOnlyFromAmong(Checks.Names);
 
 RootCommand root = new(
-    "Checks CudnnDigits on this machine's GPU and measures it beside PyTorch; writes gpu-report.json, gpu-report.md and logs.") { data,
-    output, only, minutes, quick };
+    "Checks CudnnDigits on this machine's GPU and measures it beside JAX, PyTorch and ONNX Runtime; writes gpu-report.json, gpu-report.md "
+        + "and logs.") { data, output, only, minutes, quick };
 root.SetAction(result =>
 {
     Workplace place = new(Path.GetFullPath(result.GetValue(output)!), result.GetValue(data)?.FullName,
@@ -63,6 +64,10 @@ root.SetAction(result =>
 
     string[] chosen = result.GetValue(only) is { Length: > 0 } names ? names
         : [.. Checks.Names.Except(results.Where(check => check.Status == Status.Passed).Select(check => check.Name))];
+    // Seconds. All that run beside each other take as long as one.
+    double Estimate() => (chosen.Intersect(Checks.Untimed).Any() ? 150 : 0) + chosen.Intersect(Checks.Alone)
+        .Sum(name => name switch { "memory" => 20, "soon" => 15, "benchmark" => Benchmark.Estimate(place), _ => 55 });
+
     void Run(string name)
     {
         Say($"{name} …");
@@ -85,6 +90,8 @@ root.SetAction(result =>
         }
     }
 
+    Say(string.Create(CultureInfo.InvariantCulture,
+        $"{Estimate() / 60:F0} minutes or so for {string.Join(", ", chosen)}; this run has {place.Left.TotalMinutes:F1}"));
     Report.Write(place, results);
     Task.WaitAll([.. Checks.Untimed.Where(chosen.Contains).Select(name => Task.Run(() => Run(name)))]);
     foreach (string name in Checks.Alone.Where(chosen.Contains))

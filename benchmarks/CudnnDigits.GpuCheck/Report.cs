@@ -101,12 +101,16 @@ internal static class Report
                         text.AppendLine().AppendLine($"## Images per second, {what}{(what == "training" ? " with augmentation" : "")}")
                             .AppendLine();
                         WriteTable(text, benchmark["table"]!.AsArray(),
-                            [
-                                "model", "batch_size", "precision", what, $"{what}_eager", $"{what}_deterministic", $"{what}_fused",
-                                $"{what}_hybrid",
-                                $"{what}_pytorch_graph", $"{what}_pytorch_compiled+graph", $"{what}_pytorch_eager",
-                                $"{what}_pytorch_best_mode", $"{what}_ratio", "step_mebibytes",
-                            ]);
+                            ["model", "batch_size", "precision", .. Benchmark.Columns(what), "step_mebibytes"]);
+                    }
+
+                    JsonObject[] silent = [.. benchmark["peers"]!.AsArray().Select(line => line!.AsObject())
+                        .Where(line => line["error"] is not null || line["skipped"] is not null)];
+                    if (silent.Length > 0)
+                    {
+                        text.AppendLine().AppendLine("## Peers that gave no figure").AppendLine();
+                        WriteTable(text, new JsonArray([.. silent.Select(line => line.DeepClone())]),
+                            ["peer", "model", "batch_size", "precision", "mode", "skipped", "error"]);
                     }
 
                     if (benchmark["pytorch_seconds_to_99_percent"] is { } seconds)
@@ -173,7 +177,7 @@ internal static class Report
         text.AppendLine($"|{string.Concat(columns.Select(_ => "---|"))}");
         foreach (JsonNode? row in rows)
         {
-            text.AppendLine($"| {string.Join(" | ", columns.Select(column => Format(row![column])))} |");
+            text.AppendLine($"| {string.Join(" | ", columns.Select(column => Format(row![column]).Replace('|', '/')))} |");
         }
     }
 

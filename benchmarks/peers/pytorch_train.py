@@ -4,14 +4,12 @@ GPU as uint8, augmentation batched on the GPU, channels_last, TF32 or bf16 autoc
 whole step captured as a CUDA graph, and torch.compile; for inference, batch norm folded into the convolutions and weights
 in bf16.
 
-    pytorch_train.py [--models improved,simple,mlp] [--batch-sizes 64,256,1024,4096] [--precisions fp32,tf32,bf16]
-                     [--modes graph,eager,compiled+graph,compiled,tuned+graph] [--images 131072] [--seconds 240] [--done FILE]
+    pytorch_train.py [--models …] [--batch-sizes …] [--precisions …] [--modes graph,eager,compiled+graph,compiled,tuned+graph] …
     pytorch_train.py --data train.csv --until 0.99
     pytorch_train.py --ceilings
 
-Prints one JSON object a line: images per second of training with augmentation and of inference per model, batch size,
-precision and mode; or, with --until, seconds from process start to that validation accuracy; or, with --ceilings, what
-the GPU can do at most: copying, and products of large matrices.
+common.py has the rest of the command line. With --until, the lines are epochs, with the seconds from process start and the validation
+accuracy; with --ceilings, one line says what the GPU can do at most: copying, and products of large matrices.
 
 Modes: eager; graph (the eager step, captured whole); compiled+graph (torch.compile, the whole step captured);
 compiled (torch.compile mode="reduce-overhead", which captures forward and backward on its own); tuned+graph (as compiled+graph, after
@@ -19,7 +17,6 @@ torch.compile has searched for the fastest kernels, mode="max-autotune-no-cudagr
 configuration, so only where it is named).
 """
 
-import argparse
 import copy
 import json
 import math
@@ -28,68 +25,56 @@ import statistics
 import sys
 import time
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+import common
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+except ImportError as missing:
+    common.skip(str(missing))
 
 DEVICE = "cuda"
-REPETITIONS = 5
+
+# What is quick to set up first, then the compiling, which takes most of the time, for as long as there is some.
+PLAN = (
+    ("graph", ("bf16",)), ("compiled+graph", ("bf16",)), ("graph", ("tf32",)), ("eager", ("bf16", "tf32")), ("graph", ("fp32",)),
+    ("eager", ("fp32",)), ("compiled+graph", ("tf32",)), ("compiled", ("bf16", "tf32")), ("tuned+graph", ("bf16", "tf32")),
+)
 
 
-class Simple(nn.Module):
-    def __init__(self):
+class Network(nn.Module):
+    def __init__(self, network):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, 3)
-        self.conv2 = nn.Conv2d(32, 64, 3)
-        self.fc1 = nn.Linear(1600, 128)
-        self.fc2 = nn.Linear(128, 10)
+        self.network = network
+        convolutions, linears = common.shapes(network)
+        normed = network.normed
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=int(normed), bias=not normed) for a, b in convolutions)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(b) if normed else nn.Identity() for _, b in convolutions)
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in linears)
+
+    def drop(self, x, rate):
+        return F.dropout(x, rate, self.training) if rate else x
 
     def forward(self, x):
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+        layers = zip(self.convolutions, self.norms)
+        for widths, rate in self.network.blocks:
+            for _ in widths:
+                convolution, norm = next(layers)
+                x = F.relu(norm(convolution(x)))
+            x = self.drop(F.max_pool2d(x, 2), rate)
+        x = x.flatten(1)
+        for linear, (_, rate) in zip(self.linears, self.network.hidden):
+            x = self.drop(F.relu(linear(x)), rate)
+        return self.linears[-1](x)
 
-
-class Improved(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(32)
-        self.conv3 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(64)
-        self.conv4 = nn.Conv2d(64, 64, 3, padding=1, bias=False)
-        self.bn4 = nn.BatchNorm2d(64)
-        self.fc1 = nn.Linear(3136, 256)
-        self.fc2 = nn.Linear(256, 10)
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        x = F.dropout(F.max_pool2d(x, 2), 0.25, self.training)
-        x = F.relu(self.bn3(self.conv3(x)))
-        x = F.relu(self.bn4(self.conv4(x)))
-        x = F.dropout(F.max_pool2d(x, 2), 0.25, self.training)
-        x = F.dropout(F.relu(self.fc1(x.flatten(1))), 0.5, self.training)
-        return self.fc2(x)
-
-
-class Mlp(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc1 = nn.Linear(784, 512)
-        self.fc2 = nn.Linear(512, 256)
-        self.fc3 = nn.Linear(256, 10)
-
-    def forward(self, x):
-        x = F.dropout(F.relu(self.fc1(x.flatten(1))), 0.2, self.training)
-        x = F.dropout(F.relu(self.fc2(x)), 0.2, self.training)
-        return self.fc3(x)
-
-
-MODELS = {"simple": Simple, "improved": Improved, "mlp": Mlp}
+    def fold(self):
+        """Batch norm into the convolutions."""
+        if self.network.normed:
+            self.convolutions = nn.ModuleList(map(fuse_conv_bn_eval, self.convolutions, self.norms))
+            self.norms = nn.ModuleList(nn.Identity() for _ in self.norms)
+        return self
 
 
 def augment(x):
@@ -120,21 +105,25 @@ class Trainer:
         torch.manual_seed(0)
         self.batch, self.precision, self.mode, self.augmented = batch, precision, mode, augmented
         self.pixels, self.labels = pixels, labels
-        self.model = MODELS[model]().to(DEVICE).to(memory_format=torch.channels_last)
+        self.model = Network(common.NETWORKS[model]).to(DEVICE).to(memory_format=torch.channels_last)
         self.predictor = self.model
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=torch.tensor(1e-3, device=DEVICE), fused=True, capturable=True)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), **self.fused())
         self.rows = torch.zeros(batch, dtype=torch.long, device=DEVICE)
         compiled = {"compiled": "reduce-overhead", "compiled+graph": "default", "tuned+graph": "max-autotune-no-cudagraphs"}.get(mode)
         self.loss_of = torch.compile(self.loss, mode=compiled, dynamic=False) if compiled else self.loss
         self.logits_of = torch.compile(self.logits, mode=compiled, dynamic=False) if compiled else self.logits
         self.training_graph = self.prediction_graph = None
 
+    def fused(self):
+        on_gpu = DEVICE == "cuda"
+        return {"lr": torch.tensor(1e-3, device=DEVICE), "fused": True, "capturable": True} if on_gpu else {"lr": 1e-3}
+
     def input(self):
         x = self.pixels[self.rows].to(torch.float32).mul_(1 / 255).unsqueeze(1)
         return x.contiguous(memory_format=torch.channels_last)
 
     def autocast(self):
-        return torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
+        return torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
 
     def loss(self):
         x = self.input()
@@ -150,12 +139,7 @@ class Trainer:
 
     def freeze(self):
         """What predicts from now on: the weights as they are, batch norm folded into the convolutions, in the precision."""
-        self.predictor = copy.deepcopy(self.model).eval()
-        for name, norm in list(self.predictor.named_children()):
-            if isinstance(norm, nn.BatchNorm2d):
-                convolution = name.replace("bn", "conv")
-                setattr(self.predictor, convolution, fuse_conv_bn_eval(getattr(self.predictor, convolution), norm))
-                setattr(self.predictor, name, nn.Identity())
+        self.predictor = copy.deepcopy(self.model).eval().fold()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.predictor.to(dtype=dtype).to(memory_format=torch.channels_last)
 
@@ -184,12 +168,12 @@ class Trainer:
         if "graph" in self.mode:
             if self.training_graph is None:
                 self.model.train()
-                self.training_graph, _ = self.capture(self.run_step)
+                self.training_graph, self.trained = self.capture(self.run_step)
             self.training_graph.replay()
-        else:
-            if self.mode == "compiled":
-                torch.compiler.cudagraph_mark_step_begin()
-            self.run_step()
+            return self.trained
+        if self.mode == "compiled":
+            torch.compiler.cudagraph_mark_step_begin()
+        return self.run_step()
 
     @torch.no_grad()
     def predict(self, rows):
@@ -205,82 +189,51 @@ class Trainer:
         return self.logits_of()
 
 
-def rate(images, body):
-    """Images per second: median of some repetitions after a warm-up."""
-    body()
-    torch.cuda.synchronize()
-    seconds = []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        body()
+def synchronize():
+    if DEVICE == "cuda":
         torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return images / statistics.median(seconds)
-
-
-def measure(model, batch, precision, mode, pixels, labels, images):
-    steps = max(20, images // (4 if mode == "eager" else 1) // batch)
-    order = torch.randint(0, pixels.shape[0], (steps, batch), device=DEVICE)
-    trainer = Trainer(model, batch, precision, mode, pixels, labels)
-
-    def train():
-        for i in range(steps):
-            trainer.step(order[i])
-
-    def infer():
-        for i in range(steps):
-            trainer.predict(order[i])
-
-    trainer.model.train()
-    training = rate(steps * batch, train)
-    trainer.freeze()
-    inference = rate(steps * batch, infer)
-    return {
-        "model": model, "batch_size": batch, "precision": precision, "mode": mode,
-        "train_images_per_second": round(training, 1), "infer_images_per_second": round(inference, 1),
-    }
-
-
-def configurations_of(path):
-    """What the lines of an earlier benchmark's output are about; nothing where there is none."""
-    if path is None:
-        return []
-    with open(path) as lines:
-        entries = [json.loads(line) for line in lines]
-    return [(entry["model"], entry["batch_size"], entry["precision"], entry["mode"]) for entry in entries]
 
 
 def benchmark(options):
-    generator = torch.Generator(device=DEVICE).manual_seed(0)
-    pixels = torch.randint(0, 256, (16384, 28, 28), dtype=torch.uint8, device=DEVICE, generator=generator)
-    labels = torch.randint(0, 10, (16384,), device=DEVICE, generator=generator)
-    end = time.monotonic() + options.seconds
-    # What is likely to be fastest first, then what is quick to set up; the rest of the compiling, which takes most of the
-    # time, for as long as there is some.
-    plan = [
-        (model, batch, precision, mode)
-        for mode, precisions in (
-            ("graph", ("bf16",)), ("compiled+graph", ("bf16",)), ("graph", ("tf32",)), ("eager", ("bf16", "tf32")),
-            ("graph", ("fp32",)), ("eager", ("fp32",)), ("compiled+graph", ("tf32",)), ("compiled", ("bf16", "tf32")),
-            ("tuned+graph", ("bf16", "tf32")),
-        )
-        for model in options.models.split(",")
-        for batch in map(int, options.batch_sizes.split(","))
-        for precision in precisions
-        if mode in options.modes.split(",") and precision in options.precisions.split(",")
-    ]
-    done = configurations_of(options.done)
-    for model, batch, precision, mode in (configuration for configuration in plan if configuration not in done):
-        if time.monotonic() > end:
-            print(f"out of time before {model}, batch {batch}, {precision}, {mode}", file=sys.stderr)
-            return
+    pixels, labels = (torch.from_numpy(array).to(DEVICE) for array in common.digits())
+
+    def measure(configuration):
+        model, batch, precision, mode = configuration
+        steps = max(20 if DEVICE == "cuda" else 2, options.images // (4 if mode == "eager" else 1) // batch)
+        order = torch.randint(0, common.DIGITS, (steps, batch), device=DEVICE)
+        trainer = Trainer(model, batch, precision, mode, pixels, labels)
+        parameters = sum(p.numel() for p in trainer.model.parameters())
+        assert parameters == common.NETWORKS[model].parameters, f"{parameters} parameters"
+
+        def train():
+            for rows in order:
+                trainer.step(rows)
+            synchronize()
+
+        def infer():
+            for rows in order:
+                trainer.predict(rows)
+            synchronize()
+
+        trainer.model.train()
+        first = trainer.step(order[0]).item()
+        training = common.rate(steps * batch, train)
+        last = trainer.step(order[0]).item()
+        trainer.freeze()
+        return {
+            "train_images_per_second": training, "infer_images_per_second": common.rate(steps * batch, infer),
+            "loss": [round(first, 4), round(last, 4)],
+        }
+
+    def measure_apart(configuration):
         try:
-            result = measure(model, batch, precision, mode, pixels, labels, options.images)
-        except Exception as error:  # one mode that fails must not cost the others
-            result = {"model": model, "batch_size": batch, "precision": precision, "mode": mode, "error": str(error)[:300]}
-        print(json.dumps(result), flush=True)
-        torch.compiler.reset()
-        torch.cuda.empty_cache()
+            return measure(configuration)
+        finally:  # so that the next one has the compiler and the memory for itself
+            if "eager" != configuration.mode != "graph":
+                torch.compiler.reset()
+            torch.cuda.empty_cache()
+
+    common.benchmark("pytorch", torch.__version__, options, common.configurations(options, PLAN), measure_apart)
 
 
 def read_csv(path):
@@ -361,20 +314,15 @@ def ceilings():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--models", default="improved,simple")
-    parser.add_argument("--batch-sizes", default="64,256,1024,4096")
-    parser.add_argument("--precisions", default="fp32,tf32,bf16")
-    parser.add_argument("--modes", default="graph,eager,compiled+graph,compiled")
-    parser.add_argument("--images", type=int, default=131072, help="in each of the repetitions (a quarter in mode eager), and at least 20 steps")
-    parser.add_argument("--seconds", type=float, default=240)
-    parser.add_argument("--done", help="lines that this benchmark has printed before: what they are about is not measured again")
+    global DEVICE
+    parser = common.parser(__doc__.split("\n\n")[0], "graph,eager,compiled+graph,compiled")
     parser.add_argument("--data", help="Kaggle's train.csv, for --until")
     parser.add_argument("--until", type=float, help="train to this validation accuracy")
     parser.add_argument("--ceilings", action="store_true", help="copy bandwidth and matrix rates")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("pytorch_train.py: PyTorch sees no GPU")
+    DEVICE = options.device
+    if DEVICE == "cuda" and not torch.cuda.is_available():
+        common.skip("PyTorch sees no GPU")
     if options.ceilings:
         ceilings()
     elif options.until is not None:
