@@ -346,6 +346,7 @@ internal static partial class Checks
         [
             .. from tool in Sanitizers from model in DigitNetworks.Names from precision in Precisions
                select (tool, model, precision, "fused"),
+            .. Sanitizers.Select(tool => (tool, DigitNetworks.Default.Name, "fp32", "fused")),
             .. Sanitizers.Select(tool => (tool, DigitNetworks.Default.Name, "tf32", "layered")),
             .. Sanitizers.Where(_ => place.HasWarpgroups).Select(tool => (tool, DigitNetworks.Default.Name, "bf16", "warpgroups")),
         ];
@@ -362,9 +363,7 @@ internal static partial class Checks
             found[i] = new JsonObject
             {
                 ["tool"] = tool,
-                ["model"] = model,
-                ["precision"] = precision,
-                ["kernels"] = kernels,
+                ["step"] = $"{model}, {precision}, {kernels}",
                 ["clean"] = result.ExitCode == 0,
                 ["says"] = result.TimedOut ? "out of time" : result.LastWord,
             };

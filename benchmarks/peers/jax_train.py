@@ -52,6 +52,10 @@ def start_weights(network, random):
     }
 
 
+def take(array, rows):
+    return array.at[rows].get(mode="promise_in_bounds")
+
+
 def augment(pixels, rows, random):
     """±10°, ±10 % shift, ±10 % zoom about the centre, bilinear, background outside; random has four numbers a digit, of -1 to 1."""
     angle, scale = random[0] * (10 * math.pi / 180), 1 / (1 + 0.1 * random[3])
@@ -67,7 +71,7 @@ def augment(pixels, rows, random):
             weight = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
             inside = (column >= 0) & (column < 28) & (row >= 0) & (row < 28)
             at = 784 * rows[:, None, None] + 28 * jnp.clip(row, 0, 27).astype(jnp.int32) + jnp.clip(column, 0, 27).astype(jnp.int32)
-            digit = pixels.reshape(-1).at[at].get(mode="promise_in_bounds").astype(jnp.float32)
+            digit = take(pixels.reshape(-1), at).astype(jnp.float32)
             result += jnp.where(inside, weight * digit, 0)
     return result[..., None] / 255
 
@@ -136,15 +140,15 @@ def training(network, dtype):
             return jax.nn.relu(wide * scale + (layer["shift"] - mean * scale)).astype(y.dtype)
 
         logits = forward(network, weights, x.astype(dtype), normalize if network.normed else add_shift, bits.drop)
-        right = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)
-        return -right.mean(), (moments, bits.state)
+        right = labels[:, None] == lax.broadcasted_iota(jnp.int32, (1, common.CLASSES), 1)  # a gather's gradient would be a scatter
+        return -jnp.where(right, jax.nn.log_softmax(logits), 0).sum() / labels.size, (moments, bits.state)
 
     def train(state, pixels, labels, order):
         def step(state, rows):
             bits = Bits(state["bits"])
             x = augment(pixels, rows, bits.uniform(4, rows.shape[0], 1, 1))
             gradients_of = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, (moments, random)), gradients = gradients_of(state["weights"], x, labels[rows], bits.state)
+            (loss, (moments, random)), gradients = gradients_of(state["weights"], x, take(labels, rows), bits.state)
             count = state["count"] + 1
             first = jax.tree_util.tree_map(lambda m, g: 0.9 * m + 0.1 * g, state["first"], gradients)
             second = jax.tree_util.tree_map(lambda v, g: 0.999 * v + 0.001 * g * g, state["second"], gradients)
@@ -180,7 +184,7 @@ def fold(network, state, dtype):
 def inference(network, dtype):
     def predict(weights, pixels, order):
         def step(carry, rows):
-            x = (pixels[rows].astype(jnp.float32) / 255)[..., None].astype(dtype)
+            x = (take(pixels, rows).astype(jnp.float32) / 255)[..., None].astype(dtype)
             return carry, forward(network, weights, x, add_shift, lambda x, _: x)
 
         return lax.scan(step, 0, order)[1]
