@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The same networks, augmentation and optimizer in JAX, with every advantage JAX has: digits resident on the GPU as uint8, all steps of a
-repetition in one jitted lax.scan whose state is donated, channels last, bf16 with float32 master weights, the GPU's own random generator
-with a byte of it for each element that may be dropped, augmentation straight from the uint8 digits, and XLA's autotuning of convolutions
-and products; for inference, batch norm folded into the convolutions and weights in bf16.
+repetition in one jitted lax.scan whose state is donated, channels last, bf16 with float32 master weights, XLA's own random generator (that
+of rbg, without its splitting of keys) with a byte for each element that may be dropped, augmentation straight from the uint8 digits, and
+XLA's autotuning of convolutions and products; for inference, batch norm folded into the convolutions and weights in bf16.
 
     jax_train.py [--models …] [--batch-sizes …] [--precisions …] [--modes scan,scan+graph] …        common.py has the rest
 
